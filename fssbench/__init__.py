@@ -1,0 +1,49 @@
+"""fssbench: one harness for cross-domain few-shot segmentation.
+
+The public names below are loaded on first use, so that `import fssbench` (and with it
+`fssbench --help`) does not pay for torch.
+
+Example:
+    >>> import fssbench
+    >>> plan = fssbench.plan("pascal-to-chestxray", shot=1, data="mini")  # doctest: +SKIP
+    >>> method = fssbench.load_method("panet", backbone="efficientnet-lite0")  # doctest: +SKIP
+    >>> fssbench.evaluate(method, plan, out="runs").score.miou  # doctest: +SKIP
+    57.3
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from fssbench import _torchvision
+
+if TYPE_CHECKING:
+    from fssbench.engine import evaluate as evaluate
+    from fssbench.loading import load_method as load_method
+    from fssbench.metrics import count as count
+    from fssbench.metrics import score as score
+    from fssbench.sampling import plan as plan
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "count": "fssbench.metrics",
+    "evaluate": "fssbench.engine",
+    "load_method": "fssbench.loading",
+    "plan": "fssbench.sampling",
+    "score": "fssbench.metrics",
+}
+__all__ = ["__version__", *sorted(_PUBLIC)]
+
+_torchvision.install()
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'fssbench' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

@@ -1,0 +1,53 @@
+"""The contracts a plugin author reads, and nothing else.
+
+A method is one file with a `FeatureMethod` or `ImageMethod`; a data set one file with a `Dataset`;
+a report one file with a `Reporter`.  See `docs/plugins.md` for a worked example of each.
+"""
+
+from fssbench.api.datasets import IGNORE, Dataset, DatasetCard, Entry, Finding, Pool, Verification
+from fssbench.api.episodes import Episode, Plan
+from fssbench.api.methods import (
+    FeatureMethod,
+    Features,
+    ImageMethod,
+    Method,
+    MethodCard,
+    MethodConfig,
+    Taps,
+)
+from fssbench.api.records import Record
+from fssbench.api.results import Cell, Estimate, Panel, Reporter, Results, RunResult
+from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
+
+API_VERSION = 1
+
+__all__ = [
+    "API_VERSION",
+    "IGNORE",
+    "Cell",
+    "DataError",
+    "Dataset",
+    "DatasetCard",
+    "Entry",
+    "Episode",
+    "Estimate",
+    "FeatureMethod",
+    "Features",
+    "Finding",
+    "FssbenchError",
+    "ImageMethod",
+    "Method",
+    "MethodCard",
+    "MethodConfig",
+    "Panel",
+    "Plan",
+    "PluginError",
+    "Pool",
+    "Record",
+    "Reporter",
+    "Results",
+    "RunResult",
+    "Taps",
+    "UsageError",
+    "Verification",
+]

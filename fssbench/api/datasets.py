@@ -1,0 +1,206 @@
+"""The data set contract: a reader of the layout people already have on disk."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fssbench.api.records import Record
+from fssbench.errors import DataError, unknown
+
+IGNORE = 255
+"""Mask value of pixels that count neither as intersection nor as union."""
+
+
+class DatasetCard(Record):
+    """What a data set is, for people and for reports."""
+
+    name: str
+    """Id used on the command line."""
+    title: str
+    """Name as papers print it."""
+    domain: str
+    """What the images show: natural, satellite, dermoscopy, radiograph, underwater."""
+    folders: tuple[str, ...]
+    """Names under which the data root may hold it, preferred first; relative, may be nested."""
+    url: str
+    """Where the owner publishes it."""
+    licence: str
+    """Licence or terms, as the owner states them."""
+    citation: str
+    """Authors, title, venue, year."""
+    layout: str
+    """The layout on disk that is read, in a few lines."""
+    variants: tuple[str, ...] = ()
+    """Class sets or populations under which it is used; the first is the default."""
+    reference: bool = True
+    """Whether a reference implementation's item lists or listing rule exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One image that can serve as query or support of one class."""
+
+    item: str
+    """Item id: stable, relative, as in the reference streams."""
+    class_id: int
+    """0-based class id in the reference numbering."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The ordered list episodes are drawn from.  Order and length decide every draw."""
+
+    entries: tuple[Entry, ...]
+    source: str
+    """Where the list came from, in words: `reference list files`, or the rule used on the files."""
+    published: int | None = None
+    """Entries the published pool has; fewer here means a sample, and is marked as one."""
+
+    def of_classes(self, classes: tuple[int, ...]) -> tuple[Entry, ...]:
+        """Entries of the given classes, in list order."""
+        wanted = set(classes)
+        return tuple(e for e in self.entries if e.class_id in wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing `verify` found, and what to do about it."""
+
+    level: Literal["error", "warning"]
+    path: str
+    """File or folder, relative to the data set's root."""
+    problem: str
+    remedy: str
+
+
+@dataclass
+class Verification:
+    """The result of `verify`: findings, and what was looked at."""
+
+    dataset: str
+    root: Path
+    images: int = 0
+    masks: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    histogram: dict[str, int] = field(default_factory=dict)
+    """Images per label, by class name; raw values that are no class appear as `value N`."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no finding of level error."""
+        return not any(f.level == "error" for f in self.findings)
+
+
+class Dataset(ABC):
+    """A data set on disk.
+
+    A plugin subclasses this, sets `card`, and fills in the abstract methods.  It never writes below
+    `root`, draws nothing at random, and makes its pools from names alone where list files exist.
+
+    Args:
+        root: the data set's own folder (not the folder of all data sets), or None where only the
+            lists are needed and `splits` holds them.
+        splits: folder with imported reference list files (the layout of `golden/splits`), or None.
+        variant: one of `card.variants`, or None for the first.
+
+    Raises:
+        UsageError: for an unknown variant.
+    """
+
+    card: ClassVar[DatasetCard]
+
+    def __init__(self, root: Path | None, *, splits: Path | None = None, variant: str | None = None) -> None:
+        if variant is not None and variant not in self.card.variants:
+            raise unknown(f"variant of data set {self.card.name}", variant, self.card.variants)
+        self.root = root
+        self.splits = splits
+        self.variant = variant or (self.card.variants[0] if self.card.variants else None)
+
+    @classmethod
+    def locate(cls, data: Path) -> Path:
+        """Find this data set below the folder of all data sets.
+
+        Raises:
+            DataError: where none of `card.folders` is there.
+        """
+        for name in cls.card.folders:
+            if (data / name).is_dir():
+                return data / name
+        looked = ", ".join(str(data / name) for name in cls.card.folders)
+        raise DataError(
+            f"data set {cls.card.name!r} not found below {data}: looked for {looked}. "
+            f"Next: get it from its owner ({cls.card.url}), then `fssbench data prepare {cls.card.name}` "
+            f"where the download needs preparing, or use `--data mini`."
+        )
+
+    def path(self, relative: str) -> Path:
+        """Absolute path of a file of this data set.
+
+        Raises:
+            DataError: where the data set was opened from lists alone.
+        """
+        if self.root is None:
+            raise DataError(
+                f"data set {self.card.name!r} was opened from its lists alone; give its folder with --data"
+            )
+        return self.root / relative
+
+    @abstractmethod
+    def classes(self) -> dict[int, str]:
+        """Names of all classes of this variant, by 0-based class id."""
+
+    @abstractmethod
+    def pool(self, split: str) -> Pool:
+        """The ordered entries of a split ("trn", "val" or "test"); no image is opened if lists exist.
+
+        Raises:
+            DataError: where files or lists are missing, naming them.
+            UsageError: for a split this data set does not have.
+        """
+
+    @abstractmethod
+    def image(self, item: str) -> Image.Image:
+        """The image of an item: mode RGB, upright, at its own size."""
+
+    @abstractmethod
+    def label(self, item: str) -> NDArray[np.uint8]:
+        """The item's raw label map (H, W) as stored: palette indices, binary values or decoded colours."""
+
+    @abstractmethod
+    def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
+        """The item's mask for one class, (H, W): 0 background, 1 the class, 255 ignored."""
+
+    @abstractmethod
+    def verify(self) -> Verification:
+        """Look at every file; find all that is missing, unreadable or wrongly encoded.  Repairs nothing."""
+
+    @classmethod
+    @abstractmethod
+    def miniature(cls, data: Path, seed: int) -> None:
+        """Write a small procedural data set below `data`, in the raw published layout.
+
+        Where the real download needs `prepare`, this writes the download and runs `prepare`.
+        """
+
+    @classmethod
+    def prepare(cls, source: Path, data: Path) -> Iterator[str]:
+        """Turn the public download at `source` into the layout that is read, below `data`.
+
+        Yields:
+            One line per step done, for the log.
+
+        Raises:
+            DataError: where this data set needs no preparing, or the download is incomplete.
+        """
+        raise DataError(
+            f"data set {cls.card.name!r} is read as it is published and needs no preparing; "
+            f"put it at {data / cls.card.folders[0]}"
+        )

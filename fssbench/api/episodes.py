@@ -1,0 +1,109 @@
+"""Episodes and plans: what is measured, fixed before the first image is opened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import overload
+
+from fssbench.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One class, K support pairs, one query."""
+
+    index: int
+    """Position in the full plan; kept when a plan is cut into shards."""
+    class_id: int
+    """Class id, 0-based, in the numbering of the reference code of the data set."""
+    query: str
+    """Item id of the query, as in the reference streams."""
+    supports: tuple[str, ...]
+    """Item ids of the K supports; a `published` protocol may repeat one."""
+
+
+@dataclass(frozen=True)
+class Plan(Sequence[Episode]):
+    """The episodes of one benchmark, fold and shot, in order.
+
+    `sha256` is the hash of the compact JSON `[[class_id, query, [supports]], ...]`: two plans with
+    equal hashes hold the same episodes, whoever made them.
+    """
+
+    benchmark: str
+    """Benchmark id with its variant, such as `pascal-to-isic2018:isic1`."""
+    version: int
+    """Version of the benchmark's definition."""
+    dataset: str
+    """Data set id the items belong to."""
+    dataset_variant: str | None
+    """Variant the data set is opened with (classes or population), if it has any."""
+    split: str
+    """Split of the data set that was drawn from."""
+    fold: int
+    shot: int
+    protocol: str
+    """Protocol id and version, such as `published/1`."""
+    seed: int
+    size: int
+    """Side of the square network input in pixels."""
+    classes: tuple[int, ...]
+    """Class ids of this fold: what mIoU is the mean over."""
+    class_names: tuple[str, ...]
+    """Names in the order of `classes`."""
+    lists: str
+    """Where the item lists came from: reference list files, or files on disk by a stated rule."""
+    marks: tuple[str, ...] = ()
+    """What keeps this plan from being the benchmark: `miniature`, `sample (...)`, `capped (...)`."""
+    episodes: tuple[Episode, ...] = ()
+    total: int = 0
+    """Episodes of the plan before it was cut into shards."""
+    data: Path | None = field(default=None, compare=False)
+    """Folder of the data sets; never part of an identity."""
+    splits: Path | None = field(default=None, compare=False)
+    """Folder of imported reference lists; never part of an identity."""
+
+    @overload
+    def __getitem__(self, index: int) -> Episode: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Episode, ...]: ...
+    def __getitem__(self, index: int | slice) -> Episode | tuple[Episode, ...]:
+        return self.episodes[index]
+
+    def __len__(self) -> int:
+        return len(self.episodes)
+
+    def __iter__(self) -> Iterator[Episode]:
+        return iter(self.episodes)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the episodes alone: class, query and supports, in order."""
+        rows = [[e.class_id, e.query, list(e.supports)] for e in self.episodes]
+        text = json.dumps(rows, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def head(self, count: int) -> Plan:
+        """Return the first `count` episodes, marked as capped where that leaves any out."""
+        if count >= len(self.episodes):
+            return self
+        mark = f"capped ({count} of {len(self.episodes)} episodes)"
+        return replace(self, episodes=self.episodes[:count], total=count, marks=(*self.marks, mark))
+
+    def shard(self, part: int, parts: int) -> Plan:
+        """Return shard `part` of `parts` (1-based): a contiguous range, original indices kept.
+
+        Raises:
+            UsageError: where `part` is not in 1..parts or there are more shards than episodes.
+        """
+        if not 1 <= part <= parts or parts > len(self.episodes):
+            raise UsageError(
+                f"shard {part}/{parts} does not exist: give i/n with 1 <= i <= n <= {len(self.episodes)} episodes"
+            )
+        n = len(self.episodes)
+        low, high = (part - 1) * n // parts, part * n // parts
+        return replace(self, episodes=self.episodes[low:high], total=self.total or n)

@@ -1,0 +1,234 @@
+"""The method contract: support images, support masks and a query image in, query logits out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fssbench.api.records import Record
+from fssbench.errors import DataError
+
+if TYPE_CHECKING:
+    from fssbench.backbones import Backbone
+
+Features = Mapping[str, Tensor]
+"""Feature maps by tap name: (B, C, h, w) of queries, (B, K, C, h, w) of supports."""
+
+
+class MethodCard(Record):
+    """What a method is: for `show`, `list` and reports."""
+
+    name: str
+    """Id used on the command line."""
+    title: str
+    """Name as papers print it."""
+    paper: str
+    """Authors, title, venue."""
+    year: int
+    kind: Literal["prototype", "pixelwise", "adaptation", "other"]
+    """How support and query are compared."""
+    backbone: str
+    """Backbone of the published figures."""
+    size: int
+    """Side of the square input in the reference code, in pixels."""
+    trained: bool
+    """Whether its own weights must be trained; False for training-free methods."""
+    reference: str
+    """Repository and commit the behaviour was read from."""
+    licence: str
+    """Licence of the reference code ("none" where it has no licence file)."""
+    training: str = ""
+    """Loss, optimiser and schedule of the reference, in one or two lines."""
+    notes: tuple[str, ...] = ()
+    """Known faults and choices: what is reproduced, what is corrected."""
+
+
+class MethodConfig(BaseModel):
+    """Base of a method's settings.  Every field can be given with `--set name=value`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ablations: ClassVar[dict[str, dict[str, Any]]] = {}
+    """What `--ablate name` sets, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taps:
+    """Which backbone taps a feature method reads."""
+
+    query: tuple[str, ...]
+    support: tuple[str, ...]
+
+    @property
+    def union(self) -> tuple[str, ...]:
+        """Every tap once."""
+        return tuple(dict.fromkeys((*self.query, *self.support)))
+
+
+class Method(nn.Module, ABC):
+    """A few-shot segmentation method.
+
+    Subclass `FeatureMethod` (frozen backbone, shared and cached by the harness) or `ImageMethod`
+    (anything that reads pixels).  A method never sees the query mask, a file name or the plan.
+    """
+
+    card: ClassVar[MethodCard]
+    Config: ClassVar[type[MethodConfig]] = MethodConfig
+    shots: ClassVar[Literal["joint", "vote"]] = "joint"
+    """How K > 1 supports are used: in one forward, or one forward each and a vote (HSNet)."""
+    align_corners: ClassVar[bool] = True
+    """How logits are resized to the input size."""
+    reference_backbone: ClassVar[str] = "backbone."
+    """Prefix of the backbone's entries in the authors' state dict."""
+
+    def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone: Backbone | None = backbone
+        self.provenance: dict[str, Any] = {}
+        """Filled in by `fssbench.load_method`: backbone, weights, checkpoint, ablations, settings."""
+
+    @classmethod
+    def backbone_layout(cls, backbone: str, config: MethodConfig) -> str:
+        """Which layout of the named backbone this method is built on (see `fssbench.backbones`)."""
+        return "standard"
+
+    @abstractmethod
+    def logits(self, query: Any, support: Any, support_mask: Tensor) -> Tensor:
+        """Logits (B, 2, h, w) at any resolution, from all K supports jointly."""
+
+    @abstractmethod
+    def _inputs(self, query: Any, support: Any) -> tuple[Any, Any]:
+        """What `logits` reads, made from pixels where pixels were given."""
+
+    @abstractmethod
+    def _one_shot(self, support: Any, k: int) -> Any:
+        """Support `k` alone, with its shot axis kept."""
+
+    def predict(
+        self, query: Any, support: Any, support_mask: Tensor, *, size: tuple[int, int] | None = None
+    ) -> Tensor:
+        """Logits for B episodes of K shots.
+
+        Args:
+            query: normalised images (B, 3, H, W), or for a feature method their features.
+            support: normalised images (B, K, 3, H, W), or their features.
+            support_mask: binary masks (B, K, H, W), float.
+            size: output height and width; the mask's size by default.
+
+        Returns:
+            Logits (B, 2, *size): background, foreground.  For a voting method with K > 1 this is the
+            mean of the one-shot logits; `segment` applies the vote itself.
+        """
+        query, support = self._inputs(query, support)
+        shape = size or (int(support_mask.shape[-2]), int(support_mask.shape[-1]))
+        shots = support_mask.shape[1]
+        if self.shots == "joint" or shots == 1:
+            return self._resize(self.logits(query, support, support_mask), shape)
+        each = [
+            self._resize(self.logits(query, self._one_shot(support, k), support_mask[:, k : k + 1]), shape)
+            for k in range(shots)
+        ]
+        return torch.stack(each).mean(dim=0)
+
+    def segment(
+        self, query: Any, support: Any, support_mask: Tensor, *, size: tuple[int, int] | None = None
+    ) -> Tensor:
+        """Masks (B, *size), bool, by the method's own K-shot rule.  Arguments as for `predict`."""
+        query, support = self._inputs(query, support)
+        shots = support_mask.shape[1]
+        if self.shots == "joint" or shots == 1:
+            return self.predict(query, support, support_mask, size=size).argmax(dim=1).bool()
+        votes = torch.stack(
+            [
+                self.predict(query, self._one_shot(support, k), support_mask[:, k : k + 1], size=size).argmax(
+                    1
+                )
+                for k in range(shots)
+            ]
+        ).sum(dim=0)
+        # HSNet: relative to the query's most voted pixel, so that one image always has foreground
+        # as soon as any shot found some.
+        most = votes.flatten(1).max(dim=1).values.clamp(min=1).view(-1, 1, 1)
+        return votes / most >= 0.5
+
+    def _resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        if logits.shape[-2:] == size:
+            return logits
+        return functional.interpolate(logits, size, mode="bilinear", align_corners=self.align_corners)
+
+    def rename_reference(self, name: str) -> str | None:
+        """Own state-dict name of the authors' entry `name` (head only; `module.` already removed).
+
+        None says that the entry is known and not needed.
+        """
+        return name
+
+    def load_reference(self, state: Mapping[str, Tensor]) -> None:
+        """Load weights in the authors' key layout, backbone included.
+
+        Raises:
+            DataError: for missing or unknown entries, or shapes that differ, naming them.
+        """
+        from fssbench.checkpoints import load_reference
+
+        load_reference(self, state)
+
+
+class FeatureMethod(Method):
+    """A method on features of a frozen backbone that the harness owns.
+
+    `logits` receives features: query taps (B, C, h, w), support taps (B, K, C, h, w).
+    """
+
+    def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
+        super().__init__(config, backbone)
+        if backbone is None:
+            raise DataError(f"method {self.card.name!r} needs a backbone, such as {self.card.backbone!r}")
+
+    @property
+    @abstractmethod
+    def taps(self) -> Taps:
+        """The taps this method reads, by name, in the order `logits` expects."""
+
+    @abstractmethod
+    def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
+        """Logits (B, 2, h, w) from features and masks (B, K, H, W)."""
+
+    def _inputs(self, query: Any, support: Any) -> tuple[Features, Features]:
+        if not isinstance(query, Tensor):
+            return query, support
+        assert self.backbone is not None
+        shots = support.shape[1]
+        flat = self.backbone(support.flatten(0, 1), self.taps.support)
+        return (
+            self.backbone(query, self.taps.query),
+            {tap: f.unflatten(0, (-1, shots)) for tap, f in flat.items()},
+        )
+
+    def _one_shot(self, support: Features, k: int) -> Features:
+        return {tap: f[:, k : k + 1] for tap, f in support.items()}
+
+
+class ImageMethod(Method):
+    """A method on pixels: its own encoder, or a wrapped model.
+
+    `logits` receives normalised images: query (B, 3, H, W), support (B, K, 3, H, W).
+    """
+
+    @abstractmethod
+    def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
+        """Logits (B, 2, h, w) from images and masks (B, K, H, W)."""
+
+    def _inputs(self, query: Any, support: Any) -> tuple[Any, Any]:
+        return query, support
+
+    def _one_shot(self, support: Tensor, k: int) -> Tensor:
+        return support[:, k : k + 1]

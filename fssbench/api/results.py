@@ -1,0 +1,149 @@
+"""The table model: what a reporter receives.  Counts, intervals, identities; no formatting."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure in percent with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One stored example: paths of small images below the run's folder."""
+
+    index: int
+    """Episode index."""
+    class_name: str
+    query: Path
+    truth: Path
+    prediction: Path
+    supports: tuple[tuple[Path, Path], ...]
+    """Image and mask of each support."""
+    iou: float
+    """Foreground IoU of this episode in percent; nan where truth and prediction are empty."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One run: one method on one benchmark, fold, shot and seed."""
+
+    slug: str
+    """Name of the run's folder."""
+    path: Path
+    identity: str
+    """sha256 over everything that can move a number."""
+    benchmark: str
+    """Benchmark id with variant."""
+    method: str
+    label: str
+    """Method name with its ablations and settings, as it is to be printed."""
+    ablations: tuple[str, ...]
+    backbone: str
+    weights: str
+    """Id of the backbone's weights."""
+    fold: int
+    shot: int
+    seed: int
+    protocol: str
+    score_size: str
+    plan_sha256: str
+    classes: tuple[int, ...]
+    class_names: tuple[str, ...]
+    planned: int
+    """Episodes of the full plan."""
+    learnable: int
+    """Parameters outside the frozen backbone."""
+    parameters: int
+    """All parameters."""
+    seconds: float
+    """Seconds per episode, mean, on the machine that ran it."""
+    marks: tuple[str, ...]
+    """`miniature`, `sample (...)`, `capped (...)`, `untrained`, `incomplete (...)`, ..."""
+    miou: Estimate
+    fb_iou: Estimate
+    per_class: dict[int, float]
+    """IoU in percent by class id."""
+    absent: tuple[int, ...]
+    """Classes of the fold without a pixel in any counted episode."""
+    class_ids: NDArray[np.int64]
+    """(N,) class of each episode."""
+    inter: NDArray[np.int64]
+    """(N, 2) background, foreground."""
+    union: NDArray[np.int64]
+    """(N, 2) background, foreground."""
+    target: NDArray[np.int64]
+    """(N,) foreground pixels of the truth."""
+    indices: NDArray[np.int64]
+    """(N,) episode index."""
+    queries: tuple[str, ...]
+    """Query item of each episode."""
+    manifest: dict[str, Any]
+    """The run's manifest as stored: identity block and context block."""
+    panels: tuple[Panel, ...] = ()
+
+    @property
+    def episodes(self) -> int:
+        """Episodes counted."""
+        return len(self.class_ids)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method on one benchmark and shot: its folds and their mean."""
+
+    benchmark: str
+    label: str
+    method: str
+    backbone: str
+    shot: int
+    seed: int
+    protocol: str
+    folds: dict[int, RunResult]
+    """Run by fold."""
+    missing: tuple[int, ...]
+    """Folds of the benchmark without a run: the mean is then over the others, and says so."""
+    miou: Estimate
+    fb_iou: Estimate
+    episodes: int
+    marks: tuple[str, ...]
+    best: bool = False
+    """Highest mIoU among cells of the same benchmark, backbone, shot, seed and protocol."""
+    tied: bool = False
+    """Not significantly worse than the best (paired bootstrap, 95 %)."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything a reporter may print."""
+
+    runs: tuple[RunResult, ...]
+    cells: tuple[Cell, ...]
+    resamples: int
+    """Bootstrap resamples behind every interval."""
+    bootstrap_seed: int
+    notes: tuple[str, ...] = field(default=())
+    """What was left out and why (unreadable or empty run folders)."""
+
+
+class Reporter(ABC):
+    """Writes a report from the table model."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+
+    @abstractmethod
+    def write(self, results: Results, folder: Path) -> list[Path]:
+        """Write the report's files into `folder` (it exists) and return their paths."""

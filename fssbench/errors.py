@@ -1,0 +1,67 @@
+"""Every failure that is the user's, a plugin's or the disk's, with the exit code it ends in.
+
+A message names the thing, the value, what was allowed, and the next command.  The command line
+prints it without a traceback; anything that is not an `FssbenchError` is our own bug.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FssbenchError(Exception):
+    """Base of all errors fssbench raises on purpose."""
+
+    exit_code = 1
+
+
+class FailedEpisodesError(FssbenchError):
+    """A run ended, but episodes in it failed."""
+
+    exit_code = 1
+
+
+class UsageError(FssbenchError):
+    """A name, option or combination that does not exist."""
+
+    exit_code = 2
+
+
+class DataError(FssbenchError):
+    """Data, weights, checkpoints or stored results that are missing or damaged."""
+
+    exit_code = 3
+
+
+class PluginError(FssbenchError):
+    """A plugin that does not load or does not keep its contract."""
+
+    exit_code = 4
+
+
+class LockedError(FssbenchError):
+    """A run directory that another process owns."""
+
+    exit_code = 5
+
+
+def unknown(kind: str, name: str, allowed: Iterable[str], *, hint: str = "") -> UsageError:
+    """Build the error for an unknown name, with its nearest neighbours.
+
+    Args:
+        kind: what the name stands for, singular ("method").
+        name: what was asked for.
+        allowed: the names that exist.
+        hint: the next command, if there is one.
+
+    Returns:
+        The error, to be raised by the caller.
+    """
+    names = sorted(allowed)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    text = f"unknown {kind} {name!r}."
+    if near:
+        text += f" Did you mean {' or '.join(near)}?"
+    text += f" Known: {', '.join(names) or 'none'}."
+    return UsageError(f"{text} {hint}".rstrip())

@@ -102,7 +102,8 @@ class Plan(Sequence[Episode]):
         """
         if not 1 <= part <= parts or parts > len(self.episodes):
             raise UsageError(
-                f"shard {part}/{parts} does not exist: give i/n with 1 <= i <= n <= {len(self.episodes)} episodes"
+                f"shard {part}/{parts} does not exist: "
+                f"give i/n with 1 <= i <= n <= {len(self.episodes)} episodes"
             )
         n = len(self.episodes)
         low, high = (part - 1) * n // parts, part * n // parts

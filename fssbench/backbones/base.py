@@ -46,6 +46,6 @@ class Backbone(nn.Module, ABC):
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """Feature maps of normalised images (B, 3, H, W) at the named taps, each (B, C, h, w)."""
 
-    def train(self, mode: bool = True) -> Backbone:  # noqa: ARG002
+    def train(self, mode: bool = True) -> Backbone:
         """Stay in eval mode whatever is asked: batch norm statistics are frozen."""
         return super().train(False)

@@ -1,0 +1,1 @@
+"""Built-in data sets: readers of the published layouts, found through entry points."""

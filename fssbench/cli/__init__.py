@@ -1,0 +1,1 @@
+"""The `fssbench` command: one small module a verb; parses and prints only."""

@@ -1,0 +1,1 @@
+"""Built-in reporters: one table model, many renderers, found through entry points."""

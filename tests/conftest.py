@@ -1,0 +1,44 @@
+"""Fixtures every test may use."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+def _find_shared() -> Path | None:
+    named = os.environ.get("FSSBENCH_SHARED")
+    if named:
+        return Path(named)
+    checkout = Path(__file__).resolve().parents[1]
+    roots = [checkout]
+    # a git worktree lies elsewhere; its common directory tells where the main checkout is
+    answer = subprocess.run(
+        ["git", "rev-parse", "--path-format=absolute", "--git-common-dir"],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if answer.returncode == 0:
+        roots.append(Path(answer.stdout.strip()).parent)
+    return next((r.parent / "shared" for r in roots if (r.parent / "shared" / "golden").is_dir()), None)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The shared folder with golden outputs and real samples; tests that need it skip without it."""
+    found = _find_shared()
+    if found is None:
+        pytest.skip("needs the shared folder (goldens and real samples); set FSSBENCH_SHARED to it")
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's cache, data or settings."""
+    monkeypatch.setenv("FSSBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("FSSBENCH_DATA", raising=False)

@@ -133,7 +133,7 @@ RANDOM = "random"
 
 
 def cache() -> Path:
-    """fssbench's own weight folder: `$FSSBENCH_CACHE/weights`, or the platform's cache folder."""
+    """Our own weight folder: `$FSSBENCH_CACHE/weights`, or the platform's cache folder."""
     root = os.environ.get("FSSBENCH_CACHE") or platformdirs.user_cache_dir("fssbench")
     return Path(root) / "weights"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fssbench.checkpoints import assign
+from fssbench.checkpoints import assign, digest
 from fssbench.errors import UsageError, unknown
 
 
@@ -87,6 +86,10 @@ class Backbone(nn.Module, ABC):
         """
         given = {k: v for k, v in self.own_names(state).items() if not k.endswith("num_batches_tracked")}
         assign(self.state_dict(), given, f"weights of backbone {self.name!r} ({self.layout})")
+        self.record(weights)
+
+    def record(self, weights: str) -> None:
+        """Note under which id the present weights are known, and their hash."""
         self.weights = weights
         self.weights_sha256 = digest(self.state_dict())
 
@@ -109,8 +112,7 @@ class Backbone(nn.Module, ABC):
                 nn.init.ones_(_buffer(module.running_var))
         for norm in self.branch_ends():
             nn.init.constant_(norm.weight, 0.2)
-        self.weights = "random"
-        self.weights_sha256 = digest(self.state_dict())
+        self.record("random")
 
     def branch_ends(self) -> list[nn.BatchNorm2d]:
         """Norms whose output is added to an identity."""
@@ -133,13 +135,3 @@ class Backbone(nn.Module, ABC):
 def _buffer(value: Tensor | None) -> Tensor:
     assert value is not None  # every norm here tracks its statistics
     return value
-
-
-def digest(state: Mapping[str, Tensor]) -> str:
-    """sha256 over names, types, shapes and bytes of a state dict, in sorted order of names."""
-    total = hashlib.sha256()
-    for name in sorted(state):
-        value = state[name].detach().cpu().contiguous()
-        total.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        total.update(value.reshape(-1).view(torch.uint8).numpy().data)
-    return total.hexdigest()

@@ -78,7 +78,7 @@ class ResNet(Backbone):
 
 def _residual_sum(block: Bottleneck, x: Tensor) -> Tensor:
     """A bottleneck's output before its last ReLU: the module itself only returns what is after it."""
-    out = functional.relu(block.bn1(block.conv1(x)))
+    out: Tensor = functional.relu(block.bn1(block.conv1(x)))
     out = functional.relu(block.bn2(block.conv2(out)))
     out = block.bn3(block.conv3(out))
     out += x if block.downsample is None else block.downsample(x)

@@ -150,10 +150,10 @@ def _published(backbone: str) -> tuple[Weights, ...]:
 
 
 def as_file(weights: str) -> Path | None:
-    """The path, where `weights` is one rather than an id."""
+    """The path, where `weights` is one rather than an id: it has a folder or a weight file's ending."""
     path = Path(weights).expanduser()
-    looks = path.suffix in {".pth", ".pt", ".safetensors"} or len(path.parts) > 1
-    return path if looks or path.is_file() else None
+    is_path = path.suffix in {".pth", ".pt", ".safetensors"} or "/" in weights or len(path.parts) > 1
+    return path if is_path else None
 
 
 def find(backbone: str, weights: str) -> Weights:

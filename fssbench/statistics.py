@@ -101,7 +101,9 @@ def replicates(
     ids = np.asarray(class_ids, dtype=np.int64)
     order = list(classes)
     parts = [np.asarray(counts, dtype=np.int64).reshape(-1, 2) for counts in (inter, union)]
-    groups = np.arange(len(ids)) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
+    groups = (
+        np.arange(len(ids)) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
+    )
     if {len(parts[0]), len(parts[1]), len(groups)} != {len(ids)}:
         raise UsageError(
             f"{len(ids)} class ids, {len(parts[0])} intersections, {len(parts[1])} unions and "
@@ -160,7 +162,12 @@ def intervals(
 
 
 def of_run(
-    run: RunResult, *, absent: Absent, resamples: int = 1000, seed: int = 0, keep: NDArray[np.bool_] | None = None
+    run: RunResult,
+    *,
+    absent: Absent,
+    resamples: int = 1000,
+    seed: int = 0,
+    keep: NDArray[np.bool_] | None = None,
 ) -> tuple[Sample, Sample]:
     """mIoU and FB-IoU of a run: clustered by query, in the stream of its plan.
 

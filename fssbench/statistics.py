@@ -76,7 +76,7 @@ def replicates(
     seed: int = 0,
     stream: str = "",
 ) -> tuple[Sample, Sample]:
-    """mIoU and FB-IoU of a fold with their bootstrap replicates.
+    """Resample a fold: mIoU and FB-IoU with their bootstrap replicates.
 
     Args:
         class_ids: (N,) class id of each episode.
@@ -138,7 +138,7 @@ def intervals(
     seed: int = 0,
     stream: str = "",
 ) -> tuple[Estimate, Estimate]:
-    """mIoU and FB-IoU of a fold in percent, each with its 95 % interval.
+    """Give mIoU and FB-IoU of a fold in percent, each with its 95 % interval.
 
     Arguments and errors are those of `replicates`.
 
@@ -169,7 +169,7 @@ def of_run(
     seed: int = 0,
     keep: NDArray[np.bool_] | None = None,
 ) -> tuple[Sample, Sample]:
-    """mIoU and FB-IoU of a run: clustered by query, in the stream of its plan.
+    """Resample a run: mIoU and FB-IoU, clustered by query, in the stream of its plan.
 
     Args:
         run: the run; its counts, classes, queries and plan hash are read.
@@ -219,7 +219,7 @@ def mean_estimate(samples: Sequence[Sample]) -> Estimate:
 def paired_difference(
     a: Sequence[RunResult], b: Sequence[RunResult], *, absent: Absent, resamples: int = 1000, seed: int = 0
 ) -> Difference:
-    """mIoU of A minus mIoU of B, mean over folds, on the episodes both have counted.
+    """Compare A with B: the difference of mIoU, mean over folds, on the episodes both have counted.
 
     Args:
         a: runs of one method, one a fold.

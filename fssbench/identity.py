@@ -22,10 +22,11 @@ from typing import Any
 import torch
 
 from fssbench.api import Dataset, Method, Plan
+from fssbench.benchmarks import find
 from fssbench.errors import DataError
 
 ENGINE = "1"
-"""Version of the evaluation rules (resize, binarisation, decision, counting); bumped when one moves a number."""
+"""Version of the evaluation rules: resize, binarisation, decision, counting."""
 
 _PACKAGES = ("fssbench", "torch", "torchvision", "numpy", "pillow", "pydantic", "scipy", "timm")
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG")
@@ -81,6 +82,7 @@ def identity_block(plan: Plan, method: Method, *, data: str, score_size: str, de
         plan: the full plan, before sharding.
         method: as loaded; its weights are hashed here.
         data: hash over the bytes of the data, see `data_sha256`.
+        absent: what a class without pixels is worth in mIoU.
         score_size: `input` or `original`.
         device: device type, such as `cpu`.
     """
@@ -104,6 +106,7 @@ def identity_block(plan: Plan, method: Method, *, data: str, score_size: str, de
         "episodes_sha256": plan.sha256,
         "size": plan.size,
         "score_size": score_size,
+        "absent": absent,
         "engine": ENGINE,
         "method": method.card.name,
         "method_version": provenance.get("method_version"),
@@ -121,12 +124,16 @@ def identity_block(plan: Plan, method: Method, *, data: str, score_size: str, de
 
 def context_block(method: Method, plan: Plan) -> dict[str, Any]:
     """Where and how a run was made: versions, machine, arguments.  No secrets, no home paths."""
+    resolved = find(plan.benchmark)
     provenance = method.provenance
     return {
         "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "arguments": redact(sys.argv[1:]),
         "label": label(method),
         "title": method.card.title,
+        "benchmark_title": resolved.benchmark.title,
+        "category": resolved.benchmark.category,
+        "folds": len(resolved.folds),
         "ablations": list(provenance.get("ablations", ())),
         "config_passed": provenance.get("config_passed", {}),
         "weights": backbone.weights if (backbone := method.backbone) else None,

@@ -168,7 +168,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def files(self, item: str) -> tuple[Path, ...]:
-        """The files an item is read from: image first, then mask.  Their bytes enter the identity."""
+        """The files an item is read from, image first; their bytes are part of a run's identity."""
 
     @abstractmethod
     def image(self, item: str) -> Image.Image:

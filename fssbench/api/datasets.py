@@ -167,6 +167,10 @@ class Dataset(ABC):
         """
 
     @abstractmethod
+    def files(self, item: str) -> tuple[Path, ...]:
+        """The files an item is read from: image first, then mask.  Their bytes enter the identity."""
+
+    @abstractmethod
     def image(self, item: str) -> Image.Image:
         """The image of an item: mode RGB, upright, at its own size."""
 

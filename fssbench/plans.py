@@ -81,7 +81,7 @@ def read_plan(path: Path) -> Plan:
     if plan.sha256 != stored.sha256:
         raise DataError(
             f"plan {path} was changed: its episodes hash to {plan.sha256[:12]}, its own record says "
-            f"{stored.sha256[:12]}. Next: get it again, or draw it anew with `fssbench episodes {plan.benchmark}`"
+            f"{stored.sha256[:12]}. Next: get it again, or draw it anew: `fssbench episodes {plan.benchmark}`"
         )
     _check(plan, path)
     return plan
@@ -95,7 +95,7 @@ def _check(plan: Plan, path: Path) -> None:
             raise DataError(f"plan {path}: episode {place} has class {episode.class_id}, not one of its fold")
         if len(episode.supports) != plan.shot:
             raise DataError(
-                f"plan {path}: episode {place} has {len(episode.supports)} supports, the plan is {plan.shot}-shot"
+                f"plan {path}: episode {place} has {len(episode.supports)} supports, not {plan.shot}"
             )
         if place and episode.index <= plan[place - 1].index:
             raise DataError(f"plan {path}: episode {place} is out of order (index {episode.index})")

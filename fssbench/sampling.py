@@ -249,8 +249,8 @@ def _check_counts(
     if short:
         shown = ", ".join(short[:8]) + (f" and {len(short) - 8} more" if len(short) > 8 else "")
         raise DataError(
-            f"{resolved.id} fold {fold}, {shot}-shot: {len(short)} of {len(classes)} classes have fewer than the "
-            f"{needed} images that protocol {protocol!r} needs: {shown}. "
+            f"{resolved.id} fold {fold}, {shot}-shot: {len(short)} of {len(classes)} classes have fewer than "
+            f"the {needed} images that protocol {protocol!r} needs: {shown}. "
             f"Next: `fssbench data verify {resolved.benchmark.target}`, or use `--data mini`"
         )
 

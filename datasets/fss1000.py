@@ -28,7 +28,7 @@ class FSS1000(Dataset):
         name="fss1000",
         title="FSS-1000",
         domain="natural",
-        folders=("FSS-1000", "FSS1000", "fewshot_data", "FSS-1000/fewshot_data", "fss1000"),
+        folders=("FSS-1000", "FSS1000", "fewshot_data/fewshot_data", "fewshot_data", "fss1000"),
         url="https://github.com/HKUSTCV/FSS-1000",
         licence="none stated by the owners",
         citation=(
@@ -61,12 +61,14 @@ class FSS1000(Dataset):
         }, False
 
     def classes(self) -> dict[int, str]:
+        """Names by class id: trn from 0, val from 520, test from 760, each sorted."""
         chosen, _ = self._names
         return {
             start + i: name for split, (start, _) in SPLITS.items() for i, name in enumerate(chosen[split])
         }
 
     def pool(self, split: str) -> Pool:
+        """Entries of "trn", "val" or "test": by class, then by file name (1, 10, 2, ...)."""
         if split not in SPLITS:
             raise UsageError(f"data set 'fss1000' has no split {split!r}; known: {', '.join(SPLITS)}")
         chosen, from_lists = self._names
@@ -78,7 +80,7 @@ class FSS1000(Dataset):
             pool = _lists.from_lists(listed, None if self.root is None else lambda e: e.item in present)
             missing = "none of the classes of this reference list is on disk"
         else:
-            rule = "files on disk: class folders by name; test is the 240 with the smallest SHA-256 of their names"
+            rule = "files on disk: class folders by name; test is the 240 of smallest SHA-256 of the name"
             pool = Pool(tuple(self._on_disk(chosen[split], start)), rule, published=count * IMAGES_PER_CLASS)
             missing = "no class folder is left for it"
         if not pool.entries:
@@ -97,12 +99,15 @@ class FSS1000(Dataset):
         return entries
 
     def image(self, item: str) -> Image.Image:
+        """The image as upright RGB."""
         return read_rgb(self.path(item))
 
     def label(self, item: str) -> NDArray[np.uint8]:
+        """Foreground (H, W), 0 or 1."""
         return read_binary(self.path(f"{item.removesuffix('.jpg')}.png"))
 
     def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
+        """Foreground (H, W), 0 or 1; an image holds one class."""
         return self.label(item)
 
     def verify(self) -> Verification:

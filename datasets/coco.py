@@ -227,6 +227,11 @@ class Coco(Dataset):
             )
         return self.located[number]
 
+    def files(self, item: str) -> tuple[Path, ...]:
+        """The image and its mask."""
+        image, mask = self._pair(item)
+        return self.path(image), self.path(mask)
+
     def image(self, item: str) -> Image.Image:
         """The image as upright RGB."""
         return read_rgb(self.path(self._pair(item)[0]))

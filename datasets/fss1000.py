@@ -38,14 +38,19 @@ class FSS1000(Dataset):
     )
 
     @cached_property
+    def _folders(self) -> frozenset[str]:
+        """Class folders on disk."""
+        if self.root is None:
+            return frozenset()
+        return frozenset(name for name in _lists.names(self.root) if (self.root / name).is_dir())
+
+    @cached_property
     def _names(self) -> tuple[dict[str, list[str]], bool]:
         """Class names by split, sorted, and whether they come from the reference lists."""
-        on_disk: list[str] = []
-        if self.root is not None:
-            on_disk = sorted(n for n in _lists.names(self.root) if (self.root / n).is_dir())
+        on_disk = self._folders
         if self.splits is not None and (self.splits / "fss").is_dir():
             lists = {s: sorted(reference.read_fss(self.splits / "fss" / f"{s}.txt")) for s in SPLITS}
-            if self.root is None or any(set(chosen) & set(on_disk) for chosen in lists.values()):
+            if self.root is None or any(on_disk & set(chosen) for chosen in lists.values()):
                 return lists, True
         if self.root is None:
             raise DataError(
@@ -61,11 +66,15 @@ class FSS1000(Dataset):
         }, False
 
     def classes(self) -> dict[int, str]:
-        """Names by class id: trn from 0, val from 520, test from 760, each sorted."""
+        """Names by class id: trn from 0, val from 520, test from 760, each sorted.
+
+        A class keeps the id its list gives it; one whose folder is not on disk is left out.
+        """
         chosen, _ = self._names
-        return {
+        named = {
             start + i: name for split, (start, _) in SPLITS.items() for i, name in enumerate(chosen[split])
         }
+        return {i: name for i, name in named.items() if self.root is None or name in self._folders}
 
     def pool(self, split: str) -> Pool:
         """Entries of "trn", "val" or "test": by class, then by file name (1, 10, 2, ...)."""
@@ -117,7 +126,7 @@ class FSS1000(Dataset):
     def verify(self) -> Verification:
         """Look at every pair of every class folder."""
         report = _verify.rooted(self.root, "fss1000")
-        folders = sorted(n for n in _lists.names(report.root) if (report.root / n).is_dir())
+        folders = sorted(self._folders)
         if not folders:
             _verify.error(report, ".", "no class folder is there", f"get FSS-1000 from {self.card.url}")
         counts = {name: self._verify_class(report, name) for name in folders}

@@ -52,6 +52,7 @@ def test_lists_with_files_leave_out_what_is_missing(copy, tmp_path_factory):
     pool = FSS1000(copy, splits=lists).pool("test")
     assert [e.item for e in pool.entries] == [f"banded_snail/{n}.jpg" for n in (1, 10, 2, 4, 5, 6, 7, 8, 9)]
     assert {e.class_id for e in pool.entries} == {761}
+    assert FSS1000(copy, splits=lists).classes() == {761: "banded_snail"}
     assert (pool.source, pool.published) == ("reference list files, 9 of 20 entries on disk", 20)
     with pytest.raises(DataError, match="none of the classes of this reference list is on disk"):
         FSS1000(copy, splits=lists).pool("val")

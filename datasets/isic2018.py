@@ -131,7 +131,13 @@ class ISIC2018(Dataset):
         return read_grey(self.path(self._mask_of(item)))
 
     def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
-        """0/1 lesion mask; the lesion is of the image's one class."""
+        """0/1 lesion mask; the lesion is of the image's one class.
+
+        Raises:
+            UsageError: for a class other than the image's.
+        """
+        if class_id not in self.classes():
+            raise UsageError(f"isic2018 ({self.variant}) has no class {class_id}; it has {[*self.classes()]}")
         if self.variant == "isic3" and f"/{FOLDERS[class_id]}/" not in item:
             raise UsageError(f"isic2018: {item} is not of class {class_id}; its folder is its class + 1")
         return (self.label(item) >= THRESHOLD).astype(np.uint8)

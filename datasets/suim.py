@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -142,9 +143,11 @@ class SUIM(Dataset):
             raise DataError(f"suim: {item} has no mask file in masks/{name}")
         return (read_grey(self.path(mask)) >= THRESHOLD).astype(np.uint8)
 
+    @cached_property
+    def _index(self) -> dict[str, Source]:
+        return {source.item: source for source in self._sources()}
+
     def _source(self, item: str) -> Source:
-        if not hasattr(self, "_index"):
-            self._index = {source.item: source for source in self._sources()}
         if item not in self._index:
             raise DataError(f"suim: {item} is not an image with a mask in {self.root}")
         return self._index[item]

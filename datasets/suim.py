@@ -137,7 +137,7 @@ class SUIM(Dataset):
             )
         source, name = self._source(item), self._folders()[class_id]
         if source.coded is not None:
-            return (self.label(item) == CODES[name]).astype(np.uint8)
+            return np.asarray(self.label(item) == CODES[name], dtype=np.uint8)
         mask = dict(source.binary).get(name)
         if mask is None:
             raise DataError(f"suim: {item} has no mask file in masks/{name}")

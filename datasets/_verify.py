@@ -44,7 +44,9 @@ def files(report: Verification, folder: str, suffixes: Collection[str]) -> list[
     """
     place = report.root / folder
     if not place.is_dir():
-        error(report, folder, "folder missing", "put the published folder there, or run `fssbench data prepare`")
+        error(
+            report, folder, "folder missing", "put the published folder there, or run `fssbench data prepare`"
+        )
         return []
     names = []
     for path in sorted(place.iterdir(), key=lambda p: p.name):
@@ -54,7 +56,9 @@ def files(report: Verification, folder: str, suffixes: Collection[str]) -> list[
             names.append(path.name)
         else:
             allowed = " or ".join(sorted(suffixes))
-            warning(report, f"{folder}/{path.name}", f"not a {allowed} file; it is not read", "move it elsewhere")
+            warning(
+                report, f"{folder}/{path.name}", f"not a {allowed} file; it is not read", "move it elsewhere"
+            )
     return names
 
 
@@ -124,7 +128,10 @@ def indices(
         if mask.mode.startswith("I"):
             found = f"16- or 32-bit values (mode {mask.mode})"
         error(
-            report, mask_path, f"mask holds {found}, not 8-bit class indices", "use the published index PNG, unconverted"
+            report,
+            mask_path,
+            f"mask holds {found}, not 8-bit class indices",
+            "use the published index PNG, unconverted",
         )
         return []
     counts = np.bincount(np.asarray(mask, dtype=np.uint8).ravel(), minlength=256)
@@ -185,29 +192,56 @@ def binary(report: Verification, mask: Image.Image, mask_path: str, threshold: i
         Whether any pixel is foreground under the threshold.
     """
     if mask.mode.startswith(("I", "F")):
-        error(report, mask_path, f"mask holds 16- or 32-bit values (mode {mask.mode})", "store it as 8-bit grey, 0 and 255")
+        error(
+            report,
+            mask_path,
+            f"mask holds 16- or 32-bit values (mode {mask.mode})",
+            "store it as 8-bit grey, 0 and 255",
+        )
         return False
     if mask.mode in {"RGBA", "LA", "PA"}:
-        warning(report, mask_path, f"mask has an alpha channel (mode {mask.mode}), which is not read", "store it as 8-bit grey")
+        warning(
+            report,
+            mask_path,
+            f"mask has an alpha channel (mode {mask.mode}), which is not read",
+            "store it as 8-bit grey",
+        )
     colour = mask.convert("RGB") if mask.mode not in {"L", "1"} else None
     if colour is not None:
         planes = np.asarray(colour).astype(np.int16)
         if int(np.ptp(planes, axis=2).max()) > 8:
-            error(report, mask_path, "mask holds colours, not one foreground", "use the published binary mask")
+            error(
+                report, mask_path, "mask holds colours, not one foreground", "use the published binary mask"
+            )
     grey = np.asarray((colour or mask).convert("L"))
     values = np.flatnonzero(np.bincount(grey.ravel(), minlength=256))
     if values[-1] == 0:
         error(report, mask_path, "mask is empty: no pixel is foreground", _AGAIN)
     elif values[-1] < threshold:
         problem = f"highest value is {values[-1]}; the threshold {threshold} reads no foreground"
-        error(report, mask_path, problem, "store foreground as 255 (multiply the mask by 255 where it holds 0 and 1)")
+        error(
+            report,
+            mask_path,
+            problem,
+            "store foreground as 255 (multiply the mask by 255 where it holds 0 and 1)",
+        )
     elif values[0] >= threshold:
-        warning(report, mask_path, "every pixel is foreground", "look at the pair; an inverted mask looks like this")
+        warning(
+            report,
+            mask_path,
+            "every pixel is foreground",
+            "look at the pair; an inverted mask looks like this",
+        )
     soft = np.mean((grey > 16) & (grey < 239))
     if values[-1] >= threshold and soft > 0:
         share = f"{100 * float(soft):.1f} % of the pixels are neither black nor white"
         if mask.mode in {"RGBA", "LA", "PA"} or soft > 0.05:
-            warning(report, mask_path, f"soft edges: {share}; the threshold {threshold} decides", "use the published mask")
+            warning(
+                report,
+                mask_path,
+                f"soft edges: {share}; the threshold {threshold} decides",
+                "use the published mask",
+            )
     return bool(values[-1] >= threshold)
 
 

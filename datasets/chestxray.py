@@ -102,6 +102,10 @@ class ChestXray(Dataset):
             PUBLISHED[self.variant],
         )
 
+    def files(self, item: str) -> tuple[Path, ...]:
+        """The image and its mask."""
+        return self.path(f"{IMAGES}/{image_name(Path(item).stem)}"), self.path(item)
+
     def image(self, item: str) -> Image.Image:
         """The radiograph of a mask, RGB."""
         return read_rgb(self.path(f"{IMAGES}/{image_name(Path(item).stem)}"))

@@ -69,6 +69,10 @@ class DeepGlobe(Dataset):
             PUBLISHED,
         )
 
+    def files(self, item: str) -> tuple[Path, ...]:
+        """The image and its mask."""
+        return self.path(item), self.path(self._mask_of(item))
+
     def image(self, item: str) -> Image.Image:
         """The patch, RGB."""
         return read_rgb(self.path(item))

@@ -122,6 +122,10 @@ class ISIC2018(Dataset):
             entries += [Entry(f"{IMAGES}/{name}/{p.name}", class_id) for p in found]
         return Pool(tuple(entries), "files on disk: folders 1, 2, 3, each sorted by name", PUBLISHED)
 
+    def files(self, item: str) -> tuple[Path, ...]:
+        """The image and its mask."""
+        return self.path(item), self.path(self._mask_of(item))
+
     def image(self, item: str) -> Image.Image:
         """The dermoscopic image, RGB."""
         return read_rgb(self.path(item))

@@ -112,6 +112,12 @@ class SUIM(Dataset):
             PUBLISHED if self.variant == "suim7" else None,
         )
 
+    def files(self, item: str) -> tuple[Path, ...]:
+        """The image and its colour-coded mask, or its masks, one a class."""
+        source = self._source(item)
+        masks = [source.coded] if source.coded is not None else [name for _, name in source.binary]
+        return self.path(item), *(self.path(mask) for mask in masks)
+
     def image(self, item: str) -> Image.Image:
         """The image, RGB."""
         return read_rgb(self.path(item))

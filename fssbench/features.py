@@ -1,0 +1,108 @@
+"""Extract once, use often: a feature cache that knows the future.
+
+A plan is fixed before the first image is opened, so the order in which images will be asked for is
+known.  The cache can therefore evict by Belady's rule (drop what is needed last, or never again),
+which no rule without that knowledge can beat.
+
+Features are computed image by image, so neither the cache nor its budget can change a number.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from fssbench.errors import PluginError
+
+Maps = dict[str, Tensor]
+_NEVER = float("inf")
+
+
+@dataclass
+class _Held:
+    maps: Maps
+    size: int
+    versions: tuple[int, ...]
+
+
+def _versions(maps: Maps) -> tuple[int, ...]:
+    return tuple(t._version for t in maps.values())
+
+
+class FeatureCache:
+    """Feature maps by key, within a budget of bytes.
+
+    Args:
+        budget: bytes that may be held; 0 keeps nothing.
+
+    Attributes:
+        hits: requests answered from the cache.
+        misses: requests that were computed.
+        held: bytes held now.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self.hits = 0
+        self.misses = 0
+        self.held = 0
+        self._cached: dict[Hashable, _Held] = {}
+        self._future: defaultdict[Hashable, deque[int]] = defaultdict(deque)
+        self._planned = 0
+        self._clock = 0
+
+    def plan(self, keys: Iterable[Hashable]) -> None:
+        """Announce the next requests, in order, after those announced before."""
+        for key in keys:
+            self._future[key].append(self._planned)
+            self._planned += 1
+
+    def _next_use(self, key: Hashable) -> float:
+        uses = self._future.get(key)
+        return uses[0] if uses else _NEVER
+
+    def get(self, key: Hashable, compute: Callable[[], Maps]) -> Maps:
+        """The maps of `key`, from the cache or from `compute`.
+
+        Requests out of the announced order are served all the same; only the choice of what to keep
+        is then less good.
+
+        Raises:
+            PluginError: where cached maps were changed in place since they were handed out.
+        """
+        uses = self._future.get(key)
+        if uses:
+            self._clock = uses.popleft() + 1
+            if not uses:
+                del self._future[key]
+        found = self._cached.get(key)
+        if found is not None:
+            if _versions(found.maps) != found.versions:
+                raise PluginError(f"cached features of {key!r} were changed in place by a method")
+            self.hits += 1
+            if self._next_use(key) == _NEVER:
+                self._drop(key)
+            return found.maps
+        self.misses += 1
+        maps = compute()
+        self._keep(key, maps)
+        return maps
+
+    def _keep(self, key: Hashable, maps: Maps) -> None:
+        due = self._next_use(key)
+        size = sum(t.numel() * t.element_size() for t in maps.values())
+        if due == _NEVER or size > self.budget:
+            return
+        while self.held + size > self.budget:
+            latest = max(self._cached, key=self._next_use)
+            if self._next_use(latest) <= due:
+                return
+            self._drop(latest)
+        self._cached[key] = _Held(maps, size, _versions(maps))
+        self.held += size
+
+    def _drop(self, key: Hashable) -> None:
+        self.held -= self._cached.pop(key).size

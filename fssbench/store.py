@@ -1,0 +1,381 @@
+"""Run directories: an append-only episode log, a manifest, a derived summary.
+
+    runs/<readable slug>-<identity prefix>/
+        manifest.json    identity block and context block, written once, before the first episode
+        plan.json        the full plan, so that a run can be read without its data
+        episodes.jsonl   one record an episode, each written by a single os.write on O_APPEND
+        summary.json     derived from the above, replaced atomically
+        sessions.jsonl   one record a process that worked on the run: time and memory
+        predictions/     small images of a few episodes
+
+Trade-offs, on purpose.  Records are not fsynced one by one (a killed process loses nothing, a
+power cut may lose the last seconds; both resume).  What is done is derived from the records, never
+from a flag.  A torn last line is dropped with a warning; any other damage is refused with its line
+number, because skipping it would change a mean silently.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import tempfile
+import time
+import warnings
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from fssbench.api.episodes import Plan
+from fssbench.errors import DataError, LockedError
+from fssbench.metrics import Absent
+from fssbench.plans import read_plan, write_plan
+
+SCHEMA = 1
+"""Version of everything stored here; readers refuse newer ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What one episode counted: integers only."""
+
+    index: int
+    class_id: int
+    inter: tuple[int, int]
+    """Background, foreground, in pixels."""
+    union: tuple[int, int]
+    target: int
+    """Foreground pixels of the truth."""
+
+    def line(self) -> bytes:
+        """The record as one line of JSON ending in its own crc32."""
+        body = json.dumps(
+            {
+                "i": self.index,
+                "c": self.class_id,
+                "inter": self.inter,
+                "union": self.union,
+                "target": self.target,
+            },
+            separators=(",", ":"),
+        )[:-1]
+        return f'{body},"crc":"{zlib.crc32(body.encode()):08x}"}}\n'.encode()
+
+    @classmethod
+    def parse(cls, line: bytes) -> Record:
+        """Read a line without its newline.
+
+        Raises:
+            ValueError: where the line is damaged.
+        """
+        body, mark, tail = line.rpartition(b',"crc":"')
+        if not mark or tail != b'%08x"}' % zlib.crc32(body):
+            raise ValueError("checksum does not match")
+        data = json.loads(body + b"}")
+        inter, union = data["inter"], data["union"]
+        return cls(data["i"], data["c"], (inter[0], inter[1]), (union[0], union[1]), data["target"])
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Replace a JSON file atomically: a reader sees the old or the new one, whole.
+
+    Raises:
+        DataError: where the file cannot be written, naming it.
+    """
+    text = json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            _write_all(handle, text.encode())
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.replace(temporary, path)  # noqa: PTH105 - faults are injected at the os level
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error}. Free space or choose another --out") from error
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of this store.
+
+    Raises:
+        DataError: where it is missing, damaged, or of a newer schema.
+    """
+    try:
+        data = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: {path.parent} is no run folder") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    if not isinstance(data, dict) or not isinstance(data.get("schema"), int):
+        raise DataError(f"{path} is no fssbench file (no schema number)")
+    if data["schema"] > SCHEMA:
+        raise DataError(
+            f"{path} has schema {data['schema']}, this fssbench reads up to {SCHEMA}. Next: upgrade fssbench"
+        )
+    return data
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    """Write everything or raise; a short write (disk full, file limit) counts as failure."""
+    written = os.write(handle, data)
+    if written != len(data):
+        # the next write tells why; if it succeeds the file was merely slow to take it
+        written += os.write(handle, data[written:])
+    if written != len(data):
+        raise OSError(f"only {written} of {len(data)} bytes written")
+
+
+def read_records(path: Path) -> tuple[dict[int, Record], int]:
+    """Read an episode log.
+
+    Returns:
+        The records by episode index, and the length in bytes of the undamaged part.
+
+    Raises:
+        DataError: for a damaged line before the last, or one index with two different results.
+    """
+    records: dict[int, Record] = {}
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return records, 0
+    good = data.rfind(b"\n") + 1
+    if good != len(data):
+        warnings.warn(
+            f"{path}: the last record is torn ({len(data) - good} bytes) and is dropped", stacklevel=2
+        )
+    for number, line in enumerate(data[:good].split(b"\n")[:-1], start=1):
+        try:
+            record = Record.parse(line)
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise DataError(
+                f"{path}, line {number}: damaged ({error}). Nothing was skipped; restore the file from "
+                "a copy, or delete this run's folder and run again"
+            ) from None
+        known = records.setdefault(record.index, record)
+        if known != record:
+            raise DataError(
+                f"{path}, line {number}: episode {record.index} is stored twice with different counts; "
+                "refusing to choose. Delete this run's folder and run again"
+            )
+    return records, good
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run folder, read."""
+
+    path: Path
+    manifest: dict[str, Any]
+    plan: Plan
+    records: dict[int, Record]
+
+    @property
+    def slug(self) -> str:
+        """Name of the folder."""
+        return self.path.name
+
+    @property
+    def identity(self) -> str:
+        """sha256 over everything that can move a number."""
+        return str(self.manifest["identity"])
+
+    @property
+    def absent(self) -> Absent:
+        """What a class without pixels is worth in this run's mIoU."""
+        return "exclude" if self.manifest["block"]["absent"] == "exclude" else "zero"
+
+    @property
+    def wanted(self) -> range:
+        """Episode indices this run is to hold: all, or those of its shard."""
+        total = len(self.plan)
+        part, parts = self.manifest["block"].get("shard") or (1, 1)
+        return shard_range(total, part, parts)
+
+    @property
+    def done(self) -> int:
+        """Episodes counted."""
+        return len(self.records)
+
+    @property
+    def planned(self) -> int:
+        """Episodes the run is to hold."""
+        return len(self.wanted)
+
+    @property
+    def status(self) -> str:
+        """`complete` or `incomplete`, derived from the records."""
+        return "complete" if self.done == self.planned else "incomplete"
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """What each process that worked on this run left: seconds, episodes, peak memory."""
+        path = self.path / "sessions.jsonl"
+        lines = path.read_text().splitlines() if path.is_file() else []
+        found = []
+        for line in lines:
+            try:
+                found.append(json.loads(line))
+            except ValueError:  # torn by a kill; only a duration is lost
+                continue
+        return found
+
+
+def shard_range(total: int, part: int, parts: int) -> range:
+    """Indices of shard `part` of `parts` (1-based): contiguous, no padding."""
+    return range((part - 1) * total // parts, part * total // parts)
+
+
+def read_run(path: Path) -> StoredRun:
+    """Read a run folder.
+
+    Raises:
+        DataError: where it is none, or is damaged.
+    """
+    manifest = read_json(path / "manifest.json")
+    if not {"identity", "block", "context"} <= set(manifest):
+        raise DataError(f"{path} is no run folder: manifest.json lacks its fields")
+    plan = read_plan(path / "plan.json")
+    if plan.sha256 != manifest["block"]["episodes_sha256"]:
+        raise DataError(f"{path}: plan.json is not the plan that manifest.json names")
+    records, _ = read_records(path / "episodes.jsonl")
+    run = StoredRun(path, manifest, plan, records)
+    foreign = sorted(set(records) - set(run.wanted))
+    if foreign:
+        raise DataError(f"{path} holds episode {foreign[0]}, which is not in its plan")
+    return run
+
+
+def scan(folder: Path) -> Iterator[Path]:
+    """Run folders in `folder`, or `folder` itself where it is one; sorted by name."""
+    if (folder / "manifest.json").is_file():
+        yield folder
+    elif folder.is_dir():
+        yield from sorted(p.parent for p in folder.glob("*/manifest.json"))
+
+
+class RunWriter:
+    """The one owner of a run folder.
+
+    Use as a context manager; `done` holds the records already stored.
+
+    Args:
+        path: the run's folder; made where it does not exist.
+        manifest: identity, block and context; written only where there is none yet.
+        plan: the full plan.
+
+    Raises:
+        LockedError: where another process owns the folder.
+        DataError: where the folder holds another identity or is damaged or cannot be written.
+    """
+
+    def __init__(self, path: Path, manifest: dict[str, Any], plan: Plan) -> None:
+        self.path = path
+        self._manifest = manifest
+        self._plan = plan
+        self._lock = FileLock(path / ".lock")
+        self._log = -1
+        self.done: dict[int, Record] = {}
+
+    def __enter__(self) -> RunWriter:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"cannot make {self.path}: {error}. Choose another --out") from error
+        self._acquire()
+        try:
+            self._open()
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            os.fsync(self._log)
+        finally:
+            os.close(self._log)
+            self._release()
+
+    def _open(self) -> None:
+        existing = self.path / "manifest.json"
+        if existing.is_file():
+            found = read_json(existing)["identity"]
+            if found != self._manifest["identity"]:
+                raise DataError(f"{self.path} holds another run (identity {found[:12]}...)")
+        # plan first: a folder counts as a run as soon as its manifest is there
+        if not existing.is_file():
+            write_plan(self._plan, self.path / "plan.json")
+            write_json(existing, {"schema": SCHEMA, **self._manifest})
+        log = self.path / "episodes.jsonl"
+        self.done, good = read_records(log)
+        try:
+            self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            os.ftruncate(self._log, good)
+        except OSError as error:
+            raise DataError(f"cannot write {log}: {error}. Choose another --out") from error
+
+    def append(self, record: Record) -> None:
+        """Store one episode, at once.
+
+        Raises:
+            DataError: where it cannot be written; what was stored before stays intact.
+        """
+        line = record.line()
+        before = os.fstat(self._log).st_size
+        try:
+            _write_all(self._log, line)
+        except OSError as error:
+            os.ftruncate(self._log, before)  # no torn line; shrinking works on a full disk
+            raise DataError(
+                f"cannot write {len(line)} bytes to {self.path / 'episodes.jsonl'}: {error}. "
+                f"{len(self.done)} episodes are stored; free space and run the same command again"
+            ) from error
+        self.done[record.index] = record
+
+    def session(self, data: dict[str, Any]) -> None:
+        """Leave what this process did: seconds, episodes, memory.  Never part of a result."""
+        line = (json.dumps(data, sort_keys=True) + "\n").encode()
+        handle = os.open(self.path / "sessions.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            os.write(handle, line)
+        finally:
+            os.close(handle)
+
+    def _acquire(self) -> None:
+        owner = self.path / ".owner.json"
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise LockedError(self._owned_by(owner)) from None
+        except OSError as error:
+            raise DataError(f"cannot lock {self.path}: {error}. Choose another --out") from error
+        # On some network file systems a lock is not seen by other hosts: the owner file is.
+        held = _read_owner(owner)
+        if held and held.get("host") != socket.gethostname():
+            self._lock.release()
+            raise LockedError(self._owned_by(owner) + f". If that process is gone, delete {owner}")
+        owner.write_text(
+            json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": int(time.time())})
+        )
+
+    def _owned_by(self, owner: Path) -> str:
+        held = _read_owner(owner)
+        who = f"process {held['pid']} on host {held['host']}" if held else "another process"
+        return f"{self.path} is in use by {who}"
+
+    def _release(self) -> None:
+        (self.path / ".owner.json").unlink(missing_ok=True)
+        self._lock.release()
+
+
+def _read_owner(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) and {"pid", "host"} <= set(data) else {}

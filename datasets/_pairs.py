@@ -40,7 +40,7 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
     return np.asarray(image.convert("L"), dtype=np.uint8)
 
 
-def files(folder: Path, *suffixes: str) -> list[Path]:
+def listed(folder: Path, *suffixes: str) -> list[Path]:
     """Files right in a folder whose name ends in one of the suffixes, sorted by name; [] if none.
 
     Dot files (such as the `._x.jpg` copies that some archivers leave) are no data and are left out.

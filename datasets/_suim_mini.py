@@ -169,7 +169,7 @@ def _wreck(rng: np.random.Generator, horizon: float) -> tuple[Region, Picture]:
     house = [(-20.0, -24.0), (-16.0, -46.0), (18.0, -48.0), (24.0, -26.0)]
     mast = [(36.0, -26.0), (44.0, -66.0), (48.0, -65.0), (42.0, -26.0)]
     holes = _drawn([_turned(_oval(5, 4, (offset, -8)), at, way) for offset in range(-48, 56, 22)])
-    rust = 0.28 * noise(rng, HEIGHT, WIDTH, 10) + 0.14 * noise(rng, HEIGHT, WIDTH, 3)
+    rust: Plane = 0.28 * noise(rng, HEIGHT, WIDTH, 10) + 0.14 * noise(rng, HEIGHT, WIDTH, 3)
     paint = tint((118, 84, 62), 0.95 + rust)
     lay(paint, holes, tint((30, 34, 38), np.ones((HEIGHT, WIDTH), dtype=np.float32)))
     return _drawn([_turned(part, at, way) for part in (hull, house, mast)]), paint

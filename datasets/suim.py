@@ -7,7 +7,6 @@ speaks of eight classes.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +19,7 @@ from fssbench.api import DataError, Dataset, DatasetCard, Entry, Pool, UsageErro
 from fssbench.imaging import read_rgb
 
 from . import _verify
+from ._files import place
 from ._pairs import THRESHOLD, read_grey, sample, several
 from ._staging import staged
 from ._suim_mini import draw
@@ -58,7 +58,7 @@ def _split(root: Path, source: Source, folder: Path) -> None:
     if not (root / image).is_file():
         raise DataError(f"suim: {root / source.coded} has no image {source.item}; get the pair again")
     codes = decode(read_colours(root / source.coded))
-    shutil.copyfile(root / image, folder / "images" / image.name)
+    place(root / image, folder / "images" / image.name)
     for name, code in CODES.items():
         held = codes == code
         if held.any():

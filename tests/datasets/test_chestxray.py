@@ -69,6 +69,7 @@ def test_image_of_a_mask_with_and_without_suffix(root: Path) -> None:
         assert image.mode == "RGB"
         assert mask.shape == image.size[::-1] == (30, 20)
         assert mask.sum() == 90
+        assert [p.parent.name for p in data.files(entry.item) if p.is_file()] == ["CXR_png", "masks"]
     with pytest.raises(UsageError, match="one class"):
         data.mask("masks/MCUCXR_0001_1.png", 1)
     with pytest.raises(UsageError, match="no split"):

@@ -169,6 +169,7 @@ def test_masks_of_a_patch_agree_with_its_folder(mini: Path) -> None:
         mask = data.mask(entry.item, entry.class_id)
         assert set(np.unique(mask)) == {0, 1}
         assert mask.shape == data.image(entry.item).size[::-1] == (204, 204)
+        assert all(path.is_file() for path in data.files(entry.item))
         assert ((data.label(entry.item) == 255) == mask).all()
     with pytest.raises(UsageError, match="folder"):
         data.mask(pool.entries[0].item, 3)

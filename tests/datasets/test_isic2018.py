@@ -181,6 +181,7 @@ def test_miniature_serves_both_variants(tmp_path: Path) -> None:
     assert [f.problem for f in report.findings] == ["24 of 2,594 published images are there: a sample"]
     entry = three.pool("test").entries[-1]
     assert entry.class_id == 2
+    assert [p.suffix for p in three.files(entry.item) if p.is_file()] == [".jpg", ".png"]
     assert 0.02 < three.mask(entry.item, 2).mean() < 0.6
     with pytest.raises(UsageError, match="not of class"):
         three.mask(entry.item, 0)

@@ -91,6 +91,11 @@ def test_prepared_layout_gives_the_same_entries_and_masks(root: Path, tmp_path: 
     for one, two in zip(ones, twos, strict=True):
         assert (raw.mask(one.item, one.class_id) == ready.mask(two.item, two.class_id)).all()
     assert ready.verify().ok
+    assert [str(p.relative_to(root)) for p in raw.files("TEST/images/a.jpg")] == [
+        "TEST/images/a.jpg",
+        "TEST/masks/a.bmp",
+    ]
+    assert [p.parent.name for p in ready.files("images/a.jpg")] == ["images", "FV", "WR"]
     with pytest.raises(DataError, match="no label map"):
         ready.label("images/a.jpg")
     with pytest.raises(DataError, match="no mask file in masks/HD"):

@@ -199,3 +199,42 @@ def test_verify_finds_every_planted_fault(download: Path, tmp_path: Path) -> Non
     assert found["error", "3/test/origin"] == "folder missing"
     assert report.histogram == dict.fromkeys(cutting.CLASSES, 0) | {"agriculture": 1}
     assert all(f.remedy for f in report.findings)
+
+
+def test_published_side_gives_patches_of_408(tmp_path: Path) -> None:
+    mask = np.zeros((2448, 2448, 3), dtype=np.uint8)
+    mask[:408, :204] = YELLOW
+    mask[:408, 204:408] = CYAN
+    tile(tmp_path / "download/train", "100694", mask)
+    lines = list(DeepGlobe.prepare(tmp_path / "download", tmp_path / "data"))
+    assert lines[0] == "tile 1/1: 100694_sat.jpg: 1 of 36 patches kept, 2 entries"
+    data = DeepGlobe(tmp_path / "data/Deepglobe")
+    item = "2/test/origin/100694_sat_00.jpg"
+    assert data.image(item).size == (408, 408)
+    assert data.mask(item, 1).sum() == 408 * 204
+
+
+def test_copies_that_archivers_leave_are_no_data(download: Path, tmp_path: Path) -> None:
+    (download / "._7_sat.jpg").write_bytes(b"resource fork")
+    assert len(list(DeepGlobe.prepare(download, tmp_path / "data"))) == 2
+    folder = tmp_path / "data/Deepglobe/3/test/origin"
+    for number in range(3, 7):
+        (tmp_path / f"data/Deepglobe/{number}/test/origin").mkdir(parents=True)
+        (tmp_path / f"data/Deepglobe/{number}/test/origin/a.jpg").touch()
+    (folder / "._a.jpg").touch()
+    items = [e.item for e in DeepGlobe(tmp_path / "data/Deepglobe").pool("test").of_classes((2,))]
+    assert items == ["3/test/origin/a.jpg"]
+
+
+def test_an_unwritable_folder_is_told(download: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot write"):
+        list(DeepGlobe.prepare(download, tmp_path / "file"))
+
+
+def test_a_class_without_patches_is_told(download: Path, tmp_path: Path) -> None:
+    list(DeepGlobe.prepare(download, tmp_path / "data"))
+    with pytest.raises(DataError, match="class rangeland"):
+        DeepGlobe(tmp_path / "data/Deepglobe").pool("test")
+    with pytest.raises(DataError, match="lists alone"):
+        DeepGlobe(None).verify()

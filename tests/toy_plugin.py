@@ -1,4 +1,4 @@
-"""A stranger's data set: three shapes in two variants, a folder a class.  Tests load it as `--plugin` does."""
+"""A stranger's data set: three shapes in two variants, a folder a class; loaded as `--plugin` does."""
 
 from __future__ import annotations
 

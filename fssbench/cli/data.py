@@ -63,13 +63,17 @@ def _verified(
     from fssbench.registry import DATASETS
 
     root = resolve(data)
+    if root is None:
+        raise DataError(
+            "no data folder to look at. Next: give --data DIR, set FSSBENCH_DATA or use --data mini"
+        )
     reports = []
     for label in names or DATASETS.names():
         name, _, variant = label.partition(":")
         try:
             dataset = open_dataset(name, data=root, splits=splits, variant=variant or None)
         except (DataError, PluginError) as error:
-            if names or root is None:
+            if names:
                 raise
             click.echo(f"skipped: {printable(str(error))}", err=True)
             continue

@@ -224,6 +224,11 @@ class Coco(Dataset):
             )
         return self.located[number]
 
+    def files(self, item: str) -> tuple[Path, ...]:
+        """The image and its mask."""
+        image, mask = self._pair(item)
+        return self.path(image), self.path(mask)
+
     def image(self, item: str) -> Image.Image:
         return read_rgb(self.path(self._pair(item)[0]))
 

@@ -96,6 +96,10 @@ class FSS1000(Dataset):
             entries += [Entry(f"{name}/{n}", start + offset) for n in pairs]
         return entries
 
+    def files(self, item: str) -> tuple[Path, ...]:
+        """The image and its mask."""
+        return self.path(item), self.path(f"{item.removesuffix('.jpg')}.png")
+
     def image(self, item: str) -> Image.Image:
         return read_rgb(self.path(item))
 

@@ -133,6 +133,10 @@ class Pascal(Dataset):
             )
         return Pool(entries, rule, published=PUBLISHED[split])
 
+    def files(self, item: str) -> tuple[Path, ...]:
+        """The image and its mask."""
+        return self.path(f"{IMAGES}/{item}.jpg"), self.path(f"{MASKS}/{item}.png")
+
     def image(self, item: str) -> Image.Image:
         return read_rgb(self.path(f"{IMAGES}/{item}.jpg"))
 

@@ -30,7 +30,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from fssbench.api.episodes import Plan
 from fssbench.errors import DataError, LockedError
+from fssbench.metrics import Absent
+from fssbench.plans import read_plan, write_plan
 
 SCHEMA = 1
 """Version of everything stored here; readers refuse newer ones."""
@@ -169,7 +172,7 @@ class StoredRun:
 
     path: Path
     manifest: dict[str, Any]
-    plan: dict[str, Any]
+    plan: Plan
     records: dict[int, Record]
 
     @property
@@ -183,9 +186,14 @@ class StoredRun:
         return str(self.manifest["identity"])
 
     @property
+    def absent(self) -> Absent:
+        """What a class without pixels is worth in this run's mIoU."""
+        return "exclude" if self.manifest["block"]["absent"] == "exclude" else "zero"
+
+    @property
     def wanted(self) -> range:
         """Episode indices this run is to hold: all, or those of its shard."""
-        total = len(self.plan["episodes"])
+        total = len(self.plan)
         part, parts = self.manifest["block"].get("shard") or (1, 1)
         return shard_range(total, part, parts)
 
@@ -228,9 +236,12 @@ def read_run(path: Path) -> StoredRun:
     Raises:
         DataError: where it is none, or is damaged.
     """
-    manifest, plan = read_json(path / "manifest.json"), read_json(path / "plan.json")
-    if "identity" not in manifest or "block" not in manifest or "episodes" not in plan:
-        raise DataError(f"{path} is no run folder: manifest.json or plan.json lacks its fields")
+    manifest = read_json(path / "manifest.json")
+    if not {"identity", "block", "context"} <= set(manifest):
+        raise DataError(f"{path} is no run folder: manifest.json lacks its fields")
+    plan = read_plan(path / "plan.json")
+    if plan.sha256 != manifest["block"]["episodes_sha256"]:
+        raise DataError(f"{path}: plan.json is not the plan that manifest.json names")
     records, _ = read_records(path / "episodes.jsonl")
     run = StoredRun(path, manifest, plan, records)
     foreign = sorted(set(records) - set(run.wanted))
@@ -255,14 +266,14 @@ class RunWriter:
     Args:
         path: the run's folder; made where it does not exist.
         manifest: identity, block and context; written only where there is none yet.
-        plan: the full plan as data.
+        plan: the full plan.
 
     Raises:
         LockedError: where another process owns the folder.
         DataError: where the folder holds another identity or is damaged or cannot be written.
     """
 
-    def __init__(self, path: Path, manifest: dict[str, Any], plan: dict[str, Any]) -> None:
+    def __init__(self, path: Path, manifest: dict[str, Any], plan: Plan) -> None:
         self.path = path
         self._manifest = manifest
         self._plan = plan
@@ -298,7 +309,7 @@ class RunWriter:
                 raise DataError(f"{self.path} holds another run (identity {found[:12]}...)")
         # plan first: a folder counts as a run as soon as its manifest is there
         if not existing.is_file():
-            write_json(self.path / "plan.json", {"schema": SCHEMA, **self._plan})
+            write_plan(self._plan, self.path / "plan.json")
             write_json(existing, {"schema": SCHEMA, **self._manifest})
         log = self.path / "episodes.jsonl"
         self.done, good = read_records(log)

@@ -78,7 +78,7 @@ def resolve(data: str | Path | None) -> Path | None:
             return None
     if str(data) == "mini":
         return _cached_root()
-    root = Path(data).expanduser()
+    root = Path(data).expanduser().absolute()  # a plugin may change the working folder
     if not root.is_dir():
         raise DataError(
             f"data folder {root} does not exist. Next: give the folder that holds the data sets with --data "

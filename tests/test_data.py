@@ -42,6 +42,12 @@ def test_resolve_expands_the_home_folder(tmp_path: Path, monkeypatch: pytest.Mon
     assert resolve("~/d") == tmp_path / "d"
 
 
+def test_a_relative_folder_stays_the_same_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "d").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert resolve("d") == tmp_path / "d"
+
+
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none does not exist. Next: .* `--data mini`"):
         resolve(tmp_path / "none")
@@ -238,3 +244,18 @@ def test_an_unknown_name_draws_nothing(tmp_path: Path, toy: Any) -> None:
     with pytest.raises(UsageError, match="unknown dataset 'toi'"):
         make_miniature(tmp_path / "m", names=["toy", "toi"])
     assert toy.drawn == []
+
+
+def test_the_built_in_miniature_is_complete_small_and_sound(mini: Path) -> None:
+    assert set(json.loads((mini / MARKER).read_text())["datasets"]) == {
+        "chestxray",
+        "coco",
+        "deepglobe",
+        "fss1000",
+        "isic2018",
+        "pascal",
+        "suim",
+    }
+    assert sum(p.stat().st_size for p in mini.rglob("*") if p.is_file()) < 30e6
+    made = [n for n in DATASETS.names() if n != "toy"]
+    assert {n: open_dataset(n, data=mini).verify().ok for n in made} == dict.fromkeys(made, True)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import fssbench
 from fssbench.api import DataError, Entry, Plan, PluginError, Pool, UsageError
-from fssbench.benchmarks import find
+from fssbench.benchmarks import find, names
 from fssbench.sampling import PROTOCOLS, _counted, _published, _shuffled, plan
 
 PINNED = "c59855f11f78ae20bfe26555b53e94123ed6f705ca0062b29f57e94bac3833e5"
@@ -323,6 +323,18 @@ def test_the_global_generators_are_left_alone() -> None:
     assert before[0] == after[0]
     assert np.array_equal(before[1], after[1])
     assert before[2:] == after[2:]
+
+
+@pytest.mark.parametrize("protocol", ["published", "fssbench"])
+@pytest.mark.parametrize("name", names())
+def test_every_benchmark_has_a_plan_on_the_miniature(name: str, protocol: str, mini: Path) -> None:
+    found = find(name)
+    for fold in range(len(found.folds)):
+        made = plan(name, fold=fold, shot=5, protocol=protocol, data=mini)
+        assert len(made) == found.benchmark.episodes
+        assert made.marks == ("miniature",)
+        assert {e.class_id for e in made} == set(made.classes) <= set(found.folds[fold])
+        assert not any(e.query in e.supports for e in made)
 
 
 # ---- errors before episode 0 -----------------------------------------------------------------------

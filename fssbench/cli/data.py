@@ -130,7 +130,7 @@ def _print_report(label: str, report: Verification, limit: int | None) -> None:
         click.echo(printable(f"    remedy: {remedy}"))
     if report.histogram:
         click.echo("  images by label:")
-        for name, count in report.histogram.items():
+        for name, count in sorted(report.histogram.items(), key=lambda row: (-row[1], row[0])):
             click.echo(printable(f"    {count:>7,}  {name}"))
     verdict = "sound" if report.ok else "not usable as it is"
     click.echo(f"  {errors:,} errors, {warnings:,} warnings: {verdict}")

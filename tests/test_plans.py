@@ -38,8 +38,11 @@ def made(episodes: tuple[Episode, ...] = (), shot: int = 1) -> Plan:
 THREE = (Episode(0, 0, "a", ("b",)), Episode(1, 3, "c", ("ü",)), Episode(2, 0, "b", ("a",)))
 
 
+items = st.text(min_size=1).map(lambda text: f"a{text}").filter(lambda text: not {"/", "\\"} & set(text))
+
+
 @settings(max_examples=100, deadline=None)
-@given(rows=st.lists(st.tuples(st.sampled_from([0, 3]), st.text(), st.text()), max_size=8))
+@given(rows=st.lists(st.tuples(st.sampled_from([0, 3]), items, items), max_size=8))
 def test_round_trip(rows: list[tuple[int, str, str]], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("p") / "plan.json"
     plan = made(tuple(Episode(i, c, q, (s,)) for i, (c, q, s) in enumerate(rows)))
@@ -80,6 +83,7 @@ def test_one_episode_a_line_and_no_folder_of_this_machine(tmp_path: Path) -> Non
         (lambda d: d.update(classes=[0, 4]), "episode 1 has class 3"),
         (lambda d: d.update(class_names=["one"]), "2 classes but 1 names"),
         (lambda d: d["episodes"][2].__setitem__(0, 1), "episode 2 is out of order"),
+        (lambda d: d["episodes"][0].__setitem__(0, -1), "episode 0 is out of order"),
     ],
 )
 def test_a_changed_file_is_refused(tmp_path: Path, change, told: str) -> None:
@@ -107,3 +111,10 @@ def test_missing_and_unwritable(tmp_path: Path) -> None:
         read_plan(tmp_path / "none.json")
     with pytest.raises(DataError, match="cannot write the plan"):
         write_plan(made(THREE), tmp_path / "none" / "p.json")
+
+
+@pytest.mark.parametrize("item", ["../secret.png", "/etc/passwd", "a/../../b", "..\\b", ""])
+def test_a_plan_cannot_name_files_outside_its_data_set(tmp_path: Path, item: str) -> None:
+    write_plan(made((Episode(0, 0, "a", (item,)),)), tmp_path / "p.json")
+    with pytest.raises(DataError, match="outside its data set"):
+        read_plan(tmp_path / "p.json")

@@ -21,6 +21,7 @@ import fssbench
 from fssbench.api import DataError, Entry, Plan, PluginError, Pool, UsageError
 from fssbench.benchmarks import find, names
 from fssbench.sampling import PROTOCOLS, _counted, _published, _shuffled, plan
+from fssbench.splits import load_pickle
 
 PINNED = "c59855f11f78ae20bfe26555b53e94123ed6f705ca0062b29f57e94bac3833e5"
 PINNED_FIRST = ["0/9.jpg", "0/7.jpg", "0/16.jpg", "0/5.jpg", "0/17.jpg", "0/2.jpg"]
@@ -75,6 +76,7 @@ def replay(
         return np.random.choice(population, 1, replace=False)[0]
 
     classes = sorted({e.class_id for e in entries})
+    items = {c: [e.item for e in entries if e.class_id == c] for c in classes}
     episodes = []
     for index in range(count):
         if sampler in {"walk", "walk-numbered"}:
@@ -82,13 +84,13 @@ def replay(
             class_id, query = entry.class_id, entry.item
         else:
             class_id = int(choice(classes)) if sampler == "class" else classes[index % len(classes)]
-            query = str(choice([e.item for e in entries if e.class_id == class_id]))
+            query = str(choice(items[class_id]))
         supports: list[str] = []
         while len(supports) < shot:
             if sampler == "walk-numbered":
                 support = f"{query.split('/')[0]}/{choice(range(1, 11))}.jpg"
             else:
-                support = str(choice([e.item for e in entries if e.class_id == class_id]))
+                support = str(choice(items[class_id]))
             if support != query:
                 supports.append(support)
         episodes.append((class_id, query, supports))
@@ -139,6 +141,27 @@ def test_the_golden_hash_is_the_plans_hash(shared: Path) -> None:
     assert made.class_names == ("diningtable", "dog", "horse", "motorbike", "person")
     assert made.lists == "reference list files"
     assert made.marks == ()
+
+
+@pytest.mark.parametrize("shot", [1, 5])
+@pytest.mark.parametrize("fold", range(4))
+def test_every_pascal_fold_is_the_replay_of_its_list(fold: int, shot: int, shared: Path) -> None:
+    splits = shared / "golden" / "splits"
+    listed = (splits / "pascal" / "val" / f"fold{fold}.txt").read_text().split()
+    entries = tuple(Entry(line[:-4], int(line[-2:]) - 1) for line in listed)
+    made = fssbench.plan("pascal5i", fold=fold, shot=shot, splits=splits)
+    assert [(e.class_id, e.query, list(e.supports)) for e in made] == replay(entries, "walk", 1000, shot)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shot", [1, 5])
+@pytest.mark.parametrize("fold", range(4))
+def test_every_coco_fold_is_the_replay_of_its_list(fold: int, shot: int, shared: Path) -> None:
+    splits = shared / "golden" / "splits"
+    listed = load_pickle(splits / "coco" / "val" / f"fold{fold}.pkl")
+    entries = tuple(Entry(item, c) for c, items in listed.items() for item in items)
+    made = fssbench.plan("coco20i", fold=fold, shot=shot, splits=splits)
+    assert [(e.class_id, e.query, list(e.supports)) for e in made] == replay(entries, "class", 1000, shot)
 
 
 def test_naive5i_draws_the_episodes_of_pascal5i(shared: Path) -> None:

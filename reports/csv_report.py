@@ -14,11 +14,41 @@ from .published import MEAN
 from .text import clean
 
 COLUMNS = (
-    "row benchmark method label ablations backbone weights protocol score_size seed shot fold "
-    "miou miou_low miou_high fb_iou fb_iou_low fb_iou_high episodes planned learnable parameters "
-    "seconds_per_episode best tied marks absent_classes paper_miou same_as_paper "
-    "identity plan_sha256 run resamples bootstrap_seed"
-).split()
+    "row",
+    "benchmark",
+    "method",
+    "label",
+    "ablations",
+    "backbone",
+    "weights",
+    "protocol",
+    "score_size",
+    "seed",
+    "shot",
+    "fold",
+    "miou",
+    "miou_low",
+    "miou_high",
+    "fb_iou",
+    "fb_iou_low",
+    "fb_iou_high",
+    "episodes",
+    "planned",
+    "learnable",
+    "parameters",
+    "seconds_per_episode",
+    "best",
+    "tied",
+    "marks",
+    "absent_classes",
+    "paper_miou",
+    "same_as_paper",
+    "identity",
+    "plan_sha256",
+    "run",
+    "resamples",
+    "bootstrap_seed",
+)
 
 
 class CsvReporter(Reporter):

@@ -40,7 +40,7 @@ def dot_plot(cells: tuple[Cell, ...], *, name: str) -> str:
         axes = figure.add_subplot()
         for cell in cells:
             place = labels.index(_name(cell)) + 0.26 * (shots.index(cell.shot) - (len(shots) - 1) / 2)
-            colour, shape = _SHOT_STYLE.get(cell.shot, ("#6a51a3", "D"))
+            colour, shape = _style(cell.shot)
             axes.plot([cell.miou.low, cell.miou.high], [place, place], color=colour, linewidth=1.6)
             axes.plot([cell.miou.value], [place], color=colour, marker=shape, markersize=6, linestyle="")
         axes.set_yticks(range(len(labels)), labels, parse_math=False)
@@ -59,10 +59,11 @@ def dot_plot(cells: tuple[Cell, ...], *, name: str) -> str:
 
 def shots_legend(cells: tuple[Cell, ...]) -> list[tuple[str, str]]:
     """Label and colour of each shot in the figure."""
-    return [
-        (f"{shot}-shot", _SHOT_STYLE.get(shot, ("#6a51a3", "D"))[0])
-        for shot in sorted({c.shot for c in cells})
-    ]
+    return [(f"{shot}-shot", _style(shot)[0]) for shot in sorted({c.shot for c in cells})]
+
+
+def _style(shot: int) -> tuple[str, str]:
+    return _SHOT_STYLE.get(shot, ("#6a51a3", "D"))
 
 
 def _name(cell: Cell) -> str:

@@ -43,11 +43,8 @@ def render(results: Results) -> str:
     style = (resources.files(__package__) / "templates" / "report.css").read_text(encoding="utf-8")
     return environment.get_template("report.html.j2").render(
         report=report,
-        style=Markup(style),  # noqa: S704 - our own file
-        figures=[
-            Markup(dot_plot(section.cells, name=f"f{n}"))  # noqa: S704 - drawn and escaped by matplotlib
-            for n, section in enumerate(report.sections)
-        ],
+        style=Markup(style),
+        figures=[Markup(dot_plot(section.cells, name=f"f{n}")) for n, section in enumerate(report.sections)],
         keys=[shots_legend(section.cells) for section in report.sections],
         galleries=[gallery(section.cells, budget) for section in report.sections],
         budget=budget,

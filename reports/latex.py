@@ -25,9 +25,7 @@ _SPECIAL = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
     "`": r"\textasciigrave{}",
-    "'": r"\textquotesingle{}",
     "–": "--",
     "−": "$-$",
     "…": r"\ldots{}",
@@ -43,7 +41,12 @@ def escape(text: object) -> str:
         >>> escape("50% of a_b\\input{x}")
         '50\\% of a\\_b\\textbackslash{}input\\{x\\}'
     """
-    return "".join(_SPECIAL.get(c) or (c if c <= "\u017f" else f"[U+{ord(c):04X}]") for c in str(text))
+    return "".join(_SPECIAL.get(c) or (c if _plain(c) else f"[U+{ord(c):04X}]") for c in str(text))
+
+
+def _plain(char: str) -> bool:
+    """Whether every LaTeX with the default encoding can print it."""
+    return char < "\x80" or ("À" <= char <= "ÿ" and char not in "ÐÞðþ×÷")
 
 
 def number(entry: Entry) -> str:
@@ -80,7 +83,7 @@ class LatexReporter(Reporter):
             comment_end_string="#>",
             # every printed value goes through this, so that none can be forgotten
             finalize=lambda value: value if isinstance(value, Written) else escape(value),
-            autoescape=False,  # noqa: S701 - HTML escaping would be wrong here
+            autoescape=False,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,

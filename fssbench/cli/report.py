@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import traceback
 from pathlib import Path
@@ -10,35 +11,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fssbench.cli.output import emit_json, one_line, table
-from fssbench.errors import DataError, FssbenchError, UsageError
+from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
 from fssbench.registry import REPORTERS, load_file
 
 if TYPE_CHECKING:
     from fssbench.api import Reporter, Results
 
-BUILT_IN = ("html", "markdown", "csv", "latex")
+_FILE = click.Path(path_type=Path)
 
 
 @click.command("report")
-@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, type=_FILE)
 @click.option(
-    "-o", "--out", type=click.Path(path_type=Path), default=Path("report"), show_default=True, help="Folder."
+    "-o", "--out", type=_FILE, default=Path("report"), show_default=True, help="Folder to write to."
 )
-@click.option(
-    "--format",
-    "formats",
-    help=f"Comma-separated reporters; default {','.join(BUILT_IN)} and plugins given here.",
-)
-@click.option(
-    "--plugin",
-    "plugins",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="File that defines a Reporter.",
-)
-@click.option(
-    "--resamples", type=click.IntRange(1), default=1000, show_default=True, help="Bootstrap resamples."
-)
+@click.option("--format", "formats", help="Reporters by name, comma-separated.  [default: all]")
+@click.option("--plugin", "plugins", multiple=True, type=_FILE, help="File that defines a Reporter.")
+@click.option("--resamples", type=click.IntRange(1), default=1000, show_default=True, help="For intervals.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the bootstrap.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line a figure and a file.")
 def command(
@@ -51,7 +40,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Write the comparison of stored RUNS (run folders, or folders of them; default: runs)."""
-    reporters = _reporters(formats, plugins)
+    reporters, broken = _reporters(formats, plugins)
     _writable(out)
     from fssbench.results import collect
 
@@ -65,23 +54,36 @@ def command(
         )
     for note in results.notes:
         click.echo(f"note: {one_line(note)}", err=True)
-    written, broken = _write(reporters, results, out)
+    written = _write(reporters, results, out, broken)
     _show(results, written, as_json)
     for name, reason in broken.items():
-        click.echo(f"error: reporter {one_line(name)} failed: {one_line(reason)}", err=True)
+        click.echo(f"error: reporter {one_line(name)}: {one_line(reason)}", err=True)
     if broken:
         click.get_current_context().exit(4)
 
 
-def _reporters(formats: str | None, plugins: tuple[Path, ...]) -> dict[str, type[Reporter]]:
-    """Reporter classes by name, loaded before anything is computed."""
-    given = [found.partition(" ")[2] for file in plugins for found in load_file(file)]
-    names = [n.strip() for n in formats.split(",") if n.strip()] if formats is not None else None
-    if names is None:
-        names = [*BUILT_IN, *(n for n in given if n in REPORTERS.names())]
-    if not names:
-        raise UsageError(f"--format names no reporter. Known: {', '.join(REPORTERS.names())}")
-    return {name: REPORTERS.get(name) for name in dict.fromkeys(names)}
+def _reporters(
+    formats: str | None, plugins: tuple[Path, ...]
+) -> tuple[dict[str, type[Reporter]], dict[str, str]]:
+    """Reporter classes by name, loaded before anything is computed, and those that do not load.
+
+    A reporter asked for by name must load; where all are meant, a broken one is put aside.
+    """
+    for file in plugins:
+        load_file(file)
+    if formats is not None:
+        names = list(dict.fromkeys(n.strip() for n in formats.split(",") if n.strip()))
+        if not names:
+            raise UsageError(f"--format names no reporter. Known: {', '.join(REPORTERS.names())}")
+        return {name: REPORTERS.get(name) for name in names}, {}
+    loaded: dict[str, type[Reporter]] = {}
+    broken: dict[str, str] = {}
+    for name in REPORTERS.names():
+        try:
+            loaded[name] = REPORTERS.get(name)
+        except PluginError as error:
+            broken[name] = str(error)
+    return loaded, broken
 
 
 def _writable(out: Path) -> None:
@@ -97,23 +99,20 @@ def _writable(out: Path) -> None:
 
 
 def _write(
-    reporters: dict[str, type[Reporter]], results: Results, out: Path
-) -> tuple[list[Path], dict[str, str]]:
-    """Run every reporter; one that fails stops no other."""
-    import os
-
+    reporters: dict[str, type[Reporter]], results: Results, out: Path, broken: dict[str, str]
+) -> list[Path]:
+    """Run every reporter; one that fails is added to `broken` and stops no other."""
     written: list[Path] = []
-    broken: dict[str, str] = {}
     for name, reporter in reporters.items():
         try:
             written += [Path(path) for path in reporter().write(results, out)]
+        except FssbenchError as error:
+            broken[name] = str(error)
         except Exception as error:  # a plugin may raise anything
-            broken[name] = (
-                str(error) if isinstance(error, FssbenchError) else f"{type(error).__name__}: {error}"
-            )
+            broken[name] = f"{type(error).__name__}: {error}"
             if os.environ.get("FSSBENCH_DEBUG") == "1":
                 click.echo(traceback.format_exc(), err=True, nl=False)
-    return written, broken
+    return written
 
 
 def _show(results: Results, written: list[Path], as_json: bool) -> None:
@@ -121,20 +120,19 @@ def _show(results: Results, written: list[Path], as_json: bool) -> None:
         emit_json([_row(cell) for cell in results.cells])
         emit_json([{"written": str(path)} for path in written])
         return
-    columns = (
-        "benchmark",
-        "method",
-        "backbone",
-        "shot",
-        "folds",
-        "mIoU",
-        "95 %",
-        "FB-IoU",
-        "episodes",
-        "marks",
-    )
     table(
-        columns,
+        (
+            "benchmark",
+            "method",
+            "backbone",
+            "shot",
+            "folds",
+            "mIoU",
+            "interval",
+            "FB-IoU",
+            "episodes",
+            "marks",
+        ),
         [
             (
                 c.benchmark,

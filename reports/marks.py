@@ -29,6 +29,7 @@ class Mark:
     kind: str
     meaning: str
     wordings: tuple[str, ...]
+    """As the runs have it; empty where they say no more than the kind."""
 
 
 def kind(mark: str) -> str:
@@ -46,14 +47,19 @@ def collect(marks: Iterable[str]) -> dict[str, Mark]:
             seen.append(clean(mark))
     free = iter("abcdefghijklmnopqrstuvwxyz")
     return {
-        name: Mark(_LETTERS.get(name) or next(free, "*"), name, _EXPLAINED.get(name, ""), tuple(texts))
+        name: Mark(
+            _LETTERS.get(name) or next(free, "*"),
+            name,
+            _EXPLAINED.get(name, ""),
+            tuple(text for text in texts if text != name),
+        )
         for name, texts in wordings.items()
     }
 
 
 def letters(marks: Iterable[str], legend: dict[str, Mark]) -> str:
-    """The letters of some marks, each once, joined by commas."""
-    return ",".join(dict.fromkeys(legend[kind(m)].letter for m in marks))
+    """The letters of some marks, each once."""
+    return "".join(dict.fromkeys(legend[kind(m)].letter for m in marks))
 
 
 def missing_folds(ran: Iterable[int], missing: Iterable[int]) -> tuple[str, ...]:

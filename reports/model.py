@@ -48,8 +48,10 @@ class Row:
     backbone: str
     learnable: str
     detail: str
-    """Ours: weights, protocol, seed.  The paper's: venue, table, and what else it measures."""
+    """Ours: weights, protocol, seed.  The paper's: venue, table, and its variant where it differs."""
     entries: tuple[Entry, ...]
+    notes: tuple[str, ...] = ()
+    """What is odd about a published row."""
 
 
 @dataclass(frozen=True)
@@ -222,8 +224,9 @@ def _published_row(name: str, numbers: list[Published], columns: tuple[Column, .
         label=first.method,
         backbone=first.backbone,
         learnable=f"{first.learnable_millions} M" if first.learnable_millions else NOTHING,
-        detail="; ".join([f"{first.venue}, Table {first.table}", *other, *notes]),
+        detail=", ".join([first.venue, f"Table {first.table}", *other]),
         entries=tuple(Entry(by_column.get((c.shot, c.key), NOTHING)) for c in columns),
+        notes=tuple(notes),
     )
 
 

@@ -15,16 +15,90 @@ from fssbench import splits as reference
 from fssbench.api import DataError, Dataset, DatasetCard, Entry, Pool, UsageError, Verification
 from fssbench.imaging import read_index, read_rgb
 
-from . import _lists
+from . import _lists, _mini_natural, _rasterise, _verify
 
-CLASSES = (
-    "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,"
-    "parking meter,bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,backpack,umbrella,handbag,tie,"
-    "suitcase,frisbee,skis,snowboard,sports ball,kite,baseball bat,baseball glove,skateboard,surfboard,"
-    "tennis racket,bottle,wine glass,cup,fork,knife,spoon,bowl,banana,apple,sandwich,orange,broccoli,carrot,"
-    "hot dog,pizza,donut,cake,chair,couch,potted plant,bed,dining table,toilet,tv,laptop,mouse,remote,keyboard,"
-    "cell phone,microwave,oven,toaster,sink,refrigerator,book,clock,vase,scissors,teddy bear,hair drier,toothbrush"
-).split(",")
+CLASSES = [
+    "person",
+    "bicycle",
+    "car",
+    "motorcycle",
+    "airplane",
+    "bus",
+    "train",
+    "truck",
+    "boat",
+    "traffic light",
+    "fire hydrant",
+    "stop sign",
+    "parking meter",
+    "bench",
+    "bird",
+    "cat",
+    "dog",
+    "horse",
+    "sheep",
+    "cow",
+    "elephant",
+    "bear",
+    "zebra",
+    "giraffe",
+    "backpack",
+    "umbrella",
+    "handbag",
+    "tie",
+    "suitcase",
+    "frisbee",
+    "skis",
+    "snowboard",
+    "sports ball",
+    "kite",
+    "baseball bat",
+    "baseball glove",
+    "skateboard",
+    "surfboard",
+    "tennis racket",
+    "bottle",
+    "wine glass",
+    "cup",
+    "fork",
+    "knife",
+    "spoon",
+    "bowl",
+    "banana",
+    "apple",
+    "sandwich",
+    "orange",
+    "broccoli",
+    "carrot",
+    "hot dog",
+    "pizza",
+    "donut",
+    "cake",
+    "chair",
+    "couch",
+    "potted plant",
+    "bed",
+    "dining table",
+    "toilet",
+    "tv",
+    "laptop",
+    "mouse",
+    "remote",
+    "keyboard",
+    "cell phone",
+    "microwave",
+    "oven",
+    "toaster",
+    "sink",
+    "refrigerator",
+    "book",
+    "clock",
+    "vase",
+    "scissors",
+    "teddy bear",
+    "hair drier",
+    "toothbrush",
+]
 PUBLISHED = {"trn": 170_491, "val": 82_573}
 YEARS = ("2014", "2017")
 _ID = re.compile(r"(\d{12})\.jpg$")
@@ -150,6 +224,11 @@ class Coco(Dataset):
             )
         return self.located[number]
 
+    def files(self, item: str) -> tuple[Path, ...]:
+        """The image and its mask."""
+        image, mask = self._pair(item)
+        return self.path(image), self.path(mask)
+
     def image(self, item: str) -> Image.Image:
         return read_rgb(self.path(self._pair(item)[0]))
 
@@ -160,18 +239,71 @@ class Coco(Dataset):
         return (self.label(item) == class_id + 1).astype(np.uint8)
 
     def verify(self) -> Verification:
-        from ._coco_files import verify
+        """Look at every image and index mask, and at what the annotation files list."""
+        report = _verify.rooted(self.root, "coco")
+        parts = [f"{split}{year}" for year in YEARS for split in ("train", "val")]
+        there = [p for p in parts if self.path(p).is_dir() or self.path(f"annotations/{p}").is_dir()]
+        if not there:
+            _verify.error(
+                report, ".", f"none of {', '.join(parts)} is there", "put COCO's image folders there"
+            )
+        for part in there:
+            self._verify_part(report, part)
+        return report
 
-        return verify(self)
+    def _verify_part(self, report: Verification, part: str) -> None:
+        images = {n[:-4]: f"{part}/{n}" for n in _verify.files(report, part, {".jpg"})}
+        prepared = self.path(f"annotations/{part}").is_dir()
+        masks: set[str] = set()
+        if prepared:
+            masks = {n[:-4] for n in _verify.files(report, f"annotations/{part}", {".png"})}
+        else:
+            remedy = "run `fssbench data prepare coco`; it draws them from the annotation file"
+            _verify.error(
+                report, f"annotations/{part}", f"index masks of {len(images):,} images missing", remedy
+            )
+        by_value = {number: name for number, name in enumerate(CLASSES, start=1)}
+        counts = dict.fromkeys(CLASSES, 0)
+        record = self._annotated(report, part)
+        for stem in sorted({*images, *masks, *record}):
+            image = _verify.decode(report, images.get(stem, f"{part}/{stem}.jpg"), "image")
+            if image is not None and record.get(stem, image.size) != image.size:
+                problem = f"image is {image.size[0]}x{image.size[1]}, its annotations are for {record[stem]}"
+                _verify.error(report, images[stem], problem, "get the image from COCO again")
+            mask_path = f"annotations/{part}/{stem}.png"
+            mask = _verify.decode(report, mask_path, "mask") if prepared else None
+            if mask is None:
+                continue
+            present = _verify.indices(report, mask, mask_path, by_value, ignore=False)
+            if image is not None and _verify.sizes(report, image, mask, mask_path):
+                for value in present:
+                    counts[by_value[value]] += 1
+        if prepared and part.startswith("val"):
+            _verify.few(report, counts, f"annotations/{part}")
+
+    def _annotated(self, report: Verification, part: str) -> dict[str, tuple[int, int]]:
+        """Width and height by image stem, as the annotation file of a part says; empty without one."""
+        relative = f"annotations/instances_{part}.json"
+        path = self.path(relative)
+        if not path.is_file():
+            return {}
+        try:
+            content = _rasterise.load(path)
+            _rasterise.categories(content, CLASSES, path)
+            return {str(i["file_name"])[:-4]: (int(i["width"]), int(i["height"])) for i in content["images"]}
+        except (DataError, KeyError, TypeError, ValueError) as error:
+            _verify.error(report, relative, f"annotation file unusable: {error}", "get it from COCO again")
+            return {}
 
     @classmethod
     def prepare(cls, source: Path, data: Path) -> Iterator[str]:
-        from ._coco_files import prepare
-
-        return prepare(source, data)
+        """Draw index masks from `instances_*.json`; polygons need the extra `coco` (pycocotools)."""
+        return _rasterise.prepare(source, data, CLASSES)
 
     @classmethod
     def miniature(cls, data: Path, seed: int) -> None:
-        from ._coco_files import miniature
-
-        miniature(data, seed)
+        """Write 40 train and 96 val images in 2017 naming, six of the 80 classes each, and prepare them."""
+        root = data / "COCO2017"
+        _mini_natural.coco_release(root, seed, CLASSES, {"train2017": 40, "val2017": 96})
+        for _ in cls.prepare(root, data):
+            pass

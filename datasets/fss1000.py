@@ -14,7 +14,7 @@ from fssbench import splits as reference
 from fssbench.api import DataError, Dataset, DatasetCard, Entry, Pool, UsageError, Verification
 from fssbench.imaging import read_binary, read_rgb
 
-from . import _lists
+from . import _lists, _mini_natural, _verify
 
 SPLITS = {"trn": (0, 520), "val": (520, 240), "test": (760, 240)}
 """First class id and number of classes of each split in the reference numbering."""
@@ -96,6 +96,10 @@ class FSS1000(Dataset):
             entries += [Entry(f"{name}/{n}", start + offset) for n in pairs]
         return entries
 
+    def files(self, item: str) -> tuple[Path, ...]:
+        """The image and its mask."""
+        return self.path(item), self.path(f"{item.removesuffix('.jpg')}.png")
+
     def image(self, item: str) -> Image.Image:
         return read_rgb(self.path(item))
 
@@ -106,12 +110,44 @@ class FSS1000(Dataset):
         return self.label(item)
 
     def verify(self) -> Verification:
-        from ._fss_files import verify
+        """Look at every pair of every class folder."""
+        report = _verify.rooted(self.root, "fss1000")
+        folders = sorted(n for n in _lists.names(report.root) if (report.root / n).is_dir())
+        if not folders:
+            _verify.error(report, ".", "no class folder is there", f"get FSS-1000 from {self.card.url}")
+        counts = {name: self._verify_class(report, name) for name in folders}
+        report.histogram.update(counts)
+        _verify.few(report, counts, ".")
+        if self.splits is not None and (self.splits / "fss").is_dir():
+            for split in SPLITS:
+                wanted = reference.read_fss(self.splits / "fss" / f"{split}.txt")
+                missing = [name for name in wanted if name not in counts]
+                _verify.listed(report, f"reference list fss/{split}", missing, len(wanted))
+        return report
 
-        return verify(self)
+    def _verify_class(self, report: Verification, name: str) -> int:
+        """Pairs of a class that can be used."""
+        found = _verify.files(report, name, {".jpg", ".png"})
+        stems = {Path(n).stem for n in found}
+        absent = [str(n) for n in range(1, IMAGES_PER_CLASS + 1) if str(n) not in stems]
+        if absent:
+            problem = f"{len(absent)} of {IMAGES_PER_CLASS} pairs missing: {', '.join(absent)}"
+            _verify.warning(
+                report, name, problem, "get the class folder from its owner again; it counts as a sample"
+            )
+        usable = 0
+        for stem in sorted(stems):
+            image = _verify.decode(report, f"{name}/{stem}.jpg", "image")
+            mask_path = f"{name}/{stem}.png"
+            mask = _verify.decode(report, mask_path, "mask")
+            if mask is None:
+                continue
+            filled = _verify.binary(report, mask, mask_path)
+            if image is not None and _verify.sizes(report, image, mask, mask_path):
+                usable += filled
+        return usable
 
     @classmethod
     def miniature(cls, data: Path, seed: int) -> None:
-        from ._fss_files import miniature
-
-        miniature(data, seed)
+        """Write twelve classes of ten pairs; without a list all of them are split "test"."""
+        _mini_natural.fss_classes(data / cls.card.folders[0], seed)

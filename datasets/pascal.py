@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,30 @@ from fssbench import splits as reference
 from fssbench.api import IGNORE, DataError, Dataset, DatasetCard, Entry, Pool, UsageError, Verification
 from fssbench.imaging import read_index, read_rgb
 
-from . import _lists
+from . import _lists, _mini_natural, _palette, _sbd, _verify
 
-CLASSES = (
-    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "
-    "pottedplant sheep sofa train tvmonitor"
-).split()
+CLASSES = [
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+]
 IMAGES = "JPEGImages"
 MASKS = "SegmentationClassAug"
 LISTS = "ImageSets/Segmentation"
@@ -58,9 +77,7 @@ class Pascal(Dataset):
         present = self._on_disk() if self.root is not None else frozenset()
         listed: list[Entry] = []
         if self.splits is not None and (self.splits / "pascal").is_dir():
-            for fold in range(reference.FOLDS):
-                path = self.splits / "pascal" / split / f"fold{fold}.txt"
-                listed += [Entry(name, class_id) for name, class_id in reference.read_pascal(path)]
+            listed = [Entry(name, class_id) for name, class_id in self._pairs(self.splits, split)]
             pool = _lists.from_lists(listed, None if self.root is None else lambda e: e.item in present)
             if pool.entries:
                 return pool
@@ -70,6 +87,12 @@ class Pascal(Dataset):
                 "or name the folder of the data sets with --data"
             )
         return self._from_files(split, present, len(listed))
+
+    @staticmethod
+    def _pairs(splits: Path, split: str) -> list[tuple[str, int]]:
+        """The four fold lists of a split, one after the other."""
+        paths = [splits / "pascal" / split / f"fold{fold}.txt" for fold in range(reference.FOLDS)]
+        return [pair for path in paths for pair in reference.read_pascal(path)]
 
     def _on_disk(self) -> frozenset[str]:
         images = {n[:-4] for n in _lists.names(self.path(IMAGES)) if n.endswith(".jpg")}
@@ -110,6 +133,10 @@ class Pascal(Dataset):
             )
         return Pool(entries, rule, published=PUBLISHED[split])
 
+    def files(self, item: str) -> tuple[Path, ...]:
+        """The image and its mask."""
+        return self.path(f"{IMAGES}/{item}.jpg"), self.path(f"{MASKS}/{item}.png")
+
     def image(self, item: str) -> Image.Image:
         return read_rgb(self.path(f"{IMAGES}/{item}.jpg"))
 
@@ -123,18 +150,65 @@ class Pascal(Dataset):
         return mask
 
     def verify(self) -> Verification:
-        from ._pascal_files import verify
+        """Look at every mask and its image, and at every image the VOC lists name."""
+        report = _verify.rooted(self.root, "pascal")
+        masks = [n[:-4] for n in _verify.files(report, MASKS, {".png"})]
+        if not self.path(MASKS).is_dir() and self.path("SegmentationClass").is_dir():
+            report.findings[-1] = replace(report.findings[-1], remedy="run `fssbench data prepare pascal`")
+        if not self.path(IMAGES).is_dir():
+            _verify.error(report, IMAGES, "folder missing", "put the JPEGImages of VOC 2012 there")
+        by_value = {number: name for number, name in enumerate(CLASSES, start=1)}
+        tested, listing = self._tested(frozenset(masks))
+        counts = dict.fromkeys(CLASSES, 0)
+        for item in masks:
+            mask_path = f"{MASKS}/{item}.png"
+            image = _verify.decode(report, f"{IMAGES}/{item}.jpg", "image")
+            mask = _verify.decode(report, mask_path, "mask")
+            if mask is None:
+                continue
+            present = _verify.indices(report, mask, mask_path, by_value, palette=_palette.voc())
+            if image is None or not _verify.sizes(report, image, mask, mask_path):
+                continue
+            for value in present:
+                counts[by_value[value]] += item in tested
+        self._listed(report, frozenset(masks))
+        _verify.few(report, counts, listing)
+        return report
 
-        return verify(self)
+    def _tested(self, masks: frozenset[str]) -> tuple[frozenset[str], str]:
+        """Images of the split that is tested, and where that is said."""
+        listing = f"{LISTS}/val.txt"
+        if self.path(listing).is_file():
+            return frozenset(self.path(listing).read_text().split()), listing
+        if self.splits is not None and (self.splits / "pascal").is_dir():
+            return frozenset(name for name, _ in self._pairs(self.splits, "val")), MASKS
+        return masks, MASKS
+
+    def _listed(self, report: Verification, masks: frozenset[str]) -> None:
+        for name in ("val", "train", "trainaug"):
+            listing = f"{LISTS}/{name}.txt"
+            if self.path(listing).is_file():
+                for item in self.path(listing).read_text().split():
+                    if item not in masks:
+                        remedy = "run `fssbench data prepare pascal` on the whole download"
+                        _verify.error(
+                            report, f"{MASKS}/{item}.png", f"mask missing, {listing} names it", remedy
+                        )
+        if self.splits is not None and (self.splits / "pascal").is_dir():
+            for split in PUBLISHED:
+                wanted = list(dict.fromkeys(item for item, _ in self._pairs(self.splits, split)))
+                missing = [item for item in wanted if item not in masks]
+                _verify.listed(report, f"reference list pascal/{split}", missing, len(wanted))
 
     @classmethod
     def prepare(cls, source: Path, data: Path) -> Iterator[str]:
-        from ._pascal_files import prepare
-
-        return prepare(source, data / cls.card.folders[0])
+        """Merge the VOC devkit and, where it is there, the SBD release below `source`; needs scipy for SBD."""
+        return _sbd.prepare(source, data / cls.card.folders[0])
 
     @classmethod
     def miniature(cls, data: Path, seed: int) -> None:
-        from ._pascal_files import miniature
-
-        miniature(data, seed)
+        """Write a devkit of 40 train and 64 val images, three classes each, and prepare it."""
+        root = data / cls.card.folders[0]
+        _mini_natural.voc_devkit(root, seed, len(CLASSES), {"train": 40, "val": 64})
+        for _ in cls.prepare(root, data):
+            pass

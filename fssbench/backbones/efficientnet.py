@@ -1,4 +1,13 @@
-"""EfficientNet-Lite0: the small backbone whose weights come from the package index (extra `mini`)."""
+"""EfficientNet-Lite0: the small backbone whose weights come from the package index (extra `mini`).
+
+The checkpoint is a conversion of Google's TensorFlow weights, and two of its habits come along:
+
+- "SAME" padding, which pads a stride-2 convolution more at the bottom and right.  On 607 VOC images with one
+  large object (centre crop, 224 px) the true class gets log loss 0.90 with it, 0.94 with symmetric
+  padding (top-1 78.3 and 79.1 %: within noise);
+- inputs scaled to [-1, 1].  On 400 images, squashed to 224 px, top-1 is 70.8 % with that and 64.5 % with
+  ImageNet mean and deviation.  The harness feeds the latter, so `forward` rescales.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fssbench.backbones.base import Backbone, Tap
+from fssbench.imaging import MEAN, STD
 
 _STEM = 32
 _GROUPS = (
@@ -23,28 +33,23 @@ _GROUPS = (
 )
 _STAGE = {2: 0, 4: 1, 8: 2, 16: 3, 32: 4}
 _EPS = 1e-3
-PADDING = "same"
-RESCALE = True
 
 
 class _Conv(nn.Conv2d):
-    """Convolution without bias."""
+    """Convolution without bias, padded as TensorFlow's "SAME": ceil(side / stride) outputs."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1) -> None:
         super().__init__(inputs, outputs, kernel, stride=stride, groups=groups, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        top, bottom = self._pad(x.shape[-2])
+        left, right = self._pad(x.shape[-1])
+        return super().forward(functional.pad(x, [left, right, top, bottom]))
+
+    def _pad(self, side: int) -> tuple[int, int]:
         kernel, stride = self.kernel_size[0], self.stride[0]
-        if kernel == 1:
-            return super().forward(x)
-        if PADDING == "sym":
-            x = functional.pad(x, [kernel // 2] * 4)
-            return super().forward(x)
-        pad: list[int] = []
-        for side in (x.shape[-1], x.shape[-2]):
-            total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
-            pad += [total // 2, total - total // 2]
-        return super().forward(functional.pad(x, pad))
+        total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+        return total // 2, total - total // 2
 
 
 class _Block(nn.Module):
@@ -78,6 +83,8 @@ class EfficientNetLite0(Backbone):
 
     name = "efficientnet-lite0"
     layout = "standard"
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,6 +105,9 @@ class EfficientNetLite0(Backbone):
                     channels = width
         self.blocks = nn.Sequential(*blocks)
         self.freeze()
+        # (x * STD + MEAN) is the image in [0, 1]; twice that less 1 is what the weights were trained on
+        self.register_buffer("scale", 2 * torch.tensor(STD).view(3, 1, 1), persistent=False)
+        self.register_buffer("shift", 2 * torch.tensor(MEAN).view(3, 1, 1) - 1, persistent=False)
 
     @property
     def taps(self) -> Mapping[str, Tap]:
@@ -108,7 +118,7 @@ class EfficientNetLite0(Backbone):
         """Feature maps of normalised images (B, 3, H, W) at the named taps, each (B, C, h, w)."""
         wanted = self.select(taps)
         found: dict[str, Tensor] = {}
-        x = self.stem(images)
+        x = self.stem(images * self.scale + self.shift)
         for i, block in enumerate(self._blocks()):
             x = block(x)
             if f"blocks.{i}" in wanted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable
 from functools import cached_property
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fssbench._checks import CheckResult, Skipped, require, require_card, run
-from fssbench.api import Dataset, Entry, Pool, Reporter, Results, UsageError
+from fssbench.api import DataError, Dataset, Entry, Pool, Reporter, Results, UsageError
 from fssbench.isolation import generators_kept
 
 LOOKED_AT = 12
@@ -154,6 +155,47 @@ def reading_writes_nothing(s: _Subject) -> None:
     require(not changed, f"changed: {', '.join(name for name, _ in changed[:3])}")
 
 
+def damage_is_found(s: _Subject) -> None:
+    """`verify` finds an item's file cut in half, then missing; loading either is a DataError."""
+    item = s.entries[0].item
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "copy"
+        shutil.copytree(s.root, root)
+        dataset = s.cls(root)
+        for path in dataset.files(item):
+            content = path.read_bytes()
+            for damage in ("cut in half", "missing"):
+                if damage == "missing":
+                    path.unlink()
+                else:
+                    path.write_bytes(content[: len(content) // 2])
+                name = path.relative_to(root)
+                try:
+                    found = dataset.verify().ok
+                except DataError:  # the whole listing may depend on this file
+                    found = False
+                require(not found, f"{name} {damage}: verify found nothing")
+            path.write_bytes(content)
+        image = dataset.files(item)[0]
+        image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
+        try:
+            dataset.image(item)
+        except DataError:
+            return
+        require(False, f"{image.relative_to(root)} cut in half: `image` returned it")
+
+
+def files_are_named(s: _Subject) -> None:
+    """`files` names existing files below the root, the image first."""
+    dataset = s.open()
+    for entry in s.entries:
+        paths = dataset.files(entry.item)
+        require(bool(paths), f"{entry.item}: no file")
+        for path in paths:
+            require(path.is_file(), f"{entry.item}: {path} does not exist")
+            require(s.root.resolve() in path.resolve().parents, f"{entry.item}: {path} is outside the root")
+
+
 def miniature_is_seeded(s: _Subject) -> None:
     """The same seed draws the same miniature, byte for byte."""
     with tempfile.TemporaryDirectory() as folder:
@@ -177,7 +219,9 @@ DATASET_CHECKS: tuple[Callable[[_Subject], None], ...] = (
     pools_are_usable,
     enough_for_five_shots,
     pools_are_stable,
+    files_are_named,
     images_and_masks_agree,
+    damage_is_found,
     reading_writes_nothing,
 )
 

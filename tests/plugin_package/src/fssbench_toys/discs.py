@@ -31,7 +31,8 @@ class ToyDiscs(Dataset):
         return {0: "disc", 1: "square"}
 
     def _items(self) -> list[str]:
-        return sorted(p.name.removesuffix("_label.png") for p in self.path("").glob("*_label.png"))
+        names = (p.name.removesuffix(".png").removesuffix("_label") for p in self.path("").glob("*.png"))
+        return sorted(set(names))
 
     def pool(self, split: str) -> Pool:
         if split != "test":
@@ -39,6 +40,9 @@ class ToyDiscs(Dataset):
         ids = {name: i for i, name in self.classes().items()}
         entries = tuple(Entry(item, ids[item.split("-")[0]]) for item in self._items())
         return Pool(entries, "files on disk, sorted by name")
+
+    def files(self, item: str) -> tuple[Path, ...]:
+        return self.path(f"{item}.png"), self.path(f"{item}_label.png")
 
     def image(self, item: str) -> Image.Image:
         return read_rgb(self.path(f"{item}.png"))

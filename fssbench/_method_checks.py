@@ -253,7 +253,7 @@ def state_dict_round_trip(s: _MethodSubject) -> None:
 def needs_no_gradient(s: _MethodSubject) -> None:
     """Logits carry no graph under `no_grad`, and the grad mode is left as found."""
     episodes = _Episodes.make()
-    with torch.no_grad():
+    with isolated(0):
         logits = s.method.predict(episodes.query, episodes.support, episodes.mask)
         require(not torch.is_grad_enabled(), "grad mode was switched on and left on")
     require(not logits.requires_grad, "logits require a gradient; detach what was adapted")
@@ -273,10 +273,11 @@ def settings_untouched(s: _MethodSubject) -> None:
             "working folder": str(Path.cwd()),
         }
 
-    episodes, before = _Episodes.make(), settings()
-    with torch.no_grad():
+    episodes = _Episodes.make()
+    with isolated(0):  # which restores what is found changed here
+        before = settings()
         s.method.predict(episodes.query, episodes.support, episodes.mask)
-    changed = [name for name, value in settings().items() if value != before[name]]
+        changed = [name for name, value in settings().items() if value != before[name]]
     require(not changed, f"changed: {', '.join(changed)}")
 
 
@@ -288,10 +289,11 @@ def generators_untouched(s: _MethodSubject) -> None:
         numbers: Any = np.random.get_state()
         return random.getstate(), numbers[1].tolist(), numbers[2], torch.get_rng_state().tolist()
 
-    before = states()
-    with torch.no_grad():
+    with isolated(0):
+        before = states()
         s.method.predict(episodes.query, episodes.support, episodes.mask)
-    if states() != before:
+        after = states()
+    if after != before:
         raise Skipped("draws from global generators or reseeds them; the harness seeds and restores them")
 
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import click
 
-
 INLINE = 72
 """Characters up to which a list is printed on its name's line."""
 

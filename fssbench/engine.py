@@ -179,22 +179,26 @@ class _Run:
         self.panels = Panels(self.path / "predictions", dataset, len(plan), settings.panels)
         self._before = 0
         self._seconds = 0.0
+        self._closed = False
 
     def __enter__(self) -> _Run:
         self.writer.__enter__()
         self._before = len(self.writer.done)
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        computed = len(self.writer.done) - self._before
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         try:
-            if computed:
-                self.writer.session(
-                    {"episodes": computed, "seconds": round(self._seconds, 3), "peak_mb": _peak_mb()}
-                )
-                summarise(self.path)
+            if self._computed and not self._closed:
+                self.close()
+        except FssbenchError:
+            if kind is None:  # else an error is on its way already, and says more
+                raise
         finally:
-            self.writer.__exit__(*exception)
+            self.writer.__exit__(kind, *rest)
+
+    @property
+    def _computed(self) -> int:
+        return len(self.writer.done) - self._before
 
     def step(self, episode: Episode, inputs: Inputs) -> None:
         """Predict, count and store one episode."""
@@ -229,11 +233,9 @@ class _Run:
         try:
             with isolated(seed):
                 mask = self.method.segment(query, support, support_mask, size=size)
-        except PluginError as error:
+        except FssbenchError as error:  # of whatever kind: the other methods go on
             raise PluginError(f"{where}: {error}") from error
-        except FssbenchError:
-            raise
-        except (KeyboardInterrupt, MemoryError):
+        except KeyboardInterrupt:
             raise
         except BaseException as error:  # a plugin may raise anything, SystemExit included
             raise PluginError(f"{where}: raised {type(error).__name__}: {_text(error)}") from error
@@ -248,8 +250,13 @@ class _Run:
 
     def close(self) -> Evaluation:
         """Write the summary and say what came of it."""
+        if self._computed:
+            self.writer.session(
+                {"episodes": self._computed, "seconds": round(self._seconds, 3), "peak_mb": _peak_mb()}
+            )
         score = summarise(self.path)
-        return Evaluation(self.path, self.identity, score, self.planned, len(self.writer.done) - self._before)
+        self._closed = True
+        return Evaluation(self.path, self.identity, score, self.planned, self._computed)
 
 
 def run_slug(block: dict[str, Any], label: str, identity: str) -> str:

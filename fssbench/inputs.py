@@ -100,10 +100,11 @@ class Inputs:
         except FssbenchError as error:
             raise type(error)(f"episode {episode.index}: {error}") from error
         support_mask = torch.from_numpy(np.stack(masks)).to(self.device, torch.float32)[None]
+        # copies: what a method writes to, by whatever way, is never what another one reads
         if not isinstance(method, FeatureMethod):
-            return query[_PIXELS], torch.stack([s[_PIXELS] for s in supports], dim=1), support_mask
+            return query[_PIXELS].clone(), torch.stack([s[_PIXELS] for s in supports], dim=1), support_mask
         return (
-            {tap: query[tap] for tap in method.taps.query},
+            {tap: query[tap].clone() for tap in method.taps.query},
             {tap: torch.stack([s[tap] for s in supports], dim=1) for tap in method.taps.support},
             support_mask,
         )

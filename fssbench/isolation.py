@@ -22,6 +22,7 @@ from PIL import ImageFile
 def isolated(seed: int) -> Iterator[None]:
     """Run a plugin call: no gradients, seeded generators, global settings restored after it."""
     dtype, threads, folder = torch.get_default_dtype(), torch.get_num_threads(), Path.cwd()
+    place = torch.get_default_device()
     deterministic, tuned = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     random.seed(seed)
     np.random.seed(seed)
@@ -34,6 +35,8 @@ def isolated(seed: int) -> Iterator[None]:
     finally:
         if torch.get_default_dtype() != dtype:
             torch.set_default_dtype(dtype)
+        if torch.get_default_device() != place:
+            torch.set_default_device(None if place.type == "cpu" else place)  # None: no mode at all
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = deterministic, tuned

@@ -10,7 +10,7 @@ from pathlib import Path
 from fssbench.engine import run_slug
 from fssbench.errors import DataError
 from fssbench.identity import digest
-from fssbench.store import RunWriter, StoredRun, read_run, scan
+from fssbench.store import RunWriter, StoredRun, read_run, read_sessions, scan
 from fssbench.summary import summarise
 
 
@@ -60,6 +60,7 @@ def _join(shards: list[StoredRun], out: Path) -> Path:
     context = {**first.manifest["context"], "merged": [run.slug for run in shards]}
     path = out / run_slug(block, context["label"], identity)
     with RunWriter(path, {"identity": identity, "block": block, "context": context}, first.plan) as writer:
+        known = read_sessions(path)
         for run in shards:
             for index in run.wanted:
                 if index not in writer.done:
@@ -67,7 +68,9 @@ def _join(shards: list[StoredRun], out: Path) -> Path:
                 elif writer.done[index] != run.records[index]:
                     raise DataError(f"{path} holds episode {index} with other counts than {run.slug}")
             for session in run.sessions():
-                writer.session(session)
+                named = {**session, "shard": run.slug}
+                if named not in known:  # merged again after a kill
+                    writer.session(named)
             if (run.path / "predictions").is_dir():
                 shutil.copytree(run.path / "predictions", path / "predictions", dirs_exist_ok=True)
         summarise(path)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -68,3 +71,22 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> type[Dataset]:
     load_file(Path(__file__).with_name("toy_plugin.py"))
     cls: type[Dataset] = DATASETS.get("toy")
     return cls
+
+
+def _null_harness() -> ModuleType:
+    name = "null_harness"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("null_harness.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+@pytest.fixture
+def null(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Null runs below a temporary folder, see tests/null_harness.py."""
+    harness = _null_harness().NullHarness(tmp_path)
+    monkeypatch.setenv("NULL_CALLS", str(harness.calls_file))
+    return harness

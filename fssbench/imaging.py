@@ -97,4 +97,7 @@ def resize_mask(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.
     columns = np.floor(np.arange(width, dtype=np.float32) * np.float32(mask.shape[1] / width)).astype(
         np.int64
     )
-    return mask[np.minimum(rows, mask.shape[0] - 1)[:, None], np.minimum(columns, mask.shape[1] - 1)[None, :]]
+    resized: NDArray[np.uint8] = mask[
+        np.minimum(rows, mask.shape[0] - 1)[:, None], np.minimum(columns, mask.shape[1] - 1)[None, :]
+    ]
+    return resized

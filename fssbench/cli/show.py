@@ -11,7 +11,7 @@ import click
 
 from fssbench.cli.list import load_plugins
 from fssbench.cli.output import emit_json, fields, printable
-from fssbench.errors import PluginError, UsageError, unknown
+from fssbench.errors import DataError, PluginError, UsageError, unknown
 
 Facts = dict[str, Any]
 
@@ -69,9 +69,17 @@ def _field_docs(config: Any) -> dict[str, str]:
                 and isinstance(below, ast.Expr)
                 and isinstance(below.value, ast.Constant)
                 and isinstance(below.value.value, str)
+                and statement.target.id in config.model_fields
             ):
                 found[statement.target.id] = " ".join(below.value.value.split())
     return found
+
+
+def _class_names(cls: Any, variant: str | None) -> str:
+    try:
+        return ", ".join(f"{i} {n}" for i, n in sorted(cls(None, variant=variant).classes().items()))
+    except DataError as error:  # FSS-1000 names its classes by its folders
+        return f"known with files or lists only: {error}"
 
 
 def _dataset(name: str) -> Facts:
@@ -83,12 +91,7 @@ def _dataset(name: str) -> Facts:
     return {
         "kind": "dataset",
         **cls.card.model_dump(),
-        "classes": {
-            variant or "all": ", ".join(
-                f"{i} {n}" for i, n in sorted(cls(None, variant=variant).classes().items())
-            )
-            for variant in variants
-        },
+        "classes": {variant or "all": _class_names(cls, variant) for variant in variants},
         "benchmarks": [b.id for b in BENCHMARKS.values() if b.target == name],
         "origin": DATASETS.plugin(name).origin,
     }
@@ -107,7 +110,7 @@ def _benchmark(name: str) -> Facts:
     }
     try:
         names = DATASETS.get(record.target)(None, variant=resolved.dataset_variant).classes()
-    except PluginError as error:
+    except (DataError, PluginError) as error:
         names = {}
         facts["class names"] = f"not known: {error}"
     facts["variants"] = {

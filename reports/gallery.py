@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from PIL import Image, ImageChops
 
 from fssbench.api import Cell, Panel, RunResult
 
+from .marks import Mark, letters
 from .text import clean, percent
 
 PER_CELL = 6
@@ -35,6 +36,8 @@ class Picture:
     caption: str
     uri: str
     """`data:` address of a JPEG."""
+    marks: str = ""
+    """Letters of the legend, where the caption holds a number."""
 
 
 @dataclass(frozen=True)
@@ -52,20 +55,20 @@ class Budget:
     left: int = BUDGET
     unreadable: int = 0
     dropped: int = 0
-    shown: dict[str, int] = field(default_factory=dict)
 
 
-def gallery(cells: tuple[Cell, ...], budget: Budget) -> tuple[Example, ...]:
+def gallery(cells: tuple[Cell, ...], legend: dict[str, Mark], budget: Budget) -> tuple[Example, ...]:
     """Examples of one benchmark, within the budget.
 
     Args:
         cells: the benchmark's cells.
+        legend: letters of the report's marks.
         budget: shared over the page; what is spent or lost is noted in it.
     """
     out = []
     for shot in sorted({c.shot for c in cells}):
         for where, found in list(_episodes([c for c in cells if c.shot == shot]).items())[:PER_CELL]:
-            example = _example(f"{shot}-shot, fold {where[0]}", found, budget)
+            example = _example(f"{shot}-shot, fold {where[0]}", found, legend, budget)
             if example is not None:
                 out.append(example)
     return tuple(out)
@@ -84,7 +87,9 @@ def _episodes(cells: list[Cell]) -> dict[tuple[int, str, int], list[tuple[RunRes
     return {key: by_fold[key[0]][key] for key in order}
 
 
-def _example(where: str, found: list[tuple[RunResult, Panel]], budget: Budget) -> Example | None:
+def _example(
+    where: str, found: list[tuple[RunResult, Panel]], legend: dict[str, Mark], budget: Budget
+) -> Example | None:
     run, panel = found[0]
     wanted: list[tuple[str, RunResult, Path, Path | None]] = [
         (f"support {n}" if len(panel.supports) > 1 else "support", run, image, mask)
@@ -99,7 +104,7 @@ def _example(where: str, found: list[tuple[RunResult, Panel]], budget: Budget) -
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             budget.unreadable += 1
             continue
-        pictures.append(Picture(caption, uri))
+        pictures.append(Picture(caption, uri, letters(owner.marks, legend) if "IoU" in caption else ""))
         spent += len(uri)
     if not pictures:
         return None

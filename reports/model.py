@@ -124,7 +124,7 @@ def _section(name: str, cells: list[Cell], legend: dict[str, Mark]) -> Section:
         columns=columns,
         rows=tuple(_row(group, columns, legend) for group in _grouped(cells)),
         published=_published(name, cells, columns),
-        comparisons=tuple(c for cell in cells for c in compare(cell)),
+        comparisons=tuple(c for cell in cells for c in compare(cell, legend)),
         cells=tuple(cells),
         runs=tuple(run_line(run, legend) for run in runs),
     )

@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from fssbench.reports.comparison import compare
+from fssbench.reports.comparison import Comparison
+from fssbench.reports.comparison import compare as compare_with
 from fssbench.reports.marks import collect, kind, letters
 from fssbench.reports.model import Report, build
 from fssbench.reports.text import clean, interval, millions, percent, signed
 from report_factory import make_cell, make_results, make_run
 
-from fssbench.api import Estimate, Results
+from fssbench.api import Cell, Estimate, Results
+
+
+def compare(cell: Cell) -> list[Comparison]:
+    return compare_with(cell, collect(m for run in cell.folds.values() for m in run.marks))
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +118,7 @@ def test_comparison_of_like_with_like() -> None:
 def test_comparison_names_every_difference(change: dict[str, str], reason: str) -> None:
     (beside,) = compare(make_cell([make_run("hsnet", fold=f, **change) for f in range(4)]))
     assert not beside.same
+    assert beside.marks == ("U" if "marks" in change else "")
     assert any(reason in r for r in beside.reasons)
 
 

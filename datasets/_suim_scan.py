@@ -12,15 +12,17 @@ import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import platformdirs
-from fssbench.errors import DataError
-from fssbench.imaging import open_image
 from numpy.typing import NDArray
 
-from ._binary import THRESHOLD, files, read_grey
+from fssbench.errors import DataError
+from fssbench.imaging import open_image
+
+from ._pairs import THRESHOLD, listed, read_grey
 
 CODES = {"FV": 0b110, "HD": 0b001, "PF": 0b010, "RI": 0b101, "RO": 0b100, "SR": 0b111, "WR": 0b011, "BW": 0}
 """Class folder name -> colour code, red the highest bit.  The order is that of the class ids."""
@@ -72,7 +74,7 @@ def class_folders(root: Path) -> list[str]:
 
 def is_raw(root: Path) -> bool:
     """Whether colour-coded masks lie below the root; where they do, they are what is read."""
-    return any(files(root / part / "masks", *RASTER) for part in PARTS)
+    return any(listed(root / part / "masks", *RASTER) for part in PARTS)
 
 
 def sources(root: Path) -> list[Source]:
@@ -81,23 +83,34 @@ def sources(root: Path) -> list[Source]:
     Raises:
         DataError: where there is no mask, or a name occurs in both parts of the download.
     """
-    found = list(_raw(root) if is_raw(root) else _per_class(root))
+    found = listing(root)
     if not found:
         raise DataError(
-            f"suim: no mask found in {root}; looked for masks/*.bmp, train_val/masks/*.bmp, TEST/masks/*.bmp and "
-            f"masks/{{{','.join(CODES)}}}/*. Next: get it from https://irvlab.cs.umn.edu/resources/suim-dataset"
+            f"suim: no mask found in {root}; looked for masks/*.bmp, train_val/masks/*.bmp, TEST/masks/*.bmp "
+            f"and masks/{{{','.join(CODES)}}}/*. Next: get it from https://irvlab.cs.umn.edu/resources/suim-dataset"
         )
-    found.sort(key=lambda s: (Path(s.item).name, s.item))
-    for one, two in zip(found, found[1:], strict=False):
-        if Path(one.item).stem == Path(two.item).stem:
-            raise DataError(f"suim: {one.item} and {two.item} are one name twice; keep one of them in {root}")
+    for one, two in twins(found):
+        raise DataError(f"suim: {one} and {two} are one name twice; keep one of them in {root}")
     return found
+
+
+def listing(root: Path) -> list[Source]:
+    """Images that have a mask, by file name; [] where there is none."""
+    found = _raw(root) if is_raw(root) else _per_class(root)
+    return sorted(found, key=lambda s: (Path(s.item).name, s.item))
+
+
+def twins(found: list[Source]) -> list[tuple[str, str]]:
+    """Neighbours in the listing that are one image under two paths: train and test may not overlap."""
+    return [
+        (one.item, two.item) for one, two in pairwise(found) if Path(one.item).stem == Path(two.item).stem
+    ]
 
 
 def _raw(root: Path) -> Iterator[Source]:
     for part in PARTS:
         images = _by_stem(root / part / "images")
-        for mask in files(root / part / "masks", *RASTER):
+        for mask in listed(root / part / "masks", *RASTER):
             name = images.get(mask.stem, f"{mask.stem}.jpg")
             yield Source(f"{part}images/{name}", f"{part}masks/{mask.name}")
 
@@ -106,14 +119,14 @@ def _per_class(root: Path) -> Iterator[Source]:
     images = _by_stem(root / "images")
     masks: dict[str, list[tuple[str, str]]] = {}
     for folder in class_folders(root):
-        for mask in files(root / "masks" / folder, *RASTER):
+        for mask in listed(root / "masks" / folder, *RASTER):
             masks.setdefault(mask.stem, []).append((folder, f"masks/{folder}/{mask.name}"))
     for stem, pairs in masks.items():
         yield Source(f"images/{images.get(stem, f'{stem}.jpg')}", None, tuple(pairs))
 
 
 def _by_stem(folder: Path) -> dict[str, str]:
-    return {p.stem: p.name for p in files(folder, *RASTER)}
+    return {p.stem: p.name for p in listed(folder, *RASTER)}
 
 
 def classes_of(root: Path, source: Source) -> list[str]:

@@ -85,8 +85,8 @@ SQUARE_PITFALL = (
     "line (473 px, aspect kept, padded) score natively and draw other episodes"
 )
 WEIGHTS_PITFALL = (
-    "published rows differ in the ImageNet weights of the same backbone name (torchvision V1 or V2, timm a1h, "
-    "deep-stem ResNet)"
+    "published rows differ in the ImageNet weights of the same backbone name (torchvision V1 or V2, timm "
+    "a1h, deep-stem ResNet)"
 )
 
 VOC_TO_COCO = {
@@ -195,11 +195,11 @@ RECORDS: tuple[Benchmark, ...] = (
         meter=SUMMED_METER,
         origin=_HSNET,
         pitfalls=(
-            "two fold definitions share the name; a model trained on one and tested on the other has seen test "
-            "classes (the SSP rows of the table may be such a case)",
+            "two fold definitions share the name; a model trained on one and tested on the other has seen "
+            "test classes (the SSP rows of the table may be such a case)",
             "the masks' source moves the numbers: polygons merged by different scripts give different masks",
-            "released lists differ (PMNet's lack files that were missing on the authors' disk), and a list that "
-            "differs in length changes every later episode",
+            "released lists differ (PMNet's lack files that were missing on the authors' disk), and a list "
+            "that differs in length changes every later episode",
             "50 episodes a class: published figures of one run move by 2 to 3 points with the seed",
             SQUARE_PITFALL,
             WEIGHTS_PITFALL,
@@ -248,7 +248,7 @@ RECORDS: tuple[Benchmark, ...] = (
         variants=(
             Variant(
                 name="boudiaf",
-                title="fold f tests the VOC classes that COCO fold f keeps out of training (RePRI, 6, 4, 6 and 4)",
+                title="fold f tests the VOC classes held out of COCO fold f's training (RePRI: 6, 4, 6, 4)",
                 folds=_BOUDIAF,
                 seen=seen_in_training(_BOUDIAF, COCO_INTERLEAVED),
             ),
@@ -262,13 +262,13 @@ RECORDS: tuple[Benchmark, ...] = (
         paper=("table2",),
         resize=SQUARE_RESIZE,
         meter=SUMMED_METER + "; pixels marked 255 in the query's mask count nowhere",
-        origin="definition of Boudiaf et al. (RePRI, CVPR 2021), re-derived from the class ids; no code of the "
-        "HSNet line was released, so queries walk the four validation lists in fold order",
+        origin="definition of Boudiaf et al. (RePRI, CVPR 2021), re-derived from the class ids; no code of "
+        "the HSNet line was released, so queries walk the four validation lists in fold order",
         pitfalls=(
-            "PMNet's row has the fold profile of PASCAL-5i's own folds (naive5i), the other rows that of boudiaf: "
-            "the published table probably mixes both",
-            "RePRI's released class table swaps cat and car, so its folds 2 and 3 each test one class seen in "
-            "training",
+            "PMNet's row has the fold profile of PASCAL-5i's own folds (naive5i), the other rows that of "
+            "boudiaf: the published table probably mixes both",
+            "RePRI's released class table swaps cat and car, so its folds 2 and 3 each test one class seen "
+            "in training",
             "without a reference stream the episodes are ours; only the class sets are published",
             WEIGHTS_PITFALL,
         ),
@@ -343,13 +343,13 @@ RECORDS: tuple[Benchmark, ...] = (
         meter=SUMMED_METER,
         origin=_PATNET,
         pitfalls=(
-            "no list of the patches was published: the script yields about 9,174 patches, the paper says 5,666, "
-            "the authors' archive holds another number; no two groups share episodes",
+            "no list of the patches was published: the script yields about 9,174 patches, the paper says "
+            "5,666, the authors' archive holds another number; no two groups share episodes",
             "patches are JPEG-encoded again by the cutting script, so pixels depend on the encoder",
-            "a copy of the script in another repository reads the water colour in the wrong channel order and "
-            "loses that class",
-            "IFA's and DCDNet's figures here are in effect FB-IoU: one class id is applied to a whole batch and "
-            "the background is averaged in",
+            "a copy of the script in another repository reads the water colour in the wrong channel order "
+            "and loses that class",
+            "IFA's and DCDNet's figures here are in effect FB-IoU: one class id is applied to a whole batch "
+            "and the background is averaged in",
         ),
     ),
     Benchmark(
@@ -386,10 +386,10 @@ RECORDS: tuple[Benchmark, ...] = (
         meter=SUMMED_METER,
         origin=_PATNET + "; the one-class form from the PMNet paper, section 4.1",
         pitfalls=(
-            "one class and three classes are different tasks: PMNet's row is isic1, every other row of the table "
-            "isic3; they do not belong in one column",
-            "which folder is which lesion class was never stated; repositories disagree, mIoU hardly moves, the "
-            "episodes do",
+            "one class and three classes are different tasks: PMNet's row is isic1, every other row of the "
+            "table isic3; they do not belong in one column",
+            "which folder is which lesion class was never stated; repositories disagree, mIoU hardly moves, "
+            "the episodes do",
             "in isic3, seborrheic keratosis is 8 % of the images and a third of the episodes",
             "some repositories first store the images as 512 px JPEG",
             "IFA's and DCDNet's figures here are in effect FB-IoU",
@@ -464,10 +464,10 @@ RECORDS: tuple[Benchmark, ...] = (
         paper=("table5",),
         resize=SQUARE_RESIZE,
         meter=SUMMED_METER,
-        origin="PMNet paper (Table 5, after RTD), which states neither classes, split nor episode count; listing "
-        "and class order as in ABCDFSS, 600 episodes as in the other cross-domain sets",
+        origin="PMNet paper (Table 5, after RTD), which states neither classes, split nor episode count; "
+        "listing and class order as in ABCDFSS, 600 episodes as in the other cross-domain sets",
         pitfalls=(
-            "the paper's protocol is unpublished: with our episodes its figures can be neighbours, not a target",
+            "the paper's protocol is unpublished: on our episodes its figures are neighbours, not a target",
             "the fold names the source model: all four test the same classes in the same episodes",
             "the 110 official test images alone are easier than all 1,635; all are used here",
             "ABCDFSS, CPS and INSID3 run one source-free model over another number of episodes",

@@ -62,7 +62,9 @@ def find(name: str) -> Resolved:
     benchmark = BENCHMARKS.get(base)
     if benchmark is None:
         if base not in DATASETS.names() or any(base == b.target for b in RECORDS):
-            raise unknown("benchmark", name, names(), hint="Next: `fssbench list benchmarks`")
+            tests = [b.id for b in RECORDS if b.target == base]
+            hint = f"{base} is a data set; it is tested by {', '.join(tests)}. " if tests else ""
+            raise unknown("benchmark", name, names(), hint=f"{hint}Next: `fssbench list benchmarks`")
         benchmark = _custom(base)
     if not benchmark.variants:
         if colon:
@@ -103,8 +105,8 @@ def _custom(name: str) -> Benchmark:
             return tuple(sorted(cls(None, variant=variant).classes()))
         except Exception as error:  # a plugin may raise anything
             raise PluginError(
-                f"data set {name!r} cannot name its classes without its files: {type(error).__name__}: {error}. "
-                "`classes()` must work with root None"
+                f"data set {name!r} cannot name its classes without its files: {type(error).__name__}: "
+                f"{error}. `classes()` must work with root None"
             ) from error
 
     card = cls.card

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -49,7 +50,8 @@ class _Marker(Record):
         try:
             return cls.model_validate_json((root / MARKER).read_bytes())
         except (OSError, ValidationError) as error:
-            raise DataError(f"{root / MARKER} is unreadable ({error}). Next: delete {root}") from None
+            why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
+            raise DataError(f"{root / MARKER} is unreadable ({why}). Next: delete {root}") from None
 
     def write(self, root: Path) -> None:
         partial = root / f".{MARKER}.{os.getpid()}"
@@ -76,11 +78,11 @@ def resolve(data: str | Path | None) -> Path | None:
             return None
     if str(data) == "mini":
         return _cached_root()
-    root = Path(data).expanduser()
+    root = Path(data).expanduser().absolute()  # a plugin may change the working folder
     if not root.is_dir():
         raise DataError(
-            f"data folder {root} does not exist. Next: give the folder that holds the data sets with --data or "
-            "FSSBENCH_DATA, or use `--data mini`"
+            f"data folder {root} does not exist. Next: give the folder that holds the data sets with --data "
+            "or FSSBENCH_DATA, or use `--data mini`"
         )
     return root
 
@@ -132,18 +134,19 @@ def open_dataset(
 
 
 def make_miniature(
-    target: Path, seed: int = MINIATURE_SEED, names: Sequence[str] | None = None
+    target: Path | None, seed: int = MINIATURE_SEED, names: Sequence[str] | None = None
 ) -> dict[str, str]:
     """Draw data sets side by side below a folder, in their published layouts.
 
     Args:
-        target: a new or empty folder, or a miniature to be completed.
+        target: a new or empty folder, or a miniature to be completed; None for the cache, which is what
+            `--data mini` reads (with seed 0).
         seed: equal seeds give equal pictures.
         names: data sets to draw; by default every registered one.
 
     Returns:
-        What became of each: `written`, `already there`, or why it could not be drawn.  One broken
-        plugin stops no other.
+        What became of each: `written`, `already there`, `at FOLDER` in the cache, or why it could not be
+        drawn.  One broken plugin stops no other.
 
     Raises:
         UsageError: for an unknown name, a folder that holds anything else, or another seed's miniature.
@@ -152,42 +155,56 @@ def make_miniature(
     wanted = DATASETS.names() if names is None else names
     for name in wanted:
         DATASETS.plugin(name)
+    add = _into_cache(seed) if target is None else _into_folder(target, seed)
+    outcome: dict[str, str] = {}
+    for name in wanted:
+        try:
+            outcome[name] = add(DATASETS.get(name))
+        except PluginError as error:
+            outcome[name] = str(error)
+    return outcome
+
+
+def _into_cache(seed: int) -> Callable[[type[Dataset]], str]:
+    root = _cached_root(seed)
+    return lambda cls: f"at {_drawn(cls, root)}"
+
+
+def _into_folder(target: Path, seed: int) -> Callable[[type[Dataset]], str]:
     try:
         target.mkdir(parents=True, exist_ok=True)
         if not is_miniature(target):
             if any(target.iterdir()):
                 raise UsageError(f"{target} holds files that are no miniature; name a new or empty folder")
             _Marker(seed=seed).write(target)
-        outcome: dict[str, str] = {}
-        for name in wanted:
-            try:
-                outcome[name] = _add(DATASETS.get(name), target, seed)
-            except PluginError as error:
-                outcome[name] = str(error)
     except OSError as error:
         raise _unwritable(target, error) from None
-    return outcome
+    marker = _Marker.read(target)
+    if marker.seed != seed or marker.apart:
+        raise UsageError(f"{target} is a miniature of seed {marker.seed} already; name another folder")
+    return lambda cls: _add(cls, target, seed)
 
 
 def _add(cls: type[Dataset], target: Path, seed: int) -> str:
     """Draw one data set into a miniature that lies side by side, unless it is there."""
     marker = _Marker.read(target)
-    if marker.seed != seed or marker.apart:
-        raise UsageError(f"{target} is a miniature of seed {marker.seed} already; name another folder")
     digest = _digest(cls)
     if marker.datasets.get(cls.card.name) == digest:
         return "already there"
-    _draw(cls, target, seed)
-    marker.model_copy(update={"datasets": {**marker.datasets, cls.card.name: digest}}).write(target)
+    try:
+        _draw(cls, target, seed)
+        marker.model_copy(update={"datasets": {**marker.datasets, cls.card.name: digest}}).write(target)
+    except OSError as error:
+        raise _unwritable(target, error) from None
     return "written"
 
 
-def _cached_root() -> Path:
-    root = lists.cache_folder() / f"mini-{GENERATOR}-{MINIATURE_SEED}"
+def _cached_root(seed: int = MINIATURE_SEED) -> Path:
+    root = lists.cache_folder() / f"mini-{GENERATOR}-{seed}"
     if not is_miniature(root):
         try:
             root.mkdir(parents=True, exist_ok=True)
-            _Marker(seed=MINIATURE_SEED, apart=True).write(root)
+            _Marker(seed=seed, apart=True).write(root)
         except OSError as error:
             raise _unwritable(root, error) from None
     return root
@@ -199,15 +216,15 @@ def _drawn(cls: type[Dataset], root: Path) -> Path:
     if not marker.apart:
         return root
     name, digest = cls.card.name, _digest(cls)
-    place = root / f"{name}-{digest[:10]}"
+    place = root / f"{re.sub(r'[^A-Za-z0-9_]', '_', name)}-{digest[:10]}"
     if place.is_dir():
         return place
     try:
-        with FileLock(root / f".{name}.lock"):
-            for left in root.glob(f".drawing-{name}-*"):  # by a process that died; the lock is ours
+        with FileLock(root / f".{place.name}.lock"):
+            for left in root.glob(f".drawing-{place.name}-*"):  # by a process that died; the lock is ours
                 shutil.rmtree(left)
             if not place.is_dir():
-                partial = Path(tempfile.mkdtemp(prefix=f".drawing-{name}-", dir=root))
+                partial = Path(tempfile.mkdtemp(prefix=f".drawing-{place.name}-", dir=root))
                 partial.chmod(0o755)  # mkdtemp keeps others out; the cache need not
                 _draw(cls, partial, marker.seed)
                 _Marker(seed=marker.seed, datasets={name: digest}).write(partial)

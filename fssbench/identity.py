@@ -14,18 +14,20 @@ import platform
 import re
 import socket
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from fssbench import checkpoints
 from fssbench.api import Dataset, Method, Plan
+from fssbench.benchmarks import find
 from fssbench.errors import DataError
 
 ENGINE = "1"
-"""Version of the evaluation rules (resize, binarisation, decision, counting); bumped when one moves a number."""
+"""Version of the evaluation rules: resize, binarisation, decision, counting."""
 
 _PACKAGES = ("fssbench", "torch", "torchvision", "numpy", "pillow", "pydantic", "scipy", "timm")
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG")
@@ -35,15 +37,6 @@ def digest(block: dict[str, Any]) -> str:
     """sha256 of a block's canonical JSON."""
     text = json.dumps(block, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def tensors_sha256(state: Iterable[tuple[str, torch.Tensor]]) -> str:
-    """sha256 over names, shapes, types and bytes of tensors, whatever their order."""
-    total = hashlib.sha256()
-    for name, tensor in sorted(state, key=lambda entry: entry[0]):
-        total.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()
 
 
 def data_sha256(dataset: Dataset, plan: Plan, progress: Callable[[int], None] | None = None) -> str:
@@ -74,19 +67,21 @@ def data_sha256(dataset: Dataset, plan: Plan, progress: Callable[[int], None] | 
     return total.hexdigest()
 
 
-def identity_block(plan: Plan, method: Method, *, data: str, score_size: str, device: str) -> dict[str, Any]:
+def identity_block(
+    plan: Plan, method: Method, *, data: str, absent: str, score_size: str, device: str
+) -> dict[str, Any]:
     """Everything that can move a number of `method` on the full `plan`.
 
     Args:
         plan: the full plan, before sharding.
         method: as loaded; its weights are hashed here.
         data: hash over the bytes of the data, see `data_sha256`.
+        absent: what a class without pixels is worth in mIoU.
         score_size: `input` or `original`.
         device: device type, such as `cpu`.
     """
     provenance = method.provenance
     backbone = method.backbone
-    head = ((n, t) for n, t in method.state_dict().items() if not n.startswith("backbone."))
     return {
         "benchmark": plan.benchmark,
         "benchmark_version": plan.version,
@@ -104,12 +99,13 @@ def identity_block(plan: Plan, method: Method, *, data: str, score_size: str, de
         "episodes_sha256": plan.sha256,
         "size": plan.size,
         "score_size": score_size,
+        "absent": absent,
         "engine": ENGINE,
         "method": method.card.name,
         "method_version": provenance.get("method_version"),
         "source_sha256": provenance.get("source_sha256"),
         "config": provenance.get("config", method.config.model_dump(mode="json")),
-        "head_sha256": tensors_sha256(head),
+        "head_sha256": checkpoints.digest(checkpoints.head(method)),
         "backbone": backbone.name if backbone else None,
         "layout": backbone.layout if backbone else None,
         "weights_sha256": backbone.weights_sha256 if backbone else None,
@@ -121,12 +117,16 @@ def identity_block(plan: Plan, method: Method, *, data: str, score_size: str, de
 
 def context_block(method: Method, plan: Plan) -> dict[str, Any]:
     """Where and how a run was made: versions, machine, arguments.  No secrets, no home paths."""
+    resolved = find(plan.benchmark)
     provenance = method.provenance
     return {
         "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "arguments": redact(sys.argv[1:]),
         "label": label(method),
         "title": method.card.title,
+        "benchmark_title": resolved.benchmark.title,
+        "category": resolved.benchmark.category,
+        "folds": len(resolved.folds),
         "ablations": list(provenance.get("ablations", ())),
         "config_passed": provenance.get("config_passed", {}),
         "weights": backbone.weights if (backbone := method.backbone) else None,

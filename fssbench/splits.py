@@ -150,7 +150,9 @@ def read_coco(path: Path) -> dict[int, list[str]]:
             raw = json.loads(_content(path))
         except ValueError as error:
             raise DataError(f"{path} is not valid JSON ({error})") from None
-        raw = {int(k) if str(k).isdecimal() else k: v for k, v in raw.items()} if isinstance(raw, dict) else raw
+        raw = (
+            {int(k) if str(k).isdecimal() else k: v for k, v in raw.items()} if isinstance(raw, dict) else raw
+        )
     else:
         raw = load_pickle(path)
     if not isinstance(raw, dict):
@@ -158,7 +160,9 @@ def read_coco(path: Path) -> dict[int, list[str]]:
     lists: dict[int, list[str]] = {}
     for key, items in raw.items():
         if type(key) is not int or not 0 <= key < COCO_CLASSES or not isinstance(items, list):
-            raise DataError(f"{path}: entry {key!r} is not a class 0..{COCO_CLASSES - 1} with a list of paths")
+            raise DataError(
+                f"{path}: entry {key!r} is not a class 0..{COCO_CLASSES - 1} with a list of paths"
+            )
         for position, item in enumerate(items):
             if not isinstance(item, str) or _COCO_ITEM.fullmatch(item) is None:
                 raise DataError(
@@ -223,7 +227,7 @@ def import_lists(source: Path, target: Path) -> list[str]:
     if not found:
         raise DataError(
             f"{source} holds no reference list: expected pascal/{{trn,val}}/fold*.txt, "
-            "coco/{trn,val}/fold*.pkl or fss/{trn,val,test}.txt (the `data/splits` folder of the HSNet repository)"
+            "coco/{trn,val}/fold*.pkl or fss/{trn,val,test}.txt (`data/splits` of the HSNet repository)"
         )
     report = []
     for name, count, content in sorted(found):

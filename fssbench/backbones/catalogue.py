@@ -1,0 +1,108 @@
+"""The backbones there are, and `build`, which makes one with its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fssbench import checkpoints
+from fssbench import weights as published
+from fssbench.api.records import Record
+from fssbench.backbones.base import Backbone
+from fssbench.errors import unknown
+
+
+class BackboneCard(Record):
+    """What a backbone is, for people and for reports."""
+
+    name: str
+    title: str
+    """Name as papers print it."""
+    layouts: tuple[str, ...]
+    """Variants of the network; the first is the default."""
+    weights: tuple[published.Weights, ...]
+    """Published weights; the first is the default.  `random` and a file work for every backbone."""
+
+
+def _card(name: str, title: str, *layouts: str) -> BackboneCard:
+    return BackboneCard(name=name, title=title, layouts=layouts, weights=published.PUBLISHED[name])
+
+
+BACKBONES: dict[str, BackboneCard] = {
+    card.name: card
+    for card in (
+        _card("resnet50", "ResNet-50", "standard"),
+        _card("resnet101", "ResNet-101", "standard"),
+        _card("vgg16", "VGG-16", "standard", "panet"),
+        _card("efficientnet-lite0", "EfficientNet-Lite0", "standard"),
+    )
+}
+
+
+def _network(name: str, layout: str) -> Backbone:
+    # torchvision is heavy; a listing of backbones does not need it
+    from fssbench.backbones.efficientnet import EfficientNetLite0
+    from fssbench.backbones.resnet import ResNet
+    from fssbench.backbones.vgg import VGG16, PANetVGG16
+
+    makers: dict[tuple[str, str], Callable[[], Backbone]] = {
+        ("resnet50", "standard"): lambda: ResNet("resnet50"),
+        ("resnet101", "standard"): lambda: ResNet("resnet101"),
+        ("vgg16", "standard"): VGG16,
+        ("vgg16", "panet"): PANetVGG16,
+        ("efficientnet-lite0", "standard"): EfficientNetLite0,
+    }
+    return makers[name, layout]()
+
+
+def default_weights(name: str) -> str:
+    """Id of the weights a backbone is used with when none are named.
+
+    Raises:
+        UsageError: for an unknown backbone.
+    """
+    return published.default(name)
+
+
+def build(
+    name: str,
+    *,
+    weights: str = published.RANDOM,
+    layout: str = "standard",
+    seed: int = 0,
+    download: bool = False,
+) -> Backbone:
+    """Make a frozen backbone.
+
+    Args:
+        name: one of `BACKBONES`.
+        weights: a published id, `random`, or a path to a .pth, .pt or .safetensors file.
+        layout: one of the backbone's layouts.
+        seed: decides `random` weights, and nothing else.
+        download: fetch published weights that are not on this machine.
+
+    Returns:
+        The backbone in eval mode, no parameter taking a gradient.
+
+    Raises:
+        UsageError: for an unknown name, layout or weight id, with neighbours.
+        DataError: for weights that are absent, damaged or of another network.
+
+    Example:
+        >>> backbone = build("resnet50")
+        >>> backbone(torch.zeros(1, 3, 64, 64), ["layer4.2"])["layer4.2"].shape
+        torch.Size([1, 2048, 2, 2])
+    """
+    if name not in BACKBONES:
+        raise unknown("backbone", name, BACKBONES)
+    if layout not in BACKBONES[name].layouts:
+        raise unknown(f"layout of backbone {name}", layout, BACKBONES[name].layouts)
+    if weights == published.RANDOM:
+        backbone = _network(name, layout)
+        backbone.randomise(seed)
+        return backbone
+    path = published.locate(name, weights, download=download)
+    state = checkpoints.read(path)
+    backbone = _network(name, layout)
+    is_file = published.as_file(weights) is not None
+    backbone.load(state, f"file:{checkpoints.sha256(path)[:12]}" if is_file else weights)
+    return backbone

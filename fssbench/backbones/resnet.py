@@ -1,0 +1,85 @@
+"""ResNet-50 and ResNet-101 of torchvision (7x7 stem, no dilation), with a tap around every last ReLU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models import resnet50, resnet101
+from torchvision.models.resnet import Bottleneck
+
+from fssbench.backbones.base import Backbone, Tap
+
+_NETWORKS = {"resnet50": resnet50, "resnet101": resnet101}
+_STAGES = (1, 2, 3, 4)
+
+
+class ResNet(Backbone):
+    """A torchvision ResNet without its classifier; the state dict has torchvision's names.
+
+    Taps are `layer{1..4}.{i}`, the sum of a bottleneck before its last ReLU, and `layer{s}.{i}.relu`
+    after it.  Only the part below the deepest asked tap is run.
+    """
+
+    layout = "standard"
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        with torch.device("meta"):
+            network = _NETWORKS[name](weights=None)
+        self.conv1 = network.conv1
+        self.bn1 = network.bn1
+        self.maxpool = network.maxpool
+        for stage in _STAGES:
+            self.add_module(f"layer{stage}", getattr(network, f"layer{stage}"))
+        self._taps = {
+            tap: Tap(tap, block.conv3.out_channels, 2 ** (stage + 1), stage)
+            for name, stage, block in self._blocks()
+            for tap in (name, f"{name}.relu")
+        }
+        self.freeze()
+
+    def _blocks(self) -> list[tuple[str, int, Bottleneck]]:
+        return [
+            (f"layer{stage}.{i}", stage, block)
+            for stage in _STAGES
+            for i, block in enumerate(self.get_submodule(f"layer{stage}").children())
+        ]
+
+    @property
+    def taps(self) -> Mapping[str, Tap]:
+        """All taps by name, in network order."""
+        return self._taps
+
+    def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
+        """Feature maps of normalised images (B, 3, H, W) at the named taps, each (B, C, h, w)."""
+        wanted = self.select(taps)
+        found: dict[str, Tensor] = {}
+        x = self.maxpool(functional.relu_(self.bn1(self.conv1(images))))
+        for name, _, block in self._blocks():
+            before = _residual_sum(block, x)
+            x = functional.relu(before)
+            found.update({k: v for k, v in ((name, before), (f"{name}.relu", x)) if k in wanted})
+            if len(found) == len(wanted):
+                break
+        return {tap: found[tap] for tap in taps}
+
+    def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Entries without the ImageNet classifier `fc`."""
+        return {k: v for k, v in state.items() if not k.startswith("fc.")}
+
+    def branch_ends(self) -> list[nn.BatchNorm2d]:
+        """The third norm of every bottleneck."""
+        return [block.bn3 for _, _, block in self._blocks()]
+
+
+def _residual_sum(block: Bottleneck, x: Tensor) -> Tensor:
+    """A bottleneck's output before its last ReLU: the module itself only returns what is after it."""
+    out: Tensor = functional.relu_(block.bn1(block.conv1(x)))
+    out = functional.relu_(block.bn2(block.conv2(out)))
+    out = block.bn3(block.conv3(out))
+    out += x if block.downsample is None else block.downsample(x)
+    return out

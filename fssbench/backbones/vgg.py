@@ -1,0 +1,123 @@
+"""VGG-16 without batch norm, in torchvision's layout and in PANet's (output stride 8)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fssbench.backbones.base import Backbone, Tap
+
+_BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+"""Output channels of the 3x3 convolutions, by block."""
+
+
+class VGG16(Backbone):
+    """torchvision's `vgg16().features`, same names, with a tap per convolution and per pool.
+
+    A convolution's tap holds its value before the ReLU; HSNet reads 17, 19, 21, 24, 26, 28 and the
+    last pool, 30.  Stages go by stride: 4, 8 and 16 are the convolutions of blocks 3, 4 and 5, 32 is
+    the last pool.  Earlier convolutions and pools belong to no stage.
+    """
+
+    name = "vgg16"
+    layout = "standard"
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        self._taps: dict[str, Tap] = {}
+        channels = 3
+        with torch.device("meta"):
+            for block, widths in enumerate(_BLOCKS):
+                for width in widths:
+                    tap = f"features.{len(layers)}"
+                    self._taps[tap] = Tap(tap, width, 2**block, max(block - 1, 0))
+                    layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+                    channels = width
+                tap = f"features.{len(layers)}"
+                last = block == len(_BLOCKS) - 1
+                self._taps[tap] = Tap(tap, channels, 2 ** (block + 1), 4 if last else 0)
+                layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        self.freeze()
+
+    @property
+    def taps(self) -> Mapping[str, Tap]:
+        """All taps by name, in network order."""
+        return self._taps
+
+    def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
+        """Feature maps of normalised images (B, 3, H, W) at the named taps, each (B, C, h, w)."""
+        wanted = self.select(taps)
+        found: dict[str, Tensor] = {}
+        x = images
+        for i, layer in enumerate(self.features):
+            x = layer(x)
+            if f"features.{i}" in wanted:
+                found[f"features.{i}"] = x
+                if len(found) == len(wanted):
+                    break
+        return {tap: found[tap] for tap in taps}
+
+    def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Entries without the ImageNet classifier."""
+        return _without_classifier(state)
+
+
+class PANetVGG16(Backbone):
+    """VGG-16 as PANet builds it (kaixin96/PANet): stride 8, last feature map signed, one tap.
+
+    3x3 pools of stride 2 after blocks 1-3 and of stride 1 after block 4; block 5 is dilated by 2 and
+    ends without ReLU.  Names are those of its checkpoints, `features.{block}.{layer}`; ImageNet weights
+    of torchvision are taken by order, as the reference does.
+    """
+
+    name = "vgg16"
+    layout = "panet"
+
+    def __init__(self) -> None:
+        super().__init__()
+        modules: list[nn.Module] = []
+        channels = 3
+        with torch.device("meta"):
+            for block, widths in enumerate(_BLOCKS):
+                dilation = 2 if block == 4 else 1
+                layers: list[nn.Module] = []
+                for width in widths:
+                    layers += [nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation), nn.ReLU()]
+                    channels = width
+                if block == 4:
+                    modules.append(nn.Sequential(*layers[:-1]))
+                else:
+                    pool = nn.MaxPool2d(3, stride=1 if block == 3 else 2, padding=1)
+                    modules += [nn.Sequential(*layers), pool]
+        self.features = nn.Sequential(*modules)
+        self._taps = {"features": Tap("features", channels, 8, 4)}
+        self.freeze()
+
+    @property
+    def taps(self) -> Mapping[str, Tap]:
+        """The one tap, `features`."""
+        return self._taps
+
+    def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
+        """The last feature map (B, 512, ceil(H / 8), ceil(W / 8)) of normalised images (B, 3, H, W)."""
+        self.select(taps)
+        return {"features": self.features(images)}
+
+    def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Entries by order where the names are torchvision's; without the ImageNet classifier."""
+        state = _without_classifier(state)
+        if len(state) != len(self.state_dict()) or not all(
+            re.fullmatch(r"features\.\d+\.(weight|bias)", k) for k in state
+        ):
+            return state
+        order = sorted(state, key=lambda k: (int(k.split(".")[1]), k.endswith("bias")))
+        return {own: state[given] for own, given in zip(self.state_dict(), order, strict=True)}
+
+
+def _without_classifier(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {k: v for k, v in state.items() if not k.startswith("classifier.")}

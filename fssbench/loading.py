@@ -1,0 +1,184 @@
+"""From a method's name to a method ready to predict: class, settings, backbone, weights."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import torch
+from pydantic import ValidationError
+
+from fssbench import checkpoints
+from fssbench.api import FeatureMethod, Method, MethodConfig
+from fssbench.backbones import BACKBONES, Backbone, build, default_weights
+from fssbench.errors import FssbenchError, PluginError, UsageError, unknown
+from fssbench.registry import METHODS
+from fssbench.sources import source_sha256
+
+
+def load_method(
+    name: str | type[Method],
+    *,
+    backbone: str | None = None,
+    weights: str | None = None,
+    checkpoint: str | Path | None = None,
+    ablate: Sequence[str] = (),
+    device: str = "cpu",
+    seed: int = 0,
+    download: bool = False,
+    **config: Any,
+) -> Method:
+    """Build a method, in eval mode, its backbone frozen.
+
+    Args:
+        name: a registered method, or a method class.
+        backbone: one of `fssbench.backbones.BACKBONES`; the card's by default.
+        weights: backbone weights: a published id, `random`, or a file.  By default the backbone's
+            published default, or what `checkpoint` holds where it brings its own backbone.
+        checkpoint: weights of the method, our own format or the authors' layout.
+        ablate: names of `Config.ablations` to apply.
+        device: torch device.
+        seed: decides random initial weights of head and backbone; no global generator is touched.
+        download: fetch published backbone weights that are not on this machine.
+        **config: settings, fields of the method's `Config`; text is converted to the field's type.
+
+    Returns:
+        The method; `provenance` tells what it was made of.
+
+    Raises:
+        UsageError: for an unknown method, backbone, ablation or setting, with neighbours.
+        DataError: for weights or checkpoints that are missing, refused or do not fit.
+        PluginError: where the plugin does not load or its constructor fails.
+
+    Example:
+        >>> method = load_method("hsnet", backbone="resnet50", weights="random")
+        >>> method.provenance["learnable"]
+        2573794
+    """
+    cls: type[Method] = METHODS.get(name) if isinstance(name, str) else name
+    settings = _settings(cls, ablate, config)
+    path = None if checkpoint is None else Path(checkpoint).expanduser()
+    target = _device(device)
+    network = _backbone(cls, settings, backbone, weights, path, seed, download)
+    method = _construct(cls, settings, network, seed)
+    method.provenance = {
+        "method": cls.card.name,
+        "method_version": _version(cls),
+        "source_sha256": source_sha256(cls, base=Method),
+        "backbone": network.name if network else None,
+        "layout": network.layout if network else None,
+        "weights": network.weights if network else None,
+        "weights_sha256": network.weights_sha256 if network else None,
+        "checkpoint": None,
+        "checkpoint_sha256": None,
+        "ablations": list(dict.fromkeys(ablate)),
+        "config": settings.model_dump(mode="json"),
+        "config_passed": {k: str(v) if isinstance(v, Path) else v for k, v in config.items()},
+        "untrained": cls.card.trained,
+        "learnable": _learnable(method),
+        "parameters": sum(p.numel() for p in method.parameters()),
+        "seed": seed,
+    }
+    if path is not None:
+        checkpoints.load(method, path)
+    return method.to(target).eval()
+
+
+def _settings(cls: type[Method], ablate: Sequence[str], config: Mapping[str, Any]) -> MethodConfig:
+    """The method's settings from ablations and explicit values.
+
+    Raises:
+        UsageError: naming the field or ablation, what is allowed and neighbours.
+    """
+    method, values = cls.card.name, dict(config)
+    for ablation in ablate:
+        if ablation not in cls.Config.ablations:
+            raise unknown(f"ablation of method {method}", ablation, cls.Config.ablations)
+        for field, value in cls.Config.ablations[ablation].items():
+            if field in config and config[field] != value:
+                raise UsageError(
+                    f"ablation {ablation!r} of method {method} sets {field}={value!r}, and "
+                    f"{field}={config[field]!r} was given too; give one of them"
+                )
+            values[field] = value
+    try:
+        return cls.Config(**values)
+    except ValidationError as error:
+        raise _refused(cls, error) from None
+
+
+def _refused(cls: type[Method], error: ValidationError) -> UsageError:
+    first = error.errors(include_url=False)[0]
+    field = str(first["loc"][0]) if first["loc"] else ""
+    fields = cls.Config.model_fields
+    if first["type"] == "extra_forbidden":
+        hint = f"Next: `fssbench show {cls.card.name}`"
+        return unknown(f"setting of method {cls.card.name}", field, fields, hint=hint)
+    kind = fields[field].annotation if field in fields else None
+    if get_origin(kind) is Literal:
+        choices = [str(choice) for choice in get_args(kind)]
+        return unknown(f"value of setting {field} of method {cls.card.name}", str(first["input"]), choices)
+    return UsageError(
+        f"setting {field}={first['input']!r} of method {cls.card.name}: {first['msg']}. "
+        f"Next: `fssbench show {cls.card.name}` lists settings and their values"
+    )
+
+
+def _backbone(
+    cls: type[Method],
+    settings: MethodConfig,
+    name: str | None,
+    weights: str | None,
+    checkpoint: Path | None,
+    seed: int,
+    download: bool,
+) -> Backbone | None:
+    """The backbone a method stands on; None for an image method that brings its own encoder."""
+    if not issubclass(cls, FeatureMethod) and (name is None or cls.card.backbone not in BACKBONES):
+        return None
+    name = name or cls.card.backbone
+    if weights is None:
+        # the authors' checkpoints bring their backbone: no need to have ImageNet weights for that
+        brings = checkpoint is not None and checkpoints.header(checkpoint) is None
+        weights = "random" if brings else default_weights(name)
+    layout = cls.backbone_layout(name, settings)
+    return build(name, weights=weights, layout=layout, seed=seed, download=download)
+
+
+def _construct(cls: type[Method], settings: MethodConfig, backbone: Backbone | None, seed: int) -> Method:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # CPU only: leaves an accelerator's generator alone
+        try:
+            return cls(settings, backbone)
+        except FssbenchError:
+            raise
+        except Exception as error:
+            raise PluginError(
+                f"method {cls.card.name!r} cannot be built with {settings!r}: {type(error).__name__}: {error}"
+            ) from error
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise UsageError(f"device {name!r} cannot be used here ({reason}). Next: --device cpu") from None
+    return device
+
+
+def _learnable(method: Method) -> int:
+    """Parameters that training would change: the frozen backbone takes no gradient."""
+    return sum(p.numel() for p in method.parameters() if p.requires_grad)
+
+
+def _version(cls: type[Method]) -> str:
+    """Distribution and version that registers the class, or `file`."""
+    value = f"{cls.__module__}:{cls.__qualname__}"
+    for point in importlib.metadata.entry_points(group=METHODS.group):
+        if point.value == value and point.dist is not None:
+            return f"{point.dist.name} {point.dist.version}"
+    return "file"

@@ -1,0 +1,51 @@
+"""Which taps of a backbone to read, and support features under their masks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+from torch.nn import functional
+
+from fssbench.api import DataError
+
+if TYPE_CHECKING:
+    from fssbench.backbones import Backbone, Tap
+
+
+def stages(backbone: Backbone, at_least: int) -> list[list[Tap]]:
+    """The taps before their activation, by stage, shallow first; stage 0 (before any stage) is left out.
+
+    Args:
+        backbone: any backbone with named taps.
+        at_least: stages the caller needs.
+
+    Raises:
+        DataError: where the backbone has fewer stages.
+    """
+    found: dict[int, list[Tap]] = {}
+    for tap in backbone.taps.values():
+        if tap.stage > 0 and not tap.name.endswith(".relu"):
+            found.setdefault(tap.stage, []).append(tap)
+    if len(found) < at_least:
+        raise DataError(
+            f"backbone {backbone.name!r} (layout {backbone.layout!r}) has taps in {len(found)} stages; "
+            f"this method needs {at_least}. Next: choose another with --backbone"
+        )
+    return [found[stage] for stage in sorted(found)]
+
+
+def names(taps: list[Tap]) -> tuple[str, ...]:
+    """Names of taps, in order."""
+    return tuple(tap.name for tap in taps)
+
+
+def soft_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """Binary masks (B, K, H, W) at feature size, (B, K, *size): bilinear, corners aligned, values 0..1."""
+    return functional.interpolate(mask, size, mode="bilinear", align_corners=True)
+
+
+def masked(features: Tensor, mask: Tensor) -> Tensor:
+    """Support features (B, K, C, h, w) times their masks (B, K, H, W) at feature size."""
+    height, width = features.shape[-2:]
+    return features * soft_mask(mask, (height, width)).unsqueeze(2)

@@ -240,7 +240,7 @@ def _about(name: str) -> tuple[str, tuple[tuple[str, str], ...], tuple[str, ...]
         ("Category", b.category),
         ("Trained on", b.source),
         ("Tested on", f"{b.target}, split {b.split}"),
-        ("Full size", f"{thousands(b.episodes)} episodes per fold and shot, {len(found.folds)} fold(s)"),
+        ("Full size", f"{thousands(b.episodes)} episodes per fold and shot; folds: {len(found.folds)}"),
         ("Input", f"{b.size} px; {b.resize}"),
         ("Meter", b.meter),
     ]

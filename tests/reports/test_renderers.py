@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import io
 import re
 import shutil
 import subprocess
@@ -10,6 +12,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fssbench.reports import gallery as gallery_module
 from fssbench.reports.csv_report import CsvReporter, guard
@@ -18,6 +21,7 @@ from fssbench.reports.html import HtmlReporter, render
 from fssbench.reports.latex import LatexReporter
 from fssbench.reports.markdown import MarkdownReporter
 from fssbench.reports.marks import collect
+from PIL import Image
 from report_factory import make_cell, make_results, make_run, with_panels
 
 from fssbench.api import Results
@@ -230,7 +234,7 @@ def test_csv_is_unrounded(tmp_path: Path) -> None:
 
 
 def test_nan_is_never_a_number(tmp_path: Path) -> None:
-    run = make_run(episodes=1)
+    run = replace(make_run(episodes=1), seconds=float("nan"))
     cell = make_cell([run])
     results = Results((run,), (cell,), 200, 0)
     for reporter in (HtmlReporter, MarkdownReporter, LatexReporter, CsvReporter):
@@ -266,6 +270,22 @@ def test_iou_of_an_example_carries_its_marks(tmp_path: Path) -> None:
     assert [p.marks for p in example.pictures] == ["", "", "", "UM"]
 
 
+def test_truth_is_tinted_and_ignored_pixels_are_grey(tmp_path: Path) -> None:
+    run = with_panels(make_run(), tmp_path)
+    mask = Image.new("L", (96, 96), 0)
+    mask.paste(255, (0, 0, 32, 96))
+    mask.paste(128, (32, 0, 64, 96))
+    Image.new("RGB", (96, 96), (0, 0, 255)).save(run.panels[0].query)
+    mask.save(run.panels[0].truth)
+    example = gallery((make_cell([run]),), {}, Budget())[0]
+    truth = next(p for p in example.pictures if p.caption == "truth")
+    image = Image.open(io.BytesIO(base64.b64decode(truth.uri.partition(",")[2])))
+    tinted, grey, plain = np.asarray(image).astype(int)[48, [16, 48, 80]]
+    assert tinted[0] > 90 > plain[0]
+    assert max(grey) - min(grey) < 12
+    assert plain[2] > 150
+
+
 def test_examples_stay_within_their_budget(tmp_path: Path) -> None:
     cell = make_cell([with_panels(make_run(), tmp_path)])
     budget = Budget(left=10_000)
@@ -281,6 +301,30 @@ def test_no_file_outside_the_run_is_embedded(tmp_path: Path) -> None:
     budget = Budget()
     assert gallery((make_cell([inner]),), {}, budget) == ()
     assert budget.unreadable > 0
+
+
+def test_paths_may_start_at_the_run_or_at_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = with_panels(make_run(), Path("runs"))
+    assert not here.panels[0].query.is_absolute()
+    inside = replace(
+        here,
+        panels=tuple(
+            replace(
+                p,
+                query=p.query.relative_to(here.path),
+                truth=p.truth.relative_to(here.path),
+                prediction=p.prediction.relative_to(here.path),
+                supports=tuple((a.relative_to(here.path), b.relative_to(here.path)) for a, b in p.supports),
+            )
+            for p in here.panels
+        ),
+    )
+    budget = Budget()
+    assert gallery((make_cell([here]),), {}, budget) == gallery((make_cell([inside]),), {}, budget)
+    assert budget.unreadable == 0
 
 
 def test_broken_example_is_told_and_stops_nothing(tmp_path: Path) -> None:

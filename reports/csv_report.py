@@ -139,7 +139,8 @@ def _of_run(run: RunResult, results: Results) -> dict[str, Any]:
 
 def _of_cell(cell: Cell, results: Results) -> dict[str, Any]:
     runs = list(cell.folds.values())
-    beside = next((c for c in compare(cell, collect(cell.marks)) if c.fold == MEAN), None)
+    legend = collect([*cell.marks, *(mark for run in runs for mark in run.marks)])
+    beside = next((c for c in compare(cell, legend) if c.fold == MEAN), None)
     return {
         "row": MEAN,
         **_common(runs[0], results),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fssbench.api import Cell, RunResult
 
+from .marks import Mark, letters
 from .published import MEAN, Published, lookup
 from .text import clean, interval, percent, signed
 
@@ -20,6 +21,8 @@ class Comparison:
     fold: str
     """`mean`, or the fold where a mean over all folds cannot be had."""
     ours: str
+    marks: str
+    """Letters of the legend."""
     interval: str
     printed: str
     paper_backbone: str
@@ -51,8 +54,8 @@ def reasons(run: RunResult, marks: tuple[str, ...], printed: Published) -> tuple
     return (*found, *map(clean, marks))
 
 
-def compare(cell: Cell) -> list[Comparison]:
-    """A cell beside the paper: its mean where all folds were run, else fold by fold."""
+def compare(cell: Cell, legend: dict[str, Mark]) -> list[Comparison]:
+    """Put a cell beside the paper: its mean where all folds were run, else fold by fold."""
     run = next(iter(cell.folds.values()))
     candidates = [p for p in lookup(cell.benchmark, shot=cell.shot) if p.id == method_id(run)]
     chosen = [p for p in candidates if p.backbone == run.backbone] or candidates
@@ -75,6 +78,7 @@ def compare(cell: Cell) -> list[Comparison]:
                 shot=cell.shot,
                 fold=fold,
                 ours=percent(estimate.value),
+                marks=letters(marks, legend),
                 interval=interval(estimate),
                 printed=printed.value,
                 paper_backbone=printed.backbone,

@@ -9,7 +9,7 @@ from typing import Any
 from fssbench.api import Cell, Estimate, Reporter, Results, RunResult
 
 from .comparison import compare
-from .marks import missing_folds
+from .marks import collect, missing_folds
 from .published import MEAN
 from .text import clean
 
@@ -139,7 +139,8 @@ def _of_run(run: RunResult, results: Results) -> dict[str, Any]:
 
 def _of_cell(cell: Cell, results: Results) -> dict[str, Any]:
     runs = list(cell.folds.values())
-    beside = next((c for c in compare(cell) if c.fold == MEAN), None)
+    legend = collect([*cell.marks, *(mark for run in runs for mark in run.marks)])
+    beside = next((c for c in compare(cell, legend) if c.fold == MEAN), None)
     return {
         "row": MEAN,
         **_common(runs[0], results),

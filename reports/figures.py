@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from typing import Any
 
 from fssbench.api import Cell
 
@@ -17,7 +18,7 @@ _LONGEST = 34
 
 
 def dot_plot(cells: tuple[Cell, ...], *, name: str) -> str:
-    """Draw mIoU with 95 % intervals, methods as rows.
+    """Draw mIoU with 95 % intervals, methods as rows; hollow where a number is marked.
 
     Args:
         cells: the cells of one benchmark.
@@ -32,7 +33,11 @@ def dot_plot(cells: tuple[Cell, ...], *, name: str) -> str:
 
     labels = list(dict.fromkeys(_name(cell) for cell in cells))
     shots = sorted({cell.shot for cell in cells})
-    settings = {"svg.hashsalt": "fssbench", "svg.fonttype": "none", "font.family": "sans-serif"}
+    settings: dict[Any, Any] = {
+        "svg.hashsalt": "fssbench",
+        "svg.fonttype": "none",
+        "font.family": "sans-serif",
+    }
     with mpl.rc_context(settings), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a label may hold glyphs matplotlib's own font lacks
         figure = Figure(figsize=(7.2, 0.9 + 0.42 * len(labels)), layout="constrained")
@@ -42,7 +47,15 @@ def dot_plot(cells: tuple[Cell, ...], *, name: str) -> str:
             place = labels.index(_name(cell)) + 0.26 * (shots.index(cell.shot) - (len(shots) - 1) / 2)
             colour, shape = _style(cell.shot)
             axes.plot([cell.miou.low, cell.miou.high], [place, place], color=colour, linewidth=1.6)
-            axes.plot([cell.miou.value], [place], color=colour, marker=shape, markersize=6, linestyle="")
+            axes.plot(
+                [cell.miou.value],
+                [place],
+                color=colour,
+                marker=shape,
+                markersize=6,
+                linestyle="",
+                fillstyle="none" if cell.marks or cell.missing else "full",
+            )
         axes.set_yticks(range(len(labels)), labels, parse_math=False)
         axes.set_ylim(len(labels) - 0.5, -0.5)
         axes.set_xlabel("mIoU (%)")

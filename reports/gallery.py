@@ -1,7 +1,8 @@
 """Qualitative examples: the same episode of every method in one line, small and embedded.
 
 Methods share episodes, so support, query and truth are shown once and followed by each method's
-prediction.  The first stored examples are taken, never the best; their number and bytes are capped.
+prediction.  Which episodes a run stores is fixed by its plan; the first of them are shown, never the
+best, and their number and bytes are capped.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from PIL import Image, ImageChops
 
 from fssbench.api import Cell, Panel, RunResult
 
+from .marks import Mark, letters
 from .text import clean, percent
 
 PER_CELL = 6
@@ -25,6 +27,9 @@ BUDGET = 4_000_000
 """Bytes of all embedded images, encoded."""
 _SIDE = 192
 _TINT = (255, 64, 32)
+_GREY = (128, 128, 128)
+_IGNORED = 128
+"""Value of pixels in a stored mask that count for nothing; every other value but 0 is foreground."""
 _SUPPORTS = 5
 
 
@@ -35,6 +40,8 @@ class Picture:
     caption: str
     uri: str
     """`data:` address of a JPEG."""
+    marks: str = ""
+    """Letters of the legend, where the caption holds a number."""
 
 
 @dataclass(frozen=True)
@@ -52,20 +59,20 @@ class Budget:
     left: int = BUDGET
     unreadable: int = 0
     dropped: int = 0
-    shown: dict[str, int] = field(default_factory=dict)
 
 
-def gallery(cells: tuple[Cell, ...], budget: Budget) -> tuple[Example, ...]:
+def gallery(cells: tuple[Cell, ...], legend: dict[str, Mark], budget: Budget) -> tuple[Example, ...]:
     """Examples of one benchmark, within the budget.
 
     Args:
         cells: the benchmark's cells.
+        legend: letters of the report's marks.
         budget: shared over the page; what is spent or lost is noted in it.
     """
     out = []
     for shot in sorted({c.shot for c in cells}):
         for where, found in list(_episodes([c for c in cells if c.shot == shot]).items())[:PER_CELL]:
-            example = _example(f"{shot}-shot, fold {where[0]}", found, budget)
+            example = _example(f"{shot}-shot, fold {where[0]}", found, legend, budget)
             if example is not None:
                 out.append(example)
     return tuple(out)
@@ -84,7 +91,9 @@ def _episodes(cells: list[Cell]) -> dict[tuple[int, str, int], list[tuple[RunRes
     return {key: by_fold[key[0]][key] for key in order}
 
 
-def _example(where: str, found: list[tuple[RunResult, Panel]], budget: Budget) -> Example | None:
+def _example(
+    where: str, found: list[tuple[RunResult, Panel]], legend: dict[str, Mark], budget: Budget
+) -> Example | None:
     run, panel = found[0]
     wanted: list[tuple[str, RunResult, Path, Path | None]] = [
         (f"support {n}" if len(panel.supports) > 1 else "support", run, image, mask)
@@ -99,7 +108,7 @@ def _example(where: str, found: list[tuple[RunResult, Panel]], budget: Budget) -
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             budget.unreadable += 1
             continue
-        pictures.append(Picture(caption, uri))
+        pictures.append(Picture(caption, uri, letters(owner.marks, legend) if "IoU" in caption else ""))
         spent += len(uri)
     if not pictures:
         return None
@@ -128,11 +137,15 @@ def _uri(run: RunResult, image: Path, mask: Path | None) -> str:
 def _open(run: RunResult, path: Path) -> Image.Image:
     """Open an image of a run's own folder; nothing outside it is ever embedded.
 
+    `path` may start at the run's folder or, like the run's own path, at the working directory.
+
     Raises:
         OSError: where it is missing, no image, or elsewhere.
     """
     folder = run.path.resolve()
-    file = (folder / path).resolve()
+    file = path.resolve()
+    if not file.is_relative_to(folder):
+        file = (folder / path).resolve()
     if not file.is_relative_to(folder):
         raise OSError(f"{file} lies outside {folder}")
     with Image.open(file, formats=("PNG", "JPEG")) as image:
@@ -141,14 +154,15 @@ def _open(run: RunResult, path: Path) -> Image.Image:
 
 
 def _tinted(picture: Image.Image, mask: Image.Image) -> Image.Image:
-    """The picture with the mask's foreground tinted; a mask stored in colour is shown as it is."""
+    """Tint the mask's foreground and grey its ignored pixels; a mask in colour is shown as it is."""
     if mask.mode not in {"1", "L", "P", "I", "I;16"}:
         shown = mask.convert("RGB")
         shown.thumbnail((_SIDE, _SIDE))
         return shown
-    values = mask if mask.mode == "P" else mask.convert("L")
-    on = values.point([0] + [255] * 255, "L").resize(picture.size, Image.Resampling.NEAREST)
+    values = (mask if mask.mode == "P" else mask.convert("L")).resize(picture.size, Image.Resampling.NEAREST)
+    on = values.point([0] + [255 * (v != _IGNORED) for v in range(1, 256)], "L")
+    ignored = values.point([255 * (v == _IGNORED) for v in range(256)], "L")
     tint = Image.blend(picture, Image.new("RGB", picture.size, _TINT), 0.5)
     # outside the mask the picture is greyed a little, so that small objects stand out
     rest = Image.blend(picture, ImageChops.constant(picture.convert("L"), 40).convert("RGB"), 0.25)
-    return Image.composite(tint, rest, on)
+    return Image.composite(Image.new("RGB", picture.size, _GREY), Image.composite(tint, rest, on), ignored)

@@ -39,6 +39,7 @@ def render(results: Results) -> str:
         lstrip_blocks=True,
     )
     report = build(results)
+    legend = {mark.kind: mark for mark in report.legend}
     budget = Budget()
     style = (resources.files(__package__) / "templates" / "report.css").read_text(encoding="utf-8")
     return environment.get_template("report.html.j2").render(
@@ -46,6 +47,6 @@ def render(results: Results) -> str:
         style=Markup(style),
         figures=[Markup(dot_plot(section.cells, name=f"f{n}")) for n, section in enumerate(report.sections)],
         keys=[shots_legend(section.cells) for section in report.sections],
-        galleries=[gallery(section.cells, budget) for section in report.sections],
+        galleries=[gallery(section.cells, legend, budget) for section in report.sections],
         budget=budget,
     )

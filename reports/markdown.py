@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from fssbench.api import Reporter, Results
 
@@ -48,8 +49,6 @@ class MarkdownReporter(Reporter):
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
-        from markupsafe import Markup
-
         environment.filters["md"] = lambda text: Markup(escape(text))
         environment.filters["number"] = lambda entry: Markup(number(entry))
         target = folder / "report.md"

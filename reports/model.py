@@ -124,7 +124,7 @@ def _section(name: str, cells: list[Cell], legend: dict[str, Mark]) -> Section:
         columns=columns,
         rows=tuple(_row(group, columns, legend) for group in _grouped(cells)),
         published=_published(name, cells, columns),
-        comparisons=tuple(c for cell in cells for c in compare(cell)),
+        comparisons=tuple(c for cell in cells for c in compare(cell, legend)),
         cells=tuple(cells),
         runs=tuple(run_line(run, legend) for run in runs),
     )
@@ -240,7 +240,7 @@ def _about(name: str) -> tuple[str, tuple[tuple[str, str], ...], tuple[str, ...]
         ("Category", b.category),
         ("Trained on", b.source),
         ("Tested on", f"{b.target}, split {b.split}"),
-        ("Full size", f"{thousands(b.episodes)} episodes per fold and shot, {len(found.folds)} fold(s)"),
+        ("Full size", f"{thousands(b.episodes)} episodes per fold and shot; folds: {len(found.folds)}"),
         ("Input", f"{b.size} px; {b.resize}"),
         ("Meter", b.meter),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +10,9 @@ from typing import Any
 from fssbench.api import RunResult
 
 from .marks import Mark, letters
-from .text import clean, millions, percent, thousands
+from .text import NOTHING, clean, millions, percent, thousands
 
-_ELSEWHERE = {"label", "title", "ablations", "marks", "learnable", "parameters", "weights", "config_passed"}
+_ELSEWHERE = {"label", "title", "ablations", "marks", "learnable", "parameters", "weights", "folds"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def run_line(run: RunResult, legend: dict[str, Mark]) -> RunLine:
         weights=clean(run.weights),
         episodes=f"{thousands(run.episodes)} of {thousands(run.planned)}",
         parameters=f"{millions(run.learnable)} of {millions(run.parameters)}",
-        milliseconds=f"{run.seconds * 1000:.0f}",
+        milliseconds=f"{run.seconds * 1000:.0f}" if math.isfinite(run.seconds) else NOTHING,
         marks=letters(run.marks, legend),
         classes=tuple((names.get(c, f"class {c}"), percent(run.per_class[c])) for c in sorted(run.per_class)),
         absent=tuple(names.get(c, f"class {c}") for c in run.absent),

@@ -8,16 +8,16 @@ Venues of Tables 4 and 5, which print none, are those of the paper's reference l
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+
+from fssbench.api import Record
 
 MEAN = "mean"
 """`fold` of a mean over folds, and of benchmarks with one fold."""
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(Record):
     """One printed number."""
 
     table: int
@@ -61,11 +61,8 @@ class Published:
 def records() -> tuple[Published, ...]:
     """All 615 numbers, in the order of the tables."""
     file = resources.files(__package__) / "data" / "published.csv"
-    with file.open(encoding="utf-8", newline="") as lines:
-        return tuple(
-            Published(**{**row, "table": int(row["table"]), "shot": int(row["shot"])})
-            for row in csv.DictReader(lines)
-        )
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return tuple(Published.model_validate(row) for row in csv.DictReader(lines))
 
 
 def lookup(

@@ -135,7 +135,7 @@ class PlaneConv4d(nn.Conv2d):
 
 
 class CentrePivotConv4d(nn.Module):
-    """Centre-pivot 4-D convolution (HSNet, section 4.3; at stride 1 also PMNet's B3DConv layer).
+    """Centre-pivot 4-D convolution (HSNet; at stride 1 also the layer of PMNet's release).
 
     Of a full 4-D kernel only the entries remain that have the pivot in the middle of one plane: a
     convolution over the query plane and one over the support plane, summed.

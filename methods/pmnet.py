@@ -102,8 +102,8 @@ class PMNet(FeatureMethod):
         trained=True,
         reference="chenhao-zju/PMNet",
         licence="Apache-2.0",
-        training="Cross-entropy; SGD, learning rate 1e-3, momentum 0.9, Nesterov, weight decay 1e-4; batch 36, "
-        "150 epochs, no augmentation.",
+        training="Cross-entropy; SGD, learning rate 1e-3, momentum 0.9, Nesterov, weight decay 1e-4; batch "
+        "36, 150 epochs, no augmentation.",
         notes=(
             "Three variants: the paper's text and the released code disagree on norm, branches and heads; "
             "`released` and `onehead` equal the code, `paper` the text.",

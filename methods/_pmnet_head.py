@@ -52,7 +52,8 @@ class TwoBranchEnhancement(nn.Module):
     def forward(self, affinity: Tensor) -> Tensor:
         """Enhance (B, L, hq, wq, hs, ws) to (B, 16, hq, wq, hs, ws)."""
         along_query: Tensor = self.query(affinity)
-        return along_query + self.support(affinity)
+        along_support: Tensor = self.support(affinity)
+        return along_query + along_support
 
 
 def pivot_enhancement(taps: int, norm: type[nn.Module]) -> nn.Sequential:

@@ -1,60 +1,137 @@
-"""The ten benchmarks and the suites, as frozen records."""
+"""Benchmarks and suites by name: what `--benchmark` and `--suite` accept, and what it stands for."""
 
 from __future__ import annotations
 
-from typing import Literal
-
 from fssbench.api.records import Record
+from fssbench.benchmark_records import RECORDS, SQUARE_RESIZE, SUMMED_METER, Benchmark, Folds, Variant
+from fssbench.errors import PluginError, unknown
+from fssbench.registry import DATASETS
+
+__all__ = ["BENCHMARKS", "SUITES", "Benchmark", "Resolved", "Variant", "find", "names", "suite"]
+
+BENCHMARKS: dict[str, Benchmark] = {record.id: record for record in RECORDS}
+"""The ten benchmarks, in the paper's order."""
+
+_CATEGORIES = ("cross-category", "cross-dataset", "cross-domain")
+
+SUITES: dict[str, tuple[str, ...]] = {
+    **{c: tuple(b.id for b in RECORDS if b.category == c) for c in _CATEGORIES},
+    "paper": tuple(BENCHMARKS),
+}
+"""Benchmark ids by suite."""
 
 
-class Variant(Record):
-    """One of several things measured under the same published name."""
-
-    name: str
-    title: str
-    """What differs, in one line."""
-    dataset_variant: str | None = None
-    """Variant the test data set is opened with."""
-    folds: tuple[tuple[int, ...], ...] | None = None
-    """Test class ids by fold, where they differ from the benchmark's."""
-
-
-class Benchmark(Record):
-    """What was trained on, what is tested, folds, shots, and how it is counted."""
+class Resolved(Record):
+    """A benchmark name, with its variant settled."""
 
     id: str
-    version: int
-    title: str
-    category: Literal["cross-category", "cross-dataset", "cross-domain", "custom"]
-    source: str
-    """What the published models were trained on, in words."""
-    target: str
-    """Data set id that episodes are drawn from."""
-    split: str
-    """Split of the target that is tested."""
-    folds: tuple[tuple[int, ...], ...]
-    """Test class ids by fold."""
-    shots: tuple[int, ...]
-    """Shots with published figures."""
-    episodes: int
-    """Episodes per fold and shot."""
-    size: int
-    """Side of the square network input, in pixels."""
-    sampler: Literal["walk", "class", "round-robin"]
-    """`walk`: queries in list order; `class`: class, then query at random; `round-robin`: class by index."""
-    absent: Literal["zero", "exclude"]
-    """What a class without pixels is worth in mIoU."""
-    protocol: str
-    """Protocol id and version of the published rule."""
-    variants: tuple[Variant, ...] = ()
-    """Named variants; the first is the default."""
-    paper: tuple[str, ...] = ()
-    """Keys of the paper's tables whose figures belong here, such as `table1`."""
-    resize: str
-    """How images and masks reach the network size."""
-    meter: str
-    """The published meter, in words."""
-    origin: str
-    """Where the definition was read from."""
-    pitfalls: tuple[str, ...] = ()
-    """What makes numbers under this name incomparable."""
+    """Id with the variant, where the benchmark has variants: `pascal-to-isic2018:isic1`."""
+    benchmark: Benchmark
+    variant: Variant | None = None
+    """The variant measured, or None where there is but one form."""
+
+    @property
+    def folds(self) -> Folds:
+        """Test class ids by fold, the variant's where it has its own."""
+        if self.variant is not None and self.variant.folds is not None:
+            return self.variant.folds
+        return self.benchmark.folds
+
+    @property
+    def dataset_variant(self) -> str | None:
+        """Variant the test data set is opened with."""
+        return self.variant.dataset_variant if self.variant is not None else None
+
+    @property
+    def seen(self) -> Folds | None:
+        """Test classes by fold that the published source models met in training, if that can happen."""
+        return self.variant.seen if self.variant is not None else None
+
+
+def find(name: str) -> Resolved:
+    """Settle a benchmark name, such as `coco20i` or `coco20i:contiguous`.
+
+    A data set that none of the ten tests (a third-party plugin) is a benchmark of its own: all its
+    classes in one fold, 600 episodes over its split `test`, variants as its card names them.
+
+    Raises:
+        UsageError: for an unknown benchmark or variant, with its neighbours.
+        PluginError: where the data set of that name does not load or cannot name its classes.
+    """
+    base, colon, wanted = name.partition(":")
+    benchmark = BENCHMARKS.get(base)
+    if benchmark is None:
+        if base not in DATASETS.names() or any(base == b.target for b in RECORDS):
+            tests = [b.id for b in RECORDS if b.target == base]
+            hint = f"{base} is a data set; it is tested by {', '.join(tests)}. " if tests else ""
+            raise unknown("benchmark", name, names(), hint=f"{hint}Next: `fssbench list benchmarks`")
+        benchmark = _custom(base)
+    if not benchmark.variants:
+        if colon:
+            raise unknown(f"variant of {base}", wanted, (), hint=f"Next: use `{base}` as it is")
+        return Resolved(id=base, benchmark=benchmark)
+    by_name = {v.name: v for v in benchmark.variants}
+    variant = by_name.get(wanted) if colon else benchmark.variants[0]
+    if variant is None:
+        raise unknown(f"variant of {base}", wanted, by_name, hint=f"Next: `fssbench show {base}`")
+    return Resolved(id=f"{base}:{variant.name}", benchmark=benchmark, variant=variant)
+
+
+def suite(name: str) -> tuple[str, ...]:
+    """Benchmark ids of a suite.
+
+    Raises:
+        UsageError: for an unknown suite, with its neighbours.
+    """
+    if name not in SUITES:
+        raise unknown("suite", name, SUITES, hint="Next: `fssbench list suites`")
+    return SUITES[name]
+
+
+def names() -> list[str]:
+    """All ids `find` accepts, named variants included; third-party data sets are not loaded for this."""
+    found = list(BENCHMARKS)
+    found += [f"{b.id}:{v.name}" for b in RECORDS for v in b.variants]
+    tested = {b.target for b in RECORDS}
+    return found + [name for name in DATASETS.names() if name not in tested]
+
+
+def _custom(name: str) -> Benchmark:
+    """The benchmark that a data set plugin is by itself."""
+    cls = DATASETS.get(name)
+
+    def classes(variant: str | None) -> tuple[int, ...]:
+        try:
+            return tuple(sorted(cls(None, variant=variant).classes()))
+        except Exception as error:  # a plugin may raise anything
+            raise PluginError(
+                f"data set {name!r} cannot name its classes without its files: {type(error).__name__}: "
+                f"{error}. `classes()` must work with root None"
+            ) from error
+
+    card = cls.card
+    variants = tuple(
+        Variant(name=v, title=f"variant {v} of the data set", dataset_variant=v, folds=(classes(v),))
+        for v in card.variants
+    )
+    return Benchmark(
+        id=name,
+        version=1,
+        title=card.title,
+        category="custom",
+        source="whatever the method was trained on",
+        target=name,
+        split="test",
+        folds=(classes(None),),
+        shots=(1, 5),
+        episodes=600,
+        size=400,
+        sampler="round-robin",
+        absent="exclude",
+        protocol="published/1",
+        variants=variants,
+        resize=SQUARE_RESIZE,
+        meter=SUMMED_METER + "; a class without a pixel in any episode is left out and named",
+        origin=f"data set plugin {DATASETS.plugin(name).origin}",
+        pitfalls=("not one of the ten: no published figure belongs here",),
+    )

@@ -62,6 +62,8 @@ class FeatureCache:
 
     def _next_use(self, key: Hashable) -> float:
         uses = self._future.get(key)
+        while uses and uses[0] < self._clock:  # announced and never asked for: its method broke
+            uses.popleft()
         return uses[0] if uses else _NEVER
 
     def get(self, key: Hashable, compute: Callable[[], Maps]) -> Maps:
@@ -73,11 +75,10 @@ class FeatureCache:
         Raises:
             PluginError: where cached maps were changed in place since they were handed out.
         """
-        uses = self._future.get(key)
-        if uses:
-            self._clock = uses.popleft() + 1
-            if not uses:
-                del self._future[key]
+        if self._next_use(key) != _NEVER:
+            self._clock = self._future[key].popleft() + 1
+        if not self._future.get(key):
+            self._future.pop(key, None)
         found = self._cached.get(key)
         if found is not None:
             if _versions(found.maps) != found.versions:

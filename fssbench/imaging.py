@@ -65,8 +65,14 @@ def read_index(path: Path) -> NDArray[np.uint8]:
 
 
 def read_binary(path: Path, threshold: int = 128) -> NDArray[np.uint8]:
-    """A foreground mask as 0/1 (H, W): grey value >= threshold, as the reference loaders do."""
+    """A foreground mask as 0/1 (H, W): grey value >= threshold, as the reference loaders do.
+
+    Raises:
+        DataError: for files of more than 8 bits, whose conversion to grey would clip at 255.
+    """
     image = open_image(path)
+    if image.mode[0] in {"I", "F"}:
+        raise DataError(f"{path} has mode {image.mode} (16 or 32 bits); a mask file must have 8 bits")
     if image.mode == "P":
         image = image.convert("RGB")
     grey = image if image.mode == "L" else image.convert("L")

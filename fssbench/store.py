@@ -19,18 +19,21 @@ from __future__ import annotations
 import json
 import os
 import socket
-import tempfile
 import time
 import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from fssbench.api.episodes import Plan
 from fssbench.errors import DataError, LockedError
+from fssbench.metrics import Absent
+from fssbench.plans import read_plan, write_plan
 
 SCHEMA = 1
 """Version of everything stored here; readers refuse newer ones."""
@@ -84,16 +87,23 @@ def write_json(path: Path, data: Any) -> None:
         DataError: where the file cannot be written, naming it.
     """
     text = json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
-            _write_all(handle, text.encode())
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        os.replace(temporary, path)  # noqa: PTH105 - faults are injected at the os level
+            handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            try:
+                _write_all(handle, text.encode())
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            os.replace(partial, path)  # noqa: PTH105 - faults are injected at the os level
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error}. Free space or choose another --out") from error
+        raise DataError(
+            f"cannot write {len(text.encode())} bytes to {path}: {error}. Free space or choose another --out"
+        ) from error
 
 
 def read_json(path: Path) -> Any:
@@ -141,6 +151,8 @@ def read_records(path: Path) -> tuple[dict[int, Record], int]:
         data = path.read_bytes()
     except FileNotFoundError:
         return records, 0
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
     good = data.rfind(b"\n") + 1
     if good != len(data):
         warnings.warn(
@@ -169,7 +181,7 @@ class StoredRun:
 
     path: Path
     manifest: dict[str, Any]
-    plan: dict[str, Any]
+    plan: Plan
     records: dict[int, Record]
 
     @property
@@ -183,11 +195,14 @@ class StoredRun:
         return str(self.manifest["identity"])
 
     @property
+    def absent(self) -> Absent:
+        """What a class without pixels is worth in this run's mIoU."""
+        return "exclude" if self.manifest["block"]["absent"] == "exclude" else "zero"
+
+    @property
     def wanted(self) -> range:
         """Episode indices this run is to hold: all, or those of its shard."""
-        total = len(self.plan["episodes"])
-        part, parts = self.manifest["block"].get("shard") or (1, 1)
-        return shard_range(total, part, parts)
+        return _wanted(self.manifest, self.plan)
 
     @property
     def done(self) -> int:
@@ -206,15 +221,27 @@ class StoredRun:
 
     def sessions(self) -> list[dict[str, Any]]:
         """What each process that worked on this run left: seconds, episodes, peak memory."""
-        path = self.path / "sessions.jsonl"
-        lines = path.read_text().splitlines() if path.is_file() else []
-        found = []
-        for line in lines:
-            try:
-                found.append(json.loads(line))
-            except ValueError:  # torn by a kill; only a duration is lost
-                continue
-        return found
+        return read_sessions(self.path)
+
+
+def read_sessions(folder: Path) -> list[dict[str, Any]]:
+    """Sessions of a run folder; damaged lines are passed over, as no result hangs on them."""
+    try:
+        lines = (folder / "sessions.jsonl").read_bytes().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        with suppress(ValueError):  # torn by a kill; only a duration is lost
+            data = json.loads(line)
+            if isinstance(data, dict) and {"episodes", "seconds"} <= set(data):
+                found.append(data)
+    return found
+
+
+def _wanted(manifest: dict[str, Any], plan: Plan) -> range:
+    part, parts = manifest["block"].get("shard") or (1, 1)
+    return shard_range(len(plan), part, parts)
 
 
 def shard_range(total: int, part: int, parts: int) -> range:
@@ -228,15 +255,31 @@ def read_run(path: Path) -> StoredRun:
     Raises:
         DataError: where it is none, or is damaged.
     """
-    manifest, plan = read_json(path / "manifest.json"), read_json(path / "plan.json")
-    if "identity" not in manifest or "block" not in manifest or "episodes" not in plan:
-        raise DataError(f"{path} is no run folder: manifest.json or plan.json lacks its fields")
+    manifest = read_json(path / "manifest.json")
+    if not {"identity", "block", "context"} <= set(manifest):
+        raise DataError(f"{path} is no run folder: manifest.json lacks its fields")
+    plan = read_plan(path / "plan.json")
+    if plan.sha256 != manifest["block"]["episodes_sha256"]:
+        raise DataError(f"{path}: plan.json is not the plan that manifest.json names")
     records, _ = read_records(path / "episodes.jsonl")
     run = StoredRun(path, manifest, plan, records)
-    foreign = sorted(set(records) - set(run.wanted))
-    if foreign:
-        raise DataError(f"{path} holds episode {foreign[0]}, which is not in its plan")
+    _belong(path, records, plan, run.wanted)
     return run
+
+
+def _belong(path: Path, records: dict[int, Record], plan: Plan, wanted: range) -> None:
+    """Refuse records that are not of this run: a log copied from elsewhere would move the mean."""
+    for index, record in records.items():
+        if index not in wanted:
+            raise DataError(
+                f"{path} holds episode {index}, which is not among its {len(wanted)} episodes "
+                f"({wanted.start} to {wanted.stop - 1}). Delete this run's folder and run again"
+            )
+        if record.class_id != plan[index].class_id:
+            raise DataError(
+                f"{path} holds episode {index} of class {record.class_id}, its plan says class "
+                f"{plan[index].class_id}. Delete this run's folder and run again"
+            )
 
 
 def scan(folder: Path) -> Iterator[Path]:
@@ -255,14 +298,14 @@ class RunWriter:
     Args:
         path: the run's folder; made where it does not exist.
         manifest: identity, block and context; written only where there is none yet.
-        plan: the full plan as data.
+        plan: the full plan.
 
     Raises:
         LockedError: where another process owns the folder.
         DataError: where the folder holds another identity or is damaged or cannot be written.
     """
 
-    def __init__(self, path: Path, manifest: dict[str, Any], plan: dict[str, Any]) -> None:
+    def __init__(self, path: Path, manifest: dict[str, Any], plan: Plan) -> None:
         self.path = path
         self._manifest = manifest
         self._plan = plan
@@ -286,6 +329,8 @@ class RunWriter:
     def __exit__(self, *_: object) -> None:
         try:
             os.fsync(self._log)
+        except OSError as error:
+            raise DataError(f"cannot write {self.path / 'episodes.jsonl'} to disk: {error}") from error
         finally:
             os.close(self._log)
             self._release()
@@ -296,15 +341,23 @@ class RunWriter:
             found = read_json(existing)["identity"]
             if found != self._manifest["identity"]:
                 raise DataError(f"{self.path} holds another run (identity {found[:12]}...)")
+        for left in self.path.glob(".*.partial"):  # of a process that was killed while it wrote
+            left.unlink(missing_ok=True)
         # plan first: a folder counts as a run as soon as its manifest is there
+        if not (self.path / "plan.json").is_file():
+            write_plan(self._plan, self.path / "plan.json")
         if not existing.is_file():
-            write_json(self.path / "plan.json", {"schema": SCHEMA, **self._plan})
             write_json(existing, {"schema": SCHEMA, **self._manifest})
         log = self.path / "episodes.jsonl"
         self.done, good = read_records(log)
+        _belong(self.path, self.done, self._plan, _wanted(self._manifest, self._plan))
         try:
             self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            os.ftruncate(self._log, good)
+            try:
+                os.ftruncate(self._log, good)
+            except OSError:
+                os.close(self._log)
+                raise
         except OSError as error:
             raise DataError(f"cannot write {log}: {error}. Choose another --out") from error
 
@@ -315,11 +368,16 @@ class RunWriter:
             DataError: where it cannot be written; what was stored before stays intact.
         """
         line = record.line()
-        before = os.fstat(self._log).st_size
         try:
-            _write_all(self._log, line)
+            before = os.fstat(self._log).st_size
+            try:
+                _write_all(self._log, line)
+            except OSError:
+                # no torn line; shrinking works on a full disk, and a reader drops what it cannot shrink
+                with suppress(OSError):
+                    os.ftruncate(self._log, before)
+                raise
         except OSError as error:
-            os.ftruncate(self._log, before)  # no torn line; shrinking works on a full disk
             raise DataError(
                 f"cannot write {len(line)} bytes to {self.path / 'episodes.jsonl'}: {error}. "
                 f"{len(self.done)} episodes are stored; free space and run the same command again"
@@ -327,38 +385,48 @@ class RunWriter:
         self.done[record.index] = record
 
     def session(self, data: dict[str, Any]) -> None:
-        """Leave what this process did: seconds, episodes, memory.  Never part of a result."""
+        """Leave what this process did: seconds, episodes, memory.  Never part of a result.
+
+        Raises:
+            DataError: where it cannot be written.
+        """
+        path = self.path / "sessions.jsonl"
         line = (json.dumps(data, sort_keys=True) + "\n").encode()
-        handle = os.open(self.path / "sessions.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            os.write(handle, line)
-        finally:
-            os.close(handle)
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            try:
+                _write_all(handle, line)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise DataError(f"cannot write {len(line)} bytes to {path}: {error}. Free space") from error
 
     def _acquire(self) -> None:
         owner = self.path / ".owner.json"
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise LockedError(self._owned_by(owner)) from None
+            raise LockedError(f"{self.path} is in use by {_who(_live_owner(owner))}") from None
         except OSError as error:
             raise DataError(f"cannot lock {self.path}: {error}. Choose another --out") from error
         # On some network file systems a lock is not seen by other hosts: the owner file is.
         held = _read_owner(owner)
-        if held and held.get("host") != socket.gethostname():
+        if held and held["host"] != socket.gethostname():
             self._lock.release()
-            raise LockedError(self._owned_by(owner) + f". If that process is gone, delete {owner}")
-        owner.write_text(
-            json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": int(time.time())})
-        )
-
-    def _owned_by(self, owner: Path) -> str:
-        held = _read_owner(owner)
-        who = f"process {held['pid']} on host {held['host']}" if held else "another process"
-        return f"{self.path} is in use by {who}"
+            raise LockedError(
+                f"{self.path} is in use by {_who(held)}. If that process is gone, delete {owner}"
+            )
+        try:
+            owner.write_text(
+                json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": int(time.time())})
+            )
+        except OSError as error:
+            self._release()
+            raise DataError(f"cannot write {owner}: {error}. Free space or choose another --out") from error
 
     def _release(self) -> None:
-        (self.path / ".owner.json").unlink(missing_ok=True)
+        with suppress(OSError):  # a stale owner file of this host is taken over anyway
+            (self.path / ".owner.json").unlink(missing_ok=True)
         self._lock.release()
 
 
@@ -368,3 +436,26 @@ def _read_owner(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) and {"pid", "host"} <= set(data) else {}
+
+
+def _live_owner(path: Path) -> dict[str, Any]:
+    """Who holds the lock: it writes its name just after locking, so a first look may come too early."""
+    held: dict[str, Any] = {}
+    for _ in range(20):
+        held = _read_owner(path)
+        if held and (held["host"] != socket.gethostname() or _alive(held["pid"])):
+            return held
+        time.sleep(0.05)
+    return held
+
+
+def _alive(pid: Any) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (OSError, ValueError, TypeError):
+        return False
+    return True
+
+
+def _who(held: dict[str, Any]) -> str:
+    return f"process {held['pid']} on host {held['host']}" if held else "another process"

@@ -166,6 +166,13 @@ class Dataset(ABC):
             UsageError: for a split this data set does not have.
         """
 
+    def files(self, item: str) -> tuple[Path, ...]:
+        """The files an item is read from, image first; their bytes are part of a run's identity.
+
+        Override where an item is more than the one file its id names.
+        """
+        return (self.path(item),)
+
     @abstractmethod
     def image(self, item: str) -> Image.Image:
         """The image of an item: mode RGB, upright, at its own size."""

@@ -1,0 +1,120 @@
+"""Cutting DeepGlobe's land-cover tiles into patches, by the rule of PATNet's preparation script.
+
+A tile becomes 6x6 patches.  A patch is dropped where it holds a single colour, or where its rarest colour
+covers at most 4.8 % of it; black (unknown) counts as a colour here though it is no class.  A kept patch is
+written once for every class it holds, with that class's binary mask.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fssbench.api import DataError
+from fssbench.imaging import open_image, read_rgb
+
+from ._pairs import THRESHOLD, listed
+
+CLASSES = ("agriculture", "urban", "rangeland", "forest", "water", "barren")
+"""In the order of the folders 1..6."""
+
+COLOURS = {0b110: 0, 0b011: 1, 0b101: 2, 0b010: 3, 0b001: 4, 0b111: 5}
+"""Class id by colour code, red the highest bit: yellow, cyan, magenta, green, blue, white."""
+
+UNKNOWN = 0
+"""Colour code of black; red (0b100) is not used by DeepGlobe."""
+
+GRID = 6
+SIDE = 2448
+"""Side of the published tiles, which gives patches of 408."""
+RAREST = 0.048
+QUALITY = 95
+
+
+def tiles(source: Path) -> list[tuple[Path, Path]]:
+    """(image, mask) pairs of the download, in `source` itself, `source/train` or `source/land-train`.
+
+    Raises:
+        DataError: where there are none, or an image of the labelled part has no mask.
+    """
+    for folder in (source, source / "train", source / "land-train"):
+        images = [p for p in listed(folder, ".jpg") if p.stem.endswith("_sat")]
+        if images:
+            break
+    else:
+        raise DataError(f"deepglobe: no <tile>_sat.jpg in {source}, {source}/train or {source}/land-train")
+    pairs = [(p, p.with_name(p.stem.removesuffix("_sat") + "_mask.png")) for p in images]
+    without = [image.name for image, mask in pairs if not mask.is_file()]
+    if without:
+        raise DataError(
+            f"deepglobe: {len(without)} of {len(pairs)} tiles in {images[0].parent} have no mask, such as "
+            f"{without[0]}; give the labelled training part (803 tiles), complete"
+        )
+    return pairs
+
+
+def decode(mask: Path) -> NDArray[np.uint8]:
+    """Colour codes 0..7 (H, W) of a tile's RGB mask, each channel thresholded, red the highest bit."""
+    image = open_image(mask)
+    if image.mode not in {"RGB", "P"}:
+        raise DataError(f"{mask} has mode {image.mode}; a land-cover mask is an RGB image of class colours")
+    bits = (np.asarray(image.convert("RGB")) >= THRESHOLD).astype(np.uint8)
+    codes: NDArray[np.uint8] = bits[..., 0] * 4 + bits[..., 1] * 2 + bits[..., 2]
+    return codes
+
+
+def keeps(codes: NDArray[np.uint8]) -> bool:
+    """Whether a patch (h, w) of colour codes passes the filter."""
+    counts = np.bincount(codes.ravel(), minlength=8)
+    counts = counts[counts > 0]
+    return bool(len(counts) > 1 and counts.min() / codes.size > RAREST)
+
+
+def cut(image: Path, mask: Path, folder: Path) -> tuple[str, int]:
+    """Cut one tile and write its patches below `folder`.
+
+    Returns:
+        A line about the tile for the log, and the number of (patch, class) entries written.
+
+    Raises:
+        DataError: where image and mask differ in size, or six does not divide the side.
+    """
+    pixels, codes = np.asarray(read_rgb(image)), decode(mask)
+    height, width = codes.shape
+    if pixels.shape[:2] != codes.shape:
+        shown = f"{pixels.shape[1]}x{pixels.shape[0]}"
+        raise DataError(f"deepglobe: {image} is {shown}, its mask {width}x{height}; get the pair again")
+    if height != width or height % GRID:
+        raise DataError(f"deepglobe: {image} is {width}x{height}; tiles are {SIDE}x{SIDE}")
+    side = height // GRID
+    kept = written = 0
+    for row in range(GRID):
+        for column in range(GRID):
+            window = np.s_[row * side : (row + 1) * side, column * side : (column + 1) * side]
+            if keeps(codes[window]):
+                kept += 1
+                name = f"{image.stem}_{row}{column}"
+                written += _write(pixels[window], codes[window], name, folder)
+    notes = "" if side * GRID == SIDE else f"; side {height}, not the published {SIDE}"
+    strange = int((codes == 0b100).sum())
+    if strange:
+        notes += f"; {strange} red pixels, a colour DeepGlobe does not use, are no class"
+    return f"{image.name}: {kept} of {GRID * GRID} patches kept, {written} entries{notes}", written
+
+
+def _write(pixels: NDArray[np.uint8], codes: NDArray[np.uint8], name: str, folder: Path) -> int:
+    encoded = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(encoded, "JPEG", quality=QUALITY)
+    present = [code for code in COLOURS if (codes == code).any()]
+    for code in present:
+        place = folder / str(COLOURS[code] + 1) / "test"
+        for part in ("origin", "groundtruth"):
+            (place / part).mkdir(parents=True, exist_ok=True)
+        (place / "origin" / f"{name}.jpg").write_bytes(encoded.getvalue())
+        mask = ((codes == code) * 255).astype(np.uint8)
+        Image.fromarray(mask).save(place / "groundtruth" / f"{name}.png")
+    return len(present)

@@ -1,0 +1,176 @@
+"""SUIM's files and what they hold: colour codes, the two layouts, and which classes an image has.
+
+Which classes an image holds stands in no list: every mask must be decoded once.  The answer is kept in
+the user's cache folder under a key of all names, sizes and times, so that it is never a stale one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+from numpy.typing import NDArray
+
+from fssbench.errors import DataError
+from fssbench.imaging import open_image
+
+from ._pairs import THRESHOLD, listed, read_grey
+
+CODES = {"FV": 0b110, "HD": 0b001, "PF": 0b010, "RI": 0b101, "RO": 0b100, "SR": 0b111, "WR": 0b011, "BW": 0}
+"""Class folder name -> colour code, red the highest bit.  The order is that of the class ids."""
+
+PARTS = ("", "train_val/", "TEST/")
+"""Where images/ and masks/ lie: merged, or in the two parts of the public download."""
+
+RASTER = (".jpg", ".jpeg", ".png", ".bmp")
+_SCAN_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image with the masks that tell its classes."""
+
+    item: str
+    """The image, relative to the data set's root."""
+    coded: str | None
+    """Its colour-coded mask, in the raw layout."""
+    binary: tuple[tuple[str, str], ...] = ()
+    """(class folder, mask) pairs, in the per-class layout."""
+
+
+def read_colours(path: Path) -> NDArray[np.uint8]:
+    """A colour-coded mask as RGB (H, W, 3), soft edges kept.
+
+    Raises:
+        DataError: where the file is missing, damaged, or no colour image.
+    """
+    image = open_image(path)
+    if image.mode not in {"RGB", "RGBA", "P"}:
+        raise DataError(
+            f"{path} has mode {image.mode}; a SUIM mask is an RGB image with colour-coded classes"
+        )
+    return np.asarray(image.convert("RGB"), dtype=np.uint8)
+
+
+def decode(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Colour codes 0..7 (H, W) of an RGB mask (H, W, 3): each channel thresholded, red the highest bit."""
+    bits = (colours >= THRESHOLD).astype(np.uint8)
+    codes: NDArray[np.uint8] = bits[..., 0] * 4 + bits[..., 1] * 2 + bits[..., 2]
+    return codes
+
+
+def class_folders(root: Path) -> list[str]:
+    """Names of the class folders below `masks/`, in class order: non-empty in the per-class layout."""
+    return [name for name in CODES if (root / "masks" / name).is_dir()]
+
+
+def is_raw(root: Path) -> bool:
+    """Whether colour-coded masks lie below the root; where they do, they are what is read."""
+    return any(listed(root / part / "masks", *RASTER) for part in PARTS)
+
+
+def sources(root: Path) -> list[Source]:
+    """Images that have a mask, by file name, from either layout.
+
+    Raises:
+        DataError: where there is no mask, or a name occurs in both parts of the download.
+    """
+    found = listing(root)
+    if not found:
+        raise DataError(
+            f"suim: no mask found in {root}; looked for masks/*.bmp, train_val/masks/*.bmp, TEST/masks/*.bmp "
+            f"and masks/{{{','.join(CODES)}}}/*. Next: get it from https://irvlab.cs.umn.edu/resources/suim-dataset"
+        )
+    for one, two in twins(found):
+        raise DataError(f"suim: {one} and {two} are one name twice; keep one of them in {root}")
+    return found
+
+
+def listing(root: Path) -> list[Source]:
+    """Images that have a mask, by file name; [] where there is none."""
+    found = _raw(root) if is_raw(root) else _per_class(root)
+    return sorted(found, key=lambda s: (Path(s.item).name, s.item))
+
+
+def twins(found: list[Source]) -> list[tuple[str, str]]:
+    """Neighbours in the listing that are one image under two paths: train and test may not overlap."""
+    return [
+        (one.item, two.item) for one, two in pairwise(found) if Path(one.item).stem == Path(two.item).stem
+    ]
+
+
+def _raw(root: Path) -> Iterator[Source]:
+    for part in PARTS:
+        images = _by_stem(root / part / "images")
+        for mask in listed(root / part / "masks", *RASTER):
+            name = images.get(mask.stem, f"{mask.stem}.jpg")
+            yield Source(f"{part}images/{name}", f"{part}masks/{mask.name}")
+
+
+def _per_class(root: Path) -> Iterator[Source]:
+    images = _by_stem(root / "images")
+    masks: dict[str, list[tuple[str, str]]] = {}
+    for folder in class_folders(root):
+        for mask in listed(root / "masks" / folder, *RASTER):
+            masks.setdefault(mask.stem, []).append((folder, f"masks/{folder}/{mask.name}"))
+    for stem, pairs in masks.items():
+        yield Source(f"images/{images.get(stem, f'{stem}.jpg')}", None, tuple(pairs))
+
+
+def _by_stem(folder: Path) -> dict[str, str]:
+    return {p.stem: p.name for p in listed(folder, *RASTER)}
+
+
+def classes_of(root: Path, source: Source) -> list[str]:
+    """Class folder names whose mask is not empty in one image, by decoding its masks."""
+    if source.coded is not None:
+        present = set(np.unique(decode(read_colours(root / source.coded))).tolist())
+        return [name for name, code in CODES.items() if code in present]
+    return [name for name, mask in source.binary if (read_grey(root / mask) >= THRESHOLD).any()]
+
+
+def scan(root: Path, found: list[Source]) -> dict[str, list[str]]:
+    """Class folder names by item, from the cache where the files are unchanged.
+
+    Raises:
+        DataError: where a mask cannot be decoded.
+    """
+    kept = _cache_file(root, found)
+    try:
+        known = json.loads(kept.read_text())
+        if set(known) == {s.item for s in found}:
+            return {item: [str(name) for name in names] for item, names in known.items()}
+    except (OSError, ValueError, TypeError):
+        pass  # no cache yet, or a damaged one: the files themselves are the truth
+    answer = {source.item: classes_of(root, source) for source in found}
+    _keep(kept, answer)
+    return answer
+
+
+def _cache_file(root: Path, found: list[Source]) -> Path:
+    key = hashlib.sha256(f"suim scan {_SCAN_VERSION}\n{root.resolve()}\n".encode())
+    for source in found:
+        for mask in [source.coded] if source.coded else [mask for _, mask in source.binary]:
+            status = (root / mask).stat()
+            key.update(f"{source.item}\t{mask}\t{status.st_size}\t{status.st_mtime_ns}\n".encode())
+    folder = os.environ.get("FSSBENCH_CACHE") or platformdirs.user_cache_dir("fssbench")
+    return Path(folder) / "suim" / f"{key.hexdigest()[:32]}.json"
+
+
+def _keep(path: Path, answer: dict[str, list[str]]) -> None:
+    # whole or not at all; a cache that cannot be written only costs the next scan
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as draft:
+            json.dump(answer, draft)
+        Path(draft.name).replace(path)
+    except OSError:
+        return

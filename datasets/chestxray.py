@@ -1,0 +1,185 @@
+"""Chest radiographs with lung masks: the Shenzhen set, alone or with Montgomery."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fssbench.api import DataError, Dataset, DatasetCard, Entry, Pool, UsageError, Verification
+from fssbench.imaging import read_rgb
+
+from . import _verify
+from ._chest_mini import draw
+from ._pairs import THRESHOLD, check, listed, read_grey, sample, several
+from ._staging import staged
+
+IMAGES = "CXR_png"
+MASKS = "masks"
+SHENZHEN, MONTGOMERY = "CHNCXR_", "MCUCXR_"
+SUFFIX = "_mask"
+PUBLISHED = {"lung566": 566, "lung704": 704}
+
+
+def is_shenzhen(stem: str) -> bool:
+    """Whether a mask's stem is that of a Shenzhen mask, the ones PATNet's name rule fits."""
+    return stem.startswith(SHENZHEN) and stem.endswith(SUFFIX)
+
+
+def image_name(stem: str) -> str:
+    """Image file of a mask's stem: Shenzhen masks carry a suffix, Montgomery masks none."""
+    return stem.removesuffix(SUFFIX) + ".png"
+
+
+def _has(path: Path, oddity: Callable[[NDArray[np.uint8]], bool]) -> bool:
+    """Whether a file shows an oddity; False for one that cannot be read, which is reported elsewhere."""
+    try:
+        return oddity(read_grey(path))
+    except DataError:
+        return False
+
+
+def _soft(grey: NDArray[np.uint8]) -> bool:
+    return bool(((grey > 0) & (grey < 255)).any())
+
+
+def _padded(grey: NDArray[np.uint8]) -> bool:
+    """Whether at least 2 % of the rows or columns are black on one side."""
+    for bright in (grey.max(axis=1), grey.max(axis=0)):
+        lit = np.flatnonzero(bright > 2)
+        least = max(2, len(bright) // 50)
+        if lit.size and max(lit[0], len(bright) - 1 - lit[-1]) >= least:
+            return True
+    return False
+
+
+class ChestXray(Dataset):
+    """Lung fields; items are the mask files, because the reference samples from the masks' folder."""
+
+    card = DatasetCard(
+        name="chestxray",
+        title="Chest X-ray",
+        domain="radiograph",
+        folders=("LungSegmentation", "lung"),
+        url="https://www.kaggle.com/datasets/nikhilpandey360/chest-xray-masks-and-labels",
+        licence="public release of the U.S. National Library of Medicine; cite the papers",
+        citation="S. Jaeger et al., Two public chest X-ray datasets for computer-aided screening of "
+        "pulmonary diseases, Quant. Imaging Med. Surg. 2014; S. Candemir et al., IEEE TMI 2014",
+        layout="CXR_png/<name>.png\n"
+        "masks/CHNCXR_<n>_<0|1>_mask.png   Shenzhen, 566 files\n"
+        "masks/MCUCXR_<n>_<0|1>.png        Montgomery, 138 files, no suffix\n"
+        "grey >= 128 is lung",
+        variants=("lung566", "lung704"),
+    )
+
+    def classes(self) -> dict[int, str]:
+        """One class."""
+        return {0: "lung"}
+
+    def pool(self, split: str) -> Pool:
+        """Mask files sorted by name: Shenzhen (`lung566`), or Shenzhen and Montgomery (`lung704`)."""
+        if split != "test":
+            raise UsageError(f"data set 'chestxray' has no split {split!r}; it has: test")
+        assert self.variant is not None
+        both = self.variant == "lung704"
+        found = [
+            p.name
+            for p in listed(self.path(MASKS), ".png")
+            if is_shenzhen(p.stem) or (both and p.stem.startswith(MONTGOMERY))
+        ]
+        if not found:
+            raise DataError(
+                f"chestxray: no Shenzhen mask (CHNCXR_*_mask.png) in {self.path(MASKS)}. "
+                f"Next: get the data set from {self.card.url}"
+            )
+        rule = "CHNCXR_*_mask.png and MCUCXR_*.png" if both else "CHNCXR_*_mask.png"
+        return Pool(
+            tuple(Entry(f"{MASKS}/{name}", 0) for name in found),
+            f"files on disk: masks/{rule} sorted by name",
+            PUBLISHED[self.variant],
+        )
+
+    def files(self, item: str) -> tuple[Path, ...]:
+        """The image and its mask."""
+        return self.path(f"{IMAGES}/{image_name(Path(item).stem)}"), self.path(item)
+
+    def image(self, item: str) -> Image.Image:
+        """The radiograph of a mask, RGB."""
+        return read_rgb(self.files(item)[0])
+
+    def label(self, item: str) -> NDArray[np.uint8]:
+        """Grey values of the mask, soft edges kept."""
+        return read_grey(self.path(item))
+
+    def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
+        """0/1 lung mask."""
+        if class_id != 0:
+            raise UsageError(f"chestxray has one class, 0 (lung); got {class_id}")
+        return (self.label(item) >= THRESHOLD).astype(np.uint8)
+
+    def verify(self) -> Verification:
+        """Look at every mask and its radiograph, whether the variant reads it or not."""
+        report = _verify.rooted(self.root, "chestxray")
+        masks = _verify.files(report, MASKS, {".png"})
+        images = _verify.files(report, IMAGES, {".png"})
+        strange = [m for m in masks if not is_shenzhen(Path(m).stem) and not m.startswith(MONTGOMERY)]
+        for name in strange:
+            _verify.error(
+                report,
+                f"{MASKS}/{name}",
+                "name is neither CHNCXR_*_mask.png nor MCUCXR_*.png; no variant reads it",
+                "name it as published",
+            )
+        known = [m for m in masks if m not in set(strange)]
+        used = [m for m in known if self.variant == "lung704" or is_shenzhen(Path(m).stem)]
+        usable = {m for m in known if self._pair(report, m)}
+        report.histogram["lung"] = sum(m in usable for m in used)
+        self._oddities(report, known)
+        paired = {image_name(Path(m).stem) for m in masks}
+        without = [name for name in images if name not in paired]
+        several(report, IMAGES, without, "no mask; never drawn", "nothing to do: the release has such images")
+        _verify.few(report, report.histogram, MASKS)
+        assert self.variant is not None
+        sample(report, MASKS, len(used), PUBLISHED[self.variant], f"masks of {self.variant}")
+        return report
+
+    def _pair(self, report: Verification, name: str) -> bool:
+        return check(report, f"{IMAGES}/{image_name(Path(name).stem)}", f"{MASKS}/{name}")
+
+    def _oddities(self, report: Verification, masks: list[str]) -> None:
+        """Things that are as published and still surprise: one warning each, with the count."""
+        unread = [m for m in masks if not is_shenzhen(Path(m).stem)]
+        if self.variant == "lung566":
+            several(
+                report,
+                MASKS,
+                unread,
+                "Montgomery masks, named without _mask; lung566 does not read them",
+                "nothing to do; the variant lung704 reads both and draws other episodes",
+            )
+        soft = [m for m in masks if _has(report.root / MASKS / m, _soft)]
+        several(
+            report,
+            MASKS,
+            soft,
+            f"soft edges (values between 0 and 255); the threshold {THRESHOLD} decides",
+            "nothing to do: the reference thresholds the same way",
+        )
+        names = [image_name(Path(m).stem) for m in masks]
+        padded = [name for name in names if _has(report.root / IMAGES / name, _padded)]
+        several(
+            report,
+            IMAGES,
+            padded,
+            "padded with black on at least one side",
+            "nothing to do: padding is background, but it takes part in the score",
+        )
+
+    @classmethod
+    def miniature(cls, data: Path, seed: int) -> None:
+        """Write radiographs with Shenzhen names, and a few with Montgomery's."""
+        with staged(data / cls.card.folders[0]) as folder:
+            draw(folder, seed)

@@ -1,0 +1,316 @@
+"""MS COCO, as COCO-20i uses it: 80 thing classes, one index mask an image."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fssbench import splits as reference
+from fssbench.api import DataError, Dataset, DatasetCard, Entry, Pool, UsageError, Verification
+from fssbench.imaging import read_index, read_rgb
+
+from . import _lists, _mini_natural, _rasterise, _verify
+
+CLASSES = [
+    "person",
+    "bicycle",
+    "car",
+    "motorcycle",
+    "airplane",
+    "bus",
+    "train",
+    "truck",
+    "boat",
+    "traffic light",
+    "fire hydrant",
+    "stop sign",
+    "parking meter",
+    "bench",
+    "bird",
+    "cat",
+    "dog",
+    "horse",
+    "sheep",
+    "cow",
+    "elephant",
+    "bear",
+    "zebra",
+    "giraffe",
+    "backpack",
+    "umbrella",
+    "handbag",
+    "tie",
+    "suitcase",
+    "frisbee",
+    "skis",
+    "snowboard",
+    "sports ball",
+    "kite",
+    "baseball bat",
+    "baseball glove",
+    "skateboard",
+    "surfboard",
+    "tennis racket",
+    "bottle",
+    "wine glass",
+    "cup",
+    "fork",
+    "knife",
+    "spoon",
+    "bowl",
+    "banana",
+    "apple",
+    "sandwich",
+    "orange",
+    "broccoli",
+    "carrot",
+    "hot dog",
+    "pizza",
+    "donut",
+    "cake",
+    "chair",
+    "couch",
+    "potted plant",
+    "bed",
+    "dining table",
+    "toilet",
+    "tv",
+    "laptop",
+    "mouse",
+    "remote",
+    "keyboard",
+    "cell phone",
+    "microwave",
+    "oven",
+    "toaster",
+    "sink",
+    "refrigerator",
+    "book",
+    "clock",
+    "vase",
+    "scissors",
+    "teddy bear",
+    "hair drier",
+    "toothbrush",
+]
+PUBLISHED = {"trn": 170_491, "val": 82_573}
+YEARS = ("2014", "2017")
+_ID = re.compile(r"(\d{12})\.jpg$")
+
+
+def image_id(item: str) -> str:
+    """The twelve digits that name an image in every release, from an item or file name.
+
+    Raises:
+        DataError: where the name has none.
+    """
+    found = _ID.search(item)
+    if found is None:
+        raise DataError(f"{item!r} is no COCO image name: it must end with twelve digits and .jpg")
+    return found[1]
+
+
+class Coco(Dataset):
+    """COCO in 2014 or 2017 naming; an image is known by its number, which both releases share."""
+
+    card = DatasetCard(
+        name="coco",
+        title="MS COCO",
+        domain="natural",
+        folders=("COCO2014", "COCO2017", "coco", "COCO"),
+        url="https://cocodataset.org/#download",
+        licence="annotations CC BY 4.0; images under Flickr's terms of use",
+        citation=(
+            "Lin, Maire, Belongie, Hays, Perona, Ramanan, Dollár, Zitnick: Microsoft COCO: Common Objects in "
+            "Context. ECCV 2014"
+        ),
+        layout=(
+            "{train,val}{2014,2017}/*.jpg; annotations/{train,val}{2014,2017}/*.png (8-bit: 0 background, "
+            "1..80 "
+            "categories in order of their ids). `prepare` draws them from instances_*.json; large objects "
+            "lie below small ones. The masks that HSNet gives out have no known source and differ."
+        ),
+    )
+
+    def classes(self) -> dict[int, str]:
+        """Names by 0-based class id."""
+        return dict(enumerate(CLASSES))
+
+    @cached_property
+    def located(self) -> dict[str, tuple[str, str]]:
+        """Image and mask path, relative to the root, of every image number that has both."""
+        pairs: dict[str, tuple[str, str]] = {}
+        for part in (f"{split}{year}" for year in YEARS for split in ("train", "val")):
+            masks = _lists.names(self.path(f"annotations/{part}"))
+            for name in sorted(_lists.names(self.path(part))):
+                if _ID.search(name) and f"{name[:-4]}.png" in masks:
+                    pairs.setdefault(
+                        image_id(name), (f"{part}/{name}", f"annotations/{part}/{name[:-4]}.png")
+                    )
+        return pairs
+
+    def pool(self, split: str) -> Pool:
+        """Entries of "trn" or "val" by class; from the masks by a stated rule where no list is there."""
+        if split not in PUBLISHED:
+            raise UsageError(f"data set 'coco' has no split {split!r}; known: trn, val")
+        listed: list[Entry] = []
+        if self.splits is not None and (self.splits / "coco" / split).is_dir():
+            listed = self._listed(self.splits, split)
+            located = {} if self.root is None else self.located
+            pool = _lists.from_lists(
+                listed, None if self.root is None else lambda e: image_id(e.item) in located
+            )
+            if pool.entries:
+                return pool
+        if self.root is None:
+            raise DataError(
+                f"data set 'coco' has neither files nor reference lists of split {split!r}. Next: "
+                "`fssbench data splits DIR`, or name the folder of the data sets with --data"
+            )
+        return self._from_files(split, len(listed))
+
+    @staticmethod
+    def _listed(splits: Path, split: str) -> list[Entry]:
+        """Entries by class, then in list order.
+
+        A val list holds the 20 classes of its fold, class c in fold c % 4; a trn list the other 60, so
+        that every class stands in three of them: the first that has it is read.
+        """
+        folds = [reference.read_coco(reference.coco_file(splits, split, f)) for f in range(reference.FOLDS)]
+        entries: list[Entry] = []
+        for class_id in range(len(CLASSES)):
+            own = class_id % reference.FOLDS
+            order = [own] if split == "val" else [f for f in range(reference.FOLDS) if f != own]
+            items = next((folds[f][class_id] for f in order if folds[f].get(class_id)), None)
+            if items is None:
+                path = reference.coco_file(splits, split, order[0])
+                raise DataError(f"{path} lists no image of class {class_id} ({CLASSES[class_id]})")
+            entries += [Entry(item, class_id) for item in items]
+        return entries
+
+    def _from_files(self, split: str, listed: int) -> Pool:
+        prefix = "train" if split == "trn" else "val"
+        part = next((f"{prefix}{y}" for y in YEARS if self.path(f"annotations/{prefix}{y}").is_dir()), None)
+        if part is None:
+            raise DataError(
+                f"{self.root} has no index masks annotations/{prefix}2014 or annotations/{prefix}2017. Next: "
+                f"`fssbench data prepare coco` makes them from instances_{prefix}*.json"
+            )
+        held = _lists.covered(self.path("."), f"annotations/{part}", 0.0)
+        images = _lists.names(self.path(part))
+        by_class: dict[int, list[Entry]] = {c: [] for c in range(len(CLASSES))}
+        for stem, values in held.items():
+            for value in values:
+                if f"{stem}.jpg" in images and value <= len(CLASSES):
+                    by_class[value - 1].append(Entry(f"{part}/{stem}.jpg", value - 1))
+        entries = tuple(entry for chosen in by_class.values() for entry in chosen)
+        if not entries:
+            raise DataError(f"no image with a mask in {self.root}/{part}. Next: `fssbench data verify coco`")
+        rule = f"files on disk: by class, every image of {part} by name whose index mask holds the class"
+        if listed:
+            rule += f" (none of the {listed:,} reference entries is on disk)"
+        return Pool(entries, rule, published=PUBLISHED[split])
+
+    def _pair(self, item: str) -> tuple[str, str]:
+        self.path(item)  # says so where there are only lists
+        number = image_id(item)
+        if number not in self.located:
+            raise DataError(
+                f"image {item} of data set 'coco', or its index mask, is not below {self.root} under its "
+                "2014 or 2017 name. Next: `fssbench data verify coco`"
+            )
+        return self.located[number]
+
+    def files(self, item: str) -> tuple[Path, ...]:
+        """The image and its mask."""
+        image, mask = self._pair(item)
+        return self.path(image), self.path(mask)
+
+    def image(self, item: str) -> Image.Image:
+        """The image as upright RGB."""
+        return read_rgb(self.path(self._pair(item)[0]))
+
+    def label(self, item: str) -> NDArray[np.uint8]:
+        """Category indices (H, W): 0 background, 1..80."""
+        return read_index(self.path(self._pair(item)[1]))
+
+    def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
+        """(H, W): 1 where the class is, else 0; COCO ignores no pixel."""
+        mask: NDArray[np.uint8] = (self.label(item) == class_id + 1).astype(np.uint8)
+        return mask
+
+    def verify(self) -> Verification:
+        """Look at every image and index mask, and at what the annotation files list."""
+        report = _verify.rooted(self.root, "coco")
+        parts = [f"{split}{year}" for year in YEARS for split in ("train", "val")]
+        there = [p for p in parts if self.path(p).is_dir() or self.path(f"annotations/{p}").is_dir()]
+        if not there:
+            _verify.error(
+                report, ".", f"none of {', '.join(parts)} is there", "put COCO's image folders there"
+            )
+        for part in there:
+            self._verify_part(report, part)
+        return report
+
+    def _verify_part(self, report: Verification, part: str) -> None:
+        images = {n[:-4]: f"{part}/{n}" for n in _verify.files(report, part, {".jpg"})}
+        prepared = self.path(f"annotations/{part}").is_dir()
+        masks: set[str] = set()
+        if prepared:
+            masks = {n[:-4] for n in _verify.files(report, f"annotations/{part}", {".png"})}
+        else:
+            remedy = "run `fssbench data prepare coco`; it draws them from the annotation file"
+            _verify.error(
+                report, f"annotations/{part}", f"index masks of {len(images):,} images missing", remedy
+            )
+        by_value = dict(enumerate(CLASSES, start=1))
+        counts = dict.fromkeys(CLASSES, 0)
+        record = self._annotated(report, part)
+        for stem in sorted({*images, *masks, *record}):
+            image = _verify.decode(report, images.get(stem, f"{part}/{stem}.jpg"), "image")
+            if image is not None and record.get(stem, image.size) != image.size:
+                problem = f"image is {image.size[0]}x{image.size[1]}, its annotations are for {record[stem]}"
+                _verify.error(report, images[stem], problem, "get the image from COCO again")
+            mask_path = f"annotations/{part}/{stem}.png"
+            mask = _verify.decode(report, mask_path, "mask") if prepared else None
+            if mask is None:
+                continue
+            present = _verify.indices(report, mask, mask_path, by_value, ignore=False)
+            if image is not None and _verify.sizes(report, image, mask, mask_path):
+                for value in present:
+                    counts[by_value[value]] += 1
+        if prepared and part.startswith("val"):
+            _verify.few(report, counts, f"annotations/{part}")
+
+    def _annotated(self, report: Verification, part: str) -> dict[str, tuple[int, int]]:
+        """Width and height by image stem, as the annotation file of a part says; empty without one."""
+        relative = f"annotations/instances_{part}.json"
+        path = self.path(relative)
+        if not path.is_file():
+            return {}
+        try:
+            content = _rasterise.load(path)
+            _rasterise.categories(content, CLASSES, path)
+            return {str(i["file_name"])[:-4]: (int(i["width"]), int(i["height"])) for i in content["images"]}
+        except (DataError, KeyError, TypeError, ValueError) as error:
+            _verify.error(report, relative, f"annotation file unusable: {error}", "get it from COCO again")
+            return {}
+
+    @classmethod
+    def prepare(cls, source: Path, data: Path) -> Iterator[str]:
+        """Draw index masks from `instances_*.json`; polygons need the extra `coco` (pycocotools)."""
+        return _rasterise.prepare(source, data, CLASSES)
+
+    @classmethod
+    def miniature(cls, data: Path, seed: int) -> None:
+        """Write 40 train and 96 val images in 2017 naming, six of the 80 classes each, and prepare them."""
+        root = data / "COCO2017"
+        _mini_natural.coco_release(root, seed, CLASSES, {"train2017": 40, "val2017": 96})
+        for _ in cls.prepare(root, data):
+            pass

@@ -1,0 +1,167 @@
+"""FSS-1000: a thousand classes of ten images, one object each."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fssbench import splits as reference
+from fssbench.api import DataError, Dataset, DatasetCard, Entry, Pool, UsageError, Verification
+from fssbench.imaging import read_binary, read_rgb
+
+from . import _lists, _mini_natural, _verify
+
+SPLITS = {"trn": (0, 520), "val": (520, 240), "test": (760, 240)}
+"""First class id and number of classes of each split in the reference numbering."""
+IMAGES_PER_CLASS = 10
+
+
+class FSS1000(Dataset):
+    """FSS-1000: class folders with N.jpg and N.png, N = 1..10."""
+
+    card = DatasetCard(
+        name="fss1000",
+        title="FSS-1000",
+        domain="natural",
+        folders=("FSS-1000", "FSS1000", "fewshot_data/fewshot_data", "fewshot_data", "fss1000"),
+        url="https://github.com/HKUSTCV/FSS-1000",
+        licence="none stated by the owners",
+        citation=(
+            "Li, Wei, Chen, Tai, Tang: FSS-1000: A 1000-Class Dataset for Few-Shot Segmentation. CVPR 2020"
+        ),
+        layout="CLASS/{1..10}.jpg with CLASS/{1..10}.png, foreground where the grey value is at least 128",
+    )
+
+    @cached_property
+    def _folders(self) -> frozenset[str]:
+        """Class folders on disk."""
+        if self.root is None:
+            return frozenset()
+        return frozenset(name for name in _lists.names(self.root) if (self.root / name).is_dir())
+
+    @cached_property
+    def _names(self) -> tuple[dict[str, list[str]], bool]:
+        """Class names by split, sorted, and whether they come from the reference lists."""
+        on_disk = self._folders
+        if self.splits is not None and (self.splits / "fss").is_dir():
+            lists = {s: sorted(reference.read_fss(self.splits / "fss" / f"{s}.txt")) for s in SPLITS}
+            if self.root is None or any(on_disk & set(chosen) for chosen in lists.values()):
+                return lists, True
+        if self.root is None:
+            raise DataError(
+                "data set 'fss1000' has neither files nor reference lists. Next: `fssbench data splits DIR`, "
+                "or name the folder of the data sets with --data"
+            )
+        # without lists: a class's split follows from its name alone, test first
+        ranked = sorted(on_disk, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+        return {
+            "test": sorted(ranked[:240]),
+            "val": sorted(ranked[240:480]),
+            "trn": sorted(ranked[480:1000]),
+        }, False
+
+    def classes(self) -> dict[int, str]:
+        """Names by class id: trn from 0, val from 520, test from 760, each sorted.
+
+        A class keeps the id its list gives it; one whose folder is not on disk is left out.
+        """
+        chosen, _ = self._names
+        named = {
+            start + i: name for split, (start, _) in SPLITS.items() for i, name in enumerate(chosen[split])
+        }
+        return {i: name for i, name in named.items() if self.root is None or name in self._folders}
+
+    def pool(self, split: str) -> Pool:
+        """Entries of "trn", "val" or "test": by class, then by file name (1, 10, 2, ...)."""
+        if split not in SPLITS:
+            raise UsageError(f"data set 'fss1000' has no split {split!r}; known: {', '.join(SPLITS)}")
+        chosen, from_lists = self._names
+        start, count = SPLITS[split]
+        if from_lists:
+            numbers = sorted(f"{n}.jpg" for n in range(1, IMAGES_PER_CLASS + 1))
+            listed = [Entry(f"{c}/{n}", start + i) for i, c in enumerate(chosen[split]) for n in numbers]
+            present = frozenset(e.item for e in self._on_disk(chosen[split], start))
+            pool = _lists.from_lists(listed, None if self.root is None else lambda e: e.item in present)
+            missing = "none of the classes of this reference list is on disk"
+        else:
+            rule = "files on disk: class folders by name; test is the 240 of smallest SHA-256 of the name"
+            pool = Pool(tuple(self._on_disk(chosen[split], start)), rule, published=count * IMAGES_PER_CLASS)
+            missing = "no class folder is left for it"
+        if not pool.entries:
+            raise DataError(
+                f"split {split!r} of {self.root} is empty: {missing}. Next: `fssbench data verify fss1000`"
+            )
+        return pool
+
+    def _on_disk(self, chosen: list[str], start: int) -> list[Entry]:
+        """Pairs on disk, by class, then by file name: 1, 10, 2, ..."""
+        entries: list[Entry] = []
+        for offset, name in enumerate(chosen if self.root is not None else []):
+            files = _lists.names(self.path(name))
+            pairs = sorted(n for n in files if n.endswith(".jpg") and f"{n[:-4]}.png" in files)
+            entries += [Entry(f"{name}/{n}", start + offset) for n in pairs]
+        return entries
+
+    def files(self, item: str) -> tuple[Path, ...]:
+        """The image and its mask."""
+        return self.path(item), self.path(f"{item.removesuffix('.jpg')}.png")
+
+    def image(self, item: str) -> Image.Image:
+        """The image as upright RGB."""
+        return read_rgb(self.path(item))
+
+    def label(self, item: str) -> NDArray[np.uint8]:
+        """Foreground (H, W), 0 or 1."""
+        return read_binary(self.path(f"{item.removesuffix('.jpg')}.png"))
+
+    def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
+        """Foreground (H, W), 0 or 1; an image holds one class."""
+        return self.label(item)
+
+    def verify(self) -> Verification:
+        """Look at every pair of every class folder."""
+        report = _verify.rooted(self.root, "fss1000")
+        folders = sorted(self._folders)
+        if not folders:
+            _verify.error(report, ".", "no class folder is there", f"get FSS-1000 from {self.card.url}")
+        counts = {name: self._verify_class(report, name) for name in folders}
+        report.histogram.update(counts)
+        _verify.few(report, counts, ".")
+        if self.splits is not None and (self.splits / "fss").is_dir():
+            for split in SPLITS:
+                wanted = reference.read_fss(self.splits / "fss" / f"{split}.txt")
+                missing = [name for name in wanted if name not in counts]
+                _verify.listed(report, f"reference list fss/{split}", missing, len(wanted))
+        return report
+
+    def _verify_class(self, report: Verification, name: str) -> int:
+        """Pairs of a class that can be used."""
+        found = _verify.files(report, name, {".jpg", ".png"})
+        stems = {Path(n).stem for n in found}
+        absent = [str(n) for n in range(1, IMAGES_PER_CLASS + 1) if str(n) not in stems]
+        if absent:
+            problem = f"{len(absent)} of {IMAGES_PER_CLASS} pairs missing: {', '.join(absent)}"
+            _verify.warning(
+                report, name, problem, "get the class folder from its owner again; it counts as a sample"
+            )
+        usable = 0
+        for stem in sorted(stems):
+            image = _verify.decode(report, f"{name}/{stem}.jpg", "image")
+            mask_path = f"{name}/{stem}.png"
+            mask = _verify.decode(report, mask_path, "mask")
+            if mask is None:
+                continue
+            filled = _verify.binary(report, mask, mask_path)
+            if image is not None and _verify.sizes(report, image, mask, mask_path):
+                usable += filled
+        return usable
+
+    @classmethod
+    def miniature(cls, data: Path, seed: int) -> None:
+        """Write twelve classes of ten pairs; without a list all of them are split "test"."""
+        _mini_natural.fss_classes(data / cls.card.folders[0], seed)

@@ -1,0 +1,219 @@
+"""PASCAL VOC 2012 with the SBD annotations, as PASCAL-5i uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fssbench import splits as reference
+from fssbench.api import IGNORE, DataError, Dataset, DatasetCard, Entry, Pool, UsageError, Verification
+from fssbench.imaging import read_index, read_rgb
+
+from . import _lists, _mini_natural, _palette, _sbd, _verify
+
+CLASSES = [
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+]
+IMAGES = "JPEGImages"
+MASKS = "SegmentationClassAug"
+LISTS = "ImageSets/Segmentation"
+SHARE = 0.01
+"""Part of the image a class must cover to count as present where no list says so: the reference
+lists leave out most objects below it, by a rule nobody published."""
+PUBLISHED = {"trn": 13_680, "val": 1_868}
+
+
+class Pascal(Dataset):
+    """VOC 2012: 20 classes, palette masks with a 255 border."""
+
+    card = DatasetCard(
+        name="pascal",
+        title="PASCAL VOC 2012",
+        domain="natural",
+        folders=("VOC2012", "VOCdevkit/VOC2012", "PASCAL", "pascal"),
+        url="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
+        licence="images from Flickr, under Flickr's terms of use; no licence for the annotations is stated",
+        citation=(
+            "Everingham, Eslami, Van Gool, Williams, Winn, Zisserman: The PASCAL Visual Object Classes "
+            "Challenge: A Retrospective. IJCV 2015. Extra masks: Hariharan, Arbelaez, Bourdev, Maji, Malik: "
+            "Semantic Contours from Inverse Detectors. ICCV 2011"
+        ),
+        layout=(
+            "JPEGImages/NAME.jpg; SegmentationClassAug/NAME.png (8-bit palette: 0 background, 1..20 classes, "
+            "255 border). `prepare` merges the VOC devkit (SegmentationClass) with the SBD release (.mat)."
+        ),
+    )
+
+    def classes(self) -> dict[int, str]:
+        """Names by 0-based class id."""
+        return dict(enumerate(CLASSES))
+
+    def pool(self, split: str) -> Pool:
+        """Entries of "trn" or "val", fold by fold; from the files by a stated rule where no list is there."""
+        if split not in PUBLISHED:
+            raise UsageError(f"data set 'pascal' has no split {split!r}; known: trn, val")
+        present = self._on_disk() if self.root is not None else frozenset()
+        listed: list[Entry] = []
+        if self.splits is not None and (self.splits / "pascal").is_dir():
+            listed = [Entry(name, class_id) for name, class_id in self._pairs(self.splits, split)]
+            pool = _lists.from_lists(listed, None if self.root is None else lambda e: e.item in present)
+            if pool.entries:
+                return pool
+        if self.root is None:
+            raise DataError(
+                "data set 'pascal' has neither files nor reference lists. Next: `fssbench data splits DIR`, "
+                "or name the folder of the data sets with --data"
+            )
+        return self._from_files(split, present, len(listed))
+
+    @staticmethod
+    def _pairs(splits: Path, split: str) -> list[tuple[str, int]]:
+        """The four fold lists of a split, one after the other."""
+        paths = [splits / "pascal" / split / f"fold{fold}.txt" for fold in range(reference.FOLDS)]
+        return [pair for path in paths for pair in reference.read_pascal(path)]
+
+    def _on_disk(self) -> frozenset[str]:
+        images = {n[:-4] for n in _lists.names(self.path(IMAGES)) if n.endswith(".jpg")}
+        return frozenset(
+            n[:-4] for n in _lists.names(self.path(MASKS)) if n.endswith(".png") and n[:-4] in images
+        )
+
+    def _from_files(self, split: str, present: frozenset[str], listed: int) -> Pool:
+        rule = f"files on disk: classes that cover at least {SHARE:.0%} of the image"
+        candidates = ("val",) if split == "val" else ("trainaug", "train")
+        chosen = next((p for c in candidates if (p := self.path(f"{LISTS}/{c}.txt")).is_file()), None)
+        if chosen is not None:
+            items = [name for name in chosen.read_text().split() if name in present]
+            rule += f", images of {LISTS}/{chosen.name}"
+        elif split == "val":
+            items = sorted(present)
+            rule += f", every mask in {MASKS} by name"
+        else:
+            raise DataError(
+                f"which images of {self.root} are for training is not known: neither reference lists nor "
+                f"{LISTS}/trainaug.txt or train.txt are there. Next: `fssbench data splits DIR`"
+            )
+        if listed:
+            rule += f" (none of the {listed:,} reference entries is on disk)"
+        held = _lists.covered(self.path("."), MASKS, SHARE)
+        by_class = {item: [v - 1 for v in held[item] if v <= len(CLASSES)] for item in sorted(items)}
+        # the order of the reference: fold by fold, then image, then class
+        entries = tuple(
+            Entry(item, class_id)
+            for fold in range(reference.FOLDS)
+            for item, present_classes in by_class.items()
+            for class_id in present_classes
+            if class_id // 5 == fold
+        )
+        if not entries:
+            raise DataError(
+                f"no image with a mask for split {split!r} below {self.root}. Next: `fssbench data verify`"
+            )
+        return Pool(entries, rule, published=PUBLISHED[split])
+
+    def files(self, item: str) -> tuple[Path, ...]:
+        """The image and its mask."""
+        return self.path(f"{IMAGES}/{item}.jpg"), self.path(f"{MASKS}/{item}.png")
+
+    def image(self, item: str) -> Image.Image:
+        """The image as upright RGB."""
+        return read_rgb(self.path(f"{IMAGES}/{item}.jpg"))
+
+    def label(self, item: str) -> NDArray[np.uint8]:
+        """Palette indices (H, W): 0 background, 1..20 classes, 255 border."""
+        return read_index(self.path(f"{MASKS}/{item}.png"))
+
+    def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
+        """(H, W): 1 where the class is, 255 on the border, 0 on background and other classes."""
+        label = self.label(item)
+        mask: NDArray[np.uint8] = (label == class_id + 1).astype(np.uint8)
+        mask[label == IGNORE] = IGNORE
+        return mask
+
+    def verify(self) -> Verification:
+        """Look at every mask and its image, and at every image the VOC lists name."""
+        report = _verify.rooted(self.root, "pascal")
+        masks = [n[:-4] for n in _verify.files(report, MASKS, {".png"})]
+        if not self.path(MASKS).is_dir() and self.path("SegmentationClass").is_dir():
+            report.findings[-1] = replace(report.findings[-1], remedy="run `fssbench data prepare pascal`")
+        if not self.path(IMAGES).is_dir():
+            _verify.error(report, IMAGES, "folder missing", "put the JPEGImages of VOC 2012 there")
+        by_value = dict(enumerate(CLASSES, start=1))
+        tested, listing = self._tested(frozenset(masks))
+        counts = dict.fromkeys(CLASSES, 0)
+        for item in masks:
+            mask_path = f"{MASKS}/{item}.png"
+            image = _verify.decode(report, f"{IMAGES}/{item}.jpg", "image")
+            mask = _verify.decode(report, mask_path, "mask")
+            if mask is None:
+                continue
+            present = _verify.indices(report, mask, mask_path, by_value, palette=_palette.voc())
+            if image is None or not _verify.sizes(report, image, mask, mask_path):
+                continue
+            for value in present:
+                counts[by_value[value]] += item in tested
+        self._listed(report, frozenset(masks))
+        _verify.few(report, counts, listing)
+        return report
+
+    def _tested(self, masks: frozenset[str]) -> tuple[frozenset[str], str]:
+        """Images of the split that is tested, and where that is said."""
+        listing = f"{LISTS}/val.txt"
+        if self.path(listing).is_file():
+            return frozenset(self.path(listing).read_text().split()), listing
+        if self.splits is not None and (self.splits / "pascal").is_dir():
+            return frozenset(name for name, _ in self._pairs(self.splits, "val")), MASKS
+        return masks, MASKS
+
+    def _listed(self, report: Verification, masks: frozenset[str]) -> None:
+        for name in ("val", "train", "trainaug"):
+            listing = f"{LISTS}/{name}.txt"
+            if self.path(listing).is_file():
+                for item in self.path(listing).read_text().split():
+                    if item not in masks:
+                        remedy = "run `fssbench data prepare pascal` on the whole download"
+                        _verify.error(
+                            report, f"{MASKS}/{item}.png", f"mask missing, {listing} names it", remedy
+                        )
+        if self.splits is not None and (self.splits / "pascal").is_dir():
+            for split in PUBLISHED:
+                wanted = list(dict.fromkeys(item for item, _ in self._pairs(self.splits, split)))
+                missing = [item for item in wanted if item not in masks]
+                _verify.listed(report, f"reference list pascal/{split}", missing, len(wanted))
+
+    @classmethod
+    def prepare(cls, source: Path, data: Path) -> Iterator[str]:
+        """Merge the VOC devkit and the SBD release, where it is there too; SBD needs scipy."""
+        return _sbd.prepare(source, data / cls.card.folders[0])
+
+    @classmethod
+    def miniature(cls, data: Path, seed: int) -> None:
+        """Write a devkit of 40 train and 64 val images, three classes each, and prepare it."""
+        root = data / cls.card.folders[0]
+        _mini_natural.voc_devkit(root, seed, len(CLASSES), {"train": 40, "val": 64})
+        for _ in cls.prepare(root, data):
+            pass

@@ -1,0 +1,211 @@
+"""SUIM, underwater scenes: the colour-coded download, or one folder of binary masks a class.
+
+Class ids follow the folder names in alphabetical order, as ABCDFSS reads them: FV 0, HD 1, PF 2, RI 3,
+RO 4, SR 5, WR 6.  It leaves out the open water (BW); variant `suim8` adds it as id 7, because the paper
+speaks of eight classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fssbench.api import DataError, Dataset, DatasetCard, Entry, Pool, UsageError, Verification
+from fssbench.imaging import read_rgb
+
+from . import _verify
+from ._files import place
+from ._pairs import THRESHOLD, read_grey, sample, several
+from ._staging import staged
+from ._suim_mini import draw
+from ._suim_scan import (
+    CODES,
+    Source,
+    class_folders,
+    decode,
+    is_raw,
+    listing,
+    read_colours,
+    scan,
+    sources,
+    twins,
+)
+from ._suim_verify import look, without_mask
+
+NAMES = {
+    "FV": "fish and vertebrates",
+    "HD": "human diver",
+    "PF": "plants and sea grass",
+    "RI": "reef and invertebrates",
+    "RO": "robot",
+    "SR": "sea floor and rock",
+    "WR": "wreck",
+    "BW": "open water",
+}
+PUBLISHED = 3859
+"""(image, class) entries of the seven classes in the merged form that ABCDFSS reads."""
+
+
+def _split(root: Path, source: Source, folder: Path) -> None:
+    """Write one image and its binary masks, one for each class it holds."""
+    assert source.coded is not None
+    image = Path(source.item)
+    if not (root / image).is_file():
+        raise DataError(f"suim: {root / source.coded} has no image {source.item}; get the pair again")
+    codes = decode(read_colours(root / source.coded))
+    place(root / image, folder / "images" / image.name)
+    for name, code in CODES.items():
+        held = codes == code
+        if held.any():
+            binary = (held * 255).astype(np.uint8)
+            Image.fromarray(binary).save(folder / "masks" / name / f"{image.stem}.png")
+
+
+class SUIM(Dataset):
+    """Underwater images; an entry is an image and a class it holds at least one pixel of."""
+
+    card = DatasetCard(
+        name="suim",
+        title="SUIM",
+        domain="underwater",
+        folders=("SUIM", "suim"),
+        url="https://irvlab.cs.umn.edu/resources/suim-dataset",
+        licence="MIT, as stated in xahidbuffon/SUIM",
+        citation="M. J. Islam et al., Semantic Segmentation of Underwater Imagery: Dataset and Benchmark, "
+        "IROS 2020",
+        layout="images/*.jpg with masks/*.bmp, RGB codes, also below train_val/ and TEST/; or\n"
+        "images/*.jpg with masks/{FV,HD,PF,RI,RO,SR,WR,BW}/*, grey >= 128 is the folder's class",
+        variants=("suim7", "suim8"),
+        reference=False,
+    )
+
+    def classes(self) -> dict[int, str]:
+        """Seven classes, and open water in `suim8`."""
+        return {i: NAMES[name] for i, name in enumerate(self._folders())}
+
+    def _folders(self) -> tuple[str, ...]:
+        return tuple(name for name in CODES if name != "BW" or self.variant == "suim8")
+
+    def _sources(self) -> list[Source]:
+        return sources(self.path("."))
+
+    def pool(self, split: str) -> Pool:
+        """(image, class) entries, by class, then by file name; train and test images merged."""
+        if split != "test":
+            raise UsageError(f"data set 'suim' has no split {split!r}; it has: test")
+        found = self._sources()
+        held = scan(self.path("."), found)
+        entries = tuple(
+            Entry(source.item, class_id)
+            for class_id, name in enumerate(self._folders())
+            for source in found
+            if name in held[source.item]
+        )
+        return Pool(
+            entries,
+            "files on disk: images with a non-empty mask of the class, by file name, train and test merged",
+            PUBLISHED if self.variant == "suim7" else None,
+        )
+
+    def files(self, item: str) -> tuple[Path, ...]:
+        """The image and its colour-coded mask, or its masks, one a class."""
+        source = self._source(item)
+        masks = [source.coded] if source.coded is not None else [name for _, name in source.binary]
+        return self.path(item), *(self.path(mask) for mask in masks)
+
+    def image(self, item: str) -> Image.Image:
+        """The image, RGB."""
+        return read_rgb(self.path(item))
+
+    def label(self, item: str) -> NDArray[np.uint8]:
+        """Colour codes 0..7, red the highest bit (0 open water, 1 diver, ... 7 sea floor).
+
+        Raises:
+            DataError: in the per-class layout, whose masks may overlap and are no label map.
+        """
+        coded = self._source(item).coded
+        if coded is None:
+            raise DataError(
+                f"suim: {item} has one binary mask a class, no label map; ask for mask(item, class)"
+            )
+        return decode(read_colours(self.path(coded)))
+
+    def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
+        """0/1 mask of one class."""
+        if class_id not in self.classes():
+            raise UsageError(
+                f"suim ({self.variant}) has no class {class_id}; it has 0..{len(self._folders()) - 1}"
+            )
+        source, name = self._source(item), self._folders()[class_id]
+        if source.coded is not None:
+            return np.asarray(self.label(item) == CODES[name], dtype=np.uint8)
+        mask = dict(source.binary).get(name)
+        if mask is None:
+            raise DataError(f"suim: {item} has no mask file in masks/{name}")
+        return (read_grey(self.path(mask)) >= THRESHOLD).astype(np.uint8)
+
+    @cached_property
+    def _index(self) -> dict[str, Source]:
+        return {source.item: source for source in self._sources()}
+
+    def _source(self, item: str) -> Source:
+        if item not in self._index:
+            raise DataError(f"suim: {item} is not an image with a mask in {self.root}")
+        return self._index[item]
+
+    def verify(self) -> Verification:
+        """Look at every image and mask of the layout that is read."""
+        report = _verify.rooted(self.root, "suim")
+        found = listing(report.root)
+        if not found:
+            _verify.error(report, "masks", "no mask in any layout", "put masks/*.bmp and images/*.jpg there")
+        for one, two in twins(found):
+            _verify.error(report, one, f"the same name as {two}", "keep one of them")
+        if is_raw(report.root) and class_folders(report.root):
+            problem = "colour-coded masks and class folders side by side; the colour-coded ones are read"
+            _verify.warning(report, "masks", problem, "move one of the two away")
+        counts = dict.fromkeys(CODES, 0)
+        for source in found:
+            for name in look(report, source):
+                counts[name] += 1
+        orphans = without_mask(report.root, found)
+        several(report, "images", orphans, "no mask; never drawn", "get the masks again")
+        report.histogram = {NAMES[name]: count for name, count in counts.items()}
+        used = {NAMES[name]: counts[name] for name in self._folders()}
+        _verify.few(report, used, "masks")
+        if self.variant == "suim7":
+            sample(report, "masks", sum(used.values()), PUBLISHED, "(image, class) entries")
+        return report
+
+    @classmethod
+    def prepare(cls, source: Path, data: Path) -> Iterator[str]:
+        """Turn colour-coded masks into one folder of binary PNGs a class, train and test merged.
+
+        Only masks with at least one pixel are written: an entry is an image and a class it holds.
+        """
+        if not is_raw(source):
+            raise DataError(
+                f"suim: no colour-coded mask in {source}: looked in masks/, train_val/masks/, TEST/masks/. "
+                f"Per-class folders are read as they are; put them at {data / cls.card.folders[0]}"
+            )
+        found = sources(source)
+        target = data / cls.card.folders[0]
+        with staged(target) as folder:
+            for name in ("images", *(f"masks/{name}" for name in CODES)):
+                (folder / name).mkdir(parents=True)
+            for number, one in enumerate(found, 1):
+                _split(source, one, folder)
+                if number % 100 == 0 or number == len(found):
+                    yield f"image {number}/{len(found)}"
+        yield f"{len(found)} images in {target}"
+
+    @classmethod
+    def miniature(cls, data: Path, seed: int) -> None:
+        """Write underwater scenes with colour-coded masks."""
+        with staged(data / cls.card.folders[0]) as folder:
+            draw(folder, seed)

@@ -1,0 +1,222 @@
+"""`fssbench data`: verify, prepare, mini, splits."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fssbench.cli.output import emit_json, printable, table
+
+if TYPE_CHECKING:
+    from fssbench.api.datasets import Finding, Verification
+
+SHOWN = 5
+"""Findings of one kind that are printed before the rest becomes a count."""
+DATA_FOUND_WANTING = 3
+PLUGIN_BROKEN = 4
+
+
+@click.group()
+def command() -> None:
+    """Verify, prepare or generate data sets; import split lists."""
+
+
+@command.command()
+@click.argument("names", metavar="[NAME...]", nargs=-1)
+@click.option("--data", metavar="DIR", help="Folder of the data sets, or `mini`. Default: FSSBENCH_DATA.")
+@click.option("--splits", type=click.Path(path_type=Path), metavar="DIR", help="Folder of reference lists.")
+@click.option("--all", "everything", is_flag=True, help=f"Print every finding, not {SHOWN} of a kind.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a data set.")
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    names: tuple[str, ...],
+    data: str | None,
+    splits: Path | None,
+    everything: bool,
+    as_json: bool,
+) -> None:
+    """Look at every file of data sets, and say what is wrong with which.
+
+    NAME is a data set, with a variant if wanted (`isic2018:isic3`); without one, every data set that the
+    folder holds is looked at. Ends with 3 where anything is wrong. Nothing is repaired.
+    """
+    reports = _verified(names, data, splits)
+    if as_json:
+        emit_json(_as_row(label, report) for label, report in reports)
+    else:
+        for label, report in reports:
+            _print_report(label, report, None if everything else SHOWN)
+    if not all(report.ok for _, report in reports):
+        ctx.exit(DATA_FOUND_WANTING)
+
+
+def _verified(
+    names: tuple[str, ...], data: str | None, splits: Path | None
+) -> list[tuple[str, Verification]]:
+    """Verify what is named, or all that can be found; what cannot be is talked about."""
+    from fssbench.data import open_dataset, resolve
+    from fssbench.errors import DataError, PluginError
+    from fssbench.registry import DATASETS
+
+    root = resolve(data)
+    if root is None:
+        raise DataError(
+            "no data folder to look at. Next: give --data DIR, set FSSBENCH_DATA or use --data mini"
+        )
+    reports = []
+    for label in names or DATASETS.names():
+        name, _, variant = label.partition(":")
+        try:
+            dataset = open_dataset(name, data=root, splits=splits, variant=variant or None)
+        except (DataError, PluginError) as error:
+            if names:
+                raise
+            click.echo(f"skipped: {printable(str(error))}", err=True)
+            continue
+        click.echo(f"looking at {printable(label)} ...", err=True)
+        reports.append((label, _verify_one(label, dataset)))
+    if not reports:
+        raise DataError(
+            f"no data set is in {root}. Next: `fssbench list datasets` names the folders looked for"
+        )
+    return reports
+
+
+def _verify_one(label: str, dataset: Any) -> Verification:
+    from fssbench.api.datasets import Verification
+    from fssbench.errors import FssbenchError, PluginError
+
+    try:
+        report = dataset.verify()
+    except FssbenchError:
+        raise
+    except Exception as error:  # a plugin may raise anything
+        raise PluginError(f"data set {label!r}: verify fails: {type(error).__name__}: {error}") from error
+    if not isinstance(report, Verification):
+        raise PluginError(f"data set {label!r}: verify returns {type(report).__name__}, not a Verification")
+    return report
+
+
+def _as_row(label: str, report: Verification) -> dict[str, Any]:
+    return {
+        "dataset": label,
+        "root": str(report.root),
+        "ok": report.ok,
+        "images": report.images,
+        "masks": report.masks,
+        "histogram": report.histogram,
+        "findings": [
+            {"level": f.level, "path": f.path, "problem": f.problem, "remedy": f.remedy}
+            for f in report.findings
+        ],
+    }
+
+
+def _print_report(label: str, report: Verification, limit: int | None) -> None:
+    errors = sum(f.level == "error" for f in report.findings)
+    warnings = len(report.findings) - errors
+    click.echo(printable(f"{label}: {report.images:,} images, {report.masks:,} masks at {report.root}"))
+    for (level, kind, remedy), found in _kinds(report.findings).items():
+        click.echo(printable(f"  {level}: {kind}" + (f" ({len(found):,} files)" if len(found) > 1 else "")))
+        for finding in found[:limit]:
+            detail = f": {finding.problem}" if finding.problem != kind else ""
+            click.echo(printable(f"    {finding.path}{detail}"))
+        if limit is not None and len(found) > limit:
+            click.echo(f"    ... and {len(found) - limit:,} more (--all shows them)")
+        click.echo(printable(f"    remedy: {remedy}"))
+    if report.histogram:
+        click.echo("  images by label:")
+        for name, count in sorted(report.histogram.items(), key=lambda row: (-row[1], row[0])):
+            click.echo(printable(f"    {count:>7,}  {name}"))
+    verdict = "sound" if report.ok else "not usable as it is"
+    click.echo(f"  {errors:,} errors, {warnings:,} warnings: {verdict}")
+
+
+def _kinds(findings: list[Finding]) -> dict[tuple[str, str, str], list[Finding]]:
+    """Findings that differ in nothing but path and numbers, errors first."""
+    kinds: dict[tuple[str, str, str], list[Finding]] = {}
+    for finding in sorted(findings, key=lambda f: f.level):
+        kind = re.sub(r"\d+", "N", finding.problem)
+        kinds.setdefault((finding.level, kind, finding.remedy), []).append(finding)
+    return {
+        (level, found[0].problem if len(found) == 1 else kind, remedy): found
+        for (level, kind, remedy), found in kinds.items()
+    }
+
+
+@command.command()
+@click.argument("name")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--data", metavar="DIR", help="Folder of the data sets to write below. Default: FSSBENCH_DATA.")
+def prepare(name: str, source: Path, data: str | None) -> None:
+    """Turn the public download at SOURCE into the layout that is read, below the data folder."""
+    import os
+
+    from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
+    from fssbench.registry import DATASETS
+
+    cls = DATASETS.get(name)
+    target = data or os.environ.get("FSSBENCH_DATA")
+    if not target or target == "mini":
+        raise UsageError("`prepare` needs a folder to write below. Next: give --data DIR")
+    if not source.exists():
+        raise DataError(f"download {source} does not exist")
+    try:
+        Path(target).mkdir(parents=True, exist_ok=True)
+        for line in cls.prepare(source, Path(target)):
+            click.echo(printable(line), err=True)
+    except FssbenchError:
+        raise
+    except OSError as error:
+        raise DataError(f"cannot prepare {name} below {target}: {error}") from error
+    except Exception as error:  # a plugin may raise anything
+        raise PluginError(f"data set {name!r}: prepare fails: {type(error).__name__}: {error}") from error
+    click.echo(printable(str(cls.locate(Path(target)))))
+    click.echo(f"Next: fssbench data verify {name} --data {target}", err=True)
+
+
+@command.command()
+@click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1))
+@click.option("--dataset", "names", multiple=True, metavar="NAME", help="Draw this one only; repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a data set.")
+@click.pass_context
+def mini(ctx: click.Context, folder: Path | None, seed: int, names: tuple[str, ...], as_json: bool) -> None:
+    """Draw the miniature data sets: into DIR side by side, or into the cache, where `--data mini` reads.
+
+    The pictures are procedural; numbers measured on them are no benchmark numbers.
+    """
+    from fssbench.data import make_miniature
+
+    outcome = make_miniature(folder, seed, names or None)
+    if as_json:
+        emit_json({"dataset": name, "outcome": text} for name, text in outcome.items())
+    else:
+        table(("dataset", "outcome"), outcome.items())
+    if any(not text.startswith(("written", "already there", "at ")) for text in outcome.values()):
+        ctx.exit(PLUGIN_BROKEN)
+
+
+@command.command()
+@click.argument("source", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where to keep them. Default: the cache, where every run finds them; `DATA/splits` is found too.",
+)
+def splits(source: Path, into: Path | None) -> None:
+    """Import reference list files (the `data/splits` folder of the HSNet repository, or a part of it).
+
+    Every line is checked; pickles are read without being able to run code, and become JSON.
+    """
+    from fssbench.splits import cache_folder, import_lists
+
+    target = into or cache_folder() / "splits"
+    for line in import_lists(source, target):
+        click.echo(printable(line))
+    click.echo(printable(f"kept at {target}"), err=True)

@@ -1,0 +1,145 @@
+"""`fssbench episodes`: write, show and replay plans."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fssbench.cli.output import emit_json, fields, printable, table
+
+if TYPE_CHECKING:
+    from fssbench.api.episodes import Plan
+
+
+@click.command()
+@click.argument("benchmark", required=False)
+@click.option("--fold", default=0, show_default=True)
+@click.option("--shot", default=1, show_default=True)
+@click.option("--protocol", default="published", show_default=True, help="`published` or `fssbench`.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--episodes", metavar="N", type=int, help="Cap: the first N only.")
+@click.option("--data", metavar="DIR", help="Folder of the data sets, or `mini`. Default: FSSBENCH_DATA.")
+@click.option("--splits", type=click.Path(path_type=Path), metavar="DIR", help="Folder of reference lists.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the plan there.")
+@click.option(
+    "--replay",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Show a stored plan, and compare it with what would be drawn now.",
+)
+@click.option("--rows", default=5, show_default=True, type=click.IntRange(0), help="Episodes to print.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def command(
+    benchmark: str | None,
+    fold: int,
+    shot: int,
+    protocol: str,
+    seed: int,
+    episodes: int | None,
+    data: str | None,
+    splits: Path | None,
+    output: Path | None,
+    replay: Path | None,
+    rows: int,
+    as_json: bool,
+) -> None:
+    """Draw the episodes of BENCHMARK and show, write or replay them. No image is opened."""
+    from fssbench.errors import UsageError
+    from fssbench.sampling import plan as draw
+    from fssbench.sampling import read_plan, write_plan
+
+    if (benchmark is None) == (replay is None):
+        raise UsageError("give a BENCHMARK to draw, or --replay FILE. Next: `fssbench list benchmarks`")
+    shown: dict[str, Any] = {}
+    if replay is not None:
+        plan = read_plan(replay)
+        shown = {"now": _compared(plan, data, splits)}
+    else:
+        assert benchmark is not None
+        plan = draw(
+            benchmark,
+            fold=fold,
+            shot=shot,
+            protocol=protocol,
+            data=data,
+            splits=splits,
+            seed=seed,
+            episodes=episodes,
+        )
+    if output is not None:
+        write_plan(plan, output)
+        click.echo(printable(f"written to {output}"), err=True)
+    shown = {**_summary(plan), **shown}
+    head = [(e.index, e.class_id, e.query, " ".join(e.supports)) for e in plan[:rows]]
+    if as_json:
+        emit_json([{**shown, "rows": head}])
+        return
+    fields(shown)
+    if head:
+        click.echo()
+        table(("index", "class", "query", "supports"), head)
+
+
+def _summary(plan: Plan) -> dict[str, Any]:
+    from fssbench.benchmarks import find
+    from fssbench.errors import FssbenchError
+
+    counts = Counter(e.class_id for e in plan)
+    names = dict(zip(plan.classes, plan.class_names, strict=True))
+    repeats = sum(len(set(e.supports)) < len(e.supports) for e in plan)
+    summary: dict[str, Any] = {
+        "benchmark": plan.benchmark,
+        "data set": plan.dataset + (f":{plan.dataset_variant}" if plan.dataset_variant else ""),
+        "split": plan.split,
+        "fold": plan.fold,
+        "shot": plan.shot,
+        "protocol": plan.protocol,
+        "seed": plan.seed,
+        "lists": plan.lists,
+        "marks": list(plan.marks),
+        "episodes": len(plan),
+        "of": plan.total,
+        "repeated supports": repeats,
+        "sha256": plan.sha256,
+        "per class": {f"{c} {names[c]}": counts[c] for c in plan.classes},
+    }
+    try:
+        seen = find(plan.benchmark).seen
+    except FssbenchError:  # a stored plan may be of a plugin that is not here
+        seen = None
+    if seen is not None:
+        summary["seen in training"] = [names[c] for c in seen[plan.fold]]
+    return summary
+
+
+def _compared(stored: Plan, data: str | None, splits: Path | None) -> str:
+    """What drawing the same plan now gives, in a sentence."""
+    from fssbench.errors import FssbenchError
+    from fssbench.sampling import PROTOCOLS
+    from fssbench.sampling import plan as draw
+
+    name = stored.protocol.partition("/")[0]
+    if PROTOCOLS.get(name) != stored.protocol:
+        return f"not compared: protocol {stored.protocol} is not one of {', '.join(PROTOCOLS.values())}"
+    try:
+        drawn = draw(
+            stored.benchmark,
+            fold=stored.fold,
+            shot=stored.shot,
+            protocol=name,
+            data=data,
+            splits=splits,
+            seed=stored.seed,
+        )
+    except FssbenchError as error:
+        return f"not compared: {error}"
+    for episode in stored:
+        if episode.index >= len(drawn) or drawn[episode.index] != episode:
+            return (
+                f"differs from index {episode.index} on: other files or lists than the plan was drawn from "
+                f"(then: {stored.lists}; now: {drawn.lists})"
+            )
+    return "equal"

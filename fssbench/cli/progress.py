@@ -1,0 +1,99 @@
+"""Progress of long work: a bar with rate and time left on a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from fssbench.cli.output import printable
+
+EVERY = 10.0
+"""Seconds between two plain lines."""
+
+
+class Progress:
+    """Talks on standard error; results go to standard output.
+
+    Args:
+        quiet: say nothing but results.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self._bar: Any = None
+        self._task: Any = None
+        self._total = 0
+        self._seen: dict[str, int] = {}
+        self._stored = 0
+        self._started = time.monotonic()
+        self._spoke = self._started
+
+    def say(self, text: str) -> None:
+        """A line for the log."""
+        if not self.quiet:
+            self._line(text, err=True)
+
+    def result(self, text: str) -> None:
+        """A line of results."""
+        self._line(text, err=False)
+
+    def _line(self, text: str, *, err: bool) -> None:
+        if self._bar is not None and (err or sys.stdout.isatty()):
+            self._bar.console.print(printable(text), markup=False, highlight=False)
+        else:
+            click.echo(printable(text), err=err)
+
+    @contextmanager
+    def over(self, total: int) -> Iterator[None]:
+        """Show progress over `total` episodes."""
+        self._total = total
+        self._started = self._spoke = time.monotonic()
+        if self.quiet or not sys.stderr.isatty():
+            yield
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        columns = (
+            TextColumn("{task.fields[what]}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )
+        with Bar(*columns, console=Console(stderr=True)) as self._bar:
+            self._task = self._bar.add_task("", total=total, what="starting", rate="")
+            try:
+                yield
+            finally:
+                self._bar = None
+
+    def watch(self, task: Any) -> Callable[[str, int, int], None]:
+        """A callback for the runs of one task."""
+        place = f"{task.plan.benchmark} f{task.plan.fold} {task.plan.shot}-shot"
+
+        def step(label: str, done: int, planned: int) -> None:
+            key = f"{place} {label} s{task.plan.seed}"
+            if key not in self._seen:
+                self._stored += done - 1  # stored before this process started
+                self._seen[key] = done - 1
+            self._seen[key] = done
+            self._advance(f"{place} {label} {done}/{planned}")
+
+        return step
+
+    def _advance(self, what: str) -> None:
+        now, done = time.monotonic(), sum(self._seen.values())
+        rate = (done - self._stored) / max(now - self._started, 1e-9)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, what=what, rate=f"{rate:.1f}/s")
+        elif not self.quiet and now - self._spoke >= EVERY:
+            self._spoke = now
+            left = (self._total - done) / rate if rate else 0
+            click.echo(printable(f"{done}/{self._total} {rate:.1f}/s, {left:.0f} s left: {what}"), err=True)

@@ -1,0 +1,236 @@
+"""`fssbench run`: evaluate methods on benchmarks."""
+
+from __future__ import annotations
+
+import time
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fssbench.errors import PluginError, UsageError, unknown
+
+if TYPE_CHECKING:
+    from fssbench.runner import Prepared
+
+_LIST_KEYS = {"method", "benchmark", "fold", "shot", "seed", "ablate", "set", "plugin"}
+
+
+def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    part, slash, parts = value.partition("/")
+    if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise click.BadParameter(f"{value!r} is not i/n with 1 <= i <= n, such as 2/4")
+    return int(part), int(parts)
+
+
+def _pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for value in values:
+        key, equals, text = value.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"{value!r} is not key=value")
+        found[key] = text
+    return found
+
+
+def _config(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+    """Read options from a TOML file; what the command line gives goes before."""
+    if value is None:
+        return
+    try:
+        with Path(value).open("rb") as file:
+            given = tomllib.load(file)
+    except OSError as error:
+        raise UsageError(f"--config {value}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"--config {value}: not valid TOML ({error})") from None
+    allowed = {p.opts[0].lstrip("-"): p.name for p in ctx.command.params if p.name != "config"}
+    defaults: dict[str, Any] = {}
+    for key, entry in given.items():
+        if key not in allowed:
+            raise unknown(f"key of {value}", key, allowed, hint="Keys are the long options of `fssbench run`")
+        name = allowed[key]
+        assert name is not None
+        if key == "set" and isinstance(entry, dict):
+            defaults[name] = [f"{k}={v}" for k, v in entry.items()]
+        elif key in _LIST_KEYS:
+            defaults[name] = entry if isinstance(entry, list) else [entry]
+        elif isinstance(entry, list | dict):
+            raise UsageError(f"--config {value}: {key} takes one value, not {type(entry).__name__}")
+        else:
+            defaults[name] = entry
+    ctx.default_map = {**(ctx.default_map or {}), **defaults}
+
+
+@click.command(
+    epilog="Published protocol, all folds, 1- and 5-shot unless said otherwise. The same command again resumes."
+)
+@click.option("--method", "-m", "methods", multiple=True, metavar="NAME", help="Method; repeatable.")
+@click.option("--suite", metavar="NAME", help="Named list of benchmarks, such as cross-domain.")
+@click.option("--benchmark", "-b", "benchmarks", multiple=True, metavar="NAME[:VARIANT]", help="Repeatable.")
+@click.option("--fold", "-f", "folds", multiple=True, type=click.IntRange(0), help="Repeatable; default all.")
+@click.option(
+    "--shot", "-k", "shots", multiple=True, type=click.IntRange(1), help="Repeatable; default 1 and 5."
+)
+@click.option(
+    "--backbone", metavar="NAME", help="Default: the method's own (with mini data efficientnet-lite0)."
+)
+@click.option("--weights", metavar="ID|FILE", help="Backbone weights: a published id, `random`, or a file.")
+@click.option("--checkpoint", metavar="FILE", help="Trained weights; {fold} and {method} are filled in.")
+@click.option("--ablate", multiple=True, metavar="NAME", help="Leave a part of the method out; repeatable.")
+@click.option(
+    "--set", "config_values", multiple=True, metavar="KEY=VALUE", callback=_pairs, help="Method setting."
+)
+@click.option("--data", metavar="DIR|mini", help="Folder of the data sets; default FSSBENCH_DATA.")
+@click.option("--splits", metavar="DIR", help="Folder of reference list files (see `fssbench data splits`).")
+@click.option("--out", "-o", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps.")
+@click.option("--protocol", default="published", show_default=True, help="published or fssbench.")
+@click.option(
+    "--seed", "seeds", multiple=True, type=click.IntRange(0), help="Episode seed; repeatable; default 0."
+)
+@click.option(
+    "--score-size",
+    type=click.Choice(["input", "original"]),
+    default="input",
+    show_default=True,
+    help="Count at the network's input size (published) or at the image's own.",
+)
+@click.option("--shard", metavar="I/N", callback=_shard, help="Part I of N of every plan; join with `merge`.")
+@click.option("--episodes", type=click.IntRange(1), help="Cap; marked in every output.")
+@click.option(
+    "--cache-mb", type=click.IntRange(0), default=2048, show_default=True, help="Feature cache, MiB."
+)
+@click.option(
+    "--panels", type=click.IntRange(0), default=4, show_default=True, help="Example images kept a run."
+)
+@click.option(
+    "--config", metavar="FILE", is_eager=True, expose_value=False, callback=_config, help="TOML file."
+)
+@click.option(
+    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Plugin file; repeatable."
+)
+@click.option(
+    "--untrained", is_flag=True, help="Run trainable methods without a checkpoint; marked everywhere."
+)
+@click.option("--download", is_flag=True, help="Fetch published backbone weights that are not here.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON line a run on standard output.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+def command(
+    methods: tuple[str, ...],
+    config_values: dict[str, str],
+    folds: tuple[int, ...],
+    seeds: tuple[int, ...],
+    plugins: tuple[Path, ...],
+    out: Path,
+    device: str,
+    score_size: str,
+    shard: tuple[int, int] | None,
+    cache_mb: int,
+    panels: int,
+    as_json: bool,
+    quiet: bool,
+    **rest: Any,
+) -> None:
+    """Evaluate methods on benchmarks; the same command again resumes."""
+    from fssbench.cli.progress import Progress
+    from fssbench.engine import Settings
+    from fssbench.registry import load_file
+    from fssbench.runner import Request, execute, prepare
+
+    for plugin in plugins:
+        load_file(plugin)
+    settings = Settings(
+        out=out,
+        score_size="original" if score_size == "original" else "input",
+        device=_device(device),
+        cache_mb=cache_mb,
+        shard=shard,
+        panels=panels,
+    )
+    options: dict[str, Any] = {
+        name: tuple(dict.fromkeys(value)) if isinstance(value, tuple) else value
+        for name, value in rest.items()
+    }
+    request = Request(
+        methods=tuple(dict.fromkeys(methods)),
+        folds=tuple(dict.fromkeys(folds)),
+        seeds=tuple(dict.fromkeys(seeds)) or (0,),
+        config=config_values,
+        settings=settings,
+        **options,
+    )
+    progress = Progress(quiet=quiet)
+    prepared = prepare(request, tell=progress.say)
+    for note in prepared.notes:
+        progress.say(f"note: {note}")
+    _plain_start(prepared, progress)
+    started, broken = time.monotonic(), []
+    with progress.over(prepared.episodes):
+        for task, done, failed in execute(prepared, watch=progress.watch):
+            for evaluation in done:
+                _print(task, evaluation, progress, as_json)
+            broken.extend(failed)
+    progress.say(
+        f"finished in {time.monotonic() - started:.0f} s; runs are in {out}. Next: `fssbench report {out}`"
+    )
+    if broken:
+        raise PluginError("\n".join(str(error) for _, error in broken))
+
+
+def _plain_start(prepared: Prepared, progress: Any) -> None:
+    runs = sum(len(t.methods) for t in prepared.tasks)
+    progress.say(f"{runs} runs, {prepared.episodes} episodes, device {prepared.settings.device}")
+
+
+def _print(task: Any, evaluation: Any, progress: Any, as_json: bool) -> None:
+    from fssbench.cli.output import emit_json
+    from fssbench.store import read_json
+
+    manifest = read_json(evaluation.path / "manifest.json")
+    context, score = manifest["context"], evaluation.score
+    if as_json:
+        emit_json(
+            [
+                {
+                    "run": str(evaluation.path),
+                    "identity": evaluation.identity,
+                    "benchmark": task.plan.benchmark,
+                    "fold": task.plan.fold,
+                    "shot": task.plan.shot,
+                    "seed": task.plan.seed,
+                    "protocol": task.plan.protocol,
+                    "method": context["label"],
+                    "miou": score.miou,
+                    "fb_iou": score.fb_iou,
+                    "episodes": score.episodes,
+                    "planned": evaluation.planned,
+                    "computed": evaluation.computed,
+                    "marks": context["marks"],
+                }
+            ]
+        )
+        return
+    state = "already complete" if not evaluation.computed else "done"
+    marks = f" [{'; '.join(context['marks'])}]" if context["marks"] else ""
+    progress.result(
+        f"{task.plan.benchmark} fold {task.plan.fold} {task.plan.shot}-shot {context['label']}: {state}, "
+        f"{score.episodes}/{evaluation.planned} episodes, mIoU {score.miou:.1f}, FB-IoU {score.fb_iou:.1f} "
+        f"({task.plan.protocol}){marks}"
+    )
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        first = (str(error).splitlines() or ["no reason given"])[0]
+        raise UsageError(f"device {name!r} cannot be used: {first}. Next: `fssbench env`") from None
+    return name

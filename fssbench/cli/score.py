@@ -1,0 +1,72 @@
+"""`fssbench score`: scores again, from stored counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fssbench.errors import DataError
+
+
+@click.command()
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--absent",
+    type=click.Choice(["zero", "exclude"]),
+    help="What a class without pixels is worth; default: the run's protocol.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON line a run.")
+def command(runs: tuple[Path, ...], absent: str | None, as_json: bool) -> None:
+    """Compute scores of RUNS (folders, default: runs) from their stored counts.
+
+    No data set, method or GPU is needed; nothing is written.
+    """
+    from fssbench.cli.output import emit_json, table
+    from fssbench.store import read_run, scan
+    from fssbench.summary import run_score
+
+    paths = [path for folder in runs or (Path("runs"),) for path in scan(folder)]
+    if not paths:
+        raise DataError(f"no runs in {', '.join(map(str, runs)) or 'runs'}. Next: `fssbench run --help`")
+    rows = []
+    for path in paths:
+        run = read_run(path)
+        rule = "exclude" if absent == "exclude" else "zero" if absent == "zero" else run.absent
+        score = run_score(run, absent=rule)
+        rows.append(
+            {
+                "run": run.slug,
+                "identity": run.identity,
+                "status": run.status,
+                "episodes": run.done,
+                "planned": run.planned,
+                "protocol": run.plan.protocol,
+                "absent_rule": rule,
+                "miou": score.miou,
+                "fb_iou": score.fb_iou,
+                "per_class": {
+                    name: score.per_class[c]
+                    for c, name in zip(run.plan.classes, run.plan.class_names, strict=True)
+                },
+                "absent": list(score.absent),
+                "marks": run.manifest["context"]["marks"],
+            }
+        )
+    if as_json:
+        emit_json(rows)
+        return
+    table(
+        ["run", "mIoU", "FB-IoU", "episodes", "protocol", "marks"],
+        [
+            [
+                row["run"],
+                f"{row['miou']:.2f}",
+                f"{row['fb_iou']:.2f}",
+                f"{row['episodes']}/{row['planned']}",
+                row["protocol"],
+                "; ".join(row["marks"]),
+            ]
+            for row in rows
+        ],
+    )

@@ -1,0 +1,264 @@
+"""Where data sets are: a folder the user names, or the miniature, made when it is first needed.
+
+The miniature in the cache keeps every data set in a folder of its own, named after the code that
+drew it (`mini-1-0/pascal-4f1c2a9b0d/VOC2012/...`): a data set is drawn only when a benchmark asks
+for it, appears by one rename, and a changed generator never meets an old drawing.  `make_miniature`
+writes the same pictures side by side in one folder, as real data lie, for people to look at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+from filelock import FileLock
+from pydantic import ValidationError
+
+from fssbench import splits as lists
+from fssbench.api.datasets import Dataset
+from fssbench.api.records import Record
+from fssbench.errors import DataError, PluginError, UsageError
+from fssbench.registry import DATASETS
+
+GENERATOR = 1
+"""Version of the miniature as a whole; a data set's own code is hashed besides."""
+MINIATURE_SEED = 0
+"""Seed of the miniature that `--data mini` stands for."""
+MARKER = "MINIATURE.json"
+"""File that makes a folder a miniature: what lies beside it are drawings."""
+
+
+class _Marker(Record):
+    """What `MINIATURE.json` holds."""
+
+    generator: int = GENERATOR
+    seed: int
+    apart: bool = False
+    """Whether every data set has a folder of its own, drawn on demand (the cache)."""
+    datasets: dict[str, str] = {}
+    """Data sets that are drawn, each with the hash of the code that drew it."""
+
+    @classmethod
+    def read(cls, root: Path) -> _Marker:
+        try:
+            return cls.model_validate_json((root / MARKER).read_bytes())
+        except (OSError, ValidationError) as error:
+            why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
+            raise DataError(f"{root / MARKER} is unreadable ({why}). Next: delete {root}") from None
+
+    def write(self, root: Path) -> None:
+        partial = root / f".{MARKER}.{os.getpid()}"
+        partial.write_text(self.model_dump_json(indent=1) + "\n")
+        partial.replace(root / MARKER)
+
+
+def resolve(data: str | Path | None) -> Path | None:
+    """Settle what `--data` means: a folder, `mini`, or nothing.
+
+    Args:
+        data: a folder, the word `mini`, or None for the environment's `FSSBENCH_DATA` (which may be
+            `mini` as well).
+
+    Returns:
+        The folder of all data sets, or None where neither says anything.
+
+    Raises:
+        DataError: where the folder does not exist, or the cache cannot be written.
+    """
+    if data is None:
+        data = os.environ.get("FSSBENCH_DATA") or None
+        if data is None:
+            return None
+    if str(data) == "mini":
+        return _cached_root()
+    root = Path(data).expanduser().absolute()  # a plugin may change the working folder
+    if not root.is_dir():
+        raise DataError(
+            f"data folder {root} does not exist. Next: give the folder that holds the data sets with --data "
+            "or FSSBENCH_DATA, or use `--data mini`"
+        )
+    return root
+
+
+def is_miniature(root: Path | None) -> bool:
+    """Whether a data folder holds drawings instead of real images."""
+    return root is not None and (root / MARKER).is_file()
+
+
+def open_dataset(
+    name: str,
+    *,
+    data: str | Path | None = None,
+    splits: str | Path | None = None,
+    variant: str | None = None,
+) -> Dataset:
+    """Open a data set by name.
+
+    Args:
+        name: id of a registered data set.
+        data: as `resolve` takes it.  With `splits` and no data, the data set is opened from its lists
+            alone and can list items but open no image.
+        splits: folder of reference list files; by default the data folder's `splits`, then the
+            imported ones.  A miniature never meets the lists of real files unless they are named.
+        variant: one of the data set's variants, or None for its first.
+
+    Raises:
+        UsageError: for an unknown data set or variant.
+        DataError: where its folder or lists are missing.
+        PluginError: where its plugin does not load, or cannot draw its miniature.
+    """
+    cls: type[Dataset] = DATASETS.get(name)
+    root = resolve(data)
+    named = Path(splits).expanduser() if splits is not None else None
+    if root is None:
+        if named is None:
+            raise DataError(
+                f"data set {name!r} has no folder to be read from. "
+                "Next: give --data DIR, set FSSBENCH_DATA or use --data mini"
+            )
+        return cls(None, splits=lists.folder(named), variant=variant)
+    if is_miniature(root):
+        root = _drawn(cls, root)
+        beside = root / "splits"
+        found = lists.folder(named) if named else (beside if beside.is_dir() else None)
+    else:
+        found = lists.folder(named, root)
+    return cls(cls.locate(root), splits=found, variant=variant)
+
+
+def make_miniature(
+    target: Path | None, seed: int = MINIATURE_SEED, names: Sequence[str] | None = None
+) -> dict[str, str]:
+    """Draw data sets side by side below a folder, in their published layouts.
+
+    Args:
+        target: a new or empty folder, or a miniature to be completed; None for the cache, which is what
+            `--data mini` reads (with seed 0).
+        seed: equal seeds give equal pictures.
+        names: data sets to draw; by default every registered one.
+
+    Returns:
+        What became of each: `written`, `already there`, `at FOLDER` in the cache, or why it could not be
+        drawn.  One broken plugin stops no other.
+
+    Raises:
+        UsageError: for an unknown name, a folder that holds anything else, or another seed's miniature.
+        DataError: where the folder cannot be written.
+    """
+    wanted = DATASETS.names() if names is None else names
+    for name in wanted:
+        DATASETS.plugin(name)
+    add = _into_cache(seed) if target is None else _into_folder(target, seed)
+    outcome: dict[str, str] = {}
+    for name in wanted:
+        try:
+            outcome[name] = add(DATASETS.get(name))
+        except PluginError as error:
+            outcome[name] = str(error)
+    return outcome
+
+
+def _into_cache(seed: int) -> Callable[[type[Dataset]], str]:
+    root = _cached_root(seed)
+    return lambda cls: f"at {_drawn(cls, root)}"
+
+
+def _into_folder(target: Path, seed: int) -> Callable[[type[Dataset]], str]:
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        if not is_miniature(target):
+            if any(target.iterdir()):
+                raise UsageError(f"{target} holds files that are no miniature; name a new or empty folder")
+            _Marker(seed=seed).write(target)
+    except OSError as error:
+        raise _unwritable(target, error) from None
+    marker = _Marker.read(target)
+    if marker.seed != seed or marker.apart:
+        raise UsageError(f"{target} is a miniature of seed {marker.seed} already; name another folder")
+    return lambda cls: _add(cls, target, seed)
+
+
+def _add(cls: type[Dataset], target: Path, seed: int) -> str:
+    """Draw one data set into a miniature that lies side by side, unless it is there."""
+    marker = _Marker.read(target)
+    digest = _digest(cls)
+    if marker.datasets.get(cls.card.name) == digest:
+        return "already there"
+    try:
+        _draw(cls, target, seed)
+        marker.model_copy(update={"datasets": {**marker.datasets, cls.card.name: digest}}).write(target)
+    except OSError as error:
+        raise _unwritable(target, error) from None
+    return "written"
+
+
+def _cached_root(seed: int = MINIATURE_SEED) -> Path:
+    root = lists.cache_folder() / f"mini-{GENERATOR}-{seed}"
+    if not is_miniature(root):
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            _Marker(seed=seed, apart=True).write(root)
+        except OSError as error:
+            raise _unwritable(root, error) from None
+    return root
+
+
+def _drawn(cls: type[Dataset], root: Path) -> Path:
+    """The data folder of one data set in a miniature; drawn now where the cache lacks it."""
+    marker = _Marker.read(root)
+    if not marker.apart:
+        return root
+    name, digest = cls.card.name, _digest(cls)
+    place = root / f"{re.sub(r'[^A-Za-z0-9_]', '_', name)}-{digest[:10]}"
+    if place.is_dir():
+        return place
+    try:
+        with FileLock(root / f".{place.name}.lock"):
+            for left in root.glob(f".drawing-{place.name}-*"):  # by a process that died; the lock is ours
+                shutil.rmtree(left)
+            if not place.is_dir():
+                partial = Path(tempfile.mkdtemp(prefix=f".drawing-{place.name}-", dir=root))
+                partial.chmod(0o755)  # mkdtemp keeps others out; the cache need not
+                _draw(cls, partial, marker.seed)
+                _Marker(seed=marker.seed, datasets={name: digest}).write(partial)
+                partial.replace(place)
+    except OSError as error:
+        raise _unwritable(root, error) from None
+    return place
+
+
+def _draw(cls: type[Dataset], target: Path, seed: int) -> None:
+    try:
+        cls.miniature(target, seed)
+    except (KeyboardInterrupt, MemoryError, OSError):
+        raise
+    except BaseException as error:  # a plugin may raise anything
+        raise PluginError(
+            f"data set {cls.card.name!r} cannot draw its miniature: {type(error).__name__}: {error}"
+        ) from error
+
+
+@cache
+def _digest(cls: type[Dataset]) -> str:
+    """Hash of the code that draws: the plugin's package folder, or its file where it is in none."""
+    module = sys.modules[cls.__module__]
+    digest = hashlib.sha256(cls.__qualname__.encode())
+    if module.__file__ is not None:
+        file = Path(module.__file__)
+        for source in sorted(file.parent.glob("*.py")) if module.__package__ else [file]:
+            digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    return digest.hexdigest()
+
+
+def _unwritable(path: Path, error: OSError) -> DataError:
+    return DataError(
+        f"cannot write the miniature at {path} ({error.strerror or error}). "
+        "Next: name a folder that can be written (for `--data mini`: FSSBENCH_CACHE)"
+    )

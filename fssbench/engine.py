@@ -1,0 +1,299 @@
+"""Evaluate a plan: load, predict, count, store.
+
+Methods on one plan run in lockstep, episode by episode, so that an image is decoded and a backbone
+run once for all of them.  Each episode is stored the moment it is counted.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from fssbench.api import Dataset, Episode, FssbenchError, Method, Plan, PluginError
+from fssbench.data import open_dataset
+from fssbench.features import FeatureCache
+from fssbench.identity import context_block, data_sha256, digest, identity_block
+from fssbench.inputs import Inputs, Target
+from fssbench.isolation import generators_kept, isolated
+from fssbench.metrics import Score, count
+from fssbench.panels import Panels
+from fssbench.store import Record, RunWriter, shard_range
+from fssbench.summary import absent_rule, summarise
+
+ScoreSize = Literal["input", "original"]
+Watch = Callable[[str, int, int], None]
+"""Called with a run's label, episodes done and episodes planned."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an evaluation is carried out."""
+
+    out: Path = Path("runs")
+    score_size: ScoreSize = "input"
+    """`input`: masks and predictions at the network's square size, as published; `original`: the query's own."""
+    device: str = "cpu"
+    cache_mb: int = 2048
+    """Budget of the feature cache in MiB.  Moves no number."""
+    shard: tuple[int, int] | None = None
+    """Part i of n (1-based) of every plan."""
+    panels: int = 4
+    """Episodes whose images are kept for reports."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came of one method on one plan."""
+
+    path: Path
+    """The run's folder."""
+    identity: str
+    score: Score
+    """Over the episodes stored; `score.episodes` says how many."""
+    planned: int
+    computed: int
+    """Episodes this call computed; the others were stored already."""
+
+
+def evaluate(
+    method: Method,
+    plan: Plan,
+    *,
+    out: str | Path = "runs",
+    score_size: ScoreSize = "input",
+    device: str = "cpu",
+    shard: tuple[int, int] | None = None,
+    watch: Watch | None = None,
+) -> Evaluation:
+    """Evaluate one method on one plan; the same call again resumes.
+
+    Args:
+        method: from `fssbench.load_method`.
+        plan: from `fssbench.plan`, made with `data`.
+        out: folder of all runs.
+        score_size: `input` (published) or `original`.
+        device: torch device.
+        shard: part i of n (1-based) of the plan.
+        watch: called after each episode.
+
+    Returns:
+        Folder, identity and score.
+
+    Raises:
+        DataError: for missing or damaged data, or a folder that cannot be written.
+        PluginError: where the method breaks its contract, naming the episode.
+        LockedError: where another process owns the run.
+    """
+    settings = Settings(out=Path(out), score_size=score_size, device=device, shard=shard)
+    done, failed = evaluate_all([method], plan, settings, watch=watch)
+    if failed:
+        raise failed[0][1]
+    return done[0]
+
+
+def evaluate_all(
+    methods: Sequence[Method],
+    plan: Plan,
+    settings: Settings,
+    *,
+    cache: FeatureCache | None = None,
+    watch: Watch | None = None,
+) -> tuple[list[Evaluation], list[tuple[Method, PluginError]]]:
+    """Evaluate several methods on one plan in lockstep.
+
+    A method that breaks its contract stops; the others go on.
+
+    Args:
+        methods: loaded methods.
+        plan: the full plan.
+        settings: output folder, device, shard and so on.
+        cache: a feature cache shared with other plans; its own by default.
+        watch: called after each episode of each method.
+
+    Returns:
+        What was evaluated, and the methods that broke with their error.
+    """
+    dataset = open_dataset(plan.dataset, data=plan.data, splits=plan.splits, variant=plan.dataset_variant)
+    data = data_sha256(dataset, plan)
+    cache = FeatureCache(settings.cache_mb << 20) if cache is None else cache
+    failed: list[tuple[Method, PluginError]] = []
+    with ExitStack() as stack:
+        stack.enter_context(generators_kept())
+        runs = [stack.enter_context(_Run(method, plan, dataset, settings, data)) for method in methods]
+        todo = [e for e in _part(plan, settings) if any(e.index not in run.writer.done for run in runs)]
+        inputs = Inputs(dataset, plan.size, torch.device(settings.device), cache)
+        inputs.expect([run.method for run in runs], todo)
+        for episode in todo:
+            for run in [r for r in runs if r.broken is None and episode.index not in r.writer.done]:
+                try:
+                    run.step(episode, inputs)
+                except PluginError as error:
+                    run.broken = error
+                    failed.append((run.method, error))
+                    continue
+                if watch:
+                    watch(run.label, len(run.writer.done), run.planned)
+        return [run.close() for run in runs if run.broken is None], failed
+
+
+def _part(plan: Plan, settings: Settings) -> Iterator[Episode]:
+    part, parts = settings.shard or (1, 1)
+    indices = shard_range(len(plan), part, parts)
+    return iter(plan.episodes[indices.start : indices.stop])
+
+
+class _Run:
+    """One method on one plan, with its folder open."""
+
+    def __init__(self, method: Method, plan: Plan, dataset: Dataset, settings: Settings, data: str) -> None:
+        self.method = method.to(settings.device).eval()
+        self.plan = plan
+        self.settings = settings
+        self.broken: PluginError | None = None
+        block = identity_block(
+            plan,
+            method,
+            data=data,
+            absent=absent_rule(plan),
+            score_size=settings.score_size,
+            device=torch.device(settings.device).type,
+        )
+        if settings.shard:
+            block["shard"] = list(settings.shard)
+        self.identity = digest(block)
+        context = context_block(method, plan)
+        self.label = str(context["label"])
+        self.path = settings.out / run_slug(block, self.label, self.identity)
+        self.writer = RunWriter(
+            self.path, {"identity": self.identity, "block": block, "context": context}, plan
+        )
+        self.planned = sum(1 for _ in _part(plan, settings))
+        self.panels = Panels(self.path / "predictions", dataset, len(plan), settings.panels)
+        self._before = 0
+        self._seconds = 0.0
+        self._closed = False
+
+    def __enter__(self) -> _Run:
+        self.writer.__enter__()
+        self._before = len(self.writer.done)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        try:
+            if self._computed and not self._closed:
+                self.close()
+        except FssbenchError:
+            if kind is None:  # else an error is on its way already, and says more
+                raise
+        finally:
+            self.writer.__exit__(kind, *rest)
+
+    @property
+    def _computed(self) -> int:
+        return len(self.writer.done) - self._before
+
+    def step(self, episode: Episode, inputs: Inputs) -> None:
+        """Predict, count and store one episode."""
+        started = time.monotonic()
+        query, support, support_mask = inputs.of(self.method, episode)
+        target = inputs.target(episode, original=self.settings.score_size == "original")
+        prediction = self._segment(episode, query, support, support_mask, target)
+        inter, union = count(prediction, target.foreground, target.ignored)
+        if self.panels.wanted(episode.index):
+            self.panels.save(episode, prediction, target)
+        self.writer.append(
+            Record(
+                episode.index,
+                episode.class_id,
+                (int(inter[0]), int(inter[1])),
+                (int(union[0]), int(union[1])),
+                target.pixels,
+            )
+        )
+        self._seconds += time.monotonic() - started
+
+    def _segment(
+        self, episode: Episode, query: Any, support: Any, support_mask: Tensor, target: Target
+    ) -> Any:
+        """The method's mask (H, W) as a bool array; anything else is the plugin's error."""
+        name = self.method.card.name
+        where = f"method {name!r}, episode {episode.index} ({self.plan.benchmark}, fold {self.plan.fold})"
+        size = target.foreground.shape
+        given = _tensors(query, support, support_mask)
+        versions = [t._version for t in given]
+        seed = zlib.crc32(f"{self.plan.seed}/{episode.index}".encode())
+        try:
+            with isolated(seed):
+                mask = self.method.segment(query, support, support_mask, size=size)
+        except FssbenchError as error:  # of whatever kind: the other methods go on
+            raise PluginError(f"{where}: {error}") from error
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin may raise anything, SystemExit included
+            raise PluginError(f"{where}: raised {type(error).__name__}: {_text(error)}") from error
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or tuple(mask.shape) != (1, *size):
+            got = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
+            raise PluginError(
+                f"{where}: segment returned {got}, expected torch.bool (1, {size[0]}, {size[1]})"
+            )
+        if versions != [t._version for t in given]:
+            raise PluginError(f"{where}: changed its input in place; clone before writing")
+        return mask[0].cpu().numpy()
+
+    def close(self) -> Evaluation:
+        """Write the summary and say what came of it."""
+        if self._computed:
+            self.writer.session(
+                {"episodes": self._computed, "seconds": round(self._seconds, 3), "peak_mb": _peak_mb()}
+            )
+        score = summarise(self.path)
+        self._closed = True
+        return Evaluation(self.path, self.identity, score, self.planned, self._computed)
+
+
+def run_slug(block: dict[str, Any], label: str, identity: str) -> str:
+    """Readable folder name of a run; the identity prefix makes it unique."""
+    parts = [
+        block["benchmark"],
+        f"f{block['fold']}",
+        f"{block['shot']}shot",
+        label,
+        block["backbone"] or "own",
+    ]
+    if block.get("shard"):
+        parts.append("shard{}of{}".format(*block["shard"]))
+    text = "-".join(map(str, parts)).lower()
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in text)
+    while "--" in safe:
+        safe = safe.replace("--", "-")
+    return f"{safe.strip('-.')[:120]}-{identity[:12]}"
+
+
+def _tensors(query: Any, support: Any, support_mask: Tensor) -> list[Tensor]:
+    found = [support_mask]
+    for given in (query, support):
+        found.extend([given] if isinstance(given, Tensor) else given.values())
+    return found
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)[:500]
+    except Exception:  # a plugin's __str__ may raise too
+        return "(its message cannot be printed)"
+
+
+def _peak_mb() -> int:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

@@ -1,0 +1,185 @@
+"""What a number depends on, hashed and written down.
+
+The identity block holds everything that can move a number; two runs with equal identity are the
+same measurement.  The context block records where and how it ran and is never compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import socket
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fssbench import checkpoints
+from fssbench.api import Dataset, Method, Plan
+from fssbench.benchmarks import find
+from fssbench.errors import DataError
+
+ENGINE = "1"
+"""Version of the evaluation rules: resize, binarisation, decision, counting."""
+
+_PACKAGES = ("fssbench", "torch", "torchvision", "numpy", "pillow", "pydantic", "scipy", "timm")
+_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG")
+
+
+def digest(block: dict[str, Any]) -> str:
+    """sha256 of a block's canonical JSON."""
+    text = json.dumps(block, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def data_sha256(dataset: Dataset, plan: Plan, progress: Callable[[int], None] | None = None) -> str:
+    """sha256 over the bytes of every file the plan reads, by item.
+
+    Raises:
+        DataError: where a file of the plan is missing, naming how many are.
+    """
+    items = sorted({i for e in plan for i in (e.query, *e.supports)})
+    total = hashlib.sha256()
+    missing: list[Path] = []
+    for done, item in enumerate(items, start=1):
+        for path in dataset.files(item):
+            try:
+                with path.open("rb") as file:
+                    content = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError:
+                missing.append(path)
+                continue
+            total.update(f"{item}\0{path.name}\0{content}\n".encode())
+        if progress:
+            progress(done)
+    if missing:
+        raise DataError(
+            f"{len(missing)} files of {plan.benchmark} are missing or unreadable, the first is {missing[0]}. "
+            f"Next: `fssbench data verify {plan.dataset}`"
+        )
+    return total.hexdigest()
+
+
+def identity_block(
+    plan: Plan, method: Method, *, data: str, absent: str, score_size: str, device: str
+) -> dict[str, Any]:
+    """Everything that can move a number of `method` on the full `plan`.
+
+    Args:
+        plan: the full plan, before sharding.
+        method: as loaded; its weights are hashed here.
+        data: hash over the bytes of the data, see `data_sha256`.
+        absent: what a class without pixels is worth in mIoU.
+        score_size: `input` or `original`.
+        device: device type, such as `cpu`.
+    """
+    provenance = method.provenance
+    backbone = method.backbone
+    return {
+        "benchmark": plan.benchmark,
+        "benchmark_version": plan.version,
+        "dataset": plan.dataset,
+        "dataset_variant": plan.dataset_variant,
+        "split": plan.split,
+        "lists": plan.lists,
+        "data_sha256": data,
+        "fold": plan.fold,
+        "shot": plan.shot,
+        "protocol": plan.protocol,
+        "seed": plan.seed,
+        "classes": list(plan.classes),
+        "episodes": len(plan),
+        "episodes_sha256": plan.sha256,
+        "size": plan.size,
+        "score_size": score_size,
+        "absent": absent,
+        "engine": ENGINE,
+        "method": method.card.name,
+        "method_version": provenance.get("method_version"),
+        "source_sha256": provenance.get("source_sha256"),
+        "config": provenance.get("config", method.config.model_dump(mode="json")),
+        "head_sha256": checkpoints.digest(checkpoints.head(method)),
+        "backbone": backbone.name if backbone else None,
+        "layout": backbone.layout if backbone else None,
+        "weights_sha256": backbone.weights_sha256 if backbone else None,
+        "batch": 1,
+        "dtype": "float32",
+        "device": device,
+    }
+
+
+def context_block(method: Method, plan: Plan) -> dict[str, Any]:
+    """Where and how a run was made: versions, machine, arguments.  No secrets, no home paths."""
+    resolved = find(plan.benchmark)
+    provenance = method.provenance
+    return {
+        "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "arguments": redact(sys.argv[1:]),
+        "label": label(method),
+        "title": method.card.title,
+        "benchmark_title": resolved.benchmark.title,
+        "category": resolved.benchmark.category,
+        "folds": len(resolved.folds),
+        "ablations": list(provenance.get("ablations", ())),
+        "config_passed": provenance.get("config_passed", {}),
+        "weights": backbone.weights if (backbone := method.backbone) else None,
+        "checkpoint": provenance.get("checkpoint"),
+        "checkpoint_sha256": provenance.get("checkpoint_sha256"),
+        "learnable": provenance.get("learnable", 0),
+        "parameters": sum(p.numel() for p in method.parameters()),
+        "marks": [*plan.marks, *marks(method)],
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processors": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+        "host": hashlib.sha256(socket.gethostname().encode()).hexdigest()[:12],
+    }
+
+
+def marks(method: Method) -> list[str]:
+    """What keeps a method from being what its name promises."""
+    found = []
+    if method.provenance.get("untrained", method.card.trained):
+        found.append("untrained")
+    if method.backbone is not None and method.backbone.weights == "random":
+        found.append("random backbone")
+    return found
+
+
+def label(method: Method) -> str:
+    """Method name with its ablations and the settings that were given."""
+    provenance = method.provenance
+    parts = [f"w/o {name}" for name in provenance.get("ablations", ())]
+    parts += [f"{key}={value}" for key, value in sorted(provenance.get("config_passed", {}).items())]
+    return method.card.name + (f" ({', '.join(parts)})" if parts else "")
+
+
+def redact(arguments: list[str]) -> list[str]:
+    """Command-line arguments without what must not be published: home folders, credentials in URLs."""
+    home = str(Path.home())
+    kept, hide = [], False
+    for argument in arguments:
+        secret = re.match(r"(?i)^-{0,2}\w*(token|secret|password|key)\w*(=|$)", argument)
+        if hide or (secret and "=" in argument):
+            kept.append(argument.split("=")[0] + "=[hidden]" if secret else "[hidden]")
+        else:
+            kept.append(re.sub(r"://[^/@\s]+@", "://[hidden]@", argument.replace(home, "~")))
+        hide = bool(secret and "=" not in argument)
+    return kept
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

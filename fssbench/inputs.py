@@ -1,0 +1,151 @@
+"""What a method is given for an episode: features or pixels, masks, and what it is scored against.
+
+The resize rules are those of the HSNet family (protocols.md 2): images squashed bilinearly, masks by
+nearest neighbour, pixels marked 255 ignored in the query and background in a support.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fssbench.api import IGNORE, Dataset, Episode, FeatureMethod, FssbenchError, Method, PluginError
+from fssbench.backbones import Backbone
+from fssbench.errors import DataError
+from fssbench.features import FeatureCache, Maps
+from fssbench.imaging import resize_mask, to_input
+
+_PIXELS = "pixels"
+_MASKS_KEPT = 256
+
+
+@dataclass(frozen=True)
+class Target:
+    """The truth of a query, at the size it is scored at."""
+
+    foreground: NDArray[np.bool_]
+    """(H, W)"""
+    ignored: NDArray[np.bool_] | None
+    """(H, W), or None where no pixel is ignored."""
+
+    @property
+    def pixels(self) -> int:
+        """Foreground pixels."""
+        return int(np.count_nonzero(self.foreground))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One way an image becomes input: a backbone with the taps all its methods need, or pixels."""
+
+    key: Hashable
+    backbone: Backbone | None
+    taps: tuple[str, ...]
+
+
+class Inputs:
+    """Episodes as tensors, each image decoded and extracted once within the cache's budget.
+
+    Args:
+        dataset: where images and masks come from.
+        size: side of the square network input.
+        device: where tensors are put.
+        cache: features and pixels by image; may be shared between plans.
+    """
+
+    def __init__(self, dataset: Dataset, size: int, device: torch.device, cache: FeatureCache) -> None:
+        self.dataset = dataset
+        self.size = size
+        self.device = device
+        self.cache = cache
+        self._sources: dict[int, _Source] = {}
+        self._place = (dataset.card.name, str(dataset.root), dataset.variant, size)
+        self._mask = lru_cache(maxsize=_MASKS_KEPT)(self._read_mask)
+
+    def expect(self, methods: Sequence[Method], episodes: Sequence[Episode]) -> None:
+        """Announce which methods will ask for which episodes, so that the cache knows the order."""
+        groups: dict[Hashable, list[Method]] = {}
+        for method in methods:
+            groups.setdefault(_source_key(method), []).append(method)
+        for key, members in groups.items():
+            taps = dict.fromkeys(t for m in members if isinstance(m, FeatureMethod) for t in m.taps.union)
+            source = _Source((*self._place, key, tuple(taps)), members[0].backbone, tuple(taps))
+            self._sources.update({id(m): source for m in members})
+        self.cache.plan(self._requests(methods, episodes))
+
+    def _requests(self, methods: Sequence[Method], episodes: Sequence[Episode]) -> Iterator[Hashable]:
+        for episode in episodes:
+            for method in methods:
+                for item in (episode.query, *episode.supports):
+                    yield self._sources[id(method)].key, item
+
+    def of(self, method: Method, episode: Episode) -> tuple[Any, Any, Tensor]:
+        """Query, supports and support masks (1, K, S, S) of an episode, as `method` reads them.
+
+        Raises:
+            DataError: where an image or mask cannot be read, naming the episode.
+        """
+        try:
+            source = self._sources[id(method)]
+            query = self._maps(source, episode.query)
+            supports = [self._maps(source, item) for item in episode.supports]
+            masks = [self._mask(item, episode.class_id) == 1 for item in episode.supports]
+        except FssbenchError as error:
+            raise type(error)(f"episode {episode.index}: {error}") from error
+        support_mask = torch.from_numpy(np.stack(masks)).to(self.device, torch.float32)[None]
+        # copies: what a method writes to, by whatever way, is never what another one reads
+        if not isinstance(method, FeatureMethod):
+            return query[_PIXELS].clone(), torch.stack([s[_PIXELS] for s in supports], dim=1), support_mask
+        return (
+            {tap: query[tap].clone() for tap in method.taps.query},
+            {tap: torch.stack([s[tap] for s in supports], dim=1) for tap in method.taps.support},
+            support_mask,
+        )
+
+    def target(self, episode: Episode, *, original: bool) -> Target:
+        """The query's truth at network size, or at its own size."""
+        if original:
+            mask = self._checked(self.dataset.mask, episode.query, episode.class_id)
+        else:
+            mask = self._mask(episode.query, episode.class_id)
+        ignored = mask == IGNORE
+        return Target(mask == 1, ignored if ignored.any() else None)
+
+    def _maps(self, source: _Source, item: str) -> Maps:
+        return self.cache.get((source.key, item), lambda: self._extract(source, item))
+
+    def _extract(self, source: _Source, item: str) -> Maps:
+        pixels = to_input(self._checked(self.dataset.image, item), self.size)[None].to(self.device)
+        if source.backbone is None:
+            return {_PIXELS: pixels}
+        with torch.no_grad():
+            return dict(source.backbone(pixels, source.taps))
+
+    def _read_mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
+        return resize_mask(self._checked(self.dataset.mask, item, class_id), self.size, self.size)
+
+    def _checked(self, read: Callable[..., Any], *arguments: Any) -> Any:
+        """Call into the data set plugin; whatever it raises becomes an error that names the item."""
+        try:
+            return read(*arguments)
+        except FssbenchError:
+            raise
+        except (MemoryError, OSError) as error:
+            raise DataError(f"item {arguments[0]!r} of {self.dataset.card.name}: {error}") from error
+        except Exception as error:
+            raise PluginError(
+                f"data set {self.dataset.card.name!r}, item {arguments[0]!r}: {type(error).__name__}: {error}"
+            ) from error
+
+
+def _source_key(method: Method) -> Hashable:
+    if not isinstance(method, FeatureMethod) or method.backbone is None:
+        return _PIXELS
+    return method.backbone.name, method.backbone.layout, method.backbone.weights_sha256

@@ -1,0 +1,77 @@
+"""Join shards: integer records concatenated, so the result equals the unsharded run to the bit."""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from fssbench.engine import run_slug
+from fssbench.errors import DataError
+from fssbench.identity import digest
+from fssbench.store import RunWriter, StoredRun, read_run, read_sessions, scan
+from fssbench.summary import summarise
+
+
+def merge(paths: Sequence[Path], out: Path) -> list[Path]:
+    """Join every complete set of shards found in `paths`.
+
+    Args:
+        paths: shard folders, or folders of them; whole runs among them are passed over.
+        out: folder the joined runs go to.
+
+    Returns:
+        The joined run folders.
+
+    Raises:
+        DataError: where there are no shards, shards are missing or incomplete (naming the episodes),
+            or a folder is damaged.
+    """
+    groups: dict[str, list[StoredRun]] = defaultdict(list)
+    for path in dict.fromkeys(p for folder in paths for p in scan(folder)):
+        run = read_run(path)
+        shard = run.manifest["block"].get("shard")
+        if shard:
+            whole = {k: v for k, v in run.manifest["block"].items() if k != "shard"}
+            groups[f"{digest(whole)}/{shard[1]}"].append(run)
+    if not groups:
+        raise DataError(f"no shards in {', '.join(map(str, paths))}. Next: `fssbench run --shard 1/2 ...`")
+    return [_join(shards, out) for shards in groups.values()]
+
+
+def _join(shards: list[StoredRun], out: Path) -> Path:
+    shards.sort(key=lambda run: run.wanted.start)
+    first = shards[0]
+    parts = first.manifest["block"]["shard"][1]
+    have = {run.manifest["block"]["shard"][0] for run in shards}
+    missing = [f"{i}/{parts}" for i in range(1, parts + 1) if i not in have]
+    if missing:
+        raise DataError(f"{first.slug}: shards {', '.join(missing)} are missing; refusing to merge")
+    for run in shards:
+        lacking = sorted(set(run.wanted) - set(run.records))
+        if lacking:
+            raise DataError(
+                f"{run.slug} lacks {len(lacking)} of its {run.planned} episodes (the first is {lacking[0]}); "
+                "run its command again, then merge"
+            )
+    block = {k: v for k, v in first.manifest["block"].items() if k != "shard"}
+    identity = digest(block)
+    context = {**first.manifest["context"], "merged": [run.slug for run in shards]}
+    path = out / run_slug(block, context["label"], identity)
+    with RunWriter(path, {"identity": identity, "block": block, "context": context}, first.plan) as writer:
+        known = read_sessions(path)
+        for run in shards:
+            for index in run.wanted:
+                if index not in writer.done:
+                    writer.append(run.records[index])
+                elif writer.done[index] != run.records[index]:
+                    raise DataError(f"{path} holds episode {index} with other counts than {run.slug}")
+            for session in run.sessions():
+                named = {**session, "shard": run.slug}
+                if named not in known:  # merged again after a kill
+                    writer.session(named)
+            if (run.path / "predictions").is_dir():
+                shutil.copytree(run.path / "predictions", path / "predictions", dirs_exist_ok=True)
+        summarise(path)
+    return path

@@ -1,0 +1,116 @@
+"""Plans as files: an episode set that can be sent to somebody, checked and replayed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from pydantic import ValidationError
+
+from fssbench.api.episodes import Episode, Plan
+from fssbench.api.records import Record
+from fssbench.errors import DataError
+
+_FIELDS = tuple(Plan.__dataclass_fields__.keys() - {"episodes", "data", "splits"})
+
+
+class _Stored(Record):
+    """A plan file; its fields are those of `Plan`, without the folders of one machine."""
+
+    format: Literal["fssbench-plan/1"] = "fssbench-plan/1"
+    sha256: str
+    benchmark: str
+    version: int
+    dataset: str
+    dataset_variant: str | None
+    split: str
+    fold: int
+    shot: int
+    protocol: str
+    seed: int
+    size: int
+    classes: tuple[int, ...]
+    class_names: tuple[str, ...]
+    lists: str
+    marks: tuple[str, ...]
+    total: int
+    episodes: tuple[tuple[int, int, str, tuple[str, ...]], ...]
+    """Rows of index, class id, query, supports."""
+
+
+def write_plan(plan: Plan, path: Path) -> None:
+    """Write a plan, one episode a line, in one rename.
+
+    Raises:
+        DataError: where the file cannot be written.
+    """
+    stored = _Stored(
+        sha256=plan.sha256,
+        episodes=tuple((e.index, e.class_id, e.query, e.supports) for e in plan),
+        **{name: getattr(plan, name) for name in _FIELDS},
+    )
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(_text(stored), encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise DataError(f"cannot write the plan to {path} ({error.strerror})") from None
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan and check that its episodes are the ones its hash was taken over.
+
+    Raises:
+        DataError: where the file is missing, is no plan, contradicts itself or was changed.
+    """
+    try:
+        stored = _Stored.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"plan {path} cannot be read ({error.strerror})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise DataError(f"{path} is no plan of fssbench: {where}: {first['msg']}") from None
+    plan = Plan(
+        episodes=tuple(Episode(*row) for row in stored.episodes),
+        **{name: getattr(stored, name) for name in _FIELDS},
+    )
+    if plan.sha256 != stored.sha256:
+        raise DataError(
+            f"plan {path} was changed: its episodes hash to {plan.sha256[:12]}, its own record says "
+            f"{stored.sha256[:12]}. Next: get it again, or draw it anew: `fssbench episodes {plan.benchmark}`"
+        )
+    _check(plan, path)
+    return plan
+
+
+def _check(plan: Plan, path: Path) -> None:
+    if len(plan.classes) != len(plan.class_names):
+        raise DataError(f"plan {path}: {len(plan.classes)} classes but {len(plan.class_names)} names")
+    for place, episode in enumerate(plan):
+        if episode.class_id not in plan.classes:
+            raise DataError(f"plan {path}: episode {place} has class {episode.class_id}, not one of its fold")
+        if not all(_inside(item) for item in (episode.query, *episode.supports)):
+            raise DataError(f"plan {path}: episode {place} names a file outside its data set")
+        if len(episode.supports) != plan.shot:
+            raise DataError(
+                f"plan {path}: episode {place} has {len(episode.supports)} supports, not {plan.shot}"
+            )
+        if episode.index <= (plan[place - 1].index if place else -1):
+            raise DataError(f"plan {path}: episode {place} is out of order (index {episode.index})")
+
+
+def _inside(item: str) -> bool:
+    """Whether an item stays below its data set's folder; a plan may come from anywhere."""
+    place = PurePosixPath(item.replace("\\", "/"))
+    return bool(item) and not place.is_absolute() and ".." not in place.parts
+
+
+def _text(stored: _Stored) -> str:
+    """JSON with one episode a line, so that two plans can be compared with `diff`."""
+    head = json.dumps(stored.model_dump(exclude={"episodes"}), indent=1, ensure_ascii=False)
+    rows = ",\n".join(json.dumps(row, ensure_ascii=False) for row in stored.episodes)
+    return f'{head[:-2]},\n "episodes": [\n{rows}\n ]\n}}\n'

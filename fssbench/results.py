@@ -1,0 +1,215 @@
+"""From run folders to the table model: counts, scores, intervals, who is best.
+
+Reads only what is stored; no data set, plugin or GPU is needed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from fssbench.api.results import Cell, Estimate, Results, RunResult
+from fssbench.errors import DataError, UsageError
+from fssbench.panels import read_panels
+from fssbench.statistics import Sample, mean_sample, of_run, paired_difference
+from fssbench.store import StoredRun, read_run, scan
+from fssbench.summary import run_score
+
+RESAMPLES = 1000
+_Key = tuple[str, ...]
+
+
+def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0) -> Results:
+    """Read runs and build the table model.
+
+    Args:
+        paths: run folders, or folders of run folders.
+        resamples: bootstrap resamples behind every interval.
+        seed: seed of the bootstrap.
+
+    Returns:
+        Runs and cells; runs that cannot be read or hold no episode are left out and named in `notes`.
+
+    Raises:
+        DataError: where there is no readable run at all.
+    """
+    found = list(dict.fromkeys(run for path in paths for run in scan(path)))
+    notes: list[str] = []
+    stored: list[StoredRun] = []
+    for path in found:
+        try:
+            run = read_run(path)
+        except DataError as error:
+            notes.append(f"left out: {error}")
+            continue
+        if not run.records:
+            notes.append(f"left out: {path.name} holds no episode")
+        elif run.manifest["block"].get("shard"):
+            notes.append(f"left out: {path.name} is a shard; join the shards with `fssbench merge`")
+        else:
+            stored.append(run)
+    if not stored:
+        where = ", ".join(map(str, paths))
+        raise DataError("; ".join([f"no runs found in {where}. Next: `fssbench run --help`", *notes]))
+    samples: dict[str, tuple[Sample, Sample]] = {}
+    runs = tuple(_result(run, samples, resamples, seed) for run in stored)
+    folds = {run.identity: int(run.manifest["context"]["folds"]) for run in stored}
+    cells = _best(_cells(runs, folds, samples), resamples, seed)
+    return Results(runs, cells, resamples, seed, tuple(notes))
+
+
+def _result(
+    run: StoredRun, samples: dict[str, tuple[Sample, Sample]], resamples: int, seed: int
+) -> RunResult:
+    block, context = run.manifest["block"], run.manifest["context"]
+    records = [run.records[i] for i in sorted(run.records)]
+    sessions = run.sessions()
+    timed = sum(s["episodes"] for s in sessions)
+    score = run_score(run)
+    marks = list(context["marks"])
+    if run.status == "incomplete":
+        marks.append(f"incomplete ({run.done} of {run.planned} episodes)")
+    nothing = Estimate(score.miou, float("nan"), float("nan"))
+    result = RunResult(
+        slug=run.slug,
+        path=run.path,
+        identity=run.identity,
+        benchmark=block["benchmark"],
+        method=block["method"],
+        label=context["label"],
+        ablations=tuple(context["ablations"]),
+        backbone=block["backbone"] or "own",
+        weights=context["weights"] or "own",
+        fold=block["fold"],
+        shot=block["shot"],
+        seed=block["seed"],
+        protocol=block["protocol"],
+        score_size=block["score_size"],
+        plan_sha256=block["episodes_sha256"],
+        classes=run.plan.classes,
+        class_names=run.plan.class_names,
+        planned=run.planned,
+        learnable=context["learnable"],
+        parameters=context["parameters"],
+        seconds=sum(s["seconds"] for s in sessions) / timed if timed else float("nan"),
+        marks=tuple(marks),
+        miou=nothing,
+        fb_iou=nothing,
+        per_class=score.per_class,
+        absent=score.absent,
+        class_ids=np.array([r.class_id for r in records], dtype=np.int64),
+        inter=np.array([r.inter for r in records], dtype=np.int64),
+        union=np.array([r.union for r in records], dtype=np.int64),
+        target=np.array([r.target for r in records], dtype=np.int64),
+        indices=np.array([r.index for r in records], dtype=np.int64),
+        queries=tuple(run.plan[r.index].query for r in records),
+        manifest=run.manifest,
+        panels=tuple(read_panels(run)),
+    )
+    miou, fb_iou = of_run(result, absent=run.absent, resamples=resamples, seed=seed)
+    samples[result.identity] = miou, fb_iou
+    return replace(result, miou=miou.estimate, fb_iou=fb_iou.estimate)
+
+
+def _method_key(run: RunResult) -> _Key:
+    """What must agree for runs of different folds to be one row of a table."""
+    block = run.manifest["block"]
+    settings = sorted((k, str(v)) for k, v in block["config"].items())
+    return (run.method, run.label, run.backbone, run.weights, str(settings))
+
+
+def _column_key(run: RunResult) -> _Key:
+    """What must agree for two methods to be compared."""
+    block = run.manifest["block"]
+    return (
+        run.benchmark,
+        str(run.shot),
+        str(run.seed),
+        run.protocol,
+        run.score_size,
+        str(block["dataset_variant"]),
+        "capped" if any(m.startswith("capped") for m in run.marks) else "",
+    )
+
+
+def _cells(
+    runs: Iterable[RunResult], folds: dict[str, int], samples: dict[str, tuple[Sample, Sample]]
+) -> list[Cell]:
+    groups: dict[tuple[_Key, _Key], list[RunResult]] = defaultdict(list)
+    for run in runs:
+        groups[_column_key(run), _method_key(run)].append(run)
+    return [
+        cell
+        for group in groups.values()
+        for cell in (_cell(members, folds, samples) for members in _apart(group))
+    ]
+
+
+def _apart(group: list[RunResult]) -> list[list[RunResult]]:
+    """Runs of one row by fold; a fold measured twice under different identities makes a second row."""
+    rows: list[dict[int, RunResult]] = []
+    for run in sorted(group, key=lambda r: (r.fold, r.slug)):
+        for row in rows:
+            if run.fold not in row:
+                row[run.fold] = run
+                break
+        else:
+            rows.append({run.fold: run})
+    return [list(row.values()) for row in rows]
+
+
+def _cell(members: list[RunResult], folds: dict[str, int], samples: dict[str, tuple[Sample, Sample]]) -> Cell:
+    first = members[0]
+    by_fold = {run.fold: run for run in members}
+    missing = tuple(f for f in range(folds[first.identity]) if f not in by_fold)
+    marks = dict.fromkeys(mark for run in members for mark in run.marks)
+    if missing:
+        marks[f"folds {', '.join(map(str, missing))} missing"] = None
+    return Cell(
+        benchmark=first.benchmark,
+        label=first.label,
+        method=first.method,
+        backbone=first.backbone,
+        shot=first.shot,
+        seed=first.seed,
+        protocol=first.protocol,
+        folds=by_fold,
+        missing=missing,
+        miou=mean_sample([samples[r.identity][0] for r in members]).estimate,
+        fb_iou=mean_sample([samples[r.identity][1] for r in members]).estimate,
+        episodes=sum(r.episodes for r in members),
+        marks=tuple(marks),
+    )
+
+
+def _best(cells: list[Cell], resamples: int, seed: int) -> tuple[Cell, ...]:
+    """Mark the best of each comparison and all that is not significantly worse."""
+    groups: dict[tuple[_Key, str], list[int]] = defaultdict(list)
+    for i, cell in enumerate(cells):
+        run = next(iter(cell.folds.values()))
+        groups[_column_key(run), cell.backbone].append(i)
+    for members in groups.values():
+        if len(members) < 2:
+            continue
+        top = max(members, key=lambda i: cells[i].miou.value)
+        absent = next(iter(cells[top].folds.values())).manifest["block"]["absent"]
+        for i in members:
+            tied = False
+            if i != top:
+                try:
+                    gap = paired_difference(
+                        list(cells[top].folds.values()),
+                        list(cells[i].folds.values()),
+                        absent=absent,
+                        resamples=resamples,
+                        seed=seed,
+                    )
+                    tied = not gap.significant
+                except UsageError:  # other episodes: no paired comparison, so no claim
+                    tied = False
+            cells[i] = replace(cells[i], best=i == top, tied=tied)
+    return tuple(sorted(cells, key=lambda c: (c.benchmark, c.shot, c.seed, c.backbone, c.label)))

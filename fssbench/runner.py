@@ -1,0 +1,258 @@
+"""From a request to runs: what is to be measured, a preflight, and the work itself.
+
+The preflight finds whatever would stop the run later (a missing data set, weight or checkpoint, a
+folder that cannot be written, a broken plugin) before the first episode, all at once.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fssbench import weights as published
+from fssbench.api import FeatureMethod, Method, Plan
+from fssbench.benchmarks import find, suite
+from fssbench.data import is_miniature, resolve
+from fssbench.engine import Evaluation, Settings, Watch, evaluate_all
+from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
+from fssbench.features import FeatureCache
+from fssbench.loading import load_method
+from fssbench.registry import METHODS
+from fssbench.sampling import plan
+
+MINI_BACKBONE = "efficientnet-lite0"
+"""Backbone of a miniature run that names none: its weights come with the extra `mini`."""
+MINI_EPISODES = 10
+"""Cap of a miniature run that names none: it is there to be seen working, not to be believed."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `fssbench run` was asked for."""
+
+    methods: tuple[str, ...]
+    suite: str | None = None
+    benchmarks: tuple[str, ...] = ()
+    folds: tuple[int, ...] = ()
+    """Empty for all folds."""
+    shots: tuple[int, ...] = ()
+    """Empty for the shots with published figures."""
+    seeds: tuple[int, ...] = (0,)
+    protocol: str = "published"
+    episodes: int | None = None
+    data: str | None = None
+    splits: str | None = None
+    backbone: str | None = None
+    weights: str | None = None
+    checkpoint: str | None = None
+    """`{fold}` and `{method}` are filled in."""
+    ablate: tuple[str, ...] = ()
+    config: dict[str, Any] = field(default_factory=dict)
+    untrained: bool = False
+    download: bool = False
+    settings: Settings = field(default_factory=Settings)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One plan, and the methods to run on it."""
+
+    plan: Plan
+    methods: tuple[Method, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request that passed the preflight."""
+
+    tasks: tuple[Task, ...]
+    settings: Settings
+    notes: tuple[str, ...]
+    """What the user should know: caps, marks, classes seen in training."""
+
+    @property
+    def episodes(self) -> int:
+        """Episodes of all runs, those stored already included."""
+        part, parts = self.settings.shard or (1, 1)
+        return sum(
+            (part * len(t.plan) // parts - (part - 1) * len(t.plan) // parts) * len(t.methods)
+            for t in self.tasks
+        )
+
+
+def prepare(request: Request, *, tell: Callable[[str], None] = lambda _: None) -> Prepared:
+    """Resolve a request and check everything it needs.
+
+    Args:
+        request: what is to be measured.
+        tell: called with what is being done, for the log.
+
+    Raises:
+        FssbenchError: with all problems found; the exit code is that of the first.
+    """
+    problems: list[FssbenchError] = []
+
+    def tried(step: Callable[[], Any]) -> Any:
+        try:
+            return step()
+        except FssbenchError as error:
+            if str(error) not in {str(p) for p in problems}:
+                problems.append(error)
+            return None
+
+    names = [n for n in request.methods if tried(lambda n=n: METHODS.get(n)) is not None]  # type: ignore[misc]
+    if not request.methods:
+        problems.append(UsageError("no method given. Next: `fssbench list methods`, then --method NAME"))
+    tried(lambda: _writable(request.settings.out))
+    tell("looking at data and lists")
+    plans, notes = tried(lambda: _plans(request, tried)) or ([], [])
+    miniature = any(is_miniature(p.data) for p in plans)
+    tell("loading methods")
+    loader = _Loader(request, miniature)
+    tasks = []
+    for drawn in plans:
+        methods = [tried(lambda n=n, p=drawn: loader.get(n, p.fold)) for n in names]  # type: ignore[misc]
+        tasks.append(Task(drawn, tuple(m for m in methods if m is not None)))
+    if problems:
+        raise _together(problems)
+    return Prepared(tuple(tasks), request.settings, tuple(dict.fromkeys([*notes, *loader.notes])))
+
+
+def execute(
+    prepared: Prepared, *, watch: Callable[[Task], Watch] | None = None
+) -> Iterator[tuple[Task, list[Evaluation], list[tuple[Method, PluginError]]]]:
+    """Run every task, in order, with one feature cache for all.
+
+    Yields:
+        Each task with what was evaluated and what broke.
+    """
+    cache = FeatureCache(prepared.settings.cache_mb << 20)
+    for task in prepared.tasks:
+        done, failed = evaluate_all(
+            task.methods, task.plan, prepared.settings, cache=cache, watch=watch(task) if watch else None
+        )
+        yield task, done, failed
+
+
+def _plans(request: Request, tried: Callable[[Callable[[], Any]], Any]) -> tuple[list[Plan], list[str]]:
+    ids = [*(suite(request.suite) if request.suite else ()), *request.benchmarks]
+    if not ids:
+        raise UsageError(
+            "nothing to run on. Next: `--suite cross-domain`, or `--benchmark NAME` (`fssbench list benchmarks`)"
+        )
+    root = resolve(request.data)
+    if root is None:
+        raise DataError("no data. Next: give --data DIR, set FSSBENCH_DATA, or use --data mini")
+    cap, notes = request.episodes, []
+    if cap is None and is_miniature(root):
+        cap = MINI_EPISODES
+        notes.append(
+            f"miniature data: figures are not benchmark figures, and runs stop at {cap} episodes (--episodes)"
+        )
+    found: list[Plan] = []
+    for resolved in dict.fromkeys(find(name) for name in ids):
+        folds = request.folds or tuple(range(len(resolved.folds)))
+        for fold in folds:
+            for shot in request.shots or resolved.benchmark.shots:
+                for seed in request.seeds:
+                    drawn = tried(
+                        lambda r=resolved, f=fold, k=shot, s=seed: plan(  # type: ignore[misc]
+                            r.id,
+                            fold=f,
+                            shot=k,
+                            seed=s,
+                            protocol=request.protocol,
+                            data=root,
+                            splits=request.splits,
+                            episodes=cap,
+                        )
+                    )
+                    if drawn is not None:
+                        found.append(drawn)
+        notes.extend(_seen(resolved, folds))
+    return found, notes
+
+
+def _seen(resolved: Any, folds: Sequence[int]) -> Iterator[str]:
+    """Say which test classes the published source models were trained on."""
+    seen = resolved.seen
+    for fold in folds if seen else ():
+        if fold < len(seen) and seen[fold]:
+            yield (
+                f"{resolved.id} fold {fold}: {len(seen[fold])} of {len(resolved.folds[fold])} test classes "
+                f"(ids {', '.join(map(str, seen[fold]))}) are among the classes of the source training set"
+            )
+
+
+class _Loader:
+    """Loads each method once per checkpoint; methods of a request share their backbone."""
+
+    def __init__(self, request: Request, miniature: bool) -> None:
+        self.request = request
+        self.miniature = miniature
+        self.notes: list[str] = []
+        self._loaded: dict[tuple[str, str | None], Method | FssbenchError] = {}
+
+    def get(self, name: str, fold: int) -> Method:
+        checkpoint = self.request.checkpoint
+        if checkpoint is not None:
+            checkpoint = checkpoint.replace("{fold}", str(fold)).replace("{method}", name)
+        key = name, checkpoint
+        if key not in self._loaded:
+            try:
+                self._loaded[key] = self._load(name, checkpoint)
+            except FssbenchError as error:
+                self._loaded[key] = error
+        loaded = self._loaded[key]
+        if isinstance(loaded, FssbenchError):
+            raise loaded
+        return loaded
+
+    def _load(self, name: str, checkpoint: str | None) -> Method:
+        request = self.request
+        cls = METHODS.get(name)
+        backbone = request.backbone
+        if backbone is None and self.miniature and issubclass(cls, FeatureMethod):
+            backbone = MINI_BACKBONE
+        if cls.card.trained and checkpoint is None:
+            if not (request.untrained or self.miniature):
+                raise DataError(
+                    f"method {name!r} needs trained weights. Next: --checkpoint FILE (with {{fold}} where there is "
+                    "one a fold), or --untrained to see it run with weights from a seed"
+                )
+            self.notes.append(f"{name}: no checkpoint, its weights come from a seed; marked untrained")
+        if issubclass(cls, FeatureMethod) and not request.download:
+            lacking = published.missing(backbone or cls.card.backbone, request.weights)
+            if lacking and not checkpoint:
+                raise DataError(lacking)
+        return load_method(
+            name,
+            backbone=backbone,
+            weights=request.weights,
+            checkpoint=checkpoint,
+            ablate=request.ablate,
+            download=request.download,
+            **request.config,
+        )
+
+
+def _writable(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=out) as file:
+            file.write(b"fssbench")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise DataError(f"cannot write to {out}: {error}. Next: choose another --out") from None
+
+
+def _together(problems: Sequence[FssbenchError]) -> FssbenchError:
+    if len(problems) == 1:
+        return problems[0]
+    text = "\n".join(f"  {i}. {problem}" for i, problem in enumerate(problems, start=1))
+    return type(problems[0])(f"{len(problems)} problems, found before the first episode:\n{text}")

@@ -1,0 +1,270 @@
+"""Episodes by protocol: what is measured is drawn here, from names alone, before any image is opened.
+
+`published` replays the samplers of the reference repositories draw by draw.  They take every item
+with NumPy's legacy global generator, seed 0, so the whole stream hangs on list order and length:
+one file more or fewer changes all episodes after the first draw from its list.  We keep the
+generator private, so no plugin can disturb it.
+
+`fssbench` makes an episode a pure function of (seed, benchmark, fold, shot, index) and the class's
+items: a Philox block keyed by the first four and counted by the index.  Only raw 64-bit words are
+taken from NumPy, whose streams are frozen; what turns them into a choice stands below.
+
+Plans are kept in `fssbench.plans`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from fssbench import data as datasets
+from fssbench.api.datasets import Dataset, Entry, Pool
+from fssbench.api.episodes import Episode, Plan
+from fssbench.benchmark_records import Sampler
+from fssbench.benchmarks import Resolved, find
+from fssbench.errors import DataError, FssbenchError, PluginError, UsageError, unknown
+from fssbench.plans import read_plan, write_plan
+
+__all__ = ["PROTOCOLS", "plan", "read_plan", "write_plan"]
+
+T = TypeVar("T")
+
+PROTOCOLS = {"published": "published/1", "fssbench": "fssbench/1"}
+"""Protocols by name, each with the version that a plan records."""
+
+Row = tuple[int, str, tuple[str, ...]]
+"""Class id, query, supports."""
+
+
+def plan(
+    benchmark: str,
+    *,
+    fold: int = 0,
+    shot: int = 1,
+    protocol: str = "published",
+    data: str | Path | None = None,
+    splits: str | Path | None = None,
+    seed: int = 0,
+    episodes: int | None = None,
+) -> Plan:
+    """Draw the episodes of one benchmark, fold and shot.
+
+    Args:
+        benchmark: benchmark id, with a variant if wanted: `pascal5i`, `coco20i:contiguous`.
+        fold: fold of the benchmark, from 0.
+        shot: supports per episode.
+        protocol: `published` (the reference streams) or `fssbench` (counter-based, distinct supports).
+        data: folder of all data sets, `mini`, or None for `FSSBENCH_DATA`.
+        splits: folder of reference list files; with it, no data is needed to make a plan.
+        seed: 0 is the published one.
+        episodes: a cap; it leaves a prefix of the plan and a mark.
+
+    Returns:
+        The plan; `plan.sha256` is the hash of its episodes.
+
+    Raises:
+        UsageError: for a benchmark, fold, shot, protocol, seed or cap that does not exist.
+        DataError: where files or lists are missing, or a class has too few items to draw from.
+        PluginError: where the data set's plugin does not load or keep its contract.
+
+    Example:
+        >>> drawn = plan("pascal-to-chestxray", shot=5, data="mini")  # doctest: +SKIP
+        >>> len(drawn), drawn.marks  # doctest: +SKIP
+        (600, ('miniature',))
+    """
+    resolved = find(benchmark)
+    _check(resolved, fold, shot, protocol, seed, episodes)
+    root = datasets.resolve(data)
+    record = resolved.benchmark
+    dataset = datasets.open_dataset(record.target, data=root, splits=splits, variant=resolved.dataset_variant)
+    pool = _pool(dataset, record.split)
+    names = _names(dataset, resolved, fold)
+    entries = pool.of_classes(tuple(names))
+    _check_counts(entries, names, shot, f"{resolved.id} fold {fold}", record.target, protocol)
+    if protocol == "published":
+        rows = _published(entries, record.sampler, record.episodes, shot, np.random.RandomState(seed))
+    else:
+        rows = _counted(entries, record.episodes, shot, f"{seed}|{resolved.id}|{fold}|{shot}")
+    drawn = tuple(Episode(i, *row) for i, row in enumerate(rows))
+    full = Plan(
+        benchmark=resolved.id,
+        version=record.version,
+        dataset=record.target,
+        dataset_variant=dataset.variant,
+        split=record.split,
+        fold=fold,
+        shot=shot,
+        protocol=PROTOCOLS[protocol],
+        seed=seed,
+        size=record.size,
+        classes=tuple(names),
+        class_names=tuple(names.values()),
+        lists=pool.source,
+        marks=_marks(root, pool, len(names), len(resolved.folds[fold])),
+        episodes=drawn,
+        total=len(drawn),
+        data=root,
+        splits=Path(splits) if splits is not None else None,
+    )
+    return full if episodes is None else full.head(episodes)
+
+
+def _published(
+    entries: Sequence[Entry], sampler: Sampler, count: int, shot: int, state: np.random.RandomState
+) -> Iterator[Row]:
+    """Episodes as the reference samplers draw them, one after another.
+
+    Every draw is the first element of a permutation of the whole list, which is what
+    `choice(list, 1, replace=False)` of the legacy generator takes.  A support is drawn again only
+    where it is the query, so one image may stand twice among five.
+    """
+    items = _by_class(entries)
+    if sampler == "walk-numbered":
+        items = {c: sorted(names, key=_numbers) for c, names in items.items()}
+    classes = list(items)
+
+    def take(population: Sequence[T]) -> T:
+        return population[int(state.permutation(len(population))[0])]
+
+    for index in range(count):
+        if sampler == "class":
+            class_id = take(classes)
+            query = take(items[class_id])
+        elif sampler == "round-robin":
+            class_id = classes[index % len(classes)]
+            query = take(items[class_id])
+        else:
+            entry = entries[index % len(entries)]
+            class_id, query = entry.class_id, entry.item
+        supports: list[str] = []
+        while len(supports) < shot:
+            support = take(items[class_id])
+            if support != query:
+                supports.append(support)
+        yield class_id, query, tuple(supports)
+
+
+def _counted(entries: Sequence[Entry], count: int, shot: int, name: str) -> Iterator[Row]:
+    """Episodes that depend on nothing but their name, their index and the class's set of items.
+
+    Classes take turns, so their counts differ by one at most; the query and the supports are the
+    first `shot + 1` of a shuffle of the sorted items.
+    """
+    items = {c: sorted(set(names)) for c, names in _by_class(entries).items()}
+    classes = list(items)
+    digest = hashlib.sha256(f"{PROTOCOLS['fssbench']}|{name}".encode()).digest()
+    key = np.frombuffer(digest[:16], dtype="<u8").astype(np.uint64)
+    for index in range(count):
+        class_id = classes[index % len(classes)]
+        # the index is the counter's top word: no episode can run into the words of the next
+        words = np.random.Philox(counter=np.array([0, 0, 0, index], dtype=np.uint64), key=key)
+        query, *supports = _shuffled(items[class_id], shot + 1, words.random_raw)
+        yield class_id, query, tuple(supports)
+
+
+def _shuffled(names: Sequence[str], count: int, word: Callable[[], int]) -> list[str]:
+    """The first `count` of a Fisher-Yates shuffle, from uniform 64-bit words, without bias."""
+    moved: dict[int, int] = {}
+    chosen: list[str] = []
+    for i in range(count):
+        left = len(names) - i
+        fair = 2**64 - 2**64 % left
+        value = int(word())
+        while value >= fair:
+            value = int(word())
+        j = i + value % left
+        chosen.append(names[moved.get(j, j)])
+        moved[j] = moved.get(i, i)
+    return chosen
+
+
+def _by_class(entries: Sequence[Entry]) -> dict[int, list[str]]:
+    """Items by class, classes ascending, items in list order."""
+    items: dict[int, list[str]] = {c: [] for c in sorted({e.class_id for e in entries})}
+    for entry in entries:
+        items[entry.class_id].append(entry.item)
+    return items
+
+
+def _numbers(item: str) -> list[str | int]:
+    """Sort key by which `2.jpg` comes before `10.jpg`."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", item)]
+
+
+def _check(resolved: Resolved, fold: int, shot: int, protocol: str, seed: int, cap: int | None) -> None:
+    if protocol not in PROTOCOLS:
+        raise unknown("protocol", protocol, PROTOCOLS)
+    if not 0 <= fold < len(resolved.folds):
+        raise UsageError(
+            f"{resolved.id} has no fold {fold}: its folds are 0 to {len(resolved.folds) - 1}. "
+            f"Next: `fssbench show {resolved.id}`"
+        )
+    if shot < 1:
+        raise UsageError(f"{shot} shots: an episode needs at least one support (published: 1 and 5)")
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"seed {seed} is out of range: give 0 to {2**32 - 1} (published: 0)")
+    if cap is not None and cap < 1:
+        raise UsageError(
+            f"{cap} episodes: a plan has at least one (published: {resolved.benchmark.episodes})"
+        )
+
+
+def _pool(dataset: Dataset, split: str) -> Pool:
+    name = dataset.card.name
+    try:
+        pool = dataset.pool(split)
+    except FssbenchError:
+        raise
+    except Exception as error:  # a plugin may raise anything
+        raise PluginError(
+            f"data set {name!r} cannot list its split {split!r}: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(pool, Pool):
+        raise PluginError(f"data set {name!r}: pool({split!r}) is {type(pool).__name__}, not a Pool")
+    return pool
+
+
+def _names(dataset: Dataset, resolved: Resolved, fold: int) -> dict[int, str]:
+    """Names of the fold's classes, ascending; only those the data set has where it is a part of the whole."""
+    named = dataset.classes()
+    names = {c: named[c] for c in sorted(resolved.folds[fold]) if c in named}
+    if not names:
+        raise DataError(
+            f"data set {dataset.card.name!r} has none of the {len(resolved.folds[fold])} classes of "
+            f"{resolved.id} fold {fold}. Next: `fssbench data verify {dataset.card.name}`"
+        )
+    return names
+
+
+def _check_counts(
+    entries: Sequence[Entry], names: dict[int, str], shot: int, what: str, target: str, protocol: str
+) -> None:
+    """A class with too few images is found before episode 0; the reference would draw for ever."""
+    needed = 2 if protocol == "published" else shot + 1
+    items = _by_class(entries)
+    counts = {name: len(set(items.get(c, ()))) for c, name in names.items()}
+    short = [f"{name} ({count})" for name, count in counts.items() if count < needed]
+    if short:
+        shown = ", ".join(short[:8]) + (f" and {len(short) - 8} more" if len(short) > 8 else "")
+        raise DataError(
+            f"{what}, {shot}-shot: {len(short)} of {len(names)} classes have fewer than the {needed} images "
+            f"that protocol {protocol!r} needs: {shown}. "
+            f"Next: `fssbench data verify {target}`, or use `--data mini`"
+        )
+
+
+def _marks(root: Path | None, pool: Pool, classes: int, published: int) -> tuple[str, ...]:
+    """What keeps a plan from being the benchmark."""
+    if datasets.is_miniature(root):
+        return ("miniature",)
+    marks = []
+    if pool.published is not None and len(pool.entries) < pool.published:
+        marks.append(f"sample ({len(pool.entries)} of {pool.published} entries)")
+    if classes < published:
+        marks.append(f"sample ({classes} of {published} classes)")
+    return tuple(marks)

@@ -1,0 +1,246 @@
+"""Reference list files: found, read with suspicion, imported.
+
+The lists belong to the reference repositories and are brought by the user, in their own form:
+`pascal/{trn,val}/fold{0..3}.txt` (lines `name__cc`), `coco/{trn,val}/fold{0..3}.pkl` (a pickled
+dictionary of class to paths) and `fss/{trn,val,test}.txt` (class names).  They are strangers'
+files, so every line is checked, and a pickle may hold nothing but plain containers, text and
+numbers: it can name no class or function, hence run no code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import re
+from pathlib import Path
+from typing import Any, NoReturn
+
+import platformdirs
+
+from fssbench.errors import DataError
+
+PASCAL_CLASSES = 20
+COCO_CLASSES = 80
+FOLDS = 4
+
+_PASCAL_LINE = re.compile(r"([A-Za-z0-9_-]+?)__(\d{1,2})")
+_COCO_ITEM = re.compile(r"(train|val)\d{4}/[A-Za-z0-9_]+\.jpg")
+_LARGEST = 64 * 1024 * 1024
+
+
+def cache_folder() -> Path:
+    """Where fssbench keeps what it can make again: `FSSBENCH_CACHE`, or the platform's cache folder."""
+    named = os.environ.get("FSSBENCH_CACHE")
+    return Path(named) if named else Path(platformdirs.user_cache_dir("fssbench"))
+
+
+def folder(explicit: Path | None = None, data: Path | None = None) -> Path | None:
+    """The folder of reference lists to use, or None where there is none.
+
+    Args:
+        explicit: a folder the user named; always wins.
+        data: the folder of all data sets; its `splits` comes second, that of the cache third.
+
+    Raises:
+        DataError: where the named folder does not exist or holds no list folder.
+    """
+    if explicit is not None:
+        if not _holds_lists(explicit):
+            raise DataError(
+                f"{explicit} holds no reference lists: expected pascal/, coco/ or fss/ in it. "
+                "Next: `fssbench data splits DIR` with the `data/splits` folder of the HSNet repository"
+            )
+        return explicit
+    places = [cache_folder() / "splits"] if data is None else [data / "splits", cache_folder() / "splits"]
+    return next((place for place in places if _holds_lists(place)), None)
+
+
+def _holds_lists(place: Path) -> bool:
+    return any((place / name).is_dir() for name in ("pascal", "coco", "fss"))
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Admits containers, text and numbers; anything that must be imported is refused."""
+
+    def __init__(self, content: bytes, path: Path) -> None:
+        super().__init__(io.BytesIO(content))
+        self._path = path
+
+    def find_class(self, module: str, name: str) -> NoReturn:
+        raise DataError(
+            f"{self._path} is refused: its pickle asks for {module}.{name}, and a list file needs only "
+            "dictionaries, lists, text and numbers. Get the file from its repository again"
+        )
+
+    def persistent_load(self, pid: Any) -> NoReturn:
+        raise DataError(f"{self._path} is refused: its pickle refers to an object outside the file ({pid!r})")
+
+
+def load_pickle(path: Path) -> Any:
+    """Read a pickle of builtins without being able to run anything.
+
+    Raises:
+        DataError: where it is missing, larger than 64 MiB, damaged, or names any class or function.
+    """
+    content = _content(path)
+    try:
+        return _PlainUnpickler(content, path).load()
+    except DataError:
+        raise
+    except (KeyboardInterrupt, MemoryError):
+        raise
+    except Exception as error:  # a damaged pickle may raise almost anything
+        raise DataError(f"{path} is no readable pickle ({type(error).__name__}: {error})") from None
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise DataError(f"{path} is larger than {_LARGEST >> 20} MiB; that is no list file")
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"reference list {path} cannot be read ({error.strerror}). Next: `fssbench data splits DIR`"
+        ) from None
+
+
+def _lines(path: Path) -> list[tuple[int, str]]:
+    """Numbered lines; blank ones at the end of the file are not lines."""
+    try:
+        text = _content(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text ({error})") from None
+    lines = text.rstrip().splitlines()
+    if not lines:
+        raise DataError(f"{path} is empty")
+    return list(enumerate((line.rstrip() for line in lines), start=1))
+
+
+def read_pascal(path: Path) -> list[tuple[str, int]]:
+    """A PASCAL fold list: (image name, 0-based class), in file order.
+
+    Raises:
+        DataError: for a line that is not `name__cc` with class 1..20, or stands twice, with its number.
+    """
+    pairs: dict[tuple[str, int], int] = {}
+    for number, line in _lines(path):
+        match = _PASCAL_LINE.fullmatch(line)
+        if match is None or not 1 <= int(match[2]) <= PASCAL_CLASSES:
+            raise DataError(f"{path}, line {number}: {line!r} is not `name__cc` with class 01..20")
+        pair = (match[1], int(match[2]) - 1)
+        if pair in pairs:
+            raise DataError(f"{path}, line {number}: {line!r} stands already in line {pairs[pair]}")
+        pairs[pair] = number
+    return list(pairs)
+
+
+def read_coco(path: Path) -> dict[int, list[str]]:
+    """A COCO fold list: 0-based class to items such as `val2014/COCO_val2014_000000507081.jpg`.
+
+    Reads the reference's `.pkl`, or the `.json` that `import_lists` makes of it.
+
+    Raises:
+        DataError: where it is not a dictionary of class 0..79 to lists of such items.
+    """
+    if path.suffix == ".json":
+        try:
+            raw = json.loads(_content(path))
+        except ValueError as error:
+            raise DataError(f"{path} is not valid JSON ({error})") from None
+        raw = (
+            {int(k) if str(k).isdecimal() else k: v for k, v in raw.items()} if isinstance(raw, dict) else raw
+        )
+    else:
+        raw = load_pickle(path)
+    if not isinstance(raw, dict):
+        raise DataError(f"{path} holds a {type(raw).__name__}; expected a dictionary of class to image paths")
+    lists: dict[int, list[str]] = {}
+    for key, items in raw.items():
+        if type(key) is not int or not 0 <= key < COCO_CLASSES or not isinstance(items, list):
+            raise DataError(
+                f"{path}: entry {key!r} is not a class 0..{COCO_CLASSES - 1} with a list of paths"
+            )
+        for position, item in enumerate(items):
+            if not isinstance(item, str) or _COCO_ITEM.fullmatch(item) is None:
+                raise DataError(
+                    f"{path}: class {key}, entry {position}: {item!r} is not a path such as "
+                    "val2014/COCO_val2014_000000507081.jpg"
+                )
+        if len(set(items)) != len(items):
+            raise DataError(f"{path}: class {key} lists an image twice")
+        lists[key] = items
+    return lists
+
+
+def read_fss(path: Path) -> list[str]:
+    """An FSS-1000 split list: class names, in file order.
+
+    Raises:
+        DataError: for a line that is no folder name, or stands twice, with its number.
+    """
+    names: dict[str, int] = {}
+    for number, line in _lines(path):
+        if not line or line != line.strip() or "/" in line or "\\" in line or line in {".", ".."}:
+            raise DataError(f"{path}, line {number}: {line!r} is not a class name")
+        if line in names:
+            raise DataError(f"{path}, line {number}: {line!r} stands already in line {names[line]}")
+        names[line] = number
+    return list(names)
+
+
+def coco_file(splits: Path, split: str, fold: int) -> Path:
+    """Path of a COCO fold list: the imported `.json` where it is, else the reference's `.pkl`."""
+    imported = splits / "coco" / split / f"fold{fold}.json"
+    return imported if imported.is_file() else imported.with_suffix(".pkl")
+
+
+def import_lists(source: Path, target: Path) -> list[str]:
+    """Check the reference lists below `source` and copy them below `target`.
+
+    Text lists are copied byte for byte; pickles become JSON, so that they are never unpickled again.
+    Nothing is written unless every list that is there is sound.
+
+    Returns:
+        One line per list: its name, number of entries and the SHA-256 of the file written.
+
+    Raises:
+        DataError: where there is no list at all, or one is malformed (with file and line).
+    """
+    found: list[tuple[str, int, bytes]] = []
+    for split in ("trn", "val"):
+        for fold in range(FOLDS):
+            text = source / "pascal" / split / f"fold{fold}.txt"
+            if text.is_file():
+                found.append((f"pascal/{split}/fold{fold}.txt", len(read_pascal(text)), _content(text)))
+            listed = coco_file(source, split, fold)
+            if listed.is_file():
+                lists = read_coco(listed)
+                content = json.dumps(lists, separators=(",", ":")).encode()
+                found.append((f"coco/{split}/fold{fold}.json", sum(map(len, lists.values())), content))
+    for split in ("trn", "val", "test"):
+        text = source / "fss" / f"{split}.txt"
+        if text.is_file():
+            found.append((f"fss/{split}.txt", len(read_fss(text)), _content(text)))
+    if not found:
+        raise DataError(
+            f"{source} holds no reference list: expected pascal/{{trn,val}}/fold*.txt, "
+            "coco/{trn,val}/fold*.pkl or fss/{trn,val,test}.txt (`data/splits` of the HSNet repository)"
+        )
+    report = []
+    for name, count, content in sorted(found):
+        _write(target / name, content)
+        report.append(f"{name}: {count:,} entries, sha256 {hashlib.sha256(content).hexdigest()}")
+    return report
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        raise DataError(f"cannot write {path} ({error.strerror}); name another folder") from None

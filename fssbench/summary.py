@@ -1,0 +1,80 @@
+"""The derived summary of a run: scores as a view of its stored counts.
+
+Nothing in it depends on when, where or in how many pieces the run was made, so two folders of the
+same measurement hold the same bytes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fssbench.api import Plan
+from fssbench.benchmarks import find
+from fssbench.metrics import Absent, Score, score, totals
+from fssbench.store import SCHEMA, StoredRun, read_run, write_json
+
+
+def absent_rule(plan: Plan) -> Absent:
+    """What a class without pixels is worth: the benchmark's published rule, or left out of the mean."""
+    return find(plan.benchmark).benchmark.absent if plan.protocol.startswith("published/") else "exclude"
+
+
+def run_score(run: StoredRun, *, absent: Absent | None = None) -> Score:
+    """Scores of a stored run, from its counts."""
+    records = [run.records[i] for i in sorted(run.records)]
+    return score(
+        [r.class_id for r in records],
+        np.array([r.inter for r in records], dtype=np.int64).reshape(-1, 2),
+        np.array([r.union for r in records], dtype=np.int64).reshape(-1, 2),
+        run.plan.classes,
+        absent=absent or run.absent,
+    )
+
+
+def summarise(path: Path) -> Score:
+    """Read a run folder back and replace its `summary.json`.
+
+    Raises:
+        DataError: where the folder is damaged or cannot be written.
+    """
+    run = read_run(path)
+    result = run_score(run)
+    write_json(path / "summary.json", {"schema": SCHEMA, **_summary(run, result)})
+    return result
+
+
+def _summary(run: StoredRun, result: Score) -> dict[str, Any]:
+    records = [run.records[i] for i in sorted(run.records)]
+    ids = [r.class_id for r in records]
+    inter = totals(ids, [r.inter for r in records], run.plan.classes)
+    union = totals(ids, [r.union for r in records], run.plan.classes)
+    return {
+        "identity": run.identity,
+        "status": run.status,
+        "episodes": {"counted": run.done, "planned": run.planned},
+        "protocol": run.plan.protocol,
+        "absent_rule": run.absent,
+        "marks": run.manifest["context"]["marks"],
+        "miou": _number(result.miou),
+        "fb_iou": _number(result.fb_iou),
+        "classes": [
+            {
+                "id": c,
+                "name": name,
+                "episodes": ids.count(c),
+                "iou": _number(result.per_class[c]),
+                "inter": inter[i].tolist(),
+                "union": union[i].tolist(),
+            }
+            for i, (c, name) in enumerate(zip(run.plan.classes, run.plan.class_names, strict=True))
+        ],
+        "absent": list(result.absent),
+    }
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN; null says that there is no figure."""
+    return None if value != value else value

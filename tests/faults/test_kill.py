@@ -1,0 +1,140 @@
+"""Processes really killed: at random moments, at every step of the store, in resume and in merge."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from fssbench.merge import merge
+
+STEPS = ("open", "write", "fsync", "replace", "ftruncate", "mkdir", "unlink", "close", "rename")
+
+
+def die_before(step: int) -> None:
+    """In this process, SIGKILL before the `step`-th call that can change a file."""
+    seen = 0
+
+    def hooked(original):
+        def call(*arguments, **options):
+            nonlocal seen
+            seen += 1
+            if seen == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(*arguments, **options)
+
+        return call
+
+    for name in STEPS:
+        setattr(os, name, hooked(getattr(os, name)))
+
+
+def random_kills(null, kills: int, episodes: int) -> None:
+    plan, method = null.plan(episodes), null.method(sleep=0.002)
+    (whole,) = null.run("whole", plan, method)
+    rng = random.Random(0)
+    done = rounds = 0
+    while done < kills:
+        out = null.folder / f"out{rounds}"
+        null.calls_file.unlink()
+        killed = 0
+        while True:
+            child = null.fork(lambda out=out: null.run(out, plan, method))
+            if done < kills:
+                time.sleep(rng.uniform(0, 0.0022 * episodes))
+                child.kill()
+            code = child.wait()
+            if code == 0:
+                break
+            assert code == -signal.SIGKILL, child.message
+            killed += 1
+            done += 1
+        assert null.results(null.only(out)) == null.results(whole.path)
+        assert episodes <= null.calls() <= episodes + killed
+        rounds += 1
+
+
+def test_kills_at_random_moments_lose_nothing_and_count_nothing_twice(null):
+    random_kills(null, kills=25, episodes=60)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_hundred_kills_at_random_moments(null):
+    random_kills(null, kills=200, episodes=120)
+
+
+def killed_at_every_step(null, work, check, prepare=lambda out: None) -> int:
+    """Kill `work(out)` before its first, second, ... file call; `check(out)` must always recover."""
+    for step in range(1, 1000):
+        out = null.folder / f"step{step}"
+        prepare(out)
+
+        def doomed(out: Path = out, step: int = step) -> None:
+            die_before(step)
+            work(out)
+
+        child = null.fork(doomed)
+        code = child.wait()
+        if code == 0:
+            return step - 1
+        assert code == -signal.SIGKILL, f"step {step}: {code} {child.message}"
+        check(out)
+        shutil.rmtree(out, ignore_errors=True)
+    raise AssertionError("never completed")
+
+
+def test_killed_at_every_step_of_a_run(null):
+    plan, method = null.plan(4), null.method()
+    (whole,) = null.run("whole", plan, method)
+
+    def check(out: Path) -> None:
+        (again,) = null.run(out, plan, method)
+        assert null.results(again.path) == null.results(whole.path)
+        assert not list(again.path.glob(".*.partial"))
+
+    assert killed_at_every_step(null, lambda out: null.run(out, plan, method), check) > 20
+
+
+@pytest.mark.filterwarnings("ignore:.*torn")
+def test_killed_at_every_step_of_a_resume(null):
+    plan, method = null.plan(5), null.method()
+    (whole,) = null.run("whole", plan, method)
+    log = (whole.path / "episodes.jsonl").read_bytes()
+    part = null.folder / "part" / whole.path.name
+    shutil.copytree(whole.path, part)
+    (part / "summary.json").unlink()
+    (part / "episodes.jsonl").write_bytes(log[: len(log) // 2])  # two whole records and a torn one
+
+    def check(out: Path) -> None:
+        (again,) = null.run(out, plan, method)
+        assert null.results(again.path) == null.results(whole.path)
+
+    steps = killed_at_every_step(
+        null,
+        lambda out: null.run(out, plan, method),
+        check,
+        prepare=lambda out: shutil.copytree(null.folder / "part", out),
+    )
+    assert steps > 12
+
+
+def test_killed_at_every_step_of_a_merge(null):
+    plan, method = null.plan(4), null.method()
+    (whole,) = null.run("whole", plan, method)
+    for part in (1, 2):
+        null.run("shards", plan, method, shard=(part, 2))
+    shards = [null.folder / "shards"]
+
+    def check(out: Path) -> None:
+        (path,) = merge(shards, out)
+        assert null.results(path) == null.results(whole.path)
+        sessions = (path / "sessions.jsonl").read_text().splitlines()
+        assert len(sessions) == len(set(sessions))
+
+    assert killed_at_every_step(null, lambda out: merge(shards, out), check) > 15

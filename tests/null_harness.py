@@ -1,0 +1,145 @@
+"""What the tests of engine and store share: null runs, child processes that are really killed.
+
+Reached through the fixture `null` (tests/conftest.py).  Children are forked, not started: torch is
+imported once, and a test that kills a hundred processes takes seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+import fssbench
+from fssbench.api import Method, Plan
+from fssbench.engine import Evaluation, Settings, evaluate_all
+from fssbench.errors import FssbenchError
+from fssbench.registry import METHODS, load_file
+from fssbench.store import scan
+
+PLUGIN = Path(__file__).with_name("null_plugin.py")
+RESULTS = ("summary.json", "episodes.jsonl")
+"""Files of a run that two equal measurements share to the byte."""
+
+
+class Child:
+    """A forked process."""
+
+    def __init__(self, work: Callable[[], object], report: Path) -> None:
+        self.report = report
+        report.unlink(missing_ok=True)
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._run(work)
+
+    def _run(self, work: Callable[[], object]) -> None:
+        code = 99
+        text = ""
+        try:
+            torch.set_num_threads(1)  # a pool of threads does not survive a fork
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            work()
+            code = 0
+        except FssbenchError as error:
+            code, text = error.exit_code, str(error)
+        except KeyboardInterrupt:
+            code, text = 130, "interrupted"
+        except BaseException:
+            text = traceback.format_exc()
+        finally:
+            try:
+                self.report.write_text(text)
+            finally:
+                os._exit(code)
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        os.kill(self.pid, number)
+
+    def wait(self) -> int:
+        """The exit status; negative where a signal ended it."""
+        _, status = os.waitpid(self.pid, 0)
+        return os.waitstatus_to_exitcode(status)
+
+    @property
+    def message(self) -> str:
+        return self.report.read_text() if self.report.is_file() else ""
+
+
+class NullHarness:
+    """Null runs below one temporary folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        (self.data / "nulldata").mkdir(parents=True)
+        self.calls_file = folder / "calls"
+        load_file(PLUGIN)
+        self._children = 0
+
+    def plan(self, episodes: int = 20, *, shot: int = 1, size: int = 16, seed: int = 0) -> Plan:
+        """A null plan of any length, at a size that costs nothing."""
+        drawn = fssbench.plan("nulldata", shot=shot, data=self.data, seed=seed)
+        rounds = -(-episodes // len(drawn))
+        rows = [e for _ in range(rounds) for e in drawn][:episodes]
+        numbered = tuple(replace(e, index=i) for i, e in enumerate(rows))
+        return replace(drawn, episodes=numbered, total=episodes, size=size)
+
+    def method(self, name: str | type[Method] = "null", **config: object) -> Method:
+        return fssbench.load_method(name, **config)
+
+    @property
+    def base(self) -> type[Method]:
+        """The null method's class, to derive misbehaving ones from."""
+        return METHODS.get("null")
+
+    def broken(self, method: str, **attributes: object) -> Method:
+        """A null method of another name, some of whose attributes are replaced."""
+        card = self.base.card.model_copy(update={"name": method})
+        return self.method(type("Broken", (self.base,), {"card": card, **attributes}))
+
+    def run(self, out: str | Path, plan: Plan, *methods: Method, **settings: object) -> list[Evaluation]:
+        """Evaluate; the first failure of a method is raised."""
+        chosen = Settings(**{"out": self.folder / out, "panels": 1, **settings})
+        done, failed = evaluate_all(methods or [self.method()], plan, chosen)
+        if failed:
+            raise failed[0][1]
+        return done
+
+    def fork(self, work: Callable[[], object]) -> Child:
+        self._children += 1
+        return Child(work, self.folder / f"child{self._children}.txt")
+
+    def calls(self) -> int:
+        """How often the null method was called since `count_calls`."""
+        return self.calls_file.read_text().count("x") if self.calls_file.is_file() else 0
+
+    def only(self, out: str | Path) -> Path:
+        """The one run folder in `out`."""
+        (path,) = scan(self.folder / out)
+        return path
+
+    def results(self, run: Path) -> tuple[bytes, ...]:
+        return tuple((run / name).read_bytes() for name in RESULTS)
+
+    def cli(
+        self, *arguments: str | Path, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """The command in a process of its own."""
+        return subprocess.run(self.command(*arguments), capture_output=True, text=True, env=self.env(env))
+
+    def command(self, *arguments: str | Path) -> list[str]:
+        return [sys.executable, "-m", "fssbench", *map(str, arguments)]
+
+    def env(self, extra: dict[str, str] | None = None) -> dict[str, str]:
+        return {**os.environ, "OMP_NUM_THREADS": "1", "FSSBENCH_DATA": str(self.data), **(extra or {})}
+
+    def json_lines(self, text: str) -> list[dict[str, object]]:
+        return [json.loads(line) for line in text.splitlines()]

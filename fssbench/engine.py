@@ -25,6 +25,7 @@ from fssbench.inputs import Inputs, Target
 from fssbench.isolation import generators_kept, isolated
 from fssbench.metrics import Score, count
 from fssbench.panels import Panels
+from fssbench.sources import source_sha256
 from fssbench.store import Record, RunWriter, shard_range
 from fssbench.summary import absent_rule, summarise
 
@@ -162,6 +163,7 @@ class _Run:
             plan,
             method,
             data=data,
+            reader=source_sha256(type(dataset), base=Dataset),
             absent=absent_rule(plan),
             score_size=settings.score_size,
             device=torch.device(settings.device).type,

@@ -30,6 +30,9 @@ ENGINE = "1"
 """Version of the evaluation rules: resize, binarisation, decision, counting."""
 
 _PACKAGES = ("fssbench", "torch", "torchvision", "numpy", "pillow", "pydantic", "scipy", "timm")
+_SECRET = re.compile(r"(?i)(token|secret|passw|api[-_.]?key|access[-_.]?key|credential|bearer|auth(?!or(?!iz))|^-*key$)")
+_KNOWN = re.compile(r"\b(hf_|gh[pousr]_|github_pat_|glpat-|sk-|xox[abp]-|AKIA|eyJ)[\w.-]{8,}")
+"""Beginnings of tokens that announce themselves."""
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG")
 
 
@@ -68,7 +71,7 @@ def data_sha256(dataset: Dataset, plan: Plan, progress: Callable[[int], None] | 
 
 
 def identity_block(
-    plan: Plan, method: Method, *, data: str, absent: str, score_size: str, device: str
+    plan: Plan, method: Method, *, data: str, reader: str, absent: str, score_size: str, device: str
 ) -> dict[str, Any]:
     """Everything that can move a number of `method` on the full `plan`.
 
@@ -76,6 +79,7 @@ def identity_block(
         plan: the full plan, before sharding.
         method: as loaded; its weights are hashed here.
         data: hash over the bytes of the data, see `data_sha256`.
+        reader: hash over the source of the data set plugin: its mask rule moves numbers too.
         absent: what a class without pixels is worth in mIoU.
         score_size: `input` or `original`.
         device: device type, such as `cpu`.
@@ -90,6 +94,7 @@ def identity_block(
         "split": plan.split,
         "lists": plan.lists,
         "data_sha256": data,
+        "reader_sha256": reader,
         "fold": plan.fold,
         "shot": plan.shot,
         "protocol": plan.protocol,
@@ -169,12 +174,18 @@ def redact(arguments: list[str]) -> list[str]:
     home = str(Path.home())
     kept, hide = [], False
     for argument in arguments:
-        secret = re.match(r"(?i)^-{0,2}\w*(token|secret|password|key)\w*(=|$)", argument)
-        if hide or (secret and "=" in argument):
-            kept.append(argument.split("=")[0] + "=[hidden]" if secret else "[hidden]")
+        name, equals, _ = argument.partition("=")
+        secret = bool(_SECRET.search(name)) and not re.search(r"[/\\?]", name)
+        if hide:
+            kept.append("[hidden]")
+        elif secret and equals:
+            kept.append(f"{name}=[hidden]")
         else:
-            kept.append(re.sub(r"://[^/@\s]+@", "://[hidden]@", argument.replace(home, "~")))
-        hide = bool(secret and "=" not in argument)
+            text = argument.replace(home, "~") if len(home) > 1 else argument
+            text = re.sub(r"://[^/@\s]+@", "://[hidden]@", text)
+            text = re.sub(r"([?&][^=&\s]*=)[^&\s]+", r"\1[hidden]", text)
+            kept.append(_KNOWN.sub("[hidden]", text))
+        hide = not hide and secret and not equals and argument.startswith("-")
     return kept
 
 

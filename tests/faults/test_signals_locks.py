@@ -1,0 +1,188 @@
+"""Real processes of the command, interrupted; several processes on one run folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+import fssbench
+from fssbench.errors import DataError, LockedError
+from fssbench.store import read_records, read_run
+
+
+def command(null, out: Path, *more: str) -> list[str]:
+    plugin = Path(__file__).parents[1] / "null_plugin.py"
+    return null.command(
+        "run", "-m", "null", "-b", "nulldata", "-k", "1", "--episodes", "40", "--panels", "1",
+        "--out", out, "--device", "cpu", "--plugin", plugin, *more
+    )  # fmt: skip
+
+
+def interrupted(null, number: int, times: int, expected: set[int]) -> None:
+    slow = command(null, null.folder / "out", "--set", "sleep=0.05")
+    rng = random.Random(number)
+    stored = 0
+    for _ in range(times):
+        known = null.calls()
+        child = subprocess.Popen(slow, env=null.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        until = time.monotonic() + 60
+        while null.calls() < known + 2 and time.monotonic() < until:
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, 0.2))
+        started = time.monotonic()
+        child.send_signal(number)
+        _, said = child.communicate()
+        assert time.monotonic() - started < 5
+        assert child.returncode in expected, said
+        assert b"Traceback" not in said
+        path = null.only("out")
+        records, length = read_records(path / "episodes.jsonl")
+        assert length == (path / "episodes.jsonl").stat().st_size
+        # all that was computed is there: at most the episode in work is lost
+        assert len(records) >= stored + null.calls() - known - 1 > stored
+        stored = len(records)
+        if number == signal.SIGINT:
+            assert b"interrupted" in said
+            summary = json.loads((path / "summary.json").read_text())
+            assert summary["episodes"] == {"counted": stored, "planned": 40}
+    assert subprocess.run(slow, env=null.env(), capture_output=True).returncode == 0
+    assert null.calls() <= 40 + times
+    plan = fssbench.plan("nulldata", shot=1, data=null.data, episodes=40)
+    (whole,) = null.run("whole", plan, null.method(sleep=0.05))
+    assert null.results(null.only("out")) == null.results(whole.path)
+
+
+def test_sigint_keeps_all_that_was_computed(null):
+    interrupted(null, signal.SIGINT, 2, {130})
+
+
+def test_sigterm_keeps_all_that_was_computed(null):
+    """Python's own end of a process: at once; the summary is derived, the next call writes it."""
+    interrupted(null, signal.SIGTERM, 2, {-signal.SIGTERM})
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_many_signals(null, number):
+    interrupted(null, number, 10, {130, -signal.SIGTERM})
+
+
+def test_second_sigint_ends_at_once_and_stays_resumable(null):
+    slow = command(null, null.folder / "out", "--set", "sleep=0.05")
+    child = subprocess.Popen(slow, env=null.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while null.calls() < 3:
+        time.sleep(0.02)
+    for _ in range(3):
+        child.send_signal(signal.SIGINT)
+        time.sleep(0.01)
+    started = time.monotonic()
+    child.communicate()
+    assert time.monotonic() - started < 5
+    assert child.returncode != 0
+    assert subprocess.run(slow, env=null.env(), capture_output=True).returncode == 0
+    assert len(read_records(null.only("out") / "episodes.jsonl")[0]) == 40
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_one_owner_and_the_others_are_told_who(null, processes):
+    for race in range(5):
+        out, plan = null.folder / f"race{race}", null.plan(4)
+        go = null.folder / f"go{race}"
+        method = null.method(sleep=0.4)
+
+        def work(out=out, plan=plan, go=go, method=method) -> None:
+            while not go.exists():
+                time.sleep(0.001)
+            null.run(out, plan, method, panels=0)
+
+        children = [null.fork(work) for _ in range(processes)]
+        go.touch()
+        started = time.monotonic()
+        ends = {}
+        for _ in children:
+            pid, status = os.wait()
+            ends[pid] = (os.waitstatus_to_exitcode(status), time.monotonic() - started)
+        winners = [c for c in children if ends[c.pid][0] == 0]
+        assert len(winners) == 1, [(c.message, ends[c.pid]) for c in children]
+        for child in children:
+            code, seconds = ends[child.pid]
+            if child is not winners[0]:
+                assert code == LockedError.exit_code
+                assert seconds < 2
+                assert f"in use by process {winners[0].pid} on host {socket.gethostname()}" in child.message
+        (path,) = (p for p in out.iterdir() if p.is_dir())
+        assert (path / "episodes.jsonl").read_bytes().count(b"\n") == 4
+        assert not (path / ".owner.json").exists()
+
+
+def test_owner_that_died_is_followed(null):
+    plan = null.plan(6)
+    child = null.fork(lambda: null.run("runs", plan, null.method(sleep=0.2)))
+    while null.calls() < 2:
+        time.sleep(0.01)
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
+    (path,) = (p for p in (null.folder / "runs").iterdir() if p.is_dir())
+    owner = json.loads((path / ".owner.json").read_text())
+    assert owner["pid"] == child.pid
+    (done,) = null.run("runs", plan, null.method(sleep=0.2))
+    assert done.score.episodes == 6
+    assert not (path / ".owner.json").exists()
+
+
+def test_owner_on_another_host_is_respected(null):
+    plan = null.plan(3)
+    (done,) = null.run("runs", plan)
+    owner = done.path / ".owner.json"
+    owner.write_text(json.dumps({"pid": 77, "host": "elsewhere", "since": 0}))
+    with pytest.raises(LockedError) as error:
+        null.run("runs", plan)
+    assert "process 77 on host elsewhere" in str(error.value)
+    assert f"delete {owner}" in str(error.value)
+    assert owner.is_file()
+    owner.unlink()
+    null.run("runs", plan)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"pid": 1}', "\x00"])
+def test_damaged_owner_file_is_followed(null, text):
+    plan = null.plan(2)
+    (done,) = null.run("runs", plan)
+    (done.path / ".owner.json").write_text(text)
+    null.run("runs", plan)
+
+
+def test_reading_needs_no_lock(null):
+    """`score` and `report` read a run that is being written."""
+    plan = null.plan(8)
+    child = null.fork(lambda: null.run("runs", plan, null.method(sleep=0.1)))
+    while null.calls() < 4:
+        time.sleep(0.01)
+    run = read_run(null.only("runs"))
+    assert 0 < run.done < 8
+    assert run.status == "incomplete"
+    assert child.wait() == 0
+
+
+def test_folder_without_permission(null):
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    out = null.folder / "closed"
+    out.mkdir(mode=0o555)
+    with pytest.raises(DataError, match="cannot make"):
+        null.run(out, null.plan(2))
+
+
+def test_file_where_a_folder_should_be(null):
+    (null.folder / "file").write_text("x")
+    with pytest.raises(DataError, match="cannot make .*file"):
+        null.run("file", null.plan(2))

@@ -1,0 +1,608 @@
+"""The engine on null runs: end to end, wrong outputs, broken methods, poison, peeking, reuse, speed."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import random
+import resource
+import time
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from PIL import ImageFile
+
+import fssbench
+from fssbench.api import Dataset, Plan
+from fssbench.engine import Settings, evaluate_all, run_slug
+from fssbench.errors import DataError, LockedError, PluginError, UsageError
+from fssbench.features import FeatureCache
+from fssbench.inputs import Inputs, Target
+from fssbench.metrics import count
+from fssbench.store import read_records, read_run
+
+
+def right(query, support, support_mask):
+    """What the null method answers, written again."""
+    fg = support_mask.mean(dim=1) - 0.5
+    return torch.stack([-fg, fg], dim=1)
+
+
+# --- end to end ---------------------------------------------------------------------------------
+
+
+def test_five_lines_of_python(null):
+    plan = null.plan(30)
+    run = fssbench.evaluate(null.method(), plan, out=null.folder / "runs")
+    assert (run.planned, run.computed, run.score.episodes) == (30, 30, 30)
+    # every number again, from the data set itself
+    dataset = null_dataset(null)
+    inter, union = np.zeros((3, 2), np.int64), np.zeros((3, 2), np.int64)
+    for episode in plan:
+        truth, guess = (
+            dataset.mask(item, 0)[::2, ::2] == 1 for item in (episode.query, episode.supports[0])
+        )
+        for kind, (t, g) in enumerate(((~truth, ~guess), (truth, guess))):
+            inter[episode.class_id, kind] += (t & g).sum()
+            union[episode.class_id, kind] += (t | g).sum()
+    assert run.score.miou == pytest.approx((100 * inter[:, 1] / union[:, 1]).mean(), abs=1e-12)
+    assert run.score.fb_iou == pytest.approx((100 * inter.sum(0) / union.sum(0)).mean(), abs=1e-12)
+    summary = json.loads((run.path / "summary.json").read_text())
+    assert [c["inter"] for c in summary["classes"]] == inter.tolist()
+    assert [c["union"] for c in summary["classes"]] == union.tolist()
+    assert summary["miou"] == run.score.miou
+    assert summary["status"] == "complete"
+
+
+def null_dataset(null) -> Dataset:
+    from fssbench.registry import DATASETS
+
+    return DATASETS.get("nulldata")(null.data / "nulldata")
+
+
+def test_same_call_again_computes_nothing_and_changes_no_byte(null):
+    plan = null.plan(10)
+    (first,) = null.run("runs", plan)
+    before = {p: p.read_bytes() for p in first.path.rglob("*") if p.is_file() and p.name != ".lock"}
+    calls = null.calls()
+    (again,) = null.run("runs", plan)
+    assert (again.computed, again.score.episodes, again.identity) == (0, 10, first.identity)
+    assert again.score == first.score
+    assert null.calls() == calls
+    assert {p: p.read_bytes() for p in first.path.rglob("*") if p.is_file() and p.name != ".lock"} == before
+
+
+def test_summary_is_written_again_where_a_kill_left_none(null):
+    plan = null.plan(6)
+    (first,) = null.run("runs", plan)
+    before = null.results(first.path)
+    (first.path / "summary.json").unlink()
+    null.run("runs", plan)
+    assert null.results(first.path) == before
+
+
+def test_watch_sees_every_episode(null):
+    seen = []
+    fssbench.evaluate(
+        null.method(), null.plan(4), out=null.folder / "runs", watch=lambda *step: seen.append(step)
+    )
+    assert seen == [("null", done, 4) for done in (1, 2, 3, 4)]
+
+
+def test_cap_and_shots_and_seeds_are_other_runs(null):
+    full = fssbench.plan("nulldata", data=null.data)
+    small = replace(full, size=16)
+    capped = small.head(5)
+    (run,) = null.run("runs", capped)
+    assert capped.marks == ("capped (5 of 600 episodes)",)
+    assert json.loads((run.path / "summary.json").read_text())["marks"] == list(capped.marks)
+    others = [null.run("runs", null.plan(5, shot=5))[0], null.run("runs", null.plan(5, seed=1))[0]]
+    assert len({run.identity, *(o.identity for o in others)}) == 3
+    assert all(o.score.episodes == 5 for o in others)
+
+
+def test_original_size_counts_at_the_querys_own(null):
+    plan = null.plan(6, size=8)
+    (small,) = null.run("runs", plan)
+    (own,) = null.run("runs", plan, score_size="original")
+    assert own.identity != small.identity
+    for run, pixels in ((small, 8 * 8), (own, 32 * 32)):
+        for record in read_run(run.path).records.values():
+            # every pixel is in the union of one of the two, or in both where they disagree
+            assert sum(record.union) - (pixels - sum(record.inter)) == pixels
+            assert record.target == pixels // 4
+
+
+def test_ignored_pixels_count_for_nothing(null, monkeypatch):
+    dataset = null_dataset(null)
+    plain = type(dataset).mask
+
+    def with_void(self, item, class_id):
+        mask = plain(self, item, class_id).copy()
+        mask[:4] = 255
+        return mask
+
+    monkeypatch.setattr(type(dataset), "mask", with_void)
+    (run,) = null.run("runs", null.plan(4, size=32))
+    for record in read_run(run.path).records.values():
+        assert sum(record.union) - (28 * 32 - sum(record.inter)) == 28 * 32
+    truth = plain(dataset, "0/0001", 0)
+    assert truth.max() == 1
+
+
+# --- wrong outputs ------------------------------------------------------------------------------
+
+ACCEPTED = {
+    "float64": lambda good: good.double(),
+    "float16": lambda good: good.half(),
+    "bfloat16": lambda good: good.bfloat16(),
+    "requires_grad": lambda good: good.clone().requires_grad_(),
+    "non-contiguous": lambda good: good.permute(0, 1, 3, 2).contiguous().permute(0, 1, 3, 2),
+    "huge but finite": lambda good: torch.sign(good) * 3e38,
+    "parameter": lambda good: torch.nn.Parameter(good),
+    "other resolution": lambda good: good.repeat_interleave(2, 2).repeat_interleave(2, 3),
+}
+REFUSED = {
+    "one nan": (lambda good: torch.where(good == good.flatten()[0], torch.nan, good), "NaN or infinite"),
+    "all nan": (lambda good: torch.full_like(good, torch.nan), "NaN or infinite"),
+    "inf": (lambda good: torch.full_like(good, torch.inf), "NaN or infinite"),
+    "-inf in background": (
+        lambda good: torch.cat([torch.full_like(good[:, :1], -torch.inf), good[:, 1:]], 1),
+        "NaN or infinite",
+    ),
+    "float16 overflow": (lambda good: (good * 1e6).half(), "NaN or infinite"),
+    "bool": (lambda good: good > 0, "torch.bool"),
+    "int8": (lambda good: good.to(torch.int8), "torch.int8"),
+    "complex": (lambda good: good.to(torch.complex64), "torch.complex64"),
+    "one channel": (lambda good: good[:, :1], r"shape \(1, 1, 16, 16\)"),
+    "three channels": (lambda good: torch.cat([good, good[:, :1]], 1), r"shape \(1, 3, 16, 16\)"),
+    "no batch axis": (lambda good: good[0], r"shape \(2, 16, 16\)"),
+    "batch of two": (lambda good: good.repeat(2, 1, 1, 1), r"shape \(2, 2, 16, 16\)"),
+    "empty": (lambda good: good[:, :, :0], r"shape \(1, 2, 0, 16\)"),
+    "other device": (lambda good: good.to("meta"), "on meta"),
+    "numpy": (lambda good: good.numpy(), "ndarray"),
+    "picture": (lambda good: PIL.Image.new("L", (16, 16)), "Image"),
+    "none": (lambda good: None, "NoneType"),
+    "tuple": (lambda good: (good,), "tuple"),
+    "generator": (lambda good: (x for x in good), "generator"),
+    "text": (lambda good: "mask", "str"),
+}
+
+
+@pytest.mark.parametrize("kind", ACCEPTED)
+def test_output_accepted_by_rule_gives_the_same_counts(null, kind):
+    plan = null.plan(3)
+    (plain,) = null.run("plain", plan)
+    odd = null.broken("odd", logits=lambda self, q, s, m: ACCEPTED[kind](right(q, s, m)))
+    (run,) = null.run("odd", plan, odd)
+    assert (run.path / "episodes.jsonl").read_bytes() == (plain.path / "episodes.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_wrong_output_is_an_error_and_never_a_number(null, kind):
+    plan, (wrong, said) = null.plan(5), REFUSED[kind]
+    calls = []
+
+    def logits(self, q, s, m):
+        calls.append(1)
+        return wrong(right(q, s, m)) if len(calls) == 3 else right(q, s, m)
+
+    methods = [null.broken("odd", logits=logits), null.method()]
+    done, failed = evaluate_all(methods, plan, Settings(out=null.folder / "runs", panels=0))
+    ((method, error),) = failed
+    assert method is methods[0]
+    assert isinstance(error, PluginError)
+    assert str(error).startswith("method 'odd', episode 2 (nulldata, fold 0): odd.logits returned")
+    with pytest.raises(PluginError, match=said):
+        raise error
+    (good,) = done  # the other method went on to its end
+    assert good.score.episodes == 5
+    (broken,) = (p for p in (null.folder / "runs").iterdir() if "-odd-" in p.name)
+    assert sorted(read_run(broken).records) == [0, 1]
+    assert json.loads((broken / "summary.json").read_text())["status"] == "incomplete"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda m: m[:, 0], "torch.float32 (1, 16, 16)"),
+        (lambda m: m[0, 0] > 0, "torch.bool (16, 16)"),
+        (lambda m: (m[:, 0] > 0)[:, :8], "torch.bool (1, 8, 16)"),
+        (lambda m: (m[:, 0] > 0).numpy(), "ndarray"),
+        (lambda m: None, "NoneType"),
+    ],
+)
+def test_wrong_mask_of_an_own_segment(null, answer, said):
+    odd = null.broken("odd", segment=lambda self, q, s, m, *, size=None: answer(m))
+    with pytest.raises(PluginError) as error:
+        null.run("runs", null.plan(2), odd)
+    assert f"episode 0 (nulldata, fold 0): segment returned {said}, expected torch.bool (1, 16, 16)" in str(
+        error.value
+    )
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class Odd(BaseException):
+    pass
+
+
+RAISED = [
+    ValueError("bad value"),
+    SystemExit(0),
+    Unprintable(),
+    MemoryError(),
+    torch.OutOfMemoryError("CUDA out of memory"),
+    GeneratorExit(),
+    Odd("not even an Exception"),
+    RecursionError("deep"),
+    StopIteration(),
+    AssertionError(),
+    ValueError("x" * 1_000_000),
+    DataError("a method's own data error"),
+    UsageError("K must be 5"),
+]
+
+
+@pytest.mark.parametrize("raised", RAISED, ids=lambda e: type(e).__name__)
+def test_method_that_raises_stops_alone(null, raised):
+    plan = null.plan(4)
+    for at in (0, 2, 3):
+        calls = []
+
+        def logits(self, q, s, m, at=at, calls=calls):
+            calls.append(1)
+            if len(calls) == at + 1:
+                raise raised
+            return right(q, s, m)
+
+        methods = [null.broken("odd", logits=logits), null.method()]
+        out = null.folder / f"runs{at}"
+        done, ((_, error),) = evaluate_all(methods, plan, Settings(out=out, panels=0))
+        assert f"method 'odd', episode {at} " in str(error)
+        assert len(str(error)) < 1000
+        assert done[0].score.episodes == 4
+        (broken,) = (p for p in out.iterdir() if "-odd-" in p.name)
+        assert sorted(read_records(broken / "episodes.jsonl")[0]) == list(range(at))
+
+
+def test_evaluate_raises_what_broke_the_method_and_a_mended_one_goes_on(null):
+    fail = [True]
+
+    def logits(self, q, s, m):
+        if fail and float(m.sum()) >= 0:
+            fail.pop()
+            raise ValueError("once")
+        return right(q, s, m)
+
+    odd = null.broken("odd", logits=logits)
+    with pytest.raises(PluginError, match="episode 0 .*: raised ValueError: once"):
+        fssbench.evaluate(odd, null.plan(3), out=null.folder / "runs")
+    assert fssbench.evaluate(odd, null.plan(3), out=null.folder / "runs").score.episodes == 3
+
+
+def test_interrupt_inside_a_method_ends_the_run_and_keeps_what_is_done(null):
+    calls = []
+
+    def logits(self, q, s, m):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return right(q, s, m)
+
+    odd = null.broken("odd", logits=logits)
+    with pytest.raises(KeyboardInterrupt):
+        null.run("runs", null.plan(6), odd)
+    run = read_run(null.only("runs"))
+    assert (run.done, run.status) == (3, "incomplete")
+    assert json.loads((run.path / "summary.json").read_text())["episodes"] == {"counted": 3, "planned": 6}
+    assert run.sessions()[0]["episodes"] == 3
+
+
+def test_data_set_that_raises_names_the_item(null, monkeypatch):
+    cls = type(null_dataset(null))
+
+    def image(self, item):
+        raise ZeroDivisionError("in the reader")
+
+    monkeypatch.setattr(cls, "image", image)
+    with pytest.raises(PluginError, match=r"episode 0: data set 'nulldata', item '.*': ZeroDivisionError"):
+        null.run("runs", null.plan(2))
+    monkeypatch.setattr(cls, "image", lambda self, item: (_ for _ in ()).throw(OSError("gone")))
+    with pytest.raises(DataError, match=r"item '.*' of nulldata: gone"):
+        null.run("runs", null.plan(2))
+
+
+# --- poison -------------------------------------------------------------------------------------
+
+
+def poison_seeds(q, s, m):
+    random.seed(1)
+    np.random.seed(1)
+    torch.manual_seed(1)
+    torch.rand(3), np.random.rand(3), random.random()
+
+
+def poison_settings(q, s, m):
+    torch.set_default_dtype(torch.float64)
+    torch.set_num_threads(3)
+    torch.backends.cudnn.benchmark = True
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+
+
+POISONS = {
+    "seeds": poison_seeds,
+    "settings": poison_settings,
+    "default device": lambda q, s, m: torch.set_default_device("meta"),
+    "grad mode": lambda q, s, m: torch.set_grad_enabled(True),
+    "chdir": lambda q, s, m: os.chdir("/"),
+    "warnings": lambda q, s, m: warnings.simplefilter("ignore"),
+    "query by numpy": lambda q, s, m: q.numpy().fill(0),
+    "support by data": lambda q, s, m: s.data.zero_(),
+    "masks by numpy": lambda q, s, m: m.numpy().fill(1),
+    "query by storage": lambda q, s, m: q.untyped_storage().fill_(0),
+}
+
+
+def victim(self, q, s, m):
+    """Depends on pixels, on all generators, on the default dtype, and keeps nothing."""
+    noise = torch.rand(m[:, 0].shape) + random.random() + float(np.random.rand())
+    fg = q.mean(dim=1) + s.mean(dim=(1, 2)) + m.mean(dim=1) - 0.7 * noise.float() + torch.tensor(0.1).float()
+    assert torch.get_default_dtype() == torch.float32
+    assert not torch.is_grad_enabled()
+    return torch.stack([-fg, fg], dim=1)
+
+
+@pytest.mark.parametrize("poison", POISONS)
+def test_poison_does_not_reach_another_method(null, poison, monkeypatch):
+    monkeypatch.chdir(null.folder)
+    plan, threads = null.plan(12), torch.get_num_threads()
+    alone, beside, after = (null.broken("victim", logits=victim) for _ in range(3))
+    (clean,) = null.run("alone", plan, alone)
+
+    def logits(self, q, s, m):
+        answer = right(q, s, m)
+        POISONS[poison](q, s, m)
+        return answer
+
+    with warnings.catch_warnings():
+        poisoner = null.broken("poisoner", logits=logits)
+        done = null.run("beside", plan, poisoner, beside)
+        null.run("first", plan, poisoner)
+        (late,) = null.run("after", plan, after)
+    assert null.results(done[1].path) == null.results(clean.path)
+    assert null.results(late.path) == null.results(clean.path)
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.get_default_device() == torch.device("cpu")
+    assert torch.get_num_threads() == threads
+    assert not torch.backends.cudnn.benchmark
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
+    assert Path.cwd() == null.folder
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_input_changed_in_place_is_an_error(null, which):
+    def logits(self, *given):
+        answer = right(*given)
+        given[which].mul_(2)
+        return answer
+
+    with pytest.raises(PluginError, match="episode 0 .*changed its input in place"):
+        null.run("runs", null.plan(2), null.broken("odd", logits=logits))
+
+
+def test_method_with_a_memory_changes_nobody_else(null):
+    seen = []
+
+    def logits(self, q, s, m):
+        seen.append(q)  # keeps every input it was ever given
+        if len(seen) > 1:
+            seen[-2].data.fill_(9)
+        return right(q, s, m)
+
+    plan = null.plan(12)
+    (clean,) = null.run("alone", plan, null.broken("victim", logits=victim))
+    methods = null.broken("odd", logits=logits), null.broken("victim", logits=victim)
+    assert null.results(null.run("both", plan, *methods)[1].path) == null.results(clean.path)
+
+
+def test_order_shards_and_resume_do_not_change_a_random_method(null):
+    plan = null.plan(9)
+    (clean,) = null.run("alone", plan, null.broken("victim", logits=victim))
+    whole = read_run(clean.path).records
+    for part in (3, 1, 2):
+        null.run("parts", plan, null.broken("victim", logits=victim), shard=(part, 3))
+    parts = {}
+    for path in sorted((null.folder / "parts").iterdir()):
+        parts |= read_run(path).records
+    assert parts == whole
+
+
+def test_caller_keeps_random_state_and_settings(null):
+    torch.manual_seed(5), np.random.seed(5), random.seed(5)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    null.run("runs", null.plan(3), null.broken("odd", logits=lambda self, q, s, m: right(q, s, m)))
+    with pytest.raises(PluginError):
+        null.run("runs", null.plan(3), null.broken("bad", logits=lambda self, q, s, m: None))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (np.random.get_state()[1] == before[1]).all()
+    assert random.getstate() == before[2]
+
+
+def test_query_mask_is_out_of_reach(null):
+    """Nothing that can be walked to from what `logits` is given leads to truth, plan, data or names."""
+    forbidden = (Dataset, Plan, Inputs, Target, FeatureCache, np.ndarray, Path)
+    skipped = (type, type(os), type(right), type(sys_frame()))
+    reached = []
+
+    def logits(self, q, s, m):
+        todo, seen = [q, s, m, vars(self)], set()
+        while todo and len(seen) < 20_000:
+            thing = todo.pop()
+            if id(thing) in seen or isinstance(thing, skipped):
+                continue
+            seen.add(id(thing))
+            reached.append(type(thing))
+            assert not isinstance(thing, forbidden), thing
+            assert not (isinstance(thing, str) and "/00" in thing), "an item's name"
+            todo.extend(gc.get_referents(thing))
+            todo.extend(getattr(thing, "__dict__", {}).values())
+        for tensor in (q, s, m):
+            for holder in gc.get_referrers(tensor):
+                assert not isinstance(holder, forbidden)
+        return right(q, s, m)
+
+    null.run("runs", null.plan(3), null.broken("spy", logits=logits))
+    assert torch.Tensor in reached
+
+
+def sys_frame():
+    import sys
+
+    return sys._getframe()
+
+
+# --- several methods, one extraction -------------------------------------------------------------
+
+
+def test_each_image_is_read_once_for_two_methods(null, monkeypatch):
+    cls, opened = type(null_dataset(null)), []
+    plain = cls.image
+    monkeypatch.setattr(cls, "image", lambda self, item: opened.append(item) or plain(self, item))
+    plan = null.plan(40)
+    images = {i for e in plan for i in (e.query, *e.supports)}
+    null.run("runs", plan, null.broken("a"), null.broken("b"), panels=0)
+    assert len(opened) == len(images)
+    opened.clear()
+    null.run("more", plan, null.broken("a"), null.broken("b"), panels=0, cache_mb=0)
+    assert len(opened) == 2 * sum(1 + len(e.supports) for e in plan)
+
+
+def test_budget_of_the_cache_moves_no_number(null):
+    plan = null.plan(30)
+    runs = [null.run(f"mb{mb}", plan, null.broken("v", logits=victim), cache_mb=mb)[0] for mb in (0, 1, 64)]
+    assert len({null.results(run.path) for run in runs}) == 1
+
+
+def test_methods_keep_going_where_one_has_less_to_do(null):
+    plan = null.plan(10)
+    a, b = null.broken("a"), null.broken("b")
+    null.run("runs", plan, a)
+    done = null.run("runs", plan, a, b)
+    assert [d.computed for d in done] == [0, 10]
+
+
+# --- folders and locks --------------------------------------------------------------------------
+
+
+def test_same_method_twice_in_one_call_is_refused(null):
+    with pytest.raises(LockedError, match=f"process {os.getpid()}"):
+        null.run("runs", null.plan(2), null.method(), null.method())
+
+
+def test_slugs_are_plain_short_and_distinct():
+    block = {"benchmark": "b:v", "fold": 0, "shot": 1, "backbone": None, "shard": None}
+    names = ["a", "A", "../../etc/passwd", "日本", "ü", "a b", "a#b", "a\nb", "-x", "x.", "CON", "n" * 300, "💥"]
+    slugs = [run_slug(block, name, f"{i:064x}"[::-1]) for i, name in enumerate(names)]
+    assert len(set(slugs)) == len(names)
+    for slug in slugs:
+        assert slug.isascii()
+        assert len(slug) <= 140
+        assert not set(slug) - set("abcdefghijklmnopqrstuvwxyz0123456789._-")
+        assert "/" not in slug
+        assert not slug.startswith((".", "-"))
+    assert "shard2of7" in run_slug({**block, "shard": [2, 7]}, "a", "0" * 64)
+
+
+@pytest.mark.parametrize("name", ["with space", "ü日本💥", "a#b%c", "new\nline", "x" * 150, "-dash", "dot."])
+def test_out_folders_of_any_name(null, name):
+    plan = null.plan(2)
+    (first,) = null.run(null.folder / name, plan)
+    (again,) = null.run(null.folder / name, plan)
+    assert (first.computed, again.computed) == (2, 0)
+    assert first.path.parent.name == name
+
+
+def test_clock_that_jumps_changes_nothing(null, monkeypatch):
+    plan = null.plan(6)
+    (clean,) = null.run("clean", plan)
+    times = iter([2e9, 1e9] * 500)
+    monkeypatch.setattr(time, "time", lambda: next(times))
+    (run,) = null.run("jumping", plan)
+    assert null.results(run.path) == null.results(clean.path)
+    assert all(s["seconds"] >= 0 for s in read_run(run.path).sessions())
+
+
+def test_data_folder_is_not_written_to(null):
+    null.data.joinpath("nulldata").chmod(0o555)
+    null.data.chmod(0o555)
+    try:
+        null.run("runs", null.plan(2))
+        assert not any(null.data.joinpath("nulldata").iterdir())
+        assert [p.name for p in null.data.iterdir()] == ["nulldata"]
+    finally:
+        null.data.chmod(0o755)
+
+
+# --- speed --------------------------------------------------------------------------------------
+
+
+def rss() -> int:
+    """Resident bytes now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def timed_run(null, episodes: int) -> tuple[float, float]:
+    """CPU seconds, and growth in MB from the first tenth of the run to its end, at the published size."""
+    plan = null.plan(episodes, size=400)
+    marks = {}
+
+    def watch(_: str, done: int, planned: int) -> None:
+        if done == planned // 10:
+            marks["rss"] = rss()
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    started = time.process_time()
+    try:
+        evaluate_all([null.method()], plan, Settings(out=null.folder / "timed"), watch=watch)
+    finally:
+        torch.set_num_threads(threads)
+    return time.process_time() - started, (rss() - marks["rss"]) / 2**20
+
+
+def test_two_thousand_episodes_are_cheap(null, monkeypatch):
+    monkeypatch.delenv("NULL_CALLS")
+    seconds, growth = timed_run(null, 2000)
+    assert seconds < 3 * 3.0, f"{seconds / 2000 * 1000:.2f} ms an episode"
+    assert growth < 50
+
+
+@pytest.mark.slow
+def test_ten_thousand_episodes_in_fifteen_seconds(null, monkeypatch):
+    monkeypatch.delenv("NULL_CALLS")
+    seconds, growth = timed_run(null, 10_000)
+    assert seconds < 15, f"{seconds / 10_000 * 1000:.2f} ms an episode"
+    assert growth < 50
+
+
+def test_counts_are_those_of_the_public_function(null):
+    plan = null.plan(5)
+    (run,) = null.run("runs", plan)
+    dataset, records = null_dataset(null), read_run(run.path).records
+    for episode in plan:
+        inter, union = count(
+            dataset.mask(episode.supports[0], 0)[::2, ::2], dataset.mask(episode.query, 0)[::2, ::2]
+        )
+        assert records[episode.index].inter == tuple(inter)
+        assert records[episode.index].union == tuple(union)

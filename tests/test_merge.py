@@ -1,0 +1,144 @@
+"""Shards joined equal the unsharded run to the bit; whatever is lacking is named."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import shutil
+
+import pytest
+
+from fssbench.errors import DataError
+from fssbench.merge import merge
+from fssbench.store import Record, read_run, shard_range
+
+
+@pytest.mark.parametrize("total", [1, 7, 20, 1000])
+def test_shard_ranges_partition_the_plan(total):
+    for parts in range(1, min(total, 30) + 1):
+        ranges = [shard_range(total, part, parts) for part in range(1, parts + 1)]
+        assert list(itertools.chain(*ranges)) == list(range(total))
+        assert max(map(len, ranges)) - min(map(len, ranges)) <= 1
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 7])
+def test_merged_equals_unsharded_in_any_order(null, parts):
+    plan = null.plan(20)
+    (whole,) = null.run("whole", plan)
+    order = list(range(1, parts + 1))
+    random.Random(parts).shuffle(order)
+    paths = [null.run("shards", plan, shard=(part, parts))[0].path for part in order]
+    assert len({read_run(p).identity for p in [*paths, whole.path]}) == parts + 1
+    for turn, given in enumerate([paths, paths[::-1], [null.folder / "shards"]]):
+        (path,) = merge(given, null.folder / f"merged{turn}")
+        assert path.name == whole.path.name
+        assert null.results(path) == null.results(whole.path)
+        assert read_run(path).identity == whole.identity
+    shown = sorted(p.name for p in (whole.path / "predictions").iterdir())
+    assert sorted(p.name for p in (path / "predictions").iterdir()) == shown
+    assert sum(s["episodes"] for s in read_run(path).sessions()) == 20
+
+
+def test_merging_again_changes_no_byte(null):
+    plan = null.plan(9)
+    for part in (1, 2):
+        null.run("shards", plan, shard=(part, 2))
+    (path,) = merge([null.folder / "shards"], null.folder / "out")
+    before = {p: p.read_bytes() for p in path.rglob("*") if p.is_file()}
+    assert merge([null.folder / "shards"], null.folder / "out") == [path]
+    assert {p: p.read_bytes() for p in path.rglob("*") if p.is_file()} == before
+
+
+def test_merged_run_is_complete_for_the_run_command(null):
+    plan = null.plan(6)
+    for part in (1, 2):
+        null.run("runs", plan, shard=(part, 2))
+    merge([null.folder / "runs"], null.folder / "runs")
+    (again,) = null.run("runs", plan)
+    assert again.computed == 0
+
+
+def test_merge_goes_on_with_an_unsharded_run_that_was_begun(null):
+    plan = null.plan(8)
+    (whole,) = null.run("whole", plan)
+    begun = null.folder / "out" / whole.path.name
+    shutil.copytree(whole.path, begun)
+    log = (begun / "episodes.jsonl").read_bytes().splitlines(keepends=True)
+    (begun / "episodes.jsonl").write_bytes(b"".join(log[:3]))
+    for part in (1, 2):
+        null.run("shards", plan, shard=(part, 2))
+    (path,) = merge([null.folder / "shards"], null.folder / "out")
+    assert null.results(path) == null.results(whole.path)
+
+
+def test_more_shards_than_episodes(null):
+    plan = null.plan(2)
+    (whole,) = null.run("whole", plan)
+    for part in range(1, 4):
+        null.run("shards", plan, shard=(part, 3))
+    (path,) = merge([null.folder / "shards"], null.folder / "out")
+    assert null.results(path) == null.results(whole.path)
+
+
+def test_missing_shards_are_named(null):
+    plan = null.plan(9)
+    null.run("shards", plan, shard=(2, 4))
+    with pytest.raises(DataError, match="shards 1/4, 3/4, 4/4 are missing"):
+        merge([null.folder / "shards"], null.folder / "out")
+    assert not (null.folder / "out").exists()
+
+
+def test_incomplete_shard_is_named_with_its_episode(null):
+    plan = null.plan(8)
+    paths = [null.run("shards", plan, shard=(part, 2))[0].path for part in (1, 2)]
+    log = paths[1] / "episodes.jsonl"
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:1] + lines[2:]))
+    with pytest.raises(DataError, match=r"shard2of2.* lacks 1 of its 4 episodes \(the first is 5\)"):
+        merge(paths, null.folder / "out")
+    assert not (null.folder / "out").exists()
+
+
+def test_shards_of_different_cuts_do_not_mix(null):
+    plan = null.plan(6)
+    null.run("shards", plan, shard=(1, 2))
+    null.run("shards", plan, shard=(2, 3))
+    with pytest.raises(DataError, match="are missing"):
+        merge([null.folder / "shards"], null.folder / "out")
+
+
+def test_shards_of_two_methods_make_two_runs(null):
+    plan = null.plan(6)
+    methods = null.broken("a"), null.broken("b")
+    whole = null.run("whole", plan, *methods)
+    for part in (1, 2):
+        null.run("shards", plan, *methods, shard=(part, 2))
+    paths = merge([null.folder / "shards"], null.folder / "out")
+    assert {p.name: null.results(p) for p in paths} == {w.path.name: null.results(w.path) for w in whole}
+
+
+def test_shards_that_disagree_with_what_is_there(null):
+    plan = null.plan(4)
+    paths = [null.run("shards", plan, shard=(part, 2))[0].path for part in (1, 2)]
+    (path,) = merge(paths, null.folder / "out")
+    old = read_run(path).records
+    log = path / "episodes.jsonl"
+    changed = Record(0, old[0].class_id, (1, 1), (2, 2), 1)
+    log.write_bytes(b"".join((changed if i == 0 else old[i]).line() for i in range(4)))
+    with pytest.raises(DataError, match="holds episode 0 with other counts"):
+        merge(paths, null.folder / "out")
+
+
+def test_nothing_to_merge(null):
+    null.run("runs", null.plan(2))
+    for where in ("runs", "nowhere"):
+        with pytest.raises(DataError, match="no shards in"):
+            merge([null.folder / where], null.folder / "out")
+
+
+def test_damaged_shard_is_refused(null):
+    plan = null.plan(4)
+    paths = [null.run("shards", plan, shard=(part, 2))[0].path for part in (1, 2)]
+    (paths[0] / "manifest.json").write_text("{")
+    with pytest.raises(DataError, match=r"manifest\.json cannot be read"):
+        merge(paths, null.folder / "out")

@@ -30,7 +30,9 @@ ENGINE = "1"
 """Version of the evaluation rules: resize, binarisation, decision, counting."""
 
 _PACKAGES = ("fssbench", "torch", "torchvision", "numpy", "pillow", "pydantic", "scipy", "timm")
-_SECRET = re.compile(r"(?i)(token|secret|passw|api[-_.]?key|access[-_.]?key|credential|bearer|auth(?!or(?!iz))|^-*key$)")
+_SECRET = re.compile(
+    r"(?i)(token|secret|passw|api[-_.]?key|access[-_.]?key|credential|bearer|auth(?!or(?!iz))|^-*key$)"
+)
 _KNOWN = re.compile(r"\b(hf_|gh[pousr]_|github_pat_|glpat-|sk-|xox[abp]-|AKIA|eyJ)[\w.-]{8,}")
 """Beginnings of tokens that announce themselves."""
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG")

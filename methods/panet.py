@@ -28,7 +28,8 @@ class PANetConfig(MethodConfig):
     """Settings of PANet."""
 
     tap: str = "auto"
-    """Backbone tap that is compared; `auto`: the last of the third stage, stride 16 in a plain network."""
+    """Backbone tap that is compared; `auto`: the last of the third stage, stride 16 in a plain
+    network.  Chosen by its place, not by its score on any target domain."""
 
 
 class PANet(FeatureMethod):

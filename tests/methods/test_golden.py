@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("method", ["hsnet", "panet", "pmnet"])
 def test_equals_the_reference(method: str, shared: Path, tmp_path: Path) -> None:
     script = shared / "golden" / "check_golden.py"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,3 +55,16 @@ def test_names_of_the_authors_checkpoints_are_our_own() -> None:
     own = {k for k in method.state_dict() if not k.startswith("backbone.")}
     assert "hpn_learner.encoder_layer2.3.conv2.weight" in own
     assert {method.rename_reference(k) for k in own} == own
+
+
+def test_the_authors_file_loads_backbone_included(tmp_path: Path) -> None:
+    """`best_model.pt`: DataParallel's prefix, the ImageNet classifier inside, batch norm counters."""
+    first = fssbench.load_method("hsnet", backbone="resnet50", weights="random", seed=1)
+    file = {f"module.{k}": v for k, v in first.state_dict().items()}
+    file["module.backbone.fc.weight"] = torch.zeros(1000, 2048)
+    file["module.backbone.bn1.num_batches_tracked"] = torch.tensor(7)
+    torch.save(file, tmp_path / "best_model.pt")
+    again = fssbench.load_method("hsnet", backbone="resnet50", checkpoint=tmp_path / "best_model.pt", seed=2)
+    assert all(torch.equal(v, first.state_dict()[k]) for k, v in again.state_dict().items())
+    assert again.provenance["weights"] == "reference"
+    assert not again.provenance["untrained"]

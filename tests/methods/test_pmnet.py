@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import torch
 from fssbench.methods._pmnet_head import CoarseEncoder, Refinement, TwoBranchEnhancement, coarse_map
+from fssbench.methods.pmnet import PMNet
 from torch import Tensor, nn
 
 import fssbench
-from fssbench.api import DataError
+from fssbench.api import DataError, UsageError
+from fssbench.backbones import Tap
 
 
 def learnable(module: nn.Module) -> int:
@@ -116,8 +118,6 @@ def test_coarse_map_is_the_mean_over_heads_and_within_the_mask() -> None:
 
 
 def test_cosine_affinity_does_not_see_the_length_of_features(tiny: Any, episodes: Any) -> None:
-    from fssbench.methods.pmnet import PMNet
-
     method = PMNet(PMNet.Config(affinity="cosine", b3dconv=False), tiny()).eval()
     query, support, mask = episodes()
     cells, objects = method._inputs(query, support)
@@ -135,6 +135,14 @@ def test_release_names_cover_every_entry(variant: str) -> None:
     assert method.rename_reference("conv_layer.3.conv23.1.bias") == "encode.low.b3.1.bias"
     assert method.rename_reference("conv4.conv4.0.weight") == "fuse.refine1.out.0.weight"
     assert method.rename_reference("mixer3.2.bias") == "classify.mix3.2.bias"
+
+
+def test_channels_that_heads_cannot_share_are_told(tiny: Any) -> None:
+    backbone = tiny()
+    backbone._taps["4-1"] = Tap("4-1", 21, 32, 4)
+    with pytest.raises(UsageError, match=r"'4-1' of backbone 'tiny' has 21.*variant=onehead"):
+        PMNet(PMNet.Config(variant="released"), backbone)
+    PMNet(PMNet.Config(variant="onehead"), backbone)
 
 
 def test_unknown_and_missing_entries_are_errors() -> None:

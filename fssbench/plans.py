@@ -35,7 +35,6 @@ class _Stored(Record):
     class_names: tuple[str, ...]
     lists: str
     marks: tuple[str, ...]
-    total: int
     episodes: tuple[tuple[int, int, str, tuple[str, ...]], ...]
     """Rows of index, class id, query, supports."""
 
@@ -99,7 +98,7 @@ def _check(plan: Plan, path: Path) -> None:
             raise DataError(
                 f"plan {path}: episode {place} has {len(episode.supports)} supports, not {plan.shot}"
             )
-        if episode.index <= (plan[place - 1].index if place else -1):
+        if episode.index != place:
             raise DataError(f"plan {path}: episode {place} is out of order (index {episode.index})")
 
 

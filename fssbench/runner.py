@@ -26,7 +26,7 @@ from fssbench.sampling import plan
 
 MINI_BACKBONE = "efficientnet-lite0"
 """Backbone of a miniature run that names none: its weights come with the extra `mini`."""
-MINI_EPISODES = 10
+MINI_EPISODES = 8
 """Cap of a miniature run that names none: it is there to be seen working, not to be believed."""
 
 

@@ -107,7 +107,6 @@ def plan(
         lists=pool.source,
         marks=_marks(root, pool, len(names), len(resolved.folds[fold])),
         episodes=drawn,
-        total=len(drawn),
         data=root,
         splits=Path(splits) if splits is not None else None,
     )

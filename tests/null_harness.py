@@ -90,7 +90,7 @@ class NullHarness:
         rounds = -(-episodes // len(drawn))
         rows = [e for _ in range(rounds) for e in drawn][:episodes]
         numbered = tuple(replace(e, index=i) for i, e in enumerate(rows))
-        return replace(drawn, episodes=numbered, total=episodes, size=size)
+        return replace(drawn, episodes=numbered, size=size)
 
     def method(self, name: str | type[Method] = "null", **config: object) -> Method:
         return fssbench.load_method(name, **config)

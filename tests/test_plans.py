@@ -30,7 +30,6 @@ def made(episodes: tuple[Episode, ...] = (), shot: int = 1) -> Plan:
         lists="files on disk",
         marks=("miniature",),
         episodes=episodes,
-        total=len(episodes),
         data=Path("somewhere"),
     )
 
@@ -52,13 +51,6 @@ def test_round_trip(rows: list[tuple[int, str, str]], tmp_path_factory: pytest.T
     assert again.sha256 == plan.sha256
     assert again.data is None
     assert [p.name for p in path.parent.iterdir()] == ["plan.json"]
-
-
-def test_a_shard_keeps_its_indices(tmp_path: Path) -> None:
-    part = made(THREE).shard(2, 2)
-    write_plan(part, tmp_path / "p.json")
-    assert [e.index for e in read_plan(tmp_path / "p.json")] == [1, 2]
-    assert read_plan(tmp_path / "p.json").total == 3
 
 
 def test_one_episode_a_line_and_no_folder_of_this_machine(tmp_path: Path) -> None:

@@ -47,7 +47,6 @@ PLAN = Plan(
     class_names=("a", "b"),
     lists="made up",
     episodes=tuple(Episode(i, (3, 5)[i % 2], f"q{i}", (f"s{i}",)) for i in range(TOTAL)),
-    total=TOTAL,
 )
 MANIFEST = {
     "identity": "f" * 64,

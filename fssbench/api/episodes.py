@@ -9,15 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import overload
 
-from fssbench.errors import UsageError
-
 
 @dataclass(frozen=True, slots=True)
 class Episode:
     """One class, K support pairs, one query."""
 
     index: int
-    """Position in the full plan; kept when a plan is cut into shards."""
+    """Position in the plan; a shard of a run keeps it."""
     class_id: int
     """Class id, 0-based, in the numbering of the reference code of the data set."""
     query: str
@@ -60,8 +58,6 @@ class Plan(Sequence[Episode]):
     marks: tuple[str, ...] = ()
     """What keeps this plan from being the benchmark: `miniature`, `sample (...)`, `capped (...)`."""
     episodes: tuple[Episode, ...] = ()
-    total: int = 0
-    """Episodes of the plan before it was cut into shards."""
     data: Path | None = field(default=None, compare=False)
     """Folder of the data sets; never part of an identity."""
     splits: Path | None = field(default=None, compare=False)
@@ -92,19 +88,4 @@ class Plan(Sequence[Episode]):
         if count >= len(self.episodes):
             return self
         mark = f"capped ({count} of {len(self.episodes)} episodes)"
-        return replace(self, episodes=self.episodes[:count], total=count, marks=(*self.marks, mark))
-
-    def shard(self, part: int, parts: int) -> Plan:
-        """Return shard `part` of `parts` (1-based): a contiguous range, original indices kept.
-
-        Raises:
-            UsageError: where `part` is not in 1..parts or there are more shards than episodes.
-        """
-        if not 1 <= part <= parts or parts > len(self.episodes):
-            raise UsageError(
-                f"shard {part}/{parts} does not exist: "
-                f"give i/n with 1 <= i <= n <= {len(self.episodes)} episodes"
-            )
-        n = len(self.episodes)
-        low, high = (part - 1) * n // parts, part * n // parts
-        return replace(self, episodes=self.episodes[low:high], total=self.total or n)
+        return replace(self, episodes=self.episodes[:count], marks=(*self.marks, mark))

@@ -101,7 +101,6 @@ def _summary(plan: Plan) -> dict[str, Any]:
         "lists": plan.lists,
         "marks": list(plan.marks),
         "episodes": len(plan),
-        "of": plan.total,
         "repeated supports": repeats,
         "sha256": plan.sha256,
         "per class": {f"{c} {names[c]}": counts[c] for c in plan.classes},

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
 import os
 import platform
 import re
@@ -25,21 +24,18 @@ from fssbench import checkpoints
 from fssbench.api import Dataset, Method, Plan
 from fssbench.benchmarks import find
 from fssbench.errors import DataError
+from fssbench.store import digest as digest
 
 ENGINE = "1"
 """Version of the evaluation rules: resize, binarisation, decision, counting."""
 
 _PACKAGES = ("fssbench", "torch", "torchvision", "numpy", "pillow", "pydantic", "scipy", "timm")
-_SECRET = re.compile(r"(?i)(token|secret|passw|api[-_.]?key|access[-_.]?key|credential|bearer|auth(?!or(?!iz))|^-*key$)")
+_SECRET = re.compile(
+    r"(?i)(token|secret|passw|api[-_.]?key|access[-_.]?key|credential|bearer|auth(?!or(?!iz))|^-*key$)"
+)
 _KNOWN = re.compile(r"\b(hf_|gh[pousr]_|github_pat_|glpat-|sk-|xox[abp]-|AKIA|eyJ)[\w.-]{8,}")
 """Beginnings of tokens that announce themselves."""
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG")
-
-
-def digest(block: dict[str, Any]) -> str:
-    """sha256 of a block's canonical JSON."""
-    text = json.dumps(block, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def data_sha256(dataset: Dataset, plan: Plan, progress: Callable[[int], None] | None = None) -> str:

@@ -103,7 +103,7 @@ class NullMethod(ImageMethod):
 
     def logits(self, query, support, support_mask):
         if "NULL_CALLS" in os.environ:
-            with open(os.environ["NULL_CALLS"], "a") as file:
+            with Path(os.environ["NULL_CALLS"]).open("a") as file:
                 file.write("x\n")
         if self.config.sleep:
             time.sleep(self.config.sleep)

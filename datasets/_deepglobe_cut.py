@@ -17,7 +17,7 @@ from PIL import Image
 from fssbench.api import DataError
 from fssbench.imaging import open_image, read_rgb
 
-from ._pairs import THRESHOLD, files
+from ._pairs import THRESHOLD, listed
 
 CLASSES = ("agriculture", "urban", "rangeland", "forest", "water", "barren")
 """In the order of the folders 1..6."""
@@ -42,7 +42,7 @@ def tiles(source: Path) -> list[tuple[Path, Path]]:
         DataError: where there are none, or an image of the labelled part has no mask.
     """
     for folder in (source, source / "train", source / "land-train"):
-        images = [p for p in files(folder, ".jpg") if p.stem.endswith("_sat")]
+        images = [p for p in listed(folder, ".jpg") if p.stem.endswith("_sat")]
         if images:
             break
     else:

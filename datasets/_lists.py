@@ -20,7 +20,7 @@ LISTED = "reference list files"
 def names(folder: Path) -> frozenset[str]:
     """Names of the visible entries of a folder; empty where there is none."""
     try:
-        return frozenset(name for name in os.listdir(folder) if not name.startswith("."))
+        return frozenset(path.name for path in folder.iterdir() if not path.name.startswith("."))
     except (FileNotFoundError, NotADirectoryError):
         return frozenset()
 

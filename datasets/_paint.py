@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import colorsys
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -86,6 +87,7 @@ class Look:
     """Periods of the pattern across the figure."""
 
 
+@cache
 def look(family: int, number: int) -> Look:
     """The look of class `number` of a data set; it does not depend on the miniature's seed."""
     rng = generator(71, family, number)
@@ -144,7 +146,7 @@ def figure(
     v = np.cos(turn) * dy - np.sin(turn) * dx
     alpha = np.clip(_inside(u, v, chosen, rng) * radius + 0.5, 0, 1)
     paint = _coat(u, v, chosen, rng) * (1.0 - 0.28 * (dx + dy) / 2)[..., None]
-    paint += (9 * noise(rng, *alpha.shape, 18))[..., None]
+    paint += (9 * noise(rng, bottom - top, right - left, 18))[..., None]
     part = scene[top:bottom, left:right]
     part *= (1 - 0.3 * np.clip(1.25 - np.hypot(dx - 0.12, (dy - 0.55) * 1.6), 0, 1))[..., None]  # its shadow
     part += alpha[..., None] * (paint - part)
@@ -182,7 +184,7 @@ def _coat(u: Floats, v: Floats, chosen: Look, rng: np.random.Generator) -> Float
     elif chosen.pattern == "rings":
         amount = np.sin(wave * np.hypot(u, v))
     elif chosen.pattern == "mottled":
-        amount = 2 * noise(rng, *u.shape, int(3 * chosen.pitch))
+        amount = 2 * noise(rng, u.shape[0], u.shape[1], int(3 * chosen.pitch))
     else:
         amount = np.full_like(u, -1)
     share = np.clip(2 * amount + 0.5, 0, 1)[..., None]

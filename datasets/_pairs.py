@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from fssbench.api import DataError, Verification
 from fssbench.imaging import open_image
@@ -15,6 +17,10 @@ from . import _verify
 
 THRESHOLD = 128
 """Grey value from which a pixel is foreground, in all reference loaders of these data sets."""
+
+
+_TAIL = 1024
+"""Last bytes of a PNG in which its end mark is looked for; some programs append to it."""
 
 
 def read_grey(path: Path) -> NDArray[np.uint8]:
@@ -34,7 +40,7 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
     return np.asarray(image.convert("L"), dtype=np.uint8)
 
 
-def files(folder: Path, *suffixes: str) -> list[Path]:
+def listed(folder: Path, *suffixes: str) -> list[Path]:
     """Files right in a folder whose name ends in one of the suffixes, sorted by name; [] if none.
 
     Dot files (such as the `._x.jpg` copies that some archivers leave) are no data and are left out.
@@ -45,14 +51,32 @@ def files(folder: Path, *suffixes: str) -> list[Path]:
     return sorted(found, key=lambda p: p.name)
 
 
+def decode(report: Verification, path: str, kind: Literal["image", "mask"]) -> Image.Image | None:
+    """Decode a file completely, down to a PNG's end mark; None, with a finding, where that fails.
+
+    Pillow reads a PNG that lost its last bytes without a word where no pixel is missing.
+    """
+    image = _verify.decode(report, path, kind)
+    if image is None or image.format != "PNG":
+        return image
+    with (report.root / path).open("rb") as file:
+        file.seek(max(0, file.seek(0, 2) - _TAIL))
+        if b"IEND" in file.read():
+            return image
+    _verify.error(
+        report, path, f"{kind} truncated: the PNG has no end mark", "get the file from its owner again"
+    )
+    return None
+
+
 def check(report: Verification, image_path: str, mask_path: str) -> bool:
     """Look at one image and its foreground mask; findings go into the report.
 
     Returns:
         Whether the pair can serve in an episode.
     """
-    image = _verify.decode(report, image_path, "image")
-    mask = _verify.decode(report, mask_path, "mask")
+    image = decode(report, image_path, "image")
+    mask = decode(report, mask_path, "mask")
     held = mask is not None and _verify.binary(report, mask, mask_path, THRESHOLD)
     fits = image is not None and mask is not None and _verify.sizes(report, image, mask, mask_path)
     return held and fits

@@ -63,7 +63,7 @@ def load(path: Path) -> dict[str, Any]:
         DataError: where it is no JSON or lacks one of `images`, `annotations`, `categories`.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content: dict[str, Any] = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is no readable JSON ({error})") from None
     for table in ("images", "annotations", "categories"):
@@ -140,7 +140,7 @@ def region(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
         from pycocotools import mask as tools
     except ImportError:
         raise DataError(
-            'drawing COCO polygons needs pycocotools. Next: `pip install "fssbench[coco]"` (or `pip install pycocotools`)'
+            'drawing COCO polygons needs pycocotools. Next: `pip install "fssbench[coco]"`'
         ) from None
     if isinstance(segmentation, dict):
         return np.asarray(tools.decode(segmentation)).astype(bool)

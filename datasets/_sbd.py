@@ -48,9 +48,7 @@ def prepare(source: Path, target: Path) -> Iterator[str]:
     devkit = next((source / d for d in _DEVKIT if (source / d / "SegmentationClass").is_dir()), None)
     if devkit is None:
         tried = ", ".join(str(source / d / "SegmentationClass") for d in _DEVKIT[:3])
-        raise DataError(
-            f"no VOC 2012 devkit below {source}: looked for {tried}, ... (VOCtrainval_11-May-2012.tar)"
-        )
+        raise DataError(f"no VOC 2012 devkit below {source}: looked for {tried}, ...")
     if not (devkit / "JPEGImages").is_dir():
         raise DataError(f"the VOC 2012 devkit at {devkit} is incomplete: folder JPEGImages is missing")
     sbd = next((source / d / "cls" for d in _SBD if (source / d / "cls").is_dir()), None)
@@ -73,10 +71,10 @@ def prepare(source: Path, target: Path) -> Iterator[str]:
             continue
         _palette.save(read(path), target / "SegmentationClassAug" / f"{path.stem}.png")
         added.append(path.stem)
-    yield f"SegmentationClassAug: {len(added):,} masks of SBD added; {kept:,} left out, where VOC 2012 has its own"
+    yield f"SegmentationClassAug: {len(added):,} masks of SBD added; {kept:,} left out for VOC's own"
     bare = sum(not (target / "JPEGImages" / f"{stem}.jpg").is_file() for stem in added)
     if bare:
-        yield f"warning: {bare:,} SBD masks have no image in JPEGImages; `fssbench data verify pascal` names them"
+        yield f"warning: {bare:,} SBD masks have no image; `fssbench data verify pascal` names them"
     yield from _training_list(target, added)
 
 
@@ -86,7 +84,10 @@ def _training_list(target: Path, added: list[str]) -> Iterator[str]:
     if not (train.is_file() and val.is_file()):
         return
     chosen = sorted(({*train.read_text().split()} | {*added}) - {*val.read_text().split()})
-    (target / _LISTS / "trainaug.txt").write_text("".join(f"{name}\n" for name in chosen))
+    # a new file, never written through: the old one may be a link into the download
+    partial = target / _LISTS / ".trainaug.partial"
+    partial.write_text("".join(f"{name}\n" for name in chosen))
+    partial.replace(target / _LISTS / "trainaug.txt")
     yield f"{_LISTS}/trainaug.txt: {len(chosen):,} images"
 
 

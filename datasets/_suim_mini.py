@@ -43,8 +43,9 @@ def _scene(rng: np.random.Generator, things: list[str], *, floor: bool) -> tuple
     deep = np.array([18, 74, 112], dtype=np.float32) + rng.uniform(-12, 12, 3)
     bright = np.array([96, 176, 186], dtype=np.float32) + rng.uniform(-20, 20, 3)
     down = np.broadcast_to(y / HEIGHT, (HEIGHT, WIDTH))[..., None]
-    water = bright * (1 - down) + deep * down + 6 * noise(rng, HEIGHT, WIDTH, 50)[..., None]
-    picture = np.asarray(water, dtype=np.float32)
+    haze = bright * (1 - down) + deep * down + 6 * noise(rng, HEIGHT, WIDTH, 50)[..., None]
+    water = np.asarray(haze, dtype=np.float32)
+    picture = water.copy()
     codes = np.full((HEIGHT, WIDTH), CODES["BW"], dtype=np.uint8)
     horizon = HEIGHT * rng.uniform(0.68, 0.82)
     ripple = noise(rng, HEIGHT, WIDTH, 7)
@@ -112,7 +113,7 @@ def _fish(rng: np.random.Generator, horizon: float) -> tuple[Region, Picture]:
 def _diver(rng: np.random.Generator, horizon: float) -> tuple[Region, Picture]:
     """A swimming diver: dark suit, tank on the back, fins."""
     at, way = (rng.uniform(60, WIDTH - 60), rng.uniform(35, horizon - 12)), rng.uniform(-0.5, 0.5)
-    body = [
+    body: list[list[tuple[float, float]]] = [
         _oval(20, 8),
         _oval(7, 7, (26, -1)),
         [(-14, -4), (-46, -9), (-46, -3), (-14, 2)],
@@ -168,8 +169,8 @@ def _wreck(rng: np.random.Generator, horizon: float) -> tuple[Region, Picture]:
     house = [(-20.0, -24.0), (-16.0, -46.0), (18.0, -48.0), (24.0, -26.0)]
     mast = [(36.0, -26.0), (44.0, -66.0), (48.0, -65.0), (42.0, -26.0)]
     holes = _drawn([_turned(_oval(5, 4, (offset, -8)), at, way) for offset in range(-48, 56, 22)])
-    rust = noise(rng, HEIGHT, WIDTH, 10) + 0.5 * noise(rng, HEIGHT, WIDTH, 3)
-    paint = tint((118, 84, 62), 0.95 + 0.28 * rust)
+    rust: Plane = 0.28 * noise(rng, HEIGHT, WIDTH, 10) + 0.14 * noise(rng, HEIGHT, WIDTH, 3)
+    paint = tint((118, 84, 62), 0.95 + rust)
     lay(paint, holes, tint((30, 34, 38), np.ones((HEIGHT, WIDTH), dtype=np.float32)))
     return _drawn([_turned(part, at, way) for part in (hull, house, mast)]), paint
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from fssbench.errors import DataError
 from fssbench.imaging import open_image
 
-from ._pairs import THRESHOLD, files, read_grey
+from ._pairs import THRESHOLD, listed, read_grey
 
 CODES = {"FV": 0b110, "HD": 0b001, "PF": 0b010, "RI": 0b101, "RO": 0b100, "SR": 0b111, "WR": 0b011, "BW": 0}
 """Class folder name -> colour code, red the highest bit.  The order is that of the class ids."""
@@ -74,7 +74,7 @@ def class_folders(root: Path) -> list[str]:
 
 def is_raw(root: Path) -> bool:
     """Whether colour-coded masks lie below the root; where they do, they are what is read."""
-    return any(files(root / part / "masks", *RASTER) for part in PARTS)
+    return any(listed(root / part / "masks", *RASTER) for part in PARTS)
 
 
 def sources(root: Path) -> list[Source]:
@@ -110,7 +110,7 @@ def twins(found: list[Source]) -> list[tuple[str, str]]:
 def _raw(root: Path) -> Iterator[Source]:
     for part in PARTS:
         images = _by_stem(root / part / "images")
-        for mask in files(root / part / "masks", *RASTER):
+        for mask in listed(root / part / "masks", *RASTER):
             name = images.get(mask.stem, f"{mask.stem}.jpg")
             yield Source(f"{part}images/{name}", f"{part}masks/{mask.name}")
 
@@ -119,14 +119,14 @@ def _per_class(root: Path) -> Iterator[Source]:
     images = _by_stem(root / "images")
     masks: dict[str, list[tuple[str, str]]] = {}
     for folder in class_folders(root):
-        for mask in files(root / "masks" / folder, *RASTER):
+        for mask in listed(root / "masks" / folder, *RASTER):
             masks.setdefault(mask.stem, []).append((folder, f"masks/{folder}/{mask.name}"))
     for stem, pairs in masks.items():
         yield Source(f"images/{images.get(stem, f'{stem}.jpg')}", None, tuple(pairs))
 
 
 def _by_stem(folder: Path) -> dict[str, str]:
-    return {p.stem: p.name for p in files(folder, *RASTER)}
+    return {p.stem: p.name for p in listed(folder, *RASTER)}
 
 
 def classes_of(root: Path, source: Source) -> list[str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fssbench.api import Verification
 
 from . import _verify
-from ._pairs import THRESHOLD, files
+from ._pairs import THRESHOLD, listed
+from ._pairs import decode as decode_file
 from ._suim_scan import CODES, PARTS, RASTER, Source, decode
 
 TOLERANCE = 32
@@ -25,10 +27,10 @@ def look(report: Verification, source: Source) -> list[str]:
     Returns:
         Class folder names that a usable mask holds.
     """
-    image = _verify.decode(report, source.item, "image")
+    image = decode_file(report, source.item, "image")
     held: list[str] = []
     for name, path in [("", source.coded)] if source.coded else source.binary:
-        mask = _verify.decode(report, path, "mask")
+        mask = decode_file(report, path, "mask")
         if mask is None:
             continue
         fits = image is not None and _verify.sizes(report, image, mask, path)
@@ -50,9 +52,7 @@ def look(report: Verification, source: Source) -> list[str]:
     return held
 
 
-def _coded(
-    report: Verification, colours: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], path: str
-) -> list[str]:
+def _coded(report: Verification, colours: NDArray[np.uint8], path: str) -> list[str]:
     """Classes of a colour-coded mask (H, W, 3); none where its colours are no codes."""
     between = ((colours > TOLERANCE) & (colours < 255 - TOLERANCE)).any(axis=2)
     count, share = int(between.sum()), float(between.mean())
@@ -78,5 +78,5 @@ def _coded(
 def without_mask(root: Path, found: list[Source]) -> list[str]:
     """Images of all parts that no mask belongs to."""
     known = {source.item for source in found}
-    items = [f"{part}images/{p.name}" for part in PARTS for p in files(Path(root, part, "images"), *RASTER)]
+    items = [f"{part}images/{p.name}" for part in PARTS for p in listed(Path(root, part, "images"), *RASTER)]
     return [item for item in items if item not in known]

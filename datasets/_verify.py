@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from fssbench.api import IGNORE, DataError, Verification
-from fssbench.api import Finding as _Finding
+from fssbench.api import IGNORE, DataError, Finding, Verification
 from fssbench.imaging import open_image
 
 ENOUGH = 6
@@ -26,12 +25,12 @@ _AGAIN = "get the file from its owner again"
 
 def error(report: Verification, path: str, problem: str, remedy: str) -> None:
     """Add a finding that makes results wrong or impossible."""
-    report.findings.append(_Finding("error", path, problem, remedy))
+    report.findings.append(Finding("error", path, problem, remedy))
 
 
 def warning(report: Verification, path: str, problem: str, remedy: str) -> None:
     """Add a finding a user should know, though results stand."""
-    report.findings.append(_Finding("warning", path, problem, remedy))
+    report.findings.append(Finding("warning", path, problem, remedy))
 
 
 def files(report: Verification, folder: str, suffixes: Collection[str]) -> list[str]:
@@ -149,7 +148,8 @@ def indices(
             remedy = "use the palette PNG as published; the conversion cannot be undone reliably"
         else:
             problem = f"unknown label values {listed}"
-            remedy = f"only 0, {min(names)}..{max(names)}{' and 255' if ignore else ''} are labels here; get the mask again"
+            allowed = f"0, {min(names)}..{max(names)}{' and 255' if ignore else ''}"
+            remedy = f"only {allowed} are labels here; get the mask again"
         error(report, mask_path, problem, remedy)
     elif palette is not None and mask.mode == "P":
         _colours(report, mask, mask_path, values, known, palette)
@@ -199,20 +199,10 @@ def binary(report: Verification, mask: Image.Image, mask_path: str, threshold: i
             "store it as 8-bit grey, 0 and 255",
         )
         return False
-    if mask.mode in {"RGBA", "LA", "PA"}:
-        warning(
-            report,
-            mask_path,
-            f"mask has an alpha channel (mode {mask.mode}), which is not read",
-            "store it as 8-bit grey",
-        )
+    alpha = mask.mode in {"RGBA", "LA", "PA"}
     colour = mask.convert("RGB") if mask.mode not in {"L", "1"} else None
-    if colour is not None:
-        planes = np.asarray(colour).astype(np.int16)
-        if int(np.ptp(planes, axis=2).max()) > 8:
-            error(
-                report, mask_path, "mask holds colours, not one foreground", "use the published binary mask"
-            )
+    if colour is not None and np.mean(np.ptp(np.asarray(colour).astype(np.int16), axis=2) > 8) > 0.1:
+        error(report, mask_path, "mask holds colours, not one foreground", "use the published binary mask")
     grey = np.asarray((colour or mask).convert("L"))
     values = np.flatnonzero(np.bincount(grey.ravel(), minlength=256))
     if values[-1] == 0:
@@ -232,16 +222,12 @@ def binary(report: Verification, mask: Image.Image, mask_path: str, threshold: i
             "every pixel is foreground",
             "look at the pair; an inverted mask looks like this",
         )
-    soft = np.mean((grey > 16) & (grey < 239))
-    if values[-1] >= threshold and soft > 0:
-        share = f"{100 * float(soft):.1f} % of the pixels are neither black nor white"
-        if mask.mode in {"RGBA", "LA", "PA"} or soft > 0.05:
-            warning(
-                report,
-                mask_path,
-                f"soft edges: {share}; the threshold {threshold} decides",
-                "use the published mask",
-            )
+    soft = float(np.mean((grey > 16) & (grey < 239)))
+    if alpha or (soft > 0.05 and values[-1] >= threshold):
+        problem = f"soft edges: {soft:.1%} of the pixels are grey, and the threshold {threshold} decides"
+        if alpha:
+            problem = f"alpha channel (mode {mask.mode}), which is not read; {problem}"
+        warning(report, mask_path, problem, "use the published mask, 8-bit grey with values 0 and 255")
     return bool(values[-1] >= threshold)
 
 

@@ -14,7 +14,7 @@ from fssbench.imaging import read_rgb
 
 from . import _verify
 from ._chest_mini import draw
-from ._pairs import THRESHOLD, check, files, read_grey, sample, several
+from ._pairs import THRESHOLD, check, listed, read_grey, sample, several
 from ._staging import staged
 
 IMAGES = "CXR_png"
@@ -87,7 +87,7 @@ class ChestXray(Dataset):
         both = self.variant == "lung704"
         found = [
             p.name
-            for p in files(self.path(MASKS), ".png")
+            for p in listed(self.path(MASKS), ".png")
             if is_shenzhen(p.stem) or (both and p.stem.startswith(MONTGOMERY))
         ]
         if not found:
@@ -108,7 +108,7 @@ class ChestXray(Dataset):
 
     def image(self, item: str) -> Image.Image:
         """The radiograph of a mask, RGB."""
-        return read_rgb(self.path(f"{IMAGES}/{image_name(Path(item).stem)}"))
+        return read_rgb(self.files(item)[0])
 
     def label(self, item: str) -> NDArray[np.uint8]:
         """Grey values of the mask, soft edges kept."""

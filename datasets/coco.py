@@ -131,13 +131,15 @@ class Coco(Dataset):
             "Context. ECCV 2014"
         ),
         layout=(
-            "{train,val}{2014,2017}/*.jpg; annotations/{train,val}{2014,2017}/*.png (8-bit: 0 background, 1..80 "
-            "categories in order of their ids). `prepare` draws these masks from instances_*.json; large objects "
+            "{train,val}{2014,2017}/*.jpg; annotations/{train,val}{2014,2017}/*.png (8-bit: 0 background, "
+            "1..80 "
+            "categories in order of their ids). `prepare` draws them from instances_*.json; large objects "
             "lie below small ones. The masks that HSNet gives out have no known source and differ."
         ),
     )
 
     def classes(self) -> dict[int, str]:
+        """Names by 0-based class id."""
         return dict(enumerate(CLASSES))
 
     @cached_property
@@ -154,6 +156,7 @@ class Coco(Dataset):
         return pairs
 
     def pool(self, split: str) -> Pool:
+        """Entries of "trn" or "val" by class; from the masks by a stated rule where no list is there."""
         if split not in PUBLISHED:
             raise UsageError(f"data set 'coco' has no split {split!r}; known: trn, val")
         listed: list[Entry] = []
@@ -219,8 +222,8 @@ class Coco(Dataset):
         number = image_id(item)
         if number not in self.located:
             raise DataError(
-                f"image {item} of data set 'coco', or its index mask, is not below {self.root} under its 2014 or "
-                "2017 name. Next: `fssbench data verify coco`"
+                f"image {item} of data set 'coco', or its index mask, is not below {self.root} under its "
+                "2014 or 2017 name. Next: `fssbench data verify coco`"
             )
         return self.located[number]
 
@@ -230,13 +233,17 @@ class Coco(Dataset):
         return self.path(image), self.path(mask)
 
     def image(self, item: str) -> Image.Image:
+        """The image as upright RGB."""
         return read_rgb(self.path(self._pair(item)[0]))
 
     def label(self, item: str) -> NDArray[np.uint8]:
+        """Category indices (H, W): 0 background, 1..80."""
         return read_index(self.path(self._pair(item)[1]))
 
     def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
-        return (self.label(item) == class_id + 1).astype(np.uint8)
+        """(H, W): 1 where the class is, else 0; COCO ignores no pixel."""
+        mask: NDArray[np.uint8] = (self.label(item) == class_id + 1).astype(np.uint8)
+        return mask
 
     def verify(self) -> Verification:
         """Look at every image and index mask, and at what the annotation files list."""
@@ -262,7 +269,7 @@ class Coco(Dataset):
             _verify.error(
                 report, f"annotations/{part}", f"index masks of {len(images):,} images missing", remedy
             )
-        by_value = {number: name for number, name in enumerate(CLASSES, start=1)}
+        by_value = dict(enumerate(CLASSES, start=1))
         counts = dict.fromkeys(CLASSES, 0)
         record = self._annotated(report, part)
         for stem in sorted({*images, *masks, *record}):

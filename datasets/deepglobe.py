@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +16,8 @@ from fssbench.imaging import read_rgb
 from . import _verify
 from ._deepglobe_cut import CLASSES, cut, tiles
 from ._deepglobe_mini import draw
-from ._pairs import THRESHOLD, check, files, read_grey, sample, several
-from ._staging import staged
+from ._pairs import THRESHOLD, check, listed, read_grey, sample, several
+from ._staging import scratch, staged
 
 _AGAIN = "cut the download again with `fssbench data prepare deepglobe`"
 _PATCH_NAME = re.compile(r"\d+_sat_[0-5][0-5]\.jpg")
@@ -56,7 +55,7 @@ class DeepGlobe(Dataset):
         entries: list[Entry] = []
         for class_id in range(len(CLASSES)):
             folder = f"{class_id + 1}/test/origin"
-            names = [p.name for p in files(self.path(folder), ".jpg")]
+            names = [p.name for p in listed(self.path(folder), ".jpg")]
             if not names:
                 raise DataError(
                     f"deepglobe: no .jpg in {self.path(folder)} (class {CLASSES[class_id]}). "
@@ -142,7 +141,7 @@ class DeepGlobe(Dataset):
     @classmethod
     def miniature(cls, data: Path, seed: int) -> None:
         """Write aerial tiles of half the published side and cut them into patches."""
-        with tempfile.TemporaryDirectory(dir=data) as folder:
-            draw(Path(folder), seed)
-            for _ in cls.prepare(Path(folder), data):
+        with scratch(data) as folder:
+            draw(folder, seed)
+            for _ in cls.prepare(folder, data):
                 pass

@@ -28,7 +28,7 @@ class FSS1000(Dataset):
         name="fss1000",
         title="FSS-1000",
         domain="natural",
-        folders=("FSS-1000", "FSS1000", "fewshot_data", "FSS-1000/fewshot_data", "fss1000"),
+        folders=("FSS-1000", "FSS1000", "fewshot_data/fewshot_data", "fewshot_data", "fss1000"),
         url="https://github.com/HKUSTCV/FSS-1000",
         licence="none stated by the owners",
         citation=(
@@ -38,14 +38,19 @@ class FSS1000(Dataset):
     )
 
     @cached_property
+    def _folders(self) -> frozenset[str]:
+        """Class folders on disk."""
+        if self.root is None:
+            return frozenset()
+        return frozenset(name for name in _lists.names(self.root) if (self.root / name).is_dir())
+
+    @cached_property
     def _names(self) -> tuple[dict[str, list[str]], bool]:
         """Class names by split, sorted, and whether they come from the reference lists."""
-        on_disk: list[str] = []
-        if self.root is not None:
-            on_disk = sorted(n for n in _lists.names(self.root) if (self.root / n).is_dir())
+        on_disk = self._folders
         if self.splits is not None and (self.splits / "fss").is_dir():
             lists = {s: sorted(reference.read_fss(self.splits / "fss" / f"{s}.txt")) for s in SPLITS}
-            if self.root is None or any(set(chosen) & set(on_disk) for chosen in lists.values()):
+            if self.root is None or any(on_disk & set(chosen) for chosen in lists.values()):
                 return lists, True
         if self.root is None:
             raise DataError(
@@ -61,12 +66,18 @@ class FSS1000(Dataset):
         }, False
 
     def classes(self) -> dict[int, str]:
+        """Names by class id: trn from 0, val from 520, test from 760, each sorted.
+
+        A class keeps the id its list gives it; one whose folder is not on disk is left out.
+        """
         chosen, _ = self._names
-        return {
+        named = {
             start + i: name for split, (start, _) in SPLITS.items() for i, name in enumerate(chosen[split])
         }
+        return {i: name for i, name in named.items() if self.root is None or name in self._folders}
 
     def pool(self, split: str) -> Pool:
+        """Entries of "trn", "val" or "test": by class, then by file name (1, 10, 2, ...)."""
         if split not in SPLITS:
             raise UsageError(f"data set 'fss1000' has no split {split!r}; known: {', '.join(SPLITS)}")
         chosen, from_lists = self._names
@@ -78,7 +89,7 @@ class FSS1000(Dataset):
             pool = _lists.from_lists(listed, None if self.root is None else lambda e: e.item in present)
             missing = "none of the classes of this reference list is on disk"
         else:
-            rule = "files on disk: class folders by name; test is the 240 with the smallest SHA-256 of their names"
+            rule = "files on disk: class folders by name; test is the 240 of smallest SHA-256 of the name"
             pool = Pool(tuple(self._on_disk(chosen[split], start)), rule, published=count * IMAGES_PER_CLASS)
             missing = "no class folder is left for it"
         if not pool.entries:
@@ -101,18 +112,21 @@ class FSS1000(Dataset):
         return self.path(item), self.path(f"{item.removesuffix('.jpg')}.png")
 
     def image(self, item: str) -> Image.Image:
+        """The image as upright RGB."""
         return read_rgb(self.path(item))
 
     def label(self, item: str) -> NDArray[np.uint8]:
+        """Foreground (H, W), 0 or 1."""
         return read_binary(self.path(f"{item.removesuffix('.jpg')}.png"))
 
     def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
+        """Foreground (H, W), 0 or 1; an image holds one class."""
         return self.label(item)
 
     def verify(self) -> Verification:
         """Look at every pair of every class folder."""
         report = _verify.rooted(self.root, "fss1000")
-        folders = sorted(n for n in _lists.names(report.root) if (report.root / n).is_dir())
+        folders = sorted(self._folders)
         if not folders:
             _verify.error(report, ".", "no class folder is there", f"get FSS-1000 from {self.card.url}")
         counts = {name: self._verify_class(report, name) for name in folders}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +15,10 @@ from fssbench.api import DataError, Dataset, DatasetCard, Entry, Pool, UsageErro
 from fssbench.imaging import read_rgb
 
 from . import _verify
+from ._files import place
 from ._isic_mini import draw
-from ._pairs import THRESHOLD, check, files, read_grey, sample, several
-from ._staging import staged
+from ._pairs import THRESHOLD, check, listed, read_grey, sample, several
+from ._staging import scratch, staged
 
 IMAGES = "ISIC2018_Task1-2_Training_Input"
 MASKS = "ISIC2018_Task1_Training_GroundTruth"
@@ -42,8 +41,9 @@ def read_table(path: Path) -> dict[str, str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise DataError(
-            f"isic2018: cannot read {path} ({error}). It is not part of the 2018 task download: a csv with "
+            f"isic2018: cannot read {path} ({why}). It is not part of the 2018 task download: a csv with "
             f"the columns image id, class ({', '.join(DISEASES)}), such as PATNet's data/isic/{TABLE}. "
             "The variant isic1 needs neither table nor preparing"
         ) from None
@@ -94,7 +94,7 @@ class ISIC2018(Dataset):
 
     def _one_class(self) -> Pool:
         places = [IMAGES, *(f"{IMAGES}/{f}" for f in FOLDERS)]
-        items = [(p.name, f"{place}/{p.name}") for place in places for p in files(self.path(place), ".jpg")]
+        items = [(p.name, f"{place}/{p.name}") for place in places for p in listed(self.path(place), ".jpg")]
         if not items:
             raise DataError(f"isic2018: no .jpg in {self.path(IMAGES)} nor in its folders 1, 2, 3")
         twice = [name for name, count in Counter(name for name, _ in items).items() if count > 1]
@@ -110,7 +110,7 @@ class ISIC2018(Dataset):
     def _by_folder(self) -> Pool:
         entries: list[Entry] = []
         for class_id, name in enumerate(FOLDERS):
-            found = files(self.path(f"{IMAGES}/{name}"), ".jpg")
+            found = listed(self.path(f"{IMAGES}/{name}"), ".jpg")
             if not found:
                 raise DataError(
                     f"isic2018: variant isic3 needs {IMAGES}/1, /2 and /3 below {self.root}, "
@@ -135,7 +135,13 @@ class ISIC2018(Dataset):
         return read_grey(self.path(self._mask_of(item)))
 
     def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
-        """0/1 lesion mask; the lesion is of the image's one class."""
+        """0/1 lesion mask; the lesion is of the image's one class.
+
+        Raises:
+            UsageError: for a class other than the image's.
+        """
+        if class_id not in self.classes():
+            raise UsageError(f"isic2018 ({self.variant}) has no class {class_id}; it has {[*self.classes()]}")
         if self.variant == "isic3" and f"/{FOLDERS[class_id]}/" not in item:
             raise UsageError(f"isic2018: {item} is not of class {class_id}; its folder is its class + 1")
         return (self.label(item) >= THRESHOLD).astype(np.uint8)
@@ -168,12 +174,12 @@ class ISIC2018(Dataset):
 
     def _look(self, report: Verification, by_place: dict[str, list[str]]) -> None:
         """Check all pairs and count the usable ones by class."""
-        for place, names in by_place.items():
-            usable = sum(check(report, f"{place}/{name}", self._mask_of(name)) for name in names)
+        for folder, names in by_place.items():
+            usable = sum(check(report, f"{folder}/{name}", self._mask_of(name)) for name in names)
             if self.variant == "isic1":
                 report.histogram["lesion"] = report.histogram.get("lesion", 0) + usable
-            elif place != IMAGES:
-                report.histogram[f"lesion folder {place[-1]}"] = usable
+            elif folder != IMAGES:
+                report.histogram[f"lesion folder {folder[-1]}"] = usable
 
     @classmethod
     def prepare(cls, source: Path, data: Path) -> Iterator[str]:
@@ -183,8 +189,8 @@ class ISIC2018(Dataset):
         PATNet, whose table it is, does not say; other numberings give other episodes.
         """
         table = read_table(source / TABLE)
-        images = {p.stem: p for p in files(source / IMAGES, ".jpg")}
-        masks = {p.name: p for p in files(source / MASKS, ".png")}
+        images = {p.stem: p for p in listed(source / IMAGES, ".jpg")}
+        masks = {p.name: p for p in listed(source / MASKS, ".png")}
         for what, wrong in (
             (f"images not in {TABLE}", [i for i in images if i not in table]),
             (f"rows of {TABLE} without an image", [i for i in table if i not in images]),
@@ -197,9 +203,9 @@ class ISIC2018(Dataset):
             for name in (*(f"{IMAGES}/{f}" for f in FOLDERS), MASKS):
                 (folder / name).mkdir(parents=True)
             for stem, path in images.items():
-                shutil.copyfile(path, folder / IMAGES / FOLDERS[DISEASES.index(table[stem])] / path.name)
+                place(path, folder / IMAGES / FOLDERS[DISEASES.index(table[stem])] / path.name)
                 mask = masks[f"{stem}_segmentation.png"]
-                shutil.copyfile(mask, folder / MASKS / mask.name)
+                place(mask, folder / MASKS / mask.name)
         for number, disease in zip(FOLDERS, DISEASES, strict=True):
             yield f"folder {number}: {sum(v == disease for v in table.values())} images, {disease}"
         yield f"{len(images)} images in {target}"
@@ -207,7 +213,7 @@ class ISIC2018(Dataset):
     @classmethod
     def miniature(cls, data: Path, seed: int) -> None:
         """Write lesions of three looks with their class table, and sort them: both variants can read it."""
-        with tempfile.TemporaryDirectory(dir=data) as folder:
-            draw(Path(folder), seed)
-            for _ in cls.prepare(Path(folder), data):
+        with scratch(data) as folder:
+            draw(folder, seed)
+            for _ in cls.prepare(folder, data):
                 pass

@@ -69,9 +69,11 @@ class Pascal(Dataset):
     )
 
     def classes(self) -> dict[int, str]:
+        """Names by 0-based class id."""
         return dict(enumerate(CLASSES))
 
     def pool(self, split: str) -> Pool:
+        """Entries of "trn" or "val", fold by fold; from the files by a stated rule where no list is there."""
         if split not in PUBLISHED:
             raise UsageError(f"data set 'pascal' has no split {split!r}; known: trn, val")
         present = self._on_disk() if self.root is not None else frozenset()
@@ -138,14 +140,17 @@ class Pascal(Dataset):
         return self.path(f"{IMAGES}/{item}.jpg"), self.path(f"{MASKS}/{item}.png")
 
     def image(self, item: str) -> Image.Image:
+        """The image as upright RGB."""
         return read_rgb(self.path(f"{IMAGES}/{item}.jpg"))
 
     def label(self, item: str) -> NDArray[np.uint8]:
+        """Palette indices (H, W): 0 background, 1..20 classes, 255 border."""
         return read_index(self.path(f"{MASKS}/{item}.png"))
 
     def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
+        """(H, W): 1 where the class is, 255 on the border, 0 on background and other classes."""
         label = self.label(item)
-        mask = (label == class_id + 1).astype(np.uint8)
+        mask: NDArray[np.uint8] = (label == class_id + 1).astype(np.uint8)
         mask[label == IGNORE] = IGNORE
         return mask
 
@@ -157,7 +162,7 @@ class Pascal(Dataset):
             report.findings[-1] = replace(report.findings[-1], remedy="run `fssbench data prepare pascal`")
         if not self.path(IMAGES).is_dir():
             _verify.error(report, IMAGES, "folder missing", "put the JPEGImages of VOC 2012 there")
-        by_value = {number: name for number, name in enumerate(CLASSES, start=1)}
+        by_value = dict(enumerate(CLASSES, start=1))
         tested, listing = self._tested(frozenset(masks))
         counts = dict.fromkeys(CLASSES, 0)
         for item in masks:
@@ -202,7 +207,7 @@ class Pascal(Dataset):
 
     @classmethod
     def prepare(cls, source: Path, data: Path) -> Iterator[str]:
-        """Merge the VOC devkit and, where it is there, the SBD release below `source`; needs scipy for SBD."""
+        """Merge the VOC devkit and the SBD release, where it is there too; SBD needs scipy."""
         return _sbd.prepare(source, data / cls.card.folders[0])
 
     @classmethod

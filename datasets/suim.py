@@ -7,8 +7,8 @@ speaks of eight classes.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from fssbench.api import DataError, Dataset, DatasetCard, Entry, Pool, UsageErro
 from fssbench.imaging import read_rgb
 
 from . import _verify
+from ._files import place
 from ._pairs import THRESHOLD, read_grey, sample, several
 from ._staging import staged
 from ._suim_mini import draw
@@ -57,7 +58,7 @@ def _split(root: Path, source: Source, folder: Path) -> None:
     if not (root / image).is_file():
         raise DataError(f"suim: {root / source.coded} has no image {source.item}; get the pair again")
     codes = decode(read_colours(root / source.coded))
-    shutil.copyfile(root / image, folder / "images" / image.name)
+    place(root / image, folder / "images" / image.name)
     for name, code in CODES.items():
         held = codes == code
         if held.any():
@@ -142,15 +143,17 @@ class SUIM(Dataset):
             )
         source, name = self._source(item), self._folders()[class_id]
         if source.coded is not None:
-            return (self.label(item) == CODES[name]).astype(np.uint8)
+            return np.asarray(self.label(item) == CODES[name], dtype=np.uint8)
         mask = dict(source.binary).get(name)
         if mask is None:
             raise DataError(f"suim: {item} has no mask file in masks/{name}")
         return (read_grey(self.path(mask)) >= THRESHOLD).astype(np.uint8)
 
+    @cached_property
+    def _index(self) -> dict[str, Source]:
+        return {source.item: source for source in self._sources()}
+
     def _source(self, item: str) -> Source:
-        if not hasattr(self, "_index"):
-            self._index = {source.item: source for source in self._sources()}
         if item not in self._index:
             raise DataError(f"suim: {item} is not an image with a mask in {self.root}")
         return self._index[item]

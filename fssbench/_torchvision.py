@@ -63,4 +63,4 @@ def install() -> None:
     """Arm the hook once; does nothing when torchvision is imported already."""
     armed = any(isinstance(finder, _BeforeTorchvision) for finder in sys.meta_path)
     if "torchvision" not in sys.modules and not armed:
-        sys.meta_path.insert(0, _BeforeTorchvision())  # type: ignore[arg-type]
+        sys.meta_path.insert(0, _BeforeTorchvision())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,8 +64,10 @@ def read(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return _plain(_read_safetensors(path)[0], path)
     try:
-        # the default unpickler of weights_only knows tensors and containers, and nothing else
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on pickle protocols; what it cannot read it refuses anyway
+            # the unpickler of weights_only knows tensors and plain containers, and nothing else
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types here; whatever it is, the file is refused
         reason = str(error).split("\n", 1)[0][:200] or type(error).__name__
         raise DataError(f"{path} is refused ({reason}). {NO_FALLBACK} {_CONVERT}") from None

@@ -50,7 +50,8 @@ class _Marker(Record):
         try:
             return cls.model_validate_json((root / MARKER).read_bytes())
         except (OSError, ValidationError) as error:
-            raise DataError(f"{root / MARKER} is unreadable ({error}). Next: delete {root}") from None
+            why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
+            raise DataError(f"{root / MARKER} is unreadable ({why}). Next: delete {root}") from None
 
     def write(self, root: Path) -> None:
         partial = root / f".{MARKER}.{os.getpid()}"
@@ -77,7 +78,7 @@ def resolve(data: str | Path | None) -> Path | None:
             return None
     if str(data) == "mini":
         return _cached_root()
-    root = Path(data).expanduser()
+    root = Path(data).expanduser().absolute()  # a plugin may change the working folder
     if not root.is_dir():
         raise DataError(
             f"data folder {root} does not exist. Next: give the folder that holds the data sets with --data "

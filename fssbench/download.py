@@ -12,6 +12,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from filelock import FileLock
+
 from fssbench import checkpoints
 from fssbench.errors import DataError
 
@@ -36,7 +38,17 @@ def download(url: str, target: Path, *, sha256: str, timeout: float = 30.0) -> P
     Raises:
         DataError: where the server fails, stops early, or sends something else.
     """
+    if not url.startswith(("https://", "http://")):
+        raise DataError(f"{target.name}: only http and https addresses are fetched, not {url}")
     target.parent.mkdir(parents=True, exist_ok=True)
+    # two runs that start together would write into one file
+    with FileLock(target.with_name(target.name + ".lock")):
+        if target.is_file() and checkpoints.sha256(target).startswith(sha256):
+            return target
+        return _fetch(url, target, sha256, timeout)
+
+
+def _fetch(url: str, target: Path, sha256: str, timeout: float) -> Path:
     part = target.with_name(target.name + ".part")
     try:
         _receive(url, part, timeout)
@@ -75,7 +87,7 @@ def _receive(url: str, part: Path, timeout: float) -> None:
             file.truncate(0)  # the server ignored the range and sends everything
         expected = response.headers.get("Content-Length")
         received = 0
-        while block := response.read(_BLOCK):
+        while block := response.read1(_BLOCK):
             file.write(block)
             received += len(block)
         file.flush()

@@ -65,8 +65,14 @@ def read_index(path: Path) -> NDArray[np.uint8]:
 
 
 def read_binary(path: Path, threshold: int = 128) -> NDArray[np.uint8]:
-    """A foreground mask as 0/1 (H, W): grey value >= threshold, as the reference loaders do."""
+    """A foreground mask as 0/1 (H, W): grey value >= threshold, as the reference loaders do.
+
+    Raises:
+        DataError: for files of more than 8 bits, whose conversion to grey would clip at 255.
+    """
     image = open_image(path)
+    if image.mode[0] in {"I", "F"}:
+        raise DataError(f"{path} has mode {image.mode} (16 or 32 bits); a mask file must have 8 bits")
     if image.mode == "P":
         image = image.convert("RGB")
     grey = image if image.mode == "L" else image.convert("L")
@@ -91,4 +97,7 @@ def resize_mask(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.
     columns = np.floor(np.arange(width, dtype=np.float32) * np.float32(mask.shape[1] / width)).astype(
         np.int64
     )
-    return mask[np.minimum(rows, mask.shape[0] - 1)[:, None], np.minimum(columns, mask.shape[1] - 1)[None, :]]
+    resized: NDArray[np.uint8] = mask[
+        np.minimum(rows, mask.shape[0] - 1)[:, None], np.minimum(columns, mask.shape[1] - 1)[None, :]
+    ]
+    return resized

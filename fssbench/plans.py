@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pydantic import ValidationError
@@ -93,12 +93,20 @@ def _check(plan: Plan, path: Path) -> None:
     for place, episode in enumerate(plan):
         if episode.class_id not in plan.classes:
             raise DataError(f"plan {path}: episode {place} has class {episode.class_id}, not one of its fold")
+        if not all(_inside(item) for item in (episode.query, *episode.supports)):
+            raise DataError(f"plan {path}: episode {place} names a file outside its data set")
         if len(episode.supports) != plan.shot:
             raise DataError(
                 f"plan {path}: episode {place} has {len(episode.supports)} supports, not {plan.shot}"
             )
-        if place and episode.index <= plan[place - 1].index:
+        if episode.index <= (plan[place - 1].index if place else -1):
             raise DataError(f"plan {path}: episode {place} is out of order (index {episode.index})")
+
+
+def _inside(item: str) -> bool:
+    """Whether an item stays below its data set's folder; a plan may come from anywhere."""
+    place = PurePosixPath(item.replace("\\", "/"))
+    return bool(item) and not place.is_absolute() and ".." not in place.parts
 
 
 def _text(stored: _Stored) -> str:

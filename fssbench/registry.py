@@ -87,8 +87,10 @@ class Registry:
         if not (inspect.isclass(value) and issubclass(value, base)):
             raise TypeError(f"{value!r} is not a subclass of {self.base}")
         if inspect.isabstract(value):
-            missing = ", ".join(sorted(value.__abstractmethods__))
+            missing = ", ".join(sorted(getattr(value, "__abstractmethods__", ())))
             raise TypeError(f"{value.__name__} does not define {missing}")
+        if not hasattr(value, "card") and not hasattr(value, "name"):
+            raise TypeError(f"{value.__name__} has neither a card nor a name")
         return value
 
     def names(self) -> list[str]:
@@ -159,7 +161,10 @@ def load_file(path: Path) -> list[str]:
             continue
         for base, registry in ((Method, METHODS), (Dataset, DATASETS), (Reporter, REPORTERS)):
             if issubclass(value, base):
-                name = value.name if issubclass(value, Reporter) else value.card.name
+                try:
+                    name = value.name if issubclass(value, Reporter) else value.card.name
+                except AttributeError as error:
+                    raise PluginError(f"{path}: {error}; a plugin's name is read from it") from None
                 registry.add(name, value, str(path))
                 found.append(f"{registry.kind} {name}")
     if not found:

@@ -51,7 +51,7 @@ class Request:
     checkpoint: str | None = None
     """`{fold}` and `{method}` are filled in."""
     ablate: tuple[str, ...] = ()
-    config: dict[str, str] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
     untrained: bool = False
     download: bool = False
     settings: Settings = field(default_factory=Settings)

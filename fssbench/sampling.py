@@ -83,9 +83,9 @@ def plan(
     record = resolved.benchmark
     dataset = datasets.open_dataset(record.target, data=root, splits=splits, variant=resolved.dataset_variant)
     pool = _pool(dataset, record.split)
-    classes = tuple(sorted(resolved.folds[fold]))
-    entries = pool.of_classes(classes)
-    _check_counts(entries, resolved, fold, _names(dataset, classes), shot, protocol)
+    names = _names(dataset, resolved, fold)
+    entries = pool.of_classes(tuple(names))
+    _check_counts(entries, names, shot, f"{resolved.id} fold {fold}", record.target, protocol)
     if protocol == "published":
         rows = _published(entries, record.sampler, record.episodes, shot, np.random.RandomState(seed))
     else:
@@ -102,10 +102,10 @@ def plan(
         protocol=PROTOCOLS[protocol],
         seed=seed,
         size=record.size,
-        classes=classes,
-        class_names=_names(dataset, classes),
+        classes=tuple(names),
+        class_names=tuple(names.values()),
         lists=pool.source,
-        marks=_marks(root, pool),
+        marks=_marks(root, pool, len(names), len(resolved.folds[fold])),
         episodes=drawn,
         total=len(drawn),
         data=root,
@@ -229,35 +229,42 @@ def _pool(dataset: Dataset, split: str) -> Pool:
     return pool
 
 
-def _names(dataset: Dataset, classes: tuple[int, ...]) -> tuple[str, ...]:
-    names = dataset.classes()
-    missing = [c for c in classes if c not in names]
-    if missing:
-        raise PluginError(f"data set {dataset.card.name!r} has no name for the classes {missing}")
-    return tuple(names[c] for c in classes)
+def _names(dataset: Dataset, resolved: Resolved, fold: int) -> dict[int, str]:
+    """Names of the fold's classes, ascending; only those the data set has where it is a part of the whole."""
+    named = dataset.classes()
+    names = {c: named[c] for c in sorted(resolved.folds[fold]) if c in named}
+    if not names:
+        raise DataError(
+            f"data set {dataset.card.name!r} has none of the {len(resolved.folds[fold])} classes of "
+            f"{resolved.id} fold {fold}. Next: `fssbench data verify {dataset.card.name}`"
+        )
+    return names
 
 
 def _check_counts(
-    entries: Sequence[Entry], resolved: Resolved, fold: int, names: tuple[str, ...], shot: int, protocol: str
+    entries: Sequence[Entry], names: dict[int, str], shot: int, what: str, target: str, protocol: str
 ) -> None:
     """A class with too few images is found before episode 0; the reference would draw for ever."""
     needed = 2 if protocol == "published" else shot + 1
     items = _by_class(entries)
-    classes = sorted(resolved.folds[fold])
-    counts = {n: len(set(items.get(c, ()))) for c, n in zip(classes, names, strict=True)}
-    short = [f"{n} ({count})" for n, count in counts.items() if count < needed]
+    counts = {name: len(set(items.get(c, ()))) for c, name in names.items()}
+    short = [f"{name} ({count})" for name, count in counts.items() if count < needed]
     if short:
         shown = ", ".join(short[:8]) + (f" and {len(short) - 8} more" if len(short) > 8 else "")
         raise DataError(
-            f"{resolved.id} fold {fold}, {shot}-shot: {len(short)} of {len(classes)} classes have fewer than "
-            f"the {needed} images that protocol {protocol!r} needs: {shown}. "
-            f"Next: `fssbench data verify {resolved.benchmark.target}`, or use `--data mini`"
+            f"{what}, {shot}-shot: {len(short)} of {len(names)} classes have fewer than the {needed} images "
+            f"that protocol {protocol!r} needs: {shown}. "
+            f"Next: `fssbench data verify {target}`, or use `--data mini`"
         )
 
 
-def _marks(root: Path | None, pool: Pool) -> tuple[str, ...]:
+def _marks(root: Path | None, pool: Pool, classes: int, published: int) -> tuple[str, ...]:
+    """What keeps a plan from being the benchmark."""
     if datasets.is_miniature(root):
         return ("miniature",)
+    marks = []
     if pool.published is not None and len(pool.entries) < pool.published:
-        return (f"sample ({len(pool.entries)} of {pool.published} entries)",)
-    return ()
+        marks.append(f"sample ({len(pool.entries)} of {pool.published} entries)")
+    if classes < published:
+        marks.append(f"sample ({classes} of {published} classes)")
+    return tuple(marks)

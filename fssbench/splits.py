@@ -227,7 +227,7 @@ def import_lists(source: Path, target: Path) -> list[str]:
     if not found:
         raise DataError(
             f"{source} holds no reference list: expected pascal/{{trn,val}}/fold*.txt, "
-            "coco/{trn,val}/fold*.pkl or fss/{trn,val,test}.txt (the `data/splits` folder of the HSNet repository)"
+            "coco/{trn,val}/fold*.pkl or fss/{trn,val,test}.txt (`data/splits` of the HSNet repository)"
         )
     report = []
     for name, count, content in sorted(found):

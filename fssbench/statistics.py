@@ -111,7 +111,7 @@ def replicates(
         )
     if resamples < 1 or seed < 0:
         raise UsageError(f"resamples must be 1 or more and seed 0 or more; got {resamples} and {seed}")
-    plain = score(ids, *parts, order, absent=absent)
+    plain = score(ids, parts[0], parts[1], order, absent=absent)
     if not len(ids):
         nothing = Sample(float("nan"), np.empty(0))
         return nothing, nothing
@@ -238,7 +238,8 @@ def paired_difference(
             "a paired comparison needs the same plans on both sides; got folds "
             f"{[(r.fold, r.plan_sha256[:8]) for r in a]} and {[(r.fold, r.plan_sha256[:8]) for r in b]}"
         )
-    first, second = [], []
+    first: list[Sample] = []
+    second: list[Sample] = []
     for key, run in mine.items():
         other = others[key]
         shared = np.intersect1d(run.indices, other.indices)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Literal
@@ -150,10 +151,10 @@ def _published(backbone: str) -> tuple[Weights, ...]:
 
 
 def as_file(weights: str) -> Path | None:
-    """The path, where `weights` is one rather than an id."""
+    """The path, where `weights` is one rather than an id: it has a folder or a weight file's ending."""
     path = Path(weights).expanduser()
-    looks = path.suffix in {".pth", ".pt", ".safetensors"} or len(path.parts) > 1
-    return path if looks or path.is_file() else None
+    is_path = path.suffix in {".pth", ".pt", ".safetensors"} or "/" in weights or len(path.parts) > 1
+    return path if is_path else None
 
 
 def find(backbone: str, weights: str) -> Weights:
@@ -193,6 +194,8 @@ def url(record: Weights) -> str:
 def places(record: Weights) -> list[Path]:
     """Where the file may lie on this machine, in the order it is looked for."""
     found = [cache() / record.file, Path(torch.hub.get_dir()) / "checkpoints" / record.file]
+    if record.origin == "timm":
+        found += _hub_files(record)
     if record.origin == "package":
         try:
             files = importlib.metadata.files(record.key) or []
@@ -200,6 +203,14 @@ def places(record: Weights) -> list[Path]:
             files = []
         found = [Path(str(f.locate())) for f in files if f.name == record.file] + found[:1]
     return found
+
+
+def _hub_files(record: Weights) -> list[Path]:
+    """What timm itself fetched: the same tensors as safetensors, a link to a blob named by its sha256."""
+    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    links = sorted((hub / f"models--timm--{record.key}" / "snapshots").glob("*/model.safetensors"))
+    return [link for link in links if re.fullmatch(r"[0-9a-f]{64}", link.resolve().name)]
 
 
 def missing(backbone: str, weights: str | None) -> str | None:
@@ -248,9 +259,10 @@ def locate(backbone: str, weights: str, *, download: bool = False) -> Path:
         return fetch(url(record), cache() / record.file, sha256=record.sha256)
     here = next(place for place in places(record) if place.is_file())
     actual = checkpoints.sha256(here)
-    if not actual.startswith(record.sha256):
+    expected = record.sha256 if here.name == record.file else here.resolve().name
+    if not actual.startswith(expected):
         raise DataError(
-            f"{here} has sha256 {actual[:16]}..., published is {record.sha256}...: it is damaged or another "
+            f"{here} has sha256 {actual[:16]}..., published is {expected[:16]}...: it is damaged or another "
             "file. Next: delete it and run again with --download"
         )
     return here

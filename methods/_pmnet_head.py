@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ._volume import CentrePivotConv4d, PlaneConv4d, VolumeBatchNorm, VolumeGroupNorm
+from ._volume import CentrePivotConv4d, PlaneConv4d, VolumeBatchNorm
 
 WIDTH = 16
 """Channels of the enhanced affinity."""
@@ -30,7 +30,7 @@ def _two_layers(convs: Sequence[nn.Module], norm: type[nn.Module]) -> nn.Sequent
 
 
 class TwoBranchEnhancement(nn.Module):
-    """B3DConvs as in the paper (Eq. 2): one branch along the query plane, one along the support plane, summed.
+    """B3DConvs as in the paper (Eq. 2): a branch along the query plane, one along the support plane, summed.
 
     With equal weights in both branches, swapping query and support transposes the result.
 
@@ -52,7 +52,8 @@ class TwoBranchEnhancement(nn.Module):
     def forward(self, affinity: Tensor) -> Tensor:
         """Enhance (B, L, hq, wq, hs, ws) to (B, 16, hq, wq, hs, ws)."""
         along_query: Tensor = self.query(affinity)
-        return along_query + self.support(affinity)
+        along_support: Tensor = self.support(affinity)
+        return along_query + along_support
 
 
 def pivot_enhancement(taps: int, norm: type[nn.Module]) -> nn.Sequential:
@@ -64,7 +65,7 @@ def pivot_enhancement(taps: int, norm: type[nn.Module]) -> nn.Sequential:
 def coarse_map(affinity: Tensor, mask: Tensor) -> Tensor:
     """Softmax over all cells of all K supports, then the mean of their mask values (Eq. 3).
 
-    Background cells take part in the softmax: what a query cell gives to them, it does not give to the object.
+    Background cells take part in the softmax: what a query cell gives to them, the object does not get.
 
     Args:
         affinity: (B, K, heads, C, hq, wq, hs, ws).
@@ -113,7 +114,7 @@ class CoarseEncoder(nn.Module):
 
 
 class Refinement(nn.Module):
-    """Conv2: 64 channels split in halves, of which one half goes on through 3x3 convolutions and splits again."""
+    """Conv2: 64 channels split in halves; one half goes on through 3x3 convolutions and splits again."""
 
     def __init__(self) -> None:
         super().__init__()

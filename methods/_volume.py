@@ -10,7 +10,8 @@ The layers give the same numbers for any memory layout.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,8 @@ from torch.nn import functional
 
 def unit(features: Tensor, eps: float = 1e-5) -> Tensor:
     """Features (B, C, ...) divided by their length over C, `eps` added to the length (HSNet's rule)."""
-    return features / (features.norm(dim=1, keepdim=True) + eps)
+    lengths: Tensor = torch.linalg.vector_norm(features, dim=1, keepdim=True)
+    return features / (lengths + eps)
 
 
 def pairwise(query: Sequence[Tensor], support: Sequence[Tensor]) -> Tensor:
@@ -39,42 +41,34 @@ def pairwise(query: Sequence[Tensor], support: Sequence[Tensor]) -> Tensor:
     return stacked.view(-1, *query[0].shape[2:], *support[0].shape[2:], len(products)).movedim(-1, 1)
 
 
-def over_query(conv: nn.Module, volume: Tensor) -> Tensor:
+Layer = Callable[[Tensor], Tensor]
+"""Anything on images (N, C, h, w)."""
+
+
+def over_query(layer: Layer, volume: Tensor) -> Tensor:
     """Apply a layer on images (N, C, h, w) to the query plane, at every support cell by itself."""
     batch, _, _, _, height, width = volume.shape
     planes = volume.permute(0, 4, 5, 2, 3, 1).flatten(0, 2).permute(0, 3, 1, 2)
-    out: Tensor = conv(planes)
-    return out.permute(0, 2, 3, 1).unflatten(0, (batch, height, width)).permute(0, 5, 3, 4, 1, 2)
+    out = torch.unflatten(layer(planes), 0, (batch, height, width))
+    return out.permute(0, 3, 4, 5, 1, 2)
 
 
-def over_support(conv: nn.Module, volume: Tensor) -> Tensor:
+def over_support(layer: Layer, volume: Tensor) -> Tensor:
     """Apply a layer on images (N, C, h, w) to the support plane, at every query cell by itself."""
     batch, _, height, width, _, _ = volume.shape
     planes = volume.permute(0, 2, 3, 4, 5, 1).flatten(0, 2).permute(0, 3, 1, 2)
-    out: Tensor = conv(planes)
-    return out.permute(0, 2, 3, 1).unflatten(0, (batch, height, width)).permute(0, 5, 1, 2, 3, 4)
+    out = torch.unflatten(layer(planes), 0, (batch, height, width))
+    return out.permute(0, 3, 1, 2, 4, 5)
 
 
 def resize_planes(volume: Tensor, query: Sequence[int], support: Sequence[int]) -> Tensor:
     """Bilinear resize (corners aligned) of the query plane to `query`, of the support plane to `support`."""
-
-    def resize(size: Sequence[int]) -> _Resize:
-        return _Resize((int(size[0]), int(size[1])))
-
+    resize = partial(functional.interpolate, mode="bilinear", align_corners=True)
     if tuple(volume.shape[2:4]) != tuple(query):
-        volume = over_query(resize(query), volume)
+        volume = over_query(partial(resize, size=tuple(query)), volume)
     if tuple(volume.shape[4:6]) != tuple(support):
-        volume = over_support(resize(support), volume)
+        volume = over_support(partial(resize, size=tuple(support)), volume)
     return volume
-
-
-class _Resize(nn.Module):
-    def __init__(self, size: tuple[int, int]) -> None:
-        super().__init__()
-        self.size = size
-
-    def forward(self, images: Tensor) -> Tensor:
-        return functional.interpolate(images, self.size, mode="bilinear", align_corners=True)
 
 
 def _pairs_last(volume: Tensor) -> Tensor:
@@ -83,7 +77,7 @@ def _pairs_last(volume: Tensor) -> Tensor:
 
 
 def _unflatten(pairs: Tensor, like: Tensor) -> Tensor:
-    return pairs.unflatten(1, like.shape[2:]).movedim(-1, 1)
+    return torch.unflatten(pairs, 1, like.shape[2:]).movedim(-1, 1)
 
 
 class VolumeGroupNorm(nn.GroupNorm):
@@ -102,7 +96,7 @@ class VolumeGroupNorm(nn.GroupNorm):
 
     def _group_mean(self, channels: Tensor) -> Tensor:
         """Means of groups of channels (B, C), repeated for each of their channels: (B, 1, C)."""
-        groups = channels.unflatten(1, (self.num_groups, -1))
+        groups = torch.unflatten(channels, 1, (self.num_groups, -1))
         return groups.mean(dim=2, keepdim=True).expand_as(groups).flatten(1).unsqueeze(1)
 
 
@@ -135,7 +129,7 @@ class PlaneConv4d(nn.Conv2d):
 
 
 class CentrePivotConv4d(nn.Module):
-    """Centre-pivot 4-D convolution (HSNet, section 4.3; at stride 1 also PMNet's B3DConv layer).
+    """Centre-pivot 4-D convolution (HSNet; at stride 1 also the layer of PMNet's release).
 
     Of a full 4-D kernel only the entries remain that have the pivot in the middle of one plane: a
     convolution over the query plane and one over the support plane, summed.

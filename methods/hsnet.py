@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def squeeze(channels: Sequence[int], kernels: Sequence[int], strides: Sequence[int]) -> nn.Sequential:
-    """Centre-pivot convolution, GroupNorm(4) and ReLU, once for each kernel (HSNet, section 4.3)."""
+    """Centre-pivot convolution, GroupNorm(4) and ReLU, once for each kernel."""
     layers: list[nn.Module] = []
     for inputs, outputs, kernel, stride in zip(channels[:-1], channels[1:], kernels, strides, strict=True):
         layers += [
@@ -96,14 +96,17 @@ class HSNet(FeatureMethod):
         trained=True,
         reference="juhongm999/hsnet@6b1bc12",
         licence="none",
-        training="Cross-entropy over all pixels; Adam, learning rate 1e-3, constant; batch 20 (PASCAL, FSS-1000) "
-        "or 40 (COCO), one support, no augmentation, best validation mIoU kept.",
+        training="Cross-entropy over all pixels; Adam, learning rate 1e-3, constant; batch 20 (PASCAL, "
+        "FSS-1000) or 40 (COCO), one support, no augmentation, best validation mIoU kept; "
+        "pixels of value 255 count as background in the loss.",
         notes=(
-            "Reproduced: top-down mixing resizes the query plane (the reference's function is named after the "
-            "support plane); 255 pixels count as background in the training loss.",
+            "Reproduced: top-down mixing resizes the query plane (the reference's function is named after "
+            "the support plane).",
+            "Reproduced: where the resized support mask is zero but for rounding, the cosine blows the "
+            "rounding up to a value like any other; another precision or device can move single cells.",
             "Corrected: the reference keeps the support index table of its first input, so that one instance "
             "only serves one input size; here any size works.",
-            "Other backbones: the taps of their last three stages; the reference knows ResNet-50/101 and VGG-16.",
+            "Other backbones: the taps of the last three stages; the reference knows ResNet-50/101, VGG-16.",
         ),
     )
     shots: ClassVar[Literal["joint", "vote"]] = "vote"

@@ -28,7 +28,8 @@ class PANetConfig(MethodConfig):
     """Settings of PANet."""
 
     tap: str = "auto"
-    """Backbone tap that is compared; `auto`: the last of the third stage, stride 16 in a plain network."""
+    """Backbone tap that is compared; `auto`: the last of the third stage, stride 16 in a plain
+    network.  Chosen by its place, not by its score on any target domain."""
 
 
 class PANet(FeatureMethod):
@@ -37,8 +38,8 @@ class PANet(FeatureMethod):
     card: ClassVar[MethodCard] = MethodCard(
         name="panet",
         title="PANet",
-        paper="Kaixin Wang, Jun Hao Liew, Yingtian Zou, Daquan Zhou, Jiashi Feng: PANet: Few-Shot Image Semantic "
-        "Segmentation with Prototype Alignment, ICCV",
+        paper="Kaixin Wang, Jun Hao Liew, Yingtian Zou, Daquan Zhou, Jiashi Feng: PANet: Few-Shot Image "
+        "Semantic Segmentation with Prototype Alignment, ICCV",
         year=2019,
         kind="prototype",
         backbone="vgg16",
@@ -46,11 +47,11 @@ class PANet(FeatureMethod):
         trained=False,
         reference="kaixin96/PANet@1695bf3",
         licence="none",
-        training="Not trained here.  Reference: cross-entropy with alignment loss over the whole encoder; SGD, "
-        "learning rate 1e-3, momentum 0.9, weight decay 5e-4, x0.1 every 10,000 of 30,000 steps, batch 1.",
+        training="Not trained here.  Reference: cross-entropy with alignment loss over the whole encoder; "
+        "SGD, learning rate 1e-3, momentum 0.9, weight decay 5e-4, x0.1 every 10,000 of 30,000 steps.",
         notes=(
-            "On `vgg16` the encoder is the reference's (output stride 8, last block dilated, signed features); "
-            "on other backbones the same rule reads one tap.",
+            "On `vgg16` the encoder is the reference's (stride 8, last block dilated, signed features); on "
+            "other backbones the same rule reads one tap.",
             "Reproduced: averages are taken at image resolution, with corners not aligned; background is "
             "all that is not the class.",
             "The encoder is frozen; the alignment loss and several ways are not offered.",

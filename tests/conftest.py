@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from fssbench.api import Dataset
 
 
 def _find_shared() -> Path | None:
@@ -46,6 +49,28 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's cache, data or settings."""
     monkeypatch.setenv("FSSBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("FSSBENCH_DATA", raising=False)
+
+
+@pytest.fixture(scope="session")
+def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with all miniature data sets, drawn once a session; read-only by agreement."""
+    from fssbench.data import make_miniature
+
+    root = tmp_path_factory.mktemp("mini")
+    outcome = make_miniature(root)
+    assert set(outcome.values()) == {"written"}, outcome
+    return root
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> type[Dataset]:
+    """A third-party data set, loaded from `tests/toy_plugin.py` as `--plugin` loads one."""
+    from fssbench.registry import DATASETS, load_file
+
+    monkeypatch.setattr(DATASETS, "_plugins", dict(DATASETS._scan()))
+    load_file(Path(__file__).with_name("toy_plugin.py"))
+    cls: type[Dataset] = DATASETS.get("toy")
+    return cls
 
 
 def _null_harness() -> ModuleType:

@@ -87,6 +87,8 @@ class Method(nn.Module, ABC):
     """How logits are resized to the input size."""
     reference_backbone: ClassVar[str] = "backbone."
     """Prefix of the backbone's entries in the authors' state dict."""
+    waivers: ClassVar[Mapping[str, str]] = {}
+    """Contract checks this method does not keep, by name, each with its reason (`fssbench check`)."""
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__()

@@ -44,6 +44,8 @@ class _Conv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         top, bottom = self._pad(x.shape[-2])
         left, right = self._pad(x.shape[-1])
+        if top == bottom and left == right:  # the convolution pads that itself, without a copy
+            return functional.conv2d(x, self.weight, None, self.stride, (top, left), 1, self.groups)
         return super().forward(functional.pad(x, [left, right, top, bottom]))
 
     def _pad(self, side: int) -> tuple[int, int]:
@@ -61,11 +63,13 @@ class _Block(nn.Module):
         self.residual = stride == 1 and inputs == outputs
         self.expand = nn.Sequential()
         if expansion > 1:
-            self.expand = nn.Sequential(_Conv(inputs, width, 1), nn.BatchNorm2d(width, eps=_EPS), nn.ReLU6())
+            self.expand = nn.Sequential(
+                _Conv(inputs, width, 1), nn.BatchNorm2d(width, eps=_EPS), nn.ReLU6(inplace=True)
+            )
         self.depthwise = nn.Sequential(
             _Conv(width, width, kernel, stride=stride, groups=width),
             nn.BatchNorm2d(width, eps=_EPS),
-            nn.ReLU6(),
+            nn.ReLU6(inplace=True),
         )
         self.project = nn.Sequential(_Conv(width, outputs, 1), nn.BatchNorm2d(outputs, eps=_EPS))
 
@@ -93,7 +97,7 @@ class EfficientNetLite0(Backbone):
         channels, total = _STEM, 2
         with torch.device("meta"):
             self.stem = nn.Sequential(
-                _Conv(3, _STEM, 3, stride=2), nn.BatchNorm2d(_STEM, eps=_EPS), nn.ReLU6()
+                _Conv(3, _STEM, 3, stride=2), nn.BatchNorm2d(_STEM, eps=_EPS), nn.ReLU6(inplace=True)
             )
             for count, width, kernel, first, expansion in _GROUPS:
                 for i in range(count):

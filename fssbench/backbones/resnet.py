@@ -58,7 +58,7 @@ class ResNet(Backbone):
         """Feature maps of normalised images (B, 3, H, W) at the named taps, each (B, C, h, w)."""
         wanted = self.select(taps)
         found: dict[str, Tensor] = {}
-        x = self.maxpool(functional.relu(self.bn1(self.conv1(images))))
+        x = self.maxpool(functional.relu_(self.bn1(self.conv1(images))))
         for name, _, block in self._blocks():
             before = _residual_sum(block, x)
             x = functional.relu(before)
@@ -78,8 +78,8 @@ class ResNet(Backbone):
 
 def _residual_sum(block: Bottleneck, x: Tensor) -> Tensor:
     """A bottleneck's output before its last ReLU: the module itself only returns what is after it."""
-    out: Tensor = functional.relu(block.bn1(block.conv1(x)))
-    out = functional.relu(block.bn2(block.conv2(out)))
+    out: Tensor = functional.relu_(block.bn1(block.conv1(x)))
+    out = functional.relu_(block.bn2(block.conv2(out)))
     out = block.bn3(block.conv3(out))
     out += x if block.downsample is None else block.downsample(x)
     return out

@@ -63,13 +63,17 @@ def _verified(
     from fssbench.registry import DATASETS
 
     root = resolve(data)
+    if root is None:
+        raise DataError(
+            "no data folder to look at. Next: give --data DIR, set FSSBENCH_DATA or use --data mini"
+        )
     reports = []
     for label in names or DATASETS.names():
         name, _, variant = label.partition(":")
         try:
             dataset = open_dataset(name, data=root, splits=splits, variant=variant or None)
         except (DataError, PluginError) as error:
-            if names or root is None:
+            if names:
                 raise
             click.echo(f"skipped: {printable(str(error))}", err=True)
             continue
@@ -126,7 +130,7 @@ def _print_report(label: str, report: Verification, limit: int | None) -> None:
         click.echo(printable(f"    remedy: {remedy}"))
     if report.histogram:
         click.echo("  images by label:")
-        for name, count in report.histogram.items():
+        for name, count in sorted(report.histogram.items(), key=lambda row: (-row[1], row[0])):
             click.echo(printable(f"    {count:>7,}  {name}"))
     verdict = "sound" if report.ok else "not usable as it is"
     click.echo(f"  {errors:,} errors, {warnings:,} warnings: {verdict}")

@@ -16,6 +16,9 @@ from typing import Any
 
 import click
 
+INLINE = 72
+"""Characters up to which a list is printed on its name's line."""
+
 
 def printable(text: str) -> str:
     r"""Text with control, bidi-override and other format characters written as escapes; newlines stay.
@@ -83,13 +86,17 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str =
 
 
 def fields(rows: Mapping[str, Any]) -> None:
-    """Print `name: value` lines; lists go below their name, one item a line."""
+    """Print `name: value` lines; a long list goes below its name, one item a line."""
     width = max((len(name) for name in rows), default=0) + 1
     for name, value in rows.items():
         if isinstance(value, Mapping):
             items = [f"{k}: {v}" for k, v in value.items()]
         elif isinstance(value, (list, tuple)):
             items = [str(v) for v in value]
+            joined = ", ".join(items)
+            if 0 < len(joined) <= INLINE and "\n" not in joined:
+                click.echo(f"{name + ':':<{width}} {printable(joined)}")
+                continue
         else:
             click.echo(f"{name + ':':<{width}} {_indented(str(value), width + 1)}")
             continue

@@ -151,13 +151,17 @@ def command(
         shard=shard,
         panels=panels,
     )
+    options: dict[str, Any] = {
+        name: tuple(dict.fromkeys(value)) if isinstance(value, tuple) else value
+        for name, value in rest.items()
+    }
     request = Request(
         methods=tuple(dict.fromkeys(methods)),
         folds=tuple(dict.fromkeys(folds)),
         seeds=tuple(dict.fromkeys(seeds)) or (0,),
         config=config_values,
         settings=settings,
-        **{k: tuple(dict.fromkeys(v)) if isinstance(v, tuple) else v for k, v in rest.items()},
+        **options,
     )
     progress = Progress(quiet=quiet)
     prepared = prepare(request, tell=progress.say)

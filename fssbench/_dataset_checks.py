@@ -1,0 +1,288 @@
+"""The data set contract on the data set's own miniature, and the reporter contract."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from fssbench._checks import CheckResult, Skipped, require, require_card, run
+from fssbench.api import DataError, Dataset, Entry, Pool, Reporter, Results, UsageError
+from fssbench.isolation import generators_kept
+
+LOOKED_AT = 12
+"""Items of a pool that are opened."""
+
+
+class _Subject:
+    """A data set class under check, its miniature drawn once below `data`."""
+
+    def __init__(self, cls: type[Dataset], data: Path) -> None:
+        self.cls = cls
+        self.data = data
+
+    @cached_property
+    def root(self) -> Path:
+        self.cls.miniature(self.data, 0)
+        return self.cls.locate(self.data)
+
+    def open(self) -> Dataset:
+        return self.cls(self.root)
+
+    @cached_property
+    def pools(self) -> dict[str, Pool]:
+        found = {}
+        dataset = self.open()
+        for split in ("trn", "val", "test"):
+            try:
+                found[split] = dataset.pool(split)
+            except (UsageError, DataError):  # a data set, or its miniature, need not have every split
+                continue
+        return found
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """A few entries, of as many classes as there are."""
+        every = [entry for pool in self.pools.values() for entry in pool.entries]
+        firsts = list({entry.class_id: entry for entry in reversed(every)}.values())
+        return list(dict.fromkeys([*firsts, *every]))[:LOOKED_AT]
+
+    def files(self) -> dict[str, tuple[int, int]]:
+        return {
+            str(p.relative_to(self.root)): (p.stat().st_size, p.stat().st_mtime_ns)
+            for p in sorted(self.root.rglob("*"))
+            if p.is_file()
+        }
+
+
+def card_is_complete(s: _Subject) -> None:
+    """The card says what the data set is: name, title, domain, folders, owner, licence, layout."""
+    require_card(s.cls.card, {"variants"})
+    for folder in s.cls.card.folders:
+        plain = not Path(folder).is_absolute() and ".." not in Path(folder).parts
+        require(plain, f"folder {folder!r} must be relative and stay below the data root")
+
+
+def miniature_is_found(s: _Subject) -> None:
+    """The miniature is written where `locate` looks for the data set."""
+    require(bool(s.files()), f"the miniature left no file in {s.root}")
+
+
+def miniature_verifies(s: _Subject) -> None:
+    """`verify` finds nothing wrong with the miniature, and looked at its files."""
+    found = s.open().verify()
+    errors = [f"{f.path}: {f.problem}" for f in found.findings if f.level == "error"]
+    require(found.ok, "; ".join(errors[:3]))
+    require(found.images > 0, "verify counted no image")
+
+
+def classes_need_no_files(s: _Subject) -> None:
+    """Class ids and names are known without the files, for every variant."""
+    for variant in s.cls.card.variants or (None,):
+        try:
+            classes = s.cls(None, variant=variant).classes()
+        except DataError as error:
+            raise Skipped(
+                f"known with files or lists only, so it is no benchmark by itself: {error}"
+            ) from None
+        require(bool(classes), f"variant {variant} has no class")
+        require(min(classes) >= 0, f"class ids {sorted(classes)[:3]}... must be 0 or greater")
+        require(len(set(classes.values())) == len(classes), "two classes have one name")
+
+
+def unknown_split_is_refused(s: _Subject) -> None:
+    """A split that does not exist is a UsageError."""
+    try:
+        s.open().pool("no-such-split")
+    except UsageError:
+        return
+    require(False, "pool('no-such-split') returned")
+
+
+def pools_are_usable(s: _Subject) -> None:
+    """There is a split `test` or `val`; pools are not empty and hold known classes only."""
+    require(bool({"test", "val"} & set(s.pools)), f"splits found: {', '.join(s.pools) or 'none'}")
+    known = set(s.open().classes())
+    for split, pool in s.pools.items():
+        require(bool(pool.entries), f"pool {split!r} is empty")
+        foreign = sorted({e.class_id for e in pool.entries} - known)
+        require(not foreign, f"pool {split!r} holds classes {foreign[:3]} that `classes` does not name")
+        require(bool(pool.source), f"pool {split!r} does not say where its list came from")
+
+
+def enough_for_five_shots(s: _Subject) -> None:
+    """Every class of a tested pool has six images: five supports and a query."""
+    for split, pool in s.pools.items():
+        if split == "trn":
+            continue
+        items: dict[int, set[str]] = {}
+        for entry in pool.entries:
+            items.setdefault(entry.class_id, set()).add(entry.item)
+        few = sorted(c for c, found in items.items() if len(found) < 6)
+        require(not few, f"classes {few[:5]} of split {split!r} have fewer than 6 images")
+
+
+def pools_are_stable(s: _Subject) -> None:
+    """A pool is the same list, in the same order, every time the data set is opened."""
+    for split, pool in s.pools.items():
+        require(s.open().pool(split) == pool, f"pool {split!r} differs the second time")
+
+
+def images_and_masks_agree(s: _Subject) -> None:
+    """Images are RGB; masks have the image's size, hold 0, 1 and 255 only, and show the class."""
+    dataset = s.open()
+    for entry in s.entries:
+        image, mask = dataset.image(entry.item), dataset.mask(entry.item, entry.class_id)
+        require(image.mode == "RGB", f"{entry.item}: image mode {image.mode}")
+        require(mask.dtype == np.uint8, f"{entry.item}: mask dtype {mask.dtype}")
+        size = image.size[::-1]
+        require(mask.shape == size, f"{entry.item}: mask {mask.shape}, image {size}")
+        values = set(np.unique(mask).tolist())
+        require(values <= {0, 1, 255}, f"{entry.item}: mask values {sorted(values)[:6]}")
+        require(1 in values, f"{entry.item}: listed for class {entry.class_id}, its mask shows none of it")
+        label = dataset.label(entry.item)
+        require(label.shape == size, f"{entry.item}: label {label.shape}, image {size}")
+
+
+def reading_writes_nothing(s: _Subject) -> None:
+    """Opening, listing, loading and verifying leave every file below the root as it is."""
+    before = s.files()
+    dataset = s.open()
+    dataset.verify()
+    for entry in s.entries:
+        dataset.image(entry.item)
+        dataset.mask(entry.item, entry.class_id)
+    changed = sorted(set(before.items()) ^ set(s.files().items()))
+    require(not changed, f"changed: {', '.join(name for name, _ in changed[:3])}")
+
+
+def _told(dataset: Dataset, before: int) -> bool:
+    try:
+        return len(dataset.verify().findings) > before
+    except DataError:  # the whole listing may depend on the file
+        return True
+
+
+def _listed(dataset: Dataset, item: str, splits: Iterable[str]) -> bool:
+    try:
+        return any(entry.item == item for split in splits for entry in dataset.pool(split).entries)
+    except DataError:
+        return False
+
+
+def damage_is_found(s: _Subject) -> None:
+    """`verify` finds an item's file cut in half or missing; half an image is a DataError.
+
+    Where items are listed from the files, a missing one may take its item off the list instead.
+    """
+    item = s.entries[0].item
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "copy"
+        shutil.copytree(s.root, root)
+        dataset = s.cls(root)
+        before = len(dataset.verify().findings)
+        for path in dataset.files(item):
+            content = path.read_bytes()
+            for damage in ("cut in half", "missing"):
+                if damage == "missing":
+                    path.unlink()
+                else:
+                    path.write_bytes(content[: len(content) // 2])
+                name = path.relative_to(root)
+                told = _told(dataset, before)
+                listed = damage != "missing" or _listed(dataset, item, s.pools)
+                require(told or not listed, f"{name} {damage}: verify found nothing")
+            path.write_bytes(content)
+        image = dataset.files(item)[0]
+        image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
+        try:
+            dataset.image(item)
+        except DataError:
+            return
+        require(False, f"{image.relative_to(root)} cut in half: `image` returned it")
+
+
+def files_are_named(s: _Subject) -> None:
+    """`files` names existing files below the root, the image first."""
+    dataset = s.open()
+    for entry in s.entries:
+        paths = dataset.files(entry.item)
+        require(bool(paths), f"{entry.item}: no file")
+        for path in paths:
+            require(path.is_file(), f"{entry.item}: {path} does not exist")
+            require(s.root.resolve() in path.resolve().parents, f"{entry.item}: {path} is outside the root")
+
+
+def miniature_is_seeded(s: _Subject) -> None:
+    """The same seed draws the same miniature, byte for byte."""
+    with tempfile.TemporaryDirectory() as folder:
+        s.cls.miniature(Path(folder), 0)
+        again = s.cls.locate(Path(folder))
+        names = [name for name in s.files() if Path(name).suffix.lower() in {".png", ".jpg", ".jpeg"}]
+        if not names:
+            raise Skipped("the miniature holds no PNG or JPEG")
+        for name in names:
+            same = (again / name).is_file() and (again / name).read_bytes() == (s.root / name).read_bytes()
+            require(same, f"{name} differs")
+
+
+DATASET_CHECKS: tuple[Callable[[_Subject], None], ...] = (
+    card_is_complete,
+    classes_need_no_files,
+    miniature_is_found,
+    miniature_is_seeded,
+    miniature_verifies,
+    unknown_split_is_refused,
+    pools_are_usable,
+    enough_for_five_shots,
+    pools_are_stable,
+    files_are_named,
+    images_and_masks_agree,
+    damage_is_found,
+    reading_writes_nothing,
+)
+
+
+def check_dataset(cls: type[Dataset]) -> list[CheckResult]:
+    """Check a data set class against the data set contract, on its own miniature.
+
+    Returns:
+        One result a check, in order.
+    """
+    with tempfile.TemporaryDirectory() as folder, generators_kept():
+        return list(run(DATASET_CHECKS, _Subject(cls, Path(folder)), {}))
+
+
+# ---------------------------------------------------------------- reporters
+
+
+def is_named(cls: type[Reporter]) -> None:
+    """The reporter has a name for the command line and a title."""
+    require(
+        bool(getattr(cls, "name", "")) and cls.name.isprintable() and " " not in cls.name, "name is missing"
+    )
+    require(bool(getattr(cls, "title", "")), "title is missing")
+
+
+def writes_files(cls: type[Reporter]) -> None:
+    """A report without a single run is still written, and only into the folder given."""
+    empty = Results(runs=(), cells=(), resamples=1000, bootstrap_seed=0, notes=("nothing was run",))
+    with tempfile.TemporaryDirectory() as folder:
+        paths = cls().write(empty, Path(folder))
+        require(bool(paths), "write returned no path")
+        for path in paths:
+            inside = Path(folder).resolve() in path.resolve().parents
+            require(inside and path.is_file(), f"{path} is not a file in the folder that was given")
+
+
+def check_reporter(cls: type[Reporter]) -> list[CheckResult]:
+    """Check a reporter class against the reporter contract.
+
+    Returns:
+        One result a check, in order.
+    """
+    return list(run((is_named, writes_files), cls, {}))

@@ -1,0 +1,349 @@
+"""The method contract, check by check, on procedural episodes made in memory."""
+
+from __future__ import annotations
+
+import inspect
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import ImageFile
+from torch import Tensor
+
+from fssbench._checks import CheckResult, Skipped, require, require_card, run
+from fssbench.api import FeatureMethod, FssbenchError, Method
+from fssbench.isolation import generators_kept, isolated
+from fssbench.loading import load_method
+
+SMALL_BACKBONE = "efficientnet-lite0"
+SIDE = 64
+SLOWEST = 10.0
+"""Seconds that one 1-shot episode of 64 px may take on a CPU."""
+
+
+@dataclass(frozen=True)
+class _Episodes:
+    """A batch of procedural episodes: a bright disc is the class, on coloured noise."""
+
+    query: Tensor
+    support: Tensor
+    mask: Tensor
+
+    @classmethod
+    def make(cls, batch: int = 1, shot: int = 1, height: int = SIDE, width: int = SIDE) -> _Episodes:
+        generator = torch.Generator().manual_seed(0)
+        shape = (8, 3, height, width)  # always the same eight images, whatever is asked of them
+        images = torch.rand(shape, generator=generator) * 2 - 1
+        y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+        centres = torch.rand((8, 2), generator=generator) - 0.5
+        discs = torch.stack([((y - a) ** 2 + (x - b) ** 2 < 0.3).float() for a, b in centres.tolist()])
+        images = images + discs[:, None] * torch.tensor([1.5, 0.5, -1.0]).view(3, 1, 1)
+        rows = torch.arange(batch)
+        chosen = (rows[:, None] * 3 + torch.arange(shot)[None, :] + 1) % 8
+        return cls(images[rows * 3 % 8].clone(), images[chosen].clone(), discs[chosen].clone())
+
+    def one(self, index: int) -> _Episodes:
+        part = slice(index, index + 1)
+        return _Episodes(self.query[part], self.support[part], self.mask[part])
+
+
+class _MethodSubject:
+    """A method class under check, built once."""
+
+    def __init__(self, cls: type[Method], backbone: str | None) -> None:
+        self.cls = cls
+        self.wanted = backbone
+
+    def build(self, seed: int = 0) -> Method:
+        if self.wanted is not None or not issubclass(self.cls, FeatureMethod):
+            weights = None if self.wanted is None else "random"
+            return load_method(self.cls, backbone=self.wanted, weights=weights, seed=seed)
+        try:
+            return load_method(self.cls, backbone=SMALL_BACKBONE, weights="random", seed=seed)
+        except FssbenchError:  # not every method is defined on the small one
+            return load_method(self.cls, weights="random", seed=seed)
+
+    @cached_property
+    def method(self) -> Method:
+        return self.build()
+
+    def predict(self, episodes: _Episodes, method: Method | None = None, **options: Any) -> Tensor:
+        with isolated(0):
+            found = (method or self.method).predict(
+                episodes.query, episodes.support, episodes.mask, **options
+            )
+        return found.detach().clone()
+
+
+def require_equal(a: Tensor, b: Tensor, what: str, tolerance: float = 0.0) -> None:
+    require(a.shape == b.shape, f"{what}: shapes {tuple(a.shape)} and {tuple(b.shape)}")
+    difference = float((a - b).abs().max())
+    allowed = tolerance * max(1.0, float(a.abs().max()))
+    require(difference <= allowed, f"{what}: logits differ by {difference:.3g}, allowed {allowed:.3g}")
+
+
+def require_output(subject: _MethodSubject, episodes: _Episodes) -> None:
+    # `predict` itself refuses NaN, integers and other shapes, naming them
+    batch, height, width = episodes.query.shape[0], *episodes.query.shape[-2:]
+    logits = subject.predict(episodes)
+    require(tuple(logits.shape) == (batch, 2, height, width), f"predict returned {tuple(logits.shape)}")
+    with isolated(0):
+        mask = subject.method.segment(episodes.query, episodes.support, episodes.mask)
+    require(mask.dtype == torch.bool, f"segment returned {mask.dtype}, expected torch.bool")
+    require(tuple(mask.shape) == (batch, height, width), f"segment returned {tuple(mask.shape)}")
+
+
+def card_is_complete(s: _MethodSubject) -> None:
+    """The card says what the method is: name, title, paper, year, backbone, size, licence."""
+    require_card(s.cls.card, {"training", "notes"})
+    require(s.cls.card.size > 0, f"input size {s.cls.card.size}")
+    require(1990 <= s.cls.card.year <= 2100, f"year {s.cls.card.year}")
+
+
+def config_round_trip(s: _MethodSubject) -> None:
+    """Settings have defaults, and survive being stored as JSON."""
+    config = s.cls.Config()
+    again = s.cls.Config.model_validate_json(config.model_dump_json())
+    require(again == config, f"{again!r} came back for {config!r}")
+
+
+def ablations_apply(s: _MethodSubject) -> None:
+    """Every ablation is a valid setting that differs from the default."""
+    if not s.cls.Config.ablations:
+        raise Skipped("the method declares no ablation")
+    default = s.cls.Config()
+    for name, values in s.cls.Config.ablations.items():
+        require(s.cls.Config(**values) != default, f"ablation {name!r} changes nothing")
+
+
+def builds(s: _MethodSubject) -> None:
+    """The method is built from its settings and, if it uses one, a frozen backbone."""
+    require(isinstance(s.method, s.cls), f"load_method returned {type(s.method).__name__}")
+    require(not s.method.training, "the method is not in eval mode")
+
+
+def sees_no_answer(s: _MethodSubject) -> None:
+    """`logits` takes query, support and support mask, and nothing besides."""
+    wanted = ["self", "query", "support", "support_mask"]
+    found = list(inspect.signature(s.cls.logits).parameters)
+    require(found == wanted, f"logits takes {found}, expected {wanted}")
+
+
+def taps_exist(s: _MethodSubject) -> None:
+    """Every tap a feature method reads is one of the backbone's."""
+    if not isinstance(s.method, FeatureMethod) or s.method.backbone is None:
+        raise Skipped("an image method reads no taps")
+    missing = sorted(set(s.method.taps.union) - set(s.method.backbone.taps))
+    require(not missing, f"backbone {s.method.backbone.name} has no tap {', '.join(missing)}")
+
+
+def backbone_is_frozen(s: _MethodSubject) -> None:
+    """The harness's backbone takes no gradient from the method."""
+    if s.method.backbone is None:
+        raise Skipped("the method brings its own encoder")
+    require(not any(p.requires_grad for p in s.method.backbone.parameters()), "backbone parameters learn")
+
+
+def one_shot(s: _MethodSubject) -> None:
+    """One support gives finite logits (B, 2, H, W) and a bool mask (B, H, W)."""
+    require_output(s, _Episodes.make())
+
+
+def five_shot(s: _MethodSubject) -> None:
+    """Five supports give finite logits (B, 2, H, W) and a bool mask (B, H, W)."""
+    require_output(s, _Episodes.make(shot=5))
+
+
+def odd_sizes(s: _MethodSubject) -> None:
+    """Inputs of 97 x 97 px, which no stride divides, work."""
+    require_output(s, _Episodes.make(height=97, width=97))
+
+
+def output_size(s: _MethodSubject) -> None:
+    """Logits come at the size that was asked for."""
+    shape = tuple(s.predict(_Episodes.make(), size=(51, 83)).shape)
+    require(shape == (1, 2, 51, 83), f"asked for (51, 83), got {shape}")
+
+
+def extreme_masks(s: _MethodSubject) -> None:
+    """A support mask without foreground, or without background, still gives finite logits."""
+    episodes = _Episodes.make()
+    for fill in (0.0, 1.0):
+        s.predict(_Episodes(episodes.query, episodes.support, torch.full_like(episodes.mask, fill)))
+
+
+def repeated_support(s: _MethodSubject) -> None:
+    """The same support five times works: published episodes may repeat one."""
+    one = _Episodes.make()
+    s.predict(_Episodes(one.query, one.support.repeat(1, 5, 1, 1, 1), one.mask.repeat(1, 5, 1, 1)))
+
+
+def same_twice(s: _MethodSubject) -> None:
+    """The same episode gives the same bits twice, given the generators the harness seeds."""
+    episodes = _Episodes.make(shot=2)
+    require_equal(s.predict(episodes), s.predict(episodes), "second call")
+
+
+def no_memory(s: _MethodSubject) -> None:
+    """An episode's result does not depend on the episode before it."""
+    both = _Episodes.make(batch=2)
+    first = s.predict(both.one(0))
+    s.predict(both.one(1))
+    require_equal(first, s.predict(both.one(0)), "after another episode")
+
+
+def batch_equals_single(s: _MethodSubject) -> None:
+    """A batch of episodes gives what the episodes give one by one."""
+    episodes = _Episodes.make(batch=3, shot=2)
+    singly = torch.cat([s.predict(episodes.one(i)) for i in range(3)])
+    require_equal(s.predict(episodes), singly, "batch of 3", 1e-3)
+
+
+def support_order(s: _MethodSubject) -> None:
+    """The order of the supports does not matter."""
+    a = _Episodes.make(shot=3)
+    b = _Episodes(a.query, a.support.flip(1), a.mask.flip(1))
+    require_equal(s.predict(a), s.predict(b), "supports reversed", 1e-3)
+
+
+def strided_inputs(s: _MethodSubject) -> None:
+    """Tensors that are not contiguous give the same result."""
+    a = _Episodes.make()
+    b = _Episodes(
+        a.query.transpose(-1, -2).contiguous().transpose(-1, -2),
+        a.support.transpose(-1, -2).contiguous().transpose(-1, -2),
+        a.mask.transpose(-1, -2).contiguous().transpose(-1, -2),
+    )
+    require_equal(s.predict(a), s.predict(b), "non-contiguous inputs", 1e-3)
+
+
+def inputs_untouched(s: _MethodSubject) -> None:
+    """Images and masks are as before after a call."""
+    episodes, kept = _Episodes.make(shot=2), _Episodes.make(shot=2)
+    versions = [t._version for t in (episodes.query, episodes.support, episodes.mask)]
+    s.predict(episodes)
+    for name, version in zip(("query", "support", "mask"), versions, strict=True):
+        given = getattr(episodes, name)
+        kept_it = given._version == version and torch.equal(given, getattr(kept, name))
+        require(kept_it, f"{name} was changed in place; clone before writing")
+
+
+def weights_untouched(s: _MethodSubject) -> None:
+    """A prediction changes no weight and no buffer: batch norm stays in eval mode."""
+    before = {k: v.clone() for k, v in s.method.state_dict().items()}
+    s.predict(_Episodes.make())
+    after = s.method.state_dict()
+    changed = [k for k in before if k not in after or not torch.equal(before[k], after[k])]
+    require(not changed, f"changed: {', '.join(changed[:3])}")
+
+
+def state_dict_round_trip(s: _MethodSubject) -> None:
+    """The state dict holds all that a prediction needs."""
+    other = s.build(seed=1)
+    other.load_state_dict(s.method.state_dict())
+    require_equal(s.predict(_Episodes.make()), s.predict(_Episodes.make(), other), "reloaded", 1e-6)
+
+
+def needs_no_gradient(s: _MethodSubject) -> None:
+    """Logits carry no graph under `no_grad`, and the grad mode is left as found."""
+    episodes = _Episodes.make()
+    with isolated(0):
+        logits = s.method.predict(episodes.query, episodes.support, episodes.mask)
+        require(not torch.is_grad_enabled(), "grad mode was switched on and left on")
+    require(not logits.requires_grad, "logits require a gradient; detach what was adapted")
+
+
+def settings_untouched(s: _MethodSubject) -> None:
+    """Process-wide settings of torch, Pillow and the working folder stay as they are."""
+
+    def settings() -> dict[str, Any]:
+        return {
+            "default dtype": torch.get_default_dtype(),
+            "default device": torch.get_default_device(),
+            "threads": torch.get_num_threads(),
+            "cudnn.benchmark": torch.backends.cudnn.benchmark,
+            "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+            "LOAD_TRUNCATED_IMAGES": ImageFile.LOAD_TRUNCATED_IMAGES,
+            "working folder": str(Path.cwd()),
+        }
+
+    episodes = _Episodes.make()
+    with isolated(0):  # which restores what is found changed here
+        before = settings()
+        s.method.predict(episodes.query, episodes.support, episodes.mask)
+        changed = [name for name, value in settings().items() if value != before[name]]
+    require(not changed, f"changed: {', '.join(changed)}")
+
+
+def generators_untouched(s: _MethodSubject) -> None:
+    """Global random generators are left alone; drawing from them is allowed, and seeded by episode."""
+    episodes = _Episodes.make()
+
+    def states() -> tuple[Any, ...]:
+        numbers: Any = np.random.get_state()
+        return random.getstate(), numbers[1].tolist(), numbers[2], torch.get_rng_state().tolist()
+
+    with isolated(0):
+        before = states()
+        s.method.predict(episodes.query, episodes.support, episodes.mask)
+        after = states()
+    if after != before:
+        raise Skipped("draws from global generators or reseeds them; the harness seeds and restores them")
+
+
+def fast_enough(s: _MethodSubject) -> None:
+    """One 1-shot episode of 64 px takes under ten seconds on this machine."""
+    started = time.monotonic()
+    s.predict(_Episodes.make())
+    seconds = time.monotonic() - started
+    require(seconds < SLOWEST, f"took {seconds:.1f} s")
+
+
+METHOD_CHECKS: tuple[Callable[[_MethodSubject], None], ...] = (
+    card_is_complete,
+    config_round_trip,
+    ablations_apply,
+    builds,
+    sees_no_answer,
+    taps_exist,
+    backbone_is_frozen,
+    one_shot,
+    five_shot,
+    odd_sizes,
+    output_size,
+    extreme_masks,
+    repeated_support,
+    same_twice,
+    no_memory,
+    batch_equals_single,
+    support_order,
+    strided_inputs,
+    inputs_untouched,
+    weights_untouched,
+    state_dict_round_trip,
+    needs_no_gradient,
+    settings_untouched,
+    generators_untouched,
+    fast_enough,
+)
+
+
+def check_method(cls: type[Method], backbone: str | None = None) -> list[CheckResult]:
+    """Check a method class against the method contract.
+
+    Args:
+        cls: the class; it need not be registered.
+        backbone: backbone to check on, with random weights.  By default the smallest one for a
+            feature method, and none for an image method.
+
+    Returns:
+        One result a check, in order.
+    """
+    with generators_kept():
+        return list(run(METHOD_CHECKS, _MethodSubject(cls, backbone), cls.waivers))

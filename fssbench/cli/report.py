@@ -1,0 +1,178 @@
+"""`fssbench report`: write the comparison of stored runs."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fssbench.cli.output import emit_json, one_line, table
+from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
+from fssbench.registry import REPORTERS, load_file
+
+if TYPE_CHECKING:
+    from fssbench.api import Reporter, Results
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command("report")
+@click.argument("runs", nargs=-1, type=_FILE)
+@click.option(
+    "-o", "--out", type=_FILE, default=Path("report"), show_default=True, help="Folder to write to."
+)
+@click.option("--format", "formats", help="Reporters by name, comma-separated.  [default: all]")
+@click.option("--plugin", "plugins", multiple=True, type=_FILE, help="File that defines a Reporter.")
+@click.option("--resamples", type=click.IntRange(1), default=1000, show_default=True, help="For intervals.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the bootstrap.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line a figure and a file.")
+def command(
+    runs: tuple[Path, ...],
+    out: Path,
+    formats: str | None,
+    plugins: tuple[Path, ...],
+    resamples: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Write the comparison of stored RUNS (run folders, or folders of them; default: runs)."""
+    reporters, broken = _reporters(formats, plugins)
+    _writable(out)
+    from fssbench.results import collect
+
+    paths = runs or (Path("runs"),)
+    results = collect(paths, resamples=resamples, seed=seed)
+    if not results.runs:
+        left_out = "".join(f" {note}." for note in results.notes[:5])
+        raise DataError(
+            f"no runs found in {', '.join(map(str, paths))}.{left_out} "
+            "Next: `fssbench run --method pmnet --suite cross-domain --data mini`"
+        )
+    for note in results.notes:
+        click.echo(f"note: {one_line(note)}", err=True)
+    written = _write(reporters, results, out, broken)
+    _show(results, written, as_json)
+    for name, reason in broken.items():
+        click.echo(f"error: reporter {one_line(name)}: {one_line(reason)}", err=True)
+    if broken:
+        click.get_current_context().exit(4)
+
+
+def _reporters(
+    formats: str | None, plugins: tuple[Path, ...]
+) -> tuple[dict[str, type[Reporter]], dict[str, str]]:
+    """Reporter classes by name, loaded before anything is computed, and those that do not load.
+
+    A reporter asked for by name must load; where all are meant, a broken one is put aside.
+    """
+    for file in plugins:
+        load_file(file)
+    if formats is not None:
+        names = list(dict.fromkeys(n.strip() for n in formats.split(",") if n.strip()))
+        if not names:
+            raise UsageError(f"--format names no reporter. Known: {', '.join(REPORTERS.names())}")
+        return {name: REPORTERS.get(name) for name in names}, {}
+    loaded: dict[str, type[Reporter]] = {}
+    broken: dict[str, str] = {}
+    for name in REPORTERS.names():
+        try:
+            loaded[name] = REPORTERS.get(name)
+        except PluginError as error:
+            broken[name] = str(error)
+    return loaded, broken
+
+
+def _writable(out: Path) -> None:
+    """Make the folder and try it, before minutes are spent on what could not be written."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise DataError(
+            f"cannot write to {out}: {error.strerror or error}. Next: give another folder with -o"
+        ) from error
+
+
+def _write(
+    reporters: dict[str, type[Reporter]], results: Results, out: Path, broken: dict[str, str]
+) -> list[Path]:
+    """Run every reporter; one that fails is added to `broken` and stops no other."""
+    written: list[Path] = []
+    for name, reporter in reporters.items():
+        try:
+            written += [Path(path) for path in reporter().write(results, out)]
+        except FssbenchError as error:
+            broken[name] = str(error)
+        except Exception as error:  # a plugin may raise anything
+            broken[name] = f"{type(error).__name__}: {error}"
+            if os.environ.get("FSSBENCH_DEBUG") == "1":
+                click.echo(traceback.format_exc(), err=True, nl=False)
+    return written
+
+
+def _show(results: Results, written: list[Path], as_json: bool) -> None:
+    if as_json:
+        emit_json([_row(cell) for cell in results.cells])
+        emit_json([{"written": str(path)} for path in written])
+        return
+    table(
+        (
+            "benchmark",
+            "method",
+            "backbone",
+            "shot",
+            "folds",
+            "mIoU",
+            "interval",
+            "FB-IoU",
+            "episodes",
+            "marks",
+        ),
+        [
+            (
+                c.benchmark,
+                f"{c.label} *" if c.best or c.tied else c.label,
+                c.backbone,
+                c.shot,
+                f"{len(c.folds)} of {len(c.folds) + len(c.missing)}",
+                f"{c.miou.value:.1f}",
+                f"{c.miou.low:.1f} to {c.miou.high:.1f}",
+                f"{c.fb_iou.value:.1f}",
+                c.episodes,
+                "; ".join(c.marks),
+            )
+            for c in results.cells
+        ],
+    )
+    click.echo("* best, or not significantly worse (paired bootstrap, 95 %)", err=True)
+    for path in written:
+        click.echo(f"wrote {path}", err=True)
+
+
+def _row(cell: Any) -> dict[str, Any]:
+    """A cell as one JSON object, unrounded."""
+    return {
+        "benchmark": cell.benchmark,
+        "label": cell.label,
+        "method": cell.method,
+        "backbone": cell.backbone,
+        "shot": cell.shot,
+        "seed": cell.seed,
+        "protocol": cell.protocol,
+        "folds": sorted(cell.folds),
+        "missing_folds": list(cell.missing),
+        "miou": cell.miou.value,
+        "miou_interval": [cell.miou.low, cell.miou.high],
+        "fb_iou": cell.fb_iou.value,
+        "fb_iou_interval": [cell.fb_iou.low, cell.fb_iou.high],
+        "episodes": cell.episodes,
+        "best": cell.best,
+        "tied": cell.tied,
+        "marks": list(cell.marks),
+        "runs": [str(run.path) for run in cell.folds.values()],
+    }

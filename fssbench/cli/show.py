@@ -1,0 +1,225 @@
+"""`fssbench show NAME`: all that is known about one name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fssbench.cli.list import load_plugins
+from fssbench.cli.output import emit_json, fields, printable
+from fssbench.errors import DataError, PluginError, UsageError, unknown
+
+Facts = dict[str, Any]
+
+
+def _method(name: str) -> Facts:
+    from fssbench.api import FeatureMethod
+    from fssbench.registry import METHODS
+
+    cls = METHODS.get(name)
+    return {
+        "kind": "method",
+        **{("compares by" if k == "kind" else k): v for k, v in cls.card.model_dump().items()},
+        "reads": "backbone features" if issubclass(cls, FeatureMethod) else "pixels",
+        "shots": "all supports in one forward" if cls.shots == "joint" else "one forward each, then a vote",
+        "settings (--set)": _settings(cls),
+        "ablations (--ablate)": {
+            ablation: ", ".join(f"{k}={v}" for k, v in values.items())
+            for ablation, values in cls.Config.ablations.items()
+        },
+        "waived checks": dict(cls.waivers),
+        "origin": METHODS.plugin(name).origin,
+    }
+
+
+def _settings(cls: Any) -> dict[str, str]:
+    docs = _field_docs(cls.Config)
+    found = {}
+    for name, field in cls.Config.model_fields.items():
+        kind = getattr(field.annotation, "__name__", None) or str(field.annotation)
+        kind = str(field.annotation).removeprefix("typing.") if "[" in str(field.annotation) else kind
+        doc = field.description or docs.get(name, "")
+        found[name] = f"{kind} = {field.get_default(call_default_factory=True)!r}" + (
+            f"; {doc}" if doc else ""
+        )
+    return found
+
+
+def _field_docs(config: Any) -> dict[str, str]:
+    """The sentence under each field, as records here are documented."""
+    import ast
+    import inspect
+    import textwrap
+
+    found: dict[str, str] = {}
+    for cls in reversed(config.__mro__[:-1]):
+        try:
+            body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+        except (OSError, TypeError, SyntaxError):  # made at run time, or its file is gone
+            continue
+        statements = body.body if isinstance(body, ast.ClassDef) else []
+        for statement, below in pairwise(statements):
+            if (
+                isinstance(statement, ast.AnnAssign)
+                and isinstance(statement.target, ast.Name)
+                and isinstance(below, ast.Expr)
+                and isinstance(below.value, ast.Constant)
+                and isinstance(below.value.value, str)
+                and statement.target.id in config.model_fields
+            ):
+                found[statement.target.id] = " ".join(below.value.value.split())
+    return found
+
+
+def _class_names(cls: Any, variant: str | None) -> str:
+    try:
+        return ", ".join(f"{i} {n}" for i, n in sorted(cls(None, variant=variant).classes().items()))
+    except DataError as error:  # FSS-1000 names its classes by its folders
+        return f"known with files or lists only: {error}"
+
+
+def _dataset(name: str) -> Facts:
+    from fssbench.benchmarks import BENCHMARKS
+    from fssbench.registry import DATASETS
+
+    cls = DATASETS.get(name)
+    variants = cls.card.variants or (None,)
+    return {
+        "kind": "dataset",
+        **cls.card.model_dump(),
+        "classes": {variant or "all": _class_names(cls, variant) for variant in variants},
+        "benchmarks": [b.id for b in BENCHMARKS.values() if b.target == name],
+        "origin": DATASETS.plugin(name).origin,
+    }
+
+
+def _benchmark(name: str) -> Facts:
+    from fssbench.benchmarks import find
+    from fssbench.registry import DATASETS
+
+    resolved = find(name)
+    record = resolved.benchmark
+    facts = {
+        "kind": "benchmark",
+        **record.model_dump(exclude={"variants", "folds"}),
+        "measured as": resolved.id,
+    }
+    try:
+        names = DATASETS.get(record.target)(None, variant=resolved.dataset_variant).classes()
+    except (DataError, PluginError) as error:
+        names = {}
+        facts["class names"] = f"not known: {error}"
+    facts["variants"] = {
+        v.name: v.title + (" (default)" if i == 0 else "") for i, v in enumerate(record.variants)
+    }
+    facts["test classes"] = {
+        f"fold {fold}": ", ".join(f"{i} {names.get(i, '')}".strip() for i in ids)
+        for fold, ids in enumerate(resolved.folds)
+    }
+    if resolved.seen is not None:
+        facts["test classes seen in training"] = {
+            f"fold {fold}": ", ".join(f"{i} {names.get(i, '')}".strip() for i in ids) or "none"
+            for fold, ids in enumerate(resolved.seen)
+        }
+    return facts
+
+
+def _suite(name: str) -> Facts:
+    from fssbench.benchmarks import suite
+
+    return {"kind": "suite", "name": name, "benchmarks": list(suite(name))}
+
+
+def _backbone(name: str) -> Facts:
+    from fssbench.backbones import BACKBONES, build
+
+    card = BACKBONES[name]
+    taps = {
+        layout: [
+            f"{t.name}: {t.channels} channels, stride {t.stride}"
+            for t in build(name, weights="random", layout=layout).taps.values()
+        ]
+        for layout in card.layouts
+    }
+    return {
+        "kind": "backbone",
+        **card.model_dump(exclude={"weights"}),
+        "weights": {w.id: f"{w.source}; {w.licence}; sha256 {w.sha256}" for w in card.weights},
+        **{f"taps of layout {layout}": names for layout, names in taps.items()},
+    }
+
+
+def _run(name: str) -> Facts:
+    from fssbench.store import read_run
+
+    run = read_run(Path(name))
+    return {
+        "kind": "run",
+        "name": run.slug,
+        "status": run.status,
+        "episodes": f"{run.done} of {run.planned}",
+        **run.manifest,
+    }
+
+
+def _names() -> dict[str, list[str]]:
+    from fssbench import benchmarks
+    from fssbench.backbones import BACKBONES
+    from fssbench.registry import DATASETS, METHODS
+
+    return {
+        "method": METHODS.names(),
+        "dataset": DATASETS.names(),
+        "benchmark": benchmarks.names(),
+        "suite": sorted(benchmarks.SUITES),
+        "backbone": sorted(BACKBONES),
+    }
+
+
+KINDS: dict[str, Callable[[str], Facts]] = {
+    "method": _method,
+    "dataset": _dataset,
+    "benchmark": _benchmark,
+    "suite": _suite,
+    "backbone": _backbone,
+    "run": _run,
+}
+
+
+def _kind(name: str) -> str:
+    """What a name stands for: the first kind that has it, in the order of `KINDS`."""
+    if (Path(name) / "manifest.json").is_file():
+        return "run"
+    known = _names()
+    base = name.partition(":")[0]  # an unknown variant is better told by its benchmark
+    for kind, names in known.items():
+        if name in names or (kind == "benchmark" and ":" in name and base in names):
+            return kind
+    everything = {n for names in known.values() for n in names}
+    raise unknown("name", name, everything, hint="Next: `fssbench list methods`, or give a run's folder")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--kind", type=click.Choice(list(KINDS)), help="What NAME is, where several kinds share it.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--plugin", multiple=True, type=click.Path(path_type=Path), help="A plugin file; repeatable.")
+def command(name: str, kind: str | None, as_json: bool, plugin: tuple[Path, ...]) -> None:
+    """Show all about NAME: a method, data set, benchmark, suite, backbone or a run's folder."""
+    for reason in load_plugins(plugin):
+        click.echo(f"warning: {printable(reason)}", err=True)
+    if kind in {"method", "dataset", "benchmark", "suite", "backbone"}:
+        names = _names()[kind]
+        if name not in names and not (kind == "benchmark" and ":" in name):
+            raise unknown(kind, name, names)
+    elif kind == "run" and not Path(name).is_dir():
+        raise UsageError(f"run folder {name} does not exist. Next: `fssbench list runs`")
+    facts = KINDS[kind or _kind(name)](name)
+    if as_json:
+        emit_json([facts])
+    else:
+        fields(facts)

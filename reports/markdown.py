@@ -1,0 +1,58 @@
+"""GitHub-flavoured Markdown: tables that survive hostile names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from fssbench.api import Reporter, Results
+
+from .model import Entry, build
+
+_HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+def escape(text: object) -> str:
+    r"""Text as Markdown shows it literally, also inside a table cell.
+
+    Example:
+        >>> escape("a|b <i> *c*")
+        'a\\|b &lt;i&gt; \\*c\\*'
+    """
+    literal = re.sub(r"([\\`*_\[\]|~$#!{}])", r"\\\1", str(text))
+    return re.sub(r"[&<>]", lambda m: _HTML[m[0]], literal)
+
+
+def number(entry: Entry) -> str:
+    """A figure with its marks and interval, bold where the model says so."""
+    text = f"**{entry.text}**" if entry.bold else entry.text
+    marks = f"<sup>{entry.marks}</sup>" if entry.marks else ""
+    return f"{text}{marks} {entry.interval}".rstrip()
+
+
+class MarkdownReporter(Reporter):
+    """`report.md`: tables, comparisons and provenance."""
+
+    name = "markdown"
+    title = "Markdown tables"
+
+    def write(self, results: Results, folder: Path) -> list[Path]:
+        """Write `report.md`."""
+        environment = Environment(
+            loader=PackageLoader(__package__ or "fssbench.reports"),
+            autoescape=True,  # for any value that a template forgets to pass through `md`
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+        environment.filters["md"] = lambda text: Markup(escape(text))
+        environment.filters["number"] = lambda entry: Markup(number(entry))
+        target = folder / "report.md"
+        target.write_text(
+            environment.get_template("report.md.j2").render(report=build(results)), encoding="utf-8"
+        )
+        return [target]

@@ -1,0 +1,78 @@
+"""What keeps a number from being a benchmark number, as letters beside it and a legend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fssbench.api import Results
+
+from .text import clean
+
+_LETTERS = {"miniature": "M", "sample": "S", "capped": "C", "untrained": "U", "incomplete": "I", "folds": "F"}
+_EXPLAINED = {
+    "miniature": "procedural miniature data: not benchmark numbers",
+    "sample": "a sample of the data set",
+    "capped": "fewer episodes than the protocol asks for",
+    "untrained": "weights the method needs trained were left at random: says nothing about the method",
+    "incomplete": "episodes are missing from the run",
+    "folds": "mean over the folds that were run, not over all",
+    "random": "backbone with random weights",
+}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One kind of mark, and every wording of it that occurs."""
+
+    letter: str
+    kind: str
+    meaning: str
+    wordings: tuple[str, ...]
+    """As the runs have it; empty where they say no more than the kind."""
+
+
+def kind(mark: str) -> str:
+    """The first word of a mark, by which marks of different wording share a letter."""
+    words = clean(mark).replace("(", " ").split()
+    return words[0].lower() if words else "marked"
+
+
+def collect(marks: Iterable[str]) -> dict[str, Mark]:
+    """Letters for all marks of a report, by kind, in order of first appearance."""
+    wordings: dict[str, list[str]] = {}
+    for mark in marks:
+        seen = wordings.setdefault(kind(mark), [])
+        if clean(mark) not in seen:
+            seen.append(clean(mark))
+    free = iter("abcdefghijklmnopqrstuvwxyz")
+    return {
+        name: Mark(
+            _LETTERS.get(name) or next(free, "*"),
+            name,
+            _EXPLAINED.get(name, ""),
+            tuple(text for text in texts if text != name),
+        )
+        for name, texts in wordings.items()
+    }
+
+
+def letters(marks: Iterable[str], legend: dict[str, Mark]) -> str:
+    """The letters of some marks, each once."""
+    return "".join(dict.fromkeys(legend[kind(m)].letter for m in marks))
+
+
+def missing_folds(ran: Iterable[int], missing: Iterable[int]) -> tuple[str, ...]:
+    """The mark of a mean over some folds only; empty where all were run."""
+    left = list(missing)
+    if not left:
+        return ()
+    return (f"folds (mean over {', '.join(map(str, sorted(ran)))}; {', '.join(map(str, left))} not run)",)
+
+
+def all_marks(results: Results) -> list[str]:
+    """Every mark that occurs in a report."""
+    found = [m for run in results.runs for m in run.marks]
+    for cell in results.cells:
+        found += [*cell.marks, *missing_folds(cell.folds, cell.missing)]
+    return found

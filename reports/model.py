@@ -1,0 +1,249 @@
+"""The presentation model: what every renderer writes, with numbers already put into words.
+
+`build` turns the table model (`fssbench.api.Results`) into sections, rows and entries.  All text in
+it is clean (`text.clean`) and not yet escaped: escaping belongs to the format.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fssbench.api import Cell, Estimate, Results, RunResult, UsageError
+from fssbench.benchmarks import find
+
+from .comparison import Comparison, compare
+from .marks import Mark, all_marks, collect, letters, missing_folds
+from .provenance import RunLine, environment, run_line
+from .published import MEAN, Published, lookup
+from .text import NOTHING, clean, interval, millions, percent, thousands
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a section: a fold, the mean over folds, FB-IoU or the episode count of a shot."""
+
+    shot: int
+    key: str
+    """`0`, `1`, ... for folds, `mean`, `fb`, `episodes`."""
+    name: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One number as it is printed."""
+
+    text: str
+    interval: str = ""
+    marks: str = ""
+    """Letters of the legend."""
+    bold: bool = False
+    """Best of its column, or not significantly worse than the best."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method with one backbone, ours or the paper's."""
+
+    label: str
+    backbone: str
+    learnable: str
+    detail: str
+    """Ours: weights, protocol, seed.  The paper's: venue, table, and its variant where it differs."""
+    entries: tuple[Entry, ...]
+    notes: tuple[str, ...] = ()
+    """What is odd about a published row."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One benchmark."""
+
+    id: str
+    title: str
+    facts: tuple[tuple[str, str], ...]
+    """What is measured, as name and value."""
+    pitfalls: tuple[str, ...]
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    published: tuple[Row, ...]
+    comparisons: tuple[Comparison, ...]
+    cells: tuple[Cell, ...]
+    """The cells behind the rows, for figures and galleries."""
+    runs: tuple[RunLine, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a renderer prints."""
+
+    sections: tuple[Section, ...]
+    legend: tuple[Mark, ...]
+    marked: int
+    """Runs that carry a mark."""
+    total: int
+    statistics: str
+    environment: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+
+def build(results: Results) -> Report:
+    """Put results into sections, one a benchmark, in the order of the cells."""
+    legend = collect(all_marks(results))
+    names = list(dict.fromkeys(cell.benchmark for cell in results.cells))
+    return Report(
+        sections=tuple(_section(n, [c for c in results.cells if c.benchmark == n], legend) for n in names),
+        legend=tuple(legend.values()),
+        marked=sum(bool(run.marks) for run in results.runs),
+        total=len(results.runs),
+        statistics=_statistics(results),
+        environment=environment(results.runs),
+        notes=tuple(map(clean, results.notes)),
+    )
+
+
+def _statistics(results: Results) -> str:
+    return (
+        "mIoU: per class the sum of intersections over the sum of unions, then the mean over the "
+        "fold's classes; FB-IoU: the same for background and foreground over all episodes. In "
+        "brackets the 95 % interval of a bootstrap over episodes, stratified by class and clustered "
+        f"by query ({thousands(results.resamples)} resamples, seed {results.bootstrap_seed}). Bold: "
+        "the best mIoU of methods that share benchmark, backbone, shot, seed and protocol, and all "
+        "that are not significantly worse (paired bootstrap on the same episodes, 95 %)."
+    )
+
+
+def _section(name: str, cells: list[Cell], legend: dict[str, Mark]) -> Section:
+    columns = _columns(cells)
+    runs = list({run.slug: run for cell in cells for run in cell.folds.values()}.values())
+    title, facts, pitfalls = _about(name)
+    return Section(
+        id=clean(name),
+        title=title,
+        facts=facts,
+        pitfalls=pitfalls,
+        columns=columns,
+        rows=tuple(_row(group, columns, legend) for group in _grouped(cells)),
+        published=_published(name, cells, columns),
+        comparisons=tuple(c for cell in cells for c in compare(cell, legend)),
+        cells=tuple(cells),
+        runs=tuple(run_line(run, legend) for run in runs),
+    )
+
+
+def _first(cell: Cell) -> RunResult:
+    return next(iter(cell.folds.values()))
+
+
+def _grouped(cells: list[Cell]) -> list[list[Cell]]:
+    """Cells of one row: one method as it was run, at most one a shot (a second gets its own row)."""
+    rows: dict[tuple[object, ...], list[Cell]] = {}
+    for cell in cells:
+        run = _first(cell)
+        key = (
+            cell.label,
+            cell.backbone,
+            run.weights,
+            run.learnable,
+            cell.seed,
+            cell.protocol,
+            run.score_size,
+        )
+        nth = 0
+        while any(other.shot == cell.shot for other in rows.get((*key, nth), [])):
+            nth += 1
+        rows.setdefault((*key, nth), []).append(cell)
+    return list(rows.values())
+
+
+def _columns(cells: list[Cell]) -> tuple[Column, ...]:
+    out: list[Column] = []
+    folds = sorted({f for c in cells for f in (*c.folds, *c.missing)})
+    for shot in sorted({c.shot for c in cells}):
+        if len(folds) > 1:
+            out += [Column(shot, str(f), f"Fold {f}") for f in folds]
+        out += [
+            Column(shot, MEAN, "mIoU"),
+            Column(shot, "fb", "FB-IoU"),
+            Column(shot, "episodes", "Episodes"),
+        ]
+    return tuple(out)
+
+
+def _row(group: list[Cell], columns: tuple[Column, ...], legend: dict[str, Mark]) -> Row:
+    by_shot = {cell.shot: cell for cell in group}
+    run = _first(group[0])
+    detail = [clean(run.weights), clean(run.protocol), f"seed {run.seed}"]
+    if run.score_size != "input":
+        detail.append(f"scored at {clean(run.score_size)} size")
+    return Row(
+        label=clean(run.label),
+        backbone=clean(run.backbone),
+        learnable=millions(run.learnable),
+        detail=", ".join(part for part in detail if part),
+        entries=tuple(_entry(by_shot.get(column.shot), column, legend) for column in columns),
+    )
+
+
+def _entry(cell: Cell | None, column: Column, legend: dict[str, Mark]) -> Entry:
+    if cell is None:
+        return Entry(NOTHING)
+    marks = letters([*cell.marks, *missing_folds(cell.folds, cell.missing)], legend)
+    if column.key == MEAN:
+        return _figure(cell.miou, marks, bold=cell.best or cell.tied)
+    if column.key == "fb":
+        return _figure(cell.fb_iou, marks)
+    if column.key == "episodes":
+        return Entry(thousands(cell.episodes))
+    run = cell.folds.get(int(column.key))
+    return _figure(run.miou, letters(run.marks, legend)) if run else Entry(NOTHING)
+
+
+def _figure(estimate: Estimate, marks: str, *, bold: bool = False) -> Entry:
+    return Entry(percent(estimate.value), interval(estimate), marks, bold)
+
+
+def _published(name: str, cells: list[Cell], columns: tuple[Column, ...]) -> tuple[Row, ...]:
+    """The paper's rows of this benchmark: those of our backbones, or of ResNet-50 where it has none."""
+    printed = lookup(name)
+    backbones = {c.backbone for c in cells} & {p.backbone for p in printed} or {"resnet50"}
+    rows: dict[tuple[int, str, str], list[Published]] = {}
+    for p in printed:
+        repeats_table1 = p.table == 6 and p.id == "pmnet"
+        if p.backbone in backbones and not repeats_table1:
+            rows.setdefault((p.table, p.id, p.backbone), []).append(p)
+    return tuple(_published_row(name, numbers, columns) for numbers in rows.values())
+
+
+def _published_row(name: str, numbers: list[Published], columns: tuple[Column, ...]) -> Row:
+    by_column = {(p.shot, p.fold): p.value for p in numbers}
+    first = numbers[0]
+    variant, ours = first.benchmark.partition(":")[2], name.partition(":")[2]
+    notes = dict.fromkeys(note for p in numbers for note in p.note.split("; ") if note)
+    other = [f"variant {variant or 'not stated'}"] if variant != ours else []
+    return Row(
+        label=first.method,
+        backbone=first.backbone,
+        learnable=f"{first.learnable_millions} M" if first.learnable_millions else NOTHING,
+        detail=", ".join([first.venue, f"Table {first.table}", *other]),
+        entries=tuple(Entry(by_column.get((c.shot, c.key), NOTHING)) for c in columns),
+        notes=tuple(notes),
+    )
+
+
+def _about(name: str) -> tuple[str, tuple[tuple[str, str], ...], tuple[str, ...]]:
+    try:
+        found = find(name)
+    except UsageError:  # a benchmark of a plugin that is not installed here
+        return clean(name), (), ()
+    b = found.benchmark
+    facts = [
+        ("Category", b.category),
+        ("Trained on", b.source),
+        ("Tested on", f"{b.target}, split {b.split}"),
+        ("Full size", f"{thousands(b.episodes)} episodes per fold and shot; folds: {len(found.folds)}"),
+        ("Input", f"{b.size} px; {b.resize}"),
+        ("Meter", b.meter),
+    ]
+    if found.variant is not None:
+        facts.insert(0, ("Variant", f"{found.variant.name}: {found.variant.title}"))
+    return clean(b.title), tuple((k, clean(v)) for k, v in facts), tuple(map(clean, b.pitfalls))

@@ -1,0 +1,92 @@
+"""The published figures: Tables 1-6 of the PMNet paper (WACV 2024), transcribed number by number.
+
+`data/published.csv` holds one row a number.  `value` is as printed; what is odd about a number
+(means that do not follow from their folds, rows that measure something else) stands in `note`.
+Venues of Tables 4 and 5, which print none, are those of the paper's reference list.
+"""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from importlib import resources
+
+from fssbench.api import Record
+
+MEAN = "mean"
+"""`fold` of a mean over folds, and of benchmarks with one fold."""
+
+
+class Published(Record):
+    """One printed number."""
+
+    table: int
+    """Table of the paper, 1-6."""
+    benchmark: str
+    """Our benchmark id, with the variant where it is known; `table3-average` is Table 3's last column."""
+    id: str
+    """Our method id in lower case, with the ablation after a slash: `pmnet/b3dconv`."""
+    method: str
+    """Method as printed."""
+    venue: str
+    backbone: str
+    type: str
+    """`prototype` or `pixelwise` where the table says so."""
+    shot: int
+    fold: str
+    """`0` to `3`, or `mean`."""
+    value: str
+    """mIoU in percent, as printed."""
+    learnable_millions: str
+    """Learnable parameters in millions, as printed; empty where none are."""
+    note: str
+
+    @property
+    def number(self) -> float:
+        """The printed value as a number."""
+        return float(self.value)
+
+    @property
+    def base(self) -> str:
+        """The benchmark without its variant."""
+        return self.benchmark.partition(":")[0]
+
+    @property
+    def source(self) -> str:
+        """Where it is printed."""
+        return f"PMNet paper, Table {self.table}"
+
+
+@cache
+def records() -> tuple[Published, ...]:
+    """All 615 numbers, in the order of the tables."""
+    file = resources.files(__package__) / "data" / "published.csv"
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return tuple(Published.model_validate(row) for row in csv.DictReader(lines))
+
+
+def lookup(
+    benchmark: str, *, backbone: str | None = None, shot: int | None = None, fold: str | int | None = None
+) -> tuple[Published, ...]:
+    """Numbers of a benchmark, whatever variant they measure.
+
+    Args:
+        benchmark: our id; a variant in it is not compared, so that rows which measure another one
+            are found and can be told apart.
+        backbone: only this backbone.
+        shot: only this shot.
+        fold: only this fold (0-3) or `mean`.
+
+    Example:
+        >>> [p.value for p in lookup("pascal5i", shot=1, fold="mean") if p.id == "pmnet/background"]
+        ['57.4']
+    """
+    base = benchmark.partition(":")[0]
+    return tuple(
+        p
+        for p in records()
+        if p.base == base
+        and backbone in (None, p.backbone)
+        and shot in (None, p.shot)
+        and (fold is None or str(fold) == p.fold)
+    )

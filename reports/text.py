@@ -1,0 +1,65 @@
+"""How numbers and foreign text are written; every renderer says the same thing the same way."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+
+from fssbench.api import Estimate
+
+NOTHING = "–"
+"""Stands where there is no number."""
+
+
+def clean(text: object) -> str:
+    r"""One line of text without characters that command a terminal, a page or a reading direction.
+
+    Control, format (bidirectional overrides), private, unassigned and surrogate characters are
+    written as their code; white space becomes one space.
+
+    Example:
+        >>> clean("a\x1b[31m\tb")
+        'a⟨1B⟩[31m b'
+    """
+    line = re.sub(r"[\t\n\r\v\f\u2028\u2029\x85]+", " ", str(text))
+    return "".join(c if unicodedata.category(c)[0] != "C" else f"⟨{ord(c):02X}⟩" for c in line)
+
+
+def percent(value: float) -> str:
+    """A figure in percent, one decimal; a dash for nan.
+
+    Example:
+        >>> percent(64.08)
+        '64.1'
+    """
+    return f"{value:.1f}" if math.isfinite(value) else NOTHING
+
+
+def interval(estimate: Estimate) -> str:
+    """The 95 % interval as `[62.3, 65.8]`; empty where there is none."""
+    if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
+        return ""
+    return f"[{percent(estimate.low)}, {percent(estimate.high)}]"
+
+
+def signed(value: float) -> str:
+    """A difference in points, with its sign."""
+    return f"{value:+.1f}".replace("-", "−") if math.isfinite(value) else NOTHING
+
+
+def millions(count: int) -> str:
+    """A parameter count, in millions from a thousand on.
+
+    Example:
+        >>> millions(675362), millions(0), millions(12)
+        ('0.68 M', '0', '12')
+    """
+    if count < 1000:
+        return str(count)
+    return f"{count / 1e6:.2f} M" if count >= 10_000 else f"{count / 1e3:.1f} k"
+
+
+def thousands(count: int) -> str:
+    """A count with thin groups of three: `2,400`."""
+    return f"{count:,}"

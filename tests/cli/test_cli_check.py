@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs" / "plugins.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", DOCS.read_text(), flags=re.DOTALL)
+
+
+def check(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "fssbench", "check", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_the_documented_method_keeps_its_contract(tmp_path: Path) -> None:
+    (tmp_path / "my_method.py").write_text(BLOCKS[0])
+    done = check(tmp_path, "my_method.py", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {row["status"] for row in rows} <= {"pass", "skip"}
+    assert {row["name"] for row in rows} == {"nearest-mean"}
+    assert sum(row["status"] == "pass" for row in rows) >= 23
+    following = done.stderr.splitlines()[-1]
+    wanted = "--plugin my_method.py --method nearest-mean --benchmark pascal-to-isic2018 --data mini"
+    assert following == f"Next: fssbench run {wanted}"
+    assert wanted in DOCS.read_text()
+
+
+def test_the_documented_reporter_keeps_its_contract(tmp_path: Path) -> None:
+    (tmp_path / "lines.py").write_text(BLOCKS[1])
+    done = check(tmp_path, "lines.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed, 0 skipped, 0 failed" in done.stderr
+
+
+def test_a_failing_check_is_named_and_ends_in_4(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text(BLOCKS[0].replace("* self.config.scale", "* float('nan')"))
+    done = check(tmp_path, "bad.py")
+    assert done.returncode == 4
+    lines = {line.split("\t")[2]: line.split("\t") for line in done.stdout.splitlines()}
+    assert lines["one_shot"][0] == "fail"
+    assert "NaN" in lines["one_shot"][3]
+    assert lines["card_is_complete"][0] == "pass"
+    assert "error: bad.py does not keep its contract" in done.stderr
+    assert "Next:" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "text"),
+    [
+        ("import nope_nope", 4, "does not import: ModuleNotFoundError"),
+        ("x = 1", 4, "defines no concrete"),
+        (None, 2, "does not exist"),
+    ],
+)
+def test_files_that_are_no_plugin(tmp_path: Path, content: str | None, code: int, text: str) -> None:
+    if content is not None:
+        (tmp_path / "plugin.py").write_text(content)
+    done = check(tmp_path, "plugin.py")
+    assert done.returncode == code
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_unknown_names_suggest(tmp_path: Path) -> None:
+    done = check(tmp_path, "hsnt")
+    assert done.returncode == 2
+    assert "Did you mean hsnet" in done.stderr

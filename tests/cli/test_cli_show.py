@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner, Result
+
+from fssbench.benchmarks import BENCHMARKS
+from fssbench.cli import main
+from fssbench.registry import DATASETS, METHODS
+
+
+def show(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["show", *arguments])
+
+
+def facts(*arguments: str) -> dict:
+    run = show(*arguments, "--json")
+    assert run.exit_code == 0, run.output
+    return json.loads(run.stdout)
+
+
+@pytest.mark.parametrize("name", sorted(BENCHMARKS))
+def test_benchmarks_show_every_field(name: str) -> None:
+    found, record = facts(name), BENCHMARKS[name]
+    assert found["kind"] == "benchmark" or name in {*METHODS.names(), *DATASETS.names()}
+    found = facts(name, "--kind", "benchmark")
+    for field in set(type(record).model_fields) - {"variants", "folds"}:
+        assert found[field] == json.loads(record.model_dump_json())[field]
+    assert len(found["test classes"]) == len(record.folds)
+    assert list(found["variants"]) == [v.name for v in record.variants]
+    text = show(name, "--kind", "benchmark").stdout
+    for pitfall in record.pitfalls:
+        assert pitfall in text
+
+
+def test_variants_change_what_is_shown() -> None:
+    assert facts("pascal-to-isic2018")["test classes"] == {"fold 0": "0 lesion"}
+    assert facts("pascal-to-isic2018:isic3")["test classes"]["fold 0"].count(",") == 2
+    seen = facts("coco20i-to-pascal5i:naive5i")["test classes seen in training"]
+    assert any(value != "none" for value in seen.values())
+
+
+@pytest.mark.parametrize("name", DATASETS.names())
+def test_data_sets(name: str) -> None:
+    if name in BENCHMARKS:
+        found = facts(name, "--kind", "dataset")
+    else:
+        found = facts(name)
+    assert found["kind"] == "dataset"
+    assert found["citation"]
+    assert found["layout"]
+    assert all(found["classes"].values())
+    assert set(found["benchmarks"]) == {b.id for b in BENCHMARKS.values() if b.target == name}
+
+
+@pytest.mark.parametrize("name", ["hsnet", "panet", "pmnet"])
+def test_methods(name: str) -> None:
+    found = facts(name)
+    config = METHODS.get(name).Config
+    assert found["paper"]
+    assert set(found["settings (--set)"]) == set(config.model_fields)
+    assert set(found["ablations (--ablate)"]) == set(config.ablations)
+
+
+def test_backbone_and_suite() -> None:
+    found = facts("vgg16")
+    assert found["kind"] == "backbone"
+    assert "features.30: 512 channels, stride 32" in found["taps of layout standard"]
+    assert facts("cross-domain")["benchmarks"] == [
+        b.id for b in BENCHMARKS.values() if b.category == "cross-domain"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["hsnt"], "Did you mean hsnet"),
+        (["coco20i:interleavd"], "Did you mean interleaved"),
+        (["fss1000", "--kind", "method"], "unknown method 'fss1000'"),
+        (["nowhere", "--kind", "run"], "run folder nowhere does not exist"),
+    ],
+)
+def test_unknown(arguments: list[str], text: str) -> None:
+    run = show(*arguments)
+    assert run.exit_code == 2
+    assert text in run.stderr
+
+
+def test_setting_docs_come_from_the_line_under_the_field() -> None:
+    from fssbench.api import MethodConfig
+    from fssbench.cli.show import _field_docs
+
+    class Config(MethodConfig):
+        width: int = 3
+        """Channels of the head."""
+        bare: float = 0.5
+
+    assert _field_docs(Config) == {"width": "Channels of the head."}

@@ -1,0 +1,82 @@
+"""A tiny backbone of four stages, and random episodes on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fssbench.backbones import Backbone, Tap
+
+CHANNELS = (8, 12, 16, 20)
+Episodes = tuple[Tensor, Tensor, Tensor]
+
+
+class TinyBackbone(Backbone):
+    """Four stages of two convolutions; strides 4, 8, 16, 32; a `.relu` tap beside every signed one."""
+
+    name = "tiny"
+    layout = "standard"
+    weights = "random"
+    weights_sha256 = "0" * 64
+
+    def __init__(self, stages: int = 4) -> None:
+        super().__init__()
+        self._taps = {"stem": Tap("stem", 6, 2, 0)}
+        self.stem = nn.Conv2d(3, 6, 3, stride=2, padding=1)
+        self.blocks = nn.ModuleDict()
+        inputs = 6
+        for stage, channels in enumerate(CHANNELS[:stages], start=1):
+            for block in range(2):
+                name = f"{stage}-{block}"
+                stride = 2 if block == 0 else 1
+                self.blocks[name] = nn.Conv2d(inputs, channels, 3, stride=stride, padding=1)
+                for tap in (name, f"{name}.relu"):
+                    self._taps[tap] = Tap(tap, channels, 2 ** (stage + 1), stage)
+                inputs = channels
+        for conv in (self.stem, *self.blocks.values()):
+            nn.init.kaiming_normal_(conv.weight)  # keeps features near unit variance, as trained ones
+        self.requires_grad_(False)
+        self.eval()
+
+    @property
+    def taps(self) -> Mapping[str, Tap]:
+        return self._taps
+
+    def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
+        x = self.stem(images)
+        found = {"stem": x}
+        for name, conv in self.blocks.items():
+            found[name] = conv(x.relu())
+            x = found[f"{name}.relu"] = found[name].relu()
+        return {tap: found[tap] for tap in taps}
+
+
+@pytest.fixture
+def tiny() -> Callable[..., TinyBackbone]:
+    def make(stages: int = 4) -> TinyBackbone:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return TinyBackbone(stages)
+
+    return make
+
+
+@pytest.fixture
+def episodes() -> Callable[..., Episodes]:
+    """Queries (B, 3, s, s), supports (B, K, 3, s, s) and masks (B, K, s, s), the object a rectangle."""
+
+    def make(batch: int = 1, shots: int = 1, size: int = 64, seed: int = 0) -> Episodes:
+        generator = torch.Generator().manual_seed(seed)
+        query = torch.randn(batch, 3, size, size, generator=generator)
+        support = torch.randn(batch, shots, 3, size, size, generator=generator)
+        mask = torch.zeros(batch, shots, size, size)
+        for b in range(batch):
+            for k in range(shots):
+                top, left = (int(torch.randint(0, size // 2, (), generator=generator)) for _ in range(2))
+                mask[b, k, top : top + size // 3, left : left + size // 2] = 1
+        return query, support, mask
+
+    return make

@@ -1,0 +1,70 @@
+"""HSNet's figures and its vote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fssbench.methods.hsnet import HSNet, HypercorrelationHead
+
+import fssbench
+
+
+@pytest.mark.parametrize(
+    ("backbone", "learnable"),
+    [("resnet50", 2_573_794), ("resnet101", 2_587_394), ("vgg16", 2_570_018)],
+)
+def test_parameter_counts(backbone: str, learnable: int) -> None:
+    method = fssbench.load_method("hsnet", backbone=backbone, weights="random")
+    assert sum(p.numel() for p in method.parameters() if p.requires_grad) == learnable
+
+
+def test_taps_are_the_blocks_of_the_last_three_stages() -> None:
+    taps = fssbench.load_method("hsnet", backbone="vgg16", weights="random").taps
+    assert taps.query == taps.support
+    coarse, middle, fine = taps.query[:1], taps.query[1:4], taps.query[4:]
+    assert coarse == ("features.30",)
+    assert middle == ("features.24", "features.26", "features.28")
+    assert fine == ("features.17", "features.19", "features.21")
+
+
+@torch.no_grad()
+def test_levels_whose_support_planes_round_differently() -> None:
+    head = HypercorrelationHead((1, 2, 3)).eval()
+    volumes = [torch.rand(1, n, q, q, s, s) for n, q, s in ((1, 4, 8), (2, 8, 17), (3, 16, 33))]
+    assert head(volumes).shape == (1, 2, 32, 32)
+
+
+@torch.no_grad()
+def test_the_vote_follows_the_reference(tiny: Callable[..., Any], episodes: Any) -> None:
+    torch.manual_seed(3)
+    method = HSNet(HSNet.Config(), tiny()).eval()
+    query, support, mask = episodes(batch=2, shots=5)
+    single = [method.segment(query, support[:, k : k + 1], mask[:, k : k + 1]) for k in range(5)]
+    votes = torch.stack(single).sum(dim=0)
+    for b in range(2):
+        expected = votes[b] / max(int(votes[b].max()), 1) >= 0.5
+        assert torch.equal(method.segment(query, support, mask)[b], expected)
+
+
+def test_names_of_the_authors_checkpoints_are_our_own() -> None:
+    method = fssbench.load_method("hsnet", backbone="resnet50", weights="random")
+    own = {k for k in method.state_dict() if not k.startswith("backbone.")}
+    assert "hpn_learner.encoder_layer2.3.conv2.weight" in own
+    assert {method.rename_reference(k) for k in own} == own
+
+
+def test_the_authors_file_loads_backbone_included(tmp_path: Path) -> None:
+    """`best_model.pt`: DataParallel's prefix, the ImageNet classifier inside, batch norm counters."""
+    first = fssbench.load_method("hsnet", backbone="resnet50", weights="random", seed=1)
+    file = {f"module.{k}": v for k, v in first.state_dict().items()}
+    file["module.backbone.fc.weight"] = torch.zeros(1000, 2048)
+    file["module.backbone.bn1.num_batches_tracked"] = torch.tensor(7)
+    torch.save(file, tmp_path / "best_model.pt")
+    again = fssbench.load_method("hsnet", backbone="resnet50", checkpoint=tmp_path / "best_model.pt", seed=2)
+    assert all(torch.equal(v, first.state_dict()[k]) for k, v in again.state_dict().items())
+    assert again.provenance["weights"] == "reference"
+    assert not again.provenance["untrained"]

@@ -1,0 +1,184 @@
+"""What must hold for every built-in method, whatever its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from fssbench.methods.hsnet import HSNet
+from fssbench.methods.panet import PANet
+from fssbench.methods.pmnet import PMNet
+from torch import nn
+
+from fssbench.api import DataError, FeatureMethod, Method
+
+CASES: dict[str, tuple[type[FeatureMethod], dict[str, Any]]] = {
+    "hsnet": (HSNet, {}),
+    "panet": (PANet, {}),
+    "pmnet-paper": (PMNet, {}),
+    "pmnet-released": (PMNet, {"variant": "released"}),
+    "pmnet-onehead-cosine": (PMNet, {"variant": "onehead", "affinity": "cosine"}),
+    "pmnet-bare": (PMNet, {"b3dconv": False}),
+    "pmnet-foreground": (PMNet, {"background": False}),
+}
+
+
+@pytest.fixture(params=list(CASES))
+def method(request: pytest.FixtureRequest, tiny: Callable[..., Any]) -> Method:
+    cls, config = CASES[request.param]
+    return build(cls, tiny, **config)
+
+
+def build(cls: type[FeatureMethod], tiny: Callable[..., Any], **config: Any) -> FeatureMethod:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return cls(cls.Config(**config), tiny()).eval()
+
+
+def close(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return bool((a - b).abs().max() <= 1e-4 * b.abs().max())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [64, 97])
+@pytest.mark.parametrize("shots", [1, 3])
+def test_logits_have_the_input_size(method: Method, episodes: Any, size: int, shots: int) -> None:
+    logits = method.predict(*episodes(batch=2, shots=shots, size=size))
+    assert logits.shape == (2, 2, size, size)
+    assert logits.dtype == torch.float32
+    assert logits.isfinite().all()
+    assert logits.std() > 0
+
+
+@torch.no_grad()
+def test_one_instance_serves_several_sizes(method: Method, episodes: Any) -> None:
+    first = method.predict(*episodes(size=64))
+    method.predict(*episodes(size=97))
+    assert torch.equal(method.predict(*episodes(size=64)), first)
+
+
+@torch.no_grad()
+def test_order_of_supports_does_not_matter(method: Method, episodes: Any) -> None:
+    query, support, mask = episodes(shots=3)
+    order = [2, 0, 1]
+    assert close(
+        method.predict(query, support[:, order], mask[:, order]), method.predict(query, support, mask)
+    )
+    assert torch.equal(
+        method.segment(query, support[:, order], mask[:, order]), method.segment(query, support, mask)
+    )
+
+
+@torch.no_grad()
+def test_the_same_support_twice_is_one_support(method: Method, episodes: Any) -> None:
+    query, support, mask = episodes()
+    twice = method.predict(query, support.repeat(1, 2, 1, 1, 1), mask.repeat(1, 2, 1, 1))
+    assert close(twice, method.predict(query, support, mask))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shots", [1, 2])
+def test_a_batch_equals_its_episodes_one_by_one(method: Method, episodes: Any, shots: int) -> None:
+    query, support, mask = episodes(batch=3, shots=shots)
+    together = method.predict(query, support, mask)
+    apart = [method.predict(query[b : b + 1], support[b : b + 1], mask[b : b + 1]) for b in range(3)]
+    assert close(together, torch.cat(apart))
+
+
+@torch.no_grad()
+def test_features_and_pixels_give_the_same(method: Method, episodes: Any) -> None:
+    query, support, mask = episodes(batch=2, shots=2)
+    features = method._inputs(query, support)
+    assert torch.equal(method.predict(*features, mask), method.predict(query, support, mask))
+
+
+@torch.no_grad()
+def test_features_and_masks_are_left_alone_and_results_repeat(method: Method, episodes: Any) -> None:
+    query, support, mask = episodes(shots=2)
+    cells, objects = method._inputs(query, support)
+    before = (
+        {t: f.clone() for t, f in cells.items()},
+        {t: f.clone() for t, f in objects.items()},
+        mask.clone(),
+    )
+    state = {k: v.clone() for k, v in method.state_dict().items()}
+    first = method.predict(cells, objects, mask)
+    assert torch.equal(method.predict(cells, objects, mask), first)
+    assert all(torch.equal(cells[t], before[0][t]) for t in cells)
+    assert all(torch.equal(objects[t], before[1][t]) for t in objects)
+    assert torch.equal(mask, before[2])
+    assert all(torch.equal(v, state[k]) for k, v in method.state_dict().items())
+
+
+@torch.no_grad()
+def test_no_random_number_is_drawn(method: Method, episodes: Any) -> None:
+    inputs = episodes(shots=2)
+    before = torch.get_rng_state()
+    method.predict(*inputs)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@torch.no_grad()
+def test_support_and_mask_matter(method: Method, episodes: Any) -> None:
+    query, support, mask = episodes(size=97)
+    usual = method.predict(query, support, mask)
+    assert not close(method.predict(query, support, 1 - mask), usual)
+    assert not close(method.predict(query, support.flip(-1), mask), usual)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_masks_of_one_value_give_numbers(method: Method, episodes: Any, value: float) -> None:
+    query, support, mask = episodes(shots=2)
+    assert method.predict(query, support, torch.full_like(mask, value)).isfinite().all()
+
+
+def test_every_learnable_parameter_gets_a_gradient(method: Method, episodes: Any) -> None:
+    learnable = {n: p for n, p in method.named_parameters() if p.requires_grad}
+    if not learnable:
+        assert not method.card.trained
+        return
+    query, support, mask = episodes(batch=2)
+    logits = method.train().predict(query, support, mask)
+    nn.functional.cross_entropy(logits, mask[:, 0].long()).backward()
+    assert [n for n, p in learnable.items() if p.grad is None or not p.grad.isfinite().all()] == []
+    assert not any(n.startswith("backbone.") for n in learnable)
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_taps_are_before_the_activation(name: str, tiny: Callable[..., Any]) -> None:
+    cls, config = CASES[name]
+    taps = build(cls, tiny, **config).taps
+    assert set(taps.union) <= {t for t in tiny().taps if not t.endswith(".relu") and t != "stem"}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("cls", [HSNet, PANet, PMNet])
+def test_ablations_change_the_output(
+    cls: type[FeatureMethod], tiny: Callable[..., Any], episodes: Any
+) -> None:
+    full = build(cls, tiny).predict(*episodes(size=97))
+    for values in cls.Config.ablations.values():
+        assert not close(build(cls, tiny, **values).predict(*episodes(size=97)), full)
+
+
+@pytest.mark.parametrize("cls", [HSNet, PANet, PMNet])
+def test_cards_are_complete(cls: type[FeatureMethod]) -> None:
+    card = cls.card
+    assert all([card.name, card.title, card.paper, card.reference, card.licence, card.training, card.notes])
+    assert 2015 < card.year < 2027
+    assert set(cls.Config.model_fields) >= {k for v in cls.Config.ablations.values() for k in v}
+
+
+@pytest.mark.parametrize(("cls", "stages"), [(HSNet, 2), (PMNet, 3)])
+def test_too_few_stages_is_told(cls: type[FeatureMethod], stages: int, tiny: Callable[..., Any]) -> None:
+    with pytest.raises(DataError, match=rf"'tiny'.* taps in {stages} stages.*needs {stages + 1}"):
+        cls(cls.Config(), tiny(stages))
+
+
+@pytest.mark.parametrize("cls", [HSNet, PANet, PMNet])
+def test_no_backbone_is_told(cls: type[FeatureMethod]) -> None:
+    with pytest.raises(DataError, match="needs a backbone"):
+        cls(cls.Config())

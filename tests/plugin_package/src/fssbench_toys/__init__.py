@@ -1,0 +1,1 @@
+"""Toy plugins: what a stranger's package looks like."""

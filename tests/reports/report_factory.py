@@ -1,0 +1,170 @@
+"""Synthetic table models: real counts, real intervals, no run on disk."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from fssbench.api import Cell, Panel, Results, RunResult
+from fssbench.metrics import score
+from fssbench.statistics import mean_estimate, of_run, paired_difference
+
+CLASS_NAMES = ("aeroplane", "bicycle", "bird", "boat", "bottle")
+SKILL = {"pmnet": 0.66, "hsnet": 0.63, "panet": 0.44}
+LEARNABLE = {"pmnet": 675_362, "hsnet": 2_573_794, "panet": 0}
+
+
+def make_run(
+    method: str = "pmnet",
+    benchmark: str = "pascal5i",
+    fold: int = 0,
+    shot: int = 1,
+    *,
+    episodes: int = 200,
+    folder: Path | None = None,
+    **changes: Any,
+) -> RunResult:
+    """A run whose episodes depend on the plan and whose intersections depend on the method."""
+    plan = np.random.default_rng([fold, shot, len(benchmark)])
+    mine = np.random.default_rng([fold, shot, len(benchmark), *method.encode()])
+    classes = tuple(range(5))
+    class_ids = plan.integers(0, len(classes), episodes)
+    target = plan.integers(2_000, 60_000, episodes)
+    difficulty = plan.normal(0, 0.15, episodes)
+    skill = np.clip(SKILL.get(method, 0.5) + 0.03 * shot + difficulty + mine.normal(0, 0.05, episodes), 0, 1)
+    fg_inter = (target * skill).astype(np.int64)
+    fg_union = target + plan.integers(0, 6_000, episodes)
+    inter = np.stack([160_000 - fg_union, fg_inter], axis=1)
+    union = np.stack([160_000 - fg_inter, fg_union], axis=1)
+    plain = score(class_ids, inter, union, classes)
+    slug = f"{benchmark}-f{fold}-k{shot}-{method}".replace(":", "-")
+    sha = hashlib.sha256(f"{benchmark}{fold}{shot}".encode()).hexdigest()
+    run = RunResult(
+        slug=slug,
+        path=folder or Path("runs") / slug,
+        identity=hashlib.sha256(slug.encode()).hexdigest(),
+        benchmark=benchmark,
+        method=method,
+        label=method,
+        ablations=(),
+        backbone="resnet50",
+        weights="resnet50.tv_v1",
+        fold=fold,
+        shot=shot,
+        seed=0,
+        protocol="published/1",
+        score_size="input",
+        plan_sha256=sha,
+        classes=classes,
+        class_names=CLASS_NAMES,
+        planned=episodes,
+        learnable=LEARNABLE.get(method, 1_000),
+        parameters=23_508_032 + LEARNABLE.get(method, 1_000),
+        seconds=0.041,
+        marks=(),
+        miou=mean_estimate([]) if episodes < 0 else None,  # type: ignore[arg-type]
+        fb_iou=None,  # type: ignore[arg-type]
+        per_class=plain.per_class,
+        absent=plain.absent,
+        class_ids=class_ids,
+        inter=inter,
+        union=union,
+        target=target,
+        indices=np.arange(episodes),
+        queries=tuple(f"q{i % 150:04d}" for i in range(episodes)),
+        manifest={"context": {"python": "3.11.7", "packages": {"torch": "2.13.0"}, "threads": 1}},
+    )
+    run = replace(run, **changes)
+    miou, fb_iou = of_run(run, absent="zero", resamples=200)
+    return replace(run, miou=miou.estimate, fb_iou=fb_iou.estimate)
+
+
+def make_cell(runs: list[RunResult], *, missing: tuple[int, ...] = ()) -> Cell:
+    """The cell of one method's runs."""
+    samples = [of_run(run, absent="zero", resamples=200) for run in runs]
+    first = runs[0]
+    return Cell(
+        benchmark=first.benchmark,
+        label=first.label,
+        method=first.method,
+        backbone=first.backbone,
+        shot=first.shot,
+        seed=first.seed,
+        protocol=first.protocol,
+        folds={run.fold: run for run in runs},
+        missing=missing,
+        miou=mean_estimate([s[0] for s in samples]),
+        fb_iou=mean_estimate([s[1] for s in samples]),
+        episodes=sum(run.episodes for run in runs),
+        marks=tuple(dict.fromkeys(m for run in runs for m in run.marks)),
+    )
+
+
+def flagged(cells: list[Cell]) -> list[Cell]:
+    """Best and not significantly worse, within one benchmark and shot."""
+    best = max(cells, key=lambda c: c.miou.value)
+    out = []
+    for cell in cells:
+        gap = paired_difference(
+            list(best.folds.values()), list(cell.folds.values()), absent="zero", resamples=200
+        )
+        out.append(replace(cell, best=cell is best, tied=cell is not best and not gap.significant))
+    return out
+
+
+def make_results(*, folder: Path | None = None, marks: tuple[str, ...] = (), **changes: Any) -> Results:
+    """Three methods on PASCAL-5i (four folds) and ISIC (one), 1- and 5-shot."""
+    cells: list[Cell] = []
+    for benchmark, folds in (("pascal5i", range(4)), ("pascal-to-isic2018:isic1", range(1))):
+        for shot in (1, 5):
+            group = []
+            for method in SKILL:
+                own = (*marks, "untrained") if method == "hsnet" and marks else marks
+                runs = [make_run(method, benchmark, f, shot, marks=own, **changes) for f in folds]
+                if folder is not None:
+                    runs = [with_panels(run, folder) for run in runs]
+                group.append(make_cell(runs))
+            cells += flagged(group)
+    runs = tuple(run for cell in cells for run in cell.folds.values())
+    return Results(runs, tuple(cells), resamples=200, bootstrap_seed=0)
+
+
+def with_panels(run: RunResult, folder: Path, count: int = 3) -> RunResult:
+    """The same run with small stored examples below `folder`."""
+    home = folder / run.slug
+    panels = []
+    for index in range(count):
+        draw = np.random.default_rng([index, run.fold, run.shot])
+        where = home / "panels" / f"{index:05d}"
+        where.mkdir(parents=True, exist_ok=True)
+        for name in ["query", *(f"support{k}" for k in range(run.shot))]:
+            image = Image.new("RGB", (96, 96), tuple(int(v) for v in draw.integers(60, 200, 3)))
+            mask = Image.new("L", (96, 96), 0)
+            x, y, r = (int(v) for v in draw.integers((20, 20, 10), (70, 70, 25)))
+            box = (x - r, y - r, x + r, y + r)
+            ImageDraw.Draw(image).ellipse(box, fill=tuple(int(v) for v in draw.integers(0, 255, 3)))
+            ImageDraw.Draw(mask).ellipse(box, fill=1)
+            image.save(where / f"{name}.png")
+            mask.save(where / f"{name}-mask.png")
+        found = Image.new("L", (96, 96), 0)
+        ImageDraw.Draw(found).rectangle((30, 30, 66, 66), fill=1)
+        found.save(where / "prediction.png")
+        panels.append(
+            Panel(
+                index=index,
+                class_name=run.class_names[index],
+                query=where / "query.png",
+                truth=where / "query-mask.png",
+                prediction=where / "prediction.png",
+                supports=tuple(
+                    (where / f"support{k}.png", where / f"support{k}-mask.png") for k in range(run.shot)
+                ),
+                iou=40.0 + index,
+            )
+        )
+    return replace(run, path=home, panels=tuple(panels))

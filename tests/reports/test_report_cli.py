@@ -1,0 +1,152 @@
+"""`fssbench report` as a user types it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from report_factory import make_cell, make_results, make_run
+
+from fssbench.api import Results
+from fssbench.cli import main
+from fssbench.registry import REPORTERS
+
+PLUGIN = """
+from pathlib import Path
+from fssbench.api import Reporter
+
+class Broken(Reporter):
+    name = "broken-one"
+    title = "fails"
+
+    def write(self, results, folder):
+        raise RuntimeError("no \\x1b[31mink")
+
+class Counts(Reporter):
+    name = "counts"
+    title = "number of runs"
+
+    def write(self, results, folder):
+        path = folder / "counts.txt"
+        path.write_text(str(len(results.runs)))
+        return [path]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _fresh_registry() -> Iterator[None]:
+    yield
+    REPORTERS._plugins = None
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the verb asks `fssbench.results.collect` for; set `results` to what it is to find."""
+    told: dict[str, Any] = {"results": make_results()}
+
+    def collect(paths: Any, *, resamples: int, seed: int) -> Results:
+        told.update(paths=[str(p) for p in paths], resamples=resamples, seed=seed)
+        return told["results"]  # type: ignore[no-any-return]
+
+    module = ModuleType("fssbench.results")
+    module.collect = collect  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "fssbench.results", module)
+    return told
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["report", *map(str, arguments)])
+
+
+def test_writes_every_format(found: dict[str, Any], tmp_path: Path) -> None:
+    answer = invoke("some/runs", "-o", tmp_path / "out", "--resamples", 77, "--seed", 5)
+    assert answer.exit_code == 0, answer.output
+    assert {p.name for p in (tmp_path / "out").iterdir()} >= {
+        "report.html",
+        "report.md",
+        "report.tex",
+        "results.csv",
+    }
+    assert (found["paths"], found["resamples"], found["seed"]) == (["some/runs"], 77, 5)
+    lines = answer.stdout.splitlines()
+    assert lines[0].split("\t")[:4] == ["benchmark", "method", "backbone", "shot"]
+    assert len(lines) == 1 + len(found["results"].cells)
+    assert "report.html" in answer.stderr
+
+
+def test_default_folder_of_runs(found: dict[str, Any], tmp_path: Path) -> None:
+    assert invoke("-o", tmp_path, "--format", "csv").exit_code == 0
+    assert found["paths"] == ["runs"]
+    assert [p.name for p in tmp_path.iterdir()] == ["results.csv"]
+
+
+def test_json_owns_standard_output(found: dict[str, Any], tmp_path: Path) -> None:
+    answer = invoke("-o", tmp_path, "--format", "markdown,csv", "--json")
+    rows = [json.loads(line) for line in answer.stdout.splitlines()]
+    cells = [row for row in rows if "miou" in row]
+    assert cells[0]["miou"] == found["results"].cells[0].miou.value
+    assert [Path(row["written"]).name for row in rows if "written" in row] == ["report.md", "results.csv"]
+
+
+def test_no_runs_is_an_error_with_the_next_command(found: dict[str, Any], tmp_path: Path) -> None:
+    found["results"] = Results((), (), 1000, 0, notes=("runs/x: empty log",))
+    answer = invoke("elsewhere", "-o", tmp_path)
+    assert answer.exit_code == 3
+    assert "no runs found in elsewhere. runs/x: empty log. Next: `fssbench run" in answer.stderr
+
+
+def test_unknown_format_names_neighbours(found: dict[str, Any], tmp_path: Path) -> None:
+    answer = invoke("-o", tmp_path, "--format", "htm")
+    assert answer.exit_code == 2
+    assert "Did you mean html?" in answer.stderr
+    assert "paths" not in found  # nothing was computed
+    assert invoke("-o", tmp_path, "--format", ",").exit_code == 2
+
+
+def test_folder_that_cannot_be_written_is_told_first(found: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    answer = invoke("-o", tmp_path / "file")
+    assert answer.exit_code == 3
+    assert "cannot write to" in answer.stderr
+    assert "paths" not in found
+
+
+def test_broken_reporter_stops_no_other(found: dict[str, Any], tmp_path: Path) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(PLUGIN)
+    answer = invoke("-o", tmp_path / "out", "--plugin", plugin)
+    assert answer.exit_code == 4
+    assert "reporter broken-one: RuntimeError: no \\x1b[31mink" in answer.stderr
+    assert (tmp_path / "out" / "counts.txt").read_text() == str(len(found["results"].runs))
+    assert (tmp_path / "out" / "report.html").is_file()
+    assert "Traceback" not in answer.output
+
+
+def test_reporter_that_does_not_load_is_put_aside(found: dict[str, Any], tmp_path: Path) -> None:
+    def explode() -> Any:
+        raise ImportError("no module named ink")
+
+    REPORTERS._add("stranger", "stranger 1.0", explode)
+    answer = invoke("-o", tmp_path)
+    assert answer.exit_code == 4
+    assert "no module named ink" in answer.stderr
+    assert (tmp_path / "results.csv").is_file()
+    assert invoke("-o", tmp_path, "--format", "stranger").exit_code == 4
+
+
+@pytest.mark.parametrize("label", ["a[b]", "[/red]", "\x1b[31m", "x\ty\nz"])
+def test_names_cannot_command_the_terminal(found: dict[str, Any], tmp_path: Path, label: str) -> None:
+    run = make_run(label=label)
+    found["results"] = Results((run,), (make_cell([run]),), 100, 0, notes=(label,))
+    answer = invoke("-o", tmp_path, "--format", "csv")
+    assert answer.exit_code == 0
+    assert "\x1b" not in answer.output
+    assert len(answer.stdout.splitlines()) == 2
+    if label.isprintable():
+        assert label in answer.stdout

@@ -1,0 +1,90 @@
+"""A stranger's installed package through the whole program: list, run, resume, score, report."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).with_name("plugin_package")
+METHODS = ["toy-prototype", "toy-colour"]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`fssbench-toys`, installed into a folder of its own from a copy of its sources."""
+    folder = tmp_path_factory.mktemp("toys")
+    source = folder / "source"
+    shutil.copytree(PACKAGE, source)  # setuptools leaves build folders beside what it builds
+    install = [
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "--target",
+        str(folder / "site"),
+    ]
+    subprocess.run([sys.executable, *install, str(source)], check=True, capture_output=True)
+    return folder / "site"
+
+
+def fssbench(site: Path, place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(site),
+        "FSSBENCH_CACHE": str(place / "cache"),
+        "OMP_NUM_THREADS": "1",
+    }
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "fssbench", *words],
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.timeout(300)
+def test_run_resume_score_report(site: Path, tmp_path: Path) -> None:
+    chosen = [word for name in METHODS for word in ("--method", name)]
+    command = ["run", *chosen, "--benchmark", "toy-discs", "--data", "mini", "--episodes", "6", "--shot", "1"]
+    first = fssbench(site, tmp_path, *command, "--json")
+    assert first.returncode == 0, first.stderr
+    rows = [json.loads(line) for line in first.stdout.splitlines()]
+    assert [row["method"] for row in rows] == METHODS
+    assert all(row["computed"] == 6 and "miniature" in row["marks"] for row in rows)
+
+    again = fssbench(site, tmp_path, *command, "--json")
+    assert [json.loads(line)["computed"] for line in again.stdout.splitlines()] == [0, 0]
+
+    scored = fssbench(site, tmp_path, "score", "--json")
+    figures = {json.loads(line)["identity"]: json.loads(line)["miou"] for line in scored.stdout.splitlines()}
+    assert figures == {row["identity"]: row["miou"] for row in rows}
+
+    written = fssbench(site, tmp_path, "report", "--resamples", "50")
+    assert written.returncode == 0, written.stderr
+    names = {path.name for path in (tmp_path / "report").iterdir()}
+    assert {"report.html", "report.md", "report.tex", "results.csv"} <= names
+    assert len(names) > 4  # the package's own reporter wrote too
+    with (tmp_path / "report" / "results.csv").open() as file:
+        found = [row for row in csv.DictReader(file) if row["identity"] in figures]
+    assert {row["identity"]: float(row["miou"]) for row in found} == pytest.approx(figures)
+
+
+@pytest.mark.timeout(300)
+def test_third_party_names_are_listed_and_shown(site: Path, tmp_path: Path) -> None:
+    listed = fssbench(site, tmp_path, "list", "methods", "--json")
+    names = {json.loads(line)["name"] for line in listed.stdout.splitlines()}
+    assert {"pmnet", "hsnet", "panet", *METHODS} <= names
+    shown = fssbench(site, tmp_path, "show", "toy-discs")
+    assert shown.returncode == 0, shown.stderr
+    assert "toy-discs" in shown.stdout

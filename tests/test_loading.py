@@ -1,0 +1,303 @@
+"""`load_method`: names, settings, backbone and weights resolved, and all of it written down."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import fssbench
+from fssbench.api import FeatureMethod, Features, ImageMethod, MethodCard, MethodConfig, Taps
+from fssbench.backbones import Backbone, build
+from fssbench.checkpoints import save
+from fssbench.errors import DataError, PluginError, UsageError
+from fssbench.loading import load_method
+from fssbench.registry import METHODS, load_file
+
+
+def card(name: str, *, trained: bool = True, backbone: str = "efficientnet-lite0") -> MethodCard:
+    return MethodCard(
+        name=name,
+        title=name,
+        paper="none",
+        year=2026,
+        kind="other",
+        backbone=backbone,
+        size=32,
+        trained=trained,
+        reference="none",
+        licence="none",
+    )
+
+
+class Settings(MethodConfig):
+    ablations: ClassVar[dict[str, dict[str, Any]]] = {
+        "background": {"background": False},
+        "narrow": {"width": 2},
+    }
+    width: int = 4
+    background: bool = True
+    affinity: Literal["dot", "cosine"] = "dot"
+    scales: tuple[float, ...] = (1.0,)
+
+
+class Toy(FeatureMethod):
+    card: ClassVar[MethodCard] = card("toy")
+    Config: ClassVar[type[MethodConfig]] = Settings
+
+    def __init__(self, config: Settings, backbone: Backbone | None = None) -> None:
+        super().__init__(config, backbone)
+        self.neck = nn.Conv2d(320, config.width, 1)
+
+    @property
+    def taps(self) -> Taps:
+        return Taps(("blocks.15",), ("blocks.15",))
+
+    def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
+        return self.neck(query["blocks.15"])[:, :2]
+
+
+class Free(Toy):
+    card: ClassVar[MethodCard] = card("free", trained=False, backbone="vgg16")
+
+    def __init__(self, config: Settings, backbone: Backbone | None = None) -> None:
+        super().__init__(config, backbone)
+        del self.neck
+
+    @classmethod
+    def backbone_layout(cls, backbone: str, config: MethodConfig) -> str:
+        return "panet" if backbone == "vgg16" else "standard"
+
+
+class Pixels(ImageMethod):
+    card: ClassVar[MethodCard] = card("pixels", backbone="its own")
+
+    def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
+        super().__init__(config, backbone)
+        self.conv = nn.Conv2d(3, 2, 1)
+        self.frozen = nn.Conv2d(3, 2, 1).requires_grad_(False)
+
+    def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
+        return self.conv(query)
+
+
+class Broken(Pixels):
+    card: ClassVar[MethodCard] = card("broken")
+
+    def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
+        raise RuntimeError("the sky is falling")
+
+
+def toy(**options: Any) -> Toy:
+    method = load_method(Toy, weights="random", **options)
+    assert isinstance(method, Toy)
+    return method
+
+
+def test_the_method_is_ready_to_predict() -> None:
+    method = toy()
+    assert not any(module.training for module in method.modules())
+    assert all(p.requires_grad for p in method.neck.parameters())
+    assert method.backbone is not None
+    assert not any(p.requires_grad for p in method.backbone.parameters())
+    with torch.no_grad():
+        out = method.predict(
+            torch.zeros(1, 3, 32, 32), torch.zeros(1, 1, 3, 32, 32), torch.ones(1, 1, 32, 32)
+        )
+    assert out.shape == (1, 2, 32, 32)
+
+
+def test_provenance_tells_what_it_was_made_of() -> None:
+    method = toy(ablate=("background", "background"), width="8", seed=3)
+    found = method.provenance
+    assert json.loads(json.dumps(found)) == found
+    assert method.backbone is not None
+    assert found | {"source_sha256": ""} == {
+        "method": "toy",
+        "method_version": "file",
+        "source_sha256": "",
+        "backbone": "efficientnet-lite0",
+        "layout": "standard",
+        "weights": "random",
+        "weights_sha256": method.backbone.weights_sha256,
+        "checkpoint": None,
+        "checkpoint_sha256": None,
+        "ablations": ["background"],
+        "config": {"width": 8, "background": False, "affinity": "dot", "scales": [1.0]},
+        "config_passed": {"width": "8"},
+        "untrained": True,
+        "learnable": 320 * 8 + 8,
+        "parameters": 320 * 8 + 8 + 2_958_848,
+        "seed": 3,
+    }
+    assert len(found["source_sha256"]) == 64
+
+
+def test_a_training_free_method_is_never_untrained_and_has_its_layout() -> None:
+    found = load_method(Free, weights="random").provenance
+    assert (found["untrained"], found["learnable"], found["parameters"]) == (False, 0, 14_714_688)
+    assert (found["backbone"], found["layout"]) == ("vgg16", "panet")
+    assert (
+        load_method(Free, backbone="efficientnet-lite0", weights="random").provenance["layout"] == "standard"
+    )
+
+
+def test_an_image_method_brings_its_own_encoder() -> None:
+    method = load_method(Pixels)
+    assert method.backbone is None
+    assert method.provenance["weights"] is None
+    assert method.provenance["learnable"] == 8
+    assert method.provenance["parameters"] == 16
+    assert load_method(Pixels, backbone="resnet50").backbone is None
+
+
+def test_the_seed_decides_the_head_and_nothing_global_moves() -> None:
+    torch.manual_seed(11)
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index, union-attr]
+    one, same, other = toy(seed=1), toy(seed=1), toy(seed=2)
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1:] == (random.getstate(), np.random.get_state()[1].tolist())  # type: ignore[index, union-attr]
+    assert torch.equal(one.neck.weight, same.neck.weight)
+    assert not torch.equal(one.neck.weight, other.neck.weight)
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "value"),
+    [
+        ({"width": "6"}, "width", 6),
+        ({"background": "false"}, "background", False),
+        ({"affinity": "cosine"}, "affinity", "cosine"),
+        ({"scales": ["1", 2]}, "scales", (1.0, 2.0)),
+    ],
+)
+def test_text_from_the_command_line_becomes_the_fields_type(
+    given: dict[str, Any], field: str, value: object
+) -> None:
+    assert getattr(toy(**given).config, field) == value
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"widht": 3}, r"unknown setting of method toy 'widht'\. Did you mean width\?.*fssbench show toy"),
+        ({"width": "wide"}, r"setting width='wide' of method toy: .*integer.*fssbench show toy"),
+        (
+            {"affinity": "cosin"},
+            r"affinity of method toy 'cosin'\. Did you mean cosine\?.*Known: cosine, dot",
+        ),
+        (
+            {"ablate": ["backgrund"]},
+            r"unknown ablation of .*'backgrund'\. Did you mean background\?",
+        ),
+        ({"ablate": ["narrow"], "width": 8}, r"ablation 'narrow' of method toy sets width=2, and width=8"),
+        ({"backbone": "resnet5"}, r"unknown backbone 'resnet5'\. Did you mean resnet50"),
+        ({"device": "gpu"}, r"device 'gpu' cannot be used here .*--device cpu"),
+        ({"device": "cuda:99"}, r"device 'cuda:99' cannot be used here"),
+    ],
+)
+def test_wrong_options_name_field_value_and_neighbours(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        toy(**options)
+
+
+def test_unknown_methods_and_weights_have_neighbours() -> None:
+    with pytest.raises(UsageError, match=r"unknown method 'hsnett'\. Did you mean hsnet"):
+        load_method("hsnett")
+    with pytest.raises(UsageError, match="unknown weights of efficientnet-lite0"):
+        load_method(Toy, weights="v9")
+
+
+def test_a_failing_constructor_is_the_plugins_fault() -> None:
+    with pytest.raises(PluginError, match=r"'broken' cannot be built .*RuntimeError: the sky is falling"):
+        load_method(Broken)
+
+
+def test_absent_weights_are_said_before_anything_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: "nowhere")
+    with pytest.raises(DataError, match=r"resnet50-0676ba61\.pth.*not on this machine.*--download"):
+        load_method(Toy, backbone="resnet50")
+
+
+def test_our_own_checkpoint_is_loaded(tmp_path: Path) -> None:
+    first = toy(seed=1)
+    path = tmp_path / "toy.safetensors"
+    save(first, path, {})
+    # the backbone's random weights follow the seed, and must be those of the checkpoint
+    second = toy(seed=1, checkpoint=path)
+    assert torch.equal(first.neck.weight, second.neck.weight)
+    assert second.provenance["checkpoint"] == "toy.safetensors"
+    assert second.provenance["untrained"] is False
+    with pytest.raises(DataError, match="setting width=4"):
+        toy(seed=1, checkpoint=path, width=8)
+    with pytest.raises(DataError, match="weights_sha256"):
+        toy(seed=2, checkpoint=str(path))
+
+
+def test_the_authors_checkpoint_needs_no_imagenet_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: "nowhere")
+    first = load_method(Free, weights="random", seed=4)
+    torch.save({f"module.{k}": v for k, v in first.state_dict().items()}, tmp_path / "best.pt")
+    second = load_method(Free, checkpoint=tmp_path / "best.pt")
+    assert second.backbone is not None
+    assert first.backbone is not None
+    assert second.provenance["weights"] == "reference"
+    assert second.provenance["weights_sha256"] == first.backbone.weights_sha256
+    assert second.provenance["checkpoint"] == "best.pt"
+    assert len(second.provenance["checkpoint_sha256"]) == 64
+
+
+def test_a_missing_checkpoint_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no file .*none\.pt"):
+        toy(checkpoint=tmp_path / "none.pt")
+
+
+def test_weights_from_a_file(tmp_path: Path) -> None:
+    torch.save(build("efficientnet-lite0", seed=9).state_dict(), tmp_path / "w.pth")
+    method = load_method(Toy, weights=str(tmp_path / "w.pth"))
+    assert method.provenance["weights"].startswith("file:")
+
+
+def test_the_public_name_is_this_function() -> None:
+    assert fssbench.load_method is load_method
+
+
+PLUGIN = """
+from typing import ClassVar
+import torch
+from torch import nn
+from fssbench.api import ImageMethod, MethodCard, MethodConfig
+
+class Mine(ImageMethod):
+    card: ClassVar[MethodCard] = MethodCard(
+        name="mine-by-file", title="Mine", paper="", year=2026, kind="other", backbone="none", size=32,
+        trained=False, reference="", licence="",
+    )
+    def logits(self, query, support, support_mask):
+        return query[:, :2]
+"""
+
+
+@pytest.fixture
+def registered(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "mine.py"
+    path.write_text(PLUGIN)
+    load_file(path)
+    yield path
+    METHODS._scan().pop("mine-by-file")
+
+
+def test_a_plugin_file_is_loaded_by_name(registered: Path) -> None:
+    method = load_method("mine-by-file")
+    assert method.provenance["method_version"] == "file"
+    assert method.provenance["method"] == "mine-by-file"
+    image = torch.randn(1, 3, 8, 8)
+    assert method.predict(image, image[None], torch.ones(1, 1, 8, 8)).shape == (1, 2, 8, 8)

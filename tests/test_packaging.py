@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+FOLDERS = {
+    "fssbench": "fssbench",
+    "methods": "fssbench.methods",
+    "datasets": "fssbench.datasets",
+    "reports": "fssbench.reports",
+}
+
+
+def _packages() -> set[str]:
+    found = set()
+    for folder, package in FOLDERS.items():
+        for init in (ROOT / folder).rglob("__init__.py"):
+            found.add(".".join([package, *init.parent.relative_to(ROOT / folder).parts]))
+    return found
+
+
+def test_every_package_folder_is_named() -> None:
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == _packages()
+
+
+def test_every_folder_with_modules_is_a_package() -> None:
+    for folder in FOLDERS:
+        for module in (ROOT / folder).rglob("*.py"):
+            assert (module.parent / "__init__.py").is_file(), f"{module.parent} has no __init__.py"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in (*FOLDERS, "pyproject.toml", "README.md", "LICENSE"):
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, source / name)
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*command, "-w", str(out), str(source)], check=True, capture_output=True)
+    with zipfile.ZipFile(next(out.glob("*.whl"))) as archive:
+        return set(archive.namelist())
+
+
+def test_wheel_holds_every_module_and_data_file(wheel: set[str]) -> None:
+    assert "fssbench/py.typed" in wheel
+    for folder, package in FOLDERS.items():
+        for path in (ROOT / folder).rglob("*"):
+            data = (
+                path.parent.name in {"templates", "data"} and path.is_file() and not path.name.startswith(".")
+            )
+            if path.suffix == ".py" or data:
+                name = f"{package.replace('.', '/')}/{path.relative_to(ROOT / folder)}"
+                assert name in wheel, f"{name} is not in the wheel"
+
+
+def test_wheel_claims_one_top_level_name(wheel: set[str]) -> None:
+    tops = {name.split("/")[0] for name in wheel}
+    assert {t for t in tops if not t.endswith(".dist-info")} == {"fssbench"}
+
+
+def test_entry_points_name_existing_modules() -> None:
+    where = {package: folder for folder, package in FOLDERS.items()}
+    for group, points in PROJECT["project"]["entry-points"].items():
+        for name, target in points.items():
+            module, _, attribute = target.partition(":")
+            package, _, leaf = module.rpartition(".")
+            file = ROOT / where[package] / f"{leaf}.py"
+            folder = ROOT / where[package] / leaf / "__init__.py"
+            assert file.is_file() or folder.is_file(), f"{group} {name}: {target}"
+            text = (file if file.is_file() else folder).read_text()
+            assert attribute in text, f"{group} {name}: no {attribute}"
+
+
+def test_the_checkouts_root_is_not_on_the_path(tmp_path: Path) -> None:
+    # its `datasets/` would shadow the Hugging Face package of that name
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", "import fssbench.methods, sys; print(*sys.path, sep='\\n')"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+    )
+    assert str(ROOT.resolve()) not in {str(Path(line).resolve()) for line in run.stdout.splitlines() if line}
+    # nor does pytest put it there; `python -m pytest` does, as its first entry
+    here = sys.path[1:] if "-m" in sys.orig_argv else sys.path
+    assert str(ROOT.resolve()) not in {str(Path(line).resolve()) for line in here}
+
+
+def test_core_imports_no_plugin_package() -> None:
+    for path in (ROOT / "fssbench").rglob("*.py"):
+        text = path.read_text()
+        for room in ("methods", "datasets", "reports"):
+            for line in text.splitlines():
+                words = line.strip()
+                imports = words.startswith((f"from fssbench.{room}", f"import fssbench.{room}"))
+                assert not imports, f"{path.relative_to(ROOT)}: {words}"
+
+
+def test_constraints_satisfy_the_requirements() -> None:
+    from packaging.requirements import Requirement
+
+    pins = dict(
+        line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
+    )
+    wanted = [*PROJECT["project"]["dependencies"]]
+    for extra in ("mini", "test", "coco", "data", "timm"):
+        wanted += PROJECT["project"]["optional-dependencies"][extra]
+    for requirement in map(Requirement, wanted):
+        if requirement.name in pins:
+            assert requirement.specifier.contains(pins[requirement.name]), requirement
+
+
+def test_ci_is_executable_and_strict() -> None:
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert "set -euo pipefail" in script.read_text()
+    subprocess.run(["bash", "-n", str(script)], check=True)

@@ -1,0 +1,99 @@
+"""Every command of the README is run: installation by `.ci/run`, the rest here."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    ")]
+FSSBENCH = [c for c in COMMANDS if c.startswith("fssbench ")]
+PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+METHOD = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "plugins.md").read_text(), flags=re.DOTALL)[0]
+SHORT = ["--episodes", "1", "--shot", "1"]
+"""Added to runs here; the full ones are the slow test below."""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's folder: the commands run here one after another, as the README tells them."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "my_method.py").write_text(METHOD.replace('name="nearest-mean"', 'name="mine"'))
+    return folder
+
+
+def run(place: Path, arguments: list[str], **more: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "FSSBENCH_CACHE": str(place / "cache"), **more}
+    return subprocess.run(
+        [sys.executable, "-P", *arguments],
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_it_is_short_and_its_links_lead_somewhere() -> None:
+    assert len(README.splitlines()) < 100
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert (ROOT / target).is_file(), target
+
+
+def test_installation_and_tests_are_what_ci_runs() -> None:
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert 'pip install -c constraints.txt ".[mini]"' in COMMANDS
+    developing = 'pip install -c constraints.txt -e ".[mini,test]"'
+    assert developing in COMMANDS
+    assert developing.replace("pip install", "pip install -q") in ci
+    assert "pytest" in COMMANDS
+    assert "\npytest " in ci
+    known = re.compile(r"pip install|export FSSBENCH_DATA=DATA$|pytest$|fssbench ")
+    assert all(known.match(command) for command in COMMANDS)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("command", FSSBENCH)
+def test_command(command: str, place: Path, mini: Path, shared: Path) -> None:
+    words = shlex.split(command)[1:]
+    words = [str(shared / "golden" / "splits") if word == "SPLITS" else word for word in words]
+    if words[0] == "run":
+        words += SHORT
+    done = run(place, ["-m", "fssbench", *words], FSSBENCH_DATA=str(mini))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout
+    if words[0] == "run":
+        rows = [line for line in done.stdout.splitlines() if "mIoU" in line]
+        assert rows
+        assert all("miniature" in line for line in rows)
+    if words[0] == "report":
+        page = (place / "report" / "report.html").read_text()
+        assert "miniature" in page
+        assert "untrained" in page
+
+
+@pytest.mark.parametrize("block", PYTHON)
+def test_python(block: str, place: Path) -> None:
+    done = run(place, ["-c", block])
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"Score\(miou=\d+\.\d+, .*episodes=4\)", done.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_two_commands_as_they_stand(tmp_path: Path) -> None:
+    quick, report = FSSBENCH[:2]
+    done = run(tmp_path, ["-m", "fssbench", *shlex.split(quick)[1:]])
+    assert done.returncode == 0, done.stderr
+    assert len([line for line in done.stdout.splitlines() if "mIoU" in line]) == 3 * (3 * 2 + 4)
+    done = run(tmp_path, ["-m", "fssbench", *shlex.split(report)[1:]])
+    assert done.returncode == 0, done.stderr
+    assert {p.suffix for p in (tmp_path / "report").iterdir()} >= {".html", ".md", ".csv", ".tex"}

@@ -1,0 +1,365 @@
+"""Intervals and paired comparisons: against scipy, by hand, and by simulation."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.stats import bootstrap
+
+from fssbench.api import UsageError
+from fssbench.metrics import score
+from fssbench.statistics import (
+    Sample,
+    difference,
+    holm,
+    intervals,
+    mean_estimate,
+    mean_sample,
+    of_run,
+    paired_difference,
+    replicates,
+)
+
+
+@dataclass
+class Run:
+    """What `of_run` and `paired_difference` read of a run."""
+
+    class_ids: NDArray[np.int64]
+    inter: NDArray[np.int64]
+    union: NDArray[np.int64]
+    classes: tuple[int, ...] = (0, 1, 2, 3, 4)
+    fold: int = 0
+    plan_sha256: str = "plan"
+    indices: Any = field(default=None)
+    queries: Any = field(default=None)
+
+    def __post_init__(self) -> None:
+        n = len(self.class_ids)
+        self.indices = np.arange(n) if self.indices is None else self.indices
+        self.queries = tuple(f"q{i}" for i in range(n)) if self.queries is None else self.queries
+
+    def only(self, rows: Any) -> Run:
+        rows = np.asarray(rows)
+        queries = tuple(self.queries[i] for i in rows)
+        return Run(
+            self.class_ids[rows],
+            self.inter[rows],
+            self.union[rows],
+            self.classes,
+            self.fold,
+            self.plan_sha256,
+            self.indices[rows],
+            queries,
+        )
+
+
+def draw(seed: int, episodes: int = 300, skill: float = 0.6, noise: int | None = None, **named: Any) -> Run:
+    """Episodes of a plan (`seed`); methods on it differ by `skill` and `noise`."""
+    plan = np.random.default_rng(seed)
+    own = np.random.default_rng([seed, 99 if noise is None else noise])
+    ids = plan.integers(0, 5, episodes)
+    union = plan.integers(500, 40_000, (episodes, 2))
+    hard = plan.normal(0, 0.2, (episodes, 2))
+    share = np.clip(skill + hard + own.normal(0, 0.05, (episodes, 2)), 0, 1)
+    return Run(ids, (union * share).astype(np.int64), union, **named)
+
+
+def test_the_figure_is_the_one_of_metrics() -> None:
+    run = draw(0)
+    miou, fb_iou = intervals(run.class_ids, run.inter, run.union, range(5), absent="zero")
+    plain = score(run.class_ids, run.inter, run.union, range(5))
+    assert (miou.value, fb_iou.value) == (plain.miou, plain.fb_iou)
+    assert miou.low < miou.value < miou.high
+    assert fb_iou.low < fb_iou.value < fb_iou.high
+
+
+def test_agrees_with_scipy_where_the_figure_is_a_plain_mean() -> None:
+    # one class and equal unions: the ratio of sums is the mean of per-episode IoU
+    rng = np.random.default_rng(1)
+    inter = np.stack([np.full(250, 500), rng.integers(0, 1001, 250)], axis=1)
+    union = np.full((250, 2), 1000)
+    ours = intervals(np.zeros(250), inter, union, [0], absent="zero", resamples=20_000)[0]
+    theirs = bootstrap(
+        (inter[:, 1] / 10,), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(2)
+    ).confidence_interval
+    error = np.std(inter[:, 1] / 10) / np.sqrt(250)  # of the mean; ends move by about 2 % of it
+    assert ours.low == pytest.approx(theirs.low, abs=0.06 * error)
+    assert ours.high == pytest.approx(theirs.high, abs=0.06 * error)
+
+
+def test_agrees_with_scipy_on_a_ratio_of_sums() -> None:
+    run = draw(3, 200)
+    one = np.zeros(200, dtype=np.int64)
+    ours = intervals(one, run.inter, run.union, [0], absent="zero", resamples=20_000)[0]
+    theirs = bootstrap(
+        (run.inter[:, 1], run.union[:, 1]),
+        lambda i, u, axis=-1: i.sum(axis) / u.sum(axis) * 100,
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        n_resamples=20_000,
+        rng=np.random.default_rng(4),
+    ).confidence_interval
+    width = ours.high - ours.low
+    assert ours.low == pytest.approx(theirs.low, abs=0.02 * width)
+    assert ours.high == pytest.approx(theirs.high, abs=0.02 * width)
+
+
+def test_two_episodes_by_hand() -> None:
+    # resamples of {1/3, 1/2 with unions 2 and 3}: aa 1/2, ab 2/5, bb 1/3
+    miou, _ = replicates([0, 0], [[0, 1], [0, 1]], [[1, 2], [1, 3]], [0], absent="zero", resamples=4000)
+    seen, counts = np.unique(miou.replicates.round(6), return_counts=True)
+    assert seen.tolist() == [round(100 / 3, 6), 40.0, 50.0]
+    assert counts / 4000 == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
+
+
+def test_classes_keep_their_number_of_episodes() -> None:
+    # each class is constant, so that only a change of the class mix could move anything
+    ids = np.array([0] * 30 + [1] * 5)
+    inter = np.stack([np.ones(35), np.where(ids == 0, 9, 1)], axis=1)
+    miou, _ = replicates(ids, inter, np.full((35, 2), 10), [0, 1], absent="zero")
+    assert miou.value == pytest.approx(50)
+    assert miou.replicates == pytest.approx(np.full(1000, 50.0))
+
+
+def test_equal_seed_equal_bits_other_seed_others() -> None:
+    run = draw(5)
+    args = (run.class_ids, run.inter, run.union, range(5))
+    first, again = (replicates(*args, absent="zero", seed=3)[0].replicates for _ in range(2))
+    other = replicates(*args, absent="zero", seed=4)[0].replicates
+    stream = replicates(*args, absent="zero", seed=3, stream="elsewhere")[0].replicates
+    assert first.tobytes() == again.tobytes()
+    assert not np.array_equal(first, other)
+    assert not np.array_equal(first, stream)
+
+
+def test_global_generator_has_no_say() -> None:
+    run = draw(6, 50)
+    args = (run.class_ids, run.inter, run.union, range(5))
+    np.random.seed(0)
+    first = replicates(*args, absent="zero")[0].replicates
+    np.random.seed(1)
+    assert first.tobytes() == replicates(*args, absent="zero")[0].replicates.tobytes()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_order_of_episodes_does_not_matter(random: Any) -> None:
+    run = draw(7, 60)
+    rows = list(range(60))
+    random.shuffle(rows)
+    mixed = run.only(rows)
+    assert (
+        of_run(run, absent="zero", resamples=50)[0].replicates.tobytes()
+        == of_run(mixed, absent="zero", resamples=50)[0].replicates.tobytes()
+    )
+
+
+def test_repeated_queries_widen_the_interval() -> None:
+    run = draw(8, 150)
+    rows = np.repeat(np.arange(150), 4)  # every query four times: four times the episodes, no more news
+    ids, inter, union = run.class_ids[rows], run.inter[rows], run.union[rows]
+    alone = intervals(run.class_ids, run.inter, run.union, range(5), absent="zero")[0]
+    naive = intervals(ids, inter, union, range(5), absent="zero")[0]
+    honest = intervals(ids, inter, union, range(5), absent="zero", clusters=rows.tolist())[0]
+    assert honest.high - honest.low == pytest.approx(alone.high - alone.low, rel=0.01)
+    assert naive.high - naive.low == pytest.approx((alone.high - alone.low) / 2, rel=0.15)
+
+
+def test_a_query_of_two_classes_is_a_cluster_in_each() -> None:
+    inter, union = np.array([[1, 1], [1, 4], [1, 2], [1, 3]]), np.full((4, 2), 10)
+    miou, _ = replicates([0, 1, 0, 1], inter, union, [0, 1], absent="zero", clusters=["a", "a", "b", "b"])
+    assert len(np.unique(miou.replicates.round(9))) > 3  # the two classes vary on their own
+
+
+@pytest.mark.parametrize(("absent", "figure"), [("zero", 25.0), ("exclude", 50.0)])
+def test_absent_class_follows_the_rule_of_the_figure(absent: Any, figure: float) -> None:
+    inter, union = np.tile([1, 5], (20, 1)), np.tile([10, 10], (20, 1))
+    miou, _ = replicates(np.zeros(20), inter, union, [0, 7], absent=absent)
+    assert miou.value == pytest.approx(figure)
+    assert miou.replicates == pytest.approx(np.full(1000, figure))
+
+
+def test_no_episode_is_nan_not_zero() -> None:
+    miou, fb_iou = intervals([], np.empty((0, 2)), np.empty((0, 2)), [0, 1], absent="zero")
+    assert np.isnan([miou.value, miou.low, miou.high, fb_iou.value, fb_iou.low, fb_iou.high]).all()
+
+
+def test_one_episode_has_a_figure_and_no_interval() -> None:
+    miou, fb_iou = intervals([0], [[2, 1]], [[4, 4]], [0], absent="zero")
+    assert (miou.value, fb_iou.value) == (25.0, 37.5)
+    assert np.isnan([miou.low, miou.high, fb_iou.low, fb_iou.high]).all()
+
+
+def test_blocks_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = draw(9, 80)
+    args = (run.class_ids, run.inter, run.union, range(5))
+    whole = replicates(*args, absent="zero", resamples=100)[0].replicates
+    monkeypatch.setattr("fssbench.statistics._BLOCK", 100)
+    assert whole.tobytes() == replicates(*args, absent="zero", resamples=100)[0].replicates.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"class_ids": [0, 9]}, "classes"),
+        ({"inter": [[1, 1]]}, "one of each"),
+        ({"clusters": ["a"]}, "1 clusters"),
+        ({"resamples": 0}, "resamples"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_wrong_input_is_named(change: dict[str, Any], told: str) -> None:
+    good: dict[str, Any] = {"class_ids": [0, 0], "inter": [[1, 1]] * 2, "union": [[2, 2]] * 2, "classes": [0]}
+    with pytest.raises(UsageError, match=told):
+        replicates(**{**good, **change}, absent="zero")
+
+
+def test_mean_over_folds_averages_figures_and_replicates() -> None:
+    a, b = Sample(60.0, np.array([59.0, 61.0])), Sample(40.0, np.array([41.0, 39.0]))
+    mean = mean_sample([a, b])
+    assert mean.value == 50.0
+    assert mean.replicates.tolist() == [50.0, 50.0]
+    assert mean_estimate([a]).value == 60.0
+
+
+def test_mean_over_independent_folds_is_surer_than_one() -> None:
+    folds = [of_run(draw(s, plan_sha256=f"plan{s}"), absent="zero")[0] for s in range(4)]
+    widths = [s.estimate.high - s.estimate.low for s in folds]
+    mean = mean_estimate(folds)
+    assert mean.high - mean.low == pytest.approx(np.mean(widths) / 2, rel=0.12)
+
+
+def test_mean_over_folds_that_share_episodes_gains_nothing() -> None:
+    # four models on the same test episodes err together (COCO-20i to FSS-1000)
+    folds = [of_run(draw(11, fold=f), absent="zero")[0] for f in range(4)]
+    mean, one = mean_estimate(folds), folds[0].estimate
+    assert mean.high - mean.low == pytest.approx(one.high - one.low, rel=1e-9)
+
+
+def test_mean_refuses_what_does_not_belong_together() -> None:
+    with pytest.raises(UsageError, match="at least one"):
+        mean_sample([])
+    with pytest.raises(UsageError, match="resampled"):
+        mean_sample([Sample(1.0, np.zeros(2)), Sample(1.0, np.zeros(3))])
+    assert np.isnan(mean_estimate([Sample(1.0, np.zeros(2)), Sample(2.0, np.empty(0))]).low)
+
+
+def test_pairing_is_much_sharper_than_two_intervals() -> None:
+    a, b = draw(12, 500, 0.62, noise=1), draw(12, 500, 0.60, noise=2)
+    gap = paired_difference([a], [b], absent="zero")
+    alone = of_run(a, absent="zero")[0].estimate
+    assert gap.value == pytest.approx(
+        score(a.class_ids, a.inter, a.union, range(5)).miou
+        - score(b.class_ids, b.inter, b.union, range(5)).miou
+    )
+    assert gap.high - gap.low < (alone.high - alone.low) / 2
+    assert gap.significant
+    assert gap.p < 0.05
+
+
+def test_difference_is_antisymmetric() -> None:
+    a, b = draw(13, skill=0.6, noise=1), draw(13, skill=0.6, noise=2)
+    there, back = (paired_difference([x], [y], absent="zero") for x, y in ((a, b), (b, a)))
+    assert (there.value, there.low, there.high) == pytest.approx((-back.value, -back.high, -back.low))
+    assert there.p == back.p
+
+
+def test_a_method_against_itself() -> None:
+    gap = paired_difference([draw(14)], [draw(14)], absent="zero")
+    assert (gap.value, gap.low, gap.high, gap.p) == (0, 0, 0, 1)
+    assert not gap.significant
+
+
+def test_difference_uses_the_episodes_both_counted() -> None:
+    a, b = draw(15, 100, noise=1), draw(15, 100, noise=2)
+    half = np.arange(0, 100, 2)
+    short = paired_difference([a], [b.only(half)], absent="zero")
+    both = paired_difference([a.only(half)], [b.only(half)], absent="zero")
+    assert short == both
+
+
+def test_folds_are_matched_by_plan_not_by_place() -> None:
+    a = [draw(s, noise=1, fold=s, plan_sha256=f"p{s}") for s in range(3)]
+    b = [draw(s, noise=2, fold=s, plan_sha256=f"p{s}") for s in range(3)]
+    assert paired_difference(a, b, absent="zero") == paired_difference(a, b[::-1], absent="zero")
+
+
+def test_other_episodes_are_no_pair() -> None:
+    a, b = draw(16), draw(16, plan_sha256="other")
+    for mine, others in (([a], [b]), ([a], []), ([], []), ([a, a], [a])):
+        with pytest.raises(UsageError, match="same plans"):
+            paired_difference(mine, others, absent="zero")
+
+
+def test_no_replicates_no_verdict() -> None:
+    gap = difference(Sample(60.0, np.empty(0)), Sample(10.0, np.empty(0)))
+    assert gap.value == 50.0
+    assert np.isnan([gap.low, gap.high, gap.p]).all()
+    assert not gap.significant
+
+
+def test_p_counts_the_figure_itself() -> None:
+    gap = difference(Sample(2.0, np.arange(1.0, 100.0)), Sample(0.0, np.zeros(99)))
+    assert gap.p == pytest.approx(2 / 100)
+
+
+def test_holm_by_hand_and_with_gaps() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    adjusted = holm([0.5, float("nan"), 0.9])
+    assert adjusted[0] == 1.0
+    assert np.isnan(adjusted[1])
+    assert holm([]) == []
+
+
+def test_thousand_resamples_of_thousand_episodes_are_quick() -> None:
+    run = draw(17, 1000)
+    best = float("inf")
+    for _ in range(3):
+        start = time.process_time()
+        intervals(run.class_ids, run.inter, run.union, range(5), absent="zero", clusters=run.queries)
+        best = min(best, time.process_time() - start)
+    assert best < 0.3
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    population = draw(18, 50_000)
+    truth = score(population.class_ids, population.inter, population.union, range(5)).miou
+    by_class = [np.flatnonzero(population.class_ids == c) for c in range(5)]
+    rng = np.random.default_rng(19)
+    hits = 0
+    for trial in range(2000):
+        rows = np.concatenate([rng.choice(ids, 60) for ids in by_class])
+        miou, _ = intervals(
+            population.class_ids[rows],
+            population.inter[rows],
+            population.union[rows],
+            range(5),
+            absent="zero",
+            resamples=400,
+            seed=trial,
+        )
+        hits += miou.low <= truth <= miou.high
+    assert 0.93 <= hits / 2000 <= 0.97
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_equal_methods_are_told_apart_as_rarely_as_claimed() -> None:
+    found = sum(
+        paired_difference(
+            [draw(s, 300, noise=1)], [draw(s, 300, noise=2)], absent="zero", resamples=400, seed=s
+        ).significant
+        for s in range(2000)
+    )
+    assert 0.03 <= found / 2000 <= 0.07

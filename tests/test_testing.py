@@ -1,0 +1,315 @@
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fssbench.api import FeatureMethod, ImageMethod, MethodConfig, Taps
+from fssbench.registry import DATASETS, METHODS
+from fssbench.testing import check_dataset, check_method, check_reporter
+
+sys.path.append(str(Path(__file__).parent / "plugin_package" / "src"))
+from fssbench_toys.discs import ToyDiscs
+from fssbench_toys.methods import ToyColour, ToyPrototype
+from fssbench_toys.text import ToyText
+
+
+def failing(results: list) -> dict[str, str]:
+    return {r.check: r.reason for r in results if r.status == "fail"}
+
+
+@pytest.mark.parametrize("cls", [ToyPrototype, ToyColour])
+def test_toys_keep_the_contract_quickly(cls: type) -> None:
+    started = time.monotonic()
+    results = check_method(cls)
+    assert failing(results) == {}
+    assert len(results) >= 25
+    assert all(r.contract.endswith(".") and "\n" not in r.contract for r in results)
+    assert time.monotonic() - started < 60
+
+
+@pytest.mark.parametrize("name", ["hsnet", "panet", "pmnet"])
+def test_built_in_methods_keep_the_contract(name: str) -> None:
+    if name not in METHODS.names() or METHODS.plugin(name).load is None:
+        pytest.skip("not registered")
+    assert failing(check_method(METHODS.get(name))) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["chestxray", "coco", "deepglobe", "fss1000", "isic2018", "pascal", "suim"])
+def test_built_in_data_sets_keep_the_contract(name: str) -> None:
+    assert failing(check_dataset(DATASETS.get(name))) == {}
+
+
+class Base(ToyColour):
+    """A correct image method for the broken ones below."""
+
+
+class NaN(Base):
+    def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
+        return super().logits(query, support, support_mask) * float("nan")
+
+
+class OneChannel(Base):
+    def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
+        return super().logits(query, support, support_mask)[:, :1]
+
+
+class Integers(Base):
+    def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
+        return super().logits(query, support, support_mask).long()
+
+
+class Noisy(Base):
+    """Its own generator goes on: the harness cannot seed it."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)
+        self.generator = torch.Generator().manual_seed(0)
+
+    def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
+        found = super().logits(query, support, support_mask)
+        return found + torch.rand(found.shape, generator=self.generator)
+
+
+class BatchCoupled(Base):
+    def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
+        found = super().logits(query, support, support_mask)
+        return found - found.mean(dim=0, keepdim=True)
+
+
+class FirstSupport(Base):
+    def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
+        return super().logits(query, support[:, :1], support_mask[:, :1])
+
+
+class WaivedFirstSupport(FirstSupport):
+    waivers = {"support_order": "looks at the first support only"}
+
+
+class InPlace(Base):
+    def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
+        return super().logits(query.mul_(1.0), support, support_mask)
+
+
+class BatchNorm(Base):
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)
+        self.norm = nn.BatchNorm2d(3)
+
+    def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
+        self.norm.train()
+        self.norm(query)
+        return super().logits(query, support, support_mask)
+
+
+class Remembers(Base):
+    seen: Tensor | None = None
+
+    def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
+        found = super().logits(query, support, support_mask)
+        before, self.seen = self.seen, query
+        return found if before is None or before.shape != query.shape else found + before.mean()
+
+
+class OutsideState(Base):
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)
+        self.weight = torch.rand(())
+
+    def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
+        return super().logits(query, support, support_mask) * self.weight
+
+
+class Gradient(Base):
+    def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
+        torch.set_grad_enabled(True)
+        return super().logits(query, support, support_mask)
+
+
+class Doubles(Base):
+    def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
+        torch.set_default_dtype(torch.float64)
+        return super().logits(query, support, support_mask)
+
+
+class Exits(Base):
+    def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
+        raise SystemExit(0)
+
+
+class Peeks(Base):
+    def logits(self, query: Tensor, support: Tensor, support_mask: Tensor, truth: Tensor = None) -> Tensor:
+        return super().logits(query, support, support_mask)
+
+
+class DividesByMask(Base):
+    def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
+        area = support_mask.sum(dim=(1, 2, 3)).view(-1, 1, 1, 1)
+        return super().logits(query, support, support_mask) / area
+
+
+class NoTitle(Base):
+    card = ToyColour.card.model_copy(update={"title": "", "name": "Bad Name"})
+
+
+class NeedsSetting(Base):
+    class Config(MethodConfig):
+        given: int
+
+
+class EmptyAblation(Base):
+    class Config(MethodConfig):
+        width: int = 3
+        ablations = {"nothing": {"width": 3}}
+
+
+class NoSuchTap(ToyPrototype):
+    @property
+    def taps(self) -> Taps:
+        return Taps(("layer9.9",), ("layer9.9",))
+
+
+class Thaws(ToyPrototype):
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)
+        self.backbone.requires_grad_(True)
+
+
+BROKEN = [
+    (NaN, "one_shot", "NaN or infinite"),
+    (OneChannel, "one_shot", r"shape \(1, 1, 64, 64\), expected .*2, h, w"),
+    (Integers, "one_shot", "torch.int64"),
+    (Noisy, "same_twice", "logits differ by"),
+    (BatchCoupled, "batch_equals_single", "batch of 3"),
+    (FirstSupport, "support_order", "supports reversed"),
+    (InPlace, "inputs_untouched", "query was changed in place"),
+    (BatchNorm, "weights_untouched", "norm.running_mean"),
+    (Remembers, "no_memory", "after another episode"),
+    (OutsideState, "state_dict_round_trip", "reloaded"),
+    (Gradient, "needs_no_gradient", "grad mode"),
+    (Doubles, "settings_untouched", "default dtype"),
+    (Exits, "five_shot", "SystemExit: 0"),
+    (Peeks, "sees_no_answer", "truth"),
+    (DividesByMask, "extreme_masks", "NaN or infinite"),
+    (NoTitle, "card_is_complete", "Bad Name"),
+    (NeedsSetting, "config_round_trip", "ValidationError"),
+    (EmptyAblation, "ablations_apply", "'nothing' changes nothing"),
+    (NoSuchTap, "taps_exist", "no tap layer9.9"),
+    (Thaws, "backbone_is_frozen", "learn"),
+]
+
+
+@pytest.fixture
+def _settings_restored() -> Iterator[None]:
+    dtype = torch.get_default_dtype()
+    yield
+    torch.set_default_dtype(dtype)
+    torch.set_grad_enabled(True)
+
+
+@pytest.mark.usefixtures("_settings_restored")
+@pytest.mark.parametrize(("cls", "check", "reason"), BROKEN, ids=[c.__name__ for c, _, _ in BROKEN])
+def test_a_broken_method_fails_the_check_that_names_it(cls: type, check: str, reason: str) -> None:
+    found = failing(check_method(cls))
+    assert check in found
+    assert __import__("re").search(reason, found[check]), found[check]
+
+
+def test_a_waived_check_is_skipped_with_its_reason() -> None:
+    results = {r.check: r for r in check_method(WaivedFirstSupport)}
+    assert results["support_order"].status == "skip"
+    assert results["support_order"].reason.startswith("waived: looks at the first support only")
+
+
+def test_global_state_is_left_alone() -> None:
+    random.seed(3), np.random.seed(3), torch.manual_seed(3)
+    wanted = random.random(), np.random.rand(), torch.rand(1).item()
+    random.seed(3), np.random.seed(3), torch.manual_seed(3)
+    check_method(ToyColour)
+    assert (random.random(), np.random.rand(), torch.rand(1).item()) == wanted
+
+
+def test_an_unknown_backbone_is_told() -> None:
+    found = failing(check_method(ToyPrototype, backbone="resnet5"))
+    assert "Did you mean resnet50" in found["builds"]
+
+
+def test_data_set_toy_keeps_the_contract() -> None:
+    results = check_dataset(ToyDiscs)
+    assert failing(results) == {}
+    assert {r.status for r in results} == {"pass"}
+
+
+class Writes(ToyDiscs):
+    def image(self, item: str) -> object:
+        (self.path("") / "cache.txt").write_text(item)
+        return super().image(item)
+
+
+class Shuffles(ToyDiscs):
+    def pool(self, split: str) -> object:
+        pool = super().pool(split)
+        entries = list(pool.entries)
+        random.shuffle(entries)
+        return type(pool)(tuple(entries), pool.source)
+
+
+class GreyMask(ToyDiscs):
+    def mask(self, item: str, class_id: int) -> object:
+        return super().mask(item, class_id) * 128
+
+
+class Blind(ToyDiscs):
+    def verify(self) -> object:
+        found = super().verify()
+        found.findings.clear()
+        return found
+
+
+class AnySplit(ToyDiscs):
+    def pool(self, split: str) -> object:
+        return super().pool("test")
+
+
+class Unseeded(ToyDiscs):
+    @classmethod
+    def miniature(cls, data: Path, seed: int) -> None:
+        super().miniature(data, random.randrange(10**9))
+
+
+@pytest.mark.parametrize(
+    ("cls", "check"),
+    [
+        (Writes, "reading_writes_nothing"),
+        (Shuffles, "pools_are_stable"),
+        (GreyMask, "images_and_masks_agree"),
+        (Blind, "damage_is_found"),
+        (AnySplit, "unknown_split_is_refused"),
+        (Unseeded, "miniature_is_seeded"),
+    ],
+)
+def test_a_broken_data_set_fails_the_check_that_names_it(cls: type, check: str) -> None:
+    assert check in failing(check_dataset(cls))
+
+
+def test_reporters() -> None:
+    assert failing(check_reporter(ToyText)) == {}
+
+    class Elsewhere(ToyText):
+        def write(self, results: object, folder: Path) -> list[Path]:
+            return [Path(__file__)]
+
+    assert "writes_files" in failing(check_reporter(Elsewhere))
+
+
+def test_feature_and_image_methods_are_both_covered() -> None:
+    assert issubclass(ToyPrototype, FeatureMethod)
+    assert issubclass(ToyColour, ImageMethod)

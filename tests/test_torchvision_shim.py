@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+
+import pytest
+
+from fssbench import _floor
+from fssbench.errors import UsageError
+
+
+def _python(code: str) -> str:
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.strip()
+
+
+def test_torchvision_imports_after_fssbench_and_works() -> None:
+    code = (
+        "import fssbench, torchvision, torch\n"
+        "from torchvision import models, transforms\n"
+        "print(tuple(models.resnet18(weights=None).eval()(torch.zeros(1, 3, 32, 32)).shape))"
+    )
+    assert _python(code) == "(1, 1000)"
+
+
+def test_importing_fssbench_imports_neither() -> None:
+    assert _python("import sys, fssbench; print({'torch', 'torchvision'} & set(sys.modules))") == "set()"
+
+
+def test_armed_once_and_not_at_all_after_torchvision() -> None:
+    count = "sum(type(f).__name__ == '_BeforeTorchvision' for f in sys.meta_path)"
+    code = f"import sys, fssbench\nfrom fssbench import _torchvision as t\nt.install(); t.install()\nprint({count})"
+    assert _python(code) == "1"
+    code = (
+        "import sys, types\nsys.modules['torchvision'] = types.ModuleType('torchvision')\n"
+        f"import fssbench\nprint({count})"
+    )
+    assert _python(code) == "0"
+
+
+def test_schemas_are_declared_once_where_operators_do_not_load() -> None:
+    code = (
+        "import fssbench, torchvision, torch\nfrom fssbench import _torchvision as t\n"
+        "print(hasattr(torch.ops.torchvision, 'nms'), len(t._kept) <= 1)"
+    )
+    assert _python(code) == "True True"
+
+
+@pytest.mark.parametrize("version", ["2.9.1", "1.13", "2.9.0+cpu", "2"])
+def test_old_torch_is_refused(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: version)
+    with pytest.raises(UsageError, match=r"too old.*Next: pip install"):
+        _floor.require_torch()
+
+
+@pytest.mark.parametrize("version", ["2.10.0", "2.13.0+cpu", "3.0", "2.11.0a0+git12"])
+def test_new_torch_is_accepted(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: version)
+    _floor.require_torch()
+
+
+def test_missing_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", absent)
+    with pytest.raises(UsageError, match="not installed"):
+        _floor.require_torch()

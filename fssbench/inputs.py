@@ -99,13 +99,14 @@ class Inputs:
             masks = [self._mask(item, episode.class_id) == 1 for item in episode.supports]
         except FssbenchError as error:
             raise type(error)(f"episode {episode.index}: {error}") from error
-        support_mask = torch.from_numpy(np.stack(masks)).to(self.device, torch.float32)[None]
+        # through NumPy: torch takes ten times as long from bool to float
+        support_mask = torch.from_numpy(np.stack(masks).astype(np.float32)).to(self.device)[None]
         # copies: what a method writes to, by whatever way, is never what another one reads
         if not isinstance(method, FeatureMethod):
-            return query[_PIXELS].clone(), torch.stack([s[_PIXELS] for s in supports], dim=1), support_mask
+            return query[_PIXELS].clone(), _shots([s[_PIXELS] for s in supports]), support_mask
         return (
             {tap: query[tap].clone() for tap in method.taps.query},
-            {tap: torch.stack([s[tap] for s in supports], dim=1) for tap in method.taps.support},
+            {tap: _shots([s[tap] for s in supports]) for tap in method.taps.support},
             support_mask,
         )
 
@@ -143,6 +144,11 @@ class Inputs:
             raise PluginError(
                 f"data set {self.dataset.card.name!r}, item {arguments[0]!r}: {type(error).__name__}: {error}"
             ) from error
+
+
+def _shots(maps: Sequence[Tensor]) -> Tensor:
+    """Maps (1, ...) of K supports as a new tensor (1, K, ...)."""
+    return maps[0].unsqueeze(1).clone() if len(maps) == 1 else torch.stack(list(maps), dim=1)
 
 
 def _source_key(method: Method) -> Hashable:

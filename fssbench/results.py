@@ -5,6 +5,7 @@ Reads only what is stored; no data set, plugin or GPU is needed.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -52,6 +53,7 @@ def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0)
             notes.append(f"left out: {path.name} is a shard; join the shards with `fssbench merge`")
         else:
             stored.append(run)
+    stored = _distinct(stored, notes)
     if not stored:
         where = ", ".join(map(str, paths))
         raise DataError("; ".join([f"no runs found in {where}. Next: `fssbench run --help`", *notes]))
@@ -60,6 +62,20 @@ def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0)
     folds = {run.identity: int(run.manifest["context"]["folds"]) for run in stored}
     cells = _best(_cells(runs, folds, samples), resamples, seed)
     return Results(runs, cells, resamples, seed, tuple(notes))
+
+
+def _distinct(stored: Sequence[StoredRun], notes: list[str]) -> list[StoredRun]:
+    """One run an identity, the fullest: a copy of a run folder is no second measurement."""
+    kept: dict[str, StoredRun] = {}
+    for run in stored:
+        other = kept.get(run.identity)
+        if other is None:
+            kept[run.identity] = run
+            continue
+        fuller, lesser = (run, other) if run.done > other.done else (other, run)
+        kept[run.identity] = fuller
+        notes.append(f"left out: {lesser.path} is the same measurement as {fuller.path}")
+    return list(kept.values())
 
 
 def _result(
@@ -192,7 +208,8 @@ def _best(cells: list[Cell], resamples: int, seed: int) -> tuple[Cell, ...]:
     for i, cell in enumerate(cells):
         run = next(iter(cell.folds.values()))
         groups[_column_key(run), cell.backbone].append(i)
-    for members in groups.values():
+    for group in groups.values():
+        members = [i for i in group if not math.isnan(cells[i].miou.value)]
         if len(members) < 2:
             continue
         top = max(members, key=lambda i: cells[i].miou.value)

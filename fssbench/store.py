@@ -16,6 +16,7 @@ number, because skipping it would change a mean silently.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -125,6 +126,12 @@ def read_json(path: Path) -> Any:
             f"{path} has schema {data['schema']}, this fssbench reads up to {SCHEMA}. Next: upgrade fssbench"
         )
     return data
+
+
+def digest(block: dict[str, Any]) -> str:
+    """sha256 of an identity block's canonical JSON."""
+    text = json.dumps(block, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _write_all(handle: int, data: bytes) -> None:
@@ -258,6 +265,11 @@ def read_run(path: Path) -> StoredRun:
     manifest = read_json(path / "manifest.json")
     if not {"identity", "block", "context"} <= set(manifest):
         raise DataError(f"{path} is no run folder: manifest.json lacks its fields")
+    if not isinstance(manifest["block"], dict) or digest(manifest["block"]) != manifest["identity"]:
+        raise DataError(
+            f"{path}/manifest.json was changed: its block does not hash to its identity. Restore it from a "
+            "copy, or delete this run's folder and run again"
+        )
     plan = read_plan(path / "plan.json")
     if plan.sha256 != manifest["block"]["episodes_sha256"]:
         raise DataError(f"{path}: plan.json is not the plan that manifest.json names")

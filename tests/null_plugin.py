@@ -85,7 +85,7 @@ class NullConfig(MethodConfig):
 
 
 class NullMethod(ImageMethod):
-    """Predicts the first support's mask."""
+    """Predicts the mean of the supports' masks, in as little time as it takes."""
 
     card = MethodCard(
         name="null",
@@ -107,5 +107,7 @@ class NullMethod(ImageMethod):
                 file.write("x\n")
         if self.config.sleep:
             time.sleep(self.config.sleep)
-        fg = support_mask.mean(dim=1) - 0.5 + self.config.bias
-        return torch.stack([-fg, fg], dim=1)
+        both = support_mask.new_empty(len(support_mask), 2, *support_mask.shape[2:])
+        torch.sub(support_mask.mean(dim=1), 0.5 - self.config.bias, out=both[:, 1])
+        torch.neg(both[:, 1], out=both[:, 0])
+        return both

@@ -45,9 +45,7 @@ def test_five_lines_of_python(null):
     dataset = null_dataset(null)
     inter, union = np.zeros((3, 2), np.int64), np.zeros((3, 2), np.int64)
     for episode in plan:
-        truth, guess = (
-            dataset.mask(item, 0)[::2, ::2] == 1 for item in (episode.query, episode.supports[0])
-        )
+        truth, guess = (dataset.mask(item, 0)[::2, ::2] == 1 for item in (episode.query, episode.supports[0]))
         for kind, (t, g) in enumerate(((~truth, ~guess), (truth, guess))):
             inter[episode.class_id, kind] += (t & g).sum()
             union[episode.class_id, kind] += (t | g).sum()
@@ -227,7 +225,7 @@ def test_wrong_mask_of_an_own_segment(null, answer, said):
     )
 
 
-class Unprintable(Exception):
+class UnprintableError(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no text")
 
@@ -239,7 +237,7 @@ class Odd(BaseException):
 RAISED = [
     ValueError("bad value"),
     SystemExit(0),
-    Unprintable(),
+    UnprintableError(),
     MemoryError(),
     torch.OutOfMemoryError("CUDA out of memory"),
     GeneratorExit(),
@@ -285,7 +283,7 @@ def test_evaluate_raises_what_broke_the_method_and_a_mended_one_goes_on(null):
         return right(q, s, m)
 
     odd = null.broken("odd", logits=logits)
-    with pytest.raises(PluginError, match="episode 0 .*: raised ValueError: once"):
+    with pytest.raises(PluginError, match=r"episode 0 .*: raised ValueError: once"):
         fssbench.evaluate(odd, null.plan(3), out=null.folder / "runs")
     assert fssbench.evaluate(odd, null.plan(3), out=null.folder / "runs").score.episodes == 3
 
@@ -397,7 +395,7 @@ def test_input_changed_in_place_is_an_error(null, which):
         given[which].mul_(2)
         return answer
 
-    with pytest.raises(PluginError, match="episode 0 .*changed its input in place"):
+    with pytest.raises(PluginError, match=r"episode 0 .*changed its input in place"):
         null.run("runs", null.plan(2), null.broken("odd", logits=logits))
 
 
@@ -512,7 +510,21 @@ def test_same_method_twice_in_one_call_is_refused(null):
 
 def test_slugs_are_plain_short_and_distinct():
     block = {"benchmark": "b:v", "fold": 0, "shot": 1, "backbone": None, "shard": None}
-    names = ["a", "A", "../../etc/passwd", "日本", "ü", "a b", "a#b", "a\nb", "-x", "x.", "CON", "n" * 300, "💥"]
+    names = [
+        "a",
+        "A",
+        "../../etc/passwd",
+        "日本",
+        "ü",
+        "a b",
+        "a#b",
+        "a\nb",
+        "-x",
+        "x.",
+        "CON",
+        "n" * 300,
+        "💥",
+    ]
     slugs = [run_slug(block, name, f"{i:064x}"[::-1]) for i, name in enumerate(names)]
     assert len(set(slugs)) == len(names)
     for slug in slugs:

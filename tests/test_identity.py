@@ -108,7 +108,7 @@ def test_arguments_are_part_of_the_identity(null, field):
     assert digest(identity_block(plan, method, **given)) != digest(identity_block(plan, method, **other))
 
 
-FILE_DATA = '''
+FILE_DATA = """
 from pathlib import Path
 import numpy as np
 from PIL import Image
@@ -136,7 +136,7 @@ class OnDisk(Dataset):
         raise NotImplementedError
 
 THRESHOLD = 127
-'''
+"""
 
 
 @pytest.fixture
@@ -308,7 +308,18 @@ def test_secrets_in_arguments_are_hidden(arguments):
 
 
 def test_harmless_arguments_are_kept(monkeypatch):
-    arguments = ["run", "--set", "temperature=20", "--out", "runs", "--keypoints=3", "-b", "a:b", "--author", "me"]
+    arguments = [
+        "run",
+        "--set",
+        "temperature=20",
+        "--out",
+        "runs",
+        "--keypoints=3",
+        "-b",
+        "a:b",
+        "--author",
+        "me",
+    ]
     assert redact(arguments) == arguments
     monkeypatch.setenv("HOME", "/")
     assert redact(["--out", "/a/b"]) == ["--out", "/a/b"]

@@ -22,6 +22,7 @@ from fssbench.store import (
     SCHEMA,
     Record,
     RunWriter,
+    digest,
     read_json,
     read_records,
     read_run,
@@ -48,14 +49,16 @@ PLAN = Plan(
     lists="made up",
     episodes=tuple(Episode(i, (3, 5)[i % 2], f"q{i}", (f"s{i}",)) for i in range(TOTAL)),
 )
-MANIFEST = {
-    "identity": "f" * 64,
-    "block": {"episodes_sha256": PLAN.sha256, "absent": "zero"},
-    "context": {"marks": []},
-}
+BLOCK = {"episodes_sha256": PLAN.sha256, "absent": "zero"}
+MANIFEST = {"identity": digest(BLOCK), "block": BLOCK, "context": {"marks": []}}
 counts = st.integers(0, 2**62)
 records = st.builds(
-    Record, st.integers(0, 10**9), st.integers(0, 10**6), st.tuples(counts, counts), st.tuples(counts, counts), counts
+    Record,
+    st.integers(0, 10**9),
+    st.integers(0, 10**6),
+    st.tuples(counts, counts),
+    st.tuples(counts, counts),
+    counts,
 )
 
 
@@ -85,14 +88,14 @@ def test_write_json_is_whole_readable_by_others_and_leaves_nothing_behind(tmp_pa
     for value in range(3):
         write_json(path, {"schema": SCHEMA, "value": value, "ä": None})
         assert read_json(path)["value"] == value
-    assert os.listdir(tmp_path) == ["x.json"]
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
     mask = os.umask(0)
     os.umask(mask)
     assert stat.S_IMODE(path.stat().st_mode) == 0o644 & ~mask
     with pytest.raises(ValueError):
         write_json(path, {"schema": SCHEMA, "value": float("nan")})
     assert read_json(path)["value"] == 2
-    with pytest.raises(DataError, match="cannot write .*nowhere"):
+    with pytest.raises(DataError, match=r"cannot write .*nowhere"):
         write_json(tmp_path / "nowhere" / "x.json", {})
 
 
@@ -107,7 +110,7 @@ def test_interrupt_while_writing_json_leaves_the_old_file_alone(tmp_path, monkey
     monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_json(path, {"schema": 1, "more": 1})
-    assert os.listdir(tmp_path) == ["x.json"]
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
     assert path.read_bytes() == before
 
 
@@ -119,7 +122,7 @@ def test_writer_and_reader(tmp_path):
             writer.append(record(i))
         writer.session({"episodes": 3, "seconds": 0.5})
     run = read_run(path)
-    assert (run.slug, run.identity, run.absent) == ("one", "f" * 64, "zero")
+    assert (run.slug, run.identity, run.absent) == ("one", digest(BLOCK), "zero")
     assert (run.done, run.planned, run.status) == (3, TOTAL, "incomplete")
     assert run.plan == PLAN
     assert run.records == {i: record(i) for i in (0, 1, 5)}
@@ -148,7 +151,10 @@ def test_manifest_is_written_once(tmp_path):
 
 def test_second_writer_of_one_process_is_refused_and_the_first_goes_on(tmp_path):
     with RunWriter(tmp_path / "r", MANIFEST, PLAN) as first:
-        with pytest.raises(LockedError, match=f"process {os.getpid()}"), RunWriter(tmp_path / "r", MANIFEST, PLAN):
+        with (
+            pytest.raises(LockedError, match=f"process {os.getpid()}"),
+            RunWriter(tmp_path / "r", MANIFEST, PLAN),
+        ):
             pass
         first.append(record(0))
     with RunWriter(tmp_path / "r", MANIFEST, PLAN) as second:
@@ -177,7 +183,8 @@ def test_litter_of_a_killed_writer_is_swept(tmp_path):
 
 
 def test_shard_wants_its_own_episodes_only(tmp_path):
-    manifest = {**MANIFEST, "block": {**MANIFEST["block"], "shard": [2, 3]}}
+    block = {**BLOCK, "shard": [2, 3]}
+    manifest = {**MANIFEST, "identity": digest(block), "block": block}
     with RunWriter(tmp_path / "r", manifest, PLAN) as writer:
         for i in range(4, 8):
             writer.append(record(i))

@@ -20,7 +20,17 @@ def run(null):
     """Run `fssbench run` on the null data, in this process."""
 
     def call(*more: object, method: str | None = "null", out: str = "runs", config=None):
-        arguments = ["run", "--plugin", PLUGIN, "--data", null.data, "--device", "cpu", "-o", null.folder / out]
+        arguments = [
+            "run",
+            "--plugin",
+            PLUGIN,
+            "--data",
+            null.data,
+            "--device",
+            "cpu",
+            "-o",
+            null.folder / out,
+        ]
         if method:
             arguments += ["-m", method]
         if config is not None:
@@ -95,7 +105,9 @@ def test_settings_reach_the_method_and_the_identity(run, null):
 
 
 def test_original_size(run, null):
-    rows = [null.json_lines(run(*SMALL, "--json", "--score-size", s).stdout)[0] for s in ("input", "original")]
+    rows = [
+        null.json_lines(run(*SMALL, "--json", "--score-size", s).stdout)[0] for s in ("input", "original")
+    ]
     assert rows[0]["identity"] != rows[1]["identity"]
     pixels = [sum(next(iter(read_run(Path(r["run"])).records.values())).union) for r in rows]
     assert pixels[0] > 100 * pixels[1]
@@ -335,4 +347,8 @@ def test_secrets_of_the_command_line_and_the_environment_are_kept_out(null):
             text = path.read_bytes().decode("latin-1")
             assert not any(secret in text for secret in secrets), path
     (path,) = scan(null.folder / "runs")
-    assert json.loads((path / "manifest.json").read_text())["context"]["arguments"][:3] == ["run", "-m", "null"]
+    assert json.loads((path / "manifest.json").read_text())["context"]["arguments"][:3] == [
+        "run",
+        "-m",
+        "null",
+    ]

@@ -25,7 +25,9 @@ def test_scores_equal_those_of_the_run_and_nothing_is_written(null):
     for row in rows:
         (run,) = (d for d in done if d.path.name == row["run"])
         assert (row["miou"], row["fb_iou"]) == (run.score.miou, run.score.fb_iou)
-        assert row["per_class"] == dict(zip(("disc", "bar", "dot"), run.score.per_class.values(), strict=True))
+        assert row["per_class"] == dict(
+            zip(("disc", "bar", "dot"), run.score.per_class.values(), strict=True)
+        )
         assert (row["episodes"], row["planned"], row["status"]) == (12, 12, "complete")
     assert {p: p.read_bytes() for p in (null.folder / "runs").rglob("*") if p.is_file()} == before
 
@@ -35,7 +37,9 @@ def test_rule_for_absent_classes(null):
     (run,) = null.run("runs", plan)
     log = run.path / "episodes.jsonl"
     log.write_bytes(
-        b"".join(Record(i, plan[i].class_id, (8, 0 if i else 4), (8, 0 if i else 8), 4).line() for i in range(3))
+        b"".join(
+            Record(i, plan[i].class_id, (8, 0 if i else 4), (8, 0 if i else 8), 4).line() for i in range(3)
+        )
     )
     rows = {
         rule: null.json_lines(score(run.path, "--json", *(("--absent", rule) if rule else ())).stdout)[0]

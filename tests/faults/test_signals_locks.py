@@ -184,5 +184,5 @@ def test_folder_without_permission(null):
 
 def test_file_where_a_folder_should_be(null):
     (null.folder / "file").write_text("x")
-    with pytest.raises(DataError, match="cannot make .*file"):
+    with pytest.raises(DataError, match=r"cannot make .*file"):
         null.run("file", null.plan(2))

@@ -12,7 +12,7 @@ import zlib
 
 import pytest
 
-from fssbench.errors import DataError, FssbenchError
+from fssbench.errors import DataError
 from fssbench.store import Record, read_records, read_run
 
 
@@ -145,12 +145,12 @@ def test_missing_manifest_and_missing_plan(null, whole):
     plan, path = whole
     results = null.results(path)
     (path / "plan.json").unlink()
-    with pytest.raises(DataError, match="plan.json"):
+    with pytest.raises(DataError, match=r"plan.json"):
         read_run(path)
     null.run("whole", plan)
     assert null.results(path) == results
     (path / "manifest.json").unlink()
-    with pytest.raises(DataError, match="manifest.json is missing"):
+    with pytest.raises(DataError, match=r"manifest.json is missing"):
         read_run(path)
     null.run("whole", plan)
     assert null.results(path) == results
@@ -160,7 +160,7 @@ def test_plan_of_another_run(null, whole):
     _, path = whole
     (other,) = null.run("other", null.plan(10))
     shutil.copy(other.path / "plan.json", path / "plan.json")
-    with pytest.raises(DataError, match="is not the plan that manifest.json names"):
+    with pytest.raises(DataError, match=r"is not the plan that manifest.json names"):
         read_run(path)
 
 
@@ -239,13 +239,15 @@ def test_input_output_errors_at_every_call(null, name, always):
         out = null.folder / f"io{at}"
         with pytest.MonkeyPatch.context() as patch:
             seen = failing(patch, name, at, always=always)
+            said = None
             try:
                 null.run(out, plan, method, panels=0)
-            except FssbenchError as error:
-                assert isinstance(error, DataError)
-                assert str(out) in str(error)
-            else:
-                assert seen[0] < at, f"the {at}-th {name} failed and nobody said so"
+            except DataError as error:
+                said = str(error)
+        if said is None:
+            assert seen[0] < at, f"the {at}-th {name} failed and nobody said so"
+        else:
+            assert str(out) in said
         (again,) = null.run(out, plan, method, panels=0)
         assert null.results(again.path) == null.results(whole.path)
         if seen[0] < at:

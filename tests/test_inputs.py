@@ -1,0 +1,221 @@
+"""What methods are given: pixels or features, masks, targets; each image extracted once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from fssbench.api import FeatureMethod, MethodConfig, Taps
+from fssbench.backbones.base import Backbone, Tap
+from fssbench.engine import Settings, evaluate_all
+from fssbench.errors import DataError
+from fssbench.features import FeatureCache
+from fssbench.imaging import to_input
+from fssbench.inputs import Inputs
+from fssbench.registry import DATASETS
+from fssbench.store import read_run
+
+
+class Counting(Backbone):
+    """Two taps of pooled pixels; counts its images."""
+
+    def __init__(self, weights_sha256: str = "w") -> None:
+        super().__init__()
+        self.name, self.layout, self.weights, self.weights_sha256 = (
+            "counting",
+            "standard",
+            "made up",
+            weights_sha256,
+        )
+        self.images = 0
+        self.asked: set[tuple[str, ...]] = set()
+
+    @property
+    def taps(self):
+        return {
+            name: Tap(name=name, stage=1, channels=3, stride=s) for name, s in (("half", 2), ("quarter", 4))
+        }
+
+    def forward(self, images, taps):
+        self.images += len(images)
+        self.asked.add(tuple(taps))
+        strides = {"half": 2, "quarter": 4}
+        return {t: functional.avg_pool2d(images, strides[t]) for t in taps}
+
+
+def feature_method(null, name: str, backbone: Backbone, *taps: str) -> FeatureMethod:
+    def logits(self, query, support, support_mask):
+        assert set(query) == set(support) == set(taps)
+        assert all(f.shape[:2] == (1, 3) for f in query.values())
+        assert all(f.shape[:3] == (1, support_mask.shape[1], 3) for f in support.values())
+        size = support_mask.shape[-2:]
+        near = sum(
+            functional.interpolate((query[t] - support[t].mean(1)).abs().mean(1, keepdim=True), size)
+            for t in taps
+        )
+        fg = support_mask.mean(dim=1, keepdim=True) - near
+        return torch.cat([-fg, fg], dim=1)
+
+    cls = type(
+        name.title(),
+        (FeatureMethod,),
+        {
+            "card": null.base.card.model_copy(update={"name": name, "backbone": "counting"}),
+            "taps": property(lambda self: Taps(taps, taps)),
+            "logits": logits,
+        },
+    )
+    return cls(MethodConfig(), backbone)
+
+
+def inputs(null, size: int = 16) -> Inputs:
+    dataset = DATASETS.get("nulldata")(null.data / "nulldata")
+    return Inputs(dataset, size, torch.device("cpu"), FeatureCache(1 << 20))
+
+
+def test_each_image_is_extracted_once_for_all_methods_of_a_backbone(null):
+    backbone, plan = Counting(), null.plan(40)
+    methods = (
+        feature_method(null, "one", backbone, "half"),
+        feature_method(null, "two", backbone, "half", "quarter"),
+    )
+    done = null.run("both", plan, *methods)
+    images = {i for e in plan for i in (e.query, *e.supports)}
+    assert backbone.images == len(images)
+    assert backbone.asked == {("half", "quarter")}
+    # the same bytes alone, and without a cache
+    for method, together in zip(methods, done, strict=True):
+        (alone,) = null.run("alone", plan, method)
+        (bare,) = null.run("bare", plan, method, cache_mb=0)
+        assert null.results(alone.path) == null.results(together.path) == null.results(bare.path)
+
+
+def test_without_a_budget_every_request_is_computed(null):
+    backbone, plan = Counting(), null.plan(10, shot=3)
+    null.run("runs", plan, feature_method(null, "one", backbone, "half"), cache_mb=0)
+    assert backbone.images == 10 * 4
+
+
+def test_backbones_of_other_weights_do_not_share(null):
+    plan = null.plan(10)
+    first, second = Counting("a"), Counting("b")
+    null.run(
+        "runs", plan, feature_method(null, "one", first, "half"), feature_method(null, "two", second, "half")
+    )
+    images = {i for e in plan for i in (e.query, *e.supports)}
+    assert first.images == second.images == len(images)
+
+
+def test_cache_of_several_plans_mixes_no_sizes_and_keeps_its_budget(null):
+    backbone, plan = Counting(), null.plan(30)
+    method, cache = feature_method(null, "one", backbone, "half"), FeatureCache(1 << 24)
+    settings = Settings(out=null.folder / "runs", panels=0)
+    plans = plan, null.plan(30, shot=2), replace(plan, size=32), plan.head(20)
+    for number, each in enumerate(plans):
+        before = backbone.images
+        ((shared,), _) = evaluate_all([method], each, settings, cache=cache)
+        assert backbone.images - before <= len({i for e in each for i in (e.query, *e.supports)})
+        assert cache.held <= cache.budget
+        (own,) = null.run(f"own{number}", each, method)
+        assert null.results(own.path) == null.results(shared.path)
+
+
+def test_broken_feature_method_leaves_the_others_numbers_alone(null):
+    backbone, plan = Counting(), null.plan(20)
+    good = feature_method(null, "good", backbone, "half")
+    (clean,) = null.run("clean", plan, good)
+    bad = feature_method(null, "bad", backbone, "half")
+    calls = []
+
+    def logits(query, support, mask):
+        calls.append(1)
+        query["half"].numpy().fill(7)
+        if len(calls) == 4:
+            raise ValueError
+        return torch.zeros(1, 2, 4, 4)
+
+    bad.logits = logits
+    done, failed = evaluate_all([bad, good], plan, Settings(out=null.folder / "both", panels=0))
+    assert len(failed) == 1
+    assert null.results(done[0].path) == null.results(clean.path)
+
+
+def test_pixels_masks_and_shapes(null):
+    given, method = inputs(null), null.method()
+    plan = null.plan(1, shot=2)
+    given.expect([method], plan)
+    query, support, mask = given.of(method, plan[0])
+    assert (query.shape, support.shape, mask.shape) == ((1, 3, 16, 16), (1, 2, 3, 16, 16), (1, 2, 16, 16))
+    assert query.dtype == support.dtype == mask.dtype == torch.float32
+    assert torch.equal(query[0], to_input(given.dataset.image(plan[0].query), 16))
+    for k, item in enumerate(plan[0].supports):
+        assert torch.equal(support[0, k], to_input(given.dataset.image(item), 16))
+        assert torch.equal(mask[0, k], torch.from_numpy(given.dataset.mask(item, 0)[::2, ::2]).float())
+    assert set(mask.unique().tolist()) <= {0.0, 1.0}
+
+
+def test_ignored_pixels_are_background_in_a_support_and_void_in_a_query(null, monkeypatch):
+    cls = DATASETS.get("nulldata")
+    plain = cls.mask
+
+    def void(self, item, class_id):
+        mask = plain(self, item, class_id).copy()
+        mask[:6] = 255
+        return mask
+
+    monkeypatch.setattr(cls, "mask", void)
+    given, method, plan = inputs(null), null.method(), null.plan(1)
+    given.expect([method], plan)
+    mask = given.of(method, plan[0])[2]
+    assert not mask[0, 0, :3].any()
+    for original, rows, side in ((False, 3, 16), (True, 6, 32)):
+        target = given.target(plan[0], original=original)
+        assert target.foreground.shape == (side, side)
+        assert target.ignored is not None
+        assert target.ignored[:rows].all()
+        assert not target.ignored[rows:].any()
+        assert not (target.foreground & target.ignored).any()
+        assert target.pixels == np.count_nonzero(target.foreground)
+
+
+def test_target_without_void_has_none(null):
+    given, plan = inputs(null), null.plan(1)
+    target = given.target(plan[0], original=False)
+    assert target.ignored is None
+    assert target.pixels == 64
+
+
+@pytest.mark.parametrize("error", [DataError("lost"), OSError("gone"), MemoryError("much")])
+def test_errors_name_episode_and_item(null, monkeypatch, error):
+    def image(self, item):
+        raise error
+
+    monkeypatch.setattr(DATASETS.get("nulldata"), "image", image)
+    given, method, plan = inputs(null), null.method(), null.plan(1)
+    given.expect([method], plan)
+    with pytest.raises(DataError, match=f"episode 0: .*{error}"):
+        given.of(method, plan[0])
+
+
+def test_handed_out_tensors_are_copies(null):
+    given, method, plan = inputs(null), null.method(), null.plan(1)
+    given.expect([method], [plan[0]] * 3)
+    first = given.of(method, plan[0])
+    kept = [t.clone() for t in first]
+    for tensor in first:
+        tensor.numpy().fill(5)
+    assert all(torch.equal(a, b) for a, b in zip(given.of(method, plan[0]), kept, strict=True))
+
+
+def test_counts_at_both_sizes_agree_with_the_stored_target(null):
+    plan = null.plan(4)
+    for original in (False, True):
+        (run,) = null.run("runs", plan, score_size="original" if original else "input")
+        given = inputs(null)
+        for episode in plan:
+            stored = read_run(run.path).records[episode.index]
+            assert stored.target == given.target(episode, original=original).pixels

@@ -1,0 +1,151 @@
+"""From a request to tasks: preflight, caps, checkpoints, the same from Python as from the command line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fssbench.api import MethodConfig
+from fssbench.engine import Settings
+from fssbench.errors import DataError, PluginError, UsageError
+from fssbench.registry import METHODS
+from fssbench.runner import Request, execute, prepare
+from fssbench.store import read_run
+
+
+@pytest.fixture
+def request_(null):
+    """A request for the null method on the null data, four episodes."""
+    return Request(
+        methods=("null",),
+        benchmarks=("nulldata",),
+        shots=(1,),
+        episodes=4,
+        data=str(null.data),
+        settings=Settings(out=null.folder / "runs", panels=0),
+    )
+
+
+def test_prepared_then_executed(null, request_):
+    prepared = prepare(request_)
+    assert [len(t.plan) for t in prepared.tasks] == [4]
+    assert prepared.episodes == 4
+    assert null.calls() == 0, "the preflight computes nothing"
+    ((task, done, failed),) = execute(prepared)
+    assert task is prepared.tasks[0]
+    assert failed == []
+    assert done[0].score.episodes == 4
+    assert null.calls() == 4
+
+
+def test_product_of_shots_and_seeds(request_):
+    tasks = prepare(replace(request_, shots=(1, 5), seeds=(0, 1, 2))).tasks
+    assert [(t.plan.shot, t.plan.seed) for t in tasks] == [(k, s) for k in (1, 5) for s in (0, 1, 2)]
+    assert len({id(t.methods[0]) for t in tasks}) == 1, "a method is loaded once"
+
+
+def test_benchmark_named_twice_is_run_once(request_):
+    assert len(prepare(replace(request_, benchmarks=("nulldata", "nulldata"))).tasks) == 1
+
+
+def test_default_shots_are_the_published_ones(request_):
+    assert [t.plan.shot for t in prepare(replace(request_, shots=())).tasks] == [1, 5]
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 4])
+def test_episodes_of_shards_add_up(request_, parts):
+    total = 0
+    for part in range(1, parts + 1):
+        settings = replace(request_.settings, shard=(part, parts))
+        prepared = prepare(replace(request_, settings=settings))
+        total += prepared.episodes
+        done = [d for _, results, _ in execute(prepared) for d in results]
+        assert sum(d.computed for d in done) == prepared.episodes
+    assert total == 4
+
+
+def test_all_problems_are_told_together(null, request_):
+    (null.folder / "file").write_text("")
+    wrong = replace(
+        request_,
+        methods=("null", "nul", "pmnett"),
+        benchmarks=("nulldata", "pascal5i", "fss1000"),
+        folds=(0,),
+        settings=Settings(out=null.folder / "file"),
+    )
+    with pytest.raises(UsageError) as error:
+        prepare(wrong)
+    text = str(error.value)
+    assert text.startswith("5 problems, found before the first episode:")
+    for said in (
+        "'nul'",
+        "'pmnett'. Did you mean pmnet",
+        "cannot write",
+        "'pascal' not found",
+        "'fss1000' not found",
+    ):
+        assert said in text
+    assert null.calls() == 0
+
+
+def test_one_problem_is_told_plainly(request_):
+    with pytest.raises(UsageError) as error:
+        prepare(replace(request_, methods=("nul",)))
+    assert str(error.value).startswith("unknown method 'nul'. Did you mean null")
+
+
+def test_trained_method_without_a_checkpoint(null, request_, monkeypatch):
+    trained = null.base.card.model_copy(update={"name": "trained", "trained": True})
+    monkeypatch.setattr(null.base, "card", trained)
+    with pytest.raises(DataError, match=r"method 'null' needs trained weights. Next: --checkpoint FILE"):
+        prepare(request_)
+    prepared = prepare(replace(request_, untrained=True))
+    assert "null: no checkpoint, its weights come from a seed; marked untrained" in prepared.notes
+    ((_, done, _),) = execute(prepared)
+    assert "untrained" in read_run(done[0].path).manifest["context"]["marks"]
+
+
+def test_placeholders_of_a_checkpoint_are_filled_in(null, request_, monkeypatch):
+    with pytest.raises(DataError, match=r"weights-0-null\.pt"):
+        prepare(replace(request_, checkpoint=str(null.folder / "weights-{fold}-{method}.pt")))
+
+
+def test_missing_backbone_weights_are_found_before_the_first_episode(null, request_):
+    wanted = replace(request_, methods=("panet", "null"), backbone="resnet50")
+    with pytest.raises(DataError) as error:
+        prepare(wanted)
+    assert "resnet50" in str(error.value)
+    assert "--download" in str(error.value) or "Next" in str(error.value)
+    assert null.calls() == 0
+
+
+def test_method_that_fails_in_its_constructor(null, request_, monkeypatch):
+    def init(self, config: MethodConfig, backbone=None) -> None:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(METHODS.get("null"), "__init__", init)
+    with pytest.raises(PluginError, match="'null' cannot be built"):
+        prepare(replace(request_, shots=(1, 5)))
+
+
+def test_execute_goes_on_after_a_broken_method(null, request_, monkeypatch):
+    prepared = prepare(replace(request_, shots=(1, 2)))
+    broken = null.broken("odd", logits=lambda self, q, s, m: None)
+    tasks = tuple(replace(t, methods=(broken, *t.methods)) for t in prepared.tasks)
+    results = list(execute(replace(prepared, tasks=tasks)))
+    assert [len(failed) for _, _, failed in results] == [1, 1]
+    assert [done[0].score.episodes for _, done, _ in results] == [4, 4]
+
+
+def test_watch_is_told_of_every_episode(request_):
+    seen = []
+    list(execute(prepare(request_), watch=lambda task: lambda *step: seen.append((task.plan.shot, *step))))
+    assert seen == [(1, "null", i, 4) for i in range(1, 5)]
+
+
+def test_out_is_made_with_its_parents(null, request_):
+    deep = null.folder / "a" / "b" / "c"
+    prepare(replace(request_, settings=Settings(out=deep)))
+    assert deep.is_dir()
+    assert list(deep.iterdir()) == []

@@ -51,6 +51,16 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FSSBENCH_DATA", raising=False)
 
 
+@pytest.fixture(autouse=True)
+def _own_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin that one test loads is not there in the next."""
+    from fssbench.registry import DATASETS, METHODS, REPORTERS
+
+    for registry in (DATASETS, METHODS, REPORTERS):
+        monkeypatch.setattr(registry, "_plugins", dict(registry._scan()))
+        monkeypatch.setattr(registry, "_clashes", {k: list(v) for k, v in registry._clashes.items()})
+
+
 @pytest.fixture(scope="session")
 def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with all miniature data sets, drawn once a session; read-only by agreement."""
@@ -63,11 +73,10 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def toy(monkeypatch: pytest.MonkeyPatch) -> type[Dataset]:
+def toy() -> type[Dataset]:
     """A third-party data set, loaded from `tests/toy_plugin.py` as `--plugin` loads one."""
     from fssbench.registry import DATASETS, load_file
 
-    monkeypatch.setattr(DATASETS, "_plugins", dict(DATASETS._scan()))
     load_file(Path(__file__).with_name("toy_plugin.py"))
     cls: type[Dataset] = DATASETS.get("toy")
     return cls

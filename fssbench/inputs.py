@@ -66,6 +66,7 @@ class Inputs:
         self.device = device
         self.cache = cache
         self._sources: dict[int, _Source] = {}
+        self._buffers: dict[tuple[str, str, tuple[int, ...]], Tensor] = {}
         self._place = (dataset.card.name, str(dataset.root), dataset.variant, size)
         self._mask = lru_cache(maxsize=_MASKS_KEPT)(self._read_mask)
 
@@ -101,14 +102,28 @@ class Inputs:
             raise type(error)(f"episode {episode.index}: {error}") from error
         # through NumPy: torch takes ten times as long from bool to float
         support_mask = torch.from_numpy(np.stack(masks).astype(np.float32)).to(self.device)[None]
-        # copies: what a method writes to, by whatever way, is never what another one reads
         if not isinstance(method, FeatureMethod):
-            return query[_PIXELS].clone(), _shots([s[_PIXELS] for s in supports]), support_mask
+            pixels = self._staged("query", _PIXELS, [query])[:, 0]
+            return pixels, self._staged("support", _PIXELS, supports), support_mask
         return (
-            {tap: query[tap].clone() for tap in method.taps.query},
-            {tap: _shots([s[tap] for s in supports]) for tap in method.taps.support},
+            {tap: self._staged("query", tap, [query])[:, 0] for tap in method.taps.query},
+            {tap: self._staged("support", tap, supports) for tap in method.taps.support},
             support_mask,
         )
+
+    def _staged(self, role: str, tap: str, images: Sequence[Maps]) -> Tensor:
+        """Copy one tap of K images (1, C, h, w) into a reused buffer (1, K, C, h, w).
+
+        A copy, so that what a method writes to, by whatever way, is never what another one reads;
+        reused, because fresh pages cost more than the copy itself.
+        """
+        shape = (1, len(images), *images[0][tap].shape[1:])
+        buffer = self._buffers.get((role, tap, shape))
+        if buffer is None:
+            buffer = self._buffers[role, tap, shape] = images[0][tap].new_empty(shape)
+        for k, maps in enumerate(images):
+            buffer[:, k].copy_(maps[tap])
+        return buffer
 
     def target(self, episode: Episode, *, original: bool) -> Target:
         """The query's truth at network size, or at its own size."""
@@ -144,11 +159,6 @@ class Inputs:
             raise PluginError(
                 f"data set {self.dataset.card.name!r}, item {arguments[0]!r}: {type(error).__name__}: {error}"
             ) from error
-
-
-def _shots(maps: Sequence[Tensor]) -> Tensor:
-    """Maps (1, ...) of K supports as a new tensor (1, K, ...)."""
-    return maps[0].unsqueeze(1).clone() if len(maps) == 1 else torch.stack(list(maps), dim=1)
 
 
 def _source_key(method: Method) -> Hashable:

@@ -11,7 +11,6 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from PIL import ImageFile
 @contextmanager
 def isolated(seed: int) -> Iterator[None]:
     """Run a plugin call: no gradients, seeded generators, global settings restored after it."""
-    dtype, threads, folder = torch.get_default_dtype(), torch.get_num_threads(), Path.cwd()
+    dtype, threads, folder = torch.get_default_dtype(), torch.get_num_threads(), os.getcwd()
     place = torch.get_default_device()
     deterministic, tuned = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     random.seed(seed)
@@ -41,7 +40,7 @@ def isolated(seed: int) -> Iterator[None]:
             torch.set_num_threads(threads)
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = deterministic, tuned
         ImageFile.LOAD_TRUNCATED_IMAGES = False
-        if Path.cwd() != folder:
+        if os.getcwd() != folder:
             os.chdir(folder)
 
 

@@ -436,5 +436,3 @@ def test_a_plugin_that_cannot_list_is_named(toy: Any, tmp_path: Path, answer: An
     monkeypatch.setattr(toy, "pool", mock.Mock(side_effect=[answer]))
     with pytest.raises(PluginError, match="data set 'toy'"):
         plan("toy", data=tmp_path)
-
-

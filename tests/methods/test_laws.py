@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from fssbench.methods.dcama import DCAMA
 from fssbench.methods.hsnet import HSNet
 from fssbench.methods.panet import PANet
 from fssbench.methods.patnet import PATNet
@@ -17,6 +18,7 @@ from torch import nn
 from fssbench.api import DataError, FeatureMethod, Method
 
 CASES: dict[str, tuple[type[FeatureMethod], dict[str, Any]]] = {
+    "dcama": (DCAMA, {"heads": 4}),
     "hsnet": (HSNet, {}),
     "panet": (PANet, {}),
     "patnet": (PATNet, {}),
@@ -168,9 +170,10 @@ def test_taps_are_before_the_activation(name: str, tiny: Callable[..., Any]) -> 
 def test_ablations_change_the_output(
     cls: type[FeatureMethod], tiny: Callable[..., Any], episodes: Any
 ) -> None:
-    full = build(cls, tiny).predict(*episodes(size=97))
+    usual = next(config for each, config in CASES.values() if each is cls)
+    full = build(cls, tiny, **usual).predict(*episodes(size=97))
     for values in cls.Config.ablations.values():
-        assert not close(build(cls, tiny, **values).predict(*episodes(size=97)), full)
+        assert not close(build(cls, tiny, **usual | values).predict(*episodes(size=97)), full)
 
 
 @pytest.mark.parametrize("cls", METHODS)
@@ -181,7 +184,7 @@ def test_cards_are_complete(cls: type[FeatureMethod]) -> None:
     assert set(cls.Config.model_fields) >= {k for v in cls.Config.ablations.values() for k in v}
 
 
-@pytest.mark.parametrize(("cls", "stages"), [(HSNet, 2), (PATNet, 2), (PMNet, 3)])
+@pytest.mark.parametrize(("cls", "stages"), [(DCAMA, 3), (HSNet, 2), (PATNet, 2), (PMNet, 3)])
 def test_too_few_stages_is_told(cls: type[FeatureMethod], stages: int, tiny: Callable[..., Any]) -> None:
     with pytest.raises(DataError, match=rf"'tiny'.* taps in {stages} stages.*needs {stages + 1}"):
         cls(cls.Config(), tiny(stages))

@@ -146,6 +146,9 @@ class HSNet(FeatureMethod):
 
     def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
         """Logits (B, 2, h, w) at half the finest tap's stride, from one support for each query."""
-        objects = {tap: masked(support[tap], support_mask)[:, 0] for tap in self.taps.support}
+        return self.match(query, {tap: masked(support[tap], support_mask)[:, 0] for tap in self.taps.support})
+
+    def match(self, query: Features, objects: Features) -> Tensor:
+        """Logits from query features and the features of one support's object, each (B, C, h, w) by tap."""
         logits: Tensor = self.hpn_learner(correlations(self._levels, query, objects))
         return logits

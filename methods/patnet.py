@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fssbench.api import Features, MethodCard, MethodConfig
 
 from ._features import soft_mask
-from .hsnet import HSNet, correlations
+from .hsnet import HSNet
 
 if TYPE_CHECKING:
     from fssbench.backbones import Backbone
@@ -89,8 +89,7 @@ class PATNet(HSNet):
             coordinates = _coordinates(features, mask)
             cells[tap] = _transform(query[tap], coordinates, anchors)
             objects[tap] = _transform(features * mask, coordinates, anchors)
-        logits: Tensor = self.hpn_learner(correlations(self._levels, cells, objects))
-        return logits
+        return self.match(cells, objects)
 
 
 def _coordinates(support: Tensor, mask: Tensor) -> Tensor:

@@ -82,6 +82,26 @@ def _add(coarse: Tensor, fine: Tensor) -> Tensor:
     return resize_planes(coarse, fine.shape[2:4], fine.shape[4:6]) + fine
 
 
+def levels(backbone: Backbone) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Names of all taps of the last three stages, the coarse stage first."""
+    fine, middle, coarse = stages(backbone, 3)[-3:]
+    return names(coarse), names(middle), names(fine)
+
+
+def correlations(levels: Sequence[Sequence[str]], query: Features, objects: Features) -> list[Tensor]:
+    """Clamped cosines of all query cells with all cells of one support each, a volume for each level.
+
+    Args:
+        levels: names of taps, by level.
+        query: query features (B, C, h, w) by tap.
+        objects: support features under their masks (B, C, h, w) by tap.
+    """
+    return [
+        pairwise([unit(query[tap]) for tap in level], [unit(objects[tap]) for tap in level]).clamp(min=0)
+        for level in levels
+    ]
+
+
 class HSNet(FeatureMethod):
     """Hypercorrelation squeeze network; for K shots, one forward each and a vote."""
 
@@ -114,8 +134,8 @@ class HSNet(FeatureMethod):
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
         assert self.backbone is not None
-        fine, middle, coarse = stages(self.backbone, 3)[-3:]
-        self._levels = (names(coarse), names(middle), names(fine))
+        self._levels = levels(self.backbone)
+        coarse, middle, fine = self._levels
         self.hpn_learner = HypercorrelationHead((len(coarse), len(middle), len(fine)))
 
     @property
@@ -126,10 +146,9 @@ class HSNet(FeatureMethod):
 
     def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
         """Logits (B, 2, h, w) at half the finest tap's stride, from one support for each query."""
-        volumes = []
-        for level in self._levels:
-            cells = [unit(query[tap]) for tap in level]
-            objects = [unit(masked(support[tap], support_mask)[:, 0]) for tap in level]
-            volumes.append(pairwise(cells, objects).clamp(min=0))
-        logits: Tensor = self.hpn_learner(volumes)
+        return self.match(query, {tap: masked(support[tap], support_mask)[:, 0] for tap in self.taps.support})
+
+    def match(self, query: Features, objects: Features) -> Tensor:
+        """Logits from query features and the features of one support's object, each (B, C, h, w) by tap."""
+        logits: Tensor = self.hpn_learner(correlations(self._levels, query, objects))
         return logits

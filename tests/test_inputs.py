@@ -158,6 +158,17 @@ def test_pixels_masks_and_shapes(null):
     assert set(mask.unique().tolist()) <= {0.0, 1.0}
 
 
+def test_an_image_method_on_a_backbone_is_given_pixels(null):
+    method = null.base(null.base.Config())
+    method.backbone = Counting()
+    plan, given = null.plan(1), inputs(null)
+    given.expect([method], plan.episodes)
+    query, support, _ = given.of(method, plan.episodes[0])
+    assert query.shape == (1, 3, 16, 16)
+    assert support.shape[2:] == (3, 16, 16)
+    assert method.backbone.images == 0
+
+
 def test_ignored_pixels_are_background_in_a_support_and_void_in_a_query(null, monkeypatch):
     cls = DATASETS.get("nulldata")
     plain = cls.mask

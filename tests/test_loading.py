@@ -88,6 +88,11 @@ class Pixels(ImageMethod):
         return self.conv(query)
 
 
+class Standing(Pixels):
+    card: ClassVar[MethodCard] = card("standing", backbone="vgg16")
+    needs_backbone: ClassVar[bool] = True
+
+
 class Broken(Pixels):
     card: ClassVar[MethodCard] = card("broken")
 
@@ -156,6 +161,14 @@ def test_an_image_method_brings_its_own_encoder() -> None:
     assert method.provenance["learnable"] == 8
     assert method.provenance["parameters"] == 16
     assert load_method(Pixels, backbone="resnet50").backbone is None
+
+
+def test_an_image_method_may_stand_on_a_backbone_of_the_harness() -> None:
+    method = load_method(Standing, weights="random")
+    assert method.backbone is not None
+    assert (method.provenance["backbone"], method.provenance["weights"]) == ("vgg16", "random")
+    with pytest.raises(DataError, match=r"'standing' needs a backbone, such as 'vgg16'"):
+        Standing(MethodConfig())
 
 
 def test_the_seed_decides_the_head_and_nothing_global_moves() -> None:

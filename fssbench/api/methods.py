@@ -87,11 +87,16 @@ class Method(nn.Module, ABC):
     """How logits are resized to the input size."""
     reference_backbone: ClassVar[str] = "backbone."
     """Prefix of the backbone's entries in the authors' state dict."""
+    needs_backbone: ClassVar[bool] = False
+    """Whether it stands on one of `fssbench.backbones`, by default its card's.  True for feature methods;
+    an image method that runs such a backbone itself says so here."""
     waivers: ClassVar[Mapping[str, str]] = {}
     """Contract checks this method does not keep, by name, each with its reason (`fssbench check`)."""
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__()
+        if self.needs_backbone and backbone is None:
+            raise DataError(f"method {self.card.name!r} needs a backbone, such as {self.card.backbone!r}")
         self.config = config
         self.backbone: Backbone | None = backbone
         self.provenance: dict[str, Any] = {}
@@ -219,10 +224,7 @@ class FeatureMethod(Method):
     `logits` receives features: query taps (B, C, h, w), support taps (B, K, C, h, w).
     """
 
-    def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
-        super().__init__(config, backbone)
-        if backbone is None:
-            raise DataError(f"method {self.card.name!r} needs a backbone, such as {self.card.backbone!r}")
+    needs_backbone: ClassVar[bool] = True
 
     @property
     @abstractmethod

@@ -1,0 +1,243 @@
+"""DCAMA: dense cross-query-and-support attention weighted mask aggregation (Shi et al., ECCV 2022).
+
+Every query cell attends to all support cells, background included; what it gathers is not their features
+but their mask values.  One such map for each block of the last three stages, mixed by convolutions.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Taps, UsageError
+
+from ._features import names, soft_mask, stages
+
+if TYPE_CHECKING:
+    from fssbench.backbones import Backbone
+
+_DROPOUT = 0.5
+_BASE = 10_000.0
+_RELEASE = {
+    "DCAMA_blocks.0": "attention.0",
+    "DCAMA_blocks.1": "attention.1",
+    "DCAMA_blocks.2": "attention.2",
+    "conv1": "encode.coarse",
+    "conv2": "encode.middle",
+    "conv3": "encode.fine",
+    "conv4": "fuse.0",
+    "conv5": "fuse.1",
+    "mixer1": "mix.0",
+    "mixer2": "mix.1",
+    "mixer3": "mix.2",
+}
+"""Module names of the release, and ours."""
+_KERNELS = {"coarse": (3, 3, 3), "middle": (5, 3, 3), "fine": (5, 5, 3)}
+
+
+class DCAMAConfig(MethodConfig):
+    """Settings of DCAMA."""
+
+    heads: int = Field(default=8, ge=1)
+    """Attention heads; they must divide the channels of every tap that is matched."""
+
+
+class MaskAttention(nn.Module):
+    """Multi-head attention whose values are mask values, one number a support cell for all heads.
+
+    Args:
+        channels: of the tokens.
+        heads: must divide `channels`.
+    """
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(channels, channels)
+        self.key = nn.Linear(channels, channels)
+
+    def forward(self, query: Tensor, support: Tensor, values: Tensor) -> Tensor:
+        """Mask values (B, N) gathered by query tokens (B, N, C) from support tokens (B, M, C).
+
+        Args:
+            query: query tokens.
+            support: tokens of all K supports, side by side.
+            values: mask values (B, M), 0..1.
+        """
+        asked = torch.unflatten(self.query(query), -1, (self.heads, -1))
+        scale = asked.shape[-1] ** -0.5
+        keys = torch.unflatten(self.key(support), -1, (self.heads, -1))
+        gathered = []
+        for head in range(self.heads):  # one at a time: all heads of five supports would fill a gigabyte
+            scores = torch.matmul(asked[:, :, head] * scale, keys[:, :, head].transpose(1, 2))
+            shares = functional.dropout(scores.softmax(dim=-1), _DROPOUT, self.training)
+            gathered.append(torch.matmul(shares, values.unsqueeze(-1)).squeeze(-1))
+        return torch.stack(gathered).mean(dim=0)
+
+
+def positions(count: int, channels: int, like: Tensor) -> Tensor:
+    """Sinusoidal encodings (count, channels) of cells in reading order: sine in even channels, cosine in odd.
+
+    Computed in single precision with the usual exponential: angles reach thousands, so that another
+    formula for the same frequencies differs in the fourth digit.
+    """
+    exponents = torch.arange(0, channels, 2, device=like.device) * (-math.log(_BASE) / channels)
+    angles = torch.arange(count, device=like.device).unsqueeze(1) * torch.exp(exponents)
+    encoding = torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, :channels]
+    return encoding.to(like.dtype)
+
+
+def _convs(inputs: int, widths: tuple[int, ...], kernels: tuple[int, ...]) -> nn.Sequential:
+    """Convolution, GroupNorm(4) and ReLU, once for each kernel."""
+    layers: list[nn.Module] = []
+    for width, kernel in zip(widths, kernels, strict=True):
+        layers += [
+            nn.Conv2d(inputs, width, kernel, padding=kernel // 2),
+            nn.GroupNorm(4, width),
+            nn.ReLU(inplace=True),
+        ]
+        inputs = width
+    return nn.Sequential(*layers)
+
+
+def _pair(inputs: int, hidden: int, outputs: int, *after: nn.Module) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, hidden, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(hidden, outputs, 3, padding=1),
+        *after,
+    )
+
+
+def _resize(maps: Tensor, height: int, width: int) -> Tensor:
+    return functional.interpolate(maps, (height, width), mode="bilinear", align_corners=True)
+
+
+def _double(maps: Tensor) -> Tensor:
+    return _resize(maps, 2 * maps.shape[-2], 2 * maps.shape[-1])
+
+
+class DCAMA(FeatureMethod):
+    """Mask aggregation by attention; the cells of K supports stand side by side in one softmax."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="dcama",
+        title="DCAMA",
+        paper="Xinyu Shi, Dong Wei, Yu Zhang, Donghuan Lu, Munan Ning, Jiashun Chen, Kai Ma, Yefeng Zheng: "
+        "Dense Cross-Query-and-Support Attention Weighted Mask Aggregation for Few-Shot Segmentation, ECCV",
+        year=2022,
+        kind="pixelwise",
+        backbone="resnet50",
+        size=384,
+        trained=True,
+        reference="pawn-sxy/DCAMA@37fa053",
+        licence="none",
+        training="Cross-entropy over all pixels; SGD, learning rate 1e-3, momentum 0.9, Nesterov, weight "
+        "decay 1e-4, constant; batch 48, one support, no augmentation, best validation mIoU kept.",
+        notes=(
+            "Reproduced: attention sees unmasked features, positional encodings are added to raw signed "
+            "features.",
+            "Corrected: with several supports the reference's reshape is right for batches of one only; here "
+            "each episode attends to its own supports.",
+            "Corrected: positional encodings end at 10,000 cells in the reference; here any input size works.",
+            "Authors' files load by name; their own script renames entries by position. Encodings in them "
+            "are computed again.",
+            "Other backbones: one pair of linear layers for each stage and width; the reference also has "
+            "Swin-B, which is not here. Published with timm's a1h weights (`--weights a1h`).",
+        ),
+    )
+    Config: ClassVar[type[MethodConfig]] = DCAMAConfig
+    reference_backbone: ClassVar[str] = "feature_extractor."
+    config: DCAMAConfig
+
+    def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
+        super().__init__(config, backbone)
+        assert self.backbone is not None
+        first, fine, middle, coarse = stages(self.backbone, 4)[-4:]
+        matched = [*fine, *middle, *coarse]
+        for tap in matched:
+            if tap.channels % self.config.heads:
+                raise UsageError(
+                    f"heads={self.config.heads} of method dcama do not divide the {tap.channels} channels of "
+                    f"tap {tap.name!r} of backbone {self.backbone.name!r}. Next: --set heads=4, or another divisor"
+                )
+        groups = sorted({(tap.stage, tap.channels) for tap in matched})
+        self._block = {tap.name: groups.index((tap.stage, tap.channels)) for tap in matched}
+        self._matched = {"coarse": names(coarse), "middle": names(middle), "fine": names(fine)}
+        self._shallow, self._deeper = first[-1], fine[-1]
+        self.attention = nn.ModuleList(MaskAttention(channels, self.config.heads) for _, channels in groups)
+        self.encode = nn.ModuleDict(
+            {
+                level: _convs(len(taps), (16, 64, 128), _KERNELS[level])
+                for level, taps in self._matched.items()
+            }
+        )
+        self.fuse = nn.ModuleList(_convs(128, (128,) * 3, (3,) * 3) for _ in range(2))
+        joined = 128 + 2 * (self._deeper.channels + self._shallow.channels)
+        self.mix = nn.ModuleList(
+            [
+                _pair(joined, 128, 64, nn.ReLU(inplace=True)),
+                _pair(64, 64, 16, nn.ReLU(inplace=True)),
+                _pair(16, 16, 2),
+            ]
+        )
+
+    @property
+    def taps(self) -> Taps:
+        """All blocks of the last three stages and the last of the stage before, of query and support alike."""
+        every = (*sum(self._matched.values(), ()), self._shallow.name)
+        return Taps(query=every, support=every)
+
+    def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
+        """Logits (B, 2, 4h, 4w), h and w the plane of the first stage, from all K supports jointly."""
+        coarse, middle, fine = (
+            self._encoded(level, query, support, support_mask) for level in ("coarse", "middle", "fine")
+        )
+        mixed = self.fuse[0](_resize(coarse, *middle.shape[-2:]) + middle)
+        mixed = self.fuse[1](_resize(mixed, *fine.shape[-2:]) + fine)
+        deeper, shallow = self._deeper.name, self._shallow.name
+        mixed = torch.cat([mixed, query[deeper], support[deeper].amax(dim=1)], dim=1)
+        mixed = _resize(mixed, *query[shallow].shape[-2:])
+        mixed = torch.cat([mixed, query[shallow], support[shallow].amax(dim=1)], dim=1)
+        logits: Tensor = self.mix[2](_double(self.mix[1](_double(self.mix[0](mixed)))))
+        return logits
+
+    def _encoded(self, level: str, query: Features, support: Features, support_mask: Tensor) -> Tensor:
+        """The coarse maps of one level's taps, encoded: (B, 128, h, w)."""
+        maps = [
+            self._coarse_map(self.attention[self._block[tap]], query[tap], support[tap], support_mask)
+            for tap in self._matched[level]
+        ]
+        encoded: Tensor = self.encode[level](torch.stack(maps, dim=1))
+        return encoded
+
+    def _coarse_map(self, attention: nn.Module, query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
+        """What query cells (B, C, h, w) gather of the masks of supports (B, K, C, hs, ws): (B, h, w)."""
+        cells = self._tokens(query)
+        others = self._tokens(support).flatten(1, 2)
+        values = soft_mask(mask, (int(support.shape[-2]), int(support.shape[-1]))).flatten(1)
+        gathered: Tensor = attention(cells, others, values)
+        return torch.unflatten(gathered, 1, query.shape[-2:])
+
+    def _tokens(self, maps: Tensor) -> Tensor:
+        """Maps (..., C, h, w) as tokens (..., h * w, C) with their positions added, image by image."""
+        tokens = maps.flatten(-2).transpose(-1, -2)
+        tokens = tokens + positions(tokens.shape[-2], tokens.shape[-1], tokens)
+        return functional.dropout(tokens, _DROPOUT, self.training)
+
+    def rename_reference(self, name: str) -> str | None:
+        """Own name of an entry of the release; its positional encodings are not needed."""
+        name = name.removeprefix("model.")
+        if re.fullmatch(r"pe\.\d+\.pe", name):
+            return None
+        for theirs, ours in _RELEASE.items():
+            if name.startswith(f"{theirs}."):
+                rest = name.removeprefix(theirs)
+                return ours + rest.replace(".linears.0.", ".query.").replace(".linears.1.", ".key.")
+        return name

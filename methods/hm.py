@@ -1,0 +1,122 @@
+"""HM: hybrid masking (Moon et al., ECCV 2022) in front of HSNet.
+
+Masking a support's features keeps what lies around the object in their receptive fields; blanking the
+image's background first does not, and loses small objects' detail.  Hybrid masking takes the former where it
+is positive and the latter elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from fssbench.api import ImageMethod, MethodCard, MethodConfig
+
+from ._features import masked
+from .hsnet import HSNet
+
+if TYPE_CHECKING:
+    from fssbench.backbones import Backbone
+
+Masking = Literal["hybrid", "feature", "input"]
+
+
+class HMConfig(MethodConfig):
+    """Settings of hybrid masking."""
+
+    masking: Masking = "hybrid"
+    """`feature`: features times the mask, as the host method does.  `input`: features of the image with its
+    background set to the mean colour.  `hybrid`: the first where they are positive, else the second."""
+
+    ablations: ClassVar[dict[str, dict[str, Any]]] = {
+        "input-masking": {"masking": "feature"},
+        "feature-masking": {"masking": "input"},
+    }
+
+
+def object_features(
+    backbone: Backbone, taps: Sequence[str], images: Tensor, mask: Tensor, masking: Masking
+) -> dict[str, Tensor]:
+    """Features of the masked objects in images.
+
+    Args:
+        backbone: the frozen network.
+        taps: names of its taps.
+        images: normalised images (B, 3, H, W); zero is the mean colour.
+        mask: binary masks (B, H, W).
+        masking: see `HMConfig`.
+
+    Returns:
+        Maps (B, C, h, w) by tap, at their own size.
+    """
+    blanked = images * mask.unsqueeze(1)
+    if masking == "input":
+        return backbone(blanked, taps)
+    features = {
+        tap: masked(maps.unsqueeze(1), mask.unsqueeze(1))[:, 0]
+        for tap, maps in backbone(images, taps).items()
+    }
+    if masking == "feature":
+        return features
+    inside = backbone(blanked, taps)
+    return {tap: torch.where(maps > 0, maps, inside[tap]) for tap, maps in features.items()}
+
+
+class HybridMasking(ImageMethod):
+    """HSNet with hybrid masking; for K shots, one forward each and a vote."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="hm",
+        title="HSNet-HM",
+        paper="Seonghyeon Moon, Samuel S. Sohn, Honglu Zhou, Sejong Yoon, Vladimir Pavlovic, Muhammad Haris "
+        "Khan, Mubbasir Kapadia: HM: Hybrid Masking for Few-Shot Segmentation, ECCV",
+        year=2022,
+        kind="pixelwise",
+        backbone="resnet50",
+        size=400,
+        trained=True,
+        reference="moonsh/HM-Hybrid-Masking@f73e323",
+        licence="none",
+        training="As the host method: cross-entropy; Adam, learning rate 1e-3, constant; batch 20 (PASCAL, "
+        "FSS-1000) or 40 (COCO), one support, no augmentation, best validation mIoU kept.",
+        notes=(
+            "Reproduced: taps are before their activation, so that negative features of the object, and all "
+            "of the background, take the blanked image's value; the hybrid is not zero outside the mask.",
+            "Reads pixels, not shared features: a support is run through the backbone twice, once blanked.",
+            *(note for note in HSNet.card.notes if note.startswith(("Reproduced", "Other"))),
+        ),
+    )
+    Config: ClassVar[type[MethodConfig]] = HMConfig
+    shots: ClassVar[Literal["joint", "vote"]] = "vote"
+    needs_backbone: ClassVar[bool] = True
+    config: HMConfig
+
+    def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
+        super().__init__(config, backbone)
+        self.host = HSNet(HSNet.Config(), backbone)
+        self.host.backbone = None  # it is this method's: a state dict holds it once
+
+    def _inputs(self, query: Any, support: Any) -> tuple[Any, Any]:
+        """Features of the query, once for all shots; supports stay pixels until their masks are known."""
+        if isinstance(query, Tensor):
+            query = self._network(query, self.host.taps.query)
+        return query, support
+
+    def logits(self, query: Any, support: Tensor, support_mask: Tensor) -> Tensor:
+        """Logits (B, 2, h, w) from query features by tap and one support image (B, 1, 3, H, W) each."""
+        taps = self.host.taps.support
+        objects = object_features(self._network, taps, support[:, 0], support_mask[:, 0], self.config.masking)
+        return self.host.match(query, objects)
+
+    @property
+    def _network(self) -> Backbone:
+        assert self.backbone is not None
+        return self.backbone
+
+    def rename_reference(self, name: str) -> str | None:
+        """Own name of an entry of the authors' files, which are laid out as the host's."""
+        renamed = self.host.rename_reference(name)
+        return None if renamed is None else f"host.{renamed}"

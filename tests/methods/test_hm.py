@@ -1,0 +1,123 @@
+"""Hybrid masking: its three rules, its host, and the laws of a method on pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fssbench.methods.hm import HybridMasking, Masking, object_features
+from fssbench.methods.hsnet import HSNet
+from torch import Tensor
+from torch.nn import functional
+
+import fssbench
+from fssbench.api import DataError
+from fssbench.testing import check_method
+
+
+def build(tiny: Any, **config: Any) -> HybridMasking:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return HybridMasking(HybridMasking.Config(**config), tiny()).eval()
+
+
+def close(a: Tensor, b: Tensor) -> bool:
+    return bool((a - b).abs().max() <= 1e-4 * b.abs().max())
+
+
+def test_parameter_count_is_the_hosts() -> None:
+    method = fssbench.load_method("hm", backbone="resnet50", weights="random")
+    assert method.provenance["learnable"] == 2_573_794
+    assert method.provenance["parameters"] == 2_573_794 + 23_508_032
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("masking", ["feature", "input", "hybrid"])
+def test_rules_by_definition(tiny: Any, episodes: Any, masking: Masking) -> None:
+    backbone = tiny()
+    _, images, masks = episodes(batch=2)
+    image, mask = images[:, 0], masks[:, 0]
+    found = object_features(backbone, ["2-1", "4-0"], image, mask, masking)
+    for tap, maps in found.items():
+        small = functional.interpolate(masks, maps.shape[-2:], mode="bilinear", align_corners=True)
+        feature = backbone(image, [tap])[tap] * small
+        blanked = torch.where(masks == 1, image, torch.zeros(()))
+        inside = backbone(blanked, [tap])[tap]
+        hybrid = feature.clone()
+        hybrid[feature <= 0] = inside[feature <= 0]
+        assert torch.allclose(
+            maps, {"feature": feature, "input": inside, "hybrid": hybrid}[masking], atol=1e-6
+        )
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shots", [1, 3])
+def test_feature_masking_is_the_host_itself(tiny: Any, episodes: Any, shots: int) -> None:
+    method = build(tiny, masking="feature")
+    host = HSNet(HSNet.Config(), tiny()).eval()
+    host.hpn_learner.load_state_dict(method.host.hpn_learner.state_dict())
+    episode = episodes(batch=2, shots=shots)
+    assert torch.equal(method.predict(*episode), host.predict(*episode))
+    assert torch.equal(method.segment(*episode), host.segment(*episode))
+
+
+@torch.no_grad()
+def test_ablations_change_the_output(tiny: Any, episodes: Any) -> None:
+    full = build(tiny).predict(*episodes())
+    for values in HybridMasking.Config.ablations.values():
+        assert not close(build(tiny, **values).predict(*episodes()), full)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shots", [1, 2])
+def test_a_batch_equals_its_episodes_one_by_one(tiny: Any, episodes: Any, shots: int) -> None:
+    method = build(tiny)
+    query, support, mask = episodes(batch=3, shots=shots)
+    apart = [method.predict(query[b : b + 1], support[b : b + 1], mask[b : b + 1]) for b in range(3)]
+    assert close(method.predict(query, support, mask), torch.cat(apart))
+
+
+@torch.no_grad()
+def test_order_of_supports_does_not_matter_and_masks_do(tiny: Any, episodes: Any) -> None:
+    method = build(tiny)
+    query, support, mask = episodes(shots=3, size=97)
+    usual, order = method.predict(query, support, mask), [2, 0, 1]
+    assert close(method.predict(query, support[:, order], mask[:, order]), usual)
+    assert torch.equal(
+        method.segment(query, support[:, order], mask[:, order]), method.segment(query, support, mask)
+    )
+    assert not close(method.predict(query, support, 1 - mask), usual)
+    assert usual.shape == (1, 2, 97, 97)
+
+
+def test_every_learnable_parameter_gets_a_gradient(tiny: Any, episodes: Any) -> None:
+    method = build(tiny).train()
+    method.predict(*episodes(batch=2)).square().mean().backward()
+    learnable = [(n, p) for n, p in method.named_parameters() if p.requires_grad]
+    assert [n for n, p in learnable if p.grad is None] == []
+    assert not any("backbone" in n for n, _ in learnable)
+
+
+def test_the_backbone_is_held_once(tiny: Any) -> None:
+    names = {name.partition(".")[0] for name in build(tiny).state_dict() if "blocks" in name}
+    assert names == {"backbone"}
+
+
+def test_no_backbone_is_told() -> None:
+    with pytest.raises(DataError, match="needs a backbone"):
+        HybridMasking(HybridMasking.Config())
+
+
+def test_the_authors_file_is_laid_out_as_the_hosts(tmp_path: Path) -> None:
+    host = fssbench.load_method("hsnet", backbone="vgg16", weights="random", seed=1)
+    torch.save({f"module.{k}": v for k, v in host.state_dict().items()}, tmp_path / "best_model.pt")
+    method = fssbench.load_method("hm", backbone="vgg16", checkpoint=tmp_path / "best_model.pt", seed=2)
+    for name, value in host.state_dict().items():
+        own = name if name.startswith("backbone.") else f"host.{name}"
+        assert torch.equal(method.state_dict()[own], value)
+
+
+def test_it_keeps_the_contract() -> None:
+    assert [r for r in check_method(HybridMasking) if r.status == "fail"] == []

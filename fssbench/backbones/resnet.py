@@ -56,16 +56,33 @@ class ResNet(Backbone):
 
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """Feature maps of normalised images (B, 3, H, W) at the named taps, each (B, C, h, w)."""
-        wanted = self.select(taps)
-        found: dict[str, Tensor] = {}
         x = self.maxpool(functional.relu_(self.bn1(self.conv1(images))))
-        for name, _, block in self._blocks():
+        found = self._run(x, self._blocks(), self.select(taps))
+        return {tap: found[tap] for tap in taps}
+
+    def resume(self, features: Tensor, after: str, taps: Sequence[str]) -> dict[str, Tensor]:
+        """Run on from features (B, C, h, w) that stand in for what tap `after` gave."""
+        wanted = self.select_after(after, taps)
+        blocks = self._blocks()
+        done = [name for name, _, _ in blocks].index(after.removesuffix(".relu")) + 1
+        activated = functional.relu(features)  # changes nothing where `after` is behind the ReLU
+        found = self._run(activated, blocks[done:], wanted)
+        if f"{after}.relu" in wanted:
+            found[f"{after}.relu"] = activated
+        return {tap: found[tap] for tap in taps}
+
+    def _run(
+        self, x: Tensor, blocks: list[tuple[str, int, Bottleneck]], wanted: set[str]
+    ) -> dict[str, Tensor]:
+        """The wanted taps of these blocks; what lies below the deepest of them is all that is run."""
+        found: dict[str, Tensor] = {}
+        for name, _, block in blocks:
+            if len(found) == len(wanted):
+                break
             before = _residual_sum(block, x)
             x = functional.relu(before)
             found.update({k: v for k, v in ((name, before), (f"{name}.relu", x)) if k in wanted})
-            if len(found) == len(wanted):
-                break
-        return {tap: found[tap] for tap in taps}
+        return found
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Entries without the ImageNet classifier `fc`."""

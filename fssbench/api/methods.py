@@ -86,7 +86,8 @@ class Method(nn.Module, ABC):
     align_corners: ClassVar[bool] = True
     """How logits are resized to the input size."""
     reference_backbone: ClassVar[str] = "backbone."
-    """Prefix of the backbone's entries in the authors' state dict."""
+    """Prefix of the backbone's entries in the authors' state dict; empty: they lie beside the head's, and are
+    those below the backbone's own modules (`layer0.`, `layer1.`, ...)."""
     waivers: ClassVar[Mapping[str, str]] = {}
     """Contract checks this method does not keep, by name, each with its reason (`fssbench check`)."""
 

@@ -40,6 +40,7 @@ BACKBONES: dict[str, BackboneCard] = {
 
 _OWN_FILES = {
     "deepstem": "the `resnet50_v2.pth` or `resnet101_v2.pth` of the semseg project (hszhao/semseg)",
+    "batchnorm": "torchvision's `vgg16_bn-6c64b313.pth`",
     "ssp": "the `resnet50.pth` or `resnet101.pth` with 3x3 stem that SSP's authors point to",
 }
 """ImageNet files of layouts that no published weights fit."""

@@ -11,6 +11,7 @@ from fssbench.errors import UsageError
 RESUMABLE = [
     ("resnet50", "standard", "layer3.5.relu", ("layer4.0", "layer4.2.relu")),
     ("resnet50", "standard", "layer3.4", ("layer3.4.relu", "layer3.5")),
+    ("resnet50", "deepstem", "layer3.5.relu", ("layer4.1", "layer4.2.relu")),
     ("vgg16", "batchnorm", "layer3", ("layer4",)),
     ("efficientnet-lite0", "standard", "blocks.10", ("blocks.11", "blocks.15")),
 ]

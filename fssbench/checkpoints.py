@@ -24,6 +24,7 @@ from fssbench.errors import DataError
 
 if TYPE_CHECKING:
     from fssbench.api import Method
+    from fssbench.backbones import Backbone
 
 FORMAT = 1
 """Version of our own checkpoint format."""
@@ -158,7 +159,8 @@ def head(method: Method) -> dict[str, Tensor]:
 def load_reference(method: Method, state: Mapping[str, Tensor]) -> None:
     """Load weights in the authors' key layout, backbone included, all or nothing.
 
-    Entries below `method.reference_backbone` go to the backbone, the others through
+    Entries below `method.reference_backbone` (where that is empty: of the backbone's own modules) go to
+    the backbone, the others through
     `method.rename_reference` to the method's own modules.  ImageNet classifiers in the backbone and
     `num_batches_tracked` may be there or not.
 
@@ -170,7 +172,7 @@ def load_reference(method: Method, state: Mapping[str, Tensor]) -> None:
     for name, value in ((_bare(k), v) for k, v in state.items()):
         if name.endswith(_COUNTER):
             continue
-        if method.backbone is not None and name.startswith(prefix):
+        if method.backbone is not None and _in_backbone(name, prefix, method.backbone):
             body[name.removeprefix(prefix)] = value
         elif (renamed := method.rename_reference(name)) is not None:
             given[renamed] = value
@@ -181,6 +183,13 @@ def load_reference(method: Method, state: Mapping[str, Tensor]) -> None:
     if method.backbone is not None:
         method.backbone.record("reference")
     _note(method, checkpoint="state dict", checkpoint_sha256=digest(state))
+
+
+def _in_backbone(name: str, prefix: str, backbone: Backbone) -> bool:
+    """Whether an entry of the authors' file is the backbone's."""
+    if prefix:
+        return name.startswith(prefix)
+    return name.partition(".")[0] in dict(backbone.named_children())
 
 
 def save(method: Method, path: Path, manifest: Mapping[str, Any]) -> None:

@@ -49,3 +49,8 @@ def masked(features: Tensor, mask: Tensor) -> Tensor:
     """Support features (B, K, C, h, w) times their masks (B, K, H, W) at feature size."""
     height, width = features.shape[-2:]
     return features * soft_mask(mask, (height, width)).unsqueeze(2)
+
+
+def activated(backbone: Backbone, tap: str) -> str:
+    """The tap after a tap's activation, where the backbone has one; else the tap itself."""
+    return f"{tap}.relu" if f"{tap}.relu" in backbone.taps else tap

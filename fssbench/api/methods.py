@@ -86,7 +86,8 @@ class Method(nn.Module, ABC):
     align_corners: ClassVar[bool] = True
     """How logits are resized to the input size."""
     reference_backbone: ClassVar[str] = "backbone."
-    """Prefix of the backbone's entries in the authors' state dict."""
+    """Prefix of the backbone's entries in the authors' state dict; empty: they lie beside the head's, and are
+    those below the backbone's own modules (`layer0.`, `layer1.`, ...)."""
     needs_backbone: ClassVar[bool] = False
     """Whether it stands on one of `fssbench.backbones`, by default its card's.  True for feature methods;
     an image method that runs such a backbone itself says so here."""

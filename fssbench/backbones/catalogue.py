@@ -8,7 +8,7 @@ from fssbench import checkpoints
 from fssbench import weights as published
 from fssbench.api.records import Record
 from fssbench.backbones.base import Backbone
-from fssbench.errors import unknown
+from fssbench.errors import UsageError, unknown
 
 
 class BackboneCard(Record):
@@ -30,25 +30,40 @@ def _card(name: str, title: str, *layouts: str) -> BackboneCard:
 BACKBONES: dict[str, BackboneCard] = {
     card.name: card
     for card in (
-        _card("resnet50", "ResNet-50", "standard"),
-        _card("resnet101", "ResNet-101", "standard"),
-        _card("vgg16", "VGG-16", "standard", "panet"),
+        _card("resnet50", "ResNet-50", "standard", "deepstem", "ssp"),
+        _card("resnet101", "ResNet-101", "standard", "deepstem", "ssp"),
+        _card("vgg16", "VGG-16", "standard", "panet", "batchnorm"),
         _card("efficientnet-lite0", "EfficientNet-Lite0", "standard"),
     )
 }
 
 
+_OWN_FILES = {
+    "deepstem": "the `resnet50_v2.pth` or `resnet101_v2.pth` of the semseg project (hszhao/semseg)",
+    "batchnorm": "torchvision's `vgg16_bn-6c64b313.pth`",
+    "ssp": "the `resnet50.pth` or `resnet101.pth` with 3x3 stem that SSP's authors point to",
+}
+"""ImageNet files of layouts that no published weights fit."""
+
+
 def _network(name: str, layout: str) -> Backbone:
     # torchvision is heavy; a listing of backbones does not need it
+    from fssbench.backbones.deepstem import DeepStemResNet
     from fssbench.backbones.efficientnet import EfficientNetLite0
     from fssbench.backbones.resnet import ResNet
     from fssbench.backbones.vgg import VGG16, PANetVGG16
+    from fssbench.backbones.vgg_bn import VGG16BatchNorm
 
     makers: dict[tuple[str, str], Callable[[], Backbone]] = {
         ("resnet50", "standard"): lambda: ResNet("resnet50"),
         ("resnet101", "standard"): lambda: ResNet("resnet101"),
+        ("resnet50", "deepstem"): lambda: DeepStemResNet("resnet50", "deepstem"),
+        ("resnet101", "deepstem"): lambda: DeepStemResNet("resnet101", "deepstem"),
+        ("resnet50", "ssp"): lambda: DeepStemResNet("resnet50", "ssp"),
+        ("resnet101", "ssp"): lambda: DeepStemResNet("resnet101", "ssp"),
         ("vgg16", "standard"): VGG16,
         ("vgg16", "panet"): PANetVGG16,
+        ("vgg16", "batchnorm"): VGG16BatchNorm,
         ("efficientnet-lite0", "standard"): EfficientNetLite0,
     }
     return makers[name, layout]()
@@ -84,7 +99,8 @@ def build(
         The backbone in eval mode, no parameter taking a gradient.
 
     Raises:
-        UsageError: for an unknown name, layout or weight id, with neighbours.
+        UsageError: for an unknown name, layout or weight id, with neighbours; for published weights that
+            are of another stem.
         DataError: for weights that are absent, damaged or of another network.
 
     Example:
@@ -100,6 +116,12 @@ def build(
         backbone = _network(name, layout)
         backbone.randomise(seed)
         return backbone
+    if layout in _OWN_FILES and published.as_file(weights) is None:
+        raise UsageError(
+            f"weights {published.find(name, weights).id!r} are of {name} with a 7x7 stem and do not fit layout "
+            f"{layout!r}. Next: --weights FILE with {_OWN_FILES[layout]}, a --checkpoint in the authors' layout, "
+            f"which brings its backbone, or --weights {published.RANDOM}"
+        )
     path = published.locate(name, weights, download=download)
     state = checkpoints.read(path)
     backbone = _network(name, layout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +13,67 @@ from torchvision.models.resnet import Bottleneck
 from fssbench.backbones.base import Backbone, Tap
 
 _NETWORKS = {"resnet50": resnet50, "resnet101": resnet101}
-_STAGES = (1, 2, 3, 4)
 
 
-class ResNet(Backbone):
-    """A torchvision ResNet without its classifier; the state dict has torchvision's names.
+class ResNetStages(Backbone):
+    """What every ResNet here shares: bottlenecks in `layer1` and on, with a tap around each last ReLU.
 
-    Taps are `layer{1..4}.{i}`, the sum of a bottleneck before its last ReLU, and `layer{s}.{i}.relu`
+    Taps are `layer{s}.{i}`, the sum of a bottleneck before its last ReLU, and `layer{s}.{i}.relu`
     after it.  Only the part below the deepest asked tap is run.
     """
+
+    def _blocks(self) -> list[tuple[str, int, Bottleneck]]:
+        return [
+            (f"{name}.{i}", int(name.removeprefix("layer")), block)
+            for name, stage in self.named_children()
+            for i, block in enumerate(stage.children())
+            if isinstance(block, Bottleneck)
+        ]
+
+    def _name_taps(self, strides: Mapping[int, int]) -> dict[str, Tap]:
+        """The taps; stages not in `strides` halve the resolution each, from 4 on."""
+        return {
+            tap: Tap(tap, block.conv3.out_channels, strides.get(stage, 2 ** (stage + 1)), stage)
+            for name, stage, block in self._blocks()
+            for tap in (name, f"{name}.relu")
+        }
+
+    def _run(self, stem: Callable[[], Tensor], taps: Sequence[str]) -> dict[str, Tensor]:
+        """Feature maps at the named taps, from what the stem gives."""
+        wanted = self.select(taps)
+        found = self._through(self._blocks(), stem(), wanted)
+        return {tap: found[tap] for tap in taps}
+
+    def resume(self, features: Tensor, after: str, taps: Sequence[str]) -> dict[str, Tensor]:
+        """Run on from features (B, C, h, w) that stand in for what tap `after` gave."""
+        wanted = self.select_after(after, taps)
+        blocks = self._blocks()
+        done = [name for name, _, _ in blocks].index(after.removesuffix(".relu")) + 1
+        activated = functional.relu(features)  # changes nothing where `after` is behind the ReLU
+        found = self._through(blocks[done:], activated, wanted - {f"{after}.relu"})
+        found[f"{after}.relu"] = activated
+        return {tap: found[tap] for tap in taps}
+
+    def _through(
+        self, blocks: list[tuple[str, int, Bottleneck]], x: Tensor, wanted: set[str]
+    ) -> dict[str, Tensor]:
+        """The wanted taps of these blocks; what lies below the deepest of them is all that is run."""
+        found: dict[str, Tensor] = {}
+        for name, _, block in blocks:
+            if len(found) == len(wanted):
+                break
+            before = _residual_sum(block, x)
+            x = functional.relu(before)
+            found.update({k: v for k, v in ((name, before), (f"{name}.relu", x)) if k in wanted})
+        return found
+
+    def branch_ends(self) -> list[nn.BatchNorm2d]:
+        """The third norm of every bottleneck."""
+        return [block.bn3 for _, _, block in self._blocks()]
+
+
+class ResNet(ResNetStages):
+    """A torchvision ResNet without its classifier; the state dict has torchvision's names."""
 
     layout = "standard"
 
@@ -33,21 +85,10 @@ class ResNet(Backbone):
         self.conv1 = network.conv1
         self.bn1 = network.bn1
         self.maxpool = network.maxpool
-        for stage in _STAGES:
-            self.add_module(f"layer{stage}", getattr(network, f"layer{stage}"))
-        self._taps = {
-            tap: Tap(tap, block.conv3.out_channels, 2 ** (stage + 1), stage)
-            for name, stage, block in self._blocks()
-            for tap in (name, f"{name}.relu")
-        }
+        for stage in ("layer1", "layer2", "layer3", "layer4"):
+            self.add_module(stage, getattr(network, stage))
+        self._taps = self._name_taps({})
         self.freeze()
-
-    def _blocks(self) -> list[tuple[str, int, Bottleneck]]:
-        return [
-            (f"layer{stage}.{i}", stage, block)
-            for stage in _STAGES
-            for i, block in enumerate(self.get_submodule(f"layer{stage}").children())
-        ]
 
     @property
     def taps(self) -> Mapping[str, Tap]:
@@ -56,24 +97,11 @@ class ResNet(Backbone):
 
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """Feature maps of normalised images (B, 3, H, W) at the named taps, each (B, C, h, w)."""
-        wanted = self.select(taps)
-        found: dict[str, Tensor] = {}
-        x = self.maxpool(functional.relu_(self.bn1(self.conv1(images))))
-        for name, _, block in self._blocks():
-            before = _residual_sum(block, x)
-            x = functional.relu(before)
-            found.update({k: v for k, v in ((name, before), (f"{name}.relu", x)) if k in wanted})
-            if len(found) == len(wanted):
-                break
-        return {tap: found[tap] for tap in taps}
+        return self._run(lambda: self.maxpool(functional.relu_(self.bn1(self.conv1(images)))), taps)
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Entries without the ImageNet classifier `fc`."""
         return {k: v for k, v in state.items() if not k.startswith("fc.")}
-
-    def branch_ends(self) -> list[nn.BatchNorm2d]:
-        """The third norm of every bottleneck."""
-        return [block.bn3 for _, _, block in self._blocks()]
 
 
 def _residual_sum(block: Bottleneck, x: Tensor) -> Tensor:

@@ -27,7 +27,12 @@ ALL = [(name, layout) for name, card in BACKBONES.items() for layout in card.lay
 PARAMETERS = {
     "resnet50": 25_557_032 - 2_049_000,  # torchvision's count less the classifier
     "resnet101": 44_549_160 - 2_049_000,
+    "resnet50-deepstem": 34_448_842 - 10_817_034,  # PFENet's total less its head
+    "resnet101-deepstem": 34_448_842 - 10_817_034 + 44_549_160 - 25_557_032,
+    "resnet50-ssp": 8_667_072,
+    "resnet101-ssp": 8_667_072 + 44_549_160 - 25_557_032,
     "vgg16": 14_714_688,
+    "vgg16-batchnorm": 14_714_688 + 2 * 4_224,
     "efficientnet-lite0": 4_652_008 - 1_281_000 - 320 * 1280 - 2 * 1280,
 }
 
@@ -248,7 +253,8 @@ def test_it_is_frozen_whatever_is_asked(backbone: Backbone) -> None:
 
 
 def test_parameters_are_the_networks(backbone: Backbone) -> None:
-    assert sum(p.numel() for p in backbone.parameters()) == PARAMETERS[backbone.name]
+    expected = PARAMETERS.get(f"{backbone.name}-{backbone.layout}", PARAMETERS[backbone.name])
+    assert sum(p.numel() for p in backbone.parameters()) == expected
 
 
 def test_random_features_neither_vanish_nor_explode(backbone: Backbone) -> None:

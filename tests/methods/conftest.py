@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+import fssbench
+from fssbench.api import Method
 from fssbench.backbones import Backbone, Tap
 
 CHANNELS = (8, 12, 16, 20)
@@ -47,11 +54,20 @@ class TinyBackbone(Backbone):
 
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         x = self.stem(images)
-        found = {"stem": x}
-        for name, conv in self.blocks.items():
-            found[name] = conv(x.relu())
-            x = found[f"{name}.relu"] = found[name].relu()
+        found = {"stem": x, **self._run(x, list(self.blocks))}
         return {tap: found[tap] for tap in taps}
+
+    def resume(self, features: Tensor, after: str, taps: Sequence[str]) -> dict[str, Tensor]:
+        blocks = list(self.blocks)
+        found = self._run(features, blocks[blocks.index(after.removesuffix(".relu")) + 1 :])
+        return {tap: found[tap] for tap in taps}
+
+    def _run(self, x: Tensor, blocks: list[str]) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for name in blocks:
+            found[name] = self.blocks[name](x.relu())
+            x = found[f"{name}.relu"] = found[name].relu()
+        return found
 
 
 @pytest.fixture
@@ -80,3 +96,51 @@ def episodes() -> Callable[..., Episodes]:
         return query, support, mask
 
     return make
+
+
+class Golden:
+    """A file of reference outputs: the method with the weights it was made with, and its inputs."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        path = folder / f"{name}.npz"
+        if not path.is_file():
+            pytest.skip(f"no golden file {name}")
+        self.file = np.load(path)
+        self._recipe = _module(folder / "recipe.py")
+
+    def method(self, name: str, backbone: str, **config: Any) -> Method:
+        salt = str(self.file["salt"])
+        shapes = [tuple(int(n) for n in str(shape).split(",") if n) for shape in self.file["shapes"]]
+        names = [str(name) for name in self.file["names"]]
+        method = fssbench.load_method(name, backbone=backbone, weights="random", **config)
+        method.load_reference(
+            {n: self._recipe.values(n, shape, salt) for n, shape in zip(names, shapes, strict=True)}
+        )
+        return method
+
+    def episode(self, size: int, shots: int) -> Episodes:
+        tag, recipe = str(self.file["tag"]), self._recipe
+        query = recipe.image(f"{tag}/query", size)[None]
+        support = torch.stack([recipe.image(f"{tag}/support{k}", size) for k in range(shots)])[None]
+        mask = torch.stack([recipe.mask(f"{tag}/support{k}", size) for k in range(shots)])[None]
+        return query, support, mask
+
+    def error(self, field: str, logits: Tensor, stride: int) -> float:
+        """Largest difference relative to the largest reference value."""
+        wanted = torch.from_numpy(self.file[field])
+        return float((logits[..., ::stride, ::stride] - wanted).abs().max() / wanted.abs().max())
+
+
+def _module(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("golden_recipe", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def golden(shared: Path) -> Callable[[str], Golden]:
+    """Reference outputs of a file's stem in the shared folder."""
+    return lambda name: Golden(shared / "golden", name)

@@ -10,7 +10,9 @@ import pytest
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("method", ["dcama", "hm", "hsnet", "panet", "patnet", "pmnet"])
+@pytest.mark.parametrize(
+    "method", ["asgnet", "dcama", "hm", "hsnet", "panet", "patnet", "pfenet", "pmnet", "scl"]
+)
 def test_equals_the_reference(method: str, shared: Path, tmp_path: Path) -> None:
     script = shared / "golden" / "check_golden.py"
     # away from the checkout's root, whose folders `methods` and `datasets` must not be importable

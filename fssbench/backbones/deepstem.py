@@ -1,0 +1,106 @@
+"""ResNet-50 and ResNet-101 with a stem of three 3x3 convolutions, as the semantic segmentation field has them.
+
+Two layouts, of one set of ImageNet files:
+
+- `deepstem`: PFENet, RePRI, ASGNet, SCL.  Layers 3 and 4 dilated by 2 and 4, output stride 8;
+- `ssp`: SSP, IFA.  No dilation, output stride 16, no layer 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import resnet50, resnet101
+
+from fssbench.backbones.base import Tap
+from fssbench.backbones.resnet import ResNetStages
+
+_NETWORKS = {"resnet50": resnet50, "resnet101": resnet101}
+_STEM = (64, 64, 128)
+_STEM_ORDER = ("0", "1", "3", "4", "6", "7")
+"""Places of convolutions and norms in `layer0`."""
+_FLAT = {"conv1": "0", "bn1": "1", "conv2": "3", "bn2": "4", "conv3": "6", "bn3": "7"}
+"""The stem in the files of the semseg project (`resnet50_v2.pth`), by place."""
+
+
+class DeepStemResNet(ResNetStages):
+    """A ResNet whose stem is `layer0`: 3 -> 64 with stride 2, 64 -> 64, 64 -> 128, then a pool.
+
+    State-dict names are those of PFENet's checkpoints, `layer0.{0,1,3,4,6,7}` and `layer{1..4}`.  Taps
+    are those of the plain ResNet.
+    """
+
+    def __init__(self, name: str, layout: Literal["deepstem", "ssp"]) -> None:
+        super().__init__()
+        self.name = name
+        self.layout = layout
+        dilated = layout == "deepstem"
+        with torch.device("meta"):
+            network = _NETWORKS[name](weights=None)
+            layers: list[nn.Module] = []
+            channels = 3
+            for place, width in enumerate(_STEM):
+                stride = 2 if place == 0 else 1
+                layers += [
+                    nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False),
+                    nn.BatchNorm2d(width),
+                    nn.ReLU(inplace=True),
+                ]
+                channels = width
+            self.layer0 = nn.Sequential(*layers)
+            _widen(network.layer1[0], channels)
+        self.maxpool = network.maxpool
+        self.layer1, self.layer2, self.layer3 = network.layer1, network.layer2, network.layer3
+        if dilated:
+            self.layer4 = network.layer4
+            _dilate(self.layer3, 2)
+            _dilate(self.layer4, 4)
+        self._taps = self._name_taps({3: 8, 4: 8} if dilated else {})
+        self.freeze()
+
+    @property
+    def taps(self) -> Mapping[str, Tap]:
+        """All taps by name, in network order."""
+        return self._taps
+
+    def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
+        """Feature maps of normalised images (B, 3, H, W) at the named taps, each (B, C, h, w)."""
+        return self._run(lambda: self.maxpool(self.layer0(images)), taps)
+
+    def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Entries of any of the three stem namings under PFENet's; classifier and unused layers left out."""
+        if "layer0.0.0.weight" in state:  # SSP's checkpoints
+            stem = {f"layer0.0.{i}": f"layer0.{i}" for i in _STEM_ORDER} | {"layer0.1": "layer0.7"}
+        elif "conv1.0.weight" in state:  # the ImageNet file beside SSP
+            stem = {f"conv1.{i}": f"layer0.{i}" for i in _STEM_ORDER} | {"bn1": "layer0.7"}
+        elif "conv1.weight" in state:
+            stem = {theirs: f"layer0.{i}" for theirs, i in _FLAT.items()}
+        else:
+            stem = {}
+        unused = ("fc.",) if hasattr(self, "layer4") else ("fc.", "layer4.")
+        renamed = {}
+        for name, value in state.items():
+            module, _, leaf = name.rpartition(".")
+            if not name.startswith(unused):
+                renamed[f"{stem.get(module, module)}.{leaf}"] = value
+        return renamed
+
+
+def _widen(block: nn.Module, inputs: int) -> None:
+    """Make a bottleneck read `inputs` channels instead of a plain stem's 64."""
+    for place in ("conv1", "downsample.0"):
+        old = block.get_submodule(place)
+        assert isinstance(old, nn.Conv2d)
+        block.set_submodule(place, nn.Conv2d(inputs, old.out_channels, 1, bias=False))
+
+
+def _dilate(stage: nn.Module, rate: int) -> None:
+    """Strides out, dilation into every 3x3 convolution of a stage, its first block included."""
+    for module in stage.modules():
+        if isinstance(module, nn.Conv2d):
+            module.stride = (1, 1)
+            if module.kernel_size == (3, 3):
+                module.dilation = module.padding = (rate, rate)

@@ -1,0 +1,92 @@
+"""Superpixels inside an object: where ASGNet's clusters start, and how they are found.
+
+Li et al., CVPR 2021, section 4.1; seeds as in maskSLIC (Irving, 2016): each as far as possible from the object's
+edge and from the seeds before it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_SPREAD = 100
+"""What squared distances between places are divided by, beside those between features."""
+
+
+def nearest(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """A mask (H, W) at `size`, each cell taking the pixel at its top-left corner, as OpenCV does."""
+    rows, columns = (
+        np.floor(np.arange(cells) * (1 / (cells / pixels))).astype(int).clip(max=pixels - 1)
+        for cells, pixels in zip(size, mask.shape, strict=True)
+    )
+    return mask[np.ix_(rows, columns)]
+
+
+def place_seeds(mask: NDArray[np.bool_], most: int, area: int = 100) -> list[tuple[int, int]]:
+    """Seeds (row, column) in an object, one for each `area` of its cells, `most` at most; one alone is none.
+
+    Distances are Euclidean, within the object's bounding box; equals go to the first in reading order.
+    The reference smooths them with a Gaussian of deviation 0.1, whose kernel is a single one.
+    """
+    count = min(round(int(mask.sum()) / area), most)
+    if count < 2:
+        return []
+    corner = np.argwhere(mask).min(axis=0)
+    end = np.argwhere(mask).max(axis=0) + 1
+    box = mask[corner[0] : end[0], corner[1] : end[1]]
+    outside = np.argwhere(~box)
+    distance = _squared_distance_to(outside, box.shape) if len(outside) else None
+    seeds = []
+    for _ in range(count):
+        # with nothing outside, scipy's transform, the reference's, measures from a point above the first cell
+        depth = _squared_distance_to(np.array([[-1, 0]]), box.shape) if distance is None else distance
+        seed = np.array(np.unravel_index(int(depth.argmax()), box.shape))
+        seeds.append((int(seed[0] + corner[0]), int(seed[1] + corner[1])))
+        own = _squared_distance_to(seed[None], box.shape)
+        distance = own if distance is None else np.minimum(distance, own)
+    return seeds
+
+
+def _squared_distance_to(points: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Squared distance of every cell of a grid to the nearest of some points (N, 2)."""
+    rows, columns = (np.arange(n)[:, None] - points[:, axis] for axis, n in enumerate(shape))
+    nearest_point: NDArray[np.int64] = (rows[:, None] ** 2 + columns[None] ** 2).min(axis=2)
+    return nearest_point
+
+
+def counted(seeds: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The seeds that the reference uses: it counts rows and columns that are not zero, and takes as many."""
+    columns = list(zip(*seeds, strict=True))
+    return seeds[: max((sum(value != 0 for value in column) for column in columns), default=0)]
+
+
+def cluster(features: Tensor, inside: Tensor, seeds: list[tuple[int, int]], steps: int) -> Tensor:
+    """Centres of soft clusters of an object's cells, in feature and place.
+
+    Args:
+        features: (C, h, w).
+        inside: the object's cells (h, w), bool, at least one.
+        seeds: cells where the centres start.
+        steps: number of updates.
+
+    Returns:
+        One feature vector for each seed, (S, C).
+    """
+    place = torch.stack(
+        torch.meshgrid(*(torch.arange(n, device=features.device) for n in inside.shape), indexing="ij")
+    ).to(features.dtype)
+    cells, places = features[:, inside].T, place[:, inside].T
+    index = torch.tensor(seeds, device=features.device)
+    centres, middles = features[:, index[:, 0], index[:, 1]].T, index.to(features.dtype)
+    for _ in range(steps):
+        apart = _squared_distances(centres, cells).add(_squared_distances(middles, places) / _SPREAD).sqrt()
+        share = torch.softmax(-apart, dim=1)
+        centres, middles = share @ cells, share @ places
+    return centres
+
+
+def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
+    """Squared Euclidean distances of rows (S, C) and (N, C): (S, N); differences first, for exactness."""
+    return (a.unsqueeze(1) - b.unsqueeze(0)).square().sum(dim=2)

@@ -1,0 +1,140 @@
+"""Deep-stem ResNets: strides, dilations, names in every authors' file, and a reference statistic."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fssbench.backbones import build
+from fssbench.errors import UsageError
+
+SEMSEG = {"0": "conv1", "1": "bn1", "3": "conv2", "4": "bn2", "6": "conv3", "7": "bn3"}
+
+
+@pytest.fixture(autouse=True)
+def _no_grad() -> object:
+    with torch.no_grad():
+        yield
+
+
+@pytest.mark.parametrize(
+    ("layout", "sides"),
+    [("deepstem", {1: 33, 2: 17, 3: 17, 4: 17}), ("ssp", {1: 33, 2: 17, 3: 9})],
+)
+def test_every_stage_has_its_stride(layout: str, sides: dict[int, int]) -> None:
+    backbone = build("resnet50", layout=layout)
+    last = {stage: backbone.stage(stage)[-1] for stage in sides}
+    out = backbone(torch.randn(1, 3, 129, 129), list(last.values()))
+    for stage, side in sides.items():
+        tap = backbone.taps[last[stage]]
+        assert out[tap.name].shape == (1, tap.channels, side, side)
+        assert (129 - 1) // tap.stride + 1 == side
+    assert not backbone.stage(max(sides) + 1)
+
+
+def test_dilation_is_in_every_block_of_the_last_two_stages() -> None:
+    backbone = build("resnet50", layout="deepstem")
+    rates = {}
+    for name, module in backbone.named_modules():
+        if isinstance(module, nn.Conv2d) and name.endswith("conv2"):
+            rates.setdefault(name.split(".")[0], set()).add((module.dilation[0], module.stride[0]))
+            assert module.padding == module.dilation
+    assert rates == {"layer1": {(1, 1)}, "layer2": {(1, 2), (1, 1)}, "layer3": {(2, 1)}, "layer4": {(4, 1)}}
+    assert {m.dilation for m in build("resnet50", layout="ssp").modules() if isinstance(m, nn.Conv2d)} == {
+        (1, 1)
+    }
+
+
+def test_the_stem_is_three_small_convolutions() -> None:
+    backbone = build("resnet50", layout="ssp", seed=4)
+    state = backbone.state_dict()
+    x = images = torch.randn(1, 3, 65, 65)
+    for place, stride in ((0, 2), (3, 1), (6, 1)):
+        x = functional.conv2d(x, state[f"layer0.{place}.weight"], stride=stride, padding=1)
+        x = (x / (1 + 1e-5) ** 0.5).relu()  # fresh norms: mean 0, variance 1
+    stage = backbone.get_submodule("layer1")
+    x = stage(functional.max_pool2d(x, 3, 2, 1))
+    assert torch.allclose(backbone(images, ["layer1.2.relu"])["layer1.2.relu"], x, atol=1e-4)
+
+
+def _renamed(state: dict[str, Tensor], naming: str) -> dict[str, Tensor]:
+    """The state dict as other files name it."""
+    out = {}
+    for name, value in state.items():
+        layer, place, *leaf = name.split(".")
+        if layer == "layer0":
+            name = ".".join(
+                {
+                    "ssp": ["layer0.1" if place == "7" else f"layer0.0.{place}", *leaf],
+                    "mlc": ["bn1" if place == "7" else f"conv1.{place}", *leaf],
+                    "semseg": [SEMSEG[place], *leaf],
+                }[naming]
+            )
+        out[name] = value
+    return out
+
+
+@pytest.mark.parametrize("naming", ["ssp", "mlc", "semseg"])
+@pytest.mark.parametrize("layout", ["deepstem", "ssp"])
+def test_every_stem_naming_is_understood(naming: str, layout: str) -> None:
+    whole, own = build("resnet50", layout="deepstem", seed=1), build("resnet50", layout=layout, seed=2)
+    given = _renamed(whole.state_dict(), naming) | {"fc.weight": torch.zeros(1)}
+    own.load(given, "file")
+    assert all(torch.equal(v, whole.state_dict()[k]) for k, v in own.state_dict().items())
+
+
+@pytest.mark.parametrize("layout", ["deepstem", "ssp"])
+def test_weights_with_another_stem_are_refused_with_the_file_to_give(layout: str) -> None:
+    with pytest.raises(
+        UsageError, match=r"'v1' are of resnet50 with a 7x7 stem.*--weights FILE with the `resnet50"
+    ):
+        build("resnet50", layout=layout, weights="v1")
+    with pytest.raises(UsageError, match="unknown weights of resnet50 'v7'"):
+        build("resnet50", layout=layout, weights="v7")
+
+
+def test_features_have_repris_statistics_before_its_pyramid(shared: Path) -> None:
+    """RePRI's classifier on PFENet's backbone: its 16 base maps, through pyramid pooling written out here."""
+    golden = np.load(shared / "golden" / "repri_resnet50_257.npz")
+    spec = importlib.util.spec_from_file_location("golden_recipe", shared / "golden" / "recipe.py")
+    assert spec is not None
+    assert spec.loader is not None
+    recipe = importlib.util.module_from_spec(spec)
+    sys.modules["golden_recipe"] = recipe
+    spec.loader.exec_module(recipe)
+    salt, size = str(golden["salt"]), int(golden["size"])
+    shapes = {
+        str(n): tuple(int(x) for x in str(s).split(",") if x)
+        for n, s in zip(golden["names"], golden["shapes"], strict=True)
+    }
+    state = {n: recipe.values(n, s, salt) for n, s in shapes.items()}
+    backbone = build("resnet50", layout="deepstem")
+    backbone.load({n: v for n, v in state.items() if n.startswith("layer")}, "reference")
+    image = recipe.image(f"{golden['tag']}/query", size)[None]
+    deep = backbone(image, ["layer4.2.relu"])["layer4.2.relu"]
+
+    def block(x: Tensor, conv: str, norm: str, padding: int) -> Tensor:
+        x = functional.conv2d(x, state[f"{conv}.weight"], padding=padding)
+        values = [state[f"{norm}.{leaf}"] for leaf in ("running_mean", "running_var", "weight", "bias")]
+        return functional.batch_norm(x, *values).relu()
+
+    parts = [deep]
+    for i, cells in enumerate((1, 2, 3, 6)):
+        pooled = functional.adaptive_avg_pool2d(deep, cells)
+        pooled = block(pooled, f"ppm.features.{i}.1", f"ppm.features.{i}.2", 0)
+        parts.append(functional.interpolate(pooled, deep.shape[-2:], mode="bilinear", align_corners=True))
+    features = block(torch.cat(parts, 1), "bottleneck.0", "bottleneck.1", 1)
+    np.testing.assert_allclose(features.mean(), golden["feat_mean"], rtol=1e-4)
+    np.testing.assert_allclose(features.std(), golden["feat_std"], rtol=1e-4)
+    maps = functional.conv2d(features, state["classifier.weight"], state["classifier.bias"])
+    maps = functional.interpolate(maps, (size, size), mode="bilinear", align_corners=True)
+    np.testing.assert_allclose(
+        maps[..., ::16, ::16], golden["base_logits"], atol=1e-4 * np.abs(golden["base_logits"]).max()
+    )

@@ -53,6 +53,58 @@ class Backbone(nn.Module, ABC):
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """Feature maps of normalised images (B, 3, H, W) at the named taps, each (B, C, h, w)."""
 
+    def resume(self, features: Tensor, after: str, taps: Sequence[str]) -> dict[str, Tensor]:
+        """Run on from features that stand in for what tap `after` gave, such as masked ones.
+
+        Args:
+            features: (B, C, h, w), as tap `after` gives them.
+            after: a tap of this backbone.
+            taps: deeper taps.
+
+        Returns:
+            Feature maps by tap, each (B, C, h, w).
+
+        Raises:
+            UsageError: where this backbone cannot, or a tap is unknown or not deeper.
+        """
+        raise UsageError(
+            f"backbone {self.name!r} (layout {self.layout!r}) cannot be run from a tap on, which this method "
+            "needs. Next: --backbone resnet50"
+        )
+
+    def part(self, after: str, last: str) -> nn.Module:
+        """The modules between two taps, as one module on feature maps; it shares this network's weights.
+
+        For methods that train some stages: they keep a copy of the part as their own.
+
+        Args:
+            after: the tap whose output the part reads.
+            last: a deeper tap, whose output it gives.
+
+        Raises:
+            UsageError: where this backbone cannot, or a tap is unknown or not deeper.
+        """
+        raise UsageError(
+            f"backbone {self.name!r} (layout {self.layout!r}) cannot be taken apart, which this method needs. "
+            "Next: --backbone resnet50"
+        )
+
+    def select_after(self, after: str, taps: Sequence[str]) -> set[str]:
+        """The asked taps as a set, all of them deeper than `after`.
+
+        Raises:
+            UsageError: for an unknown tap, for none, or for one that is not deeper.
+        """
+        order = list(self.taps)
+        wanted = self.select([after, *taps]) - {after}
+        early = [tap for tap in taps if order.index(tap) <= order.index(after)]
+        if early or not wanted:
+            raise UsageError(
+                f"backbone {self.name!r} was asked for {', '.join(early) or 'no tap'} after {after}; "
+                "ask for deeper taps"
+            )
+        return wanted
+
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Entries of a published state dict under this network's names; classifiers left out."""
         return dict(state)

@@ -32,7 +32,7 @@ BACKBONES: dict[str, BackboneCard] = {
     for card in (
         _card("resnet50", "ResNet-50", "standard", "deepstem", "ssp"),
         _card("resnet101", "ResNet-101", "standard", "deepstem", "ssp"),
-        _card("vgg16", "VGG-16", "standard", "panet"),
+        _card("vgg16", "VGG-16", "standard", "panet", "batchnorm"),
         _card("efficientnet-lite0", "EfficientNet-Lite0", "standard"),
     )
 }
@@ -51,6 +51,7 @@ def _network(name: str, layout: str) -> Backbone:
     from fssbench.backbones.efficientnet import EfficientNetLite0
     from fssbench.backbones.resnet import ResNet
     from fssbench.backbones.vgg import VGG16, PANetVGG16
+    from fssbench.backbones.vgg_bn import VGG16BatchNorm
 
     makers: dict[tuple[str, str], Callable[[], Backbone]] = {
         ("resnet50", "standard"): lambda: ResNet("resnet50"),
@@ -61,6 +62,7 @@ def _network(name: str, layout: str) -> Backbone:
         ("resnet101", "ssp"): lambda: DeepStemResNet("resnet101", "ssp"),
         ("vgg16", "standard"): VGG16,
         ("vgg16", "panet"): PANetVGG16,
+        ("vgg16", "batchnorm"): VGG16BatchNorm,
         ("efficientnet-lite0", "standard"): EfficientNetLite0,
     }
     return makers[name, layout]()

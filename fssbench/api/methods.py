@@ -172,7 +172,7 @@ class Method(nn.Module, ABC):
             Logits (B, 2, *size): background, foreground.  For a voting method with K > 1 this is the
             mean of the one-shot logits; `segment` applies the vote itself.
         """
-        each = self._each(*self._inputs(query, support), support_mask, size, seed)
+        each = self._shot_logits(*self._inputs(query, support), support_mask, size, seed)
         return each[0] if len(each) == 1 else torch.stack(each).mean(dim=0)
 
     def segment(
@@ -185,7 +185,7 @@ class Method(nn.Module, ABC):
         seed: int = 0,
     ) -> Tensor:
         """Masks (B, *size), bool, by the method's own K-shot rule.  Arguments as for `predict`."""
-        each = self._each(*self._inputs(query, support), support_mask, size, seed)
+        each = self._shot_logits(*self._inputs(query, support), support_mask, size, seed)
         if len(each) == 1:
             return _foreground(each[0])
         votes = torch.stack([_foreground(logits) for logits in each]).sum(dim=0)
@@ -194,7 +194,7 @@ class Method(nn.Module, ABC):
         most = votes.flatten(1).max(dim=1).values.clamp(min=1).view(-1, 1, 1)
         return votes / most >= 0.5
 
-    def _each(
+    def _shot_logits(
         self, query: Any, support: Any, support_mask: Tensor, size: tuple[int, int] | None, seed: int
     ) -> list[Tensor]:
         """Logits (B, 2, *size) of all supports jointly, or one by one for a voting method."""
@@ -203,7 +203,8 @@ class Method(nn.Module, ABC):
         if steps and batch > 1:  # each episode is adapted to by itself
             parts = [slice(b, b + 1) for b in range(batch)]
             episodes = [
-                self._each(_part(query, p), _part(support, p), support_mask[p], size, seed) for p in parts
+                self._shot_logits(_part(query, p), _part(support, p), support_mask[p], size, seed)
+                for p in parts
             ]
             return [torch.cat(logits) for logits in zip(*episodes, strict=True)]
         predictor: Predictor = self.logits

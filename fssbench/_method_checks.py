@@ -129,10 +129,13 @@ def builds(s: _MethodSubject) -> None:
 
 
 def sees_no_answer(s: _MethodSubject) -> None:
-    """`logits` takes query, support and support mask, and nothing besides."""
+    """`logits` and `adapt` take query, support and support mask, and never the query's mask."""
     wanted = ["self", "query", "support", "support_mask"]
     found = list(inspect.signature(s.cls.logits).parameters)
     require(found == wanted, f"logits takes {found}, expected {wanted}")
+    wanted += ["generator", "steps"]
+    found = list(inspect.signature(s.cls.adapt).parameters)
+    require(found == wanted, f"adapt takes {found}, expected {wanted}")
 
 
 def taps_exist(s: _MethodSubject) -> None:

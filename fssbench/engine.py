@@ -232,9 +232,10 @@ class _Run:
         given = _tensors(query, support, support_mask)
         versions = [t._version for t in given]
         seed = zlib.crc32(f"{self.plan.seed}/{episode.index}".encode())
+        options: dict[str, Any] = {"seed": seed} if self.method.steps else {}
         try:
             with isolated(seed):
-                mask = self.method.segment(query, support, support_mask, size=size)
+                mask = self.method.segment(query, support, support_mask, size=size, **options)
         except FssbenchError as error:  # of whatever kind: the other methods go on
             raise PluginError(f"{where}: {error}") from error
         except KeyboardInterrupt:

@@ -13,6 +13,7 @@ from fssbench.api.methods import (
     Method,
     MethodCard,
     MethodConfig,
+    Predictor,
     Taps,
 )
 from fssbench.api.records import Record
@@ -43,6 +44,7 @@ __all__ = [
     "Plan",
     "PluginError",
     "Pool",
+    "Predictor",
     "Record",
     "Reporter",
     "Results",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 Features = Mapping[str, Tensor]
 """Feature maps by tap name: (B, C, h, w) of queries, (B, K, C, h, w) of supports."""
+
+
+Predictor = Callable[[Any, Any, Tensor], Tensor]
+"""Query, support and support masks in, logits (B, 2, h, w) out: `Method.logits`, or what `Method.adapt` made."""
 
 
 class MethodCard(Record):
@@ -107,6 +111,32 @@ class Method(nn.Module, ABC):
     def logits(self, query: Any, support: Any, support_mask: Tensor) -> Tensor:
         """Logits (B, 2, h, w) at any resolution, from all K supports jointly."""
 
+    @property
+    def steps(self) -> int:
+        """Step budget of `adapt`; with 0 it is not called and `logits` predicts, unadapted."""
+        return 0
+
+    def adapt(
+        self, query: Any, support: Any, support_mask: Tensor, *, generator: torch.Generator, steps: int
+    ) -> Predictor:
+        """Test-time adaptation: what predicts this one episode instead of `logits`.
+
+        All that is adapted belongs to the returned predictor (a closure over new tensors, or over copies
+        of modules) and is gone after the episode: weights and buffers of the method stay as they are.
+        Called without gradients; open `torch.enable_grad()` where they are needed.
+
+        Args:
+            query: as for `logits`, of one episode.
+            support: as for `logits`, all K supports, whatever `shots` says.
+            support_mask: (1, K, H, W).
+            generator: on the CPU, seeded for this episode; the only source of random numbers to draw on.
+            steps: the budget; `self.steps`.
+
+        Returns:
+            The predictor, called once with these inputs, or for a voting method once a support.
+        """
+        return self.logits
+
     @abstractmethod
     def _inputs(self, query: Any, support: Any) -> tuple[Any, Any]:
         """What `logits` reads, made from pixels where pixels were given."""
@@ -116,7 +146,13 @@ class Method(nn.Module, ABC):
         """Support `k` alone, with its shot axis kept."""
 
     def predict(
-        self, query: Any, support: Any, support_mask: Tensor, *, size: tuple[int, int] | None = None
+        self,
+        query: Any,
+        support: Any,
+        support_mask: Tensor,
+        *,
+        size: tuple[int, int] | None = None,
+        seed: int = 0,
     ) -> Tensor:
         """Logits for B episodes of K shots.
 
@@ -125,45 +161,59 @@ class Method(nn.Module, ABC):
             support: normalised images (B, K, 3, H, W), or their features.
             support_mask: binary masks (B, K, H, W), float.
             size: output height and width; the mask's size by default.
+            seed: decides what `adapt` draws, in each episode alike; read by no other method.
 
         Returns:
             Logits (B, 2, *size): background, foreground.  For a voting method with K > 1 this is the
             mean of the one-shot logits; `segment` applies the vote itself.
         """
-        query, support = self._inputs(query, support)
-        shape = size or (int(support_mask.shape[-2]), int(support_mask.shape[-1]))
-        shots = support_mask.shape[1]
-        if self.shots == "joint" or shots == 1:
-            return self._finish(self.logits(query, support, support_mask), support_mask, shape)
-        each = [
-            self._finish(
-                self.logits(query, self._one_shot(support, k), support_mask[:, k : k + 1]),
-                support_mask,
-                shape,
-            )
-            for k in range(shots)
-        ]
-        return torch.stack(each).mean(dim=0)
+        each = self._each(*self._inputs(query, support), support_mask, size, seed)
+        return each[0] if len(each) == 1 else torch.stack(each).mean(dim=0)
 
     def segment(
-        self, query: Any, support: Any, support_mask: Tensor, *, size: tuple[int, int] | None = None
+        self,
+        query: Any,
+        support: Any,
+        support_mask: Tensor,
+        *,
+        size: tuple[int, int] | None = None,
+        seed: int = 0,
     ) -> Tensor:
         """Masks (B, *size), bool, by the method's own K-shot rule.  Arguments as for `predict`."""
-        query, support = self._inputs(query, support)
-        shots = support_mask.shape[1]
-        if self.shots == "joint" or shots == 1:
-            return _foreground(self.predict(query, support, support_mask, size=size))
-        masks = [
-            _foreground(
-                self.predict(query, self._one_shot(support, k), support_mask[:, k : k + 1], size=size)
-            )
-            for k in range(shots)
-        ]
-        votes = torch.stack(masks).sum(dim=0)
+        each = self._each(*self._inputs(query, support), support_mask, size, seed)
+        if len(each) == 1:
+            return _foreground(each[0])
+        votes = torch.stack([_foreground(logits) for logits in each]).sum(dim=0)
         # HSNet: relative to the query's most voted pixel, so that one image always has foreground
         # as soon as any shot found some.
         most = votes.flatten(1).max(dim=1).values.clamp(min=1).view(-1, 1, 1)
         return votes / most >= 0.5
+
+    def _each(
+        self, query: Any, support: Any, support_mask: Tensor, size: tuple[int, int] | None, seed: int
+    ) -> list[Tensor]:
+        """Logits (B, 2, *size) of all supports jointly, or one by one for a voting method."""
+        batch, shots = support_mask.shape[:2]
+        steps = self.steps
+        if steps and batch > 1:  # each episode is adapted to by itself
+            parts = [slice(b, b + 1) for b in range(batch)]
+            episodes = [
+                self._each(_part(query, p), _part(support, p), support_mask[p], size, seed) for p in parts
+            ]
+            return [torch.cat(logits) for logits in zip(*episodes, strict=True)]
+        predictor: Predictor = self.logits
+        if steps:
+            generator = torch.Generator().manual_seed(seed)
+            predictor = self.adapt(query, support, support_mask, generator=generator, steps=steps)
+        shape = size or (int(support_mask.shape[-2]), int(support_mask.shape[-1]))
+        if self.shots == "joint" or shots == 1:
+            return [self._finish(predictor(query, support, support_mask), support_mask, shape)]
+        return [
+            self._finish(
+                predictor(query, self._one_shot(support, k), support_mask[:, k : k + 1]), support_mask, shape
+            )
+            for k in range(shots)
+        ]
 
     def _finish(self, logits: Any, support_mask: Tensor, size: tuple[int, int]) -> Tensor:
         """Refuse anything that is not finite logits of the right shape, then resize."""
@@ -207,6 +257,11 @@ class Method(nn.Module, ABC):
         from fssbench.checkpoints import load_reference
 
         load_reference(self, state)
+
+
+def _part(given: Any, part: slice) -> Any:
+    """Some episodes of pixels, or of features by tap."""
+    return given[part] if isinstance(given, Tensor) else {tap: maps[part] for tap, maps in given.items()}
 
 
 def _foreground(logits: Tensor) -> Tensor:

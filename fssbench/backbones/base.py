@@ -72,6 +72,23 @@ class Backbone(nn.Module, ABC):
             "needs. Next: --backbone resnet50"
         )
 
+    def part(self, after: str, last: str) -> nn.Module:
+        """The modules between two taps, as one module on feature maps; it shares this network's weights.
+
+        For methods that train some stages: they keep a copy of the part as their own.
+
+        Args:
+            after: the tap whose output the part reads.
+            last: a deeper tap, whose output it gives.
+
+        Raises:
+            UsageError: where this backbone cannot, or a tap is unknown or not deeper.
+        """
+        raise UsageError(
+            f"backbone {self.name!r} (layout {self.layout!r}) cannot be taken apart, which this method needs. "
+            "Next: --backbone resnet50"
+        )
+
     def select_after(self, after: str, taps: Sequence[str]) -> set[str]:
         """The asked taps as a set, all of them deeper than `after`.
 

@@ -8,14 +8,13 @@ Two layouts, of one set of ImageNet files:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torchvision.models import resnet50, resnet101
 
-from fssbench.backbones.base import Tap
 from fssbench.backbones.resnet import ResNetStages
 
 _NETWORKS = {"resnet50": resnet50, "resnet101": resnet101}
@@ -61,14 +60,9 @@ class DeepStemResNet(ResNetStages):
         self._taps = self._name_taps({3: 8, 4: 8} if dilated else {})
         self.freeze()
 
-    @property
-    def taps(self) -> Mapping[str, Tap]:
-        """All taps by name, in network order."""
-        return self._taps
-
-    def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
-        """Feature maps of normalised images (B, 3, H, W) at the named taps, each (B, C, h, w)."""
-        return self._run(lambda: self.maxpool(self.layer0(images)), taps)
+    def _stem(self, images: Tensor) -> Tensor:
+        out: Tensor = self.maxpool(self.layer0(images))
+        return out
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Entries of any of the three stem namings under PFENet's; classifier and unused layers left out."""

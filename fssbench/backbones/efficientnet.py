@@ -129,6 +129,12 @@ class EfficientNetLite0(Backbone):
         found = self._run(features, list(self._taps).index(after) + 1, wanted)
         return {tap: found[tap] for tap in taps}
 
+    def part(self, after: str, last: str) -> nn.Module:
+        """The blocks after tap `after` up to tap `last`, sharing weights."""
+        self.select_after(after, [last])
+        order = list(self._taps)
+        return nn.Sequential(*self._blocks()[order.index(after) + 1 : order.index(last) + 1]).eval()
+
     def _run(self, x: Tensor, first: int, wanted: set[str]) -> dict[str, Tensor]:
         """The wanted taps from block number `first` on; nothing deeper than the last of them is run."""
         found: dict[str, Tensor] = {}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,12 @@ class ResNetStages(Backbone):
     after it.  Only the part below the deepest asked tap is run.
     """
 
+    _taps: dict[str, Tap]
+
+    @abstractmethod
+    def _stem(self, images: Tensor) -> Tensor:
+        """What the first bottleneck reads, (B, C, h, w)."""
+
     def _blocks(self) -> list[tuple[str, int, Bottleneck]]:
         return [
             (f"{name}.{i}", int(name.removeprefix("layer")), block)
@@ -38,10 +45,15 @@ class ResNetStages(Backbone):
             for tap in (name, f"{name}.relu")
         }
 
-    def _run(self, stem: Callable[[], Tensor], taps: Sequence[str]) -> dict[str, Tensor]:
-        """Feature maps at the named taps, from what the stem gives."""
+    @property
+    def taps(self) -> Mapping[str, Tap]:
+        """All taps by name, in network order."""
+        return self._taps
+
+    def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
+        """Feature maps of normalised images (B, 3, H, W) at the named taps, each (B, C, h, w)."""
         wanted = self.select(taps)
-        found = self._through(self._blocks(), stem(), wanted)
+        found = _run(self._stem(images), self._blocks(), wanted)
         return {tap: found[tap] for tap in taps}
 
     def resume(self, features: Tensor, after: str, taps: Sequence[str]) -> dict[str, Tensor]:
@@ -50,26 +62,40 @@ class ResNetStages(Backbone):
         blocks = self._blocks()
         done = [name for name, _, _ in blocks].index(after.removesuffix(".relu")) + 1
         activated = functional.relu(features)  # changes nothing where `after` is behind the ReLU
-        found = self._through(blocks[done:], activated, wanted - {f"{after}.relu"})
-        found[f"{after}.relu"] = activated
+        found = _run(activated, blocks[done:], wanted)
+        if f"{after}.relu" in wanted:
+            found[f"{after}.relu"] = activated
         return {tap: found[tap] for tap in taps}
 
-    def _through(
-        self, blocks: list[tuple[str, int, Bottleneck]], x: Tensor, wanted: set[str]
-    ) -> dict[str, Tensor]:
-        """The wanted taps of these blocks; what lies below the deepest of them is all that is run."""
-        found: dict[str, Tensor] = {}
-        for name, _, block in blocks:
-            if len(found) == len(wanted):
-                break
-            before = _residual_sum(block, x)
-            x = functional.relu(before)
-            found.update({k: v for k, v in ((name, before), (f"{name}.relu", x)) if k in wanted})
-        return found
+    def part(self, after: str, last: str) -> nn.Module:
+        """The bottlenecks after tap `after` up to tap `last`, sharing weights; stages keep their names."""
+        self.select_after(after, [last])
+        names = [name for name, _, _ in self._blocks()]
+        first, end = (names.index(tap.removesuffix(".relu")) + 1 for tap in (after, last))
+        return _Part([(stage, block) for _, stage, block in self._blocks()[first:end]], last).eval()
 
     def branch_ends(self) -> list[nn.BatchNorm2d]:
         """The third norm of every bottleneck."""
         return [block.bn3 for _, _, block in self._blocks()]
+
+
+class _Part(nn.Module):
+    """Some bottlenecks in a row, grouped by stage as in the network."""
+
+    def __init__(self, blocks: Sequence[tuple[int, Bottleneck]], last: str) -> None:
+        super().__init__()
+        for stage in dict.fromkeys(stage for stage, _ in blocks):
+            self.add_module(f"layer{stage}", nn.Sequential(*(b for s, b in blocks if s == stage)))
+        self.activated = last.endswith(".relu")
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The last tap's map (B, C, h, w) from that before the first bottleneck, signed or not."""
+        before = features
+        for stage in self.children():
+            for block in stage.children():
+                assert isinstance(block, Bottleneck)
+                before = _residual_sum(block, functional.relu(before))
+        return functional.relu(before) if self.activated else before
 
 
 class ResNet(ResNetStages):
@@ -90,18 +116,25 @@ class ResNet(ResNetStages):
         self._taps = self._name_taps({})
         self.freeze()
 
-    @property
-    def taps(self) -> Mapping[str, Tap]:
-        """All taps by name, in network order."""
-        return self._taps
-
-    def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
-        """Feature maps of normalised images (B, 3, H, W) at the named taps, each (B, C, h, w)."""
-        return self._run(lambda: self.maxpool(functional.relu_(self.bn1(self.conv1(images)))), taps)
+    def _stem(self, images: Tensor) -> Tensor:
+        out: Tensor = self.maxpool(functional.relu_(self.bn1(self.conv1(images))))
+        return out
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Entries without the ImageNet classifier `fc`."""
         return {k: v for k, v in state.items() if not k.startswith("fc.")}
+
+
+def _run(x: Tensor, blocks: list[tuple[str, int, Bottleneck]], wanted: set[str]) -> dict[str, Tensor]:
+    """The wanted taps of these blocks; what lies below the deepest of them is all that is run."""
+    found: dict[str, Tensor] = {}
+    for name, _, block in blocks:
+        if len(found) == len(wanted):
+            break
+        before = _residual_sum(block, x)
+        x = functional.relu(before)
+        found.update({k: v for k, v in ((name, before), (f"{name}.relu", x)) if k in wanted})
+    return found
 
 
 def _residual_sum(block: Bottleneck, x: Tensor) -> Tensor:

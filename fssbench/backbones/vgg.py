@@ -62,6 +62,12 @@ class VGG16(Backbone):
                     break
         return {tap: found[tap] for tap in taps}
 
+    def part(self, after: str, last: str) -> nn.Module:
+        """The layers after tap `after` up to tap `last`, sharing weights."""
+        self.select_after(after, [last])
+        first, end = (int(tap.removeprefix("features.")) + 1 for tap in (after, last))
+        return nn.Sequential(*list(self.features)[first:end]).eval()
+
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Entries without the ImageNet classifier."""
         return _without_classifier(state)

@@ -82,7 +82,7 @@ class SCL(PyramidMethod):
 
     def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
         """Logits (B, 2, h, w) on the third stage's grid, from all K supports jointly."""
-        supports, found = self._each(query, support, support_mask)
+        supports, found = self._answers(query, support, support_mask)
         if len(found) == 1:
             return found[0].logits
         weights = [self._merit(each.vectors, supports, support_mask).view(-1, 1, 1, 1) for each in supports]
@@ -99,7 +99,7 @@ class SCL(PyramidMethod):
             target: the queries' masks (B, H, W), bool.
             ignore: pixels of them that are left out (B, H, W), bool.
         """
-        supports, found = self._each(*self._inputs(query, support), support_mask)
+        supports, found = self._answers(*self._inputs(query, support), support_mask)
         total = []
         for each, answer, mask in zip(supports, found, support_mask.unbind(1), strict=True):
             truth, nothing = mask == 1, torch.zeros_like(mask, dtype=torch.bool)
@@ -108,7 +108,7 @@ class SCL(PyramidMethod):
             total += [enriched_loss(self.enrich, own, truth, nothing) for own in (each.first, second)]
         return torch.stack(total).sum() / len(supports)
 
-    def _each(
+    def _answers(
         self, query: Features, support: Features, support_mask: Tensor
     ) -> tuple[list[_Support], list[Enriched]]:
         """What each support gives, and the query as it shows by that support alone."""

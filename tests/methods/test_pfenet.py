@@ -148,6 +148,15 @@ def test_the_family_equals_its_references_at_their_own_size(
     assert reference.error("logits_1shot_473", logits, stride) < 1e-4
 
 
-@pytest.mark.slow
-def test_contract() -> None:
-    assert not [r for r in check_method(PFENet) if r.status == "fail"]
+class SmallPFENet(PFENet):
+    """With scales that fit small inputs."""
+
+    class Config(PFENet.Config):  # type: ignore[name-defined, misc]
+        ppm_scales: tuple[float, ...] = (6, 3)
+
+
+@pytest.mark.parametrize(
+    "cls", [SmallPFENet, pytest.param(PFENet, marks=[pytest.mark.slow, pytest.mark.timeout(400)])]
+)
+def test_contract(cls: type[PFENet]) -> None:
+    assert not [r for r in check_method(cls) if r.status == "fail"]

@@ -75,7 +75,7 @@ def test_supports_weigh_as_much_as_they_find_in_all(
 def test_its_own_vectors_predict_a_support_as_the_merit_says(tiny: Any, episodes: Any) -> None:
     method = made(tiny)
     query, support, mask = episodes(size=97)
-    (read,), _ = method._each(*method._inputs(query, support), mask)
+    (read,), _ = method._answers(*method._inputs(query, support), mask)
     again = method._on_support(read.objects, read.vectors, read.first.levels).logits
     full = functional.interpolate(again, (97, 97), mode="bilinear", align_corners=True)
     expected = mean_iou(full.argmax(dim=1) == 1, mask[:, 0] == 1)
@@ -104,6 +104,15 @@ def test_names_of_the_authors() -> None:
     assert method.rename_reference("beta_conv.3.2.weight") == "enrich.beta_conv.3.2.weight"
 
 
-@pytest.mark.slow
-def test_contract() -> None:
-    assert not [r for r in check_method(SCL) if r.status == "fail"]
+class SmallSCL(SCL):
+    """With scales that fit small inputs."""
+
+    class Config(SCL.Config):  # type: ignore[name-defined, misc]
+        ppm_scales: tuple[float, ...] = (6, 3)
+
+
+@pytest.mark.parametrize(
+    "cls", [SmallSCL, pytest.param(SCL, marks=[pytest.mark.slow, pytest.mark.timeout(400)])]
+)
+def test_contract(cls: type[SCL]) -> None:
+    assert not [r for r in check_method(cls) if r.status == "fail"]

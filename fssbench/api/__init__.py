@@ -17,6 +17,7 @@ from fssbench.api.methods import (
 )
 from fssbench.api.records import Record
 from fssbench.api.results import Cell, Estimate, Panel, Reporter, Results, RunResult
+from fssbench.api.training import Recipe
 from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
 
 API_VERSION = 1
@@ -43,6 +44,7 @@ __all__ = [
     "Plan",
     "PluginError",
     "Pool",
+    "Recipe",
     "Record",
     "Reporter",
     "Results",

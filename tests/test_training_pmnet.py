@@ -1,0 +1,38 @@
+"""PMNet trained for a moment on the miniature: the loss falls, and `run` takes what comes of it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import fssbench
+from fssbench.curves import read_curve
+from fssbench.identity import training_marks
+from fssbench.training import CURVE, Settings, train
+
+
+def test_a_short_training_lowers_the_loss(mini: Path, tmp_path: Path) -> None:
+    backbone = {"backbone": "efficientnet-lite0"}
+    method = fssbench.load_method("pmnet", affinity="cosine", **backbone)
+    settings = Settings(
+        "pascal5i",
+        tmp_path / "out",
+        data=mini,
+        steps=20,
+        batch=4,
+        learning_rate=0.02,
+        size=96,
+        val_episodes=6,
+    )
+    started = time.monotonic()
+    done = train(method, settings)
+    losses = [p.loss for p in read_curve(tmp_path / "out" / CURVE)]
+    print(
+        f"{done.steps} steps in {time.monotonic() - started:.1f} s, loss {losses[0]:.3f} to {done.loss:.3f}"
+    )
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+    loaded = fssbench.load_method("pmnet", affinity="cosine", checkpoint=done.checkpoint, **backbone)
+    tested = fssbench.plan("pascal5i", data=mini)
+    other_fold = fssbench.plan("pascal5i", fold=1, data=mini)
+    assert training_marks(loaded, tested) == []
+    assert training_marks(loaded, other_fold) == ["trained on test classes (5)"]

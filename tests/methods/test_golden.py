@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+SLOW = pytest.param("vat", marks=pytest.mark.slow)
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("method", ["dcama", "hm", "hsnet", "panet", "patnet", "pmnet"])
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("method", ["dcama", "hm", "hsnet", "panet", "patnet", "pmnet", SLOW])
 def test_equals_the_reference(method: str, shared: Path, tmp_path: Path) -> None:
     script = shared / "golden" / "check_golden.py"
     # away from the checkout's root, whose folders `methods` and `datasets` must not be importable

@@ -13,6 +13,7 @@ from fssbench.methods.hsnet import HSNet
 from fssbench.methods.panet import PANet
 from fssbench.methods.patnet import PATNet
 from fssbench.methods.pmnet import PMNet
+from fssbench.methods.vat import VAT
 from torch import nn
 
 from fssbench.api import DataError, FeatureMethod, Method
@@ -27,14 +28,22 @@ CASES: dict[str, tuple[type[FeatureMethod], dict[str, Any]]] = {
     "pmnet-onehead-cosine": (PMNet, {"variant": "onehead", "affinity": "cosine"}),
     "pmnet-bare": (PMNet, {"b3dconv": False}),
     "pmnet-foreground": (PMNet, {"background": False}),
+    "vat": (VAT, {"grid": 64}),
 }
 
 METHODS = tuple(dict.fromkeys(cls for cls, _ in CASES.values()))
-IDLE = {"patnet": r"reference_layer\d\.bias"}
+IDLE = {
+    "patnet": r"reference_layer\d\.bias",
+    "vat": r"head\.(mix\.\d\.norm|guide\.0\.0)\.(weight|bias)",
+}
 """Parameters that the reference has and never uses, as the card says."""
 
 
-@pytest.fixture(params=list(CASES))
+SLOW = {"vat": pytest.mark.slow}
+"""Too dear for every law in every run; quick ones are in its own file."""
+
+
+@pytest.fixture(params=[pytest.param(name, marks=SLOW.get(name, ())) for name in CASES])
 def method(request: pytest.FixtureRequest, tiny: Callable[..., Any]) -> Method:
     cls, config = CASES[request.param]
     return build(cls, tiny, **config)
@@ -184,7 +193,7 @@ def test_cards_are_complete(cls: type[FeatureMethod]) -> None:
     assert set(cls.Config.model_fields) >= {k for v in cls.Config.ablations.values() for k in v}
 
 
-@pytest.mark.parametrize(("cls", "stages"), [(DCAMA, 3), (HSNet, 2), (PATNet, 2), (PMNet, 3)])
+@pytest.mark.parametrize(("cls", "stages"), [(DCAMA, 3), (HSNet, 2), (PATNet, 2), (PMNet, 3), (VAT, 3)])
 def test_too_few_stages_is_told(cls: type[FeatureMethod], stages: int, tiny: Callable[..., Any]) -> None:
     with pytest.raises(DataError, match=rf"'tiny'.* taps in {stages} stages.*needs {stages + 1}"):
         cls(cls.Config(), tiny(stages))

@@ -82,8 +82,9 @@ class WindowAttention(nn.Module):
         out = []
         for head in range(self.heads):  # one at a time: a fourth of the memory
             added = bias[..., head] if mask is None else bias[..., head] + mask
-            each = (part[..., head, :] for part in (query, key, value))  # windows stand where heads would
-            out.append(functional.scaled_dot_product_attention(*each, attn_mask=added))
+            asked, offered, carried = query[..., head, :], key[..., head, :], value[..., head, :]
+            # windows stand where the function expects heads
+            out.append(functional.scaled_dot_product_attention(asked, offered, carried, attn_mask=added))
         projected: Tensor = self.proj(torch.cat(out, dim=-1))
         return projected
 

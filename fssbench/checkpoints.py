@@ -307,7 +307,7 @@ def load(method: Method, path: Path) -> None:
     if header(path) is not None:
         load_own(method, path)
     else:
-        load_reference(method, read(path))
+        method.load_reference(read(path))  # the method's own: some reshape or choose by what they find
         _note(method, checkpoint=path.name, checkpoint_sha256=sha256(path))
 
 

@@ -1,4 +1,4 @@
-"""HM: hybrid masking (Moon et al., ECCV 2022) in front of HSNet.
+"""HM: hybrid masking (Moon et al., ECCV 2022) in front of HSNet or VAT.
 
 Masking a support's features keeps what lies around the object in their receptive fields; blanking the
 image's background first does not, and loses small objects' detail.  Hybrid masking takes the former where it
@@ -7,7 +7,7 @@ is positive and the latter elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -17,6 +17,7 @@ from fssbench.api import ImageMethod, MethodCard, MethodConfig
 
 from ._features import masked
 from .hsnet import HSNet
+from .vat import VAT
 
 if TYPE_CHECKING:
     from fssbench.backbones import Backbone
@@ -24,9 +25,16 @@ if TYPE_CHECKING:
 Masking = Literal["hybrid", "feature", "input"]
 
 
+_HOSTS: dict[str, type[HSNet] | type[VAT]] = {"hsnet": HSNet, "vat": VAT}
+_OF_VAT = "hpn_learner.ours."
+"""In names of VAT's entries only."""
+
+
 class HMConfig(MethodConfig):
     """Settings of hybrid masking."""
 
+    host: Literal["auto", "hsnet", "vat"] = "auto"
+    """The method behind the masking.  `auto`: the one whose authors' weights are loaded, HSNet before that."""
     masking: Masking = "hybrid"
     """`feature`: features times the mask, as the host method does.  `input`: features of the image with its
     background set to the mean colour.  `hybrid`: the first where they are positive, else the second."""
@@ -66,7 +74,7 @@ def object_features(
 
 
 class HybridMasking(ImageMethod):
-    """HSNet with hybrid masking; for K shots, one forward each and a vote."""
+    """HSNet or VAT with hybrid masking; for K shots, one forward each and a vote."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="hm",
@@ -80,11 +88,14 @@ class HybridMasking(ImageMethod):
         trained=True,
         reference="moonsh/HM-Hybrid-Masking@f73e323",
         licence="none",
-        training="As the host method: cross-entropy; Adam, learning rate 1e-3, constant; batch 20 (PASCAL, "
+        training="As the host method; with HSNet: cross-entropy; Adam, learning rate 1e-3, constant; batch 20 (PASCAL, "
         "FSS-1000) or 40 (COCO), one support, no augmentation, best validation mIoU kept.",
         notes=(
             "Reproduced: taps are before their activation, so that negative features of the object, and all "
             "of the background, take the blanked image's value; the hybrid is not zero outside the mask.",
+            "With VAT (`--set host=vat`), masking comes before features are resized to its grids, not after; its "
+            "guidance is that of PASCAL.",
+            "The reference also has ASNet as a host, which is not here.",
             "Reads pixels, not shared features: a support is run through the backbone twice, once blanked.",
             *(note for note in HSNet.card.notes if note.startswith(("Reproduced", "Other"))),
         ),
@@ -96,7 +107,11 @@ class HybridMasking(ImageMethod):
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
-        self.host = HSNet(HSNet.Config(), backbone)
+        self._stand_on("vat" if self.config.host == "vat" else "hsnet")
+
+    def _stand_on(self, name: str) -> None:
+        host = _HOSTS[name]
+        self.host = host(host.Config(), self.backbone)
         self.host.backbone = None  # it is this method's: a state dict holds it once
 
     def _inputs(self, query: Any, support: Any) -> tuple[Any, Any]:
@@ -120,3 +135,19 @@ class HybridMasking(ImageMethod):
         """Own name of an entry of the authors' files, which are laid out as the host's."""
         renamed = self.host.rename_reference(name)
         return None if renamed is None else f"host.{renamed}"
+
+    def load_reference(self, state: Mapping[str, Tensor]) -> None:
+        """Load weights in the authors' layout of either host; where the host was left open, take theirs."""
+        theirs = "vat" if any(_OF_VAT in name for name in state) else "hsnet"
+        if self.config.host == "auto":
+            self.config = self.config.model_copy(update={"host": theirs})
+            if not isinstance(self.host, _HOSTS[theirs]):
+                device = next(self.host.parameters()).device
+                self._stand_on(theirs)
+                self.host.to(device).train(self.training)
+            self.provenance.update(
+                config=self.config.model_dump(mode="json"),
+                learnable=sum(p.numel() for p in self.parameters() if p.requires_grad),
+                parameters=sum(p.numel() for p in self.parameters()),
+            )
+        super().load_reference(state)

@@ -56,7 +56,7 @@ def test_data_sets(name: str) -> None:
     assert set(found["benchmarks"]) == {b.id for b in BENCHMARKS.values() if b.target == name}
 
 
-@pytest.mark.parametrize("name", ["dcama", "hm", "hsnet", "panet", "patnet", "pmnet"])
+@pytest.mark.parametrize("name", ["dcama", "hm", "hsnet", "panet", "patnet", "pmnet", "vat"])
 def test_methods(name: str) -> None:
     found = facts(name)
     config = METHODS.get(name).Config

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+SLOW = pytest.param("vat", marks=pytest.mark.slow)
 
-@pytest.mark.timeout(300)
+
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    "method", ["asgnet", "dcama", "hm", "hsnet", "panet", "patnet", "pfenet", "pmnet", "scl"]
+    "method", ["asgnet", "dcama", "hm", "hsnet", "panet", "patnet", "pfenet", "pmnet", "scl", SLOW]
 )
 def test_equals_the_reference(method: str, shared: Path, tmp_path: Path) -> None:
     script = shared / "golden" / "check_golden.py"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,58 @@ def test_the_authors_file_is_laid_out_as_the_hosts(tmp_path: Path) -> None:
     for name, value in host.state_dict().items():
         own = name if name.startswith("backbone.") else f"host.{name}"
         assert torch.equal(method.state_dict()[own], value)
+
+
+def test_vat_may_be_the_host() -> None:
+    method = fssbench.load_method("hm", weights="random", host="vat")
+    assert method.provenance["learnable"] == 3_180_954
+
+
+@torch.no_grad()
+def test_vat_is_masked_before_its_features_are_resized(tiny: Any, episodes: Any) -> None:
+    method = build(tiny, host="vat", masking="feature")
+    method.host._sides = {
+        tap: side // 2 for tap, side in method.host._sides.items()
+    }  # a quarter of the cells
+    query, support, mask = episodes()
+    cells, objects = tiny()(query, method.host.taps.query), tiny()(support[:, 0], method.host.taps.support)
+    under = {
+        tap: maps * functional.interpolate(mask, maps.shape[-2:], mode="bilinear", align_corners=True)
+        for tap, maps in objects.items()
+    }
+    found = method.logits(cells, support, mask)
+    assert torch.allclose(found, method.host.match(cells, under), atol=1e-6)
+
+
+def test_an_open_host_is_that_of_the_authors_file(tmp_path: Path) -> None:
+    vat = fssbench.load_method("hm", weights="random", host="vat", seed=1)
+    state = {k.removeprefix("host.head."): v for k, v in vat.state_dict().items()}
+    theirs = {k if k.startswith("backbone.") else _vat_name(k): v for k, v in state.items()}
+    torch.save({"state_dict": theirs}, tmp_path / "best_model.pt")
+    method = fssbench.load_method("hm", checkpoint=tmp_path / "best_model.pt", seed=2)
+    assert all(torch.equal(v, vat.state_dict()[k]) for k, v in method.state_dict().items())
+    assert method.provenance["config"]["host"] == "vat"
+    assert method.provenance["learnable"] == 3_180_954
+    with pytest.raises(DataError, match="do not fit"):
+        fssbench.load_method("hm", checkpoint=tmp_path / "best_model.pt", host="hsnet")
+
+
+def _vat_name(own: str) -> str:
+    """A name of VAT's release, from its parts; the patterns themselves are tested with VAT."""
+    inside = ".blocks." in own
+    pairs = {
+        r"^embed\.(\d)\.": r"encoders.\1.conv4d.",
+        r"\.query\.": ".query_conv.",
+        r"\.support\.": ".supp_conv.",
+        r"^mix\.(\d)\.": r"transformer.\1.transformer." + ("layer." if inside else ""),
+        r"^refine\.(\d)\.": r"swin_decoder.\1.0.transformer." + ("layers.0." if inside else ""),
+        r"^reduce\.(\d)\.": r"swin_decoder.\1.1.",
+        r"^decode\.": "decoder.",
+        r"^guide\.": "proj_query_feat.",
+    }
+    for pattern, theirs in pairs.items():
+        own = re.sub(pattern, theirs, own)
+    return f"hpn_learner.ours.{own}"
 
 
 def test_it_keeps_the_contract() -> None:

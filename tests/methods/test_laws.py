@@ -16,6 +16,7 @@ from fssbench.methods.patnet import PATNet
 from fssbench.methods.pfenet import PFENet
 from fssbench.methods.pmnet import PMNet
 from fssbench.methods.scl import SCL
+from fssbench.methods.vat import VAT
 from torch import nn
 
 from fssbench.api import DataError, FeatureMethod, Method
@@ -35,6 +36,7 @@ CASES: dict[str, tuple[type[FeatureMethod], dict[str, Any]]] = {
     "pmnet-bare": (PMNet, {"b3dconv": False}),
     "pmnet-foreground": (PMNet, {"background": False}),
     "scl": (SCL, {"ppm_scales": (6, 3)}),
+    "vat": (VAT, {"grid": 64}),
 }
 
 METHODS = tuple(dict.fromkeys(cls for cls, _ in CASES.values()))
@@ -43,6 +45,7 @@ IDLE = {
     "asgnet": r"enrich\.inner_cls\..*",
     "pfenet": r"enrich\.inner_cls\..*",
     "scl": r"enrich\.inner_cls\..*|supp_init_merge\..*",
+    "vat": r"head\.(mix\.\d\.norm|guide\.0\.0)\.(weight|bias)",
 }
 """Parameters that the reference has and never uses, or that only other terms of the loss reach (each method's own
 test shows that they do)."""
@@ -54,7 +57,11 @@ ACTIVATED = {"asgnet", "pfenet", "scl"}
 """The reference reads features after their activation."""
 
 
-@pytest.fixture(params=list(CASES))
+SLOW = {"vat": pytest.mark.slow}
+"""Too dear for every law in every run; quick ones are in its own file."""
+
+
+@pytest.fixture(params=[pytest.param(name, marks=SLOW.get(name, ())) for name in CASES])
 def method(request: pytest.FixtureRequest, tiny: Callable[..., Any]) -> Method:
     cls, config = CASES[request.param]
     return build(cls, tiny, **config)
@@ -213,7 +220,8 @@ def test_cards_are_complete(cls: type[FeatureMethod]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cls", "stages"), [(ASGNet, 3), (DCAMA, 3), (HSNet, 2), (PATNet, 2), (PFENet, 3), (PMNet, 3), (SCL, 3)]
+    ("cls", "stages"),
+    [(ASGNet, 3), (DCAMA, 3), (HSNet, 2), (PATNet, 2), (PFENet, 3), (PMNet, 3), (SCL, 3), (VAT, 3)],
 )
 def test_too_few_stages_is_told(cls: type[FeatureMethod], stages: int, tiny: Callable[..., Any]) -> None:
     with pytest.raises(DataError, match=rf"'tiny'.* taps in {stages} stages.*needs {stages + 1}"):

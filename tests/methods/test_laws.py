@@ -10,6 +10,7 @@ import torch
 from fssbench.methods.hsnet import HSNet
 from fssbench.methods.panet import PANet
 from fssbench.methods.pmnet import PMNet
+from fssbench.methods.ssp import SSP
 from torch import nn
 
 from fssbench.api import DataError, FeatureMethod, Method
@@ -22,6 +23,8 @@ CASES: dict[str, tuple[type[FeatureMethod], dict[str, Any]]] = {
     "pmnet-onehead-cosine": (PMNet, {"variant": "onehead", "affinity": "cosine"}),
     "pmnet-bare": (PMNet, {"b3dconv": False}),
     "pmnet-foreground": (PMNet, {"background": False}),
+    "ssp": (SSP, {}),
+    "ssp-refined": (SSP, {"refine": True}),
 }
 
 
@@ -155,7 +158,7 @@ def test_taps_are_before_the_activation(name: str, tiny: Callable[..., Any]) -> 
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("cls", [HSNet, PANet, PMNet])
+@pytest.mark.parametrize("cls", [HSNet, PANet, PMNet, SSP])
 def test_ablations_change_the_output(
     cls: type[FeatureMethod], tiny: Callable[..., Any], episodes: Any
 ) -> None:
@@ -164,7 +167,7 @@ def test_ablations_change_the_output(
         assert not close(build(cls, tiny, **values).predict(*episodes(size=97)), full)
 
 
-@pytest.mark.parametrize("cls", [HSNet, PANet, PMNet])
+@pytest.mark.parametrize("cls", [HSNet, PANet, PMNet, SSP])
 def test_cards_are_complete(cls: type[FeatureMethod]) -> None:
     card = cls.card
     assert all([card.name, card.title, card.paper, card.reference, card.licence, card.training, card.notes])
@@ -172,13 +175,13 @@ def test_cards_are_complete(cls: type[FeatureMethod]) -> None:
     assert set(cls.Config.model_fields) >= {k for v in cls.Config.ablations.values() for k in v}
 
 
-@pytest.mark.parametrize(("cls", "stages"), [(HSNet, 2), (PMNet, 3)])
+@pytest.mark.parametrize(("cls", "stages"), [(HSNet, 2), (PMNet, 3), (SSP, 2)])
 def test_too_few_stages_is_told(cls: type[FeatureMethod], stages: int, tiny: Callable[..., Any]) -> None:
     with pytest.raises(DataError, match=rf"'tiny'.* taps in {stages} stages.*needs {stages + 1}"):
         cls(cls.Config(), tiny(stages))
 
 
-@pytest.mark.parametrize("cls", [HSNet, PANet, PMNet])
+@pytest.mark.parametrize("cls", [HSNet, PANet, PMNet, SSP])
 def test_no_backbone_is_told(cls: type[FeatureMethod]) -> None:
     with pytest.raises(DataError, match="needs a backbone"):
         cls(cls.Config())

@@ -2,8 +2,10 @@
 
 Two layouts, of one set of ImageNet files:
 
-- `deepstem`: PFENet, RePRI, ASGNet, SCL.  Layers 3 and 4 dilated by 2 and 4, output stride 8;
-- `ssp`: SSP, IFA.  No dilation, output stride 16, no layer 4.
+- `deepstem`: PFENet, RePRI, ASGNet, SCL.  Layers 3 and 4 dilated by 2 and 4, every block of them;
+- `ssp`: SSP, IFA.  Layer 3 dilated by 2 but for its first block, no layer 4.
+
+Both have output stride 8 from layer 2 on.
 """
 
 from __future__ import annotations
@@ -36,7 +38,6 @@ class DeepStemResNet(ResNetStages):
         super().__init__()
         self.name = name
         self.layout = layout
-        dilated = layout == "deepstem"
         with torch.device("meta"):
             network = _NETWORKS[name](weights=None)
             layers: list[nn.Module] = []
@@ -53,11 +54,13 @@ class DeepStemResNet(ResNetStages):
             _widen(network.layer1[0], channels)
         self.maxpool = network.maxpool
         self.layer1, self.layer2, self.layer3 = network.layer1, network.layer2, network.layer3
-        if dilated:
+        if layout == "ssp":
+            _dilate(self.layer3, 2, first=1)
+        else:
             self.layer4 = network.layer4
-            _dilate(self.layer3, 2)
-            _dilate(self.layer4, 4)
-        self._taps = self._name_taps({3: 8, 4: 8} if dilated else {})
+            _dilate(self.layer3, 2, first=2)
+            _dilate(self.layer4, 4, first=4)
+        self._taps = self._name_taps({3: 8, 4: 8})
         self.freeze()
 
     def _stem(self, images: Tensor) -> Tensor:
@@ -91,10 +94,12 @@ def _widen(block: nn.Module, inputs: int) -> None:
         block.set_submodule(place, nn.Conv2d(inputs, old.out_channels, 1, bias=False))
 
 
-def _dilate(stage: nn.Module, rate: int) -> None:
-    """Strides out, dilation into every 3x3 convolution of a stage, its first block included."""
-    for module in stage.modules():
-        if isinstance(module, nn.Conv2d):
-            module.stride = (1, 1)
-            if module.kernel_size == (3, 3):
-                module.dilation = module.padding = (rate, rate)
+def _dilate(stage: nn.Module, rate: int, *, first: int) -> None:
+    """Strides out, dilation into the 3x3 convolutions of a stage; its first block has a rate of its own."""
+    for place, block in enumerate(stage.children()):
+        for module in block.modules():
+            if isinstance(module, nn.Conv2d):
+                module.stride = (1, 1)
+                if module.kernel_size == (3, 3):
+                    here = rate if place else first
+                    module.dilation = module.padding = (here, here)

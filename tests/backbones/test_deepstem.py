@@ -26,7 +26,7 @@ def _no_grad() -> object:
 
 @pytest.mark.parametrize(
     ("layout", "sides"),
-    [("deepstem", {1: 33, 2: 17, 3: 17, 4: 17}), ("ssp", {1: 33, 2: 17, 3: 9})],
+    [("deepstem", {1: 33, 2: 17, 3: 17, 4: 17}), ("ssp", {1: 33, 2: 17, 3: 17})],
 )
 def test_every_stage_has_its_stride(layout: str, sides: dict[int, int]) -> None:
     backbone = build("resnet50", layout=layout)
@@ -39,17 +39,20 @@ def test_every_stage_has_its_stride(layout: str, sides: dict[int, int]) -> None:
     assert not backbone.stage(max(sides) + 1)
 
 
-def test_dilation_is_in_every_block_of_the_last_two_stages() -> None:
-    backbone = build("resnet50", layout="deepstem")
-    rates = {}
-    for name, module in backbone.named_modules():
+@pytest.mark.parametrize(("layout", "first"), [("deepstem", 2), ("ssp", 1)])
+def test_dilation_is_where_the_references_have_it(layout: str, first: int) -> None:
+    """`ssp`: 1 in layer 3's first block; its reference's outputs tell (see test_ssp.py)."""
+    rates: dict[str, list[tuple[int, int]]] = {}
+    for name, module in build("resnet50", layout=layout).named_modules():
         if isinstance(module, nn.Conv2d) and name.endswith("conv2"):
-            rates.setdefault(name.split(".")[0], set()).add((module.dilation[0], module.stride[0]))
+            rates.setdefault(name.split(".")[0], []).append((module.dilation[0], module.stride[0]))
             assert module.padding == module.dilation
-    assert rates == {"layer1": {(1, 1)}, "layer2": {(1, 2), (1, 1)}, "layer3": {(2, 1)}, "layer4": {(4, 1)}}
-    assert {m.dilation for m in build("resnet50", layout="ssp").modules() if isinstance(m, nn.Conv2d)} == {
-        (1, 1)
+    expected = {
+        "layer1": [(1, 1)] * 3,
+        "layer2": [(1, 2)] + [(1, 1)] * 3,
+        "layer3": [(first, 1)] + [(2, 1)] * 5,
     }
+    assert rates == (expected if layout == "ssp" else expected | {"layer4": [(4, 1)] * 3})
 
 
 def test_the_stem_is_three_small_convolutions() -> None:

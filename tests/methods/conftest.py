@@ -69,6 +69,12 @@ class TinyBackbone(Backbone):
             x = found[f"{name}.relu"] = found[name].relu()
         return found
 
+    def part(self, after: str, last: str) -> nn.Module:
+        order = list(self.blocks)
+        between = order[order.index(after) + 1 : order.index(last) + 1]
+        layers = [layer for name in between for layer in (nn.ReLU(), self.blocks[name])]
+        return nn.Sequential(*layers).eval()
+
 
 @pytest.fixture
 def tiny() -> Callable[..., TinyBackbone]:

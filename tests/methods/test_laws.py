@@ -16,6 +16,7 @@ from fssbench.methods.patnet import PATNet
 from fssbench.methods.pfenet import PFENet
 from fssbench.methods.pmnet import PMNet
 from fssbench.methods.scl import SCL
+from fssbench.methods.ssp import SSP
 from fssbench.methods.vat import VAT
 from torch import nn
 
@@ -37,6 +38,8 @@ CASES: dict[str, tuple[type[FeatureMethod], dict[str, Any]]] = {
     "pmnet-foreground": (PMNet, {"background": False}),
     "scl": (SCL, {"ppm_scales": (6, 3)}),
     "vat": (VAT, {"grid": 64}),
+    "ssp": (SSP, {}),
+    "ssp-refined": (SSP, {"refine": True}),
 }
 
 METHODS = tuple(dict.fromkeys(cls for cls, _ in CASES.values()))
@@ -221,7 +224,7 @@ def test_cards_are_complete(cls: type[FeatureMethod]) -> None:
 
 @pytest.mark.parametrize(
     ("cls", "stages"),
-    [(ASGNet, 3), (DCAMA, 3), (HSNet, 2), (PATNet, 2), (PFENet, 3), (PMNet, 3), (SCL, 3), (VAT, 3)],
+    [(ASGNet, 3), (DCAMA, 3), (HSNet, 2), (PATNet, 2), (PFENet, 3), (PMNet, 3), (SCL, 3), (SSP, 2), (VAT, 3)],
 )
 def test_too_few_stages_is_told(cls: type[FeatureMethod], stages: int, tiny: Callable[..., Any]) -> None:
     with pytest.raises(DataError, match=rf"'tiny'.* taps in {stages} stages.*needs {stages + 1}"):

@@ -1,0 +1,117 @@
+"""Self-support: prototypes of an image, from those of its cells that a first prediction is sure of (SSP)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+_SCALE = 10.0
+_SURE = (0.6, 0.7)
+"""Probability above which a cell is surely background, and surely foreground."""
+_FEWEST = 12
+"""Cells that are taken, the likeliest, where none is sure."""
+_ADAPTIVE_SCALE = 2.0
+
+
+@dataclass(frozen=True)
+class Prototypes:
+    """Of background and foreground: one vector each (B, C, 1, 1), or a vector a cell (B, C, h, w)."""
+
+    background: Tensor
+    foreground: Tensor
+
+    @classmethod
+    def of_mask(cls, features: Tensor, mask: Tensor) -> Prototypes:
+        """Averages of features (B, C, h, w) under soft masks (B, h, w) of values 0..1 and what they leave."""
+        return cls(_average(features, 1 - mask), _average(features, mask))
+
+    def logits(self, features: Tensor) -> Tensor:
+        """10 times the cosine of every cell with its prototypes, (B, 2, h, w)."""
+        pair = (self.background, self.foreground)
+        return _SCALE * torch.stack([functional.cosine_similarity(features, p, dim=1) for p in pair], dim=1)
+
+
+def blend(*parts: tuple[float, Prototypes]) -> Prototypes:
+    """Weighted sum of prototypes."""
+    return Prototypes(
+        sum((w * p.background for w, p in parts[1:]), parts[0][0] * parts[0][1].background),
+        sum((w * p.foreground for w, p in parts[1:]), parts[0][0] * parts[0][1].foreground),
+    )
+
+
+def over_shots(prototypes: Prototypes, shots: int) -> Prototypes:
+    """Averages over K shots of prototypes (B * K, C, ...): (B, C, ...)."""
+    pair = (prototypes.background, prototypes.foreground)
+    return Prototypes(*(torch.unflatten(p, 0, (-1, shots)).mean(dim=1) for p in pair))
+
+
+def self_support(features: Tensor, logits: Tensor) -> Prototypes:
+    """Prototypes from an image's own sure cells.
+
+    Foreground: the mean of the sure cells.  Background: for every cell 0.3 of the mean of the sure ones
+    and 0.7 of their average weighted by likeness to that cell, as backgrounds are of many kinds.
+
+    Args:
+        features: (B, C, h, w).
+        logits: a first prediction (B, 2, h, w).
+
+    Returns:
+        Background a map (B, C, h, w), foreground a vector (B, C, 1, 1).
+    """
+    probabilities = logits.softmax(dim=1).flatten(2)
+    cells = features.flatten(2)
+    sure_background, sure_foreground = (_sure(probabilities[:, i], _SURE[i]) for i in (0, 1))
+    unit_cells = functional.normalize(cells, dim=1)
+    likeness = _ADAPTIVE_SCALE * torch.einsum("bcn,bcm->bnm", unit_cells, unit_cells)
+    likeness = likeness.masked_fill(~sure_background.unsqueeze(1), float("-inf")).softmax(dim=2)
+    adaptive = torch.einsum("bcm,bnm->bcn", cells, likeness).unflatten(2, features.shape[-2:])
+    background = 0.3 * _mean_of(cells, sure_background) + 0.7 * adaptive
+    return Prototypes(background, _mean_of(cells, sure_foreground))
+
+
+def supported(prototypes: Prototypes, features: Tensor, logits: Tensor) -> Prototypes:
+    """Prototypes brought closer to an image: foreground half its own, background all its own."""
+    own = self_support(features, logits)
+    return Prototypes(own.background, 0.5 * prototypes.foreground + 0.5 * own.foreground)
+
+
+def refined(
+    first: Prototypes, second: Prototypes, features: Tensor, logits: Tensor
+) -> tuple[Prototypes, Tensor]:
+    """A second round of self-support, blended with the first.
+
+    Args:
+        first: prototypes of the supports.
+        second: what `supported` made of them.
+        features: (B, C, h, w).
+        logits: prediction of `second`, (B, 2, h, w).
+
+    Returns:
+        The blended prototypes and logits.
+    """
+    third = supported(first, features, logits)
+    last = blend((0.5, first), (0.2, second), (0.3, third))
+    return last, 0.7 * last.logits(features) + 0.3 * logits
+
+
+def _average(features: Tensor, mask: Tensor) -> Tensor:
+    weights = mask.unsqueeze(1)
+    sums = (features * weights).sum(dim=(2, 3), keepdim=True)
+    return sums / (weights.sum(dim=(2, 3), keepdim=True) + 1e-5)
+
+
+def _sure(probability: Tensor, threshold: float) -> Tensor:
+    """Which of N cells are sure (B, N), bool; where none is, the likeliest."""
+    sure = probability > threshold
+    likeliest = probability.topk(min(_FEWEST, probability.shape[1]), dim=1).indices
+    fallback = torch.zeros_like(sure).scatter(1, likeliest, True)
+    return torch.where(sure.any(dim=1, keepdim=True), sure, fallback)
+
+
+def _mean_of(cells: Tensor, chosen: Tensor) -> Tensor:
+    """Mean (B, C, 1, 1) of the chosen (B, N) of cells (B, C, N)."""
+    weights = chosen.to(cells.dtype).unsqueeze(1)
+    return ((cells * weights).sum(dim=2) / weights.sum(dim=2))[..., None, None]

@@ -1,0 +1,157 @@
+"""SSP: self-support few-shot semantic segmentation (Fan, Pei, Tai, Tang, ECCV 2022).
+
+Prototypes of the supports make a first, careful prediction; the cells of the query that it is sure of
+give the query's own prototypes, which match it better than those of another image can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from torch import Tensor
+from torch.nn import functional
+
+from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Taps
+
+from ._features import soft_mask, stages
+from ._finetuned import FineTuned
+from ._self_support import Prototypes, over_shots, refined, supported
+
+if TYPE_CHECKING:
+    from fssbench.backbones import Backbone
+
+_DEEP_STEM = ("resnet50", "resnet101")
+
+
+class SSPConfig(MethodConfig):
+    """Settings of SSP."""
+
+    refine: bool = False
+    """Whether self-support is repeated on the refined prediction; the reference's flag `--refine`."""
+    stem: Literal["deep", "plain"] = "deep"
+    """Of a ResNet: `deep`, three 3x3 convolutions, as the reference; `plain`, one 7x7 convolution, for which
+    torchvision's weights exist.  Other backbones have their own stem."""
+
+    ablations: ClassVar[dict[str, dict[str, Any]]] = {"refined": {"refine": True}}
+
+
+class SSP(FeatureMethod):
+    """Self-support prototypes on features of the third stage; stages 2 and 3 are trained."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="ssp",
+        title="SSP",
+        paper="Qi Fan, Wenjie Pei, Yu-Wing Tai, Chi-Keung Tang: Self-Support Few-Shot Semantic Segmentation, ECCV",
+        year=2022,
+        kind="prototype",
+        backbone="resnet50",
+        size=473,
+        trained=True,
+        reference="fanq15/SSP@df5bd49",
+        licence="MIT",
+        training="Cross-entropy of the final and the first self-supported prediction, of the query's prediction "
+        "by its own prototypes, and 0.2 of the supports' by theirs; SGD, learning rate 1e-3, x0.1 at each third, "
+        "momentum 0.9, weight decay 5e-4; 24,000 episodes, batch 4, crops of 473 px, flips.",
+        notes=(
+            "Trained are the convolutions of stages 2 and 3, on a copy that the method owns; the stem, stage 1 "
+            "and every norm are frozen.",
+            "ResNets have a 3x3 deep stem and a third stage dilated by 2 (layout `ssp`, stride 8); torchvision's "
+            "weights fit `--set stem=plain` only.",
+            "Reproduced: no similarity of a foreground cell is used, though the paper describes both; the "
+            "adaptive prototype serves the background alone.",
+            "Reproduced: 0.7 and 0.6 as thresholds, and the 12 likeliest cells where none is sure.",
+            "Differs: the reference tests at each image's own size; here queries have the harness's size.",
+            "Differs: pixels marked 255 in a support count as background; the reference leaves them out.",
+        ),
+    )
+    Config: ClassVar[type[MethodConfig]] = SSPConfig
+    reference_backbone: ClassVar[str] = ""
+    config: SSPConfig
+
+    def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
+        super().__init__(config, backbone)
+        assert self.backbone is not None
+        first, _, last = stages(self.backbone, 3)[:3]
+        self._tap = first[-1].name
+        self.encoder = FineTuned(self.backbone, self._tap, last[-1].name)
+
+    @classmethod
+    def backbone_layout(cls, backbone: str, config: MethodConfig) -> str:
+        """The reference's own ResNet unless `stem=plain` says otherwise."""
+        deep = backbone in _DEEP_STEM and getattr(config, "stem", "deep") == "deep"
+        return "ssp" if deep else "standard"
+
+    @property
+    def taps(self) -> Taps:
+        """The end of the first stage, where the trained part begins."""
+        return Taps(query=(self._tap,), support=(self._tap,))
+
+    def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
+        """Logits (B, 2, h, w) on the grid of the third stage."""
+        cells, objects, mask = self._encoded(query, support, support_mask)
+        first = over_shots(Prototypes.of_mask(objects, mask), support_mask.shape[1])
+        *_, last = self._predictions(first, cells)
+        return last
+
+    def loss(
+        self, query: Features, support: Features, support_mask: Tensor, target: Tensor, ignore: Tensor
+    ) -> Tensor:
+        """Training loss of B episodes, a scalar; the terms are on the card.
+
+        Args:
+            query: query tap (B, C, h, w).
+            support: support tap (B, K, C, h, w).
+            support_mask: (B, K, H, W), values 0 and 1.
+            target: the queries' masks (B, H, W), bool.
+            ignore: pixels marked 255 in them (B, H, W), bool.
+        """
+        query, support = self._inputs(query, support)
+        cells, objects, mask = self._encoded(query, support, support_mask)
+        each = Prototypes.of_mask(objects, mask)
+        predictions = self._predictions(over_shots(each, support_mask.shape[1]), cells)
+        own = Prototypes.of_mask(cells, _fitting(target.to(cells.dtype), cells))
+        total = sum(masked_loss(p, target, ignore) for p in (*predictions, own.logits(cells)))
+        supports = support_mask.flatten(0, 1).bool()
+        nothing = supports.new_zeros(supports.shape)
+        return total + 0.2 * masked_loss(each.logits(objects), supports, nothing)
+
+    def _predictions(self, first: Prototypes, cells: Tensor) -> list[Tensor]:
+        """The self-supported logits, and the refined ones behind them where that is set."""
+        second = supported(first, cells, first.logits(cells))
+        logits = second.logits(cells)
+        return [logits, refined(first, second, cells, logits)[1]] if self.config.refine else [logits]
+
+    def _encoded(
+        self, query: Features, support: Features, support_mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Trained features of queries (B, C, h, w) and supports (B * K, C, h, w), and masks (B * K, h, w)."""
+        cells = self.encoder(query[self._tap])
+        objects = self.encoder(support[self._tap].flatten(0, 1))
+        return cells, objects, _fitting(support_mask.flatten(0, 1), objects)
+
+    def load_reference(self, state: Mapping[str, Tensor]) -> None:
+        """Load the authors' state dict; stages 2 and 3 go to the backbone and to the trained copy alike."""
+        plain = {name.removeprefix("module."): value for name, value in state.items()}
+        super().load_reference({**plain, **self.encoder.entries(plain, "encoder.")})
+
+
+def _fitting(mask: Tensor, features: Tensor) -> Tensor:
+    """Masks (N, H, W) at the features' size, soft."""
+    height, width = features.shape[-2:]
+    return soft_mask(mask.unsqueeze(0), (int(height), int(width)))[0]
+
+
+def masked_loss(logits: Tensor, target: Tensor, ignore: Tensor) -> Tensor:
+    """Cross-entropy at the size of the masks, over the pixels not ignored of each image, then over images.
+
+    Args:
+        logits: (B, 2, h, w).
+        target: (B, H, W), bool.
+        ignore: (B, H, W), bool.
+    """
+    size = (int(target.shape[-2]), int(target.shape[-1]))
+    logits = functional.interpolate(logits, size, mode="bilinear", align_corners=True)
+    each = functional.cross_entropy(logits, target.long(), reduction="none").flatten(1)
+    counted = (~ignore).flatten(1)
+    return ((each * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)).mean()

@@ -9,9 +9,20 @@ from __future__ import annotations
 from typing import Literal
 
 from fssbench.api.records import Record
+from fssbench.seen import VOC_TO_COCO
 
 Folds = tuple[tuple[int, ...], ...]
 Sampler = Literal["walk", "walk-numbered", "class", "round-robin"]
+
+
+class Source(Record):
+    """What `fssbench train` trains on, as the published models were."""
+
+    dataset: str
+    """Data set id."""
+    split: str = "trn"
+    folds: Folds | None
+    """Training class ids by fold of the benchmark; None for all classes of the data set."""
 
 
 class Variant(Record):
@@ -27,6 +38,8 @@ class Variant(Record):
     seen: Folds | None = None
     """Test classes by fold that the published source models met in training; None where the
     question does not arise."""
+    trained_on: Source | None = None
+    """What is trained on, where it differs from the benchmark's."""
 
 
 class Benchmark(Record):
@@ -38,6 +51,8 @@ class Benchmark(Record):
     category: Literal["cross-category", "cross-dataset", "cross-domain", "custom"]
     source: str
     """What the published models were trained on, in words."""
+    trained_on: Source
+    """The same as data."""
     target: str
     """Data set id that episodes are drawn from."""
     split: str
@@ -89,34 +104,21 @@ WEIGHTS_PITFALL = (
     "a1h, deep-stem ResNet)"
 )
 
-VOC_TO_COCO = {
-    "aeroplane": 4,
-    "bicycle": 1,
-    "bird": 14,
-    "boat": 8,
-    "bottle": 39,
-    "bus": 5,
-    "car": 2,
-    "cat": 15,
-    "chair": 56,
-    "cow": 19,
-    "diningtable": 60,
-    "dog": 16,
-    "horse": 17,
-    "motorbike": 3,
-    "person": 0,
-    "pottedplant": 58,
-    "sheep": 18,
-    "sofa": 57,
-    "train": 6,
-    "tvmonitor": 62,
-}
-"""The 20 VOC classes in VOC order, each with the 0-based id of the COCO class of the same thing."""
-
 BLOCKS_OF_5: Folds = tuple(tuple(range(5 * f, 5 * f + 5)) for f in range(4))
 COCO_INTERLEAVED: Folds = tuple(tuple(range(f, 80, 4)) for f in range(4))
 COCO_CONTIGUOUS: Folds = tuple(tuple(range(20 * f, 20 * f + 20)) for f in range(4))
 FSS_TEST: tuple[int, ...] = tuple(range(760, 1000))
+
+
+def _others(folds: Folds) -> Folds:
+    """The classes of all folds but one, for each of them: what is left to train on."""
+    every = sorted(c for fold in folds for c in fold)
+    return tuple(tuple(c for c in every if c not in fold) for fold in folds)
+
+
+PASCAL = Source(dataset="pascal", folds=(tuple(range(20)),))
+PASCAL_5I = Source(dataset="pascal", folds=_others(BLOCKS_OF_5))
+COCO_20I = Source(dataset="coco", folds=_others(COCO_INTERLEAVED))
 
 
 def voc_classes_new_to(coco_folds: Folds) -> Folds:
@@ -142,6 +144,7 @@ RECORDS: tuple[Benchmark, ...] = (
         title="PASCAL-5i",
         category="cross-category",
         source="PASCAL VOC 2012 with SBD masks: the 15 classes of the other three folds",
+        trained_on=PASCAL_5I,
         target="pascal",
         split="val",
         folds=BLOCKS_OF_5,
@@ -171,6 +174,7 @@ RECORDS: tuple[Benchmark, ...] = (
         title="COCO-20i",
         category="cross-category",
         source="COCO 2014 train: the 60 classes of the other three folds",
+        trained_on=COCO_20I,
         target="coco",
         split="val",
         folds=COCO_INTERLEAVED,
@@ -188,6 +192,7 @@ RECORDS: tuple[Benchmark, ...] = (
                 name="contiguous",
                 title="fold f tests the block of classes 20f to 20f+19 (PANet, SSP's own protocol)",
                 folds=COCO_CONTIGUOUS,
+                trained_on=Source(dataset="coco", folds=_others(COCO_CONTIGUOUS)),
             ),
         ),
         paper=("table1",),
@@ -211,6 +216,7 @@ RECORDS: tuple[Benchmark, ...] = (
         title="FSS-1000",
         category="cross-category",
         source="FSS-1000: the 520 training classes",
+        trained_on=Source(dataset="fss1000", folds=(tuple(range(520)),)),
         target="fss1000",
         split="test",
         folds=(FSS_TEST,),
@@ -236,6 +242,7 @@ RECORDS: tuple[Benchmark, ...] = (
         title="COCO-20i to PASCAL-5i",
         category="cross-dataset",
         source="COCO 2014 train, one model per interleaved fold (60 classes each)",
+        trained_on=COCO_20I,
         target="pascal",
         split="val",
         folds=_BOUDIAF,
@@ -279,6 +286,7 @@ RECORDS: tuple[Benchmark, ...] = (
         title="COCO-20i to FSS-1000",
         category="cross-dataset",
         source="COCO 2014 train, one model per fold (60 classes each)",
+        trained_on=COCO_20I,
         target="fss1000",
         split="test",
         folds=(FSS_TEST,) * 4,
@@ -304,6 +312,7 @@ RECORDS: tuple[Benchmark, ...] = (
         title="PASCAL to FSS-1000",
         category="cross-dataset",
         source="all of PASCAL VOC 2012 with SBD masks (20 classes)",
+        trained_on=PASCAL,
         target="fss1000",
         split="test",
         folds=(FSS_TEST,),
@@ -329,6 +338,7 @@ RECORDS: tuple[Benchmark, ...] = (
         title="PASCAL to DeepGlobe",
         category="cross-domain",
         source="all of PASCAL VOC 2012 with SBD masks (20 classes)",
+        trained_on=PASCAL,
         target="deepglobe",
         split="test",
         folds=(tuple(range(6)),),
@@ -358,6 +368,7 @@ RECORDS: tuple[Benchmark, ...] = (
         title="PASCAL to ISIC2018",
         category="cross-domain",
         source="all of PASCAL VOC 2012 with SBD masks (20 classes)",
+        trained_on=PASCAL,
         target="isic2018",
         split="test",
         folds=((0,),),
@@ -401,6 +412,7 @@ RECORDS: tuple[Benchmark, ...] = (
         title="PASCAL to Chest X-ray",
         category="cross-domain",
         source="all of PASCAL VOC 2012 with SBD masks (20 classes)",
+        trained_on=PASCAL,
         target="chestxray",
         split="test",
         folds=((0,),),
@@ -438,6 +450,7 @@ RECORDS: tuple[Benchmark, ...] = (
         title="PASCAL-5i to SUIM",
         category="cross-domain",
         source="PASCAL VOC 2012 with SBD masks, one model per PASCAL-5i fold (15 classes each)",
+        trained_on=PASCAL_5I,
         target="suim",
         split="test",
         folds=(tuple(range(7)),) * 4,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from fssbench.api.records import Record
-from fssbench.benchmark_records import RECORDS, SQUARE_RESIZE, SUMMED_METER, Benchmark, Folds, Variant
+from fssbench.benchmark_records import RECORDS, SQUARE_RESIZE, SUMMED_METER, Benchmark, Folds, Source, Variant
 from fssbench.errors import PluginError, unknown
 from fssbench.registry import DATASETS
 
-__all__ = ["BENCHMARKS", "SUITES", "Benchmark", "Resolved", "Variant", "find", "names", "suite"]
+__all__ = ["BENCHMARKS", "SUITES", "Benchmark", "Resolved", "Source", "Variant", "find", "names", "suite"]
 
 BENCHMARKS: dict[str, Benchmark] = {record.id: record for record in RECORDS}
 """The ten benchmarks, in the paper's order."""
@@ -41,6 +41,13 @@ class Resolved(Record):
     def dataset_variant(self) -> str | None:
         """Variant the test data set is opened with."""
         return self.variant.dataset_variant if self.variant is not None else None
+
+    @property
+    def trained_on(self) -> Source:
+        """What `fssbench train` trains on for it."""
+        if self.variant is not None and self.variant.trained_on is not None:
+            return self.variant.trained_on
+        return self.benchmark.trained_on
 
     @property
     def seen(self) -> Folds | None:
@@ -120,6 +127,7 @@ def _custom(name: str) -> Benchmark:
         title=card.title,
         category="custom",
         source="whatever the method was trained on",
+        trained_on=Source(dataset=name, folds=None),
         target=name,
         split="test",
         folds=(classes(None),),

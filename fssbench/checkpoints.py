@@ -8,8 +8,10 @@ trusted) takes one line.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from fssbench.errors import DataError
@@ -63,7 +65,7 @@ def read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise DataError(f"no file {path}. Next: check --checkpoint or --weights")
     if path.suffix == ".safetensors":
-        return _plain(_read_safetensors(path)[0], path)
+        return _plain(read_safetensors(path)[0], path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on pickle protocols; what it cannot read it refuses anyway
@@ -75,7 +77,12 @@ def read(path: Path) -> dict[str, Tensor]:
     return _plain(loaded, path)
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file.
+
+    Raises:
+        DataError: where it is missing or not whole.
+    """
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             return {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}  # noqa: SIM118
@@ -201,16 +208,36 @@ def save(method: Method, path: Path, manifest: Mapping[str, Any]) -> None:
         manifest: JSON-able facts about the training, kept beside them.
 
     Raises:
-        DataError: where the method has no weights of its own.
+        DataError: where the method has no weights of its own, or the file cannot be written.
     """
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in head(method).items()}
     if not tensors:
         raise DataError(f"method {method.card.name!r} has no weights of its own; there is nothing to save")
     facts = {"format": FORMAT, **_fingerprint(method), "manifest": dict(manifest)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    save_file(tensors, part, metadata={"fssbench": json.dumps(facts, sort_keys=True)})
-    part.replace(path)
+    write_safetensors(path, tensors, {"fssbench": json.dumps(facts, sort_keys=True)})
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file whole or not at all; what the path held before stays until then.
+
+    Raises:
+        DataError: where the disk is full or the folder cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            file.write(to_bytes(dict(tensors), dict(metadata)))
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise DataError(
+            f"cannot write {path} ({error.strerror or error}); what was saved before is untouched. "
+            "Next: make room, or name another folder, and give the same command again"
+        ) from None
 
 
 def header(path: Path) -> dict[str, Any] | None:
@@ -221,7 +248,7 @@ def header(path: Path) -> dict[str, Any] | None:
     """
     if path.suffix != ".safetensors" or not path.is_file():
         return None
-    text = _read_safetensors(path)[1].get("fssbench")
+    text = read_safetensors(path)[1].get("fssbench")
     if text is None:
         return None
     try:
@@ -265,8 +292,10 @@ def load_own(method: Method, path: Path) -> None:
             f"checkpoint {path.name} was trained with {'; '.join(differ)}. "
             "Next: choose these with --method, --backbone, --weights and --set, or another checkpoint"
         )
-    assign(head(method), _read_safetensors(path)[0], f"checkpoint {path.name}: its entries")
-    _note(method, checkpoint=path.name, checkpoint_sha256=sha256(path))
+    assign(head(method), read_safetensors(path)[0], f"checkpoint {path.name}: its entries")
+    manifest = facts.get("manifest")
+    training = manifest if isinstance(manifest, dict) else {}
+    _note(method, checkpoint=path.name, checkpoint_sha256=sha256(path), training=training)
 
 
 def load(method: Method, path: Path) -> None:

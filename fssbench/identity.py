@@ -13,7 +13,7 @@ import platform
 import re
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from fssbench import checkpoints
 from fssbench.api import Dataset, Method, Plan
 from fssbench.benchmarks import find
 from fssbench.errors import DataError
+from fssbench.seen import SELECTED_ON_TEST, seen_classes
 from fssbench.store import digest as digest
 
 ENGINE = "1"
@@ -44,10 +45,21 @@ def data_sha256(dataset: Dataset, plan: Plan, progress: Callable[[int], None] | 
     Raises:
         DataError: where a file of the plan is missing, naming how many are.
     """
-    items = sorted({i for e in plan for i in (e.query, *e.supports)})
+    items = {i for e in plan for i in (e.query, *e.supports)}
+    return files_sha256(dataset, items, plan.benchmark, progress)
+
+
+def files_sha256(
+    dataset: Dataset, items: Iterable[str], what: str, progress: Callable[[int], None] | None = None
+) -> str:
+    """sha256 over the bytes of every file of some items, by item; `what` they are for is said in errors.
+
+    Raises:
+        DataError: where a file is missing, naming how many are.
+    """
     total = hashlib.sha256()
     missing: list[Path] = []
-    for done, item in enumerate(items, start=1):
+    for done, item in enumerate(sorted(set(items)), start=1):
         for path in dataset.files(item):
             try:
                 with path.open("rb") as file:
@@ -60,8 +72,8 @@ def data_sha256(dataset: Dataset, plan: Plan, progress: Callable[[int], None] | 
             progress(done)
     if missing:
         raise DataError(
-            f"{len(missing)} files of {plan.benchmark} are missing or unreadable, the first is {missing[0]}. "
-            f"Next: `fssbench data verify {plan.dataset}`"
+            f"{len(missing)} files of {what} are missing or unreadable, the first is {missing[0]}. "
+            f"Next: `fssbench data verify {dataset.card.name}`"
         )
     return total.hexdigest()
 
@@ -135,7 +147,7 @@ def context_block(method: Method, plan: Plan) -> dict[str, Any]:
         "checkpoint_sha256": provenance.get("checkpoint_sha256"),
         "learnable": provenance.get("learnable", 0),
         "parameters": sum(p.numel() for p in method.parameters()),
-        "marks": [*plan.marks, *marks(method)],
+        "marks": [*plan.marks, *marks(method), *training_marks(method, plan)],
         "packages": {name: _version(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -154,6 +166,18 @@ def marks(method: Method) -> list[str]:
         found.append("untrained")
     if method.backbone is not None and method.backbone.weights == "random":
         found.append("random backbone")
+    return found
+
+
+def training_marks(method: Method, plan: Plan) -> list[str]:
+    """What the method's checkpoint says about its training that a reader of its figures must know."""
+    manifest = method.provenance.get("training") or {}
+    found = []
+    if manifest.get("selection") == SELECTED_ON_TEST:
+        found.append("selected on test")
+    seen = seen_classes(manifest, plan.dataset, plan.classes, plan.class_names)
+    if seen:
+        found.append(f"trained on test classes ({len(seen)})")
     return found
 
 

@@ -20,6 +20,7 @@ from fssbench.data import is_miniature, resolve
 from fssbench.engine import Evaluation, Settings, Watch, evaluate_all
 from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
 from fssbench.features import FeatureCache
+from fssbench.identity import training_marks
 from fssbench.loading import load_method
 from fssbench.registry import METHODS
 from fssbench.sampling import plan
@@ -117,6 +118,11 @@ def prepare(request: Request, *, tell: Callable[[str], None] = lambda _: None) -
     for drawn in plans:
         methods = [tried(lambda n=n, p=drawn: loader.get(n, p.fold)) for n in names]  # type: ignore[misc]
         tasks.append(Task(drawn, tuple(m for m in methods if m is not None)))
+        notes += [
+            f"{drawn.benchmark} fold {drawn.fold}, {m.card.name}: checkpoint {mark}"
+            for m in tasks[-1].methods
+            for mark in training_marks(m, drawn)
+        ]
     if problems:
         raise _together(problems)
     return Prepared(tuple(tasks), request.settings, tuple(dict.fromkeys([*notes, *loader.notes])))

@@ -162,11 +162,11 @@ def _counted(entries: Sequence[Entry], count: int, shot: int, name: str) -> Iter
         class_id = classes[index % len(classes)]
         # the index is the counter's top word: no episode can run into the words of the next
         words = np.random.Philox(counter=np.array([0, 0, 0, index], dtype=np.uint64), key=key)
-        query, *supports = _shuffled(items[class_id], shot + 1, words.random_raw)
+        query, *supports = shuffled(items[class_id], shot + 1, words.random_raw)
         yield class_id, query, tuple(supports)
 
 
-def _shuffled(names: Sequence[str], count: int, word: Callable[[], int]) -> list[str]:
+def shuffled(names: Sequence[str], count: int, word: Callable[[], int]) -> list[str]:
     """The first `count` of a Fisher-Yates shuffle, from uniform 64-bit words, without bias."""
     moved: dict[int, int] = {}
     chosen: list[str] = []

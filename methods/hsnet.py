@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Taps
+from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Recipe, Taps
 
 from ._features import masked, names, stages
 from ._volume import CentrePivotConv4d, VolumeGroupNorm, pairwise, resize_planes, unit
@@ -110,6 +110,14 @@ class HSNet(FeatureMethod):
         ),
     )
     shots: ClassVar[Literal["joint", "vote"]] = "vote"
+    recipe: ClassVar[Recipe | None] = Recipe(
+        optimizer="adam",
+        learning_rate=1e-3,
+        batch=20,
+        epochs=2000,
+        source="training script and README of the release, PASCAL-5i (COCO: batch 40)",
+    )
+    loss_ignores: ClassVar[bool] = False
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Taps, UsageError
+from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Recipe, Taps, UsageError
 
 from ._features import masked, names, soft_mask, stages
 from ._pmnet_head import (
@@ -121,6 +121,16 @@ class PMNet(FeatureMethod):
         ),
     )
     Config: ClassVar[type[MethodConfig]] = PMNetConfig
+    recipe: ClassVar[Recipe | None] = Recipe(
+        optimizer="sgd",
+        learning_rate=1e-3,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=1e-4,
+        batch=36,
+        epochs=150,
+        source="configuration of the release (chenhao-zju/PMNet)",
+    )
     reference_backbone: ClassVar[str] = "feature_extractor."
     config: PMNetConfig
 

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -99,3 +100,18 @@ def null(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     harness = _null_harness().NullHarness(tmp_path)
     monkeypatch.setenv("NULL_CALLS", str(harness.calls_file))
     return harness
+
+
+@pytest.fixture
+def shapes(tmp_path: Path) -> Iterator[Path]:
+    """A data folder of `tests/train_plugin.py`, which is loaded as `--plugin` loads it; one thread."""
+    import torch
+
+    from fssbench.registry import load_file
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # many threads on images of 32 px wait for each other
+    load_file(Path(__file__).with_name("train_plugin.py"))
+    (tmp_path / "data" / "shapes").mkdir(parents=True)
+    yield tmp_path / "data"
+    torch.set_num_threads(threads)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import fssbench
 from fssbench.api import DataError, Entry, Plan, PluginError, Pool, UsageError
 from fssbench.benchmarks import find, names
-from fssbench.sampling import PROTOCOLS, _counted, _published, _shuffled, plan
+from fssbench.sampling import PROTOCOLS, _counted, _published, plan, shuffled
 from fssbench.splits import load_pickle
 
 PINNED = "c59855f11f78ae20bfe26555b53e94123ed6f705ca0062b29f57e94bac3833e5"
@@ -275,14 +275,14 @@ def test_the_shuffle_is_fair() -> None:
     """Chi-square (scipy) over all ordered pairs of five."""
     stats = pytest.importorskip("scipy.stats")
     words = np.random.Philox(key=7)
-    seen = Counter("".join(_shuffled("abcde", 2, words.random_raw)) for _ in range(20_000))
+    seen = Counter("".join(shuffled("abcde", 2, words.random_raw)) for _ in range(20_000))
     assert len(seen) == 20
     assert stats.chisquare(list(seen.values())).pvalue > 1e-3
 
 
 def test_the_shuffle_rejects_words_that_would_bias_it() -> None:
     words = iter([2**64 - 1, 2, 0])  # 2**64 - 1 is above the largest multiple of three
-    assert _shuffled("abc", 2, lambda: next(words)) == ["c", "b"]
+    assert shuffled("abc", 2, lambda: next(words)) == ["c", "b"]
 
 
 # ---- what a plan records ---------------------------------------------------------------------------

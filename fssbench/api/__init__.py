@@ -18,6 +18,7 @@ from fssbench.api.methods import (
 )
 from fssbench.api.records import Record
 from fssbench.api.results import Cell, Estimate, Panel, Reporter, Results, RunResult
+from fssbench.api.training import Recipe
 from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
 
 API_VERSION = 1
@@ -45,6 +46,7 @@ __all__ = [
     "PluginError",
     "Pool",
     "Predictor",
+    "Recipe",
     "Record",
     "Reporter",
     "Results",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fssbench.api.records import Record
+from fssbench.api.training import Recipe
 from fssbench.errors import DataError, PluginError
 
 if TYPE_CHECKING:
@@ -94,6 +95,10 @@ class Method(nn.Module, ABC):
     those below the backbone's own modules (`layer0.`, `layer1.`, ...)."""
     waivers: ClassVar[Mapping[str, str]] = {}
     """Contract checks this method does not keep, by name, each with its reason (`fssbench check`)."""
+    recipe: ClassVar[Recipe | None] = None
+    """How its authors train it; None where `fssbench train` has nothing to train."""
+    loss_ignores: ClassVar[bool] = True
+    """Whether pixels marked 255 are left out of the loss; else they count as background there."""
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__()
@@ -214,6 +219,27 @@ class Method(nn.Module, ABC):
             )
             for k in range(shots)
         ]
+
+    def loss(self, query: Any, support: Any, support_mask: Tensor, target: Tensor, ignore: Tensor) -> Tensor:
+        """Training loss of B episodes, a scalar: cross-entropy over pixels; override for another.
+
+        Pixels are averaged within each episode and the episodes after that, so that a batch has the same
+        loss and gradient however it is split over processes or accumulated.
+
+        Args:
+            query: as for `predict`.
+            support: as for `predict`.
+            support_mask: binary masks (B, K, H, W), float.
+            target: the queries' masks (B, H, W), bool.
+            ignore: pixels marked 255 in them (B, H, W), bool; false in `target`.
+        """
+        size = (int(target.shape[-2]), int(target.shape[-1]))
+        logits = self.predict(query, support, support_mask, size=size).float()
+        each = functional.cross_entropy(logits, target.long(), reduction="none").flatten(1)
+        if not self.loss_ignores:
+            return each.mean()
+        counted = (~ignore).flatten(1)
+        return ((each * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)).mean()
 
     def _finish(self, logits: Any, support_mask: Tensor, size: tuple[int, int]) -> Tensor:
         """Refuse anything that is not finite logits of the right shape, then resize."""

@@ -26,7 +26,8 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
     return int(part), int(parts)
 
 
-def _pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+def pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """`--set key=value` options as a dictionary."""
     found = {}
     for value in values:
         key, equals, text = value.partition("=")
@@ -82,7 +83,7 @@ def _config(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
 @click.option("--checkpoint", metavar="FILE", help="Trained weights; {fold} and {method} are filled in.")
 @click.option("--ablate", multiple=True, metavar="NAME", help="Leave a part of the method out; repeatable.")
 @click.option(
-    "--set", "config_values", multiple=True, metavar="KEY=VALUE", callback=_pairs, help="Method setting."
+    "--set", "config_values", multiple=True, metavar="KEY=VALUE", callback=pairs, help="Method setting."
 )
 @click.option("--data", metavar="DIR|mini", help="Folder of the data sets; default FSSBENCH_DATA.")
 @click.option("--splits", metavar="DIR", help="Folder of reference list files (see `fssbench data splits`).")
@@ -146,7 +147,7 @@ def command(
     settings = Settings(
         out=out,
         score_size="original" if score_size == "original" else "input",
-        device=_device(device),
+        device=device_name(device),
         cache_mb=cache_mb,
         shard=shard,
         panels=panels,
@@ -223,7 +224,12 @@ def _print(task: Any, evaluation: Any, progress: Any, as_json: bool) -> None:
     )
 
 
-def _device(name: str) -> str:
+def device_name(name: str) -> str:
+    """The torch device that `--device` means.
+
+    Raises:
+        UsageError: where it cannot be used.
+    """
     import torch
 
     if name == "auto":

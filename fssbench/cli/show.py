@@ -27,6 +27,9 @@ def _method(name: str) -> Facts:
         "reads": "backbone features" if issubclass(cls, FeatureMethod) else "pixels",
         "shots": "all supports in one forward" if cls.shots == "joint" else "one forward each, then a vote",
         "settings (--set)": _settings(cls),
+        "recipe (fssbench train)": cls.recipe.model_dump(exclude_none=True)
+        if cls.recipe
+        else "none: not trained",
         "ablations (--ablate)": {
             ablation: ", ".join(f"{k}={v}" for k, v in values.items())
             for ablation, values in cls.Config.ablations.items()
@@ -105,7 +108,7 @@ def _benchmark(name: str) -> Facts:
     record = resolved.benchmark
     facts = {
         "kind": "benchmark",
-        **record.model_dump(exclude={"variants", "folds"}),
+        **record.model_dump(exclude={"variants", "folds", "trained_on"}),
         "measured as": resolved.id,
     }
     try:
@@ -120,6 +123,11 @@ def _benchmark(name: str) -> Facts:
         f"fold {fold}": ", ".join(f"{i} {names.get(i, '')}".strip() for i in ids)
         for fold, ids in enumerate(resolved.folds)
     }
+    trained = resolved.trained_on
+    facts["trains on"] = f"{trained.dataset}, split {trained.split}"
+    facts["training classes"] = {
+        f"fold {fold}": ", ".join(map(str, ids)) for fold, ids in enumerate(trained.folds or ())
+    } or "all"
     if resolved.seen is not None:
         facts["test classes seen in training"] = {
             f"fold {fold}": ", ".join(f"{i} {names.get(i, '')}".strip() for i in ids) or "none"

@@ -25,9 +25,11 @@ def test_benchmarks_show_every_field(name: str) -> None:
     found, record = facts(name), BENCHMARKS[name]
     assert found["kind"] == "benchmark" or name in {*METHODS.names(), *DATASETS.names()}
     found = facts(name, "--kind", "benchmark")
-    for field in set(type(record).model_fields) - {"variants", "folds"}:
+    for field in set(type(record).model_fields) - {"variants", "folds", "trained_on"}:
         assert found[field] == json.loads(record.model_dump_json())[field]
     assert len(found["test classes"]) == len(record.folds)
+    assert found["trains on"] == f"{record.trained_on.dataset}, split trn"
+    assert len(found["training classes"]) == len(record.trained_on.folds)
     assert list(found["variants"]) == [v.name for v in record.variants]
     text = show(name, "--kind", "benchmark").stdout
     for pitfall in record.pitfalls:

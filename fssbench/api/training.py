@@ -1,0 +1,67 @@
+"""How a method is trained: its published recipe, as data."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from fssbench.api.records import Record
+
+
+class Recipe(Record):
+    """The optimiser, its schedule and the amount of training that a method's authors published.
+
+    `fssbench train` follows it; the command line may change what it names.
+    """
+
+    optimizer: Literal["sgd", "adam", "adamw"]
+    learning_rate: float = Field(gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """Of SGD alone."""
+    nesterov: bool = False
+    """Of SGD alone."""
+    weight_decay: float = Field(0.0, ge=0)
+    batch: int = Field(ge=1)
+    """Episodes a step, over all processes and accumulated parts."""
+    epochs: int | None = Field(None, ge=1)
+    """Passes over the image-class pairs; one of `epochs` and `steps` is given."""
+    steps: int | None = Field(None, ge=1)
+    schedule: Literal["none", "step", "poly"] = "none"
+    """`none`: constant; `step`: times `decay` at each of `milestones`; `poly`: (1 - done)^`power`."""
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    """Shares of the training after which `step` lowers the rate."""
+    decay: float = Field(0.1, gt=0, le=1)
+    power: float = Field(0.9, gt=0)
+    size: int | None = Field(None, ge=1)
+    """Side of the square input in pixels; None for the card's."""
+    source: str
+    """Where the recipe was read."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Recipe:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give either epochs or steps")
+        return self
+
+    def rate(self, step: int, total: int) -> float:
+        """Learning rate of a step.
+
+        Args:
+            step: steps done before it.
+            total: steps of the whole training.
+
+        Returns:
+            A pure function of both, so that a resumed training meets the same rates.
+
+        Example:
+            >>> recipe = Recipe(optimizer="adam", learning_rate=1.0, batch=1, steps=4, schedule="step", source="")
+            >>> [recipe.rate(s, 4) for s in range(4)]
+            [1.0, 1.0, 0.1, 0.010000000000000002]
+        """
+        done = step / total
+        if self.schedule == "poly":
+            return self.learning_rate * (1 - done) ** self.power
+        if self.schedule == "step":
+            return self.learning_rate * self.decay ** sum(done >= m for m in self.milestones)
+        return self.learning_rate

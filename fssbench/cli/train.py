@@ -1,0 +1,179 @@
+"""`fssbench train`: train a method on the source of a benchmark."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fssbench.cli.output import emit_json, printable
+from fssbench.cli.progress import EVERY
+from fssbench.cli.run import device_name, pairs
+
+if TYPE_CHECKING:
+    from fssbench.training import Progress
+
+
+@click.command(
+    epilog="What the method's recipe says unless said otherwise (`fssbench show METHOD`). The same command "
+    "again resumes. Several processes: torchrun --nproc-per-node N -m fssbench train ..."
+)
+@click.option("--method", "-m", required=True, metavar="NAME", help="Method to train.")
+@click.option("--benchmark", "-b", required=True, metavar="NAME[:VARIANT]", help="Decides data and classes.")
+@click.option("--fold", "-f", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--shot", "-k", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--data", metavar="DIR|mini", help="Folder of the data sets; default FSSBENCH_DATA.")
+@click.option("--splits", metavar="DIR", help="Folder of reference list files (see `fssbench data splits`).")
+@click.option("--out", "-o", type=click.Path(path_type=Path), help="Default: trained/METHOD-BENCHMARK-...")
+@click.option("--backbone", metavar="NAME", help="As for `run`.")
+@click.option("--weights", metavar="ID|FILE", help="Backbone weights: a published id, `random`, or a file.")
+@click.option("--set", "config", multiple=True, metavar="KEY=VALUE", callback=pairs, help="Method setting.")
+@click.option("--ablate", multiple=True, metavar="NAME", help="Leave a part of the method out; repeatable.")
+@click.option("--steps", type=click.IntRange(1), help="Optimiser steps.")
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the image-class pairs.")
+@click.option("--batch", type=click.IntRange(1), help="Episodes of one forward of one process.")
+@click.option("--accumulate", type=click.IntRange(1), default=1, show_default=True, help="Forwards a step.")
+@click.option("--lr", "learning_rate", type=click.FloatRange(0, min_open=True), help="Learning rate.")
+@click.option("--size", type=click.IntRange(32), help="Side of the square input, pixels.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Weights and episodes.")
+@click.option("--amp/--no-amp", default=None, help="bfloat16; default: on GPUs that have it.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps.")
+@click.option("--val-every", type=click.IntRange(1), help="Steps; default a twentieth of the training.")
+@click.option(
+    "--val-episodes", type=click.IntRange(0), default=100, show_default=True, help="0: no validation."
+)
+@click.option("--select-on-test", is_flag=True, help="Choose on the test episodes; marks the checkpoint.")
+@click.option("--save-every", type=click.IntRange(1), default=100, show_default=True, help="Steps.")
+@click.option(
+    "--cache-mb", type=click.IntRange(0), default=2048, show_default=True, help="Features in memory, MiB."
+)
+@click.option("--feature-cache", type=click.Path(path_type=Path), help="Folder for features, half precision.")
+@click.option(
+    "--cache-gb", type=click.FloatRange(0), default=20.0, show_default=True, help="Limit of that folder, GiB."
+)
+@click.option(
+    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Plugin file; repeatable."
+)
+@click.option("--download", is_flag=True, help="Fetch published backbone weights that are not here.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON line on standard output.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+def command(
+    method: str,
+    config: dict[str, str],
+    ablate: tuple[str, ...],
+    backbone: str | None,
+    weights: str | None,
+    device: str,
+    plugins: tuple[Path, ...],
+    download: bool,
+    as_json: bool,
+    quiet: bool,
+    out: Path | None,
+    **rest: Any,
+) -> None:
+    """Train a method on the source of a benchmark; the same command again resumes."""
+    from fssbench.api import FeatureMethod
+    from fssbench.data import is_miniature, resolve
+    from fssbench.loading import load_method
+    from fssbench.registry import METHODS, load_file
+    from fssbench.runner import MINI_BACKBONE
+    from fssbench.training import Settings, train
+
+    for plugin in plugins:
+        load_file(plugin)
+    cls = METHODS.get(method)
+    if backbone is None and issubclass(cls, FeatureMethod) and is_miniature(resolve(rest["data"])):
+        backbone = MINI_BACKBONE
+    place = (
+        f"{method}-{rest['benchmark'].replace(':', '-')}-f{rest['fold']}-{rest['shot']}shot-s{rest['seed']}"
+    )
+    settings = Settings(out=out or Path("trained") / place, **rest)
+    loaded = load_method(
+        cls,
+        backbone=backbone,
+        weights=weights,
+        ablate=ablate,
+        device=device_name(device),
+        seed=settings.seed,
+        download=download,
+        **config,
+    )
+    talk = _Talk(quiet=quiet or os.environ.get("RANK", "0") != "0")
+    talk.say(f"training {method} on {settings.benchmark} into {settings.out}")
+    with talk:
+        done = train(loaded, settings, tell=talk.say, watch=talk.step)
+    if os.environ.get("RANK", "0") != "0":
+        return
+    if as_json:
+        emit_json([{**done.__dict__, "method": method, "benchmark": settings.benchmark}])
+        return
+    best = "" if done.best is None else f", validation mIoU {done.best:.1f} at step {done.best_step}"
+    state = "done" if done.computed else "already complete"
+    click.echo(
+        printable(
+            f"{done.checkpoint}: {state}, {done.steps} steps, loss {done.loss:.4f}{best} ({done.selection})"
+        )
+    )
+    talk.say(f"Next: `fssbench run -m {method} -b {settings.benchmark} --checkpoint {done.checkpoint}`")
+
+
+class _Talk:
+    """Progress on standard error: a bar on a terminal, a line every ten seconds in a pipe."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar: Any = None
+        self._task: Any = None
+        self._started = self._spoke = time.monotonic()
+        self._first: int | None = None
+
+    def say(self, text: str) -> None:
+        if self._quiet:
+            return
+        if self._bar is not None:
+            self._bar.console.print(printable(text), markup=False, highlight=False)
+        else:
+            click.echo(printable(text), err=True)
+
+    def __enter__(self) -> None:
+        if self._quiet or not sys.stderr.isatty():
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        columns = (
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[what]}"),
+            TimeRemainingColumn(),
+        )
+        self._bar = Bar(*columns, console=Console(stderr=True))
+        self._task = self._bar.add_task("", total=None, what="")
+        self._bar.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def step(self, progress: Progress) -> None:
+        """Show one step."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first, self._started = progress.step, now
+            rate = 0.0
+        else:
+            rate = (progress.step - self._first) / max(now - self._started, 1e-9)
+        validated = "" if progress.val_miou is None else f", validation mIoU {progress.val_miou:.1f}"
+        what = f"loss {progress.loss:.4f}{validated}, {rate:.1f} steps/s"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=progress.step, total=progress.steps, what=what)
+        elif not self._quiet and now - self._spoke >= EVERY:
+            self._spoke = now
+            left = (progress.steps - progress.step) / rate if rate else 0.0
+            click.echo(f"step {progress.step}/{progress.steps}, {what}, {left:.0f} s left", err=True)

@@ -1,0 +1,146 @@
+"""The curves of a training: a CSV that grows by a line a step, and a picture of it.
+
+No time stands in it, so that two equal trainings have equal files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import math
+import os
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from fssbench.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One step."""
+
+    step: int
+    """Optimiser steps done, this one included."""
+    loss: float
+    learning_rate: float
+    val_miou: float | None = None
+    """Of the validation after this step, in percent."""
+    val_fb_iou: float | None = None
+
+    def line(self) -> str:
+        """The point as a line of CSV, every digit kept."""
+        return ",".join("" if v is None else repr(v) for v in astuple(self)) + "\n"
+
+
+HEADER = ",".join(f.name for f in fields(Point)) + "\n"
+
+
+def read_curve(path: Path) -> list[Point]:
+    """Points of a curve, in order; a torn last line is left out.
+
+    Raises:
+        DataError: where any other line is damaged.
+    """
+    text = path.read_text() if path.is_file() else ""
+    whole = text[: text.rfind("\n") + 1]
+    points = []
+    for number, row in enumerate(csv.reader(io.StringIO(whole)), start=1):
+        if number == 1 and ",".join(row) + "\n" == HEADER:
+            continue
+        try:
+            step, loss, rate, miou, fb_iou = row
+            points.append(Point(int(step), float(loss), float(rate), _maybe(miou), _maybe(fb_iou)))
+        except ValueError:
+            raise DataError(
+                f"{path} line {number} is damaged. Next: delete it; only the curve is lost"
+            ) from None
+    return points
+
+
+def _maybe(text: str) -> float | None:
+    return float(text) if text else None
+
+
+class Curve:
+    """The CSV of a training, opened at the step it goes on from.
+
+    Args:
+        path: file; what it holds after `step` was computed by a process that died, and comes again.
+        step: steps that the stored state has done.
+
+    Raises:
+        DataError: where it cannot be read or written.
+    """
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path = path
+        kept = [p for p in read_curve(path) if p.step <= step]
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            part.write_text(HEADER + "".join(p.line() for p in kept))
+            part.replace(path)
+        except OSError as error:
+            _discard(part)
+            raise self._unwritable(error) from None
+
+    def add(self, point: Point) -> None:
+        """Append one step."""
+        try:
+            with self.path.open("a") as file:
+                file.write(point.line())
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> DataError:
+        return DataError(
+            f"cannot write {self.path} ({error.strerror or error}); the last state is kept. "
+            "Next: make room and give the same command again"
+        )
+
+
+def draw_curve(points: list[Point], path: Path, title: str) -> None:
+    """Draw loss (its running mean beside it) and validation mIoU as a PNG.
+
+    Raises:
+        DataError: where the picture cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5))
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(gridspec_kw={"bottom": 0.2, "top": 0.92, "left": 0.09, "right": 0.91})
+    steps = [p.step for p in points]
+    axes.plot(steps, [p.loss for p in points], color="0.8", linewidth=0.8, label="loss")
+    axes.plot(steps, _running([p.loss for p in points]), color="C0", label="loss, running mean")
+    axes.set(xlabel="step", ylabel="loss", title=title.replace("$", r"\$"))
+    validated = [(p.step, p.val_miou) for p in points if p.val_miou is not None]
+    lines = list(axes.get_lines())
+    if validated:
+        right = axes.twinx()
+        lines += right.plot(*zip(*validated, strict=True), "o-", color="C1", label="validation mIoU")
+        right.set(ylabel="mIoU, %", ylim=(0, 100))
+    figure.legend(handles=lines, loc="lower center", ncols=len(lines))
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        figure.savefig(part, format="png", dpi=100, metadata={"Software": None})
+        part.replace(path)
+    except OSError as error:
+        _discard(part)
+        raise DataError(f"cannot write {path} ({error.strerror or error}); the training is kept") from None
+
+
+def _discard(part: Path) -> None:
+    with contextlib.suppress(OSError):
+        part.unlink(missing_ok=True)
+
+
+def _running(values: list[float]) -> list[float]:
+    """Exponential mean over about a twentieth of the training, without the bias of its start."""
+    keep = 1 - 1 / max(2.0, len(values) / 20)
+    total, weight, found = 0.0, 0.0, []
+    for value in values:
+        total, weight = keep * total + (1 - keep) * value, keep * weight + (1 - keep)
+        found.append(total / weight if math.isfinite(total) else float("nan"))
+    return found

@@ -1,0 +1,73 @@
+"""Which test classes a checkpoint has seen in training.
+
+A manifest comes out of a file, so nothing in it is taken for granted: what is not of the expected
+form says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+SELECTED_ON_TEST = "test episodes"
+"""What a manifest says under `selection` where the checkpoint was chosen on the test episodes."""
+
+VOC_TO_COCO = {
+    "aeroplane": 4,
+    "bicycle": 1,
+    "bird": 14,
+    "boat": 8,
+    "bottle": 39,
+    "bus": 5,
+    "car": 2,
+    "cat": 15,
+    "chair": 56,
+    "cow": 19,
+    "diningtable": 60,
+    "dog": 16,
+    "horse": 17,
+    "motorbike": 3,
+    "person": 0,
+    "pottedplant": 58,
+    "sheep": 18,
+    "sofa": 57,
+    "train": 6,
+    "tvmonitor": 62,
+}
+"""The 20 VOC classes in VOC order, each with the 0-based id of the COCO class of the same thing."""
+
+
+def seen_classes(
+    manifest: Mapping[str, Any], dataset: str, classes: Sequence[int], names: Sequence[str]
+) -> tuple[int, ...]:
+    """Test classes that are among the classes of a checkpoint's training.
+
+    Within one data set ids decide; between VOC and COCO the table above; else equal names.
+
+    Args:
+        manifest: what a checkpoint says about its training; may be empty or malformed.
+        dataset: id of the tested data set.
+        classes: its tested class ids.
+        names: their names, in that order.
+
+    Example:
+        >>> seen_classes({"dataset": "coco", "classes": [4, 7]}, "pascal", [0, 1], ["aeroplane", "bicycle"])
+        (0,)
+    """
+    source = manifest.get("dataset")
+    ids = manifest.get("classes")
+    trained = {i for i in ids if isinstance(i, int)} if isinstance(ids, list) else set()
+    if source == dataset:
+        return tuple(c for c in classes if c in trained)
+    twins = list(VOC_TO_COCO.values())
+    if (source, dataset) == ("coco", "pascal"):
+        return tuple(c for c in classes if c < len(twins) and twins[c] in trained)
+    if (source, dataset) == ("pascal", "coco"):
+        return tuple(c for c in classes if c in twins and twins.index(c) in trained)
+    listed = manifest.get("class_names")
+    known = {_plain(n) for n in listed if isinstance(n, str)} if isinstance(listed, list) else set()
+    return tuple(c for c, name in zip(classes, names, strict=True) if _plain(name) in known)
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.casefold() if c.isalnum())

@@ -1,0 +1,137 @@
+"""Batches of training episodes as tensors, their features extracted once and announced ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fssbench.api import Episode, Method
+from fssbench.errors import DataError
+from fssbench.inputs import Inputs
+from fssbench.train_episodes import ATTEMPTS, EpisodeStream, TrainingSet
+from fssbench.train_workers import Workers
+
+_AHEAD = 200_000
+"""Requests that are announced to the feature cache at once, which bounds its bookkeeping."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B episodes, as `Method.loss` takes them."""
+
+    episodes: tuple[Episode, ...]
+    query: Any
+    support: Any
+    support_mask: Tensor
+    """(B, K, S, S), float."""
+    target: Tensor
+    """(B, S, S), bool."""
+    ignore: Tensor
+    """(B, S, S), bool."""
+
+
+class Batches:
+    """The parts of each step's batch that this process works on.
+
+    Args:
+        method: what is trained.
+        source: what it is trained on.
+        inputs: reader of the source's images.
+        stream: the episodes.
+        batch: episodes of one forward of one process.
+        accumulate: forwards a step.
+        world: this process among all.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        source: TrainingSet,
+        inputs: Inputs,
+        stream: EpisodeStream,
+        batch: int,
+        accumulate: int,
+        world: Workers,
+    ) -> None:
+        self._method = method
+        self._source = source
+        self._inputs = inputs
+        self._stream = stream
+        self._batch = batch
+        self._accumulate = accumulate
+        self._world = world
+
+    @property
+    def effective(self) -> int:
+        """Episodes of a step, over all processes."""
+        return self._batch * self._accumulate * self._world.size
+
+    def announced(self, shot: int) -> int:
+        """Steps whose images are announced at once."""
+        return max(1, _AHEAD // (self._batch * self._accumulate * (shot + 1)))
+
+    def _slots(self, part: int) -> range:
+        """Slots of one forward; together the processes cover each step's slots without a gap."""
+        first = (part * self._world.size + self._world.rank) * self._batch
+        return range(first, first + self._batch)
+
+    def expect(self, first: int, last: int) -> None:
+        """Announce the images of steps `first` to `last` (not included) to the feature cache."""
+        self._inputs.expect(
+            [self._method],
+            [
+                self._stream.episode(step, slot)
+                for step in range(first, last)
+                for part in range(self._accumulate)
+                for slot in self._slots(part)
+            ],
+        )
+
+    def of(self, step: int) -> Iterator[Batch]:
+        """This process's forwards of a step.
+
+        Raises:
+            DataError: where an image cannot be read, or a class shows no pixel however often it is drawn.
+        """
+        for part in range(self._accumulate):
+            drawn = [self._drawn(step, slot) for slot in self._slots(part)]
+            episodes, queries, supports, masks = zip(*drawn, strict=True)
+            targets = [self._inputs.target(e, original=False) for e in episodes]
+            ignored = [t.foreground & False if t.ignored is None else t.ignored for t in targets]
+            yield Batch(
+                episodes=episodes,
+                query=_joined(queries),
+                support=_joined(supports),
+                support_mask=torch.cat(masks),
+                target=torch.stack([torch.from_numpy(t.foreground) for t in targets]).to(self._world.device),
+                ignore=torch.stack([torch.from_numpy(i) for i in ignored]).to(self._world.device),
+            )
+
+    def _drawn(self, step: int, slot: int) -> tuple[Episode, Any, Any, Tensor]:
+        """An episode whose supports all show the class at this size; others teach nothing."""
+        for attempt in range(ATTEMPTS):
+            episode = self._stream.episode(step, slot, attempt)
+            query, support, mask = self._inputs.of(self._method, episode)
+            if bool(mask.flatten(2).any(dim=2).all()):
+                return episode, _copied(query), _copied(support), mask
+        name = self._source.classes[episode.class_id]
+        raise DataError(
+            f"step {step}, episode {slot}: class {name!r} (id {episode.class_id}) has no pixel at "
+            f"{self._inputs.size} px in {ATTEMPTS} draws of supports, the last {', '.join(episode.supports)}. "
+            f"Next: `fssbench data verify {self._source.dataset.card.name}`, or a larger --size"
+        )
+
+
+def _copied(given: Any) -> Any:
+    """A copy: the harness fills the same buffers again for the next episode."""
+    return given.clone() if isinstance(given, Tensor) else {k: v.clone() for k, v in given.items()}
+
+
+def _joined(given: Sequence[Any]) -> Any:
+    if isinstance(given[0], Tensor):
+        return torch.cat(list(given))
+    return {tap: torch.cat([each[tap] for each in given]) for tap in given[0]}

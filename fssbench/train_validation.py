@@ -1,0 +1,58 @@
+"""Validation during a training: mIoU on fixed episodes, shared out over processes."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import torch
+
+from fssbench.api import Episode, Method
+from fssbench.inputs import Inputs
+from fssbench.isolation import isolated
+from fssbench.metrics import Score, count, score
+from fssbench.train_workers import Workers
+
+
+class Validation:
+    """Fixed episodes, and what the method scores on them.
+
+    Args:
+        method: what is trained; left in eval mode after a validation.
+        inputs: reader of the episodes' images.
+        episodes: the episodes.
+        world: this process among all; process r takes every n-th episode.
+    """
+
+    def __init__(self, method: Method, inputs: Inputs, episodes: Sequence[Episode], world: Workers) -> None:
+        self.episodes = tuple(episodes)
+        self._method = method
+        self._inputs = inputs
+        self._world = world
+        self._own = self.episodes[world.rank :: world.size]
+        self._classes = sorted({e.class_id for e in episodes})
+
+    def expect(self) -> None:
+        """Announce the images of one validation to the feature cache."""
+        self._inputs.expect([self._method], self._own)
+
+    def run(self) -> Score:
+        """Score the method as it is now; the same in every process."""
+        self._method.eval()
+        rows = torch.zeros((len(self.episodes), 4), dtype=torch.int64)
+        for place, episode in enumerate(self.episodes):
+            if place % self._world.size == self._world.rank:
+                inter, union = self._counted(episode)
+                rows[place] = torch.tensor([*inter, *union])
+        counts = self._world.total(rows).numpy()
+        ids = [e.class_id for e in self.episodes]
+        return score(ids, counts[:, :2], counts[:, 2:], self._classes, absent="exclude")
+
+    def _counted(self, episode: Episode) -> tuple[list[int], list[int]]:
+        query, support, mask = self._inputs.of(self._method, episode)
+        target = self._inputs.target(episode, original=False)
+        size = (int(target.foreground.shape[0]), int(target.foreground.shape[1]))
+        with isolated(zlib.crc32(f"validation/{episode.index}".encode())):
+            found = self._method.segment(query, support, mask, size=size)
+        inter, union = count(found[0].cpu().numpy(), target.foreground, target.ignored)
+        return inter.tolist(), union.tolist()

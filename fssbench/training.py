@@ -1,0 +1,489 @@
+"""Episodic training of any method that has a recipe: one process, or many under `torchrun`.
+
+A training is a pure function of its facts (method, data, recipe, seed): every step draws its episodes
+and seeds its generators by its number, so that a process killed at any point and started again goes
+on from the last stored state to the same weights, on a CPU to the bit.
+
+    OUT/state.safetensors       weights, optimiser, progress; replaced as a whole
+    OUT/curve.csv, curve.png    loss, rate and validation by step
+    OUT/checkpoint.safetensors  what `fssbench run --checkpoint` takes: the best by validation, or the last
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from fssbench import __version__, checkpoints
+from fssbench.api import FssbenchError, Method, PluginError, Recipe
+from fssbench.curves import Curve, Point, draw_curve, read_curve
+from fssbench.data import open_dataset
+from fssbench.errors import DataError, LockedError, UsageError
+from fssbench.feature_store import StoredFeatures
+from fssbench.features import FeatureCache
+from fssbench.identity import digest, files_sha256
+from fssbench.inputs import Inputs
+from fssbench.isolation import generators_kept
+from fssbench.sampling import plan
+from fssbench.seen import SELECTED_ON_TEST
+from fssbench.train_batches import Batch, Batches
+from fssbench.train_episodes import STREAM, EpisodeStream, training_set, validation_episodes
+from fssbench.train_state import STATE, Reached, learnable, load_state, save_state, statistics
+from fssbench.train_validation import Validation
+from fssbench.train_workers import Workers, workers
+
+CHECKPOINT = "checkpoint.safetensors"
+CURVE = "curve.csv"
+PICTURE = "curve.png"
+HELD_OUT_IMAGES = "held-out training images"
+LAST_STEP = "last step"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is trained on, how much, and where it goes; None leaves the recipe's value."""
+
+    benchmark: str
+    out: Path
+    fold: int = 0
+    shot: int = 1
+    data: str | Path | None = None
+    splits: str | Path | None = None
+    steps: int | None = None
+    epochs: int | None = None
+    batch: int | None = None
+    """Episodes of one forward of one process; the recipe's batch shared out by default."""
+    accumulate: int = 1
+    """Forwards a step."""
+    learning_rate: float | None = None
+    size: int | None = None
+    seed: int = 0
+    amp: bool | None = None
+    """bfloat16 where that is safe; None for wherever the device is fast at it."""
+    val_every: int | None = None
+    """Steps between validations; a twentieth of the training by default."""
+    val_episodes: int = 100
+    """0 for no validation."""
+    select_on_test: bool = False
+    save_every: int = 100
+    """Steps between stored states; validations store one too."""
+    cache_mb: int = 2048
+    feature_cache: Path | None = None
+    cache_gb: float = 20.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a watcher is told after each step."""
+
+    step: int
+    steps: int
+    loss: float
+    val_miou: float | None
+    """Of the last validation."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of a training."""
+
+    checkpoint: Path
+    steps: int
+    computed: int
+    """Steps this call computed; the others were stored already."""
+    loss: float
+    """Mean over the last tenth of the steps."""
+    best: float | None
+    """Validation mIoU of the checkpoint, in percent."""
+    best_step: int | None
+    selection: str
+    """What the checkpoint was chosen by."""
+    classes: int
+    images: int
+
+
+def train(
+    method: Method,
+    settings: Settings,
+    *,
+    tell: Callable[[str], None] = lambda _: None,
+    watch: Callable[[Progress], None] = lambda _: None,
+) -> Trained:
+    """Train a method; the same call again resumes.
+
+    Args:
+        method: from `fssbench.load_method`, with weights from the seed.
+        settings: see there.
+        tell: called with what is being done, for the log.
+        watch: called after each step.
+
+    Returns:
+        The checkpoint and what it scored.
+
+    Raises:
+        UsageError: for a method without a recipe, or a folder that holds another training.
+        DataError: for missing data, too few images, a class without pixels, a full disk, or a loss
+            that is no longer finite; the last good state is kept.
+        PluginError: where the method breaks its contract, naming step and episodes.
+        LockedError: where another process trains into the same folder.
+    """
+    where = next(method.parameters(), torch.empty(0)).device
+    with generators_kept(), workers(str(where)) as world:
+        lock = FileLock(_folder(settings.out) / ".lock")
+        try:
+            with lock.acquire(timeout=0) if world.first else _Nothing():
+                return _Training(method.to(world.device), settings, world, tell).run(watch)
+        except Timeout:
+            raise LockedError(f"another process trains into {settings.out}") from None
+
+
+class _Nothing:
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def _folder(out: Path) -> Path:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot write to {out}: {error.strerror}. Next: choose another --out") from None
+    return out
+
+
+class _Training:
+    """One training, prepared: data, stream, optimiser, and the state it starts from."""
+
+    def __init__(
+        self, method: Method, settings: Settings, world: Workers, tell: Callable[[str], None]
+    ) -> None:
+        self.method, self.settings, self.world, self.tell = method, settings, world, tell
+        recipe = _published(method)
+        tell("looking at data and lists")
+        self.source = training_set(
+            settings.benchmark,
+            fold=settings.fold,
+            shot=settings.shot,
+            data=settings.data,
+            splits=settings.splits,
+        )
+        batch = settings.batch or max(1, recipe.batch // (settings.accumulate * world.size))
+        effective = batch * settings.accumulate * world.size
+        self.recipe = _effective(recipe, settings, method, effective)
+        self.steps = self.recipe.steps or -(-(self.recipe.epochs or 1) * self.source.pairs // effective)
+        self.size = self.recipe.size or method.card.size
+        self.amp = _mixed(settings.amp, world.device)
+        self.cache = self._cache()
+        inputs = Inputs(self.source.dataset, self.size, world.device, self.cache)
+        name = f"{settings.seed}|{self.source.benchmark}|{settings.fold}"
+        stream = EpisodeStream(self.source.training, settings.shot, name)
+        self.batches = Batches(method, self.source, inputs, stream, batch, settings.accumulate, world)
+        self.validation, self.selection = self._validated(inputs)
+        self.every = settings.val_every or max(1, self.steps // 20)
+        self.parameters = list(learnable(method).values())
+        self.optimizer = _optimizer(self.recipe, self.parameters)
+        tell(f"hashing {len(self.source.items)} images")
+        self.data = files_sha256(self.source.dataset, self.source.items, f"training for {settings.benchmark}")
+        self.facts = self._facts(effective)
+        self.state = settings.out / STATE
+        self.reached = (
+            load_state(self.state, method, self.optimizer, self.facts) if self.state.is_file() else Reached()
+        )
+        self._announced = self.reached.step
+        self.statistics = statistics(method)
+        self._before = [s.clone() for s in self.statistics]
+        self._between = True
+
+    def _cache(self) -> FeatureCache:
+        budget, folder = self.settings.cache_mb << 20, self.settings.feature_cache
+        if folder is None:
+            return FeatureCache(budget)
+        dataset = self.source.dataset
+        limit = int(self.settings.cache_gb * 2**30)
+        return StoredFeatures(
+            budget, folder, limit, lambda item: files_sha256(dataset, [item], item), self.world.device
+        )
+
+    def _validated(self, inputs: Inputs) -> tuple[Validation | None, str]:
+        settings = self.settings
+        if not settings.val_episodes:
+            return None, LAST_STEP
+        if not settings.select_on_test:
+            episodes = validation_episodes(self.source, settings.shot, settings.val_episodes)
+            if not episodes:
+                self.tell("no image is held out of so few: no validation, the last step is kept")
+                return None, LAST_STEP
+            return Validation(self.method, inputs, episodes, self.world), HELD_OUT_IMAGES
+        drawn = plan(
+            settings.benchmark,
+            fold=settings.fold,
+            shot=settings.shot,
+            data=settings.data,
+            splits=settings.splits,
+            episodes=settings.val_episodes,
+        )
+        dataset = open_dataset(
+            drawn.dataset, data=drawn.data, splits=drawn.splits, variant=drawn.dataset_variant
+        )
+        there = Inputs(dataset, self.size, self.world.device, self.cache)
+        return Validation(self.method, there, drawn.episodes, self.world), SELECTED_ON_TEST
+
+    def _facts(self, effective: int) -> dict[str, Any]:
+        """All that the weights depend on; written into state and checkpoint."""
+        backbone, provenance = self.method.backbone, self.method.provenance
+        return {
+            "stream": STREAM,
+            "benchmark": self.source.benchmark,
+            "fold": self.settings.fold,
+            "shot": self.settings.shot,
+            "dataset": self.source.dataset.card.name,
+            "dataset_variant": self.source.dataset.variant,
+            "split": self.source.split,
+            "lists": self.source.lists,
+            "marks": list(self.source.marks),
+            "data_sha256": self.data,
+            "classes": list(self.source.classes),
+            "class_names": list(self.source.classes.values()),
+            "images": len(self.source.items),
+            "steps_planned": self.steps,
+            "batch": effective,
+            "forwards": self.settings.accumulate * self.world.size,
+            "recipe": self.recipe.model_dump(mode="json", exclude_none=True),
+            "size": self.size,
+            "seed": self.settings.seed,
+            "amp": self.amp,
+            "half_features": self.settings.feature_cache is not None,
+            "device": self.world.device.type,
+            "selection": self.selection,
+            "validation_episodes": len(self.validation.episodes) if self.validation else 0,
+            "validation_every": self.every if self.validation else 0,
+            "method": self.method.card.name,
+            "method_sha256": provenance.get("source_sha256"),
+            "config": self.method.config.model_dump(mode="json"),
+            "backbone": backbone.name if backbone else None,
+            "layout": backbone.layout if backbone else None,
+            "weights": backbone.weights if backbone else None,
+            "weights_sha256": backbone.weights_sha256 if backbone else None,
+            "fssbench": __version__,
+        }
+
+    def run(self, watch: Callable[[Progress], None]) -> Trained:
+        """Train from the state reached to the end."""
+        before, out = self.reached.step, self.settings.out
+        if before:
+            self.tell(f"resuming after step {before} of {self.steps}")
+        curve = Curve(out / CURVE, before) if self.world.first else None
+        last = self.reached.best
+        while self.reached.step < self.steps:
+            self._expect()
+            try:
+                point, last = self._advance(last)
+            except BaseException as error:
+                self._keep(error)
+                raise
+            if curve is not None:
+                curve.add(point)
+            if self._due(point):
+                self._save()
+            watch(Progress(point.step, self.steps, point.loss, last))
+        return self._finish(self.reached.step - before)
+
+    def _advance(self, last: float | None) -> tuple[Point, float | None]:
+        step = self.reached.step
+        rate = self.recipe.rate(step, self.steps)
+        self._before = [s.clone() for s in self.statistics]
+        loss = self._step(step, rate)
+        miou = fb_iou = None
+        if self._validates(step + 1):
+            assert self.validation is not None
+            scored = self.validation.run()
+            last, miou, fb_iou = scored.miou, scored.miou, scored.fb_iou
+            if self.reached.best is None or miou > self.reached.best:
+                self.reached.best, self.reached.best_step = miou, step + 1
+                self._checkpoint(step + 1)
+        self.reached.step, self._between = step + 1, True
+        return Point(step + 1, loss, rate, miou, fb_iou), last
+
+    def _step(self, step: int, rate: float) -> float:
+        """One optimiser step; the average loss of its episodes."""
+        self.method.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        parts = self.settings.accumulate
+        total = 0.0
+        for part, batch in enumerate(self.batches.of(step)):
+            seed = zlib.crc32(f"{self.settings.seed}/{step}/{part}/{self.world.rank}".encode())
+            loss = self._loss(step, batch, seed)
+            (loss / parts).backward()
+            total += float(loss.detach()) / parts
+        mean = self.world.mean_gradients(self.parameters, total)
+        grads = [p.grad for p in self.parameters if p.grad is not None]
+        if not grads:
+            raise PluginError(f"method {self.method.card.name!r}: its loss reaches none of its weights")
+        if not bool(torch.isfinite(torch.stack([g.sum() for g in grads])).all()):
+            raise DataError(self._diverged(step, "gradients", batch))
+        self._between = False
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.world.mean_buffers(self.statistics)
+        return mean
+
+    def _loss(self, step: int, batch: Batch, seed: int) -> torch.Tensor:
+        torch.default_generator.manual_seed(seed)
+        if self.world.device.type == "cuda":
+            torch.cuda.manual_seed_all(seed)
+        try:
+            with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.amp):
+                loss = self.method.loss(
+                    batch.query, batch.support, batch.support_mask, batch.target, batch.ignore
+                )
+        except PluginError as error:
+            raise PluginError(f"{self._where(step, batch)}: {error}. {self._kept()}") from error
+        if not isinstance(loss, torch.Tensor) or loss.ndim or not loss.requires_grad:
+            got = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
+            raise PluginError(
+                f"{self._where(step, batch)}: loss returned {got}, expected a scalar tensor with a gradient"
+            )
+        if not bool(torch.isfinite(loss)):
+            raise DataError(self._diverged(step, f"the loss is {float(loss.detach())}", batch))
+        return loss
+
+    def _where(self, step: int, batch: Batch) -> str:
+        names = [
+            f"{e.index} (class {self.source.classes[e.class_id]}, query {e.query})" for e in batch.episodes
+        ]
+        more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+        return f"method {self.method.card.name!r}, step {step + 1}, episodes {', '.join(names[:4])}{more}"
+
+    def _diverged(self, step: int, what: str, batch: Batch) -> str:
+        what = "gradients are not finite" if what == "gradients" else what
+        return f"{self._where(step, batch)}: {what}. {self._kept()}"
+
+    def _kept(self) -> str:
+        return (
+            f"The state after step {self.reached.step} is kept in {self.settings.out}. "
+            f"Next: a lower --lr (now {self.recipe.learning_rate}) and another --out"
+        )
+
+    def _validates(self, step: int) -> bool:
+        return self.validation is not None and (step % self.every == 0 or step == self.steps)
+
+    def _due(self, point: Point) -> bool:
+        ends = point.step == self.steps or point.step % self.settings.save_every == 0
+        return ends or point.val_miou is not None
+
+    def _expect(self) -> None:
+        """Keep the feature cache told of the images to come, validations among them."""
+        ahead = self.batches.announced(self.settings.shot)
+        if self._announced - self.reached.step > ahead // 2:
+            return
+        goal = min(self.steps, self.reached.step + ahead)
+        while self._announced < goal:
+            block = min(self.steps, (self._announced // self.every + 1) * self.every)
+            self.batches.expect(self._announced, block)
+            if self.validation is not None and self._validates(block):
+                self.validation.expect()
+            self._announced = block
+
+    def _save(self) -> None:
+        if self.world.first:
+            save_state(self.state, self.method, self.optimizer, self.reached, self.facts)
+        self.world.wait()
+
+    def _keep(self, error: BaseException) -> None:
+        """Store the state before the step that failed; the error itself says more.
+
+        A forward has moved nothing but running statistics.  After the optimiser has begun, the state
+        stored before is the last whole one.
+        """
+        if self._between and self.world.first and isinstance(error, FssbenchError | KeyboardInterrupt):
+            for now, before in zip(self.statistics, self._before, strict=True):
+                now.copy_(before)
+            try:
+                save_state(self.state, self.method, self.optimizer, self.reached, self.facts)
+            except DataError:
+                self.tell("the state could not be stored again; the one stored before is kept")
+
+    def _checkpoint(self, step: int) -> None:
+        if not self.world.first:
+            return
+        manifest = {
+            **self.facts,
+            "steps": step,
+            "episodes": step * self.facts["batch"],
+            "validation_miou": self.reached.best,
+            "training": digest(self.facts),
+        }
+        checkpoints.save(self.method, self.settings.out / CHECKPOINT, manifest)
+
+    def _finish(self, computed: int) -> Trained:
+        out = self.settings.out
+        if self.validation is None and computed:
+            self._checkpoint(self.reached.step)
+        self.world.wait()
+        points = read_curve(out / CURVE)
+        if self.world.first:
+            title = f"{self.method.card.title}, {self.source.benchmark} fold {self.settings.fold}"
+            draw_curve(points, out / PICTURE, f"{title}, {self.settings.shot}-shot")
+        tail = [p.loss for p in points[-max(1, self.steps // 10) :]]
+        self.method.eval()
+        return Trained(
+            checkpoint=out / CHECKPOINT,
+            steps=self.steps,
+            computed=computed,
+            loss=sum(tail) / max(1, len(tail)),
+            best=self.reached.best,
+            best_step=self.reached.best_step,
+            selection=self.selection,
+            classes=len(self.source.classes),
+            images=len(self.source.items),
+        )
+
+
+def _published(method: Method) -> Recipe:
+    if method.recipe is None or not learnable(method):
+        raise UsageError(
+            f"method {method.card.name!r} has no recipe: it is used as it is, without training. "
+            "Next: `fssbench list methods` says which are trained"
+        )
+    return method.recipe
+
+
+def _effective(recipe: Recipe, settings: Settings, method: Method, batch: int) -> Recipe:
+    """The recipe with what was asked for instead."""
+    if settings.steps is not None and settings.epochs is not None:
+        raise UsageError("--steps and --epochs both say how long to train; give one")
+    changed: dict[str, Any] = {"batch": batch, "size": settings.size or recipe.size or method.card.size}
+    if settings.learning_rate is not None:
+        changed["learning_rate"] = settings.learning_rate
+    if settings.steps is not None or settings.epochs is not None:
+        changed |= {"steps": settings.steps, "epochs": settings.epochs}
+    return Recipe(**{**recipe.model_dump(), **changed})
+
+
+def _optimizer(recipe: Recipe, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    rate, decay = recipe.learning_rate, recipe.weight_decay
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, rate, momentum=recipe.momentum, weight_decay=decay, nesterov=recipe.nesterov
+        )
+    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    return kind(parameters, rate, weight_decay=decay)
+
+
+def _mixed(wanted: bool | None, device: torch.device) -> bool:
+    """Whether to compute in bfloat16, whose range needs no scaling of the loss."""
+    able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if wanted is None:
+        return able
+    if wanted and device.type == "cuda" and not able:
+        raise UsageError("this GPU has no bfloat16. Next: --no-amp")
+    return wanted

@@ -1,0 +1,123 @@
+"""`fssbench train`: output, resume, what `run` makes of the checkpoint, several processes, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from fssbench.cli import main
+from fssbench.curves import read_curve
+
+PLUGIN = Path(__file__).parents[1] / "train_plugin.py"
+SMALL = ("--steps", "6", "--val-episodes", "3", "--val-every", "3")
+
+
+@pytest.fixture
+def train(shapes, tmp_path):
+    """Run `fssbench train` on the shapes, in this process."""
+
+    def call(*more, method="learner", out="out", verb="train"):
+        base = [
+            verb,
+            "--plugin",
+            PLUGIN,
+            "-m",
+            method,
+            "-b",
+            "shapes",
+            "--data",
+            shapes,
+            "-o",
+            tmp_path / out,
+        ]
+        return CliRunner().invoke(main, [str(a) for a in [*base, "--device", "cpu", *more]])
+
+    return call
+
+
+def test_results_are_data_and_talk_is_talk(train, tmp_path):
+    result = train(*SMALL, "--json")
+    assert result.exit_code == 0, result.stderr
+    (row,) = map(json.loads, result.stdout.splitlines())
+    assert (row["method"], row["benchmark"], row["steps"], row["computed"]) == ("learner", "shapes", 6, 6)
+    assert row["selection"] == "held-out training images"
+    assert row["checkpoint"] == str(tmp_path / "out" / "checkpoint.safetensors")
+    assert "training learner on shapes" in result.stderr
+    assert (tmp_path / "out" / "curve.png").stat().st_size > 5000
+    again = train(*SMALL)
+    assert again.stdout.startswith(f"{row['checkpoint']}: already complete, 6 steps, loss ")
+    assert "Next: `fssbench run -m learner" in again.stderr
+    assert train(*SMALL, "--quiet").stderr == ""
+
+
+def test_run_reads_the_checkpoint_and_marks_it(train, tmp_path):
+    assert train(*SMALL, "--select-on-test").exit_code == 0
+    checkpoint = tmp_path / "out" / "checkpoint.safetensors"
+    options = ("--checkpoint", checkpoint, "--episodes", "3", "-k", "1", "--panels", "0")
+    result = train(*options, "--json", verb="run", out="runs")
+    assert result.exit_code == 0, result.stderr
+    row = json.loads(result.stdout)
+    assert row["marks"][1:] == ["selected on test", "trained on test classes (3)"]
+    assert "note: shapes fold 0, learner: checkpoint trained on test classes (3)" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "method", "code", "message"),
+    [
+        (["--steps", "3", "--epochs", "1"], "learner", 2, "give one"),
+        ([], "frozen", 2, "has no recipe"),
+        ([], "lerner", 2, "Did you mean learner"),
+        (["--fold", "7"], "learner", 2, "no fold 7"),
+        (["--set", "width=many"], "learner", 2, "setting width='many'"),
+        (["--shot", "40"], "learner", 3, "fewer than the 41 images"),
+        (["--size", "8"], "learner", 2, "--size"),
+        (["--device", "warp"], "learner", 2, "device 'warp' cannot be used"),
+    ],
+)
+def test_mistakes_end_in_their_code_without_a_traceback(train, more, method, code, message):
+    result = train(*more, method=method)
+    assert result.exit_code == code, result.stderr
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_nan_ends_in_the_plugin_code(train, monkeypatch, tmp_path):
+    monkeypatch.setenv("TRAIN_NAN", "2")
+    result = train("--val-episodes", "0")
+    assert result.exit_code == 4
+    assert "step 2, episodes 0 (class " in result.stderr
+    assert (tmp_path / "out" / "state.safetensors").is_file()
+
+
+def test_plain_progress_lines_in_a_pipe(train, monkeypatch):
+    monkeypatch.setattr("fssbench.cli.train.EVERY", 0.0)
+    result = train(*SMALL)
+    lines = [line for line in result.stderr.splitlines() if line.startswith("step ")]
+    assert len(lines) == 6
+    assert lines[-1].startswith("step 6/6, loss 0.")
+    assert "validation mIoU" in lines[-1]
+    assert lines[-1].endswith("s left")
+
+
+def test_two_processes_follow_one_with_the_double_batch(train, shapes, tmp_path):
+    """The loss curve of the same episodes, to rounding; validation is shared out and equal."""
+    options = ["--steps", "5", "--val-episodes", "4", "--val-every", "2"]
+    assert train(*options, "--batch", "4").exit_code == 0
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "fssbench", "train", "--plugin", PLUGIN, "-m", "learner", "-b", "shapes"]
+    command += ["--data", shapes, "-o", tmp_path / "two", "--device", "cpu", "--batch", "2", *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [str(c) for c in command], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1, "one process prints"
+    one, two = (read_curve(tmp_path / name / "curve.csv") for name in ("out", "two"))
+    assert [p.loss for p in two] == pytest.approx([p.loss for p in one], rel=1e-5)
+    assert [p.val_miou for p in two] == pytest.approx([p.val_miou for p in one], abs=0.5)

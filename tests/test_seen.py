@@ -1,0 +1,45 @@
+"""Test classes that a checkpoint's training has met."""
+
+from __future__ import annotations
+
+import pytest
+
+from fssbench.seen import VOC_TO_COCO, seen_classes
+
+VOC = list(VOC_TO_COCO)
+
+
+def test_within_a_data_set_ids_decide():
+    assert seen_classes({"dataset": "pascal", "classes": [0, 3]}, "pascal", [3, 4], ["boat", "bottle"]) == (
+        3,
+    )
+
+
+def test_between_voc_and_coco_twins_decide_both_ways():
+    everything = {"dataset": "coco", "classes": list(range(80))}
+    assert seen_classes(everything, "pascal", range(20), VOC) == tuple(range(20))
+    odd = {"dataset": "coco", "classes": [4]}
+    assert seen_classes(odd, "pascal", range(20), VOC) == (0,)
+    assert seen_classes({"dataset": "pascal", "classes": [0, 6]}, "coco", [2, 3, 4], ["car", "m", "a"]) == (
+        2,
+        4,
+    )
+
+
+def test_elsewhere_names_decide():
+    manifest = {"dataset": "pascal", "classes": [17], "class_names": ["Potted Plant", "cow"]}
+    assert seen_classes(manifest, "fss1000", [800, 801], ["potted_plant", "cowboy hat"]) == (800,)
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        {},
+        {"dataset": 3, "classes": "all", "class_names": 5},
+        {"dataset": "pascal", "classes": None},
+        {"dataset": "pascal", "classes": ["0", [1], None]},
+        {"class_names": [None, 4]},
+    ],
+)
+def test_malformed_manifests_say_nothing(manifest):
+    assert seen_classes(manifest, "pascal", [0, 1], ["aeroplane", "bicycle"]) == ()

@@ -1,0 +1,126 @@
+"""What is trained on, what is held out, and the stream of episodes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fssbench.benchmarks import BENCHMARKS, find
+from fssbench.data import open_dataset
+from fssbench.errors import DataError, UsageError
+from fssbench.train_episodes import EpisodeStream, is_held_out, training_set, validation_episodes
+
+ITEMS = {2: [f"a{i}" for i in range(9)], 5: [f"b{i}" for i in range(4)], 7: [f"c{i}" for i in range(30)]}
+
+
+@given(st.integers(0, 10**6), st.integers(0, 200), st.integers(1, 3))
+@settings(max_examples=100, deadline=None)
+def test_an_episode_is_a_function_of_step_and_slot(step, slot, shot):
+    one = EpisodeStream(ITEMS, shot, "0|x|0")
+    one.episode(3, 1)  # whatever was drawn before
+    episode = one.episode(step, slot)
+    assert episode == EpisodeStream(dict(reversed(ITEMS.items())), shot, "0|x|0").episode(step, slot)
+    assert episode.index == slot
+    images = [episode.query, *episode.supports]
+    assert len(set(images)) == shot + 1
+    assert set(images) <= set(ITEMS[episode.class_id])
+
+
+def test_streams_of_other_names_shots_and_slots_differ():
+    def first(shot=1, name="0|x|0", step=0):
+        stream = EpisodeStream(ITEMS, shot, name)
+        return [(e.class_id, e.query, e.supports[0]) for e in (stream.episode(step, i) for i in range(40))]
+
+    drawn = [first(), first(name="1|x|0"), first(name="0|x|1"), first(shot=2), first(step=1)]
+    assert len({tuple(d) for d in drawn}) == len(drawn)
+
+
+def test_another_attempt_keeps_the_class_and_changes_the_images():
+    stream = EpisodeStream(ITEMS, 1, "0|x|0")
+    drawn = [stream.episode(0, 0, attempt) for attempt in range(12)]
+    assert len({e.class_id for e in drawn}) == 1
+    assert len({(e.query, e.supports) for e in drawn}) > 3
+
+
+def test_classes_and_images_are_drawn_evenly():
+    stream = EpisodeStream(ITEMS, 1, "0|x|0")
+    drawn = [stream.episode(step, slot) for step in range(750) for slot in range(4)]
+    classes = Counter(e.class_id for e in drawn)
+    assert all(900 < classes[c] < 1100 for c in ITEMS), classes
+    images = Counter(e.query for e in drawn if e.class_id == 5)
+    assert all(200 < images[i] < 300 for i in ITEMS[5]), images
+
+
+def test_a_tenth_of_the_images_is_held_out():
+    held = sum(is_held_out(f"2008_{i:06d}") for i in range(20_000))
+    assert 1850 < held < 2150
+    assert [is_held_out(f"2008_{i:06d}") for i in range(12)] == [
+        is_held_out(f"2008_{i:06d}") for i in range(12)
+    ]
+
+
+def test_held_out_images_and_test_images_are_never_trained_on(shapes):
+    found = training_set("shapes", data=shapes)
+    training = {i for names in found.training.values() for i in names}
+    held = {i for names in found.held_out.values() for i in names}
+    assert training
+    assert held
+    assert not training & held
+    assert all(is_held_out(i) for i in held)
+    assert {i.split("/")[0] for i in training | held} == {"trn"}
+    assert found.pairs == sum(map(len, found.training.values()))
+    assert found.items == sorted(training | held)
+
+
+@pytest.mark.parametrize("name", ["pascal5i", "pascal-to-isic2018", "coco20i:contiguous"])
+def test_training_classes_and_images_of_the_ten(mini: Path, name: str):
+    resolved = find(name)
+    for fold in range(len(resolved.folds)):
+        found = training_set(name, fold=fold, data=mini)
+        assert found.marks == ("miniature",)
+        tested = open_dataset(resolved.benchmark.target, data=mini).pool(resolved.benchmark.split)
+        if resolved.benchmark.target == found.dataset.card.name:
+            assert not {e.item for e in tested.entries} & set(found.items)
+            assert not set(found.classes) & set(resolved.folds[fold])
+        else:
+            assert len(found.classes) == 20
+            val = {e.item for e in found.dataset.pool("val").entries}
+            assert not val & set(found.items)
+
+
+def test_sources_never_share_a_class_with_the_test_in_cross_category():
+    for record in BENCHMARKS.values():
+        folds = record.trained_on.folds
+        assert folds is not None
+        assert len(folds) == len(record.folds) or record.id.endswith("fss1000")
+        if record.category == "cross-category":
+            assert not any(set(a) & set(b) for a, b in zip(folds, record.folds, strict=True))
+
+
+def test_validation_queries_are_held_out(shapes):
+    found = training_set("shapes", data=shapes)
+    for shot in (1, 2, 8):
+        episodes = validation_episodes(found, shot, 12)
+        assert episodes == validation_episodes(found, shot, 40)[:12]
+        for episode in episodes:
+            held = found.held_out[episode.class_id]
+            assert episode.query in held
+            assert episode.query not in episode.supports
+            assert len(set(episode.supports)) == shot
+            assert shot > len(held) - 1 or set(episode.supports) <= set(held)
+
+
+def test_too_few_images_are_said_by_class(shapes, monkeypatch):
+    monkeypatch.setenv("TRAIN_IMAGES", "3")
+    with pytest.raises(DataError, match=r"3 of 3 classes have fewer than the 6 images .*: red \(\d\), green"):
+        training_set("shapes", shot=5, data=shapes)
+
+
+@pytest.mark.parametrize(("fold", "shot"), [(1, 1), (-1, 1), (0, 0)])
+def test_folds_and_shots_that_do_not_exist(shapes, fold, shot):
+    with pytest.raises(UsageError, match="no fold|at least one support"):
+        training_set("shapes", fold=fold, shot=shot, data=shapes)

@@ -1,0 +1,355 @@
+"""The training itself: resume, selection, features, manifests, marks, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+import fssbench
+from fssbench import checkpoints
+from fssbench.api import PluginError, Recipe
+from fssbench.curves import read_curve
+from fssbench.errors import DataError, LockedError, UsageError
+from fssbench.identity import training_marks
+from fssbench.train_episodes import training_set
+from fssbench.training import CHECKPOINT, CURVE, HELD_OUT_IMAGES, PICTURE, Settings, train
+
+FILES = (CHECKPOINT, CURVE, "state.safetensors")
+
+
+@pytest.fixture
+def training(shapes, tmp_path, monkeypatch):
+    """Train the learner: 12 steps of 4 episodes unless said otherwise, without the picture."""
+    monkeypatch.setattr("fssbench.training.draw_curve", lambda points, path, title: path.touch())
+
+    def run(name="learner", out="out", config=None, watch=lambda _: None, tell=lambda _: None, **settings):
+        method = fssbench.load_method(name, seed=settings.get("seed", 0), **(config or {}))
+        chosen = {"data": shapes, "val_episodes": 6, "val_every": 4, "save_every": 3, **settings}
+        return method, train(method, Settings("shapes", tmp_path / out, **chosen), watch=watch, tell=tell)
+
+    return run
+
+
+def same(one, other):
+    return all((one / name).read_bytes() == (other / name).read_bytes() for name in FILES)
+
+
+class Stopped(Exception):
+    """Ends a training from outside, with nothing stored."""
+
+
+def stop_after(step):
+    def watch(progress):
+        if progress.step == step:
+            raise Stopped
+
+    return watch
+
+
+def test_loss_falls_and_the_checkpoint_is_the_best(training, tmp_path):
+    method, done = training(steps=40, val_every=5)
+    points = read_curve(tmp_path / "out" / CURVE)
+    assert [p.step for p in points] == list(range(1, 41))
+    assert points[-1].loss < points[0].loss / 4
+    validated = {p.step: p.val_miou for p in points if p.val_miou is not None}
+    assert sorted(validated) == list(range(5, 41, 5))
+    assert done.best == max(validated.values()) == validated[done.best_step]
+    assert done.best > 80
+    assert (done.steps, done.computed, done.selection) == (40, 40, HELD_OUT_IMAGES)
+    assert not method.training
+    assert (tmp_path / "out" / PICTURE).exists()
+
+
+def test_the_manifest_says_what_it_was_trained_on(training, tmp_path):
+    _, done = training(seed=3)
+    manifest = checkpoints.header(done.checkpoint)["manifest"]
+    expected = {
+        "benchmark": "shapes",
+        "dataset": "shapes",
+        "split": "trn",
+        "classes": [0, 1, 2],
+        "class_names": ["red", "green", "blue"],
+        "images": 90,
+        "batch": 4,
+        "episodes": 4 * done.best_step,
+        "steps": done.best_step,
+        "steps_planned": 12,
+        "seed": 3,
+        "selection": HELD_OUT_IMAGES,
+        "validation_miou": done.best,
+        "backbone": None,
+    }
+    assert {k: manifest[k] for k in expected} == expected
+    assert len(manifest["data_sha256"]) == 64
+    assert manifest["recipe"]["optimizer"] == "adam"
+
+
+@pytest.mark.parametrize("stop", range(1, 12))
+@pytest.mark.parametrize("config", [{"norm": True, "dropout": 0.3}])
+def test_stopped_anywhere_it_ends_at_the_same_bits(training, tmp_path, stop, config):
+    training(out="whole", config=config)
+    with pytest.raises(Stopped):
+        training(config=config, watch=stop_after(stop))
+    _, done = training(config=config)
+    assert done.computed < 12 if stop >= 3 else done.computed == 12
+    assert same(tmp_path / "out", tmp_path / "whole")
+
+
+def test_again_after_the_end_changes_nothing(training, tmp_path):
+    _, first = training()
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in FILES}
+    _, again = training()
+    assert again == replace(first, computed=0)
+    assert before == {name: (tmp_path / "out" / name).read_bytes() for name in FILES}
+
+
+def test_seeds_differ(training, tmp_path):
+    training(out="a", seed=0)
+    training(out="b", seed=1)
+    one, other = (checkpoints.read(tmp_path / o / CHECKPOINT) for o in "ab")
+    assert not torch.equal(one["embed.0.weight"], other["embed.0.weight"])
+
+
+@pytest.mark.parametrize("split", [{"batch": 2, "accumulate": 2}, {"batch": 1, "accumulate": 4}])
+def test_accumulated_parts_follow_the_whole_batch(training, tmp_path, split):
+    training(out="whole", batch=4)
+    training(out="parts", **split)
+    one, other = (read_curve(tmp_path / o / CURVE) for o in ("whole", "parts"))
+    assert [p.loss for p in one] == pytest.approx([p.loss for p in other], rel=1e-4)
+
+
+def test_the_caller_keeps_its_generators(training):
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    training(steps=2, val_episodes=0, config={"dropout": 0.5})
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_without_validation_the_last_step_is_kept(training, tmp_path):
+    method, done = training(val_episodes=0)
+    assert (done.best, done.selection) == (None, "last step")
+    stored = checkpoints.read(tmp_path / "out" / CHECKPOINT)
+    assert all(torch.equal(v, stored[k]) for k, v in method.state_dict().items())
+
+
+def test_epochs_count_image_class_pairs(training, shapes):
+    pairs = training_set("shapes", data=shapes).pairs
+    _, done = training(epochs=1, batch=8, val_episodes=0)
+    assert done.steps == math.ceil(pairs / 8) > 8
+
+
+def test_bfloat16_trains_too(training, tmp_path):
+    _, done = training(amp=True, steps=30)
+    assert read_curve(tmp_path / "out" / CURVE)[-1].loss < 0.4
+    assert checkpoints.header(done.checkpoint)["manifest"]["amp"] is True
+
+
+# --- marks ---
+
+
+def test_selection_on_test_episodes_marks_every_run(training, shapes, tmp_path):
+    _, done = training(select_on_test=True)
+    manifest = checkpoints.header(done.checkpoint)["manifest"]
+    assert manifest["selection"] == done.selection == "test episodes"
+    loaded = fssbench.load_method("learner", checkpoint=done.checkpoint)
+    plan = fssbench.plan("shapes", data=shapes, episodes=3)
+    assert training_marks(loaded, plan) == ["selected on test", "trained on test classes (3)"]
+    result = fssbench.evaluate(loaded, plan, out=tmp_path / "runs")
+    context = json.loads((result.path / "manifest.json").read_text())["context"]
+    assert context["marks"][-2:] == ["selected on test", "trained on test classes (3)"]
+
+
+def test_selection_on_held_out_images_never_reads_a_test_image(training, monkeypatch):
+    from fssbench.registry import DATASETS
+
+    cls, seen = DATASETS.get("shapes"), []
+    plain = cls.image
+    monkeypatch.setattr(cls, "image", lambda self, item: seen.append(item) or plain(self, item))
+    training()
+    assert seen
+    assert all(item.startswith("trn/") for item in seen)
+
+
+# --- features ---
+
+
+def test_features_are_computed_once_an_image_and_kept_on_disk(training, tmp_path, monkeypatch):
+    from fssbench.backbones import efficientnet
+
+    backbone = efficientnet.EfficientNetLite0
+    calls, plain = [], backbone.forward
+    monkeypatch.setattr(backbone, "forward", lambda self, *a: calls.append(1) or plain(self, *a))
+    config = {"backbone": "efficientnet-lite0", "weights": "random"}
+    _, done = training("onfeatures", "a", config=config, steps=30)
+    cached = len(calls)
+    assert cached <= done.images
+    calls.clear()
+    training("onfeatures", "b", config=config, steps=30, cache_mb=0)
+    assert len(calls) > 3 * cached
+    assert read_curve(tmp_path / "a" / CURVE) == read_curve(tmp_path / "b" / CURVE)
+    disk = {"feature_cache": tmp_path / "features", "config": config, "steps": 30}
+    training("onfeatures", "c", **disk)
+    calls.clear()
+    training("onfeatures", "d", **disk)
+    assert not calls
+    assert same(tmp_path / "c", tmp_path / "d")
+
+
+# --- what goes wrong ---
+
+
+def test_a_method_without_a_recipe(training):
+    with pytest.raises(UsageError, match="'frozen' has no recipe"):
+        training("frozen")
+
+
+def test_steps_and_epochs_together(training):
+    with pytest.raises(UsageError, match="give one"):
+        training(steps=3, epochs=1)
+    with pytest.raises(ValueError, match="either epochs or steps"):
+        Recipe(optimizer="sgd", learning_rate=1, batch=1, source="")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"seed": 1}, "seed 0"),
+        ({"learning_rate": 0.5}, "recipe"),
+        ({"config": {"width": 4}}, "config"),
+        ({"steps": 9}, "steps_planned 12"),
+    ],
+)
+def test_another_training_in_the_folder_is_refused(training, tmp_path, change, named):
+    training()
+    before = (tmp_path / "out" / "state.safetensors").read_bytes()
+    with pytest.raises(UsageError, match=rf"holds another training: .*{named}"):
+        training(**change)
+    assert (tmp_path / "out" / "state.safetensors").read_bytes() == before
+
+
+def test_two_processes_never_share_a_folder(training, tmp_path):
+    from filelock import FileLock
+
+    (tmp_path / "out").mkdir()
+    with FileLock(tmp_path / "out" / ".lock"), pytest.raises(LockedError, match="another process trains"):
+        training()
+
+
+def test_too_few_images(training, monkeypatch):
+    monkeypatch.setenv("TRAIN_IMAGES", "1")
+    with pytest.raises(DataError, match="fewer than the 2 images"):
+        training()
+
+
+def test_a_class_without_pixels_is_named(training, monkeypatch):
+    monkeypatch.setenv("TRAIN_EMPTY", "1")
+    with pytest.raises(
+        DataError, match=r"step \d+, episode \d: class 'green' \(id 1\) has no pixel at 32 px"
+    ):
+        training()
+
+
+def test_nan_stops_with_step_and_episode_and_keeps_the_last_good_state(training, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRAIN_NAN", "6")  # validation is off, so the sixth call is the sixth step
+    with pytest.raises(
+        PluginError, match=r"step 6, episodes 0 \(class \w+, query trn/.*state after step 5 is kept"
+    ):
+        training(val_episodes=0, config={"norm": True})
+    monkeypatch.delenv("TRAIN_NAN")
+    _, done = training(val_episodes=0, config={"norm": True})
+    assert done.computed == 12 - 5
+    training(val_episodes=0, out="whole", config={"norm": True})
+    assert same(tmp_path / "out", tmp_path / "whole")
+
+
+def broken(loss):
+    from fssbench.registry import METHODS
+
+    return type("Broken", (METHODS.get("learner"),), {"loss": loss})
+
+
+@pytest.mark.parametrize(
+    ("loss", "error", "message"),
+    [
+        (lambda self, *a: self.scale * math.inf, DataError, "step 1, episodes .*the loss is inf"),
+        (
+            lambda self, *a: (self.scale - self.scale).sqrt() * 2,
+            DataError,
+            "step 1, .*gradients are not finite",
+        ),
+        (lambda self, *a: self.scale.detach(), PluginError, "expected a scalar tensor with a gradient"),
+        (lambda self, *a: self.embed[0].weight, PluginError, r"loss returned \(8, 3, 3, 3\)"),
+        (lambda self, *a: 0.5, PluginError, "loss returned float"),
+    ],
+)
+def test_losses_that_cannot_be_trained_on(shapes, tmp_path, loss, error, message):
+    method = fssbench.load_method(broken(loss))
+    with pytest.raises(error, match=message):
+        train(method, Settings("shapes", tmp_path / "out", data=shapes))
+    assert not (tmp_path / "out" / CHECKPOINT).exists()
+
+
+def test_a_damaged_state_is_refused_and_left(training, tmp_path):
+    training()
+    state = tmp_path / "out" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:100])
+    with pytest.raises(DataError, match=r"state\.safetensors is not a whole safetensors file"):
+        training()
+    assert (tmp_path / "out" / CHECKPOINT).is_file()
+
+
+def test_a_checkpoint_of_other_settings_is_refused(training):
+    _, done = training()
+    with pytest.raises(DataError, match="trained with setting width=8"):
+        fssbench.load_method("learner", checkpoint=done.checkpoint, width=4)
+
+
+def test_a_full_disk_keeps_what_was_stored(training, null, tmp_path):
+    training(out="whole")
+    with pytest.raises(Stopped):
+        training(watch=stop_after(4))
+    kept = (tmp_path / "out" / "state.safetensors").read_bytes()
+    for limit in (0, 300, 2000, 6000):
+
+        def work(limit=limit):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            training()
+
+        child = null.fork(work)
+        assert child.wait() == 3, child.message
+        assert (tmp_path / "out" / "state.safetensors").read_bytes() == kept
+        assert not list((tmp_path / "out").glob("*.part"))
+    training()
+    assert same(tmp_path / "out", tmp_path / "whole")
+
+
+def test_a_folder_that_cannot_be_made(training, tmp_path):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(DataError, match="choose another --out"):
+        training()
+
+
+def test_killed_at_any_point_it_ends_at_the_same_bits(training, null, tmp_path, monkeypatch):
+    config = {"norm": True, "dropout": 0.2}
+    training(out="whole", config=config)
+    monkeypatch.setenv("TRAIN_SLEEP", "0.01")
+    kills, delay = 0, 0.15
+    while kills < 40:
+        child = null.fork(lambda: training(config=config, save_every=1))
+        time.sleep(delay)
+        child.kill()
+        if child.wait() == 0:
+            break
+        kills += 1
+        delay += 0.03 * (kills % 5)
+    else:
+        pytest.fail("it never ended")
+    assert kills >= 2
+    assert same(tmp_path / "out", tmp_path / "whole")

@@ -1,0 +1,187 @@
+"""A data set of coloured shapes and methods with few weights, to train in milliseconds.
+
+Loaded with `--plugin`.  TRAIN_EMPTY names a class whose masks are all empty, TRAIN_IMAGES the images a
+class, TRAIN_NAN the call of `logits` from which NaN comes, TRAIN_CALLS a file that counts calls.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from fssbench.api import (
+    DataError,
+    Dataset,
+    DatasetCard,
+    Entry,
+    FeatureMethod,
+    ImageMethod,
+    MethodCard,
+    MethodConfig,
+    Pool,
+    Recipe,
+    Taps,
+    UsageError,
+    Verification,
+)
+
+SIDE = 32
+COLOURS = {0: (220, 40, 40), 1: (40, 200, 60), 2: (60, 70, 220)}
+
+
+class Shapes(Dataset):
+    """Squares of one colour a class on grey noise; splits `trn` and `test` of different images."""
+
+    card = DatasetCard(
+        name="shapes",
+        title="Shapes",
+        domain="none",
+        folders=("shapes",),
+        url="none",
+        licence="none",
+        citation="none",
+        layout="an empty folder",
+    )
+
+    def classes(self):
+        return {0: "red", 1: "green", 2: "blue"}
+
+    def pool(self, split):
+        if split not in {"trn", "test"}:
+            raise UsageError(f"shapes has no split {split!r}")
+        if split == "trn" and "TRAIN_NONE" in os.environ:
+            raise DataError("no list of split trn")
+        images = int(os.environ.get("TRAIN_IMAGES", "30"))
+        return Pool(tuple(Entry(f"{split}/{c}/{i}", c) for c in COLOURS for i in range(images)), "made up")
+
+    def files(self, item):
+        return ()
+
+    def image(self, item):
+        rng = np.random.Generator(np.random.Philox(key=zlib.crc32(item.encode())))
+        pixels = rng.integers(90, 160, (SIDE, SIDE, 3)).astype(np.uint8)
+        pixels[self.label(item) == 1] = COLOURS[int(item.split("/")[1])]
+        return Image.fromarray(pixels)
+
+    def label(self, item):
+        rng = np.random.Generator(np.random.Philox(key=zlib.crc32(f"{item} place".encode())))
+        mask = np.zeros((SIDE, SIDE), np.uint8)
+        if item.split("/")[1] != os.environ.get("TRAIN_EMPTY"):
+            y, x = rng.integers(0, SIDE // 2, 2)
+            mask[y : y + SIDE // 2, x : x + SIDE // 2] = 1
+        return mask
+
+    def mask(self, item, class_id):
+        return self.label(item)
+
+    def verify(self):
+        return Verification("shapes", self.root)
+
+    @classmethod
+    def miniature(cls, data: Path, seed: int) -> None:
+        (data / "shapes").mkdir(parents=True)
+
+
+class LearnerConfig(MethodConfig):
+    """Settings of the learner."""
+
+    width: int = 8
+    """Channels."""
+    norm: bool = False
+    """Batch norm, whose running statistics are part of the state."""
+    dropout: float = 0.0
+    """Draws from the global generator."""
+
+
+RECIPE = Recipe(optimizer="adam", learning_rate=0.02, batch=4, steps=12, size=32, source="none")
+
+
+def card(name: str, backbone: str = "none") -> MethodCard:
+    return MethodCard(
+        name=name,
+        title=name.title(),
+        paper="none",
+        year=2026,
+        kind="other",
+        backbone=backbone,
+        size=32,
+        trained=True,
+        reference="none",
+        licence="Apache-2.0",
+    )
+
+
+class Learner(ImageMethod):
+    """Compares embedded pixels with the mean of the support's foreground, after two convolutions."""
+
+    card = card("learner")
+    Config = LearnerConfig
+    recipe = RECIPE
+
+    def __init__(self, config, backbone=None):
+        super().__init__(config, backbone)
+        norm = nn.BatchNorm2d(config.width) if config.norm else nn.Identity()
+        self.embed = nn.Sequential(
+            nn.Conv2d(3, config.width, 3, padding=1),
+            norm,
+            nn.Tanh(),
+            nn.Dropout(config.dropout),
+            nn.Conv2d(config.width, config.width, 3, padding=1),
+        )
+        self.scale = nn.Parameter(torch.tensor(1.0))
+        self.calls = 0
+
+    def logits(self, query, support, support_mask):
+        if "TRAIN_CALLS" in os.environ:
+            with Path(os.environ["TRAIN_CALLS"]).open("a") as file:
+                file.write("x")
+        if "TRAIN_SLEEP" in os.environ:
+            time.sleep(float(os.environ["TRAIN_SLEEP"]))
+        self.calls += 1
+        maps = self.embed(support.flatten(0, 1)).unflatten(0, support.shape[:2])
+        weight = support_mask.unsqueeze(2)
+        centre = (maps * weight).sum(dim=(1, 3, 4)) / weight.sum(dim=(1, 3, 4)).clamp(min=1)
+        far = (self.embed(query) - centre[:, :, None, None]).square().mean(dim=1)
+        if self.training and self.calls >= int(os.environ.get("TRAIN_NAN", "1000000")):
+            far = far * float("nan")
+        return torch.stack([torch.ones_like(far), 2 - self.scale * far], dim=1)
+
+
+class OnFeatures(FeatureMethod):
+    """The same on one tap of a backbone: one convolution is learned."""
+
+    card = card("onfeatures", "efficientnet-lite0")
+    Config = LearnerConfig
+    recipe = RECIPE.model_copy(update={"optimizer": "sgd"})
+
+    def __init__(self, config, backbone=None):
+        super().__init__(config, backbone)
+        self.tap = next(t for t in self.backbone.taps.values() if t.stage == 2)
+        self.embed = nn.Conv2d(self.tap.channels, config.width, 1)
+
+    @property
+    def taps(self):
+        return Taps((self.tap.name,), (self.tap.name,))
+
+    def logits(self, query, support, support_mask):
+        both = (
+            self.embed(support[self.tap.name].flatten(0, 1))
+            .mean(dim=(2, 3))
+            .unflatten(0, (-1, support_mask.shape[1]))
+        )
+        far = (self.embed(query[self.tap.name]) - both.mean(dim=1)[:, :, None, None]).square().mean(dim=1)
+        return torch.stack([torch.ones_like(far), 2 - far], dim=1)
+
+
+class Frozen(Learner):
+    """No recipe: nothing to train."""
+
+    card = card("frozen")
+    recipe = None

@@ -9,7 +9,7 @@ import torch
 from pydantic import field_validator
 from torch import Tensor
 
-from fssbench.api import FeatureMethod, Features, MethodConfig, Taps
+from fssbench.api import FeatureMethod, Features, MethodConfig, Recipe, Taps
 
 from ._features import activated, stages
 from ._pfenet_head import Enriched, FeatureEnrichment, grid, rename_head, resize
@@ -58,6 +58,17 @@ class PyramidMethod(FeatureMethod):
 
     Config: ClassVar[type[MethodConfig]] = PyramidConfig
     reference_backbone: ClassVar[str] = ""
+    recipe: ClassVar[Recipe | None] = Recipe(
+        optimizer="sgd",
+        learning_rate=2.5e-3,
+        momentum=0.9,
+        weight_decay=1e-4,
+        batch=4,
+        epochs=200,
+        schedule="poly",
+        power=0.9,
+        source="PASCAL-5i configurations of PFENet, SCL and ASGNet, which share it",
+    )
     config: PyramidConfig
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:

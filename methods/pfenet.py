@@ -45,6 +45,7 @@ class PFENet(OneEnrichment):
             "Reproduced: a scale of more cells than the grid (60 below 473 px) repeats cells.",
             "The reference pastes images of other shapes on a black canvas and scores at the original's "
             "size; here images are squashed, as the harness does for every method.",
+            "torchvision's weights of a ResNet need `--set layout=standard`; its VGG without batch norm does not do.",
             "Other backbones: the last block of stages two to four; where strides differ, the second is "
             "resized to the third, as the reference does for VGG.",
         ),

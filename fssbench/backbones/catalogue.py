@@ -118,7 +118,7 @@ def build(
         return backbone
     if layout in _OWN_FILES and published.as_file(weights) is None:
         raise UsageError(
-            f"weights {published.find(name, weights).id!r} are of {name} with a 7x7 stem and do not fit layout "
+            f"weights {published.find(name, weights).id!r} are of the standard {name} and do not fit layout "
             f"{layout!r}. Next: --weights FILE with {_OWN_FILES[layout]}, a --checkpoint in the authors' layout, "
             f"which brings its backbone, or --weights {published.RANDOM}"
         )

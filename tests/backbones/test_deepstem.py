@@ -96,7 +96,8 @@ def test_every_stem_naming_is_understood(naming: str, layout: str) -> None:
 @pytest.mark.parametrize("layout", ["deepstem", "ssp"])
 def test_weights_with_another_stem_are_refused_with_the_file_to_give(layout: str) -> None:
     with pytest.raises(
-        UsageError, match=r"'v1' are of resnet50 with a 7x7 stem.*--weights FILE with the `resnet50"
+        UsageError,
+        match=r"'v1' are of the standard resnet50 and do not fit.*--weights FILE with the `resnet50",
     ):
         build("resnet50", layout=layout, weights="v1")
     with pytest.raises(UsageError, match="unknown weights of resnet50 'v7'"):

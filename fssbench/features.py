@@ -2,7 +2,8 @@
 
 A plan is fixed before the first image is opened, so the order in which images will be asked for is
 known.  The cache can therefore evict by Belady's rule (drop what is needed last, or never again),
-which no rule without that knowledge can beat.
+which no rule without that knowledge can beat.  What no plan asks for again stays while there is room:
+the next plan (more shots, another fold) often needs the same images.
 
 Features are computed image by image, so neither the cache nor its budget can change a number.
 """
@@ -84,8 +85,6 @@ class FeatureCache:
             if _versions(found.maps) != found.versions:
                 raise PluginError(f"cached features of {key!r} were changed in place by a method")
             self.hits += 1
-            if self._next_use(key) == _NEVER:
-                self._drop(key)
             return found.maps
         self.misses += 1
         maps = compute()
@@ -95,7 +94,7 @@ class FeatureCache:
     def _keep(self, key: Hashable, maps: Maps) -> None:
         due = self._next_use(key)
         size = sum(t.numel() * t.element_size() for t in maps.values())
-        if due == _NEVER or size > self.budget:
+        if size > self.budget:
             return
         while self.held + size > self.budget:
             latest = max(self._cached, key=self._next_use)

@@ -106,15 +106,17 @@ def test_item_larger_than_the_budget_leaves_the_others_alone():
     assert (cache.hits, cache.misses) == (1, 3)
 
 
-def test_nothing_is_kept_for_what_is_not_asked_again():
-    cache = FeatureCache(100)
-    cache.plan([1, 2, 1])
-    play(cache, [1])
-    assert cache.held == UNIT
-    play(cache, [2])
-    assert cache.held == UNIT, "2 is never needed again"
-    play(cache, [1])
-    assert cache.held == 0, "nor is 1 from now on"
+def test_what_is_not_asked_again_stays_while_there_is_room_and_goes_first():
+    cache = FeatureCache(2 * UNIT)
+    cache.plan([1, 2])
+    play(cache, [1, 2])
+    assert cache.held == 2 * UNIT
+    cache.plan([2, 3, 3, 2])  # the next plan: 2 is there already, 1 makes room for 3
+    play(cache, [2, 3, 3, 2])
+    assert (cache.hits, cache.misses) == (3, 3)
+    cache.plan([4])
+    play(cache, [4])
+    assert cache.held == 2 * UNIT, "never asked again, and no room: not kept"
 
 
 def test_change_in_place_is_found():

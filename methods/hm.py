@@ -17,7 +17,7 @@ from fssbench.api import ImageMethod, MethodCard, MethodConfig
 
 from ._features import masked
 from .hsnet import HSNet
-from .vat import VAT
+from .vat import VAT, VATConfig
 
 if TYPE_CHECKING:
     from fssbench.backbones import Backbone
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Masking = Literal["hybrid", "feature", "input"]
 
 
-_HOSTS: dict[str, type[HSNet] | type[VAT]] = {"hsnet": HSNet, "vat": VAT}
+_HOSTS: dict[str, type[HSNet | VAT]] = {"hsnet": HSNet, "vat": VAT}
 _OF_VAT = "hpn_learner.ours."
 """In names of VAT's entries only."""
 
@@ -35,6 +35,8 @@ class HMConfig(MethodConfig):
 
     host: Literal["auto", "hsnet", "vat"] = "auto"
     """The method behind the masking.  `auto`: the one whose authors' weights are loaded, HSNet before that."""
+    guidance: Literal["pascal", "coco", "fss"] = "pascal"
+    """Of VAT as a host: which query features guide its decoder, by training set.  HSNet has none."""
     masking: Masking = "hybrid"
     """`feature`: features times the mask, as the host method does.  `input`: features of the image with its
     background set to the mean colour.  `hybrid`: the first where they are positive, else the second."""
@@ -93,8 +95,7 @@ class HybridMasking(ImageMethod):
         notes=(
             "Reproduced: taps are before their activation, so that negative features of the object, and all "
             "of the background, take the blanked image's value; the hybrid is not zero outside the mask.",
-            "With VAT (`--set host=vat`), masking comes before features are resized to its grids, not after; its "
-            "guidance is that of PASCAL.",
+            "With VAT (`--set host=vat`), masking comes before features are resized to its grids, not after.",
             "The reference also has ASNet as a host, which is not here.",
             "Reads pixels, not shared features: a support is run through the backbone twice, once blanked.",
             *(note for note in HSNet.card.notes if note.startswith(("Reproduced", "Other"))),
@@ -110,8 +111,8 @@ class HybridMasking(ImageMethod):
         self._stand_on("vat" if self.config.host == "vat" else "hsnet")
 
     def _stand_on(self, name: str) -> None:
-        host = _HOSTS[name]
-        self.host = host(host.Config(), self.backbone)
+        config = VATConfig(guidance=self.config.guidance) if name == "vat" else MethodConfig()
+        self.host = _HOSTS[name](config, self.backbone)
         self.host.backbone = None  # it is this method's: a state dict holds it once
 
     def _inputs(self, query: Any, support: Any) -> tuple[Any, Any]:

@@ -120,9 +120,10 @@ def test_the_authors_file_is_laid_out_as_the_hosts(tmp_path: Path) -> None:
         assert torch.equal(method.state_dict()[own], value)
 
 
-def test_vat_may_be_the_host() -> None:
-    method = fssbench.load_method("hm", weights="random", host="vat")
-    assert method.provenance["learnable"] == 3_180_954
+@pytest.mark.parametrize(("guidance", "learnable"), [("pascal", 3_180_954), ("coco", 3_006_490)])
+def test_vat_may_be_the_host(guidance: str, learnable: int) -> None:
+    method = fssbench.load_method("hm", weights="random", host="vat", guidance=guidance)
+    assert method.provenance["learnable"] == learnable
 
 
 @torch.no_grad()

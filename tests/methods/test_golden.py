@@ -10,7 +10,7 @@ import pytest
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("method", ["hsnet", "panet", "pmnet", "ssp"])
+@pytest.mark.parametrize("method", ["hsnet", "ifa", "panet", "pmnet", "ssp"])
 def test_equals_the_reference(method: str, shared: Path, tmp_path: Path) -> None:
     script = shared / "golden" / "check_golden.py"
     # away from the checkout's root, whose folders `methods` and `datasets` must not be importable

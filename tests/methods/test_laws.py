@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from fssbench.methods.hsnet import HSNet
+from fssbench.methods.ifa import IFA
 from fssbench.methods.panet import PANet
 from fssbench.methods.pmnet import PMNet
 from fssbench.methods.ssp import SSP
@@ -17,6 +18,7 @@ from fssbench.api import DataError, FeatureMethod, Method
 
 CASES: dict[str, tuple[type[FeatureMethod], dict[str, Any]]] = {
     "hsnet": (HSNet, {}),
+    "ifa": (IFA, {}),
     "panet": (PANet, {}),
     "pmnet-paper": (PMNet, {}),
     "pmnet-released": (PMNet, {"variant": "released"}),
@@ -158,7 +160,7 @@ def test_taps_are_before_the_activation(name: str, tiny: Callable[..., Any]) -> 
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("cls", [HSNet, PANet, PMNet, SSP])
+@pytest.mark.parametrize("cls", [HSNet, IFA, PANet, PMNet, SSP])
 def test_ablations_change_the_output(
     cls: type[FeatureMethod], tiny: Callable[..., Any], episodes: Any
 ) -> None:
@@ -167,7 +169,7 @@ def test_ablations_change_the_output(
         assert not close(build(cls, tiny, **values).predict(*episodes(size=97)), full)
 
 
-@pytest.mark.parametrize("cls", [HSNet, PANet, PMNet, SSP])
+@pytest.mark.parametrize("cls", [HSNet, IFA, PANet, PMNet, SSP])
 def test_cards_are_complete(cls: type[FeatureMethod]) -> None:
     card = cls.card
     assert all([card.name, card.title, card.paper, card.reference, card.licence, card.training, card.notes])
@@ -181,7 +183,7 @@ def test_too_few_stages_is_told(cls: type[FeatureMethod], stages: int, tiny: Cal
         cls(cls.Config(), tiny(stages))
 
 
-@pytest.mark.parametrize("cls", [HSNet, PANet, PMNet, SSP])
+@pytest.mark.parametrize("cls", [HSNet, IFA, PANet, PMNet, SSP])
 def test_no_backbone_is_told(cls: type[FeatureMethod]) -> None:
     with pytest.raises(DataError, match="needs a backbone"):
         cls(cls.Config())

@@ -110,7 +110,7 @@ class SSP(FeatureMethod):
         cells, objects, mask = self._encoded(query, support, support_mask)
         each = Prototypes.of_mask(objects, mask)
         predictions = self._predictions(over_shots(each, support_mask.shape[1]), cells)
-        own = Prototypes.of_mask(cells, _fitting(target.to(cells.dtype), cells))
+        own = Prototypes.of_mask(cells, fitting(target.to(cells.dtype), cells))
         total = sum(masked_loss(p, target, ignore) for p in (*predictions, own.logits(cells)))
         supports = support_mask.flatten(0, 1).bool()
         nothing = supports.new_zeros(supports.shape)
@@ -128,7 +128,7 @@ class SSP(FeatureMethod):
         """Trained features of queries (B, C, h, w) and supports (B * K, C, h, w), and masks (B * K, h, w)."""
         cells = self.encoder(query[self._tap])
         objects = self.encoder(support[self._tap].flatten(0, 1))
-        return cells, objects, _fitting(support_mask.flatten(0, 1), objects)
+        return cells, objects, fitting(support_mask.flatten(0, 1), objects)
 
     def load_reference(self, state: Mapping[str, Tensor]) -> None:
         """Load the authors' state dict; stages 2 and 3 go to the backbone and to the trained copy alike."""
@@ -136,7 +136,7 @@ class SSP(FeatureMethod):
         super().load_reference({**plain, **self.encoder.entries(plain, "encoder.")})
 
 
-def _fitting(mask: Tensor, features: Tensor) -> Tensor:
+def fitting(mask: Tensor, features: Tensor) -> Tensor:
     """Masks (N, H, W) at the features' size, soft."""
     height, width = features.shape[-2:]
     return soft_mask(mask.unsqueeze(0), (int(height), int(width)))[0]

@@ -13,7 +13,8 @@ SLOW = pytest.param("vat", marks=pytest.mark.slow)
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    "method", ["asgnet", "dcama", "hm", "hsnet", "panet", "patnet", "pfenet", "pmnet", "scl", "ssp", SLOW]
+    "method",
+    ["asgnet", "dcama", "hm", "hsnet", "ifa", "panet", "patnet", "pfenet", "pmnet", "scl", "ssp", SLOW],
 )
 def test_equals_the_reference(method: str, shared: Path, tmp_path: Path) -> None:
     script = shared / "golden" / "check_golden.py"

@@ -11,6 +11,7 @@ import torch
 from fssbench.methods.asgnet import ASGNet
 from fssbench.methods.dcama import DCAMA
 from fssbench.methods.hsnet import HSNet
+from fssbench.methods.ifa import IFA
 from fssbench.methods.panet import PANet
 from fssbench.methods.patnet import PATNet
 from fssbench.methods.pfenet import PFENet
@@ -25,6 +26,7 @@ from fssbench.api import DataError, FeatureMethod, Method
 CASES: dict[str, tuple[type[FeatureMethod], dict[str, Any]]] = {
     "dcama": (DCAMA, {"heads": 4}),
     "hsnet": (HSNet, {}),
+    "ifa": (IFA, {}),
     "panet": (PANet, {}),
     "patnet": (PATNet, {}),
     "asgnet": (ASGNet, {"ppm_scales": (6, 3), "area": 2}),

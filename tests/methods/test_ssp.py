@@ -103,7 +103,7 @@ def test_the_loss_falls_and_only_the_copy_of_two_stages_learns(tiny: Any, episod
         loss = method.loss(*method._inputs(query, support), mask, mask[:, 0].bool(), nothing)
         loss.backward()
         optimiser.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[-1] < 0.95 * losses[0]
     assert all(torch.equal(v, frozen[k]) for k, v in method.backbone.state_dict().items())  # type: ignore[union-attr]
 

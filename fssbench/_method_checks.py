@@ -61,7 +61,7 @@ class _MethodSubject:
         self.wanted = backbone
 
     def build(self, seed: int = 0) -> Method:
-        if self.wanted is not None or not issubclass(self.cls, FeatureMethod):
+        if self.wanted is not None or not self.cls.needs_backbone:
             weights = None if self.wanted is None else "random"
             return load_method(self.cls, backbone=self.wanted, weights=weights, seed=seed)
         try:

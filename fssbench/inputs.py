@@ -77,7 +77,8 @@ class Inputs:
             groups.setdefault(_source_key(method), []).append(method)
         for key, members in groups.items():
             taps = dict.fromkeys(t for m in members if isinstance(m, FeatureMethod) for t in m.taps.union)
-            source = _Source((*self._place, key, tuple(taps)), members[0].backbone, tuple(taps))
+            backbone = members[0].backbone if taps else None  # an image method runs its own on what it makes
+            source = _Source((*self._place, key, tuple(taps)), backbone, tuple(taps))
             self._sources.update({id(m): source for m in members})
         self.cache.plan(self._requests(methods, episodes))
 

@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 
 from fssbench import checkpoints
-from fssbench.api import FeatureMethod, Method, MethodConfig
+from fssbench.api import Method, MethodConfig
 from fssbench.backbones import BACKBONES, Backbone, build, default_weights
 from fssbench.errors import FssbenchError, PluginError, UsageError, unknown
 from fssbench.registry import METHODS
@@ -136,7 +136,7 @@ def _backbone(
     download: bool,
 ) -> Backbone | None:
     """The backbone a method stands on; None for an image method that brings its own encoder."""
-    if not issubclass(cls, FeatureMethod) and (name is None or cls.card.backbone not in BACKBONES):
+    if not cls.needs_backbone and (name is None or cls.card.backbone not in BACKBONES):
         return None
     name = name or cls.card.backbone
     if weights is None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fssbench import weights as published
-from fssbench.api import FeatureMethod, Method, Plan
+from fssbench.api import Method, Plan
 from fssbench.benchmarks import find, suite
 from fssbench.data import is_miniature, resolve
 from fssbench.engine import Evaluation, Settings, Watch, evaluate_all
@@ -216,7 +216,7 @@ class _Loader:
         request = self.request
         cls = METHODS.get(name)
         backbone = request.backbone
-        if backbone is None and self.miniature and issubclass(cls, FeatureMethod):
+        if backbone is None and self.miniature and cls.needs_backbone:
             backbone = MINI_BACKBONE
         if cls.card.trained and checkpoint is None:
             if not (request.untrained or self.miniature):
@@ -225,7 +225,7 @@ class _Loader:
                     "one a fold), or --untrained to see it run with weights from a seed"
                 )
             self.notes.append(f"{name}: no checkpoint, its weights come from a seed; marked untrained")
-        if issubclass(cls, FeatureMethod) and not request.download:
+        if cls.needs_backbone and not request.download:
             lacking = published.missing(backbone or cls.card.backbone, request.weights)
             if lacking and not checkpoint:
                 raise DataError(lacking)

@@ -94,6 +94,9 @@ class Method(nn.Module, ABC):
     those below the backbone's own modules (`layer0.`, `layer1.`, ...)."""
     waivers: ClassVar[Mapping[str, str]] = {}
     """Contract checks this method does not keep, by name, each with its reason (`fssbench check`)."""
+    needs_backbone: ClassVar[bool] = False
+    """Whether a frozen backbone is always built for it, the card's where none is named.  True for feature
+    methods; an image method that runs the harness's backbone on pixels of its own making sets it."""
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__()
@@ -274,6 +277,8 @@ class FeatureMethod(Method):
 
     `logits` receives features: query taps (B, C, h, w), support taps (B, K, C, h, w).
     """
+
+    needs_backbone: ClassVar[bool] = True
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)

@@ -1,0 +1,53 @@
+"""Comparison without parameters: support masks carried over by attention, and where to cut the map."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+_LEVELS = 256
+_FLOOR = int(0.05 * (_LEVELS - 1))
+"""Grey levels below this take no part in Otsu's rule."""
+
+
+def carried(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
+    """Each query cell's share of attention that falls on the object.
+
+    Softmax over the cells of all supports of inner products divided by the root of the channels, times
+    the masks at feature size (bilinear, corners not aligned).
+
+    Args:
+        query: (1, C, h, w).
+        support: (K, C, h, w).
+        mask: (K, H, W), values 0..1.
+
+    Returns:
+        (1, 1, h, w), values 0..1.
+    """
+    size = support.shape[-2:]
+    small = functional.interpolate(mask.unsqueeze(1), size, mode="bilinear", align_corners=False)
+    cells = query[0].flatten(1).transpose(0, 1)
+    tokens = support.transpose(0, 1).flatten(1)
+    shares = (cells @ tokens / query.shape[1] ** 0.5).softmax(dim=1)
+    return (shares @ small.flatten()).view(1, 1, *query.shape[-2:])
+
+
+def otsu(values: Tensor) -> float:
+    """Otsu's threshold of a map after scaling to grey levels 0..255, the lowest 5 % of levels left out.
+
+    The level with the largest variance between what is at or below it and what is above, the
+    first of equals, mapped back to the map's range.  A map of one value is cut at it.
+    """
+    low, high = float(values.min()), float(values.max())
+    if high <= low:
+        return high
+    grey = ((values - low) / (high - low) * (_LEVELS - 1)).long().flatten()
+    counts = torch.bincount(grey[grey >= _FLOOR], minlength=_LEVELS).double().cpu()
+    levels = torch.arange(_LEVELS, dtype=torch.float64)
+    below, total = counts.cumsum(0), counts.sum()
+    sums = (counts * levels).cumsum(0)
+    above = total - below
+    between = below * above * (sums / below - (sums[-1] - sums) / above).square()
+    between[(below == 0) | (above == 0)] = 0
+    return low + int(between.argmax()) / (_LEVELS - 1) * (high - low)

@@ -148,7 +148,7 @@ def _column_key(run: RunResult) -> _Key:
         run.protocol,
         run.score_size,
         str(block["dataset_variant"]),
-        "capped" if any(m.startswith("capped") for m in run.marks) else "",
+        "; ".join(m for m in run.marks if m.startswith("capped")),
     )
 
 

@@ -100,7 +100,7 @@ def test_a_name_claimed_twice_names_both(site: Path) -> None:
 
 def test_unknown_names_suggest() -> None:
     with pytest.raises(
-        UsageError, match=r"unknown method 'hsnt'\. Did you mean hsnet\?.*fssbench list methods"
+        UsageError, match=r"unknown method 'hsnt'\. Did you mean hsnet\b.*fssbench list methods"
     ):
         registry().get("hsnt")
 

@@ -179,6 +179,6 @@ class ABCDFSS(ImageMethod):
         return torch.cat([torch.full_like(fused, self._threshold(fused)), fused], dim=1)
 
     def _threshold(self, fused: Tensor) -> float:
-        candidates = {"otsu": otsu, "mean": lambda values: float(values.mean())}
-        chosen = candidates if self.config.threshold == "max" else (self.config.threshold,)
-        return max(candidates[name](fused) for name in chosen)
+        rule = self.config.threshold
+        candidates = {"otsu": otsu(fused), "mean": float(fused.mean())}
+        return max(candidates.values()) if rule == "max" else candidates[rule]

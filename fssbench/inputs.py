@@ -23,7 +23,8 @@ from fssbench.features import FeatureCache, Maps
 from fssbench.imaging import resize_mask, to_input
 
 _PIXELS = "pixels"
-_MASKS_KEPT = 256
+_MASKS_KEPT = 128 << 20
+"""Bytes of masks at network size."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Inputs:
         self._sources: dict[int, _Source] = {}
         self._buffers: dict[tuple[str, str, tuple[int, ...]], Tensor] = {}
         self._place = (dataset.card.name, str(dataset.root), dataset.variant, size)
-        self._mask = lru_cache(maxsize=_MASKS_KEPT)(self._read_mask)
+        self._mask = lru_cache(maxsize=max(1, _MASKS_KEPT // size**2))(self._read_mask)
 
     def expect(self, methods: Sequence[Method], episodes: Sequence[Episode]) -> None:
         """Announce which methods will ask for which episodes, so that the cache knows the order."""

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from filelock import FileLock, Timeout
@@ -61,7 +61,9 @@ class Settings:
     """Episodes of one forward of one process; the recipe's batch shared out by default."""
     accumulate: int = 1
     """Forwards a step."""
+    optimizer: Literal["sgd", "adam", "adamw"] | None = None
     learning_rate: float | None = None
+    schedule: Literal["none", "step", "poly"] | None = None
     size: int | None = None
     seed: int = 0
     amp: bool | None = None
@@ -462,8 +464,9 @@ def _effective(recipe: Recipe, settings: Settings, method: Method, batch: int) -
     if settings.steps is not None and settings.epochs is not None:
         raise UsageError("--steps and --epochs both say how long to train; give one")
     changed: dict[str, Any] = {"batch": batch, "size": settings.size or recipe.size or method.card.size}
-    if settings.learning_rate is not None:
-        changed["learning_rate"] = settings.learning_rate
+    for name in ("optimizer", "learning_rate", "schedule"):
+        if (asked := getattr(settings, name)) is not None:
+            changed[name] = asked
     if settings.steps is not None or settings.epochs is not None:
         changed |= {"steps": settings.steps, "epochs": settings.epochs}
     return Recipe(**{**recipe.model_dump(), **changed})

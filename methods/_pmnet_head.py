@@ -6,27 +6,16 @@ mapped in `pmnet.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ._volume import CentrePivotConv4d, PlaneConv4d, VolumeBatchNorm
+from ._volume import CentrePivotConv4d, VolumeBatchNorm, over_query, over_support
 
 WIDTH = 16
 """Channels of the enhanced affinity."""
 KERNELS = (5, 3)
 """Kernels of the two B3DConv layers."""
-
-
-def _two_layers(convs: Sequence[nn.Module], norm: type[nn.Module]) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for conv in convs:
-        scale = norm(WIDTH) if norm is VolumeBatchNorm else norm(4, WIDTH)
-        layers += [conv, scale, nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers)
 
 
 class TwoBranchEnhancement(nn.Module):
@@ -40,26 +29,30 @@ class TwoBranchEnhancement(nn.Module):
 
     def __init__(self, taps: int) -> None:
         super().__init__()
-        self.query = self._branch(taps, "query")
-        self.support = self._branch(taps, "support")
-
-    @staticmethod
-    def _branch(taps: int, plane: Literal["query", "support"]) -> nn.Sequential:
-        first, second = KERNELS
-        convs = [PlaneConv4d(taps, WIDTH, first, plane), PlaneConv4d(WIDTH, WIDTH, second, plane)]
-        return _two_layers(convs, VolumeBatchNorm)
+        self.query = _plane_branch(taps)
+        self.support = _plane_branch(taps)
 
     def forward(self, affinity: Tensor) -> Tensor:
         """Enhance (B, L, hq, wq, hs, ws) to (B, 16, hq, wq, hs, ws)."""
-        along_query: Tensor = self.query(affinity)
-        along_support: Tensor = self.support(affinity)
-        return along_query + along_support
+        return over_support(self.support, affinity) + over_query(self.query, affinity)
+
+
+def _plane_branch(taps: int) -> nn.Sequential:
+    """Two layers on images of one plane: batch norm over all of them is batch norm over the volume."""
+    layers: list[nn.Module] = []
+    for inputs, kernel in zip((taps, WIDTH), KERNELS, strict=True):
+        conv = nn.Conv2d(inputs, WIDTH, kernel, padding=kernel // 2)
+        layers += [conv, nn.BatchNorm2d(WIDTH), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
 
 
 def pivot_enhancement(taps: int, norm: type[nn.Module]) -> nn.Sequential:
     """B3DConvs as in the release: both directions summed inside each layer, then one norm and ReLU."""
-    first, second = KERNELS
-    return _two_layers([CentrePivotConv4d(taps, WIDTH, first), CentrePivotConv4d(WIDTH, WIDTH, second)], norm)
+    layers: list[nn.Module] = []
+    for inputs, kernel in zip((taps, WIDTH), KERNELS, strict=True):
+        scale = norm(WIDTH) if norm is VolumeBatchNorm else norm(4, WIDTH)
+        layers += [CentrePivotConv4d(inputs, WIDTH, kernel), scale, nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
 
 
 def coarse_map(affinity: Tensor, mask: Tensor) -> Tensor:

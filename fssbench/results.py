@@ -149,6 +149,7 @@ def _column_key(run: RunResult) -> _Key:
         run.score_size,
         str(block["dataset_variant"]),
         "; ".join(m for m in run.marks if m.startswith("capped")),
+        str(block["size"]),
     )
 
 

@@ -45,6 +45,7 @@ class Request:
     seeds: tuple[int, ...] = (0,)
     protocol: str = "published"
     episodes: int | None = None
+    size: int | None = None
     data: str | None = None
     splits: str | None = None
     backbone: str | None = None
@@ -175,6 +176,7 @@ def _plans(request: Request, tried: Callable[[Callable[[], Any]], Any]) -> tuple
                             data=root,
                             splits=request.splits,
                             episodes=cap,
+                            size=request.size,
                         )
                     )
                     if drawn is not None:

@@ -37,6 +37,9 @@ T = TypeVar("T")
 PROTOCOLS = {"published": "published/1", "fssbench": "fssbench/1"}
 """Protocols by name, each with the version that a plan records."""
 
+_SMALLEST = 32
+"""Pixels: below, the last stage of a backbone has no cell left."""
+
 Row = tuple[int, str, tuple[str, ...]]
 """Class id, query, supports."""
 
@@ -51,6 +54,7 @@ def plan(
     splits: str | Path | None = None,
     seed: int = 0,
     episodes: int | None = None,
+    size: int | None = None,
 ) -> Plan:
     """Draw the episodes of one benchmark, fold and shot.
 
@@ -63,6 +67,7 @@ def plan(
         splits: folder of reference list files; with it, no data is needed to make a plan.
         seed: 0 is the published one.
         episodes: a cap; it leaves a prefix of the plan and a mark.
+        size: side of the square network input in pixels, instead of the benchmark's; leaves a mark.
 
     Returns:
         The plan; `plan.sha256` is the hash of its episodes.
@@ -79,6 +84,8 @@ def plan(
     """
     resolved = find(benchmark)
     _check(resolved, fold, shot, protocol, seed, episodes)
+    if size is not None and size < _SMALLEST:
+        raise UsageError(f"size {size}: the network input has at least {_SMALLEST} pixels a side")
     root = datasets.resolve(data)
     record = resolved.benchmark
     dataset = datasets.open_dataset(record.target, data=root, splits=splits, variant=resolved.dataset_variant)
@@ -101,11 +108,14 @@ def plan(
         shot=shot,
         protocol=PROTOCOLS[protocol],
         seed=seed,
-        size=record.size,
+        size=size or record.size,
         classes=tuple(names),
         class_names=tuple(names.values()),
         lists=pool.source,
-        marks=_marks(root, pool, len(names), len(resolved.folds[fold])),
+        marks=(
+            *_marks(root, pool, len(names), len(resolved.folds[fold])),
+            *((f"resized ({size} px, published: {record.size})",) if size not in (None, record.size) else ()),
+        ),
         episodes=drawn,
         data=root,
         splits=Path(splits) if splits is not None else None,

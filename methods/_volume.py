@@ -27,6 +27,8 @@ def unit(features: Tensor, eps: float = 1e-5) -> Tensor:
 def pairwise(query: Sequence[Tensor], support: Sequence[Tensor]) -> Tensor:
     """Inner products of every query cell with every support cell, one channel for each tap.
 
+    Single precision under autocast too: raw products reach thousands, and a softmax may read them.
+
     Args:
         query: L maps (B, C, hq, wq); C may differ between them, the plane may not.
         support: L maps (B, C, hs, ws) at the same taps.
@@ -34,9 +36,10 @@ def pairwise(query: Sequence[Tensor], support: Sequence[Tensor]) -> Tensor:
     Returns:
         Volume (B, L, hq, wq, hs, ws), channels last in memory.
     """
-    products = [
-        torch.bmm(q.flatten(2).transpose(1, 2), s.flatten(2)) for q, s in zip(query, support, strict=True)
-    ]
+    with torch.autocast(query[0].device.type, enabled=False):
+        products = [
+            torch.bmm(q.flatten(2).transpose(1, 2), s.flatten(2)) for q, s in zip(query, support, strict=True)
+        ]
     stacked = torch.stack(products, dim=-1)
     return stacked.view(-1, *query[0].shape[2:], *support[0].shape[2:], len(products)).movedim(-1, 1)
 
@@ -118,25 +121,6 @@ class VolumeBatchNorm(nn.BatchNorm1d):
         """Normalise (B, C, hq, wq, hs, ws)."""
         pairs = _pairs_last(input)
         return _unflatten(super().forward(pairs.flatten(0, 1)).view_as(pairs), input)
-
-
-class PlaneConv4d(nn.Conv2d):
-    """Two-dimensional convolution over one plane of a volume, same padding, with bias.
-
-    Args:
-        inputs: channels of the volume.
-        outputs: channels made.
-        kernel: odd side of the kernel.
-        plane: `query` or `support`.
-    """
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, plane: str) -> None:
-        super().__init__(inputs, outputs, kernel, padding=kernel // 2)
-        self._over = {"query": over_query, "support": over_support}[plane]
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Convolve (B, C, hq, wq, hs, ws) to (B, outputs, hq, wq, hs, ws)."""
-        return self._over(super().forward, input)
 
 
 class CentrePivotConv4d(nn.Module):

@@ -9,7 +9,16 @@ from fssbench.api import Results
 
 from .text import clean
 
-_LETTERS = {"miniature": "M", "sample": "S", "capped": "C", "untrained": "U", "incomplete": "I", "folds": "F"}
+_LETTERS = {
+    "miniature": "M",
+    "sample": "S",
+    "capped": "C",
+    "untrained": "U",
+    "incomplete": "I",
+    "folds": "F",
+    "resized": "R",
+    "shortly": "T",
+}
 _EXPLAINED = {
     "miniature": "procedural miniature data: not benchmark numbers",
     "sample": "a sample of the data set",
@@ -18,6 +27,8 @@ _EXPLAINED = {
     "incomplete": "episodes are missing from the run",
     "folds": "mean over the folds that were run, not over all",
     "random": "backbone with random weights",
+    "resized": "the network saw another input size than published",
+    "shortly": "weights from a short training on a part of the source data set: not the published model",
 }
 
 

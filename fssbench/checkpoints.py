@@ -199,13 +199,15 @@ def _in_backbone(name: str, prefix: str, backbone: Backbone) -> bool:
     return name.partition(".")[0] in dict(backbone.named_children())
 
 
-def save(method: Method, path: Path, manifest: Mapping[str, Any]) -> None:
+def save(method: Method, path: Path, manifest: Mapping[str, Any], *, half: bool = False) -> None:
     """Write the method's own weights (no backbone) as safetensors, atomically.
 
     Args:
         method: what to save; its name, backbone and settings go into the header.
         path: target, ending in `.safetensors`.
         manifest: JSON-able facts about the training, kept beside them.
+        half: round learnable weights to half precision, which halves the file; buffers (running
+            statistics may be beyond its range) keep theirs.
 
     Raises:
         DataError: where the method has no weights of its own, or the file cannot be written.
@@ -213,6 +215,12 @@ def save(method: Method, path: Path, manifest: Mapping[str, Any]) -> None:
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in head(method).items()}
     if not tensors:
         raise DataError(f"method {method.card.name!r} has no weights of its own; there is nothing to save")
+    if half:
+        learnt = dict(method.named_parameters())
+        tensors = {k: v.half() if k in learnt else v for k, v in tensors.items()}
+        huge = [k for k, v in tensors.items() if not bool(torch.isfinite(v).all())]
+        if huge:
+            raise DataError(f"half precision cannot hold {_some(huge)}. Next: save without --half")
     facts = {"format": FORMAT, **_fingerprint(method), "manifest": dict(manifest)}
     write_safetensors(path, tensors, {"fssbench": json.dumps(facts, sort_keys=True)})
 

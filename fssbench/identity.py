@@ -13,7 +13,7 @@ import platform
 import re
 import socket
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -175,9 +175,22 @@ def training_marks(method: Method, plan: Plan) -> list[str]:
     found = []
     if manifest.get("selection") == SELECTED_ON_TEST:
         found.append("selected on test")
+    found += _source_marks(manifest, plan)
     seen = seen_classes(manifest, plan.dataset, plan.classes, plan.class_names)
     if seen:
         found.append(f"trained on test classes ({len(seen)})")
+    return found
+
+
+def _source_marks(manifest: Mapping[str, Any], plan: Plan) -> list[str]:
+    """Where the training data are not the benchmark's own source, whole."""
+    found = []
+    if manifest.get("marks"):
+        found.append(f"part-trained ({manifest.get('steps')} steps on {manifest.get('images')} images)")
+    wanted = find(plan.benchmark).trained_on.dataset
+    given = manifest.get("dataset")
+    if given is not None and given != wanted:
+        found.append(f"other source ({given} instead of {wanted})")
     return found
 
 

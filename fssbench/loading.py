@@ -58,7 +58,7 @@ def load_method(
         2573794
     """
     cls: type[Method] = METHODS.get(name) if isinstance(name, str) else name
-    settings = _settings(cls, ablate, config)
+    settings = configured(cls, ablate, config)
     path = None if checkpoint is None else Path(checkpoint).expanduser()
     target = _device(device)
     network = _backbone(cls, settings, backbone, weights, path, seed, download)
@@ -86,7 +86,7 @@ def load_method(
     return method.to(target).eval()
 
 
-def _settings(cls: type[Method], ablate: Sequence[str], config: Mapping[str, Any]) -> MethodConfig:
+def configured(cls: type[Method], ablate: Sequence[str], config: Mapping[str, Any]) -> MethodConfig:
     """The method's settings from ablations and explicit values.
 
     Raises:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from fssbench.identity import training_marks
 from fssbench.loading import load_method
 from fssbench.registry import METHODS
 from fssbench.sampling import plan
+from fssbench.shipped import Shipped, departures, fitting, shipped
 
 MINI_BACKBONE = "efficientnet-lite0"
 """Backbone of a miniature run that names none: its weights come with the extra `mini`."""
@@ -117,16 +119,24 @@ def prepare(request: Request, *, tell: Callable[[str], None] = lambda _: None) -
     loader = _Loader(request, miniature)
     tasks = []
     for drawn in plans:
-        methods = [tried(lambda n=n, p=drawn: loader.get(n, p.fold)) for n in names]  # type: ignore[misc]
+        methods = [tried(lambda n=n, p=drawn: loader.get(n, p)) for n in names]  # type: ignore[misc]
         tasks.append(Task(drawn, tuple(m for m in methods if m is not None)))
-        notes += [
-            f"{drawn.benchmark} fold {drawn.fold}, {m.card.name}: checkpoint {mark}"
-            for m in tasks[-1].methods
-            for mark in training_marks(m, drawn)
-        ]
     if problems:
         raise _together(problems)
-    return Prepared(tuple(tasks), request.settings, tuple(dict.fromkeys([*notes, *loader.notes])))
+    notes += [*loader.notes, *_trained(tasks)]
+    return Prepared(tuple(tasks), request.settings, tuple(dict.fromkeys(notes)))
+
+
+def _trained(tasks: Sequence[Task]) -> Iterator[str]:
+    """What the checkpoints say about their training that a reader of the figures must know."""
+    places: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    for task in tasks:
+        for method in task.methods:
+            for mark in training_marks(method, task.plan):
+                places[method.card.name, mark][f"{task.plan.benchmark} fold {task.plan.fold}"] = None
+    for (name, mark), where in places.items():
+        first, *others = where
+        yield f"{first}{f' and {len(others)} more' if others else ''}, {name}: checkpoint {mark}"
 
 
 def execute(
@@ -205,14 +215,19 @@ class _Loader:
         self.notes: list[str] = []
         self._loaded: dict[tuple[str, str | None], Method | FssbenchError] = {}
 
-    def get(self, name: str, fold: int) -> Method:
-        checkpoint = self.request.checkpoint
+    def get(self, name: str, drawn: Plan) -> Method:
+        cls = METHODS.get(name)
+        checkpoint, config = self.request.checkpoint, self.request.config
         if checkpoint is not None:
-            checkpoint = checkpoint.replace("{fold}", str(fold)).replace("{method}", name)
+            checkpoint = checkpoint.replace("{fold}", str(drawn.fold)).replace("{method}", name)
+        elif cls.card.trained and not self.request.untrained:
+            found = self._shipped(cls, drawn)
+            if found is not None:
+                checkpoint, config = str(found.path), {**departures(cls, found), **config}
         key = name, checkpoint
         if key not in self._loaded:
             try:
-                self._loaded[key] = self._load(name, checkpoint)
+                self._loaded[key] = self._load(cls, checkpoint, config)
             except FssbenchError as error:
                 self._loaded[key] = error
         loaded = self._loaded[key]
@@ -220,18 +235,30 @@ class _Loader:
             raise loaded
         return loaded
 
-    def _load(self, name: str, checkpoint: str | None) -> Method:
+    def _backbone(self, cls: type[Method]) -> str | None:
+        """The backbone asked for; None leaves the card's."""
+        if self.request.backbone is None and self.miniature and cls.needs_backbone:
+            return MINI_BACKBONE
+        return self.request.backbone
+
+    def _shipped(self, cls: type[Method], drawn: Plan) -> Shipped | None:
+        """The checkpoint that comes with a method, for published backbone weights only."""
         request = self.request
-        cls = METHODS.get(name)
-        backbone = request.backbone
-        if backbone is None and self.miniature and cls.needs_backbone:
-            backbone = MINI_BACKBONE
+        if request.weights is not None:
+            return None
+        backbone = (self._backbone(cls) or cls.card.backbone) if cls.needs_backbone else None
+        resolved = find(drawn.benchmark)
+        found = fitting(cls, backbone, resolved, drawn.fold, ablate=request.ablate, config=request.config)
+        if found is not None:
+            self.notes.append(f"{cls.card.name}: shipped checkpoint {found.path.name}")
+        return found
+
+    def _load(self, cls: type[Method], checkpoint: str | None, config: dict[str, Any]) -> Method:
+        request, name = self.request, cls.card.name
+        backbone = self._backbone(cls)
         if cls.card.trained and checkpoint is None:
             if not (request.untrained or self.miniature):
-                raise DataError(
-                    f"method {name!r} needs trained weights. Next: --checkpoint FILE (with {{fold}} where there is "
-                    "one a fold), or --untrained to see it run with weights from a seed"
-                )
+                raise DataError(_lacking_weights(cls))
             self.notes.append(f"{name}: no checkpoint, its weights come from a seed; marked untrained")
         if cls.needs_backbone and not request.download:
             lacking = published.missing(backbone or cls.card.backbone, request.weights)
@@ -244,8 +271,23 @@ class _Loader:
             checkpoint=checkpoint,
             ablate=request.ablate,
             download=request.download,
-            **request.config,
+            **config,
         )
+
+
+def _lacking_weights(cls: type[Method]) -> str:
+    """What to do about a method that needs training and has no weights."""
+    name = cls.card.name
+    ways = [
+        f"`fssbench train --method {name}`, then --checkpoint FILE (with {{fold}} where there is one a fold)",
+        "--untrained to see it run with weights from a seed",
+    ]
+    there = sorted({s.backbone for s in shipped(cls) if s.backbone})
+    if there:
+        ways.insert(
+            0, f"--backbone {there[0]} without --set, --ablate and --weights (it has shipped weights)"
+        )
+    return f"method {name!r} needs trained weights. Next: {'; or '.join(ways)}"
 
 
 def _writable(out: Path) -> None:

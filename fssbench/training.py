@@ -73,6 +73,8 @@ class Settings:
     val_episodes: int = 100
     """0 for no validation."""
     select_on_test: bool = False
+    half: bool = False
+    """Whether the checkpoint is rounded to half precision."""
     save_every: int = 100
     """Steps between stored states; validations store one too."""
     cache_mb: int = 2048
@@ -424,7 +426,7 @@ class _Training:
             "validation_miou": self.reached.best,
             "training": digest(self.facts),
         }
-        checkpoints.save(self.method, self.settings.out / CHECKPOINT, manifest)
+        checkpoints.save(self.method, self.settings.out / CHECKPOINT, manifest, half=self.settings.half)
 
     def _finish(self, computed: int) -> Trained:
         out = self.settings.out

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -38,26 +39,29 @@ class HypercorrelationHead(nn.Module):
 
     Args:
         taps: channels of the volumes, coarse first.
+        width: channels after the squeeze, a multiple of 8; half of them before its last layer and in
+            the decoder's last.
 
     Attributes are named as in the authors' checkpoints, so that these load as they are.
     """
 
-    def __init__(self, taps: tuple[int, int, int]) -> None:
+    def __init__(self, taps: tuple[int, int, int], width: int = 128) -> None:
         super().__init__()
         coarse, middle, fine = taps
-        self.encoder_layer4 = squeeze((coarse, 16, 64, 128), (3, 3, 3), (2, 2, 2))
-        self.encoder_layer3 = squeeze((middle, 16, 64, 128), (5, 3, 3), (4, 2, 2))
-        self.encoder_layer2 = squeeze((fine, 16, 64, 128), (5, 5, 3), (4, 4, 2))
-        self.encoder_layer4to3 = squeeze((128,) * 4, (3, 3, 3), (1, 1, 1))
-        self.encoder_layer3to2 = squeeze((128,) * 4, (3, 3, 3), (1, 1, 1))
+        half = width // 2
+        self.encoder_layer4 = squeeze((coarse, 16, half, width), (3, 3, 3), (2, 2, 2))
+        self.encoder_layer3 = squeeze((middle, 16, half, width), (5, 3, 3), (4, 2, 2))
+        self.encoder_layer2 = squeeze((fine, 16, half, width), (5, 5, 3), (4, 4, 2))
+        self.encoder_layer4to3 = squeeze((width,) * 4, (3, 3, 3), (1, 1, 1))
+        self.encoder_layer3to2 = squeeze((width,) * 4, (3, 3, 3), (1, 1, 1))
         self.decoder1 = nn.Sequential(
-            nn.Conv2d(128, 128, 3, padding=1),
+            nn.Conv2d(width, width, 3, padding=1),
             nn.ReLU(inplace=True),
-            nn.Conv2d(128, 64, 3, padding=1),
+            nn.Conv2d(width, half, 3, padding=1),
             nn.ReLU(inplace=True),
         )
         self.decoder2 = nn.Sequential(
-            nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(64, 2, 3, padding=1)
+            nn.Conv2d(half, half, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(half, 2, 3, padding=1)
         )
 
     def forward(self, volumes: Sequence[Tensor]) -> Tensor:
@@ -102,6 +106,13 @@ def correlations(levels: Sequence[Sequence[str]], query: Features, objects: Feat
     ]
 
 
+class HSNetConfig(MethodConfig):
+    """Settings of HSNet."""
+
+    width: int = Field(128, ge=8, multiple_of=8)
+    """Channels after the squeeze; the published network has 128."""
+
+
 class HSNet(FeatureMethod):
     """Hypercorrelation squeeze network; for K shots, one forward each and a vote."""
 
@@ -126,10 +137,13 @@ class HSNet(FeatureMethod):
             "rounding up to a value like any other; another precision or device can move single cells.",
             "Corrected: the reference keeps the support index table of its first input, so that one instance "
             "only serves one input size; here any size works.",
+            "Shipped weights are of width 64: five networks of width 128 would take 25 MB.",
             "Other backbones: the taps of the last three stages; the reference knows ResNet-50/101, VGG-16.",
         ),
     )
+    Config: ClassVar[type[MethodConfig]] = HSNetConfig
     shots: ClassVar[Literal["joint", "vote"]] = "vote"
+    shipped: ClassVar[str | None] = "checkpoints"
     recipe: ClassVar[Recipe | None] = Recipe(
         optimizer="adam",
         learning_rate=1e-3,
@@ -138,13 +152,14 @@ class HSNet(FeatureMethod):
         source="training script and README of the release, PASCAL-5i (COCO: batch 40)",
     )
     loss_ignores: ClassVar[bool] = False
+    config: HSNetConfig
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
         assert self.backbone is not None
         self._levels = levels(self.backbone)
         coarse, middle, fine = self._levels
-        self.hpn_learner = HypercorrelationHead((len(coarse), len(middle), len(fine)))
+        self.hpn_learner = HypercorrelationHead((len(coarse), len(middle), len(fine)), self.config.width)
 
     @property
     def taps(self) -> Taps:

@@ -121,6 +121,7 @@ class PMNet(FeatureMethod):
         ),
     )
     Config: ClassVar[type[MethodConfig]] = PMNetConfig
+    shipped: ClassVar[str | None] = "checkpoints"
     recipe: ClassVar[Recipe | None] = Recipe(
         optimizer="sgd",
         learning_rate=1e-3,

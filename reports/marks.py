@@ -17,7 +17,8 @@ _LETTERS = {
     "incomplete": "I",
     "folds": "F",
     "resized": "R",
-    "shortly": "T",
+    "part-trained": "T",
+    "other": "O",
 }
 _EXPLAINED = {
     "miniature": "procedural miniature data: not benchmark numbers",
@@ -28,7 +29,8 @@ _EXPLAINED = {
     "folds": "mean over the folds that were run, not over all",
     "random": "backbone with random weights",
     "resized": "the network saw another input size than published",
-    "shortly": "weights from a short training on a part of the source data set: not the published model",
+    "part-trained": "trained on a part of the source data set: not the published model",
+    "other": "trained on another data set than the benchmark's source",
 }
 
 

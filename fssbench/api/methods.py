@@ -100,6 +100,9 @@ class Method(nn.Module, ABC):
     """Contract checks this method does not keep, by name, each with its reason (`fssbench check`)."""
     recipe: ClassVar[Recipe | None] = None
     """How its authors train it; None where `fssbench train` has nothing to train."""
+    shipped: ClassVar[str | None] = None
+    """Folder, beside the plugin's file, of checkpoints that come with it; `fssbench run` uses the one that
+    fits the benchmark where none is named."""
     loss_ignores: ClassVar[bool] = True
     """Whether pixels marked 255 are left out of the loss; else they count as background there."""
 

@@ -103,7 +103,9 @@ def _config(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
 @click.option("--shard", metavar="I/N", callback=_shard, help="Part I of N of every plan; join with `merge`.")
 @click.option("--episodes", type=click.IntRange(1), help="Cap; marked in every output.")
 @click.option(
-    "--size", type=click.IntRange(32), help="Side of the network input, pixels; another than published is marked."
+    "--size",
+    type=click.IntRange(32),
+    help="Side of the network input, pixels; another than published is marked.",
 )
 @click.option(
     "--cache-mb", type=click.IntRange(0), default=2048, show_default=True, help="Feature cache, MiB."

@@ -34,8 +34,29 @@ def _method(name: str) -> Facts:
             ablation: ", ".join(f"{k}={v}" for k, v in values.items())
             for ablation, values in cls.Config.ablations.items()
         },
+        "shipped checkpoints": _shipped(cls),
         "waived checks": dict(cls.waivers),
         "origin": METHODS.plugin(name).origin,
+    }
+
+
+def _shipped(cls: Any) -> dict[str, str]:
+    """Each checkpoint that comes with the method, as its manifest has it."""
+    from fssbench.shipped import departures, shipped
+
+    return {
+        each.path.name: "; ".join(
+            [
+                f"{each.backbone}, {each.path.stat().st_size / 2**20:.2f} MiB",
+                *(f"{k}={v}" for k, v in departures(cls, each).items()),
+                f"{each.training.get('steps')} steps of {each.training.get('batch')} episodes at "
+                f"{each.training.get('size')} px on {each.training.get('images')} images of "
+                f"{each.training.get('dataset')} ({', '.join(each.training.get('marks') or ['whole'])})",
+                f"{len(each.classes)} classes: {', '.join(each.training.get('class_names', ()))}",
+                f"chosen by {each.training.get('selection')}",
+            ]
+        )
+        for each in shipped(cls)
     }
 
 

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     "--val-episodes", type=click.IntRange(0), default=100, show_default=True, help="0: no validation."
 )
 @click.option("--select-on-test", is_flag=True, help="Choose on the test episodes; marks the checkpoint.")
+@click.option("--half", is_flag=True, help="Round the checkpoint to half precision.")
 @click.option("--save-every", type=click.IntRange(1), default=100, show_default=True, help="Steps.")
 @click.option(
     "--cache-mb", type=click.IntRange(0), default=2048, show_default=True, help="Features in memory, MiB."

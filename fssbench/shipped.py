@@ -1,0 +1,108 @@
+"""Checkpoints that come with a method's plugin, and which of them fits a benchmark.
+
+A plugin names a folder beside its file (`Method.shipped`); what lies there was written by
+`fssbench train`, so every file says itself what it is: method, backbone, settings, classes it has seen.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fssbench import checkpoints
+from fssbench.api import Method
+from fssbench.benchmarks import Resolved
+from fssbench.loading import configured
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """One checkpoint that comes with a plugin."""
+
+    path: Path
+    backbone: str | None
+    config: dict[str, Any]
+    """Every setting it was trained with."""
+    training: dict[str, Any]
+    """Its manifest: data set, classes, steps, images, size, ..."""
+
+    @property
+    def classes(self) -> frozenset[int]:
+        """Ids of the classes it was trained on."""
+        return frozenset(self.training.get("classes", ()))
+
+
+def shipped(cls: type[Method]) -> tuple[Shipped, ...]:
+    """All checkpoints that come with a method, by file name.
+
+    Raises:
+        DataError: where one is damaged.
+    """
+    if cls.shipped is None:
+        return ()
+    folder = Path(inspect.getfile(cls)).parent / cls.shipped
+    found = []
+    for path in sorted(folder.glob("*.safetensors")):
+        facts = checkpoints.header(path)
+        if facts is not None and facts.get("method") == cls.card.name:
+            found.append(Shipped(path, facts.get("backbone"), facts["config"], facts["manifest"]))
+    return tuple(found)
+
+
+def fitting(
+    cls: type[Method],
+    backbone: str | None,
+    resolved: Resolved,
+    fold: int,
+    *,
+    ablate: Sequence[str] = (),
+    config: Mapping[str, Any] | None = None,
+) -> Shipped | None:
+    """The checkpoint that comes with a method for one fold of a benchmark.
+
+    The one trained on just the classes that the benchmark trains on; where none was (its source is
+    another data set), the one trained on most.  `training_marks` says of each run what it has seen.
+
+    Args:
+        cls: the method.
+        backbone: name of the backbone it is to stand on, if any.
+        resolved: the benchmark.
+        fold: its fold.
+        ablate: ablations asked for.
+        config: settings asked for; a checkpoint trained with others does not fit.
+
+    Returns:
+        The checkpoint, or None where none comes with it for this backbone and these settings.
+    """
+    there = [
+        s for s in shipped(cls) if s.backbone == backbone and _agrees(cls, s.config, ablate, config or {})
+    ]
+    source = resolved.trained_on
+    same = [s for s in there if s.training.get("dataset") == source.dataset]
+    if source.folds is not None:
+        exact = [s for s in same if s.classes == frozenset(source.folds[fold])]
+    else:
+        exact = _widest(same)
+    return next(iter(exact or _widest(there)), None)
+
+
+def _widest(found: Iterable[Shipped]) -> list[Shipped]:
+    return sorted(found, key=lambda s: -len(s.classes))[:1]
+
+
+def _agrees(
+    cls: type[Method], trained: Mapping[str, Any], ablate: Sequence[str], config: Mapping[str, Any]
+) -> bool:
+    """Whether what is asked for leaves the settings a checkpoint was trained with as they are."""
+    configured(cls, ablate, config)  # says what is wrong with them
+    left_out = {k: v for name in ablate for k, v in cls.Config.ablations[name].items()}
+    return cls.Config(**{**trained, **config, **left_out}) == cls.Config(**trained)
+
+
+def departures(cls: type[Method], found: Shipped) -> dict[str, Any]:
+    """Settings of a checkpoint that are not the method's defaults."""
+    usual = cls.Config().model_dump(mode="json")
+    return {k: v for k, v in found.config.items() if usual.get(k) != v}

@@ -247,8 +247,7 @@ class _Loader:
         if request.weights is not None:
             return None
         backbone = (self._backbone(cls) or cls.card.backbone) if cls.needs_backbone else None
-        resolved = find(drawn.benchmark)
-        found = fitting(cls, backbone, resolved, drawn.fold, ablate=request.ablate, config=request.config)
+        found = fitting(cls, backbone, drawn, ablate=request.ablate, config=request.config)
         if found is not None:
             self.notes.append(f"{cls.card.name}: shipped checkpoint {found.path.name}")
         return found
@@ -265,7 +264,7 @@ class _Loader:
             if lacking and not checkpoint:
                 raise DataError(lacking)
         return load_method(
-            name,
+            cls,
             backbone=backbone,
             weights=request.weights,
             checkpoint=checkpoint,

@@ -7,15 +7,16 @@ A plugin names a folder beside its file (`Method.shipped`); what lies there was 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fssbench import checkpoints
-from fssbench.api import Method
-from fssbench.benchmarks import Resolved
+from fssbench.api import Method, Plan
+from fssbench.benchmarks import find
 from fssbench.loading import configured
+from fssbench.seen import seen_classes
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,7 @@ def shipped(cls: type[Method]) -> tuple[Shipped, ...]:
 def fitting(
     cls: type[Method],
     backbone: str | None,
-    resolved: Resolved,
-    fold: int,
+    plan: Plan,
     *,
     ablate: Sequence[str] = (),
     config: Mapping[str, Any] | None = None,
@@ -64,13 +64,13 @@ def fitting(
     """The checkpoint that comes with a method for one fold of a benchmark.
 
     The one trained on just the classes that the benchmark trains on; where none was (its source is
-    another data set), the one trained on most.  `training_marks` says of each run what it has seen.
+    another data set), of those that have seen the fewest test classes the one trained on most.
+    `fssbench.identity.training_marks` says of each run what its checkpoint has seen.
 
     Args:
         cls: the method.
         backbone: name of the backbone it is to stand on, if any.
-        resolved: the benchmark.
-        fold: its fold.
+        plan: what is to be measured.
         ablate: ablations asked for.
         config: settings asked for; a checkpoint trained with others does not fit.
 
@@ -80,17 +80,18 @@ def fitting(
     there = [
         s for s in shipped(cls) if s.backbone == backbone and _agrees(cls, s.config, ablate, config or {})
     ]
-    source = resolved.trained_on
-    same = [s for s in there if s.training.get("dataset") == source.dataset]
+    source = find(plan.benchmark).trained_on
     if source.folds is not None:
-        exact = [s for s in same if s.classes == frozenset(source.folds[fold])]
-    else:
-        exact = _widest(same)
-    return next(iter(exact or _widest(there)), None)
+        wanted = frozenset(source.folds[plan.fold])
+        for each in there:
+            if each.training.get("dataset") == source.dataset and each.classes == wanted:
+                return each
 
+    def rank(each: Shipped) -> tuple[int, int]:
+        seen = seen_classes(each.training, plan.dataset, plan.classes, plan.class_names)
+        return len(seen), -len(each.classes)
 
-def _widest(found: Iterable[Shipped]) -> list[Shipped]:
-    return sorted(found, key=lambda s: -len(s.classes))[:1]
+    return min(there, key=rank, default=None)
 
 
 def _agrees(

@@ -77,7 +77,8 @@ def test_command(command: str, place: Path, mini: Path, shared: Path) -> None:
     if words[0] == "report":
         page = (place / "report" / "report.html").read_text()
         assert "miniature" in page
-        assert "untrained" in page
+        assert "part-trained" in page
+        assert "untrained" not in page
 
 
 @pytest.mark.parametrize("block", PYTHON)

@@ -98,10 +98,10 @@ def test_one_problem_is_told_plainly(request_):
 def test_trained_method_without_a_checkpoint(null, request_, monkeypatch):
     trained = null.base.card.model_copy(update={"name": "trained", "trained": True})
     monkeypatch.setattr(null.base, "card", trained)
-    with pytest.raises(DataError, match=r"method 'null' needs trained weights. Next: --checkpoint FILE"):
+    with pytest.raises(DataError, match=r"method 'trained' needs trained weights. Next: `fssbench train"):
         prepare(request_)
     prepared = prepare(replace(request_, untrained=True))
-    assert "null: no checkpoint, its weights come from a seed; marked untrained" in prepared.notes
+    assert "trained: no checkpoint, its weights come from a seed; marked untrained" in prepared.notes
     ((_, done, _),) = execute(prepared)
     assert "untrained" in read_run(done[0].path).manifest["context"]["marks"]
 

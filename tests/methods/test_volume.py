@@ -7,7 +7,6 @@ import pytest
 import torch
 from fssbench.methods._volume import (
     CentrePivotConv4d,
-    PlaneConv4d,
     VolumeBatchNorm,
     VolumeGroupNorm,
     over_query,
@@ -53,20 +52,41 @@ def test_centre_pivot_is_a_4d_convolution_with_a_sparse_kernel(
         assert torch.allclose(layer(given), full_4d(volume, sparse, stride) + bias, atol=1e-12)
 
 
-@pytest.mark.parametrize("plane", ["query", "support"])
-def test_plane_convolution_touches_one_plane_only(plane: str) -> None:
-    layer = PlaneConv4d(1, 1, 3, plane)
+@pytest.mark.parametrize("over", [over_query, over_support])
+def test_layers_touch_one_plane_only(over) -> None:
+    layer = nn.Conv2d(1, 1, 3, padding=1)
     volume = torch.zeros(1, 1, 5, 5, 5, 5)
     volume[0, 0, 2, 2, 2, 2] = 1
     with torch.no_grad():
         layer.weight.fill_(1)
         layer.bias.zero_()
-        reached = layer(volume)[0, 0].nonzero()
-    moved, still = (reached[:, :2], reached[:, 2:]) if plane == "query" else (reached[:, 2:], reached[:, :2])
+        reached = over(layer, volume)[0, 0].nonzero()
+    moved, still = (
+        (reached[:, :2], reached[:, 2:]) if over is over_query else (reached[:, 2:], reached[:, :2])
+    )
     assert len(reached) == 9
     assert (still == 2).all()
     assert moved.min() == 1
     assert moved.max() == 3
+
+
+@pytest.mark.parametrize("over", [over_query, over_support])
+def test_gradients_reach_layers_with_the_channels_last_and_unchanged(over) -> None:
+    torch.manual_seed(0)
+    volume = torch.randn(2, 3, 4, 5, 6, 7, dtype=torch.float64, requires_grad=True)
+    layer = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()).double()
+    seen = []
+    layer.register_full_backward_hook(lambda _, __, grads: seen.append(grads[0]))
+    out = over(layer, volume)
+    weights = torch.randn_like(out)
+    (got,) = torch.autograd.grad((out * weights).sum(), volume)
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+
+    axes = (0, 4, 5, 1, 2, 3) if over is over_query else (0, 2, 3, 1, 4, 5)
+    planes = volume.permute(axes).flatten(0, 2)
+    scales = weights.permute(axes).flatten(0, 2)
+    (expected,) = torch.autograd.grad((layer(planes) * scales).sum(), volume)
+    assert torch.allclose(got, expected, atol=1e-12)
 
 
 def test_over_query_is_over_support_of_the_transpose() -> None:

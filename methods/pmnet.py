@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Recipe, Taps, UsageError
@@ -65,23 +66,29 @@ _RELEASE_REFINEMENT = {
 class PMNetConfig(MethodConfig):
     """Settings of PMNet.
 
-    The default is the network as the paper describes it.  Which form does best when trained is a question
-    for measurement; nothing but this default hangs on the answer.
+    The default is the form that did best when all were trained alike on the sample of PASCAL VOC, see
+    docs/training.md: the paper's text with affinities of unit vectors.
     """
 
     variant: Literal["paper", "released", "onehead"] = "paper"
     """`paper`: two branches, batch norm.  `released`: the authors' code, its linear heads and positional
     encodings removed: four heads, directions summed in each layer, group norm.  `onehead`: that with one
     head and batch norm."""
-    affinity: Literal["dot", "cosine"] = "dot"
-    """`dot`: raw inner products, the paper's Eq. 1.  `cosine`: of unit vectors, times 10, which keeps the
-    softmax away from one-hot where features are large (raw products reach thousands); a short training
-    trial on EfficientNet-Lite0 favoured it."""
+    affinity: Literal["dot", "cosine"] = "cosine"
+    """`cosine`: inner products of unit vectors, times 10, which keeps the softmax away from one-hot where
+    features are large (raw products reach thousands).  `dot`: raw inner products, the paper's Eq. 1, and the
+    default of the variants `released` and `onehead`, whose code computes them."""
     b3dconv: bool = True
     """Whether affinities are enhanced; without, the softmax reads them as they are (paper, Table 6)."""
     background: bool = True
     """Whether background cells take part in the softmax with their features; without, support features
     are multiplied by the mask before the affinity, as HSNet does (paper, Table 6)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _affinity_of_the_release(cls, given: Any) -> Any:
+        release = isinstance(given, dict) and given.get("variant") in {"released", "onehead"}
+        return {"affinity": "dot", **given} if release else given
 
     ablations: ClassVar[dict[str, dict[str, Any]]] = {
         "b3dconv": {"b3dconv": False},

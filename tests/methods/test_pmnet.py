@@ -117,6 +117,21 @@ def test_coarse_map_is_the_mean_over_heads_and_within_the_mask() -> None:
     assert together.max() <= mask.max()
 
 
+@pytest.mark.parametrize(
+    ("given", "affinity"),
+    [
+        ({}, "cosine"),
+        ({"variant": "paper"}, "cosine"),
+        ({"variant": "released"}, "dot"),
+        ({"variant": "onehead"}, "dot"),
+        ({"variant": "onehead", "affinity": "cosine"}, "cosine"),
+        ({"affinity": "dot"}, "dot"),
+    ],
+)
+def test_the_forms_of_the_release_keep_its_raw_products(given: dict[str, Any], affinity: str) -> None:
+    assert PMNet.Config(**given).affinity == affinity
+
+
 def test_cosine_affinity_does_not_see_the_length_of_features(tiny: Any, episodes: Any) -> None:
     method = PMNet(PMNet.Config(affinity="cosine", b3dconv=False), tiny()).eval()
     query, support, mask = episodes()

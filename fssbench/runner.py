@@ -33,6 +33,10 @@ MINI_EPISODES = 8
 """Cap of a miniature run that names none: it is there to be seen working, not to be believed."""
 
 
+MINI_SIZE = 192
+"""Input side of a miniature run that names none: what the shipped checkpoints were trained at."""
+
+
 @dataclass(frozen=True)
 class Request:
     """What `fssbench run` was asked for."""
@@ -132,8 +136,12 @@ def _trained(tasks: Sequence[Task]) -> Iterator[str]:
     places: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     for task in tasks:
         for method in task.methods:
-            for mark in training_marks(method, task.plan):
-                places[method.card.name, mark][f"{task.plan.benchmark} fold {task.plan.fold}"] = None
+            facts = training_marks(method, task.plan)
+            size = (method.provenance.get("training") or {}).get("size")
+            if size not in (None, task.plan.size):
+                facts.append(f"trained at {size} px, measured at {task.plan.size} px (--size)")
+            for fact in facts:
+                places[method.card.name, fact][f"{task.plan.benchmark} fold {task.plan.fold}"] = None
     for (name, mark), where in places.items():
         first, *others = where
         yield f"{first}{f' and {len(others)} more' if others else ''}, {name}: checkpoint {mark}"
@@ -164,12 +172,15 @@ def _plans(request: Request, tried: Callable[[Callable[[], Any]], Any]) -> tuple
     root = resolve(request.data)
     if root is None:
         raise DataError("no data. Next: give --data DIR, set FSSBENCH_DATA, or use --data mini")
-    cap, notes = request.episodes, []
-    if cap is None and is_miniature(root):
-        cap = MINI_EPISODES
-        notes.append(
-            f"miniature data: figures are not benchmark figures, and runs stop at {cap} episodes (--episodes)"
-        )
+    cap, size, notes = request.episodes, request.size, []
+    if is_miniature(root):
+        notes.append("miniature data: figures are not benchmark figures")
+        if cap is None:
+            cap = MINI_EPISODES
+            notes.append(f"miniature runs stop at {cap} episodes (--episodes)")
+        if size is None:
+            size = MINI_SIZE
+            notes.append(f"miniature runs see images at {size} px (--size)")
     found: list[Plan] = []
     for resolved in dict.fromkeys(find(name) for name in ids):
         folds = request.folds or tuple(range(len(resolved.folds)))
@@ -186,7 +197,7 @@ def _plans(request: Request, tried: Callable[[Callable[[], Any]], Any]) -> tuple
                             data=root,
                             splits=request.splits,
                             episodes=cap,
-                            size=request.size,
+                            size=size,
                         )
                     )
                     if drawn is not None:
@@ -218,6 +229,8 @@ class _Loader:
     def get(self, name: str, drawn: Plan) -> Method:
         cls = METHODS.get(name)
         checkpoint, config = self.request.checkpoint, self.request.config
+        if not cls.card.trained and any(METHODS.get(n).card.trained for n in self.request.methods):
+            checkpoint = None  # it is the trained ones'
         if checkpoint is not None:
             checkpoint = checkpoint.replace("{fold}", str(drawn.fold)).replace("{method}", name)
         elif cls.card.trained and not self.request.untrained:

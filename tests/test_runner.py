@@ -111,6 +111,17 @@ def test_placeholders_of_a_checkpoint_are_filled_in(null, request_, monkeypatch)
         prepare(replace(request_, checkpoint=str(null.folder / "weights-{fold}-{method}.pt")))
 
 
+def test_a_checkpoint_beside_a_training_free_method_is_the_trained_ones(null, request_, monkeypatch):
+    trained = null.base.card.model_copy(update={"trained": True})
+    monkeypatch.setattr(null.base, "card", trained)
+    wanted = replace(
+        request_, methods=("null", "panet"), backbone="efficientnet-lite0", checkpoint="nowhere-{method}.pt"
+    )
+    with pytest.raises(DataError, match=r"nowhere-null\.pt") as error:
+        prepare(wanted)
+    assert "nowhere-panet" not in str(error.value)
+
+
 def test_missing_backbone_weights_are_found_before_the_first_episode(null, request_):
     wanted = replace(request_, methods=("panet", "null"), backbone="resnet50")
     with pytest.raises(DataError) as error:

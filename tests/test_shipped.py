@@ -72,6 +72,7 @@ def ship(folder: Path, name: str, dataset: str, classes: list[int], *, bias: flo
         "steps": 7,
         "images": 9,
         "marks": ["sample (9 of 90 entries)"],
+        "size": 64,
     }
     checkpoints.save(method, folder / "weights" / f"{name}.safetensors", manifest, half=True)
 
@@ -169,6 +170,10 @@ def test_a_run_uses_it_and_says_what_it_is(request_, tmp_path):
     ship(tmp_path, "all", "pascal", [0, 1], bias=2.0, width=3)
     prepared = prepare(request_)
     assert "tiny: shipped checkpoint all.safetensors" in prepared.notes
+    where = "nulldata fold 0, tiny: checkpoint"
+    assert f"{where} trained at 64 px, measured at 400 px (--size)" in prepared.notes
+    assert f"{where} part-trained (7 steps on 9 images)" in prepared.notes
+    assert not any("trained at" in note for note in prepare(replace(request_, size=64)).notes)
     ((_, (done,), failed),) = execute(prepared)
     assert not failed
     context = read_run(done.path).manifest["context"]

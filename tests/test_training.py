@@ -151,6 +151,27 @@ def test_bfloat16_trains_too(training, tmp_path):
     assert checkpoints.header(done.checkpoint)["manifest"]["amp"] is True
 
 
+def test_half_precision_is_of_the_checkpoint_alone(training, tmp_path):
+    method, done = training(val_episodes=0, half=True)
+    whole = dict(method.named_parameters())
+    stored = checkpoints.read(done.checkpoint)
+    assert {v.dtype for k, v in stored.items() if k in whole} == {torch.float16}
+    assert all(torch.equal(stored[k], v.detach().half()) for k, v in whole.items())
+    training(out="other", val_episodes=0)
+    state = "state.safetensors"
+    assert (tmp_path / "out" / state).read_bytes() == (tmp_path / "other" / state).read_bytes()
+
+
+def test_optimiser_and_schedule_may_be_chosen(training, tmp_path):
+    _, done = training(optimizer="sgd", schedule="poly", learning_rate=0.5, val_episodes=0)
+    recipe = checkpoints.header(done.checkpoint)["manifest"]["recipe"]
+    assert (recipe["optimizer"], recipe["schedule"], recipe["learning_rate"]) == ("sgd", "poly", 0.5)
+    rates = [p.learning_rate for p in read_curve(tmp_path / "out" / CURVE)]
+    assert rates[0] == 0.5
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.1
+
+
 # --- marks ---
 
 

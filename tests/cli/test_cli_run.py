@@ -352,3 +352,19 @@ def test_secrets_of_the_command_line_and_the_environment_are_kept_out(null):
         "-m",
         "null",
     ]
+
+
+def test_another_input_size_is_marked_and_another_measurement(run, null):
+    rows = [
+        null.json_lines(run(*SMALL, "--json", "--size", size).stdout)[0] for size in ("400", "64", "96")
+    ]
+    assert [row["marks"][:-1] for row in rows] == [
+        [],
+        ["resized (64 px, published: 400)"],
+        ["resized (96 px, published: 400)"],
+    ]
+    assert len({row["identity"] for row in rows}) == 3
+    assert [read_run(Path(row["run"])).plan.size for row in rows] == [400, 64, 96]
+    refused = run(*SMALL, "--size", "8")
+    assert refused.exit_code == 2
+    assert "32" in refused.stderr

@@ -1,4 +1,4 @@
-"""The loss of the PFENet family: cross-entropy of the prediction, and of each scale by itself."""
+"""Cross-entropy of predictions at any resolution, and what the PFENet family adds: each scale by itself."""
 
 from __future__ import annotations
 

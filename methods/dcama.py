@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Taps, UsageError
+from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Recipe, Taps, UsageError
 
 from ._features import names, soft_mask, stages
 
@@ -153,6 +153,17 @@ class DCAMA(FeatureMethod):
         ),
     )
     Config: ClassVar[type[MethodConfig]] = DCAMAConfig
+    recipe: ClassVar[Recipe | None] = Recipe(
+        optimizer="sgd",
+        learning_rate=1e-3,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=1e-4,
+        batch=48,
+        epochs=500,
+        source="training script of the release, COCO",
+    )
+    loss_ignores: ClassVar[bool] = False
     reference_backbone: ClassVar[str] = "feature_extractor."
     config: DCAMAConfig
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from fssbench.api import ImageMethod, MethodCard, MethodConfig
+from fssbench.api import ImageMethod, MethodCard, MethodConfig, Recipe
 
 from ._features import masked
-from .hsnet import HSNet
+from .hsnet import HSNet, HSNetConfig
 from .vat import VAT, VATConfig
 
 if TYPE_CHECKING:
@@ -102,6 +102,8 @@ class HybridMasking(ImageMethod):
         ),
     )
     Config: ClassVar[type[MethodConfig]] = HMConfig
+    recipe: ClassVar[Recipe | None] = HSNet.recipe
+    loss_ignores: ClassVar[bool] = False
     shots: ClassVar[Literal["joint", "vote"]] = "vote"
     needs_backbone: ClassVar[bool] = True
     config: HMConfig
@@ -111,7 +113,7 @@ class HybridMasking(ImageMethod):
         self._stand_on("vat" if self.config.host == "vat" else "hsnet")
 
     def _stand_on(self, name: str) -> None:
-        config = VATConfig(guidance=self.config.guidance) if name == "vat" else MethodConfig()
+        config = VATConfig(guidance=self.config.guidance) if name == "vat" else HSNetConfig()
         self.host = _HOSTS[name](config, self.backbone)
         self.host.backbone = None  # it is this method's: a state dict holds it once
 

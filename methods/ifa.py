@@ -11,10 +11,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from fssbench.api import Features, MethodCard, MethodConfig
+from fssbench.api import Features, MethodCard, MethodConfig, Recipe
 
 from ._self_support import Prototypes, over_shots, refined, supported
-from .ssp import SSP, SSPConfig, fitting, masked_loss
+from ._supervision import pixel_loss
+from .ssp import SSP, SSPConfig, fitting
 
 _ROUNDS = 3
 _FIRST = (1.0, 1.0, 1.0, 0.2, 0.4)
@@ -66,6 +67,17 @@ class IFA(SSP):
         ),
     )
     Config: ClassVar[type[MethodConfig]] = IFAConfig
+    recipe: ClassVar[Recipe | None] = Recipe(
+        optimizer="sgd",
+        learning_rate=1e-3,
+        momentum=0.9,
+        weight_decay=5e-4,
+        batch=12,
+        steps=2000,
+        schedule="step",
+        milestones=(1 / 3, 2 / 3),
+        source="base training of the release, one support: 24,000 episodes",
+    )
     config: IFAConfig
 
     def loss(
@@ -81,7 +93,7 @@ class IFA(SSP):
         for place, (weight, logits) in enumerate(zip(weights, outputs, strict=True)):
             of_supports = place in (3, 4) or (place > 4 and place % 2 == 0)
             truth = (supports, nothing) if of_supports else (target, ignore)
-            total = total + weight * masked_loss(logits, *truth)
+            total = total + weight * pixel_loss(logits, *truth)
         return total
 
     def training_outputs(

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
-from fssbench.api import Features, MethodCard, MethodConfig
+from fssbench.api import Features, MethodCard, MethodConfig, Recipe
 
 from ._features import soft_mask
-from .hsnet import HSNet
+from .hsnet import HSNet, HSNetConfig
 
 if TYPE_CHECKING:
     from fssbench.backbones import Backbone
@@ -24,7 +24,7 @@ _FIRST_LEVEL = 4
 """Taps of the first level in ResNet-50; the reference counts so on VGG-16 too."""
 
 
-class PATNetConfig(MethodConfig):
+class PATNetConfig(HSNetConfig):
     """Settings of PATNet."""
 
     anchors_by_stage: bool = False
@@ -62,6 +62,14 @@ class PATNet(HSNet):
         ),
     )
     Config: ClassVar[type[MethodConfig]] = PATNetConfig
+    recipe: ClassVar[Recipe | None] = Recipe(
+        optimizer="adam",
+        learning_rate=1e-3,
+        batch=20,
+        epochs=2000,
+        source="paper (batch) and training script of the release",
+    )
+    loss_ignores: ClassVar[bool] = False
     config: PATNetConfig
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:

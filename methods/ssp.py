@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import Tensor
-from torch.nn import functional
 
-from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Taps
+from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Recipe, Taps
 
 from ._features import soft_mask, stages
 from ._finetuned import FineTuned
 from ._self_support import Prototypes, over_shots, refined, supported
+from ._supervision import pixel_loss
 
 if TYPE_CHECKING:
     from fssbench.backbones import Backbone
@@ -66,6 +66,17 @@ class SSP(FeatureMethod):
         ),
     )
     Config: ClassVar[type[MethodConfig]] = SSPConfig
+    recipe: ClassVar[Recipe | None] = Recipe(
+        optimizer="sgd",
+        learning_rate=1e-3,
+        momentum=0.9,
+        weight_decay=5e-4,
+        batch=4,
+        steps=6000,
+        schedule="step",
+        milestones=(1 / 3, 2 / 3),
+        source="training script of the release: 24,000 episodes",
+    )
     reference_backbone: ClassVar[str] = ""
     config: SSPConfig
 
@@ -111,10 +122,10 @@ class SSP(FeatureMethod):
         each = Prototypes.of_mask(objects, mask)
         predictions = self._predictions(over_shots(each, support_mask.shape[1]), cells)
         own = Prototypes.of_mask(cells, fitting(target.to(cells.dtype), cells))
-        total = sum(masked_loss(p, target, ignore) for p in (*predictions, own.logits(cells)))
+        total = sum(pixel_loss(p, target, ignore) for p in (*predictions, own.logits(cells)))
         supports = support_mask.flatten(0, 1).bool()
         nothing = supports.new_zeros(supports.shape)
-        return total + 0.2 * masked_loss(each.logits(objects), supports, nothing)
+        return total + 0.2 * pixel_loss(each.logits(objects), supports, nothing)
 
     def _predictions(self, first: Prototypes, cells: Tensor) -> list[Tensor]:
         """The self-supported logits, and the refined ones behind them where that is set."""
@@ -140,18 +151,3 @@ def fitting(mask: Tensor, features: Tensor) -> Tensor:
     """Masks (N, H, W) at the features' size, soft."""
     height, width = features.shape[-2:]
     return soft_mask(mask.unsqueeze(0), (int(height), int(width)))[0]
-
-
-def masked_loss(logits: Tensor, target: Tensor, ignore: Tensor) -> Tensor:
-    """Cross-entropy at the size of the masks, over the pixels not ignored of each image, then over images.
-
-    Args:
-        logits: (B, 2, h, w).
-        target: (B, H, W), bool.
-        ignore: (B, H, W), bool.
-    """
-    size = (int(target.shape[-2]), int(target.shape[-1]))
-    logits = functional.interpolate(logits, size, mode="bilinear", align_corners=True)
-    each = functional.cross_entropy(logits, target.long(), reduction="none").flatten(1)
-    counted = (~ignore).flatten(1)
-    return ((each * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)).mean()

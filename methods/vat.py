@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Taps
+from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Recipe, Taps
 
 from ._features import masked, names, stages
 from ._vat_head import VATHead
@@ -70,6 +70,7 @@ class VAT(FeatureMethod):
         "16, 300 epochs (400 on COCO), one support; colour and contrast augmentation with probability 0.2 "
         "each, no flips; best validation mIoU kept. 473 px on PASCAL and FSS-1000, 417 on COCO.",
         notes=(
+            "Differs: `fssbench train` augments nothing; every image is seen as it is.",
             "Reproduced: the last norm of the 4-D transformers and projections that guide nothing have "
             "parameters, are counted, and are never used.",
             "Reproduced: features are resized to fixed grids, so that larger inputs add no detail.",
@@ -79,6 +80,14 @@ class VAT(FeatureMethod):
         ),
     )
     Config: ClassVar[type[MethodConfig]] = VATConfig
+    recipe: ClassVar[Recipe | None] = Recipe(
+        optimizer="adamw",
+        learning_rate=5e-4,
+        batch=16,
+        epochs=300,
+        source="configurations of the release, PASCAL-5i and FSS-1000 (COCO: 400 epochs)",
+    )
+    loss_ignores: ClassVar[bool] = False
     shots: ClassVar[Literal["joint", "vote"]] = "vote"
     waivers: ClassVar[dict[str, str]] = {
         "fast_enough": "features are resized to the same grids whatever the input, as published"

@@ -355,9 +355,7 @@ def test_secrets_of_the_command_line_and_the_environment_are_kept_out(null):
 
 
 def test_another_input_size_is_marked_and_another_measurement(run, null):
-    rows = [
-        null.json_lines(run(*SMALL, "--json", "--size", size).stdout)[0] for size in ("400", "64", "96")
-    ]
+    rows = [null.json_lines(run(*SMALL, "--json", "--size", size).stdout)[0] for size in ("400", "64", "96")]
     assert [row["marks"][:-1] for row in rows] == [
         [],
         ["resized (64 px, published: 400)"],

@@ -49,7 +49,7 @@ class IFA(SSP):
         size=400,
         trained=True,
         reference="niejiahao1998/IFA@4d5cbe6",
-        licence="none",
+        licence="MIT",
         training="Base: cross-entropy as SSP's and 0.4 of the supports' predicted by the query's prototypes; SGD, "
         "learning rate 1e-3, x0.1 at each third, momentum 0.9, weight decay 5e-4; 24,000 episodes, batch 12 "
         "(1-shot) or 6 (5-shot).  Adaptation on augmented target supports adds 0.1 of each later round; rate 5e-4 "

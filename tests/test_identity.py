@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
+import os
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +19,15 @@ import fssbench
 from fssbench.api import Plan
 from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import DataError
-from fssbench.identity import context_block, data_sha256, digest, identity_block, label, marks, redact
+from fssbench.identity import (
+    context_block,
+    digest,
+    files_sha256,
+    identity_block,
+    label,
+    marks,
+    redact,
+)
 from fssbench.registry import load_file
 from fssbench.store import read_run
 
@@ -200,17 +210,26 @@ def test_rule_of_the_reader_is_part_of_the_identity(null, on_disk, monkeypatch):
     assert found[0]["block"]["reader_sha256"] != found[1]["block"]["reader_sha256"]
 
 
-def test_data_hash_reports_progress_and_reads_each_item_once(null):
-    steps = []
-    plan = null.plan(10)
-
-    class Empty:
+def test_files_are_read_once_for_all_plans_and_again_when_changed(tmp_path, monkeypatch):
+    class Files:
         def files(self, item):
-            return ()
+            return (tmp_path / item,)
 
-    data_sha256(Empty(), plan, steps.append)
-    items = {i for e in plan for i in (e.query, *e.supports)}
-    assert steps == list(range(1, len(items) + 1))
+    read = []
+    digest = hashlib.file_digest
+    monkeypatch.setattr(
+        hashlib, "file_digest", lambda file, kind: read.append(file.name) or digest(file, kind)
+    )
+    for name in "abc":
+        (tmp_path / name).write_bytes(name.encode())
+    first = files_sha256(Files(), "abc", "a plan")
+    assert files_sha256(Files(), "cba", "another plan") == first
+    assert files_sha256(Files(), "ab", "a third plan") != first
+    assert len(read) == 3
+    (tmp_path / "b").write_bytes(b"B")
+    os.utime(tmp_path / "b", ns=(1, 1))
+    assert files_sha256(Files(), "abc", "a plan") != first
+    assert len(read) == 4
 
 
 def with_weight(null, value: float):

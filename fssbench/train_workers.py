@@ -51,7 +51,7 @@ class Workers:
         return float(flat[-1])
 
     def mean_buffers(self, buffers: Iterable[Tensor]) -> None:
-        """Average running statistics, in place: each process has seen its own part of the batch."""
+        """Average running statistics, in place: those that a process keeps of its own part of the batch."""
         for buffer in buffers if self.size > 1 else ():
             if buffer.is_floating_point():
                 distributed.all_reduce(buffer)

@@ -34,6 +34,7 @@ from fssbench.sampling import plan
 from fssbench.seen import SELECTED_ON_TEST
 from fssbench.train_batches import Batch, Batches
 from fssbench.train_episodes import STREAM, EpisodeStream, training_set, validation_episodes
+from fssbench.train_norms import shared_norms
 from fssbench.train_state import STATE, Reached, learnable, load_state, save_state, statistics
 from fssbench.train_validation import Validation
 from fssbench.train_workers import Workers, workers
@@ -345,7 +346,8 @@ class _Training:
         if self.world.device.type == "cuda":
             torch.cuda.manual_seed_all(seed)
         try:
-            with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.amp):
+            mixed = torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.amp)
+            with mixed, shared_norms(self.world):
                 loss = self.method.loss(
                     batch.query, batch.support, batch.support_mask, batch.target, batch.ignore
                 )

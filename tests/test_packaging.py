@@ -57,7 +57,9 @@ def test_wheel_holds_every_module_and_data_file(wheel: set[str]) -> None:
     for folder, package in FOLDERS.items():
         for path in (ROOT / folder).rglob("*"):
             data = (
-                path.parent.name in {"templates", "data", "checkpoints"} and path.is_file() and not path.name.startswith(".")
+                path.parent.name in {"templates", "data", "checkpoints"}
+                and path.is_file()
+                and not path.name.startswith(".")
             )
             if path.suffix == ".py" or data:
                 name = f"{package.replace('.', '/')}/{path.relative_to(ROOT / folder)}"

@@ -53,10 +53,10 @@ def _batch_norm(
     axes = [axis for axis in range(values.ndim) if axis != 1]
     shape = [1, -1, *[1] * (values.ndim - 2)]
     own = values.new_tensor([values.numel() / values.shape[1]])
-    count, total = _Sum.apply(torch.cat([own, values.sum(dim=axes)])).split([1, values.shape[1]])
+    count, total = _over_processes(torch.cat([own, values.sum(dim=axes)])).split([1, values.shape[1]])
     mean = total / count
     centred = values - mean.view(shape)
-    variance = _Sum.apply(centred.square().sum(dim=axes)) / count
+    variance = _over_processes(centred.square().sum(dim=axes)) / count
     with torch.no_grad():
         if running_mean is not None:
             running_mean.lerp_(mean, momentum)
@@ -68,6 +68,11 @@ def _batch_norm(
     if bias is not None:
         scaled = scaled + bias.view(shape)
     return scaled.to(input.dtype)
+
+
+def _over_processes(part: Tensor) -> Tensor:
+    total: Tensor = _Sum.apply(part)  # type: ignore[no-untyped-call]
+    return total
 
 
 class _Sum(torch.autograd.Function):

@@ -220,6 +220,19 @@ def test_marks_stand_in_every_format(tmp_path: Path) -> None:
             assert "procedural miniature data: not benchmark numbers" in text
 
 
+def test_each_mark_has_its_own_line_in_markdown(tmp_path: Path) -> None:
+    results = make_results(marks=("miniature", "resized (64 px)"))
+    (path,) = MarkdownReporter().write(results, tmp_path)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    marked = [i for i, line in enumerate(lines) if line.startswith("> - <sup>")]
+    assert len(marked) >= 3
+    assert marked == list(range(marked[0], marked[0] + len(marked)))
+    assert all(lines[i].count("<sup>") == 1 for i in marked)
+    after, statistics = lines[marked[-1] + 1 : marked[-1] + 3]
+    assert after == ""
+    assert statistics.startswith("mIoU: per class")
+
+
 def test_csv_is_unrounded(tmp_path: Path) -> None:
     results = make_results()
     (path,) = CsvReporter().write(results, tmp_path)

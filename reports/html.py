@@ -10,7 +10,8 @@ from markupsafe import Markup
 
 from fssbench.api import Reporter, Results
 
-from .figures import dot_plot, shots_legend
+from .figures.catalogue import drawings
+from .figures.svg import inline
 from .gallery import Budget, gallery
 from .model import build
 
@@ -38,6 +39,7 @@ def render(results: Results) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["svg"] = lambda drawing: Markup(inline(drawing))
     report = build(results)
     legend = {mark.kind: mark for mark in report.legend}
     budget = Budget()
@@ -45,8 +47,7 @@ def render(results: Results) -> str:
     return environment.get_template("report.html.j2").render(
         report=report,
         style=Markup(style),
-        figures=[Markup(dot_plot(section.cells, name=f"f{n}")) for n, section in enumerate(report.sections)],
-        keys=[shots_legend(section.cells) for section in report.sections],
+        drawings=drawings(results),
         galleries=[gallery(section.cells, legend, budget) for section in report.sections],
         budget=budget,
     )

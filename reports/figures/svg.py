@@ -1,0 +1,43 @@
+"""A figure as one `<svg>` element of a page: no script, no address, ids of its own, the page's colours."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+
+from .drawing import Drawing
+from .style import INK, applied
+
+
+def inline(drawing: Drawing) -> str:
+    """Draw it; equal drawings give equal text.
+
+    The element has `role="img"` with the drawing's title and caption, stretches to the width it is
+    given, and has text in `currentColor`, so that it fits a dark page and paper alike.
+    """
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    with applied():
+        figure = drawing.make()
+        FigureCanvasSVG(figure)
+        drawn = io.StringIO()
+        figure.savefig(drawn, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    return _cleaned(drawn.getvalue(), drawing)
+
+
+def _cleaned(svg: str, drawing: Drawing) -> str:
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    head, _, body = svg.partition(">")
+    head = re.sub(r'\s(?:width|height|xmlns(?::xlink)?)="[^"]*"', "", head)
+    name = drawing.name
+    body = re.sub(r'\sid="([^"]+)"', rf' id="{name}-\1"', body)
+    body = re.sub(r'xlink:href="#', f'href="#{name}-', body)
+    body = re.sub(r"url\(#", f"url(#{name}-", body)
+    words = (
+        f'<title id="{name}-title">{html.escape(drawing.title)}</title>'
+        f'<desc id="{name}-desc">{html.escape(drawing.caption)}</desc>'
+    )
+    head = f'{head} role="img" aria-labelledby="{name}-title {name}-desc">'
+    return (head + words + body).replace(INK, "currentColor").strip()

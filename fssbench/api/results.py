@@ -143,6 +143,18 @@ class Reporter(ABC):
 
     name: ClassVar[str]
     title: ClassVar[str]
+    styles: ClassVar[tuple[str, ...]] = ()
+    """Further forms it knows; `--style` hands one of them to `write` as the keyword `style`."""
+    on_request: ClassVar[bool] = False
+    """Written only where it is asked for by name, not where all formats are meant."""
+
+    @classmethod
+    def lacking(cls) -> str:
+        """What it needs that is not installed, with the command that installs it; empty where it can write.
+
+        Where all formats are meant it is then left out, and this is said.
+        """
+        return ""
 
     @abstractmethod
     def write(self, results: Results, folder: Path) -> list[Path]:

@@ -23,7 +23,7 @@ VERBS = {
     "run": "Evaluate methods on benchmarks; the same command again resumes.",
     "train": "Train a method on the source of a benchmark; the same command again resumes.",
     "report": "Write the comparison of stored runs.",
-    "list": "List methods, data sets, benchmarks, suites or runs.",
+    "list": "List methods, data sets, reporters, benchmarks, suites or runs.",
     "show": "Show all that is known about one name.",
     "data": "Verify, prepare or generate data sets; import split lists.",
     "episodes": "Write, show and replay episode plans.",

@@ -33,7 +33,7 @@ def _plugins(registry: Registry) -> Iterator[Row]:
         try:
             plugin = registry.plugin(name)
             row["origin"] = plugin.origin
-            row["card"] = plugin.get().card
+            row["card"] = getattr(plugin.get(), "card", plugin.get())  # a reporter is its own card
         except PluginError as error:
             row.update(status="broken", reason=one_line(str(error)))
         yield row
@@ -73,6 +73,20 @@ def _found(cls: Any, data: str | None) -> str | None:
     except DataError:
         return None
     return folder.name
+
+
+def _reporters(_: Place) -> Iterator[Row]:
+    from fssbench.registry import REPORTERS
+
+    for row in _plugins(REPORTERS):
+        card = row["card"]
+        try:
+            if card is not None and (lacking := card.lacking()):
+                row.update(status="lacking", reason=one_line(lacking))
+        except Exception as error:  # a plugin may raise anything
+            row.update(status="broken", reason=one_line(f"{type(error).__name__}: {error}"))
+        styles = "" if card is None else " ".join(card.styles)
+        yield {"name": row["name"], **_card(row, "title"), "styles": styles, **_status(row)}
 
 
 def _benchmarks(_: Place) -> Iterator[Row]:
@@ -117,6 +131,7 @@ def _runs(place: Place) -> Iterator[Row]:
 KINDS: dict[str, Callable[[Place], Iterator[Row]]] = {
     "methods": _methods,
     "datasets": _datasets,
+    "reporters": _reporters,
     "benchmarks": _benchmarks,
     "suites": _suites,
     "runs": _runs,
@@ -162,7 +177,7 @@ def load_plugins(files: tuple[Path, ...]) -> list[str]:
     help="Folder that holds runs.",
 )
 def command(kind: str, as_json: bool, plugin: tuple[Path, ...], data: str | None, out: Path) -> None:
-    """List methods, data sets, benchmarks, suites or runs.
+    """List methods, data sets, reporters, benchmarks, suites or runs.
 
     A plugin that does not load is listed as broken, with its reason.
     """

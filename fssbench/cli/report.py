@@ -26,6 +26,7 @@ _FILE = click.Path(path_type=Path)
     "-o", "--out", type=_FILE, default=Path("report"), show_default=True, help="Folder to write to."
 )
 @click.option("--format", "formats", help="Reporters by name, comma-separated.  [default: all]")
+@click.option("--style", help="Also in this form, where a reporter knows it: `paper` (LaTeX, Tables 1-6).")
 @click.option("--plugin", "plugins", multiple=True, type=_FILE, help="File that defines a Reporter.")
 @click.option("--resamples", type=click.IntRange(1), default=1000, show_default=True, help="For intervals.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the bootstrap.")
@@ -34,6 +35,7 @@ def command(
     runs: tuple[Path, ...],
     out: Path,
     formats: str | None,
+    style: str | None,
     plugins: tuple[Path, ...],
     resamples: int,
     seed: int,
@@ -41,6 +43,7 @@ def command(
 ) -> None:
     """Write the comparison of stored RUNS (run folders, or folders of them; default: runs)."""
     reporters, broken = _reporters(formats, plugins)
+    _require_style(style, reporters)
     _writable(out)
     from fssbench.results import collect
 
@@ -54,7 +57,7 @@ def command(
         )
     for note in results.notes:
         click.echo(f"note: {one_line(note)}", err=True)
-    written = _write(reporters, results, out, broken)
+    written = _write(reporters, results, out, style, broken)
     _show(results, written, as_json)
     for name, reason in broken.items():
         click.echo(f"error: reporter {one_line(name)}: {one_line(reason)}", err=True)
@@ -75,15 +78,38 @@ def _reporters(
         names = list(dict.fromkeys(n.strip() for n in formats.split(",") if n.strip()))
         if not names:
             raise UsageError(f"--format names no reporter. Known: {', '.join(REPORTERS.names())}")
-        return {name: REPORTERS.get(name) for name in names}, {}
+        named: dict[str, type[Reporter]] = {name: REPORTERS.get(name) for name in names}
+        for reporter in named.values():
+            if lacking := reporter.lacking():
+                raise UsageError(lacking)
+        return named, {}
     loaded: dict[str, type[Reporter]] = {}
     broken: dict[str, str] = {}
     for name in REPORTERS.names():
         try:
-            loaded[name] = REPORTERS.get(name)
-        except PluginError as error:
-            broken[name] = str(error)
+            found: type[Reporter] = REPORTERS.get(name)
+            lacking = found.lacking()
+        except Exception as error:  # a plugin may raise anything
+            broken[name] = (
+                str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+            )
+            continue
+        if lacking:
+            click.echo(f"note: {name} left out: {one_line(lacking)}", err=True)
+        elif not found.on_request:
+            loaded[name] = found
     return loaded, broken
+
+
+def _require_style(style: str | None, reporters: dict[str, type[Reporter]]) -> None:
+    """Refuse a form that none of the reporters knows."""
+    if style is None or any(style in reporter.styles for reporter in reporters.values()):
+        return
+    known = [f"{s} ({name})" for name, reporter in reporters.items() for s in reporter.styles]
+    raise UsageError(
+        f"no reporter of {', '.join(reporters)} knows the style {style!r}; "
+        f"known: {', '.join(known) or 'none of these has any'}. Next: `fssbench list reporters`"
+    )
 
 
 def _writable(out: Path) -> None:
@@ -99,13 +125,18 @@ def _writable(out: Path) -> None:
 
 
 def _write(
-    reporters: dict[str, type[Reporter]], results: Results, out: Path, broken: dict[str, str]
+    reporters: dict[str, type[Reporter]],
+    results: Results,
+    out: Path,
+    style: str | None,
+    broken: dict[str, str],
 ) -> list[Path]:
     """Run every reporter; one that fails is added to `broken` and stops no other."""
     written: list[Path] = []
     for name, reporter in reporters.items():
+        form: dict[str, Any] = {"style": style} if style in reporter.styles else {}
         try:
-            written += [Path(path) for path in reporter().write(results, out)]
+            written += [Path(path) for path in reporter().write(results, out, **form)]
         except FssbenchError as error:
             broken[name] = str(error)
         except Exception as error:  # a plugin may raise anything

@@ -17,6 +17,51 @@ from fssbench.api import Results
 from fssbench.cli import main
 from fssbench.registry import REPORTERS
 
+FORMS = """
+from pathlib import Path
+from fssbench.api import Reporter
+
+class Plain(Reporter):
+    name = "plain"
+    title = "plain"
+
+    def write(self, results, folder):
+        path = folder / "plain.txt"
+        path.write_text("plain")
+        return [path]
+
+class Formed(Plain):
+    name = "formed"
+    styles = ("round", "square")
+
+    def write(self, results, folder, *, style=None):
+        path = folder / "formed.txt"
+        path.write_text(str(style))
+        return [path]
+
+class Asked(Plain):
+    name = "asked"
+    on_request = True
+
+    def write(self, results, folder):
+        (folder / "asked.txt").write_text("")
+        return [folder / "asked.txt"]
+
+class Wanting(Plain):
+    name = "wanting"
+
+    @classmethod
+    def lacking(cls):
+        return "needs ink. Next: `pip install ink`"
+
+class Raises(Plain):
+    name = "raises"
+
+    @classmethod
+    def lacking(cls):
+        raise RuntimeError("no idea")
+"""
+
 PLUGIN = """
 from pathlib import Path
 from fssbench.api import Reporter
@@ -72,6 +117,7 @@ def test_writes_every_format(found: dict[str, Any], tmp_path: Path) -> None:
         "report.md",
         "report.tex",
         "results.csv",
+        "results.json",
     }
     assert (found["paths"], found["resamples"], found["seed"]) == (["some/runs"], 77, 5)
     lines = answer.stdout.splitlines()
@@ -83,7 +129,7 @@ def test_writes_every_format(found: dict[str, Any], tmp_path: Path) -> None:
 def test_default_folder_of_runs(found: dict[str, Any], tmp_path: Path) -> None:
     assert invoke("-o", tmp_path, "--format", "csv").exit_code == 0
     assert found["paths"] == ["runs"]
-    assert [p.name for p in tmp_path.iterdir()] == ["results.csv"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["episodes.csv", "results.csv"]
 
 
 def test_json_owns_standard_output(found: dict[str, Any], tmp_path: Path) -> None:
@@ -91,7 +137,11 @@ def test_json_owns_standard_output(found: dict[str, Any], tmp_path: Path) -> Non
     rows = [json.loads(line) for line in answer.stdout.splitlines()]
     cells = [row for row in rows if "miou" in row]
     assert cells[0]["miou"] == found["results"].cells[0].miou.value
-    assert [Path(row["written"]).name for row in rows if "written" in row] == ["report.md", "results.csv"]
+    assert [Path(row["written"]).name for row in rows if "written" in row] == [
+        "report.md",
+        "results.csv",
+        "episodes.csv",
+    ]
 
 
 def test_no_runs_is_an_error_with_the_next_command(found: dict[str, Any], tmp_path: Path) -> None:
@@ -150,3 +200,51 @@ def test_names_cannot_command_the_terminal(found: dict[str, Any], tmp_path: Path
     assert len(answer.stdout.splitlines()) == 2
     if label.isprintable():
         assert label in answer.stdout
+
+
+@pytest.fixture
+def forms(found: dict[str, Any], tmp_path: Path) -> Path:
+    plugin = tmp_path / "forms.py"
+    plugin.write_text(FORMS)
+    return plugin
+
+
+def test_a_style_reaches_those_who_know_it_and_leaves_others_alone(forms: Path, tmp_path: Path) -> None:
+    answer = invoke("-o", tmp_path, "--plugin", forms, "--format", "plain,formed", "--style", "square")
+    assert answer.exit_code == 0, answer.output
+    assert (tmp_path / "plain.txt").read_text() == "plain"
+    assert (tmp_path / "formed.txt").read_text() == "square"
+    invoke("-o", tmp_path, "--plugin", forms, "--format", "formed")
+    assert (tmp_path / "formed.txt").read_text() == "None"
+
+
+def test_a_style_nobody_knows_is_refused_before_anything_is_computed(
+    forms: Path, found: dict[str, Any], tmp_path: Path
+) -> None:
+    answer = invoke("-o", tmp_path, "--plugin", forms, "--format", "plain,formed", "--style", "oval")
+    assert answer.exit_code == 2
+    assert "'oval'; known: round (formed), square (formed)" in answer.stderr
+    assert "paths" not in found
+
+
+def test_what_is_written_on_request_or_cannot_be(forms: Path, tmp_path: Path) -> None:
+    answer = invoke("-o", tmp_path / "all", "--plugin", forms)
+    assert answer.exit_code == 4  # for `raises` alone
+    assert "reporter raises: RuntimeError: no idea" in answer.stderr
+    assert "note: wanting left out: needs ink. Next: `pip install ink`" in answer.stderr
+    assert (tmp_path / "all" / "plain.txt").is_file()
+    assert not (tmp_path / "all" / "asked.txt").exists()
+    assert invoke("-o", tmp_path / "asked", "--plugin", forms, "--format", "asked").exit_code == 0
+    assert (tmp_path / "asked" / "asked.txt").is_file()
+    answer = invoke("-o", tmp_path / "x", "--plugin", forms, "--format", "wanting")
+    assert answer.exit_code == 2
+    assert "error: needs ink" in answer.stderr
+
+
+def test_reporters_are_listed_with_their_styles(forms: Path) -> None:
+    answer = CliRunner().invoke(main, ["list", "reporters", "--json", "--plugin", str(forms)])
+    rows = {row["name"]: row for row in map(json.loads, answer.stdout.splitlines())}
+    assert {"csv", "html", "json", "latex", "markdown", "parquet"} <= set(rows)
+    assert (rows["formed"]["styles"], rows["formed"]["status"]) == ("round square", "ok")
+    assert rows["wanting"]["status"] == "lacking"
+    assert rows["raises"]["status"] == "broken"

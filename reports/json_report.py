@@ -1,0 +1,20 @@
+"""`results.json`: everything the tables are made of, for programs and for `--compare-to`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fssbench.api import Reporter, Results
+from fssbench.results_file import NAME, write_results
+
+
+class JsonReporter(Reporter):
+    """`results.json`: counts, figures, manifests; what a later report is compared with."""
+
+    name = "json"
+    title = "JSON, all counts and figures; read back by --compare-to"
+
+    def write(self, results: Results, folder: Path) -> list[Path]:
+        """Write `results.json`."""
+        write_results(results, folder / NAME)
+        return [folder / NAME]

@@ -1,0 +1,98 @@
+"""What a report leaves behind for a later one: everything comes back, nothing foreign gets through."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fssbench.api import Results
+from fssbench.errors import DataError
+from fssbench.results_file import read_results, write_results
+from fssbench.statistics import paired_difference
+
+sys.path.append(str(Path(__file__).parent / "reports"))
+from report_factory import make_cell, make_results, make_run, with_panels
+
+
+def back(results: Results, folder: Path) -> Results:
+    write_results(results, folder / "results.json")
+    return read_results(folder / "results.json")
+
+
+def test_everything_comes_back(tmp_path: Path) -> None:
+    results = make_results(marks=("miniature",))
+    results = replace(results, notes=("left out: x",))
+    found = back(results, tmp_path)
+    assert (found.resamples, found.bootstrap_seed, found.notes) == (200, 0, ("left out: x",))
+    for mine, theirs in zip(results.runs, found.runs, strict=True):
+        for field in fields(mine):
+            a, b = getattr(mine, field.name), getattr(theirs, field.name)
+            if field.name == "path":
+                assert b == Path(mine.slug)
+            elif isinstance(a, np.ndarray):
+                assert a.dtype == b.dtype
+                assert np.array_equal(a, b)
+            else:
+                assert a == b, field.name
+    for cell, other in zip(results.cells, found.cells, strict=True):
+        assert [r.identity for r in cell.folds.values()] == [r.identity for r in other.folds.values()]
+        assert list(cell.folds) == list(other.folds)
+        plain = {"folds": {}}
+        assert replace(cell, **plain) == replace(other, **plain)
+
+
+def test_counts_that_come_back_give_the_same_paired_interval(tmp_path: Path) -> None:
+    results = make_results()
+    found = back(results, tmp_path)
+    gaps = [
+        paired_difference(list(a.folds.values()), list(b.folds.values()), absent="zero", resamples=100)
+        for a, b in ((r.cells[0], r.cells[1]) for r in (results, found))
+    ]
+    assert gaps[0] == gaps[1]
+
+
+def test_what_is_not_a_number_is_null_in_the_file_and_nan_again(tmp_path: Path) -> None:
+    run = replace(make_run(episodes=1), seconds=float("nan"), per_class={0: float("nan")})
+    found = back(Results((run,), (make_cell([run]),), 10, 0), tmp_path)
+    assert "NaN" not in (tmp_path / "results.json").read_text()
+    assert np.isnan([found.runs[0].seconds, found.runs[0].per_class[0], found.cells[0].miou.low]).all()
+
+
+def test_no_place_on_the_machine_is_written(tmp_path: Path) -> None:
+    run = with_panels(make_run(), tmp_path / "private")
+    write_results(Results((run,), (make_cell([run]),), 10, 0), tmp_path / "results.json")
+    assert "private" not in (tmp_path / "results.json").read_text()
+    assert str(tmp_path) not in (tmp_path / "results.json").read_text()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no json",
+        "[]",
+        "{}",
+        '{"schema": 1}',
+        '{"schema": 1, "runs": [1], "cells": []}',
+        '{"schema": 1, "runs": [], "cells": [{"folds": ["a"]}]}',
+        '{"schema": 1, "runs": {"identity": 2}, "cells": []}',
+    ],
+)
+def test_damage_is_told(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"results\.json"):
+        read_results(path)
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    write_results(make_results(), tmp_path / "results.json")
+    data = json.loads((tmp_path / "results.json").read_text())
+    (tmp_path / "results.json").write_text(json.dumps(data | {"schema": 99}))
+    with pytest.raises(DataError, match="schema 99"):
+        read_results(tmp_path / "results.json")

@@ -29,11 +29,11 @@ class Drawing:
 
 
 def slug(text: str) -> str:
-    """A name's letters and digits, with dashes between: safe in ids and file names.
+    """A name's first letters and digits, with dashes between: safe in ids and file names.
 
     Example:
         >>> slug("pascal-to-isic2018:isic1 <x>")
         'pascal-to-isic2018-isic1-x'
     """
     kept = "".join(c if c.isascii() and c.isalnum() else " " for c in text)
-    return "-".join(kept.split()) or "x"
+    return "-".join(kept.split())[:80].strip("-") or "x"

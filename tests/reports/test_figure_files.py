@@ -1,0 +1,69 @@
+"""Figures as files: every figure in three formats, equal bytes for equal results, words inside."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from fssbench.reports.figure_files import FigureReporter
+from fssbench.reports.figures.catalogue import drawings
+from PIL import Image
+from report_factory import make_cell, make_results, make_run
+
+from fssbench.api import Results
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return FigureReporter().write(make_results(marks=("miniature",)), tmp_path_factory.mktemp("figures"))
+
+
+def test_every_figure_of_the_report_in_three_formats(written: list[Path]) -> None:
+    names = {drawing.name for drawing in drawings(make_results(marks=("miniature",)))}
+    assert {p.name for p in written} == {f"{n}.{kind}" for n in names for kind in ("svg", "png", "pdf")} | {
+        "captions.txt"
+    }
+    for path in written:
+        head = path.read_bytes()[:8]
+        if path.suffix == ".pdf":
+            assert head.startswith(b"%PDF-")
+        if path.suffix == ".png":
+            with Image.open(path) as image:
+                assert image.info["dpi"] == pytest.approx((200, 200), abs=0.1)
+                assert image.convert("RGBA").getpixel((1, 1)) == (255, 255, 255, 255)
+        if path.suffix == ".svg":
+            assert ElementTree.fromstring(path.read_text()).tag.endswith("svg")
+
+
+def test_captions_are_beside_the_figures_and_in_them(written: list[Path]) -> None:
+    captions = next(p for p in written if p.name == "captions.txt").read_text()
+    for drawing in drawings(make_results(marks=("miniature",))):
+        assert f"{drawing.name}\n{drawing.title}.\n{drawing.caption}\n" in captions
+        if drawing.place.startswith("benchmark/"):
+            assert re.search(r"episodes a point, protocol published/1", drawing.caption)
+        folder = written[0].parent
+        with Image.open(folder / f"{drawing.name}.png") as image:
+            assert image.info["Description"] == drawing.caption
+        assert b"/Subject" in (folder / f"{drawing.name}.pdf").read_bytes()
+
+
+def test_equal_results_give_equal_bytes_without_a_date(written: list[Path], tmp_path: Path) -> None:
+    again = FigureReporter().write(make_results(marks=("miniature",)), tmp_path)
+    for one, two in zip(written, again, strict=True):
+        assert one.name == two.name
+        assert one.read_bytes() == two.read_bytes()
+        assert not re.search(rb"CreationDate|dc:date|matplotlib\.org|Matplotlib v", one.read_bytes())
+
+
+@pytest.mark.parametrize("text", ["../../up\x00\n", "a" * 400, "é:\\c", "</svg><script>"])
+def test_hostile_names_stay_in_the_folder_and_in_words(text: str, tmp_path: Path) -> None:
+    run = make_run(label=text, backbone=text, benchmark=text)
+    results = Results((run,), (make_cell([run]),), 200, 0)
+    for path in FigureReporter().write(results, tmp_path):
+        assert path.parent == tmp_path / "figures"
+        assert re.fullmatch(r"[A-Za-z0-9-]{1,200}\.(svg|png|pdf|txt)", path.name)
+        if path.suffix == ".svg":
+            tags = {str(e.tag).rpartition("}")[2] for e in ElementTree.fromstring(path.read_text()).iter()}
+            assert "script" not in tags

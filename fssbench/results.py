@@ -14,14 +14,15 @@ from pathlib import Path
 import numpy as np
 
 from fssbench.api.results import Cell, Estimate, Results, RunResult
-from fssbench.errors import DataError, UsageError
+from fssbench.comparing import differences
+from fssbench.errors import DataError
+from fssbench.matching import Key, column_key, differs, method_key
 from fssbench.panels import read_panels
-from fssbench.statistics import Sample, mean_sample, of_run, paired_difference
+from fssbench.statistics import Sample, mean_sample, of_runs
 from fssbench.store import StoredRun, read_run, scan
 from fssbench.summary import run_score
 
 RESAMPLES = 1000
-_Key = tuple[str, ...]
 
 
 def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0) -> Results:
@@ -57,8 +58,13 @@ def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0)
     if not stored:
         where = ", ".join(map(str, paths))
         raise DataError("; ".join([f"no runs found in {where}. Next: `fssbench run --help`", *notes]))
-    samples: dict[str, tuple[Sample, Sample]] = {}
-    runs = tuple(_result(run, samples, resamples, seed) for run in stored)
+    plain = [_result(run) for run in stored]
+    drawn = of_runs(plain, resamples=resamples, seed=seed)
+    samples = {run.identity: pair for run, pair in zip(plain, drawn, strict=True)}
+    runs = tuple(
+        replace(run, miou=miou.estimate, fb_iou=fb_iou.estimate)
+        for run, (miou, fb_iou) in zip(plain, drawn, strict=True)
+    )
     folds = {run.identity: int(run.manifest["context"]["folds"]) for run in stored}
     cells = _best(_cells(runs, folds, samples), resamples, seed)
     return Results(runs, cells, resamples, seed, tuple(notes))
@@ -78,9 +84,8 @@ def _distinct(stored: Sequence[StoredRun], notes: list[str]) -> list[StoredRun]:
     return list(kept.values())
 
 
-def _result(
-    run: StoredRun, samples: dict[str, tuple[Sample, Sample]], resamples: int, seed: int
-) -> RunResult:
+def _result(run: StoredRun) -> RunResult:
+    """A run in the table model, its intervals still to be drawn."""
     block, context = run.manifest["block"], run.manifest["context"]
     records = [run.records[i] for i in sorted(run.records)]
     sessions = run.sessions()
@@ -89,8 +94,8 @@ def _result(
     marks = list(context["marks"])
     if run.status == "incomplete":
         marks.append(f"incomplete ({run.done} of {run.planned} episodes)")
-    nothing = Estimate(score.miou, float("nan"), float("nan"))
-    result = RunResult(
+    undrawn = Estimate(float("nan"), float("nan"), float("nan"))
+    return RunResult(
         slug=run.slug,
         path=run.path,
         identity=run.identity,
@@ -113,8 +118,8 @@ def _result(
         parameters=context["parameters"],
         seconds=sum(s["seconds"] for s in sessions) / timed if timed else float("nan"),
         marks=tuple(marks),
-        miou=nothing,
-        fb_iou=nothing,
+        miou=undrawn,
+        fb_iou=undrawn,
         per_class=score.per_class,
         absent=score.absent,
         class_ids=np.array([r.class_id for r in records], dtype=np.int64),
@@ -125,40 +130,16 @@ def _result(
         queries=tuple(run.plan[r.index].query for r in records),
         manifest=run.manifest,
         panels=tuple(read_panels(run)),
-    )
-    miou, fb_iou = of_run(result, absent=run.absent, resamples=resamples, seed=seed)
-    samples[result.identity] = miou, fb_iou
-    return replace(result, miou=miou.estimate, fb_iou=fb_iou.estimate)
-
-
-def _method_key(run: RunResult) -> _Key:
-    """What must agree for runs of different folds to be one row of a table."""
-    block = run.manifest["block"]
-    settings = sorted((k, str(v)) for k, v in block["config"].items())
-    return (run.method, run.label, run.backbone, run.weights, str(settings))
-
-
-def _column_key(run: RunResult) -> _Key:
-    """What must agree for two methods to be compared."""
-    block = run.manifest["block"]
-    return (
-        run.benchmark,
-        str(run.shot),
-        str(run.seed),
-        run.protocol,
-        run.score_size,
-        str(block["dataset_variant"]),
-        "; ".join(m for m in run.marks if m.startswith("capped")),
-        str(block["size"]),
+        supports=tuple(run.plan[r.index].supports for r in records),
     )
 
 
 def _cells(
     runs: Iterable[RunResult], folds: dict[str, int], samples: dict[str, tuple[Sample, Sample]]
 ) -> list[Cell]:
-    groups: dict[tuple[_Key, _Key], list[RunResult]] = defaultdict(list)
+    groups: dict[tuple[Key, Key], list[RunResult]] = defaultdict(list)
     for run in runs:
-        groups[_column_key(run), _method_key(run)].append(run)
+        groups[column_key(run), method_key(run)].append(run)
     return [
         cell
         for group in groups.values()
@@ -205,29 +186,18 @@ def _cell(members: list[RunResult], folds: dict[str, int], samples: dict[str, tu
 
 def _best(cells: list[Cell], resamples: int, seed: int) -> tuple[Cell, ...]:
     """Mark the best of each comparison and all that is not significantly worse."""
-    groups: dict[tuple[_Key, str], list[int]] = defaultdict(list)
+    groups: dict[tuple[Key, str], list[int]] = defaultdict(list)
     for i, cell in enumerate(cells):
         run = next(iter(cell.folds.values()))
-        groups[_column_key(run), cell.backbone].append(i)
+        groups[column_key(run), cell.backbone].append(i)
     for group in groups.values():
         members = [i for i in group if not math.isnan(cells[i].miou.value)]
         if len(members) < 2:
             continue
         top = max(members, key=lambda i: cells[i].miou.value)
-        absent = next(iter(cells[top].folds.values())).manifest["block"]["absent"]
+        rivals = [i for i in members if i != top and not differs(cells[top], cells[i])]
+        gaps = differences([(cells[top], cells[i]) for i in rivals], resamples=resamples, seed=seed)
+        tied = {i for i, gap in zip(rivals, gaps, strict=True) if not gap.significant}
         for i in members:
-            tied = False
-            if i != top:
-                try:
-                    gap = paired_difference(
-                        list(cells[top].folds.values()),
-                        list(cells[i].folds.values()),
-                        absent=absent,
-                        resamples=resamples,
-                        seed=seed,
-                    )
-                    tied = not gap.significant
-                except UsageError:  # other episodes: no paired comparison, so no claim
-                    tied = False
-            cells[i] = replace(cells[i], best=i == top, tied=tied)
+            cells[i] = replace(cells[i], best=i == top, tied=i in tied)
     return tuple(sorted(cells, key=lambda c: (c.benchmark, c.shot, c.seed, c.backbone, c.label)))

@@ -106,7 +106,7 @@ def _read(name: str, hint: Any, value: Any) -> Any:
         return np.array(value, dtype=np.int64).reshape((-1, 2) if name in _PAIRS else -1)
     if name == "per_class":
         return {int(k): _number(v) for k, v in value.items()}
-    return tuple(value) if isinstance(value, list) else value
+    return tuple(_read("", None, v) for v in value) if isinstance(value, list) else value
 
 
 def _number(value: float | None) -> float:

@@ -83,10 +83,10 @@ def toy() -> type[Dataset]:
     return cls
 
 
-def _null_harness() -> ModuleType:
-    name = "null_harness"
+def _helper(name: str) -> ModuleType:
+    """A module of this folder: with importlib import mode it is not on the path."""
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("null_harness.py"))
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
         assert spec is not None
         assert spec.loader is not None
         sys.modules[name] = importlib.util.module_from_spec(spec)
@@ -97,9 +97,15 @@ def _null_harness() -> ModuleType:
 @pytest.fixture
 def null(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Null runs below a temporary folder, see tests/null_harness.py."""
-    harness = _null_harness().NullHarness(tmp_path)
+    harness = _helper("null_harness").NullHarness(tmp_path)
     monkeypatch.setenv("NULL_CALLS", str(harness.calls_file))
     return harness
+
+
+@pytest.fixture(scope="session")
+def table() -> Any:
+    """Makes synthetic runs, cells and results, see tests/table_factory.py."""
+    return _helper("table_factory")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, norm
 
 from fssbench.api import UsageError
 from fssbench.metrics import score
@@ -23,14 +23,14 @@ from fssbench.statistics import (
     mean_estimate,
     mean_sample,
     of_run,
-    paired_difference,
+    of_runs,
     replicates,
 )
 
 
 @dataclass
 class Run:
-    """What `of_run` and `paired_difference` read of a run."""
+    """What `of_runs` reads of a run."""
 
     class_ids: NDArray[np.int64]
     inter: NDArray[np.int64]
@@ -38,6 +38,7 @@ class Run:
     classes: tuple[int, ...] = (0, 1, 2, 3, 4)
     fold: int = 0
     plan_sha256: str = "plan"
+    absent_rule: str = "zero"
     indices: Any = field(default=None)
     queries: Any = field(default=None)
 
@@ -56,6 +57,7 @@ class Run:
             self.classes,
             self.fold,
             self.plan_sha256,
+            self.absent_rule,
             self.indices[rows],
             queries,
         )
@@ -141,6 +143,27 @@ def test_equal_seed_equal_bits_other_seed_others() -> None:
     assert not np.array_equal(first, stream)
 
 
+def test_many_runs_are_resampled_as_one_by_one() -> None:
+    runs = [draw(5, noise=n) for n in range(4)]
+    others = [
+        draw(5, plan_sha256="other"),
+        draw(5, absent_rule="exclude"),
+        draw(5, classes=(0, 1, 2, 3, 4, 9)),
+        draw(5, queries=tuple(f"q{i % 70}" for i in range(300))),
+        draw(5).only(range(0, 300, 3)),
+        draw(6),
+        draw(5).only([0]),
+    ]
+    every = [runs[0], *others, *runs[1:]]
+    together = of_runs(every, resamples=150, seed=2)
+    for run, (miou, fb_iou) in zip(every, together, strict=True):
+        alone = of_run(run, resamples=150, seed=2)
+        assert (miou.value, fb_iou.value) == (alone[0].value, alone[1].value)
+        assert miou.replicates.tobytes() == alone[0].replicates.tobytes()
+        assert fb_iou.replicates.tobytes() == alone[1].replicates.tobytes()
+    assert of_runs([]) == []
+
+
 def test_global_generator_has_no_say() -> None:
     run = draw(6, 50)
     args = (run.class_ids, run.inter, run.union, range(5))
@@ -158,8 +181,8 @@ def test_order_of_episodes_does_not_matter(random: Any) -> None:
     random.shuffle(rows)
     mixed = run.only(rows)
     assert (
-        of_run(run, absent="zero", resamples=50)[0].replicates.tobytes()
-        == of_run(mixed, absent="zero", resamples=50)[0].replicates.tobytes()
+        of_run(run, resamples=50)[0].replicates.tobytes()
+        == of_run(mixed, resamples=50)[0].replicates.tobytes()
     )
 
 
@@ -232,7 +255,7 @@ def test_mean_over_folds_averages_figures_and_replicates() -> None:
 
 
 def test_mean_over_independent_folds_is_surer_than_one() -> None:
-    folds = [of_run(draw(s, plan_sha256=f"plan{s}"), absent="zero")[0] for s in range(4)]
+    folds = [of_run(draw(s, plan_sha256=f"plan{s}"))[0] for s in range(4)]
     widths = [s.estimate.high - s.estimate.low for s in folds]
     mean = mean_estimate(folds)
     assert mean.high - mean.low == pytest.approx(np.mean(widths) / 2, rel=0.12)
@@ -240,7 +263,7 @@ def test_mean_over_independent_folds_is_surer_than_one() -> None:
 
 def test_mean_over_folds_that_share_episodes_gains_nothing() -> None:
     # four models on the same test episodes err together (COCO-20i to FSS-1000)
-    folds = [of_run(draw(11, fold=f), absent="zero")[0] for f in range(4)]
+    folds = [of_run(draw(11, fold=f))[0] for f in range(4)]
     mean, one = mean_estimate(folds), folds[0].estimate
     assert mean.high - mean.low == pytest.approx(one.high - one.low, rel=1e-9)
 
@@ -253,53 +276,6 @@ def test_mean_refuses_what_does_not_belong_together() -> None:
     assert np.isnan(mean_estimate([Sample(1.0, np.zeros(2)), Sample(2.0, np.empty(0))]).low)
 
 
-def test_pairing_is_much_sharper_than_two_intervals() -> None:
-    a, b = draw(12, 500, 0.62, noise=1), draw(12, 500, 0.60, noise=2)
-    gap = paired_difference([a], [b], absent="zero")
-    alone = of_run(a, absent="zero")[0].estimate
-    assert gap.value == pytest.approx(
-        score(a.class_ids, a.inter, a.union, range(5)).miou
-        - score(b.class_ids, b.inter, b.union, range(5)).miou
-    )
-    assert gap.high - gap.low < (alone.high - alone.low) / 2
-    assert gap.significant
-    assert gap.p < 0.05
-
-
-def test_difference_is_antisymmetric() -> None:
-    a, b = draw(13, skill=0.6, noise=1), draw(13, skill=0.6, noise=2)
-    there, back = (paired_difference([x], [y], absent="zero") for x, y in ((a, b), (b, a)))
-    assert (there.value, there.low, there.high) == pytest.approx((-back.value, -back.high, -back.low))
-    assert there.p == back.p
-
-
-def test_a_method_against_itself() -> None:
-    gap = paired_difference([draw(14)], [draw(14)], absent="zero")
-    assert (gap.value, gap.low, gap.high, gap.p) == (0, 0, 0, 1)
-    assert not gap.significant
-
-
-def test_difference_uses_the_episodes_both_counted() -> None:
-    a, b = draw(15, 100, noise=1), draw(15, 100, noise=2)
-    half = np.arange(0, 100, 2)
-    short = paired_difference([a], [b.only(half)], absent="zero")
-    both = paired_difference([a.only(half)], [b.only(half)], absent="zero")
-    assert short == both
-
-
-def test_folds_are_matched_by_plan_not_by_place() -> None:
-    a = [draw(s, noise=1, fold=s, plan_sha256=f"p{s}") for s in range(3)]
-    b = [draw(s, noise=2, fold=s, plan_sha256=f"p{s}") for s in range(3)]
-    assert paired_difference(a, b, absent="zero") == paired_difference(a, b[::-1], absent="zero")
-
-
-def test_other_episodes_are_no_pair() -> None:
-    a, b = draw(16), draw(16, plan_sha256="other")
-    for mine, others in (([a], [b]), ([a], []), ([], []), ([a, a], [a])):
-        with pytest.raises(UsageError, match="same plans"):
-            paired_difference(mine, others, absent="zero")
-
-
 def test_no_replicates_no_verdict() -> None:
     gap = difference(Sample(60.0, np.empty(0)), Sample(10.0, np.empty(0)))
     assert gap.value == 50.0
@@ -310,6 +286,15 @@ def test_no_replicates_no_verdict() -> None:
 def test_p_counts_the_figure_itself() -> None:
     gap = difference(Sample(2.0, np.arange(1.0, 100.0)), Sample(0.0, np.zeros(99)))
     assert gap.p == pytest.approx(2 / 100)
+
+
+def test_p_beyond_the_resamples_is_that_of_a_normal_tail() -> None:
+    gaps = np.random.default_rng(0).normal(4, 1, 500)
+    gap = difference(Sample(4.0, gaps), Sample(0.0, np.zeros(500)))
+    assert gap.p == pytest.approx(2 * norm.sf(4 / gaps.std()))
+    assert gap.p < 2 / 501
+    assert difference(Sample(40.0, gaps + 36), Sample(0.0, np.zeros(500))).p == 1e-6
+    assert difference(Sample(1.0, np.ones(9)), Sample(0.0, np.zeros(9))).p == 0.2
 
 
 def test_holm_by_hand_and_with_gaps() -> None:
@@ -356,10 +341,8 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_equal_methods_are_told_apart_as_rarely_as_claimed() -> None:
-    found = sum(
-        paired_difference(
-            [draw(s, 300, noise=1)], [draw(s, 300, noise=2)], absent="zero", resamples=400, seed=s
-        ).significant
-        for s in range(2000)
-    )
+    found = 0
+    for s in range(2000):
+        (a, _), (b, _) = of_runs([draw(s, 300, noise=n) for n in (1, 2)], resamples=400, seed=s)
+        found += difference(a, b).significant
     assert 0.03 <= found / 2000 <= 0.07

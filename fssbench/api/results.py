@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,11 +93,18 @@ class RunResult:
     manifest: dict[str, Any]
     """The run's manifest as stored: identity block and context block."""
     panels: tuple[Panel, ...] = ()
+    supports: tuple[tuple[str, ...], ...] = ()
+    """Support items of each episode."""
 
     @property
     def episodes(self) -> int:
         """Episodes counted."""
         return len(self.class_ids)
+
+    @property
+    def absent_rule(self) -> Literal["zero", "exclude"]:
+        """What a class without pixels is worth in mIoU, see `fssbench.metrics.score`."""
+        return "exclude" if self.manifest.get("block", {}).get("absent") == "exclude" else "zero"
 
 
 @dataclass(frozen=True)

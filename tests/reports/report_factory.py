@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from fssbench.api import Cell, Panel, Results, RunResult
+from fssbench.comparing import differences
 from fssbench.metrics import score
-from fssbench.statistics import mean_estimate, of_run, paired_difference
+from fssbench.statistics import mean_estimate, of_run
 
 CLASS_NAMES = ("aeroplane", "bicycle", "bird", "boat", "bottle")
 SKILL = {"pmnet": 0.66, "hsnet": 0.63, "panet": 0.44}
@@ -80,13 +81,13 @@ def make_run(
         manifest={"context": {"python": "3.11.7", "packages": {"torch": "2.13.0"}, "threads": 1}},
     )
     run = replace(run, **changes)
-    miou, fb_iou = of_run(run, absent="zero", resamples=200)
+    miou, fb_iou = of_run(run, resamples=200)
     return replace(run, miou=miou.estimate, fb_iou=fb_iou.estimate)
 
 
 def make_cell(runs: list[RunResult], *, missing: tuple[int, ...] = ()) -> Cell:
     """The cell of one method's runs."""
-    samples = [of_run(run, absent="zero", resamples=200) for run in runs]
+    samples = [of_run(run, resamples=200) for run in runs]
     first = runs[0]
     return Cell(
         benchmark=first.benchmark,
@@ -110,9 +111,7 @@ def flagged(cells: list[Cell]) -> list[Cell]:
     best = max(cells, key=lambda c: c.miou.value)
     out = []
     for cell in cells:
-        gap = paired_difference(
-            list(best.folds.values()), list(cell.folds.values()), absent="zero", resamples=200
-        )
+        (gap,) = differences([(best, cell)], resamples=200)
         out.append(replace(cell, best=cell is best, tied=cell is not best and not gap.significant))
     return out
 

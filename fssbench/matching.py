@@ -1,0 +1,281 @@
+"""Which cells can be compared, and on which episodes.
+
+Cells are compared within a column (benchmark, shot, seed, protocol, sizes), and only where both
+have counted the same episodes of the same data.  An episode of another plan is the same one where
+class, query, supports and the truth's pixels are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fssbench.api.results import Cell, Results, RunResult
+from fssbench.errors import UsageError
+
+Key = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Match:
+    """Two cells that can be compared."""
+
+    a: Cell
+    b: Cell
+    methods: tuple[str, str]
+    """Names of A and B, no two alike in their column."""
+    runs: tuple[tuple[RunResult, RunResult], ...]
+    """A's and B's run of each fold, on the episodes both have."""
+    note: str = ""
+    """How it departs from a comparison of whole cells."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Two methods on one benchmark and shot that cannot be compared."""
+
+    benchmark: str
+    shot: int
+    methods: tuple[str, str]
+    reason: str
+    """What differs."""
+    shareable: bool
+    """Whether they can be compared on the episodes they share."""
+
+
+def method_key(run: RunResult) -> Key:
+    """What must agree for runs to be one method: of folds of a row, and of rows over benchmarks."""
+    settings = sorted((k, str(v)) for k, v in block_of(run).get("config", {}).items())
+    return (run.method, run.label, run.backbone, run.weights, str(settings))
+
+
+def column_key(run: RunResult) -> Key:
+    """What must agree for two methods to stand in one column: to be compared."""
+    block = block_of(run)
+    return (
+        run.benchmark,
+        str(run.shot),
+        str(run.seed),
+        run.protocol,
+        run.score_size,
+        str(block.get("dataset_variant")),
+        "; ".join(m for m in run.marks if m.startswith("capped")),
+        str(block.get("size")),
+    )
+
+
+COLUMN = ("benchmark", "shot", "seed", "protocol", "score size", "data set variant", "cap", "input size")
+"""What the parts of a column's key are."""
+_SHAREABLE = {"seed", "protocol", "cap"}
+"""Parts of a column that move which episodes are drawn, and nothing else."""
+
+
+def method_names(cells: Iterable[Cell]) -> dict[Key, str]:
+    """A name for each method: its label, with as much of backbone and weights as tells them apart."""
+    runs = {method_key(run): run for run in map(first_run, cells)}
+    forms: list[Callable[[RunResult], str]] = [
+        lambda run: run.label,
+        lambda run: f"{run.label}, {run.backbone}",
+        lambda run: f"{run.label}, {run.backbone}, {run.weights}",
+    ]
+    names: dict[Key, str] = {}
+    for form in forms:
+        taken = Counter(form(run) for run in runs.values())
+        names |= {k: form(run) for k, run in runs.items() if k not in names and taken[form(run)] == 1}
+    alike = Counter[str]()
+    for key in sorted(set(runs) - set(names)):  # other defaults under equal labels: numbered
+        name = forms[-1](runs[key])
+        alike[name] += 1
+        names[key] = f"{name} #{alike[name]}"
+    return names
+
+
+def first_run(cell: Cell) -> RunResult:
+    """The run of the cell's first fold."""
+    return cell.folds[min(cell.folds)]
+
+
+def differs(a: Cell, b: Cell) -> str:
+    """Why two cells of one column cannot be paired; empty where they can."""
+    if set(a.folds) != set(b.folds):
+        return f"folds {_listed(a.folds)} against {_listed(b.folds)}"
+    for fold in sorted(a.folds):
+        mine, other = a.folds[fold], b.folds[fold]
+        if mine.plan_sha256 != other.plan_sha256:
+            return f"the plans of fold {fold} differ ({mine.plan_sha256[:8]} against {other.plan_sha256[:8]})"
+    return _data_differs(a, b)
+
+
+def _data_differs(a: Cell, b: Cell) -> str:
+    """What differs between cells of the same episodes that no choice of episodes can mend."""
+    for fold in sorted(set(a.folds) & set(b.folds)):
+        mine, other = block_of(a.folds[fold]), block_of(b.folds[fold])
+        same_plan = a.folds[fold].plan_sha256 == b.folds[fold].plan_sha256
+        for name in ("benchmark_version", "engine", *(("absent", "data_sha256") if same_plan else ())):
+            if mine.get(name) != other.get(name):
+                return (
+                    f"{name} of fold {fold} differs ({mine.get(name)!s:.12} against {other.get(name)!s:.12})"
+                )
+        if same_plan:
+            left, right = _aligned(a.folds[fold], b.folds[fold])
+            if not left.episodes:
+                return f"no episode of fold {fold} was counted by both"
+            if wrong := int((left.target != right.target).sum()):
+                return f"the truth of fold {fold} differs in {wrong} of {left.episodes} episodes"
+    return ""
+
+
+def chosen(results: Results, methods: Sequence[str] | None) -> tuple[list[Cell], list[str]]:
+    """Cells of the wanted methods and the name of each, in the order of the methods."""
+    known = method_names(results.cells)
+    names = [known[method_key(first_run(cell))] for cell in results.cells]
+    order = sorted(set(names)) if methods is None else list(dict.fromkeys(methods))
+    if strangers := sorted(set(order) - set(names)):
+        raise UsageError(f"no run of {', '.join(strangers)}. Known: {', '.join(sorted(set(names)))}")
+    kept = sorted((order.index(n), i) for i, n in enumerate(names) if n in order)
+    return [results.cells[i] for _, i in kept], [names[i] for _, i in kept]
+
+
+def columns(cells: Sequence[Cell]) -> dict[Key, list[int]]:
+    """Places of the cells of each column; columns by benchmark and shot."""
+    found: dict[Key, list[int]] = defaultdict(list)
+    for i, cell in enumerate(cells):
+        found[column_key(first_run(cell))].append(i)
+    return dict(sorted(found.items(), key=lambda item: (item[0][0], int(item[0][1]), item[0])))
+
+
+def matches(results: Results, shared: bool, methods: Sequence[str] | None) -> Iterator[Match | Refusal]:
+    """Every two cells of a column, then methods that share a benchmark and shot but no column."""
+    cells, names = chosen(results, methods)
+    found = columns(cells)
+    met: dict[tuple[str, int], set[tuple[str, str]]] = defaultdict(set)
+    for members in found.values():
+        often = Counter(names[i] for i in members)
+        shown = {
+            i: names[i] if often[names[i]] == 1 else f"{names[i]} [{first_run(cells[i]).identity[:8]}]"
+            for i in members
+        }
+        for i, j in combinations(members, 2):
+            met[cells[i].benchmark, cells[i].shot].add((names[i], names[j]))
+            yield _match(cells[i], cells[j], (shown[i], shown[j]), shared)
+    places: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for members in found.values():
+        places[cells[members[0]].benchmark, cells[members[0]].shot] += members
+    for place, members in places.items():
+        by_name: dict[str, list[Cell]] = defaultdict(list)
+        for i in sorted(members):
+            by_name[names[i]].append(cells[i])
+        for couple in combinations(by_name, 2):
+            if couple not in met[place]:
+                yield from _across(by_name[couple[0]], by_name[couple[1]], couple, shared)
+
+
+def _across(
+    mine: list[Cell], others: list[Cell], methods: tuple[str, str], shared: bool
+) -> Iterator[Match | Refusal]:
+    """Two methods that share no column: what episodes they share, or one refusal for all."""
+    tried = [_match(a, b, methods, shared) for a, b in product(mine, others)]
+    yield from [m for m in tried if isinstance(m, Match)] or tried[:1]
+
+
+def _match(a: Cell, b: Cell, methods: tuple[str, str], shared: bool) -> Match | Refusal:
+    parts = [
+        (name, x, y)
+        for name, x, y in zip(COLUMN, column_key(first_run(a)), column_key(first_run(b)), strict=True)
+        if x != y
+    ]
+    reason = "; ".join(f"{name} {x or 'none'} against {y or 'none'}" for name, x, y in parts) or differs(a, b)
+    if not reason:
+        return Match(a, b, methods, whole(a, b).runs)
+    broken = not {name for name, _, _ in parts} <= _SHAREABLE or bool(_data_differs(a, b))
+    if not shared or broken:
+        return Refusal(a.benchmark, a.shot, methods, reason, not broken)
+    runs = tuple(_common(a.folds[fold], b.folds[fold]) for fold in sorted(set(a.folds) & set(b.folds)))
+    runs = tuple(couple for couple in runs if couple[0].episodes)
+    if not runs:
+        return Refusal(a.benchmark, a.shot, methods, f"{reason}; they share no episode", False)
+    count = sum(run.episodes for run, _ in runs)
+    return Match(a, b, methods, runs, f"compared on {count} shared episodes of plans that differ: {reason}")
+
+
+def whole(a: Cell, b: Cell) -> Match:
+    """Two cells that do not differ, on the episodes both have counted."""
+    couples = tuple(_aligned(a.folds[fold], b.folds[fold]) for fold in sorted(a.folds))
+    return Match(a, b, (a.label, b.label), couples)
+
+
+def _aligned(a: RunResult, b: RunResult) -> tuple[RunResult, RunResult]:
+    """Two runs of one plan on the episodes both have counted."""
+    if np.array_equal(a.indices, b.indices):
+        return a, b
+    both = np.intersect1d(a.indices, b.indices)
+    return only(a, np.flatnonzero(np.isin(a.indices, both))), only(
+        b, np.flatnonzero(np.isin(b.indices, both))
+    )
+
+
+def _common(a: RunResult, b: RunResult) -> tuple[RunResult, RunResult]:
+    """Two runs of different plans on the episodes that are the same: class, images and truth.
+
+    An episode that a plan repeats is shared as often as both have it.  The mean is over the classes
+    with a shared episode.
+    """
+    places = _episodes(b)
+    rows = [(i, places[key]) for key, i in _episodes(a).items() if key in places]
+    mine, other = (np.array([row[k] for row in rows], dtype=np.int64) for k in (0, 1))
+    found = set(a.class_ids[mine].tolist())
+    stream = "+".join(sorted({a.plan_sha256, b.plan_sha256}))
+    rule = a.absent_rule if a.absent_rule == b.absent_rule else "exclude"
+    classes = tuple(c for c in a.classes if c in found)
+    left, right = (
+        replace(
+            only(run, kept),
+            plan_sha256=stream,
+            classes=classes,
+            manifest={**run.manifest, "block": {**block_of(run), "absent": rule}},
+        )
+        for run, kept in ((a, mine), (b, other))
+    )
+    return left, right
+
+
+def _episodes(run: RunResult) -> dict[tuple[object, ...], int]:
+    """Row of each episode by what it shows, repeats numbered."""
+    seen = Counter[tuple[object, ...]]()
+    rows: dict[tuple[object, ...], int] = {}
+    supports = run.supports or [()] * run.episodes
+    shows = zip(run.class_ids.tolist(), run.queries, supports, run.target.tolist(), strict=True)
+    for i, key in enumerate(shows):
+        rows[*key, seen[key]] = i
+        seen[key] += 1
+    return rows
+
+
+def only(run: RunResult, rows: NDArray[np.int64]) -> RunResult:
+    """The run as if it had counted these episodes alone; its figures are those of the whole."""
+    return replace(
+        run,
+        class_ids=run.class_ids[rows],
+        inter=run.inter[rows],
+        union=run.union[rows],
+        target=run.target[rows],
+        indices=run.indices[rows],
+        queries=tuple(run.queries[i] for i in rows),
+        supports=tuple(run.supports[i] for i in rows) if run.supports else (),
+    )
+
+
+def block_of(run: RunResult) -> dict[str, Any]:
+    """The identity block of a run's manifest."""
+    block: dict[str, Any] = run.manifest.get("block", {})
+    return block
+
+
+def _listed(folds: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(folds)))

@@ -1,0 +1,302 @@
+"""Pairs, wins, ranks and seeds: by hand, against scipy, and by the laws they keep."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy.stats import friedmanchisquare
+
+from fssbench import comparing
+from fssbench.api import UsageError
+from fssbench.comparing import differences, pairs, ranking, refusals, seed_spread, tally
+from fssbench.metrics import score
+from fssbench.statistics import difference, holm, of_run
+
+FEW = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def miou(run: Any) -> float:
+    return score(run.class_ids, run.inter, run.union, run.classes).miou
+
+
+def family(table: Any, **named: Any) -> Any:
+    """Three methods on two benchmarks at one and five shots."""
+    skills = {"a": 0.7, "b": 0.6, "c": 0.6}
+    return table.make_results(
+        *(
+            table.make_run(m, bench, shot=shot, skill=skill, **named)
+            for m, skill in skills.items()
+            for bench in ("x", "y")
+            for shot in (1, 5)
+        )
+    )
+
+
+def test_a_pair_by_hand(table: Any) -> None:
+    a, b = (table.make_run(m, skill=s) for m, s in (("a", 0.66), ("b", 0.60)))
+    (pair,) = pairs(table.make_results(a, b), resamples=400, seed=3)
+    samples = [of_run(run, resamples=400, seed=3)[0] for run in (a, b)]
+    assert pair.difference == difference(*samples)
+    assert pair.difference.value == pytest.approx(miou(a) - miou(b))
+    assert pair.adjusted == pair.difference.p
+    assert (pair.benchmark, pair.shot, pair.seed, pair.protocol) == ("bench", 1, 0, "published/1")
+    assert (pair.a.label, pair.b.label, pair.methods) == ("a", "b", ("a", "b"))
+    assert (pair.episodes, pair.note) == (120, "")
+    assert pair.outcome == "win"
+
+
+def test_resamples_and_seed_are_those_of_the_results(table: Any) -> None:
+    results = table.make_results(table.make_run("a"), table.make_run("b"), resamples=150)
+    assert pairs(results) == pairs(results, resamples=150, seed=0)
+    assert pairs(results) != pairs(results, resamples=150, seed=1)
+
+
+def test_every_pair_of_every_column_and_one_family(table: Any) -> None:
+    found = pairs(family(table))
+    assert [(p.benchmark, p.shot, p.methods) for p in found] == [
+        (bench, shot, couple)
+        for bench in ("x", "y")
+        for shot in (1, 5)
+        for couple in (("a", "b"), ("a", "c"), ("b", "c"))
+    ]
+    assert [p.adjusted for p in found] == holm([p.difference.p for p in found])
+    assert all(p.adjusted >= p.difference.p for p in found)
+    assert {p.outcome for p in found if "a" in p.methods} == {"win"}
+
+
+def test_holm_can_turn_a_win_into_a_tie(table: Any) -> None:
+    skills = {"a": 0.621, **{f"c{k}": 0.6 for k in range(7)}}
+    results = table.make_results(*(table.make_run(m, skill=s) for m, s in skills.items()))
+    alone = {p.methods: pairs(results, methods=p.methods)[0] for p in pairs(results)}
+    lost = [p for p in pairs(results) if p.outcome != alone[p.methods].outcome]
+    assert lost
+    for p in lost:
+        assert p.difference.p <= 0.05 < p.adjusted
+        assert (alone[p.methods].difference, p.outcome) == (p.difference, "tie")
+
+
+def test_each_run_is_resampled_once(table: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    plain = comparing.of_runs
+
+    def counting(runs: Any, **named: Any) -> Any:
+        asked.append(len(runs))
+        return plain(runs, **named)
+
+    monkeypatch.setattr(comparing, "of_runs", counting)
+    pairs(family(table))
+    assert asked == [12]
+
+
+def test_folds_are_averaged(table: Any) -> None:
+    cells = [table.make_cell(*(table.make_run(m, fold=f) for f in range(3))) for m in "ab"]
+    (pair,) = pairs(table.make_results(*cells))
+    by_fold = [miou(cells[0].folds[f]) - miou(cells[1].folds[f]) for f in range(3)]
+    assert pair.difference.value == pytest.approx(np.mean(by_fold))
+    assert pair.episodes == 360
+
+
+def test_pairing_is_much_sharper_than_two_intervals(table: Any) -> None:
+    a, b = (table.make_run(m, episodes=500) for m in "ab")
+    (pair,) = pairs(table.make_results(a, b))
+    alone = of_run(a)[0].estimate
+    assert pair.difference.high - pair.difference.low < (alone.high - alone.low) / 2
+
+
+@FEW
+@given(st.integers(0, 1000), st.floats(0.4, 0.7))
+def test_pairs_are_antisymmetric(table: Any, seed: int, skill: float) -> None:
+    results = table.make_results(table.make_run("a", seed=seed), table.make_run("b", seed=seed, skill=skill))
+    (there,), (back,) = pairs(results, methods=["a", "b"]), pairs(results, methods=["b", "a"])
+    mirrored = (-back.difference.value, -back.difference.high, -back.difference.low)
+    assert (there.difference.value, there.difference.low, there.difference.high) == pytest.approx(mirrored)
+    assert there.difference.p == back.difference.p
+    assert {"win": "loss", "tie": "tie", "loss": "win"}[there.outcome] == back.outcome
+
+
+@FEW
+@given(st.randoms(use_true_random=False))
+def test_order_of_cells_and_episodes_does_not_matter(table: Any, random: Any) -> None:
+    runs = [table.make_run(m, b) for m in "abc" for b in ("x", "y")]
+    first = pairs(table.make_results(*runs))
+    mixed = []
+    for run in runs:
+        rows = list(range(run.episodes))
+        random.shuffle(rows)
+        mixed.append(table.only(run, sorted(rows)))
+    random.shuffle(mixed)
+    again = pairs(table.make_results(*mixed))
+    assert [(p.methods, p.difference, p.adjusted) for p in first] == [
+        (p.methods, p.difference, p.adjusted) for p in again
+    ]
+
+
+def test_a_method_against_its_own_copy(table: Any) -> None:
+    run = table.make_run("a")
+    copy = replace(run, method="b", label="b", identity="copy")
+    (pair,) = pairs(table.make_results(run, copy))
+    gap = pair.difference
+    assert (gap.value, gap.low, gap.high, gap.p, pair.outcome) == (0, 0, 0, 1, "tie")
+
+
+def test_incomplete_runs_are_compared_on_the_episodes_both_counted(table: Any) -> None:
+    a, b = table.make_run("a"), table.make_run("b")
+    half = np.arange(0, 120, 2)
+    (short,) = pairs(table.make_results(a, table.only(b, half)))
+    (both,) = pairs(table.make_results(table.only(a, half), table.only(b, half)))
+    assert short.difference == both.difference
+    assert short.episodes == 60
+
+
+def test_one_episode_gives_no_verdict(table: Any) -> None:
+    (pair,) = pairs(table.make_results(*(table.only(table.make_run(m), [0]) for m in "ab")))
+    assert np.isnan([pair.difference.p, pair.adjusted]).all()
+    assert pair.outcome == "tie"
+
+
+def test_what_is_not_compared_is_named(table: Any) -> None:
+    results = table.make_results(table.make_run("a"), table.make_run("b", lists="x"), table.make_run("c"))
+    assert [p.methods for p in pairs(results)] == [("a", "c")]
+    assert [r.methods for r in refusals(results)] == [("a", "b"), ("b", "c")]
+    assert all("the plans of fold 0 differ" in r.reason for r in refusals(results))
+
+
+def test_shared_episodes_when_asked(table: Any) -> None:
+    a, b = table.make_run("a"), table.make_run("b")
+    other = replace(table.only(b, range(50)), plan_sha256="other")
+    results = table.make_results(a, other)
+    assert pairs(results) == ()
+    assert refusals(results, shared=True) == ()
+    (pair,) = pairs(results, shared=True)
+    assert pair.episodes == 50
+    assert pair.note.startswith("compared on 50 shared episodes of plans that differ: the plans of fold 0")
+    (plain,) = pairs(table.make_results(table.only(a, range(50)), table.only(b, range(50))))
+    assert pair.difference.value == pytest.approx(plain.difference.value)
+
+
+def test_differences_of_cells(table: Any) -> None:
+    a, b = (table.make_cell(table.make_run(m)) for m in "ab")
+    assert differences([(a, b)], resamples=200)[0] == pairs(table.make_results(a, b))[0].difference
+    other = table.make_cell(table.make_run("b", lists="x"))
+    with pytest.raises(UsageError, match="a and b on bench cannot be paired: the plans of fold 0"):
+        differences([(a, other)])
+    with pytest.raises(UsageError, match="different columns"):
+        differences([(a, table.make_cell(table.make_run("b", shot=5)))])
+
+
+class TestTally:
+    def test_counts_outcomes_from_the_firsts_side(self, table: Any) -> None:
+        found = pairs(family(table))
+        assert [(t.methods, t.wins) for t in tally(found)][:2] == [(("a", "b"), 4), (("a", "c"), 4)]
+        for t in tally(found):
+            mine = [p.outcome for p in found if p.methods == t.methods]
+            assert (t.wins, t.ties, t.losses) == tuple(map(mine.count, ("win", "tie", "loss")))
+
+    def test_turned_pairs_count_for_the_same_two(self, table: Any) -> None:
+        results = table.make_results(*(table.make_run(m, skill=s) for m, s in (("a", 0.8), ("b", 0.5))))
+        (t,) = tally([*pairs(results, methods=["a", "b"]), *pairs(results, methods=["b", "a"])])
+        assert (t.methods, t.wins, t.ties, t.losses) == (("a", "b"), 2, 0, 0)
+
+    def test_two_checkpoints_of_a_method_are_no_two_methods(self, table: Any) -> None:
+        results = table.make_results(*(table.make_run("a", head=h) for h in "xy"), table.make_run("b"))
+        (t,) = tally(pairs(results))
+        assert t.methods == ("a", "b")
+        assert t.wins + t.ties + t.losses == 2
+
+
+class TestRanking:
+    def table(self, table: Any, blocks: int = 6, **named: Any) -> Any:
+        skills = {"a": 0.7, "b": 0.6, "c": 0.6, "d": 0.4}
+        return table.make_results(
+            *(
+                table.make_run(m, f"bench{k}", skill=skill, noise=0.2, **named)
+                for m, skill in skills.items()
+                for k in range(blocks)
+            )
+        )
+
+    def test_against_scipy(self, table: Any) -> None:
+        results = self.table(table)
+        found = ranking(results)
+        figures = np.array(
+            [
+                [miou(r) for r in results.runs if (r.method, r.benchmark) == (m, f"bench{k}")]
+                for m in "abcd"
+                for k in range(6)
+            ]
+        ).reshape(4, 6)
+        assert found.friedman == pytest.approx(friedmanchisquare(*figures).pvalue)
+        by_hand = dict(
+            zip("abcd", (np.argsort(np.argsort(-figures, axis=0), axis=0) + 1).mean(1), strict=True)
+        )
+        assert dict(zip(found.methods, found.ranks, strict=True)) == pytest.approx(by_hand)
+        assert list(found.ranks) == sorted(found.ranks)
+        assert found.blocks == tuple((f"bench{k}", 1) for k in range(6))
+        assert found.critical == pytest.approx(2.569 * np.sqrt(4 * 5 / (6 * 6)), abs=1e-3)
+        assert found.reason == ""
+        assert any({"b", "c"} <= set(group) for group in found.groups)
+        assert not any({"a", "d"} <= set(group) for group in found.groups)
+
+    def test_a_block_needs_every_method_on_the_same_episodes(self, table: Any) -> None:
+        whole = self.table(table, 3)
+        extra = [table.make_run(m, "more") for m in "abc"]
+        other = [table.make_run(m, "odd", lists="x" if m == "b" else "") for m in "abcd"]
+        results = table.make_results(*whole.runs, *extra, *other)
+        assert ranking(results).blocks == ranking(whole).blocks
+        assert len(ranking(results, methods=["a", "c", "d"]).blocks) == 4
+
+    def test_seeds_of_a_benchmark_are_one_block(self, table: Any) -> None:
+        results = [self.table(table, 2, seed=s) for s in range(3)]
+        found = ranking(table.make_results(*(run for r in results for run in r.runs)))
+        assert found.blocks == (("bench0", 1), ("bench1", 1))
+
+    def test_why_there_is_none(self, table: Any) -> None:
+        two = ranking(self.table(table), methods=["a", "b"])
+        assert two.reason == "a ranking needs three methods or more; there are 2"
+        assert (two.ranks, two.groups) == ((), ())
+        one = ranking(self.table(table, 1))
+        assert "two benchmarks or shots on which all 4 methods were measured" in one.reason
+        assert one.reason.endswith("there is 1")
+
+
+class TestSeeds:
+    def test_episode_seeds(self, table: Any) -> None:
+        results = table.make_results(*(table.make_run("a", seed=s) for s in range(4)))
+        (found,) = seed_spread(results)
+        figures = [miou(run) for run in results.runs]
+        assert (found.kind, found.method, len(found.cells)) == ("episodes", "a", 4)
+        assert found.mean == pytest.approx(np.mean(figures))
+        assert found.between == pytest.approx(np.std(figures, ddof=1))
+        errors = [np.std(of_run(run, resamples=200)[0].replicates) for run in results.runs]
+        assert found.within == pytest.approx(np.sqrt(np.mean(np.square(errors))))
+
+    def test_training_seeds(self, table: Any) -> None:
+        results = table.make_results(*(table.make_run("a", head=f"h{s}") for s in range(3)))
+        (found,) = seed_spread(results)
+        assert (found.kind, len(found.cells)) == ("training", 3)
+        assert found.between < found.within, "same episodes: only the weights move the figure"
+
+    def test_both_apart_where_crossed(self, table: Any) -> None:
+        crossed = [table.make_run("a", head=h, seed=s) for h in "xy" for s in (0, 1)]
+        kinds = [(s.kind, len(s.cells)) for s in seed_spread(table.make_results(*crossed))]
+        assert kinds == [("episodes", 2), ("episodes", 2), ("training", 2), ("training", 2)]
+
+    def test_both_at_once_cannot_be_told_apart(self, table: Any) -> None:
+        (found,) = seed_spread(
+            table.make_results(*(table.make_run("a", head=f"h{s}", seed=s) for s in range(3)))
+        )
+        assert (found.kind, len(found.cells)) == ("both", 3)
+
+    @pytest.mark.parametrize(
+        "change", [{"block": {"source_sha256": "x"}}, {"shot": 5}, {"lists": "x"}, {"backbone": "vgg16"}]
+    )
+    def test_what_else_differs_is_no_seed(self, table: Any, change: dict[str, Any]) -> None:
+        assert seed_spread(table.make_results(table.make_run("a"), table.make_run("a", **change))) == ()
+
+    def test_methods_measured_once_have_none(self, table: Any) -> None:
+        assert seed_spread(family(table)) == ()

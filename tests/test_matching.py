@@ -1,0 +1,219 @@
+"""Which cells can be compared, and on which episodes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fssbench.api import UsageError
+from fssbench.matching import (
+    Match,
+    Refusal,
+    column_key,
+    differs,
+    matches,
+    method_key,
+    method_names,
+)
+
+
+def both(table: Any, a: Any, b: Any, **named: Any) -> Any:
+    (found,) = matches(table.make_results(a, b), named.get("shared", False), None)
+    return found
+
+
+def test_names_say_as_much_as_tells_methods_apart(table: Any) -> None:
+    runs = [
+        table.make_run("a"),
+        table.make_run("b"),
+        table.make_run("b", backbone="vgg16"),
+        table.make_run("c", weights="x"),
+        table.make_run("c", weights="y"),
+        table.make_run("d", block={"config": {"width": 1}}),
+        table.make_run("d", block={"config": {"width": 2}}),
+    ]
+    names = method_names(map(table.make_cell, runs))
+    assert [names[method_key(run)] for run in runs[:5]] == [
+        "a",
+        "b, resnet50",
+        "b, vgg16",
+        "c, resnet50, x",
+        "c, resnet50, y",
+    ]
+    assert {names[method_key(run)] for run in runs[5:]} == {
+        "d, resnet50, resnet50.tv_v1 #1",
+        "d, resnet50, resnet50.tv_v1 #2",
+    }
+
+
+def test_columns_hold_what_was_measured_alike(table: Any) -> None:
+    run = table.make_run()
+    for change in (
+        {"benchmark": "other"},
+        {"shot": 5},
+        {"seed": 1},
+        {"protocol": "fssbench/1"},
+        {"score_size": "original"},
+        {"marks": ("capped (3 of 9 episodes)",)},
+    ):
+        assert column_key(replace(run, **change)) != column_key(run), change
+    for block in ({"size": 192}, {"dataset_variant": "x"}):
+        assert column_key(table.make_run(block=block)) != column_key(run)
+    for change in ({"method": "b"}, {"backbone": "vgg16"}, {"fold": 2}, {"marks": ("untrained",)}):
+        assert column_key(replace(run, **change)) == column_key(run), change
+
+
+def test_equal_plans_can_be_compared(table: Any) -> None:
+    a, b = (table.make_cell(*(table.make_run(m, fold=f) for f in range(3))) for m in "ab")
+    assert differs(a, b) == ""
+    found = both(table, a, b)
+    assert isinstance(found, Match)
+    assert [(x.fold, y.fold, x.episodes) for x, y in found.runs] == [(f, f, 120) for f in range(3)]
+    assert found.note == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"lists": "x"}, "the plans of fold 0 differ"),
+        ({"fold": 1}, "folds 0 against 1"),
+        ({"block": {"data_sha256": "0123456789abcdef"}}, "data_sha256 of fold 0 differs"),
+        ({"block": {"engine": "2"}}, "engine of fold 0 differs (None against 2)"),
+        ({"block": {"benchmark_version": 2}}, "benchmark_version of fold 0 differs"),
+        ({"block": {"absent": "exclude"}}, "absent of fold 0 differs"),
+    ],
+)
+def test_what_differs_is_refused_by_name(table: Any, change: dict[str, Any], told: str) -> None:
+    found = both(table, table.make_run("a"), table.make_run("b", **change))
+    assert isinstance(found, Refusal)
+    assert told in found.reason
+    assert found.shareable == (change.keys() <= {"lists", "fold"})
+
+
+def test_other_truth_is_no_pair(table: Any) -> None:
+    b = table.make_run("b")
+    found = both(table, table.make_run("a"), replace(b, target=b.target + (b.indices < 3)))
+    assert found.reason == "the truth of fold 0 differs in 3 of 120 episodes"
+    assert not found.shareable
+
+
+def test_incomplete_runs_meet_on_what_both_counted(table: Any) -> None:
+    a, b = (table.make_run(m) for m in "ab")
+    found = both(table, table.only(a, range(100)), table.only(b, range(0, 120, 2)))
+    ((left, right),) = found.runs
+    assert left.indices.tolist() == right.indices.tolist() == list(range(0, 100, 2))
+    assert left.queries == right.queries
+    nothing = both(table, table.only(a, range(50)), table.only(b, range(50, 120)))
+    assert nothing.reason == "no episode of fold 0 was counted by both"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"seed": 1}, "seed 0 against 1"),
+        ({"protocol": "fssbench/1"}, "protocol published/1 against fssbench/1"),
+        ({"marks": ("capped (9 of 99 episodes)",)}, "cap none against capped (9 of 99 episodes)"),
+        ({"score_size": "original"}, "score size input against original"),
+        ({"block": {"size": 192}}, "input size 400 against 192"),
+    ],
+)
+def test_methods_that_share_no_column_are_refused_once(table: Any, change: dict[str, Any], told: str) -> None:
+    found = both(table, table.make_run("a"), table.make_run("b", **change))
+    assert isinstance(found, Refusal)
+    assert found.methods == ("a", "b")
+    assert told in found.reason
+    assert found.shareable == (not change.keys() & {"score_size", "block"})
+
+
+def test_methods_that_meet_in_one_column_are_not_refused_for_the_others(table: Any) -> None:
+    results = table.make_results(*(table.make_run(m, seed=s) for m, s in (("a", 0), ("a", 1), ("b", 1))))
+    (found,) = matches(results, False, None)
+    assert isinstance(found, Match)
+    assert found.a.seed == found.b.seed == 1
+
+
+def test_two_checkpoints_of_one_method_are_named_by_their_runs(table: Any) -> None:
+    runs = [table.make_run("a", head=h) for h in ("one", "two")]
+    found = both(table, *runs)
+    assert set(found.methods) == {f"a [{run.identity[:8]}]" for run in runs}
+
+
+class TestShared:
+    def test_a_capped_run_meets_a_whole_one(self, table: Any) -> None:
+        a, b = table.make_run("a"), table.make_run("b")
+        capped = replace(
+            table.only(b, range(40)), plan_sha256="head of it", marks=("capped (40 of 120 episodes)",)
+        )
+        found = both(table, a, capped, shared=True)
+        ((left, right),) = found.runs
+        assert left.indices.tolist() == right.indices.tolist() == list(range(40))
+        assert left.plan_sha256 == right.plan_sha256 != a.plan_sha256
+        assert found.note == (
+            "compared on 40 shared episodes of plans that differ: cap none against capped (40 of 120 episodes)"
+        )
+
+    def test_an_episode_is_the_same_wherever_it_stands(self, table: Any) -> None:
+        a, b = table.make_run("a"), table.make_run("b")
+        moved = table.only(b, np.arange(120)[::-1])
+        moved = replace(moved, plan_sha256="reversed", indices=np.arange(120))
+        ((left, right),) = both(table, a, moved, shared=True).runs
+        assert left.queries == right.queries
+        assert left.target.tolist() == right.target.tolist()
+        assert right.inter.tolist() == b.inter.tolist()
+
+    @pytest.mark.parametrize("part", ["supports", "queries", "target", "class_ids"])
+    def test_an_episode_that_shows_something_else_is_another(self, table: Any, part: str) -> None:
+        a, b = table.make_run("a"), table.make_run("b", plan_sha256="other")
+        values = getattr(b, part)
+        if part in {"supports", "queries"}:
+            changed: Any = ("x" if part == "queries" else ("x",), *values[1:])
+        else:
+            changed = np.concatenate([[(values[0] + 1) % 5], values[1:]])
+        found = both(table, a, replace(b, **{part: changed}), shared=True)
+        assert found.runs[0][0].indices.tolist() == list(range(1, 120))
+
+    def test_repeated_episodes_are_shared_as_often_as_both_have_them(self, table: Any) -> None:
+        a, b = table.make_run("a"), table.make_run("b")
+        twice = replace(table.only(b, [0, 0, 0, 1]), plan_sha256="twice", indices=np.arange(4))
+        other = table.only(a, [0, 0, 1, 2])
+        other = replace(other, indices=np.arange(4))
+        ((left, _),) = both(table, other, twice, shared=True).runs
+        assert left.indices.tolist() == [0, 1, 2]
+
+    def test_the_mean_is_over_classes_with_a_shared_episode(self, table: Any) -> None:
+        a, b = table.make_run("a"), table.make_run("b", plan_sha256="other")
+        kept = np.flatnonzero(b.class_ids < 2)
+        ((left, right),) = both(table, a, table.only(b, kept), shared=True).runs
+        assert left.classes == right.classes == (0, 1)
+
+    def test_folds_that_both_have(self, table: Any) -> None:
+        a = table.make_cell(*(table.make_run("a", fold=f) for f in range(4)))
+        b = table.make_cell(*(table.make_run("b", fold=f) for f in (1, 2)), missing=(0, 3))
+        found = both(table, a, b, shared=True)
+        assert [left.fold for left, _ in found.runs] == [1, 2]
+        assert "240 shared episodes" in found.note
+        assert "folds 0, 1, 2, 3 against 1, 2" in found.note
+
+    def test_no_shared_episode_is_a_refusal(self, table: Any) -> None:
+        found = both(table, table.make_run("a"), table.make_run("b", seed=1), shared=True)
+        assert isinstance(found, Refusal)
+        assert found.reason == "seed 0 against 1; they share no episode"
+        assert not found.shareable
+
+    def test_equal_plans_are_compared_whole(self, table: Any) -> None:
+        found = both(table, table.make_run("a"), table.make_run("b"), shared=True)
+        assert found.note == ""
+
+
+def test_unknown_method_names_the_known(table: Any) -> None:
+    with pytest.raises(UsageError, match=r"no run of z. Known: a, b"):
+        list(matches(table.make_results(table.make_run("a"), table.make_run("b")), False, ["a", "z"]))
+
+
+def test_methods_come_in_the_order_asked_for(table: Any) -> None:
+    results = table.make_results(*(table.make_run(m) for m in "abc"))
+    assert [m.methods for m in matches(results, False, ["c", "a"])] == [("c", "a")]
+    assert [m.methods for m in matches(results, False, None)] == [("a", "b"), ("a", "c"), ("b", "c")]

@@ -6,7 +6,6 @@ import inspect
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,40 +16,14 @@ from PIL import ImageFile
 from torch import Tensor
 
 from fssbench._checks import CheckResult, Skipped, require, require_card, run
+from fssbench._synthetic import Synthetic
 from fssbench.api import FeatureMethod, FssbenchError, Method
 from fssbench.isolation import generators_kept, isolated
 from fssbench.loading import load_method
 
 SMALL_BACKBONE = "efficientnet-lite0"
-SIDE = 64
 SLOWEST = 10.0
 """Seconds that one 1-shot episode of 64 px may take on a CPU."""
-
-
-@dataclass(frozen=True)
-class _Episodes:
-    """A batch of procedural episodes: a bright disc is the class, on coloured noise."""
-
-    query: Tensor
-    support: Tensor
-    mask: Tensor
-
-    @classmethod
-    def make(cls, batch: int = 1, shot: int = 1, height: int = SIDE, width: int = SIDE) -> _Episodes:
-        generator = torch.Generator().manual_seed(0)
-        shape = (8, 3, height, width)  # always the same eight images, whatever is asked of them
-        images = torch.rand(shape, generator=generator) * 2 - 1
-        y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
-        centres = torch.rand((8, 2), generator=generator) - 0.5
-        discs = torch.stack([((y - a) ** 2 + (x - b) ** 2 < 0.3).float() for a, b in centres.tolist()])
-        images = images + discs[:, None] * torch.tensor([1.5, 0.5, -1.0]).view(3, 1, 1)
-        rows = torch.arange(batch)
-        chosen = (rows[:, None] * 3 + torch.arange(shot)[None, :] + 1) % 8
-        return cls(images[rows * 3 % 8].clone(), images[chosen].clone(), discs[chosen].clone())
-
-    def one(self, index: int) -> _Episodes:
-        part = slice(index, index + 1)
-        return _Episodes(self.query[part], self.support[part], self.mask[part])
 
 
 class _MethodSubject:
@@ -73,7 +46,7 @@ class _MethodSubject:
     def method(self) -> Method:
         return self.build()
 
-    def predict(self, episodes: _Episodes, method: Method | None = None, **options: Any) -> Tensor:
+    def predict(self, episodes: Synthetic, method: Method | None = None, **options: Any) -> Tensor:
         with isolated(0):
             found = (method or self.method).predict(
                 episodes.query, episodes.support, episodes.mask, **options
@@ -88,7 +61,7 @@ def require_equal(a: Tensor, b: Tensor, what: str, tolerance: float = 0.0) -> No
     require(difference <= allowed, f"{what}: logits differ by {difference:.3g}, allowed {allowed:.3g}")
 
 
-def require_output(subject: _MethodSubject, episodes: _Episodes) -> None:
+def require_output(subject: _MethodSubject, episodes: Synthetic) -> None:
     # `predict` itself refuses NaN, integers and other shapes, naming them
     batch, height, width = episodes.query.shape[0], *episodes.query.shape[-2:]
     logits = subject.predict(episodes)
@@ -155,47 +128,47 @@ def backbone_is_frozen(s: _MethodSubject) -> None:
 
 def one_shot(s: _MethodSubject) -> None:
     """One support gives finite logits (B, 2, H, W) and a bool mask (B, H, W)."""
-    require_output(s, _Episodes.make())
+    require_output(s, Synthetic.make())
 
 
 def five_shot(s: _MethodSubject) -> None:
     """Five supports give finite logits (B, 2, H, W) and a bool mask (B, H, W)."""
-    require_output(s, _Episodes.make(shot=5))
+    require_output(s, Synthetic.make(shot=5))
 
 
 def odd_sizes(s: _MethodSubject) -> None:
     """Inputs of 97 x 97 px, which no stride divides, work."""
-    require_output(s, _Episodes.make(height=97, width=97))
+    require_output(s, Synthetic.make(height=97, width=97))
 
 
 def output_size(s: _MethodSubject) -> None:
     """Logits come at the size that was asked for."""
-    shape = tuple(s.predict(_Episodes.make(), size=(51, 83)).shape)
+    shape = tuple(s.predict(Synthetic.make(), size=(51, 83)).shape)
     require(shape == (1, 2, 51, 83), f"asked for (51, 83), got {shape}")
 
 
 def extreme_masks(s: _MethodSubject) -> None:
     """A support mask without foreground, or without background, still gives finite logits."""
-    episodes = _Episodes.make()
+    episodes = Synthetic.make()
     for fill in (0.0, 1.0):
-        s.predict(_Episodes(episodes.query, episodes.support, torch.full_like(episodes.mask, fill)))
+        s.predict(Synthetic(episodes.query, episodes.support, torch.full_like(episodes.mask, fill)))
 
 
 def repeated_support(s: _MethodSubject) -> None:
     """The same support five times works: published episodes may repeat one."""
-    one = _Episodes.make()
-    s.predict(_Episodes(one.query, one.support.repeat(1, 5, 1, 1, 1), one.mask.repeat(1, 5, 1, 1)))
+    one = Synthetic.make()
+    s.predict(Synthetic(one.query, one.support.repeat(1, 5, 1, 1, 1), one.mask.repeat(1, 5, 1, 1)))
 
 
 def same_twice(s: _MethodSubject) -> None:
     """The same episode gives the same bits twice, given the generators the harness seeds."""
-    episodes = _Episodes.make(shot=2)
+    episodes = Synthetic.make(shot=2)
     require_equal(s.predict(episodes), s.predict(episodes), "second call")
 
 
 def no_memory(s: _MethodSubject) -> None:
     """An episode's result does not depend on the episode before it."""
-    both = _Episodes.make(batch=2)
+    both = Synthetic.make(batch=2)
     first = s.predict(both.one(0))
     s.predict(both.one(1))
     require_equal(first, s.predict(both.one(0)), "after another episode")
@@ -203,22 +176,22 @@ def no_memory(s: _MethodSubject) -> None:
 
 def batch_equals_single(s: _MethodSubject) -> None:
     """A batch of episodes gives what the episodes give one by one."""
-    episodes = _Episodes.make(batch=3, shot=2)
+    episodes = Synthetic.make(batch=3, shot=2)
     singly = torch.cat([s.predict(episodes.one(i)) for i in range(3)])
     require_equal(s.predict(episodes), singly, "batch of 3", 1e-3)
 
 
 def support_order(s: _MethodSubject) -> None:
     """The order of the supports does not matter."""
-    a = _Episodes.make(shot=3)
-    b = _Episodes(a.query, a.support.flip(1), a.mask.flip(1))
+    a = Synthetic.make(shot=3)
+    b = Synthetic(a.query, a.support.flip(1), a.mask.flip(1))
     require_equal(s.predict(a), s.predict(b), "supports reversed", 1e-3)
 
 
 def strided_inputs(s: _MethodSubject) -> None:
     """Tensors that are not contiguous give the same result."""
-    a = _Episodes.make()
-    b = _Episodes(
+    a = Synthetic.make()
+    b = Synthetic(
         a.query.transpose(-1, -2).contiguous().transpose(-1, -2),
         a.support.transpose(-1, -2).contiguous().transpose(-1, -2),
         a.mask.transpose(-1, -2).contiguous().transpose(-1, -2),
@@ -228,7 +201,7 @@ def strided_inputs(s: _MethodSubject) -> None:
 
 def inputs_untouched(s: _MethodSubject) -> None:
     """Images and masks are as before after a call."""
-    episodes, kept = _Episodes.make(shot=2), _Episodes.make(shot=2)
+    episodes, kept = Synthetic.make(shot=2), Synthetic.make(shot=2)
     versions = [t._version for t in (episodes.query, episodes.support, episodes.mask)]
     s.predict(episodes)
     for name, version in zip(("query", "support", "mask"), versions, strict=True):
@@ -240,7 +213,7 @@ def inputs_untouched(s: _MethodSubject) -> None:
 def weights_untouched(s: _MethodSubject) -> None:
     """A prediction changes no weight and no buffer: batch norm stays in eval mode."""
     before = {k: v.clone() for k, v in s.method.state_dict().items()}
-    s.predict(_Episodes.make())
+    s.predict(Synthetic.make())
     after = s.method.state_dict()
     changed = [k for k in before if k not in after or not torch.equal(before[k], after[k])]
     require(not changed, f"changed: {', '.join(changed[:3])}")
@@ -250,12 +223,12 @@ def state_dict_round_trip(s: _MethodSubject) -> None:
     """The state dict holds all that a prediction needs."""
     other = s.build(seed=1)
     other.load_state_dict(s.method.state_dict())
-    require_equal(s.predict(_Episodes.make()), s.predict(_Episodes.make(), other), "reloaded", 1e-6)
+    require_equal(s.predict(Synthetic.make()), s.predict(Synthetic.make(), other), "reloaded", 1e-6)
 
 
 def needs_no_gradient(s: _MethodSubject) -> None:
     """Logits carry no graph under `no_grad`, and the grad mode is left as found."""
-    episodes = _Episodes.make()
+    episodes = Synthetic.make()
     with isolated(0):
         logits = s.method.predict(episodes.query, episodes.support, episodes.mask)
         require(not torch.is_grad_enabled(), "grad mode was switched on and left on")
@@ -276,7 +249,7 @@ def settings_untouched(s: _MethodSubject) -> None:
             "working folder": str(Path.cwd()),
         }
 
-    episodes = _Episodes.make()
+    episodes = Synthetic.make()
     with isolated(0):  # which restores what is found changed here
         before = settings()
         s.method.predict(episodes.query, episodes.support, episodes.mask)
@@ -286,7 +259,7 @@ def settings_untouched(s: _MethodSubject) -> None:
 
 def generators_untouched(s: _MethodSubject) -> None:
     """Global random generators are left alone; drawing from them is allowed, and seeded by episode."""
-    episodes = _Episodes.make()
+    episodes = Synthetic.make()
 
     def states() -> tuple[Any, ...]:
         numbers: Any = np.random.get_state()
@@ -303,7 +276,7 @@ def generators_untouched(s: _MethodSubject) -> None:
 def fast_enough(s: _MethodSubject) -> None:
     """One 1-shot episode of 64 px takes under ten seconds on this machine."""
     started = time.monotonic()
-    s.predict(_Episodes.make())
+    s.predict(Synthetic.make())
     seconds = time.monotonic() - started
     require(seconds < SLOWEST, f"took {seconds:.1f} s")
 

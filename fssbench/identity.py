@@ -152,7 +152,7 @@ def context_block(method: Method, plan: Plan) -> dict[str, Any]:
         "learnable": provenance.get("learnable", 0),
         "parameters": sum(p.numel() for p in method.parameters()),
         "marks": [*plan.marks, *marks(method), *training_marks(method, plan)],
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {name: version(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processors": os.cpu_count(),
@@ -226,7 +226,8 @@ def redact(arguments: list[str]) -> list[str]:
     return kept
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
+    """The installed version of a package, if it is installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

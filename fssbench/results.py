@@ -15,6 +15,7 @@ import numpy as np
 
 from fssbench.api.results import Cell, Estimate, Results, RunResult
 from fssbench.comparing import differences
+from fssbench.efficiency import read_all
 from fssbench.errors import DataError
 from fssbench.matching import Key, column_key, differs, method_key
 from fssbench.panels import read_panels
@@ -67,7 +68,8 @@ def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0)
     )
     folds = {run.identity: int(run.manifest["context"]["folds"]) for run in stored}
     cells = _best(_cells(runs, folds, samples), resamples, seed)
-    return Results(runs, cells, resamples, seed, tuple(notes))
+    efficiency, unread = read_all(paths)
+    return Results(runs, cells, resamples, seed, (*notes, *unread), efficiency)
 
 
 def _distinct(stored: Sequence[StoredRun], notes: list[str]) -> list[StoredRun]:

@@ -5,6 +5,7 @@ a report one file with a `Reporter`.  See `docs/plugins.md` for a worked example
 """
 
 from fssbench.api.datasets import IGNORE, Dataset, DatasetCard, Entry, Finding, Pool, Verification
+from fssbench.api.efficiency import Efficiency, Timing
 from fssbench.api.episodes import Episode, Plan
 from fssbench.api.methods import (
     FeatureMethod,
@@ -30,6 +31,7 @@ __all__ = [
     "DataError",
     "Dataset",
     "DatasetCard",
+    "Efficiency",
     "Entry",
     "Episode",
     "Estimate",
@@ -52,6 +54,7 @@ __all__ = [
     "Results",
     "RunResult",
     "Taps",
+    "Timing",
     "UsageError",
     "Verification",
 ]

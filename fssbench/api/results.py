@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fssbench.api.efficiency import Efficiency
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -143,6 +145,8 @@ class Results:
     bootstrap_seed: int
     notes: tuple[str, ...] = field(default=())
     """What was left out and why (unreadable or empty run folders)."""
+    efficiency: tuple[Efficiency, ...] = ()
+    """What `fssbench bench` measured and stored beside the runs."""
 
 
 class Reporter(ABC):

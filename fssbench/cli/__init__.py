@@ -22,6 +22,7 @@ from fssbench.errors import FssbenchError
 VERBS = {
     "run": "Evaluate methods on benchmarks; the same command again resumes.",
     "train": "Train a method on the source of a benchmark; the same command again resumes.",
+    "bench": "Measure parameters, FLOPs, time and memory of methods on this machine.",
     "report": "Write the comparison of stored runs.",
     "list": "List methods, data sets, reporters, benchmarks, suites or runs.",
     "show": "Show all that is known about one name.",

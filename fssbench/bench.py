@@ -1,0 +1,252 @@
+"""What one episode of a method costs: parameters, FLOPs, time and memory, measured on this machine.
+
+Inputs are made in memory, since the content of an image moves none of these, and neither do weights:
+random ones are used where none are named.  Each measurement runs in a process of its own, in which
+nothing else has been in memory (see `fssbench.memory`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import multiprocessing
+import os
+import platform
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from fssbench._synthetic import Synthetic
+from fssbench.api import Efficiency, FeatureMethod, Method
+from fssbench.backbones import BACKBONES
+from fssbench.errors import DataError, FssbenchError, PluginError
+from fssbench.identity import label, version
+from fssbench.isolation import generators_kept, isolated
+from fssbench.loading import load_method
+from fssbench.memory import PeakMemory
+from fssbench.registry import METHODS, load_file
+from fssbench.store import digest
+from fssbench.timing import Clock, timed
+
+_PACKAGES = ("fssbench", "torch", "numpy")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One measurement that was asked for."""
+
+    method: str
+    shot: int = 1
+    size: int | None = None
+    """Side of the square input; None for the method's own."""
+    batch: int = 1
+    device: str = "cpu"
+    repeats: int = 15
+    backbone: str | None = None
+    weights: str | None = None
+    """None for random ones, or what the checkpoint brings."""
+    checkpoint: Path | None = None
+    ablate: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    plugins: tuple[Path, ...] = ()
+
+
+def measure_apart(wanted: Wanted) -> Efficiency:
+    """Measure in a fresh process.
+
+    Raises:
+        FssbenchError: as `measure` does there.
+        DataError: where the process ended without an answer, as it does when memory runs out.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+            return pool.submit(measure, wanted).result()
+    except BrokenProcessPool:
+        raise DataError(
+            f"measuring {wanted.method} ({wanted.shot}-shot) ended without an answer; memory may have run out. "
+            "Next: a smaller --size or --shot"
+        ) from None
+
+
+def measure(wanted: Wanted, *, clock: Clock = time.perf_counter) -> Efficiency:
+    """Measure in this process; of memory that says little unless the process is fresh.
+
+    Args:
+        wanted: what.
+        clock: seconds, of any origin.
+
+    Raises:
+        UsageError: for unknown methods, backbones or settings.
+        DataError: for weights that cannot be read.
+        PluginError: where the method fails.
+    """
+    for plugin in wanted.plugins:
+        load_file(plugin)
+    cls = METHODS.get(wanted.method)
+    device = torch.device(wanted.device)
+    for module in ("deepstem", "efficientnet", "resnet", "vgg", "vgg_bn"):  # code is not the method's memory
+        importlib.import_module(f"fssbench.backbones.{module}")
+    memory = PeakMemory(device)
+    named = wanted.backbone is not None and cls.card.backbone in BACKBONES
+    brought = wanted.weights is None and wanted.checkpoint is None and (cls.needs_backbone or named)
+    method = load_method(
+        cls,
+        backbone=wanted.backbone,
+        weights="random" if brought else wanted.weights,
+        checkpoint=wanted.checkpoint,
+        ablate=wanted.ablate,
+        device=wanted.device,
+        **wanted.config,
+    )
+    try:
+        with generators_kept():
+            return _measure(method, wanted, memory, device, clock)
+    except FssbenchError:
+        raise
+    except Exception as error:  # a plugin may raise anything
+        raise PluginError(f"method {wanted.method!r}: raised {type(error).__name__}: {error}") from error
+
+
+def _measure(
+    method: Method, wanted: Wanted, memory: PeakMemory, device: torch.device, clock: Clock
+) -> Efficiency:
+    size = wanted.size or method.card.size
+    episodes = Synthetic.make(wanted.batch, wanted.shot, size, size)
+    given = episodes.query.to(device), episodes.support.to(device), episodes.mask.to(device)
+    work = _segmenting(method, *given, device)
+    threads = torch.get_num_threads()
+
+    memory.start()
+    whole, others = timed(work, repeats=wanted.repeats, clock=clock, threads=threads)
+    peak, kind = memory.read()
+    head = None
+    if isinstance(method, FeatureMethod):
+        with torch.no_grad():
+            query, support = method._inputs(*given[:2])
+        cached = _segmenting(method, query, support, given[2], device)
+        head, _ = timed(cached, repeats=wanted.repeats, clock=clock, threads=threads)
+    in_backbone, in_all = flops(method, work)
+    provenance, machine = method.provenance, _machine(device)
+    facts: dict[str, Any] = {
+        "method": method.card.name,
+        "label": label(method),
+        "config": provenance["config"],
+        "backbone": method.backbone.name if method.backbone else "own",
+        "weights": method.backbone.weights if method.backbone else "own",
+        "checkpoint_sha256": provenance["checkpoint_sha256"],
+        "shot": wanted.shot,
+        "size": size,
+        "batch": wanted.batch,
+        "device": str(device),
+        "threads": threads,
+        "dtype": "float32",
+        **machine,
+    }
+    packages = {name: version(name) for name in _PACKAGES}
+    source = {k: provenance[k] for k in ("method_version", "source_sha256", "layout")}
+    return Efficiency(
+        identity=digest({**facts, **source, "packages": packages}),
+        learnable=provenance["learnable"],
+        parameters=provenance["parameters"],
+        flops_backbone=in_backbone // wanted.batch,
+        flops_head=(in_all - in_backbone) // wanted.batch,
+        milliseconds=_each(whole, wanted.batch),
+        head=head and _each(head, wanted.batch),
+        memory_mb=peak,
+        memory_kind=kind,
+        others=others,
+        created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+        packages=packages,
+        **facts,
+    )
+
+
+def _segmenting(
+    method: Method, query: Any, support: Any, mask: Tensor, device: torch.device
+) -> Callable[[], None]:
+    """One forward of the episodes as the engine makes it, over when the device is done."""
+    options: dict[str, Any] = {"seed": 0} if method.steps else {}
+
+    def work() -> None:
+        with isolated(0):
+            method.segment(query, support, mask, **options)
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
+
+    return work
+
+
+def _each(timing: Any, batch: int) -> Any:
+    """Times of one episode from those of a forward of several."""
+    names = ("median", "low", "high", "mad", "fastest", "slowest")
+    return timing.model_copy(update={name: getattr(timing, name) / batch for name in names})
+
+
+def flops(method: Method, work: Callable[[], object]) -> tuple[int, int]:
+    """FLOPs that some work of a method takes in its frozen backbone, and altogether.
+
+    Matrix products and convolutions are counted, two for each multiply-add, backward passes of a
+    test-time adaptation included.
+    """
+    with FlopCounterMode(display=False) as counter, _metered(method, counter) as spent:
+        work()
+    return spent[0], counter.get_total_flops()
+
+
+@contextmanager
+def _metered(method: Method, counter: FlopCounterMode) -> Iterator[list[int]]:
+    """Sum up what is counted while the backbone is at work, however the method calls it."""
+    spent, backbone, inside = [0], method.backbone, [False]
+    if backbone is None:
+        yield spent
+        return
+
+    def metered(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any, **named: Any) -> Any:
+            if inside[0]:
+                return function(*given, **named)
+            inside[0], before = True, counter.get_total_flops()
+            try:
+                return function(*given, **named)
+            finally:
+                inside[0] = False
+                spent[0] += counter.get_total_flops() - before
+
+        return call
+
+    doors = ("forward", "resume")
+    for door in doors:
+        backbone.__dict__[door] = metered(getattr(backbone, door))
+    try:
+        yield spent
+    finally:
+        for door in doors:
+            del backbone.__dict__[door]
+
+
+def _machine(device: torch.device) -> dict[str, str]:
+    """The device's model, and a hash that tells machines apart and names none."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu()
+    text = f"{socket.gethostname()}/{name}/{os.cpu_count()}/{device.type}"
+    return {"processor": name, "machine": hashlib.sha256(text.encode()).hexdigest()[:12]}
+
+
+def _cpu() -> str:
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or platform.machine()

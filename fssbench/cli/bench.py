@@ -1,0 +1,136 @@
+"""`fssbench bench`: what an episode of a method costs on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fssbench.cli.output import emit_json, one_line, table
+from fssbench.cli.run import device_name, pairs
+from fssbench.errors import FssbenchError
+
+if TYPE_CHECKING:
+    from fssbench.api import Efficiency, Timing
+
+_FILE = click.Path(path_type=Path)
+_COLUMNS = (
+    "method",
+    "backbone",
+    "shot",
+    "px",
+    "learnable",
+    "parameters",
+    "GFLOPs",
+    "backbone GFLOPs",
+    "head GFLOPs",
+    "ms",
+    "quartiles",
+    "head ms",
+    "MiB",
+    "unstable",
+)
+
+
+@click.command(
+    epilog="FLOPs are those of matrix products and convolutions, 2 for each multiply-add, test-time adaptation "
+    "included. Time is that of one episode from pixels; `head` from cached features. Weights move none of these: "
+    "random ones are used where none are named."
+)
+@click.option("--method", "-m", "methods", multiple=True, required=True, metavar="NAME", help="Repeatable.")
+@click.option("--backbone", metavar="NAME", help="Default: the method's own.")
+@click.option(
+    "--shot", "-k", "shots", multiple=True, type=click.IntRange(1), help="Repeatable; default 1 and 5."
+)
+@click.option("--size", type=click.IntRange(32), help="Side of the input, pixels; default the method's own.")
+@click.option(
+    "--batch", type=click.IntRange(1), default=1, show_default=True, help="Episodes in one forward."
+)
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps.")
+@click.option("--repeats", type=click.IntRange(1), default=15, show_default=True, help="Times that count.")
+@click.option("--weights", metavar="ID|FILE", help="Backbone weights: a published id, `random`, or a file.")
+@click.option("--checkpoint", type=_FILE, metavar="FILE", help="Trained weights.")
+@click.option("--ablate", multiple=True, metavar="NAME", help="Leave a part of the method out; repeatable.")
+@click.option(
+    "--set", "config", multiple=True, metavar="KEY=VALUE", callback=pairs, help="Method setting; repeatable."
+)
+@click.option("--plugin", "plugins", multiple=True, type=_FILE, help="Plugin file; repeatable.")
+@click.option(
+    "-o",
+    "--out",
+    type=_FILE,
+    default=Path("runs"),
+    show_default=True,
+    help="Folder of the runs whose report shows it.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON line a measurement.")
+def command(
+    methods: tuple[str, ...],
+    shots: tuple[int, ...],
+    device: str,
+    plugins: tuple[Path, ...],
+    out: Path,
+    as_json: bool,
+    **rest: Any,
+) -> None:
+    """Measure parameters, FLOPs, time and peak memory of methods, each in a process of its own."""
+    from fssbench.bench import Wanted, measure_apart
+    from fssbench.efficiency import save
+    from fssbench.registry import METHODS, load_file
+    from fssbench.timing import NEXT
+
+    for plugin in plugins:
+        load_file(plugin)
+    for name in methods:  # a misspelt name is told before minutes are spent on the others
+        METHODS.get(name)
+    device = device_name(device)
+    found: list[Efficiency] = []
+    broken: list[FssbenchError] = []
+    for name in dict.fromkeys(methods):
+        for shot in dict.fromkeys(shots or (1, 5)):
+            click.echo(f"measuring {one_line(name)}, {shot}-shot, on {device}", err=True)
+            try:
+                each = measure_apart(Wanted(method=name, shot=shot, device=device, plugins=plugins, **rest))
+                path = save(each, out)
+            except FssbenchError as error:
+                click.echo(f"error: {one_line(str(error))}", err=True)
+                broken.append(error)
+                continue
+            found.append(each)
+            if as_json:
+                emit_json([{"written": path, "flops": each.flops, **each.model_dump()}])
+    if found and not as_json:
+        table(_COLUMNS, [_row(each) for each in found])
+    for each in found:
+        for reason in each.unstable:
+            click.echo(f"unstable: {one_line(each.label)}, {each.shot}-shot: {reason}", err=True)
+    if any(each.unstable for each in found):
+        click.echo(f"Next: {NEXT}", err=True)
+    if found:
+        click.echo(f"stored in {out}. Next: `fssbench report {out}`", err=True)
+    if broken:
+        raise type(broken[0])(f"{len(broken)} of {len(broken) + len(found)} measurements failed, see above")
+
+
+def _row(each: Efficiency) -> tuple[object, ...]:
+    return (
+        each.label,
+        each.backbone,
+        each.shot,
+        each.size,
+        f"{each.learnable:,}",
+        f"{each.parameters:,}",
+        f"{each.flops / 1e9:.2f}",
+        f"{each.flops_backbone / 1e9:.2f}",
+        f"{each.flops_head / 1e9:.2f}",
+        f"{each.milliseconds.median:.1f}",
+        f"{each.milliseconds.low:.1f} to {each.milliseconds.high:.1f}",
+        _head(each.head),
+        "-" if each.memory_mb is None else f"{each.memory_mb:.0f}",
+        "yes" if each.unstable else "",
+    )
+
+
+def _head(timing: Timing | None) -> str:
+    return "-" if timing is None else f"{timing.median:.1f}"

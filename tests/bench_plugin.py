@@ -1,0 +1,109 @@
+"""Methods whose costs can be counted by hand."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from torch import nn
+
+from fssbench.api import FeatureMethod, ImageMethod, MethodCard, MethodConfig, Taps
+
+CHANNELS = 6
+
+
+def card(name: str) -> MethodCard:
+    return MethodCard(
+        name=name,
+        title=name,
+        paper="none",
+        year=2026,
+        kind="other",
+        backbone="efficientnet-lite0",
+        size=64,
+        trained=False,
+        reference="none",
+        licence="Apache-2.0",
+    )
+
+
+class Steps(MethodConfig):
+    """Steps of adaptation."""
+
+    steps: int = 0
+    ablations = {"two": {"steps": 2}}
+
+
+class OneConvolution(ImageMethod):
+    """A 3x3 convolution of the query; each step of adaptation is one more, forward and backward."""
+
+    card = card("one-convolution")
+    Config = Steps
+
+    def __init__(self, config, backbone=None):
+        super().__init__(config, backbone)
+        self.convolution = nn.Conv2d(3, 2, 3, padding=1, bias=False)
+
+    @property
+    def steps(self):
+        return self.config.steps
+
+    def adapt(self, query, support, support_mask, *, generator, steps):
+        weight = self.convolution.weight.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            for _ in range(steps):
+                out = nn.functional.conv2d(support[:, 0], weight, padding=1)
+                (gradient,) = torch.autograd.grad(out.square().mean(), weight)
+                weight = (weight - gradient).detach().requires_grad_()
+        return lambda q, s, m: nn.functional.conv2d(q, weight.detach(), padding=1)
+
+    def logits(self, query, support, support_mask):
+        return self.convolution(query)
+
+
+class Hoard(ImageMethod):
+    """Holds 200 MiB for the length of a forward."""
+
+    card = card("hoard")
+
+    def logits(self, query, support, support_mask):
+        held = torch.ones(200 << 18)
+        out = query[:, :2] + held[:1]
+        del held
+        return out
+
+
+class Dies(ImageMethod):
+    """Takes its process along."""
+
+    card = card("dies")
+
+    def logits(self, query, support, support_mask):
+        os._exit(9)
+
+
+class Fails(ImageMethod):
+    """Raises what it likes."""
+
+    card = card("fails")
+
+    def logits(self, query, support, support_mask):
+        raise ValueError("not today")
+
+
+class Linear(FeatureMethod):
+    """One 1x1 convolution behind the deepest tap."""
+
+    card = card("linear")
+
+    def __init__(self, config, backbone=None):
+        super().__init__(config, backbone)
+        self.head = nn.Conv2d(self.backbone.taps[self.taps.query[0]].channels, 2, 1, bias=False)
+
+    @property
+    def taps(self):
+        deepest = list(self.backbone.taps)[-1]
+        return Taps(query=(deepest,), support=(deepest,))
+
+    def logits(self, query, support, support_mask):
+        return self.head(query[self.taps.query[0]])

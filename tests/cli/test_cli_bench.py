@@ -1,0 +1,109 @@
+"""`fssbench bench` as a user types it; the measuring itself is replaced, but for one run in full."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from fssbench import bench
+from fssbench.cli import main
+from fssbench.efficiency import read_all
+
+PLUGIN = Path(__file__).parents[1] / "bench_plugin.py"
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Measurements asked for; they are made in this process, at a small size."""
+    found = []
+
+    def here(wanted):
+        found.append(wanted)
+        return bench.measure(replace(wanted, size=wanted.size or 32))
+
+    monkeypatch.setattr(bench, "measure_apart", here)
+    return found
+
+
+def invoke(out: Path, *arguments: object):
+    given = ["bench", "--plugin", PLUGIN, "--device", "cpu", "-o", out, "--repeats", "5", *arguments]
+    return CliRunner().invoke(main, list(map(str, given)))
+
+
+def test_one_and_five_shot_are_measured_and_stored(asked, tmp_path):
+    answer = invoke(tmp_path, "-m", "one-convolution", "-m", "linear")
+    assert answer.exit_code == 0, answer.output
+    assert [(w.method, w.shot) for w in asked] == [
+        (m, k) for m in ("one-convolution", "linear") for k in (1, 5)
+    ]
+    header, *rows = [line.split("\t") for line in answer.stdout.splitlines()]
+    assert [row[header.index("shot")] for row in rows] == ["1", "5", "1", "5"]
+    assert rows[0][header.index("learnable")] == "54"
+    assert rows[0][header.index("head ms")] == "-"
+    found, notes = read_all([tmp_path])
+    assert (len(found), notes) == (4, [])
+    assert f"Next: `fssbench report {tmp_path}`" in answer.stderr
+
+
+def test_json_owns_standard_output(asked, tmp_path, null):
+    answer = invoke(tmp_path, "-m", "linear", "-k", 1, "--size", 64, "--json", "--batch", 2)
+    (row,) = null.json_lines(answer.stdout)
+    (stored,), _ = read_all([tmp_path])
+    assert row["flops"] == row["flops_backbone"] + row["flops_head"] == stored.flops
+    assert Path(row["written"]).is_file()
+    assert row["milliseconds"]["repeats"] == 5
+    assert (row["size"], row["batch"], row["shot"]) == (64, 2, 1)
+    assert (asked[0].size, asked[0].batch) == (64, 2)
+
+
+def test_options_reach_the_method(asked, tmp_path):
+    answer = invoke(tmp_path, "-m", "one-convolution", "-k", 1, "--ablate", "two")
+    assert answer.exit_code == 0, answer.output
+    assert invoke(tmp_path, "-m", "one-convolution", "-k", 1, "--set", "steps=2").exit_code == 0
+    first, second = read_all([tmp_path])[0]
+    assert {first.label, second.label} == {"one-convolution (w/o two)", "one-convolution (steps=2)"}
+    assert first.flops == second.flops
+
+
+def test_instability_is_said_with_the_next_command(asked, tmp_path):
+    answer = invoke(tmp_path, "-m", "one-convolution", "-k", 1, "--repeats", 2)
+    assert "unstable: one-convolution, 1-shot: only 2 repeats" in answer.stderr
+    assert "Next: measure again on an idle machine, or with more --repeats" in answer.stderr
+    assert answer.stdout.splitlines()[1].endswith("yes")
+
+
+def test_one_that_fails_stops_no_other(asked, tmp_path):
+    answer = invoke(tmp_path, "-m", "fails", "-m", "one-convolution", "-k", 1)
+    assert answer.exit_code == 4
+    assert "not today" in answer.stderr
+    assert "1 of 2 measurements failed" in answer.stderr
+    assert len(read_all([tmp_path])[0]) == 1
+
+
+def test_unknown_names_are_told_before_anything_is_measured(asked, tmp_path):
+    answer = invoke(tmp_path, "-m", "one-convolution", "-m", "liner")
+    assert answer.exit_code == 2
+    assert "Did you mean linear?" in answer.stderr
+    assert asked == []
+    assert invoke(tmp_path).exit_code == 2
+
+
+def test_folder_that_cannot_be_written(asked, tmp_path):
+    (tmp_path / "file").write_text("")
+    answer = invoke(tmp_path / "file", "-m", "one-convolution", "-k", 1)
+    assert answer.exit_code == 3
+    assert "cannot make" in answer.stderr
+
+
+def test_in_full(null, tmp_path):
+    answer = null.cli(
+        *("bench", "--plugin", PLUGIN, "-m", "linear", "-k", 1, "--size", 32, "--repeats", 1),
+        *("--device", "cpu", "-o", tmp_path / "runs"),
+    )
+    assert answer.returncode == 0, answer.stderr
+    (found,), _ = read_all([tmp_path / "runs"])
+    assert found.method == "linear"
+    assert "measuring linear, 1-shot, on cpu" in answer.stderr

@@ -1,0 +1,189 @@
+"""Measuring: counts by hand, memory of a fresh process, failures that name the method."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from fssbench._synthetic import Synthetic
+from fssbench.api import Efficiency
+from fssbench.bench import Wanted, flops, measure, measure_apart
+from fssbench.errors import DataError, PluginError, UsageError
+from fssbench.loading import load_method
+from fssbench.memory import PeakMemory
+from fssbench.registry import METHODS
+
+PLUGIN = Path(__file__).with_name("bench_plugin.py")
+SIDE = 64
+
+
+def wanted(method: str, **changes) -> Wanted:
+    return Wanted(**{"method": method, "repeats": 5, "plugins": (PLUGIN,), **changes})
+
+
+def conv(inputs: int, outputs: int, kernel: int, side: int) -> int:
+    """FLOPs of a convolution: two for each multiply-add, counted by hand."""
+    return 2 * inputs * outputs * kernel**2 * side**2
+
+
+def test_convolution_counted_by_hand():
+    found = measure(wanted("one-convolution"))
+    assert (found.flops_backbone, found.flops_head) == (0, conv(3, 2, 3, SIDE))
+    assert found.flops == found.flops_head
+    assert (found.learnable, found.parameters) == (2 * 3 * 9, 2 * 3 * 9)
+    assert (found.backbone, found.weights, found.head, found.size) == ("own", "own", None, SIDE)
+    larger = measure(wanted("one-convolution", size=96))
+    assert larger.flops == conv(3, 2, 3, 96)
+
+
+def test_steps_of_adaptation_are_counted():
+    # forward and the weights' gradient, in each of two steps, besides the prediction
+    found = measure(wanted("one-convolution", ablate=("two",)))
+    assert found.flops_head == (1 + 2 * 2) * conv(3, 2, 3, SIDE)
+    assert found.label == "one-convolution (w/o two)"
+    assert measure(wanted("one-convolution", config={"steps": "2"})).label == "one-convolution (steps=2)"
+
+
+def test_backbone_and_head_apart():
+    found = measure(wanted("linear"))
+    method = load_method("linear", weights="random")
+    assert method.backbone is not None
+    tap = method.backbone.taps[method.taps.query[0]]
+    assert found.learnable == 2 * tap.channels
+    assert found.parameters == sum(p.numel() for p in method.parameters())
+    side = SIDE // tap.stride
+    assert found.flops_head == conv(tap.channels, 2, 1, side)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        method.backbone(torch.zeros(1, 3, SIDE, SIDE), method.taps.query)
+    assert found.flops_backbone == 2 * counter.get_total_flops()  # query and support
+    assert measure(wanted("linear", shot=5)).flops_backbone == 6 * counter.get_total_flops()
+    assert found.head is not None
+
+
+def test_backbone_is_left_as_it_was():
+    method = load_method("panet", backbone="efficientnet-lite0", weights="random")
+    before = dict(method.backbone.__dict__)
+    given = Synthetic.make()
+    flops(method, lambda: method.segment(given.query, given.support, given.mask))
+    assert method.backbone.__dict__ == before
+
+
+@pytest.mark.parametrize("name", ["hm", "hsnet", "pmnet"])
+def test_built_in_methods_are_counted_whole(name):
+    """Also where a method runs the backbone itself, or goes on from one of its taps."""
+    found = measure(wanted(name, size=64, backbone="efficientnet-lite0", plugins=()))
+    method = load_method(name, backbone="efficientnet-lite0", weights="random")
+    assert found.learnable == sum(p.numel() for p in method.parameters() if p.requires_grad)
+    assert found.parameters == sum(p.numel() for p in method.parameters())
+    assert found.flops_head > 0
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        method.backbone(torch.zeros(1, 3, 64, 64), list(method.backbone.taps))
+    assert 0.9 * 2 * counter.get_total_flops() <= found.flops_backbone <= 3 * counter.get_total_flops()
+
+
+def test_batch_is_one_episode_each():
+    one, three = (measure(wanted("linear", batch=b)) for b in (1, 3))
+    assert (one.flops_head, one.flops_backbone) == (three.flops_head, three.flops_backbone)
+    ticks = count()
+    timed = measure(wanted("one-convolution", batch=4), clock=lambda: next(ticks) * 8.0)
+    assert timed.milliseconds.median == 2000
+
+
+def test_noisy_clock_makes_the_measurement_unstable():
+    noise = torch.Generator().manual_seed(0)
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += float(torch.rand((), generator=noise)) ** 4
+        return now[0]
+
+    found = measure(wanted("one-convolution", repeats=12), clock=clock)
+    assert any("of the mean" in reason for reason in found.unstable)
+    ticks = count()
+    assert measure(wanted("one-convolution"), clock=lambda: float(next(ticks))).milliseconds.unstable == ()
+
+
+def test_same_thing_has_one_identity_and_another_its_own():
+    first, again = measure(wanted("linear")), measure(wanted("linear"))
+    assert first.identity == again.identity
+    others = [{"shot": 2}, {"size": 96}, {"batch": 2}]
+    assert len({first.identity, *(measure(wanted("linear", **o)).identity for o in others)}) == 4
+    steps = [measure(wanted("one-convolution", config={"steps": n})).identity for n in ("0", "1")]
+    assert steps[0] != steps[1]
+    assert Efficiency.model_validate_json(first.model_dump_json()) == first
+
+
+def test_machine_is_told_apart_without_naming_its_host(monkeypatch):
+    import socket
+
+    here = measure(wanted("one-convolution"))
+    monkeypatch.setattr(socket, "gethostname", lambda: "a-secret-name")
+    there = measure(wanted("one-convolution"))
+    assert here.machine != there.machine
+    assert here.identity != there.identity
+    assert "a-secret-name" not in there.model_dump_json()
+    assert there.processor
+    assert there.threads == torch.get_num_threads()
+    assert there.packages["torch"] == torch.__version__
+
+
+@pytest.mark.timeout(120)
+def test_peak_memory_of_a_fresh_process_sees_what_a_forward_held():
+    threads = torch.get_num_threads()
+    hoard, small = (measure_apart(wanted(name, repeats=2)) for name in ("hoard", "one-convolution"))
+    if hoard.memory_kind == "none":
+        pytest.skip("this system does not tell what a process held")
+    assert 200 <= hoard.memory_mb < 260
+    assert small.memory_mb < 50
+    assert torch.get_num_threads() == threads
+
+
+def test_peak_is_reset_where_the_system_can(monkeypatch):
+    memory = PeakMemory(torch.device("cpu"))
+    held = torch.ones(100 << 18)
+    del held
+    memory.start()
+    peak, kind = memory.read()
+    if kind != "resident":
+        pytest.skip("this system does not reset a peak")
+    assert peak < 50
+    memory.start()
+    held = torch.ones(100 << 18)
+    del held
+    assert 95 < memory.read()[0] < 160
+
+
+def test_where_the_peak_cannot_be_reset_it_says_so(monkeypatch):
+    import fssbench.memory as module
+
+    real = module.Path
+
+    class Closed(type(real())):
+        def write_text(self, *_, **__):
+            raise PermissionError
+
+    monkeypatch.setattr(module, "Path", Closed)
+    memory = PeakMemory(torch.device("cpu"))
+    memory.start()
+    assert memory.read()[1] == "resident, loading included"
+
+
+def test_failures_name_the_method():
+    with pytest.raises(PluginError, match=r"'fails'.*ValueError: not today"):
+        measure(wanted("fails"))
+    with pytest.raises(UsageError, match="unknown method 'pmnot'"):
+        measure(wanted("pmnot"))
+    with pytest.raises(UsageError, match="unknown setting"):
+        measure(wanted("linear", config={"nothing": "1"}))
+    assert "fails" in METHODS.names()
+
+
+def test_errors_cross_the_process_and_a_dead_one_is_told():
+    with pytest.raises(PluginError, match="not today"):
+        measure_apart(wanted("fails"))
+    with pytest.raises(DataError, match=r"measuring dies \(1-shot\) ended without an answer"):
+        measure_apart(wanted("dies"))

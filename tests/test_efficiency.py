@@ -1,0 +1,178 @@
+"""Stored measurements: round trip, replacement, damage, full disks, and how a report finds them."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import signal
+
+import pytest
+
+from fssbench.api import Efficiency, Timing
+from fssbench.efficiency import FOLDER, read, read_all, save
+from fssbench.errors import DataError
+from fssbench.results import collect
+
+TIMING = Timing(median=12.5, low=12, high=13, mad=0.4, fastest=11, slowest=14, repeats=15, warmup=4)
+
+
+def measurement(**changes) -> Efficiency:
+    facts = {
+        "identity": "a" * 64,
+        "method": "null",
+        "label": "null",
+        "config": {"sleep": 0.0},
+        "backbone": "own",
+        "weights": "own",
+        "checkpoint_sha256": None,
+        "shot": 1,
+        "size": 16,
+        "batch": 1,
+        "learnable": 3,
+        "parameters": 4,
+        "flops_backbone": 0,
+        "flops_head": 2**60,
+        "milliseconds": TIMING,
+        "head": None,
+        "memory_mb": 1.25,
+        "memory_kind": "resident",
+        "machine": "0123456789ab",
+        "processor": "a CPU",
+        "device": "cpu",
+        "threads": 1,
+        "dtype": "float32",
+        "others": None,
+        "created_utc": "2026-01-01T00:00:00+00:00",
+        "packages": {"torch": "2.13.0", "fssbench": None},
+    }
+    return Efficiency(**{**facts, **changes})
+
+
+def test_round_trip_is_exact(tmp_path):
+    shaky = TIMING.model_copy(update={"unstable": ("noise",)})
+    given = measurement(head=shaky, memory_mb=None)
+    path = save(given, tmp_path / "runs")
+    assert path.parent == tmp_path / "runs" / FOLDER
+    assert read(path) == given
+    assert given.unstable == ("head alone: noise",)
+    assert given.flops == 2**60
+
+
+def test_same_thing_again_replaces_and_another_does_not(tmp_path):
+    save(measurement(), tmp_path)
+    save(measurement(memory_mb=2.0), tmp_path)
+    save(measurement(identity="b" * 64), tmp_path)
+    found, notes = read_all([tmp_path])
+    assert [e.memory_mb for e in found] == [2.0, 1.25]
+    assert notes == []
+    assert not list((tmp_path / FOLDER).glob(".*"))
+
+
+@pytest.mark.parametrize("name", ["../../up", "a/b", "日本", "n" * 300, "-x", "CON"])
+def test_any_name_makes_a_plain_file(tmp_path, name):
+    path = save(measurement(method=name, backbone=name), tmp_path)
+    assert path.parent == tmp_path / FOLDER
+    assert path.name.isascii()
+    assert len(path.name) < 140
+    assert read(path).method == name
+
+
+def test_latest_of_two_copies_counts_once(tmp_path):
+    save(measurement(), tmp_path / "a")
+    save(measurement(memory_mb=9.0, created_utc="2026-02-01T00:00:00+00:00"), tmp_path / "b")
+    for order in (["a", "b"], ["b", "a"], ["a", "b", "a"]):
+        found, _ = read_all([tmp_path / name for name in order])
+        assert [e.memory_mb for e in found] == [9.0]
+
+
+DAMAGE = {
+    "cut": (lambda text: text[:100], "cannot be read"),
+    "empty": (lambda text: "", "cannot be read"),
+    "no object": (lambda text: "[]", "no fssbench file"),
+    "newer": (lambda text: text.replace('"schema": 1', '"schema": 99'), "schema 99.*upgrade fssbench"),
+    "field missing": (lambda text: text.replace('"threads"', '"thread"'), "no measurement"),
+    "wrong type": (lambda text: text.replace('"shot": 1', '"shot": "many"'), "no measurement.*shot"),
+    "not a number": (lambda text: text.replace("12.5", "NaN"), "no measurement.*median"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_bad_files_are_named_and_stop_nothing(tmp_path, kind):
+    change, said = DAMAGE[kind]
+    bad = save(measurement(), tmp_path)
+    bad.write_text(change(bad.read_text()))
+    good = save(measurement(identity="b" * 64), tmp_path)
+    with pytest.raises(DataError, match=f"(?s){said}"):
+        read(bad)
+    found, notes = read_all([tmp_path])
+    assert found == (read(good),)
+    assert len(notes) == 1
+    assert str(bad) in notes[0]
+
+
+def test_disk_full_leaves_the_old_measurement(null):
+    out = null.folder / "runs"
+    path = save(measurement(), out)
+    before, length = path.read_bytes(), path.stat().st_size
+
+    def attempt(limit: int) -> int:
+        def work() -> None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+            try:
+                save(measurement(memory_mb=7.25), out)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+        child = null.fork(work)
+        code = child.wait()
+        assert code == 0 or (code == DataError.exit_code and f"bytes to {path}" in child.message)
+        return code
+
+    for limit in (0, 1, length // 2, length - 1):
+        assert attempt(limit) != 0
+        assert path.read_bytes() == before
+        assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert attempt(length) == 0
+    assert read(path).memory_mb == 7.25
+
+
+def test_kill_while_writing_leaves_the_old_or_the_new(null):
+    import os
+
+    out = null.folder / "runs"
+    path = save(measurement(), out)
+
+    def work() -> None:
+        real = os.write
+
+        def half(handle: int, data: bytes) -> int:
+            real(handle, data[: len(data) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+            return 0
+
+        os.write = half
+        save(measurement(memory_mb=7.25), out)
+
+    assert null.fork(work).wait() == -signal.SIGKILL
+    assert read(path).memory_mb == 1.25
+    found, notes = read_all([out])
+    assert (len(found), notes) == (1, [])  # the partial file is no measurement
+    save(measurement(memory_mb=8.0), out)
+    assert read(path).memory_mb == 8.0
+
+
+def test_table_model_carries_what_lies_beside_the_runs(null):
+    (run,) = null.run("runs", null.plan(3))
+    assert collect([null.folder / "runs"]).efficiency == ()
+    save(measurement(), null.folder / "runs")
+    (null.folder / "runs" / FOLDER / "odd.json").write_text(json.dumps({"schema": 1}))
+    for paths in ([null.folder / "runs"], [run.path], [run.path, null.folder / "runs"]):
+        results = collect(paths)
+        assert results.efficiency == (measurement(),)
+        assert sum("odd.json" in note for note in results.notes) == 1
+        assert len(results.runs) == 1
+    # a folder called `bench` beside the folder of runs is somebody else's
+    shutil.move(null.folder / "runs" / FOLDER, null.folder / FOLDER)
+    assert collect([null.folder / "runs"]).efficiency == ()

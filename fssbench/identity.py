@@ -141,6 +141,7 @@ def context_block(method: Method, plan: Plan) -> dict[str, Any]:
         "arguments": redact(sys.argv[1:]),
         "label": label(method),
         "title": method.card.title,
+        "kind": method.card.kind,
         "benchmark_title": resolved.benchmark.title,
         "category": resolved.benchmark.category,
         "folds": len(resolved.folds),

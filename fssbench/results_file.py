@@ -15,6 +15,7 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
+from fssbench.api.efficiency import Efficiency
 from fssbench.api.results import Cell, Estimate, Results, RunResult
 from fssbench.errors import DataError
 from fssbench.store import SCHEMA, read_json
@@ -31,6 +32,7 @@ def write_results(results: Results, path: Path) -> None:
         "resamples": results.resamples,
         "bootstrap_seed": results.bootstrap_seed,
         "notes": results.notes,
+        "efficiency": [measured.model_dump(mode="json") for measured in results.efficiency],
         "runs": [_stored(run, leave=("panels",)) for run in results.runs],
         "cells": [
             _stored(cell, leave=("folds",)) | {"folds": [run.identity for run in cell.folds.values()]}
@@ -60,6 +62,7 @@ def read_results(path: Path) -> Results:
             resamples=data["resamples"],
             bootstrap_seed=data["bootstrap_seed"],
             notes=tuple(data["notes"]),
+            efficiency=tuple(map(Efficiency.model_validate, data.get("efficiency", ()))),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(

@@ -18,6 +18,9 @@ from fssbench.results_file import read_results, write_results
 sys.path.append(str(Path(__file__).parent / "reports"))
 from report_factory import make_cell, make_results, make_run, with_panels
 
+sys.path.append(str(Path(__file__).parent))
+from test_efficiency import measurement
+
 
 def back(results: Results, folder: Path) -> Results:
     write_results(results, folder / "results.json")
@@ -29,9 +32,10 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     results = replace(results, notes=("left out: x",))
     (first, *others) = results.runs
     first = replace(first, supports=tuple((f"s{i}",) for i in range(first.episodes)))
-    results = replace(results, runs=(first, *others))
+    results = replace(results, runs=(first, *others), efficiency=(measurement(), measurement(head=None)))
     found = back(results, tmp_path)
     assert (found.resamples, found.bootstrap_seed, found.notes) == (200, 0, ("left out: x",))
+    assert found.efficiency == results.efficiency
     for mine, theirs in zip(results.runs, found.runs, strict=True):
         for field in fields(mine):
             a, b = getattr(mine, field.name), getattr(theirs, field.name)

@@ -1,0 +1,167 @@
+"""Tables 1-6 of the PMNet paper (WACV 2024): their columns, heads and titles, as LaTeX."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..published import MEAN
+from ..text import clean
+
+AVERAGE = "table3-average"
+"""Benchmark of Table 3's last columns: the mean over the four others."""
+_BACKBONES = {
+    "resnet50": "ResNet-50",
+    "resnet101": "ResNet-101",
+    "vgg16": "VGG-16",
+    "efficientnet-lite0": "EfficientNet-Lite0",
+    "own": "its own",
+}
+KINDS = {
+    "": "",
+    "prototype": "Prototype",
+    "pixelwise": "Pixelwise",
+    "adaptation": "Adaptation",
+    "other": "Other",
+}
+"""Kinds of methods as they are printed, in the order of the tables."""
+
+
+def backbone_title(name: str) -> str:
+    """A backbone as it is printed.
+
+    Example:
+        >>> backbone_title("resnet50"), backbone_title("my-own")
+        ('ResNet-50', 'my-own')
+    """
+    return _BACKBONES.get(name, clean(name))
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of figures."""
+
+    head: str
+    benchmark: str
+    """Our id, without a variant."""
+    shot: int
+    fold: str
+    """`0` to `3`, or `mean`."""
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Columns under one head."""
+
+    head: str
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """The columns of one benchmark, or of several side by side, under a line that names it."""
+
+    heading: str
+    heads: tuple[Heads, ...]
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """All its columns."""
+        return tuple(column for heads in self.heads for column in heads.columns)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One table."""
+
+    number: int
+    title: str
+    parts: tuple[Part, ...]
+    """Below each other, under one head."""
+    wide: bool = True
+    """Over both columns of a page."""
+    backbone: bool = True
+    """Whether it has a column of backbones; else ResNet-50 is meant and others are named at the method."""
+    kind: bool = False
+    learnable: str = ""
+    """Head of the learnable parameters; empty where it prints none."""
+    methods: str = "Methods"
+    emphasis: bool = True
+    """Whether it sets the best number in bold."""
+    ablations: bool = False
+    """Whether it shows a method beside its ablations, and no other."""
+
+
+def _folds(benchmark: str, shot: int, mean: str = "mIoU") -> tuple[Column, ...]:
+    return (
+        *(Column(f"Fold-{f}", benchmark, shot, str(f)) for f in range(4)),
+        Column(mean, benchmark, shot, MEAN),
+    )
+
+
+def _both(heading: str, benchmark: str) -> Part:
+    return Part(heading, tuple(Heads(f"{shot}-shot", _folds(benchmark, shot)) for shot in (1, 5)))
+
+
+def _pair(head: str, benchmark: str) -> Heads:
+    return Heads(head, tuple(Column(f"{shot}-shot", benchmark, shot, MEAN) for shot in (1, 5)))
+
+
+_PASCAL, _COCO = r"PASCAL-$5^i$", r"COCO-$20^i$"
+_TO = r" $\rightarrow$ "
+
+LAYOUTS = (
+    Layout(
+        1,
+        f"FSS performances (\\%) on {_PASCAL} and {_COCO} with different backbones.",
+        (_both(_PASCAL, "pascal5i"), _both(_COCO, "coco20i")),
+        kind=True,
+        learnable=r"\shortstack{Learnable\\Params(M)}",
+    ),
+    Layout(
+        2,
+        f"FSS performances (\\%) on cross-dataset task, {_COCO}{_TO}{_PASCAL}, with different backbones.",
+        (_both(f"{_COCO}{_TO}{_PASCAL}", "coco20i-to-pascal5i"),),
+        learnable="Params(M)",
+    ),
+    Layout(
+        3,
+        r"FSS performances (\%) on four tasks under 1-shot and 5-shot settings. All models are trained with "
+        "the whole PASCAL dataset.",
+        (
+            Part(
+                "",
+                (
+                    _pair("Deepglobe", "pascal-to-deepglobe"),
+                    _pair("ISIC2018", "pascal-to-isic2018"),
+                    _pair("Chest X-ray", "pascal-to-chestxray"),
+                    _pair("FSS-1000", "pascal-to-fss1000"),
+                    _pair("average", AVERAGE),
+                ),
+            ),
+        ),
+    ),
+    Layout(
+        4,
+        f"FSS performances (\\%) on cross-dataset task, {_COCO}{_TO}FSS1000, under 1-shot setting.",
+        (Part(f"{_COCO}{_TO}FSS1000", (Heads("", _folds("coco20i-to-fss1000", 1)),)),),
+        wide=False,
+        backbone=False,
+    ),
+    Layout(
+        5,
+        f"FSS performances (\\%) on cross-domain task, {_PASCAL}{_TO}SUIM, under 1-shot setting.",
+        (Part(f"{_PASCAL}{_TO}SUIM", (Heads("", _folds("pascal5i-to-suim", 1)),)),),
+        wide=False,
+        backbone=False,
+    ),
+    Layout(
+        6,
+        r"Impact (\%) of B3DConvs and the Support Background under 1-shot setting.",
+        (Part("", (Heads("", _folds("pascal5i", 1, "Mean")),)),),
+        wide=False,
+        backbone=False,
+        methods="",
+        emphasis=False,
+        ablations=True,
+    ),
+)

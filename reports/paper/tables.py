@@ -1,0 +1,351 @@
+"""What stands in the paper's tables: its rows as printed, and ours after those of their backbone and kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from fssbench.api import Cell, Estimate, Results, RunResult
+from fssbench.statistics import mean_sample, of_runs
+
+from ..comparison import method_id, reasons
+from ..kinds import kind_of
+from ..marks import Mark, collect, letters, missing_folds
+from ..published import MEAN, Published, lookup, records
+from ..standings import standings
+from ..text import clean, interval, percent, thousands
+from .layouts import AVERAGE, KINDS, LAYOUTS, Column, Layout, Part, backbone_title
+
+NONE = "-"
+"""Stands where there is no number, as in the paper."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """One figure of a table."""
+
+    text: str
+    interval: str = ""
+    marks: str = ""
+    bold: bool = False
+    underlined: bool = False
+
+    @property
+    def decimals(self) -> int:
+        """Digits after the point."""
+        return len(self.text.partition(".")[2])
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method."""
+
+    backbone: str
+    kind: str
+    method: str
+    venue: str
+    ours: bool
+    learnable: str
+    numbers: tuple[Number, ...]
+
+    @property
+    def height(self) -> int:
+        """Lines it takes: ours have one more, for their intervals."""
+        return 1 + any(number.interval for number in self.numbers)
+
+
+@dataclass(frozen=True)
+class Block:
+    """The lines below one heading, by backbone and within it by kind."""
+
+    part: Part
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """One table, ready to be set."""
+
+    layout: Layout
+    blocks: tuple[Block, ...]
+    measured: str
+    """Protocol, episodes and intervals of ours."""
+    legend: tuple[Mark, ...]
+    """Marks that occur in it."""
+    notes: tuple[str, ...]
+    """What else must be known of a line, ours or printed."""
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """Lines of all blocks."""
+        return tuple(line for block in self.blocks for line in block.lines)
+
+
+def tables(results: Results) -> tuple[PaperTable, ...]:
+    """The tables that have a benchmark among the results, in the order of the paper."""
+    places = standings(results)
+    found = [_Setter(layout, results, places).table() for layout in LAYOUTS]
+    return tuple(table for table in found if table is not None)
+
+
+class _Setter:
+    """Sets one table."""
+
+    def __init__(self, layout: Layout, results: Results, places: Mapping[tuple[int, str], str]) -> None:
+        self.layout = layout
+        self.results = results
+        self.places = {(id(results.cells[n]), fold): place for (n, fold), place in places.items()}
+        self.parts = [part for part in layout.parts if self._cells(part)]
+        self.cells = [cell for part in self.parts for cell in self._cells(part)]
+        self.runs = [run for cell in self.cells for run in cell.folds.values()]
+        marks = [m for cell in self.cells for m in (*self._marks(cell), *cell.marks)]
+        self.legend = collect([*marks, *(mark for run in self.runs for mark in run.marks)])
+        self.details = _varying(self.runs)
+
+    def table(self) -> PaperTable | None:
+        """The table, or None where none of its benchmarks was run."""
+        if not self.parts:
+            return None
+        blocks = tuple(Block(part, tuple(self._lines(part))) for part in self.parts)
+        used = {c for b in blocks for line in b.lines for n in line.numbers for c in n.marks}
+        return PaperTable(
+            layout=self.layout,
+            blocks=blocks,
+            measured=self._measured(),
+            legend=tuple(mark for mark in self.legend.values() if mark.letter in used),
+            notes=tuple(self._notes()),
+        )
+
+    def _cells(self, part: Part) -> list[Cell]:
+        """Our cells of a part; of an ablation table, those of methods that were ablated at all."""
+        wanted = {(column.benchmark, column.shot) for column in part.columns}
+        cells = [c for c in self.results.cells if (_base(c), c.shot) in wanted]
+        if not self.layout.ablations:
+            return cells
+        ablated = {c.method for c in cells if _first(c).ablations}
+        return [c for c in cells if c.method in ablated]
+
+    def _lines(self, part: Part) -> Iterator[Line]:
+        printed = list(_printed(self.layout.number, part))
+        ours = [self._ours(row, part) for row in _rows(self._cells(part))]
+        backbones = list(dict.fromkeys(line.backbone for line in (*printed, *ours)))
+        kinds = [*KINDS, *sorted({line.kind for line in ours} - set(KINDS))]
+        for backbone in backbones:
+            group = [line for line in printed if line.backbone == backbone]
+            if self.layout.emphasis:
+                group = _best_printed(group)
+            group += [line for line in ours if line.backbone == backbone]
+            yield from sorted(group, key=lambda line: kinds.index(line.kind))
+
+    def _ours(self, row: list[Cell], part: Part) -> Line:
+        run = _first(row[0])
+        by_place = {(_base(cell), cell.shot): cell for cell in row}
+        name = _title(run)
+        if not self.layout.backbone and run.backbone != "resnet50":
+            name += f", {backbone_title(run.backbone)}"
+        return Line(
+            backbone=run.backbone,
+            kind=kind_of(run) if self.layout.kind else "",
+            method=", ".join([name, *(detail(run) for detail in self.details)]),
+            venue="",
+            ours=True,
+            learnable=_millions(run.learnable),
+            numbers=tuple(self._number(by_place, column) for column in part.columns),
+        )
+
+    def _number(self, row: dict[tuple[str, int], Cell], column: Column) -> Number:
+        """One of our figures; a dash where it was not measured."""
+        if column.benchmark == AVERAGE:
+            return self._average(row, column.shot)
+        cell = row.get((column.benchmark, column.shot))
+        if cell is None:
+            return Number(NONE)
+        if column.fold == MEAN:
+            return self._figure(cell.miou, self._marks(cell), self.places.get((id(cell), MEAN)))
+        run = cell.folds.get(int(column.fold))
+        if run is None:
+            return Number(NONE)
+        marks = (*run.marks, *_other_variant(cell, self.layout.number))
+        return self._figure(run.miou, marks, self.places.get((id(cell), column.fold)))
+
+    def _average(self, row: dict[tuple[str, int], Cell], shot: int) -> Number:
+        """The mean over the table's benchmarks, where all were measured; their episodes are independent."""
+        bases = dict.fromkeys(c.benchmark for part in self.layout.parts for c in part.columns)
+        bases.pop(AVERAGE)
+        cells = [row[base, shot] for base in bases if (base, shot) in row]
+        if len(cells) < len(bases):
+            return Number(NONE)
+        drawn = [
+            of_runs(
+                list(cell.folds.values()), resamples=self.results.resamples, seed=self.results.bootstrap_seed
+            )
+            for cell in cells
+        ]
+        mean = mean_sample([mean_sample([miou for miou, _ in folds]) for folds in drawn])
+        return self._figure(mean.estimate, [mark for cell in cells for mark in self._marks(cell)], None)
+
+    def _figure(self, figure: Estimate, marks: Iterable[str], place: str | None) -> Number:
+        shown = place if self.layout.emphasis else None
+        return Number(
+            text=percent(figure.value),
+            interval=interval(figure),
+            marks=letters(marks, self.legend),
+            bold=shown == "best",
+            underlined=shown == "tied",
+        )
+
+    def _marks(self, cell: Cell) -> tuple[str, ...]:
+        """Marks of a mean over folds."""
+        missing = missing_folds(cell.folds, cell.missing)
+        return (*cell.marks, *missing, *_other_variant(cell, self.layout.number))
+
+    def _measured(self) -> str:
+        """Protocol, episodes and intervals of ours; what differs between lines stands at the line."""
+        counts, planned = ({run.episodes for run in self.runs}, {run.planned for run in self.runs})
+        episodes = f"{_span(counts)} episodes a fold and shot"
+        if counts != planned:
+            episodes += f" of {_span(planned)} planned"
+        same = [detail(self.runs[0]) for detail in _DETAILS if detail not in self.details]
+        return (
+            f"{', '.join([*same, episodes])}; in brackets the 95\u00a0% interval (bootstrap over episodes, stratified "
+            f"by class, clustered by query, {thousands(self.results.resamples)} resamples)"
+        )
+
+    def _notes(self) -> Iterator[str]:
+        """What else must be known: of ours, then of printed rows; said once for all that it holds for."""
+        ours: dict[str, dict[str, dict[str, None]]] = {}
+        printed: dict[str, dict[str, dict[str, None]]] = {}
+        for cell in self.cells:
+            run = _first(cell)
+            for note in (f"weights {clean(run.weights)}", *self._departures(cell)):
+                _noted(ours, note, f"{_title(run)}†", run.backbone)
+        bases = set(map(_base, self.cells))
+        rows = [p for p in records() if p.table == self.layout.number and p.base in bases]
+        for p in rows:
+            if p.note:
+                _noted(printed, p.note, f"{p.method} ({p.venue})", p.backbone)
+        every = {f"{p.method} ({p.venue})" for p in rows}
+        yield from (f"{_whom(methods)}: {note}" for note, methods in ours.items())
+        for note, methods in printed.items():
+            yield f"{'All printed rows' if set(methods) == every else _whom(methods)}: {note}"
+
+    def _departures(self, cell: Cell) -> Iterator[str]:
+        """In what our measurement of a method differs from the printed one, its marks apart."""
+        run = _first(cell)
+        candidates = [
+            p
+            for p in lookup(cell.benchmark, shot=cell.shot)
+            if p.table == self.layout.number and p.id == method_id(run)
+        ]
+        printed = next((p for p in candidates if p.backbone == run.backbone), None)
+        if printed := printed or next(iter(candidates), None):
+            yield from reasons(run, (), printed)
+
+
+def _first(cell: Cell) -> RunResult:
+    return next(iter(cell.folds.values()))
+
+
+def _base(cell: Cell) -> str:
+    return cell.benchmark.partition(":")[0]
+
+
+def _title(run: RunResult) -> str:
+    """The label, with the method's name as papers print it."""
+    title = run.manifest.get("context", {}).get("title")
+    return clean(run.label.replace(run.method, str(title), 1) if title else run.label)
+
+
+def _millions(count: int) -> str:
+    """Learnable parameters in millions, as the paper has them."""
+    return f"{count / 1e6:.2f}" if count >= 5_000 else "<0.01" if count else "0"
+
+
+def _span(counts: set[int]) -> str:
+    low, high = min(counts), max(counts)
+    return thousands(low) if low == high else f"{thousands(low)} to {thousands(high)}"
+
+
+def _noted(notes: dict[str, dict[str, dict[str, None]]], note: str, method: str, backbone: str) -> None:
+    notes.setdefault(note, {}).setdefault(method, {})[backbone_title(backbone)] = None
+
+
+def _whom(methods: dict[str, dict[str, None]]) -> str:
+    return "; ".join(f"{method} on {', '.join(backbones)}" for method, backbones in methods.items())
+
+
+_DETAILS: tuple[Callable[[RunResult], str], ...] = (
+    lambda run: f"protocol {clean(run.protocol)}",
+    lambda run: f"seed {run.seed}",
+    lambda run: f"scored at {clean(run.score_size)} size",
+)
+"""What our lines may differ in besides the method."""
+
+
+def _varying(runs: Sequence[RunResult]) -> tuple[Callable[[RunResult], str], ...]:
+    return tuple(detail for detail in _DETAILS if len({detail(run) for run in runs}) > 1)
+
+
+def _other_variant(cell: Cell, table: int) -> tuple[str, ...]:
+    """The mark of a variant that none of the printed rows measures."""
+    printed = {p.benchmark for p in records() if p.table == table and p.base == _base(cell)}
+    variant = cell.benchmark.partition(":")[2]
+    if cell.benchmark in printed or not variant or _base(cell) in printed:
+        return ()
+    return (f"variant ({_base(cell)} as {clean(variant)})",)
+
+
+def _printed(table: int, part: Part) -> Iterator[Line]:
+    """The paper's rows of a part, in its order."""
+    columns = part.columns
+    bases = {column.benchmark for column in columns}
+    rows: dict[tuple[str, str, str], list[Published]] = {}
+    for p in records():
+        if p.table == table and p.base in bases:
+            rows.setdefault((p.backbone, p.type, p.id), []).append(p)
+    for (backbone, kind, _), numbers in rows.items():
+        values = {(p.base, p.shot, p.fold): p.value for p in numbers}
+        first = numbers[0]
+        star = "*" if "marked *" in first.note else ""
+        yield Line(
+            backbone=backbone,
+            kind=kind,
+            method=first.method,
+            venue=first.venue,
+            ours=False,
+            learnable=f"{first.learnable_millions}{star}" if first.learnable_millions else NONE,
+            numbers=tuple(Number(values.get((c.benchmark, c.shot, c.fold), NONE)) for c in columns),
+        )
+
+
+def _best_printed(lines: list[Line]) -> list[Line]:
+    """The best printed number of each column in bold, as in the paper."""
+    best = [
+        max((float(n.text) for n in column if n.text != NONE), default=None) for column in _columns(lines)
+    ]
+    return [
+        replace(
+            line,
+            numbers=tuple(
+                replace(n, bold=n.text != NONE and float(n.text) == top)
+                for n, top in zip(line.numbers, best, strict=True)
+            ),
+        )
+        for line in lines
+    ]
+
+
+def _columns(lines: Iterable[Line]) -> Iterator[tuple[Number, ...]]:
+    return zip(*(line.numbers for line in lines), strict=True)
+
+
+def _rows(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """Cells of one line: one method as it was run, at most one a benchmark and shot."""
+    rows: dict[tuple[object, ...], dict[tuple[str, int], Cell]] = {}
+    for cell in cells:
+        run, place, nth = _first(cell), (_base(cell), cell.shot), 0
+        key = (cell.label, cell.backbone, run.weights, cell.seed, cell.protocol, run.score_size)
+        while place in rows.get((*key, nth), {}):
+            nth += 1
+        rows.setdefault((*key, nth), {})[place] = cell
+    return [list(row.values()) for row in rows.values()]

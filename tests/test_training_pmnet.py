@@ -34,5 +34,6 @@ def test_a_short_training_lowers_the_loss(mini: Path, tmp_path: Path) -> None:
     loaded = fssbench.load_method("pmnet", affinity="cosine", checkpoint=done.checkpoint, **backbone)
     tested = fssbench.plan("pascal5i", data=mini)
     other_fold = fssbench.plan("pascal5i", fold=1, data=mini)
-    assert training_marks(loaded, tested) == []
-    assert training_marks(loaded, other_fold) == ["trained on test classes (5)"]
+    part = f"part-trained ({done.best_step} steps on {done.images} images)"
+    assert training_marks(loaded, tested) == [part]
+    assert training_marks(loaded, other_fold) == [part, "trained on test classes (5)"]

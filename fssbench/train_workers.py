@@ -1,21 +1,42 @@
 """One process or many: under `torchrun` each works on its part of every batch.
 
-Gradients are averaged by one all-reduce of a flat vector a step, after accumulation.  That is what
-DistributedDataParallel amounts to, without its buckets: heads of few-shot methods are small, and the
-order of the sum does not hang on timing.
+Gradients are averaged by DistributedDataParallel.  Its forward is the method's loss, since a method is
+called by other names than `forward`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
+from fssbench.api import Method
 from fssbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from fssbench.train_batches import Batch
+
+
+class Loss(nn.Module):
+    """A method's training loss as the forward of a module.
+
+    Args:
+        method: what is trained.
+    """
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Loss of a batch, a scalar."""
+        return self.method.loss(batch.query, batch.support, batch.support_mask, batch.target, batch.ignore)
 
 
 @dataclass(frozen=True)
@@ -31,24 +52,19 @@ class Workers:
         """Whether this is the process that writes files."""
         return self.rank == 0
 
-    def mean_gradients(self, parameters: Sequence[Tensor], loss: float) -> float:
-        """Average gradients over processes, in place; a parameter without one counts as zero.
+    def parallel(self, loss: Loss) -> Callable[[Batch], Tensor]:
+        """The loss, its gradients averaged over processes when they are computed.
 
-        Returns:
-            The average of the losses.
+        All start from the weights of the first.  Weights that a batch does not reach have no gradient.
         """
         if self.size == 1:
             return loss
-        for p in parameters:
-            if p.grad is None:
-                p.grad = torch.zeros_like(p)
-        grads = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat([*(g.flatten() for g in grads), grads[0].new_tensor([loss])])
-        distributed.all_reduce(flat)
-        flat /= self.size
-        for grad, part in zip(grads, flat[:-1].split([g.numel() for g in grads]), strict=True):
-            grad.copy_(part.view_as(grad))
-        return float(flat[-1])
+        # running statistics are those of the whole batch already, see `train_norms`
+        return DistributedDataParallel(loss, broadcast_buffers=False, find_unused_parameters=True)
+
+    def mean(self, value: float) -> float:
+        """Average over processes."""
+        return float(self.total(torch.tensor(value, dtype=torch.float64))) / self.size
 
     def mean_buffers(self, buffers: Iterable[Tensor]) -> None:
         """Average running statistics, in place: those that a process keeps of its own part of the batch."""
@@ -69,6 +85,11 @@ class Workers:
         """Let all processes come to this point."""
         if self.size > 1:
             distributed.barrier()
+
+
+def unshared(loss: Callable[[Batch], Tensor]) -> AbstractContextManager[None]:
+    """Within it gradients add up in each process by itself: all forwards of a step but the last."""
+    return loss.no_sync() if isinstance(loss, DistributedDataParallel) else nullcontext()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -37,7 +38,7 @@ from fssbench.train_episodes import STREAM, EpisodeStream, training_set, validat
 from fssbench.train_norms import shared_norms
 from fssbench.train_state import STATE, Reached, learnable, load_state, save_state, statistics
 from fssbench.train_validation import Validation
-from fssbench.train_workers import Workers, workers
+from fssbench.train_workers import Loss, Workers, unshared, workers
 
 CHECKPOINT = "checkpoint.safetensors"
 CURVE = "curve.csv"
@@ -142,18 +143,10 @@ def train(
     with generators_kept(), workers(str(where)) as world:
         lock = FileLock(_folder(settings.out) / ".lock")
         try:
-            with lock.acquire(timeout=0) if world.first else _Nothing():
+            with lock.acquire(timeout=0) if world.first else nullcontext():
                 return _Training(method.to(world.device), settings, world, tell).run(watch)
         except Timeout:
             raise LockedError(f"another process trains into {settings.out}") from None
-
-
-class _Nothing:
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        return None
 
 
 def _folder(out: Path) -> Path:
@@ -206,6 +199,7 @@ class _Training:
         self.statistics = statistics(method)
         self._before = [s.clone() for s in self.statistics]
         self._between = True
+        self._loss_of = world.parallel(Loss(method))
 
     def _cache(self) -> FeatureCache:
         budget, folder = self.settings.cache_mb << 20, self.settings.feature_cache
@@ -325,10 +319,10 @@ class _Training:
         total = 0.0
         for part, batch in enumerate(self.batches.of(step)):
             seed = zlib.crc32(f"{self.settings.seed}/{step}/{part}/{self.world.rank}".encode())
-            loss = self._loss(step, batch, seed)
-            (loss / parts).backward()
+            with unshared(self._loss_of) if part < parts - 1 else nullcontext():
+                loss = self._loss(step, batch, seed)
+                (loss / parts).backward()
             total += float(loss.detach()) / parts
-        mean = self.world.mean_gradients(self.parameters, total)
         grads = [p.grad for p in self.parameters if p.grad is not None]
         if not grads:
             raise PluginError(f"method {self.method.card.name!r}: its loss reaches none of its weights")
@@ -339,7 +333,7 @@ class _Training:
             group["lr"] = rate
         self.optimizer.step()
         self.world.mean_buffers(self.statistics)
-        return mean
+        return self.world.mean(total)
 
     def _loss(self, step: int, batch: Batch, seed: int) -> torch.Tensor:
         torch.default_generator.manual_seed(seed)
@@ -348,9 +342,7 @@ class _Training:
         try:
             mixed = torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.amp)
             with mixed, shared_norms(self.world):
-                loss = self.method.loss(
-                    batch.query, batch.support, batch.support_mask, batch.target, batch.ignore
-                )
+                loss = self._loss_of(batch)
         except PluginError as error:
             raise PluginError(f"{self._where(step, batch)}: {error}. {self._kept()}") from error
         if not isinstance(loss, torch.Tensor) or loss.ndim or not loss.requires_grad:

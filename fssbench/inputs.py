@@ -6,7 +6,7 @@ nearest neighbour, pixels marked 255 ignored in the query and background in a su
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -135,6 +135,26 @@ class Inputs:
             mask = self._mask(episode.query, episode.class_id)
         ignored = mask == IGNORE
         return Target(mask == 1, ignored if ignored.any() else None)
+
+    def numbered(
+        self, item: str, present: Iterable[int], numbers: Mapping[int, int]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """All classes in an image at network size: their numbers (S, S), and the pixels left out (S, S).
+
+        Args:
+            item: the image.
+            present: ids of its classes.
+            numbers: number of each class id from 1 on; 0 is background.  Pixels of a class without one, and those
+                marked 255, are left out.
+        """
+        labels = np.zeros((self.size, self.size), np.int64)
+        ignored = np.zeros((self.size, self.size), np.bool_)
+        for class_id in present:
+            mask = self._mask(item, class_id)
+            labels[mask == 1] = numbers.get(class_id, 0)
+            ignored |= (mask == IGNORE) | ((mask == 1) & (class_id not in numbers))
+        labels[ignored] = 0
+        return labels, ignored
 
     def _maps(self, source: _Source, item: str) -> Maps:
         return self.cache.get((source.key, item), lambda: self._extract(source, item))

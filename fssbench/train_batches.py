@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fssbench.api import Episode, Method
@@ -29,7 +31,7 @@ class Batch:
     support_mask: Tensor
     """(B, K, S, S), float."""
     target: Tensor
-    """(B, S, S), bool."""
+    """(B, S, S), bool, or int64 class numbers (`Method.supervision`)."""
     ignore: Tensor
     """(B, S, S), bool."""
 
@@ -64,6 +66,7 @@ class Batches:
         self._batch = batch
         self._accumulate = accumulate
         self._world = world
+        self._numbers = {class_id: i for i, class_id in enumerate(sorted(source.classes), start=1)}
 
     @property
     def effective(self) -> int:
@@ -100,16 +103,23 @@ class Batches:
         for part in range(self._accumulate):
             drawn = [self._drawn(step, slot) for slot in self._slots(part)]
             episodes, queries, supports, masks = zip(*drawn, strict=True)
-            targets = [self._inputs.target(e, original=False) for e in episodes]
-            ignored = [t.foreground & False if t.ignored is None else t.ignored for t in targets]
+            targets, ignored = zip(*map(self._truth, episodes), strict=True)
             yield Batch(
                 episodes=episodes,
                 query=_joined(queries),
                 support=_joined(supports),
                 support_mask=torch.cat(masks),
-                target=torch.stack([torch.from_numpy(t.foreground) for t in targets]).to(self._world.device),
-                ignore=torch.stack([torch.from_numpy(i) for i in ignored]).to(self._world.device),
+                target=torch.stack(list(map(torch.from_numpy, targets))).to(self._world.device),
+                ignore=torch.stack(list(map(torch.from_numpy, ignored))).to(self._world.device),
             )
+
+    def _truth(self, episode: Episode) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """What a query is taught by, and the pixels left out of it, (S, S) each."""
+        if self._method.supervision == "classes":
+            return self._inputs.numbered(episode.query, self._source.present[episode.query], self._numbers)
+        target = self._inputs.target(episode, original=False)
+        ignored = np.zeros_like(target.foreground) if target.ignored is None else target.ignored
+        return target.foreground, ignored
 
     def _drawn(self, step: int, slot: int) -> tuple[Episode, Any, Any, Tensor]:
         """An episode whose supports all show the class at this size; others teach nothing."""

@@ -52,6 +52,8 @@ class TrainingSet:
     """Where the item lists came from."""
     marks: tuple[str, ...]
     """What keeps it from being the published training set."""
+    present: Mapping[str, tuple[int, ...]]
+    """Every class that the source's lists know in an image, those not trained on among them."""
 
     @property
     def items(self) -> list[str]:
@@ -112,6 +114,7 @@ def training_set(
         held_out=_by_class([e for e in kept if e.item in held], wanted),
         lists=pool.source,
         marks=_marks(root, pool),
+        present=_present(pool),
     )
     _check(found, fold, shot)
     return found
@@ -140,6 +143,13 @@ def _by_class(entries: Sequence[Entry], classes: Sequence[int]) -> dict[int, lis
     for entry in entries:
         found[entry.class_id].add(entry.item)
     return {c: sorted(names) for c, names in found.items()}
+
+
+def _present(pool: Pool) -> dict[str, tuple[int, ...]]:
+    found: dict[str, set[int]] = {}
+    for entry in pool.entries:
+        found.setdefault(entry.item, set()).add(entry.class_id)
+    return {item: tuple(sorted(classes)) for item, classes in found.items()}
 
 
 def _check(found: TrainingSet, fold: int, shot: int) -> None:

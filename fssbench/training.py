@@ -65,7 +65,7 @@ class Settings:
     """Forwards a step."""
     optimizer: Literal["sgd", "adam", "adamw"] | None = None
     learning_rate: float | None = None
-    schedule: Literal["none", "step", "poly"] | None = None
+    schedule: Literal["none", "step", "poly", "cosine"] | None = None
     size: int | None = None
     seed: int = 0
     amp: bool | None = None
@@ -187,7 +187,7 @@ class _Training:
         self.validation, self.selection = self._validated(inputs)
         self.every = settings.val_every or max(1, self.steps // 20)
         self.parameters = list(learnable(method).values())
-        self.optimizer = _optimizer(self.recipe, self.parameters)
+        self.optimizer = _optimizer(self.recipe, method)
         tell(f"hashing {len(self.source.items)} images")
         self.data = files_sha256(self.source.dataset, self.source.items, f"training for {settings.benchmark}")
         self.facts = self._facts(effective)
@@ -330,7 +330,7 @@ class _Training:
             raise DataError(self._diverged(step, "gradients", batch))
         self._between = False
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         self.optimizer.step()
         self.world.mean_buffers(self.statistics)
         return self.world.mean(total)
@@ -468,14 +468,17 @@ def _effective(recipe: Recipe, settings: Settings, method: Method, batch: int) -
     return Recipe(**{**recipe.model_dump(), **changed})
 
 
-def _optimizer(recipe: Recipe, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+def _optimizer(recipe: Recipe, method: Method) -> torch.optim.Optimizer:
+    """The recipe's optimiser; parameters whose rates have the same factor form one group."""
+    by_factor: dict[float, list[torch.nn.Parameter]] = {}
+    for name, parameter in learnable(method).items():
+        by_factor.setdefault(method.rate_factor(name), []).append(parameter)
+    groups = [{"params": parameters, "factor": factor} for factor, parameters in by_factor.items()]
     rate, decay = recipe.learning_rate, recipe.weight_decay
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters, rate, momentum=recipe.momentum, weight_decay=decay, nesterov=recipe.nesterov
-        )
+        return torch.optim.SGD(groups, rate, recipe.momentum, weight_decay=decay, nesterov=recipe.nesterov)
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    return kind(parameters, rate, weight_decay=decay)
+    return kind(groups, rate, weight_decay=decay)
 
 
 def _mixed(wanted: bool | None, device: torch.device) -> bool:

@@ -43,3 +43,27 @@ class FineTuned(nn.Module):
         """
         own = self.part.state_dict()
         return {f"{prefix}part.{name}": state[name] for name in own if name in state}
+
+
+class Trained(nn.Module):
+    """A copy of a whole backbone that learns, norms and their statistics included."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(backbone).requires_grad_(True)
+
+    def forward(self, images: Tensor, tap: str) -> Tensor:
+        """The map (B, C, h, w) of one tap from normalised images (B, 3, H, W)."""
+        return self.network(images, (tap,))[tap]
+
+    def train(self, mode: bool = True) -> Trained:
+        """Set the mode of every layer, though a harness's backbone stays in eval mode whatever is asked."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def entries(self, state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+        """The network's entries of a whole method's state dict, `network.` put before their names."""
+        parts = dict(self.network.named_children())
+        own = self.network.own_names({k: v for k, v in state.items() if k.partition(".")[0] in parts})
+        return {f"{prefix}network.{name}": value for name, value in own.items()}

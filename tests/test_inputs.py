@@ -230,3 +230,26 @@ def test_counts_at_both_sizes_agree_with_the_stored_target(null):
         for episode in plan:
             stored = read_run(run.path).records[episode.index]
             assert stored.target == given.target(episode, original=original).pixels
+
+
+def test_numbered_classes_leave_out_others_and_unknown_pixels(mini):
+    """Against the raw label maps of the miniature, where class c has value c + 1 and 255 is unknown."""
+    from fssbench.data import open_dataset
+    from fssbench.imaging import resize_mask
+
+    dataset = open_dataset("pascal", data=mini)
+    entries = dataset.pool("trn").entries
+    items = {e.item for e in entries}
+    present = {i: sorted({e.class_id for e in entries if e.item == i}) for i in items}
+    inputs = Inputs(dataset, 48, torch.device("cpu"), FeatureCache(0))
+    left_out = 0
+    for item in sorted(items)[:12]:
+        raw = resize_mask(np.asarray(dataset.label(item)), 48, 48)
+        trained = present[item][:1]
+        labels, ignored = inputs.numbered(item, present[item], {trained[0]: 7})
+        assert np.array_equal(labels == 7, (raw == trained[0] + 1))
+        assert np.array_equal(labels != 7, labels == 0)
+        others = np.isin(raw, [c + 1 for c in present[item][1:]]) | (raw == 255)
+        assert np.array_equal(ignored, others)
+        left_out += int(others.sum())
+    assert left_out > 0

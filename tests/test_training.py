@@ -374,3 +374,24 @@ def test_killed_at_any_point_it_ends_at_the_same_bits(training, null, tmp_path, 
         pytest.fail("it never ended")
     assert kills >= 2
     assert same(tmp_path / "out", tmp_path / "whole")
+
+
+def test_a_classifier_is_told_the_numbers_of_all_classes(training):
+    """Colours by class id: red 1, green 2, blue 3; nothing to leave out."""
+    method, done = training(name="sorter", steps=4, val_episodes=0)
+    assert done.loss > 0
+    for query, target, ignore in method.told:
+        assert target.dtype == torch.int64
+        assert not ignore.any()
+        for image, numbers in zip(query, target, strict=True):
+            (number,) = numbers[numbers > 0].unique().tolist()
+            inside = image[:, numbers == number].mean(dim=1)
+            assert int(inside.argmax()) == number - 1
+
+
+def test_parts_learn_at_their_own_rates(training):
+    first = fssbench.load_method("sorter", seed=0).state_dict()
+    method, _ = training(name="sorter", steps=1, val_episodes=0)
+    moved = {k: float((v - first[k]).abs().max()) for k, v in method.state_dict().items()}
+    assert all(change == 0 for name, change in moved.items() if name.startswith("embed."))
+    assert moved["sort.weight"] == pytest.approx(2 * 0.02, rel=1e-3)  # Adam's first step is the rate

@@ -22,19 +22,25 @@ def recipe(**changed):
     )
 
 
-@given(st.integers(1, 500), st.sampled_from(["none", "step", "poly"]))
+@given(st.integers(1, 500), st.sampled_from(["none", "step", "poly", "cosine"]))
 def test_rates_never_rise_and_stay_positive(total, schedule):
     rates = [recipe(schedule=schedule).rate(step, total) for step in range(total)]
     assert rates[0] == 0.1
     assert all(a >= b > 0 for a, b in pairwise(rates))
 
 
-def test_poly_agrees_with_torch():
+@pytest.mark.parametrize("schedule", ["poly", "cosine"])
+def test_schedules_agree_with_torch(schedule):
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], 0.1)
-    theirs = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=8, power=0.9)
+    schedulers = torch.optim.lr_scheduler
+    theirs = (
+        schedulers.PolynomialLR(optimizer, total_iters=8, power=0.9)
+        if schedule == "poly"
+        else schedulers.CosineAnnealingLR(optimizer, 8, eta_min=1e-6)
+    )
     for step in range(8):
-        assert recipe(schedule="poly").rate(step, 8) == pytest.approx(theirs.get_last_lr()[0])
+        assert recipe(schedule=schedule).rate(step, 8) == pytest.approx(theirs.get_last_lr()[0])
         optimizer.step()
         theirs.step()
 

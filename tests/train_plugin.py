@@ -185,3 +185,23 @@ class Frozen(Learner):
 
     card = card("frozen")
     recipe = None
+
+
+class Sorter(Learner):
+    """Trained as a classifier of pixels: told the numbers of all classes, by colour."""
+
+    card = card("sorter")
+    supervision = "classes"
+
+    def __init__(self, config, backbone=None):
+        super().__init__(config, backbone)
+        self.sort = nn.Conv2d(config.width, 4, 1)
+        self.told = []
+
+    def loss(self, query, support, support_mask, target, ignore):
+        self.told.append((query, target, ignore))
+        logits = self.sort(self.embed(query)) * self.scale
+        return nn.functional.cross_entropy(logits, target)
+
+    def rate_factor(self, name):
+        return 0.0 if name.startswith("embed.") else 2.0

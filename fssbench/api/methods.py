@@ -105,6 +105,9 @@ class Method(nn.Module, ABC):
     fits the benchmark where none is named."""
     loss_ignores: ClassVar[bool] = True
     """Whether pixels marked 255 are left out of the loss; else they count as background there."""
+    supervision: ClassVar[Literal["object", "classes"]] = "object"
+    """What `loss` is taught by: the mask of the episode's class, or, for a network that is trained as an ordinary
+    classifier of pixels, the numbers of all classes that are trained on."""
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__()
@@ -239,8 +242,10 @@ class Method(nn.Module, ABC):
             query: as for `predict`.
             support: as for `predict`.
             support_mask: binary masks (B, K, H, W), float.
-            target: the queries' masks (B, H, W), bool.
-            ignore: pixels marked 255 in them (B, H, W), bool; false in `target`.
+            target: the queries' masks (B, H, W), bool; with `supervision = "classes"` the numbers of the
+                classes, int64: 0 background, then 1, 2, ... in the order of their ids.
+            ignore: pixels marked 255 in them (B, H, W), bool; false in `target`.  With `supervision =
+                "classes"` also pixels of classes that are not trained on.
         """
         size = (int(target.shape[-2]), int(target.shape[-1]))
         logits = self.predict(query, support, support_mask, size=size).float()
@@ -249,6 +254,10 @@ class Method(nn.Module, ABC):
             return each.mean()
         counted = (~ignore).flatten(1)
         return ((each * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)).mean()
+
+    def rate_factor(self, name: str) -> float:
+        """Factor on the recipe's learning rate for the parameter `name`; 1 for all by default."""
+        return 1.0
 
     def _finish(self, logits: Any, support_mask: Tensor, size: tuple[int, int]) -> Tensor:
         """Refuse anything that is not finite logits of the right shape, then resize."""

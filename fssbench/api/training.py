@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -27,12 +28,15 @@ class Recipe(Record):
     epochs: int | None = Field(None, ge=1)
     """Passes over the image-class pairs; one of `epochs` and `steps` is given."""
     steps: int | None = Field(None, ge=1)
-    schedule: Literal["none", "step", "poly"] = "none"
-    """`none`: constant; `step`: times `decay` at each of `milestones`; `poly`: (1 - done)^`power`."""
+    schedule: Literal["none", "step", "poly", "cosine"] = "none"
+    """`none`: constant; `step`: times `decay` at each of `milestones`; `poly`: (1 - done)^`power`; `cosine`: half
+    a wave, down to `lowest`."""
     milestones: tuple[float, ...] = (0.5, 0.75)
     """Shares of the training after which `step` lowers the rate."""
     decay: float = Field(0.1, gt=0, le=1)
     power: float = Field(0.9, gt=0)
+    lowest: float = Field(1e-6, ge=0)
+    """Rate that `cosine` ends with."""
     size: int | None = Field(None, ge=1)
     """Side of the square input in pixels; None for the card's."""
     source: str
@@ -62,6 +66,9 @@ class Recipe(Record):
         done = step / total
         if self.schedule == "poly":
             return self.learning_rate * (1 - done) ** self.power
+        if self.schedule == "cosine":
+            lowest = min(self.lowest, self.learning_rate)
+            return lowest + (self.learning_rate - lowest) * (1 + math.cos(math.pi * done)) / 2
         if self.schedule == "step":
             return self.learning_rate * self.decay ** sum(done >= m for m in self.milestones)
         return self.learning_rate

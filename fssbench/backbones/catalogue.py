@@ -30,9 +30,9 @@ def _card(name: str, title: str, *layouts: str) -> BackboneCard:
 BACKBONES: dict[str, BackboneCard] = {
     card.name: card
     for card in (
-        _card("resnet50", "ResNet-50", "standard", "deepstem", "ssp"),
-        _card("resnet101", "ResNet-101", "standard", "deepstem", "ssp"),
-        _card("vgg16", "VGG-16", "standard", "panet", "batchnorm"),
+        _card("resnet50", "ResNet-50", "standard", "deepstem", "ssp", "deeplab"),
+        _card("resnet101", "ResNet-101", "standard", "deepstem", "ssp", "deeplab"),
+        _card("vgg16", "VGG-16", "standard", "panet", "batchnorm", "deeplab"),
         _card("efficientnet-lite0", "EfficientNet-Lite0", "standard"),
     )
 }
@@ -48,6 +48,7 @@ _OWN_FILES = {
 
 def _network(name: str, layout: str) -> Backbone:
     # torchvision is heavy; a listing of backbones does not need it
+    from fssbench.backbones.deeplab import DeepLabResNet, DeepLabVGG16
     from fssbench.backbones.deepstem import DeepStemResNet
     from fssbench.backbones.efficientnet import EfficientNetLite0
     from fssbench.backbones.resnet import ResNet
@@ -61,9 +62,12 @@ def _network(name: str, layout: str) -> Backbone:
         ("resnet101", "deepstem"): lambda: DeepStemResNet("resnet101", "deepstem"),
         ("resnet50", "ssp"): lambda: DeepStemResNet("resnet50", "ssp"),
         ("resnet101", "ssp"): lambda: DeepStemResNet("resnet101", "ssp"),
+        ("resnet50", "deeplab"): lambda: DeepLabResNet("resnet50"),
+        ("resnet101", "deeplab"): lambda: DeepLabResNet("resnet101"),
         ("vgg16", "standard"): VGG16,
         ("vgg16", "panet"): PANetVGG16,
         ("vgg16", "batchnorm"): VGG16BatchNorm,
+        ("vgg16", "deeplab"): DeepLabVGG16,
         ("efficientnet-lite0", "standard"): EfficientNetLite0,
     }
     return makers[name, layout]()

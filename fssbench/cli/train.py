@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 @click.option("--accumulate", type=click.IntRange(1), default=1, show_default=True, help="Forwards a step.")
 @click.option("--optimizer", type=click.Choice(["sgd", "adam", "adamw"]), help="Instead of the recipe's.")
 @click.option("--lr", "learning_rate", type=click.FloatRange(0, min_open=True), help="Learning rate.")
-@click.option("--schedule", type=click.Choice(["none", "step", "poly"]), help="Of the learning rate.")
+@click.option(
+    "--schedule", type=click.Choice(["none", "step", "poly", "cosine"]), help="Of the learning rate."
+)
 @click.option("--size", type=click.IntRange(32), help="Side of the square input, pixels.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Weights and episodes.")
 @click.option("--amp/--no-amp", default=None, help="bfloat16; default: on GPUs that have it.")
@@ -79,7 +81,6 @@ def command(
     **rest: Any,
 ) -> None:
     """Train a method on the source of a benchmark; the same command again resumes."""
-    from fssbench.api import FeatureMethod
     from fssbench.data import is_miniature, resolve
     from fssbench.loading import load_method
     from fssbench.registry import METHODS, load_file
@@ -89,7 +90,7 @@ def command(
     for plugin in plugins:
         load_file(plugin)
     cls = METHODS.get(method)
-    if backbone is None and issubclass(cls, FeatureMethod) and is_miniature(resolve(rest["data"])):
+    if backbone is None and cls.needs_backbone and is_miniature(resolve(rest["data"])):
         backbone = MINI_BACKBONE
     place = (
         f"{method}-{rest['benchmark'].replace(':', '-')}-f{rest['fold']}-{rest['shot']}shot-s{rest['seed']}"

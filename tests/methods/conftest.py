@@ -71,7 +71,9 @@ class TinyBackbone(Backbone):
 
     def part(self, after: str, last: str) -> nn.Module:
         order = list(self.blocks)
-        between = order[order.index(after) + 1 : order.index(last) + 1]
+        between = order[
+            order.index(after.removesuffix(".relu")) + 1 : order.index(last.removesuffix(".relu")) + 1
+        ]
         layers = [layer for name in between for layer in (nn.ReLU(), self.blocks[name])]
         return nn.Sequential(*layers).eval()
 

@@ -15,6 +15,7 @@ from fssbench.methods.ifa import IFA
 from fssbench.methods.panet import PANet
 from fssbench.methods.patnet import PATNet
 from fssbench.methods.pfenet import PFENet
+from fssbench.methods.pmms import PMMs
 from fssbench.methods.pmnet import PMNet
 from fssbench.methods.scl import SCL
 from fssbench.methods.ssp import SSP
@@ -33,6 +34,8 @@ CASES: dict[str, tuple[type[FeatureMethod], dict[str, Any]]] = {
     "asgnet-average": (ASGNet, {"ppm_scales": (6, 3), "superpixels": 1}),
     "pfenet": (PFENet, {"ppm_scales": (6, 3)}),
     "pfenet-shares": (PFENet, {"ppm_scales": (1, 0.5)}),
+    "rpmms": (PMMs, {}),
+    "pmms": (PMMs, {"variant": "pmms"}),
     "pmnet-paper": (PMNet, {}),
     "pmnet-released": (PMNet, {"variant": "released"}),
     "pmnet-onehead-cosine": (PMNet, {"variant": "onehead", "affinity": "cosine"}),
@@ -56,9 +59,9 @@ IDLE = {
 test shows that they do)."""
 SCALED = {"scl"}
 """Logits of K supports are those of one times a positive number, as the card says."""
-SUMMED = {"asgnet"}
-"""Likeness is summed over supports, so that one given twice counts twice, as the card says."""
-ACTIVATED = {"asgnet", "pfenet", "scl"}
+SUMMED = {"asgnet", "pmms"}
+"""What is added up counts a support given twice twice, as the card says."""
+ACTIVATED = {"asgnet", "pfenet", "pmms", "scl"}
 """The reference reads features after their activation."""
 
 
@@ -115,7 +118,7 @@ def test_order_of_supports_does_not_matter(method: Method, episodes: Any) -> Non
 @torch.no_grad()
 def test_the_same_support_twice_is_one_support(method: Method, episodes: Any) -> None:
     if method.card.name in SUMMED:
-        pytest.skip("likeness is summed over supports, as published")
+        pytest.skip("likeness or probabilities are summed over supports, as published")
     query, support, mask = episodes()
     twice = method.predict(query, support.repeat(1, 2, 1, 1, 1), mask.repeat(1, 2, 1, 1))
     once = method.predict(query, support, mask)
@@ -226,7 +229,10 @@ def test_cards_are_complete(cls: type[FeatureMethod]) -> None:
 
 @pytest.mark.parametrize(
     ("cls", "stages"),
-    [(ASGNet, 3), (DCAMA, 3), (HSNet, 2), (PATNet, 2), (PFENet, 3), (PMNet, 3), (SCL, 3), (SSP, 2), (VAT, 3)],
+    [
+        *((cls, 2) for cls in (HSNet, PATNet, PMMs, SSP)),
+        *((cls, 3) for cls in (ASGNet, DCAMA, PFENet, PMNet, SCL, VAT)),
+    ],
 )
 def test_too_few_stages_is_told(cls: type[FeatureMethod], stages: int, tiny: Callable[..., Any]) -> None:
     with pytest.raises(DataError, match=rf"'tiny'.* taps in {stages} stages.*needs {stages + 1}"):

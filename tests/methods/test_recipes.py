@@ -30,6 +30,8 @@ PUBLISHED = {
     "pfenet": ("sgd", 2.5e-3, 4, 1e-4),
     "scl": ("sgd", 2.5e-3, 4, 1e-4),
     "asgnet": ("sgd", 2.5e-3, 4, 1e-4),
+    "pmms": ("sgd", 3.5e-4, 8, 5e-4),
+    "repri": ("sgd", 2.5e-3, 12, 1e-4),
 }
 """Optimiser, learning rate, batch and weight decay of the authors' scripts (shared design/methods)."""
 HEAVY = {"vat", "pfenet", "scl", "asgnet"}
@@ -75,7 +77,8 @@ def test_the_loss_falls_on_the_miniature(name: str, mini: Path) -> None:
     """Few steps on the same two episodes, at a rate that suits few steps."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        method = fssbench.load_method(name, backbone="efficientnet-lite0")
+        settings = {"classes": 20} if name == "repri" else {}
+        method = fssbench.load_method(name, backbone="efficientnet-lite0", **settings)
         batch = batch_of(method, mini, 96)
         weights = list(learnable(method).values())
         optimizer = torch.optim.Adam(weights, lr=3e-4 if name in {"ssp", "ifa"} else 2e-3)

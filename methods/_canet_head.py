@@ -1,0 +1,46 @@
+"""The decoder that CANet introduced and PMMs and ASGNet's alternative took over: residual pairs, then ASPP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+WIDTH = 256
+"""Channels of every map in the head."""
+_RATES = (6, 12, 18)
+
+
+def residual_pair(inputs: int, *, bias: bool, first_in_place: bool = False) -> nn.Sequential:
+    """ReLU, 3x3 convolution, ReLU, 3x3 convolution, to be added to its input.
+
+    Args:
+        inputs: channels that are read.
+        bias: of both convolutions.
+        first_in_place: whether the first ReLU also changes what the result is added to.
+    """
+    return nn.Sequential(
+        nn.ReLU(inplace=first_in_place),
+        nn.Conv2d(inputs, WIDTH, 3, padding=1, bias=bias),
+        nn.ReLU(),
+        nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=bias),
+    )
+
+
+class Context(nn.Module):
+    """ASPP: the map's mean, a 1x1 and three dilated 3x3 convolutions, side by side; 5 * 256 channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[Callable[[], nn.Conv2d]] = [lambda: nn.Conv2d(WIDTH, WIDTH, 1)] * 2
+        layers += [
+            lambda rate=rate: nn.Conv2d(WIDTH, WIDTH, 3, padding=rate, dilation=rate)  # type: ignore[misc]
+            for rate in _RATES
+        ]
+        self.branches = nn.ModuleList(nn.Sequential(make(), nn.ReLU(), nn.Dropout2d(0.5)) for make in layers)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps (B, 256, h, w) seen at five ranges: (B, 1280, h, w)."""
+        whole: Sequence[Tensor] = [self.branches[0](maps.mean(dim=(2, 3), keepdim=True)).expand_as(maps)]
+        return torch.cat([*whole, *(branch(maps) for branch in list(self.branches)[1:])], dim=1)

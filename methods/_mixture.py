@@ -1,0 +1,63 @@
+"""Prototype mixtures: a few unit vectors that stand for the cells of an object, found by EM (PMMs, ECCV 2020)."""
+
+from __future__ import annotations
+
+import zlib
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_ROUNDS = 10
+_KAPPA = 20.0
+"""Concentration of the mixture's components."""
+_EPS = 1e-6
+
+
+@cache
+def _drawn(word: str, channels: int, count: int) -> Tensor:
+    generator = np.random.Generator(np.random.Philox(key=zlib.crc32(f"{word}PMMs.mu.{count}".encode())))
+    return torch.from_numpy(generator.standard_normal((1, channels, count)).astype(np.float32))
+
+
+def start(word: str, channels: int, count: int) -> Tensor:
+    """Directions the components start from, (1, C, k): normal noise, seeded by a word and k alone."""
+    return _unit(_drawn(word, channels, count))
+
+
+@torch.no_grad()
+def mixture(cells: Tensor, components: Tensor) -> Tensor:
+    """Fit the components' directions to cells; no gradient goes through.
+
+    Args:
+        cells: (B, C, N); a cell of zeros, such as a masked one, pulls at nothing.
+        components: where they start, (1, C, k) or (B, C, k).
+
+    Returns:
+        Unit vectors (B, C, k); zeros where all cells are.
+    """
+    centres = components.expand(len(cells), -1, -1)
+    for _ in range(_ROUNDS):
+        shares = (_KAPPA * cells.transpose(1, 2) @ centres).softmax(dim=2)
+        shares = shares / (_EPS + shares.sum(dim=1, keepdim=True))
+        centres = _unit(cells @ shares)
+    return centres
+
+
+@torch.no_grad()
+def probability(cells: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
+    """Shares (B, 2, h, w) of the background's and the foreground's components in every cell.
+
+    Args:
+        cells: (B, C, h, w), of any length.
+        foreground: directions (B, C, k).
+        background: directions (B, C, k).
+    """
+    every = torch.cat([background, foreground], dim=2)
+    shares = torch.einsum("bchw,bck->bkhw", cells, every).softmax(dim=1)
+    return torch.stack([part.sum(dim=1) for part in shares.chunk(2, dim=1)], dim=1)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    return vectors / (_EPS + vectors.norm(dim=1, keepdim=True))

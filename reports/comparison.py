@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fssbench.api import Cell, RunResult
+from fssbench.api import Cell, RunResult, UsageError
+from fssbench.benchmarks import find
 
-from .marks import Mark, letters
+from .marks import Mark, kind, letters
 from .published import MEAN, Published, lookup
 from .text import clean, interval, percent, signed
+
+SELECTED_ON_TEST = {"hsnet", "vat", "dcama", "pmnet"}
+"""Methods whose released training keeps the epoch that is best on the very episodes of the test."""
+_OWN_LISTS = {"pascal5i", "coco20i"}
+"""Benchmarks whose test episodes that training code meets."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that two figures must share to measure the same."""
+
+    name: str
+    ours: str
+    paper: str
+    same: bool | None
+    """None where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +49,11 @@ class Comparison:
     """Whether nothing is known that makes the two different measurements."""
     reasons: tuple[str, ...]
     """What makes them differ, and what the paper's number is known for."""
+    checks: tuple[Check, ...] = ()
+    runs: tuple[str, ...] = ()
+    """First twelve digits of the identities of our runs."""
+    note: str = ""
+    """What the paper's number is known for."""
 
 
 def method_id(run: RunResult) -> str:
@@ -51,7 +73,55 @@ def reasons(run: RunResult, marks: tuple[str, ...], printed: Published) -> tuple
         found.append(f"protocol {clean(run.protocol)}, the paper's is the published one")
     if run.score_size != "input":
         found.append(f"scored at {clean(run.score_size)} size, the paper's at network input size")
+    if _selected(printed):
+        marks = tuple(m for m in marks if kind(m) != "selected")
     return (*found, *map(clean, marks))
+
+
+def checks(run: RunResult, marks: tuple[str, ...], printed: Published) -> tuple[Check, ...]:
+    """What a reader asks before putting a run beside a printed number, one by one."""
+    ours, theirs = run.benchmark.partition(":")[2], printed.benchmark.partition(":")[2]
+    kinds = {kind(m): clean(m) for m in marks}
+    selected, paper_selected = "selected" in kinds, _selected(printed)
+    seen, paper_seen = "trained" in kinds, _seen(printed)
+    rest = [text for name, text in kinds.items() if name not in {"selected", "trained"}]
+    published = run.protocol.startswith("published")
+    return (
+        Check("backbone", clean(run.backbone), printed.backbone, run.backbone == printed.backbone),
+        Check("variant", clean(ours) or "only one", theirs or ("not stated" if ours else "only one"), ours == theirs),
+        Check("protocol", clean(run.protocol), "published", published),
+        Check("scored at", f"{clean(run.score_size)} size", "input size", run.score_size == "input"),
+        Check(
+            "selected on test",
+            "yes" if selected else "not stated",
+            "yes" if paper_selected else "not stated",
+            True if selected and paper_selected else False if selected else None,
+        ),
+        Check(
+            "test classes seen in training",
+            kinds["trained"] if seen else "none known",
+            "not stated" if paper_seen is None else "some" if paper_seen else "none",
+            None if paper_seen is None else seen == paper_seen,
+        ),
+        Check("data and training", "; ".join(rest) or "in full", "in full", not rest),
+    )
+
+
+def _selected(printed: Published) -> bool:
+    return printed.id.partition("/")[0] in SELECTED_ON_TEST and printed.base in _OWN_LISTS
+
+
+def _seen(printed: Published) -> bool | None:
+    """Whether the published source model met tested classes in training; None where it is not known."""
+    try:
+        resolved = find(printed.benchmark)
+    except UsageError:
+        return None
+    if resolved.benchmark.variants and ":" not in printed.benchmark:
+        return None
+    if resolved.seen is not None:
+        return any(resolved.seen)
+    return False if resolved.benchmark.category == "cross-category" else None
 
 
 def compare(cell: Cell, legend: dict[str, Mark]) -> list[Comparison]:
@@ -62,15 +132,15 @@ def compare(cell: Cell, legend: dict[str, Mark]) -> list[Comparison]:
     by_fold = {p.fold: p for p in reversed(chosen)}  # the first table that prints a number wins
     whole = not cell.missing
     figures = (
-        [(MEAN, cell.miou, run, cell.marks)]
+        [(MEAN, cell.miou, tuple(cell.folds.values()), cell.marks)]
         if whole
-        else [(str(fold), r.miou, r, r.marks) for fold, r in sorted(cell.folds.items())]
+        else [(str(fold), r.miou, (r,), r.marks) for fold, r in sorted(cell.folds.items())]
     )
     out = []
     for fold, estimate, measured, marks in figures:
         if (printed := by_fold.get(fold)) is None:
             continue
-        why = reasons(measured, marks, printed)
+        why = reasons(measured[0], marks, printed)
         out.append(
             Comparison(
                 label=clean(cell.label),
@@ -86,6 +156,9 @@ def compare(cell: Cell, legend: dict[str, Mark]) -> list[Comparison]:
                 difference=signed(estimate.value - printed.number),
                 same=not why,
                 reasons=(*why, *([f"paper: {printed.note}"] if printed.note else [])),
+                checks=checks(measured[0], marks, printed),
+                runs=tuple(clean(r.identity)[:12] for r in measured),
+                note=printed.note,
             )
         )
     return out

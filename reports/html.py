@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -9,11 +11,23 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fssbench.api import Reporter, Results
+from fssbench.matching import first_run
 
+from .ablation import ablations
+from .analysis import Analysis, analyse
 from .figures.catalogue import drawings
 from .figures.svg import inline
+from .findings import findings
 from .gallery import Budget, gallery
-from .model import build
+from .marks import Mark
+from .model import Section, build, cell_letters
+from .pairing import matrices, overview
+from .parts import class_tables, size_tables
+from .provenance import deviations
+from .text import clean
+
+_FIGURE_SPACE = "\u2007"
+"""As wide as a digit: keeps decimal points in line where a number has fewer decimals."""
 
 
 class HtmlReporter(Reporter):
@@ -39,15 +53,91 @@ def render(results: Results) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["svg"] = lambda drawing: Markup(inline(drawing))
+    environment.filters |= {"svg": lambda d: Markup(inline(d)), "pad": pad, "decimals": _decimals}
     report = build(results)
+    found = analyse(results)
     legend = {mark.kind: mark for mark in report.legend}
     budget = Budget()
     style = (resources.files(__package__) / "templates" / "report.css").read_text(encoding="utf-8")
+    parts = {
+        "matrices": matrices(found, legend),
+        "class_tables": class_tables(found, legend),
+        "size_tables": size_tables(found, legend),
+        "ablations": ablations(found, legend),
+        "galleries": [gallery(section.cells, legend, budget) for section in report.sections],
+    }
+    shown = {
+        "comparison": ("Comparison", parts["matrices"] or parts["class_tables"]),
+        "difficulty": ("Difficulty", parts["size_tables"]),
+        "ablations": ("Ablations", parts["ablations"]),
+        "episodes": ("Episodes", any(parts["galleries"])),
+        "provenance": ("Provenance", True),
+    }
     return environment.get_template("report.html.j2").render(
         report=report,
+        analysis=found,
+        findings=findings(found),
+        overview=overview(found, legend),
+        methods=_methods(found, legend),
+        deviations=deviations(results.cells),
+        contents=[(name, title) for name, (title, there) in shown.items() if there],
         style=Markup(style),
         drawings=drawings(results),
-        galleries=[gallery(section.cells, legend, budget) for section in report.sections],
         budget=budget,
+        **parts,
     )
+
+
+def pad(text: str, decimals: int) -> str:
+    """Fill up missing decimals with figure spaces, so that right-aligned numbers meet at the point.
+
+    In an interval the last end is filled up.  What holds no number is left alone.
+
+    Example:
+        >>> pad("2.6", 2) == "2.6\u2007"
+        True
+    """
+    if not decimals or not (found := re.search(r"\d(?:\.(\d+))?(?=\D*$)", text)):
+        return text
+    short = decimals - len(found[1] or "")
+    return text + _FIGURE_SPACE * max(0, short) + (_FIGURE_SPACE if not found[1] else "")
+
+
+def _decimals(section: Section) -> int:
+    """Decimals of the longest figure of a section, ours or printed."""
+    texts = [e.text for row in (*section.rows, *section.published) for e in row.entries]
+    return max((len(t.partition(".")[2]) for t in texts), default=1)
+
+
+@dataclass(frozen=True)
+class _MethodLine:
+    label: str
+    backbone: str
+    weights: str
+    learnable: str
+    parameters: str
+    runs: int
+    marks: str
+
+
+def _methods(found: Analysis, legend: dict[str, Mark]) -> list[_MethodLine]:
+    """What was run, one line a method, in the order of the figures."""
+    cells = {}
+    for cell in found.results.cells:
+        cells.setdefault(found.name(cell), []).append(cell)
+    order = {name: n for n, name in enumerate(found.methods)}
+    lines = []
+    for name in sorted(cells, key=lambda n: (order.get(n, len(order)), n)):
+        run = first_run(cells[name][0])
+        lines.append(
+            _MethodLine(
+                name,
+                clean(run.backbone),
+                clean(run.weights),
+                f"{run.learnable / 1e6:.2f}",
+                f"{run.parameters / 1e6:.2f}",
+                sum(len(cell.folds) for cell in cells[name]),
+                "".join(dict.fromkeys("".join(cell_letters(cell, legend) for cell in cells[name]))),
+            )
+        )
+    return lines

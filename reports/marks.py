@@ -19,6 +19,8 @@ _LETTERS = {
     "resized": "R",
     "part-trained": "T",
     "other": "O",
+    "selected": "V",
+    "trained": "X",
 }
 _EXPLAINED = {
     "miniature": "procedural miniature data: not benchmark numbers",
@@ -31,6 +33,8 @@ _EXPLAINED = {
     "resized": "the network saw another input size than published",
     "part-trained": "trained on a part of the source data set: not the published model",
     "other": "trained on another data set than the benchmark's source",
+    "selected": "the checkpoint was chosen on the test episodes",
+    "trained": "classes that are tested here were seen in training",
 }
 
 

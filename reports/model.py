@@ -6,7 +6,7 @@ it is clean (`text.clean`) and not yet escaped: escaping belongs to the format.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fssbench.api import Cell, Estimate, Results, RunResult, UsageError
 from fssbench.benchmarks import find
@@ -38,6 +38,12 @@ class Entry:
     """Letters of the legend."""
     bold: bool = False
     """Best of its column, or not significantly worse than the best."""
+    what: str = ""
+    """`miou`, `fb-iou` or `episodes` where the number is ours."""
+    runs: tuple[str, ...] = ()
+    """First twelve digits of the identities of the runs that it comes from."""
+    tied: bool = False
+    """Bold without being the best."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,8 @@ class Row:
     entries: tuple[Entry, ...]
     notes: tuple[str, ...] = ()
     """What is odd about a published row."""
+    millions: str = NOTHING
+    """`learnable` as a bare number of millions."""
 
 
 @dataclass(frozen=True)
@@ -181,25 +189,52 @@ def _row(group: list[Cell], columns: tuple[Column, ...], legend: dict[str, Mark]
         learnable=millions(run.learnable),
         detail=", ".join(part for part in detail if part),
         entries=tuple(_entry(by_shot.get(column.shot), column, legend) for column in columns),
+        millions=f"{run.learnable / 1e6:.2f}",
     )
 
 
 def _entry(cell: Cell | None, column: Column, legend: dict[str, Mark]) -> Entry:
     if cell is None:
         return Entry(NOTHING)
-    marks = letters([*cell.marks, *missing_folds(cell.folds, cell.missing)], legend)
     if column.key == MEAN:
-        return _figure(cell.miou, marks, bold=cell.best or cell.tied)
+        return figure(cell, legend)
+    ids = identities(cell)
     if column.key == "fb":
-        return _figure(cell.fb_iou, marks)
+        return _figure(cell.fb_iou, cell_letters(cell, legend), "fb-iou", ids)
     if column.key == "episodes":
-        return Entry(thousands(cell.episodes))
-    run = cell.folds.get(int(column.key))
-    return _figure(run.miou, letters(run.marks, legend)) if run else Entry(NOTHING)
+        return Entry(thousands(cell.episodes), what="episodes", runs=ids)
+    return row_of_folds(cell, (int(column.key),), legend)[0]
 
 
-def _figure(estimate: Estimate, marks: str, *, bold: bool = False) -> Entry:
-    return Entry(percent(estimate.value), interval(estimate), marks, bold)
+def row_of_folds(cell: Cell, folds: tuple[int, ...], legend: dict[str, Mark]) -> tuple[Entry, ...]:
+    """The mIoU of some folds of a cell as they are printed; a dash for a fold without a run."""
+    runs = [cell.folds.get(fold) for fold in folds]
+    return tuple(
+        _figure(run.miou, letters(run.marks, legend), "miou", (clean(run.identity)[:12],))
+        if run is not None
+        else Entry(NOTHING)
+        for run in runs
+    )
+
+
+def figure(cell: Cell, legend: dict[str, Mark]) -> Entry:
+    """The mIoU of a cell as it is printed."""
+    entry = _figure(cell.miou, cell_letters(cell, legend), "miou", identities(cell))
+    return replace(entry, bold=cell.best or cell.tied, tied=cell.tied)
+
+
+def cell_letters(cell: Cell, legend: dict[str, Mark]) -> str:
+    """Letters of everything that keeps a cell from being a benchmark number."""
+    return letters([*cell.marks, *missing_folds(cell.folds, cell.missing)], legend)
+
+
+def identities(cell: Cell) -> tuple[str, ...]:
+    """First twelve digits of the identity of each of a cell's runs, by fold."""
+    return tuple(clean(run.identity)[:12] for _, run in sorted(cell.folds.items()))
+
+
+def _figure(estimate: Estimate, marks: str, what: str, runs: tuple[str, ...]) -> Entry:
+    return Entry(percent(estimate.value), interval(estimate), marks, what=what, runs=runs)
 
 
 def _published(name: str, cells: list[Cell], columns: tuple[Column, ...]) -> tuple[Row, ...]:
@@ -227,7 +262,18 @@ def _published_row(name: str, numbers: list[Published], columns: tuple[Column, .
         detail=", ".join([first.venue, f"Table {first.table}", *other]),
         entries=tuple(Entry(by_column.get((c.shot, c.key), NOTHING)) for c in columns),
         notes=tuple(notes),
+        millions=first.learnable_millions or NOTHING,
     )
+
+
+def title_of(name: str) -> str:
+    """A benchmark's title without its variant; its id where it is not known here.
+
+    Example:
+        >>> title_of("pascal-to-isic2018:isic1")
+        'PASCAL to ISIC2018'
+    """
+    return _about(name)[0]
 
 
 def _about(name: str) -> tuple[str, tuple[tuple[str, str], ...], tuple[str, ...]]:

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fssbench.api import RunResult
+from fssbench.api import Cell, RunResult
 
 from .marks import Mark, letters
 from .text import NOTHING, clean, millions, percent, thousands
 
-_ELSEWHERE = {"label", "title", "ablations", "marks", "learnable", "parameters", "weights", "folds"}
+_ELSEWHERE = {"checkpoint", "checkpoint_sha256", "created_utc", "benchmark_title", "category", "label", "title", "ablations", "marks", "learnable", "parameters", "weights", "folds"}
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,66 @@ class RunLine:
     """Name and IoU in percent of each class."""
     absent: tuple[str, ...]
     """Classes without a pixel in any episode."""
+    benchmark: str = ""
+    checkpoint: str = ""
+    """Name and first digits of the hash of the file that the weights came from; empty where none."""
+    lists: str = ""
+    """Where the lists of images came from."""
+    created: str = ""
+    """Day on which the run was started."""
+
+
+@dataclass(frozen=True)
+class Deviations:
+    """How the runs of one benchmark depart from its published protocol."""
+
+    benchmark: str
+    items: tuple[tuple[str, str], ...]
+    """What departs, and which methods."""
+
+
+def deviations(cells: Iterable[Cell]) -> tuple[Deviations, ...]:
+    """Every departure from the published protocols that the runs themselves record."""
+    by_benchmark: dict[str, dict[str, dict[str, None]]] = {}
+    everyone: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        told = by_benchmark.setdefault(cell.benchmark, {})
+        everyone.setdefault(cell.benchmark, {})[cell.label] = None
+        for run in cell.folds.values():
+            for text in _departures(run):
+                told.setdefault(text, {})[clean(cell.label)] = None
+    return tuple(
+        Deviations(
+            clean(name),
+            tuple(
+                (text, "all methods" if len(who) == len(everyone[name]) else ", ".join(who))
+                for text, who in told.items()
+            ),
+        )
+        for name, told in by_benchmark.items()
+    )
+
+
+def _departures(run: RunResult) -> Iterable[str]:
+    yield from map(clean, run.marks)
+    if not run.protocol.startswith("published"):
+        yield f"episodes drawn by protocol {clean(run.protocol)}, not by the published one"
+    if run.score_size != "input":
+        yield f"scored at {clean(run.score_size)} size instead of the network's input size"
+    lists = clean(_block(run).get("lists", ""))
+    if lists.startswith("files on disk"):
+        yield "lists of images made from the files on disk, not the reference repositories' own"
+    if run.absent:
+        yield f"{len(run.absent)} classes without a pixel in any episode ({_absent_rule(run)})"
+
+
+def _absent_rule(run: RunResult) -> str:
+    return "left out of the mean" if run.absent_rule == "exclude" else "counted as 0"
+
+
+def _block(run: RunResult, name: str = "block") -> Mapping[str, Any]:
+    block = run.manifest.get(name)
+    return block if isinstance(block, Mapping) else {}
 
 
 def run_line(run: RunResult, legend: dict[str, Mark]) -> RunLine:
@@ -64,15 +124,23 @@ def run_line(run: RunResult, legend: dict[str, Mark]) -> RunLine:
         marks=letters(run.marks, legend),
         classes=tuple((names.get(c, f"class {c}"), percent(run.per_class[c])) for c in sorted(run.per_class)),
         absent=tuple(names.get(c, f"class {c}") for c in run.absent),
+        benchmark=clean(run.benchmark),
+        checkpoint=_checkpoint(_block(run, "context")),
+        lists=clean(_block(run).get("lists") or ""),
+        created=clean(_block(run, "context").get("created_utc") or "")[:10],
     )
+
+
+def _checkpoint(context: Mapping[str, Any]) -> str:
+    name, sha = context.get("checkpoint"), context.get("checkpoint_sha256")
+    return " ".join(clean(part) for part in (name, str(sha)[:12] if sha else None) if part)
 
 
 def environment(runs: Iterable[RunResult]) -> tuple[tuple[str, str], ...]:
     """What the manifests' context blocks record, by name; values that differ between runs are listed."""
     values: dict[str, dict[str, None]] = {}
     for run in runs:
-        context = run.manifest.get("context")
-        for name, value in _flat(context if isinstance(context, Mapping) else {}):
+        for name, value in _flat(_block(run, "context")):
             values.setdefault(name, {})[value] = None
     return tuple((name, _listed(list(found))) for name, found in values.items())
 

@@ -43,6 +43,11 @@ def interval(estimate: Estimate) -> str:
     return f"[{percent(estimate.low)}, {percent(estimate.high)}]"
 
 
+def interval_of(low: float, high: float) -> str:
+    """The interval of a difference, its ends with their signs; empty where there is none."""
+    return f"[{signed(low)}, {signed(high)}]" if math.isfinite(low) and math.isfinite(high) else ""
+
+
 def signed(value: float) -> str:
     """A difference in points, with its sign."""
     return f"{value:+.1f}".replace("-", "−") if math.isfinite(value) else NOTHING

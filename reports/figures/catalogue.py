@@ -2,37 +2,226 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from functools import partial
 
-from fssbench.api import Cell, Results
+import numpy as np
 
+from fssbench.api import Cell, Estimate, Results, RunResult
+
+from ..analysis import Analysis, Place, analyse
+from ..breakdown import Part, episode_ious
 from ..text import clean, thousands
-from . import dots
+from . import bars, dots, radar, scatter, sizes
 from .drawing import Drawing, slug
+from .style import MOST
+
+CLASSES = 20
+"""Classes in one figure; of more, the lowest and the highest are shown."""
+METHODS = 3
+"""Methods in figures with many figures a method."""
 
 
 def drawings(results: Results) -> tuple[Drawing, ...]:
     """Every figure that the results carry."""
-    names = dict.fromkeys(cell.benchmark for cell in results.cells)
-    return tuple(
-        _dots(n, name, tuple(c for c in results.cells if c.benchmark == name))
-        for n, name in enumerate(names, start=1)
-    )
+    found = analyse(results)
+    return (*_summary(found), *_benchmarks(found), *_classes(found), *_scatters(found), *_sizes(found))
 
 
-def _dots(number: int, benchmark: str, cells: tuple[Cell, ...]) -> Drawing:
-    return Drawing(
-        name=f"dots-{number}-{slug(benchmark)}",
-        place=f"benchmark/{benchmark}",
-        title=f"mIoU of each method on {clean(benchmark)}",
-        caption=f"mIoU with 95 % interval; {basis(cells)}. Hollow: the number carries a mark.",
-        make=partial(dots.draw, cells),
-    )
-
-
-def basis(cells: tuple[Cell, ...]) -> str:
-    """On what a figure stands: episodes and protocol."""
-    counts = sorted({cell.episodes for cell in cells})
+def basis(cells: Iterable[Cell]) -> str:
+    """On what a figure stands: episodes, interval, protocol, and what its numbers are not."""
+    listed = list(cells)
+    counts = sorted({cell.episodes for cell in listed})
     span = thousands(counts[0]) if len(counts) == 1 else f"{thousands(counts[0])} to {thousands(counts[-1])}"
-    protocols = ", ".join(sorted({clean(cell.protocol) for cell in cells}))
-    return f"{span} episodes a point, protocol {protocols}"
+    protocols = ", ".join(sorted({clean(cell.protocol) for cell in listed}))
+    marks = dict.fromkeys(clean(m).partition(" (")[0] for cell in listed for m in cell.marks)
+    told = f" Not benchmark figures: {', '.join(marks)}." if marks else ""
+    return f"{span} episodes a point, 95 % intervals, protocol {protocols}.{told}"
+
+
+def _more(names: tuple[str, ...], most: int) -> str:
+    left = len(names) - most
+    return f" The first {most} of {len(names)} methods by mean mIoU; the others are in the tables." if left > 0 else ""
+
+
+def _summary(found: Analysis) -> Iterator[Drawing]:
+    ids = list(found.benchmarks)
+    every = [p.cells[n].miou for p in found.places for n in found.drawn if n in p.cells]
+    end = radar.reach([e.value for e in every] + [e.high for e in every])
+    for shot in found.shots:
+        here = {p.benchmark: p for p in found.places if p.shot == shot}
+        rows = [i for i in ids if i in here]
+        cells = [c for p in here.values() for n, c in p.cells.items() if n in found.drawn]
+        names = tuple(n for n in found.drawn if any(n in p.cells for p in here.values()))
+        told = basis(cells) + _more(found.methods, MOST)
+        if len(rows) >= radar.FEWEST:
+            spokes = rows[: radar.MOST_AXES]
+            beyond = f" The first {len(spokes)} of {len(rows)} benchmarks." if len(rows) > len(spokes) else ""
+            yield Drawing(
+                name=f"radar-{shot}-shot",
+                place=f"summary/{shot}",
+                title=f"Radar of mIoU over benchmarks, {shot}-shot",
+                caption=(
+                    f"mIoU, {shot}-shot; every axis runs from 0 to {end} %. Pale bars are intervals, a missing "
+                    f"number is a gap, and areas mean nothing. {told}{beyond}"
+                ),
+                make=partial(
+                    radar.draw,
+                    [_broken(found.benchmarks[i]) for i in spokes],
+                    {n: [_miou(here[i], n) for i in spokes] for n in names},
+                    end,
+                ),
+            )
+        yield Drawing(
+            name=f"dots-{shot}-shot",
+            place=f"summary/{shot}",
+            title=f"mIoU of each method on each benchmark, {shot}-shot",
+            caption=f"The same numbers with their intervals, {shot}-shot. Hollow: the number carries a mark. {told}",
+            make=partial(
+                dots.draw,
+                [found.benchmarks[i] for i in rows],
+                {n: [_dot(here[i].cells.get(n)) for i in rows] for n in names},
+            ),
+        )
+
+
+def _benchmarks(found: Analysis) -> Iterator[Drawing]:
+    """With one benchmark alone the summary shows all there is."""
+    for n, (benchmark, title) in enumerate(found.benchmarks.items() if len(found.benchmarks) > 1 else (), start=1):
+        here = {p.shot: p for p in found.places if p.benchmark == benchmark}
+        names = [m for m in found.drawn if any(m in p.cells for p in here.values())]
+        cells = [c for p in here.values() for m, c in p.cells.items() if m in names]
+        yield Drawing(
+            name=f"benchmark-{n}-{slug(benchmark)}",
+            place=f"benchmark/{benchmark}",
+            title=f"mIoU of each method on {title}, by shot",
+            caption=f"mIoU by shot. Hollow: the number carries a mark. {basis(cells)}{_more(found.methods, MOST)}",
+            make=partial(
+                dots.draw,
+                names,
+                {f"{shot}-shot": [_dot(p.cells.get(m)) for m in names] for shot, p in sorted(here.items())},
+            ),
+        )
+
+
+def _classes(found: Analysis) -> Iterator[Drawing]:
+    for n, benchmark in enumerate(found.benchmarks, start=1):
+        place = next((p for p in found.places if p.benchmark == benchmark and (benchmark, p.shot) in found.classes), None)
+        if place is None:
+            continue
+        parts = found.classes[benchmark, place.shot]
+        names = list(parts)[:METHODS]
+        kept = picked(list(parts.values()), CLASSES)
+        every = len({p.key for mine in parts.values() for p in mine})
+        some = f" The {len(kept)} classes with the lowest and the highest IoU of {every}." if every > len(kept) else ""
+        yield Drawing(
+            name=f"classes-{n}-{slug(benchmark)}",
+            place="comparison/classes",
+            title=f"IoU of each class on {found.benchmarks[benchmark]}, {place.shot}-shot",
+            caption=(
+                f"{found.benchmarks[benchmark]}, {place.shot}-shot: foreground IoU of each class, the mean over the "
+                f"folds that test it.{some} {basis(place.cells[m] for m in names)}{_more(tuple(parts), METHODS)}"
+            ),
+            make=partial(
+                bars.draw,
+                [name for _, name in kept],
+                {m: [_part(parts[m], key) for key, _ in kept] for m in names},
+            ),
+        )
+
+
+def picked(parts: list[tuple[Part, ...]], most: int) -> list[tuple[int, str]]:
+    """Classes to show, by id: all, or those lowest and highest by the mean over methods."""
+    values: dict[tuple[int, str], list[float]] = {}
+    for mine in parts:
+        for part in mine:
+            values.setdefault((part.key, part.name), []).append(part.iou.value)
+    keys = sorted(values)
+    if len(keys) <= most:
+        return keys
+    order = sorted(keys, key=lambda k: (float(np.nan_to_num(np.mean(values[k]))), k))
+    return sorted({*order[: most // 2], *order[-(most - most // 2) :]})
+
+
+def _scatters(found: Analysis) -> Iterator[Drawing]:
+    for n, benchmark in enumerate(found.benchmarks, start=1):
+        place = next((p for p in found.places if p.benchmark == benchmark), None)
+        two = [m for m in found.methods if place is not None and m in place.cells][:2]
+        if place is None or len(two) < 2:
+            continue
+        points = _paired(place.cells[two[0]], place.cells[two[1]])
+        if not len(points):
+            continue
+        rows = scatter.thinned(len(points))
+        every = "each" if len(rows) == len(points) else f"every {len(points) // len(rows) + (len(points) % len(rows) > 0)}th"
+        above = int((points[:, 1] > points[:, 0]).sum())
+        yield Drawing(
+            name=f"episodes-{n}-{slug(benchmark)}",
+            place="comparison/episodes",
+            title=f"{two[0]} against {two[1]} on {found.benchmarks[benchmark]}, episode by episode",
+            caption=(
+                f"{found.benchmarks[benchmark]}, {place.shot}-shot: foreground IoU of {every} of {thousands(len(points))} "
+                f"shared episodes. {two[1]} is higher in {thousands(above)} of all. Per-episode IoU is secondary: mIoU is "
+                f"a ratio of sums, not its mean. {basis(place.cells[m] for m in two)}"
+            ),
+            make=partial(scatter.draw, points[rows, 0], points[rows, 1], (two[0], two[1])),
+        )
+
+
+def _paired(a: Cell, b: Cell) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """(N, 2) IoU of the episodes that both have counted and where both have one."""
+    pieces = [np.empty((0, 2))]
+    for fold in sorted(set(a.folds) & set(b.folds)):
+        mine, other = a.folds[fold], b.folds[fold]
+        if mine.plan_sha256 == other.plan_sha256:
+            x, y = _by_index(mine), _by_index(other)
+            pieces.append(np.array([(x[i], y[i]) for i in sorted(x.keys() & y.keys())]).reshape(-1, 2))
+    both = np.concatenate(pieces)
+    return both[np.isfinite(both).all(axis=1)]
+
+
+def _by_index(run: RunResult) -> dict[int, float]:
+    return dict(zip(run.indices.tolist(), episode_ious(run).tolist(), strict=True))
+
+
+def _sizes(found: Analysis) -> Iterator[Drawing]:
+    for n, (benchmark, title) in enumerate(found.benchmarks.items(), start=1):
+        here = {shot: found.sizes[benchmark, shot] for shot in found.shots if (benchmark, shot) in found.sizes}
+        names = [m for m in found.drawn if any(m in parts for parts in here.values())][:METHODS]
+        first = next(iter(here.values()))
+        bins = [part.name for part in next(iter(first.values()))]
+        cells = [p.cells[m] for p in found.places if p.benchmark == benchmark for m in names if m in p.cells]
+        yield Drawing(
+            name=f"sizes-{n}-{slug(benchmark)}",
+            place="difficulty",
+            title=f"IoU against object size on {title}, by shot",
+            caption=(
+                f"{title}: foreground IoU by the share of the valid pixels that the object covers, sums over the "
+                f"episodes of a bin (n), whatever their class; secondary to mIoU. A bin without an interval is a gap. "
+                f"{basis(cells)}{_more(found.methods, METHODS)}"
+            ),
+            make=partial(
+                sizes.draw,
+                bins,
+                {shot: [p.episodes for p in next(iter(parts.values()))] for shot, parts in here.items()},
+                {s: {m: [p.iou for p in parts[m]] for m in names if m in parts} for s, parts in here.items()},
+                names,
+            ),
+        )
+
+
+def _miou(place: Place, name: str) -> Estimate | None:
+    return place.cells[name].miou if name in place.cells else None
+
+
+def _dot(cell: Cell | None) -> dots.Dot | None:
+    return None if cell is None else dots.Dot(cell.miou, bool(cell.marks or cell.missing))
+
+
+def _part(parts: tuple[Part, ...], key: int) -> Estimate | None:
+    return next((p.iou for p in parts if p.key == key), None)
+
+
+def _broken(title: str) -> str:
+    """A title on two lines, at the arrow from source to target."""
+    return title.replace(" to ", " to\n", 1)

@@ -1,55 +1,51 @@
-"""Dot plot of one benchmark: one dot a method and shot, with its interval."""
+"""Dot plot: one row a benchmark or a method, one dot with its interval for each of several things."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fssbench.api import Cell
+from fssbench.api import Estimate
 
-from ..text import clean
-from .style import COLOURS, INK, MARKERS, blank, plain, short
+from .style import HALF, blank, keys, look, plain, short, whisker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def draw(cells: tuple[Cell, ...]) -> Figure:
-    """Draw mIoU with 95 % intervals, methods as rows; hollow where a number is marked.
+@dataclass(frozen=True)
+class Dot:
+    """One figure."""
+
+    estimate: Estimate
+    hollow: bool
+    """It carries a mark."""
+
+
+def draw(rows: Sequence[str], series: Mapping[str, Sequence[Dot | None]], *, label: str = "mIoU (%)") -> Figure:
+    """Draw dots with 95 % intervals.
 
     Args:
-        cells: the cells of one benchmark.
+        rows: names, top to bottom.
+        series: by method or shot, one dot a row, or None where there is none.
+        label: of the axis.
     """
-    from matplotlib.lines import Line2D
-
-    labels = list(dict.fromkeys(map(_name, cells)))
-    shots = sorted({cell.shot for cell in cells})
-    figure = blank(7.2, 1.2 + 0.42 * len(labels))
+    step = 0.17
+    height = max(0.34, step * (len(series) + 0.9))
+    figure = blank(HALF, 0.95 + height * len(rows))
     axes = figure.add_subplot()
-    for cell in cells:
-        nth = shots.index(cell.shot)
-        place = labels.index(_name(cell)) + 0.26 * (nth - (len(shots) - 1) / 2)
-        colour, shape = COLOURS[nth % len(COLOURS)], MARKERS[nth % len(MARKERS)]
-        axes.plot([cell.miou.low, cell.miou.high], [place, place], color=colour, linewidth=1.6)
-        axes.plot(
-            [cell.miou.value],
-            [place],
-            color=colour,
-            marker=shape,
-            markersize=6,
-            linestyle="",
-            fillstyle="none" if cell.marks or cell.missing else "full",
-        )
-    axes.set_yticks(range(len(labels)), [short(label) for label in labels])
-    axes.set_ylim(len(labels) - 0.5, -0.5)
-    axes.set_xlabel("mIoU (%)")
+    for m, dots in enumerate(series.values()):
+        for row, dot in enumerate(dots):
+            if dot is not None and math.isfinite(dot.estimate.value):
+                place = row + (m - (len(series) - 1) / 2) * step / height
+                whisker(axes, place, dot.estimate, look(m), hollow=dot.hollow)
+    axes.set_yticks(range(len(rows)), [short(row, 26) for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    for row in range(1, len(rows)):
+        axes.axhline(row - 0.5, color="#7F7F7F", alpha=0.25, linewidth=0.5)
+    axes.set_xlabel(label)
     plain(axes)
-    keys = [
-        Line2D([], [], color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], label=f"{k}-shot")
-        for i, k in enumerate(shots)
-    ]
-    figure.legend(handles=keys, loc="outside upper left", ncols=len(keys), labelcolor=INK)
+    keys(figure, list(series), [look(m) for m in range(len(series))])
     return figure
-
-
-def _name(cell: Cell) -> str:
-    return f"{clean(cell.label)}, {clean(cell.backbone)}"

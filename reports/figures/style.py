@@ -7,9 +7,12 @@ two things apart by colour alone: markers and line styles go with the colours.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from fssbench.api import Estimate
 
 from ..text import clean
 
@@ -34,6 +37,24 @@ MOST = len(COLOURS)
 """Things that one figure tells apart; whoever has more says what is left out."""
 LONGEST = 34
 """Characters of a label."""
+
+HALF = 3.9
+"""Width in inches of figures that stand side by side on a screen, and one by one on a phone."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one method (or shot) is drawn, in every figure of a report."""
+
+    colour: str
+    marker: str
+    line: Any
+
+
+def look(i: int) -> Look:
+    """The look of the `i`-th thing; the first `MOST` are all different."""
+    return Look(COLOURS[i % MOST], MARKERS[i % MOST], LINES[i % MOST])
+
 
 _SETTINGS: dict[Any, Any] = {
     "svg.hashsalt": "fssbench",
@@ -81,6 +102,33 @@ def plain(axes: Axes, *, grid: str = "x") -> None:
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     axes.grid(axis=grid, color=INK, alpha=0.16, linewidth=0.6)  # type: ignore[arg-type]
+
+
+def keys(figure: Figure, names: Sequence[str], looks: Sequence[Look], *, lines: bool = False) -> None:
+    """One legend above the figure."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.line if lines else "", label=short(name, 24))
+        for name, look in zip(names, looks, strict=True)
+    ]
+    width = figure.get_figwidth()
+    columns = max(1, min(len(handles), int(width / (0.55 + 0.075 * max(len(h.get_label()) for h in handles)))))
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns, columnspacing=1.2, handletextpad=0.4)
+
+
+def whisker(axes: Axes, place: float, estimate: Estimate, look: Look, *, hollow: bool = False, upright: bool = False) -> None:
+    """A figure with its interval: along x, or along y where `upright`."""
+    ends, at = [estimate.low, estimate.high], [place, place]
+    axes.plot(*((at, ends) if upright else (ends, at)), color=look.colour, linewidth=1.5, solid_capstyle="butt")
+    axes.plot(
+        *(([place], [estimate.value]) if upright else ([estimate.value], [place])),
+        color=look.colour,
+        marker=look.marker,
+        markersize=5,
+        linestyle="",
+        markerfacecolor="none" if hollow else look.colour,
+    )
 
 
 def short(text: object, longest: int = LONGEST) -> str:

@@ -1,0 +1,163 @@
+"""What figures, tables and sentences share: computed once for a report, whoever asks first.
+
+Tables list every cell; figures and the summary take one cell a method, benchmark and shot.  Ablated
+methods are left to the section on ablations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from fssbench.api import Cell, Results
+from fssbench.comparing import Pair, pairs, tally
+from fssbench.matching import column_key, first_run, method_key, method_names
+
+from .breakdown import Part, by_class, by_size
+from .figures.style import MOST
+from .model import title_of
+from .text import clean
+
+
+@dataclass(frozen=True)
+class Place:
+    """One benchmark and shot."""
+
+    benchmark: str
+    shot: int
+    cells: dict[str, Cell]
+    """By method."""
+
+
+class Analysis:
+    """Results, and what is derived from them."""
+
+    def __init__(self, results: Results) -> None:
+        self.results = results
+        self._names = method_names(results.cells)
+
+    def name(self, cell: Cell) -> str:
+        """The cell's method as it is called all over the report."""
+        return clean(self._names[method_key(first_run(cell))])
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """Cells of methods as they are; all cells where there are but ablations."""
+        whole = tuple(c for c in self.results.cells if not first_run(c).ablations)
+        return whole or self.results.cells
+
+    @cached_property
+    def places(self) -> tuple[Place, ...]:
+        """One cell a method, from the column (seed, protocol, cap, size) that holds most methods."""
+        found: dict[tuple[str, int], dict[object, list[Cell]]] = defaultdict(lambda: defaultdict(list))
+        for cell in self.cells:
+            found[cell.benchmark, cell.shot][column_key(first_run(cell))].append(cell)
+        out = []
+        for (benchmark, shot), columns in found.items():
+            best = max(
+                columns.values(),
+                key=lambda cells: (len({self.name(c) for c in cells}), sum(c.episodes for c in cells)),
+            )
+            kept: dict[str, Cell] = {}
+            for cell in best:
+                kept.setdefault(self.name(cell), cell)
+            out.append(Place(benchmark, shot, kept))
+        return tuple(out)
+
+    @cached_property
+    def aside(self) -> int:
+        """Cells that figures and summary leave to the tables."""
+        return len(self.cells) - sum(len(place.cells) for place in self.places)
+
+    @cached_property
+    def methods(self) -> tuple[str, ...]:
+        """Names, highest mean mIoU first (over what each was measured on), those in most places before."""
+        values: dict[str, list[float]] = defaultdict(list)
+        for place in self.places:
+            for name, cell in place.cells.items():
+                if math.isfinite(cell.miou.value):
+                    values[name].append(cell.miou.value)
+                else:
+                    values[name] += []
+        return tuple(
+            sorted(values, key=lambda n: (-len(values[n]), -sum(values[n]) / max(1, len(values[n])), n))
+        )
+
+    @cached_property
+    def drawn(self) -> tuple[str, ...]:
+        """The methods that figures show."""
+        return self.methods[:MOST]
+
+    @cached_property
+    def benchmarks(self) -> dict[str, str]:
+        """Ids in the order of the places, with short titles that tell them apart."""
+        ids = list(dict.fromkeys(place.benchmark for place in self.places))
+        titles = [title_of(i) for i in ids]
+        return {
+            i: f"{title} ({clean(i.partition(':')[2])})" if titles.count(title) > 1 and ":" in i else title
+            for i, title in zip(ids, titles, strict=True)
+        }
+
+    @cached_property
+    def shots(self) -> tuple[int, ...]:
+        """Shots, few first."""
+        return tuple(sorted({place.shot for place in self.places}))
+
+    def place(self, benchmark: str, shot: int) -> Place | None:
+        """The place of a benchmark and shot, if anything was measured there."""
+        return next((p for p in self.places if (p.benchmark, p.shot) == (benchmark, shot)), None)
+
+    @cached_property
+    def pairs(self) -> dict[tuple[str, int], tuple[Pair, ...]]:
+        """Paired comparisons of each place, adjusted (Holm) over the place's own pairs."""
+        return {(p.benchmark, p.shot): self.compare(list(p.cells.values())) for p in self.places}
+
+    @cached_property
+    def tallies(self) -> dict[tuple[str, str], tuple[int, int, int]]:
+        """Wins, ties and losses of each ordered two methods over all places."""
+        out = {}
+        for t in tally(pair for found in self.pairs.values() for pair in found):
+            a, b = map(clean, t.methods)
+            out[a, b] = (t.wins, t.ties, t.losses)
+            out[b, a] = (t.losses, t.ties, t.wins)
+        return out
+
+    def compare(self, cells: Sequence[Cell]) -> tuple[Pair, ...]:
+        """Every pair of some cells of one place, with resamples enough for Holm's smallest p."""
+        few = replace(self.results, cells=tuple(cells))
+        number = len(cells) * (len(cells) - 1) // 2
+        return pairs(few, resamples=max(self.results.resamples, 80 * number))
+
+    @cached_property
+    def classes(self) -> dict[tuple[str, int], dict[str, tuple[Part, ...]]]:
+        """IoU per class of each place with more than one class, by method."""
+        return {
+            (p.benchmark, p.shot): self._parts(p, by_class)
+            for p in self.places
+            if max(len(run.classes) for cell in p.cells.values() for run in cell.folds.values()) > 1
+        }
+
+    @cached_property
+    def sizes(self) -> dict[tuple[str, int], dict[str, tuple[Part, ...]]]:
+        """IoU by object size of each place, by method."""
+        return {(p.benchmark, p.shot): self._parts(p, by_size) for p in self.places}
+
+    def _parts(self, place: Place, split: object) -> dict[str, tuple[Part, ...]]:
+        names = [n for n in self.drawn if n in place.cells]
+        cells = [place.cells[n] for n in names]
+        found = split(cells, resamples=self.results.resamples, seed=self.results.bootstrap_seed)  # type: ignore[operator]
+        return dict(zip(names, found, strict=True))
+
+
+_last: Analysis | None = None
+
+
+def analyse(results: Results) -> Analysis:
+    """The analysis of some results; the reporters of one `fssbench report` share it."""
+    global _last
+    if _last is None or _last.results is not results:
+        _last = Analysis(results)
+    return _last

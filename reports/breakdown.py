@@ -1,0 +1,132 @@
+"""One cell in parts: foreground IoU by class, and by the size of the object.
+
+Each part is a ratio of sums over its episodes, with its own interval from the draws that every
+method at the same place shares.  Both are secondary to mIoU: they say where it comes from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fssbench.api import Cell, Estimate, RunResult
+from fssbench.statistics import mean_sample, of_runs
+
+from .text import clean
+
+EDGES = (0.0, 0.01, 0.05, 0.15, 0.35, 0.60, 1.0)
+"""Bounds of the size bins, as shares of the image's valid pixels; the lower bound belongs to the bin."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One class, or one bin of object sizes."""
+
+    key: int
+    """Class id, or number of the bin."""
+    name: str
+    episodes: int
+    iou: Estimate
+    """Foreground IoU in percent; nan where no episode has a pixel."""
+
+
+def by_class(cells: Sequence[Cell], *, resamples: int, seed: int) -> list[tuple[Part, ...]]:
+    """IoU of each class and cell, the mean over the folds that test it, as mIoU takes it.
+
+    Args:
+        cells: of one benchmark and shot.
+        resamples: bootstrap resamples.
+        seed: seed of the bootstrap.
+
+    Returns:
+        One tuple a cell, in the order of class ids.
+    """
+    wanted: list[RunResult] = []
+    places: list[tuple[int, int]] = []
+    names: dict[int, str] = {}
+    for n, cell in enumerate(cells):
+        for _, run in sorted(cell.folds.items()):
+            names |= {c: clean(name) for c, name in zip(run.classes, run.class_names, strict=False)}
+            for c in run.classes:
+                wanted.append(_rows([run], [run.class_ids == c], f"class {c}"))
+                places.append((n, c))
+    samples = of_runs(wanted, resamples=resamples, seed=seed)
+    out = []
+    for n in range(len(cells)):
+        parts = []
+        for c in sorted({k for m, k in places if m == n}):
+            mine = [i for i, place in enumerate(places) if place == (n, c)]
+            count = sum(wanted[i].episodes for i in mine)
+            parts.append(Part(c, names.get(c, f"class {c}"), count, mean_sample([samples[i][0] for i in mine]).estimate))
+        out.append(tuple(parts))
+    return out
+
+
+def by_size(cells: Sequence[Cell], *, resamples: int, seed: int) -> list[tuple[Part, ...]]:
+    """Foreground IoU of each cell by the share of the image that the object covers.
+
+    Sums run over the episodes of a bin, whatever their class or fold.  Arguments and order as in
+    `by_class`; bins without an episode are there, with nan.
+    """
+    wanted = []
+    for cell in cells:
+        runs = [run for _, run in sorted(cell.folds.items())]
+        bins = [np.digitize(shares(run), EDGES[1:-1]) for run in runs]
+        wanted += [_rows(runs, [b == k for b in bins], f"size {k}") for k in range(len(EDGES) - 1)]
+    samples = of_runs(wanted, resamples=resamples, seed=seed)
+    width = len(EDGES) - 1
+    return [
+        tuple(
+            Part(k, bin_name(k), wanted[n * width + k].episodes, samples[n * width + k][0].estimate)
+            for k in range(width)
+        )
+        for n in range(len(cells))
+    ]
+
+
+def shares(run: RunResult) -> NDArray[np.float64]:
+    """(N,) the object's share of the valid pixels, 0 to 1: every valid pixel is background that both
+    agree on, or in the union of the foregrounds."""
+    valid = run.union[:, 1] + run.inter[:, 0]
+    return run.target / np.maximum(valid, 1)
+
+
+def episode_ious(run: RunResult) -> NDArray[np.float64]:
+    """(N,) foreground IoU of each episode in percent; nan where truth and prediction are empty."""
+    union = run.union[:, 1].astype(float)
+    return np.where(union > 0, run.inter[:, 1] / np.maximum(union, 1) * 100, math.nan)
+
+
+def bin_name(k: int) -> str:
+    """A bin of `EDGES` in words.
+
+    Example:
+        >>> bin_name(1)
+        '1 to 5 %'
+    """
+    low, high = (f"{100 * edge:g}" for edge in EDGES[k : k + 2])
+    return f"below {high} %" if k == 0 else f"{low} to {high} %"
+
+
+def _rows(runs: Sequence[RunResult], keep: Iterable[NDArray[np.bool_]], stream: str) -> RunResult:
+    """Some episodes of some runs as one run of one class."""
+    picked = list(zip(runs, keep, strict=True))
+    queries = [f"{run.fold}/{run.queries[i]}" for run, kept in picked for i in np.flatnonzero(kept)]
+    return replace(
+        runs[0],
+        plan_sha256=" ".join([*(run.plan_sha256 for run in runs), stream]),
+        classes=(0,),
+        class_names=("",),
+        class_ids=np.zeros(len(queries), dtype=np.int64),
+        inter=np.concatenate([run.inter[kept] for run, kept in picked]),
+        union=np.concatenate([run.union[kept] for run, kept in picked]),
+        target=np.concatenate([run.target[kept] for run, kept in picked]),
+        indices=np.arange(len(queries)),
+        queries=tuple(queries),
+        supports=(),
+        manifest={"block": {"absent": "exclude"}},
+    )

@@ -1,0 +1,44 @@
+"""Bars per class: foreground IoU of each class, one bar a method, with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from fssbench.api import Estimate
+
+from .style import HALF, INK, blank, keys, look, plain, short
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def draw(classes: Sequence[str], series: Mapping[str, Sequence[Estimate | None]]) -> Figure:
+    """Draw it.
+
+    Args:
+        classes: names, top to bottom.
+        series: by method, the IoU of each class in percent, or None where it has none.
+    """
+    thick = 0.12
+    height = thick * len(series) + 0.12
+    figure = blank(HALF, 0.95 + height * len(classes))
+    axes = figure.add_subplot()
+    for m, values in enumerate(series.values()):
+        mine = look(m)
+        for row, value in enumerate(values):
+            if value is None or not math.isfinite(value.value):
+                continue
+            place = row + (m - (len(series) - 1) / 2) * thick / height
+            axes.barh(place, value.value, height=0.86 * thick / height, color=mine.colour, alpha=0.8, linewidth=0)
+            if math.isfinite(value.low):
+                axes.plot([value.low, value.high], [place, place], color=INK, linewidth=0.9)
+            axes.plot([value.value], [place], color=mine.colour, marker=mine.marker, markersize=3.5)
+    axes.set_yticks(range(len(classes)), [short(name, 20) for name in classes])
+    axes.set_ylim(len(classes) - 0.5, -0.5)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("foreground IoU of the class (%)")
+    plain(axes)
+    keys(figure, list(series), [look(m) for m in range(len(series))])
+    return figure

@@ -1,0 +1,89 @@
+"""Radar of one shot over benchmarks, after the paper's Figure 1; with intervals, without area.
+
+Areas are not filled: they depend on the order of the axes and mean nothing.  Where a method has no
+number its line has a gap; nothing is drawn at zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from fssbench.api import Estimate
+
+from .style import HALF, INK, blank, keys, look, short
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FEWEST, MOST_AXES = 3, 10
+_STEP = 20
+
+
+def reach(values: Sequence[float]) -> int:
+    """End of the axes: the next full step above the largest value, 100 at most.
+
+    Example:
+        >>> reach([31.0, 64.2])
+        80
+    """
+    found = [v for v in values if math.isfinite(v)]
+    return min(100, max(_STEP, _STEP * math.ceil(max(found, default=0.0) / _STEP)))
+
+
+def draw(axis_names: Sequence[str], series: Mapping[str, Sequence[Estimate | None]], end: int) -> Figure:
+    """Draw it.
+
+    Args:
+        axis_names: 3 to 10 benchmarks.
+        series: by method, one figure a benchmark in that order, or None where there is none.
+        end: percent at the end of the axes; they start at 0.
+    """
+    figure = blank(HALF, HALF * 1.02)
+    axes = figure.add_subplot()
+    axes.set_aspect("equal")
+    axes.axis("off")
+    n = len(axis_names)
+    _web(axes, n, end)
+    for i, name in enumerate(axis_names):
+        x, y = _at(i, n, end * 1.06)
+        side = "center" if abs(x) < 0.12 * end else "left" if x > 0 else "right"
+        height = "bottom" if y > 0.5 * end else "top" if y < -0.5 * end else "center"
+        axes.text(x, y, name, ha=side, va=height, fontsize=8)
+    for m, values in enumerate(series.values()):
+        mine = look(m)
+        for i, value in enumerate(values):
+            if value is None or not math.isfinite(value.value):
+                continue
+            here, after = value.value, values[(i + 1) % n]
+            if after is not None and math.isfinite(after.value):
+                _line(axes, _at(i, n, here), _at(i + 1, n, after.value), mine.colour, 1.4, mine.line)
+            if math.isfinite(value.low):
+                _line(axes, _at(i, n, value.low), _at(i, n, value.high), mine.colour, 3.2, "-", alpha=0.35)
+            axes.plot(*([c] for c in _at(i, n, here)), color=mine.colour, marker=mine.marker, markersize=4.5)
+    axes.set_xlim(-1.45 * end, 1.45 * end)
+    keys(figure, [short(name) for name in series], [look(m) for m in range(len(series))], lines=True)
+    return figure
+
+
+def _at(i: int, n: int, value: float) -> tuple[float, float]:
+    angle = math.pi / 2 - 2 * math.pi * i / n
+    return value * math.cos(angle), value * math.sin(angle)
+
+
+def _line(
+    axes: Axes, a: tuple[float, float], b: tuple[float, float], colour: str, width: float, line: object, alpha: float = 1.0
+) -> None:
+    axes.plot([a[0], b[0]], [a[1], b[1]], color=colour, linewidth=width, linestyle=line, alpha=alpha)
+
+
+def _web(axes: Axes, n: int, end: int) -> None:
+    for ring in range(_STEP, end + 1, _STEP):
+        corners = [_at(i, n, ring) for i in range(n + 1)]
+        axes.plot(*zip(*corners, strict=True), color=INK, alpha=0.18, linewidth=0.6)
+        x, y = _at(0, n, ring)
+        axes.text(x + 0.02 * end, y, f"{ring}", fontsize=7, alpha=0.75, va="bottom")
+    for i in range(n):
+        _line(axes, (0.0, 0.0), _at(i, n, end), INK, 0.6, "-", alpha=0.18)

@@ -1,0 +1,43 @@
+"""Two methods episode by episode."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .style import COLOURS, HALF, INK, blank, plain, short
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST = 400
+"""Points drawn: every k-th episode where there are more."""
+
+
+def thinned(count: int) -> NDArray[np.int64]:
+    """Rows of the points that are drawn of `count`: evenly spaced, never chosen by value."""
+    step = -(-count // MOST)
+    return np.arange(0, count, max(step, 1))
+
+
+def draw(x: NDArray[np.float64], y: NDArray[np.float64], names: tuple[str, str]) -> Figure:
+    """Draw one point an episode.
+
+    Args:
+        x: (N,) foreground IoU of the first method in percent.
+        y: (N,) of the second.
+        names: of the two.
+    """
+    figure = blank(HALF, HALF * 0.95)
+    axes = figure.add_subplot()
+    axes.set_aspect("equal")
+    axes.plot([0, 100], [0, 100], color=INK, alpha=0.5, linewidth=0.8)
+    axes.plot(x, y, linestyle="", marker="o", markersize=3.2, color=COLOURS[0], alpha=0.45, markeredgewidth=0)
+    axes.set_xlim(-2, 102)
+    axes.set_ylim(-2, 102)
+    axes.set_xlabel(f"IoU of {short(names[0], 26)} (%)")
+    axes.set_ylabel(f"IoU of {short(names[1], 26)} (%)")
+    plain(axes, grid="both")
+    return figure

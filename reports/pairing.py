@@ -1,0 +1,129 @@
+"""The summary table and the matrices of paired comparisons, as they are printed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from fssbench.comparing import Pair
+
+from .analysis import Analysis
+from .findings import verdict
+from .marks import Mark
+from .model import Entry, cell_letters, figure, identities
+from .text import NOTHING, interval_of, signed, thousands
+
+
+@dataclass(frozen=True)
+class OverviewRow:
+    """One benchmark and shot."""
+
+    benchmark: str
+    shot: int
+    episodes: str
+    entries: tuple[Entry, ...]
+    """One a method."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The row's method minus the column's."""
+
+    text: str
+    interval: str = ""
+    p: str = ""
+    verdict: str = ""
+    """`win`, `loss` or `tie`; empty on the diagonal and where nothing is shared."""
+    marks: str = ""
+    a: tuple[str, ...] = ()
+    """Identities of the row's runs."""
+    b: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """All pairs of one benchmark and shot."""
+
+    title: str
+    shot: int
+    episodes: str
+    methods: tuple[str, ...]
+    rows: tuple[tuple[Gap, ...], ...]
+
+
+def overview(found: Analysis, legend: dict[str, Mark]) -> tuple[OverviewRow, ...]:
+    """mIoU of every method at every place."""
+    return tuple(
+        OverviewRow(
+            benchmark=found.benchmarks[place.benchmark],
+            shot=place.shot,
+            episodes=_span([cell.episodes for cell in place.cells.values()]),
+            entries=tuple(
+                figure(place.cells[name], legend) if name in place.cells else Entry(NOTHING)
+                for name in found.methods
+            ),
+        )
+        for place in found.places
+    )
+
+
+def matrices(found: Analysis, legend: dict[str, Mark]) -> tuple[Matrix, ...]:
+    """One matrix a place with a pair; the first methods only, where there are very many."""
+    out = []
+    for place in found.places:
+        pairs = {
+            (found.name(p.a), found.name(p.b)): p for p in found.pairs[place.benchmark, place.shot]
+        }
+        names = tuple(n for n in found.drawn if n in place.cells)
+        if not pairs or len(names) < 2:
+            continue
+        out.append(
+            Matrix(
+                title=found.benchmarks[place.benchmark],
+                shot=place.shot,
+                episodes=_span([p.episodes for p in pairs.values()]),
+                methods=names,
+                rows=tuple(tuple(_gap(a, b, pairs, legend) for b in names) for a in names),
+            )
+        )
+    return tuple(out)
+
+
+def _gap(a: str, b: str, pairs: dict[tuple[str, str], Pair], legend: dict[str, Mark]) -> Gap:
+    if (a, b) in pairs:
+        pair, sign = pairs[a, b], 1
+    elif (b, a) in pairs:
+        pair, sign = pairs[b, a], -1
+    else:
+        return Gap(NOTHING if a != b else "")
+    d = pair.difference
+    low, high = (d.low, d.high) if sign > 0 else (-d.high, -d.low)
+    first, second = (pair.a, pair.b) if sign > 0 else (pair.b, pair.a)
+    told = verdict(pair)
+    letters = cell_letters(first, legend) + cell_letters(second, legend)
+    return Gap(
+        text=signed(sign * d.value),
+        interval=interval_of(low, high),
+        p=p_value(pair.adjusted),
+        verdict=told if sign > 0 or told == "tie" else {"win": "loss", "loss": "win"}[told],
+        marks="".join(dict.fromkeys(letters)),
+        a=identities(first),
+        b=identities(second),
+    )
+
+
+def p_value(p: float) -> str:
+    """A p value with three decimals; small ones as a bound.
+
+    Example:
+        >>> p_value(0.0004), p_value(0.25)
+        ('p<0.001', 'p=0.250')
+    """
+    if not math.isfinite(p):
+        return ""
+    return "p<0.001" if p < 0.001 else f"p={p:.3f}"
+
+
+def _span(counts: list[int]) -> str:
+    low, high = min(counts), max(counts)
+    return thousands(low) if low == high else f"{thousands(low)} to {thousands(high)}"

@@ -1,0 +1,93 @@
+"""The numbers behind the figures of classes and object sizes, as tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .analysis import Analysis
+from .breakdown import Part
+from .figures.catalogue import CLASSES, picked
+from .marks import Mark
+from .model import Entry, cell_letters, identities
+from .text import NOTHING, interval, percent, thousands
+
+
+@dataclass(frozen=True)
+class PartRow:
+    """One class or one bin of sizes."""
+
+    name: str
+    key: int
+    episodes: str
+    entries: tuple[Entry, ...]
+    """One a method."""
+
+
+@dataclass(frozen=True)
+class PartTable:
+    """One benchmark and shot."""
+
+    title: str
+    shot: int
+    what: str
+    """`class` or `size`."""
+    protocol: str
+    methods: tuple[str, ...]
+    rows: tuple[PartRow, ...]
+    left_out: int
+    """Classes that are not shown."""
+
+
+def class_tables(found: Analysis, legend: dict[str, Mark]) -> tuple[PartTable, ...]:
+    """IoU per class of each place with more than one."""
+    return tuple(_table(found, place, parts, "class", legend) for place, parts in found.classes.items())
+
+
+def size_tables(found: Analysis, legend: dict[str, Mark]) -> tuple[PartTable, ...]:
+    """IoU by object size of each place."""
+    return tuple(_table(found, place, parts, "size", legend) for place, parts in found.sizes.items())
+
+
+def _table(
+    found: Analysis,
+    where: tuple[str, int],
+    parts: dict[str, tuple[Part, ...]],
+    what: str,
+    legend: dict[str, Mark],
+) -> PartTable:
+    place = found.place(*where)
+    cells = {} if place is None else place.cells
+    keys = picked(list(parts.values()), CLASSES if what == "class" else 99)
+    by_key = {name: {p.key: p for p in mine} for name, mine in parts.items()}
+    rows = []
+    for key, name in keys:
+        here = {m: by_key[m].get(key) for m in parts}
+        counts = {p.episodes for p in here.values() if p is not None}
+        rows.append(
+            PartRow(
+                name=name,
+                key=key,
+                episodes=thousands(max(counts, default=0)),
+                entries=tuple(
+                    Entry(NOTHING)
+                    if part is None
+                    else Entry(
+                        percent(part.iou.value),
+                        interval(part.iou),
+                        cell_letters(cells[m], legend) if part.episodes else "",
+                        what=what,
+                        runs=identities(cells[m]),
+                    )
+                    for m, part in here.items()
+                ),
+            )
+        )
+    return PartTable(
+        title=found.benchmarks[where[0]],
+        shot=where[1],
+        what=what,
+        protocol=", ".join(sorted({c.protocol for c in cells.values()})),
+        methods=tuple(parts),
+        rows=tuple(rows),
+        left_out=len({p.key for mine in parts.values() for p in mine}) - len(keys),
+    )

@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from fssbench.api import Cell
+from fssbench.comparing import Pair
 from fssbench.matching import column_key, first_run
 
 from .analysis import Analysis
@@ -63,7 +64,7 @@ def ablations(found: Analysis, legend: dict[str, Mark]) -> tuple[AblationTable, 
 def _table(found: Analysis, cells: list[Cell], legend: dict[str, Mark]) -> AblationTable:
     ablated = [cell for cell in cells if first_run(cell).ablations]
     whole = _whole(cells, ablated[0])
-    gaps = {}
+    gaps: dict[int, Pair] = {}
     if whole is not None:
         for pair in found.compare([whole, *ablated]):
             if pair.a is whole or pair.b is whole:
@@ -74,16 +75,15 @@ def _table(found: Analysis, cells: list[Cell], legend: dict[str, Mark]) -> Ablat
     first = first_run(ablated[0])
     rows = []
     for cell in shown:
-        pair = gaps.get(id(cell))
         gap = Gap("")
-        if pair is not None:
-            d, sign = pair.difference, 1 if pair.a is cell else -1
+        if (own := gaps.get(id(cell))) is not None:
+            d, sign = own.difference, 1 if own.a is cell else -1
             low, high = (d.low, d.high) if sign > 0 else (-d.high, -d.low)
             told = verdict(pair)
             gap = Gap(
                 signed(sign * d.value),
                 interval_of(low, high),
-                p_value(pair.adjusted),
+                p_value(own.adjusted),
                 told if sign > 0 or told == "tie" else {"win": "loss", "loss": "win"}[told],
                 "",
                 identities(cell),

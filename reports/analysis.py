@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -20,6 +20,8 @@ from .breakdown import Part, by_class, by_size
 from .figures.style import MOST
 from .model import title_of
 from .text import clean
+
+_Split = Callable[..., list[tuple[Part, ...]]]
 
 
 @dataclass(frozen=True)
@@ -145,10 +147,10 @@ class Analysis:
         """IoU by object size of each place, by method."""
         return {(p.benchmark, p.shot): self._parts(p, by_size) for p in self.places}
 
-    def _parts(self, place: Place, split: object) -> dict[str, tuple[Part, ...]]:
+    def _parts(self, place: Place, split: _Split) -> dict[str, tuple[Part, ...]]:
         names = [n for n in self.drawn if n in place.cells]
         cells = [place.cells[n] for n in names]
-        found = split(cells, resamples=self.results.resamples, seed=self.results.bootstrap_seed)  # type: ignore[operator]
+        found = split(cells, resamples=self.results.resamples, seed=self.results.bootstrap_seed)
         return dict(zip(names, found, strict=True))
 
 

@@ -61,7 +61,11 @@ def by_class(cells: Sequence[Cell], *, resamples: int, seed: int) -> list[tuple[
         for c in sorted({k for m, k in places if m == n}):
             mine = [i for i, place in enumerate(places) if place == (n, c)]
             count = sum(wanted[i].episodes for i in mine)
-            parts.append(Part(c, names.get(c, f"class {c}"), count, mean_sample([samples[i][0] for i in mine]).estimate))
+            parts.append(
+                Part(
+                    c, names.get(c, f"class {c}"), count, mean_sample([samples[i][0] for i in mine]).estimate
+                )
+            )
         out.append(tuple(parts))
     return out
 
@@ -89,8 +93,10 @@ def by_size(cells: Sequence[Cell], *, resamples: int, seed: int) -> list[tuple[P
 
 
 def shares(run: RunResult) -> NDArray[np.float64]:
-    """(N,) the object's share of the valid pixels, 0 to 1: every valid pixel is background that both
-    agree on, or in the union of the foregrounds."""
+    """(N,) the object's share of the valid pixels, 0 to 1.
+
+    Every valid pixel is background to truth and prediction, or in the union of the foregrounds.
+    """
     valid = run.union[:, 1] + run.inter[:, 0]
     return run.target / np.maximum(valid, 1)
 

@@ -88,7 +88,12 @@ def checks(run: RunResult, marks: tuple[str, ...], printed: Published) -> tuple[
     published = run.protocol.startswith("published")
     return (
         Check("backbone", clean(run.backbone), printed.backbone, run.backbone == printed.backbone),
-        Check("variant", clean(ours) or "only one", theirs or ("not stated" if ours else "only one"), ours == theirs),
+        Check(
+            "variant",
+            clean(ours) or "only one",
+            theirs or ("not stated" if ours else "only one"),
+            ours == theirs,
+        ),
         Check("protocol", clean(run.protocol), "published", published),
         Check("scored at", f"{clean(run.score_size)} size", "input size", run.score_size == "input"),
         Check(

@@ -65,11 +65,17 @@ def _question(found: Analysis) -> str:
 
 def _sentence(found: Analysis) -> str:
     if len(found.methods) == 1:
-        return f"One method was measured, {found.methods[0]}: its figures stand alone, and nothing is compared."
+        return (
+            f"One method was measured, {found.methods[0]}: its figures stand alone, and nothing is compared."
+        )
     every = [pair for pairs in found.pairs.values() for pair in pairs]
     told = [pair for pair in every if speaks(pair)]
     if not told:
-        why = "no two methods have counted the same episodes" if not every else "every pair has untrained weights in it"
+        why = (
+            "no two methods have counted the same episodes"
+            if not every
+            else "every pair has untrained weights in it"
+        )
         return f"Nothing can be said about which method is better: {why}."
     if all(verdict(pair) == "tie" for pair in told):
         return (
@@ -77,8 +83,15 @@ def _sentence(found: Analysis) -> str:
             "(Holm-adjusted p of 5 % or more): these episodes do not show which method is better."
         )
     scores = _scores(found, told)
-    leader = max(scores, key=lambda n: (scores[n]["win"] - scores[n]["loss"], scores[n]["win"], -found.methods.index(n)))
-    mine = [(pair, found.name(pair.a) == leader) for pair in told if leader in (found.name(pair.a), found.name(pair.b))]
+    leader = max(
+        scores,
+        key=lambda n: (scores[n]["win"] - scores[n]["loss"], scores[n]["win"], -found.methods.index(n)),
+    )
+    mine = [
+        (pair, found.name(pair.a) == leader)
+        for pair in told
+        if leader in (found.name(pair.a), found.name(pair.b))
+    ]
     against: dict[str, Counter[str]] = {}
     for pair, first in mine:
         other = found.name(pair.b if first else pair.a)
@@ -127,13 +140,22 @@ def _caution(found: Analysis) -> str:
     cells = [cell for place in found.places for cell in place.cells.values()]
     said = []
     if _all(cells, "miniature"):
-        said.append("All of this is on miniature data: it shows that the benchmark works, and nothing about the methods on real images.")
+        said.append(
+            "All of this is on miniature data: it shows that the benchmark works, and nothing about the "
+            "methods on real images."
+        )
     elif any(cell.marks for cell in cells):
         kinds = dict.fromkeys(kind(m) for cell in cells for m in cell.marks)
-        said.append(f"Some numbers are not full benchmark measurements ({', '.join(map(clean, kinds))}); neither is what is said of them.")
+        said.append(
+            f"Some numbers are not full benchmark measurements ({', '.join(map(clean, kinds))}); "
+            "neither is what is said of them."
+        )
     silent = sum(not speaks(pair) for pairs in found.pairs.values() for pair in pairs)
     if silent:
-        said.append(f"{_count(silent, 'comparison')} with untrained or random weights {'is' if silent == 1 else 'are'} not counted.")
+        said.append(
+            f"{_count(silent, 'comparison')} with untrained or random weights "
+            f"{'is' if silent == 1 else 'are'} not counted."
+        )
     return " ".join(said)
 
 

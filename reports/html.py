@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fssbench.api import Reporter, Results
+from fssbench.api import Cell, Reporter, Results
 from fssbench.matching import first_run
 
 from .ablation import ablations
@@ -122,7 +122,7 @@ class _MethodLine:
 
 def _methods(found: Analysis, legend: dict[str, Mark]) -> list[_MethodLine]:
     """What was run, one line a method, in the order of the figures."""
-    cells = {}
+    cells: dict[str, list[Cell]] = {}
     for cell in found.results.cells:
         cells.setdefault(found.name(cell), []).append(cell)
     order = {name: n for n, name in enumerate(found.methods)}

@@ -52,7 +52,7 @@ class Matrix:
 
 
 def overview(found: Analysis, legend: dict[str, Mark]) -> tuple[OverviewRow, ...]:
-    """mIoU of every method at every place."""
+    """Give the mIoU of every method at every place."""
     return tuple(
         OverviewRow(
             benchmark=found.benchmarks[place.benchmark],
@@ -71,9 +71,7 @@ def matrices(found: Analysis, legend: dict[str, Mark]) -> tuple[Matrix, ...]:
     """One matrix a place with a pair; the first methods only, where there are very many."""
     out = []
     for place in found.places:
-        pairs = {
-            (found.name(p.a), found.name(p.b)): p for p in found.pairs[place.benchmark, place.shot]
-        }
+        pairs = {(found.name(p.a), found.name(p.b)): p for p in found.pairs[place.benchmark, place.shot]}
         names = tuple(n for n in found.drawn if n in place.cells)
         if not pairs or len(names) < 2:
             continue

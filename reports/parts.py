@@ -9,7 +9,7 @@ from .breakdown import Part
 from .figures.catalogue import CLASSES, picked
 from .marks import Mark
 from .model import Entry, cell_letters, identities
-from .text import NOTHING, interval, percent, thousands
+from .text import NOTHING, clean, interval, percent, thousands
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _table(
         title=found.benchmarks[where[0]],
         shot=where[1],
         what=what,
-        protocol=", ".join(sorted({c.protocol for c in cells.values()})),
+        protocol=", ".join(sorted({clean(c.protocol) for c in cells.values()})),
         methods=tuple(parts),
         rows=tuple(rows),
         left_out=len({p.key for mine in parts.values() for p in mine}) - len(keys),

@@ -12,7 +12,21 @@ from fssbench.api import Cell, RunResult
 from .marks import Mark, letters
 from .text import NOTHING, clean, millions, percent, thousands
 
-_ELSEWHERE = {"checkpoint", "checkpoint_sha256", "created_utc", "benchmark_title", "category", "label", "title", "ablations", "marks", "learnable", "parameters", "weights", "folds"}
+_ELSEWHERE = {
+    "checkpoint",
+    "checkpoint_sha256",
+    "created_utc",
+    "benchmark_title",
+    "category",
+    "label",
+    "title",
+    "ablations",
+    "marks",
+    "learnable",
+    "parameters",
+    "weights",
+    "folds",
+}
 
 
 @dataclass(frozen=True)

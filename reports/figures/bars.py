@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fssbench.api import Estimate
 
-from .style import HALF, INK, blank, keys, look, plain, short
+from .style import INK, blank, keys, look, plain, room, short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +23,8 @@ def draw(classes: Sequence[str], series: Mapping[str, Sequence[Estimate | None]]
     """
     thick = 0.12
     height = thick * len(series) + 0.12
-    figure = blank(HALF, 0.95 + height * len(classes))
+    labels = [short(name, 20) for name in classes]
+    figure = blank(height * len(classes), list(series), left=room(labels))
     axes = figure.add_subplot()
     for m, values in enumerate(series.values()):
         mine = look(m)
@@ -31,11 +32,13 @@ def draw(classes: Sequence[str], series: Mapping[str, Sequence[Estimate | None]]
             if value is None or not math.isfinite(value.value):
                 continue
             place = row + (m - (len(series) - 1) / 2) * thick / height
-            axes.barh(place, value.value, height=0.86 * thick / height, color=mine.colour, alpha=0.8, linewidth=0)
+            axes.barh(
+                place, value.value, height=0.86 * thick / height, color=mine.colour, alpha=0.8, linewidth=0
+            )
             if math.isfinite(value.low):
                 axes.plot([value.low, value.high], [place, place], color=INK, linewidth=0.9)
             axes.plot([value.value], [place], color=mine.colour, marker=mine.marker, markersize=3.5)
-    axes.set_yticks(range(len(classes)), [short(name, 20) for name in classes])
+    axes.set_yticks(range(len(classes)), labels)
     axes.set_ylim(len(classes) - 0.5, -0.5)
     axes.set_xlim(left=0)
     axes.set_xlabel("foreground IoU of the class (%)")

@@ -41,13 +41,19 @@ def basis(cells: Iterable[Cell]) -> str:
 
 def _more(names: tuple[str, ...], most: int) -> str:
     left = len(names) - most
-    return f" The first {most} of {len(names)} methods by mean mIoU; the others are in the tables." if left > 0 else ""
+    return (
+        f" The first {most} of {len(names)} methods by mean mIoU; the others are in the tables."
+        if left > 0
+        else ""
+    )
 
 
 def _summary(found: Analysis) -> Iterator[Drawing]:
     ids = list(found.benchmarks)
     every = [p.cells[n].miou for p in found.places for n in found.drawn if n in p.cells]
-    end = radar.reach([e.value for e in every] + [e.high for e in every])
+    ends = [v for e in every for v in (e.value, e.low, e.high) if np.isfinite(v)]
+    end = radar.reach(ends)
+    span = (5 * np.floor(min(ends, default=0) / 5) - 1, 5 * np.ceil(max(ends, default=100) / 5) + 1)
     for shot in found.shots:
         here = {p.benchmark: p for p in found.places if p.shot == shot}
         rows = [i for i in ids if i in here]
@@ -81,13 +87,16 @@ def _summary(found: Analysis) -> Iterator[Drawing]:
                 dots.draw,
                 [found.benchmarks[i] for i in rows],
                 {n: [_dot(here[i].cells.get(n)) for i in rows] for n in names},
+                span=span,
             ),
         )
 
 
 def _benchmarks(found: Analysis) -> Iterator[Drawing]:
     """With one benchmark alone the summary shows all there is."""
-    for n, (benchmark, title) in enumerate(found.benchmarks.items() if len(found.benchmarks) > 1 else (), start=1):
+    for n, (benchmark, title) in enumerate(
+        found.benchmarks.items() if len(found.benchmarks) > 1 else (), start=1
+    ):
         here = {p.shot: p for p in found.places if p.benchmark == benchmark}
         names = [m for m in found.drawn if any(m in p.cells for p in here.values())]
         cells = [c for p in here.values() for m, c in p.cells.items() if m in names]
@@ -106,14 +115,21 @@ def _benchmarks(found: Analysis) -> Iterator[Drawing]:
 
 def _classes(found: Analysis) -> Iterator[Drawing]:
     for n, benchmark in enumerate(found.benchmarks, start=1):
-        place = next((p for p in found.places if p.benchmark == benchmark and (benchmark, p.shot) in found.classes), None)
+        place = next(
+            (p for p in found.places if p.benchmark == benchmark and (benchmark, p.shot) in found.classes),
+            None,
+        )
         if place is None:
             continue
         parts = found.classes[benchmark, place.shot]
         names = list(parts)[:METHODS]
         kept = picked(list(parts.values()), CLASSES)
         every = len({p.key for mine in parts.values() for p in mine})
-        some = f" The {len(kept)} classes with the lowest and the highest IoU of {every}." if every > len(kept) else ""
+        some = (
+            f" The {len(kept)} classes with the lowest and the highest IoU of {every}."
+            if every > len(kept)
+            else ""
+        )
         yield Drawing(
             name=f"classes-{n}-{slug(benchmark)}",
             place="comparison/classes",
@@ -153,16 +169,21 @@ def _scatters(found: Analysis) -> Iterator[Drawing]:
         if not len(points):
             continue
         rows = scatter.thinned(len(points))
-        every = "each" if len(rows) == len(points) else f"every {len(points) // len(rows) + (len(points) % len(rows) > 0)}th"
+        every = (
+            "each"
+            if len(rows) == len(points)
+            else f"every {len(points) // len(rows) + (len(points) % len(rows) > 0)}th"
+        )
         above = int((points[:, 1] > points[:, 0]).sum())
         yield Drawing(
             name=f"episodes-{n}-{slug(benchmark)}",
             place="comparison/episodes",
             title=f"{two[0]} against {two[1]} on {found.benchmarks[benchmark]}, episode by episode",
             caption=(
-                f"{found.benchmarks[benchmark]}, {place.shot}-shot: foreground IoU of {every} of {thousands(len(points))} "
-                f"shared episodes. {two[1]} is higher in {thousands(above)} of all. Per-episode IoU is secondary: mIoU is "
-                f"a ratio of sums, not its mean. {basis(place.cells[m] for m in two)}"
+                f"{found.benchmarks[benchmark]}, {place.shot}-shot: foreground IoU of {every} of "
+                f"{thousands(len(points))} shared episodes. {two[1]} is higher in {thousands(above)} of all. "
+                "Per-episode IoU is secondary: mIoU is a ratio of sums, not its mean. "
+                f"{basis(place.cells[m] for m in two)}"
             ),
             make=partial(scatter.draw, points[rows, 0], points[rows, 1], (two[0], two[1])),
         )
@@ -186,7 +207,9 @@ def _by_index(run: RunResult) -> dict[int, float]:
 
 def _sizes(found: Analysis) -> Iterator[Drawing]:
     for n, (benchmark, title) in enumerate(found.benchmarks.items(), start=1):
-        here = {shot: found.sizes[benchmark, shot] for shot in found.shots if (benchmark, shot) in found.sizes}
+        here = {
+            shot: found.sizes[benchmark, shot] for shot in found.shots if (benchmark, shot) in found.sizes
+        }
         names = [m for m in found.drawn if any(m in parts for parts in here.values())][:METHODS]
         first = next(iter(here.values()))
         bins = [part.name for part in next(iter(first.values()))]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fssbench.api import Estimate
 
-from .style import HALF, blank, keys, look, plain, short, whisker
+from .style import blank, keys, look, plain, room, short, whisker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,27 +24,36 @@ class Dot:
     """It carries a mark."""
 
 
-def draw(rows: Sequence[str], series: Mapping[str, Sequence[Dot | None]], *, label: str = "mIoU (%)") -> Figure:
+def draw(
+    rows: Sequence[str],
+    series: Mapping[str, Sequence[Dot | None]],
+    *,
+    span: tuple[float, float] | None = None,
+    label: str = "mIoU (%)",
+) -> Figure:
     """Draw dots with 95 % intervals.
 
     Args:
         rows: names, top to bottom.
         series: by method or shot, one dot a row, or None where there is none.
+        span: ends of the axis, where figures share one.
         label: of the axis.
     """
     step = 0.17
     height = max(0.34, step * (len(series) + 0.9))
-    figure = blank(HALF, 0.95 + height * len(rows))
+    labels = [short(row, 26) for row in rows]
+    figure = blank(height * len(rows), list(series), left=room(labels))
     axes = figure.add_subplot()
     for m, dots in enumerate(series.values()):
         for row, dot in enumerate(dots):
             if dot is not None and math.isfinite(dot.estimate.value):
                 place = row + (m - (len(series) - 1) / 2) * step / height
                 whisker(axes, place, dot.estimate, look(m), hollow=dot.hollow)
-    axes.set_yticks(range(len(rows)), [short(row, 26) for row in rows])
+    axes.set_yticks(range(len(rows)), labels)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     for row in range(1, len(rows)):
         axes.axhline(row - 0.5, color="#7F7F7F", alpha=0.25, linewidth=0.5)
+    axes.set_xlim(span)
     axes.set_xlabel(label)
     plain(axes)
     keys(figure, list(series), [look(m) for m in range(len(series))])

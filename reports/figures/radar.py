@@ -41,14 +41,14 @@ def draw(axis_names: Sequence[str], series: Mapping[str, Sequence[Estimate | Non
         series: by method, one figure a benchmark in that order, or None where there is none.
         end: percent at the end of the axes; they start at 0.
     """
-    figure = blank(HALF, HALF * 1.02)
+    figure = blank(HALF * 2.56 / 3.16, list(series), left=0.02, right=0.02, bottom=0.02)
     axes = figure.add_subplot()
     axes.set_aspect("equal")
     axes.axis("off")
     n = len(axis_names)
     _web(axes, n, end)
     for i, name in enumerate(axis_names):
-        x, y = _at(i, n, end * 1.06)
+        x, y = _at(i, n, end * 1.05)
         side = "center" if abs(x) < 0.12 * end else "left" if x > 0 else "right"
         height = "bottom" if y > 0.5 * end else "top" if y < -0.5 * end else "center"
         axes.text(x, y, name, ha=side, va=height, fontsize=8)
@@ -63,7 +63,8 @@ def draw(axis_names: Sequence[str], series: Mapping[str, Sequence[Estimate | Non
             if math.isfinite(value.low):
                 _line(axes, _at(i, n, value.low), _at(i, n, value.high), mine.colour, 3.2, "-", alpha=0.35)
             axes.plot(*([c] for c in _at(i, n, here)), color=mine.colour, marker=mine.marker, markersize=4.5)
-    axes.set_xlim(-1.45 * end, 1.45 * end)
+    axes.set_xlim(-1.58 * end, 1.58 * end)
+    axes.set_ylim(-1.28 * end, 1.28 * end)
     keys(figure, [short(name) for name in series], [look(m) for m in range(len(series))], lines=True)
     return figure
 
@@ -74,7 +75,13 @@ def _at(i: int, n: int, value: float) -> tuple[float, float]:
 
 
 def _line(
-    axes: Axes, a: tuple[float, float], b: tuple[float, float], colour: str, width: float, line: object, alpha: float = 1.0
+    axes: Axes,
+    a: tuple[float, float],
+    b: tuple[float, float],
+    colour: str,
+    width: float,
+    line: object,
+    alpha: float = 1.0,
 ) -> None:
     axes.plot([a[0], b[0]], [a[1], b[1]], color=colour, linewidth=width, linestyle=line, alpha=alpha)
 
@@ -83,7 +90,7 @@ def _web(axes: Axes, n: int, end: int) -> None:
     for ring in range(_STEP, end + 1, _STEP):
         corners = [_at(i, n, ring) for i in range(n + 1)]
         axes.plot(*zip(*corners, strict=True), color=INK, alpha=0.18, linewidth=0.6)
-        x, y = _at(0, n, ring)
-        axes.text(x + 0.02 * end, y, f"{ring}", fontsize=7, alpha=0.75, va="bottom")
+        x, y = _at(0, n, ring)  # beside the first axis, where no line passes
+        axes.text(x + 0.02 * end, y - 0.01 * end, f"{ring}", fontsize=6.5, alpha=0.75, va="top")
     for i in range(n):
         _line(axes, (0.0, 0.0), _at(i, n, end), INK, 0.6, "-", alpha=0.18)

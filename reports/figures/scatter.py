@@ -30,7 +30,7 @@ def draw(x: NDArray[np.float64], y: NDArray[np.float64], names: tuple[str, str])
         y: (N,) of the second.
         names: of the two.
     """
-    figure = blank(HALF, HALF * 0.95)
+    figure = blank(HALF - 0.72)
     axes = figure.add_subplot()
     axes.set_aspect("equal")
     axes.plot([0, 100], [0, 100], color=INK, alpha=0.5, linewidth=0.8)

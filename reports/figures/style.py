@@ -6,8 +6,10 @@ two things apart by colour alone: markers and line styles go with the colours.
 
 from __future__ import annotations
 
+import math
+import unicodedata
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -37,6 +39,8 @@ MOST = len(COLOURS)
 """Things that one figure tells apart; whoever has more says what is left out."""
 LONGEST = 34
 """Characters of a label."""
+_KEY = 24
+"""Characters of a name in a legend."""
 
 HALF = 3.9
 """Width in inches of figures that stand side by side on a screen, and one by one on a phone."""
@@ -87,13 +91,44 @@ def applied() -> Iterator[None]:
         yield
 
 
-def blank(width: float, height: float) -> Figure:
-    """An empty figure, in inches, without a background and without pyplot's global state."""
+def blank(
+    height: float, names: Sequence[str] = (), *, left: float = 0.6, bottom: float = 0.5, right: float = 0.12
+) -> Figure:
+    """An empty figure, `HALF` wide, without a background and without pyplot's global state.
+
+    Margins are set from the lengths of what stands in them: matplotlib's own layout engines draw
+    every figure twice.
+
+    Args:
+        height: of the axes, in inches.
+        names: of a legend above the axes.
+        left: margin in inches, see `room`.
+        bottom: margin in inches.
+        right: margin in inches.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    top = 0.12 + 0.19 * math.ceil(len(names) / _columns(names)) if names else 0.12
+    whole = height + bottom + top
+    figure = Figure(figsize=(HALF, whole))
+    figure.subplots_adjust(left / HALF, bottom / whole, 1 - right / HALF, 1 - top / whole)
     figure.patch.set_visible(False)
     return figure
+
+
+def room(labels: Iterable[str], *, size: float = 9.0) -> float:
+    """Inches that the longest of some labels takes."""
+    return max((_length(label) for label in labels), default=0) * size * 0.0083 + 0.12
+
+
+def _length(label: str) -> int:
+    """Characters, those of double width twice."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in label)
+
+
+def _columns(names: Sequence[str]) -> int:
+    """Columns of a legend."""
+    return max(1, min(len(names), int(HALF / (0.42 + room((short(n, _KEY) for n in names), size=8.5)))))
 
 
 def plain(axes: Axes, *, grid: str = "x") -> None:
@@ -105,22 +140,39 @@ def plain(axes: Axes, *, grid: str = "x") -> None:
 
 
 def keys(figure: Figure, names: Sequence[str], looks: Sequence[Look], *, lines: bool = False) -> None:
-    """One legend above the figure."""
+    """One legend above the axes, in the room that `blank` left for it."""
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.line if lines else "", label=short(name, 24))
+        Line2D(
+            [],
+            [],
+            color=look.colour,
+            marker=look.marker,
+            linestyle=look.line if lines else "",
+            label=short(name, _KEY),
+        )
         for name, look in zip(names, looks, strict=True)
     ]
-    width = figure.get_figwidth()
-    columns = max(1, min(len(handles), int(width / (0.55 + 0.075 * max(len(h.get_label()) for h in handles)))))
-    figure.legend(handles=handles, loc="outside upper left", ncols=columns, columnspacing=1.2, handletextpad=0.4)
+    figure.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(0, 1),
+        ncols=_columns(names),
+        borderpad=0.2,
+        columnspacing=1.0,
+        handletextpad=0.4,
+    )
 
 
-def whisker(axes: Axes, place: float, estimate: Estimate, look: Look, *, hollow: bool = False, upright: bool = False) -> None:
+def whisker(
+    axes: Axes, place: float, estimate: Estimate, look: Look, *, hollow: bool = False, upright: bool = False
+) -> None:
     """A figure with its interval: along x, or along y where `upright`."""
     ends, at = [estimate.low, estimate.high], [place, place]
-    axes.plot(*((at, ends) if upright else (ends, at)), color=look.colour, linewidth=1.5, solid_capstyle="butt")
+    axes.plot(
+        *((at, ends) if upright else (ends, at)), color=look.colour, linewidth=1.5, solid_capstyle="butt"
+    )
     axes.plot(
         *(([place], [estimate.value]) if upright else ([estimate.value], [place])),
         color=look.colour,

@@ -315,7 +315,9 @@ def _mean(runs: Iterable[RunResult], samples: dict[Any, Sample]) -> Sample:
 
 
 def _drawn_key(run: RunResult) -> tuple[Any, ...]:
-    return (run.identity, run.plan_sha256, run.classes, run.absent_rule, run.indices.tobytes())
+    """What its replicates hang on; counts too, for a run of one identity may have been repeated."""
+    counts = (array.tobytes() for array in (run.indices, run.inter, run.union))
+    return (run.identity, run.plan_sha256, run.classes, run.absent_rule, *counts)
 
 
 def _error(sample: Sample) -> float:

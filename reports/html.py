@@ -67,6 +67,7 @@ def render(results: Results) -> str:
         "galleries": [gallery(section.cells, legend, budget) for section in report.sections],
     }
     shown = {
+        "changes": ("Changes", report.changes),
         "comparison": ("Comparison", parts["matrices"] or parts["class_tables"]),
         "difficulty": ("Difficulty", parts["size_tables"]),
         "ablations": ("Ablations", parts["ablations"]),

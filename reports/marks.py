@@ -90,6 +90,7 @@ def missing_folds(ran: Iterable[int], missing: Iterable[int]) -> tuple[str, ...]
 def all_marks(results: Results) -> list[str]:
     """Every mark that occurs in a report."""
     found = [m for run in results.runs for m in run.marks]
-    for cell in results.cells:
+    before = [c.before for c in results.changes.changes] if results.changes else []
+    for cell in (*results.cells, *filter(None, before)):
         found += [*cell.marks, *missing_folds(cell.folds, cell.missing)]
     return found

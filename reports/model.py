@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from fssbench.api import Cell, Estimate, Results, RunResult, UsageError
 from fssbench.benchmarks import find
 
+from .changes import ChangeList, change_list
 from .comparison import Comparison, compare
 from .marks import Mark, all_marks, collect, letters, missing_folds
 from .provenance import RunLine, environment, run_line
@@ -92,6 +93,8 @@ class Report:
     statistics: str
     environment: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+    changes: ChangeList | None
+    """What changed since another report, where one was given to compare with."""
 
 
 def build(results: Results) -> Report:
@@ -106,6 +109,7 @@ def build(results: Results) -> Report:
         statistics=_statistics(results),
         environment=environment(results.runs),
         notes=tuple(map(clean, results.notes)),
+        changes=change_list(results, legend),
     )
 
 

@@ -18,7 +18,17 @@ from fssbench.api.methods import (
     Taps,
 )
 from fssbench.api.records import Record
-from fssbench.api.results import Cell, Estimate, Panel, Reporter, Results, RunResult
+from fssbench.api.results import (
+    Cell,
+    Change,
+    Changes,
+    Departure,
+    Estimate,
+    Panel,
+    Reporter,
+    Results,
+    RunResult,
+)
 from fssbench.api.training import Recipe
 from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
 
@@ -28,9 +38,12 @@ __all__ = [
     "API_VERSION",
     "IGNORE",
     "Cell",
+    "Change",
+    "Changes",
     "DataError",
     "Dataset",
     "DatasetCard",
+    "Departure",
     "Efficiency",
     "Entry",
     "Episode",

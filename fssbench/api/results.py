@@ -135,6 +135,45 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Departure:
+    """One fact about a measurement that is another than before."""
+
+    name: str
+    """Field of the identity block, such as `head_sha256`; of the context block as `context.NAME`."""
+    before: str
+    after: str
+    folds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One cell that is not what it was in another report."""
+
+    kind: Literal["added", "removed", "changed"]
+    before: Cell | None
+    after: Cell | None
+    departures: tuple[Departure, ...] = ()
+    """In what the two measurements differ; empty where nothing recorded explains a change."""
+    paired: Estimate | None = None
+    """Change of mIoU in points on the episodes that both have counted, with its paired 95 % interval."""
+    episodes: int = 0
+    """Episodes that both have counted; 0 where the two cannot be paired."""
+    unpaired: str = ""
+    """Why the two cannot be paired."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """This report beside another."""
+
+    against: str
+    """What it was compared with, as it was named."""
+    changes: tuple[Change, ...]
+    unchanged: int
+    """Cells that are what they were."""
+
+
+@dataclass(frozen=True)
 class Results:
     """Everything a reporter may print."""
 
@@ -147,6 +186,8 @@ class Results:
     """What was left out and why (unreadable or empty run folders)."""
     efficiency: tuple[Efficiency, ...] = ()
     """What `fssbench bench` measured and stored beside the runs."""
+    changes: Changes | None = None
+    """What changed since another report, where one was given to compare with."""
 
 
 class Reporter(ABC):

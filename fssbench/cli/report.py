@@ -15,7 +15,7 @@ from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
 from fssbench.registry import REPORTERS, load_file
 
 if TYPE_CHECKING:
-    from fssbench.api import Reporter, Results
+    from fssbench.api import Change, Changes, Reporter, Results
 
 _FILE = click.Path(path_type=Path)
 
@@ -27,6 +27,9 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option("--format", "formats", help="Reporters by name, comma-separated.  [default: all]")
 @click.option("--style", help="Also in this form, where a reporter knows it: `paper` (LaTeX, Tables 1-6).")
+@click.option(
+    "--compare-to", "other", type=_FILE, help="Say what changed since this folder of runs or earlier report."
+)
 @click.option("--plugin", "plugins", multiple=True, type=_FILE, help="File that defines a Reporter.")
 @click.option("--resamples", type=click.IntRange(1), default=1000, show_default=True, help="For intervals.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the bootstrap.")
@@ -36,6 +39,7 @@ def command(
     out: Path,
     formats: str | None,
     style: str | None,
+    other: Path | None,
     plugins: tuple[Path, ...],
     resamples: int,
     seed: int,
@@ -55,6 +59,11 @@ def command(
             f"no runs found in {', '.join(map(str, paths))}.{left_out} "
             "Next: `fssbench run --method pmnet --suite cross-domain --data mini`"
         )
+    if other is not None:
+        from fssbench.changes import read_other, with_changes
+
+        before = read_other(other, resamples=resamples, seed=seed)
+        results = with_changes(results, before, against=other.name or str(other))
     for note in results.notes:
         click.echo(f"note: {one_line(note)}", err=True)
     written = _write(reporters, results, out, style, broken)
@@ -149,6 +158,8 @@ def _write(
 def _show(results: Results, written: list[Path], as_json: bool) -> None:
     if as_json:
         emit_json([_row(cell) for cell in results.cells])
+        if results.changes:
+            emit_json(_change(change) for change in results.changes.changes)
         emit_json([{"written": str(path)} for path in written])
         return
     table(
@@ -180,9 +191,71 @@ def _show(results: Results, written: list[Path], as_json: bool) -> None:
             for c in results.cells
         ],
     )
+    if results.changes:
+        _show_changes(results.changes)
     click.echo("* best, or not significantly worse (paired bootstrap, 95 %)", err=True)
     for path in written:
         click.echo(f"wrote {path}", err=True)
+
+
+def _show_changes(changes: Changes) -> None:
+    click.echo("")
+    table(
+        (
+            "change",
+            "benchmark",
+            "method",
+            "backbone",
+            "shot",
+            "before",
+            "after",
+            "difference",
+            "interval",
+            "why",
+        ),
+        [
+            (
+                row["change"],
+                row["benchmark"],
+                row["label"],
+                row["backbone"],
+                row["shot"],
+                *(_decimal(row[key]) for key in ("before", "after", "difference")),
+                " to ".join(map(_decimal, row["difference_interval"] or ())),
+                "; ".join([*row["departures"], *filter(None, [row["unpaired"]])]),
+            )
+            for row in map(_change, changes.changes)
+        ],
+        title=f"Changes since {one_line(changes.against)}",
+    )
+    click.echo(f"{changes.unchanged} unchanged since {one_line(changes.against)}", err=True)
+
+
+def _decimal(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def _change(change: Change) -> dict[str, Any]:
+    """A change as one JSON object, unrounded."""
+    before, after = change.before, change.after
+    cell: Any = after or before
+    return {
+        "change": change.kind,
+        "benchmark": cell.benchmark,
+        "label": cell.label,
+        "method": cell.method,
+        "backbone": cell.backbone,
+        "shot": cell.shot,
+        "seed": cell.seed,
+        "protocol": cell.protocol,
+        "before": before.miou.value if before else None,
+        "after": after.miou.value if after else None,
+        "difference": after.miou.value - before.miou.value if before and after else None,
+        "difference_interval": [change.paired.low, change.paired.high] if change.paired else None,
+        "episodes_paired": change.episodes,
+        "unpaired": change.unpaired,
+        "departures": {d.name: [d.before, d.after] for d in change.departures},
+    }
 
 
 def _row(cell: Any) -> dict[str, Any]:

@@ -1,0 +1,144 @@
+"""What changed between two reports: cells that came, went or moved, by how much, and why.
+
+A cell is the same one where benchmark, label, backbone, shot, seed, protocol and score size are.
+Where both have counted the same episodes of the same data, the change carries a paired interval.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fssbench.api.results import Cell, Change, Changes, Departure, Estimate, Results
+from fssbench.comparing import differences
+from fssbench.errors import DataError
+from fssbench.matching import Key, column_key, differs, first_run, whole
+from fssbench.results import collect
+from fssbench.results_file import NAME, read_results
+
+_CONTEXT = ("packages", "python", "system", "gpu", "threads", "checkpoint", "learnable", "parameters")
+"""What of the context is looked at where identities are equal and figures are not."""
+
+
+def read_other(path: Path, *, resamples: int, seed: int) -> Results:
+    """The report to compare with: a report's folder, its `results.json`, or a folder of runs.
+
+    Raises:
+        DataError: where there is neither.
+    """
+    if path.is_file() or (path / NAME).is_file():
+        return read_results(path if path.is_file() else path / NAME)
+    try:
+        return collect([path], resamples=resamples, seed=seed)
+    except DataError as error:
+        raise DataError(f"nothing to compare with in {path}: no {NAME}, and {error}") from error
+
+
+def with_changes(results: Results, other: Results, *, against: str) -> Results:
+    """The results with what changed in them since `other`."""
+    couples, gone = _couples(results.cells, other.cells)
+    changes: list[Change] = []
+    unchanged = 0
+    for after, before in couples:
+        if before is None:
+            changes.append(Change("added", None, after))
+        elif _same(before, after):
+            unchanged += 1
+        else:
+            changes.append(_change(before, after))
+    changes += [Change("removed", before, None) for before in gone]
+    changes = _paired(changes, results)
+    return replace(results, changes=Changes(against, tuple(changes), unchanged))
+
+
+def _key(cell: Cell) -> Key:
+    run = first_run(cell)
+    place = (cell.benchmark, str(cell.shot), str(cell.seed), cell.protocol, run.score_size)
+    return (*place, cell.label, cell.backbone)
+
+
+def _couples(
+    mine: tuple[Cell, ...], others: tuple[Cell, ...]
+) -> tuple[list[tuple[Cell, Cell | None]], list[Cell]]:
+    """Each of our cells with its counterpart, and the others' cells that have none.
+
+    Of several with one key, equal identities belong together; the rest go in their order.
+    """
+    left: dict[Key, list[Cell]] = defaultdict(list)
+    for cell in others:
+        left[_key(cell)].append(cell)
+    found: dict[int, Cell] = {}
+    for exact in (True, False):
+        for n, cell in enumerate(mine):
+            candidates = left[_key(cell)] if n not in found else []
+            for other in candidates:
+                if not exact or _identities(cell) == _identities(other):
+                    found[n] = other
+                    candidates.remove(other)
+                    break
+    return [(cell, found.get(n)) for n, cell in enumerate(mine)], [c for rest in left.values() for c in rest]
+
+
+def _identities(cell: Cell) -> dict[int, str]:
+    return {fold: run.identity for fold, run in cell.folds.items()}
+
+
+def _same(before: Cell, after: Cell) -> bool:
+    """Whether both hold the same measurement with the same outcome, to the pixel."""
+    if _identities(before) != _identities(after) or set(before.marks) != set(after.marks):
+        return False
+    return all(
+        (one.indices == two.indices).all()
+        and (one.inter == two.inter).all()
+        and (one.union == two.union).all()
+        if one.episodes == two.episodes
+        else False
+        for one, two in ((before.folds[fold], run) for fold, run in after.folds.items())
+    )
+
+
+def _change(before: Cell, after: Cell) -> Change:
+    column, other = column_key(first_run(after)), column_key(first_run(before))
+    reason = "they were scored or capped in different ways" if column != other else differs(after, before)
+    if reason:
+        return Change("changed", before, after, tuple(_departures(before, after)), unpaired=reason)
+    count = sum(run.episodes for run, _ in whole(after, before).runs)
+    return Change("changed", before, after, tuple(_departures(before, after)), episodes=count)
+
+
+def _paired(changes: list[Change], results: Results) -> list[Change]:
+    """Give each change of one plan its paired interval; every run is resampled once."""
+    places = [n for n, change in enumerate(changes) if change.episodes]
+    couples = [(c.after, c.before) for c in (changes[n] for n in places) if c.after and c.before]
+    gaps = differences(couples, resamples=results.resamples, seed=results.bootstrap_seed)
+    for n, gap in zip(places, gaps, strict=True):
+        changes[n] = replace(changes[n], paired=Estimate(gap.value, gap.low, gap.high))
+    return changes
+
+
+def _departures(before: Cell, after: Cell) -> Iterator[Departure]:
+    """What differs in the identity blocks; where nothing does, what differs around the runs."""
+    folds = sorted(set(before.folds) & set(after.folds))
+    found: dict[tuple[str, str, str], list[int]] = {}
+    for part, keep in (("block", None), ("context", _CONTEXT)):
+        for fold in folds:
+            one, two = (dict(_flat(cell.folds[fold].manifest.get(part, {}))) for cell in (before, after))
+            for name in sorted(one.keys() | two.keys()):
+                if (keep is None or name.partition(".")[0] in keep) and one.get(name) != two.get(name):
+                    shown = name if keep is None else f"context.{name}"
+                    found.setdefault((shown, one.get(name, ""), two.get(name, "")), []).append(fold)
+        if found:
+            break
+    for (name, old, new), where in found.items():
+        yield Departure(name, old, new, tuple(where))
+
+
+def _flat(block: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in block.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", str(value)

@@ -1,0 +1,145 @@
+"""What changed since another report, put into words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from fssbench.api import Cell, Change, Departure, Results
+
+from .marks import Mark, letters, missing_folds
+from .text import NOTHING, clean, interval, percent, signed, thousands
+
+_NAMES = {
+    "benchmark_version": "benchmark version",
+    "data_sha256": "data",
+    "engine": "evaluation rules",
+    "episodes": "planned episodes",
+    "episodes_sha256": "episode set",
+    "head_sha256": "checkpoint (the method's weights)",
+    "lists": "split lists",
+    "method_version": "method version",
+    "reader_sha256": "source of the data set reader",
+    "size": "input size",
+    "source_sha256": "source of the method",
+    "weights_sha256": "weights of the backbone",
+}
+"""What the fields of an identity block are called."""
+_ORDER = {"changed": 0, "added": 1, "removed": 2}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure before or after, as it is printed."""
+
+    text: str
+    interval: str = ""
+    marks: str = ""
+    """Letters of the legend."""
+    episodes: str = ""
+
+
+@dataclass(frozen=True)
+class ChangeRow:
+    """One cell that is not what it was."""
+
+    kind: str
+    """`changed`, `added` or `removed`."""
+    benchmark: str
+    label: str
+    backbone: str
+    shot: int
+    detail: str
+    """Protocol and seed."""
+    before: Figure
+    after: Figure
+    difference: str
+    """Of the figures shown, in points; with an interval where the episodes are the same."""
+    interval: str
+    verdict: str
+    """What may be concluded."""
+    reasons: tuple[str, ...]
+    """In what the measurements differ."""
+
+
+@dataclass(frozen=True)
+class ChangeList:
+    """All changes since another report."""
+
+    against: str
+    summary: str
+    rows: tuple[ChangeRow, ...]
+
+
+def change_list(results: Results, legend: dict[str, Mark]) -> ChangeList | None:
+    """The changes in words; None where no other report was given."""
+    if results.changes is None:
+        return None
+    rows = sorted(results.changes.changes, key=lambda change: _ORDER[change.kind])
+    counts = {kind: sum(change.kind == kind for change in rows) for kind in _ORDER}
+    return ChangeList(
+        against=clean(results.changes.against),
+        summary=", ".join(
+            [*(f"{count} {kind}" for kind, count in counts.items()), f"{results.changes.unchanged} unchanged"]
+        ),
+        rows=tuple(_row(change, legend) for change in rows),
+    )
+
+
+def _row(change: Change, legend: dict[str, Mark]) -> ChangeRow:
+    cell = change.after or change.before
+    assert cell is not None
+    difference = bracket = ""
+    if change.before and change.after:
+        difference = signed(change.after.miou.value - change.before.miou.value)
+        bracket = interval(change.paired) if change.paired else ""
+    return ChangeRow(
+        kind=change.kind,
+        benchmark=clean(cell.benchmark),
+        label=clean(cell.label),
+        backbone=clean(cell.backbone),
+        shot=cell.shot,
+        detail=f"{clean(cell.protocol)}, seed {cell.seed}",
+        before=_figure(change.before, legend),
+        after=_figure(change.after, legend),
+        difference=difference,
+        interval=bracket,
+        verdict=_verdict(change),
+        reasons=tuple(map(_reason, change.departures)),
+    )
+
+
+def _figure(cell: Cell | None, legend: dict[str, Mark]) -> Figure:
+    if cell is None:
+        return Figure(NOTHING)
+    marks = letters([*cell.marks, *missing_folds(cell.folds, cell.missing)], legend)
+    return Figure(percent(cell.miou.value), interval(cell.miou), marks, thousands(cell.episodes))
+
+
+def _verdict(change: Change) -> str:
+    if change.kind != "changed":
+        return ""
+    if change.unpaired:
+        return f"not the same episodes, so the difference has no interval: {clean(change.unpaired)}"
+    assert change.paired is not None
+    shared = f"paired on {thousands(change.episodes)} episodes that both counted"
+    if not (math.isfinite(change.paired.low) and math.isfinite(change.paired.high)):
+        return f"{shared}; too few for an interval"
+    if change.paired.value == 0 and change.paired.low == change.paired.high == 0:
+        return f"{shared}; equal there"
+    apart = change.paired.low > 0 or change.paired.high < 0
+    return f"{shared}; {'significant' if apart else 'not significant'} (95 %)"
+
+
+def _reason(departure: Departure) -> str:
+    name = _NAMES.get(departure.name, clean(departure.name).removeprefix("context."))
+    folds = f" (folds {', '.join(map(str, departure.folds))})" if len(departure.folds) > 1 else ""
+    return f"{name}: {_short(departure.before)} → {_short(departure.after)}{folds}"
+
+
+def _short(value: str) -> str:
+    """A value, or the first digits of a hash."""
+    text = clean(value) or "none"
+    if len(text) == 64 and set(text) <= set("0123456789abcdef"):
+        return text[:12]
+    return text if len(text) <= 60 else f"{text[:59]}…"

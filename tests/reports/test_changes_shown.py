@@ -1,0 +1,121 @@
+"""`fssbench report --compare-to`: what changed, on the page, in Markdown and on standard output."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from fssbench.reports.html import render
+from fssbench.reports.markdown import MarkdownReporter
+from report_factory import make_cell, make_results, make_run
+from test_renderers import NASTY, hostile, parsed
+
+from fssbench.api import Change, Changes, Departure, Estimate, Results
+from fssbench.changes import with_changes
+from fssbench.cli import main
+
+
+def shown(before_label: str = "pmnet", word: str = "x") -> Results:
+    """One changed, one added, one removed cell; foreign text is `word`."""
+    one, two = make_cell([make_run()]), make_cell([make_run("hsnet", marks=("untrained",))])
+    departures = (
+        Departure("head_sha256", "a" * 64, "b" * 64, (0, 1)),
+        Departure(f"config.{word}", word, "2", (0,)),
+    )
+    changes = (
+        Change("changed", two, one, departures, Estimate(2.25, 1.0, 3.5), 200),
+        Change("changed", two, one, departures, unpaired=f"the plans of fold 0 differ ({word})"),
+        Change("added", None, one),
+        Change("removed", replace(two, label=before_label), None),
+    )
+    return Results(tuple(one.folds.values()), (one,), 200, 0, changes=Changes(word, changes, 5))
+
+
+def test_the_page_tells_changes_only_when_asked() -> None:
+    page = render(shown())
+    text = re.sub(r"\s+", " ", "".join(parsed(page).text))
+    assert "Changes since x" in text
+    assert "2 changed, 1 added, 1 removed, 5 unchanged" in text
+    assert "checkpoint (the method's weights): aaaaaaaaaaaa → bbbbbbbbbbbb (folds 0, 1)" in text
+    assert "paired on 200 episodes that both counted; significant (95 %)" in text
+    assert "[1.0, 3.5]" in text
+    assert "not the same episodes, so the difference has no interval" in text
+    assert "untrained" in text  # the mark of a cell that is gone is in the legend
+    assert "Changes since" not in render(make_results())
+
+
+def test_markdown_tells_the_same(tmp_path: Path) -> None:
+    MarkdownReporter().write(shown(), tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "## Changes since x" in text
+    rows = [line for line in text.splitlines() if re.search(r"\| (changed|added|removed) \|", line)]
+    assert len(rows) == 4
+    assert {line.count("|") for line in rows} == {9}
+    assert re.search(r"\| \+2\.\d \[1\.0, 3\.5\] \|", rows[0])
+    MarkdownReporter().write(make_results(), tmp_path)
+    assert "Changes since" not in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize("text", NASTY[::3], ids=range(len(NASTY[::3])))
+def test_hostile_text_stays_text(text: str, tmp_path: Path) -> None:
+    assert parsed(render(shown(text, text))).elements == parsed(render(shown("benign", "benign"))).elements
+
+    def shape(word: str) -> list[int]:
+        MarkdownReporter().write(shown(word, word), tmp_path)
+        lines = (tmp_path / "report.md").read_text(encoding="utf-8").split("\n")
+        return [len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in lines]
+
+    assert shape(text) == shape("benign")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_standard_output_tells_what_changed(
+    as_json: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after = make_results(), make_results()
+    kept = after.cells[1:]
+    after = replace(after, cells=kept, runs=tuple(r for c in kept for r in c.folds.values()))
+    monkeypatch.setattr("fssbench.results.collect", lambda paths, **_: after)
+    monkeypatch.setattr("fssbench.changes.collect", lambda paths, **_: before)
+    (tmp_path / "old").mkdir()
+    flags = ["-o", str(tmp_path / "out"), "--format", "csv", "--compare-to", str(tmp_path / "old")]
+    answer = CliRunner().invoke(main, ["report", "runs", *flags, *(["--json"] if as_json else [])])
+    assert answer.exit_code == 0, answer.output
+    if as_json:
+        rows = [row for row in map(json.loads, answer.stdout.splitlines()) if "change" in row]
+        assert [(row["change"], row["method"], row["after"]) for row in rows] == [("removed", "pmnet", None)]
+        assert rows[0]["before"] == before.cells[0].miou.value
+    else:
+        assert f"{len(kept)} unchanged since old" in answer.stderr
+        assert [x.split("\t")[:3] for x in answer.stdout.splitlines() if x.startswith("removed")] == [
+            ["removed", "pascal5i", "pmnet"]
+        ]
+
+
+def test_a_report_is_compared_with_the_one_it_replaces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after = make_results(), hostile("name")
+    monkeypatch.setattr("fssbench.results.collect", lambda paths, **_: before)
+    out = str(tmp_path / "out")
+    assert CliRunner().invoke(main, ["report", "-o", out, "--format", "json"]).exit_code == 0
+    monkeypatch.setattr("fssbench.results.collect", lambda paths, **_: after)
+    answer = CliRunner().invoke(
+        main, ["report", "-o", out, "--format", "json", "--compare-to", out, "--json"]
+    )
+    kinds = [row["change"] for row in map(json.loads, answer.stdout.splitlines()) if "change" in row]
+    assert kinds == ["added"] + ["removed"] * len(before.cells)
+    again = with_changes(after, after, against="itself").changes
+    assert again == Changes("itself", (), 1)
+
+
+def test_nothing_to_compare_with_is_an_error_of_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = make_results()
+    monkeypatch.setattr("fssbench.results.collect", lambda paths, **_: results)
+    answer = CliRunner().invoke(main, ["report", "-o", str(tmp_path), "--compare-to", str(tmp_path / "none")])
+    assert answer.exit_code == 3
+    assert "nothing to compare with" in answer.stderr

@@ -35,17 +35,21 @@ def shown(before_label: str = "pmnet", word: str = "x") -> Results:
     return Results(tuple(one.folds.values()), (one,), 200, 0, changes=Changes(word, changes, 5))
 
 
-def test_the_page_tells_changes_only_when_asked() -> None:
-    page = render(shown())
+@pytest.fixture(scope="module")
+def page() -> str:
+    return render(shown("benign", "benign"))
+
+
+def test_the_page_tells_changes_only_when_asked(page: str) -> None:
     text = re.sub(r"\s+", " ", "".join(parsed(page).text))
-    assert "Changes since x" in text
+    assert "Changes since benign" in text
     assert "2 changed, 1 added, 1 removed, 5 unchanged" in text
     assert "checkpoint (the method's weights): aaaaaaaaaaaa → bbbbbbbbbbbb (folds 0, 1)" in text
     assert "paired on 200 episodes that both counted; significant (95 %)" in text
     assert "[1.0, 3.5]" in text
     assert "not the same episodes, so the difference has no interval" in text
     assert "untrained" in text  # the mark of a cell that is gone is in the legend
-    assert "Changes since" not in render(make_results())
+    assert "Changes since" not in render(replace(shown(), changes=None))
 
 
 def test_markdown_tells_the_same(tmp_path: Path) -> None:
@@ -60,10 +64,13 @@ def test_markdown_tells_the_same(tmp_path: Path) -> None:
     assert "Changes since" not in (tmp_path / "report.md").read_text()
 
 
-@pytest.mark.parametrize("text", NASTY[::3], ids=range(len(NASTY[::3])))
-def test_hostile_text_stays_text(text: str, tmp_path: Path) -> None:
-    assert parsed(render(shown(text, text))).elements == parsed(render(shown("benign", "benign"))).elements
+@pytest.mark.parametrize("text", ["</td><script>alert(1)</script>", "{{ 7*7 }}\x1b\u202e"])
+def test_hostile_text_stays_text_on_the_page(text: str, page: str) -> None:
+    assert parsed(render(shown(text, text))).elements == parsed(page).elements
 
+
+@pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
+def test_hostile_text_stays_text_in_markdown(text: str, tmp_path: Path) -> None:
     def shape(word: str) -> list[int]:
         MarkdownReporter().write(shown(word, word), tmp_path)
         lines = (tmp_path / "report.md").read_text(encoding="utf-8").split("\n")

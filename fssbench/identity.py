@@ -25,7 +25,7 @@ from fssbench import checkpoints
 from fssbench.api import Dataset, Method, Plan
 from fssbench.benchmarks import find
 from fssbench.errors import DataError
-from fssbench.seen import SELECTED_ON_TEST, seen_classes
+from fssbench.seen import SELECTED_ON_TEST, seen_classes, seen_images
 from fssbench.store import digest as digest
 
 ENGINE = "1"
@@ -184,6 +184,9 @@ def training_marks(method: Method, plan: Plan) -> list[str]:
     seen = seen_classes(manifest, plan.dataset, plan.classes, plan.class_names)
     if seen:
         found.append(f"trained on test classes ({len(seen)})")
+    images = seen_images(manifest, plan.dataset, (episode.query for episode in plan.episodes))
+    if images:
+        found.append(f"trained on test images ({images} of {len(plan.episodes)} queries)")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Which test classes a checkpoint has seen in training.
+"""Which test classes, and which test images, a checkpoint has seen in training.
 
 A manifest comes out of a file, so nothing in it is taken for granted: what is not of the expected
 form says nothing.
@@ -6,7 +6,8 @@ form says nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 SELECTED_ON_TEST = "test episodes"
@@ -67,6 +68,33 @@ def seen_classes(
     listed = manifest.get("class_names")
     known = {_plain(n) for n in listed if isinstance(n, str)} if isinstance(listed, list) else set()
     return tuple(c for c, name in zip(classes, names, strict=True) if _plain(name) in known)
+
+
+def image_ids(items: Iterable[str]) -> list[str]:
+    """What a manifest says under `image_ids`: the first 8 hexadecimal digits of each image's sha256, sorted.
+
+    Of names, not of files: an image is known by its name in its data set.
+    """
+    return sorted(_image_id(item) for item in items)
+
+
+def seen_images(manifest: Mapping[str, Any], dataset: str, queries: Iterable[str]) -> int:
+    """Episodes whose query image a checkpoint was trained on.
+
+    Args:
+        manifest: what a checkpoint says about its training; may be empty or malformed.
+        dataset: id of the tested data set.
+        queries: the query of each episode.
+    """
+    listed = manifest.get("image_ids")
+    if manifest.get("dataset") != dataset or not isinstance(listed, list):
+        return 0
+    known = {i for i in listed if isinstance(i, str)}
+    return sum(_image_id(query) in known for query in queries)
+
+
+def _image_id(item: str) -> str:
+    return hashlib.sha256(item.encode()).hexdigest()[:8]
 
 
 def _plain(name: str) -> str:

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -81,10 +82,20 @@ def training_set(
     shot: int = 1,
     data: str | Path | None = None,
     splits: str | Path | None = None,
+    without_novel: bool = False,
 ) -> TrainingSet:
     """Find what a benchmark's methods are trained on.
 
     Images of the source's own validation and test lists are left out, whatever else lists them.
+
+    Args:
+        benchmark: decides data set, split and classes.
+        fold: fold of the benchmark.
+        shot: supports an episode.
+        data: folder of the data sets.
+        splits: folder of reference lists.
+        without_novel: whether images that also show a class this fold tests are left out (elsewhere they
+            are trained on, that class as background), with classes that have too few images then.
 
     Raises:
         UsageError: for an unknown benchmark, fold or shot.
@@ -103,7 +114,12 @@ def training_set(
     wanted = sorted(named) if source.folds is None else [c for c in source.folds[fold] if c in named]
     pool = dataset.pool(source.split)
     tested = _tested(dataset, source, resolved)
+    if without_novel:
+        tested |= _showing(pool, dataset, resolved, fold)
     kept = [e for e in pool.of_classes(tuple(wanted)) if e.item not in tested]
+    if without_novel:
+        wanted = _enough(kept, shot)
+        kept = [e for e in kept if e.class_id in wanted]
     held = _held_out(kept, shot)
     found = TrainingSet(
         benchmark=resolved.id,
@@ -129,6 +145,20 @@ def _tested(dataset: Dataset, source: Source, resolved: Resolved) -> frozenset[s
         except (UsageError, DataError):
             continue  # no such split, or none of its files is here: nothing to keep apart
     return frozenset(found)
+
+
+def _showing(pool: Pool, dataset: Dataset, resolved: Resolved, fold: int) -> frozenset[str]:
+    """Images of the source that show a class which the fold tests."""
+    if dataset.card.name != resolved.benchmark.target:
+        return frozenset()
+    novel = set(resolved.folds[fold])
+    return frozenset(e.item for e in pool.entries if e.class_id in novel)
+
+
+def _enough(entries: Sequence[Entry], shot: int) -> list[int]:
+    """Classes with images for an episode."""
+    counts = Counter(class_id for class_id, _ in {(e.class_id, e.item) for e in entries})
+    return sorted(class_id for class_id, count in counts.items() if count > shot)
 
 
 def _held_out(entries: Sequence[Entry], shot: int) -> frozenset[str]:
@@ -180,11 +210,17 @@ class EpisodeStream:
         items: training items by class.
         shot: supports per episode.
         name: what sets this stream apart: seed, benchmark, fold.
+        draw: `classes`: every class is as likely; `pairs`: every image-class pair is, as in the reference
+            samplers of PASCAL-5i, so that the few images of a rare class do not come again and again.
     """
 
-    def __init__(self, items: Items, shot: int, name: str) -> None:
+    def __init__(
+        self, items: Items, shot: int, name: str, *, draw: Literal["classes", "pairs"] = "classes"
+    ) -> None:
         self._items = dict(items)
-        self._classes = [str(c) for c in sorted(items)]
+        self._classes = [
+            str(c) for c, names in sorted(items.items()) for _ in range(len(names) if draw == "pairs" else 1)
+        ]
         self._shot = shot
         self._key = _key(f"{name}|{shot}")
 

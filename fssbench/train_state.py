@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -25,6 +26,8 @@ STATE = "state.safetensors"
 _HEADER = "fssbench_training"
 _HEAD = "head."
 _OPTIMIZER = "optimizer."
+_AVERAGE = "average."
+_NONE: Mapping[str, Tensor] = MappingProxyType({})
 
 
 @dataclass
@@ -50,14 +53,21 @@ def statistics(method: Method) -> list[Tensor]:
 
 
 def save_state(
-    path: Path, method: Method, optimizer: Optimizer, reached: Reached, facts: Mapping[str, Any]
+    path: Path,
+    method: Method,
+    optimizer: Optimizer,
+    reached: Reached,
+    facts: Mapping[str, Any],
+    *,
+    average: Mapping[str, Tensor] = _NONE,
 ) -> None:
-    """Replace the stored state.
+    """Replace the stored state; `average` is the running average of the weights, where there is one.
 
     Raises:
         DataError: where weights are not finite (the stored state stays), or the disk is full.
     """
     tensors = {f"{_HEAD}{k}": v for k, v in head(method).items()}
+    tensors |= {f"{_AVERAGE}{k}": v for k, v in average.items()}
     for name, parameter in learnable(method).items():
         for key, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
@@ -70,8 +80,15 @@ def save_state(
     write_safetensors(path, tensors, {_HEADER: json.dumps(block, sort_keys=True)})
 
 
-def load_state(path: Path, method: Method, optimizer: Optimizer, facts: Mapping[str, Any]) -> Reached:
-    """Bring method and optimiser to the stored state.
+def load_state(
+    path: Path,
+    method: Method,
+    optimizer: Optimizer,
+    facts: Mapping[str, Any],
+    *,
+    average: Mapping[str, Tensor] = _NONE,
+) -> Reached:
+    """Bring method, optimiser and the tensors of `average` to the stored state.
 
     Returns:
         How far the training had come.
@@ -92,8 +109,9 @@ def load_state(path: Path, method: Method, optimizer: Optimizer, facts: Mapping[
         raise UsageError(
             f"{path.parent} holds another training: {shown}. Next: choose another --out, or the same options"
         )
-    stored = {k.removeprefix(_HEAD): v for k, v in tensors.items() if k.startswith(_HEAD)}
-    assign(head(method), stored, f"{path}: its entries")
+    for prefix, place in ((_HEAD, head(method)), (_AVERAGE, average)):
+        stored = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        assign(place, stored, f"{path}: its {prefix.removesuffix('.')} entries")
     own = learnable(method)
     for name, value in tensors.items():
         if not name.startswith(_OPTIMIZER):

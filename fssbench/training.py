@@ -16,26 +16,34 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 
 from fssbench import __version__, checkpoints
-from fssbench.api import FssbenchError, Method, PluginError, Recipe
+from fssbench.api import FssbenchError, Method, PluginError
 from fssbench.curves import Curve, Point, draw_curve, read_curve
 from fssbench.data import open_dataset
-from fssbench.errors import DataError, LockedError, UsageError
+from fssbench.errors import DataError, LockedError
 from fssbench.feature_store import StoredFeatures
 from fssbench.features import FeatureCache
 from fssbench.identity import digest, files_sha256
 from fssbench.inputs import Inputs
 from fssbench.isolation import generators_kept
 from fssbench.sampling import plan
-from fssbench.seen import SELECTED_ON_TEST
+from fssbench.seen import SELECTED_ON_TEST, image_ids
+from fssbench.train_average import Average
 from fssbench.train_batches import Batch, Batches
 from fssbench.train_episodes import STREAM, EpisodeStream, training_set, validation_episodes
 from fssbench.train_norms import shared_norms
+from fssbench.train_settings import (
+    Settings,
+    effective_recipe,
+    make_optimizer,
+    mixed_precision,
+    published_recipe,
+)
 from fssbench.train_state import STATE, Reached, learnable, load_state, save_state, statistics
 from fssbench.train_validation import Validation
 from fssbench.train_workers import Loss, Workers, unshared, workers
@@ -45,43 +53,6 @@ CURVE = "curve.csv"
 PICTURE = "curve.png"
 HELD_OUT_IMAGES = "held-out training images"
 LAST_STEP = "last step"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is trained on, how much, and where it goes; None leaves the recipe's value."""
-
-    benchmark: str
-    out: Path
-    fold: int = 0
-    shot: int = 1
-    data: str | Path | None = None
-    splits: str | Path | None = None
-    steps: int | None = None
-    epochs: int | None = None
-    batch: int | None = None
-    """Episodes of one forward of one process; the recipe's batch shared out by default."""
-    accumulate: int = 1
-    """Forwards a step."""
-    optimizer: Literal["sgd", "adam", "adamw"] | None = None
-    learning_rate: float | None = None
-    schedule: Literal["none", "step", "poly", "cosine"] | None = None
-    size: int | None = None
-    seed: int = 0
-    amp: bool | None = None
-    """bfloat16 where that is safe; None for wherever the device is fast at it."""
-    val_every: int | None = None
-    """Steps between validations; a twentieth of the training by default."""
-    val_episodes: int = 100
-    """0 for no validation."""
-    select_on_test: bool = False
-    half: bool = False
-    """Whether the checkpoint is rounded to half precision."""
-    save_every: int = 100
-    """Steps between stored states; validations store one too."""
-    cache_mb: int = 2048
-    feature_cache: Path | None = None
-    cache_gb: float = 20.0
 
 
 @dataclass(frozen=True)
@@ -164,7 +135,7 @@ class _Training:
         self, method: Method, settings: Settings, world: Workers, tell: Callable[[str], None]
     ) -> None:
         self.method, self.settings, self.world, self.tell = method, settings, world, tell
-        recipe = _published(method)
+        recipe = published_recipe(method)
         tell("looking at data and lists")
         self.source = training_set(
             settings.benchmark,
@@ -172,28 +143,32 @@ class _Training:
             shot=settings.shot,
             data=settings.data,
             splits=settings.splits,
+            without_novel=settings.without_novel,
         )
         batch = settings.batch or max(1, recipe.batch // (settings.accumulate * world.size))
         effective = batch * settings.accumulate * world.size
-        self.recipe = _effective(recipe, settings, method, effective)
+        self.recipe = effective_recipe(recipe, settings, method, effective)
         self.steps = self.recipe.steps or -(-(self.recipe.epochs or 1) * self.source.pairs // effective)
         self.size = self.recipe.size or method.card.size
-        self.amp = _mixed(settings.amp, world.device)
+        self.amp = mixed_precision(settings.amp, world.device)
         self.cache = self._cache()
         inputs = Inputs(self.source.dataset, self.size, world.device, self.cache)
         name = f"{settings.seed}|{self.source.benchmark}|{settings.fold}"
-        stream = EpisodeStream(self.source.training, settings.shot, name)
+        stream = EpisodeStream(self.source.training, settings.shot, name, draw=settings.draw)
         self.batches = Batches(method, self.source, inputs, stream, batch, settings.accumulate, world)
         self.validation, self.selection = self._validated(inputs)
         self.every = settings.val_every or max(1, self.steps // 20)
         self.parameters = list(learnable(method).values())
-        self.optimizer = _optimizer(self.recipe, method)
+        self.optimizer = make_optimizer(self.recipe, method)
+        self.average = Average(method, settings.average)
         tell(f"hashing {len(self.source.items)} images")
         self.data = files_sha256(self.source.dataset, self.source.items, f"training for {settings.benchmark}")
         self.facts = self._facts(effective)
         self.state = settings.out / STATE
         self.reached = (
-            load_state(self.state, method, self.optimizer, self.facts) if self.state.is_file() else Reached()
+            load_state(self.state, method, self.optimizer, self.facts, average=self.average.values)
+            if self.state.is_file()
+            else Reached()
         )
         self._announced = self.reached.step
         self.statistics = statistics(method)
@@ -258,6 +233,9 @@ class _Training:
             "recipe": self.recipe.model_dump(mode="json", exclude_none=True),
             "size": self.size,
             "seed": self.settings.seed,
+            "average": self.settings.average or None,
+            "draw": self.settings.draw,
+            "without_novel": self.settings.without_novel,
             "amp": self.amp,
             "half_features": self.settings.feature_cache is not None,
             "device": self.world.device.type,
@@ -300,10 +278,12 @@ class _Training:
         rate = self.recipe.rate(step, self.steps)
         self._before = [s.clone() for s in self.statistics]
         loss = self._step(step, rate)
+        self.average.add(step + 1)
         miou = fb_iou = None
         if self._validates(step + 1):
             assert self.validation is not None
-            scored = self.validation.run()
+            with self.average.in_place():
+                scored = self.validation.run()
             last, miou, fb_iou = scored.miou, scored.miou, scored.fb_iou
             if self.reached.best is None or miou > self.reached.best:
                 self.reached.best, self.reached.best_step = miou, step + 1
@@ -393,8 +373,12 @@ class _Training:
 
     def _save(self) -> None:
         if self.world.first:
-            save_state(self.state, self.method, self.optimizer, self.reached, self.facts)
+            self._store()
         self.world.wait()
+
+    def _store(self) -> None:
+        average = self.average.values
+        save_state(self.state, self.method, self.optimizer, self.reached, self.facts, average=average)
 
     def _keep(self, error: BaseException) -> None:
         """Store the state before the step that failed; the error itself says more.
@@ -406,7 +390,7 @@ class _Training:
             for now, before in zip(self.statistics, self._before, strict=True):
                 now.copy_(before)
             try:
-                save_state(self.state, self.method, self.optimizer, self.reached, self.facts)
+                self._store()
             except DataError:
                 self.tell("the state could not be stored again; the one stored before is kept")
 
@@ -419,8 +403,10 @@ class _Training:
             "episodes": step * self.facts["batch"],
             "validation_miou": self.reached.best,
             "training": digest(self.facts),
+            "image_ids": image_ids(self.source.items),
         }
-        checkpoints.save(self.method, self.settings.out / CHECKPOINT, manifest, half=self.settings.half)
+        with self.average.in_place():
+            checkpoints.save(self.method, self.settings.out / CHECKPOINT, manifest, half=self.settings.half)
 
     def _finish(self, computed: int) -> Trained:
         out = self.settings.out
@@ -444,48 +430,3 @@ class _Training:
             classes=len(self.source.classes),
             images=len(self.source.items),
         )
-
-
-def _published(method: Method) -> Recipe:
-    if method.recipe is None or not learnable(method):
-        raise UsageError(
-            f"method {method.card.name!r} has no recipe: it is used as it is, without training. "
-            "Next: `fssbench list methods` says which are trained"
-        )
-    return method.recipe
-
-
-def _effective(recipe: Recipe, settings: Settings, method: Method, batch: int) -> Recipe:
-    """The recipe with what was asked for instead."""
-    if settings.steps is not None and settings.epochs is not None:
-        raise UsageError("--steps and --epochs both say how long to train; give one")
-    changed: dict[str, Any] = {"batch": batch, "size": settings.size or recipe.size or method.card.size}
-    for name in ("optimizer", "learning_rate", "schedule"):
-        if (asked := getattr(settings, name)) is not None:
-            changed[name] = asked
-    if settings.steps is not None or settings.epochs is not None:
-        changed |= {"steps": settings.steps, "epochs": settings.epochs}
-    return Recipe(**{**recipe.model_dump(), **changed})
-
-
-def _optimizer(recipe: Recipe, method: Method) -> torch.optim.Optimizer:
-    """The recipe's optimiser; parameters whose rates have the same factor form one group."""
-    by_factor: dict[float, list[torch.nn.Parameter]] = {}
-    for name, parameter in learnable(method).items():
-        by_factor.setdefault(method.rate_factor(name), []).append(parameter)
-    groups = [{"params": parameters, "factor": factor} for factor, parameters in by_factor.items()]
-    rate, decay = recipe.learning_rate, recipe.weight_decay
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, rate, recipe.momentum, weight_decay=decay, nesterov=recipe.nesterov)
-    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, rate, weight_decay=decay)
-
-
-def _mixed(wanted: bool | None, device: torch.device) -> bool:
-    """Whether to compute in bfloat16, whose range needs no scaling of the loss."""
-    able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if wanted is None:
-        return able
-    if wanted and device.type == "cuda" and not able:
-        raise UsageError("this GPU has no bfloat16. Next: --no-amp")
-    return wanted

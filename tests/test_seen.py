@@ -1,10 +1,12 @@
-"""Test classes that a checkpoint's training has met."""
+"""Test classes and images that a checkpoint's training has met."""
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
-from fssbench.seen import VOC_TO_COCO, seen_classes
+from fssbench.seen import VOC_TO_COCO, image_ids, seen_classes, seen_images
 
 VOC = list(VOC_TO_COCO)
 
@@ -43,3 +45,12 @@ def test_elsewhere_names_decide():
 )
 def test_malformed_manifests_say_nothing(manifest):
     assert seen_classes(manifest, "pascal", [0, 1], ["aeroplane", "bicycle"]) == ()
+    assert seen_images({"image_ids": manifest.get("classes"), **manifest}, "pascal", ["a"]) == 0
+
+
+def test_queries_that_were_trained_on_are_counted():
+    assert image_ids(["2007_000032"]) == [hashlib.sha256(b"2007_000032").hexdigest()[:8]]
+    manifest = {"dataset": "pascal", "image_ids": image_ids(["b", "a", "c"])}
+    assert manifest["image_ids"] == sorted(manifest["image_ids"])
+    assert seen_images(manifest, "pascal", ["a", "x", "a", "c"]) == 3
+    assert seen_images(manifest, "coco", ["a", "x", "a", "c"]) == 0

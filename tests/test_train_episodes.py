@@ -55,6 +55,37 @@ def test_classes_and_images_are_drawn_evenly():
     assert all(200 < images[i] < 300 for i in ITEMS[5]), images
 
 
+def test_pairs_are_drawn_evenly_where_asked():
+    stream = EpisodeStream(ITEMS, 1, "0|x|0", draw="pairs")
+    drawn = Counter(stream.episode(step, slot).query for step in range(1075) for slot in range(4))
+    assert set(drawn) == {i for names in ITEMS.values() for i in names}
+    assert all(65 < count < 140 for count in drawn.values()), drawn
+
+
+def test_images_that_show_a_test_class_may_be_left_out(mini):
+    for fold in range(4):
+        whole = training_set("pascal5i", fold=fold, data=mini)
+        without = training_set("pascal5i", fold=fold, data=mini, without_novel=True)
+        novel = {
+            e.item for e in whole.dataset.pool("trn").entries if e.class_id in find("pascal5i").folds[fold]
+        }
+        assert set(without.items) <= set(whole.items) - novel
+        assert all(len(names) > 1 for names in without.training.values())
+        assert set(without.classes) == set(without.training) <= set(whole.classes)
+    assert any(
+        set(training_set("pascal5i", fold=f, data=mini).items)
+        > set(training_set("pascal5i", fold=f, data=mini, without_novel=True).items)
+        for f in range(4)
+    )
+
+
+def test_another_target_has_no_images_to_leave_out(mini):
+    whole, without = (
+        training_set("pascal-to-isic2018", data=mini, without_novel=choice) for choice in (False, True)
+    )
+    assert whole.items == without.items
+
+
 def test_a_tenth_of_the_images_is_held_out():
     held = sum(is_held_out(f"2008_{i:06d}") for i in range(20_000))
     assert 1850 < held < 2150

@@ -17,8 +17,10 @@ from fssbench.api import PluginError, Recipe
 from fssbench.curves import read_curve
 from fssbench.errors import DataError, LockedError, UsageError
 from fssbench.identity import training_marks
+from fssbench.seen import image_ids
 from fssbench.train_episodes import training_set
-from fssbench.training import CHECKPOINT, CURVE, HELD_OUT_IMAGES, PICTURE, Settings, train
+from fssbench.train_settings import Settings
+from fssbench.training import CHECKPOINT, CURVE, HELD_OUT_IMAGES, PICTURE, train
 
 FILES = (CHECKPOINT, CURVE, "state.safetensors")
 
@@ -91,14 +93,43 @@ def test_the_manifest_says_what_it_was_trained_on(training, tmp_path):
 
 
 @pytest.mark.parametrize("stop", range(1, 12))
-@pytest.mark.parametrize("config", [{"norm": True, "dropout": 0.3}])
-def test_stopped_anywhere_it_ends_at_the_same_bits(training, tmp_path, stop, config):
-    training(out="whole", config=config)
+@pytest.mark.parametrize("average", [0.0, 0.5])
+def test_stopped_anywhere_it_ends_at_the_same_bits(training, tmp_path, stop, average):
+    same_options = {"config": {"norm": True, "dropout": 0.3}, "average": average}
+    training(out="whole", **same_options)
     with pytest.raises(Stopped):
-        training(config=config, watch=stop_after(stop))
-    _, done = training(config=config)
+        training(**same_options, watch=stop_after(stop))
+    _, done = training(**same_options)
     assert done.computed < 12 if stop >= 3 else done.computed == 12
     assert same(tmp_path / "out", tmp_path / "whole")
+
+
+def test_the_average_of_the_weights_is_validated_and_kept(training, tmp_path):
+    """Against averages written down from outside, after each step."""
+    kept = []
+    method, done = training(
+        average=0.6,
+        val_episodes=0,
+        steps=8,
+        watch=lambda _: kept.append(head_of(tmp_path / "out" / "state.safetensors")),
+        save_every=1,
+    )
+    start = fssbench.load_method("learner", seed=0)
+    expected = {k: v.clone() for k, v in checkpoints.head(start).items()}
+    for step, weights in enumerate(kept, start=1):
+        decay = min(0.6, step / (step + 9))
+        expected = {k: decay * v + (1 - decay) * weights[k] for k, v in expected.items()}
+    stored, _ = checkpoints.read_safetensors(done.checkpoint)
+    assert stored.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(stored[name], value)
+        assert not torch.equal(stored[name], checkpoints.head(method)[name]), "not the last weights"
+    assert checkpoints.header(done.checkpoint)["manifest"]["average"] == 0.6
+
+
+def head_of(state):
+    tensors, _ = checkpoints.read_safetensors(state)
+    return {k.removeprefix("head."): v for k, v in tensors.items() if k.startswith("head.")}
 
 
 def test_again_after_the_end_changes_nothing(training, tmp_path):
@@ -185,6 +216,12 @@ def test_selection_on_test_episodes_marks_every_run(training, shapes, tmp_path):
     result = fssbench.evaluate(loaded, plan, out=tmp_path / "runs")
     context = json.loads((result.path / "manifest.json").read_text())["context"]
     assert context["marks"][-2:] == ["selected on test", "trained on test classes (3)"]
+    met = checkpoints.header(done.checkpoint)["manifest"]["image_ids"]
+    assert len(met) == done.images
+    loaded.provenance["training"]["image_ids"] += image_ids({e.query for e in plan.episodes[:2]})
+    (mark,) = training_marks(loaded, plan)[2:]
+    shown = sum(e.query in {e.query for e in plan.episodes[:2]} for e in plan.episodes)
+    assert mark == f"trained on test images ({shown} of {len(plan.episodes)} queries)"
 
 
 def test_selection_on_held_out_images_never_reads_a_test_image(training, monkeypatch):

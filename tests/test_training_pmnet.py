@@ -8,7 +8,8 @@ from pathlib import Path
 import fssbench
 from fssbench.curves import read_curve
 from fssbench.identity import training_marks
-from fssbench.training import CURVE, Settings, train
+from fssbench.train_settings import Settings
+from fssbench.training import CURVE, train
 
 
 def test_a_short_training_lowers_the_loss(mini: Path, tmp_path: Path) -> None:

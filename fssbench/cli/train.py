@@ -37,10 +37,26 @@ if TYPE_CHECKING:
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the image-class pairs.")
 @click.option("--batch", type=click.IntRange(1), help="Episodes of one forward of one process.")
 @click.option("--accumulate", type=click.IntRange(1), default=1, show_default=True, help="Forwards a step.")
+@click.option(
+    "--draw",
+    type=click.Choice(["classes", "pairs"]),
+    default="classes",
+    show_default=True,
+    help="Episodes: every class as likely, or every image-class pair.",
+)
+@click.option("--without-novel", is_flag=True, help="Leave out images that also show a class the fold tests.")
 @click.option("--optimizer", type=click.Choice(["sgd", "adam", "adamw"]), help="Instead of the recipe's.")
 @click.option("--lr", "learning_rate", type=click.FloatRange(0, min_open=True), help="Learning rate.")
 @click.option(
     "--schedule", type=click.Choice(["none", "step", "poly", "cosine"]), help="Of the learning rate."
+)
+@click.option(
+    "--average",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.0,
+    show_default=True,
+    metavar="DECAY",
+    help="Validate and keep the running average of the weights, such as 0.99; 0: the weights themselves.",
 )
 @click.option("--size", type=click.IntRange(32), help="Side of the square input, pixels.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Weights and episodes.")
@@ -85,7 +101,8 @@ def command(
     from fssbench.loading import load_method
     from fssbench.registry import METHODS, load_file
     from fssbench.runner import MINI_BACKBONE
-    from fssbench.training import Settings, train
+    from fssbench.train_settings import Settings
+    from fssbench.training import train
 
     for plugin in plugins:
         load_file(plugin)

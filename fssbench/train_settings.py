@@ -1,0 +1,124 @@
+"""What a training may be told, and the recipe that comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from fssbench.api import Method, Recipe
+from fssbench.errors import UsageError
+from fssbench.train_state import learnable
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is trained on, how much, and where it goes; None leaves the recipe's value."""
+
+    benchmark: str
+    out: Path
+    fold: int = 0
+    shot: int = 1
+    data: str | Path | None = None
+    splits: str | Path | None = None
+    steps: int | None = None
+    epochs: int | None = None
+    batch: int | None = None
+    """Episodes of one forward of one process; the recipe's batch shared out by default."""
+    accumulate: int = 1
+    """Forwards a step."""
+    draw: Literal["classes", "pairs"] = "classes"
+    """What is as likely as any other: a class, or an image-class pair."""
+    without_novel: bool = False
+    """Whether images that also show a test class are left out."""
+    optimizer: Literal["sgd", "adam", "adamw"] | None = None
+    learning_rate: float | None = None
+    schedule: Literal["none", "step", "poly", "cosine"] | None = None
+    size: int | None = None
+    average: float = 0.0
+    """Decay of the running average of the weights, which is then validated and kept; 0 for none."""
+    seed: int = 0
+    amp: bool | None = None
+    """bfloat16 where that is safe; None for wherever the device is fast at it."""
+    val_every: int | None = None
+    """Steps between validations; a twentieth of the training by default."""
+    val_episodes: int = 100
+    """0 for no validation."""
+    select_on_test: bool = False
+    half: bool = False
+    """Whether the checkpoint is rounded to half precision."""
+    save_every: int = 100
+    """Steps between stored states; validations store one too."""
+    cache_mb: int = 2048
+    feature_cache: Path | None = None
+    cache_gb: float = 20.0
+
+
+def published_recipe(method: Method) -> Recipe:
+    """How its authors train a method.
+
+    Raises:
+        UsageError: where there is nothing to train.
+    """
+    if method.recipe is None or not learnable(method):
+        raise UsageError(
+            f"method {method.card.name!r} has no recipe: it is used as it is, without training. "
+            "Next: `fssbench list methods` says which are trained"
+        )
+    return method.recipe
+
+
+def effective_recipe(recipe: Recipe, settings: Settings, method: Method, batch: int) -> Recipe:
+    """The recipe with what was asked for instead.
+
+    Args:
+        recipe: the published one.
+        settings: what was asked for.
+        method: decides the size where nobody else does.
+        batch: episodes a step, over all processes and parts.
+
+    Raises:
+        UsageError: for two lengths at once.
+    """
+    if settings.steps is not None and settings.epochs is not None:
+        raise UsageError("--steps and --epochs both say how long to train; give one")
+    changed: dict[str, Any] = {"batch": batch, "size": settings.size or recipe.size or method.card.size}
+    for name in ("optimizer", "learning_rate", "schedule"):
+        if (asked := getattr(settings, name)) is not None:
+            changed[name] = asked
+    if settings.steps is not None or settings.epochs is not None:
+        changed |= {"steps": settings.steps, "epochs": settings.epochs}
+    return Recipe(**{**recipe.model_dump(), **changed})
+
+
+def make_optimizer(recipe: Recipe, method: Method) -> torch.optim.Optimizer:
+    """The recipe's optimiser; parameters whose rates have the same factor form one group."""
+    by_factor: dict[float, list[torch.nn.Parameter]] = {}
+    for name, parameter in learnable(method).items():
+        by_factor.setdefault(method.rate_factor(name), []).append(parameter)
+    groups = [{"params": parameters, "factor": factor} for factor, parameters in by_factor.items()]
+    rate, decay = recipe.learning_rate, recipe.weight_decay
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, rate, recipe.momentum, weight_decay=decay, nesterov=recipe.nesterov)
+    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, rate, weight_decay=decay)
+
+
+def mixed_precision(wanted: bool | None, device: torch.device) -> bool:
+    """Whether to compute in bfloat16, whose range needs no scaling of the loss.
+
+    Args:
+        wanted: None for wherever the device is fast at it.
+        device: where it is computed.
+
+    Raises:
+        UsageError: where the device cannot.
+    """
+    able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if wanted is None:
+        return able
+    if wanted and device.type == "cuda" and not able:
+        raise UsageError("this GPU has no bfloat16. Next: --no-amp")
+    return wanted

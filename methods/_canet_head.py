@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -12,16 +10,10 @@ WIDTH = 256
 _RATES = (6, 12, 18)
 
 
-def residual_pair(inputs: int, *, bias: bool, first_in_place: bool = False) -> nn.Sequential:
-    """ReLU, 3x3 convolution, ReLU, 3x3 convolution, to be added to its input.
-
-    Args:
-        inputs: channels that are read.
-        bias: of both convolutions.
-        first_in_place: whether the first ReLU also changes what the result is added to.
-    """
+def residual_pair(inputs: int, *, bias: bool) -> nn.Sequential:
+    """ReLU, 3x3 convolution, ReLU, 3x3 convolution, to be added to its input."""
     return nn.Sequential(
-        nn.ReLU(inplace=first_in_place),
+        nn.ReLU(),
         nn.Conv2d(inputs, WIDTH, 3, padding=1, bias=bias),
         nn.ReLU(),
         nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=bias),
@@ -33,14 +25,12 @@ class Context(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        layers: list[Callable[[], nn.Conv2d]] = [lambda: nn.Conv2d(WIDTH, WIDTH, 1)] * 2
-        layers += [
-            lambda rate=rate: nn.Conv2d(WIDTH, WIDTH, 3, padding=rate, dilation=rate)  # type: ignore[misc]
-            for rate in _RATES
-        ]
-        self.branches = nn.ModuleList(nn.Sequential(make(), nn.ReLU(), nn.Dropout2d(0.5)) for make in layers)
+        layers = [nn.Conv2d(WIDTH, WIDTH, 1) for _ in range(2)]
+        layers += [nn.Conv2d(WIDTH, WIDTH, 3, padding=rate, dilation=rate) for rate in _RATES]
+        self.branches = nn.ModuleList(nn.Sequential(layer, nn.ReLU(), nn.Dropout2d(0.5)) for layer in layers)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps (B, 256, h, w) seen at five ranges: (B, 1280, h, w)."""
-        whole: Sequence[Tensor] = [self.branches[0](maps.mean(dim=(2, 3), keepdim=True)).expand_as(maps)]
-        return torch.cat([*whole, *(branch(maps) for branch in list(self.branches)[1:])], dim=1)
+        first, *others = self.branches
+        whole = first(maps.mean(dim=(2, 3), keepdim=True)).expand_as(maps)
+        return torch.cat([whole, *(branch(maps) for branch in others)], dim=1)

@@ -14,7 +14,7 @@ from fssbench.api import FeatureMethod, Features, MethodConfig, Recipe, Taps
 from ._features import activated, stages
 from ._pfenet_head import Enriched, FeatureEnrichment, grid, rename_head, resize
 from ._prior import prior_mask
-from ._supervision import enriched_loss
+from ._supervision import Auxiliary, enriched_loss
 
 if TYPE_CHECKING:
     from fssbench.backbones import Backbone
@@ -140,4 +140,9 @@ class OneEnrichment(PyramidMethod):
             ignore: pixels of them that are left out (B, H, W), bool.
         """
         found = self._enriched(*self._inputs(query, support), support_mask)
-        return enriched_loss(self.enrich, found, target, ignore)
+        return enriched_loss(self._classifier, found, target, ignore)
+
+    @property
+    def _classifier(self) -> Auxiliary:
+        """What classifies the scales by themselves."""
+        return self.enrich

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ._pfenet_head import Enriched, FeatureEnrichment, grid, resize
+from ._pfenet_head import Enriched, grid, resize
 
 
 def pixel_loss(logits: Tensor, target: Tensor, ignore: Tensor) -> Tensor:
@@ -23,7 +25,14 @@ def pixel_loss(logits: Tensor, target: Tensor, ignore: Tensor) -> Tensor:
     return ((each * counted).sum(dim=(1, 2)) / counted.sum(dim=(1, 2)).clamp(min=1)).mean()
 
 
-def enriched_loss(enrich: FeatureEnrichment, found: Enriched, target: Tensor, ignore: Tensor) -> Tensor:
+class Auxiliary(Protocol):
+    """What gives further logits of a result, to be taught as well."""
+
+    def auxiliary(self, found: Enriched) -> list[Tensor]:
+        """Logits (B, 2, h, w), any number of them."""
+
+
+def enriched_loss(enrich: Auxiliary, found: Enriched, target: Tensor, ignore: Tensor) -> Tensor:
     """Loss of the logits, plus the mean of it over the scales' auxiliary logits, weight one."""
     scales = [pixel_loss(logits, target, ignore) for logits in enrich.auxiliary(found)]
     return pixel_loss(found.logits, target, ignore) + torch.stack(scales).mean()

@@ -6,7 +6,8 @@ compared with the prototype it is most like.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -15,10 +16,13 @@ from torch.nn import functional
 
 from fssbench.api import Features, MethodCard, MethodConfig, Taps
 
+from ._dilated_context import DilatedContext, rename_dilated
+from ._features import activated, stages
 from ._pfenet_base import INSIDE, OneEnrichment, PyramidConfig
-from ._pfenet_head import WIDTH, Enriched, grid, merging, reduction, resize
+from ._pfenet_head import WIDTH, Enriched, FeatureEnrichment, grid, merging, reduction, resize
 from ._prior import weighted_average
 from ._superpixels import cluster, counted, nearest, place_seeds
+from ._supervision import Auxiliary
 
 if TYPE_CHECKING:
     from fssbench.backbones import Backbone
@@ -35,6 +39,10 @@ class ASGNetConfig(PyramidConfig):
 
     area: int = Field(default=100, ge=1)
     """Cells of the object for each superpixel."""
+
+    context: Literal["auto", "fem", "aspp"] = "auto"
+    """What is made of the guided map: `fem`, PFENet's feature enrichment (published figures), or `aspp`, the
+    release's alternative.  `auto`: what the authors' weights that are loaded are of, `fem` before that."""
 
     ablations: ClassVar[dict[str, dict[str, Any]]] = {"superpixels": {"superpixels": 1}}
 
@@ -58,8 +66,8 @@ class ASGNet(OneEnrichment):
         "decay 1e-4, polynomial decay 0.9; PASCAL: learning rate 2.5e-3, batch 4, 200 epochs; COCO: "
         "641 px, 5e-3, batch 8, 50 epochs.",
         notes=(
-            "The published configuration, with PFENet's feature enrichment; the alternative with ASPP is not "
-            "offered.",
+            "By default the published configuration, with PFENet's feature enrichment; the release's alternative is "
+            "`--set context=aspp`.  Reproduced there: a residual's first ReLU also changes what it is added to.",
             "Published checkpoints bring their encoder, and must: the reference's batch norm drifts in "
             "training, as PFENet's does.  Corrected here: statistics stay as loaded.",
             "Reproduced: likeness is summed over the prototypes of all supports, so that its scale grows "
@@ -77,12 +85,23 @@ class ASGNet(OneEnrichment):
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
         self.down_conv = nn.Sequential(nn.Conv2d(self._channels, WIDTH, 1, bias=False), nn.Dropout2d(0.5))
-        self.corr_conv = nn.ModuleList(reduction(2 * WIDTH + 1) for _ in self.config.ppm_scales)
+        assert self.backbone is not None
+        first = stages(self.backbone, 4)[0][-1]
+        self._shallow, self._shallow_channels = activated(self.backbone, first.name), first.channels
+        self._build(aspp=self.config.context == "aspp")
+
+    def _build(self, *, aspp: bool) -> None:
+        """Make the one context module or the other; the encoder and `down_conv` serve both."""
+        self.context = DilatedContext(2 * WIDTH + 1, self._shallow_channels) if aspp else None
+        self.enrich = None if aspp else FeatureEnrichment(self.config.ppm_scales)  # type: ignore[assignment]
+        scales = () if aspp else self.config.ppm_scales
+        self.corr_conv = nn.ModuleList(reduction(2 * WIDTH + 1) for _ in scales)
 
     @property
     def taps(self) -> Taps:
-        """The second and third stage; the fourth is in checkpoints and never run."""
-        return Taps(query=(self._low, self._mid), support=(self._low, self._mid))
+        """The second and third stage; the fourth is in checkpoints and never run.  ASPP: also the first."""
+        pair = (self._low, self._mid)
+        return Taps(query=pair if self.context is None else (self._shallow, *pair), support=pair)
 
     def _enriched(self, query: Features, support: Features, support_mask: Tensor) -> Enriched:
         shots = support_mask.shape[1]
@@ -91,8 +110,31 @@ class ASGNet(OneEnrichment):
         prototypes = self._prototypes(objects.unflatten(0, (-1, shots)), support_mask)
         guides, likeness = zip(*(allocate(c, p) for c, p in zip(cells, prototypes, strict=True)), strict=True)
         guided = torch.cat([cells, torch.stack(guides)], dim=1)
+        if self.context is not None:
+            seen: Enriched = self.context(
+                torch.cat([guided, torch.stack(likeness)], dim=1), query[self._shallow]
+            )
+            return seen
         found: Enriched = self.enrich(merging(self.corr_conv, guided, (), torch.stack(likeness)), grid(cells))
         return found
+
+    @property
+    def _classifier(self) -> Auxiliary:
+        return self.enrich if self.context is None else self.context
+
+    def rename_reference(self, name: str) -> str | None:
+        """Own name of an authors' entry, of either context."""
+        return super().rename_reference(name) if self.context is None else rename_dilated(name, "context.")
+
+    def load_reference(self, state: Mapping[str, Tensor]) -> None:
+        """Load weights in the authors' layout; where the context was left open, take theirs."""
+        if self.config.context == "auto":
+            aspp = any(name.removeprefix("module.").startswith("ASPP.") for name in state)
+            device = next(self.down_conv.parameters()).device
+            self._build(aspp=aspp)
+            self.to(device).train(self.training)
+            self.take_settings(context="aspp" if aspp else "fem")
+        super().load_reference(state)
 
     @torch.no_grad()
     def _prototypes(self, objects: Tensor, support_mask: Tensor) -> list[Tensor]:

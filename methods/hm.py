@@ -143,14 +143,9 @@ class HybridMasking(ImageMethod):
         """Load weights in the authors' layout of either host; where the host was left open, take theirs."""
         theirs = "vat" if any(_OF_VAT in name for name in state) else "hsnet"
         if self.config.host == "auto":
-            self.config = self.config.model_copy(update={"host": theirs})
             if not isinstance(self.host, _HOSTS[theirs]):
                 device = next(self.host.parameters()).device
                 self._stand_on(theirs)
                 self.host.to(device).train(self.training)
-            self.provenance.update(
-                config=self.config.model_dump(mode="json"),
-                learnable=sum(p.numel() for p in self.parameters() if p.requires_grad),
-                parameters=sum(p.numel() for p in self.parameters()),
-            )
+            self.take_settings(host=theirs)
         super().load_reference(state)

@@ -237,14 +237,9 @@ class PMMs(FeatureMethod):
         if self.config.variant == "auto" and "layer9.weight" in plain:
             theirs = "pmms" if "layer55.1.weight" in plain else "rpmms"
             device = self.classify.weight.device
-            self.config = self.config.model_copy(update={"variant": theirs})
             self._build(theirs)
             self.to(device).train(self.training)
-            self.provenance.update(
-                config=self.config.model_dump(mode="json"),
-                learnable=sum(p.numel() for p in self.parameters() if p.requires_grad),
-                parameters=sum(p.numel() for p in self.parameters()),
-            )
+            self.take_settings(variant=theirs)
         body = {n.removeprefix(self._prefix): v for n, v in plain.items() if n.startswith(self._prefix)}
         body = {n: v for n, v in body.items() if not n.startswith("cls.")}
         renamed = {f"backbone.{n}": v for n, v in body.items()}

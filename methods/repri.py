@@ -214,13 +214,8 @@ class RePRI(ImageMethod):
         plain = {name.removeprefix("module."): value for name, value in state.items()}
         count = len(plain.get("classifier.bias", ()))
         if count > 1 and count != self.classifier.out_channels:
-            self.config = self.config.model_copy(update={"classes": count - 1})
             self.classifier = nn.Conv2d(_WIDTH, count, 1).to(self.classifier.weight.device)
-            self.provenance.update(
-                config=self.config.model_dump(mode="json"),
-                learnable=sum(p.numel() for p in self.parameters() if p.requires_grad),
-                parameters=sum(p.numel() for p in self.parameters()),
-            )
+            self.take_settings(classes=count - 1)
         super().load_reference({**plain, **self.encoder.entries(plain, "encoder.")})
 
 

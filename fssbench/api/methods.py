@@ -302,6 +302,16 @@ class Method(nn.Module, ABC):
 
         load_reference(self, state)
 
+    def take_settings(self, **settings: Any) -> None:
+        """Change settings that loaded weights decide; call it once the modules are rebuilt accordingly."""
+        self.config = self.config.model_copy(update=settings)
+        parameters = list(self.parameters())
+        self.provenance.update(
+            config=self.config.model_dump(mode="json"),
+            learnable=sum(p.numel() for p in parameters if p.requires_grad),
+            parameters=sum(p.numel() for p in parameters),
+        )
+
 
 def _part(given: Any, part: slice) -> Any:
     """Some episodes of pixels, or of features by tap."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,6 +82,66 @@ def test_the_loss_reaches_every_parameter(tiny: Any, episodes: Any) -> None:
     method.loss(query, support, mask, target, torch.zeros_like(target)).backward()
     learnable = [p for p in method.parameters() if p.requires_grad]
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in learnable)
+
+
+def _release_name(own: str) -> str:
+    """The authors' name of an entry of the alternative, written out from their layout."""
+    part, _, rest = own.removeprefix("context.").partition(".")
+    if own.startswith("backbone."):
+        return rest
+    if part == "context":
+        index, rest = rest.removeprefix("branches.").split(".", 1)
+        return f"ASPP.layer6_{index}.{rest}"
+    if part == "skips":
+        index, rest = rest.split(".", 1)
+        return f"skip{int(index) + 1}.{rest}"
+    if part == "shallow":
+        index, rest = rest.split(".", 1)
+        return f"decoder.{'conv1' if index == '0' else 'bn1'}.{rest}"
+    return f"{ {'narrow': 'ASPP.layer7', 'begin': 'corr_conv', 'join': 'decoder.last_conv'}.get(part, part) }.{rest}"
+
+
+def test_the_alternative_s_file_loads_and_says_itself_what_it_is(tmp_path: Path) -> None:
+    first = fssbench.load_method("asgnet", backbone="resnet50", weights="random", seed=1, context="aspp")
+    assert first.provenance["learnable"] == 9_278_852
+    state = {f"module.{_release_name(k)}": v for k, v in first.state_dict().items()}
+    torch.save({"epoch": 200, "state_dict": state, "optimizer": {}}, tmp_path / "best.pth")
+    again = fssbench.load_method("asgnet", backbone="resnet50", checkpoint=tmp_path / "best.pth", seed=2)
+    assert again.config.context == "aspp"  # type: ignore[attr-defined]
+    assert again.provenance["learnable"] == 9_278_852
+    own = again.state_dict()
+    assert own.keys() == first.state_dict().keys()
+    assert all(torch.equal(own[k], v) for k, v in first.state_dict().items())
+
+
+@torch.no_grad()
+def test_the_alternative_by_definition(tiny: Any, episodes: Any) -> None:
+    """Rectified residuals, five ranges side by side, then the first stage's features, with dropout off."""
+    method = made(tiny, context="aspp")
+    context = method.context
+    assert context is not None
+    guided, shallow = torch.randn(1, 513, 7, 7), torch.randn(1, 8, 13, 13)
+    x = functional.relu(functional.conv2d(guided, context.begin[0].weight, padding=1))  # type: ignore[arg-type]
+    for skip in context.skips:
+        rectified = functional.relu(x)
+        inner = functional.conv2d(rectified, skip[1].weight, padding=1)  # type: ignore[index]
+        x = rectified + functional.conv2d(functional.relu(inner), skip[3].weight, padding=1)  # type: ignore[index]
+    mean = functional.adaptive_avg_pool2d(x, 1).expand(-1, -1, 7, 7)
+    seen = [context.context.branches[0](mean), *(b(x) for b in list(context.context.branches)[1:])]
+    x = functional.relu(context.narrow[0](torch.cat(seen, dim=1)))
+    grown = functional.interpolate(x, (13, 13), mode="bilinear", align_corners=True)
+    expected = context.cls(context.join(torch.cat([grown, context.shallow(shallow)], dim=1)))
+    found = context(guided, shallow)
+    assert torch.allclose(found.logits, expected, atol=1e-5)
+    assert torch.allclose(context.auxiliary(found)[0], context.cls_aux(x), atol=1e-5)
+
+
+def test_the_alternative_learns_everywhere(tiny: Any, episodes: Any) -> None:
+    method = made(tiny, context="aspp").train()
+    query, support, mask = episodes(batch=2, size=97)
+    target = mask[:, 0] == 1
+    method.loss(query, support, mask, target, torch.zeros_like(target)).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in method.parameters() if p.requires_grad)
 
 
 class SmallASGNet(ASGNet):

@@ -31,6 +31,7 @@ CASES: dict[str, tuple[type[FeatureMethod], dict[str, Any]]] = {
     "panet": (PANet, {}),
     "patnet": (PATNet, {}),
     "asgnet": (ASGNet, {"ppm_scales": (6, 3), "area": 2}),
+    "asgnet-aspp": (ASGNet, {"context": "aspp", "area": 2}),
     "asgnet-average": (ASGNet, {"ppm_scales": (6, 3), "superpixels": 1}),
     "pfenet": (PFENet, {"ppm_scales": (6, 3)}),
     "pfenet-shares": (PFENet, {"ppm_scales": (1, 0.5)}),
@@ -50,7 +51,7 @@ CASES: dict[str, tuple[type[FeatureMethod], dict[str, Any]]] = {
 METHODS = tuple(dict.fromkeys(cls for cls, _ in CASES.values()))
 IDLE = {
     "patnet": r"reference_layer\d\.bias",
-    "asgnet": r"enrich\.inner_cls\..*",
+    "asgnet": r"enrich\.inner_cls\..*|context\.cls_aux\..*",
     "pfenet": r"enrich\.inner_cls\..*",
     "scl": r"enrich\.inner_cls\..*|supp_init_merge\..*",
     "vat": r"head\.(mix\.\d\.norm|guide\.0\.0)\.(weight|bias)",

@@ -80,6 +80,45 @@ def test_without_the_transform_it_is_hsnet(tiny: Any, episodes: Any, monkeypatch
     assert torch.allclose(method.predict(*episode), host.predict(*episode), atol=1e-5)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("shots", [1, 3])
+def test_fine_tuning_moves_the_first_anchors_and_leaves_nothing_behind(
+    tiny: Any, episodes: Any, shots: int
+) -> None:
+    """Off by default; on, two orders of episodes agree and the anchors stay as they were."""
+
+    def made(**config: Any) -> PATNet:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(3)
+            return PATNet(PATNet.Config(**config), tiny()).eval()
+
+    method, plain = made(finetune=3, finetune_rate=0.05), made()
+    assert plain.steps == 0
+    several = [episodes(shots=shots, seed=seed, size=97) for seed in range(2)]
+    before = {k: v.clone() for k, v in method.state_dict().items()}
+    forward = [method.predict(*e) for e in several]
+    backward = [method.predict(*several[i]) for i in (1, 0)][::-1]
+    assert all(torch.equal(a, b) for a, b in zip(forward, backward, strict=True))
+    assert all(torch.equal(v, before[k]) for k, v in method.state_dict().items())
+    assert not any(f.requires_grad for f in forward)
+    assert any(not torch.equal(f, plain.predict(*e)) for f, e in zip(forward, several, strict=True))
+
+
+def test_fine_tuning_brings_transformed_objects_together(tiny: Any, episodes: Any) -> None:
+    torch.manual_seed(3)
+    method = PATNet(PATNet.Config(finetune=20, finetune_rate=0.01), tiny()).eval()
+    query, support, mask = episodes(size=97)
+    cells, objects = method._inputs(query, support)
+    predicted = torch.zeros(1, 1, 20, 20)
+    predicted[..., 4:12, 5:16] = 1
+    anchors = method.get_parameter("reference_layer1.weight").detach().clone().requires_grad_()
+    given = (cells, objects, mask, predicted)
+    first = method._divergence(*given, anchors, 0)
+    (gradient,) = torch.autograd.grad(first, anchors)
+    second = method._divergence(*given, (anchors - 0.1 * gradient).detach(), 0)
+    assert 0 < second.detach() < first.detach()
+
+
 def test_the_authors_file_loads(tmp_path: Path) -> None:
     first = fssbench.load_method("patnet", backbone="vgg16", weights="random", seed=1)
     file = {f"module.{k}": v for k, v in first.state_dict().items()}

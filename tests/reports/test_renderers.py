@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import csv
+import html
 import io
 import re
 import shutil
 import subprocess
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,15 +18,20 @@ import numpy as np
 import pytest
 from fssbench.reports import gallery as gallery_module
 from fssbench.reports.csv_report import CsvReporter, guard
+from fssbench.reports.figures import bars, dots, radar, scatter, sizes
+from fssbench.reports.figures.dots import Dot
+from fssbench.reports.figures.drawing import Drawing
+from fssbench.reports.figures.svg import inline
 from fssbench.reports.gallery import Budget, gallery
 from fssbench.reports.html import HtmlReporter, render
 from fssbench.reports.latex import LatexReporter
 from fssbench.reports.markdown import MarkdownReporter
 from fssbench.reports.marks import collect
+from fssbench.reports.text import clean
 from PIL import Image
 from report_factory import make_cell, make_results, make_run, with_panels
 
-from fssbench.api import Results
+from fssbench.api import Estimate, Results
 
 NASTY = (
     "<script>alert(1)</script>",
@@ -127,32 +134,64 @@ def hostile(text: str) -> Results:
     return Results((run,), (cell,), 200, 0, notes=(text,))
 
 
+def undrawn(drawing: Drawing) -> str:
+    """In place of a figure, which takes its time: `test_drawings_of_hostile_names_are_harmless` has them."""
+    return f"<svg><title>{html.escape(drawing.title)}</title></svg>"
+
+
 @pytest.fixture(scope="module")
 def benign() -> Tree:
-    return parsed(render(hostile("benign")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fssbench.reports.html.inline", undrawn)
+        return parsed(render(hostile("benign")))
 
 
 @pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
-def test_html_tree_is_that_of_benign_names(text: str, benign: Tree) -> None:
+def test_html_tree_is_that_of_benign_names(text: str, benign: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fssbench.reports.html.inline", undrawn)
     tree = parsed(render(hostile(text)))
     assert tree.elements == benign.elements
-    assert tree.drawn <= {
-        "title",
-        "desc",
-        "defs",
-        "style",
-        "clippath",
-        "g",
-        "path",
-        "rect",
-        "text",
-        "tspan",
-        "use",
-    }
+    assert tree.drawn == {"title"}
     shown = "".join(tree.text)
     assert not set(shown) & {"\x00", "\x1b", "\u202e", "\u2028"}
     if text.isascii() and text.isprintable():
         assert text in shown
+
+
+def test_drawings_of_hostile_names_are_harmless() -> None:
+    """One figure of each kind, with every piece of foreign text in it."""
+    dot = Dot(Estimate(50.0, 40.0, 60.0), hollow=False)
+    value = Estimate(50.0, 40.0, 60.0)
+    names = list(NASTY)
+    kinds = {
+        "dots": partial(dots.draw, names, {n: [dot] * len(names) for n in names[:6]}),
+        "bars": partial(bars.draw, names, {n: [value] * len(names) for n in names[:2]}),
+        "radar": partial(radar.draw, names[:10], {n: [value] * 10 for n in names[10:13]}, 100),
+        "scatter": partial(scatter.draw, np.array([1.0]), np.array([2.0]), (names[0], names[1])),
+        "sizes": partial(sizes.draw, ["below 1 %"], {1: [3]}, {1: {names[0]: [value]}}, names[:1]),
+    }
+    for name, make in kinds.items():
+        svg = inline(Drawing(name, "x", clean("".join(NASTY)), clean("".join(NASTY)), make))
+        tree = parsed(svg)
+        assert tree.drawn <= {
+            "title",
+            "desc",
+            "defs",
+            "style",
+            "clippath",
+            "g",
+            "path",
+            "rect",
+            "text",
+            "tspan",
+            "use",
+        }
+        shown = "".join(tree.text)
+        assert not set(shown) & {"\x00", "\x1b", "\u202e", "\u2028"}
+        assert "<script>alert(1)</script>" in shown
+        assert not re.search(
+            r"://|<script|onerror=", re.sub(r"&lt;.*?&gt;|http://e.example[/x.png]*", "", svg)
+        )
 
 
 @pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from report_factory import make_cell, make_results, make_run
+from report_factory import make_cell, make_run
 
 from fssbench.api import Results
 from fssbench.cli import main
@@ -93,7 +93,8 @@ def _fresh_registry() -> Iterator[None]:
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the verb asks `fssbench.results.collect` for; set `results` to what it is to find."""
-    told: dict[str, Any] = {"results": make_results()}
+    cell = make_cell([make_run()])
+    told: dict[str, Any] = {"results": Results(tuple(cell.folds.values()), (cell,), 200, 0)}
 
     def collect(paths: Any, *, resamples: int, seed: int) -> Results:
         told.update(paths=[str(p) for p in paths], resamples=resamples, seed=seed)

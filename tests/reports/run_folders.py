@@ -1,0 +1,127 @@
+"""Run folders as the harness leaves them, with made-up counts: no image, no network, milliseconds each."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from fssbench.api import Episode, Plan
+from fssbench.benchmarks import find
+from fssbench.plans import write_plan
+from fssbench.store import SCHEMA, Record, digest
+
+SKILL = {"pmnet": 0.62, "hsnet": 0.58, "panet": 0.45}
+VALID = 160_000
+"""Pixels of an image that count."""
+
+
+def make_plan(benchmark: str, fold: int, shot: int, episodes: int) -> Plan:
+    """A plan of a known benchmark whose items are made up; queries come up more than once."""
+    found = find(benchmark)
+    classes = found.folds[fold]
+    draw = np.random.default_rng([zlib.crc32(found.id.encode()), fold, shot])
+    rows = []
+    for i in range(episodes):
+        c = int(classes[i % len(classes)])
+        query = f"{c}/{draw.integers(0, max(4, episodes // 3)):05d}"
+        rows.append(Episode(i, c, query, tuple(f"{c}/s{draw.integers(0, 99):02d}" for _ in range(shot))))
+    return Plan(
+        benchmark=found.id,
+        version=found.benchmark.version,
+        dataset=found.benchmark.target,
+        dataset_variant=found.dataset_variant,
+        split=found.benchmark.split,
+        fold=fold,
+        shot=shot,
+        protocol="published/1",
+        seed=0,
+        size=400,
+        classes=tuple(classes),
+        class_names=tuple(f"class {c}" for c in classes),
+        lists="files on disk: made up",
+        episodes=tuple(rows),
+    )
+
+
+def write_run(
+    root: Path, plan: Plan, method: str, *, ablations: tuple[str, ...] = (), marks: tuple[str, ...] = ()
+) -> Path:
+    """One complete run: its counts hang on plan and method alone."""
+    found = find(plan.benchmark)
+    label = method + (f" (w/o {', '.join(ablations)})" if ablations else "")
+    block = {
+        "benchmark": plan.benchmark,
+        "benchmark_version": plan.version,
+        "dataset_variant": plan.dataset_variant,
+        "data_sha256": "0" * 64,
+        "lists": plan.lists,
+        "fold": plan.fold,
+        "shot": plan.shot,
+        "protocol": plan.protocol,
+        "seed": plan.seed,
+        "classes": list(plan.classes),
+        "episodes": len(plan),
+        "episodes_sha256": plan.sha256,
+        "size": plan.size,
+        "score_size": "input",
+        "absent": found.benchmark.absent,
+        "engine": "1",
+        "method": method,
+        "config": dict.fromkeys(ablations, False),
+        "backbone": "resnet50",
+    }
+    context = {
+        "label": label,
+        "title": method,
+        "folds": len(found.folds),
+        "ablations": list(ablations),
+        "weights": "v1",
+        "learnable": 675_362,
+        "parameters": 24_183_394,
+        "marks": [*plan.marks, *marks],
+        "checkpoint": f"{method}.safetensors",
+        "checkpoint_sha256": "ab" * 32,
+        "created_utc": "2026-01-02T03:04:05+00:00",
+        "python": "3.11.7",
+        "packages": {"torch": "2.13.0"},
+    }
+    identity = digest(block)
+    place = f"{plan.benchmark}-f{plan.fold}-{plan.shot}shot-{label}".translate(
+        str.maketrans(":() /,", "------")
+    )
+    folder = root / f"{place}-{identity[:12]}"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text(
+        json.dumps({"schema": SCHEMA, "identity": identity, "block": block, "context": context})
+    )
+    write_plan(plan, folder / "plan.json")
+    (folder / "episodes.jsonl").write_bytes(b"".join(record.line() for record in records(plan, label)))
+    (folder / "sessions.jsonl").write_text(
+        json.dumps({"episodes": len(plan), "seconds": 0.04 * len(plan)}) + "\n"
+    )
+    return folder
+
+
+def records(plan: Plan, label: str) -> list[Record]:
+    """Counts of every size of object; the same truth for every method."""
+    draw = np.random.default_rng(int(plan.sha256[:8], 16))
+    mine = np.random.default_rng([int(plan.sha256[:8], 16), zlib.crc32(label.encode())])
+    n = len(plan)
+    target = np.maximum(1, VALID * draw.beta(0.6, 2.2, n)).astype(int)
+    hard = draw.normal(0, 0.12, n)
+    skill = SKILL.get(label.split()[0], 0.5) - 0.1 * ("w/o" in label) + 0.03 * plan.shot
+    hit = (target * np.clip(skill + hard + mine.normal(0, 0.06, n), 0, 1)).astype(int)
+    extra = ((VALID - target) * np.clip(0.05 + mine.normal(0, 0.03, n), 0, 0.5)).astype(int)
+    return [
+        Record(
+            e.index,
+            e.class_id,
+            (int(VALID - target[i] - extra[i]), int(hit[i])),
+            (int(VALID - hit[i]), int(target[i] + extra[i])),
+            int(target[i]),
+        )
+        for i, e in enumerate(plan)
+    ]

@@ -74,7 +74,7 @@ def require_output(subject: _MethodSubject, episodes: Synthetic) -> None:
 
 def card_is_complete(s: _MethodSubject) -> None:
     """The card says what the method is: name, title, paper, year, backbone, size, licence."""
-    require_card(s.cls.card, {"training", "notes"})
+    require_card(s.cls.card, {"training", "notes", "parity", "published"})
     require(s.cls.card.size > 0, f"input size {s.cls.card.size}")
     require(1990 <= s.cls.card.year <= 2100, f"year {s.cls.card.year}")
 

@@ -85,6 +85,9 @@ class ABCDFSS(ImageMethod):
         licence="none",
         training="Nothing before the test.  In an episode: 25 steps of plain SGD, learning rate 0.01, for each "
         "tap's head (1x1 convolutions, 64 channels; 974,080 parameters on ResNet-50).",
+        parity=(
+            "abcdfss_resnet50_256: the map of one support and its threshold, to 1e-3 (a fit that amplifies rounding)",
+        ),
         notes=(
             "Published figures use torchvision's later weights (`--weights v2`).",
             "Corrected: by default the reference fits the heads in the first episode of a class and keeps them "

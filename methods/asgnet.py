@@ -65,6 +65,7 @@ class ASGNet(OneEnrichment):
         training="Cross-entropy, and the mean of it over the scales' auxiliary logits; SGD, momentum 0.9, weight "
         "decay 1e-4, polynomial decay 0.9; PASCAL: learning rate 2.5e-3, batch 4, 200 epochs; COCO: "
         "641 px, 5e-3, batch 8, 50 epochs.",
+        parity=("asgnet_resnet50_fem_257: logits of one and five supports, and with one prototype, to 1e-4",),
         notes=(
             "By default the published configuration, with PFENet's feature enrichment; the release's alternative is "
             "`--set context=aspp`.  Reproduced there: a residual's first ReLU also changes what it is added to.",

@@ -140,6 +140,7 @@ class DCAMA(FeatureMethod):
         licence="none",
         training="Cross-entropy over all pixels; SGD, learning rate 1e-3, momentum 0.9, Nesterov, weight "
         "decay 1e-4, constant; batch 48, one support, no augmentation, best validation mIoU kept.",
+        parity=("dcama_resnet50_384: logits of one support, mask of five, to 1e-4",),
         notes=(
             "Reproduced: attention sees unmasked features, positional encodings are added to raw signed "
             "features.",

@@ -92,6 +92,8 @@ class HybridMasking(ImageMethod):
         licence="none",
         training="As the host method; with HSNet: cross-entropy; Adam, learning rate 1e-3, constant; batch 20 (PASCAL, "
         "FSS-1000) or 40 (COCO), one support, no augmentation, best validation mIoU kept.",
+        parity=("hm_hsnet_resnet50_400: logits of one support, mask of five, to 1e-4",),
+        published=("hsnet-hm", "vat-hm"),
         notes=(
             "Reproduced: taps are before their activation, so that negative features of the object, and all "
             "of the background, take the blanked image's value; the hybrid is not zero outside the mask.",

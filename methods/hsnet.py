@@ -130,6 +130,10 @@ class HSNet(FeatureMethod):
         training="Cross-entropy over all pixels; Adam, learning rate 1e-3, constant; batch 20 (PASCAL, "
         "FSS-1000) or 40 (COCO), one support, no augmentation, best validation mIoU kept; "
         "pixels of value 255 count as background in the loss.",
+        parity=(
+            "hsnet_resnet50_400: logits of one support, mask of five, to 1e-4",
+            "hsnet_vgg16_400: logits of one support, mask of five, to 1e-4",
+        ),
         notes=(
             "Reproduced: top-down mixing resizes the query plane (the reference's function is named after "
             "the support plane).",

@@ -54,6 +54,9 @@ class IFA(SSP):
         "learning rate 1e-3, x0.1 at each third, momentum 0.9, weight decay 5e-4; 24,000 episodes, batch 12 "
         "(1-shot) or 6 (5-shot).  Adaptation on augmented target supports adds 0.1 of each later round; rate 5e-4 "
         "(radiographs 5e-6).",
+        parity=(
+            "ifa_resnet50_256: logits of one and five supports, and the nine outputs of training, to 1e-4",
+        ),
         notes=(
             "Equal to SSP with `refine` at test time, given equal weights.",
             "The reference's evaluator does not follow the field's measure; here the harness scores it as every "

@@ -49,6 +49,7 @@ class PANet(FeatureMethod):
         licence="none",
         training="Not trained here.  Reference: cross-entropy with alignment loss over the whole encoder; "
         "SGD, learning rate 1e-3, momentum 0.9, weight decay 5e-4, x0.1 every 10,000 of 30,000 steps.",
+        parity=("panet_vgg16_257: logits of one and five supports, to 1e-4",),
         notes=(
             "On `vgg16` the encoder is the reference's (stride 8, last block dilated, signed features); on "
             "other backbones the same rule reads one tap.",

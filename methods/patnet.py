@@ -60,6 +60,7 @@ class PATNet(HSNet):
         licence="none",
         training="Cross-entropy over all pixels; Adam, learning rate 1e-3, constant; batch 20, one support, no "
         "augmentation, on all twenty classes of PASCAL VOC; model chosen on FSS-1000.",
+        parity=("patnet_resnet50_400: logits of one support, mask of five, to 1e-4",),
         notes=(
             "Reproduced: biases of the anchors are counted as parameters and never used.",
             "Reproduced on VGG-16: taps are given anchors by ResNet-50's positions, and the third anchors "

@@ -82,6 +82,8 @@ class PMMs(FeatureMethod):
         training="Cross-entropy over all pixels (RPMMs: summed over its three stages); SGD, learning rate 3.5e-4 for "
         "the encoder's weights, twice that for its biases, ten and twenty times for the head's; momentum 0.9, weight "
         "decay 5e-4, polynomial decay 0.9 over 200,000 steps, batch 8; random crops of 321 px, flips.",
+        parity=("pmms_FPMMs_257: logits of one and five supports of the form `pmms`, to 1e-4",),
+        published=("rpmms",),
         notes=(
             "Corrected: the reference draws the directions EM starts from anew (RPMMs: in every forward), so that no "
             "two of its runs agree; here they are a fixed draw (`--set start=WORD` for another).",

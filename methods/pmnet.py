@@ -113,6 +113,10 @@ class PMNet(FeatureMethod):
         licence="Apache-2.0",
         training="Cross-entropy; SGD, learning rate 1e-3, momentum 0.9, Nesterov, weight decay 1e-4; batch "
         "36, 150 epochs, no augmentation.",
+        parity=(
+            "pmnet_onehead_resnet50_384: logits of one and five supports, to 1e-4",
+            "pmnet_released_resnet50_384: logits of one and five supports, to 1e-4",
+        ),
         notes=(
             "Three variants: the paper's text and the released code disagree on norm, branches and heads; "
             "`released` and `onehead` equal the code, `paper` the text.",

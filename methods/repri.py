@@ -93,6 +93,9 @@ class RePRI(ImageMethod):
         training="Base network: cross-entropy over background and base classes, label smoothing 0.1; SGD, learning "
         "rate 2.5e-3, momentum 0.9, Nesterov, weight decay 1e-4, cosine to 1e-6, batch 12, 100 epochs (COCO 20); "
         "flips; the whole network learns.  In an episode: 49 steps of plain SGD, rate 0.025, on prototype and bias.",
+        parity=(
+            "repri_resnet50_257: base logits, start, end and prediction of one and five supports, to 1e-4",
+        ),
         notes=(
             "Corrected: the reference leaves out of its losses the query pixels that are marked 255 in the truth, "
             "padding and object borders alike, so that a little of the truth reaches the prediction; here all pixels "

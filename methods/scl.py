@@ -58,6 +58,7 @@ class SCL(PyramidMethod):
         "from the two parts' vectors), each with the mean over its scales' auxiliary logits; one support; "
         "SGD, learning rate 2.5e-3, momentum 0.9, weight decay 1e-4, polynomial decay 0.9, batch 4, 200 "
         "epochs.",
+        parity=("scl_pfenet_resnet50_257: logits of one and five supports, to 1e-4",),
         notes=(
             "Published checkpoints bring their encoder, and must: the reference's batch norm drifts in "
             "training, as PFENet's does.  Corrected here: statistics stay as loaded.",

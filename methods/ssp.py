@@ -53,6 +53,7 @@ class SSP(FeatureMethod):
         training="Cross-entropy of the final and the first self-supported prediction, of the query's prediction "
         "by its own prototypes, and 0.2 of the supports' by theirs; SGD, learning rate 1e-3, x0.1 at each third, "
         "momentum 0.9, weight decay 5e-4; 24,000 episodes, batch 4, crops of 473 px, flips.",
+        parity=("ssp_resnet50_256: logits of one and five supports, plain and refined, to 1e-4",),
         notes=(
             "Trained are the convolutions of stages 2 and 3, on a copy that the method owns; the stem, stage 1 "
             "and every norm are frozen.",

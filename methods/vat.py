@@ -69,6 +69,7 @@ class VAT(FeatureMethod):
         training="Cross-entropy over all pixels; AdamW, learning rate 5e-4, no weight decay, constant; batch "
         "16, 300 epochs (400 on COCO), one support; colour and contrast augmentation with probability 0.2 "
         "each, no flips; best validation mIoU kept. 473 px on PASCAL and FSS-1000, 417 on COCO.",
+        parity=("vat_resnet50_pascal_256: logits of one support, mask of five, to 1e-4",),
         notes=(
             "Differs: `fssbench train` augments nothing; every image is seen as it is.",
             "Reproduced: the last norm of the 4-D transformers and projections that guide nothing have "

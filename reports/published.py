@@ -90,3 +90,19 @@ def lookup(
         and shot in (None, p.shot)
         and (fold is None or str(fold) == p.fold)
     )
+
+
+def of_method(id: str) -> dict[str, str]:
+    """Means over folds that are printed for a method, for `fssbench show`.
+
+    Args:
+        id: as in the tables, `pmnet`; ablations have ids of their own.
+
+    Returns:
+        By benchmark, backbone and shot, the number as printed and its table.
+    """
+    return {
+        f"{p.benchmark}, {p.backbone}, {p.shot}-shot, {p.method}": f"{p.value} ({p.source})"
+        for p in records()
+        if p.id == id and p.fold == MEAN
+    }

@@ -52,7 +52,12 @@ class MethodCard(Record):
     training: str = ""
     """Loss, optimiser and schedule of the reference, in one or two lines."""
     notes: tuple[str, ...] = ()
-    """Known faults and choices: what is reproduced, what is corrected."""
+    """Known faults of the reference and choices.  One that begins with `Reproduced`, `Corrected` or `Differs` is
+    listed as such; the others are remarks."""
+    parity: tuple[str, ...] = ()
+    """Files of reference outputs that it is equal to, `STEM: what, to which tolerance`."""
+    published: tuple[str, ...] = ()
+    """Its ids in published tables, where they are not its name."""
 
 
 class MethodConfig(BaseModel):

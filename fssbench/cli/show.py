@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,17 @@ Facts = dict[str, Any]
 
 def _method(name: str) -> Facts:
     from fssbench.api import FeatureMethod
+    from fssbench.published import published
     from fssbench.registry import METHODS
 
     cls = METHODS.get(name)
+    card = cls.card.model_dump(exclude={"notes", "parity", "published"})
     return {
         "kind": "method",
-        **{("compares by" if k == "kind" else k): v for k, v in cls.card.model_dump().items()},
+        **{("compares by" if k == "kind" else k): v for k, v in card.items()},
+        **_notes(cls.card.notes),
+        "equal to its reference": list(cls.card.parity) or "not compared with outputs of a reference",
+        "published mIoU": published(cls.card.published or (name,)) or "none in the tables that are installed",
         "reads": "backbone features" if issubclass(cls, FeatureMethod) else "pixels",
         "shots": "all supports in one forward" if cls.shots == "joint" else "one forward each, then a vote",
         "settings (--set)": _settings(cls),
@@ -38,6 +44,22 @@ def _method(name: str) -> Facts:
         "waived checks": dict(cls.waivers),
         "origin": METHODS.plugin(name).origin,
     }
+
+
+_NOTES = {
+    "Reproduced": "reproduced of the reference",
+    "Corrected": "corrected of the reference",
+    "Differs": "differs from the reference",
+}
+
+
+def _notes(notes: Sequence[str]) -> Facts:
+    """A card's notes by their first word; the rest are remarks."""
+    found: dict[str, list[str]] = {title: [] for title in (*_NOTES.values(), "remarks")}
+    for note in notes:
+        word = re.match(r"\w*", note)
+        found[_NOTES.get(word[0] if word else "", "remarks")].append(note)
+    return {title: listed for title, listed in found.items() if listed}
 
 
 def _shipped(cls: Any) -> dict[str, str]:

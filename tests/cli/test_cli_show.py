@@ -65,6 +65,23 @@ def test_methods(name: str) -> None:
     assert set(found["ablations (--ablate)"]) == set(config.ablations)
 
 
+def test_a_method_shows_faults_parity_and_published_figures() -> None:
+    found, card = facts("ssp"), METHODS.get("ssp").card
+    kinds = (
+        "reproduced of the reference",
+        "corrected of the reference",
+        "differs from the reference",
+        "remarks",
+    )
+    listed = [note for kind in kinds for note in found.get(kind, [])]
+    assert sorted(listed) == sorted(card.notes)
+    assert all(note.startswith("Reproduced") for note in found["reproduced of the reference"])
+    assert found["equal to its reference"] == list(card.parity)
+    assert found["published mIoU"]["pascal5i, resnet50, 1-shot, SSP"].startswith("61.4 ")
+    for fact in (card.paper, card.licence, card.reference, "61.4 (PMNet paper, Table 1)"):
+        assert fact in show("ssp").stdout
+
+
 def test_backbone_and_suite() -> None:
     found = facts("vgg16")
     assert found["kind"] == "backbone"

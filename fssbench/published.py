@@ -1,0 +1,37 @@
+"""Published figures of methods, from whoever brings them: a package's entry point in `fssbench.published`.
+
+An entry is a function from a method's id in published tables to its figures: where each was measured, and what is
+printed, with its source.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Iterable, Mapping
+
+from fssbench.errors import PluginError
+
+GROUP = "fssbench.published"
+
+
+def published(ids: Iterable[str]) -> dict[str, str]:
+    """Figures printed for a method, under any of its ids.
+
+    Args:
+        ids: names of the method in published tables.
+
+    Returns:
+        By place (benchmark, backbone, shot), the figure as printed and its source; empty where nobody has any.
+
+    Raises:
+        PluginError: where an entry point does not load.
+    """
+    wanted, found = tuple(ids), {}
+    for point in importlib.metadata.entry_points(group=GROUP):
+        try:
+            figures: Callable[[str], Mapping[str, str]] = point.load()
+        except Exception as error:  # an import may raise anything
+            raise PluginError(f"published figures of {point.value} do not load: {error}") from error
+        for each in wanted:
+            found.update(figures(each))
+    return found

@@ -1,0 +1,37 @@
+"""Published figures come from entry points; the built-in tables are one, and no method is lost."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from importlib.metadata import EntryPoint
+
+import pytest
+from fssbench.reports.published import of_method, records
+
+from fssbench.errors import PluginError
+from fssbench.published import GROUP, published
+from fssbench.registry import METHODS
+
+
+def test_figures_of_every_method_in_the_tables() -> None:
+    shown = {each for name in METHODS.names() for each in METHODS.get(name).card.published or (name,)}
+    listed = {p.id for p in records()}
+    absent = {"aaformer", "abcnet", "cyctr", "fecanet", "ipmt", "ntrenet", "rtd"}  # no such plugin here
+    assert listed - shown == absent | {i for i in listed if "/" in i}
+    assert published(["ssp"])["pascal5i, resnet50, 1-shot, SSP"] == "61.4 (PMNet paper, Table 1)"
+    assert published(["hsnet-hm", "vat-hm"]) == of_method("hsnet-hm") | of_method("vat-hm")
+    assert published(["nobody"]) == {}
+
+
+def test_another_package_adds_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [EntryPoint("mine", f"{__name__}:theirs", GROUP)]
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: points)
+    monkeypatch.setattr(EntryPoint, "load", lambda self: lambda id: {f"{id}, here": "12.3 (a paper)"})
+    assert published(["a", "b"]) == {"a, here": "12.3 (a paper)", "b, here": "12.3 (a paper)"}
+
+
+def test_one_that_does_not_load_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [EntryPoint("broken", "no_such_module:figures", GROUP)]
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: points)
+    with pytest.raises(PluginError, match="no_such_module:figures do not load"):
+        published(["a"])

@@ -24,7 +24,7 @@ from fssbench.identity import context_block, data_sha256, digest, identity_block
 from fssbench.inputs import Inputs, Target
 from fssbench.isolation import generators_kept, isolated
 from fssbench.metrics import Score, count
-from fssbench.panels import Panels
+from fssbench.panels import PANELS, Panels, Thumbnails
 from fssbench.sources import source_sha256
 from fssbench.store import Record, RunWriter, shard_range
 from fssbench.summary import absent_rule, summarise
@@ -46,8 +46,8 @@ class Settings:
     """Budget of the feature cache in MiB.  Moves no number."""
     shard: tuple[int, int] | None = None
     """Part i of n (1-based) of every plan."""
-    panels: int = 4
-    """Episodes whose images are kept for reports."""
+    panels: int = PANELS
+    """Episodes whose pictures are kept for reports."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,8 @@ def evaluate_all(
     failed: list[tuple[Method, PluginError]] = []
     with ExitStack() as stack:
         stack.enter_context(generators_kept())
-        runs = [stack.enter_context(_Run(method, plan, dataset, settings, data)) for method in methods]
+        small = Thumbnails(dataset)
+        runs = [stack.enter_context(_Run(method, plan, dataset, settings, data, small)) for method in methods]
         todo = [e for e in _part(plan, settings) if any(e.index not in run.writer.done for run in runs)]
         inputs = Inputs(dataset, plan.size, torch.device(settings.device), cache)
         inputs.expect([run.method for run in runs], todo)
@@ -154,7 +155,15 @@ def _part(plan: Plan, settings: Settings) -> Iterator[Episode]:
 class _Run:
     """One method on one plan, with its folder open."""
 
-    def __init__(self, method: Method, plan: Plan, dataset: Dataset, settings: Settings, data: str) -> None:
+    def __init__(
+        self,
+        method: Method,
+        plan: Plan,
+        dataset: Dataset,
+        settings: Settings,
+        data: str,
+        small: Thumbnails,
+    ) -> None:
         self.method = method.to(settings.device).eval()
         self.plan = plan
         self.settings = settings
@@ -178,7 +187,7 @@ class _Run:
             self.path, {"identity": self.identity, "block": block, "context": context}, plan
         )
         self.planned = sum(1 for _ in _part(plan, settings))
-        self.panels = Panels(self.path / "predictions", dataset, len(plan), settings.panels)
+        self.panels = Panels(self.path, small, len(plan), settings.panels)
         self._before = 0
         self._seconds = 0.0
         self._closed = False
@@ -196,7 +205,10 @@ class _Run:
             if kind is None:  # else an error is on its way already, and says more
                 raise
         finally:
-            self.writer.__exit__(kind, *rest)
+            try:
+                self.panels.close()
+            finally:
+                self.writer.__exit__(kind, *rest)
 
     @property
     def _computed(self) -> int:
@@ -209,6 +221,7 @@ class _Run:
         target = inputs.target(episode, original=self.settings.score_size == "original")
         prediction = self._segment(episode, query, support, support_mask, target)
         inter, union = count(prediction, target.foreground, target.ignored)
+        self._seconds += time.monotonic() - started  # of the method, not of the pictures for reports
         if self.panels.wanted(episode.index):
             self.panels.save(episode, prediction, target)
         self.writer.append(
@@ -220,7 +233,6 @@ class _Run:
                 target.pixels,
             )
         )
-        self._seconds += time.monotonic() - started
 
     def _segment(
         self, episode: Episode, query: Any, support: Any, support_mask: Tensor, target: Target

@@ -10,6 +10,7 @@ from pathlib import Path
 from fssbench.engine import run_slug
 from fssbench.errors import DataError
 from fssbench.identity import digest
+from fssbench.panels import FOLDER, join_panels
 from fssbench.store import RunWriter, StoredRun, read_run, read_sessions, scan
 from fssbench.summary import summarise
 
@@ -71,7 +72,8 @@ def _join(shards: list[StoredRun], out: Path) -> Path:
                 named = {**session, "shard": run.slug}
                 if named not in known:  # merged again after a kill
                     writer.session(named)
-            if (run.path / "predictions").is_dir():
-                shutil.copytree(run.path / "predictions", path / "predictions", dirs_exist_ok=True)
+            if (run.path / FOLDER).is_dir():
+                shutil.copytree(run.path / FOLDER, path / FOLDER, dirs_exist_ok=True)
+        join_panels([run.path for run in shards], path)
         summarise(path)
     return path

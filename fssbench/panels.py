@@ -1,98 +1,246 @@
-"""Small images of a few episodes, kept with a run so that a report needs no data set.
+"""Small pictures of some episodes, kept with a run so that a report needs no data set.
 
-Which episodes are kept is fixed by the plan alone: every method shows the same ones.
+    panels.jsonl     one line an episode: pictures as JPEG, masks as packed and deflated bits, a crc32
+
+Which episodes are kept is fixed by the plan alone: as many as are asked for, evenly spread, so that every
+method keeps the same ones and a report can choose the best, the worst and the disputed among them.  A
+line takes 10 kB at one shot and 25 kB at five; it is written before the episode counts as done, so
+a killed run lacks none.  No figure hangs on this file: a damaged line costs its pictures alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import base64
+import binascii
+import io
+import re
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fssbench.api import Dataset, Episode, Panel
+from fssbench.api import IGNORE, Dataset, Episode, Panel, Pictures
 from fssbench.errors import DataError
 from fssbench.inputs import Target
-from fssbench.store import StoredRun
+from fssbench.store import AppendLog, StoredRun, seal, unseal
 
-SIDE = 160
-"""Longest side of a stored image, in pixels."""
-_IGNORED = 128
+PANELS = 60
+"""Episodes of a plan whose pictures are kept where nothing else is asked for."""
+SIDE = 128
+"""Longest side of a stored picture, in pixels."""
+FILE = "panels.jsonl"
+FOLDER = "predictions"
+"""Where earlier versions kept them, one file a picture; still read."""
+_QUALITY = 80
+_KEPT = 256
+"""Thumbnails held in memory."""
+_LARGEST = 1024
+"""Side beyond which a stored picture is not one of ours."""
+_BAD = (
+    *(OSError, ValueError, KeyError, TypeError, SyntaxError, RecursionError, zlib.error),
+    Image.DecompressionBombError,
+)
+"""What damaged pictures raise."""
+_INDEX = re.compile(rb'\{"i":(\d{1,9}),')
+
+
+class Thumbnails:
+    """Encoded small pictures of a data set's items, shared by the runs of a plan."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self.image: Callable[[str], tuple[tuple[int, int], str]] = lru_cache(_KEPT)(self._image)
+        """Width and height, and the JPEG in base64, of an item."""
+
+    def _image(self, item: str) -> tuple[tuple[int, int], str]:
+        image = self.dataset.image(item).convert("RGB")
+        scale = min(1.0, SIDE / max(image.size))
+        size = max(1, round(scale * image.width)), max(1, round(scale * image.height))
+        out = io.BytesIO()
+        image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0).save(out, "JPEG", quality=_QUALITY)
+        return size, base64.b64encode(out.getvalue()).decode()
+
+    def support(self, item: str, class_id: int) -> dict[str, Any]:
+        """A support as it is stored: picture and mask."""
+        size, jpeg = self.image(item)
+        return {"size": size, "jpeg": jpeg, "mask": _packed(self.dataset.mask(item, class_id) == 1, size)}
 
 
 class Panels:
-    """Writes the images of evenly spread episodes of a plan.
+    """Writes the pictures of evenly spread episodes of a plan.
+
+    The run's owner alone may write; nothing is opened before the first episode is saved.
 
     Args:
-        folder: where they go; made when the first is saved.
-        dataset: where images are read from.
+        run: the run's folder.
+        small: where pictures come from.
         episodes: length of the full plan.
         keep: how many episodes to keep.
     """
 
-    def __init__(self, folder: Path, dataset: Dataset, episodes: int, keep: int) -> None:
-        self.folder = folder
-        self.dataset = dataset
+    def __init__(self, run: Path, small: Thumbnails, episodes: int, keep: int) -> None:
+        self.path = run / FILE
+        self.small = small
         keep = min(keep, episodes)
         self._indices = {round((k + 0.5) * episodes / keep - 0.5) for k in range(keep)}
+        self._log: AppendLog | None = None
+        self._stored: dict[int, bytes] = {}
 
     def wanted(self, index: int) -> bool:
-        """Whether this episode's images are kept."""
+        """Whether this episode's pictures are kept."""
         return index in self._indices
 
     def save(self, episode: Episode, prediction: NDArray[np.bool_], target: Target) -> None:
-        """Write query, supports, truth and prediction of one episode.
+        """Keep query, supports, truth and prediction of one episode.
 
         Raises:
-            DataError: where a file cannot be written.
+            DataError: where they cannot be written.
         """
-        truth = np.where(target.foreground, 255, 0).astype(np.uint8)
-        if target.ignored is not None:
-            truth[target.ignored] = _IGNORED
-        image = _small(self.dataset.image(episode.query))
-        pictures = {
-            "query.jpg": image,
-            "truth.png": _mask(truth, image.size),
-            "prediction.png": _mask(np.where(prediction, 255, 0).astype(np.uint8), image.size),
+        size, jpeg = self.small.image(episode.query)
+        data = {
+            "i": episode.index,
+            "size": size,
+            "jpeg": jpeg,
+            "truth": _packed(target.foreground, size),
+            "ignored": None if target.ignored is None else _packed(target.ignored, size),
+            "prediction": _packed(prediction, size),
+            "supports": [self.small.support(item, episode.class_id) for item in episode.supports],
         }
-        for k, item in enumerate(episode.supports):
-            support = _small(self.dataset.image(item))
-            mask = np.where(self.dataset.mask(item, episode.class_id) == 1, 255, 0).astype(np.uint8)
-            pictures[f"support{k}.jpg"] = support
-            pictures[f"support{k}-mask.png"] = _mask(mask, support.size)
-        try:
-            self.folder.mkdir(exist_ok=True)
-            for name, picture in pictures.items():
-                picture.save(self.folder / f"{episode.index:06d}-{name}", quality=85)
-        except OSError as error:
-            raise DataError(f"cannot write {self.folder}: {error}") from error
+        self.add(episode.index, seal(data))
+
+    def add(self, index: int, line: bytes) -> None:
+        """Append a line, unless it is there: a process was killed before the episode was counted."""
+        if self._log is None:
+            lines, good = _lines(self.path)
+            self._stored = dict(lines)
+            self._log = AppendLog(self.path, good)
+        if self._stored.get(index) != line[:-1]:
+            self._log.append(line, "Free space, or run with --panels 0")
+            self._stored[index] = line[:-1]
+
+    def close(self) -> None:
+        """Close the file, where it was opened."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+
+def join_panels(shards: Sequence[Path], run: Path) -> None:
+    """Copy what the shards of a run kept into the joined run, in their order."""
+    joined = Panels(run, Thumbnails(None), 0, 0)  # type: ignore[arg-type]  # draws nothing
+    try:
+        for shard in shards:
+            for index, line in dict(_lines(shard / FILE)[0]).items():
+                if index >= 0:
+                    joined.add(index, line + b"\n")
+    finally:
+        joined.close()
 
 
 def read_panels(run: StoredRun) -> Iterator[Panel]:
-    """Panels stored with a run, those with all their files, by episode."""
-    folder = run.path / "predictions"
+    """What is kept of a run's counted episodes, by index; pictures are read when they are asked for."""
     names = dict(zip(run.plan.classes, run.plan.class_names, strict=True))
-    for query in sorted(folder.glob("*-query.jpg")):
-        index = int(query.name[:6])
+    found: dict[int, Callable[[], Pictures]] = dict(_loose(run))
+    path = run.path / FILE
+    place = 0
+    for index, line in _lines(path)[0]:
+        found[index] = partial(_load, path, place, len(line))
+        place += len(line) + 1
+    for index in sorted(found):
         record = run.records.get(index)
-        paths = [query, folder / f"{index:06d}-truth.png", folder / f"{index:06d}-prediction.png"]
+        if record is not None:
+            iou = 100 * record.inter[1] / record.union[1] if record.union[1] else float("nan")
+            yield Panel(index, names[record.class_id], iou, found[index])
+
+
+def _lines(path: Path) -> tuple[list[tuple[int, bytes]], int]:
+    """Whole lines with their episodes, and the bytes they take; a line of no episode has number -1."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return [], 0
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    good = data.rfind(b"\n") + 1
+    lines = data[:good].split(b"\n")[:-1]
+    return [(int(m[1]) if (m := _INDEX.match(line)) else -1, line) for line in lines], good
+
+
+def _load(path: Path, place: int, length: int) -> Pictures:
+    try:
+        with path.open("rb") as file:
+            file.seek(place)
+            data = unseal(file.read(length))
+        query = _picture(data)
+        truth = _unpacked(data["truth"], query.size).astype(np.uint8)
+        if data["ignored"] is not None:
+            truth[_unpacked(data["ignored"], query.size)] = IGNORE
+        supports = tuple((s := _picture(each), _unpacked(each["mask"], s.size)) for each in data["supports"])
+        return Pictures(query, truth, _unpacked(data["prediction"], query.size), supports)
+    except _BAD as error:
+        raise DataError(f"{path}: pictures of an episode are damaged ({error})") from None
+
+
+def _packed(mask: NDArray[np.bool_], size: tuple[int, int]) -> str:
+    """A mask at a picture's width and height, by nearest neighbour, as text."""
+    small = Image.fromarray(mask.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
+    return base64.b64encode(zlib.compress(np.packbits(np.asarray(small) > 0).tobytes(), 9)).decode()
+
+
+def _unpacked(text: str, size: tuple[int, int]) -> NDArray[np.bool_]:
+    count = size[0] * size[1]
+    expected = -(-count // 8)
+    bits = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), expected + 1)
+    if len(bits) != expected:
+        raise ValueError(f"a mask of {len(bits)} bytes instead of {expected}")
+    return np.unpackbits(np.frombuffer(bits, np.uint8), count=count).reshape(size[1], size[0]) > 0
+
+
+def _picture(data: dict[str, Any]) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(base64.b64decode(data["jpeg"], validate=True)), formats=("JPEG",))
+    except binascii.Error as error:
+        raise ValueError(str(error)) from None
+    if list(image.size) != data["size"] or max(image.size) > _LARGEST:
+        raise ValueError(f"a picture of {image.size} pixels")
+    return image.convert("RGB")
+
+
+def _loose(run: StoredRun) -> Iterator[tuple[int, Callable[[], Pictures]]]:
+    """Episodes of which earlier versions kept all pictures, one file each."""
+    folder = run.path / FOLDER
+    for query in sorted(folder.glob("*-query.jpg")):
+        if query.name[:6].isdecimal():
+            yield int(query.name[:6]), partial(_load_loose, run.path, query.name[:6], run.plan.shot)
+
+
+def _load_loose(run: Path, prefix: str, shot: int) -> Pictures:
+    def opened(name: str, mode: str, size: tuple[int, int] | None = None) -> Image.Image:
+        file = (run / FOLDER / f"{prefix}-{name}").resolve()
+        if not file.is_relative_to(run.resolve()):
+            raise OSError(f"{file} lies outside {run}")
+        with Image.open(file, formats=("PNG", "JPEG")) as image:
+            if max(image.size) > _LARGEST or size not in (None, image.size):
+                raise ValueError(f"a picture of {image.size} pixels")
+            return image.convert(mode)
+
+    try:
+        query = opened("query.jpg", "RGB")
+        values = np.asarray(opened("truth.png", "L", query.size))
+        truth = np.where(values == 128, IGNORE, values > 0).astype(np.uint8)
+        prediction = np.asarray(opened("prediction.png", "L", query.size)) > 0
         supports = tuple(
-            (folder / f"{index:06d}-support{k}.jpg", folder / f"{index:06d}-support{k}-mask.png")
-            for k in range(run.plan.shot)
+            (
+                image := opened(f"support{k}.jpg", "RGB"),
+                np.asarray(opened(f"support{k}-mask.png", "L", image.size)) > 0,
+            )
+            for k in range(shot)
         )
-        if record is None or not all(p.is_file() for p in (*paths, *(p for pair in supports for p in pair))):
-            continue
-        iou = 100 * record.inter[1] / record.union[1] if record.union[1] else float("nan")
-        yield Panel(index, names[record.class_id], paths[0], paths[1], paths[2], supports, iou)
-
-
-def _small(image: Image.Image) -> Image.Image:
-    copy = image.copy()
-    copy.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR)
-    return copy
-
-
-def _mask(values: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
-    return Image.fromarray(values).resize(size, Image.Resampling.NEAREST)
+    except _BAD as error:
+        raise DataError(f"{run / FOLDER}: pictures of episode {prefix} are damaged ({error})") from None
+    return Pictures(query, truth, prediction, supports)

@@ -6,7 +6,7 @@
         episodes.jsonl   one record an episode, each written by a single os.write on O_APPEND
         summary.json     derived from the above, replaced atomically
         sessions.jsonl   one record a process that worked on the run: time and memory
-        predictions/     small images of a few episodes
+        panels.jsonl     small pictures of some episodes, see `fssbench.panels`
 
 Trade-offs, on purpose.  Records are not fsynced one by one (a killed process loses nothing, a
 power cut may lose the last seconds; both resume).  What is done is derived from the records, never
@@ -54,17 +54,15 @@ class Record:
 
     def line(self) -> bytes:
         """The record as one line of JSON ending in its own crc32."""
-        body = json.dumps(
+        return seal(
             {
                 "i": self.index,
                 "c": self.class_id,
                 "inter": self.inter,
                 "union": self.union,
                 "target": self.target,
-            },
-            separators=(",", ":"),
-        )[:-1]
-        return f'{body},"crc":"{zlib.crc32(body.encode()):08x}"}}\n'.encode()
+            }
+        )
 
     @classmethod
     def parse(cls, line: bytes) -> Record:
@@ -73,12 +71,28 @@ class Record:
         Raises:
             ValueError: where the line is damaged.
         """
-        body, mark, tail = line.rpartition(b',"crc":"')
-        if not mark or tail != b'%08x"}' % zlib.crc32(body):
-            raise ValueError("checksum does not match")
-        data = json.loads(body + b"}")
+        data = unseal(line)
         inter, union = data["inter"], data["union"]
         return cls(data["i"], data["c"], (inter[0], inter[1]), (union[0], union[1]), data["target"])
+
+
+def seal(data: dict[str, Any]) -> bytes:
+    """One line of JSON ending in its own crc32."""
+    body = json.dumps(data, separators=(",", ":"), allow_nan=False)[:-1]
+    return f'{body},"crc":"{zlib.crc32(body.encode()):08x}"}}\n'.encode()
+
+
+def unseal(line: bytes) -> dict[str, Any]:
+    """What `seal` made a line of, given without its newline.
+
+    Raises:
+        ValueError: where the line is damaged.
+    """
+    body, mark, tail = line.rpartition(b',"crc":"')
+    if not mark or tail != b'%08x"}' % zlib.crc32(body):
+        raise ValueError("checksum does not match")
+    data: dict[str, Any] = json.loads(body + b"}")
+    return data
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -142,6 +156,61 @@ def _write_all(handle: int, data: bytes) -> None:
         written += os.write(handle, data[written:])
     if written != len(data):
         raise OSError(f"only {written} of {len(data)} bytes written")
+
+
+class AppendLog:
+    """A file to which whole lines are appended, each by one `os.write`; a torn one is taken back.
+
+    Args:
+        path: the file; made where it does not exist.
+        good: bytes of whole lines in it; what lies behind them is cut off.
+
+    Raises:
+        DataError: where it cannot be opened for writing.
+    """
+
+    def __init__(self, path: Path, good: int) -> None:
+        self.path = path
+        try:
+            self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            try:
+                os.ftruncate(self._handle, good)
+            except OSError:
+                os.close(self._handle)
+                raise
+        except OSError as error:
+            raise DataError(f"cannot write {path}: {error}. Choose another --out") from error
+
+    def append(self, line: bytes, hint: str = "") -> None:
+        """Write one line that ends in a newline.
+
+        Raises:
+            DataError: where it cannot be written; what was written before stays intact.
+        """
+        try:
+            before = os.fstat(self._handle).st_size
+            try:
+                _write_all(self._handle, line)
+            except OSError:
+                # no torn line; shrinking works on a full disk, and a reader drops what it cannot shrink
+                with suppress(OSError):
+                    os.ftruncate(self._handle, before)
+                raise
+        except OSError as error:
+            raise DataError(f"cannot write {len(line)} bytes to {self.path}: {error}. {hint}") from error
+
+    def close(self) -> None:
+        """Bring it to disk and close it.
+
+        Raises:
+            DataError: where it cannot be brought to disk.
+        """
+        try:
+            os.fsync(self._handle)
+        except OSError as error:
+            raise DataError(f"cannot write {self.path} to disk: {error}") from error
+        finally:
+            os.close(self._handle)
 
 
 def read_records(path: Path) -> tuple[dict[int, Record], int]:
@@ -322,7 +391,7 @@ class RunWriter:
         self._manifest = manifest
         self._plan = plan
         self._lock = FileLock(path / ".lock")
-        self._log = -1
+        self._log: AppendLog | None = None
         self.done: dict[int, Record] = {}
 
     def __enter__(self) -> RunWriter:
@@ -340,12 +409,14 @@ class RunWriter:
 
     def __exit__(self, *_: object) -> None:
         try:
-            os.fsync(self._log)
-        except OSError as error:
-            raise DataError(f"cannot write {self.path / 'episodes.jsonl'} to disk: {error}") from error
+            self._opened.close()
         finally:
-            os.close(self._log)
             self._release()
+
+    @property
+    def _opened(self) -> AppendLog:
+        assert self._log is not None  # used as a context manager
+        return self._log
 
     def _open(self) -> None:
         existing = self.path / "manifest.json"
@@ -363,15 +434,7 @@ class RunWriter:
         log = self.path / "episodes.jsonl"
         self.done, good = read_records(log)
         _belong(self.path, self.done, self._plan, _wanted(self._manifest, self._plan))
-        try:
-            self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            try:
-                os.ftruncate(self._log, good)
-            except OSError:
-                os.close(self._log)
-                raise
-        except OSError as error:
-            raise DataError(f"cannot write {log}: {error}. Choose another --out") from error
+        self._log = AppendLog(log, good)
 
     def append(self, record: Record) -> None:
         """Store one episode, at once.
@@ -379,21 +442,8 @@ class RunWriter:
         Raises:
             DataError: where it cannot be written; what was stored before stays intact.
         """
-        line = record.line()
-        try:
-            before = os.fstat(self._log).st_size
-            try:
-                _write_all(self._log, line)
-            except OSError:
-                # no torn line; shrinking works on a full disk, and a reader drops what it cannot shrink
-                with suppress(OSError):
-                    os.ftruncate(self._log, before)
-                raise
-        except OSError as error:
-            raise DataError(
-                f"cannot write {len(line)} bytes to {self.path / 'episodes.jsonl'}: {error}. "
-                f"{len(self.done)} episodes are stored; free space and run the same command again"
-            ) from error
+        stored = f"{len(self.done)} episodes are stored; free space and run the same command again"
+        self._opened.append(record.line(), stored)
         self.done[record.index] = record
 
     def session(self, data: dict[str, Any]) -> None:

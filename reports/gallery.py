@@ -1,55 +1,83 @@
-"""Qualitative examples: the same episode of every method in one line, small and embedded.
+"""Qualitative examples: an episode with what each method found, small and embedded.
 
-Methods share episodes, so support, query and truth are shown once and followed by each method's
-prediction.  Which episodes a run stores is fixed by its plan; the first of them are shown, never the
-best, and their number and bytes are capped.
+Support, query and truth are shown once, followed by each method's prediction and error map.  Their number and
+bytes are capped; what is left out is counted.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 import math
-from dataclasses import dataclass
-from itertools import chain, zip_longest
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from PIL import Image, ImageChops
+import numpy as np
+from markupsafe import Markup
 
-from fssbench.api import Cell, Panel, RunResult
+from fssbench.api import Cell, DataError, Pictures
 
+from . import overlays
+from .choice import KINDS, Answer, Pick, choose
 from .marks import Mark, letters
-from .text import clean, percent
+from .text import clean, percent, thousands
 
-PER_CELL = 6
+MOST = 24
 """Episodes shown of one benchmark and shot."""
-BUDGET = 4_000_000
-"""Bytes of all embedded images, encoded."""
-_SIDE = 192
-_TINT = (255, 64, 32)
-_GREY = (128, 128, 128)
-_IGNORED = 128
-"""Value of pixels in a stored mask that count for nothing; every other value but 0 is foreground."""
+BUDGET = 6_000_000
+"""Bytes of all embedded pictures, encoded."""
 _SUPPORTS = 5
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One image of an example."""
+    """One picture."""
 
     caption: str
+    alt: str
     uri: str
-    """`data:` address of a JPEG."""
-    marks: str = ""
-    """Letters of the legend, where the caption holds a number."""
+    """`data:` address."""
+    over: bool = False
+    """A transparent picture to be laid over the query."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one method found."""
+
+    method: int
+    """Position in the group's methods."""
+    caption: str
+    marks: str
+    pictures: tuple[Picture, ...]
+    """Prediction and error map."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """One episode: supports, query with truth, and what each method found."""
+    """One episode."""
 
-    caption: str
+    title: str
+    reasons: tuple[str, ...]
+    kinds: tuple[str, ...]
+    class_number: int
+    """Position in the group's classes."""
+    query: str
+    """Address of the photograph that overlays lie on."""
     pictures: tuple[Picture, ...]
+    """Supports, query, truth."""
+    found: tuple[Found, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Examples of one benchmark and shot."""
+
+    shot: int
+    methods: tuple[str, ...]
+    classes: tuple[str, ...]
+    examples: tuple[Example, ...]
+    basis: str
+    """What they were chosen from."""
 
 
 @dataclass
@@ -61,108 +89,183 @@ class Budget:
     dropped: int = 0
 
 
-def gallery(cells: tuple[Cell, ...], legend: dict[str, Mark], budget: Budget) -> tuple[Example, ...]:
-    """Examples of one benchmark, within the budget.
+@dataclass
+class _Purse:
+    """The bytes of one group."""
+
+    left: int
+    classes: list[str] = field(default_factory=list)
+
+
+def galleries(
+    sections: Sequence[Sequence[Cell]], legend: dict[str, Mark], budget: Budget
+) -> list[tuple[Group, ...]]:
+    """Examples of every benchmark, within the budget.
 
     Args:
-        cells: the benchmark's cells.
+        sections: cells by benchmark.
         legend: letters of the report's marks.
-        budget: shared over the page; what is spent or lost is noted in it.
+        budget: shared evenly by benchmarks and shots; what is spent or lost is noted in it.
+
+    Returns:
+        For each benchmark one group a shot, those without stored pictures left out.
     """
+    groups = [
+        [[c for c in cells if c.shot == shot] for shot in sorted({c.shot for c in cells})]
+        for cells in sections
+    ]
+    to_do = sum(map(len, groups))
     out = []
-    for shot in sorted({c.shot for c in cells}):
-        for where, found in list(_episodes([c for c in cells if c.shot == shot]).items())[:PER_CELL]:
-            example = _example(f"{shot}-shot, fold {where[0]}", found, legend, budget)
-            if example is not None:
-                out.append(example)
-    return tuple(out)
+    for of_benchmark in groups:
+        made = []
+        for cells in of_benchmark:
+            group = _group(cells, legend, budget, budget.left // to_do)
+            to_do -= 1
+            if group is not None:
+                made.append(group)
+        out.append(tuple(made))
+    return out
 
 
-def _episodes(cells: list[Cell]) -> dict[tuple[int, str, int], list[tuple[RunResult, Panel]]]:
-    """Panels by (fold, plan, episode), taken in turn from every fold, so that each is seen."""
-    by_fold: dict[int, dict[tuple[int, str, int], list[tuple[RunResult, Panel]]]] = {}
-    for cell in cells:
-        for fold, run in cell.folds.items():
-            for panel in sorted(run.panels, key=lambda p: p.index):
-                key = (fold, run.plan_sha256, panel.index)
-                by_fold.setdefault(fold, {}).setdefault(key, []).append((run, panel))
-    turns = zip_longest(*(list(keys) for _, keys in sorted(by_fold.items())))
-    order = [key for key in chain.from_iterable(turns) if key is not None]
-    return {key: by_fold[key[0]][key] for key in order}
+def _group(cells: list[Cell], legend: dict[str, Mark], budget: Budget, share: int) -> Group | None:
+    names = _names(cells)
+    picks, kept = choose(cells, names)
+    purse = _Purse(share)
+    examples = []
+    for pick in picks[:MOST]:
+        example = _example(pick, names, legend, budget, purse)
+        if example is not None:
+            examples.append(example)
+    budget.dropped += len(picks[MOST:])
+    if not examples:
+        return None
+    counted = sum(
+        max(c.folds[f].episodes for c in cells if f in c.folds) for f in {f for c in cells for f in c.folds}
+    )
+    basis = (
+        f"all {thousands(kept)} episodes"
+        if kept >= counted
+        else f"the {thousands(kept)} of {thousands(counted)} episodes whose pictures are kept, spread evenly over "
+        "the plan and the same for every method"
+    )
+    return Group(cells[0].shot, tuple(names), tuple(purse.classes), tuple(examples), basis)
+
+
+def _names(cells: list[Cell]) -> list[str]:
+    """A method's label, with as much besides as tells it apart."""
+    for parts in (("label",), ("label", "backbone"), ("label", "backbone", "seed", "protocol")):
+        names = [", ".join(clean(getattr(c, part)) for part in parts) for c in cells]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{name} ({n})" for n, name in enumerate(names, start=1)]
 
 
 def _example(
-    where: str, found: list[tuple[RunResult, Panel]], legend: dict[str, Mark], budget: Budget
+    pick: Pick, names: list[str], legend: dict[str, Mark], budget: Budget, purse: _Purse
 ) -> Example | None:
-    run, panel = found[0]
-    wanted: list[tuple[str, RunResult, Path, Path | None]] = [
-        (f"support {n}" if len(panel.supports) > 1 else "support", run, image, mask)
-        for n, (image, mask) in enumerate(panel.supports[:_SUPPORTS], start=1)
-    ]
-    wanted += [("query", run, panel.query, None), ("truth", run, panel.query, panel.truth)]
-    wanted += [(_found(r, p), r, p.query, p.prediction) for r, p in found]
-    pictures, spent = [], 0
-    for caption, owner, image, mask in wanted:
+    shared: Pictures | None = None
+    found = []
+    for answer in pick.answers:
         try:
-            uri = _uri(owner, image, mask)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            pictures = answer.panel.pictures()
+            made = _found(answer, names[answer.method], pictures, legend)
+        except (DataError, ValueError):
             budget.unreadable += 1
             continue
-        pictures.append(Picture(caption, uri, letters(owner.marks, legend) if "IoU" in caption else ""))
-        spent += len(uri)
-    if not pictures:
+        if shared is None:
+            shared = pictures
+        if pictures.query.size == shared.query.size:  # an overlay of another shape fits no query
+            found.append(made)
+        else:
+            budget.unreadable += 1
+    if shared is None:
         return None
-    if spent > budget.left:
+    query = overlays.photo(shared.query)
+    class_name = clean(pick.answers[0].panel.class_name)
+    where = f"fold {pick.fold}, episode {pick.index}"
+    photos = _photos(shared, query, class_name)
+    spent = len(query) + sum(len(p.uri) for p in (*photos, *(p for f in found for p in f.pictures)))
+    if spent > purse.left:
         budget.dropped += 1
         return None
+    purse.left -= spent
     budget.left -= spent
-    return Example(f"{clean(panel.class_name)} ({where}, episode {panel.index})", tuple(pictures))
+    if class_name not in purse.classes:
+        purse.classes.append(class_name)
+    return Example(
+        title=f"{class_name} ({where})",
+        reasons=tuple(dict.fromkeys(wording for _, wording in pick.reasons)),
+        kinds=tuple(dict.fromkeys(kind for kind, _ in pick.reasons)),
+        class_number=purse.classes.index(class_name),
+        query=query,
+        pictures=photos,
+        found=tuple(found),
+    )
 
 
-def _found(run: RunResult, panel: Panel) -> str:
-    iou = "" if math.isnan(panel.iou) else f", IoU {percent(panel.iou)}"
-    return f"{clean(run.label)}{iou}"
+def _photos(shared: Pictures, query: str, class_name: str) -> tuple[Picture, ...]:
+    several = len(shared.supports) > 1
+    supports = [
+        Picture(
+            f"support {n}" if several else "support",
+            f"Support {n}: {class_name} tinted",
+            overlays.photo(image, foreground),
+        )
+        for n, (image, foreground) in enumerate(shared.supports[:_SUPPORTS], start=1)
+    ]
+    ignored = shared.truth == overlays.IGNORE
+    truth = overlays.mask(shared.truth == 1, ignored if ignored.any() else None)
+    share = f"{100 * np.mean(shared.truth == 1):.0f} % of the query"
+    return (
+        *supports,
+        Picture("query", "Query", query),
+        Picture("truth", f"Truth: {class_name}, {share}, tinted", truth, over=True),
+    )
 
 
-def _uri(run: RunResult, image: Path, mask: Path | None) -> str:
-    picture = _open(run, image).convert("RGB")
-    picture.thumbnail((_SIDE, _SIDE))
-    if mask is not None:
-        picture = _tinted(picture, _open(run, mask))
-    out = io.BytesIO()
-    picture.save(out, "JPEG", quality=82)
-    return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
+def _found(answer: Answer, name: str, pictures: Pictures, legend: dict[str, Mark]) -> Found:
+    kinds = overlays.errors(pictures)
+    counted = max(1, int(np.count_nonzero(kinds != overlays.VOID)))
+    right, false, missed = (
+        f"{100 * np.count_nonzero(kinds == kind) / counted:.0f} %"
+        for kind in (overlays.RIGHT, overlays.FALSE, overlays.MISSED)
+    )
+    iou = "" if math.isnan(answer.panel.iou) else f", IoU {percent(answer.panel.iou)}"
+    return Found(
+        method=answer.method,
+        caption=f"{name}{iou}",
+        marks=letters(answer.run.marks, legend) if iou else "",
+        pictures=(
+            Picture(
+                "prediction", f"Prediction of {name}{iou}", overlays.mask(pictures.prediction), over=True
+            ),
+            Picture(
+                "errors",
+                f"Error map of {name}: {right} of the pixels found, {false} false, {missed} missed",
+                overlays.error_map(kinds),
+                over=True,
+            ),
+        ),
+    )
 
 
-def _open(run: RunResult, path: Path) -> Image.Image:
-    """Open an image of a run's own folder; nothing outside it is ever embedded.
-
-    `path` may start at the run's folder or, like the run's own path, at the working directory.
-
-    Raises:
-        OSError: where it is missing, no image, or elsewhere.
-    """
-    folder = run.path.resolve()
-    file = path.resolve()
-    if not file.is_relative_to(folder):
-        file = (folder / path).resolve()
-    if not file.is_relative_to(folder):
-        raise OSError(f"{file} lies outside {folder}")
-    with Image.open(file, formats=("PNG", "JPEG")) as image:
-        image.load()
-        return image.copy()
+def gallery_parts(groups: Sequence[tuple[Group, ...]]) -> dict[str, Any]:
+    """What the page's template shows: the groups by benchmark, the filters' rules, the key of error maps."""
+    return {
+        "galleries": groups,
+        "kinds": [(f"-{kind}", kind) for kind in KINDS],
+        "filters": Markup(_filters([group for of_benchmark in groups for group in of_benchmark])),
+        "error_key": [(meaning, overlays.swatch(kind)) for kind, meaning in overlays.MEANINGS.items()],
+    }
 
 
-def _tinted(picture: Image.Image, mask: Image.Image) -> Image.Image:
-    """Tint the mask's foreground and grey its ignored pixels; a mask in colour is shown as it is."""
-    if mask.mode not in {"1", "L", "P", "I", "I;16"}:
-        shown = mask.convert("RGB")
-        shown.thumbnail((_SIDE, _SIDE))
-        return shown
-    values = (mask if mask.mode == "P" else mask.convert("L")).resize(picture.size, Image.Resampling.NEAREST)
-    on = values.point([0] + [255 * (v != _IGNORED) for v in range(1, 256)], "L")
-    ignored = values.point([255 * (v == _IGNORED) for v in range(256)], "L")
-    tint = Image.blend(picture, Image.new("RGB", picture.size, _TINT), 0.5)
-    # outside the mask the picture is greyed a little, so that small objects stand out
-    rest = Image.blend(picture, ImageChops.constant(picture.convert("L"), 40).convert("RGB"), 0.25)
-    return Image.composite(Image.new("RGB", picture.size, _GREY), Image.composite(tint, rest, on), ignored)
+def _filters(groups: list[Group]) -> str:
+    """Style rules by which the inputs of a gallery hide what is not asked for; a page without script."""
+    hide = "{display:none}"
+    classes = max((len(group.classes) for group in groups), default=0)
+    methods = max((len(group.methods) for group in groups), default=0)
+    names = [f"k-{kind}" for kind in KINDS] + [f"c{n}" for n in range(classes)]
+    return "\n".join(
+        [f".gallery:has(.f-{name}:checked) .example:not(.{name}){hide}" for name in names]
+        + [f".gallery:has(.f-m{n}:not(:checked)) .m{n}{hide}" for n in range(methods)]
+    )

@@ -18,7 +18,7 @@ from .analysis import Analysis, analyse
 from .figures.catalogue import drawings
 from .figures.svg import inline
 from .findings import findings
-from .gallery import Budget, gallery
+from .gallery import Budget, galleries, gallery_parts
 from .marks import Mark
 from .model import Section, build, cell_letters
 from .pairing import matrices, overview
@@ -54,6 +54,7 @@ def render(results: Results) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"svg": lambda d: Markup(inline(d)), "pad": pad, "decimals": _decimals}
+    environment.filters["numbered"] = lambda values: list(enumerate(values))
     report = build(results)
     found = analyse(results)
     legend = {mark.kind: mark for mark in report.legend}
@@ -64,7 +65,7 @@ def render(results: Results) -> str:
         "class_tables": class_tables(found, legend),
         "size_tables": size_tables(found, legend),
         "ablations": ablations(found, legend),
-        "galleries": [gallery(section.cells, legend, budget) for section in report.sections],
+        **gallery_parts(galleries([section.cells for section in report.sections], legend, budget)),
     }
     shown = {
         "changes": ("Changes", report.changes),

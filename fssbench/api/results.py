@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from fssbench.api.efficiency import Efficiency
 
@@ -23,19 +25,31 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """What is kept of one episode: small pictures, and masks of their sizes."""
+
+    query: Image.Image
+    """RGB, some 128 pixels at its longer side."""
+    truth: NDArray[np.uint8]
+    """(h, w) of the query: 0 background, 1 the class, 255 ignored."""
+    prediction: NDArray[np.bool_]
+    """(h, w) of the query."""
+    supports: tuple[tuple[Image.Image, NDArray[np.bool_]], ...]
+    """Image and mask of each support."""
+
+
+@dataclass(frozen=True)
 class Panel:
-    """One stored example: paths of small images below the run's folder."""
+    """One stored example of a run."""
 
     index: int
     """Episode index."""
     class_name: str
-    query: Path
-    truth: Path
-    prediction: Path
-    supports: tuple[tuple[Path, Path], ...]
-    """Image and mask of each support."""
     iou: float
-    """Foreground IoU of this episode in percent; nan where truth and prediction are empty."""
+    """Foreground IoU of this episode in percent, of the counted pixels; nan where truth and prediction are
+    empty."""
+    pictures: Callable[[], Pictures] = field(compare=False, repr=False)
+    """Reads the pictures; raises `DataError` where they are damaged."""
 
 
 @dataclass(frozen=True)

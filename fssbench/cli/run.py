@@ -111,7 +111,11 @@ def _config(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
     "--cache-mb", type=click.IntRange(0), default=2048, show_default=True, help="Feature cache, MiB."
 )
 @click.option(
-    "--panels", type=click.IntRange(0), default=4, show_default=True, help="Example images kept a run."
+    "--panels",
+    type=click.IntRange(0),
+    default=60,
+    show_default=True,
+    help="Episodes whose pictures are kept for reports, 10 to 25 kB each.",
 )
 @click.option(
     "--config", metavar="FILE", is_eager=True, expose_value=False, callback=_config, help="TOML file."

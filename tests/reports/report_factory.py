@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from fssbench.api import Cell, Panel, Results, RunResult
+from fssbench.api import Cell, Panel, Pictures, Results, RunResult
 from fssbench.comparing import differences
 from fssbench.metrics import score
 from fssbench.statistics import mean_estimate, of_run
@@ -133,37 +133,32 @@ def make_results(*, folder: Path | None = None, marks: tuple[str, ...] = (), **c
     return Results(runs, tuple(cells), resamples=200, bootstrap_seed=0)
 
 
-def with_panels(run: RunResult, folder: Path, count: int = 3) -> RunResult:
-    """The same run with small stored examples below `folder`."""
-    home = folder / run.slug
-    panels = []
-    for index in range(count):
-        draw = np.random.default_rng([index, run.fold, run.shot])
-        where = home / "panels" / f"{index:05d}"
-        where.mkdir(parents=True, exist_ok=True)
-        for name in ["query", *(f"support{k}" for k in range(run.shot))]:
-            image = Image.new("RGB", (96, 96), tuple(int(v) for v in draw.integers(60, 200, 3)))
-            mask = Image.new("L", (96, 96), 0)
-            x, y, r = (int(v) for v in draw.integers((20, 20, 10), (70, 70, 25)))
-            box = (x - r, y - r, x + r, y + r)
-            ImageDraw.Draw(image).ellipse(box, fill=tuple(int(v) for v in draw.integers(0, 255, 3)))
-            ImageDraw.Draw(mask).ellipse(box, fill=1)
-            image.save(where / f"{name}.png")
-            mask.save(where / f"{name}-mask.png")
-        found = Image.new("L", (96, 96), 0)
-        ImageDraw.Draw(found).rectangle((30, 30, 66, 66), fill=1)
-        found.save(where / "prediction.png")
-        panels.append(
-            Panel(
-                index=index,
-                class_name=run.class_names[index],
-                query=where / "query.png",
-                truth=where / "query-mask.png",
-                prediction=where / "prediction.png",
-                supports=tuple(
-                    (where / f"support{k}.png", where / f"support{k}-mask.png") for k in range(run.shot)
-                ),
-                iou=40.0 + index,
-            )
-        )
-    return replace(run, path=home, panels=tuple(panels))
+def with_panels(run: RunResult, folder: Path, count: int = 3, **changes: Any) -> RunResult:
+    """The same run, its first episodes with pictures; queries are those of the plan, predictions the method's."""
+    return replace(run, path=folder / run.slug, panels=tuple(_panel(run, i, changes) for i in range(count)))
+
+
+def _panel(run: RunResult, index: int, changes: dict[str, Any]) -> Panel:
+    plan = np.random.default_rng([index, run.fold, run.shot])
+    mine = np.random.default_rng([index, run.fold, run.shot, *run.method.encode()])
+
+    def drawn(draw: np.random.Generator) -> tuple[Image.Image, np.ndarray]:
+        image = Image.new("RGB", (96, 96), tuple(int(v) for v in draw.integers(60, 200, 3)))
+        mask = Image.new("L", (96, 96), 0)
+        x, y, r = (int(v) for v in draw.integers((20, 20, 10), (70, 70, 25)))
+        box = (x - r, y - r, x + r, y + r)
+        ImageDraw.Draw(image).ellipse(box, fill=tuple(int(v) for v in draw.integers(0, 255, 3)))
+        ImageDraw.Draw(mask).ellipse(box, fill=1)
+        return image, np.asarray(mask) == 1
+
+    query, truth = drawn(plan)
+    found = np.roll(truth, int(mine.integers(-15, 15)), axis=1)
+    parts = {
+        "query": query,
+        "truth": truth.astype(np.uint8),
+        "prediction": found,
+        "supports": tuple(drawn(plan) for _ in range(run.shot)),
+        **changes,
+    }
+    iou = 100 * np.count_nonzero(truth & found) / np.count_nonzero(truth | found)
+    return Panel(index, run.class_names[index % 5], iou, lambda: Pictures(**parts))

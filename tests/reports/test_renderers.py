@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import html
-import io
 import re
 import shutil
 import subprocess
@@ -16,20 +14,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fssbench.reports import gallery as gallery_module
 from fssbench.reports.csv_report import CsvReporter, guard
 from fssbench.reports.figures import bars, dots, radar, scatter, sizes
 from fssbench.reports.figures.dots import Dot
 from fssbench.reports.figures.drawing import Drawing
 from fssbench.reports.figures.svg import inline
-from fssbench.reports.gallery import Budget, gallery
 from fssbench.reports.html import HtmlReporter, render
 from fssbench.reports.latex import LatexReporter
 from fssbench.reports.markdown import MarkdownReporter
-from fssbench.reports.marks import collect
 from fssbench.reports.text import clean
-from PIL import Image
-from report_factory import make_cell, make_results, make_run, with_panels
+from report_factory import make_cell, make_results, make_run
 
 from fssbench.api import Estimate, Results
 
@@ -251,9 +245,10 @@ def test_html_is_one_offline_file(tmp_path: Path) -> None:
     tree = parsed(page)
     assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in page
     assert not {"script", "link", "iframe", "object", "base", "form"} & {e[0] for e in tree.elements if e[0]}
-    assert all(a.startswith(("#", "data:image/jpeg;base64,")) for a in tree.addresses)
+    pictures = ("data:image/jpeg;base64,", "data:image/png;base64,")
+    assert all(a.startswith(("#", *pictures)) for a in tree.addresses)
     assert "://" not in page
-    assert "url(" not in re.sub(r"url\(#", "", page)
+    assert "url(" not in re.sub(r"url\((#|data:image/jpeg;base64,[A-Za-z0-9+/=]+\))", "", page)
     ids = re.findall(r'\sid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     targets = {a[1:] for a in tree.addresses if a.startswith("#")}
@@ -318,97 +313,6 @@ def test_nan_is_never_a_number(tmp_path: Path) -> None:
 
 def test_guard_leaves_honest_text() -> None:
     assert [guard(t) for t in ("pmnet", "a-b", " =1", "-x")] == ["pmnet", "a-b", "' =1", "'-x"]
-
-
-def test_examples_line_methods_up(tmp_path: Path) -> None:
-    runs = [with_panels(make_run(m, fold=f), tmp_path) for m in ("pmnet", "hsnet") for f in (0, 1)]
-    cells = tuple(make_cell(runs[i : i + 2]) for i in (0, 2))
-    budget = Budget()
-    examples = gallery(cells, {}, budget)
-    assert len(examples) == 6
-    assert [p.caption for p in examples[0].pictures] == [
-        "support",
-        "query",
-        "truth",
-        "pmnet, IoU 40.0",
-        "hsnet, IoU 40.0",
-    ]
-    assert "fold 0" in examples[0].caption
-    assert "fold 1" in examples[1].caption
-    assert (budget.unreadable, budget.dropped) == (0, 0)
-
-
-def test_iou_of_an_example_carries_its_marks(tmp_path: Path) -> None:
-    run = with_panels(make_run(marks=("untrained", "miniature")), tmp_path)
-    example = gallery((make_cell([run]),), collect(run.marks), Budget())[0]
-    assert [p.marks for p in example.pictures] == ["", "", "", "UM"]
-
-
-def test_truth_is_tinted_and_ignored_pixels_are_grey(tmp_path: Path) -> None:
-    run = with_panels(make_run(), tmp_path)
-    mask = Image.new("L", (96, 96), 0)
-    mask.paste(255, (0, 0, 32, 96))
-    mask.paste(128, (32, 0, 64, 96))
-    Image.new("RGB", (96, 96), (0, 0, 255)).save(run.panels[0].query)
-    mask.save(run.panels[0].truth)
-    example = gallery((make_cell([run]),), {}, Budget())[0]
-    truth = next(p for p in example.pictures if p.caption == "truth")
-    image = Image.open(io.BytesIO(base64.b64decode(truth.uri.partition(",")[2])))
-    tinted, grey, plain = np.asarray(image).astype(int)[48, [16, 48, 80]]
-    assert tinted[0] > 90 > plain[0]
-    assert max(grey) - min(grey) < 12
-    assert plain[2] > 150
-
-
-def test_examples_stay_within_their_budget(tmp_path: Path) -> None:
-    cell = make_cell([with_panels(make_run(), tmp_path)])
-    budget = Budget(left=10_000)
-    examples = gallery((cell,), {}, budget)
-    assert sum(len(p.uri) for e in examples for p in e.pictures) <= 10_000
-    assert budget.dropped == 3 - len(examples)
-    assert budget.dropped > 0
-
-
-def test_no_file_outside_the_run_is_embedded(tmp_path: Path) -> None:
-    run = with_panels(make_run(), tmp_path)
-    inner = replace(run, path=tmp_path / "elsewhere")
-    budget = Budget()
-    assert gallery((make_cell([inner]),), {}, budget) == ()
-    assert budget.unreadable > 0
-
-
-def test_paths_may_start_at_the_run_or_at_the_working_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    here = with_panels(make_run(), Path("runs"))
-    assert not here.panels[0].query.is_absolute()
-    inside = replace(
-        here,
-        panels=tuple(
-            replace(
-                p,
-                query=p.query.relative_to(here.path),
-                truth=p.truth.relative_to(here.path),
-                prediction=p.prediction.relative_to(here.path),
-                supports=tuple((a.relative_to(here.path), b.relative_to(here.path)) for a, b in p.supports),
-            )
-            for p in here.panels
-        ),
-    )
-    budget = Budget()
-    assert gallery((make_cell([here]),), {}, budget) == gallery((make_cell([inside]),), {}, budget)
-    assert budget.unreadable == 0
-
-
-def test_broken_example_is_told_and_stops_nothing(tmp_path: Path) -> None:
-    run = with_panels(make_run(), tmp_path)
-    run.panels[0].prediction.write_bytes(b"no image")
-    run.panels[1].query.unlink()
-    cell = make_cell([run])
-    page = render(Results((run,), (cell,), 200, 0))
-    assert re.search(r"\d example images could not be read", page)
-    assert gallery_module.PER_CELL == 6
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium here")

@@ -1,0 +1,111 @@
+"""Which stored episodes a report shows: best, median, worst of each method, and the most disputed.
+
+Chosen from the counts of the episodes whose pictures are kept; runs of a plan keep the same ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from fssbench.api import Cell, Panel, RunResult
+
+from .text import percent
+
+DISPUTED = 3
+"""Most disputed episodes chosen."""
+BEST, MEDIAN, WORST, DISPUTE = "best", "median", "worst", "disputed"
+KINDS = (BEST, MEDIAN, WORST, DISPUTE)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one method found in an episode."""
+
+    method: int
+    """Position of its cell."""
+    run: RunResult
+    panel: Panel
+
+
+@dataclass
+class Pick:
+    """One episode, and why it was chosen."""
+
+    fold: int
+    index: int
+    answers: list[Answer]
+    reasons: list[tuple[str, str]] = field(default_factory=list)
+    """Kind and wording."""
+
+
+def choose(cells: Sequence[Cell], names: Sequence[str]) -> tuple[list[Pick], int]:
+    """Choose episodes of one benchmark and shot.
+
+    Args:
+        cells: the methods that are compared.
+        names: how they are called in the wording, in the order of `cells`.
+
+    Returns:
+        The chosen episodes, those of the best method first, then the disputed, then those of the other
+        methods in the order of their mIoU; and how many episodes there were to choose from.
+    """
+    there = _episodes(cells)
+    chosen: dict[int, Pick] = {}
+
+    def take(pick: Pick, kind: str, wording: str) -> None:
+        chosen.setdefault(id(pick), pick).reasons.append((kind, wording))
+
+    order = sorted(range(len(cells)), key=lambda n: _rank(cells[n].miou.value))
+    for place, n in enumerate(order):
+        for kind, pick in _extremes(there, n):
+            take(pick, kind, f"{kind} of {names[n]}")
+        if place == 0:
+            for gap, pick in _disputed(there):
+                take(pick, DISPUTE, f"disputed, IoU {percent(gap)} apart")
+    return list(chosen.values()), len(there)
+
+
+def _rank(miou: float) -> float:
+    return math.inf if math.isnan(miou) else -miou
+
+
+def _episodes(cells: Sequence[Cell]) -> list[Pick]:
+    """Every episode of which some run keeps pictures, by fold and number; other plans, other episodes."""
+    found: dict[tuple[int, str, int], Pick] = {}
+    for n, cell in enumerate(cells):
+        for fold, run in cell.folds.items():
+            for panel in run.panels:
+                key = fold, run.plan_sha256, panel.index
+                pick = found.setdefault(key, Pick(fold, panel.index, []))
+                pick.answers.append(Answer(n, run, panel))
+    return [found[key] for key in sorted(found)]
+
+
+def _extremes(there: Iterable[Pick], method: int) -> list[tuple[str, Pick]]:
+    """A method's best, median and worst episode; the first of equals.  Fewer where there are fewer."""
+    scored = [
+        (a.panel.iou, place, pick)
+        for place, pick in enumerate(there)
+        for a in pick.answers
+        if a.method == method and not math.isnan(a.panel.iou)
+    ]
+    if not scored:
+        return []
+    ranked = [pick for _, _, pick in sorted(scored, key=lambda entry: (-entry[0], entry[1]))]
+    lowest = min(scored, key=lambda entry: (entry[0], entry[1]))[2]
+    chosen: dict[int, tuple[str, Pick]] = {}
+    for kind, pick in ((BEST, ranked[0]), (WORST, lowest), (MEDIAN, ranked[len(ranked) // 2])):
+        chosen.setdefault(id(pick), (kind, pick))
+    return sorted(chosen.values(), key=lambda entry: KINDS.index(entry[0]))
+
+
+def _disputed(there: Iterable[Pick]) -> list[tuple[float, Pick]]:
+    """The episodes over which methods differ most, with the distance of the farthest two IoUs."""
+    gaps = []
+    for pick in there:
+        scores = [a.panel.iou for a in pick.answers if not math.isnan(a.panel.iou)]
+        if len(scores) > 1 and max(scores) > min(scores):
+            gaps.append((max(scores) - min(scores), pick))
+    return sorted(gaps, key=lambda entry: -entry[0])[:DISPUTED]

@@ -1,0 +1,95 @@
+"""Masks as pictures: transparent overlays with few colours, and a tinted photograph for supports.
+
+Colours are those of Okabe and Ito; each carries a pattern of its own, so that an error map is read
+without colour too.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fssbench.api import Pictures
+
+IGNORE = 255
+OUTSIDE, RIGHT, FALSE, MISSED, VOID = range(5)
+"""Error map: background found as such, foreground found, false foreground, missed, not counted."""
+MEANINGS = {
+    RIGHT: "found",
+    FALSE: "false (no foreground)",
+    MISSED: "missed foreground",
+    VOID: "not counted",
+}
+_TINT = (230, 159, 0)
+_COLOURS = {
+    OUTSIDE: (255, 255, 255, 120),
+    RIGHT: (0, 114, 178, 190),
+    FALSE: (213, 94, 0, 220),
+    MISSED: (240, 228, 66, 230),
+    VOID: (128, 128, 128, 220),
+}
+_STROKE = {FALSE: (90, 30, 0, 255), MISSED: (110, 80, 0, 255)}
+_WASH = (*_TINT, 150)
+
+
+def errors(pictures: Pictures) -> NDArray[np.uint8]:
+    """What became of each pixel (h, w), from the stored masks alone."""
+    truth, found = pictures.truth == 1, pictures.prediction
+    out = np.full(truth.shape, OUTSIDE, np.uint8)
+    out[truth & found] = RIGHT
+    out[~truth & found] = FALSE
+    out[truth & ~found] = MISSED
+    out[pictures.truth == IGNORE] = VOID
+    return out
+
+
+def error_map(kinds: NDArray[np.uint8]) -> str:
+    """An error map as the address of a transparent PNG: false pixels hatched, missed ones dotted."""
+    y, x = np.indices(kinds.shape)
+    drawn = kinds.copy()
+    strokes: dict[int, tuple[int, ...]] = {}
+    for kind, lines in ((FALSE, (x + y) % 6 < 2), (MISSED, (x % 5 < 2) & (y % 5 < 2))):
+        strokes[len(_COLOURS) + len(strokes)] = _STROKE[kind]
+        drawn[(kinds == kind) & lines] = max(strokes)
+    return _png(drawn, {**_COLOURS, **strokes})
+
+
+def mask(foreground: NDArray[np.bool_], ignored: NDArray[np.bool_] | None = None) -> str:
+    """A mask as the address of a transparent PNG: foreground tinted and outlined, ignored pixels grey."""
+    drawn = np.where(foreground, 1, 0).astype(np.uint8)
+    padded = np.pad(foreground, 1)
+    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    drawn[foreground & ~inner] = 3
+    if ignored is not None:
+        drawn[ignored] = 2
+    return _png(drawn, {0: _COLOURS[OUTSIDE], 1: _WASH, 2: _COLOURS[VOID], 3: _STROKE[FALSE]})
+
+
+def swatch(kind: int) -> str:
+    """A sample of one colour of the error map with its pattern."""
+    return error_map(np.full((12, 22), kind, np.uint8))
+
+
+def photo(image: Image.Image, foreground: NDArray[np.bool_] | None = None) -> str:
+    """A photograph as the address of a JPEG, its foreground tinted and the rest paler."""
+    if foreground is not None:
+        pixels = np.asarray(image, np.float32)
+        wash = np.where(foreground[..., None], _TINT, (255, 255, 255))
+        share = np.where(foreground[..., None], 0.55, 0.3)
+        image = Image.fromarray((pixels * (1 - share) + wash * share).astype(np.uint8))
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
+
+
+def _png(values: NDArray[np.uint8], colours: dict[int, tuple[int, ...]]) -> str:
+    image = Image.fromarray(values).convert("P")
+    rows = [colours[n] for n in range(len(colours))]
+    image.putpalette([part for row in rows for part in row[:3]])
+    out = io.BytesIO()
+    image.save(out, "PNG", transparency=bytes(row[3] for row in rows), bits=4, optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"

@@ -37,6 +37,8 @@ class Settings:
     learning_rate: float | None = None
     schedule: Literal["none", "step", "poly", "cosine"] | None = None
     size: int | None = None
+    iou_loss: float = 0.0
+    """Weight of one minus a soft IoU, added to the default loss."""
     average: float = 0.0
     """Decay of the running average of the weights, which is then validated and kept; 0 for none."""
     seed: int = 0

@@ -13,30 +13,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from fssbench.api import Method
 from fssbench.errors import UsageError
+from fssbench.train_loss import Loss
 
 if TYPE_CHECKING:
     from fssbench.train_batches import Batch
-
-
-class Loss(nn.Module):
-    """A method's training loss as the forward of a module.
-
-    Args:
-        method: what is trained.
-    """
-
-    def __init__(self, method: Method) -> None:
-        super().__init__()
-        self.method = method
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Loss of a batch, a scalar."""
-        return self.method.loss(batch.query, batch.support, batch.support_mask, batch.target, batch.ignore)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ from fssbench.seen import SELECTED_ON_TEST, image_ids
 from fssbench.train_average import Average
 from fssbench.train_batches import Batch, Batches
 from fssbench.train_episodes import STREAM, EpisodeStream, training_set, validation_episodes
+from fssbench.train_loss import Loss
 from fssbench.train_norms import shared_norms
 from fssbench.train_settings import (
     Settings,
@@ -46,7 +47,7 @@ from fssbench.train_settings import (
 )
 from fssbench.train_state import STATE, Reached, learnable, load_state, save_state, statistics
 from fssbench.train_validation import Validation
-from fssbench.train_workers import Loss, Workers, unshared, workers
+from fssbench.train_workers import Workers, unshared, workers
 
 CHECKPOINT = "checkpoint.safetensors"
 CURVE = "curve.csv"
@@ -174,7 +175,7 @@ class _Training:
         self.statistics = statistics(method)
         self._before = [s.clone() for s in self.statistics]
         self._between = True
-        self._loss_of = world.parallel(Loss(method))
+        self._loss_of = world.parallel(Loss(method, settings.iou_loss))
 
     def _cache(self) -> FeatureCache:
         budget, folder = self.settings.cache_mb << 20, self.settings.feature_cache
@@ -234,6 +235,7 @@ class _Training:
             "size": self.size,
             "seed": self.settings.seed,
             "average": self.settings.average or None,
+            "iou_loss": self.settings.iou_loss or None,
             "draw": self.settings.draw,
             "without_novel": self.settings.without_novel,
             "amp": self.amp,

@@ -253,7 +253,10 @@ class Method(nn.Module, ABC):
                 "classes"` also pixels of classes that are not trained on.
         """
         size = (int(target.shape[-2]), int(target.shape[-1]))
-        logits = self.predict(query, support, support_mask, size=size).float()
+        return self.criterion(self.predict(query, support, support_mask, size=size).float(), target, ignore)
+
+    def criterion(self, logits: Tensor, target: Tensor, ignore: Tensor) -> Tensor:
+        """Cross-entropy of logits (B, 2, H, W), a scalar; `target` and `ignore` as for `loss`."""
         each = functional.cross_entropy(logits, target.long(), reduction="none").flatten(1)
         if not self.loss_ignores:
             return each.mean()

@@ -51,6 +51,14 @@ if TYPE_CHECKING:
     "--schedule", type=click.Choice(["none", "step", "poly", "cosine"]), help="Of the learning rate."
 )
 @click.option(
+    "--iou-loss",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    metavar="WEIGHT",
+    help="Add one minus a soft IoU to the default loss.",
+)
+@click.option(
     "--average",
     type=click.FloatRange(0, 1, max_open=True),
     default=0.0,

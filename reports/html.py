@@ -45,21 +45,11 @@ class HtmlReporter(Reporter):
 
 def render(results: Results) -> str:
     """The page as text."""
-    # Everything is escaped; only what is marked below, which this package draws itself, is not.
-    environment = Environment(
-        loader=PackageLoader(__package__ or "fssbench.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"svg": lambda d: Markup(inline(d)), "pad": pad, "decimals": _decimals}
-    environment.filters["numbered"] = lambda values: list(enumerate(values))
+    templates = environment()
     report = build(results)
     found = analyse(results)
     legend = {mark.kind: mark for mark in report.legend}
     budget = Budget()
-    style = (resources.files(__package__) / "templates" / "report.css").read_text(encoding="utf-8")
     parts = {
         "matrices": matrices(found, legend),
         "class_tables": class_tables(found, legend),
@@ -75,7 +65,7 @@ def render(results: Results) -> str:
         "episodes": ("Episodes", any(parts["galleries"])),
         "provenance": ("Provenance", True),
     }
-    return environment.get_template("report.html.j2").render(
+    return templates.get_template("report.html.j2").render(
         report=report,
         analysis=found,
         findings=findings(found),
@@ -83,11 +73,30 @@ def render(results: Results) -> str:
         methods=_methods(found, legend),
         deviations=deviations(results.cells),
         contents=[(name, title) for name, (title, there) in shown.items() if there],
-        style=Markup(style),
+        style=Markup(own("report.css")),
         drawings=drawings(results),
         budget=budget,
         **parts,
     )
+
+
+def environment() -> Environment:
+    """Templates in which everything is escaped but what this package draws or wrote itself."""
+    templates = Environment(
+        loader=PackageLoader(__package__ or "fssbench.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {"svg": lambda d: Markup(inline(d)), "pad": pad, "decimals": _decimals}
+    templates.filters["numbered"] = lambda values: list(enumerate(values))
+    return templates
+
+
+def own(name: str) -> str:
+    """A file of this package that pages hold as it is: a style sheet or a script."""
+    return (resources.files(__package__) / "templates" / name).read_text(encoding="utf-8")
 
 
 def pad(text: str, decimals: int) -> str:

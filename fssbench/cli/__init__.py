@@ -24,6 +24,7 @@ VERBS = {
     "train": "Train a method on the source of a benchmark; the same command again resumes.",
     "bench": "Measure parameters, FLOPs, time and memory of methods on this machine.",
     "report": "Write the comparison of stored runs.",
+    "leaderboard": "Build a static site from many runs.",
     "list": "List methods, data sets, reporters, benchmarks, suites or runs.",
     "show": "Show all that is known about one name.",
     "data": "Verify, prepare or generate data sets; import split lists.",

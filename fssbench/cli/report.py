@@ -48,7 +48,7 @@ def command(
     """Write the comparison of stored RUNS (run folders, or folders of them; default: runs)."""
     reporters, broken = _reporters(formats, plugins)
     _require_style(style, reporters)
-    _writable(out)
+    require_writable(out)
     from fssbench.results import collect
 
     paths = runs or (Path("runs"),)
@@ -121,7 +121,7 @@ def _require_style(style: str | None, reporters: dict[str, type[Reporter]]) -> N
     )
 
 
-def _writable(out: Path) -> None:
+def require_writable(out: Path) -> None:
     """Make the folder and try it, before minutes are spent on what could not be written."""
     try:
         out.mkdir(parents=True, exist_ok=True)

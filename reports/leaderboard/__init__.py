@@ -1,0 +1,1 @@
+"""A static site from many runs: a board of all figures, one page a method, one a benchmark."""

@@ -1,0 +1,151 @@
+"""What a method's page tells besides its figures: its card, and each way in which it was run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from fssbench.api import Cell, PluginError, Results, RunResult, UsageError
+from fssbench.matching import first_run
+from fssbench.registry import METHODS
+
+from ..marks import Mark
+from ..model import Entry, figure, title_of
+from ..provenance import RunLine, run_line
+from ..text import NOTHING, clean, interval, percent, thousands
+from .names import page
+
+_CARD = {
+    "title": "Name",
+    "paper": "Paper",
+    "year": "Year",
+    "kind": "Compares by",
+    "backbone": "Backbone of the published figures",
+    "size": "Input of the reference code (px)",
+    "trained": "Has weights to train",
+    "training": "Training of the reference",
+    "reference": "Behaviour read from",
+    "licence": "Licence of the reference",
+}
+
+
+@dataclass(frozen=True)
+class MethodFigure:
+    """One cell of the method."""
+
+    benchmark: str
+    title: str
+    page: str
+    label: str
+    backbone: str
+    shot: int
+    miou: Entry
+    fb_iou: Entry
+    episodes: str
+    detail: str
+    standing: str
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way in which the method was run."""
+
+    label: str
+    backbone: str
+    weights: str
+    checkpoint: str
+    learnable: str
+    settings: str
+    marks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MethodPage:
+    """Everything on a method's page."""
+
+    name: str
+    title: str
+    card: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    missing: str
+    """Why there is no card; empty where there is one."""
+    figures: tuple[MethodFigure, ...]
+    variants: tuple[Variant, ...]
+    runs: tuple[RunLine, ...]
+
+
+def method_page(name: str, results: Results, legend: dict[str, Mark]) -> MethodPage:
+    """The page of a method that some of the results have."""
+    cells = [cell for cell in results.cells if cell.method == name]
+    runs = [run for cell in cells for run in cell.folds.values()]
+    card, notes, missing = _card(name)
+    recorded = next((str(_context(run)["title"]) for run in runs if _context(run).get("title")), name)
+    return MethodPage(
+        name=clean(name),
+        title=dict(card).get("Name") or clean(recorded),
+        card=card,
+        notes=notes,
+        missing=missing,
+        figures=tuple(_figure(cell, legend) for cell in cells),
+        variants=tuple(dict.fromkeys(map(_variant, runs))),
+        runs=tuple(run_line(run, legend) for run in runs),
+    )
+
+
+def card_kind(name: str) -> str:
+    """How an installed method compares support and query; empty where it is not installed."""
+    return dict(_card(name)[0]).get(_CARD["kind"], "")
+
+
+@cache
+def _card(name: str) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...], str]:
+    """The card as it is installed here: facts, notes, and why there is none."""
+    try:
+        card: Mapping[str, Any] = METHODS.get(name).card.model_dump()
+    except (UsageError, PluginError):
+        return (), (), "This method is not installed where the site was built, so its card is not shown."
+    facts = [(title, card[key]) for key, title in _CARD.items()]
+    plain = [(k, {True: "yes", False: "no"}.get(v, v) if isinstance(v, bool) else v) for k, v in facts]
+    return tuple((k, clean(v)) for k, v in plain if v != ""), tuple(map(clean, card["notes"])), ""
+
+
+def _context(run: RunResult) -> Mapping[str, Any]:
+    context: Mapping[str, Any] = run.manifest.get("context", {})
+    return context
+
+
+def _figure(cell: Cell, legend: dict[str, Mark]) -> MethodFigure:
+    run = first_run(cell)
+    miou = figure(cell, legend)
+    return MethodFigure(
+        benchmark=clean(cell.benchmark),
+        title=title_of(cell.benchmark),
+        page=page("benchmark", cell.benchmark),
+        label=clean(cell.label),
+        backbone=clean(cell.backbone),
+        shot=cell.shot,
+        miou=miou,
+        fb_iou=Entry(percent(cell.fb_iou.value), interval(cell.fb_iou), miou.marks),
+        episodes=thousands(cell.episodes),
+        detail=f"{clean(cell.protocol)}, seed {cell.seed}, scored at {clean(run.score_size)} size",
+        standing="best" if cell.best else "not significantly worse than the best" if cell.tied else NOTHING,
+    )
+
+
+def _variant(run: RunResult) -> Variant:
+    context, block = _context(run), run.manifest.get("block", {})
+    settings = {**block.get("config", {})}
+    checkpoint = context.get("checkpoint")
+    digest = str(context.get("checkpoint_sha256") or "")[:12]
+    return Variant(
+        label=clean(run.label),
+        backbone=clean(run.backbone),
+        weights=clean(run.weights),
+        checkpoint=clean(f"{checkpoint} ({digest})") if checkpoint else "none",
+        learnable=f"{run.learnable / 1e6:.2f}",
+        settings=clean(", ".join(f"{key}={value}" for key, value in sorted(settings.items())))
+        or "as they are",
+        marks=tuple(map(clean, run.marks)),
+    )

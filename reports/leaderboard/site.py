@@ -1,0 +1,109 @@
+"""`fssbench leaderboard`: pages that stand on a disk or any server, without an address outside themselves."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+from jinja2 import Environment
+from markupsafe import Markup
+
+from fssbench import __version__
+from fssbench.api import Cell, Reporter, Results
+
+from ..figures.catalogue import drawings
+from ..html import environment, own
+from ..marks import all_marks, collect
+from ..model import build
+from .board import board
+from .methods import method_page
+from .names import page
+
+INDEX = "index.html"
+
+
+class LeaderboardReporter(Reporter):
+    """`index.html`, a page a method and a page a benchmark."""
+
+    name = "leaderboard"
+    title = "Static site: a board to sort and filter, a page a method and a benchmark"
+    on_request = True
+
+    def write(self, results: Results, folder: Path) -> list[Path]:
+        """Write the site into the folder."""
+        paths = []
+        for name, text in site(results).items():
+            path = folder / name
+            path.write_text(text, encoding="utf-8")
+            paths.append(path)
+        return paths
+
+
+def site(results: Results) -> dict[str, str]:
+    """Text of every page by its file name."""
+    pages = _Pages(results)
+    found = {INDEX: pages.index()}
+    for name in dict.fromkeys(cell.benchmark for cell in results.cells):
+        found[page("benchmark", name)] = pages.benchmark(name)
+    for name in dict.fromkeys(cell.method for cell in results.cells):
+        found[page("method", name)] = pages.method(name)
+    return found
+
+
+class _Pages:
+    """Renders the pages of one site."""
+
+    def __init__(self, results: Results) -> None:
+        self.results = results
+        self.legend = collect(all_marks(results))
+        self.drawings = drawings(results)
+        names = dict.fromkeys(cell.method for cell in results.cells)
+        self.methods = {name: method_page(name, results, self.legend) for name in names}
+        self.templates: Environment = environment()
+        self.style = Markup(own("report.css") + own("leaderboard.css"))
+
+    def index(self) -> str:
+        """The board, and where everything is."""
+        script = own("leaderboard.js")
+        shown = board(self.results)
+        return self._render(
+            "leaderboard.html.j2",
+            report=build(self.results),
+            board=shown,
+            benchmarks=dict.fromkeys((c.title, c.benchmark, c.page) for c in shown.columns),
+            methods=[(told.title, page("method", name)) for name, told in self.methods.items()],
+            script=Markup(script),
+            # the one script that the browser may run, by its bytes
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
+
+    def benchmark(self, name: str) -> str:
+        """One benchmark: the section it has in a report, with links to its methods."""
+        cells = tuple(cell for cell in self.results.cells if cell.benchmark == name)
+        ran = dict.fromkeys(cell.method for cell in cells)
+        return self._render(
+            "leaderboard_benchmark.html.j2",
+            report=build(_only(self.results, cells)),
+            drawings=self.drawings,
+            methods=[(self.methods[method].title, page("method", method)) for method in ran],
+        )
+
+    def method(self, name: str) -> str:
+        """One method: all its figures, how it was run, and its card."""
+        part = _only(self.results, tuple(cell for cell in self.results.cells if cell.method == name))
+        told = method_page(name, part, collect(all_marks(part)))
+        return self._render("leaderboard_method.html.j2", report=build(part), method=told)
+
+    def _render(self, template: str, **values: object) -> str:
+        return self.templates.get_template(template).render(
+            style=self.style, index=INDEX, version=__version__, **values
+        )
+
+
+def _only(results: Results, cells: tuple[Cell, ...]) -> Results:
+    """The results of some cells."""
+    kept = {run.identity for cell in cells for run in cell.folds.values()}
+    runs = tuple(run for run in results.runs if run.identity in kept)
+    return replace(results, cells=cells, runs=runs, notes=(), changes=None)

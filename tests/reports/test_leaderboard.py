@@ -1,0 +1,402 @@
+"""The leaderboard: whole without its script, closed to the outside, and only like beside like."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from fssbench.reports.csv_report import CsvReporter
+from fssbench.reports.figure_files import FigureReporter
+from fssbench.reports.html import HtmlReporter
+from fssbench.reports.json_report import JsonReporter
+from fssbench.reports.latex import LatexReporter
+from fssbench.reports.leaderboard.board import board
+from fssbench.reports.leaderboard.names import page
+from fssbench.reports.leaderboard.site import LeaderboardReporter, site
+from fssbench.reports.markdown import MarkdownReporter
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from report_factory import SKILL, flagged, make_cell, make_run
+from test_renderers import NASTY, hostile, parsed
+
+from fssbench.api import Cell, Results
+from fssbench.cli import main
+from fssbench.testing import check_reporter
+
+
+def cells_of(benchmark: str, shot: int, folds: int = 1, **changes: object) -> list[Cell]:
+    group = []
+    for method in SKILL:
+        kind = "prototype" if method == "panet" else "pixelwise"
+        context = {"title": method.upper(), "kind": kind, "checkpoint": f"{method}.safetensors"}
+        manifest = {"context": context, "block": {"config": {"width": 64}}}
+        own = {"backbone": "vgg16"} if method == "hsnet" else {}
+        given_ = {"episodes": 40, "manifest": manifest} | own | changes
+        group.append(make_cell([make_run(method, benchmark, f, shot, **given_) for f in range(folds)]))
+    return flagged(group)
+
+
+def gathered(*groups: list[Cell]) -> Results:
+    cells = [cell for group in groups for cell in group]
+    return Results(
+        tuple(r for c in cells for r in c.folds.values()), tuple(cells), 200, 0, notes=("left out: z",)
+    )
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return gathered(
+        cells_of("pascal5i", 1, 4),
+        cells_of("pascal-to-isic2018:isic1", 1),
+        cells_of("pascal-to-isic2018:isic1", 5),
+        cells_of("pascal-to-deepglobe", 1, marks=("miniature", "untrained"), identity="m"),
+    )
+
+
+@pytest.fixture(scope="module")
+def pages(results: Results) -> dict[str, str]:
+    return site(results)
+
+
+def test_a_page_a_method_and_a_benchmark(pages: dict[str, str]) -> None:
+    assert set(pages) == {
+        "index.html",
+        "benchmark-pascal5i.html",
+        "benchmark-pascal-to-isic2018_isic1.html",
+        "benchmark-pascal-to-deepglobe.html",
+        *(f"method-{method}.html" for method in SKILL),
+    }
+
+
+def test_every_link_leads_somewhere_and_none_outside(pages: dict[str, str]) -> None:
+    for name, text in pages.items():
+        tree = parsed(text)
+        ids = set(re.findall(r'\sid="([^"]+)"', text))
+        for address in tree.addresses:
+            assert address[1:] in ids if address.startswith("#") else address in pages, (name, address)
+        assert {"index.html"} <= set(tree.addresses) or name == "index.html"
+        assert not {"link", "iframe", "object", "base", "img"} & {e[0] for e in tree.elements if e[0]}
+        assert "url(" not in re.sub(r"url\(#", "", text)
+    linked = {address for text in pages.values() for address in parsed(text).addresses}
+    assert set(pages) <= linked
+
+
+def test_the_browser_may_run_one_script_known_by_its_bytes(pages: dict[str, str]) -> None:
+    for name, text in pages.items():
+        scripts = re.findall(r"<script>(.*?)</script>", text, flags=re.DOTALL)
+        (policy,) = re.findall(r'Content-Security-Policy" content="([^"]+)"', text)
+        assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:")
+        assert len(scripts) == text.count("<script") == (name == "index.html")
+        for script in scripts:
+            digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+            assert f"script-src 'sha256-{digest}'" in policy.replace("&#43;", "+")
+        assert "script-src" not in policy or scripts
+        assert not re.search(r"\son\w+=", text)
+
+
+def test_the_table_is_whole_without_the_script(results: Results, pages: dict[str, str]) -> None:
+    text = pages["index.html"]
+    assert re.search(r'<form id="filters" class="filters" hidden>', text)
+    assert "<button" not in text[text.index("<table") : text.index("</table>")]
+    for cell in results.cells:
+        number = re.escape(f"{cell.miou.value:.1f}")
+        assert re.search(rf'data-value="{re.escape(repr(cell.miou.value))}"', text)
+        assert re.search(rf">\s*(<strong[^>]*>)?{number}", text)
+        assert f"[{cell.miou.low:.1f}, {cell.miou.high:.1f}]" in text
+    assert text.count("n = 40") == 9
+    assert text.count("n = 160") == 3
+    assert text.count("<sup>MU</sup>") == 3
+    assert "no ranking" in text
+    assert "left out: z" in text
+
+
+def test_rows_stand_by_name_and_the_best_is_marked(results: Results) -> None:
+    shown = board(results)
+    for setting in shown.settings:
+        assert [row.label for row in setting.rows] == sorted(row.label for row in setting.rows)
+    bold = [
+        (row.label, column.benchmark, entry.entry.tied)
+        for setting in shown.settings
+        for row in setting.rows
+        for column, entry in zip(shown.columns, row.entries, strict=True)
+        if entry.entry and entry.entry.bold
+    ]
+    assert sorted(bold) == sorted((c.label, c.benchmark, c.tied) for c in results.cells if c.best or c.tied)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"protocol": "fssbench/1"},
+        {"seed": 7},
+        {"score_size": "original"},
+        {"marks": ("sample (40 of 900 images)",)},
+        {"marks": ("capped (8 of 600 episodes)",)},
+        {"marks": ("miniature",)},
+    ],
+)
+def test_what_is_measured_in_another_way_stands_under_its_own_heading(changes: dict[str, object]) -> None:
+    plain, other = cells_of("pascal5i", 1), cells_of("pascal5i", 1, identity="o", **changes)
+    shown = board(gathered(plain, other))
+    assert [len(setting.rows) for setting in shown.settings] == [3, 3]
+    assert len({setting.heading for setting in shown.settings}) == 2
+    assert len(shown.columns) == 1
+
+
+def test_variants_have_columns_of_their_own() -> None:
+    shown = board(
+        gathered(cells_of("coco20i:interleaved", 1), cells_of("coco20i:contiguous", 1, identity="o"))
+    )
+    assert len({column.title for column in shown.columns}) == len(shown.columns) == 2
+    assert all(sum(e.entry is not None for e in row.entries) == 2 for s in shown.settings for row in s.rows)
+
+
+def test_one_method_measured_twice_has_two_rows() -> None:
+    shown = board(gathered(cells_of("pascal5i", 1), cells_of("pascal5i", 1, identity="again")))
+    assert [row.label for row in shown.settings[0].rows] == [
+        "hsnet",
+        "hsnet",
+        "panet",
+        "panet",
+        "pmnet",
+        "pmnet",
+    ]
+
+
+def test_a_method_s_page_has_its_figures_card_settings_and_checkpoints(
+    results: Results, pages: dict[str, str]
+) -> None:
+    text = pages["method-pmnet.html"]
+    for cell in results.cells:
+        shown = f"[{cell.miou.low:.1f}, {cell.miou.high:.1f}]" in text
+        assert shown or cell.method != "pmnet"
+    words = re.sub(r"\s+", " ", "".join(parsed(text).text))
+    for told in ("Pixel Matching Network", "Compares by", "pmnet.safetensors", "width=64", "Notes"):
+        assert told in words
+    stranger = gathered(cells_of("pascal5i", 1))
+    cells = tuple(replace(cell, method="stranger") for cell in stranger.cells)
+    text = site(replace(stranger, cells=cells))["method-stranger.html"]
+    assert "is not installed where the site was built" in text
+
+
+def test_a_benchmark_s_page_has_facts_pitfalls_and_published_figures(pages: dict[str, str]) -> None:
+    text = pages["benchmark-pascal-to-isic2018_isic1.html"]
+    words = "".join(parsed(text).text)
+    for told in ("Tested on", "Published (PMNet paper, WACV 2024)", "PATNet", "Beside the paper"):
+        assert told in words
+    assert '<a href="method-pmnet.html">' in text
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.text(max_size=30) | st.sampled_from(["a", "a:b", "a_b", "A", "a--b", "con", ".."]), unique=True
+    )
+)
+def test_no_two_names_share_a_page_and_every_file_name_is_safe(names: list[str]) -> None:
+    files = [page("method", name) for name in names]
+    assert len({file.lower() for file in files}) == len(names)
+    for file in files:
+        assert re.fullmatch(r"method-[a-z0-9._-]{1,110}\.html", file)
+
+
+def test_plain_names_stay_readable() -> None:
+    assert page("benchmark", "pascal-to-isic2018:isic1") == "benchmark-pascal-to-isic2018_isic1.html"
+    assert page("method", "pmnet") == "method-pmnet.html"
+
+
+@pytest.fixture(scope="module")
+def benign() -> list[list[object]]:
+    return [parsed(text).elements for text in site(everywhere("benign")).values()]
+
+
+def everywhere(text: str) -> Results:
+    """Results in which the method, its kind, its title, settings and checkpoint are `text` too."""
+    run = hostile(text).runs[0]
+    context = {"title": text, "kind": text, "checkpoint": text, "checkpoint_sha256": text}
+    run = replace(run, method=text, manifest={"context": context, "block": {"config": {text: text}}})
+    return Results((run,), (make_cell([run]),), 200, 0, notes=(text,))
+
+
+@pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
+def test_hostile_names_stay_text(text: str, benign: list[list[object]], tmp_path: Path) -> None:
+    pages = site(everywhere(text))
+    assert [parsed(page_).elements for page_ in pages.values()] == benign
+    for name, page_ in pages.items():
+        assert not set("".join(parsed(page_).text)) & {"\x00", "\x1b", "\u202e", "\u2028"}
+        assert all(a in pages or a.startswith("#") for a in parsed(page_).addresses)
+        (tmp_path / name).write_text(page_, encoding="utf-8")
+
+
+def test_equal_results_give_equal_bytes(results: Results, pages: dict[str, str]) -> None:
+    assert site(results) == pages
+
+
+@pytest.mark.parametrize(
+    "cls",
+    [
+        LeaderboardReporter,
+        CsvReporter,
+        FigureReporter,
+        HtmlReporter,
+        JsonReporter,
+        LatexReporter,
+        MarkdownReporter,
+    ],
+)
+def test_every_reporter_keeps_its_contract(cls: type) -> None:
+    assert not [result for result in check_reporter(cls) if result.status != "pass"]
+
+
+def test_the_command_writes_the_site(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {}
+
+    def collect(paths: tuple[Path, ...], **options: int) -> Results:
+        told.update(options, paths=[str(p) for p in paths])
+        return results
+
+    monkeypatch.setattr("fssbench.results.collect", collect)
+    out = tmp_path / "site"
+    answer = CliRunner().invoke(main, ["leaderboard", "a", "b", "-o", str(out), "--resamples", "9", "--json"])
+    assert answer.exit_code == 0, answer.output
+    assert told == {"paths": ["a", "b"], "resamples": 9, "seed": 0}
+    written = [json.loads(line)["written"] for line in answer.stdout.splitlines()]
+    assert sorted(written) == sorted(map(str, out.iterdir()))
+    assert "note: left out: z" in answer.stderr
+
+
+def test_no_runs_is_an_error(tmp_path: Path) -> None:
+    answer = CliRunner().invoke(main, ["leaderboard", str(tmp_path / "none"), "-o", str(tmp_path / "site")])
+    assert answer.exit_code == 3
+    assert "no runs found" in answer.stderr
+
+
+# ---------------------------------------------------------------- in a browser
+
+chromium = pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium here")
+
+
+def shown_in_browser(file: Path, fragment: str, profile: Path) -> str:
+    """The page's tree after its script has run."""
+    answer = subprocess.run(
+        [
+            "chromium",
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--enable-logging=stderr",
+            f"--user-data-dir={profile}",
+            "--virtual-time-budget=2000",
+            "--dump-dom",
+            f"{file.as_uri()}{fragment}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    assert "CONSOLE" not in answer.stderr, answer.stderr
+    return answer.stdout
+
+
+def rows_of(dom: str) -> list[str]:
+    """Methods whose rows are shown, in order."""
+    table = dom[dom.index('<table id="board"') : dom.index("</table>")]
+    rows = re.findall(r'<tr data-kind="[^"]*" data-backbone="[^"]*"([^>]*)>.*?data-value="([^"]*)"', table)
+    hidden = [b for b in re.findall(r"<tbody([^>]*)>", table) if "hidden" in b]
+    assert len(hidden) <= table.count("<tbody")
+    return [name for attributes, name in rows if "hidden" not in attributes]
+
+
+@pytest.fixture(scope="module")
+def built(results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("board")
+    LeaderboardReporter().write(results, folder)
+    return folder
+
+
+@chromium
+@pytest.mark.timeout(240)
+def test_the_address_says_what_is_sorted_and_shown(results: Results, built: Path, tmp_path: Path) -> None:
+    values = {c.method: c.miou.value for c in results.cells if (c.benchmark, c.shot) == ("pascal5i", 1)}
+    order = sorted(values, key=lambda m: -values[m])
+    whole, marked = order, sorted(values)  # the setting of whole data, then that of the miniature
+    dom = shown_in_browser(built / "index.html", "#sort=pascal5i/1&order=descending", tmp_path)
+    assert rows_of(dom) == [*whole, *marked]
+    assert re.search(r'data-key="pascal5i/1"[^>]*aria-sort="descending"', dom)
+    assert len(re.findall(r"<th[^>]*aria-sort=", dom)) == 1
+    assert '<form id="filters" class="filters">' in dom
+    assert dom.count("<button") == 1 + 2 + 4  # "Show all", method and parameters, four columns
+    assert "6 of 6 rows, by PASCAL-5i, 1-shot, descending, within each setting" in dom
+    dom = shown_in_browser(
+        built / "index.html",
+        "#sort=pascal5i/1&order=ascending&kind=pixelwise&marks=untrained&shot=1",
+        tmp_path,
+    )
+    assert rows_of(dom) == [m for m in reversed(order) if m != "panet"]
+    heads = re.findall(r'<th[^>]*data-key="([^"]+)"([^>]*)>', dom)
+    assert [key for key, attributes in heads if "hidden" in attributes] == ["pascal-to-isic2018:isic1/5"]
+    assert '<option value="untrained">without untrained</option>' in dom
+    dom = shown_in_browser(
+        built / "index.html", "#backbone=vgg16&suite=cross-domain&sort=no&shot=zz", tmp_path
+    )
+    assert rows_of(dom) == []
+    assert "0 of 6 rows" in dom
+
+
+CLICKS = """
+addEventListener("load", function () {
+  var log = [];
+  var key = '[data-key="pascal5i/1"]';
+  function note() { log.push((document.querySelector(key).getAttribute("aria-sort") || "none") + location.hash); }
+  function step(n) {
+    if (n === 3) {
+      var select = document.querySelector("select[name=kind]");
+      select.value = "prototype";
+      select.dispatchEvent(new Event("change", { bubbles: true }));
+    } else {
+      document.querySelector(key + " button").click();
+    }
+    setTimeout(function () {
+      note();
+      if (n < 3) { step(n + 1); } else { document.title = log.join(" | "); }
+    }, 50);
+  }
+  step(0);
+});
+"""
+
+
+@chromium
+@pytest.mark.timeout(240)
+def test_buttons_and_filters_write_the_address(built: Path, tmp_path: Path) -> None:
+    """On a copy of the page whose policy allows one more script, the one that clicks."""
+    digest = base64.b64encode(hashlib.sha256(CLICKS.encode()).digest()).decode()
+    text = (built / "index.html").read_text()
+    text = text.replace("script-src ", f"script-src 'sha256-{digest}' ").replace(
+        "</body>", f"<script>{CLICKS}</script></body>"
+    )
+    (tmp_path / "clicked.html").write_text(text)
+    dom = shown_in_browser(tmp_path / "clicked.html", "", tmp_path / "profile")
+    (title,) = re.findall(r"<title>(.*?)</title>", dom)
+    assert title.replace("&amp;", "&").split(" | ") == [
+        "descending#sort=pascal5i%2F1&order=descending",
+        "ascending#sort=pascal5i%2F1&order=ascending",
+        "none",
+        "none#kind=prototype",
+    ]
+    assert set(rows_of(dom)) == {"panet"}

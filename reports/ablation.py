@@ -9,13 +9,12 @@ from fssbench.api import Cell
 from fssbench.comparing import Pair
 from fssbench.matching import column_key, first_run
 
-from .analysis import Analysis
+from .analysis import Analysis, speaks
 from .comparison import compare
-from .findings import verdict
 from .marks import Mark
-from .model import Entry, figure, identities, row_of_folds, title_of
-from .pairing import Gap, p_value
-from .text import NOTHING, clean, interval_of, signed, thousands
+from .model import Entry, figure, row_of_folds, title_of
+from .pairing import Gap, gap
+from .text import NOTHING, clean, thousands
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,8 @@ class AblationTable:
     rows: tuple[AblationRow, ...]
     whole: bool
     """Whether the whole method was run too, so that differences can be had."""
+    silent: bool
+    """Whether a form with untrained weights is among them, whose difference says nothing about the part."""
 
 
 def ablations(found: Analysis, legend: dict[str, Mark]) -> tuple[AblationTable, ...]:
@@ -75,26 +76,13 @@ def _table(found: Analysis, cells: list[Cell], legend: dict[str, Mark]) -> Ablat
     first = first_run(ablated[0])
     rows = []
     for cell in shown:
-        gap = Gap("")
-        if (own := gaps.get(id(cell))) is not None:
-            d, sign = own.difference, 1 if own.a is cell else -1
-            low, high = (d.low, d.high) if sign > 0 else (-d.high, -d.low)
-            told = verdict(pair)
-            gap = Gap(
-                signed(sign * d.value),
-                interval_of(low, high),
-                p_value(own.adjusted),
-                told if sign > 0 or told == "tie" else {"win": "loss", "loss": "win"}[told],
-                "",
-                identities(cell),
-                identities(whole) if whole is not None else (),
-            )
+        own = gaps.get(id(cell))
         rows.append(
             AblationRow(
                 label=clean(cell.label),
                 folds=row_of_folds(cell, folds, legend) if len(folds) > 1 else (),
                 mean=figure(cell, legend),
-                gap=gap,
+                gap=Gap("") if own is None else gap(own, 1 if own.a is cell else -1, legend),
                 episodes=thousands(cell.episodes),
                 paper=next((c.printed for c in compare(cell, legend) if c.fold == "mean"), NOTHING),
             )
@@ -108,6 +96,7 @@ def _table(found: Analysis, cells: list[Cell], legend: dict[str, Mark]) -> Ablat
         folds=folds if len(folds) > 1 else (),
         rows=tuple(rows),
         whole=whole is not None,
+        silent=any(not speaks(pair) for pair in gaps.values()),
     )
 
 

@@ -7,20 +7,24 @@ methods are left to the section on ablations.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from fssbench.api import Cell, Results
-from fssbench.comparing import Pair, pairs, tally
+from fssbench.comparing import Pair, pairs
 from fssbench.matching import column_key, first_run, method_key, method_names
 
 from .breakdown import Part, by_class, by_size
 from .figures.style import MOST
+from .marks import kind
 from .model import title_of
 from .text import clean
 
+_SILENT = {"untrained", "random"}
+"""Marks of numbers that say nothing about a method."""
+OPPOSITE = {"win": "loss", "tie": "tie", "loss": "win"}
 _Split = Callable[..., list[tuple[Part, ...]]]
 
 
@@ -119,13 +123,13 @@ class Analysis:
 
     @cached_property
     def tallies(self) -> dict[tuple[str, str], tuple[int, int, int]]:
-        """Wins, ties and losses of each ordered two methods over all places."""
-        out = {}
-        for t in tally(pair for found in self.pairs.values() for pair in found):
-            a, b = map(clean, t.methods)
-            out[a, b] = (t.wins, t.ties, t.losses)
-            out[b, a] = (t.losses, t.ties, t.wins)
-        return out
+        """Wins, ties and losses of each ordered two methods over all places, of pairs that speak."""
+        counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+        for pair in (pair for found in self.pairs.values() for pair in found if speaks(pair)):
+            a, b = self.name(pair.a), self.name(pair.b)
+            counts[a, b][verdict(pair)] += 1
+            counts[b, a][OPPOSITE[verdict(pair)]] += 1
+        return {two: (c["win"], c["tie"], c["loss"]) for two, c in counts.items()}
 
     def compare(self, cells: Sequence[Cell]) -> tuple[Pair, ...]:
         """Every pair of some cells of one place, with resamples enough for Holm's smallest p."""
@@ -152,6 +156,19 @@ class Analysis:
         cells = [place.cells[n] for n in names]
         found = split(cells, resamples=self.results.resamples, seed=self.results.bootstrap_seed)
         return dict(zip(names, found, strict=True))
+
+
+def verdict(pair: Pair) -> str:
+    """`win`, `loss` or `tie` from A's side: p adjusted and the interval must agree."""
+    low, high = pair.difference.low, pair.difference.high
+    if pair.outcome == "win" and low > 0:
+        return "win"
+    return "loss" if pair.outcome == "loss" and high < 0 else "tie"
+
+
+def speaks(pair: Pair) -> bool:
+    """Whether both sides are what their names say."""
+    return not {kind(m) for cell in (pair.a, pair.b) for m in cell.marks} & _SILENT
 
 
 _last: Analysis | None = None

@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from fssbench.api import Cell
 from fssbench.comparing import Pair
 
-from .analysis import Analysis
+from .analysis import OPPOSITE, Analysis, speaks, verdict
 from .marks import kind
 from .text import clean, interval_of, signed
 
-_SILENT = {"untrained", "random"}
-"""Marks of numbers that say nothing about a method."""
 _NAMED = 3
 
 
@@ -36,19 +34,6 @@ class Findings:
 def findings(found: Analysis) -> Findings:
     """Ask and answer."""
     return Findings(_question(found), _sentence(found), _caution(found))
-
-
-def verdict(pair: Pair) -> str:
-    """`win`, `loss` or `tie` from A's side: p adjusted and the interval must agree."""
-    low, high = pair.difference.low, pair.difference.high
-    if pair.outcome == "win" and low > 0:
-        return "win"
-    return "loss" if pair.outcome == "loss" and high < 0 else "tie"
-
-
-def speaks(pair: Pair) -> bool:
-    """Whether both sides are what their names say."""
-    return not {kind(m) for cell in (pair.a, pair.b) for m in cell.marks} & _SILENT
 
 
 def _question(found: Analysis) -> str:
@@ -95,7 +80,7 @@ def _sentence(found: Analysis) -> str:
     against: dict[str, Counter[str]] = {}
     for pair, first in mine:
         other = found.name(pair.b if first else pair.a)
-        against.setdefault(other, Counter())[verdict(pair) if first else _OPPOSITE[verdict(pair)]] += 1
+        against.setdefault(other, Counter())[verdict(pair) if first else OPPOSITE[verdict(pair)]] += 1
     if len(against) > _NAMED:
         total = sum(against.values(), Counter[str]())
         claims = [_claim(total, f"the {len(against)} others taken together")]
@@ -125,14 +110,11 @@ def _largest(found: Analysis, mine: Sequence[tuple[Pair, bool]]) -> str:
     )
 
 
-_OPPOSITE = {"win": "loss", "tie": "tie", "loss": "win"}
-
-
 def _scores(found: Analysis, told: Iterable[Pair]) -> dict[str, Counter[str]]:
     scores: dict[str, Counter[str]] = {}
     for pair in told:
         scores.setdefault(found.name(pair.a), Counter())[verdict(pair)] += 1
-        scores.setdefault(found.name(pair.b), Counter())[_OPPOSITE[verdict(pair)]] += 1
+        scores.setdefault(found.name(pair.b), Counter())[OPPOSITE[verdict(pair)]] += 1
     return scores
 
 

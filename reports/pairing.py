@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from fssbench.comparing import Pair
 
-from .analysis import Analysis
-from .findings import verdict
+from .analysis import OPPOSITE, Analysis, speaks, verdict
 from .marks import Mark
 from .model import Entry, cell_letters, figure, identities
 from .text import NOTHING, interval_of, signed, thousands
@@ -33,7 +32,7 @@ class Gap:
     interval: str = ""
     p: str = ""
     verdict: str = ""
-    """`win`, `loss` or `tie`; empty on the diagonal and where nothing is shared."""
+    """`win`, `loss` or `tie`; empty where nothing is shared or untrained weights say nothing."""
     marks: str = ""
     a: tuple[str, ...] = ()
     """Identities of the row's runs."""
@@ -89,22 +88,25 @@ def matrices(found: Analysis, legend: dict[str, Mark]) -> tuple[Matrix, ...]:
 
 def _gap(a: str, b: str, pairs: dict[tuple[str, str], Pair], legend: dict[str, Mark]) -> Gap:
     if (a, b) in pairs:
-        pair, sign = pairs[a, b], 1
-    elif (b, a) in pairs:
-        pair, sign = pairs[b, a], -1
-    else:
-        return Gap(NOTHING if a != b else "")
+        return gap(pairs[a, b], 1, legend)
+    if (b, a) in pairs:
+        return gap(pairs[b, a], -1, legend)
+    return Gap(NOTHING if a != b else "")
+
+
+def gap(pair: Pair, sign: int, legend: dict[str, Mark]) -> Gap:
+    """A pair as it is printed: A minus B, or B minus A where `sign` is -1."""
     d = pair.difference
     low, high = (d.low, d.high) if sign > 0 else (-d.high, -d.low)
     first, second = (pair.a, pair.b) if sign > 0 else (pair.b, pair.a)
-    told = verdict(pair)
-    letters = cell_letters(first, legend) + cell_letters(second, legend)
+    told = verdict(pair) if speaks(pair) else ""
+    marks = cell_letters(first, legend) + cell_letters(second, legend)
     return Gap(
         text=signed(sign * d.value),
         interval=interval_of(low, high),
         p=p_value(pair.adjusted),
-        verdict=told if sign > 0 or told == "tie" else {"win": "loss", "loss": "win"}[told],
-        marks="".join(dict.fromkeys(letters)),
+        verdict=told if sign > 0 else OPPOSITE.get(told, ""),
+        marks="".join(dict.fromkeys(marks)),
         a=identities(first),
         b=identities(second),
     )

@@ -11,13 +11,14 @@ from fssbench.api import Cell, Estimate, Results, RunResult
 
 from ..analysis import Analysis, Place, analyse
 from ..breakdown import Part, episode_ious
-from ..text import clean, thousands
+from ..text import clean, interval_of, signed, thousands
 from . import bars, dots, radar, scatter, sizes
 from .drawing import Drawing, slug
 from .style import MOST
 
 CLASSES = 20
 """Classes in one figure; of more, the lowest and the highest are shown."""
+_PARTS = "episodes in all, 95 % intervals"
 METHODS = 3
 """Methods in figures with many figures a method."""
 
@@ -28,7 +29,7 @@ def drawings(results: Results) -> tuple[Drawing, ...]:
     return (*_summary(found), *_benchmarks(found), *_classes(found), *_scatters(found), *_sizes(found))
 
 
-def basis(cells: Iterable[Cell]) -> str:
+def basis(cells: Iterable[Cell], what: str = "episodes a point, 95 % intervals") -> str:
     """On what a figure stands: episodes, interval, protocol, and what its numbers are not."""
     listed = list(cells)
     counts = sorted({cell.episodes for cell in listed})
@@ -36,7 +37,7 @@ def basis(cells: Iterable[Cell]) -> str:
     protocols = ", ".join(sorted({clean(cell.protocol) for cell in listed}))
     marks = dict.fromkeys(clean(m).partition(" (")[0] for cell in listed for m in cell.marks)
     told = f" Not benchmark figures: {', '.join(marks)}." if marks else ""
-    return f"{span} episodes a point, 95 % intervals, protocol {protocols}.{told}"
+    return f"{span} {what}, protocol {protocols}.{told}"
 
 
 def _more(names: tuple[str, ...], most: int) -> str:
@@ -136,7 +137,8 @@ def _classes(found: Analysis) -> Iterator[Drawing]:
             title=f"IoU of each class on {found.benchmarks[benchmark]}, {place.shot}-shot",
             caption=(
                 f"{found.benchmarks[benchmark]}, {place.shot}-shot: foreground IoU of each class, the mean over the "
-                f"folds that test it.{some} {basis(place.cells[m] for m in names)}{_more(tuple(parts), METHODS)}"
+                f"folds that test it.{some} {basis((place.cells[m] for m in names), _PARTS)}"
+                f"{_more(tuple(parts), METHODS)}"
             ),
             make=partial(
                 bars.draw,
@@ -183,10 +185,21 @@ def _scatters(found: Analysis) -> Iterator[Drawing]:
                 f"{found.benchmarks[benchmark]}, {place.shot}-shot: foreground IoU of {every} of "
                 f"{thousands(len(points))} shared episodes. {two[1]} is higher in {thousands(above)} of all. "
                 "Per-episode IoU is secondary: mIoU is a ratio of sums, not its mean. "
-                f"{basis(place.cells[m] for m in two)}"
+                f"{_gap_of(found, place, two)}{basis((place.cells[m] for m in two), 'episodes')}"
             ),
             make=partial(scatter.draw, points[rows, 0], points[rows, 1], (two[0], two[1])),
         )
+
+
+def _gap_of(found: Analysis, place: Place, two: list[str]) -> str:
+    """The difference of the two methods' mIoU, with its interval."""
+    for pair in found.pairs[place.benchmark, place.shot]:
+        sign = {(two[0], two[1]): 1, (two[1], two[0]): -1}.get((found.name(pair.a), found.name(pair.b)))
+        if sign:
+            d = pair.difference
+            ends = (d.low, d.high) if sign > 0 else (-d.high, -d.low)
+            return f"mIoU of {two[0]} minus {two[1]}: {signed(sign * d.value)} {interval_of(*ends)} points. "
+    return ""
 
 
 def _paired(a: Cell, b: Cell) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
@@ -221,7 +234,7 @@ def _sizes(found: Analysis) -> Iterator[Drawing]:
             caption=(
                 f"{title}: foreground IoU by the share of the valid pixels that the object covers, sums over the "
                 f"episodes of a bin (n), whatever their class; secondary to mIoU. A bin without an interval is a gap. "
-                f"{basis(cells)}{_more(found.methods, METHODS)}"
+                f"{basis(cells, _PARTS)}{_more(found.methods, METHODS)}"
             ),
             make=partial(
                 sizes.draw,

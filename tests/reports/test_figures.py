@@ -1,0 +1,134 @@
+"""Figures do not mislead: gaps, axes, looks that differ without colour, equal text for equal results."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from fssbench.reports.breakdown import EDGES, bin_name, by_class, by_size, episode_ious, shares
+from fssbench.reports.figures import bars, dots, radar, scatter, sizes, style
+from fssbench.reports.figures.catalogue import drawings, picked
+from fssbench.reports.figures.drawing import Drawing, slug
+from fssbench.reports.figures.svg import inline
+from report_factory import make_cell, make_results, make_run
+
+from fssbench.api import Estimate, Results
+
+
+def estimate(value: float) -> Estimate:
+    return Estimate(value, value - 2, value + 2)
+
+
+def lines(figure: object) -> int:
+    return sum(len(axes.lines) for axes in figure.axes)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("count", range(radar.FEWEST, radar.MOST_AXES + 1))
+def test_a_missing_number_is_a_gap_in_the_radar(count: int) -> None:
+    names = [f"b{i}" for i in range(count)]
+    whole = [estimate(50.0 + i) for i in range(count)]
+    with style.applied():
+        full = lines(radar.draw(names, {"a": whole}, 80))
+        gap = lines(radar.draw(names, {"a": [None, *whole[1:]]}, 80))
+    # one marker, one interval and the two edges that meet there; nothing is drawn at zero
+    assert full - gap == 4
+
+
+def test_the_radar_has_one_scale_and_says_so() -> None:
+    assert [radar.reach(v) for v in ([10.0], [20.0], [20.1], [97.0], [120.0], [float("nan")], [])] == [
+        20, 20, 40, 100, 100, 20, 20,
+    ]  # fmt: skip
+    found = [d for d in drawings(make_results()) if d.name.startswith("radar")]
+    assert found == []  # two benchmarks make no radar
+
+
+def test_things_differ_in_more_than_colour() -> None:
+    looks = [style.look(i) for i in range(style.MOST)]
+    assert len({look.colour for look in looks}) == len({look.marker for look in looks}) == style.MOST
+    assert style.look(style.MOST) == looks[0]
+
+
+def test_seven_methods_are_drawn_and_the_others_are_told() -> None:
+    cells = [make_cell([make_run(f"method{i}")]) for i in range(9)]
+    results = Results(tuple(r for c in cells for r in c.folds.values()), tuple(cells), 200, 0)
+    summary = next(d for d in drawings(results) if d.place.startswith("summary"))
+    assert "The first 7 of 9 methods" in summary.caption
+
+
+def test_a_figure_is_one_element_with_a_name() -> None:
+    made = Drawing(
+        "x-1",
+        "p",
+        "A <title>",
+        "A & caption",
+        lambda: dots.draw(["r"], {"a": [dots.Dot(estimate(5), hollow=True)]}),
+    )
+    svg = inline(made)
+    assert svg == inline(made)
+    assert svg.startswith("<svg")
+    assert '<title id="x-1-title">A &lt;title&gt;</title>' in svg
+    assert 'role="img"' in svg
+    assert "currentColor" in svg
+    assert style.INK not in svg
+    assert not re.search(r"xmlns|<\?xml|<metadata|width=\"\d+pt", svg)
+    assert all(name.startswith("x-1-") for name in re.findall(r'\sid="([^"]+)"', svg))
+
+
+def test_points_of_a_scatter_are_never_chosen_by_value() -> None:
+    for count in (1, 399, 400, 401, 1000, 12345):
+        rows = scatter.thinned(count)
+        assert len(rows) <= scatter.MOST
+        assert len(set(np.diff(rows).tolist())) <= 1
+    assert scatter.thinned(400).tolist() == list(range(400))
+
+
+def test_bars_and_sizes_leave_out_what_is_not_there() -> None:
+    nothing = Estimate(float("nan"), float("nan"), float("nan"))
+    with style.applied():
+        figure = bars.draw(["a", "b"], {"m": [estimate(5), None], "n": [nothing, estimate(7)]})
+        assert len(figure.axes[0].patches) == 2
+        by_shot = {1: {"m": [estimate(5), nothing, estimate(6)]}}
+        panel = sizes.draw(["below 1 %", "1 to 5 %", "5 to 15 %"], {1: [3, 0, 4]}, by_shot, ["m"]).axes[0]
+        assert len(panel.lines) == 4  # two whiskers of line and marker; no line across the gap
+        assert panel.get_ylim()[0] == 0
+
+
+def test_parts_follow_from_the_counts() -> None:
+    """Against sums written out by hand."""
+    run = make_run()
+    (classes,) = by_class([make_cell([run])], resamples=50, seed=0)
+    for part in classes:
+        rows = [i for i in range(run.episodes) if run.class_ids[i] == part.key]
+        expected = 100 * sum(int(run.inter[i, 1]) for i in rows) / sum(int(run.union[i, 1]) for i in rows)
+        assert part.iou.value == pytest.approx(expected, abs=1e-9)
+        assert part.episodes == len(rows)
+        assert part.iou.low < part.iou.value < part.iou.high
+    (bins,) = by_size([make_cell([run])], resamples=50, seed=0)
+    assert sum(part.episodes for part in bins) == run.episodes
+    for part in bins:
+        low, high = EDGES[part.key], EDGES[part.key + 1]
+        rows = [i for i in range(run.episodes) if low <= shares(run)[i] < high]
+        assert part.episodes == len(rows)
+        if rows:
+            expected = 100 * sum(int(run.inter[i, 1]) for i in rows) / sum(int(run.union[i, 1]) for i in rows)
+            assert part.iou.value == pytest.approx(expected, abs=1e-9)
+        else:
+            assert np.isnan(part.iou.value)
+    ious = episode_ious(run)
+    assert ious[3] == pytest.approx(100 * run.inter[3, 1] / run.union[3, 1])
+    assert bin_name(0) == "below 1 %"
+
+
+def test_of_many_classes_the_lowest_and_highest_are_picked() -> None:
+    run = make_run()
+    (parts,) = by_class([make_cell([run])], resamples=10, seed=0)
+    order = sorted(parts, key=lambda p: p.iou.value)
+    kept = picked([parts], 4)
+    assert {key for key, _ in kept} == {p.key for p in (*order[:2], *order[-2:])}
+    assert len(picked([parts], 99)) == len(parts)
+
+
+def test_names_are_safe_in_ids_and_files() -> None:
+    assert slug("../a b:c\n<d>") == "a-b-c-d"
+    assert slug("日本") == "x"

@@ -1,0 +1,105 @@
+"""The sentence at the top claims what the intervals carry, and no more."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+from fssbench.reports.analysis import Analysis, analyse, speaks, verdict
+from fssbench.reports.findings import findings
+from fssbench.reports.marks import all_marks, collect
+from fssbench.reports.pairing import matrices, overview
+from report_factory import make_cell, make_results, make_run
+
+from fssbench.api import Cell, Results
+
+
+def results_of(*cells: Cell) -> Results:
+    return Results(tuple(r for c in cells for r in c.folds.values()), cells, 1000, 0)
+
+
+def two(gap: float, *, marks: tuple[str, ...] = (), other: tuple[str, ...] = ()) -> Results:
+    """Two methods on the same episodes; the second hits the given share less."""
+    a = make_run("pmnet", marks=marks)
+    inter = a.inter.copy()
+    inter[:, 1] = (inter[:, 1] * (1 - gap)).astype(int)
+    b = replace(
+        a, method="hsnet", label="hsnet", identity="b" * 64, slug="b", inter=inter, marks=other or marks
+    )
+    return results_of(make_cell([a]), make_cell([b]))
+
+
+def test_a_clear_lead_is_told_with_its_interval() -> None:
+    told = findings(Analysis(two(0.1)))
+    assert told.sentence.startswith("pmnet is significantly better than hsnet in 1 of 1")
+    assert re.search(r"\+\d+\.\d points \[\+\d+\.\d, \+\d+\.\d\] to hsnet", told.sentence)
+    assert "200 episodes" in told.sentence
+    assert told.caution == ""
+
+
+def test_no_difference_is_no_finding() -> None:
+    told = findings(Analysis(two(0.0)))
+    assert "do not show which method is better" in told.sentence
+    assert "better than" not in told.sentence
+
+
+def test_untrained_weights_are_never_compared_in_words() -> None:
+    found = Analysis(two(0.3, other=("untrained",)))
+    told = findings(found)
+    assert told.sentence.startswith("Nothing can be said")
+    assert "1 comparison with untrained or random weights is not counted" in told.caution
+    assert found.tallies == {}
+    (matrix,) = matrices(found, collect(all_marks(found.results)))
+    assert {gap.verdict for row in matrix.rows for gap in row} == {""}
+    assert matrix.rows[0][1].marks == "U"
+
+
+def test_miniature_data_say_nothing_of_methods() -> None:
+    caution = findings(Analysis(two(0.1, marks=("miniature",)))).caution
+    assert "miniature data" in caution
+    assert "nothing about the methods" in caution
+
+
+def test_counts_in_the_sentence_are_those_of_the_pairs() -> None:
+    found = analyse(make_results())
+    told = findings(found)
+    leader = told.sentence.split(" is significantly")[0]
+    claim = r"better than ([\w ]+) in (\d+) of (\d+), worse in (\d+), undecided in (\d+)"
+    claims = re.findall(claim, told.sentence)
+    assert len(claims) == 2
+    for other, won, n, lost, tied in claims:
+        pairs = [p for ps in found.pairs.values() for p in ps if {p.a.label, p.b.label} == {leader, other}]
+        mine = [
+            verdict(p) if p.a.label == leader else {"win": "loss", "loss": "win"}.get(verdict(p), "tie")
+            for p in pairs
+        ]
+        assert (int(won), int(lost), int(tied)) == tuple(mine.count(v) for v in ("win", "loss", "tie"))
+        assert int(n) == len(mine)
+    for pair in (p for ps in found.pairs.values() for p in ps):
+        if verdict(pair) != "tie":
+            assert pair.adjusted <= 0.05
+            assert pair.difference.low > 0 or pair.difference.high < 0
+        assert speaks(pair)
+
+
+def test_every_method_has_a_number_at_every_place_it_was_run() -> None:
+    results = make_results()
+    found = analyse(results)
+    assert analyse(results) is found
+    rows = overview(found, {})
+    assert len(rows) == 4
+    for row, place in zip(rows, found.places, strict=True):
+        values = [f"{place.cells[n].miou.value:.1f}" for n in found.methods]
+        assert [e.text for e in row.entries] == values
+    means = [np.mean([p.cells[n].miou.value for p in found.places]) for n in found.methods]
+    assert means == sorted(means, reverse=True)
+
+
+def test_other_seeds_are_left_to_the_tables() -> None:
+    a, b = make_run("pmnet"), make_run("hsnet")
+    other = make_run("pmnet", seed=1, identity="c" * 64, slug="c")
+    found = Analysis(results_of(make_cell([a]), make_cell([b]), make_cell([other])))
+    (place,) = found.places
+    assert {c.seed for c in place.cells.values()} == {0}
+    assert found.aside == 1

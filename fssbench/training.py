@@ -419,6 +419,7 @@ class _Training:
         if self.world.first:
             title = f"{self.method.card.title}, {self.source.benchmark} fold {self.settings.fold}"
             draw_curve(points, out / PICTURE, f"{title}, {self.settings.shot}-shot")
+        self.world.wait()  # none leaves while another still works: their connections end together
         tail = [p.loss for p in points[-max(1, self.steps // 10) :]]
         self.method.eval()
         return Trained(

@@ -113,7 +113,8 @@ def test_two_processes_follow_one_with_the_double_batch(train, shapes, tmp_path,
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "fssbench", "train", "--plugin", PLUGIN, "-m", "learner", "-b", "shapes"]
     command += ["--data", shapes, "-o", tmp_path / "two", "--device", "cpu", "--batch", "2", *options]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    # a crash outside Python (seen once on a busy machine) then says where it happened
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
     done = subprocess.run(
         [str(c) for c in command], capture_output=True, text=True, env=environment, check=False
     )

@@ -26,7 +26,8 @@ def published(ids: Iterable[str]) -> dict[str, str]:
     Raises:
         PluginError: where an entry point does not load.
     """
-    wanted, found = tuple(ids), {}
+    wanted = tuple(ids)
+    found: dict[str, str] = {}
     for point in importlib.metadata.entry_points(group=GROUP):
         try:
             figures: Callable[[str], Mapping[str, str]] = point.load()

@@ -112,6 +112,21 @@ def differs(a: Cell, b: Cell) -> str:
     return _data_differs(a, b)
 
 
+def comparable(cells: Sequence[Cell]) -> list[list[int]]:
+    """Places of the cells of a column by what they can be compared with, highest mIoU first in each part.
+
+    Whoever met other episodes or data is the best of nothing here.
+    """
+    parts: list[list[int]] = []
+    for i in sorted(range(len(cells)), key=lambda i: -cells[i].miou.value):
+        part = next((part for part in parts if not differs(cells[part[0]], cells[i])), None)
+        if part is None:
+            parts.append([i])
+        else:
+            part.append(i)
+    return parts
+
+
 def _data_differs(a: Cell, b: Cell) -> str:
     """What differs between cells of the same episodes that no choice of episodes can mend."""
     for fold in sorted(set(a.folds) & set(b.folds)):

@@ -17,7 +17,7 @@ from fssbench.api.results import Cell, Estimate, Results, RunResult
 from fssbench.comparing import differences
 from fssbench.efficiency import read_all
 from fssbench.errors import DataError
-from fssbench.matching import Key, column_key, differs, method_key
+from fssbench.matching import Key, column_key, comparable, method_key
 from fssbench.panels import read_panels
 from fssbench.statistics import Sample, mean_sample, of_runs
 from fssbench.store import StoredRun, read_run, scan
@@ -191,15 +191,13 @@ def _best(cells: list[Cell], resamples: int, seed: int) -> tuple[Cell, ...]:
     groups: dict[tuple[Key, str], list[int]] = defaultdict(list)
     for i, cell in enumerate(cells):
         run = next(iter(cell.folds.values()))
-        groups[column_key(run), cell.backbone].append(i)
-    for group in groups.values():
-        members = [i for i in group if not math.isnan(cells[i].miou.value)]
-        if len(members) < 2:
-            continue
-        top = max(members, key=lambda i: cells[i].miou.value)
-        rivals = [i for i in members if i != top and not differs(cells[top], cells[i])]
-        gaps = differences([(cells[top], cells[i]) for i in rivals], resamples=resamples, seed=seed)
-        tied = {i for i, gap in zip(rivals, gaps, strict=True) if not gap.significant}
-        for i in members:
-            cells[i] = replace(cells[i], best=i == top, tied=i in tied)
+        if not math.isnan(cell.miou.value):
+            groups[column_key(run), cell.backbone].append(i)
+    for group in groups.values() if resamples else ():
+        for places in comparable([cells[i] for i in group]):
+            top, *rivals = [group[n] for n in places]
+            gaps = differences([(cells[top], cells[i]) for i in rivals], resamples=resamples, seed=seed)
+            for i, gap in zip(rivals, gaps, strict=True):
+                cells[i] = replace(cells[i], tied=not gap.significant)
+            cells[top] = replace(cells[top], best=bool(rivals))
     return tuple(sorted(cells, key=lambda c: (c.benchmark, c.shot, c.seed, c.backbone, c.label)))

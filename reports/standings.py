@@ -10,7 +10,7 @@ from typing import Literal
 
 from fssbench.api import Cell, Results
 from fssbench.comparing import differences
-from fssbench.matching import column_key, differs, first_run
+from fssbench.matching import column_key, comparable
 
 from .published import MEAN
 
@@ -26,23 +26,23 @@ def standings(results: Results) -> dict[tuple[int, str], Place]:
     for n, cell in enumerate(results.cells):
         if cell.best or cell.tied:
             places[n, MEAN] = "best" if cell.best else "tied"
-    for fold, members in _contests(results):
-        top = max(members, key=lambda n: members[n].miou.value)
-        rivals = [n for n in members if n != top and not differs(members[top], members[n])]
-        gaps = differences(
-            [(members[top], members[n]) for n in rivals],
-            resamples=results.resamples,
-            seed=results.bootstrap_seed,
-        )
-        places[top, fold] = "best"
-        for n, gap in zip(rivals, gaps, strict=True):
-            if not gap.significant:
-                places[n, fold] = "tied"
+    for fold, numbers, alone in _contests(results):
+        for top, *rivals in comparable(alone):
+            gaps = differences(
+                [(alone[top], alone[n]) for n in rivals],
+                resamples=results.resamples,
+                seed=results.bootstrap_seed,
+            )
+            if rivals:
+                places[numbers[top], fold] = "best"
+            for n, gap in zip(rivals, gaps, strict=True):
+                if not gap.significant:
+                    places[numbers[n], fold] = "tied"
     return places
 
 
-def _contests(results: Results) -> Iterator[tuple[str, dict[int, Cell]]]:
-    """Each fold of methods that can be compared: its number, and by cell the cell of that fold alone."""
+def _contests(results: Results) -> Iterator[tuple[str, list[int], list[Cell]]]:
+    """Each fold of a column: its number, the cells' numbers, and each cell with that fold alone."""
     groups: dict[tuple[object, ...], dict[int, Cell]] = defaultdict(dict)
     for n, cell in enumerate(results.cells):
         if len(cell.folds) + len(cell.missing) == 1:
@@ -50,7 +50,6 @@ def _contests(results: Results) -> Iterator[tuple[str, dict[int, Cell]]]:
         for fold, run in cell.folds.items():
             if not math.isnan(run.miou.value):
                 alone = replace(cell, folds={fold: run}, missing=(), miou=run.miou)
-                groups[(str(fold), cell.backbone, *column_key(first_run(alone)))][n] = alone
+                groups[(str(fold), cell.backbone, *column_key(run))][n] = alone
     for key, members in groups.items():
-        if len(members) > 1:
-            yield str(key[0]), members
+        yield str(key[0]), list(members), list(members.values())

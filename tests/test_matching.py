@@ -13,6 +13,7 @@ from fssbench.matching import (
     Match,
     Refusal,
     column_key,
+    comparable,
     differs,
     matches,
     method_key,
@@ -217,3 +218,15 @@ def test_methods_come_in_the_order_asked_for(table: Any) -> None:
     results = table.make_results(*(table.make_run(m) for m in "abc"))
     assert [m.methods for m in matches(results, False, ["c", "a"])] == [("c", "a")]
     assert [m.methods for m in matches(results, False, None)] == [("a", "b"), ("a", "c"), ("b", "c")]
+
+
+def test_parts_of_a_column_meet_the_same_episodes_best_first(table: Any) -> None:
+    cells = [
+        table.make_cell(table.make_run("low", skill=0.3)),
+        table.make_cell(table.make_run("elsewhere", skill=0.9, lists="other")),
+        table.make_cell(table.make_run("high", skill=0.7)),
+        table.make_cell(table.make_run("more", skill=0.5), table.make_run("more", skill=0.5, fold=1)),
+    ]
+    named = [[cells[i].method for i in part] for part in comparable(cells)]
+    assert named == [["elsewhere"], ["high", "low"], ["more"]]
+    assert comparable([]) == []

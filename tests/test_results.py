@@ -161,7 +161,16 @@ def test_methods_on_other_episodes_are_not_compared_as_pairs(null):
     null.run("runs", null.plan(30), noisy(null, "a", 0.2))
     null.run("runs", null.plan(31), noisy(null, "b", 0.2))
     cells = collect([null.folder / "runs"]).cells
-    assert not any(c.tied for c in cells)
+    assert not any(c.best or c.tied for c in cells)
+
+
+def test_the_best_on_other_episodes_takes_nothing_from_those_on_these(null):
+    plan = null.plan(30)
+    null.run("runs", plan, noisy(null, "good", 0.2), noisy(null, "worse", 2.0))
+    null.run("runs", null.plan(31), noisy(null, "elsewhere", 0.0))
+    cells = {c.method: c for c in collect([null.folder / "runs"]).cells}
+    assert cells["elsewhere"].miou.value > cells["good"].miou.value
+    assert {name for name, c in cells.items() if c.best} == {"good"}
 
 
 def test_capped_runs_are_not_compared_with_whole_ones(null):

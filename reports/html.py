@@ -15,6 +15,7 @@ from fssbench.matching import first_run
 
 from .ablation import ablations
 from .analysis import Analysis, analyse
+from .efficiency import costs
 from .figures.catalogue import drawings
 from .figures.svg import inline
 from .findings import findings
@@ -55,6 +56,7 @@ def render(results: Results) -> str:
         "class_tables": class_tables(found, legend),
         "size_tables": size_tables(found, legend),
         "ablations": ablations(found, legend),
+        "costs": costs(found),
         **gallery_parts(galleries([section.cells for section in report.sections], legend, budget)),
     }
     shown = {
@@ -62,6 +64,7 @@ def render(results: Results) -> str:
         "comparison": ("Comparison", parts["matrices"] or parts["class_tables"]),
         "difficulty": ("Difficulty", parts["size_tables"]),
         "ablations": ("Ablations", parts["ablations"]),
+        "efficiency": ("Efficiency", True),
         "episodes": ("Episodes", any(parts["galleries"])),
         "provenance": ("Provenance", True),
     }

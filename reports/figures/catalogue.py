@@ -11,8 +11,9 @@ from fssbench.api import Cell, Estimate, Results, RunResult
 
 from ..analysis import Analysis, Place, analyse
 from ..breakdown import Part, episode_ious
+from ..efficiency import points, told
 from ..text import clean, interval_of, signed, thousands
-from . import bars, dots, radar, scatter, sizes
+from . import bars, costs, dots, radar, scatter, sizes
 from .drawing import Drawing, slug
 from .style import MOST
 
@@ -26,7 +27,14 @@ METHODS = 3
 def drawings(results: Results) -> tuple[Drawing, ...]:
     """Every figure that the results carry."""
     found = analyse(results)
-    return (*_summary(found), *_benchmarks(found), *_classes(found), *_scatters(found), *_sizes(found))
+    return (
+        *_summary(found),
+        *_benchmarks(found),
+        *_classes(found),
+        *_scatters(found),
+        *_sizes(found),
+        *_costs(found),
+    )
 
 
 def basis(cells: Iterable[Cell], what: str = "episodes a point, 95 % intervals") -> str:
@@ -261,3 +269,23 @@ def _part(parts: tuple[Part, ...], key: int) -> Estimate | None:
 def _broken(title: str) -> str:
     """A title on two lines, at the arrow from source to target."""
     return title.replace(" to ", " to\n", 1)
+
+
+def _costs(found: Analysis) -> Iterator[Drawing]:
+    """One a benchmark, at its fewest shots."""
+    for n, (benchmark, title) in enumerate(found.benchmarks.items(), start=1):
+        place = min((p for p in found.places if p.benchmark == benchmark), key=lambda p: p.shot)
+        there = points(found, place)
+        if len(there) < 2:
+            continue
+        cells = [place.cells[name] for name in there]
+        yield Drawing(
+            name=f"efficiency-{n}-{slug(benchmark)}",
+            place="efficiency",
+            title=f"mIoU of each method against its costs on {title}, {place.shot}-shot",
+            caption=(
+                f"{title}, {place.shot}-shot: mIoU against costs, on logarithmic axes. Hollow: the number carries "
+                f"a mark, or the times are unstable. {told(found, place)} {basis(cells)}{_more(found.methods, MOST)}"
+            ),
+            make=partial(costs.draw, there),
+        )

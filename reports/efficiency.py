@@ -1,0 +1,228 @@
+"""What methods cost: measurements of `fssbench bench`, joined to the cells they belong to.
+
+A measurement belongs to runs of the same method, settings, backbone and shot.  Figures take those of
+one machine, that with most of them; tables show each machine apart.  Without any, the learnable parameters and
+the time of the runs themselves stand in.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import median
+
+from fssbench.api import Cell, Efficiency, Estimate
+from fssbench.matching import block_of, first_run
+
+from .analysis import Analysis, Place
+from .text import NOTHING, clean, millions
+
+AXES = {
+    "learnable": "learnable parameters (M)",
+    "flops": "GFLOPs an episode",
+    "ms": "ms an episode",
+    "memory": "peak memory (MiB)",
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One method in a figure: what it scores and what it costs."""
+
+    estimate: Estimate
+    hollow: bool
+    """The score carries a mark, or the times are unstable."""
+    costs: dict[str, float]
+    """By axis; those that are known."""
+    quartiles: tuple[float, float] | None
+    """Of the milliseconds."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement as it is printed."""
+
+    label: str
+    detail: str
+    learnable: str
+    parameters: str
+    flops: str
+    split: str
+    """FLOPs of backbone and head."""
+    ms: str
+    quartiles: str
+    head: str
+    memory: str
+    unstable: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The measurements of one machine."""
+
+    machine: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the page shows besides its figures."""
+
+    tables: tuple[Table, ...]
+    runs: tuple[Row, ...]
+    """By method, from the runs, where nothing was measured."""
+    command: str
+    """How to measure what is missing; empty where nothing is."""
+
+
+def costs(found: Analysis) -> Costs:
+    """Tables of all measurements, and what is missing."""
+    measured = found.results.efficiency
+    lacking = [cell for cell in found.cells if _of(cell, measured) is None]
+    names: dict[str, Cell] = {}
+    for cell in found.cells:
+        names.setdefault(found.name(cell), cell)
+    return Costs(
+        tables=tuple(_table(group) for group in _machines(measured)),
+        runs=() if measured else tuple(_of_run(found, cell) for cell in names.values()),
+        command=_command(lacking),
+    )
+
+
+def points(found: Analysis, place: Place) -> dict[str, Point]:
+    """The methods of one benchmark and shot with their costs, in the order of the figures."""
+    machines = _machines(found.results.efficiency)
+    used = {id(each) for each in machines[0]} if machines else set()
+    measured = [each for each in found.results.efficiency if id(each) in used]
+    cells = {name: place.cells[name] for name in found.drawn if name in place.cells}
+    belong = {name: _of(cell, measured) for name, cell in cells.items()}
+    any_there = any(belong.values())
+    out = {}
+    for name, cell in cells.items():
+        each, run = belong[name], first_run(cell)
+        known = {"learnable": run.learnable / 1e6}
+        if each is not None:
+            known |= {"flops": each.flops / 1e9, "ms": each.milliseconds.median}
+            if each.memory_mb is not None:
+                known["memory"] = each.memory_mb
+        elif not any_there and math.isfinite(_seconds(cell)):
+            known["ms"] = 1000 * _seconds(cell)
+        if math.isfinite(cell.miou.value):
+            out[name] = Point(
+                cell.miou,
+                bool(cell.marks) or bool(each and each.unstable),
+                known,
+                (each.milliseconds.low, each.milliseconds.high) if each else None,
+            )
+    return out
+
+
+def told(found: Analysis, place: Place) -> str:
+    """From where the costs of a figure come, in a sentence."""
+    machines = _machines(found.results.efficiency)
+    belong = {
+        id(e): e for cell in place.cells.values() if machines and (e := _of(cell, machines[0])) is not None
+    }
+    if not belong:
+        return "Time is that of the runs, where they were made."
+    size = str(block_of(first_run(next(iter(place.cells.values())))).get("size", ""))
+    other = sorted({e.size for e in belong.values() if str(e.size) != size})
+    sized = f" Costs at {', '.join(map(str, other))} px, scores at {size} px." if size and other else ""
+    return f"Costs measured on {_name(machines[0][0])}; bars of the time are quartiles.{sized}"
+
+
+def _of(cell: Cell, measured: Iterable[Efficiency]) -> Efficiency | None:
+    """The measurement of a cell: at its own input size where there is one, else the latest."""
+    run = first_run(cell)
+    block = block_of(run)
+
+    def same(each: Efficiency) -> bool:
+        settings = each.config == block["config"] if "config" in block else each.label == run.label
+        return (each.method, each.backbone, each.shot) == (run.method, run.backbone, run.shot) and settings
+
+    fitting = [each for each in measured if same(each)]
+    return max(
+        fitting,
+        key=lambda e: (e.size == block.get("size"), e.batch == 1, e.created_utc),
+        default=None,
+    )
+
+
+def _machines(measured: Iterable[Efficiency]) -> list[list[Efficiency]]:
+    """Measurements by machine, device and threads, most first."""
+    listed = list(measured)
+    count = Counter(map(_machine, listed))
+    order = sorted(count, key=lambda key: (-count[key], key))
+    return [[each for each in listed if _machine(each) == key] for key in order]
+
+
+def _machine(each: Efficiency) -> tuple[str, str, int]:
+    return (each.machine, each.device, each.threads)
+
+
+def _name(each: Efficiency) -> str:
+    threads = f"{each.threads} thread{'s' if each.threads != 1 else ''}"
+    return f"{clean(each.processor)} ({clean(each.device)}, {threads}, machine {clean(each.machine)[:6]})"
+
+
+def _table(group: list[Efficiency]) -> Table:
+    rows = sorted(group, key=lambda e: (e.shot, e.size, e.backbone, e.label, e.batch))
+    return Table(_name(group[0]), tuple(map(_row, rows)))
+
+
+def _row(each: Efficiency) -> Row:
+    batch = f", {each.batch} at once" if each.batch > 1 else ""
+    return Row(
+        label=clean(each.label),
+        detail=f"{clean(each.backbone)}, {each.size} px, {each.shot}-shot{batch}",
+        learnable=millions(each.learnable),
+        parameters=millions(each.parameters),
+        flops=f"{each.flops / 1e9:.2f}",
+        split=f"{each.flops_backbone / 1e9:.2f} + {each.flops_head / 1e9:.2f}",
+        ms=f"{each.milliseconds.median:.1f}",
+        quartiles=f"{each.milliseconds.low:.1f} to {each.milliseconds.high:.1f}",
+        head=f"{each.head.median:.1f}" if each.head else NOTHING,
+        memory=f"{each.memory_mb:.0f}" if each.memory_mb is not None else NOTHING,
+        unstable=tuple(map(clean, each.unstable)),
+    )
+
+
+def _of_run(found: Analysis, cell: Cell) -> Row:
+    run, seconds = first_run(cell), _seconds(cell)
+    return Row(
+        label=found.name(cell),
+        detail=f"{clean(run.backbone)}, {cell.shot}-shot",
+        learnable=millions(run.learnable),
+        parameters=millions(run.parameters),
+        flops=NOTHING,
+        split="",
+        ms=f"{1000 * seconds:.0f}" if math.isfinite(seconds) else NOTHING,
+        quartiles="",
+        head=NOTHING,
+        memory=NOTHING,
+        unstable=(),
+    )
+
+
+def _seconds(cell: Cell) -> float:
+    timed = [run.seconds for run in cell.folds.values() if math.isfinite(run.seconds)]
+    return median(timed) if timed else math.nan
+
+
+def _command(lacking: list[Cell]) -> str:
+    """One command that measures the first kind of what is missing."""
+    if not lacking:
+        return ""
+    first = first_run(lacking[0])
+    alike = [
+        run for run in map(first_run, lacking) if (run.backbone, run.label) == (first.backbone, run.method)
+    ]
+    names = dict.fromkeys(clean(run.method) for run in alike or [first])
+    size = block_of(first).get("size")
+    parts = ["fssbench", "bench", *(p for name in names for p in ("-m", name))]
+    parts += ["--backbone", clean(first.backbone)] if first.backbone != "own" else []
+    parts += ["--size", str(size)] if size else []
+    return shlex.join(parts)

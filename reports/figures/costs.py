@@ -1,0 +1,99 @@
+"""What methods score against what they cost: small multiples, one a kind of cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..efficiency import AXES, Point
+from .style import blank, keys, look, plain, whisker
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_TALL = 1.45
+
+
+def draw(points: Mapping[str, Point]) -> Figure:
+    """Draw mIoU with 95 % intervals against every kind of cost that is known of two methods.
+
+    Args:
+        points: by method.
+    """
+    axes = [name for name in AXES if sum(name in p.costs for p in points.values()) > 1]
+    rows = -(-len(axes) // 2)
+    figure = blank(rows * _TALL + (rows - 1) * 0.5, list(points))
+    figure.subplots_adjust(wspace=0.16, hspace=0.5 / _TALL)
+    for n, name in enumerate(axes):
+        panel = figure.add_subplot(rows, 2, n + 1)
+        _panel(panel, name, points)
+        panel.set_xlabel(AXES[name], fontsize=8)
+        if n % 2:
+            panel.set_yticklabels([])
+        else:
+            panel.set_ylabel("mIoU (%)")
+    keys(figure, list(points), [look(m) for m in range(len(points))])
+    return figure
+
+
+def _panel(panel: Axes, name: str, points: Mapping[str, Point]) -> None:
+    costs = [p.costs[name] for p in points.values() if name in p.costs]
+    _scale(panel, costs)
+    for m, point in enumerate(points.values()):
+        if name not in point.costs:
+            continue
+        whisker(panel, point.costs[name], point.estimate, look(m), hollow=point.hollow, upright=True)
+        if name == "ms" and point.quartiles:
+            panel.plot(point.quartiles, [point.estimate.value] * 2, color=look(m).colour, linewidth=1.0)
+    ends = [v for p in points.values() for v in (p.estimate.low, p.estimate.high, p.estimate.value) if v == v]
+    room = 0.06 * (max(ends) - min(ends)) or 1.0
+    panel.set_ylim(min(ends) - room, max(ends) + room)
+    panel.tick_params(labelsize=7.5)
+    plain(panel, grid="both")
+
+
+def _scale(panel: Axes, costs: list[float]) -> None:
+    """A logarithmic axis with few plain labels; zero, which has no logarithm, at its left end."""
+    from matplotlib.ticker import NullLocator
+
+    positive = [c for c in costs if c > 0]
+    if not positive:
+        panel.set_xticks([0.0], ["0"])
+        return
+    low, high = min(positive) / 1.4, max(positive) * 1.4
+    if len(positive) < len(costs):
+        panel.set_xscale("symlog", linthresh=low)
+        panel.set_xlim(-0.3 * low, high)
+    else:
+        panel.set_xscale("log")
+        panel.set_xlim(low, high)
+    marks = ticks(low, high)
+    zero = [0.0] if len(positive) < len(costs) else []
+    panel.set_xticks([*zero, *marks], [f"{t:g}" for t in (*zero, *marks)])
+    panel.xaxis.set_minor_locator(NullLocator())
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """At most four round numbers between two positive ones.
+
+    Example:
+        >>> ticks(0.7, 30), ticks(3, 4)
+        ([1.0, 10.0], [3.0, 3.5, 4.0])
+    """
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    decades = [float(f"1e{e}") for e in range(first, last + 1)]
+    for steps in (
+        (1.0,),
+        (1.0, 3.0),
+        (1.0, 2.0, 5.0),
+        tuple(np.arange(2, 20) / 2),
+        tuple(np.arange(10, 100) / 10),
+    ):
+        found = [round(float(m) * d, 12) for d in decades for m in steps if low <= m * d <= high]
+        if len(found) > 1:
+            return found[:: -(-len(found) // 4)]
+    return [float(f"{math.sqrt(low * high):.3g}")]

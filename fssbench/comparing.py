@@ -52,6 +52,8 @@ class Pair:
     b: Cell
     methods: tuple[str, str]
     """Names of A and B, no two alike in their column."""
+    figures: tuple[float, float]
+    """mIoU of A and B on the episodes compared."""
     difference: Difference
     """A minus B in mIoU points."""
     adjusted: float
@@ -60,6 +62,10 @@ class Pair:
     """From A's side, by the adjusted p at 5 %."""
     episodes: int
     """Episodes that both have counted."""
+    queries: int
+    """Distinct queries among them, of each class and fold its own: what is resampled."""
+    folds: int
+    """Folds compared."""
     note: str = ""
     """How it departs from a comparison of whole cells."""
 
@@ -127,7 +133,7 @@ def differences(
         apart = column_key(first_run(a)) != column_key(first_run(b))
         if reason := "they stand in different columns" if apart else differs(a, b):
             raise UsageError(f"{a.label} and {b.label} on {a.benchmark} cannot be paired: {reason}")
-    return _differences([whole(a, b) for a, b in couples], resamples, seed)
+    return [difference(x, y) for x, y in _sides([whole(a, b) for a, b in couples], resamples, seed)]
 
 
 def pairs(
@@ -152,8 +158,11 @@ def pairs(
         UsageError: for a name that none of the results has.
     """
     found = [m for m in matches(results, shared, methods) if isinstance(m, Match)]
-    gaps = _differences(found, *_bootstrap(results, resamples, seed))
+    counted = {id(run): run for m in found for run, _ in m.runs}.values()
+    sides = _sides(found, *_bootstrap(results, resamples, seed))
+    gaps = [difference(x, y) for x, y in sides]
     adjusted = holm([gap.p for gap in gaps])
+    queries = {id(run): len({*zip(run.class_ids.tolist(), run.queries, strict=True)}) for run in counted}
     return tuple(
         Pair(
             benchmark=m.a.benchmark,
@@ -163,13 +172,16 @@ def pairs(
             a=m.a,
             b=m.b,
             methods=m.methods,
+            figures=(x.value, y.value),
             difference=gap,
             adjusted=p,
             outcome="tie" if not p <= LEVEL else "win" if gap.value > 0 else "loss",
             episodes=sum(run.episodes for run, _ in m.runs),
+            queries=sum(queries[id(run)] for run, _ in m.runs),
+            folds=len(m.runs),
             note=m.note,
         )
-        for m, gap, p in zip(found, gaps, adjusted, strict=True)
+        for m, (x, y), gap, p in zip(found, sides, gaps, adjusted, strict=True)
     )
 
 
@@ -298,9 +310,10 @@ def _bootstrap(results: Results, resamples: int | None, seed: int | None) -> tup
     )
 
 
-def _differences(found: Sequence[Match], resamples: int, seed: int) -> list[Difference]:
+def _sides(found: Sequence[Match], resamples: int, seed: int) -> list[tuple[Sample, Sample]]:
+    """The mean over folds of A and of B, for each match; every run is resampled once."""
     samples = _samples((run for m in found for couple in m.runs for run in couple), resamples, seed)
-    return [difference(*(_mean(side, samples) for side in zip(*m.runs, strict=True))) for m in found]
+    return [(_mean((a for a, _ in m.runs), samples), _mean((b for _, b in m.runs), samples)) for m in found]
 
 
 def _samples(runs: Iterable[RunResult], resamples: int, seed: int) -> dict[Any, Sample]:

@@ -31,7 +31,7 @@ def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0)
 
     Args:
         paths: run folders, or folders of run folders.
-        resamples: bootstrap resamples behind every interval.
+        resamples: bootstrap resamples behind every interval; with 0 figures have none, and nobody is best.
         seed: seed of the bootstrap.
 
     Returns:

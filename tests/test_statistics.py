@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.stats import bootstrap, norm
+from scipy.stats import bootstrap, norm, sem
 
 from fssbench.api import UsageError
 from fssbench.metrics import score
@@ -116,11 +116,15 @@ def test_agrees_with_scipy_on_a_ratio_of_sums() -> None:
 
 
 def test_two_episodes_by_hand() -> None:
-    # resamples of {1/3, 1/2 with unions 2 and 3}: aa 1/2, ab 2/5, bb 1/3
+    # resamples of {1/3, 1/2 with unions 2 and 3}: aa 1/2, ab 2/5, bb 1/3; either left out: 1/3 and 1/2
     miou, _ = replicates([0, 0], [[0, 1], [0, 1]], [[1, 2], [1, 3]], [0], absent="zero", resamples=4000)
     seen, counts = np.unique(miou.replicates.round(6), return_counts=True)
-    assert seen.tolist() == [round(100 / 3, 6), 40.0, 50.0]
     assert counts / 4000 == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
+    raw = np.repeat([100 / 3, 40.0, 50.0], counts)
+    jackknife = np.sqrt(1 / 2 * ((100 / 3 - 250 / 6) ** 2 + (50 - 250 / 6) ** 2))
+    assert seen == pytest.approx(40 + (np.unique(raw) - raw.mean()) * jackknife / raw.std())
+    assert miou.replicates.mean() == pytest.approx(40)
+    assert miou.replicates.std() == pytest.approx(25 / 3)
 
 
 def test_classes_keep_their_number_of_episodes() -> None:
@@ -184,6 +188,48 @@ def test_order_of_episodes_does_not_matter(random: Any) -> None:
         of_run(run, resamples=50)[0].replicates.tobytes()
         == of_run(mixed, resamples=50)[0].replicates.tobytes()
     )
+
+
+def test_error_of_a_plain_mean_is_the_textbooks() -> None:
+    rng = np.random.default_rng(1)
+    inter = np.stack([rng.integers(0, 1001, 40), rng.integers(0, 1001, 40)], axis=1)
+    ids, union = np.repeat([0, 1], 20), np.full((40, 2), 1000)
+    miou, fb_iou = replicates(ids, inter, union, [0, 1], absent="zero")
+    share = inter / 10
+    by_class = [sem(share[ids == c, 1]) for c in (0, 1)]
+    assert miou.replicates.std() == pytest.approx(np.hypot(*by_class) / 2)
+    # background and foreground are averaged episode by episode, the classes keep their weight
+    by_class = [sem(share[ids == c].mean(axis=1)) for c in (0, 1)]
+    assert fb_iou.replicates.std() == pytest.approx(np.hypot(*by_class) / 2)
+    assert (miou.replicates.mean(), fb_iou.replicates.mean()) == pytest.approx((miou.value, fb_iou.value))
+
+
+def test_error_of_a_ratio_is_the_jackknifes() -> None:
+    run = draw(3, 90, queries=tuple(f"q{i % 40}" for i in range(90)))
+    miou, _ = of_run(run)
+    variance = 0.0
+    for c in range(5):
+        mine = run.class_ids == c
+        queries = sorted({q for q, m in zip(run.queries, mine, strict=True) if m})
+        left = []
+        for query in queries:
+            rows = mine & (np.array(run.queries) != query)
+            left.append(100 * run.inter[rows, 1].sum() / run.union[rows, 1].sum())
+        variance += (len(left) - 1) * np.var(left)
+    assert miou.replicates.std() == pytest.approx(np.sqrt(variance) / 5)
+
+
+def test_a_class_that_one_cluster_shows_is_kept_where_absent_ones_are_left_out() -> None:
+    inter, union = np.array([[9, 6], [9, 0], [9, 5], [9, 4]]), np.array([[9, 8], [9, 0], [9, 9], [9, 9]])
+    miou, _ = replicates([0, 0, 1, 1], inter, union, [0, 1], absent="exclude", resamples=500)
+    left = np.array([500 / 9, 400 / 9])
+    assert np.nanstd(miou.replicates) == pytest.approx(np.sqrt(np.var(left)) / 2)
+
+
+def test_intervals_stay_within_a_hundred_percent() -> None:
+    inter, union = np.array([[9, 9], [9, 9], [9, 1]]), np.array([[9, 9], [9, 9], [9, 90]])
+    miou, _ = intervals([0, 0, 0], inter, union, [0], absent="zero")
+    assert 0 <= miou.low < miou.value < miou.high <= 100
 
 
 def test_repeated_queries_widen_the_interval() -> None:

@@ -25,6 +25,8 @@ VERBS = {
     "bench": "Measure parameters, FLOPs, time and memory of methods on this machine.",
     "report": "Write the comparison of stored runs.",
     "leaderboard": "Build a static site from many runs.",
+    "compare": "Compare methods on the episodes they share: differences, wins, ranks.",
+    "power": "Tell how many episodes or seeds would show a difference.",
     "list": "List methods, data sets, reporters, benchmarks, suites or runs.",
     "show": "Show all that is known about one name.",
     "data": "Verify, prepare or generate data sets; import split lists.",

@@ -1,0 +1,109 @@
+"""`fssbench power`: how many episodes or seeds would show a difference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fssbench.cli.output import emit_json, one_line, table
+from fssbench.errors import UsageError
+
+COLUMNS = (
+    *("benchmark", "shot", "A", "B", "episodes", "queries", "SE", "shows"),
+    *("episodes needed", "queries needed", "seeds needed", "trainings", "marks"),
+)
+
+
+@click.command("power")
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--diff", type=float, required=True, help="Difference to be shown, in mIoU points.")
+@click.option(
+    "--power", "wanted", type=float, default=0.8, show_default=True, help="Probability of showing it."
+)
+@click.option(
+    "--resamples", type=click.IntRange(1), default=2000, show_default=True, help="For standard errors."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the bootstrap.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON line a pair of methods.")
+def command(
+    runs: tuple[Path, ...], diff: float, wanted: float, resamples: int, seed: int, as_json: bool
+) -> None:
+    """Tell from stored RUNS (folders, default: runs) what a difference of --diff points would take.
+
+    For each two methods with runs on the same episodes: the smallest difference that these show, and
+    how many episodes a fold, or how many seeds, would show the one asked for (paired test at 5 %, not
+    adjusted for several pairs).
+    """
+    from fssbench.comparing import pairs, refusals, seed_spread
+    from fssbench.power import power
+    from fssbench.results import collect
+
+    results = collect(runs or (Path("runs"),), resamples=0)
+    for note in results.notes:
+        click.echo(f"note: {one_line(note)}", err=True)
+    found = pairs(results, resamples=resamples, seed=seed)
+    spreads = seed_spread(results, resamples=resamples, seed=seed)
+    rows = power(found, spreads, difference=diff, power=wanted)
+    if not rows:
+        told = [f"{' and '.join(r.methods)} on {r.benchmark}: {r.reason}." for r in refusals(results)[:3]]
+        raise UsageError(
+            " ".join(
+                [
+                    "no two methods have runs on the same episodes, with more than one query a class.",
+                    *told,
+                    "Next: `fssbench run` with two methods on one benchmark, then `fssbench power`",
+                ]
+            )
+        )
+    if as_json:
+        emit_json(
+            {
+                "benchmark": row.pair.benchmark,
+                "shot": row.pair.shot,
+                "seed": row.pair.seed,
+                "protocol": row.pair.protocol,
+                "methods": row.pair.methods,
+                "folds": row.pair.folds,
+                "episodes": row.episodes,
+                "queries": row.queries,
+                "standard_error": row.error,
+                "training_spread": row.training,
+                "smallest": row.smallest,
+                "difference": diff,
+                "power": wanted,
+                "episodes_needed": row.episodes_needed,
+                "queries_needed": row.queries_needed,
+                "seeds_needed": row.seeds_needed,
+                "marks": list(dict.fromkeys((*row.pair.a.marks, *row.pair.b.marks))),
+            }
+            for row in rows
+        )
+        return
+    table(
+        COLUMNS,
+        [
+            (
+                row.pair.benchmark,
+                row.pair.shot,
+                *row.pair.methods,
+                row.episodes,
+                row.queries,
+                f"{row.error:.2f}",
+                f"{row.smallest:.2f}",
+                "-" if row.episodes_needed is None else row.episodes_needed,
+                "-" if row.queries_needed is None else row.queries_needed,
+                row.seeds_needed,
+                "one each" if row.training is None else f"SD {row.training:.2f}",
+                "; ".join(dict.fromkeys((*row.pair.a.marks, *row.pair.b.marks))),
+            )
+            for row in rows
+        ],
+        title=f"To show {diff:g} mIoU points with a power of {wanted:g} (paired test at 5 %)",
+    )
+    click.echo(
+        f"episodes and queries are those of a fold. shows: the smallest difference that these show with a power "
+        f"of {wanted:g}. needed for {diff:g} points: standard errors fall with the root of the number of "
+        "queries; repeating a query adds little. Trainings: `one each` counts no spread between trainings.",
+        err=True,
+    )

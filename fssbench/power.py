@@ -1,0 +1,100 @@
+"""How many episodes or seeds would show a difference, told from runs that exist.
+
+A difference is shown where its paired test at 5 % (two-sided, unadjusted) rejects.  The standard
+error of a paired difference falls with the root of the number of queries: an episode that asks a
+query again with other supports is worth much less than a new query.  Where methods were trained
+several times, the spread between trainings is a part of its own that no number of episodes lessens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from fssbench.comparing import LEVEL, Pair, SeedSpread
+from fssbench.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Power:
+    """What two methods' runs on one benchmark and shot can show, and what would show more."""
+
+    pair: Pair
+    episodes: int
+    """Episodes a fold at present (their mean, where folds differ)."""
+    queries: int
+    """Distinct queries a fold at present."""
+    error: float
+    """Standard error of the paired difference at present, from episodes alone, in points."""
+    training: float | None
+    """Standard deviation of the difference between trainings; None where it is not known."""
+    smallest: float
+    """The smallest difference that the present number shows with the power asked for."""
+    episodes_needed: int | None
+    """Episodes a fold that would show the difference, with as many new queries among them; None where no
+    number would, because the trainings' spread is larger."""
+    queries_needed: int | None
+    seeds_needed: int
+    """Runs, each with a seed of its own: episodes drawn anew, and trained anew where `training` is known."""
+
+
+def power(
+    pairs: Iterable[Pair], spreads: Sequence[SeedSpread] = (), *, difference: float, power: float = 0.8
+) -> tuple[Power, ...]:
+    """Tell for each pair what a difference of that size would take.
+
+    Args:
+        pairs: compared runs, from `fssbench.comparing.pairs`; those without an interval are left out.
+        spreads: from `fssbench.comparing.seed_spread`; where both methods of a pair were trained several
+            times (or have nothing to train), the spread between trainings is counted in.
+        difference: mIoU points to be shown.
+        power: probability with which a true difference of that size is to be shown.
+
+    Raises:
+        UsageError: for a difference that is not above 0, or a power outside 0.05 to 1.
+    """
+    if not (difference > 0 and math.isfinite(difference)):
+        raise UsageError(f"a difference to be shown is above 0 points; got {difference}")
+    if not LEVEL < power < 1:
+        raise UsageError(f"power lies between {LEVEL} and 1, both excluded; got {power}")
+    normal = NormalDist()
+    z = normal.inv_cdf(1 - LEVEL / 2) + normal.inv_cdf(power)
+    return tuple(
+        _power(pair, _training(pair, spreads), difference / z, z)
+        for pair in pairs
+        if not math.isnan(pair.difference.error)
+    )
+
+
+def _power(pair: Pair, training: float | None, wanted: float, z: float) -> Power:
+    """`wanted` is the standard error that shows the difference, `z` what it is multiplied by."""
+    error, fixed = pair.difference.error, training or 0.0
+    episodes, queries = round(pair.episodes / pair.folds), round(pair.queries / pair.folds)
+    growth = error**2 / (wanted**2 - fixed**2) if wanted > fixed else None
+    return Power(
+        pair=pair,
+        episodes=episodes,
+        queries=queries,
+        error=error,
+        training=training,
+        smallest=z * math.hypot(error, fixed),
+        episodes_needed=None if growth is None else max(1, math.ceil(growth * episodes)),
+        queries_needed=None if growth is None else max(1, math.ceil(growth * queries)),
+        seeds_needed=max(1, math.ceil((error**2 + fixed**2) / wanted**2)),
+    )
+
+
+def _training(pair: Pair, spreads: Sequence[SeedSpread]) -> float | None:
+    """Deviation of the difference between trainings; None where one of the methods' is not known."""
+    parts = []
+    for cell in (pair.a, pair.b):
+        if all(run.learnable == 0 for run in cell.folds.values()):
+            parts.append(0.0)
+            continue
+        found = [s.between for s in spreads if s.kind == "training" and any(c is cell for c in s.cells)]
+        if not found:
+            return None
+        parts.append(found[0])
+    return math.hypot(*parts)

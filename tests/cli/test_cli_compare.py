@@ -1,0 +1,192 @@
+"""`fssbench compare` and `fssbench power`, on null runs, as a user types them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from fssbench.cli import main
+from fssbench.comparing import pairs, tally
+from fssbench.results import collect
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [*map(str, arguments)])
+
+
+def noisy(null: Any, name: str, noise: float) -> Any:
+    """A method that is right but for some noise."""
+
+    def logits(self: Any, q: Any, s: Any, m: torch.Tensor) -> torch.Tensor:
+        fg = m.mean(dim=1) - 0.5 + noise * torch.randn(m[:, 0].shape)
+        return torch.stack([-fg, fg], dim=1)
+
+    return null.broken(name, logits=logits)
+
+
+@pytest.fixture
+def runs(null: Any) -> Any:
+    """Three methods on one benchmark at one and five shots."""
+    for shot in (1, 5):
+        methods = [noisy(null, m, n) for m, n in (("good", 0.3), ("fair", 0.5), ("poor", 2.0))]
+        null.run("runs", null.plan(30, shot=shot), *methods, panels=0)
+    return null.folder / "runs"
+
+
+def tables(text: str) -> list[list[dict[str, str]]]:
+    """Tab-separated tables, apart by an empty line."""
+    found = []
+    for block in text.strip("\n").split("\n\n"):
+        head, *rows = (line.split("\t") for line in block.splitlines())
+        found.append([dict(zip(head, row, strict=True)) for row in rows])
+    return found
+
+
+def test_all_methods_of_a_folder(runs: Any) -> None:
+    answer = invoke("compare", "--runs", runs, "--resamples", 300)
+    assert answer.exit_code == 0, answer.output
+    differences, wins, ranks = tables(answer.stdout)
+    truth = pairs(collect([runs], resamples=0), resamples=300)
+    assert len(differences) == 6
+    for row, pair in zip(differences, truth, strict=True):
+        assert (row["A"], row["B"], row["shot"]) == (*pair.methods, str(pair.shot))
+        assert row["mIoU A"] == f"{pair.a.miou.value:.1f}"
+        assert row["A - B"] == f"{pair.difference.value:+.2f}"
+        assert row["interval"] == f"{pair.difference.low:+.2f} to {pair.difference.high:+.2f}"
+        assert (row["A's"], row["episodes"]) == (pair.outcome, "30")
+        assert row["marks"] == "; ".join(pair.a.marks)
+    expected = {t.methods: (t.wins, t.ties, t.losses) for t in tally(truth)}
+    counts = {(r["A"], r["B"]): tuple(int(r[k]) for k in ("A wins", "ties", "A loses")) for r in wins}
+    assert counts == expected
+    assert counts["fair", "poor"][0] > 0
+    assert [r["method"] for r in ranks][-1] == "poor"
+    assert {r["over"] for r in ranks} == {"2"}
+    assert "300 resamples, seed 0" in answer.stderr
+
+
+def test_two_methods_in_the_order_given(runs: Any) -> None:
+    rows = {
+        order: tables(invoke("compare", *order, "--runs", runs, "--resamples", 200).stdout)[0]
+        for order in (("good", "poor"), ("poor", "good"))
+    }
+    there, back = rows["good", "poor"], rows["poor", "good"]
+    assert [(r["A"], r["B"], r["A's"]) for r in there] == [("good", "poor", "win")] * 2
+    assert [(r["A"], r["B"], r["A's"]) for r in back] == [("poor", "good", "loss")] * 2
+    assert there[0]["A - B"].replace("+", "-") == back[0]["A - B"]
+
+
+def test_run_folders_stand_for_what_is_in_them(runs: Any) -> None:
+    cells = {next(iter(c.folds.values())).path: c for c in collect([runs], resamples=0).cells}
+    one_shot = {c.label: path for path, c in cells.items() if c.shot == 1}
+    answer = invoke("compare", one_shot["poor"], one_shot["fair"], "--json", "--resamples", 200)
+    assert answer.exit_code == 0, answer.output
+    (pair,) = [r for r in map(json.loads, answer.stdout.splitlines()) if r["kind"] == "pair"]
+    assert pair["methods"] == ["poor", "fair"]
+    assert pair["runs"] == [[one_shot["poor"].name], [one_shot["fair"].name]]
+
+
+def test_json_is_unrounded(runs: Any) -> None:
+    answer = invoke("compare", "--runs", runs, "--json", "--resamples", 200, "--seed", 4)
+    rows = [json.loads(line) for line in answer.stdout.splitlines()]
+    truth = pairs(collect([runs], resamples=0), resamples=200, seed=4)
+    found = [r for r in rows if r["kind"] == "pair"]
+    assert [r["difference"] for r in found] == [p.difference.value for p in truth]
+    assert [r["interval"] for r in found] == [[p.difference.low, p.difference.high] for p in truth]
+    assert [r["holm_p"] for r in found] == [p.adjusted for p in truth]
+    assert {(r["resamples"], r["bootstrap_seed"]) for r in found} == {(200, 4)}
+    assert [r["kind"] for r in rows].count("tally") == 3
+    (ranking,) = [r for r in rows if r["kind"] == "ranking"]
+    assert ranking["methods"][-1] == "poor"
+
+
+def test_other_plans_are_refused_and_compared_where_asked(null: Any) -> None:
+    plan = null.plan(40)
+    null.run("runs", plan, noisy(null, "a", 0.3))
+    null.run("runs", plan.head(25), noisy(null, "b", 0.5))
+    answer = invoke("compare", "a", "b", "--runs", null.folder / "runs", "--resamples", 200)
+    assert answer.exit_code == 2
+    assert answer.stdout == ""
+    assert (
+        "error: a and b on nulldata, 1-shot are not compared: cap none against capped (25 of 40"
+        in answer.stderr
+    )
+    assert "Next: `--shared`" in answer.stderr
+    shared = invoke("compare", "a", "b", "--runs", null.folder / "runs", "--resamples", 200, "--shared")
+    assert shared.exit_code == 0, shared.output
+    (row,) = tables(shared.stdout)[0]
+    assert row["episodes"] == "25"
+    assert row["note"].startswith("compared on 25 shared episodes of plans that differ: cap none")
+    assert row["marks"] == "capped (25 of 40 episodes)"
+
+
+def test_refusals_do_not_hide_what_can_be_compared(null: Any) -> None:
+    null.run("runs", null.plan(20), noisy(null, "a", 0.3), noisy(null, "b", 0.5))
+    null.run("runs", null.plan(20, seed=1), noisy(null, "c", 0.5))
+    answer = invoke("compare", "--runs", null.folder / "runs", "--resamples", 200)
+    assert answer.exit_code == 2
+    assert [(r["A"], r["B"]) for r in tables(answer.stdout)[0]] == [("a", "b")]
+    assert answer.stderr.count("are not compared: seed 0 against 1") == 2
+
+
+def test_names_that_are_none(runs: Any) -> None:
+    answer = invoke("compare", "god", "poor", "--runs", runs)
+    assert answer.exit_code == 2
+    assert "unknown method 'god'. Did you mean good?" in answer.stderr
+    alone = invoke("compare", "good", "--runs", runs)
+    assert alone.exit_code == 2
+    assert "nothing to compare" in alone.stderr
+    assert invoke("compare", "--runs", runs.parent / "none").exit_code == 3
+
+
+def test_names_cannot_command_the_terminal(null: Any) -> None:
+    for label in ("a\x1b[31m", "b\tc"):
+        (run,) = null.run("runs", null.plan(12), noisy(null, "x" + str(len(label)), 0.3))
+        manifest = json.loads((run.path / "manifest.json").read_text())
+        manifest["context"]["label"] = label
+        (run.path / "manifest.json").write_text(json.dumps(manifest))
+    answer = invoke("compare", "--runs", null.folder / "runs", "--resamples", 100)
+    assert answer.exit_code == 0, answer.output
+    assert "\x1b" not in answer.output
+    assert len({line.count("\t") for line in answer.stdout.split("\n\n")[0].splitlines()}) == 1
+
+
+class TestPower:
+    def test_table_and_json_agree(self, runs: Any) -> None:
+        table = invoke("power", "--diff", 2, "--resamples", 300, runs)
+        assert table.exit_code == 0, table.output
+        (rows,) = tables(table.stdout)
+        found = [
+            json.loads(line)
+            for line in invoke("power", "--diff", 2, "--resamples", 300, runs, "--json").stdout.splitlines()
+        ]
+        assert len(rows) == len(found) == 6
+        for row, data in zip(rows, found, strict=True):
+            assert [row["A"], row["B"]] == data["methods"]
+            assert row["SE"] == f"{data['standard_error']:.2f}"
+            assert row["episodes needed"] == str(data["episodes_needed"])
+            assert (data["difference"], data["power"], data["episodes"]) == (2, 0.8, 30)
+            assert row["queries"] == str(data["queries"])
+        assert "repeating a query adds little" in table.stderr
+
+    def test_more_power_takes_more(self, runs: Any) -> None:
+        needed = [
+            json.loads(invoke("power", "--diff", 1, "--power", p, runs, "--json").stdout.splitlines()[0])[
+                "episodes_needed"
+            ]
+            for p in (0.5, 0.8, 0.95)
+        ]
+        assert needed == sorted(set(needed))
+
+    def test_nothing_to_tell_from(self, null: Any) -> None:
+        null.run("runs", null.plan(20), noisy(null, "a", 0.3))
+        null.run("runs", null.plan(20, seed=1), noisy(null, "b", 0.3))
+        answer = invoke("power", "--diff", 1, null.folder / "runs")
+        assert answer.exit_code == 2
+        assert "no two methods have runs on the same episodes" in answer.stderr
+        assert "a and b on nulldata: seed 0 against 1" in answer.stderr
+        assert invoke("power", null.folder / "runs").exit_code == 2
+        assert invoke("power", "--diff", 0, null.folder / "runs").exit_code == 2

@@ -16,6 +16,9 @@ to the jackknife's standard error (each query left out in turn, class by class),
 n of n is short by sqrt((n - 1) / n) and by more where a few large objects carry a class.  What is
 covered is the figure that other episodes, as many of the same protocol, would give on average; one
 query alone in its class shows no variation, and counts for none.
+
+tests/test_calibration.py shows what this reaches; docs/statistics.md has the figures.  Plain
+percentiles covered 80 to 95 % in such simulations, least with four queries a class.
 """
 
 from __future__ import annotations

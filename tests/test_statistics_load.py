@@ -1,0 +1,43 @@
+"""What large comparisons cost, measured in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TWENTY_BY_TEN = """
+import json, resource, sys, time
+sys.path.insert(0, sys.argv[1])
+import table_factory as table
+from fssbench.comparing import pairs
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+results = table.make_results(
+    *(table.make_run(f"m{m}", f"bench{b}", episodes=1000) for b in range(10) for m in range(20))
+)
+before, start = peak(), time.process_time()
+found = pairs(results, resamples=10_000)
+print(json.dumps({"pairs": len(found), "seconds": time.process_time() - start, "peak": peak(), "before": before}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_ten_thousand_resamples_of_twenty_methods_on_ten_benchmarks() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TWENTY_BY_TEN, str(Path(__file__).parent)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    print(found)
+    assert found["pairs"] == 10 * 190
+    assert found["seconds"] < 60, "of processor time: 30 s on two cores"
+    assert found["peak"] < 1024

@@ -36,12 +36,18 @@ def findings(found: Analysis) -> Findings:
     return Findings(_question(found), _sentence(found), _caution(found))
 
 
+def _measured(found: Analysis) -> set[str]:
+    """All methods, those that share no column with the others included."""
+    return {found.name(cell) for cell in found.cells}
+
+
 def _question(found: Analysis) -> str:
     shots = _listed([f"{k}" for k in found.shots])
-    what = _count(len(found.methods), "method")
+    number = len(_measured(found))
+    what = _count(number, "method")
     where = _count(len(found.benchmarks), "benchmark")
-    which = "How well does" if len(found.methods) == 1 else "Which of"
-    rest = "segment" if len(found.methods) == 1 else "segments best"
+    which = "How well does" if number == 1 else "Which of"
+    rest = "segment" if number == 1 else "segments best"
     return (
         f"{which} {what} {rest} objects of new classes from {shots} labelled "
         f"example{'s' if found.shots != (1,) else ''}, on {where}, and how sure is that?"
@@ -49,6 +55,8 @@ def _question(found: Analysis) -> str:
 
 
 def _sentence(found: Analysis) -> str:
+    if len(found.methods) == 1 and len(_measured(found)) > 1:
+        return "Nothing can be said about which method is better: no two share benchmark, seed, protocol, size and cap."
     if len(found.methods) == 1:
         return (
             f"One method was measured, {found.methods[0]}: its figures stand alone, and nothing is compared."
@@ -86,12 +94,22 @@ def _sentence(found: Analysis) -> str:
         claims = [_claim(total, f"the {len(against)} others taken together")]
     else:
         claims = [_claim(counts, other) for other, counts in sorted(against.items())]
-    return f"{leader} is significantly {'; '.join(claims)}; {_largest(found, mine)}."
+    return f"{_limit(told)}{leader} is significantly {'; '.join(claims)}; {_largest(found, mine)}."
+
+
+def _limit(told: Sequence[Pair]) -> str:
+    """What the sentence holds for, where that is not the benchmarks: it may be quoted alone."""
+    cells = [cell for pair in told for cell in (pair.a, pair.b)]
+    if _all(cells, "miniature"):
+        return "On miniature data (no benchmark figures), "
+    kinds = dict.fromkeys(kind(m) for cell in cells for m in cell.marks)
+    return f"On numbers that are not all full measurements ({', '.join(kinds)}), " if kinds else ""
 
 
 def _claim(counts: Counter[str], other: str) -> str:
     n = counts.total()
-    return f"better than {other} in {counts['win']} of {n}, worse in {counts['loss']}, undecided in {counts['tie']}"
+    decided = f"better than {other} in {counts['win']} of {n} comparisons, worse in {counts['loss']}"
+    return f"{decided}, undecided in {counts['tie']}"
 
 
 def _largest(found: Analysis, mine: Sequence[tuple[Pair, bool]]) -> str:

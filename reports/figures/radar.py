@@ -90,7 +90,7 @@ def _web(axes: Axes, n: int, end: int) -> None:
     for ring in range(_STEP, end + 1, _STEP):
         corners = [_at(i, n, ring) for i in range(n + 1)]
         axes.plot(*zip(*corners, strict=True), color=INK, alpha=0.18, linewidth=0.6)
-        x, y = _at(0, n, ring)  # beside the first axis, where no line passes
-        axes.text(x + 0.02 * end, y - 0.01 * end, f"{ring}", fontsize=6.5, alpha=0.75, va="top")
+        (x, y), (u, v) = corners[-2], corners[0]  # between the last axis and the first: off every axis
+        axes.text((x + u) / 2, (y + v) / 2, f"{ring}", fontsize=6.5, alpha=0.8, ha="center", va="center")
     for i in range(n):
         _line(axes, (0.0, 0.0), _at(i, n, end), INK, 0.6, "-", alpha=0.18)

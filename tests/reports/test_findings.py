@@ -32,7 +32,7 @@ def two(gap: float, *, marks: tuple[str, ...] = (), other: tuple[str, ...] = ())
 
 def test_a_clear_lead_is_told_with_its_interval() -> None:
     told = findings(Analysis(two(0.1)))
-    assert told.sentence.startswith("pmnet is significantly better than hsnet in 1 of 1")
+    assert told.sentence.startswith("pmnet is significantly better than hsnet in 1 of 1 comparisons")
     assert re.search(r"\+\d+\.\d points \[\+\d+\.\d, \+\d+\.\d\] to hsnet", told.sentence)
     assert "200 episodes" in told.sentence
     assert told.caution == ""
@@ -56,16 +56,27 @@ def test_untrained_weights_are_never_compared_in_words() -> None:
 
 
 def test_miniature_data_say_nothing_of_methods() -> None:
-    caution = findings(Analysis(two(0.1, marks=("miniature",)))).caution
-    assert "miniature data" in caution
-    assert "nothing about the methods" in caution
+    told = findings(Analysis(two(0.1, marks=("miniature",))))
+    assert told.sentence.startswith("On miniature data (no benchmark figures), pmnet is")
+    assert "nothing about the methods" in told.caution
+
+
+def test_a_mark_on_either_side_limits_the_sentence() -> None:
+    told = findings(Analysis(two(0.1, other=("part-trained (9 steps on 9 images)",))))
+    assert told.sentence.startswith("On numbers that are not all full measurements (part-trained), pmnet is")
+
+
+def test_methods_that_share_no_column_are_not_one_method() -> None:
+    told = findings(Analysis(two(0.1, other=("capped (200 of 1000 episodes)",))))
+    assert told.sentence.startswith("Nothing can be said")
+    assert "no two share" in told.sentence
 
 
 def test_counts_in_the_sentence_are_those_of_the_pairs() -> None:
     found = analyse(make_results())
     told = findings(found)
     leader = told.sentence.split(" is significantly")[0]
-    claim = r"better than ([\w ]+) in (\d+) of (\d+), worse in (\d+), undecided in (\d+)"
+    claim = r"better than ([\w ]+) in (\d+) of (\d+) comparisons, worse in (\d+), undecided in (\d+)"
     claims = re.findall(claim, told.sentence)
     assert len(claims) == 2
     for other, won, n, lost, tied in claims:

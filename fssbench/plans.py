@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
@@ -104,8 +104,8 @@ def _check(plan: Plan, path: Path) -> None:
 
 def _inside(item: str) -> bool:
     """Whether an item stays below its data set's folder; a plan may come from anywhere."""
-    place = PurePosixPath(item.replace("\\", "/"))
-    return bool(item) and not place.is_absolute() and ".." not in place.parts
+    place = item.replace("\\", "/")  # split by hand: a report checks a million of them
+    return bool(item) and not place.startswith("/") and ".." not in place.split("/")
 
 
 def _text(stored: _Stored) -> str:

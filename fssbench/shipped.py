@@ -67,7 +67,8 @@ def fitting(
     """The checkpoint that comes with a method for one fold of a benchmark.
 
     The one trained on the classes that the benchmark trains on and on no other, a tenth of them missing at
-    most; where none was (its source is another data set), of those that have seen the fewest test classes the one trained on most.
+    most; where none was (its source is another data set), of those that have seen the fewest test classes
+    the one trained on most.
     `fssbench.identity.training_marks` says of each run what its checkpoint has seen.
 
     Args:

@@ -14,6 +14,7 @@ import re
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -54,7 +55,7 @@ class _Marker(Record):
             raise DataError(f"{root / MARKER} is unreadable ({why}). Next: delete {root}") from None
 
     def write(self, root: Path) -> None:
-        partial = root / f".{MARKER}.{os.getpid()}"
+        partial = root / f".{MARKER}.{os.getpid()}-{threading.get_ident()}"
         partial.write_text(self.model_dump_json(indent=1) + "\n")
         partial.replace(root / MARKER)
 

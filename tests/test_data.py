@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -82,6 +83,21 @@ def test_only_what_is_asked_for_is_drawn(toy: Any) -> None:
     assert root is not None
     open_dataset("toy", data=root)
     assert [p.name.split("-")[0] for p in root.iterdir() if p.is_dir()] == ["toy"]
+
+
+def test_openers_of_one_process_mark_the_cache_at_once(tmp_path: Path) -> None:
+    """Each writes a file of its own and renames it; they never share one."""
+    together = Barrier(8, timeout=20)  # one that fails leaves the others to this
+
+    def write(seed: int) -> None:
+        for _ in range(30):
+            together.wait()
+            data._Marker(seed=seed).write(tmp_path)
+
+    with ThreadPoolExecutor(8) as workers:
+        list(workers.map(write, range(8)))
+    assert [p.name for p in tmp_path.iterdir()] == [MARKER]
+    assert data._Marker.read(tmp_path).seed in range(8)
 
 
 def test_two_openers_draw_once(toy: Any) -> None:

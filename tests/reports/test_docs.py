@@ -16,6 +16,7 @@ from fssbench.registry import REPORTERS
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "reports.md").read_text()
+SHORT = ["--size", "64", "--repeats", "3", "--shot", "1"]
 COMMANDS = [line.strip() for line in TEXT.splitlines() if line.startswith("    ")]
 
 
@@ -24,10 +25,12 @@ def test_every_command_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     results = Results(tuple(runs), tuple(make_cell([run], missing=(1, 2, 3)) for run in runs), 100, 0)
     monkeypatch.setattr("fssbench.results.collect", lambda paths, **_: results)
     monkeypatch.chdir(tmp_path)
-    assert len(COMMANDS) == 6
+    assert len(COMMANDS) == 8
     for command in COMMANDS:
         words = shlex.split(command)
         assert words[0] == "fssbench"
+        if words[1] == "bench":
+            words += SHORT
         answer = CliRunner().invoke(main, words[1:])
         assert answer.exit_code == 0, (command, answer.output)
     assert (tmp_path / "report" / "paper.tex").is_file()

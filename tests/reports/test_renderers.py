@@ -183,9 +183,8 @@ def test_drawings_of_hostile_names_are_harmless() -> None:
         shown = "".join(tree.text)
         assert not set(shown) & {"\x00", "\x1b", "\u202e", "\u2028"}
         assert "<script>alert(1)</script>" in shown
-        assert not re.search(
-            r"://|<script|onerror=", re.sub(r"&lt;.*?&gt;|http://e.example[/x.png]*", "", svg)
-        )
+        markup = re.sub(r">[^<]*<", "><", svg)  # labels are cut anywhere; here only tags count
+        assert not re.search(r"://|<script|onerror=", markup)
 
 
 @pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))

@@ -34,7 +34,7 @@ _EXPLAINED = {
     "part-trained": "trained on a part of the source data set: not the published model",
     "other": "trained on another data set than the benchmark's source",
     "selected": "the checkpoint was chosen on the test episodes",
-    "trained": "classes that are tested here were seen in training",
+    "trained": "classes or images that are tested here were seen in training",
 }
 
 

@@ -157,14 +157,18 @@ def _showing(pool: Pool, dataset: Dataset, resolved: Resolved, fold: int) -> fro
 
 def _enough(entries: Sequence[Entry], shot: int) -> list[int]:
     """Classes with images for an episode."""
-    counts = Counter(class_id for class_id, _ in {(e.class_id, e.item) for e in entries})
-    return sorted(class_id for class_id, count in counts.items() if count > shot)
+    return sorted(class_id for class_id, count in _images(entries).items() if count > shot)
+
+
+def _images(entries: Sequence[Entry]) -> Counter[int]:
+    """Images of each class, each counted once."""
+    return Counter(class_id for class_id, _ in {(e.class_id, e.item) for e in entries})
 
 
 def _held_out(entries: Sequence[Entry], shot: int) -> frozenset[str]:
     """Images kept for validation; where a class would be left with too few to train on, none of its."""
     held = {e.item for e in entries if is_held_out(e.item)}
-    left = Counter(class_id for class_id, _ in {(e.class_id, e.item) for e in entries if e.item not in held})
+    left = _images([e for e in entries if e.item not in held])
     return frozenset(held - {e.item for e in entries if left[e.class_id] <= shot})
 
 

@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fssbench.api import IGNORE, Dataset, Episode, Panel, Pictures
+from fssbench.append_log import AppendLog, seal, unseal
 from fssbench.errors import DataError
 from fssbench.inputs import Target
-from fssbench.store import AppendLog, StoredRun, seal, unseal
+from fssbench.store import StoredRun
 
 PANELS = 60
 """Episodes of a plan whose pictures are kept where nothing else is asked for."""

@@ -22,7 +22,6 @@ import os
 import socket
 import time
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from fssbench.api.episodes import Plan
+from fssbench.append_log import AppendLog, seal, unseal, write_all
 from fssbench.errors import DataError, LockedError
 from fssbench.metrics import Absent
 from fssbench.plans import read_plan, write_plan
@@ -76,25 +76,6 @@ class Record:
         return cls(data["i"], data["c"], (inter[0], inter[1]), (union[0], union[1]), data["target"])
 
 
-def seal(data: dict[str, Any]) -> bytes:
-    """One line of JSON ending in its own crc32."""
-    body = json.dumps(data, separators=(",", ":"), allow_nan=False)[:-1]
-    return f'{body},"crc":"{zlib.crc32(body.encode()):08x}"}}\n'.encode()
-
-
-def unseal(line: bytes) -> dict[str, Any]:
-    """What `seal` made a line of, given without its newline.
-
-    Raises:
-        ValueError: where the line is damaged.
-    """
-    body, mark, tail = line.rpartition(b',"crc":"')
-    if not mark or tail != b'%08x"}' % zlib.crc32(body):
-        raise ValueError("checksum does not match")
-    data: dict[str, Any] = json.loads(body + b"}")
-    return data
-
-
 def write_json(path: Path, data: Any) -> None:
     """Replace a JSON file atomically: a reader sees the old or the new one, whole.
 
@@ -107,7 +88,7 @@ def write_json(path: Path, data: Any) -> None:
         try:
             handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
             try:
-                _write_all(handle, text.encode())
+                write_all(handle, text.encode())
                 os.fsync(handle)
             finally:
                 os.close(handle)
@@ -146,71 +127,6 @@ def digest(block: dict[str, Any]) -> str:
     """sha256 of an identity block's canonical JSON."""
     text = json.dumps(block, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _write_all(handle: int, data: bytes) -> None:
-    """Write everything or raise; a short write (disk full, file limit) counts as failure."""
-    written = os.write(handle, data)
-    if written != len(data):
-        # the next write tells why; if it succeeds the file was merely slow to take it
-        written += os.write(handle, data[written:])
-    if written != len(data):
-        raise OSError(f"only {written} of {len(data)} bytes written")
-
-
-class AppendLog:
-    """A file to which whole lines are appended, each by one `os.write`; a torn one is taken back.
-
-    Args:
-        path: the file; made where it does not exist.
-        good: bytes of whole lines in it; what lies behind them is cut off.
-
-    Raises:
-        DataError: where it cannot be opened for writing.
-    """
-
-    def __init__(self, path: Path, good: int) -> None:
-        self.path = path
-        try:
-            self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            try:
-                os.ftruncate(self._handle, good)
-            except OSError:
-                os.close(self._handle)
-                raise
-        except OSError as error:
-            raise DataError(f"cannot write {path}: {error}. Choose another --out") from error
-
-    def append(self, line: bytes, hint: str = "") -> None:
-        """Write one line that ends in a newline.
-
-        Raises:
-            DataError: where it cannot be written; what was written before stays intact.
-        """
-        try:
-            before = os.fstat(self._handle).st_size
-            try:
-                _write_all(self._handle, line)
-            except OSError:
-                # no torn line; shrinking works on a full disk, and a reader drops what it cannot shrink
-                with suppress(OSError):
-                    os.ftruncate(self._handle, before)
-                raise
-        except OSError as error:
-            raise DataError(f"cannot write {len(line)} bytes to {self.path}: {error}. {hint}") from error
-
-    def close(self) -> None:
-        """Bring it to disk and close it.
-
-        Raises:
-            DataError: where it cannot be brought to disk.
-        """
-        try:
-            os.fsync(self._handle)
-        except OSError as error:
-            raise DataError(f"cannot write {self.path} to disk: {error}") from error
-        finally:
-            os.close(self._handle)
 
 
 def read_records(path: Path) -> tuple[dict[int, Record], int]:
@@ -457,7 +373,7 @@ class RunWriter:
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             try:
-                _write_all(handle, line)
+                write_all(handle, line)
             finally:
                 os.close(handle)
         except OSError as error:

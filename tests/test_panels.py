@@ -16,13 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from fssbench.append_log import seal, unseal
 from fssbench.cli.run import command
 from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import DataError
 from fssbench.merge import merge
 from fssbench.panels import FILE, FOLDER, PANELS, SIDE, Panels, _packed, _unpacked, read_panels
 from fssbench.registry import DATASETS
-from fssbench.store import Record, read_run, seal, unseal
+from fssbench.store import Record, read_run
 
 
 def kept(run) -> list[int]:

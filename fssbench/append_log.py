@@ -1,0 +1,96 @@
+"""Files that only grow: sealed lines, each written whole or taken back."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from fssbench.errors import DataError
+
+
+def seal(data: dict[str, Any]) -> bytes:
+    """One line of JSON ending in its own crc32."""
+    body = json.dumps(data, separators=(",", ":"), allow_nan=False)[:-1]
+    return f'{body},"crc":"{zlib.crc32(body.encode()):08x}"}}\n'.encode()
+
+
+def unseal(line: bytes) -> dict[str, Any]:
+    """What `seal` made a line of, given without its newline.
+
+    Raises:
+        ValueError: where the line is damaged.
+    """
+    body, mark, tail = line.rpartition(b',"crc":"')
+    if not mark or tail != b'%08x"}' % zlib.crc32(body):
+        raise ValueError("checksum does not match")
+    data: dict[str, Any] = json.loads(body + b"}")
+    return data
+
+
+def write_all(handle: int, data: bytes) -> None:
+    """Write everything or raise; a short write (disk full, file limit) counts as failure."""
+    written = os.write(handle, data)
+    if written != len(data):
+        # the next write tells why; if it succeeds the file was merely slow to take it
+        written += os.write(handle, data[written:])
+    if written != len(data):
+        raise OSError(f"only {written} of {len(data)} bytes written")
+
+
+class AppendLog:
+    """A file to which whole lines are appended, each by one `os.write`; a torn one is taken back.
+
+    Args:
+        path: the file; made where it does not exist.
+        good: bytes of whole lines in it; what lies behind them is cut off.
+
+    Raises:
+        DataError: where it cannot be opened for writing.
+    """
+
+    def __init__(self, path: Path, good: int) -> None:
+        self.path = path
+        try:
+            self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            try:
+                os.ftruncate(self._handle, good)
+            except OSError:
+                os.close(self._handle)
+                raise
+        except OSError as error:
+            raise DataError(f"cannot write {path}: {error}. Choose another --out") from error
+
+    def append(self, line: bytes, hint: str = "") -> None:
+        """Write one line that ends in a newline.
+
+        Raises:
+            DataError: where it cannot be written; what was written before stays intact.
+        """
+        try:
+            before = os.fstat(self._handle).st_size
+            try:
+                write_all(self._handle, line)
+            except OSError:
+                # no torn line; shrinking works on a full disk, and a reader drops what it cannot shrink
+                with suppress(OSError):
+                    os.ftruncate(self._handle, before)
+                raise
+        except OSError as error:
+            raise DataError(f"cannot write {len(line)} bytes to {self.path}: {error}. {hint}") from error
+
+    def close(self) -> None:
+        """Bring it to disk and close it.
+
+        Raises:
+            DataError: where it cannot be brought to disk.
+        """
+        try:
+            os.fsync(self._handle)
+        except OSError as error:
+            raise DataError(f"cannot write {self.path} to disk: {error}") from error
+        finally:
+            os.close(self._handle)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -160,9 +160,13 @@ def pairs(
     found = [m for m in matches(results, shared, methods) if isinstance(m, Match)]
     counted = {id(run): run for m in found for run, _ in m.runs}.values()
     sides = _sides(found, *_bootstrap(results, resamples, seed))
-    gaps = [difference(x, y) for x, y in sides]
+    distinct = {id(run): len({*zip(run.class_ids.tolist(), run.queries, strict=True)}) for run in counted}
+    queries = [sum(distinct[id(run)] for run, _ in m.runs) for m in found]
+    gaps = [
+        replace(gap, p=max(gap.p, _least_p(n)))
+        for gap, n in zip((difference(x, y) for x, y in sides), queries, strict=True)
+    ]
     adjusted = holm([gap.p for gap in gaps])
-    queries = {id(run): len({*zip(run.class_ids.tolist(), run.queries, strict=True)}) for run in counted}
     return tuple(
         Pair(
             benchmark=m.a.benchmark,
@@ -177,12 +181,20 @@ def pairs(
             adjusted=p,
             outcome="tie" if not p <= LEVEL else "win" if gap.value > 0 else "loss",
             episodes=sum(run.episodes for run, _ in m.runs),
-            queries=sum(queries[id(run)] for run, _ in m.runs),
+            queries=n,
             folds=len(m.runs),
             note=m.note,
         )
-        for m, (x, y), gap, p in zip(found, sides, gaps, adjusted, strict=True)
+        for m, (x, y), gap, p, n in zip(found, sides, gaps, adjusted, queries, strict=True)
     )
+
+
+def _least_p(queries: int) -> float:
+    """Least p that a two-sided paired test can give on so few queries: all signs alike, 2^(1 - n).
+
+    A bootstrap of two queries that agree never meets zero, and would call that certain.
+    """
+    return float(min(1.0, 2.0 ** (1 - queries)))
 
 
 def refusals(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scipy.stats import friedmanchisquare
+from scipy.stats import binomtest, friedmanchisquare
 
 from fssbench import comparing
 from fssbench.api import UsageError
@@ -157,6 +157,16 @@ def test_one_episode_gives_no_verdict(table: Any) -> None:
     (pair,) = pairs(table.make_results(*(table.only(table.make_run(m), [0]) for m in "ab")))
     assert np.isnan([pair.difference.p, pair.adjusted]).all()
     assert pair.outcome == "tie"
+
+
+@pytest.mark.parametrize(("queries", "outcome"), [(2, "tie"), (5, "tie"), (8, "win")])
+def test_few_queries_decide_nothing_even_where_all_agree(table: Any, queries: int, outcome: str) -> None:
+    runs = (table.make_run(m, skill=s, episodes=queries, classes=1) for m, s in (("a", 0.8), ("b", 0.3)))
+    (pair,) = pairs(table.make_results(*runs))
+    assert pair.queries == queries
+    assert pair.difference.low > 0
+    assert pair.adjusted >= binomtest(0, queries).pvalue - 1e-12
+    assert pair.outcome == outcome
 
 
 def test_what_is_not_compared_is_named(table: Any) -> None:

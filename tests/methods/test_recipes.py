@@ -91,3 +91,23 @@ def test_the_loss_falls_on_the_miniature(name: str, mini: Path) -> None:
             optimizer.step()
             losses.append(float(loss.detach()))
     assert sum(losses[-2:]) < 0.9 * sum(losses[:2]), losses
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "vat" else n for n in sorted(PUBLISHED)]
+)
+def test_the_loss_in_bfloat16_is_near_that_in_single_precision(name: str, mini: Path) -> None:
+    """`fssbench train --amp` on a CPU."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        settings = {"classes": 20} if name == "repri" else {}
+        method = fssbench.load_method(name, backbone="efficientnet-lite0", **settings)
+        batch = batch_of(method, mini, 64)
+        inputs = (batch.query, batch.support, batch.support_mask, batch.target, batch.ignore)
+        with torch.no_grad():
+            torch.manual_seed(1)
+            single = method.loss(*inputs)
+            torch.manual_seed(1)
+            with torch.autocast("cpu", torch.bfloat16):
+                mixed = method.loss(*inputs)
+    assert float(mixed) == pytest.approx(float(single), rel=0.1)

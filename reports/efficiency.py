@@ -221,8 +221,11 @@ def _command(lacking: list[Cell]) -> str:
         run for run in map(first_run, lacking) if (run.backbone, run.label) == (first.backbone, run.method)
     ]
     names = dict.fromkeys(clean(run.method) for run in alike or [first])
-    size = block_of(first).get("size")
+    size, passed = block_of(first).get("size"), first.manifest.get("context", {}).get("config_passed", {})
     parts = ["fssbench", "bench", *(p for name in names for p in ("-m", name))]
     parts += ["--backbone", clean(first.backbone)] if first.backbone != "own" else []
     parts += ["--size", str(size)] if size else []
+    if len(names) == 1:
+        parts += [p for name in first.ablations for p in ("--ablate", clean(name))]
+        parts += [p for key, value in sorted(passed.items()) for p in ("--set", clean(f"{key}={value}"))]
     return shlex.join(parts)

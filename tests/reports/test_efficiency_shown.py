@@ -145,6 +145,16 @@ def test_next_command_names_what_is_missing_only() -> None:
     assert costs(analyse(results(*every))).command == ""
 
 
+def test_next_command_has_the_settings_of_a_changed_method() -> None:
+    def command(method: str, label: str, passed: dict[str, str], ablations: tuple[str, ...] = ()) -> str:
+        manifest = {"block": {"config": {}, "size": 400}, "context": {"config_passed": passed}}
+        run = make_run(method, label=label, ablations=ablations, manifest=manifest)
+        return costs(analyse(Results((run,), (make_cell([run]),), 200, 0))).command
+
+    assert command("hsnet", "hsnet (width=64)", {"width": "64"}).endswith("--size 400 --set width=64")
+    assert command("pmnet", "pmnet (w/o b3dconv)", {}, ("b3dconv",)).endswith("--ablate b3dconv")
+
+
 def test_page_shows_costs_beside_scores() -> None:
     given_results = results(measured("pmnet"), measured("hsnet"), measured("panet", learnable=0))
     page = render(given_results)

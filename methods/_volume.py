@@ -38,10 +38,16 @@ def pairwise(query: Sequence[Tensor], support: Sequence[Tensor]) -> Tensor:
     """
     with torch.autocast(query[0].device.type, enabled=False):
         products = [
-            torch.bmm(q.flatten(2).transpose(1, 2), s.flatten(2)) for q, s in zip(query, support, strict=True)
+            torch.bmm(_single(q).flatten(2).transpose(1, 2), _single(s).flatten(2))
+            for q, s in zip(query, support, strict=True)
         ]
     stacked = torch.stack(products, dim=-1)
     return stacked.view(-1, *query[0].shape[2:], *support[0].shape[2:], len(products)).movedim(-1, 1)
+
+
+def _single(maps: Tensor) -> Tensor:
+    """In single precision, or better where they are: an encoder under autocast gives less."""
+    return maps.to(torch.promote_types(maps.dtype, torch.float32))
 
 
 Layer = Callable[[Tensor], Tensor]

@@ -63,18 +63,16 @@ def object_features(
         Maps (B, C, h, w) by tap, at their own size.
     """
     blanked = images * mask.unsqueeze(1)
-    # single precision under autocast too, as features of the query that come from a cache
-    with torch.autocast(images.device.type, enabled=False):
-        if masking == "input":
-            return backbone(blanked, taps)
-        features = {
-            tap: masked(maps.unsqueeze(1), mask.unsqueeze(1))[:, 0]
-            for tap, maps in backbone(images, taps).items()
-        }
-        if masking == "feature":
-            return features
-        inside = backbone(blanked, taps)
-        return {tap: torch.where(maps > 0, maps, inside[tap]) for tap, maps in features.items()}
+    if masking == "input":
+        return backbone(blanked, taps)
+    features = {
+        tap: masked(maps.unsqueeze(1), mask.unsqueeze(1))[:, 0]
+        for tap, maps in backbone(images, taps).items()
+    }
+    if masking == "feature":
+        return features
+    inside = backbone(blanked, taps)
+    return {tap: torch.where(maps > 0, maps, inside[tap]) for tap, maps in features.items()}
 
 
 class HybridMasking(ImageMethod):

@@ -160,11 +160,12 @@ def pairs(
     found = [m for m in matches(results, shared, methods) if isinstance(m, Match)]
     counted = {id(run): run for m in found for run, _ in m.runs}.values()
     sides = _sides(found, *_bootstrap(results, resamples, seed))
-    distinct = {id(run): len({*zip(run.class_ids.tolist(), run.queries, strict=True)}) for run in counted}
-    queries = [sum(distinct[id(run)] for run, _ in m.runs) for m in found]
+    asked = {id(run): _asked(run) for run in counted}
+    queries = [sum(len(asked[id(run)]) for run, _ in m.runs) for m in found]
+    drawn = [len({query for run, _ in m.runs for query in asked[id(run)]}) for m in found]
     gaps = [
         replace(gap, p=max(gap.p, _least_p(n)))
-        for gap, n in zip((difference(x, y) for x, y in sides), queries, strict=True)
+        for gap, n in zip((difference(x, y) for x, y in sides), drawn, strict=True)
     ]
     adjusted = holm([gap.p for gap in gaps])
     return tuple(
@@ -187,6 +188,11 @@ def pairs(
         )
         for m, (x, y), gap, p, n in zip(found, sides, gaps, adjusted, queries, strict=True)
     )
+
+
+def _asked(run: RunResult) -> set[tuple[str, int, str]]:
+    """What is resampled of a run: its queries by class, the same in another fold on the same plan."""
+    return {(run.plan_sha256, *asked) for asked in zip(run.class_ids.tolist(), run.queries, strict=True)}
 
 
 def _least_p(queries: int) -> float:

@@ -169,6 +169,15 @@ def test_few_queries_decide_nothing_even_where_all_agree(table: Any, queries: in
     assert pair.outcome == outcome
 
 
+def test_folds_that_share_their_episodes_make_no_queries_more(table: Any) -> None:
+    once = [table.make_run(m, skill=s, episodes=5, classes=1) for m, s in (("a", 0.8), ("b", 0.3))]
+    often = [table.make_cell(*(replace(run, fold=fold) for fold in range(4))) for run in once]
+    (one,), (four,) = pairs(table.make_results(*once)), pairs(table.make_results(*often))
+    assert (one.episodes, four.episodes) == (5, 20)
+    assert four.difference == one.difference
+    assert four.outcome == "tie"
+
+
 def test_what_is_not_compared_is_named(table: Any) -> None:
     results = table.make_results(table.make_run("a"), table.make_run("b", lists="x"), table.make_run("c"))
     assert [p.methods for p in pairs(results)] == [("a", "c")]

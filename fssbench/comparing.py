@@ -63,7 +63,7 @@ class Pair:
     episodes: int
     """Episodes that both have counted."""
     queries: int
-    """Distinct queries among them, of each class and fold its own: what is resampled."""
+    """Distinct queries among them, of each class and fold its own, folds on the same episodes included."""
     folds: int
     """Folds compared."""
     note: str = ""

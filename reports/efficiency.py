@@ -216,16 +216,15 @@ def _command(lacking: list[Cell]) -> str:
     """One command that measures the first kind of what is missing."""
     if not lacking:
         return ""
-    first = first_run(lacking[0])
-    alike = [
-        run for run in map(first_run, lacking) if (run.backbone, run.label) == (first.backbone, run.method)
-    ]
-    names = dict.fromkeys(clean(run.method) for run in alike or [first])
+    runs = [first_run(cell) for cell in lacking]
+    plain = [run for run in runs if (run.backbone, run.label) == (runs[0].backbone, run.method)]
+    together = plain or runs[:1]  # plain methods share a command; one with settings has its own
+    first = together[0]
     size, passed = block_of(first).get("size"), first.manifest.get("context", {}).get("config_passed", {})
-    parts = ["fssbench", "bench", *(p for name in names for p in ("-m", name))]
+    parts = ["fssbench", "bench"]
+    parts += [p for name in dict.fromkeys(clean(run.method) for run in together) for p in ("-m", name)]
     parts += ["--backbone", clean(first.backbone)] if first.backbone != "own" else []
     parts += ["--size", str(size)] if size else []
-    if len(names) == 1:
-        parts += [p for name in first.ablations for p in ("--ablate", clean(name))]
-        parts += [p for key, value in sorted(passed.items()) for p in ("--set", clean(f"{key}={value}"))]
+    parts += [p for name in first.ablations for p in ("--ablate", clean(name))]
+    parts += [p for key, value in sorted(passed.items()) for p in ("--set", clean(f"{key}={value}"))]
     return shlex.join(parts)

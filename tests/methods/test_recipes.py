@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from fssbench.inputs import Inputs
 from fssbench.registry import METHODS
 from fssbench.train_batches import Batch, Batches
 from fssbench.train_episodes import EpisodeStream, training_set
+from fssbench.train_loss import Loss
 from fssbench.train_state import learnable
 from fssbench.train_workers import workers
 
@@ -58,6 +60,20 @@ def test_the_rate_falls_at_each_third(name: str) -> None:
     assert recipe.steps * recipe.batch == 24_000
 
 
+def trained(slow: set[str]) -> list[Any]:
+    """Names of all trainable methods, those that take long marked."""
+    return [
+        pytest.param(name, marks=pytest.mark.slow) if name in slow else name for name in sorted(PUBLISHED)
+    ]
+
+
+def learner(name: str) -> Method:
+    """A method on a small backbone, its weights from seed 0."""
+    torch.manual_seed(0)
+    settings = {"classes": 20} if name == "repri" else {}
+    return fssbench.load_method(name, backbone="efficientnet-lite0", **settings)
+
+
 def batch_of(method: Method, data: Path, size: int) -> Batch:
     """Two training episodes of the miniature, as `fssbench train` draws them."""
     source = training_set("pascal-to-isic2018", data=data)
@@ -69,16 +85,12 @@ def batch_of(method: Method, data: Path, size: int) -> Batch:
         return next(batches.of(0))
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n in HEAVY else n for n in sorted(PUBLISHED)]
-)
+@pytest.mark.parametrize("name", trained(HEAVY))
 @pytest.mark.timeout(600)
 def test_the_loss_falls_on_the_miniature(name: str, mini: Path) -> None:
     """Few steps on the same two episodes, at a rate that suits few steps."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        settings = {"classes": 20} if name == "repri" else {}
-        method = fssbench.load_method(name, backbone="efficientnet-lite0", **settings)
+        method = learner(name)
         batch = batch_of(method, mini, 96)
         weights = list(learnable(method).values())
         optimizer = torch.optim.Adam(weights, lr=3e-4 if name in {"ssp", "ifa"} else 2e-3)
@@ -86,28 +98,23 @@ def test_the_loss_falls_on_the_miniature(name: str, mini: Path) -> None:
         for _ in range(8):
             method.train()
             optimizer.zero_grad()
-            loss = method.loss(batch.query, batch.support, batch.support_mask, batch.target, batch.ignore)
+            loss = Loss(method)(batch)
             loss.backward()
             optimizer.step()
             losses.append(float(loss.detach()))
     assert sum(losses[-2:]) < 0.9 * sum(losses[:2]), losses
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "vat" else n for n in sorted(PUBLISHED)]
-)
+@pytest.mark.parametrize("name", trained({"vat"}))
 def test_the_loss_in_bfloat16_is_near_that_in_single_precision(name: str, mini: Path) -> None:
     """`fssbench train --amp` on a CPU."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        settings = {"classes": 20} if name == "repri" else {}
-        method = fssbench.load_method(name, backbone="efficientnet-lite0", **settings)
+        method = learner(name)
         batch = batch_of(method, mini, 64)
-        inputs = (batch.query, batch.support, batch.support_mask, batch.target, batch.ignore)
         with torch.no_grad():
             torch.manual_seed(1)
-            single = method.loss(*inputs)
+            single = Loss(method)(batch)
             torch.manual_seed(1)
             with torch.autocast("cpu", torch.bfloat16):
-                mixed = method.loss(*inputs)
+                mixed = Loss(method)(batch)
     assert float(mixed) == pytest.approx(float(single), rel=0.1)

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_factory import make_cell, make_results, make_run
 
-from fssbench.api import Efficiency, Results, Timing
+from fssbench.api import Efficiency, Results, RunResult, Timing
 
 TIMING = Timing(median=12.5, low=12, high=13, mad=0.4, fastest=11, slowest=14, repeats=15, warmup=4)
 
@@ -146,13 +146,19 @@ def test_next_command_names_what_is_missing_only() -> None:
 
 
 def test_next_command_has_the_settings_of_a_changed_method() -> None:
-    def command(method: str, label: str, passed: dict[str, str], ablations: tuple[str, ...] = ()) -> str:
+    def changed(
+        method: str, label: str, passed: dict[str, str], ablations: tuple[str, ...] = ()
+    ) -> RunResult:
         manifest = {"block": {"config": {}, "size": 400}, "context": {"config_passed": passed}}
-        run = make_run(method, label=label, ablations=ablations, manifest=manifest)
-        return costs(analyse(Results((run,), (make_cell([run]),), 200, 0))).command
+        return make_run(method, label=label, ablations=ablations, manifest=manifest)
 
-    assert command("hsnet", "hsnet (width=64)", {"width": "64"}).endswith("--size 400 --set width=64")
-    assert command("pmnet", "pmnet (w/o b3dconv)", {}, ("b3dconv",)).endswith("--ablate b3dconv")
+    def command(*runs: RunResult) -> str:
+        return costs(analyse(Results(runs, tuple(make_cell([run]) for run in runs), 200, 0))).command
+
+    narrow = changed("hsnet", "hsnet (width=64)", {"width": "64"})
+    assert command(narrow).endswith("-m hsnet --backbone resnet50 --size 400 --set width=64")
+    assert command(changed("pmnet", "pmnet (w/o b3dconv)", {}, ("b3dconv",))).endswith("--ablate b3dconv")
+    assert command(narrow, changed("panet", "panet", {})).endswith("-m panet --backbone resnet50 --size 400")
 
 
 def test_page_shows_costs_beside_scores() -> None:

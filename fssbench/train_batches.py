@@ -101,9 +101,11 @@ class Batches:
             DataError: where an image cannot be read, or a class shows no pixel however often it is drawn.
         """
         for part in range(self._accumulate):
-            drawn = [self._drawn(step, slot) for slot in self._slots(part)]
+            slots = self._slots(part)
+            inverted = [self._stream.inverted(step, slot) for slot in slots]
+            drawn = [self._drawn(step, *each) for each in zip(slots, inverted, strict=True)]
             episodes, queries, supports, masks = zip(*drawn, strict=True)
-            targets, ignored = zip(*map(self._truth, episodes), strict=True)
+            targets, ignored = zip(*map(self._truth, episodes, inverted), strict=True)
             yield Batch(
                 episodes=episodes,
                 query=_joined(queries),
@@ -113,24 +115,27 @@ class Batches:
                 ignore=torch.stack(list(map(torch.from_numpy, ignored))).to(self._world.device),
             )
 
-    def _truth(self, episode: Episode) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def _truth(self, episode: Episode, inverted: bool) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """What a query is taught by, and the pixels left out of it, (S, S) each."""
         if self._method.supervision == "classes":
             return self._inputs.numbered(episode.query, self._source.present[episode.query], self._numbers)
         target = self._inputs.target(episode, original=False)
         ignored = np.zeros_like(target.foreground) if target.ignored is None else target.ignored
-        return target.foreground, ignored
+        return target.foreground ^ inverted, ignored
 
-    def _drawn(self, step: int, slot: int) -> tuple[Episode, Any, Any, Tensor]:
-        """An episode whose supports all show the class at this size; others teach nothing."""
+    def _drawn(self, step: int, slot: int, inverted: bool) -> tuple[Episode, Any, Any, Tensor]:
+        """An episode whose supports all show its object at this size; others teach nothing."""
         for attempt in range(ATTEMPTS):
             episode = self._stream.episode(step, slot, attempt)
             query, support, mask = self._inputs.of(self._method, episode)
+            if inverted:
+                mask = 1 - mask
             if bool(mask.flatten(2).any(dim=2).all()):
                 return episode, _copied(query), _copied(support), mask
         name = self._source.classes[episode.class_id]
         raise DataError(
-            f"step {step}, episode {slot}: class {name!r} (id {episode.class_id}) has no pixel at "
+            f"step {step}, episode {slot}: {'the background of ' if inverted else ''}class {name!r} "
+            f"(id {episode.class_id}) has no pixel at "
             f"{self._inputs.size} px in {ATTEMPTS} draws of supports, the last {', '.join(episode.supports)}. "
             f"Next: `fssbench data verify {self._source.dataset.card.name}`, or a larger --size"
         )

@@ -216,16 +216,24 @@ class EpisodeStream:
         name: what sets this stream apart: seed, benchmark, fold.
         draw: `classes`: every class is as likely; `pairs`: every image-class pair is, as in the reference
             samplers of PASCAL-5i, so that the few images of a rare class do not come again and again.
+        invert: share of the episodes in which object and background change places.
     """
 
     def __init__(
-        self, items: Items, shot: int, name: str, *, draw: Literal["classes", "pairs"] = "classes"
+        self,
+        items: Items,
+        shot: int,
+        name: str,
+        *,
+        draw: Literal["classes", "pairs"] = "classes",
+        invert: float = 0.0,
     ) -> None:
         self._items = dict(items)
         self._classes = [
             str(c) for c, names in sorted(items.items()) for _ in range(len(names) if draw == "pairs" else 1)
         ]
         self._shot = shot
+        self._inverted_below = int(invert * 2**64)
         self._key = _key(f"{name}|{shot}")
 
     def episode(self, step: int, slot: int, attempt: int = 0) -> Episode:
@@ -240,6 +248,10 @@ class EpisodeStream:
         names = self._items[int(class_id)]
         query, *supports = shuffled(names, self._shot + 1, self._words(step, slot, attempt + 1))
         return Episode(slot, int(class_id), query, tuple(supports))
+
+    def inverted(self, step: int, slot: int) -> bool:
+        """Whether what is not the class is the object of this episode, in supports and query."""
+        return int(self._words(step, slot, ATTEMPTS + 1)()) < self._inverted_below
 
     def _words(self, step: int, slot: int, draw: int) -> Callable[[], int]:
         # the lowest word counts within one block, so no draw runs into the words of another

@@ -33,6 +33,8 @@ class Settings:
     """What is as likely as any other: a class, or an image-class pair."""
     without_novel: bool = False
     """Whether images that also show a test class are left out."""
+    invert: float = 0.0
+    """Share of the episodes in which object and background change places."""
     optimizer: Literal["sgd", "adam", "adamw"] | None = None
     learning_rate: float | None = None
     schedule: Literal["none", "step", "poly", "cosine"] | None = None
@@ -82,8 +84,13 @@ def effective_recipe(recipe: Recipe, settings: Settings, method: Method, batch: 
         batch: episodes a step, over all processes and parts.
 
     Raises:
-        UsageError: for two lengths at once.
+        UsageError: for two lengths at once, or inverted episodes where class numbers are taught.
     """
+    if settings.invert and method.supervision == "classes":
+        raise UsageError(
+            f"method {method.card.name!r} is taught all classes at once, not one object against its "
+            "background, which --invert would swap. Next: leave it out"
+        )
     if settings.steps is not None and settings.epochs is not None:
         raise UsageError("--steps and --epochs both say how long to train; give one")
     changed: dict[str, Any] = {"batch": batch, "size": settings.size or recipe.size or method.card.size}

@@ -155,7 +155,9 @@ class _Training:
         self.cache = self._cache()
         inputs = Inputs(self.source.dataset, self.size, world.device, self.cache)
         name = f"{settings.seed}|{self.source.benchmark}|{settings.fold}"
-        stream = EpisodeStream(self.source.training, settings.shot, name, draw=settings.draw)
+        stream = EpisodeStream(
+            self.source.training, settings.shot, name, draw=settings.draw, invert=settings.invert
+        )
         self.batches = Batches(method, self.source, inputs, stream, batch, settings.accumulate, world)
         self.validation, self.selection = self._validated(inputs)
         self.every = settings.val_every or max(1, self.steps // 20)
@@ -237,6 +239,7 @@ class _Training:
             "average": self.settings.average or None,
             "iou_loss": self.settings.iou_loss or None,
             "draw": self.settings.draw,
+            "invert": self.settings.invert or None,
             "without_novel": self.settings.without_novel,
             "amp": self.amp,
             "half_features": self.settings.feature_cache is not None,

@@ -62,6 +62,17 @@ def test_pairs_are_drawn_evenly_where_asked():
     assert all(65 < count < 140 for count in drawn.values()), drawn
 
 
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 1.0])
+def test_object_and_background_change_places_in_the_share_asked_for(share):
+    stream = EpisodeStream(ITEMS, 1, "0|x|0", invert=share)
+    slots = [(step, slot) for step in range(500) for slot in range(4)]
+    swapped = {each for each in slots if stream.inverted(*each)}
+    assert len(swapped) == pytest.approx(share * len(slots), abs=100 if 0 < share < 1 else 0)
+    plain, more = (EpisodeStream(ITEMS, 1, "0|x|0", invert=s) for s in (0.0, 0.9))
+    assert all(more.inverted(*each) for each in swapped) or share == 1.0
+    assert [stream.episode(*each) for each in slots] == [plain.episode(*each) for each in slots]
+
+
 def test_images_that_show_a_test_class_may_be_left_out(mini):
     for fold in range(4):
         whole = training_set("pascal5i", fold=fold, data=mini)

@@ -16,10 +16,14 @@ from fssbench import checkpoints
 from fssbench.api import PluginError, Recipe
 from fssbench.curves import read_curve
 from fssbench.errors import DataError, LockedError, UsageError
+from fssbench.features import FeatureCache
 from fssbench.identity import training_marks
+from fssbench.inputs import Inputs
 from fssbench.seen import image_ids
-from fssbench.train_episodes import training_set
+from fssbench.train_batches import Batches
+from fssbench.train_episodes import EpisodeStream, training_set
 from fssbench.train_settings import Settings
+from fssbench.train_workers import workers
 from fssbench.training import CHECKPOINT, CURVE, HELD_OUT_IMAGES, PICTURE, train
 
 FILES = (CHECKPOINT, CURVE, "state.safetensors")
@@ -312,6 +316,46 @@ def test_a_class_without_pixels_is_named(training, monkeypatch):
         DataError, match=r"step \d+, episode \d: class 'green' \(id 1\) has no pixel at 32 px"
     ):
         training()
+
+
+def test_inverted_episodes_swap_supports_and_query_alike(shapes):
+    """Against the same episodes as they are; what the data set leaves out stays left out."""
+    method = fssbench.load_method("learner")
+    source = training_set("shapes", data=shapes)
+
+    def drawn(invert):
+        inputs = Inputs(source.dataset, 32, torch.device("cpu"), FeatureCache(0))
+        stream = EpisodeStream(source.training, 1, "0", invert=invert)
+        with workers("cpu") as world:
+            batches = Batches(method, source, inputs, stream, 4, 1, world)
+            batches.expect(0, 6)
+            return [batch for step in range(6) for batch in batches.of(step)], stream
+
+    (plain, _), (some, stream) = drawn(0.0), drawn(0.5)
+    swaps = []
+    for step, (before, after) in enumerate(zip(plain, some, strict=True)):
+        assert before.episodes == after.episodes
+        torch.testing.assert_close(before.query, after.query, rtol=0, atol=0)
+        assert torch.equal(before.ignore, after.ignore)
+        for slot in range(4):
+            swapped = stream.inverted(step, slot)
+            swaps.append(swapped)
+            mask, target = before.support_mask[slot], before.target[slot]
+            assert torch.equal(after.support_mask[slot], 1 - mask if swapped else mask)
+            assert torch.equal(after.target[slot], ~target if swapped else target)
+    assert 0 < sum(swaps) < len(swaps)
+
+
+def test_inverted_episodes_are_in_the_manifest_and_set_trainings_apart(training):
+    _, done = training(invert=0.25)
+    assert checkpoints.header(done.checkpoint)["manifest"]["invert"] == 0.25
+    with pytest.raises(UsageError, match=r"holds another training: .*invert"):
+        training()
+
+
+def test_a_classifier_of_pixels_has_nothing_to_invert(training):
+    with pytest.raises(UsageError, match="'sorter' is taught all classes at once.*leave it out"):
+        training(name="sorter", invert=0.5)
 
 
 def test_nan_stops_with_step_and_episode_and_keeps_the_last_good_state(training, tmp_path, monkeypatch):

@@ -44,6 +44,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="Episodes: every class as likely, or every image-class pair.",
 )
+@click.option(
+    "--invert",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    metavar="SHARE",
+    help="Episodes in which object and background change places.",
+)
 @click.option("--without-novel", is_flag=True, help="Leave out images that also show a class the fold tests.")
 @click.option("--optimizer", type=click.Choice(["sgd", "adam", "adamw"]), help="Instead of the recipe's.")
 @click.option("--lr", "learning_rate", type=click.FloatRange(0, min_open=True), help="Learning rate.")

@@ -318,6 +318,13 @@ def test_a_class_without_pixels_is_named(training, monkeypatch):
         training()
 
 
+def test_a_background_without_pixels_is_named_where_it_is_the_object(training, monkeypatch):
+    monkeypatch.setenv("TRAIN_FULL", "1")
+    training(val_episodes=0)
+    with pytest.raises(DataError, match=r"the background of class 'green' \(id 1\) has no pixel at 32 px"):
+        training(out="inverted", val_episodes=0, invert=1.0)
+
+
 def test_inverted_episodes_swap_supports_and_query_alike(shapes):
     """Against the same episodes as they are; what the data set leaves out stays left out."""
     method = fssbench.load_method("learner")

@@ -9,7 +9,10 @@ import torch
 
 import fssbench
 from fssbench import checkpoints
+from fssbench.engine import Settings
 from fssbench.registry import METHODS
+from fssbench.results import collect
+from fssbench.runner import Request, execute, prepare
 from fssbench.sampling import plan
 from fssbench.shipped import Shipped, departures, fitting, shipped
 
@@ -89,3 +92,23 @@ def test_the_card_has_the_figures_of_the_manifests() -> None:
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
     rows = [line for line in card.splitlines() if line.startswith("| `")]
     assert rows == [row(each) for each in EVERY]
+
+
+@pytest.mark.timeout(300)
+def test_pmnet_is_ahead_of_prototypes_in_the_quick_start(mini: Path, tmp_path: Path) -> None:
+    """`fssbench run -m pmnet -m panet --suite cross-domain --data mini`; no claim for each benchmark."""
+    request = Request(
+        methods=("pmnet", "panet"),
+        suite="cross-domain",
+        data=str(mini),
+        settings=Settings(out=tmp_path, panels=0),
+    )
+    assert not any(failed for _, _, failed in execute(prepare(request)))
+    cells = collect([tmp_path], resamples=20).cells
+    for shot, benchmarks in ((1, 4), (5, 3)):
+        means = {}
+        for name in request.methods:
+            found = [c.miou.value for c in cells if c.label == name and c.shot == shot]
+            assert len(found) == benchmarks
+            means[name] = sum(found) / len(found)
+        assert means["pmnet"] > means["panet"], (shot, means)

@@ -90,9 +90,7 @@ def load_pickle(path: Path) -> Any:
         return _PlainUnpickler(content, path).load()
     except DataError:
         raise
-    except (KeyboardInterrupt, MemoryError):
-        raise
-    except Exception as error:  # a damaged pickle may raise almost anything
+    except Exception as error:  # a damaged pickle may raise almost anything, and announce any length
         raise DataError(f"{path} is no readable pickle ({type(error).__name__}: {error})") from None
 
 

@@ -8,7 +8,7 @@ import pickle
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fssbench import splits
@@ -52,6 +52,7 @@ def test_pickle_admits_no_import_at_all(tmp_path, value):
 
 
 @given(st.binary(max_size=200))
+@example(b"\x8e" + (2**56).to_bytes(8, "little"))  # bytes longer than any memory
 def test_pickle_of_rubbish_is_a_data_error_or_a_value(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("rubbish") / "p.pkl"
     path.write_bytes(content)

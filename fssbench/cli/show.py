@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -75,11 +75,27 @@ def _shipped(cls: Any) -> dict[str, str]:
                 f"{each.training.get('size')} px on {each.training.get('images')} images of "
                 f"{each.training.get('dataset')} ({', '.join(each.training.get('marks') or ['whole'])})",
                 f"{len(each.classes)} classes: {', '.join(each.training.get('class_names', ()))}",
+                *_options(each.training),
                 f"chosen by {each.training.get('selection')}",
             ]
         )
         for each in shipped(cls)
     }
+
+
+def _options(training: dict[str, Any]) -> Iterator[str]:
+    """What a training was told, in the words of `fssbench train`; what its manifest lacks was not asked for."""
+    recipe = training.get("recipe", {})
+    told = {"lr": recipe.get("learning_rate"), **{k: recipe.get(k) for k in ("optimizer", "schedule")}}
+    for name in ("seed", "amp", "draw", "without_novel", "invert", "iou_loss", "average"):
+        told[name] = training.get(name)
+    options = [
+        f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
+        for name, value in told.items()
+        if value is not None and value is not False
+    ]
+    if options:
+        yield " ".join(options)
 
 
 def _settings(cls: Any) -> dict[str, str]:

@@ -7,7 +7,9 @@ from click.testing import CliRunner, Result
 
 from fssbench.benchmarks import BENCHMARKS
 from fssbench.cli import main
+from fssbench.cli.train import command as train
 from fssbench.registry import DATASETS, METHODS
+from fssbench.shipped import shipped
 
 
 def show(*arguments: str) -> Result:
@@ -80,6 +82,20 @@ def test_a_method_shows_faults_parity_and_published_figures() -> None:
     assert found["published mIoU"]["pascal5i, resnet50, 1-shot, SSP"].startswith("61.4 ")
     for fact in (card.paper, card.licence, card.reference, "61.4 (PMNet paper, Table 1)"):
         assert fact in show("ssp").stdout
+
+
+@pytest.mark.parametrize("name", ["pmnet", "hsnet"])
+def test_a_shipped_checkpoint_says_how_it_was_trained_in_options_of_train(name: str) -> None:
+    every = shipped(METHODS.get(name))
+    assert every
+    for each in every:
+        text = facts(name)["shipped checkpoints"][each.path.name]
+        options = text.rpartition("; ")[0].rpartition("; ")[2].split()
+        told = train.make_context("train", ["-m", name, "-b", "pascal5i", *options]).params
+        for fact in ("seed", "amp", "draw", "without_novel", "invert", "iou_loss", "average"):
+            assert told[fact] == each.training[fact], fact
+        for fact in ("optimizer", "learning_rate", "schedule"):
+            assert told[fact] == each.training["recipe"][fact], fact
 
 
 def test_backbone_and_suite() -> None:

@@ -162,7 +162,7 @@ def pairs(
     sides = _sides(found, *_bootstrap(results, resamples, seed))
     asked = {id(run): _asked(run) for run in counted}
     queries = [sum(len(asked[id(run)]) for run, _ in m.runs) for m in found]
-    drawn = [len({query for run, _ in m.runs for query in asked[id(run)]}) for m in found]
+    drawn = [len(set().union(*(asked[id(run)] for run, _ in m.runs))) for m in found]
     gaps = [
         replace(gap, p=max(gap.p, _least_p(n)))
         for gap, n in zip((difference(x, y) for x, y in sides), drawn, strict=True)

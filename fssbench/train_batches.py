@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fssbench.api import Episode, Method
-from fssbench.errors import DataError
+from fssbench.errors import DataError, UsageError
 from fssbench.inputs import Inputs
 from fssbench.train_episodes import ATTEMPTS, EpisodeStream, TrainingSet
 from fssbench.train_workers import Workers
@@ -47,6 +47,9 @@ class Batches:
         batch: episodes of one forward of one process.
         accumulate: forwards a step.
         world: this process among all.
+
+    Raises:
+        UsageError: for a stream that inverts episodes where class numbers are taught.
     """
 
     def __init__(
@@ -59,6 +62,11 @@ class Batches:
         accumulate: int,
         world: Workers,
     ) -> None:
+        if stream.invert and method.supervision == "classes":
+            raise UsageError(
+                f"method {method.card.name!r} is taught all classes at once, not one object against its "
+                "background, which --invert would swap. Next: leave it out"
+            )
         self._method = method
         self._source = source
         self._inputs = inputs
@@ -101,11 +109,8 @@ class Batches:
             DataError: where an image cannot be read, or a class shows no pixel however often it is drawn.
         """
         for part in range(self._accumulate):
-            slots = self._slots(part)
-            inverted = [self._stream.inverted(step, slot) for slot in slots]
-            drawn = [self._drawn(step, *each) for each in zip(slots, inverted, strict=True)]
-            episodes, queries, supports, masks = zip(*drawn, strict=True)
-            targets, ignored = zip(*map(self._truth, episodes, inverted), strict=True)
+            drawn = [self._drawn(step, slot) for slot in self._slots(part)]
+            episodes, queries, supports, masks, targets, ignored = zip(*drawn, strict=True)
             yield Batch(
                 episodes=episodes,
                 query=_joined(queries),
@@ -123,15 +128,19 @@ class Batches:
         ignored = np.zeros_like(target.foreground) if target.ignored is None else target.ignored
         return target.foreground ^ inverted, ignored
 
-    def _drawn(self, step: int, slot: int, inverted: bool) -> tuple[Episode, Any, Any, Tensor]:
-        """An episode whose supports all show its object at this size; others teach nothing."""
+    def _drawn(self, step: int, slot: int) -> tuple[Any, ...]:
+        """An episode whose supports all show its object at this size, and its tensors in the batch's order.
+
+        Others teach nothing.
+        """
+        inverted = self._stream.inverted(step, slot)
         for attempt in range(ATTEMPTS):
             episode = self._stream.episode(step, slot, attempt)
             query, support, mask = self._inputs.of(self._method, episode)
             if inverted:
                 mask = 1 - mask
             if bool(mask.flatten(2).any(dim=2).all()):
-                return episode, _copied(query), _copied(support), mask
+                return episode, _copied(query), _copied(support), mask, *self._truth(episode, inverted)
         name = self._source.classes[episode.class_id]
         raise DataError(
             f"step {step}, episode {slot}: {'the background of ' if inverted else ''}class {name!r} "

@@ -233,7 +233,7 @@ class EpisodeStream:
             str(c) for c, names in sorted(items.items()) for _ in range(len(names) if draw == "pairs" else 1)
         ]
         self._shot = shot
-        self._inverted_below = int(invert * 2**64)
+        self.invert = invert
         self._key = _key(f"{name}|{shot}")
 
     def episode(self, step: int, slot: int, attempt: int = 0) -> Episode:
@@ -251,7 +251,7 @@ class EpisodeStream:
 
     def inverted(self, step: int, slot: int) -> bool:
         """Whether what is not the class is the object of this episode, in supports and query."""
-        return int(self._words(step, slot, ATTEMPTS + 1)()) < self._inverted_below
+        return int(self._words(step, slot, ATTEMPTS + 1)()) < self.invert * 2**64
 
     def _words(self, step: int, slot: int, draw: int) -> Callable[[], int]:
         # the lowest word counts within one block, so no draw runs into the words of another

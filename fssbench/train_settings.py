@@ -84,13 +84,8 @@ def effective_recipe(recipe: Recipe, settings: Settings, method: Method, batch: 
         batch: episodes a step, over all processes and parts.
 
     Raises:
-        UsageError: for two lengths at once, or inverted episodes where class numbers are taught.
+        UsageError: for two lengths at once.
     """
-    if settings.invert and method.supervision == "classes":
-        raise UsageError(
-            f"method {method.card.name!r} is taught all classes at once, not one object against its "
-            "background, which --invert would swap. Next: leave it out"
-        )
     if settings.steps is not None and settings.epochs is not None:
         raise UsageError("--steps and --epochs both say how long to train; give one")
     changed: dict[str, Any] = {"batch": batch, "size": settings.size or recipe.size or method.card.size}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,19 @@ def _method(name: str) -> Facts:
     }
 
 
+_OPTIONS = (
+    "optimizer",
+    "lr",
+    "schedule",
+    "seed",
+    "amp",
+    "draw",
+    "without_novel",
+    "invert",
+    "iou_loss",
+    "average",
+)
+"""Of `fssbench train`, what a shipped checkpoint says of its training."""
 _NOTES = {
     "Reproduced": "reproduced of the reference",
     "Corrected": "corrected of the reference",
@@ -75,7 +88,7 @@ def _shipped(cls: Any) -> dict[str, str]:
                 f"{each.training.get('size')} px on {each.training.get('images')} images of "
                 f"{each.training.get('dataset')} ({', '.join(each.training.get('marks') or ['whole'])})",
                 f"{len(each.classes)} classes: {', '.join(each.training.get('class_names', ()))}",
-                *_options(each.training),
+                *filter(None, [_options(each.training)]),
                 f"chosen by {each.training.get('selection')}",
             ]
         )
@@ -83,19 +96,15 @@ def _shipped(cls: Any) -> dict[str, str]:
     }
 
 
-def _options(training: dict[str, Any]) -> Iterator[str]:
+def _options(training: dict[str, Any]) -> str:
     """What a training was told, in the words of `fssbench train`; what its manifest lacks was not asked for."""
-    recipe = training.get("recipe", {})
-    told = {"lr": recipe.get("learning_rate"), **{k: recipe.get(k) for k in ("optimizer", "schedule")}}
-    for name in ("seed", "amp", "draw", "without_novel", "invert", "iou_loss", "average"):
-        told[name] = training.get(name)
-    options = [
+    told = {**training.get("recipe", {}), **training}
+    told["lr"] = told.get("learning_rate")
+    return " ".join(
         f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
-        for name, value in told.items()
-        if value is not None and value is not False
-    ]
-    if options:
-        yield " ".join(options)
+        for name in _OPTIONS
+        if (value := told.get(name)) is not None and value is not False
+    )
 
 
 def _settings(cls: Any) -> dict[str, str]:

@@ -75,7 +75,11 @@ def save_state(
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     odd = [k for k, v in tensors.items() if v.is_floating_point() and not bool(torch.isfinite(v).all())]
     if odd:
-        raise DataError(f"step {reached.step}: {odd[0]} and {len(odd) - 1} more are no longer finite")
+        before = "the one stored before stays" if path.is_file() else "none was stored before"
+        raise DataError(
+            f"step {reached.step}: {odd[0]} and {len(odd) - 1} more are no longer finite, so the state is not "
+            f"stored in {path.parent}; {before}. Next: a lower --lr, or --no-amp, and another --out"
+        )
     block = {"format": FORMAT, "facts": dict(facts), **asdict(reached)}
     write_safetensors(path, tensors, {_HEADER: json.dumps(block, sort_keys=True)})
 

@@ -23,6 +23,7 @@ from fssbench.seen import image_ids
 from fssbench.train_batches import Batches
 from fssbench.train_episodes import EpisodeStream, training_set
 from fssbench.train_settings import Settings
+from fssbench.train_state import Reached, learnable, save_state
 from fssbench.train_workers import workers
 from fssbench.training import CHECKPOINT, CURVE, HELD_OUT_IMAGES, PICTURE, train
 
@@ -376,6 +377,23 @@ def test_nan_stops_with_step_and_episode_and_keeps_the_last_good_state(training,
     assert done.computed == 12 - 5
     training(val_episodes=0, out="whole", config={"norm": True})
     assert same(tmp_path / "out", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_an_optimiser_that_is_no_longer_finite_is_not_stored_and_says_what_is(shapes, tmp_path, stored):
+    """Gradients may be finite where their squares are not, in bfloat16 at a small size above all."""
+    method = fssbench.load_method("learner")
+    optimizer = torch.optim.Adam(learnable(method).values())
+    path = tmp_path / "state.safetensors"
+    if stored:
+        save_state(path, method, optimizer, Reached(step=3), {})
+    before = path.read_bytes() if stored else None
+    first = next(iter(learnable(method).values()))
+    optimizer.state[first] = {"exp_avg_sq": torch.full_like(first, float("inf"))}
+    kept = "stored before stays" if stored else "none was stored before"
+    with pytest.raises(DataError, match=rf"step 6: .*exp_avg_sq .*{kept}.*Next: a lower --lr, or --no-amp"):
+        save_state(path, method, optimizer, Reached(step=6), {})
+    assert (path.read_bytes() if path.is_file() else None) == before
 
 
 def broken(loss):

@@ -16,8 +16,9 @@ from PIL import Image
 
 from fssbench.api import DataError
 from fssbench.imaging import open_image, read_rgb
+from fssbench.listing import find_file, list_files
 
-from ._pairs import THRESHOLD, listed
+from ._pairs import THRESHOLD
 
 CLASSES = ("agriculture", "urban", "rangeland", "forest", "water", "barren")
 """In the order of the folders 1..6."""
@@ -42,12 +43,16 @@ def tiles(source: Path) -> list[tuple[Path, Path]]:
         DataError: where there are none, or an image of the labelled part has no mask.
     """
     for folder in (source, source / "train", source / "land-train"):
-        images = [p for p in listed(folder, ".jpg") if p.stem.endswith("_sat")]
+        images = [
+            folder / on_disk
+            for name, on_disk in list_files(folder, ".jpg").items()
+            if name.endswith("_sat.jpg")
+        ]
         if images:
             break
     else:
         raise DataError(f"deepglobe: no <tile>_sat.jpg in {source}, {source}/train or {source}/land-train")
-    pairs = [(p, p.with_name(p.stem.removesuffix("_sat") + "_mask.png")) for p in images]
+    pairs = [(p, find_file(p.with_name(p.stem.removesuffix("_sat") + "_mask.png"))) for p in images]
     without = [image.name for image, mask in pairs if not mask.is_file()]
     if without:
         raise DataError(

@@ -12,17 +12,10 @@ import numpy as np
 
 from fssbench.api import DataError, Entry, Pool
 from fssbench.imaging import read_index
+from fssbench.listing import list_files
 from fssbench.splits import cache_folder
 
 LISTED = "reference list files"
-
-
-def names(folder: Path) -> frozenset[str]:
-    """Names of the visible entries of a folder; empty where there is none."""
-    try:
-        return frozenset(path.name for path in folder.iterdir() if not path.name.startswith("."))
-    except (FileNotFoundError, NotADirectoryError):
-        return frozenset()
 
 
 def from_lists(entries: Iterable[Entry], present: Callable[[Entry], bool] | None) -> Pool:
@@ -49,11 +42,13 @@ def covered(root: Path, folder: str, share: float) -> dict[str, list[int]]:
         DataError: where the folder holds no mask, or one cannot be read.
     """
     place = root / folder
-    found = sorted(n for n in names(place) if n.endswith(".png"))
-    if not found:
+    masks = list_files(place, ".png")
+    if not masks:
         raise DataError(f"{place} holds no mask. Next: `fssbench data prepare`, or `fssbench data verify`")
     stats = [
-        (name, status.st_size, status.st_mtime_ns) for name in found for status in [(place / name).stat()]
+        (name, status.st_size, status.st_mtime_ns)
+        for name, on_disk in masks.items()
+        for status in [(place / on_disk).stat()]
     ]
     listing = json.dumps([1, str(place.resolve()), share, stats])
     memo = cache_folder() / "scans" / f"{hashlib.sha256(listing.encode()).hexdigest()[:32]}.json"
@@ -62,8 +57,8 @@ def covered(root: Path, folder: str, share: float) -> dict[str, list[int]]:
     except (OSError, ValueError, TypeError, AttributeError):
         pass  # absent or damaged: look again
     answer: dict[str, list[int]] = {}
-    for name in found:
-        label = read_index(place / name)
+    for name, on_disk in masks.items():
+        label = read_index(place / on_disk)
         counts = np.bincount(label.ravel(), minlength=256)
         answer[name[:-4]] = [int(v) for v in range(1, 255) if counts[v] and counts[v] >= share * label.size]
     _remember(memo, answer)

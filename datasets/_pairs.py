@@ -12,6 +12,7 @@ from PIL import Image
 
 from fssbench.api import DataError, Verification
 from fssbench.imaging import open_image
+from fssbench.listing import find_file
 
 from . import _verify
 
@@ -40,17 +41,6 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
     return np.asarray(image.convert("L"), dtype=np.uint8)
 
 
-def listed(folder: Path, *suffixes: str) -> list[Path]:
-    """Files right in a folder whose name ends in one of the suffixes, sorted by name; [] if none.
-
-    Dot files (such as the `._x.jpg` copies that some archivers leave) are no data and are left out.
-    """
-    if not folder.is_dir():
-        return []
-    found = (p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
-    return sorted(found, key=lambda p: p.name)
-
-
 def decode(report: Verification, path: str, kind: Literal["image", "mask"]) -> Image.Image | None:
     """Decode a file completely, down to a PNG's end mark; None, with a finding, where that fails.
 
@@ -59,7 +49,7 @@ def decode(report: Verification, path: str, kind: Literal["image", "mask"]) -> I
     image = _verify.decode(report, path, kind)
     if image is None or image.format != "PNG":
         return image
-    with (report.root / path).open("rb") as file:
+    with find_file(report.root / path).open("rb") as file:
         file.seek(max(0, file.seek(0, 2) - _TAIL))
         if b"IEND" in file.read():
             return image

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from fssbench.errors import DataError
 from fssbench.imaging import open_image
+from fssbench.listing import find_file, list_files
 
-from ._pairs import THRESHOLD, listed, read_grey
+from ._pairs import THRESHOLD, read_grey
 
 CODES = {"FV": 0b110, "HD": 0b001, "PF": 0b010, "RI": 0b101, "RO": 0b100, "SR": 0b111, "WR": 0b011, "BW": 0}
 """Class folder name -> colour code, red the highest bit.  The order is that of the class ids."""
@@ -74,7 +75,7 @@ def class_folders(root: Path) -> list[str]:
 
 def is_raw(root: Path) -> bool:
     """Whether colour-coded masks lie below the root; where they do, they are what is read."""
-    return any(listed(root / part / "masks", *RASTER) for part in PARTS)
+    return any(list_files(root / part / "masks", *RASTER) for part in PARTS)
 
 
 def sources(root: Path) -> list[Source]:
@@ -110,31 +111,31 @@ def twins(found: list[Source]) -> list[tuple[str, str]]:
 def _raw(root: Path) -> Iterator[Source]:
     for part in PARTS:
         images = _by_stem(root / part / "images")
-        for mask in listed(root / part / "masks", *RASTER):
-            name = images.get(mask.stem, f"{mask.stem}.jpg")
-            yield Source(f"{part}images/{name}", f"{part}masks/{mask.name}")
+        for mask in list_files(root / part / "masks", *RASTER):
+            stem = Path(mask).stem
+            yield Source(f"{part}images/{images.get(stem, f'{stem}.jpg')}", f"{part}masks/{mask}")
 
 
 def _per_class(root: Path) -> Iterator[Source]:
     images = _by_stem(root / "images")
     masks: dict[str, list[tuple[str, str]]] = {}
     for folder in class_folders(root):
-        for mask in listed(root / "masks" / folder, *RASTER):
-            masks.setdefault(mask.stem, []).append((folder, f"masks/{folder}/{mask.name}"))
+        for mask in list_files(root / "masks" / folder, *RASTER):
+            masks.setdefault(Path(mask).stem, []).append((folder, f"masks/{folder}/{mask}"))
     for stem, pairs in masks.items():
         yield Source(f"images/{images.get(stem, f'{stem}.jpg')}", None, tuple(pairs))
 
 
 def _by_stem(folder: Path) -> dict[str, str]:
-    return {p.stem: p.name for p in listed(folder, *RASTER)}
+    return {Path(name).stem: name for name in list_files(folder, *RASTER)}
 
 
 def classes_of(root: Path, source: Source) -> list[str]:
     """Class folder names whose mask is not empty in one image, by decoding its masks."""
     if source.coded is not None:
-        present = set(np.unique(decode(read_colours(root / source.coded))).tolist())
+        present = set(np.unique(decode(read_colours(find_file(root / source.coded)))).tolist())
         return [name for name, code in CODES.items() if code in present]
-    return [name for name, mask in source.binary if (read_grey(root / mask) >= THRESHOLD).any()]
+    return [name for name, mask in source.binary if (read_grey(find_file(root / mask)) >= THRESHOLD).any()]
 
 
 def scan(root: Path, found: list[Source]) -> dict[str, list[str]]:
@@ -159,7 +160,7 @@ def _cache_file(root: Path, found: list[Source]) -> Path:
     key = hashlib.sha256(f"suim scan {_SCAN_VERSION}\n{root.resolve()}\n".encode())
     for source in found:
         for mask in [source.coded] if source.coded else [mask for _, mask in source.binary]:
-            status = (root / mask).stat()
+            status = find_file(root / mask).stat()
             key.update(f"{source.item}\t{mask}\t{status.st_size}\t{status.st_mtime_ns}\n".encode())
     folder = os.environ.get("FSSBENCH_CACHE") or platformdirs.user_cache_dir("fssbench")
     return Path(folder) / "suim" / f"{key.hexdigest()[:32]}.json"

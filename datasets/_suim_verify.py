@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fssbench.api import Verification
+from fssbench.listing import list_files
 
 from . import _verify
-from ._pairs import THRESHOLD, listed
+from ._pairs import THRESHOLD
 from ._pairs import decode as decode_file
 from ._suim_scan import CODES, PARTS, RASTER, Source, decode
 
@@ -78,5 +79,5 @@ def _coded(report: Verification, colours: NDArray[np.uint8], path: str) -> list[
 def without_mask(root: Path, found: list[Source]) -> list[str]:
     """Images of all parts that no mask belongs to."""
     known = {source.item for source in found}
-    items = [f"{part}images/{p.name}" for part in PARTS for p in listed(Path(root, part, "images"), *RASTER)]
+    items = [f"{part}images/{n}" for part in PARTS for n in list_files(root / part / "images", *RASTER)]
     return [item for item in items if item not in known]

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 
 from fssbench.api import IGNORE, DataError, Finding, Verification
 from fssbench.imaging import open_image
+from fssbench.listing import find_file, list_folder
 
 ENOUGH = 6
 """Images a class needs for 5-shot: five supports and a query."""
@@ -34,7 +35,9 @@ def warning(report: Verification, path: str, problem: str, remedy: str) -> None:
 
 
 def files(report: Verification, folder: str, suffixes: Collection[str]) -> list[str]:
-    """Names of the files right in `folder`, sorted; hidden ones are skipped, strangers are warned about.
+    """List the data files right in `folder`, sorted, with their endings in lower case.
+
+    Files with other endings are warned about; names that differ in nothing but case are an error.
 
     Args:
         report: what is filled in; its root is the data set's folder.
@@ -47,23 +50,18 @@ def files(report: Verification, folder: str, suffixes: Collection[str]) -> list[
             report, folder, "folder missing", "put the published folder there, or run `fssbench data prepare`"
         )
         return []
-    names = []
-    for path in sorted(place.iterdir(), key=lambda p: p.name):
-        if path.name.startswith(".") or path.is_dir():
-            continue
-        if path.suffix.lower() in suffixes:
-            names.append(path.name)
-        else:
-            allowed = " or ".join(sorted(suffixes))
-            warning(
-                report, f"{folder}/{path.name}", f"not a {allowed} file; it is not read", "move it elsewhere"
-            )
-    return names
+    listing = list_folder(place, suffixes)
+    allowed = " or ".join(sorted(suffixes))
+    for name in listing.strangers:
+        warning(report, f"{folder}/{name}", f"not a {allowed} file; it is not read", "move it elsewhere")
+    for one, two in listing.clashes:
+        error(report, f"{folder}/{one}", f"differs from {two} in nothing but case", "keep one of them")
+    return list(listing.files)
 
 
 def decode(report: Verification, relative: str, kind: Literal["image", "mask"]) -> Image.Image | None:
     """Decode a file completely and count it; None, with a finding, where that fails."""
-    path = report.root / relative
+    path = find_file(report.root / relative)
     if not path.is_file():
         error(report, relative, f"{kind} missing", _AGAIN)
         return None

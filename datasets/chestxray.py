@@ -11,10 +11,11 @@ from PIL import Image
 
 from fssbench.api import DataError, Dataset, DatasetCard, Entry, Pool, UsageError, Verification
 from fssbench.imaging import read_rgb
+from fssbench.listing import find_file, list_files
 
 from . import _verify
 from ._chest_mini import draw
-from ._pairs import THRESHOLD, check, listed, read_grey, sample, several
+from ._pairs import THRESHOLD, check, read_grey, sample, several
 from ._staging import staged
 
 IMAGES = "CXR_png"
@@ -37,7 +38,7 @@ def image_name(stem: str) -> str:
 def _has(path: Path, oddity: Callable[[NDArray[np.uint8]], bool]) -> bool:
     """Whether a file shows an oddity; False for one that cannot be read, which is reported elsewhere."""
     try:
-        return oddity(read_grey(path))
+        return oddity(read_grey(find_file(path)))
     except DataError:
         return False
 
@@ -85,19 +86,19 @@ class ChestXray(Dataset):
             raise UsageError(f"data set 'chestxray' has no split {split!r}; it has: test")
         assert self.variant is not None
         both = self.variant == "lung704"
-        found = [
-            p.name
-            for p in listed(self.path(MASKS), ".png")
-            if is_shenzhen(p.stem) or (both and p.stem.startswith(MONTGOMERY))
+        names = [
+            name
+            for name in list_files(self.path(MASKS), ".png")
+            if is_shenzhen(Path(name).stem) or (both and name.startswith(MONTGOMERY))
         ]
-        if not found:
+        if not names:
             raise DataError(
                 f"chestxray: no Shenzhen mask (CHNCXR_*_mask.png) in {self.path(MASKS)}. "
                 f"Next: get the data set from {self.card.url}"
             )
         rule = "CHNCXR_*_mask.png and MCUCXR_*.png" if both else "CHNCXR_*_mask.png"
         return Pool(
-            tuple(Entry(f"{MASKS}/{name}", 0) for name in found),
+            tuple(Entry(f"{MASKS}/{name}", 0) for name in names),
             f"files on disk: masks/{rule} sorted by name",
             PUBLISHED[self.variant],
         )

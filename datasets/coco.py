@@ -14,6 +14,7 @@ from PIL import Image
 from fssbench import splits as reference
 from fssbench.api import DataError, Dataset, DatasetCard, Entry, Pool, UsageError, Verification
 from fssbench.imaging import read_index, read_rgb
+from fssbench.listing import list_files
 
 from . import _lists, _mini_natural, _rasterise, _verify
 
@@ -147,8 +148,8 @@ class Coco(Dataset):
         """Image and mask path, relative to the root, of every image number that has both."""
         pairs: dict[str, tuple[str, str]] = {}
         for part in (f"{split}{year}" for year in YEARS for split in ("train", "val")):
-            masks = _lists.names(self.path(f"annotations/{part}"))
-            for name in sorted(_lists.names(self.path(part))):
+            masks = list_files(self.path(f"annotations/{part}"), ".png")
+            for name in list_files(self.path(part), ".jpg"):
                 if _ID.search(name) and f"{name[:-4]}.png" in masks:
                     pairs.setdefault(
                         image_id(name), (f"{part}/{name}", f"annotations/{part}/{name[:-4]}.png")
@@ -203,7 +204,7 @@ class Coco(Dataset):
                 f"`fssbench data prepare coco` makes them from instances_{prefix}*.json"
             )
         held = _lists.covered(self.path("."), f"annotations/{part}", 0.0)
-        images = _lists.names(self.path(part))
+        images = list_files(self.path(part), ".jpg")
         by_class: dict[int, list[Entry]] = {c: [] for c in range(len(CLASSES))}
         for stem, values in held.items():
             for value in values:

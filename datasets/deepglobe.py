@@ -12,11 +12,12 @@ from PIL import Image
 
 from fssbench.api import DataError, Dataset, DatasetCard, Entry, Pool, UsageError, Verification
 from fssbench.imaging import read_rgb
+from fssbench.listing import list_files
 
 from . import _verify
 from ._deepglobe_cut import CLASSES, cut, tiles
 from ._deepglobe_mini import draw
-from ._pairs import THRESHOLD, check, listed, read_grey, sample, several
+from ._pairs import THRESHOLD, check, read_grey, sample, several
 from ._staging import scratch, staged
 
 _AGAIN = "cut the download again with `fssbench data prepare deepglobe`"
@@ -55,7 +56,7 @@ class DeepGlobe(Dataset):
         entries: list[Entry] = []
         for class_id in range(len(CLASSES)):
             folder = f"{class_id + 1}/test/origin"
-            names = [p.name for p in listed(self.path(folder), ".jpg")]
+            names = list_files(self.path(folder), ".jpg")
             if not names:
                 raise DataError(
                     f"deepglobe: no .jpg in {self.path(folder)} (class {CLASSES[class_id]}). "

@@ -13,12 +13,36 @@ from PIL import Image
 from fssbench import splits as reference
 from fssbench.api import DataError, Dataset, DatasetCard, Entry, Pool, UsageError, Verification
 from fssbench.imaging import read_binary, read_rgb
+from fssbench.listing import list_files, list_folder
 
 from . import _lists, _mini_natural, _verify
 
 SPLITS = {"trn": (0, 520), "val": (520, 240), "test": (760, 240)}
 """First class id and number of classes of each split in the reference numbering."""
 IMAGES_PER_CLASS = 10
+NUMBERS = tuple(str(n) for n in range(1, IMAGES_PER_CLASS + 1))
+"""Stems of a class's images and masks."""
+STRAYS = frozenset(
+    {
+        "banana_boat/1.jpeg",
+        "beam_bridge/10.jpeg",
+        "flying_geckos/1.jpeg",
+        "har_gow/4.jpeg",
+        "pteropus/9.jpeg",
+        "wandering_albatross/6.jpeg",
+    }
+)
+"""Files of the release that belong to no pair (HKUSTCV/FSS-1000, issue 8).  They are never read."""
+
+_PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
+
+
+def _is_class_folder(folder: Path) -> bool:
+    """Return whether a folder holds a numbered image or mask in any format, or nothing at all."""
+    listing = list_folder(folder, _PICTURES)
+    if any(Path(name).stem in NUMBERS for name in listing.files):
+        return True
+    return not (listing.files or listing.strangers or listing.folders)
 
 
 class FSS1000(Dataset):
@@ -39,10 +63,21 @@ class FSS1000(Dataset):
 
     @cached_property
     def _folders(self) -> frozenset[str]:
-        """Class folders on disk."""
-        if self.root is None:
-            return frozenset()
-        return frozenset(name for name in _lists.names(self.root) if (self.root / name).is_dir())
+        """Class folders on disk: those that hold a numbered file, and those without any entry.
+
+        A folder that holds other things (a nested archive, notes, results) is no class. It must not take
+        a place among the classes that are tested. An empty folder is a class that lost its images.
+        """
+        return frozenset() if self.root is None else frozenset(self._sorted_folders[0])
+
+    @cached_property
+    def _sorted_folders(self) -> tuple[list[str], list[str]]:
+        """Names of the class folders, and of the other folders."""
+        classes: list[str] = []
+        others: list[str] = []
+        for name in list_folder(self.path(".")).folders:
+            (classes if _is_class_folder(self.path(name)) else others).append(name)
+        return classes, others
 
     @cached_property
     def _names(self) -> tuple[dict[str, list[str]], bool]:
@@ -83,7 +118,7 @@ class FSS1000(Dataset):
         chosen, from_lists = self._names
         start, count = SPLITS[split]
         if from_lists:
-            numbers = sorted(f"{n}.jpg" for n in range(1, IMAGES_PER_CLASS + 1))
+            numbers = sorted(f"{n}.jpg" for n in NUMBERS)
             listed = [Entry(f"{c}/{n}", start + i) for i, c in enumerate(chosen[split]) for n in numbers]
             present = frozenset(e.item for e in self._on_disk(chosen[split], start))
             pool = _lists.from_lists(listed, None if self.root is None else lambda e: e.item in present)
@@ -102,8 +137,8 @@ class FSS1000(Dataset):
         """Pairs on disk, by class, then by file name: 1, 10, 2, ..."""
         entries: list[Entry] = []
         for offset, name in enumerate(chosen if self.root is not None else []):
-            files = _lists.names(self.path(name))
-            pairs = sorted(n for n in files if n.endswith(".jpg") and f"{n[:-4]}.png" in files)
+            files = list_files(self.path(name), ".jpg", ".png")
+            pairs = sorted(f"{n}.jpg" for n in NUMBERS if f"{n}.jpg" in files and f"{n}.png" in files)
             entries += [Entry(f"{name}/{n}", start + offset) for n in pairs]
         return entries
 
@@ -126,9 +161,16 @@ class FSS1000(Dataset):
     def verify(self) -> Verification:
         """Look at every pair of every class folder."""
         report = _verify.rooted(self.root, "fss1000")
-        folders = sorted(self._folders)
+        folders, others = self._sorted_folders
         if not folders:
             _verify.error(report, ".", "no class folder is there", f"get FSS-1000 from {self.card.url}")
+        for name in list_folder(report.root).system if folders else ():
+            if not name.startswith("."):
+                _verify.warning(report, name, "left behind by a system; not read", "nothing to do")
+        for name in others:
+            problem = "no class: it holds none of 1.jpg ... 10.jpg; not read"
+            remedy = "move it elsewhere; if it is a class, get its images again"
+            _verify.warning(report, name, problem, remedy)
         counts = {name: self._verify_class(report, name) for name in folders}
         report.histogram.update(counts)
         _verify.few(report, counts, ".")
@@ -141,9 +183,8 @@ class FSS1000(Dataset):
 
     def _verify_class(self, report: Verification, name: str) -> int:
         """Pairs of a class that can be used."""
-        found = _verify.files(report, name, {".jpg", ".png"})
-        stems = {Path(n).stem for n in found}
-        absent = [str(n) for n in range(1, IMAGES_PER_CLASS + 1) if str(n) not in stems]
+        stems = self._stems(report, name)
+        absent = [n for n in NUMBERS if n not in stems]
         if absent:
             problem = f"{len(absent)} of {IMAGES_PER_CLASS} pairs missing: {', '.join(absent)}"
             _verify.warning(
@@ -160,6 +201,22 @@ class FSS1000(Dataset):
             if image is not None and _verify.sizes(report, image, mask, mask_path):
                 usable += filled
         return usable
+
+    @staticmethod
+    def _stems(report: Verification, name: str) -> set[str]:
+        """Find the numbers 1 to 10 that a class has a file of; warn about every other file."""
+        listing = list_folder(report.root / name, (".jpg", ".png"))
+        for one, two in listing.clashes:
+            _verify.error(report, f"{name}/{one}", f"differs from {two} in nothing but case", "keep one")
+        stray = [n for n in listing.strangers if f"{name}/{n}" in STRAYS]
+        for file in stray:
+            problem = "stray file of the release (HKUSTCV/FSS-1000, issue 8); it is not read"
+            _verify.warning(report, f"{name}/{file}", problem, "nothing to do: the release has it")
+        for file in [*listing.strangers, *listing.files]:
+            if file not in stray and (file in listing.strangers or Path(file).stem not in NUMBERS):
+                problem = "neither N.jpg nor N.png with N from 1 to 10; it is not read"
+                _verify.warning(report, f"{name}/{file}", problem, "move it elsewhere")
+        return {stem for n in listing.files if (stem := Path(n).stem) in NUMBERS}
 
     @classmethod
     def miniature(cls, data: Path, seed: int) -> None:

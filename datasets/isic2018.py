@@ -13,11 +13,12 @@ from PIL import Image
 
 from fssbench.api import DataError, Dataset, DatasetCard, Entry, Pool, UsageError, Verification
 from fssbench.imaging import read_rgb
+from fssbench.listing import list_files
 
 from . import _verify
 from ._files import place
 from ._isic_mini import draw
-from ._pairs import THRESHOLD, check, listed, read_grey, sample, several
+from ._pairs import THRESHOLD, check, read_grey, sample, several
 from ._staging import scratch, staged
 
 IMAGES = "ISIC2018_Task1-2_Training_Input"
@@ -94,7 +95,9 @@ class ISIC2018(Dataset):
 
     def _one_class(self) -> Pool:
         places = [IMAGES, *(f"{IMAGES}/{f}" for f in FOLDERS)]
-        items = [(p.name, f"{place}/{p.name}") for place in places for p in listed(self.path(place), ".jpg")]
+        items = [
+            (name, f"{place}/{name}") for place in places for name in list_files(self.path(place), ".jpg")
+        ]
         if not items:
             raise DataError(f"isic2018: no .jpg in {self.path(IMAGES)} nor in its folders 1, 2, 3")
         twice = [name for name, count in Counter(name for name, _ in items).items() if count > 1]
@@ -110,8 +113,8 @@ class ISIC2018(Dataset):
     def _by_folder(self) -> Pool:
         entries: list[Entry] = []
         for class_id, name in enumerate(FOLDERS):
-            found = listed(self.path(f"{IMAGES}/{name}"), ".jpg")
-            if not found:
+            images = list_files(self.path(f"{IMAGES}/{name}"), ".jpg")
+            if not images:
                 raise DataError(
                     f"isic2018: variant isic3 needs {IMAGES}/1, /2 and /3 below {self.root}, "
                     f"one lesion class each; folder {name} is missing or empty. The class table is not part "
@@ -119,7 +122,7 @@ class ISIC2018(Dataset):
                     "Next: `fssbench data prepare isic2018` with a class_id.csv beside the images, "
                     "or use the variant isic1"
                 )
-            entries += [Entry(f"{IMAGES}/{name}/{p.name}", class_id) for p in found]
+            entries += [Entry(f"{IMAGES}/{name}/{image}", class_id) for image in images]
         return Pool(tuple(entries), "files on disk: folders 1, 2, 3, each sorted by name", PUBLISHED)
 
     def files(self, item: str) -> tuple[Path, ...]:
@@ -189,8 +192,13 @@ class ISIC2018(Dataset):
         PATNet, whose table it is, does not say; other numberings give other episodes.
         """
         table = read_table(source / TABLE)
-        images = {p.stem: p for p in listed(source / IMAGES, ".jpg")}
-        masks = {p.name: p for p in listed(source / MASKS, ".png")}
+        images = {
+            Path(name).stem: source / IMAGES / on_disk
+            for name, on_disk in list_files(source / IMAGES, ".jpg").items()
+        }
+        masks = {
+            name: source / MASKS / on_disk for name, on_disk in list_files(source / MASKS, ".png").items()
+        }
         for what, wrong in (
             (f"images not in {TABLE}", [i for i in images if i not in table]),
             (f"rows of {TABLE} without an image", [i for i in table if i not in images]),

@@ -13,6 +13,7 @@ from PIL import Image
 from fssbench import splits as reference
 from fssbench.api import IGNORE, DataError, Dataset, DatasetCard, Entry, Pool, UsageError, Verification
 from fssbench.imaging import read_index, read_rgb
+from fssbench.listing import list_files
 
 from . import _lists, _mini_natural, _palette, _sbd, _verify
 
@@ -97,10 +98,8 @@ class Pascal(Dataset):
         return [pair for path in paths for pair in reference.read_pascal(path)]
 
     def _on_disk(self) -> frozenset[str]:
-        images = {n[:-4] for n in _lists.names(self.path(IMAGES)) if n.endswith(".jpg")}
-        return frozenset(
-            n[:-4] for n in _lists.names(self.path(MASKS)) if n.endswith(".png") and n[:-4] in images
-        )
+        images = {name[:-4] for name in list_files(self.path(IMAGES), ".jpg")}
+        return frozenset(n[:-4] for n in list_files(self.path(MASKS), ".png") if n[:-4] in images)
 
     def _from_files(self, split: str, present: frozenset[str], listed: int) -> Pool:
         rule = f"files on disk: classes that cover at least {SHARE:.0%} of the image"

@@ -17,6 +17,7 @@ from PIL import Image
 
 from fssbench.api import DataError, Dataset, DatasetCard, Entry, Pool, UsageError, Verification
 from fssbench.imaging import read_rgb
+from fssbench.listing import find_file
 
 from . import _verify
 from ._files import place
@@ -54,11 +55,11 @@ PUBLISHED = 3859
 def _split(root: Path, source: Source, folder: Path) -> None:
     """Write one image and its binary masks, one for each class it holds."""
     assert source.coded is not None
-    image = Path(source.item)
-    if not (root / image).is_file():
+    image = find_file(root / source.item)
+    if not image.is_file():
         raise DataError(f"suim: {root / source.coded} has no image {source.item}; get the pair again")
-    codes = decode(read_colours(root / source.coded))
-    place(root / image, folder / "images" / image.name)
+    codes = decode(read_colours(find_file(root / source.coded)))
+    place(image, folder / "images" / image.name)
     for name, code in CODES.items():
         held = codes == code
         if held.any():

@@ -14,6 +14,7 @@ from PIL import Image
 
 from fssbench.api.records import Record
 from fssbench.errors import DataError, unknown
+from fssbench.listing import find_file
 
 IGNORE = 255
 """Mask value of pixels that count neither as intersection nor as union."""
@@ -142,7 +143,7 @@ class Dataset(ABC):
         )
 
     def path(self, relative: str) -> Path:
-        """Absolute path of a file of this data set.
+        """Absolute path of a file of this data set; its ending may differ in case on disk.
 
         Raises:
             DataError: where the data set was opened from lists alone.
@@ -151,7 +152,7 @@ class Dataset(ABC):
             raise DataError(
                 f"data set {self.card.name!r} was opened from its lists alone; give its folder with --data"
             )
-        return self.root / relative
+        return find_file(self.root / relative)
 
     @abstractmethod
     def classes(self) -> dict[int, str]:

@@ -82,6 +82,25 @@ class AppendLog:
         except OSError as error:
             raise DataError(f"cannot write {len(line)} bytes to {self.path}: {error}. {hint}") from error
 
+    def stat(self) -> os.stat_result:
+        """The file that is written to, whatever lies at the path by now."""
+        return os.fstat(self._handle)
+
+    def cut(self, size: int) -> None:
+        """Shorten the file to its first `size` bytes.
+
+        Raises:
+            DataError: if it cannot be shortened.
+        """
+        try:
+            os.ftruncate(self._handle, size)
+        except OSError as error:
+            raise DataError(f"cannot shorten {self.path} to {size} bytes: {error}") from error
+
+    def discard(self) -> None:
+        """Close the descriptor of a file that is no longer at its path."""
+        os.close(self._handle)
+
     def close(self) -> None:
         """Bring it to disk and close it.
 

@@ -19,14 +19,16 @@ from torch import Tensor
 
 from fssbench.api import Dataset, Episode, FssbenchError, Method, Plan, PluginError
 from fssbench.data import open_dataset
+from fssbench.errors import RunFolderError
 from fssbench.features import FeatureCache
 from fssbench.identity import context_block, data_sha256, digest, identity_block
 from fssbench.inputs import Inputs, Target
 from fssbench.isolation import generators_kept, isolated
 from fssbench.metrics import Score, count
 from fssbench.panels import PANELS, Panels, Thumbnails
+from fssbench.run_writer import RunWriter
 from fssbench.sources import source_sha256
-from fssbench.store import Record, RunWriter, shard_range
+from fssbench.store import Record, shard_range
 from fssbench.summary import absent_rule, summarise
 
 ScoreSize = Literal["input", "original"]
@@ -107,7 +109,7 @@ def evaluate_all(
     *,
     cache: FeatureCache | None = None,
     watch: Watch | None = None,
-) -> tuple[list[Evaluation], list[tuple[Method, PluginError]]]:
+) -> tuple[list[Evaluation], list[tuple[Method, FssbenchError]]]:
     """Evaluate several methods on one plan in lockstep.
 
     A method that breaks its contract stops; the others go on.
@@ -125,7 +127,7 @@ def evaluate_all(
     dataset = open_dataset(plan.dataset, data=plan.data, splits=plan.splits, variant=plan.dataset_variant)
     data = data_sha256(dataset, plan)
     cache = FeatureCache(settings.cache_mb << 20) if cache is None else cache
-    failed: list[tuple[Method, PluginError]] = []
+    failed: list[tuple[Method, FssbenchError]] = []
     with ExitStack() as stack:
         stack.enter_context(generators_kept())
         small = Thumbnails(dataset)
@@ -137,13 +139,19 @@ def evaluate_all(
             for run in [r for r in runs if r.broken is None and episode.index not in r.writer.done]:
                 try:
                     run.step(episode, inputs)
-                except PluginError as error:
+                except (PluginError, RunFolderError) as error:
                     run.broken = error
                     failed.append((run.method, error))
                     continue
                 if watch:
                     watch(run.label, len(run.writer.done), run.planned)
-        return [run.close() for run in runs if run.broken is None], failed
+        done = []
+        for run in [r for r in runs if r.broken is None]:
+            try:
+                done.append(run.close())
+            except FssbenchError as error:
+                failed.append((run.method, error))
+        return done, failed
 
 
 def _part(plan: Plan, settings: Settings) -> Iterator[Episode]:
@@ -167,7 +175,7 @@ class _Run:
         self.method = method.to(settings.device).eval()
         self.plan = plan
         self.settings = settings
-        self.broken: PluginError | None = None
+        self.broken: FssbenchError | None = None
         block = identity_block(
             plan,
             method,
@@ -199,7 +207,7 @@ class _Run:
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         try:
-            if self._computed and not self._closed:
+            if self._computed and not self._closed and not isinstance(self.broken, RunFolderError):
                 self.close()
         except FssbenchError:
             if kind is None:  # else an error is on its way already, and says more
@@ -264,13 +272,25 @@ class _Run:
         return mask[0].cpu().numpy()
 
     def close(self) -> Evaluation:
-        """Write the summary and say what came of it."""
+        """Compare the folder with what was computed, write the summary and say what came of it.
+
+        Raises:
+            DataError: where the folder is damaged or cannot be written.
+            RunFolderError: where somebody else changed the folder; what was computed is kept.
+        """
+        self._closed = True
+        self.writer.settle()
         if self._computed:
             self.writer.session(
                 {"episodes": self._computed, "seconds": round(self._seconds, 3), "peak_mb": _peak_mb()}
             )
         score = summarise(self.path)
-        self._closed = True
+        if score.episodes != len(self.writer.done):
+            raise RunFolderError(
+                f"{self.path} holds {score.episodes} episodes, but {len(self.writer.done)} were counted. "
+                "Next: run the same command again"
+            )
+        self.writer.report_losses()
         return Evaluation(self.path, self.identity, score, self.planned, self._computed)
 
 

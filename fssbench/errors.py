@@ -34,6 +34,10 @@ class DataError(FssbenchError):
     exit_code = 3
 
 
+class RunFolderError(DataError):
+    """A run folder that somebody else changed while it was being written."""
+
+
 class PluginError(FssbenchError):
     """A plugin that does not load or does not keep its contract."""
 

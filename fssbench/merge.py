@@ -11,7 +11,8 @@ from fssbench.engine import run_slug
 from fssbench.errors import DataError
 from fssbench.identity import digest
 from fssbench.panels import FOLDER, join_panels
-from fssbench.store import RunWriter, StoredRun, read_run, read_sessions, scan
+from fssbench.run_writer import RunWriter
+from fssbench.store import StoredRun, read_run, read_sessions, scan
 from fssbench.summary import summarise
 
 
@@ -75,5 +76,7 @@ def _join(shards: list[StoredRun], out: Path) -> Path:
             if (run.path / FOLDER).is_dir():
                 shutil.copytree(run.path / FOLDER, path / FOLDER, dirs_exist_ok=True)
         join_panels([run.path for run in shards], path)
+        writer.settle()
         summarise(path)
+        writer.report_losses()
     return path

@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fssbench.api import IGNORE, Dataset, Episode, Panel, Pictures
-from fssbench.append_log import AppendLog, seal, unseal
+from fssbench.append_log import seal, unseal
 from fssbench.errors import DataError
 from fssbench.inputs import Target
+from fssbench.kept_log import KeptLog
 from fssbench.store import StoredRun
 
 PANELS = 60
@@ -89,7 +90,7 @@ class Panels:
         self.small = small
         keep = min(keep, episodes)
         self._indices = {round((k + 0.5) * episodes / keep - 0.5) for k in range(keep)}
-        self._log: AppendLog | None = None
+        self._log: KeptLog | None = None
         self._stored: dict[int, bytes] = {}
 
     def wanted(self, index: int) -> bool:
@@ -119,16 +120,22 @@ class Panels:
         if self._log is None:
             lines, good = _lines(self.path)
             self._stored = dict(lines)
-            self._log = AppendLog(self.path, good)
+            self._log = KeptLog(self.path, self.path.read_bytes()[:good] if good else b"")
+        if self._log.harm() and self.path.parent.is_dir():
+            self._log.put_back()
         if self._stored.get(index) != line[:-1]:
             self._log.append(line, "Free space, or run with --panels 0")
             self._stored[index] = line[:-1]
 
     def close(self) -> None:
-        """Close the file, where it was opened."""
+        """Close the file, where it was opened; put back what somebody else took away from it."""
         if self._log is not None:
-            self._log.close()
-            self._log = None
+            try:
+                if self._log.harm(whole=True) and self.path.parent.is_dir():
+                    self._log.put_back()
+            finally:
+                self._log.close()
+                self._log = None
 
 
 def join_panels(shards: Sequence[Path], run: Path) -> None:

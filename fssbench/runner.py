@@ -19,7 +19,7 @@ from fssbench.api import Method, Plan
 from fssbench.benchmarks import find, suite
 from fssbench.data import is_miniature, resolve
 from fssbench.engine import Evaluation, Settings, Watch, evaluate_all
-from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
+from fssbench.errors import DataError, FssbenchError, UsageError
 from fssbench.features import FeatureCache
 from fssbench.identity import training_marks
 from fssbench.loading import load_method
@@ -149,7 +149,7 @@ def _trained(tasks: Sequence[Task]) -> Iterator[str]:
 
 def execute(
     prepared: Prepared, *, watch: Callable[[Task], Watch] | None = None
-) -> Iterator[tuple[Task, list[Evaluation], list[tuple[Method, PluginError]]]]:
+) -> Iterator[tuple[Task, list[Evaluation], list[tuple[Method, FssbenchError]]]]:
     """Run every task, in order, with one feature cache for all.
 
     Yields:

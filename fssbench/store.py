@@ -19,8 +19,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
@@ -28,13 +26,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from fssbench.api.episodes import Plan
-from fssbench.append_log import AppendLog, seal, unseal, write_all
-from fssbench.errors import DataError, LockedError
+from fssbench.append_log import seal, unseal, write_all
+from fssbench.errors import DataError
 from fssbench.metrics import Absent
-from fssbench.plans import read_plan, write_plan
+from fssbench.plans import read_plan
 
 SCHEMA = 1
 """Version of everything stored here; readers refuse newer ones."""
@@ -194,7 +190,7 @@ class StoredRun:
     @property
     def wanted(self) -> range:
         """Episode indices this run is to hold: all, or those of its shard."""
-        return _wanted(self.manifest, self.plan)
+        return wanted(self.manifest, self.plan)
 
     @property
     def done(self) -> int:
@@ -231,7 +227,8 @@ def read_sessions(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _wanted(manifest: dict[str, Any], plan: Plan) -> range:
+def wanted(manifest: dict[str, Any], plan: Plan) -> range:
+    """Episode indices that a run of this manifest is to hold: all, or those of its shard."""
     part, parts = manifest["block"].get("shard") or (1, 1)
     return shard_range(len(plan), part, parts)
 
@@ -260,11 +257,11 @@ def read_run(path: Path) -> StoredRun:
         raise DataError(f"{path}: plan.json is not the plan that manifest.json names")
     records, _ = read_records(path / "episodes.jsonl")
     run = StoredRun(path, manifest, plan, records)
-    _belong(path, records, plan, run.wanted)
+    check_records(path, records, plan, run.wanted)
     return run
 
 
-def _belong(path: Path, records: dict[int, Record], plan: Plan, wanted: range) -> None:
+def check_records(path: Path, records: dict[int, Record], plan: Plan, wanted: range) -> None:
     """Refuse records that are not of this run: a log copied from elsewhere would move the mean."""
     for index, record in records.items():
         if index not in wanted:
@@ -285,155 +282,3 @@ def scan(folder: Path) -> Iterator[Path]:
         yield folder
     elif folder.is_dir():
         yield from sorted(p.parent for p in folder.glob("*/manifest.json"))
-
-
-class RunWriter:
-    """The one owner of a run folder.
-
-    Use as a context manager; `done` holds the records already stored.
-
-    Args:
-        path: the run's folder; made where it does not exist.
-        manifest: identity, block and context; written only where there is none yet.
-        plan: the full plan.
-
-    Raises:
-        LockedError: where another process owns the folder.
-        DataError: where the folder holds another identity or is damaged or cannot be written.
-    """
-
-    def __init__(self, path: Path, manifest: dict[str, Any], plan: Plan) -> None:
-        self.path = path
-        self._manifest = manifest
-        self._plan = plan
-        self._lock = FileLock(path / ".lock")
-        self._log: AppendLog | None = None
-        self.done: dict[int, Record] = {}
-
-    def __enter__(self) -> RunWriter:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(f"cannot make {self.path}: {error}. Choose another --out") from error
-        self._acquire()
-        try:
-            self._open()
-        except BaseException:
-            self._release()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            self._opened.close()
-        finally:
-            self._release()
-
-    @property
-    def _opened(self) -> AppendLog:
-        assert self._log is not None  # used as a context manager
-        return self._log
-
-    def _open(self) -> None:
-        existing = self.path / "manifest.json"
-        if existing.is_file():
-            found = read_json(existing)["identity"]
-            if found != self._manifest["identity"]:
-                raise DataError(f"{self.path} holds another run (identity {found[:12]}...)")
-        for left in self.path.glob(".*.partial"):  # of a process that was killed while it wrote
-            left.unlink(missing_ok=True)
-        # plan first: a folder counts as a run as soon as its manifest is there
-        if not (self.path / "plan.json").is_file():
-            write_plan(self._plan, self.path / "plan.json")
-        if not existing.is_file():
-            write_json(existing, {"schema": SCHEMA, **self._manifest})
-        log = self.path / "episodes.jsonl"
-        self.done, good = read_records(log)
-        _belong(self.path, self.done, self._plan, _wanted(self._manifest, self._plan))
-        self._log = AppendLog(log, good)
-
-    def append(self, record: Record) -> None:
-        """Store one episode, at once.
-
-        Raises:
-            DataError: where it cannot be written; what was stored before stays intact.
-        """
-        stored = f"{len(self.done)} episodes are stored; free space and run the same command again"
-        self._opened.append(record.line(), stored)
-        self.done[record.index] = record
-
-    def session(self, data: dict[str, Any]) -> None:
-        """Leave what this process did: seconds, episodes, memory.  Never part of a result.
-
-        Raises:
-            DataError: where it cannot be written.
-        """
-        path = self.path / "sessions.jsonl"
-        line = (json.dumps(data, sort_keys=True) + "\n").encode()
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            try:
-                write_all(handle, line)
-            finally:
-                os.close(handle)
-        except OSError as error:
-            raise DataError(f"cannot write {len(line)} bytes to {path}: {error}. Free space") from error
-
-    def _acquire(self) -> None:
-        owner = self.path / ".owner.json"
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise LockedError(f"{self.path} is in use by {_who(_live_owner(owner))}") from None
-        except OSError as error:
-            raise DataError(f"cannot lock {self.path}: {error}. Choose another --out") from error
-        # On some network file systems a lock is not seen by other hosts: the owner file is.
-        held = _read_owner(owner)
-        if held and held["host"] != socket.gethostname():
-            self._lock.release()
-            raise LockedError(
-                f"{self.path} is in use by {_who(held)}. If that process is gone, delete {owner}"
-            )
-        try:
-            owner.write_text(
-                json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": int(time.time())})
-            )
-        except OSError as error:
-            self._release()
-            raise DataError(f"cannot write {owner}: {error}. Free space or choose another --out") from error
-
-    def _release(self) -> None:
-        with suppress(OSError):  # a stale owner file of this host is taken over anyway
-            (self.path / ".owner.json").unlink(missing_ok=True)
-        self._lock.release()
-
-
-def _read_owner(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) and {"pid", "host"} <= set(data) else {}
-
-
-def _live_owner(path: Path) -> dict[str, Any]:
-    """Who holds the lock: it writes its name just after locking, so a first look may come too early."""
-    held: dict[str, Any] = {}
-    for _ in range(20):
-        held = _read_owner(path)
-        if held and (held["host"] != socket.gethostname() or _alive(held["pid"])):
-            return held
-        time.sleep(0.05)
-    return held
-
-
-def _alive(pid: Any) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (OSError, ValueError, TypeError):
-        return False
-    return True
-
-
-def _who(held: dict[str, Any]) -> str:
-    return f"process {held['pid']} on host {held['host']}" if held else "another process"

@@ -18,10 +18,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from fssbench.api import Episode, Plan
 from fssbench.errors import DataError, LockedError
+from fssbench.run_writer import RunWriter
 from fssbench.store import (
     SCHEMA,
     Record,
-    RunWriter,
     digest,
     read_json,
     read_records,

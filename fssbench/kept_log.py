@@ -1,0 +1,168 @@
+"""A log that is also held in memory, so that nobody can take its lines away from a running program.
+
+A cleaner of temporary folders, a tool that synchronises folders or a second person may delete, cut,
+replace or extend a file while it is being written.  The writer would go on into a file that nobody sees,
+and whoever reads the path later would compute a mean over the rest.  `KeptLog` compares the path with its
+own descriptor when it is asked, which takes two system calls, or compares every byte.  What is not as it was
+left can be put back from memory; a file that holds anything else is set aside, never
+deleted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from fssbench.append_log import AppendLog, write_all
+from fssbench.errors import DataError
+
+
+class KeptLog:
+    """An append-only file with a copy of its lines in memory.
+
+    Args:
+        path: the file; made if it does not exist.
+        good: the bytes of whole lines that are in it; what lies behind them is cut off.
+
+    Attributes:
+        path: the file.
+        losses: what happened to the file while it was open, in words; empty if nothing did.
+
+    Raises:
+        DataError: if it cannot be opened for writing.
+    """
+
+    def __init__(self, path: Path, good: bytes) -> None:
+        self.path = path
+        self.losses: list[str] = []
+        self._lines: list[bytes] = [good] if good else []
+        self._size = len(good)
+        self._log = AppendLog(path, self._size)
+
+    def append(self, line: bytes, hint: str = "") -> None:
+        """Write one line that ends in a newline.  The caller asks `harm` first.
+
+        Raises:
+            DataError: if it cannot be written; what was written before stays intact.
+        """
+        self._log.append(line, hint)
+        self._lines.append(line)
+        self._size += len(line)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all lines."""
+        return self._size
+
+    def cut(self, size: int) -> None:
+        """Take back the lines behind the first `size` bytes, which end a line.
+
+        Raises:
+            DataError: if the file cannot be cut.
+        """
+        kept = b"".join(self._lines)[:size]
+        self._lines, self._size = [kept] if kept else [], len(kept)
+        self._log.cut(self._size)
+
+    def harm(self, *, whole: bool = False) -> str:
+        """What somebody else did to the file, in words; empty if it is as it was left.
+
+        Args:
+            whole: compare every byte, not the file's number and size alone.
+        """
+        there, own = _stat(self.path), self._log.stat()
+        if there is None:
+            return "was deleted or moved away"
+        if (there.st_dev, there.st_ino) != (own.st_dev, own.st_ino):
+            return "was replaced by another file"
+        if there.st_size != self._size:
+            lost = self._size - there.st_size
+            return f"was cut by {lost} bytes" if lost > 0 else f"was extended by {-lost} bytes"
+        if whole:
+            try:
+                data = self.path.read_bytes()
+            except OSError as error:
+                return f"cannot be read any more ({error.strerror})"
+            if data != b"".join(self._lines):
+                return "was changed"
+        return ""
+
+    @property
+    def moved(self) -> bool:
+        """Whether the file still exists under another name, as after a `mv` of its folder."""
+        return _stat(self.path) is None and self._log.stat().st_nlink > 0
+
+    def put_back(self) -> None:
+        """Write all lines to the path again and go on there; set aside what lies there now.
+
+        Raises:
+            DataError: if it cannot be written.
+        """
+        harm = self.harm(whole=True)
+        aside = set_aside(self.path)
+        self.losses.append(f"{harm}{f' (what lay there is kept as {aside.name})' if aside else ''}")
+        write_whole(self.path, self._lines)
+        left, self._log = self._log, AppendLog(self.path, self._size)
+        left.discard()
+
+    def copy_to(self, path: Path) -> None:
+        """Write all lines to another file.
+
+        Raises:
+            DataError: if it cannot be written.
+        """
+        write_whole(path, self._lines)
+
+    def close(self) -> None:
+        """Bring the file to disk and close it.
+
+        Raises:
+            DataError: if it cannot be brought to disk.
+        """
+        self._log.close()
+
+
+def write_whole(path: Path, lines: Iterable[bytes]) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        DataError: if it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        try:
+            handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            try:
+                write_all(handle, b"".join(lines))
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error}. Free space or choose another --out") from error
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+def set_aside(path: Path) -> Path | None:
+    """Rename a file that holds something to the first free name beside it; None if there is nothing to keep."""
+    there = _stat(path)
+    if there is None or not there.st_size:
+        return None
+    number = 1
+    while (aside := path.with_name(f"{path.name}.aside-{number}")).exists():
+        number += 1
+    with suppress(OSError):
+        path.rename(aside)
+        return aside
+    return None

@@ -26,6 +26,7 @@ from fssbench.inputs import Inputs, Target
 from fssbench.isolation import generators_kept, isolated
 from fssbench.metrics import Score, count
 from fssbench.panels import PANELS, Panels, Thumbnails
+from fssbench.precision import exact_float32
 from fssbench.run_writer import RunWriter
 from fssbench.sources import source_sha256
 from fssbench.store import Record, shard_range
@@ -130,6 +131,7 @@ def evaluate_all(
     failed: list[tuple[Method, FssbenchError]] = []
     with ExitStack() as stack:
         stack.enter_context(generators_kept())
+        stack.enter_context(exact_float32())  # of the backbones; each call of a method has its own
         small = Thumbnails(dataset)
         runs = [stack.enter_context(_Run(method, plan, dataset, settings, data, small)) for method in methods]
         todo = [e for e in _part(plan, settings) if any(e.index not in run.writer.done for run in runs)]

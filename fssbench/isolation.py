@@ -16,20 +16,21 @@ import numpy as np
 import torch
 from PIL import ImageFile
 
+from fssbench.precision import exact_float32
+
 
 @contextmanager
 def isolated(seed: int) -> Iterator[None]:
-    """Run a plugin call: no gradients, seeded generators, global settings restored after it."""
+    """Run a plugin call: no gradients, float32 exact, seeded generators, global settings restored after it."""
     dtype, threads, folder = torch.get_default_dtype(), torch.get_num_threads(), os.getcwd()
     place = torch.get_default_device()
-    deterministic, tuned = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     random.seed(seed)
     np.random.seed(seed)
     torch.default_generator.manual_seed(seed)  # torch.manual_seed walks the stack: 0.5 ms a call
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(seed)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), exact_float32():
             yield
     finally:
         if torch.get_default_dtype() != dtype:
@@ -38,7 +39,6 @@ def isolated(seed: int) -> Iterator[None]:
             torch.set_default_device(None if place.type == "cpu" else place)  # None: no mode at all
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = deterministic, tuned
         ImageFile.LOAD_TRUNCATED_IMAGES = False
         if os.getcwd() != folder:
             os.chdir(folder)

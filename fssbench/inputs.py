@@ -160,11 +160,18 @@ class Inputs:
         return self.cache.get((source.key, item), lambda: self._extract(source, item))
 
     def _extract(self, source: _Source, item: str) -> Maps:
-        pixels = to_input(self._checked(self.dataset.image, item), self.size)[None].to(self.device)
-        if source.backbone is None:
-            return {_PIXELS: pixels}
-        with torch.no_grad():
-            return dict(source.backbone(pixels, source.taps))
+        pixels = to_input(self._checked(self.dataset.image, item), self.size)[None]
+        try:
+            pixels = pixels.to(self.device)
+            if source.backbone is None:
+                return {_PIXELS: pixels}
+            with torch.no_grad():
+                return dict(source.backbone(pixels, source.taps))
+        except torch.OutOfMemoryError:
+            raise DataError(
+                f"the memory of device {str(self.device)!r} ran out at image {item!r} ({self.size} px). "
+                "Next: a smaller --cache-mb or --size, or --device cpu"
+            ) from None
 
     def _read_mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
         return resize_mask(self._checked(self.dataset.mask, item, class_id), self.size, self.size)

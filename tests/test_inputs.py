@@ -253,3 +253,16 @@ def test_numbered_classes_leave_out_others_and_unknown_pixels(mini):
         assert np.array_equal(ignored, others)
         left_out += int(others.sum())
     assert left_out > 0
+
+
+def test_memory_that_runs_out_names_device_image_and_what_to_do(null, monkeypatch):
+    def exhausted(self, images, taps):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Counting, "forward", exhausted)
+    plan = null.plan(2)
+    with pytest.raises(DataError) as caught:
+        evaluate_all(
+            [feature_method(null, "a", Counting(), "half")], plan, Settings(out=null.folder / "runs")
+        )
+    assert all(word in str(caught.value) for word in ("cpu", repr(plan[0].query), "--cache-mb", "--size"))

@@ -1,0 +1,82 @@
+"""What every test here needs: a CUDA device, and methods with weights from a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import fssbench
+from fssbench._synthetic import Synthetic
+from fssbench.api import Method
+from fssbench.isolation import isolated
+from fssbench.registry import METHODS
+
+SMALL: dict[str, dict[str, Any]] = {
+    "vat": {"grid": 64},
+    "pfenet": {"ppm_scales": (6, 3)},
+    "scl": {"ppm_scales": (6, 3)},
+    "asgnet": {"ppm_scales": (6, 3), "area": 2},
+    "dcama": {"heads": 4},
+}
+"""Settings with which a method works on an image of `SIDE` pixels."""
+SIDE = 161
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that takes `name` once for every registered method."""
+    if "name" in metafunc.fixturenames:
+        metafunc.parametrize("name", METHODS.names())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of this folder, and skip them where there is no GPU."""
+    here = Path(__file__).parent
+    absent = pytest.mark.skip(reason="needs a CUDA device; docs/performance.md says how to run it on one")
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.gpu)
+            if not torch.cuda.is_available():
+                item.add_marker(absent)
+
+
+@pytest.fixture
+def load() -> Callable[..., Method]:
+    """Load a method on a device, with weights that depend on a seed alone."""
+
+    def make(name: str, device: str, **config: Any) -> Method:
+        cls = METHODS.get(name)
+        backbone = {"backbone": cls.card.backbone, "weights": "random"} if cls.needs_backbone else {}
+        return fssbench.load_method(name, device=device, **backbone, **{**SMALL.get(name, {}), **config})
+
+    return make
+
+
+@pytest.fixture
+def segment() -> Callable[..., torch.Tensor]:
+    """Mask (1, S, S) that a method gives for a synthetic episode."""
+
+    def run(method: Method, device: str, shots: int = 1) -> torch.Tensor:
+        episode = Synthetic.make(1, shots, SIDE, SIDE)
+        given = (episode.query.to(device), episode.support.to(device), episode.mask.to(device))
+        with isolated(7):
+            return method.segment(*given, **({"seed": 7} if method.steps else {})).cpu()
+
+    return run
+
+
+@pytest.fixture
+def predict() -> Callable[..., torch.Tensor]:
+    """Logits (1, 2, S, S) that a method gives for a synthetic episode of one shot."""
+
+    def run(method: Method, device: str) -> torch.Tensor:
+        episode = Synthetic.make(1, 1, SIDE, SIDE)
+        with isolated(7):
+            return method.predict(
+                episode.query.to(device), episode.support.to(device), episode.mask.to(device)
+            ).cpu()
+
+    return run

@@ -1,0 +1,106 @@
+"""Whole runs on a GPU: counts near those of the processor, the same twice, and errors by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from fssbench.engine import Evaluation, Settings
+from fssbench.errors import FssbenchError
+from fssbench.registry import load_file
+from fssbench.runner import Request, execute, prepare
+from fssbench.store import Record, read_run
+
+METHODS = ("pmnet", "hsnet", "panet", "ssp", "abcdfss")
+GREEDY = """
+import torch
+from fssbench.api import ImageMethod, MethodCard
+
+class Greedy(ImageMethod):
+    card = MethodCard(
+        name="greedy", title="Greedy", paper="none", year=2026, kind="other", backbone="none", size=64,
+        trained=False, reference="this file", licence="none",
+    )
+
+    def logits(self, query, support, support_mask):
+        if query.is_cuda:
+            return torch.empty(1, 2, 1 << 22, 1 << 20, device=query.device)
+        return torch.zeros(1, 2, 8, 8)
+"""
+
+
+def run(
+    out: Path, device: str, data: Path, benchmark: str, *methods: str, size: int = 192
+) -> list[Evaluation]:
+    request = Request(
+        methods=methods,
+        benchmarks=(benchmark,),
+        folds=(0,),
+        shots=(1,),
+        episodes=24,
+        size=size,
+        data=str(data),
+        backbone="efficientnet-lite0",
+        settings=Settings(out=out, device=device, panels=0),
+    )
+    done: list[Evaluation] = []
+    for _, evaluations, failures in execute(prepare(request)):
+        if failures:
+            raise failures[0][1]
+        done += evaluations
+    return done
+
+
+def records(evaluation: Evaluation) -> dict[int, Record]:
+    return read_run(evaluation.path).records
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("benchmark", ["pascal5i", "pascal-to-isic2018", "pascal-to-chestxray"])
+def test_scores_of_both_devices_agree(mini: Path, tmp_path: Path, benchmark: str) -> None:
+    on_processor = run(tmp_path / "cpu", "cpu", mini, benchmark, *METHODS)
+    on_gpu = run(tmp_path / "cuda", "cuda", mini, benchmark, *METHODS)
+    for mine, other in zip(on_processor, on_gpu, strict=True):
+        assert mine.identity != other.identity  # another device is another measurement
+        assert abs(mine.score.miou - other.score.miou) <= 0.05, mine.path.name
+
+
+def test_a_run_gives_the_same_counts_again(mini: Path, tmp_path: Path) -> None:
+    first = run(tmp_path / "first", "cuda", mini, "pascal5i", *METHODS)
+    second = run(tmp_path / "second", "cuda", mini, "pascal5i", *METHODS)
+    assert [records(each) for each in first] == [records(each) for each in second]
+
+
+def test_a_run_on_another_stream_gives_the_same_counts(mini: Path, tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole", "cuda", mini, "pascal5i", "pmnet")
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        beside = run(tmp_path / "beside", "cuda", mini, "pascal5i", "pmnet")
+    assert records(whole[0]) == records(beside[0])
+
+
+def test_memory_that_runs_out_names_the_method_and_spares_the_others(mini: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "greedy.py"
+    plugin.write_text(GREEDY)
+    load_file(plugin)
+    with pytest.raises(FssbenchError, match="greedy") as caught:
+        run(tmp_path / "runs", "cuda", mini, "pascal-to-isic2018", "greedy", "panet")
+    assert "memory" in str(caught.value)
+    (panet,) = (tmp_path / "runs").glob("*panet*")
+    assert len(read_run(panet).records) == 24
+
+
+def test_memory_that_runs_out_in_the_backbone_says_what_to_do(mini: Path, tmp_path: Path) -> None:
+    _, total = torch.cuda.mem_get_info()
+    torch.cuda.set_per_process_memory_fraction(min(1.0, 600 * 2**20 / total))
+    try:
+        with pytest.raises(FssbenchError) as caught:
+            run(tmp_path / "runs", "cuda", mini, "pascal-to-isic2018", "panet", size=4096)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+        torch.cuda.empty_cache()
+    assert "memory" in str(caught.value)
+    assert "--size" in str(caught.value)

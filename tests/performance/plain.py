@@ -1,0 +1,60 @@
+"""A plain evaluation, as reference loops do it: the baseline that the harness is measured against.
+
+One episode at a time.  Every image is decoded, resized and sent through the backbone anew for each episode and
+each support; each support has a forward of its own where the method votes; pixels are counted on the processor.
+Nothing is kept from one episode to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fssbench.api import IGNORE, Dataset, Episode, Method
+from fssbench.imaging import resize_mask, to_input
+
+Counts = tuple[tuple[int, int], tuple[int, int]]
+"""Intersection and union, each of background and foreground, in pixels."""
+
+
+def evaluate_plainly(
+    method: Method, dataset: Dataset, episodes: Iterable[Episode], size: int, device: torch.device
+) -> Iterator[Counts]:
+    """Yield the counts of one episode after another.
+
+    Args:
+        method: on `device`, in eval mode.
+        dataset: opened with its images.
+        episodes: drawn on that data set.
+        size: side of the square input, pixels.
+        device: where the method computes.
+    """
+    for episode in episodes:
+        query = _image(dataset, episode.query, size, device)
+        support = torch.stack([_image(dataset, item, size, device)[0] for item in episode.supports])[None]
+        masks = np.stack([_mask(dataset, item, episode.class_id, size) == 1 for item in episode.supports])
+        with torch.no_grad():
+            mask = torch.from_numpy(masks.astype(np.float32)).to(device)[None]
+            prediction = method.segment(query, support, mask)[0].cpu().numpy()
+        yield _count(prediction, _mask(dataset, episode.query, episode.class_id, size))
+
+
+def _image(dataset: Dataset, item: str, size: int, device: torch.device) -> Tensor:
+    return to_input(dataset.image(item), size)[None].to(device)
+
+
+def _mask(dataset: Dataset, item: str, class_id: int, size: int) -> np.ndarray:
+    return resize_mask(dataset.mask(item, class_id), size, size)
+
+
+def _count(prediction: np.ndarray, truth: np.ndarray) -> Counts:
+    counted = truth != IGNORE
+    inter, union = [], []
+    for wanted in (0, 1):
+        mine, real = (prediction == wanted) & counted, (truth == wanted) & counted
+        inter.append(int((mine & real).sum()))
+        union.append(int((mine | real).sum()))
+    return (inter[0], inter[1]), (union[0], union[1])

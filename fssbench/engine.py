@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -31,8 +31,10 @@ from fssbench.run_writer import RunWriter
 from fssbench.sources import source_sha256
 from fssbench.store import Record, shard_range
 from fssbench.summary import absent_rule, summarise
+from fssbench.weights_guard import WeightsGuard
 
 ScoreSize = Literal["input", "original"]
+T = TypeVar("T")
 Watch = Callable[[str, int, int], None]
 """Called with a run's label, episodes done and episodes planned."""
 
@@ -129,11 +131,17 @@ def evaluate_all(
     data = data_sha256(dataset, plan)
     cache = FeatureCache(settings.cache_mb << 20) if cache is None else cache
     failed: list[tuple[Method, FssbenchError]] = []
+    guards = []
+    for method in methods:
+        try:
+            guards.append(WeightsGuard(method.to(settings.device).eval()))
+        except PluginError as error:
+            failed.append((method, error))
     with ExitStack() as stack:
         stack.enter_context(generators_kept())
         stack.enter_context(exact_float32())  # of the backbones; each call of a method has its own
         small = Thumbnails(dataset)
-        runs = [stack.enter_context(_Run(method, plan, dataset, settings, data, small)) for method in methods]
+        runs = [stack.enter_context(_Run(guard, plan, dataset, settings, data, small)) for guard in guards]
         todo = [e for e in _part(plan, settings) if any(e.index not in run.writer.done for run in runs)]
         inputs = Inputs(dataset, plan.size, torch.device(settings.device), cache)
         inputs.expect([run.method for run in runs], todo)
@@ -167,14 +175,15 @@ class _Run:
 
     def __init__(
         self,
-        method: Method,
+        guard: WeightsGuard,
         plan: Plan,
         dataset: Dataset,
         settings: Settings,
         data: str,
         small: Thumbnails,
     ) -> None:
-        self.method = method.to(settings.device).eval()
+        self.guard = guard
+        self.method = method = guard.method
         self.plan = plan
         self.settings = settings
         self.broken: FssbenchError | None = None
@@ -199,6 +208,8 @@ class _Run:
         self.planned = sum(1 for _ in _part(plan, settings))
         self.panels = Panels(self.path, small, len(plan), settings.panels)
         self._before = 0
+        self._unproven = 0
+        """Episodes stored since every byte of the weights was compared."""
         self._seconds = 0.0
         self._closed = False
 
@@ -232,6 +243,8 @@ class _Run:
         prediction = self._segment(episode, query, support, support_mask, target)
         inter, union = count(prediction, target.foreground, target.ignored)
         self._seconds += time.monotonic() - started  # of the method, not of the pictures for reports
+        if self._prove(self.guard.check_episode):
+            self._unproven = 0
         if self.panels.wanted(episode.index):
             self.panels.save(episode, prediction, target)
         self.writer.append(
@@ -243,6 +256,16 @@ class _Run:
                 target.pixels,
             )
         )
+        self._unproven += 1
+
+    def _prove(self, check: Callable[[], T]) -> T:
+        """Compare the weights; where they changed, take back what was counted since they were last whole."""
+        try:
+            return check()
+        except PluginError as error:
+            self.writer.take_back(self._unproven)
+            self._unproven = 0
+            raise PluginError(f"{self.path.name}: {error}") from error
 
     def _segment(
         self, episode: Episode, query: Any, support: Any, support_mask: Tensor, target: Target
@@ -281,6 +304,12 @@ class _Run:
             RunFolderError: where somebody else changed the folder; what was computed is kept.
         """
         self._closed = True
+        if self._computed:
+            try:
+                self._prove(self.guard.check_all)
+            except PluginError:
+                if self.broken is None:  # else it is known why this method stopped
+                    raise
         self.writer.settle()
         if self._computed:
             self.writer.session(

@@ -6,6 +6,8 @@ nearest neighbour, pixels marked 255 ignored in the query and background in a su
 
 from __future__ import annotations
 
+import copy
+import hashlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -67,6 +69,7 @@ class Inputs:
         self.device = device
         self.cache = cache
         self._sources: dict[int, _Source] = {}
+        self._private: dict[Hashable, Backbone] = {}
         self._buffers: dict[tuple[str, str, tuple[int, ...]], Tensor] = {}
         self._place = (dataset.card.name, str(dataset.root), dataset.variant, size)
         self._mask = lru_cache(maxsize=max(1, _MASKS_KEPT // size**2))(self._read_mask)
@@ -78,10 +81,18 @@ class Inputs:
             groups.setdefault(_source_key(method), []).append(method)
         for key, members in groups.items():
             taps = dict.fromkeys(t for m in members if isinstance(m, FeatureMethod) for t in m.taps.union)
-            backbone = None if key == _PIXELS else members[0].backbone
+            backbone = None if key == _PIXELS else self._own(key, members[0].backbone)
             source = _Source((*self._place, key, tuple(taps)), backbone, tuple(taps))
             self._sources.update({id(m): source for m in members})
         self.cache.plan(self._requests(methods, episodes))
+
+    def _own(self, key: Hashable, backbone: Backbone | None) -> Backbone:
+        """A copy of a backbone that no method ever meets: what one does to its own moves nobody's features."""
+        if key not in self._private:
+            assert backbone is not None  # `_source_key` makes pixels of it
+            backbone.zero_grad(set_to_none=True)
+            self._private[key] = copy.deepcopy(backbone).eval()
+        return self._private[key]
 
     def _requests(self, methods: Sequence[Method], episodes: Sequence[Episode]) -> Iterator[Hashable]:
         for episode in episodes:
@@ -193,4 +204,7 @@ class Inputs:
 def _source_key(method: Method) -> Hashable:
     if not isinstance(method, FeatureMethod) or method.backbone is None:
         return _PIXELS
-    return method.backbone.name, method.backbone.layout, method.backbone.weights_sha256
+    backbone = method.backbone
+    # its structure too: a plugin may have changed a stride, and nobody else is to meet that
+    built = hashlib.sha256(f"{type(backbone).__qualname__} {backbone!r}".encode()).hexdigest()
+    return backbone.name, backbone.layout, backbone.weights_sha256, built

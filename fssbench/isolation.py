@@ -11,12 +11,20 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import ImageFile
+from torch.nn.modules import module as modules
 
 from fssbench.precision import exact_float32
+
+_HOOKS: tuple[dict[int, Any], ...] = (
+    modules._global_forward_pre_hooks,
+    modules._global_forward_hooks,
+)
+"""Hooks that run in every module of the process."""
 
 
 @contextmanager
@@ -24,6 +32,7 @@ def isolated(seed: int) -> Iterator[None]:
     """Run a plugin call: no gradients, float32 exact, seeded generators, global settings restored after it."""
     dtype, threads, folder = torch.get_default_dtype(), torch.get_num_threads(), os.getcwd()
     place = torch.get_default_device()
+    hooks = [set(each) for each in _HOOKS]
     random.seed(seed)
     np.random.seed(seed)
     torch.default_generator.manual_seed(seed)  # torch.manual_seed walks the stack: 0.5 ms a call
@@ -39,6 +48,9 @@ def isolated(seed: int) -> Iterator[None]:
             torch.set_default_device(None if place.type == "cpu" else place)  # None: no mode at all
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
+        for each, kept in zip(_HOOKS, hooks, strict=True):
+            for left in each.keys() - kept:
+                del each[left]
         ImageFile.LOAD_TRUNCATED_IMAGES = False
         if os.getcwd() != folder:
             os.chdir(folder)

@@ -6,30 +6,112 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from fssbench.api import DataError, Entry, Pool
+from fssbench.api import DataError, Entry, ListError, OtherList, Pool, Population, Verification
 from fssbench.imaging import read_index
+from fssbench.known_lists import Judgement
 from fssbench.listing import list_files
+from fssbench.populations import size_marks
 from fssbench.splits import cache_folder
 
+from . import _verify
+
 LISTED = "reference list files"
+"""Said only of lists whose hashes are known."""
+COUNTED = "list files of the published lengths, whose hashes are not known"
+OTHER = "other list files"
+
+T = TypeVar("T")
 
 
-def from_lists(entries: Iterable[Entry], present: Callable[[Entry], bool] | None) -> Pool:
-    """A pool of listed entries, cut to those on disk, in list order.
+def read_list(read: Callable[[Path], T], path: Path) -> T:
+    """Read a list file that must be there.
+
+    Args:
+        read: a reader of `fssbench.splits`.
+        path: the file.
+
+    Raises:
+        ListError: if it is missing or malformed.
+    """
+    try:
+        return read(path)
+    except DataError as error:
+        raise ListError(str(error)) from None
+
+
+def other_list(judgement: Judgement, classes: Iterable[int]) -> tuple[OtherList, ...]:
+    """Turn a judgement into what a pool carries: nothing, or the one list that is another.
+
+    Args:
+        judgement: what is known about the list.
+        classes: classes that the reference list of this place holds, and those the list itself holds.
+    """
+    if judgement.problem is None:
+        return ()
+    return (OtherList(judgement.place.name, frozenset(classes), judgement.problem),)
+
+
+def from_lists(
+    entries: Iterable[Entry],
+    present: Callable[[Entry], bool] | None,
+    population: Population,
+    *,
+    other_lists: tuple[OtherList, ...] = (),
+    proven: bool = True,
+) -> Pool:
+    """Make a pool of listed entries, cut to those on disk, in list order.
 
     Args:
         entries: the whole list.
         present: whether an entry's image and mask are on disk; None where no file is looked at.
+        population: the published size.
+        other_lists: lists that are not the reference's.
+        proven: whether all lists are known by their hashes; only then are they called the reference's.
     """
     whole = tuple(entries)
     kept = whole if present is None else tuple(e for e in whole if present(e))
-    cut = len(kept) < len(whole)
-    source = f"{LISTED}, {len(kept):,} of {len(whole):,} entries on disk" if cut else LISTED
-    return Pool(kept, source, published=len(whole))
+    source = LISTED if proven else COUNTED
+    if other_lists:
+        source = f"{OTHER} ({'; '.join(f'{other.name}: {other.problem}' for other in other_lists)})"
+    if len(kept) < len(whole):
+        source += f", {len(kept):,} of {len(whole):,} entries on disk"
+    return Pool(kept, source, population=population, other_lists=other_lists)
+
+
+def from_files(entries: Iterable[Entry], rule: str, population: Population, place: str) -> Pool:
+    """Make a pool by a rule from the files, for a data set that has reference lists.
+
+    A pool of another size than published is marked for that.  One of the published size is still not
+    the published one, and its lists are marked.
+
+    Args:
+        entries: what the rule gives.
+        rule: the rule, in words.
+        population: the published size.
+        place: data set and split, such as `pascal val`.
+    """
+    pool = Pool(tuple(entries), rule, population=population)
+    if size_marks(pool):
+        return pool
+    classes = frozenset(e.class_id for e in pool.entries)
+    return replace(pool, other_lists=(OtherList(place, classes, "made from the files on disk"),))
+
+
+def warn_of_other_lists(report: Verification, other_lists: Iterable[OtherList]) -> None:
+    """Warn of each list that is not the reference's."""
+    for other in other_lists:
+        _verify.warning(
+            report,
+            f"list {other.name}",
+            f"not the reference list: {other.problem}",
+            "results are marked `other lists`; import the lists of the HSNet repository for benchmark numbers",
+        )
 
 
 def covered(root: Path, folder: str, share: float) -> dict[str, list[int]]:

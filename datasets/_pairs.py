@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fssbench.api import DataError, Verification
+from fssbench.api import DataError, Dataset, Verification
 from fssbench.imaging import open_image
 from fssbench.listing import find_file
+from fssbench.populations import size_marks
 
 from . import _verify
 
@@ -79,12 +80,33 @@ def several(report: Verification, folder: str, names: Sequence[str], problem: st
         _verify.warning(report, folder, f"{len(names):,} files: {problem} ({shown})", remedy)
 
 
-def sample(report: Verification, folder: str, count: int, published: int, what: str) -> None:
-    """Warn where fewer are there than were published: what is measured is then a sample."""
-    if count < published:
-        _verify.warning(
-            report,
-            folder,
-            f"{count:,} of {published:,} published {what} are there: a sample",
-            "numbers measured on it are marked as a sample; get the full data set for benchmark numbers",
-        )
+def sample(report: Verification, folder: str, dataset: Dataset, what: str, split: str = "test") -> None:
+    """Warn where the set is not of the published size, by the rule that marks a run.
+
+    Args:
+        report: what is filled in.
+        folder: where the warning points.
+        dataset: what is looked at; its pool has the published size.
+        what: what an entry is called, such as `patches`.
+        split: the split whose size is published.
+    """
+    try:
+        pool = dataset.pool(split)
+    except DataError:
+        return  # nothing can be drawn from it, which other findings say
+    for mark in size_marks(pool):
+        expected = pool.population
+        assert expected is not None
+        count, published = len(pool.entries), expected.entries
+        if published is None:
+            count, published, what = len({e.item for e in pool.entries}), expected.images, "images"
+        assert published is not None
+        if count < published:
+            problem = f"{count:,} of {published:,} published {what} are there: a sample"
+            remedy = (
+                "numbers measured on it are marked as a sample; get the full data set for benchmark numbers"
+            )
+        else:
+            problem = mark
+            remedy = "no published episode can be drawn from it, so runs are marked; keep the published files alone"
+        _verify.warning(report, folder, problem, remedy)

@@ -16,13 +16,13 @@ from fssbench.listing import find_file, list_files
 from . import _verify
 from ._chest_mini import draw
 from ._pairs import THRESHOLD, check, read_grey, sample, several
+from ._published import population
 from ._staging import staged
 
 IMAGES = "CXR_png"
 MASKS = "masks"
 SHENZHEN, MONTGOMERY = "CHNCXR_", "MCUCXR_"
 SUFFIX = "_mask"
-PUBLISHED = {"lung566": 566, "lung704": 704}
 
 
 def is_shenzhen(stem: str) -> bool:
@@ -84,7 +84,6 @@ class ChestXray(Dataset):
         """Mask files sorted by name: Shenzhen (`lung566`), or Shenzhen and Montgomery (`lung704`)."""
         if split != "test":
             raise UsageError(f"data set 'chestxray' has no split {split!r}; it has: test")
-        assert self.variant is not None
         both = self.variant == "lung704"
         names = [
             name
@@ -100,7 +99,7 @@ class ChestXray(Dataset):
         return Pool(
             tuple(Entry(f"{MASKS}/{name}", 0) for name in names),
             f"files on disk: masks/{rule} sorted by name",
-            PUBLISHED[self.variant],
+            population=population("chestxray", self.variant, split),
         )
 
     def files(self, item: str) -> tuple[Path, ...]:
@@ -143,8 +142,7 @@ class ChestXray(Dataset):
         without = [name for name in images if name not in paired]
         several(report, IMAGES, without, "no mask; never drawn", "nothing to do: the release has such images")
         _verify.few(report, report.histogram, MASKS)
-        assert self.variant is not None
-        sample(report, MASKS, len(used), PUBLISHED[self.variant], f"masks of {self.variant}")
+        sample(report, MASKS, self, f"masks of {self.variant}")
         return report
 
     def _pair(self, report: Verification, name: str) -> bool:

@@ -12,11 +12,23 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fssbench import splits as reference
-from fssbench.api import DataError, Dataset, DatasetCard, Entry, Pool, UsageError, Verification
+from fssbench.api import (
+    DataError,
+    Dataset,
+    DatasetCard,
+    Entry,
+    ListError,
+    OtherList,
+    Pool,
+    UsageError,
+    Verification,
+)
 from fssbench.imaging import read_index, read_rgb
+from fssbench.known_lists import Judgement, coco_lines, judge_list
 from fssbench.listing import list_files
 
 from . import _lists, _mini_natural, _rasterise, _verify
+from ._published import population
 
 CLASSES = [
     "person",
@@ -100,7 +112,7 @@ CLASSES = [
     "hair drier",
     "toothbrush",
 ]
-PUBLISHED = {"trn": 170_491, "val": 82_573}
+SPLITS = ("trn", "val")
 YEARS = ("2014", "2017")
 _ID = re.compile(r"(\d{12})\.jpg$")
 
@@ -115,6 +127,18 @@ def image_id(item: str) -> str:
     if found is None:
         raise DataError(f"{item!r} is no COCO image name: it must end with twelve digits and .jpg")
     return found[1]
+
+
+def _lacks_class(path: Path, lists: dict[int, list[str]], judgement: Judgement, class_id: int) -> str:
+    """What to say of a list that lacks a class of its place."""
+    there = sorted(c for c, items in lists.items() if items)
+    why = f": it is {judgement.problem}" if judgement.problem else ""
+    if there and len(there) == there[-1] - there[0] + 1 == len(CLASSES) // reference.FOLDS:
+        why = (
+            f": it holds the block of classes {there[0]} to {there[-1]}, the reference lists every fourth class. "
+            "The benchmark coco20i:contiguous reads the reference lists too"
+        )
+    return f"{path} lists no image of class {class_id} ({CLASSES[class_id]}){why}. Next: `fssbench data splits DIR`"
 
 
 class Coco(Dataset):
@@ -158,14 +182,18 @@ class Coco(Dataset):
 
     def pool(self, split: str) -> Pool:
         """Entries of "trn" or "val" by class; from the masks by a stated rule where no list is there."""
-        if split not in PUBLISHED:
+        if split not in SPLITS:
             raise UsageError(f"data set 'coco' has no split {split!r}; known: trn, val")
         listed: list[Entry] = []
         if self.splits is not None and (self.splits / "coco" / split).is_dir():
-            listed = self._listed(self.splits, split)
+            listed, others, proven = self._listed(self.splits, split)
             located = {} if self.root is None else self.located
             pool = _lists.from_lists(
-                listed, None if self.root is None else lambda e: image_id(e.item) in located
+                listed,
+                None if self.root is None else lambda e: image_id(e.item) in located,
+                population("coco", None, split),
+                other_lists=others,
+                proven=proven,
             )
             if pool.entries:
                 return pool
@@ -177,23 +205,29 @@ class Coco(Dataset):
         return self._from_files(split, len(listed))
 
     @staticmethod
-    def _listed(splits: Path, split: str) -> list[Entry]:
-        """Entries by class, then in list order.
+    def _listed(splits: Path, split: str) -> tuple[list[Entry], tuple[OtherList, ...], bool]:
+        """Entries by class, then in list order; lists that are not the reference's; whether all are proven.
 
         A val list holds the 20 classes of its fold, class c in fold c % 4; a trn list the other 60, so
         that every class stands in three of them: the first that has it is read.
         """
-        folds = [reference.read_coco(reference.coco_file(splits, split, f)) for f in range(reference.FOLDS)]
+        files = [reference.coco_file(splits, split, f) for f in range(reference.FOLDS)]
+        folds = [_lists.read_list(reference.read_coco, path) for path in files]
+        judged = [judge_list("coco", split, f, coco_lines(lists)) for f, lists in enumerate(folds)]
         entries: list[Entry] = []
+        affected: list[set[int]] = [set() for _ in folds]
         for class_id in range(len(CLASSES)):
             own = class_id % reference.FOLDS
             order = [own] if split == "val" else [f for f in range(reference.FOLDS) if f != own]
-            items = next((folds[f][class_id] for f in order if folds[f].get(class_id)), None)
-            if items is None:
-                path = reference.coco_file(splits, split, order[0])
-                raise DataError(f"{path} lists no image of class {class_id} ({CLASSES[class_id]})")
-            entries += [Entry(item, class_id) for item in items]
-        return entries
+            read = next((f for f in order if folds[f].get(class_id)), None)
+            if read is None:
+                raise ListError(_lacks_class(files[order[0]], folds[order[0]], judged[order[0]], class_id))
+            affected[read].add(class_id)
+            entries += [Entry(item, class_id) for item in folds[read][class_id]]
+        others = [
+            o for j, classes in zip(judged, affected, strict=True) for o in _lists.other_list(j, classes)
+        ]
+        return entries, tuple(others), all(j.proven for j in judged)
 
     def _from_files(self, split: str, listed: int) -> Pool:
         prefix = "train" if split == "trn" else "val"
@@ -216,7 +250,7 @@ class Coco(Dataset):
         rule = f"files on disk: by class, every image of {part} by name whose index mask holds the class"
         if listed:
             rule += f" (none of the {listed:,} reference entries is on disk)"
-        return Pool(entries, rule, published=PUBLISHED[split])
+        return _lists.from_files(entries, rule, population("coco", None, split), f"coco {split}")
 
     def _pair(self, item: str) -> tuple[str, str]:
         self.path(item)  # says so where there are only lists
@@ -257,6 +291,9 @@ class Coco(Dataset):
             )
         for part in there:
             self._verify_part(report, part)
+        for split in SPLITS:
+            if self.splits is not None and (self.splits / "coco" / split).is_dir():
+                _lists.warn_of_other_lists(report, self._listed(self.splits, split)[1])
         return report
 
     def _verify_part(self, report: Verification, part: str) -> None:

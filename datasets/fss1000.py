@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fssbench import splits as reference
-from fssbench.api import DataError, Dataset, DatasetCard, Entry, Pool, UsageError, Verification
+from fssbench.api import DataError, Dataset, DatasetCard, Entry, OtherList, Pool, UsageError, Verification
 from fssbench.imaging import read_binary, read_rgb
+from fssbench.known_lists import fss_lines, judge_list
 from fssbench.listing import list_files, list_folder
 
 from . import _lists, _mini_natural, _verify
+from ._published import FSS_CLASSES as SPLITS
+from ._published import FSS_IMAGES as IMAGES_PER_CLASS
+from ._published import population
 
-SPLITS = {"trn": (0, 520), "val": (520, 240), "test": (760, 240)}
-"""First class id and number of classes of each split in the reference numbering."""
-IMAGES_PER_CLASS = 10
 NUMBERS = tuple(str(n) for n in range(1, IMAGES_PER_CLASS + 1))
 """Stems of a class's images and masks."""
 STRAYS = frozenset(
@@ -84,7 +85,7 @@ class FSS1000(Dataset):
         """Class names by split, sorted, and whether they come from the reference lists."""
         on_disk = self._folders
         if self.splits is not None and (self.splits / "fss").is_dir():
-            lists = {s: sorted(reference.read_fss(self.splits / "fss" / f"{s}.txt")) for s in SPLITS}
+            lists = {split: sorted(names) for split, (names, _) in self._listed(self.splits).items()}
             if self.root is None or any(on_disk & set(chosen) for chosen in lists.values()):
                 return lists, True
         if self.root is None:
@@ -99,6 +100,16 @@ class FSS1000(Dataset):
             "val": sorted(ranked[240:480]),
             "trn": sorted(ranked[480:1000]),
         }, False
+
+    @staticmethod
+    def _listed(splits: Path) -> dict[str, tuple[list[str], tuple[OtherList, ...]]]:
+        """Class names of each list, and the list itself if it is not the reference's, by split."""
+        lists: dict[str, tuple[list[str], tuple[OtherList, ...]]] = {}
+        for split, (start, _) in SPLITS.items():
+            names = _lists.read_list(reference.read_fss, splits / "fss" / f"{split}.txt")
+            judgement = judge_list("fss", split, None, fss_lines(names))
+            lists[split] = names, _lists.other_list(judgement, range(start, start + len(names)))
+        return lists
 
     def classes(self) -> dict[int, str]:
         """Names by class id: trn from 0, val from 520, test from 760, each sorted.
@@ -116,16 +127,24 @@ class FSS1000(Dataset):
         if split not in SPLITS:
             raise UsageError(f"data set 'fss1000' has no split {split!r}; known: {', '.join(SPLITS)}")
         chosen, from_lists = self._names
-        start, count = SPLITS[split]
+        start, _ = SPLITS[split]
+        expected = population("fss1000", None, split)
         if from_lists:
+            assert self.splits is not None
             numbers = sorted(f"{n}.jpg" for n in NUMBERS)
             listed = [Entry(f"{c}/{n}", start + i) for i, c in enumerate(chosen[split]) for n in numbers]
             present = frozenset(e.item for e in self._on_disk(chosen[split], start))
-            pool = _lists.from_lists(listed, None if self.root is None else lambda e: e.item in present)
+            pool = _lists.from_lists(
+                listed,
+                None if self.root is None else lambda e: e.item in present,
+                expected,
+                other_lists=self._listed(self.splits)[split][1],
+            )
             missing = "none of the classes of this reference list is on disk"
         else:
             rule = "files on disk: class folders by name; test is the 240 of smallest SHA-256 of the name"
-            pool = Pool(tuple(self._on_disk(chosen[split], start)), rule, published=count * IMAGES_PER_CLASS)
+            entries = self._on_disk(chosen[split], start)
+            pool = _lists.from_files(entries, rule, expected, f"fss1000 {split}")
             missing = "no class folder is left for it"
         if not pool.entries:
             raise DataError(
@@ -175,8 +194,8 @@ class FSS1000(Dataset):
         report.histogram.update(counts)
         _verify.few(report, counts, ".")
         if self.splits is not None and (self.splits / "fss").is_dir():
-            for split in SPLITS:
-                wanted = reference.read_fss(self.splits / "fss" / f"{split}.txt")
+            for split, (wanted, others) in self._listed(self.splits).items():
+                _lists.warn_of_other_lists(report, others)
                 missing = [name for name in wanted if name not in counts]
                 _verify.listed(report, f"reference list fss/{split}", missing, len(wanted))
         return report

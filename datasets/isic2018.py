@@ -19,13 +19,12 @@ from . import _verify
 from ._files import place
 from ._isic_mini import draw
 from ._pairs import THRESHOLD, check, read_grey, sample, several
+from ._published import population
 from ._staging import scratch, staged
 
 IMAGES = "ISIC2018_Task1-2_Training_Input"
 MASKS = "ISIC2018_Task1_Training_GroundTruth"
 FOLDERS = ("1", "2", "3")
-PUBLISHED = 2594
-"""Training images of the 2018 task, and rows of PATNet's class table."""
 TABLE = "class_id.csv"
 DISEASES = ("nevus", "melanoma", "seborrheic_keratosis")
 """Diseases of the folders 1, 2, 3 that `prepare` makes."""
@@ -108,7 +107,8 @@ class ISIC2018(Dataset):
             )
         # by file name alone: the flat and the foldered layout then give the same draws
         entries = tuple(Entry(item, 0) for _, item in sorted(items))
-        return Pool(entries, "files on disk: *.jpg sorted by file name, all one class", PUBLISHED)
+        rule = "files on disk: *.jpg sorted by file name, all one class"
+        return Pool(entries, rule, population=population("isic2018", self.variant, "test"))
 
     def _by_folder(self) -> Pool:
         entries: list[Entry] = []
@@ -123,7 +123,8 @@ class ISIC2018(Dataset):
                     "or use the variant isic1"
                 )
             entries += [Entry(f"{IMAGES}/{name}/{image}", class_id) for image in images]
-        return Pool(tuple(entries), "files on disk: folders 1, 2, 3, each sorted by name", PUBLISHED)
+        rule = "files on disk: folders 1, 2, 3, each sorted by name"
+        return Pool(tuple(entries), rule, population=population("isic2018", self.variant, "test"))
 
     def files(self, item: str) -> tuple[Path, ...]:
         """The image and its mask."""
@@ -172,7 +173,7 @@ class ISIC2018(Dataset):
         orphans = [m for m in _verify.files(report, MASKS, {".png"}) if m not in stems]
         several(report, MASKS, orphans, "no image of that name", "get the images again")
         _verify.few(report, report.histogram, IMAGES)
-        sample(report, IMAGES, len(set(names)), PUBLISHED, "images")
+        sample(report, IMAGES, self, "images")
         return report
 
     def _look(self, report: Verification, by_place: dict[str, list[str]]) -> None:

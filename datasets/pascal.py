@@ -11,11 +11,23 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fssbench import splits as reference
-from fssbench.api import IGNORE, DataError, Dataset, DatasetCard, Entry, Pool, UsageError, Verification
+from fssbench.api import (
+    IGNORE,
+    DataError,
+    Dataset,
+    DatasetCard,
+    Entry,
+    OtherList,
+    Pool,
+    UsageError,
+    Verification,
+)
 from fssbench.imaging import read_index, read_rgb
+from fssbench.known_lists import judge_list, pascal_lines
 from fssbench.listing import list_files
 
 from . import _lists, _mini_natural, _palette, _sbd, _verify
+from ._published import population
 
 CLASSES = [
     "aeroplane",
@@ -45,7 +57,7 @@ LISTS = "ImageSets/Segmentation"
 SHARE = 0.01
 """Part of the image a class must cover to count as present where no list says so: the reference
 lists leave out most objects below it, by a rule nobody published."""
-PUBLISHED = {"trn": 13_680, "val": 1_868}
+SPLITS = ("trn", "val")
 
 
 class Pascal(Dataset):
@@ -75,13 +87,19 @@ class Pascal(Dataset):
 
     def pool(self, split: str) -> Pool:
         """Entries of "trn" or "val", fold by fold; from the files by a stated rule where no list is there."""
-        if split not in PUBLISHED:
+        if split not in SPLITS:
             raise UsageError(f"data set 'pascal' has no split {split!r}; known: trn, val")
         present = self._on_disk() if self.root is not None else frozenset()
         listed: list[Entry] = []
         if self.splits is not None and (self.splits / "pascal").is_dir():
-            listed = [Entry(name, class_id) for name, class_id in self._pairs(self.splits, split)]
-            pool = _lists.from_lists(listed, None if self.root is None else lambda e: e.item in present)
+            pairs, others = self._pairs(self.splits, split)
+            listed = [Entry(name, class_id) for name, class_id in pairs]
+            pool = _lists.from_lists(
+                listed,
+                None if self.root is None else lambda e: e.item in present,
+                population("pascal", None, split),
+                other_lists=others,
+            )
             if pool.entries:
                 return pool
         if self.root is None:
@@ -92,10 +110,17 @@ class Pascal(Dataset):
         return self._from_files(split, present, len(listed))
 
     @staticmethod
-    def _pairs(splits: Path, split: str) -> list[tuple[str, int]]:
-        """The four fold lists of a split, one after the other."""
-        paths = [splits / "pascal" / split / f"fold{fold}.txt" for fold in range(reference.FOLDS)]
-        return [pair for path in paths for pair in reference.read_pascal(path)]
+    def _pairs(splits: Path, split: str) -> tuple[list[tuple[str, int]], tuple[OtherList, ...]]:
+        """The four fold lists of a split, one after the other, and those that are not the reference's."""
+        pairs: list[tuple[str, int]] = []
+        others: tuple[OtherList, ...] = ()
+        for fold in range(reference.FOLDS):
+            path = splits / "pascal" / split / f"fold{fold}.txt"
+            listed = _lists.read_list(reference.read_pascal, path)
+            judgement = judge_list("pascal", split, fold, pascal_lines(listed))
+            others += _lists.other_list(judgement, {*range(5 * fold, 5 * fold + 5), *(c for _, c in listed)})
+            pairs += listed
+        return pairs, others
 
     def _on_disk(self) -> frozenset[str]:
         images = {name[:-4] for name in list_files(self.path(IMAGES), ".jpg")}
@@ -132,7 +157,7 @@ class Pascal(Dataset):
             raise DataError(
                 f"no image with a mask for split {split!r} below {self.root}. Next: `fssbench data verify`"
             )
-        return Pool(entries, rule, published=PUBLISHED[split])
+        return _lists.from_files(entries, rule, population("pascal", None, split), f"pascal {split}")
 
     def files(self, item: str) -> tuple[Path, ...]:
         """The image and its mask."""
@@ -185,7 +210,7 @@ class Pascal(Dataset):
         if self.path(listing).is_file():
             return frozenset(self.path(listing).read_text().split()), listing
         if self.splits is not None and (self.splits / "pascal").is_dir():
-            return frozenset(name for name, _ in self._pairs(self.splits, "val")), MASKS
+            return frozenset(name for name, _ in self._pairs(self.splits, "val")[0]), MASKS
         return masks, MASKS
 
     def _listed(self, report: Verification, masks: frozenset[str]) -> None:
@@ -199,8 +224,10 @@ class Pascal(Dataset):
                             report, f"{MASKS}/{item}.png", f"mask missing, {listing} names it", remedy
                         )
         if self.splits is not None and (self.splits / "pascal").is_dir():
-            for split in PUBLISHED:
-                wanted = list(dict.fromkeys(item for item, _ in self._pairs(self.splits, split)))
+            for split in SPLITS:
+                pairs, others = self._pairs(self.splits, split)
+                _lists.warn_of_other_lists(report, others)
+                wanted = list(dict.fromkeys(item for item, _ in pairs))
                 missing = [item for item in wanted if item not in masks]
                 _verify.listed(report, f"reference list pascal/{split}", missing, len(wanted))
 

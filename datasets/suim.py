@@ -22,6 +22,7 @@ from fssbench.listing import find_file
 from . import _verify
 from ._files import place
 from ._pairs import THRESHOLD, read_grey, sample, several
+from ._published import population
 from ._staging import staged
 from ._suim_mini import draw
 from ._suim_scan import (
@@ -48,8 +49,6 @@ NAMES = {
     "WR": "wreck",
     "BW": "open water",
 }
-PUBLISHED = 3859
-"""(image, class) entries of the seven classes in the merged form that ABCDFSS reads."""
 
 
 def _split(root: Path, source: Source, folder: Path) -> None:
@@ -110,7 +109,7 @@ class SUIM(Dataset):
         return Pool(
             entries,
             "files on disk: images with a non-empty mask of the class, by file name, train and test merged",
-            PUBLISHED if self.variant == "suim7" else None,
+            population=population("suim", self.variant, split),
         )
 
     def files(self, item: str) -> tuple[Path, ...]:
@@ -179,8 +178,7 @@ class SUIM(Dataset):
         report.histogram = {NAMES[name]: count for name, count in counts.items()}
         used = {NAMES[name]: counts[name] for name in self._folders()}
         _verify.few(report, used, "masks")
-        if self.variant == "suim7":
-            sample(report, "masks", sum(used.values()), PUBLISHED, "(image, class) entries")
+        sample(report, "masks", self, "(image, class) entries")
         return report
 
     @classmethod

@@ -38,6 +38,13 @@ class RunFolderError(DataError):
     """A run folder that somebody else changed while it was being written."""
 
 
+class ListError(DataError):
+    """A list of images that is there and cannot be used: damaged, incomplete, or of another split.
+
+    Unlike a list that is absent, it may name images that must not be trained on.
+    """
+
+
 class PluginError(FssbenchError):
     """A plugin that does not load or does not keep its contract."""
 

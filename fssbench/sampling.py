@@ -29,6 +29,7 @@ from fssbench.benchmark_records import Sampler
 from fssbench.benchmarks import Resolved, find
 from fssbench.errors import DataError, FssbenchError, PluginError, UsageError, unknown
 from fssbench.plans import read_plan, write_plan
+from fssbench.populations import pool_marks
 
 __all__ = ["PROTOCOLS", "plan", "read_plan", "write_plan"]
 
@@ -113,7 +114,7 @@ def plan(
         class_names=tuple(names.values()),
         lists=pool.source,
         marks=(
-            *_marks(root, pool, len(names), len(resolved.folds[fold])),
+            *_marks(root, pool, tuple(names), len(resolved.folds[fold])),
             *((f"resized ({size} px, published: {record.size})",) if size not in (None, record.size) else ()),
         ),
         episodes=drawn,
@@ -267,13 +268,11 @@ def _check_counts(
         )
 
 
-def _marks(root: Path | None, pool: Pool, classes: int, published: int) -> tuple[str, ...]:
+def _marks(root: Path | None, pool: Pool, classes: Sequence[int], published: int) -> tuple[str, ...]:
     """What keeps a plan from being the benchmark."""
     if datasets.is_miniature(root):
         return ("miniature",)
-    marks = []
-    if pool.published is not None and len(pool.entries) < pool.published:
-        marks.append(f"sample ({len(pool.entries)} of {pool.published} entries)")
-    if classes < published:
-        marks.append(f"sample ({classes} of {published} classes)")
+    marks = list(pool_marks(pool, classes))
+    if len(classes) < published:
+        marks.append(f"sample ({len(classes)} of {published} classes)")
     return tuple(marks)

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 import platformdirs
 
 from fssbench.errors import DataError
+from fssbench.known_lists import Judgement, coco_lines, fss_lines, judge_list, pascal_lines
 
 PASCAL_CLASSES = 20
 COCO_CLASSES = 80
@@ -202,36 +203,70 @@ def import_lists(source: Path, target: Path) -> list[str]:
     Nothing is written unless every list that is there is sound.
 
     Returns:
-        One line per list: its name, number of entries and the SHA-256 of the file written.
+        One line per list: its name, number of entries, whether it is the reference list of its place, and
+        the SHA-256 of the file written. Then one line per family and split of which a fold is missing.
 
     Raises:
-        DataError: where there is no list at all, or one is malformed (with file and line).
+        DataError: where there is no list at all, one is malformed (with file and line), or one is the
+            reference list of another split.
     """
-    found: list[tuple[str, int, bytes]] = []
+    ready: list[tuple[str, int, Judgement, bytes]] = []
     for split in ("trn", "val"):
         for fold in range(FOLDS):
             text = source / "pascal" / split / f"fold{fold}.txt"
             if text.is_file():
-                found.append((f"pascal/{split}/fold{fold}.txt", len(read_pascal(text)), _content(text)))
+                pairs = read_pascal(text)
+                verdict = judge_list("pascal", split, fold, pascal_lines(pairs))
+                ready.append((f"pascal/{split}/fold{fold}.txt", len(pairs), verdict, _content(text)))
             listed = coco_file(source, split, fold)
             if listed.is_file():
                 lists = read_coco(listed)
+                verdict = judge_list("coco", split, fold, coco_lines(lists))
                 content = json.dumps(lists, separators=(",", ":")).encode()
-                found.append((f"coco/{split}/fold{fold}.json", sum(map(len, lists.values())), content))
+                count = sum(map(len, lists.values()))
+                ready.append((f"coco/{split}/fold{fold}.json", count, verdict, content))
     for split in ("trn", "val", "test"):
         text = source / "fss" / f"{split}.txt"
         if text.is_file():
-            found.append((f"fss/{split}.txt", len(read_fss(text)), _content(text)))
-    if not found:
+            names = read_fss(text)
+            verdict = judge_list("fss", split, None, fss_lines(names))
+            ready.append((f"fss/{split}.txt", len(names), verdict, _content(text)))
+    if not ready:
         raise DataError(
             f"{source} holds no reference list: expected pascal/{{trn,val}}/fold*.txt, "
             "coco/{trn,val}/fold*.pkl or fss/{trn,val,test}.txt (`data/splits` of the HSNet repository)"
         )
     report = []
-    for name, count, content in sorted(found):
+    for name, count, verdict, content in sorted(ready, key=lambda row: row[0]):
         _write(target / name, content)
-        report.append(f"{name}: {count:,} entries, sha256 {hashlib.sha256(content).hexdigest()}")
-    return report
+        digest = hashlib.sha256(content).hexdigest()
+        report.append(f"{name}: {count:,} entries, {_verdict(verdict)}, sha256 {digest}")
+    return report + _missing_lists([name for name, *_ in ready])
+
+
+def _verdict(judgement: Judgement) -> str:
+    """Whether a list is the reference's, in words."""
+    if judgement.problem is not None:
+        return f"not the reference list ({judgement.problem})"
+    if judgement.proven:
+        return "the reference list"
+    return "as long as the reference list, whose hash is not known"
+
+
+def _missing_lists(names: list[str]) -> list[str]:
+    """Lines about families and splits of which some lists were brought and others were not."""
+    wanted = {
+        f"{family}/{split}": [f"fold{fold}" for fold in range(FOLDS)]
+        for family in ("pascal", "coco")
+        for split in ("trn", "val")
+    } | {"fss": ["trn", "val", "test"]}
+    lines = []
+    for folder, stems in wanted.items():
+        there = {Path(name).stem for name in names if Path(name).parent.as_posix() == folder}
+        missing = [stem for stem in stems if stem not in there]
+        if there and missing:
+            lines.append(f"{folder}: {', '.join(missing)} missing, so that its lists cannot be used alone")
+    return lines
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -18,7 +18,10 @@ _LETTERS = {
     "folds": "F",
     "resized": "R",
     "part-trained": "T",
-    "other": "O",
+    "other source": "O",
+    "other lists": "L",
+    "other population": "P",
+    "query": "Q",
     "selected": "V",
     "trained": "X",
 }
@@ -32,7 +35,10 @@ _EXPLAINED = {
     "random": "backbone with random weights",
     "resized": "the network saw another input size than published",
     "part-trained": "trained on a part of the source data set: not the published model",
-    "other": "trained on another data set than the benchmark's source",
+    "other source": "trained on another data set than the benchmark's source",
+    "other lists": "the lists of images are not the reference's: other episodes",
+    "other population": "the data set is not of the published size: other episodes",
+    "query": "the query itself is among its supports, under another name",
     "selected": "the checkpoint was chosen on the test episodes",
     "trained": "classes or images that are tested here were seen in training",
 }
@@ -50,9 +56,13 @@ class Mark:
 
 
 def kind(mark: str) -> str:
-    """The first word of a mark, by which marks of different wording share a letter."""
-    words = clean(mark).replace("(", " ").split()
-    return words[0].lower() if words else "marked"
+    """The first word of a mark, by which marks of different wording share a letter.
+
+    "Other" says too little, so it is kept with the next word.
+    """
+    words = clean(mark).replace("(", " ").lower().split()
+    count = 2 if words[:1] == ["other"] else 1
+    return " ".join(words[:count]) or "marked"
 
 
 def collect(marks: Iterable[str]) -> dict[str, Mark]:

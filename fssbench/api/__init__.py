@@ -4,7 +4,17 @@ A method is one file with a `FeatureMethod` or `ImageMethod`; a data set one fil
 a report one file with a `Reporter`.  See `docs/plugins.md` for a worked example of each.
 """
 
-from fssbench.api.datasets import IGNORE, Dataset, DatasetCard, Entry, Finding, Pool, Verification
+from fssbench.api.datasets import (
+    IGNORE,
+    Dataset,
+    DatasetCard,
+    Entry,
+    Finding,
+    OtherList,
+    Pool,
+    Population,
+    Verification,
+)
 from fssbench.api.efficiency import Efficiency, Timing
 from fssbench.api.episodes import Episode, Plan
 from fssbench.api.methods import (
@@ -31,7 +41,7 @@ from fssbench.api.results import (
     RunResult,
 )
 from fssbench.api.training import Recipe
-from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
+from fssbench.errors import DataError, FssbenchError, ListError, PluginError, UsageError
 
 API_VERSION = 1
 
@@ -54,14 +64,17 @@ __all__ = [
     "Finding",
     "FssbenchError",
     "ImageMethod",
+    "ListError",
     "Method",
     "MethodCard",
     "MethodConfig",
+    "OtherList",
     "Panel",
     "Pictures",
     "Plan",
     "PluginError",
     "Pool",
+    "Population",
     "Predictor",
     "Recipe",
     "Record",

@@ -55,6 +55,34 @@ class Entry:
     """0-based class id in the reference numbering."""
 
 
+@dataclass(frozen=True, slots=True)
+class Population:
+    """The published size of a split.  A count that nobody states is None."""
+
+    entries: int | None = None
+    """(image, class) pairs."""
+    images: int | None = None
+    """Different images.  They are compared where the number of entries is not known."""
+    images_by_class: tuple[int, ...] = ()
+    """Images of each class, in any order; empty where they are not known."""
+    least: bool = False
+    """Whether the published set may be larger than these counts, so that more proves nothing."""
+    source: str = ""
+    """Where the counts are stated."""
+
+
+@dataclass(frozen=True, slots=True)
+class OtherList:
+    """A list that entries come from and that is not the reference list of its place."""
+
+    name: str
+    """The place, such as `pascal val fold 0`."""
+    classes: frozenset[int]
+    """Classes whose episodes are affected."""
+    problem: str
+    """What is known about the list, such as `20 entries, the reference has 346`."""
+
+
 @dataclass(frozen=True)
 class Pool:
     """The ordered list episodes are drawn from.  Order and length decide every draw."""
@@ -63,7 +91,17 @@ class Pool:
     source: str
     """Where the list came from, in words: `reference list files`, or the rule used on the files."""
     published: int | None = None
-    """Entries the published pool has; fewer here means a sample, and is marked as one."""
+    """Entries of the published pool: a short form of `population`.  Another number here is marked."""
+    population: Population | None = None
+    """All that is published about the size.  Where it differs here, a run is marked."""
+    other_lists: tuple[OtherList, ...] = ()
+    """Lists that are not the reference's.  A run of one of their classes is marked."""
+
+    def __post_init__(self) -> None:
+        if self.population is None and self.published is not None:
+            object.__setattr__(self, "population", Population(entries=self.published))
+        elif self.population is not None:
+            object.__setattr__(self, "published", self.population.entries)
 
     def of_classes(self, classes: tuple[int, ...]) -> tuple[Entry, ...]:
         """Entries of the given classes, in list order."""

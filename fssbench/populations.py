@@ -1,0 +1,73 @@
+"""Marks of a pool that is not the published one: other lists, fewer entries, or more.
+
+`run`, `train` and `data verify` ask the same functions, so that they cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+
+from fssbench.api.datasets import Pool, Population
+
+
+def compare_count(count: int, published: int, what: str, *, least: bool = False) -> str | None:
+    """Compare a count with the published one.
+
+    Args:
+        count: what is there.
+        published: what was published.
+        what: what is counted, such as `entries`.
+        least: whether the published set may be larger than `published`.
+
+    Returns:
+        The mark, or None if nothing is known to differ.
+
+    Example:
+        >>> compare_count(20, 1868, "entries")
+        'sample (20 of 1868 entries)'
+        >>> compare_count(3694, 2594, "entries")
+        'other population (3,694 entries, published 2,594)'
+    """
+    if count < published:
+        return f"sample ({count} of {published} {what})"
+    if count > published and not least:
+        return f"other population ({count:,} {what}, published {published:,})"
+    return None
+
+
+def size_marks(pool: Pool) -> tuple[str, ...]:
+    """Marks of a pool whose size is not the published one; at most one, the most telling."""
+    expected = pool.population
+    if expected is None:
+        return ()
+    images = {e.item for e in pool.entries}
+    counts = ((len(pool.entries), expected.entries, "entries"), (len(images), expected.images, "images"))
+    for count, published, what in counts:
+        if published is not None:
+            mark = compare_count(count, published, what, least=expected.least)
+            if mark is not None:
+                return (mark,)
+    return _class_marks(pool, expected)
+
+
+def _class_marks(pool: Pool, expected: Population) -> tuple[str, ...]:
+    """Marks of classes that have another number of images than published, though the sum is right."""
+    here = Counter(Counter(class_id for class_id, _ in {(e.class_id, e.item) for e in pool.entries}).values())
+    odd = here - Counter(expected.images_by_class)
+    if not expected.images_by_class or not odd:
+        return ()
+    sizes = ", ".join(f"{size:,}" for size in sorted(odd))
+    return (f"other population ({odd.total()} classes of other sizes than published: {sizes} images)",)
+
+
+def pool_marks(pool: Pool, classes: Collection[int]) -> tuple[str, ...]:
+    """What keeps episodes of some classes of a pool from being the published ones.
+
+    Args:
+        pool: what is drawn from.
+        classes: ids of the classes that are drawn.
+    """
+    affected = [other for other in pool.other_lists if other.classes & set(classes)]
+    lists = (f"other lists ({'; '.join(f'{o.name}: {o.problem}' for o in affected)})",) if affected else ()
+    return (*size_marks(pool), *lists)

@@ -194,8 +194,8 @@ class FSS1000(Dataset):
         report.histogram.update(counts)
         _verify.few(report, counts, ".")
         if self.splits is not None and (self.splits / "fss").is_dir():
-            for split, (wanted, others) in self._listed(self.splits).items():
-                _lists.warn_of_other_lists(report, others)
+            for split, (wanted, other) in self._listed(self.splits).items():
+                _lists.warn_of_other_lists(report, other)
                 missing = [name for name in wanted if name not in counts]
                 _verify.listed(report, f"reference list fss/{split}", missing, len(wanted))
         return report

@@ -193,8 +193,12 @@ def training_marks(method: Method, plan: Plan) -> list[str]:
 def _source_marks(manifest: Mapping[str, Any], plan: Plan) -> list[str]:
     """Where the training data are not the benchmark's own source, whole."""
     found = []
-    if manifest.get("marks"):
-        found.append(f"part-trained ({manifest.get('steps')} steps on {manifest.get('images')} images)")
+    if isinstance(manifest.get("marks"), list) and manifest["marks"]:
+        others = [m for m in map(str, manifest["marks"]) if m.startswith("other ")]
+        details = "".join(f"; {mark}" for mark in others)
+        found.append(
+            f"part-trained ({manifest.get('steps')} steps on {manifest.get('images')} images{details})"
+        )
     wanted = find(plan.benchmark).trained_on.dataset
     given = manifest.get("dataset")
     if given is not None and given != wanted:

@@ -22,7 +22,8 @@ import numpy as np
 from fssbench import data as datasets
 from fssbench.api import Dataset, Entry, Episode, Pool
 from fssbench.benchmarks import Resolved, Source, find
-from fssbench.errors import DataError, UsageError
+from fssbench.errors import DataError, ListError, UsageError
+from fssbench.populations import pool_marks
 from fssbench.sampling import shuffled
 
 STREAM = "train/1"
@@ -129,7 +130,7 @@ def training_set(
         training=_by_class([e for e in kept if e.item not in held], wanted),
         held_out=_by_class([e for e in kept if e.item in held], wanted),
         lists=pool.source,
-        marks=_marks(root, pool),
+        marks=_marks(root, pool, wanted),
         present=_present(pool),
     )
     _check(found, fold, shot)
@@ -142,6 +143,8 @@ def _tested(dataset: Dataset, source: Source, resolved: Resolved) -> frozenset[s
     for split in {"val", "test", resolved.benchmark.split} - {source.split}:
         try:
             found.update(e.item for e in dataset.pool(split).entries)
+        except ListError:
+            raise  # the list may name images of this training
         except (UsageError, DataError):
             continue  # no such split, or none of its files is here: nothing to keep apart
     return frozenset(found)
@@ -199,12 +202,9 @@ def _check(found: TrainingSet, fold: int, shot: int) -> None:
         )
 
 
-def _marks(root: Path | None, pool: Pool) -> tuple[str, ...]:
-    if datasets.is_miniature(root):
-        return ("miniature",)
-    if pool.published is not None and len(pool.entries) < pool.published:
-        return (f"sample ({len(pool.entries)} of {pool.published} entries)",)
-    return ()
+def _marks(root: Path | None, pool: Pool, classes: Sequence[int]) -> tuple[str, ...]:
+    """What keeps the training set from being the published one, by the rule that marks a run."""
+    return ("miniature",) if datasets.is_miniature(root) else pool_marks(pool, classes)
 
 
 class EpisodeStream:

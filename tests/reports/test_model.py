@@ -122,6 +122,29 @@ def test_comparison_names_every_difference(change: dict[str, str], reason: str) 
     assert any(reason in r for r in beside.reasons)
 
 
+@pytest.mark.parametrize(
+    "mark",
+    [
+        "other lists (pascal val fold 0: 20 entries, the reference has 346)",
+        "other population (3,694 entries, published 2,594)",
+        "query among its supports (3 of 1000 episodes)",
+    ],
+)
+def test_other_lists_and_populations_are_no_same_measurement(mark: str) -> None:
+    (beside,) = compare(make_cell([make_run("hsnet", fold=f, marks=(mark,)) for f in range(4)]))
+    assert not beside.same
+    assert mark in beside.reasons
+    assert next(c for c in beside.checks if c.name == "data and training").same is False
+
+
+def test_marks_that_begin_with_other_are_told_apart() -> None:
+    marks = ["other lists (a: b)", "other population (3 entries)", "other source (coco instead of pascal)"]
+    legend = collect(marks)
+    assert len({m.letter for m in legend.values()}) == 3
+    assert all(m.meaning for m in legend.values())
+    assert kind("other") == "other"
+
+
 def test_comparison_across_variants_is_none() -> None:
     (isic3,) = compare(make_cell([make_run("pmnet", "pascal-to-isic2018:isic3")]))
     assert not isic3.same

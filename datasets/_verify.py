@@ -230,7 +230,11 @@ def binary(report: Verification, mask: Image.Image, mask_path: str, threshold: i
 
 
 def few(report: Verification, counts: Mapping[str, int], folder: str, least: int = ENOUGH) -> None:
-    """Warn of classes with too few images: K-shot needs K + 1."""
+    """Warn of classes with too few images, for K-shot needs K + 1; without any image it is an error."""
+    if not any(counts.values()):
+        if report.ok:  # or else it is told already what is wrong with the pairs
+            error(report, folder, "no image has a mask that can be used", "get the data set again")
+        return
     for name, count in counts.items():
         if count < least:
             shots = f"enough for {count - 1}-shot at most" if count > 1 else "no episode can be drawn"
@@ -238,7 +242,7 @@ def few(report: Verification, counts: Mapping[str, int], folder: str, least: int
                 report,
                 folder,
                 f"class {name!r} has {count} usable images, 5-shot needs {least}: {shots}",
-                "get the missing images, or expect this class to be left out",
+                "get the missing images and masks, or draw fewer supports",
             )
 
 

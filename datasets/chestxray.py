@@ -64,7 +64,7 @@ class ChestXray(Dataset):
         name="chestxray",
         title="Chest X-ray",
         domain="radiograph",
-        folders=("LungSegmentation", "lung"),
+        folders=("LungSegmentation", "lung", "Lung Segmentation", "data/Lung Segmentation"),
         url="https://www.kaggle.com/datasets/nikhilpandey360/chest-xray-masks-and-labels",
         licence="public release of the U.S. National Library of Medicine; cite the papers",
         citation="S. Jaeger et al., Two public chest X-ray datasets for computer-aided screening of "
@@ -75,6 +75,13 @@ class ChestXray(Dataset):
         "grey >= 128 is lung",
         variants=("lung566", "lung704"),
     )
+
+    layout_folders = (IMAGES, MASKS)
+
+    @classmethod
+    def holds(cls, root: Path) -> bool:
+        """Return whether the folder of the radiographs is there; others have a folder `masks` too."""
+        return (root / IMAGES).is_dir()
 
     def classes(self) -> dict[int, str]:
         """One class."""

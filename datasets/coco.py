@@ -114,6 +114,7 @@ CLASSES = [
 ]
 SPLITS = ("trn", "val")
 YEARS = ("2014", "2017")
+PARTS = tuple(f"{split}{year}" for year in YEARS for split in ("train", "val"))
 _ID = re.compile(r"(\d{12})\.jpg$")
 
 
@@ -163,6 +164,8 @@ class Coco(Dataset):
         ),
     )
 
+    layout_folders = tuple(f"{prefix}{part}" for prefix in ("", "annotations/") for part in PARTS)
+
     def classes(self) -> dict[int, str]:
         """Names by 0-based class id."""
         return dict(enumerate(CLASSES))
@@ -171,7 +174,7 @@ class Coco(Dataset):
     def located(self) -> dict[str, tuple[str, str]]:
         """Image and mask path, relative to the root, of every image number that has both."""
         pairs: dict[str, tuple[str, str]] = {}
-        for part in (f"{split}{year}" for year in YEARS for split in ("train", "val")):
+        for part in PARTS:
             masks = list_files(self.path(f"annotations/{part}"), ".png")
             for name in list_files(self.path(part), ".jpg"):
                 if _ID.search(name) and f"{name[:-4]}.png" in masks:
@@ -283,11 +286,10 @@ class Coco(Dataset):
     def verify(self) -> Verification:
         """Look at every image and index mask, and at what the annotation files list."""
         report = _verify.rooted(self.root, "coco")
-        parts = [f"{split}{year}" for year in YEARS for split in ("train", "val")]
-        there = [p for p in parts if self.path(p).is_dir() or self.path(f"annotations/{p}").is_dir()]
+        there = [p for p in PARTS if self.path(p).is_dir() or self.path(f"annotations/{p}").is_dir()]
         if not there:
             _verify.error(
-                report, ".", f"none of {', '.join(parts)} is there", "put COCO's image folders there"
+                report, ".", f"none of {', '.join(PARTS)} is there", "put COCO's image folders there"
             )
         for part in there:
             self._verify_part(report, part)

@@ -44,6 +44,10 @@ class DeepGlobe(Dataset):
         "exists: fewer than 5,666 are a sample, more prove nothing",
     )
 
+    layout_folders = tuple(
+        f"{number}/test/{part}" for number in range(1, len(CLASSES) + 1) for part in ("origin", "groundtruth")
+    )
+
     def classes(self) -> dict[int, str]:
         """The six land-cover classes; `unknown` (black) is none."""
         return dict(enumerate(CLASSES))

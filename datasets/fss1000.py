@@ -38,12 +38,12 @@ STRAYS = frozenset(
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 
 
-def _is_class_folder(folder: Path) -> bool:
-    """Return whether a folder holds a numbered image or mask in any format, or nothing at all."""
+def _is_class_folder(folder: Path, *, or_empty: bool = True) -> bool:
+    """Return whether a folder holds a numbered image or mask in any format, or (`or_empty`) nothing at all."""
     listing = list_folder(folder, _PICTURES)
     if any(Path(name).stem in NUMBERS for name in listing.files):
         return True
-    return not (listing.files or listing.strangers or listing.folders)
+    return or_empty and not (listing.files or listing.strangers or listing.folders)
 
 
 class FSS1000(Dataset):
@@ -110,6 +110,11 @@ class FSS1000(Dataset):
             judgement = judge_list("fss", split, None, fss_lines(names))
             lists[split] = names, _lists.other_list(judgement, range(start, start + len(names)))
         return lists
+
+    @classmethod
+    def holds(cls, root: Path) -> bool:
+        """Return whether a folder has a class folder with a numbered file below it."""
+        return any(_is_class_folder(root / name, or_empty=False) for name in list_folder(root).folders)
 
     def classes(self) -> dict[int, str]:
         """Names by class id: trn from 0, val from 520, test from 760, each sorted.

@@ -80,6 +80,8 @@ class ISIC2018(Dataset):
         variants=("isic1", "isic3"),
     )
 
+    layout_folders = (IMAGES, MASKS, *(f"{IMAGES}/{name}" for name in FOLDERS))
+
     def classes(self) -> dict[int, str]:
         """One class, or the three folders, whose diseases PATNet does not name."""
         if self.variant == "isic1":

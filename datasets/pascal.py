@@ -81,6 +81,8 @@ class Pascal(Dataset):
         ),
     )
 
+    layout_folders = (IMAGES, MASKS)
+
     def classes(self) -> dict[int, str]:
         """Names by 0-based class id."""
         return dict(enumerate(CLASSES))

@@ -27,6 +27,7 @@ from ._staging import staged
 from ._suim_mini import draw
 from ._suim_scan import (
     CODES,
+    PARTS,
     Source,
     class_folders,
     decode,
@@ -83,6 +84,16 @@ class SUIM(Dataset):
         variants=("suim7", "suim8"),
         reference=False,
     )
+
+    layout_folders = (
+        *(f"{part}{kind}" for part in PARTS for kind in ("images", "masks")),
+        *(f"masks/{name}" for name in CODES),
+    )
+
+    @classmethod
+    def holds(cls, root: Path) -> bool:
+        """Return whether folders `images` and `masks` are there side by side."""
+        return any((root / f"{p}images").is_dir() and (root / f"{p}masks").is_dir() for p in PARTS)
 
     def classes(self) -> dict[int, str]:
         """Seven classes, and open water in `suim8`."""

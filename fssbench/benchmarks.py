@@ -7,7 +7,18 @@ from fssbench.benchmark_records import RECORDS, SQUARE_RESIZE, SUMMED_METER, Ben
 from fssbench.errors import PluginError, unknown
 from fssbench.registry import DATASETS
 
-__all__ = ["BENCHMARKS", "SUITES", "Benchmark", "Resolved", "Source", "Variant", "find", "names", "suite"]
+__all__ = [
+    "BENCHMARKS",
+    "SUITES",
+    "Benchmark",
+    "Resolved",
+    "Source",
+    "Variant",
+    "find",
+    "names",
+    "suite",
+    "tested_on",
+]
 
 BENCHMARKS: dict[str, Benchmark] = {record.id: record for record in RECORDS}
 """The ten benchmarks, in the paper's order."""
@@ -93,6 +104,15 @@ def suite(name: str) -> tuple[str, ...]:
     if name not in SUITES:
         raise unknown("suite", name, SUITES, hint="Next: `fssbench list suites`")
     return SUITES[name]
+
+
+def tested_on(dataset: str, variant: str | None) -> list[Resolved]:
+    """Benchmarks that test on a data set in one of its variants; a third-party data set is one by itself."""
+    records = [b for b in RECORDS if b.target == dataset]
+    if not records:
+        return [find(f"{dataset}:{variant}" if variant else dataset)]
+    ids = [i for b in records for i in ([f"{b.id}:{v.name}" for v in b.variants] or [b.id])]
+    return [r for r in map(find, ids) if r.dataset_variant in {None, variant}]
 
 
 def names() -> list[str]:

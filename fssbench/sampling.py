@@ -38,6 +38,9 @@ T = TypeVar("T")
 PROTOCOLS = {"published": "published/1", "fssbench": "fssbench/1"}
 """Protocols by name, each with the version that a plan records."""
 
+LEAST = 2
+"""Images a class needs for protocol `published`: a query and one support, which may be drawn again."""
+
 _SMALLEST = 32
 """Pixels: below, the last stage of a backbone has no cell left."""
 
@@ -90,10 +93,14 @@ def plan(
     root = datasets.resolve(data)
     record = resolved.benchmark
     dataset = datasets.open_dataset(record.target, data=root, splits=splits, variant=resolved.dataset_variant)
-    pool = _pool(dataset, record.split)
-    names = _names(dataset, resolved, fold)
-    entries = pool.of_classes(tuple(names))
-    _check_counts(entries, names, shot, f"{resolved.id} fold {fold}", record.target, protocol)
+    try:
+        pool = list_pool(dataset, record.split)
+        names = class_names(dataset, resolved, fold)
+        entries = pool.of_classes(tuple(names))
+        _check_counts(entries, names, shot, f"{resolved.id} fold {fold}", record.target, protocol)
+    except DataError as error:
+        meant = " ".join(text for _, text in dataset.suggestions())
+        raise DataError(f"{str(error).rstrip('.')}. {meant}" if meant else str(error)) from None
     if protocol == "published":
         rows = _published(entries, record.sampler, record.episodes, shot, np.random.RandomState(seed))
     else:
@@ -224,7 +231,13 @@ def _check(resolved: Resolved, fold: int, shot: int, protocol: str, seed: int, c
         )
 
 
-def _pool(dataset: Dataset, split: str) -> Pool:
+def list_pool(dataset: Dataset, split: str) -> Pool:
+    """List a split of a data set that may be a plugin's.
+
+    Raises:
+        DataError: if files or lists are missing.
+        PluginError: if the plugin raises anything else, or returns no pool.
+    """
     name = dataset.card.name
     try:
         pool = dataset.pool(split)
@@ -239,8 +252,12 @@ def _pool(dataset: Dataset, split: str) -> Pool:
     return pool
 
 
-def _names(dataset: Dataset, resolved: Resolved, fold: int) -> dict[int, str]:
-    """Names of the fold's classes, ascending; only those the data set has where it is a part of the whole."""
+def class_names(dataset: Dataset, resolved: Resolved, fold: int) -> dict[int, str]:
+    """Names of the fold's classes, ascending; only those the data set has where it is a part of the whole.
+
+    Raises:
+        DataError: if the data set has none of them.
+    """
     named = dataset.classes()
     names = {c: named[c] for c in sorted(resolved.folds[fold]) if c in named}
     if not names:
@@ -255,10 +272,8 @@ def _check_counts(
     entries: Sequence[Entry], names: dict[int, str], shot: int, what: str, target: str, protocol: str
 ) -> None:
     """A class with too few images is found before episode 0; the reference would draw for ever."""
-    needed = 2 if protocol == "published" else shot + 1
-    items = _by_class(entries)
-    counts = {name: len(set(items.get(c, ()))) for c, name in names.items()}
-    short = [f"{name} ({count})" for name, count in counts.items() if count < needed]
+    needed = LEAST if protocol == "published" else shot + 1
+    short = [f"{name} ({count})" for name, count in few_items(entries, names, needed).items()]
     if short:
         shown = ", ".join(short[:8]) + (f" and {len(short) - 8} more" if len(short) > 8 else "")
         raise DataError(
@@ -266,6 +281,13 @@ def _check_counts(
             f"that protocol {protocol!r} needs: {shown}. "
             f"Next: `fssbench data verify {target}`, or use `--data mini`"
         )
+
+
+def few_items(entries: Sequence[Entry], names: dict[int, str], needed: int = LEAST) -> dict[str, int]:
+    """Count the different items of the classes that have fewer than are needed, by class name."""
+    items = _by_class(entries)
+    counts = {name: len(set(items.get(c, ()))) for c, name in names.items()}
+    return {name: count for name, count in counts.items() if count < needed}
 
 
 def _marks(root: Path | None, pool: Pool, classes: Sequence[int], published: int) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ from PIL import Image
 
 from fssbench.api.records import Record
 from fssbench.errors import DataError, unknown
-from fssbench.listing import find_file
+from fssbench.listing import find_file, list_folder
+from fssbench.locating import suggest_data_folder, suggest_inside
 
 IGNORE = 255
 """Mask value of pixels that count neither as intersection nor as union."""
@@ -155,6 +156,8 @@ class Dataset(ABC):
     """
 
     card: ClassVar[DatasetCard]
+    layout_folders: ClassVar[tuple[str, ...]] = ()
+    """Folders that hold images or masks, relative to the root.  Errors use them to say "did you mean"."""
 
     def __init__(self, root: Path | None, *, splits: Path | None = None, variant: str | None = None) -> None:
         if variant is not None and variant not in self.card.variants:
@@ -167,18 +170,39 @@ class Dataset(ABC):
     def locate(cls, data: Path) -> Path:
         """Find this data set below the folder of all data sets.
 
+        The first of `card.folders` that holds the data set is taken, or else the first that exists.
+
         Raises:
-            DataError: where none of `card.folders` is there.
+            DataError: if none of `card.folders` is there.
         """
-        for name in cls.card.folders:
-            if (data / name).is_dir():
-                return data / name
+        existing = [data / name for name in cls.card.folders if (data / name).is_dir()]
+        if existing:
+            return next((folder for folder in existing if cls.holds(folder)), existing[0])
         looked = ", ".join(str(data / name) for name in cls.card.folders)
         raise DataError(
             f"data set {cls.card.name!r} not found below {data}: looked for {looked}. "
             f"Next: get it from its owner ({cls.card.url}), then `fssbench data prepare {cls.card.name}` "
-            f"where the download needs preparing, or use `--data mini`."
+            f"where the download needs preparing, or use `--data mini`. {cls._suggest(data)}".rstrip()
         )
+
+    @classmethod
+    def _suggest(cls, data: Path) -> str:
+        precise = bool(cls.layout_folders) or cls.holds.__func__ is not Dataset.holds.__func__  # type: ignore[attr-defined]
+        return suggest_data_folder(data, cls.card.folders, cls.holds, any_name=precise)
+
+    @classmethod
+    def holds(cls, root: Path) -> bool:
+        """Return whether a folder looks like the root of this data set: a guess from folder names alone."""
+        if cls.layout_folders:
+            return any((root / folder).is_dir() for folder in cls.layout_folders)
+        listing = list_folder(root)
+        return bool(listing.folders or listing.strangers)
+
+    def suggestions(self) -> list[tuple[Path, str]]:
+        """Folders that may be meant where files are missing, each with a sentence "Did you mean ...?"."""
+        if self.root is None:
+            return []
+        return suggest_inside(self.root, self.card.folders, self.layout_folders, self.holds)
 
     def path(self, relative: str) -> Path:
         """Absolute path of a file of this data set; its ending may differ in case on disk.

@@ -61,6 +61,7 @@ def _verified(
     from fssbench.data import open_dataset, resolve
     from fssbench.errors import DataError, PluginError
     from fssbench.registry import DATASETS
+    from fssbench.verifying import verify_dataset
 
     root = resolve(data)
     if root is None:
@@ -68,6 +69,7 @@ def _verified(
             "no data folder to look at. Next: give --data DIR, set FSSBENCH_DATA or use --data mini"
         )
     reports = []
+    meant: list[str] = []
     for label in names or DATASETS.names():
         name, _, variant = label.partition(":")
         try:
@@ -76,29 +78,14 @@ def _verified(
             if names:
                 raise
             click.echo(f"skipped: {printable(str(error))}", err=True)
+            meant += [m[0] for m in [re.search(r"Did you mean .*", str(error))] if m]
             continue
         click.echo(f"looking at {printable(label)} ...", err=True)
-        reports.append((label, _verify_one(label, dataset)))
+        reports.append((label, verify_dataset(dataset)))
     if not reports:
-        raise DataError(
-            f"no data set is in {root}. Next: `fssbench list datasets` names the folders looked for"
-        )
+        text = f"no data set is in {root}. Next: `fssbench list datasets` names the folders looked for"
+        raise DataError(". ".join([text, *meant[:1]]))
     return reports
-
-
-def _verify_one(label: str, dataset: Any) -> Verification:
-    from fssbench.api.datasets import Verification
-    from fssbench.errors import FssbenchError, PluginError
-
-    try:
-        report = dataset.verify()
-    except FssbenchError:
-        raise
-    except Exception as error:  # a plugin may raise anything
-        raise PluginError(f"data set {label!r}: verify fails: {type(error).__name__}: {error}") from error
-    if not isinstance(report, Verification):
-        raise PluginError(f"data set {label!r}: verify returns {type(report).__name__}, not a Verification")
-    return report
 
 
 def _as_row(label: str, report: Verification) -> dict[str, Any]:

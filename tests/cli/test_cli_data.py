@@ -121,7 +121,11 @@ def test_a_verify_that_breaks_is_the_plugins_fault(
 def test_findings_cannot_command_the_terminal(real: Path, toy: Any, monkeypatch: Any) -> None:
     def verify(self: Any) -> Verification:
         return Verification(
-            "toy", self.root, findings=[Finding("warning", "a\x1b[31m", "odd\x1b[0m", "go\x07")]
+            "toy",
+            self.root,
+            images=24,
+            masks=24,
+            findings=[Finding("warning", "a\x1b[31m", "odd\x1b[0m", "go\x07")],
         )
 
     monkeypatch.setattr(toy, "verify", verify)

@@ -1,0 +1,131 @@
+"""Where a data set may lie that is not where it was looked for: the "did you mean ...?" of errors.
+
+The usual mistakes: an archive is unpacked into a folder of its own name (`FSS-1000/FSS-1000`,
+`images/images`), `--data` names the data set instead of the folder above it, or a folder is spelt otherwise.
+Nothing here decides what is read; suggestions are looked for only once something is missing.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from fssbench.errors import DataError
+from fssbench.listing import FolderListing, list_folder
+
+_DEPTH = 3
+_LIMIT = 1000
+"""Folders that are looked into at most, so that a wrong `--data /` ends soon."""
+_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+
+Holds = Callable[[Path], bool]
+"""Whether a folder looks like the root of a data set."""
+
+
+def suggest_data_folder(data: Path, names: Sequence[str], holds: Holds, *, any_name: bool) -> str:
+    """Suggest another `--data` for a data set that is not below `data`.
+
+    Args:
+        data: the folder that was given.
+        names: the folder names of the data set, relative to the data folder.
+        holds: whether a folder looks like the root of the data set.
+        any_name: whether `holds` can tell the data set from any other folder, whatever its name.
+
+    Returns:
+        A sentence that begins with "Did you mean", or "" if nothing is near.
+    """
+    inside = data.absolute()
+    for above in list(inside.parents)[:_DEPTH]:
+        if any(inside.is_relative_to(above / name) and holds(above / name) for name in names):
+            return _did_you_mean_data(above)
+    for folder in _folders_below(inside):
+        if folder != inside and any(holds(folder / name) for name in names):
+            return _did_you_mean_data(folder)
+    for folder in _folders_below(inside):
+        if folder != inside and _spelling(folder.name) in map(_spelling, names) and holds(folder):
+            return f"Did you mean {folder}? Its name must be {' or '.join(names)}."
+    if not any_name:
+        return ""
+    if holds(inside):
+        return f"Did you mean {inside} itself? Name it {names[0]} and give the folder above it with --data."
+    for folder in _folders_below(inside):
+        if folder != inside and holds(folder):
+            return f"Did you mean {folder}? Its name must be {' or '.join(names)}, right below --data."
+    return ""
+
+
+def suggest_inside(
+    root: Path, names: Sequence[str], layout_folders: Sequence[str], holds: Holds
+) -> list[tuple[Path, str]]:
+    """Find what may be meant below the root of a data set that lacks its files.
+
+    Args:
+        root: the folder that was taken for the data set.
+        names: the folder names of the data set, relative to the data folder.
+        layout_folders: the folders that are read, relative to the root.
+        holds: whether a folder looks like the root of the data set.
+
+    Returns:
+        Folders, each with a sentence that begins with "Did you mean".
+    """
+    suggestions: list[tuple[Path, str]] = []
+    if not holds(root):
+        for folder in _folders_below(root):
+            nested = next((folder / name for name in names if holds(folder / name)), None)
+            if nested is not None:
+                return [(nested, _did_you_mean_data(folder))]
+            if folder != root and holds(folder):
+                return [(folder, f"Did you mean {folder}? Move its content to {root}.")]
+        for name in dict.fromkeys([root.name, *names]):  # empty as it is, the name speaks for it
+            if (root / name).is_dir():
+                return [(root / name, _did_you_mean_data(root))]
+    for relative in layout_folders:
+        suggestions += _suggest_for(root / relative, frozenset(root / name for name in layout_folders))
+    return suggestions
+
+
+def _suggest_for(folder: Path, read: frozenset[Path]) -> Iterator[tuple[Path, str]]:
+    """Suggest a folder of another spelling, or a nested one that is not among those that are read."""
+    if not folder.is_dir():
+        for name in _listing(folder.parent).folders:
+            if name != folder.name and _spelling(name) == _spelling(folder.name):
+                meant = folder.parent / name
+                yield meant, f"Did you mean {meant}? Its name must be {folder.name}."
+        return
+    if _listing(folder).files:
+        return
+    for inner in _folders_below(folder):
+        if inner not in read and _listing(inner).files:
+            yield inner, f"Did you mean {inner}? Its files must lie right in {folder}."
+            return
+
+
+def _did_you_mean_data(folder: Path) -> str:
+    return f"Did you mean `--data {shlex.quote(str(folder))}`?"
+
+
+def _spelling(name: str) -> str:
+    """Return the letters and digits of a name in lower case."""
+    return re.sub(r"[\W_]+", "", name.casefold())
+
+
+def _listing(folder: Path) -> FolderListing:
+    try:
+        return list_folder(folder, _PICTURES)
+    except DataError:  # a folder that may not be listed holds no suggestion
+        return FolderListing({}, (), (), (), ())
+
+
+def _folders_below(start: Path) -> Iterator[Path]:
+    """Give a folder and those below it, the nearest first, down to a small depth."""
+    queue = deque([(start, 0)])
+    looked_at = 0
+    while queue and looked_at < _LIMIT:
+        folder, depth = queue.popleft()
+        looked_at += 1
+        yield folder
+        if depth < _DEPTH:
+            queue.extend((folder / name, depth + 1) for name in _listing(folder).folders)

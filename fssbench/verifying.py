@@ -1,0 +1,110 @@
+"""Verification of a data set, its own `verify` and what every data set is asked besides.
+
+A data set without a usable pair is not sound, and neither is one that `run` refuses.  These rules stand here
+and not in the data sets, so that they hold for plugins too, and so that `verify` and `run` ask the same question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fssbench.api.datasets import Dataset, Finding, Verification
+from fssbench.benchmarks import Resolved, tested_on
+from fssbench.errors import DataError, FssbenchError, PluginError
+from fssbench.sampling import class_names, few_items, list_pool
+
+_SHOWN = 8
+
+
+def verify_dataset(dataset: Dataset) -> Verification:
+    """Look at every file of a data set, and ask whether episodes can be drawn from it.
+
+    Raises:
+        DataError: if the data set has no folder.
+        PluginError: if the plugin's `verify` raises anything else, or returns no `Verification`.
+    """
+    name = dataset.card.name
+    try:
+        report = dataset.verify()
+    except FssbenchError:
+        raise
+    except Exception as error:  # a plugin may raise anything
+        raise PluginError(f"data set {name!r}: verify fails: {type(error).__name__}: {error}") from error
+    if not isinstance(report, Verification):
+        raise PluginError(f"data set {name!r}: verify returns {type(report).__name__}, not a Verification")
+    lacking = [*_find_emptiness(report), *_find_refusals(dataset, report)]
+    if lacking or not report.ok:
+        report.findings += [*_find_misplaced_folders(dataset, report), *lacking]
+    return report
+
+
+def _find_emptiness(report: Verification) -> Iterator[Finding]:
+    """Find out that nothing was looked at, or that nothing of it can be used."""
+    if report.images == 0 or report.masks == 0:
+        what = "image" if report.images == 0 else "mask"
+        both = " and no mask" if report.images == report.masks == 0 else ""
+        remedy = "get the data set from its owner again, or give another folder with --data"
+        yield Finding("error", ".", f"no {what}{both} that can be read is there", remedy)
+    elif report.ok and report.histogram and not any(report.histogram.values()):
+        yield Finding(
+            "error",
+            ".",
+            "no image has a mask that can be used",
+            "see the other findings; nothing can be drawn",
+        )
+
+
+def _find_refusals(dataset: Dataset, report: Verification) -> Iterator[Finding]:
+    """Find what `run` would refuse for lack of images, split by split."""
+    refused: dict[str, tuple[dict[str, int], list[str]]] = {}
+    for resolved in _benchmarks_of(dataset):
+        split = resolved.benchmark.split
+        try:
+            pool = list_pool(dataset, split)
+        except DataError as error:
+            if report.ok:  # or else what is wrong is told already, file by file
+                problem, _, remedy = str(error).partition(" Next: ")
+                yield Finding(
+                    "error", ".", f"split {split!r} cannot be listed: {problem}", remedy or "see above"
+                )
+            return
+        for fold in range(len(resolved.folds)):
+            try:
+                named = class_names(dataset, resolved, fold)
+            except DataError as error:
+                problem, _, remedy = str(error).partition(" Next: ")
+                yield Finding("error", ".", problem, "get the images of these classes")
+                continue
+            few = few_items(pool.of_classes(tuple(named)), named)
+            if few:
+                counts, tests = refused.setdefault(split, ({}, []))
+                counts.update(few)
+                tests.append(f"{resolved.id} fold {fold}")
+    for split, (counts, tests) in refused.items():
+        shown = ", ".join(f"{name} ({count})" for name, count in [*counts.items()][:_SHOWN])
+        more = f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else ""
+        yield Finding(
+            "error",
+            ".",
+            f"split {split!r}: {len(counts)} classes have fewer than 2 images with a mask: {shown}{more}; "
+            f"`run` refuses {', '.join(tests[:_SHOWN])}{' ...' if len(tests) > _SHOWN else ''}",
+            "get the images and masks of these classes",
+        )
+
+
+def _benchmarks_of(dataset: Dataset) -> list[Resolved]:
+    """List the benchmarks that test on a data set; none for a plugin that is no benchmark by itself."""
+    try:
+        return tested_on(dataset.card.name, dataset.variant)
+    except FssbenchError:
+        return []
+
+
+def _find_misplaced_folders(dataset: Dataset, report: Verification) -> Iterator[Finding]:
+    """Find folders that may be what is missing: nested archives, other spellings."""
+    for folder, meant in dataset.suggestions():
+        try:
+            path = str(folder.relative_to(report.root))
+        except ValueError:  # a plugin may report another root
+            path = str(folder)
+        yield Finding("error", path, "this folder is not read, but may hold what is missing", meant)

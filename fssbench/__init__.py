@@ -16,7 +16,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fssbench import _torchvision
+from fssbench import _torchvision, execution
 
 if TYPE_CHECKING:
     from fssbench.engine import evaluate as evaluate
@@ -37,6 +37,7 @@ _PUBLIC = {
 __all__ = ["__version__", *sorted(_PUBLIC)]
 
 _torchvision.install()
+execution.install()
 
 
 def __getattr__(name: str) -> Any:

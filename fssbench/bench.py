@@ -36,7 +36,7 @@ from fssbench.identity import label, version
 from fssbench.isolation import generators_kept, isolated
 from fssbench.loading import load_method
 from fssbench.memory import PeakMemory
-from fssbench.registry import METHODS, load_file
+from fssbench.registry import METHODS, load_plugin
 from fssbench.store import digest
 from fssbench.timing import Clock, timed
 
@@ -94,7 +94,7 @@ def measure(wanted: Wanted, *, clock: Clock = time.perf_counter) -> Efficiency:
         PluginError: where the method fails.
     """
     for plugin in wanted.plugins:
-        load_file(plugin)
+        load_plugin(plugin)
     cls = METHODS.get(wanted.method)
     device = torch.device(wanted.device)
     for module in ("deepstem", "efficientnet", "resnet", "vgg", "vgg_bn"):  # code is not the method's memory

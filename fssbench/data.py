@@ -8,11 +8,9 @@ writes the same pictures side by side in one folder, as real data lie, for peopl
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
@@ -27,6 +25,7 @@ from fssbench.api.datasets import Dataset
 from fssbench.api.records import Record
 from fssbench.errors import DataError, PluginError, UsageError
 from fssbench.registry import DATASETS
+from fssbench.sources import source_sha256
 
 GENERATOR = 1
 """Version of the miniature as a whole; a data set's own code is hashed besides."""
@@ -248,14 +247,8 @@ def _draw(cls: type[Dataset], target: Path, seed: int) -> None:
 
 @cache
 def _digest(cls: type[Dataset]) -> str:
-    """Hash of the code that draws: the plugin's package folder, or its file where it is in none."""
-    module = sys.modules[cls.__module__]
-    digest = hashlib.sha256(cls.__qualname__.encode())
-    if module.__file__ is not None:
-        file = Path(module.__file__)
-        for source in sorted(file.parent.glob("*.py")) if module.__package__ else [file]:
-            digest.update(source.name.encode() + b"\0" + source.read_bytes())
-    return digest.hexdigest()
+    """Hash of the code that draws: the plugin's own source, so that an edit elsewhere draws nothing again."""
+    return source_sha256(cls, base=Dataset)
 
 
 def _unwritable(path: Path, error: OSError) -> DataError:

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
+from fssbench import execution
 from fssbench.api import Dataset, Episode, FssbenchError, Method, Plan, PluginError
 from fssbench.data import open_dataset
 from fssbench.errors import RunFolderError
@@ -24,11 +25,13 @@ from fssbench.features import FeatureCache
 from fssbench.identity import context_block, data_sha256, digest, identity_block
 from fssbench.inputs import Inputs, Target
 from fssbench.isolation import generators_kept, isolated
+from fssbench.loading import known_source
 from fssbench.metrics import Score, count
 from fssbench.panels import PANELS, Panels, Thumbnails
+from fssbench.plugin_files import drop_aliases
 from fssbench.precision import exact_float32
 from fssbench.run_writer import RunWriter
-from fssbench.sources import source_sha256
+from fssbench.sources import source_of
 from fssbench.store import Record, shard_range
 from fssbench.summary import absent_rule, summarise
 from fssbench.weights_guard import WeightsGuard
@@ -187,11 +190,14 @@ class _Run:
         self.plan = plan
         self.settings = settings
         self.broken: FssbenchError | None = None
+        self.source = known_source(method)
+        reader = source_of(type(dataset), base=Dataset)
         block = identity_block(
             plan,
             method,
             data=data,
-            reader=source_sha256(type(dataset), base=Dataset),
+            reader=reader.sha256,
+            distributions={**reader.distributions, **self.source.distributions},
             absent=absent_rule(plan),
             score_size=settings.score_size,
             device=torch.device(settings.device).type,
@@ -279,14 +285,18 @@ class _Run:
         seed = zlib.crc32(f"{self.plan.seed}/{episode.index}".encode())
         options: dict[str, Any] = {"seed": seed} if self.method.steps else {}
         try:
-            with isolated(seed):
+            with execution.observed() as observed, isolated(seed):
                 mask = self.method.segment(query, support, support_mask, size=size, **options)
+            if observed:
+                self.source.check(observed)
         except FssbenchError as error:  # of whatever kind: the other methods go on
             raise PluginError(f"{where}: {error}") from error
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a plugin may raise anything, SystemExit included
             raise PluginError(f"{where}: raised {type(error).__name__}: {_text(error)}") from error
+        finally:
+            drop_aliases()
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool or tuple(mask.shape) != (1, *size):
             got = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
             raise PluginError(

@@ -83,7 +83,15 @@ def _content(path: Path, size: int, changed: int) -> str:
 
 
 def identity_block(
-    plan: Plan, method: Method, *, data: str, reader: str, absent: str, score_size: str, device: str
+    plan: Plan,
+    method: Method,
+    *,
+    data: str,
+    reader: str,
+    distributions: Mapping[str, str],
+    absent: str,
+    score_size: str,
+    device: str,
 ) -> dict[str, Any]:
     """Everything that can move a number of `method` on the full `plan`.
 
@@ -92,6 +100,9 @@ def identity_block(
         method: as loaded; its weights are hashed here.
         data: hash over the bytes of the data, see `data_sha256`.
         reader: hash over the source of the data set plugin: its mask rule moves numbers too.
+        distributions: versions of the packages that method and data set import and fssbench itself does not
+            need.  Those that it needs (torch, numpy, pillow, ...) serve every method alike; they are in the
+            context block, so that an upgrade does not end a resumable run.
         absent: what a class without pixels is worth in mIoU.
         score_size: `input` or `original`.
         device: device type, such as `cpu`.
@@ -121,6 +132,7 @@ def identity_block(
         "method": method.card.name,
         "method_version": provenance.get("method_version"),
         "source_sha256": provenance.get("source_sha256"),
+        "distributions": dict(sorted(distributions.items())),
         "config": provenance.get("config", method.config.model_dump(mode="json")),
         "head_sha256": checkpoints.digest(checkpoints.head(method)),
         "backbone": backbone.name if backbone else None,
@@ -148,6 +160,7 @@ def context_block(method: Method, plan: Plan) -> dict[str, Any]:
         "ablations": list(provenance.get("ablations", ())),
         "config_passed": provenance.get("config_passed", {}),
         "weights": backbone.weights if (backbone := method.backbone) else None,
+        "sources": provenance.get("sources", {}),
         "checkpoint": provenance.get("checkpoint"),
         "checkpoint_sha256": provenance.get("checkpoint_sha256"),
         "learnable": provenance.get("learnable", 0),
@@ -166,12 +179,12 @@ def context_block(method: Method, plan: Plan) -> dict[str, Any]:
 
 def marks(method: Method) -> list[str]:
     """What keeps a method from being what its name promises."""
-    found = []
-    if method.provenance.get("untrained", method.card.trained):
+    found, provenance = [], method.provenance
+    if provenance.get("untrained", method.card.trained):
         found.append("untrained")
     if method.backbone is not None and method.backbone.weights == "random":
         found.append("random backbone")
-    return found
+    return [*found, *provenance.get("marks", ())]
 
 
 def training_marks(method: Method, plan: Plan) -> list[str]:

@@ -6,16 +6,21 @@ import importlib.metadata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
+from weakref import WeakKeyDictionary
 
 import torch
 from pydantic import ValidationError
 
-from fssbench import checkpoints
+from fssbench import checkpoints, execution
 from fssbench.api import Method, MethodConfig
 from fssbench.backbones import BACKBONES, Backbone, build, default_weights
 from fssbench.errors import FssbenchError, PluginError, UsageError, unknown
-from fssbench.registry import METHODS
-from fssbench.sources import source_sha256
+from fssbench.plugin_files import drop_aliases
+from fssbench.registry import METHODS, observed_at_import
+from fssbench.sources import Source, source_of
+
+UNFILED = "code in no file"
+"""Mark of a method that is defined in a notebook or an interactive session: nobody can read what was measured."""
 
 
 def load_method(
@@ -62,28 +67,76 @@ def load_method(
     path = None if checkpoint is None else Path(checkpoint).expanduser()
     target = _device(device)
     network = _backbone(cls, settings, backbone, weights, path, seed, download)
-    method = _construct(cls, settings, network, seed)
+    with execution.observed() as observed:
+        method = _construct(cls, settings, network, seed)
+    describe(method, observed)
+    method.provenance.update(
+        ablations=list(dict.fromkeys(ablate)),
+        config_passed={k: str(v) if isinstance(v, Path) else v for k, v in config.items()},
+        seed=seed,
+    )
+    if path is not None:
+        checkpoints.load(method, path)
+    return method.to(target).eval()
+
+
+_SOURCES: WeakKeyDictionary[Method, Source] = WeakKeyDictionary()
+"""Source of each method; beside it and not in it, because a method must not reach any path."""
+
+
+def known_source(method: Method) -> Source:
+    """The files that a method consists of; one built without `load_method` is described now.
+
+    Raises:
+        PluginError: if a file of the plugin was edited after it was imported.
+    """
+    if method not in _SOURCES:
+        given = method.provenance
+        describe(method)
+        method.provenance.update(given)
+    return _SOURCES[method]
+
+
+def describe(method: Method, *observed: execution.Observed) -> None:
+    """Fill in the provenance of a method that was just built.
+
+    Args:
+        method: built, with the weights that its constructor gave it.
+        observed: what was executed and read meanwhile.
+
+    Raises:
+        PluginError: if a file of the plugin was edited after it was imported.
+    """
+    cls, network = type(method), method.backbone
+    settings = method.config.model_dump(mode="json")
+    source = _SOURCES[method] = source_of(
+        cls,
+        base=Method,
+        files=cls.files,
+        named=[value for value in settings.values() if isinstance(value, str)],
+        observed=[*observed_at_import(cls), *observed],
+    )
     method.provenance = {
         "method": cls.card.name,
         "method_version": _version(cls),
-        "source_sha256": source_sha256(cls, base=Method),
+        "source_sha256": source.sha256,
+        "sources": source.parts,
+        "distributions": source.distributions,
         "backbone": network.name if network else None,
         "layout": network.layout if network else None,
         "weights": network.weights if network else None,
         "weights_sha256": network.weights_sha256 if network else None,
         "checkpoint": None,
         "checkpoint_sha256": None,
-        "ablations": list(dict.fromkeys(ablate)),
-        "config": settings.model_dump(mode="json"),
-        "config_passed": {k: str(v) if isinstance(v, Path) else v for k, v in config.items()},
+        "ablations": [],
+        "config": settings,
+        "config_passed": {},
         "untrained": cls.card.trained,
         "learnable": _learnable(method),
         "parameters": sum(p.numel() for p in method.parameters()),
-        "seed": seed,
+        "marks": [] if source.has_file else [UNFILED],
+        "seed": None,
     }
-    if path is not None:
-        checkpoints.load(method, path)
-    return method.to(target).eval()
 
 
 def configured(cls: type[Method], ablate: Sequence[str], config: Mapping[str, Any]) -> MethodConfig:
@@ -158,6 +211,8 @@ def _construct(cls: type[Method], settings: MethodConfig, backbone: Backbone | N
             raise PluginError(
                 f"method {cls.card.name!r} cannot be built with {settings!r}: {type(error).__name__}: {error}"
             ) from error
+        finally:
+            drop_aliases()
 
 
 def _device(name: str) -> torch.device:

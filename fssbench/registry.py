@@ -1,4 +1,4 @@
-"""Plugins by name: lazy, over entry points and `--plugin FILE`.  Built-ins have no privilege.
+"""Plugins by name: lazy, over entry points and `--plugin`.  Built-ins have no privilege.
 
 A registry never hides a broken plugin and never lets it hide others: what fails to load is kept
 with its reason and reported when it is asked for or listed.
@@ -6,18 +6,19 @@ with its reason and reported when it is asked for or listed.
 
 from __future__ import annotations
 
-import hashlib
+import ast
+import importlib
 import importlib.metadata
-import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from fssbench import execution, plugin_files
 from fssbench.errors import PluginError, UsageError, unknown
 
 
@@ -40,7 +41,8 @@ class Plugin:
         """
         if self.value is None and self.error is None:
             try:
-                self.value = self.load()
+                with _observed_import():
+                    self.value = self.load()
             except (KeyboardInterrupt, MemoryError):
                 raise
             except BaseException as error:  # an import may raise anything, SystemExit included
@@ -123,12 +125,17 @@ class Registry:
         """
         return self.plugin(name).get()
 
-    def add(self, name: str, value: Any, origin: str) -> None:
-        """Register a class found in a file.
+    def add(self, name: str, value: type, origin: str) -> None:
+        """Register a class of a plugin file, folder or module; the same origin again replaces it.
 
         Raises:
             PluginError: where the name is taken by another origin.
         """
+        known = self._scan().get(name)
+        if known is not None and known.origin == origin:
+            del self._scan()[name]
+        elif known is not None and f"({value.__module__}:{value.__qualname__})" in known.origin:
+            return  # installed, and named besides
         self._add(name, origin, lambda: value)
         if name in self._clashes:
             self.plugin(name)
@@ -139,52 +146,160 @@ DATASETS = Registry("dataset", "fssbench.datasets", "fssbench.api.Dataset")
 REPORTERS = Registry("reporter", "fssbench.reporters", "fssbench.api.Reporter")
 
 
-def load_file(path: Path) -> list[str]:
-    """Import a plugin file and register the methods, data sets and reporters it defines.
+def load_plugin(target: str | Path) -> list[str]:
+    """Import a plugin and register the methods, data sets and reporters it defines.
+
+    Args:
+        target: a Python file; a folder, which is a package or holds modules; or the name of a module that can
+            be imported.  Modules beside a file or in a folder need not be installed.
 
     Returns:
         What was registered, as `kind name`.
 
     Raises:
-        PluginError: where the file does not import or defines no plugin.
-        UsageError: where there is no such file.
+        PluginError: if it does not import or defines no plugin.
+        UsageError: if there is no such file, folder or module.
     """
     from fssbench.api import Dataset, Method, Reporter
 
-    path = path.resolve()
-    if not path.is_file():
-        raise UsageError(f"plugin file {path} does not exist")
-    module = _import(path)
-    found = []
-    for value in vars(module).values():
-        if not inspect.isclass(value) or value.__module__ != module.__name__ or inspect.isabstract(value):
-            continue
+    registered = []
+    modules, origin = _imported(target)
+    for name, value in _classes(modules):
         for base, registry in ((Method, METHODS), (Dataset, DATASETS), (Reporter, REPORTERS)):
             if issubclass(value, base):
                 try:
                     name = value.name if issubclass(value, Reporter) else value.card.name
                 except AttributeError as error:
-                    raise PluginError(f"{path}: {error}; a plugin's name is read from it") from None
-                registry.add(name, value, str(path))
-                found.append(f"{registry.kind} {name}")
-    if not found:
-        raise PluginError(f"{path} defines no concrete Method, Dataset or Reporter (see fssbench.api)")
-    return found
+                    raise PluginError(f"{origin}: {error}; a plugin's name is read from it") from None
+                registry.add(name, value, origin)
+                registered.append(f"{registry.kind} {name}")
+    if not registered:
+        raise PluginError(f"{origin} defines no concrete Method, Dataset or Reporter (see fssbench.api)")
+    return registered
 
 
-@cache
-def _import(path: Path) -> ModuleType:
-    name = f"fssbench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"plugin file {path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pydantic look their module up
+def _classes(modules: Iterable[ModuleType]) -> Iterator[tuple[str, type]]:
+    """Concrete classes that the modules define; a package also gives those it imports from inside itself."""
+    names = {module.__name__ for module in modules}
+    seen: set[type] = set()
+    for module in modules:
+        for name, value in vars(module).items():
+            if not inspect.isclass(value) or inspect.isabstract(value) or value in seen:
+                continue
+            inside = hasattr(module, "__path__") and value.__module__.startswith(f"{module.__name__}.")
+            if value.__module__ in names or inside:
+                seen.add(value)
+                yield name, value
+
+
+def _imported(target: str | Path) -> tuple[list[ModuleType], str]:
+    """The modules of a plugin, and its origin in words."""
+    path = Path(target).expanduser()
+    if path.is_file():
+        path = path.resolve()
+        return [_import(path)], str(path)
+    if path.is_dir():
+        path = path.resolve()
+        return _import_folder(path), str(path)
+    name = str(target)
+    if name.endswith(".py") or not all(part.isidentifier() for part in name.split(".")):
+        raise UsageError(f"plugin {name} does not exist: there is no such file, folder or module")
+    with _importing(f"plugin module {name}"):
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+                raise
+            raise UsageError(
+                f"plugin {name!r} does not exist: there is no such file or folder, and no module of this name can "
+                f"be imported. Next: give the file or folder, or install the module{_beside(name)}"
+            ) from None
+    return [module], f"module {name}"
+
+
+def _beside(name: str) -> str:
+    """A hint at a file that was probably meant."""
+    below = Path(*name.split("."))
+    paths = (below.with_suffix(".py"), below / "__init__.py")
+    return next((f" (there is {path}: --plugin {path})" for path in paths if path.is_file()), "")
+
+
+def _import_folder(folder: Path) -> list[ModuleType]:
+    """Import a package, or the modules of a folder that define classes.
+
+    Scripts and tests in the folder are not executed.
+    """
+    modules = []
+    if (folder / "__init__.py").is_file():
+        package = _import(folder)
+        if any(True for _ in _plugins_of([package])):
+            return [package]
+        modules.append(package)
+    modules += [_import(path) for path in sorted(folder.glob("*.py")) if _may_define_plugins(path)]
+    if not modules:
+        below = sorted(path.parent.name for path in folder.glob("*/__init__.py"))
+        hint = f" Next: give one of the packages in it: {', '.join(below)}" if below else ""
+        raise PluginError(f"folder {folder} holds no Python module that defines a plugin.{hint}")
+    return modules
+
+
+def _plugins_of(modules: list[ModuleType]) -> Iterator[type]:
+    from fssbench.api import Dataset, Method, Reporter
+
+    for _, value in _classes(modules):
+        if issubclass(value, Method | Dataset | Reporter):
+            yield value
+
+
+def _may_define_plugins(path: Path) -> bool:
+    """Whether a module of a folder defines classes and is neither a script of packaging nor a test."""
+    name = path.stem
+    if name.startswith(("_", "test_")) or name.endswith("_test") or name in {"setup", "conftest"}:
+        return False
     try:
-        spec.loader.exec_module(module)
-    except (KeyboardInterrupt, MemoryError):
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return True  # importing it says what is wrong
+    return any(isinstance(node, ast.ClassDef) and node.bases for node in tree.body)
+
+
+def _import(path: Path) -> ModuleType:
+    with _importing(f"plugin {'file' if path.is_file() else 'folder'} {path}"):
+        return plugin_files.import_file(path)
+
+
+@contextmanager
+def _importing(what: str) -> Iterator[None]:
+    """Import a plugin; whatever its code raises becomes an error that names it.
+
+    Raises:
+        PluginError: if the import raises.
+    """
+    try:
+        with _observed_import():
+            yield
+    except (KeyboardInterrupt, MemoryError, UsageError):
         raise
-    except BaseException as error:
-        del sys.modules[name]
-        raise PluginError(f"plugin file {path} does not import: {type(error).__name__}: {error}") from error
-    return module
+    except BaseException as error:  # an import may raise anything, SystemExit included
+        raise PluginError(f"{what} does not import: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def _observed_import() -> Iterator[None]:
+    """Keep what an import executes and reads, for the hash of the source."""
+    before = set(sys.modules)
+    with execution.observed() as observed:
+        try:
+            yield
+        finally:
+            plugin_files.drop_aliases()
+            if observed:
+                _OBSERVED.update(dict.fromkeys(set(sys.modules) - before, observed))
+
+
+_OBSERVED: dict[str, execution.Observed] = {}
+
+
+def observed_at_import(cls: type) -> list[execution.Observed]:
+    """What was executed and read when the modules of a plugin class were imported."""
+    return [_OBSERVED[base.__module__] for base in cls.__mro__ if base.__module__ in _OBSERVED]

@@ -1,80 +1,301 @@
-"""The source a plugin class is made of, hashed: part of every run's identity.
+"""The source of a plugin class, hashed: part of every run's identity.
 
-A method is its own file and the siblings that file imports; hashing the whole package would give a
-run a new identity whenever an unrelated plugin beside it changes.
+The source of a plugin is the module of its class, everything that this module imports outside of the
+installed packages, and the data files that it declares or reads while it is built.  Of installed packages
+the version counts, and of fssbench's core the constant `fssbench.identity.ENGINE`.
 """
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import importlib.util
+import importlib.metadata
+import inspect
+import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from types import ModuleType
+
+from fssbench import execution
+from fssbench.errors import PluginError
+from fssbench.imports import distributions_of, file_of, imported_names
+from fssbench.live_code import live_sha256
+from fssbench.plugin_files import PREFIX, plugin_folder
+from fssbench.syntax_digest import syntax_sha256
+
+_BUILT_IN = ("fssbench.methods", "fssbench.datasets", "fssbench.reports")
+_FOLDERS_BESIDE = ("__pycache__",)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a plugin class consists of."""
+
+    sha256: str
+    parts: dict[str, str]
+    """Hash of each module (of its syntax tree) and of each data file, by name relative to the plugin."""
+    distributions: dict[str, str]
+    """Versions of the installed packages that it imports and that fssbench does not need itself."""
+    files: Mapping[Path, str] = field(repr=False)
+    """Hash of the bytes of each file, by real path."""
+    folders: tuple[Path, ...] = field(repr=False)
+    """Folders of the plugin; a data file below them belongs to it."""
+    has_file: bool = True
+    """Whether the class is defined in a file; False in a notebook cell or an interactive session."""
+
+    def check(self, observed: execution.Observed) -> None:
+        """Refuse a plugin that has executed or read what its hash does not contain.
+
+        Raises:
+            PluginError: naming the file and what to do.
+        """
+        for name, sha256 in observed.executed.items():
+            path = Path(name)
+            if execution.is_generated(path):
+                continue
+            if path not in self.files:
+                raise PluginError(
+                    f"it loaded {path.name}, which is not part of the source that identifies the run. "
+                    f"Next: import it with an import statement, or name it in the class: files = ({path.name!r},)"
+                )
+            if sha256 is not None and sha256 != self.files[path]:
+                raise PluginError(f"{path.name} was edited after the run began. Next: run again")
+        for path in map(Path, observed.opened):
+            if path not in self.files and self._is_data(path):
+                raise PluginError(
+                    f"it read {path.name}, which is not part of the source that identifies the run. "
+                    f"Next: name it in the class: files = ({path.name!r},), or read it in the constructor"
+                )
+
+    def _is_data(self, path: Path) -> bool:
+        return is_data(path, self.folders)
+
+
+def is_data(path: Path, folders: Iterable[Path]) -> bool:
+    """Whether a file that was read is a data file of a plugin with these folders."""
+    if execution.is_generated(path) or (path.suffix == ".py" and execution.is_loaded(path)):
+        return False
+    return any(is_below(path, folder) for folder in folders)
+
+
+def is_below(path: Path, folder: Path) -> bool:
+    """Whether a file is below a folder and neither hidden nor bytecode."""
+    if not path.is_relative_to(folder):
+        return False
+    parts = path.relative_to(folder).parts
+    return not any(part.startswith(".") or part in _FOLDERS_BESIDE for part in parts)
 
 
 def source_sha256(cls: type, *, base: type) -> str:
-    """Hash of the files that define `cls`: its module, its plugin bases' and what they import.
+    """Hash of the source of a plugin class, see `source_of`."""
+    return source_of(cls, base=base).sha256
 
-    Imports are followed inside the plugin's own package only; fssbench's core is covered by its version.
+
+def source_of(
+    cls: type,
+    *,
+    base: type,
+    files: Iterable[str] = (),
+    named: Iterable[str] = (),
+    observed: Iterable[execution.Observed] = (),
+) -> Source:
+    """Collect and hash what a plugin class consists of.
 
     Args:
         cls: the plugin class.
-        base: the contract it derives from; bases from there on are not looked at.
+        base: the contract it derives from; its own source and that of its bases do not count.
+        files: data files that it declares, relative to its own file; patterns are allowed.
+        named: its settings that may be paths; a file that one of them names counts if it was read.
+        observed: what the plugin executed and read when it was imported and built; files of the plugin among
+            these count, however it came to them.
 
     Returns:
-        Hash over module names and file contents; it does not depend on where the files lie.
+        The source.  Its hash depends neither on where the files lie nor on comments and docstrings.
+
+    Raises:
+        PluginError: if a file was edited after it was imported, or a declared data file is missing.
     """
-    found: dict[str, Path] = {}
+    walk = _Walk(cls)
     for ancestor in cls.__mro__:
-        if issubclass(ancestor, base) and not ancestor.__module__.startswith("fssbench.api"):
-            _follow(ancestor.__module__, found)
+        if ancestor is not object and ancestor not in base.__mro__:
+            _require_current(ancestor)
+            walk.module(ancestor.__module__)
+    for pattern in files:
+        walk.declared(pattern)
+    given = {os.path.realpath(name) for name in named if name}
+    for each in observed:
+        for name in each.executed:
+            walk.file(Path(name))
+        for name in each.opened:
+            (walk.file if name in given else walk.data)(Path(name))
+    live = live_sha256(cls, base=base, known=walk.files)
+    if live is not None:
+        walk.parts["(code without a file)"] = live
     total = hashlib.sha256()
-    for name in sorted(found):
-        total.update(f"{name if '.' in name else found[name].stem}\n".encode())
-        total.update(hashlib.sha256(found[name].read_bytes()).digest())
-    return total.hexdigest()
+    for name, sha256 in sorted(walk.parts.items()):
+        total.update(f"{name}\0{sha256}\n".encode())
+    return Source(
+        total.hexdigest(), walk.parts, walk.distributions, walk.files, tuple(walk.folders), walk.has_file
+    )
 
 
-def _follow(name: str, found: dict[str, Path]) -> None:
-    file = _file(name)
-    if name in found or file is None:
-        return
-    found[name] = file
-    is_package = file.name == "__init__.py"
-    package = name if is_package else name.rpartition(".")[0]
-    if package:
-        for imported in _imports(ast.parse(file.read_bytes()), package):
-            if imported.startswith(f"{_root(package)}."):
-                _follow(imported, found)
+def _require_current(cls: type) -> None:
+    """Refuse a class whose module was imported again since: the file says another thing than the class."""
+    module = sys.modules.get(cls.__module__)
+    if module is None:
+        is_current = not cls.__module__.startswith(PREFIX)
+    else:
+        now = vars(module).get(cls.__qualname__, cls) if file_of(cls.__module__) else cls
+        is_current = now is cls or not inspect.isclass(now) or now.__module__ != cls.__module__
+    if not is_current:
+        raise PluginError(
+            f"class {cls.__qualname__} is of an earlier import of its file, which was edited and imported again. "
+            "Next: take the class from the module again, or load the plugin again"
+        )
 
 
-def _root(package: str) -> str:
-    """The part of the name that is the plugin author's: built-ins share `fssbench` with the core."""
-    parts = package.split(".")
-    return ".".join(parts[:2]) if parts[0] == "fssbench" else parts[0]
+class _Walk:
+    """Follows imports from module to module."""
 
+    def __init__(self, cls: type) -> None:
+        self.parts: dict[str, str] = {}
+        self.files: dict[Path, str] = {}
+        self.distributions: dict[str, str] = {}
+        self.folders: dict[Path, None] = {}
+        self.has_file = True
+        self._root = _root(cls.__module__)
+        self._seen: set[str] = set()
+        file = file_of(cls.__module__)
+        self.has_file = file is not None
+        self._home = file.resolve().parent if file is not None else Path.cwd()
+        self.folders[self._home] = None
 
-def _imports(tree: ast.Module, package: str) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            module = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-            yield module
-            yield from (f"{module}.{alias.name}" for alias in node.names)
+    def module(self, name: str) -> None:
+        """Add a module, the packages around it and what it imports."""
+        waiting = [name]
+        while waiting:
+            each = waiting.pop()
+            if each in self._seen:
+                continue
+            self._seen.add(each)
+            waiting += self._one(each)
 
+    def _one(self, name: str) -> list[str]:
+        """Add one module; return the names of those to look at next."""
+        if is_core(name) or _is_standard(name):
+            return []
+        parent = name.rpartition(".")[0]
+        file = file_of(name)
+        if file is None:
+            return [parent] if parent else []  # `from .layers import Conv` names a class
+        if execution.is_installed(str(file)) and not self._is_own(name):
+            versions = distributions_of(name)
+            if versions:
+                # built-ins use extras to prepare downloads alone, and of what comes of that the bytes are hashed
+                if self._root not in _BUILT_IN:
+                    self.distributions |= {k: v for k, v in versions.items() if k not in _needed()}
+                return []
+        content = self._add(self._label(name, file), file, loaded=name in sys.modules)
+        folder = plugin_folder(name)
+        self.folders.setdefault(folder.folder.resolve() if folder is not None else file.resolve().parent)
+        if file.suffix != ".py":
+            return [parent] if parent else []
+        found = imported_names(content, name, is_package=file.name == "__init__.py")
+        return [parent, *found] if parent else [*found]
 
-def _file(name: str) -> Path | None:
-    module: ModuleType | None = sys.modules.get(name)
-    origin = getattr(module, "__file__", None)
-    if origin is None:
+    def _add(self, label: str, file: Path, *, loaded: bool = False) -> bytes:
+        real = Path(os.path.realpath(file))
         try:
-            spec = importlib.util.find_spec(name)
-        except (ImportError, ValueError, AttributeError):
-            return None  # `from .layers import Conv` names a class, not a module
-        origin = spec.origin if spec else None
-    path = Path(origin) if origin else None
-    return path if path is not None and path.suffix == ".py" and path.is_file() else None
+            content = real.read_bytes()
+        except OSError as error:
+            raise PluginError(f"cannot read {file}, a part of the plugin ({error.strerror})") from None
+        sha256 = hashlib.sha256(content).hexdigest()
+        if loaded and execution.is_stale(real, sha256):
+            raise PluginError(
+                f"{file} was edited after this process imported it: the code that would run is not the code in "
+                "the file. Next: start the process again (in a notebook: restart the kernel)"
+            )
+        self.files[real] = sha256
+        while self.parts.get(label) not in (None, part := _part(real, content)):
+            label += "'"  # equal names in two packages
+        self.parts[label] = part
+        return content
+
+    def declared(self, pattern: str) -> None:
+        """Add the data files that a class names, relative to its file.
+
+        Raises:
+            PluginError: if there is none.
+        """
+        paths = sorted(p for p in self._home.glob(pattern) if p.is_file()) if pattern else []
+        if not paths:
+            raise PluginError(f"the class declares files = ({pattern!r},), and {self._home} has no such file")
+        for path in paths:
+            self.file(path)
+
+    def file(self, path: Path) -> None:
+        """Add a file by its path."""
+        real = Path(os.path.realpath(path))
+        if real not in self.files and real.is_file():
+            self._add(self._relative(real), real)
+
+    def data(self, path: Path) -> None:
+        """Add a file that was read, if it is below the plugin's folder."""
+        if is_data(path, self.folders):
+            self.file(path)
+
+    def _relative(self, path: Path) -> str:
+        for folder in self.folders:
+            if path.is_relative_to(folder):
+                return path.relative_to(folder).as_posix()
+        return path.name
+
+    def _is_own(self, name: str) -> bool:
+        return self._root is not None and f"{name}.".startswith(f"{self._root}.")
+
+    def _label(self, name: str, file: Path) -> str:
+        """Name of a module relative to the plugin's package, so that moving it changes nothing."""
+        if name == "__main__":
+            return file.stem
+        if self._is_own(name) and self._root is not None:
+            return name[len(self._root) + 1 :] or "__init__"
+        return name.partition(".")[2] if name.startswith(PREFIX) else name
+
+
+def _part(path: Path, content: bytes) -> str:
+    return syntax_sha256(content) if path.suffix == ".py" else hashlib.sha256(content).hexdigest()
+
+
+def _root(name: str) -> str | None:
+    """The package that is the plugin author's; None for a file that is in no package."""
+    parts = name.split(".")
+    if ".".join(parts[:2]) in _BUILT_IN or name.startswith(PREFIX):
+        return ".".join(parts[:2]) if len(parts) > 2 else None
+    return parts[0] if len(parts) > 1 else None
+
+
+def is_core(name: str) -> bool:
+    """Whether a module is fssbench's own and no plugin."""
+    parts = name.split(".")
+    return parts[0] == "fssbench" and ".".join(parts[:2]) not in _BUILT_IN
+
+
+def _is_standard(name: str) -> bool:
+    return name.partition(".")[0] in sys.stdlib_module_names and name != "__main__"
+
+
+@cache
+def _needed() -> frozenset[str]:
+    """Distributions that fssbench itself needs: they serve every method, and the context records them."""
+    names = {"fssbench"}
+    try:
+        requirements = importlib.metadata.requires("fssbench") or []
+    except importlib.metadata.PackageNotFoundError:
+        requirements = []
+    for text in requirements:
+        name = re.match(r"[\w.-]+", text)
+        if name and "extra ==" not in text:
+            names.add(name[0].lower().replace("_", "-"))
+    return frozenset(names)

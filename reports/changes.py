@@ -13,6 +13,7 @@ from .text import NOTHING, clean, interval, percent, signed, thousands
 _NAMES = {
     "benchmark_version": "benchmark version",
     "data_sha256": "data",
+    "distributions": "versions of the packages the method imports",
     "engine": "evaluation rules",
     "episodes": "planned episodes",
     "episodes_sha256": "episode set",

@@ -76,9 +76,9 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def toy() -> type[Dataset]:
     """A third-party data set, loaded from `tests/toy_plugin.py` as `--plugin` loads one."""
-    from fssbench.registry import DATASETS, load_file
+    from fssbench.registry import DATASETS, load_plugin
 
-    load_file(Path(__file__).with_name("toy_plugin.py"))
+    load_plugin(Path(__file__).with_name("toy_plugin.py"))
     cls: type[Dataset] = DATASETS.get("toy")
     return cls
 
@@ -103,6 +103,12 @@ def null(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture(scope="session")
+def write_method() -> Any:
+    """Writes a plugin file with one method, see tests/plugin_factory.py."""
+    return _helper("plugin_factory").write_method
+
+
+@pytest.fixture(scope="session")
 def table() -> Any:
     """Makes synthetic runs, cells and results, see tests/table_factory.py."""
     return _helper("table_factory")
@@ -113,11 +119,11 @@ def shapes(tmp_path: Path) -> Iterator[Path]:
     """A data folder of `tests/train_plugin.py`, which is loaded as `--plugin` loads it; one thread."""
     import torch
 
-    from fssbench.registry import load_file
+    from fssbench.registry import load_plugin
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # many threads on images of 32 px wait for each other
-    load_file(Path(__file__).with_name("train_plugin.py"))
+    load_plugin(Path(__file__).with_name("train_plugin.py"))
     (tmp_path / "data" / "shapes").mkdir(parents=True)
     yield tmp_path / "data"
     torch.set_num_threads(threads)

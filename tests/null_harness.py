@@ -22,7 +22,7 @@ import fssbench
 from fssbench.api import Method, Plan
 from fssbench.engine import Evaluation, Settings, evaluate_all
 from fssbench.errors import FssbenchError
-from fssbench.registry import METHODS, load_file
+from fssbench.registry import METHODS, load_plugin
 from fssbench.store import scan
 
 PLUGIN = Path(__file__).with_name("null_plugin.py")
@@ -81,7 +81,7 @@ class NullHarness:
         self.data = folder / "data"
         (self.data / "nulldata").mkdir(parents=True)
         self.calls_file = folder / "calls"
-        load_file(PLUGIN)
+        load_plugin(PLUGIN)
         self._children = 0
 
     def plan(self, episodes: int = 20, *, shot: int = 1, size: int = 16, seed: int = 0) -> Plan:

@@ -28,7 +28,7 @@ from fssbench.identity import (
     marks,
     redact,
 )
-from fssbench.registry import load_file
+from fssbench.registry import load_plugin
 from fssbench.store import read_run
 
 
@@ -102,7 +102,16 @@ def test_plan_is_part_of_the_identity(null, mutate):
 
     def of(p: Plan) -> str:
         return digest(
-            identity_block(p, method, data="d", reader="r", absent="zero", score_size="input", device="cpu")
+            identity_block(
+                p,
+                method,
+                data="d",
+                reader="r",
+                distributions={},
+                absent="zero",
+                score_size="input",
+                device="cpu",
+            )
         )
 
     assert of(mutate(plan)) != of(plan)
@@ -110,11 +119,12 @@ def test_plan_is_part_of_the_identity(null, mutate):
     assert of(replace(plan, marks=("capped",))) == of(plan), "a mark says what the rest already tells"
 
 
-@pytest.mark.parametrize("field", ["data", "reader", "absent", "score_size", "device"])
+@pytest.mark.parametrize("field", ["data", "reader", "absent", "score_size", "device", "distributions"])
 def test_arguments_are_part_of_the_identity(null, field):
     given = {"data": "d", "reader": "r", "absent": "zero", "score_size": "input", "device": "cpu"}
+    given["distributions"] = {"scipy": "1.14.0"}
     plan, method = null.plan(2), null.method()
-    other = {**given, field: "other"}
+    other = {**given, field: {"scipy": "1.15.0"} if field == "distributions" else "other"}
     assert digest(identity_block(plan, method, **given)) != digest(identity_block(plan, method, **other))
 
 
@@ -169,8 +179,7 @@ def registered(monkeypatch, file: Path):
     monkeypatch.setattr(registry, "DATASETS", fresh)
     for module in ("fssbench.data", "fssbench.benchmarks"):
         monkeypatch.setattr(f"{module}.DATASETS", fresh)
-    registry._import.cache_clear()
-    load_file(file)
+    load_plugin(file)
 
 
 def test_one_byte_of_an_image_or_mask_is_another_measurement(null, on_disk, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -19,7 +20,8 @@ from fssbench.backbones import Backbone, build
 from fssbench.checkpoints import save
 from fssbench.errors import DataError, PluginError, UsageError
 from fssbench.loading import load_method
-from fssbench.registry import METHODS, load_file
+from fssbench.registry import METHODS, load_plugin
+from fssbench.syntax_digest import syntax_sha256
 
 
 def card(name: str, *, trained: bool = True, backbone: str = "efficientnet-lite0") -> MethodCard:
@@ -124,10 +126,12 @@ def test_provenance_tells_what_it_was_made_of() -> None:
     found = method.provenance
     assert json.loads(json.dumps(found)) == found
     assert method.backbone is not None
-    assert found | {"source_sha256": ""} == {
+    assert found | {"source_sha256": "", "sources": {}} == {
         "method": "toy",
         "method_version": "file",
         "source_sha256": "",
+        "sources": {},
+        "distributions": {"pytest": version("pytest")},  # this file imports it
         "backbone": "efficientnet-lite0",
         "layout": "standard",
         "weights": "random",
@@ -140,9 +144,11 @@ def test_provenance_tells_what_it_was_made_of() -> None:
         "untrained": True,
         "learnable": 320 * 8 + 8,
         "parameters": 320 * 8 + 8 + 2_958_848,
+        "marks": [],
         "seed": 3,
     }
     assert len(found["source_sha256"]) == 64
+    assert list(found["sources"].values()) == [syntax_sha256(Path(__file__).read_bytes())]
 
 
 def test_a_training_free_method_is_never_untrained_and_has_its_layout() -> None:
@@ -303,7 +309,7 @@ class Mine(ImageMethod):
 def registered(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "mine.py"
     path.write_text(PLUGIN)
-    load_file(path)
+    load_plugin(path)
     yield path
     METHODS._scan().pop("mine-by-file")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fssbench.errors import PluginError, UsageError
-from fssbench.registry import METHODS, Registry, load_file
+from fssbench.registry import METHODS, Registry, load_plugin
 
 GOOD = """
 from fssbench.api import ImageMethod, MethodCard
@@ -120,21 +120,21 @@ class TestFiles:
     def test_registers(self, tmp_path: Path) -> None:
         file = tmp_path / "mine.py"
         file.write_text(GOOD.replace("NAME", "mine"))
-        assert load_file(file) == ["method mine"]
-        assert load_file(file) == ["method mine"]
+        assert load_plugin(file) == ["method mine"]
+        assert load_plugin(file) == ["method mine"]
         assert METHODS.get("mine").__name__ == "Good"
 
     def test_two_files_may_not_share_a_name(self, tmp_path: Path) -> None:
         for name in ("a", "b"):
             (tmp_path / f"{name}.py").write_text(GOOD.replace("NAME", "same"))
-        load_file(tmp_path / "a.py")
+        load_plugin(tmp_path / "a.py")
         with pytest.raises(PluginError, match=r"registered twice: .*a\.py and .*b\.py"):
-            load_file(tmp_path / "b.py")
+            load_plugin(tmp_path / "b.py")
 
     def test_may_not_take_a_built_in_name(self, tmp_path: Path) -> None:
         (tmp_path / "a.py").write_text(GOOD.replace("NAME", "hsnet"))
         with pytest.raises(PluginError, match="'hsnet' is registered twice"):
-            load_file(tmp_path / "a.py")
+            load_plugin(tmp_path / "a.py")
 
     @pytest.mark.parametrize(
         "text", ["raise RuntimeError('x')", "import sys; sys.exit()", "def", "import nope_nope"]
@@ -143,20 +143,20 @@ class TestFiles:
         file = tmp_path / "broken.py"
         file.write_text(text)
         with pytest.raises(PluginError, match="does not import"):
-            load_file(file)
+            load_plugin(file)
 
     def test_empty(self, tmp_path: Path) -> None:
         file = tmp_path / "empty.py"
         file.write_text("from fssbench.api import Method")
         with pytest.raises(PluginError, match="defines no concrete"):
-            load_file(file)
+            load_plugin(file)
 
     def test_absent(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="does not exist"):
-            load_file(tmp_path / "absent.py")
+            load_plugin(tmp_path / "absent.py")
 
     def test_nameless(self, tmp_path: Path) -> None:
         file = tmp_path / "nameless.py"
         file.write_text(GOOD.replace("card =", "other ="))
         with pytest.raises(PluginError, match=r"Good.*card"):
-            load_file(file)
+            load_plugin(file)

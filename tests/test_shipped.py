@@ -12,7 +12,7 @@ from fssbench import checkpoints, load_method
 from fssbench.api import Plan
 from fssbench.engine import Settings
 from fssbench.errors import DataError, UsageError
-from fssbench.registry import METHODS, load_file
+from fssbench.registry import METHODS, load_plugin
 from fssbench.runner import Request, execute, prepare
 from fssbench.shipped import departures, fitting, shipped
 from fssbench.store import read_run
@@ -56,7 +56,7 @@ def tiny(tmp_path: Path):
     """The plugin, loaded, with a folder for its checkpoints that is still empty."""
     (tmp_path / "weights").mkdir()
     (tmp_path / "tiny.py").write_text(PLUGIN)
-    load_file(tmp_path / "tiny.py")
+    load_plugin(tmp_path / "tiny.py")
     return METHODS.get("tiny")
 
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fssbench.sources import source_sha256
+from fssbench.errors import PluginError
+from fssbench.loading import load_method
+from fssbench.registry import load_plugin
+from fssbench.sources import source_of, source_sha256
+from fssbench.store import read_run
 
 
 class Base:
@@ -63,14 +70,22 @@ def test_it_does_not_depend_on_where_the_files_lie(package: Callable[..., str]) 
     assert package() == package()
 
 
-@pytest.mark.parametrize("file", ["method.py", "layers.py", "extra.py", "late.py", "deep/inner.py"])
+@pytest.mark.parametrize(
+    "file",
+    ["method.py", "layers.py", "extra.py", "late.py", "deep/inner.py", "deep/__init__.py", "__init__.py"],
+)
 def test_what_is_imported_counts_also_indirectly_and_late(package: Callable[..., str], file: str) -> None:
-    assert package({file: FILES[file] + "\n# changed\n"}) != package()
+    assert package({file: FILES[file] + "\nchanged = 1\n"}) != package()
+
+
+@pytest.mark.parametrize("file", ["method.py", "layers.py", "__init__.py"])
+def test_comments_and_docstrings_do_not_count(package: Callable[..., str], file: str) -> None:
+    assert package({file: '"""A text."""\n' + FILES[file] + "\n# a comment\n"}) == package()
 
 
 @pytest.mark.parametrize("file", ["unrelated.py", "child.py"])
 def test_what_is_not_imported_does_not_count(package: Callable[..., str], file: str) -> None:
-    assert package({file: FILES[file] + "\n# changed\n"}) == package()
+    assert package({file: FILES[file] + "\nchanged = 1\n"}) == package()
 
 
 def test_the_file_of_a_base_class_counts(package: Callable[..., str]) -> None:
@@ -79,15 +94,281 @@ def test_the_file_of_a_base_class_counts(package: Callable[..., str]) -> None:
     assert package({"late.py": "value = 2\n"}, name="child.Child") != before
 
 
-def test_a_scratch_file_hashes_by_content_alone(tmp_path: Path) -> None:
-    from fssbench.api import Method
-    from fssbench.registry import _import
+# --- plugin files ------------------------------------------------------------------------------------
 
-    text = "from fssbench.api import ImageMethod\nclass A(ImageMethod):\n    logits = None\n"
+
+@pytest.fixture
+def hashed(tmp_path: Path, write_method: Any) -> Callable[..., str]:
+    """Hash of a plugin that is written with some files into a new folder."""
+    counter = 0
+
+    def of(
+        files: dict[str, str] | None = None, *, settings: dict[str, Any] | None = None, **parts: str
+    ) -> str:
+        nonlocal counter
+        counter += 1
+        folder = tmp_path / str(counter)
+        path = write_method(folder / "mine.py", name=f"mine{counter}", **{"top": "", **parts})
+        path.write_text(path.read_text().replace(f'"mine{counter}"', "__name__[-4:] + __file__[-9]"))
+        for name, text in (files or {}).items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text.replace("FOLDER", str(folder)))
+        (registered,) = load_plugin(path)
+        given = {k: v.replace("FOLDER", str(folder)) for k, v in (settings or {}).items()}
+        return str(load_method(registered.removeprefix("method "), **given).provenance["source_sha256"])
+
+    return of
+
+
+def test_a_plugin_file_is_known_by_its_content(hashed: Callable[..., str]) -> None:
+    assert hashed() == hashed() == hashed(top="# a comment") != hashed(top="A = 1")
+
+
+IMPORTS = {
+    "plain": {"top": "import helper"},
+    "from": {"top": "from helper import A"},
+    "late": {"body": "import helper"},
+    "by name": {"body": "import importlib; importlib.import_module('helper')"},
+    "by unknown name": {"top": "import importlib; importlib.import_module('hel' + 'per')"},
+    "in the constructor": {"init": "import importlib; importlib.import_module('hel' + 'per')"},
+    "executed as text": {"init": "exec(open(__file__.replace('mine.py', 'helper.py')).read())"},
+    "indirect": {"top": "import middle"},
+    "star": {"top": "from helper import *"},
+    "optional": {"top": "try:\n    import helper\nexcept ImportError: pass"},
+}
+
+
+@pytest.mark.parametrize("style", IMPORTS)
+def test_an_edit_of_a_helper_is_another_source(hashed: Callable[..., str], style: str) -> None:
+    files = {"helper.py": "A = 1", "middle.py": "import helper", "unrelated.py": "A = 1"}
+    hashes = [
+        hashed(files, **IMPORTS[style]),
+        hashed({**files, "helper.py": "A = 2"}, **IMPORTS[style]),
+        hashed({**files, "unrelated.py": "A = 2"}, **IMPORTS[style]),
+    ]
+    assert hashes[0] == hashes[2] != hashes[1]
+
+
+READS = {
+    "at import": {"top": "DATA = open(__file__.replace('mine.py', 'data.json')).read()"},
+    "in the constructor": {"init": "self.data = open(__file__.replace('mine.py', 'data.json')).read()"},
+    "bytes": {"init": "import pathlib; pathlib.Path(__file__).with_name('data.json').read_bytes()"},
+    "declared": {"attributes": "files = ('data.json',)"},
+    "declared by pattern": {"attributes": "files = ('*.json',)"},
+    "below": {"top": "DATA = open(__file__.replace('mine.py', 'below/data.json')).read()"},
+    "numpy": {"init": "import numpy; numpy.fromfile(__file__.replace('mine.py', 'data.json'))"},
+}
+
+
+@pytest.mark.parametrize("way", READS)
+def test_an_edit_of_a_data_file_is_another_source(hashed: Callable[..., str], way: str) -> None:
+    hashes = [
+        hashed({"data.json": text, "below/data.json": text, "other.json.txt": other}, **READS[way])
+        for text, other in (("[1]", "a"), ("[2]", "a"), ("[1]", "b"))
+    ]
+    assert hashes[0] == hashes[2] != hashes[1]
+
+
+def test_a_file_that_a_setting_names_counts_wherever_it_lies(
+    hashed: Callable[..., str], tmp_path: Path
+) -> None:
     hashes = []
-    for folder, body in (("one", text), ("two", text), ("three", text + "# more\n")):
-        (tmp_path / folder).mkdir()
-        path = tmp_path / folder / "scratch.py"
-        path.write_text(body)
-        hashes.append(source_sha256(_import(path).A, base=Method))
-    assert hashes[0] == hashes[1] != hashes[2]
+    for text in ("1", "2", "1"):
+        (tmp_path / "far.txt").write_text(text)
+        hashes.append(
+            hashed(init="config.table and open(config.table)", settings={"table": str(tmp_path / "far.txt")})
+        )
+    assert hashes[0] == hashes[2] != hashes[1]
+
+
+def test_what_others_read_does_not_count(hashed: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.txt").write_text("1")
+    before = hashed(init=f"open({str(tmp_path / 'elsewhere.txt')!r}).read()")
+    (tmp_path / "elsewhere.txt").write_text("2")
+    assert hashed(init=f"open({str(tmp_path / 'elsewhere.txt')!r}).read()") == before
+
+
+def test_a_declared_file_must_be_there(hashed: Callable[..., str]) -> None:
+    with pytest.raises(PluginError, match=r"absent\.json"):
+        hashed(attributes="files = ('absent.json',)")
+
+
+def test_modules_elsewhere_count(
+    hashed: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PYTHONPATH, editable installs, and packages of several modules that import each other."""
+    hashes = []
+    for text in ("1", "2", "1"):
+        root = tmp_path / "path" / str(len(hashes))
+        (root / "src_outside" / "deep").mkdir(parents=True)
+        (root / "src_outside" / "__init__.py").write_text("")
+        (root / "src_outside" / "deep" / "__init__.py").write_text("from ..leaf import A")
+        (root / "src_outside" / "leaf.py").write_text(f"A = {text}")
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(str(root))
+            hashes.append(hashed(top="import src_outside.deep"))
+        for name in [m for m in sys.modules if m.startswith("src_outside")]:
+            del sys.modules[name]
+    assert hashes[0] == hashes[2] != hashes[1]
+
+
+def test_versions_of_imported_distributions_are_recorded(tmp_path: Path, write_method: Any) -> None:
+    top = "import scipy.ndimage, numpy, json\nfrom sklearn import metrics\ndef late():\n    import hypothesis"
+    load_plugin(write_method(tmp_path / "mine.py", top=top))
+    method = load_method("mine")
+    assert method.provenance["distributions"] == {
+        name: version(name) for name in ("hypothesis", "scikit-learn", "scipy")
+    }
+
+
+def test_a_module_in_site_packages_without_a_distribution_counts(tmp_path: Path, write_method: Any) -> None:
+    """Copied there by hand: no version says what it is."""
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    hashes = []
+    for text in ("1", "2"):
+        (site / "src_copied.py").write_text(f"A = {text}")
+        path = write_method(tmp_path / text / "mine.py", name=f"mine{text}", top="import src_copied")
+        sys.path.insert(0, str(site))
+        try:
+            load_plugin(path)
+            hashes.append(load_method(f"mine{text}").provenance["sources"]["src_copied"])
+        finally:
+            sys.path.remove(str(site))
+            sys.modules.pop("src_copied", None)
+            importlib.invalidate_caches()
+    assert hashes[0] != hashes[1]
+
+
+def test_built_ins_depend_on_no_other_distribution() -> None:
+    from fssbench.api import Dataset, Method
+    from fssbench.registry import DATASETS, METHODS
+
+    for registry, base in ((METHODS, Method), (DATASETS, Dataset)):
+        for name in registry.names():
+            source = source_of(registry.get(name), base=base)
+            assert not source.distributions, name
+            assert all("fssbench" not in part for part in source.parts), "moving a package would change it"
+
+
+# --- while a run goes on -----------------------------------------------------------------------------
+
+LATE = {
+    "code by an unknown name": (
+        "import importlib; importlib.import_module('hel' + 'per')",
+        "helper.py",
+        "files =",
+    ),
+    "code as text": ("exec(open(__file__.replace('mine.py', 'helper.py')).read())", "helper.py", "files ="),
+    "data": ("open(__file__.replace('mine.py', 'data.json')).read()", "data.json", "files ="),
+}
+
+
+@pytest.mark.parametrize("way", LATE)
+def test_what_the_hash_lacks_ends_the_run_before_it_is_stored(
+    null: Any, tmp_path: Path, write_method: Any, way: str
+) -> None:
+    body, file, hint = LATE[way]
+    for name in ("helper.py", "data.json"):
+        (tmp_path / "plugin").mkdir(exist_ok=True)
+        (tmp_path / "plugin" / name).write_text("A = 1")
+    load_plugin(write_method(tmp_path / "plugin" / "mine.py", body=body))
+    with pytest.raises(PluginError, match=rf"'mine', episode 0 .*{file}.*{hint}"):
+        null.run("runs", null.plan(2), load_method("mine"))
+    load_plugin(write_method(tmp_path / "plugin" / "mine.py", body=body, attributes=f"files = ({file!r},)"))
+    (run,) = null.run("runs", null.plan(2), load_method("mine"))
+    assert run.computed == 2
+
+
+def test_a_helper_that_is_edited_during_a_run_ends_it(null: Any, tmp_path: Path, write_method: Any) -> None:
+    (tmp_path / "plugin").mkdir()
+    (tmp_path / "plugin" / "helper.py").write_text("A = 1")
+    load_plugin(write_method(tmp_path / "plugin" / "mine.py", body="import helper"))
+    method = load_method("mine")
+    (tmp_path / "plugin" / "helper.py").write_text("A = 2")
+    with pytest.raises(PluginError, match=r"helper\.py was edited"):
+        null.run("runs", null.plan(2), method)
+
+
+def test_a_helper_and_a_version_are_in_the_manifest(null: Any, tmp_path: Path, write_method: Any) -> None:
+    (tmp_path / "plugin").mkdir()
+    (tmp_path / "plugin" / "helper.py").write_text("import scipy")
+    load_plugin(write_method(tmp_path / "plugin" / "mine.py", top="import helper"))
+    (run,) = null.run("runs", null.plan(2), load_method("mine"))
+    manifest = read_run(run.path).manifest
+    assert set(manifest["context"]["sources"]) == {"helper", "mine"}
+    assert manifest["block"]["distributions"] == {"scipy": version("scipy")}
+
+
+def test_a_method_built_by_hand_has_its_source_too(null: Any, tmp_path: Path, write_method: Any) -> None:
+    from fssbench.registry import METHODS
+
+    identities = set()
+    for text in ("1", "2"):
+        load_plugin(write_method(tmp_path / text / "mine.py", name=f"mine{text}", top=f"A = {text}"))
+        cls = METHODS.get(f"mine{text}")
+        (run,) = null.run("runs", null.plan(2), cls(cls.Config()))
+        block = read_run(run.path).manifest["block"]
+        identities.add(block["source_sha256"])
+    assert len(identities) == 2
+    assert None not in identities
+
+
+# --- code in no file ---------------------------------------------------------------------------------
+
+SESSION = """
+import sys, torch, types
+session = sys.modules["__main__"]
+session.__dict__.pop("__file__", None)
+session.__spec__ = None
+code = open(CELL).read()
+exec(compile(code, "<cell>", "exec"), session.__dict__)
+from fssbench.loading import load_method
+method = load_method(session.Mine)
+print(method.provenance["source_sha256"], method.provenance["marks"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("parts", "edit"),
+    [
+        ({"body": "value = 1"}, ("value = 1", "value = 2")),
+        ({"top": "def helper(): return 1\n", "body": "helper()"}, ("return 1", "return 2")),
+        ({"top": "LEVEL = 1\n", "body": "print(LEVEL)"}, ("LEVEL = 1", "LEVEL = 2")),
+        ({"attributes": "level = 1"}, ("level = 1", "level = 2")),
+        ({"body": "f = lambda: [1 for _ in {'a', 'b', 'c', 'd'} if _ in {'e', 'f'}]"}, ("[1", "[2")),
+    ],
+)
+def test_a_class_of_a_session_is_known_by_its_code(
+    tmp_path: Path, write_method: Any, parts: dict[str, str], edit: tuple[str, str]
+) -> None:
+    answers = []
+    for old, new in ((edit[0], edit[0]), edit, (edit[0], edit[0] + " ")):
+        cell = write_method(tmp_path / "cell.txt", **parts)
+        cell.write_text(cell.read_text().replace(old, new))
+        done = subprocess.run(
+            [sys.executable, "-c", SESSION.replace("CELL", repr(str(cell)))],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, done.stderr
+        answers.append(done.stdout)
+    assert answers[0] == answers[2] != answers[1]
+    assert "code in no file" in answers[0]
+
+
+def test_a_replaced_function_is_another_source(tmp_path: Path, write_method: Any) -> None:
+    from fssbench.registry import METHODS
+
+    load_plugin(write_method(tmp_path / "mine.py"))
+    cls = METHODS.get("mine")
+    before = load_method("mine").provenance["source_sha256"]
+    plain = cls.logits
+    try:
+        cls.logits = lambda self, query, support, support_mask: -plain(self, query, support, support_mask)
+        assert load_method("mine").provenance["source_sha256"] != before
+    finally:
+        cls.logits = plain
+    assert load_method("mine").provenance["source_sha256"] == before

@@ -108,6 +108,10 @@ class Method(nn.Module, ABC):
     shipped: ClassVar[str | None] = None
     """Folder, beside the plugin's file, of checkpoints that come with it; `fssbench run` uses the one that
     fits the benchmark where none is named."""
+    files: ClassVar[tuple[str, ...]] = ()
+    """Data files that the plugin reads while it predicts, relative to its own file; patterns such as
+    `prompts/*.json` are allowed.  Their bytes are part of a run's identity.  Files beside the plugin that its
+    constructor reads are noticed and need not be named."""
     loss_ignores: ClassVar[bool] = True
     """Whether pixels marked 255 are left out of the loss; else they count as background there."""
     supervision: ClassVar[Literal["object", "classes"]] = "object"

@@ -77,11 +77,11 @@ def command(
     """Measure parameters, FLOPs, time and peak memory of methods, each in a process of its own."""
     from fssbench.bench import Wanted, measure_apart
     from fssbench.efficiency import save
-    from fssbench.registry import METHODS, load_file
+    from fssbench.registry import METHODS, load_plugin
     from fssbench.timing import NEXT
 
     for plugin in plugins:
-        load_file(plugin)
+        load_plugin(plugin)
     for name in methods:  # a misspelt name is told before minutes are spent on the others
         METHODS.get(name)
     device = device_name(device)

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 def _targets(target: str) -> list[tuple[str, str]]:
     """What `target` stands for, as (kind, name): the plugins of a file, or one registered name."""
-    from fssbench.registry import DATASETS, METHODS, REPORTERS, load_file
+    from fssbench.registry import DATASETS, METHODS, REPORTERS, load_plugin
 
     if target.endswith(".py") or Path(target).is_file():
-        return [(kind, name) for kind, _, name in (found.partition(" ") for found in load_file(Path(target)))]
+        return [
+            (kind, name) for kind, _, name in (found.partition(" ") for found in load_plugin(Path(target)))
+        ]
     registries = (METHODS, DATASETS, REPORTERS)
     for registry in registries:
         if target in registry.names():

@@ -144,12 +144,12 @@ def load_plugins(files: tuple[Path, ...]) -> list[str]:
     Returns:
         The reasons of those that do not load.
     """
-    from fssbench.registry import load_file
+    from fssbench.registry import load_plugin
 
     broken = []
     for file in files:
         try:
-            load_file(file)
+            load_plugin(file)
         except (PluginError, UsageError) as error:
             broken.append(one_line(str(error)))
     return broken

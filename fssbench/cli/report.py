@@ -12,7 +12,7 @@ import click
 
 from fssbench.cli.output import emit_json, one_line, table
 from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
-from fssbench.registry import REPORTERS, load_file
+from fssbench.registry import REPORTERS, load_plugin
 
 if TYPE_CHECKING:
     from fssbench.api import Change, Changes, Reporter, Results
@@ -82,7 +82,7 @@ def _reporters(
     A reporter asked for by name must load; where all are meant, a broken one is put aside.
     """
     for file in plugins:
-        load_file(file)
+        load_plugin(file)
     if formats is not None:
         names = list(dict.fromkeys(n.strip() for n in formats.split(",") if n.strip()))
         if not names:

@@ -148,11 +148,11 @@ def command(
     """Evaluate methods on benchmarks; the same command again resumes."""
     from fssbench.cli.progress import Progress
     from fssbench.engine import Settings
-    from fssbench.registry import load_file
+    from fssbench.registry import load_plugin
     from fssbench.runner import Request, execute, prepare
 
     for plugin in plugins:
-        load_file(plugin)
+        load_plugin(plugin)
     settings = Settings(
         out=out,
         score_size="original" if score_size == "original" else "input",

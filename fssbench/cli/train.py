@@ -115,13 +115,13 @@ def command(
     """Train a method on the source of a benchmark; the same command again resumes."""
     from fssbench.data import is_miniature, resolve
     from fssbench.loading import load_method
-    from fssbench.registry import METHODS, load_file
+    from fssbench.registry import METHODS, load_plugin
     from fssbench.runner import MINI_BACKBONE
     from fssbench.train_settings import Settings
     from fssbench.training import train
 
     for plugin in plugins:
-        load_file(plugin)
+        load_plugin(plugin)
     cls = METHODS.get(method)
     if backbone is None and cls.needs_backbone and is_miniature(resolve(rest["data"])):
         backbone = MINI_BACKBONE

@@ -1,0 +1,160 @@
+"""What this process has executed and read: an audit hook, installed once when fssbench is imported.
+
+Python tells its audit hooks of each module that it executes and of each file that it opens.  From this
+we know whether a module was edited after it was imported, and which files a plugin reads.
+Standard library and installed packages are passed over: of these the version is recorded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import site
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_CORE = os.path.dirname(os.path.realpath(__file__)) + os.sep  # noqa: PTH120 - asked for each file opened
+_INSTALLED_FOLDERS = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+
+
+def _prefixes() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    folders = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    folders |= {*site.getsitepackages(), site.getusersitepackages()}
+    folders |= {os.path.realpath(folder) for folder in folders}
+    return tuple(sorted(folder.rstrip(os.sep) + os.sep for folder in folders))
+
+
+_PREFIXES = _prefixes()
+
+
+def is_installed(path: str) -> bool:
+    """Whether a file belongs to the standard library or to the installed packages."""
+    return path.startswith(_PREFIXES) or any(folder in path for folder in _INSTALLED_FOLDERS)
+
+
+def file_sha256(path: str | Path) -> str | None:
+    """Hash of a file's bytes; None where it is no regular file or cannot be read."""
+    try:
+        if not os.path.isfile(path):  # noqa: PTH113 - a device or pipe must not be opened
+            return None
+        with open(path, "rb") as file:  # noqa: PTH123 - called for each module
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):
+        return None
+
+
+@dataclass
+class Observed:
+    """What a block of code executed and read for the first time, by real path."""
+
+    executed: dict[str, str | None] = field(default_factory=dict)
+    """Hash of each module's file when its code began to run."""
+    opened: dict[str, None] = field(default_factory=dict)
+    """Files opened for reading."""
+
+    def __bool__(self) -> bool:
+        return bool(self.executed or self.opened)
+
+
+class _Hook:
+    """Receives audit events; keeps what concerns code and files outside the installed packages."""
+
+    def __init__(self) -> None:
+        self.installed_ns = time.time_ns()
+        self.executed: dict[str, str | None] = {}
+        self.observers: list[Observed] = []
+        self._busy = False
+
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "exec":
+            if getattr(arguments[0], "co_name", "") == "<module>":
+                self._record(self._execution, arguments[0].co_filename)
+        elif event == "open" and self.observers:
+            path, mode, flags = arguments
+            writes = isinstance(mode, str) and any(letter in mode for letter in "wax+")
+            writes = writes or (isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR) != 0)
+            if isinstance(path, str | bytes | os.PathLike) and not writes:
+                self._record(self._opening, os.fsdecode(path))
+
+    def _record(self, keep: Any, path: str) -> None:
+        if self._busy or not path or path[0] == "<" or is_installed(path) or path.startswith(_CORE):
+            return
+        self._busy = True  # what follows opens files itself
+        try:
+            keep(os.path.realpath(path))
+        except Exception:
+            pass
+        finally:
+            self._busy = False
+
+    def _execution(self, path: str) -> None:
+        sha256 = file_sha256(path)
+        self.executed[path] = sha256
+        for observer in self.observers:
+            observer.executed[path] = sha256
+
+    def _opening(self, path: str) -> None:
+        if os.path.isfile(path):  # noqa: PTH113
+            for observer in self.observers:
+                observer.opened[path] = None
+
+
+_HOOK = _Hook()
+
+
+def install() -> None:
+    """Begin to observe; Python offers no way to end it, and a second call does nothing."""
+    if not getattr(sys, "_fssbench_observed", False):
+        sys._fssbench_observed = True  # type: ignore[attr-defined]
+        sys.addaudithook(_HOOK)
+
+
+@contextmanager
+def observed() -> Iterator[Observed]:
+    """Observe what the block executes and reads, in every thread."""
+    observer = Observed()
+    _HOOK.observers.append(observer)
+    try:
+        yield observer
+    finally:
+        _HOOK.observers.remove(observer)
+
+
+def is_loaded(path: Path) -> bool:
+    """Whether a file is the source of a loaded module: tracebacks and warnings read it, which means nothing."""
+    return str(path) in _HOOK.executed or any(
+        getattr(module, "__file__", None) == str(path) for module in list(sys.modules.values())
+    )
+
+
+def is_generated(path: Path) -> bool:
+    """Whether torch has generated a module, as `torch.compile` does for each machine."""
+    folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    return any(part.startswith("torchinductor") for part in path.parts) or (
+        bool(folder) and path.is_relative_to(os.path.realpath(str(folder)))
+    )
+
+
+def is_stale(path: Path, sha256: str) -> bool:
+    """Whether a loaded module's file is no longer what was executed.
+
+    Args:
+        path: the file of a module that this process has loaded.
+        sha256: hash of the file as it is now.
+    """
+    real = os.path.realpath(path)
+    if is_installed(real):
+        return False
+    if real in _HOOK.executed:
+        return _HOOK.executed[real] not in (None, sha256)
+    try:  # loaded before fssbench was, so edited since if it is younger than that
+        return path.stat().st_mtime_ns > _HOOK.installed_ns
+    except OSError:
+        return False

@@ -1,0 +1,132 @@
+"""Which modules a Python source imports, and where they lie; nothing is executed to find out."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Iterator
+from functools import cache
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+from fssbench.plugin_files import plugin_folder
+
+_BY_NAME = frozenset({"import_module", "__import__"})
+
+
+def imported_names(content: bytes, module: str, *, is_package: bool) -> Iterator[str]:
+    """Full names of what a module imports, at its top and inside functions.
+
+    `from a import b` yields `a` and `a.b`, because `b` may be a module.  `import_module("a")` counts if the
+    name is written out.
+
+    Args:
+        content: the module's source.
+        module: its full name.
+        is_package: whether it is the `__init__.py` of a package.
+    """
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError, RecursionError):
+        return
+    package = module if is_package else module.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield _own(alias.name, module)
+        elif isinstance(node, ast.ImportFrom):
+            base = _base(node, module, package)
+            if base:
+                yield base
+                yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and _called(node.func) in _BY_NAME and node.args:
+            name = node.args[0]
+            if isinstance(name, ast.Constant) and isinstance(name.value, str) and name.value:
+                yield from _by_text(name.value, module, package)
+
+
+def _base(node: ast.ImportFrom, module: str, package: str) -> str | None:
+    if not node.level:
+        return _own(node.module or "", module)
+    try:
+        return importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+    except ImportError:  # beyond the top package, or in a file that is in none: it fails when it runs
+        return None
+
+
+def _by_text(name: str, module: str, package: str) -> Iterator[str]:
+    if name.startswith("."):
+        try:
+            yield importlib.util.resolve_name(name, package)
+        except ImportError:
+            return
+    else:
+        yield name if name in sys.modules else _own(name, module)
+
+
+def _called(function: ast.expr) -> str | None:
+    return getattr(function, "attr", None) or getattr(function, "id", None)
+
+
+def _own(name: str, importer: str) -> str:
+    """The full name of a module beside a plugin file; other names as they are."""
+    folder = plugin_folder(importer)
+    return (folder.own_name(name, importer) if folder is not None else None) or name
+
+
+def file_of(name: str) -> Path | None:
+    """File of a module, by its full name, whether it is loaded or not; None if there is none."""
+    module = sys.modules.get(name)
+    if module is not None:
+        origin = getattr(module, "__file__", None)
+    else:
+        parent = name.rpartition(".")[0]
+        try:
+            if parent:
+                spec = PathFinder.find_spec(name, locations) if (locations := _locations(parent)) else None
+            else:
+                spec = importlib.util.find_spec(name)
+        except (ImportError, ValueError, AttributeError):
+            return None
+        origin = spec.origin if spec is not None and spec.has_location else None
+    path = Path(origin) if origin else None
+    return path if path is not None and path.is_file() else None
+
+
+def _locations(package: str) -> list[str] | None:
+    """Folders in which the modules of a package are looked for."""
+    module = sys.modules.get(package)
+    if module is not None:
+        return list(getattr(module, "__path__", ()))
+    parent = package.rpartition(".")[0]
+    try:
+        if parent:
+            above = _locations(parent)
+            spec = PathFinder.find_spec(package, above) if above else None
+        else:
+            spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    return list(spec.submodule_search_locations or ()) if spec is not None else None
+
+
+@cache
+def _distributions() -> dict[str, list[str]]:
+    return dict(importlib.metadata.packages_distributions())
+
+
+def distributions_of(name: str) -> dict[str, str]:
+    """Versions of the installed distributions that hold a module, by distribution name.
+
+    Empty for a module that no distribution lists.
+    """
+    names = _distributions().get(name.partition(".")[0], ())
+    versions = {}
+    for each in sorted(set(names)):
+        try:
+            versions[each.lower().replace("_", "-")] = importlib.metadata.version(each)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,98 @@
+"""Hash of a Python source by what it says: neither comments nor docstrings nor layout count.
+
+The syntax tree is written out in a form of our own, because `ast.dump` and `ast.unparse` give another text
+with each version of Python, and a run has to keep its identity when Python is upgraded.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from typing import Any
+
+_TEXT_READERS = frozenset({"__doc__", "getdoc", "getsource", "getsourcelines", "findsource"})
+"""Names through which a module reads its own docstrings or source; then these can move a number."""
+
+
+def syntax_sha256(content: bytes) -> str:
+    r"""Hash a module's syntax tree without docstrings.
+
+    A file that cannot be parsed, and one that reads docstrings or source, is hashed byte by byte.
+
+    Args:
+        content: the file as it is stored.
+
+    Returns:
+        The same hash for sources that differ in comments, docstrings and layout alone.
+
+    Example:
+        >>> syntax_sha256(b"x = 1  # one") == syntax_sha256(b'"About x."\\nx=1')
+        True
+    """
+    try:
+        tree = ast.parse(content)
+        if any(_reads_text(node) for node in ast.walk(tree)):
+            return hashlib.sha256(content).hexdigest()
+        parts: list[bytes] = []
+        _write(tree, parts)
+    except (SyntaxError, ValueError, RecursionError):
+        return hashlib.sha256(content).hexdigest()
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def _reads_text(node: ast.AST) -> bool:
+    name = getattr(node, "id", None) or getattr(node, "attr", None) or getattr(node, "name", None)
+    return name in _TEXT_READERS or (isinstance(node, ast.Constant) and node.value == "__doc__")
+
+
+def _write(node: Any, parts: list[bytes]) -> None:
+    """Append a node: its class, then its fields by name; empty fields are left out, as new Pythons add some."""
+    if isinstance(node, ast.Constant):
+        value = node.value
+        text = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else repr(value).encode()
+        parts += [f"{type(value).__name__}:{len(text)}:".encode(), text]
+    elif isinstance(node, ast.AST):
+        parts.append(f"({type(node).__name__}".encode())
+        for name, value in ast.iter_fields(node):
+            kept = value
+            if isinstance(node, ast.JoinedStr):
+                kept = _joined(node.values)
+            elif isinstance(value, list):
+                kept = [each for each in value if not _is_text(each)]
+            if kept is None or kept == []:
+                continue
+            parts.append(f" {name}=".encode())
+            _write(kept, parts)
+        parts.append(b")")
+    elif isinstance(node, list):
+        parts.append(b"[")
+        for item in node:
+            _write(item, parts)
+            parts.append(b",")
+        parts.append(b"]")
+    else:
+        parts.append(repr(node).encode())
+
+
+def _joined(values: list[ast.expr]) -> list[ast.expr]:
+    """Parts of an f-string; some Pythons split its text, or add empty text."""
+    joined: list[ast.expr] = []
+    for value in values:
+        if isinstance(value, ast.Constant) and isinstance(value.value, str):
+            last = joined[-1] if joined else None
+            if isinstance(last, ast.Constant) and isinstance(last.value, str):
+                joined[-1] = ast.Constant(last.value + value.value)
+            elif value.value:
+                joined.append(value)
+        else:
+            joined.append(value)
+    return joined
+
+
+def _is_text(node: Any) -> bool:
+    """Whether a statement is a string and nothing else: a docstring, or the text under a field."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )

@@ -13,12 +13,13 @@ import multiprocessing
 import os
 import platform
 import re
+import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,8 +38,11 @@ from fssbench.isolation import generators_kept, isolated
 from fssbench.loading import load_method
 from fssbench.memory import PeakMemory
 from fssbench.registry import METHODS, load_plugin
+from fssbench.splits import cache_folder
 from fssbench.store import digest
 from fssbench.timing import Clock, timed
+
+_OWN_SALT = secrets.token_hex(16)
 
 _PACKAGES = ("fssbench", "torch", "numpy")
 
@@ -240,8 +244,20 @@ def _metered(method: Method, counter: FlopCounterMode) -> Iterator[list[int]]:
 def _machine(device: torch.device) -> dict[str, str]:
     """The device's model, and a hash that tells machines apart and names none."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu()
-    text = f"{socket.gethostname()}/{name}/{os.cpu_count()}/{device.type}"
+    text = f"{_salt()}/{socket.gethostname()}/{name}/{os.cpu_count()}/{device.type}"
     return {"processor": name, "machine": hashlib.sha256(text.encode()).hexdigest()[:12]}
+
+
+def _salt() -> str:
+    """A random text of this machine's cache; without it a host name could be guessed from its hash."""
+    path = cache_folder() / "machine-salt"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError), path.open("x") as file:
+            file.write(secrets.token_hex(16))
+        return path.read_text()
+    except OSError:  # then this process is a machine of its own
+        return _OWN_SALT
 
 
 def _cpu() -> str:

@@ -10,8 +10,6 @@ import hashlib
 import importlib.metadata
 import os
 import platform
-import re
-import socket
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -25,6 +23,7 @@ from fssbench import checkpoints
 from fssbench.api import Dataset, Method, Plan
 from fssbench.benchmarks import find
 from fssbench.errors import DataError
+from fssbench.redaction import identify_value, redact, redact_value
 from fssbench.seen import SELECTED_ON_TEST, seen_classes, seen_images
 from fssbench.store import digest as digest
 
@@ -32,11 +31,6 @@ ENGINE = "1"
 """Version of the evaluation rules: resize, binarisation, decision, counting."""
 
 _PACKAGES = ("fssbench", "torch", "torchvision", "numpy", "pillow", "pydantic", "scipy", "timm")
-_SECRET = re.compile(
-    r"(?i)(token|secret|passw|api[-_.]?key|access[-_.]?key|credential|bearer|auth(?!or(?!iz))|^-*key$)"
-)
-_KNOWN = re.compile(r"\b(hf_|gh[pousr]_|github_pat_|glpat-|sk-|xox[abp]-|AKIA|eyJ)[\w.-]{8,}")
-"""Beginnings of tokens that announce themselves."""
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG")
 
 
@@ -133,7 +127,7 @@ def identity_block(
         "method_version": provenance.get("method_version"),
         "source_sha256": provenance.get("source_sha256"),
         "distributions": dict(sorted(distributions.items())),
-        "config": provenance.get("config", method.config.model_dump(mode="json")),
+        "config": identify_value("", provenance.get("config", method.config.model_dump(mode="json"))),
         "head_sha256": checkpoints.digest(checkpoints.head(method)),
         "backbone": backbone.name if backbone else None,
         "layout": backbone.layout if backbone else None,
@@ -145,7 +139,10 @@ def identity_block(
 
 
 def context_block(method: Method, plan: Plan) -> dict[str, Any]:
-    """Where and how a run was made: versions, machine, arguments.  No secrets, no home paths."""
+    """Where and how a run was made: versions, machine, arguments.
+
+    It names neither user nor host, holds no secret, and of an absolute path the last part alone.
+    """
     resolved = find(plan.benchmark)
     provenance = method.provenance
     return {
@@ -158,10 +155,10 @@ def context_block(method: Method, plan: Plan) -> dict[str, Any]:
         "category": resolved.benchmark.category,
         "folds": len(resolved.folds),
         "ablations": list(provenance.get("ablations", ())),
-        "config_passed": provenance.get("config_passed", {}),
+        "config_passed": redact_value("", provenance.get("config_passed", {})),
         "weights": backbone.weights if (backbone := method.backbone) else None,
         "sources": provenance.get("sources", {}),
-        "checkpoint": provenance.get("checkpoint"),
+        "checkpoint": redact_value("", provenance.get("checkpoint")),
         "checkpoint_sha256": provenance.get("checkpoint_sha256"),
         "learnable": provenance.get("learnable", 0),
         "parameters": sum(p.numel() for p in method.parameters()),
@@ -173,7 +170,6 @@ def context_block(method: Method, plan: Plan) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
-        "host": hashlib.sha256(socket.gethostname().encode()).hexdigest()[:12],
     }
 
 
@@ -222,29 +218,10 @@ def _source_marks(manifest: Mapping[str, Any], plan: Plan) -> list[str]:
 def label(method: Method) -> str:
     """Method name with its ablations and the settings that were given."""
     provenance = method.provenance
+    passed = redact_value("", provenance.get("config_passed", {}))
     parts = [f"w/o {name}" for name in provenance.get("ablations", ())]
-    parts += [f"{key}={value}" for key, value in sorted(provenance.get("config_passed", {}).items())]
+    parts += [f"{key}={value}" for key, value in sorted(passed.items())]
     return method.card.name + (f" ({', '.join(parts)})" if parts else "")
-
-
-def redact(arguments: list[str]) -> list[str]:
-    """Command-line arguments without what must not be published: home folders, credentials in URLs."""
-    home = str(Path.home())
-    kept, hide = [], False
-    for argument in arguments:
-        name, equals, _ = argument.partition("=")
-        secret = bool(_SECRET.search(name)) and not re.search(r"[/\\?]", name)
-        if hide:
-            kept.append("[hidden]")
-        elif secret and equals:
-            kept.append(f"{name}=[hidden]")
-        else:
-            text = argument.replace(home, "~") if len(home) > 1 else argument
-            text = re.sub(r"://[^/@\s]+@", "://[hidden]@", text)
-            text = re.sub(r"([?&][^=&\s]*=)[^&\s]+", r"\1[hidden]", text)
-            kept.append(_KNOWN.sub("[hidden]", text))
-        hide = not hide and secret and not equals and argument.startswith("-")
-    return kept
 
 
 def version(package: str) -> str | None:

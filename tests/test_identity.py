@@ -26,8 +26,8 @@ from fssbench.identity import (
     identity_block,
     label,
     marks,
-    redact,
 )
+from fssbench.redaction import redact
 from fssbench.registry import load_plugin
 from fssbench.store import read_run
 
@@ -296,8 +296,8 @@ def test_context_holds_no_home_host_or_environment(null, monkeypatch):
     text = json.dumps(context)
     assert "planted" not in text
     assert "somebody" not in text
-    assert socket.gethostname() not in text.replace(context["host"], "")
-    assert context["arguments"] == ["run", "--out", "~/runs", "--token", "[hidden]"]
+    assert "host" not in context
+    assert context["arguments"] == ["run", "--out", ".../runs", "--token", "[hidden]"]
     assert set(context["variables"]) <= {
         "OMP_NUM_THREADS",
         "MKL_NUM_THREADS",
@@ -335,7 +335,7 @@ def test_secrets_in_arguments_are_hidden(arguments):
     assert "[hidden]" in " ".join(kept)
 
 
-def test_harmless_arguments_are_kept(monkeypatch):
+def test_harmless_arguments_are_kept():
     arguments = [
         "run",
         "--set",
@@ -349,8 +349,6 @@ def test_harmless_arguments_are_kept(monkeypatch):
         "me",
     ]
     assert redact(arguments) == arguments
-    monkeypatch.setenv("HOME", "/")
-    assert redact(["--out", "/a/b"]) == ["--out", "/a/b"]
 
 
 def test_label_and_marks(null):

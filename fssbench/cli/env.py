@@ -26,17 +26,12 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _short(path: str | Path) -> str:
-    """The path with the home folder, which names the user, written as ~."""
-    text, home = str(path), str(Path.home())
-    return f"~{text[len(home) :]}" if text == home or text.startswith(home + os.sep) else text
-
-
 def facts() -> dict[str, Any]:
     """Versions, devices, settings and folders, ready for JSON."""
     import torch
 
     from fssbench.data import is_miniature
+    from fssbench.redaction import redact_value
     from fssbench.splits import cache_folder
 
     named = os.environ.get("FSSBENCH_DATA")
@@ -59,8 +54,8 @@ def facts() -> dict[str, Any]:
         "devices": devices,
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
-        "settings": {name: _short(os.environ[name]) for name in SETTINGS if name in os.environ},
-        "cache": _short(cache_folder()),
+        "settings": {name: redact_value("", os.environ[name]) for name in SETTINGS if name in os.environ},
+        "cache": redact_value("", cache_folder()),
         "data": state,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -27,12 +28,13 @@ def command(runs: tuple[Path, ...], out: Path, resamples: int, seed: int, as_jso
 
     site = REPORTERS.get("leaderboard")
     require_writable(out)
+    from fssbench.redaction import redact_text
     from fssbench.results import collect
 
     results = collect(runs or (Path("runs"),), resamples=resamples, seed=seed)
     for note in results.notes:
         click.echo(f"note: {one_line(note)}", err=True)
-    pages = site().write(results, out)
+    pages = site().write(replace(results, notes=tuple(map(redact_text, results.notes))), out)
     if as_json:
         emit_json([{"written": str(path), "bytes": path.stat().st_size} for path in pages])
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,7 @@ def command(
     reporters, broken = _reporters(formats, plugins)
     _require_style(style, reporters)
     require_writable(out)
+    from fssbench.redaction import redact_text
     from fssbench.results import collect
 
     paths = runs or (Path("runs"),)
@@ -66,7 +68,8 @@ def command(
         results = with_changes(results, before, against=other.name or str(other))
     for note in results.notes:
         click.echo(f"note: {one_line(note)}", err=True)
-    written = _write(reporters, results, out, style, broken)
+    published = replace(results, notes=tuple(map(redact_text, results.notes)))
+    written = _write(reporters, published, out, style, broken)
     _show(results, written, as_json)
     for name, reason in broken.items():
         click.echo(f"error: reporter {one_line(name)}: {one_line(reason)}", err=True)

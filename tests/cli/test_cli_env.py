@@ -16,7 +16,7 @@ def test_shows_versions_settings_and_folders(monkeypatch: pytest.MonkeyPatch, tm
     assert found["packages"]["torch"] == torch.__version__
     assert found["devices"][0] == "cpu"
     assert found["data"] == "found"
-    assert found["settings"]["FSSBENCH_DATA"] == str(tmp_path)
+    assert found["settings"]["FSSBENCH_DATA"] == f".../{tmp_path.name}"
 
 
 @pytest.mark.parametrize(("data", "state"), [("mini", "drawn on demand"), ("/no/such/folder", "not found")])
@@ -35,4 +35,4 @@ def test_leaks_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         text = CliRunner().invoke(main, arguments).output
         assert "planted-secret" not in text
         assert "someone" not in text
-        assert "~/cache" in text
+        assert ".../cache" in text

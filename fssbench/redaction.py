@@ -1,0 +1,185 @@
+r"""Takes out of a text what must not be published: folders, user and host names, secrets.
+
+A run's manifest goes into reports, leaderboards and supplements, where a reviewer must not learn who made
+it.  Of every absolute path (`/scratch/anna/data`, `~anna/data`, `C:\Users\anna\data`, `\\nas\anna`,
+`file:///home/anna/data`) the last part alone is kept: `.../data`.  The names of the present user and host
+are taken out wherever else they stand.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import os
+import platform
+import re
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+HIDDEN = "[hidden]"
+
+_SECRET = re.compile(
+    r"(?i)(token|secret|passw|api[-_.]?key|access[-_.]?key|credential|bearer|auth(?!or(?!iz))|^-*key$)"
+)
+_KNOWN = re.compile(r"\b(hf_|gh[pousr]_|github_pat_|glpat-|sk-|xox[abp]-|AKIA|eyJ)[\w.-]{8,}")
+"""Beginnings of tokens that announce themselves."""
+_ROOT = r"(?:file:/+|~[\w.-]*[/\\]|/(?![\s/]|$)|[A-Za-z]:[\\/]|\\\\(?=[\w.])|\.\.[\\/])"
+"""How a path begins that is absolute or leads out of the present folder."""
+_HOME = re.compile(r"(?<![\w/])~[A-Za-z_][\w.-]*(?![\w./\\-])")
+"""The home folder of a user who is named."""
+_GLUED = re.compile(rf"^(-[A-Za-z])({_ROOT}.*)$", re.IGNORECASE)
+_WHOLE = re.compile(rf"^{_ROOT}", re.IGNORECASE)
+_QUOTED = re.compile(rf"""(?P<mark>['"`])(?P<path>{_ROOT}[^'"`]*)(?P=mark)""", re.IGNORECASE)
+_WITHIN = re.compile(rf"(?<![\w.~/\\-]){_ROOT}[^\s'\"`,;:|<>()\[\]{{}}=]*", re.IGNORECASE)
+_SEPARATOR = re.compile(rf"([:,;|])(?={_ROOT})", re.IGNORECASE)
+"""Between two paths of a list."""
+_ORDINARY = {
+    "root",
+    "user",
+    "users",
+    "home",
+    "data",
+    "run",
+    "runs",
+    "test",
+    "admin",
+    "ubuntu",
+    "localhost",
+    "local",
+}
+"""Names that name nobody."""
+
+
+def redact(arguments: Sequence[str]) -> list[str]:
+    """Command-line arguments without secrets, absolute paths, user and host name."""
+    kept, hide = [], False
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        secret = is_secret(name)
+        if hide:
+            kept.append(HIDDEN)
+        elif secret and equals:
+            kept.append(f"{name}={HIDDEN}")
+        elif equals and re.fullmatch(r"[\w.-]+", name):
+            kept.append(f"{name}={redact([value])[0]}")
+        else:
+            kept.append(_argument(argument))
+        hide = not hide and secret and not equals and argument.startswith("-")
+    return kept
+
+
+def is_secret(name: str) -> bool:
+    """Whether an option or setting of this name holds a secret."""
+    return bool(_SECRET.search(name)) and not re.search(r"[/\\?]", name)
+
+
+def redact_text(text: str) -> str:
+    """A sentence without absolute paths, credentials, user and host name."""
+    text = re.sub(r"://[^/@\s]+@", f"://{HIDDEN}@", text)
+    text = re.sub(r"([?&][^=&\s]*=)[^&\s]+", rf"\1{HIDDEN}", text)
+    text = _KNOWN.sub(HIDDEN, text)
+    text = _HOME.sub("~", text)
+    text = _QUOTED.sub(lambda m: f"{m['mark']}{shorten(m['path'])}{m['mark']}", text)
+    return _nameless(_WITHIN.sub(lambda m: shorten(m[0]), text))
+
+
+def redact_value(name: str, value: Any) -> Any:
+    """A setting as it may be shown, of whatever type; texts without secrets and paths.
+
+    Args:
+        name: of the setting; one of a secret is hidden.
+        value: what JSON can hold, or a path.
+    """
+    if isinstance(value, Mapping):
+        return {key: redact_value(str(key), each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact_value(name, each) for each in value]
+    if isinstance(value, str | Path):
+        return HIDDEN if is_secret(name) else _argument(str(value))
+    return value
+
+
+def identify_value(name: str, value: Any) -> Any:
+    """A setting as it stands in an identity: equal for equal content, without path and secret.
+
+    An absolute path becomes its last part and a hash over the content of what lies there; a secret becomes
+    a slow hash.  Whatever names neither stays as it is.
+    """
+    if isinstance(value, Mapping):
+        return {key: identify_value(str(key), each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [identify_value(name, each) for each in value]
+    if not isinstance(value, str) or not value:
+        return value
+    if is_secret(name):
+        digest = hashlib.scrypt(value.encode(), salt=b"fssbench", n=2**14, r=8, p=1, dklen=8)
+        return f"[hidden:{digest.hex()}]"
+    if not _WHOLE.match(value):
+        return value
+    content = _content(Path(value.removeprefix("file://")).expanduser())
+    return f"{shorten(value)}{f'#{content}' if content else ''}"
+
+
+def shorten(path: str) -> str:
+    """The last part of an absolute path, behind three dots; each path of a list by itself."""
+    parts = _SEPARATOR.split(path)
+    return "".join(part if part in ":,;|" else _last(part) for part in parts)
+
+
+def _last(path: str) -> str:
+    names = [name for name in re.split(r"[/\\]", path) if name]
+    if _WHOLE.match(path) is None or not names:
+        return path
+    alone = len(names) == 1 and (names[0].startswith("~") or names[0].endswith(":"))
+    return "..." if alone else f".../{_nameless(names[-1])}"
+
+
+def _argument(text: str) -> str:
+    """An argument or value; one that begins as a path is a path to its end, blanks included."""
+    if glued := _GLUED.match(text):
+        return glued[1] + _argument(glued[2])
+    if _WHOLE.match(text) and "\n" not in text:
+        return _nameless(shorten(text))
+    return redact_text(text)
+
+
+def _content(path: Path) -> str:
+    """Hash of a file, or of all files in a folder with their names; empty if there is nothing."""
+    total = hashlib.sha256()
+    try:
+        if path.is_dir():
+            for file in sorted(p for p in path.rglob("*") if p.is_file()):
+                total.update(f"{file.relative_to(path).as_posix()}\0".encode())
+                with file.open("rb") as opened:
+                    total.update(hashlib.file_digest(opened, "sha256").digest())
+        else:
+            with path.open("rb") as opened:
+                total.update(hashlib.file_digest(opened, "sha256").digest())
+    except OSError:
+        return ""
+    return total.hexdigest()[:16]
+
+
+def _names() -> dict[str, str]:
+    """Names of this user and this host, each with what is written for it."""
+    users = {os.environ.get("SUDO_USER", "")}
+    for ask in (getpass.getuser, lambda: Path.home().name):
+        try:
+            users.add(ask())
+        except (OSError, KeyError, RuntimeError, ImportError):  # no HOME, no passwd entry
+            continue
+    hosts = {socket.gethostname(), platform.node()}
+    hosts |= {host.partition(".")[0] for host in hosts}
+    names = {**dict.fromkeys(hosts, "[host]"), **dict.fromkeys(users, "[user]")}
+    return {n: say for n, say in names.items() if len(n) > 2 and n.lower() not in _ORDINARY}
+
+
+def _nameless(text: str) -> str:
+    for name, say in sorted(_names().items(), key=lambda item: -len(item[0])):
+        if name.lower() in text.lower():
+            text = re.sub(
+                rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", say, text, flags=re.IGNORECASE
+            )
+    return text

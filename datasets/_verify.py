@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from fssbench.api import IGNORE, DataError, Finding, Verification
+from fssbench.api import IGNORE, DataError, Dataset, Finding, Verification
 from fssbench.imaging import open_image
+from fssbench.jpeg_damage import find_jpeg_damage
+from fssbench.links import check_links
 from fssbench.listing import find_file, list_folder
 
 ENOUGH = 6
@@ -62,21 +64,32 @@ def files(report: Verification, folder: str, suffixes: Collection[str]) -> list[
 def decode(report: Verification, relative: str, kind: Literal["image", "mask"]) -> Image.Image | None:
     """Decode a file completely and count it; None, with a finding, where that fails."""
     path = find_file(report.root / relative)
-    if not path.is_file():
+    if not path.exists():
         error(report, relative, f"{kind} missing", _AGAIN)
         return None
     try:
+        check_links(path, report.places)
         image = open_image(path)
     except DataError as failure:
-        size = path.stat().st_size
-        text = "file is empty" if size == 0 else str(failure).replace(str(path), "file").split(". Next:")[0]
+        text = str(failure).replace(str(path), "file").split(". Next:")[0]
         error(report, relative, f"{kind} unreadable: {text}", _AGAIN)
         return None
+    _look_for_damage(report, path, relative, kind, image)
     if kind == "image":
         report.images += 1
     else:
         report.masks += 1
     return image
+
+
+def _look_for_damage(report: Verification, path: Path, relative: str, kind: str, image: Image.Image) -> None:
+    """Find what a decoder passes over in a file that has been decoded."""
+    if image.format == "MPO":
+        problem = f"{kind} is a JPEG of several pictures; the first is read"
+        warning(report, relative, problem, "nothing to do if the first is the one that is meant")
+    if damage := find_jpeg_damage(path, image):
+        remedy = f"{_AGAIN}; decoders read it without a word, so results change and stay silent"
+        error(report, relative, f"{kind} damaged: {damage}", remedy)
 
 
 def sizes(report: Verification, image: Image.Image, mask: Image.Image, mask_path: str) -> bool:
@@ -258,14 +271,15 @@ def listed(report: Verification, listing: str, missing: list[str], total: int) -
         )
 
 
-def rooted(root: Path | None, dataset: str) -> Verification:
+def rooted(dataset: Dataset) -> Verification:
     """An empty report for a data set that must be on disk.
 
     Raises:
         DataError: where it was opened from lists alone.
     """
+    name, root = dataset.card.name, dataset.root
     if root is None:
-        raise DataError(f"data set {dataset!r} was opened from its lists alone; give its folder with --data")
+        raise DataError(f"data set {name!r} was opened from its lists alone; give its folder with --data")
     if not root.is_dir():
-        raise DataError(f"folder of data set {dataset!r} does not exist: {root}")
-    return Verification(dataset=dataset, root=root)
+        raise DataError(f"folder of data set {name!r} does not exist: {root}")
+    return Verification(dataset=name, root=root, places=dataset.places)

@@ -129,7 +129,7 @@ class ChestXray(Dataset):
 
     def verify(self) -> Verification:
         """Look at every mask and its radiograph, whether the variant reads it or not."""
-        report = _verify.rooted(self.root, "chestxray")
+        report = _verify.rooted(self)
         masks = _verify.files(report, MASKS, {".png"})
         images = _verify.files(report, IMAGES, {".png"})
         strange = [m for m in masks if not is_shenzhen(Path(m).stem) and not m.startswith(MONTGOMERY)]

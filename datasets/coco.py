@@ -285,7 +285,7 @@ class Coco(Dataset):
 
     def verify(self) -> Verification:
         """Look at every image and index mask, and at what the annotation files list."""
-        report = _verify.rooted(self.root, "coco")
+        report = _verify.rooted(self)
         there = [p for p in PARTS if self.path(p).is_dir() or self.path(f"annotations/{p}").is_dir()]
         if not there:
             _verify.error(

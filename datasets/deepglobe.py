@@ -102,7 +102,7 @@ class DeepGlobe(Dataset):
 
     def verify(self) -> Verification:
         """Look at every patch and mask, folder by folder."""
-        report = _verify.rooted(self.root, "deepglobe")
+        report = _verify.rooted(self)
         odd: list[str] = []
         total = 0
         for class_id, name in enumerate(CLASSES):

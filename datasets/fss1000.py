@@ -184,7 +184,7 @@ class FSS1000(Dataset):
 
     def verify(self) -> Verification:
         """Look at every pair of every class folder."""
-        report = _verify.rooted(self.root, "fss1000")
+        report = _verify.rooted(self)
         folders, others = self._sorted_folders
         if not folders:
             _verify.error(report, ".", "no class folder is there", f"get FSS-1000 from {self.card.url}")

@@ -158,7 +158,7 @@ class ISIC2018(Dataset):
 
     def verify(self) -> Verification:
         """Look at every image and its mask."""
-        report = _verify.rooted(self.root, "isic2018")
+        report = _verify.rooted(self)
         flat = _verify.files(report, IMAGES, {".jpg"})
         by_place = {IMAGES: flat}
         for name in FOLDERS:

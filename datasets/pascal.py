@@ -182,7 +182,7 @@ class Pascal(Dataset):
 
     def verify(self) -> Verification:
         """Look at every mask and its image, and at every image the VOC lists name."""
-        report = _verify.rooted(self.root, "pascal")
+        report = _verify.rooted(self)
         masks = [n[:-4] for n in _verify.files(report, MASKS, {".png"})]
         if not self.path(MASKS).is_dir() and self.path("SegmentationClass").is_dir():
             report.findings[-1] = replace(report.findings[-1], remedy="run `fssbench data prepare pascal`")

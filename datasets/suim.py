@@ -171,7 +171,7 @@ class SUIM(Dataset):
 
     def verify(self) -> Verification:
         """Look at every image and mask of the layout that is read."""
-        report = _verify.rooted(self.root, "suim")
+        report = _verify.rooted(self)
         found = listing(report.root)
         if not found:
             _verify.error(report, "masks", "no mask in any layout", "put masks/*.bmp and images/*.jpg there")

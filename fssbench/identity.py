@@ -23,7 +23,9 @@ from fssbench import checkpoints
 from fssbench.api import Dataset, Method, Plan
 from fssbench.benchmarks import find
 from fssbench.errors import DataError
+from fssbench.links import check_links
 from fssbench.redaction import identify_value, redact, redact_value
+from fssbench.regular_files import open_regular
 from fssbench.seen import SELECTED_ON_TEST, seen_classes, seen_images
 from fssbench.store import digest as digest
 
@@ -48,12 +50,15 @@ def files_sha256(dataset: Dataset, items: Iterable[str], what: str) -> str:
     """sha256 over the bytes of every file of some items, by item; `what` they are for is said in errors.
 
     Raises:
-        DataError: where a file is missing, naming how many are.
+        DataError: where a file is missing, naming how many are; where one is no regular file, or leads out of the
+            data folder.
     """
     total = hashlib.sha256()
+    places = dataset.places
     missing: list[Path] = []
     for item in sorted(set(items)):
         for path in dataset.files(item):
+            check_links(path, places)  # a plugin may name files that `Dataset.path` never saw
             try:
                 stat = path.stat()
                 content = _content(path, stat.st_size, stat.st_mtime_ns)
@@ -72,7 +77,7 @@ def files_sha256(dataset: Dataset, items: Iterable[str], what: str) -> str:
 @lru_cache(maxsize=1 << 18)
 def _content(path: Path, size: int, changed: int) -> str:
     """sha256 of a file as it is now; folds and shots of a benchmark read the same files."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

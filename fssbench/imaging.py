@@ -5,42 +5,20 @@ Every rule here moves numbers, so each is one small function with its reason bes
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from fssbench.errors import DataError
+from fssbench.image_files import open_image as open_image
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """ImageNet statistics, on values in [0, 1]."""
-
-
-def open_image(path: Path) -> Image.Image:
-    """Decode an image file completely, in its stored mode.
-
-    Raises:
-        DataError: where the file is missing, truncated, no image, or larger than Pillow's bomb limit.
-    """
-    # A plugin can set this global, and half a PNG would then load as black rows.
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(path)
-            image.load()
-    except FileNotFoundError:
-        raise DataError(f"file missing: {path}. Next: `fssbench data verify`") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise DataError(f"{path} holds more than {Image.MAX_IMAGE_PIXELS:,} pixels; refused") from None
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
-        raise DataError(f"{path} cannot be decoded ({error}). Next: `fssbench data verify`") from None
-    return image
 
 
 def read_rgb(path: Path) -> Image.Image:

@@ -221,6 +221,8 @@ def test_rule_of_the_reader_is_part_of_the_identity(null, on_disk, monkeypatch):
 
 def test_files_are_read_once_for_all_plans_and_again_when_changed(tmp_path, monkeypatch):
     class Files:
+        places = (tmp_path,)
+
         def files(self, item):
             return (tmp_path / item,)
 

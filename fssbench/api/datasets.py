@@ -14,6 +14,7 @@ from PIL import Image
 
 from fssbench.api.records import Record
 from fssbench.errors import DataError, unknown
+from fssbench.links import check_links
 from fssbench.listing import find_file, list_folder
 from fssbench.locating import suggest_data_folder, suggest_inside
 
@@ -132,6 +133,11 @@ class Verification:
     findings: list[Finding] = field(default_factory=list)
     histogram: dict[str, int] = field(default_factory=dict)
     """Images per label, by class name; raw values that are no class appear as `value N`."""
+    places: tuple[Path, ...] = ()
+    """Folders to which links may lead, as `Dataset.places` names them; by default the root alone."""
+
+    def __post_init__(self) -> None:
+        self.places = self.places or (self.root,)
 
     @property
     def ok(self) -> bool:
@@ -204,17 +210,33 @@ class Dataset(ABC):
             return []
         return suggest_inside(self.root, self.card.folders, self.layout_folders, self.holds)
 
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """Folders that may hold files of this data set, through links too: its own, and that of all data sets.
+
+        Override if a data set lies in several places.
+        """
+        if self.root is None:
+            return ()
+        for name in self.card.folders:
+            parts = Path(name).parts
+            if parts and self.root.parts[-len(parts) :] == parts:
+                return self.root, self.root.parents[len(parts) - 1]
+        return (self.root,)
+
     def path(self, relative: str) -> Path:
         """Absolute path of a file of this data set; its ending may differ in case on disk.
 
         Raises:
-            DataError: where the data set was opened from lists alone.
+            DataError: where the data set was opened from lists alone, or a link leads out of the data folder.
         """
         if self.root is None:
             raise DataError(
                 f"data set {self.card.name!r} was opened from its lists alone; give its folder with --data"
             )
-        return find_file(self.root / relative)
+        path = find_file(self.root / relative)
+        check_links(path, self.places)
+        return path
 
     @abstractmethod
     def classes(self) -> dict[int, str]:

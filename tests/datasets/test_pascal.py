@@ -250,7 +250,7 @@ def _empty(root):
         (_unknown, MASK, "unknown label values 21, 38"),
         (_renumbered, MASK, "palette was renumbered"),
         (_exif, MASK, "EXIF"),
-        (_empty, MASK, "file is empty"),
+        (_empty, MASK, "it is empty"),
         (
             lambda root: (root / MASK).unlink(),
             MASK,

@@ -1,0 +1,39 @@
+"""The chunks of a PNG file, and whether their checksums hold.
+
+Pillow checks the checksum of few chunks, and stops reading at the last row of pixels: a PNG whose pixel data are
+damaged, or which has lost its end, can decode without a word.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def find_png_damage(content: bytes) -> str | None:
+    """Say what is damaged in a PNG file, or None where each chunk is whole up to the end mark.
+
+    Bytes after the end mark are no damage: some programs append to a PNG.
+
+    Args:
+        content: the whole file, which begins with the signature of a PNG.
+    """
+    view = memoryview(content)
+    place = len(SIGNATURE)
+    while place + 12 <= len(content):
+        length = int.from_bytes(view[place : place + 4])
+        end = place + 12 + length
+        kind = bytes(view[place + 4 : place + 8])
+        if end > len(content):
+            return f"truncated in chunk {_name(kind)}"
+        if zlib.crc32(view[place + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
+            return f"the checksum of chunk {_name(kind)} at byte {place:,} does not match its data"
+        if kind == b"IEND":
+            return None
+        place = end
+    return "truncated: the PNG has no end mark (IEND)"
+
+
+def _name(kind: bytes) -> str:
+    return kind.decode("ascii", "backslashreplace")

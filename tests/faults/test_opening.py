@@ -1,0 +1,88 @@
+"""What a stranger's data folder may hold, with the commands a user types: nothing runs, nothing hangs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs files that only POSIX systems have")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A drawn FSS-1000."""
+    run(tmp_path, "data", "mini", "data", "--dataset", "fss1000")
+    return tmp_path / "data"
+
+
+def run(folder: Path, *arguments: str, code: int = 0) -> bytes:
+    """What the command prints, started in a folder with a Ghostscript that leaves a trace."""
+    programs = folder / "programs"
+    programs.mkdir(exist_ok=True)
+    program = programs / "gs"
+    program.write_text(f"#!/bin/sh\ntouch '{folder}/CANARY'\n")
+    program.chmod(0o755)
+    answer = subprocess.run(
+        [sys.executable, "-m", "fssbench", *arguments],
+        cwd=folder,
+        env={**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=120,
+        check=False,
+    )
+    assert answer.returncode == code, answer.stdout.decode()
+    assert not (folder / "CANARY").exists(), "a program was started"
+    assert b"\x1b" not in answer.stdout
+    assert b"Traceback" not in answer.stdout
+    return answer.stdout
+
+
+RUN = (
+    "run",
+    "-b",
+    "fss1000",
+    "-m",
+    "panet",
+    "--backbone",
+    "efficientnet-lite0",
+    "-k",
+    "1",
+    "--episodes",
+    "4",
+)
+FAST = ("--data", "data", "--size", "64", "--panels", "0", "-q")
+
+
+def test_postscript_in_a_jpg_is_an_error_and_runs_nothing(tmp_path: Path, data: Path) -> None:
+    folder = sorted((data / "FSS-1000").iterdir())[0]
+    width, height = Image.open(folder / "1.jpg").size
+    for path in folder.glob("*.jpg"):
+        path.write_text(
+            "%!PS-Adobe-3.0 EPSF-3.0\n"
+            f"%%BoundingBox: 0 0 {width} {height}\n"
+            "%%EndComments\n"
+            "(\\033]0;title\\007) print flush\nshowpage\n%%EOF\n"
+        )
+    said = run(tmp_path, "data", "verify", "fss1000", "--data", "data", code=3)
+    assert f"{folder.name}/1.jpg".encode() in said
+    assert b"PostScript" in said
+    assert b"PostScript" in run(tmp_path, *RUN, "--episodes", "100", *FAST, code=3)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_pipes_and_devices_are_errors_and_nothing_waits(tmp_path: Path, data: Path, kind: str) -> None:
+    for path in (data / "FSS-1000").glob("*/*.png"):
+        path.unlink()
+        if kind == "pipe":
+            os.mkfifo(path)
+        else:
+            path.symlink_to("/dev/zero")
+    said = run(tmp_path, "data", "verify", "fss1000", "--data", "data", code=3)
+    assert (b"named pipe" if kind == "pipe" else b"/dev/zero") in said
+    run(tmp_path, *RUN, *FAST, code=3)

@@ -15,9 +15,10 @@ from typing import Any
 from fssbench.api.results import Cell, Change, Changes, Departure, Estimate, Results
 from fssbench.comparing import differences
 from fssbench.errors import DataError
-from fssbench.matching import Key, column_key, differs, first_run, whole
+from fssbench.matching import differs, whole
 from fssbench.results import collect
 from fssbench.results_file import NAME, read_results
+from fssbench.row_keys import Key, column_key, first_run
 
 _CONTEXT = ("packages", "python", "system", "gpu", "threads", "checkpoint", "learnable", "parameters")
 """What of the context is looked at where identities are equal and figures are not."""

@@ -19,21 +19,17 @@ import numpy as np
 from fssbench.api.results import Cell, Results, RunResult
 from fssbench.errors import UsageError
 from fssbench.matching import (
-    COLUMN,
     Match,
     Refusal,
-    block_of,
     chosen,
-    column_key,
     columns,
     differs,
-    first_run,
     matches,
-    method_key,
-    method_names,
     whole,
 )
 from fssbench.ranks import critical_difference, friedman, groups, mean_ranks
+from fssbench.row_keys import COLUMN, block_of, column_key, first_run, method_key
+from fssbench.row_names import method_names, name_rows
 from fssbench.statistics import Difference, Sample, difference, holm, mean_sample, of_runs
 
 LEVEL = 0.05
@@ -213,13 +209,15 @@ def refusals(
 def tally(found: Iterable[Pair]) -> tuple[Tally, ...]:
     """Wins, ties and losses of each two methods over all their pairs, in order of appearance."""
     listed = list(found)
-    names = method_names(cell for pair in listed for cell in (pair.a, pair.b))
+    cells = {id(cell): cell for pair in listed for cell in (pair.a, pair.b)}
+    named = cells.values() if all(cell.name for cell in cells.values()) else name_rows(cells.values())
+    names = {key: cell.name for key, cell in zip(cells, named, strict=True)}
     counts: dict[tuple[str, str], Counter[str]] = {}
     opposite = {"win": "loss", "tie": "tie", "loss": "win"}
     for pair in listed:
-        a, b = (names[method_key(first_run(cell))] for cell in (pair.a, pair.b))
+        a, b = (names[id(cell)] for cell in (pair.a, pair.b))
         if a == b:
-            continue  # two checkpoints of one method
+            continue  # two rows of one method
         if (b, a) in counts:
             counts[b, a][opposite[pair.outcome]] += 1
         else:
@@ -249,6 +247,7 @@ def ranking(results: Results, *, methods: Sequence[str] | None = None) -> Rankin
         for i in column:
             held[names[i]].append(cells[i])
         alike = all(not differs(cells[column[0]], cells[i]) for i in column[1:])
+        alike = alike and all(len(rows) == 1 for rows in held.values())  # never a mean of two measurements
         figures = [float(np.mean([c.miou.value for c in held[name]])) for name in wanted if name in held]
         if len(figures) == len(wanted) and alike and not any(map(math.isnan, figures)):
             blocks[cells[column[0]].benchmark, cells[column[0]].shot].append(figures)
@@ -285,7 +284,9 @@ def seed_spread(
     of the method.  Two trainings of one recipe differ in weights alone; whether they differ by seed
     or by data, only their checkpoints can tell.
     """
-    cells, names = chosen(results, None)
+    methods = method_names(results.cells)
+    told = [(methods[method_key(first_run(cell))], n, cell) for n, cell in enumerate(results.cells)]
+    names, _, cells = zip(*sorted(told, key=lambda each: each[:2]), strict=True) if told else ((), (), ())
     alike: dict[object, list[int]] = defaultdict(list)
     for i, cell in enumerate(cells):
         alike[_but_seeds(cell)].append(i)

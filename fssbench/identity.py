@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 
@@ -28,10 +29,13 @@ from fssbench.redaction import identify_value, redact, redact_value
 from fssbench.regular_files import open_regular
 from fssbench.seen import SELECTED_ON_TEST, seen_classes, seen_images
 from fssbench.store import digest as digest
+from fssbench.training_record import training_record
 
 ENGINE = "1"
 """Version of the evaluation rules: resize, binarisation, decision, counting."""
 
+_COMMAND = uuid4().hex[:12]
+"""Id of this process, so that the folds of one command can be told from those of another."""
 _PACKAGES = ("fssbench", "torch", "torchvision", "numpy", "pillow", "pydantic", "scipy", "timm")
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG")
 
@@ -151,7 +155,8 @@ def context_block(method: Method, plan: Plan) -> dict[str, Any]:
     resolved = find(plan.benchmark)
     provenance = method.provenance
     return {
-        "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created_utc": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "command": _COMMAND,
         "arguments": redact(sys.argv[1:]),
         "label": label(method),
         "title": method.card.title,
@@ -165,6 +170,7 @@ def context_block(method: Method, plan: Plan) -> dict[str, Any]:
         "sources": provenance.get("sources", {}),
         "checkpoint": redact_value("", provenance.get("checkpoint")),
         "checkpoint_sha256": provenance.get("checkpoint_sha256"),
+        "training": training_record(provenance.get("training")),
         "learnable": provenance.get("learnable", 0),
         "parameters": sum(p.numel() for p in method.parameters()),
         "marks": [*plan.marks, *marks(method), *training_marks(method, plan)],

@@ -8,18 +8,17 @@ class, query, supports and the truth's pixels are.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fssbench.api.results import Cell, Results, RunResult
 from fssbench.errors import UsageError
-
-Key = tuple[str, ...]
+from fssbench.row_keys import COLUMN, Key, block_of, column_key, first_run
+from fssbench.row_names import full_name, with_names
 
 
 @dataclass(frozen=True)
@@ -49,56 +48,8 @@ class Refusal:
     """Whether they can be compared on the episodes they share."""
 
 
-def method_key(run: RunResult) -> Key:
-    """What must agree for runs to be one method: of folds of a row, and of rows over benchmarks."""
-    settings = sorted((k, str(v)) for k, v in block_of(run).get("config", {}).items())
-    return (run.method, run.label, run.backbone, run.weights, str(settings))
-
-
-def column_key(run: RunResult) -> Key:
-    """What must agree for two methods to stand in one column: to be compared."""
-    block = block_of(run)
-    return (
-        run.benchmark,
-        str(run.shot),
-        str(run.seed),
-        run.protocol,
-        run.score_size,
-        str(block.get("dataset_variant")),
-        "; ".join(m for m in run.marks if m.startswith("capped")),
-        str(block.get("size")),
-    )
-
-
-COLUMN = ("benchmark", "shot", "seed", "protocol", "score size", "data set variant", "cap", "input size")
-"""What the parts of a column's key are."""
 _SHAREABLE = {"seed", "protocol", "cap"}
 """Parts of a column that move which episodes are drawn, and nothing else."""
-
-
-def method_names(cells: Iterable[Cell]) -> dict[Key, str]:
-    """A name for each method: its label, with as much of backbone and weights as tells them apart."""
-    runs = {method_key(run): run for run in map(first_run, cells)}
-    forms: list[Callable[[RunResult], str]] = [
-        lambda run: run.label,
-        lambda run: f"{run.label}, {run.backbone}",
-        lambda run: f"{run.label}, {run.backbone}, {run.weights}",
-    ]
-    names: dict[Key, str] = {}
-    for form in forms:
-        taken = Counter(form(run) for run in runs.values())
-        names |= {k: form(run) for k, run in runs.items() if k not in names and taken[form(run)] == 1}
-    alike = Counter[str]()
-    for key in sorted(set(runs) - set(names)):  # other defaults under equal labels: numbered
-        name = forms[-1](runs[key])
-        alike[name] += 1
-        names[key] = f"{name} #{alike[name]}"
-    return names
-
-
-def first_run(cell: Cell) -> RunResult:
-    """The run of the cell's first fold."""
-    return cell.folds[min(cell.folds)]
 
 
 def differs(a: Cell, b: Cell) -> str:
@@ -148,8 +99,7 @@ def _data_differs(a: Cell, b: Cell) -> str:
 
 def chosen(results: Results, methods: Sequence[str] | None) -> tuple[list[Cell], list[str]]:
     """Cells of the wanted methods and the name of each, in the order of the methods."""
-    known = method_names(results.cells)
-    names = [known[method_key(first_run(cell))] for cell in results.cells]
+    names = [cell.name for cell in with_names(results).cells]
     order = sorted(set(names)) if methods is None else list(dict.fromkeys(methods))
     if strangers := sorted(set(order) - set(names)):
         raise UsageError(f"no run of {', '.join(strangers)}. Known: {', '.join(sorted(set(names)))}")
@@ -168,17 +118,13 @@ def columns(cells: Sequence[Cell]) -> dict[Key, list[int]]:
 def matches(results: Results, shared: bool, methods: Sequence[str] | None) -> Iterator[Match | Refusal]:
     """Every two cells of a column, then methods that share a benchmark and shot but no column."""
     cells, names = chosen(results, methods)
+    full = dict(zip(map(id, results.cells), map(full_name, with_names(results).cells), strict=True))
     found = columns(cells)
     met: dict[tuple[str, int], set[tuple[str, str]]] = defaultdict(set)
     for members in found.values():
-        often = Counter(names[i] for i in members)
-        shown = {
-            i: names[i] if often[names[i]] == 1 else f"{names[i]} [{first_run(cells[i]).identity[:8]}]"
-            for i in members
-        }
         for i, j in combinations(members, 2):
             met[cells[i].benchmark, cells[i].shot].add((names[i], names[j]))
-            yield _match(cells[i], cells[j], (shown[i], shown[j]), shared)
+            yield _match(cells[i], cells[j], (full[id(cells[i])], full[id(cells[j])]), shared)
     places: dict[tuple[str, int], list[int]] = defaultdict(list)
     for members in found.values():
         places[cells[members[0]].benchmark, cells[members[0]].shot] += members
@@ -222,7 +168,7 @@ def _match(a: Cell, b: Cell, methods: tuple[str, str], shared: bool) -> Match | 
 def whole(a: Cell, b: Cell) -> Match:
     """Two cells that do not differ, on the episodes both have counted."""
     couples = tuple(_aligned(a.folds[fold], b.folds[fold]) for fold in sorted(a.folds))
-    return Match(a, b, (a.label, b.label), couples)
+    return Match(a, b, (full_name(a), full_name(b)), couples)
 
 
 def _aligned(a: RunResult, b: RunResult) -> tuple[RunResult, RunResult]:
@@ -284,12 +230,6 @@ def only(run: RunResult, rows: NDArray[np.int64]) -> RunResult:
         queries=tuple(run.queries[i] for i in rows),
         supports=tuple(run.supports[i] for i in rows) if run.supports else (),
     )
-
-
-def block_of(run: RunResult) -> dict[str, Any]:
-    """The identity block of a run's manifest."""
-    block: dict[str, Any] = run.manifest.get("block", {})
-    return block
 
 
 def _listed(folds: Iterable[int]) -> str:

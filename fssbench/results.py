@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +15,14 @@ import numpy as np
 
 from fssbench.api.results import Cell, Estimate, Results, RunResult
 from fssbench.comparing import differences
+from fssbench.copies import drop_copies
 from fssbench.efficiency import read_all
 from fssbench.errors import DataError
-from fssbench.matching import Key, column_key, comparable, method_key
+from fssbench.matching import comparable
 from fssbench.panels import read_panels
+from fssbench.row_keys import Key, column_key
+from fssbench.row_names import name_rows
+from fssbench.rows import join_folds
 from fssbench.statistics import Sample, mean_sample, of_runs
 from fssbench.store import StoredRun, read_run, scan
 from fssbench.summary import run_score
@@ -38,7 +42,7 @@ def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0)
         Runs and cells; runs that cannot be read or hold no episode are left out and named in `notes`.
 
     Raises:
-        DataError: where there is no readable run at all.
+        DataError: where there is no readable run at all, or two folders hold one measurement with other counts.
     """
     found = list(dict.fromkeys(run for path in paths for run in scan(path)))
     notes: list[str] = []
@@ -55,7 +59,8 @@ def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0)
             notes.append(f"left out: {path.name} is a shard; join the shards with `fssbench merge`")
         else:
             stored.append(run)
-    stored = _distinct(stored, notes)
+    stored, copies = drop_copies(stored)
+    notes += copies
     if not stored:
         where = ", ".join(map(str, paths))
         raise DataError("; ".join([f"no runs found in {where}. Next: `fssbench run --help`", *notes]))
@@ -66,24 +71,14 @@ def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0)
         replace(run, miou=miou.estimate, fb_iou=fb_iou.estimate)
         for run, (miou, fb_iou) in zip(plain, drawn, strict=True)
     )
+    order = {run.identity: place for place, run in enumerate(runs)}
     folds = {run.identity: int(run.manifest["context"]["folds"]) for run in stored}
-    cells = _best(_cells(runs, folds, samples), resamples, seed)
+    rows = join_folds(runs)
+    runs = tuple(sorted((run for row in rows for run in row), key=lambda run: order[run.identity]))
+    cells = name_rows(_cell(row, folds, samples) for row in rows)
+    cells = _best(list(cells), resamples, seed)
     efficiency, unread = read_all(paths)
     return Results(runs, cells, resamples, seed, (*notes, *unread), efficiency)
-
-
-def _distinct(stored: Sequence[StoredRun], notes: list[str]) -> list[StoredRun]:
-    """One run an identity, the fullest: a copy of a run folder is no second measurement."""
-    kept: dict[str, StoredRun] = {}
-    for run in stored:
-        other = kept.get(run.identity)
-        if other is None:
-            kept[run.identity] = run
-            continue
-        fuller, lesser = (run, other) if run.done > other.done else (other, run)
-        kept[run.identity] = fuller
-        notes.append(f"left out: {lesser.path} is the same measurement as {fuller.path}")
-    return list(kept.values())
 
 
 def _result(run: StoredRun) -> RunResult:
@@ -136,32 +131,6 @@ def _result(run: StoredRun) -> RunResult:
     )
 
 
-def _cells(
-    runs: Iterable[RunResult], folds: dict[str, int], samples: dict[str, tuple[Sample, Sample]]
-) -> list[Cell]:
-    groups: dict[tuple[Key, Key], list[RunResult]] = defaultdict(list)
-    for run in runs:
-        groups[column_key(run), method_key(run)].append(run)
-    return [
-        cell
-        for group in groups.values()
-        for cell in (_cell(members, folds, samples) for members in _apart(group))
-    ]
-
-
-def _apart(group: list[RunResult]) -> list[list[RunResult]]:
-    """Runs of one row by fold; a fold measured twice under different identities makes a second row."""
-    rows: list[dict[int, RunResult]] = []
-    for run in sorted(group, key=lambda r: (r.fold, r.slug)):
-        for row in rows:
-            if run.fold not in row:
-                row[run.fold] = run
-                break
-        else:
-            rows.append({run.fold: run})
-    return [list(row.values()) for row in rows]
-
-
 def _cell(members: list[RunResult], folds: dict[str, int], samples: dict[str, tuple[Sample, Sample]]) -> Cell:
     first = members[0]
     by_fold = {run.fold: run for run in members}
@@ -200,4 +169,6 @@ def _best(cells: list[Cell], resamples: int, seed: int) -> tuple[Cell, ...]:
             for i, gap in zip(rivals, gaps, strict=True):
                 cells[i] = replace(cells[i], tied=not gap.significant)
             cells[top] = replace(cells[top], best=bool(rivals))
-    return tuple(sorted(cells, key=lambda c: (c.benchmark, c.shot, c.seed, c.backbone, c.label)))
+    return tuple(
+        sorted(cells, key=lambda c: (c.benchmark, c.shot, c.seed, c.backbone, c.label, c.name, c.variant))
+    )

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from fssbench.api import Cell
 from fssbench.comparing import Pair
-from fssbench.matching import column_key, first_run
+from fssbench.matching import differs
+from fssbench.row_keys import block_of, column_key, first_run, method_marks, program_key, training_of
+from fssbench.row_names import row_title
 
 from .analysis import Analysis, speaks
 from .comparison import compare
@@ -54,7 +56,7 @@ def ablations(found: Analysis, legend: dict[str, Mark]) -> tuple[AblationTable, 
     groups: dict[tuple[object, ...], list[Cell]] = defaultdict(list)
     for cell in found.results.cells:
         run = first_run(cell)
-        groups[column_key(run), run.method, run.backbone, run.weights].append(cell)
+        groups[column_key(run), program_key(run)].append(cell)
     return tuple(
         _table(found, cells, legend)
         for cells in groups.values()
@@ -64,14 +66,14 @@ def ablations(found: Analysis, legend: dict[str, Mark]) -> tuple[AblationTable, 
 
 def _table(found: Analysis, cells: list[Cell], legend: dict[str, Mark]) -> AblationTable:
     ablated = [cell for cell in cells if first_run(cell).ablations]
-    whole = _whole(cells, ablated[0])
+    wholes = {id(cell): _whole(cells, cell) for cell in ablated}
+    used = list({id(whole): whole for whole in wholes.values() if whole is not None}.values())
+    shown = [*used, *ablated]
     gaps: dict[int, Pair] = {}
-    if whole is not None:
-        for pair in found.compare([whole, *ablated]):
-            if pair.a is whole or pair.b is whole:
-                other = pair.b if pair.a is whole else pair.a
-                gaps[id(other)] = pair
-    shown = [*([whole] if whole is not None else []), *ablated]
+    for pair in found.compare(shown) if used else ():
+        for cell, other in ((pair.a, pair.b), (pair.b, pair.a)):
+            if wholes.get(id(cell)) is other:
+                gaps[id(cell)] = pair
     folds = tuple(sorted({fold for cell in shown for fold in (*cell.folds, *cell.missing)}))
     first = first_run(ablated[0])
     rows = []
@@ -79,7 +81,7 @@ def _table(found: Analysis, cells: list[Cell], legend: dict[str, Mark]) -> Ablat
         own = gaps.get(id(cell))
         rows.append(
             AblationRow(
-                label=clean(cell.label),
+                label=clean(row_title(cell)),
                 folds=row_of_folds(cell, folds, legend) if len(folds) > 1 else (),
                 mean=figure(cell, legend),
                 gap=Gap("") if own is None else gap(own, 1 if own.a is cell else -1, legend),
@@ -95,16 +97,24 @@ def _table(found: Analysis, cells: list[Cell], legend: dict[str, Mark]) -> Ablat
         protocol=clean(first.protocol),
         folds=folds if len(folds) > 1 else (),
         rows=tuple(rows),
-        whole=whole is not None,
+        whole=bool(used),
         silent=any(not speaks(pair) for pair in gaps.values()),
     )
 
 
 def _whole(cells: list[Cell], ablated: Cell) -> Cell | None:
-    """The run without ablations whose settings are nearest to those of the ablated one."""
+    """The row without ablations that is nearest: same data, then settings, then marks, then training."""
+    run = first_run(ablated)
 
-    def far(cell: Cell) -> int:
-        mine, other = (first_run(c).manifest.get("block", {}).get("config", {}) for c in (cell, ablated))
-        return sum(mine.get(key) != other.get(key) for key in {*mine, *other})
+    def far(cell: Cell) -> tuple[int, ...]:
+        other = first_run(cell)
+        mine, its = (block_of(each).get("config", {}) for each in (run, other))
+        return (
+            bool(differs(cell, ablated)),
+            sum(mine.get(key) != its.get(key) for key in {*mine, *its}),
+            method_marks(run) != method_marks(other),
+            training_of(run) != training_of(other),
+            len(cell.missing),
+        )
 
     return min((c for c in cells if not first_run(c).ablations), key=far, default=None)

@@ -14,7 +14,8 @@ from functools import cached_property
 
 from fssbench.api import Cell, Results
 from fssbench.comparing import Pair, pairs
-from fssbench.matching import column_key, first_run, method_key, method_names
+from fssbench.row_keys import column_key, first_run
+from fssbench.row_names import full_name, with_names
 
 from .breakdown import Part, by_class, by_size
 from .figures.style import MOST
@@ -43,11 +44,14 @@ class Analysis:
 
     def __init__(self, results: Results) -> None:
         self.results = results
-        self._names = method_names(results.cells)
+        named = with_names(results).cells
+        self._names = {
+            id(cell): clean(full_name(same)) for cell, same in zip(results.cells, named, strict=True)
+        }
 
     def name(self, cell: Cell) -> str:
         """The cell's method as it is called all over the report."""
-        return clean(self._names[method_key(first_run(cell))])
+        return self._names.get(id(cell)) or clean(full_name(cell))
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:

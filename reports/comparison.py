@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fssbench.api import Cell, RunResult, UsageError
 from fssbench.benchmarks import find
+from fssbench.row_names import row_title
 
 from .marks import Mark, kind, letters
 from .published import MEAN, Published, lookup
@@ -148,7 +149,7 @@ def compare(cell: Cell, legend: dict[str, Mark]) -> list[Comparison]:
         why = reasons(measured[0], marks, printed)
         out.append(
             Comparison(
-                label=clean(cell.label),
+                label=clean(row_title(cell)),
                 backbone=clean(cell.backbone),
                 shot=cell.shot,
                 fold=fold,

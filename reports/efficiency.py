@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from fssbench.api import Cell, Efficiency, Estimate
-from fssbench.matching import block_of, first_run
+from fssbench.row_keys import block_of, first_run
 
 from .analysis import Analysis, Place
 from .text import NOTHING, clean, millions

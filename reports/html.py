@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fssbench.api import Cell, Reporter, Results
-from fssbench.matching import first_run
+from fssbench.row_keys import first_run
 
 from .ablation import ablations
 from .analysis import Analysis, analyse

@@ -24,6 +24,7 @@ _LETTERS = {
     "query": "Q",
     "selected": "V",
     "trained": "X",
+    "joined": "J",
 }
 _EXPLAINED = {
     "miniature": "procedural miniature data: not benchmark numbers",
@@ -41,6 +42,7 @@ _EXPLAINED = {
     "query": "the query itself is among its supports, under another name",
     "selected": "the checkpoint was chosen on the test episodes",
     "trained": "classes or images that are tested here were seen in training",
+    "joined": "folds of several commands, put together by date; they may be of two trainings or data versions",
 }
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from fssbench.api import Cell, Estimate, Results, RunResult, UsageError
 from fssbench.benchmarks import find
+from fssbench.row_names import row_title, with_names
 
 from .changes import ChangeList, change_list
 from .comparison import Comparison, compare
@@ -62,6 +63,11 @@ class Row:
     millions: str = NOTHING
     """`learnable` as a bare number of millions."""
 
+    @property
+    def measured(self) -> str:
+        """The row's name with what it measures, as a footnote says it."""
+        return f"{self.label}, {self.backbone}: {self.detail}"
+
 
 @dataclass(frozen=True)
 class Section:
@@ -99,6 +105,7 @@ class Report:
 
 def build(results: Results) -> Report:
     """Put results into sections, one a benchmark, in the order of the cells."""
+    results = with_names(results)
     legend = collect(all_marks(results))
     names = list(dict.fromkeys(cell.benchmark for cell in results.cells))
     return Report(
@@ -148,12 +155,12 @@ def _first(cell: Cell) -> RunResult:
 
 
 def _grouped(cells: list[Cell]) -> list[list[Cell]]:
-    """Cells of one row: one method as it was run, at most one a shot (a second gets its own row)."""
+    """Cells of one row: one method as it was run, at most one per shot."""
     rows: dict[tuple[object, ...], list[Cell]] = {}
     for cell in cells:
         run = _first(cell)
         key = (
-            cell.label,
+            row_title(cell),
             cell.backbone,
             run.weights,
             run.learnable,
@@ -189,7 +196,7 @@ def _row(group: list[Cell], columns: tuple[Column, ...], legend: dict[str, Mark]
     if run.score_size != "input":
         detail.append(f"scored at {clean(run.score_size)} size")
     return Row(
-        label=clean(run.label),
+        label=clean(row_title(group[0])),
         backbone=clean(run.backbone),
         learnable=millions(run.learnable),
         detail=", ".join(part for part in detail if part),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fssbench.api import Cell, RunResult
+from fssbench.row_names import row_title
 
 from .marks import Mark, letters
 from .text import NOTHING, clean, millions, percent, thousands
@@ -26,6 +27,8 @@ _ELSEWHERE = {
     "parameters",
     "weights",
     "folds",
+    "command",
+    "training",
 }
 
 
@@ -80,10 +83,10 @@ def deviations(cells: Iterable[Cell]) -> tuple[Deviations, ...]:
     everyone: dict[str, dict[str, None]] = {}
     for cell in cells:
         told = by_benchmark.setdefault(cell.benchmark, {})
-        everyone.setdefault(cell.benchmark, {})[cell.label] = None
+        everyone.setdefault(cell.benchmark, {})[row_title(cell)] = None
         for run in cell.folds.values():
             for text in _departures(run):
-                told.setdefault(text, {})[clean(cell.label)] = None
+                told.setdefault(text, {})[clean(row_title(cell))] = None
     return tuple(
         Deviations(
             clean(name),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fssbench.api import Cell, Estimate, Results, RunResult
+from fssbench.row_names import row_title, with_names
 
 from .comparison import compare
 from .marks import collect, missing_folds
@@ -18,6 +19,7 @@ RESULTS: dict[str, type] = {
     "benchmark": str,
     "method": str,
     "label": str,
+    "name": str,
     "ablations": str,
     "backbone": str,
     "weights": str,
@@ -49,7 +51,9 @@ RESULTS: dict[str, type] = {
     "resamples": int,
     "bootstrap_seed": int,
 }
-"""Columns of `results`: one line a mean over folds (`row` is `mean`) and one a run (`run`)."""
+"""Columns of `results`: one line a mean over folds (`row` is `mean`) and one a run (`run`).
+
+`name` tells rows of one benchmark, backbone and shot apart; a run has the name of its row."""
 
 EPISODES: dict[str, type] = {
     "run": str,
@@ -75,8 +79,10 @@ EPISODES: dict[str, type] = {
 
 def result_rows(results: Results) -> list[dict[str, Any]]:
     """Lines of `results`: first the cells, then the runs; None where a line has no such value."""
+    results = with_names(results)
+    names = {id(run): row_title(cell) for cell in results.cells for run in cell.folds.values()}
     rows = [_of_cell(cell, results) for cell in results.cells]
-    rows += [_of_run(run, results) for run in results.runs]
+    rows += [_of_run(run, results) | {"name": names.get(id(run), run.label)} for run in results.runs]
     return [{name: _value(row.get(name)) for name in RESULTS} for row in rows]
 
 
@@ -170,6 +176,7 @@ def _of_cell(cell: Cell, results: Results) -> dict[str, Any]:
     return {
         "row": MEAN,
         **_common(runs[0], results),
+        "name": row_title(cell),
         **_figures(cell.miou, cell.fb_iou),
         "fold": MEAN,
         "episodes": cell.episodes,

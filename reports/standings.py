@@ -10,7 +10,8 @@ from typing import Literal
 
 from fssbench.api import Cell, Results
 from fssbench.comparing import differences
-from fssbench.matching import column_key, comparable
+from fssbench.matching import comparable
+from fssbench.row_keys import column_key
 
 from .published import MEAN
 

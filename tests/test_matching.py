@@ -9,16 +9,9 @@ import numpy as np
 import pytest
 
 from fssbench.api import UsageError
-from fssbench.matching import (
-    Match,
-    Refusal,
-    column_key,
-    comparable,
-    differs,
-    matches,
-    method_key,
-    method_names,
-)
+from fssbench.matching import Match, Refusal, comparable, differs, matches
+from fssbench.row_keys import block_of, column_key, method_key
+from fssbench.row_names import method_names
 
 
 def both(table: Any, a: Any, b: Any, **named: Any) -> Any:
@@ -41,13 +34,10 @@ def test_names_say_as_much_as_tells_methods_apart(table: Any) -> None:
         "a",
         "b, resnet50",
         "b, vgg16",
-        "c, resnet50, x",
-        "c, resnet50, y",
+        "c, x",
+        "c, y",
     ]
-    assert {names[method_key(run)] for run in runs[5:]} == {
-        "d, resnet50, resnet50.tv_v1 #1",
-        "d, resnet50, resnet50.tv_v1 #2",
-    }
+    assert [names[method_key(run)] for run in runs[5:]] == ["d, width=1", "d, width=2"]
 
 
 def test_columns_hold_what_was_measured_alike(table: Any) -> None:
@@ -136,10 +126,10 @@ def test_methods_that_meet_in_one_column_are_not_refused_for_the_others(table: A
     assert found.a.seed == found.b.seed == 1
 
 
-def test_two_checkpoints_of_one_method_are_named_by_their_runs(table: Any) -> None:
+def test_two_checkpoints_of_one_method_are_named_by_their_weights(table: Any) -> None:
     runs = [table.make_run("a", head=h) for h in ("one", "two")]
     found = both(table, *runs)
-    assert set(found.methods) == {f"a [{run.identity[:8]}]" for run in runs}
+    assert set(found.methods) == {f"a, weights {block_of(run)['head_sha256'][:8]}" for run in runs}
 
 
 class TestShared:

@@ -146,6 +146,12 @@ class Cell:
     """Highest mIoU among cells of the same benchmark, backbone, shot, seed and protocol."""
     tied: bool = False
     """Not significantly worse than the best (paired bootstrap, 95 %)."""
+    name: str = ""
+    """The method as it is told apart from every other in the results, equal on all benchmarks."""
+    variant: str = ""
+    """What tells this row from others of its method in its column, such as `data 0cf81310`; mostly empty."""
+    setting: str = ""
+    """What tells its column from others of the same benchmark and shot, such as `seed 1`; mostly empty."""
 
 
 @dataclass(frozen=True)

@@ -74,8 +74,8 @@ def chosen(methods: tuple[str, ...], runs: tuple[Path, ...]) -> tuple[Results, l
 
     A METHOD that is a run folder, or a folder of them, stands for what is in it.
     """
-    from fssbench.matching import first_run, method_key, method_names
     from fssbench.results import collect
+    from fssbench.row_names import full_name
     from fssbench.store import scan
 
     folders = {name: list(scan(Path(name))) for name in methods}
@@ -86,8 +86,6 @@ def chosen(methods: tuple[str, ...], runs: tuple[Path, ...]) -> tuple[Results, l
     results = collect(sources, resamples=0)
     for note in results.notes:
         click.echo(f"note: {one_line(note)}", err=True)
-    known = method_names(results.cells)
-    named = [(cell, known[method_key(first_run(cell))]) for cell in results.cells]
     if not methods:
         return results, None
     wanted: list[str] = []
@@ -95,17 +93,19 @@ def chosen(methods: tuple[str, ...], runs: tuple[Path, ...]) -> tuple[Results, l
     for place, name in enumerate(methods):
         held = {path.resolve() for path in folders[name]}
         mine = [
-            (i, full)
-            for i, (cell, full) in enumerate(named)
+            (i, cell)
+            for i, cell in enumerate(results.cells)
             if any(run.path.resolve() in held for run in cell.folds.values())
-            or (not held and name in (full, cell.label, cell.method))
+            or (not held and name in (full_name(cell), cell.name, cell.label, cell.method))
         ]
-        exact = [(i, full) for i, full in mine if full == name]
+        exact = [(i, cell) for i, cell in mine if name in (full_name(cell), cell.name)]
         if not mine:
-            raise unknown("method", name, known.values(), hint="Next: `fssbench list runs`")
-        for i, full in exact or mine:
+            raise unknown(
+                "method", name, set(map(full_name, results.cells)), hint="Next: `fssbench list runs`"
+            )
+        for i, cell in exact or mine:
             rank.setdefault(i, place)
-            wanted.append(full)
+            wanted.append(cell.name)
     cells = tuple(results.cells[i] for i in sorted(rank, key=lambda i: (rank[i], i)))
     return replace(results, cells=cells), list(dict.fromkeys(wanted))
 

@@ -159,6 +159,8 @@ def _write(
 
 
 def _show(results: Results, written: list[Path], as_json: bool) -> None:
+    from fssbench.row_names import row_title
+
     if as_json:
         emit_json([_row(cell) for cell in results.cells])
         if results.changes:
@@ -181,7 +183,7 @@ def _show(results: Results, written: list[Path], as_json: bool) -> None:
         [
             (
                 c.benchmark,
-                f"{c.label} *" if c.best or c.tied else c.label,
+                f"{row_title(c)} *" if c.best or c.tied else row_title(c),
                 c.backbone,
                 c.shot,
                 f"{len(c.folds)} of {len(c.folds) + len(c.missing)}",
@@ -263,9 +265,12 @@ def _change(change: Change) -> dict[str, Any]:
 
 def _row(cell: Any) -> dict[str, Any]:
     """A cell as one JSON object, unrounded."""
+    from fssbench.row_names import row_title
+
     return {
         "benchmark": cell.benchmark,
         "label": cell.label,
+        "name": row_title(cell),
         "method": cell.method,
         "backbone": cell.backbone,
         "shot": cell.shot,

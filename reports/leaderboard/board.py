@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fssbench.api import Cell, Results
 from fssbench.benchmarks import BENCHMARKS
-from fssbench.matching import first_run
+from fssbench.row_keys import first_run
+from fssbench.row_names import row_title, with_names
 
 from ..kinds import kind_of
 from ..marks import Mark, all_marks, collect, kind, missing_folds
@@ -87,22 +88,26 @@ class Board:
 
 def board(results: Results) -> Board:
     """Make the board of all cells."""
+    results = with_names(results)
     legend = collect(all_marks(results))
     place = _columns(results.cells)
     columns = tuple(place.values())
     settings: dict[_Setting, dict[tuple[object, ...], dict[str, Cell]]] = {}
-    for cell in sorted(results.cells, key=lambda c: (c.label, c.backbone)):
+    for cell in sorted(results.cells, key=lambda c: (c.name, c.backbone)):
         run = first_run(cell)
         data = tuple(sorted(_OF_DATA & set(_kinds(cell))))
         setting = (cell.protocol, cell.seed, run.score_size, data)
-        row, nth = (cell.label, cell.method, cell.backbone, run.weights, run.learnable), 0
+        same = (cell.method, cell.backbone, run.weights, run.learnable)
         rows = settings.setdefault(setting, {})
         where = place[cell.benchmark, cell.shot].id
-        while where in rows.get((*row, nth), {}):
-            nth += 1
-        rows.setdefault((*row, nth), {})[where] = cell
+        row = (row_title(replace(cell, setting="")), *same)
+        if where in rows.get(row, {}):  # a column of the same heading, such as another cap
+            row = (row_title(cell), *same)
+        rows.setdefault(row, {})[where] = cell
     shown = tuple(
-        Setting(_heading(setting), tuple(_row(cells, columns, legend) for cells in rows.values()))
+        Setting(
+            _heading(setting), tuple(_row(str(row[0]), cells, columns, legend) for row, cells in rows.items())
+        )
         for setting, rows in sorted(settings.items(), key=lambda item: (len(item[0][3]), str(item[0])))
     )
     every = [row for setting in shown for row in setting.rows]
@@ -158,10 +163,12 @@ def _heading(setting: _Setting) -> str:
     return f"Protocol {clean(protocol)}, seed {seed}, scored at {clean(size)} size: {kept}"
 
 
-def _row(cells: dict[str, Cell], columns: tuple[BoardColumn, ...], legend: dict[str, Mark]) -> BoardRow:
+def _row(
+    title: str, cells: dict[str, Cell], columns: tuple[BoardColumn, ...], legend: dict[str, Mark]
+) -> BoardRow:
     run = first_run(next(iter(cells.values())))
     return BoardRow(
-        label=clean(run.label),
+        label=clean(title),
         page=page("method", run.method),
         kind=kind_of(run) or card_kind(run.method) or UNKNOWN,
         backbone=clean(run.backbone),

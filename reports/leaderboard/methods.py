@@ -8,8 +8,9 @@ from functools import cache
 from typing import Any
 
 from fssbench.api import Cell, PluginError, Results, RunResult, UsageError
-from fssbench.matching import first_run
 from fssbench.registry import METHODS
+from fssbench.row_keys import first_run
+from fssbench.row_names import row_title
 
 from ..marks import Mark
 from ..model import Entry, figure, title_of
@@ -123,7 +124,7 @@ def _figure(cell: Cell, legend: dict[str, Mark]) -> MethodFigure:
         benchmark=clean(cell.benchmark),
         title=title_of(cell.benchmark),
         page=page("benchmark", cell.benchmark),
-        label=clean(cell.label),
+        label=clean(row_title(cell)),
         backbone=clean(cell.backbone),
         shot=cell.shot,
         miou=miou,

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from fssbench import __version__
 from fssbench.api import Cell, Reporter, Results
+from fssbench.row_names import with_names
 
 from ..figures.catalogue import drawings
 from ..html import environment, own
@@ -56,7 +57,7 @@ class _Pages:
     """Renders the pages of one site."""
 
     def __init__(self, results: Results) -> None:
-        self.results = results
+        self.results = results = with_names(results)
         self.legend = collect(all_marks(results))
         self.drawings = drawings(results)
         names = dict.fromkeys(cell.method for cell in results.cells)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fssbench.api import Cell, Estimate, Results, RunResult
+from fssbench.row_names import row_title, with_names
 from fssbench.statistics import mean_sample, of_runs
 
 from ..comparison import method_id, reasons
@@ -83,6 +84,7 @@ class PaperTable:
 
 def tables(results: Results) -> tuple[PaperTable, ...]:
     """The tables that have a benchmark among the results, in the order of the paper."""
+    results = with_names(results)
     places = standings(results)
     found = [_Setter(layout, results, places).table() for layout in LAYOUTS]
     return tuple(table for table in found if table is not None)
@@ -127,7 +129,7 @@ class _Setter:
 
     def _lines(self, part: Part) -> Iterator[Line]:
         printed = list(_printed(self.layout.number, part))
-        ours = [self._ours(row, part) for row in _rows(self._cells(part))]
+        ours = [self._ours(title, row, part) for title, row in _rows(self._cells(part))]
         backbones = list(dict.fromkeys(line.backbone for line in (*printed, *ours)))
         kinds = [*KINDS, *sorted({line.kind for line in ours} - set(KINDS))]
         for backbone in backbones:
@@ -137,10 +139,10 @@ class _Setter:
             group += [line for line in ours if line.backbone == backbone]
             yield from sorted(group, key=lambda line: kinds.index(line.kind))
 
-    def _ours(self, row: list[Cell], part: Part) -> Line:
+    def _ours(self, title: str, row: list[Cell], part: Part) -> Line:
         run = _first(row[0])
         by_place = {(_base(cell), cell.shot): cell for cell in row}
-        name = _title(run)
+        name = title
         if not self.layout.backbone and run.backbone != "resnet50":
             name += f", {backbone_title(run.backbone)}"
         return Line(
@@ -218,7 +220,7 @@ class _Setter:
         for cell in self.cells:
             run = _first(cell)
             for note in (f"weights {clean(run.weights)}", *self._departures(cell)):
-                _noted(ours, note, f"{_title(run)}†", run.backbone)
+                _noted(ours, note, f"{_title(_own(cell))}†", run.backbone)
         bases = set(map(_base, self.cells))
         rows = [p for p in records() if p.table == self.layout.number and p.base in bases]
         for p in rows:
@@ -250,10 +252,15 @@ def _base(cell: Cell) -> str:
     return cell.benchmark.partition(":")[0]
 
 
-def _title(run: RunResult) -> str:
-    """The label, with the method's name as papers print it."""
-    title = run.manifest.get("context", {}).get("title")
-    return clean(run.label.replace(run.method, str(title), 1) if title else run.label)
+def _own(cell: Cell) -> Cell:
+    """The cell without what its line says of seed, protocol and size anyway."""
+    return replace(cell, setting="")
+
+
+def _title(cell: Cell) -> str:
+    """The name of the row, with the method's name as papers print it."""
+    title, name = _first(cell).manifest.get("context", {}).get("title"), row_title(cell)
+    return clean(name.replace(cell.method, str(title), 1) if title else name)
 
 
 def _millions(count: int) -> str:
@@ -339,13 +346,14 @@ def _columns(lines: Iterable[Line]) -> Iterator[tuple[Number, ...]]:
     return zip(*(line.numbers for line in lines), strict=True)
 
 
-def _rows(cells: Iterable[Cell]) -> list[list[Cell]]:
-    """Cells of one line: one method as it was run, at most one a benchmark and shot."""
+def _rows(cells: Iterable[Cell]) -> list[tuple[str, list[Cell]]]:
+    """Cells of one line with its name: one method as it was run, at most one per benchmark and shot."""
     rows: dict[tuple[object, ...], dict[tuple[str, int], Cell]] = {}
     for cell in cells:
-        run, place, nth = _first(cell), (_base(cell), cell.shot), 0
-        key = (cell.label, cell.backbone, run.weights, cell.seed, cell.protocol, run.score_size)
-        while place in rows.get((*key, nth), {}):
-            nth += 1
-        rows.setdefault((*key, nth), {})[place] = cell
-    return [list(row.values()) for row in rows.values()]
+        run, place = _first(cell), (_base(cell), cell.shot)
+        same = (cell.backbone, run.weights, cell.seed, cell.protocol, run.score_size)
+        key: tuple[object, ...] = (_title(_own(cell)), *same)
+        if place in rows.get(key, {}):  # of another cap, input size or variant
+            key = (_title(cell), cell.benchmark, *same)
+        rows.setdefault(key, {})[place] = cell
+    return [(str(key[0]), list(row.values())) for key, row in rows.items()]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,9 +49,22 @@ def make_plan(benchmark: str, fold: int, shot: int, episodes: int) -> Plan:
 
 
 def write_run(
-    root: Path, plan: Plan, method: str, *, ablations: tuple[str, ...] = (), marks: tuple[str, ...] = ()
+    root: Path,
+    plan: Plan,
+    method: str,
+    *,
+    ablations: tuple[str, ...] = (),
+    marks: tuple[str, ...] = (),
+    block: Mapping[str, Any] | None = None,
+    context: Mapping[str, Any] | None = None,
 ) -> Path:
-    """One complete run: its counts hang on plan and method alone."""
+    """One complete run: its counts depend on the plan and on the method, with other fields also on these.
+
+    Args:
+        block: fields of the identity block that are not as usual.
+        context: fields of the context block that are not as usual.
+    """
+    other, around = dict(block or {}), dict(context or {})
     found = find(plan.benchmark)
     label = method + (f" (w/o {', '.join(ablations)})" if ablations else "")
     block = {
@@ -72,6 +87,7 @@ def write_run(
         "method": method,
         "config": dict.fromkeys(ablations, False),
         "backbone": "resnet50",
+        **other,
     }
     context = {
         "label": label,
@@ -87,6 +103,7 @@ def write_run(
         "created_utc": "2026-01-02T03:04:05+00:00",
         "python": "3.11.7",
         "packages": {"torch": "2.13.0"},
+        **around,
     }
     identity = digest(block)
     place = f"{plan.benchmark}-f{plan.fold}-{plan.shot}shot-{label}".translate(
@@ -98,7 +115,8 @@ def write_run(
         json.dumps({"schema": SCHEMA, "identity": identity, "block": block, "context": context})
     )
     write_plan(plan, folder / "plan.json")
-    (folder / "episodes.jsonl").write_bytes(b"".join(record.line() for record in records(plan, label)))
+    skill = f"{label} {sorted(other.items())}" if other else label
+    (folder / "episodes.jsonl").write_bytes(b"".join(record.line() for record in records(plan, skill)))
     (folder / "sessions.jsonl").write_text(
         json.dumps({"episodes": len(plan), "seconds": 0.04 * len(plan)}) + "\n"
     )

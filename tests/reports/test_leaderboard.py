@@ -29,6 +29,7 @@ from test_renderers import NASTY, hostile, parsed
 
 from fssbench.api import Cell, Results
 from fssbench.cli import main
+from fssbench.row_names import row_title, with_names
 from fssbench.testing import check_reporter
 
 
@@ -129,7 +130,8 @@ def test_rows_stand_by_name_and_the_best_is_marked(results: Results) -> None:
         for column, entry in zip(shown.columns, row.entries, strict=True)
         if entry.entry and entry.entry.bold
     ]
-    assert sorted(bold) == sorted((c.label, c.benchmark, c.tied) for c in results.cells if c.best or c.tied)
+    named = with_names(results).cells
+    assert sorted(bold) == sorted((row_title(c), c.benchmark, c.tied) for c in named if c.best or c.tied)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,352 @@
+"""What rows are called: no two rows that stand side by side have one name.
+
+A name is the label, with as little more as tells it apart: the first of a list of facts that differs,
+those that mean most to a person first.  Three strings on a cell build it.  `name` is the method over all
+benchmarks, `variant` what tells rows of one method in one column apart, and `setting` what tells columns of
+one benchmark and shot apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from fssbench.api.results import Cell, Results, RunResult
+from fssbench.row_keys import (
+    SILENT,
+    Key,
+    block_of,
+    column_key,
+    context_of,
+    created,
+    first_run,
+    method_key,
+    method_marks,
+    packages_of,
+    training_of,
+)
+
+_Facts = tuple[str, ...]
+
+
+def with_names(results: Results) -> Results:
+    """The results with names in all cells; results that have them already stay as they are."""
+    if all(cell.name for cell in results.cells):
+        return results
+    return replace(results, cells=name_rows(results.cells))
+
+
+def name_rows(cells: Iterable[Cell]) -> tuple[Cell, ...]:
+    """Give every cell its `name`, `variant` and `setting`."""
+    listed = list(cells)
+    keys = [method_key(first_run(cell)) for cell in listed]
+    columns = [column_key(first_run(cell)) for cell in listed]
+    methods = method_names(listed)
+    names = [methods[key] for key in keys]
+    variants = [""] * len(listed)
+    for members in _grouped(keys):
+        trained = _trainings([listed[i] for i in members], [columns[i] for i in members])
+        for i, text in zip(members, trained, strict=True):
+            names[i] = _joined(names[i], text)
+    for members in _grouped(list(zip(keys, columns, names, strict=True))):
+        apart = _shortest(_measured([listed[i] for i in members])) if len(members) > 1 else [()]
+        for i, facts in zip(members, apart, strict=True):
+            variants[i] = _joined(*facts)
+    settings = _settings(listed, columns, [_joined(*two) for two in zip(names, variants, strict=True)])
+    return tuple(
+        replace(cell, name=name, variant=variant, setting=setting)
+        for cell, name, variant, setting in zip(listed, names, variants, settings, strict=True)
+    )
+
+
+def full_name(cell: Cell) -> str:
+    """The name of a row among the rows of its column."""
+    return _joined(cell.name or cell.label, cell.variant)
+
+
+def row_title(cell: Cell) -> str:
+    """The name of a row in a table of one benchmark that has a column for the backbone."""
+    name = cell.name or cell.label
+    beyond = name.removeprefix(cell.label).removeprefix(f", {cell.backbone}")
+    return _joined(f"{cell.label}{beyond}", cell.variant, cell.setting)
+
+
+def _joined(*parts: str) -> str:
+    return ", ".join(part for part in parts if part)
+
+
+def _grouped(keys: Sequence[Hashable]) -> list[list[int]]:
+    groups: dict[Hashable, list[int]] = defaultdict(list)
+    for i, key in enumerate(keys):
+        groups[key].append(i)
+    return list(groups.values())
+
+
+def method_names(cells: Iterable[Cell]) -> dict[Key, str]:
+    """A name for each method (see `method_key`), whatever its trainings."""
+    runs = {method_key(run): run for run in map(first_run, cells)}
+    names: dict[Key, str] = {}
+    by_label: dict[str, list[Key]] = defaultdict(list)
+    for key, run in sorted(runs.items()):
+        by_label[run.label].append(key)
+    for label, keys in by_label.items():
+        same = [runs[key] for key in keys]
+        facts = list(zip(*(fact(same) for fact in _OF_METHOD), strict=True))
+        for key, more in zip(keys, _shortest(facts), strict=True):
+            names[key] = _joined(label, *more)
+    often = Counter(names.values())
+    count = Counter[str]()
+    for key in sorted(names):
+        name = names[key]
+        if often[name] > 1:  # the facts that differ have no text of their own
+            count[name] += 1
+            names[key] = f"{name} #{count[name]}"
+    return names
+
+
+def _shortest(facts: Sequence[_Facts]) -> list[_Facts]:
+    """As few facts of each item as tell it from all others.
+
+    Example:
+        >>> _shortest([("resnet50", "", "a"), ("resnet50", "untrained", "a"), ("vgg16", "", "b")])
+        [('resnet50', ''), ('resnet50', 'untrained'), ('vgg16',)]
+    """
+    if len(facts) == 1:
+        return [()]
+    places = _telling(facts, [0] * len(facts))
+    kept: list[_Facts] = []
+    for item in facts:
+        shown = [tuple(item[place] for place in places[:n]) for n in range(len(places) + 1)]
+        alone = (
+            part
+            for n, part in enumerate(shown)
+            if sum(tuple(other[place] for place in places[:n]) == part for other in facts) == 1
+        )
+        kept.append(next(alone, shown[-1]))
+    return kept
+
+
+def _telling(facts: Sequence[_Facts], where: Sequence[Hashable]) -> list[int]:
+    """Places of the facts that tell items of equal `where` apart: one that does it alone, or several."""
+
+    def distinct(places: Sequence[int]) -> int:
+        return len({(at, *(item[p] for p in places)) for at, item in zip(where, facts, strict=True)})
+
+    width = len(facts[0])
+    most = distinct(range(width))
+    if most == distinct([]):
+        return []
+    single = next((p for p in range(width) if distinct([p]) == most), None)
+    if single is not None:
+        return [single]
+    chosen: list[int] = []
+    for place in range(width):
+        if distinct([*chosen, place]) > distinct(chosen):
+            chosen.append(place)
+    return chosen
+
+
+def _trainings(cells: Sequence[Cell], columns: Sequence[Key]) -> list[str]:
+    """What tells trainings of one method apart, also in columns where only one of them was measured.
+
+    Rows that differ in their data alone are left to `variant`: it means nothing on another benchmark.
+    """
+    facts: list[_Facts] = list(zip(*(fact(cells) for fact in _OF_TRAINING), strict=True))
+    places = set(_telling(facts, columns))
+    # a table shows shots in one row: there another training is another row
+    shots = [(column[0], *column[2:]) for column in columns]
+    trainings = [training_of(first_run(cell))[0] for cell in cells]
+    if len(set(zip(shots, trainings, strict=True))) > len(set(shots)):
+        places |= set(_telling(facts, shots))
+    return [_joined(*(item[place] for place in sorted(places))) for item in facts]
+
+
+def _settings(cells: Sequence[Cell], columns: Sequence[Key], names: Sequence[str]) -> list[str]:
+    """What tells rows of equal names at one benchmark and shot apart: seed, protocol, sizes, cap."""
+    texts = [""] * len(cells)
+    for members in _grouped([(cell.benchmark, name) for cell, name in zip(cells, names, strict=True)]):
+        facts = [_of_column(columns[i]) for i in members]
+        chosen = _telling(facts, [cells[i].shot for i in members])
+        for i, fact in zip(members, facts, strict=True):
+            texts[i] = _joined(*(fact[place] for place in chosen))
+    return texts
+
+
+def _of_column(column: Key) -> _Facts:
+    """The parts of a column's key as they are said, see `fssbench.row_keys.column_key`."""
+    _, _, seed, protocol, score_size, variant, cap, size = column
+    return (
+        f"seed {seed}",
+        protocol,
+        f"{size} px",
+        f"scored at {score_size} size",
+        cap or "all episodes",
+        variant,
+    )
+
+
+def _setting_texts(runs: Sequence[RunResult]) -> list[str]:
+    """Settings in which the methods differ."""
+    configs = [block_of(run).get("config") or {} for run in runs]
+    known = sorted({key for config in configs for key in config})
+    differ = [key for key in known if len({str(config.get(key)) for config in configs}) > 1]
+    return [_joined(*(f"{key}={config.get(key)}" for key in differ)) for config in configs]
+
+
+def _mark_texts(runs: Sequence[RunResult], kinds: Iterable[str] = SILENT) -> list[str]:
+    return [_joined(*(mark for mark in method_marks(run) if mark in kinds)) for run in runs]
+
+
+def _field(
+    name: str, text: str = "{}", digits: int | None = None
+) -> Callable[[Sequence[RunResult]], list[str]]:
+    def fact(runs: Sequence[RunResult]) -> list[str]:
+        values = [block_of(run).get(name) for run in runs]
+        return [text.format(str(value)[:digits]) if value is not None else "" for value in values]
+
+    return fact
+
+
+_OF_METHOD: tuple[Callable[[Sequence[RunResult]], list[str]], ...] = (
+    lambda runs: [run.backbone for run in runs],
+    lambda runs: [run.weights for run in runs],
+    _setting_texts,
+    _mark_texts,
+    _field("method_version", "version {}"),
+    _field("source_sha256", "source {}", 8),
+    _field("weights_sha256", "backbone weights {}", 8),
+    _field("layout", "layout {}"),
+)
+"""What tells methods of one label apart, over all benchmarks."""
+
+
+def _common(values: Sequence[Mapping[Any, str]]) -> list[str]:
+    """One text per cell from texts by fold (or by plan), taken where all cells have one.
+
+    A cell with fewer folds than another differs from it in no fact that is a fold's own.
+    """
+    shared = sorted(set.intersection(*(set(each) for each in values)))
+    if not shared:
+        return [""] * len(values)
+    whole = [tuple(each[key] for key in shared) for each in values]
+    for place in range(len(shared)):
+        if len({item[place] for item in whole}) == len(set(whole)):
+            return [item[place] for item in whole]
+    return [hashlib.sha256(repr(item).encode()).hexdigest() for item in whole]
+
+
+def _hashes(
+    cells: Sequence[Cell], text: str, of: Callable[[RunResult], object], *, by_plan: bool = False
+) -> list[str]:
+    values = [
+        {(run.plan_sha256 if by_plan else fold): str(of(run) or "") for fold, run in cell.folds.items()}
+        for cell in cells
+    ]
+    return [text.format(value[:8]) if value else "" for value in _common(values)]
+
+
+def _checkpoints(cells: Sequence[Cell]) -> list[str]:
+    """The name of each cell's checkpoints, with `{fold}` where its folds' names differ by that alone."""
+    names = [
+        {fold: str(context_of(run).get("checkpoint") or "") for fold, run in cell.folds.items()}
+        for cell in cells
+    ]
+    common = _common(names)
+    shown = [_pattern(each) or text for each, text in zip(names, common, strict=True)]
+    alike = len(set(shown)) == len(set(common)) == len(set(zip(shown, common, strict=True)))
+    return [_stem(text) for text in (shown if alike else common)]
+
+
+def _pattern(names: Mapping[int, str]) -> str:
+    patterns = {name.replace(str(fold), "{fold}") for fold, name in names.items()}
+    return patterns.pop() if len(patterns) == 1 and len(names) > 1 else ""
+
+
+def _stem(name: str) -> str:
+    for ending in (".safetensors", ".pth", ".pt"):
+        name = name.removesuffix(ending)
+    return name
+
+
+def _training_fact(name: str, text: str) -> Callable[[Sequence[Cell]], list[str]]:
+    def fact(cells: Sequence[Cell]) -> list[str]:
+        records = [context_of(first_run(cell)).get("training") for cell in cells]
+        return [
+            text.format(record[name]) if isinstance(record, Mapping) and record.get(name) is not None else ""
+            for record in records
+        ]
+
+    return fact
+
+
+def _package_texts(cells: Sequence[Cell]) -> list[str]:
+    """Packages whose versions differ."""
+    each = [packages_of(first_run(cell)) for cell in cells]
+    known = sorted({name for packages in each for name in packages})
+    differ = [name for name in known if len({packages.get(name) for packages in each}) > 1]
+    return [_joined(*(f"{name} {packages.get(name, 'unknown')}" for name in differ)) for packages in each]
+
+
+def _other_marks(cells: Sequence[Cell]) -> list[str]:
+    """Marks that only some of the cells have, without those that name methods."""
+    each = [set(method_marks(first_run(cell))) - set(SILENT) for cell in cells]
+    all_have = set.intersection(*each)
+    return [_joined(*sorted(marks - all_have)) for marks in each]
+
+
+def _of_run(name: str, text: str, digits: int | None = None) -> Callable[[Sequence[Cell]], list[str]]:
+    fact = _field(name, text, digits)
+    return lambda cells: fact([first_run(cell) for cell in cells])
+
+
+_OF_TRAINING: tuple[Callable[[Sequence[Cell]], list[str]], ...] = (
+    _checkpoints,
+    _training_fact("seed", "training seed {}"),
+    _training_fact("steps_planned", "{} steps"),
+    _training_fact("dataset", "trained on {}"),
+    _training_fact("size", "trained at {} px"),
+    _training_fact("shot", "trained {}-shot"),
+    _other_marks,
+    lambda cells: _hashes(cells, "checkpoint {}", lambda run: context_of(run).get("checkpoint_sha256")),
+    lambda cells: _hashes(cells, "training {}", lambda run: training_of(run)[0]),
+    lambda cells: _hashes(cells, "weights {}", lambda run: block_of(run).get("head_sha256")),
+    _package_texts,
+    _of_run("device", "on {}"),
+    _of_run("dtype", "{}"),
+    _of_run("batch", "batch {}"),
+)
+"""What tells trainings of one method apart, and the programs that measured them."""
+
+
+def _dates(length: int) -> Callable[[Sequence[Cell]], list[str]]:
+    """When each cell's first run was begun: 10 characters are the day, 16 the minute."""
+
+    def fact(cells: Sequence[Cell]) -> list[str]:
+        begun = [min(created(run) for run in cell.folds.values()) for cell in cells]
+        return [text[:length].replace("T", " ") for text in begun]
+
+    return fact
+
+
+_OF_MEASUREMENT: tuple[Callable[[Sequence[Cell]], list[str]], ...] = (
+    lambda cells: _hashes(cells, "data {}", lambda run: block_of(run).get("data_sha256"), by_plan=True),
+    lambda cells: _hashes(cells, "episodes {}", lambda run: run.plan_sha256),
+    _of_run("lists", "{}", 60),
+    _of_run("reader_sha256", "data set reader {}", 8),
+    _of_run("benchmark_version", "benchmark version {}"),
+    _of_run("engine", "engine {}"),
+    _of_run("absent", "absent classes: {}"),
+    _dates(10),
+    _dates(16),
+    _dates(23),
+    lambda cells: [f"folds {' '.join(map(str, sorted(cell.folds)))}" for cell in cells],
+    lambda cells: [f"run {first_run(cell).identity[:8]}" for cell in cells],
+)
+"""What tells rows of one method in one column apart."""
+
+
+def _measured(cells: Sequence[Cell]) -> list[_Facts]:
+    return list(zip(*(fact(cells) for fact in _OF_MEASUREMENT), strict=True))

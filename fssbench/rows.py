@@ -1,0 +1,169 @@
+"""Which runs make one row: the folds of one measurement, and nothing else.
+
+A mean over folds is a figure of one method only if the folds agree in everything that makes two
+measurements different.  `fssbench.row_keys.row_key` lists what must agree.  Three things may differ between
+the folds of one row, and are looked at here: the data that a fold reads, the weights of a training that has
+a checkpoint per fold, and the command that made the run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fssbench.api.results import RunResult
+from fssbench.row_keys import BROUGHT, Key, block_of, context_of, created, row_key, training_of
+
+_Link = Callable[[RunResult, RunResult], bool]
+
+
+@dataclass(eq=False)
+class _Row:
+    """Runs that were put into one row, as they came: those of one command together."""
+
+    batches: list[list[RunResult]] = field(default_factory=list)
+
+    @property
+    def runs(self) -> list[RunResult]:
+        """The runs by fold."""
+        return sorted((run for batch in self.batches for run in batch), key=lambda run: run.fold)
+
+
+def join_folds(runs: Iterable[RunResult]) -> list[list[RunResult]]:
+    """Put runs into rows, each with one run per fold.
+
+    Runs of one row agree in `row_key`.  Folds that ask the same episodes have read the same bytes.  Folds
+    share their weights all or not at all, unless a record says that their training was one.  If a fold was
+    measured more than once, runs of one command stay together, then those with equal weights or checkpoint
+    names, then those next to each other in time.
+
+    Args:
+        runs: distinct measurements.
+
+    Returns:
+        Runs of each row by fold.  Rows whose folds only the date could join carry a mark in every run.
+    """
+    groups: dict[Key, list[RunResult]] = defaultdict(list)
+    for run in runs:
+        groups[row_key(run)].append(run)
+    return [row for group in groups.values() for row in _rows(group)]
+
+
+def _rows(group: Sequence[RunResult]) -> list[list[RunResult]]:
+    shared = _shared_weights(group)
+    rows: list[_Row] = []
+    for batch in _batches(group, shared):
+        fitting = [row for row in rows if _fit([*row.runs, *batch], shared)]
+        row = _linked_row(batch, fitting, rows)
+        if row is None:
+            row = rows[-1] if rows and rows[-1] in fitting else _Row()
+        row.batches.append(batch)
+        rows = [*(other for other in rows if other is not row), row]  # the latest last
+    return [_marked(row) if _doubtful(row, rows) else row.runs for row in rows]
+
+
+def _linked_row(batch: Sequence[RunResult], fitting: Sequence[_Row], rows: Sequence[_Row]) -> _Row | None:
+    """The row that a record links to these runs, if it does not link them to all rows alike."""
+    for link in _LINKS:
+        linked = [row for row in rows if _any(link, row.runs, batch)]
+        if len(linked) < len(rows):
+            telling = [row for row in fitting if row in linked]
+            if telling:
+                return telling[-1]
+    return None
+
+
+def _doubtful(row: _Row, rows: Sequence[_Row]) -> bool:
+    """Whether a part of the row might as well belong to another row, for all that is recorded."""
+    if len(rows) == 1 or len(row.batches) == 1:
+        return False
+    elsewhere = [run for other in rows if other is not row for run in other.runs]
+    for batch in row.batches:
+        rest = [run for other in row.batches if other is not batch for run in other]
+        if not any(_any(link, rest, batch) and not _any(link, elsewhere, batch) for link in _LINKS):
+            return True
+    return False
+
+
+def _marked(row: _Row) -> list[RunResult]:
+    """The runs of a row that may hold folds of two measurements, each with a mark that says so."""
+    count = len(row.batches)
+    mark = f"joined (folds of {count} commands, by date: no record tells which belong together)"
+    return [replace(run, marks=(*run.marks, mark)) for run in row.runs]
+
+
+def _batches(group: Sequence[RunResult], shared: set[Key]) -> list[list[RunResult]]:
+    """Runs of one command together, in the order of time; each run alone if they cannot be one row."""
+    by_command: dict[str, list[RunResult]] = defaultdict(list)
+    for run in group:
+        by_command[str(context_of(run).get("command") or f"run {run.identity}")].append(run)
+    batches = []
+    for members in by_command.values():
+        batches += [members] if _fit(members, shared) else [[run] for run in members]
+    return sorted(batches, key=lambda batch: min((created(r), r.fold, r.identity) for r in batch))
+
+
+def _fit(runs: Sequence[RunResult], shared: set[Key]) -> bool:
+    """Whether nothing that is recorded speaks against these runs in one row."""
+    if len({run.fold for run in runs}) < len(runs):
+        return False
+    data: dict[str, Any] = {}
+    for run in runs:
+        bytes_read = block_of(run).get("data_sha256")
+        if data.setdefault(run.plan_sha256, bytes_read) != bytes_read:
+            return False
+    weights = {_weights(run) for run in runs}
+    return len(weights) == 1 or not weights & shared
+
+
+def _shared_weights(group: Sequence[RunResult]) -> set[Key]:
+    """Weights that several folds share, where no record tells which trainings are one."""
+    if training_of(group[0])[0] != "unknown":
+        return set()
+    folds = Counter(weights for weights, _ in {(_weights(run), run.fold) for run in group})
+    return {weights for weights, count in folds.items() if count > 1}
+
+
+def _any(link: _Link, some: Iterable[RunResult], others: Sequence[RunResult]) -> bool:
+    """Whether a link joins a run to a run of another fold."""
+    return any(a.fold != b.fold and link(a, b) for a in some for b in others)
+
+
+def _same_data(a: RunResult, b: RunResult) -> bool:
+    read = block_of(a).get("data_sha256")
+    return a.plan_sha256 == b.plan_sha256 and read is not None and read == block_of(b).get("data_sha256")
+
+
+def _same_weights(a: RunResult, b: RunResult) -> bool:
+    return _weights(a) == _weights(b)
+
+
+def _same_checkpoint_name(a: RunResult, b: RunResult) -> bool:
+    return bool(_checkpoint_forms(a) & _checkpoint_forms(b))
+
+
+_LINKS: tuple[_Link, ...] = (_same_data, _same_weights, _same_checkpoint_name)
+"""What shows that runs of two folds belong together rather than with other runs, surest first."""
+
+
+def _checkpoint_forms(run: RunResult) -> set[str]:
+    """The name of the run's checkpoint with its fold's number left out, at any place where it stands."""
+    name = _checkpoint(run) or ""
+    places = list(re.finditer(rf"(?<!\d){run.fold}(?!\d)", name))
+    once = {f"{name[: p.start()]}{{fold}}{name[p.end() :]}" for p in places}
+    return once | ({re.sub(rf"(?<!\d){run.fold}(?!\d)", "{fold}", name)} if places else set())
+
+
+def _weights(run: RunResult) -> Key:
+    """Hashes of what a training has made."""
+    block = block_of(run)
+    brought = block.get("weights_sha256") if run.weights == BROUGHT else None
+    return (str(block.get("head_sha256")), str(brought))
+
+
+def _checkpoint(run: RunResult) -> str | None:
+    name = context_of(run).get("checkpoint")
+    return None if name is None else str(name)

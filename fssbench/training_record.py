@@ -1,0 +1,53 @@
+"""What a run records about the training of its weights, so that folds of one training can be told.
+
+Every fold has a checkpoint of its own, so hashes of weights differ from fold to fold.  What the folds of one
+training share is everything else that their manifests say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fssbench.store import digest
+
+_OF_ONE_FOLD = {
+    "benchmark",
+    "classes",
+    "class_names",
+    "data_sha256",
+    "episodes",
+    "fold",
+    "image_ids",
+    "images",
+    "lists",
+    "marks",
+    "steps",
+    "training",
+    "validation_miou",
+}
+"""Facts of a manifest that differ between the folds of one training: classes, images, and where the validation
+stopped it.  `benchmark` is among them because one training serves several benchmarks."""
+_SHOWN = ("dataset", "seed", "size", "steps_planned")
+
+
+def training_record(manifest: Any) -> dict[str, Any] | None:
+    """Describe a training without what differs between its folds.
+
+    Args:
+        manifest: what a checkpoint says about its training.  It comes out of a file and may be malformed.
+
+    Returns:
+        The hash of the facts that all folds share, the shot, and a few facts for people; None if the
+        checkpoint says nothing.
+    """
+    if not isinstance(manifest, Mapping) or not manifest:
+        return None
+    shared = {k: v for k, v in manifest.items() if k not in _OF_ONE_FOLD and k != "shot"}
+    try:
+        sha256 = digest(shared)
+    except (TypeError, ValueError):  # a manifest of another program may hold anything
+        sha256 = digest({"text": repr(sorted(shared.items(), key=repr))})
+    facts = {name: manifest[name] for name in _SHOWN if isinstance(manifest.get(name), int | str)}
+    shot = manifest.get("shot")
+    return {"sha256": sha256, "shot": shot if isinstance(shot, int) else None, **facts}

@@ -6,7 +6,7 @@ Where both have counted the same episodes of the same data, the change carries a
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,17 @@ from fssbench.errors import DataError
 from fssbench.matching import differs, whole
 from fssbench.results import collect
 from fssbench.results_file import NAME, read_results
-from fssbench.row_keys import Key, column_key, first_run
+from fssbench.row_keys import (
+    Key,
+    block_of,
+    column_key,
+    first_run,
+    method_key,
+    method_marks,
+    row_key,
+    training_of,
+)
+from fssbench.row_names import name_rows, row_title
 
 _CONTEXT = ("packages", "python", "system", "gpu", "threads", "checkpoint", "learnable", "parameters")
 """What of the context is looked at where identities are equal and figures are not."""
@@ -55,6 +65,24 @@ def with_changes(results: Results, other: Results, *, against: str) -> Results:
     return replace(results, changes=Changes(against, tuple(changes), unchanged))
 
 
+def change_titles(changes: Changes) -> list[str]:
+    """A name for each change, no two alike at one benchmark and shot: a cell that came and one that went
+    may have had one name in two reports.
+    """
+    cells = [change.after or change.before for change in changes.changes]
+    present = [cell for cell in cells if cell is not None]
+    titles = list(map(row_title, present))
+    places = [
+        (title, cell.backbone, cell.benchmark, cell.shot) for title, cell in zip(titles, present, strict=True)
+    ]
+    often = Counter(places)
+    together = map(row_title, name_rows(present))
+    return [
+        other if often[place] > 1 else title
+        for title, other, place in zip(titles, together, places, strict=True)
+    ]
+
+
 def _key(cell: Cell) -> Key:
     run = first_run(cell)
     place = (cell.benchmark, str(cell.shot), str(cell.seed), cell.protocol, run.score_size)
@@ -66,21 +94,39 @@ def _couples(
 ) -> tuple[list[tuple[Cell, Cell | None]], list[Cell]]:
     """Each of our cells with its counterpart, and the others' cells that have none.
 
-    Of several with one key, equal identities belong together; the rest go in their order.
+    Of several with one key, those that agree most belong together: equal identities first, then the same
+    program, then the fewest other facts that differ.
     """
-    left: dict[Key, list[Cell]] = defaultdict(list)
-    for cell in others:
-        left[_key(cell)].append(cell)
-    found: dict[int, Cell] = {}
-    for exact in (True, False):
-        for n, cell in enumerate(mine):
-            candidates = left[_key(cell)] if n not in found else []
-            for other in candidates:
-                if not exact or _identities(cell) == _identities(other):
-                    found[n] = other
-                    candidates.remove(other)
-                    break
-    return [(cell, found.get(n)) for n, cell in enumerate(mine)], [c for rest in left.values() for c in rest]
+    near = sorted(
+        (_distance(cell, other), n, m)
+        for n, cell in enumerate(mine)
+        for m, other in enumerate(others)
+        if _key(cell) == _key(other)
+    )
+    counterpart: dict[int, int] = {}
+    for _, n, m in near:
+        if n not in counterpart and m not in counterpart.values():
+            counterpart[n] = m
+    couples = [(cell, others[counterpart[n]] if n in counterpart else None) for n, cell in enumerate(mine)]
+    return couples, [other for m, other in enumerate(others) if m not in counterpart.values()]
+
+
+def _distance(cell: Cell, other: Cell) -> tuple[int, ...]:
+    """How far two cells are from being one measurement; smaller is nearer."""
+    if _identities(cell) == _identities(other):
+        return (0,)
+    run, its = first_run(cell), first_run(other)
+    mine, theirs = row_key(run), row_key(its)
+    fields, before = block_of(run), block_of(its)
+    return (
+        1,
+        -len(_identities(cell).items() & _identities(other).items()),
+        method_key(run) != method_key(its),
+        method_marks(run) != method_marks(its),
+        training_of(run) != training_of(its),
+        sum(fields.get(name) != before.get(name) for name in {*fields, *before}),
+        sum(a != b for a, b in zip(mine, theirs, strict=True)),
+    )
 
 
 def _identities(cell: Cell) -> dict[int, str]:

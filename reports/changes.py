@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from fssbench.api import Cell, Change, Departure, Results
+from fssbench.changes import change_titles
 
 from .marks import Mark, letters, missing_folds
 from .text import NOTHING, clean, interval, percent, signed, thousands
@@ -76,18 +77,20 @@ def change_list(results: Results, legend: dict[str, Mark]) -> ChangeList | None:
     """The changes in words; None where no other report was given."""
     if results.changes is None:
         return None
-    rows = sorted(results.changes.changes, key=lambda change: _ORDER[change.kind])
-    counts = {kind: sum(change.kind == kind for change in rows) for kind in _ORDER}
+    titles = change_titles(results.changes)
+    titled = zip(results.changes.changes, titles, strict=True)
+    rows = sorted(titled, key=lambda each: _ORDER[each[0].kind])
+    counts = {kind: sum(change.kind == kind for change, _ in rows) for kind in _ORDER}
     return ChangeList(
         against=clean(results.changes.against),
         summary=", ".join(
             [*(f"{count} {kind}" for kind, count in counts.items()), f"{results.changes.unchanged} unchanged"]
         ),
-        rows=tuple(_row(change, legend) for change in rows),
+        rows=tuple(_row(change, title, legend) for change, title in rows),
     )
 
 
-def _row(change: Change, legend: dict[str, Mark]) -> ChangeRow:
+def _row(change: Change, title: str, legend: dict[str, Mark]) -> ChangeRow:
     cell = change.after or change.before
     assert cell is not None
     difference = bracket = ""
@@ -97,7 +100,7 @@ def _row(change: Change, legend: dict[str, Mark]) -> ChangeRow:
     return ChangeRow(
         kind=change.kind,
         benchmark=clean(cell.benchmark),
-        label=clean(cell.label),
+        label=clean(title),
         backbone=clean(cell.backbone),
         shot=cell.shot,
         detail=f"{clean(cell.protocol)}, seed {cell.seed}",

@@ -164,7 +164,7 @@ def _show(results: Results, written: list[Path], as_json: bool) -> None:
     if as_json:
         emit_json([_row(cell) for cell in results.cells])
         if results.changes:
-            emit_json(_change(change) for change in results.changes.changes)
+            emit_json(_changes(results.changes))
         emit_json([{"written": str(path)} for path in written])
         return
     table(
@@ -222,14 +222,14 @@ def _show_changes(changes: Changes) -> None:
             (
                 row["change"],
                 row["benchmark"],
-                row["label"],
+                row["name"],
                 row["backbone"],
                 row["shot"],
                 *(_decimal(row[key]) for key in ("before", "after", "difference")),
                 " to ".join(map(_decimal, row["difference_interval"] or ())),
                 "; ".join([*row["departures"], *filter(None, [row["unpaired"]])]),
             )
-            for row in map(_change, changes.changes)
+            for row in _changes(changes)
         ],
         title=f"Changes since {one_line(changes.against)}",
     )
@@ -240,7 +240,14 @@ def _decimal(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
 
 
-def _change(change: Change) -> dict[str, Any]:
+def _changes(changes: Changes) -> list[dict[str, Any]]:
+    from fssbench.changes import change_titles
+
+    titles = change_titles(changes)
+    return [_change(*each) for each in zip(changes.changes, titles, strict=True)]
+
+
+def _change(change: Change, title: str) -> dict[str, Any]:
     """A change as one JSON object, unrounded."""
     before, after = change.before, change.after
     cell: Any = after or before
@@ -248,6 +255,7 @@ def _change(change: Change) -> dict[str, Any]:
         "change": change.kind,
         "benchmark": cell.benchmark,
         "label": cell.label,
+        "name": title,
         "method": cell.method,
         "backbone": cell.backbone,
         "shot": cell.shot,

@@ -66,8 +66,9 @@ def with_changes(results: Results, other: Results, *, against: str) -> Results:
 
 
 def change_titles(changes: Changes) -> list[str]:
-    """A name for each change, no two alike at one benchmark and shot: a cell that came and one that went
-    may have had one name in two reports.
+    """A name for each change, no two alike at one benchmark and shot.
+
+    A cell that came and one that went may have had the same name in two reports.
     """
     cells = [change.after or change.before for change in changes.changes]
     present = [cell for cell in cells if cell is not None]

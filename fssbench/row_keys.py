@@ -16,7 +16,17 @@ BROUGHT = "reference"
 """Id of backbone weights that came with the checkpoint: they are part of the training, and differ per fold."""
 SILENT = ("random backbone", "untrained")
 """Kinds of marks without which a method's figures would be those of another method."""
-_FOLD_MARKS = {"capped", "folds", "incomplete", "joined", "sample", "trained"}
+_FOLD_MARKS = {
+    "capped",
+    "folds",
+    "incomplete",
+    "joined",
+    "other lists",
+    "other population",
+    "query",
+    "sample",
+    "trained",
+}
 """Kinds of marks that may hold for some folds of one measurement and not for others: they speak of the
 episodes and images of a fold."""
 _INERT = {"pydantic"}
@@ -93,9 +103,9 @@ def _backbone_weights(run: RunResult) -> Any:
 
 
 def mark_kind(mark: str) -> str:
-    """The first word of a mark: what kind of mark it is."""
-    words = mark.replace("(", " ").split()
-    return words[0].lower() if words else ""
+    """The first word of a mark, or two words if the first says too little: what kind of mark it is."""
+    words = mark.replace("(", " ").lower().split()
+    return " ".join(words[: 2 if words[:1] in (["other"], ["random"]) else 1])
 
 
 def method_marks(run: RunResult) -> tuple[str, ...]:
@@ -104,8 +114,7 @@ def method_marks(run: RunResult) -> tuple[str, ...]:
     Kinds, because a mark's numbers (`part-trained (300 steps on 707 images)`) are those of one fold.
     """
     stored = context_of(run).get("marks", run.marks)  # without what is derived from counted episodes
-    kinds = {" ".join(m.split()[:2]) if mark_kind(m) == "random" else mark_kind(m) for m in stored}
-    return tuple(sorted(kinds - _FOLD_MARKS - {""}))
+    return tuple(sorted({mark_kind(mark) for mark in stored} - _FOLD_MARKS - {""}))
 
 
 def training_of(run: RunResult) -> tuple[str, int | None]:

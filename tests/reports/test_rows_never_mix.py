@@ -211,7 +211,7 @@ def require_sound(root: Path, *more: Path) -> list[set[str]]:
 def mixed_only_in_data(campaigns: list[Campaign], written: list[set[str]], rows: list[set[str]]) -> bool:
     """Whether the rows are the campaigns, but for data versions of which no fold was measured on both."""
     of_run = {
-        run: replace(each, folds=frozenset(), data="")
+        run: repr(replace(each, folds=frozenset(), data=""))
         for each, runs in zip(campaigns, written, strict=True)
         for run in runs
     }

@@ -20,9 +20,9 @@ from torch import Tensor
 from fssbench import execution
 from fssbench.api import Dataset, Episode, FssbenchError, Method, Plan, PluginError
 from fssbench.data import open_dataset
-from fssbench.errors import RunFolderError
+from fssbench.errors import DataError, RunFolderError
 from fssbench.features import FeatureCache
-from fssbench.identity import context_block, data_sha256, digest, identity_block
+from fssbench.identity import context_block, data_files, digest, identity_block
 from fssbench.inputs import Inputs, Target
 from fssbench.isolation import generators_kept, isolated
 from fssbench.loading import known_source
@@ -131,7 +131,7 @@ def evaluate_all(
         What was evaluated, and the methods that broke with their error.
     """
     dataset = open_dataset(plan.dataset, data=plan.data, splits=plan.splits, variant=plan.dataset_variant)
-    data = data_sha256(dataset, plan)
+    files = data_files(dataset, plan)
     cache = FeatureCache(settings.cache_mb << 20) if cache is None else cache
     failed: list[tuple[Method, FssbenchError]] = []
     guards = []
@@ -144,9 +144,11 @@ def evaluate_all(
         stack.enter_context(generators_kept())
         stack.enter_context(exact_float32())  # of the backbones; each call of a method has its own
         small = Thumbnails(dataset)
-        runs = [stack.enter_context(_Run(guard, plan, dataset, settings, data, small)) for guard in guards]
+        runs = [
+            stack.enter_context(_Run(guard, plan, dataset, settings, files.sha256, small)) for guard in guards
+        ]
         todo = [e for e in _part(plan, settings) if any(e.index not in run.writer.done for run in runs)]
-        inputs = Inputs(dataset, plan.size, torch.device(settings.device), cache)
+        inputs = Inputs(dataset, plan.size, torch.device(settings.device), cache, files)
         inputs.expect([run.method for run in runs], todo)
         for episode in todo:
             for run in [r for r in runs if r.broken is None and episode.index not in r.writer.done]:
@@ -164,6 +166,10 @@ def evaluate_all(
                 done.append(run.close())
             except FssbenchError as error:
                 failed.append((run.method, error))
+        try:
+            files.check_all()
+        except DataError as error:  # the counts are right, but nobody can compute them again from these files
+            return [], [*failed, *((run.method, error) for run in runs if run.broken is None)]
         return done, failed
 
 

@@ -6,15 +6,12 @@ same measurement.  The context block records where and how it ran and is never c
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import os
 import platform
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -23,10 +20,8 @@ import torch
 from fssbench import checkpoints
 from fssbench.api import Dataset, Method, Plan
 from fssbench.benchmarks import find
-from fssbench.errors import DataError
-from fssbench.links import check_links
+from fssbench.data_files import DataFiles
 from fssbench.redaction import identify_value, redact, redact_value
-from fssbench.regular_files import open_regular
 from fssbench.seen import SELECTED_ON_TEST, seen_classes, seen_images
 from fssbench.store import digest as digest
 from fssbench.training_record import training_record
@@ -40,49 +35,13 @@ _PACKAGES = ("fssbench", "torch", "torchvision", "numpy", "pillow", "pydantic", 
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG")
 
 
-def data_sha256(dataset: Dataset, plan: Plan) -> str:
-    """sha256 over the bytes of every file the plan reads, by item.
+def data_files(dataset: Dataset, plan: Plan) -> DataFiles:
+    """The files that a plan reads, hashed; `sha256` is over their bytes, by item.
 
     Raises:
         DataError: where a file of the plan is missing, naming how many are.
     """
-    items = {i for e in plan for i in (e.query, *e.supports)}
-    return files_sha256(dataset, items, plan.benchmark)
-
-
-def files_sha256(dataset: Dataset, items: Iterable[str], what: str) -> str:
-    """sha256 over the bytes of every file of some items, by item; `what` they are for is said in errors.
-
-    Raises:
-        DataError: where a file is missing, naming how many are; where one is no regular file, or leads out of the
-            data folder.
-    """
-    total = hashlib.sha256()
-    places = dataset.places
-    missing: list[Path] = []
-    for item in sorted(set(items)):
-        for path in dataset.files(item):
-            check_links(path, places)  # a plugin may name files that `Dataset.path` never saw
-            try:
-                stat = path.stat()
-                content = _content(path, stat.st_size, stat.st_mtime_ns)
-            except OSError:
-                missing.append(path)
-                continue
-            total.update(f"{item}\0{path.name}\0{content}\n".encode())
-    if missing:
-        raise DataError(
-            f"{len(missing)} files of {what} are missing or unreadable, the first is {missing[0]}. "
-            f"Next: `fssbench data verify {dataset.card.name}`"
-        )
-    return total.hexdigest()
-
-
-@lru_cache(maxsize=1 << 18)
-def _content(path: Path, size: int, changed: int) -> str:
-    """sha256 of a file as it is now; folds and shots of a benchmark read the same files."""
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return DataFiles(dataset, (i for e in plan for i in (e.query, *e.supports)), plan.benchmark)
 
 
 def identity_block(
@@ -101,7 +60,7 @@ def identity_block(
     Args:
         plan: the full plan, before sharding.
         method: as loaded; its weights are hashed here.
-        data: hash over the bytes of the data, see `data_sha256`.
+        data: hash over the bytes of the data, see `data_files`.
         reader: hash over the source of the data set plugin: its mask rule moves numbers too.
         distributions: versions of the packages that method and data set import and fssbench itself does not
             need.  Those that it needs (torch, numpy, pillow, ...) serve every method alike; they are in the

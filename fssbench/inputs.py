@@ -20,6 +20,7 @@ from torch import Tensor
 
 from fssbench.api import IGNORE, Dataset, Episode, FeatureMethod, FssbenchError, Method, PluginError
 from fssbench.backbones import Backbone
+from fssbench.data_files import DataFiles
 from fssbench.errors import DataError
 from fssbench.features import FeatureCache, Maps
 from fssbench.imaging import resize_mask, to_input
@@ -61,10 +62,19 @@ class Inputs:
         size: side of the square network input.
         device: where tensors are put.
         cache: features and pixels by image; may be shared between plans.
+        files: the data as they were hashed; each file is compared with its hash's state after it was read.
     """
 
-    def __init__(self, dataset: Dataset, size: int, device: torch.device, cache: FeatureCache) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        size: int,
+        device: torch.device,
+        cache: FeatureCache,
+        files: DataFiles | None = None,
+    ) -> None:
         self.dataset = dataset
+        self.files = files
         self.size = size
         self.device = device
         self.cache = cache
@@ -98,7 +108,11 @@ class Inputs:
         for episode in episodes:
             for method in methods:
                 for item in (episode.query, *episode.supports):
-                    yield self._sources[id(method)].key, item
+                    yield self._key(self._sources[id(method)], item)
+
+    def _key(self, source: _Source, item: str) -> Hashable:
+        """Under what an image is cached: its content too, as a file may change between two plans."""
+        return ((source.key, self.files.content(item)) if self.files else source.key), item
 
     def of(self, method: Method, episode: Episode) -> tuple[Any, Any, Tensor]:
         """Query, supports and support masks (1, K, S, S) of an episode, as `method` reads them.
@@ -168,7 +182,7 @@ class Inputs:
         return labels, ignored
 
     def _maps(self, source: _Source, item: str) -> Maps:
-        return self.cache.get((source.key, item), lambda: self._extract(source, item))
+        return self.cache.get(self._key(source, item), lambda: self._extract(source, item))
 
     def _extract(self, source: _Source, item: str) -> Maps:
         pixels = to_input(self._checked(self.dataset.image, item), self.size)[None]
@@ -190,7 +204,10 @@ class Inputs:
     def _checked(self, read: Callable[..., Any], *arguments: Any) -> Any:
         """Call into the data set plugin; whatever it raises becomes an error that names the item."""
         try:
-            return read(*arguments)
+            value = read(*arguments)
+            if self.files is not None:
+                self.files.check(arguments[0])
+            return value
         except FssbenchError:
             raise
         except (MemoryError, OSError) as error:

@@ -25,10 +25,11 @@ from fssbench import __version__, checkpoints
 from fssbench.api import FssbenchError, Method, PluginError
 from fssbench.curves import Curve, Point, draw_curve, read_curve
 from fssbench.data import open_dataset
+from fssbench.data_files import files_sha256
 from fssbench.errors import DataError, LockedError
 from fssbench.feature_store import StoredFeatures
 from fssbench.features import FeatureCache
-from fssbench.identity import digest, files_sha256
+from fssbench.identity import digest
 from fssbench.inputs import Inputs
 from fssbench.isolation import generators_kept
 from fssbench.sampling import plan

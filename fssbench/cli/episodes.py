@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     "--replay",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Show a stored plan, and compare it with what would be drawn now.",
+    help="Show a stored plan, and compare it with what would be drawn now; exit code 3 where it differs.",
 )
 @click.option("--rows", default=5, show_default=True, type=click.IntRange(0), help="Episodes to print.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
@@ -47,7 +47,8 @@ def command(
     as_json: bool,
 ) -> None:
     """Draw the episodes of BENCHMARK and show, write or replay them. No image is opened."""
-    from fssbench.errors import UsageError
+    from fssbench.errors import DataError, UsageError
+    from fssbench.replay import compare_with_drawn
     from fssbench.sampling import plan as draw
     from fssbench.sampling import read_plan, write_plan
 
@@ -56,7 +57,7 @@ def command(
     shown: dict[str, Any] = {}
     if replay is not None:
         plan = read_plan(replay)
-        shown = {"now": _compared(plan, data, splits)}
+        shown = {"now": compare_with_drawn(plan, data, splits)[1]}
     else:
         assert benchmark is not None
         plan = draw(
@@ -76,11 +77,13 @@ def command(
     head = [(e.index, e.class_id, e.query, " ".join(e.supports)) for e in plan[:rows]]
     if as_json:
         emit_json([{**shown, "rows": head}])
-        return
-    fields(shown)
-    if head:
-        click.echo()
-        table(("index", "class", "query", "supports"), head)
+    else:
+        fields(shown)
+        if head:
+            click.echo()
+            table(("index", "class", "query", "supports"), head)
+    if shown.get("now", "").startswith("differs"):
+        click.get_current_context().exit(DataError.exit_code)
 
 
 def _summary(plan: Plan) -> dict[str, Any]:
@@ -112,33 +115,3 @@ def _summary(plan: Plan) -> dict[str, Any]:
     if seen is not None:
         summary["seen in training"] = [names[c] for c in seen[plan.fold]]
     return summary
-
-
-def _compared(stored: Plan, data: str | None, splits: Path | None) -> str:
-    """What drawing the same plan now gives, in a sentence."""
-    from fssbench.errors import FssbenchError
-    from fssbench.sampling import PROTOCOLS
-    from fssbench.sampling import plan as draw
-
-    name = stored.protocol.partition("/")[0]
-    if PROTOCOLS.get(name) != stored.protocol:
-        return f"not compared: protocol {stored.protocol} is not one of {', '.join(PROTOCOLS.values())}"
-    try:
-        drawn = draw(
-            stored.benchmark,
-            fold=stored.fold,
-            shot=stored.shot,
-            protocol=name,
-            data=data,
-            splits=splits,
-            seed=stored.seed,
-        )
-    except FssbenchError as error:
-        return f"not compared: {error}"
-    for episode in stored:
-        if episode.index >= len(drawn) or drawn[episode.index] != episode:
-            return (
-                f"differs from index {episode.index} on: other files or lists than the plan was drawn from "
-                f"(then: {stored.lists}; now: {drawn.lists})"
-            )
-    return "equal"

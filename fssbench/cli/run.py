@@ -188,7 +188,7 @@ def command(
         f"finished in {time.monotonic() - started:.0f} s; runs are in {out}. Next: `fssbench report {out}`"
     )
     if broken:
-        raise type(broken[0][1])("\n".join(str(error) for _, error in broken))
+        raise type(broken[0][1])("\n".join(dict.fromkeys(str(error) for _, error in broken)))
 
 
 def _plain_start(prepared: Prepared, progress: Any) -> None:

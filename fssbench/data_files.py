@@ -1,0 +1,142 @@
+"""The files that a measurement reads, hashed, and a watch over them while it runs.
+
+A run's identity holds a hash of all bytes of its data, taken before the first episode.  A file that is
+written anew or replaced afterwards would be measured under the hash of the old one.  So the state of a
+file (size, times, number) is compared after each reading and at the end; where it differs, the
+file is hashed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from fssbench.api import Dataset
+from fssbench.errors import DataError
+from fssbench.links import check_links
+from fssbench.regular_files import open_regular
+
+State = tuple[int, ...]
+"""Size, time of writing and of the last change, number and device of a file: equal for an untouched file."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    path: Path
+    state: State
+    sha256: str
+
+
+class DataFiles:
+    """The files of some items, as they are now.
+
+    Args:
+        dataset: where the items come from.
+        items: item ids; each counts once.
+        what: what they are for, said in errors.
+
+    Attributes:
+        sha256: hash over the bytes of every file, by item.
+
+    Raises:
+        DataError: if a file is missing, naming how many are; if one is no regular file, or leads out of the data
+            folder.
+    """
+
+    def __init__(self, dataset: Dataset, items: Iterable[str], what: str) -> None:
+        self._what = what
+        self._files: dict[str, list[_Known]] = {}
+        total = hashlib.sha256()
+        missing: list[Path] = []
+        for item in sorted(set(items)):
+            files = self._files[item] = []
+            for path in dataset.files(item):
+                check_links(path, dataset.places)  # a plugin may name files that `Dataset.path` never saw
+                try:
+                    state = _state(path)
+                    known = _Known(path, state, _content(path, state))
+                except OSError:
+                    missing.append(path)
+                    continue
+                files.append(known)
+                total.update(f"{item}\0{path.name}\0{known.sha256}\n".encode())
+        if missing:
+            raise DataError(
+                f"{len(missing)} files of {what} are missing or unreadable, the first is {missing[0]}. "
+                f"Next: `fssbench data verify {dataset.card.name}`"
+            )
+        self.sha256 = total.hexdigest()
+
+    @property
+    def hashes(self) -> list[str]:
+        """Hash of each file, in the order of items and, within an item, of its files."""
+        return [known.sha256 for files in self._files.values() for known in files]
+
+    @property
+    def paths(self) -> list[Path]:
+        """Each file, in the order of `hashes`."""
+        return [known.path for files in self._files.values() for known in files]
+
+    def content(self, item: str) -> str:
+        """Hash over the files of one item; empty for an item that is not among them."""
+        return ",".join(known.sha256 for known in self._files.get(item, ()))
+
+    def check(self, item: str) -> None:
+        """Compare the files of one item with what they were; call it after they were read.
+
+        Raises:
+            DataError: if one holds other bytes, naming it.
+        """
+        for place, known in enumerate(files := self._files.get(item, [])):
+            try:
+                state = _state(known.path)
+                if state == known.state:
+                    continue
+                same = _content(known.path, state) == known.sha256
+            except OSError as error:
+                raise DataError(
+                    self._changed(known.path, f"cannot be read any more ({error.strerror})")
+                ) from None
+            if not same:
+                raise DataError(self._changed(known.path, "holds other bytes than before"))
+            files[place] = _Known(known.path, state, known.sha256)
+
+    def check_all(self) -> None:
+        """Compare all files with what they were.
+
+        Raises:
+            DataError: if one holds other bytes, naming it.
+        """
+        for item in self._files:
+            self.check(item)
+
+    def _changed(self, path: Path, how: str) -> str:
+        return (
+            f"{path} {how}: the data of {self._what} changed while they were measured, and the run's identity names "
+            "the bytes of its beginning. What was counted before is kept. Next: put the file back and run the same "
+            "command again, or leave it and run again, which makes a run of its own for the new data"
+        )
+
+
+def files_sha256(dataset: Dataset, items: Iterable[str], what: str) -> str:
+    """sha256 over the bytes of every file of some items, by item; `what` they are for is said in errors.
+
+    Raises:
+        DataError: where a file is missing, naming how many are.
+    """
+    return DataFiles(dataset, items, what).sha256
+
+
+def _state(path: Path) -> State:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev
+
+
+@lru_cache(maxsize=1 << 18)
+def _content(path: Path, state: State) -> str:
+    """sha256 of a file as it is now; folds and shots of a benchmark read the same files."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

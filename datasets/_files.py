@@ -4,48 +4,55 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from fssbench.api import DataError
+from fssbench.listing import list_files
+
+_SHOWN = 5
 
 
 def place(source: Path, target: Path) -> None:
-    """Make `target` the same file as `source`, by hard link or copy; nothing is done where it is already.
+    """Make `target` the same file as `source`, by hard link or copy.
 
     Raises:
-        DataError: where the target cannot be written.
+        DataError: if the target cannot be written.
     """
     try:
-        if target.exists():
-            if target.samefile(source):
-                return
-            target.unlink()
         try:
-            os.link(source, target)
+            os.link(source.resolve(), target)  # the file itself, if the download consists of links
         except OSError:  # another disk, or a file system without links
-            partial = target.with_name(f".{target.name}.partial")
-            shutil.copyfile(source, partial)
-            partial.replace(target)
+            shutil.copy2(source, target)
     except OSError as error:
         raise DataError(f"cannot place {source} at {target} ({error.strerror})") from None
 
 
-def place_all(source: Path, target: Path, suffix: str) -> int:
-    """Place every visible file of a folder that ends with `suffix`; gives their number."""
+def place_all(source: Path, target: Path, ending: str) -> int:
+    """Place every data file of a folder that has the ending, in lower case; return their number.
+
+    Raises:
+        DataError: if two names differ in nothing but case, or the target cannot be written.
+    """
     folder(target)
-    if source.resolve() == target.resolve():
-        return sum(p.suffix == suffix for p in target.iterdir())
-    chosen = sorted(p for p in source.iterdir() if p.suffix == suffix and not p.name.startswith("."))
-    for path in chosen:
-        place(path, target / path.name)
-    return len(chosen)
+    files = list_files(source, ending)
+    for name, on_disk in files.items():
+        place(source / on_disk, target / name)
+    return len(files)
+
+
+def is_same_folder(one: Path, two: Path) -> bool:
+    """Return whether two paths name one existing folder."""
+    return one.is_dir() and two.is_dir() and one.samefile(two)
 
 
 def folder(path: Path) -> Path:
     """Make a folder that may be there already.
 
     Raises:
-        DataError: where it cannot be made.
+        DataError: if it cannot be made.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -54,3 +61,28 @@ def folder(path: Path) -> Path:
             f"cannot make folder {path} ({error.strerror}); name a data folder you may write"
         ) from None
     return path
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Read the stored width and height of an image from its header; no pixel is decoded.
+
+    Raises:
+        DataError: if the file is no JPEG, PNG or BMP.
+    """
+    try:
+        with Image.open(path, formats=("JPEG", "PNG", "BMP")) as image:
+            return image.size
+    except Exception as error:  # a damaged header may raise almost anything
+        raise DataError(f"{path} is no readable image ({error})") from None
+
+
+def refuse_all(place: str, problems: Sequence[str], next_step: str) -> None:
+    """Raise one error for all problems of a download, naming the first few; do nothing without problems.
+
+    Raises:
+        DataError: if there is a problem.
+    """
+    if problems:
+        shown = "; ".join(problems[:_SHOWN])
+        more = f"; and {len(problems) - _SHOWN:,} more" if len(problems) > _SHOWN else ""
+        raise DataError(f"{place}: {shown}{more}. Nothing was written. Next: {next_step}")

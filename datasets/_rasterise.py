@@ -8,7 +8,6 @@ out were made by an unpublished script and differ from these.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fssbench.api import DataError
+from fssbench.listing import list_files
 
 from . import _files, _palette
+from ._coco_file import (
+    Instances,
+    has_number,
+    has_region,
+    image_id,
+    read,
+    read_polygons,
+    read_runs,
+)
+from ._staging import merged
 
 
 def prepare(source: Path, data: Path, classes: Sequence[str]) -> Iterator[str]:
     """Draw the masks of every `instances_*.json` below `source`; images and lists are linked or copied.
+
+    Every record is checked before the first mask of its file is drawn, and nothing has its final name before
+    everything is drawn.
 
     Args:
         source: the release: `annotations/instances_val2017.json`, `val2017/` (or `images/val2017/`), ...
@@ -33,22 +46,25 @@ def prepare(source: Path, data: Path, classes: Sequence[str]) -> Iterator[str]:
         One line per step.
 
     Raises:
-        DataError: where a file is missing or malformed, or pycocotools is needed and absent.
+        DataError: if a file is missing or malformed, an annotation cannot be drawn, nothing can be drawn, or
+            pycocotools is needed and absent.
     """
-    found = [p for d in ("", "COCO2017", "COCO2014", "coco") for p in _instances(source / d)]
-    if not found:
+    paths = [p for d in ("", "COCO2017", "COCO2014", "coco") for p in _instances(source / d)]
+    if not paths:
         raise DataError(f"{source} holds no annotations/instances_{{train,val}}{{2014,2017}}.json")
-    for path in found:
+    by_year: dict[str, list[tuple[Path, Path]]] = {}
+    for path in paths:
         part = path.stem.removeprefix("instances_")
         base = path.parent.parent
         images = next((p for p in (base / part, base / "images" / part) if p.is_dir()), None)
         if images is None:
             raise DataError(f"{path} is there, but not its image folder {base / part}")
-        target = data / f"COCO{part[-4:]}"
-        yield f"{part}: {_files.place_all(images, target / part, '.jpg'):,} images"
-        _files.folder(target / "annotations" / part)
-        _files.place(path, target / "annotations" / path.name)
-        yield from _draw_part(path, target, part, classes)
+        by_year.setdefault(part[-4:], []).append((path, images))
+    for year, parts in by_year.items():
+        target = data / f"COCO{year}"
+        with merged(target) as folder:
+            for path, images in parts:
+                yield from _prepare_part(path, images, target, folder, classes)
 
 
 def _instances(base: Path) -> list[Path]:
@@ -56,95 +72,114 @@ def _instances(base: Path) -> list[Path]:
     return [base / "annotations" / n for n in names if (base / "annotations" / n).is_file()]
 
 
-def load(path: Path) -> dict[str, Any]:
-    """An instances file with its three tables.
-
-    Raises:
-        DataError: where it is no JSON or lacks one of `images`, `annotations`, `categories`.
-    """
-    try:
-        content: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is no readable JSON ({error})") from None
-    for table in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(table), list):
-            raise DataError(f"{path} has no list {table!r}; expected a COCO instances file")
-    return content
-
-
-def categories(content: dict[str, Any], classes: Sequence[str], path: Path) -> dict[int, int]:
-    """Label 1..80 by category id, in order of the ids.
-
-    Raises:
-        DataError: where the categories are not COCO's 80, naming those that differ.
-    """
-    listed = sorted((int(c["id"]), str(c["name"])) for c in content["categories"])
-    if [name for _, name in listed] != list(classes):
-        strange = sorted({name for _, name in listed} ^ set(classes))
-        shown = ", ".join(strange[:8]) or "their order"
-        raise DataError(f"{path}: categories are not COCO's {len(classes)}; what differs: {shown}")
-    return {category: label for label, (category, _) in enumerate(listed, start=1)}
-
-
-def _draw_part(path: Path, target: Path, part: str, classes: Sequence[str]) -> Iterator[str]:
-    content = load(path)
-    labels = categories(content, classes, path)
-    by_image: dict[int, list[dict[str, Any]]] = {}
-    for annotation in content["annotations"]:
-        by_image.setdefault(annotation["image_id"], []).append(annotation)
-    drawn = missing = 0
-    for record in content["images"]:
-        name = str(record["file_name"])
-        if not (target / part / name).is_file():
-            missing += 1
-            continue
-        try:
-            label = draw(by_image.get(record["id"], []), labels, int(record["height"]), int(record["width"]))
-        except (KeyError, ValueError, TypeError) as error:
-            raise DataError(f"{path}: annotations of {name} are malformed ({error})") from None
-        _palette.save(label, target / "annotations" / part / f"{Path(name).stem}.png")
-        drawn += 1
-    yield f"annotations/{part}: {drawn:,} masks drawn" + (
+def _prepare_part(
+    path: Path, images: Path, target: Path, folder: Path, classes: Sequence[str]
+) -> Iterator[str]:
+    """Check one file and draw its masks below `folder`, which becomes part of `target`."""
+    part = path.stem.removeprefix("instances_")
+    by_number = _images_by_number(images)
+    yield f"{part}: {len(by_number):,} images"
+    instances = read(path, classes)
+    if instances.without_region:
+        ids = instances.without_region
+        shown = ", ".join(map(str, ids[:5])) + (", ..." if len(ids) > 5 else "")
+        yield f"{part}: {len(ids):,} annotations without a region draw nothing (ids {shown})"
+    present = [record for record in instances.images if record.number in by_number]
+    if not present:
+        raise DataError(
+            f"none of the {len(instances.images):,} images that {path} lists is in {images}, by the number in "
+            "their names. Next: get the images of this release"
+        )
+    _check_sizes(path, instances, {number: images / name for number, name in by_number.items()})
+    if not _files.is_same_folder(images, target / part):
+        _files.place_all(images, folder / part, ".jpg")
+    masks = _files.folder(folder / "annotations" / part)
+    if not _files.is_same_folder(path.parent, target / "annotations"):
+        _files.place(path, masks.parent / path.name)
+    for record in present:
+        label = draw(record.annotations, instances.labels, record.height, record.width)
+        _palette.save(label, masks / f"{Path(by_number[record.number]).stem}.png")
+    missing = len(instances.images) - len(present)
+    yield f"annotations/{part}: {len(present):,} masks drawn" + (
         f"; {missing:,} images of the list are not on disk" if missing else ""
     )
+
+
+def _images_by_number(folder: Path) -> dict[str, str]:
+    """Names on disk by COCO's number.
+
+    Raises:
+        DataError: if two files have one number.
+    """
+    by_number: dict[str, str] = {}
+    for name, on_disk in list_files(folder, ".jpg").items():
+        if has_number(name):
+            other = by_number.setdefault(image_id(name), on_disk)
+            if other != on_disk:
+                raise DataError(f"{folder / other} and {on_disk} have one number; keep one of them")
+    return by_number
+
+
+def _check_sizes(path: Path, instances: Instances, on_disk: dict[str, Path]) -> None:
+    """Compare the sizes of the images with those that the file gives.
+
+    Raises:
+        DataError: if one differs, or an image is unreadable.
+    """
+    problems = []
+    for record in instances.images:
+        if record.number not in on_disk:
+            continue
+        try:
+            width, height = _files.read_size(on_disk[record.number])
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        if (width, height) != (record.width, record.height):
+            problems.append(
+                f"image {on_disk[record.number].name} is {width}x{height}, its annotations are for "
+                f"{record.width}x{record.height}"
+            )
+    _files.refuse_all(str(path), problems, "get these images from COCO again")
 
 
 def draw(
     annotations: Sequence[dict[str, Any]], labels: dict[int, int], height: int, width: int
 ) -> NDArray[np.uint8]:
     """Index mask (height, width) of one image's annotations, by the rule of this module."""
-    regions = [(a, region(a["segmentation"], height, width)) for a in annotations]
-    regions.sort(key=lambda r: (not r[0].get("iscrowd", 0), -int(r[1].sum()), r[0]["id"]))
+    layers = []
+    for annotation in annotations:
+        if has_region(annotation["segmentation"]):
+            where = region(annotation["segmentation"], height, width)
+            order = (not annotation.get("iscrowd", 0), -int(where.sum()), annotation["id"])
+            layers.append((order, labels[annotation["category_id"]], np.packbits(where)))
     mask = np.zeros((height, width), dtype=np.uint8)
-    for annotation, where in regions:
-        mask[where] = labels[annotation["category_id"]]
+    for _, label, packed in sorted(layers, key=lambda layer: layer[0]):
+        # packed, because an image may have hundreds of regions
+        mask[np.unpackbits(packed, count=mask.size).reshape(mask.shape).view(np.bool_)] = label
     return mask
 
 
 def region(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
     """Pixels (height, width) of a segmentation: polygons, compressed or plain run lengths.
 
-    Plain run lengths (those of crowds) are read here; the others need pycocotools.
+    Run lengths are read here; polygons need pycocotools.
 
     Raises:
-        DataError: where pycocotools is needed and absent.
-        ValueError: where run lengths do not fill the image.
+        DataError: if pycocotools is needed and absent.
+        ValueError: if run lengths do not fill the image, or a polygon is malformed or off the image.
     """
-    if isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
-        runs = np.asarray(segmentation["counts"], dtype=np.int64)
-        if list(segmentation["size"]) != [height, width] or runs.sum() != height * width or runs.min() < 0:
-            raise ValueError(f"run lengths do not fill {width}x{height} pixels")
-        values = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-        return values.reshape(width, height).T
+    if isinstance(segmentation, dict):
+        runs = read_runs(segmentation, height, width)
+        return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
+    polygons = read_polygons(segmentation, height, width)
     try:
         from pycocotools import mask as tools
     except ImportError:
         raise DataError(
             'drawing COCO polygons needs pycocotools. Next: `pip install "fssbench[coco]"`'
         ) from None
-    if isinstance(segmentation, dict):
-        return np.asarray(tools.decode(segmentation)).astype(bool)
-    return np.asarray(tools.decode(tools.merge(tools.frPyObjects(segmentation, height, width)))).astype(bool)
+    return np.asarray(tools.decode(tools.merge(tools.frPyObjects(polygons, height, width)))).astype(bool)
 
 
 def run_lengths(where: NDArray[np.bool_]) -> dict[str, Any]:

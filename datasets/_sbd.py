@@ -5,16 +5,17 @@ VOC's own masks win over SBD's wherever both exist: they are finer and carry the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fssbench.api import DataError
+from fssbench.listing import find_file, list_files
 
 from . import _files, _palette
+from ._staging import merged
 
 _DEVKIT = (
     "",
@@ -34,6 +35,11 @@ _SBD = (
     "SBD/benchmark_RELEASE/dataset",
 )
 _LISTS = "ImageSets/Segmentation"
+_MASKS = "SegmentationClassAug"
+_LARGEST = 4_000_000
+"""Bytes of an SBD file; a larger one may unpack to more than the memory holds."""
+
+Read = Callable[[Path], NDArray[np.uint8]]
 
 
 def prepare(source: Path, target: Path) -> Iterator[str]:
@@ -54,44 +60,87 @@ def prepare(source: Path, target: Path) -> Iterator[str]:
     sbd = next((source / d / "cls" for d in _SBD if (source / d / "cls").is_dir()), None)
     read = _reader() if sbd is not None else None  # before anything is written
 
-    images = _files.place_all(devkit / "JPEGImages", target / "JPEGImages", ".jpg")
-    yield f"JPEGImages: {images:,} images"
-    own = _files.place_all(devkit / "SegmentationClass", target / "SegmentationClassAug", ".png")
-    yield f"SegmentationClassAug: {own:,} masks of VOC 2012"
-    if (devkit / _LISTS).is_dir():
-        count = _files.place_all(devkit / _LISTS, target / _LISTS, ".txt")
-        yield f"{_LISTS}: {count} lists"
-    if sbd is None or read is None:
-        yield f"no SBD release (dataset/cls/*.mat) below {source}: masks are those of VOC 2012 alone"
-        return
-    added, kept = [], 0
-    for path in sorted(sbd.glob("*.mat")):
-        if (devkit / "SegmentationClass" / f"{path.stem}.png").is_file():
-            kept += 1
+    with merged(target) as folder:
+        yield from _place_devkit(devkit, target, folder)
+        if sbd is None or read is None:
+            yield f"no SBD release (dataset/cls/*.mat) below {source}: masks are those of VOC 2012 alone"
+            return
+        images = folder if (folder / "JPEGImages").is_dir() else target
+        added, kept = _draw_masks(sbd, read, images / "JPEGImages", folder / _MASKS)
+        yield f"{_MASKS}: {len(added):,} masks of SBD added; {kept:,} left out for VOC's own"
+        bare = sum(not find_file(images / "JPEGImages" / f"{stem}.jpg").is_file() for stem in added)
+        if bare:
+            yield f"warning: {bare:,} SBD masks have no image; `fssbench data verify pascal` names them"
+        yield from _training_list(devkit / _LISTS, _files.folder(folder / _LISTS), added)
+
+
+def _place_devkit(devkit: Path, target: Path, folder: Path) -> Iterator[str]:
+    """Place images, masks and lists of VOC 2012 below `folder`, which becomes part of `target`.
+
+    Raises:
+        DataError: if the devkit has no image or no mask.
+    """
+    inside = _files.is_same_folder(devkit, target)
+    for part, ending, goal in (("JPEGImages", ".jpg", "JPEGImages"), ("SegmentationClass", ".png", _MASKS)):
+        count = len(list_files(devkit / part, ending))
+        if count == 0:
+            raise DataError(f"the VOC 2012 devkit at {devkit} is incomplete: no {ending} in {part}")
+        if goal == _MASKS or not inside:
+            _files.place_all(devkit / part, folder / goal, ending)
+        yield f"{goal}: {count:,} {'masks of VOC 2012' if goal == _MASKS else 'images'}"
+    if (devkit / _LISTS).is_dir() and not inside:
+        yield f"{_LISTS}: {_files.place_all(devkit / _LISTS, folder / _LISTS, '.txt')} lists"
+
+
+def _draw_masks(sbd: Path, read: Read, images: Path, masks: Path) -> tuple[list[str], int]:
+    """Write the masks of SBD that VOC does not have.
+
+    Returns:
+        Their names, and the number of those left out.
+
+    Raises:
+        DataError: if files are malformed or do not fit their images, naming them.
+    """
+    own = frozenset(list_files(masks, ".png"))
+    added: list[str] = []
+    problems: list[str] = []
+    files = list_files(sbd, ".mat")
+    for name, on_disk in files.items():
+        stem = Path(name).stem
+        if f"{stem}.png" in own:
             continue
-        _palette.save(read(path), target / "SegmentationClassAug" / f"{path.stem}.png")
-        added.append(path.stem)
-    yield f"SegmentationClassAug: {len(added):,} masks of SBD added; {kept:,} left out for VOC's own"
-    bare = sum(not (target / "JPEGImages" / f"{stem}.jpg").is_file() for stem in added)
-    if bare:
-        yield f"warning: {bare:,} SBD masks have no image; `fssbench data verify pascal` names them"
-    yield from _training_list(target, added)
+        try:
+            label = read(sbd / on_disk)
+            image = find_file(images / f"{stem}.jpg")
+            size = _files.read_size(image) if image.is_file() else label.shape[::-1]
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        if size != label.shape[::-1]:
+            problems.append(
+                f"{sbd / on_disk} is {label.shape[1]}x{label.shape[0]}, its image {size[0]}x{size[1]}"
+            )
+        elif not problems:
+            _palette.save(label, masks / f"{stem}.png")
+        added.append(stem)
+    what = f"{len(problems):,} of {len(files):,} SBD files cannot be used"
+    _files.refuse_all(what, problems, "get these files from the SBD release again")
+    return added, len(files) - len(added)
 
 
-def _training_list(target: Path, added: list[str]) -> Iterator[str]:
+def _training_list(lists: Path, out: Path, added: list[str]) -> Iterator[str]:
     """Trainaug = VOC train and all of SBD that is not VOC val; val masks never count as training."""
-    train, val = target / _LISTS / "train.txt", target / _LISTS / "val.txt"
+    train, val = lists / "train.txt", lists / "val.txt"
     if not (train.is_file() and val.is_file()):
         return
     chosen = sorted(({*train.read_text().split()} | {*added}) - {*val.read_text().split()})
-    # a new file, never written through: the old one may be a link into the download
-    partial = target / _LISTS / ".trainaug.partial"
-    partial.write_text("".join(f"{name}\n" for name in chosen))
-    partial.replace(target / _LISTS / "trainaug.txt")
+    trainaug = out / "trainaug.txt"
+    trainaug.unlink(missing_ok=True)  # never written through: it may be a link into the download
+    trainaug.write_text("".join(f"{name}\n" for name in chosen))
     yield f"{_LISTS}/trainaug.txt: {len(chosen):,} images"
 
 
-def _reader() -> Any:
+def _reader() -> Read:
     """A function from an SBD file to its label map (H, W).
 
     Raises:
@@ -106,12 +155,16 @@ def _reader() -> Any:
 
     def read(path: Path) -> NDArray[np.uint8]:
         try:
+            if path.stat().st_size > _LARGEST:
+                raise ValueError(f"{path.stat().st_size:,} bytes; a mask of SBD has a few thousand")
             label = loadmat(path, squeeze_me=True, struct_as_record=False)["GTcls"].Segmentation
             label = np.asarray(label)
-            sound = label.ndim == 2 and label.dtype == np.uint8 and int(label.max()) <= 20
-        except (KeyboardInterrupt, MemoryError):
+            sound = label.ndim == 2 and label.size > 0 and label.dtype == np.uint8 and int(label.max()) <= 20
+        except KeyboardInterrupt:
             raise
-        except Exception as error:  # a damaged MATLAB file may raise almost anything
+        except (
+            Exception
+        ) as error:  # no memory for what it announces, or a damaged file: it may raise almost anything
             raise DataError(f"{path} is no readable SBD file ({type(error).__name__}: {error})") from None
         if not sound:
             raise DataError(f"{path}: GTcls.Segmentation is not a map of labels 0..20 in 8 bits")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +26,8 @@ from fssbench.imaging import read_index, read_rgb
 from fssbench.known_lists import Judgement, coco_lines, judge_list
 from fssbench.listing import list_files
 
-from . import _lists, _mini_natural, _rasterise, _verify
+from . import _coco_file, _lists, _mini_natural, _rasterise, _verify
+from ._coco_file import has_number, image_id
 from ._published import population
 
 CLASSES = [
@@ -115,19 +115,6 @@ CLASSES = [
 SPLITS = ("trn", "val")
 YEARS = ("2014", "2017")
 PARTS = tuple(f"{split}{year}" for year in YEARS for split in ("train", "val"))
-_ID = re.compile(r"(\d{12})\.jpg$")
-
-
-def image_id(item: str) -> str:
-    """The twelve digits that name an image in every release, from an item or file name.
-
-    Raises:
-        DataError: where the name has none.
-    """
-    found = _ID.search(item)
-    if found is None:
-        raise DataError(f"{item!r} is no COCO image name: it must end with twelve digits and .jpg")
-    return found[1]
 
 
 def _lacks_class(path: Path, lists: dict[int, list[str]], judgement: Judgement, class_id: int) -> str:
@@ -177,7 +164,7 @@ class Coco(Dataset):
         for part in PARTS:
             masks = list_files(self.path(f"annotations/{part}"), ".png")
             for name in list_files(self.path(part), ".jpg"):
-                if _ID.search(name) and f"{name[:-4]}.png" in masks:
+                if has_number(name) and f"{name[:-4]}.png" in masks:
                     pairs.setdefault(
                         image_id(name), (f"{part}/{name}", f"annotations/{part}/{name[:-4]}.png")
                     )
@@ -311,7 +298,8 @@ class Coco(Dataset):
             )
         by_value = dict(enumerate(CLASSES, start=1))
         counts = dict.fromkeys(CLASSES, 0)
-        record = self._annotated(report, part)
+        stems = {image_id(name): stem for stem, name in images.items() if has_number(name)}
+        record = {stems.get(n, n): size for n, size in self._annotated(report, part).items()}
         for stem in sorted({*images, *masks, *record}):
             image = _verify.decode(report, images.get(stem, f"{part}/{stem}.jpg"), "image")
             if image is not None and record.get(stem, image.size) != image.size:
@@ -329,18 +317,22 @@ class Coco(Dataset):
             _verify.few(report, counts, f"annotations/{part}")
 
     def _annotated(self, report: Verification, part: str) -> dict[str, tuple[int, int]]:
-        """Width and height by image stem, as the annotation file of a part says; empty without one."""
+        """Width and height by image number, as the annotation file of a part says; empty without one."""
         relative = f"annotations/instances_{part}.json"
         path = self.path(relative)
         if not path.is_file():
             return {}
         try:
-            content = _rasterise.load(path)
-            _rasterise.categories(content, CLASSES, path)
-            return {str(i["file_name"])[:-4]: (int(i["width"]), int(i["height"])) for i in content["images"]}
-        except (DataError, KeyError, TypeError, ValueError) as error:
+            content = _coco_file.load(path)
+            _coco_file.categories(content, CLASSES, path)
+        except DataError as error:
             _verify.error(report, relative, f"annotation file unusable: {error}", "get it from COCO again")
             return {}
+        problems: list[str] = []
+        records = _coco_file.check_images(content["images"], problems)
+        for problem in problems:
+            _verify.error(report, relative, problem, "correct this record, or get the file from COCO again")
+        return {image_id(r["file_name"]): (r["width"], r["height"]) for r in records.values()}
 
     @classmethod
     def prepare(cls, source: Path, data: Path) -> Iterator[str]:

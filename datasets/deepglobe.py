@@ -15,7 +15,8 @@ from fssbench.imaging import read_rgb
 from fssbench.listing import list_files
 
 from . import _verify
-from ._deepglobe_cut import CLASSES, cut, tiles
+from ._deepglobe_cut import CLASSES, RAREST, cut, tiles
+from ._deepglobe_cut import check as check_tiles
 from ._deepglobe_mini import draw
 from ._pairs import THRESHOLD, check, read_grey, sample, several
 from ._published import population
@@ -133,6 +134,8 @@ class DeepGlobe(Dataset):
         same patches, same names, other bytes.
         """
         pairs = tiles(source)
+        check_tiles(pairs)
+
         target = data / cls.card.folders[0]
         with staged(target) as folder:
             written = 0
@@ -140,6 +143,11 @@ class DeepGlobe(Dataset):
                 line, count = cut(image, mask, folder)
                 written += count
                 yield f"tile {number}/{len(pairs)}: {line}"
+            if written == 0:
+                raise DataError(
+                    f"deepglobe: no patch of the {len(pairs)} tiles in {source} passes the filter: each is of one "
+                    f"colour, or its rarest colour covers {RAREST:.1%} or less. Nothing was written"
+                )
         yield f"{written} (patch, class) entries from {len(pairs)} tiles in {target}"
 
     @classmethod

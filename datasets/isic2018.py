@@ -202,6 +202,10 @@ class ISIC2018(Dataset):
         masks = {
             name: source / MASKS / on_disk for name, on_disk in list_files(source / MASKS, ".png").items()
         }
+        if not images:
+            raise DataError(
+                f"isic2018: no .jpg in {source / IMAGES}. Next: give the folder that holds {IMAGES}"
+            )
         for what, wrong in (
             (f"images not in {TABLE}", [i for i in images if i not in table]),
             (f"rows of {TABLE} without an image", [i for i in table if i not in images]),

@@ -20,7 +20,7 @@ from fssbench.imaging import read_rgb
 from fssbench.listing import find_file
 
 from . import _verify
-from ._files import place
+from ._files import place, refuse_all
 from ._pairs import THRESHOLD, read_grey, sample, several
 from ._published import population
 from ._staging import staged
@@ -204,6 +204,11 @@ class SUIM(Dataset):
                 f"Per-class folders are read as they are; put them at {data / cls.card.folders[0]}"
             )
         found = sources(source)
+        report = Verification(dataset="suim", root=source)
+        for one in found:
+            look(report, one)
+        problems = [f"{f.path}: {f.problem}" for f in report.findings if f.level == "error"]
+        refuse_all(f"suim: {len(problems):,} faults in {source}", problems, "get these files again")
         target = data / cls.card.folders[0]
         with staged(target) as folder:
             for name in ("images", *(f"masks/{name}" for name in CODES)):

@@ -252,6 +252,17 @@ class Coco(Dataset):
             )
         return self.located[number]
 
+    def content(self, item: str) -> str:
+        """The image's number, which the releases of 2014 and 2017 share."""
+        return f"coco:{image_id(item)}"
+
+    def aliases(self, item: str) -> tuple[str, ...]:
+        """The image in every part of both releases, named as in either."""
+        number = image_id(item)
+        stems = (number, f"COCO_train2014_{number}", f"COCO_val2014_{number}")
+        parts = [f"{split}{year}" for split in ("train", "val") for year in YEARS]
+        return tuple(f"{part}/{stem}.jpg" for part in parts for stem in stems)
+
     def files(self, item: str) -> tuple[Path, ...]:
         """The image and its mask."""
         image, mask = self._pair(item)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +59,7 @@ SHARE = 0.01
 """Part of the image a class must cover to count as present where no list says so: the reference
 lists leave out most objects below it, by a rule nobody published."""
 SPLITS = ("trn", "val")
+_VOC_ID = re.compile(r"\d{4}_\d{6}")
 
 
 class Pascal(Dataset):
@@ -160,6 +162,11 @@ class Pascal(Dataset):
                 f"no image with a mask for split {split!r} below {self.root}. Next: `fssbench data verify`"
             )
         return _lists.from_files(entries, rule, population("pascal", None, split), f"pascal {split}")
+
+    def content(self, item: str) -> str:
+        """The VOC id, which every release and annotation keeps; else the hash of the file."""
+        stem = Path(item).stem
+        return f"voc:{stem}" if _VOC_ID.fullmatch(stem) else super().content(item)
 
     def files(self, item: str) -> tuple[Path, ...]:
         """The image and its mask."""

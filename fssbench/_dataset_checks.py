@@ -217,6 +217,22 @@ def files_are_named(s: _Subject) -> None:
             require(s.root.resolve() in path.resolve().parents, f"{entry.item}: {path} is outside the root")
 
 
+def contents_tell_pictures_apart(s: _Subject) -> None:
+    """`content` names a picture: the same name every time, and another for another picture."""
+    by_name: dict[str, bytes] = {}
+    dataset = s.open()
+    for item in dict.fromkeys(entry.item for entry in s.entries):
+        name = dataset.content(item)
+        require(isinstance(name, str) and bool(name), f"{item}: content {name!r} is no name")
+        require(s.open().content(item) == name, f"{item}: content differs the second time")
+        pixels = dataset.image(item).tobytes()
+        require(
+            by_name.setdefault(name, pixels) == pixels,
+            f"{item} has the content of another picture ({name}); where one file holds several images, "
+            "override `content`",
+        )
+
+
 def miniature_is_seeded(s: _Subject) -> None:
     """The same seed draws the same miniature, byte for byte."""
     with tempfile.TemporaryDirectory() as folder:
@@ -241,6 +257,7 @@ DATASET_CHECKS: tuple[Callable[[_Subject], None], ...] = (
     enough_for_five_shots,
     pools_are_stable,
     files_are_named,
+    contents_tell_pictures_apart,
     images_and_masks_agree,
     damage_is_found,
     reading_writes_nothing,

@@ -11,16 +11,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from fssbench.api import Dataset
+from fssbench.content import State, file_state, hash_file
 from fssbench.errors import DataError
 from fssbench.links import check_links
-from fssbench.regular_files import open_regular
-
-State = tuple[int, ...]
-"""Size, time of writing and of the last change, number and device of a file: equal for an untouched file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +52,8 @@ class DataFiles:
             for path in dataset.files(item):
                 check_links(path, dataset.places)  # a plugin may name files that `Dataset.path` never saw
                 try:
-                    state = _state(path)
-                    known = _Known(path, state, _content(path, state))
+                    state = file_state(path)
+                    known = _Known(path, state, hash_file(path, state))
                 except OSError:
                     missing.append(path)
                     continue
@@ -92,10 +88,10 @@ class DataFiles:
         """
         for place, known in enumerate(files := self._files.get(item, [])):
             try:
-                state = _state(known.path)
+                state = file_state(known.path)
                 if state == known.state:
                     continue
-                same = _content(known.path, state) == known.sha256
+                same = hash_file(known.path, state) == known.sha256
             except OSError as error:
                 raise DataError(
                     self._changed(known.path, f"cannot be read any more ({error.strerror})")
@@ -128,15 +124,3 @@ def files_sha256(dataset: Dataset, items: Iterable[str], what: str) -> str:
         DataError: where a file is missing, naming how many are.
     """
     return DataFiles(dataset, items, what).sha256
-
-
-def _state(path: Path) -> State:
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev
-
-
-@lru_cache(maxsize=1 << 18)
-def _content(path: Path, state: State) -> str:
-    """sha256 of a file as it is now; folds and shots of a benchmark read the same files."""
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

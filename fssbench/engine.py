@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fssbench import execution
 from fssbench.api import Dataset, Episode, FssbenchError, Method, Plan, PluginError
+from fssbench.content import Pictures
 from fssbench.data import open_dataset
 from fssbench.errors import DataError, RunFolderError
 from fssbench.features import FeatureCache
@@ -143,9 +144,10 @@ def evaluate_all(
     with ExitStack() as stack:
         stack.enter_context(generators_kept())
         stack.enter_context(exact_float32())  # of the backbones; each call of a method has its own
-        small = Thumbnails(dataset)
+        small, pictures = Thumbnails(dataset), Pictures.of_plan(dataset, plan)
         runs = [
-            stack.enter_context(_Run(guard, plan, dataset, settings, files.sha256, small)) for guard in guards
+            stack.enter_context(_Run(guard, plan, dataset, settings, files.sha256, small, pictures))
+            for guard in guards
         ]
         todo = [e for e in _part(plan, settings) if any(e.index not in run.writer.done for run in runs)]
         inputs = Inputs(dataset, plan.size, torch.device(settings.device), cache, files)
@@ -190,6 +192,7 @@ class _Run:
         settings: Settings,
         data: str,
         small: Thumbnails,
+        pictures: Pictures,
     ) -> None:
         self.guard = guard
         self.method = method = guard.method
@@ -211,7 +214,7 @@ class _Run:
         if settings.shard:
             block["shard"] = list(settings.shard)
         self.identity = digest(block)
-        context = context_block(method, plan)
+        context = context_block(method, plan, pictures)
         self.label = str(context["label"])
         self.path = settings.out / run_slug(block, self.label, self.identity)
         self.writer = RunWriter(

@@ -20,7 +20,10 @@ import torch
 from fssbench import checkpoints
 from fssbench.api import Dataset, Method, Plan
 from fssbench.benchmarks import find
+from fssbench.content import Pictures, queries_among_supports
+from fssbench.data import open_dataset
 from fssbench.data_files import DataFiles
+from fssbench.errors import FssbenchError
 from fssbench.redaction import identify_value, redact, redact_value
 from fssbench.seen import SELECTED_ON_TEST, seen_classes, seen_images
 from fssbench.store import digest as digest
@@ -106,11 +109,17 @@ def identity_block(
     }
 
 
-def context_block(method: Method, plan: Plan) -> dict[str, Any]:
+def context_block(method: Method, plan: Plan, pictures: Pictures | None = None) -> dict[str, Any]:
     """Where and how a run was made: versions, machine, arguments.
 
     It names neither user nor host, holds no secret, and of an absolute path the last part alone.
+
+    Args:
+        method: as loaded.
+        plan: what is measured.
+        pictures: those of the plan, where they are known already.
     """
+    pictures = plan_pictures(plan) if pictures is None else pictures
     resolved = find(plan.benchmark)
     provenance = method.provenance
     return {
@@ -132,7 +141,12 @@ def context_block(method: Method, plan: Plan) -> dict[str, Any]:
         "training": training_record(provenance.get("training")),
         "learnable": provenance.get("learnable", 0),
         "parameters": sum(p.numel() for p in method.parameters()),
-        "marks": [*plan.marks, *marks(method), *training_marks(method, plan)],
+        "marks": [
+            *plan.marks,
+            *support_marks(plan, pictures),
+            *marks(method),
+            *training_marks(method, plan, pictures),
+        ],
         "packages": {name: version(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -153,8 +167,14 @@ def marks(method: Method) -> list[str]:
     return [*found, *provenance.get("marks", ())]
 
 
-def training_marks(method: Method, plan: Plan) -> list[str]:
-    """What the method's checkpoint says about its training that a reader of its figures must know."""
+def training_marks(method: Method, plan: Plan, pictures: Pictures | None = None) -> list[str]:
+    """What the method's checkpoint says about its training that a reader of its figures must know.
+
+    Args:
+        method: as loaded.
+        plan: what is measured.
+        pictures: those of the plan, where they are known already.
+    """
     manifest = method.provenance.get("training") or {}
     found = []
     if manifest.get("selection") == SELECTED_ON_TEST:
@@ -163,10 +183,28 @@ def training_marks(method: Method, plan: Plan) -> list[str]:
     seen = seen_classes(manifest, plan.dataset, plan.classes, plan.class_names)
     if seen:
         found.append(f"trained on test classes ({len(seen)})")
-    images = seen_images(manifest, plan.dataset, (episode.query for episode in plan.episodes))
+    if pictures is None and manifest:
+        pictures = plan_pictures(plan)
+    queries = (episode.query for episode in plan.episodes)
+    images = seen_images(manifest, plan.dataset, queries, pictures=pictures)
     if images:
         found.append(f"trained on test images ({images} of {len(plan.episodes)} queries)")
     return found
+
+
+def support_marks(plan: Plan, pictures: Pictures) -> list[str]:
+    """What is to be said of episodes in which the query's own mask is given away."""
+    count = queries_among_supports(plan.episodes, pictures.names)
+    return [f"query among its supports ({count} of {len(plan.episodes)} episodes)"] if count else []
+
+
+def plan_pictures(plan: Plan) -> Pictures:
+    """What is known of the pictures of a plan; nothing where its data are not here."""
+    try:
+        dataset = open_dataset(plan.dataset, data=plan.data, splits=plan.splits, variant=plan.dataset_variant)
+    except FssbenchError:
+        return Pictures()
+    return Pictures.of_plan(dataset, plan)
 
 
 def _source_marks(manifest: Mapping[str, Any], plan: Plan) -> list[str]:

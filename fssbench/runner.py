@@ -21,7 +21,7 @@ from fssbench.data import is_miniature, resolve
 from fssbench.engine import Evaluation, Settings, Watch, evaluate_all
 from fssbench.errors import DataError, FssbenchError, UsageError
 from fssbench.features import FeatureCache
-from fssbench.identity import training_marks
+from fssbench.identity import plan_pictures, training_marks
 from fssbench.loading import load_method
 from fssbench.registry import METHODS
 from fssbench.sampling import plan
@@ -135,8 +135,10 @@ def _trained(tasks: Sequence[Task]) -> Iterator[str]:
     """What the checkpoints say about their training that a reader of the figures must know."""
     places: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     for task in tasks:
+        trained = any(method.provenance.get("training") for method in task.methods)
+        pictures = plan_pictures(task.plan) if trained else None
         for method in task.methods:
-            facts = training_marks(method, task.plan)
+            facts = training_marks(method, task.plan, pictures)
             size = (method.provenance.get("training") or {}).get("size")
             if size not in (None, task.plan.size):
                 facts.append(f"trained at {size} px, measured at {task.plan.size} px (--size)")

@@ -10,6 +10,8 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from fssbench.content import Pictures
+
 SELECTED_ON_TEST = "test episodes"
 """What a manifest says under `selection` where the checkpoint was chosen on the test episodes."""
 
@@ -71,26 +73,55 @@ def seen_classes(
 
 
 def image_ids(items: Iterable[str]) -> list[str]:
-    """What a manifest says under `image_ids`: the first 8 hexadecimal digits of each image's sha256, sorted.
+    """What a manifest says under `image_ids`: the first 8 hexadecimal digits of each item's sha256, sorted.
 
-    Of names, not of files: an image is known by its name in its data set.
+    An item is a name within its data set; checkpoints of earlier versions know their images by it alone.
     """
     return sorted(_image_id(item) for item in items)
 
 
-def seen_images(manifest: Mapping[str, Any], dataset: str, queries: Iterable[str]) -> int:
-    """Episodes whose query image a checkpoint was trained on.
+def content_ids(names: Iterable[str]) -> list[str]:
+    """What a manifest says under `content_ids`: the first 12 digits of each picture name's sha256, sorted.
+
+    Args:
+        names: as `fssbench.content.picture_names` gives them, of all pictures.
+    """
+    return sorted({_content_id(name) for name in names})
+
+
+def seen_images(
+    manifest: Mapping[str, Any],
+    dataset: str,
+    queries: Iterable[str],
+    *,
+    pictures: Pictures | None = None,
+) -> int:
+    """Count the episodes whose query image a checkpoint was trained on.
 
     Args:
         manifest: what a checkpoint says about its training; may be empty or malformed.
         dataset: id of the tested data set.
         queries: the query of each episode.
+        pictures: what is known of the queries' pictures; without it they go by their item ids.
     """
-    listed = manifest.get("image_ids")
-    if manifest.get("dataset") != dataset or not isinstance(listed, list):
-        return 0
-    known = {i for i in listed if isinstance(i, str)}
-    return sum(_image_id(query) in known for query in queries)
+    items = _texts(manifest.get("image_ids")) if manifest.get("dataset") == dataset else set()
+    contents = _texts(manifest.get("content_ids"))
+    known = Pictures() if pictures is None else pictures
+
+    def seen(query: str) -> bool:
+        return any(_image_id(item) in items for item in (query, *known.aliases.get(query, ()))) or any(
+            _content_id(name) in contents for name in known.names.get(query, ())
+        )
+
+    return sum(map(seen, queries))
+
+
+def _texts(listed: object) -> set[str]:
+    return {i for i in listed if isinstance(i, str)} if isinstance(listed, list) else set()
+
+
+def _content_id(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:12]
 
 
 def _image_id(item: str) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,6 +23,7 @@ import numpy as np
 from fssbench import data as datasets
 from fssbench.api import Dataset, Entry, Episode, Pool
 from fssbench.benchmarks import Resolved, Source, find
+from fssbench.content import same_pictures
 from fssbench.errors import DataError, ListError, UsageError
 from fssbench.populations import pool_marks
 from fssbench.sampling import shuffled
@@ -56,6 +58,8 @@ class TrainingSet:
     """What keeps it from being the published training set."""
     present: Mapping[str, tuple[int, ...]]
     """Every class that the source's lists know in an image, those not trained on among them."""
+    left_out: int = 0
+    """Images of these classes that are not trained on because their pictures are tested."""
 
     @property
     def items(self) -> list[str]:
@@ -114,10 +118,10 @@ def training_set(
     named = dataset.classes()
     wanted = sorted(named) if source.folds is None else [c for c in source.folds[fold] if c in named]
     pool = dataset.pool(source.split)
-    tested = _tested(dataset, source, resolved)
-    if without_novel:
-        tested |= _showing(pool, dataset, resolved, fold)
-    kept = [e for e in pool.of_classes(tuple(wanted)) if e.item not in tested]
+    candidates = pool.of_classes(tuple(wanted))
+    tested = _tested(dataset, candidates, source, resolved, root, splits)
+    unwanted = tested | (_showing(pool, dataset, resolved, fold) if without_novel else frozenset())
+    kept = [e for e in candidates if e.item not in unwanted]
     if without_novel:
         wanted = _enough(kept, shot)
         kept = [e for e in kept if e.class_id in wanted]
@@ -132,30 +136,52 @@ def training_set(
         lists=pool.source,
         marks=_marks(root, pool, wanted),
         present=_present(pool),
+        left_out=len(tested),
     )
     _check(found, fold, shot)
     return found
 
 
-def _tested(dataset: Dataset, source: Source, resolved: Resolved) -> frozenset[str]:
-    """Images that other lists of the source data set keep for validation or test."""
-    found: set[str] = set()
-    for split in {"val", "test", resolved.benchmark.split} - {source.split}:
+def _tested(
+    dataset: Dataset,
+    candidates: Sequence[Entry],
+    source: Source,
+    resolved: Resolved,
+    root: Path | None,
+    splits: str | Path | None,
+) -> frozenset[str]:
+    """Find the candidates whose pictures serve for validation or test, under whatever name.
+
+    They stand in other lists of the source data set, or in the tested list of another data set.
+    """
+    items = {e.item for e in candidates}
+    target, split = resolved.benchmark.target, resolved.benchmark.split
+    places = [(dataset, each) for each in sorted({"val", "test"} - {source.split})]
+    if target == dataset.card.name:
+        places += [(dataset, split)] if split not in {"val", "test", source.split} else []
+    elif not datasets.is_miniature(root):  # whose data sets have no picture in common
+        with suppress(DataError):  # the target need not be here to train
+            variant = resolved.dataset_variant
+            places.append((datasets.open_dataset(target, data=root, splits=splits, variant=variant), split))
+    tested: frozenset[str] = frozenset()
+    for other, each in places:
         try:
-            found.update(e.item for e in dataset.pool(split).entries)
+            others = {e.item for e in other.pool(each).entries}
         except ListError:
             raise  # the list may name images of this training
         except (UsageError, DataError):
             continue  # no such split, or none of its files is here: nothing to keep apart
-    return frozenset(found)
+        tested |= same_pictures(dataset, items, other, others)
+    return tested
 
 
 def _showing(pool: Pool, dataset: Dataset, resolved: Resolved, fold: int) -> frozenset[str]:
-    """Images of the source that show a class which the fold tests."""
+    """Images of the source that show a class which the fold tests, under whatever name."""
     if dataset.card.name != resolved.benchmark.target:
         return frozenset()
     novel = set(resolved.folds[fold])
-    return frozenset(e.item for e in pool.entries if e.class_id in novel)
+    showing = {e.item for e in pool.entries if e.class_id in novel}
+    return same_pictures(dataset, {e.item for e in pool.entries}, dataset, showing)
 
 
 def _enough(entries: Sequence[Entry], shot: int) -> list[int]:

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from fssbench import __version__, checkpoints
 from fssbench.api import FssbenchError, Method, PluginError
+from fssbench.content import picture_names
 from fssbench.curves import Curve, Point, draw_curve, read_curve
 from fssbench.data import open_dataset
 from fssbench.data_files import files_sha256
@@ -33,7 +34,7 @@ from fssbench.identity import digest
 from fssbench.inputs import Inputs
 from fssbench.isolation import generators_kept
 from fssbench.sampling import plan
-from fssbench.seen import SELECTED_ON_TEST, image_ids
+from fssbench.seen import SELECTED_ON_TEST, content_ids, image_ids
 from fssbench.train_average import Average
 from fssbench.train_batches import Batch, Batches
 from fssbench.train_episodes import STREAM, EpisodeStream, training_set, validation_episodes
@@ -165,6 +166,8 @@ class _Training:
         self.parameters = list(learnable(method).values())
         self.optimizer = make_optimizer(self.recipe, method)
         self.average = Average(method, settings.average)
+        if self.source.left_out:
+            tell(f"{self.source.left_out:,} images are left out: they are tested, under this or another name")
         tell(f"hashing {len(self.source.items)} images")
         self.data = files_sha256(self.source.dataset, self.source.items, f"training for {settings.benchmark}")
         self.facts = self._facts(effective)
@@ -403,6 +406,7 @@ class _Training:
     def _checkpoint(self, step: int) -> None:
         if not self.world.first:
             return
+        pictures = picture_names(self.source.dataset, self.source.items)
         manifest = {
             **self.facts,
             "steps": step,
@@ -410,6 +414,7 @@ class _Training:
             "validation_miou": self.reached.best,
             "training": digest(self.facts),
             "image_ids": image_ids(self.source.items),
+            "content_ids": content_ids(name for names in pictures.values() for name in names),
         }
         with self.average.in_place():
             checkpoints.save(self.method, self.settings.out / CHECKPOINT, manifest, half=self.settings.half)

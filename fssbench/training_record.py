@@ -15,6 +15,7 @@ _OF_ONE_FOLD = {
     "benchmark",
     "classes",
     "class_names",
+    "content_ids",
     "data_sha256",
     "episodes",
     "fold",

@@ -182,6 +182,17 @@ def registered(monkeypatch, file: Path):
     load_plugin(file)
 
 
+def test_a_query_among_its_own_supports_marks_the_run(null, on_disk, monkeypatch):
+    registered(monkeypatch, null.folder / "ondisk.py")
+    plan = replace(fssbench.plan("ondisk", shot=1, data=null.data, episodes=20), size=16)
+    assert not any(m.startswith("query") for m in manifest(null, plan)["context"]["marks"])
+    (on_disk / "1.png").write_bytes((on_disk / "0.png").read_bytes())
+    count = sum({e.query, *e.supports} == {"0.png", "1.png"} for e in plan)
+    assert count > 0
+    marks = manifest(null, plan, out="twins")["context"]["marks"]
+    assert f"query among its supports ({count} of 20 episodes)" in marks
+
+
 def test_one_byte_of_an_image_or_mask_is_another_measurement(null, on_disk, monkeypatch):
     registered(monkeypatch, null.folder / "ondisk.py")
     plan = replace(fssbench.plan("ondisk", shot=1, data=null.data, episodes=5), size=16)

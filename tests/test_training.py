@@ -501,3 +501,10 @@ def test_parts_learn_at_their_own_rates(training):
     moved = {k: float((v - first[k]).abs().max()) for k, v in method.state_dict().items()}
     assert all(change == 0 for name, change in moved.items() if name.startswith("embed."))
     assert moved["sort.weight"] == pytest.approx(2 * 0.02, rel=1e-3)  # Adam's first step is the rate
+
+
+def test_the_manifest_knows_pictures_by_content(training):
+    _, done = training()
+    manifest = checkpoints.header(done.checkpoint)["manifest"]
+    assert manifest["content_ids"] == [], "these pictures have neither id nor file"
+    assert len(manifest["image_ids"]) == done.images

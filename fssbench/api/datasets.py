@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fssbench.api.records import Record
+from fssbench.content import file_sha256
 from fssbench.errors import DataError, unknown
 from fssbench.links import check_links
 from fssbench.listing import find_file, list_folder
@@ -257,6 +258,32 @@ class Dataset(ABC):
         Override where an item is more than the one file its id names.
         """
         return (self.path(item),)
+
+    def content(self, item: str) -> str:
+        """Name the picture of an item by what it is, not by where it lies.
+
+        Items with one content are one picture: where one of them is tested, none is trained on, and a
+        query is not its own support.  By default the hash of the first of `files(item)`.  Override where
+        pictures have an id that all releases share (`coco:000000000009`), or where one file holds the
+        images of several items.
+
+        Raises:
+            DataError: if the file is missing.
+        """
+        files = self.files(item)
+        if not files:
+            return f"{self.card.name}:{item}"
+        try:
+            return f"sha256:{file_sha256(files[0])}"
+        except OSError as error:
+            raise DataError(f"{files[0]} cannot be read ({error.strerror})") from None
+
+    def aliases(self, item: str) -> tuple[str, ...]:
+        """Every item id under which a list of this data set may name the same picture.
+
+        Checkpoints of earlier versions know their pictures by item id alone.
+        """
+        return (item,)
 
     @abstractmethod
     def image(self, item: str) -> Image.Image:

@@ -1,0 +1,200 @@
+"""What a picture is known by, whatever item, folder or data set it is found under.
+
+A picture has one or two names: the one that its data set gives it (a number or id that all releases
+share), and the hash of its file.  Two items with a name in common are one picture.  A picture that was
+encoded again and has no id in its name is another one here: nothing tells them to be the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fssbench.errors import DataError, FssbenchError, PluginError
+from fssbench.links import check_links
+from fssbench.regular_files import open_regular
+
+if TYPE_CHECKING:
+    from fssbench.api import Dataset, Episode
+
+Names = Mapping[str, frozenset[str]]
+"""Names of the picture of each item."""
+
+
+State = tuple[int, ...]
+"""Size, time of writing and of the last change, number and device of a file: equal for an untouched file."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What is known of the pictures of some items of one data set."""
+
+    names: Names = field(default_factory=dict)
+    """Names that hold across data sets."""
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Other item ids within the data set."""
+
+    @classmethod
+    def of_plan(cls, dataset: Dataset, plan: Iterable[Episode]) -> Pictures:
+        """Pictures of all queries and supports of a plan; their files are read."""
+        items = dict.fromkeys(item for e in plan for item in (e.query, *e.supports))
+        return cls(picture_names(dataset, items), {item: tuple(dataset.aliases(item)) for item in items})
+
+
+def file_state(path: Path) -> State:
+    """The state of a file as it is now.
+
+    Raises:
+        OSError: if there is none.
+    """
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev
+
+
+@lru_cache(maxsize=1 << 18)
+def hash_file(path: Path, state: State) -> str:
+    """sha256 of a file in its present state, computed once: folds and shots of a benchmark share files.
+
+    Raises:
+        OSError: if it cannot be read.
+        DataError: if it is no regular file.
+    """
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file as it is now, see `hash_file`."""
+    return hash_file(path, file_state(path))
+
+
+def picture_names(dataset: Dataset, items: Iterable[str]) -> Names:
+    """All names of the pictures of some items.
+
+    Files are read.  A file that serves several items tells nothing about any of them, and a missing file
+    has no hash: other places say that it is missing.
+    """
+    files = {item: _image_file(dataset, item) for item in dict.fromkeys(items)}
+    served = Counter(path for path in files.values() if path is not None)
+    names: dict[str, frozenset[str]] = {}
+    for item, path in files.items():
+        given = given_name(dataset, item)
+        bytes_name = _bytes_name(path) if path is not None and served[path] == 1 else None
+        names[item] = frozenset(name for name in (given, bytes_name) if name is not None)
+    return names
+
+
+def same_pictures(
+    dataset: Dataset, items: Collection[str], other: Dataset, others: Collection[str]
+) -> frozenset[str]:
+    """Find the items whose pictures are also among the pictures of other items.
+
+    Only files whose sizes occur on both sides are read.
+
+    Args:
+        dataset: data set of `items`.
+        items: where to look.
+        other: data set of `others`; may be the same.
+        others: items whose pictures are looked for.
+    """
+    shared = set(items) & set(others) if other.card.name == dataset.card.name else set()
+    theirs = {given_name(other, item) for item in others} - {None}
+    shared |= {item for item in items if given_name(dataset, item) in theirs}
+    return frozenset(shared | _same_bytes(dataset, set(items) - shared, other, others))
+
+
+def _same_bytes(
+    dataset: Dataset, items: Collection[str], other: Dataset, others: Collection[str]
+) -> set[str]:
+    """Items whose file has the same bytes as the file of one of the others."""
+    mine = {item: path for item in items if (path := _image_file(dataset, item)) is not None}
+    theirs = Counter(path for item in others if (path := _image_file(other, item)) is not None)
+    served = Counter(mine.values()) + theirs  # a file of several items tells nothing about them
+    by_size: dict[int, list[Path]] = {}
+    for path in theirs:
+        if served[path] == 1:
+            by_size.setdefault(_size(path), []).append(path)
+    hashes: dict[int, set[str | None]] = {}
+    same: set[str] = set()
+    for item, path in mine.items():
+        size = _size(path)
+        if served[path] == 1 and size in by_size:
+            if size not in hashes:
+                hashes[size] = {_bytes_name(each) for each in by_size[size]} - {None}
+            if _bytes_name(path) in hashes[size]:
+                same.add(item)
+    return same
+
+
+def queries_among_supports(episodes: Iterable[Episode], names: Names) -> int:
+    """Count the episodes whose query is also one of their supports, under its own or another name.
+
+    Args:
+        episodes: the episodes.
+        names: names of the pictures of their items.
+    """
+    unknown: frozenset[str] = frozenset()
+    return sum(
+        any(
+            support == e.query or names.get(support, unknown) & names.get(e.query, unknown)
+            for support in e.supports
+        )
+        for e in episodes
+    )
+
+
+def given_name(dataset: Dataset, item: str) -> str | None:
+    """The name that a data set gives the picture of an item; None if it leaves that to the file's hash.
+
+    Raises:
+        PluginError: if the data set's `content` fails.
+    """
+    from fssbench.api import Dataset
+
+    if type(dataset).content is Dataset.content:
+        return None
+    try:
+        return str(dataset.content(item))
+    except FssbenchError:
+        return None  # its file is missing, which other places say
+    except Exception as error:  # a plugin may raise anything
+        raise PluginError(
+            f"data set {dataset.card.name!r}: content({item!r}) fails: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _image_file(dataset: Dataset, item: str) -> Path | None:
+    """The file that holds the image of an item; None if none can be read, or if only lists are known."""
+    if dataset.root is None:
+        return None
+    try:
+        files = dataset.files(item)
+        if not files or not files[0].is_file():
+            return None
+        check_links(files[0], dataset.places)
+        return files[0]
+    except FssbenchError:
+        return None
+    except Exception as error:  # a plugin may raise anything
+        raise PluginError(
+            f"data set {dataset.card.name!r}: files({item!r}) fails: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _bytes_name(path: Path) -> str | None:
+    try:
+        return f"sha256:{file_sha256(path)}"
+    except (OSError, DataError):
+        return None

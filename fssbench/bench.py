@@ -64,7 +64,7 @@ class Wanted:
     checkpoint: Path | None = None
     ablate: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
-    plugins: tuple[Path, ...] = ()
+    plugins: tuple[str, ...] = ()
 
 
 def measure_apart(wanted: Wanted) -> Efficiency:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fssbench.cli.options import plugin_option
 from fssbench.cli.output import emit_json, one_line, table
 from fssbench.cli.run import device_name, pairs
 from fssbench.errors import FssbenchError
@@ -55,7 +56,7 @@ _COLUMNS = (
 @click.option(
     "--set", "config", multiple=True, metavar="KEY=VALUE", callback=pairs, help="Method setting; repeatable."
 )
-@click.option("--plugin", "plugins", multiple=True, type=_FILE, help="Plugin file; repeatable.")
+@plugin_option(exposed=True)
 @click.option(
     "-o",
     "--out",
@@ -69,7 +70,7 @@ def command(
     methods: tuple[str, ...],
     shots: tuple[int, ...],
     device: str,
-    plugins: tuple[Path, ...],
+    plugins: tuple[str, ...],
     out: Path,
     as_json: bool,
     **rest: Any,
@@ -77,11 +78,9 @@ def command(
     """Measure parameters, FLOPs, time and peak memory of methods, each in a process of its own."""
     from fssbench.bench import Wanted, measure_apart
     from fssbench.efficiency import save
-    from fssbench.registry import METHODS, load_plugin
+    from fssbench.registry import METHODS
     from fssbench.timing import NEXT
 
-    for plugin in plugins:
-        load_plugin(plugin)
     for name in methods:  # a misspelt name is told before minutes are spent on the others
         METHODS.get(name)
     device = device_name(device)

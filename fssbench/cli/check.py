@@ -4,32 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fssbench.cli.output import emit_json, one_line, table
-from fssbench.errors import PluginError, unknown
+from fssbench.errors import PluginError, UsageError, unknown
 
 if TYPE_CHECKING:
     from fssbench.testing import CheckResult
 
 
 def _targets(target: str) -> list[tuple[str, str]]:
-    """What `target` stands for, as (kind, name): the plugins of a file, or one registered name."""
+    """What `target` stands for, as (kind, name): one registered name, or all in a file, folder or module."""
     from fssbench.registry import DATASETS, METHODS, REPORTERS, load_plugin
 
-    if target.endswith(".py") or Path(target).is_file():
-        return [
-            (kind, name) for kind, _, name in (found.partition(" ") for found in load_plugin(Path(target)))
-        ]
     registries = (METHODS, DATASETS, REPORTERS)
     for registry in registries:
         if target in registry.names():
             return [(registry.kind, target)]
-    names = [name for registry in registries for name in registry.names()]
-    raise unknown("plugin", target, names, hint="Next: give a name, or a plugin file ending in .py")
+    try:
+        registered = load_plugin(target)
+    except UsageError as error:
+        if target.endswith(".py") or "/" in target:
+            raise
+        names = [name for registry in registries for name in registry.names()]
+        hint = "Next: give a name, or a plugin file, folder or module"
+        raise unknown("plugin", target, names, hint=hint) from error
+    return [(kind, name) for kind, _, name in (each.partition(" ") for each in registered)]
 
 
 def _results(kind: str, name: str, backbone: str | None) -> list[CheckResult]:
@@ -57,7 +59,7 @@ def _next(kind: str, name: str, target: str) -> str:
 @click.option("--backbone", help="Backbone to check a method on, with random weights.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a check.")
 def command(target: str, backbone: str | None, as_json: bool) -> None:
-    """Check TARGET, a plugin file or a registered name, against its contract.
+    """Check TARGET against its contract: a plugin file, folder or module, or a registered name.
 
     Every check is one sentence of the contract. Exit code 4 where one fails.
     """

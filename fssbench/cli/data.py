@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fssbench.cli.options import plugin_option
 from fssbench.cli.output import emit_json, printable, table
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def command() -> None:
 @click.argument("names", metavar="[NAME...]", nargs=-1)
 @click.option("--data", metavar="DIR", help="Folder of the data sets, or `mini`. Default: FSSBENCH_DATA.")
 @click.option("--splits", type=click.Path(path_type=Path), metavar="DIR", help="Folder of reference lists.")
+@plugin_option()
 @click.option("--all", "everything", is_flag=True, help=f"Print every finding, not {SHOWN} of a kind.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a data set.")
 @click.pass_context
@@ -139,6 +141,7 @@ def _kinds(findings: list[Finding]) -> dict[tuple[str, str, str], list[Finding]]
 @click.argument("name")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("--data", metavar="DIR", help="Folder of the data sets to write below. Default: FSSBENCH_DATA.")
+@plugin_option()
 def prepare(name: str, source: Path, data: str | None) -> None:
     """Turn the public download at SOURCE into the layout that is read, below the data folder."""
     import os
@@ -170,6 +173,7 @@ def prepare(name: str, source: Path, data: str | None) -> None:
 @click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1))
 @click.option("--dataset", "names", multiple=True, metavar="NAME", help="Draw this one only; repeatable.")
+@plugin_option()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a data set.")
 @click.pass_context
 def mini(ctx: click.Context, folder: Path | None, seed: int, names: tuple[str, ...], as_json: bool) -> None:

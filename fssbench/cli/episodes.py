@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fssbench.cli.options import plugin_option
 from fssbench.cli.output import emit_json, fields, printable, table
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Show a stored plan, and compare it with what would be drawn now; exit code 3 where it differs.",
 )
+@plugin_option()
 @click.option("--rows", default=5, show_default=True, type=click.IntRange(0), help="Episodes to print.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def command(

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fssbench.cli.output import emit_json, one_line, printable, table
-from fssbench.errors import DataError, PluginError, UsageError, unknown
+from fssbench.cli.options import plugin_option
+from fssbench.cli.output import emit_json, one_line, table
+from fssbench.errors import DataError, PluginError, unknown
 
 if TYPE_CHECKING:
     from fssbench.registry import Registry
@@ -138,32 +139,10 @@ KINDS: dict[str, Callable[[Place], Iterator[Row]]] = {
 }
 
 
-def load_plugins(files: tuple[Path, ...]) -> list[str]:
-    """Register plugin files; a broken one is told on standard error and hides nothing.
-
-    Returns:
-        The reasons of those that do not load.
-    """
-    from fssbench.registry import load_plugin
-
-    broken = []
-    for file in files:
-        try:
-            load_plugin(file)
-        except (PluginError, UsageError) as error:
-            broken.append(one_line(str(error)))
-    return broken
-
-
 @click.command()
 @click.argument("kind", metavar="{" + "|".join(KINDS) + "}")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@click.option(
-    "--plugin",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="A plugin file to list as well; repeatable.",
-)
+@plugin_option(tolerant=True)
 @click.option(
     "--data",
     envvar="FSSBENCH_DATA",
@@ -176,15 +155,13 @@ def load_plugins(files: tuple[Path, ...]) -> list[str]:
     type=click.Path(path_type=Path),
     help="Folder that holds runs.",
 )
-def command(kind: str, as_json: bool, plugin: tuple[Path, ...], data: str | None, out: Path) -> None:
+def command(kind: str, as_json: bool, data: str | None, out: Path) -> None:
     """List methods, data sets, reporters, benchmarks, suites or runs.
 
     A plugin that does not load is listed as broken, with its reason.
     """
     if kind not in KINDS:
         raise unknown("kind", kind, KINDS)
-    for reason in load_plugins(plugin):
-        click.echo(f"warning: {printable(reason)}", err=True)
     rows = list(KINDS[kind](Place(out, data)))
     if as_json:
         emit_json(rows)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fssbench.cli.options import plugin_option
 from fssbench.cli.output import emit_json, one_line, table
 from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
-from fssbench.registry import REPORTERS, load_plugin
+from fssbench.registry import REPORTERS
 
 if TYPE_CHECKING:
     from fssbench.api import Change, Changes, Reporter, Results
@@ -31,7 +32,7 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--compare-to", "other", type=_FILE, help="Say what changed since this folder of runs or earlier report."
 )
-@click.option("--plugin", "plugins", multiple=True, type=_FILE, help="File that defines a Reporter.")
+@plugin_option()
 @click.option("--resamples", type=click.IntRange(1), default=1000, show_default=True, help="For intervals.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the bootstrap.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line a figure and a file.")
@@ -41,13 +42,12 @@ def command(
     formats: str | None,
     style: str | None,
     other: Path | None,
-    plugins: tuple[Path, ...],
     resamples: int,
     seed: int,
     as_json: bool,
 ) -> None:
     """Write the comparison of stored RUNS (run folders, or folders of them; default: runs)."""
-    reporters, broken = _reporters(formats, plugins)
+    reporters, broken = _reporters(formats)
     _require_style(style, reporters)
     require_writable(out)
     from fssbench.redaction import redact_text
@@ -77,15 +77,11 @@ def command(
         click.get_current_context().exit(4)
 
 
-def _reporters(
-    formats: str | None, plugins: tuple[Path, ...]
-) -> tuple[dict[str, type[Reporter]], dict[str, str]]:
+def _reporters(formats: str | None) -> tuple[dict[str, type[Reporter]], dict[str, str]]:
     """Reporter classes by name, loaded before anything is computed, and those that do not load.
 
     A reporter asked for by name must load; where all are meant, a broken one is put aside.
     """
-    for file in plugins:
-        load_plugin(file)
     if formats is not None:
         names = list(dict.fromkeys(n.strip() for n in formats.split(",") if n.strip()))
         if not names:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fssbench.cli.options import plugin_option
 from fssbench.errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -120,9 +121,7 @@ def _config(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
 @click.option(
     "--config", metavar="FILE", is_eager=True, expose_value=False, callback=_config, help="TOML file."
 )
-@click.option(
-    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Plugin file; repeatable."
-)
+@plugin_option()
 @click.option(
     "--untrained", is_flag=True, help="Run trainable methods without a checkpoint; marked everywhere."
 )
@@ -134,7 +133,6 @@ def command(
     config_values: dict[str, str],
     folds: tuple[int, ...],
     seeds: tuple[int, ...],
-    plugins: tuple[Path, ...],
     out: Path,
     device: str,
     score_size: str,
@@ -148,11 +146,8 @@ def command(
     """Evaluate methods on benchmarks; the same command again resumes."""
     from fssbench.cli.progress import Progress
     from fssbench.engine import Settings
-    from fssbench.registry import load_plugin
     from fssbench.runner import Request, execute, prepare
 
-    for plugin in plugins:
-        load_plugin(plugin)
     settings = Settings(
         out=out,
         score_size="original" if score_size == "original" else "input",

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from fssbench.cli.list import load_plugins
-from fssbench.cli.output import emit_json, fields, printable
+from fssbench.cli.options import plugin_option
+from fssbench.cli.output import emit_json, fields
 from fssbench.errors import DataError, PluginError, UsageError, unknown
 
 Facts = dict[str, Any]
@@ -283,11 +283,9 @@ def _kind(name: str) -> str:
 @click.argument("name")
 @click.option("--kind", type=click.Choice(list(KINDS)), help="What NAME is, where several kinds share it.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-@click.option("--plugin", multiple=True, type=click.Path(path_type=Path), help="A plugin file; repeatable.")
-def command(name: str, kind: str | None, as_json: bool, plugin: tuple[Path, ...]) -> None:
+@plugin_option(tolerant=True)
+def command(name: str, kind: str | None, as_json: bool) -> None:
     """Show all about NAME: a method, data set, benchmark, suite, backbone or a run's folder."""
-    for reason in load_plugins(plugin):
-        click.echo(f"warning: {printable(reason)}", err=True)
     if kind in {"method", "dataset", "benchmark", "suite", "backbone"}:
         names = _names()[kind]
         if name not in names and not (kind == "benchmark" and ":" in name):

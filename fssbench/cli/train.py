@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fssbench.cli.options import plugin_option
 from fssbench.cli.output import emit_json, printable
 from fssbench.cli.progress import EVERY
 from fssbench.cli.run import device_name, pairs
@@ -92,9 +93,7 @@ if TYPE_CHECKING:
 @click.option(
     "--cache-gb", type=click.FloatRange(0), default=20.0, show_default=True, help="Limit of that folder, GiB."
 )
-@click.option(
-    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Plugin file; repeatable."
-)
+@plugin_option()
 @click.option("--download", is_flag=True, help="Fetch published backbone weights that are not here.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
@@ -105,7 +104,6 @@ def command(
     backbone: str | None,
     weights: str | None,
     device: str,
-    plugins: tuple[Path, ...],
     download: bool,
     as_json: bool,
     quiet: bool,
@@ -115,13 +113,11 @@ def command(
     """Train a method on the source of a benchmark; the same command again resumes."""
     from fssbench.data import is_miniature, resolve
     from fssbench.loading import load_method
-    from fssbench.registry import METHODS, load_plugin
+    from fssbench.registry import METHODS
     from fssbench.runner import MINI_BACKBONE
     from fssbench.train_settings import Settings
     from fssbench.training import train
 
-    for plugin in plugins:
-        load_plugin(plugin)
     cls = METHODS.get(method)
     if backbone is None and cls.needs_backbone and is_miniature(resolve(rest["data"])):
         backbone = MINI_BACKBONE

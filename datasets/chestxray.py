@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +13,13 @@ from fssbench.api import DataError, Dataset, DatasetCard, Entry, Pool, UsageErro
 from fssbench.imaging import read_rgb
 from fssbench.listing import find_file, list_files
 
-from . import _verify
+from . import _join_lungs, _verify
 from ._chest_mini import draw
+from ._join_lungs import IMAGES, LEFT, MASKS, RIGHT
 from ._pairs import THRESHOLD, check, read_grey, sample, several
 from ._published import population
 from ._staging import staged
 
-IMAGES = "CXR_png"
-MASKS = "masks"
 SHENZHEN, MONTGOMERY = "CHNCXR_", "MCUCXR_"
 SUFFIX = "_mask"
 
@@ -72,7 +71,8 @@ class ChestXray(Dataset):
         layout="CXR_png/<name>.png\n"
         "masks/CHNCXR_<n>_<0|1>_mask.png   Shenzhen, 566 files\n"
         "masks/MCUCXR_<n>_<0|1>.png        Montgomery, 138 files, no suffix\n"
-        "grey >= 128 is lung",
+        "grey >= 128 is lung\n"
+        "`data prepare` joins Montgomery's ManualMask/leftMask and rightMask into masks/",
         variants=("lung566", "lung704"),
     )
 
@@ -147,10 +147,31 @@ class ChestXray(Dataset):
         self._oddities(report, known)
         paired = {image_name(Path(m).stem) for m in masks}
         without = [name for name in images if name not in paired]
-        several(report, IMAGES, without, "no mask; never drawn", "nothing to do: the release has such images")
+        self._without_mask(report, without)
         _verify.few(report, report.histogram, MASKS)
         sample(report, MASKS, self, f"masks of {self.variant}")
         return report
+
+    def _without_mask(self, report: Verification, images: list[str]) -> None:
+        """Warn of radiographs without a mask, by what can be done about them."""
+        halves = {n for side in (LEFT, RIGHT) for n in list_files(report.root / side, ".png")}
+        mine = [n for n in images if n.startswith(MONTGOMERY)]
+        several(
+            report,
+            IMAGES,
+            [n for n in mine if n in halves],
+            "no mask that is read, but masks of the left and the right lung in ManualMask",
+            f"join them: `fssbench data prepare chestxray {report.root} --data DIR`",
+        )
+        several(
+            report,
+            IMAGES,
+            [n for n in mine if n not in halves],
+            "no mask; never drawn",
+            "every radiograph of Montgomery has a mask: get ManualMask of its release and run `fssbench data prepare`",
+        )
+        others = [n for n in images if not n.startswith(MONTGOMERY)]
+        several(report, IMAGES, others, "no mask; never drawn", "nothing to do: the release has such images")
 
     def _pair(self, report: Verification, name: str) -> bool:
         return check(report, f"{IMAGES}/{image_name(Path(name).stem)}", f"{MASKS}/{name}")
@@ -183,6 +204,11 @@ class ChestXray(Dataset):
             "padded with black on at least one side",
             "nothing to do: padding is background, but it takes part in the score",
         )
+
+    @classmethod
+    def prepare(cls, source: Path, data: Path) -> Iterator[str]:
+        """Join Montgomery's masks of two lungs, and bring both releases together; what is there stays."""
+        return _join_lungs.prepare(source, data / cls.card.folders[0])
 
     @classmethod
     def miniature(cls, data: Path, seed: int) -> None:

@@ -23,7 +23,7 @@ from fssbench.content import Pictures
 from fssbench.data import open_dataset
 from fssbench.errors import DataError, RunFolderError
 from fssbench.features import FeatureCache
-from fssbench.identity import context_block, data_files, digest, identity_block
+from fssbench.identity import COMMAND, context_block, data_files, digest, identity_block
 from fssbench.inputs import Inputs, Target
 from fssbench.isolation import generators_kept, isolated
 from fssbench.loading import known_source
@@ -330,10 +330,13 @@ class _Run:
                 if self.broken is None:  # else it is known why this method stopped
                     raise
         self.writer.settle()
-        if self._computed:
-            self.writer.session(
-                {"episodes": self._computed, "seconds": round(self._seconds, 3), "peak_mb": _peak_mb()}
-            )
+        spent = (
+            {"seconds": round(self._seconds, 3), "peak_mb": _peak_mb()}
+            if self._computed
+            else {"seconds": 0.0}
+        )
+        # also where all was there: the data are still those that were measured
+        self.writer.session({"episodes": self._computed, **spent, "command": COMMAND})
         score = summarise(self.path)
         if score.episodes != len(self.writer.done):
             raise RunFolderError(

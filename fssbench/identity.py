@@ -32,7 +32,7 @@ from fssbench.training_record import training_record
 ENGINE = "1"
 """Version of the evaluation rules: resize, binarisation, decision, counting."""
 
-_COMMAND = uuid4().hex[:12]
+COMMAND = uuid4().hex[:12]
 """Id of this process, so that the folds of one command can be told from those of another."""
 _PACKAGES = ("fssbench", "torch", "torchvision", "numpy", "pillow", "pydantic", "scipy", "timm")
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG")
@@ -124,7 +124,7 @@ def context_block(method: Method, plan: Plan, pictures: Pictures | None = None) 
     provenance = method.provenance
     return {
         "created_utc": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "command": _COMMAND,
+        "command": COMMAND,
         "arguments": redact(sys.argv[1:]),
         "label": label(method),
         "title": method.card.title,

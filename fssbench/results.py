@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -71,10 +72,10 @@ def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0)
         replace(run, miou=miou.estimate, fb_iou=fb_iou.estimate)
         for run, (miou, fb_iou) in zip(plain, drawn, strict=True)
     )
-    order = {run.identity: place for place, run in enumerate(runs)}
     folds = {run.identity: int(run.manifest["context"]["folds"]) for run in stored}
     rows = join_folds(runs)
-    runs = tuple(sorted((run for row in rows for run in row), key=lambda run: order[run.identity]))
+    in_rows = {run.identity: run for row in rows for run in row}
+    runs = tuple(in_rows[run.identity] for run in runs)
     cells = name_rows(_cell(row, folds, samples) for row in rows)
     cells = _best(list(cells), resamples, seed)
     efficiency, unread = read_all(paths)
@@ -128,7 +129,14 @@ def _result(run: StoredRun) -> RunResult:
         manifest=run.manifest,
         panels=tuple(read_panels(run)),
         supports=tuple(run.plan[r.index].supports for r in records),
+        commands=_commands(context, sessions),
     )
+
+
+def _commands(context: Mapping[str, Any], sessions: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Ids of the commands that worked on a run, the one that began it first."""
+    ids = [context.get("command"), *(session.get("command") for session in sessions)]
+    return tuple(dict.fromkeys(str(each) for each in ids if each))
 
 
 def _cell(members: list[RunResult], folds: dict[str, int], samples: dict[str, tuple[Sample, Sample]]) -> Cell:

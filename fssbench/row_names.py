@@ -12,7 +12,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from fssbench.api.results import Cell, Results, RunResult
 from fssbench.row_keys import (
@@ -30,6 +30,17 @@ from fssbench.row_keys import (
 )
 
 _Facts = tuple[str, ...]
+
+
+class _Pair(Protocol):
+    """Two rows that are compared, see `fssbench.comparing.Pair`."""
+
+    @property
+    def a(self) -> Cell: ...
+    @property
+    def b(self) -> Cell: ...
+    @property
+    def methods(self) -> tuple[str, str]: ...
 
 
 def with_names(results: Results) -> Results:
@@ -65,6 +76,12 @@ def name_rows(cells: Iterable[Cell]) -> tuple[Cell, ...]:
 def full_name(cell: Cell) -> str:
     """The name of a row among the rows of its column."""
     return _joined(cell.name or cell.label, cell.variant)
+
+
+def pair_names(pair: _Pair) -> tuple[str, str]:
+    """Names of the two rows of a pair where pairs of several columns stand in one table."""
+    a, b = (_joined(name, cell.setting) for name, cell in zip(pair.methods, (pair.a, pair.b), strict=True))
+    return a, b
 
 
 def row_title(cell: Cell) -> str:

@@ -29,7 +29,7 @@ class _Row:
     @property
     def runs(self) -> list[RunResult]:
         """The runs by fold."""
-        return sorted((run for batch in self.batches for run in batch), key=lambda run: run.fold)
+        return _by_fold(run for batch in self.batches for run in batch)
 
 
 def join_folds(runs: Iterable[RunResult]) -> list[list[RunResult]]:
@@ -44,7 +44,8 @@ def join_folds(runs: Iterable[RunResult]) -> list[list[RunResult]]:
         runs: distinct measurements.
 
     Returns:
-        Runs of each row by fold.  Rows whose folds only the date could join carry a mark in every run.
+        Runs of each row by fold.  Rows whose folds only the date could join carry a mark in every run.  A run
+        is in two rows if a command that measured other folds again on repaired data found it unchanged.
     """
     groups: dict[Key, list[RunResult]] = defaultdict(list)
     for run in runs:
@@ -62,7 +63,28 @@ def _rows(group: Sequence[RunResult]) -> list[list[RunResult]]:
             row = rows[-1] if rows and rows[-1] in fitting else _Row()
         row.batches.append(batch)
         rows = [*(other for other in rows if other is not row), row]  # the latest last
-    return [_marked(row) if _doubtful(row, rows) else row.runs for row in rows]
+    confirmed = [_confirmed(row, rows, shared) for row in rows]
+    joined = [_marked(row) if _doubtful(row, rows) else row.runs for row in rows]
+    return [_by_fold([*runs, *more]) for runs, more in zip(joined, confirmed, strict=True)]
+
+
+def _confirmed(row: _Row, rows: Sequence[_Row], shared: set[Key]) -> list[RunResult]:
+    """Runs of other rows that are folds of this row too.
+
+    Data were repaired, a command measured some folds again and found the others as they were: these belong
+    to the row before and to the row after the repair.
+    """
+    own = {command for run in row.runs for command in run.commands}
+    more: list[RunResult] = []
+    for other in rows:
+        weights = {run.fold: _weights(run) for run in other.runs}
+        again = [weights[run.fold] == _weights(run) for run in row.runs if run.fold in weights]
+        if other is row or not again or not all(again):
+            continue  # another training, of which no fold is one of this row's
+        for run in other.runs:
+            if own & set(run.commands) and _fit([*row.runs, *more, run], shared):
+                more.append(run)
+    return more
 
 
 def _linked_row(batch: Sequence[RunResult], fitting: Sequence[_Row], rows: Sequence[_Row]) -> _Row | None:
@@ -88,6 +110,10 @@ def _doubtful(row: _Row, rows: Sequence[_Row]) -> bool:
     return False
 
 
+def _by_fold(runs: Iterable[RunResult]) -> list[RunResult]:
+    return sorted(runs, key=lambda run: run.fold)
+
+
 def _marked(row: _Row) -> list[RunResult]:
     """The runs of a row that may hold folds of two measurements, each with a mark that says so."""
     count = len(row.batches)
@@ -99,7 +125,7 @@ def _batches(group: Sequence[RunResult], shared: set[Key]) -> list[list[RunResul
     """Runs of one command together, in the order of time; each run alone if they cannot be one row."""
     by_command: dict[str, list[RunResult]] = defaultdict(list)
     for run in group:
-        by_command[str(context_of(run).get("command") or f"run {run.identity}")].append(run)
+        by_command[run.commands[0] if run.commands else f"run {run.identity}"].append(run)
     batches = []
     for members in by_command.values():
         batches += [members] if _fit(members, shared) else [[run] for run in members]

@@ -15,6 +15,7 @@ import numpy as np
 from markupsafe import Markup
 
 from fssbench.api import Cell, DataError, Pictures
+from fssbench.row_names import row_title
 
 from . import overlays
 from .choice import KINDS, Answer, Pick, choose
@@ -153,8 +154,9 @@ def _group(cells: list[Cell], legend: dict[str, Mark], budget: Budget, share: in
 
 def _names(cells: list[Cell]) -> list[str]:
     """A method's label, with as much besides as tells it apart."""
-    for parts in (("label",), ("label", "backbone"), ("label", "backbone", "seed", "protocol")):
-        names = [", ".join(clean(getattr(c, part)) for part in parts) for c in cells]
+    titles = [clean(row_title(cell)) for cell in cells]
+    backbones = [clean(cell.backbone) for cell in cells]
+    for names in (titles, [f"{two[0]}, {two[1]}" for two in zip(titles, backbones, strict=True)]):
         if len(set(names)) == len(names):
             return names
     return [f"{name} ({n})" for n, name in enumerate(names, start=1)]

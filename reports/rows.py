@@ -80,9 +80,15 @@ EPISODES: dict[str, type] = {
 def result_rows(results: Results) -> list[dict[str, Any]]:
     """Lines of `results`: first the cells, then the runs; None where a line has no such value."""
     results = with_names(results)
-    names = {id(run): row_title(cell) for cell in results.cells for run in cell.folds.values()}
+    names: dict[str, list[str]] = {}
+    for cell in results.cells:
+        for run in cell.folds.values():
+            names.setdefault(run.identity, []).append(row_title(cell))
     rows = [_of_cell(cell, results) for cell in results.cells]
-    rows += [_of_run(run, results) | {"name": names.get(id(run), run.label)} for run in results.runs]
+    rows += [
+        _of_run(run, results) | {"name": "; ".join(names.get(run.identity, [run.label]))}
+        for run in results.runs
+    ]
     return [{name: _value(row.get(name)) for name in RESULTS} for row in rows]
 
 

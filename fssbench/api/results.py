@@ -111,6 +111,8 @@ class RunResult:
     panels: tuple[Panel, ...] = ()
     supports: tuple[tuple[str, ...], ...] = ()
     """Support items of each episode."""
+    commands: tuple[str, ...] = ()
+    """Ids of the commands that made the run or found it complete, with the data as they were measured."""
 
     @property
     def episodes(self) -> int:

@@ -122,6 +122,8 @@ def p_text(p: float) -> str:
 def _show(
     found: Iterable[Pair], counts: Iterable[Tally], ranks: Ranking, spreads: tuple[SeedSpread, ...]
 ) -> None:
+    from fssbench.row_names import pair_names
+
     columns = ("benchmark", "shot", "A", "B", "mIoU A", "mIoU B", "A - B", "interval", "p", "Holm p")
     table(
         (*columns, "A's", "episodes", "marks", "note"),
@@ -129,7 +131,7 @@ def _show(
             (
                 p.benchmark,
                 p.shot,
-                *p.methods,
+                *pair_names(p),
                 *(f"{figure:.1f}" for figure in p.figures),
                 f"{p.difference.value:+.2f}",
                 f"{p.difference.low:+.2f} to {p.difference.high:+.2f}"

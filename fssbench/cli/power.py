@@ -38,6 +38,7 @@ def command(
     from fssbench.comparing import pairs, refusals, seed_spread
     from fssbench.power import power
     from fssbench.results import collect
+    from fssbench.row_names import pair_names
 
     results = collect(runs or (Path("runs"),), resamples=0)
     for note in results.notes:
@@ -86,7 +87,7 @@ def command(
             (
                 row.pair.benchmark,
                 row.pair.shot,
-                *row.pair.methods,
+                *pair_names(row.pair),
                 row.episodes,
                 row.queries,
                 f"{row.error:.2f}",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fssbench.api import Estimate
 
-from .style import INK, blank, keys, look, plain, room, short
+from .style import INK, blank, keys, look, plain, room, short_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +23,7 @@ def draw(classes: Sequence[str], series: Mapping[str, Sequence[Estimate | None]]
     """
     thick = 0.12
     height = thick * len(series) + 0.12
-    labels = [short(name, 20) for name in classes]
+    labels = short_names(classes, 20)
     figure = blank(height * len(classes), list(series), left=room(labels))
     axes = figure.add_subplot()
     for m, values in enumerate(series.values()):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fssbench.api import Estimate
 
-from .style import blank, keys, look, plain, room, short, whisker
+from .style import blank, keys, look, plain, room, short_names, whisker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +41,7 @@ def draw(
     """
     step = 0.17
     height = max(0.34, step * (len(series) + 0.9))
-    labels = [short(row, 26) for row in rows]
+    labels = short_names(rows, 26)
     figure = blank(height * len(rows), list(series), left=room(labels))
     axes = figure.add_subplot()
     for m, dots in enumerate(series.values()):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from fssbench.api import Estimate
 
-from .style import HALF, INK, blank, keys, look, short
+from .style import HALF, INK, blank, keys, look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +65,7 @@ def draw(axis_names: Sequence[str], series: Mapping[str, Sequence[Estimate | Non
             axes.plot(*([c] for c in _at(i, n, here)), color=mine.colour, marker=mine.marker, markersize=4.5)
     axes.set_xlim(-1.58 * end, 1.58 * end)
     axes.set_ylim(-1.28 * end, 1.28 * end)
-    keys(figure, [short(name) for name in series], [look(m) for m in range(len(series))], lines=True)
+    keys(figure, list(series), [look(m) for m in range(len(series))], lines=True)
     return figure
 
 

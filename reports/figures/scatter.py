@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .style import COLOURS, HALF, INK, blank, plain, short
+from .style import COLOURS, HALF, INK, blank, plain, short_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +37,8 @@ def draw(x: NDArray[np.float64], y: NDArray[np.float64], names: tuple[str, str])
     axes.plot(x, y, linestyle="", marker="o", markersize=3.6, color=COLOURS[0], alpha=0.6, markeredgewidth=0)
     axes.set_xlim(-2, 102)
     axes.set_ylim(-2, 102)
-    axes.set_xlabel(f"IoU of {short(names[0], 26)} (%)")
-    axes.set_ylabel(f"IoU of {short(names[1], 26)} (%)")
+    across, up = short_names(names, 26)
+    axes.set_xlabel(f"IoU of {across} (%)")
+    axes.set_ylabel(f"IoU of {up} (%)")
     plain(axes, grid="both")
     return figure

@@ -128,7 +128,7 @@ def _length(label: str) -> int:
 
 def _columns(names: Sequence[str]) -> int:
     """Columns of a legend."""
-    return max(1, min(len(names), int(HALF / (0.42 + room((short(n, _KEY) for n in names), size=8.5)))))
+    return max(1, min(len(names), int(HALF / (0.42 + room(short_names(names, _KEY), size=8.5)))))
 
 
 def plain(axes: Axes, *, grid: str = "x") -> None:
@@ -150,9 +150,9 @@ def keys(figure: Figure, names: Sequence[str], looks: Sequence[Look], *, lines: 
             color=look.colour,
             marker=look.marker,
             linestyle=look.line if lines else "",
-            label=short(name, _KEY),
+            label=name,
         )
-        for name, look in zip(names, looks, strict=True)
+        for name, look in zip(short_names(names, _KEY), looks, strict=True)
     ]
     figure.legend(
         handles=handles,
@@ -187,3 +187,21 @@ def short(text: object, longest: int = LONGEST) -> str:
     """A label that fits: clean, and cut where it is too long."""
     word = clean(text)
     return word if len(word) <= longest else f"{word[: longest - 1]}…"
+
+
+def short_names(names: Iterable[object], longest: int = LONGEST) -> list[str]:
+    """Labels that fit, no two alike where the names are not: what tells names apart often ends them.
+
+    Example:
+        >>> short_names(["a long name, source 1", "a long name, source 2", "other"], 12)
+        ['a l…source 1', 'a l…source 2', 'other']
+    """
+    words = list(map(clean, names))
+    for tail in range(0, longest - 3, 4):
+        cut = [
+            word if len(word) <= longest else f"{word[: longest - 1 - tail]}…{word[len(word) - tail :]}"
+            for word in words
+        ]
+        if len(set(cut)) == len(set(words)):
+            return cut
+    return [f"{n} {short(word, longest - 4)}" for n, word in enumerate(words, start=1)]

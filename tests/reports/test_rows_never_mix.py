@@ -322,3 +322,36 @@ def test_folds_that_ask_the_same_episodes_have_read_the_same_data(tmp_path: Path
     assert sorted(sorted(cell.folds) for cell in cells) == [[0, 1], [2, 3]]
     assert {cell.variant for cell in cells} == {"data before", "data after"}
     assert not math.isnan(cells[0].miou.value)
+
+
+class TestRepairedData:
+    """One mask was repaired, which only some folds show, and everything was run again."""
+
+    def runs(self, root: Path, *, again: set[int], confirmed: set[int], **changes: Any) -> Any:
+        write(root / "runs", Campaign(), 0)
+        for fold in confirmed:  # the second command found these complete
+            (run,) = (root / "runs").glob(f"pascal5i-f{fold}-*")
+            with (run / "sessions.jsonl").open("a") as file:
+                file.write(json.dumps({"episodes": 0, "seconds": 0.0, "command": "command 1"}) + "\n")
+        write(root / "runs", replace(Campaign(folds=frozenset(again), data="d1"), **changes), 1)
+        return collect([root / "runs"], resamples=0)
+
+    def test_folds_that_were_found_unchanged_are_in_both_rows(self, tmp_path: Path) -> None:
+        results = self.runs(tmp_path, again={0, 2}, confirmed={1, 3})
+        assert len(results.runs) == 6
+        assert [sorted(cell.folds) for cell in results.cells] == [[0, 1, 2, 3]] * 2
+        for cell in results.cells:
+            data = {fold: run.manifest["block"]["data_sha256"][:2] for fold, run in cell.folds.items()}
+            assert data[0] == data[2]
+            assert data[1] == data[3] == "d0"
+        assert len({cell.variant for cell in results.cells}) == 2
+        require_sound(tmp_path)
+
+    def test_folds_that_no_command_has_seen_since_are_in_the_old_row_alone(self, tmp_path: Path) -> None:
+        cells = self.runs(tmp_path, again={0}, confirmed={3}).cells
+        assert sorted(sorted(cell.folds) for cell in cells) == [[0, 1, 2, 3], [0, 3]]
+
+    def test_another_training_takes_no_fold_of_the_old(self, tmp_path: Path) -> None:
+        changes = {"block": (("head_sha256", "trained again"),)}
+        cells = self.runs(tmp_path, again={0}, confirmed={1, 2, 3}, **changes).cells
+        assert sorted(sorted(cell.folds) for cell in cells) == [[0], [0, 1, 2, 3]]

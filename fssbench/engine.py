@@ -33,7 +33,7 @@ from fssbench.plugin_files import drop_aliases
 from fssbench.precision import exact_float32
 from fssbench.run_writer import RunWriter
 from fssbench.sources import source_of
-from fssbench.store import Record, shard_range
+from fssbench.store import Record, read_sessions, shard_range
 from fssbench.summary import absent_rule, summarise
 from fssbench.weights_guard import WeightsGuard
 
@@ -315,6 +315,16 @@ class _Run:
             raise PluginError(f"{where}: changed its input in place; clone before writing")
         return mask[0].cpu().numpy()
 
+    def _note_session(self) -> None:
+        """Leave what this process did, or that it found every episode there and the data as they were measured."""
+        if self._computed:
+            spent = {"seconds": round(self._seconds, 3), "peak_mb": _peak_mb()}
+        elif any(session.get("command") == COMMAND for session in read_sessions(self.path)):
+            return
+        else:
+            spent = {"seconds": 0.0}
+        self.writer.session({"episodes": self._computed, **spent, "command": COMMAND})
+
     def close(self) -> Evaluation:
         """Compare the folder with what was computed, write the summary and say what came of it.
 
@@ -330,13 +340,7 @@ class _Run:
                 if self.broken is None:  # else it is known why this method stopped
                     raise
         self.writer.settle()
-        spent = (
-            {"seconds": round(self._seconds, 3), "peak_mb": _peak_mb()}
-            if self._computed
-            else {"seconds": 0.0}
-        )
-        # also where all was there: the data are still those that were measured
-        self.writer.session({"episodes": self._computed, **spent, "command": COMMAND})
+        self._note_session()
         score = summarise(self.path)
         if score.episodes != len(self.writer.done):
             raise RunFolderError(

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fssbench.api import DataError
-from fssbench.imaging import open_image, read_rgb
+from fssbench.imaging import read_codes, read_rgb
 from fssbench.listing import find_file, list_files
 
 from ._files import read_size, refuse_all
-from ._pairs import THRESHOLD
 
 CLASSES = ("agriculture", "urban", "rangeland", "forest", "water", "barren")
 """In the order of the folders 1..6."""
@@ -34,10 +33,6 @@ GRID = 6
 SIDE = 2448
 """Side of the published tiles, which gives patches of 408."""
 RAREST = 0.048
-TOLERANCE = 32
-"""A channel value within this of 0 or 255 belongs to a class colour."""
-PHOTO = 0.1
-"""Share of pixels of other colours above which a file is no mask."""
 QUALITY = 95
 
 
@@ -78,51 +73,18 @@ def check(pairs: list[tuple[Path, Path]]) -> None:
     for image, mask in pairs:
         try:
             width, height = read_size(image)
-            colours = read_colours(mask)
+            shape = read_codes(mask).shape
         except DataError as error:
             problems.append(str(error).partition(" Next:")[0])
             continue
-        shape = colours.shape[:2]
         if (height, width) != shape:
             problems.append(f"{image} is {width}x{height}, its mask {shape[1]}x{shape[0]}")
         elif height != width or height % GRID:
             problems.append(
                 f"{image} is {width}x{height}; tiles are {SIDE}x{SIDE}, or square with a side that {GRID} divides"
             )
-        elif problem := _problem_of_colours(colours):
-            problems.append(f"{mask} {problem}")
     what = f"deepglobe: {len(problems)} of {len(pairs)} tiles cannot be cut"
     refuse_all(what, problems, "get these pairs from the land-cover download again, and prepare again")
-
-
-def _problem_of_colours(colours: NDArray[np.uint8]) -> str | None:
-    """Say why a mask (H, W, 3) is no map of class colours; None if it is one."""
-    highest = int(colours.max())
-    if 0 < highest < THRESHOLD:
-        return f"holds no class colour: its highest value is {highest}, class colours are made of 0 and 255"
-    between = float(((colours > TOLERANCE) & (colours < 255 - TOLERANCE)).any(axis=2).mean())
-    if between > PHOTO:
-        return f"is no mask: {between:.0%} of its pixels have colours that are made of other values than 0 and 255"
-    return None
-
-
-def read_colours(mask: Path) -> NDArray[np.uint8]:
-    """Read a tile's mask as RGB (H, W, 3).
-
-    Raises:
-        DataError: if it is missing, damaged or no colour image.
-    """
-    image = open_image(mask)
-    if image.mode not in {"RGB", "P"}:
-        raise DataError(f"{mask} has mode {image.mode}; a land-cover mask is an RGB image of class colours")
-    return np.asarray(image.convert("RGB"))
-
-
-def decode(mask: Path) -> NDArray[np.uint8]:
-    """Colour codes 0..7 (H, W) of a tile's RGB mask, each channel thresholded, red the highest bit."""
-    bits = (read_colours(mask) >= THRESHOLD).astype(np.uint8)
-    codes: NDArray[np.uint8] = bits[..., 0] * 4 + bits[..., 1] * 2 + bits[..., 2]
-    return codes
 
 
 def keeps(codes: NDArray[np.uint8]) -> bool:
@@ -141,7 +103,7 @@ def cut(image: Path, mask: Path, folder: Path) -> tuple[str, int]:
     Raises:
         DataError: where image and mask differ in size, or six does not divide the side.
     """
-    pixels, codes = np.asarray(read_rgb(image)), decode(mask)
+    pixels, codes = np.asarray(read_rgb(image)), read_codes(mask)
     height, width = codes.shape
     if pixels.shape[:2] != codes.shape:
         shown = f"{pixels.shape[1]}x{pixels.shape[0]}"

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fssbench.api import DataError
+from fssbench.gate_masks import THRESHOLD
+from fssbench.imaging import read_grey
 from fssbench.listing import list_files
 
 from . import _files
-from ._pairs import THRESHOLD, read_grey
 from ._staging import merged
 
 IMAGES = "CXR_png"
@@ -135,7 +136,7 @@ def join(left: Path | None, right: Path | None, image: Path | None, name: str) -
 
 def _read_half(path: Path) -> NDArray[np.bool_]:
     """Read the mask of one lung, which holds 0 and 255 and is not empty."""
-    grey = read_grey(path)
+    grey = read_grey(path, expected=("empty", "dark"))
     highest = int(grey.max(initial=0))
     if highest < THRESHOLD:
         raise DataError(f"{path} shows no lung: its highest value is {highest}, expected 255")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fssbench.api import DataError, Entry, ListError, OtherList, Pool, Population, Verification
 from fssbench.imaging import read_index
@@ -25,6 +26,8 @@ LISTED = "reference list files"
 """Said only of lists whose hashes are known."""
 COUNTED = "list files of the published lengths, whose hashes are not known"
 OTHER = "other list files"
+SCAN_VERSION = 2
+"""Raised when the rules change by which masks are refused, so that no remembered scan hides a refusal."""
 
 T = TypeVar("T")
 
@@ -114,14 +117,30 @@ def warn_of_other_lists(report: Verification, other_lists: Iterable[OtherList]) 
         )
 
 
-def covered(root: Path, folder: str, share: float) -> dict[str, list[int]]:
+def covered(
+    root: Path,
+    folder: str,
+    share: float,
+    labels: Collection[int],
+    *,
+    ignore: bool = True,
+    palette: NDArray[np.uint8] | None = None,
+) -> dict[str, list[int]]:
     """Labels that cover at least `share` of each index mask in a folder, by stem, in name order.
 
     Opening every mask takes minutes on a full data set, so the answer is kept in the cache folder
     under a hash of all names, sizes and times of change.
 
+    Args:
+        root: the data set's folder.
+        folder: the masks, relative to the root.
+        share: part of a mask.
+        labels: values that are classes; a mask with any other is refused.
+        ignore: whether 255 may occur.
+        palette: colours (256, 3) that the values should have, if the data set prescribes them.
+
     Raises:
-        DataError: where the folder holds no mask, or one cannot be read.
+        DataError: where the folder holds no mask, or one cannot be read or holds other labels, by file and value.
     """
     place = root / folder
     masks = list_files(place, ".png")
@@ -132,7 +151,7 @@ def covered(root: Path, folder: str, share: float) -> dict[str, list[int]]:
         for name, on_disk in masks.items()
         for status in [(place / on_disk).stat()]
     ]
-    listing = json.dumps([1, str(place.resolve()), share, stats])
+    listing = json.dumps([SCAN_VERSION, str(place.resolve()), share, stats])
     memo = cache_folder() / "scans" / f"{hashlib.sha256(listing.encode()).hexdigest()[:32]}.json"
     try:
         return {str(k): [int(v) for v in vs] for k, vs in json.loads(memo.read_bytes()).items()}
@@ -140,7 +159,7 @@ def covered(root: Path, folder: str, share: float) -> dict[str, list[int]]:
         pass  # absent or damaged: look again
     answer: dict[str, list[int]] = {}
     for name, on_disk in masks.items():
-        label = read_index(place / on_disk)
+        label = read_index(place / on_disk, labels, ignore=ignore, palette=palette)
         counts = np.bincount(label.ravel(), minlength=256)
         answer[name[:-4]] = [int(v) for v in range(1, 255) if counts[v] and counts[v] >= share * label.size]
     _remember(memo, answer)

@@ -1,63 +1,13 @@
-"""Images with foreground masks stored as grey files: reading them, and checking a pair."""
+"""Images with foreground masks stored as grey files: listing them, and checking a pair."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from fssbench.api import DataError, Dataset, Verification
-from fssbench.imaging import open_image
-from fssbench.listing import find_file
 from fssbench.populations import size_marks
 
 from . import _verify
-
-THRESHOLD = 128
-"""Grey value from which a pixel is foreground, in all reference loaders of these data sets."""
-
-
-_TAIL = 1024
-"""Last bytes of a PNG in which its end mark is looked for; some programs append to it."""
-
-
-def read_grey(path: Path) -> NDArray[np.uint8]:
-    """A mask file as stored grey values (H, W), 0..255; soft edges are kept.
-
-    Raises:
-        DataError: where the file is missing, damaged, or of a mode that has no 8-bit grey values.
-    """
-    image = open_image(path)
-    if image.mode not in {"1", "L", "P", "RGB", "RGBA", "LA"}:
-        raise DataError(
-            f"{path} has mode {image.mode}; a foreground mask must be an 8-bit grey image (0 and 255). "
-            "Next: `fssbench data verify`"
-        )
-    if image.mode in {"P", "RGBA", "LA"}:
-        image = image.convert("RGB")
-    return np.asarray(image.convert("L"), dtype=np.uint8)
-
-
-def decode(report: Verification, path: str, kind: Literal["image", "mask"]) -> Image.Image | None:
-    """Decode a file completely, down to a PNG's end mark; None, with a finding, where that fails.
-
-    Pillow reads a PNG that lost its last bytes without a word where no pixel is missing.
-    """
-    image = _verify.decode(report, path, kind)
-    if image is None or image.format != "PNG":
-        return image
-    with find_file(report.root / path).open("rb") as file:
-        file.seek(max(0, file.seek(0, 2) - _TAIL))
-        if b"IEND" in file.read():
-            return image
-    _verify.error(
-        report, path, f"{kind} truncated: the PNG has no end mark", "get the file from its owner again"
-    )
-    return None
 
 
 def check(report: Verification, image_path: str, mask_path: str) -> bool:
@@ -66,9 +16,9 @@ def check(report: Verification, image_path: str, mask_path: str) -> bool:
     Returns:
         Whether the pair can serve in an episode.
     """
-    image = decode(report, image_path, "image")
-    mask = decode(report, mask_path, "mask")
-    held = mask is not None and _verify.binary(report, mask, mask_path, THRESHOLD)
+    image = _verify.decode(report, image_path, "image")
+    mask = _verify.decode(report, mask_path, "mask")
+    held = mask is not None and _verify.binary(report, mask, mask_path)
     fits = image is not None and mask is not None and _verify.sizes(report, image, mask, mask_path)
     return held and fits
 

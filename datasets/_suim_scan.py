@@ -17,13 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import platformdirs
-from numpy.typing import NDArray
 
 from fssbench.errors import DataError
-from fssbench.imaging import open_image
+from fssbench.gate_masks import THRESHOLD
+from fssbench.imaging import read_codes, read_grey
 from fssbench.listing import find_file, list_files
-
-from ._pairs import THRESHOLD, read_grey
 
 CODES = {"FV": 0b110, "HD": 0b001, "PF": 0b010, "RI": 0b101, "RO": 0b100, "SR": 0b111, "WR": 0b011, "BW": 0}
 """Class folder name -> colour code, red the highest bit.  The order is that of the class ids."""
@@ -31,8 +29,11 @@ CODES = {"FV": 0b110, "HD": 0b001, "PF": 0b010, "RI": 0b101, "RO": 0b100, "SR": 
 PARTS = ("", "train_val/", "TEST/")
 """Where images/ and masks/ lie: merged, or in the two parts of the public download."""
 
+MAY_BE = ("empty", "full")
+"""In the per-class layout an empty mask says that the class is not there, and a class may fill a scene."""
 RASTER = (".jpg", ".jpeg", ".png", ".bmp")
-_SCAN_VERSION = 1
+_SCAN_VERSION = 2
+"""Raised when the rules change by which masks are refused, so that no remembered scan hides a refusal."""
 
 
 @dataclass(frozen=True)
@@ -45,27 +46,6 @@ class Source:
     """Its colour-coded mask, in the raw layout."""
     binary: tuple[tuple[str, str], ...] = ()
     """(class folder, mask) pairs, in the per-class layout."""
-
-
-def read_colours(path: Path) -> NDArray[np.uint8]:
-    """A colour-coded mask as RGB (H, W, 3), soft edges kept.
-
-    Raises:
-        DataError: where the file is missing, damaged, or no colour image.
-    """
-    image = open_image(path)
-    if image.mode not in {"RGB", "RGBA", "P"}:
-        raise DataError(
-            f"{path} has mode {image.mode}; a SUIM mask is an RGB image with colour-coded classes"
-        )
-    return np.asarray(image.convert("RGB"), dtype=np.uint8)
-
-
-def decode(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Colour codes 0..7 (H, W) of an RGB mask (H, W, 3): each channel thresholded, red the highest bit."""
-    bits = (colours >= THRESHOLD).astype(np.uint8)
-    codes: NDArray[np.uint8] = bits[..., 0] * 4 + bits[..., 1] * 2 + bits[..., 2]
-    return codes
 
 
 def class_folders(root: Path) -> list[str]:
@@ -133,9 +113,10 @@ def _by_stem(folder: Path) -> dict[str, str]:
 def classes_of(root: Path, source: Source) -> list[str]:
     """Class folder names whose mask is not empty in one image, by decoding its masks."""
     if source.coded is not None:
-        present = set(np.unique(decode(read_colours(find_file(root / source.coded)))).tolist())
+        present = set(np.unique(read_codes(find_file(root / source.coded))).tolist())
         return [name for name, code in CODES.items() if code in present]
-    return [name for name, mask in source.binary if (read_grey(find_file(root / mask)) >= THRESHOLD).any()]
+    masks = {name: read_grey(find_file(root / mask), expected=MAY_BE) for name, mask in source.binary}
+    return [name for name, grey in masks.items() if (grey >= THRESHOLD).any()]
 
 
 def scan(root: Path, found: list[Source]) -> dict[str, list[str]]:

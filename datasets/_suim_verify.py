@@ -2,77 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from PIL import Image
 
 from fssbench.api import Verification
+from fssbench.gate_masks import judge_binary, judge_coded
 from fssbench.listing import list_files
 
 from . import _verify
-from ._pairs import THRESHOLD
-from ._pairs import decode as decode_file
-from ._suim_scan import CODES, PARTS, RASTER, Source, decode
-
-TOLERANCE = 32
-"""A channel value within this of 0 or 255 is a colour code; any other is a soft one."""
-
-PHOTO = 0.1
-"""Share of soft pixels above which a file is no colour-coded mask at all."""
+from ._suim_scan import CODES, MAY_BE, PARTS, RASTER, Source
 
 
-def look(report: Verification, source: Source) -> list[str]:
+def look(report: Verification, source: Source, resizes_mask: Callable[[], bool]) -> list[str]:
     """Check one image and its masks.
+
+    Args:
+        report: what is filled in.
+        source: the image.
+        resizes_mask: whether the release has its masks in another size.
 
     Returns:
         Class folder names that a usable mask holds.
     """
-    image = decode_file(report, source.item, "image")
+    image = _verify.decode(report, source.item, "image")
     held: list[str] = []
     for name, path in [("", source.coded)] if source.coded else source.binary:
-        mask = decode_file(report, path, "mask")
+        mask = _verify.decode(report, path, "mask")
         if mask is None:
             continue
-        fits = image is not None and _verify.sizes(report, image, mask, path)
-        if name:
-            # in this layout a mask without a pixel says that the class is not there
-            empty = mask.mode in {"L", "1", "P", "RGB"} and not np.asarray(mask.convert("L")).any()
-            present = [name] if not empty and _verify.binary(report, mask, path, THRESHOLD) else []
-        elif mask.mode not in {"RGB", "RGBA", "P"}:
-            _verify.error(
-                report,
-                path,
-                f"mask has mode {mask.mode}; without colours its classes are lost",
-                "use the RGB mask as published",
-            )
-            present = []
-        else:
-            present = _coded(report, np.asarray(mask.convert("RGB"), dtype=np.uint8), path)
+        fits = image is not None and _verify.sizes(report, image, mask, path, as_released=resizes_mask)
+        present = _binary(report, mask, path, name) if name else _coded(report, mask, path)
         held += present if fits else []
     return held
 
 
-def _coded(report: Verification, colours: NDArray[np.uint8], path: str) -> list[str]:
-    """Classes of a colour-coded mask (H, W, 3); none where its colours are no codes."""
-    between = ((colours > TOLERANCE) & (colours < 255 - TOLERANCE)).any(axis=2)
-    count, share = int(between.sum()), float(between.mean())
-    if share > PHOTO:
-        _verify.error(
-            report,
-            path,
-            f"{100 * share:.1f} % of the pixels have colours that are no class code",
-            "this is no colour-coded mask; use the file as published",
-        )
+def _binary(report: Verification, mask: Image.Image, path: str, name: str) -> list[str]:
+    """The class of a binary mask; none if it is refused, or says by its emptiness that the class is not there."""
+    judged = judge_binary(mask, expected=MAY_BE)
+    usable = _verify.add(report, path, judged.judgements)
+    return [name] if usable and judged.values is not None and judged.values.any() else []
+
+
+def _coded(report: Verification, mask: Image.Image, path: str) -> list[str]:
+    """Classes of a colour-coded mask; none if its colours are no codes."""
+    judged = judge_coded(mask)
+    if not _verify.add(report, path, judged.judgements) or judged.values is None:
         return []
-    if count:
-        _verify.warning(
-            report,
-            path,
-            f"{count:,} pixels have soft colours; the threshold {THRESHOLD} on each channel decides",
-            "nothing to do where the file is as published; a resized or JPEG mask should be replaced",
-        )
-    present = set(np.unique(decode(colours)).tolist())
+    present = set(np.unique(judged.values).tolist())
     return [name for name, code in CODES.items() if code in present]
 
 

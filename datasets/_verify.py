@@ -1,20 +1,22 @@
 """What every `verify` looks at: that files are there, decode, fit each other, and hold labels.
 
 Each function looks at one thing, adds what it finds to the `Verification`, and goes on: one broken
-file must not hide the next.  Paths in findings are relative to the data set's root.
+file must not hide the next.  Paths in findings are relative to the data set's root.  The rules for files are those of
+`fssbench.gate`, by which the readers of `run` and `train` refuse or doubt the same files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from fssbench.api import IGNORE, DataError, Dataset, Finding, Verification
+from fssbench.gate import Judgement, Kind, admit, judge_file, judge_image, judge_pair, read_facts
+from fssbench.gate_masks import THRESHOLD, judge_binary, judge_index
 from fssbench.imaging import open_image
 from fssbench.jpeg_damage import find_jpeg_damage
 from fssbench.links import check_links
@@ -61,8 +63,8 @@ def files(report: Verification, folder: str, suffixes: Collection[str]) -> list[
     return list(listing.files)
 
 
-def decode(report: Verification, relative: str, kind: Literal["image", "mask"]) -> Image.Image | None:
-    """Decode a file completely and count it; None, with a finding, where that fails."""
+def decode(report: Verification, relative: str, kind: Kind) -> Image.Image | None:
+    """Decode a file completely and count it; None, with a finding, if it cannot be read or must not be used."""
     path = find_file(report.root / relative)
     if not path.exists():
         error(report, relative, f"{kind} missing", _AGAIN)
@@ -70,6 +72,7 @@ def decode(report: Verification, relative: str, kind: Literal["image", "mask"]) 
     try:
         check_links(path, report.places)
         image = open_image(path)
+        facts = read_facts(path, image)
     except DataError as failure:
         text = str(failure).replace(str(path), "file").split(". Next:")[0]
         error(report, relative, f"{kind} unreadable: {text}", _AGAIN)
@@ -79,7 +82,8 @@ def decode(report: Verification, relative: str, kind: Literal["image", "mask"]) 
         report.images += 1
     else:
         report.masks += 1
-    return image
+    judgements = judge_file(facts, image, kind) + (judge_image(image) if kind == "image" else [])
+    return image if add(report, relative, judgements) else None
 
 
 def _look_for_damage(report: Verification, path: Path, relative: str, kind: str, image: Image.Image) -> None:
@@ -92,22 +96,35 @@ def _look_for_damage(report: Verification, path: Path, relative: str, kind: str,
         error(report, relative, f"{kind} damaged: {damage}", remedy)
 
 
-def sizes(report: Verification, image: Image.Image, mask: Image.Image, mask_path: str) -> bool:
-    """Whether image (upright) and mask have one size; a finding that says how they differ otherwise."""
-    upright = ImageOps.exif_transpose(image).size
-    if upright == mask.size:
-        return True
-    shown = f"mask is {mask.size[0]}x{mask.size[1]}, image is {upright[0]}x{upright[1]}"
-    if image.size == mask.size:
-        problem = f"{shown} after its EXIF rotation; the mask was drawn on the unrotated image"
-        remedy = "rotate the mask as the EXIF tag says, or remove the tag from the image"
-    elif mask.size == upright[::-1]:
-        problem, remedy = f"{shown}: transposed", "swap the mask's axes, or get the pair again"
-    else:
-        problem = shown
-        remedy = "get image and mask from one source; a mask is never resized silently"
-    error(report, mask_path, problem, remedy)
-    return False
+def add(report: Verification, path: str, judgements: Iterable[Judgement]) -> bool:
+    """Add what the rules say of a file as findings; whether a reader would take the file."""
+    usable = True
+    for judgement in judgements:
+        refused = judgement.level == "error"
+        (error if refused else warning)(report, path, judgement.problem, judgement.remedy)
+        usable = usable and not refused
+    return usable
+
+
+def sizes(
+    report: Verification,
+    image: Image.Image,
+    mask: Image.Image,
+    mask_path: str,
+    *,
+    as_released: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Whether image and mask can serve together; a finding says how their stored sizes differ.
+
+    Args:
+        report: what is filled in.
+        image: the decoded image.
+        mask: the decoded mask.
+        mask_path: its path, for findings.
+        as_released: asked if the sizes differ: whether the release has this pair so (`Dataset.resizes_mask`).
+    """
+    differ = image.size != mask.size
+    return add(report, mask_path, judge_pair(image.size, mask.size, as_released=differ and as_released()))
 
 
 def indices(
@@ -130,116 +147,50 @@ def indices(
         palette: colours (256, 3) the values should have, where the data set prescribes them.
 
     Returns:
-        The classes present, as stored values; empty where the file is no label file.
+        The classes present, as stored values; empty if a reader refuses the file.
     """
-    if mask.mode not in {"P", "L"}:
-        holds = {"1": "1-bit", "RGB": "RGB colours", "RGBA": "RGBA colours", "LA": "grey with alpha"}
-        found = holds.get(mask.mode, f"mode {mask.mode}")
-        if mask.mode.startswith("I"):
-            found = f"16- or 32-bit values (mode {mask.mode})"
-        error(
-            report,
-            mask_path,
-            f"mask holds {found}, not 8-bit class indices",
-            "use the published index PNG, unconverted",
-        )
+    facts = read_facts(find_file(report.root / mask_path), mask)
+    judged = judge_index(mask, facts, names, ignore=ignore, palette=palette)
+    usable = add(report, mask_path, judged.judgements)
+    if judged.values is None:
         return []
-    counts = np.bincount(np.asarray(mask, dtype=np.uint8).ravel(), minlength=256)
-    values = [int(v) for v in np.flatnonzero(counts)]
-    known = {0, *names} | ({IGNORE} if ignore else set())
-    strange = [v for v in values if v not in known]
-    for value in values:
-        if value in names or value in strange:
+    present = np.flatnonzero(np.bincount(judged.values.ravel(), minlength=256)).tolist()
+    for value in present:
+        if value and (value != IGNORE or not ignore):
             label = names.get(value, f"value {value}")
             report.histogram[label] = report.histogram.get(label, 0) + 1
-    if strange:
-        listed = ", ".join(str(v) for v in strange[:12]) + (" ..." if len(strange) > 12 else "")
-        if palette is not None and mask.mode == "L" and set(values) <= _greys(palette, known):
-            problem = f"values {listed} are the grey tones of the palette: the mask was converted from P to L"
-            remedy = "use the palette PNG as published; the conversion cannot be undone reliably"
-        else:
-            problem = f"unknown label values {listed}"
-            allowed = f"0, {min(names)}..{max(names)}{' and 255' if ignore else ''}"
-            remedy = f"only {allowed} are labels here; get the mask again"
-        error(report, mask_path, problem, remedy)
-    elif palette is not None and mask.mode == "P":
-        _colours(report, mask, mask_path, values, known, palette)
-    return [v for v in values if v in names]
+    return [value for value in present if value in names] if usable else []
 
 
-def _greys(palette: NDArray[np.uint8], known: Iterable[int]) -> set[int]:
-    """The grey tones Pillow makes of the known labels' colours."""
-    chosen = np.ascontiguousarray(palette[sorted(known)])[None]
-    return {int(v) for v in np.asarray(Image.fromarray(chosen).convert("L")).ravel()}
-
-
-def _colours(
+def binary(
     report: Verification,
     mask: Image.Image,
     mask_path: str,
-    values: list[int],
-    known: set[int],
-    palette: NDArray[np.uint8],
-) -> None:
-    """A re-quantised palette keeps the colours but renumbers them: indices then mean other classes."""
-    stored = np.array(mask.getpalette("RGB") or [], dtype=np.uint8).reshape(-1, 3)
-    by_colour = {tuple(int(c) for c in palette[v]): v for v in sorted(known)}
-    for value in values:
-        meant = by_colour.get(tuple(int(c) for c in stored[value])) if value < len(stored) else None
-        if meant is not None and meant != value:
-            error(
-                report,
-                mask_path,
-                f"palette was renumbered: index {value} has the colour of label {meant}",
-                "use the published PNG; tools that optimise palettes change the labels",
-            )
-            return
-
-
-def binary(report: Verification, mask: Image.Image, mask_path: str, threshold: int = 128) -> bool:
+    threshold: int = THRESHOLD,
+    *,
+    released: Collection[str] = (),
+    as_released: Callable[[], bool] = lambda: True,
+) -> bool:
     """Check a foreground mask (grey, or grey stored as RGB) as the threshold reads it.
 
+    Args:
+        report: what is filled in.
+        mask: the decoded file.
+        mask_path: its path, for findings.
+        threshold: grey value from which a pixel is foreground.
+        released: kinds of error that the release has and its reference reads.
+        as_released: asked if there is such an error: whether the release has this file so.
+
     Returns:
-        Whether any pixel is foreground under the threshold.
+        Whether a reader takes the mask, so that some pixel is foreground.
     """
-    if mask.mode.startswith(("I", "F")):
-        error(
-            report,
-            mask_path,
-            f"mask holds 16- or 32-bit values (mode {mask.mode})",
-            "store it as 8-bit grey, 0 and 255",
+    judgements = judge_binary(mask, threshold=threshold).judgements
+    if any(j.kind in released for j in judgements) and as_released():
+        remedy = (
+            "nothing to do if it is as released: the reference thresholds it; episodes with it are marked"
         )
-        return False
-    alpha = mask.mode in {"RGBA", "LA", "PA"}
-    colour = mask.convert("RGB") if mask.mode not in {"L", "1"} else None
-    if colour is not None and np.mean(np.ptp(np.asarray(colour).astype(np.int16), axis=2) > 8) > 0.1:
-        error(report, mask_path, "mask holds colours, not one foreground", "use the published binary mask")
-    grey = np.asarray((colour or mask).convert("L"))
-    values = np.flatnonzero(np.bincount(grey.ravel(), minlength=256))
-    if values[-1] == 0:
-        error(report, mask_path, "mask is empty: no pixel is foreground", _AGAIN)
-    elif values[-1] < threshold:
-        problem = f"highest value is {values[-1]}; the threshold {threshold} reads no foreground"
-        error(
-            report,
-            mask_path,
-            problem,
-            "store foreground as 255 (multiply the mask by 255 where it holds 0 and 1)",
-        )
-    elif values[0] >= threshold:
-        warning(
-            report,
-            mask_path,
-            "every pixel is foreground",
-            "look at the pair; an inverted mask looks like this",
-        )
-    soft = float(np.mean((grey > 16) & (grey < 239)))
-    if alpha or (soft > 0.05 and values[-1] >= threshold):
-        problem = f"soft edges: {soft:.1%} of the pixels are grey, and the threshold {threshold} decides"
-        if alpha:
-            problem = f"alpha channel (mode {mask.mode}), which is not read; {problem}"
-        warning(report, mask_path, problem, "use the published mask, 8-bit grey with values 0 and 255")
-    return bool(values[-1] >= threshold)
+        judgements = admit(judgements, released, remedy)
+    return add(report, mask_path, judgements)
 
 
 def few(report: Verification, counts: Mapping[str, int], folder: str, least: int = ENOUGH) -> None:

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fssbench.api import DataError, Dataset, DatasetCard, Entry, Pool, UsageError, Verification
-from fssbench.imaging import read_rgb
+from fssbench.gate_masks import THRESHOLD
+from fssbench.imaging import open_image, read_grey, read_rgb
 from fssbench.listing import find_file, list_files
 
 from . import _join_lungs, _verify
 from ._chest_mini import draw
 from ._join_lungs import IMAGES, LEFT, MASKS, RIGHT
-from ._pairs import THRESHOLD, check, read_grey, sample, several
+from ._pairs import check, sample, several
 from ._published import population
 from ._staging import staged
 
@@ -37,7 +38,7 @@ def image_name(stem: str) -> str:
 def _has(path: Path, oddity: Callable[[NDArray[np.uint8]], bool]) -> bool:
     """Whether a file shows an oddity; False for one that cannot be read, which is reported elsewhere."""
     try:
-        return oddity(read_grey(find_file(path)))
+        return oddity(np.asarray(open_image(find_file(path)).convert("L")))
     except DataError:
         return False
 

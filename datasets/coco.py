@@ -112,6 +112,8 @@ CLASSES = [
     "hair drier",
     "toothbrush",
 ]
+LABELS = range(1, len(CLASSES) + 1)
+"""Values of the classes in a mask; 0 is background, and nothing is ignored."""
 SPLITS = ("trn", "val")
 YEARS = ("2014", "2017")
 PARTS = tuple(f"{split}{year}" for year in YEARS for split in ("train", "val"))
@@ -227,12 +229,12 @@ class Coco(Dataset):
                 f"{self.root} has no index masks annotations/{prefix}2014 or annotations/{prefix}2017. Next: "
                 f"`fssbench data prepare coco` makes them from instances_{prefix}*.json"
             )
-        held = _lists.covered(self.path("."), f"annotations/{part}", 0.0)
+        held = _lists.covered(self.path("."), f"annotations/{part}", 0.0, LABELS, ignore=False)
         images = list_files(self.path(part), ".jpg")
         by_class: dict[int, list[Entry]] = {c: [] for c in range(len(CLASSES))}
         for stem, values in held.items():
             for value in values:
-                if f"{stem}.jpg" in images and value <= len(CLASSES):
+                if f"{stem}.jpg" in images:
                     by_class[value - 1].append(Entry(f"{part}/{stem}.jpg", value - 1))
         entries = tuple(entry for chosen in by_class.values() for entry in chosen)
         if not entries:
@@ -269,12 +271,12 @@ class Coco(Dataset):
         return self.path(image), self.path(mask)
 
     def image(self, item: str) -> Image.Image:
-        """The image as upright RGB."""
+        """The image, RGB."""
         return read_rgb(self.path(self._pair(item)[0]))
 
     def label(self, item: str) -> NDArray[np.uint8]:
         """Category indices (H, W): 0 background, 1..80."""
-        return read_index(self.path(self._pair(item)[1]))
+        return read_index(self.path(self._pair(item)[1]), LABELS, ignore=False)
 
     def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
         """(H, W): 1 where the class is, else 0; COCO ignores no pixel."""

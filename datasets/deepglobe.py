@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fssbench.api import DataError, Dataset, DatasetCard, Entry, Pool, UsageError, Verification
-from fssbench.imaging import read_rgb
+from fssbench.gate_masks import THRESHOLD
+from fssbench.imaging import read_grey, read_rgb
 from fssbench.listing import list_files
 
 from . import _verify
 from ._deepglobe_cut import CLASSES, RAREST, cut, tiles
 from ._deepglobe_cut import check as check_tiles
 from ._deepglobe_mini import draw
-from ._pairs import THRESHOLD, check, read_grey, sample, several
+from ._pairs import check, sample, several
 from ._published import population
 from ._staging import scratch, staged
 

@@ -52,6 +52,8 @@ CLASSES = [
     "train",
     "tvmonitor",
 ]
+LABELS = range(1, len(CLASSES) + 1)
+"""Values of the classes in a mask; 0 is background, 255 a border that is ignored."""
 IMAGES = "JPEGImages"
 MASKS = "SegmentationClassAug"
 LISTS = "ImageSets/Segmentation"
@@ -147,8 +149,8 @@ class Pascal(Dataset):
             )
         if listed:
             rule += f" (none of the {listed:,} reference entries is on disk)"
-        held = _lists.covered(self.path("."), MASKS, SHARE)
-        by_class = {item: [v - 1 for v in held[item] if v <= len(CLASSES)] for item in sorted(items)}
+        held = _lists.covered(self.path("."), MASKS, SHARE, LABELS, palette=_palette.voc())
+        by_class = {item: [v - 1 for v in held[item]] for item in sorted(items)}
         # the order of the reference: fold by fold, then image, then class
         entries = tuple(
             Entry(item, class_id)
@@ -173,12 +175,12 @@ class Pascal(Dataset):
         return self.path(f"{IMAGES}/{item}.jpg"), self.path(f"{MASKS}/{item}.png")
 
     def image(self, item: str) -> Image.Image:
-        """The image as upright RGB."""
+        """The image, RGB."""
         return read_rgb(self.path(f"{IMAGES}/{item}.jpg"))
 
     def label(self, item: str) -> NDArray[np.uint8]:
         """Palette indices (H, W): 0 background, 1..20 classes, 255 border."""
-        return read_index(self.path(f"{MASKS}/{item}.png"))
+        return read_index(self.path(f"{MASKS}/{item}.png"), LABELS, palette=_palette.voc())
 
     def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
         """(H, W): 1 where the class is, 255 on the border, 0 on background and other classes."""

@@ -8,7 +8,7 @@ speaks of eight classes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,24 +16,24 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fssbench.api import DataError, Dataset, DatasetCard, Entry, Pool, UsageError, Verification
-from fssbench.imaging import read_rgb
+from fssbench.gate_masks import THRESHOLD
+from fssbench.imaging import read_codes, read_grey, read_rgb
 from fssbench.listing import find_file
 
 from . import _verify
-from ._files import place, refuse_all
-from ._pairs import THRESHOLD, read_grey, sample, several
+from ._files import place, read_size, refuse_all
+from ._pairs import sample, several
 from ._published import population
 from ._staging import staged
 from ._suim_mini import draw
 from ._suim_scan import (
     CODES,
+    MAY_BE,
     PARTS,
     Source,
     class_folders,
-    decode,
     is_raw,
     listing,
-    read_colours,
     scan,
     sources,
     twins,
@@ -51,6 +51,23 @@ NAMES = {
     "BW": "open water",
 }
 
+OTHER_SIZES = 100
+"""Masks of another size than their image, beyond which this is not the release: it has about 83
+(xahidbuffon/Awesome_Underwater_Datasets, issue 1).  ABCDFSS resizes the masks it reads."""
+
+
+def is_released(root: Path) -> bool:
+    """Whether no more images have a mask of another size than in the release, by the headers of all files."""
+    count = 0
+    for source in listing(root):
+        masks = [source.coded] if source.coded is not None else [name for _, name in source.binary]
+        try:
+            sizes = {read_size(find_file(root / name)) for name in (source.item, *masks)}
+        except DataError:
+            continue  # missing or damaged: reported by whoever reads it
+        count += len(sizes) > 1
+    return count <= OTHER_SIZES
+
 
 def _split(root: Path, source: Source, folder: Path) -> None:
     """Write one image and its binary masks, one for each class it holds."""
@@ -58,7 +75,7 @@ def _split(root: Path, source: Source, folder: Path) -> None:
     image = find_file(root / source.item)
     if not image.is_file():
         raise DataError(f"suim: {root / source.coded} has no image {source.item}; get the pair again")
-    codes = decode(read_colours(find_file(root / source.coded)))
+    codes = read_codes(find_file(root / source.coded))
     place(image, folder / "images" / image.name)
     for name, code in CODES.items():
         held = codes == code
@@ -144,7 +161,7 @@ class SUIM(Dataset):
             raise DataError(
                 f"suim: {item} has one binary mask a class, no label map; ask for mask(item, class)"
             )
-        return decode(read_colours(self.path(coded)))
+        return read_codes(self.path(coded))
 
     def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
         """0/1 mask of one class."""
@@ -158,7 +175,15 @@ class SUIM(Dataset):
         mask = dict(source.binary).get(name)
         if mask is None:
             raise DataError(f"suim: {item} has no mask file in masks/{name}")
-        return (read_grey(self.path(mask)) >= THRESHOLD).astype(np.uint8)
+        return (read_grey(self.path(mask), expected=MAY_BE) >= THRESHOLD).astype(np.uint8)
+
+    def resizes_mask(self, item: str) -> bool:
+        """Whether no more masks differ in size from their image than in the release, so that it may be this one."""
+        return self._as_released
+
+    @cached_property
+    def _as_released(self) -> bool:
+        return is_released(self.path("."))
 
     @cached_property
     def _index(self) -> dict[str, Source]:
@@ -182,7 +207,7 @@ class SUIM(Dataset):
             _verify.warning(report, "masks", problem, "move one of the two away")
         counts = dict.fromkeys(CODES, 0)
         for source in found:
-            for name in look(report, source):
+            for name in look(report, source, lambda: self._as_released):
                 counts[name] += 1
         orphans = without_mask(report.root, found)
         several(report, "images", orphans, "no mask; never drawn", "get the masks again")
@@ -205,8 +230,9 @@ class SUIM(Dataset):
             )
         found = sources(source)
         report = Verification(dataset="suim", root=source)
+        resizes_mask = cache(partial(is_released, source))
         for one in found:
-            look(report, one)
+            look(report, one, resizes_mask)
         problems = [f"{f.path}: {f.problem}" for f in report.findings if f.level == "error"]
         refuse_all(f"suim: {len(problems):,} faults in {source}", problems, "get these files again")
         target = data / cls.card.folders[0]

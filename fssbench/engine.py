@@ -21,7 +21,7 @@ from fssbench import execution
 from fssbench.api import Dataset, Episode, FssbenchError, Method, Plan, PluginError
 from fssbench.content import Pictures
 from fssbench.data import open_dataset
-from fssbench.errors import DataError, RunFolderError
+from fssbench.errors import DataError, DatasetContractError, RunFolderError
 from fssbench.features import FeatureCache
 from fssbench.identity import COMMAND, context_block, data_files, digest, identity_block
 from fssbench.inputs import Inputs, Target
@@ -99,6 +99,7 @@ def evaluate(
 
     Raises:
         DataError: for missing or damaged data, or a folder that cannot be written.
+        DatasetContractError: where the data set plugin breaks its contract, naming the item.
         PluginError: where the method breaks its contract, naming the episode.
         LockedError: where another process owns the run.
     """
@@ -144,18 +145,20 @@ def evaluate_all(
     with ExitStack() as stack:
         stack.enter_context(generators_kept())
         stack.enter_context(exact_float32())  # of the backbones; each call of a method has its own
-        small, pictures = Thumbnails(dataset), Pictures.of_plan(dataset, plan)
+        inputs = Inputs(dataset, plan.size, torch.device(settings.device), cache, files)
+        small, pictures = Thumbnails(inputs.reader), Pictures.of_plan(dataset, plan)
         runs = [
             stack.enter_context(_Run(guard, plan, dataset, settings, files.sha256, small, pictures))
             for guard in guards
         ]
         todo = [e for e in _part(plan, settings) if any(e.index not in run.writer.done for run in runs)]
-        inputs = Inputs(dataset, plan.size, torch.device(settings.device), cache, files)
         inputs.expect([run.method for run in runs], todo)
         for episode in todo:
             for run in [r for r in runs if r.broken is None and episode.index not in r.writer.done]:
                 try:
                     run.step(episode, inputs)
+                except DatasetContractError:
+                    raise
                 except (PluginError, RunFolderError) as error:
                     run.broken = error
                     failed.append((run.method, error))
@@ -269,6 +272,7 @@ class _Run:
                 (int(inter[0]), int(inter[1])),
                 (int(union[0]), int(union[1])),
                 target.pixels,
+                inputs.reader.doubts(episode),
             )
         )
         self._unproven += 1

@@ -51,6 +51,10 @@ class PluginError(FssbenchError):
     exit_code = 4
 
 
+class DatasetContractError(PluginError):
+    """A data set plugin that hands over what its contract does not allow.  No method is to blame."""
+
+
 class LockedError(FssbenchError):
     """A run directory that another process owns."""
 

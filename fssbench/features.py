@@ -13,10 +13,14 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from fssbench.errors import PluginError
+
+if TYPE_CHECKING:
+    from fssbench.reading import ImageFacts
 
 Maps = dict[str, Tensor]
 _NEVER = float("inf")
@@ -43,6 +47,7 @@ class FeatureCache:
         hits: requests answered from the cache.
         misses: requests that were computed.
         held: bytes held now.
+        facts: what reading an image has told, see `fssbench.reading`; kept when its features are dropped.
     """
 
     def __init__(self, budget: int) -> None:
@@ -50,6 +55,7 @@ class FeatureCache:
         self.hits = 0
         self.misses = 0
         self.held = 0
+        self.facts: dict[Hashable, ImageFacts] = {}
         self._cached: dict[Hashable, _Held] = {}
         self._future: defaultdict[Hashable, deque[int]] = defaultdict(deque)
         self._planned = 0

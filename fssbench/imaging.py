@@ -5,15 +5,17 @@ Every rule here moves numbers, so each is one small function with its reason bes
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
-from fssbench.errors import DataError
+from fssbench.gate import admit, judge_file, judge_image, read_facts, settle
+from fssbench.gate_masks import judge_binary, judge_coded, judge_index
 from fssbench.image_files import open_image as open_image
 
 MEAN = (0.485, 0.456, 0.406)
@@ -22,39 +24,92 @@ STD = (0.229, 0.224, 0.225)
 
 
 def read_rgb(path: Path) -> Image.Image:
-    """An image as upright RGB: EXIF rotation applied; grey, CMYK, palette and alpha converted."""
-    image = ImageOps.exif_transpose(open_image(path))
+    """Read an image as stored, as RGB: grey, palette, CMYK and opaque alpha are converted.
+
+    Nothing is rotated: the reference loaders ignore EXIF orientation, and masks are drawn on stored pixels or on
+    upright ones, which no file tells.
+
+    Raises:
+        DataError: if the file is damaged, has more than 8 bits per channel, pixels that are not opaque, an EXIF
+            orientation other than 1, several frames, or a mode that is not read.
+    """
+    image = open_image(path)
+    settle(path, [*judge_file(read_facts(path, image), image, "image"), *judge_image(image)])
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def read_index(path: Path) -> NDArray[np.uint8]:
-    """A label PNG as indices (H, W), palette or grey, never through grey conversion.
+def read_index(
+    path: Path,
+    labels: Collection[int] | None = None,
+    *,
+    ignore: bool = True,
+    palette: NDArray[np.uint8] | None = None,
+) -> NDArray[np.uint8]:
+    """Read a label PNG as indices (H, W), palette or grey, never through grey conversion.
+
+    Args:
+        path: the file.
+        labels: values that are classes; 0 is background.  Give them, so that unknown values are refused.
+        ignore: whether 255 may occur.
+        palette: colours (256, 3) that the values should have, if the data set prescribes them.
 
     Raises:
-        DataError: for RGB, alpha, 1-bit or 16-bit files, which hold no indices.
+        DataError: for damaged, RGB, alpha, 1-bit, 16-bit and JPEG files, unknown labels and renumbered palettes.
     """
     image = open_image(path)
-    if image.mode not in {"P", "L"}:
-        raise DataError(
-            f"{path} has mode {image.mode}; a label file must be 8-bit palette (P) or grey (L) "
-            "with class indices as values"
-        )
-    return np.asarray(image, dtype=np.uint8)
+    facts = read_facts(path, image)
+    judged = judge_index(image, facts, labels, ignore=ignore, palette=palette)
+    settle(path, [*judge_file(facts, image, "mask"), *judged.judgements])
+    assert judged.values is not None  # no values without an error
+    return judged.values
 
 
-def read_binary(path: Path, threshold: int = 128) -> NDArray[np.uint8]:
-    """A foreground mask as 0/1 (H, W): grey value >= threshold, as the reference loaders do.
+def read_grey(
+    path: Path, *, threshold: int = 128, expected: Collection[str] = (), released: Collection[str] = ()
+) -> NDArray[np.uint8]:
+    """Read a foreground mask as stored grey values (H, W), 0..255; soft edges are kept.
+
+    Args:
+        path: the file.
+        threshold: grey value from which a pixel is foreground.
+        expected: kinds of judgement that are in order here, such as `empty` if a mask without foreground says that
+            the class is not in the image, or `full` if the class may fill an image (`fssbench.gate_masks`).
+        released: kinds of error that the data set is published with and its reference reads: a doubt is noted.
 
     Raises:
-        DataError: for files of more than 8 bits, whose conversion to grey would clip at 255.
+        DataError: if the file is damaged or is no foreground mask, for example because it holds 0 and 1.
     """
     image = open_image(path)
-    if image.mode[0] in {"I", "F"}:
-        raise DataError(f"{path} has mode {image.mode} (16 or 32 bits); a mask file must have 8 bits")
-    if image.mode == "P":
-        image = image.convert("RGB")
-    grey = image if image.mode == "L" else image.convert("L")
-    return (np.asarray(grey) >= threshold).astype(np.uint8)
+    judged = judge_binary(image, threshold=threshold, expected=expected)
+    judgements = [*judge_file(read_facts(path, image), image, "mask"), *judged.judgements]
+    settle(path, admit(judgements, released, "the reference reads it"))
+    assert judged.values is not None  # no values without an error
+    return judged.values
+
+
+def read_binary(
+    path: Path, threshold: int = 128, *, expected: Collection[str] = (), released: Collection[str] = ()
+) -> NDArray[np.uint8]:
+    """Read a foreground mask as 0/1 (H, W): grey value >= threshold, as the reference loaders do.
+
+    Raises:
+        DataError: see `read_grey`.
+    """
+    grey = read_grey(path, threshold=threshold, expected=expected, released=released)
+    return (grey >= threshold).astype(np.uint8)
+
+
+def read_codes(path: Path) -> NDArray[np.uint8]:
+    """Read a mask of class colours as codes 0..7 (H, W): each channel thresholded, red the highest bit.
+
+    Raises:
+        DataError: if the file is damaged, or its colours are no codes, for example because it holds 0 and 1.
+    """
+    image = open_image(path)
+    judged = judge_coded(image)
+    settle(path, [*judge_file(read_facts(path, image), image, "mask"), *judged.judgements])
+    assert judged.values is not None  # no values without an error
+    return judged.values
 
 
 def to_input(image: Image.Image, size: int) -> Tensor:

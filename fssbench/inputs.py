@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -18,12 +18,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fssbench.api import IGNORE, Dataset, Episode, FeatureMethod, FssbenchError, Method, PluginError
+from fssbench.api import IGNORE, Dataset, Episode, FeatureMethod, FssbenchError, Method
 from fssbench.backbones import Backbone
 from fssbench.data_files import DataFiles
 from fssbench.errors import DataError
 from fssbench.features import FeatureCache, Maps
 from fssbench.imaging import resize_mask, to_input
+from fssbench.reading import Reader
 
 _PIXELS = "pixels"
 _MASKS_KEPT = 128 << 20
@@ -75,6 +76,7 @@ class Inputs:
     ) -> None:
         self.dataset = dataset
         self.files = files
+        self.reader = Reader(dataset, cache.facts, files)
         self.size = size
         self.device = device
         self.cache = cache
@@ -118,7 +120,8 @@ class Inputs:
         """Query, supports and support masks (1, K, S, S) of an episode, as `method` reads them.
 
         Raises:
-            DataError: where an image or mask cannot be read, naming the episode.
+            DataError: where an image or mask cannot be read or must not be used, naming the episode.
+            DatasetContractError: where the data set hands over something else, naming the episode.
         """
         try:
             source = self._sources[id(method)]
@@ -155,7 +158,7 @@ class Inputs:
     def target(self, episode: Episode, *, original: bool) -> Target:
         """The query's truth at network size, or at its own size."""
         if original:
-            mask = self._checked(self.dataset.mask, episode.query, episode.class_id)
+            mask = self.reader.mask(episode.query, episode.class_id)
         else:
             mask = self._mask(episode.query, episode.class_id)
         ignored = mask == IGNORE
@@ -185,7 +188,7 @@ class Inputs:
         return self.cache.get(self._key(source, item), lambda: self._extract(source, item))
 
     def _extract(self, source: _Source, item: str) -> Maps:
-        pixels = to_input(self._checked(self.dataset.image, item), self.size)[None]
+        pixels = to_input(self.reader.image(item), self.size)[None]
         try:
             pixels = pixels.to(self.device)
             if source.backbone is None:
@@ -199,23 +202,7 @@ class Inputs:
             ) from None
 
     def _read_mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
-        return resize_mask(self._checked(self.dataset.mask, item, class_id), self.size, self.size)
-
-    def _checked(self, read: Callable[..., Any], *arguments: Any) -> Any:
-        """Call into the data set plugin; whatever it raises becomes an error that names the item."""
-        try:
-            value = read(*arguments)
-            if self.files is not None:
-                self.files.check(arguments[0])
-            return value
-        except FssbenchError:
-            raise
-        except (MemoryError, OSError) as error:
-            raise DataError(f"item {arguments[0]!r} of {self.dataset.card.name}: {error}") from error
-        except Exception as error:
-            raise PluginError(
-                f"data set {self.dataset.card.name!r}, item {arguments[0]!r}: {type(error).__name__}: {error}"
-            ) from error
+        return resize_mask(self.reader.mask(item, class_id), self.size, self.size)
 
 
 def _source_key(method: Method) -> Hashable:

@@ -24,11 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fssbench.api import IGNORE, Dataset, Episode, Panel, Pictures
+from fssbench.api import IGNORE, Episode, Panel, Pictures
 from fssbench.append_log import seal, unseal
 from fssbench.errors import DataError
 from fssbench.inputs import Target
 from fssbench.kept_log import KeptLog
+from fssbench.reading import Reader
 from fssbench.store import StoredRun
 
 PANELS = 60
@@ -54,13 +55,13 @@ _INDEX = re.compile(rb'\{"i":(\d{1,9}),')
 class Thumbnails:
     """Encoded small pictures of a data set's items, shared by the runs of a plan."""
 
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
         self.image: Callable[[str], tuple[tuple[int, int], str]] = lru_cache(_KEPT)(self._image)
         """Width and height, and the JPEG in base64, of an item."""
 
     def _image(self, item: str) -> tuple[tuple[int, int], str]:
-        image = self.dataset.image(item).convert("RGB")
+        image = self.reader.image(item)
         scale = min(1.0, SIDE / max(image.size))
         size = max(1, round(scale * image.width)), max(1, round(scale * image.height))
         out = io.BytesIO()
@@ -70,7 +71,7 @@ class Thumbnails:
     def support(self, item: str, class_id: int) -> dict[str, Any]:
         """A support as it is stored: picture and mask."""
         size, jpeg = self.image(item)
-        return {"size": size, "jpeg": jpeg, "mask": _packed(self.dataset.mask(item, class_id) == 1, size)}
+        return {"size": size, "jpeg": jpeg, "mask": _packed(self.reader.mask(item, class_id) == 1, size)}
 
 
 class Panels:

@@ -19,6 +19,7 @@ from fssbench.comparing import differences
 from fssbench.copies import drop_copies
 from fssbench.efficiency import read_all
 from fssbench.errors import DataError
+from fssbench.marks import run_marks
 from fssbench.matching import comparable
 from fssbench.panels import read_panels
 from fssbench.row_keys import Key, column_key
@@ -89,7 +90,7 @@ def _result(run: StoredRun) -> RunResult:
     sessions = run.sessions()
     timed = sum(s["episodes"] for s in sessions)
     score = run_score(run)
-    marks = list(context["marks"])
+    marks = run_marks(run)
     if run.status == "incomplete":
         marks.append(f"incomplete ({run.done} of {run.planned} episodes)")
     undrawn = Estimate(float("nan"), float("nan"), float("nan"))

@@ -38,7 +38,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What one episode counted: integers only."""
+    """What one episode counted, in integers, and what is doubtful about its files."""
 
     index: int
     class_id: int
@@ -47,9 +47,11 @@ class Record:
     union: tuple[int, int]
     target: int
     """Foreground pixels of the truth."""
+    doubts: tuple[str, ...] = ()
+    """Kinds of doubt about its images and masks (`fssbench.gate.DOUBTS`), sorted."""
 
     def line(self) -> bytes:
-        """The record as one line of JSON ending in its own crc32."""
+        """The record as one line of JSON ending in its own crc32; doubts stand in it only if there are any."""
         return seal(
             {
                 "i": self.index,
@@ -57,6 +59,7 @@ class Record:
                 "inter": self.inter,
                 "union": self.union,
                 "target": self.target,
+                **({"doubts": self.doubts} if self.doubts else {}),
             }
         )
 
@@ -69,7 +72,11 @@ class Record:
         """
         data = unseal(line)
         inter, union = data["inter"], data["union"]
-        return cls(data["i"], data["c"], (inter[0], inter[1]), (union[0], union[1]), data["target"])
+        doubts = data.get("doubts", [])
+        if not isinstance(doubts, list) or not all(isinstance(kind, str) for kind in doubts):
+            raise ValueError(f"doubts are {doubts!r}, not a list of words")
+        counts = (inter[0], inter[1]), (union[0], union[1])
+        return cls(data["i"], data["c"], *counts, data["target"], tuple(doubts))
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from fssbench.api import Plan
 from fssbench.benchmarks import find
+from fssbench.marks import run_marks
 from fssbench.metrics import Absent, Score, score, totals
 from fssbench.store import SCHEMA, StoredRun, read_run, write_json
 
@@ -57,7 +58,7 @@ def _summary(run: StoredRun, result: Score) -> dict[str, Any]:
         "episodes": {"counted": run.done, "planned": run.planned},
         "protocol": run.plan.protocol,
         "absent_rule": run.absent,
-        "marks": run.manifest["context"]["marks"],
+        "marks": run_marks(run),
         "miou": _number(result.miou),
         "fb_iou": _number(result.fb_iou),
         "classes": [

@@ -34,7 +34,7 @@ def test_palette_is_read_as_indices(tmp_path: Path) -> None:
 def test_masks_without_indices_are_refused(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "mask.png"
     Image.new(mode, (4, 4)).save(path)
-    with pytest.raises(DataError, match="8-bit palette"):
+    with pytest.raises(DataError, match="8.bit"):
         read_index(path)
 
 
@@ -71,11 +71,16 @@ def test_folder_and_text_are_no_images(tmp_path: Path) -> None:
         open_image(tmp_path)
 
 
-def test_exif_rotation_is_applied(tmp_path: Path) -> None:
+@pytest.mark.parametrize("orientation", [0, 2, 3, 6, 8])
+def test_images_that_are_to_be_turned_are_refused(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # stored lying, to be turned clockwise
+    exif[0x0112] = orientation
     _noise(40, 60).save(tmp_path / "turned.jpg", exif=exif)
-    assert read_rgb(tmp_path / "turned.jpg").size == (40, 60)
+    with pytest.raises(DataError, match=f"orientation {orientation}"):
+        read_rgb(tmp_path / "turned.jpg")
+    exif[0x0112] = 1
+    _noise(40, 60).save(tmp_path / "upright.jpg", exif=exif)
+    assert read_rgb(tmp_path / "upright.jpg").size == (60, 40)
 
 
 @pytest.mark.parametrize(

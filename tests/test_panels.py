@@ -122,6 +122,8 @@ def test_noise_is_the_dearest_and_keeps_the_stated_size(null, monkeypatch):
             (375, 500), Image.Resampling.BICUBIC
         ),
     )
+    mask = np.pad(np.ones((100, 100), np.uint8), ((0, 400), (0, 275)))
+    monkeypatch.setattr(cls, "mask", lambda self, item, class_id: mask)
     (run,) = null.run("runs", null.plan(60, shot=5), panels=60)
     assert (run.path / FILE).stat().st_size / 60 < 60_000
 
@@ -421,7 +423,9 @@ def test_pictures_cost_little(null, monkeypatch):
     """With every one of 60 episodes kept, of photographs of 500 px; a method takes 30 ms and more."""
     cls, draw = DATASETS.get("nulldata"), np.random.default_rng(0)
     photo = Image.fromarray(draw.integers(0, 256, (24, 32, 3), dtype=np.uint8)).resize((500, 375))
+    mask = np.pad(np.ones((100, 100), np.uint8), ((0, 275), (0, 400)))
     monkeypatch.setattr(cls, "image", lambda self, item: photo)
+    monkeypatch.setattr(cls, "mask", lambda self, item, class_id: mask)
     plan = null.plan(60)
 
     def seconds(out: str, keep: int) -> float:

@@ -311,11 +311,17 @@ def test_too_few_images(training, monkeypatch):
         training()
 
 
-def test_a_class_without_pixels_is_named(training, monkeypatch):
-    monkeypatch.setenv("TRAIN_EMPTY", "1")
+def test_a_class_that_vanishes_at_the_size_of_the_network_is_named(training, monkeypatch):
+    monkeypatch.setenv("TRAIN_TINY", "1")
     with pytest.raises(
-        DataError, match=r"step \d+, episode \d: class 'green' \(id 1\) has no pixel at 32 px"
+        DataError, match=r"step \d+, episode \d: class 'green' \(id 1\) has no pixel at 16 px"
     ):
+        training(size=16)
+
+
+def test_a_mask_without_the_class_it_is_listed_for_is_named(training, monkeypatch):
+    monkeypatch.setenv("TRAIN_EMPTY", "1")
+    with pytest.raises(DataError, match=r"item 'trn/1/\d+' of shapes: listed for class 1 \(green\)"):
         training()
 
 

@@ -1,8 +1,8 @@
 """A data set of coloured shapes and methods with few weights, to train in milliseconds.
 
-Loaded with `--plugin`.  TRAIN_EMPTY names a class whose masks are all empty, TRAIN_FULL one that fills
-them, TRAIN_IMAGES the images a class, TRAIN_NAN the call of `logits` from which NaN comes, TRAIN_CALLS a
-file that counts calls.
+Loaded with `--plugin`.  TRAIN_EMPTY names a class whose masks are all empty, TRAIN_TINY one of a single pixel,
+TRAIN_FULL one that fills its masks, TRAIN_IMAGES the images a class, TRAIN_NAN the call of `logits` from which NaN
+comes, TRAIN_CALLS a file that counts calls.
 """
 
 from __future__ import annotations
@@ -74,9 +74,13 @@ class Shapes(Dataset):
     def label(self, item):
         rng = np.random.Generator(np.random.Philox(key=zlib.crc32(f"{item} place".encode())))
         mask = np.full((SIDE, SIDE), item.split("/")[1] == os.environ.get("TRAIN_FULL"), np.uint8)
-        if item.split("/")[1] != os.environ.get("TRAIN_EMPTY"):
-            y, x = rng.integers(0, SIDE // 2, 2)
-            mask[y : y + SIDE // 2, x : x + SIDE // 2] = 1
+        y, x = rng.integers(0, SIDE // 2, 2)
+        mask[y : y + SIDE // 2, x : x + SIDE // 2] = 1
+        if item.split("/")[1] == os.environ.get("TRAIN_EMPTY"):
+            mask[:] = 0
+        if item.split("/")[1] == os.environ.get("TRAIN_TINY"):
+            mask[:] = 0
+            mask[1, 1] = 1  # lost when every second row is taken
         return mask
 
     def mask(self, item, class_id):

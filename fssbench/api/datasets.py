@@ -287,7 +287,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def image(self, item: str) -> Image.Image:
-        """The image of an item: mode RGB, upright, at its own size."""
+        """The image of an item: mode RGB, as stored, at its own size."""
 
     @abstractmethod
     def label(self, item: str) -> NDArray[np.uint8]:
@@ -295,7 +295,14 @@ class Dataset(ABC):
 
     @abstractmethod
     def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
-        """The item's mask for one class, (H, W): 0 background, 1 the class, 255 ignored."""
+        """The item's mask for one class, uint8 (H, W) as the image: 0 background, 1 the class, 255 ignored."""
+
+    def resizes_mask(self, item: str) -> bool:
+        """Whether an item is published with a mask of another size than its image, which the reference resizes.
+
+        Asked only if the sizes differ.  Such an episode is marked; without this, the mask is refused.
+        """
+        return False
 
     @abstractmethod
     def verify(self) -> Verification:

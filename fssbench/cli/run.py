@@ -197,6 +197,7 @@ def _print(task: Any, evaluation: Any, progress: Any, as_json: bool) -> None:
 
     manifest = read_json(evaluation.path / "manifest.json")
     context, score = manifest["context"], evaluation.score
+    marks = read_json(evaluation.path / "summary.json")["marks"]
     if as_json:
         emit_json(
             [
@@ -214,17 +215,17 @@ def _print(task: Any, evaluation: Any, progress: Any, as_json: bool) -> None:
                     "episodes": score.episodes,
                     "planned": evaluation.planned,
                     "computed": evaluation.computed,
-                    "marks": context["marks"],
+                    "marks": marks,
                 }
             ]
         )
         return
     state = "already complete" if not evaluation.computed else "done"
-    marks = f" [{'; '.join(context['marks'])}]" if context["marks"] else ""
+    shown = f" [{'; '.join(marks)}]" if marks else ""
     progress.result(
         f"{task.plan.benchmark} fold {task.plan.fold} {task.plan.shot}-shot {context['label']}: {state}, "
         f"{score.episodes}/{evaluation.planned} episodes, mIoU {score.miou:.1f}, FB-IoU {score.fb_iou:.1f} "
-        f"({task.plan.protocol}){marks}"
+        f"({task.plan.protocol}){shown}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -23,13 +24,14 @@ def command(runs: tuple[Path, ...], absent: str | None, as_json: bool) -> None:
     No data set, method or GPU is needed; nothing is written.
     """
     from fssbench.cli.output import emit_json, table
+    from fssbench.marks import run_marks
     from fssbench.store import read_run, scan
     from fssbench.summary import run_score
 
     paths = [path for folder in runs or (Path("runs"),) for path in scan(folder)]
     if not paths:
         raise DataError(f"no runs in {', '.join(map(str, runs)) or 'runs'}. Next: `fssbench run --help`")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for path in paths:
         run = read_run(path)
         rule = "exclude" if absent == "exclude" else "zero" if absent == "zero" else run.absent
@@ -50,7 +52,7 @@ def command(runs: tuple[Path, ...], absent: str | None, as_json: bool) -> None:
                     for c, name in zip(run.plan.classes, run.plan.class_names, strict=True)
                 },
                 "absent": list(score.absent),
-                "marks": run.manifest["context"]["marks"],
+                "marks": run_marks(run),
             }
         )
     if as_json:

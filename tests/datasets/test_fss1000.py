@@ -167,11 +167,16 @@ def _save(change):
     [
         (_save(lambda g: g // 255), MASK, "error", "highest value is 1"),
         (_save(np.zeros_like), MASK, "error", "mask is empty"),
-        (_save(lambda g: g.astype(np.uint16)), MASK, "error", "16- or 32-bit"),
-        (_save(lambda g: g[:-1]), MASK, "error", "mask is 224x223, image is 224x224"),
+        (_save(lambda g: g.astype(np.uint16)), MASK, "error", "16-bit"),
+        (_save(lambda g: g[:-1]), MASK, "warning", "as released: mask is 224x223, image is 224x224"),
         (_save(lambda g: np.full_like(g, 255)), MASK, "warning", "every pixel is foreground"),
         (_save(lambda g: g // 2 + 40), MASK, "warning", "soft edges"),
-        (lambda root: Image.open(root / IMAGE).save(root / MASK), MASK, "error", "mask holds colours"),
+        (
+            lambda root: Image.open(root / IMAGE).save(root / MASK),
+            MASK,
+            "warning",
+            "as released: mask holds colours",
+        ),
         (lambda root: (root / MASK).unlink(), MASK, "error", "mask missing"),
         (lambda root: (root / IMAGE).unlink(), IMAGE, "error", "image missing"),
         (

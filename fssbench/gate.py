@@ -1,0 +1,225 @@
+"""The rules for files of images and masks: what is refused, what is doubtful, what is as published.
+
+The functions `judge_*` look at one decoded file, or at a pair, and return judgements.  `fssbench data verify` reports
+them, and the readers behind `run`, `train` and `check` act on them (`settle`), so that the two cannot disagree:
+
+    error   `verify` calls the data set unusable; a reader raises a DataError.
+    doubt   `verify` warns; an episode that uses the file is marked (`gather_doubts`, `DOUBTS`).
+    note    `verify` warns; nothing is marked, because the release is so and the references read it the same way.
+
+Rules for the values of masks are in `fssbench.gate_masks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+
+from fssbench.errors import DataError
+
+DOUBTS = {
+    "full": "every pixel is foreground",
+    "soft": "soft edges, a threshold decides",
+    "photograph": "a picture in place of the mask, as released, thresholded",
+    "resized": "mask of another size than its image, as released, resized",
+}
+"""Words of each kind of doubt, as marks print them.  The kinds are stored with episodes; do not rename them."""
+
+_ORIENTATION = 0x0112
+_BITS_PER_SAMPLE = 258
+_DEEP = {"I": "32-bit integer", "F": "32-bit float"}
+_READABLE = ("1", "L", "P", "RGB", "RGBA", "LA", "PA", "CMYK", "YCbCr")
+"""Modes that Pillow converts to RGB without clipping."""
+_PNG_HEADER = 25
+"""Bytes of a PNG up to its bit depth."""
+
+Kind = Literal["image", "mask"]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One thing that a rule says about a file."""
+
+    level: Literal["error", "doubt", "note"]
+    kind: str
+    """Name of the rule; for a doubt, a key of `DOUBTS`."""
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.problem}. {self.remedy[:1].upper()}{self.remedy[1:]}"
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What a decoded image no longer tells about its file."""
+
+    depth: int | None
+    """Bits per channel as stored; None if the format says nothing beyond the mode."""
+    orientation: int = 1
+    """The EXIF orientation; 1 is upright."""
+
+
+def read_facts(path: Path, image: Image.Image) -> FileFacts:
+    """Read what the header of a decoded file says.
+
+    Raises:
+        DataError: if the file cannot be read any more.
+    """
+    depth = None
+    if image.format == "PNG":
+        try:
+            with path.open("rb") as file:
+                depth = file.read(_PNG_HEADER)[-1]
+        except (OSError, IndexError) as error:
+            raise DataError(f"{path} cannot be read: {error}. Next: `fssbench data verify`") from None
+    elif image.format == "TIFF":
+        stored = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, 8)
+        depth = max(stored) if isinstance(stored, tuple) else int(stored)
+    return FileFacts(depth, orientation_of(image))
+
+
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation that an image carries; 1 (upright) if it has none."""
+    return int(image.getexif().get(_ORIENTATION, 1))
+
+
+def is_transparent(image: Image.Image) -> bool:
+    """Whether any pixel of an image is not opaque."""
+    if not image.has_transparency_data:
+        return False
+    alpha = image if image.mode in {"RGBA", "LA"} else image.convert("RGBA")
+    lowest = alpha.getchannel("A").getextrema()[0]
+    return bool(lowest < 255)  # type: ignore[operator]  # of one band it is a number
+
+
+def judge_file(facts: FileFacts, image: Image.Image, kind: Kind) -> list[Judgement]:
+    """Judge what images and masks have in common: orientation and bit depth."""
+    judgements = []
+    if facts.orientation != 1:
+        judgements.append(judge_orientation(facts.orientation, kind))
+    deep = _DEEP.get(image.mode)
+    if deep is None and (image.mode.startswith("I;16") or (facts.depth or 8) > 8):
+        deep = f"{max(facts.depth or 16, 16)}-bit"
+    if deep is not None:
+        problem = f"{kind} holds {deep} values (mode {image.mode}); 8 bits per channel are read"
+        remedy = (
+            "store it with 8 bits: grey 0 and 255, or class indices"
+            if kind == "mask"
+            else "scale it to 8 bits by a rule that you state, for example value / 256 for 16 bits or value / 16 "
+            "for 12 bits, and store it as 8-bit grey or RGB"
+        )
+        judgements.append(Judgement("error", "depth", problem, remedy))
+    return judgements
+
+
+def judge_orientation(orientation: int, kind: Kind) -> Judgement:
+    """Judge an EXIF orientation other than 1: whether the mask was drawn on turned pixels is not known."""
+    return Judgement(
+        "error",
+        "orientation",
+        f"{kind} has EXIF orientation {orientation}, not 1: whether image and mask were drawn upright or as stored is "
+        "not known",
+        "write the pixels upright and drop the tag, for image and mask alike (the reference loaders ignore the tag)",
+    )
+
+
+def judge_image(image: Image.Image) -> list[Judgement]:
+    """Judge the mode and the alpha channel of an image that is read as RGB."""
+    if image.mode not in _READABLE:
+        if image.mode in _DEEP or image.mode.startswith("I;16"):
+            return []  # `judge_file` names the depth
+        problem = f"image has mode {image.mode}, which is not read"
+        remedy = f"store it as 8-bit RGB or grey; read are {', '.join(_READABLE)}"
+        return [Judgement("error", "mode", problem, remedy)]
+    if is_transparent(image):
+        problem = f"image is transparent in places (mode {image.mode}); what is to be seen there is not known"
+        remedy = "paint it on a background and store it without alpha; an opaque alpha channel is read"
+        return [Judgement("error", "alpha", problem, remedy)]
+    return []
+
+
+def judge_pair(
+    image: tuple[int, int], mask: tuple[int, int], *, as_released: bool = False
+) -> list[Judgement]:
+    """Judge the size of a mask against that of its image, each width and height.
+
+    Args:
+        image: size as stored.
+        mask: size as stored.
+        as_released: whether this pair is published so, and the reference resizes the mask.
+    """
+    if image == mask:
+        return []
+    problem = f"mask is {mask[0]}x{mask[1]}, image is {image[0]}x{image[1]}"
+    if as_released:
+        remedy = (
+            "nothing to do if the file is as released: the reference resizes it; episodes with it are marked"
+        )
+        return [Judgement("doubt", "resized", f"as released: {problem}", remedy)]
+    if mask == image[::-1]:
+        remedy = "swap the mask's axes, or get the pair again"
+        return [Judgement("error", "size", f"{problem}: transposed", remedy)]
+    remedy = "get image and mask from one source; a mask is never resized silently"
+    return [Judgement("error", "size", problem, remedy)]
+
+
+def admit(judgements: Iterable[Judgement], kinds: Collection[str], remedy: str) -> list[Judgement]:
+    """Turn errors of some kinds into doubts, where a data set is released so and its reference reads on."""
+    return [
+        replace(j, level="doubt", problem=f"as released: {j.problem}", remedy=remedy)
+        if j.level == "error" and j.kind in kinds
+        else j
+        for j in judgements
+    ]
+
+
+def settle(path: Path, judgements: Iterable[Judgement]) -> None:
+    """Act on what was judged of a file that is being read: refuse errors, note doubts.
+
+    Raises:
+        DataError: for the first error, with file, value, what is allowed and the next command.
+    """
+    for judgement in judgements:
+        if judgement.level == "error":
+            raise DataError(f"{path}: {judgement}. Next: `fssbench data verify`")
+        if judgement.level == "doubt":
+            note_doubt(judgement.kind)
+
+
+_noted: ContextVar[set[str] | None] = ContextVar("noted", default=None)
+
+
+@contextmanager
+def gather_doubts() -> Iterator[set[str]]:
+    """Collect the kinds of doubt that are noted by whatever is read within this context."""
+    kinds: set[str] = set()
+    token = _noted.set(kinds)
+    try:
+        yield kinds
+    finally:
+        _noted.reset(token)
+
+
+def note_doubt(kind: str) -> None:
+    """Note that what is being read is doubtful: the episode that uses it is marked.
+
+    A reader that keeps what it has read must note the doubt again each time it hands it out.
+
+    Args:
+        kind: a key of `DOUBTS`.
+
+    Raises:
+        ValueError: for another kind.
+    """
+    if kind not in DOUBTS:
+        raise ValueError(f"unknown kind of doubt {kind!r}; known: {', '.join(DOUBTS)}")
+    kinds = _noted.get()
+    if kinds is not None:
+        kinds.add(kind)

@@ -1,0 +1,251 @@
+"""The rules for the values of masks: class indices, foreground in grey, classes in colours.
+
+Each function takes a decoded file and returns its values with what is to be said about them.  The values are None if
+the file holds none of this kind; with a judgement of level error they must not be used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fssbench.gate import FileFacts, Judgement, is_transparent
+
+THRESHOLD = 128
+"""Grey value from which a pixel is foreground, in all reference loaders."""
+IGNORE = 255
+_CONTENT = {"1": "1-bit values", "RGB": "RGB colours", "RGBA": "RGBA colours", "LA": "grey with alpha"}
+_BLACK, _WHITE = 16, 239
+"""Grey values between these are soft: neither background nor foreground."""
+_SOFT = 0.05
+"""Share of soft pixels from which a mask is doubtful."""
+_PICTURE = 0.5
+"""Share of soft pixels from which a file is no mask but a grey picture."""
+_COLOURED = 0.1
+"""Share of coloured pixels from which a file is no mask but a colour picture."""
+_TOLERANCE = 32
+"""A channel value within this of 0 or 255 is part of a colour code; any other is a soft one."""
+_UNCODED = 0.1
+"""Share of pixels with soft colours from which a file is no colour-coded mask."""
+
+
+class Judged(NamedTuple):
+    """The values of a mask file (H, W), and what the rules say about them."""
+
+    values: NDArray[np.uint8] | None
+    judgements: list[Judgement]
+
+
+def judge_index(
+    image: Image.Image,
+    facts: FileFacts,
+    labels: Collection[int] | None = None,
+    *,
+    ignore: bool = True,
+    palette: NDArray[np.uint8] | None = None,
+) -> Judged:
+    """Judge a label file of class indices.
+
+    Args:
+        image: the decoded file.
+        facts: what its header says.
+        labels: values that are classes; 0 is background.  None admits every value.
+        ignore: whether 255 may occur.
+        palette: colours (256, 3) that the values should have, if the data set prescribes them.
+    """
+    if image.mode not in {"P", "L"}:
+        if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
+            return Judged(None, [])  # `judge_file` names the depth
+        content = _CONTENT.get(image.mode, f"mode {image.mode}")
+        problem = f"mask holds {content}, not 8-bit class indices"
+        remedy = (
+            "use the published index PNG, unconverted: 8-bit palette (P) or grey (L), with indices as values"
+        )
+        return Judged(None, [Judgement("error", "mode", problem, remedy)])
+    values = np.asarray(image, dtype=np.uint8)
+    if image.format in {"JPEG", "MPO"}:
+        problem = "label file is a JPEG, whose compression makes labels that were never drawn"
+        return Judged(values, [Judgement("error", "lossy", problem, "use the published index PNG")])
+    if image.mode == "L" and facts.depth is not None and facts.depth < 8:
+        problem = (
+            f"mask holds {facts.depth}-bit grey, which is read as multiples of {255 // (2**facts.depth - 1)}"
+        )
+        remedy = "store the indices as 8-bit grey or as a palette PNG"
+        return Judged(values, [Judgement("error", "depth", problem, remedy)])
+    if labels is None:
+        return Judged(values, [])
+    counts = image.histogram()
+    present = [value for value in range(256) if counts[value]]
+    known = {0, *labels} | ({IGNORE} if ignore else set())
+    strange = [value for value in present if value not in known]
+    if strange:
+        return Judged(values, [_strange(image.mode, present, strange, known, palette, labels, ignore)])
+    if palette is not None and image.mode == "P":
+        return Judged(values, _judge_palette(image, present, known, palette))
+    return Judged(values, [])
+
+
+def _strange(
+    mode: str,
+    present: list[int],
+    strange: list[int],
+    known: set[int],
+    palette: NDArray[np.uint8] | None,
+    labels: Collection[int],
+    ignore: bool,
+) -> Judgement:
+    listed = ", ".join(map(str, strange[:12])) + (" ..." if len(strange) > 12 else "")
+    if palette is not None and mode == "L" and set(present) <= _greys(palette, known):
+        problem = f"values {listed} are the grey tones of the palette: the mask was converted from P to L"
+        remedy = "use the palette PNG as published; the conversion cannot be undone reliably"
+        return Judgement("error", "greys", problem, remedy)
+    allowed = f"0, {min(labels)}..{max(labels)}{' and 255' if ignore else ''}"
+    remedy = f"only {allowed} are labels here; get the mask again"
+    return Judgement("error", "labels", f"unknown label values {listed}", remedy)
+
+
+def _greys(palette: NDArray[np.uint8], known: Collection[int]) -> set[int]:
+    """The grey tones that Pillow makes of the known labels' colours."""
+    colours = np.ascontiguousarray(palette[sorted(known)])[None]
+    return {int(v) for v in np.asarray(Image.fromarray(colours).convert("L")).ravel()}
+
+
+def _judge_palette(
+    image: Image.Image, present: list[int], known: set[int], palette: NDArray[np.uint8]
+) -> list[Judgement]:
+    """A re-quantised palette keeps the colours but renumbers them: indices then mean other classes."""
+    stored = np.array(image.getpalette("RGB") or [], dtype=np.uint8).reshape(-1, 3)
+    covered = [value for value in present if value < len(stored)]
+    if np.array_equal(stored[covered], palette[covered]):
+        return []
+    label_of = {tuple(palette[v].tolist()): v for v in sorted(known)}
+    for value in covered:
+        meant = label_of.get(tuple(stored[value].tolist()))
+        if meant is not None and meant != value:
+            problem = f"palette was renumbered: index {value} has the colour of label {meant}"
+            remedy = "use the published PNG; tools that optimise palettes change the labels"
+            return [Judgement("error", "palette", problem, remedy)]
+    return []
+
+
+def judge_binary(image: Image.Image, *, threshold: int = THRESHOLD, expected: Collection[str] = ()) -> Judged:
+    """Judge a foreground mask: grey, or grey stored as colours.  The values are grey, not thresholded.
+
+    Args:
+        image: the decoded file.
+        threshold: grey value from which a pixel is foreground.
+        expected: kinds of judgement that are in order here, such as `empty` if a mask without foreground says that
+            the class is not in the image, or `full` if the class may fill an image.
+    """
+    if image.mode not in {"1", "L", "P", "RGB", "RGBA", "LA", "PA"}:
+        if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
+            return Judged(None, [])  # `judge_file` names the depth
+        problem = f"mask has mode {image.mode}, which has no grey values of 8 bits"
+        return Judged(None, [Judgement("error", "mode", problem, "store it as 8-bit grey, 0 and 255")])
+    alpha = image.has_transparency_data
+    if alpha and is_transparent(image):
+        problem = (
+            f"mask is transparent in places (mode {image.mode}): its colours or its alpha may be the mask"
+        )
+        return Judged(
+            None, [Judgement("error", "alpha", problem, "store it as 8-bit grey without alpha, 0 and 255")]
+        )
+    colours = image.convert("RGB") if image.mode not in {"1", "L", "LA"} else None
+    grey = (colours or image).convert("L") if image.mode != "L" else image
+    counts = grey.histogram()
+    judgements = [
+        *_judge_greys(counts, threshold),
+        *_judge_softness(counts, threshold, colours, image.mode if alpha else ""),
+    ]
+    return Judged(np.asarray(grey, dtype=np.uint8), [j for j in judgements if j.kind not in expected])
+
+
+def _judge_greys(counts: list[int], threshold: int) -> list[Judgement]:
+    """Judge which of the grey values occur, from their counts (256)."""
+    highest = max(value for value in range(256) if counts[value])
+    if highest == 0:
+        problem = "mask is empty: no pixel is foreground"
+        return [Judgement("error", "empty", problem, "get the file from its owner again")]
+    if highest < threshold:
+        problem = f"highest value is {highest}; the threshold {threshold} reads no foreground"
+        remedy = "store foreground as 255 (multiply the mask by 255 if it holds 0 and 1)"
+        return [Judgement("error", "dark", problem, remedy)]
+    if not any(counts[:threshold]):
+        remedy = "look at the pair; an inverted mask looks like this"
+        return [Judgement("doubt", "full", "every pixel is foreground", remedy)]
+    return []
+
+
+def _judge_softness(
+    counts: list[int], threshold: int, colours: Image.Image | None, alpha: str
+) -> list[Judgement]:
+    """Judge how many pixels are neither black nor white; `alpha` is the mode of a file with opaque alpha."""
+    remedy = "use the published mask, 8-bit grey with values 0 and 255"
+    if colours is not None and _coloured_share(colours) > _COLOURED:
+        problem = "mask holds colours, not one foreground"
+        return [Judgement("error", "photograph", problem, "use the published binary mask")]
+    soft = sum(counts[_BLACK + 1 : _WHITE]) / sum(counts)
+    problem = f"soft edges: {soft:.1%} of the pixels are grey, and the threshold {threshold} decides"
+    if soft > _PICTURE:
+        return [Judgement("error", "photograph", f"{problem}: this is a picture, no mask", remedy)]
+    if soft > _SOFT and any(counts[threshold:]):
+        return [Judgement("doubt", "soft", problem, remedy)]
+    if alpha:
+        return [
+            Judgement("note", "alpha", f"alpha channel (mode {alpha}), which is not read; {problem}", remedy)
+        ]
+    return []
+
+
+def _coloured_share(colours: Image.Image) -> float:
+    """Share of pixels whose channels differ."""
+    red, green, blue = (np.asarray(band) for band in colours.split())
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    return float(np.count_nonzero(spread > 8)) / spread.size
+
+
+def judge_coded(image: Image.Image) -> Judged:
+    """Judge a mask whose colours are class codes.  The values are codes 0..7, red the highest bit."""
+    if image.mode not in {"RGB", "RGBA", "P"}:
+        if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
+            return Judged(None, [])  # `judge_file` names the depth
+        problem = f"mask has mode {image.mode}; without colours its classes are lost"
+        return Judged(None, [Judgement("error", "mode", problem, "use the RGB mask as published")])
+    if is_transparent(image):
+        problem = f"mask is transparent in places (mode {image.mode}); its colours there are not known"
+        return Judged(None, [Judgement("error", "alpha", problem, "use the RGB mask as published")])
+    coded = image if image.mode == "RGB" else image.convert("RGB")
+    colours = np.asarray(coded, dtype=np.uint8)
+    return Judged(codes_of(colours), _judge_colours(coded.histogram(), colours))
+
+
+def codes_of(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Colour codes 0..7 (H, W) of colours (H, W, 3): each channel thresholded, red the highest bit."""
+    bits = (colours >= THRESHOLD).astype(np.uint8)
+    codes: NDArray[np.uint8] = bits[..., 0] * 4 + bits[..., 1] * 2 + bits[..., 2]
+    return codes
+
+
+def _judge_colours(counts: list[int], colours: NDArray[np.uint8]) -> list[Judgement]:
+    """Judge the colours (H, W, 3) of a coded mask; `counts` are those of its three channels, one after the other."""
+    channels = counts[:256], counts[256:512], counts[512:]
+    highest = max(value for channel in channels for value in range(256) if channel[value])
+    if 0 < highest < THRESHOLD:
+        problem = f"highest value is {highest}, which is part of no colour code; the threshold {THRESHOLD} reads black"
+        remedy = "store the codes as 0 and 255 (multiply the mask by 255 if it holds 0 and 1)"
+        return [Judgement("error", "dark", problem, remedy)]
+    if not any(any(channel[_TOLERANCE + 1 : 255 - _TOLERANCE]) for channel in channels):
+        return []
+    between = ((colours > _TOLERANCE) & (colours < 255 - _TOLERANCE)).any(axis=2)
+    count, share = int(np.count_nonzero(between)), float(between.mean())
+    if share > _UNCODED:
+        problem = f"{100 * share:.1f} % of the pixels have colours that are no class code"
+        remedy = "this is no colour-coded mask; use the file as published"
+        return [Judgement("error", "photograph", problem, remedy)]
+    problem = f"{count:,} pixels have soft colours; the threshold {THRESHOLD} on each channel decides"
+    remedy = "nothing to do if the file is as published; a resized or JPEG mask should be replaced"
+    return [Judgement("note", "soft", problem, remedy)]

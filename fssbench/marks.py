@@ -1,0 +1,34 @@
+"""Marks that follow from what a run has stored, beside those that were known before its first episode."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from fssbench.gate import DOUBTS
+from fssbench.store import StoredRun
+
+
+def run_marks(run: StoredRun) -> list[str]:
+    """All marks of a stored run: those of its context, then its doubts."""
+    return [*run.manifest["context"]["marks"], *doubt_marks(r.doubts for r in run.records.values())]
+
+
+def doubt_marks(episodes: Iterable[tuple[str, ...]], what: str = "doubtful masks") -> list[str]:
+    """One mark per kind of doubt, with the number of episodes that have it.
+
+    Args:
+        episodes: the kinds of doubt of each episode, sound ones among them.
+        what: first words of the marks.
+    """
+    each = list(episodes)
+    return counted_marks(Counter(kind for kinds in each for kind in kinds), len(each), what)
+
+
+def counted_marks(counts: Counter[str], total: int, what: str) -> list[str]:
+    """Marks from the number of episodes per kind of doubt, out of `total`."""
+    return [
+        f"{what} ({counts[kind]} of {total} episodes: {DOUBTS.get(kind, kind)})"
+        for kind in sorted(counts)
+        if counts[kind]
+    ]

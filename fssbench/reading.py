@@ -1,0 +1,179 @@
+"""Reading images and masks of a data set plugin: the one way by which run, train, check and panels read them.
+
+A plugin may hand over anything.  What its contract does not allow is an error that names the data set and the item,
+never the method that happened to ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fssbench.api import IGNORE, Dataset, Episode, FssbenchError
+from fssbench.data_files import DataFiles
+from fssbench.errors import DataError, DatasetContractError
+from fssbench.gate import gather_doubts, judge_orientation, judge_pair, note_doubt, orientation_of
+from fssbench.imaging import open_image
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What is remembered of an image once it has been read."""
+
+    size: tuple[int, int]
+    """Width and height as stored."""
+    doubts: frozenset[str]
+
+
+class Reader:
+    """Checked images and masks of a data set, and the doubts about them.
+
+    Args:
+        dataset: the plugin.
+        facts: what is known of images already, by data set and item; may be shared between readers.
+        files: the data as they were hashed; each file is compared with its hash's state after it was read.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        facts: dict[Hashable, ImageFacts] | None = None,
+        files: DataFiles | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self._facts = {} if facts is None else facts
+        self._files = files
+        self._place = (dataset.card.name, str(dataset.root), dataset.variant)
+        self._mask_doubts: dict[tuple[str, int], frozenset[str]] = {}
+
+    def image(self, item: str) -> Image.Image:
+        """The image of an item, RGB.
+
+        Raises:
+            DataError: if it is damaged, or is one that must not be used.
+            DatasetContractError: if the plugin hands over anything but an RGB image.
+        """
+        with gather_doubts() as doubts:
+            image = self._call(self.dataset.image, item)
+        if not isinstance(image, Image.Image) or image.mode != "RGB":
+            got = f"mode {image.mode}" if isinstance(image, Image.Image) else type(image).__name__
+            raise self._broken(item, f"`image` returned {got}, expected a PIL image of mode RGB")
+        if (orientation := orientation_of(image)) != 1:
+            judgement = judge_orientation(orientation, "image")
+            raise DataError(f"{self._named(item)}: {judgement}{self._next}")
+        self._facts[self._key(item)] = ImageFacts(image.size, frozenset(doubts))
+        return image
+
+    def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
+        """The mask of an item for a class that it is listed for, (H, W): 0, 1 and 255, at its stored size.
+
+        Raises:
+            DataError: if the file is damaged, does not fit its image, or shows no pixel of the class.
+            DatasetContractError: if the plugin hands over anything but such a mask.
+        """
+        with gather_doubts() as doubts:
+            mask = self._call(self.dataset.mask, item, class_id)
+            self._check_form(item, class_id, mask)
+            self._check_size(item, (mask.shape[1], mask.shape[0]))
+        if not (mask == 1).any():
+            raise DataError(self._absent(item, class_id, mask))
+        self._mask_doubts[item, class_id] = frozenset(doubts)
+        return mask
+
+    def doubts(self, episode: Episode) -> tuple[str, ...]:
+        """Kinds of doubt about the images and masks of an episode, sorted; they depend on the files alone."""
+        kinds: set[str] = set()
+        for item in (episode.query, *episode.supports):
+            if (item, episode.class_id) not in self._mask_doubts:
+                self.mask(item, episode.class_id)
+            kinds |= self._image_facts(item).doubts | self._mask_doubts[item, episode.class_id]
+        return tuple(sorted(kinds))
+
+    def _image_facts(self, item: str) -> ImageFacts:
+        """What is known of an image; it is read if its features came from a file."""
+        if self._key(item) not in self._facts:
+            self.image(item)
+        return self._facts[self._key(item)]
+
+    def _key(self, item: str) -> Hashable:
+        """Under what an image is remembered: its content too, as a file may change between two plans."""
+        return self._place, item, self._files.content(item) if self._files else None
+
+    def _check_form(self, item: str, class_id: int, mask: Any) -> None:
+        expected = "expected uint8 (H, W) with values 0, 1 and 255 (ignored)"
+        if not isinstance(mask, np.ndarray) or mask.dtype != np.uint8 or mask.ndim != 2 or not mask.size:
+            got = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
+            raise self._broken(item, f"`mask` for class {class_id} returned {got}, {expected}")
+        if int((mask + np.uint8(1)).max()) > 2:  # 255 becomes 0
+            strange = [v for v in np.unique(mask).tolist() if v not in {0, 1, IGNORE}]
+            shown = ", ".join(map(str, strange[:6])) + (" ..." if len(strange) > 6 else "")
+            raise self._broken(item, f"`mask` for class {class_id} has the values {shown}, {expected}")
+
+    def _check_size(self, item: str, size: tuple[int, int]) -> None:
+        """Compare a mask's width and height with the image's; which of the two is wrong, the files tell."""
+        expected = self._image_facts(item).size
+        if size == expected:
+            return
+        if self._call(self.dataset.resizes_mask, item) is True:
+            note_doubt("resized")
+            return
+        judgement = judge_pair(expected, size)[0]
+        stored = self._stored_sizes(item)
+        name = next((name for name, held in stored[1:] if held == size), None)
+        if name is None or stored[0][1] == size:
+            raise self._broken(item, f"{judgement.problem}, though no file of the item has the mask's size")
+        raise DataError(f"{name}: {judgement}{self._next}")
+
+    def _stored_sizes(self, item: str) -> list[tuple[str, tuple[int, int]]]:
+        """Names and sizes of an item's files that are pictures."""
+        sizes = []
+        for path in self._call(self.dataset.files, item):
+            try:
+                sizes.append((str(path), open_image(path).size))
+            except DataError:
+                continue
+        return sizes or [("", (0, 0))]
+
+    def _absent(self, item: str, class_id: int, mask: NDArray[np.uint8]) -> str:
+        """Text of the error for a mask without its class."""
+        try:
+            stored = f"the highest value of its label map is {int(np.max(self.dataset.label(item)))}"
+        except Exception:  # a plugin may raise anything, and need not have a label map
+            stored = f"the highest value of its mask is {int(mask.max())}"
+        name = self.dataset.classes().get(class_id, "unknown")
+        return (
+            f"{self._named(item)}: listed for class {class_id} ({name}), but no pixel of its mask shows it; {stored}. "
+            f"1 is the class, 0 background, {IGNORE} ignored{self._next}"
+        )
+
+    def _call(self, read: Callable[..., Any], *arguments: Any) -> Any:
+        """Call into the plugin; whatever it raises becomes an error that names the item."""
+        try:
+            value = read(*arguments)
+            if self._files is not None:
+                self._files.check(arguments[0])
+            return value
+        except FssbenchError:
+            raise
+        except (MemoryError, OSError) as error:
+            raise DataError(f"{self._named(arguments[0])}: {error}") from error
+        except Exception as error:
+            raise self._broken(arguments[0], f"{type(error).__name__}: {error}") from error
+
+    def _broken(self, item: str, problem: str) -> DatasetContractError:
+        return DatasetContractError(
+            f"data set {self.dataset.card.name!r}, item {item!r}: {problem}. "
+            "Next: `fssbench check` on the data set's plugin"
+        )
+
+    def _named(self, item: str) -> str:
+        return f"item {item!r} of {self.dataset.card.name}"
+
+    @property
+    def _next(self) -> str:
+        return f". Next: `fssbench data verify {self.dataset.card.name}`"

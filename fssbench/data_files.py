@@ -8,7 +8,9 @@ file is hashed again.
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,13 @@ from pathlib import Path
 from fssbench.api import Dataset
 from fssbench.content import State, file_state, hash_file
 from fssbench.errors import DataError
+from fssbench.kept_log import write_whole
 from fssbench.links import check_links
+
+FILE = "data.json"
+"""In a run folder: the beginnings of the hashes of its data files."""
+PREFIX = 8
+"""Digits of each that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +87,38 @@ class DataFiles:
     def content(self, item: str) -> str:
         """Hash over the files of one item; empty for an item that is not among them."""
         return ",".join(known.sha256 for known in self._files.get(item, ()))
+
+    def write_prefixes(self, folder: Path) -> None:
+        """Leave the beginning of each file's hash in a run folder, unless it is there.
+
+        By these a reader can tell which files differ; the whole hash in the identity says whether any does.
+
+        Raises:
+            DataError: if it cannot be written.
+        """
+        path = folder / FILE
+        if not path.is_file():
+            digits = "".join(known[:PREFIX] for known in self.hashes)
+            text = base64.b64encode(bytes.fromhex(digits)).decode()
+            write_whole(path, [json.dumps({"data_sha256": self.sha256, "prefixes": text}).encode() + b"\n"])
+
+    def differing(self, folder: Path) -> list[Path] | None:
+        """Files whose hash begins otherwise than it did when a run was made; None if that is not known.
+
+        Args:
+            folder: the run's.
+        """
+        try:
+            stored = json.loads((folder / FILE).read_bytes())
+            digits = base64.b64decode(stored["prefixes"], validate=True).hex()
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        before = [digits[i : i + PREFIX] for i in range(0, len(digits), PREFIX)]
+        if len(before) != len(self.hashes):
+            return None
+        return [
+            p for p, old, new in zip(self.paths, before, self.hashes, strict=True) if not new.startswith(old)
+        ]
 
     def check(self, item: str) -> None:
         """Compare the files of one item with what they were; call it after they were read.

@@ -57,6 +57,8 @@ class Settings:
     """Part i of n (1-based) of every plan."""
     panels: int = PANELS
     """Episodes whose pictures are kept for reports."""
+    only: frozenset[int] | None = None
+    """Indices of the episodes to compute; None for all."""
 
 
 @dataclass(frozen=True)
@@ -151,8 +153,15 @@ def evaluate_all(
             stack.enter_context(_Run(guard, plan, dataset, settings, files.sha256, small, pictures))
             for guard in guards
         ]
-        todo = [e for e in _part(plan, settings) if any(e.index not in run.writer.done for run in runs)]
+        todo = [
+            e
+            for e in _part(plan, settings)
+            if (settings.only is None or e.index in settings.only)
+            and any(e.index not in run.writer.done for run in runs)
+        ]
         inputs.expect([run.method for run in runs], todo)
+        for run in runs:
+            files.write_prefixes(run.path)
         for episode in todo:
             for run in [r for r in runs if r.broken is None and episode.index not in r.writer.done]:
                 try:

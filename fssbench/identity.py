@@ -10,7 +10,7 @@ import importlib.metadata
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -226,10 +226,18 @@ def _source_marks(manifest: Mapping[str, Any], plan: Plan) -> list[str]:
 def label(method: Method) -> str:
     """Method name with its ablations and the settings that were given."""
     provenance = method.provenance
-    passed = redact_value("", provenance.get("config_passed", {}))
-    parts = [f"w/o {name}" for name in provenance.get("ablations", ())]
+    return name_with_settings(
+        method.card.name,
+        provenance.get("ablations", ()),
+        redact_value("", provenance.get("config_passed", {})),
+    )
+
+
+def name_with_settings(name: str, ablations: Iterable[str], passed: Mapping[str, Any]) -> str:
+    """A method's name with its ablations and the settings that were given, as reports print it."""
+    parts = [f"w/o {ablation}" for ablation in ablations]
     parts += [f"{key}={value}" for key, value in sorted(passed.items())]
-    return method.card.name + (f" ({', '.join(parts)})" if parts else "")
+    return name + (f" ({', '.join(parts)})" if parts else "")
 
 
 def version(package: str) -> str | None:

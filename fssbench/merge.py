@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from fssbench.data_files import FILE as DATA
 from fssbench.engine import run_slug
 from fssbench.errors import DataError
 from fssbench.identity import digest
@@ -75,6 +76,8 @@ def _join(shards: list[StoredRun], out: Path) -> Path:
                     writer.session(named)
             if (run.path / FOLDER).is_dir():
                 shutil.copytree(run.path / FOLDER, path / FOLDER, dirs_exist_ok=True)
+        if (first.path / DATA).is_file():
+            shutil.copy(first.path / DATA, path / DATA)
         join_panels([run.path for run in shards], path)
         writer.settle()
         summarise(path)

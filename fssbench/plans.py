@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -37,6 +37,11 @@ class _Stored(Record):
     marks: tuple[str, ...]
     episodes: tuple[tuple[int, int, str, tuple[str, ...]], ...]
     """Rows of index, class id, query, supports."""
+
+
+def plan_facts(plan: Plan) -> dict[str, Any]:
+    """What a plan says of itself, without its episodes and the folders of one machine."""
+    return {name: list(v) if isinstance(v := getattr(plan, name), tuple) else v for name in sorted(_FIELDS)}
 
 
 def write_plan(plan: Plan, path: Path) -> None:

@@ -20,7 +20,16 @@ from fssbench.append_log import write_all
 from fssbench.errors import DataError, FssbenchError, LockedError, RunFolderError
 from fssbench.kept_log import KeptLog, set_aside, write_whole
 from fssbench.plans import write_plan
-from fssbench.store import SCHEMA, Record, check_records, read_json, read_records, wanted, write_json
+from fssbench.store import (
+    SCHEMA,
+    Record,
+    check_records,
+    manifest_seal,
+    read_json,
+    read_records,
+    wanted,
+    write_json,
+)
 
 
 class RunWriter:
@@ -88,7 +97,8 @@ class RunWriter:
         if not (self.path / "plan.json").is_file():
             write_plan(self._plan, self.path / "plan.json")
         if not existing.is_file():
-            write_json(existing, {"schema": SCHEMA, **self._manifest})
+            sealed = manifest_seal(self._manifest, self._plan)
+            write_json(existing, {"schema": SCHEMA, **self._manifest, "sealed": sealed})
         log = self.path / "episodes.jsonl"
         self.done, good = read_records(log)
         check_records(self.path, self.done, self._plan, wanted(self._manifest, self._plan))

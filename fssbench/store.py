@@ -1,11 +1,12 @@
 """Run directories: an append-only episode log, a manifest, a derived summary.
 
     runs/<readable slug>-<identity prefix>/
-        manifest.json    identity block and context block, written once, before the first episode
+        manifest.json    identity block and context block, sealed, written once, before the first episode
         plan.json        the full plan, so that a run can be read without its data
         episodes.jsonl   one record an episode, each written by a single os.write on O_APPEND
         summary.json     derived from the above, replaced atomically
         sessions.jsonl   one record a process that worked on the run: time and memory
+        data.json        beginnings of the hashes of the data files, see `fssbench.data_files`
         panels.jsonl     small pictures of some episodes, see `fssbench.panels`
 
 Trade-offs, on purpose.  Records are not fsynced one by one (a killed process loses nothing, a
@@ -30,7 +31,7 @@ from fssbench.api.episodes import Plan
 from fssbench.append_log import seal, unseal, write_all
 from fssbench.errors import DataError
 from fssbench.metrics import Absent
-from fssbench.plans import read_plan
+from fssbench.plans import plan_facts, read_plan
 
 SCHEMA = 1
 """Version of everything stored here; readers refuse newer ones."""
@@ -79,13 +80,18 @@ class Record:
         return cls(data["i"], data["c"], *counts, data["target"], tuple(doubts))
 
 
+def json_text(data: Any) -> str:
+    """JSON as every file of this store is written."""
+    return json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, data: Any) -> None:
     """Replace a JSON file atomically: a reader sees the old or the new one, whole.
 
     Raises:
         DataError: where the file cannot be written, naming it.
     """
-    text = json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    text = json_text(data)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         try:
@@ -130,6 +136,16 @@ def digest(block: dict[str, Any]) -> str:
     """sha256 of an identity block's canonical JSON."""
     text = json.dumps(block, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def manifest_seal(manifest: dict[str, Any], plan: Plan) -> str:
+    """sha256 over all that a manifest says and all that a plan says of itself, its episodes by their hash.
+
+    It stands in the manifest as `sealed`, so that an edited mark or label is noticed by `fssbench verify`.  Who
+    edits on purpose can compute it again; what proves a mark is that `verify` computes it from the data.
+    """
+    said = {name: manifest[name] for name in ("identity", "block", "context")}
+    return digest({**said, "plan": {**plan_facts(plan), "sha256": plan.sha256}})
 
 
 def read_records(path: Path) -> tuple[dict[int, Record], int]:

@@ -15,7 +15,7 @@ from fssbench.api import Plan
 from fssbench.benchmarks import find
 from fssbench.marks import run_marks
 from fssbench.metrics import Absent, Score, score, totals
-from fssbench.store import SCHEMA, StoredRun, read_run, write_json
+from fssbench.store import SCHEMA, StoredRun, json_text, read_run, write_json
 
 
 def absent_rule(plan: Plan) -> Absent:
@@ -45,6 +45,11 @@ def summarise(path: Path) -> Score:
     result = run_score(run)
     write_json(path / "summary.json", {"schema": SCHEMA, **_summary(run, result)})
     return result
+
+
+def summary_bytes(run: StoredRun) -> bytes:
+    """What `summary.json` of a run holds when it is derived from its counts now."""
+    return json_text({"schema": SCHEMA, **_summary(run, run_score(run))}).encode()
 
 
 def _summary(run: StoredRun, result: Score) -> dict[str, Any]:

@@ -33,6 +33,7 @@ VERBS = {
     "episodes": "Write, show and replay episode plans.",
     "score": "Compute scores again from stored counts.",
     "merge": "Join the shards of a run.",
+    "verify": "Check stored runs: seals, data, a share of the episodes computed again.",
     "check": "Check a plugin against its contract.",
     "env": "Show versions, devices, settings and folders.",
 }

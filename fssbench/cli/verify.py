@@ -1,0 +1,84 @@
+"""`fssbench verify`: check stored runs against themselves, the data and the method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fssbench.errors import DataError
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command(
+    epilog="What is not at hand is said to be `not checked`; that is no success and no error. "
+    "Whether data sets are whole is asked with `fssbench data verify`."
+)
+@click.argument("runs", nargs=-1, required=True, type=_FILE)
+@click.option("--data", metavar="DIR|mini", help="Folder of the data sets; default FSSBENCH_DATA.")
+@click.option("--splits", metavar="DIR", help="Folder of reference list files.")
+@click.option("--plugin", "plugins", multiple=True, metavar="FILE|FOLDER|MODULE", help="Plugin; repeatable.")
+@click.option(
+    "--file",
+    "files",
+    multiple=True,
+    type=_FILE,
+    help="Checkpoint or backbone weights, found by hash; repeatable.",
+)
+@click.option(
+    "--share",
+    type=click.FloatRange(0, 1),
+    default=0.1,
+    show_default=True,
+    help="Part of each run's episodes to compute again.",
+)
+@click.option("--episodes", type=click.IntRange(0), help="How many to compute again, instead of --share.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON line a check.")
+def command(
+    runs: tuple[Path, ...],
+    data: str | None,
+    splits: str | None,
+    plugins: tuple[str, ...],
+    files: tuple[Path, ...],
+    share: float,
+    episodes: int | None,
+    as_json: bool,
+) -> None:
+    """Check stored RUNS (folders, or folders of them): exit code 3 where anything differs.
+
+    Without data: seals, records, marks, settings and summary of each run are derived again and compared. With
+    --data: its episodes are drawn and its data hashed again, and a share of the episodes, the same for
+    everybody, is computed again and compared count by count.
+    """
+    from fssbench.cli.output import emit_json, table
+    from fssbench.registry import load_plugin
+    from fssbench.store import scan
+    from fssbench.verification import Means, verify_run
+
+    for plugin in plugins:
+        load_plugin(plugin)
+    paths = [path for folder in runs for path in scan(folder)]
+    if not paths:
+        raise DataError(f"no runs in {', '.join(map(str, runs))}. Next: `fssbench list runs`")
+    means = Means(data, splits, files, share, episodes)
+    findings = [(path, finding) for path in paths for finding in verify_run(path, means)]
+    if as_json:
+        emit_json(
+            {"run": str(path), "check": f.check, "outcome": f.outcome, "detail": f.detail}
+            for path, f in findings
+        )
+    else:
+        table(
+            ("run", "check", "outcome", "detail"),
+            [(p.name, f.check, f.outcome, f.detail) for p, f in findings],
+        )
+    differing = {path for path, f in findings if f.outcome == "differs"}
+    unchecked = {path for path, f in findings if f.outcome == "not checked"} - differing
+    click.echo(
+        f"{len(paths)} runs: {len(differing)} differ, {len(unchecked)} are not checked in all points, "
+        f"{len(paths) - len(differing) - len(unchecked)} are equal in all points",
+        err=True,
+    )
+    if differing:
+        click.get_current_context().exit(DataError.exit_code)

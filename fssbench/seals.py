@@ -1,0 +1,222 @@
+"""What a run folder says of itself, held against itself: no data, method or weights are needed.
+
+Everything that can be derived is derived again: the identity from the block, the summary from the counts, the
+label from the settings, marks from the benchmark's record.  The counts of an episode hang together (what
+is wrong is missing from the background as from the object), so a single edited count is noticed too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fssbench.api import Plan
+from fssbench.benchmarks import find
+from fssbench.errors import DataError, FssbenchError
+from fssbench.identity import name_with_settings
+from fssbench.plans import plan_facts, read_plan
+from fssbench.redaction import identify_value
+from fssbench.registry import METHODS
+from fssbench.store import Record, StoredRun, digest, manifest_seal, read_json, read_run
+from fssbench.summary import summary_bytes
+
+Outcome = Literal["equal", "differs", "not checked"]
+_YES, _NO = {"1", "yes", "on", "true", "t", "y"}, {"0", "no", "off", "false", "f", "n"}
+"""How a truth value may be given."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came of one check of one run."""
+
+    check: str
+    outcome: Outcome
+    detail: str = ""
+
+
+def check_seals(path: Path) -> tuple[list[Finding], StoredRun | None]:
+    """Hold a run folder against itself.
+
+    Args:
+        path: the run's folder.
+
+    Returns:
+        The findings, and the run where it can be read.
+    """
+    try:
+        manifest = read_json(path / "manifest.json")
+        block, context = manifest["block"], manifest["context"]
+        identity = digest(block)
+        if not isinstance(context["marks"], list) or not isinstance(context["label"], str):
+            raise DataError(f"{path / 'manifest.json'} has no list of marks or no label")
+    except (DataError, KeyError, TypeError, ValueError) as error:
+        return [Finding("manifest", "differs", f"cannot be read: {error}")], None
+    if identity != manifest.get("identity"):
+        text = f"its block hashes to {identity[:12]}, it says {str(manifest.get('identity'))[:12]}"
+        return [Finding("manifest", "differs", text)], None
+    findings = [Finding("manifest", "equal", f"identity {identity[:12]}")]
+    try:
+        plan = read_plan(path / "plan.json")
+    except DataError as error:
+        return [*findings, Finding("plan", "differs", str(error))], None
+    findings.append(_finding("plan", _plan_faults(plan, block), f"{len(plan)} episodes, {plan.sha256[:12]}"))
+    findings.append(_seal(manifest, plan))
+    findings.append(
+        _finding("marks and settings", [*_faults(plan, block, context)], ", ".join(context["marks"]))
+    )
+    try:
+        run = read_run(path)
+    except DataError as error:
+        return [*findings, Finding("records", "differs", str(error))], None
+    records = [text for r in run.records.values() if (text := impossible(r, plan.size, block["score_size"]))]
+    findings.append(_finding("records", records, f"{run.done} of {run.planned} episodes"))
+    findings.append(_summary(run))
+    return findings, run
+
+
+def _finding(check: str, faults: list[str], detail: str) -> Finding:
+    if not faults:
+        return Finding(check, "equal", detail)
+    more = f"; and {len(faults) - 4} more" if len(faults) > 4 else ""
+    return Finding(check, "differs", "; ".join(faults[:4]) + more)
+
+
+def _seal(manifest: dict[str, Any], plan: Plan) -> Finding:
+    if "sealed" not in manifest:
+        return Finding("seal", "not checked", "not sealed: written by an earlier version")
+    if manifest["sealed"] == manifest_seal(manifest, plan):
+        return Finding("seal", "equal")
+    return Finding(
+        "seal", "differs", "manifest.json or the head of plan.json was changed after it was written"
+    )
+
+
+def _plan_faults(plan: Plan, block: dict[str, Any]) -> list[str]:
+    facts = {**plan_facts(plan), "episodes": len(plan), "episodes_sha256": plan.sha256}
+    facts["benchmark_version"] = facts.pop("version")
+    return [
+        f"{k} is {facts[k]!r}, in the manifest {block[k]!r}"
+        for k in facts
+        if k in block and facts[k] != block[k]
+    ]
+
+
+def impossible(record: Record, size: int, score_size: str) -> str:
+    """Why counts cannot be those of two masks, in words; empty where they can.
+
+    Pixels where prediction and truth disagree are in both unions and in no intersection.
+
+    Args:
+        record: of one episode.
+        size: side of the network input.
+        score_size: whether counts are at that size (`input`).
+    """
+    (inter_b, inter_f), (union_b, union_f) = record.inter, record.union
+    wrong = union_f - inter_f
+    if min(inter_b, inter_f, wrong) < 0 or union_b - inter_b != wrong:
+        why = f"unions and intersections leave {union_b - inter_b} and {wrong} pixels that disagree"
+    elif score_size == "input" and inter_b + union_f > size * size:
+        why = f"{inter_b + union_f} pixels in an image of {size * size}"
+    elif not inter_f <= record.target <= size * size and score_size == "input":
+        why = f"{record.target} pixels of truth, of which {inter_f} are met"
+    else:
+        return ""
+    return f"episode {record.index}: {why}"
+
+
+def _summary(run: StoredRun) -> Finding:
+    try:
+        stored = (run.path / "summary.json").read_bytes()
+    except OSError:
+        return Finding("summary", "not checked", "no summary.json")
+    if stored == summary_bytes(run):
+        return Finding("summary", "equal")
+    return Finding("summary", "differs", "summary.json is not what the records give")
+
+
+def _faults(plan: Plan, block: dict[str, Any], context: dict[str, Any]) -> Iterator[str]:
+    """What in a context block contradicts block and plan."""
+    marks = list(context["marks"])
+    if marks[: len(plan.marks)] != list(plan.marks):
+        yield f"marks begin with {marks[: len(plan.marks)]}, the plan's are {list(plan.marks)}"
+    passed, ablations = context.get("config_passed", {}), context.get("ablations", [])
+    label = name_with_settings(block["method"], ablations, passed)
+    if context["label"] != label:
+        yield f"label is {context['label']!r}, method and settings give {label!r}"
+    for key, value in passed.items():
+        if not _agrees(value, block["config"].get(key)):
+            yield f"setting {key} was given as {value!r}, the block has {block['config'].get(key)!r}"
+    if context.get("weights") == "random" and "random backbone" not in marks:
+        yield "mark 'random backbone' is missing"
+    yield from _benchmark_faults(plan, block, context)
+    yield from _method_faults(block, context)
+
+
+def _agrees(given: Any, used: Any) -> bool:
+    """Whether a setting as it was given, often as text, can be what was used."""
+    texts = str(given), str(used)
+    if (
+        texts[0] == texts[1]
+        or texts[0].lower() == texts[1].lower()
+        or texts[0].startswith(("[hidden", "..."))
+    ):
+        return True
+    if isinstance(used, bool):
+        return texts[0].lower() in (
+            ("1", "yes", "on", "true", "t", "y") if used else ("0", "no", "off", "false", "f", "n")
+        )
+    try:
+        return float(texts[0]) == float(texts[1])
+    except ValueError:
+        return isinstance(used, dict | list) or used is None
+
+
+def _benchmark_faults(plan: Plan, block: dict[str, Any], context: dict[str, Any]) -> Iterator[str]:
+    try:
+        resolved = find(plan.benchmark)
+    except FssbenchError:  # of a plugin that is not here
+        return
+    record, marks = resolved.benchmark, context["marks"]
+    if record.version != block["benchmark_version"]:
+        return
+    facts = {"folds": len(resolved.folds), "benchmark_title": record.title, "category": record.category}
+    for name, value in facts.items():
+        if name in context and context[name] != value:
+            yield f"{name} is {context[name]!r}, the benchmark's is {value!r}"
+    for wanted, begin in (
+        (plan.size != record.size, f"resized ({plan.size} px, published: {record.size})"),
+        (len(plan) < record.episodes, f"capped ({len(plan)} of {record.episodes} episodes)"),
+    ):
+        if wanted and begin not in marks:
+            yield f"mark {begin!r} is missing"
+        if not wanted and any(m.startswith(begin.partition(" ")[0] + " (") for m in marks):
+            yield f"a mark {begin.partition(' ')[0]!r} that nothing accounts for"
+
+
+def _method_faults(block: dict[str, Any], context: dict[str, Any]) -> Iterator[str]:
+    if block["method"] not in METHODS.names():
+        return
+    try:
+        cls = METHODS.get(block["method"])
+    except FssbenchError:  # it is here and does not load
+        return
+    for name in ("title", "kind"):
+        if name in context and context[name] != getattr(cls.card, name):
+            yield f"{name} is {context[name]!r}, the method's is {getattr(cls.card, name)!r}"
+    if (cls.card.trained and context.get("checkpoint_sha256") is None) != ("untrained" in context["marks"]):
+        yield "mark 'untrained' and the checkpoint contradict each other"
+    ablated = {name: cls.Config.ablations.get(name, {name: None}) for name in context.get("ablations", [])}
+    for name, settings in ablated.items():
+        if any(block["config"].get(key) != value for key, value in settings.items()):
+            yield f"ablation {name!r} is not in the settings"
+    if context.get("checkpoint_sha256") is None:  # else its checkpoint may have decided some
+        told = {
+            *context.get("config_passed", {}),
+            *(key for settings in ablated.values() for key in settings),
+        }
+        usual = identify_value("", cls.Config().model_dump(mode="json"))
+        for key, value in block["config"].items():
+            if key in usual and key not in told and usual[key] != value:
+                yield f"setting {key} is {value!r}, which nothing accounts for (default: {usual[key]!r})"

@@ -23,7 +23,8 @@ def command(runs: tuple[Path, ...], absent: str | None, as_json: bool) -> None:
 
     No data set, method or GPU is needed; nothing is written.
     """
-    from fssbench.cli.output import emit_json, table
+    from fssbench.cli.output import emit_json, one_line, table
+    from fssbench.copies import drop_copies
     from fssbench.marks import run_marks
     from fssbench.store import read_run, scan
     from fssbench.summary import run_score
@@ -31,9 +32,11 @@ def command(runs: tuple[Path, ...], absent: str | None, as_json: bool) -> None:
     paths = [path for folder in runs or (Path("runs"),) for path in scan(folder)]
     if not paths:
         raise DataError(f"no runs in {', '.join(map(str, runs)) or 'runs'}. Next: `fssbench run --help`")
+    runs_read, notes = drop_copies(map(read_run, dict.fromkeys(paths)))
+    for note in notes:
+        click.echo(f"note: {one_line(note)}", err=True)
     rows: list[dict[str, Any]] = []
-    for path in paths:
-        run = read_run(path)
+    for run in runs_read:
         rule = "exclude" if absent == "exclude" else "zero" if absent == "zero" else run.absent
         score = run_score(run, absent=rule)
         rows.append(

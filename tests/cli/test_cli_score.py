@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -85,3 +87,22 @@ def test_no_runs_and_damaged_runs(null):
     assert result.exit_code == 3
     assert "plan.json" in result.stderr
     assert score(run.path, "--absent", "ignore").exit_code == 2
+
+
+def test_copies_are_scored_once_and_refused_where_they_disagree(null):
+    plan = null.plan(5)
+    (run,) = null.run("runs", plan)
+    copy = shutil.copytree(run.path, null.folder / "elsewhere" / run.path.name)
+    result = score("--json", run.path, copy)
+    assert len(null.json_lines(result.stdout)) == 1
+    assert str(copy) in result.stderr
+    log = copy / "episodes.jsonl"
+    first, *rest = log.read_bytes().splitlines(keepends=True)
+    record = Record.parse(first.rstrip(b"\n"))
+    log.write_bytes(b"".join([replace(record, target=record.target + 1).line(), *rest]))
+    refused = score(run.path, copy)
+    assert refused.exit_code == 3
+    assert not refused.stdout
+    assert "1 of 5 episodes" in refused.stderr
+    assert str(copy) in refused.stderr
+    assert str(run.path) in refused.stderr

@@ -70,7 +70,7 @@ def sources(root: Path) -> list[Source]:
             f"suim: no mask found in {root}; looked for masks/*.bmp, train_val/masks/*.bmp, TEST/masks/*.bmp "
             f"and masks/{{{','.join(CODES)}}}/*. Next: get it from https://irvlab.cs.umn.edu/resources/suim-dataset"
         )
-    for one, two in twins(found):
+    for one, two in [*twins(found), *image_twins(root)]:
         raise DataError(f"suim: {one} and {two} are one name twice; keep one of them in {root}")
     return found
 
@@ -86,6 +86,19 @@ def twins(found: list[Source]) -> list[tuple[str, str]]:
     return [
         (one.item, two.item) for one, two in pairwise(found) if Path(one.item).stem == Path(two.item).stem
     ]
+
+
+def image_twins(root: Path) -> list[tuple[str, str]]:
+    """Images of one folder that differ in nothing but the ending: which of them a mask belongs to is open."""
+    pairs = []
+    for part in PARTS:
+        names = sorted(list_files(root / part / "images", *RASTER), key=lambda name: (Path(name).stem, name))
+        pairs += [
+            (f"{part}images/{one}", f"{part}images/{two}")
+            for one, two in pairwise(names)
+            if Path(one).stem == Path(two).stem
+        ]
+    return pairs
 
 
 def _raw(root: Path) -> Iterator[Source]:

@@ -32,6 +32,7 @@ from ._suim_scan import (
     PARTS,
     Source,
     class_folders,
+    image_twins,
     is_raw,
     listing,
     scan,
@@ -200,7 +201,7 @@ class SUIM(Dataset):
         found = listing(report.root)
         if not found:
             _verify.error(report, "masks", "no mask in any layout", "put masks/*.bmp and images/*.jpg there")
-        for one, two in twins(found):
+        for one, two in [*twins(found), *image_twins(report.root)]:
             _verify.error(report, one, f"the same name as {two}", "keep one of them")
         if is_raw(report.root) and class_folders(report.root):
             problem = "colour-coded masks and class folders side by side; the colour-coded ones are read"

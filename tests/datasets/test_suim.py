@@ -232,3 +232,11 @@ def test_miniature_is_a_function_of_its_seed_and_clean(tmp_path: Path) -> None:
     assert "of 1,635 published images are there: a sample" in found.problem
     assert sum(p.stat().st_size for p in root.rglob("*") if p.is_file()) < 5e6
     shutil.rmtree(root)
+
+
+def test_two_images_of_one_stem_are_refused(root: Path) -> None:
+    image = sorted(p for p in root.rglob("*.jpg") if p.parent.name == "images")[0]
+    Image.open(image).save(image.with_suffix(".png"))
+    assert any(image.name in f.path for f in SUIM(root).verify().findings if f.level == "error")
+    with pytest.raises(DataError, match=image.stem):
+        SUIM(root).pool("test")

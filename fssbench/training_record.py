@@ -25,6 +25,7 @@ _OF_ONE_FOLD = {
     "marks",
     "steps",
     "training",
+    "validation_episodes",
     "validation_miou",
 }
 """Facts of a manifest that differ between the folds of one training: classes, images, and where the validation

@@ -1,0 +1,54 @@
+"""What a run records of its training: equal for the folds of one training, other for another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fssbench.methods.pmnet import PMNet
+
+from fssbench.api import Method
+from fssbench.registry import METHODS
+from fssbench.shipped import shipped
+from fssbench.training_record import training_record
+
+
+@pytest.mark.parametrize("name", ["pmnet", "hsnet"])
+def test_shipped_checkpoints_of_four_folds_are_one_training(name: str) -> None:
+    cls: type[Method] = METHODS.get(name)
+    of_folds = [each for each in shipped(cls) if "pascal5i" in each.path.name]
+    assert len(of_folds) == 4
+    assert len({each.training["training"] for each in of_folds}) == 4, "each fold has a training of its own"
+    assert len({str(training_record(each.training)) for each in of_folds}) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"size": 400},
+        {"steps_planned": 1},
+        {"recipe": {}},
+        {"method_sha256": "0"},
+        {"shot": 5},
+        {"x": 1},
+    ],
+    ids=str,
+)
+def test_another_training_has_another_record(change: dict[str, Any]) -> None:
+    manifest = shipped(PMNet)[0].training
+    assert training_record({**manifest, **change}) != training_record(manifest)
+
+
+@pytest.mark.parametrize("manifest", [None, {}, [], "text", 3])
+def test_a_checkpoint_that_says_nothing_has_no_record(manifest: Any) -> None:
+    assert training_record(manifest) is None
+
+
+def test_a_malformed_manifest_has_a_record(tmp_path: Path) -> None:
+    odd = {"seed": [1], "shot": "one", "value": float("nan"), "path": tmp_path, 3: {"a"}}
+    record = training_record(odd)
+    assert record is not None
+    assert (record["shot"], "seed" in record) == (None, False)
+    assert training_record({**odd, "value": 1.0}) != record

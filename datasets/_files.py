@@ -7,9 +7,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
-
 from fssbench.api import DataError
+from fssbench.image_files import read_size as read_size
 from fssbench.listing import list_files
 
 _SHOWN = 5
@@ -61,19 +60,6 @@ def folder(path: Path) -> Path:
             f"cannot make folder {path} ({error.strerror}); name a data folder you may write"
         ) from None
     return path
-
-
-def read_size(path: Path) -> tuple[int, int]:
-    """Read the stored width and height of an image from its header; no pixel is decoded.
-
-    Raises:
-        DataError: if the file is no JPEG, PNG or BMP.
-    """
-    try:
-        with Image.open(path, formats=("JPEG", "PNG", "BMP")) as image:
-            return image.size
-    except Exception as error:  # a damaged header may raise almost anything
-        raise DataError(f"{path} is no readable image ({error})") from None
 
 
 def refuse_all(place: str, problems: Sequence[str], next_step: str) -> None:

@@ -37,7 +37,7 @@ def draw(folder: Path, seed: int) -> None:
         _with_hairs(rng, to_image(picture)).save(images / f"{name}.jpg", quality=92)
         Image.fromarray((lesion * 255).astype(np.uint8)).save(masks / f"{name}_segmentation.png")
         rows.append(f"{name},{look[0]}")
-    (folder / "class_id.csv").write_text("\n".join(rows) + "\n")
+    (folder / "class_id.csv").write_text("\n".join(rows) + "\n", encoding="utf-8", newline="\n")
 
 
 def _lesion(

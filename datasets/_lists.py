@@ -170,7 +170,7 @@ def _remember(memo: Path, answer: dict[str, list[int]]) -> None:
     try:
         memo.parent.mkdir(parents=True, exist_ok=True)
         partial = memo.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(answer))
+        partial.write_bytes(json.dumps(answer).encode())
         partial.replace(memo)
     except OSError:
         pass  # a read-only cache costs time, nothing else

@@ -58,7 +58,9 @@ def voc_devkit(root: Path, seed: int, classes: int, counts: dict[str, int]) -> N
             _palette.save(label, root / "SegmentationClass" / f"{name}.png")
             names.append(name)
             number += 1
-        (root / "ImageSets/Segmentation" / f"{split}.txt").write_text("".join(f"{n}\n" for n in names))
+        (root / "ImageSets/Segmentation" / f"{split}.txt").write_text(
+            "".join(f"{n}\n" for n in names), encoding="utf-8", newline="\n"
+        )
 
 
 def _voc_scene(rng: np.random.Generator, chosen: list[int]) -> tuple[_paint.Floats, NDArray[np.uint8]]:
@@ -131,7 +133,7 @@ def coco_release(root: Path, seed: int, classes: Sequence[str], counts: dict[str
                 )
         content = {"images": images, "annotations": annotations, "categories": tables}
         text = json.dumps(content, separators=(",", ":"))
-        (root / "annotations" / f"instances_{part}.json").write_text(text)
+        (root / "annotations" / f"instances_{part}.json").write_text(text, encoding="utf-8", newline="\n")
 
 
 def _coco_scene(rng: np.random.Generator, chosen: list[int]) -> tuple[_paint.Floats, NDArray[np.uint8]]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fssbench.api import DataError
 from fssbench.listing import find_file, list_files
 
-from . import _files, _palette
+from . import _files, _palette, _voc_lists
 from ._staging import merged
 
 _DEVKIT = (
@@ -59,6 +59,9 @@ def prepare(source: Path, target: Path) -> Iterator[str]:
         raise DataError(f"the VOC 2012 devkit at {devkit} is incomplete: folder JPEGImages is missing")
     sbd = next((source / d / "cls" for d in _SBD if (source / d / "cls").is_dir()), None)
     read = _reader() if sbd is not None else None  # before anything is written
+    for name in ("train", "val"):
+        if (devkit / _LISTS / f"{name}.txt").is_file():
+            _voc_lists.read_names(devkit / _LISTS / f"{name}.txt")
 
     with merged(target) as folder:
         yield from _place_devkit(devkit, target, folder)
@@ -133,10 +136,10 @@ def _training_list(lists: Path, out: Path, added: list[str]) -> Iterator[str]:
     train, val = lists / "train.txt", lists / "val.txt"
     if not (train.is_file() and val.is_file()):
         return
-    chosen = sorted(({*train.read_text().split()} | {*added}) - {*val.read_text().split()})
+    chosen = sorted(({*_voc_lists.read_names(train)} | {*added}) - {*_voc_lists.read_names(val)})
     trainaug = out / "trainaug.txt"
     trainaug.unlink(missing_ok=True)  # never written through: it may be a link into the download
-    trainaug.write_text("".join(f"{name}\n" for name in chosen))
+    trainaug.write_text("".join(f"{name}\n" for name in chosen), encoding="utf-8", newline="\n")
     yield f"{_LISTS}/trainaug.txt: {len(chosen):,} images"
 
 

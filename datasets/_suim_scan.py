@@ -140,7 +140,7 @@ def scan(root: Path, found: list[Source]) -> dict[str, list[str]]:
     """
     kept = _cache_file(root, found)
     try:
-        known = json.loads(kept.read_text())
+        known = json.loads(kept.read_bytes())
         if set(known) == {s.item for s in found}:
             return {item: [str(name) for name in names] for item, names in known.items()}
     except (OSError, ValueError, TypeError):
@@ -164,8 +164,8 @@ def _keep(path: Path, answer: dict[str, list[str]]) -> None:
     # whole or not at all; a cache that cannot be written only costs the next scan
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as draft:
-            json.dump(answer, draft)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as draft:
+            draft.write(json.dumps(answer).encode())
         Path(draft.name).replace(path)
     except OSError:
         return

@@ -15,6 +15,7 @@ from fssbench.api import DataError, Dataset, DatasetCard, Entry, Pool, UsageErro
 from fssbench.gate_masks import THRESHOLD
 from fssbench.imaging import read_grey, read_rgb
 from fssbench.listing import list_files
+from fssbench.text import read_text
 
 from . import _verify
 from ._files import place
@@ -40,28 +41,37 @@ def read_table(path: Path) -> dict[str, str]:
         DataError: where there is no table, or a row names no known disease.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        text = read_text(path, latin1=True)
+    except OSError as error:
         raise DataError(
-            f"isic2018: cannot read {path} ({why}). It is not part of the 2018 task download: a csv with "
+            f"isic2018: cannot read {path} ({error.strerror}). It is not part of the 2018 task download: a csv with "
             f"the columns image id, class ({', '.join(DISEASES)}), such as PATNet's data/isic/{TABLE}. "
             "The variant isic1 needs neither table nor preparing"
         ) from None
     table: dict[str, str] = {}
-    for number, row in enumerate(csv.reader(text.splitlines()), 1):
+    lines = [line for line in enumerate(text.split("\n"), start=1) if line[1].strip()]
+    for number, line in lines:
+        row = next(csv.reader([line], delimiter=_find_delimiter(lines[0][1])))
         if len(row) < 2 or not row[0].strip().startswith("ISIC_"):
-            if number > 1 and any(row):
-                shown = ",".join(row)
-                raise DataError(f"isic2018: line {number} of {path} is not `ISIC_<id>,<class>`: {shown!r}")
+            if number > lines[0][0] or line.strip().startswith("ISIC_"):
+                raise DataError(f"isic2018: line {number} of {path} is not `ISIC_<id>,<class>`: {line!r}")
             continue
         disease = row[1].strip().lower().replace(" ", "_").replace("-", "_")
         if disease not in DISEASES:
             raise DataError(
                 f"isic2018: line {number} of {path} names class {row[1]!r}; known: {', '.join(DISEASES)}"
             )
-        table[Path(row[0].strip()).stem] = disease
+        image = Path(row[0].strip()).stem
+        if table.setdefault(image, disease) != disease:
+            raise DataError(
+                f"isic2018: line {number} of {path} says {disease} for {image}, a line before it {table[image]}"
+            )
     return table
+
+
+def _find_delimiter(line: str) -> str:
+    """The delimiter of a table by its first line: some programs write `;` in place of the comma."""
+    return next((delimiter for delimiter in ",;\t" if delimiter in line), ",")
 
 
 class ISIC2018(Dataset):

@@ -27,7 +27,7 @@ from fssbench.imaging import read_index, read_rgb
 from fssbench.known_lists import judge_list, pascal_lines
 from fssbench.listing import list_files
 
-from . import _lists, _mini_natural, _palette, _sbd, _verify
+from . import _lists, _mini_natural, _palette, _sbd, _verify, _voc_lists
 from ._published import population
 
 CLASSES = [
@@ -137,8 +137,15 @@ class Pascal(Dataset):
         candidates = ("val",) if split == "val" else ("trainaug", "train")
         chosen = next((p for c in candidates if (p := self.path(f"{LISTS}/{c}.txt")).is_file()), None)
         if chosen is not None:
-            items = [name for name in chosen.read_text().split() if name in present]
-            rule += f", images of {LISTS}/{chosen.name}"
+            names = _voc_lists.read_names(chosen)
+            items = [name for name in names if name in present]
+            missing = _voc_lists.count_missing(names, len(names) - len(items))
+            rule += f", images of {LISTS}/{chosen.name}{missing}"
+            if not items:
+                raise DataError(
+                    f"none of the {len(names):,} names in {chosen}, such as {names[0]!r}, has an image and a mask "
+                    f"in {self.root}. Next: `fssbench data verify`"
+                )
         elif split == "val":
             items = sorted(present)
             rule += f", every mask in {MASKS} by name"
@@ -198,7 +205,8 @@ class Pascal(Dataset):
         if not self.path(IMAGES).is_dir():
             _verify.error(report, IMAGES, "folder missing", "put the JPEGImages of VOC 2012 there")
         by_value = dict(enumerate(CLASSES, start=1))
-        tested, listing = self._tested(frozenset(masks))
+        lists = self._read_lists(report)
+        tested, listing = self._tested(lists, frozenset(masks))
         counts = dict.fromkeys(CLASSES, 0)
         for item in masks:
             mask_path = f"{MASKS}/{item}.png"
@@ -211,29 +219,37 @@ class Pascal(Dataset):
                 continue
             for value in present:
                 counts[by_value[value]] += item in tested
-        self._listed(report, frozenset(masks))
+        self._listed(report, lists, frozenset(masks))
         _verify.few(report, counts, listing)
         return report
 
-    def _tested(self, masks: frozenset[str]) -> tuple[frozenset[str], str]:
+    def _read_lists(self, report: Verification) -> dict[str, list[str]]:
+        """Names by VOC list, of the lists that are there; one that is of another form is an error."""
+        lists: dict[str, list[str]] = {}
+        for listing in (f"{LISTS}/{name}.txt" for name in ("val", "train", "trainaug")):
+            try:
+                if self.path(listing).exists():
+                    lists[listing] = _voc_lists.read_names(self.path(listing))
+            except DataError as error:
+                problem = str(error).replace(f"{self.root}/", "")
+                _verify.error(report, listing, problem, "put the list of VOC 2012 there, or remove it")
+        return lists
+
+    def _tested(self, lists: dict[str, list[str]], masks: frozenset[str]) -> tuple[frozenset[str], str]:
         """Images of the split that is tested, and where that is said."""
         listing = f"{LISTS}/val.txt"
-        if self.path(listing).is_file():
-            return frozenset(self.path(listing).read_text().split()), listing
+        if listing in lists:
+            return frozenset(lists[listing]), listing
         if self.splits is not None and (self.splits / "pascal").is_dir():
             return frozenset(name for name, _ in self._pairs(self.splits, "val")[0]), MASKS
         return masks, MASKS
 
-    def _listed(self, report: Verification, masks: frozenset[str]) -> None:
-        for name in ("val", "train", "trainaug"):
-            listing = f"{LISTS}/{name}.txt"
-            if self.path(listing).is_file():
-                for item in self.path(listing).read_text().split():
-                    if item not in masks:
-                        remedy = "run `fssbench data prepare pascal` on the whole download"
-                        _verify.error(
-                            report, f"{MASKS}/{item}.png", f"mask missing, {listing} names it", remedy
-                        )
+    def _listed(self, report: Verification, lists: dict[str, list[str]], masks: frozenset[str]) -> None:
+        for listing, names in lists.items():
+            for item in names:
+                if item not in masks:
+                    remedy = "run `fssbench data prepare pascal` on the whole download"
+                    _verify.error(report, f"{MASKS}/{item}.png", f"mask missing, {listing} names it", remedy)
         if self.splits is not None and (self.splits / "pascal").is_dir():
             for split in SPLITS:
                 pairs, others = self._pairs(self.splits, split)

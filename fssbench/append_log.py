@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import zlib
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,51 @@ def unseal(line: bytes) -> dict[str, Any]:
         raise ValueError("checksum does not match")
     data: dict[str, Any] = json.loads(body + b"}")
     return data
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One whole line of a log."""
+
+    number: int
+    """1-based, as an editor counts."""
+    place: int
+    """Of its first byte in the file."""
+    content: bytes
+    """Without what ends it."""
+
+
+def split_log(data: bytes, path: Path) -> tuple[list[LogLine], int]:
+    r"""Split a log into its whole lines that are not blank.
+
+    A log is written with `\n`.  Git and editors may have made that `\r\n`, or added a byte order mark or blank
+    lines; the checksum of a line does not cover these.
+
+    Args:
+        data: the content of the file.
+        path: the file, for errors.
+
+    Returns:
+        The lines, and the length in bytes of the part that they take; what lies behind is a torn line.
+
+    Raises:
+        DataError: if the lines end in `\r` alone, so that all of them would look like one torn line.
+    """
+    good = data.rfind(b"\n") + 1
+    if b"\r" in data[good:].rstrip(b"\r"):
+        raise DataError(
+            f"{path}: its lines end in CR alone, which no log does; nothing was changed. Next: save it with lines "
+            "that end in LF or CR LF, or restore it from a copy"
+        )
+    lines = []
+    place = 0
+    for number, raw in enumerate(data[:good].split(b"\n")[:-1], start=1):
+        mark = len(codecs.BOM_UTF8) if number == 1 and raw.startswith(codecs.BOM_UTF8) else 0
+        content = raw[mark:].rstrip(b"\r")
+        if content.strip():
+            lines.append(LogLine(number, place + mark, content))
+        place += len(raw) + 1
+    return lines, good
 
 
 def write_all(handle: int, data: bytes) -> None:

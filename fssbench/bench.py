@@ -253,9 +253,9 @@ def _salt() -> str:
     path = cache_folder() / "machine-salt"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError), path.open("x") as file:
+        with suppress(FileExistsError), path.open("x", encoding="utf-8", newline="\n") as file:
             file.write(secrets.token_hex(16))
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except OSError:  # then this process is a machine of its own
         return _OWN_SALT
 

@@ -14,6 +14,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from fssbench.errors import DataError
+from fssbench.text import decode_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ def read_curve(path: Path) -> list[Point]:
     Raises:
         DataError: where any other line is damaged.
     """
-    text = path.read_text() if path.is_file() else ""
+    text = decode_text(path.read_bytes(), path) if path.is_file() else ""
     whole = text[: text.rfind("\n") + 1]
     points = []
     for number, row in enumerate(csv.reader(io.StringIO(whole)), start=1):
@@ -78,7 +79,7 @@ class Curve:
         kept = [p for p in read_curve(path) if p.step <= step]
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            part.write_text(HEADER + "".join(p.line() for p in kept))
+            part.write_text(HEADER + "".join(p.line() for p in kept), encoding="utf-8", newline="\n")
             part.replace(path)
         except OSError as error:
             _discard(part)
@@ -87,7 +88,7 @@ class Curve:
     def add(self, point: Point) -> None:
         """Append one step."""
         try:
-            with self.path.open("a") as file:
+            with self.path.open("a", encoding="utf-8", newline="\n") as file:
                 file.write(point.line())
         except OSError as error:
             raise self._unwritable(error) from None

@@ -55,7 +55,7 @@ class _Marker(Record):
 
     def write(self, root: Path) -> None:
         partial = root / f".{MARKER}.{os.getpid()}-{threading.get_ident()}"
-        partial.write_text(self.model_dump_json(indent=1) + "\n")
+        partial.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8", newline="\n")
         partial.replace(root / MARKER)
 
 

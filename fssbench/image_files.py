@@ -21,7 +21,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from fssbench.errors import DataError
 from fssbench.png_chunks import find_png_damage
-from fssbench.regular_files import MEBIBYTE, read_regular
+from fssbench.regular_files import MEBIBYTE, open_regular, read_regular
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
 """Formats that data sets have, as Pillow names them."""
@@ -89,6 +89,21 @@ def open_image(path: Path) -> Image.Image:
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}). Next: `fssbench data verify`") from None
     return decode_image(content, path)
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Read the stored width and height of an image from its header; no pixel is decoded.
+
+    Raises:
+        DataError: if the file is missing, no regular file, or of no format in `FORMATS`.
+    """
+    try:
+        with open_regular(path) as file, Image.open(io.BufferedReader(file), formats=FORMATS) as image:
+            return image.size
+    except DataError:
+        raise
+    except Exception as error:  # a damaged header may raise almost anything
+        raise DataError(f"{path} is no readable image ({error}). Next: `fssbench data verify`") from None
 
 
 def decode_image(content: bytes, path: Path) -> Image.Image:

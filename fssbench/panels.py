@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fssbench.api import IGNORE, Episode, Panel, Pictures
-from fssbench.append_log import seal, unseal
+from fssbench.append_log import LogLine, seal, split_log, unseal
 from fssbench.errors import DataError
 from fssbench.inputs import Target
 from fssbench.kept_log import KeptLog
@@ -120,7 +120,7 @@ class Panels:
         """Append a line, unless it is there: a process was killed before the episode was counted."""
         if self._log is None:
             lines, good = _lines(self.path)
-            self._stored = dict(lines)
+            self._stored = {stored: whole.content for stored, whole in lines}
             self._log = KeptLog(self.path, self.path.read_bytes()[:good] if good else b"")
         if self._log.harm() and self.path.parent.is_dir():
             self._log.put_back()
@@ -146,7 +146,7 @@ def join_panels(shards: Sequence[Path], run: Path) -> None:
         for shard in shards:
             for index, line in dict(_lines(shard / FILE)[0]).items():
                 if index >= 0:
-                    joined.add(index, line + b"\n")
+                    joined.add(index, line.content + b"\n")
     finally:
         joined.close()
 
@@ -156,10 +156,8 @@ def read_panels(run: StoredRun) -> Iterator[Panel]:
     names = dict(zip(run.plan.classes, run.plan.class_names, strict=True))
     found: dict[int, Callable[[], Pictures]] = dict(_loose(run))
     path = run.path / FILE
-    place = 0
     for index, line in _lines(path)[0]:
-        found[index] = partial(_load, path, place, len(line))
-        place += len(line) + 1
+        found[index] = partial(_load, path, line.place, len(line.content))
     for index in sorted(found):
         record = run.records.get(index)
         if record is not None:
@@ -167,7 +165,7 @@ def read_panels(run: StoredRun) -> Iterator[Panel]:
             yield Panel(index, names[record.class_id], iou, found[index])
 
 
-def _lines(path: Path) -> tuple[list[tuple[int, bytes]], int]:
+def _lines(path: Path) -> tuple[list[tuple[int, LogLine]], int]:
     """Whole lines with their episodes, and the bytes they take; a line of no episode has number -1."""
     try:
         data = path.read_bytes()
@@ -175,9 +173,8 @@ def _lines(path: Path) -> tuple[list[tuple[int, bytes]], int]:
         return [], 0
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error}") from None
-    good = data.rfind(b"\n") + 1
-    lines = data[:good].split(b"\n")[:-1]
-    return [(int(m[1]) if (m := _INDEX.match(line)) else -1, line) for line in lines], good
+    lines, good = split_log(data, path)
+    return [(int(m[1]) if (m := _INDEX.match(line.content)) else -1, line) for line in lines], good
 
 
 def _load(path: Path, place: int, length: int) -> Pictures:

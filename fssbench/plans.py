@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from fssbench.api.episodes import Episode, Plan
 from fssbench.api.records import Record
 from fssbench.errors import DataError
+from fssbench.text import decode_text
 
 _FIELDS = tuple(Plan.__dataclass_fields__.keys() - {"episodes", "data", "splits"})
 
@@ -57,7 +58,7 @@ def write_plan(plan: Plan, path: Path) -> None:
     )
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(_text(stored), encoding="utf-8")
+        partial.write_text(_text(stored), encoding="utf-8", newline="\n")
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
@@ -71,9 +72,11 @@ def read_plan(path: Path) -> Plan:
         DataError: where the file is missing, is no plan, contradicts itself or was changed.
     """
     try:
-        stored = _Stored.model_validate_json(path.read_bytes())
+        stored = _Stored.model_validate_json(decode_text(path.read_bytes(), path))
     except OSError as error:
         raise DataError(f"plan {path} cannot be read ({error.strerror})") from None
+    except DataError as error:
+        raise DataError(f"{path} is no plan of fssbench: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"

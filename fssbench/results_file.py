@@ -40,7 +40,7 @@ def write_results(results: Results, path: Path) -> None:
         ],
     }
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    path.write_text(text + "\n", encoding="utf-8")
+    path.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def read_results(path: Path) -> Results:

@@ -239,9 +239,8 @@ class RunWriter:
                 f"{self.path} is in use by {_who(held)}. If that process is gone, delete {owner}"
             )
         try:
-            owner.write_text(
-                json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": int(time.time())})
-            )
+            held = {"pid": os.getpid(), "host": socket.gethostname(), "since": int(time.time())}
+            owner.write_bytes(json.dumps(held).encode())
         except OSError as error:
             self._release()
             raise DataError(f"cannot write {owner}: {error}. Free space or choose another --out") from error
@@ -264,7 +263,7 @@ def _place(path: Path) -> tuple[int, int] | None:
 
 def _read_owner(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) and {"pid", "host"} <= set(data) else {}

@@ -22,6 +22,9 @@ import platformdirs
 
 from fssbench.errors import DataError
 from fssbench.known_lists import Judgement, coco_lines, fss_lines, judge_list, pascal_lines
+from fssbench.list_forms import describe_line
+from fssbench.regular_files import read_regular
+from fssbench.text import MOST_BYTES, decode_text, read_lines
 
 PASCAL_CLASSES = 20
 COCO_CLASSES = 80
@@ -29,7 +32,8 @@ FOLDS = 4
 
 _PASCAL_LINE = re.compile(r"([A-Za-z0-9_-]+?)__(\d{1,2})")
 _COCO_ITEM = re.compile(r"(train|val)\d{4}/[A-Za-z0-9_]+\.jpg")
-_LARGEST = 64 * 1024 * 1024
+_LARGEST = MOST_BYTES
+_WHERE = "`data/splits/{}` of the HSNet repository. Next: `fssbench data splits DIR`"
 
 
 def cache_folder() -> Path:
@@ -92,30 +96,64 @@ def load_pickle(path: Path) -> Any:
     except DataError:
         raise
     except Exception as error:  # a damaged pickle may raise almost anything, and announce any length
-        raise DataError(f"{path} is no readable pickle ({type(error).__name__}: {error})") from None
+        why = f"{type(error).__name__}: {error}"
+        raise DataError(f"{path} is no readable pickle ({why}){_text_in_place(content)}") from None
+
+
+def _text_in_place(content: bytes) -> str:
+    """What a file holds that should be a pickle and begins with a line of text."""
+    first = content[:2000].decode("latin-1").strip().split("\n")[0].strip()
+    meaning = describe_line(first)
+    if not meaning:
+        return ""
+    return (
+        f". Its line 1 is {_shorten(first)!r}{meaning}; expected is a list of COCO as HSNet has it, a dictionary of "
+        f"class to images: {_WHERE.format('coco')}"
+    )
 
 
 def _content(path: Path) -> bytes:
     try:
-        if path.stat().st_size > _LARGEST:
-            raise DataError(f"{path} is larger than {_LARGEST >> 20} MiB; that is no list file")
-        return path.read_bytes()
+        return read_regular(path, _LARGEST)
+    except OSError as error:
+        raise DataError(
+            f"reference list {path} cannot be read ({error.strerror}){_beside(path)}. "
+            "Next: `fssbench data splits DIR`"
+        ) from None
+
+
+def _beside(path: Path) -> str:
+    """What a text file of this name holds, where the list itself is not there."""
+    text = path.with_suffix(".txt")
+    if path.suffix == ".txt" or not text.is_file():
+        return ""
+    return f"; {describe_list(text)}"
+
+
+def describe_list(path: Path) -> str:
+    """Say in one clause what a text file holds that is not read as a reference list."""
+    try:
+        number, line = next(iter(read_lines(path, latin1=True)), (1, ""))
+    except (DataError, OSError):
+        return f"{path} is there, and is no text"
+    return f"{path} is there, but its line {number} is {_shorten(line)!r}{describe_line(line)}"
+
+
+def _shorten(line: str) -> str:
+    return line if len(line) <= 120 else f"{line[:117]}..."
+
+
+def _lines(path: Path) -> list[tuple[int, str]]:
+    """The lines of a list that are not blank, with their numbers."""
+    try:
+        lines = read_lines(path, latin1=True)
     except OSError as error:
         raise DataError(
             f"reference list {path} cannot be read ({error.strerror}). Next: `fssbench data splits DIR`"
         ) from None
-
-
-def _lines(path: Path) -> list[tuple[int, str]]:
-    """Numbered lines; blank ones at the end of the file are not lines."""
-    try:
-        text = _content(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text ({error})") from None
-    lines = text.rstrip().splitlines()
     if not lines:
         raise DataError(f"{path} is empty")
-    return list(enumerate((line.rstrip() for line in lines), start=1))
+    return lines
 
 
 def read_pascal(path: Path) -> list[tuple[str, int]]:
@@ -128,7 +166,10 @@ def read_pascal(path: Path) -> list[tuple[str, int]]:
     for number, line in _lines(path):
         match = _PASCAL_LINE.fullmatch(line)
         if match is None or not 1 <= int(match[2]) <= PASCAL_CLASSES:
-            raise DataError(f"{path}, line {number}: {line!r} is not `name__cc` with class 01..20")
+            raise DataError(
+                f"{path}, line {number}: {_shorten(line)!r} is not `name__cc` with class 01..20"
+                f"{describe_line(line)}. Expected is a list of PASCAL as HSNet has it: {_WHERE.format('pascal')}"
+            )
         pair = (match[1], int(match[2]) - 1)
         if pair in pairs:
             raise DataError(f"{path}, line {number}: {line!r} stands already in line {pairs[pair]}")
@@ -146,7 +187,7 @@ def read_coco(path: Path) -> dict[int, list[str]]:
     """
     if path.suffix == ".json":
         try:
-            raw = json.loads(_content(path))
+            raw = json.loads(decode_text(_content(path), path))
         except ValueError as error:
             raise DataError(f"{path} is not valid JSON ({error})") from None
         raw = (
@@ -182,8 +223,11 @@ def read_fss(path: Path) -> list[str]:
     """
     names: dict[str, int] = {}
     for number, line in _lines(path):
-        if not line or line != line.strip() or "/" in line or "\\" in line or line in {".", ".."}:
-            raise DataError(f"{path}, line {number}: {line!r} is not a class name")
+        if "/" in line or "\\" in line or line in {".", ".."}:
+            raise DataError(
+                f"{path}, line {number}: {_shorten(line)!r} is not a class name{describe_line(line)}. Expected is "
+                f"a list of FSS-1000 as HSNet has it, one class folder a line: {_WHERE.format('fss')}"
+            )
         if line in names:
             raise DataError(f"{path}, line {number}: {line!r} stands already in line {names[line]}")
         names[line] = number
@@ -235,6 +279,7 @@ def import_lists(source: Path, target: Path) -> list[str]:
         raise DataError(
             f"{source} holds no reference list: expected pascal/{{trn,val}}/fold*.txt, "
             "coco/{trn,val}/fold*.pkl or fss/{trn,val,test}.txt (`data/splits` of the HSNet repository)"
+            f"{_other_lists(source)}"
         )
     report = []
     for name, count, verdict, content in sorted(ready, key=lambda row: row[0]):
@@ -242,6 +287,12 @@ def import_lists(source: Path, target: Path) -> list[str]:
         digest = hashlib.sha256(content).hexdigest()
         report.append(f"{name}: {count:,} entries, {_verdict(verdict)}, sha256 {digest}")
     return report + _missing_lists([name for name, *_ in ready])
+
+
+def _other_lists(source: Path) -> str:
+    """What the first text file below a folder without reference lists holds."""
+    others = sorted(path for pattern in ("*.txt", "*/*.txt", "*/*/*.txt") for path in source.glob(pattern))
+    return f"; {describe_list(others[0])}" if others else ""
 
 
 def _verdict(judgement: Judgement) -> str:

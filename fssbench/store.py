@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from fssbench.api.episodes import Plan
-from fssbench.append_log import seal, unseal, write_all
+from fssbench.append_log import seal, split_log, unseal, write_all
 from fssbench.errors import DataError
 from fssbench.metrics import Absent
 from fssbench.plans import plan_facts, read_plan
@@ -164,23 +164,23 @@ def read_records(path: Path) -> tuple[dict[int, Record], int]:
         return records, 0
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error}") from None
-    good = data.rfind(b"\n") + 1
+    lines, good = split_log(data, path)
     if good != len(data):
         warnings.warn(
             f"{path}: the last record is torn ({len(data) - good} bytes) and is dropped", stacklevel=2
         )
-    for number, line in enumerate(data[:good].split(b"\n")[:-1], start=1):
+    for line in lines:
         try:
-            record = Record.parse(line)
+            record = Record.parse(line.content)
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise DataError(
-                f"{path}, line {number}: damaged ({error}). Nothing was skipped; restore the file from "
+                f"{path}, line {line.number}: damaged ({error}). Nothing was skipped; restore the file from "
                 "a copy, or delete this run's folder and run again"
             ) from None
         known = records.setdefault(record.index, record)
         if known != record:
             raise DataError(
-                f"{path}, line {number}: episode {record.index} is stored twice with different counts; "
+                f"{path}, line {line.number}: episode {record.index} is stored twice with different counts; "
                 "refusing to choose. Delete this run's folder and run again"
             )
     return records, good

@@ -31,7 +31,7 @@ class FigureReporter(Reporter):
         found = drawings(results)
         captions = home / "captions.txt"
         captions.write_text(
-            "".join(f"{d.name}\n{d.title}.\n{d.caption}\n\n" for d in found), encoding="utf-8"
+            "".join(f"{d.name}\n{d.title}.\n{d.caption}\n\n" for d in found), encoding="utf-8", newline="\n"
         )
         return [captions, *(path for drawing in found for path in _written(drawing, home))]
 

@@ -40,7 +40,7 @@ class HtmlReporter(Reporter):
     def write(self, results: Results, folder: Path) -> list[Path]:
         """Write `report.html`."""
         target = folder / "report.html"
-        target.write_text(render(results), encoding="utf-8")
+        target.write_text(render(results), encoding="utf-8", newline="\n")
         return [target]
 
 

@@ -23,10 +23,10 @@ class LatexReporter(Reporter):
     def write(self, results: Results, folder: Path, *, style: str | None = None) -> list[Path]:
         """Write `report.tex`, and in style `paper` also `paper.tex`."""
         written = [folder / "report.tex"]
-        written[0].write_text(_report(results), encoding="utf-8")
+        written[0].write_text(_report(results), encoding="utf-8", newline="\n")
         if style == "paper":
             written.append(folder / "paper.tex")
-            written[1].write_text(typeset(tables(results)), encoding="utf-8")
+            written[1].write_text(typeset(tables(results)), encoding="utf-8", newline="\n")
         return written
 
 

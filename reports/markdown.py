@@ -53,6 +53,8 @@ class MarkdownReporter(Reporter):
         environment.filters["number"] = lambda entry: Markup(number(entry))
         target = folder / "report.md"
         target.write_text(
-            environment.get_template("report.md.j2").render(report=build(results)), encoding="utf-8"
+            environment.get_template("report.md.j2").render(report=build(results)),
+            encoding="utf-8",
+            newline="\n",
         )
         return [target]

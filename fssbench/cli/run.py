@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fssbench.cli.options import plugin_option
-from fssbench.errors import UsageError, unknown
+from fssbench.errors import DataError, UsageError, unknown
+from fssbench.text import decode_text
 
 if TYPE_CHECKING:
     from fssbench.runner import Prepared
@@ -43,11 +44,12 @@ def _config(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
     if value is None:
         return
     try:
-        with Path(value).open("rb") as file:
-            given = tomllib.load(file)
+        given = tomllib.loads(decode_text(Path(value).read_bytes(), Path(value)))
     except OSError as error:
         raise UsageError(f"--config {value}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except DataError as error:
+        raise UsageError(f"--config {error}") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"--config {value}: not valid TOML ({error})") from None
     allowed = {p.opts[0].lstrip("-"): p.name for p in ctx.command.params if p.name != "config"}
     defaults: dict[str, Any] = {}

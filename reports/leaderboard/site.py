@@ -37,7 +37,7 @@ class LeaderboardReporter(Reporter):
         paths = []
         for name, text in site(results).items():
             path = folder / name
-            path.write_text(text, encoding="utf-8")
+            path.write_text(text, encoding="utf-8", newline="\n")
             paths.append(path)
         return paths
 

@@ -1,0 +1,52 @@
+"""VOC's own lists (`ImageSets/Segmentation`): one image name a line.
+
+A name may carry an ending or the folder that it lies in.  What means something else, such as a line with an image and
+its mask or with a flag, is refused: such a file is another list, and its length would decide every episode.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from fssbench.api import DataError, ListError
+from fssbench.list_forms import describe_line
+from fssbench.text import read_lines
+
+_FOLDERS = ("JPEGImages", "SegmentationClass", "SegmentationClassAug")
+_LINE = re.compile(
+    rf"(?:(?:[^\s]*[/\\])?(?:{'|'.join(_FOLDERS)})[/\\])?([^\s/\\,;]+?)(?:\.(?:jpe?g|png))?", re.IGNORECASE
+)
+
+
+def read_names(path: Path) -> list[str]:
+    """Read the image names of a VOC list, in file order.
+
+    Raises:
+        ListError: if it cannot be read, is empty, or a line is no name or stands twice, with its number.
+    """
+    try:
+        lines = read_lines(path, latin1=True)
+    except DataError as error:
+        raise ListError(str(error)) from None
+    except OSError as error:
+        raise ListError(f"list {path} cannot be read ({error.strerror})") from None
+    names: dict[str, int] = {}
+    for number, line in lines:
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise ListError(
+                f"{path}, line {number}: {line[:120]!r} is not an image name{describe_line(line)}. Expected is one "
+                "name a line, such as 2007_000033, as VOC 2012 has it in ImageSets/Segmentation"
+            )
+        first = names.setdefault(match[1], number)
+        if first != number:
+            raise ListError(f"{path}, line {number}: {match[1]} stands already in line {first}")
+    if not names:
+        raise ListError(f"{path} names no image")
+    return list(names)
+
+
+def count_missing(names: list[str], missing: int) -> str:
+    """Say how many names of a list have no image and mask on disk; empty if all have."""
+    return f" ({missing:,} of its {len(names):,} names are not on disk)" if missing else ""

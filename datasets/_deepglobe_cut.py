@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fssbench.api import DataError
+from fssbench.image_files import read_size
 from fssbench.imaging import read_codes, read_rgb
 from fssbench.listing import find_file, list_files
 
-from ._files import read_size, refuse_all
+from ._files import refuse_all
 
 CLASSES = ("agriculture", "urban", "rangeland", "forest", "water", "barren")
 """In the order of the folders 1..6."""

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fssbench.api import DataError
-from fssbench.image_files import read_size as read_size
 from fssbench.listing import list_files
 
 _SHOWN = 5

@@ -15,6 +15,7 @@ from PIL import Image
 
 from fssbench.api import DataError
 from fssbench.gate_masks import THRESHOLD
+from fssbench.image_files import read_size
 from fssbench.imaging import read_grey
 from fssbench.listing import list_files
 
@@ -124,7 +125,7 @@ def join(left: Path | None, right: Path | None, image: Path | None, name: str) -
         raise DataError(f"{left} is {sizes[0]}, {right} is {sizes[1]}")
     if image is None:
         raise DataError(f"{left} has no radiograph {IMAGES}/{name}")
-    width, height = _files.read_size(image)
+    width, height = read_size(image)
     if (height, width) != halves[0].shape:
         raise DataError(f"{left} is {sizes[0]}, the radiograph {image} is {width}x{height}")
     shared = int((halves[0] & halves[1]).sum())

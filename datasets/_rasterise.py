@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fssbench.api import DataError
+from fssbench.image_files import read_size
 from fssbench.listing import list_files
 
 from . import _files, _palette
@@ -131,7 +132,7 @@ def _check_sizes(path: Path, instances: Instances, on_disk: dict[str, Path]) -> 
         if record.number not in on_disk:
             continue
         try:
-            width, height = _files.read_size(on_disk[record.number])
+            width, height = read_size(on_disk[record.number])
         except DataError as error:
             problems.append(str(error))
             continue

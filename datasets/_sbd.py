@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fssbench.api import DataError
+from fssbench.image_files import read_size
 from fssbench.listing import find_file, list_files
 
 from . import _files, _palette, _voc_lists
@@ -115,7 +116,7 @@ def _draw_masks(sbd: Path, read: Read, images: Path, masks: Path) -> tuple[list[
         try:
             label = read(sbd / on_disk)
             image = find_file(images / f"{stem}.jpg")
-            size = _files.read_size(image) if image.is_file() else label.shape[::-1]
+            size = read_size(image) if image.is_file() else label.shape[::-1]
         except DataError as error:
             problems.append(str(error))
             continue

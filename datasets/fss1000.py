@@ -13,12 +13,12 @@ from PIL import Image
 from fssbench import splits as reference
 from fssbench.api import DataError, Dataset, DatasetCard, Entry, OtherList, Pool, UsageError, Verification
 from fssbench.gate_masks import judge_binary
+from fssbench.image_files import read_size
 from fssbench.imaging import open_image, read_binary, read_rgb
 from fssbench.known_lists import fss_lines, judge_list
 from fssbench.listing import find_file, list_files, list_folder
 
 from . import _lists, _mini_natural, _verify
-from ._files import read_size
 from ._published import FSS_CLASSES as SPLITS
 from ._published import FSS_IMAGES as IMAGES_PER_CLASS
 from ._published import population

@@ -17,11 +17,12 @@ from PIL import Image
 
 from fssbench.api import DataError, Dataset, DatasetCard, Entry, Pool, UsageError, Verification
 from fssbench.gate_masks import THRESHOLD
+from fssbench.image_files import read_size
 from fssbench.imaging import read_codes, read_grey, read_rgb
 from fssbench.listing import find_file
 
 from . import _verify
-from ._files import place, read_size, refuse_all
+from ._files import place, refuse_all
 from ._pairs import sample, several
 from ._published import population
 from ._staging import staged

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fssbench.api import IGNORE, DataError, Dataset, Finding, Verification
-from fssbench.gate import Judgement, Kind, admit, judge_file, judge_image, judge_pair, read_facts
+from fssbench.gate import Judgement, Kind, admit, judge_file, judge_image, judge_pair
 from fssbench.gate_masks import THRESHOLD, judge_binary, judge_index
 from fssbench.imaging import open_image
 from fssbench.jpeg_damage import find_jpeg_damage
@@ -72,7 +72,6 @@ def decode(report: Verification, relative: str, kind: Kind) -> Image.Image | Non
     try:
         check_links(path, report.places)
         image = open_image(path)
-        facts = read_facts(path, image)
     except DataError as failure:
         text = str(failure).replace(str(path), "file").split(". Next:")[0]
         error(report, relative, f"{kind} unreadable: {text}", _AGAIN)
@@ -82,7 +81,7 @@ def decode(report: Verification, relative: str, kind: Kind) -> Image.Image | Non
         report.images += 1
     else:
         report.masks += 1
-    judgements = judge_file(facts, image, kind) + (judge_image(image) if kind == "image" else [])
+    judgements = judge_file(image, kind) + (judge_image(image) if kind == "image" else [])
     return image if add(report, relative, judgements) else None
 
 
@@ -149,8 +148,7 @@ def indices(
     Returns:
         The classes present, as stored values; empty if a reader refuses the file.
     """
-    facts = read_facts(find_file(report.root / mask_path), mask)
-    judged = judge_index(mask, facts, names, ignore=ignore, palette=palette)
+    judged = judge_index(mask, names, ignore=ignore, palette=palette)
     usable = add(report, mask_path, judged.judgements)
     if judged.values is None:
         return []

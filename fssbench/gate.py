@@ -22,6 +22,7 @@ from typing import Literal
 from PIL import Image
 
 from fssbench.errors import DataError
+from fssbench.image_files import DEPTH
 
 DOUBTS = {
     "full": "every pixel is foreground",
@@ -36,8 +37,6 @@ _BITS_PER_SAMPLE = 258
 _DEEP = {"I": "32-bit integer", "F": "32-bit float"}
 _READABLE = ("1", "L", "P", "RGB", "RGBA", "LA", "PA", "CMYK", "YCbCr")
 """Modes that Pillow converts to RGB without clipping."""
-_PNG_HEADER = 25
-"""Bytes of a PNG up to its bit depth."""
 
 Kind = Literal["image", "mask"]
 
@@ -56,33 +55,13 @@ class Judgement:
         return f"{self.problem}. {self.remedy[:1].upper()}{self.remedy[1:]}"
 
 
-@dataclass(frozen=True, slots=True)
-class FileFacts:
-    """What a decoded image no longer tells about its file."""
-
-    depth: int | None
-    """Bits per channel as stored; None if the format says nothing beyond the mode."""
-    orientation: int = 1
-    """The EXIF orientation; 1 is upright."""
-
-
-def read_facts(path: Path, image: Image.Image) -> FileFacts:
-    """Read what the header of a decoded file says.
-
-    Raises:
-        DataError: if the file cannot be read any more.
-    """
-    depth = None
-    if image.format == "PNG":
-        try:
-            with path.open("rb") as file:
-                depth = file.read(_PNG_HEADER)[-1]
-        except (OSError, IndexError) as error:
-            raise DataError(f"{path} cannot be read: {error}. Next: `fssbench data verify`") from None
-    elif image.format == "TIFF":
+def stored_depth(image: Image.Image) -> int | None:
+    """Bits per channel of the file that `open_image` decoded; None if the format says nothing beyond the mode."""
+    if image.format == "TIFF":
         stored = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, 8)
-        depth = max(stored) if isinstance(stored, tuple) else int(stored)
-    return FileFacts(depth, orientation_of(image))
+        return max(stored) if isinstance(stored, tuple) else int(stored)
+    depth = image.info.get(DEPTH)
+    return depth if isinstance(depth, int) else None
 
 
 def orientation_of(image: Image.Image) -> int:
@@ -99,14 +78,14 @@ def is_transparent(image: Image.Image) -> bool:
     return bool(lowest < 255)  # type: ignore[operator]  # of one band it is a number
 
 
-def judge_file(facts: FileFacts, image: Image.Image, kind: Kind) -> list[Judgement]:
+def judge_file(image: Image.Image, kind: Kind) -> list[Judgement]:
     """Judge what images and masks have in common: orientation and bit depth."""
     judgements = []
-    if facts.orientation != 1:
-        judgements.append(judge_orientation(facts.orientation, kind))
+    if (orientation := orientation_of(image)) != 1:
+        judgements.append(judge_orientation(orientation, kind))
     deep = _DEEP.get(image.mode)
-    if deep is None and (image.mode.startswith("I;16") or (facts.depth or 8) > 8):
-        deep = f"{max(facts.depth or 16, 16)}-bit"
+    if deep is None and (image.mode.startswith("I;16") or (stored_depth(image) or 8) > 8):
+        deep = f"{max(stored_depth(image) or 16, 16)}-bit"
     if deep is not None:
         problem = f"{kind} holds {deep} values (mode {image.mode}); 8 bits per channel are read"
         remedy = (

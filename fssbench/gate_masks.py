@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fssbench.gate import FileFacts, Judgement, is_transparent
+from fssbench.gate import Judgement, is_transparent, stored_depth
 
 THRESHOLD = 128
 """Grey value from which a pixel is foreground, in all reference loaders."""
@@ -42,7 +42,6 @@ class Judged(NamedTuple):
 
 def judge_index(
     image: Image.Image,
-    facts: FileFacts,
     labels: Collection[int] | None = None,
     *,
     ignore: bool = True,
@@ -52,7 +51,6 @@ def judge_index(
 
     Args:
         image: the decoded file.
-        facts: what its header says.
         labels: values that are classes; 0 is background.  None admits every value.
         ignore: whether 255 may occur.
         palette: colours (256, 3) that the values should have, if the data set prescribes them.
@@ -70,23 +68,34 @@ def judge_index(
     if image.format in {"JPEG", "MPO"}:
         problem = "label file is a JPEG, whose compression makes labels that were never drawn"
         return Judged(values, [Judgement("error", "lossy", problem, "use the published index PNG")])
-    if image.mode == "L" and facts.depth is not None and facts.depth < 8:
-        problem = (
-            f"mask holds {facts.depth}-bit grey, which is read as multiples of {255 // (2**facts.depth - 1)}"
-        )
+    depth = stored_depth(image)
+    if image.mode == "L" and depth is not None and depth < 8:
+        problem = f"mask holds {depth}-bit grey, which is read as multiples of {255 // (2**depth - 1)}"
         remedy = "store the indices as 8-bit grey or as a palette PNG"
         return Judged(values, [Judgement("error", "depth", problem, remedy)])
     if labels is None:
         return Judged(values, [])
-    counts = image.histogram()
-    present = [value for value in range(256) if counts[value]]
     known = {0, *labels} | ({IGNORE} if ignore else set())
-    strange = [value for value in present if value not in known]
-    if strange:
-        return Judged(values, [_strange(image.mode, present, strange, known, palette, labels, ignore)])
+    if not _all_known(values, max(labels), known):
+        present = _present(image)
+        strange = [value for value in present if value not in known]
+        if strange:
+            return Judged(values, [_strange(image.mode, present, strange, known, palette, labels, ignore)])
     if palette is not None and image.mode == "P":
-        return Judged(values, _judge_palette(image, present, known, palette))
+        return Judged(values, _judge_palette(image, known, palette))
     return Judged(values, [])
+
+
+def _all_known(values: NDArray[np.uint8], highest: int, known: set[int]) -> bool:
+    """Whether no value is unknown, at the price of one pass; False if that cannot be said so fast."""
+    if known == {*range(highest + 1), IGNORE}:
+        return int((values + np.uint8(1)).max()) <= highest + 1  # 255 becomes 0
+    return known == {*range(highest + 1)} and int(values.max()) <= highest
+
+
+def _present(image: Image.Image) -> list[int]:
+    """The values that occur in an image of one 8-bit channel."""
+    return [value for value, count in enumerate(image.histogram()) if count]
 
 
 def _strange(
@@ -114,17 +123,15 @@ def _greys(palette: NDArray[np.uint8], known: Collection[int]) -> set[int]:
     return {int(v) for v in np.asarray(Image.fromarray(colours).convert("L")).ravel()}
 
 
-def _judge_palette(
-    image: Image.Image, present: list[int], known: set[int], palette: NDArray[np.uint8]
-) -> list[Judgement]:
+def _judge_palette(image: Image.Image, known: set[int], palette: NDArray[np.uint8]) -> list[Judgement]:
     """A re-quantised palette keeps the colours but renumbers them: indices then mean other classes."""
     stored = np.array(image.getpalette("RGB") or [], dtype=np.uint8).reshape(-1, 3)
-    covered = [value for value in present if value < len(stored)]
-    if np.array_equal(stored[covered], palette[covered]):
+    expected = sorted(value for value in known if value < len(stored))
+    if np.array_equal(stored[expected], palette[expected]):
         return []
     label_of = {tuple(palette[v].tolist()): v for v in sorted(known)}
-    for value in covered:
-        meant = label_of.get(tuple(stored[value].tolist()))
+    for value in _present(image):
+        meant = label_of.get(tuple(stored[value].tolist())) if value < len(stored) else None
         if meant is not None and meant != value:
             problem = f"palette was renumbered: index {value} has the colour of label {meant}"
             remedy = "use the published PNG; tools that optimise palettes change the labels"
@@ -156,17 +163,17 @@ def judge_binary(image: Image.Image, *, threshold: int = THRESHOLD, expected: Co
         )
     colours = image.convert("RGB") if image.mode not in {"1", "L", "LA"} else None
     grey = (colours or image).convert("L") if image.mode != "L" else image
-    counts = grey.histogram()
+    values = np.asarray(grey, dtype=np.uint8)
     judgements = [
-        *_judge_greys(counts, threshold),
-        *_judge_softness(counts, threshold, colours, image.mode if alpha else ""),
+        *_judge_greys(values, threshold),
+        *_judge_softness(values, threshold, colours, image.mode if alpha else ""),
     ]
-    return Judged(np.asarray(grey, dtype=np.uint8), [j for j in judgements if j.kind not in expected])
+    return Judged(values, [j for j in judgements if j.kind not in expected])
 
 
-def _judge_greys(counts: list[int], threshold: int) -> list[Judgement]:
-    """Judge which of the grey values occur, from their counts (256)."""
-    highest = max(value for value in range(256) if counts[value])
+def _judge_greys(values: NDArray[np.uint8], threshold: int) -> list[Judgement]:
+    """Judge the lowest and the highest of the grey values (H, W)."""
+    highest = int(values.max())
     if highest == 0:
         problem = "mask is empty: no pixel is foreground"
         return [Judgement("error", "empty", problem, "get the file from its owner again")]
@@ -174,31 +181,37 @@ def _judge_greys(counts: list[int], threshold: int) -> list[Judgement]:
         problem = f"highest value is {highest}; the threshold {threshold} reads no foreground"
         remedy = "store foreground as 255 (multiply the mask by 255 if it holds 0 and 1)"
         return [Judgement("error", "dark", problem, remedy)]
-    if not any(counts[:threshold]):
+    if int(values.min()) >= threshold:
         remedy = "look at the pair; an inverted mask looks like this"
         return [Judgement("doubt", "full", "every pixel is foreground", remedy)]
     return []
 
 
 def _judge_softness(
-    counts: list[int], threshold: int, colours: Image.Image | None, alpha: str
+    values: NDArray[np.uint8], threshold: int, colours: Image.Image | None, alpha: str
 ) -> list[Judgement]:
     """Judge how many pixels are neither black nor white; `alpha` is the mode of a file with opaque alpha."""
     remedy = "use the published mask, 8-bit grey with values 0 and 255"
     if colours is not None and _coloured_share(colours) > _COLOURED:
         problem = "mask holds colours, not one foreground"
         return [Judgement("error", "photograph", problem, "use the published binary mask")]
-    soft = sum(counts[_BLACK + 1 : _WHITE]) / sum(counts)
+    soft = float(_between(values, _BLACK, _WHITE).mean())
     problem = f"soft edges: {soft:.1%} of the pixels are grey, and the threshold {threshold} decides"
     if soft > _PICTURE:
         return [Judgement("error", "photograph", f"{problem}: this is a picture, no mask", remedy)]
-    if soft > _SOFT and any(counts[threshold:]):
+    if soft > _SOFT and int(values.max()) >= threshold:
         return [Judgement("doubt", "soft", problem, remedy)]
     if alpha:
         return [
             Judgement("note", "alpha", f"alpha channel (mode {alpha}), which is not read; {problem}", remedy)
         ]
     return []
+
+
+def _between(values: NDArray[np.uint8], low: int, high: int) -> NDArray[np.bool_]:
+    """Where values lie above `low` and below `high`, in one comparison: what is lower becomes large."""
+    between: NDArray[np.bool_] = (values - np.uint8(low + 1)) < np.uint8(high - low - 1)
+    return between
 
 
 def _coloured_share(colours: Image.Image) -> float:
@@ -220,7 +233,7 @@ def judge_coded(image: Image.Image) -> Judged:
         return Judged(None, [Judgement("error", "alpha", problem, "use the RGB mask as published")])
     coded = image if image.mode == "RGB" else image.convert("RGB")
     colours = np.asarray(coded, dtype=np.uint8)
-    return Judged(codes_of(colours), _judge_colours(coded.histogram(), colours))
+    return Judged(codes_of(colours), _judge_colours(colours))
 
 
 def codes_of(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -230,17 +243,17 @@ def codes_of(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return codes
 
 
-def _judge_colours(counts: list[int], colours: NDArray[np.uint8]) -> list[Judgement]:
-    """Judge the colours (H, W, 3) of a coded mask; `counts` are those of its three channels, one after the other."""
-    channels = counts[:256], counts[256:512], counts[512:]
-    highest = max(value for channel in channels for value in range(256) if channel[value])
+def _judge_colours(colours: NDArray[np.uint8]) -> list[Judgement]:
+    """Judge the colours (H, W, 3) of a coded mask."""
+    highest = int(colours.max())
     if 0 < highest < THRESHOLD:
         problem = f"highest value is {highest}, which is part of no colour code; the threshold {THRESHOLD} reads black"
         remedy = "store the codes as 0 and 255 (multiply the mask by 255 if it holds 0 and 1)"
         return [Judgement("error", "dark", problem, remedy)]
-    if not any(any(channel[_TOLERANCE + 1 : 255 - _TOLERANCE]) for channel in channels):
+    channels = _between(colours, _TOLERANCE, 255 - _TOLERANCE)
+    if not channels.any():
         return []
-    between = ((colours > _TOLERANCE) & (colours < 255 - _TOLERANCE)).any(axis=2)
+    between = channels.any(axis=2)
     count, share = int(np.count_nonzero(between)), float(between.mean())
     if share > _UNCODED:
         problem = f"{100 * share:.1f} % of the pixels have colours that are no class code"

@@ -32,6 +32,10 @@ MOST_PIXELS = 89_478_485
 MOST_SCANS = 500
 """Scans of a progressive JPEG; each costs time for the whole picture, and encoders write about ten."""
 
+DEPTH = "bits per channel"
+"""Key of an image's `info` under which a PNG's stored depth is kept: Pillow reads 16 bits of RGB as 8."""
+_PNG_DEPTH = 24
+"""Place of the depth in a PNG."""
 _SIGNATURES = (
     (0, b"%!", "PostScript"),
     (0, b"\xc5\xd0\xd3\xc6", "PostScript"),
@@ -120,6 +124,8 @@ def decode_image(content: bytes, path: Path) -> Image.Image:
             image = Image.open(io.BytesIO(content), formats=FORMATS)
             _check_header(image, content, path)
             image.load()
+            if image.format == "PNG":
+                image.info[DEPTH] = content[_PNG_DEPTH]
     except DataError:
         raise
     except UnidentifiedImageError:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from fssbench.gate import admit, judge_file, judge_image, read_facts, settle
+from fssbench.gate import admit, judge_file, judge_image, settle
 from fssbench.gate_masks import judge_binary, judge_coded, judge_index
 from fssbench.image_files import open_image as open_image
 
@@ -34,7 +34,7 @@ def read_rgb(path: Path) -> Image.Image:
             orientation other than 1, several frames, or a mode that is not read.
     """
     image = open_image(path)
-    settle(path, [*judge_file(read_facts(path, image), image, "image"), *judge_image(image)])
+    settle(path, [*judge_file(image, "image"), *judge_image(image)])
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
@@ -57,9 +57,8 @@ def read_index(
         DataError: for damaged, RGB, alpha, 1-bit, 16-bit and JPEG files, unknown labels and renumbered palettes.
     """
     image = open_image(path)
-    facts = read_facts(path, image)
-    judged = judge_index(image, facts, labels, ignore=ignore, palette=palette)
-    settle(path, [*judge_file(facts, image, "mask"), *judged.judgements])
+    judged = judge_index(image, labels, ignore=ignore, palette=palette)
+    settle(path, [*judge_file(image, "mask"), *judged.judgements])
     assert judged.values is not None  # no values without an error
     return judged.values
 
@@ -81,7 +80,7 @@ def read_grey(
     """
     image = open_image(path)
     judged = judge_binary(image, threshold=threshold, expected=expected)
-    judgements = [*judge_file(read_facts(path, image), image, "mask"), *judged.judgements]
+    judgements = [*judge_file(image, "mask"), *judged.judgements]
     settle(path, admit(judgements, released, "the reference reads it"))
     assert judged.values is not None  # no values without an error
     return judged.values
@@ -107,7 +106,7 @@ def read_codes(path: Path) -> NDArray[np.uint8]:
     """
     image = open_image(path)
     judged = judge_coded(image)
-    settle(path, [*judge_file(read_facts(path, image), image, "mask"), *judged.judgements])
+    settle(path, [*judge_file(image, "mask"), *judged.judgements])
     assert judged.values is not None  # no values without an error
     return judged.values
 

@@ -209,9 +209,11 @@ def plan_pictures(plan: Plan) -> Pictures:
 
 def _source_marks(manifest: Mapping[str, Any], plan: Plan) -> list[str]:
     """Where the training data are not the benchmark's own source, whole."""
-    found = []
-    if isinstance(manifest.get("marks"), list) and manifest["marks"]:
-        others = [m for m in map(str, manifest["marks"]) if m.startswith("other ")]
+    stored = manifest.get("marks")
+    named = [str(mark) for mark in stored] if isinstance(stored, list) else []
+    found = [mark for mark in named if mark.startswith("doubtful")]
+    if len(named) > len(found):
+        others = [mark for mark in named if mark.startswith("other ")]
         details = "".join(f"; {mark}" for mark in others)
         found.append(
             f"part-trained ({manifest.get('steps')} steps on {manifest.get('images')} images{details})"

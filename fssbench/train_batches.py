@@ -120,6 +120,11 @@ class Batches:
                 ignore=torch.stack(list(map(torch.from_numpy, ignored))).to(self._world.device),
             )
 
+    def doubts(self, batch: Batch) -> Iterator[str]:
+        """Kinds of doubt about the files of each episode, one after the other."""
+        for episode in batch.episodes:
+            yield from self._inputs.reader.doubts(episode)
+
     def _truth(self, episode: Episode, inverted: bool) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """What a query is taught by, and the pixels left out of it, (S, S) each."""
         if self._method.supervision == "classes":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -39,6 +39,8 @@ class Reached:
     best: float | None = None
     """Best validation mIoU so far, in percent."""
     best_step: int | None = None
+    doubts: dict[str, int] = field(default_factory=dict)
+    """Episodes so far by kind of doubt about their images and masks, see `fssbench.gate.DOUBTS`."""
 
 
 def learnable(method: Method) -> dict[str, torch.nn.Parameter]:
@@ -128,7 +130,7 @@ def load_state(
             )
         # a step count stays on the CPU, as torch keeps it
         optimizer.state[parameter][key] = value if not value.shape else value.to(parameter.device)
-    return Reached(step=block["step"], best=block["best"], best_step=block["best_step"])
+    return Reached(block["step"], block["best"], block["best_step"], block.get("doubts", {}))
 
 
 def _block(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -137,6 +139,7 @@ def _block(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         step, best, best_step = block["step"], block["best"], block["best_step"]
         whole = isinstance(step, int) and step >= 0 and isinstance(block["facts"], dict)
         whole = whole and isinstance(best, float | None) and isinstance(best_step, int | None)
+        whole = whole and isinstance(block.get("doubts", {}), dict)
         version = int(block["format"])
     except (KeyError, ValueError, TypeError):
         whole, version = False, FORMAT

@@ -12,6 +12,7 @@ on from the last stored state to the same weights, on a CPU to the bit.
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -30,9 +31,11 @@ from fssbench.data_files import files_sha256
 from fssbench.errors import DataError, LockedError
 from fssbench.feature_store import StoredFeatures
 from fssbench.features import FeatureCache
+from fssbench.gate import DOUBTS
 from fssbench.identity import digest
 from fssbench.inputs import Inputs
 from fssbench.isolation import generators_kept
+from fssbench.marks import counted_marks
 from fssbench.sampling import plan
 from fssbench.seen import SELECTED_ON_TEST, content_ids, image_ids
 from fssbench.train_average import Average
@@ -305,8 +308,9 @@ class _Training:
         self.method.train()
         self.optimizer.zero_grad(set_to_none=True)
         parts = self.settings.accumulate
-        total = 0.0
+        total, doubts = 0.0, Counter[str]()
         for part, batch in enumerate(self.batches.of(step)):
+            doubts.update(self.batches.doubts(batch))
             seed = zlib.crc32(f"{self.settings.seed}/{step}/{part}/{self.world.rank}".encode())
             with unshared(self._loss_of) if part < parts - 1 else nullcontext():
                 loss = self._loss(step, batch, seed)
@@ -322,7 +326,20 @@ class _Training:
             group["lr"] = rate * group["factor"]
         self.optimizer.step()
         self.world.mean_buffers(self.statistics)
+        self._add_doubts(doubts)
         return self.world.mean(total)
+
+    def _add_doubts(self, doubts: Counter[str]) -> None:
+        """Add the doubtful episodes that all processes met in this step."""
+        counts = self.world.total(torch.tensor([doubts[kind] for kind in DOUBTS]))
+        for kind, count in zip(DOUBTS, counts.tolist(), strict=True):
+            if count:
+                self.reached.doubts[kind] = self.reached.doubts.get(kind, 0) + count
+
+    def _doubt_marks(self, step: int) -> list[str]:
+        """Marks of the checkpoint after `step` steps that say which of its training masks were doubtful."""
+        counts = Counter(self.reached.doubts)
+        return counted_marks(counts, step * self.facts["batch"], "doubtful training masks")
 
     def _loss(self, step: int, batch: Batch, seed: int) -> torch.Tensor:
         torch.default_generator.manual_seed(seed)
@@ -409,6 +426,7 @@ class _Training:
         pictures = picture_names(self.source.dataset, self.source.items)
         manifest = {
             **self.facts,
+            "marks": [*self.facts["marks"], *self._doubt_marks(step)],
             "steps": step,
             "episodes": step * self.facts["batch"],
             "validation_miou": self.reached.best,
@@ -427,6 +445,8 @@ class _Training:
         points = read_curve(out / CURVE)
         if self.world.first:
             title = f"{self.method.card.title}, {self.source.benchmark} fold {self.settings.fold}"
+            for mark in self._doubt_marks(self.reached.step):
+                self.tell(mark)
             draw_curve(points, out / PICTURE, f"{title}, {self.settings.shot}-shot")
         self.world.wait()  # none leaves while another still works: their connections end together
         tail = [p.loss for p in points[-max(1, self.steps // 10) :]]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from fssbench.api import Plan
 from fssbench.benchmarks import find
+from fssbench.data import open_dataset
 from fssbench.errors import DataError, FssbenchError
+from fssbench.plans import read_plan
 from fssbench.sampling import PROTOCOLS
 from fssbench.sampling import plan as draw
 
@@ -55,3 +58,71 @@ def compare_with_drawn(
                 f"(then: {stored.lists}; now: {drawn.lists})"
             )
     return "equal", "equal"
+
+
+GIVEN = "other episodes (of a plan file)"
+"""Mark of a plan that nothing draws: its episodes are those of a file."""
+
+
+def plan_of_file(path: Path, data: Path, splits: str | Path | None) -> Plan:
+    """A stored plan, ready to be run on the data at hand.
+
+    If the same episodes are drawn here, the plan is the drawn one, and so is its identity.  Else it gets a mark,
+    for its protocol says how episodes are drawn, and these were not.
+
+    Args:
+        path: the plan's file, such as `plan.json` of a run.
+        data: folder of all data sets.
+        splits: folder of reference lists.
+
+    Raises:
+        DataError: if the file is no plan, or names classes or items that the benchmark or the data do not have.
+        UsageError: if its benchmark is not known here.
+    """
+    stored = read_plan(path)
+    resolved = find(stored.benchmark)
+    record = resolved.benchmark
+    facts = {
+        "version": record.version,
+        "dataset": record.target,
+        "split": record.split,
+    }
+    wrong = [f"{k} {getattr(stored, k)!r} (here {v!r})" for k, v in facts.items() if getattr(stored, k) != v]
+    if not 0 <= stored.fold < len(resolved.folds):
+        wrong.append(f"fold {stored.fold} (here 0 to {len(resolved.folds) - 1})")
+    elif unknown := [c for c in stored.classes if c not in resolved.folds[stored.fold]]:
+        wrong.append(f"classes {unknown[:5]}, which are not among those of fold {stored.fold}")
+    if wrong:
+        raise DataError(f"plan {path} does not fit benchmark {stored.benchmark!r}: {'; '.join(wrong)}")
+    if not len(stored):
+        raise DataError(f"plan {path} has no episodes")
+    drawn = draw_again(stored, data, splits)
+    _require_items(stored, drawn, path)
+    if drawn.episodes == stored.episodes and drawn.classes == stored.classes:
+        return drawn
+    return replace(
+        drawn,
+        episodes=stored.episodes,
+        classes=stored.classes,
+        class_names=tuple(
+            name for c, name in zip(drawn.classes, drawn.class_names, strict=True) if c in stored.classes
+        ),
+        marks=(*drawn.marks, GIVEN),
+    )
+
+
+def _require_items(stored: Plan, drawn: Plan, path: Path) -> None:
+    """Refuse a plan that asks for what is not there, before any episode."""
+    dataset = open_dataset(drawn.dataset, data=drawn.data, splits=drawn.splits, variant=drawn.dataset_variant)
+    there = {(entry.class_id, entry.item) for entry in dataset.pool(drawn.split).of_classes(drawn.classes)}
+    asked = dict.fromkeys((e.class_id, item) for e in stored for item in (e.query, *e.supports))
+    missing = [pair for pair in asked if pair not in there]
+    absent = [c for c in stored.classes if c not in drawn.classes]
+    if missing or absent:
+        first = (
+            f"the first is {missing[0][1]!r} of class {missing[0][0]}" if missing else f"class {absent[0]}"
+        )
+        raise DataError(
+            f"plan {path} asks for {len(missing)} pairs of image and class that the data do not have; {first}. "
+            f"Next: `fssbench episodes --replay {path}`, or `fssbench data verify {drawn.dataset}`"
+        )

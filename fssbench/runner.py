@@ -24,6 +24,7 @@ from fssbench.features import FeatureCache
 from fssbench.identity import plan_pictures, training_marks
 from fssbench.loading import load_method
 from fssbench.registry import METHODS
+from fssbench.replay import plan_of_file
 from fssbench.sampling import plan
 from fssbench.shipped import Shipped, departures, fitting, shipped
 
@@ -49,6 +50,8 @@ class Request:
     shots: tuple[int, ...] = ()
     """Empty for the shots with published figures."""
     seeds: tuple[int, ...] = (0,)
+    plan_files: tuple[Path, ...] = ()
+    """Stored plans to run instead of drawing any."""
     protocol: str = "published"
     episodes: int | None = None
     size: int | None = None
@@ -167,6 +170,8 @@ def execute(
 
 def _plans(request: Request, tried: Callable[[Callable[[], Any]], Any]) -> tuple[list[Plan], list[str]]:
     ids = [*(suite(request.suite) if request.suite else ()), *request.benchmarks]
+    if request.plan_files:
+        return _stored_plans(request, tried), []
     if not ids:
         raise UsageError(
             "nothing to run on. Next: `--suite cross-domain`, or `--benchmark NAME` (`fssbench list benchmarks`)"
@@ -206,6 +211,20 @@ def _plans(request: Request, tried: Callable[[Callable[[], Any]], Any]) -> tuple
                         found.append(drawn)
         notes.extend(_seen(resolved, folds))
     return found, notes
+
+
+def _stored_plans(request: Request, tried: Callable[[Callable[[], Any]], Any]) -> list[Plan]:
+    """The plans of files, held against the data."""
+    usual = Request(methods=())
+    names = ("suite", "benchmarks", "folds", "shots", "seeds", "protocol", "size")
+    given = [name.removesuffix("s") for name in names if getattr(request, name) != getattr(usual, name)]
+    if given:
+        raise UsageError(f"a plan says itself what --{given[0]} says: give --plan or --{given[0]}, not both")
+    root = resolve(request.data)
+    if root is None:
+        raise DataError("no data. Next: give --data DIR, set FSSBENCH_DATA, or use --data mini")
+    plans = [tried(lambda f=file: plan_of_file(f, root, request.splits)) for file in request.plan_files]  # type: ignore[misc]
+    return [p if request.episodes is None else p.head(request.episodes) for p in plans if p is not None]
 
 
 def _seen(resolved: Any, folds: Sequence[int]) -> Iterator[str]:

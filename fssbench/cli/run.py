@@ -16,7 +16,7 @@ from fssbench.text import decode_text
 if TYPE_CHECKING:
     from fssbench.runner import Prepared
 
-_LIST_KEYS = {"method", "benchmark", "fold", "shot", "seed", "ablate", "set", "plugin"}
+_LIST_KEYS = {"method", "benchmark", "fold", "shot", "seed", "ablate", "set", "plugin", "plan"}
 
 
 def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | None:
@@ -78,6 +78,13 @@ def _config(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
 @click.option("--fold", "-f", "folds", multiple=True, type=click.IntRange(0), help="Repeatable; default all.")
 @click.option(
     "--shot", "-k", "shots", multiple=True, type=click.IntRange(1), help="Repeatable; default 1 and 5."
+)
+@click.option(
+    "--plan",
+    "plan_files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Run the episodes of a stored plan, such as a run's plan.json; repeatable.",
 )
 @click.option(
     "--backbone", metavar="NAME", help="Default: the method's own (with mini data efficientnet-lite0)."

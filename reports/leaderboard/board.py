@@ -22,7 +22,10 @@ from ..text import clean, thousands
 from .methods import card_kind
 from .names import page
 
-_OF_DATA = {"miniature", "sample", "capped", "resized", "incomplete", "other lists", "other population"}
+_OF_DATA = {
+    *("miniature", "sample", "capped", "resized", "incomplete"),
+    *("other episodes", "other lists", "other population"),
+}
 """Kinds of marks that say that something else was measured, not by what."""
 UNKNOWN = "not recorded"
 _Setting = tuple[str, int, str, tuple[str, ...]]

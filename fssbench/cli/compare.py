@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,11 @@ def command(
     and Holm's p over all pairs printed; win, tie and loss are A's, by Holm's p at 5 %.
     """
     from fssbench.comparing import pairs, ranking, refusals, seed_spread, tally
+    from fssbench.store import scan
 
+    folders = [Path(name) for name in methods]
+    if len(folders) > 1 and all(any(scan(folder)) for folder in folders) and _tell_equal(folders, as_json):
+        return
     results, names = chosen(methods, runs)
     results = replace(results, resamples=resamples, bootstrap_seed=seed)
     found = pairs(results, shared=shared, methods=names)
@@ -67,6 +71,30 @@ def command(
         )
     if refused:
         click.get_current_context().exit(UsageError.exit_code)
+
+
+def _tell_equal(folders: Sequence[Path], as_json: bool) -> bool:
+    """Say which of the folders are equal; whether nothing else is left to compare."""
+    from fssbench.equal_runs import find_equal
+
+    equal = find_equal(folders)
+    for each in equal:
+        if as_json:
+            kind = each.kind.replace(" ", "_")
+            emit_json(
+                [
+                    {
+                        "kind": "equal",
+                        "equal": kind,
+                        "runs": each.folders,
+                        "episodes": each.episodes,
+                        "note": each.text,
+                    }
+                ]
+            )
+        else:
+            click.echo(one_line(each.text))
+    return bool(equal) and len(equal) == len(folders) * (len(folders) - 1) // 2
 
 
 def chosen(methods: tuple[str, ...], runs: tuple[Path, ...]) -> tuple[Results, list[str] | None]:

@@ -1,0 +1,83 @@
+"""Tells whether run folders hold the same measurement, which no statistic is asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Literal
+
+from fssbench.errors import DataError
+from fssbench.store import StoredRun, read_run, scan
+
+
+@dataclass(frozen=True)
+class Equality:
+    """Two folders that are equal."""
+
+    folders: tuple[Path, Path]
+    kind: Literal["one measurement", "equal counts"]
+    """`one measurement`: every identity is in both; `equal counts`: identities differ and no count does."""
+    episodes: int
+    """Episodes compared, over all runs."""
+    differing: tuple[str, ...] = ()
+    """Fields of the identity that differ."""
+
+    @property
+    def text(self) -> str:
+        """The finding as a sentence."""
+        first, second = self.folders
+        if self.kind == "one measurement":
+            return f"{first} and {second} are equal: one identity, and all counts of {self.episodes} episodes agree"
+        return (
+            f"{first} and {second} are equal in all counts of {self.episodes} episodes, though their identities "
+            f"differ ({', '.join(self.differing)})"
+        )
+
+
+def find_equal(folders: Sequence[Path]) -> list[Equality]:
+    """Compare run folders, or folders of runs, pairwise.
+
+    Args:
+        folders: as they were given.
+
+    Returns:
+        The pairs that are equal.
+
+    Raises:
+        DataError: if two runs of one identity have counted one episode differently, or a run is damaged.
+    """
+    runs = {folder: [read_run(path) for path in scan(folder)] for folder in dict.fromkeys(folders)}
+    pairs = combinations([f for f, held in runs.items() if held], 2)
+    return [
+        e
+        for a, b in pairs
+        if a.resolve() != b.resolve() and (e := _compare(a, b, runs[a], runs[b])) is not None
+    ]
+
+
+def _compare(a: Path, b: Path, mine: list[StoredRun], theirs: list[StoredRun]) -> Equality | None:
+    here, there = ({run.identity: run for run in runs} for runs in (mine, theirs))
+    for identity in here.keys() & there.keys():
+        _require_equal(here[identity], there[identity])
+    episodes = sum(run.done for run in mine)
+    if here.keys() == there.keys() and all(here[i].records == there[i].records for i in here):
+        return Equality((a, b), "one measurement", episodes)
+    if len(mine) == len(theirs) == 1 and mine[0].plan.sha256 == theirs[0].plan.sha256 and episodes:
+        first, second = mine[0], theirs[0]
+        if first.records == second.records and first.identity != second.identity:
+            blocks = first.manifest["block"], second.manifest["block"]
+            names = sorted(k for k in {*blocks[0], *blocks[1]} if blocks[0].get(k) != blocks[1].get(k))
+            return Equality((a, b), "equal counts", episodes, tuple(names))
+    return None
+
+
+def _require_equal(a: StoredRun, b: StoredRun) -> None:
+    odd = [i for i in a.records.keys() & b.records.keys() if a.records[i] != b.records[i]]
+    if odd:
+        raise DataError(
+            f"{a.path} and {b.path} are one measurement by their identity {a.identity[:12]}, and yet {len(odd)} of "
+            f"{len(a.records.keys() & b.records.keys())} episodes have other counts (the first is {min(odd)}). "
+            f"Next: `fssbench verify {a.path} {b.path} --data DIR` says which is wrong"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,12 @@ def command() -> None:
 @click.option("--splits", type=click.Path(path_type=Path), metavar="DIR", help="Folder of reference lists.")
 @plugin_option()
 @click.option("--all", "everything", is_flag=True, help=f"Print every finding, not {SHOWN} of a kind.")
+@click.option(
+    "--record", type=click.Path(path_type=Path), metavar="FILE", help="Write hashes of all files to FILE."
+)
+@click.option(
+    "--against", type=click.Path(path_type=Path), metavar="FILE", help="Compare with the hashes in FILE."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a data set.")
 @click.pass_context
 def verify(
@@ -39,21 +46,81 @@ def verify(
     data: str | None,
     splits: Path | None,
     everything: bool,
+    record: Path | None,
+    against: Path | None,
     as_json: bool,
 ) -> None:
     """Look at every file of data sets, and say what is wrong with which.
 
     NAME is a data set, with a variant if wanted (`isic2018:isic3`); without one, every data set that the
     folder holds is looked at. Ends with 3 where anything is wrong. Nothing is repaired.
+
+    --record keeps the hashes of one data set that is known to be good, as text for `sha256sum -c`; --against
+    names every file that changed, is missing or was added since.
     """
+    if (record or against) and (len(names) != 1 or (record and against)):
+        raise click.UsageError("--record and --against take one NAME, and go one at a time")
+    compare = _open_record(against, names[0]) if against else None
+    write = _start_record(record) if record else None
     reports = _verified(names, data, splits)
+    if compare:
+        compare(_open_named(names[0], data), reports[0][1])
+    said = write(_open_named(names[0], data), reports[0][1]) if write else _hint_at_hashes(reports, data)
     if as_json:
         emit_json(_as_row(label, report) for label, report in reports)
     else:
         for label, report in reports:
             _print_report(label, report, None if everything else SHOWN)
+    if said and not against:
+        click.echo(printable(said), err=True)
     if not all(report.ok for _, report in reports):
         ctx.exit(DATA_FOUND_WANTING)
+
+
+def _open_named(label: str, data: str | None) -> Any:
+    from fssbench.data import open_dataset
+
+    name, _, variant = label.partition(":")
+    return open_dataset(name, data=data, variant=variant or None)
+
+
+def _open_record(against: Path, label: str) -> Callable[[Any, Verification], None]:
+    """Read a record now, so that a wrong one is refused before the data are looked at; compare later."""
+    from fssbench.hash_records import compare_hashes, hash_files, read_record
+
+    recorded = read_record(against, label.partition(":")[0])
+
+    def compare(dataset: Any, report: Verification) -> None:
+        report.findings += compare_hashes(recorded, hash_files(dataset, against), against)
+
+    return compare
+
+
+def _start_record(record: Path) -> Callable[[Any, Verification], str]:
+    """Refuse an existing file now; write the hashes later, and say what was written."""
+    from fssbench.hash_records import digest_hashes, hash_files, refuse_existing, write_record
+
+    refuse_existing(record)
+
+    def write(dataset: Any, report: Verification) -> str:
+        hashes = hash_files(dataset, record)
+        write_record(record, dataset, hashes)
+        doubt = "" if report.ok else ". The data are not sound, see above; record them again when they are"
+        return f"recorded: {len(hashes):,} files in {record}, together {digest_hashes(hashes)}{doubt}"
+
+    return write
+
+
+def _hint_at_hashes(reports: list[tuple[str, Verification]], data: str | None) -> str:
+    """Say what looking at files cannot find, where there are any."""
+    label = next((label for label, report in reports if report.images), None)
+    if label is None:
+        return ""
+    folder = f" --data {data}" if data else ""
+    return (
+        "note: wrong bits in a JPEG, BMP or GIF that still decodes can be found by recorded hashes alone. Next, "
+        f"while the data are good: fssbench data verify {label}{folder} --record {label.partition(':')[0]}.sha256"
+    )
 
 
 def _verified(

@@ -1,0 +1,206 @@
+"""Hashes of a data set's files, kept in a file while the data are known to be good.
+
+No owner of the seven data sets publishes hashes, and a JPEG with wrong bits often decodes without a word.  A record
+is a text that `sha256sum -c` understands, sorted by path, with sizes and the data set in comments.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fssbench import __version__
+from fssbench.api.datasets import Dataset, Finding
+from fssbench.errors import DataError, UsageError
+from fssbench.links import check_links
+from fssbench.listing import is_system_name
+from fssbench.regular_files import open_regular, read_regular
+from fssbench.text import decode_text
+
+TITLE = "# fssbench hashes, version 1"
+MOST_BYTES = 1 << 30
+_LINE = re.compile(r"(\\?)([0-9a-fA-F]{64}) [ *](.+)")
+_SIZE = re.compile(r"# (\d+) bytes")
+_DATASET = re.compile(r"# data set: (\S+)")
+_ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
+
+
+@dataclass(frozen=True, slots=True)
+class FileHash:
+    """What is recorded of a file."""
+
+    sha256: str
+    size: int | None
+    """In bytes; None where a record lacks it, as those of `sha256sum` do."""
+
+
+def hash_files(dataset: Dataset, record: Path) -> dict[str, FileHash]:
+    """Hash every file below the folder of a data set, by relative path with `/`.
+
+    System files are left out, and so is the record itself.
+
+    Raises:
+        DataError: if a file cannot be read, is no regular file, or is a link out of the data folder.
+    """
+    if dataset.root is None:
+        raise DataError(f"data set {dataset.card.name!r} was opened from its lists alone")
+    hashes = {}
+    own = os.path.realpath(record)
+    for relative, path in _walk(dataset.root, ""):
+        check_links(path, dataset.places)
+        if os.path.realpath(path) == own:
+            continue
+        try:
+            with open_regular(path) as file:
+                hashes[relative] = FileHash(
+                    hashlib.file_digest(file, "sha256").hexdigest(), os.fstat(file.fileno()).st_size
+                )
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error.strerror})") from None
+    return dict(sorted(hashes.items()))
+
+
+def _walk(folder: Path, prefix: str, above: frozenset[str] = frozenset()) -> Iterator[tuple[str, Path]]:
+    """Each file below a folder with its relative path; a folder that links to one above it is not entered again."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"folder {folder} cannot be listed ({error.strerror})") from None
+    for entry in entries:
+        if is_system_name(entry.name):
+            continue
+        if entry.is_dir():
+            yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", above | {real})
+        else:
+            yield f"{prefix}{entry.name}", folder / entry.name
+
+
+def digest_hashes(hashes: dict[str, FileHash]) -> str:
+    """One sha256 over all paths and hashes, by which two people compare their data."""
+    return hashlib.sha256(
+        "".join(map(_line, hashes, hashes.values())).encode("utf-8", "surrogateescape")
+    ).hexdigest()
+
+
+def write_record(path: Path, dataset: Dataset, hashes: dict[str, FileHash]) -> None:
+    """Write a record; an existing file is never replaced, for it may be the only proof of better days.
+
+    Raises:
+        DataError: if the file exists or cannot be written.
+    """
+    refuse_existing(path)
+    head = (
+        TITLE,
+        f"# data set: {dataset.card.name}",
+        f"# variant: {dataset.variant or 'none'}",
+        f"# fssbench: {__version__}",
+        f"# files: {len(hashes)}",
+        f"# sha256 of all lines: {digest_hashes(hashes)}",
+        "# check without fssbench, in the folder of the data set: sha256sum -c FILE",
+    )
+    rows = (f"# {known.size} bytes\n{_line(relative, known)}" for relative, known in hashes.items())
+    content = ("\n".join(head) + "\n" + "".join(rows)).encode("utf-8", "surrogateescape")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise DataError(f"cannot write {path} ({error.strerror})") from None
+
+
+def refuse_existing(path: Path) -> None:
+    """Refuse to replace a file.
+
+    Raises:
+        DataError: if there is one.
+    """
+    if path.exists() or path.is_symlink():
+        raise DataError(
+            f"{path} exists and is not replaced. Next: compare with it (--against), or name another file"
+        )
+
+
+def _line(relative: str, known: FileHash) -> str:
+    escaped = "".join(_ESCAPES.get(c, c) for c in relative)
+    mark = "\\" if escaped != relative else ""
+    return f"{mark}{known.sha256}  {escaped}\n"
+
+
+def read_record(path: Path, dataset: str) -> dict[str, FileHash]:
+    """Read a record, or what `sha256sum` has printed in the folder of the data set.
+
+    Raises:
+        UsageError: if it is of another data set.
+        DataError: if it cannot be read, or a line is malformed, with its number.
+    """
+    lines = _read_lines(path)
+    hashes: dict[str, FileHash] = {}
+    size = None
+    for number, line in enumerate(lines, start=1):
+        if line.startswith("#"):
+            match = _DATASET.fullmatch(line)
+            if match and match[1] != dataset:
+                raise UsageError(f"{path} is a record of data set {match[1]!r}, not of {dataset!r}")
+            size = int(match[1]) if (match := _SIZE.fullmatch(line)) else None
+        elif line.strip():
+            relative, sha256 = _parse(line, number, path)
+            hashes[relative] = FileHash(sha256, size)
+            size = None
+    if not hashes:
+        raise DataError(f"{path} records no file")
+    return hashes
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        content = read_regular(path, MOST_BYTES)
+    except OSError as error:
+        raise DataError(f"record {path} cannot be read ({error.strerror})") from None
+    try:
+        return decode_text(content, path).split("\n")
+    except DataError:  # a file name may be no text; what is no record at all fails at its first line
+        return [line.rstrip("\r") for line in content.decode("utf-8", "surrogateescape").split("\n")]
+
+
+def _parse(line: str, number: int, path: Path) -> tuple[str, str]:
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise DataError(f"{path}, line {number}: {line[:120]!r} is not a sha256, two spaces and a path")
+    name = match[3]
+    if match[1]:
+        name = re.sub(r"\\([\\nr])", lambda m: {"\\": "\\", "n": "\n", "r": "\r"}[m[1]], name)
+    return name.removeprefix("./"), match[2].lower()
+
+
+def compare_hashes(
+    recorded: dict[str, FileHash], present: dict[str, FileHash], record: Path
+) -> list[Finding]:
+    """Name each file that changed, is missing or was added since the record was made."""
+    findings = []
+    for relative in sorted({*recorded, *present}):
+        then, now = recorded.get(relative), present.get(relative)
+        if now is None:
+            problem, remedy = f"missing: {record.name} records it", "get the file from its owner again"
+        elif then is None:
+            problem = f"additional: {record.name} does not record it"
+            remedy = "remove it, or record the data anew if it belongs to them"
+        elif then.sha256 == now.sha256:
+            continue
+        else:
+            sizes = (
+                f"{now.size} bytes"
+                if then.size in {None, now.size}
+                else f"{now.size} bytes, recorded {then.size}"
+            )
+            problem = f"changed: its hash is not the recorded one ({sizes})"
+            remedy = "get the file from its owner again; it was whole when it was recorded"
+        findings.append(Finding("error", relative, problem, remedy))
+    return findings

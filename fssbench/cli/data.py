@@ -53,7 +53,8 @@ def verify(
     """Look at every file of data sets, and say what is wrong with which.
 
     NAME is a data set, with a variant if wanted (`isic2018:isic3`); without one, every data set that the
-    folder holds is looked at. Ends with 3 where anything is wrong. Nothing is repaired.
+    folder holds is looked at. Ends with 3 where anything is wrong. Nothing is repaired. Runs are checked with
+    `fssbench verify`.
 
     --record keeps the hashes of one data set that is known to be good, as text for `sha256sum -c`; --against
     names every file that changed, is missing or was added since.

@@ -205,7 +205,7 @@ class Coco(Dataset):
         """
         files = [reference.coco_file(splits, split, f) for f in range(reference.FOLDS)]
         folds = [_lists.read_list(reference.read_coco, path) for path in files]
-        judged = [judge_list("coco", split, f, coco_lines(lists)) for f, lists in enumerate(folds)]
+        judged = [judge_list("coco", split, f, coco_lines(lists), files[f]) for f, lists in enumerate(folds)]
         entries: list[Entry] = []
         affected: list[set[int]] = [set() for _ in folds]
         for class_id in range(len(CLASSES)):

@@ -128,8 +128,9 @@ class FSS1000(Dataset):
         """Class names of each list, and the list itself if it is not the reference's, by split."""
         lists: dict[str, tuple[list[str], tuple[OtherList, ...]]] = {}
         for split, (start, _) in SPLITS.items():
-            names = _lists.read_list(reference.read_fss, splits / "fss" / f"{split}.txt")
-            judgement = judge_list("fss", split, None, fss_lines(names))
+            path = splits / "fss" / f"{split}.txt"
+            names = _lists.read_list(reference.read_fss, path)
+            judgement = judge_list("fss", split, None, fss_lines(names), path)
             lists[split] = names, _lists.other_list(judgement, range(start, start + len(names)))
         return lists
 

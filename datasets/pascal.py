@@ -123,7 +123,7 @@ class Pascal(Dataset):
         for fold in range(reference.FOLDS):
             path = splits / "pascal" / split / f"fold{fold}.txt"
             listed = _lists.read_list(reference.read_pascal, path)
-            judgement = judge_list("pascal", split, fold, pascal_lines(listed))
+            judgement = judge_list("pascal", split, fold, pascal_lines(listed), path)
             others += _lists.other_list(judgement, {*range(5 * fold, 5 * fold + 5), *(c for _, c in listed)})
             pairs += listed
         return pairs, others

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from fssbench.errors import ListError
@@ -221,7 +222,9 @@ class Judgement:
     """Whether its hash is that of the reference list."""
 
 
-def judge_list(family: Family, split: str, fold: int | None, lines: Sequence[str]) -> Judgement:
+def judge_list(
+    family: Family, split: str, fold: int | None, lines: Sequence[str], path: Path | None = None
+) -> Judgement:
     """Compare a list with the reference list of its place.
 
     Args:
@@ -229,6 +232,7 @@ def judge_list(family: Family, split: str, fold: int | None, lines: Sequence[str
         split: split that the list stands for.
         fold: fold that it stands for; None for a family without folds.
         lines: what `pascal_lines`, `coco_lines` or `fss_lines` give.
+        path: the file, to be named in the error.
 
     Raises:
         ListError: if it is the reference list of another split.  Images or classes that were trained
@@ -240,10 +244,10 @@ def judge_list(family: Family, split: str, fold: int | None, lines: Sequence[str
         return Judgement(place, proven=True)
     unit = "classes" if family == "fss" else "entries"
     if known is not None and known.family == family and known.split != split:
+        what = "classes" if family == "fss" else "images"
         raise ListError(
-            f"the list {family}/{split}{'' if fold is None else f', fold {fold}'} holds the {known.entries:,} "
-            f"{unit} of the reference's {known.place}: "
-            f"{'images' if family != 'fss' else 'classes'} of one split would be taken for those of another. "
+            f"{path or f'the list {place.name}'} holds the {known.entries:,} {unit} of the reference's "
+            f"{known.place}: {what} of one split would be taken for those of another. "
             "Next: put the list of that name there again (`data/splits` of the HSNet repository)"
         )
     return Judgement(place, _problem(place, known, lines, unit))

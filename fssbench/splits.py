@@ -260,12 +260,12 @@ def import_lists(source: Path, target: Path) -> list[str]:
             text = source / "pascal" / split / f"fold{fold}.txt"
             if text.is_file():
                 pairs = read_pascal(text)
-                verdict = judge_list("pascal", split, fold, pascal_lines(pairs))
+                verdict = judge_list("pascal", split, fold, pascal_lines(pairs), text)
                 ready.append((f"pascal/{split}/fold{fold}.txt", len(pairs), verdict, _content(text)))
             listed = coco_file(source, split, fold)
             if listed.is_file():
                 lists = read_coco(listed)
-                verdict = judge_list("coco", split, fold, coco_lines(lists))
+                verdict = judge_list("coco", split, fold, coco_lines(lists), listed)
                 content = json.dumps(lists, separators=(",", ":")).encode()
                 count = sum(map(len, lists.values()))
                 ready.append((f"coco/{split}/fold{fold}.json", count, verdict, content))
@@ -273,7 +273,7 @@ def import_lists(source: Path, target: Path) -> list[str]:
         text = source / "fss" / f"{split}.txt"
         if text.is_file():
             names = read_fss(text)
-            verdict = judge_list("fss", split, None, fss_lines(names))
+            verdict = judge_list("fss", split, None, fss_lines(names), text)
             ready.append((f"fss/{split}.txt", len(names), verdict, _content(text)))
     if not ready:
         raise DataError(

@@ -244,6 +244,13 @@ class FSS1000(Dataset):
             problem = "no class: it holds none of 1.jpg ... 10.jpg; not read"
             remedy = "move it elsewhere; if it is a class, get its images again"
             _verify.warning(report, name, problem, remedy)
+        published = sum(count for _, count in SPLITS.values())
+        if len(folders) > published:
+            problem = f"other population ({len(folders):,} classes, published {published:,})"
+            remedy = (
+                "move the classes that are not of the release elsewhere; without lists they change the splits"
+            )
+            _verify.warning(report, ".", problem, remedy)
         counts = {name: self._verify_class(report, name) for name in folders}
         report.histogram.update(counts)
         _verify.few(report, counts, ".")

@@ -100,7 +100,7 @@ def plan(
         _check_counts(entries, names, shot, f"{resolved.id} fold {fold}", record.target, protocol)
     except DataError as error:
         meant = " ".join(text for _, text in dataset.suggestions())
-        raise DataError(f"{str(error).rstrip('.')}. {meant}" if meant else str(error)) from None
+        raise type(error)(f"{str(error).rstrip('.')}. {meant}" if meant else str(error)) from None
     if protocol == "published":
         rows = _published(entries, record.sampler, record.episodes, shot, np.random.RandomState(seed))
     else:

@@ -125,7 +125,7 @@ def training_set(
     if without_novel:
         wanted = _enough(kept, shot)
         kept = [e for e in kept if e.class_id in wanted]
-    held = _held_out(kept, shot)
+    held = _held_out(dataset, kept, shot)
     found = TrainingSet(
         benchmark=resolved.id,
         dataset=dataset,
@@ -194,9 +194,15 @@ def _images(entries: Sequence[Entry]) -> Counter[int]:
     return Counter(class_id for class_id, _ in {(e.class_id, e.item) for e in entries})
 
 
-def _held_out(entries: Sequence[Entry], shot: int) -> frozenset[str]:
-    """Images kept for validation; where a class would be left with too few to train on, none of its."""
-    held = {e.item for e in entries if is_held_out(e.item)}
+def _held_out(dataset: Dataset, entries: Sequence[Entry], shot: int) -> frozenset[str]:
+    """Images kept for validation.
+
+    Where a class would be left with too few to train on, none of its; nor a picture that is trained on
+    under another name.
+    """
+    items = {e.item for e in entries}
+    held = {item for item in items if is_held_out(item)}
+    held -= same_pictures(dataset, held, dataset, items - held)
     left = _images([e for e in entries if e.item not in held])
     return frozenset(held - {e.item for e in entries if left[e.class_id] <= shot})
 

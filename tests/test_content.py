@@ -181,6 +181,24 @@ def test_a_test_image_copied_into_the_training_part_is_left_out(tmp_path):
     assert not {"2008_000003", "2008_000004"} & set(source.items)
 
 
+def test_a_copy_of_a_training_image_is_not_held_out(tmp_path):
+    """Otherwise the checkpoint would be chosen on pictures that were trained on."""
+    names = [f"2008_{i:06}" for i in range(60)]
+    voc(tmp_path, names)
+    lists = tmp_path / "VOC2012/ImageSets/Segmentation"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("\n".join(names))
+    (lists / "val.txt").write_text("2007_000001")
+    before = training_set("pascal5i", data=tmp_path)
+    held = sorted(before.held_out[5])
+    assert held
+    images = tmp_path / "VOC2012/JPEGImages"
+    shutil.copy(images / f"{before.training[5][0]}.jpg", images / f"{held[0]}.jpg")
+    after = training_set("pascal5i", data=tmp_path)
+    assert sorted(after.held_out[5]) == held[1:]
+    assert after.items == before.items
+
+
 def test_files_of_voc_are_known_under_the_name_of_another_data_set(tmp_path):
     voc(tmp_path, [f"2007_{i:06}" for i in range(6)])
     pascal = open_dataset("pascal", data=tmp_path)

@@ -7,6 +7,7 @@ import math
 import resource
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -514,3 +515,24 @@ def test_the_manifest_knows_pictures_by_content(training):
     manifest = checkpoints.header(done.checkpoint)["manifest"]
     assert manifest["content_ids"] == [], "these pictures have neither id nor file"
     assert len(manifest["image_ids"]) == done.images
+
+
+def test_what_a_training_set_differs_in_is_part_of_the_mark(shapes):
+    plan = fssbench.plan("shapes", data=shapes, episodes=3)
+    for facts, told in (
+        (["sample (9 of 90 entries)"], ""),
+        (
+            [
+                "sample (9 of 90 entries)",
+                "other lists (pascal trn fold 1: 3 entries, the reference has 3,425)",
+            ],
+            "; other lists (pascal trn fold 1: 3 entries, the reference has 3,425)",
+        ),
+        (["other population (13,681 entries, published 13,680)", 5], "; other population (13,681 entries,"),
+    ):
+        manifest = {"steps": 7, "images": 9, "marks": facts}
+        (mark,) = training_marks(SimpleNamespace(provenance={"training": manifest}), plan)
+        assert mark.startswith(f"part-trained (7 steps on 9 images{told}")
+    for odd in ([], None, "text", 4):
+        manifest = {"steps": 7, "images": 9, "marks": odd}
+        assert training_marks(SimpleNamespace(provenance={"training": manifest}), plan) == []

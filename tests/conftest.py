@@ -103,6 +103,12 @@ def null(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture(scope="session")
+def drawn() -> Any:
+    """Draws small data sets and unusual files, see tests/drawn_data.py."""
+    return _helper("drawn_data")
+
+
+@pytest.fixture(scope="session")
 def write_method() -> Any:
     """Writes a plugin file with one method, see tests/plugin_factory.py."""
     return _helper("plugin_factory").write_method

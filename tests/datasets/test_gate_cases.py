@@ -1,0 +1,261 @@
+"""Files that users really have and that gave a figure without a word: `verify` and `run` say the same about them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from fssbench.api import DataError
+from fssbench.cli import main
+from fssbench.data import open_dataset
+from fssbench.registry import DATASETS
+from fssbench.store import read_run, scan
+
+REFUSED = 3
+PLUGIN = Path(__file__).parents[1] / "null_plugin.py"
+
+
+class Checked:
+    """The two verbs on one data folder."""
+
+    def __init__(self, data: Path, out: Path) -> None:
+        self.data, self.out = data, out
+
+    def verify(self, name: str) -> tuple[int, list[dict[str, str]]]:
+        """Exit code and findings of `fssbench data verify`."""
+        result = CliRunner().invoke(main, ["data", "verify", name, "--data", str(self.data), "--json"])
+        return result.exit_code, json.loads(result.stdout)["findings"]
+
+    def run(self, benchmark: str, *options: str, episodes: int = 8, fold: int = 0) -> tuple[int, str]:
+        """Exit code and output of `fssbench run` with the null method."""
+        arguments = (
+            f"run --plugin {PLUGIN} -m null -b {benchmark} -f {fold} --shot 1 --episodes {episodes} --size 64"
+        )
+        arguments += f" --panels 2 --data {self.data} --out {self.out} -q --json"
+        result = CliRunner().invoke(main, [*arguments.split(), *options])
+        assert "Traceback" not in result.output
+        return result.exit_code, result.output
+
+    def marks(self, benchmark: str, *options: str, **counts: int) -> list[str]:
+        """Marks of a run that succeeds."""
+        code, output = self.run(benchmark, *options, **counts)
+        assert code == 0, output
+        return list(json.loads(output.splitlines()[-1])["marks"])
+
+    def both_refuse(self, name: str, benchmark: str, *texts: str) -> None:
+        code, findings = self.verify(name)
+        errors = [f"{f['path']}: {f['problem']}" for f in findings if f["level"] == "error"]
+        assert code == REFUSED
+        assert any(all(text in error for text in texts) for error in errors), errors
+        code, output = self.run(benchmark)
+        assert code == REFUSED, output
+        assert all(text in output for text in texts), output
+        assert "Next:" in output
+
+
+@pytest.fixture
+def checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checked:
+    monkeypatch.setenv("FSSBENCH_CACHE", str(tmp_path / "cache"))
+    return Checked(tmp_path / "data", tmp_path / "runs")
+
+
+def rewrite(folder: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Store what `change` makes of the values of each file in a folder."""
+    for path in folder.iterdir():
+        with Image.open(path) as image:
+            values = np.asarray(image)
+        Image.fromarray(change(values)).save(path)
+
+
+def test_a_mask_of_another_size_is_refused(checked, drawn):
+    """F3: the mask was drawn on a cropped copy."""
+    _, masks = drawn.isic(checked.data)
+    rewrite(masks, lambda mask: mask[:, : drawn.SIDE // 2])
+    checked.both_refuse(
+        "isic2018", "pascal-to-isic2018", "_segmentation.png", "mask is 24x48", "image is 48x48"
+    )
+
+
+def test_unknown_labels_are_refused_by_value(checked, drawn):
+    """F4 (a): a border of 254 would be background."""
+    _, masks = drawn.voc(checked.data)
+    for path in masks.iterdir():
+        label = np.asarray(Image.open(path))
+        drawn.save_label(np.where(label == 255, 254, label).astype(np.uint8), path)
+    checked.both_refuse("pascal", "pascal5i", ".png", "unknown label values 254")
+
+
+def test_one_class_that_was_renumbered_does_not_leave_the_pool(checked, drawn):
+    """F4 (b): six of eight bicycles would vanish without a word; a remembered scan must not hide it either."""
+    _, masks = drawn.voc(checked.data)
+    assert open_dataset("pascal", data=checked.data).pool("val").entries  # remembered as sound
+    for number in (11, 16, 21, 26, 31, 36):
+        path = masks / f"2007_{number:06}.png"
+        label = np.asarray(Image.open(path))
+        drawn.save_label(np.where(label == 2, 38, label).astype(np.uint8), path)
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"2007_000011\.png: unknown label values 38"):
+            open_dataset("pascal", data=checked.data).pool("val")
+    checked.both_refuse("pascal", "pascal5i", "2007_000011.png", "38")
+
+
+def test_coco_labels_beyond_80_are_refused_while_listing(checked, drawn):
+    for folder in ("val2017", "annotations/val2017"):
+        (checked.data / "COCO2017" / folder).mkdir(parents=True)
+    for number, value in enumerate((1, 2, 3, 255)):
+        image, mask = drawn.pair(number)
+        Image.fromarray(image).save(checked.data / f"COCO2017/val2017/{number:012}.jpg")
+        label = np.where(mask > 0, value, 0).astype(np.uint8)
+        Image.fromarray(label).save(checked.data / f"COCO2017/annotations/val2017/{number:012}.png")
+    with pytest.raises(DataError, match=r"0{11}3\.png: unknown label values 255"):
+        open_dataset("coco", data=checked.data).pool("val")
+    assert checked.verify("coco")[0] == REFUSED
+
+
+def test_masks_stored_as_0_and_1_are_refused(checked, drawn):
+    """F5 (a): read with the threshold, no pixel would be foreground."""
+    _, masks = drawn.isic(checked.data)
+    rewrite(masks, lambda mask: (mask > 127).astype(np.uint8))
+    checked.both_refuse("isic2018", "pascal-to-isic2018", "_segmentation.png", "highest value is 1")
+
+
+@pytest.mark.parametrize("depth", [np.uint16, np.int32, np.float32])
+def test_images_of_more_than_8_bits_are_refused(checked, drawn, depth):
+    """F6: 12-bit radiographs would be white pictures."""
+    images, _ = drawn.lungs(checked.data)
+    for path in images.iterdir():
+        Image.fromarray(np.asarray(Image.open(path)).astype(depth) * 16).save(path, format="TIFF")
+    bits = {np.uint16: "16-bit", np.int32: "32-bit integer", np.float32: "32-bit float"}[depth]
+    checked.both_refuse("chestxray", "pascal-to-chestxray", "CXR_png", bits)
+
+
+def test_a_colour_png_of_16_bits_is_refused_though_it_is_decoded_as_8(checked, drawn):
+    images, _ = drawn.lungs(checked.data)
+    for path in images.iterdir():
+        grey = np.asarray(Image.open(path)).astype(np.uint16) * 16
+        drawn.write_png(path, np.stack([grey] * 3, 2), 16)
+        assert Image.open(path).mode == "RGB"
+    checked.both_refuse("chestxray", "pascal-to-chestxray", "CXR_png", "16-bit")
+
+
+@pytest.mark.parametrize("variant", ["suim7", "suim8"])
+def test_colour_codes_stored_as_0_and_1_are_refused(checked, drawn, variant):
+    """F9: in suim8 the whole picture would be open water, in suim7 the images would leave the pool."""
+    _, masks = drawn.suim(checked.data)
+    for number in range(6, 12):
+        Image.fromarray(drawn.stripes()).save(masks / f"im_{number:02}.bmp")
+    checked.both_refuse(f"suim:{variant}", f"pascal5i-to-suim:{variant}", "im_06.bmp", "highest value is 1")
+
+
+def test_fss_as_released_is_marked_with_a_count(checked, drawn):
+    """F17: one photograph and one mask of another size, which the reference thresholds and resizes."""
+    root = drawn.fss(checked.data)
+    photograph = np.random.default_rng(0).integers(0, 255, (130, 200, 3), dtype=np.uint8)
+    Image.fromarray(photograph).save(root / "class_001/8.png")
+    Image.open(root / "class_002/8.png").resize((131, 129), 0).save(root / "class_002/8.png")
+    shutil.copy(root / "class_000/10.jpg", root / "class_000/10.jpeg")
+    code, findings = checked.verify("fss1000")
+    assert code == 0
+    told = {f["path"]: f["problem"] for f in findings if "as released" in f["problem"]}
+    assert {*told} == {"class_001/8.png", "class_002/8.png"}
+    marks = checked.marks("fss1000", episodes=30)
+    run = read_run(next(scan(checked.out)))
+    for kind, words in (("photograph", "picture in place of the mask"), ("resized", "mask of another size")):
+        count = sum(kind in record.doubts for record in run.records.values())
+        assert count
+        assert any(f"({count} of 30 episodes: " in mark and words in mark for mark in marks), marks
+    drawn_items = {item for e in run.plan for item in (e.query, *e.supports)}
+    assert {"class_001/8.jpg", "class_002/8.jpg"} <= drawn_items
+
+
+@pytest.mark.parametrize("fault", ["cropped", "0 and 1", "hole", "deep"])
+def test_other_faults_of_fss_masks_stop(checked, drawn, fault):
+    root = drawn.fss(checked.data)
+    for path in root.glob("class_001/*.png"):
+        mask = np.asarray(Image.open(path))
+        if fault == "cropped":
+            Image.fromarray(mask[:, :20]).save(path)
+        elif fault == "0 and 1":
+            Image.fromarray(mask // 255).save(path)
+        elif fault == "deep":
+            Image.fromarray(mask.astype(np.uint16) * 257).save(path)
+        else:
+            image = Image.fromarray(mask).convert("RGBA")
+            image.putalpha(Image.fromarray(mask))
+            image.save(path)
+    assert checked.verify("fss1000")[0] == REFUSED
+    code, output = checked.run("fss1000", episodes=30)
+    assert code == REFUSED
+    assert "class_001" in output
+
+
+def test_suim_masks_of_another_size_are_marked_with_a_count(checked, drawn):
+    _, masks = drawn.suim(checked.data)
+    for number in (0, 1):
+        path = masks / f"im_{number:02}.bmp"
+        Image.open(path).resize((40, 40), 0).save(path)
+    code, findings = checked.verify("suim")
+    assert code == 0
+    assert sum("as released: mask is 40x40, image is 48x48" in f["problem"] for f in findings) == 2
+    marks = checked.marks("pascal5i-to-suim", episodes=20)
+    assert any("mask of another size" in mark and "of 20 episodes" in mark for mark in marks), marks
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 6, 8])
+@pytest.mark.parametrize("place", [0, 1])
+def test_exif_orientation_of_image_or_mask_is_refused(checked, drawn, orientation, place):
+    """F22: the image would be turned and the mask not; 180 degrees keep the size."""
+    for path in drawn.isic(checked.data)[place].iterdir():
+        drawn.turn(path, orientation)
+    checked.both_refuse("isic2018", "pascal-to-isic2018", "ISIC_", f"orientation {orientation}")
+
+
+def test_an_upright_tag_changes_nothing(checked, drawn):
+    images, _ = drawn.isic(checked.data)
+    before = [np.asarray(Image.open(path)) for path in sorted(images.iterdir())]
+    for path in images.iterdir():
+        drawn.turn(path, 1)
+    assert checked.verify("isic2018")[0] == 0
+    assert not any("doubtful" in mark for mark in checked.marks("pascal-to-isic2018"))
+    assert len(before) == 8
+
+
+@pytest.mark.parametrize("harm", ["label", "transposed"])
+def test_voc_with_foreign_labels_or_turned_masks_gives_no_number(checked, drawn, harm):
+    """F06 of the attacks."""
+    DATASETS.get("pascal").miniature(checked.data, 0)
+    for path in sorted((checked.data / "VOC2012/SegmentationClassAug").glob("*.png")):
+        label = np.asarray(Image.open(path)).copy()
+        if harm == "label":
+            label[: len(label) // 3] = 38
+        else:
+            label = np.ascontiguousarray(label.T)
+        path.unlink()  # it may be one file with VOC's original
+        drawn.save_label(label, path)
+    texts = ("unknown label values 38",) if harm == "label" else ("mask is ", "transposed")
+    checked.both_refuse("pascal", "pascal5i", ".png", *texts)
+
+
+def test_masks_that_are_foreground_everywhere_are_marked(checked, drawn):
+    _, masks = drawn.isic(checked.data)
+    for path in sorted(masks.iterdir())[:2]:
+        Image.new("L", (drawn.SIDE, drawn.SIDE), 255).save(path)
+    code, findings = checked.verify("isic2018")
+    assert code == 0
+    assert sum("every pixel is foreground" in f["problem"] for f in findings) == 2
+    marks = checked.marks("pascal-to-isic2018", episodes=20)
+    assert any("of 20 episodes: every pixel is foreground" in mark for mark in marks), marks
+
+
+def test_soft_edges_are_marked_from_five_percent_on(checked, drawn):
+    _, masks = drawn.isic(checked.data)
+    rewrite(masks, lambda mask: np.where(np.arange(48)[:, None] < 4, 100, mask).astype(np.uint8))
+    assert checked.verify("isic2018")[0] == 0
+    assert any("8 of 8 episodes: soft edges" in mark for mark in checked.marks("pascal-to-isic2018"))

@@ -36,11 +36,11 @@ class _MethodSubject:
     def build(self, seed: int = 0) -> Method:
         if self.wanted is not None or not self.cls.needs_backbone:
             weights = None if self.wanted is None else "random"
-            return load_method(self.cls, backbone=self.wanted, weights=weights, seed=seed)
+            return load_method(self.cls, backbone=self.wanted, weights=weights, seed=seed, untrained=True)
         try:
-            return load_method(self.cls, backbone=SMALL_BACKBONE, weights="random", seed=seed)
+            return load_method(self.cls, backbone=SMALL_BACKBONE, weights="random", seed=seed, untrained=True)
         except FssbenchError:  # not every method is defined on the small one
-            return load_method(self.cls, weights="random", seed=seed)
+            return load_method(self.cls, weights="random", seed=seed, untrained=True)
 
     @cached_property
     def method(self) -> Method:

@@ -113,6 +113,7 @@ def measure(wanted: Wanted, *, clock: Clock = time.perf_counter) -> Efficiency:
         checkpoint=wanted.checkpoint,
         ablate=wanted.ablate,
         device=wanted.device,
+        untrained=wanted.checkpoint is None,  # times do not depend on what was learnt
         **wanted.config,
     )
     try:

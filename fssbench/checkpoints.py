@@ -23,6 +23,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from fssbench.errors import DataError
+from fssbench.method_settings import differing_settings, is_accepted
 
 if TYPE_CHECKING:
     from fssbench.api import Method
@@ -273,8 +274,16 @@ def header(path: Path) -> dict[str, Any] | None:
     return facts
 
 
-def load_own(method: Method, path: Path) -> None:
+def load_own(method: Method, path: Path, *, force: bool = False) -> None:
     """Load a checkpoint written by `save`.
+
+    Settings that act at inference alone may differ, and a setting that is newer than the checkpoint has to have
+    its default.
+
+    Args:
+        method: as built.
+        path: the checkpoint.
+        force: load it for another method, backbone or settings too; the method is then marked.
 
     Raises:
         DataError: where it was written for another method, backbone, weights or settings, naming what
@@ -283,37 +292,49 @@ def load_own(method: Method, path: Path) -> None:
     facts = header(path)
     if facts is None:
         raise DataError(f"{path} was not written by fssbench")
-    here = _fingerprint(method)
-    differ = [
-        f"{key} {facts.get(key)!r} (here {here[key]!r})"
-        for key in ("method", "backbone", "layout", "weights_sha256")
-        if facts.get(key) != here[key]
-    ]
-    theirs = facts.get("config") or {}
-    differ += [
-        f"setting {key}={theirs.get(key)!r} (here {here['config'].get(key)!r})"
-        for key in sorted({*theirs, *here["config"]})
-        if theirs.get(key) != here["config"].get(key)
-    ]
-    if differ:
+    differ = _differences(method, facts)
+    if differ and not force:
         raise DataError(
             f"checkpoint {path.name} was trained with {'; '.join(differ)}. "
-            "Next: choose these with --method, --backbone, --weights and --set, or another checkpoint"
+            "Next: choose these with --method, --backbone, --weights and --set; or another checkpoint; or --force, "
+            "which loads it all the same and marks every figure"
         )
     assign(head(method), read_safetensors(path)[0], f"checkpoint {path.name}: its entries")
     manifest = facts.get("manifest")
     training = manifest if isinstance(manifest, dict) else {}
     _note(method, checkpoint=path.name, checkpoint_sha256=sha256(path), training=training)
+    if differ:
+        forced = f"forced checkpoint (trained with {'; '.join(differ)})"
+        method.provenance["marks"] = [*method.provenance.get("marks", ()), forced]
 
 
-def load(method: Method, path: Path) -> None:
+def _differences(method: Method, facts: Mapping[str, Any]) -> list[str]:
+    """In what a checkpoint's header departs from a method, in words."""
+    here = _fingerprint(method)
+    differ = [
+        f"{key} {facts.get(key)!r} (here {here[key]!r})"
+        for key in ("backbone", "layout", "weights_sha256")
+        if facts.get(key) != here[key]
+    ]
+    if not is_accepted(type(method), facts.get("method")):
+        differ.insert(0, f"method {facts.get('method')!r} (here {here['method']!r})")
+    settings = differing_settings(type(method).Config, facts.get("config") or {}, here["config"])
+    return differ + [f"setting {k}={theirs!r} (here {ours!r})" for k, (theirs, ours) in settings.items()]
+
+
+def load(method: Method, path: Path, *, force: bool = False) -> None:
     """Load a checkpoint file, our own or in the authors' layout, whichever it is.
+
+    Args:
+        method: as built.
+        path: the checkpoint.
+        force: take our own even where it was trained with something else, see `load_own`.
 
     Raises:
         DataError: where it is refused, damaged, or does not fit.
     """
     if header(path) is not None:
-        load_own(method, path)
+        load_own(method, path, force=force)
     else:
         method.load_reference(read(path))  # the method's own: some reshape or choose by what they find
         _note(method, checkpoint=path.name, checkpoint_sha256=sha256(path))

@@ -61,9 +61,9 @@ class Settings:
     """Indices of the episodes to compute; None for all."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
-    """What came of one method on one plan."""
+    """What came of one method on one plan; printed, it shows its figures with their marks."""
 
     path: Path
     """The run's folder."""
@@ -73,6 +73,18 @@ class Evaluation:
     planned: int
     computed: int
     """Episodes this call computed; the others were stored already."""
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What keeps the figures from being benchmark figures, as the command line prints it."""
+        return self.score.marks
+
+    def __str__(self) -> str:
+        """Method and benchmark by the name of the run, figures, episodes, marks."""
+        part = "" if self.score.episodes == self.planned else f" of {self.planned} planned"
+        return f"{self.path.name}: {self.score}{part}"
+
+    __repr__ = __str__
 
 
 def evaluate(

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from pydantic import ValidationError
 
 from fssbench import checkpoints, execution
-from fssbench.api import Method, MethodConfig
+from fssbench.api import Method, MethodConfig, Plan
 from fssbench.backbones import BACKBONES, Backbone, build, default_weights
-from fssbench.errors import FssbenchError, PluginError, UsageError, unknown
+from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
+from fssbench.method_settings import configured
 from fssbench.plugin_files import drop_aliases
 from fssbench.registry import METHODS, observed_at_import
 from fssbench.sources import Source, source_of
+from fssbench.weights_choice import choose_weights, ways_from_python
 
 UNFILED = "code in no file"
 """Mark of a method that is defined in a notebook or an interactive session: nobody can read what was measured."""
+LOCAL = "local weights"
+"""Mark of weights that no published id names: of a file, or of an encoder that the plugin brings."""
+RANDOM = "random weights"
+"""Mark of an encoder whose weights another seed makes others."""
 
 
 def load_method(
@@ -33,9 +38,15 @@ def load_method(
     device: str = "cpu",
     seed: int = 0,
     download: bool = False,
+    plan: Plan | None = None,
+    untrained: bool = False,
+    force: bool = False,
     **config: Any,
 ) -> Method:
     """Build a method, in eval mode, its backbone frozen.
+
+    A method that needs training gets its weights by the rule of `fssbench run` (`fssbench.weights_choice`):
+    those of `checkpoint`; else those that come with its plugin and fit `plan`; else it is refused.
 
     Args:
         name: a registered method, or a method class.
@@ -47,6 +58,9 @@ def load_method(
         device: torch device.
         seed: decides random initial weights of head and backbone; no global generator is touched.
         download: fetch published backbone weights that are not on this machine.
+        plan: what is to be measured, from `fssbench.plan`; decides which shipped checkpoint fits.
+        untrained: leave the weights of a method that needs training at those of the seed; figures are marked.
+        force: load a checkpoint of another method, backbone or other settings all the same; figures are marked.
         **config: settings, fields of the method's `Config`; text is converted to the field's type.
 
     Returns:
@@ -54,7 +68,8 @@ def load_method(
 
     Raises:
         UsageError: for an unknown method, backbone, ablation or setting, with neighbours.
-        DataError: for weights or checkpoints that are missing, refused or do not fit.
+        DataError: for weights or checkpoints that are missing, refused or do not fit, and for a method that
+            needs trained weights and is given none.
         PluginError: where the plugin does not load or its constructor fails.
 
     Example:
@@ -63,8 +78,21 @@ def load_method(
         2573794
     """
     cls: type[Method] = METHODS.get(name) if isinstance(name, str) else name
-    settings = configured(cls, ablate, config)
-    path = None if checkpoint is None else Path(checkpoint).expanduser()
+    choice = choose_weights(
+        cls,
+        plan,
+        backbone=backbone,
+        weights=weights,
+        checkpoint=checkpoint,
+        ablate=ablate,
+        config=config,
+        untrained=untrained,
+    )
+    settings = configured(cls, ablate, choice.config)
+    if choice.lacking:
+        named = choice.backbone or (cls.card.backbone if cls.needs_backbone else None)
+        raise DataError(ways_from_python(cls, named, plan))
+    backbone, path, config = choice.backbone, choice.checkpoint, choice.config
     target = _device(device)
     network = _backbone(cls, settings, backbone, weights, path, seed, download)
     with execution.observed() as observed:
@@ -76,7 +104,11 @@ def load_method(
         seed=seed,
     )
     if path is not None:
-        checkpoints.load(method, path)
+        checkpoints.load(method, path, force=force)
+    elif _has_own_weights(method) and not cls.card.trained:
+        again = checkpoints.head(_construct(cls, settings, network, seed + 1))
+        if checkpoints.digest(again) != checkpoints.digest(checkpoints.head(method)):
+            method.provenance["marks"] = [RANDOM if m == LOCAL else m for m in method.provenance["marks"]]
     return method.to(target).eval()
 
 
@@ -134,49 +166,9 @@ def describe(method: Method, *observed: execution.Observed) -> None:
         "untrained": cls.card.trained,
         "learnable": _learnable(method),
         "parameters": sum(p.numel() for p in method.parameters()),
-        "marks": [] if source.has_file else [UNFILED],
+        "marks": _own_marks(method, source),
         "seed": None,
     }
-
-
-def configured(cls: type[Method], ablate: Sequence[str], config: Mapping[str, Any]) -> MethodConfig:
-    """The method's settings from ablations and explicit values.
-
-    Raises:
-        UsageError: naming the field or ablation, what is allowed and neighbours.
-    """
-    method, values = cls.card.name, dict(config)
-    for ablation in ablate:
-        if ablation not in cls.Config.ablations:
-            raise unknown(f"ablation of method {method}", ablation, cls.Config.ablations)
-        for field, value in cls.Config.ablations[ablation].items():
-            if field in config and config[field] != value:
-                raise UsageError(
-                    f"ablation {ablation!r} of method {method} sets {field}={value!r}, and "
-                    f"{field}={config[field]!r} was given too; give one of them"
-                )
-            values[field] = value
-    try:
-        return cls.Config(**values)
-    except ValidationError as error:
-        raise _refused(cls, error) from None
-
-
-def _refused(cls: type[Method], error: ValidationError) -> UsageError:
-    first = error.errors(include_url=False)[0]
-    field = str(first["loc"][0]) if first["loc"] else ""
-    fields = cls.Config.model_fields
-    if first["type"] == "extra_forbidden":
-        hint = f"Next: `fssbench show {cls.card.name}`"
-        return unknown(f"setting of method {cls.card.name}", field, fields, hint=hint)
-    kind = fields[field].annotation if field in fields else None
-    if get_origin(kind) is Literal:
-        choices = [str(choice) for choice in get_args(kind)]
-        return unknown(f"value of setting {field} of method {cls.card.name}", str(first["input"]), choices)
-    return UsageError(
-        f"setting {field}={first['input']!r} of method {cls.card.name}: {first['msg']}. "
-        f"Next: `fssbench show {cls.card.name}` lists settings and their values"
-    )
 
 
 def _backbone(
@@ -223,6 +215,20 @@ def _device(name: str) -> torch.device:
         reason = str(error).split("\n", 1)[0]
         raise UsageError(f"device {name!r} cannot be used here ({reason}). Next: --device cpu") from None
     return device
+
+
+def _own_marks(method: Method, source: Source) -> list[str]:
+    """What is to be said of a method that was just built, whatever it is measured on."""
+    marks = [] if source.has_file else [UNFILED]
+    weights = method.backbone.weights if method.backbone is not None else ""
+    if weights.startswith("file:") or (_has_own_weights(method) and not method.card.trained):
+        marks.append(LOCAL)
+    return marks
+
+
+def _has_own_weights(method: Method) -> bool:
+    """Whether a method brings an encoder of its own."""
+    return method.backbone is None and any(True for _ in method.parameters())
 
 
 def _learnable(method: Method) -> int:

@@ -64,7 +64,7 @@ def count(
     return np.array([pixels - either, both], np.int64), np.array([pixels - both, either], np.int64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Score:
     """Scores of one fold, in percent, unrounded."""
 
@@ -77,6 +77,16 @@ class Score:
     absent: tuple[int, ...]
     """Classes of the fold whose union is zero."""
     episodes: int
+    marks: tuple[str, ...] = ()
+    """What keeps the figures from being benchmark figures; counts alone do not tell, so `score` gives classes that
+    no episode was of, and stored runs and evaluations give all."""
+
+    def __str__(self) -> str:
+        """Figures to one place, number of episodes, marks."""
+        shown = f" [{'; '.join(self.marks)}]" if self.marks else ""
+        return f"mIoU {self.miou:.1f}, FB-IoU {self.fb_iou:.1f}, {self.episodes} episodes{shown}"
+
+    __repr__ = __str__
 
 
 def totals(class_ids: ArrayLike, counts: ArrayLike, classes: Iterable[int]) -> NDArray[np.int64]:
@@ -135,10 +145,12 @@ def score(
         ious = np.where(missing, np.nan, ious)
     pooled = i.sum(axis=0) / np.maximum(u.sum(axis=0), 1) * 100
     kept = ious[~np.isnan(ious)]
+    met = len(set(np.asarray(class_ids, dtype=np.int64).tolist()))
     return Score(
         miou=float(kept.mean()) if len(kept) else float("nan"),
         fb_iou=float(pooled.mean()),
         per_class=dict(zip(order, map(float, ious), strict=True)),
         absent=tuple(c for c, m in zip(order, missing, strict=True) if m),
         episodes=len(np.asarray(class_ids)),
+        marks=() if met == len(set(order)) else (f"classes ({met} of {len(set(order))} have episodes)",),
     )

@@ -26,10 +26,8 @@ from fssbench.loading import load_method
 from fssbench.registry import METHODS
 from fssbench.replay import plan_of_file
 from fssbench.sampling import plan
-from fssbench.shipped import Shipped, departures, fitting, shipped
+from fssbench.weights_choice import Choice, choose_weights, ways_from_command_line
 
-MINI_BACKBONE = "efficientnet-lite0"
-"""Backbone of a miniature run that names none: its weights come with the extra `mini`."""
 MINI_EPISODES = 8
 """Cap of a miniature run that names none: it is there to be seen working, not to be believed."""
 
@@ -64,6 +62,8 @@ class Request:
     ablate: tuple[str, ...] = ()
     config: dict[str, Any] = field(default_factory=dict)
     untrained: bool = False
+    force: bool = False
+    """Load checkpoints of other methods or settings, marked."""
     download: bool = False
     settings: Settings = field(default_factory=Settings)
 
@@ -121,9 +121,8 @@ def prepare(request: Request, *, tell: Callable[[str], None] = lambda _: None) -
     tried(lambda: _writable(request.settings.out))
     tell("looking at data and lists")
     plans, notes = tried(lambda: _plans(request, tried)) or ([], [])
-    miniature = any(is_miniature(p.data) for p in plans)
     tell("loading methods")
-    loader = _Loader(request, miniature)
+    loader = _Loader(request)
     tasks = []
     for drawn in plans:
         methods = [tried(lambda n=n, p=drawn: loader.get(n, p)) for n in names]  # type: ignore[misc]
@@ -241,27 +240,34 @@ def _seen(resolved: Any, folds: Sequence[int]) -> Iterator[str]:
 class _Loader:
     """Loads each method once per checkpoint; methods of a request share their backbone."""
 
-    def __init__(self, request: Request, miniature: bool) -> None:
+    def __init__(self, request: Request) -> None:
         self.request = request
-        self.miniature = miniature
         self.notes: list[str] = []
-        self._loaded: dict[tuple[str, str | None], Method | FssbenchError] = {}
+        self._loaded: dict[tuple[str, Path | None], Method | FssbenchError] = {}
 
     def get(self, name: str, drawn: Plan) -> Method:
-        cls = METHODS.get(name)
-        checkpoint, config = self.request.checkpoint, self.request.config
-        if not cls.card.trained and any(METHODS.get(n).card.trained for n in self.request.methods):
-            checkpoint = None  # it is the trained ones'
+        cls, request = METHODS.get(name), self.request
+        checkpoint = request.checkpoint
+        if not cls.card.trained and any(METHODS.get(n).card.trained for n in request.methods):
+            checkpoint = None  # --checkpoint is meant for the methods that are trained
         if checkpoint is not None:
             checkpoint = checkpoint.replace("{fold}", str(drawn.fold)).replace("{method}", name)
-        elif cls.card.trained and not self.request.untrained:
-            found = self._shipped(cls, drawn)
-            if found is not None:
-                checkpoint, config = str(found.path), {**departures(cls, found), **config}
-        key = name, checkpoint
+        choice = choose_weights(
+            cls,
+            drawn,
+            backbone=request.backbone,
+            weights=request.weights,
+            checkpoint=checkpoint,
+            ablate=request.ablate,
+            config=request.config,
+            untrained=request.untrained,
+        )
+        if choice.shipped and choice.checkpoint is not None:
+            self.notes.append(f"{name}: shipped checkpoint {choice.checkpoint.name}")
+        key = name, choice.checkpoint
         if key not in self._loaded:
             try:
-                self._loaded[key] = self._load(cls, checkpoint, config)
+                self._loaded[key] = self._load(cls, choice)
             except FssbenchError as error:
                 self._loaded[key] = error
         loaded = self._loaded[key]
@@ -269,58 +275,27 @@ class _Loader:
             raise loaded
         return loaded
 
-    def _backbone(self, cls: type[Method]) -> str | None:
-        """The backbone asked for; None leaves the card's."""
-        if self.request.backbone is None and self.miniature and cls.needs_backbone:
-            return MINI_BACKBONE
-        return self.request.backbone
-
-    def _shipped(self, cls: type[Method], drawn: Plan) -> Shipped | None:
-        """The checkpoint that comes with a method, for published backbone weights only."""
-        request = self.request
-        if request.weights is not None:
-            return None
-        backbone = (self._backbone(cls) or cls.card.backbone) if cls.needs_backbone else None
-        found = fitting(cls, backbone, drawn, ablate=request.ablate, config=request.config)
-        if found is not None:
-            self.notes.append(f"{cls.card.name}: shipped checkpoint {found.path.name}")
-        return found
-
-    def _load(self, cls: type[Method], checkpoint: str | None, config: dict[str, Any]) -> Method:
+    def _load(self, cls: type[Method], choice: Choice) -> Method:
         request, name = self.request, cls.card.name
-        backbone = self._backbone(cls)
-        if cls.card.trained and checkpoint is None:
-            if not (request.untrained or self.miniature):
-                raise DataError(_lacking_weights(cls))
+        if choice.lacking:
+            raise DataError(ways_from_command_line(cls))
+        if cls.card.trained and choice.checkpoint is None:
             self.notes.append(f"{name}: no checkpoint, its weights come from a seed; marked untrained")
         if cls.needs_backbone and not request.download:
-            lacking = published.missing(backbone or cls.card.backbone, request.weights)
-            if lacking and not checkpoint:
+            lacking = published.missing(choice.backbone or cls.card.backbone, request.weights)
+            if lacking and not choice.checkpoint:
                 raise DataError(lacking)
         return load_method(
             cls,
-            backbone=backbone,
+            backbone=choice.backbone,
             weights=request.weights,
-            checkpoint=checkpoint,
+            checkpoint=choice.checkpoint,
             ablate=request.ablate,
             download=request.download,
-            **config,
+            untrained=choice.checkpoint is None,
+            force=request.force,
+            **choice.config,
         )
-
-
-def _lacking_weights(cls: type[Method]) -> str:
-    """What to do about a method that needs training and has no weights."""
-    name = cls.card.name
-    ways = [
-        f"`fssbench train --method {name}`, then --checkpoint FILE (with {{fold}} where there is one a fold)",
-        "--untrained to see it run with weights from a seed",
-    ]
-    there = sorted({s.backbone for s in shipped(cls) if s.backbone})
-    if there:
-        ways.insert(
-            0, f"--backbone {there[0]} without --set, --ablate and --weights (it has shipped weights)"
-        )
-    return f"method {name!r} needs trained weights. Next: {'; or '.join(ways)}"
 
 
 def _writable(out: Path) -> None:

@@ -150,6 +150,8 @@ def _faults(plan: Plan, block: dict[str, Any], context: dict[str, Any]) -> Itera
             yield f"setting {key} was given as {value!r}, the block has {block['config'].get(key)!r}"
     if context.get("weights") == "random" and "random backbone" not in marks:
         yield "mark 'random backbone' is missing"
+    if str(context.get("weights")).startswith("file:") and "local weights" not in marks:
+        yield "mark 'local weights' is missing"
     yield from _benchmark_faults(plan, block, context)
     yield from _method_faults(block, context)
 

@@ -15,7 +15,7 @@ from typing import Any
 from fssbench import checkpoints
 from fssbench.api import Method, Plan
 from fssbench.benchmarks import find
-from fssbench.loading import configured
+from fssbench.method_settings import configured, differing_settings, is_accepted, settings_to_take
 from fssbench.seen import seen_classes
 
 _LACKING = 0.1
@@ -47,11 +47,13 @@ def shipped(cls: type[Method]) -> tuple[Shipped, ...]:
     """
     if cls.shipped is None:
         return ()
-    folder = Path(inspect.getfile(cls)).parent / cls.shipped
+    # beside the file that names the folder: a subclass elsewhere may accept what its base has
+    owner = next(each for each in cls.__mro__ if "shipped" in vars(each))
+    folder = Path(inspect.getfile(owner)).parent / cls.shipped
     found = []
     for path in sorted(folder.glob("*.safetensors")):
         facts = checkpoints.header(path)
-        if facts is not None and facts.get("method") == cls.card.name:
+        if facts is not None and is_accepted(cls, facts.get("method")):
             found.append(Shipped(path, facts.get("backbone"), facts["config"], facts["manifest"]))
     return tuple(found)
 
@@ -106,10 +108,5 @@ def _agrees(
     """Whether what is asked for leaves the settings a checkpoint was trained with as they are."""
     configured(cls, ablate, config)  # says what is wrong with them
     left_out = {k: v for name in ablate for k, v in cls.Config.ablations[name].items()}
-    return cls.Config(**{**trained, **config, **left_out}) == cls.Config(**trained)
-
-
-def departures(cls: type[Method], found: Shipped) -> dict[str, Any]:
-    """Settings of a checkpoint that are not the method's defaults."""
-    usual = cls.Config().model_dump(mode="json")
-    return {k: v for k, v in found.config.items() if usual.get(k) != v}
+    asked = cls.Config(**{**settings_to_take(cls, trained), **config, **left_out})
+    return not differing_settings(cls.Config, trained, asked.model_dump(mode="json"))

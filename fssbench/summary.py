@@ -6,6 +6,7 @@ same measurement hold the same bytes.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,20 @@ def absent_rule(plan: Plan) -> Absent:
 
 
 def run_score(run: StoredRun, *, absent: Absent | None = None) -> Score:
-    """Scores of a stored run, from its counts."""
+    """Scores of a stored run, from its counts, with all its marks."""
     records = [run.records[i] for i in sorted(run.records)]
-    return score(
+    scored = score(
         [r.class_id for r in records],
         np.array([r.inter for r in records], dtype=np.int64).reshape(-1, 2),
         np.array([r.union for r in records], dtype=np.int64).reshape(-1, 2),
         run.plan.classes,
         absent=absent or run.absent,
     )
+    shard = run.manifest["block"].get("shard")
+    part = [f"shard ({shard[0]} of {shard[1]})"] if shard else []
+    if run.status == "incomplete":
+        part.append(f"incomplete ({run.done} of {run.planned} episodes)")
+    return replace(scored, marks=(*run_marks(run), *part, *scored.marks))
 
 
 def summarise(path: Path) -> Score:

@@ -7,13 +7,13 @@ supports, what comes of that predicts the query again, and so on for three round
 from __future__ import annotations
 
 import copy
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from fssbench.api import Features, MethodCard, MethodConfig, Predictor, Recipe
+from fssbench.api import AT_INFERENCE, Features, MethodCard, MethodConfig, Predictor, Recipe
 
 from ._rearranged import changed, draw_change
 from ._self_support import Prototypes, over_shots, refined, supported
@@ -34,9 +34,9 @@ class IFAConfig(SSPConfig):
     """Whether self-support is repeated at test time, as in the published runs."""
     phase: Literal["base", "adaptation"] = "base"
     """Which loss is trained: `base` on the source, or `adaptation`, which adds the later rounds."""
-    adapt: int = Field(0, ge=0)
+    adapt: Annotated[int, AT_INFERENCE] = Field(0, ge=0)
     """Steps of adaptation in each episode, to its own supports; 0 for none."""
-    adapt_rate: float = Field(5e-4, gt=0)
+    adapt_rate: Annotated[float, AT_INFERENCE] = Field(5e-4, gt=0)
     """Its learning rate: in the reference 5e-4, on radiographs 5e-6."""
 
     ablations: ClassVar[dict[str, dict[str, Any]]] = {"plain": {"refine": False}}

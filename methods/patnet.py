@@ -7,14 +7,14 @@ the support's background and foreground prototypes to two learnt anchors, the sa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fssbench.api import Features, MethodCard, MethodConfig, Predictor, Recipe
+from fssbench.api import AT_INFERENCE, Features, MethodCard, MethodConfig, Predictor, Recipe
 
 from ._features import soft_mask
 from .hsnet import HSNet, HSNetConfig
@@ -36,10 +36,10 @@ class PATNetConfig(HSNetConfig):
     """On VGG-16, whether each stage has its own anchors.  The reference counts taps as in ResNet-50: four
     use the first anchors (one of them of the next stage), the others the second, none the third.  Other
     backbones have anchors by stage and width always."""
-    finetune: int = Field(0, ge=0)
+    finetune: Annotated[int, AT_INFERENCE] = Field(0, ge=0)
     """Steps of the paper's fine-tuning at test time in each episode; 0 as in the published test, which leaves
     it out."""
-    finetune_rate: float = Field(1e-3, gt=0)
+    finetune_rate: Annotated[float, AT_INFERENCE] = Field(1e-3, gt=0)
     """Its learning rate (Adam): in the paper 1e-3 on DeepGlobe and ISIC, 5e-5 on radiographs and FSS-1000."""
 
 
@@ -125,8 +125,8 @@ class PATNet(HSNet):
 
     @property
     def steps(self) -> int:
-        """Steps of fine-tuning; none by default."""
-        return self.config.finetune
+        """Steps of fine-tuning; none by default, and none in training: it belongs to the test."""
+        return 0 if self.training else self.config.finetune
 
     def adapt(
         self, query: Any, support: Any, support_mask: Tensor, *, generator: torch.Generator, steps: int

@@ -7,14 +7,14 @@ features are frozen, and a classifier of two classes is fitted to the supports a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fssbench.api import ImageMethod, MethodCard, MethodConfig, Predictor, Recipe, UsageError
+from fssbench.api import AT_INFERENCE, ImageMethod, MethodCard, MethodConfig, Predictor, Recipe, UsageError
 
 from ._features import activated, stages
 from ._finetuned import Trained
@@ -36,9 +36,9 @@ class RePRIConfig(MethodConfig):
     classes: int = Field(15, ge=1)
     """Classes the base network tells apart, without background: 15 on a fold of PASCAL, 60 of COCO, 20 on all of
     PASCAL.  Weights in the authors' layout bring their number."""
-    steps: int = Field(49, ge=0)
+    steps: Annotated[int, AT_INFERENCE] = Field(49, ge=0)
     """Gradient steps in an episode; the reference's `adapt_iter` of 50 does 49.  0 uses the first prototype."""
-    learning_rate: float = Field(0.025, gt=0)
+    learning_rate: Annotated[float, AT_INFERENCE] = Field(0.025, gt=0)
     """Of the plain gradient descent in an episode."""
     layout: Literal["reference", "standard"] = "reference"
     """Which form of a ResNet or VGG: `reference` is PFENet's (three-convolution stem, dilated, stride 8),

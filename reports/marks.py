@@ -27,6 +27,9 @@ _LETTERS = {
     "selected": "V",
     "trained": "X",
     "joined": "J",
+    "local": "W",
+    "forced": "K",
+    "code": "N",
 }
 _EXPLAINED = {
     "miniature": "procedural miniature data: not benchmark numbers",
@@ -35,7 +38,10 @@ _EXPLAINED = {
     "untrained": "weights the method needs trained were left at random: says nothing about the method",
     "incomplete": "episodes are missing from the run",
     "folds": "mean over the folds that were run, not over all",
-    "random": "backbone with random weights",
+    "random": "backbone or encoder with random weights",
+    "local": "weights of a file or of the plugin, which no published id names",
+    "forced": "the checkpoint was trained for another method or with other settings",
+    "code": "the method is defined in no file: nobody can read what was measured",
     "resized": "the network saw another input size than published",
     "doubtful": "masks whose truth is in doubt, such as masks that are foreground everywhere",
     "part-trained": "trained on a part of the source data set: not the published model",

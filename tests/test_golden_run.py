@@ -19,8 +19,7 @@ import pytest
 import fssbench
 from fssbench.identity import ENGINE
 from fssbench.loading import load_method
-from fssbench.registry import METHODS, load_plugin
-from fssbench.shipped import departures, fitting
+from fssbench.registry import load_plugin
 from fssbench.store import read_run
 
 FILE = Path(__file__).with_name("golden_run.json")
@@ -41,10 +40,7 @@ def counts(name: str, mini: Path, folder: Path, write_method: Any, score_size: A
         load_plugin(write_method(folder / "threshold.py", name=name, body=body))
         method = load_method(name)
     else:
-        cls = METHODS.get(name)
-        shipped = fitting(cls, "efficientnet-lite0", plan)
-        given = {} if shipped is None else {"checkpoint": shipped.path, **departures(cls, shipped)}
-        method = load_method(name, backbone="efficientnet-lite0", **given)
+        method = load_method(name, plan=plan)
     evaluation = fssbench.evaluate(method, plan, out=folder / "runs", score_size=score_size)
     records = read_run(evaluation.path).records
     return [[*records[i].inter, *records[i].union] for i in range(EPISODES)]

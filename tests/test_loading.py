@@ -161,12 +161,12 @@ def test_a_training_free_method_is_never_untrained_and_has_its_layout() -> None:
 
 
 def test_an_image_method_brings_its_own_encoder() -> None:
-    method = load_method(Pixels)
+    method = load_method(Pixels, untrained=True)
     assert method.backbone is None
     assert method.provenance["weights"] is None
     assert method.provenance["learnable"] == 8
     assert method.provenance["parameters"] == 16
-    assert load_method(Pixels, backbone="resnet50").backbone is None
+    assert load_method(Pixels, backbone="resnet50", untrained=True).backbone is None
 
 
 def test_an_image_method_may_stand_on_a_backbone_of_the_harness() -> None:
@@ -230,18 +230,18 @@ def test_unknown_methods_and_weights_have_neighbours() -> None:
     with pytest.raises(UsageError, match=r"unknown method 'hsnett'\. Did you mean hsnet"):
         load_method("hsnett")
     with pytest.raises(UsageError, match="unknown weights of efficientnet-lite0"):
-        load_method(Toy, weights="v9")
+        load_method(Toy, weights="v9", untrained=True)
 
 
 def test_a_failing_constructor_is_the_plugins_fault() -> None:
     with pytest.raises(PluginError, match=r"'broken' cannot be built .*RuntimeError: the sky is falling"):
-        load_method(Broken)
+        load_method(Broken, untrained=True)
 
 
 def test_absent_weights_are_said_before_anything_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: "nowhere")
     with pytest.raises(DataError, match=r"resnet50-0676ba61\.pth.*not on this machine.*--download"):
-        load_method(Toy, backbone="resnet50")
+        load_method(Toy, backbone="resnet50", untrained=True)
 
 
 def test_our_own_checkpoint_is_loaded(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_a_missing_checkpoint_is_said(tmp_path: Path) -> None:
 
 def test_weights_from_a_file(tmp_path: Path) -> None:
     torch.save(build("efficientnet-lite0", seed=9).state_dict(), tmp_path / "w.pth")
-    method = load_method(Toy, weights=str(tmp_path / "w.pth"))
+    method = load_method(Toy, weights=str(tmp_path / "w.pth"), untrained=True)
     assert method.provenance["weights"].startswith("file:")
 
 

@@ -12,9 +12,10 @@ from fssbench import checkpoints, load_method
 from fssbench.api import Plan
 from fssbench.engine import Settings
 from fssbench.errors import DataError, UsageError
+from fssbench.method_settings import settings_to_take
 from fssbench.registry import METHODS, load_plugin
 from fssbench.runner import Request, execute, prepare
-from fssbench.shipped import departures, fitting, shipped
+from fssbench.shipped import fitting, shipped
 from fssbench.store import read_run
 
 PLUGIN = """
@@ -62,7 +63,7 @@ def tiny(tmp_path: Path):
 
 def ship(folder: Path, name: str, dataset: str, classes: list[int], *, bias: float = 0.0, **config) -> None:
     """Write a checkpoint as a training would."""
-    method = load_method("tiny", **config)
+    method = load_method("tiny", untrained=True, **config)
     with torch.no_grad():
         method.bias.fill_(bias)
     manifest = {
@@ -140,7 +141,7 @@ def test_backbone_and_settings_have_to_be_those_of_the_training(tiny, tmp_path):
     assert fitting(tiny, None, LESIONS, config={"width": 2}) is None
     assert fitting(tiny, None, LESIONS, ablate=["bright"]) is None
     assert fitting(tiny, "resnet50", LESIONS) is None
-    assert departures(tiny, shipped(tiny)[0]) == {"width": 3}
+    assert settings_to_take(tiny, shipped(tiny)[0].config) == {"width": 3}
 
 
 def test_a_wrong_setting_is_told_before_weights_are_looked_for(tiny, tmp_path):

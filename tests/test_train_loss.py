@@ -72,7 +72,7 @@ def test_where_it_is_unsure_it_asks_for_the_object():
 
 
 def test_it_is_added_to_the_default_loss_alone(shapes):
-    method = fssbench.load_method("learner", seed=1)
+    method = fssbench.load_method("learner", untrained=True, seed=1)
     rng = torch.Generator().manual_seed(0)
     images = torch.rand((2, 3, 32, 32), generator=rng)
     masks = torch.rand((2, 1, 32, 32), generator=rng) < 0.5
@@ -84,7 +84,7 @@ def test_it_is_added_to_the_default_loss_alone(shapes):
 
 
 def test_a_loss_of_its_own_is_not_added_to(shapes, monkeypatch):
-    method = fssbench.load_method("learner", seed=1)
+    method = fssbench.load_method("learner", untrained=True, seed=1)
     monkeypatch.setattr(type(method), "loss", lambda self, *a: None)
     with pytest.raises(UsageError, match="'learner' has a loss of its own.*leave it out"):
         Loss(method, 1.0)

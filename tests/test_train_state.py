@@ -18,7 +18,7 @@ FACTS = {"benchmark": "shapes", "seed": 0, "classes": (1, 2)}
 @pytest.fixture
 def learner(shapes):
     def make(optimizer=torch.optim.Adam, **config):
-        method = fssbench.load_method("learner", **config)
+        method = fssbench.load_method("learner", untrained=True, **config)
         return method, optimizer(learnable(method).values(), 0.01)
 
     return make

@@ -120,7 +120,7 @@ def test_the_average_of_the_weights_is_validated_and_kept(training, tmp_path):
         watch=lambda _: kept.append(head_of(tmp_path / "out" / "state.safetensors")),
         save_every=1,
     )
-    start = fssbench.load_method("learner", seed=0)
+    start = fssbench.load_method("learner", untrained=True, seed=0)
     expected = {k: v.clone() for k, v in checkpoints.head(start).items()}
     for step, weights in enumerate(kept, start=1):
         decay = min(0.6, step / (step + 9))
@@ -216,7 +216,7 @@ def test_selection_on_test_episodes_marks_every_run(training, shapes, tmp_path):
     _, done = training(select_on_test=True)
     manifest = checkpoints.header(done.checkpoint)["manifest"]
     assert manifest["selection"] == done.selection == "test episodes"
-    loaded = fssbench.load_method("learner", checkpoint=done.checkpoint)
+    loaded = fssbench.load_method("learner", untrained=True, checkpoint=done.checkpoint)
     plan = fssbench.plan("shapes", data=shapes, episodes=3)
     assert training_marks(loaded, plan) == ["selected on test", "trained on test classes (3)"]
     result = fssbench.evaluate(loaded, plan, out=tmp_path / "runs")
@@ -335,7 +335,7 @@ def test_a_background_without_pixels_is_named_where_it_is_the_object(training, m
 
 def test_inverted_episodes_swap_supports_and_query_alike(shapes):
     """Against the same episodes as they are; what the data set leaves out stays left out."""
-    method = fssbench.load_method("learner")
+    method = fssbench.load_method("learner", untrained=True)
     source = training_set("shapes", data=shapes)
 
     def drawn(invert):
@@ -389,7 +389,7 @@ def test_nan_stops_with_step_and_episode_and_keeps_the_last_good_state(training,
 @pytest.mark.parametrize("stored", [False, True])
 def test_an_optimiser_that_is_no_longer_finite_is_not_stored_and_says_what_is(shapes, tmp_path, stored):
     """Gradients may be finite where their squares are not, in bfloat16 at a small size above all."""
-    method = fssbench.load_method("learner")
+    method = fssbench.load_method("learner", untrained=True)
     optimizer = torch.optim.Adam(learnable(method).values())
     path = tmp_path / "state.safetensors"
     if stored:
@@ -424,7 +424,7 @@ def broken(loss):
     ],
 )
 def test_losses_that_cannot_be_trained_on(shapes, tmp_path, loss, error, message):
-    method = fssbench.load_method(broken(loss))
+    method = fssbench.load_method(broken(loss), untrained=True)
     with pytest.raises(error, match=message):
         train(method, Settings("shapes", tmp_path / "out", data=shapes))
     assert not (tmp_path / "out" / CHECKPOINT).exists()
@@ -442,7 +442,7 @@ def test_a_damaged_state_is_refused_and_left(training, tmp_path):
 def test_a_checkpoint_of_other_settings_is_refused(training):
     _, done = training()
     with pytest.raises(DataError, match="trained with setting width=8"):
-        fssbench.load_method("learner", checkpoint=done.checkpoint, width=4)
+        fssbench.load_method("learner", untrained=True, checkpoint=done.checkpoint, width=4)
 
 
 def test_a_full_disk_keeps_what_was_stored(training, null, tmp_path):
@@ -503,7 +503,7 @@ def test_a_classifier_is_told_the_numbers_of_all_classes(training):
 
 
 def test_parts_learn_at_their_own_rates(training):
-    first = fssbench.load_method("sorter", seed=0).state_dict()
+    first = fssbench.load_method("sorter", untrained=True, seed=0).state_dict()
     method, _ = training(name="sorter", steps=1, val_episodes=0)
     moved = {k: float((v - first[k]).abs().max()) for k, v in method.state_dict().items()}
     assert all(change == 0 for name, change in moved.items() if name.startswith("embed."))

@@ -81,7 +81,7 @@ def batch(method, count=4):
 
 @pytest.fixture
 def learner(shapes):
-    return fssbench.load_method("learner")
+    return fssbench.load_method("learner", untrained=True)
 
 
 def test_the_loss_of_a_batch_is_the_mean_of_its_episodes(learner):

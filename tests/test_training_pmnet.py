@@ -14,7 +14,7 @@ from fssbench.training import CURVE, train
 
 def test_a_short_training_lowers_the_loss(mini: Path, tmp_path: Path) -> None:
     backbone = {"backbone": "efficientnet-lite0"}
-    method = fssbench.load_method("pmnet", affinity="cosine", **backbone)
+    method = fssbench.load_method("pmnet", affinity="cosine", untrained=True, **backbone)
     settings = Settings(
         "pascal5i",
         tmp_path / "out",

@@ -18,6 +18,8 @@ from fssbench.api.datasets import (
 from fssbench.api.efficiency import Efficiency, Timing
 from fssbench.api.episodes import Episode, Plan
 from fssbench.api.methods import (
+    AT_INFERENCE,
+    AtInference,
     FeatureMethod,
     Features,
     ImageMethod,
@@ -47,7 +49,9 @@ API_VERSION = 1
 
 __all__ = [
     "API_VERSION",
+    "AT_INFERENCE",
     "IGNORE",
+    "AtInference",
     "Cell",
     "Change",
     "Changes",

@@ -60,6 +60,16 @@ class MethodCard(Record):
     """Its ids in published tables, where they are not its name."""
 
 
+@dataclass(frozen=True)
+class AtInference:
+    """Marks a setting that acts when the method predicts, and not when it is trained."""
+
+
+AT_INFERENCE = AtInference()
+"""Put it in a field's annotation, `steps: Annotated[int, AT_INFERENCE] = 50`: the setting may then differ from the
+one that a checkpoint was trained with."""
+
+
 class MethodConfig(BaseModel):
     """Base of a method's settings.  Every field can be given with `--set name=value`."""
 
@@ -112,6 +122,8 @@ class Method(nn.Module, ABC):
     """Data files that the plugin reads while it predicts, relative to its own file; patterns such as
     `prompts/*.json` are allowed.  Their bytes are part of a run's identity.  Files beside the plugin that its
     constructor reads are noticed and need not be named."""
+    accepts: ClassVar[tuple[str, ...]] = ()
+    """Names of other methods whose checkpoints it takes, such as that of the method it derives from."""
     loss_ignores: ClassVar[bool] = True
     """Whether pixels marked 255 are left out of the loss; else they count as background there."""
     supervision: ClassVar[Literal["object", "classes"]] = "object"

@@ -134,6 +134,9 @@ def _config(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
 @click.option(
     "--untrained", is_flag=True, help="Run trainable methods without a checkpoint; marked everywhere."
 )
+@click.option(
+    "--force", is_flag=True, help="Load a checkpoint of another method or other settings; marked everywhere."
+)
 @click.option("--download", is_flag=True, help="Fetch published backbone weights that are not here.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line a run on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
@@ -206,7 +209,7 @@ def _print(task: Any, evaluation: Any, progress: Any, as_json: bool) -> None:
 
     manifest = read_json(evaluation.path / "manifest.json")
     context, score = manifest["context"], evaluation.score
-    marks = read_json(evaluation.path / "summary.json")["marks"]
+    marks = list(evaluation.marks)
     if as_json:
         emit_json(
             [

@@ -77,13 +77,14 @@ def _notes(notes: Sequence[str]) -> Facts:
 
 def _shipped(cls: Any) -> dict[str, str]:
     """Each checkpoint that comes with the method, as its manifest has it."""
-    from fssbench.shipped import departures, shipped
+    from fssbench.method_settings import settings_to_take
+    from fssbench.shipped import shipped
 
     return {
         each.path.name: "; ".join(
             [
                 f"{each.backbone}, {each.path.stat().st_size / 2**20:.2f} MiB",
-                *(f"{k}={v}" for k, v in departures(cls, each).items()),
+                *(f"{k}={v}" for k, v in settings_to_take(cls, each.config).items()),
                 f"{each.training.get('steps')} steps of {each.training.get('batch')} episodes at "
                 f"{each.training.get('size')} px on {each.training.get('images')} images of "
                 f"{each.training.get('dataset')} ({', '.join(each.training.get('marks') or ['whole'])})",

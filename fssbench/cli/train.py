@@ -99,7 +99,7 @@ if TYPE_CHECKING:
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def command(
     method: str,
-    config: dict[str, str],
+    config: dict[str, Any],
     ablate: tuple[str, ...],
     backbone: str | None,
     weights: str | None,
@@ -114,9 +114,9 @@ def command(
     from fssbench.data import is_miniature, resolve
     from fssbench.loading import load_method
     from fssbench.registry import METHODS
-    from fssbench.runner import MINI_BACKBONE
     from fssbench.train_settings import Settings
     from fssbench.training import train
+    from fssbench.weights_choice import MINI_BACKBONE
 
     cls = METHODS.get(method)
     if backbone is None and cls.needs_backbone and is_miniature(resolve(rest["data"])):
@@ -133,6 +133,7 @@ def command(
         device=device_name(device),
         seed=settings.seed,
         download=download,
+        untrained=True,
         **config,
     )
     talk = _Talk(quiet=quiet or os.environ.get("RANK", "0") != "0")

@@ -30,8 +30,6 @@ from fssbench.data import open_dataset
 from fssbench.engine import Settings, evaluate_all
 from fssbench.metrics import score
 from fssbench.precision import exact_float32
-from fssbench.registry import METHODS
-from fssbench.shipped import departures, fitting
 from fssbench.store import read_run
 
 SIZES = {"hsnet": 400, "pmnet": 384}
@@ -200,13 +198,10 @@ def measure_precision(given: argparse.Namespace, device: torch.device) -> dict[s
 
 def load_shipped(name: str, plan: Plan) -> Method:
     """Load the checkpoint that comes with a method for one plan."""
-    cls = METHODS.get(name)
-    shipped = fitting(cls, "efficientnet-lite0", plan)
-    if shipped is None:
+    method = fssbench.load_method(name, backbone="efficientnet-lite0", plan=plan)
+    if method.provenance["untrained"]:
         raise SystemExit(f"{name} has no shipped checkpoint for {plan.benchmark} fold {plan.fold}")
-    return fssbench.load_method(
-        name, backbone="efficientnet-lite0", checkpoint=shipped.path, **departures(cls, shipped)
-    )
+    return method
 
 
 def scored(method: Method, plan: Plan, device: torch.device, precision: str) -> tuple[float, np.ndarray]:

@@ -10,11 +10,12 @@ import torch
 import fssbench
 from fssbench import checkpoints
 from fssbench.engine import Settings
+from fssbench.method_settings import settings_to_take
 from fssbench.registry import METHODS
 from fssbench.results import collect
 from fssbench.runner import Request, execute, prepare
 from fssbench.sampling import plan
-from fssbench.shipped import Shipped, departures, fitting, shipped
+from fssbench.shipped import Shipped, fitting, shipped
 
 BACKBONE = "efficientnet-lite0"
 NAMES = ("pmnet", "hsnet")
@@ -64,7 +65,9 @@ def test_another_source_gets_one_that_has_not_seen_the_test_classes(mini: Path) 
 def test_it_is_whole_half_precision_and_says_how_it_was_made(each: Shipped) -> None:
     name = each.path.name.partition("-")[0]
     cls = METHODS.get(name)
-    method = fssbench.load_method(cls, backbone=BACKBONE, checkpoint=each.path, **departures(cls, each))
+    method = fssbench.load_method(
+        cls, backbone=BACKBONE, checkpoint=each.path, **settings_to_take(cls, each.config)
+    )
     assert not method.provenance["untrained"]
     stored = checkpoints.read(each.path)
     assert all(bool(torch.isfinite(value).all()) for value in stored.values())

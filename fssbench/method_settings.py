@@ -1,0 +1,101 @@
+"""Settings of a method: as they are given, and as a checkpoint fixes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import ValidationError
+
+from fssbench.api import AT_INFERENCE, Method, MethodConfig
+from fssbench.errors import UsageError, unknown
+
+
+def configured(cls: type[Method], ablate: Sequence[str], config: Mapping[str, Any]) -> MethodConfig:
+    """The method's settings from ablations and explicit values.
+
+    Raises:
+        UsageError: naming the field or ablation, what is allowed and neighbours.
+    """
+    method, values = cls.card.name, dict(config)
+    for ablation in ablate:
+        if ablation not in cls.Config.ablations:
+            raise unknown(f"ablation of method {method}", ablation, cls.Config.ablations)
+        for field, value in cls.Config.ablations[ablation].items():
+            if field in config and config[field] != value:
+                raise UsageError(
+                    f"ablation {ablation!r} of method {method} sets {field}={value!r}, and "
+                    f"{field}={config[field]!r} was given too; give one of them"
+                )
+            values[field] = value
+    try:
+        return cls.Config(**values)
+    except ValidationError as error:
+        raise _refused(cls, error) from None
+
+
+def _refused(cls: type[Method], error: ValidationError) -> UsageError:
+    first = error.errors(include_url=False)[0]
+    field = str(first["loc"][0]) if first["loc"] else ""
+    fields = cls.Config.model_fields
+    if first["type"] == "extra_forbidden":
+        hint = f"Next: `fssbench show {cls.card.name}`"
+        return unknown(f"setting of method {cls.card.name}", field, fields, hint=hint)
+    kind = fields[field].annotation if field in fields else None
+    if get_origin(kind) is Literal:
+        choices = [str(choice) for choice in get_args(kind)]
+        return unknown(f"value of setting {field} of method {cls.card.name}", str(first["input"]), choices)
+    return UsageError(
+        f"setting {field}={first['input']!r} of method {cls.card.name}: {first['msg']}. "
+        f"Next: `fssbench show {cls.card.name}` lists settings and their values"
+    )
+
+
+def may_differ(config: type[MethodConfig]) -> frozenset[str]:
+    """Names of the settings that act at inference alone."""
+    return frozenset(name for name, field in config.model_fields.items() if AT_INFERENCE in field.metadata)
+
+
+def trained_settings(config: type[MethodConfig], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that a checkpoint was trained with.
+
+    Args:
+        config: the settings of the method as it is now.
+        stored: those in the checkpoint's header.
+
+    Returns:
+        What was stored; a setting that the method has gained since has its default.
+    """
+    return {**config().model_dump(mode="json"), **stored}
+
+
+def differing_settings(
+    config: type[MethodConfig], stored: Mapping[str, Any], asked: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+    """Settings that keep a checkpoint from serving a method.
+
+    Args:
+        config: the settings of the method as it is now.
+        stored: those in the checkpoint's header.
+        asked: all settings that the method is to have, JSON-able.
+
+    Returns:
+        By name, the checkpoint's value and the one asked for; None where there is none.
+    """
+    trained, free = trained_settings(config, stored), may_differ(config)
+    return {
+        name: (trained.get(name), asked.get(name))
+        for name in sorted({*trained, *asked})
+        if name not in free and trained.get(name) != asked.get(name)
+    }
+
+
+def settings_to_take(cls: type[Method], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that a method must be given so that a checkpoint fits: those that are not its defaults."""
+    usual, free = cls.Config().model_dump(mode="json"), may_differ(cls.Config)
+    return {k: v for k, v in stored.items() if k in usual and k not in free and usual[k] != v}
+
+
+def is_accepted(cls: type[Method], name: object) -> bool:
+    """Whether a class takes the weights of a method of this name."""
+    return name == cls.card.name or name in cls.accepts

@@ -37,7 +37,7 @@ def training(shapes, tmp_path, monkeypatch):
     monkeypatch.setattr("fssbench.training.draw_curve", lambda points, path, title: path.touch())
 
     def run(name="learner", out="out", config=None, watch=lambda _: None, tell=lambda _: None, **settings):
-        method = fssbench.load_method(name, seed=settings.get("seed", 0), **(config or {}))
+        method = fssbench.load_method(name, untrained=True, seed=settings.get("seed", 0), **(config or {}))
         chosen = {"data": shapes, "val_episodes": 6, "val_every": 4, "save_every": 3, **settings}
         return method, train(method, Settings("shapes", tmp_path / out, **chosen), watch=watch, tell=tell)
 
@@ -216,7 +216,7 @@ def test_selection_on_test_episodes_marks_every_run(training, shapes, tmp_path):
     _, done = training(select_on_test=True)
     manifest = checkpoints.header(done.checkpoint)["manifest"]
     assert manifest["selection"] == done.selection == "test episodes"
-    loaded = fssbench.load_method("learner", untrained=True, checkpoint=done.checkpoint)
+    loaded = fssbench.load_method("learner", checkpoint=done.checkpoint)
     plan = fssbench.plan("shapes", data=shapes, episodes=3)
     assert training_marks(loaded, plan) == ["selected on test", "trained on test classes (3)"]
     result = fssbench.evaluate(loaded, plan, out=tmp_path / "runs")
@@ -442,7 +442,7 @@ def test_a_damaged_state_is_refused_and_left(training, tmp_path):
 def test_a_checkpoint_of_other_settings_is_refused(training):
     _, done = training()
     with pytest.raises(DataError, match="trained with setting width=8"):
-        fssbench.load_method("learner", untrained=True, checkpoint=done.checkpoint, width=4)
+        fssbench.load_method("learner", checkpoint=done.checkpoint, width=4)
 
 
 def test_a_full_disk_keeps_what_was_stored(training, null, tmp_path):

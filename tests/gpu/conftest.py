@@ -50,7 +50,9 @@ def load() -> Callable[..., Method]:
     def make(name: str, device: str, **config: Any) -> Method:
         cls = METHODS.get(name)
         backbone = {"backbone": cls.card.backbone, "weights": "random"} if cls.needs_backbone else {}
-        return fssbench.load_method(name, device=device, **backbone, **{**SMALL.get(name, {}), **config})
+        return fssbench.load_method(
+            name, device=device, untrained=True, **backbone, **{**SMALL.get(name, {}), **config}
+        )
 
     return make
 

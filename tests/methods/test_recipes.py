@@ -71,7 +71,7 @@ def learner(name: str) -> Method:
     """A method on a small backbone, its weights from seed 0."""
     torch.manual_seed(0)
     settings = {"classes": 20} if name == "repri" else {}
-    return fssbench.load_method(name, backbone="efficientnet-lite0", **settings)
+    return fssbench.load_method(name, backbone="efficientnet-lite0", untrained=True, **settings)
 
 
 def batch_of(method: Method, data: Path, size: int) -> Batch:

@@ -85,7 +85,10 @@ def test_command(command: str, place: Path, mini: Path, shared: Path) -> None:
 def test_python(block: str, place: Path) -> None:
     done = run(place, ["-c", block])
     assert done.returncode == 0, done.stderr
-    assert re.search(r"Score\(miou=\d+\.\d+, .*episodes=4\)", done.stdout)
+    (shown,) = re.findall(r"^# (mIoU .*)$", block, flags=re.MULTILINE)
+    _, _, marks = shown.partition(" episodes ")
+    assert re.match(r"mIoU \d+\.\d, FB-IoU \d+\.\d, 4 episodes", done.stdout)
+    assert marks in done.stdout, "the README shows other marks than Python prints"
 
 
 @pytest.mark.slow

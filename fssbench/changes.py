@@ -6,15 +6,17 @@ Where both have counted the same episodes of the same data, the change carries a
 
 from __future__ import annotations
 
-from collections import Counter
+import math
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fssbench.api.results import Cell, Change, Changes, Departure, Estimate, Results
-from fssbench.comparing import differences
+from fssbench.comparing import LEVEL, RESAMPLES, differences
 from fssbench.errors import DataError
+from fssbench.evidence import distinct_episodes
 from fssbench.matching import differs, whole
 from fssbench.results import collect
 from fssbench.results_file import NAME, read_results
@@ -29,6 +31,7 @@ from fssbench.row_keys import (
     training_of,
 )
 from fssbench.row_names import name_rows, row_title
+from fssbench.statistics import holm
 
 _CONTEXT = ("packages", "python", "system", "gpu", "threads", "checkpoint", "learnable", "parameters")
 """What of the context is looked at where identities are equal and figures are not."""
@@ -153,17 +156,28 @@ def _change(before: Cell, after: Cell) -> Change:
     reason = "they were scored or capped in different ways" if column != other else differs(after, before)
     if reason:
         return Change("changed", before, after, tuple(_departures(before, after)), unpaired=reason)
-    count = sum(run.episodes for run, _ in whole(after, before).runs)
+    count = distinct_episodes(run for run, _ in whole(after, before).runs)
     return Change("changed", before, after, tuple(_departures(before, after)), episodes=count)
 
 
 def _paired(changes: list[Change], results: Results) -> list[Change]:
-    """Give each change of one plan its paired interval; every run is resampled once."""
+    """Give each change of one plan its paired interval and its verdict.
+
+    The family that p is adjusted over is every paired change of one benchmark and shot.
+    """
     places = [n for n, change in enumerate(changes) if change.episodes]
     couples = [(c.after, c.before) for c in (changes[n] for n in places) if c.after and c.before]
-    gaps = differences(couples, resamples=results.resamples, seed=results.bootstrap_seed)
-    for n, gap in zip(places, gaps, strict=True):
-        changes[n] = replace(changes[n], paired=Estimate(gap.value, gap.low, gap.high))
+    resamples = max(RESAMPLES, results.resamples)
+    gaps = differences(couples, resamples=resamples, seed=results.bootstrap_seed)
+    families: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for i, (after, _) in enumerate(couples):
+        families[after.benchmark, after.shot].append(i)
+    for family in families.values():
+        for i, p in zip(family, holm([gaps[i].p for i in family]), strict=True):
+            gap, n = gaps[i], places[i]
+            paired = Estimate(gap.value, gap.low, gap.high, gap.shortage)
+            verdict = None if math.isnan(p) else p <= LEVEL
+            changes[n] = replace(changes[n], paired=paired, significant=verdict)
     return changes
 
 

@@ -3,14 +3,17 @@
 Everything here reads the table model.  Differences are resampled with the same draws on both sides;
 `fssbench.matching` says which cells can be compared, and `refusals` names those that cannot.
 
-The Holm adjustment runs over all pairs that are asked for together.
+"Significantly better" has one meaning in the whole product: the p of a pair, adjusted by Holm's
+method over its family, is at most 5 %.  The family of a pair is every pair that can be compared on
+its benchmark and shot in the results given, whatever part of them is shown.  A pair with too few
+queries (see `fssbench.evidence`) has no p, no verdict, and no place in its family.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -18,6 +21,7 @@ import numpy as np
 
 from fssbench.api.results import Cell, Results, RunResult
 from fssbench.errors import UsageError
+from fssbench.evidence import TOO_FEW, distinct_episodes, evidence_of
 from fssbench.matching import (
     Match,
     Refusal,
@@ -29,11 +33,17 @@ from fssbench.matching import (
 )
 from fssbench.ranks import critical_difference, friedman, groups, mean_ranks
 from fssbench.row_keys import COLUMN, block_of, column_key, first_run, method_key
-from fssbench.row_names import method_names, name_rows
+from fssbench.row_names import method_names, name_rows, with_names
 from fssbench.statistics import Difference, Sample, difference, holm, mean_sample, of_runs
 
 LEVEL = 0.05
-"""Error rate of every verdict."""
+"""Error rate of every verdict, over its whole family."""
+RESAMPLES = 10_000
+"""Resamples behind the p of a pair, at least."""
+_FOR_HOLM = 80
+"""Resamples a pair of the family, at least: the smallest p must stay below 5 % after its adjustment."""
+
+Outcome = Literal["win", "tie", "loss", "too few queries"]
 
 
 @dataclass(frozen=True)
@@ -53,15 +63,21 @@ class Pair:
     difference: Difference
     """A minus B in mIoU points."""
     adjusted: float
-    """Holm's p over all pairs given."""
-    outcome: Literal["win", "tie", "loss"]
+    """Holm's p over the family; nan where there are too few queries."""
+    outcome: Outcome
     """From A's side, by the adjusted p at 5 %."""
     episodes: int
-    """Episodes that both have counted."""
+    """Distinct episodes that both have counted; folds on the same plan share theirs."""
     queries: int
-    """Distinct queries among them, of each class and fold its own, folds on the same episodes included."""
+    """Distinct queries among them, of each class its own."""
     folds: int
     """Folds compared."""
+    plans: int
+    """Distinct plans among them."""
+    family: int
+    """Pairs that the p is adjusted for: those of this benchmark and shot with enough queries."""
+    resamples: int
+    """Resamples behind the p and the interval."""
     note: str = ""
     """How it departs from a comparison of whole cells."""
 
@@ -75,6 +91,8 @@ class Tally:
     """Of the first over the second."""
     ties: int
     losses: int
+    undecided: int = 0
+    """Pairs with too few queries for a verdict."""
 
 
 @dataclass(frozen=True)
@@ -140,32 +158,88 @@ def pairs(
     shared: bool = False,
     methods: Sequence[str] | None = None,
 ) -> tuple[Pair, ...]:
-    """Every pair of methods that can be compared, benchmark by benchmark.
+    """Compare every two methods that can be compared, benchmark by benchmark.
 
     Args:
         results: what was collected.
-        resamples: bootstrap resamples; those of the results if None.
+        resamples: bootstrap resamples; if None `RESAMPLES`, or more where the family or the results
+            ask for more.
         seed: seed of the bootstrap; that of the results if None.
         shared: compare cells whose episodes differ on those they share.
-        methods: names (see `method_names`) to compare, in the order in which A comes before B; all if
-            None.
+        methods: names (see `method_names`) whose pairs are returned, in the order in which A comes
+            before B; all if None.  The family is that of all methods in the results all the same.
 
     Raises:
         UsageError: for a name that none of the results has.
     """
-    found = [m for m in matches(results, shared, methods) if isinstance(m, Match)]
-    counted = {id(run): run for m in found for run, _ in m.runs}.values()
-    sides = _sides(found, *_bootstrap(results, resamples, seed))
-    asked = {id(run): _asked(run) for run in counted}
-    queries = [sum(len(asked[id(run)]) for run, _ in m.runs) for m in found]
-    drawn = [len(set().union(*(asked[id(run)] for run, _ in m.runs))) for m in found]
-    gaps = [
-        replace(gap, p=max(gap.p, _least_p(n)))
-        for gap, n in zip((difference(x, y) for x, y in sides), drawn, strict=True)
-    ]
+    matched = [m for m in matches(results, shared, _all_after(results, methods)) if isinstance(m, Match)]
+    families: dict[tuple[str, int], list[Match]] = defaultdict(list)
+    for match in matched:
+        families[match.a.benchmark, match.a.shot].append(match)
+    compared: dict[int, Pair] = {}
+    for family in families.values():
+        number = resamples or max(RESAMPLES, results.resamples, _FOR_HOLM * len(family))
+        for match, pair in zip(family, _family(family, number, _seed(results, seed)), strict=True):
+            compared[id(match)] = pair
+    names = dict(zip(map(id, results.cells), _names(results), strict=True))
+    wanted = set(names.values() if methods is None else methods)
+    return tuple(compared[id(m)] for m in matched if {names[id(m.a)], names[id(m.b)]} <= wanted)
+
+
+def verdicts(results: Results) -> dict[tuple[int, int], Pair]:
+    """Compare every two cells of one column; pairs by the ids of their two cells, both ways round.
+
+    Whoever asks how cell A stands to cell B in these results finds the pair of `pairs` under
+    (id(A), id(B)), turned round if B comes first there.
+    """
+    compared: dict[tuple[int, int], Pair] = {}
+    for pair in pairs(results):
+        compared[id(pair.a), id(pair.b)] = pair
+        compared[id(pair.b), id(pair.a)] = turned(pair)
+    return compared
+
+
+def turned(pair: Pair) -> Pair:
+    """The same pair from B's side."""
+    gap = pair.difference
+    opposite: dict[Outcome, Outcome] = {"win": "loss", "loss": "win"}
+    return replace(
+        pair,
+        a=pair.b,
+        b=pair.a,
+        methods=(pair.methods[1], pair.methods[0]),
+        figures=(pair.figures[1], pair.figures[0]),
+        difference=replace(gap, value=-gap.value, low=-gap.high, high=-gap.low),
+        outcome=opposite.get(pair.outcome, pair.outcome),
+    )
+
+
+def _all_after(results: Results, methods: Sequence[str] | None) -> list[str] | None:
+    """All names, those given first, in their order.
+
+    Raises:
+        UsageError: for a name that none of the results has.
+    """
+    if methods is None:
+        return None
+    chosen(results, methods)  # refuses strangers
+    rest = sorted(set(_names(results)) - set(methods))
+    return [*dict.fromkeys(methods), *rest]
+
+
+def _names(results: Results) -> list[str]:
+    return [cell.name for cell in with_names(results).cells]
+
+
+def _family(family: Sequence[Match], resamples: int, seed: int) -> Iterator[Pair]:
+    """Compare the pairs of one benchmark and shot, and adjust their p over all of them."""
+    sides = _sides(family, resamples, seed)
+    gaps = [difference(a, b) for a, b in sides]
     adjusted = holm([gap.p for gap in gaps])
-    return tuple(
-        Pair(
+    tests = sum(not math.isnan(gap.p) for gap in gaps)
+    for m, (a, b), gap, p in zip(family, sides, gaps, adjusted, strict=True):
+        runs = [run for run, _ in m.runs]
+        yield Pair(
             benchmark=m.a.benchmark,
             shot=m.a.shot,
             seed=m.a.seed,
@@ -173,30 +247,24 @@ def pairs(
             a=m.a,
             b=m.b,
             methods=m.methods,
-            figures=(x.value, y.value),
+            figures=(a.value, b.value),
             difference=gap,
             adjusted=p,
-            outcome="tie" if not p <= LEVEL else "win" if gap.value > 0 else "loss",
-            episodes=sum(run.episodes for run, _ in m.runs),
-            queries=n,
-            folds=len(m.runs),
+            outcome=_outcome(gap, p),
+            episodes=distinct_episodes(runs),
+            queries=evidence_of(runs).queries,
+            folds=len(runs),
+            plans=len({run.plan_sha256 for run in runs}),
+            family=tests,
+            resamples=resamples,
             note=m.note,
         )
-        for m, (x, y), gap, p, n in zip(found, sides, gaps, adjusted, queries, strict=True)
-    )
 
 
-def _asked(run: RunResult) -> set[tuple[str, int, str]]:
-    """What is resampled of a run: its queries by class, the same in another fold on the same plan."""
-    return {(run.plan_sha256, *asked) for asked in zip(run.class_ids.tolist(), run.queries, strict=True)}
-
-
-def _least_p(queries: int) -> float:
-    """Least p that a two-sided paired test can give on so few queries: all signs alike, 2^(1 - n).
-
-    A bootstrap of two queries that agree never meets zero, and would call that certain.
-    """
-    return float(min(1.0, 2.0 ** (1 - queries)))
+def _outcome(gap: Difference, adjusted: float) -> Outcome:
+    if math.isnan(adjusted):
+        return TOO_FEW
+    return "tie" if adjusted > LEVEL else "win" if gap.value > 0 else "loss"
 
 
 def refusals(
@@ -206,31 +274,30 @@ def refusals(
     return tuple(m for m in matches(results, shared, methods) if isinstance(m, Refusal))
 
 
-def tally(found: Iterable[Pair]) -> tuple[Tally, ...]:
-    """Wins, ties and losses of each two methods over all their pairs, in order of appearance."""
-    listed = list(found)
+def tally(compared: Iterable[Pair]) -> tuple[Tally, ...]:
+    """Count wins, ties and losses of each two methods over all their pairs, in order of appearance."""
+    listed = list(compared)
     cells = {id(cell): cell for pair in listed for cell in (pair.a, pair.b)}
     named = cells.values() if all(cell.name for cell in cells.values()) else name_rows(cells.values())
     names = {key: cell.name for key, cell in zip(cells, named, strict=True)}
     counts: dict[tuple[str, str], Counter[str]] = {}
-    opposite = {"win": "loss", "tie": "tie", "loss": "win"}
     for pair in listed:
         a, b = (names[id(cell)] for cell in (pair.a, pair.b))
         if a == b:
             continue  # two rows of one method
         if (b, a) in counts:
-            counts[b, a][opposite[pair.outcome]] += 1
+            counts[b, a][turned(pair).outcome] += 1
         else:
             counts.setdefault((a, b), Counter())[pair.outcome] += 1
-    return tuple(Tally(key, c["win"], c["tie"], c["loss"]) for key, c in counts.items())
+    return tuple(Tally(key, c["win"], c["tie"], c["loss"], c[TOO_FEW]) for key, c in counts.items())
 
 
 def ranking(results: Results, *, methods: Sequence[str] | None = None) -> Ranking:
     """Rank methods over the benchmarks and shots on which all of them were measured alike.
 
-    A block is a benchmark and shot; a method's figure there is the mean over the columns (seeds,
-    protocols) that all the methods share.  Shots of one benchmark are not independent: the critical
-    difference is then a little too small.
+    A block is a benchmark and shot with enough queries for a verdict; a method's figure there is the
+    mean over the columns (seeds, protocols) that all the methods share.  Shots of one benchmark are
+    not independent: the critical difference is then a little too small.
 
     Args:
         results: what was collected.
@@ -248,6 +315,7 @@ def ranking(results: Results, *, methods: Sequence[str] | None = None) -> Rankin
             held[names[i]].append(cells[i])
         alike = all(not differs(cells[column[0]], cells[i]) for i in column[1:])
         alike = alike and all(len(rows) == 1 for rows in held.values())  # never a mean of two measurements
+        alike = alike and all(evidence_of(cells[i].folds.values()).enough for i in column)
         figures = [float(np.mean([c.miou.value for c in held[name]])) for name in wanted if name in held]
         if len(figures) == len(wanted) and alike and not any(map(math.isnan, figures)):
             blocks[cells[column[0]].benchmark, cells[column[0]].shot].append(figures)
@@ -257,7 +325,7 @@ def ranking(results: Results, *, methods: Sequence[str] | None = None) -> Rankin
     elif len(blocks) < 2:
         reason = (
             f"a ranking needs two benchmarks or shots on which all {len(wanted)} methods were measured on the "
-            f"same episodes; there {'is' if len(blocks) == 1 else 'are'} {len(blocks)}"
+            f"same episodes, with enough queries; there {'is' if len(blocks) == 1 else 'are'} {len(blocks)}"
         )
     if reason:
         return Ranking(tuple(wanted), (), tuple(blocks), math.nan, math.nan, (), reason)
@@ -304,8 +372,9 @@ def seed_spread(
             found.append(("both", members))
     used = {i for _, group in found for i in group}
     runs = [run for i in used for run in cells[i].folds.values()]
-    samples = _samples(runs, *_bootstrap(results, resamples, seed))
-    spreads = {i: _error(_mean(cells[i].folds.values(), samples)) for i in used}
+    number = resamples or max(RESAMPLES, results.resamples)
+    samples = _samples(runs, number, _seed(results, seed))
+    spreads = {i: _mean(cells[i].folds.values(), samples).error for i in used}
     return tuple(
         SeedSpread(
             benchmark=cells[group[0]].benchmark,
@@ -322,11 +391,8 @@ def seed_spread(
     )
 
 
-def _bootstrap(results: Results, resamples: int | None, seed: int | None) -> tuple[int, int]:
-    return (
-        results.resamples if resamples is None else resamples,
-        results.bootstrap_seed if seed is None else seed,
-    )
+def _seed(results: Results, seed: int | None) -> int:
+    return results.bootstrap_seed if seed is None else seed
 
 
 def _sides(found: Sequence[Match], resamples: int, seed: int) -> list[tuple[Sample, Sample]]:
@@ -335,11 +401,22 @@ def _sides(found: Sequence[Match], resamples: int, seed: int) -> list[tuple[Samp
     return [(_mean((a for a, _ in m.runs), samples), _mean((b for _, b in m.runs), samples)) for m in found]
 
 
+_MOST_KEPT = 512
+_kept: dict[Any, Sample] = {}
+"""Samples drawn lately: marks, matrix, sentence and tables of one report ask for the same pairs."""
+
+
 def _samples(runs: Iterable[RunResult], resamples: int, seed: int) -> dict[Any, Sample]:
     """Each run's mIoU with its replicates, drawn once."""
     distinct = {_drawn_key(run): run for run in runs}
-    found = of_runs(list(distinct.values()), resamples=resamples, seed=seed)
-    return {key: miou for key, (miou, _) in zip(distinct, found, strict=True)}
+    known = {key: _kept[resamples, seed, key] for key in distinct if (resamples, seed, key) in _kept}
+    lacking = [key for key in distinct if key not in known]
+    drawn = of_runs([distinct[key] for key in lacking], resamples=resamples, seed=seed)
+    fresh = {key: miou for key, (miou, _) in zip(lacking, drawn, strict=True)}
+    if len(_kept) + len(fresh) > _MOST_KEPT:
+        _kept.clear()
+    _kept.update({(resamples, seed, key): sample for key, sample in fresh.items()})
+    return known | fresh
 
 
 def _mean(runs: Iterable[RunResult], samples: dict[Any, Sample]) -> Sample:
@@ -349,12 +426,7 @@ def _mean(runs: Iterable[RunResult], samples: dict[Any, Sample]) -> Sample:
 def _drawn_key(run: RunResult) -> tuple[Any, ...]:
     """What its replicates hang on; counts too, for a run of one identity may have been repeated."""
     counts = (array.tobytes() for array in (run.indices, run.inter, run.union))
-    return (run.identity, run.plan_sha256, run.classes, run.absent_rule, *counts)
-
-
-def _error(sample: Sample) -> float:
-    """Standard error of a figure: the deviation of its replicates; nan where there are none."""
-    return float(np.std(sample.replicates)) if len(sample.replicates) else math.nan
+    return (run.identity, run.plan_sha256, run.classes, run.whole, run.absent_rule, *counts)
 
 
 def _but_seeds(cell: Cell) -> str:

@@ -6,12 +6,18 @@ from collections import Counter
 from collections.abc import Iterable
 
 from fssbench.gate import DOUBTS
+from fssbench.metrics import class_marks
 from fssbench.store import StoredRun
 
 
 def run_marks(run: StoredRun) -> list[str]:
-    """All marks of a stored run: those of its context, then its doubts."""
-    return [*run.manifest["context"]["marks"], *doubt_marks(r.doubts for r in run.records.values())]
+    """All marks of a stored run: those of its context, its doubts, and how many classes it met."""
+    records = run.records.values()
+    return [
+        *run.manifest["context"]["marks"],
+        *doubt_marks(r.doubts for r in records),
+        *class_marks(run.plan.classes, [r.class_id for r in records]),
+    ]
 
 
 def doubt_marks(episodes: Iterable[tuple[str, ...]], what: str = "doubtful masks") -> list[str]:

@@ -174,7 +174,8 @@ def whole(a: Cell, b: Cell) -> Match:
 def _aligned(a: RunResult, b: RunResult) -> tuple[RunResult, RunResult]:
     """Two runs of one plan on the episodes both have counted."""
     if np.array_equal(a.indices, b.indices):
-        return a, b
+        alike = a.whole and b.whole
+        return replace(a, whole=alike), replace(b, whole=alike)
     both = np.intersect1d(a.indices, b.indices)
     return only(a, np.flatnonzero(np.isin(a.indices, both))), only(
         b, np.flatnonzero(np.isin(b.indices, both))
@@ -199,6 +200,7 @@ def _common(a: RunResult, b: RunResult) -> tuple[RunResult, RunResult]:
             only(run, kept),
             plan_sha256=stream,
             classes=classes,
+            whole=False,
             manifest={**run.manifest, "block": {**block_of(run), "absent": rule}},
         )
         for run, kept in ((a, mine), (b, other))
@@ -219,9 +221,10 @@ def _episodes(run: RunResult) -> dict[tuple[object, ...], int]:
 
 
 def only(run: RunResult, rows: NDArray[np.int64]) -> RunResult:
-    """The run as if it had counted these episodes alone; its figures are those of the whole."""
+    """The run as if it had counted these episodes alone; its figures are those of all."""
     return replace(
         run,
+        whole=run.whole and len(rows) == run.episodes,
         class_ids=run.class_ids[rows],
         inter=run.inter[rows],
         union=run.union[rows],

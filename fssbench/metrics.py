@@ -73,10 +73,12 @@ class Score:
     fb_iou: float
     """Mean of background and foreground IoU, each pooled over all episodes."""
     per_class: dict[int, float]
-    """Foreground IoU by class id; nan for a class without a pixel under rule `exclude`."""
+    """Foreground IoU by class id; nan for a class that is left out of the mean."""
     absent: tuple[int, ...]
-    """Classes of the fold whose union is zero."""
+    """Classes whose union is zero, those in `unmet` apart."""
     episodes: int
+    unmet: tuple[int, ...] = ()
+    """Classes left out of the mean because the run, which was not run whole, met no episode of theirs."""
     marks: tuple[str, ...] = ()
     """What keeps the figures from being benchmark figures; counts alone do not tell, so `score` gives classes that
     no episode was of, and stored runs and evaluations give all."""
@@ -87,6 +89,38 @@ class Score:
         return f"mIoU {self.miou:.1f}, FB-IoU {self.fb_iou:.1f}, {self.episodes} episodes{shown}"
 
     __repr__ = __str__
+
+
+def scored_classes(classes: Iterable[int], class_ids: ArrayLike, *, whole: bool) -> tuple[int, ...]:
+    """Classes that mIoU is the mean over: those of the fold, or those met where a plan was not run whole.
+
+    The published rule for absent classes belongs to whole plans.  A capped or unfinished run has met
+    some classes only because it stopped; the others are left out, by their episodes and not by their
+    pixels, so that every method on these episodes is scored on the same classes.
+
+    Args:
+        classes: class ids of the fold.
+        class_ids: (N,) class id of each counted episode.
+        whole: whether every episode of an uncapped plan was counted.
+
+    Example:
+        >>> scored_classes([0, 1, 2], [2, 0, 2], whole=False)
+        (0, 2)
+    """
+    met = set(np.unique(np.asarray(class_ids, dtype=np.int64)).tolist())
+    return tuple(c for c in classes if whole or c in met)
+
+
+def class_marks(classes: Iterable[int], class_ids: ArrayLike) -> tuple[str, ...]:
+    """Say how many classes were met, if some were not.
+
+    Example:
+        >>> class_marks([0, 1, 2], [2, 0, 2])
+        ('classes (2 of 3 classes met)',)
+    """
+    every = set(classes)
+    met = every & set(np.unique(np.asarray(class_ids, dtype=np.int64)).tolist())
+    return () if met == every else (f"classes ({len(met)} of {len(every)} classes met)",)
 
 
 def totals(class_ids: ArrayLike, counts: ArrayLike, classes: Iterable[int]) -> NDArray[np.int64]:
@@ -114,6 +148,7 @@ def score(
     classes: Iterable[int],
     *,
     absent: Absent = "zero",
+    whole: bool = True,
 ) -> Score:
     """Scores of a fold from stored counts.
 
@@ -124,6 +159,8 @@ def score(
         classes: class ids of the fold: what mIoU is the mean over.
         absent: what a class with union zero is worth: `zero` as in HSNet's meter (the union is
             floored at one pixel), `exclude` leaves it out of the mean and names it.
+        whole: whether every episode of an uncapped plan was counted; if not, classes without an
+            episode are left out of the mean whatever `absent` says (see `scored_classes`).
 
     Returns:
         mIoU, FB-IoU and per-class IoU in percent.
@@ -143,14 +180,16 @@ def score(
     ious = i[:, 1] / np.maximum(u[:, 1], 1) * 100
     if absent == "exclude":
         ious = np.where(missing, np.nan, ious)
+    scored = scored_classes(order, class_ids, whole=whole)
+    ious = np.where(np.isin(order, scored), ious, np.nan)
     pooled = i.sum(axis=0) / np.maximum(u.sum(axis=0), 1) * 100
     kept = ious[~np.isnan(ious)]
-    met = len(set(np.asarray(class_ids, dtype=np.int64).tolist()))
     return Score(
         miou=float(kept.mean()) if len(kept) else float("nan"),
         fb_iou=float(pooled.mean()),
         per_class=dict(zip(order, map(float, ious), strict=True)),
-        absent=tuple(c for c, m in zip(order, missing, strict=True) if m),
+        absent=tuple(c for c, m in zip(order, missing, strict=True) if m and c in scored),
+        unmet=tuple(c for c in order if c not in scored),
         episodes=len(np.asarray(class_ids)),
-        marks=() if met == len(set(order)) else (f"classes ({met} of {len(set(order))} have episodes)",),
+        marks=class_marks(order, class_ids),
     )

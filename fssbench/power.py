@@ -1,6 +1,8 @@
 """How many episodes or seeds would show a difference, told from runs that exist.
 
-A difference is shown where its paired test at 5 % (two-sided, unadjusted) rejects.  The standard
+A difference is shown where `fssbench.comparing` calls it significant: by its two-sided paired test,
+adjusted over the pairs of its benchmark and shot.  What is reckoned with is the strictest step of Holm's
+method, 5 % divided by the number of pairs, so that the others' outcomes do not matter.  The standard
 error of a paired difference falls with the root of the number of queries: an episode that asks a
 query again with other supports is worth much less than a new query.  Where methods were trained
 several times, the spread between trainings is a part of its own that no number of episodes lessens.
@@ -15,6 +17,7 @@ from statistics import NormalDist
 
 from fssbench.comparing import LEVEL, Pair, SeedSpread
 from fssbench.errors import UsageError
+from fssbench.evidence import TOO_FEW
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Power:
 
     pair: Pair
     episodes: int
-    """Episodes a fold at present (their mean, where folds differ)."""
+    """Episodes a fold at present (their mean, where folds differ; folds on one plan share theirs)."""
     queries: int
     """Distinct queries a fold at present."""
     error: float
@@ -46,7 +49,7 @@ def power(
     """Tell for each pair what a difference of that size would take.
 
     Args:
-        pairs: compared runs, from `fssbench.comparing.pairs`; those without an interval are left out.
+        pairs: compared runs, from `fssbench.comparing.pairs`; those with too few queries are left out.
         spreads: from `fssbench.comparing.seed_spread`; where both methods of a pair were trained several
             times (or have nothing to train), the spread between trainings is counted in.
         difference: mIoU points to be shown.
@@ -59,19 +62,17 @@ def power(
         raise UsageError(f"a difference to be shown is above 0 points; got {difference}")
     if not LEVEL < power < 1:
         raise UsageError(f"power lies between {LEVEL} and 1, both excluded; got {power}")
-    normal = NormalDist()
-    z = normal.inv_cdf(1 - LEVEL / 2) + normal.inv_cdf(power)
     return tuple(
-        _power(pair, _training(pair, spreads), difference / z, z)
-        for pair in pairs
-        if not math.isnan(pair.difference.error)
+        _power(pair, _training(pair, spreads), difference, power) for pair in pairs if pair.outcome != TOO_FEW
     )
 
 
-def _power(pair: Pair, training: float | None, wanted: float, z: float) -> Power:
-    """`wanted` is the standard error that shows the difference, `z` what it is multiplied by."""
+def _power(pair: Pair, training: float | None, difference: float, power: float) -> Power:
+    normal = NormalDist()
+    z = normal.inv_cdf(1 - LEVEL / pair.family / 2) + normal.inv_cdf(power)
+    wanted = difference / z  # the standard error that shows the difference
     error, fixed = pair.difference.error, training or 0.0
-    episodes, queries = round(pair.episodes / pair.folds), round(pair.queries / pair.folds)
+    episodes, queries = round(pair.episodes / pair.plans), round(pair.queries / pair.plans)
     growth = error**2 / (wanted**2 - fixed**2) if wanted > fixed else None
     return Power(
         pair=pair,
@@ -93,8 +94,8 @@ def _training(pair: Pair, spreads: Sequence[SeedSpread]) -> float | None:
         if all(run.learnable == 0 for run in cell.folds.values()):
             parts.append(0.0)
             continue
-        found = [s.between for s in spreads if s.kind == "training" and any(c is cell for c in s.cells)]
-        if not found:
+        deviations = [s.between for s in spreads if s.kind == "training" and any(c is cell for c in s.cells)]
+        if not deviations:
             return None
-        parts.append(found[0])
+        parts.append(deviations[0])
     return math.hypot(*parts)

@@ -15,21 +15,20 @@ from typing import Any
 import numpy as np
 
 from fssbench.api.results import Cell, Estimate, Results, RunResult
-from fssbench.comparing import differences
+from fssbench.comparing import verdicts
 from fssbench.copies import drop_copies
 from fssbench.efficiency import read_all
 from fssbench.errors import DataError
+from fssbench.evidence import TOO_FEW, distinct_episodes
 from fssbench.marks import run_marks
 from fssbench.matching import comparable
 from fssbench.panels import read_panels
-from fssbench.row_keys import Key, column_key
+from fssbench.row_keys import Key, column_key, first_run
 from fssbench.row_names import name_rows
 from fssbench.rows import join_folds
-from fssbench.statistics import Sample, mean_sample, of_runs
+from fssbench.statistics import RESAMPLES, Sample, mean_sample, of_runs
 from fssbench.store import StoredRun, read_run, scan
 from fssbench.summary import run_score
-
-RESAMPLES = 1000
 
 
 def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0) -> Results:
@@ -78,9 +77,9 @@ def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0)
     in_rows = {run.identity: run for row in rows for run in row}
     runs = tuple(in_rows[run.identity] for run in runs)
     cells = name_rows(_cell(row, folds, samples) for row in rows)
-    cells = _best(list(cells), resamples, seed)
     efficiency, unread = read_all(paths)
-    return Results(runs, cells, resamples, seed, (*notes, *unread), efficiency)
+    results = Results(runs, cells, resamples, seed, (*notes, *unread), efficiency)
+    return replace(results, cells=_best(results))
 
 
 def _result(run: StoredRun) -> RunResult:
@@ -131,6 +130,8 @@ def _result(run: StoredRun) -> RunResult:
         panels=tuple(read_panels(run)),
         supports=tuple(run.plan[r.index].supports for r in records),
         commands=_commands(context, sessions),
+        whole=run.whole,
+        unmet=score.unmet,
     )
 
 
@@ -159,25 +160,26 @@ def _cell(members: list[RunResult], folds: dict[str, int], samples: dict[str, tu
         missing=missing,
         miou=mean_sample([samples[r.identity][0] for r in members]).estimate,
         fb_iou=mean_sample([samples[r.identity][1] for r in members]).estimate,
-        episodes=sum(r.episodes for r in members),
+        episodes=distinct_episodes(members),
         marks=tuple(marks),
     )
 
 
-def _best(cells: list[Cell], resamples: int, seed: int) -> tuple[Cell, ...]:
-    """Mark the best of each comparison and all that is not significantly worse."""
+def _best(results: Results) -> tuple[Cell, ...]:
+    """Mark the best of each comparison and all that is not significantly worse; with too few queries none."""
+    cells = list(results.cells)
+    compared = verdicts(results) if results.resamples else {}
     groups: dict[tuple[Key, str], list[int]] = defaultdict(list)
     for i, cell in enumerate(cells):
-        run = next(iter(cell.folds.values()))
-        if not math.isnan(cell.miou.value):
-            groups[column_key(run), cell.backbone].append(i)
-    for group in groups.values() if resamples else ():
-        for places in comparable([cells[i] for i in group]):
+        if compared and not math.isnan(cell.miou.value):
+            groups[column_key(first_run(cell)), cell.backbone].append(i)
+    for group in groups.values():
+        for places in comparable([results.cells[i] for i in group]):
             top, *rivals = [group[n] for n in places]
-            gaps = differences([(cells[top], cells[i]) for i in rivals], resamples=resamples, seed=seed)
-            for i, gap in zip(rivals, gaps, strict=True):
-                cells[i] = replace(cells[i], tied=not gap.significant)
-            cells[top] = replace(cells[top], best=bool(rivals))
+            outcomes = {i: compared[id(results.cells[top]), id(results.cells[i])].outcome for i in rivals}
+            cells[top] = replace(cells[top], best=any(outcome != TOO_FEW for outcome in outcomes.values()))
+            for i, outcome in outcomes.items():
+                cells[i] = replace(cells[i], tied=outcome == "tie")
     return tuple(
         sorted(cells, key=lambda c: (c.benchmark, c.shot, c.seed, c.backbone, c.label, c.name, c.variant))
     )

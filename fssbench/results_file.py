@@ -78,7 +78,7 @@ def _stored(record: RunResult | Cell, *, leave: tuple[str, ...]) -> dict[str, An
 def _plain(value: Any) -> Any:
     """A value as JSON can hold it."""
     if isinstance(value, Estimate):
-        return [_plain(part) for part in (value.value, value.low, value.high)]
+        return [*map(_plain, (value.value, value.low, value.high)), value.shortage]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, np.ndarray):
@@ -100,7 +100,8 @@ def _loaded(record: type[Any], entry: Mapping[str, Any]) -> Any:
 def _read(name: str, hint: Any, value: Any) -> Any:
     """A value as its field holds it."""
     if hint is Estimate:
-        return Estimate(*map(_number, value))
+        figure, low, high, *shortage = value
+        return Estimate(_number(figure), _number(low), _number(high), *shortage)
     if hint is float:
         return _number(value)
     if hint is Path:

@@ -18,6 +18,7 @@ SILENT = ("random backbone", "untrained")
 """Kinds of marks without which a method's figures would be those of another method."""
 _FOLD_MARKS = {
     "capped",
+    "classes",
     "doubtful",
     "folds",
     "incomplete",

@@ -30,6 +30,8 @@ from fssbench.weights_choice import Choice, choose_weights, ways_from_command_li
 
 MINI_EPISODES = 8
 """Cap of a miniature run that names none: it is there to be seen working, not to be believed."""
+MINI_ENOUGH = 60
+"""Cap with which every cross-domain miniature has enough queries for a verdict (`fssbench.evidence`)."""
 
 
 MINI_SIZE = 192
@@ -183,7 +185,10 @@ def _plans(request: Request, tried: Callable[[Callable[[], Any]], Any]) -> tuple
         notes.append("miniature data: figures are not benchmark figures")
         if cap is None:
             cap = MINI_EPISODES
-            notes.append(f"miniature runs stop at {cap} episodes (--episodes)")
+            notes.append(
+                f"miniature runs stop at {cap} episodes, too few queries for an interval or a verdict "
+                f"(--episodes {MINI_ENOUGH} has enough)"
+            )
         if size is None:
             size = MINI_SIZE
             notes.append(f"miniature runs see images at {size} px (--size)")

@@ -14,8 +14,11 @@ Intervals are percentiles of these replicates after two corrections.  Their mean
 figure: a ratio of few sums is biased, and resamples are so once more.  Their deviation is stretched
 to the jackknife's standard error (each query left out in turn, class by class), because resampling
 n of n is short by sqrt((n - 1) / n) and by more where a few large objects carry a class.  What is
-covered is the figure that other episodes, as many of the same protocol, would give on average; one
-query alone in its class shows no variation, and counts for none.
+covered is the figure that other episodes, as many of the same protocol, would give on average.
+
+Few queries show too little of the variation: the intervals would be too narrow and equal methods
+would be told apart too often.  `fssbench.evidence` says how many are needed; below that a sample has
+its figure and its replicates, but no interval, and a difference has neither interval nor p.
 
 tests/test_calibration.py shows what this reaches; docs/statistics.md has the figures.  Plain
 percentiles covered 80 to 95 % in such simulations, least with four queries a class.
@@ -24,8 +27,10 @@ percentiles covered 80 to 95 % in such simulations, least with four queries a cl
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from statistics import NormalDist
 
 import numpy as np
@@ -33,10 +38,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from fssbench.api.results import Estimate, RunResult
 from fssbench.errors import UsageError
-from fssbench.metrics import Absent, score
+from fssbench.evidence import NOTHING, Evidence, count_queries, evidence_of
+from fssbench.metrics import Absent, score, scored_classes
 
 LEVEL = 0.95
 """Coverage of every interval."""
+RESAMPLES = 1000
+"""Resamples behind the interval of a figure, if nothing else is asked for."""
 _SMALLEST_P = 1e-6
 _BLOCK = 2_000_000
 """Draws held in memory at once: 16 MB of int64."""
@@ -50,11 +58,23 @@ class Sample:
     """The figure itself, from `fssbench.metrics.score`."""
     replicates: NDArray[np.float64]
     """(resamples,) the figure on each resample; empty where there is nothing to resample."""
+    evidence: Evidence = NOTHING
+    """The distinct queries behind the figure."""
 
     @property
     def estimate(self) -> Estimate:
-        """The figure with its 95 % percentile interval; nan ends where there are no replicates."""
+        """The figure with its 95 % percentile interval; nan ends where there are too few queries."""
+        shortage = "" if math.isnan(self.value) else self.evidence.shortage
+        if shortage or not len(self.replicates):
+            return Estimate(self.value, math.nan, math.nan, shortage)
         return Estimate(self.value, *_percentiles(self.replicates))
+
+    @property
+    def error(self) -> float:
+        """Standard error of the figure; nan where there are too few queries."""
+        if not self.evidence.enough or not len(self.replicates):
+            return math.nan
+        return float(np.nanstd(self.replicates))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +85,11 @@ class Difference:
     low: float
     high: float
     p: float
-    """Two-sided bootstrap p value of no difference; nan where there is nothing to resample."""
+    """Two-sided bootstrap p value of no difference; nan where there are too few queries."""
     error: float
     """Standard error of `value`."""
-
-    @property
-    def significant(self) -> bool:
-        """Whether 0 lies outside the 95 % interval; never where there is no interval."""
-        return self.low > 0 or self.high < 0
+    shortage: str = ""
+    """`too few queries (8; 1 in a class)` where that is why there is neither interval nor p."""
 
 
 def replicates(
@@ -103,7 +120,7 @@ def replicates(
 
     Returns:
         mIoU and FB-IoU.  With no episode the figures are nan.  Where no class has two clusters
-        nothing varies, and the replicates are empty (a zero-width interval would claim certainty).
+        nothing varies, and the replicates are empty.
 
     Raises:
         UsageError: for an episode of a class outside the fold, arrays that differ in length, a
@@ -111,9 +128,8 @@ def replicates(
     """
     ids = np.asarray(class_ids, dtype=np.int64)
     parts = [np.asarray(counts, dtype=np.int64).reshape(-1, 2) for counts in (inter, union)]
-    groups = (
-        np.arange(len(ids)) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
-    )
+    queries = np.arange(len(ids)) if clusters is None else np.asarray(clusters)
+    groups = np.unique(queries, return_inverse=True)[1]
     if {len(parts[0]), len(parts[1]), len(groups)} != {len(ids)}:
         raise UsageError(
             f"{len(ids)} class ids, {len(parts[0])} intersections, {len(parts[1])} unions and "
@@ -121,8 +137,10 @@ def replicates(
         )
     if resamples < 1 or seed < 0:
         raise UsageError(f"resamples must be 1 or more and seed 0 or more; got {resamples} and {seed}")
+    order = list(classes)
     rng = _generator(seed, stream)
-    return _together(ids, [np.hstack(parts)], list(classes), groups, absent, resamples, rng)[0]
+    evidence = count_queries(stream, ids, queries.tolist(), order)
+    return _together(ids, [np.hstack(parts)], order, groups, absent, resamples, rng, evidence)[0]
 
 
 def intervals(
@@ -142,9 +160,11 @@ def intervals(
     Arguments and errors are those of `replicates`.
 
     Example:
-        >>> miou, fb = intervals([0, 0], [[2, 1], [1, 1]], [[3, 2], [2, 3]], [0], absent="zero")
+        >>> miou, fb = intervals([0] * 40, [[2, 1]] * 40, [[3, 2]] * 40, [0], absent="zero")
         >>> miou
-        Estimate(value=40.0, low=33.33333333333333, high=50.0)
+        Estimate(value=50.0, low=50.0, high=50.0, shortage='')
+        >>> intervals([0], [[2, 1]], [[3, 2]], [0], absent="zero")[0].shortage
+        'too few queries (1)'
     """
     miou, fb_iou = replicates(
         class_ids,
@@ -185,22 +205,23 @@ def of_runs(
     alike: dict[tuple[object, ...], list[int]] = {}
     for i, run in enumerate(runs):
         episodes = (run.class_ids.tobytes(), run.queries)
-        key = (run.plan_sha256, run.absent_rule, run.classes, *episodes)
+        key = (run.plan_sha256, run.absent_rule, run.classes, run.whole, *episodes)
         alike.setdefault(key, []).append(i)
-    found: dict[int, tuple[Sample, Sample]] = {}
+    drawn: dict[int, tuple[Sample, Sample]] = {}
     for group in alike.values():
         first = runs[group[0]]
         samples = _together(
             first.class_ids,
             [np.hstack([runs[i].inter, runs[i].union]) for i in group],
-            list(first.classes),
+            list(scored_classes(first.classes, first.class_ids, whole=first.whole)),
             np.unique(np.asarray(first.queries), return_inverse=True)[1],
             first.absent_rule,
             resamples,
             _generator(seed, first.plan_sha256),
+            evidence_of([first]),
         )
-        found |= zip(group, samples, strict=True)
-    return [found[i] for i in range(len(runs))]
+        drawn |= zip(group, samples, strict=True)
+    return [drawn[i] for i in range(len(runs))]
 
 
 def mean_sample(samples: Sequence[Sample]) -> Sample:
@@ -214,12 +235,13 @@ def mean_sample(samples: Sequence[Sample]) -> Sample:
     if not samples:
         raise UsageError("a mean over folds needs at least one fold")
     value = float(np.mean([s.value for s in samples]))
+    evidence = reduce(Evidence.joined, (s.evidence for s in samples))
     lengths = {len(s.replicates) for s in samples}
     if 0 in lengths:
-        return Sample(value, np.empty(0))
+        return Sample(value, np.empty(0), evidence)
     if len(lengths) > 1:
         raise UsageError(f"folds were resampled {sorted(lengths)} times; use one number")
-    return Sample(value, np.mean([s.replicates for s in samples], axis=0))
+    return Sample(value, np.mean([s.replicates for s in samples], axis=0), evidence)
 
 
 def mean_estimate(samples: Sequence[Sample]) -> Estimate:
@@ -233,14 +255,16 @@ def difference(a: Sample, b: Sample) -> Difference:
     The p value inverts the percentile interval and counts the observed figure as one resample.
     Where no resample reaches 0 their number alone would set it, and an adjustment for many pairs
     could find nothing: the tail is then that of a normal distribution, trusted down to one in a
-    million.  No verdict at 5 % hangs on that.
+    million.  With too few queries on either side there is the difference alone.
     """
     value = a.value - b.value
-    if len(a.replicates) != len(b.replicates) or not len(a.replicates):
-        return Difference(value, float("nan"), float("nan"), float("nan"), float("nan"))
+    shortage = a.evidence.shortage or b.evidence.shortage
+    if shortage or len(a.replicates) != len(b.replicates) or not len(a.replicates):
+        return Difference(value, math.nan, math.nan, math.nan, math.nan, shortage)
     gaps = a.replicates - b.replicates
+    gaps = gaps[~np.isnan(gaps)]
     tail = min(int((gaps <= 0).sum()), int((gaps >= 0).sum()))
-    error = float(np.nanstd(gaps)) if not np.isnan(gaps).all() else float("nan")
+    error = float(gaps.std()) if len(gaps) else math.nan
     p = min(1.0, 2 * (tail + 1) / (len(gaps) + 1))
     if tail == 0 and error > 0:
         p = min(p, max(2 * NormalDist().cdf(-abs(value) / error), _SMALLEST_P))
@@ -276,19 +300,20 @@ def _together(
     absent: Absent,
     resamples: int,
     rng: np.random.Generator,
+    evidence: Evidence,
 ) -> list[tuple[Sample, Sample]]:
     """Resample runs of the same N episodes with the same draws.
 
     `counts` holds (N, 4) a run: intersections, then unions, background before foreground.
     """
-    plain = [score(ids, c[:, :2], c[:, 2:], classes, absent=absent) for c in counts]
     empty = np.empty(0)
     if not len(ids):
-        return [(Sample(float("nan"), empty), Sample(float("nan"), empty)) for _ in plain]
+        return [(Sample(math.nan, empty, evidence), Sample(math.nan, empty, evidence)) for _ in counts]
+    plain = [score(ids, c[:, :2], c[:, 2:], classes, absent=absent) for c in counts]
     wide = np.hstack(counts)
     strata = [_by_cluster(groups[ids == c], wide[ids == c]) for c in classes]
     if not resamples or all(len(stratum) < 2 for stratum in strata):
-        return [(Sample(p.miou, empty), Sample(p.fb_iou, empty)) for p in plain]
+        return [(Sample(p.miou, empty, evidence), Sample(p.fb_iou, empty, evidence)) for p in plain]
     errors = _jackknife(strata, absent)
     total = np.zeros((resamples, wide.shape[1]))
     ious, present = (np.zeros((resamples, len(counts))) for _ in range(2))
@@ -303,19 +328,22 @@ def _together(
     sides = [total[:, k::4] / np.maximum(total[:, k + 2 :: 4], 1) for k in (0, 1)]
     fb_iou = (sides[0] + sides[1]) / 2 * 100
     return [
-        (_stretched(p.miou, miou[:, i].copy(), error), _stretched(p.fb_iou, fb_iou[:, i].copy(), fb_error))
+        (
+            Sample(p.miou, _stretched(p.miou, miou[:, i].copy(), error), evidence),
+            Sample(p.fb_iou, _stretched(p.fb_iou, fb_iou[:, i].copy(), fb_error), evidence),
+        )
         for i, (p, error, fb_error) in enumerate(zip(plain, *errors, strict=True))
     ]
 
 
-def _stretched(value: float, replicates: NDArray[np.float64], error: float) -> Sample:
+def _stretched(value: float, replicates: NDArray[np.float64], error: float) -> NDArray[np.float64]:
     """Replicates moved so that their mean is the figure and their deviation its standard error."""
-    found = replicates[~np.isnan(replicates)]
-    spread = float(found.std()) if len(found) else 0.0
+    numbers = replicates[~np.isnan(replicates)]
+    spread = float(numbers.std()) if len(numbers) else 0.0
     if not spread > 0:
-        return Sample(value, replicates)
-    moved = value + (replicates - found.mean()) * (error / spread)
-    return Sample(value, np.clip(moved, 0, 100))
+        return replicates
+    moved = value + (replicates - numbers.mean()) * (error / spread)
+    return np.clip(moved, 0, 100)
 
 
 def _jackknife(strata: Sequence[NDArray[np.float64]], absent: Absent) -> NDArray[np.float64]:
@@ -365,8 +393,8 @@ def _resampled(stratum: NDArray[np.float64], resamples: int, rng: np.random.Gene
 
 
 def _percentiles(values: NDArray[np.float64]) -> tuple[float, float]:
-    found = values[~np.isnan(values)]
-    if not len(found):
-        return float("nan"), float("nan")
-    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    numbers = values[~np.isnan(values)]
+    if not len(numbers):
+        return math.nan, math.nan
+    low, high = np.quantile(numbers, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)

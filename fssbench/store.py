@@ -226,6 +226,15 @@ class StoredRun:
         return len(self.wanted)
 
     @property
+    def whole(self) -> bool:
+        """Whether every episode of an uncapped plan was counted; a shard is not whole.
+
+        The published rule for absent classes applies to whole runs alone, see
+        `fssbench.metrics.scored_classes`.
+        """
+        return self.done == len(self.plan) and not any(mark.startswith("capped") for mark in self.plan.marks)
+
+    @property
     def status(self) -> str:
         """`complete` or `incomplete`, derived from the records."""
         return "complete" if self.done == self.planned else "incomplete"

@@ -14,6 +14,7 @@ import numpy as np
 
 from fssbench.api import Plan
 from fssbench.benchmarks import find
+from fssbench.evidence import Evidence, count_queries
 from fssbench.marks import run_marks
 from fssbench.metrics import Absent, Score, score, totals
 from fssbench.store import SCHEMA, StoredRun, json_text, read_run, write_json
@@ -24,8 +25,20 @@ def absent_rule(plan: Plan) -> Absent:
     return find(plan.benchmark).benchmark.absent if plan.protocol.startswith("published/") else "exclude"
 
 
+def run_evidence(run: StoredRun) -> Evidence:
+    """Count the distinct queries behind a stored run's figures."""
+    records = [run.records[i] for i in sorted(run.records)]
+    return count_queries(
+        run.plan.sha256,
+        [r.class_id for r in records],
+        [run.plan[r.index].query for r in records],
+        run.plan.classes,
+        whole=run.whole,
+    )
+
+
 def run_score(run: StoredRun, *, absent: Absent | None = None) -> Score:
-    """Scores of a stored run, from its counts, with all its marks."""
+    """Scores of a stored run, from its counts, with all its marks: whoever prints its figures takes them from here."""
     records = [run.records[i] for i in sorted(run.records)]
     scored = score(
         [r.class_id for r in records],
@@ -33,12 +46,13 @@ def run_score(run: StoredRun, *, absent: Absent | None = None) -> Score:
         np.array([r.union for r in records], dtype=np.int64).reshape(-1, 2),
         run.plan.classes,
         absent=absent or run.absent,
+        whole=run.whole,
     )
     shard = run.manifest["block"].get("shard")
     part = [f"shard ({shard[0]} of {shard[1]})"] if shard else []
     if run.status == "incomplete":
         part.append(f"incomplete ({run.done} of {run.planned} episodes)")
-    return replace(scored, marks=(*run_marks(run), *part, *scored.marks))
+    return replace(scored, marks=tuple(dict.fromkeys((*run_marks(run), *part, *scored.marks))))
 
 
 def summarise(path: Path) -> Score:
@@ -84,6 +98,7 @@ def _summary(run: StoredRun, result: Score) -> dict[str, Any]:
             for i, (c, name) in enumerate(zip(run.plan.classes, run.plan.class_names, strict=True))
         ],
         "absent": list(result.absent),
+        "unmet": list(result.unmet),
     }
 
 

@@ -6,12 +6,12 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from fssbench.api import Cell
-from fssbench.comparing import Pair
+from fssbench.comparing import Pair, turned
 from fssbench.matching import differs
 from fssbench.row_keys import block_of, column_key, first_run, method_marks, program_key, training_of
 from fssbench.row_names import row_title
 
-from .analysis import Analysis, speaks
+from .analysis import Analysis, trained
 from .comparison import compare
 from .marks import Mark
 from .model import Entry, figure, row_of_folds, title_of
@@ -84,7 +84,7 @@ def _table(found: Analysis, cells: list[Cell], legend: dict[str, Mark]) -> Ablat
                 label=clean(row_title(cell)),
                 folds=row_of_folds(cell, folds, legend) if len(folds) > 1 else (),
                 mean=figure(cell, legend),
-                gap=Gap("") if own is None else gap(own, 1 if own.a is cell else -1, legend),
+                gap=Gap("") if own is None else gap(own if own.a is cell else turned(own), legend),
                 episodes=thousands(cell.episodes),
                 paper=next((c.printed for c in compare(cell, legend) if c.fold == "mean"), NOTHING),
             )
@@ -98,7 +98,7 @@ def _table(found: Analysis, cells: list[Cell], legend: dict[str, Mark]) -> Ablat
         folds=folds if len(folds) > 1 else (),
         rows=tuple(rows),
         whole=bool(used),
-        silent=any(not speaks(pair) for pair in gaps.values()),
+        silent=any(not trained(pair) for pair in gaps.values()),
     )
 
 

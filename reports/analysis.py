@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 
 from fssbench.api import Cell, Results
-from fssbench.comparing import Pair, pairs
+from fssbench.comparing import Pair, turned, verdicts
+from fssbench.evidence import TOO_FEW
 from fssbench.row_keys import column_key, first_run
 from fssbench.row_names import full_name, with_names
 
@@ -25,7 +27,6 @@ from .text import clean
 
 _SILENT = {"untrained", "random"}
 """Marks of numbers that say nothing about a method."""
-OPPOSITE = {"win": "loss", "tie": "tie", "loss": "win"}
 _Split = Callable[..., list[tuple[Part, ...]]]
 
 
@@ -122,24 +123,30 @@ class Analysis:
 
     @cached_property
     def pairs(self) -> dict[tuple[str, int], tuple[Pair, ...]]:
-        """Paired comparisons of each place, adjusted (Holm) over the place's own pairs."""
+        """Paired comparisons of each place: those of `fssbench compare`, adjusted over the same family."""
         return {(p.benchmark, p.shot): self.compare(list(p.cells.values())) for p in self.places}
 
     @cached_property
     def tallies(self) -> dict[tuple[str, str], tuple[int, int, int]]:
-        """Wins, ties and losses of each ordered two methods over all places, of pairs that speak."""
+        """Wins, ties and losses of each ordered two methods over all places, of pairs that speak.
+
+        Pairs with too few queries are none of the three.
+        """
         counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         for pair in (pair for found in self.pairs.values() for pair in found if speaks(pair)):
             a, b = self.name(pair.a), self.name(pair.b)
-            counts[a, b][verdict(pair)] += 1
-            counts[b, a][OPPOSITE[verdict(pair)]] += 1
+            counts[a, b][pair.outcome] += 1
+            counts[b, a][turned(pair).outcome] += 1
         return {two: (c["win"], c["tie"], c["loss"]) for two, c in counts.items()}
 
     def compare(self, cells: Sequence[Cell]) -> tuple[Pair, ...]:
-        """Every pair of some cells of one place, with resamples enough for Holm's smallest p."""
-        few = replace(self.results, cells=tuple(cells))
-        number = len(cells) * (len(cells) - 1) // 2
-        return pairs(few, resamples=max(self.results.resamples, 80 * number))
+        """Every pair of some cells of one place; p is adjusted over all that were measured there."""
+        couples = ((id(a), id(b)) for a, b in combinations(cells, 2))
+        return tuple(self._verdicts[couple] for couple in couples if couple in self._verdicts)
+
+    @cached_property
+    def _verdicts(self) -> dict[tuple[int, int], Pair]:
+        return verdicts(self.results)
 
     @cached_property
     def classes(self) -> dict[tuple[str, int], dict[str, tuple[Part, ...]]]:
@@ -162,16 +169,13 @@ class Analysis:
         return dict(zip(names, found, strict=True))
 
 
-def verdict(pair: Pair) -> str:
-    """`win`, `loss` or `tie` from A's side: p adjusted and the interval must agree."""
-    low, high = pair.difference.low, pair.difference.high
-    if pair.outcome == "win" and low > 0:
-        return "win"
-    return "loss" if pair.outcome == "loss" and high < 0 else "tie"
-
-
 def speaks(pair: Pair) -> bool:
-    """Whether both sides are what their names say."""
+    """Whether a verdict was given, and both sides are what their names say."""
+    return pair.outcome != TOO_FEW and trained(pair)
+
+
+def trained(pair: Pair) -> bool:
+    """Whether both sides are what their names say: no weights were left at random."""
     return not {kind(m) for cell in (pair.a, pair.b) for m in cell.marks} & _SILENT
 
 

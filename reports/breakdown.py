@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fssbench.api import Cell, Estimate, RunResult
+from fssbench.evidence import distinct_episodes
+from fssbench.matching import only
 from fssbench.statistics import mean_sample, of_runs
 
 from .text import clean
@@ -60,12 +62,9 @@ def by_class(cells: Sequence[Cell], *, resamples: int, seed: int) -> list[tuple[
         parts = []
         for c in sorted({k for m, k in places if m == n}):
             mine = [i for i, place in enumerate(places) if place == (n, c)]
-            count = sum(wanted[i].episodes for i in mine)
-            parts.append(
-                Part(
-                    c, names.get(c, f"class {c}"), count, mean_sample([samples[i][0] for i in mine]).estimate
-                )
-            )
+            count = distinct_episodes(wanted[i] for i in mine)
+            iou = mean_sample([samples[i][0] for i in mine]).estimate
+            parts.append(Part(c, names.get(c, f"class {c}"), count, iou))
         out.append(tuple(parts))
     return out
 
@@ -77,15 +76,20 @@ def by_size(cells: Sequence[Cell], *, resamples: int, seed: int) -> list[tuple[P
     `by_class`; bins without an episode are there, with nan.
     """
     wanted = []
+    episodes = []
     for cell in cells:
         runs = [run for _, run in sorted(cell.folds.items())]
         bins = [np.digitize(shares(run), EDGES[1:-1]) for run in runs]
-        wanted += [_rows(runs, [b == k for b in bins], f"size {k}") for k in range(len(EDGES) - 1)]
+        for k in range(len(EDGES) - 1):
+            kept = [b == k for b in bins]
+            wanted.append(_rows(runs, kept, f"size {k}"))
+            mine = (only(run, np.flatnonzero(rows)) for run, rows in zip(runs, kept, strict=True))
+            episodes.append(distinct_episodes(mine))
     samples = of_runs(wanted, resamples=resamples, seed=seed)
     width = len(EDGES) - 1
     return [
         tuple(
-            Part(k, bin_name(k), wanted[n * width + k].episodes, samples[n * width + k][0].estimate)
+            Part(k, bin_name(k), episodes[n * width + k], samples[n * width + k][0].estimate)
             for k in range(width)
         )
         for n in range(len(cells))
@@ -119,9 +123,12 @@ def bin_name(k: int) -> str:
 
 
 def _rows(runs: Sequence[RunResult], keep: Iterable[NDArray[np.bool_]], stream: str) -> RunResult:
-    """Some episodes of some runs as one run of one class."""
+    """Some episodes of some runs as one run of one class; folds on one plan ask the same queries."""
     picked = list(zip(runs, keep, strict=True))
-    queries = [f"{run.fold}/{run.queries[i]}" for run, kept in picked for i in np.flatnonzero(kept)]
+    first = {run.plan_sha256: run.fold for run in reversed(runs)}
+    queries = [
+        f"{first[run.plan_sha256]}/{run.queries[i]}" for run, kept in picked for i in np.flatnonzero(kept)
+    ]
     return replace(
         runs[0],
         plan_sha256=" ".join([*(run.plan_sha256 for run in runs), stream]),
@@ -131,8 +138,9 @@ def _rows(runs: Sequence[RunResult], keep: Iterable[NDArray[np.bool_]], stream: 
         inter=np.concatenate([run.inter[kept] for run, kept in picked]),
         union=np.concatenate([run.union[kept] for run, kept in picked]),
         target=np.concatenate([run.target[kept] for run, kept in picked]),
-        indices=np.arange(len(queries)),
+        indices=np.concatenate([run.indices[kept] for run, kept in picked]),
         queries=tuple(queries),
         supports=(),
+        whole=True,
         manifest={"block": {"absent": "exclude"}},
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from fssbench.api import Cell, Change, Departure, Results
@@ -127,12 +126,11 @@ def _verdict(change: Change) -> str:
         return f"not the same episodes, so the difference has no interval: {clean(change.unpaired)}"
     assert change.paired is not None
     shared = f"paired on {thousands(change.episodes)} episodes that both counted"
-    if not (math.isfinite(change.paired.low) and math.isfinite(change.paired.high)):
-        return f"{shared}; too few for an interval"
+    if change.significant is None:
+        return f"{shared}; no verdict" + (f": {change.paired.shortage}" if change.paired.shortage else "")
     if change.paired.value == 0 and change.paired.low == change.paired.high == 0:
         return f"{shared}; equal there"
-    apart = change.paired.low > 0 or change.paired.high < 0
-    return f"{shared}; {'significant' if apart else 'not significant'} (95 %)"
+    return f"{shared}; {'significant' if change.significant else 'not significant'} (Holm's p, 5 %)"
 
 
 def _reason(departure: Departure) -> str:

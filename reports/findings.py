@@ -1,8 +1,8 @@
 """The question of a report, and one sentence of findings that its statistics carry.
 
-The sentence counts paired comparisons on shared episodes.  One counts as won only where the adjusted
-p is below 5 % and the interval of the difference leaves 0 out; comparisons with weights left at
-random say nothing about a method and are not counted at all.
+The sentence counts paired comparisons on shared episodes, by the outcomes of `fssbench.comparing`.
+Comparisons with too few queries have none, and those with weights left at random say nothing about a
+method: neither is counted.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fssbench.api import Cell
-from fssbench.comparing import Pair
+from fssbench.comparing import Pair, turned
+from fssbench.evidence import MORE_QUERIES, TOO_FEW
 
-from .analysis import OPPOSITE, Analysis, speaks, verdict
+from .analysis import Analysis, speaks, trained
 from .marks import kind
 from .text import clean, interval_of, signed
 
@@ -64,13 +65,8 @@ def _sentence(found: Analysis) -> str:
     every = [pair for pairs in found.pairs.values() for pair in pairs]
     told = [pair for pair in every if speaks(pair)]
     if not told:
-        why = (
-            "no two methods have counted the same episodes"
-            if not every
-            else "every pair has untrained weights in it"
-        )
-        return f"Nothing can be said about which method is better: {why}."
-    if all(verdict(pair) == "tie" for pair in told):
+        return f"Nothing can be said about which method is better: {_silence(every)}"
+    if all(pair.outcome == "tie" for pair in told):
         return (
             f"None of {_count(len(told), 'paired comparison')} tells two methods apart "
             "(Holm-adjusted p of 5 % or more): these episodes do not show which method is better."
@@ -80,21 +76,32 @@ def _sentence(found: Analysis) -> str:
         scores,
         key=lambda n: (scores[n]["win"] - scores[n]["loss"], scores[n]["win"], -found.methods.index(n)),
     )
-    mine = [
-        (pair, found.name(pair.a) == leader)
-        for pair in told
-        if leader in (found.name(pair.a), found.name(pair.b))
-    ]
+    mine = [pair for pair in told if found.name(pair.a) == leader]
+    mine += [turned(pair) for pair in told if found.name(pair.b) == leader]
     against: dict[str, Counter[str]] = {}
-    for pair, first in mine:
-        other = found.name(pair.b if first else pair.a)
-        against.setdefault(other, Counter())[verdict(pair) if first else OPPOSITE[verdict(pair)]] += 1
+    for pair in mine:
+        against.setdefault(found.name(pair.b), Counter())[pair.outcome] += 1
     if len(against) > _NAMED:
         total = sum(against.values(), Counter[str]())
         claims = [_claim(total, f"the {len(against)} others taken together")]
     else:
         claims = [_claim(counts, other) for other, counts in sorted(against.items())]
     return f"{_limit(told)}{leader} is significantly {'; '.join(claims)}; {_largest(found, mine)}."
+
+
+def _silence(every: Sequence[Pair]) -> str:
+    """Why no pair speaks."""
+    if not every:
+        return "no two methods have counted the same episodes."
+    few = [pair for pair in every if pair.outcome == TOO_FEW and trained(pair)]
+    if not few:
+        return "every pair has untrained weights in it."
+    return f"every paired comparison has too few queries ({_queries(few)}). {MORE_QUERIES}."
+
+
+def _queries(few: Sequence[Pair]) -> str:
+    low, high = min(p.queries for p in few), max(p.queries for p in few)
+    return f"{low} distinct ones" if low == high else f"{low} to {high} distinct ones"
 
 
 def _limit(told: Sequence[Pair]) -> str:
@@ -112,27 +119,23 @@ def _claim(counts: Counter[str], other: str) -> str:
     return f"{decided}, undecided in {counts['tie']}"
 
 
-def _largest(found: Analysis, mine: Sequence[tuple[Pair, bool]]) -> str:
-    gaps = []
-    for pair, first in mine:
-        d = pair.difference
-        value, low, high = (d.value, d.low, d.high) if first else (-d.value, -d.high, -d.low)
-        if verdict(pair) != "tie":
-            gaps.append((abs(value), value, low, high, found.name(pair.b if first else pair.a), pair))
-    if not gaps:
+def _largest(found: Analysis, mine: Sequence[Pair]) -> str:
+    decided = [pair for pair in mine if pair.outcome != "tie"]
+    if not decided:
         return "none of its own comparisons is decided"
-    _, value, low, high, other, pair = max(gaps, key=lambda g: (g[0], g[4]))
+    pair = max(decided, key=lambda p: (abs(p.difference.value), found.name(p.b)))
+    d = pair.difference
     return (
-        f"its largest decided difference is {signed(value)} points {interval_of(low, high)} to {other} on "
-        f"{found.benchmarks[pair.benchmark]}, {pair.shot}-shot ({pair.episodes:,} episodes)"
+        f"its largest decided difference is {signed(d.value)} points {interval_of(d.low, d.high)} to "
+        f"{found.name(pair.b)} on {found.benchmarks[pair.benchmark]}, {pair.shot}-shot ({pair.episodes:,} episodes)"
     )
 
 
 def _scores(found: Analysis, told: Iterable[Pair]) -> dict[str, Counter[str]]:
     scores: dict[str, Counter[str]] = {}
     for pair in told:
-        scores.setdefault(found.name(pair.a), Counter())[verdict(pair)] += 1
-        scores.setdefault(found.name(pair.b), Counter())[OPPOSITE[verdict(pair)]] += 1
+        scores.setdefault(found.name(pair.a), Counter())[pair.outcome] += 1
+        scores.setdefault(found.name(pair.b), Counter())[turned(pair).outcome] += 1
     return scores
 
 
@@ -150,7 +153,14 @@ def _caution(found: Analysis) -> str:
             f"Some numbers are not full benchmark measurements ({', '.join(map(clean, kinds))}); "
             "neither is what is said of them."
         )
-    silent = sum(not speaks(pair) for pairs in found.pairs.values() for pair in pairs)
+    every = [pair for pairs in found.pairs.values() for pair in pairs]
+    few = [pair for pair in every if trained(pair) and not speaks(pair)]
+    if few and any(map(speaks, every)):
+        said.append(
+            f"{_count(len(few), 'comparison')} with too few queries ({_queries(few)}) "
+            f"{'is' if len(few) == 1 else 'are'} not counted."
+        )
+    silent = sum(not trained(pair) for pair in every)
     if silent:
         said.append(
             f"{_count(silent, 'comparison')} with untrained or random weights "

@@ -30,6 +30,7 @@ _LETTERS = {
     "local": "W",
     "forced": "K",
     "code": "N",
+    "classes": "P",
 }
 _EXPLAINED = {
     "miniature": "procedural miniature data: not benchmark numbers",
@@ -37,6 +38,7 @@ _EXPLAINED = {
     "capped": "fewer episodes than the protocol asks for",
     "untrained": "weights the method needs trained were left at random: says nothing about the method",
     "incomplete": "episodes are missing from the run",
+    "classes": "mean over the classes that some episode met, not over all of the fold",
     "folds": "mean over the folds that were run, not over all",
     "random": "backbone or encoder with random weights",
     "local": "weights of a file or of the plugin, which no published id names",

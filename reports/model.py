@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 
 from fssbench.api import Cell, Estimate, Results, RunResult, UsageError
 from fssbench.benchmarks import find
+from fssbench.comparing import RESAMPLES, verdicts
+from fssbench.evidence import LEAST_FREEDOM, LEAST_IN_CLASS
 from fssbench.row_names import row_title, with_names
 
 from .changes import ChangeList, change_list
@@ -128,8 +130,31 @@ def _statistics(results: Results) -> str:
         f"by query ({thousands(results.resamples)} resamples, seed {results.bootstrap_seed}), moved to the "
         "figure and stretched to its jackknife standard error. Bold: "
         "the best mIoU of methods that share benchmark, backbone, shot, seed and protocol, and all "
-        "that are not significantly worse (paired bootstrap on the same episodes, 95 %)."
+        f"that are not significantly worse. {meaning(results)}"
     )
+
+
+def meaning(results: Results) -> str:
+    """What `significantly` means everywhere in a report, and when there is no verdict."""
+    number = max(RESAMPLES, results.resamples)
+    return (
+        "Significantly better, here and in `fssbench compare`: a bootstrap of the pair on the same episodes "
+        f"({thousands(number)} resamples or more, seed {results.bootstrap_seed}) has p of 5 % or less after "
+        "Holm's adjustment over its family, all pairs of methods on one benchmark and shot"
+        f"{_families(results)}. "
+        f"Too few queries: below {LEAST_IN_CLASS} distinct queries in a class or {LEAST_FREEDOM} degrees of "
+        "freedom in all (in brackets: queries, and those of the class with fewest) there is no interval and no "
+        "verdict; folds that are tested on the same episodes count them once."
+    )
+
+
+def _families(results: Results) -> str:
+    """How many pairs there are in the families, where there are any."""
+    sizes = sorted({pair.family for pair in verdicts(results).values() if pair.family})
+    if not sizes:
+        return ""
+    span = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    return f" ({span} {'pair' if sizes == [1] else 'pairs'} each in this report)"
 
 
 def _section(name: str, cells: list[Cell], legend: dict[str, Mark]) -> Section:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from fssbench.comparing import Pair
+from fssbench.comparing import Pair, turned
 
-from .analysis import OPPOSITE, Analysis, speaks, verdict
+from .analysis import Analysis, speaks
 from .marks import Mark
 from .model import Entry, cell_letters, figure, identities
 from .text import NOTHING, interval_of, signed, thousands
@@ -32,7 +32,8 @@ class Gap:
     interval: str = ""
     p: str = ""
     verdict: str = ""
-    """`win`, `loss` or `tie`; empty where nothing is shared or untrained weights say nothing."""
+    """`win`, `loss` or `tie`; empty where nothing is shared, there are too few queries, or untrained
+    weights say nothing."""
     marks: str = ""
     a: tuple[str, ...] = ()
     """Identities of the row's runs."""
@@ -88,27 +89,24 @@ def matrices(found: Analysis, legend: dict[str, Mark]) -> tuple[Matrix, ...]:
 
 def _gap(a: str, b: str, pairs: dict[tuple[str, str], Pair], legend: dict[str, Mark]) -> Gap:
     if (a, b) in pairs:
-        return gap(pairs[a, b], 1, legend)
+        return gap(pairs[a, b], legend)
     if (b, a) in pairs:
-        return gap(pairs[b, a], -1, legend)
+        return gap(turned(pairs[b, a]), legend)
     return Gap(NOTHING if a != b else "")
 
 
-def gap(pair: Pair, sign: int, legend: dict[str, Mark]) -> Gap:
-    """A pair as it is printed: A minus B, or B minus A where `sign` is -1."""
+def gap(pair: Pair, legend: dict[str, Mark]) -> Gap:
+    """A pair as it is printed: A minus B."""
     d = pair.difference
-    low, high = (d.low, d.high) if sign > 0 else (-d.high, -d.low)
-    first, second = (pair.a, pair.b) if sign > 0 else (pair.b, pair.a)
-    told = verdict(pair) if speaks(pair) else ""
-    marks = cell_letters(first, legend) + cell_letters(second, legend)
+    marks = cell_letters(pair.a, legend) + cell_letters(pair.b, legend)
     return Gap(
-        text=signed(sign * d.value),
-        interval=interval_of(low, high),
+        text=signed(d.value),
+        interval=interval_of(d.low, d.high, d.shortage),
         p=p_value(pair.adjusted),
-        verdict=told if sign > 0 else OPPOSITE.get(told, ""),
+        verdict=pair.outcome if speaks(pair) else "",
         marks="".join(dict.fromkeys(marks)),
-        a=identities(first),
-        b=identities(second),
+        a=identities(pair.a),
+        b=identities(pair.b),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fssbench.api import Cell, Estimate, Results, RunResult
+from fssbench.evidence import evidence_of, planned_episodes
 from fssbench.row_names import row_title, with_names
 
 from .comparison import compare
@@ -36,6 +37,9 @@ RESULTS: dict[str, type] = {
     "fb_iou_high": float,
     "episodes": int,
     "planned": int,
+    "queries": int,
+    "fewest_queries_in_a_class": int,
+    "too_few_queries": int,
     "learnable": int,
     "parameters": int,
     "seconds_per_episode": float,
@@ -138,6 +142,16 @@ def _figures(miou: Estimate, fb_iou: Estimate) -> dict[str, float]:
     }
 
 
+def _evidence(runs: Sequence[RunResult]) -> dict[str, int]:
+    """Distinct queries behind a figure, and whether they are too few for an interval and a verdict."""
+    evidence = evidence_of(runs)
+    return {
+        "queries": evidence.queries,
+        "fewest_queries_in_a_class": evidence.fewest,
+        "too_few_queries": int(not evidence.enough),
+    }
+
+
 def _common(run: RunResult, results: Results) -> dict[str, Any]:
     return {
         "benchmark": run.benchmark,
@@ -166,6 +180,7 @@ def _of_run(run: RunResult, results: Results) -> dict[str, Any]:
         "fold": str(run.fold),
         "episodes": run.episodes,
         "planned": run.planned,
+        **_evidence([run]),
         "seconds_per_episode": run.seconds,
         "marks": "; ".join(run.marks),
         "absent_classes": "; ".join(names.get(c, str(c)) for c in run.absent),
@@ -186,7 +201,8 @@ def _of_cell(cell: Cell, results: Results) -> dict[str, Any]:
         **_figures(cell.miou, cell.fb_iou),
         "fold": MEAN,
         "episodes": cell.episodes,
-        "planned": sum(run.planned for run in runs),
+        "planned": planned_episodes(runs),
+        **_evidence(runs),
         "best": int(cell.best),
         "tied": int(cell.tied),
         "marks": "; ".join([*cell.marks, *missing_folds(cell.folds, cell.missing)]),

@@ -1,4 +1,7 @@
-"""Who is best in a column, and who is not significantly worse: of means, and of single folds."""
+"""Who is best in a column, and who is not significantly worse: of means, and of single folds.
+
+The family of a single fold is every pair of methods on that fold of a benchmark and shot.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ from dataclasses import replace
 from typing import Literal
 
 from fssbench.api import Cell, Results
-from fssbench.comparing import differences
+from fssbench.comparing import verdicts
+from fssbench.evidence import TOO_FEW
 from fssbench.matching import comparable
-from fssbench.row_keys import column_key
+from fssbench.row_keys import column_key, first_run
 
 from .published import MEAN
 
@@ -27,30 +31,34 @@ def standings(results: Results) -> dict[tuple[int, str], Place]:
     for n, cell in enumerate(results.cells):
         if cell.best or cell.tied:
             places[n, MEAN] = "best" if cell.best else "tied"
-    for fold, numbers, alone in _contests(results):
-        for top, *rivals in comparable(alone):
-            gaps = differences(
-                [(alone[top], alone[n]) for n in rivals],
-                resamples=results.resamples,
-                seed=results.bootstrap_seed,
-            )
-            if rivals:
-                places[numbers[top], fold] = "best"
-            for n, gap in zip(rivals, gaps, strict=True):
-                if not gap.significant:
-                    places[numbers[n], fold] = "tied"
+    for fold, alone in _folds(results).items():
+        outcomes = verdicts(replace(results, cells=tuple(alone.values())))
+        for numbers in _contests(alone):
+            for top, *rivals in comparable([alone[n] for n in numbers]):
+                for n in rivals:
+                    outcome = outcomes[id(alone[numbers[top]]), id(alone[numbers[n]])].outcome
+                    if outcome != TOO_FEW:
+                        places[numbers[top], fold] = "best"
+                    if outcome == "tie":
+                        places[numbers[n], fold] = "tied"
     return places
 
 
-def _contests(results: Results) -> Iterator[tuple[str, list[int], list[Cell]]]:
-    """Each fold of a column: its number, the cells' numbers, and each cell with that fold alone."""
-    groups: dict[tuple[object, ...], dict[int, Cell]] = defaultdict(dict)
+def _folds(results: Results) -> dict[str, dict[int, Cell]]:
+    """Cells with one fold alone, by that fold and by their number in the results."""
+    alone: dict[str, dict[int, Cell]] = defaultdict(dict)
     for n, cell in enumerate(results.cells):
         if len(cell.folds) + len(cell.missing) == 1:
             continue  # its mean is its fold
         for fold, run in cell.folds.items():
             if not math.isnan(run.miou.value):
-                alone = replace(cell, folds={fold: run}, missing=(), miou=run.miou)
-                groups[(str(fold), cell.backbone, *column_key(run))][n] = alone
-    for key, members in groups.items():
-        yield str(key[0]), list(members), list(members.values())
+                alone[str(fold)][n] = replace(cell, folds={fold: run}, missing=(), miou=run.miou)
+    return alone
+
+
+def _contests(alone: dict[int, Cell]) -> Iterator[list[int]]:
+    """Numbers of the cells of one column and backbone."""
+    groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    for n, cell in alone.items():
+        groups[(cell.backbone, *column_key(first_run(cell)))].append(n)
+    yield from groups.values()

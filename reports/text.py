@@ -37,15 +37,15 @@ def percent(value: float) -> str:
 
 
 def interval(estimate: Estimate) -> str:
-    """The 95 % interval as `[62.3, 65.8]`; empty where there is none."""
+    """The 95 % interval as `[62.3, 65.8]`; where there is none, what it lacks."""
     if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
-        return ""
+        return clean(estimate.shortage)
     return f"[{percent(estimate.low)}, {percent(estimate.high)}]"
 
 
-def interval_of(low: float, high: float) -> str:
-    """The interval of a difference, its ends with their signs; empty where there is none."""
-    return f"[{signed(low)}, {signed(high)}]" if math.isfinite(low) and math.isfinite(high) else ""
+def interval_of(low: float, high: float, shortage: str = "") -> str:
+    """The interval of a difference, its ends with their signs; where there is none, what it lacks."""
+    return f"[{signed(low)}, {signed(high)}]" if math.isfinite(low) and math.isfinite(high) else shortage
 
 
 def signed(value: float) -> str:

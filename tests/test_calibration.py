@@ -8,12 +8,15 @@ cover is the figure's mean over such draws.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from fssbench.evidence import count_queries, evidence_of
 from fssbench.statistics import Sample, difference, of_runs
 
 UNEVEN = (3, 4, 5, 6, 8, 8, 10, 10, 12, 12, 14, 14, 16, 18, 20, 24, 28, 36, 42, 60)
@@ -30,6 +33,7 @@ class Run:
     classes: tuple[int, ...]
     plan_sha256: str
     absent_rule: str = "zero"
+    whole: bool = True
 
 
 class Population:
@@ -74,7 +78,7 @@ def covered_and_rejected(
         for k in range(benchmarks // populations):
             a, b = of_runs(population.benchmark(draw, f"{k}"), resamples=resamples)
             samples += [a, b]
-            told += difference(a[0], b[0]).significant
+            told += difference(a[0], b[0]).p <= 0.05
         for side in (0, 1):
             truth = np.mean([sample[side].value for sample in samples])
             mine = [sample[side].estimate for sample in samples[::2]]
@@ -100,6 +104,80 @@ def test_intervals_cover_and_comparisons_err_as_often_as_they_say(regime: str) -
     assert 0.93 <= miou <= 0.97
     assert 0.93 <= fb_iou <= 0.97
     assert 0.03 <= rejected <= 0.07
+
+
+def spread(episodes: int, classes: int) -> tuple[int, ...]:
+    """So many queries over so many classes, as evenly as can be; classes that are not met left out."""
+    return tuple(len(part) for part in np.array_split(np.arange(episodes), classes) if len(part))
+
+
+def exchanged(runs: list[Run], draw: np.random.Generator) -> list[Run]:
+    """The two methods, their outcomes exchanged at random, query by query."""
+    a, b = runs
+    asked = np.asarray(a.queries)
+    turn = (draw.random(asked.max() + 1) < 0.5)[asked][:, None]
+    return [
+        replace(one, inter=np.where(turn, two.inter, one.inter), union=np.where(turn, two.union, one.union))
+        for one, two in ((a, b), (b, a))
+    ]
+
+
+FEW = [(episodes, classes) for episodes in (4, 8, 30) for classes in (1, 7, 20)]
+GIVEN = {(30, 1), (30, 7)}
+"""Cases of `FEW` in which there are enough queries."""
+
+
+@pytest.mark.parametrize(("episodes", "classes"), FEW)
+def test_there_is_an_interval_and_a_verdict_only_where_there_are_enough(episodes: int, classes: int) -> None:
+    sizes = spread(episodes, classes)
+    runs = Population(0, sizes, 2).benchmark(np.random.default_rng(0), "x")  # each query asked twice
+    (a, a_fb), (b, _) = of_runs(runs, resamples=200)
+    gap = difference(a, b)
+    given = (episodes, classes) in GIVEN
+    assert evidence_of(runs).enough is given
+    for estimate in (a.estimate, a_fb.estimate):
+        assert np.isfinite([estimate.low, estimate.high]).all() == given
+        assert (estimate.shortage == "") is given
+    assert np.isfinite([gap.low, gap.high, gap.p, gap.error]).all() == given
+    smallest = f"; {min(sizes)} in a class" if len(sizes) > 1 else ""
+    assert gap.shortage == ("" if given else f"too few queries ({episodes}{smallest})")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    "sizes",
+    [spread(30, 1), spread(30, 7), (21,), (3,) * 10, (4,) * 7, (3,) * 20, (5,) * 5, (3,) + (20,) * 6],
+    ids=str,
+)
+def test_wherever_a_verdict_is_given_it_errs_rarely(sizes: tuple[int, ...]) -> None:
+    benchmarks, told, turned = 2000, 0, 0
+    covered = covered_and_rejected(sizes, 1, benchmarks=benchmarks)
+    for number in range(4):
+        population, draw = Population(number, sizes, 1), np.random.default_rng(100 + number)
+        for k in range(benchmarks // 4):
+            a, b = of_runs(exchanged(population.benchmark(draw, f"{k}"), draw), resamples=500)
+            p = difference(a[0], b[0]).p
+            assert not np.isnan(p)
+            turned += p <= 0.05
+    told = covered[2]
+    print(f"\n{sizes}: covered {covered[:2]}, rejected {told:.3f}, exchanged {turned / benchmarks:.3f}")
+    assert min(covered[:2]) >= 0.89
+    assert told <= 0.07
+    assert turned / benchmarks <= 0.07
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=24))
+def test_the_rule_asks_for_more_never_for_less(sizes: list[int]) -> None:
+    def enough(numbers: list[int]) -> bool:
+        ids = np.repeat(np.arange(len(numbers)), numbers)
+        return count_queries("plan", ids, list(range(len(ids))), range(len(numbers))).enough
+
+    assert enough([max(sizes)] * len(sizes)) or not enough(sizes)
+    assert not enough([*sizes, 2])
+    if enough(sizes):
+        assert min(sizes) >= 3
+        assert sum(sizes) - len(sizes) >= 20
 
 
 def test_the_simulation_is_as_described() -> None:

@@ -85,8 +85,9 @@ def test_another_checkpoint_on_the_same_episodes_is_paired() -> None:
     (change,) = changed(results(after), results(before))
     assert names(change) == {"head_sha256": ("a" * 64, "b" * 64)}
     assert [d.folds for d in change.departures] == [(0, 1)]
-    (gap,) = differences([(make_cell(after), make_cell(before))], resamples=200)
+    (gap,) = differences([(make_cell(after), make_cell(before))], resamples=10_000)
     assert change.paired is not None
+    assert change.significant is True
     assert (change.paired.value, change.paired.low, change.paired.high) == (gap.value, gap.low, gap.high)
     assert change.paired.low > 0
     assert (change.episodes, change.unpaired) == (400, "")

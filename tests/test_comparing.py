@@ -9,11 +9,21 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest, friedmanchisquare
+from scipy.stats import friedmanchisquare
 
 from fssbench import comparing
 from fssbench.api import UsageError
-from fssbench.comparing import differences, pairs, ranking, refusals, seed_spread, tally
+from fssbench.comparing import (
+    differences,
+    pairs,
+    ranking,
+    refusals,
+    seed_spread,
+    tally,
+    turned,
+    verdicts,
+)
+from fssbench.evidence import TOO_FEW
 from fssbench.metrics import score
 from fssbench.statistics import difference, holm, of_run
 
@@ -51,12 +61,15 @@ def test_a_pair_by_hand(table: Any) -> None:
 
 
 def test_resamples_and_seed_are_those_of_the_results(table: Any) -> None:
+    """What a report says and what `compare` says rest on the same draws: never fewer than 10,000."""
     results = table.make_results(table.make_run("a"), table.make_run("b"), resamples=150)
-    assert pairs(results) == pairs(results, resamples=150, seed=0)
-    assert pairs(results) != pairs(results, resamples=150, seed=1)
+    assert pairs(results) == pairs(results, resamples=10_000, seed=0)
+    assert pairs(results) != pairs(results, seed=1)
+    assert pairs(replace(results, resamples=12_000)) == pairs(results, resamples=12_000)
+    assert pairs(results, resamples=150)[0].resamples == 150
 
 
-def test_every_pair_of_every_column_and_one_family(table: Any) -> None:
+def test_every_pair_of_every_column_and_a_family_a_benchmark_and_shot(table: Any) -> None:
     found = pairs(family(table))
     assert [(p.benchmark, p.shot, p.methods) for p in found] == [
         (bench, shot, couple)
@@ -64,20 +77,61 @@ def test_every_pair_of_every_column_and_one_family(table: Any) -> None:
         for shot in (1, 5)
         for couple in (("a", "b"), ("a", "c"), ("b", "c"))
     ]
-    assert [p.adjusted for p in found] == holm([p.difference.p for p in found])
+    for start in range(0, len(found), 3):
+        mine = found[start : start + 3]
+        assert [p.adjusted for p in mine] == holm([p.difference.p for p in mine])
+        assert {p.family for p in mine} == {3}
     assert all(p.adjusted >= p.difference.p for p in found)
     assert {p.outcome for p in found if "a" in p.methods} == {"win"}
 
 
-def test_holm_can_turn_a_win_into_a_tie(table: Any) -> None:
+def test_another_benchmark_or_shot_changes_no_verdict(table: Any) -> None:
+    results = family(table)
+    here = tuple(c for c in results.cells if (c.benchmark, c.shot) == ("x", 1))
+    assert pairs(replace(results, cells=here)) == pairs(results)[:3]
+
+
+def many(table: Any) -> Any:
+    """Eight methods, one of them a little better."""
     skills = {"a": 0.621, **{f"c{k}": 0.6 for k in range(7)}}
-    results = table.make_results(*(table.make_run(m, skill=s) for m, s in skills.items()))
-    alone = {p.methods: pairs(results, methods=p.methods)[0] for p in pairs(results)}
-    lost = [p for p in pairs(results) if p.outcome != alone[p.methods].outcome]
+    return table.make_results(*(table.make_run(m, skill=s) for m, s in skills.items()))
+
+
+def test_holm_can_turn_a_win_into_a_tie(table: Any) -> None:
+    results = many(table)
+    lost = []
+    for p in pairs(results):
+        (alone,) = pairs(replace(results, cells=(p.a, p.b)))
+        assert (alone.difference, alone.family, p.family) == (p.difference, 1, 28)
+        if p.outcome != alone.outcome:
+            lost.append(p)
+            assert p.difference.p <= 0.05 < p.adjusted
+            assert p.outcome == "tie"
     assert lost
-    for p in lost:
-        assert p.difference.p <= 0.05 < p.adjusted
-        assert (alone[p.methods].difference, p.outcome) == (p.difference, "tie")
+
+
+def test_the_family_is_that_of_all_methods_whichever_are_asked_for(table: Any) -> None:
+    results = many(table)
+    every = {p.methods: p for p in pairs(results)}
+    for two in (("a", "c3"), ("c0", "c6")):
+        assert pairs(results, methods=two) == (every[two],)
+        (back,) = pairs(results, methods=two[::-1])
+        assert (back.methods, back.adjusted, back.family) == (two[::-1], every[two].adjusted, 28)
+    three = pairs(results, methods=["c1", "a", "c0"])
+    assert [p.methods for p in three] == [("c1", "a"), ("c1", "c0"), ("a", "c0")]
+
+
+def test_verdicts_are_the_pairs_from_both_sides(table: Any) -> None:
+    results = many(table)
+    both = verdicts(results)
+    for p in pairs(results):
+        there, back = both[id(p.a), id(p.b)], both[id(p.b), id(p.a)]
+        assert there == p
+        assert (back.a, back.b, back.adjusted) == (p.b, p.a, p.adjusted)
+        assert back.difference.value == -p.difference.value
+        assert (back.difference.low, back.difference.high) == (-p.difference.high, -p.difference.low)
+        assert turned(back) == p
+    assert len(both) == 2 * 28
 
 
 def test_each_run_is_resampled_once(table: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,8 +143,11 @@ def test_each_run_is_resampled_once(table: Any, monkeypatch: pytest.MonkeyPatch)
         return plain(runs, **named)
 
     monkeypatch.setattr(comparing, "of_runs", counting)
+    monkeypatch.setattr(comparing, "_kept", {})
     pairs(family(table))
-    assert asked == [12]
+    assert asked == [3, 3, 3, 3]
+    pairs(family(table))
+    assert sum(asked) == 12, "asked again, the draws are known"
 
 
 def test_folds_are_averaged(table: Any) -> None:
@@ -155,27 +212,75 @@ def test_incomplete_runs_are_compared_on_the_episodes_both_counted(table: Any) -
 
 def test_one_episode_gives_no_verdict(table: Any) -> None:
     (pair,) = pairs(table.make_results(*(table.only(table.make_run(m), [0]) for m in "ab")))
-    assert np.isnan([pair.difference.p, pair.adjusted]).all()
-    assert pair.outcome == "tie"
+    assert (pair.outcome, pair.family) == (TOO_FEW, 0)
+    assert pair.difference.shortage == "too few queries (1)"
 
 
-@pytest.mark.parametrize(("queries", "outcome"), [(2, "tie"), (5, "tie"), (8, "win")])
+@pytest.mark.parametrize(("queries", "outcome"), [(2, TOO_FEW), (12, TOO_FEW), (20, TOO_FEW), (21, "win")])
 def test_few_queries_decide_nothing_even_where_all_agree(table: Any, queries: int, outcome: str) -> None:
     runs = (table.make_run(m, skill=s, episodes=queries, classes=1) for m, s in (("a", 0.8), ("b", 0.3)))
     (pair,) = pairs(table.make_results(*runs))
-    assert pair.queries == queries
-    assert pair.difference.low > 0
-    assert pair.adjusted >= binomtest(0, queries).pvalue - 1e-12
-    assert pair.outcome == outcome
+    assert (pair.queries, pair.outcome) == (queries, outcome)
+    assert np.isnan(pair.adjusted) == np.isnan(pair.difference.low) == (outcome == TOO_FEW)
+    assert (pair.difference.shortage == "") == (outcome == "win")
 
 
-def test_folds_that_share_their_episodes_make_no_queries_more(table: Any) -> None:
-    once = [table.make_run(m, skill=s, episodes=5, classes=1) for m, s in (("a", 0.8), ("b", 0.3))]
+def test_asking_again_makes_no_queries_more(table: Any) -> None:
+    runs = (
+        table.make_run(m, skill=s, episodes=200, queries=20, classes=1) for m, s in (("a", 0.8), ("b", 0.3))
+    )
+    (pair,) = pairs(table.make_results(*runs))
+    assert (pair.episodes, pair.queries, pair.outcome) == (200, 20, TOO_FEW)
+
+
+@pytest.mark.parametrize("episodes", [5, 30])
+def test_folds_that_share_their_episodes_make_no_queries_more(table: Any, episodes: int) -> None:
+    once = [table.make_run(m, skill=s, episodes=episodes, classes=1) for m, s in (("a", 0.8), ("b", 0.3))]
     often = [table.make_cell(*(replace(run, fold=fold) for fold in range(4))) for run in once]
     (one,), (four,) = pairs(table.make_results(*once)), pairs(table.make_results(*often))
-    assert (one.episodes, four.episodes) == (5, 20)
-    assert four.difference == one.difference
-    assert four.outcome == "tie"
+    assert (one.episodes, four.episodes, one.queries, four.queries) == (episodes,) * 4
+    assert (four.difference.value, four.difference.shortage) == (
+        one.difference.value,
+        one.difference.shortage,
+    )
+    assert four.outcome == one.outcome
+
+
+def test_pairs_with_too_few_queries_have_no_place_in_the_family(table: Any) -> None:
+    a, b, c = (table.make_run(m, skill=s) for m, s in (("a", 0.66), ("b", 0.6), ("c", 0.6)))
+    results = table.make_results(a, b, table.only(c, range(10)))
+    outcomes = {p.methods: (p.outcome, p.family) for p in pairs(results)}
+    assert outcomes == {("a", "b"): ("win", 1), ("a", "c"): (TOO_FEW, 1), ("b", "c"): (TOO_FEW, 1)}
+    assert [(t.methods, t.undecided) for t in tally(pairs(results))] == [
+        (("a", "b"), 0),
+        (("a", "c"), 1),
+        (("b", "c"), 1),
+    ]
+
+
+def test_capped_alike_methods_are_compared_on_the_same_classes(table: Any) -> None:
+    """One predicts nothing where the truth is empty, the other something: the class counts for both."""
+    a, b = (table.only(table.make_run(m), range(60)) for m in "ab")
+    last = a.class_ids == 4
+    silent, loud = a.union.copy(), b.union.copy()
+    silent[last, 1], loud[last, 1] = 0, 50
+    none = np.where(last[:, None], 0, a.inter)
+    a, b = (
+        replace(a, union=silent, inter=none),
+        replace(b, union=loud, inter=np.where(last[:, None], 0, b.inter)),
+    )
+    (pair,) = pairs(table.make_results(a, b))
+    rest = [score(r.class_ids[~last], r.inter[~last], r.union[~last], range(4)).miou for r in (a, b)]
+    assert pair.figures == pytest.approx(tuple(4 / 5 * figure for figure in rest))
+
+
+def test_unfinished_runs_are_compared_on_the_classes_that_both_met(table: Any) -> None:
+    a, b = table.make_run("a"), table.make_run("b")
+    few = np.flatnonzero(a.class_ids < 2)
+    (pair,) = pairs(table.make_results(a, table.only(b, few)))
+    plain = [score(r.class_ids[few], r.inter[few], r.union[few], [0, 1]).miou for r in (a, b)]
+    assert pair.figures == pytest.approx(tuple(plain))
+    assert pair.difference.shortage == ""
 
 
 def test_what_is_not_compared_is_named(table: Any) -> None:
@@ -200,7 +305,7 @@ def test_shared_episodes_when_asked(table: Any) -> None:
 
 def test_differences_of_cells(table: Any) -> None:
     a, b = (table.make_cell(table.make_run(m)) for m in "ab")
-    assert differences([(a, b)], resamples=200)[0] == pairs(table.make_results(a, b))[0].difference
+    assert differences([(a, b)], resamples=10_000)[0] == pairs(table.make_results(a, b))[0].difference
     other = table.make_cell(table.make_run("b", lists="x"))
     with pytest.raises(UsageError, match="a and b on bench cannot be paired: the plans of fold 0"):
         differences([(a, other)])
@@ -268,6 +373,11 @@ class TestRanking:
         results = table.make_results(*whole.runs, *extra, *other)
         assert ranking(results).blocks == ranking(whole).blocks
         assert len(ranking(results, methods=["a", "c", "d"]).blocks) == 4
+
+    def test_a_block_needs_enough_queries(self, table: Any) -> None:
+        whole = self.table(table, 3)
+        few = [table.make_run(m, "few", episodes=20) for m in "abcd"]
+        assert ranking(table.make_results(*whole.runs, *few)).blocks == ranking(whole).blocks
 
     def test_seeds_of_a_benchmark_are_one_block(self, table: Any) -> None:
         results = [self.table(table, 2, seed=s) for s in range(3)]

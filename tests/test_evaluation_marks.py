@@ -52,9 +52,9 @@ def test_classes_without_episodes_are_said(mini: Path, tmp_path: Path) -> None:
     method = load_method("panet", backbone="efficientnet-lite0", weights="random")
     met = len({episode.class_id for episode in plan})
     assert met < 5
-    assert f"classes ({met} of 5 have episodes)" in fssbench.evaluate(method, plan, out=tmp_path).marks
+    assert f"classes ({met} of 5 classes met)" in fssbench.evaluate(method, plan, out=tmp_path).marks
     assert fssbench.score([0, 0], [[1, 1]] * 2, [[2, 2]] * 2, classes=[0, 1]).marks == (
-        "classes (1 of 2 have episodes)",
+        "classes (1 of 2 classes met)",
     )
     assert fssbench.score([0, 1], [[1, 1]] * 2, [[2, 2]] * 2, classes=[0, 1]).marks == ()
 

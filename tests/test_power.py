@@ -19,7 +19,7 @@ Z = norm.ppf(0.975) + norm.ppf(0.8)
 
 def one(table: Any, *runs: Any, **named: Any) -> Any:
     results = table.make_results(*runs)
-    (row, *_) = power(pairs(results), seed_spread(results), **{"difference": 1.0, **named})
+    (row, *_) = power(pairs(results, resamples=200), seed_spread(results), **{"difference": 1.0, **named})
     return row
 
 
@@ -74,11 +74,13 @@ class TestTrainings:
             if {r.pair.a.label, r.pair.b.label} == {"a", "b"}
         ]
         fixed = np.hypot(spread["a"], spread["b"])
+        strictest = norm.ppf(1 - 0.025 / 15) + norm.ppf(0.8)  # 15 pairs of 6 cells are one family
         assert len(rows) == 9
         for row in rows:
+            assert row.pair.family == 15
             assert row.training == pytest.approx(fixed)
-            assert row.smallest == pytest.approx(Z * np.hypot(row.error, fixed))
-            assert row.seeds_needed == int(np.ceil((row.error**2 + fixed**2) * Z**2))
+            assert row.smallest == pytest.approx(strictest * np.hypot(row.error, fixed))
+            assert row.seeds_needed == int(np.ceil((row.error**2 + fixed**2) * strictest**2))
 
     def test_no_number_of_episodes_overcomes_them(self, table: Any) -> None:
         row = one(table, *self.runs(table), difference=0.01)
@@ -100,9 +102,18 @@ class TestTrainings:
         assert power(pairs(alone), spreads, difference=1.0)[0].training is None
 
 
-def test_pairs_without_an_interval_tell_nothing(table: Any) -> None:
-    results = table.make_results(*(table.only(table.make_run(m), [0]) for m in "ab"))
+@pytest.mark.parametrize("episodes", [1, 8, 20])
+def test_pairs_with_too_few_queries_tell_nothing(table: Any, episodes: int) -> None:
+    results = table.make_results(*(table.only(table.make_run(m), range(episodes)) for m in "ab"))
     assert power(pairs(results), difference=1.0) == ()
+
+
+def test_folds_on_one_plan_are_counted_once(table: Any) -> None:
+    runs = [table.make_run(m) for m in "ab"]
+    shared = [table.make_cell(*(replace(run, fold=f) for f in range(4))) for run in runs]
+    once, often = one(table, *runs), one(table, *shared)
+    assert (often.episodes, often.queries, often.pair.folds) == (120, 120, 4)
+    assert often.episodes_needed == once.episodes_needed
 
 
 @pytest.mark.parametrize(
@@ -131,7 +142,7 @@ def promised(table: Any, benchmarks: int) -> float:
             for m, s in (("a", 0.6), ("b", 0.6 + gap))
         ]
         (a, _), (b, _) = of_runs(runs, resamples=300)
-        shown += difference(b, a).significant
+        shown += difference(b, a).p <= 0.05
     return shown / benchmarks
 
 

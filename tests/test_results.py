@@ -61,7 +61,7 @@ def same(a: float, b: float) -> bool:
 
 
 def test_every_number_of_a_run(null):
-    plan = null.plan(30, shot=2, size=32)
+    plan = null.plan(60, shot=2, size=32)
     (run,) = null.run("runs", plan, null.method(bias=0.1), panels=3)
     results = collect([null.folder / "runs"])
     (found,) = results.runs
@@ -77,19 +77,19 @@ def test_every_number_of_a_run(null):
     assert found.inter.tolist() == [r["inter"] for r in rows]
     assert found.union.tolist() == [r["union"] for r in rows]
     assert found.target.tolist() == [r["target"] for r in rows]
-    assert found.indices.tolist() == list(range(30))
-    assert found.queries == tuple(plan[i].query for i in range(30))
+    assert found.indices.tolist() == list(range(60))
+    assert found.queries == tuple(plan[i].query for i in range(60))
     assert (found.benchmark, found.method, found.label) == ("nulldata", "null", "null (bias=0.1)")
-    assert (found.fold, found.shot, found.seed, found.planned, found.episodes) == (0, 2, 0, 30, 30)
+    assert (found.fold, found.shot, found.seed, found.planned, found.episodes) == (0, 2, 0, 60, 60)
     assert (found.backbone, found.weights, found.protocol) == ("own", "own", "published/1")
     assert (found.identity, found.plan_sha256) == (manifest["identity"], plan.sha256)
     assert found.manifest == manifest
-    assert [p.index for p in found.panels] == sorted({round((k + 0.5) * 10 - 0.5) for k in range(3)})
+    assert [p.index for p in found.panels] == sorted({round((k + 0.5) * 20 - 0.5) for k in range(3)})
     assert found.absent == ()
     assert found.seconds > 0
     (cell,) = results.cells
     assert (cell.miou, cell.fb_iou) == (found.miou, found.fb_iou)
-    assert (cell.episodes, cell.missing, cell.best, cell.tied) == (30, (), False, False)
+    assert (cell.episodes, cell.missing, cell.best, cell.tied) == (60, (), False, False)
     assert results.notes == ()
 
 
@@ -151,6 +151,19 @@ def test_best_and_what_is_not_significantly_worse(null):
     assert not cells["worse"].best
 
 
+def test_with_too_few_queries_nobody_is_best_or_tied(null):
+    null.run("runs", null.plan(12), noisy(null, "good", 0.2), noisy(null, "worse", 3.0))
+    cells = collect([null.folder / "runs"]).cells
+    assert not any(cell.best or cell.tied for cell in cells)
+    for cell in cells:
+        assert np.isnan([cell.miou.low, cell.miou.high, cell.fb_iou.low, cell.fb_iou.high]).all()
+        assert cell.miou.shortage == cell.fb_iou.shortage
+        assert cell.miou.shortage.startswith("too few queries (1")
+    # the same episodes again are no other queries
+    null.run("often", null.plan(120), noisy(null, "good", 0.2), noisy(null, "worse", 3.0))
+    assert any(cell.best for cell in collect([null.folder / "often"]).cells)
+
+
 def test_one_method_alone_is_not_best(null):
     null.run("runs", null.plan(6))
     (cell,) = collect([null.folder / "runs"]).cells
@@ -165,9 +178,9 @@ def test_methods_on_other_episodes_are_not_compared_as_pairs(null):
 
 
 def test_the_best_on_other_episodes_takes_nothing_from_those_on_these(null):
-    plan = null.plan(30)
+    plan = null.plan(60)
     null.run("runs", plan, noisy(null, "good", 0.2), noisy(null, "worse", 2.0))
-    null.run("runs", null.plan(31), noisy(null, "elsewhere", 0.0))
+    null.run("runs", null.plan(61), noisy(null, "elsewhere", 0.0))
     cells = {c.method: c for c in collect([null.folder / "runs"]).cells}
     assert cells["elsewhere"].miou.value > cells["good"].miou.value
     assert {name for name, c in cells.items() if c.best} == {"good"}
@@ -215,8 +228,10 @@ def test_incomplete_runs_are_marked(null):
     (run,) = null.run("runs", null.plan(10))
     kept = (run.path / "episodes.jsonl").read_bytes().splitlines(keepends=True)[:7]
     (run.path / "episodes.jsonl").write_bytes(b"".join(kept))
-    (cell,) = collect([null.folder / "runs"]).cells
+    results = collect([null.folder / "runs"])
+    (cell,) = results.cells
     assert cell.marks == ("incomplete (7 of 10 episodes)",)
+    assert not results.runs[0].whole
     assert cell.episodes == 7
     assert same(cell.miou.value, by_hand(run.path)[0])
 
@@ -260,11 +275,11 @@ def empty(m: torch.Tensor) -> torch.Tensor:
 def test_all_classes_absent_breaks_nothing(null):
     from fssbench.store import Record
 
-    plan = null.plan(3)
+    plan = null.plan(60)
     for name in ("a", "b"):
         (run,) = null.run("runs", plan, null.broken(name))
         (run.path / "episodes.jsonl").write_bytes(
-            b"".join(Record(i, plan[i].class_id, (9, 0), (9, 0), 0).line() for i in range(3))
+            b"".join(Record(i, plan[i].class_id, (9, 0), (9, 0), 0).line() for i in range(60))
         )
     null.run("runs", plan, null.broken("real"), null.broken("low", logits=lambda self, q, s, m: empty(m)))
     cells = {c.method: c for c in collect([null.folder / "runs"]).cells}

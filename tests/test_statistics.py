@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap, norm, sem
 
 from fssbench.api import UsageError
+from fssbench.evidence import Evidence
 from fssbench.metrics import score
 from fssbench.statistics import (
     Sample,
@@ -41,6 +42,7 @@ class Run:
     absent_rule: str = "zero"
     indices: Any = field(default=None)
     queries: Any = field(default=None)
+    whole: bool = True
 
     def __post_init__(self) -> None:
         n = len(self.class_ids)
@@ -227,8 +229,8 @@ def test_a_class_that_one_cluster_shows_is_kept_where_absent_ones_are_left_out()
 
 
 def test_intervals_stay_within_a_hundred_percent() -> None:
-    inter, union = np.array([[9, 9], [9, 9], [9, 1]]), np.array([[9, 9], [9, 9], [9, 90]])
-    miou, _ = intervals([0, 0, 0], inter, union, [0], absent="zero")
+    inter, union = np.array([[9, 9]] * 40 + [[9, 1]]), np.array([[9, 9]] * 40 + [[9, 90]])
+    miou, _ = intervals([0] * 41, inter, union, [0], absent="zero")
     assert 0 <= miou.low < miou.value < miou.high <= 100
 
 
@@ -325,22 +327,52 @@ def test_mean_refuses_what_does_not_belong_together() -> None:
 def test_no_replicates_no_verdict() -> None:
     gap = difference(Sample(60.0, np.empty(0)), Sample(10.0, np.empty(0)))
     assert gap.value == 50.0
-    assert np.isnan([gap.low, gap.high, gap.p]).all()
-    assert not gap.significant
+    assert np.isnan([gap.low, gap.high, gap.p, gap.error]).all()
+
+
+ENOUGH = Evidence({("plan", 0): frozenset(range(100))})
+
+
+def test_too_few_queries_on_either_side_leave_the_difference_alone() -> None:
+    few = Evidence({("plan", 0): frozenset(range(8))})
+    much, little = Sample(60.0, np.full(99, 60.0), ENOUGH), Sample(10.0, np.full(99, 10.0), few)
+    for gap in (difference(much, little), difference(little, much)):
+        assert abs(gap.value) == 50.0
+        assert np.isnan([gap.low, gap.high, gap.p, gap.error]).all()
+        assert gap.shortage == "too few queries (8)"
+    assert little.estimate.shortage == "too few queries (8)"
+    assert np.isnan([little.estimate.low, little.estimate.high, little.error]).all()
 
 
 def test_p_counts_the_figure_itself() -> None:
-    gap = difference(Sample(2.0, np.arange(1.0, 100.0)), Sample(0.0, np.zeros(99)))
+    gap = difference(Sample(2.0, np.arange(1.0, 100.0), ENOUGH), Sample(0.0, np.zeros(99), ENOUGH))
     assert gap.p == pytest.approx(2 / 100)
+
+
+def test_a_resample_without_a_figure_counts_on_neither_side() -> None:
+    some = np.where(np.arange(99) < 49, np.nan, np.arange(99.0))
+    gap = difference(Sample(70.0, some, ENOUGH), Sample(0.0, np.zeros(99), ENOUGH))
+    shorter = difference(Sample(70.0, some[49:], ENOUGH), Sample(0.0, np.zeros(50), ENOUGH))
+    assert (gap.p, gap.low, gap.error) == (shorter.p, shorter.low, shorter.error)
+
+
+def test_a_verdict_and_the_interval_agree() -> None:
+    """Whenever p is 5 % or less, 0 lies outside the interval: no second rule is needed."""
+    draw = np.random.default_rng(0)
+    for _ in range(300):
+        gaps = draw.normal(draw.normal(2, 0.3), 1, int(draw.integers(20, 300)))
+        gap = difference(Sample(2.0, gaps, ENOUGH), Sample(0.0, np.zeros(len(gaps)), ENOUGH))
+        assert gap.p > 0.05 or gap.low > 0 or gap.high < 0
 
 
 def test_p_beyond_the_resamples_is_that_of_a_normal_tail() -> None:
     gaps = np.random.default_rng(0).normal(4, 1, 500)
-    gap = difference(Sample(4.0, gaps), Sample(0.0, np.zeros(500)))
+    zeros = Sample(0.0, np.zeros(500), ENOUGH)
+    gap = difference(Sample(4.0, gaps, ENOUGH), zeros)
     assert gap.p == pytest.approx(2 * norm.sf(4 / gaps.std()))
     assert gap.p < 2 / 501
-    assert difference(Sample(40.0, gaps + 36), Sample(0.0, np.zeros(500))).p == 1e-6
-    assert difference(Sample(1.0, np.ones(9)), Sample(0.0, np.zeros(9))).p == 0.2
+    assert difference(Sample(40.0, gaps + 36, ENOUGH), zeros).p == 1e-6
+    assert difference(Sample(1.0, np.ones(9), ENOUGH), Sample(0.0, np.zeros(9), ENOUGH)).p == 0.2
 
 
 def test_holm_by_hand_and_with_gaps() -> None:
@@ -390,5 +422,5 @@ def test_equal_methods_are_told_apart_as_rarely_as_claimed() -> None:
     found = 0
     for s in range(2000):
         (a, _), (b, _) = of_runs([draw(s, 300, noise=n) for n in (1, 2)], resamples=400, seed=s)
-        found += difference(a, b).significant
+        found += difference(a, b).p <= 0.05
     assert 0.03 <= found / 2000 <= 0.07

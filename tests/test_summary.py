@@ -10,7 +10,7 @@ import pytest
 import fssbench
 from fssbench.errors import DataError
 from fssbench.store import Record, read_run
-from fssbench.summary import absent_rule, run_score, summarise
+from fssbench.summary import absent_rule, run_marks, run_score, summarise
 
 
 def rewrite(path, records) -> None:
@@ -78,6 +78,52 @@ def test_rule_for_absent_classes_is_the_benchmarks_own(null, shared):
     published = fssbench.plan("pascal5i", data=None, splits=shared / "golden" / "splits")
     assert absent_rule(published) == "zero"
     assert absent_rule(replace(published, protocol="fssbench/1")) == "exclude"
+
+
+def published(null, episodes: int):
+    """A null plan under a published protocol, whose classes come one after the other."""
+    plan = null.plan(episodes)
+    ordered = sorted(plan, key=lambda e: e.class_id)
+    numbered = tuple(replace(e, index=i) for i, e in enumerate(ordered))
+    return replace(plan, episodes=numbered)
+
+
+@pytest.mark.parametrize("rule", ["zero", "exclude"])
+@pytest.mark.parametrize("how", ["capped", "unfinished"])
+def test_classes_that_no_episode_met_are_left_out_and_said(null, monkeypatch, rule, how):
+    monkeypatch.setattr("fssbench.engine.absent_rule", lambda _: rule)
+    plan = published(null, 24)
+    first = [e.class_id for e in plan].count(plan[0].class_id)
+    (whole,) = null.run("whole", plan)
+    (part,) = null.run("part", plan.head(first) if how == "capped" else plan)
+    if how == "unfinished":
+        records = read_run(part.path).records
+        rewrite(part.path, [records[i] for i in range(first)])
+    score = summarise(part.path)
+    mean = read_run(whole.path)
+    assert score.miou == pytest.approx(run_score(mean).per_class[plan[0].class_id])
+    assert (len(score.unmet), score.absent) == (2, ())
+    summary = json.loads((part.path / "summary.json").read_text())
+    assert summary["unmet"] == list(score.unmet)
+    assert any("1 of 3 classes" in mark for mark in summary["marks"])
+    assert run_score(mean).unmet == ()
+    assert not any("classes" in mark for mark in run_marks(mean, run_score(mean)))
+
+
+def test_a_class_that_was_met_counts_by_the_rule_though_it_shows_no_pixel(null, monkeypatch):
+    monkeypatch.setattr("fssbench.engine.absent_rule", lambda _: "zero")
+    plan = published(null, 24).head(15)
+    (run,) = null.run("runs", plan)
+    ids = [e.class_id for e in plan]
+    met = sorted(set(ids))
+    rewrite(
+        run.path,
+        [Record(i, c, (9, 5 * (c == met[0])), (9, 10 * (c == met[0])), 0) for i, c in enumerate(ids)],
+    )
+    score = summarise(run.path)
+    assert score.miou == pytest.approx(50 / len(met))
+    assert score.absent == tuple(met[1:])
+    assert set(score.unmet) == {0, 1, 2} - set(met)
 
 
 def test_unwritable_and_missing_folder(tmp_path):

@@ -21,7 +21,10 @@ class Estimate:
 
     value: float
     low: float
+    """nan where there is no interval."""
     high: float
+    shortage: str = ""
+    """`too few queries (8; 1 in a class)` where that is why there is no interval."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class RunResult:
     per_class: dict[int, float]
     """IoU in percent by class id."""
     absent: tuple[int, ...]
-    """Classes of the fold without a pixel in any counted episode."""
+    """Classes without a pixel in any counted episode, those in `unmet` apart."""
     class_ids: NDArray[np.int64]
     """(N,) class of each episode."""
     inter: NDArray[np.int64]
@@ -113,6 +116,10 @@ class RunResult:
     """Support items of each episode."""
     commands: tuple[str, ...] = ()
     """Ids of the commands that made the run or found it complete, with the data as they were measured."""
+    whole: bool = True
+    """Whether every episode of an uncapped plan was counted: the published rule for absent classes applies."""
+    unmet: tuple[int, ...] = ()
+    """Classes that mIoU leaves out because the run, not being whole, met no episode of theirs."""
 
     @property
     def episodes(self) -> int:
@@ -143,11 +150,12 @@ class Cell:
     miou: Estimate
     fb_iou: Estimate
     episodes: int
+    """Distinct episodes: folds that are tested on the same plan share theirs."""
     marks: tuple[str, ...]
     best: bool = False
-    """Highest mIoU among cells of the same benchmark, backbone, shot, seed and protocol."""
+    """Highest mIoU among cells of the same benchmark, backbone, shot, seed and protocol with enough queries."""
     tied: bool = False
-    """Not significantly worse than the best (paired bootstrap, 95 %)."""
+    """Not significantly worse than the best, by `fssbench.comparing.pairs`."""
     name: str = ""
     """The method as it is told apart from every other in the results, equal on all benchmarks."""
     variant: str = ""
@@ -182,6 +190,8 @@ class Change:
     """Episodes that both have counted; 0 where the two cannot be paired."""
     unpaired: str = ""
     """Why the two cannot be paired."""
+    significant: bool | None = None
+    """Whether the change is significant in the one meaning of `fssbench.comparing`; None without a verdict."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from fssbench.cli.output import emit_json, one_line, table
 from fssbench.errors import UsageError, unknown
 
 if TYPE_CHECKING:
-    from fssbench.api import Results
+    from fssbench.api import Cell, Results
     from fssbench.comparing import Pair, Ranking, SeedSpread, Tally
 
 _FILE = click.Path(path_type=Path)
@@ -25,7 +25,9 @@ _FILE = click.Path(path_type=Path)
     "--runs", multiple=True, type=_FILE, help="Run folder, or folder of them; repeatable.  [default: runs]"
 )
 @click.option("--shared", is_flag=True, help="Where plans differ, compare the episodes they share.")
-@click.option("--resamples", type=click.IntRange(1), default=10_000, show_default=True, help="For intervals.")
+@click.option(
+    "--resamples", type=click.IntRange(1), help="Resamples behind p and interval.  [default: as a report]"
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the bootstrap.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON line a pair, tally, ranking and spread."
@@ -34,14 +36,16 @@ def command(
     methods: tuple[str, ...],
     runs: tuple[Path, ...],
     shared: bool,
-    resamples: int,
+    resamples: int | None,
     seed: int,
     as_json: bool,
 ) -> None:
     """Compare METHODs (names as in the report) or RUN folders pairwise; by default all that were run.
 
-    Every difference is A minus B in mIoU points on the same episodes, with its 95 % interval, its p,
-    and Holm's p over all pairs printed; win, tie and loss are A's, by Holm's p at 5 %.
+    Every difference is A minus B in mIoU points on the same episodes, with its 95 % interval and its
+    p.  Win, tie and loss are A's, by Holm's p at 5 %.  The family that Holm's p is adjusted over is
+    every pair of methods on the same benchmark and shot in the folders given, printed or not: the same
+    as in a report on these folders.
     """
     from fssbench.comparing import pairs, ranking, refusals, seed_spread, tally
     from fssbench.store import scan
@@ -49,22 +53,26 @@ def command(
     folders = [Path(name) for name in methods]
     if len(folders) > 1 and all(any(scan(folder)) for folder in folders) and _tell_equal(folders, as_json):
         return
-    results, names = chosen(methods, runs)
-    results = replace(results, resamples=resamples, bootstrap_seed=seed)
-    found = pairs(results, shared=shared, methods=names)
-    refused = refusals(results, shared=shared, methods=names)
-    if found:
-        counts, ranks, spreads = tally(found), ranking(results, methods=names), seed_spread(results)
+    everything, names, cells = chosen(methods, runs)
+    everything = replace(everything, bootstrap_seed=seed)
+    results = replace(everything, cells=cells)
+    kept = {id(cell) for cell in cells}
+    compared = pairs(everything, shared=shared, methods=names, resamples=resamples)
+    shown = tuple(pair for pair in compared if id(pair.a) in kept and id(pair.b) in kept)
+    refused = refusals(results, shared=shared)
+    if shown:
+        counts, ranks = tally(shown), ranking(results)
+        spreads = seed_spread(results, resamples=resamples)
         if as_json:
-            emit_json(_records(found, counts, ranks, spreads, results))
+            emit_json(_records(shown, counts, ranks, spreads, results))
         else:
-            _show(found, counts, ranks, spreads)
-            click.echo(f"{resamples} resamples, seed {seed}", err=True)
+            _show(shown, counts, ranks, spreads)
+            _explain(shown, seed)
     for r in refused:
         where = f"{r.methods[0]} and {r.methods[1]} on {r.benchmark}, {r.shot}-shot"
         remedy = " Next: `--shared` compares the episodes they share" if r.shareable else ""
         click.echo(f"error: {one_line(where)} are not compared: {one_line(r.reason)}.{remedy}", err=True)
-    if not found and not refused:
+    if not shown and not refused:
         raise UsageError(
             f"nothing to compare: no two runs of {', '.join(map(repr, names or _all(results)))} share a benchmark "
             "and shot. Next: `fssbench list runs`"
@@ -97,10 +105,16 @@ def _tell_equal(folders: Sequence[Path], as_json: bool) -> bool:
     return bool(equal) and len(equal) == len(folders) * (len(folders) - 1) // 2
 
 
-def chosen(methods: tuple[str, ...], runs: tuple[Path, ...]) -> tuple[Results, list[str] | None]:
-    """The results to compare, without intervals, and the names asked for, in order; None for all.
+def chosen(
+    methods: tuple[str, ...], runs: tuple[Path, ...]
+) -> tuple[Results, list[str] | None, tuple[Cell, ...]]:
+    """Find what is to be compared.
 
     A METHOD that is a run folder, or a folder of them, stands for what is in it.
+
+    Returns:
+        All results in the folders, without intervals; the names asked for, in order, None for all; and
+        the cells asked for.
     """
     from fssbench.results import collect
     from fssbench.row_names import full_name
@@ -115,7 +129,7 @@ def chosen(methods: tuple[str, ...], runs: tuple[Path, ...]) -> tuple[Results, l
     for note in results.notes:
         click.echo(f"note: {one_line(note)}", err=True)
     if not methods:
-        return results, None
+        return results, None, results.cells
     wanted: list[str] = []
     rank: dict[int, int] = {}
     for place, name in enumerate(methods):
@@ -135,7 +149,7 @@ def chosen(methods: tuple[str, ...], runs: tuple[Path, ...]) -> tuple[Results, l
             rank.setdefault(i, place)
             wanted.append(cell.name)
     cells = tuple(results.cells[i] for i in sorted(rank, key=lambda i: (rank[i], i)))
-    return replace(results, cells=cells), list(dict.fromkeys(wanted))
+    return results, list(dict.fromkeys(wanted)), cells
 
 
 def _all(results: Results) -> list[str]:
@@ -147,12 +161,32 @@ def p_text(p: float) -> str:
     return "-" if p != p else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def _explain(shown: Sequence[Pair], seed: int) -> None:
+    """Say what the verdicts rest on: family, resamples, seed; and what would give those that are lacking."""
+    from fssbench.evidence import MORE_QUERIES, TOO_FEW
+
+    families = sorted({(p.benchmark, p.shot, p.family, p.resamples) for p in shown})
+    told = ", ".join(f"{b} {k}-shot {n}" for b, k, n, _ in families)
+    numbers = " or ".join(f"{r:,}" for r in sorted({r for *_, r in families}))
+    click.echo(
+        "win, loss: significantly better, worse: Holm's p is at most 5 %. Family: all pairs of methods on one "
+        f"benchmark and shot in the folders given ({one_line(told)}). {numbers} resamples, seed {seed}",
+        err=True,
+    )
+    if any(p.outcome == TOO_FEW for p in shown):
+        click.echo(f"{TOO_FEW}: no interval and no verdict. {MORE_QUERIES}", err=True)
+
+
 def _show(
-    found: Iterable[Pair], counts: Iterable[Tally], ranks: Ranking, spreads: tuple[SeedSpread, ...]
+    shown: Iterable[Pair], counts: Iterable[Tally], ranks: Ranking, spreads: tuple[SeedSpread, ...]
 ) -> None:
+    from fssbench.evidence import TOO_FEW
     from fssbench.row_names import pair_names
 
-    columns = ("benchmark", "shot", "A", "B", "mIoU A", "mIoU B", "A - B", "interval", "p", "Holm p")
+    columns = (
+        *("benchmark", "shot", "A", "B", "mIoU A", "mIoU B", "A - B"),
+        *("interval", "p", "Holm p", "family"),
+    )
     table(
         (*columns, "A's", "episodes", "marks", "note"),
         [
@@ -167,19 +201,20 @@ def _show(
                 else "-",
                 p_text(p.difference.p),
                 p_text(p.adjusted),
-                p.outcome,
+                p.family,
+                p.difference.shortage or p.outcome,
                 p.episodes,
                 "; ".join(dict.fromkeys((*p.a.marks, *p.b.marks))),
                 p.note,
             )
-            for p in found
+            for p in shown
         ],
         title="Differences",
     )
     click.echo()
     table(
-        ("A", "B", "A wins", "ties", "A loses"),
-        [(*t.methods, t.wins, t.ties, t.losses) for t in counts],
+        ("A", "B", "A wins", "ties", "A loses", TOO_FEW),
+        [(*t.methods, t.wins, t.ties, t.losses, t.undecided) for t in counts],
         title="Over benchmarks and shots",
     )
     click.echo()
@@ -238,14 +273,14 @@ def _near(method: str, ranks: Ranking) -> str:
 
 
 def _records(
-    found: Iterable[Pair],
+    shown: Iterable[Pair],
     counts: Iterable[Tally],
     ranks: Ranking,
     spreads: Iterable[SeedSpread],
     results: Results,
 ) -> Iterable[dict[str, Any]]:
     """Everything as JSON objects, unrounded."""
-    for p in found:
+    for p in shown:
         yield {
             "kind": "pair",
             "benchmark": p.benchmark,
@@ -259,16 +294,26 @@ def _records(
             "standard_error": p.difference.error,
             "p": p.difference.p,
             "holm_p": p.adjusted,
+            "family": p.family,
             "outcome": p.outcome,
+            "shortage": p.difference.shortage,
             "episodes": p.episodes,
+            "queries": p.queries,
             "marks": list(dict.fromkeys((*p.a.marks, *p.b.marks))),
             "note": p.note,
             "runs": [[run.slug for run in cell.folds.values()] for cell in (p.a, p.b)],
-            "resamples": results.resamples,
+            "resamples": p.resamples,
             "bootstrap_seed": results.bootstrap_seed,
         }
     for t in counts:
-        yield {"kind": "tally", "methods": t.methods, "wins": t.wins, "ties": t.ties, "losses": t.losses}
+        yield {
+            "kind": "tally",
+            "methods": t.methods,
+            "wins": t.wins,
+            "ties": t.ties,
+            "losses": t.losses,
+            "too_few_queries": t.undecided,
+        }
     yield {
         "kind": "ranking",
         "methods": ranks.methods,

@@ -10,7 +10,7 @@ from fssbench.cli.output import emit_json, one_line, table
 from fssbench.errors import UsageError
 
 COLUMNS = (
-    *("benchmark", "shot", "A", "B", "episodes", "queries", "SE", "shows"),
+    *("benchmark", "shot", "A", "B", "family", "episodes", "queries", "SE", "shows"),
     *("episodes needed", "queries needed", "seeds needed", "trainings", "marks"),
 )
 
@@ -21,21 +21,20 @@ COLUMNS = (
 @click.option(
     "--power", "wanted", type=float, default=0.8, show_default=True, help="Probability of showing it."
 )
-@click.option(
-    "--resamples", type=click.IntRange(1), default=2000, show_default=True, help="For standard errors."
-)
+@click.option("--resamples", type=click.IntRange(1), help="For standard errors.  [default: as a report]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the bootstrap.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line a pair of methods.")
 def command(
-    runs: tuple[Path, ...], diff: float, wanted: float, resamples: int, seed: int, as_json: bool
+    runs: tuple[Path, ...], diff: float, wanted: float, resamples: int | None, seed: int, as_json: bool
 ) -> None:
     """Tell from stored RUNS (folders, default: runs) what a difference of --diff points would take.
 
     For each two methods with runs on the same episodes: the smallest difference that these show, and
-    how many episodes a fold, or how many seeds, would show the one asked for (paired test at 5 %, not
-    adjusted for several pairs).
+    how many episodes a fold, or how many seeds, would show the one asked for.  A difference is shown
+    where `fssbench compare` and a report call it significant, by the strictest step of their adjustment.
     """
     from fssbench.comparing import pairs, refusals, seed_spread
+    from fssbench.evidence import MORE_QUERIES, TOO_FEW
     from fssbench.power import power
     from fssbench.results import collect
     from fssbench.row_names import pair_names
@@ -43,15 +42,22 @@ def command(
     results = collect(runs or (Path("runs"),), resamples=0)
     for note in results.notes:
         click.echo(f"note: {one_line(note)}", err=True)
-    found = pairs(results, resamples=resamples, seed=seed)
+    compared = pairs(results, resamples=resamples, seed=seed)
     spreads = seed_spread(results, resamples=resamples, seed=seed)
-    rows = power(found, spreads, difference=diff, power=wanted)
+    rows = power(compared, spreads, difference=diff, power=wanted)
+    lacking = [p for p in compared if p.outcome == TOO_FEW]
+    if compared and not rows:
+        places = {f"{p.benchmark}, {p.shot}-shot: {p.difference.shortage}" for p in lacking}
+        raise UsageError(f"nothing can be told. {one_line('. '.join(sorted(places)))}. {MORE_QUERIES}")
+    for pair in lacking:
+        where = f"{' and '.join(pair.methods)} on {pair.benchmark}, {pair.shot}-shot"
+        click.echo(f"note: {one_line(where)} left out: {pair.difference.shortage}", err=True)
     if not rows:
         told = [f"{' and '.join(r.methods)} on {r.benchmark}: {r.reason}." for r in refusals(results)[:3]]
         raise UsageError(
             " ".join(
                 [
-                    "no two methods have runs on the same episodes, with more than one query a class.",
+                    "no two methods have runs on the same episodes.",
                     *told,
                     "Next: `fssbench run` with two methods on one benchmark, then `fssbench power`",
                 ]
@@ -68,6 +74,7 @@ def command(
                 "folds": row.pair.folds,
                 "episodes": row.episodes,
                 "queries": row.queries,
+                "family": row.pair.family,
                 "standard_error": row.error,
                 "training_spread": row.training,
                 "smallest": row.smallest,
@@ -88,6 +95,7 @@ def command(
                 row.pair.benchmark,
                 row.pair.shot,
                 *pair_names(row.pair),
+                row.pair.family,
                 row.episodes,
                 row.queries,
                 f"{row.error:.2f}",
@@ -100,7 +108,7 @@ def command(
             )
             for row in rows
         ],
-        title=f"To show {diff:g} mIoU points with a power of {wanted:g} (paired test at 5 %)",
+        title=f"To show {diff:g} mIoU points with a power of {wanted:g} (Holm's p of 5 %)",
     )
     click.echo(
         f"episodes and queries are those of a fold. shows: the smallest difference that these show with a power "

@@ -155,6 +155,7 @@ def _write(
 
 
 def _show(results: Results, written: list[Path], as_json: bool) -> None:
+    from fssbench.evidence import MORE_QUERIES, TOO_FEW
     from fssbench.row_names import row_title
 
     if as_json:
@@ -184,7 +185,7 @@ def _show(results: Results, written: list[Path], as_json: bool) -> None:
                 c.shot,
                 f"{len(c.folds)} of {len(c.folds) + len(c.missing)}",
                 f"{c.miou.value:.1f}",
-                f"{c.miou.low:.1f} to {c.miou.high:.1f}",
+                c.miou.shortage or f"{c.miou.low:.1f} to {c.miou.high:.1f}",
                 f"{c.fb_iou.value:.1f}",
                 c.episodes,
                 "; ".join(c.marks),
@@ -194,7 +195,12 @@ def _show(results: Results, written: list[Path], as_json: bool) -> None:
     )
     if results.changes:
         _show_changes(results.changes)
-    click.echo("* best, or not significantly worse (paired bootstrap, 95 %)", err=True)
+    click.echo(
+        "* best, or not significantly worse (Holm's p over all pairs of methods on one benchmark and shot, 5 %)",
+        err=True,
+    )
+    if any(c.miou.shortage for c in results.cells):
+        click.echo(f"{TOO_FEW}: no interval, nobody best, no verdict. {MORE_QUERIES}", err=True)
     for path in written:
         click.echo(f"wrote {path}", err=True)
 
@@ -261,6 +267,7 @@ def _change(change: Change, title: str) -> dict[str, Any]:
         "after": after.miou.value if after else None,
         "difference": after.miou.value - before.miou.value if before and after else None,
         "difference_interval": [change.paired.low, change.paired.high] if change.paired else None,
+        "significant": change.significant,
         "episodes_paired": change.episodes,
         "unpaired": change.unpaired,
         "departures": {d.name: [d.before, d.after] for d in change.departures},
@@ -287,6 +294,7 @@ def _row(cell: Any) -> dict[str, Any]:
         "fb_iou": cell.fb_iou.value,
         "fb_iou_interval": [cell.fb_iou.low, cell.fb_iou.high],
         "episodes": cell.episodes,
+        "shortage": cell.miou.shortage,
         "best": cell.best,
         "tied": cell.tied,
         "marks": list(cell.marks),

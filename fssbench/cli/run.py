@@ -205,11 +205,11 @@ def _plain_start(prepared: Prepared, progress: Any) -> None:
 
 def _print(task: Any, evaluation: Any, progress: Any, as_json: bool) -> None:
     from fssbench.cli.output import emit_json
-    from fssbench.store import read_json
+    from fssbench.store import read_run
+    from fssbench.summary import run_evidence
 
-    manifest = read_json(evaluation.path / "manifest.json")
-    context, score = manifest["context"], evaluation.score
-    marks = list(evaluation.marks)
+    run, score = read_run(evaluation.path), evaluation.score
+    label, marks, evidence = run.manifest["context"]["label"], list(evaluation.marks), run_evidence(run)
     if as_json:
         emit_json(
             [
@@ -221,23 +221,25 @@ def _print(task: Any, evaluation: Any, progress: Any, as_json: bool) -> None:
                     "shot": task.plan.shot,
                     "seed": task.plan.seed,
                     "protocol": task.plan.protocol,
-                    "method": context["label"],
+                    "method": label,
                     "miou": score.miou,
                     "fb_iou": score.fb_iou,
                     "episodes": score.episodes,
                     "planned": evaluation.planned,
                     "computed": evaluation.computed,
+                    "queries": evidence.queries,
+                    "shortage": evidence.shortage,
                     "marks": marks,
                 }
             ]
         )
         return
     state = "already complete" if not evaluation.computed else "done"
-    shown = f" [{'; '.join(marks)}]" if marks else ""
+    told = f" [{'; '.join(filter(None, [*marks, evidence.shortage]))}]" if marks or evidence.shortage else ""
     progress.result(
-        f"{task.plan.benchmark} fold {task.plan.fold} {task.plan.shot}-shot {context['label']}: {state}, "
+        f"{task.plan.benchmark} fold {task.plan.fold} {task.plan.shot}-shot {label}: {state}, "
         f"{score.episodes}/{evaluation.planned} episodes, mIoU {score.miou:.1f}, FB-IoU {score.fb_iou:.1f} "
-        f"({task.plan.protocol}){shown}"
+        f"({task.plan.protocol}){told}"
     )
 
 

@@ -25,9 +25,8 @@ def command(runs: tuple[Path, ...], absent: str | None, as_json: bool) -> None:
     """
     from fssbench.cli.output import emit_json, one_line, table
     from fssbench.copies import drop_copies
-    from fssbench.marks import run_marks
     from fssbench.store import read_run, scan
-    from fssbench.summary import run_score
+    from fssbench.summary import run_evidence, run_score
 
     paths = [path for folder in runs or (Path("runs"),) for path in scan(folder)]
     if not paths:
@@ -38,7 +37,7 @@ def command(runs: tuple[Path, ...], absent: str | None, as_json: bool) -> None:
     rows: list[dict[str, Any]] = []
     for run in runs_read:
         rule = "exclude" if absent == "exclude" else "zero" if absent == "zero" else run.absent
-        score = run_score(run, absent=rule)
+        score, evidence = run_score(run, absent=rule), run_evidence(run)
         rows.append(
             {
                 "run": run.slug,
@@ -55,20 +54,25 @@ def command(runs: tuple[Path, ...], absent: str | None, as_json: bool) -> None:
                     for c, name in zip(run.plan.classes, run.plan.class_names, strict=True)
                 },
                 "absent": list(score.absent),
-                "marks": run_marks(run),
+                "unmet": list(score.unmet),
+                "queries": evidence.queries,
+                "fewest_queries_in_a_class": evidence.fewest,
+                "shortage": evidence.shortage,
+                "marks": list(score.marks),
             }
         )
     if as_json:
         emit_json(rows)
         return
     table(
-        ["run", "mIoU", "FB-IoU", "episodes", "protocol", "marks"],
+        ["run", "mIoU", "FB-IoU", "episodes", "queries", "protocol", "marks"],
         [
             [
                 row["run"],
                 f"{row['miou']:.2f}",
                 f"{row['fb_iou']:.2f}",
                 f"{row['episodes']}/{row['planned']}",
+                row["shortage"] or row["queries"],
                 row["protocol"],
                 "; ".join(row["marks"]),
             ]

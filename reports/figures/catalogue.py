@@ -45,7 +45,9 @@ def basis(cells: Iterable[Cell], what: str = "episodes a point, 95 % intervals")
     protocols = ", ".join(sorted({clean(cell.protocol) for cell in listed}))
     marks = dict.fromkeys(clean(m).partition(" (")[0] for cell in listed for m in cell.marks)
     told = f" Not benchmark figures: {', '.join(marks)}." if marks else ""
-    return f"{span} {what}, protocol {protocols}.{told}"
+    few = list(dict.fromkeys(cell.miou.shortage for cell in listed if cell.miou.shortage))
+    lacking = f" No interval: {', '.join(few[:3])}{' and others' if len(few) > 3 else ''}." if few else ""
+    return f"{span} {what}, protocol {protocols}.{lacking}{told}"
 
 
 def _more(names: tuple[str, ...], most: int) -> str:
@@ -206,7 +208,8 @@ def _gap_of(found: Analysis, place: Place, two: list[str]) -> str:
         if sign:
             d = pair.difference
             ends = (d.low, d.high) if sign > 0 else (-d.high, -d.low)
-            return f"mIoU of {two[0]} minus {two[1]}: {signed(sign * d.value)} {interval_of(*ends)} points. "
+            told = f"{interval_of(*ends)} points" if not d.shortage else f"points, {d.shortage}"
+            return f"mIoU of {two[0]} minus {two[1]}: {signed(sign * d.value)} {told}. "
     return ""
 
 

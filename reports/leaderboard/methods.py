@@ -131,8 +131,14 @@ def _figure(cell: Cell, legend: dict[str, Mark]) -> MethodFigure:
         fb_iou=Entry(percent(cell.fb_iou.value), interval(cell.fb_iou), miou.marks),
         episodes=thousands(cell.episodes),
         detail=f"{clean(cell.protocol)}, seed {cell.seed}, scored at {clean(run.score_size)} size",
-        standing="best" if cell.best else "not significantly worse than the best" if cell.tied else NOTHING,
+        standing=_standing(cell),
     )
+
+
+def _standing(cell: Cell) -> str:
+    if cell.best:
+        return "best"
+    return "not significantly worse than the best" if cell.tied else cell.miou.shortage or NOTHING
 
 
 def _variant(run: RunResult) -> Variant:

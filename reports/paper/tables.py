@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -183,8 +184,10 @@ class _Setter:
             )
             for cell in cells
         ]
-        mean = mean_sample([mean_sample([miou for miou, _ in folds]) for folds in drawn])
-        return self._figure(mean.estimate, [mark for cell in cells for mark in self._marks(cell)], None)
+        mean = mean_sample([mean_sample([miou for miou, _ in folds]) for folds in drawn]).estimate
+        if lacking := next((cell.miou.shortage for cell in cells if cell.miou.shortage), ""):
+            mean = Estimate(mean.value, math.nan, math.nan, lacking)
+        return self._figure(mean, [mark for cell in cells for mark in self._marks(cell)], None)
 
     def _figure(self, figure: Estimate, marks: Iterable[str], place: str | None) -> Number:
         shown = place if self.layout.emphasis else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def runs(null: Any) -> Any:
     """Three methods on one benchmark at one and five shots."""
     for shot in (1, 5):
         methods = [noisy(null, m, n) for m, n in (("good", 0.3), ("fair", 0.5), ("poor", 2.0))]
-        null.run("runs", null.plan(30, shot=shot), *methods, panels=0)
+        null.run("runs", null.plan(60, shot=shot), *methods, panels=0)
     return null.folder / "runs"
 
 
@@ -58,7 +59,7 @@ def test_all_methods_of_a_folder(runs: Any) -> None:
         assert row["mIoU A"] == f"{pair.a.miou.value:.1f}"
         assert row["A - B"] == f"{pair.difference.value:+.2f}"
         assert row["interval"] == f"{pair.difference.low:+.2f} to {pair.difference.high:+.2f}"
-        assert (row["A's"], row["episodes"]) == (pair.outcome, "30")
+        assert (row["A's"], row["episodes"]) == (pair.outcome, "60")
         assert row["marks"] == "; ".join(pair.a.marks)
     expected = {t.methods: (t.wins, t.ties, t.losses) for t in tally(truth)}
     counts = {(r["A"], r["B"]): tuple(int(r[k]) for k in ("A wins", "ties", "A loses")) for r in wins}
@@ -105,23 +106,23 @@ def test_json_is_unrounded(runs: Any) -> None:
 
 
 def test_other_plans_are_refused_and_compared_where_asked(null: Any) -> None:
-    plan = null.plan(40)
+    plan = null.plan(80)
     null.run("runs", plan, noisy(null, "a", 0.3))
-    null.run("runs", plan.head(25), noisy(null, "b", 0.5))
+    null.run("runs", plan.head(60), noisy(null, "b", 0.5))
     answer = invoke("compare", "a", "b", "--runs", null.folder / "runs", "--resamples", 200)
     assert answer.exit_code == 2
     assert answer.stdout == ""
     assert (
-        "error: a and b on nulldata, 1-shot are not compared: cap none against capped (25 of 40"
+        "error: a and b on nulldata, 1-shot are not compared: cap none against capped (60 of 80"
         in answer.stderr
     )
     assert "Next: `--shared`" in answer.stderr
     shared = invoke("compare", "a", "b", "--runs", null.folder / "runs", "--resamples", 200, "--shared")
     assert shared.exit_code == 0, shared.output
     (row,) = tables(shared.stdout)[0]
-    assert row["episodes"] == "25"
-    assert row["note"].startswith("compared on 25 shared episodes of plans that differ: cap none")
-    assert row["marks"] == "capped (25 of 40 episodes)"
+    assert row["episodes"] == "60"
+    assert row["note"].startswith("compared on 60 shared episodes of plans that differ: cap none")
+    assert row["marks"] == "capped (60 of 80 episodes)"
 
 
 def test_refusals_do_not_hide_what_can_be_compared(null: Any) -> None:
@@ -131,6 +132,83 @@ def test_refusals_do_not_hide_what_can_be_compared(null: Any) -> None:
     assert answer.exit_code == 2
     assert [(r["A"], r["B"]) for r in tables(answer.stdout)[0]] == [("a", "b")]
     assert answer.stderr.count("are not compared: seed 0 against 1") == 2
+
+
+def records(*arguments: object) -> list[dict[str, Any]]:
+    answer = invoke(*arguments, "--json")
+    assert answer.exit_code == 0, answer.output
+    return [row for row in map(json.loads, answer.stdout.splitlines()) if row.get("kind", "pair") == "pair"]
+
+
+def test_a_subset_has_the_verdicts_of_the_whole(runs: Any) -> None:
+    every = {(*r["methods"], r["shot"]): r for r in records("compare", "--runs", runs)}
+    assert {r["family"] for r in every.values()} == {3}
+    for two in (("good", "fair"), ("fair", "poor")):
+        few = records("compare", *two, "--runs", runs)
+        assert len(few) == 2
+        for row in few:
+            other = every.get((*two, row["shot"])) or every[*two[::-1], row["shot"]]
+            for key in ("p", "holm_p", "family", "resamples", "bootstrap_seed"):
+                assert row[key] == other[key], key
+    answer = invoke("compare", "good", "fair", "--runs", runs)
+    assert "nulldata 1-shot 3, nulldata 5-shot 3" in answer.stderr
+    assert "10,000 resamples, seed 0" in answer.stderr
+
+
+def test_a_report_says_of_each_pair_what_compare_says(runs: Any) -> None:
+    from fssbench.reports.analysis import Analysis
+    from fssbench.reports.model import build
+
+    results = collect([runs])
+    told = {}
+    for place, compared in Analysis(results).pairs.items():
+        for pair in compared:
+            told[(*sorted(pair.methods), place[1])] = (pair.difference.p, pair.adjusted, pair.family)
+    rows = records("compare", "--runs", runs)
+    said = {(*sorted(r["methods"]), r["shot"]): (r["p"], r["holm_p"], r["family"]) for r in rows}
+    assert told == said
+    outcomes = {(frozenset(r["methods"]), r["shot"]): r["outcome"] for r in rows}
+    for cell in results.cells:
+        top = next(c for c in results.cells if c.best and c.shot == cell.shot)
+        if cell is not top:
+            assert cell.tied is (outcomes[frozenset((cell.method, top.method)), cell.shot] == "tie")
+    statistics = build(results).statistics
+    assert "all pairs of methods on one benchmark and shot (3 pairs each in this report)" in statistics
+    assert "10,000 resamples or more, seed 0" in statistics
+
+
+def test_with_too_few_queries_there_is_no_verdict_anywhere(null: Any, tmp_path: Path) -> None:
+    null.run("runs", null.plan(12), noisy(null, "good", 0.1), noisy(null, "poor", 3.0))
+    folder = null.folder / "runs"
+    answer = invoke("compare", "--runs", folder)
+    (row,) = tables(answer.stdout)[0]
+    assert (row["interval"], row["p"], row["Holm p"], row["family"]) == ("-", "-", "-", "0")
+    assert row["A's"].startswith("too few queries (1")
+    assert "larger --episodes" in answer.stderr
+    (record,) = records("compare", "--runs", folder)
+    assert (record["outcome"], record["p"]) == ("too few queries", None)
+    power = invoke("power", "--diff", 1, folder)
+    assert power.exit_code == 2
+    assert "too few queries (1" in power.stderr
+    scores = invoke("score", folder)
+    assert scores.stdout.count("too few queries (1") == 2
+    report = invoke("report", folder, "-o", tmp_path / "report")
+    assert report.exit_code == 0, report.output
+    assert report.stdout.count("too few queries (1") == 2
+    assert " *" not in report.stdout
+    for name in ("report.html", "report.md", "report.tex"):
+        text = (tmp_path / "report" / name).read_text()
+        assert "too few queries (1" in text, name
+        assert "nan" not in text.split(), name
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "every paired comparison has too few queries" in page
+    assert not re.search(r"<strong[^>]*>\s*[−+]?\d", page), "no figure and no difference is bold or dotted"
+    table = (tmp_path / "report" / "results.csv").read_text().splitlines()
+    cells = [dict(zip(table[0].split(","), line.split(","), strict=True)) for line in table[1:]]
+    assert {(c["miou_low"], c["too_few_queries"]) for c in cells} == {("", "1")}
+    assert {c["best"] for c in cells} <= {"0", ""}
+    stored = json.loads((tmp_path / "report" / "results.json").read_text())
+    assert all(cell["miou"][3].startswith("too few queries (1") for cell in stored["cells"])
 
 
 def test_names_that_are_none(runs: Any) -> None:
@@ -169,7 +247,7 @@ class TestPower:
             assert [row["A"], row["B"]] == data["methods"]
             assert row["SE"] == f"{data['standard_error']:.2f}"
             assert row["episodes needed"] == str(data["episodes_needed"])
-            assert (data["difference"], data["power"], data["episodes"]) == (2, 0.8, 30)
+            assert (data["difference"], data["power"], data["episodes"]) == (2, 0.8, 60)
             assert row["queries"] == str(data["queries"])
         assert "repeating a query adds little" in table.stderr
 
@@ -199,7 +277,7 @@ DOCS = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text()
 def test_commands_of_the_docs(null: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     commands = [line.split()[1:] for line in DOCS.splitlines() if line.startswith("    fssbench ")]
     assert {command[0] for command in commands} == {"compare", "power"}
-    null.run("runs", null.plan(12), noisy(null, "pmnet", 0.3), noisy(null, "panet", 2.0))
+    null.run("runs", null.plan(60), noisy(null, "pmnet", 0.3), noisy(null, "panet", 2.0))
     monkeypatch.chdir(null.folder)
     for command in commands:
         answer = invoke(*command)

@@ -65,7 +65,7 @@ def rows_name(plan, index: int) -> str:
 def test_table_in_a_pipe_is_tab_separated(null):
     null.run("runs", null.plan(4))
     lines = score(null.folder / "runs").stdout.splitlines()
-    assert lines[0].split("\t") == ["run", "mIoU", "FB-IoU", "episodes", "protocol", "marks"]
+    assert lines[0].split("\t") == ["run", "mIoU", "FB-IoU", "episodes", "queries", "protocol", "marks"]
     assert lines[1].split("\t")[3] == "4/4"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from fssbench.api import Cell, Panel, Pictures, Results, RunResult
-from fssbench.comparing import differences
+from fssbench.comparing import verdicts
 from fssbench.metrics import score
 from fssbench.statistics import mean_estimate, of_run
 
@@ -108,12 +108,15 @@ def make_cell(runs: list[RunResult], *, missing: tuple[int, ...] = ()) -> Cell:
 
 def flagged(cells: list[Cell]) -> list[Cell]:
     """Best and not significantly worse, within one benchmark and shot."""
-    best = max(cells, key=lambda c: c.miou.value)
-    out = []
-    for cell in cells:
-        (gap,) = differences([(best, cell)], resamples=200)
-        out.append(replace(cell, best=cell is best, tied=cell is not best and not gap.significant))
-    return out
+    top = max(cells, key=lambda c: c.miou.value)
+    runs = tuple(run for cell in cells for run in cell.folds.values())
+    compared = verdicts(Results(runs, tuple(cells), resamples=200, bootstrap_seed=0))
+    outcomes = [compared[id(top), id(cell)].outcome if cell is not top else "" for cell in cells]
+    decided = any(outcome in ("win", "tie") for outcome in outcomes)
+    return [
+        replace(cell, best=cell is top and decided, tied=outcome == "tie")
+        for cell, outcome in zip(cells, outcomes, strict=True)
+    ]
 
 
 def make_results(*, folder: Path | None = None, marks: tuple[str, ...] = (), **changes: Any) -> Results:

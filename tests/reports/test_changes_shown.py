@@ -27,7 +27,7 @@ def shown(before_label: str = "pmnet", word: str = "x") -> Results:
         Departure(f"config.{word}", word, "2", (0,)),
     )
     changes = (
-        Change("changed", two, one, departures, Estimate(2.25, 1.0, 3.5), 200),
+        Change("changed", two, one, departures, Estimate(2.25, 1.0, 3.5), 200, significant=True),
         Change("changed", two, one, departures, unpaired=f"the plans of fold 0 differ ({word})"),
         Change("added", None, one),
         Change("removed", replace(two, label=before_label), None),
@@ -45,7 +45,7 @@ def test_the_page_tells_changes_only_when_asked(page: str) -> None:
     assert "Changes since benign" in text
     assert "2 changed, 1 added, 1 removed, 5 unchanged" in text
     assert "checkpoint (the method's weights): aaaaaaaaaaaa → bbbbbbbbbbbb (folds 0, 1)" in text
-    assert "paired on 200 episodes that both counted; significant (95 %)" in text
+    assert "paired on 200 episodes that both counted; significant (Holm's p, 5 %)" in text
     assert "[1.0, 3.5]" in text
     assert "not the same episodes, so the difference has no interval" in text
     assert "untrained" in text  # the mark of a cell that is gone is in the legend

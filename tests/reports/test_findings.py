@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 import numpy as np
-from fssbench.reports.analysis import Analysis, analyse, speaks, verdict
+from fssbench.reports.analysis import Analysis, analyse, speaks
 from fssbench.reports.findings import findings
 from fssbench.reports.marks import all_marks, collect
 from fssbench.reports.pairing import matrices, overview
@@ -82,13 +82,13 @@ def test_counts_in_the_sentence_are_those_of_the_pairs() -> None:
     for other, won, n, lost, tied in claims:
         pairs = [p for ps in found.pairs.values() for p in ps if {p.a.label, p.b.label} == {leader, other}]
         mine = [
-            verdict(p) if p.a.label == leader else {"win": "loss", "loss": "win"}.get(verdict(p), "tie")
+            p.outcome if p.a.label == leader else {"win": "loss", "loss": "win"}.get(p.outcome, "tie")
             for p in pairs
         ]
         assert (int(won), int(lost), int(tied)) == tuple(mine.count(v) for v in ("win", "loss", "tie"))
         assert int(n) == len(mine)
     for pair in (p for ps in found.pairs.values() for p in ps):
-        if verdict(pair) != "tie":
+        if pair.outcome != "tie":
             assert pair.adjusted <= 0.05
             assert pair.difference.low > 0 or pair.difference.high < 0
         assert speaks(pair)

@@ -19,7 +19,7 @@ from report_factory import flagged, make_cell, make_results, make_run
 from test_renderers import NASTY, hostile
 
 from fssbench.api import Cell, Results
-from fssbench.comparing import differences
+from fssbench.comparing import verdicts
 
 PLACES = {
     "pascal5i": (4, (1, 5)),
@@ -205,14 +205,16 @@ def test_places_of_single_folds_follow_from_paired_comparisons() -> None:
     places = standings(results)
     for fold in range(4):
         alone = [replace(c, folds={fold: c.folds[fold]}, missing=()) for c in cells]
+        compared = verdicts(replace(results, cells=tuple(alone)))
         top = max(range(3), key=lambda n: cells[n].folds[fold].miou.value)
         for n in range(3):
             place = places.get((n, str(fold)))
             if n == top:
                 assert place == "best"
             else:
-                (gap,) = differences([(alone[top], alone[n])], resamples=100, seed=0)
-                assert (place == "tied") is not gap.significant
+                pair = compared[id(alone[top]), id(alone[n])]
+                assert pair.family == 3
+                assert (place == "tied") is (pair.outcome == "tie")
     assert {places.get((n, MEAN)) for n in range(3)} >= {"best"}
 
 

@@ -9,8 +9,9 @@ import pytest
 
 import fssbench
 from fssbench.errors import DataError
+from fssbench.marks import run_marks
 from fssbench.store import Record, read_run
-from fssbench.summary import absent_rule, run_marks, run_score, summarise
+from fssbench.summary import absent_rule, run_score, summarise
 
 
 def rewrite(path, records) -> None:
@@ -107,7 +108,7 @@ def test_classes_that_no_episode_met_are_left_out_and_said(null, monkeypatch, ru
     assert summary["unmet"] == list(score.unmet)
     assert any("1 of 3 classes" in mark for mark in summary["marks"])
     assert run_score(mean).unmet == ()
-    assert not any("classes" in mark for mark in run_marks(mean, run_score(mean)))
+    assert not any("classes" in mark for mark in run_marks(mean))
 
 
 def test_a_class_that_was_met_counts_by_the_rule_though_it_shows_no_pixel(null, monkeypatch):

@@ -235,11 +235,12 @@ def _print(task: Any, evaluation: Any, progress: Any, as_json: bool) -> None:
         )
         return
     state = "already complete" if not evaluation.computed else "done"
-    told = f" [{'; '.join(filter(None, [*marks, evidence.shortage]))}]" if marks or evidence.shortage else ""
+    shown = f" [{'; '.join(marks)}]" if marks else ""
+    few = f", {evidence.shortage}" if evidence.shortage else ""
     progress.result(
         f"{task.plan.benchmark} fold {task.plan.fold} {task.plan.shot}-shot {label}: {state}, "
         f"{score.episodes}/{evaluation.planned} episodes, mIoU {score.miou:.1f}, FB-IoU {score.fb_iou:.1f} "
-        f"({task.plan.protocol}){told}"
+        f"({task.plan.protocol}){shown}{few}"
     )
 
 

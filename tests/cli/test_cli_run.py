@@ -66,7 +66,7 @@ def test_talk_goes_to_standard_error_and_quiet_stops_it(run):
     assert "Next: `fssbench report" in loud.stderr
     assert quiet.stderr == ""
     assert "6/6 episodes" in quiet.stdout
-    assert "[capped (6 of 600 episodes)]" in quiet.stdout
+    assert "[capped (6 of 600 episodes)], too few queries (6; " in quiet.stdout
 
 
 def test_same_command_again_computes_nothing(run, null):

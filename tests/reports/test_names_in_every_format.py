@@ -42,7 +42,7 @@ def measure(root: Path, *others: tuple[dict[str, Any], dict[str, Any]], fold: in
     block = {"source_sha256": "1" * 64, "head_sha256": "1" * 64, "reader_sha256": "1" * 64, "device": "cpu"}
     block |= {"method_version": "mine 1.0"}
     context: dict[str, Any] = {"training": {"sha256": "1", "shot": 1, "seed": 3}}
-    plan = make_plan("pascal-to-isic2018:isic1", fold, 1, 40)
+    plan = make_plan("pascal-to-isic2018:isic1", fold, 1, 100)
     write_run(root, plan, "panet", block=block, context=context)
     write_run(root, plan, "pmnet", block=block, context=context)
     for number, (fields, around) in enumerate(others):

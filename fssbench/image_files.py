@@ -74,7 +74,7 @@ _SIGNATURES = (
     (257, b"ustar", "a tar archive"),
     (0, b"\x7fELF", "a program"),
     (0, b"MZ", "a program"),
-    (0, b"version https://git-lfs", "a Git LFS pointer: the picture itself was not fetched"),
+    (0, b"version https://git-lfs", "a Git LFS pointer (the picture was not fetched)"),
 )
 """Offset, bytes and what they announce."""
 

@@ -7,9 +7,10 @@ import importlib.metadata
 import importlib.util
 import sys
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from importlib.machinery import PathFinder
 from pathlib import Path
+from typing import TypeGuard
 
 from fssbench.plugin_files import plugin_folder
 
@@ -27,12 +28,8 @@ def imported_names(content: bytes, module: str, *, is_package: bool) -> Iterator
         module: its full name.
         is_package: whether it is the `__init__.py` of a package.
     """
-    try:
-        tree = ast.parse(content)
-    except (SyntaxError, ValueError, RecursionError):
-        return
     package = module if is_package else module.rpartition(".")[0]
-    for node in ast.walk(tree):
+    for node in _import_nodes(content):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield _own(alias.name, module)
@@ -41,10 +38,26 @@ def imported_names(content: bytes, module: str, *, is_package: bool) -> Iterator
             if base:
                 yield base
                 yield from (f"{base}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Call) and _called(node.func) in _BY_NAME and node.args:
+        else:
             name = node.args[0]
             if isinstance(name, ast.Constant) and isinstance(name.value, str) and name.value:
                 yield from _by_text(name.value, module, package)
+
+
+@lru_cache(maxsize=1024)
+def _import_nodes(content: bytes) -> tuple[ast.Import | ast.ImportFrom | ast.Call, ...]:
+    """Statements and calls of a source that import; each run asks for the same sources."""
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError, RecursionError):
+        return ()
+    return tuple(node for node in ast.walk(tree) if _imports(node))
+
+
+def _imports(node: ast.AST) -> TypeGuard[ast.Import | ast.ImportFrom | ast.Call]:
+    if isinstance(node, ast.Call):
+        return bool(node.args) and _called(node.func) in _BY_NAME
+    return isinstance(node, ast.Import | ast.ImportFrom)
 
 
 def _base(node: ast.ImportFrom, module: str, package: str) -> str | None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from functools import lru_cache
 from typing import Any
 
 _TEXT_READERS = frozenset({"__doc__", "getdoc", "getsource", "getsourcelines", "findsource"})
 """Names through which a module reads its own docstrings or source; then these can move a number."""
 
 
+@lru_cache(maxsize=1024)
 def syntax_sha256(content: bytes) -> str:
     r"""Hash a module's syntax tree without docstrings.
 

@@ -177,6 +177,8 @@ def _load(run: StoredRun, means: Means) -> Method:
         weights=None if weights == "reference" else weights,
         checkpoint=checkpoint,
         ablate=context.get("ablations", ()),
+        untrained=checkpoint is None,
+        force=any(str(mark).startswith("forced checkpoint") for mark in context["marks"]),
         **context.get("config_passed", {}),
     )
 

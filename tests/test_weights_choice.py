@@ -7,11 +7,13 @@ from typing import Annotated, Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import nn
 
 import fssbench
 from fssbench import checkpoints
 from fssbench.api import AT_INFERENCE, Method
+from fssbench.cli import main
 from fssbench.errors import DataError
 from fssbench.identity import marks
 from fssbench.loading import load_method
@@ -23,6 +25,7 @@ SMALL = "efficientnet-lite0"
 LEARNT = """
 import torch
 from typing import Annotated
+from click.testing import CliRunner
 from torch import nn
 from fssbench.api import AT_INFERENCE, ImageMethod, MethodCard, MethodConfig
 class Settings(MethodConfig):
@@ -239,3 +242,44 @@ def test_settings_of_inference_move_no_loss(name: str) -> None:
 
 def test_the_marker_is_part_of_the_contract() -> None:
     assert AT_INFERENCE in Annotated[int, AT_INFERENCE].__metadata__
+
+
+@pytest.mark.parametrize(
+    "options", [["--untrained"], ["--checkpoint", "CHECKPOINT", "--set", "level=2", "--force"]]
+)
+def test_such_runs_can_be_verified(
+    options: list[str], learnt: Any, stored: Path, mini: Path, tmp_path: Path
+) -> None:
+    """`verify` loads the method as the run did, untrained or forced."""
+    cls = learnt(settings="level: float = 1.0")
+    (plugin,) = [p for p in tmp_path.glob("learnt*.py") if "level" in p.read_text()]
+    given = [str(stored) if each == "CHECKPOINT" else each for each in options]
+    where = ["-b", "fss1000", "-k", "1", "--episodes", "2", "--size", "32", "--data", str(mini)]
+    run = [
+        "run",
+        "-m",
+        cls.card.name,
+        *where,
+        *given,
+        "-o",
+        str(tmp_path / "runs"),
+        "-q",
+        "--plugin",
+        str(plugin),
+    ]
+    done = CliRunner().invoke(main, run)
+    assert done.exit_code == 0, done.output
+    assert ("forced" if "--force" in options else "untrained") in done.output
+    check = [
+        "verify",
+        str(tmp_path / "runs"),
+        "--data",
+        str(mini),
+        "--plugin",
+        str(plugin),
+        "--file",
+        str(stored),
+    ]
+    done = CliRunner().invoke(main, check)
+    assert done.exit_code == 0, done.output
+    assert "not checked" not in done.stdout, done.output

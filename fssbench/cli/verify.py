@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from fssbench.cli.options import plugin_option
 from fssbench.errors import DataError
 
 _FILE = click.Path(path_type=Path)
@@ -18,7 +19,7 @@ _FILE = click.Path(path_type=Path)
 @click.argument("runs", nargs=-1, required=True, type=_FILE)
 @click.option("--data", metavar="DIR|mini", help="Folder of the data sets; default FSSBENCH_DATA.")
 @click.option("--splits", metavar="DIR", help="Folder of reference list files.")
-@click.option("--plugin", "plugins", multiple=True, metavar="FILE|FOLDER|MODULE", help="Plugin; repeatable.")
+@plugin_option()
 @click.option(
     "--file",
     "files",
@@ -39,7 +40,6 @@ def command(
     runs: tuple[Path, ...],
     data: str | None,
     splits: str | None,
-    plugins: tuple[str, ...],
     files: tuple[Path, ...],
     share: float,
     episodes: int | None,
@@ -52,12 +52,9 @@ def command(
     everybody, is computed again and compared count by count.
     """
     from fssbench.cli.output import emit_json, table
-    from fssbench.registry import load_plugin
     from fssbench.store import scan
     from fssbench.verification import Means, verify_run
 
-    for plugin in plugins:
-        load_plugin(plugin)
     paths = [path for folder in runs for path in scan(folder)]
     if not paths:
         raise DataError(f"no runs in {', '.join(map(str, runs))}. Next: `fssbench list runs`")

@@ -72,7 +72,7 @@ class ChestXray(Dataset):
         layout="CXR_png/<name>.png\n"
         "masks/CHNCXR_<n>_<0|1>_mask.png   Shenzhen, 566 files\n"
         "masks/MCUCXR_<n>_<0|1>.png        Montgomery, 138 files, no suffix\n"
-        "grey >= 128 is lung\n"
+        "grey >= 128 is lung; the published masks have soft edges, which the reference thresholds so\n"
         "`data prepare` joins Montgomery's ManualMask/leftMask and rightMask into masks/",
         variants=("lung566", "lung704"),
     )

@@ -81,7 +81,9 @@ class FSS1000(Dataset):
         citation=(
             "Li, Wei, Chen, Tai, Tang: FSS-1000: A 1000-Class Dataset for Few-Shot Segmentation. CVPR 2020"
         ),
-        layout="CLASS/{1..10}.jpg with CLASS/{1..10}.png, foreground where the grey value is at least 128",
+        layout="CLASS/{1..10}.jpg with CLASS/{1..10}.png, foreground where the grey value is at least 128\n"
+        "six masks of another size and one photograph in place of a mask are released so; the reference resizes and "
+        "thresholds them",
     )
 
     @cached_property

@@ -99,7 +99,8 @@ class SUIM(Dataset):
         citation="M. J. Islam et al., Semantic Segmentation of Underwater Imagery: Dataset and Benchmark, "
         "IROS 2020",
         layout="images/*.jpg with masks/*.bmp, RGB codes, also below train_val/ and TEST/; or\n"
-        "images/*.jpg with masks/{FV,HD,PF,RI,RO,SR,WR,BW}/*, grey >= 128 is the folder's class",
+        "images/*.jpg with masks/{FV,HD,PF,RI,RO,SR,WR,BW}/*, grey >= 128 is the folder's class\n"
+        "about 83 masks differ in size from their images and some have soft edges; ABCDFSS resizes and thresholds them",
         variants=("suim7", "suim8"),
         reference=False,
     )

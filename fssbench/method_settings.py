@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 
 from fssbench.api import AT_INFERENCE, Method, MethodConfig
-from fssbench.errors import UsageError, unknown
+from fssbench.errors import PluginError, UsageError, unknown
+
+RESERVED = frozenset(
+    {
+        "ablate",
+        "backbone",
+        "checkpoint",
+        "config",
+        "device",
+        "download",
+        "force",
+        "name",
+        "plan",
+        "seed",
+        "untrained",
+        "weights",
+    }
+)
+"""Arguments of `fssbench.load_method`, which takes settings beside them: no setting has one of these names."""
+
+
+def refuse_reserved(names: Iterable[str]) -> None:
+    """Refuse settings that would be taken for arguments of `load_method`.
+
+    Raises:
+        UsageError: naming the first of them.
+    """
+    for name in names:
+        if name in RESERVED:
+            raise UsageError(
+                f"{name!r} is no setting of a method. Next: where the command has an option --{name}, give that"
+            )
 
 
 def configured(cls: type[Method], ablate: Sequence[str], config: Mapping[str, Any]) -> MethodConfig:
@@ -16,8 +47,14 @@ def configured(cls: type[Method], ablate: Sequence[str], config: Mapping[str, An
 
     Raises:
         UsageError: naming the field or ablation, what is allowed and neighbours.
+        PluginError: if a field has the name of an argument of `load_method`.
     """
     method, values = cls.card.name, dict(config)
+    if taken := sorted(RESERVED & cls.Config.model_fields.keys()):
+        raise PluginError(
+            f"method {method!r} has a setting {taken[0]!r}, which is an argument of fssbench.load_method. "
+            "Next: give the field another name"
+        )
     for ablation in ablate:
         if ablation not in cls.Config.ablations:
             raise unknown(f"ablation of method {method}", ablation, cls.Config.ablations)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import random
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from fssbench.backbones import Backbone, build
 from fssbench.checkpoints import save
 from fssbench.errors import DataError, PluginError, UsageError
 from fssbench.loading import load_method
+from fssbench.method_settings import RESERVED
 from fssbench.registry import METHODS, load_plugin
 from fssbench.syntax_digest import syntax_sha256
 
@@ -320,3 +322,16 @@ def test_a_plugin_file_is_loaded_by_name(registered: Path) -> None:
     assert method.provenance["method"] == "mine-by-file"
     image = torch.randn(1, 3, 8, 8)
     assert method.predict(image, image[None], torch.ones(1, 1, 8, 8)).shape == (1, 2, 8, 8)
+
+
+def test_reserved_names_are_the_arguments_of_load_method() -> None:
+    parameters = inspect.signature(load_method).parameters
+    assert set(parameters) == RESERVED
+
+
+@pytest.mark.parametrize("name", ["weights", "device", "seed"])
+def test_a_setting_with_the_name_of_an_argument_is_the_plugins_fault(name: str) -> None:
+    config = type("Config", (MethodConfig,), {"__annotations__": {name: str}, name: "x"})
+    cls = type("Named", (METHODS.get("panet"),), {"Config": config})
+    with pytest.raises(PluginError, match=repr(name)):
+        load_method(cls, backbone="efficientnet-lite0", weights="random")

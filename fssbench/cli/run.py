@@ -30,12 +30,15 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
 
 def pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     """`--set key=value` options as a dictionary."""
+    from fssbench.method_settings import refuse_reserved
+
     found = {}
     for value in values:
         key, equals, text = value.partition("=")
         if not equals or not key:
             raise click.BadParameter(f"{value!r} is not key=value")
         found[key] = text
+    refuse_reserved(found)
     return found
 
 

@@ -220,6 +220,8 @@ def test_problem_in_a_setting_is_found_for_every_method_once(run, null):
         (("-b", "nulldata", "--ablate", "head"), "ablation"),
         (("-b", "nulldata", "--set", "sleep=soon"), "soon"),
         (("-b", "nulldata", "--set", "sleep"), "is not key=value"),
+        (("-b", "nulldata", "--set", "device=cpu"), "--device"),
+        (("-b", "nulldata", "--set", "seed=3"), "--seed"),
         (("-b", "nulldata", "--score-size", "huge"), "huge"),
         (("-b", "nulldata", "--episodes", 0), "0"),
         ((), "nothing to run on"),

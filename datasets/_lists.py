@@ -45,7 +45,13 @@ def read_list(read: Callable[[Path], T], path: Path) -> T:
     try:
         return read(path)
     except DataError as error:
-        raise ListError(str(error)) from None
+        raise as_list_error(error, "`fssbench data splits DIR`") from None
+
+
+def as_list_error(error: DataError, remedy: str) -> ListError:
+    """Make the error of a list of another one, which says what to do next if that one does not."""
+    text = str(error)
+    return ListError(text if "Next:" in text else f"{text.rstrip('.')}. Next: {remedy}")
 
 
 def other_list(judgement: Judgement, classes: Iterable[int]) -> tuple[OtherList, ...]:

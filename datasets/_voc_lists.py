@@ -13,6 +13,8 @@ from fssbench.api import DataError, ListError
 from fssbench.list_forms import describe_line
 from fssbench.text import read_lines
 
+from ._lists import as_list_error
+
 _FOLDERS = ("JPEGImages", "SegmentationClass", "SegmentationClassAug")
 _LINE = re.compile(
     rf"(?:(?:[^\s]*[/\\])?(?:{'|'.join(_FOLDERS)})[/\\])?([^\s/\\,;]+?)(?:\.(?:jpe?g|png))?", re.IGNORECASE
@@ -26,24 +28,29 @@ def read_names(path: Path) -> list[str]:
         ListError: if it cannot be read, is empty, or a line is no name or stands twice, with its number.
     """
     try:
-        lines = read_lines(path, latin1=True)
+        return _read_names(path)
     except DataError as error:
-        raise ListError(str(error)) from None
+        raise as_list_error(error, f"put the list of VOC 2012 at {path}, or remove it") from None
     except OSError as error:
-        raise ListError(f"list {path} cannot be read ({error.strerror})") from None
+        raise ListError(
+            f"list {path} cannot be read ({error.strerror}). Next: make it readable, or remove it"
+        ) from None
+
+
+def _read_names(path: Path) -> list[str]:
     names: dict[str, int] = {}
-    for number, line in lines:
+    for number, line in read_lines(path, latin1=True):
         match = _LINE.fullmatch(line)
         if match is None:
-            raise ListError(
+            raise DataError(
                 f"{path}, line {number}: {line[:120]!r} is not an image name{describe_line(line)}. Expected is one "
                 "name a line, such as 2007_000033, as VOC 2012 has it in ImageSets/Segmentation"
             )
         first = names.setdefault(match[1], number)
         if first != number:
-            raise ListError(f"{path}, line {number}: {match[1]} stands already in line {first}")
+            raise DataError(f"{path}, line {number}: {match[1]} stands already in line {first}")
     if not names:
-        raise ListError(f"{path} names no image")
+        raise DataError(f"{path} names no image")
     return list(names)
 
 

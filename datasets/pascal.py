@@ -231,7 +231,7 @@ class Pascal(Dataset):
                 if self.path(listing).exists():
                     lists[listing] = _voc_lists.read_names(self.path(listing))
             except DataError as error:
-                problem = str(error).replace(f"{self.root}/", "")
+                problem = str(error).partition(" Next: ")[0].replace(f"{self.root}/", "")
                 _verify.error(report, listing, problem, "put the list of VOC 2012 there, or remove it")
         return lists
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import fssbench
 from fssbench import splits
+from fssbench.datasets import _lists, _voc_lists
 from fssbench.errors import DataError, ListError
 from fssbench.known_lists import (
     KNOWN,
@@ -231,3 +232,13 @@ def test_a_test_list_that_cannot_be_used_stops_the_training(shared, tmp_path, da
         shutil.copy(lists / "pascal/trn/fold3.txt", path)
     with pytest.raises(ListError):
         training_set("pascal5i", splits=lists)
+
+
+@pytest.mark.parametrize("text", ["", "2007_000033__01\n2007_000033__01\n", "2007_000033 01\n", "\0\0"])
+def test_every_fault_of_a_list_names_the_file_and_the_next_command(text, tmp_path):
+    path = tmp_path / "fold0.txt"
+    path.write_text(text)
+    with pytest.raises(ListError, match=r"fold0\.txt.*Next: "):
+        _lists.read_list(splits.read_pascal, path)
+    with pytest.raises(ListError, match=r"fold0\.txt.*Next: "):
+        _voc_lists.read_names(path)

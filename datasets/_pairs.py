@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from fssbench.api import DataError, Dataset, Verification
 from fssbench.populations import size_marks
@@ -10,15 +10,21 @@ from fssbench.populations import size_marks
 from . import _verify
 
 
-def check(report: Verification, image_path: str, mask_path: str) -> bool:
+def check(report: Verification, image_path: str, mask_path: str, *, expected: Collection[str] = ()) -> bool:
     """Look at one image and its foreground mask; findings go into the report.
+
+    Args:
+        report: what is filled in.
+        image_path: relative to the data set's root.
+        mask_path: relative to the data set's root.
+        expected: kinds of judgement of masks that are in order here (`fssbench.gate_masks.judge_binary`).
 
     Returns:
         Whether the pair can serve in an episode.
     """
     image = _verify.decode(report, image_path, "image")
     mask = _verify.decode(report, mask_path, "mask")
-    held = mask is not None and _verify.binary(report, mask, mask_path)
+    held = mask is not None and _verify.binary(report, mask, mask_path, expected=expected)
     fits = image is not None and mask is not None and _verify.sizes(report, image, mask, mask_path)
     return held and fits
 

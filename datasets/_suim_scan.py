@@ -29,10 +29,10 @@ CODES = {"FV": 0b110, "HD": 0b001, "PF": 0b010, "RI": 0b101, "RO": 0b100, "SR": 
 PARTS = ("", "train_val/", "TEST/")
 """Where images/ and masks/ lie: merged, or in the two parts of the public download."""
 
-MAY_BE = ("empty", "full")
-"""In the per-class layout an empty mask says that the class is not there, and a class may fill a scene."""
+MAY_BE = ("empty", "full", "inverted")
+"""In the per-class layout an empty mask says that the class is not there, and a class may fill or surround a scene."""
 RASTER = (".jpg", ".jpeg", ".png", ".bmp")
-_SCAN_VERSION = 2
+_SCAN_VERSION = 3
 """Raised when the rules change by which masks are refused, so that no remembered scan hides a refusal."""
 
 

@@ -166,6 +166,7 @@ def binary(
     mask_path: str,
     threshold: int = THRESHOLD,
     *,
+    expected: Collection[str] = (),
     released: Collection[str] = (),
     as_released: Callable[[], bool] = lambda: True,
 ) -> bool:
@@ -176,13 +177,14 @@ def binary(
         mask: the decoded file.
         mask_path: its path, for findings.
         threshold: grey value from which a pixel is foreground.
+        expected: kinds of judgement that are in order here, see `judge_binary`.
         released: kinds of error that the release has and its reference reads.
         as_released: asked if there is such an error: whether the release has this file so.
 
     Returns:
         Whether a reader takes the mask, so that some pixel is foreground.
     """
-    judgements = judge_binary(mask, threshold=threshold).judgements
+    judgements = judge_binary(mask, threshold=threshold, expected=expected).judgements
     if any(j.kind in released for j in judgements) and as_released():
         remedy = (
             "nothing to do if it is as released: the reference thresholds it; episodes with it are marked"

@@ -25,6 +25,8 @@ from ._staging import scratch, staged
 
 _AGAIN = "cut the download again with `fssbench data prepare deepglobe`"
 _PATCH_NAME = re.compile(r"\d+_sat_[0-5][0-5]\.jpg")
+MAY_BE = ("inverted",)
+"""Land of a class may surround other land in a patch."""
 
 
 class DeepGlobe(Dataset):
@@ -84,7 +86,7 @@ class DeepGlobe(Dataset):
 
     def label(self, item: str) -> NDArray[np.uint8]:
         """Grey values of the patch's mask for the class of its folder."""
-        return read_grey(self.path(self._mask_of(item)))
+        return read_grey(self.path(self._mask_of(item)), expected=MAY_BE)
 
     def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
         """0/1 mask of the folder's class.
@@ -114,7 +116,7 @@ class DeepGlobe(Dataset):
             usable = 0
             for patch in patches:
                 item = f"{folder}/origin/{patch}"
-                usable += check(report, item, self._mask_of(item))
+                usable += check(report, item, self._mask_of(item), expected=MAY_BE)
                 if not _PATCH_NAME.fullmatch(patch):
                     odd.append(item)
             stems = {Path(patch).stem for patch in patches}

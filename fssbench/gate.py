@@ -12,27 +12,28 @@ Rules for the values of masks are in `fssbench.gate_masks`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from PIL import Image
 
 from fssbench.errors import DataError
-from fssbench.image_files import DEPTH
+from fssbench.image_files import DEPTH, ORIENTATION, ORIENTATION_TAG
 
 DOUBTS = {
     "full": "every pixel is foreground",
+    "inverted": "foreground along all edges, background only inside",
     "soft": "soft edges, a threshold decides",
     "photograph": "a picture in place of the mask, as released, thresholded",
     "resized": "mask of another size than its image, as released, resized",
 }
 """Words of each kind of doubt, as marks print them.  The kinds are stored with episodes; do not rename them."""
 
-_ORIENTATION = 0x0112
 _BITS_PER_SAMPLE = 258
 _DEEP = {"I": "32-bit integer", "F": "32-bit float"}
 _READABLE = ("1", "L", "P", "RGB", "RGBA", "LA", "PA", "CMYK", "YCbCr")
@@ -65,8 +66,14 @@ def stored_depth(image: Image.Image) -> int | None:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The EXIF orientation that an image carries; 1 (upright) if it has none."""
-    return int(image.getexif().get(_ORIENTATION, 1))
+    """The EXIF orientation that an image carries; 1 (upright) if it has none, 0 if the tag holds no number."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of damaged EXIF, in which no orientation can be read
+        stored: Any = image.info.get(ORIENTATION, image.getexif().get(ORIENTATION_TAG, 1))
+    try:
+        return int(stored)
+    except (TypeError, ValueError, ArithmeticError):
+        return 0
 
 
 def is_transparent(image: Image.Image) -> bool:

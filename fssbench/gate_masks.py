@@ -29,6 +29,8 @@ _COLOURED = 0.1
 """Share of coloured pixels from which a file is no mask but a colour picture."""
 _TOLERANCE = 32
 """A channel value within this of 0 or 255 is part of a colour code; any other is a soft one."""
+_LABELLED = 0.05
+"""Pixels with a label (1 to 15) for each pixel of 255, from which 0, the labels and 255 are no grey values."""
 _UNCODED = 0.1
 """Share of pixels with soft colours from which a file is no colour-coded mask."""
 
@@ -146,7 +148,7 @@ def judge_binary(image: Image.Image, *, threshold: int = THRESHOLD, expected: Co
         image: the decoded file.
         threshold: grey value from which a pixel is foreground.
         expected: kinds of judgement that are in order here, such as `empty` if a mask without foreground says that
-            the class is not in the image, or `full` if the class may fill an image.
+            the class is not in the image, or `full` and `inverted` if the class may fill or surround an image.
     """
     if image.mode not in {"1", "L", "P", "RGB", "RGBA", "LA", "PA"}:
         if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
@@ -166,6 +168,7 @@ def judge_binary(image: Image.Image, *, threshold: int = THRESHOLD, expected: Co
     values = np.asarray(grey, dtype=np.uint8)
     judgements = [
         *_judge_greys(values, threshold),
+        *_judge_labels(grey, values),
         *_judge_softness(values, threshold, colours, image.mode if alpha else ""),
     ]
     return Judged(values, [j for j in judgements if j.kind not in expected])
@@ -181,10 +184,30 @@ def _judge_greys(values: NDArray[np.uint8], threshold: int) -> list[Judgement]:
         problem = f"highest value is {highest}; the threshold {threshold} reads no foreground"
         remedy = "store foreground as 255 (multiply the mask by 255 if it holds 0 and 1)"
         return [Judgement("error", "dark", problem, remedy)]
+    remedy = "look at the pair; an inverted mask looks like this"
     if int(values.min()) >= threshold:
-        remedy = "look at the pair; an inverted mask looks like this"
         return [Judgement("doubt", "full", "every pixel is foreground", remedy)]
+    if all(int(edge.min()) >= threshold for edge in (values[0], values[-1], values[:, 0], values[:, -1])):
+        problem = "foreground runs along all four edges, background is only inside"
+        return [Judgement("doubt", "inverted", problem, remedy)]
     return []
+
+
+def _judge_labels(grey: Image.Image, values: NDArray[np.uint8]) -> list[Judgement]:
+    """Judge whether grey values (H, W) are labels: 0, 1 and 255 (ignored), of which a threshold reads 255 alone."""
+    if not _between(values, 0, _BLACK).any():
+        return []
+    present = _present(grey)
+    low = [value for value in present if 0 < value < _BLACK]
+    if present != [0, *low, IGNORE]:
+        return []  # grey values, such as soft edges or the noise of a compression
+    counts = grey.histogram()
+    if sum(counts[value] for value in low) < _LABELLED * counts[IGNORE]:
+        return []
+    shown = ", ".join(map(str, low[:6])) + (" ..." if len(low) > 6 else "")
+    problem = f"mask holds the values 0, {shown} and 255: labels with ignored pixels, of which the threshold reads 255"
+    remedy = "store it as 8-bit grey: foreground 255, background 0"
+    return [Judgement("error", "labels", problem, remedy)]
 
 
 def _judge_softness(

@@ -34,6 +34,9 @@ MOST_SCANS = 500
 
 DEPTH = "bits per channel"
 """Key of an image's `info` under which a PNG's stored depth is kept: Pillow reads 16 bits of RGB as 8."""
+ORIENTATION = "stored orientation"
+"""Key of a TIFF's `info` under which its orientation is kept: Pillow turns the pixels and drops the tag."""
+ORIENTATION_TAG = 0x0112
 _PNG_DEPTH = 24
 """Place of the depth in a PNG."""
 _SIGNATURES = (
@@ -123,6 +126,8 @@ def decode_image(content: bytes, path: Path) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is exact, see below
             image = Image.open(io.BytesIO(content), formats=FORMATS)
             _check_header(image, content, path)
+            if image.format == "TIFF":
+                image.info[ORIENTATION] = image.getexif().get(ORIENTATION_TAG, 1)
             image.load()
             if image.format == "PNG":
                 image.info[DEPTH] = content[_PNG_DEPTH]

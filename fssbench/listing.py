@@ -69,6 +69,14 @@ class FolderListing:
     """Entries that a system left behind."""
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a folder; a link that leads nowhere or in a circle is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def list_folder(folder: Path, endings: Collection[str] = ()) -> FolderListing:
     """List one folder.  A folder that does not exist is an empty one.
 
@@ -87,7 +95,7 @@ def list_folder(folder: Path, endings: Collection[str] = ()) -> FolderListing:
                 ending = PurePath(entry.name).suffix
                 if is_system_name(entry.name):
                     system.append(entry.name)
-                elif entry.is_dir():
+                elif _is_folder(entry):
                     folders.append(entry.name)
                 elif ending.lower() in endings:
                     data.append((entry.name.removesuffix(ending) + ending.lower(), entry.name))

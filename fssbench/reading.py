@@ -106,8 +106,9 @@ class Reader:
 
     def _check_form(self, item: str, class_id: int, mask: Any) -> None:
         expected = "expected uint8 (H, W) with values 0, 1 and 255 (ignored)"
-        if not isinstance(mask, np.ndarray) or mask.dtype != np.uint8 or mask.ndim != 2 or not mask.size:
-            got = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
+        # not `isinstance`: a masked array or a matrix computes by other rules
+        if type(mask) is not np.ndarray or mask.dtype != np.uint8 or mask.ndim != 2 or not mask.size:
+            got = f"{mask.dtype} {mask.shape}" if type(mask) is np.ndarray else type(mask).__name__
             raise self._broken(item, f"`mask` for class {class_id} returned {got}, {expected}")
         if int((mask + np.uint8(1)).max()) > 2:  # 255 becomes 0
             strange = [v for v in np.unique(mask).tolist() if v not in {0, 1, IGNORE}]

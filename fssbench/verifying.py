@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fssbench.api import Episode
 from fssbench.api.datasets import Dataset, Finding, Verification
 from fssbench.benchmarks import Resolved, tested_on
 from fssbench.errors import DataError, FssbenchError, PluginError
+from fssbench.gate import DOUBTS
+from fssbench.reading import Reader
 from fssbench.sampling import class_names, few_items, list_pool
 
 _SHOWN = 8
@@ -32,10 +35,38 @@ def verify_dataset(dataset: Dataset) -> Verification:
         raise PluginError(f"data set {name!r}: verify fails: {type(error).__name__}: {error}") from error
     if not isinstance(report, Verification):
         raise PluginError(f"data set {name!r}: verify returns {type(report).__name__}, not a Verification")
+    if report.ok and not _judges_by_the_gate(dataset):  # or else what is wrong is told already, file by file
+        report.findings += _find_unreadable_entries(dataset)
     lacking = [*_find_emptiness(report), *_find_refusals(dataset, report)]
     if lacking or not report.ok:
         report.findings += [*_find_misplaced_folders(dataset, report), *lacking]
     return report
+
+
+def _judges_by_the_gate(dataset: Dataset) -> bool:
+    """Whether the data set's own `verify` asks what the readers ask; a test holds the built-in ones to that."""
+    return type(dataset).__module__.startswith("fssbench.")
+
+
+def _find_unreadable_entries(dataset: Dataset) -> Iterator[Finding]:
+    """Read each entry that is tested as `run` reads it, and find what it would refuse or doubt."""
+    reader = Reader(dataset)
+    for split in sorted({resolved.benchmark.split for resolved in _benchmarks_of(dataset)}):
+        try:
+            entries = list_pool(dataset, split).entries
+        except FssbenchError:
+            return  # `_find_refusals` says so
+        for entry in entries:
+            try:
+                doubts = reader.doubts(Episode(0, entry.class_id, entry.item, ()))
+            except FssbenchError as error:
+                problem, _, remedy = str(error).partition(" Next: ")
+                yield Finding("error", entry.item, problem, remedy or "`run` refuses it")
+                continue
+            for kind in doubts:
+                yield Finding(
+                    "warning", entry.item, DOUBTS[kind], "look at the pair; episodes with it are marked"
+                )
 
 
 def _find_emptiness(report: Verification) -> Iterator[Finding]:

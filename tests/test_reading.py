@@ -48,6 +48,8 @@ BROKEN_MASKS = {
     "half the size": box()[::2, ::2],
     "transposed": box(shape=(SIDE, 16)),
     "empty": np.zeros((0, 0), np.uint8),
+    "a matrix": box().view(np.matrix),
+    "a masked array": np.ma.masked_array(box(), box() == 0),
     "a list": box().tolist(),
     "a picture": Image.fromarray(box()),
     "nothing": None,

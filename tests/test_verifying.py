@@ -236,3 +236,53 @@ def test_a_plugin_one_level_off_is_corrected(toy: Any, tmp_path: Path) -> None:
         code, text = command("data", "verify", "toy", "--data", wrong)
         assert code == 3
         assert f"Did you mean `--data {tmp_path / 'data'}`?" in text
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        pytest.param(lambda mask: mask * 7, id="values"),
+        pytest.param(lambda mask: mask[:16], id="size"),
+        pytest.param(lambda mask: mask > 0, id="bool"),
+        pytest.param(lambda mask: mask * 0, id="empty"),
+        pytest.param(lambda mask: mask.tolist(), id="list"),
+    ],
+)
+def test_masks_of_a_plugin_are_verified_as_they_are_run(
+    harm: Any, toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plugin's own `verify` may look at the files alone; what its `mask` makes of them counts."""
+    toy.miniature(tmp_path, 0)
+    sound = toy.mask
+    monkeypatch.setattr(
+        toy,
+        "mask",
+        lambda self, item, class_id: (
+            harm(sound(self, item, class_id)) if item == "disc/3.png" else sound(self, item, class_id)
+        ),
+    )
+    code, text = command("data", "verify", "toy", "--data", tmp_path)
+    assert code == 3
+    assert "disc/3.png" in text
+    assert "1 errors" in text
+
+
+def test_a_sound_plugin_has_no_findings(toy: Any, tmp_path: Path) -> None:
+    toy.miniature(tmp_path, 0)
+    assert not verify_dataset(open_dataset("toy", data=tmp_path)).findings
+
+
+@pytest.mark.parametrize("name", ["pool", "classes", "mask", "verify"])
+def test_a_data_set_that_ends_the_program_is_an_error(
+    name: str, toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy.miniature(tmp_path, 0)
+
+    def leave(*_: object) -> None:
+        raise SystemExit(0)
+
+    monkeypatch.setattr(toy, name, leave)
+    code, text = command("data", "verify", "toy", "--data", tmp_path)
+    assert code == 4
+    assert "error: " in text
+    assert "SystemExit" in text

@@ -17,7 +17,7 @@ import click
 from fssbench import __version__
 from fssbench._floor import require_torch
 from fssbench.cli.output import printable
-from fssbench.errors import FssbenchError
+from fssbench.errors import FssbenchError, PluginError
 
 VERBS = {
     "run": "Evaluate methods on benchmarks; the same command again resumes.",
@@ -91,6 +91,13 @@ class Verbs(click.Group):
                 click.echo(traceback.format_exc(), err=True, nl=False)
             click.echo(f"error: {printable(str(error))}", err=True)
             ctx.exit(error.exit_code)
+        except SystemExit as error:  # no verb ends this way: a plugin did, and its code may be 0
+            click.echo(
+                f"error: a plugin ended the program (SystemExit: {error.code}); what was finished is kept. "
+                "Next: `fssbench check` on each plugin that was used",
+                err=True,
+            )
+            ctx.exit(PluginError.exit_code)
         except (KeyboardInterrupt, click.Abort):
             click.echo("interrupted", err=True)
             ctx.exit(INTERRUPTED)

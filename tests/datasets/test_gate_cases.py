@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -259,3 +260,87 @@ def test_soft_edges_are_marked_from_five_percent_on(checked, drawn):
     rewrite(masks, lambda mask: np.where(np.arange(48)[:, None] < 4, 100, mask).astype(np.uint8))
     assert checked.verify("isic2018")[0] == 0
     assert any("8 of 8 episodes: soft edges" in mark for mark in checked.marks("pascal-to-isic2018"))
+
+
+@pytest.mark.parametrize("label", [1, 2, 15])
+def test_labels_with_ignored_pixels_are_no_grey_values(checked, drawn, label):
+    """Of 0, 1 and 255 the threshold would read the border that is to be ignored, and nothing else."""
+
+    def relabel(mask):
+        label_map = np.where(mask > 0, label, 0).astype(np.uint8)
+        label_map[np.flatnonzero(mask.any(1)).max() + 1] = 255
+        return label_map
+
+    _, masks = drawn.isic(checked.data)
+    rewrite(masks, relabel)
+    checked.both_refuse(
+        "isic2018", "pascal-to-isic2018", "_segmentation.png", f"0, {label} and 255", "labels"
+    )
+
+
+@pytest.mark.parametrize("values", [(0, 255, 254), (0, 255, 1), (3, 255, 3), (0, 250, 1, 9, 251)])
+def test_noise_near_black_and_white_is_no_label(checked, drawn, values):
+    """A few odd pixels, a grey background or the noise of a compression leave a mask what it is."""
+    _, masks = drawn.isic(checked.data)
+
+    def disturb(mask):
+        noisy = np.where(mask > 0, values[1], values[0]).astype(np.uint8)
+        noisy[-1, : len(values) - 2] = values[2:]
+        return noisy
+
+    rewrite(masks, disturb)
+    code, findings = checked.verify("isic2018")
+    assert code == 0, findings
+    assert not any("doubtful" in mark for mark in checked.marks("pascal-to-isic2018"))
+
+
+def test_inverted_masks_are_marked(checked, drawn):
+    _, masks = drawn.isic(checked.data)
+    rewrite(masks, lambda mask: 255 - mask)
+    code, findings = checked.verify("isic2018")
+    assert code == 0
+    assert sum("along all four edges" in f["problem"] for f in findings) == 8
+    assert any("8 of 8 episodes: foreground along" in mark for mark in checked.marks("pascal-to-isic2018"))
+
+
+def test_land_that_surrounds_other_land_is_not_marked(checked, drawn):
+    DATASETS.get("deepglobe").miniature(checked.data, 0)
+    for path in (checked.data / "Deepglobe/1/test/groundtruth").iterdir():
+        mask = np.full_like(np.asarray(Image.open(path)), 255)
+        mask[5:-5, 5:-5] = 0
+        Image.fromarray(mask).save(path)
+    assert not [f for f in checked.verify("deepglobe")[1] if "edges" in f["problem"]]
+    assert not any("doubtful" in mark for mark in checked.marks("pascal-to-deepglobe"))
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_the_orientation_of_a_tiff_counts_though_its_decoder_drops_it(checked, drawn, orientation):
+    images, _ = drawn.lungs(checked.data)
+    for path in images.iterdir():
+        image = Image.open(path)
+        image.load()
+        image.save(path, format="TIFF", tiffinfo={274: orientation})
+    checked.both_refuse("chestxray", "pascal-to-chestxray", "CHNCXR", f"orientation {orientation}")
+
+
+@pytest.mark.parametrize(("kind", "value"), [(2, b"abc\0"), (7, b"\1\2\0\0"), (11, b"\0\0\xc0\x7f")])
+def test_an_orientation_that_is_no_number_names_its_file(checked, drawn, kind, value):
+    images, _ = drawn.isic(checked.data)
+    count = {2: 4, 7: 2, 11: 1}[kind]
+    tags = b"Exif\0\0II*\0" + struct.pack("<IHHHI", 8, 1, 0x0112, kind, count) + value + bytes(4)
+    for path in images.iterdir():
+        content = path.read_bytes()
+        path.write_bytes(content[:2] + b"\xff\xe1" + struct.pack(">H", len(tags) + 2) + tags + content[2:])
+    checked.both_refuse("isic2018", "pascal-to-isic2018", "ISIC_", "orientation")
+
+
+def test_a_link_that_leads_to_itself_hides_no_other_file(checked, drawn):
+    _, masks = drawn.isic(checked.data)
+    first, second = sorted(masks.iterdir())[:2]
+    first.unlink()
+    first.symlink_to(first.name)
+    second.unlink()
+    code, findings = checked.verify("isic2018")
+    assert code == REFUSED
+    errors = {f["path"] for f in findings if f["level"] == "error"}
+    assert {Path(path).name for path in errors} == {first.name, second.name}

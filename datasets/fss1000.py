@@ -240,7 +240,7 @@ class FSS1000(Dataset):
         if not folders:
             _verify.error(report, ".", "no class folder is there", f"get FSS-1000 from {self.card.url}")
         for name in list_folder(report.root).system if folders else ():
-            if not name.startswith("."):
+            if not name.startswith(".") and (report.root / name).is_dir():  # looks like a class
                 _verify.warning(report, name, "left behind by a system; not read", "nothing to do")
         for name in others:
             problem = "no class: it holds none of 1.jpg ... 10.jpg; not read"

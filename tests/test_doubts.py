@@ -149,9 +149,9 @@ def test_a_training_counts_its_doubtful_episodes_and_a_resumed_one_counts_the_sa
             note_doubt("soft")
         return plain(self, item, class_id)
 
-    sound = train(fssbench.load_method("learner"), settings_of(shapes, tmp_path / "sound"))
+    sound = train(fssbench.load_method("learner", untrained=True), settings_of(shapes, tmp_path / "sound"))
     monkeypatch.setattr(cls, "mask", mask)
-    whole = train(fssbench.load_method("learner"), settings_of(shapes, tmp_path / "whole"))
+    whole = train(fssbench.load_method("learner", untrained=True), settings_of(shapes, tmp_path / "whole"))
     (mark,) = [m for m in find_marks(marks_of(whole.checkpoint)) if m.startswith("doubtful")]
     assert mark.endswith("of 24 episodes: soft edges, a threshold decides)")
 
@@ -164,8 +164,8 @@ def test_a_training_counts_its_doubtful_episodes_and_a_resumed_one_counts_the_sa
 
     cut = settings_of(shapes, tmp_path / "cut")
     with pytest.raises(Stopped):
-        train(fssbench.load_method("learner"), cut, watch=stop)
-    again = train(fssbench.load_method("learner"), cut)
+        train(fssbench.load_method("learner", untrained=True), cut, watch=stop)
+    again = train(fssbench.load_method("learner", untrained=True), cut)
     assert again.computed == 3
     assert mark in find_marks(marks_of(again.checkpoint))
     assert not any(m.startswith("doubtful") for m in find_marks(marks_of(sound.checkpoint)))

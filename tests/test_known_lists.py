@@ -8,12 +8,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from fssbench.datasets import _lists, _voc_lists
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fssbench
 from fssbench import splits
-from fssbench.datasets import _lists, _voc_lists
 from fssbench.errors import DataError, ListError
 from fssbench.known_lists import (
     KNOWN,

@@ -195,8 +195,8 @@ def _judge_greys(values: NDArray[np.uint8], threshold: int) -> list[Judgement]:
 
 def _judge_labels(grey: Image.Image, values: NDArray[np.uint8]) -> list[Judgement]:
     """Judge whether grey values (H, W) are labels: 0, 1 and 255 (ignored), of which a threshold reads 255 alone."""
-    if not _between(values, 0, _BLACK).any():
-        return []
+    if not _between(values, 0, _BLACK).any() or _between(values, _BLACK - 1, IGNORE).any():
+        return []  # the usual cases, without a count of all values
     present = _present(grey)
     low = [value for value in present if 0 < value < _BLACK]
     if present != [0, *low, IGNORE]:

@@ -9,7 +9,7 @@ import torch
 
 from fssbench.engine import Evaluation, Settings
 from fssbench.errors import FssbenchError
-from fssbench.registry import load_file
+from fssbench.registry import load_plugin
 from fssbench.runner import Request, execute, prepare
 from fssbench.store import Record, read_run
 
@@ -86,7 +86,7 @@ def test_a_run_on_another_stream_gives_the_same_counts(mini: Path, tmp_path: Pat
 def test_memory_that_runs_out_names_the_method_and_spares_the_others(mini: Path, tmp_path: Path) -> None:
     plugin = tmp_path / "greedy.py"
     plugin.write_text(GREEDY)
-    load_file(plugin)
+    load_plugin(plugin)
     with pytest.raises(FssbenchError, match="greedy") as caught:
         run(tmp_path / "runs", "cuda", mini, "pascal-to-isic2018", "greedy", "panet")
     assert "memory" in str(caught.value)

@@ -293,7 +293,7 @@ class _Run:
                 (int(inter[0]), int(inter[1])),
                 (int(union[0]), int(union[1])),
                 target.pixels,
-                inputs.reader.doubts(episode),
+                inputs.doubts(episode),
             )
         )
         self._unproven += 1

@@ -28,6 +28,7 @@ from fssbench.image_files import DEPTH, ORIENTATION, ORIENTATION_TAG
 DOUBTS = {
     "full": "every pixel is foreground",
     "inverted": "foreground along all edges, background only inside",
+    "vanished": "an object too small for the size of the network, so that no pixel shows it",
     "soft": "soft edges, a threshold decides",
     "photograph": "a picture in place of the mask, as released, thresholded",
     "resized": "mask of another size than its image, as released, resized",

@@ -141,6 +141,13 @@ class Inputs:
             support_mask,
         )
 
+    def doubts(self, episode: Episode) -> tuple[str, ...]:
+        """Kinds of doubt about an episode, sorted: what its files say, and objects that no pixel shows at this size."""
+        kinds = self.reader.doubts(episode)
+        masks = (self._mask(item, episode.class_id) for item in (episode.query, *episode.supports))
+        vanished = not all((mask == 1).any() for mask in masks)
+        return tuple(sorted({*kinds, "vanished"})) if vanished else kinds
+
     def _staged(self, role: str, tap: str, images: Sequence[Maps]) -> Tensor:
         """Copy one tap of K images (1, C, h, w) into a reused buffer (1, K, C, h, w).
 

@@ -121,9 +121,9 @@ class Batches:
             )
 
     def doubts(self, batch: Batch) -> Iterator[str]:
-        """Kinds of doubt about the files of each episode, one after the other."""
+        """Kinds of doubt about each episode, one after the other."""
         for episode in batch.episodes:
-            yield from self._inputs.reader.doubts(episode)
+            yield from self._inputs.doubts(episode)
 
     def _truth(self, episode: Episode, inverted: bool) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """What a query is taught by, and the pixels left out of it, (S, S) each."""

@@ -186,3 +186,26 @@ def test_thumbnails_come_from_the_same_reader(odd, monkeypatch):
     monkeypatch.setattr(cls, "image", image)
     with pytest.raises(fssbench.api.PluginError, match="mode L"):
         odd.run("runs", odd.plan(1), panels=1)
+
+
+@pytest.mark.parametrize("place", ["query", "support"])
+def test_an_object_that_vanishes_at_the_size_of_the_network_is_marked(null, monkeypatch, place):
+    """The stored mask shows it, the mask that a method is given or scored on does not."""
+    cls, plan = DATASETS.get("nulldata"), null.plan(4)
+    plain = cls.mask
+    tiny = plan[1].query if place == "query" else plan[1].supports[0]
+
+    def mask(self, item, class_id):
+        whole = plain(self, item, class_id)
+        if item != tiny:
+            return whole
+        alone = np.zeros_like(whole)
+        alone[1, 1] = 1
+        return alone
+
+    monkeypatch.setattr(cls, "mask", mask)
+    used = [tiny in (e.query, *e.supports) for e in plan]
+    (full,) = null.run("full", null.plan(4, size=32), panels=0)
+    (small,) = null.run("small", plan, panels=0)
+    assert ["vanished" in r.doubts for r in read_run(small.path).records.values()] == used
+    assert not any(r.doubts for r in read_run(full.path).records.values())

@@ -13,7 +13,7 @@ from fssbench.api.datasets import Dataset, Finding, Verification
 from fssbench.benchmarks import Resolved, tested_on
 from fssbench.errors import DataError, FssbenchError, PluginError
 from fssbench.gate import DOUBTS
-from fssbench.reading import Reader
+from fssbench.reading import Reader, is_built_in
 from fssbench.sampling import class_names, few_items, list_pool
 
 _SHOWN = 8
@@ -35,17 +35,12 @@ def verify_dataset(dataset: Dataset) -> Verification:
         raise PluginError(f"data set {name!r}: verify fails: {type(error).__name__}: {error}") from error
     if not isinstance(report, Verification):
         raise PluginError(f"data set {name!r}: verify returns {type(report).__name__}, not a Verification")
-    if report.ok and not _judges_by_the_gate(dataset):  # or else what is wrong is told already, file by file
+    if report.ok and not is_built_in(dataset):  # or else what is wrong is told already, file by file
         report.findings += _find_unreadable_entries(dataset)
     lacking = [*_find_emptiness(report), *_find_refusals(dataset, report)]
     if lacking or not report.ok:
         report.findings += [*_find_misplaced_folders(dataset, report), *lacking]
     return report
-
-
-def _judges_by_the_gate(dataset: Dataset) -> bool:
-    """Whether the data set's own `verify` asks what the readers ask; a test holds the built-in ones to that."""
-    return type(dataset).__module__.startswith("fssbench.")
 
 
 def _find_unreadable_entries(dataset: Dataset) -> Iterator[Finding]:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from fssbench.plugin_calls import explain_error, show_traceback
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
@@ -49,10 +51,11 @@ def run(
             status, reason = "skip", str(skipped)
         except Broken as broken:
             status, reason = "fail", str(broken)
-        except (KeyboardInterrupt, MemoryError):
+        except KeyboardInterrupt:
             raise
         except BaseException as error:  # a plugin may raise anything, SystemExit included
-            status, reason = "fail", f"raised {type(error).__name__}: {error}"
+            show_traceback(error)
+            status, reason = "fail", f"raised {explain_error(error)}"
         if status == "fail" and name in waivers:
             status, reason = "skip", f"waived: {waivers[name]} ({reason})"
         outcome: Any = status

@@ -32,11 +32,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from fssbench._synthetic import Synthetic
 from fssbench.api import Efficiency, FeatureMethod, Method
 from fssbench.backbones import BACKBONES
-from fssbench.errors import DataError, FssbenchError, PluginError
+from fssbench.errors import DataError
 from fssbench.identity import label, version
 from fssbench.isolation import generators_kept, isolated
 from fssbench.loading import load_method
 from fssbench.memory import PeakMemory
+from fssbench.plugin_calls import plugin_call
 from fssbench.registry import METHODS, load_plugin
 from fssbench.splits import cache_folder
 from fssbench.store import digest
@@ -116,13 +117,11 @@ def measure(wanted: Wanted, *, clock: Clock = time.perf_counter) -> Efficiency:
         untrained=wanted.checkpoint is None,  # times do not depend on what was learnt
         **wanted.config,
     )
-    try:
-        with generators_kept():
-            return _measure(method, wanted, memory, device, clock)
-    except FssbenchError:
-        raise
-    except Exception as error:  # a plugin may raise anything
-        raise PluginError(f"method {wanted.method!r}: raised {type(error).__name__}: {error}") from error
+    with (
+        plugin_call(f"method {wanted.method!r}: raised", smaller="--size, --shot or --batch"),
+        generators_kept(),
+    ):
+        return _measure(method, wanted, memory, device, clock)
 
 
 def _measure(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fssbench.api.records import Record
 from fssbench.benchmark_records import RECORDS, SQUARE_RESIZE, SUMMED_METER, Benchmark, Folds, Source, Variant
-from fssbench.errors import PluginError, unknown
+from fssbench.errors import unknown
+from fssbench.plugin_calls import plugin_call
 from fssbench.registry import DATASETS
 
 __all__ = [
@@ -127,14 +128,11 @@ def _custom(name: str) -> Benchmark:
     """The benchmark that a data set plugin is by itself."""
     cls = DATASETS.get(name)
 
+    place = f"data set {name!r} cannot name its classes without its files"
+
     def classes(variant: str | None) -> tuple[int, ...]:
-        try:
+        with plugin_call(f"{place}:", inside=place, hint="`classes()` must work with root None"):
             return tuple(sorted(cls(None, variant=variant).classes()))
-        except Exception as error:  # a plugin may raise anything
-            raise PluginError(
-                f"data set {name!r} cannot name its classes without its files: {type(error).__name__}: "
-                f"{error}. `classes()` must work with root None"
-            ) from error
 
     card = cls.card
     variants = tuple(

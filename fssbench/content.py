@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from fssbench.errors import DataError, FssbenchError, PluginError
 from fssbench.links import check_links
+from fssbench.plugin_calls import plugin_call
 from fssbench.regular_files import open_regular
 
 if TYPE_CHECKING:
@@ -159,13 +160,12 @@ def given_name(dataset: Dataset, item: str) -> str | None:
     if type(dataset).content is Dataset.content:
         return None
     try:
-        return str(dataset.content(item))
+        with plugin_call(f"data set {dataset.card.name!r}: content({item!r}) fails:"):
+            return str(dataset.content(item))
+    except PluginError:
+        raise
     except FssbenchError:
         return None  # its file is missing, which other places say
-    except Exception as error:  # a plugin may raise anything
-        raise PluginError(
-            f"data set {dataset.card.name!r}: content({item!r}) fails: {type(error).__name__}: {error}"
-        ) from error
 
 
 def _image_file(dataset: Dataset, item: str) -> Path | None:
@@ -173,17 +173,16 @@ def _image_file(dataset: Dataset, item: str) -> Path | None:
     if dataset.root is None:
         return None
     try:
-        files = dataset.files(item)
+        with plugin_call(f"data set {dataset.card.name!r}: files({item!r}) fails:"):
+            files = dataset.files(item)
         if not files or not files[0].is_file():
             return None
         check_links(files[0], dataset.places)
         return files[0]
+    except PluginError:
+        raise
     except FssbenchError:
         return None
-    except Exception as error:  # a plugin may raise anything
-        raise PluginError(
-            f"data set {dataset.card.name!r}: files({item!r}) fails: {type(error).__name__}: {error}"
-        ) from error
 
 
 def _size(path: Path) -> int:

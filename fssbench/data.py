@@ -24,6 +24,7 @@ from fssbench import splits as lists
 from fssbench.api.datasets import Dataset
 from fssbench.api.records import Record
 from fssbench.errors import DataError, PluginError, UsageError
+from fssbench.plugin_calls import plugin_call
 from fssbench.registry import DATASETS
 from fssbench.sources import source_sha256
 
@@ -123,14 +124,16 @@ def open_dataset(
                 f"data set {name!r} has no folder to be read from. "
                 "Next: give --data DIR, set FSSBENCH_DATA or use --data mini"
             )
-        return cls(None, splits=lists.folder(named), variant=variant)
+        with plugin_call(f"data set {name!r} cannot be opened:"):
+            return cls(None, splits=lists.folder(named), variant=variant)
     if is_miniature(root):
         root = _drawn(cls, root)
         beside = root / "splits"
         found = lists.folder(named) if named else (beside if beside.is_dir() else None)
     else:
         found = lists.folder(named, root)
-    return cls(cls.locate(root), splits=found, variant=variant)
+    with plugin_call(f"data set {name!r} cannot be opened:"):
+        return cls(cls.locate(root), splits=found, variant=variant)
 
 
 def make_miniature(
@@ -235,14 +238,8 @@ def _drawn(cls: type[Dataset], root: Path) -> Path:
 
 
 def _draw(cls: type[Dataset], target: Path, seed: int) -> None:
-    try:
+    with plugin_call(f"data set {cls.card.name!r} cannot draw its miniature:", passes=(OSError,)):
         cls.miniature(target, seed)
-    except (KeyboardInterrupt, MemoryError, OSError):
-        raise
-    except BaseException as error:  # a plugin may raise anything
-        raise PluginError(
-            f"data set {cls.card.name!r} cannot draw its miniature: {type(error).__name__}: {error}"
-        ) from error
 
 
 @cache

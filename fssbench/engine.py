@@ -29,6 +29,7 @@ from fssbench.isolation import generators_kept, isolated
 from fssbench.loading import known_source
 from fssbench.metrics import Score, count
 from fssbench.panels import PANELS, Panels, Thumbnails
+from fssbench.plugin_calls import plugin_call
 from fssbench.plugin_files import drop_aliases
 from fssbench.precision import exact_float32
 from fssbench.run_writer import RunWriter
@@ -319,16 +320,12 @@ class _Run:
         seed = zlib.crc32(f"{self.plan.seed}/{episode.index}".encode())
         options: dict[str, Any] = {"seed": seed} if self.method.steps else {}
         try:
-            with execution.observed() as observed, isolated(seed):
-                mask = self.method.segment(query, support, support_mask, size=size, **options)
-            if observed:
-                self.source.check(observed)
-        except FssbenchError as error:  # of whatever kind: the other methods go on
-            raise PluginError(f"{where}: {error}") from error
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # a plugin may raise anything, SystemExit included
-            raise PluginError(f"{where}: raised {type(error).__name__}: {_text(error)}") from error
+            # errors of our own become errors of this method too: the other methods go on
+            with plugin_call(f"{where}: raised", inside=where, smaller="--size or --cache-mb"):
+                with execution.observed() as observed, isolated(seed):
+                    mask = self.method.segment(query, support, support_mask, size=size, **options)
+                if observed:
+                    self.source.check(observed)
         finally:
             drop_aliases()
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool or tuple(mask.shape) != (1, *size):
@@ -399,13 +396,6 @@ def _tensors(query: Any, support: Any, support_mask: Tensor) -> list[Tensor]:
     for given in (query, support):
         found.extend([given] if isinstance(given, Tensor) else given.values())
     return found
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)[:500]
-    except Exception:  # a plugin's __str__ may raise too
-        return "(its message cannot be printed)"
 
 
 def _peak_mb() -> int:

@@ -13,8 +13,9 @@ import torch
 from fssbench import checkpoints, execution
 from fssbench.api import Method, MethodConfig, Plan
 from fssbench.backbones import BACKBONES, Backbone, build, default_weights
-from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
+from fssbench.errors import DataError, UsageError
 from fssbench.method_settings import configured
+from fssbench.plugin_calls import plugin_call
 from fssbench.plugin_files import drop_aliases
 from fssbench.registry import METHODS, observed_at_import
 from fssbench.sources import Source, source_of
@@ -196,13 +197,8 @@ def _construct(cls: type[Method], settings: MethodConfig, backbone: Backbone | N
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # CPU only: leaves an accelerator's generator alone
         try:
-            return cls(settings, backbone)
-        except FssbenchError:
-            raise
-        except Exception as error:
-            raise PluginError(
-                f"method {cls.card.name!r} cannot be built with {settings!r}: {type(error).__name__}: {error}"
-            ) from error
+            with plugin_call(f"method {cls.card.name!r} cannot be built with {settings!r}:"):
+                return cls(settings, backbone)
         finally:
             drop_aliases()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable, Iterable, Mapping
 
-from fssbench.errors import PluginError
+from fssbench.plugin_calls import plugin_call
 
 GROUP = "fssbench.published"
 
@@ -29,10 +29,8 @@ def published(ids: Iterable[str]) -> dict[str, str]:
     wanted = tuple(ids)
     found: dict[str, str] = {}
     for point in importlib.metadata.entry_points(group=GROUP):
-        try:
+        with plugin_call(f"published figures of {point.value} do not load:"):
             figures: Callable[[str], Mapping[str, str]] = point.load()
-        except Exception as error:  # an import may raise anything
-            raise PluginError(f"published figures of {point.value} do not load: {error}") from error
-        for each in wanted:
-            found.update(figures(each))
+            for each in wanted:
+                found.update(figures(each))
     return found

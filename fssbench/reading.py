@@ -14,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fssbench.api import IGNORE, Dataset, Episode, FssbenchError
+from fssbench.api import IGNORE, Dataset, Episode
 from fssbench.data_files import DataFiles
 from fssbench.errors import DataError, DatasetContractError
 from fssbench.gate import gather_doubts, judge_orientation, judge_pair, note_doubt, orientation_of
 from fssbench.imaging import open_image
+from fssbench.plugin_calls import message_of, plugin_call
+
+_NEXT = "Next: `fssbench check` on the data set's plugin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,22 +165,24 @@ class Reader:
     def _call(self, read: Callable[..., Any], *arguments: Any) -> Any:
         """Call into the plugin; whatever it raises becomes an error that names the item."""
         try:
-            value = read(*arguments)
+            with plugin_call(
+                f"{self._place_of(arguments[0])}:",
+                kind=DatasetContractError,
+                passes=(MemoryError, OSError),
+                hint=_NEXT,
+            ):
+                value = read(*arguments)
             if self._files is not None:
                 self._files.check(arguments[0])
             return value
-        except FssbenchError:
-            raise
         except (MemoryError, OSError) as error:
-            raise DataError(f"{self._named(arguments[0])}: {error}") from error
-        except Exception as error:
-            raise self._broken(arguments[0], f"{type(error).__name__}: {error}") from error
+            raise DataError(f"{self._named(arguments[0])}: {message_of(error)}") from error
 
     def _broken(self, item: str, problem: str) -> DatasetContractError:
-        return DatasetContractError(
-            f"data set {self.dataset.card.name!r}, item {item!r}: {problem}. "
-            "Next: `fssbench check` on the data set's plugin"
-        )
+        return DatasetContractError(f"{self._place_of(item)}: {problem}. {_NEXT}")
+
+    def _place_of(self, item: str) -> str:
+        return f"data set {self.dataset.card.name!r}, item {item!r}"
 
     def _named(self, item: str) -> str:
         return f"item {item!r} of {self.dataset.card.name}"

@@ -20,6 +20,7 @@ from typing import Any
 
 from fssbench import execution, plugin_files
 from fssbench.errors import PluginError, UsageError, unknown
+from fssbench.plugin_calls import plugin_call
 
 
 @dataclass
@@ -41,14 +42,14 @@ class Plugin:
         """
         if self.value is None and self.error is None:
             try:
-                with _observed_import():
+                place = f"plugin {self.name!r} from {self.origin} does not load"
+                with plugin_call(f"{place}:", inside=place), _observed_import():
                     self.value = self.load()
-            except (KeyboardInterrupt, MemoryError):
+            except PluginError as error:
+                self.error = str(error)
                 raise
-            except BaseException as error:  # an import may raise anything, SystemExit included
-                self.error = f"{type(error).__name__}: {error}"
         if self.error is not None:
-            raise PluginError(f"plugin {self.name!r} from {self.origin} does not load: {self.error}")
+            raise PluginError(self.error)
         return self.value
 
 
@@ -87,12 +88,12 @@ class Registry:
         module, _, attribute = self.base.rpartition(".")
         base = getattr(importlib.import_module(module), attribute)
         if not (inspect.isclass(value) and issubclass(value, base)):
-            raise TypeError(f"{value!r} is not a subclass of {self.base}")
+            raise PluginError(f"{value!r} is not a subclass of {self.base}")
         if inspect.isabstract(value):
             missing = ", ".join(sorted(getattr(value, "__abstractmethods__", ())))
-            raise TypeError(f"{value.__name__} does not define {missing}")
+            raise PluginError(f"{value.__name__} does not define {missing}")
         if not hasattr(value, "card") and not hasattr(value, "name"):
-            raise TypeError(f"{value.__name__} has neither a card nor a name")
+            raise PluginError(f"{value.__name__} has neither a card nor a name")
         return value
 
     def names(self) -> list[str]:
@@ -275,13 +276,9 @@ def _importing(what: str) -> Iterator[None]:
     Raises:
         PluginError: if the import raises.
     """
-    try:
-        with _observed_import():
-            yield
-    except (KeyboardInterrupt, MemoryError, UsageError):
-        raise
-    except BaseException as error:  # an import may raise anything, SystemExit included
-        raise PluginError(f"{what} does not import: {type(error).__name__}: {error}") from error
+    place = f"{what} does not import"
+    with plugin_call(f"{place}:", inside=place, passes=(UsageError,)), _observed_import():
+        yield
 
 
 @contextmanager

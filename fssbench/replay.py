@@ -11,7 +11,7 @@ from fssbench.benchmarks import find
 from fssbench.data import open_dataset
 from fssbench.errors import DataError, FssbenchError
 from fssbench.plans import read_plan
-from fssbench.sampling import PROTOCOLS
+from fssbench.sampling import PROTOCOLS, list_pool
 from fssbench.sampling import plan as draw
 
 Outcome = Literal["equal", "differs", "not compared"]
@@ -114,7 +114,8 @@ def plan_of_file(path: Path, data: Path, splits: str | Path | None) -> Plan:
 def _require_items(stored: Plan, drawn: Plan, path: Path) -> None:
     """Refuse a plan that asks for what is not there, before any episode."""
     dataset = open_dataset(drawn.dataset, data=drawn.data, splits=drawn.splits, variant=drawn.dataset_variant)
-    there = {(entry.class_id, entry.item) for entry in dataset.pool(drawn.split).of_classes(drawn.classes)}
+    pool = list_pool(dataset, drawn.split)
+    there = {(entry.class_id, entry.item) for entry in pool.of_classes(drawn.classes)}
     asked = dict.fromkeys((e.class_id, item) for e in stored for item in (e.query, *e.supports))
     missing = [pair for pair in asked if pair not in there]
     absent = [c for c in stored.classes if c not in drawn.classes]

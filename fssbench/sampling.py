@@ -27,8 +27,9 @@ from fssbench.api.datasets import Dataset, Entry, Pool
 from fssbench.api.episodes import Episode, Plan
 from fssbench.benchmark_records import Sampler
 from fssbench.benchmarks import Resolved, find
-from fssbench.errors import DataError, FssbenchError, PluginError, UsageError, unknown
+from fssbench.errors import DataError, PluginError, UsageError, unknown
 from fssbench.plans import read_plan, write_plan
+from fssbench.plugin_calls import plugin_call
 from fssbench.populations import pool_marks
 
 __all__ = ["PROTOCOLS", "plan", "read_plan", "write_plan"]
@@ -239,14 +240,8 @@ def list_pool(dataset: Dataset, split: str) -> Pool:
         PluginError: if the plugin raises anything else, or returns no pool.
     """
     name = dataset.card.name
-    try:
+    with plugin_call(f"data set {name!r} cannot list its split {split!r}:"):
         pool = dataset.pool(split)
-    except FssbenchError:
-        raise
-    except Exception as error:  # a plugin may raise anything
-        raise PluginError(
-            f"data set {name!r} cannot list its split {split!r}: {type(error).__name__}: {error}"
-        ) from error
     if not isinstance(pool, Pool):
         raise PluginError(f"data set {name!r}: pool({split!r}) is {type(pool).__name__}, not a Pool")
     return pool

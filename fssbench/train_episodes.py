@@ -26,7 +26,7 @@ from fssbench.benchmarks import Resolved, Source, find
 from fssbench.content import same_pictures
 from fssbench.errors import DataError, ListError, UsageError
 from fssbench.populations import pool_marks
-from fssbench.sampling import shuffled
+from fssbench.sampling import list_pool, shuffled
 
 STREAM = "train/1"
 """Version of the stream; part of every training's identity."""
@@ -117,7 +117,7 @@ def training_set(
     dataset = datasets.open_dataset(source.dataset, data=root, splits=splits, variant=variant)
     named = dataset.classes()
     wanted = sorted(named) if source.folds is None else [c for c in source.folds[fold] if c in named]
-    pool = dataset.pool(source.split)
+    pool = list_pool(dataset, source.split)
     candidates = pool.of_classes(tuple(wanted))
     tested = _tested(dataset, candidates, source, resolved, root, splits)
     unwanted = tested | (_showing(pool, dataset, resolved, fold) if without_novel else frozenset())
@@ -166,7 +166,7 @@ def _tested(
     tested: frozenset[str] = frozenset()
     for other, each in places:
         try:
-            others = {e.item for e in other.pool(each).entries}
+            others = {e.item for e in list_pool(other, each).entries}
         except ListError:
             raise  # the list may name images of this training
         except (UsageError, DataError):

@@ -11,7 +11,11 @@ from fssbench.api import Episode, Method
 from fssbench.inputs import Inputs
 from fssbench.isolation import isolated
 from fssbench.metrics import Score, count, score
+from fssbench.plugin_calls import plugin_call
 from fssbench.train_workers import Workers
+
+SMALLER = "--size, --batch or --cache-mb"
+"""What a training can make smaller when memory runs out."""
 
 
 class Validation:
@@ -52,7 +56,9 @@ class Validation:
         query, support, mask = self._inputs.of(self._method, episode)
         target = self._inputs.target(episode, original=False)
         size = (int(target.foreground.shape[0]), int(target.foreground.shape[1]))
-        with isolated(zlib.crc32(f"validation/{episode.index}".encode())):
+        place = f"method {self._method.card.name!r}, validation episode {episode.index}"
+        seed = zlib.crc32(f"validation/{episode.index}".encode())
+        with plugin_call(f"{place}: raised", smaller=SMALLER), isolated(seed):
             found = self._method.segment(query, support, mask, size=size)
         inter, union = count(found[0].cpu().numpy(), target.foreground, target.ignored)
         return inter.tolist(), union.tolist()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from fssbench.identity import digest
 from fssbench.inputs import Inputs
 from fssbench.isolation import generators_kept
 from fssbench.marks import counted_marks
+from fssbench.plugin_calls import plugin_call
 from fssbench.sampling import plan
 from fssbench.seen import SELECTED_ON_TEST, content_ids, image_ids
 from fssbench.train_average import Average
@@ -51,7 +52,7 @@ from fssbench.train_settings import (
     published_recipe,
 )
 from fssbench.train_state import STATE, Reached, learnable, load_state, save_state, statistics
-from fssbench.train_validation import Validation
+from fssbench.train_validation import SMALLER, Validation
 from fssbench.train_workers import Workers, unshared, workers
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -314,7 +315,8 @@ class _Training:
             seed = zlib.crc32(f"{self.settings.seed}/{step}/{part}/{self.world.rank}".encode())
             with unshared(self._loss_of) if part < parts - 1 else nullcontext():
                 loss = self._loss(step, batch, seed)
-                (loss / parts).backward()
+                with self._method_call(step, batch):
+                    (loss / parts).backward()
             total += float(loss.detach()) / parts
         grads = [p.grad for p in self.parameters if p.grad is not None]
         if not grads:
@@ -345,12 +347,13 @@ class _Training:
         torch.default_generator.manual_seed(seed)
         if self.world.device.type == "cuda":
             torch.cuda.manual_seed_all(seed)
-        try:
-            mixed = torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.amp)
-            with mixed, shared_norms(self.world):
-                loss = self._loss_of(batch)
-        except PluginError as error:
-            raise PluginError(f"{self._where(step, batch)}: {error}. {self._kept()}") from error
+        mixed = torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.amp)
+        with self._method_call(step, batch):
+            try:
+                with mixed, shared_norms(self.world):
+                    loss = self._loss_of(batch)
+            except PluginError as error:
+                raise PluginError(f"{self._where(step, batch)}: {error}. {self._kept()}") from error
         if not isinstance(loss, torch.Tensor) or loss.ndim or not loss.requires_grad:
             got = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
             raise PluginError(
@@ -359,6 +362,10 @@ class _Training:
         if not bool(torch.isfinite(loss)):
             raise DataError(self._diverged(step, f"the loss is {float(loss.detach())}", batch))
         return loss
+
+    def _method_call(self, step: int, batch: Batch) -> AbstractContextManager[None]:
+        """Run code of the method; what it raises names step and episodes, and the state that is kept."""
+        return plugin_call(f"{self._where(step, batch)}: raised", hint=self._stored(), smaller=SMALLER)
 
     def _where(self, step: int, batch: Batch) -> str:
         names = [
@@ -372,10 +379,10 @@ class _Training:
         return f"{self._where(step, batch)}: {what}. {self._kept()}"
 
     def _kept(self) -> str:
-        return (
-            f"The state after step {self.reached.step} is kept in {self.settings.out}. "
-            f"Next: a lower --lr (now {self.recipe.learning_rate}) and another --out"
-        )
+        return f"{self._stored()}. Next: a lower --lr (now {self.recipe.learning_rate}) and another --out"
+
+    def _stored(self) -> str:
+        return f"The state after step {self.reached.step} is kept in {self.settings.out}"
 
     def _validates(self, step: int) -> bool:
         return self.validation is not None and (step % self.every == 0 or step == self.steps)

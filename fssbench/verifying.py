@@ -13,6 +13,7 @@ from fssbench.api.datasets import Dataset, Finding, Verification
 from fssbench.benchmarks import Resolved, tested_on
 from fssbench.errors import DataError, FssbenchError, PluginError
 from fssbench.gate import DOUBTS
+from fssbench.plugin_calls import plugin_call
 from fssbench.reading import Reader, is_built_in
 from fssbench.sampling import class_names, few_items, list_pool
 
@@ -27,12 +28,8 @@ def verify_dataset(dataset: Dataset) -> Verification:
         PluginError: if the plugin's `verify` raises anything else, or returns no `Verification`.
     """
     name = dataset.card.name
-    try:
+    with plugin_call(f"data set {name!r}: verify fails:"):
         report = dataset.verify()
-    except FssbenchError:
-        raise
-    except Exception as error:  # a plugin may raise anything
-        raise PluginError(f"data set {name!r}: verify fails: {type(error).__name__}: {error}") from error
     if not isinstance(report, Verification):
         raise PluginError(f"data set {name!r}: verify returns {type(report).__name__}, not a Verification")
     if report.ok and not is_built_in(dataset):  # or else what is wrong is told already, file by file

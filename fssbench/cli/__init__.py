@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import os
 import traceback
 from typing import Any
 
@@ -87,8 +86,11 @@ class Verbs(click.Group):
             require_torch()
             return super().invoke(ctx)
         except FssbenchError as error:
-            if os.environ.get("FSSBENCH_DEBUG") == "1":
-                click.echo(traceback.format_exc(), err=True, nl=False)
+            from fssbench.plugin_calls import is_debugging, was_shown
+
+            if is_debugging():
+                whole = traceback.format_exception(error, chain=not was_shown(error))
+                click.echo("".join(whole), err=True, nl=False)
             click.echo(f"error: {printable(str(error))}", err=True)
             ctx.exit(error.exit_code)
         except SystemExit as error:  # no verb ends this way: a plugin did, and its code may be 0

@@ -214,7 +214,8 @@ def prepare(name: str, source: Path, data: str | None) -> None:
     """Turn the public download at SOURCE into the layout that is read, below the data folder."""
     import os
 
-    from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
+    from fssbench.errors import DataError, UsageError
+    from fssbench.plugin_calls import plugin_call
     from fssbench.registry import DATASETS
 
     cls = DATASETS.get(name)
@@ -225,14 +226,11 @@ def prepare(name: str, source: Path, data: str | None) -> None:
         raise DataError(f"download {source} does not exist")
     try:
         Path(target).mkdir(parents=True, exist_ok=True)
-        for line in cls.prepare(source, Path(target)):
-            click.echo(printable(line), err=True)
-    except FssbenchError:
-        raise
+        with plugin_call(f"data set {name!r}: prepare fails:", passes=(OSError,)):
+            for line in cls.prepare(source, Path(target)):
+                click.echo(printable(line), err=True)
     except OSError as error:
         raise DataError(f"cannot prepare {name} below {target}: {error}") from error
-    except Exception as error:  # a plugin may raise anything
-        raise PluginError(f"data set {name!r}: prepare fails: {type(error).__name__}: {error}") from error
     click.echo(printable(str(cls.locate(Path(target)))))
     click.echo(f"Next: fssbench data verify {name} --data {target}", err=True)
 

@@ -11,7 +11,7 @@ import click
 
 from fssbench.cli.options import plugin_option
 from fssbench.cli.output import emit_json, one_line, table
-from fssbench.errors import DataError, PluginError, unknown
+from fssbench.errors import DataError, FssbenchError, PluginError, unknown
 
 if TYPE_CHECKING:
     from fssbench.registry import Registry
@@ -77,15 +77,18 @@ def _found(cls: Any, data: str | None) -> str | None:
 
 
 def _reporters(_: Place) -> Iterator[Row]:
+    from fssbench.plugin_calls import plugin_call
     from fssbench.registry import REPORTERS
 
     for row in _plugins(REPORTERS):
         card = row["card"]
         try:
-            if card is not None and (lacking := card.lacking()):
+            with plugin_call(""):
+                lacking = "" if card is None else card.lacking()
+            if lacking:
                 row.update(status="lacking", reason=one_line(lacking))
-        except Exception as error:  # a plugin may raise anything
-            row.update(status="broken", reason=one_line(f"{type(error).__name__}: {error}"))
+        except FssbenchError as error:
+            row.update(status="broken", reason=one_line(str(error)))
         styles = "" if card is None else " ".join(card.styles)
         yield {"name": row["name"], **_card(row, "title"), "styles": styles, **_status(row)}
 

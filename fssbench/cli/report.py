@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
-import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +11,8 @@ import click
 
 from fssbench.cli.options import plugin_option
 from fssbench.cli.output import emit_json, one_line, table
-from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
+from fssbench.errors import DataError, FssbenchError, UsageError
+from fssbench.plugin_calls import plugin_call
 from fssbench.registry import REPORTERS
 
 if TYPE_CHECKING:
@@ -87,8 +86,10 @@ def _reporters(formats: str | None) -> tuple[dict[str, type[Reporter]], dict[str
         if not names:
             raise UsageError(f"--format names no reporter. Known: {', '.join(REPORTERS.names())}")
         named: dict[str, type[Reporter]] = {name: REPORTERS.get(name) for name in names}
-        for reporter in named.values():
-            if lacking := reporter.lacking():
+        for name, reporter in named.items():
+            with plugin_call(f"reporter {name!r}:"):
+                lacking = reporter.lacking()
+            if lacking:
                 raise UsageError(lacking)
         return named, {}
     loaded: dict[str, type[Reporter]] = {}
@@ -96,11 +97,10 @@ def _reporters(formats: str | None) -> tuple[dict[str, type[Reporter]], dict[str
     for name in REPORTERS.names():
         try:
             found: type[Reporter] = REPORTERS.get(name)
-            lacking = found.lacking()
-        except Exception as error:  # a plugin may raise anything
-            broken[name] = (
-                str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
-            )
+            with plugin_call(""):
+                lacking = found.lacking()
+        except FssbenchError as error:
+            broken[name] = str(error)
             continue
         if lacking:
             click.echo(f"note: {name} left out: {one_line(lacking)}", err=True)
@@ -144,13 +144,10 @@ def _write(
     for name, reporter in reporters.items():
         form: dict[str, Any] = {"style": style} if style in reporter.styles else {}
         try:
-            written += [Path(path) for path in reporter().write(results, out, **form)]
+            with plugin_call(""):
+                written += [Path(path) for path in reporter().write(results, out, **form)]
         except FssbenchError as error:
             broken[name] = str(error)
-        except Exception as error:  # a plugin may raise anything
-            broken[name] = f"{type(error).__name__}: {error}"
-            if os.environ.get("FSSBENCH_DEBUG") == "1":
-                click.echo(traceback.format_exc(), err=True, nl=False)
     return written
 
 

@@ -1,0 +1,208 @@
+"""Calls into plugins: whatever a plugin raises becomes one error that names the plugin's own line.
+
+One policy holds everywhere.  `KeyboardInterrupt` passes, and so does an `FssbenchError`, which says already what is
+wrong.  Everything else becomes a `PluginError`, `SystemExit` included.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import linecache
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import PurePath
+from types import FrameType, TracebackType
+
+from fssbench.errors import FssbenchError, PluginError
+from fssbench.execution import is_installed
+
+GROUPS = ("fssbench.methods", "fssbench.datasets", "fssbench.reporters")
+"""Entry point groups of plugins."""
+LONGEST_MESSAGE = 500
+"""Characters of a plugin's message that are shown."""
+LONGEST_LINE = 100
+"""Characters of a source line that are shown."""
+LONGEST_TRACEBACK = 100_000
+"""Characters of a traceback that are shown; its end says most."""
+_BUILT_IN = ("fssbench.methods.", "fssbench.datasets.", "fssbench.reports.")
+_NO_MEMORY = (
+    "out of memory",
+    "DefaultCPUAllocator",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""What messages contain where torch lacks memory and raises a plain `RuntimeError`."""
+
+
+@contextmanager
+def plugin_call(
+    place: str,
+    *,
+    kind: type[PluginError] = PluginError,
+    inside: str = "",
+    passes: tuple[type[BaseException], ...] = (),
+    hint: str = "",
+    smaller: str = "",
+) -> Iterator[None]:
+    """Run a block that calls into a plugin.
+
+    Args:
+        place: beginning of the error's text, up to the type of what was raised, such as
+            `method 'x', episode 3: raised`; may be empty.
+        kind: class of the error.
+        inside: place that is put before the text of an `FssbenchError`, which then becomes an error of this kind.
+        passes: further exceptions that the caller handles itself.
+        hint: what the error's text ends in, such as the next command.
+        smaller: what to make smaller if memory runs out, such as `--size or --cache-mb`.
+
+    Raises:
+        FssbenchError: as the block raised it, unless `inside` is given.
+        PluginError: of the given kind, for everything else that the block raises.
+    """
+    try:
+        yield
+    except BaseException as error:  # a plugin may raise anything, SystemExit included
+        if isinstance(error, (KeyboardInterrupt, *passes)):
+            raise
+        if isinstance(error, FssbenchError):
+            if inside:
+                raise kind(_join(f"{inside}: {error}", hint)) from error
+            raise
+        text = _join(f"{place} {explain_error(error)}".lstrip(), hint)
+        if smaller and is_out_of_memory(error):
+            text = _join(text, f"Next: a smaller {smaller}, or --device cpu")
+        wrapped = kind(text)
+        show_traceback(error, wrapped)
+        raise wrapped from error
+
+
+def explain_error(error: BaseException) -> str:
+    """Type, message and place of what a plugin raised: `ValueError: no [mine.py:10 in helper: raise ...]`.
+
+    The place is left out for an `FssbenchError`, which was raised on purpose.
+    """
+    message = message_of(error)
+    text = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    place = "" if isinstance(error, FssbenchError) else place_of(error)
+    return f"{text} [{place}]" if place else text
+
+
+def message_of(error: BaseException) -> str:
+    """The message of an exception, cut to a readable length; a message that cannot be computed is replaced."""
+    try:
+        text = str(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # a plugin's __str__ may raise too
+        return "(its message cannot be printed)"
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]} ..."
+
+
+def place_of(error: BaseException) -> str:
+    """Where a plugin failed: file name, line, function and source line.
+
+    This is the last frame in files of plugins that others wrote; else the last in our built-in plugins; else the
+    last of all.  For a syntax error it is the line that cannot be parsed.
+
+    Returns:
+        The place without any folder; empty if no frame is known.
+    """
+    if isinstance(error, SyntaxError) and error.filename and error.filename[0] != "<":
+        return _describe_line(error.filename, error.lineno or 0, "", error.text or "")
+    frames = [*_frames(error.__traceback__)]
+    if not frames:
+        return ""
+    rank = max(_rank(frame) for frame, _ in frames)
+    frame, number = next(pair for pair in reversed(frames) if _rank(pair[0]) == rank)
+    code = frame.f_code
+    linecache.checkcache(code.co_filename)
+    line = linecache.getline(code.co_filename, number, frame.f_globals)
+    return _describe_line(code.co_filename, number, code.co_name, line)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory of the machine or of a device ran out."""
+    if isinstance(error, MemoryError):
+        return True
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in message_of(error) for words in _NO_MEMORY)
+
+
+def is_debugging() -> bool:
+    """Whether the user asked for tracebacks."""
+    return os.environ.get("FSSBENCH_DEBUG") == "1"
+
+
+def show_traceback(error: BaseException, reported: BaseException | None = None) -> None:
+    """Print the whole traceback of what a plugin raised to standard error, if the user asked for tracebacks.
+
+    Args:
+        error: what the plugin raised.
+        reported: the error that is reported in its place; `was_shown` then knows it.
+    """
+    if not is_debugging() or was_shown(error):
+        return
+    text = "".join(traceback.format_exception(error))
+    if len(text) > LONGEST_TRACEBACK:
+        half = LONGEST_TRACEBACK // 2
+        text = f"{text[:half]}\n  ...\n{text[-half:]}"
+    sys.stderr.write(text if text.endswith("\n") else f"{text}\n")
+    sys.stderr.flush()
+    if reported is not None:
+        reported.__dict__["traceback_shown"] = True
+
+
+def was_shown(error: BaseException | None) -> bool:
+    """Whether an error reports something whose traceback has been printed."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if error.__dict__.get("traceback_shown"):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _join(text: str, hint: str) -> str:
+    return f"{text}. {hint}" if hint else text
+
+
+def _frames(step: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
+    """Frames from the caller to the place of the error, with their lines."""
+    while step is not None:
+        yield step.tb_frame, step.tb_lineno
+        step = step.tb_next
+
+
+def _rank(frame: FrameType) -> int:
+    """Tell code of strangers' plugins (2), of our built-in plugins (1) and of anything else (0) apart."""
+    name, file = str(frame.f_globals.get("__name__", "")), frame.f_code.co_filename
+    top = name.partition(".")[0]
+    if top == "fssbench":
+        return int(name.startswith(_BUILT_IN))
+    if file.startswith("<"):  # generated code, which has no line to show; a notebook's cells have
+        return 2 if name == "__main__" else 0
+    return 2 if not is_installed(os.path.abspath(file)) or top in _plugin_packages() else 0  # noqa: PTH100
+
+
+@functools.cache
+def _plugin_packages() -> frozenset[str]:
+    """Top-level packages of installed plugins."""
+    points = [point for group in GROUPS for point in importlib.metadata.entry_points(group=group)]
+    return frozenset(point.value.partition(":")[0].partition(".")[0].strip() for point in points) - {
+        "fssbench"
+    }
+
+
+def _describe_line(file: str, number: int, function: str, line: str) -> str:
+    text = " ".join(line.split())
+    text = text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]} ..."
+    place = f"{PurePath(file.replace(chr(92), '/')).name}:{number}"
+    place += f" in {function}" if function else ""
+    return f"{place}: {text}" if text else place

@@ -22,7 +22,9 @@ _CONTENT = {"1": "1-bit values", "RGB": "RGB colours", "RGBA": "RGBA colours", "
 _BLACK, _WHITE = 16, 239
 """Grey values between these are soft: neither background nor foreground."""
 _SOFT = 0.05
-"""Share of soft pixels from which a mask is doubtful."""
+"""Share of soft pixels from which a mask is doubtful; of the foreground, where the greys are areas."""
+_FLAT = 8
+"""Number of values up to which greys are areas, such as a second object, and not the edges of one."""
 _PICTURE = 0.5
 """Share of soft pixels from which a file is no mask but a grey picture."""
 _COLOURED = 0.1
@@ -168,14 +170,14 @@ def judge_binary(image: Image.Image, *, threshold: int = THRESHOLD, expected: Co
     values = np.asarray(grey, dtype=np.uint8)
     judgements = [
         *_judge_greys(values, threshold),
-        *_judge_labels(grey, values),
+        *_judge_labels(values),
         *_judge_softness(values, threshold, colours, image.mode if alpha else ""),
     ]
     return Judged(values, [j for j in judgements if j.kind not in expected])
 
 
 def _judge_greys(values: NDArray[np.uint8], threshold: int) -> list[Judgement]:
-    """Judge the lowest and the highest of the grey values (H, W)."""
+    """Judge the lowest and the highest of the grey values (H, W), and those along the edges."""
     highest = int(values.max())
     if highest == 0:
         problem = "mask is empty: no pixel is foreground"
@@ -193,16 +195,15 @@ def _judge_greys(values: NDArray[np.uint8], threshold: int) -> list[Judgement]:
     return []
 
 
-def _judge_labels(grey: Image.Image, values: NDArray[np.uint8]) -> list[Judgement]:
-    """Judge whether grey values (H, W) are labels: 0, 1 and 255 (ignored), of which a threshold reads 255 alone."""
+def _judge_labels(values: NDArray[np.uint8]) -> list[Judgement]:
+    """Judge whether values (H, W) are labels: 0, 1 and 255 (ignored), of which a threshold reads 255."""
     if not _between(values, 0, _BLACK).any() or _between(values, _BLACK - 1, IGNORE).any():
-        return []  # the usual cases, without a count of all values
-    present = _present(grey)
-    low = [value for value in present if 0 < value < _BLACK]
-    if present != [0, *low, IGNORE]:
-        return []  # grey values, such as soft edges or the noise of a compression
-    counts = grey.histogram()
-    if sum(counts[value] for value in low) < _LABELLED * counts[IGNORE]:
+        return []  # black and white, or grey values, such as soft edges or the noise of a compression
+    counts = np.bincount(values.ravel(), minlength=IGNORE + 1)
+    low = [value for value in range(1, _BLACK) if counts[value]]
+    if not counts[0] or not counts[IGNORE]:
+        return []
+    if counts[low].sum() < _LABELLED * counts[IGNORE]:
         return []
     shown = ", ".join(map(str, low[:6])) + (" ..." if len(low) > 6 else "")
     problem = f"mask holds the values 0, {shown} and 255: labels with ignored pixels, of which the threshold reads 255"
@@ -218,17 +219,24 @@ def _judge_softness(
     if colours is not None and _coloured_share(colours) > _COLOURED:
         problem = "mask holds colours, not one foreground"
         return [Judgement("error", "photograph", problem, "use the published binary mask")]
-    soft = float(_between(values, _BLACK, _WHITE).mean())
+    between = _between(values, _BLACK, _WHITE)
+    soft = np.count_nonzero(between) / between.size
     problem = f"soft edges: {soft:.1%} of the pixels are grey, and the threshold {threshold} decides"
     if soft > _PICTURE:
         return [Judgement("error", "photograph", f"{problem}: this is a picture, no mask", remedy)]
-    if soft > _SOFT and int(values.max()) >= threshold:
+    foreground = np.count_nonzero(values >= threshold) / values.size if soft else 0.0
+    if foreground and (soft > _SOFT or (soft > _SOFT * foreground and _is_flat(values[between]))):
         return [Judgement("doubt", "soft", problem, remedy)]
     if alpha:
         return [
             Judgement("note", "alpha", f"alpha channel (mode {alpha}), which is not read; {problem}", remedy)
         ]
     return []
+
+
+def _is_flat(greys: NDArray[np.uint8]) -> bool:
+    """Whether greys (N,) are so few that they are areas; edges have many."""
+    return int(np.count_nonzero(np.bincount(greys))) <= _FLAT
 
 
 def _between(values: NDArray[np.uint8], low: int, high: int) -> NDArray[np.bool_]:

@@ -344,3 +344,19 @@ def test_a_link_that_leads_to_itself_hides_no_other_file(checked, drawn):
     assert code == REFUSED
     errors = {f["path"] for f in findings if f["level"] == "error"}
     assert {Path(path).name for path in errors} == {first.name, second.name}
+
+
+def test_a_small_grey_area_beside_the_object_is_marked(checked, drawn):
+    """Two objects in two greys: the threshold reads one, and both are less than 5 % of the picture."""
+    _, masks = drawn.isic(checked.data)
+
+    def two(mask):
+        areas = np.zeros_like(mask)
+        areas[4:10, 4:10], areas[4:10, 14:20] = 100, 255
+        return areas
+
+    rewrite(masks, two)
+    code, findings = checked.verify("isic2018")
+    assert code == 0
+    assert sum("soft edges" in f["problem"] for f in findings) == 8
+    assert any("8 of 8 episodes: soft edges" in mark for mark in checked.marks("pascal-to-isic2018"))

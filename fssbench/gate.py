@@ -34,6 +34,9 @@ DOUBTS = {
     "resized": "mask of another size than its image, as released, resized",
 }
 """Words of each kind of doubt, as marks print them.  The kinds are stored with episodes; do not rename them."""
+AS_PUBLISHED = frozenset({"photograph", "resized", "vanished"})
+"""Kinds that published figures contain as well: the release is so, or the published size, and the reference code
+counts such an episode as it is counted here."""
 
 _BITS_PER_SAMPLE = 258
 _DEEP = {"I": "32-bit integer", "F": "32-bit float"}

@@ -211,7 +211,7 @@ def _source_marks(manifest: Mapping[str, Any], plan: Plan) -> list[str]:
     """Where the training data are not the benchmark's own source, whole."""
     stored = manifest.get("marks")
     named = [str(mark) for mark in stored] if isinstance(stored, list) else []
-    found = [mark for mark in named if mark.startswith("doubtful")]
+    found = [mark for mark in named if mark.startswith(("as-published", "doubtful"))]
     if len(named) > len(found):
         others = [mark for mark in named if mark.startswith("other ")]
         details = "".join(f"; {mark}" for mark in others)

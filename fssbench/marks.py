@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from fssbench.gate import DOUBTS
+from fssbench.gate import AS_PUBLISHED, DOUBTS
 from fssbench.metrics import class_marks
 from fssbench.store import StoredRun
 
@@ -20,21 +20,21 @@ def run_marks(run: StoredRun) -> list[str]:
     ]
 
 
-def doubt_marks(episodes: Iterable[tuple[str, ...]], what: str = "doubtful masks") -> list[str]:
+def doubt_marks(episodes: Iterable[tuple[str, ...]]) -> list[str]:
     """One mark per kind of doubt, with the number of episodes that have it.
 
     Args:
         episodes: the kinds of doubt of each episode, sound ones among them.
-        what: first words of the marks.
     """
     each = list(episodes)
-    return counted_marks(Counter(kind for kinds in each for kind in kinds), len(each), what)
+    return counted_marks(Counter(kind for kinds in each for kind in kinds), len(each), "masks")
 
 
 def counted_marks(counts: Counter[str], total: int, what: str) -> list[str]:
-    """Marks from the number of episodes per kind of doubt, out of `total`."""
+    """Marks from the number of episodes per kind of doubt, out of `total`; `what` is doubtful or as published."""
     return [
-        f"{what} ({counts[kind]} of {total} episodes: {DOUBTS.get(kind, kind)})"
+        f"{'as-published' if kind in AS_PUBLISHED else 'doubtful'} {what} "
+        f"({counts[kind]} of {total} episodes: {DOUBTS.get(kind, kind)})"
         for kind in sorted(counts)
         if counts[kind]
     ]

@@ -17,6 +17,7 @@ BROUGHT = "reference"
 SILENT = ("random backbone", "untrained")
 """Kinds of marks without which a method's figures would be those of another method."""
 _FOLD_MARKS = {
+    "as-published",
     "capped",
     "classes",
     "doubtful",

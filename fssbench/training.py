@@ -341,7 +341,7 @@ class _Training:
     def _doubt_marks(self, step: int) -> list[str]:
         """Marks of the checkpoint after `step` steps that say which of its training masks were doubtful."""
         counts = Counter(self.reached.doubts)
-        return counted_marks(counts, step * self.facts["batch"], "doubtful training masks")
+        return counted_marks(counts, step * self.facts["batch"], "training masks")
 
     def _loss(self, step: int, batch: Batch, seed: int) -> torch.Tensor:
         torch.default_generator.manual_seed(seed)

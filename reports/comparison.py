@@ -74,8 +74,8 @@ def reasons(run: RunResult, marks: tuple[str, ...], printed: Published) -> tuple
         found.append(f"protocol {clean(run.protocol)}, the paper's is the published one")
     if run.score_size != "input":
         found.append(f"scored at {clean(run.score_size)} size, the paper's at network input size")
-    if _selected(printed):
-        marks = tuple(m for m in marks if kind(m) != "selected")
+    same = {"as-published", *(("selected",) if _selected(printed) else ())}
+    marks = tuple(m for m in marks if kind(m) not in same)
     return (*found, *map(clean, marks))
 
 
@@ -85,7 +85,7 @@ def checks(run: RunResult, marks: tuple[str, ...], printed: Published) -> tuple[
     kinds = {kind(m): clean(m) for m in marks}
     selected, paper_selected = "selected" in kinds, _selected(printed)
     seen, paper_seen = "trained" in kinds, _seen(printed)
-    rest = [text for name, text in kinds.items() if name not in {"selected", "trained"}]
+    rest = [text for name, text in kinds.items() if name not in {"as-published", "selected", "trained"}]
     published = run.protocol.startswith("published")
     return (
         Check("backbone", clean(run.backbone), printed.backbone, run.backbone == printed.backbone),

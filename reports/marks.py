@@ -18,6 +18,7 @@ _LETTERS = {
     "folds": "F",
     "resized": "R",
     "doubtful": "D",
+    "as-published": "A",
     "part-trained": "T",
     "other source": "O",
     "other episodes": "E",
@@ -30,9 +31,9 @@ _LETTERS = {
     "local": "W",
     "forced": "K",
     "code": "N",
-    "classes": "P",
+    "classes": "G",
 }
-_EXPLAINED = {
+EXPLAINED = {
     "miniature": "procedural miniature data: not benchmark numbers",
     "sample": "a sample of the data set",
     "capped": "fewer episodes than the protocol asks for",
@@ -46,6 +47,7 @@ _EXPLAINED = {
     "code": "the method is defined in no file: nobody can read what was measured",
     "resized": "the network saw another input size than published",
     "doubtful": "masks whose truth is in doubt, such as masks that are foreground everywhere",
+    "as-published": "masks that the release leaves so, or objects that the published size does; counted as published",
     "part-trained": "trained on a part of the source data set: not the published model",
     "other source": "trained on another data set than the benchmark's source",
     "other episodes": "episodes of a plan file, which the protocol does not draw",
@@ -56,6 +58,7 @@ _EXPLAINED = {
     "trained": "classes or images that are tested here were seen in training",
     "joined": "folds of several commands, put together by date; they may be of two trainings or data versions",
 }
+"""What a mark means, by its kind."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def collect(marks: Iterable[str]) -> dict[str, Mark]:
         name: Mark(
             _LETTERS.get(name) or next(free, "*"),
             name,
-            _EXPLAINED.get(name, ""),
+            EXPLAINED.get(name, ""),
             tuple(text for text in texts if text != name),
         )
         for name, texts in wordings.items()

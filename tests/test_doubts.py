@@ -96,6 +96,7 @@ def test_marks_count_each_kind_apart():
         f"doubtful masks (1 of 4 episodes: {DOUBTS['soft']})",
     ]
     assert doubt_marks([(), ()]) == []
+    assert doubt_marks([("resized",)]) == [f"as-published masks (1 of 1 episodes: {DOUBTS['resized']})"]
     assert "of 1 episodes: a kind of tomorrow" in doubt_marks([("a kind of tomorrow",)])[0]
 
 

@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 from fssbench.reports.comparison import Comparison
 from fssbench.reports.comparison import compare as compare_with
-from fssbench.reports.marks import collect, kind, letters
+from fssbench.reports.marks import EXPLAINED, collect, kind, letters
 from fssbench.reports.model import Report, build
 from fssbench.reports.text import clean, interval, millions, percent, signed
 from report_factory import make_cell, make_results, make_run
 
 from fssbench.api import Cell, Estimate, Results
+from fssbench.marks import doubt_marks
 
 
 def compare(cell: Cell) -> list[Comparison]:
@@ -135,6 +136,21 @@ def test_other_lists_and_populations_are_no_same_measurement(mark: str) -> None:
     assert not beside.same
     assert mark in beside.reasons
     assert next(c for c in beside.checks if c.name == "data and training").same is False
+
+
+def test_what_published_figures_contain_too_is_marked_and_the_same_measurement() -> None:
+    (mark,) = doubt_marks([("resized",), ()])
+    (beside,) = compare(make_cell([make_run("hsnet", fold=f, marks=(mark,)) for f in range(4)]))
+    assert beside.same
+    assert beside.marks == "A"
+    (doubtful,) = doubt_marks([("full",), ()])
+    (beside,) = compare(make_cell([make_run("hsnet", fold=f, marks=(doubtful,)) for f in range(4)]))
+    assert not beside.same
+
+
+def test_every_known_kind_of_mark_has_a_letter_of_its_own_and_a_meaning() -> None:
+    legend = collect(EXPLAINED)
+    assert len({m.letter for m in legend.values()}) == len(legend) == len(EXPLAINED)
 
 
 def test_marks_that_begin_with_other_are_told_apart() -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import inspect
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from fssbench.plugin_calls import explain_error, show_traceback
+from fssbench.plugin_calls import explain_error, message_of, place_of, show_traceback
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+Watch = Callable[[str, int, int], None]
+"""Called with the name of the check that begins, the number of checks done, and the number of all checks; at the
+end once more with an empty name."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,9 @@ class CheckResult:
     status: Literal["pass", "fail", "skip"]
     reason: str = ""
     seconds: float = 0.0
+    cause: int | None = None
+    """Number of the cause of a failure, from 1.  Failures with one number have the same cause: the same type of error,
+    the same line of the plugin, and the same message apart from numbers in it."""
 
 
 class Broken(Exception):  # noqa: N818 - a finding, not an error
@@ -37,29 +44,45 @@ class Skipped(Exception):  # noqa: N818 - a finding, not an error
 T = TypeVar("T")
 
 
+def ignore_progress(name: str, done: int, total: int) -> None:
+    """Watch nothing."""
+
+
 def run(
-    checks: Iterable[Callable[[T], None]], subject: T, waivers: Mapping[str, str]
+    checks: Sequence[Callable[[T], None]],
+    subject: T,
+    waivers: Mapping[str, str],
+    watch: Watch = ignore_progress,
 ) -> Iterator[CheckResult]:
     """Run every check on the subject; nothing a plugin raises stops the others."""
-    for check in checks:
+    causes: dict[tuple[str, str, str], int] = {}
+    for done, check in enumerate(checks):
         name, contract = check.__name__, (inspect.getdoc(check) or "").partition("\n")[0]
-        started = time.monotonic()
+        watch(name, done, len(checks))
+        started, cause = time.monotonic(), None
         try:
             check(subject)
             status, reason = "pass", ""
         except Skipped as skipped:
             status, reason = "skip", str(skipped)
         except Broken as broken:
-            status, reason = "fail", str(broken)
+            status, reason, cause = "fail", str(broken), _cause_of(broken)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a plugin may raise anything, SystemExit included
             show_traceback(error)
-            status, reason = "fail", f"raised {explain_error(error)}"
+            status, reason, cause = "fail", f"raised {explain_error(error)}", _cause_of(error)
         if status == "fail" and name in waivers:
-            status, reason = "skip", f"waived: {waivers[name]} ({reason})"
+            status, reason, cause = "skip", f"waived: {waivers[name]} ({reason})", None
+        number = None if cause is None else causes.setdefault(cause, len(causes) + 1)
         outcome: Any = status
-        yield CheckResult(name, contract, outcome, reason, round(time.monotonic() - started, 3))
+        yield CheckResult(name, contract, outcome, reason, round(time.monotonic() - started, 3), number)
+    watch("", len(checks), len(checks))
+
+
+def _cause_of(error: BaseException) -> tuple[str, str, str]:
+    """What two failures of one cause have in common: type, message without its numbers, line of the plugin."""
+    return type(error).__name__, re.sub(r"\d+", "#", message_of(error)), place_of(error.__cause__ or error)
 
 
 def require(kept: bool, reason: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 
-from fssbench._checks import CheckResult, Skipped, require, require_card, run
+from fssbench._checks import CheckResult, Skipped, Watch, ignore_progress, require, require_card, run
 from fssbench.api import DataError, Dataset, Entry, FssbenchError, Pool, Reporter, Results, UsageError
 from fssbench.isolation import generators_kept
 from fssbench.reading import Reader
@@ -261,14 +261,18 @@ DATASET_CHECKS: tuple[Callable[[_Subject], None], ...] = (
 )
 
 
-def check_dataset(cls: type[Dataset]) -> list[CheckResult]:
+def check_dataset(cls: type[Dataset], *, watch: Watch = ignore_progress) -> list[CheckResult]:
     """Check a data set class against the data set contract, on its own miniature.
+
+    Args:
+        cls: the class; it need not be registered.
+        watch: called before each check and at the end.
 
     Returns:
         One result a check, in order.
     """
     with tempfile.TemporaryDirectory() as folder, generators_kept():
-        return list(run(DATASET_CHECKS, _Subject(cls, Path(folder)), {}))
+        return list(run(DATASET_CHECKS, _Subject(cls, Path(folder)), {}, watch))
 
 
 # ---------------------------------------------------------------- reporters
@@ -293,10 +297,17 @@ def writes_files(cls: type[Reporter]) -> None:
             require(inside and path.is_file(), f"{path} is not a file in the folder that was given")
 
 
-def check_reporter(cls: type[Reporter]) -> list[CheckResult]:
+REPORTER_CHECKS: tuple[Callable[[type[Reporter]], None], ...] = (is_named, writes_files)
+
+
+def check_reporter(cls: type[Reporter], *, watch: Watch = ignore_progress) -> list[CheckResult]:
     """Check a reporter class against the reporter contract.
+
+    Args:
+        cls: the class; it need not be registered.
+        watch: called before each check and at the end.
 
     Returns:
         One result a check, in order.
     """
-    return list(run((is_named, writes_files), cls, {}))
+    return list(run(REPORTER_CHECKS, cls, {}, watch))

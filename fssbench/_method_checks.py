@@ -6,7 +6,6 @@ import inspect
 import random
 import time
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,43 +14,15 @@ import torch
 from PIL import ImageFile
 from torch import Tensor
 
-from fssbench._checks import CheckResult, Skipped, require, require_card, run
-from fssbench._synthetic import Synthetic
-from fssbench.api import FeatureMethod, FssbenchError, Method
+from fssbench._checks import CheckResult, Skipped, Watch, ignore_progress, require, require_card, run
+from fssbench._loss_checks import LOSS_CHECKS
+from fssbench._method_subject import MethodSubject
+from fssbench._synthetic import SIDE, Synthetic
+from fssbench.api import FeatureMethod, Method
 from fssbench.isolation import generators_kept, isolated
-from fssbench.loading import load_method
 
-SMALL_BACKBONE = "efficientnet-lite0"
 SLOWEST = 10.0
 """Seconds that one 1-shot episode of 64 px may take on a CPU."""
-
-
-class _MethodSubject:
-    """A method class under check, built once."""
-
-    def __init__(self, cls: type[Method], backbone: str | None) -> None:
-        self.cls = cls
-        self.wanted = backbone
-
-    def build(self, seed: int = 0) -> Method:
-        if self.wanted is not None or not self.cls.needs_backbone:
-            weights = None if self.wanted is None else "random"
-            return load_method(self.cls, backbone=self.wanted, weights=weights, seed=seed, untrained=True)
-        try:
-            return load_method(self.cls, backbone=SMALL_BACKBONE, weights="random", seed=seed, untrained=True)
-        except FssbenchError:  # not every method is defined on the small one
-            return load_method(self.cls, weights="random", seed=seed, untrained=True)
-
-    @cached_property
-    def method(self) -> Method:
-        return self.build()
-
-    def predict(self, episodes: Synthetic, method: Method | None = None, **options: Any) -> Tensor:
-        with isolated(0):
-            found = (method or self.method).predict(
-                episodes.query, episodes.support, episodes.mask, **options
-            )
-        return found.detach().clone()
 
 
 def require_equal(a: Tensor, b: Tensor, what: str, tolerance: float = 0.0) -> None:
@@ -61,7 +32,7 @@ def require_equal(a: Tensor, b: Tensor, what: str, tolerance: float = 0.0) -> No
     require(difference <= allowed, f"{what}: logits differ by {difference:.3g}, allowed {allowed:.3g}")
 
 
-def require_output(subject: _MethodSubject, episodes: Synthetic) -> None:
+def require_output(subject: MethodSubject, episodes: Synthetic) -> None:
     # `predict` itself refuses NaN, integers and other shapes, naming them
     batch, height, width = episodes.query.shape[0], *episodes.query.shape[-2:]
     logits = subject.predict(episodes)
@@ -72,21 +43,21 @@ def require_output(subject: _MethodSubject, episodes: Synthetic) -> None:
     require(tuple(mask.shape) == (batch, height, width), f"segment returned {tuple(mask.shape)}")
 
 
-def card_is_complete(s: _MethodSubject) -> None:
+def card_is_complete(s: MethodSubject) -> None:
     """The card says what the method is: name, title, paper, year, backbone, size, licence."""
     require_card(s.cls.card, {"training", "notes", "parity", "published"})
     require(s.cls.card.size > 0, f"input size {s.cls.card.size}")
     require(1990 <= s.cls.card.year <= 2100, f"year {s.cls.card.year}")
 
 
-def config_round_trip(s: _MethodSubject) -> None:
+def config_round_trip(s: MethodSubject) -> None:
     """Settings have defaults, and survive being stored as JSON."""
     config = s.cls.Config()
     again = s.cls.Config.model_validate_json(config.model_dump_json())
     require(again == config, f"{again!r} came back for {config!r}")
 
 
-def ablations_apply(s: _MethodSubject) -> None:
+def ablations_apply(s: MethodSubject) -> None:
     """Every ablation is a valid setting that differs from the default."""
     if not s.cls.Config.ablations:
         raise Skipped("the method declares no ablation")
@@ -95,13 +66,13 @@ def ablations_apply(s: _MethodSubject) -> None:
         require(s.cls.Config(**values) != default, f"ablation {name!r} changes nothing")
 
 
-def builds(s: _MethodSubject) -> None:
+def builds(s: MethodSubject) -> None:
     """The method is built from its settings and, if it uses one, a frozen backbone."""
     require(isinstance(s.method, s.cls), f"load_method returned {type(s.method).__name__}")
     require(not s.method.training, "the method is not in eval mode")
 
 
-def sees_no_answer(s: _MethodSubject) -> None:
+def sees_no_answer(s: MethodSubject) -> None:
     """`logits` and `adapt` take query, support and support mask, and never the query's mask."""
     wanted = ["self", "query", "support", "support_mask"]
     found = list(inspect.signature(s.cls.logits).parameters)
@@ -111,7 +82,7 @@ def sees_no_answer(s: _MethodSubject) -> None:
     require(found == wanted, f"adapt takes {found}, expected {wanted}")
 
 
-def taps_exist(s: _MethodSubject) -> None:
+def taps_exist(s: MethodSubject) -> None:
     """Every tap a feature method reads is one of the backbone's."""
     if not isinstance(s.method, FeatureMethod) or s.method.backbone is None:
         raise Skipped("an image method reads no taps")
@@ -119,78 +90,79 @@ def taps_exist(s: _MethodSubject) -> None:
     require(not missing, f"backbone {s.method.backbone.name} has no tap {', '.join(missing)}")
 
 
-def backbone_is_frozen(s: _MethodSubject) -> None:
+def backbone_is_frozen(s: MethodSubject) -> None:
     """The harness's backbone takes no gradient from the method."""
     if s.method.backbone is None:
         raise Skipped("the method brings its own encoder")
     require(not any(p.requires_grad for p in s.method.backbone.parameters()), "backbone parameters learn")
 
 
-def one_shot(s: _MethodSubject) -> None:
+def one_shot(s: MethodSubject) -> None:
     """One support gives finite logits (B, 2, H, W) and a bool mask (B, H, W)."""
-    require_output(s, Synthetic.make())
+    require_output(s, s.episodes())
 
 
-def five_shot(s: _MethodSubject) -> None:
+def five_shot(s: MethodSubject) -> None:
     """Five supports give finite logits (B, 2, H, W) and a bool mask (B, H, W)."""
-    require_output(s, Synthetic.make(shot=5))
+    require_output(s, s.episodes(shot=5))
 
 
-def odd_sizes(s: _MethodSubject) -> None:
-    """Inputs of 97 x 97 px, which no stride divides, work."""
-    require_output(s, Synthetic.make(height=97, width=97))
+def odd_sizes(s: MethodSubject) -> None:
+    """Inputs whose side no stride divides work: 97 px where the others have 64."""
+    side = (s.size + 33) | 1
+    require_output(s, Synthetic.make(height=side, width=side))
 
 
-def output_size(s: _MethodSubject) -> None:
+def output_size(s: MethodSubject) -> None:
     """Logits come at the size that was asked for."""
-    shape = tuple(s.predict(Synthetic.make(), size=(51, 83)).shape)
+    shape = tuple(s.predict(s.episodes(), size=(51, 83)).shape)
     require(shape == (1, 2, 51, 83), f"asked for (51, 83), got {shape}")
 
 
-def extreme_masks(s: _MethodSubject) -> None:
+def extreme_masks(s: MethodSubject) -> None:
     """A support mask without foreground, or without background, still gives finite logits."""
-    episodes = Synthetic.make()
+    episodes = s.episodes()
     for fill in (0.0, 1.0):
         s.predict(Synthetic(episodes.query, episodes.support, torch.full_like(episodes.mask, fill)))
 
 
-def repeated_support(s: _MethodSubject) -> None:
+def repeated_support(s: MethodSubject) -> None:
     """The same support five times works: published episodes may repeat one."""
-    one = Synthetic.make()
+    one = s.episodes()
     s.predict(Synthetic(one.query, one.support.repeat(1, 5, 1, 1, 1), one.mask.repeat(1, 5, 1, 1)))
 
 
-def same_twice(s: _MethodSubject) -> None:
+def same_twice(s: MethodSubject) -> None:
     """The same episode gives the same bits twice, given the generators the harness seeds."""
-    episodes = Synthetic.make(shot=2)
+    episodes = s.episodes(shot=2)
     require_equal(s.predict(episodes), s.predict(episodes), "second call")
 
 
-def no_memory(s: _MethodSubject) -> None:
+def no_memory(s: MethodSubject) -> None:
     """An episode's result does not depend on the episode before it."""
-    both = Synthetic.make(batch=2)
+    both = s.episodes(batch=2)
     first = s.predict(both.one(0))
     s.predict(both.one(1))
     require_equal(first, s.predict(both.one(0)), "after another episode")
 
 
-def batch_equals_single(s: _MethodSubject) -> None:
+def batch_equals_single(s: MethodSubject) -> None:
     """A batch of episodes gives what the episodes give one by one."""
-    episodes = Synthetic.make(batch=3, shot=2)
+    episodes = s.episodes(batch=3, shot=2)
     singly = torch.cat([s.predict(episodes.one(i)) for i in range(3)])
     require_equal(s.predict(episodes), singly, "batch of 3", 1e-3)
 
 
-def support_order(s: _MethodSubject) -> None:
+def support_order(s: MethodSubject) -> None:
     """The order of the supports does not matter."""
-    a = Synthetic.make(shot=3)
+    a = s.episodes(shot=3)
     b = Synthetic(a.query, a.support.flip(1), a.mask.flip(1))
     require_equal(s.predict(a), s.predict(b), "supports reversed", 1e-3)
 
 
-def strided_inputs(s: _MethodSubject) -> None:
+def strided_inputs(s: MethodSubject) -> None:
     """Tensors that are not contiguous give the same result."""
-    a = Synthetic.make()
+    a = s.episodes()
     b = Synthetic(
         a.query.transpose(-1, -2).contiguous().transpose(-1, -2),
         a.support.transpose(-1, -2).contiguous().transpose(-1, -2),
@@ -199,9 +171,9 @@ def strided_inputs(s: _MethodSubject) -> None:
     require_equal(s.predict(a), s.predict(b), "non-contiguous inputs", 1e-3)
 
 
-def inputs_untouched(s: _MethodSubject) -> None:
+def inputs_untouched(s: MethodSubject) -> None:
     """Images and masks are as before after a call."""
-    episodes, kept = Synthetic.make(shot=2), Synthetic.make(shot=2)
+    episodes, kept = s.episodes(shot=2), s.episodes(shot=2)
     versions = [t._version for t in (episodes.query, episodes.support, episodes.mask)]
     s.predict(episodes)
     for name, version in zip(("query", "support", "mask"), versions, strict=True):
@@ -210,32 +182,32 @@ def inputs_untouched(s: _MethodSubject) -> None:
         require(kept_it, f"{name} was changed in place; clone before writing")
 
 
-def weights_untouched(s: _MethodSubject) -> None:
+def weights_untouched(s: MethodSubject) -> None:
     """A prediction changes no weight and no buffer: batch norm stays in eval mode."""
     before = {k: v.clone() for k, v in s.method.state_dict().items()}
-    s.predict(Synthetic.make())
+    s.predict(s.episodes())
     after = s.method.state_dict()
     changed = [k for k in before if k not in after or not torch.equal(before[k], after[k])]
     require(not changed, f"changed: {', '.join(changed[:3])}")
 
 
-def state_dict_round_trip(s: _MethodSubject) -> None:
+def state_dict_round_trip(s: MethodSubject) -> None:
     """The state dict holds all that a prediction needs."""
     other = s.build(seed=1)
     other.load_state_dict(s.method.state_dict())
-    require_equal(s.predict(Synthetic.make()), s.predict(Synthetic.make(), other), "reloaded", 1e-6)
+    require_equal(s.predict(s.episodes()), s.predict(s.episodes(), other), "reloaded", 1e-6)
 
 
-def needs_no_gradient(s: _MethodSubject) -> None:
+def needs_no_gradient(s: MethodSubject) -> None:
     """Logits carry no graph under `no_grad`, and the grad mode is left as found."""
-    episodes = Synthetic.make()
+    episodes = s.episodes()
     with isolated(0):
         logits = s.method.predict(episodes.query, episodes.support, episodes.mask)
         require(not torch.is_grad_enabled(), "grad mode was switched on and left on")
     require(not logits.requires_grad, "logits require a gradient; detach what was adapted")
 
 
-def settings_untouched(s: _MethodSubject) -> None:
+def settings_untouched(s: MethodSubject) -> None:
     """Process-wide settings of torch, Pillow and the working folder stay as they are."""
 
     def settings() -> dict[str, Any]:
@@ -249,7 +221,7 @@ def settings_untouched(s: _MethodSubject) -> None:
             "working folder": str(Path.cwd()),
         }
 
-    episodes = Synthetic.make()
+    episodes = s.episodes()
     with isolated(0):  # which restores what is found changed here
         before = settings()
         s.method.predict(episodes.query, episodes.support, episodes.mask)
@@ -257,9 +229,9 @@ def settings_untouched(s: _MethodSubject) -> None:
     require(not changed, f"changed: {', '.join(changed)}")
 
 
-def generators_untouched(s: _MethodSubject) -> None:
+def generators_untouched(s: MethodSubject) -> None:
     """Global random generators are left alone; drawing from them is allowed, and seeded by episode."""
-    episodes = Synthetic.make()
+    episodes = s.episodes()
 
     def states() -> tuple[Any, ...]:
         numbers: Any = np.random.get_state()
@@ -273,15 +245,17 @@ def generators_untouched(s: _MethodSubject) -> None:
         raise Skipped("draws from global generators or reseeds them; the harness seeds and restores them")
 
 
-def fast_enough(s: _MethodSubject) -> None:
+def fast_enough(s: MethodSubject) -> None:
     """One 1-shot episode of 64 px takes under ten seconds on this machine."""
     started = time.monotonic()
-    s.predict(Synthetic.make())
+    s.predict(s.episodes())
     seconds = time.monotonic() - started
+    if s.size != SIDE and seconds >= SLOWEST:
+        raise Skipped(f"took {seconds:.1f} s at {s.size} px; the limit is for {SIDE} px")
     require(seconds < SLOWEST, f"took {seconds:.1f} s")
 
 
-METHOD_CHECKS: tuple[Callable[[_MethodSubject], None], ...] = (
+METHOD_CHECKS: tuple[Callable[[MethodSubject], None], ...] = (
     card_is_complete,
     config_round_trip,
     ablations_apply,
@@ -307,19 +281,24 @@ METHOD_CHECKS: tuple[Callable[[_MethodSubject], None], ...] = (
     settings_untouched,
     generators_untouched,
     fast_enough,
+    *LOSS_CHECKS,
 )
 
 
-def check_method(cls: type[Method], backbone: str | None = None) -> list[CheckResult]:
+def check_method(
+    cls: type[Method], backbone: str | None = None, *, size: int = SIDE, watch: Watch = ignore_progress
+) -> list[CheckResult]:
     """Check a method class against the method contract.
 
     Args:
         cls: the class; it need not be registered.
         backbone: backbone to check on, with random weights.  By default the smallest one for a
             feature method, and none for an image method.
+        size: side of the synthetic episodes, pixels.
+        watch: called before each check and at the end.
 
     Returns:
         One result a check, in order.
     """
     with generators_kept():
-        return list(run(METHOD_CHECKS, _MethodSubject(cls, backbone), cls.waivers))
+        return list(run(METHOD_CHECKS, MethodSubject(cls, backbone, size), cls.waivers, watch))

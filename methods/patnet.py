@@ -84,6 +84,9 @@ class PATNet(HSNet):
         source="paper (batch) and training script of the release",
     )
     loss_ignores: ClassVar[bool] = False
+    waivers: ClassVar[dict[str, str]] = {
+        "loss_reaches_what_learns": "the reference layers have biases, as published, and only their weights are used"
+    }
     config: PATNetConfig
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:

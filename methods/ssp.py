@@ -67,6 +67,10 @@ class SSP(FeatureMethod):
         ),
     )
     Config: ClassVar[type[MethodConfig]] = SSPConfig
+    waivers: ClassVar[dict[str, str]] = {
+        "loss_honours_ignore": "one term takes prototypes from the query's mask, in which ignored pixels are "
+        "background, as published"
+    }
     recipe: ClassVar[Recipe | None] = Recipe(
         optimizer="sgd",
         learning_rate=1e-3,

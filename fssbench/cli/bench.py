@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fssbench.cli.hints import Verb
 from fssbench.cli.options import plugin_option
 from fssbench.cli.output import emit_json, one_line, table
 from fssbench.cli.run import device_name, pairs
@@ -35,9 +36,10 @@ _COLUMNS = (
 
 
 @click.command(
+    cls=Verb,
     epilog="FLOPs are those of matrix products and convolutions, 2 for each multiply-add, test-time adaptation "
     "included. Time is that of one episode from pixels; `head` from cached features. Weights move none of these: "
-    "random ones are used where none are named."
+    "random ones are used where none are named.",
 )
 @click.option("--method", "-m", "methods", multiple=True, required=True, metavar="NAME", help="Repeatable.")
 @click.option("--backbone", metavar="NAME", help="Default: the method's own.")

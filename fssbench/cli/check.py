@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fssbench.cli.hints import Verb, follow_up
 from fssbench.cli.output import emit_json, one_line, table
 from fssbench.errors import PluginError, UsageError, unknown
 
 if TYPE_CHECKING:
+    from fssbench.cli.progress import Progress
     from fssbench.testing import CheckResult
 
 
@@ -34,40 +36,66 @@ def _targets(target: str) -> list[tuple[str, str]]:
     return [(kind, name) for kind, _, name in (each.partition(" ") for each in registered)]
 
 
-def _results(kind: str, name: str, backbone: str | None) -> list[CheckResult]:
+def _results(
+    kind: str, name: str, backbone: str | None, size: int | None, progress: Progress
+) -> list[CheckResult]:
+    """Check one plugin and show the progress."""
+    from fssbench import testing
     from fssbench.registry import DATASETS, METHODS, REPORTERS
-    from fssbench.testing import check_dataset, check_method, check_reporter
+
+    def watch(check: str, done: int, _: int) -> None:
+        progress.advance(f"{kind} {name}", done, f"{name} {check}")
 
     if kind == METHODS.kind:
-        return check_method(METHODS.get(name), backbone)
+        asked = {} if size is None else {"size": size}
+        return testing.check_method(METHODS.get(name), backbone, watch=watch, **asked)
     if kind == DATASETS.kind:
-        return check_dataset(DATASETS.get(name))
-    return check_reporter(REPORTERS.get(name))
+        return testing.check_dataset(DATASETS.get(name), watch=watch)
+    return testing.check_reporter(REPORTERS.get(name), watch=watch)
+
+
+def _count_checks(kind: str) -> int:
+    from fssbench._dataset_checks import DATASET_CHECKS, REPORTER_CHECKS
+    from fssbench._method_checks import METHOD_CHECKS
+
+    return len({"method": METHOD_CHECKS, "dataset": DATASET_CHECKS}.get(kind, REPORTER_CHECKS))
 
 
 def _next(kind: str, name: str, target: str) -> str:
-    plugin = f"--plugin {target} " if target != name else ""
+    """The command that uses what was checked."""
+    plugin = ("--plugin", target) if target != name else ()
     if kind == "method":
-        return f"fssbench run {plugin}--method {name} --benchmark pascal-to-isic2018 --data mini"
+        words = ("--method", name, "--benchmark", "pascal-to-isic2018", "--data", "mini")
+        return follow_up("run", *plugin, *words)
     if kind == "dataset":
-        return f"fssbench run {plugin}--method panet --benchmark {name} --data mini"
-    return f"fssbench report {plugin}--format {name}"
+        return follow_up("run", *plugin, "--method", "panet", "--benchmark", name, "--data", "mini")
+    return follow_up("report", *plugin, "--format", name)
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("target")
 @click.option("--backbone", help="Backbone to check a method on, with random weights.")
+@click.option(
+    "--size",
+    type=click.IntRange(32),
+    help="Side of the synthetic episodes that a method is checked on, pixels; default 64.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a check.")
-def command(target: str, backbone: str | None, as_json: bool) -> None:
+def command(target: str, backbone: str | None, size: int | None, as_json: bool) -> None:
     """Check TARGET against its contract: a plugin file, folder or module, or a registered name.
 
-    Every check is one sentence of the contract. Exit code 4 where one fails.
+    Every check is one sentence of the contract. A cause that several checks fail for is shown once. Exit code 4 if a
+    check fails.
     """
+    from fssbench.cli.progress import Progress
+
     rows: list[dict[str, Any]] = []
-    nexts: list[str] = []
-    for kind, name in _targets(target):
-        rows += [{"kind": kind, "name": name, **asdict(r)} for r in _results(kind, name, backbone)]
-        nexts.append(_next(kind, name, target))
+    targets = _targets(target)
+    progress = Progress()
+    with progress.over(sum(_count_checks(kind) for kind, _ in targets)):
+        for kind, name in targets:
+            results = _results(kind, name, backbone, size, progress)
+            rows += [{"kind": kind, "name": name, **asdict(result)} for result in results]
     if as_json:
         emit_json(rows)
     else:
@@ -76,11 +104,33 @@ def command(target: str, backbone: str | None, as_json: bool) -> None:
     passed, skipped = (sum(row["status"] == s for row in rows) for s in ("pass", "skip"))
     click.echo(f"{passed} passed, {skipped} skipped, {failed} failed", err=True)
     if failed:
-        raise PluginError(f"{target} does not keep its contract: {failed} of {len(rows)} checks failed")
-    for line in nexts:
-        click.echo(f"Next: {one_line(line)}", err=True)
+        causes = len({_cause(row) for row in rows if row["status"] == "fail"})
+        raise PluginError(
+            f"{target} does not keep its contract: {failed} of {len(rows)} checks failed, for "
+            f"{causes} {'cause' if causes == 1 else 'causes'}"
+        )
+    for kind, name in targets:
+        click.echo(f"Next: {one_line(_next(kind, name, target))}", err=True)
+
+
+def _cause(row: dict[str, Any]) -> tuple[Any, ...]:
+    """What the rows of failures with one cause have in common."""
+    return row["kind"], row["name"], row["cause"]
 
 
 def _lines(rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """Lines of the table; the first failure of each cause names the others, which get no line."""
+    felled: dict[tuple[Any, ...], list[str]] = {}
     for row in rows:
-        yield row["status"], row["name"], row["check"], row["reason"] or row["contract"]
+        if row["status"] == "fail":
+            felled.setdefault(_cause(row), []).append(row["check"])
+    for row in rows:
+        text = row["reason"] or row["contract"]
+        if row["status"] == "fail":
+            first, *others = felled[_cause(row)]
+            if row["check"] != first:
+                continue
+            if others:
+                checks = "check" if len(others) == 1 else "checks"
+                text += f" (the same cause fells {len(others)} more {checks}: {', '.join(others)})"
+        yield row["status"], row["name"], row["check"], text

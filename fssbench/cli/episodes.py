@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fssbench.cli.hints import Verb
 from fssbench.cli.options import plugin_option
 from fssbench.cli.output import emit_json, fields, printable, table
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from fssbench.api.episodes import Plan
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("benchmark", required=False)
 @click.option("--fold", default=0, show_default=True)
 @click.option("--shot", default=1, show_default=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from fssbench.cli.hints import PLUGINS
 from fssbench.cli.output import one_line, printable
 from fssbench.errors import PluginError, UsageError
 
@@ -22,7 +23,8 @@ def plugin_option(*, tolerant: bool = False, exposed: bool = False) -> Callable[
         A decorator.
     """
 
-    def load(_: click.Context, __: click.Parameter, plugins: tuple[str, ...]) -> tuple[str, ...]:
+    def load(context: click.Context, _: click.Parameter, plugins: tuple[str, ...]) -> tuple[str, ...]:
+        context.meta[PLUGINS] = plugins
         if plugins:
             from fssbench.registry import load_plugin
         for plugin in plugins:

@@ -50,7 +50,7 @@ class Progress:
 
     @contextmanager
     def over(self, total: int) -> Iterator[None]:
-        """Show progress over `total` episodes."""
+        """Show progress over `total` episodes or checks."""
         self._total = total
         self._started = self._spoke = time.monotonic()
         if self.quiet or not sys.stderr.isatty():
@@ -82,11 +82,14 @@ class Progress:
             key = f"{place} {label} s{task.plan.seed}"
             if key not in self._seen:
                 self._stored += done - 1  # stored before this process started
-                self._seen[key] = done - 1
-            self._seen[key] = done
-            self._advance(f"{place} {label} {done}/{planned}")
+            self.advance(key, done, f"{place} {label} {done}/{planned}")
 
         return step
+
+    def advance(self, part: str, done: int, what: str) -> None:
+        """Show how many episodes or checks of a part are done, and what is being done."""
+        self._seen[part] = done
+        self._advance(what)
 
     def _advance(self, what: str) -> None:
         now, done = time.monotonic(), sum(self._seen.values())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fssbench.cli.hints import Verb, follow_up
 from fssbench.cli.options import plugin_option
 from fssbench.errors import DataError, UsageError, unknown
 from fssbench.text import decode_text
@@ -73,7 +74,8 @@ def _config(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
 
 
 @click.command(
-    epilog="Published protocol, all folds, 1- and 5-shot unless said otherwise. The same command again resumes."
+    cls=Verb,
+    epilog="Published protocol, all folds, 1- and 5-shot unless said otherwise. The same command again resumes.",
 )
 @click.option("--method", "-m", "methods", multiple=True, metavar="NAME", help="Method; repeatable.")
 @click.option("--suite", metavar="NAME", help="Named list of benchmarks, such as cross-domain.")
@@ -195,7 +197,7 @@ def command(
                 _print(task, evaluation, progress, as_json)
             broken.extend(failed)
     progress.say(
-        f"finished in {time.monotonic() - started:.0f} s; runs are in {out}. Next: `fssbench report {out}`"
+        f"finished in {time.monotonic() - started:.0f} s; runs are in {out}. Next: `{follow_up('report', out)}`"
     )
     if broken:
         raise type(broken[0][1])("\n".join(dict.fromkeys(str(error) for _, error in broken)))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fssbench.cli.hints import CARRIED, Verb, follow_up
 from fssbench.cli.options import plugin_option
 from fssbench.cli.output import emit_json, printable
 from fssbench.cli.progress import EVERY
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    cls=Verb,
     epilog="What the method's recipe says unless said otherwise (`fssbench show METHOD`). The same command "
-    "again resumes. Several processes: torchrun --nproc-per-node N -m fssbench train ..."
+    "again resumes. Several processes: torchrun --nproc-per-node N -m fssbench train ...",
 )
 @click.option("--method", "-m", required=True, metavar="NAME", help="Method to train.")
 @click.option("--benchmark", "-b", required=True, metavar="NAME[:VARIANT]", help="Decides data and classes.")
@@ -152,7 +154,8 @@ def command(
             f"{done.checkpoint}: {state}, {done.steps} steps, loss {done.loss:.4f}{best} ({done.selection})"
         )
     )
-    talk.say(f"Next: `fssbench run -m {method} -b {settings.benchmark} --checkpoint {done.checkpoint}`")
+    words = ("run", "-m", method, "-b", settings.benchmark, "--checkpoint", done.checkpoint)
+    talk.say(f"Next: `{follow_up(*words, carried=(*CARRIED, '--fold', '--shot'))}`")
 
 
 class _Talk:

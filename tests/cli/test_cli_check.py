@@ -78,3 +78,26 @@ def test_unknown_names_suggest(tmp_path: Path) -> None:
     done = check(tmp_path, "hsnt")
     assert done.returncode == 2
     assert "Did you mean hsnet" in done.stderr
+
+
+def test_a_cause_is_shown_once_with_the_checks_it_fells(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text(BLOCKS[0].replace("* self.config.scale", "* self.config.nothing"))
+    done = check(tmp_path, "bad.py")
+    lines = [line.split("\t") for line in done.stdout.splitlines() if line.startswith("fail")]
+    assert [line[2] for line in lines] == ["one_shot"]
+    assert "nothing" in lines[0][3]
+    assert all(name in lines[0][3] for name in ("odd_sizes", "support_order", "fast_enough"))
+    failed = int(re.findall(r"(\d+) failed", done.stderr)[0])
+    assert f"{failed - 1} more checks" in lines[0][3]
+    assert "for 1 cause" in done.stderr
+
+    rows = [json.loads(line) for line in check(tmp_path, "bad.py", "--json").stdout.splitlines()]
+    assert [row["cause"] for row in rows if row["status"] == "fail"] == [1] * failed
+    assert {row["cause"] for row in rows if row["status"] != "fail"} == {None}
+
+
+def test_the_size_is_validated(tmp_path: Path) -> None:
+    for size in ("16", "x"):
+        done = check(tmp_path, "panet", "--size", size)
+        assert done.returncode == 2
+        assert "--size" in done.stderr

@@ -1,0 +1,56 @@
+"""A method class under check: how it is built, and the episodes it is asked."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from fssbench._synthetic import SIDE, Synthetic
+from fssbench.api import FssbenchError, Method
+from fssbench.isolation import isolated
+from fssbench.loading import load_method
+
+SMALL_BACKBONE = "efficientnet-lite0"
+
+
+class MethodSubject:
+    """A method class under check, built once."""
+
+    def __init__(self, cls: type[Method], backbone: str | None = None, size: int = SIDE) -> None:
+        self.cls = cls
+        self.wanted = backbone
+        self.size = size
+
+    def episodes(self, batch: int = 1, shot: int = 1) -> Synthetic:
+        """Procedural episodes at the size of this check."""
+        return Synthetic.make(batch, shot, self.size, self.size)
+
+    def build(self, seed: int = 0) -> Method:
+        """Build the method with random weights, on the backbone asked for or the smallest possible."""
+        if self.wanted is not None or not self.cls.needs_backbone:
+            weights = None if self.wanted is None else "random"
+            return load_method(self.cls, backbone=self.wanted, weights=weights, seed=seed, untrained=True)
+        try:
+            return load_method(self.cls, backbone=SMALL_BACKBONE, weights="random", seed=seed, untrained=True)
+        except FssbenchError:  # not every method is defined on the small one
+            return load_method(self.cls, weights="random", seed=seed, untrained=True)
+
+    @cached_property
+    def method(self) -> Method:
+        """The method that predicts; no check changes it."""
+        return self.build()
+
+    @cached_property
+    def learner(self) -> Method:
+        """Another copy of the method, in training mode."""
+        return self.build().train()
+
+    def predict(self, episodes: Synthetic, method: Method | None = None, **options: Any) -> Tensor:
+        """Logits of the episodes, from a fixed state of the random generators."""
+        with isolated(0):
+            logits = (method or self.method).predict(
+                episodes.query, episodes.support, episodes.mask, **options
+            )
+        return logits.detach().clone()

@@ -1,0 +1,121 @@
+"""Follow-up commands: what a message tells the user to run carries the options the user gave."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from fssbench.errors import FssbenchError
+
+PLUGINS = "fssbench.plugins"
+"""Where `--plugin` leaves what was given, in the metadata of click's context."""
+CARRIED = ("--plugin", "--data", "--splits", "--backbone", "--weights", "--set", "--ablate", "--size")
+"""Options that a follow-up command takes over if it has them: they say what is worked on."""
+_QUOTED = re.compile(r"`fssbench ([^`]*)`")
+
+
+class Verb(click.Command):
+    """A command whose errors name follow-up commands with the options that were given."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; complete the hints of an error that is the user's."""
+        try:
+            return super().invoke(ctx)
+        except FssbenchError as error:
+            error.args = (complete_hints(str(error)), *error.args[1:])
+            raise
+
+
+def complete_hints(text: str) -> str:
+    """Add the options given to the running command to every `fssbench VERB ...` in backquotes.
+
+    Commands with `...` or `--help` in them are left alone: they are not to be run as they stand.
+    """
+
+    def completed(match: re.Match[str]) -> str:
+        command: str = match[1]
+        if "..." in command or "--help" in command:
+            return match[0]
+        return f"`fssbench {' '.join([command, *_carried(command.split(), CARRIED)])}`"
+
+    return _QUOTED.sub(completed, text)
+
+
+def follow_up(*words: object, carried: tuple[str, ...] = CARRIED) -> str:
+    """Compose a command line that takes over options of the running command.
+
+    Args:
+        words: verb and arguments, each a word; they are quoted for the shell if necessary.
+        carried: options that are taken over if the verb has them and `words` does not name them.
+
+    Returns:
+        The command line, beginning with `fssbench`.
+    """
+    named = [str(word) for word in words]
+    return " ".join([shlex.join(["fssbench", *named]), *_carried(named, carried)])
+
+
+def _carried(words: list[str], carried: tuple[str, ...]) -> list[str]:
+    """Options to append to a command, quoted for the shell."""
+    options, values = _options_of(words), _given()
+    appended: list[str] = []
+    for option in carried:
+        if option in values and option in options and not options[option] & set(words):
+            appended += _words(option, values[option])
+    return [shlex.quote(word) for word in appended]
+
+
+def _options_of(words: list[str]) -> dict[str, set[str]]:
+    """Long options of the verb that `words` begin with, each with all its spellings."""
+    from fssbench.cli import main
+
+    command: click.Command | None = main
+    context = click.Context(main)
+    for word in words:
+        if not isinstance(command, click.Group):
+            break
+        command = command.get_command(context, word)
+    return {
+        spelling: set(parameter.opts)
+        for parameter in (command.params if command is not None else ())
+        if isinstance(parameter, click.Option)
+        for spelling in parameter.opts
+    }
+
+
+def _given() -> dict[str, Any]:
+    """Values that the user gave to the running command, by long option."""
+    context = click.get_current_context(silent=True)
+    if context is None:
+        return {}
+    values: dict[str, Any] = {}
+    for parameter in context.command.params:
+        if not isinstance(parameter, click.Option) or parameter.name is None:
+            continue
+        source = context.get_parameter_source(parameter.name)
+        if source in {click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.DEFAULT_MAP}:
+            value = (
+                context.meta.get(PLUGINS)
+                if parameter.name == "plugins"
+                else context.params.get(parameter.name)
+            )
+            values |= {spelling: value for spelling in parameter.opts if value is not None}
+    return values
+
+
+def _words(option: str, value: Any) -> Iterator[str]:
+    """An option with its value, as words of a command line."""
+    if isinstance(value, bool):
+        yield from [option] * value
+    elif isinstance(value, dict):
+        for key, entry in value.items():
+            yield from (option, f"{key}={entry}")
+    elif isinstance(value, (list, tuple)):
+        for entry in value:
+            yield from (option, str(entry))
+    else:
+        yield from (option, str(value))

@@ -1,0 +1,130 @@
+"""Follow-up commands carry the options that the user gave."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from fssbench.cli import main
+from fssbench.cli.hints import Verb, complete_hints, follow_up
+from fssbench.cli.options import plugin_option
+from fssbench.cli.run import pairs
+from fssbench.errors import DataError
+
+PLUGIN = """
+from pathlib import Path
+import torch
+from fssbench.api import ImageMethod, MethodCard
+
+class Plain(ImageMethod):
+    card = MethodCard(name="plain-{0}", title="t", paper="p", year=2026, kind="other", backbone="none", size=64,
+                      trained=False, reference="r", licence="l")
+
+    def logits(self, query, support, support_mask):
+        return torch.stack([query[:, 0], query[:, 1]], dim=1)
+"""
+
+
+@click.command(cls=Verb)
+@click.argument("text")
+@click.option("--data")
+@click.option("--splits")
+@click.option("--backbone")
+@click.option("--size", type=int)
+@click.option("--set", "config", multiple=True, callback=pairs)
+@click.option("--ablate", multiple=True)
+@plugin_option()
+def asking(text: str, **_: Any) -> None:
+    """Fail with the given text."""
+    raise DataError(text)
+
+
+def error_of(text: str, *options: str) -> str:
+    result = CliRunner().invoke(asking, [text, *options])
+    assert isinstance(result.exception, DataError)
+    return str(result.exception)
+
+
+def plugin_at(folder: Path, name: str = "my_method.py") -> str:
+    path = folder / name
+    path.write_text(PLUGIN.format(name.removesuffix(".py").replace(" ", "-").replace("_", "-")))
+    return str(path)
+
+
+def test_a_hint_carries_data_and_plugin(tmp_path: Path) -> None:
+    plugin = plugin_at(tmp_path)
+    text = error_of(
+        "broken. Next: `fssbench data verify suim`, or look", "--data", "there", "--plugin", plugin
+    )
+    assert text == f"broken. Next: `fssbench data verify suim --plugin {plugin} --data there`, or look"
+
+
+def test_a_hint_takes_only_what_its_verb_has(tmp_path: Path) -> None:
+    options = ("--data", "there", "--backbone", "resnet50", "--size", "48", "--set", "a=1", "--ablate", "x")
+    assert error_of("Next: `fssbench show hsnet`", *options) == "Next: `fssbench show hsnet`"
+    assert error_of("Next: `fssbench train -m hsnet`", *options).endswith(
+        "`fssbench train -m hsnet --data there --backbone resnet50 --set a=1 --ablate x --size 48`"
+    )
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [
+        "`fssbench run --help`",
+        "`fssbench run --shard 1/2 ...`",
+        "`--data mini`",
+        "`fssbench data verify suim --data other`",
+        "`fssbench nothing`",
+        "`fssbench data`",
+        "`fssbench `",
+    ],
+)
+def test_hints_that_are_whole_stay(hint: str) -> None:
+    assert error_of(f"Next: {hint}", "--data", "there") == f"Next: {hint}"
+
+
+def test_options_that_were_not_given_are_not_carried() -> None:
+    assert error_of("Next: `fssbench data verify suim`") == "Next: `fssbench data verify suim`"
+
+
+def test_words_are_quoted_for_the_shell(tmp_path: Path) -> None:
+    text = error_of("Next: `fssbench data verify suim`", "--data", "my data")
+    assert shlex.split(text.split("`")[1])[-2:] == ["--data", "my data"]
+    assert shlex.split(follow_up("report", Path("my runs"))) == ["fssbench", "report", "my runs"]
+
+
+def test_outside_a_command_nothing_is_added() -> None:
+    assert complete_hints("Next: `fssbench data verify suim`") == "Next: `fssbench data verify suim`"
+
+
+def invoke(*words: str) -> Result:
+    return CliRunner().invoke(main, list(words))
+
+
+def test_a_run_that_fails_on_its_data_names_data_and_plugin(tmp_path: Path) -> None:
+    plugin = plugin_at(tmp_path)
+    (tmp_path / "empty").mkdir()
+    data = ("--data", str(tmp_path / "empty"))
+    result = invoke(
+        "run", "-m", "plain-my-method", "-b", "pascal-to-suim", *data, "--plugin", plugin, "-o", str(tmp_path)
+    )
+    assert result.exit_code == 3
+    hint = next(part for part in result.stderr.split("`") if part.startswith("fssbench data"))
+    assert f"--data {tmp_path / 'empty'}" in hint
+    assert f"--plugin {plugin}" in hint or "--plugin" not in invoke(*hint.split()[1:3], "--help").stdout
+
+
+def test_the_next_command_of_check_takes_plugin_backbone_and_size(tmp_path: Path) -> None:
+    plugin = plugin_at(tmp_path, "a method.py")
+    result = invoke("check", plugin, "--size", "48")
+    assert result.exit_code == 0, result.output
+    words = shlex.split(result.stderr.splitlines()[-1])
+    assert words[:3] == ["Next:", "fssbench", "run"]
+    assert words[words.index("--plugin") + 1] == plugin
+    assert words[words.index("--size") + 1] == "48"
+    assert words[words.index("--data") + 1] == "mini"

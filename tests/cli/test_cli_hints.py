@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -106,17 +107,42 @@ def invoke(*words: str) -> Result:
     return CliRunner().invoke(main, list(words))
 
 
-def test_a_run_that_fails_on_its_data_names_data_and_plugin(tmp_path: Path) -> None:
-    plugin = plugin_at(tmp_path)
-    (tmp_path / "empty").mkdir()
-    data = ("--data", str(tmp_path / "empty"))
-    result = invoke(
-        "run", "-m", "plain-my-method", "-b", "pascal-to-suim", *data, "--plugin", plugin, "-o", str(tmp_path)
+def run_plugin(plugin: str, data: Path, out: Path) -> Result:
+    words = (
+        "run",
+        "-m",
+        "plain-my-method",
+        "-b",
+        "pascal5i-to-suim",
+        "-k",
+        "1",
+        "--size",
+        "64",
+        "--episodes",
+        "2",
     )
+    return invoke(*words, "--data", str(data), "--plugin", plugin, "-o", str(out))
+
+
+def test_a_run_without_its_data_names_the_folder_given(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    plugin = plugin_at(tmp_path)
+    result = run_plugin(plugin, tmp_path / "empty", tmp_path / "runs")
     assert result.exit_code == 3
-    hint = next(part for part in result.stderr.split("`") if part.startswith("fssbench data"))
-    assert f"--data {tmp_path / 'empty'}" in hint
-    assert f"--plugin {plugin}" in hint or "--plugin" not in invoke(*hint.split()[1:3], "--help").stdout
+    assert f"`fssbench data prepare suim --plugin {plugin} --data {tmp_path / 'empty'}`" in result.stderr
+
+
+def test_a_run_on_damaged_data_names_data_and_plugin(tmp_path: Path, mini: Path) -> None:
+    plugin, data = plugin_at(tmp_path), tmp_path / "data"
+    data.mkdir()
+    shutil.copytree(mini / "SUIM", data / "SUIM")
+    for image in data.rglob("*.jpg"):
+        image.write_bytes(image.read_bytes()[:200])
+    result = run_plugin(plugin, data, tmp_path / "runs")
+    assert result.exit_code != 0
+    hints = [part for part in result.stderr.split("`") if part.startswith("fssbench data verify")]
+    assert hints
+    assert all(f"--plugin {plugin} --data {data}" in hint for hint in hints)
 
 
 def test_the_next_command_of_check_takes_plugin_backbone_and_size(tmp_path: Path) -> None:

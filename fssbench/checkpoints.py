@@ -24,6 +24,7 @@ from torch import Tensor
 
 from fssbench.errors import DataError
 from fssbench.method_settings import differing_settings, is_accepted
+from fssbench.plugin_calls import plugin_call
 
 if TYPE_CHECKING:
     from fssbench.api import Method
@@ -336,7 +337,9 @@ def load(method: Method, path: Path, *, force: bool = False) -> None:
     if header(path) is not None:
         load_own(method, path, force=force)
     else:
-        method.load_reference(read(path))  # the method's own: some reshape or choose by what they find
+        state = read(path)
+        with plugin_call(f"method {method.card.name!r} cannot take the weights of {path}:"):
+            method.load_reference(state)  # the method's own: some reshape or choose by what they find
         _note(method, checkpoint=path.name, checkpoint_sha256=sha256(path))
 
 

@@ -20,6 +20,7 @@ from fssbench.content import State, file_state, hash_file
 from fssbench.errors import DataError
 from fssbench.kept_log import write_whole
 from fssbench.links import check_links
+from fssbench.plugin_calls import plugin_call
 
 FILE = "data.json"
 """In a run folder: the beginnings of the hashes of its data files."""
@@ -57,7 +58,9 @@ class DataFiles:
         missing: list[Path] = []
         for item in sorted(set(items)):
             files = self._files[item] = []
-            for path in dataset.files(item):
+            with plugin_call(f"data set {dataset.card.name!r}: files({item!r}) fails:"):
+                paths = [*dataset.files(item)]
+            for path in paths:
                 check_links(path, dataset.places)  # a plugin may name files that `Dataset.path` never saw
                 try:
                     state = file_state(path)

@@ -189,7 +189,8 @@ def _backbone(
         # the authors' checkpoints bring their backbone: no need to have ImageNet weights for that
         brings = checkpoint is not None and checkpoints.header(checkpoint) is None
         weights = "random" if brings else default_weights(name)
-    layout = cls.backbone_layout(name, settings)
+    with plugin_call(f"method {cls.card.name!r} cannot choose the layout of its backbone:"):
+        layout = cls.backbone_layout(name, settings)
     return build(name, weights=weights, layout=layout, seed=seed, download=download)
 
 

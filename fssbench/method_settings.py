@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from fssbench.api import AT_INFERENCE, Method, MethodConfig
 from fssbench.errors import PluginError, UsageError, unknown
+from fssbench.plugin_calls import plugin_call
 
 RESERVED = frozenset(
     {
@@ -66,7 +67,8 @@ def configured(cls: type[Method], ablate: Sequence[str], config: Mapping[str, An
                 )
             values[field] = value
     try:
-        return cls.Config(**values)
+        with plugin_call(f"method {method!r} cannot take its settings:", passes=(ValidationError,)):
+            return cls.Config(**values)
     except ValidationError as error:
         raise _refused(cls, error) from None
 

@@ -156,7 +156,8 @@ class Reader:
             stored = f"the highest value of its label map is {int(np.max(self.dataset.label(item)))}"
         except Exception:  # a plugin may raise anything, and need not have a label map
             stored = f"the highest value of its mask is {int(mask.max())}"
-        name = self.dataset.classes().get(class_id, "unknown")
+        with plugin_call(f"data set {self.dataset.card.name!r} cannot name its classes:"):
+            name = self.dataset.classes().get(class_id, "unknown")
         return (
             f"{self._named(item)}: listed for class {class_id} ({name}), but no pixel of its mask shows it; {stored}. "
             f"1 is the class, 0 background, {IGNORE} ignored{self._next}"

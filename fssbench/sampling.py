@@ -100,7 +100,7 @@ def plan(
         entries = pool.of_classes(tuple(names))
         _check_counts(entries, names, shot, f"{resolved.id} fold {fold}", record.target, protocol)
     except DataError as error:
-        meant = " ".join(text for _, text in dataset.suggestions())
+        meant = " ".join(text for _, text in list_suggestions(dataset))
         raise type(error)(f"{str(error).rstrip('.')}. {meant}" if meant else str(error)) from None
     if protocol == "published":
         rows = _published(entries, record.sampler, record.episodes, shot, np.random.RandomState(seed))
@@ -247,13 +247,34 @@ def list_pool(dataset: Dataset, split: str) -> Pool:
     return pool
 
 
+def list_classes(dataset: Dataset) -> dict[int, str]:
+    """Name all classes of a data set that may be a plugin's.
+
+    Raises:
+        DataError: if its files or lists are needed and missing.
+        PluginError: if the plugin raises anything else.
+    """
+    with plugin_call(f"data set {dataset.card.name!r} cannot name its classes:"):
+        return dataset.classes()
+
+
+def list_suggestions(dataset: Dataset) -> list[tuple[Path, str]]:
+    """List folders of a data set that may hold what is missing, each with what to do.
+
+    Raises:
+        PluginError: if the plugin raises anything.
+    """
+    with plugin_call(f"data set {dataset.card.name!r} cannot suggest folders:"):
+        return [*dataset.suggestions()]
+
+
 def class_names(dataset: Dataset, resolved: Resolved, fold: int) -> dict[int, str]:
     """Names of the fold's classes, ascending; only those the data set has where it is a part of the whole.
 
     Raises:
         DataError: if the data set has none of them.
     """
-    named = dataset.classes()
+    named = list_classes(dataset)
     names = {c: named[c] for c in sorted(resolved.folds[fold]) if c in named}
     if not names:
         raise DataError(

@@ -26,7 +26,7 @@ from fssbench.benchmarks import Resolved, Source, find
 from fssbench.content import same_pictures
 from fssbench.errors import DataError, ListError, UsageError
 from fssbench.populations import pool_marks
-from fssbench.sampling import list_pool, shuffled
+from fssbench.sampling import list_classes, list_pool, shuffled
 
 STREAM = "train/1"
 """Version of the stream; part of every training's identity."""
@@ -115,7 +115,7 @@ def training_set(
     source = resolved.trained_on
     variant = resolved.dataset_variant if source.dataset == resolved.benchmark.target else None
     dataset = datasets.open_dataset(source.dataset, data=root, splits=splits, variant=variant)
-    named = dataset.classes()
+    named = list_classes(dataset)
     wanted = sorted(named) if source.folds is None else [c for c in source.folds[fold] if c in named]
     pool = list_pool(dataset, source.split)
     candidates = pool.of_classes(tuple(wanted))

@@ -15,7 +15,7 @@ from fssbench.errors import DataError, FssbenchError, PluginError
 from fssbench.gate import DOUBTS
 from fssbench.plugin_calls import plugin_call
 from fssbench.reading import Reader, is_built_in
-from fssbench.sampling import class_names, few_items, list_pool
+from fssbench.sampling import class_names, few_items, list_pool, list_suggestions
 
 _SHOWN = 8
 
@@ -125,7 +125,7 @@ def _benchmarks_of(dataset: Dataset) -> list[Resolved]:
 
 def _find_misplaced_folders(dataset: Dataset, report: Verification) -> Iterator[Finding]:
     """Find folders that may be what is missing: nested archives, other spellings."""
-    for folder, meant in dataset.suggestions():
+    for folder, meant in list_suggestions(dataset):
         try:
             path = str(folder.relative_to(report.root))
         except ValueError:  # a plugin may report another root

@@ -231,7 +231,9 @@ def prepare(name: str, source: Path, data: str | None) -> None:
                 click.echo(printable(line), err=True)
     except OSError as error:
         raise DataError(f"cannot prepare {name} below {target}: {error}") from error
-    click.echo(printable(str(cls.locate(Path(target)))))
+    with plugin_call(f"data set {name!r} cannot be located:"):
+        place = cls.locate(Path(target))
+    click.echo(printable(str(place)))
     click.echo(f"Next: fssbench data verify {name} --data {target}", err=True)
 
 

@@ -69,10 +69,15 @@ def _found(cls: Any, data: str | None) -> str | None:
         return None
     if data == "mini":
         return "mini"
+    from fssbench.plugin_calls import plugin_call
+
     try:
-        folder: Path = cls.locate(Path(data).expanduser())
+        with plugin_call(""):
+            folder: Path = cls.locate(Path(data).expanduser())
     except DataError:
         return None
+    except FssbenchError as error:
+        return f"error: {one_line(str(error))}"
     return folder.name
 
 

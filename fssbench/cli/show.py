@@ -13,6 +13,7 @@ import click
 from fssbench.cli.options import plugin_option
 from fssbench.cli.output import emit_json, fields
 from fssbench.errors import DataError, PluginError, UsageError, unknown
+from fssbench.plugin_calls import plugin_call
 
 Facts = dict[str, Any]
 
@@ -149,7 +150,8 @@ def _field_docs(config: Any) -> dict[str, str]:
 
 def _class_names(cls: Any, variant: str | None) -> str:
     try:
-        return ", ".join(f"{i} {n}" for i, n in sorted(cls(None, variant=variant).classes().items()))
+        with plugin_call(f"data set {cls.card.name!r} cannot name its classes:"):
+            return ", ".join(f"{i} {n}" for i, n in sorted(cls(None, variant=variant).classes().items()))
     except DataError as error:  # FSS-1000 names its classes by its folders
         return f"known with files or lists only: {error}"
 
@@ -181,7 +183,9 @@ def _benchmark(name: str) -> Facts:
         "measured as": resolved.id,
     }
     try:
-        names = DATASETS.get(record.target)(None, variant=resolved.dataset_variant).classes()
+        dataset = DATASETS.get(record.target)
+        with plugin_call(f"data set {record.target!r} cannot name its classes:"):
+            names = dataset(None, variant=resolved.dataset_variant).classes()
     except (DataError, PluginError) as error:
         names = {}
         facts["class names"] = f"not known: {error}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -125,6 +126,7 @@ def test_cache_of_two_plans_gives_no_features_of_the_old_file(null, data):
 
 def test_hash_is_over_items_names_and_bytes(tmp_path):
     class Files:
+        card = SimpleNamespace(name="files")
         places = (tmp_path,)
 
         def files(self, item):

@@ -70,8 +70,9 @@ def run(
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a plugin may raise anything, SystemExit included
-            show_traceback(error)
             status, reason, cause = "fail", f"raised {explain_error(error)}", _cause_of(error)
+            if cause not in causes:
+                show_traceback(error)
         if status == "fail" and name in waivers:
             status, reason, cause = "skip", f"waived: {waivers[name]} ({reason})", None
         number = None if cause is None else causes.setdefault(cause, len(causes) + 1)

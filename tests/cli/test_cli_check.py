@@ -101,3 +101,33 @@ def test_the_size_is_validated(tmp_path: Path) -> None:
         done = check(tmp_path, "panet", "--size", size)
         assert done.returncode == 2
         assert "--size" in done.stderr
+
+
+def test_a_traceback_is_shown_once_for_a_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FSSBENCH_DEBUG", "1")
+    (tmp_path / "bad.py").write_text(BLOCKS[0].replace("* self.config.scale", "* self.config.nothing"))
+    done = check(tmp_path, "bad.py")
+    assert done.returncode == 4
+    assert done.stderr.count("has no attribute 'nothing'\n") == 1
+
+
+def test_progress_is_shown_on_a_terminal_alone(tmp_path: Path) -> None:
+    pty = pytest.importorskip("pty", reason="a terminal is imitated with pty")
+    (tmp_path / "lines.py").write_text(BLOCKS[1])
+    piped = check(tmp_path, "lines.py")
+    assert "writes_files" not in piped.stderr
+    terminal, end = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "fssbench", "check", "lines.py"],
+        stdout=subprocess.PIPE,
+        stderr=end,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+    )
+    os.close(end)
+    shown = os.read(terminal, 1 << 16).decode()
+    os.close(terminal)
+    assert done.returncode == 0
+    assert "2/2" in shown
+    assert done.stdout.decode() == piped.stdout

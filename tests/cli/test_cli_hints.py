@@ -103,6 +103,26 @@ def test_outside_a_command_nothing_is_added() -> None:
     assert complete_hints("Next: `fssbench data verify suim`") == "Next: `fssbench data verify suim`"
 
 
+def test_what_follows_a_training_carries_fold_shot_and_plugin(tmp_path: Path, mini: Path) -> None:
+    plugin = str(Path(__file__).parents[1] / "train_plugin.py")
+    words = ("train", "-m", "learner", "-b", "pascal-to-isic2018", "--fold", "0", "--shot", "2")
+    short = ("--steps", "1", "--batch", "2", "--size", "64", "--val-episodes", "0")
+    out = ("--data", str(mini), "--plugin", plugin, "-o", str(tmp_path / "my training"))
+    result = invoke(*words, *short, *out)
+    assert result.exit_code == 0, result.output
+    following = shlex.split(result.stderr.split("Next: `")[-1].split("`")[0])
+    assert following[:2] == ["fssbench", "run"]
+    for option, value in {
+        "--checkpoint": str(tmp_path / "my training" / "checkpoint.safetensors"),
+        "--plugin": plugin,
+        "--data": str(mini),
+        "--size": "64",
+        "--fold": "0",
+        "--shot": "2",
+    }.items():
+        assert following[following.index(option) + 1] == value
+
+
 def invoke(*words: str) -> Result:
     return CliRunner().invoke(main, list(words))
 

@@ -105,13 +105,13 @@ def own(name: str) -> str:
 def pad(text: str, decimals: int) -> str:
     """Fill up missing decimals with figure spaces, so that right-aligned numbers meet at the point.
 
-    In an interval the last end is filled up.  What holds no number is left alone.
+    In an interval the last end is filled up.  Words are left alone, and so are the numbers in them.
 
     Example:
         >>> pad("2.6", 2) == "2.6\u2007"
         True
     """
-    if not decimals or not (found := re.search(r"\d(?:\.(\d+))?(?=\D*$)", text)):
+    if not decimals or text[:1].isalpha() or not (found := re.search(r"\d(?:\.(\d+))?(?=\D*$)", text)):
         return text
     short = decimals - len(found[1] or "")
     return text + _FIGURE_SPACE * max(0, short) + (_FIGURE_SPACE if not found[1] else "")

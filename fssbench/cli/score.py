@@ -15,7 +15,8 @@ from fssbench.errors import DataError
 @click.option(
     "--absent",
     type=click.Choice(["zero", "exclude"]),
-    help="What a class without pixels is worth; default: the run's protocol.",
+    help="What a class without pixels is worth; default: the run's protocol. Classes without an episode are left "
+    "out unless the plan was run whole.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON line a run.")
 def command(runs: tuple[Path, ...], absent: str | None, as_json: bool) -> None:

@@ -15,11 +15,11 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from fssbench.api.results import Cell, Results, RunResult
+from fssbench.api.results import Cell, Results
 from fssbench.errors import UsageError
 from fssbench.evidence import TOO_FEW, distinct_episodes, evidence_of
 from fssbench.matching import (
@@ -31,10 +31,11 @@ from fssbench.matching import (
     matches,
     whole,
 )
+from fssbench.paired import mean_samples, paired_differences
 from fssbench.ranks import critical_difference, friedman, groups, mean_ranks
 from fssbench.row_keys import COLUMN, block_of, column_key, first_run, method_key
 from fssbench.row_names import method_names, name_rows, with_names
-from fssbench.statistics import Difference, Sample, difference, holm, mean_sample, of_runs
+from fssbench.statistics import Difference, holm
 
 LEVEL = 0.05
 """Error rate of every verdict, over its whole family."""
@@ -147,7 +148,8 @@ def differences(
         apart = column_key(first_run(a)) != column_key(first_run(b))
         if reason := "they stand in different columns" if apart else differs(a, b):
             raise UsageError(f"{a.label} and {b.label} on {a.benchmark} cannot be paired: {reason}")
-    return [difference(x, y) for x, y in _sides([whole(a, b) for a, b in couples], resamples, seed)]
+    compared = paired_differences([whole(a, b).runs for a, b in couples], resamples=resamples, seed=seed)
+    return [gap for _, _, gap in compared]
 
 
 def pairs(
@@ -233,11 +235,11 @@ def _names(results: Results) -> list[str]:
 
 def _family(family: Sequence[Match], resamples: int, seed: int) -> Iterator[Pair]:
     """Compare the pairs of one benchmark and shot, and adjust their p over all of them."""
-    sides = _sides(family, resamples, seed)
-    gaps = [difference(a, b) for a, b in sides]
+    sides = paired_differences([m.runs for m in family], resamples=resamples, seed=seed)
+    gaps = [gap for _, _, gap in sides]
     adjusted = holm([gap.p for gap in gaps])
     tests = sum(not math.isnan(gap.p) for gap in gaps)
-    for m, (a, b), gap, p in zip(family, sides, gaps, adjusted, strict=True):
+    for m, (a, b, gap), p in zip(family, sides, adjusted, strict=True):
         runs = [run for run, _ in m.runs]
         yield Pair(
             benchmark=m.a.benchmark,
@@ -370,11 +372,10 @@ def seed_spread(
         found += [("training", list(group.values())) for group in by_plans.values() if len(group) > 1]
         if len(by_weights) == len(by_plans) == len(members) > 1:
             found.append(("both", members))
-    used = {i for _, group in found for i in group}
-    runs = [run for i in used for run in cells[i].folds.values()]
+    used = sorted({i for _, group in found for i in group})
     number = resamples or max(RESAMPLES, results.resamples)
-    samples = _samples(runs, number, _seed(results, seed))
-    spreads = {i: _mean(cells[i].folds.values(), samples).error for i in used}
+    means = mean_samples([cells[i].folds.values() for i in used], resamples=number, seed=_seed(results, seed))
+    spreads = {i: mean.error for i, mean in zip(used, means, strict=True)}
     return tuple(
         SeedSpread(
             benchmark=cells[group[0]].benchmark,
@@ -393,40 +394,6 @@ def seed_spread(
 
 def _seed(results: Results, seed: int | None) -> int:
     return results.bootstrap_seed if seed is None else seed
-
-
-def _sides(found: Sequence[Match], resamples: int, seed: int) -> list[tuple[Sample, Sample]]:
-    """The mean over folds of A and of B, for each match; every run is resampled once."""
-    samples = _samples((run for m in found for couple in m.runs for run in couple), resamples, seed)
-    return [(_mean((a for a, _ in m.runs), samples), _mean((b for _, b in m.runs), samples)) for m in found]
-
-
-_MOST_KEPT = 512
-_kept: dict[Any, Sample] = {}
-"""Samples drawn lately: marks, matrix, sentence and tables of one report ask for the same pairs."""
-
-
-def _samples(runs: Iterable[RunResult], resamples: int, seed: int) -> dict[Any, Sample]:
-    """Each run's mIoU with its replicates, drawn once."""
-    distinct = {_drawn_key(run): run for run in runs}
-    known = {key: _kept[resamples, seed, key] for key in distinct if (resamples, seed, key) in _kept}
-    lacking = [key for key in distinct if key not in known]
-    drawn = of_runs([distinct[key] for key in lacking], resamples=resamples, seed=seed)
-    fresh = {key: miou for key, (miou, _) in zip(lacking, drawn, strict=True)}
-    if len(_kept) + len(fresh) > _MOST_KEPT:
-        _kept.clear()
-    _kept.update({(resamples, seed, key): sample for key, sample in fresh.items()})
-    return known | fresh
-
-
-def _mean(runs: Iterable[RunResult], samples: dict[Any, Sample]) -> Sample:
-    return mean_sample([samples[_drawn_key(run)] for run in runs])
-
-
-def _drawn_key(run: RunResult) -> tuple[Any, ...]:
-    """What its replicates hang on; counts too, for a run of one identity may have been repeated."""
-    counts = (array.tobytes() for array in (run.indices, run.inter, run.union))
-    return (run.identity, run.plan_sha256, run.classes, run.whole, run.absent_rule, *counts)
 
 
 def _but_seeds(cell: Cell) -> str:

@@ -138,7 +138,7 @@ def replicates(
     if resamples < 1 or seed < 0:
         raise UsageError(f"resamples must be 1 or more and seed 0 or more; got {resamples} and {seed}")
     order = list(classes)
-    rng = _generator(seed, stream)
+    rng = plan_generator(seed, stream)
     evidence = count_queries(stream, ids, queries.tolist(), order)
     return _together(ids, [np.hstack(parts)], order, groups, absent, resamples, rng, evidence)[0]
 
@@ -217,7 +217,7 @@ def of_runs(
             np.unique(np.asarray(first.queries), return_inverse=True)[1],
             first.absent_rule,
             resamples,
-            _generator(seed, first.plan_sha256),
+            plan_generator(seed, first.plan_sha256),
             evidence_of([first]),
         )
         drawn |= zip(group, samples, strict=True)
@@ -287,7 +287,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return out
 
 
-def _generator(seed: int, stream: str) -> np.random.Generator:
+def plan_generator(seed: int, stream: str) -> np.random.Generator:
+    """The generator of a stream, such as a plan's sha256: equal seeds and streams draw the same."""
     name = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:8]) if stream else 0
     return np.random.Generator(np.random.Philox(key=(name << 64) | (seed & (2**64 - 1))))
 
@@ -311,7 +312,7 @@ def _together(
         return [(Sample(math.nan, empty, evidence), Sample(math.nan, empty, evidence)) for _ in counts]
     plain = [score(ids, c[:, :2], c[:, 2:], classes, absent=absent) for c in counts]
     wide = np.hstack(counts)
-    strata = [_by_cluster(groups[ids == c], wide[ids == c]) for c in classes]
+    strata = [sum_by_cluster(groups[ids == c], wide[ids == c]) for c in classes]
     if not resamples or all(len(stratum) < 2 for stratum in strata):
         return [(Sample(p.miou, empty, evidence), Sample(p.fb_iou, empty, evidence)) for p in plain]
     errors = _jackknife(strata, absent)
@@ -371,8 +372,8 @@ def _jackknife(strata: Sequence[NDArray[np.float64]], absent: Absent) -> NDArray
     return np.asarray(np.sqrt(variance) * 100)
 
 
-def _by_cluster(groups: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Sum (n, k) counts within clusters: one row each, in the order of the cluster ids."""
+def sum_by_cluster(groups: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Sum (n, k) counts within clusters: one row per cluster, in the order of the cluster ids."""
     names, rows = np.unique(groups, return_inverse=True)
     sums = np.zeros((len(names), counts.shape[1]), dtype=np.int64)
     np.add.at(sums, rows, counts)

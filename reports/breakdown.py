@@ -125,10 +125,8 @@ def bin_name(k: int) -> str:
 def _rows(runs: Sequence[RunResult], keep: Iterable[NDArray[np.bool_]], stream: str) -> RunResult:
     """Some episodes of some runs as one run of one class; folds on one plan ask the same queries."""
     picked = list(zip(runs, keep, strict=True))
-    first = {run.plan_sha256: run.fold for run in reversed(runs)}
-    queries = [
-        f"{first[run.plan_sha256]}/{run.queries[i]}" for run, kept in picked for i in np.flatnonzero(kept)
-    ]
+    first = {run.plan_sha256: f"{run.fold}/" for run in reversed(runs)}
+    queries = [first[run.plan_sha256] + run.queries[i] for run, kept in picked for i in np.flatnonzero(kept)]
     return replace(
         runs[0],
         plan_sha256=" ".join([*(run.plan_sha256 for run in runs), stream]),

@@ -138,9 +138,9 @@ def meaning(results: Results) -> str:
     """What `significantly` means everywhere in a report, and when there is no verdict."""
     number = max(RESAMPLES, results.resamples)
     return (
-        "Significantly better, here and in `fssbench compare`: a bootstrap of the pair on the same episodes "
-        f"({thousands(number)} resamples or more, seed {results.bootstrap_seed}) has p of 5 % or less after "
-        "Holm's adjustment over its family, all pairs of methods on one benchmark and shot"
+        "Significantly better, here and in `fssbench compare`: bootstrap and exchange test of the pair on the same "
+        f"episodes ({thousands(number)} resamples or more, seed {results.bootstrap_seed}) have p of 5 % or less "
+        "after Holm's adjustment over the family, all pairs of methods on one benchmark and shot"
         f"{_families(results)}. "
         f"Too few queries: below {LEAST_IN_CLASS} distinct queries in a class or {LEAST_FREEDOM} degrees of "
         "freedom in all (in brackets: queries, and those of the class with fewest) there is no interval and no "

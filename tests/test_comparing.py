@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.stats import friedmanchisquare
 
-from fssbench import comparing
+from fssbench import paired
 from fssbench.api import UsageError
 from fssbench.comparing import (
     differences,
@@ -24,6 +24,7 @@ from fssbench.comparing import (
     verdicts,
 )
 from fssbench.evidence import TOO_FEW
+from fssbench.exchange import exchange_p
 from fssbench.metrics import score
 from fssbench.statistics import difference, holm, of_run
 
@@ -51,7 +52,9 @@ def test_a_pair_by_hand(table: Any) -> None:
     a, b = (table.make_run(m, skill=s) for m, s in (("a", 0.66), ("b", 0.60)))
     (pair,) = pairs(table.make_results(a, b), resamples=400, seed=3)
     samples = [of_run(run, resamples=400, seed=3)[0] for run in (a, b)]
-    assert pair.difference == difference(*samples)
+    (exchanged,) = exchange_p([[(a, b)]], draws=400, seed=3)
+    gap = difference(*samples)
+    assert pair.difference == replace(gap, p=max(gap.p, exchanged))
     assert pair.difference.value == pytest.approx(miou(a) - miou(b))
     assert pair.adjusted == pair.difference.p
     assert (pair.benchmark, pair.shot, pair.seed, pair.protocol) == ("bench", 1, 0, "published/1")
@@ -136,14 +139,14 @@ def test_verdicts_are_the_pairs_from_both_sides(table: Any) -> None:
 
 def test_each_run_is_resampled_once(table: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    plain = comparing.of_runs
+    plain = paired.of_runs
 
     def counting(runs: Any, **named: Any) -> Any:
         asked.append(len(runs))
         return plain(runs, **named)
 
-    monkeypatch.setattr(comparing, "of_runs", counting)
-    monkeypatch.setattr(comparing, "_kept", {})
+    monkeypatch.setattr(paired, "of_runs", counting)
+    monkeypatch.setattr(paired, "_samples", {})
     pairs(family(table))
     assert asked == [3, 3, 3, 3]
     pairs(family(table))

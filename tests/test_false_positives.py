@@ -64,8 +64,8 @@ def false_positives(results: Results) -> dict[tuple[str, int], list[float]]:
         for _ in range(DRAWS):
             cells = exchanged(pair.a, pair.b, draw)
             runs = tuple(run for cell in cells for run in cell.folds.values())
-            (turned,) = pairs(replace(results, runs=runs, cells=cells), resamples=1000)
-            outcomes.append(turned.outcome)
+            (alone,) = pairs(replace(results, runs=runs, cells=cells))
+            outcomes.append(alone.outcome)
         assert (TOO_FEW in outcomes) == (pair.outcome == TOO_FEW)
         rates.setdefault((pair.benchmark, pair.shot), []).append(
             sum(outcome in ("win", "loss") for outcome in outcomes) / DRAWS

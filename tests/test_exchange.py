@@ -1,0 +1,106 @@
+"""The exchange test: against every exchange there is, against scipy, and where a bootstrap errs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import permutation_test
+
+from fssbench.exchange import exchange_p
+from fssbench.metrics import score
+from fssbench.statistics import difference, of_runs
+
+
+def miou(run: Any, inter: Any = None, union: Any = None) -> float:
+    inter, union = run.inter if inter is None else inter, run.union if union is None else union
+    return score(run.class_ids, inter, union, run.classes, absent=run.absent_rule).miou
+
+
+def every_exchange(a: Any, b: Any) -> float:
+    """The share of all exchanges, query by query, whose difference is as large as the one measured."""
+    queries = sorted(set(zip(a.class_ids.tolist(), a.queries, strict=True)))
+    place = {query: n for n, query in enumerate(queries)}
+    of = np.array([place[key] for key in zip(a.class_ids.tolist(), a.queries, strict=True)])
+    measured = abs(miou(a) - miou(b))
+    reached = []
+    for turn in product((False, True), repeat=len(queries)):
+        mask = np.array(turn)[of][:, None]
+        mine = miou(a, np.where(mask, b.inter, a.inter), np.where(mask, b.union, a.union))
+        its = miou(b, np.where(mask, a.inter, b.inter), np.where(mask, a.union, b.union))
+        reached.append(abs(mine - its) >= measured - 1e-9)
+    return float(np.mean(reached))
+
+
+@pytest.mark.parametrize("absent", ["zero", "exclude"])
+def test_against_every_exchange(table: Any, absent: str) -> None:
+    block = {"absent": absent}
+    a, b = (
+        table.make_run(m, skill=s, episodes=16, queries=8, classes=3, noise=0.1, block=block)
+        for m, s in (("a", 0.62), ("b", 0.6))
+    )
+    if absent == "exclude":  # a class without a pixel in both, and one that only one method has predicted
+        union = np.where((a.class_ids == a.class_ids[0])[:, None], 0, a.union)
+        a = replace(a, union=union, inter=np.minimum(a.inter, union))
+    (p,) = exchange_p([[(a, b)]], draws=40_000, seed=0)
+    assert p == pytest.approx(every_exchange(a, b), abs=0.01)
+
+
+def test_against_scipy_where_the_figure_is_a_plain_mean(table: Any) -> None:
+    a, b = (table.make_run(m, skill=s, episodes=60, classes=1) for m, s in (("a", 0.612), ("b", 0.6)))
+    union = np.full_like(a.union, 40_000)
+    a, b = replace(a, union=union), replace(b, union=union)
+    theirs = permutation_test(
+        (a.inter[:, 1], b.inter[:, 1]),
+        lambda x, y, axis: np.mean(x - y, axis=axis),
+        permutation_type="samples",
+        n_resamples=40_000,
+        rng=np.random.default_rng(0),
+    )
+    assert exchange_p([[(a, b)]], draws=40_000, seed=1)[0] == pytest.approx(theirs.pvalue, abs=0.01)
+
+
+def test_the_law_of_its_smallest_p(table: Any) -> None:
+    a, b = (table.make_run(m, skill=s) for m, s in (("a", 0.9), ("b", 0.3)))
+    assert exchange_p([[(a, b)]], draws=999, seed=0) == [1 / 1000]
+    assert exchange_p([[(a, a)]], draws=99, seed=0) == [1.0]
+
+
+def test_both_ways_round_many_at_once_and_shared_folds_are_the_same(table: Any) -> None:
+    a, b, c = (table.make_run(m, skill=s) for m, s in (("a", 0.61), ("b", 0.6), ("c", 0.62)))
+    alone = exchange_p([[(a, b)]], draws=500, seed=3)
+    assert exchange_p([[(b, a)]], draws=500, seed=3) == alone
+    assert exchange_p([[(a, c)], [(a, b)], [(b, c)]], draws=500, seed=3)[1] == alone[0]
+    folds = [(replace(a, fold=f), replace(b, fold=f)) for f in range(4)]
+    assert exchange_p([folds], draws=500, seed=3) == alone
+    assert exchange_p([[(a, b)]], draws=500, seed=4) != alone
+
+
+def test_a_few_heavy_queries_deceive_a_bootstrap_and_not_the_exchange(table: Any) -> None:
+    """Four of 30 queries have all the pixels: all four agree by chance in an eighth of the benchmarks."""
+    plan = table.make_run("a", episodes=30, classes=1)
+    union = np.full((30, 2), 100)
+    union[:4] = 100_000
+    draw = np.random.default_rng(0)
+    rejected = np.zeros(2)
+    for trial in range(300):
+        better = draw.random((30, 1)) < 0.5
+        a, b = (
+            replace(
+                plan,
+                inter=(union * np.where(better, x, y)).astype(np.int64),
+                union=union,
+                identity=f"{trial}",
+            )
+            for x, y in ((0.6, 0.5), (0.5, 0.6))
+        )
+        (mine, _), (its, _) = of_runs([a, b], resamples=300)
+        rejected += [
+            difference(mine, its).p <= 0.05,
+            exchange_p([[(a, b)]], draws=300, seed=trial)[0] <= 0.05,
+        ]
+    assert rejected[0] / 300 > 0.08
+    assert rejected[1] / 300 <= 0.07

@@ -19,7 +19,7 @@ import torch
 from PIL import ImageFile
 
 import fssbench
-from fssbench.api import Dataset, Plan
+from fssbench.api import Dataset, FssbenchError, Plan
 from fssbench.engine import Settings, evaluate_all, run_slug
 from fssbench.errors import DataError, LockedError, PluginError, UsageError
 from fssbench.features import FeatureCache
@@ -268,6 +268,9 @@ def test_method_that_raises_stops_alone(null, raised):
         done, ((_, error),) = evaluate_all(methods, plan, Settings(out=out, panels=0))
         assert f"method 'odd', episode {at} " in str(error)
         assert len(str(error)) < 1000
+        assert ("[test_engine.py:" in str(error)) is not isinstance(raised, FssbenchError)
+        short = isinstance(raised, MemoryError | torch.OutOfMemoryError)
+        assert ("Next: a smaller --size or --cache-mb" in str(error)) is short
         assert done[0].score.episodes == 4
         (broken,) = (p for p in out.iterdir() if "-odd-" in p.name)
         assert sorted(read_records(broken / "episodes.jsonl")[0]) == list(range(at))

@@ -143,19 +143,20 @@ def judge_pair(
     Args:
         image: size as stored.
         mask: size as stored.
-        as_released: whether this pair is published so, and the reference resizes the mask.
+        as_released: whether this pair is published so, and the reference resizes the mask.  A transposed mask is
+            an error all the same: no release is known to have one.
     """
     if image == mask:
         return []
     problem = f"mask is {mask[0]}x{mask[1]}, image is {image[0]}x{image[1]}"
+    if mask == image[::-1]:
+        remedy = "swap the mask's axes, or get the pair again"
+        return [Judgement("error", "size", f"{problem}: transposed", remedy)]
     if as_released:
         remedy = (
             "nothing to do if the file is as released: the reference resizes it; episodes with it are marked"
         )
         return [Judgement("doubt", "resized", f"as released: {problem}", remedy)]
-    if mask == image[::-1]:
-        remedy = "swap the mask's axes, or get the pair again"
-        return [Judgement("error", "size", f"{problem}: transposed", remedy)]
     remedy = "get image and mask from one source; a mask is never resized silently"
     return [Judgement("error", "size", problem, remedy)]
 

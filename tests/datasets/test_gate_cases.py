@@ -360,3 +360,13 @@ def test_a_small_grey_area_beside_the_object_is_marked(checked, drawn):
     assert code == 0
     assert sum("soft edges" in f["problem"] for f in findings) == 8
     assert any("8 of 8 episodes: soft edges" in mark for mark in checked.marks("pascal-to-isic2018"))
+
+
+def test_transposed_masks_are_never_as_released(checked, drawn):
+    _, masks = drawn.suim(checked.data)
+    for path in masks.iterdir():
+        coded = np.asarray(Image.open(path))[:, :36]
+        Image.fromarray(np.ascontiguousarray(coded.transpose(1, 0, 2))).save(path)
+    for path in (masks.parent / "images").iterdir():
+        Image.open(path).crop((0, 0, 36, 48)).save(path)
+    checked.both_refuse("suim:suim8", "pascal5i-to-suim:suim8", "im_00.bmp", "transposed")

@@ -445,12 +445,12 @@ def test_a_tile_without_a_mask_is_named(tmp_path: Path) -> None:
 def devkit(folder: Path) -> Path:
     for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (folder / "VOC2012" / part).mkdir(parents=True)
-    for name in ("a", "b"):
+    for name in ("a", "b", "c"):
         Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(folder / f"VOC2012/JPEGImages/{name}.jpg")
     label = Image.fromarray(np.eye(20, 30, dtype=np.uint8))
-    label.save(folder / "VOC2012/SegmentationClass/a.png")
-    (folder / "VOC2012/ImageSets/Segmentation/train.txt").write_text("a\n")
-    (folder / "VOC2012/ImageSets/Segmentation/val.txt").write_text("")
+    for split, name in (("train", "a"), ("val", "c")):
+        label.save(folder / f"VOC2012/SegmentationClass/{name}.png")
+        (folder / f"VOC2012/ImageSets/Segmentation/{split}.txt").write_text(f"{name}\n")
     (folder / "dataset/cls").mkdir(parents=True)
     return folder
 

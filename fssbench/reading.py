@@ -130,10 +130,11 @@ class Reader:
         expected = self._image_facts(item).size
         if size == expected:
             return
-        if self._call(self.dataset.resizes_mask, item) is True:
-            note_doubt("resized")
+        as_released = self._call(self.dataset.resizes_mask, item) is True
+        judgement = judge_pair(expected, size, as_released=as_released)[0]
+        if judgement.level == "doubt":
+            note_doubt(judgement.kind)
             return
-        judgement = judge_pair(expected, size)[0]
         stored = self._stored_sizes(item)
         name = next((name for name, held in stored[1:] if held == size), None)
         if name is None or stored[0][1] == size:

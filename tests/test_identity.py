@@ -9,6 +9,7 @@ import os
 import socket
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -232,6 +233,7 @@ def test_rule_of_the_reader_is_part_of_the_identity(null, on_disk, monkeypatch):
 
 def test_files_are_read_once_for_all_plans_and_again_when_changed(tmp_path, monkeypatch):
     class Files:
+        card = SimpleNamespace(name="files")
         places = (tmp_path,)
 
         def files(self, item):

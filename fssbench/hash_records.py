@@ -15,6 +15,7 @@ from pathlib import Path
 
 from fssbench import __version__
 from fssbench.api.datasets import Dataset, Finding
+from fssbench.atomic import replace_file
 from fssbench.errors import DataError, UsageError
 from fssbench.links import check_links
 from fssbench.listing import is_system_name
@@ -107,13 +108,10 @@ def write_record(path: Path, dataset: Dataset, hashes: dict[str, FileHash]) -> N
     )
     rows = (f"# {known.size} bytes\n{_line(relative, known)}" for relative, known in hashes.items())
     content = ("\n".join(head) + "\n" + "".join(rows)).encode("utf-8", "surrogateescape")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_bytes(content)
-        partial.replace(path)
+        replace_file(path, content)
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise DataError(f"cannot write {path} ({error.strerror})") from None
+        raise DataError(f"cannot write {path} ({error.strerror or error})") from None
 
 
 def refuse_existing(path: Path) -> None:

@@ -15,7 +15,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from fssbench.append_log import AppendLog, write_all
+from fssbench.append_log import AppendLog
+from fssbench.atomic import replace_file
 from fssbench.errors import DataError
 
 
@@ -130,19 +131,8 @@ def write_whole(path: Path, lines: Iterable[bytes]) -> None:
     Raises:
         DataError: if it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        try:
-            handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-            try:
-                write_all(handle, b"".join(lines))
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-            partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        replace_file(path, b"".join(lines))
     except OSError as error:
         raise DataError(f"cannot write {path}: {error}. Free space or choose another --out") from error
 

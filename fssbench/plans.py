@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ from pydantic import ValidationError
 
 from fssbench.api.episodes import Episode, Plan
 from fssbench.api.records import Record
+from fssbench.atomic import replace_file
 from fssbench.errors import DataError
 from fssbench.text import decode_text
 
@@ -56,13 +56,10 @@ def write_plan(plan: Plan, path: Path) -> None:
         episodes=tuple((e.index, e.class_id, e.query, e.supports) for e in plan),
         **{name: getattr(plan, name) for name in _FIELDS},
     )
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(_text(stored), encoding="utf-8", newline="\n")
-        partial.replace(path)
+        replace_file(path, _text(stored).encode())
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise DataError(f"cannot write the plan to {path} ({error.strerror})") from None
+        raise DataError(f"cannot write the plan to {path} ({error.strerror or error})") from None
 
 
 def read_plan(path: Path) -> Plan:

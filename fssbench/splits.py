@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 import platformdirs
 
+from fssbench.atomic import replace_file
 from fssbench.errors import DataError
 from fssbench.known_lists import Judgement, coco_lines, fss_lines, judge_list, pascal_lines
 from fssbench.list_forms import describe_line
@@ -323,8 +324,6 @@ def _missing_lists(names: list[str]) -> list[str]:
 def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        partial.write_bytes(content)
-        partial.replace(path)
+        replace_file(path, content)
     except OSError as error:
-        raise DataError(f"cannot write {path} ({error.strerror}); name another folder") from None
+        raise DataError(f"cannot write {path} ({error.strerror or error}); name another folder") from None

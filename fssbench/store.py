@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
@@ -28,7 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from fssbench.api.episodes import Plan
-from fssbench.append_log import seal, split_log, unseal, write_all
+from fssbench.append_log import seal, split_log, unseal
+from fssbench.atomic import replace_file
 from fssbench.errors import DataError
 from fssbench.metrics import Absent
 from fssbench.plans import plan_facts, read_plan
@@ -91,23 +91,12 @@ def write_json(path: Path, data: Any) -> None:
     Raises:
         DataError: where the file cannot be written, naming it.
     """
-    text = json_text(data)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    content = json_text(data).encode()
     try:
-        try:
-            handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-            try:
-                write_all(handle, text.encode())
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-            os.replace(partial, path)  # noqa: PTH105 - faults are injected at the os level
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        replace_file(path, content)
     except OSError as error:
         raise DataError(
-            f"cannot write {len(text.encode())} bytes to {path}: {error}. Free space or choose another --out"
+            f"cannot write {len(content)} bytes to {path}: {error}. Free space or choose another --out"
         ) from error
 
 

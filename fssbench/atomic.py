@@ -1,0 +1,28 @@
+"""Replacing a file as a whole: a reader sees the old or the new one, never a part."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fssbench.append_log import write_all
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write beside a file, bring that to disk, then rename; after a failure nothing new is left.
+
+    Raises:
+        OSError: if it cannot be written; what was there before is unchanged.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        try:
+            write_all(handle, content)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.replace(partial, path)  # noqa: PTH105 - faults are injected at the os level
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise

@@ -177,9 +177,7 @@ def _plans(request: Request, tried: Callable[[Callable[[], Any]], Any]) -> tuple
         raise UsageError(
             "nothing to run on. Next: `--suite cross-domain`, or `--benchmark NAME` (`fssbench list benchmarks`)"
         )
-    root = resolve(request.data)
-    if root is None:
-        raise DataError("no data. Next: give --data DIR, set FSSBENCH_DATA, or use --data mini")
+    root = _data_folder(request)
     cap, size, notes = request.episodes, request.size, []
     if is_miniature(root):
         notes.append("miniature data: figures are not benchmark figures")
@@ -217,6 +215,13 @@ def _plans(request: Request, tried: Callable[[Callable[[], Any]], Any]) -> tuple
     return found, notes
 
 
+def _data_folder(request: Request) -> Path:
+    root = resolve(request.data)
+    if root is None:
+        raise DataError("no data. Next: give --data DIR, set FSSBENCH_DATA, or use --data mini")
+    return root
+
+
 def _stored_plans(request: Request, tried: Callable[[Callable[[], Any]], Any]) -> list[Plan]:
     """The plans of files, held against the data."""
     usual = Request(methods=())
@@ -224,9 +229,7 @@ def _stored_plans(request: Request, tried: Callable[[Callable[[], Any]], Any]) -
     given = [name.removesuffix("s") for name in names if getattr(request, name) != getattr(usual, name)]
     if given:
         raise UsageError(f"a plan says itself what --{given[0]} says: give --plan or --{given[0]}, not both")
-    root = resolve(request.data)
-    if root is None:
-        raise DataError("no data. Next: give --data DIR, set FSSBENCH_DATA, or use --data mini")
+    root = _data_folder(request)
     plans = [tried(lambda f=file: plan_of_file(f, root, request.splits)) for file in request.plan_files]  # type: ignore[misc]
     return [p if request.episodes is None else p.head(request.episodes) for p in plans if p is not None]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from fssbench.api.records import Record
-from fssbench.seen import VOC_TO_COCO
+from fssbench.class_twins import VOC_TO_COCO
 
 Folds = tuple[tuple[int, ...], ...]
 Sampler = Literal["walk", "walk-numbered", "class", "round-robin"]

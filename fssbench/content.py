@@ -7,28 +7,22 @@ encoded again and has no id in its name is another one here: nothing tells them 
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fssbench.errors import DataError, FssbenchError, PluginError
+from fssbench.hashing import file_sha256
 from fssbench.links import check_links
 from fssbench.plugin_calls import plugin_call
-from fssbench.regular_files import open_regular
 
 if TYPE_CHECKING:
     from fssbench.api import Dataset, Episode
 
 Names = Mapping[str, frozenset[str]]
 """Names of the picture of each item."""
-
-
-State = tuple[int, ...]
-"""Size, time of writing and of the last change, number and device of a file: equal for an untouched file."""
 
 
 @dataclass(frozen=True)
@@ -45,33 +39,6 @@ class Pictures:
         """Pictures of all queries and supports of a plan; their files are read."""
         items = dict.fromkeys(item for e in plan for item in (e.query, *e.supports))
         return cls(picture_names(dataset, items), {item: tuple(dataset.aliases(item)) for item in items})
-
-
-def file_state(path: Path) -> State:
-    """The state of a file as it is now.
-
-    Raises:
-        OSError: if there is none.
-    """
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev
-
-
-@lru_cache(maxsize=1 << 18)
-def hash_file(path: Path, state: State) -> str:
-    """sha256 of a file in its present state, computed once: folds and shots of a benchmark share files.
-
-    Raises:
-        OSError: if it cannot be read.
-        DataError: if it is no regular file.
-    """
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 of a file as it is now, see `hash_file`."""
-    return hash_file(path, file_state(path))
 
 
 def picture_names(dataset: Dataset, items: Iterable[str]) -> Names:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fssbench.api import Dataset
-from fssbench.content import State, file_state, hash_file
 from fssbench.errors import DataError
+from fssbench.hashing import State, file_state, hash_file
 from fssbench.kept_log import write_whole
 from fssbench.links import check_links
 from fssbench.plugin_calls import plugin_call

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from fssbench import checkpoints
 from fssbench.errors import DataError
+from fssbench.hashing import weights_file_sha256
 
 _BLOCK = 1 << 20
 
@@ -43,7 +43,7 @@ def download(url: str, target: Path, *, sha256: str, timeout: float = 30.0) -> P
     target.parent.mkdir(parents=True, exist_ok=True)
     # two runs that start together would write into one file
     with FileLock(target.with_name(target.name + ".lock")):
-        if target.is_file() and checkpoints.sha256(target).startswith(sha256):
+        if target.is_file() and weights_file_sha256(target).startswith(sha256):
             return target
         return _fetch(url, target, sha256, timeout)
 
@@ -58,7 +58,7 @@ def _fetch(url: str, target: Path, sha256: str, timeout: float) -> Path:
             f"download of {target.name} failed: {reason or type(error).__name__}. Next: run the same "
             f"command again (it continues at the cut), or put the file at {target} yourself"
         ) from None
-    actual = checkpoints.sha256(part)
+    actual = weights_file_sha256(part)
     if not actual.startswith(sha256):
         with part.open("rb") as file:
             page = file.read(64).lstrip()[:1] == b"<"

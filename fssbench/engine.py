@@ -23,8 +23,8 @@ from fssbench.content import Pictures
 from fssbench.data import open_dataset
 from fssbench.errors import DataError, DatasetContractError, RunFolderError
 from fssbench.features import FeatureCache
-from fssbench.identity import COMMAND, context_block, data_files, digest, identity_block
-from fssbench.inputs import Inputs, Target
+from fssbench.identity import COMMAND, context_block, data_files, digest, identity_block, run_slug
+from fssbench.inputs import Inputs
 from fssbench.isolation import generators_kept, isolated
 from fssbench.loading import known_source
 from fssbench.metrics import Score, count
@@ -32,6 +32,7 @@ from fssbench.panels import PANELS, Panels, Thumbnails
 from fssbench.plugin_calls import plugin_call
 from fssbench.plugin_files import drop_aliases
 from fssbench.precision import exact_float32
+from fssbench.reading import Target
 from fssbench.run_writer import RunWriter
 from fssbench.sources import source_of
 from fssbench.store import Record, read_sessions, shard_range
@@ -371,24 +372,6 @@ class _Run:
             )
         self.writer.report_losses()
         return Evaluation(self.path, self.identity, score, self.planned, self._computed)
-
-
-def run_slug(block: dict[str, Any], label: str, identity: str) -> str:
-    """Readable folder name of a run; the identity prefix makes it unique."""
-    parts = [
-        block["benchmark"],
-        f"f{block['fold']}",
-        f"{block['shot']}shot",
-        label,
-        block["backbone"] or "own",
-    ]
-    if block.get("shard"):
-        parts.append("shard{}of{}".format(*block["shard"]))
-    text = "-".join(map(str, parts)).lower()
-    safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in text)
-    while "--" in safe:
-        safe = safe.replace("--", "-")
-    return f"{safe.strip('-.')[:120]}-{identity[:12]}"
 
 
 def _tensors(query: Any, support: Any, support_mask: Tensor) -> list[Tensor]:

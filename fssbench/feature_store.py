@@ -14,9 +14,9 @@ from typing import Any, cast
 
 import torch
 
-from fssbench.checkpoints import digest, read_safetensors, write_safetensors
 from fssbench.errors import DataError
 from fssbench.features import FeatureCache, Maps
+from fssbench.state_dicts import digest_state, read_safetensors, write_safetensors
 
 _HASH = "sha256"
 
@@ -84,7 +84,7 @@ class StoredFeatures(FeatureCache):
 
     def _load(self, path: Path) -> Maps:
         half, metadata = read_safetensors(path)
-        if metadata.get(_HASH) != digest(half):
+        if metadata.get(_HASH) != digest_state(half):
             raise DataError(f"{path} is damaged")
         return {k: v.to(torch.float32) for k, v in half.items()}
 
@@ -93,7 +93,7 @@ class StoredFeatures(FeatureCache):
         if self._used + size > self.limit:
             return
         try:
-            write_safetensors(path, half, {_HASH: digest(half)})
+            write_safetensors(path, half, {_HASH: digest_state(half)})
         except DataError as error:
             self.limit = 0  # said once; the training goes on without
             warnings.warn(f"the feature cache takes no more: {error}", stacklevel=2)

@@ -17,7 +17,6 @@ from uuid import uuid4
 
 import torch
 
-from fssbench import checkpoints
 from fssbench.api import Dataset, Method, Plan
 from fssbench.benchmarks import find
 from fssbench.content import Pictures, queries_among_supports
@@ -25,7 +24,9 @@ from fssbench.data import open_dataset
 from fssbench.data_files import DataFiles
 from fssbench.errors import FssbenchError
 from fssbench.redaction import identify_value, redact, redact_value
+from fssbench.reference_weights import head
 from fssbench.seen import SELECTED_ON_TEST, seen_classes, seen_images
+from fssbench.state_dicts import digest_state
 from fssbench.store import digest as digest
 from fssbench.training_record import training_record
 
@@ -99,7 +100,7 @@ def identity_block(
         "source_sha256": provenance.get("source_sha256"),
         "distributions": dict(sorted(distributions.items())),
         "config": identify_value("", provenance.get("config", method.config.model_dump(mode="json"))),
-        "head_sha256": checkpoints.digest(checkpoints.head(method)),
+        "head_sha256": digest_state(head(method)),
         "backbone": backbone.name if backbone else None,
         "layout": backbone.layout if backbone else None,
         "weights_sha256": backbone.weights_sha256 if backbone else None,
@@ -248,3 +249,21 @@ def version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def run_slug(block: dict[str, Any], label: str, identity: str) -> str:
+    """Readable folder name of a run; the identity prefix makes it unique."""
+    parts = [
+        block["benchmark"],
+        f"f{block['fold']}",
+        f"{block['shot']}shot",
+        label,
+        block["backbone"] or "own",
+    ]
+    if block.get("shard"):
+        parts.append("shard{}of{}".format(*block["shard"]))
+    text = "-".join(map(str, parts)).lower()
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in text)
+    while "--" in safe:
+        safe = safe.replace("--", "-")
+    return f"{safe.strip('-.')[:120]}-{identity[:12]}"

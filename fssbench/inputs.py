@@ -24,26 +24,11 @@ from fssbench.data_files import DataFiles
 from fssbench.errors import DataError
 from fssbench.features import FeatureCache, Maps
 from fssbench.imaging import resize_mask, to_input
-from fssbench.reading import Reader
+from fssbench.reading import Reader, Target
 
 _PIXELS = "pixels"
 _MASKS_KEPT = 128 << 20
 """Bytes of masks at network size."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """The truth of a query, at the size it is scored at."""
-
-    foreground: NDArray[np.bool_]
-    """(H, W)"""
-    ignored: NDArray[np.bool_] | None
-    """(H, W), or None where no pixel is ignored."""
-
-    @property
-    def pixels(self) -> int:
-        """Foreground pixels."""
-        return int(np.count_nonzero(self.foreground))
 
 
 @dataclass(frozen=True)

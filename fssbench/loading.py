@@ -17,8 +17,10 @@ from fssbench.errors import DataError, UsageError
 from fssbench.method_settings import configured
 from fssbench.plugin_calls import plugin_call
 from fssbench.plugin_files import drop_aliases
+from fssbench.reference_weights import head
 from fssbench.registry import METHODS, observed_at_import
 from fssbench.sources import Source, source_of
+from fssbench.state_dicts import digest_state
 from fssbench.weights_choice import choose_weights, ways_from_python
 
 UNFILED = "code in no file"
@@ -107,8 +109,8 @@ def load_method(
     if path is not None:
         checkpoints.load(method, path, force=force)
     elif _has_own_weights(method) and not cls.card.trained:
-        again = checkpoints.head(_construct(cls, settings, network, seed + 1))
-        if checkpoints.digest(again) != checkpoints.digest(checkpoints.head(method)):
+        again = head(_construct(cls, settings, network, seed + 1))
+        if digest_state(again) != digest_state(head(method)):
             method.provenance["marks"] = [RANDOM if m == LOCAL else m for m in method.provenance["marks"]]
     return method.to(target).eval()
 

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fssbench.data_files import FILE as DATA
-from fssbench.engine import run_slug
 from fssbench.errors import DataError
-from fssbench.identity import digest
+from fssbench.identity import digest, run_slug
 from fssbench.panels import FOLDER, join_panels
 from fssbench.run_writer import RunWriter
 from fssbench.store import StoredRun, read_run, read_sessions, scan

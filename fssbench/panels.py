@@ -27,9 +27,8 @@ from PIL import Image
 from fssbench.api import IGNORE, Episode, Panel, Pictures
 from fssbench.append_log import LogLine, seal, split_log, unseal
 from fssbench.errors import DataError
-from fssbench.inputs import Target
 from fssbench.kept_log import KeptLog
-from fssbench.reading import Reader
+from fssbench.reading import Reader, Target
 from fssbench.store import StoredRun
 
 PANELS = 60

@@ -192,3 +192,18 @@ class Reader:
     @property
     def _next(self) -> str:
         return f". Next: `fssbench data verify {self.dataset.card.name}`"
+
+
+@dataclass(frozen=True)
+class Target:
+    """The truth of a query, at the size it is scored at."""
+
+    foreground: NDArray[np.bool_]
+    """(H, W)"""
+    ignored: NDArray[np.bool_] | None
+    """(H, W), or None where no pixel is ignored."""
+
+    @property
+    def pixels(self) -> int:
+        """Foreground pixels."""
+        return int(np.count_nonzero(self.foreground))

@@ -10,34 +10,11 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from fssbench.class_twins import VOC_TO_COCO
 from fssbench.content import Pictures
 
 SELECTED_ON_TEST = "test episodes"
 """What a manifest says under `selection` where the checkpoint was chosen on the test episodes."""
-
-VOC_TO_COCO = {
-    "aeroplane": 4,
-    "bicycle": 1,
-    "bird": 14,
-    "boat": 8,
-    "bottle": 39,
-    "bus": 5,
-    "car": 2,
-    "cat": 15,
-    "chair": 56,
-    "cow": 19,
-    "diningtable": 60,
-    "dog": 16,
-    "horse": 17,
-    "motorbike": 3,
-    "person": 0,
-    "pottedplant": 58,
-    "sheep": 18,
-    "sofa": 57,
-    "train": 6,
-    "tvmonitor": 62,
-}
-"""The 20 VOC classes in VOC order, each with the 0-based id of the COCO class of the same thing."""
 
 
 def seen_classes(

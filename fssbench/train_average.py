@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fssbench.api import Method
-from fssbench.checkpoints import head
+from fssbench.reference_weights import head
 
 
 class Average:

@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from fssbench.api import Method
-from fssbench.checkpoints import assign, head, read_safetensors, write_safetensors
 from fssbench.errors import DataError, UsageError
+from fssbench.reference_weights import head
+from fssbench.state_dicts import assign, read_safetensors, write_safetensors
 
 FORMAT = 1
 STATE = "state.safetensors"

@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 
-from fssbench import checkpoints
 from fssbench.api import Method, Plan
 from fssbench.data import open_dataset, resolve
 from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import DataError, FssbenchError
+from fssbench.hashing import weights_file_sha256
 from fssbench.identity import data_files
 from fssbench.loading import load_method
 from fssbench.redaction import HIDDEN
@@ -156,10 +156,10 @@ def _load(run: StoredRun, means: Means) -> Method:
     if hidden:
         raise DataError(f"setting {hidden[0]!r} is a path or a secret, which a run does not store")
     cls = METHODS.get(name)
-    by_hash = {checkpoints.sha256(path): path for path in means.files}
+    by_hash = {weights_file_sha256(path): path for path in means.files}
     checkpoint = None
     if wanted := context.get("checkpoint_sha256"):
-        by_hash |= {checkpoints.sha256(s.path): s.path for s in shipped(cls)}
+        by_hash |= {weights_file_sha256(s.path): s.path for s in shipped(cls)}
         if wanted not in by_hash:
             raise DataError(
                 f"checkpoint {context.get('checkpoint')} ({wanted[:12]}) is not here (--file FILE)"

@@ -17,10 +17,10 @@ from typing import Literal
 import platformdirs
 import torch
 
-from fssbench import checkpoints
 from fssbench.api.records import Record
 from fssbench.download import download as fetch
 from fssbench.errors import DataError, unknown
+from fssbench.hashing import weights_file_sha256
 
 
 class Weights(Record):
@@ -258,7 +258,7 @@ def locate(backbone: str, weights: str, *, download: bool = False) -> Path:
     if problem is not None:
         return fetch(url(record), cache() / record.file, sha256=record.sha256)
     here = next(place for place in places(record) if place.is_file())
-    actual = checkpoints.sha256(here)
+    actual = weights_file_sha256(here)
     expected = record.sha256 if here.name == record.file else here.resolve().name
     if not actual.startswith(expected):
         raise DataError(

@@ -13,8 +13,8 @@ import time
 
 from torch import Tensor, nn
 
-from fssbench import checkpoints
 from fssbench.api import FeatureMethod, Method, PluginError
+from fssbench.state_dicts import digest_state
 
 _SHARE = 0.01
 """Part of the time that comparing every byte may take."""
@@ -51,7 +51,7 @@ class WeightsGuard:
         backbone = self.method.backbone
         if backbone is None:
             return
-        if checkpoints.digest(backbone.state_dict()) != backbone.weights_sha256:
+        if digest_state(backbone.state_dict()) != backbone.weights_sha256:
             raise PluginError(
                 f"{self._name}: the weights of its backbone {backbone.name!r} are not those that were recorded as "
                 f"{backbone.weights!r} when they were loaded: they were changed since, by its `__init__` or by "
@@ -75,7 +75,7 @@ class WeightsGuard:
 
     def _hash(self) -> dict[str, str]:
         began = time.monotonic()
-        digests = {name: checkpoints.digest({"": t}) for name, t in self.method.state_dict().items()}
+        digests = {name: digest_state({"": t}) for name, t in self.method.state_dict().items()}
         self._cost = time.monotonic() - began
         return digests
 

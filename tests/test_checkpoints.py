@@ -21,21 +21,13 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fssbench import checkpoints
 from fssbench.api import FeatureMethod, Features, ImageMethod, MethodCard, MethodConfig, Taps
 from fssbench.backbones import Backbone, build
-from fssbench.checkpoints import (
-    NO_FALLBACK,
-    assign,
-    digest,
-    header,
-    load,
-    load_own,
-    load_reference,
-    read,
-    save,
-)
+from fssbench.checkpoints import header, load, load_own, save
 from fssbench.errors import DataError
+from fssbench.hashing import weights_file_sha256
+from fssbench.reference_weights import head, load_reference
+from fssbench.state_dicts import NO_FALLBACK, assign, digest_state, read_state_dict
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.tensor([1.0, -1.0])}
 
@@ -48,18 +40,18 @@ STATE = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.tensor([1.0, 
 def test_wrappers_and_data_parallel_prefixes_come_off(tmp_path: Path, wrap: str | None, prefix: str) -> None:
     state: Any = OrderedDict((f"{prefix}{k}", v) for k, v in STATE.items())
     torch.save({wrap: state, "epoch": 3} if wrap else state, tmp_path / "c.pt")
-    assert_same(read(tmp_path / "c.pt"), STATE)
+    assert_same(read_state_dict(tmp_path / "c.pt"), STATE)
 
 
 @pytest.mark.parametrize("legacy", [True, False])
 def test_both_torch_formats_are_read(tmp_path: Path, legacy: bool) -> None:
     torch.save(STATE, tmp_path / "c.pth", _use_new_zipfile_serialization=not legacy)
-    assert_same(read(tmp_path / "c.pth"), STATE)
+    assert_same(read_state_dict(tmp_path / "c.pth"), STATE)
 
 
 def test_safetensors_are_read(tmp_path: Path) -> None:
     save_file({f"module.{k}": v for k, v in STATE.items()}, tmp_path / "c.safetensors")
-    assert_same(read(tmp_path / "c.safetensors"), STATE)
+    assert_same(read_state_dict(tmp_path / "c.safetensors"), STATE)
 
 
 def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
@@ -69,7 +61,7 @@ def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no file .*none\.pt"):
-        read(tmp_path / "none.pt")
+        read_state_dict(tmp_path / "none.pt")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +70,7 @@ def test_a_missing_file_is_said(tmp_path: Path) -> None:
 def test_what_is_no_state_dict_is_said(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "c.pt")
     with pytest.raises(DataError, match="state dict"):
-        read(tmp_path / "c.pt")
+        read_state_dict(tmp_path / "c.pt")
 
 
 # --- attacks: the canary must never appear, the refusal always names the way out ---
@@ -155,7 +147,7 @@ def test_no_attack_runs_and_the_way_out_is_named(tmp_path: Path, attack: str, su
     canary, path = tmp_path / "canary", tmp_path / f"weights{suffix}"
     ATTACKS[attack](path, canary)
     with pytest.raises(DataError) as caught:
-        read(path)
+        read_state_dict(path)
     assert not canary.exists()
     assert NO_FALLBACK in str(caught.value)
     assert "Next:" in str(caught.value)
@@ -179,7 +171,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, suffix: str, content: 
     path = tmp_path / f"w{suffix}"
     path.write_bytes(content)
     with pytest.raises(DataError, match=NO_FALLBACK):
-        read(path)
+        read_state_dict(path)
 
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 0.999])
@@ -190,7 +182,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str, part: float) -
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * part)])
     with pytest.raises(DataError, match=NO_FALLBACK):
-        read(path)
+        read_state_dict(path)
 
 
 def safetensors_bytes(entries: object, data: bytes, length: int | None = None) -> bytes:
@@ -214,7 +206,7 @@ def test_hostile_safetensors_are_refused(tmp_path: Path, content: bytes) -> None
     path = tmp_path / "w.safetensors"
     path.write_bytes(content)
     with pytest.raises(DataError, match="not a whole safetensors file"):
-        read(path)
+        read_state_dict(path)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
@@ -228,7 +220,7 @@ def test_fuzzed_files_raise_nothing_but_our_error(tmp_path: Path, data: st.DataO
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(content)
     try:
-        assert all(isinstance(v, Tensor) for v in read(path).values())
+        assert all(isinstance(v, Tensor) for v in read_state_dict(path).values())
         header(path)
     except DataError:
         pass
@@ -251,7 +243,7 @@ def test_assign_names_up_to_five_of_each_and_copies_nothing() -> None:
 
 def test_digest_depends_on_names_types_shapes_and_bytes() -> None:
     seen = {
-        digest(state)
+        digest_state(state)
         for state in (
             {"a": torch.zeros(2)},
             {"b": torch.zeros(2)},
@@ -262,7 +254,7 @@ def test_digest_depends_on_names_types_shapes_and_bytes() -> None:
         )
     }
     assert len(seen) == 6
-    assert digest({"a": torch.ones(1), "b": torch.zeros(2)}) == digest(
+    assert digest_state({"a": torch.ones(1), "b": torch.zeros(2)}) == digest_state(
         {"b": torch.zeros(2), "a": torch.ones(1)}
     )
 
@@ -339,7 +331,7 @@ def authors(method: Toy) -> dict[str, Tensor]:
     """The method's state in the layout its imagined authors publish."""
     assert method.backbone is not None
     state = {f"encoder.net.{k}": v for k, v in method.backbone.state_dict().items()}
-    state |= {k.replace("neck.", "head."): v for k, v in checkpoints.head(method).items()}
+    state |= {k.replace("neck.", "head."): v for k, v in head(method).items()}
     return {f"module.{k}": v.clone() for k, v in state.items()}
 
 
@@ -375,12 +367,12 @@ def test_a_reference_that_does_not_fit_changes_nothing(
     change: Callable[[dict[str, Tensor]], object], said: str
 ) -> None:
     method = toy(2)
-    before = digest(method.state_dict())
+    before = digest_state(method.state_dict())
     state = authors(toy(1))
     change(state)
     with pytest.raises(DataError, match=rf"method 'toy' on efficientnet-lite0.*{said}"):
         load_reference(method, state)
-    assert digest(method.state_dict()) == before
+    assert digest_state(method.state_dict()) == before
     assert method.backbone is not None
     assert method.backbone.weights == "random"
     assert method.provenance == {}
@@ -406,10 +398,10 @@ def test_our_own_checkpoint_comes_back(tmp_path: Path) -> None:
     load(second, path)
     assert_same(second.state_dict(), first.state_dict())
     assert second.provenance["checkpoint"] == "toy.safetensors"
-    assert second.provenance["checkpoint_sha256"] == checkpoints.sha256(path)
+    assert second.provenance["checkpoint_sha256"] == weights_file_sha256(path)
     assert second.backbone is not None
     assert second.backbone.weights == "random"
-    assert not any(k.startswith("backbone.") for k in read(path))
+    assert not any(k.startswith("backbone.") for k in read_state_dict(path))
 
 
 def test_our_own_checkpoint_of_something_else_names_the_difference(tmp_path: Path) -> None:
@@ -458,4 +450,4 @@ def test_load_tells_the_layouts_apart(tmp_path: Path) -> None:
 
 def test_hash_of_an_unreadable_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot read"):
-        checkpoints.sha256(tmp_path / "none")
+        weights_file_sha256(tmp_path / "none")

@@ -6,7 +6,8 @@ import hashlib
 
 import pytest
 
-from fssbench.seen import VOC_TO_COCO, image_ids, seen_classes, seen_images
+from fssbench.class_twins import VOC_TO_COCO
+from fssbench.seen import image_ids, seen_classes, seen_images
 
 VOC = list(VOC_TO_COCO)
 

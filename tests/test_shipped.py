@@ -16,6 +16,7 @@ from fssbench.method_settings import settings_to_take
 from fssbench.registry import METHODS, load_plugin
 from fssbench.runner import Request, execute, prepare
 from fssbench.shipped import fitting, shipped
+from fssbench.state_dicts import read_state_dict
 from fssbench.store import read_run
 
 PLUGIN = """
@@ -222,7 +223,7 @@ def test_half_precision_is_refused_where_it_cannot_hold_a_weight(tiny, tmp_path)
 def test_half_precision_rounds_weights_once(tiny, tmp_path):
     ship(tmp_path, "all", "pascal", [0], bias=1 / 3)
     path = shipped(tiny)[0].path
-    stored = checkpoints.read(path)["bias"]
+    stored = read_state_dict(path)["bias"]
     assert stored.dtype == torch.float16
     again = load_method("tiny", checkpoint=path)
     assert again.bias.dtype == torch.float32

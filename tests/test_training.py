@@ -20,7 +20,9 @@ from fssbench.errors import DataError, LockedError, UsageError
 from fssbench.features import FeatureCache
 from fssbench.identity import training_marks
 from fssbench.inputs import Inputs
+from fssbench.reference_weights import head
 from fssbench.seen import image_ids
+from fssbench.state_dicts import read_safetensors, read_state_dict
 from fssbench.train_batches import Batches
 from fssbench.train_episodes import EpisodeStream, training_set
 from fssbench.train_settings import Settings
@@ -121,20 +123,20 @@ def test_the_average_of_the_weights_is_validated_and_kept(training, tmp_path):
         save_every=1,
     )
     start = fssbench.load_method("learner", untrained=True, seed=0)
-    expected = {k: v.clone() for k, v in checkpoints.head(start).items()}
+    expected = {k: v.clone() for k, v in head(start).items()}
     for step, weights in enumerate(kept, start=1):
         decay = min(0.6, step / (step + 9))
         expected = {k: decay * v + (1 - decay) * weights[k] for k, v in expected.items()}
-    stored, _ = checkpoints.read_safetensors(done.checkpoint)
+    stored, _ = read_safetensors(done.checkpoint)
     assert stored.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(stored[name], value)
-        assert not torch.equal(stored[name], checkpoints.head(method)[name]), "not the last weights"
+        assert not torch.equal(stored[name], head(method)[name]), "not the last weights"
     assert checkpoints.header(done.checkpoint)["manifest"]["average"] == 0.6
 
 
 def head_of(state):
-    tensors, _ = checkpoints.read_safetensors(state)
+    tensors, _ = read_safetensors(state)
     return {k.removeprefix("head."): v for k, v in tensors.items() if k.startswith("head.")}
 
 
@@ -149,7 +151,7 @@ def test_again_after_the_end_changes_nothing(training, tmp_path):
 def test_seeds_differ(training, tmp_path):
     training(out="a", seed=0)
     training(out="b", seed=1)
-    one, other = (checkpoints.read(tmp_path / o / CHECKPOINT) for o in "ab")
+    one, other = (read_state_dict(tmp_path / o / CHECKPOINT) for o in "ab")
     assert not torch.equal(one["embed.0.weight"], other["embed.0.weight"])
 
 
@@ -172,7 +174,7 @@ def test_the_caller_keeps_its_generators(training):
 def test_without_validation_the_last_step_is_kept(training, tmp_path):
     method, done = training(val_episodes=0)
     assert (done.best, done.selection) == (None, "last step")
-    stored = checkpoints.read(tmp_path / "out" / CHECKPOINT)
+    stored = read_state_dict(tmp_path / "out" / CHECKPOINT)
     assert all(torch.equal(v, stored[k]) for k, v in method.state_dict().items())
 
 
@@ -191,7 +193,7 @@ def test_bfloat16_trains_too(training, tmp_path):
 def test_half_precision_is_of_the_checkpoint_alone(training, tmp_path):
     method, done = training(val_episodes=0, half=True)
     whole = dict(method.named_parameters())
-    stored = checkpoints.read(done.checkpoint)
+    stored = read_state_dict(done.checkpoint)
     assert {v.dtype for k, v in stored.items() if k in whole} == {torch.float16}
     assert all(torch.equal(stored[k], v.detach().half()) for k, v in whole.items())
     training(out="other", val_episodes=0)

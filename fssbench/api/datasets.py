@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fssbench.api.records import Record
-from fssbench.content import file_sha256
 from fssbench.errors import DataError, unknown
+from fssbench.hashing import file_sha256
 from fssbench.links import check_links
 from fssbench.listing import find_file, list_folder
 from fssbench.locating import suggest_data_folder, suggest_inside

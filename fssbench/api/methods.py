@@ -322,7 +322,7 @@ class Method(nn.Module, ABC):
         Raises:
             DataError: for missing or unknown entries, or shapes that differ, naming them.
         """
-        from fssbench.checkpoints import load_reference
+        from fssbench.reference_weights import load_reference
 
         load_reference(self, state)
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fssbench.checkpoints import assign, digest
 from fssbench.errors import UsageError, unknown
+from fssbench.state_dicts import assign, digest_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class Backbone(nn.Module, ABC):
     def record(self, weights: str) -> None:
         """Note under which id the present weights are known, and their hash."""
         self.weights = weights
-        self.weights_sha256 = digest(self.state_dict())
+        self.weights_sha256 = digest_state(self.state_dict())
 
     def randomise(self, seed: int) -> None:
         """Fill with He-normal weights that depend on `seed` alone; no global generator is touched.

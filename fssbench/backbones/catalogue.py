@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fssbench import checkpoints
 from fssbench import weights as published
 from fssbench.api.records import Record
 from fssbench.backbones.base import Backbone
 from fssbench.errors import UsageError, unknown
+from fssbench.hashing import weights_file_sha256
+from fssbench.state_dicts import read_state_dict
 
 
 class BackboneCard(Record):
@@ -127,8 +128,8 @@ def build(
             f"which brings its backbone, or --weights {published.RANDOM}"
         )
     path = published.locate(name, weights, download=download)
-    state = checkpoints.read(path)
+    state = read_state_dict(path)
     backbone = _network(name, layout)
     is_file = published.as_file(weights) is not None
-    backbone.load(state, f"file:{checkpoints.sha256(path)[:12]}" if is_file else weights)
+    backbone.load(state, f"file:{weights_file_sha256(path)[:12]}" if is_file else weights)
     return backbone

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from fssbench.backbones import BACKBONES, Backbone, build, default_weights
 from fssbench.backbones.efficientnet import EfficientNetLite0
-from fssbench.checkpoints import read
 from fssbench.errors import DataError, UsageError
 from fssbench.imaging import MEAN, STD
+from fssbench.state_dicts import read_state_dict
 from fssbench.weights import RANDOM, places
 from fssbench.weights import find as find_weights
 
@@ -176,7 +176,7 @@ def _lite0_weights() -> Path:
 def test_efficientnet_equals_timm_on_the_packages_checkpoint() -> None:
     """timm's port of the TensorFlow network is the second author: padding, epsilon, order of layers."""
     timm = pytest.importorskip("timm")
-    state = read(_lite0_weights())
+    state = read_state_dict(_lite0_weights())
     theirs = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     names = [k for k in theirs.state_dict() if "num_batches" not in k]
     values = [v for k, v in state.items() if "num_batches" not in k]

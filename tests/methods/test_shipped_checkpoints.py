@@ -8,7 +8,6 @@ import pytest
 import torch
 
 import fssbench
-from fssbench import checkpoints
 from fssbench.engine import Settings
 from fssbench.method_settings import settings_to_take
 from fssbench.registry import METHODS
@@ -16,6 +15,7 @@ from fssbench.results import collect
 from fssbench.runner import Request, execute, prepare
 from fssbench.sampling import plan
 from fssbench.shipped import Shipped, fitting, shipped
+from fssbench.state_dicts import read_state_dict
 
 BACKBONE = "efficientnet-lite0"
 NAMES = ("pmnet", "hsnet")
@@ -69,7 +69,7 @@ def test_it_is_whole_half_precision_and_says_how_it_was_made(each: Shipped) -> N
         cls, backbone=BACKBONE, checkpoint=each.path, **settings_to_take(cls, each.config)
     )
     assert not method.provenance["untrained"]
-    stored = checkpoints.read(each.path)
+    stored = read_state_dict(each.path)
     assert all(bool(torch.isfinite(value).all()) for value in stored.values())
     learnt = dict(method.named_parameters())
     assert {stored[k].dtype for k in stored if k in learnt} == {torch.float16}

@@ -1,0 +1,52 @@
+"""Hashes of files: computed once per state of a file, since folds and shots of a benchmark share files."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+from fssbench.errors import DataError
+from fssbench.regular_files import open_regular
+
+State = tuple[int, ...]
+"""Size, time of writing and of the last change, number and device of a file: equal for an untouched file."""
+
+
+def file_state(path: Path) -> State:
+    """The state of a file as it is now.
+
+    Raises:
+        OSError: if there is none.
+    """
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev
+
+
+@lru_cache(maxsize=1 << 18)
+def hash_file(path: Path, state: State) -> str:
+    """sha256 of a file in its present state, computed once: folds and shots of a benchmark share files.
+
+    Raises:
+        OSError: if it cannot be read.
+        DataError: if it is no regular file.
+    """
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file as it is now, see `hash_file`."""
+    return hash_file(path, file_state(path))
+
+
+def weights_file_sha256(path: Path) -> str:
+    """sha256 of a file of weights.
+
+    Raises:
+        DataError: if the file cannot be read.
+    """
+    try:
+        return file_sha256(path)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None

@@ -1,0 +1,166 @@
+"""State dicts on disk: read without unpickling code, written whole or not at all, hashed, assigned.
+
+A file is safetensors, or it is read by `torch.load(weights_only=True)`.  What neither accepts is refused,
+and no switch changes that: a checkpoint is data from a stranger.  The way out takes one line: convert it
+where it is trusted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from fssbench.errors import DataError
+
+NO_FALLBACK = "No unsafe fallback exists: fssbench never unpickles code."
+
+
+_CONVERT = (
+    "Next: where you trust the file, load it there and write its tensors with "
+    "`safetensors.torch.save_file(state_dict, 'weights.safetensors')`, then give that file"
+)
+
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+
+
+COUNTER = "num_batches_tracked"
+"""Batch norm's step counter: in every authors' file, read by nobody after training."""
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read a state dict: safetensors, or a torch file that holds tensors and plain containers only.
+
+    Wrappers (`{"state_dict": ...}`, `{"model": ...}`) are opened and the `module.` of a
+    DataParallel model is removed.
+
+    Raises:
+        DataError: where the file is missing, damaged, holds code, or holds no state dict.
+    """
+    if not path.is_file():
+        raise DataError(f"no file {path}. Next: check --checkpoint or --weights")
+    if path.suffix == ".safetensors":
+        return _unwrap_state(read_safetensors(path)[0], path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on pickle protocols; what it cannot read it refuses anyway
+            # the unpickler of weights_only knows tensors and plain containers, and nothing else
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types here; whatever it is, the file is refused
+        reason = str(error).split("\n", 1)[0][:200] or type(error).__name__
+        raise DataError(f"{path} is refused ({reason}). {NO_FALLBACK} {_CONVERT}") from None
+    return _unwrap_state(loaded, path)
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file.
+
+    Raises:
+        DataError: where it is missing or not whole.
+    """
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"{path} is not a whole safetensors file ({error}). {NO_FALLBACK} Next: fetch it again"
+        ) from None
+
+
+def _unwrap_state(loaded: object, path: Path) -> dict[str, Tensor]:
+    for key in _WRAPPERS:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+            break
+    if not isinstance(loaded, Mapping):
+        raise DataError(f"{path} holds a {type(loaded).__name__}, not a state dict of tensors. {_CONVERT}")
+    odd = [f"{k} ({type(v).__name__})" for k, v in loaded.items() if not isinstance(v, Tensor)]
+    if odd or not loaded:
+        what = f"entries that are no tensors: {name_some(odd)}" if odd else "no entry"
+        raise DataError(f"{path} is not a state dict: it holds {what}. {_CONVERT}")
+    return {bare_name(str(k)): v for k, v in loaded.items()}
+
+
+def bare_name(name: str) -> str:
+    """The name of an entry without the `module.` of a DataParallel model."""
+    return name.removeprefix("module.")
+
+
+def name_some(names: Iterable[str]) -> str:
+    """Up to five names, and how many more there are, for messages."""
+    listed = list(names)
+    return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
+
+
+def assign(own: Mapping[str, Tensor], given: Mapping[str, Tensor], what: str) -> None:
+    """Copy `given` into the tensors of `own` in place: every entry, no other, shapes equal.
+
+    Nothing is copied unless everything fits.
+
+    Args:
+        own: a module's state dict, sharing memory with the module.
+        given: values by the same names.
+        what: whose entries these are, for the message.
+
+    Raises:
+        DataError: naming up to five missing, unknown and misshapen entries each.
+    """
+    missing = [k for k in own if k not in given and not k.endswith(COUNTER)]
+    extra = [k for k in given if k not in own]
+    shapes = [
+        f"{k} {tuple(given[k].shape)} instead of {tuple(own[k].shape)}"
+        for k in own
+        if k in given and own[k].shape != given[k].shape
+    ]
+    faults = [
+        f"{len(names)} {label}: {name_some(names)}"
+        for label, names in (("missing", missing), ("unknown", extra), ("of another shape", shapes))
+        if names
+    ]
+    if faults:
+        raise DataError(f"{what} do not fit; {'; '.join(faults)}")
+    with torch.no_grad():
+        for name, value in given.items():
+            own[name].copy_(value)
+
+
+def digest_state(state: Mapping[str, Tensor]) -> str:
+    """sha256 over names, types, shapes and bytes of a state dict, in sorted order of names."""
+    total = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        total.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        total.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file whole or not at all; what the path held before stays until then.
+
+    Raises:
+        DataError: where the disk is full or the folder cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            file.write(to_bytes(dict(tensors), dict(metadata)))
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise DataError(
+            f"cannot write {path} ({error.strerror or error}); what was saved before is untouched. "
+            "Next: make room, or name another folder, and give the same command again"
+        ) from None

@@ -14,10 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fssbench.api import DataError
-from fssbench.image_files import read_size
-from fssbench.imaging import read_codes, read_rgb
-from fssbench.listing import find_file, list_files
+from fssbench.api import DataError, find_file, list_files, read_codes, read_rgb, read_size
 
 from ._files import refuse_all
 

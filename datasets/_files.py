@@ -7,8 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from fssbench.api import DataError
-from fssbench.listing import list_files
+from fssbench.api import DataError, list_files
 
 _SHOWN = 5
 

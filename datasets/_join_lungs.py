@@ -13,11 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fssbench.api import DataError
-from fssbench.gate_masks import THRESHOLD
-from fssbench.image_files import read_size
-from fssbench.imaging import read_grey
-from fssbench.listing import list_files
+from fssbench.api import THRESHOLD, DataError, list_files, read_grey, read_size
 
 from . import _files
 from ._staging import merged

@@ -13,12 +13,20 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fssbench.api import DataError, Entry, ListError, OtherList, Pool, Population, Verification
-from fssbench.imaging import read_index
-from fssbench.known_lists import Judgement
-from fssbench.listing import list_files
-from fssbench.populations import size_marks
-from fssbench.splits import cache_folder
+from fssbench.api import (
+    DataError,
+    Entry,
+    ListError,
+    ListJudgement,
+    OtherList,
+    Pool,
+    Population,
+    Verification,
+    cache_folder,
+    list_files,
+    read_index,
+    size_marks,
+)
 
 from . import _verify
 
@@ -54,7 +62,7 @@ def as_list_error(error: DataError, remedy: str) -> ListError:
     return ListError(text if "Next:" in text else f"{text.rstrip('.')}. Next: {remedy}")
 
 
-def other_list(judgement: Judgement, classes: Iterable[int]) -> tuple[OtherList, ...]:
+def other_list(judgement: ListJudgement, classes: Iterable[int]) -> tuple[OtherList, ...]:
     """Turn a judgement into what a pool carries: nothing, or the one list that is another.
 
     Args:

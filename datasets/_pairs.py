@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from fssbench.api import DataError, Dataset, Verification
-from fssbench.populations import size_marks
+from fssbench.api import DataError, Dataset, Verification, size_marks
 
 from . import _verify
 

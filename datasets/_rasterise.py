@@ -15,9 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fssbench.api import DataError
-from fssbench.image_files import read_size
-from fssbench.listing import list_files
+from fssbench.api import DataError, list_files, read_size
 
 from . import _files, _palette
 from ._coco_file import (

@@ -11,9 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fssbench.api import DataError
-from fssbench.image_files import read_size
-from fssbench.listing import find_file, list_files
+from fssbench.api import DataError, find_file, list_files, read_size
 
 from . import _files, _palette, _voc_lists
 from ._staging import merged

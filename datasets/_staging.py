@@ -17,8 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from fssbench.api import DataError
-from fssbench.splits import cache_folder
+from fssbench.api import DataError, cache_folder
 
 
 @contextmanager

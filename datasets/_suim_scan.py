@@ -18,10 +18,7 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
-from fssbench.errors import DataError
-from fssbench.gate_masks import THRESHOLD
-from fssbench.imaging import read_codes, read_grey
-from fssbench.listing import find_file, list_files
+from fssbench.api import THRESHOLD, DataError, find_file, list_files, read_codes, read_grey
 
 CODES = {"FV": 0b110, "HD": 0b001, "PF": 0b010, "RI": 0b101, "RO": 0b100, "SR": 0b111, "WR": 0b011, "BW": 0}
 """Class folder name -> colour code, red the highest bit.  The order is that of the class ids."""

@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fssbench.api import Verification
-from fssbench.gate_masks import judge_binary, judge_coded
-from fssbench.listing import list_files
+from fssbench.api import Verification, judge_binary, judge_coded, list_files
 
 from . import _verify
 from ._suim_scan import CODES, MAY_BE, PARTS, RASTER, Source

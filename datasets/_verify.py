@@ -14,13 +14,27 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fssbench.api import IGNORE, DataError, Dataset, Finding, Verification
-from fssbench.gate import Judgement, Kind, admit, judge_file, judge_image, judge_pair
-from fssbench.gate_masks import THRESHOLD, judge_binary, judge_index
-from fssbench.imaging import open_image
-from fssbench.jpeg_damage import find_jpeg_damage
-from fssbench.links import check_links
-from fssbench.listing import find_file, list_folder
+from fssbench.api import (
+    IGNORE,
+    THRESHOLD,
+    DataError,
+    Dataset,
+    Finding,
+    Judgement,
+    Kind,
+    Verification,
+    admit,
+    check_links,
+    find_file,
+    find_jpeg_damage,
+    judge_binary,
+    judge_file,
+    judge_image,
+    judge_index,
+    judge_pair,
+    list_folder,
+    open_image,
+)
 
 ENOUGH = 6
 """Images a class needs for 5-shot: five supports and a query."""

@@ -9,9 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fssbench.api import DataError, ListError
-from fssbench.list_forms import describe_line
-from fssbench.text import read_lines
+from fssbench.api import DataError, ListError, describe_line, read_lines
 
 from ._lists import as_list_error
 

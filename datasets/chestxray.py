@@ -9,10 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fssbench.api import DataError, Dataset, DatasetCard, Entry, Pool, UsageError, Verification
-from fssbench.gate_masks import THRESHOLD
-from fssbench.imaging import open_image, read_grey, read_rgb
-from fssbench.listing import find_file, list_files
+from fssbench.api import (
+    THRESHOLD,
+    DataError,
+    Dataset,
+    DatasetCard,
+    Entry,
+    Pool,
+    UsageError,
+    Verification,
+    find_file,
+    list_files,
+    open_image,
+    read_grey,
+    read_rgb,
+)
 
 from . import _join_lungs, _verify
 from ._chest_mini import draw

@@ -10,21 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fssbench import splits as reference
 from fssbench.api import (
+    FOLDS,
     DataError,
     Dataset,
     DatasetCard,
     Entry,
     ListError,
+    ListJudgement,
     OtherList,
     Pool,
     UsageError,
     Verification,
+    coco_file,
+    coco_lines,
+    judge_list,
+    list_files,
+    read_coco,
+    read_index,
+    read_rgb,
 )
-from fssbench.imaging import read_index, read_rgb
-from fssbench.known_lists import Judgement, coco_lines, judge_list
-from fssbench.listing import list_files
 
 from . import _coco_file, _lists, _mini_natural, _rasterise, _verify
 from ._coco_file import has_number, image_id
@@ -119,11 +124,11 @@ YEARS = ("2014", "2017")
 PARTS = tuple(f"{split}{year}" for year in YEARS for split in ("train", "val"))
 
 
-def _lacks_class(path: Path, lists: dict[int, list[str]], judgement: Judgement, class_id: int) -> str:
+def _lacks_class(path: Path, lists: dict[int, list[str]], judgement: ListJudgement, class_id: int) -> str:
     """What to say of a list that lacks a class of its place."""
     there = sorted(c for c, items in lists.items() if items)
     why = f": it is {judgement.problem}" if judgement.problem else ""
-    if there and len(there) == there[-1] - there[0] + 1 == len(CLASSES) // reference.FOLDS:
+    if there and len(there) == there[-1] - there[0] + 1 == len(CLASSES) // FOLDS:
         why = (
             f": it holds the block of classes {there[0]} to {there[-1]}, the reference lists every fourth class. "
             "The benchmark coco20i:contiguous reads the reference lists too"
@@ -203,14 +208,14 @@ class Coco(Dataset):
         A val list holds the 20 classes of its fold, class c in fold c % 4; a trn list the other 60, so
         that every class stands in three of them: the first that has it is read.
         """
-        files = [reference.coco_file(splits, split, f) for f in range(reference.FOLDS)]
-        folds = [_lists.read_list(reference.read_coco, path) for path in files]
+        files = [coco_file(splits, split, f) for f in range(FOLDS)]
+        folds = [_lists.read_list(read_coco, path) for path in files]
         judged = [judge_list("coco", split, f, coco_lines(lists), files[f]) for f, lists in enumerate(folds)]
         entries: list[Entry] = []
         affected: list[set[int]] = [set() for _ in folds]
         for class_id in range(len(CLASSES)):
-            own = class_id % reference.FOLDS
-            order = [own] if split == "val" else [f for f in range(reference.FOLDS) if f != own]
+            own = class_id % FOLDS
+            order = [own] if split == "val" else [f for f in range(FOLDS) if f != own]
             read = next((f for f in order if folds[f].get(class_id)), None)
             if read is None:
                 raise ListError(_lacks_class(files[order[0]], folds[order[0]], judged[order[0]], class_id))

@@ -10,13 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fssbench import splits as reference
-from fssbench.api import DataError, Dataset, DatasetCard, Entry, OtherList, Pool, UsageError, Verification
-from fssbench.gate_masks import judge_binary
-from fssbench.image_files import read_size
-from fssbench.imaging import open_image, read_binary, read_rgb
-from fssbench.known_lists import fss_lines, judge_list
-from fssbench.listing import find_file, list_files, list_folder
+from fssbench.api import (
+    DataError,
+    Dataset,
+    DatasetCard,
+    Entry,
+    OtherList,
+    Pool,
+    UsageError,
+    Verification,
+    find_file,
+    fss_lines,
+    judge_binary,
+    judge_list,
+    list_files,
+    list_folder,
+    open_image,
+    read_binary,
+    read_fss,
+    read_rgb,
+    read_size,
+)
 
 from . import _lists, _mini_natural, _verify
 from ._published import FSS_CLASSES as SPLITS
@@ -131,7 +145,7 @@ class FSS1000(Dataset):
         lists: dict[str, tuple[list[str], tuple[OtherList, ...]]] = {}
         for split, (start, _) in SPLITS.items():
             path = splits / "fss" / f"{split}.txt"
-            names = _lists.read_list(reference.read_fss, path)
+            names = _lists.read_list(read_fss, path)
             judgement = judge_list("fss", split, None, fss_lines(names), path)
             lists[split] = names, _lists.other_list(judgement, range(start, start + len(names)))
         return lists

@@ -11,11 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fssbench.api import DataError, Dataset, DatasetCard, Entry, Pool, UsageError, Verification
-from fssbench.gate_masks import THRESHOLD
-from fssbench.imaging import read_grey, read_rgb
-from fssbench.listing import list_files
-from fssbench.text import read_text
+from fssbench.api import (
+    THRESHOLD,
+    DataError,
+    Dataset,
+    DatasetCard,
+    Entry,
+    Pool,
+    UsageError,
+    Verification,
+    list_files,
+    read_grey,
+    read_rgb,
+    read_text,
+)
 
 from . import _verify
 from ._files import place

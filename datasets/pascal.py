@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fssbench import splits as reference
 from fssbench.api import (
+    FOLDS,
     IGNORE,
     DataError,
     Dataset,
@@ -22,10 +22,13 @@ from fssbench.api import (
     Pool,
     UsageError,
     Verification,
+    judge_list,
+    list_files,
+    pascal_lines,
+    read_index,
+    read_pascal,
+    read_rgb,
 )
-from fssbench.imaging import read_index, read_rgb
-from fssbench.known_lists import judge_list, pascal_lines
-from fssbench.listing import list_files
 
 from . import _lists, _mini_natural, _palette, _sbd, _verify, _voc_lists
 from ._published import population
@@ -120,9 +123,9 @@ class Pascal(Dataset):
         """The four fold lists of a split, one after the other, and those that are not the reference's."""
         pairs: list[tuple[str, int]] = []
         others: tuple[OtherList, ...] = ()
-        for fold in range(reference.FOLDS):
+        for fold in range(FOLDS):
             path = splits / "pascal" / split / f"fold{fold}.txt"
-            listed = _lists.read_list(reference.read_pascal, path)
+            listed = _lists.read_list(read_pascal, path)
             judgement = judge_list("pascal", split, fold, pascal_lines(listed), path)
             others += _lists.other_list(judgement, {*range(5 * fold, 5 * fold + 5), *(c for _, c in listed)})
             pairs += listed
@@ -161,7 +164,7 @@ class Pascal(Dataset):
         # the order of the reference: fold by fold, then image, then class
         entries = tuple(
             Entry(item, class_id)
-            for fold in range(reference.FOLDS)
+            for fold in range(FOLDS)
             for item, present_classes in by_class.items()
             for class_id in present_classes
             if class_id // 5 == fold

@@ -15,11 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fssbench.api import DataError, Dataset, DatasetCard, Entry, Pool, UsageError, Verification
-from fssbench.gate_masks import THRESHOLD
-from fssbench.image_files import read_size
-from fssbench.imaging import read_codes, read_grey, read_rgb
-from fssbench.listing import find_file
+from fssbench.api import (
+    THRESHOLD,
+    DataError,
+    Dataset,
+    DatasetCard,
+    Entry,
+    Pool,
+    UsageError,
+    Verification,
+    find_file,
+    read_codes,
+    read_grey,
+    read_rgb,
+    read_size,
+)
 
 from . import _verify
 from ._files import place, refuse_all

@@ -9,7 +9,9 @@ from functools import cached_property
 from pathlib import Path
 
 from fssbench._checks import CheckResult, Skipped, Watch, ignore_progress, require, require_card, run
-from fssbench.api import DataError, Dataset, Entry, FssbenchError, Pool, Reporter, Results, UsageError
+from fssbench.contracts.datasets import Dataset, Entry, Pool
+from fssbench.contracts.results import Reporter, Results
+from fssbench.errors import DataError, FssbenchError, UsageError
 from fssbench.isolation import generators_kept
 from fssbench.reading import Reader
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fssbench._checks import Skipped, require
 from fssbench._method_subject import MethodSubject
-from fssbench.api import Method
+from fssbench.contracts.methods import Method
 from fssbench.isolation import isolated
 from fssbench.train_state import learnable, statistics
 

@@ -18,7 +18,7 @@ from fssbench._checks import CheckResult, Skipped, Watch, ignore_progress, requi
 from fssbench._loss_checks import LOSS_CHECKS
 from fssbench._method_subject import MethodSubject
 from fssbench._synthetic import SIDE, Synthetic
-from fssbench.api import FeatureMethod, Method
+from fssbench.contracts.methods import FeatureMethod, Method
 from fssbench.isolation import generators_kept, isolated
 
 SLOWEST = 10.0

@@ -30,8 +30,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from fssbench._synthetic import Synthetic
-from fssbench.api import Efficiency, FeatureMethod, Method
 from fssbench.backbones import BACKBONES
+from fssbench.contracts.efficiency import Efficiency
+from fssbench.contracts.methods import FeatureMethod, Method
 from fssbench.errors import DataError
 from fssbench.identity import label, version
 from fssbench.isolation import generators_kept, isolated

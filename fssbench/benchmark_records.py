@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fssbench.api.records import Record
 from fssbench.class_twins import VOC_TO_COCO
+from fssbench.contracts.records import Record
 
 Folds = tuple[tuple[int, ...], ...]
 Sampler = Literal["walk", "walk-numbered", "class", "round-robin"]

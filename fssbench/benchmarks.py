@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fssbench.api.records import Record
 from fssbench.benchmark_records import RECORDS, SQUARE_RESIZE, SUMMED_METER, Benchmark, Folds, Source, Variant
+from fssbench.contracts.records import Record
 from fssbench.errors import unknown
 from fssbench.plugin_calls import plugin_call
 from fssbench.registry import DATASETS
@@ -15,7 +15,7 @@ __all__ = [
     "Resolved",
     "Source",
     "Variant",
-    "find",
+    "find_benchmark",
     "names",
     "suite",
     "tested_on",
@@ -67,7 +67,7 @@ class Resolved(Record):
         return self.variant.seen if self.variant is not None else None
 
 
-def find(name: str) -> Resolved:
+def find_benchmark(name: str) -> Resolved:
     """Settle a benchmark name, such as `coco20i` or `coco20i:contiguous`.
 
     A data set that none of the ten tests (a third-party plugin) is a benchmark of its own: all its
@@ -111,13 +111,13 @@ def tested_on(dataset: str, variant: str | None) -> list[Resolved]:
     """Benchmarks that test on a data set in one of its variants; a third-party data set is one by itself."""
     records = [b for b in RECORDS if b.target == dataset]
     if not records:
-        return [find(f"{dataset}:{variant}" if variant else dataset)]
+        return [find_benchmark(f"{dataset}:{variant}" if variant else dataset)]
     ids = [i for b in records for i in ([f"{b.id}:{v.name}" for v in b.variants] or [b.id])]
-    return [r for r in map(find, ids) if r.dataset_variant in {None, variant}]
+    return [r for r in map(find_benchmark, ids) if r.dataset_variant in {None, variant}]
 
 
 def names() -> list[str]:
-    """All ids `find` accepts, named variants included; third-party data sets are not loaded for this."""
+    """All ids `find_benchmark` accepts, named variants included; third-party data sets are not loaded for this."""
     found = list(BENCHMARKS)
     found += [f"{b.id}:{v.name}" for b in RECORDS for v in b.variants]
     tested = {b.target for b in RECORDS}

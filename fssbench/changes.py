@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fssbench.api.results import Cell, Change, Changes, Departure, Estimate, Results
 from fssbench.comparing import LEVEL, RESAMPLES, differences
+from fssbench.contracts.results import Cell, Change, Changes, Departure, Estimate, Results
 from fssbench.errors import DataError
 from fssbench.evidence import distinct_episodes
 from fssbench.matching import differs, whole
 from fssbench.results import collect
-from fssbench.results_file import NAME, read_results
+from fssbench.results_file import RESULTS_FILE, read_results
 from fssbench.row_keys import (
     Key,
     block_of,
@@ -43,12 +43,12 @@ def read_other(path: Path, *, resamples: int, seed: int) -> Results:
     Raises:
         DataError: where there is neither.
     """
-    if path.is_file() or (path / NAME).is_file():
-        return read_results(path if path.is_file() else path / NAME)
+    if path.is_file() or (path / RESULTS_FILE).is_file():
+        return read_results(path if path.is_file() else path / RESULTS_FILE)
     try:
         return collect([path], resamples=resamples, seed=seed)
     except DataError as error:
-        raise DataError(f"nothing to compare with in {path}: no {NAME}, and {error}") from error
+        raise DataError(f"nothing to compare with in {path}: no {RESULTS_FILE}, and {error}") from error
 
 
 def with_changes(results: Results, other: Results, *, against: str) -> Results:

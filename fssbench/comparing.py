@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-from fssbench.api.results import Cell, Results
+from fssbench.contracts.results import Cell, Results
 from fssbench.errors import UsageError
 from fssbench.evidence import TOO_FEW, distinct_episodes, evidence_of
 from fssbench.matching import (
@@ -197,11 +197,11 @@ def verdicts(results: Results) -> dict[tuple[int, int], Pair]:
     compared: dict[tuple[int, int], Pair] = {}
     for pair in pairs(results):
         compared[id(pair.a), id(pair.b)] = pair
-        compared[id(pair.b), id(pair.a)] = turned(pair)
+        compared[id(pair.b), id(pair.a)] = turn_pair(pair)
     return compared
 
 
-def turned(pair: Pair) -> Pair:
+def turn_pair(pair: Pair) -> Pair:
     """The same pair from B's side."""
     gap = pair.difference
     opposite: dict[Outcome, Outcome] = {"win": "loss", "loss": "win"}
@@ -288,7 +288,7 @@ def tally(compared: Iterable[Pair]) -> tuple[Tally, ...]:
         if a == b:
             continue  # two rows of one method
         if (b, a) in counts:
-            counts[b, a][turned(pair).outcome] += 1
+            counts[b, a][turn_pair(pair).outcome] += 1
         else:
             counts.setdefault((a, b), Counter())[pair.outcome] += 1
     return tuple(Tally(key, c["win"], c["tie"], c["loss"], c[TOO_FEW]) for key, c in counts.items())

@@ -19,7 +19,8 @@ from fssbench.links import check_links
 from fssbench.plugin_calls import plugin_call
 
 if TYPE_CHECKING:
-    from fssbench.api import Dataset, Episode
+    from fssbench.contracts.datasets import Dataset
+    from fssbench.contracts.episodes import Episode
 
 Names = Mapping[str, frozenset[str]]
 """Names of the picture of each item."""
@@ -122,7 +123,7 @@ def given_name(dataset: Dataset, item: str) -> str | None:
     Raises:
         PluginError: if the data set's `content` fails.
     """
-    from fssbench.api import Dataset
+    from fssbench.contracts.datasets import Dataset
 
     if type(dataset).content is Dataset.content:
         return None

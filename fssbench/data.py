@@ -21,8 +21,8 @@ from filelock import FileLock
 from pydantic import ValidationError
 
 from fssbench import splits as lists
-from fssbench.api.datasets import Dataset
-from fssbench.api.records import Record
+from fssbench.contracts.datasets import Dataset
+from fssbench.contracts.records import Record
 from fssbench.errors import DataError, PluginError, UsageError
 from fssbench.plugin_calls import plugin_call
 from fssbench.registry import DATASETS

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fssbench.api import Dataset
+from fssbench.contracts.datasets import Dataset
 from fssbench.errors import DataError
 from fssbench.hashing import State, file_state, hash_file
 from fssbench.kept_log import write_whole

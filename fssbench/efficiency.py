@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from fssbench.api import Efficiency
+from fssbench.contracts.efficiency import Efficiency
 from fssbench.errors import DataError
 from fssbench.store import SCHEMA, read_json, write_json
 

@@ -18,10 +18,12 @@ import torch
 from torch import Tensor
 
 from fssbench import execution
-from fssbench.api import Dataset, Episode, FssbenchError, Method, Plan, PluginError
 from fssbench.content import Pictures
+from fssbench.contracts.datasets import Dataset
+from fssbench.contracts.episodes import Episode, Plan
+from fssbench.contracts.methods import Method
 from fssbench.data import open_dataset
-from fssbench.errors import DataError, DatasetContractError, RunFolderError
+from fssbench.errors import DataError, DatasetContractError, FssbenchError, PluginError, RunFolderError
 from fssbench.features import FeatureCache
 from fssbench.identity import COMMAND, context_block, data_files, digest, identity_block, run_slug
 from fssbench.inputs import Inputs

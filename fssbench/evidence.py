@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fssbench.api.results import RunResult
+from fssbench.contracts.results import RunResult
 from fssbench.metrics import scored_classes
 
 LEAST_IN_CLASS = 3

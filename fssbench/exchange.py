@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fssbench.api.results import RunResult
+from fssbench.contracts.results import RunResult
 from fssbench.metrics import scored_classes
 from fssbench.statistics import plan_generator, sum_by_cluster
 

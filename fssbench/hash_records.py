@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fssbench import __version__
-from fssbench.api.datasets import Dataset, Finding
 from fssbench.atomic import replace_file
+from fssbench.contracts.datasets import Dataset, Finding
 from fssbench.errors import DataError, UsageError
 from fssbench.links import check_links
 from fssbench.listing import is_system_name

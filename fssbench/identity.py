@@ -17,14 +17,16 @@ from uuid import uuid4
 
 import torch
 
-from fssbench.api import Dataset, Method, Plan
-from fssbench.benchmarks import find
+from fssbench.benchmarks import find_benchmark
 from fssbench.content import Pictures, queries_among_supports
+from fssbench.contracts.datasets import Dataset
+from fssbench.contracts.episodes import Plan
+from fssbench.contracts.methods import Method
+from fssbench.contracts.reference_weights import head
 from fssbench.data import open_dataset
 from fssbench.data_files import DataFiles
 from fssbench.errors import FssbenchError
 from fssbench.redaction import identify_value, redact, redact_value
-from fssbench.reference_weights import head
 from fssbench.seen import SELECTED_ON_TEST, seen_classes, seen_images
 from fssbench.state_dicts import digest_state
 from fssbench.store import digest as digest
@@ -121,7 +123,7 @@ def context_block(method: Method, plan: Plan, pictures: Pictures | None = None) 
         pictures: those of the plan, where they are known already.
     """
     pictures = plan_pictures(plan) if pictures is None else pictures
-    resolved = find(plan.benchmark)
+    resolved = find_benchmark(plan.benchmark)
     provenance = method.provenance
     return {
         "created_utc": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -219,7 +221,7 @@ def _source_marks(manifest: Mapping[str, Any], plan: Plan) -> list[str]:
         found.append(
             f"part-trained ({manifest.get('steps')} steps on {manifest.get('images')} images{details})"
         )
-    wanted = find(plan.benchmark).trained_on.dataset
+    wanted = find_benchmark(plan.benchmark).trained_on.dataset
     given = manifest.get("dataset")
     if given is not None and given != wanted:
         found.append(f"other source ({given} instead of {wanted})")

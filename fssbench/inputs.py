@@ -18,10 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fssbench.api import IGNORE, Dataset, Episode, FeatureMethod, FssbenchError, Method
-from fssbench.backbones import Backbone
+from fssbench.contracts.backbones import Backbone
+from fssbench.contracts.datasets import IGNORE, Dataset
+from fssbench.contracts.episodes import Episode
+from fssbench.contracts.methods import FeatureMethod, Method
 from fssbench.data_files import DataFiles
-from fssbench.errors import DataError
+from fssbench.errors import DataError, FssbenchError
 from fssbench.features import FeatureCache, Maps
 from fssbench.imaging import resize_mask, to_input
 from fssbench.reading import Reader, Target

@@ -212,7 +212,7 @@ def list_sha256(lines: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class ListJudgement:
     """What is known about a list in its place."""
 
     place: KnownList
@@ -224,7 +224,7 @@ class Judgement:
 
 def judge_list(
     family: Family, split: str, fold: int | None, lines: Sequence[str], path: Path | None = None
-) -> Judgement:
+) -> ListJudgement:
     """Compare a list with the reference list of its place.
 
     Args:
@@ -241,7 +241,7 @@ def judge_list(
     place = _BY_PLACE[family, split, fold]
     known = _BY_HASH.get(list_sha256(lines))
     if known is place:
-        return Judgement(place, proven=True)
+        return ListJudgement(place, proven=True)
     unit = "classes" if family == "fss" else "entries"
     if known is not None and known.family == family and known.split != split:
         what = "classes" if family == "fss" else "images"
@@ -250,7 +250,7 @@ def judge_list(
             f"{known.place}: {what} of one split would be taken for those of another. "
             "Next: put the list of that name there again (`data/splits` of the HSNet repository)"
         )
-    return Judgement(place, _problem(place, known, lines, unit))
+    return ListJudgement(place, _problem(place, known, lines, unit))
 
 
 def _problem(place: KnownList, known: KnownList | None, lines: Sequence[str], unit: str) -> str | None:

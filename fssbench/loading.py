@@ -11,13 +11,15 @@ from weakref import WeakKeyDictionary
 import torch
 
 from fssbench import checkpoints, execution
-from fssbench.api import Method, MethodConfig, Plan
-from fssbench.backbones import BACKBONES, Backbone, build, default_weights
+from fssbench.backbones import BACKBONES, build, default_weights
+from fssbench.contracts.backbones import Backbone
+from fssbench.contracts.episodes import Plan
+from fssbench.contracts.methods import Method, MethodConfig
+from fssbench.contracts.reference_weights import head
 from fssbench.errors import DataError, UsageError
 from fssbench.method_settings import configured
 from fssbench.plugin_calls import plugin_call
 from fssbench.plugin_files import drop_aliases
-from fssbench.reference_weights import head
 from fssbench.registry import METHODS, observed_at_import
 from fssbench.sources import Source, source_of
 from fssbench.state_dicts import digest_state

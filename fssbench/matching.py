@@ -15,7 +15,7 @@ from itertools import combinations, product
 import numpy as np
 from numpy.typing import NDArray
 
-from fssbench.api.results import Cell, Results, RunResult
+from fssbench.contracts.results import Cell, Results, RunResult
 from fssbench.errors import UsageError
 from fssbench.row_keys import COLUMN, Key, block_of, column_key, first_run
 from fssbench.row_names import full_name, with_names
@@ -177,7 +177,7 @@ def _aligned(a: RunResult, b: RunResult) -> tuple[RunResult, RunResult]:
         alike = a.whole and b.whole
         return replace(a, whole=alike), replace(b, whole=alike)
     both = np.intersect1d(a.indices, b.indices)
-    return only(a, np.flatnonzero(np.isin(a.indices, both))), only(
+    return restrict_to(a, np.flatnonzero(np.isin(a.indices, both))), restrict_to(
         b, np.flatnonzero(np.isin(b.indices, both))
     )
 
@@ -197,7 +197,7 @@ def _common(a: RunResult, b: RunResult) -> tuple[RunResult, RunResult]:
     classes = tuple(c for c in a.classes if c in found)
     left, right = (
         replace(
-            only(run, kept),
+            restrict_to(run, kept),
             plan_sha256=stream,
             classes=classes,
             whole=False,
@@ -220,7 +220,7 @@ def _episodes(run: RunResult) -> dict[tuple[object, ...], int]:
     return rows
 
 
-def only(run: RunResult, rows: NDArray[np.int64]) -> RunResult:
+def restrict_to(run: RunResult, rows: NDArray[np.int64]) -> RunResult:
     """The run as if it had counted these episodes alone; its figures are those of all."""
     return replace(
         run,

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 
-from fssbench.api import AT_INFERENCE, Method, MethodConfig
+from fssbench.contracts.methods import AT_INFERENCE, Method, MethodConfig
 from fssbench.errors import PluginError, UsageError, unknown
 from fssbench.plugin_calls import plugin_call
 

@@ -10,9 +10,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from fssbench.api.results import RunResult
+from fssbench.contracts.results import RunResult
 from fssbench.exchange import Folds, exchange_p
-from fssbench.statistics import Difference, Sample, difference, mean_sample, of_runs
+from fssbench.statistics import Difference, Sample, difference, estimate_of_runs, mean_sample
 
 _Key = tuple[object, ...]
 _MOST_SAMPLES, _MOST_P = 512, 100_000
@@ -62,7 +62,7 @@ def mean_samples(rows: Sequence[Iterable[RunResult]], *, resamples: int, seed: i
 def _draw(runs: dict[int, RunResult], keys: dict[int, _Key], resamples: int, seed: int) -> dict[int, Sample]:
     """Each run's mIoU with its replicates, by the id of the run."""
     lacking = {keys[number]: run for number, run in runs.items() if keys[number] not in _samples}
-    drawn = of_runs(list(lacking.values()), resamples=resamples, seed=seed) if lacking else []
+    drawn = estimate_of_runs(list(lacking.values()), resamples=resamples, seed=seed) if lacking else []
     fresh = {key: miou for key, (miou, _) in zip(lacking, drawn, strict=True)}
     known = {key: _samples[key] for key in keys.values() if key in _samples} | fresh
     if len(_samples) + len(fresh) > _MOST_SAMPLES:

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from fssbench.api.episodes import Episode, Plan
-from fssbench.api.records import Record
 from fssbench.atomic import replace_file
+from fssbench.contracts.episodes import Episode, Plan
+from fssbench.contracts.records import Record
 from fssbench.errors import DataError
 from fssbench.text import decode_text
 

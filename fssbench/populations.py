@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 
-from fssbench.api.datasets import Pool, Population
+from fssbench.contracts.datasets import Pool, Population
 
 
 def compare_count(count: int, published: int, what: str, *, least: bool = False) -> str | None:

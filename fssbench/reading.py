@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fssbench.api import IGNORE, Dataset, Episode
+from fssbench.contracts.datasets import IGNORE, Dataset
+from fssbench.contracts.episodes import Episode
 from fssbench.data_files import DataFiles
 from fssbench.errors import DataError, DatasetContractError
 from fssbench.gate import gather_doubts, judge_orientation, judge_pair, note_doubt, orientation_of

@@ -161,7 +161,9 @@ def load_plugin(target: str | Path) -> list[str]:
         PluginError: if it does not import or defines no plugin.
         UsageError: if there is no such file, folder or module.
     """
-    from fssbench.api import Dataset, Method, Reporter
+    from fssbench.contracts.datasets import Dataset
+    from fssbench.contracts.methods import Method
+    from fssbench.contracts.results import Reporter
 
     registered = []
     modules, origin = _imported(target)
@@ -245,7 +247,9 @@ def _import_folder(folder: Path) -> list[ModuleType]:
 
 
 def _plugins_of(modules: list[ModuleType]) -> Iterator[type]:
-    from fssbench.api import Dataset, Method, Reporter
+    from fssbench.contracts.datasets import Dataset
+    from fssbench.contracts.methods import Method
+    from fssbench.contracts.results import Reporter
 
     for _, value in _classes(modules):
         if issubclass(value, Method | Dataset | Reporter):

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from fssbench.api import Plan
-from fssbench.benchmarks import find
+from fssbench.benchmarks import find_benchmark
+from fssbench.contracts.episodes import Plan
 from fssbench.data import open_dataset
 from fssbench.errors import DataError, FssbenchError
 from fssbench.plans import read_plan
@@ -35,7 +35,7 @@ def draw_again(stored: Plan, data: str | Path | None, splits: str | Path | None)
         splits=splits,
         seed=stored.seed,
         episodes=len(stored),
-        size=None if stored.size == find(stored.benchmark).benchmark.size else stored.size,
+        size=None if stored.size == find_benchmark(stored.benchmark).benchmark.size else stored.size,
     )
 
 
@@ -80,7 +80,7 @@ def plan_of_file(path: Path, data: Path, splits: str | Path | None) -> Plan:
         UsageError: if its benchmark is not known here.
     """
     stored = read_plan(path)
-    resolved = find(stored.benchmark)
+    resolved = find_benchmark(stored.benchmark)
     record = resolved.benchmark
     facts = {
         "version": record.version,

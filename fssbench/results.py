@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from fssbench.api.results import Cell, Estimate, Results, RunResult
 from fssbench.comparing import verdicts
+from fssbench.contracts.results import Cell, Estimate, Results, RunResult
 from fssbench.copies import drop_copies
 from fssbench.efficiency import read_all
 from fssbench.errors import DataError
@@ -26,7 +26,7 @@ from fssbench.panels import read_panels
 from fssbench.row_keys import Key, column_key, first_run
 from fssbench.row_names import name_rows
 from fssbench.rows import join_folds
-from fssbench.statistics import RESAMPLES, Sample, mean_sample, of_runs
+from fssbench.statistics import RESAMPLES, Sample, estimate_of_runs, mean_sample
 from fssbench.store import StoredRun, read_run, scan
 from fssbench.summary import run_score
 
@@ -66,7 +66,7 @@ def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0)
         where = ", ".join(map(str, paths))
         raise DataError("; ".join([f"no runs found in {where}. Next: `fssbench run --help`", *notes]))
     plain = [_result(run) for run in stored]
-    drawn = of_runs(plain, resamples=resamples, seed=seed)
+    drawn = estimate_of_runs(plain, resamples=resamples, seed=seed)
     samples = {run.identity: pair for run, pair in zip(plain, drawn, strict=True)}
     runs = tuple(
         replace(run, miou=miou.estimate, fb_iou=fb_iou.estimate)

@@ -15,12 +15,12 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
-from fssbench.api.efficiency import Efficiency
-from fssbench.api.results import Cell, Estimate, Results, RunResult
+from fssbench.contracts.efficiency import Efficiency
+from fssbench.contracts.results import Cell, Estimate, Results, RunResult
 from fssbench.errors import DataError
 from fssbench.store import SCHEMA, read_json
 
-NAME = "results.json"
+RESULTS_FILE = "results.json"
 _ARRAYS = ("class_ids", "inter", "union", "target", "indices")
 _PAIRS = ("inter", "union")
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from fssbench.api.results import Cell, RunResult
+from fssbench.contracts.results import Cell, RunResult
 
 Key = tuple[str, ...]
 

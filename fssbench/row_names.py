@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from fssbench.api.results import Cell, Results, RunResult
+from fssbench.contracts.results import Cell, Results, RunResult
 from fssbench.row_keys import (
     SILENT,
     Key,

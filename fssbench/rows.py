@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fssbench.api.results import RunResult
+from fssbench.contracts.results import RunResult
 from fssbench.row_keys import BROUGHT, Key, block_of, context_of, created, row_key, training_of
 
 _Link = Callable[[RunResult, RunResult], bool]

@@ -15,8 +15,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from fssbench.api.episodes import Plan
 from fssbench.append_log import write_all
+from fssbench.contracts.episodes import Plan
 from fssbench.errors import DataError, FssbenchError, LockedError, RunFolderError
 from fssbench.kept_log import KeptLog, set_aside, write_whole
 from fssbench.plans import write_plan

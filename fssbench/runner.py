@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from fssbench import weights as published
-from fssbench.api import Method, Plan
-from fssbench.benchmarks import find, suite
+from fssbench.benchmarks import find_benchmark, suite
+from fssbench.contracts.episodes import Plan
+from fssbench.contracts.methods import Method
 from fssbench.data import is_miniature, resolve
 from fssbench.engine import Evaluation, Settings, Watch, evaluate_all
 from fssbench.errors import DataError, FssbenchError, UsageError
@@ -191,7 +192,7 @@ def _plans(request: Request, tried: Callable[[Callable[[], Any]], Any]) -> tuple
             size = MINI_SIZE
             notes.append(f"miniature runs see images at {size} px (--size)")
     found: list[Plan] = []
-    for resolved in dict.fromkeys(find(name) for name in ids):
+    for resolved in dict.fromkeys(find_benchmark(name) for name in ids):
         folds = request.folds or tuple(range(len(resolved.folds)))
         for fold in folds:
             for shot in request.shots or resolved.benchmark.shots:

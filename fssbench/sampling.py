@@ -23,10 +23,10 @@ from typing import TypeVar
 import numpy as np
 
 from fssbench import data as datasets
-from fssbench.api.datasets import Dataset, Entry, Pool
-from fssbench.api.episodes import Episode, Plan
 from fssbench.benchmark_records import Sampler
-from fssbench.benchmarks import Resolved, find
+from fssbench.benchmarks import Resolved, find_benchmark
+from fssbench.contracts.datasets import Dataset, Entry, Pool
+from fssbench.contracts.episodes import Episode, Plan
 from fssbench.errors import DataError, PluginError, UsageError, unknown
 from fssbench.plans import read_plan, write_plan
 from fssbench.plugin_calls import plugin_call
@@ -87,7 +87,7 @@ def plan(
         >>> len(drawn), drawn.marks  # doctest: +SKIP
         (600, ('miniature',))
     """
-    resolved = find(benchmark)
+    resolved = find_benchmark(benchmark)
     _check(resolved, fold, shot, protocol, seed, episodes)
     if size is not None and size < _SMALLEST:
         raise UsageError(f"size {size}: the network input has at least {_SMALLEST} pixels a side")

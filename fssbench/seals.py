@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fssbench.api import Plan
-from fssbench.benchmarks import find
+from fssbench.benchmarks import find_benchmark
+from fssbench.contracts.episodes import Plan
 from fssbench.errors import DataError, FssbenchError
 from fssbench.identity import name_with_settings
 from fssbench.plans import plan_facts, read_plan
@@ -177,7 +177,7 @@ def _agrees(given: Any, used: Any) -> bool:
 
 def _benchmark_faults(plan: Plan, block: dict[str, Any], context: dict[str, Any]) -> Iterator[str]:
     try:
-        resolved = find(plan.benchmark)
+        resolved = find_benchmark(plan.benchmark)
     except FssbenchError:  # of a plugin that is not here
         return
     record, marks = resolved.benchmark, context["marks"]

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from fssbench import checkpoints
-from fssbench.api import Method, Plan
-from fssbench.benchmarks import find
+from fssbench.benchmarks import find_benchmark
+from fssbench.contracts.episodes import Plan
+from fssbench.contracts.methods import Method
 from fssbench.method_settings import configured, differing_settings, is_accepted, settings_to_take
 from fssbench.seen import seen_classes
 
@@ -86,7 +87,7 @@ def fitting(
     there = [
         s for s in shipped(cls) if s.backbone == backbone and _agrees(cls, s.config, ablate, config or {})
     ]
-    source = find(plan.benchmark).trained_on
+    source = find_benchmark(plan.benchmark).trained_on
     if source.folds is not None:
         wanted = frozenset(source.folds[plan.fold])
         own = [s for s in there if s.training.get("dataset") == source.dataset and s.classes <= wanted]

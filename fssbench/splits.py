@@ -22,7 +22,7 @@ import platformdirs
 
 from fssbench.atomic import replace_file
 from fssbench.errors import DataError
-from fssbench.known_lists import Judgement, coco_lines, fss_lines, judge_list, pascal_lines
+from fssbench.known_lists import ListJudgement, coco_lines, fss_lines, judge_list, pascal_lines
 from fssbench.list_forms import describe_line
 from fssbench.regular_files import read_regular
 from fssbench.text import MOST_BYTES, decode_text, read_lines
@@ -255,7 +255,7 @@ def import_lists(source: Path, target: Path) -> list[str]:
         DataError: where there is no list at all, one is malformed (with file and line), or one is the
             reference list of another split.
     """
-    ready: list[tuple[str, int, Judgement, bytes]] = []
+    ready: list[tuple[str, int, ListJudgement, bytes]] = []
     for split in ("trn", "val"):
         for fold in range(FOLDS):
             text = source / "pascal" / split / f"fold{fold}.txt"
@@ -296,7 +296,7 @@ def _other_lists(source: Path) -> str:
     return f"; {describe_list(others[0])}" if others else ""
 
 
-def _verdict(judgement: Judgement) -> str:
+def _verdict(judgement: ListJudgement) -> str:
     """Whether a list is the reference's, in words."""
     if judgement.problem is not None:
         return f"not the reference list ({judgement.problem})"

@@ -36,7 +36,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fssbench.api.results import Estimate, RunResult
+from fssbench.contracts.results import Estimate, RunResult
 from fssbench.errors import UsageError
 from fssbench.evidence import NOTHING, Evidence, count_queries, evidence_of
 from fssbench.metrics import Absent, score, scored_classes
@@ -182,10 +182,10 @@ def intervals(
 
 def of_run(run: RunResult, *, resamples: int = 1000, seed: int = 0) -> tuple[Sample, Sample]:
     """Resample a run: mIoU and FB-IoU, clustered by query, in the stream of its plan."""
-    return of_runs([run], resamples=resamples, seed=seed)[0]
+    return estimate_of_runs([run], resamples=resamples, seed=seed)[0]
 
 
-def of_runs(
+def estimate_of_runs(
     runs: Sequence[RunResult], *, resamples: int = 1000, seed: int = 0
 ) -> list[tuple[Sample, Sample]]:
     """Resample many runs as `of_run` resamples one, to the bit, in a fraction of the time.

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from fssbench.api import Plan
-from fssbench.benchmarks import find
+from fssbench.benchmarks import find_benchmark
+from fssbench.contracts.episodes import Plan
 from fssbench.evidence import Evidence, count_queries
 from fssbench.marks import run_marks
 from fssbench.metrics import Absent, Score, score, totals
@@ -22,7 +22,11 @@ from fssbench.store import SCHEMA, StoredRun, json_text, read_run, write_json
 
 def absent_rule(plan: Plan) -> Absent:
     """What a class without pixels is worth: the benchmark's published rule, or left out of the mean."""
-    return find(plan.benchmark).benchmark.absent if plan.protocol.startswith("published/") else "exclude"
+    return (
+        find_benchmark(plan.benchmark).benchmark.absent
+        if plan.protocol.startswith("published/")
+        else "exclude"
+    )
 
 
 def run_evidence(run: StoredRun) -> Evidence:

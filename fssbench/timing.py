@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean, median, quantiles, stdev
 
-from fssbench.api import Timing
+from fssbench.contracts.efficiency import Timing
 
 WARMUP = (4, 20)
 """Fewest and most episodes before the first that counts."""

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from fssbench.api import Method
-from fssbench.reference_weights import head
+from fssbench.contracts.methods import Method
+from fssbench.contracts.reference_weights import head
 
 
 class Average:

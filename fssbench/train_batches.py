@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fssbench.api import Episode, Method
+from fssbench.contracts.episodes import Episode
+from fssbench.contracts.methods import Method
 from fssbench.errors import DataError, UsageError
 from fssbench.inputs import Inputs
 from fssbench.train_episodes import ATTEMPTS, EpisodeStream, TrainingSet

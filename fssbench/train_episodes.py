@@ -21,9 +21,10 @@ from typing import Literal
 import numpy as np
 
 from fssbench import data as datasets
-from fssbench.api import Dataset, Entry, Episode, Pool
-from fssbench.benchmarks import Resolved, Source, find
+from fssbench.benchmarks import Resolved, Source, find_benchmark
 from fssbench.content import same_pictures
+from fssbench.contracts.datasets import Dataset, Entry, Pool
+from fssbench.contracts.episodes import Episode
 from fssbench.errors import DataError, ListError, UsageError
 from fssbench.populations import pool_marks
 from fssbench.sampling import list_classes, list_pool, shuffled
@@ -106,7 +107,7 @@ def training_set(
         UsageError: for an unknown benchmark, fold or shot.
         DataError: where the data are missing or a class has too few images for an episode.
     """
-    resolved = find(benchmark)
+    resolved = find_benchmark(benchmark)
     if not 0 <= fold < len(resolved.folds):
         raise UsageError(f"{resolved.id} has no fold {fold}: its folds are 0 to {len(resolved.folds) - 1}")
     if shot < 1:

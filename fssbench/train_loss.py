@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from fssbench.api import Method
+from fssbench.contracts.methods import Method
 from fssbench.errors import UsageError
 
 if TYPE_CHECKING:

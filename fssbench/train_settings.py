@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import torch
 
-from fssbench.api import Method, Recipe
+from fssbench.contracts.methods import Method
+from fssbench.contracts.training import Recipe
 from fssbench.errors import UsageError
 from fssbench.train_state import learnable
 

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from fssbench.api import Method
+from fssbench.contracts.methods import Method
+from fssbench.contracts.reference_weights import head
 from fssbench.errors import DataError, UsageError
-from fssbench.reference_weights import head
 from fssbench.state_dicts import assign, read_safetensors, write_safetensors
 
 FORMAT = 1

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import torch
 
-from fssbench.api import Episode, Method
+from fssbench.contracts.episodes import Episode
+from fssbench.contracts.methods import Method
 from fssbench.inputs import Inputs
 from fssbench.isolation import isolated
 from fssbench.metrics import Score, count, score

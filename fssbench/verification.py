@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from fssbench.api import Method, Plan
+from fssbench.contracts.episodes import Plan
+from fssbench.contracts.methods import Method
 from fssbench.data import open_dataset, resolve
 from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import DataError, FssbenchError

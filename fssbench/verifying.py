@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fssbench.api import Episode
-from fssbench.api.datasets import Dataset, Finding, Verification
 from fssbench.benchmarks import Resolved, tested_on
+from fssbench.contracts.datasets import Dataset, Finding, Verification
+from fssbench.contracts.episodes import Episode
 from fssbench.errors import DataError, FssbenchError, PluginError
 from fssbench.gate import DOUBTS
 from fssbench.plugin_calls import plugin_call

@@ -17,7 +17,7 @@ from typing import Literal
 import platformdirs
 import torch
 
-from fssbench.api.records import Record
+from fssbench.contracts.records import Record
 from fssbench.download import download as fetch
 from fssbench.errors import DataError, unknown
 from fssbench.hashing import weights_file_sha256

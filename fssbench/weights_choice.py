@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fssbench.api import Method, Plan
+from fssbench.contracts.episodes import Plan
+from fssbench.contracts.methods import Method
 from fssbench.data import is_miniature
 from fssbench.method_settings import settings_to_take
 from fssbench.shipped import fitting, shipped

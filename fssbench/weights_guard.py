@@ -13,7 +13,8 @@ import time
 
 from torch import Tensor, nn
 
-from fssbench.api import FeatureMethod, Method, PluginError
+from fssbench.contracts.methods import FeatureMethod, Method
+from fssbench.errors import PluginError
 from fssbench.state_dicts import digest_state
 
 _SHARE = 0.01

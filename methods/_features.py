@@ -10,7 +10,7 @@ from torch.nn import functional
 from fssbench.api import DataError
 
 if TYPE_CHECKING:
-    from fssbench.backbones import Backbone, Tap
+    from fssbench.api import Backbone, Tap
 
 
 def stages(backbone: Backbone, at_least: int) -> list[list[Tap]]:

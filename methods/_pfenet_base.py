@@ -17,7 +17,7 @@ from ._prior import prior_mask
 from ._supervision import Auxiliary, enriched_loss
 
 if TYPE_CHECKING:
-    from fssbench.backbones import Backbone
+    from fssbench.api import Backbone
 
 
 class PyramidConfig(MethodConfig):

@@ -16,8 +16,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from fssbench.api import DataError, ImageMethod, MethodCard, MethodConfig, Predictor
-from fssbench.backbones import Backbone
+from fssbench.api import Backbone, DataError, ImageMethod, MethodCard, MethodConfig, Predictor
 
 from ._attention import carried, otsu
 from ._features import names, stages

@@ -25,7 +25,7 @@ from ._superpixels import cluster, counted, nearest, place_seeds
 from ._supervision import Auxiliary
 
 if TYPE_CHECKING:
-    from fssbench.backbones import Backbone
+    from fssbench.api import Backbone
 
 _STEPS = {True: 10, False: 5}
 """Updates of the clusters in training and in evaluation."""

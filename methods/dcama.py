@@ -20,7 +20,7 @@ from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Reci
 from ._features import names, soft_mask, stages
 
 if TYPE_CHECKING:
-    from fssbench.backbones import Backbone
+    from fssbench.api import Backbone
 
 _DROPOUT = 0.5
 _BASE = 10_000.0

@@ -20,7 +20,7 @@ from .hsnet import HSNet, HSNetConfig
 from .vat import VAT, VATConfig
 
 if TYPE_CHECKING:
-    from fssbench.backbones import Backbone
+    from fssbench.api import Backbone
 
 Masking = Literal["hybrid", "feature", "input"]
 

@@ -19,7 +19,7 @@ from ._features import masked, names, stages
 from ._volume import CentrePivotConv4d, VolumeGroupNorm, pairwise, resize_planes, unit
 
 if TYPE_CHECKING:
-    from fssbench.backbones import Backbone
+    from fssbench.api import Backbone
 
 
 def squeeze(channels: Sequence[int], kernels: Sequence[int], strides: Sequence[int]) -> nn.Sequential:

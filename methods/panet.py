@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Taps
-from fssbench.errors import unknown
+from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Taps, unknown
 
 from ._features import stages
 from ._prototype import cosine_to, masked_average
 
 if TYPE_CHECKING:
-    from fssbench.backbones import Backbone
+    from fssbench.api import Backbone
 
 _SCALE = 20.0
 

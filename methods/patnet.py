@@ -20,7 +20,7 @@ from ._features import soft_mask
 from .hsnet import HSNet, HSNetConfig
 
 if TYPE_CHECKING:
-    from fssbench.backbones import Backbone
+    from fssbench.api import Backbone
 
 _EPS = 1e-6
 _TUNED = 1

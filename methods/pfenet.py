@@ -17,7 +17,7 @@ from ._pfenet_head import WIDTH, Enriched, grid, merging, narrowing, reduction, 
 from ._prior import weighted_average
 
 if TYPE_CHECKING:
-    from fssbench.backbones import Backbone
+    from fssbench.api import Backbone
 
 
 class PFENet(OneEnrichment):

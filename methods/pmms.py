@@ -23,7 +23,7 @@ from ._mixture import mixture, probability, start
 from ._pfenet_head import grid, resize
 
 if TYPE_CHECKING:
-    from fssbench.backbones import Backbone
+    from fssbench.api import Backbone
 
 _COMPONENTS = {"pmms": (3,), "rpmms": (1, 3, 6)}
 _RELEASE = (

@@ -28,7 +28,7 @@ from ._pmnet_head import (
 from ._volume import VolumeBatchNorm, VolumeGroupNorm, pairwise, unit
 
 if TYPE_CHECKING:
-    from fssbench.backbones import Backbone, Tap
+    from fssbench.api import Backbone, Tap
 
 _COSINE_SCALE = 10.0
 _HEADS = 4

@@ -22,7 +22,7 @@ from ._pfenet_head import grid, resize
 from ._transduction import Classifier, Task, fit
 
 if TYPE_CHECKING:
-    from fssbench.backbones import Backbone
+    from fssbench.api import Backbone
 
 _BINS = (1, 2, 3, 6)
 _WIDTH = 512

@@ -20,7 +20,7 @@ from ._prior import weighted_average
 from ._supervision import enriched_loss
 
 if TYPE_CHECKING:
-    from fssbench.backbones import Backbone
+    from fssbench.api import Backbone
 
 _DIVISOR = 5.0
 """The reference divides by five whatever the number of supports; this moves no mask."""

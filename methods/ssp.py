@@ -19,7 +19,7 @@ from ._self_support import Prototypes, over_shots, refined, supported
 from ._supervision import pixel_loss
 
 if TYPE_CHECKING:
-    from fssbench.backbones import Backbone
+    from fssbench.api import Backbone
 
 _DEEP_STEM = ("resnet50", "resnet101")
 

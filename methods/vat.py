@@ -20,7 +20,7 @@ from ._vat_head import VATHead
 from .hsnet import correlations
 
 if TYPE_CHECKING:
-    from fssbench.backbones import Backbone
+    from fssbench.api import Backbone
 
 _GUIDANCE = {"pascal": (False, True, True), "coco": (False, False, True), "fss": (True, True, True)}
 _RELEASE = (

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from fssbench.api import Cell
-from fssbench.comparing import Pair, turned
-from fssbench.matching import differs
-from fssbench.row_keys import block_of, column_key, first_run, method_marks, program_key, training_of
-from fssbench.row_names import row_title
+from fssbench.api import (
+    Cell,
+    Pair,
+    block_of,
+    column_key,
+    differs,
+    first_run,
+    method_marks,
+    program_key,
+    row_title,
+    training_of,
+    turn_pair,
+)
 
 from .analysis import Analysis, trained
 from .comparison import compare
@@ -84,7 +92,7 @@ def _table(found: Analysis, cells: list[Cell], legend: dict[str, Mark]) -> Ablat
                 label=clean(row_title(cell)),
                 folds=row_of_folds(cell, folds, legend) if len(folds) > 1 else (),
                 mean=figure(cell, legend),
-                gap=Gap("") if own is None else gap(own if own.a is cell else turned(own), legend),
+                gap=Gap("") if own is None else gap(own if own.a is cell else turn_pair(own), legend),
                 episodes=thousands(cell.episodes),
                 paper=next((c.printed for c in compare(cell, legend) if c.fold == "mean"), NOTHING),
             )

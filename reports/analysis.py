@@ -13,11 +13,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 
-from fssbench.api import Cell, Results
-from fssbench.comparing import Pair, turned, verdicts
-from fssbench.evidence import TOO_FEW
-from fssbench.row_keys import column_key, first_run
-from fssbench.row_names import full_name, with_names
+from fssbench.api import (
+    TOO_FEW,
+    Cell,
+    Pair,
+    Results,
+    column_key,
+    first_run,
+    full_name,
+    turn_pair,
+    verdicts,
+    with_names,
+)
 
 from .breakdown import Part, by_class, by_size
 from .figures.style import MOST
@@ -136,7 +143,7 @@ class Analysis:
         for pair in (pair for found in self.pairs.values() for pair in found if speaks(pair)):
             a, b = self.name(pair.a), self.name(pair.b)
             counts[a, b][pair.outcome] += 1
-            counts[b, a][turned(pair).outcome] += 1
+            counts[b, a][turn_pair(pair).outcome] += 1
         return {two: (c["win"], c["tie"], c["loss"]) for two, c in counts.items()}
 
     def compare(self, cells: Sequence[Cell]) -> tuple[Pair, ...]:

@@ -13,10 +13,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fssbench.api import Cell, Estimate, RunResult
-from fssbench.evidence import distinct_episodes
-from fssbench.matching import only
-from fssbench.statistics import mean_sample, of_runs
+from fssbench.api import (
+    Cell,
+    Estimate,
+    RunResult,
+    distinct_episodes,
+    estimate_of_runs,
+    mean_sample,
+    restrict_to,
+)
 
 from .text import clean
 
@@ -56,7 +61,7 @@ def by_class(cells: Sequence[Cell], *, resamples: int, seed: int) -> list[tuple[
             for c in run.classes:
                 wanted.append(_rows([run], [run.class_ids == c], f"class {c}"))
                 places.append((n, c))
-    samples = of_runs(wanted, resamples=resamples, seed=seed)
+    samples = estimate_of_runs(wanted, resamples=resamples, seed=seed)
     out = []
     for n in range(len(cells)):
         parts = []
@@ -83,9 +88,9 @@ def by_size(cells: Sequence[Cell], *, resamples: int, seed: int) -> list[tuple[P
         for k in range(len(EDGES) - 1):
             kept = [b == k for b in bins]
             wanted.append(_rows(runs, kept, f"size {k}"))
-            mine = (only(run, np.flatnonzero(rows)) for run, rows in zip(runs, kept, strict=True))
+            mine = (restrict_to(run, np.flatnonzero(rows)) for run, rows in zip(runs, kept, strict=True))
             episodes.append(distinct_episodes(mine))
-    samples = of_runs(wanted, resamples=resamples, seed=seed)
+    samples = estimate_of_runs(wanted, resamples=resamples, seed=seed)
     width = len(EDGES) - 1
     return [
         tuple(

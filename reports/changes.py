@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fssbench.api import Cell, Change, Departure, Results
-from fssbench.changes import change_titles
+from fssbench.api import Cell, Change, Departure, Results, change_titles
 
 from .marks import Mark, letters, missing_folds
 from .text import NOTHING, clean, interval, percent, signed, thousands

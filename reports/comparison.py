@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fssbench.api import Cell, RunResult, UsageError
-from fssbench.benchmarks import find
-from fssbench.row_names import row_title
+from fssbench.api import Cell, RunResult, UsageError, find_benchmark, row_title
 
 from .marks import Mark, kind, letters
 from .published import MEAN, Published, lookup
@@ -120,7 +118,7 @@ def _selected(printed: Published) -> bool:
 def _seen(printed: Published) -> bool | None:
     """Whether the published source model met tested classes in training; None where it is not known."""
     try:
-        resolved = find(printed.benchmark)
+        resolved = find_benchmark(printed.benchmark)
     except UsageError:
         return None
     if resolved.benchmark.variants and ":" not in printed.benchmark:

@@ -14,8 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
-from fssbench.api import Cell, Efficiency, Estimate
-from fssbench.row_keys import block_of, first_run
+from fssbench.api import Cell, Efficiency, Estimate, block_of, first_run
 
 from .analysis import Analysis, Place
 from .text import NOTHING, clean, millions

@@ -11,9 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from fssbench.api import Cell
-from fssbench.comparing import Pair, turned
-from fssbench.evidence import MORE_QUERIES, TOO_FEW
+from fssbench.api import MORE_QUERIES, TOO_FEW, Cell, Pair, turn_pair
 
 from .analysis import Analysis, speaks, trained
 from .marks import kind
@@ -77,7 +75,7 @@ def _sentence(found: Analysis) -> str:
         key=lambda n: (scores[n]["win"] - scores[n]["loss"], scores[n]["win"], -found.methods.index(n)),
     )
     mine = [pair for pair in told if found.name(pair.a) == leader]
-    mine += [turned(pair) for pair in told if found.name(pair.b) == leader]
+    mine += [turn_pair(pair) for pair in told if found.name(pair.b) == leader]
     against: dict[str, Counter[str]] = {}
     for pair in mine:
         against.setdefault(found.name(pair.b), Counter())[pair.outcome] += 1
@@ -135,7 +133,7 @@ def _scores(found: Analysis, told: Iterable[Pair]) -> dict[str, Counter[str]]:
     scores: dict[str, Counter[str]] = {}
     for pair in told:
         scores.setdefault(found.name(pair.a), Counter())[pair.outcome] += 1
-        scores.setdefault(found.name(pair.b), Counter())[turned(pair).outcome] += 1
+        scores.setdefault(found.name(pair.b), Counter())[turn_pair(pair).outcome] += 1
     return scores
 
 

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from fssbench.api import Cell, DataError, Pictures
-from fssbench.row_names import row_title
+from fssbench.api import Cell, DataError, Pictures, row_title
 
 from . import overlays
 from .choice import KINDS, Answer, Pick, choose

@@ -10,8 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fssbench.api import Cell, Reporter, Results
-from fssbench.row_keys import first_run
+from fssbench.api import Cell, Reporter, Results, first_run
 
 from .ablation import ablations
 from .analysis import Analysis, analyse

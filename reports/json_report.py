@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fssbench.api import Reporter, Results
-from fssbench.results_file import NAME, write_results
+from fssbench.api import RESULTS_FILE, Reporter, Results, write_results
 
 
 class JsonReporter(Reporter):
@@ -16,5 +15,5 @@ class JsonReporter(Reporter):
 
     def write(self, results: Results, folder: Path) -> list[Path]:
         """Write `results.json`."""
-        write_results(results, folder / NAME)
-        return [folder / NAME]
+        write_results(results, folder / RESULTS_FILE)
+        return [folder / RESULTS_FILE]

@@ -8,11 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from fssbench.api import Cell, Estimate, Results, RunResult, UsageError
-from fssbench.benchmarks import find
-from fssbench.comparing import RESAMPLES, verdicts
-from fssbench.evidence import LEAST_FREEDOM, LEAST_IN_CLASS
-from fssbench.row_names import row_title, with_names
+from fssbench.api import (
+    LEAST_FREEDOM,
+    LEAST_IN_CLASS,
+    RESAMPLES,
+    Cell,
+    Estimate,
+    Results,
+    RunResult,
+    UsageError,
+    find_benchmark,
+    row_title,
+    verdicts,
+    with_names,
+)
 
 from .changes import ChangeList, change_list
 from .comparison import Comparison, compare
@@ -315,7 +324,7 @@ def title_of(name: str) -> str:
 
 def _about(name: str) -> tuple[str, tuple[tuple[str, str], ...], tuple[str, ...]]:
     try:
-        found = find(name)
+        found = find_benchmark(name)
     except UsageError:  # a benchmark of a plugin that is not installed here
         return clean(name), (), ()
     b = found.benchmark

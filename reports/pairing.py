@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from fssbench.comparing import Pair, turned
+from fssbench.api import Pair, turn_pair
 
 from .analysis import Analysis, speaks
 from .marks import Mark
@@ -91,7 +91,7 @@ def _gap(a: str, b: str, pairs: dict[tuple[str, str], Pair], legend: dict[str, M
     if (a, b) in pairs:
         return gap(pairs[a, b], legend)
     if (b, a) in pairs:
-        return gap(turned(pairs[b, a]), legend)
+        return gap(turn_pair(pairs[b, a]), legend)
     return Gap(NOTHING if a != b else "")
 
 

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fssbench.api import Cell, RunResult
-from fssbench.row_names import row_title
+from fssbench.api import Cell, RunResult, row_title
 
 from .marks import Mark, letters
 from .text import NOTHING, clean, millions, percent, thousands

@@ -6,9 +6,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from fssbench.api import Cell, Estimate, Results, RunResult
-from fssbench.evidence import evidence_of, planned_episodes
-from fssbench.row_names import row_title, with_names
+from fssbench.api import (
+    Cell,
+    Estimate,
+    Results,
+    RunResult,
+    evidence_of,
+    planned_episodes,
+    row_title,
+    with_names,
+)
 
 from .comparison import compare
 from .marks import collect, missing_folds

@@ -11,11 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
-from fssbench.api import Cell, Results
-from fssbench.comparing import verdicts
-from fssbench.evidence import TOO_FEW
-from fssbench.matching import comparable
-from fssbench.row_keys import column_key, first_run
+from fssbench.api import TOO_FEW, Cell, Results, column_key, comparable, first_run, verdicts
 
 from .published import MEAN
 

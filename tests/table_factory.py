@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from fssbench import matching
 from fssbench.api import Cell, Estimate, Results, RunResult
+from fssbench.matching import restrict_to
 from fssbench.metrics import score
 
 UNKNOWN = Estimate(float("nan"), float("nan"), float("nan"))
@@ -109,7 +109,7 @@ def make_run(
 
 def only(run: RunResult, rows: Any) -> RunResult:
     """The run with these episodes counted and no others."""
-    kept = matching.only(run, np.asarray(rows))
+    kept = restrict_to(run, np.asarray(rows))
     plain = score(kept.class_ids, kept.inter, kept.union, kept.classes)
     return replace(kept, miou=replace(UNKNOWN, value=plain.miou))
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from fssbench.api import Dataset, PluginError, UsageError
 from fssbench.benchmark_records import COCO_INTERLEAVED, VOC_TO_COCO, voc_classes_new_to
-from fssbench.benchmarks import BENCHMARKS, SUITES, find, names, suite
+from fssbench.benchmarks import BENCHMARKS, SUITES, find_benchmark, names, suite
 from fssbench.registry import DATASETS
 
 TEN = (
@@ -59,7 +59,7 @@ def test_the_ten_and_their_suites():
     ],
 )
 def test_shape(name, folds, episodes, shots, split):
-    found = find(name)
+    found = find_benchmark(name)
     assert [len(f) for f in found.folds] == folds
     record = found.benchmark
     assert (record.episodes, record.shots, record.split) == (episodes, shots, split)
@@ -71,29 +71,32 @@ def test_shape(name, folds, episodes, shots, split):
 
 @pytest.mark.parametrize("name", ["pascal5i", "coco20i", "coco20i:contiguous", "coco20i-to-pascal5i:naive5i"])
 def test_folds_of_one_data_set_share_no_class(name):
-    folds = find(name).folds
+    folds = find_benchmark(name).folds
     assert len(set().union(*folds)) == sum(map(len, folds))
 
 
 def test_the_four_source_folds_of_a_single_target_test_the_same_classes():
     for name in ("coco20i-to-fss1000", "pascal5i-to-suim"):
-        assert len(set(find(name).folds)) == 1
-        assert len(find(name).folds) == 4
+        assert len(set(find_benchmark(name).folds)) == 1
+        assert len(find_benchmark(name).folds) == 4
 
 
 def test_coco_folds_as_the_reference_numbers_them():
-    assert find("coco20i").folds[1] == (1, *range(5, 78, 4))
-    assert find("coco20i:contiguous").folds[1] == tuple(range(20, 40))
+    assert find_benchmark("coco20i").folds[1] == (1, *range(5, 78, 4))
+    assert find_benchmark("coco20i:contiguous").folds[1] == tuple(range(20, 40))
 
 
 def test_the_boudiaf_classes_are_derived_and_equal_the_published_table():
-    assert tuple(tuple(c + 1 for c in fold) for fold in find("coco20i-to-pascal5i").folds) == BOUDIAF_1_BASED
-    assert voc_classes_new_to(COCO_INTERLEAVED) == find("coco20i-to-pascal5i:boudiaf").folds
+    assert (
+        tuple(tuple(c + 1 for c in fold) for fold in find_benchmark("coco20i-to-pascal5i").folds)
+        == BOUDIAF_1_BASED
+    )
+    assert voc_classes_new_to(COCO_INTERLEAVED) == find_benchmark("coco20i-to-pascal5i:boudiaf").folds
     assert len(VOC_TO_COCO) == len(set(VOC_TO_COCO.values())) == 20
 
 
 def test_contiguous_coco_folds_would_leave_one_class_in_fold_1():
-    blocks = find("coco20i:contiguous").folds
+    blocks = find_benchmark("coco20i:contiguous").folds
     voc = list(VOC_TO_COCO)
     unseen = [[voc[v] for v in fold] for fold in voc_classes_new_to(blocks)]
     assert [len(fold) for fold in unseen] == [14, 1, 3, 2]
@@ -101,10 +104,10 @@ def test_contiguous_coco_folds_would_leave_one_class_in_fold_1():
 
 
 def test_classes_seen_in_training_are_known():
-    assert find("coco20i-to-pascal5i").seen == ((), (), (), ())
-    seen = find("coco20i-to-pascal5i:naive5i").seen
+    assert find_benchmark("coco20i-to-pascal5i").seen == ((), (), (), ())
+    seen = find_benchmark("coco20i-to-pascal5i:naive5i").seen
     assert [len(fold) for fold in seen] == [3, 4, 5, 5]
-    assert find("pascal5i").seen is None
+    assert find_benchmark("pascal5i").seen is None
 
 
 @pytest.mark.parametrize(
@@ -120,10 +123,10 @@ def test_classes_seen_in_training_are_known():
     ],
 )
 def test_an_id_always_says_its_variant(name, settled, dataset_variant):
-    found = find(name)
+    found = find_benchmark(name)
     assert found.id == settled
     assert found.dataset_variant == dataset_variant
-    assert find(settled) == found
+    assert find_benchmark(settled) == found
 
 
 def test_records_are_frozen():
@@ -145,7 +148,7 @@ def test_records_are_frozen():
 )
 def test_an_unknown_name_tells_its_neighbours(name, told):
     with pytest.raises(UsageError) as caught:
-        find(name)
+        find_benchmark(name)
     assert told in str(caught.value)
 
 
@@ -157,7 +160,7 @@ def test_an_unknown_suite_tells_its_neighbours():
 def test_every_listed_name_is_found_and_every_target_is_a_registered_data_set():
     for name in names():
         if name in BENCHMARKS or ":" in name:
-            assert find(name).benchmark.target in DATASETS.names()
+            assert find_benchmark(name).benchmark.target in DATASETS.names()
 
 
 def test_every_dataset_variant_is_one_of_its_data_set():
@@ -168,7 +171,7 @@ def test_every_dataset_variant_is_one_of_its_data_set():
 
 
 def test_a_strangers_data_set_is_a_benchmark(toy: type[Dataset]):
-    found = find("toy")
+    found = find_benchmark("toy")
     assert found.id == "toy:three"
     assert found.folds == ((2, 5, 9),)
     assert (found.benchmark.category, found.benchmark.sampler) == ("custom", "round-robin")
@@ -178,8 +181,8 @@ def test_a_strangers_data_set_is_a_benchmark(toy: type[Dataset]):
         "exclude",
     )
     assert "toy_plugin.py" in found.benchmark.origin
-    assert find("toy:two").folds == ((2, 5),)
-    assert find("toy:two").dataset_variant == "two"
+    assert find_benchmark("toy:two").folds == ((2, 5),)
+    assert find_benchmark("toy:two").dataset_variant == "two"
     assert "toy" in names()
 
 
@@ -189,4 +192,4 @@ def test_a_data_set_that_cannot_name_its_classes_is_told_so(toy, monkeypatch):
 
     monkeypatch.setattr(toy, "classes", classes)
     with pytest.raises(PluginError, match="must work with root None"):
-        find("toy")
+        find_benchmark("toy")

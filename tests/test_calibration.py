@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fssbench.evidence import count_queries, evidence_of
-from fssbench.statistics import Sample, difference, of_runs
+from fssbench.statistics import Sample, difference, estimate_of_runs
 
 UNEVEN = (3, 4, 5, 6, 8, 8, 10, 10, 12, 12, 14, 14, 16, 18, 20, 24, 28, 36, 42, 60)
 
@@ -76,7 +76,7 @@ def covered_and_rejected(
         draw = np.random.default_rng(number)
         samples: list[tuple[Sample, Sample]] = []
         for k in range(benchmarks // populations):
-            a, b = of_runs(population.benchmark(draw, f"{k}"), resamples=resamples)
+            a, b = estimate_of_runs(population.benchmark(draw, f"{k}"), resamples=resamples)
             samples += [a, b]
             told += difference(a[0], b[0]).p <= 0.05
         for side in (0, 1):
@@ -131,7 +131,7 @@ GIVEN = {(30, 1), (30, 7)}
 def test_there_is_an_interval_and_a_verdict_only_where_there_are_enough(episodes: int, classes: int) -> None:
     sizes = spread(episodes, classes)
     runs = Population(0, sizes, 2).benchmark(np.random.default_rng(0), "x")  # each query asked twice
-    (a, a_fb), (b, _) = of_runs(runs, resamples=200)
+    (a, a_fb), (b, _) = estimate_of_runs(runs, resamples=200)
     gap = difference(a, b)
     given = (episodes, classes) in GIVEN
     assert evidence_of(runs).enough is given
@@ -156,7 +156,7 @@ def test_wherever_a_verdict_is_given_it_errs_rarely(sizes: tuple[int, ...]) -> N
     for number in range(4):
         population, draw = Population(number, sizes, 1), np.random.default_rng(100 + number)
         for k in range(benchmarks // 4):
-            a, b = of_runs(exchanged(population.benchmark(draw, f"{k}"), draw), resamples=500)
+            a, b = estimate_of_runs(exchanged(population.benchmark(draw, f"{k}"), draw), resamples=500)
             p = difference(a[0], b[0]).p
             assert not np.isnan(p)
             turned += p <= 0.05

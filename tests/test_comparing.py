@@ -13,16 +13,7 @@ from scipy.stats import friedmanchisquare
 
 from fssbench import paired
 from fssbench.api import UsageError
-from fssbench.comparing import (
-    differences,
-    pairs,
-    ranking,
-    refusals,
-    seed_spread,
-    tally,
-    turned,
-    verdicts,
-)
+from fssbench.comparing import differences, pairs, ranking, refusals, seed_spread, tally, turn_pair, verdicts
 from fssbench.evidence import TOO_FEW
 from fssbench.exchange import exchange_p
 from fssbench.metrics import score
@@ -133,7 +124,7 @@ def test_verdicts_are_the_pairs_from_both_sides(table: Any) -> None:
         assert (back.a, back.b, back.adjusted) == (p.b, p.a, p.adjusted)
         assert back.difference.value == -p.difference.value
         assert (back.difference.low, back.difference.high) == (-p.difference.high, -p.difference.low)
-        assert turned(back) == p
+        assert turn_pair(back) == p
     assert len(both) == 2 * 28
 
 

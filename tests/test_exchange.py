@@ -12,7 +12,7 @@ from scipy.stats import permutation_test
 
 from fssbench.exchange import exchange_p
 from fssbench.metrics import score
-from fssbench.statistics import difference, of_runs
+from fssbench.statistics import difference, estimate_of_runs
 
 
 def miou(run: Any, inter: Any = None, union: Any = None) -> float:
@@ -97,7 +97,7 @@ def test_a_few_heavy_queries_deceive_a_bootstrap_and_not_the_exchange(table: Any
             )
             for x, y in ((0.6, 0.5), (0.5, 0.6))
         )
-        (mine, _), (its, _) = of_runs([a, b], resamples=300)
+        (mine, _), (its, _) = estimate_of_runs([a, b], resamples=300)
         rejected += [
             difference(mine, its).p <= 0.05,
             exchange_p([[(a, b)]], draws=300, seed=trial)[0] <= 0.05,

@@ -18,7 +18,7 @@ from fssbench.reports.findings import findings
 
 from fssbench.api import Cell, Results, RunResult
 from fssbench.cli import main
-from fssbench.comparing import pairs, turned
+from fssbench.comparing import pairs, turn_pair
 from fssbench.evidence import TOO_FEW
 from fssbench.results import collect
 from fssbench.runner import MINI_ENOUGH
@@ -84,7 +84,7 @@ def agree(folder: Path, report: Path) -> tuple[Results, list[dict[str, object]]]
     assert len(told) == len(compared)
     for pair in told:
         if (pair.benchmark, pair.shot, *pair.methods) not in said:
-            pair = turned(pair)
+            pair = turn_pair(pair)
         row = said[pair.benchmark, pair.shot, *pair.methods]
         assert (row["difference"], row["outcome"]) == (pair.difference.value, pair.outcome)
         assert (row["family"], row["shortage"]) == (pair.family, pair.difference.shortage)

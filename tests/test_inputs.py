@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from fssbench.api import FeatureMethod, MethodConfig, Taps
-from fssbench.backbones.base import Backbone, Tap
+from fssbench.contracts.backbones import Backbone, Tap
 from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import DataError
 from fssbench.features import FeatureCache

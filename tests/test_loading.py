@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 import fssbench
 from fssbench.api import FeatureMethod, Features, ImageMethod, MethodCard, MethodConfig, Taps
-from fssbench.backbones import Backbone, build
+from fssbench.backbones import build
 from fssbench.checkpoints import save
+from fssbench.contracts.backbones import Backbone
 from fssbench.errors import DataError, PluginError, UsageError
 from fssbench.loading import load_method
 from fssbench.method_settings import RESERVED

@@ -12,7 +12,7 @@ from scipy.stats import norm
 from fssbench.api import UsageError
 from fssbench.comparing import pairs, seed_spread
 from fssbench.power import power
-from fssbench.statistics import difference, of_runs
+from fssbench.statistics import difference, estimate_of_runs
 
 Z = norm.ppf(0.975) + norm.ppf(0.8)
 
@@ -26,7 +26,7 @@ def one(table: Any, *runs: Any, **named: Any) -> Any:
 def test_by_hand(table: Any) -> None:
     a, b = table.make_run("a", learnable=5), table.make_run("b")
     row = one(table, a, b)
-    samples = [s for s, _ in of_runs([a, b], resamples=200)]
+    samples = [s for s, _ in estimate_of_runs([a, b], resamples=200)]
     error = difference(*samples).error
     assert error == pytest.approx(np.std(samples[0].replicates - samples[1].replicates))
     assert row.error == pytest.approx(error)
@@ -141,7 +141,7 @@ def promised(table: Any, benchmarks: int) -> float:
             replace(table.make_run(m, seed=seed, skill=s, episodes=needed))
             for m, s in (("a", 0.6), ("b", 0.6 + gap))
         ]
-        (a, _), (b, _) = of_runs(runs, resamples=300)
+        (a, _), (b, _) = estimate_of_runs(runs, resamples=300)
         shown += difference(b, a).p <= 0.05
     return shown / benchmarks
 

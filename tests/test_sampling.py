@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import fssbench
 from fssbench.api import DataError, Entry, Plan, PluginError, Pool, UsageError
-from fssbench.benchmarks import find, names
+from fssbench.benchmarks import find_benchmark, names
 from fssbench.sampling import PROTOCOLS, _counted, _published, plan, shuffled
 from fssbench.splits import load_pickle
 
@@ -353,7 +353,7 @@ def test_the_global_generators_are_left_alone() -> None:
 @pytest.mark.parametrize("protocol", ["published", "fssbench"])
 @pytest.mark.parametrize("name", names())
 def test_every_benchmark_has_a_plan_on_the_miniature(name: str, protocol: str, mini: Path) -> None:
-    found = find(name)
+    found = find_benchmark(name)
     for fold in range(len(found.folds)):
         made = plan(name, fold=fold, shot=5, protocol=protocol, data=mini)
         assert len(made) == found.benchmark.episodes

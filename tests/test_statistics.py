@@ -19,12 +19,12 @@ from fssbench.metrics import score
 from fssbench.statistics import (
     Sample,
     difference,
+    estimate_of_runs,
     holm,
     intervals,
     mean_estimate,
     mean_sample,
     of_run,
-    of_runs,
     replicates,
 )
 
@@ -161,13 +161,13 @@ def test_many_runs_are_resampled_as_one_by_one() -> None:
         draw(5).only([0]),
     ]
     every = [runs[0], *others, *runs[1:]]
-    together = of_runs(every, resamples=150, seed=2)
+    together = estimate_of_runs(every, resamples=150, seed=2)
     for run, (miou, fb_iou) in zip(every, together, strict=True):
         alone = of_run(run, resamples=150, seed=2)
         assert (miou.value, fb_iou.value) == (alone[0].value, alone[1].value)
         assert miou.replicates.tobytes() == alone[0].replicates.tobytes()
         assert fb_iou.replicates.tobytes() == alone[1].replicates.tobytes()
-    assert of_runs([]) == []
+    assert estimate_of_runs([]) == []
 
 
 def test_global_generator_has_no_say() -> None:
@@ -421,6 +421,6 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
 def test_equal_methods_are_told_apart_as_rarely_as_claimed() -> None:
     found = 0
     for s in range(2000):
-        (a, _), (b, _) = of_runs([draw(s, 300, noise=n) for n in (1, 2)], resamples=400, seed=s)
+        (a, _), (b, _) = estimate_of_runs([draw(s, 300, noise=n) for n in (1, 2)], resamples=400, seed=s)
         found += difference(a, b).p <= 0.05
     assert 0.03 <= found / 2000 <= 0.07

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fssbench.benchmarks import BENCHMARKS, find
+from fssbench.benchmarks import BENCHMARKS, find_benchmark
 from fssbench.data import open_dataset
 from fssbench.errors import DataError, UsageError
 from fssbench.train_episodes import EpisodeStream, is_held_out, training_set, validation_episodes
@@ -78,7 +78,9 @@ def test_images_that_show_a_test_class_may_be_left_out(mini):
         whole = training_set("pascal5i", fold=fold, data=mini)
         without = training_set("pascal5i", fold=fold, data=mini, without_novel=True)
         novel = {
-            e.item for e in whole.dataset.pool("trn").entries if e.class_id in find("pascal5i").folds[fold]
+            e.item
+            for e in whole.dataset.pool("trn").entries
+            if e.class_id in find_benchmark("pascal5i").folds[fold]
         }
         assert set(without.items) <= set(whole.items) - novel
         assert all(len(names) > 1 for names in without.training.values())
@@ -120,7 +122,7 @@ def test_held_out_images_and_test_images_are_never_trained_on(shapes):
 
 @pytest.mark.parametrize("name", ["pascal5i", "pascal-to-isic2018", "coco20i:contiguous"])
 def test_training_classes_and_images_of_the_ten(mini: Path, name: str):
-    resolved = find(name)
+    resolved = find_benchmark(name)
     for fold in range(len(resolved.folds)):
         found = training_set(name, fold=fold, data=mini)
         assert found.marks == ("miniature",)

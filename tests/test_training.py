@@ -15,12 +15,12 @@ import torch
 import fssbench
 from fssbench import checkpoints
 from fssbench.api import PluginError, Recipe
+from fssbench.contracts.reference_weights import head
 from fssbench.curves import read_curve
 from fssbench.errors import DataError, LockedError, UsageError
 from fssbench.features import FeatureCache
 from fssbench.identity import training_marks
 from fssbench.inputs import Inputs
-from fssbench.reference_weights import head
 from fssbench.seen import image_ids
 from fssbench.state_dicts import read_safetensors, read_state_dict
 from fssbench.train_batches import Batches

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from fssbench.api import FeatureMethod, ImageMethod, MethodConfig, Taps
-from fssbench.backbones.base import Backbone, Tap
+from fssbench.contracts.backbones import Backbone, Tap
 from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import PluginError
 from fssbench.store import read_run, scan

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fssbench import weights as published
-from fssbench.api.records import Record
-from fssbench.backbones.base import Backbone
+from fssbench.contracts.backbones import Backbone
+from fssbench.contracts.records import Record
 from fssbench.errors import UsageError, unknown
 from fssbench.hashing import weights_file_sha256
 from fssbench.state_dicts import read_state_dict

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet50, resnet101
 
-from fssbench.backbones.base import Backbone, Tap
 from fssbench.backbones.resnet import ResNetStages
+from fssbench.contracts.backbones import Backbone, Tap
 
 _NETWORKS = {"resnet50": resnet50, "resnet101": resnet101}
 _BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fssbench.backbones.base import Backbone, Tap
+from fssbench.contracts.backbones import Backbone, Tap
 from fssbench.imaging import MEAN, STD
 
 _STEM = 32

@@ -11,7 +11,7 @@ from torch.nn import functional
 from torchvision.models import resnet50, resnet101
 from torchvision.models.resnet import Bottleneck
 
-from fssbench.backbones.base import Backbone, Tap
+from fssbench.contracts.backbones import Backbone, Tap
 
 _NETWORKS = {"resnet50": resnet50, "resnet101": resnet101}
 

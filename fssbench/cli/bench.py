@@ -14,7 +14,7 @@ from fssbench.cli.run import device_name, pairs
 from fssbench.errors import FssbenchError
 
 if TYPE_CHECKING:
-    from fssbench.api import Efficiency, Timing
+    from fssbench.contracts.efficiency import Efficiency, Timing
 
 _FILE = click.Path(path_type=Path)
 _COLUMNS = (

@@ -13,8 +13,8 @@ from fssbench.cli.output import emit_json, one_line, table
 from fssbench.errors import UsageError, unknown
 
 if TYPE_CHECKING:
-    from fssbench.api import Cell, Results
     from fssbench.comparing import Pair, Ranking, SeedSpread, Tally
+    from fssbench.contracts.results import Cell, Results
 
 _FILE = click.Path(path_type=Path)
 

@@ -13,7 +13,7 @@ from fssbench.cli.options import plugin_option
 from fssbench.cli.output import emit_json, printable, table
 
 if TYPE_CHECKING:
-    from fssbench.api.datasets import Finding, Verification
+    from fssbench.contracts.datasets import Finding, Verification
 
 SHOWN = 5
 """Findings of one kind that are printed before the rest becomes a count."""

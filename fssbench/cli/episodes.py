@@ -13,7 +13,7 @@ from fssbench.cli.options import plugin_option
 from fssbench.cli.output import emit_json, fields, printable, table
 
 if TYPE_CHECKING:
-    from fssbench.api.episodes import Plan
+    from fssbench.contracts.episodes import Plan
 
 
 @click.command(cls=Verb)
@@ -90,7 +90,7 @@ def command(
 
 
 def _summary(plan: Plan) -> dict[str, Any]:
-    from fssbench.benchmarks import find
+    from fssbench.benchmarks import find_benchmark
     from fssbench.errors import FssbenchError
 
     counts = Counter(e.class_id for e in plan)
@@ -112,7 +112,7 @@ def _summary(plan: Plan) -> dict[str, Any]:
         "per class": {f"{c} {names[c]}": counts[c] for c in plan.classes},
     }
     try:
-        seen = find(plan.benchmark).seen
+        seen = find_benchmark(plan.benchmark).seen
     except FssbenchError:  # a stored plan may be of a plugin that is not here
         seen = None
     if seen is not None:

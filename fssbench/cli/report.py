@@ -16,7 +16,7 @@ from fssbench.plugin_calls import plugin_call
 from fssbench.registry import REPORTERS
 
 if TYPE_CHECKING:
-    from fssbench.api import Change, Changes, Reporter, Results
+    from fssbench.contracts.results import Change, Changes, Reporter, Results
 
 _FILE = click.Path(path_type=Path)
 

@@ -19,7 +19,7 @@ Facts = dict[str, Any]
 
 
 def _method(name: str) -> Facts:
-    from fssbench.api import FeatureMethod
+    from fssbench.contracts.methods import FeatureMethod
     from fssbench.published import published
     from fssbench.registry import METHODS
 
@@ -172,10 +172,10 @@ def _dataset(name: str) -> Facts:
 
 
 def _benchmark(name: str) -> Facts:
-    from fssbench.benchmarks import find
+    from fssbench.benchmarks import find_benchmark
     from fssbench.registry import DATASETS
 
-    resolved = find(name)
+    resolved = find_benchmark(name)
     record = resolved.benchmark
     facts = {
         "kind": "benchmark",

@@ -10,10 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from fssbench.api import Cell, Results
-from fssbench.benchmarks import BENCHMARKS
-from fssbench.row_keys import first_run
-from fssbench.row_names import row_title, with_names
+from fssbench.api import BENCHMARKS, Cell, Results, first_run, row_title, with_names
 
 from ..kinds import kind_of
 from ..marks import Mark, all_marks, collect, kind, missing_folds

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from fssbench.api import Cell, PluginError, Results, RunResult, UsageError
-from fssbench.registry import METHODS
-from fssbench.row_keys import first_run
-from fssbench.row_names import row_title
+from fssbench.api import METHODS, Cell, PluginError, Results, RunResult, UsageError, first_run, row_title
 
 from ..marks import Mark
 from ..model import Entry, figure, title_of

@@ -11,8 +11,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from fssbench import __version__
-from fssbench.api import Cell, Reporter, Results
-from fssbench.row_names import with_names
+from fssbench.api import Cell, Reporter, Results, with_names
 
 from ..figures.catalogue import drawings
 from ..html import environment, own

@@ -6,9 +6,16 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from fssbench.api import Cell, Estimate, Results, RunResult
-from fssbench.row_names import row_title, with_names
-from fssbench.statistics import mean_sample, of_runs
+from fssbench.api import (
+    Cell,
+    Estimate,
+    Results,
+    RunResult,
+    estimate_of_runs,
+    mean_sample,
+    row_title,
+    with_names,
+)
 
 from ..comparison import method_id, reasons
 from ..kinds import kind_of
@@ -179,7 +186,7 @@ class _Setter:
         if len(cells) < len(bases):
             return Number(NONE)
         drawn = [
-            of_runs(
+            estimate_of_runs(
                 list(cell.folds.values()), resamples=self.results.resamples, seed=self.results.bootstrap_seed
             )
             for cell in cells

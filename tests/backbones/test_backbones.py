@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from fssbench.backbones import BACKBONES, Backbone, build, default_weights
+from fssbench.backbones import BACKBONES, build, default_weights
 from fssbench.backbones.efficientnet import EfficientNetLite0
+from fssbench.contracts.backbones import Backbone
 from fssbench.errors import DataError, UsageError
 from fssbench.imaging import MEAN, STD
 from fssbench.state_dicts import read_state_dict

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fssbench.backbones import Backbone, build
+from fssbench.backbones import build
+from fssbench.contracts.backbones import Backbone
 from fssbench.errors import UsageError
 
 RESUMABLE = [

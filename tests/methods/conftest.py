@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import fssbench
 from fssbench.api import Method
-from fssbench.backbones import Backbone, Tap
+from fssbench.contracts.backbones import Backbone, Tap
 
 CHANNELS = (8, 12, 16, 20)
 Episodes = tuple[Tensor, Tensor, Tensor]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import fssbench
 from fssbench.api import DataError, UsageError
-from fssbench.backbones import Tap
+from fssbench.contracts.backbones import Tap
 
 
 def learnable(module: nn.Module) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fssbench.api import Episode, Plan
-from fssbench.benchmarks import find
+from fssbench.benchmarks import find_benchmark
 from fssbench.plans import write_plan
 from fssbench.store import SCHEMA, Record, digest
 
@@ -22,7 +22,7 @@ VALID = 160_000
 
 def make_plan(benchmark: str, fold: int, shot: int, episodes: int) -> Plan:
     """A plan of a known benchmark whose items are made up; queries come up more than once."""
-    found = find(benchmark)
+    found = find_benchmark(benchmark)
     classes = found.folds[fold]
     draw = np.random.default_rng([zlib.crc32(found.id.encode()), fold, shot])
     rows = []
@@ -65,7 +65,7 @@ def write_run(
         context: fields of the context block that are not as usual.
     """
     other, around = dict(block or {}), dict(context or {})
-    found = find(plan.benchmark)
+    found = find_benchmark(plan.benchmark)
     label = method + (f" (w/o {', '.join(ablations)})" if ablations else "")
     block = {
         "benchmark": plan.benchmark,

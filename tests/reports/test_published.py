@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fssbench.reports.published import MEAN, lookup, records
 
-from fssbench.benchmarks import find
+from fssbench.benchmarks import find_benchmark
 
 FOLDS = ["0", "1", "2", "3"]
 
@@ -29,7 +29,7 @@ def test_no_number_twice() -> None:
 
 def test_benchmarks_are_ours() -> None:
     for name in {p.benchmark for p in records()} - {"table3-average"}:
-        assert find(name).benchmark.paper, name
+        assert find_benchmark(name).benchmark.paper, name
 
 
 @pytest.mark.parametrize(

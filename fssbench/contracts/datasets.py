@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fssbench.api.records import Record
+from fssbench.contracts.records import Record
 from fssbench.errors import DataError, unknown
 from fssbench.hashing import file_sha256
 from fssbench.links import check_links

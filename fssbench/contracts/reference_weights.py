@@ -10,8 +10,8 @@ from torch import Tensor
 from fssbench.state_dicts import COUNTER, assign, bare_name, digest_state
 
 if TYPE_CHECKING:
-    from fssbench.api import Method
-    from fssbench.backbones import Backbone
+    from fssbench.contracts.backbones import Backbone
+    from fssbench.contracts.methods import Method
 
 
 def head(method: Method) -> dict[str, Tensor]:

@@ -12,12 +12,12 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fssbench.api.records import Record
-from fssbench.api.training import Recipe
+from fssbench.contracts.records import Record
+from fssbench.contracts.training import Recipe
 from fssbench.errors import DataError, PluginError
 
 if TYPE_CHECKING:
-    from fssbench.backbones import Backbone
+    from fssbench.contracts.backbones import Backbone
 
 Features = Mapping[str, Tensor]
 """Feature maps by tap name: (B, C, h, w) of queries, (B, K, C, h, w) of supports."""
@@ -322,7 +322,7 @@ class Method(nn.Module, ABC):
         Raises:
             DataError: for missing or unknown entries, or shapes that differ, naming them.
         """
-        from fssbench.reference_weights import load_reference
+        from fssbench.contracts.reference_weights import load_reference
 
         load_reference(self, state)
 

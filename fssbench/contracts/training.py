@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from fssbench.api.records import Record
+from fssbench.contracts.records import Record
 
 
 class Recipe(Record):

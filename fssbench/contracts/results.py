@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fssbench.api.efficiency import Efficiency
+from fssbench.contracts.efficiency import Efficiency
 
 
 @dataclass(frozen=True, slots=True)

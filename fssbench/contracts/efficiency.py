@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict
 
-from fssbench.api.records import Record
+from fssbench.contracts.records import Record
 
 
 class _Measured(Record):

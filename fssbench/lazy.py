@@ -1,0 +1,47 @@
+"""Names of a package that are imported when they are first used."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+
+def lazy_names(module: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """Make the imports under `if TYPE_CHECKING:` of a module available, each at its first use.
+
+    So a name is listed once: for readers, for type checkers and for Python.
+
+    Args:
+        module: the module's `__name__`.
+        file: its `__file__`.
+
+    Returns:
+        Its `__getattr__`, `__dir__` and `__all__`.
+    """
+    homes = _imports_for_types(Path(file))
+
+    def load_name(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        return getattr(import_module(homes[name]), name)
+
+    return load_name, lambda: sorted(homes), sorted(homes)
+
+
+def _imports_for_types(file: Path) -> dict[str, str]:
+    """Modules of the names that a file imports under `if TYPE_CHECKING:`."""
+    blocks = [
+        node.body
+        for node in ast.parse(file.read_bytes()).body
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    ]
+    return {
+        alias.name: node.module
+        for block in blocks
+        for node in block
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }

@@ -13,12 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fssbench.analysis.collect import collect
 from fssbench.comparing import LEVEL, RESAMPLES, differences
 from fssbench.contracts.results import Cell, Change, Changes, Departure, Estimate, Results
 from fssbench.errors import DataError
 from fssbench.evidence import distinct_episodes
 from fssbench.matching import differs, whole
-from fssbench.results import collect
 from fssbench.results_file import RESULTS_FILE, read_results
 from fssbench.row_keys import (
     Key,

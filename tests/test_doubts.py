@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import fssbench
+from fssbench.analysis.collect import collect
 from fssbench.cli import main
 from fssbench.errors import DataError
 from fssbench.gate import DOUBTS, Judgement, admit, gather_doubts, note_doubt, settle
@@ -19,7 +20,6 @@ from fssbench.identity import training_marks
 from fssbench.marks import doubt_marks
 from fssbench.merge import merge
 from fssbench.registry import DATASETS
-from fssbench.results import collect
 from fssbench.state_dicts import read_safetensors
 from fssbench.store import Record, read_run
 from fssbench.train_settings import Settings

@@ -16,11 +16,11 @@ from click.testing import CliRunner
 from fssbench.reports.analysis import Analysis
 from fssbench.reports.findings import findings
 
+from fssbench.analysis.collect import collect
 from fssbench.api import Cell, Results, RunResult
 from fssbench.cli import main
 from fssbench.comparing import pairs, turn_pair
 from fssbench.evidence import TOO_FEW
-from fssbench.results import collect
 from fssbench.runner import MINI_ENOUGH
 
 DRAWS = 200

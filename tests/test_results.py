@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from fssbench.analysis.collect import collect
 from fssbench.errors import DataError
 from fssbench.identity import digest
-from fssbench.results import collect
 
 
 def lines(run: Path) -> list[dict]:

@@ -116,7 +116,7 @@ def chosen(
         All results in the folders, without intervals; the names asked for, in order, None for all; and
         the cells asked for.
     """
-    from fssbench.results import collect
+    from fssbench.analysis.collect import collect
     from fssbench.row_names import full_name
     from fssbench.store import scan
 

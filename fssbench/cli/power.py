@@ -33,10 +33,10 @@ def command(
     how many episodes a fold, or how many seeds, would show the one asked for.  A difference is shown
     where `fssbench compare` and a report call it significant, by the strictest step of their adjustment.
     """
+    from fssbench.analysis.collect import collect
     from fssbench.comparing import pairs, refusals, seed_spread
     from fssbench.evidence import MORE_QUERIES, TOO_FEW
     from fssbench.power import power
-    from fssbench.results import collect
     from fssbench.row_names import pair_names
 
     results = collect(runs or (Path("runs"),), resamples=0)

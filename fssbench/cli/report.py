@@ -49,8 +49,8 @@ def command(
     reporters, broken = _reporters(formats)
     _require_style(style, reporters)
     require_writable(out)
+    from fssbench.analysis.collect import collect
     from fssbench.redaction import redact_text
-    from fssbench.results import collect
 
     paths = runs or (Path("runs"),)
     results = collect(paths, resamples=resamples, seed=seed)

@@ -11,9 +11,9 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from fssbench.analysis.collect import collect
 from fssbench.cli import main
 from fssbench.comparing import pairs, tally
-from fssbench.results import collect
 
 
 def invoke(*arguments: object) -> Result:

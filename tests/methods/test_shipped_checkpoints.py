@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import fssbench
+from fssbench.analysis.collect import collect
 from fssbench.engine import Settings
 from fssbench.method_settings import settings_to_take
 from fssbench.registry import METHODS
-from fssbench.results import collect
 from fssbench.runner import Request, execute, prepare
 from fssbench.sampling import plan
 from fssbench.shipped import Shipped, fitting, shipped

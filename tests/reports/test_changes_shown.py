@@ -86,7 +86,7 @@ def test_standard_output_tells_what_changed(
     before, after = make_results(), make_results()
     kept = after.cells[1:]
     after = replace(after, cells=kept, runs=tuple(r for c in kept for r in c.folds.values()))
-    monkeypatch.setattr("fssbench.results.collect", lambda paths, **_: after)
+    monkeypatch.setattr("fssbench.analysis.collect.collect", lambda paths, **_: after)
     monkeypatch.setattr("fssbench.changes.collect", lambda paths, **_: before)
     (tmp_path / "old").mkdir()
     flags = ["-o", str(tmp_path / "out"), "--format", "csv", "--compare-to", str(tmp_path / "old")]
@@ -107,10 +107,10 @@ def test_a_report_is_compared_with_the_one_it_replaces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, after = make_results(), hostile("name")
-    monkeypatch.setattr("fssbench.results.collect", lambda paths, **_: before)
+    monkeypatch.setattr("fssbench.analysis.collect.collect", lambda paths, **_: before)
     out = str(tmp_path / "out")
     assert CliRunner().invoke(main, ["report", "-o", out, "--format", "json"]).exit_code == 0
-    monkeypatch.setattr("fssbench.results.collect", lambda paths, **_: after)
+    monkeypatch.setattr("fssbench.analysis.collect.collect", lambda paths, **_: after)
     answer = CliRunner().invoke(
         main, ["report", "-o", out, "--format", "json", "--compare-to", out, "--json"]
     )
@@ -122,7 +122,7 @@ def test_a_report_is_compared_with_the_one_it_replaces(
 
 def test_nothing_to_compare_with_is_an_error_of_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results = make_results()
-    monkeypatch.setattr("fssbench.results.collect", lambda paths, **_: results)
+    monkeypatch.setattr("fssbench.analysis.collect.collect", lambda paths, **_: results)
     answer = CliRunner().invoke(main, ["report", "-o", str(tmp_path), "--compare-to", str(tmp_path / "none")])
     assert answer.exit_code == 3
     assert "nothing to compare with" in answer.stderr

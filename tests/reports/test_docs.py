@@ -23,7 +23,7 @@ COMMANDS = [line.strip() for line in TEXT.splitlines() if line.startswith("    "
 def test_every_command_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [make_run(m, "coco20i-to-fss1000", episodes=20, marks=("miniature",)) for m in ("pmnet", "hsnet")]
     results = Results(tuple(runs), tuple(make_cell([run], missing=(1, 2, 3)) for run in runs), 100, 0)
-    monkeypatch.setattr("fssbench.results.collect", lambda paths, **_: results)
+    monkeypatch.setattr("fssbench.analysis.collect.collect", lambda paths, **_: results)
     monkeypatch.chdir(tmp_path)
     assert len(COMMANDS) == 8
     for command in COMMANDS:

@@ -262,7 +262,7 @@ def test_the_command_writes_the_site(
         told.update(options, paths=[str(p) for p in paths])
         return results
 
-    monkeypatch.setattr("fssbench.results.collect", collect)
+    monkeypatch.setattr("fssbench.analysis.collect.collect", collect)
     out = tmp_path / "site"
     answer = CliRunner().invoke(main, ["leaderboard", "a", "b", "-o", str(out), "--resamples", "9", "--json"])
     assert answer.exit_code == 0, answer.output

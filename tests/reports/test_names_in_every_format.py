@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 from run_folders import make_plan, write_run
 
+from fssbench.analysis.collect import collect
 from fssbench.cli import main
 from fssbench.matching import matches
-from fssbench.results import collect
 from fssbench.row_names import full_name, row_title
 
 OTHERS: list[tuple[dict[str, Any], dict[str, Any], str]] = [

@@ -18,7 +18,7 @@ import fssbench.reports.html
 import pytest
 from run_folders import make_plan, write_run
 
-from fssbench.results import collect
+from fssbench.analysis.collect import collect
 
 RESAMPLES = 1000
 PLACES = (

@@ -92,7 +92,7 @@ def _fresh_registry() -> Iterator[None]:
 
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the verb asks `fssbench.results.collect` for; set `results` to what it is to find."""
+    """What the verb asks `fssbench.analysis.collect.collect` for; set `results` to what it is to find."""
     cell = make_cell([make_run()])
     told: dict[str, Any] = {"results": Results(tuple(cell.folds.values()), (cell,), 200, 0)}
 
@@ -100,9 +100,9 @@ def found(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         told.update(paths=[str(p) for p in paths], resamples=resamples, seed=seed)
         return told["results"]  # type: ignore[no-any-return]
 
-    module = ModuleType("fssbench.results")
+    module = ModuleType("fssbench.analysis.collect")
     module.collect = collect  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "fssbench.results", module)
+    monkeypatch.setitem(sys.modules, "fssbench.analysis.collect", module)
     return told
 
 

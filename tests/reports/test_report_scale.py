@@ -23,7 +23,7 @@ METHODS = ("pmnet", "hsnet", "panet", "pfenet", "ssp", "vat")
 CHILD = """
 import json, resource, sys
 from pathlib import Path
-from fssbench.results import collect
+from fssbench.analysis.collect import collect
 from fssbench.reports.html import HtmlReporter
 results = collect([Path(sys.argv[1])])
 (page,) = HtmlReporter().write(results, Path(sys.argv[2]))

@@ -24,9 +24,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from run_folders import make_plan, write_run
 
+from fssbench.analysis.collect import collect
 from fssbench.api import Plan
 from fssbench.errors import DataError
-from fssbench.results import collect
 from fssbench.store import Record
 
 MAY_DIFFER = {"fold", "classes", "episodes", "episodes_sha256", "data_sha256", "head_sha256"}

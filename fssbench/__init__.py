@@ -1,7 +1,7 @@
 """fssbench: one harness for cross-domain few-shot segmentation.
 
 The public names below are loaded on first use, so that `import fssbench` (and with it
-`fssbench --help`) does not pay for torch.
+`fssbench --help`) does not pay for torch or pandas.
 
 Example:
     >>> import fssbench
@@ -9,6 +9,7 @@ Example:
     >>> method = fssbench.load_method("panet", backbone="efficientnet-lite0")  # doctest: +SKIP
     >>> fssbench.evaluate(method, plan, out="runs").score.miou  # doctest: +SKIP
     57.3
+    >>> fssbench.results("runs").means[["name", "miou", "miou_low", "miou_high", "marks"]]  # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from fssbench import _torchvision, execution
 
 if TYPE_CHECKING:
+    from fssbench.analysis.frames import results as results
     from fssbench.engine import evaluate as evaluate
     from fssbench.loading import load_method as load_method
     from fssbench.metrics import count as count
@@ -32,6 +34,7 @@ _PUBLIC = {
     "evaluate": "fssbench.engine",
     "load_method": "fssbench.loading",
     "plan": "fssbench.sampling",
+    "results": "fssbench.analysis.frames",
     "score": "fssbench.metrics",
 }
 __all__ = ["__version__", *sorted(_PUBLIC)]

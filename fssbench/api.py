@@ -12,6 +12,33 @@ from typing import TYPE_CHECKING
 from fssbench.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from fssbench.analysis.columns import (
+        EPISODE_COLUMNS as EPISODE_COLUMNS,
+    )
+    from fssbench.analysis.columns import (
+        MEAN_COLUMNS as MEAN_COLUMNS,
+    )
+    from fssbench.analysis.columns import (
+        RUN_COLUMNS as RUN_COLUMNS,
+    )
+    from fssbench.analysis.columns import (
+        Column as Column,
+    )
+    from fssbench.analysis.columns import (
+        column_names as column_names,
+    )
+    from fssbench.analysis.frames import (
+        make_episode_table as make_episode_table,
+    )
+    from fssbench.analysis.frames import (
+        make_mean_table as make_mean_table,
+    )
+    from fssbench.analysis.frames import (
+        make_run_table as make_run_table,
+    )
+    from fssbench.analysis.frames import (
+        name_runs as name_runs,
+    )
     from fssbench.benchmarks import (
         BENCHMARKS as BENCHMARKS,
     )
@@ -176,12 +203,6 @@ if TYPE_CHECKING:
     )
     from fssbench.evidence import (
         distinct_episodes as distinct_episodes,
-    )
-    from fssbench.evidence import (
-        evidence_of as evidence_of,
-    )
-    from fssbench.evidence import (
-        planned_episodes as planned_episodes,
     )
     from fssbench.gate import (
         Judgement as Judgement,

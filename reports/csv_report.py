@@ -6,12 +6,23 @@ import csv
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from fssbench.api import Reporter, Results
+from fssbench.api import (
+    EPISODE_COLUMNS,
+    Column,
+    Reporter,
+    Results,
+    column_names,
+    make_episode_table,
+    name_runs,
+)
 
-from .rows import EPISODES, RESULTS, episode_columns, result_rows
+from .rows import RESULT_COLUMNS, make_results_table
 from .text import clean
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 class CsvReporter(Reporter):
@@ -22,11 +33,12 @@ class CsvReporter(Reporter):
 
     def write(self, results: Results, folder: Path) -> list[Path]:
         """Write `results.csv` and `episodes.csv`."""
-        lines = (list(row.values()) for row in result_rows(results))
-        episodes = (line for run in results.runs for line in zip(*episode_columns(run).values(), strict=True))
+        names = name_runs(results)
+        guard_once = lru_cache(maxsize=1 << 16)(guard)  # queries recur in the runs of a plan
+        episodes = (make_episode_table(run, names[run.identity], guard_once) for run in results.runs)
         return [
-            _written(folder / "results.csv", tuple(RESULTS), lines),
-            _written(folder / "episodes.csv", tuple(EPISODES), episodes),
+            _write_tables(folder / "results.csv", RESULT_COLUMNS, [make_results_table(results, guard)]),
+            _write_tables(folder / "episodes.csv", EPISODE_COLUMNS, episodes),
         ]
 
 
@@ -41,11 +53,10 @@ def guard(text: object) -> str:
     return f"'{plain}" if plain.lstrip()[:1] in {"=", "+", "-", "@", "＝", "＋", "－", "＠"} else plain
 
 
-def _written(path: Path, header: Sequence[str], lines: Iterable[Sequence[Any]]) -> Path:
-    guarded = lru_cache(maxsize=1 << 16)(guard)  # names recur on every line
+def _write_tables(path: Path, columns: Sequence[Column], tables: Iterable[DataFrame]) -> Path:
+    """Write tables with the same columns below one header."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(header)
-        for line in lines:
-            table.writerow([guarded(value) if isinstance(value, str) else value for value in line])
+        csv.writer(file, lineterminator="\n").writerow(column_names(columns))
+        for table in tables:
+            table.to_csv(file, index=False, header=False, lineterminator="\n")
     return path

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from fssbench.api import Reporter, Results, UsageError
+from fssbench.api import (
+    EPISODE_COLUMNS,
+    Column,
+    Reporter,
+    Results,
+    UsageError,
+    make_episode_table,
+    name_runs,
+)
 
-from .rows import EPISODES, RESULTS, episode_columns, result_rows
+from .rows import RESULT_COLUMNS, make_results_table
+from .text import clean
 
 
 class ParquetReporter(Reporter):
@@ -35,20 +46,23 @@ class ParquetReporter(Reporter):
         from pyarrow import Table
         from pyarrow import parquet as files
 
-        rows = result_rows(results)
-        table = Table.from_pydict(
-            {name: [row[name] for row in rows] for name in RESULTS}, schema=_schema(RESULTS)
-        )
-        files.write_table(table, folder / "results.parquet")
-        schema = _schema(EPISODES)
+        names = name_runs(results)
+        clean_once = lru_cache(maxsize=1 << 16)(clean)  # queries recur in the runs of a plan
+        schema = _schema(RESULT_COLUMNS)
+        table = Table.from_pandas(make_results_table(results), schema=schema, preserve_index=False)
+        files.write_table(table.replace_schema_metadata(), folder / "results.parquet")
+        schema = _schema(EPISODE_COLUMNS)
         with files.ParquetWriter(folder / "episodes.parquet", schema) as out:
-            for run in results.runs:  # one row group a run: no more than a run is in memory twice
-                out.write_table(Table.from_pydict(episode_columns(run), schema=schema))
+            for run in results.runs:  # one row group per run: no more than one run is in memory twice
+                episodes = make_episode_table(run, names[run.identity], clean_once)
+                table = Table.from_pandas(episodes, schema=schema, preserve_index=False)
+                out.write_table(table.replace_schema_metadata())
         return [folder / "results.parquet", folder / "episodes.parquet"]
 
 
-def _schema(columns: dict[str, type]) -> Any:
+def _schema(columns: Sequence[Column]) -> Any:
     import pyarrow
 
-    kinds = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64()}
-    return pyarrow.schema([(name, kinds[kind]) for name, kind in columns.items()])
+    whole = pyarrow.int64()
+    types = {"text": pyarrow.string(), "integer": whole, "number": pyarrow.float64(), "flag": whole}
+    return pyarrow.schema([(column.name, types[column.kind]) for column in columns])

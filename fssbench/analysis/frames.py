@@ -1,0 +1,261 @@
+"""Stored runs as pandas tables: one of runs, one of means over folds, one of episodes.
+
+Every row that has a figure also has its doubt: interval or the reason why there is none, episodes counted and
+planned, protocol, marks and status.  pandas is imported when the first table is made.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fssbench.analysis.columns import EPISODE_COLUMNS, MEAN_COLUMNS, RUN_COLUMNS, Column, Kind, column_names
+from fssbench.contracts.results import Cell, Estimate, Results, RunResult
+from fssbench.errors import UsageError
+from fssbench.evidence import evidence_of, planned_episodes
+from fssbench.row_names import row_title, with_names
+from fssbench.statistics import RESAMPLES
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_TYPES: dict[Kind, str] = {"text": "str", "integer": "int64", "number": "float64", "flag": "bool"}
+"""pandas type of each kind of column."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Frames:
+    """Results as tables; `fssbench.analysis.columns` describes every column.
+
+    Attributes:
+        results: the table model that the tables are made from.
+    """
+
+    results: Results
+
+    @cached_property
+    def runs(self) -> DataFrame:
+        """One row per run."""
+        return make_run_table(self.results)
+
+    @cached_property
+    def means(self) -> DataFrame:
+        """One row per mean over the folds of a measurement, as reports print it."""
+        return make_mean_table(self.results)
+
+    @cached_property
+    def episodes(self) -> DataFrame:
+        """One row per episode of a run."""
+        import pandas
+
+        names = name_runs(self.results)
+        tables = [make_episode_table(run, names[run.identity]) for run in self.results.runs]
+        return pandas.concat(tables or [_table(EPISODE_COLUMNS, {})], ignore_index=True)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out and why, such as a damaged run."""
+        return self.results.notes
+
+    def __repr__(self) -> str:
+        episodes = sum(run.episodes for run in self.results.runs)
+        counts = f"{len(self.results.runs)} runs, {len(self.results.cells)} means, {episodes} episodes"
+        return f"<Frames: {counts}; tables: .runs, .means, .episodes>"
+
+
+def results(*folders: str | os.PathLike[str], resamples: int = RESAMPLES, seed: int = 0) -> Frames:
+    """Read stored runs as pandas tables.
+
+    Whatever is left out, such as a damaged run, is a warning and stays in `notes`.
+
+    Args:
+        folders: run folders, or folders of run folders; `runs` if none is given.
+        resamples: resamples of the bootstrap behind every interval; 0 for no intervals.
+        seed: seed of the bootstrap.
+
+    Returns:
+        Tables with one row per run, per mean over folds and per episode.
+
+    Raises:
+        DataError: if there is no readable run, or two folders hold one measurement with different counts.
+        UsageError: for a folder that is no path, or a negative number of resamples or seed.
+
+    Example:
+        >>> import fssbench
+        >>> table = fssbench.results("runs").runs  # doctest: +SKIP
+        >>> table[["name", "miou", "miou_low", "miou_high", "marks"]]  # doctest: +SKIP
+    """
+    from fssbench.analysis.collect import collect
+
+    for folder in folders:
+        if not isinstance(folder, (str, os.PathLike)):
+            raise UsageError(
+                f"fssbench.results takes folders as paths, not {type(folder).__name__}. "
+                'Next: fssbench.results("runs", "more_runs")'
+            )
+    if resamples < 0 or seed < 0:
+        raise UsageError(f"resamples and seed must be 0 or more; got {resamples} and {seed}")
+    collected = collect([Path(folder) for folder in folders or ("runs",)], resamples=resamples, seed=seed)
+    for note in collected.notes:
+        warnings.warn(note, stacklevel=2)
+    return Frames(collected)
+
+
+def name_runs(results: Results) -> dict[str, str]:
+    """Name each run, by identity: the names of the rows it is in, joined by `; `."""
+    names: dict[str, list[str]] = {}
+    for cell in with_names(results).cells:
+        for run in cell.folds.values():
+            names.setdefault(run.identity, []).append(row_title(cell))
+    return {run.identity: "; ".join(names.get(run.identity, [run.label])) for run in results.runs}
+
+
+def make_run_table(results: Results) -> DataFrame:
+    """Make the table of runs, columns as in `RUN_COLUMNS`."""
+    names = name_runs(results)
+    return _table_of_rows(RUN_COLUMNS, [_run_row(run, names[run.identity], results) for run in results.runs])
+
+
+def make_mean_table(results: Results) -> DataFrame:
+    """Make the table of means over folds, columns as in `MEAN_COLUMNS`."""
+    cells = with_names(results).cells
+    return _table_of_rows(MEAN_COLUMNS, [_mean_row(cell, results) for cell in cells])
+
+
+def make_episode_table(run: RunResult, name: str, edit_text: Callable[[str], str] = str) -> DataFrame:
+    """Make the table of one run's episodes in the order of the plan, columns as in `EPISODE_COLUMNS`.
+
+    Args:
+        run: the run.
+        name: the name of its row, see `name_runs`.
+        edit_text: what is done with every text, such as guarding it for a spreadsheet.
+    """
+    classes = dict(zip(run.classes, run.class_names, strict=False))
+    class_names = {c: edit_text(classes.get(c, f"class {c}")) for c in set(run.class_ids.tolist())}
+    union = run.union[:, 1]
+    return _table(
+        EPISODE_COLUMNS,
+        {
+            "run": edit_text(run.slug),
+            "benchmark": edit_text(run.benchmark),
+            "method": edit_text(run.method),
+            "label": edit_text(run.label),
+            "backbone": edit_text(run.backbone),
+            "fold": run.fold,
+            "shot": run.shot,
+            "seed": run.seed,
+            "index": run.indices,
+            "class_id": run.class_ids,
+            "class_name": [class_names[c] for c in run.class_ids.tolist()],
+            "query": [edit_text(query) for query in run.queries],
+            "inter_background": run.inter[:, 0],
+            "inter_foreground": run.inter[:, 1],
+            "union_background": run.union[:, 0],
+            "union_foreground": union,
+            "target": run.target,
+            "name": edit_text(name),
+            "iou": np.where(union > 0, 100 * run.inter[:, 1] / np.maximum(union, 1), np.nan),
+            "marks": edit_text(_joined(run.marks)),
+        },
+    )
+
+
+def _run_row(run: RunResult, name: str, results: Results) -> dict[str, Any]:
+    names = dict(zip(run.classes, run.class_names, strict=False))
+    return {
+        **_shared_values([run], run.miou, run.fb_iou, results),
+        "name": name,
+        "fold": run.fold,
+        "episodes": run.episodes,
+        "seconds_per_episode": run.seconds,
+        "marks": _joined(run.marks),
+        "absent_classes": _joined(names.get(c, str(c)) for c in run.absent),
+        "identity": run.identity,
+        "plan_sha256": run.plan_sha256,
+        "run": run.slug,
+    }
+
+
+def _mean_row(cell: Cell, results: Results) -> dict[str, Any]:
+    runs = list(cell.folds.values())
+    return {
+        **_shared_values(runs, cell.miou, cell.fb_iou, results),
+        "name": row_title(cell),
+        "episodes": cell.episodes,
+        "best": cell.best,
+        "tied": cell.tied,
+        "marks": _joined(cell.marks),
+        "run": " ".join(run.slug for run in runs),
+        "folds": " ".join(map(str, cell.folds)),
+        "missing_folds": " ".join(map(str, cell.missing)),
+    }
+
+
+def _shared_values(
+    runs: Sequence[RunResult], miou: Estimate, fb_iou: Estimate, results: Results
+) -> dict[str, Any]:
+    """Values of the columns that the tables of runs and of means have in common."""
+    first, evidence = runs[0], evidence_of(runs)
+    return {
+        "benchmark": first.benchmark,
+        "method": first.method,
+        "label": first.label,
+        "ablations": " ".join(first.ablations),
+        "backbone": first.backbone,
+        "weights": first.weights,
+        "protocol": first.protocol,
+        "score_size": first.score_size,
+        "seed": first.seed,
+        "shot": first.shot,
+        "miou": miou.value,
+        "miou_low": miou.low,
+        "miou_high": miou.high,
+        "fb_iou": fb_iou.value,
+        "fb_iou_low": fb_iou.low,
+        "fb_iou_high": fb_iou.high,
+        "planned": planned_episodes(runs),
+        "queries": evidence.queries,
+        "fewest_queries_in_a_class": evidence.fewest,
+        "too_few_queries": not evidence.enough,
+        "learnable": first.learnable,
+        "parameters": first.parameters,
+        "resamples": results.resamples,
+        "bootstrap_seed": results.bootstrap_seed,
+        "status": "complete" if all(run.episodes == run.planned for run in runs) else "incomplete",
+        "absent_rule": first.absent_rule,
+        "no_interval": _lacking_interval(miou),
+    }
+
+
+def _lacking_interval(figure: Estimate) -> str:
+    """Say why a figure has no interval; empty if it has one."""
+    if math.isfinite(figure.low) and math.isfinite(figure.high):
+        return ""
+    return figure.shortage or ("no figure" if math.isnan(figure.value) else "not resampled")
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return "; ".join(texts)
+
+
+def _table_of_rows(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> DataFrame:
+    return _table(columns, {name: [row[name] for row in rows] for name in column_names(columns)})
+
+
+def _table(columns: Sequence[Column], values: Mapping[str, Any]) -> DataFrame:
+    """Make a table with exactly these columns and their types; a single value is one for all rows."""
+    from pandas import DataFrame
+
+    table = DataFrame(dict(values), columns=column_names(columns))
+    types = {column.name: _TYPES[column.kind] for column in columns}
+    return table.astype(
+        {name: types[name] for name, given in table.dtypes.items() if str(given) != types[name]}
+    )

@@ -204,6 +204,12 @@ if TYPE_CHECKING:
     from fssbench.evidence import (
         distinct_episodes as distinct_episodes,
     )
+    from fssbench.files.links import check_links as check_links
+    from fssbench.files.listing import find_file as find_file
+    from fssbench.files.listing import list_files as list_files
+    from fssbench.files.listing import list_folder as list_folder
+    from fssbench.files.text import read_lines as read_lines
+    from fssbench.files.text import read_text as read_text
     from fssbench.gate import (
         Judgement as Judgement,
     )
@@ -273,20 +279,8 @@ if TYPE_CHECKING:
     from fssbench.known_lists import (
         pascal_lines as pascal_lines,
     )
-    from fssbench.links import (
-        check_links as check_links,
-    )
     from fssbench.list_forms import (
         describe_line as describe_line,
-    )
-    from fssbench.listing import (
-        find_file as find_file,
-    )
-    from fssbench.listing import (
-        list_files as list_files,
-    )
-    from fssbench.listing import (
-        list_folder as list_folder,
     )
     from fssbench.matching import (
         comparable as comparable,
@@ -359,12 +353,6 @@ if TYPE_CHECKING:
     )
     from fssbench.statistics import (
         mean_sample as mean_sample,
-    )
-    from fssbench.text import (
-        read_lines as read_lines,
-    )
-    from fssbench.text import (
-        read_text as read_text,
     )
 
 API_VERSION = 1

@@ -11,10 +11,10 @@ import torch
 
 from fssbench.contracts.reference_weights import head, note_provenance
 from fssbench.errors import DataError
-from fssbench.hashing import weights_file_sha256
+from fssbench.files.hashing import weights_file_sha256
+from fssbench.files.state_dicts import assign, name_some, read_safetensors, read_state_dict, write_safetensors
 from fssbench.method_settings import differing_settings, is_accepted
 from fssbench.plugin_calls import plugin_call
-from fssbench.state_dicts import assign, name_some, read_safetensors, read_state_dict, write_safetensors
 
 if TYPE_CHECKING:
     from fssbench.contracts.methods import Method

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fssbench.errors import DataError, FssbenchError, PluginError
-from fssbench.hashing import file_sha256
-from fssbench.links import check_links
+from fssbench.files.hashing import file_sha256
+from fssbench.files.links import check_links
 from fssbench.plugin_calls import plugin_call
 
 if TYPE_CHECKING:

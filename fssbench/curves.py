@@ -14,7 +14,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from fssbench.errors import DataError
-from fssbench.text import decode_text
+from fssbench.files.text import decode_text
 
 
 @dataclass(frozen=True, slots=True)

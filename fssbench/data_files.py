@@ -17,9 +17,9 @@ from pathlib import Path
 
 from fssbench.contracts.datasets import Dataset
 from fssbench.errors import DataError
-from fssbench.hashing import State, file_state, hash_file
-from fssbench.kept_log import write_whole
-from fssbench.links import check_links
+from fssbench.files.hashing import State, file_state, hash_file
+from fssbench.files.kept_log import write_whole
+from fssbench.files.links import check_links
 from fssbench.plugin_calls import plugin_call
 
 FILE = "data.json"

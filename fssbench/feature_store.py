@@ -16,7 +16,7 @@ import torch
 
 from fssbench.errors import DataError
 from fssbench.features import FeatureCache, Maps
-from fssbench.state_dicts import digest_state, read_safetensors, write_safetensors
+from fssbench.files.state_dicts import digest_state, read_safetensors, write_safetensors
 
 _HASH = "sha256"
 

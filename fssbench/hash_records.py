@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fssbench import __version__
-from fssbench.atomic import replace_file
 from fssbench.contracts.datasets import Dataset, Finding
 from fssbench.errors import DataError, UsageError
-from fssbench.links import check_links
-from fssbench.listing import is_system_name
-from fssbench.regular_files import open_regular, read_regular
-from fssbench.text import decode_text
+from fssbench.files.atomic import replace_file
+from fssbench.files.links import check_links
+from fssbench.files.listing import is_system_name
+from fssbench.files.regular import open_regular, read_regular
+from fssbench.files.text import decode_text
 
 TITLE = "# fssbench hashes, version 1"
 MOST_BYTES = 1 << 30

@@ -26,9 +26,9 @@ from fssbench.contracts.reference_weights import head
 from fssbench.data import open_dataset
 from fssbench.data_files import DataFiles
 from fssbench.errors import FssbenchError
+from fssbench.files.state_dicts import digest_state
 from fssbench.redaction import identify_value, redact, redact_value
 from fssbench.seen import SELECTED_ON_TEST, seen_classes, seen_images
-from fssbench.state_dicts import digest_state
 from fssbench.store import digest as digest
 from fssbench.training_record import training_record
 

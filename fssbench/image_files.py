@@ -20,8 +20,8 @@ from pathlib import Path
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from fssbench.errors import DataError
+from fssbench.files.regular import MEBIBYTE, open_regular, read_regular
 from fssbench.png_chunks import find_png_damage
-from fssbench.regular_files import MEBIBYTE, open_regular, read_regular
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
 """Formats that data sets have, as Pillow names them."""

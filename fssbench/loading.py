@@ -17,12 +17,12 @@ from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method, MethodConfig
 from fssbench.contracts.reference_weights import head
 from fssbench.errors import DataError, UsageError
+from fssbench.files.state_dicts import digest_state
 from fssbench.method_settings import configured
 from fssbench.plugin_calls import plugin_call
 from fssbench.plugin_files import drop_aliases
 from fssbench.registry import METHODS, observed_at_import
 from fssbench.sources import Source, source_of
-from fssbench.state_dicts import digest_state
 from fssbench.weights_choice import choose_weights, ways_from_python
 
 UNFILED = "code in no file"

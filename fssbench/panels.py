@@ -24,12 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fssbench.append_log import LogLine, seal, split_log, unseal
 from fssbench.contracts.datasets import IGNORE
 from fssbench.contracts.episodes import Episode
 from fssbench.contracts.results import Panel, Pictures
 from fssbench.errors import DataError
-from fssbench.kept_log import KeptLog
+from fssbench.files.append_log import LogLine, seal, split_log, unseal
+from fssbench.files.kept_log import KeptLog
 from fssbench.reading import Reader, Target
 from fssbench.store import StoredRun
 

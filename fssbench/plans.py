@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from fssbench.atomic import replace_file
 from fssbench.contracts.episodes import Episode, Plan
 from fssbench.contracts.records import Record
 from fssbench.errors import DataError
-from fssbench.text import decode_text
+from fssbench.files.atomic import replace_file
+from fssbench.files.text import decode_text
 
 _FIELDS = tuple(Plan.__dataclass_fields__.keys() - {"episodes", "data", "splits"})
 

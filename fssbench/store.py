@@ -26,10 +26,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fssbench.append_log import seal, split_log, unseal
-from fssbench.atomic import replace_file
 from fssbench.contracts.episodes import Plan
 from fssbench.errors import DataError
+from fssbench.files.append_log import seal, split_log, unseal
+from fssbench.files.atomic import replace_file
 from fssbench.metrics import Absent
 from fssbench.plans import plan_facts, read_plan
 

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from fssbench.contracts.methods import Method
 from fssbench.contracts.reference_weights import head
 from fssbench.errors import DataError, UsageError
-from fssbench.state_dicts import assign, read_safetensors, write_safetensors
+from fssbench.files.state_dicts import assign, read_safetensors, write_safetensors
 
 FORMAT = 1
 STATE = "state.safetensors"

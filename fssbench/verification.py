@@ -22,7 +22,7 @@ from fssbench.contracts.methods import Method
 from fssbench.data import open_dataset, resolve
 from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import DataError, FssbenchError
-from fssbench.hashing import weights_file_sha256
+from fssbench.files.hashing import weights_file_sha256
 from fssbench.identity import data_files
 from fssbench.loading import load_method
 from fssbench.redaction import HIDDEN

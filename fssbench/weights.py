@@ -18,9 +18,9 @@ import platformdirs
 import torch
 
 from fssbench.contracts.records import Record
-from fssbench.download import download as fetch
 from fssbench.errors import DataError, unknown
-from fssbench.hashing import weights_file_sha256
+from fssbench.files.download import download as fetch
+from fssbench.files.hashing import weights_file_sha256
 
 
 class Weights(Record):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fssbench.contracts.methods import FeatureMethod, Method
 from fssbench.errors import PluginError
-from fssbench.state_dicts import digest_state
+from fssbench.files.state_dicts import digest_state
 
 _SHARE = 0.01
 """Part of the time that comparing every byte may take."""

@@ -15,12 +15,12 @@ import fssbench
 from fssbench.analysis.collect import collect
 from fssbench.cli import main
 from fssbench.errors import DataError
+from fssbench.files.state_dicts import read_safetensors
 from fssbench.gate import DOUBTS, Judgement, admit, gather_doubts, note_doubt, settle
 from fssbench.identity import training_marks
 from fssbench.marks import doubt_marks
 from fssbench.merge import merge
 from fssbench.registry import DATASETS
-from fssbench.state_dicts import read_safetensors
 from fssbench.store import Record, read_run
 from fssbench.train_settings import Settings
 from fssbench.training import train

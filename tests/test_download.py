@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fssbench.download import download
 from fssbench.errors import DataError
+from fssbench.files.download import download
 
 CONTENT = bytes(range(256)) * 4096
 SHA = hashlib.sha256(CONTENT).hexdigest()

@@ -16,7 +16,7 @@ from fssbench.cli import main
 from fssbench.data import open_dataset
 from fssbench.data_files import files_sha256
 from fssbench.errors import DataError
-from fssbench.links import check_links
+from fssbench.files.links import check_links
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
 

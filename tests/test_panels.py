@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fssbench.append_log import seal, unseal
 from fssbench.cli.run import command
 from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import DataError
+from fssbench.files.append_log import seal, unseal
 from fssbench.merge import merge
 from fssbench.panels import FILE, FOLDER, PANELS, SIDE, Panels, _packed, _unpacked, read_panels
 from fssbench.registry import DATASETS

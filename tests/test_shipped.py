@@ -12,11 +12,11 @@ from fssbench import checkpoints, load_method
 from fssbench.api import Plan
 from fssbench.engine import Settings
 from fssbench.errors import DataError, UsageError
+from fssbench.files.state_dicts import read_state_dict
 from fssbench.method_settings import settings_to_take
 from fssbench.registry import METHODS, load_plugin
 from fssbench.runner import Request, execute, prepare
 from fssbench.shipped import fitting, shipped
-from fssbench.state_dicts import read_state_dict
 from fssbench.store import read_run
 
 PLUGIN = """

@@ -23,8 +23,8 @@ from fssbench import splits
 from fssbench.cli import main
 from fssbench.data import open_dataset
 from fssbench.errors import DataError
+from fssbench.files.text import read_lines, read_text
 from fssbench.plans import read_plan, write_plan
-from fssbench.text import read_lines, read_text
 
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-32", "utf-16-le with mark", "utf-16-be with mark")
 ENDS = ("\n", "\r\n", "\r")

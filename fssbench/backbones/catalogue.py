@@ -8,8 +8,8 @@ from fssbench import weights as published
 from fssbench.contracts.backbones import Backbone
 from fssbench.contracts.records import Record
 from fssbench.errors import UsageError, unknown
-from fssbench.hashing import weights_file_sha256
-from fssbench.state_dicts import read_state_dict
+from fssbench.files.hashing import weights_file_sha256
+from fssbench.files.state_dicts import read_state_dict
 
 
 class BackboneCard(Record):

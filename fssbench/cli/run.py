@@ -12,7 +12,7 @@ import click
 from fssbench.cli.hints import Verb, follow_up
 from fssbench.cli.options import plugin_option
 from fssbench.errors import DataError, UsageError, unknown
-from fssbench.text import decode_text
+from fssbench.files.text import decode_text
 
 if TYPE_CHECKING:
     from fssbench.runner import Prepared

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fssbench.errors import UsageError, unknown
-from fssbench.state_dicts import assign, digest_state
+from fssbench.files.state_dicts import assign, digest_state
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ from PIL import Image
 
 from fssbench.contracts.records import Record
 from fssbench.errors import DataError, unknown
-from fssbench.hashing import file_sha256
-from fssbench.links import check_links
-from fssbench.listing import find_file, list_folder
-from fssbench.locating import suggest_data_folder, suggest_inside
+from fssbench.files.hashing import file_sha256
+from fssbench.files.links import check_links
+from fssbench.files.listing import find_file, list_folder
+from fssbench.files.locating import suggest_data_folder, suggest_inside
 
 IGNORE = 255
 """Mask value of pixels that count neither as intersection nor as union."""

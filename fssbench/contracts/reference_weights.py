@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from fssbench.state_dicts import COUNTER, assign, bare_name, digest_state
+from fssbench.files.state_dicts import COUNTER, assign, bare_name, digest_state
 
 if TYPE_CHECKING:
     from fssbench.contracts.backbones import Backbone

@@ -19,8 +19,8 @@ from fssbench.backbones import BACKBONES, build, default_weights
 from fssbench.backbones.efficientnet import EfficientNetLite0
 from fssbench.contracts.backbones import Backbone
 from fssbench.errors import DataError, UsageError
+from fssbench.files.state_dicts import read_state_dict
 from fssbench.imaging import MEAN, STD
-from fssbench.state_dicts import read_state_dict
 from fssbench.weights import RANDOM, places
 from fssbench.weights import find as find_weights
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fssbench.append_log import seal, split_log, unseal
 from fssbench.errors import DataError
+from fssbench.files.append_log import seal, split_log, unseal
 from fssbench.merge import merge
 from fssbench.panels import FILE, read_panels
 from fssbench.store import read_records, read_run

@@ -10,12 +10,12 @@ import torch
 import fssbench
 from fssbench.analysis.collect import collect
 from fssbench.engine import Settings
+from fssbench.files.state_dicts import read_state_dict
 from fssbench.method_settings import settings_to_take
 from fssbench.registry import METHODS
 from fssbench.runner import Request, execute, prepare
 from fssbench.sampling import plan
 from fssbench.shipped import Shipped, fitting, shipped
-from fssbench.state_dicts import read_state_dict
 
 BACKBONE = "efficientnet-lite0"
 NAMES = ("pmnet", "hsnet")

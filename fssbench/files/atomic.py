@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from fssbench.append_log import write_all
+from fssbench.files.append_log import write_all
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from fssbench.errors import DataError
-from fssbench.listing import FolderListing, list_folder
+from fssbench.files.listing import FolderListing, list_folder
 
 _DEPTH = 3
 _LIMIT = 1000

@@ -15,9 +15,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from fssbench.append_log import AppendLog
-from fssbench.atomic import replace_file
 from fssbench.errors import DataError
+from fssbench.files.append_log import AppendLog
+from fssbench.files.atomic import replace_file
 
 
 class KeptLog:

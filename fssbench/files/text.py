@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 from fssbench.errors import DataError
-from fssbench.regular_files import MEBIBYTE, read_regular
+from fssbench.files.regular import MEBIBYTE, read_regular
 
 MOST_BYTES = 64 * MEBIBYTE
 """Size of the largest list or table that is read."""

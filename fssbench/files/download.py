@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from fssbench.errors import DataError
-from fssbench.hashing import weights_file_sha256
+from fssbench.files.hashing import weights_file_sha256
 
 _BLOCK = 1 << 20
 

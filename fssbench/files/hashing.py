@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from fssbench.errors import DataError
-from fssbench.regular_files import open_regular
+from fssbench.files.regular import open_regular
 
 State = tuple[int, ...]
 """Size, time of writing and of the last change, number and device of a file: equal for an untouched file."""

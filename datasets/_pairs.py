@@ -16,7 +16,7 @@ def check(report: Verification, image_path: str, mask_path: str, *, expected: Co
         report: what is filled in.
         image_path: relative to the data set's root.
         mask_path: relative to the data set's root.
-        expected: kinds of judgement of masks that are in order here (`fssbench.gate_masks.judge_binary`).
+        expected: kinds of judgement of masks that are in order here (`fssbench.images.mask_values.judge_binary`).
 
     Returns:
         Whether the pair can serve in an episode.

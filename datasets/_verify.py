@@ -2,7 +2,7 @@
 
 Each function looks at one thing, adds what it finds to the `Verification`, and goes on: one broken
 file must not hide the next.  Paths in findings are relative to the data set's root.  The rules for files are those of
-`fssbench.gate`, by which the readers of `run` and `train` refuse or doubt the same files.
+`fssbench.images.gate`, by which the readers of `run` and `train` refuse or doubt the same files.
 """
 
 from __future__ import annotations

@@ -210,60 +210,24 @@ if TYPE_CHECKING:
     from fssbench.files.listing import list_folder as list_folder
     from fssbench.files.text import read_lines as read_lines
     from fssbench.files.text import read_text as read_text
-    from fssbench.gate import (
-        Judgement as Judgement,
-    )
-    from fssbench.gate import (
-        Kind as Kind,
-    )
-    from fssbench.gate import (
-        admit as admit,
-    )
-    from fssbench.gate import (
-        judge_file as judge_file,
-    )
-    from fssbench.gate import (
-        judge_image as judge_image,
-    )
-    from fssbench.gate import (
-        judge_pair as judge_pair,
-    )
-    from fssbench.gate_masks import (
-        THRESHOLD as THRESHOLD,
-    )
-    from fssbench.gate_masks import (
-        judge_binary as judge_binary,
-    )
-    from fssbench.gate_masks import (
-        judge_coded as judge_coded,
-    )
-    from fssbench.gate_masks import (
-        judge_index as judge_index,
-    )
-    from fssbench.image_files import (
-        read_size as read_size,
-    )
-    from fssbench.imaging import (
-        open_image as open_image,
-    )
-    from fssbench.imaging import (
-        read_binary as read_binary,
-    )
-    from fssbench.imaging import (
-        read_codes as read_codes,
-    )
-    from fssbench.imaging import (
-        read_grey as read_grey,
-    )
-    from fssbench.imaging import (
-        read_index as read_index,
-    )
-    from fssbench.imaging import (
-        read_rgb as read_rgb,
-    )
-    from fssbench.jpeg_damage import (
-        find_jpeg_damage as find_jpeg_damage,
-    )
+    from fssbench.images.gate import Judgement as Judgement
+    from fssbench.images.gate import Kind as Kind
+    from fssbench.images.gate import admit as admit
+    from fssbench.images.gate import judge_file as judge_file
+    from fssbench.images.gate import judge_image as judge_image
+    from fssbench.images.gate import judge_pair as judge_pair
+    from fssbench.images.jpeg_damage import find_jpeg_damage as find_jpeg_damage
+    from fssbench.images.mask_values import THRESHOLD as THRESHOLD
+    from fssbench.images.mask_values import judge_binary as judge_binary
+    from fssbench.images.mask_values import judge_coded as judge_coded
+    from fssbench.images.mask_values import judge_index as judge_index
+    from fssbench.images.opening import read_size as read_size
+    from fssbench.images.reading import open_image as open_image
+    from fssbench.images.reading import read_binary as read_binary
+    from fssbench.images.reading import read_codes as read_codes
+    from fssbench.images.reading import read_grey as read_grey
+    from fssbench.images.reading import read_index as read_index
+    from fssbench.images.reading import read_rgb as read_rgb
     from fssbench.known_lists import (
         ListJudgement as ListJudgement,
     )

@@ -25,7 +25,7 @@ from fssbench.contracts.methods import FeatureMethod, Method
 from fssbench.data_files import DataFiles
 from fssbench.errors import DataError, FssbenchError
 from fssbench.features import FeatureCache, Maps
-from fssbench.imaging import resize_mask, to_input
+from fssbench.images.reading import resize_mask, to_input
 from fssbench.reading import Reader, Target
 
 _PIXELS = "pixels"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from fssbench.gate import AS_PUBLISHED, DOUBTS
+from fssbench.images.gate import AS_PUBLISHED, DOUBTS
 from fssbench.metrics import class_marks
 from fssbench.store import StoredRun
 

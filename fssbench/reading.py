@@ -18,8 +18,8 @@ from fssbench.contracts.datasets import IGNORE, Dataset
 from fssbench.contracts.episodes import Episode
 from fssbench.data_files import DataFiles
 from fssbench.errors import DataError, DatasetContractError
-from fssbench.gate import gather_doubts, judge_orientation, judge_pair, note_doubt, orientation_of
-from fssbench.imaging import open_image
+from fssbench.images.gate import gather_doubts, judge_orientation, judge_pair, note_doubt, orientation_of
+from fssbench.images.reading import open_image
 from fssbench.plugin_calls import message_of, plugin_call
 
 _NEXT = "Next: `fssbench check` on the data set's plugin"
@@ -35,7 +35,7 @@ class ImageFacts:
 
 
 def is_built_in(dataset: Dataset) -> bool:
-    """Whether a data set judges its own files by `fssbench.gate`, for which tests vouch; a plugin need not."""
+    """Whether a data set judges its own files by `fssbench.images.gate`, for which tests vouch; a plugin need not."""
     return type(dataset).__module__.startswith("fssbench.")
 
 

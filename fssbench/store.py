@@ -49,7 +49,7 @@ class Record:
     target: int
     """Foreground pixels of the truth."""
     doubts: tuple[str, ...] = ()
-    """Kinds of doubt about its images and masks (`fssbench.gate.DOUBTS`), sorted."""
+    """Kinds of doubt about its images and masks (`fssbench.images.gate.DOUBTS`), sorted."""
 
     def line(self) -> bytes:
         """The record as one line of JSON ending in its own crc32; doubts stand in it only if there are any."""

@@ -31,8 +31,8 @@ from fssbench.data_files import files_sha256
 from fssbench.errors import DataError, FssbenchError, LockedError, PluginError
 from fssbench.feature_store import StoredFeatures
 from fssbench.features import FeatureCache
-from fssbench.gate import DOUBTS
 from fssbench.identity import digest
+from fssbench.images.gate import DOUBTS
 from fssbench.inputs import Inputs
 from fssbench.isolation import generators_kept
 from fssbench.marks import counted_marks

@@ -16,8 +16,8 @@ from fssbench.analysis.collect import collect
 from fssbench.cli import main
 from fssbench.errors import DataError
 from fssbench.files.state_dicts import read_safetensors
-from fssbench.gate import DOUBTS, Judgement, admit, gather_doubts, note_doubt, settle
 from fssbench.identity import training_marks
+from fssbench.images.gate import DOUBTS, Judgement, admit, gather_doubts, note_doubt, settle
 from fssbench.marks import doubt_marks
 from fssbench.merge import merge
 from fssbench.registry import DATASETS

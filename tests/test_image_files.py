@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from fssbench import image_files
 from fssbench.errors import DataError
-from fssbench.image_files import MOST_PIXELS, open_image
-from fssbench.png_chunks import find_png_damage
+from fssbench.images import opening
+from fssbench.images.opening import MOST_PIXELS, open_image
+from fssbench.images.png_chunks import find_png_damage
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs files that only POSIX systems have")
 
@@ -149,9 +149,9 @@ def test_a_link_in_a_circle_is_a_data_error(tmp_path: Path) -> None:
 def test_a_large_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "picture.png"
     path.write_bytes(encoded(picture(), "PNG"))
-    monkeypatch.setattr(image_files, "MOST_BYTES", path.stat().st_size)
+    monkeypatch.setattr(opening, "MOST_BYTES", path.stat().st_size)
     open_image(path)
-    monkeypatch.setattr(image_files, "MOST_BYTES", path.stat().st_size - 1)
+    monkeypatch.setattr(opening, "MOST_BYTES", path.stat().st_size - 1)
     with pytest.raises(DataError, match="bytes"):
         open_image(path)
 

@@ -13,7 +13,16 @@ from PIL import Image, ImageFile
 from torch.nn import functional
 
 from fssbench.errors import DataError
-from fssbench.imaging import MEAN, STD, open_image, read_binary, read_index, read_rgb, resize_mask, to_input
+from fssbench.images.reading import (
+    MEAN,
+    STD,
+    open_image,
+    read_binary,
+    read_index,
+    read_rgb,
+    resize_mask,
+    to_input,
+)
 
 
 def _noise(height: int = 40, width: int = 60) -> Image.Image:

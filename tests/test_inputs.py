@@ -14,7 +14,7 @@ from fssbench.contracts.backbones import Backbone, Tap
 from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import DataError
 from fssbench.features import FeatureCache
-from fssbench.imaging import to_input
+from fssbench.images.reading import to_input
 from fssbench.inputs import Inputs
 from fssbench.registry import DATASETS
 from fssbench.store import read_run
@@ -250,7 +250,7 @@ def test_counts_at_both_sizes_agree_with_the_stored_target(null):
 def test_numbered_classes_leave_out_others_and_unknown_pixels(mini):
     """Against the raw label maps of the miniature, where class c has value c + 1 and 255 is unknown."""
     from fssbench.data import open_dataset
-    from fssbench.imaging import resize_mask
+    from fssbench.images.reading import resize_mask
 
     dataset = open_dataset("pascal", data=mini)
     entries = dataset.pool("trn").entries

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fssbench.errors import DataError
-from fssbench.image_files import open_image
-from fssbench.jpeg_damage import find_jpeg_damage
+from fssbench.images.jpeg_damage import find_jpeg_damage
+from fssbench.images.opening import open_image
 
 
 def damage(path: Path) -> str | None:

@@ -10,7 +10,7 @@ from fssbench.api import DataError, Entry, Episode, FssbenchError, PluginError
 from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import DatasetContractError
 from fssbench.features import FeatureCache
-from fssbench.gate import note_doubt
+from fssbench.images.gate import note_doubt
 from fssbench.reading import Reader
 from fssbench.registry import DATASETS
 from fssbench.testing import check_dataset

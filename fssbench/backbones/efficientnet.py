@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fssbench.contracts.backbones import Backbone, Tap
-from fssbench.imaging import MEAN, STD
+from fssbench.images.reading import MEAN, STD
 
 _STEM = 32
 _GROUPS = (

@@ -20,7 +20,7 @@ from fssbench.backbones.efficientnet import EfficientNetLite0
 from fssbench.contracts.backbones import Backbone
 from fssbench.errors import DataError, UsageError
 from fssbench.files.state_dicts import read_state_dict
-from fssbench.imaging import MEAN, STD
+from fssbench.images.reading import MEAN, STD
 from fssbench.weights import RANDOM, places
 from fssbench.weights import find as find_weights
 

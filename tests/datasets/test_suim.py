@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fssbench.api import DataError, UsageError
-from fssbench.gate_masks import codes_of
+from fssbench.images.mask_values import codes_of
 
 RGB = {
     "BW": (0, 0, 0),

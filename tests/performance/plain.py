@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fssbench.api import IGNORE, Dataset, Episode, Method
-from fssbench.imaging import resize_mask, to_input
+from fssbench.images.reading import resize_mask, to_input
 
 Counts = tuple[tuple[int, int], tuple[int, int]]
 """Intersection and union, each of background and foreground, in pixels."""

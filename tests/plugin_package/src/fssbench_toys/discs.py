@@ -10,7 +10,7 @@ from PIL import Image
 
 from fssbench.api import Dataset, DatasetCard, Entry, Finding, Pool, UsageError, Verification
 from fssbench.errors import DataError
-from fssbench.imaging import read_index, read_rgb
+from fssbench.images.reading import read_index, read_rgb
 
 
 class ToyDiscs(Dataset):

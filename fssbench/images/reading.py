@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from fssbench.gate import admit, judge_file, judge_image, settle
-from fssbench.gate_masks import judge_binary, judge_coded, judge_index
-from fssbench.image_files import open_image as open_image
+from fssbench.images.gate import admit, judge_file, judge_image, settle
+from fssbench.images.mask_values import judge_binary, judge_coded, judge_index
+from fssbench.images.opening import open_image as open_image
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -72,7 +72,7 @@ def read_grey(
         path: the file.
         threshold: grey value from which a pixel is foreground.
         expected: kinds of judgement that are in order here, such as `empty` if a mask without foreground says that
-            the class is not in the image, or `full` if the class may fill an image (`fssbench.gate_masks`).
+            the class is not in the image, or `full` if the class may fill an image (`fssbench.images.mask_values`).
         released: kinds of error that the data set is published with and its reference reads: a doubt is noted.
 
     Raises:

@@ -20,7 +20,7 @@ from pathlib import Path
 from PIL import Image
 
 from fssbench.files.regular import read_regular
-from fssbench.image_files import MOST_BYTES
+from fssbench.images.opening import MOST_BYTES
 
 _HELD_BACK = 16
 """Bytes at the end of the data without which no picture is complete; encoders may pad by a few."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fssbench.gate import Judgement, is_transparent, stored_depth
+from fssbench.images.gate import Judgement, is_transparent, stored_depth
 
 THRESHOLD = 128
 """Grey value from which a pixel is foreground, in all reference loaders."""

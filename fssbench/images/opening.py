@@ -21,7 +21,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from fssbench.errors import DataError
 from fssbench.files.regular import MEBIBYTE, open_regular, read_regular
-from fssbench.png_chunks import find_png_damage
+from fssbench.images.png_chunks import find_png_damage
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
 """Formats that data sets have, as Pillow names them."""

@@ -7,7 +7,7 @@ them, and the readers behind `run`, `train` and `check` act on them (`settle`), 
     doubt   `verify` warns; an episode that uses the file is marked (`gather_doubts`, `DOUBTS`).
     note    `verify` warns; nothing is marked, because the release is so and the references read it the same way.
 
-Rules for the values of masks are in `fssbench.gate_masks`.
+Rules for the values of masks are in `fssbench.images.mask_values`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, Literal
 from PIL import Image
 
 from fssbench.errors import DataError
-from fssbench.image_files import DEPTH, ORIENTATION, ORIENTATION_TAG
+from fssbench.images.opening import DEPTH, ORIENTATION, ORIENTATION_TAG
 
 DOUBTS = {
     "full": "every pixel is foreground",

@@ -17,7 +17,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fssbench import _torchvision, execution
+from fssbench import _torchvision
+from fssbench.plugins import execution
 
 if TYPE_CHECKING:
     from fssbench.analysis.frames import results as results

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from fssbench.plugin_calls import explain_error, message_of, place_of, show_traceback
+from fssbench.plugins.calls import explain_error, message_of, place_of, show_traceback
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 

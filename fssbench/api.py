@@ -255,11 +255,9 @@ if TYPE_CHECKING:
     from fssbench.matching import (
         restrict_to as restrict_to,
     )
+    from fssbench.plugins.registry import METHODS as METHODS
     from fssbench.populations import (
         size_marks as size_marks,
-    )
-    from fssbench.registry import (
-        METHODS as METHODS,
     )
     from fssbench.results_file import (
         RESULTS_FILE as RESULTS_FILE,

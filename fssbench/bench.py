@@ -38,8 +38,8 @@ from fssbench.identity import label, version
 from fssbench.isolation import generators_kept, isolated
 from fssbench.loading import load_method
 from fssbench.memory import PeakMemory
-from fssbench.plugin_calls import plugin_call
-from fssbench.registry import METHODS, load_plugin
+from fssbench.plugins.calls import plugin_call
+from fssbench.plugins.registry import METHODS, load_plugin
 from fssbench.splits import cache_folder
 from fssbench.store import digest
 from fssbench.timing import Clock, timed

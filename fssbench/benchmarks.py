@@ -5,8 +5,8 @@ from __future__ import annotations
 from fssbench.benchmark_records import RECORDS, SQUARE_RESIZE, SUMMED_METER, Benchmark, Folds, Source, Variant
 from fssbench.contracts.records import Record
 from fssbench.errors import unknown
-from fssbench.plugin_calls import plugin_call
-from fssbench.registry import DATASETS
+from fssbench.plugins.calls import plugin_call
+from fssbench.plugins.registry import DATASETS
 
 __all__ = [
     "BENCHMARKS",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from fssbench.errors import DataError, FssbenchError, PluginError
 from fssbench.files.hashing import file_sha256
 from fssbench.files.links import check_links
-from fssbench.plugin_calls import plugin_call
+from fssbench.plugins.calls import plugin_call
 
 if TYPE_CHECKING:
     from fssbench.contracts.datasets import Dataset

@@ -24,9 +24,9 @@ from fssbench import splits as lists
 from fssbench.contracts.datasets import Dataset
 from fssbench.contracts.records import Record
 from fssbench.errors import DataError, PluginError, UsageError
-from fssbench.plugin_calls import plugin_call
-from fssbench.registry import DATASETS
-from fssbench.sources import source_sha256
+from fssbench.plugins.calls import plugin_call
+from fssbench.plugins.registry import DATASETS
+from fssbench.plugins.source_hash import source_sha256
 
 GENERATOR = 1
 """Version of the miniature as a whole; a data set's own code is hashed besides."""

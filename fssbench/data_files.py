@@ -20,7 +20,7 @@ from fssbench.errors import DataError
 from fssbench.files.hashing import State, file_state, hash_file
 from fssbench.files.kept_log import write_whole
 from fssbench.files.links import check_links
-from fssbench.plugin_calls import plugin_call
+from fssbench.plugins.calls import plugin_call
 
 FILE = "data.json"
 """In a run folder: the beginnings of the hashes of its data files."""

@@ -17,7 +17,6 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from fssbench import execution
 from fssbench.content import Pictures
 from fssbench.contracts.datasets import Dataset
 from fssbench.contracts.episodes import Episode, Plan
@@ -31,12 +30,13 @@ from fssbench.isolation import generators_kept, isolated
 from fssbench.loading import known_source
 from fssbench.metrics import Score, count
 from fssbench.panels import PANELS, Panels, Thumbnails
-from fssbench.plugin_calls import plugin_call
-from fssbench.plugin_files import drop_aliases
+from fssbench.plugins import execution
+from fssbench.plugins.calls import plugin_call
+from fssbench.plugins.import_files import drop_aliases
+from fssbench.plugins.source_hash import source_of
 from fssbench.precision import exact_float32
 from fssbench.reading import Target
 from fssbench.run_writer import RunWriter
-from fssbench.sources import source_of
 from fssbench.store import Record, read_sessions, shard_range
 from fssbench.summary import absent_rule, summarise
 from fssbench.weights_guard import WeightsGuard

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from fssbench import checkpoints, execution
+from fssbench import checkpoints
 from fssbench.backbones import BACKBONES, build, default_weights
 from fssbench.contracts.backbones import Backbone
 from fssbench.contracts.episodes import Plan
@@ -19,10 +19,11 @@ from fssbench.contracts.reference_weights import head
 from fssbench.errors import DataError, UsageError
 from fssbench.files.state_dicts import digest_state
 from fssbench.method_settings import configured
-from fssbench.plugin_calls import plugin_call
-from fssbench.plugin_files import drop_aliases
-from fssbench.registry import METHODS, observed_at_import
-from fssbench.sources import Source, source_of
+from fssbench.plugins import execution
+from fssbench.plugins.calls import plugin_call
+from fssbench.plugins.import_files import drop_aliases
+from fssbench.plugins.registry import METHODS, observed_at_import
+from fssbench.plugins.source_hash import Source, source_of
 from fssbench.weights_choice import choose_weights, ways_from_python
 
 UNFILED = "code in no file"

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from fssbench.contracts.methods import AT_INFERENCE, Method, MethodConfig
 from fssbench.errors import PluginError, UsageError, unknown
-from fssbench.plugin_calls import plugin_call
+from fssbench.plugins.calls import plugin_call
 
 RESERVED = frozenset(
     {

@@ -20,7 +20,7 @@ from fssbench.data_files import DataFiles
 from fssbench.errors import DataError, DatasetContractError
 from fssbench.images.gate import gather_doubts, judge_orientation, judge_pair, note_doubt, orientation_of
 from fssbench.images.reading import open_image
-from fssbench.plugin_calls import message_of, plugin_call
+from fssbench.plugins.calls import message_of, plugin_call
 
 _NEXT = "Next: `fssbench check` on the data set's plugin"
 

@@ -24,7 +24,7 @@ from fssbench.errors import DataError, FssbenchError, UsageError
 from fssbench.features import FeatureCache
 from fssbench.identity import plan_pictures, training_marks
 from fssbench.loading import load_method
-from fssbench.registry import METHODS
+from fssbench.plugins.registry import METHODS
 from fssbench.replay import plan_of_file
 from fssbench.sampling import plan
 from fssbench.weights_choice import Choice, choose_weights, ways_from_command_line

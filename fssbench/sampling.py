@@ -29,7 +29,7 @@ from fssbench.contracts.datasets import Dataset, Entry, Pool
 from fssbench.contracts.episodes import Episode, Plan
 from fssbench.errors import DataError, PluginError, UsageError, unknown
 from fssbench.plans import read_plan, write_plan
-from fssbench.plugin_calls import plugin_call
+from fssbench.plugins.calls import plugin_call
 from fssbench.populations import pool_marks
 
 __all__ = ["PROTOCOLS", "plan", "read_plan", "write_plan"]

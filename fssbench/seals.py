@@ -17,8 +17,8 @@ from fssbench.contracts.episodes import Plan
 from fssbench.errors import DataError, FssbenchError
 from fssbench.identity import name_with_settings
 from fssbench.plans import plan_facts, read_plan
+from fssbench.plugins.registry import METHODS
 from fssbench.redaction import identify_value
-from fssbench.registry import METHODS
 from fssbench.store import Record, StoredRun, digest, manifest_seal, read_json, read_run
 from fssbench.summary import summary_bytes
 

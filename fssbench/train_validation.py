@@ -12,7 +12,7 @@ from fssbench.contracts.methods import Method
 from fssbench.inputs import Inputs
 from fssbench.isolation import isolated
 from fssbench.metrics import Score, count, score
-from fssbench.plugin_calls import plugin_call
+from fssbench.plugins.calls import plugin_call
 from fssbench.train_workers import Workers
 
 SMALLER = "--size, --batch or --cache-mb"

@@ -36,7 +36,7 @@ from fssbench.images.gate import DOUBTS
 from fssbench.inputs import Inputs
 from fssbench.isolation import generators_kept
 from fssbench.marks import counted_marks
-from fssbench.plugin_calls import plugin_call
+from fssbench.plugins.calls import plugin_call
 from fssbench.sampling import plan
 from fssbench.seen import SELECTED_ON_TEST, content_ids, image_ids
 from fssbench.train_average import Average

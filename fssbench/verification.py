@@ -25,8 +25,8 @@ from fssbench.errors import DataError, FssbenchError
 from fssbench.files.hashing import weights_file_sha256
 from fssbench.identity import data_files
 from fssbench.loading import load_method
+from fssbench.plugins.registry import METHODS
 from fssbench.redaction import HIDDEN
-from fssbench.registry import METHODS
 from fssbench.replay import GIVEN, draw_again, plan_of_file
 from fssbench.seals import Finding, check_seals
 from fssbench.shipped import shipped

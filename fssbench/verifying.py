@@ -13,7 +13,7 @@ from fssbench.contracts.datasets import Dataset, Finding, Verification
 from fssbench.contracts.episodes import Episode
 from fssbench.errors import DataError, FssbenchError, PluginError
 from fssbench.images.gate import DOUBTS
-from fssbench.plugin_calls import plugin_call
+from fssbench.plugins.calls import plugin_call
 from fssbench.reading import Reader, is_built_in
 from fssbench.sampling import class_names, few_items, list_pool, list_suggestions
 

@@ -55,7 +55,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _own_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plugin that one test loads is not there in the next."""
-    from fssbench.registry import DATASETS, METHODS, REPORTERS
+    from fssbench.plugins.registry import DATASETS, METHODS, REPORTERS
 
     for registry in (DATASETS, METHODS, REPORTERS):
         monkeypatch.setattr(registry, "_plugins", dict(registry._scan()))
@@ -76,7 +76,7 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def toy() -> type[Dataset]:
     """A third-party data set, loaded from `tests/toy_plugin.py` as `--plugin` loads one."""
-    from fssbench.registry import DATASETS, load_plugin
+    from fssbench.plugins.registry import DATASETS, load_plugin
 
     load_plugin(Path(__file__).with_name("toy_plugin.py"))
     cls: type[Dataset] = DATASETS.get("toy")
@@ -125,7 +125,7 @@ def shapes(tmp_path: Path) -> Iterator[Path]:
     """A data folder of `tests/train_plugin.py`, which is loaded as `--plugin` loads it; one thread."""
     import torch
 
-    from fssbench.registry import load_plugin
+    from fssbench.plugins.registry import load_plugin
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # many threads on images of 32 px wait for each other

@@ -22,7 +22,7 @@ import fssbench
 from fssbench.api import Method, Plan
 from fssbench.engine import Evaluation, Settings, evaluate_all
 from fssbench.errors import FssbenchError
-from fssbench.registry import METHODS, load_plugin
+from fssbench.plugins.registry import METHODS, load_plugin
 from fssbench.store import scan
 
 PLUGIN = Path(__file__).with_name("null_plugin.py")

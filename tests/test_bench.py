@@ -17,7 +17,7 @@ from fssbench.bench import Wanted, flops, measure, measure_apart
 from fssbench.errors import DataError, PluginError, UsageError
 from fssbench.loading import load_method
 from fssbench.memory import PeakMemory
-from fssbench.registry import METHODS
+from fssbench.plugins.registry import METHODS
 
 PLUGIN = Path(__file__).with_name("bench_plugin.py")
 SIDE = 64

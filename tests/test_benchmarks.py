@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from fssbench.api import Dataset, PluginError, UsageError
 from fssbench.benchmark_records import COCO_INTERLEAVED, VOC_TO_COCO, voc_classes_new_to
 from fssbench.benchmarks import BENCHMARKS, SUITES, find_benchmark, names, suite
-from fssbench.registry import DATASETS
+from fssbench.plugins.registry import DATASETS
 
 TEN = (
     "pascal5i",

@@ -13,7 +13,7 @@ import pytest
 from fssbench import data
 from fssbench.api import DataError, Dataset, PluginError, UsageError
 from fssbench.data import MARKER, is_miniature, make_miniature, open_dataset, resolve
-from fssbench.registry import DATASETS
+from fssbench.plugins.registry import DATASETS
 from fssbench.sampling import plan
 
 

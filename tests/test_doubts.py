@@ -20,7 +20,7 @@ from fssbench.identity import training_marks
 from fssbench.images.gate import DOUBTS, Judgement, admit, gather_doubts, note_doubt, settle
 from fssbench.marks import doubt_marks
 from fssbench.merge import merge
-from fssbench.registry import DATASETS
+from fssbench.plugins.registry import DATASETS
 from fssbench.store import Record, read_run
 from fssbench.train_settings import Settings
 from fssbench.training import train

@@ -61,7 +61,7 @@ def test_five_lines_of_python(null):
 
 
 def null_dataset(null) -> Dataset:
-    from fssbench.registry import DATASETS
+    from fssbench.plugins.registry import DATASETS
 
     return DATASETS.get("nulldata")(null.data / "nulldata")
 

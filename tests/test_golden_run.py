@@ -19,7 +19,7 @@ import pytest
 import fssbench
 from fssbench.identity import ENGINE
 from fssbench.loading import load_method
-from fssbench.registry import load_plugin
+from fssbench.plugins.registry import load_plugin
 from fssbench.store import read_run
 
 FILE = Path(__file__).with_name("golden_run.json")

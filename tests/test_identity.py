@@ -28,8 +28,8 @@ from fssbench.identity import (
     label,
     marks,
 )
+from fssbench.plugins.registry import load_plugin
 from fssbench.redaction import redact
-from fssbench.registry import load_plugin
 from fssbench.store import read_run
 
 
@@ -174,7 +174,7 @@ def on_disk(null):
 
 
 def registered(monkeypatch, file: Path):
-    from fssbench import registry
+    from fssbench.plugins import registry
 
     fresh = registry.Registry("dataset", "none", "fssbench.api.Dataset")
     monkeypatch.setattr(registry, "DATASETS", fresh)

@@ -16,7 +16,7 @@ from fssbench.errors import DataError
 from fssbench.features import FeatureCache
 from fssbench.images.reading import to_input
 from fssbench.inputs import Inputs
-from fssbench.registry import DATASETS
+from fssbench.plugins.registry import DATASETS
 from fssbench.store import read_run
 
 

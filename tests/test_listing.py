@@ -15,7 +15,7 @@ from PIL import Image
 from fssbench.data import open_dataset
 from fssbench.errors import DataError
 from fssbench.files.listing import find_file, is_owners_text, is_system_name, list_files, list_folder
-from fssbench.registry import DATASETS
+from fssbench.plugins.registry import DATASETS
 from fssbench.sampling import plan
 
 SYSTEM_FILES = ("._1.jpg", ".DS_Store", "Thumbs.db", "desktop.ini", "Icon\r", "1.jpg:Zone.Identifier")

@@ -23,8 +23,8 @@ from fssbench.contracts.backbones import Backbone
 from fssbench.errors import DataError, PluginError, UsageError
 from fssbench.loading import load_method
 from fssbench.method_settings import RESERVED
-from fssbench.registry import METHODS, load_plugin
-from fssbench.syntax_digest import syntax_sha256
+from fssbench.plugins.registry import METHODS, load_plugin
+from fssbench.plugins.syntax_digest import syntax_sha256
 
 
 def card(name: str, *, trained: bool = True, backbone: str = "efficientnet-lite0") -> MethodCard:

@@ -15,7 +15,7 @@ from fssbench._checks import run
 from fssbench._loss_checks import LOSS_CHECKS
 from fssbench._method_subject import MethodSubject
 from fssbench.api import Recipe
-from fssbench.registry import METHODS
+from fssbench.plugins.registry import METHODS
 from fssbench.testing import check_method
 
 sys.path.append(str(Path(__file__).parent / "plugin_package" / "src"))

@@ -22,7 +22,7 @@ from fssbench.errors import DataError
 from fssbench.files.append_log import seal, unseal
 from fssbench.merge import merge
 from fssbench.panels import FILE, FOLDER, PANELS, SIDE, Panels, _packed, _unpacked, read_panels
-from fssbench.registry import DATASETS
+from fssbench.plugins.registry import DATASETS
 from fssbench.store import Record, read_run
 
 

@@ -12,9 +12,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fssbench import plugin_calls
 from fssbench.errors import DataError, DatasetContractError, FssbenchError, PluginError
-from fssbench.plugin_calls import explain_error, place_of, plugin_call, was_shown
+from fssbench.plugins import calls
+from fssbench.plugins.calls import explain_error, place_of, plugin_call, was_shown
 
 HELPERS = """
 import torch
@@ -77,7 +77,7 @@ def test_without_a_frame_of_a_plugin_the_last_of_all_is_named() -> None:
 
 def test_strangers_code_goes_before_built_in_code(tmp_path: Path, write_method: Any) -> None:
     from fssbench import load_method
-    from fssbench.registry import load_plugin
+    from fssbench.plugins.registry import load_plugin
 
     path = write_method(tmp_path / "pc_mine.py", name="pc-mine", body="self.of_panet(query)")
     text = path.read_text().replace(
@@ -105,7 +105,7 @@ def test_installed_plugins_are_known_by_their_entry_points(
     monkeypatch.syspath_prepend(str(folder))
     plugin, library = (importlib.import_module(name) for name in ("pc_installed", "pc_library"))
     for packages, file in (({"pc_installed"}, "pc_installed.py:2"), ({"pc_library"}, "pc_library.py:2")):
-        monkeypatch.setattr(plugin_calls, "_plugin_packages", lambda packages=packages: packages)
+        monkeypatch.setattr(calls, "_plugin_packages", lambda packages=packages: packages)
         with pytest.raises(ValueError, match="no number") as caught:
             plugin.outer(library.call)
         error = caught.value
@@ -195,4 +195,4 @@ def test_traceback_is_printed_once_and_only_on_demand(
     outer.__cause__ = shown
     assert was_shown(outer)
     error_of(helpers.long_line)
-    assert len(capsys.readouterr().err) < 2 * plugin_calls.LONGEST_TRACEBACK
+    assert len(capsys.readouterr().err) < 2 * calls.LONGEST_TRACEBACK

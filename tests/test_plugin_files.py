@@ -14,7 +14,7 @@ import torch
 
 from fssbench.errors import PluginError, UsageError
 from fssbench.loading import load_method
-from fssbench.registry import METHODS, load_plugin
+from fssbench.plugins.registry import METHODS, load_plugin
 
 
 @pytest.fixture(autouse=True)

@@ -18,8 +18,8 @@ from PIL import Image
 import fssbench
 from fssbench.api import Entry, OtherList, Pool, Population, Verification
 from fssbench.data import open_dataset
+from fssbench.plugins.registry import DATASETS
 from fssbench.populations import compare_count, pool_marks, size_marks
-from fssbench.registry import DATASETS
 
 
 def touch(path: Path) -> None:

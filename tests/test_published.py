@@ -9,8 +9,8 @@ import pytest
 from fssbench.reports.published import of_method, records
 
 from fssbench.errors import PluginError
-from fssbench.published import GROUP, published
-from fssbench.registry import METHODS
+from fssbench.plugins.published import GROUP, published
+from fssbench.plugins.registry import METHODS
 
 
 def test_figures_of_every_method_in_the_tables() -> None:

@@ -11,8 +11,8 @@ from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import DatasetContractError
 from fssbench.features import FeatureCache
 from fssbench.images.gate import note_doubt
+from fssbench.plugins.registry import DATASETS
 from fssbench.reading import Reader
-from fssbench.registry import DATASETS
 from fssbench.testing import check_dataset
 
 SIDE = 32

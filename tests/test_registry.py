@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fssbench.errors import PluginError, UsageError
-from fssbench.registry import METHODS, Registry, load_plugin
+from fssbench.plugins.registry import METHODS, Registry, load_plugin
 
 GOOD = """
 from fssbench.api import ImageMethod, MethodCard

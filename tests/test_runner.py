@@ -9,7 +9,7 @@ import pytest
 from fssbench.api import MethodConfig
 from fssbench.engine import Settings
 from fssbench.errors import DataError, PluginError, UsageError
-from fssbench.registry import METHODS
+from fssbench.plugins.registry import METHODS
 from fssbench.runner import Request, execute, prepare
 from fssbench.store import read_run
 

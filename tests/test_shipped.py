@@ -14,7 +14,7 @@ from fssbench.engine import Settings
 from fssbench.errors import DataError, UsageError
 from fssbench.files.state_dicts import read_state_dict
 from fssbench.method_settings import settings_to_take
-from fssbench.registry import METHODS, load_plugin
+from fssbench.plugins.registry import METHODS, load_plugin
 from fssbench.runner import Request, execute, prepare
 from fssbench.shipped import fitting, shipped
 from fssbench.store import read_run

@@ -14,8 +14,8 @@ import pytest
 
 from fssbench.errors import PluginError
 from fssbench.loading import load_method
-from fssbench.registry import load_plugin
-from fssbench.sources import source_of, source_sha256
+from fssbench.plugins.registry import load_plugin
+from fssbench.plugins.source_hash import source_of, source_sha256
 from fssbench.store import read_run
 
 
@@ -242,7 +242,7 @@ def test_a_module_in_site_packages_without_a_distribution_counts(tmp_path: Path,
 
 def test_built_ins_depend_on_no_other_distribution() -> None:
     from fssbench.api import Dataset, Method
-    from fssbench.registry import DATASETS, METHODS
+    from fssbench.plugins.registry import DATASETS, METHODS
 
     for registry, base in ((METHODS, Method), (DATASETS, Dataset)):
         for name in registry.names():
@@ -301,7 +301,7 @@ def test_a_helper_and_a_version_are_in_the_manifest(null: Any, tmp_path: Path, w
 
 
 def test_a_method_built_by_hand_has_its_source_too(null: Any, tmp_path: Path, write_method: Any) -> None:
-    from fssbench.registry import METHODS
+    from fssbench.plugins.registry import METHODS
 
     identities = set()
     for text in ("1", "2"):
@@ -360,7 +360,7 @@ def test_a_class_of_a_session_is_known_by_its_code(
 
 
 def test_a_replaced_function_is_another_source(tmp_path: Path, write_method: Any) -> None:
-    from fssbench.registry import METHODS
+    from fssbench.plugins.registry import METHODS
 
     load_plugin(write_method(tmp_path / "mine.py"))
     cls = METHODS.get("mine")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fssbench
-from fssbench.syntax_digest import syntax_sha256
+from fssbench.plugins.syntax_digest import syntax_sha256
 
 SOURCES = sorted(Path(inspect.getfile(fssbench)).parent.glob("*.py"))
 PINNED = b'''

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fssbench.api import FeatureMethod, ImageMethod, MethodConfig, Taps
-from fssbench.registry import DATASETS, METHODS
+from fssbench.plugins.registry import DATASETS, METHODS
 from fssbench.testing import check_dataset, check_method, check_reporter
 
 sys.path.append(str(Path(__file__).parent / "plugin_package" / "src"))

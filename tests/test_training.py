@@ -233,7 +233,7 @@ def test_selection_on_test_episodes_marks_every_run(training, shapes, tmp_path):
 
 
 def test_selection_on_held_out_images_never_reads_a_test_image(training, monkeypatch):
-    from fssbench.registry import DATASETS
+    from fssbench.plugins.registry import DATASETS
 
     cls, seen = DATASETS.get("shapes"), []
     plain = cls.image
@@ -406,7 +406,7 @@ def test_an_optimiser_that_is_no_longer_finite_is_not_stored_and_says_what_is(sh
 
 
 def broken(loss):
-    from fssbench.registry import METHODS
+    from fssbench.plugins.registry import METHODS
 
     return type("Broken", (METHODS.get("learner"),), {"loss": loss})
 

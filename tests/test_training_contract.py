@@ -13,7 +13,7 @@ from torch.nn import functional
 
 import fssbench
 from fssbench.api import Recipe
-from fssbench.registry import METHODS
+from fssbench.plugins.registry import METHODS
 
 
 def recipe(**changed):

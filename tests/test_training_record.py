@@ -9,7 +9,7 @@ import pytest
 from fssbench.methods.pmnet import PMNet
 
 from fssbench.api import Method
-from fssbench.registry import METHODS
+from fssbench.plugins.registry import METHODS
 from fssbench.shipped import shipped
 from fssbench.training_record import training_record
 

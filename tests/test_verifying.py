@@ -16,7 +16,7 @@ from fssbench.api import Verification
 from fssbench.cli import main
 from fssbench.data import open_dataset
 from fssbench.errors import DataError
-from fssbench.registry import DATASETS
+from fssbench.plugins.registry import DATASETS
 from fssbench.sampling import plan
 from fssbench.verifying import verify_dataset
 

@@ -18,7 +18,7 @@ from fssbench.errors import DataError
 from fssbench.identity import marks
 from fssbench.loading import load_method
 from fssbench.method_settings import may_differ
-from fssbench.registry import METHODS, load_plugin
+from fssbench.plugins.registry import METHODS, load_plugin
 from fssbench.runner import Request, execute, prepare
 
 SMALL = "efficientnet-lite0"

@@ -86,7 +86,7 @@ class Verbs(click.Group):
             require_torch()
             return super().invoke(ctx)
         except FssbenchError as error:
-            from fssbench.plugin_calls import is_debugging, was_shown
+            from fssbench.plugins.calls import is_debugging, was_shown
 
             if is_debugging():
                 whole = traceback.format_exception(error, chain=not was_shown(error))

@@ -80,7 +80,7 @@ def command(
     """Measure parameters, FLOPs, time and peak memory of methods, each in a process of its own."""
     from fssbench.bench import Wanted, measure_apart
     from fssbench.efficiency import save
-    from fssbench.registry import METHODS
+    from fssbench.plugins.registry import METHODS
     from fssbench.timing import NEXT
 
     for name in methods:  # a misspelt name is told before minutes are spent on the others

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def _targets(target: str) -> list[tuple[str, str]]:
     """What `target` stands for, as (kind, name): one registered name, or all in a file, folder or module."""
-    from fssbench.registry import DATASETS, METHODS, REPORTERS, load_plugin
+    from fssbench.plugins.registry import DATASETS, METHODS, REPORTERS, load_plugin
 
     registries = (METHODS, DATASETS, REPORTERS)
     for registry in registries:
@@ -41,7 +41,7 @@ def _results(
 ) -> list[CheckResult]:
     """Check one plugin and show the progress."""
     from fssbench import testing
-    from fssbench.registry import DATASETS, METHODS, REPORTERS
+    from fssbench.plugins.registry import DATASETS, METHODS, REPORTERS
 
     def watch(check: str, done: int, _: int) -> None:
         progress.advance(f"{kind} {name}", done, f"{name} {check}")

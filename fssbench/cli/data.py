@@ -130,7 +130,7 @@ def _verified(
     """Verify what is named, or all that can be found; what cannot be is talked about."""
     from fssbench.data import open_dataset, resolve
     from fssbench.errors import DataError, PluginError
-    from fssbench.registry import DATASETS
+    from fssbench.plugins.registry import DATASETS
     from fssbench.verifying import verify_dataset
 
     root = resolve(data)
@@ -215,8 +215,8 @@ def prepare(name: str, source: Path, data: str | None) -> None:
     import os
 
     from fssbench.errors import DataError, UsageError
-    from fssbench.plugin_calls import plugin_call
-    from fssbench.registry import DATASETS
+    from fssbench.plugins.calls import plugin_call
+    from fssbench.plugins.registry import DATASETS
 
     cls = DATASETS.get(name)
     target = data or os.environ.get("FSSBENCH_DATA")

@@ -24,7 +24,7 @@ def command(runs: tuple[Path, ...], out: Path, resamples: int, seed: int, as_jso
 
     Its pages stand in one folder, need no server and name no address outside themselves.
     """
-    from fssbench.registry import REPORTERS
+    from fssbench.plugins.registry import REPORTERS
 
     site = REPORTERS.get("leaderboard")
     require_writable(out)

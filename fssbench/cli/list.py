@@ -14,7 +14,7 @@ from fssbench.cli.output import emit_json, one_line, table
 from fssbench.errors import DataError, FssbenchError, PluginError, unknown
 
 if TYPE_CHECKING:
-    from fssbench.registry import Registry
+    from fssbench.plugins.registry import Registry
 
 Row = dict[str, Any]
 
@@ -49,14 +49,14 @@ def _status(row: Row) -> Row:
 
 
 def _methods(_: Place) -> Iterator[Row]:
-    from fssbench.registry import METHODS
+    from fssbench.plugins.registry import METHODS
 
     for row in _plugins(METHODS):
         yield {"name": row["name"], **_card(row, "title", "year", "kind", "backbone"), **_status(row)}
 
 
 def _datasets(place: Place) -> Iterator[Row]:
-    from fssbench.registry import DATASETS
+    from fssbench.plugins.registry import DATASETS
 
     for row in _plugins(DATASETS):
         found = "" if row["card"] is None else _found(DATASETS.get(row["name"]), place.data)
@@ -69,7 +69,7 @@ def _found(cls: Any, data: str | None) -> str | None:
         return None
     if data == "mini":
         return "mini"
-    from fssbench.plugin_calls import plugin_call
+    from fssbench.plugins.calls import plugin_call
 
     try:
         with plugin_call(""):
@@ -82,8 +82,8 @@ def _found(cls: Any, data: str | None) -> str | None:
 
 
 def _reporters(_: Place) -> Iterator[Row]:
-    from fssbench.plugin_calls import plugin_call
-    from fssbench.registry import REPORTERS
+    from fssbench.plugins.calls import plugin_call
+    from fssbench.plugins.registry import REPORTERS
 
     for row in _plugins(REPORTERS):
         card = row["card"]

@@ -26,7 +26,7 @@ def plugin_option(*, tolerant: bool = False, exposed: bool = False) -> Callable[
     def load(context: click.Context, _: click.Parameter, plugins: tuple[str, ...]) -> tuple[str, ...]:
         context.meta[PLUGINS] = plugins
         if plugins:
-            from fssbench.registry import load_plugin
+            from fssbench.plugins.registry import load_plugin
         for plugin in plugins:
             try:
                 load_plugin(plugin)

@@ -12,8 +12,8 @@ import click
 from fssbench.cli.options import plugin_option
 from fssbench.cli.output import emit_json, one_line, table
 from fssbench.errors import DataError, FssbenchError, UsageError
-from fssbench.plugin_calls import plugin_call
-from fssbench.registry import REPORTERS
+from fssbench.plugins.calls import plugin_call
+from fssbench.plugins.registry import REPORTERS
 
 if TYPE_CHECKING:
     from fssbench.contracts.results import Change, Changes, Reporter, Results

@@ -13,15 +13,15 @@ import click
 from fssbench.cli.options import plugin_option
 from fssbench.cli.output import emit_json, fields
 from fssbench.errors import DataError, PluginError, UsageError, unknown
-from fssbench.plugin_calls import plugin_call
+from fssbench.plugins.calls import plugin_call
 
 Facts = dict[str, Any]
 
 
 def _method(name: str) -> Facts:
     from fssbench.contracts.methods import FeatureMethod
-    from fssbench.published import published
-    from fssbench.registry import METHODS
+    from fssbench.plugins.published import published
+    from fssbench.plugins.registry import METHODS
 
     cls = METHODS.get(name)
     card = cls.card.model_dump(exclude={"notes", "parity", "published"})
@@ -158,7 +158,7 @@ def _class_names(cls: Any, variant: str | None) -> str:
 
 def _dataset(name: str) -> Facts:
     from fssbench.benchmarks import BENCHMARKS
-    from fssbench.registry import DATASETS
+    from fssbench.plugins.registry import DATASETS
 
     cls = DATASETS.get(name)
     variants = cls.card.variants or (None,)
@@ -173,7 +173,7 @@ def _dataset(name: str) -> Facts:
 
 def _benchmark(name: str) -> Facts:
     from fssbench.benchmarks import find_benchmark
-    from fssbench.registry import DATASETS
+    from fssbench.plugins.registry import DATASETS
 
     resolved = find_benchmark(name)
     record = resolved.benchmark
@@ -250,7 +250,7 @@ def _run(name: str) -> Facts:
 def _names() -> dict[str, list[str]]:
     from fssbench import benchmarks
     from fssbench.backbones import BACKBONES
-    from fssbench.registry import DATASETS, METHODS
+    from fssbench.plugins.registry import DATASETS, METHODS
 
     return {
         "method": METHODS.names(),

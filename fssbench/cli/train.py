@@ -115,7 +115,7 @@ def command(
     """Train a method on the source of a benchmark; the same command again resumes."""
     from fssbench.data import is_miniature, resolve
     from fssbench.loading import load_method
-    from fssbench.registry import METHODS
+    from fssbench.plugins.registry import METHODS
     from fssbench.train_settings import Settings
     from fssbench.training import train
     from fssbench.weights_choice import MINI_BACKBONE

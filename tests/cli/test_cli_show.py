@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 from fssbench.benchmarks import BENCHMARKS
 from fssbench.cli import main
 from fssbench.cli.train import command as train
-from fssbench.registry import DATASETS, METHODS
+from fssbench.plugins.registry import DATASETS, METHODS
 from fssbench.shipped import shipped
 
 

@@ -13,7 +13,7 @@ import fssbench
 from fssbench._synthetic import Synthetic
 from fssbench.api import Method
 from fssbench.isolation import isolated
-from fssbench.registry import METHODS
+from fssbench.plugins.registry import METHODS
 
 SMALL: dict[str, dict[str, Any]] = {
     "vat": {"grid": 64},

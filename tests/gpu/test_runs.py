@@ -9,7 +9,7 @@ import torch
 
 from fssbench.engine import Evaluation, Settings
 from fssbench.errors import FssbenchError
-from fssbench.registry import load_plugin
+from fssbench.plugins.registry import load_plugin
 from fssbench.runner import Request, execute, prepare
 from fssbench.store import Record, read_run
 

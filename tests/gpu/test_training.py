@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from fssbench.registry import METHODS
+from fssbench.plugins.registry import METHODS
 from fssbench.train_settings import Settings
 from fssbench.training import train
 

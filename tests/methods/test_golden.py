@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fssbench.registry import METHODS
+from fssbench.plugins.registry import METHODS
 
 DECLARED = {
     file.partition(":")[0]: name for name in METHODS.names() for file in METHODS.get(name).card.parity

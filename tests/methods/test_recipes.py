@@ -13,7 +13,7 @@ from fssbench.api import Method
 from fssbench.data import open_dataset
 from fssbench.features import FeatureCache
 from fssbench.inputs import Inputs
-from fssbench.registry import METHODS
+from fssbench.plugins.registry import METHODS
 from fssbench.train_batches import Batch, Batches
 from fssbench.train_episodes import EpisodeStream, training_set
 from fssbench.train_loss import Loss

@@ -12,7 +12,7 @@ from fssbench.analysis.collect import collect
 from fssbench.engine import Settings
 from fssbench.files.state_dicts import read_state_dict
 from fssbench.method_settings import settings_to_take
-from fssbench.registry import METHODS
+from fssbench.plugins.registry import METHODS
 from fssbench.runner import Request, execute, prepare
 from fssbench.sampling import plan
 from fssbench.shipped import Shipped, fitting, shipped

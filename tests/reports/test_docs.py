@@ -12,7 +12,7 @@ from report_factory import make_cell, make_run
 
 from fssbench.api import Results
 from fssbench.cli import main
-from fssbench.registry import REPORTERS
+from fssbench.plugins.registry import REPORTERS
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "reports.md").read_text()

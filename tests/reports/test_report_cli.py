@@ -15,7 +15,7 @@ from report_factory import make_cell, make_run
 
 from fssbench.api import Results
 from fssbench.cli import main
-from fssbench.registry import REPORTERS
+from fssbench.plugins.registry import REPORTERS
 
 FORMS = """
 from pathlib import Path

@@ -18,9 +18,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fssbench import execution, plugin_files
 from fssbench.errors import PluginError, UsageError, unknown
-from fssbench.plugin_calls import plugin_call
+from fssbench.plugins import execution, import_files
+from fssbench.plugins.calls import plugin_call
 
 
 @dataclass
@@ -270,7 +270,7 @@ def _may_define_plugins(path: Path) -> bool:
 
 def _import(path: Path) -> ModuleType:
     with _importing(f"plugin {'file' if path.is_file() else 'folder'} {path}"):
-        return plugin_files.import_file(path)
+        return import_files.import_file(path)
 
 
 @contextmanager
@@ -293,7 +293,7 @@ def _observed_import() -> Iterator[None]:
         try:
             yield
         finally:
-            plugin_files.drop_aliases()
+            import_files.drop_aliases()
             if observed:
                 _OBSERVED.update(dict.fromkeys(set(sys.modules) - before, observed))
 

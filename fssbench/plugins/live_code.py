@@ -14,7 +14,7 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
-from fssbench.execution import is_installed
+from fssbench.plugins.execution import is_installed
 
 _PLAIN = (int, float, complex, str, bytes, bool, type(None))
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
-from fssbench import execution
 from fssbench.errors import UsageError
+from fssbench.plugins import execution
 
 PREFIX = "fssbench_plugin_"
 """Beginning of the package names of plugin folders."""

@@ -12,7 +12,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TypeGuard
 
-from fssbench.plugin_files import plugin_folder
+from fssbench.plugins.import_files import plugin_folder
 
 _BY_NAME = frozenset({"import_module", "__import__"})
 

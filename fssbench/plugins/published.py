@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable, Iterable, Mapping
 
-from fssbench.plugin_calls import plugin_call
+from fssbench.plugins.calls import plugin_call
 
 GROUP = "fssbench.published"
 

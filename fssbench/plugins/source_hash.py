@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from fssbench import execution
 from fssbench.errors import PluginError
-from fssbench.imports import distributions_of, file_of, imported_names
-from fssbench.live_code import live_sha256
-from fssbench.plugin_files import PREFIX, plugin_folder
-from fssbench.syntax_digest import syntax_sha256
+from fssbench.plugins import execution
+from fssbench.plugins.import_files import PREFIX, plugin_folder
+from fssbench.plugins.import_graph import distributions_of, file_of, imported_names
+from fssbench.plugins.live_code import live_sha256
+from fssbench.plugins.syntax_digest import syntax_sha256
 
 _BUILT_IN = ("fssbench.methods", "fssbench.datasets", "fssbench.reports")
 _FOLDERS_BESIDE = ("__pycache__",)

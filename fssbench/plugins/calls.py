@@ -18,7 +18,7 @@ from pathlib import PurePath
 from types import FrameType, TracebackType
 
 from fssbench.errors import FssbenchError, PluginError
-from fssbench.execution import is_installed
+from fssbench.plugins.execution import is_installed
 
 GROUPS = ("fssbench.methods", "fssbench.datasets", "fssbench.reporters")
 """Entry point groups of plugins."""

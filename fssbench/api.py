@@ -39,12 +39,8 @@ if TYPE_CHECKING:
     from fssbench.analysis.frames import (
         name_runs as name_runs,
     )
-    from fssbench.benchmarks import (
-        BENCHMARKS as BENCHMARKS,
-    )
-    from fssbench.benchmarks import (
-        find_benchmark as find_benchmark,
-    )
+    from fssbench.benchmarks.catalogue import BENCHMARKS as BENCHMARKS
+    from fssbench.benchmarks.catalogue import find_benchmark as find_benchmark
     from fssbench.changes import (
         change_titles as change_titles,
     )

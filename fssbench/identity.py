@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import torch
 
-from fssbench.benchmarks import find_benchmark
+from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.content import Pictures, queries_among_supports
 from fssbench.contracts.datasets import Dataset
 from fssbench.contracts.episodes import Plan

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from fssbench.benchmarks import find_benchmark
+from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.contracts.episodes import Plan
 from fssbench.data import open_dataset
 from fssbench.errors import DataError, FssbenchError

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fssbench import weights as published
-from fssbench.benchmarks import find_benchmark, suite
+from fssbench.benchmarks.catalogue import find_benchmark, suite
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method
 from fssbench.data import is_miniature, resolve

@@ -23,8 +23,8 @@ from typing import TypeVar
 import numpy as np
 
 from fssbench import data as datasets
-from fssbench.benchmark_records import Sampler
-from fssbench.benchmarks import Resolved, find_benchmark
+from fssbench.benchmarks.catalogue import Resolved, find_benchmark
+from fssbench.benchmarks.pmnet_paper import Sampler
 from fssbench.contracts.datasets import Dataset, Entry, Pool
 from fssbench.contracts.episodes import Episode, Plan
 from fssbench.errors import DataError, PluginError, UsageError, unknown

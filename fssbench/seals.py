@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fssbench.benchmarks import find_benchmark
+from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.contracts.episodes import Plan
 from fssbench.errors import DataError, FssbenchError
 from fssbench.identity import name_with_settings

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from fssbench.class_twins import VOC_TO_COCO
+from fssbench.benchmarks.class_twins import VOC_TO_COCO
 from fssbench.content import Pictures
 
 SELECTED_ON_TEST = "test episodes"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fssbench import checkpoints
-from fssbench.benchmarks import find_benchmark
+from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method
 from fssbench.method_settings import configured, differing_settings, is_accepted, settings_to_take

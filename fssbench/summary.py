@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fssbench.benchmarks import find_benchmark
+from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.contracts.episodes import Plan
 from fssbench.evidence import Evidence, count_queries
 from fssbench.marks import run_marks

@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 
 from fssbench import data as datasets
-from fssbench.benchmarks import Resolved, Source, find_benchmark
+from fssbench.benchmarks.catalogue import Resolved, Source, find_benchmark
 from fssbench.content import same_pictures
 from fssbench.contracts.datasets import Dataset, Entry, Pool
 from fssbench.contracts.episodes import Episode

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fssbench.benchmarks import Resolved, tested_on
+from fssbench.benchmarks.catalogue import Resolved, tested_on
 from fssbench.contracts.datasets import Dataset, Finding, Verification
 from fssbench.contracts.episodes import Episode
 from fssbench.errors import DataError, FssbenchError, PluginError

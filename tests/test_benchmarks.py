@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from fssbench.api import Dataset, PluginError, UsageError
-from fssbench.benchmark_records import COCO_INTERLEAVED, VOC_TO_COCO, voc_classes_new_to
-from fssbench.benchmarks import BENCHMARKS, SUITES, find_benchmark, names, suite
+from fssbench.benchmarks.catalogue import BENCHMARKS, SUITES, find_benchmark, names, suite
+from fssbench.benchmarks.pmnet_paper import COCO_INTERLEAVED, VOC_TO_COCO, voc_classes_new_to
 from fssbench.plugins.registry import DATASETS
 
 TEN = (

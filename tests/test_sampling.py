@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import fssbench
 from fssbench.api import DataError, Entry, Plan, PluginError, Pool, UsageError
-from fssbench.benchmarks import find_benchmark, names
+from fssbench.benchmarks.catalogue import find_benchmark, names
 from fssbench.sampling import PROTOCOLS, _counted, _published, plan, shuffled
 from fssbench.splits import load_pickle
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fssbench.benchmarks import BENCHMARKS, find_benchmark
+from fssbench.benchmarks.catalogue import BENCHMARKS, find_benchmark
 from fssbench.data import open_dataset
 from fssbench.errors import DataError, UsageError
 from fssbench.train_episodes import EpisodeStream, is_held_out, training_set, validation_episodes

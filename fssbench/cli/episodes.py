@@ -90,7 +90,7 @@ def command(
 
 
 def _summary(plan: Plan) -> dict[str, Any]:
-    from fssbench.benchmarks import find_benchmark
+    from fssbench.benchmarks.catalogue import find_benchmark
     from fssbench.errors import FssbenchError
 
     counts = Counter(e.class_id for e in plan)

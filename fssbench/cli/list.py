@@ -99,7 +99,7 @@ def _reporters(_: Place) -> Iterator[Row]:
 
 
 def _benchmarks(_: Place) -> Iterator[Row]:
-    from fssbench.benchmarks import BENCHMARKS
+    from fssbench.benchmarks.catalogue import BENCHMARKS
 
     for record in BENCHMARKS.values():
         yield {
@@ -117,7 +117,7 @@ def _benchmarks(_: Place) -> Iterator[Row]:
 
 
 def _suites(_: Place) -> Iterator[Row]:
-    from fssbench.benchmarks import SUITES
+    from fssbench.benchmarks.catalogue import SUITES
 
     for name, members in SUITES.items():
         yield {"name": name, "benchmarks": " ".join(members)}

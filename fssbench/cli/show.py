@@ -157,7 +157,7 @@ def _class_names(cls: Any, variant: str | None) -> str:
 
 
 def _dataset(name: str) -> Facts:
-    from fssbench.benchmarks import BENCHMARKS
+    from fssbench.benchmarks.catalogue import BENCHMARKS
     from fssbench.plugins.registry import DATASETS
 
     cls = DATASETS.get(name)
@@ -172,7 +172,7 @@ def _dataset(name: str) -> Facts:
 
 
 def _benchmark(name: str) -> Facts:
-    from fssbench.benchmarks import find_benchmark
+    from fssbench.benchmarks.catalogue import find_benchmark
     from fssbench.plugins.registry import DATASETS
 
     resolved = find_benchmark(name)
@@ -210,7 +210,7 @@ def _benchmark(name: str) -> Facts:
 
 
 def _suite(name: str) -> Facts:
-    from fssbench.benchmarks import suite
+    from fssbench.benchmarks.catalogue import suite
 
     return {"kind": "suite", "name": name, "benchmarks": list(suite(name))}
 
@@ -248,15 +248,15 @@ def _run(name: str) -> Facts:
 
 
 def _names() -> dict[str, list[str]]:
-    from fssbench import benchmarks
     from fssbench.backbones import BACKBONES
+    from fssbench.benchmarks import catalogue
     from fssbench.plugins.registry import DATASETS, METHODS
 
     return {
         "method": METHODS.names(),
         "dataset": DATASETS.names(),
-        "benchmark": benchmarks.names(),
-        "suite": sorted(benchmarks.SUITES),
+        "benchmark": catalogue.names(),
+        "suite": sorted(catalogue.SUITES),
         "backbone": sorted(BACKBONES),
     }
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner, Result
 
-from fssbench.benchmarks import BENCHMARKS
+from fssbench.benchmarks.catalogue import BENCHMARKS
 from fssbench.cli import main
 from fssbench.cli.train import command as train
 from fssbench.plugins.registry import DATASETS, METHODS

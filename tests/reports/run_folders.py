@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fssbench.api import Episode, Plan
-from fssbench.benchmarks import find_benchmark
+from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.plans import write_plan
 from fssbench.store import SCHEMA, Record, digest
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fssbench.reports.published import MEAN, lookup, records
 
-from fssbench.benchmarks import find_benchmark
+from fssbench.benchmarks.catalogue import find_benchmark
 
 FOLDS = ["0", "1", "2", "3"]
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from fssbench.benchmark_records import RECORDS, SQUARE_RESIZE, SUMMED_METER, Benchmark, Folds, Source, Variant
+from fssbench.benchmarks.pmnet_paper import (
+    RECORDS,
+    SQUARE_RESIZE,
+    SUMMED_METER,
+    Benchmark,
+    Folds,
+    Source,
+    Variant,
+)
 from fssbench.contracts.records import Record
 from fssbench.errors import unknown
 from fssbench.plugins.calls import plugin_call

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fssbench.class_twins import VOC_TO_COCO
+from fssbench.benchmarks.class_twins import VOC_TO_COCO
 from fssbench.contracts.records import Record
 
 Folds = tuple[tuple[int, ...], ...]

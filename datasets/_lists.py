@@ -44,7 +44,7 @@ def read_list(read: Callable[[Path], T], path: Path) -> T:
     """Read a list file that must be there.
 
     Args:
-        read: a reader of `fssbench.splits`.
+        read: a reader of `fssbench.data.reference_lists`.
         path: the file.
 
     Raises:

@@ -11,9 +11,9 @@ from pathlib import Path
 from fssbench._checks import CheckResult, Skipped, Watch, ignore_progress, require, require_card, run
 from fssbench.contracts.datasets import Dataset, Entry, Pool
 from fssbench.contracts.results import Reporter, Results
+from fssbench.data.reader import Reader
 from fssbench.errors import DataError, FssbenchError, UsageError
 from fssbench.isolation import generators_kept
-from fssbench.reading import Reader
 
 LOOKED_AT = 12
 """Items of a pool that are opened."""

@@ -167,6 +167,19 @@ if TYPE_CHECKING:
     from fssbench.contracts.training import (
         Recipe as Recipe,
     )
+    from fssbench.data.known_lists import ListJudgement as ListJudgement
+    from fssbench.data.known_lists import coco_lines as coco_lines
+    from fssbench.data.known_lists import fss_lines as fss_lines
+    from fssbench.data.known_lists import judge_list as judge_list
+    from fssbench.data.known_lists import pascal_lines as pascal_lines
+    from fssbench.data.list_forms import describe_line as describe_line
+    from fssbench.data.populations import size_marks as size_marks
+    from fssbench.data.reference_lists import FOLDS as FOLDS
+    from fssbench.data.reference_lists import cache_folder as cache_folder
+    from fssbench.data.reference_lists import coco_file as coco_file
+    from fssbench.data.reference_lists import read_coco as read_coco
+    from fssbench.data.reference_lists import read_fss as read_fss
+    from fssbench.data.reference_lists import read_pascal as read_pascal
     from fssbench.errors import (
         DataError as DataError,
     )
@@ -224,24 +237,6 @@ if TYPE_CHECKING:
     from fssbench.images.reading import read_grey as read_grey
     from fssbench.images.reading import read_index as read_index
     from fssbench.images.reading import read_rgb as read_rgb
-    from fssbench.known_lists import (
-        ListJudgement as ListJudgement,
-    )
-    from fssbench.known_lists import (
-        coco_lines as coco_lines,
-    )
-    from fssbench.known_lists import (
-        fss_lines as fss_lines,
-    )
-    from fssbench.known_lists import (
-        judge_list as judge_list,
-    )
-    from fssbench.known_lists import (
-        pascal_lines as pascal_lines,
-    )
-    from fssbench.list_forms import (
-        describe_line as describe_line,
-    )
     from fssbench.matching import (
         comparable as comparable,
     )
@@ -252,9 +247,6 @@ if TYPE_CHECKING:
         restrict_to as restrict_to,
     )
     from fssbench.plugins.registry import METHODS as METHODS
-    from fssbench.populations import (
-        size_marks as size_marks,
-    )
     from fssbench.results_file import (
         RESULTS_FILE as RESULTS_FILE,
     )
@@ -287,24 +279,6 @@ if TYPE_CHECKING:
     )
     from fssbench.row_names import (
         with_names as with_names,
-    )
-    from fssbench.splits import (
-        FOLDS as FOLDS,
-    )
-    from fssbench.splits import (
-        cache_folder as cache_folder,
-    )
-    from fssbench.splits import (
-        coco_file as coco_file,
-    )
-    from fssbench.splits import (
-        read_coco as read_coco,
-    )
-    from fssbench.splits import (
-        read_fss as read_fss,
-    )
-    from fssbench.splits import (
-        read_pascal as read_pascal,
     )
     from fssbench.statistics import (
         estimate_of_runs as estimate_of_runs,

@@ -33,6 +33,7 @@ from fssbench._synthetic import Synthetic
 from fssbench.backbones import BACKBONES
 from fssbench.contracts.efficiency import Efficiency
 from fssbench.contracts.methods import FeatureMethod, Method
+from fssbench.data.reference_lists import cache_folder
 from fssbench.errors import DataError
 from fssbench.identity import label, version
 from fssbench.isolation import generators_kept, isolated
@@ -40,7 +41,6 @@ from fssbench.loading import load_method
 from fssbench.memory import PeakMemory
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.registry import METHODS, load_plugin
-from fssbench.splits import cache_folder
 from fssbench.store import digest
 from fssbench.timing import Clock, timed
 

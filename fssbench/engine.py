@@ -17,11 +17,12 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from fssbench.content import Pictures
 from fssbench.contracts.datasets import Dataset
 from fssbench.contracts.episodes import Episode, Plan
 from fssbench.contracts.methods import Method
-from fssbench.data import open_dataset
+from fssbench.data.location import open_dataset
+from fssbench.data.picture_names import Pictures
+from fssbench.data.reader import Target
 from fssbench.errors import DataError, DatasetContractError, FssbenchError, PluginError, RunFolderError
 from fssbench.features import FeatureCache
 from fssbench.identity import COMMAND, context_block, data_files, digest, identity_block, run_slug
@@ -35,7 +36,6 @@ from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.import_files import drop_aliases
 from fssbench.plugins.source_hash import source_of
 from fssbench.precision import exact_float32
-from fssbench.reading import Target
 from fssbench.run_writer import RunWriter
 from fssbench.store import Record, read_sessions, shard_range
 from fssbench.summary import absent_rule, summarise

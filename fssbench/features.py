@@ -20,7 +20,7 @@ from torch import Tensor
 from fssbench.errors import PluginError
 
 if TYPE_CHECKING:
-    from fssbench.reading import ImageFacts
+    from fssbench.data.reader import ImageFacts
 
 Maps = dict[str, Tensor]
 _NEVER = float("inf")
@@ -47,7 +47,7 @@ class FeatureCache:
         hits: requests answered from the cache.
         misses: requests that were computed.
         held: bytes held now.
-        facts: what reading an image has told, see `fssbench.reading`; kept when its features are dropped.
+        facts: what reading an image has told, see `fssbench.data.reader`; kept when its features are dropped.
     """
 
     def __init__(self, budget: int) -> None:

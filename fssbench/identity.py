@@ -18,13 +18,13 @@ from uuid import uuid4
 import torch
 
 from fssbench.benchmarks.catalogue import find_benchmark
-from fssbench.content import Pictures, queries_among_supports
 from fssbench.contracts.datasets import Dataset
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method
 from fssbench.contracts.reference_weights import head
-from fssbench.data import open_dataset
-from fssbench.data_files import DataFiles
+from fssbench.data.files_read import DataFiles
+from fssbench.data.location import open_dataset
+from fssbench.data.picture_names import Pictures, queries_among_supports
 from fssbench.errors import FssbenchError
 from fssbench.files.state_dicts import digest_state
 from fssbench.redaction import identify_value, redact, redact_value

@@ -22,11 +22,11 @@ from fssbench.contracts.backbones import Backbone
 from fssbench.contracts.datasets import IGNORE, Dataset
 from fssbench.contracts.episodes import Episode
 from fssbench.contracts.methods import FeatureMethod, Method
-from fssbench.data_files import DataFiles
+from fssbench.data.files_read import DataFiles
+from fssbench.data.reader import Reader, Target
 from fssbench.errors import DataError, FssbenchError
 from fssbench.features import FeatureCache, Maps
 from fssbench.images.reading import resize_mask, to_input
-from fssbench.reading import Reader, Target
 
 _PIXELS = "pixels"
 _MASKS_KEPT = 128 << 20

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from fssbench.data_files import FILE as DATA
+from fssbench.data.files_read import FILE as DATA
 from fssbench.errors import DataError
 from fssbench.identity import digest, run_slug
 from fssbench.panels import FOLDER, join_panels

@@ -27,10 +27,10 @@ from PIL import Image
 from fssbench.contracts.datasets import IGNORE
 from fssbench.contracts.episodes import Episode
 from fssbench.contracts.results import Panel, Pictures
+from fssbench.data.reader import Reader, Target
 from fssbench.errors import DataError
 from fssbench.files.append_log import LogLine, seal, split_log, unseal
 from fssbench.files.kept_log import KeptLog
-from fssbench.reading import Reader, Target
 from fssbench.store import StoredRun
 
 PANELS = 60

@@ -8,7 +8,7 @@ from typing import Literal
 
 from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.contracts.episodes import Plan
-from fssbench.data import open_dataset
+from fssbench.data.location import open_dataset
 from fssbench.errors import DataError, FssbenchError
 from fssbench.plans import read_plan
 from fssbench.sampling import PROTOCOLS, list_pool

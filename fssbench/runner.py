@@ -18,7 +18,7 @@ from fssbench import weights as published
 from fssbench.benchmarks.catalogue import find_benchmark, suite
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method
-from fssbench.data import is_miniature, resolve
+from fssbench.data.location import is_miniature, resolve
 from fssbench.engine import Evaluation, Settings, Watch, evaluate_all
 from fssbench.errors import DataError, FssbenchError, UsageError
 from fssbench.features import FeatureCache

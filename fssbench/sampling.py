@@ -22,15 +22,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from fssbench import data as datasets
 from fssbench.benchmarks.catalogue import Resolved, find_benchmark
 from fssbench.benchmarks.pmnet_paper import Sampler
 from fssbench.contracts.datasets import Dataset, Entry, Pool
 from fssbench.contracts.episodes import Episode, Plan
+from fssbench.data import location as datasets
+from fssbench.data.populations import pool_marks
 from fssbench.errors import DataError, PluginError, UsageError, unknown
 from fssbench.plans import read_plan, write_plan
 from fssbench.plugins.calls import plugin_call
-from fssbench.populations import pool_marks
 
 __all__ = ["PROTOCOLS", "plan", "read_plan", "write_plan"]
 

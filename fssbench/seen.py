@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fssbench.benchmarks.class_twins import VOC_TO_COCO
-from fssbench.content import Pictures
+from fssbench.data.picture_names import Pictures
 
 SELECTED_ON_TEST = "test episodes"
 """What a manifest says under `selection` where the checkpoint was chosen on the test episodes."""
@@ -61,7 +61,7 @@ def content_ids(names: Iterable[str]) -> list[str]:
     """What a manifest says under `content_ids`: the first 12 digits of each picture name's sha256, sorted.
 
     Args:
-        names: as `fssbench.content.picture_names` gives them, of all pictures.
+        names: as `fssbench.data.picture_names.picture_names` gives them, of all pictures.
     """
     return sorted({_content_id(name) for name in names})
 

@@ -6,7 +6,7 @@
         episodes.jsonl   one record an episode, each written by a single os.write on O_APPEND
         summary.json     derived from the above, replaced atomically
         sessions.jsonl   one record a process that worked on the run: time and memory
-        data.json        beginnings of the hashes of the data files, see `fssbench.data_files`
+        data.json        beginnings of the hashes of the data files, see `fssbench.data.files_read`
         panels.jsonl     small pictures of some episodes, see `fssbench.panels`
 
 Trade-offs, on purpose.  Records are not fsynced one by one (a killed process loses nothing, a

@@ -20,13 +20,13 @@ from typing import Literal
 
 import numpy as np
 
-from fssbench import data as datasets
 from fssbench.benchmarks.catalogue import Resolved, Source, find_benchmark
-from fssbench.content import same_pictures
 from fssbench.contracts.datasets import Dataset, Entry, Pool
 from fssbench.contracts.episodes import Episode
+from fssbench.data import location as datasets
+from fssbench.data.picture_names import same_pictures
+from fssbench.data.populations import pool_marks
 from fssbench.errors import DataError, ListError, UsageError
-from fssbench.populations import pool_marks
 from fssbench.sampling import list_classes, list_pool, shuffled
 
 STREAM = "train/1"

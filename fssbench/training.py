@@ -23,11 +23,11 @@ import torch
 from filelock import FileLock, Timeout
 
 from fssbench import __version__, checkpoints
-from fssbench.content import picture_names
 from fssbench.contracts.methods import Method
 from fssbench.curves import Curve, Point, draw_curve, read_curve
-from fssbench.data import open_dataset
-from fssbench.data_files import files_sha256
+from fssbench.data.files_read import files_sha256
+from fssbench.data.location import open_dataset
+from fssbench.data.picture_names import picture_names
 from fssbench.errors import DataError, FssbenchError, LockedError, PluginError
 from fssbench.feature_store import StoredFeatures
 from fssbench.features import FeatureCache

@@ -19,7 +19,7 @@ import torch
 
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method
-from fssbench.data import open_dataset, resolve
+from fssbench.data.location import open_dataset, resolve
 from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import DataError, FssbenchError
 from fssbench.files.hashing import weights_file_sha256

@@ -14,7 +14,7 @@ from typing import Any
 
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method
-from fssbench.data import is_miniature
+from fssbench.data.location import is_miniature
 from fssbench.method_settings import settings_to_take
 from fssbench.shipped import fitting, shipped
 

@@ -65,7 +65,7 @@ def _own_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with all miniature data sets, drawn once a session; read-only by agreement."""
-    from fssbench.data import make_miniature
+    from fssbench.data.location import make_miniature
 
     root = tmp_path_factory.mktemp("mini")
     outcome = make_miniature(root)

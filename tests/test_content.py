@@ -16,8 +16,8 @@ from PIL import Image
 
 import fssbench
 from fssbench.api import Dataset, DatasetCard, Entry, Episode, Pool, UsageError, Verification
-from fssbench.content import given_name, picture_names, queries_among_supports, same_pictures
-from fssbench.data import open_dataset
+from fssbench.data.location import open_dataset
+from fssbench.data.picture_names import given_name, picture_names, queries_among_supports, same_pictures
 from fssbench.errors import PluginError
 from fssbench.identity import plan_pictures, support_marks, training_marks
 from fssbench.seen import content_ids, image_ids

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from fssbench import data
 from fssbench.api import DataError, Dataset, PluginError, UsageError
-from fssbench.data import MARKER, is_miniature, make_miniature, open_dataset, resolve
+from fssbench.data import location
+from fssbench.data.location import MARKER, is_miniature, make_miniature, open_dataset, resolve
 from fssbench.plugins.registry import DATASETS
 from fssbench.sampling import plan
 
@@ -92,12 +92,12 @@ def test_openers_of_one_process_mark_the_cache_at_once(tmp_path: Path) -> None:
     def write(seed: int) -> None:
         for _ in range(30):
             together.wait()
-            data._Marker(seed=seed).write(tmp_path)
+            location._Marker(seed=seed).write(tmp_path)
 
     with ThreadPoolExecutor(8) as workers:
         list(workers.map(write, range(8)))
     assert [p.name for p in tmp_path.iterdir()] == [MARKER]
-    assert data._Marker.read(tmp_path).seed in range(8)
+    assert location._Marker.read(tmp_path).seed in range(8)
 
 
 def test_two_openers_draw_once(toy: Any) -> None:
@@ -127,7 +127,7 @@ def test_what_a_killed_process_left_is_cleared(toy: Any, monkeypatch: pytest.Mon
 
 def test_changed_code_draws_anew(toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     first = open_dataset("toy", data="mini")
-    monkeypatch.setattr(data, "_digest", lambda cls: "f" * 64)
+    monkeypatch.setattr(location, "_digest", lambda cls: "f" * 64)
     assert open_dataset("toy", data="mini").root != first.root
     assert len(toy.drawn) == 2
 

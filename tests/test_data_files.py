@@ -11,8 +11,8 @@ import pytest
 
 import fssbench
 from fssbench.api import Dataset
-from fssbench.data import make_miniature, open_dataset
-from fssbench.data_files import DataFiles
+from fssbench.data.files_read import DataFiles
+from fssbench.data.location import make_miniature, open_dataset
 from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import DataError
 from fssbench.features import FeatureCache

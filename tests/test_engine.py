@@ -20,13 +20,13 @@ from PIL import ImageFile
 
 import fssbench
 from fssbench.api import Dataset, FssbenchError, Plan
+from fssbench.data.reader import Target
 from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import DataError, LockedError, PluginError, UsageError
 from fssbench.features import FeatureCache
 from fssbench.identity import run_slug
 from fssbench.inputs import Inputs
 from fssbench.metrics import count
-from fssbench.reading import Target
 from fssbench.store import read_records, read_run
 
 

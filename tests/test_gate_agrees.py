@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fssbench.api import DataError, Dataset, Episode, UsageError, Verification
-from fssbench.data import open_dataset
-from fssbench.reading import Reader
+from fssbench.data.location import open_dataset
+from fssbench.data.reader import Reader
 
 HEIGHT, WIDTH = 24, 32
 NOTES = ("soft colours", "alpha channel")

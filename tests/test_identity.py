@@ -18,7 +18,7 @@ from PIL import Image
 
 import fssbench
 from fssbench.api import Plan
-from fssbench.data_files import files_sha256
+from fssbench.data.files_read import files_sha256
 from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import DataError
 from fssbench.identity import (

@@ -249,7 +249,7 @@ def test_counts_at_both_sizes_agree_with_the_stored_target(null):
 
 def test_numbered_classes_leave_out_others_and_unknown_pixels(mini):
     """Against the raw label maps of the miniature, where class c has value c + 1 and 255 is unknown."""
-    from fssbench.data import open_dataset
+    from fssbench.data.location import open_dataset
     from fssbench.images.reading import resize_mask
 
     dataset = open_dataset("pascal", data=mini)

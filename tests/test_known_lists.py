@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fssbench
-from fssbench import splits
-from fssbench.errors import DataError, ListError
-from fssbench.known_lists import (
+from fssbench.data import reference_lists
+from fssbench.data.known_lists import (
     KNOWN,
     PMNET_COCO,
     coco_lines,
@@ -24,6 +23,7 @@ from fssbench.known_lists import (
     list_sha256,
     pascal_lines,
 )
+from fssbench.errors import DataError, ListError
 from fssbench.train_episodes import training_set
 
 VOC = [f"2007_{i:06}" for i in range(40)]
@@ -55,13 +55,13 @@ def test_the_reference_lists_are_known_in_every_form(shared, tmp_path):
         text = path.read_text()
         path.write_bytes("\ufeff".encode() + text.replace("\n", "\r\n").encode() + b"\r\n\r\n")
     for imported in (source, tmp_path / "json"):
-        report = splits.import_lists(imported, tmp_path / "json")
+        report = reference_lists.import_lists(imported, tmp_path / "json")
         assert len(report) == 15
         assert all("entries, the reference list, sha256" in line for line in report), report
 
 
 def test_forms_make_no_other_list_for_a_run(shared, tmp_path):
-    splits.import_lists(shared / "golden/splits", tmp_path)
+    reference_lists.import_lists(shared / "golden/splits", tmp_path)
     for benchmark in ("pascal5i", "coco20i", "coco20i:contiguous", "fss1000"):
         plan = fssbench.plan(benchmark, splits=tmp_path, episodes=20)
         assert plan.lists == "reference list files"
@@ -80,7 +80,7 @@ def test_images_of_a_coco_list_go_by_number():
 def test_any_edit_of_a_list_is_seen(shared, data):
     fold = data.draw(st.integers(0, 3))
     split = data.draw(st.sampled_from(["trn", "val"]))
-    lines = pascal_lines(splits.read_pascal(shared / f"golden/splits/pascal/{split}/fold{fold}.txt"))
+    lines = pascal_lines(reference_lists.read_pascal(shared / f"golden/splits/pascal/{split}/fold{fold}.txt"))
     assert judge_list("pascal", split, fold, lines).proven
     place = data.draw(st.integers(0, len(lines) - 2))
     edit = data.draw(st.sampled_from(["cut", "extend", "swap", "replace", "head"]))
@@ -104,9 +104,9 @@ def test_any_edit_of_a_list_is_seen(shared, data):
 
 def test_other_places_are_told_by_name(shared):
     golden = shared / "golden/splits/pascal"
-    val1 = pascal_lines(splits.read_pascal(golden / "val/fold1.txt"))
+    val1 = pascal_lines(reference_lists.read_pascal(golden / "val/fold1.txt"))
     assert judge_list("pascal", "val", 0, val1).problem == "the reference's val fold 1"
-    trn0 = pascal_lines(splits.read_pascal(golden / "trn/fold0.txt"))
+    trn0 = pascal_lines(reference_lists.read_pascal(golden / "trn/fold0.txt"))
     with pytest.raises(
         ListError, match=r"list pascal val fold 0 .*2,286 entries of the reference's trn fold 0"
     ):
@@ -181,7 +181,7 @@ def test_a_list_of_another_split_is_refused(shared, tmp_path, benchmark, given, 
     with pytest.raises(ListError, match=rf"{place} holds the .* of the reference's"):
         fssbench.plan(benchmark, splits=lists)
     with pytest.raises(ListError, match="of the reference's"):
-        splits.import_lists(lists, tmp_path / "in")
+        reference_lists.import_lists(lists, tmp_path / "in")
     assert not (tmp_path / "in").exists()
 
 
@@ -197,7 +197,7 @@ def test_contiguous_lists_are_told_from_interleaved_ones(tmp_path):
 def test_three_folds_of_four_are_told(shared, tmp_path):
     lists = lists_of(shared, tmp_path / "splits")
     (lists / "pascal/val/fold3.txt").unlink()
-    assert "pascal/val: fold3 missing" in splits.import_lists(lists, tmp_path / "in")[-1]
+    assert "pascal/val: fold3 missing" in reference_lists.import_lists(lists, tmp_path / "in")[-1]
     with pytest.raises(DataError, match=r"fold3\.txt"):
         fssbench.plan("pascal5i", splits=lists)
 
@@ -239,6 +239,6 @@ def test_every_fault_of_a_list_names_the_file_and_the_next_command(text, tmp_pat
     path = tmp_path / "fold0.txt"
     path.write_text(text)
     with pytest.raises(ListError, match=r"fold0\.txt.*Next: "):
-        _lists.read_list(splits.read_pascal, path)
+        _lists.read_list(reference_lists.read_pascal, path)
     with pytest.raises(ListError, match=r"fold0\.txt.*Next: "):
         _voc_lists.read_names(path)

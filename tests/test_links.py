@@ -13,8 +13,8 @@ from PIL import Image
 
 from fssbench.api import Dataset
 from fssbench.cli import main
-from fssbench.data import open_dataset
-from fssbench.data_files import files_sha256
+from fssbench.data.files_read import files_sha256
+from fssbench.data.location import open_dataset
 from fssbench.errors import DataError
 from fssbench.files.links import check_links
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fssbench.data import open_dataset
+from fssbench.data.location import open_dataset
 from fssbench.errors import DataError
 from fssbench.files.listing import find_file, is_owners_text, is_system_name, list_files, list_folder
 from fssbench.plugins.registry import DATASETS

@@ -17,9 +17,9 @@ from PIL import Image
 
 import fssbench
 from fssbench.api import Entry, OtherList, Pool, Population, Verification
-from fssbench.data import open_dataset
+from fssbench.data.location import open_dataset
+from fssbench.data.populations import compare_count, pool_marks, size_marks
 from fssbench.plugins.registry import DATASETS
-from fssbench.populations import compare_count, pool_marks, size_marks
 
 
 def touch(path: Path) -> None:

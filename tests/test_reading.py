@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 
 from fssbench.api import DataError, Entry, Episode, FssbenchError, PluginError
+from fssbench.data.reader import Reader
 from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import DatasetContractError
 from fssbench.features import FeatureCache
 from fssbench.images.gate import note_doubt
 from fssbench.plugins.registry import DATASETS
-from fssbench.reading import Reader
 from fssbench.testing import check_dataset
 
 SIDE = 32

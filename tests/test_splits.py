@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fssbench import splits
+from fssbench.data import reference_lists
 from fssbench.errors import DataError
 
 
@@ -29,7 +29,7 @@ def test_pickle_of_plain_things_is_read(tmp_path):
     value = {0: ["val2014/a.jpg"], 1: [], "x": (1, 2.5, None, True), 2: {"nested": [[]]}}
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
         (tmp_path / "p.pkl").write_bytes(pickle.dumps(value, protocol))
-        assert splits.load_pickle(tmp_path / "p.pkl") == value
+        assert reference_lists.load_pickle(tmp_path / "p.pkl") == value
 
 
 def test_pickle_runs_no_code(tmp_path):
@@ -37,7 +37,7 @@ def test_pickle_runs_no_code(tmp_path):
     path = tmp_path / "fold0.pkl"
     path.write_bytes(pickle.dumps({0: [Bomb(witness)]}))
     with pytest.raises(DataError, match=r"posix\.system|nt\.system") as caught:
-        splits.load_pickle(path)
+        reference_lists.load_pickle(path)
     assert not witness.exists()
     assert str(path) in str(caught.value)
     pickle.loads(path.read_bytes())
@@ -48,7 +48,7 @@ def test_pickle_runs_no_code(tmp_path):
 def test_pickle_admits_no_import_at_all(tmp_path, value):
     (tmp_path / "p.pkl").write_bytes(pickle.dumps(value))
     with pytest.raises(DataError, match="refused"):
-        splits.load_pickle(tmp_path / "p.pkl")
+        reference_lists.load_pickle(tmp_path / "p.pkl")
 
 
 @given(st.binary(max_size=200))
@@ -57,7 +57,7 @@ def test_pickle_of_rubbish_is_a_data_error_or_a_value(tmp_path_factory, content)
     path = tmp_path_factory.mktemp("rubbish") / "p.pkl"
     path.write_bytes(content)
     try:
-        splits.load_pickle(path)
+        reference_lists.load_pickle(path)
     except DataError as error:
         named = str(path) in str(error)
         if not named:
@@ -66,22 +66,22 @@ def test_pickle_of_rubbish_is_a_data_error_or_a_value(tmp_path_factory, content)
 
 def test_pickle_missing(tmp_path):
     with pytest.raises(DataError, match="fssbench data splits"):
-        splits.load_pickle(tmp_path / "none.pkl")
+        reference_lists.load_pickle(tmp_path / "none.pkl")
 
 
 def test_folder_order(tmp_path, monkeypatch):
     monkeypatch.setenv("FSSBENCH_CACHE", str(tmp_path / "cache"))
     data = tmp_path / "data"
-    assert splits.folder(None, data) is None
+    assert reference_lists.folder(None, data) is None
     (tmp_path / "cache/splits/coco").mkdir(parents=True)
-    assert splits.folder(None, data) == tmp_path / "cache/splits"
-    assert splits.folder() == tmp_path / "cache/splits"
+    assert reference_lists.folder(None, data) == tmp_path / "cache/splits"
+    assert reference_lists.folder() == tmp_path / "cache/splits"
     (data / "splits/fss").mkdir(parents=True)
-    assert splits.folder(None, data) == data / "splits"
+    assert reference_lists.folder(None, data) == data / "splits"
     (tmp_path / "mine/pascal").mkdir(parents=True)
-    assert splits.folder(tmp_path / "mine", data) == tmp_path / "mine"
+    assert reference_lists.folder(tmp_path / "mine", data) == tmp_path / "mine"
     with pytest.raises(DataError, match="holds no reference lists"):
-        splits.folder(tmp_path / "absent", data)
+        reference_lists.folder(tmp_path / "absent", data)
 
 
 @pytest.mark.parametrize(
@@ -98,22 +98,22 @@ def test_pascal_malformed_line_is_named(tmp_path, line, number):
     path = tmp_path / "fold0.txt"
     path.write_text(f"2007_000032__01\n{line}\n2007_000039__20\n")
     with pytest.raises(DataError, match=rf"fold0\.txt, line {number}: "):
-        splits.read_pascal(path)
+        reference_lists.read_pascal(path)
 
 
 def test_pascal_lines(tmp_path):
     path = tmp_path / "fold0.txt"
     path.write_bytes(b"2007_000032__01\r\n2007_000032__15\r\nmini__a__02\r\n\r\n")
-    assert splits.read_pascal(path) == [("2007_000032", 0), ("2007_000032", 14), ("mini__a", 1)]
+    assert reference_lists.read_pascal(path) == [("2007_000032", 0), ("2007_000032", 14), ("mini__a", 1)]
     path.write_text("a__01\nb__02\na__01\n")
     with pytest.raises(DataError, match=r"line 3: 'a__01' stands already in line 1"):
-        splits.read_pascal(path)
+        reference_lists.read_pascal(path)
     path.write_text("\n")
     with pytest.raises(DataError, match="is empty"):
-        splits.read_pascal(path)
+        reference_lists.read_pascal(path)
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="UTF-8"):
-        splits.read_pascal(path)
+        reference_lists.read_pascal(path)
 
 
 @pytest.mark.parametrize("line", ["../up", "a/b", "..", "bus"])
@@ -121,7 +121,7 @@ def test_fss_malformed_line_is_named(tmp_path, line):
     path = tmp_path / "test.txt"
     path.write_text(f"bus\n{line}\n")
     with pytest.raises(DataError, match=r"test\.txt, line 2"):
-        splits.read_fss(path)
+        reference_lists.read_fss(path)
 
 
 @pytest.mark.parametrize(
@@ -140,17 +140,21 @@ def test_coco_malformed_list(tmp_path, value, complaint):
     path = tmp_path / "fold0.pkl"
     path.write_bytes(pickle.dumps(value))
     with pytest.raises(DataError, match=complaint):
-        splits.read_coco(path)
+        reference_lists.read_coco(path)
 
 
 def test_coco_json_equals_pickle(tmp_path):
     value = {0: ["val2014/b.jpg", "val2014/a.jpg"], 4: [], 79: ["train2014/c.jpg"]}
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(value))
     (tmp_path / "a.json").write_text(json.dumps(value))
-    assert splits.read_coco(tmp_path / "a.pkl") == splits.read_coco(tmp_path / "a.json") == value
+    assert (
+        reference_lists.read_coco(tmp_path / "a.pkl")
+        == reference_lists.read_coco(tmp_path / "a.json")
+        == value
+    )
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(DataError, match="not valid JSON"):
-        splits.read_coco(tmp_path / "a.json")
+        reference_lists.read_coco(tmp_path / "a.json")
 
 
 def test_import_writes_nothing_where_one_list_is_bad(tmp_path):
@@ -160,14 +164,14 @@ def test_import_writes_nothing_where_one_list_is_bad(tmp_path):
     (source / "pascal/val/fold0.txt").write_text("a__01\n")
     (source / "fss/test.txt").write_text("bus\nbus\n")
     with pytest.raises(DataError, match="line 2"):
-        splits.import_lists(source, tmp_path / "target")
+        reference_lists.import_lists(source, tmp_path / "target")
     assert not (tmp_path / "target").exists()
     with pytest.raises(DataError, match="holds no reference list"):
-        splits.import_lists(tmp_path, tmp_path / "target")
+        reference_lists.import_lists(tmp_path, tmp_path / "target")
 
 
 def test_import_of_the_reference_lists(shared, tmp_path):
-    report = splits.import_lists(shared / "golden/splits", tmp_path / "splits")
+    report = reference_lists.import_lists(shared / "golden/splits", tmp_path / "splits")
     assert len(report) == 15
     written = sorted(p for p in (tmp_path / "splits").rglob("*") if p.is_file())
     assert len(written) == 15
@@ -177,13 +181,13 @@ def test_import_of_the_reference_lists(shared, tmp_path):
         assert line.startswith(f"{name}: ")
         assert line.endswith(hashlib.sha256(path.read_bytes()).hexdigest())
     assert any(line.startswith("coco/val/fold0.json: 35,783 entries") for line in report)
-    original = splits.read_coco(shared / "golden/splits/coco/val/fold3.pkl")
-    assert splits.read_coco(tmp_path / "splits/coco/val/fold3.json") == original
+    original = reference_lists.read_coco(shared / "golden/splits/coco/val/fold3.pkl")
+    assert reference_lists.read_coco(tmp_path / "splits/coco/val/fold3.json") == original
     # what was imported can be imported again, to the same bytes
-    assert splits.import_lists(tmp_path / "splits", tmp_path / "again") == report
+    assert reference_lists.import_lists(tmp_path / "splits", tmp_path / "again") == report
 
 
 def test_import_into_an_unwritable_place(shared, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot write"):
-        splits.import_lists(shared / "golden/splits", tmp_path / "file")
+        reference_lists.import_lists(shared / "golden/splits", tmp_path / "file")

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import fssbench
-from fssbench import splits
 from fssbench.cli import main
-from fssbench.data import open_dataset
+from fssbench.data import reference_lists
+from fssbench.data.location import open_dataset
 from fssbench.errors import DataError
 from fssbench.files.text import read_lines, read_text
 from fssbench.plans import read_plan, write_plan
@@ -97,13 +97,13 @@ FORMS = [(encoding, end) for encoding in ("utf-8-sig", "utf-16") for end in ENDS
 def test_reference_lists_are_read_in_every_form(tmp_path: Path, encoding: str, end: str) -> None:
     path = tmp_path / "list.txt"
     path.write_bytes(encode(f"2007_000032__01{end}{end}2007_000033__20 {end}", encoding))
-    assert splits.read_pascal(path) == [("2007_000032", 0), ("2007_000033", 19)]
+    assert reference_lists.read_pascal(path) == [("2007_000032", 0), ("2007_000033", 19)]
     path.write_bytes(encode(f"bus{end} ab_wheel{end}{end}", encoding))
-    assert splits.read_fss(path) == ["bus", "ab_wheel"]
+    assert reference_lists.read_fss(path) == ["bus", "ab_wheel"]
     lists = {"0": ["val2014/COCO_val2014_000000000001.jpg"]}
     path = tmp_path / "list.json"
     path.write_bytes(encode(json.dumps(lists, indent=1).replace("\n", end), encoding))
-    assert splits.read_coco(path) == {0: lists["0"]}
+    assert reference_lists.read_coco(path) == {0: lists["0"]}
 
 
 PFENET = "JPEGImages/2007_000032.jpg SegmentationClassAug/2007_000032.png"
@@ -115,13 +115,13 @@ PFENET_COCO = (
 @pytest.mark.parametrize(
     ("read", "line"),
     [
-        (splits.read_pascal, PFENET),
-        (splits.read_pascal, f"/{PFENET.replace(' ', ' /')}"),
-        (splits.read_pascal, "2007_000032 -1"),
-        (splits.read_pascal, "2007_000032"),
-        (splits.read_fss, "abacus/1.jpg abacus/1.png"),
-        (splits.read_fss, "2007_000032__01/"),
-        (splits.load_pickle, PFENET_COCO),
+        (reference_lists.read_pascal, PFENET),
+        (reference_lists.read_pascal, f"/{PFENET.replace(' ', ' /')}"),
+        (reference_lists.read_pascal, "2007_000032 -1"),
+        (reference_lists.read_pascal, "2007_000032"),
+        (reference_lists.read_fss, "abacus/1.jpg abacus/1.png"),
+        (reference_lists.read_fss, "2007_000032__01/"),
+        (reference_lists.load_pickle, PFENET_COCO),
     ],
 )
 def test_lists_of_another_family_are_refused_with_line_and_what_is_expected(
@@ -140,11 +140,11 @@ def test_import_says_what_lies_in_the_place_of_the_lists(tmp_path: Path) -> None
     (tmp_path / "lists" / "pascal").mkdir(parents=True)
     (tmp_path / "lists" / "pascal" / "val.txt").write_text(PFENET)
     with pytest.raises(DataError, match=r"PFENet"):
-        splits.import_lists(tmp_path / "lists", tmp_path / "into")
+        reference_lists.import_lists(tmp_path / "lists", tmp_path / "into")
     (tmp_path / "lists" / "coco" / "val").mkdir(parents=True)
     (tmp_path / "lists" / "coco" / "val" / "fold0.txt").write_text(PFENET_COCO)
     with pytest.raises(DataError, match=r"fold0\.txt.*line 1.*PFENet"):
-        splits.read_coco(splits.coco_file(tmp_path / "lists", "val", 0))
+        reference_lists.read_coco(reference_lists.coco_file(tmp_path / "lists", "val", 0))
 
 
 @pytest.fixture
@@ -276,7 +276,7 @@ def test_settings_that_are_no_text_are_a_usage_error(tmp_path: Path) -> None:
 def test_a_pickle_is_still_a_pickle(tmp_path: Path) -> None:
     path = tmp_path / "fold0.pkl"
     path.write_bytes(pickle.dumps({0: ["val2014/COCO_val2014_000000000001.jpg"]}))
-    assert splits.read_coco(path) == {0: ["val2014/COCO_val2014_000000000001.jpg"]}
+    assert reference_lists.read_coco(path) == {0: ["val2014/COCO_val2014_000000000001.jpg"]}
 
 
 def _is_text_for_writing(call: ast.Call) -> bool:

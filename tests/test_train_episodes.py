@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fssbench.benchmarks.catalogue import BENCHMARKS, find_benchmark
-from fssbench.data import open_dataset
+from fssbench.data.location import open_dataset
 from fssbench.errors import DataError, UsageError
 from fssbench.train_episodes import EpisodeStream, is_held_out, training_set, validation_episodes
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fssbench.api import Verification
 from fssbench.cli import main
-from fssbench.data import open_dataset
+from fssbench.data.location import open_dataset
 from fssbench.errors import DataError
 from fssbench.plugins.registry import DATASETS
 from fssbench.sampling import plan

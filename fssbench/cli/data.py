@@ -79,7 +79,7 @@ def verify(
 
 
 def _open_named(label: str, data: str | None) -> Any:
-    from fssbench.data import open_dataset
+    from fssbench.data.location import open_dataset
 
     name, _, variant = label.partition(":")
     return open_dataset(name, data=data, variant=variant or None)
@@ -87,7 +87,7 @@ def _open_named(label: str, data: str | None) -> Any:
 
 def _open_record(against: Path, label: str) -> Callable[[Any, Verification], None]:
     """Read a record now, so that a wrong one is refused before the data are looked at; compare later."""
-    from fssbench.hash_records import compare_hashes, hash_files, read_record
+    from fssbench.data.hash_records import compare_hashes, hash_files, read_record
 
     recorded = read_record(against, label.partition(":")[0])
 
@@ -99,7 +99,7 @@ def _open_record(against: Path, label: str) -> Callable[[Any, Verification], Non
 
 def _start_record(record: Path) -> Callable[[Any, Verification], str]:
     """Refuse an existing file now; write the hashes later, and say what was written."""
-    from fssbench.hash_records import digest_hashes, hash_files, refuse_existing, write_record
+    from fssbench.data.hash_records import digest_hashes, hash_files, refuse_existing, write_record
 
     refuse_existing(record)
 
@@ -128,7 +128,7 @@ def _verified(
     names: tuple[str, ...], data: str | None, splits: Path | None
 ) -> list[tuple[str, Verification]]:
     """Verify what is named, or all that can be found; what cannot be is talked about."""
-    from fssbench.data import open_dataset, resolve
+    from fssbench.data.location import open_dataset, resolve
     from fssbench.errors import DataError, PluginError
     from fssbench.plugins.registry import DATASETS
     from fssbench.verifying import verify_dataset
@@ -249,7 +249,7 @@ def mini(ctx: click.Context, folder: Path | None, seed: int, names: tuple[str, .
 
     The pictures are procedural; numbers measured on them are no benchmark numbers.
     """
-    from fssbench.data import make_miniature
+    from fssbench.data.location import make_miniature
 
     outcome = make_miniature(folder, seed, names or None)
     if as_json:
@@ -273,7 +273,7 @@ def splits(source: Path, into: Path | None) -> None:
 
     Every line is checked; pickles are read without being able to run code, and become JSON.
     """
-    from fssbench.splits import cache_folder, import_lists
+    from fssbench.data.reference_lists import cache_folder, import_lists
 
     target = into or cache_folder() / "splits"
     for line in import_lists(source, target):

@@ -30,9 +30,9 @@ def facts() -> dict[str, Any]:
     """Versions, devices, settings and folders, ready for JSON."""
     import torch
 
-    from fssbench.data import is_miniature
+    from fssbench.data.location import is_miniature
+    from fssbench.data.reference_lists import cache_folder
     from fssbench.redaction import redact_value
-    from fssbench.splits import cache_folder
 
     named = os.environ.get("FSSBENCH_DATA")
     root = None if not named or named == "mini" else Path(named).expanduser()

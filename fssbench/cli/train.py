@@ -113,7 +113,7 @@ def command(
     **rest: Any,
 ) -> None:
     """Train a method on the source of a benchmark; the same command again resumes."""
-    from fssbench.data import is_miniature, resolve
+    from fssbench.data.location import is_miniature, resolve
     from fssbench.loading import load_method
     from fssbench.plugins.registry import METHODS
     from fssbench.train_settings import Settings

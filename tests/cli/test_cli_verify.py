@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fssbench.cli import main
-from fssbench.data import make_miniature
+from fssbench.data.location import make_miniature
 from fssbench.files.append_log import seal, unseal
 from fssbench.plans import read_plan, write_plan
 from fssbench.store import manifest_seal, read_run, scan

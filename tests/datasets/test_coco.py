@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from fssbench import splits as reference
 from fssbench.api import DataError, UsageError
+from fssbench.data import reference_lists as reference
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from PIL import Image
 
 from fssbench.api import DataError
 from fssbench.cli import main
-from fssbench.data import open_dataset
+from fssbench.data.location import open_dataset
 from fssbench.plugins.registry import DATASETS
 from fssbench.store import read_run, scan
 

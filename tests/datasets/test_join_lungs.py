@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from fssbench.cli import main
-from fssbench.data import open_dataset
+from fssbench.data.location import open_dataset
 from fssbench.errors import DataError
 
 HALVES = ("leftMask", "rightMask")

@@ -26,7 +26,7 @@ import torch
 import fssbench
 from fssbench._synthetic import Synthetic
 from fssbench.api import Method, Plan
-from fssbench.data import open_dataset
+from fssbench.data.location import open_dataset
 from fssbench.engine import Settings, evaluate_all
 from fssbench.metrics import score
 from fssbench.precision import exact_float32

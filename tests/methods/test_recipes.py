@@ -10,7 +10,7 @@ import torch
 
 import fssbench
 from fssbench.api import Method
-from fssbench.data import open_dataset
+from fssbench.data.location import open_dataset
 from fssbench.features import FeatureCache
 from fssbench.inputs import Inputs
 from fssbench.plugins.registry import METHODS

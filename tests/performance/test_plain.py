@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import fssbench
-from fssbench.data import open_dataset
+from fssbench.data.location import open_dataset
 from fssbench.store import read_run
 
 

@@ -20,9 +20,9 @@ from pathlib import Path
 from filelock import FileLock
 from pydantic import ValidationError
 
-from fssbench import splits as lists
 from fssbench.contracts.datasets import Dataset
 from fssbench.contracts.records import Record
+from fssbench.data import reference_lists as lists
 from fssbench.errors import DataError, PluginError, UsageError
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.registry import DATASETS

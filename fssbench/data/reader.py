@@ -16,7 +16,7 @@ from PIL import Image
 
 from fssbench.contracts.datasets import IGNORE, Dataset
 from fssbench.contracts.episodes import Episode
-from fssbench.data_files import DataFiles
+from fssbench.data.files_read import DataFiles
 from fssbench.errors import DataError, DatasetContractError
 from fssbench.images.gate import gather_doubts, judge_orientation, judge_pair, note_doubt, orientation_of
 from fssbench.images.reading import open_image

@@ -20,12 +20,12 @@ from typing import Any, NoReturn
 
 import platformdirs
 
+from fssbench.data.known_lists import ListJudgement, coco_lines, fss_lines, judge_list, pascal_lines
+from fssbench.data.list_forms import describe_line
 from fssbench.errors import DataError
 from fssbench.files.atomic import replace_file
 from fssbench.files.regular import read_regular
 from fssbench.files.text import MOST_BYTES, decode_text, read_lines
-from fssbench.known_lists import ListJudgement, coco_lines, fss_lines, judge_list, pascal_lines
-from fssbench.list_forms import describe_line
 
 PASCAL_CLASSES = 20
 COCO_CLASSES = 80

@@ -1,0 +1,1 @@
+"""Data sets on this machine: where they lie, what they hold, and how their pictures are read."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fssbench import weights as published
+from fssbench.backbones import weights as published
 from fssbench.benchmarks.catalogue import find_benchmark, suite
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from fssbench.backbones.weights import as_file
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method
 from fssbench.data.location import open_dataset, resolve
@@ -31,7 +32,6 @@ from fssbench.replay import GIVEN, draw_again, plan_of_file
 from fssbench.seals import Finding, check_seals
 from fssbench.shipped import shipped
 from fssbench.store import StoredRun, read_run, scan
-from fssbench.weights import as_file
 
 TOLERANCE = 0.001
 """Share of an episode's pixels by which counts may differ on another machine."""

@@ -8,10 +8,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from fssbench import weights
-from fssbench.backbones import build
+from fssbench.backbones import build, weights
+from fssbench.backbones.weights import (
+    PUBLISHED,
+    Weights,
+    as_file,
+    cache,
+    default,
+    find,
+    locate,
+    missing,
+    places,
+    url,
+)
 from fssbench.errors import DataError, UsageError
-from fssbench.weights import PUBLISHED, Weights, as_file, cache, default, find, locate, missing, places, url
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fssbench import weights as published
+from fssbench.backbones import weights as published
 from fssbench.contracts.backbones import Backbone
 from fssbench.contracts.records import Record
 from fssbench.errors import UsageError, unknown

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from fssbench.backbones import BACKBONES, build, default_weights
 from fssbench.backbones.efficientnet import EfficientNetLite0
+from fssbench.backbones.weights import RANDOM, places
+from fssbench.backbones.weights import find as find_weights
 from fssbench.contracts.backbones import Backbone
 from fssbench.errors import DataError, UsageError
 from fssbench.files.state_dicts import read_state_dict
 from fssbench.images.reading import MEAN, STD
-from fssbench.weights import RANDOM, places
-from fssbench.weights import find as find_weights
 
 ALL = [(name, layout) for name, card in BACKBONES.items() for layout in card.layouts]
 PARAMETERS = {

@@ -23,10 +23,10 @@ from fssbench.plugins import execution
 if TYPE_CHECKING:
     from fssbench.analysis.frames import results as results
     from fssbench.engine import evaluate as evaluate
+    from fssbench.episodes.sampling import plan as plan
     from fssbench.loading import load_method as load_method
     from fssbench.metrics import count as count
     from fssbench.metrics import score as score
-    from fssbench.sampling import plan as plan
 
 __version__ = "0.1.0"
 
@@ -34,7 +34,7 @@ _PUBLIC = {
     "count": "fssbench.metrics",
     "evaluate": "fssbench.engine",
     "load_method": "fssbench.loading",
-    "plan": "fssbench.sampling",
+    "plan": "fssbench.episodes.sampling",
     "results": "fssbench.analysis.frames",
     "score": "fssbench.metrics",
 }

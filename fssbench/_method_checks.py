@@ -17,8 +17,8 @@ from torch import Tensor
 from fssbench._checks import CheckResult, Skipped, Watch, ignore_progress, require, require_card, run
 from fssbench._loss_checks import LOSS_CHECKS
 from fssbench._method_subject import MethodSubject
-from fssbench._synthetic import SIDE, Synthetic
 from fssbench.contracts.methods import FeatureMethod, Method
+from fssbench.episodes.synthetic import SIDE, Synthetic
 from fssbench.isolation import generators_kept, isolated
 
 SLOWEST = 10.0

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from fssbench._synthetic import SIDE, Synthetic
 from fssbench.contracts.methods import Method
+from fssbench.episodes.synthetic import SIDE, Synthetic
 from fssbench.errors import FssbenchError
 from fssbench.isolation import isolated
 from fssbench.loading import load_method

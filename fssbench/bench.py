@@ -29,11 +29,11 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from fssbench._synthetic import Synthetic
 from fssbench.backbones import BACKBONES
 from fssbench.contracts.efficiency import Efficiency
 from fssbench.contracts.methods import FeatureMethod, Method
 from fssbench.data.reference_lists import cache_folder
+from fssbench.episodes.synthetic import Synthetic
 from fssbench.errors import DataError
 from fssbench.identity import label, version
 from fssbench.isolation import generators_kept, isolated

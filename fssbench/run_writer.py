@@ -16,10 +16,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from fssbench.contracts.episodes import Plan
+from fssbench.episodes.plan_file import write_plan
 from fssbench.errors import DataError, FssbenchError, LockedError, RunFolderError
 from fssbench.files.append_log import write_all
 from fssbench.files.kept_log import KeptLog, set_aside, write_whole
-from fssbench.plans import write_plan
 from fssbench.store import (
     SCHEMA,
     Record,

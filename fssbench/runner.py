@@ -20,13 +20,13 @@ from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method
 from fssbench.data.location import is_miniature, resolve
 from fssbench.engine import Evaluation, Settings, Watch, evaluate_all
+from fssbench.episodes.replay import plan_of_file
+from fssbench.episodes.sampling import plan
 from fssbench.errors import DataError, FssbenchError, UsageError
 from fssbench.features import FeatureCache
 from fssbench.identity import plan_pictures, training_marks
 from fssbench.loading import load_method
 from fssbench.plugins.registry import METHODS
-from fssbench.replay import plan_of_file
-from fssbench.sampling import plan
 from fssbench.weights_choice import Choice, choose_weights, ways_from_command_line
 
 MINI_EPISODES = 8

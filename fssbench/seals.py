@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.contracts.episodes import Plan
+from fssbench.episodes.plan_file import plan_facts, read_plan
 from fssbench.errors import DataError, FssbenchError
 from fssbench.identity import name_with_settings
-from fssbench.plans import plan_facts, read_plan
 from fssbench.plugins.registry import METHODS
 from fssbench.redaction import identify_value
 from fssbench.store import Record, StoredRun, digest, manifest_seal, read_json, read_run

@@ -27,11 +27,11 @@ from pathlib import Path
 from typing import Any
 
 from fssbench.contracts.episodes import Plan
+from fssbench.episodes.plan_file import plan_facts, read_plan
 from fssbench.errors import DataError
 from fssbench.files.append_log import seal, split_log, unseal
 from fssbench.files.atomic import replace_file
 from fssbench.metrics import Absent
-from fssbench.plans import plan_facts, read_plan
 
 SCHEMA = 1
 """Version of everything stored here; readers refuse newer ones."""

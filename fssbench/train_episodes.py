@@ -1,7 +1,7 @@
 """What is trained on: images and classes of the source data set, and the stream of episodes from them.
 
 An episode is a pure function of (seed, benchmark, fold, shot, step, slot) and the items of its class:
-a Philox block keyed by the first four and counted by the other two, as in `fssbench.sampling`.  Any
+a Philox block keyed by the first four and counted by the other two, as in `fssbench.episodes.sampling`.  Any
 number of processes, and any process that resumes, draws the same.
 
 A tenth of the images, chosen by a hash of their names, is held out of training for validation, but
@@ -26,8 +26,8 @@ from fssbench.contracts.episodes import Episode
 from fssbench.data import location as datasets
 from fssbench.data.picture_names import same_pictures
 from fssbench.data.populations import pool_marks
+from fssbench.episodes.sampling import list_classes, list_pool, shuffled
 from fssbench.errors import DataError, ListError, UsageError
-from fssbench.sampling import list_classes, list_pool, shuffled
 
 STREAM = "train/1"
 """Version of the stream; part of every training's identity."""

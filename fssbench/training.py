@@ -28,6 +28,7 @@ from fssbench.curves import Curve, Point, draw_curve, read_curve
 from fssbench.data.files_read import files_sha256
 from fssbench.data.location import open_dataset
 from fssbench.data.picture_names import picture_names
+from fssbench.episodes.sampling import plan
 from fssbench.errors import DataError, FssbenchError, LockedError, PluginError
 from fssbench.feature_store import StoredFeatures
 from fssbench.features import FeatureCache
@@ -37,7 +38,6 @@ from fssbench.inputs import Inputs
 from fssbench.isolation import generators_kept
 from fssbench.marks import counted_marks
 from fssbench.plugins.calls import plugin_call
-from fssbench.sampling import plan
 from fssbench.seen import SELECTED_ON_TEST, content_ids, image_ids
 from fssbench.train_average import Average
 from fssbench.train_batches import Batch, Batches

@@ -22,13 +22,13 @@ from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method
 from fssbench.data.location import open_dataset, resolve
 from fssbench.engine import Settings, evaluate_all
+from fssbench.episodes.replay import GIVEN, draw_again, plan_of_file
 from fssbench.errors import DataError, FssbenchError
 from fssbench.files.hashing import weights_file_sha256
 from fssbench.identity import data_files
 from fssbench.loading import load_method
 from fssbench.plugins.registry import METHODS
 from fssbench.redaction import HIDDEN
-from fssbench.replay import GIVEN, draw_again, plan_of_file
 from fssbench.seals import Finding, check_seals
 from fssbench.shipped import shipped
 from fssbench.store import StoredRun, read_run, scan

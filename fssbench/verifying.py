@@ -12,10 +12,10 @@ from fssbench.benchmarks.catalogue import Resolved, tested_on
 from fssbench.contracts.datasets import Dataset, Finding, Verification
 from fssbench.contracts.episodes import Episode
 from fssbench.data.reader import Reader, is_built_in
+from fssbench.episodes.sampling import class_names, few_items, list_pool, list_suggestions
 from fssbench.errors import DataError, FssbenchError, PluginError
 from fssbench.images.gate import DOUBTS
 from fssbench.plugins.calls import plugin_call
-from fssbench.sampling import class_names, few_items, list_pool, list_suggestions
 
 _SHOWN = 8
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fssbench._synthetic import Synthetic
 from fssbench.api import Efficiency
 from fssbench.bench import Wanted, flops, measure, measure_apart
+from fssbench.episodes.synthetic import Synthetic
 from fssbench.errors import DataError, PluginError, UsageError
 from fssbench.loading import load_method
 from fssbench.memory import PeakMemory

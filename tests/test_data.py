@@ -13,8 +13,8 @@ import pytest
 from fssbench.api import DataError, Dataset, PluginError, UsageError
 from fssbench.data import location
 from fssbench.data.location import MARKER, is_miniature, make_miniature, open_dataset, resolve
+from fssbench.episodes.sampling import plan
 from fssbench.plugins.registry import DATASETS
-from fssbench.sampling import plan
 
 
 @pytest.fixture(autouse=True)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fssbench.data.location import open_dataset
+from fssbench.episodes.sampling import plan
 from fssbench.errors import DataError
 from fssbench.files.listing import find_file, is_owners_text, is_system_name, list_files, list_folder
 from fssbench.plugins.registry import DATASETS
-from fssbench.sampling import plan
 
 SYSTEM_FILES = ("._1.jpg", ".DS_Store", "Thumbs.db", "desktop.ini", "Icon\r", "1.jpg:Zone.Identifier")
 SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", ".ipynb_checkpoints", "lost+found", "#recycle", "$RECYCLE.BIN")

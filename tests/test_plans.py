@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fssbench.api import DataError, Episode, Plan
-from fssbench.plans import read_plan, write_plan
+from fssbench.episodes.plan_file import read_plan, write_plan
 
 
 def made(episodes: tuple[Episode, ...] = (), shot: int = 1) -> Plan:

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 import fssbench
 from fssbench.api import Episode, Plan
 from fssbench.cli import main
-from fssbench.plans import write_plan
+from fssbench.episodes.plan_file import write_plan
 from fssbench.store import read_run
 
 

@@ -20,7 +20,7 @@ import fssbench
 from fssbench.api import DataError, Entry, Plan, PluginError, Pool, UsageError
 from fssbench.benchmarks.catalogue import find_benchmark, names
 from fssbench.data.reference_lists import load_pickle
-from fssbench.sampling import PROTOCOLS, _counted, _published, plan, shuffled
+from fssbench.episodes.sampling import PROTOCOLS, _counted, _published, plan, shuffled
 
 PINNED = "c59855f11f78ae20bfe26555b53e94123ed6f705ca0062b29f57e94bac3833e5"
 PINNED_FIRST = ["0/9.jpg", "0/7.jpg", "0/16.jpg", "0/5.jpg", "0/17.jpg", "0/2.jpg"]

@@ -22,9 +22,9 @@ import fssbench
 from fssbench.cli import main
 from fssbench.data import reference_lists
 from fssbench.data.location import open_dataset
+from fssbench.episodes.plan_file import read_plan, write_plan
 from fssbench.errors import DataError
 from fssbench.files.text import read_lines, read_text
-from fssbench.plans import read_plan, write_plan
 
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-32", "utf-16-le with mark", "utf-16-be with mark")
 ENDS = ("\n", "\r\n", "\r")

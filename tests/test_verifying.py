@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from fssbench.api import Verification
 from fssbench.cli import main
 from fssbench.data.location import open_dataset
+from fssbench.episodes.sampling import plan
 from fssbench.errors import DataError
 from fssbench.plugins.registry import DATASETS
-from fssbench.sampling import plan
 from fssbench.verifying import verify_dataset
 
 BENCHMARKS = {

@@ -221,7 +221,7 @@ def test_a_subclass_that_accepts_gets_what_its_base_ships(mini: Path, tmp_path: 
     "name", [n for n in METHODS.names() if METHODS.get(n).card.trained and may_differ(METHODS.get(n).Config)]
 )
 def test_settings_of_inference_move_no_loss(name: str) -> None:
-    from fssbench._synthetic import Synthetic
+    from fssbench.episodes.synthetic import Synthetic
 
     cls = METHODS.get(name)
     episodes = Synthetic.make(batch=2)

@@ -50,10 +50,10 @@ def command(
     as_json: bool,
 ) -> None:
     """Draw the episodes of BENCHMARK and show, write or replay them. No image is opened."""
+    from fssbench.episodes.replay import compare_with_drawn
+    from fssbench.episodes.sampling import plan as draw
+    from fssbench.episodes.sampling import read_plan, write_plan
     from fssbench.errors import DataError, UsageError
-    from fssbench.replay import compare_with_drawn
-    from fssbench.sampling import plan as draw
-    from fssbench.sampling import read_plan, write_plan
 
     if (benchmark is None) == (replay is None):
         raise UsageError("give a BENCHMARK to draw, or --replay FILE. Next: `fssbench list benchmarks`")

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fssbench.cli import main
-from fssbench.sampling import plan, read_plan
+from fssbench.episodes.sampling import plan, read_plan
 
 
 def run(*arguments: str | Path, check: int = 0) -> Result:

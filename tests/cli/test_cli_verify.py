@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 
 from fssbench.cli import main
 from fssbench.data.location import make_miniature
+from fssbench.episodes.plan_file import read_plan, write_plan
 from fssbench.files.append_log import seal, unseal
-from fssbench.plans import read_plan, write_plan
 from fssbench.store import manifest_seal, read_run, scan
 
 PLUGIN = """

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import fssbench
-from fssbench._synthetic import Synthetic
 from fssbench.api import Method
+from fssbench.episodes.synthetic import Synthetic
 from fssbench.isolation import isolated
 from fssbench.plugins.registry import METHODS
 

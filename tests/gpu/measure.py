@@ -24,10 +24,10 @@ import numpy as np
 import torch
 
 import fssbench
-from fssbench._synthetic import Synthetic
 from fssbench.api import Method, Plan
 from fssbench.data.location import open_dataset
 from fssbench.engine import Settings, evaluate_all
+from fssbench.episodes.synthetic import Synthetic
 from fssbench.metrics import score
 from fssbench.precision import exact_float32
 from fssbench.store import read_run

@@ -10,11 +10,11 @@ import torch
 import fssbench
 from fssbench.analysis.collect import collect
 from fssbench.engine import Settings
+from fssbench.episodes.sampling import plan
 from fssbench.files.state_dicts import read_state_dict
 from fssbench.method_settings import settings_to_take
 from fssbench.plugins.registry import METHODS
 from fssbench.runner import Request, execute, prepare
-from fssbench.sampling import plan
 from fssbench.shipped import Shipped, fitting, shipped
 
 BACKBONE = "efficientnet-lite0"

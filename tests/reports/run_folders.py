@@ -12,7 +12,7 @@ import numpy as np
 
 from fssbench.api import Episode, Plan
 from fssbench.benchmarks.catalogue import find_benchmark
-from fssbench.plans import write_plan
+from fssbench.episodes.plan_file import write_plan
 from fssbench.store import SCHEMA, Record, digest
 
 SKILL = {"pmnet": 0.62, "hsnet": 0.58, "panet": 0.45}

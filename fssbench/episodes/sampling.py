@@ -9,7 +9,7 @@ generator private, so no plugin can disturb it.
 items: a Philox block keyed by the first four and counted by the index.  Only raw 64-bit words are
 taken from NumPy, whose streams are frozen; what turns them into a choice stands below.
 
-Plans are kept in `fssbench.plans`.
+Plans are kept in `fssbench.episodes.plan_file`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from fssbench.contracts.datasets import Dataset, Entry, Pool
 from fssbench.contracts.episodes import Episode, Plan
 from fssbench.data import location as datasets
 from fssbench.data.populations import pool_marks
+from fssbench.episodes.plan_file import read_plan, write_plan
 from fssbench.errors import DataError, PluginError, UsageError, unknown
-from fssbench.plans import read_plan, write_plan
 from fssbench.plugins.calls import plugin_call
 
 __all__ = ["PROTOCOLS", "plan", "read_plan", "write_plan"]

@@ -9,10 +9,10 @@ from typing import Literal
 from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.contracts.episodes import Plan
 from fssbench.data.location import open_dataset
+from fssbench.episodes.plan_file import read_plan
+from fssbench.episodes.sampling import PROTOCOLS, list_pool
+from fssbench.episodes.sampling import plan as draw
 from fssbench.errors import DataError, FssbenchError
-from fssbench.plans import read_plan
-from fssbench.sampling import PROTOCOLS, list_pool
-from fssbench.sampling import plan as draw
 
 Outcome = Literal["equal", "differs", "not compared"]
 

@@ -1,0 +1,1 @@
+"""Episodes: drawn by protocol from names alone, kept as plan files, drawn again to check them."""

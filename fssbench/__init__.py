@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fssbench.analysis.frames import results as results
     from fssbench.engine import evaluate as evaluate
     from fssbench.episodes.sampling import plan as plan
-    from fssbench.loading import load_method as load_method
+    from fssbench.loading.load import load_method as load_method
     from fssbench.metrics import count as count
     from fssbench.metrics import score as score
 
@@ -33,7 +33,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "count": "fssbench.metrics",
     "evaluate": "fssbench.engine",
-    "load_method": "fssbench.loading",
+    "load_method": "fssbench.loading.load",
     "plan": "fssbench.episodes.sampling",
     "results": "fssbench.analysis.frames",
     "score": "fssbench.metrics",

@@ -11,7 +11,7 @@ from fssbench.contracts.methods import Method
 from fssbench.episodes.synthetic import SIDE, Synthetic
 from fssbench.errors import FssbenchError
 from fssbench.isolation import isolated
-from fssbench.loading import load_method
+from fssbench.loading.load import load_method
 
 SMALL_BACKBONE = "efficientnet-lite0"
 

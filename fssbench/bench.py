@@ -37,7 +37,7 @@ from fssbench.episodes.synthetic import Synthetic
 from fssbench.errors import DataError
 from fssbench.identity import label, version
 from fssbench.isolation import generators_kept, isolated
-from fssbench.loading import load_method
+from fssbench.loading.load import load_method
 from fssbench.memory import PeakMemory
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.registry import METHODS, load_plugin

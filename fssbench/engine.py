@@ -28,7 +28,7 @@ from fssbench.features import FeatureCache
 from fssbench.identity import COMMAND, context_block, data_files, digest, identity_block, run_slug
 from fssbench.inputs import Inputs
 from fssbench.isolation import generators_kept, isolated
-from fssbench.loading import known_source
+from fssbench.loading.load import known_source
 from fssbench.metrics import Score, count
 from fssbench.panels import PANELS, Panels, Thumbnails
 from fssbench.plugins import execution

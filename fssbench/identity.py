@@ -27,8 +27,8 @@ from fssbench.data.location import open_dataset
 from fssbench.data.picture_names import Pictures, queries_among_supports
 from fssbench.errors import FssbenchError
 from fssbench.files.state_dicts import digest_state
+from fssbench.loading.contamination import SELECTED_ON_TEST, seen_classes, seen_images
 from fssbench.redaction import identify_value, redact, redact_value
-from fssbench.seen import SELECTED_ON_TEST, seen_classes, seen_images
 from fssbench.store import digest as digest
 from fssbench.training_record import training_record
 

@@ -25,9 +25,9 @@ from fssbench.episodes.sampling import plan
 from fssbench.errors import DataError, FssbenchError, UsageError
 from fssbench.features import FeatureCache
 from fssbench.identity import plan_pictures, training_marks
-from fssbench.loading import load_method
+from fssbench.loading.load import load_method
+from fssbench.loading.weights_choice import Choice, choose_weights, ways_from_command_line
 from fssbench.plugins.registry import METHODS
-from fssbench.weights_choice import Choice, choose_weights, ways_from_command_line
 
 MINI_EPISODES = 8
 """Cap of a miniature run that names none: it is there to be seen working, not to be believed."""

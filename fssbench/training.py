@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from fssbench import __version__, checkpoints
+from fssbench import __version__
 from fssbench.contracts.methods import Method
 from fssbench.curves import Curve, Point, draw_curve, read_curve
 from fssbench.data.files_read import files_sha256
@@ -36,9 +36,10 @@ from fssbench.identity import digest
 from fssbench.images.gate import DOUBTS
 from fssbench.inputs import Inputs
 from fssbench.isolation import generators_kept
+from fssbench.loading import checkpoints
+from fssbench.loading.contamination import SELECTED_ON_TEST, content_ids, image_ids
 from fssbench.marks import counted_marks
 from fssbench.plugins.calls import plugin_call
-from fssbench.seen import SELECTED_ON_TEST, content_ids, image_ids
 from fssbench.train_average import Average
 from fssbench.train_batches import Batch, Batches
 from fssbench.train_episodes import STREAM, EpisodeStream, training_set, validation_episodes

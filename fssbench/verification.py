@@ -26,11 +26,11 @@ from fssbench.episodes.replay import GIVEN, draw_again, plan_of_file
 from fssbench.errors import DataError, FssbenchError
 from fssbench.files.hashing import weights_file_sha256
 from fssbench.identity import data_files
-from fssbench.loading import load_method
+from fssbench.loading.bundled import shipped
+from fssbench.loading.load import load_method
 from fssbench.plugins.registry import METHODS
 from fssbench.redaction import HIDDEN
 from fssbench.seals import Finding, check_seals
-from fssbench.shipped import shipped
 from fssbench.store import StoredRun, read_run, scan
 
 TOLERANCE = 0.001

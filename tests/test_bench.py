@@ -15,7 +15,7 @@ from fssbench.api import Efficiency
 from fssbench.bench import Wanted, flops, measure, measure_apart
 from fssbench.episodes.synthetic import Synthetic
 from fssbench.errors import DataError, PluginError, UsageError
-from fssbench.loading import load_method
+from fssbench.loading.load import load_method
 from fssbench.memory import PeakMemory
 from fssbench.plugins.registry import METHODS
 

@@ -23,12 +23,12 @@ from torch import Tensor, nn
 
 from fssbench.api import FeatureMethod, Features, ImageMethod, MethodCard, MethodConfig, Taps
 from fssbench.backbones import build
-from fssbench.checkpoints import header, load, load_own, save
 from fssbench.contracts.backbones import Backbone
 from fssbench.contracts.reference_weights import head, load_reference
 from fssbench.errors import DataError
 from fssbench.files.hashing import weights_file_sha256
 from fssbench.files.state_dicts import NO_FALLBACK, assign, digest_state, read_state_dict
+from fssbench.loading.checkpoints import header, load, load_own, save
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.tensor([1.0, -1.0])}
 

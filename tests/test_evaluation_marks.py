@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import fssbench
 from fssbench.cli import main
-from fssbench.loading import load_method
+from fssbench.loading.load import load_method
 
 
 @pytest.mark.parametrize(

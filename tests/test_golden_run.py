@@ -18,7 +18,7 @@ import pytest
 
 import fssbench
 from fssbench.identity import ENGINE
-from fssbench.loading import load_method
+from fssbench.loading.load import load_method
 from fssbench.plugins.registry import load_plugin
 from fssbench.store import read_run
 

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 import fssbench
 from fssbench.api import FeatureMethod, Features, ImageMethod, MethodCard, MethodConfig, Taps
 from fssbench.backbones import build
-from fssbench.checkpoints import save
 from fssbench.contracts.backbones import Backbone
 from fssbench.errors import DataError, PluginError, UsageError
-from fssbench.loading import load_method
-from fssbench.method_settings import RESERVED
+from fssbench.loading.checkpoints import save
+from fssbench.loading.load import load_method
+from fssbench.loading.settings import RESERVED
 from fssbench.plugins.registry import METHODS, load_plugin
 from fssbench.plugins.syntax_digest import syntax_sha256
 

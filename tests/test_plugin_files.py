@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from fssbench.errors import PluginError, UsageError
-from fssbench.loading import load_method
+from fssbench.loading.load import load_method
 from fssbench.plugins.registry import METHODS, load_plugin
 
 

@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from fssbench.benchmarks.class_twins import VOC_TO_COCO
-from fssbench.seen import image_ids, seen_classes, seen_images
+from fssbench.loading.contamination import image_ids, seen_classes, seen_images
 
 VOC = list(VOC_TO_COCO)
 

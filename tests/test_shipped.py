@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from fssbench import checkpoints, load_method
+from fssbench import load_method
 from fssbench.api import Plan
 from fssbench.engine import Settings
 from fssbench.errors import DataError, UsageError
 from fssbench.files.state_dicts import read_state_dict
-from fssbench.method_settings import settings_to_take
+from fssbench.loading import checkpoints
+from fssbench.loading.bundled import fitting, shipped
+from fssbench.loading.settings import settings_to_take
 from fssbench.plugins.registry import METHODS, load_plugin
 from fssbench.runner import Request, execute, prepare
-from fssbench.shipped import fitting, shipped
 from fssbench.store import read_run
 
 PLUGIN = """

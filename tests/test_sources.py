@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fssbench.errors import PluginError
-from fssbench.loading import load_method
+from fssbench.loading.load import load_method
 from fssbench.plugins.registry import load_plugin
 from fssbench.plugins.source_hash import source_of, source_sha256
 from fssbench.store import read_run

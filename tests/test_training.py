@@ -13,7 +13,6 @@ import pytest
 import torch
 
 import fssbench
-from fssbench import checkpoints
 from fssbench.api import PluginError, Recipe
 from fssbench.contracts.reference_weights import head
 from fssbench.curves import read_curve
@@ -22,7 +21,8 @@ from fssbench.features import FeatureCache
 from fssbench.files.state_dicts import read_safetensors, read_state_dict
 from fssbench.identity import training_marks
 from fssbench.inputs import Inputs
-from fssbench.seen import image_ids
+from fssbench.loading import checkpoints
+from fssbench.loading.contamination import image_ids
 from fssbench.train_batches import Batches
 from fssbench.train_episodes import EpisodeStream, training_set
 from fssbench.train_settings import Settings

@@ -9,8 +9,8 @@ import pytest
 from fssbench.methods.pmnet import PMNet
 
 from fssbench.api import Method
+from fssbench.loading.bundled import shipped
 from fssbench.plugins.registry import METHODS
-from fssbench.shipped import shipped
 from fssbench.training_record import training_record
 
 

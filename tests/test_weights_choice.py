@@ -11,13 +11,13 @@ from click.testing import CliRunner
 from torch import nn
 
 import fssbench
-from fssbench import checkpoints
 from fssbench.api import AT_INFERENCE, Method
 from fssbench.cli import main
 from fssbench.errors import DataError
 from fssbench.identity import marks
-from fssbench.loading import load_method
-from fssbench.method_settings import may_differ
+from fssbench.loading import checkpoints
+from fssbench.loading.load import load_method
+from fssbench.loading.settings import may_differ
 from fssbench.plugins.registry import METHODS, load_plugin
 from fssbench.runner import Request, execute, prepare
 
@@ -119,7 +119,7 @@ def test_weights_of_a_seed_are_marked(given: Any) -> None:
 
 def test_a_plan_for_which_nothing_is_shipped_is_said(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = fssbench.plan("pascal-to-chestxray", shot=1, data=mini, episodes=2, size=64)
-    monkeypatch.setattr("fssbench.weights_choice.is_miniature", lambda _: False)
+    monkeypatch.setattr("fssbench.loading.weights_choice.is_miniature", lambda _: False)
     with pytest.raises(DataError, match=rf"{SMALL}.*untrained=True"):
         load_method("pmnet", backbone="resnet50", plan=plan)
 

@@ -31,7 +31,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
 
 def pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     """`--set key=value` options as a dictionary."""
-    from fssbench.method_settings import refuse_reserved
+    from fssbench.loading.settings import refuse_reserved
 
     found = {}
     for value in values:

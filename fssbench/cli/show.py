@@ -78,8 +78,8 @@ def _notes(notes: Sequence[str]) -> Facts:
 
 def _shipped(cls: Any) -> dict[str, str]:
     """Each checkpoint that comes with the method, as its manifest has it."""
-    from fssbench.method_settings import settings_to_take
-    from fssbench.shipped import shipped
+    from fssbench.loading.bundled import shipped
+    from fssbench.loading.settings import settings_to_take
 
     return {
         each.path.name: "; ".join(

@@ -114,11 +114,11 @@ def command(
 ) -> None:
     """Train a method on the source of a benchmark; the same command again resumes."""
     from fssbench.data.location import is_miniature, resolve
-    from fssbench.loading import load_method
+    from fssbench.loading.load import load_method
+    from fssbench.loading.weights_choice import MINI_BACKBONE
     from fssbench.plugins.registry import METHODS
     from fssbench.train_settings import Settings
     from fssbench.training import train
-    from fssbench.weights_choice import MINI_BACKBONE
 
     cls = METHODS.get(method)
     if backbone is None and cls.needs_backbone and is_miniature(resolve(rest["data"])):

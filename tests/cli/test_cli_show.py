@@ -8,8 +8,8 @@ from click.testing import CliRunner, Result
 from fssbench.benchmarks.catalogue import BENCHMARKS
 from fssbench.cli import main
 from fssbench.cli.train import command as train
+from fssbench.loading.bundled import shipped
 from fssbench.plugins.registry import DATASETS, METHODS
-from fssbench.shipped import shipped
 
 
 def show(*arguments: str) -> Result:

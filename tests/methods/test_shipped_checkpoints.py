@@ -12,10 +12,10 @@ from fssbench.analysis.collect import collect
 from fssbench.engine import Settings
 from fssbench.episodes.sampling import plan
 from fssbench.files.state_dicts import read_state_dict
-from fssbench.method_settings import settings_to_take
+from fssbench.loading.bundled import Shipped, fitting, shipped
+from fssbench.loading.settings import settings_to_take
 from fssbench.plugins.registry import METHODS
 from fssbench.runner import Request, execute, prepare
-from fssbench.shipped import Shipped, fitting, shipped
 
 BACKBONE = "efficientnet-lite0"
 NAMES = ("pmnet", "hsnet")

@@ -13,7 +13,7 @@ from fssbench.contracts.reference_weights import head, note_provenance
 from fssbench.errors import DataError
 from fssbench.files.hashing import weights_file_sha256
 from fssbench.files.state_dicts import assign, name_some, read_safetensors, read_state_dict, write_safetensors
-from fssbench.method_settings import differing_settings, is_accepted
+from fssbench.loading.settings import differing_settings, is_accepted
 from fssbench.plugins.calls import plugin_call
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fssbench import checkpoints
 from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method
-from fssbench.method_settings import configured, differing_settings, is_accepted, settings_to_take
-from fssbench.seen import seen_classes
+from fssbench.loading import checkpoints
+from fssbench.loading.contamination import seen_classes
+from fssbench.loading.settings import configured, differing_settings, is_accepted, settings_to_take
 
 _LACKING = 0.1
 """Share of a benchmark's training classes that a checkpoint may lack and still be the one for it."""

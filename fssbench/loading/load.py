@@ -10,7 +10,6 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from fssbench import checkpoints
 from fssbench.backbones import BACKBONES, build, default_weights
 from fssbench.contracts.backbones import Backbone
 from fssbench.contracts.episodes import Plan
@@ -18,13 +17,14 @@ from fssbench.contracts.methods import Method, MethodConfig
 from fssbench.contracts.reference_weights import head
 from fssbench.errors import DataError, UsageError
 from fssbench.files.state_dicts import digest_state
-from fssbench.method_settings import configured
+from fssbench.loading import checkpoints
+from fssbench.loading.settings import configured
+from fssbench.loading.weights_choice import choose_weights, ways_from_python
 from fssbench.plugins import execution
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.import_files import drop_aliases
 from fssbench.plugins.registry import METHODS, observed_at_import
 from fssbench.plugins.source_hash import Source, source_of
-from fssbench.weights_choice import choose_weights, ways_from_python
 
 UNFILED = "code in no file"
 """Mark of a method that is defined in a notebook or an interactive session: nobody can read what was measured."""
@@ -51,7 +51,7 @@ def load_method(
 ) -> Method:
     """Build a method, in eval mode, its backbone frozen.
 
-    A method that needs training gets its weights by the rule of `fssbench run` (`fssbench.weights_choice`):
+    A method that needs training gets its weights by the rule of `fssbench run` (`fssbench.loading.weights_choice`):
     those of `checkpoint`; else those that come with its plugin and fit `plan`; else it is refused.
 
     Args:

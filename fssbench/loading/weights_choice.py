@@ -15,8 +15,8 @@ from typing import Any
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method
 from fssbench.data.location import is_miniature
-from fssbench.method_settings import settings_to_take
-from fssbench.shipped import fitting, shipped
+from fssbench.loading.bundled import fitting, shipped
+from fssbench.loading.settings import settings_to_take
 
 MINI_BACKBONE = "efficientnet-lite0"
 """Backbone on miniature data if none is named: its weights come with the extra `mini`."""

@@ -35,13 +35,13 @@ from fssbench.contracts.methods import FeatureMethod, Method
 from fssbench.data.reference_lists import cache_folder
 from fssbench.episodes.synthetic import Synthetic
 from fssbench.errors import DataError
-from fssbench.identity import label, version
 from fssbench.isolation import generators_kept, isolated
 from fssbench.loading.load import load_method
 from fssbench.memory import PeakMemory
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.registry import METHODS, load_plugin
-from fssbench.store import digest
+from fssbench.runs.identity import label, version
+from fssbench.runs.store import digest
 from fssbench.timing import Clock, timed
 
 _OWN_SALT = secrets.token_hex(16)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from fssbench.contracts.efficiency import Efficiency
 from fssbench.errors import DataError
-from fssbench.store import SCHEMA, read_json, write_json
+from fssbench.runs.store import SCHEMA, read_json, write_json
 
 FOLDER = "bench"
 """Where they lie below the folder of all runs."""

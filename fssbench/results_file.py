@@ -18,7 +18,7 @@ import numpy as np
 from fssbench.contracts.efficiency import Efficiency
 from fssbench.contracts.results import Cell, Estimate, Results, RunResult
 from fssbench.errors import DataError
-from fssbench.store import SCHEMA, read_json
+from fssbench.runs.store import SCHEMA, read_json
 
 RESULTS_FILE = "results.json"
 _ARRAYS = ("class_ids", "inter", "union", "target", "indices")

@@ -24,10 +24,10 @@ from fssbench.episodes.replay import plan_of_file
 from fssbench.episodes.sampling import plan
 from fssbench.errors import DataError, FssbenchError, UsageError
 from fssbench.features import FeatureCache
-from fssbench.identity import plan_pictures, training_marks
 from fssbench.loading.load import load_method
 from fssbench.loading.weights_choice import Choice, choose_weights, ways_from_command_line
 from fssbench.plugins.registry import METHODS
+from fssbench.runs.identity import plan_pictures, training_marks
 
 MINI_EPISODES = 8
 """Cap of a miniature run that names none: it is there to be seen working, not to be believed."""

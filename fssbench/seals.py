@@ -16,11 +16,11 @@ from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.contracts.episodes import Plan
 from fssbench.episodes.plan_file import plan_facts, read_plan
 from fssbench.errors import DataError, FssbenchError
-from fssbench.identity import name_with_settings
 from fssbench.plugins.registry import METHODS
-from fssbench.redaction import identify_value
-from fssbench.store import Record, StoredRun, digest, manifest_seal, read_json, read_run
-from fssbench.summary import summary_bytes
+from fssbench.runs.identity import name_with_settings
+from fssbench.runs.redaction import identify_value
+from fssbench.runs.store import Record, StoredRun, digest, manifest_seal, read_json, read_run
+from fssbench.runs.summary import summary_bytes
 
 Outcome = Literal["equal", "differs", "not checked"]
 _YES, _NO = {"1", "yes", "on", "true", "t", "y"}, {"0", "no", "off", "false", "f", "n"}

@@ -32,14 +32,14 @@ from fssbench.episodes.sampling import plan
 from fssbench.errors import DataError, FssbenchError, LockedError, PluginError
 from fssbench.feature_store import StoredFeatures
 from fssbench.features import FeatureCache
-from fssbench.identity import digest
 from fssbench.images.gate import DOUBTS
 from fssbench.inputs import Inputs
 from fssbench.isolation import generators_kept
 from fssbench.loading import checkpoints
 from fssbench.loading.contamination import SELECTED_ON_TEST, content_ids, image_ids
-from fssbench.marks import counted_marks
 from fssbench.plugins.calls import plugin_call
+from fssbench.runs.identity import digest
+from fssbench.runs.marks import counted_marks
 from fssbench.train_average import Average
 from fssbench.train_batches import Batch, Batches
 from fssbench.train_episodes import STREAM, EpisodeStream, training_set, validation_episodes

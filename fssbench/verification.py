@@ -25,13 +25,13 @@ from fssbench.engine import Settings, evaluate_all
 from fssbench.episodes.replay import GIVEN, draw_again, plan_of_file
 from fssbench.errors import DataError, FssbenchError
 from fssbench.files.hashing import weights_file_sha256
-from fssbench.identity import data_files
 from fssbench.loading.bundled import shipped
 from fssbench.loading.load import load_method
 from fssbench.plugins.registry import METHODS
-from fssbench.redaction import HIDDEN
+from fssbench.runs.identity import data_files
+from fssbench.runs.redaction import HIDDEN
+from fssbench.runs.store import StoredRun, read_run, scan
 from fssbench.seals import Finding, check_seals
-from fssbench.store import StoredRun, read_run, scan
 
 TOLERANCE = 0.001
 """Share of an episode's pixels by which counts may differ on another machine."""

@@ -23,7 +23,7 @@ from fssbench.api import Method, Plan
 from fssbench.engine import Evaluation, Settings, evaluate_all
 from fssbench.errors import FssbenchError
 from fssbench.plugins.registry import METHODS, load_plugin
-from fssbench.store import scan
+from fssbench.runs.store import scan
 
 PLUGIN = Path(__file__).with_name("null_plugin.py")
 RESULTS = ("summary.json", "episodes.jsonl")

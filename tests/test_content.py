@@ -19,8 +19,8 @@ from fssbench.api import Dataset, DatasetCard, Entry, Episode, Pool, UsageError,
 from fssbench.data.location import open_dataset
 from fssbench.data.picture_names import given_name, picture_names, queries_among_supports, same_pictures
 from fssbench.errors import PluginError
-from fssbench.identity import plan_pictures, support_marks, training_marks
 from fssbench.loading.contamination import content_ids, image_ids
+from fssbench.runs.identity import plan_pictures, support_marks, training_marks
 from fssbench.train_episodes import training_set
 
 

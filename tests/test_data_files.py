@@ -16,7 +16,7 @@ from fssbench.data.location import make_miniature, open_dataset
 from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import DataError
 from fssbench.features import FeatureCache
-from fssbench.store import read_run, scan
+from fssbench.runs.store import read_run, scan
 
 BENCHMARK = "pascal-to-chestxray"
 

@@ -16,12 +16,12 @@ from fssbench.analysis.collect import collect
 from fssbench.cli import main
 from fssbench.errors import DataError
 from fssbench.files.state_dicts import read_safetensors
-from fssbench.identity import training_marks
 from fssbench.images.gate import DOUBTS, Judgement, admit, gather_doubts, note_doubt, settle
-from fssbench.marks import doubt_marks
-from fssbench.merge import merge
 from fssbench.plugins.registry import DATASETS
-from fssbench.store import Record, read_run
+from fssbench.runs.identity import training_marks
+from fssbench.runs.marks import doubt_marks
+from fssbench.runs.merge import merge
+from fssbench.runs.store import Record, read_run
 from fssbench.train_settings import Settings
 from fssbench.training import train
 

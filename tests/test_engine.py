@@ -24,10 +24,10 @@ from fssbench.data.reader import Target
 from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import DataError, LockedError, PluginError, UsageError
 from fssbench.features import FeatureCache
-from fssbench.identity import run_slug
 from fssbench.inputs import Inputs
 from fssbench.metrics import count
-from fssbench.store import read_records, read_run
+from fssbench.runs.identity import run_slug
+from fssbench.runs.store import read_records, read_run
 
 
 def right(query, support, support_mask):

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from fssbench.cli import main
-from fssbench.equal_runs import find_equal
-from fssbench.store import read_records
+from fssbench.runs.equality import find_equal
+from fssbench.runs.store import read_records
 
 
 def compare(*folders, options=()):

@@ -1,7 +1,7 @@
 """A run whose counts are pinned: whoever changes the evaluation rules has to change `ENGINE`.
 
 The source hash of a method does not cover fssbench's core: reading, resizing, decision and counting are covered by
-`fssbench.identity.ENGINE` alone.  After a change that is meant, bump it and write the counts anew with
+`fssbench.runs.identity.ENGINE` alone.  After a change that is meant, bump it and write the counts anew with
 
     FSSBENCH_WRITE_GOLDEN=1 pytest tests/test_golden_run.py
 """
@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 import fssbench
-from fssbench.identity import ENGINE
 from fssbench.loading.load import load_method
 from fssbench.plugins.registry import load_plugin
-from fssbench.store import read_run
+from fssbench.runs.identity import ENGINE
+from fssbench.runs.store import read_run
 
 FILE = Path(__file__).with_name("golden_run.json")
 EPISODES, SIZE = 20, 96

@@ -21,16 +21,10 @@ from fssbench.api import Plan
 from fssbench.data.files_read import files_sha256
 from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import DataError
-from fssbench.identity import (
-    context_block,
-    digest,
-    identity_block,
-    label,
-    marks,
-)
 from fssbench.plugins.registry import load_plugin
-from fssbench.redaction import redact
-from fssbench.store import read_run
+from fssbench.runs.identity import context_block, digest, identity_block, label, marks
+from fssbench.runs.redaction import redact
+from fssbench.runs.store import read_run
 
 
 def manifest(null, plan: Plan, method=None, out: str = "runs", **settings):

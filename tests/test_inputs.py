@@ -17,7 +17,7 @@ from fssbench.features import FeatureCache
 from fssbench.images.reading import to_input
 from fssbench.inputs import Inputs
 from fssbench.plugins.registry import DATASETS
-from fssbench.store import read_run
+from fssbench.runs.store import read_run
 
 
 class Seen:

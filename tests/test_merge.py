@@ -9,8 +9,8 @@ import shutil
 import pytest
 
 from fssbench.errors import DataError
-from fssbench.merge import merge
-from fssbench.store import Record, read_run, shard_range
+from fssbench.runs.merge import merge
+from fssbench.runs.store import Record, read_run, shard_range
 
 
 @pytest.mark.parametrize("total", [1, 7, 20, 1000])

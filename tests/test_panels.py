@@ -20,10 +20,10 @@ from fssbench.cli.run import command
 from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import DataError
 from fssbench.files.append_log import seal, unseal
-from fssbench.merge import merge
-from fssbench.panels import FILE, FOLDER, PANELS, SIDE, Panels, _packed, _unpacked, read_panels
 from fssbench.plugins.registry import DATASETS
-from fssbench.store import Record, read_run
+from fssbench.runs.merge import merge
+from fssbench.runs.pictures import FILE, FOLDER, PANELS, SIDE, Panels, _packed, _unpacked, read_panels
+from fssbench.runs.store import Record, read_run
 
 
 def kept(run) -> list[int]:

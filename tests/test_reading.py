@@ -175,7 +175,7 @@ def test_doubts_reach_every_episode_that_uses_the_item(null, boxes):
     assert 2 <= sum(map(bool, expected.values())) < 30
 
     def doubts(path):
-        from fssbench.store import read_run
+        from fssbench.runs.store import read_run
 
         return {i: r.doubts for i, r in read_run(path).records.items()}
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fssbench.redaction import identify_value, redact, redact_text, redact_value
-from fssbench.store import read_run, scan
+from fssbench.runs.redaction import identify_value, redact, redact_text, redact_value
+from fssbench.runs.store import read_run, scan
 
 PATHS = (
     "/home/annaberg/data",

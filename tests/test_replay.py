@@ -14,7 +14,7 @@ import fssbench
 from fssbench.api import Episode, Plan
 from fssbench.cli import main
 from fssbench.episodes.plan_file import write_plan
-from fssbench.store import read_run
+from fssbench.runs.store import read_run
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import torch
 
 from fssbench.analysis.collect import collect
 from fssbench.errors import DataError
-from fssbench.identity import digest
+from fssbench.runs.identity import digest
 
 
 def lines(run: Path) -> list[dict]:
@@ -251,7 +251,7 @@ def test_copy_of_a_run_is_counted_once(null):
 
 
 def test_class_without_a_pixel_is_absent(null):
-    from fssbench.store import Record, read_run
+    from fssbench.runs.store import Record, read_run
 
     plan = null.plan(9)
     (run,) = null.run("runs", plan)
@@ -273,7 +273,7 @@ def empty(m: torch.Tensor) -> torch.Tensor:
 
 
 def test_all_classes_absent_breaks_nothing(null):
-    from fssbench.store import Record
+    from fssbench.runs.store import Record
 
     plan = null.plan(60)
     for name in ("a", "b"):

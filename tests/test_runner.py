@@ -11,7 +11,7 @@ from fssbench.engine import Settings
 from fssbench.errors import DataError, PluginError, UsageError
 from fssbench.plugins.registry import METHODS
 from fssbench.runner import Request, execute, prepare
-from fssbench.store import read_run
+from fssbench.runs.store import read_run
 
 
 @pytest.fixture

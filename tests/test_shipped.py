@@ -18,7 +18,7 @@ from fssbench.loading.bundled import fitting, shipped
 from fssbench.loading.settings import settings_to_take
 from fssbench.plugins.registry import METHODS, load_plugin
 from fssbench.runner import Request, execute, prepare
-from fssbench.store import read_run
+from fssbench.runs.store import read_run
 
 PLUGIN = """
 from typing import ClassVar

@@ -16,7 +16,7 @@ from fssbench.errors import PluginError
 from fssbench.loading.load import load_method
 from fssbench.plugins.registry import load_plugin
 from fssbench.plugins.source_hash import source_of, source_sha256
-from fssbench.store import read_run
+from fssbench.runs.store import read_run
 
 
 class Base:

@@ -19,8 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from fssbench.api import Episode, Plan
 from fssbench.errors import DataError, LockedError
-from fssbench.run_writer import RunWriter
-from fssbench.store import (
+from fssbench.runs.store import (
     SCHEMA,
     Record,
     digest,
@@ -31,7 +30,8 @@ from fssbench.store import (
     scan,
     write_json,
 )
-from fssbench.summary import run_score
+from fssbench.runs.summary import run_score
+from fssbench.runs.writer import RunWriter
 
 TOTAL = 12
 PLAN = Plan(

@@ -9,9 +9,9 @@ import pytest
 
 import fssbench
 from fssbench.errors import DataError
-from fssbench.marks import run_marks
-from fssbench.store import Record, read_run
-from fssbench.summary import absent_rule, run_score, summarise
+from fssbench.runs.marks import run_marks
+from fssbench.runs.store import Record, read_run
+from fssbench.runs.summary import absent_rule, run_score, summarise
 
 
 def rewrite(path, records) -> None:

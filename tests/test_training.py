@@ -19,10 +19,10 @@ from fssbench.curves import read_curve
 from fssbench.errors import DataError, LockedError, UsageError
 from fssbench.features import FeatureCache
 from fssbench.files.state_dicts import read_safetensors, read_state_dict
-from fssbench.identity import training_marks
 from fssbench.inputs import Inputs
 from fssbench.loading import checkpoints
 from fssbench.loading.contamination import image_ids
+from fssbench.runs.identity import training_marks
 from fssbench.train_batches import Batches
 from fssbench.train_episodes import EpisodeStream, training_set
 from fssbench.train_settings import Settings

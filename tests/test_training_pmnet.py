@@ -7,7 +7,7 @@ from pathlib import Path
 
 import fssbench
 from fssbench.curves import read_curve
-from fssbench.identity import training_marks
+from fssbench.runs.identity import training_marks
 from fssbench.train_settings import Settings
 from fssbench.training import CURVE, train
 

@@ -11,7 +11,7 @@ from fssbench.methods.pmnet import PMNet
 from fssbench.api import Method
 from fssbench.loading.bundled import shipped
 from fssbench.plugins.registry import METHODS
-from fssbench.training_record import training_record
+from fssbench.runs.training_record import training_record
 
 
 @pytest.mark.parametrize("name", ["pmnet", "hsnet"])

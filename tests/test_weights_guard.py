@@ -13,7 +13,7 @@ from fssbench.api import FeatureMethod, ImageMethod, MethodConfig, Taps
 from fssbench.contracts.backbones import Backbone, Tap
 from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import PluginError
-from fssbench.store import read_run, scan
+from fssbench.runs.store import read_run, scan
 
 EPISODES = 12
 

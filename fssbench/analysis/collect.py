@@ -16,19 +16,19 @@ import numpy as np
 
 from fssbench.comparing import verdicts
 from fssbench.contracts.results import Cell, Estimate, Results, RunResult
-from fssbench.copies import drop_copies
 from fssbench.efficiency import read_all
 from fssbench.errors import DataError
 from fssbench.evidence import TOO_FEW, distinct_episodes
-from fssbench.marks import run_marks
 from fssbench.matching import comparable
-from fssbench.panels import read_panels
 from fssbench.row_keys import Key, column_key, first_run
 from fssbench.row_names import name_rows
 from fssbench.rows import join_folds
+from fssbench.runs.copies import drop_copies
+from fssbench.runs.marks import run_marks
+from fssbench.runs.pictures import read_panels
+from fssbench.runs.store import StoredRun, read_run, scan
+from fssbench.runs.summary import run_score
 from fssbench.statistics import RESAMPLES, Sample, estimate_of_runs, mean_sample
-from fssbench.store import StoredRun, read_run, scan
-from fssbench.summary import run_score
 
 
 def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0) -> Results:

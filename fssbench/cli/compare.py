@@ -48,7 +48,7 @@ def command(
     as in a report on these folders.
     """
     from fssbench.comparing import pairs, ranking, refusals, seed_spread, tally
-    from fssbench.store import scan
+    from fssbench.runs.store import scan
 
     folders = [Path(name) for name in methods]
     if len(folders) > 1 and all(any(scan(folder)) for folder in folders) and _tell_equal(folders, as_json):
@@ -83,7 +83,7 @@ def command(
 
 def _tell_equal(folders: Sequence[Path], as_json: bool) -> bool:
     """Say which of the folders are equal; whether nothing else is left to compare."""
-    from fssbench.equal_runs import find_equal
+    from fssbench.runs.equality import find_equal
 
     equal = find_equal(folders)
     for each in equal:
@@ -118,7 +118,7 @@ def chosen(
     """
     from fssbench.analysis.collect import collect
     from fssbench.row_names import full_name
-    from fssbench.store import scan
+    from fssbench.runs.store import scan
 
     folders = {name: list(scan(Path(name))) for name in methods}
     labels = [name for name, held in folders.items() if not held]

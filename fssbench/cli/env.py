@@ -32,7 +32,7 @@ def facts() -> dict[str, Any]:
 
     from fssbench.data.location import is_miniature
     from fssbench.data.reference_lists import cache_folder
-    from fssbench.redaction import redact_value
+    from fssbench.runs.redaction import redact_value
 
     named = os.environ.get("FSSBENCH_DATA")
     root = None if not named or named == "mini" else Path(named).expanduser()

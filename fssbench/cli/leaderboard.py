@@ -29,7 +29,7 @@ def command(runs: tuple[Path, ...], out: Path, resamples: int, seed: int, as_jso
     site = REPORTERS.get("leaderboard")
     require_writable(out)
     from fssbench.analysis.collect import collect
-    from fssbench.redaction import redact_text
+    from fssbench.runs.redaction import redact_text
 
     results = collect(runs or (Path("runs"),), resamples=resamples, seed=seed)
     for note in results.notes:

@@ -124,7 +124,7 @@ def _suites(_: Place) -> Iterator[Row]:
 
 
 def _runs(place: Place) -> Iterator[Row]:
-    from fssbench.store import read_run, scan
+    from fssbench.runs.store import read_run, scan
 
     for path in scan(place.out):
         row: Row = {"name": path.name, "status": "damaged", "done": None, "planned": None}

@@ -17,7 +17,7 @@ def command(shards: tuple[Path, ...], out: Path, as_json: bool) -> None:
     The joined run has the identity and the bytes of counts of an unsharded one.
     """
     from fssbench.cli.output import emit_json
-    from fssbench.merge import merge
+    from fssbench.runs.merge import merge
 
     joined = merge(shards, out)
     if as_json:

@@ -50,7 +50,7 @@ def command(
     _require_style(style, reporters)
     require_writable(out)
     from fssbench.analysis.collect import collect
-    from fssbench.redaction import redact_text
+    from fssbench.runs.redaction import redact_text
 
     paths = runs or (Path("runs"),)
     results = collect(paths, resamples=resamples, seed=seed)

@@ -210,8 +210,8 @@ def _plain_start(prepared: Prepared, progress: Any) -> None:
 
 def _print(task: Any, evaluation: Any, progress: Any, as_json: bool) -> None:
     from fssbench.cli.output import emit_json
-    from fssbench.store import read_run
-    from fssbench.summary import run_evidence
+    from fssbench.runs.store import read_run
+    from fssbench.runs.summary import run_evidence
 
     run, score = read_run(evaluation.path), evaluation.score
     label, marks, evidence = run.manifest["context"]["label"], list(evaluation.marks), run_evidence(run)

@@ -25,9 +25,9 @@ def command(runs: tuple[Path, ...], absent: str | None, as_json: bool) -> None:
     No data set, method or GPU is needed; nothing is written.
     """
     from fssbench.cli.output import emit_json, one_line, table
-    from fssbench.copies import drop_copies
-    from fssbench.store import read_run, scan
-    from fssbench.summary import run_evidence, run_score
+    from fssbench.runs.copies import drop_copies
+    from fssbench.runs.store import read_run, scan
+    from fssbench.runs.summary import run_evidence, run_score
 
     paths = [path for folder in runs or (Path("runs"),) for path in scan(folder)]
     if not paths:

@@ -235,7 +235,7 @@ def _backbone(name: str) -> Facts:
 
 
 def _run(name: str) -> Facts:
-    from fssbench.store import read_run
+    from fssbench.runs.store import read_run
 
     run = read_run(Path(name))
     return {

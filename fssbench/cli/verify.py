@@ -52,7 +52,7 @@ def command(
     everybody, is computed again and compared count by count.
     """
     from fssbench.cli.output import emit_json, table
-    from fssbench.store import scan
+    from fssbench.runs.store import scan
     from fssbench.verification import Means, verify_run
 
     paths = [path for folder in runs for path in scan(folder)]

@@ -72,7 +72,7 @@ def fitting(
     The one trained on the classes that the benchmark trains on and on no other, a tenth of them missing at
     most; where none was (its source is another data set), of those that have seen the fewest test classes
     the one trained on most.
-    `fssbench.identity.training_marks` says of each run what its checkpoint has seen.
+    `fssbench.runs.identity.training_marks` says of each run what its checkpoint has seen.
 
     Args:
         cls: the method.

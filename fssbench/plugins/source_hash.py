@@ -2,7 +2,7 @@
 
 The source of a plugin is the module of its class, everything that this module imports outside of the
 installed packages, and the data files that it declares or reads while it is built.  Of installed packages
-the version counts, and of fssbench's core the constant `fssbench.identity.ENGINE`.
+the version counts, and of fssbench's core the constant `fssbench.runs.identity.ENGINE`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from fssbench.cli import main
-from fssbench.store import read_run, scan
+from fssbench.runs.store import read_run, scan
 
 PLUGIN = Path(__file__).parents[1] / "null_plugin.py"
 

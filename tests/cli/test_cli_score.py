@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from fssbench.cli import main
-from fssbench.store import Record
+from fssbench.runs.store import Record
 
 
 def score(*arguments: object):

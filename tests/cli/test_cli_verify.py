@@ -17,7 +17,7 @@ from fssbench.cli import main
 from fssbench.data.location import make_miniature
 from fssbench.episodes.plan_file import read_plan, write_plan
 from fssbench.files.append_log import seal, unseal
-from fssbench.store import manifest_seal, read_run, scan
+from fssbench.runs.store import manifest_seal, read_run, scan
 
 PLUGIN = """
 import torch
@@ -147,7 +147,7 @@ def count_off_consistently(r: dict[str, Any]) -> None:
 
 def mended(run: Path) -> None:
     """Bring the summary in line with the log, as a careful forger does."""
-    from fssbench.summary import summarise
+    from fssbench.runs.summary import summarise
 
     summarise(run)
 
@@ -272,7 +272,7 @@ def unmark(run: Path) -> None:
 
 
 def rehash(run: Path, **block: Any) -> None:
-    from fssbench.store import digest
+    from fssbench.runs.store import digest
 
     def change(m: dict[str, Any]) -> None:
         m["block"].update(block)

@@ -17,7 +17,7 @@ from fssbench.api import DataError
 from fssbench.cli import main
 from fssbench.data.location import open_dataset
 from fssbench.plugins.registry import DATASETS
-from fssbench.store import read_run, scan
+from fssbench.runs.store import read_run, scan
 
 REFUSED = 3
 PLUGIN = Path(__file__).parents[1] / "null_plugin.py"

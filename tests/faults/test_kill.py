@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fssbench.merge import merge
+from fssbench.runs.merge import merge
 
 STEPS = ("open", "write", "fsync", "replace", "ftruncate", "mkdir", "unlink", "close", "rename")
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from fssbench.errors import DataError
 from fssbench.files.append_log import seal, split_log, unseal
-from fssbench.merge import merge
-from fssbench.panels import FILE, read_panels
-from fssbench.store import read_records, read_run
+from fssbench.runs.merge import merge
+from fssbench.runs.pictures import FILE, read_panels
+from fssbench.runs.store import read_records, read_run
 
 TEXTS = ("episodes.jsonl", "sessions.jsonl", "manifest.json", "plan.json", "summary.json", FILE)
 

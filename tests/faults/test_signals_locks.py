@@ -15,7 +15,7 @@ import pytest
 
 import fssbench
 from fssbench.errors import DataError, LockedError
-from fssbench.store import read_records, read_run
+from fssbench.runs.store import read_records, read_run
 
 
 def command(null, out: Path, *more: str) -> list[str]:

@@ -13,7 +13,7 @@ import zlib
 import pytest
 
 from fssbench.errors import DataError
-from fssbench.store import Record, read_records, read_run
+from fssbench.runs.store import Record, read_records, read_run
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 
 from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import RunFolderError
-from fssbench.run_writer import RunWriter
-from fssbench.store import read_records, read_run
+from fssbench.runs.store import read_records, read_run
+from fssbench.runs.writer import RunWriter
 
 EPISODES = 8
 

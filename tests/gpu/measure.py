@@ -30,7 +30,7 @@ from fssbench.engine import Settings, evaluate_all
 from fssbench.episodes.synthetic import Synthetic
 from fssbench.metrics import score
 from fssbench.precision import exact_float32
-from fssbench.store import read_run
+from fssbench.runs.store import read_run
 
 SIZES = {"hsnet": 400, "pmnet": 384}
 """Side of the network input of each measured method, pixels."""

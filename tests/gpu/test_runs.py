@@ -11,7 +11,7 @@ from fssbench.engine import Evaluation, Settings
 from fssbench.errors import FssbenchError
 from fssbench.plugins.registry import load_plugin
 from fssbench.runner import Request, execute, prepare
-from fssbench.store import Record, read_run
+from fssbench.runs.store import Record, read_run
 
 METHODS = ("pmnet", "hsnet", "panet", "ssp")
 GREEDY = """

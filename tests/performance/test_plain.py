@@ -10,7 +10,7 @@ import torch
 
 import fssbench
 from fssbench.data.location import open_dataset
-from fssbench.store import read_run
+from fssbench.runs.store import read_run
 
 
 def load_plain():

@@ -13,7 +13,7 @@ import numpy as np
 from fssbench.api import Episode, Plan
 from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.episodes.plan_file import write_plan
-from fssbench.store import SCHEMA, Record, digest
+from fssbench.runs.store import SCHEMA, Record, digest
 
 SKILL = {"pmnet": 0.62, "hsnet": 0.58, "panet": 0.45}
 VALID = 160_000

@@ -13,7 +13,7 @@ from fssbench.reports.text import clean, interval, millions, percent, signed
 from report_factory import make_cell, make_results, make_run
 
 from fssbench.api import Cell, Estimate, Results
-from fssbench.marks import doubt_marks
+from fssbench.runs.marks import doubt_marks
 
 
 def compare(cell: Cell) -> list[Comparison]:

@@ -27,7 +27,7 @@ from run_folders import make_plan, write_run
 from fssbench.analysis.collect import collect
 from fssbench.api import Plan
 from fssbench.errors import DataError
-from fssbench.store import Record
+from fssbench.runs.store import Record
 
 MAY_DIFFER = {"fold", "classes", "episodes", "episodes_sha256", "data_sha256", "head_sha256"}
 """Fields of the identity block in which folds of one measurement differ by nature."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from fssbench.errors import DataError
-from fssbench.store import StoredRun, read_run, scan
+from fssbench.runs.store import StoredRun, read_run, scan
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from fssbench.data.files_read import FILE as DATA
 from fssbench.errors import DataError
-from fssbench.identity import digest, run_slug
-from fssbench.panels import FOLDER, join_panels
-from fssbench.run_writer import RunWriter
-from fssbench.store import StoredRun, read_run, read_sessions, scan
-from fssbench.summary import summarise
+from fssbench.runs.identity import digest, run_slug
+from fssbench.runs.pictures import FOLDER, join_panels
+from fssbench.runs.store import StoredRun, read_run, read_sessions, scan
+from fssbench.runs.summary import summarise
+from fssbench.runs.writer import RunWriter
 
 
 def merge(paths: Sequence[Path], out: Path) -> list[Path]:

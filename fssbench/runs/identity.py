@@ -28,9 +28,9 @@ from fssbench.data.picture_names import Pictures, queries_among_supports
 from fssbench.errors import FssbenchError
 from fssbench.files.state_dicts import digest_state
 from fssbench.loading.contamination import SELECTED_ON_TEST, seen_classes, seen_images
-from fssbench.redaction import identify_value, redact, redact_value
-from fssbench.store import digest as digest
-from fssbench.training_record import training_record
+from fssbench.runs.redaction import identify_value, redact, redact_value
+from fssbench.runs.store import digest as digest
+from fssbench.runs.training_record import training_record
 
 ENGINE = "1"
 """Version of the evaluation rules: resize, binarisation, decision, counting."""

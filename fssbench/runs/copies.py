@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from fssbench.errors import DataError
-from fssbench.store import StoredRun
+from fssbench.runs.store import StoredRun
 
 
 def drop_copies(stored: Iterable[StoredRun]) -> tuple[list[StoredRun], list[str]]:

@@ -31,7 +31,7 @@ from fssbench.data.reader import Reader, Target
 from fssbench.errors import DataError
 from fssbench.files.append_log import LogLine, seal, split_log, unseal
 from fssbench.files.kept_log import KeptLog
-from fssbench.store import StoredRun
+from fssbench.runs.store import StoredRun
 
 PANELS = 60
 """Episodes of a plan whose pictures are kept where nothing else is asked for."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from fssbench.images.gate import AS_PUBLISHED, DOUBTS
 from fssbench.metrics import class_marks
-from fssbench.store import StoredRun
+from fssbench.runs.store import StoredRun
 
 
 def run_marks(run: StoredRun) -> list[str]:

@@ -15,9 +15,9 @@ import numpy as np
 from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.contracts.episodes import Plan
 from fssbench.evidence import Evidence, count_queries
-from fssbench.marks import run_marks
 from fssbench.metrics import Absent, Score, score, totals
-from fssbench.store import SCHEMA, StoredRun, json_text, read_run, write_json
+from fssbench.runs.marks import run_marks
+from fssbench.runs.store import SCHEMA, StoredRun, json_text, read_run, write_json
 
 
 def absent_rule(plan: Plan) -> Absent:

@@ -7,7 +7,7 @@
         summary.json     derived from the above, replaced atomically
         sessions.jsonl   one record a process that worked on the run: time and memory
         data.json        beginnings of the hashes of the data files, see `fssbench.data.files_read`
-        panels.jsonl     small pictures of some episodes, see `fssbench.panels`
+        panels.jsonl     small pictures of some episodes, see `fssbench.runs.pictures`
 
 Trade-offs, on purpose.  Records are not fsynced one by one (a killed process loses nothing, a
 power cut may lose the last seconds; both resume).  What is done is derived from the records, never

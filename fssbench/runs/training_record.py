@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fssbench.store import digest
+from fssbench.runs.store import digest
 
 _OF_ONE_FOLD = {
     "benchmark",

@@ -1,6 +1,6 @@
 """The one owner of a run folder: locks it, appends episodes, and puts back what others take away.
 
-See `fssbench.store` for what the folder holds and how it is read.
+See `fssbench.runs.store` for what the folder holds and how it is read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fssbench.episodes.plan_file import write_plan
 from fssbench.errors import DataError, FssbenchError, LockedError, RunFolderError
 from fssbench.files.append_log import write_all
 from fssbench.files.kept_log import KeptLog, set_aside, write_whole
-from fssbench.store import (
+from fssbench.runs.store import (
     SCHEMA,
     Record,
     check_records,

@@ -22,8 +22,8 @@ from fssbench.plugins import execution
 
 if TYPE_CHECKING:
     from fssbench.analysis.frames import results as results
-    from fssbench.engine import evaluate as evaluate
     from fssbench.episodes.sampling import plan as plan
+    from fssbench.evaluation.engine import evaluate as evaluate
     from fssbench.loading.load import load_method as load_method
     from fssbench.metrics import count as count
     from fssbench.metrics import score as score
@@ -32,7 +32,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "count": "fssbench.metrics",
-    "evaluate": "fssbench.engine",
+    "evaluate": "fssbench.evaluation.engine",
     "load_method": "fssbench.loading.load",
     "plan": "fssbench.episodes.sampling",
     "results": "fssbench.analysis.frames",

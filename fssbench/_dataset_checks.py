@@ -13,7 +13,7 @@ from fssbench.contracts.datasets import Dataset, Entry, Pool
 from fssbench.contracts.results import Reporter, Results
 from fssbench.data.reader import Reader
 from fssbench.errors import DataError, FssbenchError, UsageError
-from fssbench.isolation import generators_kept
+from fssbench.evaluation.isolation import generators_kept
 
 LOOKED_AT = 12
 """Items of a pool that are opened."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from fssbench._checks import Skipped, require
 from fssbench._method_subject import MethodSubject
 from fssbench.contracts.methods import Method
-from fssbench.isolation import isolated
+from fssbench.evaluation.isolation import isolated
 from fssbench.train_state import learnable, statistics
 
 _NAMED = 5

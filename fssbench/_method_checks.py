@@ -19,7 +19,7 @@ from fssbench._loss_checks import LOSS_CHECKS
 from fssbench._method_subject import MethodSubject
 from fssbench.contracts.methods import FeatureMethod, Method
 from fssbench.episodes.synthetic import SIDE, Synthetic
-from fssbench.isolation import generators_kept, isolated
+from fssbench.evaluation.isolation import generators_kept, isolated
 
 SLOWEST = 10.0
 """Seconds that one 1-shot episode of 64 px may take on a CPU."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from fssbench.contracts.methods import Method
 from fssbench.episodes.synthetic import SIDE, Synthetic
 from fssbench.errors import FssbenchError
-from fssbench.isolation import isolated
+from fssbench.evaluation.isolation import isolated
 from fssbench.loading.load import load_method
 
 SMALL_BACKBONE = "efficientnet-lite0"

@@ -35,7 +35,7 @@ from fssbench.contracts.methods import FeatureMethod, Method
 from fssbench.data.reference_lists import cache_folder
 from fssbench.episodes.synthetic import Synthetic
 from fssbench.errors import DataError
-from fssbench.isolation import generators_kept, isolated
+from fssbench.evaluation.isolation import generators_kept, isolated
 from fssbench.loading.load import load_method
 from fssbench.memory import PeakMemory
 from fssbench.plugins.calls import plugin_call

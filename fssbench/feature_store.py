@@ -15,7 +15,7 @@ from typing import Any, cast
 import torch
 
 from fssbench.errors import DataError
-from fssbench.features import FeatureCache, Maps
+from fssbench.evaluation.feature_cache import FeatureCache, Maps
 from fssbench.files.state_dicts import digest_state, read_safetensors, write_safetensors
 
 _HASH = "sha256"

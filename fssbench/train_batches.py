@@ -14,7 +14,7 @@ from torch import Tensor
 from fssbench.contracts.episodes import Episode
 from fssbench.contracts.methods import Method
 from fssbench.errors import DataError, UsageError
-from fssbench.inputs import Inputs
+from fssbench.evaluation.inputs import Inputs
 from fssbench.train_episodes import ATTEMPTS, EpisodeStream, TrainingSet
 from fssbench.train_workers import Workers
 

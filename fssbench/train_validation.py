@@ -9,8 +9,8 @@ import torch
 
 from fssbench.contracts.episodes import Episode
 from fssbench.contracts.methods import Method
-from fssbench.inputs import Inputs
-from fssbench.isolation import isolated
+from fssbench.evaluation.inputs import Inputs
+from fssbench.evaluation.isolation import isolated
 from fssbench.metrics import Score, count, score
 from fssbench.plugins.calls import plugin_call
 from fssbench.train_workers import Workers

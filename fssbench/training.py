@@ -30,11 +30,11 @@ from fssbench.data.location import open_dataset
 from fssbench.data.picture_names import picture_names
 from fssbench.episodes.sampling import plan
 from fssbench.errors import DataError, FssbenchError, LockedError, PluginError
+from fssbench.evaluation.feature_cache import FeatureCache
+from fssbench.evaluation.inputs import Inputs
+from fssbench.evaluation.isolation import generators_kept
 from fssbench.feature_store import StoredFeatures
-from fssbench.features import FeatureCache
 from fssbench.images.gate import DOUBTS
-from fssbench.inputs import Inputs
-from fssbench.isolation import generators_kept
 from fssbench.loading import checkpoints
 from fssbench.loading.contamination import SELECTED_ON_TEST, content_ids, image_ids
 from fssbench.plugins.calls import plugin_call

@@ -21,9 +21,9 @@ from fssbench.backbones.weights import as_file
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method
 from fssbench.data.location import open_dataset, resolve
-from fssbench.engine import Settings, evaluate_all
 from fssbench.episodes.replay import GIVEN, draw_again, plan_of_file
 from fssbench.errors import DataError, FssbenchError
+from fssbench.evaluation.engine import Settings, evaluate_all
 from fssbench.files.hashing import weights_file_sha256
 from fssbench.loading.bundled import shipped
 from fssbench.loading.load import load_method

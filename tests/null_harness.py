@@ -20,8 +20,8 @@ import torch
 
 import fssbench
 from fssbench.api import Method, Plan
-from fssbench.engine import Evaluation, Settings, evaluate_all
 from fssbench.errors import FssbenchError
+from fssbench.evaluation.engine import Evaluation, Settings, evaluate_all
 from fssbench.plugins.registry import METHODS, load_plugin
 from fssbench.runs.store import scan
 

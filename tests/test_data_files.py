@@ -13,9 +13,9 @@ import fssbench
 from fssbench.api import Dataset
 from fssbench.data.files_read import DataFiles
 from fssbench.data.location import make_miniature, open_dataset
-from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import DataError
-from fssbench.features import FeatureCache
+from fssbench.evaluation.engine import Settings, evaluate_all
+from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.runs.store import read_run, scan
 
 BENCHMARK = "pascal-to-chestxray"

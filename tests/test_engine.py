@@ -21,10 +21,10 @@ from PIL import ImageFile
 import fssbench
 from fssbench.api import Dataset, FssbenchError, Plan
 from fssbench.data.reader import Target
-from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import DataError, LockedError, PluginError, UsageError
-from fssbench.features import FeatureCache
-from fssbench.inputs import Inputs
+from fssbench.evaluation.engine import Settings, evaluate_all
+from fssbench.evaluation.feature_cache import FeatureCache
+from fssbench.evaluation.inputs import Inputs
 from fssbench.metrics import count
 from fssbench.runs.identity import run_slug
 from fssbench.runs.store import read_records, read_run

@@ -20,8 +20,8 @@ from fssbench.analysis.collect import collect
 from fssbench.api import Cell, Results, RunResult
 from fssbench.cli import main
 from fssbench.comparing import pairs, turn_pair
+from fssbench.evaluation.suite import MINI_ENOUGH
 from fssbench.evidence import TOO_FEW
-from fssbench.runner import MINI_ENOUGH
 
 DRAWS = 200
 RUN = ("run", "--method", "pmnet", "--method", "hsnet", "--method", "panet", "--suite", "cross-domain")

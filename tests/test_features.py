@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fssbench.errors import PluginError
-from fssbench.features import FeatureCache
+from fssbench.evaluation.feature_cache import FeatureCache
 
 UNIT = 4
 """Bytes of a one-element float map."""

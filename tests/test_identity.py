@@ -19,8 +19,8 @@ from PIL import Image
 import fssbench
 from fssbench.api import Plan
 from fssbench.data.files_read import files_sha256
-from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import DataError
+from fssbench.evaluation.engine import Settings, evaluate_all
 from fssbench.plugins.registry import load_plugin
 from fssbench.runs.identity import context_block, digest, identity_block, label, marks
 from fssbench.runs.redaction import redact

@@ -11,11 +11,11 @@ from torch.nn import functional
 
 from fssbench.api import FeatureMethod, MethodConfig, Taps
 from fssbench.contracts.backbones import Backbone, Tap
-from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import DataError
-from fssbench.features import FeatureCache
+from fssbench.evaluation.engine import Settings, evaluate_all
+from fssbench.evaluation.feature_cache import FeatureCache
+from fssbench.evaluation.inputs import Inputs
 from fssbench.images.reading import to_input
-from fssbench.inputs import Inputs
 from fssbench.plugins.registry import DATASETS
 from fssbench.runs.store import read_run
 

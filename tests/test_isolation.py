@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import ImageFile
 
-from fssbench.isolation import generators_kept, isolated
+from fssbench.evaluation.isolation import generators_kept, isolated
 
 
 def draws() -> tuple[float, float, float]:

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fssbench.cli.run import command
-from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import DataError
+from fssbench.evaluation.engine import Settings, evaluate_all
 from fssbench.files.append_log import seal, unseal
 from fssbench.plugins.registry import DATASETS
 from fssbench.runs.merge import merge

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from fssbench.isolation import isolated
-from fssbench.precision import exact_float32
+from fssbench.evaluation.isolation import isolated
+from fssbench.evaluation.precision import exact_float32
 
 OPERATORS = ("matmul", "conv", "rnn")
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from fssbench.api import MethodConfig
-from fssbench.engine import Settings
 from fssbench.errors import DataError, PluginError, UsageError
+from fssbench.evaluation.engine import Settings
+from fssbench.evaluation.suite import Request, execute, prepare
 from fssbench.plugins.registry import METHODS
-from fssbench.runner import Request, execute, prepare
 from fssbench.runs.store import read_run
 
 

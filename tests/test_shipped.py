@@ -10,14 +10,14 @@ import torch
 
 from fssbench import load_method
 from fssbench.api import Plan
-from fssbench.engine import Settings
 from fssbench.errors import DataError, UsageError
+from fssbench.evaluation.engine import Settings
+from fssbench.evaluation.suite import Request, execute, prepare
 from fssbench.files.state_dicts import read_state_dict
 from fssbench.loading import checkpoints
 from fssbench.loading.bundled import fitting, shipped
 from fssbench.loading.settings import settings_to_take
 from fssbench.plugins.registry import METHODS, load_plugin
-from fssbench.runner import Request, execute, prepare
 from fssbench.runs.store import read_run
 
 PLUGIN = """

@@ -17,9 +17,9 @@ from fssbench.api import PluginError, Recipe
 from fssbench.contracts.reference_weights import head
 from fssbench.curves import read_curve
 from fssbench.errors import DataError, LockedError, UsageError
-from fssbench.features import FeatureCache
+from fssbench.evaluation.feature_cache import FeatureCache
+from fssbench.evaluation.inputs import Inputs
 from fssbench.files.state_dicts import read_safetensors, read_state_dict
-from fssbench.inputs import Inputs
 from fssbench.loading import checkpoints
 from fssbench.loading.contamination import image_ids
 from fssbench.runs.identity import training_marks

@@ -14,11 +14,11 @@ import fssbench
 from fssbench.api import AT_INFERENCE, Method
 from fssbench.cli import main
 from fssbench.errors import DataError
+from fssbench.evaluation.suite import Request, execute, prepare
 from fssbench.loading import checkpoints
 from fssbench.loading.load import load_method
 from fssbench.loading.settings import may_differ
 from fssbench.plugins.registry import METHODS, load_plugin
-from fssbench.runner import Request, execute, prepare
 from fssbench.runs.identity import marks
 
 SMALL = "efficientnet-lite0"

@@ -15,7 +15,7 @@ from fssbench.errors import DataError, UsageError, unknown
 from fssbench.files.text import decode_text
 
 if TYPE_CHECKING:
-    from fssbench.runner import Prepared
+    from fssbench.evaluation.suite import Prepared
 
 _LIST_KEYS = {"method", "benchmark", "fold", "shot", "seed", "ablate", "set", "plugin", "plan"}
 
@@ -162,8 +162,8 @@ def command(
 ) -> None:
     """Evaluate methods on benchmarks; the same command again resumes."""
     from fssbench.cli.progress import Progress
-    from fssbench.engine import Settings
-    from fssbench.runner import Request, execute, prepare
+    from fssbench.evaluation.engine import Settings
+    from fssbench.evaluation.suite import Request, execute, prepare
 
     settings = Settings(
         out=out,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fssbench.engine import Settings, evaluate_all
 from fssbench.errors import RunFolderError
+from fssbench.evaluation.engine import Settings, evaluate_all
 from fssbench.runs.store import read_records, read_run
 from fssbench.runs.writer import RunWriter
 
@@ -178,8 +178,8 @@ def test_harm_to_one_method_leaves_the_other_alone(null):
 def test_command_ends_in_three_without_a_figure(null, monkeypatch):
     from click.testing import CliRunner
 
-    from fssbench import engine
     from fssbench.cli import main
+    from fssbench.evaluation import engine
 
     original = engine._Run.step
     seen = 0

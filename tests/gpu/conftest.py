@@ -12,7 +12,7 @@ import torch
 import fssbench
 from fssbench.api import Method
 from fssbench.episodes.synthetic import Synthetic
-from fssbench.isolation import isolated
+from fssbench.evaluation.isolation import isolated
 from fssbench.plugins.registry import METHODS
 
 SMALL: dict[str, dict[str, Any]] = {

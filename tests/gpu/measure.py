@@ -26,10 +26,10 @@ import torch
 import fssbench
 from fssbench.api import Method, Plan
 from fssbench.data.location import open_dataset
-from fssbench.engine import Settings, evaluate_all
 from fssbench.episodes.synthetic import Synthetic
+from fssbench.evaluation.engine import Settings, evaluate_all
+from fssbench.evaluation.precision import exact_float32
 from fssbench.metrics import score
-from fssbench.precision import exact_float32
 from fssbench.runs.store import read_run
 
 SIZES = {"hsnet": 400, "pmnet": 384}

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from fssbench.engine import Evaluation, Settings
 from fssbench.errors import FssbenchError
+from fssbench.evaluation.engine import Evaluation, Settings
+from fssbench.evaluation.suite import Request, execute, prepare
 from fssbench.plugins.registry import load_plugin
-from fssbench.runner import Request, execute, prepare
 from fssbench.runs.store import Record, read_run
 
 METHODS = ("pmnet", "hsnet", "panet", "ssp")

@@ -11,8 +11,8 @@ import torch
 import fssbench
 from fssbench.api import Method
 from fssbench.data.location import open_dataset
-from fssbench.features import FeatureCache
-from fssbench.inputs import Inputs
+from fssbench.evaluation.feature_cache import FeatureCache
+from fssbench.evaluation.inputs import Inputs
 from fssbench.plugins.registry import METHODS
 from fssbench.train_batches import Batch, Batches
 from fssbench.train_episodes import EpisodeStream, training_set

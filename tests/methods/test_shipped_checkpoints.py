@@ -9,13 +9,13 @@ import torch
 
 import fssbench
 from fssbench.analysis.collect import collect
-from fssbench.engine import Settings
 from fssbench.episodes.sampling import plan
+from fssbench.evaluation.engine import Settings
+from fssbench.evaluation.suite import Request, execute, prepare
 from fssbench.files.state_dicts import read_state_dict
 from fssbench.loading.bundled import Shipped, fitting, shipped
 from fssbench.loading.settings import settings_to_take
 from fssbench.plugins.registry import METHODS
-from fssbench.runner import Request, execute, prepare
 
 BACKBONE = "efficientnet-lite0"
 NAMES = ("pmnet", "hsnet")

@@ -25,7 +25,7 @@ from fssbench.contracts.methods import FeatureMethod, Method
 from fssbench.data.files_read import DataFiles
 from fssbench.data.reader import Reader, Target
 from fssbench.errors import DataError, FssbenchError
-from fssbench.features import FeatureCache, Maps
+from fssbench.evaluation.feature_cache import FeatureCache, Maps
 from fssbench.images.reading import resize_mask, to_input
 
 _PIXELS = "pixels"

@@ -18,7 +18,7 @@ import torch
 from PIL import ImageFile
 from torch.nn.modules import module as modules
 
-from fssbench.precision import exact_float32
+from fssbench.evaluation.precision import exact_float32
 
 _HOOKS: tuple[dict[int, Any], ...] = (
     modules._global_forward_pre_hooks,

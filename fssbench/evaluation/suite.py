@@ -19,11 +19,11 @@ from fssbench.benchmarks.catalogue import find_benchmark, suite
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method
 from fssbench.data.location import is_miniature, resolve
-from fssbench.engine import Evaluation, Settings, Watch, evaluate_all
 from fssbench.episodes.replay import plan_of_file
 from fssbench.episodes.sampling import plan
 from fssbench.errors import DataError, FssbenchError, UsageError
-from fssbench.features import FeatureCache
+from fssbench.evaluation.engine import Evaluation, Settings, Watch, evaluate_all
+from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.loading.load import load_method
 from fssbench.loading.weights_choice import Choice, choose_weights, ways_from_command_line
 from fssbench.plugins.registry import METHODS

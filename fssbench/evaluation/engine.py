@@ -24,22 +24,22 @@ from fssbench.data.location import open_dataset
 from fssbench.data.picture_names import Pictures
 from fssbench.data.reader import Target
 from fssbench.errors import DataError, DatasetContractError, FssbenchError, PluginError, RunFolderError
-from fssbench.features import FeatureCache
-from fssbench.inputs import Inputs
-from fssbench.isolation import generators_kept, isolated
+from fssbench.evaluation.feature_cache import FeatureCache
+from fssbench.evaluation.inputs import Inputs
+from fssbench.evaluation.isolation import generators_kept, isolated
+from fssbench.evaluation.precision import exact_float32
+from fssbench.evaluation.weights_guard import WeightsGuard
 from fssbench.loading.load import known_source
 from fssbench.metrics import Score, count
 from fssbench.plugins import execution
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.import_files import drop_aliases
 from fssbench.plugins.source_hash import source_of
-from fssbench.precision import exact_float32
 from fssbench.runs.identity import COMMAND, context_block, data_files, digest, identity_block, run_slug
 from fssbench.runs.pictures import PANELS, Panels, Thumbnails
 from fssbench.runs.store import Record, read_sessions, shard_range
 from fssbench.runs.summary import absent_rule, summarise
 from fssbench.runs.writer import RunWriter
-from fssbench.weights_guard import WeightsGuard
 
 ScoreSize = Literal["input", "original"]
 T = TypeVar("T")

@@ -12,11 +12,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from fssbench.api import Efficiency
-from fssbench.bench import Wanted, flops, measure, measure_apart
+from fssbench.efficiency.measure import Wanted, flops, measure, measure_apart
+from fssbench.efficiency.memory import PeakMemory
 from fssbench.episodes.synthetic import Synthetic
 from fssbench.errors import DataError, PluginError, UsageError
 from fssbench.loading.load import load_method
-from fssbench.memory import PeakMemory
 from fssbench.plugins.registry import METHODS
 
 PLUGIN = Path(__file__).with_name("bench_plugin.py")

@@ -11,7 +11,7 @@ import pytest
 
 from fssbench.analysis.collect import collect
 from fssbench.api import Efficiency, Timing
-from fssbench.efficiency import FOLDER, read, read_all, save
+from fssbench.efficiency.store import FOLDER, read, read_all, save
 from fssbench.errors import DataError
 
 TIMING = Timing(median=12.5, low=12, high=13, mad=0.4, fastest=11, slowest=14, repeats=15, warmup=4)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fssbench import timing
-from fssbench.timing import STEADY, Load, spread, timed
+from fssbench.efficiency import timing
+from fssbench.efficiency.timing import STEADY, Load, spread, timed
 
 
 class Made:

@@ -16,7 +16,7 @@ import numpy as np
 
 from fssbench.comparing import verdicts
 from fssbench.contracts.results import Cell, Estimate, Results, RunResult
-from fssbench.efficiency import read_all
+from fssbench.efficiency.store import read_all
 from fssbench.errors import DataError
 from fssbench.evidence import TOO_FEW, distinct_episodes
 from fssbench.matching import comparable

@@ -78,10 +78,10 @@ def command(
     **rest: Any,
 ) -> None:
     """Measure parameters, FLOPs, time and peak memory of methods, each in a process of its own."""
-    from fssbench.bench import Wanted, measure_apart
-    from fssbench.efficiency import save
+    from fssbench.efficiency.measure import Wanted, measure_apart
+    from fssbench.efficiency.store import save
+    from fssbench.efficiency.timing import NEXT
     from fssbench.plugins.registry import METHODS
-    from fssbench.timing import NEXT
 
     for name in methods:  # a misspelt name is told before minutes are spent on the others
         METHODS.get(name)

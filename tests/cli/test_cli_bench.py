@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from fssbench import bench
 from fssbench.cli import main
-from fssbench.efficiency import read_all
+from fssbench.efficiency import measure
+from fssbench.efficiency.store import read_all
 
 PLUGIN = Path(__file__).parents[1] / "bench_plugin.py"
 
@@ -22,9 +22,9 @@ def asked(monkeypatch):
 
     def here(wanted):
         found.append(wanted)
-        return bench.measure(replace(wanted, size=wanted.size or 32))
+        return measure.measure(replace(wanted, size=wanted.size or 32))
 
-    monkeypatch.setattr(bench, "measure_apart", here)
+    monkeypatch.setattr(measure, "measure_apart", here)
     return found
 
 

@@ -50,9 +50,9 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_verb_names_the_line_of_the_plugin(
     places: str, arguments: tuple[str, ...], code: int, plugin: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fssbench import bench
+    from fssbench.efficiency import measure
 
-    monkeypatch.setattr(bench, "measure_apart", bench.measure)
+    monkeypatch.setattr(measure, "measure_apart", measure.measure)
     for place in places.split():
         monkeypatch.setenv("FAIL_AT", place)
         done = CliRunner().invoke(main, [*arguments, "--plugin", str(plugin)])

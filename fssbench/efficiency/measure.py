@@ -2,7 +2,7 @@
 
 Inputs are made in memory, since the content of an image moves none of these, and neither do weights:
 random ones are used where none are named.  Each measurement runs in a process of its own, in which
-nothing else has been in memory (see `fssbench.memory`).
+nothing else has been in memory (see `fssbench.efficiency.memory`).
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from fssbench.backbones import BACKBONES
 from fssbench.contracts.efficiency import Efficiency
 from fssbench.contracts.methods import FeatureMethod, Method
 from fssbench.data.reference_lists import cache_folder
+from fssbench.efficiency.memory import PeakMemory
+from fssbench.efficiency.timing import Clock, timed
 from fssbench.episodes.synthetic import Synthetic
 from fssbench.errors import DataError
 from fssbench.evaluation.isolation import generators_kept, isolated
 from fssbench.loading.load import load_method
-from fssbench.memory import PeakMemory
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.registry import METHODS, load_plugin
 from fssbench.runs.identity import label, version
 from fssbench.runs.store import digest
-from fssbench.timing import Clock, timed
 
 _OWN_SALT = secrets.token_hex(16)
 

@@ -13,7 +13,7 @@ from fssbench._checks import Skipped, require
 from fssbench._method_subject import MethodSubject
 from fssbench.contracts.methods import Method
 from fssbench.evaluation.isolation import isolated
-from fssbench.train_state import learnable, statistics
+from fssbench.training.state import learnable, statistics
 
 _NAMED = 5
 """Parameters that a finding names; more are counted."""

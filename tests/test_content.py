@@ -21,7 +21,7 @@ from fssbench.data.picture_names import given_name, picture_names, queries_among
 from fssbench.errors import PluginError
 from fssbench.loading.contamination import content_ids, image_ids
 from fssbench.runs.identity import plan_pictures, support_marks, training_marks
-from fssbench.train_episodes import training_set
+from fssbench.training.episodes import training_set
 
 
 class Photos(Dataset):

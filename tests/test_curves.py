@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from fssbench.curves import Curve, Point, draw_curve, read_curve
 from fssbench.errors import DataError
+from fssbench.training.curves import Curve, Point, draw_curve, read_curve
 
 POINTS = [Point(1, 0.1 + 0.2, 0.01), Point(2, 0.25, 0.01, 55.5, 66.25), Point(3, 1e-9, 0.005)]
 

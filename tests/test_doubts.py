@@ -22,8 +22,8 @@ from fssbench.runs.identity import training_marks
 from fssbench.runs.marks import doubt_marks
 from fssbench.runs.merge import merge
 from fssbench.runs.store import Record, read_run
-from fssbench.train_settings import Settings
-from fssbench.training import train
+from fssbench.training.settings import Settings
+from fssbench.training.trainer import train
 
 ODD = {"0/0003", "1/0002", "2/0007"}
 

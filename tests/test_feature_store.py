@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fssbench.errors import DataError
-from fssbench.feature_store import StoredFeatures
+from fssbench.training.feature_cache_on_disk import StoredFeatures
 
 
 @pytest.fixture

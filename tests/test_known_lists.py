@@ -24,7 +24,7 @@ from fssbench.data.known_lists import (
     pascal_lines,
 )
 from fssbench.errors import DataError, ListError
-from fssbench.train_episodes import training_set
+from fssbench.training.episodes import training_set
 
 VOC = [f"2007_{i:06}" for i in range(40)]
 

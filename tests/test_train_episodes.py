@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fssbench.benchmarks.catalogue import BENCHMARKS, find_benchmark
 from fssbench.data.location import open_dataset
 from fssbench.errors import DataError, UsageError
-from fssbench.train_episodes import EpisodeStream, is_held_out, training_set, validation_episodes
+from fssbench.training.episodes import EpisodeStream, is_held_out, training_set, validation_episodes
 
 ITEMS = {2: [f"a{i}" for i in range(9)], 5: [f"b{i}" for i in range(4)], 7: [f"c{i}" for i in range(30)]}
 

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 import fssbench
 from fssbench.errors import UsageError
-from fssbench.train_batches import Batch
-from fssbench.train_loss import Loss, soft_iou
+from fssbench.training.batches import Batch
+from fssbench.training.loss import Loss, soft_iou
 
 SURE = 60.0
 

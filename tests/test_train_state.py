@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 import fssbench
 from fssbench.errors import DataError, UsageError
-from fssbench.train_state import Reached, learnable, load_state, save_state, statistics
+from fssbench.training.state import Reached, learnable, load_state, save_state, statistics
 
 FACTS = {"benchmark": "shapes", "seed": 0, "classes": (1, 2)}
 

@@ -15,7 +15,6 @@ import torch
 import fssbench
 from fssbench.api import PluginError, Recipe
 from fssbench.contracts.reference_weights import head
-from fssbench.curves import read_curve
 from fssbench.errors import DataError, LockedError, UsageError
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.inputs import Inputs
@@ -23,12 +22,13 @@ from fssbench.files.state_dicts import read_safetensors, read_state_dict
 from fssbench.loading import checkpoints
 from fssbench.loading.contamination import image_ids
 from fssbench.runs.identity import training_marks
-from fssbench.train_batches import Batches
-from fssbench.train_episodes import EpisodeStream, training_set
-from fssbench.train_settings import Settings
-from fssbench.train_state import Reached, learnable, save_state
-from fssbench.train_workers import workers
-from fssbench.training import CHECKPOINT, CURVE, HELD_OUT_IMAGES, PICTURE, train
+from fssbench.training.batches import Batches
+from fssbench.training.curves import read_curve
+from fssbench.training.episodes import EpisodeStream, training_set
+from fssbench.training.processes import workers
+from fssbench.training.settings import Settings
+from fssbench.training.state import Reached, learnable, save_state
+from fssbench.training.trainer import CHECKPOINT, CURVE, HELD_OUT_IMAGES, PICTURE, train
 
 FILES = (CHECKPOINT, CURVE, "state.safetensors")
 
@@ -36,7 +36,7 @@ FILES = (CHECKPOINT, CURVE, "state.safetensors")
 @pytest.fixture
 def training(shapes, tmp_path, monkeypatch):
     """Train the learner: 12 steps of 4 episodes unless said otherwise, without the picture."""
-    monkeypatch.setattr("fssbench.training.draw_curve", lambda points, path, title: path.touch())
+    monkeypatch.setattr("fssbench.training.trainer.draw_curve", lambda points, path, title: path.touch())
 
     def run(name="learner", out="out", config=None, watch=lambda _: None, tell=lambda _: None, **settings):
         method = fssbench.load_method(name, untrained=True, seed=settings.get("seed", 0), **(config or {}))

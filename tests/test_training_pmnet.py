@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 
 import fssbench
-from fssbench.curves import read_curve
 from fssbench.runs.identity import training_marks
-from fssbench.train_settings import Settings
-from fssbench.training import CURVE, train
+from fssbench.training.curves import read_curve
+from fssbench.training.settings import Settings
+from fssbench.training.trainer import CURVE, train
 
 
 def test_a_short_training_lowers_the_loss(mini: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from fssbench.cli.progress import EVERY
 from fssbench.cli.run import device_name, pairs
 
 if TYPE_CHECKING:
-    from fssbench.training import Progress
+    from fssbench.training.trainer import Progress
 
 
 @click.command(
@@ -117,8 +117,8 @@ def command(
     from fssbench.loading.load import load_method
     from fssbench.loading.weights_choice import MINI_BACKBONE
     from fssbench.plugins.registry import METHODS
-    from fssbench.train_settings import Settings
-    from fssbench.training import train
+    from fssbench.training.settings import Settings
+    from fssbench.training.trainer import train
 
     cls = METHODS.get(method)
     if backbone is None and cls.needs_backbone and is_miniature(resolve(rest["data"])):

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from fssbench.cli import main
-from fssbench.curves import read_curve
+from fssbench.training.curves import read_curve
 
 PLUGIN = Path(__file__).parents[1] / "train_plugin.py"
 SMALL = ("--steps", "6", "--val-episodes", "3", "--val-every", "3")

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from fssbench.plugins.registry import METHODS
-from fssbench.train_settings import Settings
-from fssbench.training import train
+from fssbench.training.settings import Settings
+from fssbench.training.trainer import train
 
 
 @pytest.mark.timeout(300)

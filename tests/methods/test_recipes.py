@@ -14,11 +14,11 @@ from fssbench.data.location import open_dataset
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.inputs import Inputs
 from fssbench.plugins.registry import METHODS
-from fssbench.train_batches import Batch, Batches
-from fssbench.train_episodes import EpisodeStream, training_set
-from fssbench.train_loss import Loss
-from fssbench.train_state import learnable
-from fssbench.train_workers import workers
+from fssbench.training.batches import Batch, Batches
+from fssbench.training.episodes import EpisodeStream, training_set
+from fssbench.training.loss import Loss
+from fssbench.training.processes import workers
+from fssbench.training.state import learnable
 
 PUBLISHED = {
     "pmnet": ("sgd", 1e-3, 36, 1e-4),

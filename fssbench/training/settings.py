@@ -11,7 +11,7 @@ import torch
 from fssbench.contracts.methods import Method
 from fssbench.contracts.training import Recipe
 from fssbench.errors import UsageError
-from fssbench.train_state import learnable
+from fssbench.training.state import learnable
 
 
 @dataclass(frozen=True)

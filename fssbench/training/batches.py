@@ -15,8 +15,8 @@ from fssbench.contracts.episodes import Episode
 from fssbench.contracts.methods import Method
 from fssbench.errors import DataError, UsageError
 from fssbench.evaluation.inputs import Inputs
-from fssbench.train_episodes import ATTEMPTS, EpisodeStream, TrainingSet
-from fssbench.train_workers import Workers
+from fssbench.training.episodes import ATTEMPTS, EpisodeStream, TrainingSet
+from fssbench.training.processes import Workers
 
 _AHEAD = 200_000
 """Requests that are announced to the feature cache at once, which bounds its bookkeeping."""

@@ -17,10 +17,10 @@ from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from fssbench.errors import UsageError
-from fssbench.train_loss import Loss
+from fssbench.training.loss import Loss
 
 if TYPE_CHECKING:
-    from fssbench.train_batches import Batch
+    from fssbench.training.batches import Batch
 
 
 @dataclass(frozen=True)

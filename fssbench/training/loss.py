@@ -16,7 +16,7 @@ from fssbench.contracts.methods import Method
 from fssbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from fssbench.train_batches import Batch
+    from fssbench.training.batches import Batch
 
 
 class Loss(nn.Module):

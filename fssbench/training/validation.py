@@ -13,7 +13,7 @@ from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.isolation import isolated
 from fssbench.metrics import Score, count, score
 from fssbench.plugins.calls import plugin_call
-from fssbench.train_workers import Workers
+from fssbench.training.processes import Workers
 
 SMALLER = "--size, --batch or --cache-mb"
 """What a training can make smaller when memory runs out."""

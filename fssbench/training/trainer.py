@@ -24,7 +24,6 @@ from filelock import FileLock, Timeout
 
 from fssbench import __version__
 from fssbench.contracts.methods import Method
-from fssbench.curves import Curve, Point, draw_curve, read_curve
 from fssbench.data.files_read import files_sha256
 from fssbench.data.location import open_dataset
 from fssbench.data.picture_names import picture_names
@@ -33,28 +32,29 @@ from fssbench.errors import DataError, FssbenchError, LockedError, PluginError
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.isolation import generators_kept
-from fssbench.feature_store import StoredFeatures
 from fssbench.images.gate import DOUBTS
 from fssbench.loading import checkpoints
 from fssbench.loading.contamination import SELECTED_ON_TEST, content_ids, image_ids
 from fssbench.plugins.calls import plugin_call
 from fssbench.runs.identity import digest
 from fssbench.runs.marks import counted_marks
-from fssbench.train_average import Average
-from fssbench.train_batches import Batch, Batches
-from fssbench.train_episodes import STREAM, EpisodeStream, training_set, validation_episodes
-from fssbench.train_loss import Loss
-from fssbench.train_norms import shared_norms
-from fssbench.train_settings import (
+from fssbench.training.average import Average
+from fssbench.training.batches import Batch, Batches
+from fssbench.training.curves import Curve, Point, draw_curve, read_curve
+from fssbench.training.episodes import STREAM, EpisodeStream, training_set, validation_episodes
+from fssbench.training.feature_cache_on_disk import StoredFeatures
+from fssbench.training.loss import Loss
+from fssbench.training.processes import Workers, unshared, workers
+from fssbench.training.settings import (
     Settings,
     effective_recipe,
     make_optimizer,
     mixed_precision,
     published_recipe,
 )
-from fssbench.train_state import STATE, Reached, learnable, load_state, save_state, statistics
-from fssbench.train_validation import SMALLER, Validation
-from fssbench.train_workers import Workers, unshared, workers
+from fssbench.training.shared_batch_norm import shared_norms
+from fssbench.training.state import STATE, Reached, learnable, load_state, save_state, statistics
+from fssbench.training.validation import SMALLER, Validation
 
 CHECKPOINT = "checkpoint.safetensors"
 CURVE = "curve.csv"

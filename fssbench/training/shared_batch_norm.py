@@ -16,7 +16,7 @@ from torch import Tensor, distributed
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from fssbench.train_workers import Workers
+from fssbench.training.processes import Workers
 
 _ARGUMENTS = inspect.signature(functional.batch_norm)
 

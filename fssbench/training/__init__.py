@@ -1,0 +1,1 @@
+"""Episodic training of methods that have a recipe."""

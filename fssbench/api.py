@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from fssbench.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from fssbench.analysis.changes import change_titles as change_titles
     from fssbench.analysis.columns import (
         EPISODE_COLUMNS as EPISODE_COLUMNS,
     )
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from fssbench.analysis.columns import (
         column_names as column_names,
     )
+    from fssbench.analysis.comparisons import RESAMPLES as RESAMPLES
+    from fssbench.analysis.comparisons import Pair as Pair
+    from fssbench.analysis.comparisons import turn_pair as turn_pair
+    from fssbench.analysis.comparisons import verdicts as verdicts
     from fssbench.analysis.frames import (
         make_episode_table as make_episode_table,
     )
@@ -39,23 +44,24 @@ if TYPE_CHECKING:
     from fssbench.analysis.frames import (
         name_runs as name_runs,
     )
+    from fssbench.analysis.matching import comparable as comparable
+    from fssbench.analysis.matching import differs as differs
+    from fssbench.analysis.matching import restrict_to as restrict_to
+    from fssbench.analysis.results_file import RESULTS_FILE as RESULTS_FILE
+    from fssbench.analysis.results_file import write_results as write_results
+    from fssbench.analysis.row_keys import block_of as block_of
+    from fssbench.analysis.row_keys import column_key as column_key
+    from fssbench.analysis.row_keys import first_run as first_run
+    from fssbench.analysis.row_keys import method_marks as method_marks
+    from fssbench.analysis.row_keys import program_key as program_key
+    from fssbench.analysis.row_keys import training_of as training_of
+    from fssbench.analysis.row_names import full_name as full_name
+    from fssbench.analysis.row_names import row_title as row_title
+    from fssbench.analysis.row_names import with_names as with_names
+    from fssbench.analysis.statistics import estimate_of_runs as estimate_of_runs
+    from fssbench.analysis.statistics import mean_sample as mean_sample
     from fssbench.benchmarks.catalogue import BENCHMARKS as BENCHMARKS
     from fssbench.benchmarks.catalogue import find_benchmark as find_benchmark
-    from fssbench.changes import (
-        change_titles as change_titles,
-    )
-    from fssbench.comparing import (
-        RESAMPLES as RESAMPLES,
-    )
-    from fssbench.comparing import (
-        Pair as Pair,
-    )
-    from fssbench.comparing import (
-        turn_pair as turn_pair,
-    )
-    from fssbench.comparing import (
-        verdicts as verdicts,
-    )
     from fssbench.contracts.backbones import (
         Backbone as Backbone,
     )
@@ -237,55 +243,7 @@ if TYPE_CHECKING:
     from fssbench.images.reading import read_grey as read_grey
     from fssbench.images.reading import read_index as read_index
     from fssbench.images.reading import read_rgb as read_rgb
-    from fssbench.matching import (
-        comparable as comparable,
-    )
-    from fssbench.matching import (
-        differs as differs,
-    )
-    from fssbench.matching import (
-        restrict_to as restrict_to,
-    )
     from fssbench.plugins.registry import METHODS as METHODS
-    from fssbench.results_file import (
-        RESULTS_FILE as RESULTS_FILE,
-    )
-    from fssbench.results_file import (
-        write_results as write_results,
-    )
-    from fssbench.row_keys import (
-        block_of as block_of,
-    )
-    from fssbench.row_keys import (
-        column_key as column_key,
-    )
-    from fssbench.row_keys import (
-        first_run as first_run,
-    )
-    from fssbench.row_keys import (
-        method_marks as method_marks,
-    )
-    from fssbench.row_keys import (
-        program_key as program_key,
-    )
-    from fssbench.row_keys import (
-        training_of as training_of,
-    )
-    from fssbench.row_names import (
-        full_name as full_name,
-    )
-    from fssbench.row_names import (
-        row_title as row_title,
-    )
-    from fssbench.row_names import (
-        with_names as with_names,
-    )
-    from fssbench.statistics import (
-        estimate_of_runs as estimate_of_runs,
-    )
-    from fssbench.statistics import (
-        mean_sample as mean_sample,
-    )
 
 API_VERSION = 1
 

@@ -1,6 +1,6 @@
 """The question of a report, and one sentence of findings that its statistics carry.
 
-The sentence counts paired comparisons on shared episodes, by the outcomes of `fssbench.comparing`.
+The sentence counts paired comparisons on shared episodes, by the outcomes of `fssbench.analysis.comparisons`.
 Comparisons with too few queries have none, and those with weights left at random say nothing about a
 method: neither is counted.
 """

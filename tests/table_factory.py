@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from fssbench.analysis.matching import restrict_to
 from fssbench.api import Cell, Estimate, Results, RunResult
-from fssbench.matching import restrict_to
 from fssbench.metrics import score
 
 UNKNOWN = Estimate(float("nan"), float("nan"), float("nan"))

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from fssbench.analysis.statistics import Sample, difference, estimate_of_runs
 from fssbench.evidence import count_queries, evidence_of
-from fssbench.statistics import Sample, difference, estimate_of_runs
 
 UNEVEN = (3, 4, 5, 6, 8, 8, 10, 10, 12, 12, 14, 14, 16, 18, 20, 24, 28, 36, 42, 60)
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fssbench.analysis.changes import read_other, with_changes
+from fssbench.analysis.comparisons import differences
+from fssbench.analysis.results_file import write_results
+from fssbench.analysis.statistics import of_run
 from fssbench.api import Cell, Change, Results, RunResult
-from fssbench.changes import read_other, with_changes
-from fssbench.comparing import differences
 from fssbench.errors import DataError
-from fssbench.results_file import write_results
-from fssbench.statistics import of_run
 
 sys.path.append(str(Path(__file__).parent / "reports"))
 from report_factory import make_cell, make_run

@@ -11,13 +11,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.stats import friedmanchisquare
 
-from fssbench import paired
+from fssbench.analysis import paired
+from fssbench.analysis.comparisons import (
+    differences,
+    pairs,
+    ranking,
+    refusals,
+    seed_spread,
+    tally,
+    turn_pair,
+    verdicts,
+)
+from fssbench.analysis.exchange import exchange_p
+from fssbench.analysis.statistics import difference, holm, of_run
 from fssbench.api import UsageError
-from fssbench.comparing import differences, pairs, ranking, refusals, seed_spread, tally, turn_pair, verdicts
 from fssbench.evidence import TOO_FEW
-from fssbench.exchange import exchange_p
 from fssbench.metrics import score
-from fssbench.statistics import difference, holm, of_run
 
 FEW = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

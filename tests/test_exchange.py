@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test
 
-from fssbench.exchange import exchange_p
+from fssbench.analysis.exchange import exchange_p
+from fssbench.analysis.statistics import difference, estimate_of_runs
 from fssbench.metrics import score
-from fssbench.statistics import difference, estimate_of_runs
 
 
 def miou(run: Any, inter: Any = None, union: Any = None) -> float:

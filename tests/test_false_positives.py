@@ -17,9 +17,9 @@ from fssbench.reports.analysis import Analysis
 from fssbench.reports.findings import findings
 
 from fssbench.analysis.collect import collect
+from fssbench.analysis.comparisons import pairs, turn_pair
 from fssbench.api import Cell, Results, RunResult
 from fssbench.cli import main
-from fssbench.comparing import pairs, turn_pair
 from fssbench.evaluation.suite import MINI_ENOUGH
 from fssbench.evidence import TOO_FEW
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fssbench.analysis.matching import Match, Refusal, comparable, differs, matches
+from fssbench.analysis.row_keys import block_of, column_key, method_key
+from fssbench.analysis.row_names import method_names
 from fssbench.api import UsageError
-from fssbench.matching import Match, Refusal, comparable, differs, matches
-from fssbench.row_keys import block_of, column_key, method_key
-from fssbench.row_names import method_names
 
 
 def both(table: Any, a: Any, b: Any, **named: Any) -> Any:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from fssbench.analysis.comparisons import pairs, seed_spread
+from fssbench.analysis.power import power
+from fssbench.analysis.statistics import difference, estimate_of_runs
 from fssbench.api import UsageError
-from fssbench.comparing import pairs, seed_spread
-from fssbench.power import power
-from fssbench.statistics import difference, estimate_of_runs
 
 Z = norm.ppf(0.975) + norm.ppf(0.8)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2, friedmanchisquare, rankdata, studentized_range
 
-from fssbench.ranks import _chi_square_tail, critical_difference, friedman, groups, mean_ranks
+from fssbench.analysis.ranks import _chi_square_tail, critical_difference, friedman, groups, mean_ranks
 
 TABLES = st.integers(3, 6).flatmap(
     lambda k: st.lists(st.lists(st.integers(0, 6), min_size=k, max_size=k), min_size=2, max_size=12)

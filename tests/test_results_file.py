@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fssbench.analysis.comparisons import differences
+from fssbench.analysis.results_file import read_results, write_results
 from fssbench.api import Results
-from fssbench.comparing import differences
 from fssbench.errors import DataError
-from fssbench.results_file import read_results, write_results
 
 sys.path.append(str(Path(__file__).parent / "reports"))
 from report_factory import make_cell, make_results, make_run, with_panels

@@ -13,10 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import bootstrap, norm, sem
 
-from fssbench.api import UsageError
-from fssbench.evidence import Evidence
-from fssbench.metrics import score
-from fssbench.statistics import (
+from fssbench.analysis.statistics import (
     Sample,
     difference,
     estimate_of_runs,
@@ -27,6 +24,9 @@ from fssbench.statistics import (
     of_run,
     replicates,
 )
+from fssbench.api import UsageError
+from fssbench.evidence import Evidence
+from fssbench.metrics import score
 
 
 @dataclass
@@ -274,7 +274,7 @@ def test_blocks_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch) -> None
     run = draw(9, 80)
     args = (run.class_ids, run.inter, run.union, range(5))
     whole = replicates(*args, absent="zero", resamples=100)[0].replicates
-    monkeypatch.setattr("fssbench.statistics._BLOCK", 100)
+    monkeypatch.setattr("fssbench.analysis.statistics._BLOCK", 100)
     assert whole.tobytes() == replicates(*args, absent="zero", resamples=100)[0].replicates.tobytes()
 
 

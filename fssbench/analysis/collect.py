@@ -14,21 +14,21 @@ from typing import Any
 
 import numpy as np
 
-from fssbench.comparing import verdicts
+from fssbench.analysis.comparisons import verdicts
+from fssbench.analysis.matching import comparable
+from fssbench.analysis.row_keys import Key, column_key, first_run
+from fssbench.analysis.row_names import name_rows
+from fssbench.analysis.rows import join_folds
+from fssbench.analysis.statistics import RESAMPLES, Sample, estimate_of_runs, mean_sample
 from fssbench.contracts.results import Cell, Estimate, Results, RunResult
 from fssbench.efficiency.store import read_all
 from fssbench.errors import DataError
 from fssbench.evidence import TOO_FEW, distinct_episodes
-from fssbench.matching import comparable
-from fssbench.row_keys import Key, column_key, first_run
-from fssbench.row_names import name_rows
-from fssbench.rows import join_folds
 from fssbench.runs.copies import drop_copies
 from fssbench.runs.marks import run_marks
 from fssbench.runs.pictures import read_panels
 from fssbench.runs.store import StoredRun, read_run, scan
 from fssbench.runs.summary import run_score
-from fssbench.statistics import RESAMPLES, Sample, estimate_of_runs, mean_sample
 
 
 def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0) -> Results:

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fssbench.analysis.columns import EPISODE_COLUMNS, MEAN_COLUMNS, RUN_COLUMNS, Column, Kind, column_names
+from fssbench.analysis.row_names import row_title, with_names
+from fssbench.analysis.statistics import RESAMPLES
 from fssbench.contracts.results import Cell, Estimate, Results, RunResult
 from fssbench.errors import UsageError
 from fssbench.evidence import evidence_of, planned_episodes
-from fssbench.row_names import row_title, with_names
-from fssbench.statistics import RESAMPLES
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -13,7 +13,7 @@ from fssbench.cli.output import emit_json, one_line, table
 from fssbench.errors import UsageError, unknown
 
 if TYPE_CHECKING:
-    from fssbench.comparing import Pair, Ranking, SeedSpread, Tally
+    from fssbench.analysis.comparisons import Pair, Ranking, SeedSpread, Tally
     from fssbench.contracts.results import Cell, Results
 
 _FILE = click.Path(path_type=Path)
@@ -47,7 +47,7 @@ def command(
     every pair of methods on the same benchmark and shot in the folders given, printed or not: the same
     as in a report on these folders.
     """
-    from fssbench.comparing import pairs, ranking, refusals, seed_spread, tally
+    from fssbench.analysis.comparisons import pairs, ranking, refusals, seed_spread, tally
     from fssbench.runs.store import scan
 
     folders = [Path(name) for name in methods]
@@ -117,7 +117,7 @@ def chosen(
         the cells asked for.
     """
     from fssbench.analysis.collect import collect
-    from fssbench.row_names import full_name
+    from fssbench.analysis.row_names import full_name
     from fssbench.runs.store import scan
 
     folders = {name: list(scan(Path(name))) for name in methods}
@@ -180,8 +180,8 @@ def _explain(shown: Sequence[Pair], seed: int) -> None:
 def _show(
     shown: Iterable[Pair], counts: Iterable[Tally], ranks: Ranking, spreads: tuple[SeedSpread, ...]
 ) -> None:
+    from fssbench.analysis.row_names import pair_names
     from fssbench.evidence import TOO_FEW
-    from fssbench.row_names import pair_names
 
     columns = (
         *("benchmark", "shot", "A", "B", "mIoU A", "mIoU B", "A - B"),

@@ -34,10 +34,10 @@ def command(
     where `fssbench compare` and a report call it significant, by the strictest step of their adjustment.
     """
     from fssbench.analysis.collect import collect
-    from fssbench.comparing import pairs, refusals, seed_spread
+    from fssbench.analysis.comparisons import pairs, refusals, seed_spread
+    from fssbench.analysis.power import power
+    from fssbench.analysis.row_names import pair_names
     from fssbench.evidence import MORE_QUERIES, TOO_FEW
-    from fssbench.power import power
-    from fssbench.row_names import pair_names
 
     results = collect(runs or (Path("runs"),), resamples=0)
     for note in results.notes:

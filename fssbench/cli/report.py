@@ -61,7 +61,7 @@ def command(
             "Next: `fssbench run --method pmnet --suite cross-domain --data mini`"
         )
     if other is not None:
-        from fssbench.changes import read_other, with_changes
+        from fssbench.analysis.changes import read_other, with_changes
 
         before = read_other(other, resamples=resamples, seed=seed)
         results = with_changes(results, before, against=other.name or str(other))
@@ -152,8 +152,8 @@ def _write(
 
 
 def _show(results: Results, written: list[Path], as_json: bool) -> None:
+    from fssbench.analysis.row_names import row_title
     from fssbench.evidence import MORE_QUERIES, TOO_FEW
-    from fssbench.row_names import row_title
 
     if as_json:
         emit_json([_row(cell) for cell in results.cells])
@@ -240,7 +240,7 @@ def _decimal(value: float | None) -> str:
 
 
 def _changes(changes: Changes) -> list[dict[str, Any]]:
-    from fssbench.changes import change_titles
+    from fssbench.analysis.changes import change_titles
 
     titles = change_titles(changes)
     return [_change(*each) for each in zip(changes.changes, titles, strict=True)]
@@ -273,7 +273,7 @@ def _change(change: Change, title: str) -> dict[str, Any]:
 
 def _row(cell: Any) -> dict[str, Any]:
     """A cell as one JSON object, unrounded."""
-    from fssbench.row_names import row_title
+    from fssbench.analysis.row_names import row_title
 
     return {
         "benchmark": cell.benchmark,

@@ -155,7 +155,7 @@ class Cell:
     best: bool = False
     """Highest mIoU among cells of the same benchmark, backbone, shot, seed and protocol with enough queries."""
     tied: bool = False
-    """Not significantly worse than the best, by `fssbench.comparing.pairs`."""
+    """Not significantly worse than the best, by `fssbench.analysis.comparisons.pairs`."""
     name: str = ""
     """The method as it is told apart from every other in the results, equal on all benchmarks."""
     variant: str = ""
@@ -191,7 +191,7 @@ class Change:
     unpaired: str = ""
     """Why the two cannot be paired."""
     significant: bool | None = None
-    """Whether the change is significant in the one meaning of `fssbench.comparing`; None without a verdict."""
+    """Whether the change is significant in the one meaning of `fssbench.analysis.comparisons`; None without a verdict."""
 
 
 @dataclass(frozen=True)

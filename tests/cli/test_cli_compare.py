@@ -12,8 +12,8 @@ import torch
 from click.testing import CliRunner, Result
 
 from fssbench.analysis.collect import collect
+from fssbench.analysis.comparisons import pairs, tally
 from fssbench.cli import main
-from fssbench.comparing import pairs, tally
 
 
 def invoke(*arguments: object) -> Result:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from fssbench.analysis.comparisons import verdicts
+from fssbench.analysis.statistics import mean_estimate, of_run
 from fssbench.api import Cell, Panel, Pictures, Results, RunResult
-from fssbench.comparing import verdicts
 from fssbench.metrics import score
-from fssbench.statistics import mean_estimate, of_run
 
 CLASS_NAMES = ("aeroplane", "bicycle", "bird", "boat", "bottle")
 SKILL = {"pmnet": 0.66, "hsnet": 0.63, "panet": 0.44}

@@ -14,8 +14,8 @@ from fssbench.reports.markdown import MarkdownReporter
 from report_factory import make_cell, make_results, make_run
 from test_renderers import NASTY, hostile, parsed
 
+from fssbench.analysis.changes import with_changes
 from fssbench.api import Change, Changes, Departure, Estimate, Results
-from fssbench.changes import with_changes
 from fssbench.cli import main
 
 
@@ -87,7 +87,7 @@ def test_standard_output_tells_what_changed(
     kept = after.cells[1:]
     after = replace(after, cells=kept, runs=tuple(r for c in kept for r in c.folds.values()))
     monkeypatch.setattr("fssbench.analysis.collect.collect", lambda paths, **_: after)
-    monkeypatch.setattr("fssbench.changes.collect", lambda paths, **_: before)
+    monkeypatch.setattr("fssbench.analysis.changes.collect", lambda paths, **_: before)
     (tmp_path / "old").mkdir()
     flags = ["-o", str(tmp_path / "out"), "--format", "csv", "--compare-to", str(tmp_path / "old")]
     answer = CliRunner().invoke(main, ["report", "runs", *flags, *(["--json"] if as_json else [])])

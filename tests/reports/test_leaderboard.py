@@ -27,9 +27,9 @@ from hypothesis import strategies as st
 from report_factory import SKILL, flagged, make_cell, make_run
 from test_renderers import NASTY, hostile, parsed
 
+from fssbench.analysis.row_names import row_title, with_names
 from fssbench.api import Cell, Results
 from fssbench.cli import main
-from fssbench.row_names import row_title, with_names
 from fssbench.testing import check_reporter
 
 

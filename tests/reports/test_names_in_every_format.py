@@ -14,9 +14,9 @@ from click.testing import CliRunner
 from run_folders import make_plan, write_run
 
 from fssbench.analysis.collect import collect
+from fssbench.analysis.matching import matches
+from fssbench.analysis.row_names import full_name, row_title
 from fssbench.cli import main
-from fssbench.matching import matches
-from fssbench.row_names import full_name, row_title
 
 OTHERS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"source_sha256": "2" * 64}, {}, "source 22222222"),

@@ -18,8 +18,8 @@ from fssbench.reports.standings import standings
 from report_factory import flagged, make_cell, make_results, make_run
 from test_renderers import NASTY, hostile
 
+from fssbench.analysis.comparisons import verdicts
 from fssbench.api import Cell, Results
-from fssbench.comparing import verdicts
 
 PLACES = {
     "pascal5i": (4, (1, 5)),

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fssbench.analysis.statistics import plan_generator, sum_by_cluster
 from fssbench.contracts.results import RunResult
 from fssbench.metrics import scored_classes
-from fssbench.statistics import plan_generator, sum_by_cluster
 
 Folds = Sequence[tuple[RunResult, RunResult]]
 """A's and B's run of each fold, on the same episodes."""

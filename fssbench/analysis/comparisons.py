@@ -1,7 +1,7 @@
 """Which method beats which: pairs on the same episodes, wins, ranks over benchmarks, seeds.
 
 Everything here reads the table model.  Differences are resampled with the same draws on both sides;
-`fssbench.matching` says which cells can be compared, and `refusals` names those that cannot.
+`fssbench.analysis.matching` says which cells can be compared, and `refusals` names those that cannot.
 
 "Significantly better" has one meaning in the whole product: the p of a pair, adjusted by Holm's
 method over its family, is at most 5 %.  The family of a pair is every pair that can be compared on
@@ -19,23 +19,15 @@ from typing import Literal
 
 import numpy as np
 
+from fssbench.analysis.matching import Match, Refusal, chosen, columns, differs, matches, whole
+from fssbench.analysis.paired import mean_samples, paired_differences
+from fssbench.analysis.ranks import critical_difference, friedman, groups, mean_ranks
+from fssbench.analysis.row_keys import COLUMN, block_of, column_key, first_run, method_key
+from fssbench.analysis.row_names import method_names, name_rows, with_names
+from fssbench.analysis.statistics import Difference, holm
 from fssbench.contracts.results import Cell, Results
 from fssbench.errors import UsageError
 from fssbench.evidence import TOO_FEW, distinct_episodes, evidence_of
-from fssbench.matching import (
-    Match,
-    Refusal,
-    chosen,
-    columns,
-    differs,
-    matches,
-    whole,
-)
-from fssbench.paired import mean_samples, paired_differences
-from fssbench.ranks import critical_difference, friedman, groups, mean_ranks
-from fssbench.row_keys import COLUMN, block_of, column_key, first_run, method_key
-from fssbench.row_names import method_names, name_rows, with_names
-from fssbench.statistics import Difference, holm
 
 LEVEL = 0.05
 """Error rate of every verdict, over its whole family."""

@@ -10,9 +10,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from fssbench.analysis.exchange import Folds, exchange_p
+from fssbench.analysis.statistics import Difference, Sample, difference, estimate_of_runs, mean_sample
 from fssbench.contracts.results import RunResult
-from fssbench.exchange import Folds, exchange_p
-from fssbench.statistics import Difference, Sample, difference, estimate_of_runs, mean_sample
 
 _Key = tuple[object, ...]
 _MOST_SAMPLES, _MOST_P = 512, 100_000

@@ -14,13 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from fssbench.analysis.collect import collect
-from fssbench.comparing import LEVEL, RESAMPLES, differences
-from fssbench.contracts.results import Cell, Change, Changes, Departure, Estimate, Results
-from fssbench.errors import DataError
-from fssbench.evidence import distinct_episodes
-from fssbench.matching import differs, whole
-from fssbench.results_file import RESULTS_FILE, read_results
-from fssbench.row_keys import (
+from fssbench.analysis.comparisons import LEVEL, RESAMPLES, differences
+from fssbench.analysis.matching import differs, whole
+from fssbench.analysis.results_file import RESULTS_FILE, read_results
+from fssbench.analysis.row_keys import (
     Key,
     block_of,
     column_key,
@@ -30,8 +27,11 @@ from fssbench.row_keys import (
     row_key,
     training_of,
 )
-from fssbench.row_names import name_rows, row_title
-from fssbench.statistics import holm
+from fssbench.analysis.row_names import name_rows, row_title
+from fssbench.analysis.statistics import holm
+from fssbench.contracts.results import Cell, Change, Changes, Departure, Estimate, Results
+from fssbench.errors import DataError
+from fssbench.evidence import distinct_episodes
 
 _CONTEXT = ("packages", "python", "system", "gpu", "threads", "checkpoint", "learnable", "parameters")
 """What of the context is looked at where identities are equal and figures are not."""

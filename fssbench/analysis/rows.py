@@ -1,7 +1,7 @@
 """Which runs make one row: the folds of one measurement, and nothing else.
 
 A mean over folds is a figure of one method only if the folds agree in everything that makes two
-measurements different.  `fssbench.row_keys.row_key` lists what must agree.  Three things may differ between
+measurements different.  `fssbench.analysis.row_keys.row_key` lists what must agree.  Three things may differ between
 the folds of one row, and are looked at here: the data that a fold reads, the weights of a training that has
 a checkpoint per fold, and the command that made the run.
 """
@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from fssbench.analysis.row_keys import BROUGHT, Key, block_of, context_of, created, row_key, training_of
 from fssbench.contracts.results import RunResult
-from fssbench.row_keys import BROUGHT, Key, block_of, context_of, created, row_key, training_of
 
 _Link = Callable[[RunResult, RunResult], bool]
 

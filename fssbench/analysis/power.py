@@ -1,6 +1,6 @@
 """How many episodes or seeds would show a difference, told from runs that exist.
 
-A difference is shown where `fssbench.comparing` calls it significant: by its two-sided paired test,
+A difference is shown where `fssbench.analysis.comparisons` calls it significant: by its two-sided paired test,
 adjusted over the pairs of its benchmark and shot.  What is reckoned with is the strictest step of Holm's
 method, 5 % divided by the number of pairs, so that the others' outcomes do not matter.  The standard
 error of a paired difference falls with the root of the number of queries: an episode that asks a
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from fssbench.comparing import LEVEL, Pair, SeedSpread
+from fssbench.analysis.comparisons import LEVEL, Pair, SeedSpread
 from fssbench.errors import UsageError
 from fssbench.evidence import TOO_FEW
 
@@ -49,8 +49,8 @@ def power(
     """Tell for each pair what a difference of that size would take.
 
     Args:
-        pairs: compared runs, from `fssbench.comparing.pairs`; those with too few queries are left out.
-        spreads: from `fssbench.comparing.seed_spread`; where both methods of a pair were trained several
+        pairs: compared runs, from `fssbench.analysis.comparisons.pairs`; those with too few queries are left out.
+        spreads: from `fssbench.analysis.comparisons.seed_spread`; where both methods of a pair were trained several
             times (or have nothing to train), the spread between trainings is counted in.
         difference: mIoU points to be shown.
         power: probability with which a true difference of that size is to be shown.

@@ -15,10 +15,10 @@ from itertools import combinations, product
 import numpy as np
 from numpy.typing import NDArray
 
+from fssbench.analysis.row_keys import COLUMN, Key, block_of, column_key, first_run
+from fssbench.analysis.row_names import full_name, with_names
 from fssbench.contracts.results import Cell, Results, RunResult
 from fssbench.errors import UsageError
-from fssbench.row_keys import COLUMN, Key, block_of, column_key, first_run
-from fssbench.row_names import full_name, with_names
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from fssbench.contracts.results import Cell, Results, RunResult
-from fssbench.row_keys import (
+from fssbench.analysis.row_keys import (
     SILENT,
     Key,
     block_of,
@@ -28,12 +27,13 @@ from fssbench.row_keys import (
     packages_of,
     training_of,
 )
+from fssbench.contracts.results import Cell, Results, RunResult
 
 _Facts = tuple[str, ...]
 
 
 class _Pair(Protocol):
-    """Two rows that are compared, see `fssbench.comparing.Pair`."""
+    """Two rows that are compared, see `fssbench.analysis.comparisons.Pair`."""
 
     @property
     def a(self) -> Cell: ...
@@ -193,7 +193,7 @@ def _settings(cells: Sequence[Cell], columns: Sequence[Key], names: Sequence[str
 
 
 def _of_column(column: Key) -> _Facts:
-    """The parts of a column's key as they are said, see `fssbench.row_keys.column_key`."""
+    """The parts of a column's key as they are said, see `fssbench.analysis.row_keys.column_key`."""
     _, _, seed, protocol, score_size, variant, cap, size = column
     return (
         f"seed {seed}",

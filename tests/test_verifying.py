@@ -18,7 +18,7 @@ from fssbench.data.location import open_dataset
 from fssbench.episodes.sampling import plan
 from fssbench.errors import DataError
 from fssbench.plugins.registry import DATASETS
-from fssbench.verifying import verify_dataset
+from fssbench.verification.data_set import verify_dataset
 
 BENCHMARKS = {
     "pascal": "pascal5i",

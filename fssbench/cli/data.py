@@ -131,7 +131,7 @@ def _verified(
     from fssbench.data.location import open_dataset, resolve
     from fssbench.errors import DataError, PluginError
     from fssbench.plugins.registry import DATASETS
-    from fssbench.verifying import verify_dataset
+    from fssbench.verification.data_set import verify_dataset
 
     root = resolve(data)
     if root is None:

@@ -53,7 +53,7 @@ def command(
     """
     from fssbench.cli.output import emit_json, table
     from fssbench.runs.store import scan
-    from fssbench.verification import Means, verify_run
+    from fssbench.verification.stored_run import Means, verify_run
 
     paths = [path for folder in runs for path in scan(folder)]
     if not paths:

@@ -31,7 +31,7 @@ from fssbench.plugins.registry import METHODS
 from fssbench.runs.identity import data_files
 from fssbench.runs.redaction import HIDDEN
 from fssbench.runs.store import StoredRun, read_run, scan
-from fssbench.seals import Finding, check_seals
+from fssbench.verification.seals import Finding, check_seals
 
 TOLERANCE = 0.001
 """Share of an episode's pixels by which counts may differ on another machine."""

@@ -13,8 +13,8 @@ attribute `waivers = {"support_order": "weights supports by position, as publish
 
 from __future__ import annotations
 
-from fssbench._checks import CheckResult
-from fssbench._dataset_checks import check_dataset, check_reporter
-from fssbench._method_checks import check_method
+from fssbench.conformance.dataset import check_dataset, check_reporter
+from fssbench.conformance.harness import CheckResult
+from fssbench.conformance.method import check_method
 
 __all__ = ["CheckResult", "check_dataset", "check_method", "check_reporter"]

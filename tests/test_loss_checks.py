@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fssbench._checks import run
-from fssbench._loss_checks import LOSS_CHECKS
-from fssbench._method_subject import MethodSubject
 from fssbench.api import Recipe
+from fssbench.conformance.harness import run
+from fssbench.conformance.loss import LOSS_CHECKS
+from fssbench.conformance.subject import MethodSubject
 from fssbench.plugins.registry import METHODS
 from fssbench.testing import check_method
 

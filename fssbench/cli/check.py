@@ -55,8 +55,8 @@ def _results(
 
 
 def _count_checks(kind: str) -> int:
-    from fssbench._dataset_checks import DATASET_CHECKS, REPORTER_CHECKS
-    from fssbench._method_checks import METHOD_CHECKS
+    from fssbench.conformance.dataset import DATASET_CHECKS, REPORTER_CHECKS
+    from fssbench.conformance.method import METHOD_CHECKS
 
     return len({"method": METHOD_CHECKS, "dataset": DATASET_CHECKS}.get(kind, REPORTER_CHECKS))
 

@@ -14,9 +14,17 @@ import torch
 from PIL import ImageFile
 from torch import Tensor
 
-from fssbench._checks import CheckResult, Skipped, Watch, ignore_progress, require, require_card, run
-from fssbench._loss_checks import LOSS_CHECKS
-from fssbench._method_subject import MethodSubject
+from fssbench.conformance.harness import (
+    CheckResult,
+    Skipped,
+    Watch,
+    ignore_progress,
+    require,
+    require_card,
+    run,
+)
+from fssbench.conformance.loss import LOSS_CHECKS
+from fssbench.conformance.subject import MethodSubject
 from fssbench.contracts.methods import FeatureMethod, Method
 from fssbench.episodes.synthetic import SIDE, Synthetic
 from fssbench.evaluation.isolation import generators_kept, isolated

@@ -9,8 +9,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from fssbench._checks import Skipped, require
-from fssbench._method_subject import MethodSubject
+from fssbench.conformance.harness import Skipped, require
+from fssbench.conformance.subject import MethodSubject
 from fssbench.contracts.methods import Method
 from fssbench.evaluation.isolation import isolated
 from fssbench.training.state import learnable, statistics

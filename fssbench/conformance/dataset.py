@@ -8,7 +8,15 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 
-from fssbench._checks import CheckResult, Skipped, Watch, ignore_progress, require, require_card, run
+from fssbench.conformance.harness import (
+    CheckResult,
+    Skipped,
+    Watch,
+    ignore_progress,
+    require,
+    require_card,
+    run,
+)
 from fssbench.contracts.datasets import Dataset, Entry, Pool
 from fssbench.contracts.results import Reporter, Results
 from fssbench.data.reader import Reader

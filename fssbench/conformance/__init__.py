@@ -1,0 +1,1 @@
+"""Contract checks of plugins: small named checks, one finding each."""

@@ -25,8 +25,7 @@ from fssbench.api import (
 )
 
 from . import _verify
-from ._deepglobe_cut import CLASSES, RAREST, cut, tiles
-from ._deepglobe_cut import check as check_tiles
+from ._deepglobe_cut import CLASSES, RAREST, check as check_tiles, cut, tiles
 from ._deepglobe_mini import draw
 from ._pairs import check, sample, several
 from ._published import population

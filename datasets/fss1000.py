@@ -33,9 +33,7 @@ from fssbench.api import (
 )
 
 from . import _lists, _mini_natural, _verify
-from ._published import FSS_CLASSES as SPLITS
-from ._published import FSS_IMAGES as IMAGES_PER_CLASS
-from ._published import population
+from ._published import FSS_CLASSES as SPLITS, FSS_IMAGES as IMAGES_PER_CLASS, population
 
 NUMBERS = tuple(str(n) for n in range(1, IMAGES_PER_CLASS + 1))
 """Stems of a class's images and masks."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fssbench import _torchvision
+from fssbench import compat
 from fssbench.plugins import execution
 
 if TYPE_CHECKING:
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from fssbench.episodes.sampling import plan as plan
     from fssbench.evaluation.engine import evaluate as evaluate
     from fssbench.loading.load import load_method as load_method
-    from fssbench.metrics import count as count
-    from fssbench.metrics import score as score
+    from fssbench.metrics import count as count, score as score
 
 __version__ = "0.1.0"
 
@@ -40,7 +39,7 @@ _PUBLIC = {
 }
 __all__ = ["__version__", *sorted(_PUBLIC)]
 
-_torchvision.install()
+compat.install_torchvision_hook()
 execution.install()
 
 

@@ -43,8 +43,7 @@ class ParquetReporter(Reporter):
         """
         if missing := self.lacking():
             raise UsageError(missing)
-        from pyarrow import Table
-        from pyarrow import parquet as files
+        from pyarrow import Table, parquet as files
 
         names = name_runs(results)
         clean_once = lru_cache(maxsize=1 << 16)(clean)  # queries recur in the runs of a plan

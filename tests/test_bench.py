@@ -169,7 +169,7 @@ def test_peak_is_reset_where_the_system_can():
 
 
 def test_where_the_peak_cannot_be_reset_it_says_so(monkeypatch):
-    import fssbench.memory as module
+    import fssbench.efficiency.memory as module
 
     real = module.Path
 

@@ -16,15 +16,14 @@ from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fssbench.api import FeatureMethod, Features, ImageMethod, MethodCard, MethodConfig, Taps
 from fssbench.backbones import build
 from fssbench.contracts.backbones import Backbone
-from fssbench.contracts.reference_weights import head, load_reference
+from fssbench.contracts.methods import head, load_reference
 from fssbench.errors import DataError
 from fssbench.files.hashing import weights_file_sha256
 from fssbench.files.state_dicts import NO_FALLBACK, assign, digest_state, read_state_dict

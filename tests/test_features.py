@@ -6,8 +6,7 @@ from functools import cache as memo
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from fssbench.errors import PluginError
 from fssbench.evaluation.feature_cache import FeatureCache

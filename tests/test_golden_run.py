@@ -28,7 +28,7 @@ TOLERANCE = {"threshold": 4, "panet": 20, "hsnet": 20}
 """Pixels of 9,216 by which machines and releases of torch and Pillow may differ in one episode."""
 BUMP = (
     "the counts of the golden run moved, so runs of before and after cannot be one measurement. If this is meant: "
-    "bump ENGINE in fssbench/identity.py, then FSSBENCH_WRITE_GOLDEN=1 pytest tests/test_golden_run.py"
+    "bump ENGINE in fssbench/runs/identity.py, then FSSBENCH_WRITE_GOLDEN=1 pytest tests/test_golden_run.py"
 )
 
 

@@ -172,7 +172,7 @@ def registered(monkeypatch, file: Path):
 
     fresh = registry.Registry("dataset", "none", "fssbench.api.Dataset")
     monkeypatch.setattr(registry, "DATASETS", fresh)
-    for module in ("fssbench.data", "fssbench.benchmarks"):
+    for module in ("fssbench.data.location", "fssbench.benchmarks.catalogue"):
         monkeypatch.setattr(f"{module}.DATASETS", fresh)
     load_plugin(file)
 

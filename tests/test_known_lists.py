@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 from fssbench.datasets import _lists, _voc_lists
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import fssbench
 from fssbench.data import reference_lists

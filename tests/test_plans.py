@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from fssbench.api import DataError, Episode, Plan
 from fssbench.episodes.plan_file import read_plan, write_plan

@@ -11,8 +11,7 @@ import pytest
 from fssbench.datasets._lists import from_files
 from fssbench.datasets._pairs import sample
 from fssbench.datasets._published import POPULATIONS
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from PIL import Image
 
 import fssbench

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from scipy.stats import chi2, friedmanchisquare, rankdata, studentized_range
 
 from fssbench.analysis.ranks import _chi_square_tail, critical_difference, friedman, groups, mean_ranks

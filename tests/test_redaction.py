@@ -7,8 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from fssbench.runs.redaction import identify_value, redact, redact_text, redact_value
 from fssbench.runs.store import read_run, scan

@@ -8,8 +8,7 @@ import pickle
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 from fssbench.data import reference_lists
 from fssbench.errors import DataError

@@ -8,8 +8,7 @@ import inspect
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import fssbench
 from fssbench.plugins.syntax_digest import syntax_sha256

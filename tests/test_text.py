@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from fssbench.datasets.isic2018 import read_table
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 import fssbench

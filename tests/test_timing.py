@@ -7,8 +7,7 @@ from itertools import chain, repeat
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from fssbench.efficiency import timing
 from fssbench.efficiency.timing import STEADY, Load, spread, timed

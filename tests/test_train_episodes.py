@@ -6,8 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from fssbench.benchmarks.catalogue import BENCHMARKS, find_benchmark
 from fssbench.data.location import open_dataset

@@ -14,7 +14,7 @@ import torch
 
 import fssbench
 from fssbench.api import PluginError, Recipe
-from fssbench.contracts.reference_weights import head
+from fssbench.contracts.methods import head
 from fssbench.errors import DataError, LockedError, UsageError
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.inputs import Inputs

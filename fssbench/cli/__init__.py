@@ -14,8 +14,8 @@ from typing import Any
 import click
 
 from fssbench import __version__
-from fssbench._floor import require_torch
 from fssbench.cli.output import printable
+from fssbench.compat import require_torch
 from fssbench.errors import FssbenchError, PluginError
 
 VERBS = {

@@ -51,8 +51,7 @@ def command(
 ) -> None:
     """Draw the episodes of BENCHMARK and show, write or replay them. No image is opened."""
     from fssbench.episodes.replay import compare_with_drawn
-    from fssbench.episodes.sampling import plan as draw
-    from fssbench.episodes.sampling import read_plan, write_plan
+    from fssbench.episodes.sampling import plan as draw, read_plan, write_plan
     from fssbench.errors import DataError, UsageError
 
     if (benchmark is None) == (replay is None):

@@ -34,6 +34,7 @@ SLOWEST = 10.0
 
 
 def require_equal(a: Tensor, b: Tensor, what: str, tolerance: float = 0.0) -> None:
+    """Fail if two tensors differ in shape, or in a value by more than the tolerance."""
     require(a.shape == b.shape, f"{what}: shapes {tuple(a.shape)} and {tuple(b.shape)}")
     difference = float((a - b).abs().max())
     allowed = tolerance * max(1.0, float(a.abs().max()))
@@ -41,6 +42,7 @@ def require_equal(a: Tensor, b: Tensor, what: str, tolerance: float = 0.0) -> No
 
 
 def require_output(subject: MethodSubject, episodes: Synthetic) -> None:
+    """Fail if the logits of some episodes are not (B, 2, H, W)."""
     # `predict` itself refuses NaN, integers and other shapes, naming them
     batch, height, width = episodes.query.shape[0], *episodes.query.shape[-2:]
     logits = subject.predict(episodes)

@@ -191,7 +191,7 @@ class Change:
     unpaired: str = ""
     """Why the two cannot be paired."""
     significant: bool | None = None
-    """Whether the change is significant in the one meaning of `fssbench.analysis.comparisons`; None without a verdict."""
+    """Whether the change is significant, as `fssbench.analysis.comparisons` defines it; None without a verdict."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.contracts.episodes import Plan
 from fssbench.data.location import open_dataset
 from fssbench.episodes.plan_file import read_plan
-from fssbench.episodes.sampling import PROTOCOLS, list_pool
-from fssbench.episodes.sampling import plan as draw
+from fssbench.episodes.sampling import PROTOCOLS, list_pool, plan as draw
 from fssbench.errors import DataError, FssbenchError
 
 Outcome = Literal["equal", "differs", "not compared"]

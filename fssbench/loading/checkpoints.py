@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fssbench.contracts.reference_weights import head, note_provenance
+from fssbench.contracts.methods import head, note_provenance
 from fssbench.errors import DataError
 from fssbench.files.hashing import weights_file_sha256
 from fssbench.files.state_dicts import assign, name_some, read_safetensors, read_state_dict, write_safetensors

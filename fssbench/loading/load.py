@@ -13,8 +13,7 @@ import torch
 from fssbench.backbones import BACKBONES, build, default_weights
 from fssbench.contracts.backbones import Backbone
 from fssbench.contracts.episodes import Plan
-from fssbench.contracts.methods import Method, MethodConfig
-from fssbench.contracts.reference_weights import head
+from fssbench.contracts.methods import Method, MethodConfig, head
 from fssbench.errors import DataError, UsageError
 from fssbench.files.state_dicts import digest_state
 from fssbench.loading import checkpoints

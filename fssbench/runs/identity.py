@@ -20,8 +20,7 @@ import torch
 from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.contracts.datasets import Dataset
 from fssbench.contracts.episodes import Plan
-from fssbench.contracts.methods import Method
-from fssbench.contracts.reference_weights import head
+from fssbench.contracts.methods import Method, head
 from fssbench.data.files_read import DataFiles
 from fssbench.data.location import open_dataset
 from fssbench.data.picture_names import Pictures, queries_among_supports

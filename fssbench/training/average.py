@@ -12,8 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from fssbench.contracts.methods import Method
-from fssbench.contracts.reference_weights import head
+from fssbench.contracts.methods import Method, head
 
 
 class Average:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,26 +14,12 @@ from fssbench.contracts.episodes import Episode
 from fssbench.contracts.methods import Method
 from fssbench.errors import DataError, UsageError
 from fssbench.evaluation.inputs import Inputs
+from fssbench.training.batch import Batch
 from fssbench.training.episodes import ATTEMPTS, EpisodeStream, TrainingSet
 from fssbench.training.processes import Workers
 
 _AHEAD = 200_000
 """Requests that are announced to the feature cache at once, which bounds its bookkeeping."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """B episodes, as `Method.loss` takes them."""
-
-    episodes: tuple[Episode, ...]
-    query: Any
-    support: Any
-    support_mask: Tensor
-    """(B, K, S, S), float."""
-    target: Tensor
-    """(B, S, S), bool, or int64 class numbers (`Method.supervision`)."""
-    ignore: Tensor
-    """(B, S, S), bool."""
 
 
 class Batches:

@@ -16,7 +16,7 @@ from fssbench.contracts.methods import Method
 from fssbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from fssbench.training.batches import Batch
+    from fssbench.training.batch import Batch
 
 
 class Loss(nn.Module):

@@ -20,7 +20,7 @@ from fssbench.errors import UsageError
 from fssbench.training.loss import Loss
 
 if TYPE_CHECKING:
-    from fssbench.training.batches import Batch
+    from fssbench.training.batch import Batch
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from fssbench.contracts.methods import Method
-from fssbench.contracts.reference_weights import head
+from fssbench.contracts.methods import Method, head
 from fssbench.errors import DataError, UsageError
 from fssbench.files.state_dicts import assign, read_safetensors, write_safetensors
 

@@ -39,7 +39,8 @@ from fssbench.plugins.calls import plugin_call
 from fssbench.runs.identity import digest
 from fssbench.runs.marks import counted_marks
 from fssbench.training.average import Average
-from fssbench.training.batches import Batch, Batches
+from fssbench.training.batch import Batch
+from fssbench.training.batches import Batches
 from fssbench.training.curves import Curve, Point, draw_curve, read_curve
 from fssbench.training.episodes import STREAM, EpisodeStream, training_set, validation_episodes
 from fssbench.training.feature_cache_on_disk import StoredFeatures

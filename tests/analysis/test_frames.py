@@ -14,8 +14,7 @@ import numpy as np
 import pandas
 import pytest
 from fssbench.reports.rows import RESULT_COLUMNS
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from report_factory import make_cell, make_results, make_run
 from run_folders import make_plan, write_run
 

@@ -11,14 +11,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from torch import Tensor, nn
 
 from fssbench.backbones import BACKBONES, build, default_weights
 from fssbench.backbones.efficientnet import EfficientNetLite0
-from fssbench.backbones.weights import RANDOM, places
-from fssbench.backbones.weights import find as find_weights
+from fssbench.backbones.weights import RANDOM, find as find_weights, places
 from fssbench.contracts.backbones import Backbone
 from fssbench.errors import DataError, UsageError
 from fssbench.files.state_dicts import read_state_dict

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from fssbench.datasets import _mini_natural, _palette, _rasterise
 from fssbench.datasets.coco import CLASSES, Coco, image_id
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from fssbench.datasets import _join_lungs
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 

@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fssbench.datasets import _paint
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 
 def test_same_key_same_picture():

@@ -15,8 +15,7 @@ from click.testing import CliRunner
 from fssbench.datasets import _coco_file, _rasterise
 from fssbench.datasets._staging import merged, staged
 from fssbench.datasets.coco import CLASSES, Coco
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from fssbench.api import DataError

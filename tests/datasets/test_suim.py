@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from fssbench.datasets import _suim_scan as scanning
 from fssbench.datasets.suim import SUIM
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from PIL import Image
 
 from fssbench.api import DataError, UsageError

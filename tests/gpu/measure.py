@@ -283,8 +283,7 @@ def watched(device: torch.device) -> Iterator[dict[str, Any]]:
 
 def profile(method: Method, plan: Plan, device: torch.device) -> dict[str, Any]:
     """Where a GPU's time goes in the harness: calls an episode, and the dearest kernels."""
-    from torch.profiler import ProfilerActivity
-    from torch.profiler import profile as profiler
+    from torch.profiler import ProfilerActivity, profile as profiler
 
     with TemporaryDirectory() as folder:
         settings = Settings(out=Path(folder), device=str(device), cache_mb=CACHE_MB, panels=0)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from fssbench.methods._prior import prior_mask, weighted_average
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch.nn import functional
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 from fssbench.methods._prototype import cell_weights, cosine_to, masked_average
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch.nn import functional
 
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 from fssbench.methods._superpixels import cluster, counted, nearest, place_seeds
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]

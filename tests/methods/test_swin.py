@@ -7,8 +7,7 @@ import itertools
 import pytest
 import torch
 from fssbench.methods._swin import Swin, SwinBlock, from_windows, relative_index, shift_mask, to_windows
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torchvision.models.swin_transformer import SwinTransformerBlock
 
 

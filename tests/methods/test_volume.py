@@ -15,8 +15,7 @@ from fssbench.methods._volume import (
     resize_planes,
     unit,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import Tensor, nn
 
 

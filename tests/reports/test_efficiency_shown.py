@@ -14,8 +14,7 @@ from fssbench.reports.figures.catalogue import drawings
 from fssbench.reports.figures.costs import ticks
 from fssbench.reports.figures.svg import inline
 from fssbench.reports.html import render
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from report_factory import make_cell, make_results, make_run
 
 from fssbench.api import Efficiency, Results, RunResult, Timing

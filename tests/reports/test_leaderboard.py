@@ -22,8 +22,7 @@ from fssbench.reports.leaderboard.board import board
 from fssbench.reports.leaderboard.names import page
 from fssbench.reports.leaderboard.site import LeaderboardReporter, site
 from fssbench.reports.markdown import MarkdownReporter
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from report_factory import SKILL, flagged, make_cell, make_run
 from test_renderers import NASTY, hostile, parsed
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from fssbench.reports.comparison import Comparison
-from fssbench.reports.comparison import compare as compare_with
+from fssbench.reports.comparison import Comparison, compare as compare_with
 from fssbench.reports.marks import EXPLAINED, collect, kind, letters
 from fssbench.reports.model import Report, build
 from fssbench.reports.text import clean, interval, millions, percent, signed

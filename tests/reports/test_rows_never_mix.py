@@ -20,8 +20,7 @@ from typing import Any
 import pytest
 from fssbench.reports.csv_report import CsvReporter
 from fssbench.reports.json_report import JsonReporter
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from run_folders import make_plan, write_run
 
 from fssbench.analysis.collect import collect

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from fssbench import _floor
+from fssbench import compat
 from fssbench.errors import UsageError
 
 
@@ -31,7 +31,10 @@ def test_importing_fssbench_imports_neither() -> None:
 
 def test_armed_once_and_not_at_all_after_torchvision() -> None:
     count = "sum(type(f).__name__ == '_BeforeTorchvision' for f in sys.meta_path)"
-    code = f"import sys, fssbench\nfrom fssbench import _torchvision as t\nt.install(); t.install()\nprint({count})"
+    code = (
+        f"import sys, fssbench\nfrom fssbench import compat as t\n"
+        f"t.install_torchvision_hook(); t.install_torchvision_hook()\nprint({count})"
+    )
     assert _python(code) == "1"
     code = (
         "import sys, types\nsys.modules['torchvision'] = types.ModuleType('torchvision')\n"
@@ -42,7 +45,7 @@ def test_armed_once_and_not_at_all_after_torchvision() -> None:
 
 def test_schemas_are_declared_once_where_operators_do_not_load() -> None:
     code = (
-        "import fssbench, torchvision, torch\nfrom fssbench import _torchvision as t\n"
+        "import fssbench, torchvision, torch\nfrom fssbench import compat as t\n"
         "print(hasattr(torch.ops.torchvision, 'nms'), len(t._kept) <= 1)"
     )
     assert _python(code) == "True True"
@@ -52,13 +55,13 @@ def test_schemas_are_declared_once_where_operators_do_not_load() -> None:
 def test_old_torch_is_refused(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda _: version)
     with pytest.raises(UsageError, match=r"too old.*Next: pip install"):
-        _floor.require_torch()
+        compat.require_torch()
 
 
 @pytest.mark.parametrize("version", ["2.10.0", "2.13.0+cpu", "3.0", "2.11.0a0+git12"])
 def test_new_torch_is_accepted(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda _: version)
-    _floor.require_torch()
+    compat.require_torch()
 
 
 def test_missing_torch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,4 +70,4 @@ def test_missing_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(importlib.metadata, "version", absent)
     with pytest.raises(UsageError, match="not installed"):
-        _floor.require_torch()
+        compat.require_torch()

@@ -1,4 +1,4 @@
-"""Make `import torchvision` work beside a CPU-only torch.
+"""What fssbench needs of torch and torchvision: the oldest torch, and an `import torchvision` that works.
 
 The torchvision wheel on the package index is built for CUDA.  Beside a CPU build of torch its
 compiled operators do not load, and importing it stops at `operator torchvision::nms does not
@@ -12,14 +12,20 @@ It is an import hook rather than a call so that `import fssbench` stays light an
 from __future__ import annotations
 
 import importlib.machinery
+import re
 import sys
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from fssbench.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+TORCH = (2, 10)
+"""Before 2.10 `torch.load(weights_only=True)` could be made to run code from a checkpoint."""
 _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -59,8 +65,29 @@ def _declare(package: Path) -> None:
     _kept.append(library)
 
 
-def install() -> None:
+def install_torchvision_hook() -> None:
     """Arm the hook once; does nothing when torchvision is imported already."""
     armed = any(isinstance(finder, _BeforeTorchvision) for finder in sys.meta_path)
     if "torchvision" not in sys.modules and not armed:
         sys.meta_path.insert(0, _BeforeTorchvision())
+
+
+def require_torch() -> None:
+    """Refuse a torch below the floor, from its package metadata: torch itself is not imported.
+
+    Raises:
+        UsageError: if torch is missing or too old.
+    """
+    wanted = ".".join(map(str, TORCH))
+    try:
+        installed = metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        raise UsageError(
+            f'torch is not installed; fssbench needs {wanted} or newer. Next: pip install "torch>={wanted}"'
+        ) from None
+    numbers = tuple(int(part) for part in re.findall(r"\d+", installed)[:2])
+    if numbers < TORCH:
+        raise UsageError(
+            f"torch {installed} is too old: below {wanted} a checkpoint can run code while it is loaded. "
+            f'Next: pip install -U "torch>={wanted}"'
+        )

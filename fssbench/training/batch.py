@@ -1,0 +1,25 @@
+"""One batch of training episodes as tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from fssbench.contracts.episodes import Episode
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B episodes, as `Method.loss` takes them."""
+
+    episodes: tuple[Episode, ...]
+    query: Any
+    support: Any
+    support_mask: Tensor
+    """(B, K, S, S), float."""
+    target: Tensor
+    """(B, S, S), bool, or int64 class numbers (`Method.supervision`)."""
+    ignore: Tensor
+    """(B, S, S), bool."""

@@ -1,0 +1,123 @@
+"""Data flows one way: which packages of fssbench may import which, read from the sources."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ORDER = (
+    *("__main__", "cli", "reporting", "testing", "conformance"),
+    *(
+        "methods",
+        "datasets",
+        "reports",
+        "api",
+        "verification",
+        "analysis",
+        "training",
+        "efficiency",
+        "evaluation",
+    ),
+    *("runs", "loading", "episodes", "backbones", "data", "benchmarks", "plugins"),
+    *("evidence", "contracts", "images", "files", "lazy", "metrics", "compat", "errors"),
+)
+"""Packages and modules of `fssbench`, from the user to the ground.  Each may import what stands after it."""
+PLUGINS = {"methods", "datasets", "reports"}
+FREE = {"fssbench.__version__"}
+
+
+def sources() -> dict[str, Path]:
+    """Every module of the program by its dotted name."""
+    files = [f for folder in ("fssbench", *PLUGINS) for f in (ROOT / folder).rglob("*.py")]
+    return {_dotted(f): f for f in files}
+
+
+def _dotted(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    parts = parts if parts[0] == "fssbench" else ("fssbench", *parts)
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def imports(name: str, file: Path, known: set[str]) -> set[str]:
+    """The modules of the program that a module imports anywhere in it, for types alone too."""
+    package = name.split(".") if file.name == "__init__.py" else name.split(".")[:-1]
+    imported: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names if alias.name.split(".")[0] == "fssbench"}
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            module = ".".join(part for part in (base, node.module or "") if part)
+            if module.split(".")[0] == "fssbench":
+                full = {alias.name: f"{module}.{alias.name}" for alias in node.names}
+                imported |= {f if f in known | FREE else module for f in full.values()}
+    return imported - FREE - {name}
+
+
+def graph() -> dict[str, set[str]]:
+    """Imports of every module."""
+    files = sources()
+    return {name: imports(name, file, set(files)) for name, file in files.items()}
+
+
+def room(name: str) -> str:
+    """The package or module directly below `fssbench` that a module belongs to."""
+    return name.split(".")[1] if "." in name else "fssbench"
+
+
+GRAPH = graph()
+
+
+def test_every_room_has_its_place_in_the_order() -> None:
+    rooms = {room(name) for name in GRAPH} - {"fssbench"}
+    assert rooms <= set(ORDER)
+    assert len(set(ORDER)) == len(ORDER)
+
+
+def test_imports_go_downwards_only() -> None:
+    place = {name: number for number, name in enumerate(ORDER)}
+    upward = sorted(
+        f"{name} imports {other}"
+        for name, others in GRAPH.items()
+        for other in others
+        if room(name) != room(other)
+        and room(name) != "fssbench"
+        and place[room(other)] < place.get(room(name), -1)
+    )
+    assert upward == []
+
+
+def test_no_core_module_imports_a_plugin_or_the_face_of_the_contracts() -> None:
+    wrong = sorted(
+        f"{name} imports {other}"
+        for name, others in GRAPH.items()
+        for other in others
+        if room(name) not in PLUGINS and room(other) in PLUGINS | {"api"}
+    )
+    assert wrong == []
+
+
+@pytest.mark.parametrize("plugins", sorted(PLUGINS))
+def test_built_in_plugins_import_the_api_alone(plugins: str) -> None:
+    wrong = sorted(
+        f"{name} imports {other}"
+        for name, others in GRAPH.items()
+        for other in others
+        if room(name) == plugins and room(other) not in {plugins, "api"}
+    )
+    assert wrong == []
+
+
+def test_modules_import_in_no_circle() -> None:
+    """Kahn's algorithm: take away modules that import nothing that is left, until none is left."""
+    left = {name: {o for o in others if o in GRAPH} - {"fssbench"} for name, others in GRAPH.items()}
+    del left[
+        "fssbench"
+    ]  # Python imports it before any other; it imports what it offers when that is first used
+    while ready := [name for name, others in left.items() if not others & left.keys()]:
+        for name in ready:
+            del left[name]
+    assert sorted(left) == []

@@ -138,6 +138,7 @@ if TYPE_CHECKING:
         TOO_FEW as TOO_FEW,
         distinct_episodes as distinct_episodes,
     )
+    from fssbench.files.clean_text import clean_line as clean_line
     from fssbench.files.links import check_links as check_links
     from fssbench.files.listing import (
         find_file as find_file,
@@ -171,6 +172,13 @@ if TYPE_CHECKING:
         read_rgb as read_rgb,
     )
     from fssbench.plugins.registry import METHODS as METHODS
+    from fssbench.runs.mark_legend import (
+        MARK_MEANINGS as MARK_MEANINGS,
+        LegendMark as LegendMark,
+        build_legend as build_legend,
+        mark_kind as mark_kind,
+        mark_letters as mark_letters,
+    )
 
 API_VERSION = 1
 

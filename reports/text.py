@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
 
-from fssbench.api import Estimate
+from fssbench.api import Estimate, clean_line as clean
+
+__all__ = [
+    "NOTHING",
+    "clean",
+    "interval",
+    "interval_of",
+    "millions",
+    "percent",
+    "signed",
+    "thousands",
+]
 
 NOTHING = "–"
 """Stands where there is no number."""
-
-
-def clean(text: object) -> str:
-    r"""One line of text without characters that command a terminal, a page or a reading direction.
-
-    Control, format (bidirectional overrides), private, unassigned and surrogate characters are
-    written as their code; white space becomes one space.
-
-    Example:
-        >>> clean("a\x1b[31m\tb")
-        'a⟨1B⟩[31m b'
-    """
-    line = re.sub(r"[\t\n\r\v\f\u2028\u2029\x85]+", " ", str(text))
-    return "".join(c if unicodedata.category(c)[0] != "C" else f"⟨{ord(c):02X}⟩" for c in line)
 
 
 def percent(value: float) -> str:

@@ -192,6 +192,22 @@ def _settings(cells: Sequence[Cell], columns: Sequence[Key], names: Sequence[str
     return texts
 
 
+def column_titles(cells: Iterable[Cell]) -> dict[Key, str]:
+    """Name the columns of a table of several benchmarks, by their keys (see `fssbench.row_keys.column_key`).
+
+    Columns of one benchmark and shot are told apart by as few facts as do it, such as their seeds.
+    """
+    columns = list(dict.fromkeys(column_key(first_run(cell)) for cell in cells))
+    titles: dict[Key, str] = {}
+    for members in _grouped([column[:2] for column in columns]):
+        facts = [_of_column(columns[i]) for i in members]
+        places = _telling(facts, [0] * len(facts))
+        for i, fact in zip(members, facts, strict=True):
+            benchmark, shot = columns[i][:2]
+            titles[columns[i]] = _joined(f"{benchmark} {shot}-shot", *(fact[place] for place in places))
+    return titles
+
+
 def _of_column(column: Key) -> _Facts:
     """The parts of a column's key as they are said, see `fssbench.analysis.row_keys.column_key`."""
     _, _, seed, protocol, score_size, variant, cap, size = column

@@ -72,7 +72,7 @@ class Progress:
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
         )
-        with Bar(*columns, console=Console(stderr=True)) as self._bar:
+        with Bar(*columns, console=Console(stderr=True), transient=True) as self._bar:
             self._task = self._bar.add_task("", total=total, what="starting", rate="")
             try:
                 yield
@@ -95,6 +95,13 @@ class Progress:
         """Show how many episodes or checks of a part are done, and what is being done."""
         self._seen[part] = done
         self._advance(what)
+
+    def skip(self, part: str, done: int) -> None:
+        """Count episodes of a part that were stored before this process started."""
+        self._seen[part] = done
+        self._stored += done
+        if self._bar is not None:
+            self._bar.update(self._task, completed=sum(self._seen.values()), what="already stored")
 
     def _advance(self, what: str) -> None:
         now, done = time.monotonic(), sum(self._seen.values())

@@ -5,17 +5,14 @@ from __future__ import annotations
 import time
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from fssbench.cli.hints import Verb, follow_up
+from fssbench.cli.hints import Verb
 from fssbench.cli.options import plugin_option
 from fssbench.errors import DataError, UsageError, unknown
 from fssbench.files.text import decode_text
-
-if TYPE_CHECKING:
-    from fssbench.evaluation.suite import Prepared
 
 _LIST_KEYS = {"method", "benchmark", "fold", "shot", "seed", "ablate", "set", "plugin", "plan"}
 
@@ -162,6 +159,7 @@ def command(
 ) -> None:
     """Evaluate methods on benchmarks; the same command again resumes."""
     from fssbench.cli.progress import Progress
+    from fssbench.cli.run_output import RunOutput
     from fssbench.evaluation.engine import Settings
     from fssbench.evaluation.suite import Request, execute, prepare
 
@@ -187,66 +185,22 @@ def command(
     )
     progress = Progress(quiet=quiet)
     prepared = prepare(request, tell=progress.say)
-    for note in prepared.notes:
-        progress.say(f"note: {note}")
-    _plain_start(prepared, progress)
+    output = RunOutput(prepared, progress, as_json=as_json)
+    output.announce()
     started, broken = time.monotonic(), []
-    with progress.over(prepared.episodes):
-        for task, done, failed in execute(prepared, watch=progress.watch):
-            for evaluation in done:
-                _print(task, evaluation, progress, as_json)
-            broken.extend(failed)
-    progress.say(
-        f"finished in {time.monotonic() - started:.0f} s; runs are in {out}. Next: `{follow_up('report', out)}`"
-    )
+    try:
+        with progress.over(prepared.episodes):
+            for task, done, failed in execute(prepared, watch=progress.watch):
+                for evaluation in done:
+                    output.print_run(task, evaluation)
+                broken.extend(failed)
+    except KeyboardInterrupt:
+        output.conclude_early(out)
+        raise
+    output.print_table()
+    output.conclude(out, time.monotonic() - started)
     if broken:
         raise type(broken[0][1])("\n".join(dict.fromkeys(str(error) for _, error in broken)))
-
-
-def _plain_start(prepared: Prepared, progress: Any) -> None:
-    runs = sum(len(t.methods) for t in prepared.tasks)
-    progress.say(f"{runs} runs, {prepared.episodes} episodes, device {prepared.settings.device}")
-
-
-def _print(task: Any, evaluation: Any, progress: Any, as_json: bool) -> None:
-    from fssbench.cli.output import emit_json
-    from fssbench.runs.store import read_run
-    from fssbench.runs.summary import run_evidence
-
-    run, score = read_run(evaluation.path), evaluation.score
-    label, marks, evidence = run.manifest["context"]["label"], list(evaluation.marks), run_evidence(run)
-    if as_json:
-        emit_json(
-            [
-                {
-                    "run": str(evaluation.path),
-                    "identity": evaluation.identity,
-                    "benchmark": task.plan.benchmark,
-                    "fold": task.plan.fold,
-                    "shot": task.plan.shot,
-                    "seed": task.plan.seed,
-                    "protocol": task.plan.protocol,
-                    "method": label,
-                    "miou": score.miou,
-                    "fb_iou": score.fb_iou,
-                    "episodes": score.episodes,
-                    "planned": evaluation.planned,
-                    "computed": evaluation.computed,
-                    "queries": evidence.queries,
-                    "shortage": evidence.shortage,
-                    "marks": marks,
-                }
-            ]
-        )
-        return
-    state = "already complete" if not evaluation.computed else "done"
-    shown = f" [{'; '.join(marks)}]" if marks else ""
-    few = f", {evidence.shortage}" if evidence.shortage else ""
-    progress.result(
-        f"{task.plan.benchmark} fold {task.plan.fold} {task.plan.shot}-shot {label}: {state}, "
-        f"{score.episodes}/{evaluation.planned} episodes, mIoU {score.miou:.1f}, FB-IoU {score.fb_iou:.1f} "
-        f"({task.plan.protocol}){shown}{few}"
-    )
 
 
 def device_name(name: str) -> str:

@@ -28,6 +28,7 @@ from fssbench.loading.load import load_method
 from fssbench.loading.weights_choice import Choice, choose_weights, ways_from_command_line
 from fssbench.plugins.registry import METHODS
 from fssbench.runs.identity import plan_pictures, training_marks
+from fssbench.runs.mark_legend import mark_kind
 
 MINI_EPISODES = 8
 """Cap of a miniature run that names none: it is there to be seen working, not to be believed."""
@@ -132,13 +133,16 @@ def prepare(request: Request, *, tell: Callable[[str], None] = lambda _: None) -
         tasks.append(Task(drawn, tuple(m for m in methods if m is not None)))
     if problems:
         raise _together(problems)
-    notes += [*loader.notes, *_trained(tasks)]
+    notes += [*loader.notes, *_note_trainings(tasks)]
     return Prepared(tuple(tasks), request.settings, tuple(dict.fromkeys(notes)))
 
 
-def _trained(tasks: Sequence[Task]) -> Iterator[str]:
-    """What the checkpoints say about their training that a reader of the figures must know."""
-    places: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+def _note_trainings(tasks: Sequence[Task]) -> Iterator[str]:
+    """Say what the checkpoints record about their training that a reader of the figures must know.
+
+    A method gets one note per kind of fact; the first fact is quoted, the others are counted.
+    """
+    places: defaultdict[tuple[str, str], dict[str, dict[str, None]]] = defaultdict(dict)
     for task in tasks:
         trained = any(method.provenance.get("training") for method in task.methods)
         pictures = plan_pictures(task.plan) if trained else None
@@ -148,10 +152,14 @@ def _trained(tasks: Sequence[Task]) -> Iterator[str]:
             if size not in (None, task.plan.size):
                 facts.append(f"trained at {size} px, measured at {task.plan.size} px (--size)")
             for fact in facts:
-                places[method.card.name, fact][f"{task.plan.benchmark} fold {task.plan.fold}"] = None
-    for (name, mark), where in places.items():
-        first, *others = where
-        yield f"{first}{f' and {len(others)} more' if others else ''}, {name}: checkpoint {mark}"
+                kind = places[method.card.name, mark_kind(fact)]
+                kind.setdefault(fact, {})[f"{task.plan.benchmark} fold {task.plan.fold}"] = None
+    for (name, _), facts_of_kind in places.items():
+        (fact, where), *others = facts_of_kind.items()
+        first, *more = where
+        also = f" and {len(more)} more" if more else ""
+        like = f"; {len(others)} more like this on other folds" if others else ""
+        yield f"{name}: checkpoint {fact}, on {first}{also}{like}"
 
 
 def execute(
@@ -251,8 +259,19 @@ class _Loader:
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.notes: list[str] = []
+        self._notes: list[str] = []
+        self._shipped: dict[str, dict[str, None]] = {}
+        """Names of the shipped checkpoints of each method."""
         self._loaded: dict[tuple[str, Path | None], Method | FssbenchError] = {}
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know about the weights that were loaded."""
+        shipped = []
+        for name, (first, *others) in self._shipped.items():
+            also = f" and {len(others)} more" if others else ""
+            shipped.append(f"{name}: shipped checkpoint {first}{also}")
+        return [*shipped, *self._notes]
 
     def get(self, name: str, drawn: Plan) -> Method:
         cls, request = METHODS.get(name), self.request
@@ -272,7 +291,7 @@ class _Loader:
             untrained=request.untrained,
         )
         if choice.shipped and choice.checkpoint is not None:
-            self.notes.append(f"{name}: shipped checkpoint {choice.checkpoint.name}")
+            self._shipped.setdefault(name, {})[choice.checkpoint.name] = None
         key = name, choice.checkpoint
         if key not in self._loaded:
             try:
@@ -289,7 +308,7 @@ class _Loader:
         if choice.lacking:
             raise DataError(ways_from_command_line(cls))
         if cls.card.trained and choice.checkpoint is None:
-            self.notes.append(f"{name}: no checkpoint, its weights come from a seed; marked untrained")
+            self._notes.append(f"{name}: no checkpoint, its weights come from a seed; marked untrained")
         if cls.needs_backbone and not request.download:
             lacking = published.missing(choice.backbone or cls.card.backbone, request.weights)
             if lacking and not choice.checkpoint:

@@ -1,0 +1,179 @@
+"""What `fssbench run` prints: one line per run, the marks once, and one table at the end.
+
+Figures go to standard output, everything else to standard error.  With `--json` standard output has one
+JSON object per run and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fssbench.benchmarks.catalogue import find_benchmark
+from fssbench.cli.hints import follow_up
+from fssbench.cli.output import emit_json, one_line
+from fssbench.errors import FssbenchError
+from fssbench.runs.identity import label
+from fssbench.runs.mark_legend import mark_kind
+
+if TYPE_CHECKING:
+    from fssbench.cli.progress import Progress
+    from fssbench.evaluation.engine import Evaluation
+    from fssbench.evaluation.suite import Prepared, Task
+
+_FIGURES_WIDTH = 46
+"""Characters of the figures of a run with up to 9,999 episodes."""
+PLAIN_WIDTH = 100
+"""Characters of a line where standard output is no terminal and `COLUMNS` is not set."""
+
+
+class RunOutput:
+    """Prints the course of one `fssbench run`.
+
+    Args:
+        prepared: what is going to be measured.
+        progress: the lines and the bar of the command.
+        as_json: whether standard output is JSON.
+    """
+
+    def __init__(self, prepared: Prepared, progress: Progress, *, as_json: bool) -> None:
+        self.prepared = prepared
+        self.progress = progress
+        self.as_json = as_json
+        self._evaluations: list[Evaluation] = []
+        self._announced: set[str] = set()
+        """Kinds of marks that were named."""
+        names = [_name_run(task, label(method)) for task in prepared.tasks for method in task.methods]
+        self._runs = len(names)
+        longest = max(map(len, names), default=0)
+        self._name_width = longest if longest + _FIGURES_WIDTH <= width() else 0
+
+    def announce(self) -> None:
+        """Say how much there is to do, and what the user should know about it."""
+        for note in self.prepared.notes:
+            self.progress.say(f"note: {note}")
+        protocols = ", ".join(dict.fromkeys(task.plan.protocol for task in self.prepared.tasks))
+        self.progress.say(
+            f"{self._runs} runs, {self.prepared.episodes} episodes, device {self.prepared.settings.device}, "
+            f"protocol {protocols}"
+        )
+
+    def print_run(self, task: Task, evaluation: Evaluation) -> None:
+        """Print the figures of one run that is complete."""
+        from fssbench.runs.store import read_run
+
+        run = read_run(evaluation.path)
+        name = str(run.manifest["context"]["label"])
+        self._evaluations.append(evaluation)
+        if self.as_json:
+            emit_json([_as_record(task, evaluation, name, run)])
+            return
+        self._announce_marks(evaluation.marks)
+        score = evaluation.score
+        if not evaluation.computed:
+            self.progress.skip(str(evaluation.path), score.episodes)
+        state = "episodes" if evaluation.computed else "already stored"
+        self.progress.result(
+            f"{_name_run(task, name):<{self._name_width}}  mIoU {score.miou:4.1f}  FB-IoU {score.fb_iou:4.1f}  "
+            f"{score.episodes}/{evaluation.planned} {state}"
+        )
+
+    def _announce_marks(self, marks: Sequence[str]) -> None:
+        """Name the marks whose kinds were not named before."""
+        new = [mark for mark in marks if mark_kind(mark) not in self._announced]
+        if new:
+            which = "more marks" if self._announced else "marks, as letters in the table at the end"
+            self.progress.result(f"{which}: {one_line('; '.join(new))}")
+            self._announced.update(map(mark_kind, new))
+
+    def print_table(self) -> None:
+        """Print the table of all runs that are complete."""
+        if self.as_json or not self._evaluations or self.prepared.settings.shard:
+            return
+        from rich.console import Console
+
+        from fssbench.analysis.collect import collect
+        from fssbench.cli.results_table import print_results
+
+        self.progress.say("computing intervals and comparisons")
+        order = {evaluation.identity: i for i, evaluation in enumerate(self._evaluations)}
+        try:
+            results = collect([evaluation.path for evaluation in self._evaluations])
+        except FssbenchError as error:  # the runs are stored, whatever is wrong with the table
+            self.progress.say(f"note: no table: {error}")
+            return
+        cells = sorted(
+            results.cells, key=lambda cell: min(order[run.identity] for run in cell.folds.values())
+        )
+        click.echo()
+        print_results(cells, Console(highlight=False, width=width()))
+
+    def conclude(self, out: Path, seconds: float) -> None:
+        """Say how long it took, where the runs are and what to do next."""
+        self.progress.say(
+            f"finished in {seconds:.0f} s{self._count_missing()}; runs are in {out}. Next: {self._next_command(out)}"
+        )
+
+    def conclude_early(self, out: Path) -> None:
+        """Say what an interrupted command leaves, and how to go on."""
+        report = f"; `{follow_up('report', out)}` shows what there is" if self._evaluations else ""
+        self.progress.say(
+            f"{len(self._evaluations)} of {self._runs} runs are complete; runs are in {out}. "
+            f"Next: the same command again goes on where it stopped{report}"
+        )
+
+    def _count_missing(self) -> str:
+        missing = self._runs - len(self._evaluations)
+        return f", {missing} of {self._runs} runs are not complete" if missing else ""
+
+    def _next_command(self, out: Path) -> str:
+        if self.prepared.settings.shard:
+            return f"`{follow_up('merge', out)}` when all shards are there"
+        return f"`{follow_up('report', out)}` writes report{os.sep}report.html"
+
+
+def width() -> int:
+    """Characters of a line of standard output."""
+    if sys.stdout.isatty():
+        return shutil.get_terminal_size().columns
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdecimal() and int(columns) > 0 else PLAIN_WIDTH
+
+
+def _name_run(task: Task, name: str) -> str:
+    """Name a run; its fold and its seed are left out if there is but one fold and no seed was chosen."""
+    plan = task.plan
+    fold = f" fold {plan.fold}" if len(find_benchmark(plan.benchmark).folds) > 1 else ""
+    seed = f" seed {plan.seed}" if plan.seed else ""
+    return one_line(f"{plan.benchmark}{fold} {plan.shot}-shot{seed} {name}")
+
+
+def _as_record(task: Task, evaluation: Evaluation, name: str, run: Any) -> dict[str, Any]:
+    """One run as a JSON object, unrounded."""
+    from fssbench.runs.summary import run_evidence
+
+    evidence, score = run_evidence(run), evaluation.score
+    return {
+        "run": str(evaluation.path),
+        "identity": evaluation.identity,
+        "benchmark": task.plan.benchmark,
+        "fold": task.plan.fold,
+        "shot": task.plan.shot,
+        "seed": task.plan.seed,
+        "protocol": task.plan.protocol,
+        "method": name,
+        "miou": score.miou,
+        "fb_iou": score.fb_iou,
+        "episodes": score.episodes,
+        "planned": evaluation.planned,
+        "computed": evaluation.computed,
+        "queries": evidence.queries,
+        "shortage": evidence.shortage,
+        "marks": list(evaluation.marks),
+    }

@@ -1,0 +1,20 @@
+"""Foreign text on one line, without characters that command a terminal or a page."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+
+def clean_line(text: object) -> str:
+    r"""One line of text without characters that command a terminal, a page or a reading direction.
+
+    Control, format (bidirectional overrides), private, unassigned and surrogate characters are
+    written as their code; white space becomes one space.
+
+    Example:
+        >>> clean_line("a\x1b[31m\tb")
+        'a⟨1B⟩[31m b'
+    """
+    line = re.sub(r"[\t\n\r\v\f\u2028\u2029\x85]+", " ", str(text))
+    return "".join(c if unicodedata.category(c)[0] != "C" else f"⟨{ord(c):02X}⟩" for c in line)

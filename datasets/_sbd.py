@@ -48,7 +48,7 @@ def prepare(source: Path, target: Path) -> Iterator[str]:
         One line per step.
 
     Raises:
-        DataError: where the devkit is incomplete, an SBD file is damaged, or scipy is needed and absent.
+        DataError: where the devkit is incomplete, or an SBD file is damaged.
     """
     devkit = next((source / d for d in _DEVKIT if (source / d / "SegmentationClass").is_dir()), None)
     if devkit is None:
@@ -143,17 +143,8 @@ def _training_list(lists: Path, out: Path, added: list[str]) -> Iterator[str]:
 
 
 def _reader() -> Read:
-    """A function from an SBD file to its label map (H, W).
-
-    Raises:
-        DataError: where scipy, which reads MATLAB files, is not installed.
-    """
-    try:
-        from scipy.io import loadmat
-    except ImportError:
-        raise DataError(
-            "SBD's .mat files need scipy. Next: `pip install scipy`, then the same command"
-        ) from None
+    """A function from an SBD file to its label map (H, W)."""
+    from scipy.io import loadmat
 
     def read(path: Path) -> NDArray[np.uint8]:
         try:

@@ -263,7 +263,7 @@ class Pascal(Dataset):
 
     @classmethod
     def prepare(cls, source: Path, data: Path) -> Iterator[str]:
-        """Merge the VOC devkit and the SBD release, where it is there too; SBD needs scipy."""
+        """Merge the VOC devkit and the SBD release, where it is there too."""
         return _sbd.prepare(source, data / cls.card.folders[0])
 
     @classmethod

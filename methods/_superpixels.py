@@ -30,30 +30,21 @@ def place_seeds(mask: NDArray[np.bool_], most: int, area: int = 100) -> list[tup
     Distances are Euclidean, within the object's bounding box; equals go to the first in reading order.
     The reference smooths them with a Gaussian of deviation 0.1, whose kernel is a single one.
     """
+    from scipy.ndimage import distance_transform_edt
+
     count = min(round(int(mask.sum()) / area), most)
     if count < 2:
         return []
     corner = np.argwhere(mask).min(axis=0)
     end = np.argwhere(mask).max(axis=0) + 1
-    box = mask[corner[0] : end[0], corner[1] : end[1]]
-    outside = np.argwhere(~box)
-    distance = _squared_distance_to(outside, box.shape) if len(outside) else None
+    free = mask[corner[0] : end[0], corner[1] : end[1]].copy()
     seeds = []
     for _ in range(count):
-        # with nothing outside, scipy's transform, the reference's, measures from a point above the first cell
-        depth = _squared_distance_to(np.array([[-1, 0]]), box.shape) if distance is None else distance
-        seed = np.array(np.unravel_index(int(depth.argmax()), box.shape))
-        seeds.append((int(seed[0] + corner[0]), int(seed[1] + corner[1])))
-        own = _squared_distance_to(seed[None], box.shape)
-        distance = own if distance is None else np.minimum(distance, own)
+        # in a box without a cell outside the object, scipy measures from a point above the first cell
+        row, column = np.unravel_index(int(distance_transform_edt(free).argmax()), free.shape)
+        free[row, column] = False
+        seeds.append((int(row + corner[0]), int(column + corner[1])))
     return seeds
-
-
-def _squared_distance_to(points: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """Squared distance of every cell of a grid to the nearest of some points (N, 2)."""
-    rows, columns = (np.arange(n)[:, None] - points[:, axis] for axis, n in enumerate(shape))
-    nearest_point: NDArray[np.int64] = (rows[:, None] ** 2 + columns[None] ** 2).min(axis=2)
-    return nearest_point
 
 
 def counted(seeds: list[tuple[int, int]]) -> list[tuple[int, int]]:

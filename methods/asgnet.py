@@ -76,8 +76,8 @@ class ASGNet(OneEnrichment):
             "Reproduced: seeds in the first row or column of the grid can lower the number of superpixels used.",
             "Reproduced: five updates of the clusters in evaluation, ten in training; no gradient goes through "
             "the prototypes.",
-            "Seeds are placed by an own distance transform, equal to the reference's (scipy's), on the "
-            "grid of the features: for the reference's sizes, 8k + 1, the same grid.",
+            "Seeds are placed by scipy's distance transform, as in the reference, on the grid of the features: "
+            "for the reference's sizes, 8k + 1, the same grid.",
         ),
     )
     Config: ClassVar[type[MethodConfig]] = ASGNetConfig

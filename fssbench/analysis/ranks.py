@@ -3,6 +3,9 @@
 Demšar, "Statistical comparisons of classifiers over multiple data sets", JMLR 7 (2006), sections
 3.2.1 and 3.2.2.  Quantiles are computed, not tabulated, so that any number of methods can be ranked.
 Friedman's p is that of the chi-square approximation, rough below about ten blocks.
+
+scipy.stats has all of this, and the tests hold the two equal.  It is not used because importing it takes as long as
+the rest of `fssbench compare`.
 """
 
 from __future__ import annotations
@@ -42,7 +45,7 @@ def friedman(figures: ArrayLike) -> float:
     if spread == 0:
         return 1.0
     between = ((ranks.sum(axis=0) - blocks * (methods + 1) / 2) ** 2).sum()
-    return _chi_square_tail(float((methods - 1) * between / spread), methods - 1)
+    return chi_square_tail(float((methods - 1) * between / spread), methods - 1)
 
 
 def critical_difference(methods: int, blocks: int, *, level: float = 0.05) -> float:
@@ -72,16 +75,16 @@ def groups(ranks: Sequence[float], critical: float) -> list[tuple[int, ...]]:
         [(0, 2), (2, 3), (3, 1)]
     """
     order = sorted(range(len(ranks)), key=lambda i: (ranks[i], i))
-    found: list[tuple[int, ...]] = []
+    sets: list[tuple[int, ...]] = []
     reached = 0
     for start in range(len(order)):
         end = start
         while end < len(order) and ranks[order[end]] - ranks[order[start]] <= critical:
             end += 1
         if end > reached and end - start > 1:
-            found.append(tuple(order[start:end]))
+            sets.append(tuple(order[start:end]))
         reached = max(reached, end)
-    return found
+    return sets
 
 
 def _ranks(figures: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -91,8 +94,8 @@ def _ranks(figures: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(higher + (equal + 1) / 2)
 
 
-def _chi_square_tail(x: float, df: int) -> float:
-    """P(chi-square with df degrees of freedom > x): its finite sum for whole df."""
+def chi_square_tail(x: float, df: int) -> float:
+    """Probability that chi-square with `df` degrees of freedom exceeds x: a finite sum, since df is whole."""
     half = x / 2
     if df % 2 == 0:
         return math.exp(-half) * sum(half**i / math.factorial(i) for i in range(df // 2))

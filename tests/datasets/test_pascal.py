@@ -364,15 +364,6 @@ def test_prepare_says_what_is_incomplete(mini, tmp_path):
         list(Pascal.prepare(source, tmp_path / "data"))
 
 
-def test_prepare_without_scipy_says_how_to_get_it(mini, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "scipy.io", None)
-    (tmp_path / "cls").mkdir()
-    shutil.copytree(mini / "VOC2012", tmp_path / "VOC2012")
-    with pytest.raises(DataError, match="pip install scipy"):
-        list(Pascal.prepare(tmp_path, tmp_path / "data"))
-    assert not (tmp_path / "data").exists()
-
-
 def test_palette_is_that_of_voc(shared):
     path = next((shared / "data/VOC2012/SegmentationClassAug").glob("*.png"))
     np.testing.assert_array_equal(np.array(Image.open(path).getpalette()).reshape(-1, 3), _palette.voc())

@@ -468,7 +468,8 @@ def devkit(folder: Path) -> Path:
     ],
 )
 def test_sbd_files_that_cannot_be_used_are_named(content: Any, told: str, tmp_path: Path) -> None:
-    io = pytest.importorskip("scipy.io")
+    from scipy import io
+
     source = devkit(tmp_path / "download")
     path = source / "dataset/cls/b.mat"
     if isinstance(content, bytes):

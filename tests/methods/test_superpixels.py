@@ -1,4 +1,4 @@
-"""Seeds against scipy's distance transform, clusters against their definition."""
+"""Seeds against distances written out and against the reference's smoothing, clusters against their definition."""
 
 from __future__ import annotations
 
@@ -11,25 +11,45 @@ import torch
 from fssbench.methods._superpixels import cluster, counted, nearest, place_seeds
 from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
+from scipy import ndimage
 
 Mask = NDArray[np.bool_]
 
 
-def seeds_by_scipy(mask: Mask, most: int) -> list[tuple[int, int]]:
-    """The rule, as the paper's appendix and maskSLIC state it, on scipy's transform and smoothing."""
-    ndimage = pytest.importorskip("scipy.ndimage")
+def seeds_by_definition(mask: Mask, most: int) -> list[tuple[int, int]]:
+    """The rule with all distances written out, squared and so exact."""
     count = int(min(np.round(mask.sum() / 100), most))
     if count < 2:
         return []
     rows, columns = np.nonzero(mask)
     box = mask[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].copy()
-    found = []
+    y, x = np.indices(box.shape)
+    seeds = []
+    for _ in range(count):
+        outside = (
+            np.argwhere(~box) if not box.all() else np.array([[-1, 0]])
+        )  # as scipy does, and so the reference
+        squares = np.stack([(y - row) ** 2 + (x - column) ** 2 for row, column in outside]).min(axis=0)
+        row, column = (int(n) for n in np.argwhere(squares == squares.max())[0])
+        box[row, column] = False
+        seeds.append((row + int(rows.min()), column + int(columns.min())))
+    return seeds
+
+
+def seeds_by_reference(mask: Mask, most: int) -> list[tuple[int, int]]:
+    """The rule, as the paper's appendix and maskSLIC state it, with the reference's smoothing."""
+    count = int(min(np.round(mask.sum() / 100), most))
+    if count < 2:
+        return []
+    rows, columns = np.nonzero(mask)
+    box = mask[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].copy()
+    seeds = []
     for _ in range(count):
         depth = ndimage.gaussian_filter(ndimage.distance_transform_edt(box), sigma=0.1)
         row, column = (int(n) for n in np.argwhere(depth == depth.max())[0])
         box[row, column] = False
-        found.append((row + int(rows.min()), column + int(columns.min())))
-    return found
+        seeds.append((row + int(rows.min()), column + int(columns.min())))
+    return seeds
 
 
 def blob(seed: int, side: int) -> Mask:
@@ -47,16 +67,16 @@ def blob(seed: int, side: int) -> Mask:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([17, 33, 48]), st.integers(1, 6))
-def test_seeds_are_those_of_scipys_transform(seed: int, side: int, most: int) -> None:
+def test_seeds_are_where_the_rule_puts_them(seed: int, side: int, most: int) -> None:
     mask = blob(seed, side)
-    assert place_seeds(mask, most) == seeds_by_scipy(mask, most)
+    assert place_seeds(mask, most) == seeds_by_definition(mask, most) == seeds_by_reference(mask, most)
 
 
 @pytest.mark.parametrize("box", [(12, 20), (30, 9), (33, 33)])
-def test_a_full_box_has_the_seeds_of_scipys_transform(box: tuple[int, int]) -> None:
+def test_a_full_box_has_seeds_too(box: tuple[int, int]) -> None:
     mask = np.zeros((33, 33), dtype=bool)
     mask[-box[0] :, -box[1] :] = True
-    assert place_seeds(mask, 5) == seeds_by_scipy(mask, 5)
+    assert place_seeds(mask, 5) == seeds_by_definition(mask, 5) == seeds_by_reference(mask, 5)
 
 
 @pytest.mark.parametrize(

@@ -251,6 +251,23 @@ def test_built_ins_depend_on_no_other_distribution() -> None:
             assert all("fssbench" not in part for part in source.parts), "moving a package would change it"
 
 
+def test_modules_of_the_core_are_no_part_of_a_plugin(tmp_path: Path, write_method: Any) -> None:
+    """A plugin that is imported first loads parts of fssbench, which are no plugin's own."""
+    path = write_method(tmp_path / "mine.py", top="from fssbench.api import open_image, read_grey")
+    code = (
+        "from fssbench.plugins.registry import METHODS, load_plugin, observed_at_import\n"
+        f"load_plugin({str(path)!r})\n"
+        "from fssbench.contracts.methods import Method\n"
+        "from fssbench.plugins.source_hash import source_of\n"
+        "cls = METHODS.get('mine')\n"
+        "print(sorted(source_of(cls, base=Method, observed=observed_at_import(cls)).parts))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.stdout.strip() == "['mine']", done.stderr
+
+
 # --- while a run goes on -----------------------------------------------------------------------------
 
 LATE = {
@@ -323,7 +340,7 @@ session.__dict__.pop("__file__", None)
 session.__spec__ = None
 code = open(CELL).read()
 exec(compile(code, "<cell>", "exec"), session.__dict__)
-from fssbench.loading import load_method
+from fssbench import load_method
 method = load_method(session.Mine)
 print(method.provenance["source_sha256"], method.provenance["marks"])
 """

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-_CORE = os.path.dirname(os.path.realpath(__file__)) + os.sep  # noqa: PTH120 - asked for each file opened
+CORE_FOLDER = str(Path(__file__).resolve().parents[1]) + os.sep
+"""Folder of fssbench's own package; what lies below it belongs to no plugin of others."""
 _INSTALLED_FOLDERS = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 
@@ -84,7 +85,7 @@ class _Hook:
                 self._record(self._opening, os.fsdecode(path))
 
     def _record(self, keep: Any, path: str) -> None:
-        if self._busy or not path or path[0] == "<" or is_installed(path) or path.startswith(_CORE):
+        if self._busy or not path or path[0] == "<" or is_installed(path) or path.startswith(CORE_FOLDER):
             return
         self._busy = True  # what follows opens files itself
         try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
-from fssbench.plugins.execution import is_installed
+from fssbench.plugins.execution import CORE_FOLDER, is_installed
 
 _PLAIN = (int, float, complex, str, bytes, bool, type(None))
 
@@ -79,9 +79,8 @@ def _is_known(function: FunctionType, known: Container[Path]) -> bool:
     name = function.__code__.co_filename
     if name == "<string>":
         return function.__module__ != "__main__"
-    core = os.path.dirname(os.path.realpath(__file__))  # noqa: PTH120
     real = os.path.realpath(name)
-    return Path(real) in known or is_installed(name) or real.startswith(core + os.sep)
+    return Path(real) in known or is_installed(name) or real.startswith(CORE_FOLDER)
 
 
 def _has_file(cls: type) -> bool:

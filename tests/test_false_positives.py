@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from fssbench.reports.analysis import Analysis
-from fssbench.reports.findings import findings
+from fssbench.reports.content.analysis import Analysis
+from fssbench.reports.sections.findings import findings
 
 from fssbench.analysis.collect import collect
 from fssbench.analysis.comparisons import pairs, turn_pair

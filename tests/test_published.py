@@ -6,7 +6,7 @@ import importlib.metadata
 from importlib.metadata import EntryPoint
 
 import pytest
-from fssbench.reports.published import of_method, records
+from fssbench.reports.content.published import of_method, records
 
 from fssbench.errors import PluginError
 from fssbench.plugins.published import GROUP, published

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..efficiency import AXES, Point
+from ..sections.efficiency import AXES, Point
 from .style import blank, keys, look, plain, whisker
 
 if TYPE_CHECKING:

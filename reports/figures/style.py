@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fssbench.api import Estimate
 
-from ..text import clean
+from ..content.text import clean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

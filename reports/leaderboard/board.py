@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 from fssbench.api import BENCHMARKS, Cell, Results, first_run, row_title, with_names
 
-from ..kinds import kind_of
-from ..marks import Mark, all_marks, collect, kind, missing_folds
-from ..model import Entry, figure, title_of
-from ..text import clean, thousands
+from ..content.kinds import kind_of
+from ..content.marks import Mark, all_marks, collect, kind, missing_folds
+from ..content.model import Entry, figure, title_of
+from ..content.text import clean, thousands
 from .methods import card_kind
 from .names import page
 

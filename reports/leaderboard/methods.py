@@ -9,10 +9,10 @@ from typing import Any
 
 from fssbench.api import METHODS, Cell, PluginError, Results, RunResult, UsageError, first_run, row_title
 
-from ..marks import Mark
-from ..model import Entry, figure, title_of
-from ..provenance import RunLine, run_line
-from ..text import NOTHING, clean, interval, percent, thousands
+from ..content.marks import Mark
+from ..content.model import Entry, figure, title_of
+from ..content.provenance import RunLine, run_line
+from ..content.text import NOTHING, clean, interval, percent, thousands
 from .names import page
 
 _CARD = {

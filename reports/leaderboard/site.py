@@ -13,10 +13,10 @@ from markupsafe import Markup
 from fssbench import __version__
 from fssbench.api import Cell, Reporter, Results, with_names
 
-from ..figures.catalogue import drawings
-from ..html import environment, own
-from ..marks import all_marks, collect
-from ..model import build
+from ..content.marks import all_marks, collect
+from ..content.model import build
+from ..formats.html import environment, own
+from ..sections.drawings import drawings
 from .board import board
 from .methods import method_page
 from .names import page

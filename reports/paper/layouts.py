@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..published import MEAN
-from ..text import clean
+from ..content.published import MEAN
+from ..content.text import clean
 
 AVERAGE = "table3-average"
 """Benchmark of Table 3's last columns: the mean over the four others."""

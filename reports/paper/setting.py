@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from ..tex import Written, environment, escape
+from ..content.tex import Written, environment, escape
 from .layouts import KINDS, Layout, backbone_title
 from .tables import Block, Line, Number, PaperTable
 

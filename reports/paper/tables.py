@@ -17,12 +17,12 @@ from fssbench.api import (
     with_names,
 )
 
-from ..comparison import method_id, reasons
-from ..kinds import kind_of
-from ..marks import Mark, collect, letters, missing_folds
-from ..published import MEAN, Published, lookup, records
-from ..standings import standings
-from ..text import clean, interval, percent, thousands
+from ..content.best_and_ties import standings
+from ..content.comparison import method_id, reasons
+from ..content.kinds import kind_of
+from ..content.marks import Mark, collect, letters, missing_folds
+from ..content.published import MEAN, Published, lookup, records
+from ..content.text import clean, interval, percent, thousands
 from .layouts import AVERAGE, KINDS, LAYOUTS, Column, Layout, Part, backbone_title
 
 NONE = "-"

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
-from fssbench.reports.rows import RESULT_COLUMNS
+from fssbench.reports.content.export_rows import RESULT_COLUMNS
 from hypothesis import given, settings, strategies as st
 from report_factory import make_cell, make_results, make_run
 from run_folders import make_plan, write_run

@@ -156,8 +156,8 @@ def test_a_subset_has_the_verdicts_of_the_whole(runs: Any) -> None:
 
 
 def test_a_report_says_of_each_pair_what_compare_says(runs: Any) -> None:
-    from fssbench.reports.analysis import Analysis
-    from fssbench.reports.model import build
+    from fssbench.reports.content.analysis import Analysis
+    from fssbench.reports.content.model import build
 
     results = collect([runs])
     told = {}

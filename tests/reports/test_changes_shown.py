@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from fssbench.reports.html import render
-from fssbench.reports.markdown import MarkdownReporter
+from fssbench.reports.formats.html import render
+from fssbench.reports.formats.markdown import MarkdownReporter
 from report_factory import make_cell, make_results, make_run
 from test_renderers import NASTY, hostile, parsed
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fssbench.reports.analysis import analyse
-from fssbench.reports.efficiency import costs, points, told
-from fssbench.reports.figures.catalogue import drawings
+from fssbench.reports.content.analysis import analyse
 from fssbench.reports.figures.costs import ticks
 from fssbench.reports.figures.svg import inline
-from fssbench.reports.html import render
+from fssbench.reports.formats.html import render
+from fssbench.reports.sections.drawings import drawings
+from fssbench.reports.sections.efficiency import costs, points, told
 from hypothesis import given, strategies as st
 from report_factory import make_cell, make_results, make_run
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from fssbench.reports.figure_files import FigureReporter
-from fssbench.reports.figures.catalogue import drawings
+from fssbench.reports.formats.figure_files import FigureReporter
+from fssbench.reports.sections.drawings import drawings
 from PIL import Image
 from report_factory import make_cell, make_results, make_run
 

@@ -6,11 +6,11 @@ import re
 
 import numpy as np
 import pytest
-from fssbench.reports.breakdown import EDGES, bin_name, by_class, by_size, episode_ious, shares
+from fssbench.reports.content.breakdown import EDGES, bin_name, by_class, by_size, episode_ious, shares
 from fssbench.reports.figures import bars, dots, radar, scatter, sizes, style
-from fssbench.reports.figures.catalogue import drawings, picked
 from fssbench.reports.figures.drawing import Drawing, slug
 from fssbench.reports.figures.svg import inline
+from fssbench.reports.sections.drawings import drawings, picked
 from report_factory import make_cell, make_results, make_run
 
 from fssbench.api import Estimate, Results

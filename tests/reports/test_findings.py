@@ -6,10 +6,10 @@ import re
 from dataclasses import replace
 
 import numpy as np
-from fssbench.reports.analysis import Analysis, analyse, speaks
-from fssbench.reports.findings import findings
-from fssbench.reports.marks import all_marks, collect
-from fssbench.reports.pairing import matrices, overview
+from fssbench.reports.content.analysis import Analysis, analyse, speaks
+from fssbench.reports.content.marks import all_marks, collect
+from fssbench.reports.sections.findings import findings
+from fssbench.reports.sections.pairing import matrices, overview
 from report_factory import make_cell, make_results, make_run
 
 from fssbench.api import Cell, Results

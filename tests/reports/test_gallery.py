@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fssbench.reports import gallery as gallery_module, overlays
-from fssbench.reports.choice import choose
-from fssbench.reports.gallery import Budget, Group, galleries
-from fssbench.reports.html import render
-from fssbench.reports.marks import collect
+from fssbench.reports.content.marks import collect
+from fssbench.reports.formats.html import render
+from fssbench.reports.sections import gallery as gallery_module, overlays
+from fssbench.reports.sections.gallery import Budget, Group, galleries
+from fssbench.reports.sections.gallery_choice import choose
 from hypothesis import given, strategies as st
 from PIL import Image
 from report_factory import make_cell, make_results, make_run, with_panels

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from fssbench.reports.csv_report import CsvReporter
-from fssbench.reports.figure_files import FigureReporter
-from fssbench.reports.html import HtmlReporter
-from fssbench.reports.json_report import JsonReporter
-from fssbench.reports.latex import LatexReporter
+from fssbench.reports.formats.csv_report import CsvReporter
+from fssbench.reports.formats.figure_files import FigureReporter
+from fssbench.reports.formats.html import HtmlReporter
+from fssbench.reports.formats.json_report import JsonReporter
+from fssbench.reports.formats.latex import LatexReporter
+from fssbench.reports.formats.markdown import MarkdownReporter
 from fssbench.reports.leaderboard.board import board
 from fssbench.reports.leaderboard.names import page
 from fssbench.reports.leaderboard.site import LeaderboardReporter, site
-from fssbench.reports.markdown import MarkdownReporter
 from hypothesis import given, settings, strategies as st
 from report_factory import SKILL, flagged, make_cell, make_run
 from test_renderers import NASTY, hostile, parsed

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from fssbench.reports.comparison import Comparison, compare as compare_with
-from fssbench.reports.marks import EXPLAINED, collect, kind, letters
-from fssbench.reports.model import Report, build
-from fssbench.reports.text import clean, interval, millions, percent, signed
+from fssbench.reports.content.comparison import Comparison, compare as compare_with
+from fssbench.reports.content.marks import EXPLAINED, collect, kind, letters
+from fssbench.reports.content.model import Report, build
+from fssbench.reports.content.text import clean, interval, millions, percent, signed
 from report_factory import make_cell, make_results, make_run
 
 from fssbench.api import Cell, Estimate, Results

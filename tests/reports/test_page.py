@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fssbench.reports.html import HtmlReporter, pad, render
+from fssbench.reports.formats.html import HtmlReporter, pad, render
 from PIL import Image
 from report_factory import make_cell, make_results, make_run
 

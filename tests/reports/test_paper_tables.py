@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fssbench.reports.latex import LatexReporter
+from fssbench.reports.content.best_and_ties import standings
+from fssbench.reports.content.published import MEAN, records
+from fssbench.reports.formats.latex import LatexReporter
 from fssbench.reports.paper.layouts import AVERAGE, LAYOUTS
 from fssbench.reports.paper.tables import Line, Number, PaperTable, tables
-from fssbench.reports.published import MEAN, records
-from fssbench.reports.standings import standings
 from report_factory import flagged, make_cell, make_results, make_run
 from test_renderers import NASTY, hostile
 

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
-from fssbench.reports.published import MEAN, lookup, records
+from fssbench.reports.content.published import MEAN, lookup, records
 
 from fssbench.benchmarks.catalogue import find_benchmark
 

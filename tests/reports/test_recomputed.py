@@ -14,7 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import fssbench.reports.html
+import fssbench.reports.formats.html
 import pytest
 from run_folders import make_plan, write_run
 
@@ -88,8 +88,8 @@ def stored(folders: Path) -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="module")
 def cells(folders: Path) -> list[dict[str, str]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fssbench.reports.html.inline", lambda drawing: "<svg></svg>")
-        page = fssbench.reports.html.render(collect([folders], resamples=RESAMPLES))
+        patch.setattr("fssbench.reports.formats.html.inline", lambda drawing: "<svg></svg>")
+        page = fssbench.reports.formats.html.render(collect([folders], resamples=RESAMPLES))
     reader = Cells()
     reader.feed(page)
     return reader.found

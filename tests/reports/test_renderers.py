@@ -14,15 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fssbench.reports.csv_report import CsvReporter, guard
+from fssbench.reports.content.text import clean
 from fssbench.reports.figures import bars, dots, radar, scatter, sizes
 from fssbench.reports.figures.dots import Dot
 from fssbench.reports.figures.drawing import Drawing
 from fssbench.reports.figures.svg import inline
-from fssbench.reports.html import HtmlReporter, render
-from fssbench.reports.latex import LatexReporter
-from fssbench.reports.markdown import MarkdownReporter
-from fssbench.reports.text import clean
+from fssbench.reports.formats.csv_report import CsvReporter, guard
+from fssbench.reports.formats.html import HtmlReporter, render
+from fssbench.reports.formats.latex import LatexReporter
+from fssbench.reports.formats.markdown import MarkdownReporter
 from report_factory import make_cell, make_results, make_run
 
 from fssbench.api import Estimate, Results
@@ -136,13 +136,13 @@ def undrawn(drawing: Drawing) -> str:
 @pytest.fixture(scope="module")
 def benign() -> Tree:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fssbench.reports.html.inline", undrawn)
+        patch.setattr("fssbench.reports.formats.html.inline", undrawn)
         return parsed(render(hostile("benign")))
 
 
 @pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
 def test_html_tree_is_that_of_benign_names(text: str, benign: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fssbench.reports.html.inline", undrawn)
+    monkeypatch.setattr("fssbench.reports.formats.html.inline", undrawn)
     tree = parsed(render(hostile(text)))
     assert tree.elements == benign.elements
     assert tree.drawn == {"title"}

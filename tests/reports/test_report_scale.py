@@ -24,7 +24,7 @@ CHILD = """
 import json, resource, sys
 from pathlib import Path
 from fssbench.analysis.collect import collect
-from fssbench.reports.html import HtmlReporter
+from fssbench.reports.formats.html import HtmlReporter
 results = collect([Path(sys.argv[1])])
 (page,) = HtmlReporter().write(results, Path(sys.argv[2]))
 used = resource.getrusage(resource.RUSAGE_SELF)

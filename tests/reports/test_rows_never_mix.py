@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fssbench.reports.csv_report import CsvReporter
-from fssbench.reports.json_report import JsonReporter
+from fssbench.reports.formats.csv_report import CsvReporter
+from fssbench.reports.formats.json_report import JsonReporter
 from hypothesis import HealthCheck, given, settings, strategies as st
 from run_folders import make_plan, write_run
 

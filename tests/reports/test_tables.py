@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fssbench.reports.csv_report import CsvReporter
-from fssbench.reports.parquet_report import ParquetReporter
-from fssbench.reports.rows import RESULT_COLUMNS
+from fssbench.reports.content.export_rows import RESULT_COLUMNS
+from fssbench.reports.formats.csv_report import CsvReporter
+from fssbench.reports.formats.parquet_report import ParquetReporter
 from report_factory import make_cell, make_results, make_run
 
 from fssbench.analysis.frames import Frames

@@ -16,8 +16,8 @@ from statistics import median
 
 from fssbench.api import Cell, Efficiency, Estimate, block_of, first_run
 
-from .analysis import Analysis, Place
-from .text import NOTHING, clean, millions
+from ..content.analysis import Analysis, Place
+from ..content.text import NOTHING, clean, millions
 
 AXES = {
     "learnable": "learnable parameters (M)",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .analysis import Analysis
-from .breakdown import Part
-from .figures.catalogue import CLASSES, picked
-from .marks import Mark
-from .model import Entry, cell_letters, identities
-from .text import NOTHING, clean, interval, percent, thousands
+from ..content.analysis import Analysis
+from ..content.breakdown import Part
+from ..content.marks import Mark
+from ..content.model import Entry, cell_letters, identities
+from ..content.text import NOTHING, clean, interval, percent, thousands
+from .drawings import CLASSES, picked
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from fssbench.api import Cell, Panel, RunResult
 
-from .text import percent
+from ..content.text import percent
 
 DISPUTED = 3
 """Most disputed episodes chosen."""

@@ -9,13 +9,13 @@ import numpy as np
 
 from fssbench.api import Cell, Estimate, Results, RunResult
 
-from ..analysis import Analysis, Place, analyse
-from ..breakdown import Part, episode_ious
-from ..efficiency import points, told
-from ..text import clean, interval_of, signed, thousands
-from . import bars, costs, dots, radar, scatter, sizes
-from .drawing import Drawing, slug
-from .style import MOST
+from ..content.analysis import Analysis, Place, analyse
+from ..content.breakdown import Part, episode_ious
+from ..content.text import clean, interval_of, signed, thousands
+from ..figures import bars, costs, dots, radar, scatter, sizes
+from ..figures.drawing import Drawing, slug
+from ..figures.style import MOST
+from .efficiency import points, told
 
 CLASSES = 20
 """Classes in one figure; of more, the lowest and the highest are shown."""

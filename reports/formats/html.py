@@ -12,19 +12,19 @@ from markupsafe import Markup
 
 from fssbench.api import Cell, Reporter, Results, first_run
 
-from .ablation import ablations
-from .analysis import Analysis, analyse
-from .efficiency import costs
-from .figures.catalogue import drawings
-from .figures.svg import inline
-from .findings import findings
-from .gallery import Budget, galleries, gallery_parts
-from .marks import Mark
-from .model import Section, build, cell_letters
-from .pairing import matrices, overview
-from .parts import class_tables, size_tables
-from .provenance import deviations
-from .text import clean
+from ..content.analysis import Analysis, analyse
+from ..content.marks import Mark
+from ..content.model import Section, build, cell_letters
+from ..content.provenance import deviations
+from ..content.text import clean
+from ..figures.svg import inline
+from ..sections.ablation import ablations
+from ..sections.difficulty import class_tables, size_tables
+from ..sections.drawings import drawings
+from ..sections.efficiency import costs
+from ..sections.findings import findings
+from ..sections.gallery import Budget, galleries, gallery_parts
+from ..sections.pairing import matrices, overview
 
 _FIGURE_SPACE = "\u2007"
 """As wide as a digit: keeps decimal points in line where a number has fewer decimals."""
@@ -85,7 +85,7 @@ def render(results: Results) -> str:
 def environment() -> Environment:
     """Templates in which everything is escaped but what this package draws or wrote itself."""
     templates = Environment(
-        loader=PackageLoader(__package__ or "fssbench.reports"),
+        loader=PackageLoader("fssbench.reports"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -98,7 +98,7 @@ def environment() -> Environment:
 
 def own(name: str) -> str:
     """A file of this package that pages hold as it is: a style sheet or a script."""
-    return (resources.files(__package__) / "templates" / name).read_text(encoding="utf-8")
+    return (resources.files("fssbench.reports") / "templates" / name).read_text(encoding="utf-8")
 
 
 def pad(text: str, decimals: int) -> str:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from fssbench.api import Reporter, Results
 
-from .model import Entry, build
+from ..content.model import Entry, build
 
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
@@ -42,7 +42,7 @@ class MarkdownReporter(Reporter):
     def write(self, results: Results, folder: Path) -> list[Path]:
         """Write `report.md`."""
         environment = Environment(
-            loader=PackageLoader(__package__ or "fssbench.reports"),
+            loader=PackageLoader("fssbench.reports"),
             autoescape=True,  # for any value that a template forgets to pass through `md`
             undefined=StrictUndefined,
             trim_blocks=True,

@@ -26,8 +26,8 @@ from fssbench.api import (
     with_names,
 )
 
+from ..figures.style import MOST
 from .breakdown import Part, by_class, by_size
-from .figures.style import MOST
 from .marks import kind
 from .model import title_of
 from .text import clean

@@ -7,9 +7,9 @@ from typing import Any
 
 from fssbench.api import Reporter, Results
 
-from .figures.catalogue import drawings
-from .figures.drawing import Drawing
-from .figures.style import applied
+from ..figures.drawing import Drawing
+from ..figures.style import applied
+from ..sections.drawings import drawings
 
 DPI = 200
 """Of PNG files."""

@@ -18,8 +18,8 @@ from fssbench.api import (
     name_runs,
 )
 
-from .rows import RESULT_COLUMNS, make_results_table
-from .text import clean
+from ..content.export_rows import RESULT_COLUMNS, make_results_table
+from ..content.text import clean
 
 
 class ParquetReporter(Reporter):

@@ -16,10 +16,10 @@ from markupsafe import Markup
 
 from fssbench.api import Cell, DataError, Pictures, row_title
 
+from ..content.marks import Mark, letters
+from ..content.text import clean, percent, thousands
 from . import overlays
-from .choice import KINDS, Answer, Pick, choose
-from .marks import Mark, letters
-from .text import clean, percent, thousands
+from .gallery_choice import KINDS, Answer, Pick, choose
 
 MOST = 24
 """Episodes shown of one benchmark and shot."""

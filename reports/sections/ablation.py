@@ -19,12 +19,12 @@ from fssbench.api import (
     turn_pair,
 )
 
-from .analysis import Analysis, trained
-from .comparison import compare
-from .marks import Mark
-from .model import Entry, figure, row_of_folds, title_of
+from ..content.analysis import Analysis, trained
+from ..content.comparison import compare
+from ..content.marks import Mark
+from ..content.model import Entry, figure, row_of_folds, title_of
+from ..content.text import NOTHING, clean, thousands
 from .pairing import Gap, gap
-from .text import NOTHING, clean, thousands
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class Published(Record):
 @cache
 def records() -> tuple[Published, ...]:
     """All 615 numbers, in the order of the tables."""
-    file = resources.files(__package__) / "data" / "published.csv"
+    file = resources.files("fssbench.reports") / "data" / "published.csv"
     lines = file.read_text(encoding="utf-8").splitlines()
     return tuple(Published.model_validate(row) for row in csv.DictReader(lines))
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from fssbench.api import Reporter, Results
 
-from .model import Entry, build
-from .paper.setting import typeset
-from .paper.tables import tables
-from .tex import Written, environment, escape
+from ..content.model import Entry, build
+from ..content.tex import Written, environment, escape
+from ..paper.setting import typeset
+from ..paper.tables import tables
 
 
 class LatexReporter(Reporter):

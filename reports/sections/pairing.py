@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from fssbench.api import Pair, turn_pair
 
-from .analysis import Analysis, speaks
-from .marks import Mark
-from .model import Entry, cell_letters, figure, identities
-from .text import NOTHING, interval_of, signed, thousands
+from ..content.analysis import Analysis, speaks
+from ..content.marks import Mark
+from ..content.model import Entry, cell_letters, figure, identities
+from ..content.text import NOTHING, interval_of, signed, thousands
 
 
 @dataclass(frozen=True)

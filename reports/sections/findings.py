@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from fssbench.api import MORE_QUERIES, TOO_FEW, Cell, Pair, turn_pair
 
-from .analysis import Analysis, speaks, trained
-from .marks import kind
-from .text import clean, interval_of, signed
+from ..content.analysis import Analysis, speaks, trained
+from ..content.marks import kind
+from ..content.text import clean, interval_of, signed
 
 _NAMED = 3
 

@@ -53,7 +53,7 @@ class Written(str):
 def environment() -> Environment:
     """Templates in which every printed value is escaped unless it is `Written`."""
     return Environment(
-        loader=PackageLoader(__package__ or "fssbench.reports"),
+        loader=PackageLoader("fssbench.reports"),
         block_start_string="<%",
         block_end_string="%>",
         variable_start_string="<<",

@@ -1,0 +1,1 @@
+"""What a report says, before it is a page: numbers in words, marks, the published figures."""

@@ -1,0 +1,1 @@
+"""The parts of a report that some formats show: findings, comparisons, ablations, costs, pictures."""

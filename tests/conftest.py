@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -17,16 +19,35 @@ if TYPE_CHECKING:
     from fssbench.api import Dataset
 
 
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure() -> None:
+    """Stop if the environment was installed before the entry points changed: plugins would appear to be broken."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    declared = {(group, *point) for group, points in groups.items() for point in points.items()}
+    try:
+        points = importlib.metadata.distribution("fssbench").entry_points
+    except importlib.metadata.PackageNotFoundError:
+        return
+    installed = {(point.group, point.name, point.value) for point in points}
+    if declared - installed:
+        changed = ", ".join(sorted(f"{name} in {group}" for group, name, _ in declared - installed))
+        command = "python -m pip install --no-deps --no-build-isolation -e ."
+        pytest.exit(
+            f"entry points have changed since fssbench was installed ({changed}). Next: `{command}`", 4
+        )
+
+
 def _find_shared() -> Path | None:
     named = os.environ.get("FSSBENCH_SHARED")
     if named:
         return Path(named)
-    checkout = Path(__file__).resolve().parents[1]
-    roots = [checkout]
+    roots = [ROOT]
     # a git worktree lies elsewhere; its common directory tells where the main checkout is
     answer = subprocess.run(
         ["git", "rev-parse", "--path-format=absolute", "--git-common-dir"],
-        cwd=checkout,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,

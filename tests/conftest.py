@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import drawn_data
+import plugin_factory
 import pytest
+import table_factory
+from null_harness import NullHarness
+from places import ROOT, TOY_PLUGIN, TRAIN_PLUGIN
 
 if TYPE_CHECKING:
     from fssbench.api import Dataset
-
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_configure() -> None:
@@ -96,61 +95,50 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def toy() -> type[Dataset]:
-    """A third-party data set, loaded from `tests/toy_plugin.py` as `--plugin` loads one."""
+    """A third-party data set, loaded from `tests/support/toy_plugin.py` as `--plugin` loads one."""
     from fssbench.plugins.registry import DATASETS, load_plugin
 
-    load_plugin(Path(__file__).with_name("toy_plugin.py"))
+    load_plugin(TOY_PLUGIN)
     cls: type[Dataset] = DATASETS.get("toy")
     return cls
 
 
-def _helper(name: str) -> ModuleType:
-    """A module of this folder: with importlib import mode it is not on the path."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
 @pytest.fixture
 def null(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Null runs below a temporary folder, see tests/null_harness.py."""
-    harness = _helper("null_harness").NullHarness(tmp_path)
+    """Null runs below a temporary folder, see tests/support/null_harness.py."""
+    harness = NullHarness(tmp_path)
     monkeypatch.setenv("NULL_CALLS", str(harness.calls_file))
     return harness
 
 
 @pytest.fixture(scope="session")
 def drawn() -> Any:
-    """Draws small data sets and unusual files, see tests/drawn_data.py."""
-    return _helper("drawn_data")
+    """Draws small data sets and unusual files, see tests/support/drawn_data.py."""
+    return drawn_data
 
 
 @pytest.fixture(scope="session")
 def write_method() -> Any:
-    """Writes a plugin file with one method, see tests/plugin_factory.py."""
-    return _helper("plugin_factory").write_method
+    """Writes a plugin file with one method, see tests/support/plugin_factory.py."""
+    return plugin_factory.write_method
 
 
 @pytest.fixture(scope="session")
 def table() -> Any:
-    """Makes synthetic runs, cells and results, see tests/table_factory.py."""
-    return _helper("table_factory")
+    """Makes synthetic runs, cells and results, see tests/support/table_factory.py."""
+    return table_factory
 
 
 @pytest.fixture
 def shapes(tmp_path: Path) -> Iterator[Path]:
-    """A data folder of `tests/train_plugin.py`, which is loaded as `--plugin` loads it; one thread."""
+    """A data folder of `tests/support/train_plugin.py`, which is loaded as `--plugin` loads it; one thread."""
     import torch
 
     from fssbench.plugins.registry import load_plugin
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # many threads on images of 32 px wait for each other
-    load_plugin(Path(__file__).with_name("train_plugin.py"))
+    load_plugin(TRAIN_PLUGIN)
     (tmp_path / "data" / "shapes").mkdir(parents=True)
     yield tmp_path / "data"
     torch.set_num_threads(threads)

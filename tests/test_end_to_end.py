@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import PLUGIN_PACKAGE
 
-PACKAGE = Path(__file__).with_name("plugin_package")
+PACKAGE = PLUGIN_PACKAGE
 METHODS = ["toy-prototype", "toy-colour"]
 
 

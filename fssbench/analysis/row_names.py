@@ -193,7 +193,7 @@ def _settings(cells: Sequence[Cell], columns: Sequence[Key], names: Sequence[str
 
 
 def column_titles(cells: Iterable[Cell]) -> dict[Key, str]:
-    """Name the columns of a table of several benchmarks, by their keys (see `fssbench.row_keys.column_key`).
+    """Name the columns of a table of several benchmarks, by their keys (see `fssbench.analysis.row_keys.column_key`).
 
     Columns of one benchmark and shot are told apart by as few facts as do it, such as their seeds.
     """

@@ -20,7 +20,7 @@ Few queries show too little of the variation: the intervals would be too narrow 
 would be told apart too often.  `fssbench.evidence` says how many are needed; below that a sample has
 its figure and its replicates, but no interval, and a difference has neither interval nor p.
 
-tests/test_calibration.py shows what this reaches; docs/statistics.md has the figures.  Plain
+tests/analysis/test_calibration.py shows what this reaches; docs/statistics.md has the figures.  Plain
 percentiles covered 80 to 95 % in such simulations, least with four queries a class.
 """
 

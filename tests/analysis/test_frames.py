@@ -15,6 +15,7 @@ import pandas
 import pytest
 from fssbench.reports.content.export_rows import RESULT_COLUMNS
 from hypothesis import given, settings, strategies as st
+from places import DOCS as DOCS_FOLDER
 from report_factory import make_cell, make_results, make_run
 from run_folders import make_plan, write_run
 
@@ -25,7 +26,7 @@ from fssbench.api import Results
 from fssbench.errors import DataError, UsageError
 from fssbench.metrics import score
 
-DOCS = Path(__file__).parents[2] / "docs" / "results.md"
+DOCS = DOCS_FOLDER / "results.md"
 KINDS = {"text": "SO", "integer": "i", "number": "f", "flag": "b"}
 """Kinds of dtype; text is an object in pandas 2."""
 

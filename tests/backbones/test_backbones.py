@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
+from places import golden_recipe
 from torch import Tensor, nn
 
 from fssbench.backbones import BACKBONES, build, default_weights
@@ -51,13 +50,7 @@ def backbone(request: pytest.FixtureRequest) -> Backbone:
 
 
 def recipe_of(shared: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("golden_recipe", shared / "golden" / "recipe.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["golden_recipe"] = module
-    spec.loader.exec_module(module)
-    return module
+    return golden_recipe(shared)
 
 
 def filled(recipe: ModuleType, backbone: Backbone, prefix: str, salt: str = "") -> Backbone:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from places import NULL_PLUGIN
 
 from fssbench.api import DataError
 from fssbench.cli import main
@@ -20,7 +21,7 @@ from fssbench.plugins.registry import DATASETS
 from fssbench.runs.store import read_run, scan
 
 REFUSED = 3
-PLUGIN = Path(__file__).parents[1] / "null_plugin.py"
+PLUGIN = NULL_PLUGIN
 
 
 class Checked:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from places import NULL_PLUGIN
 
 import fssbench
 from fssbench.errors import DataError, LockedError
@@ -19,7 +20,7 @@ from fssbench.runs.store import read_records, read_run
 
 
 def command(null, out: Path, *more: str) -> list[str]:
-    plugin = Path(__file__).parents[1] / "null_plugin.py"
+    plugin = NULL_PLUGIN
     return null.command(
         "run", "-m", "null", "-b", "nulldata", "-k", "1", "--episodes", "40", "--panels", "1",
         "--out", out, "--device", "cpu", "--plugin", plugin, *more

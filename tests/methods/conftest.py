@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from places import load_module
 from torch import Tensor, nn
 
 import fssbench
@@ -114,7 +113,7 @@ class Golden:
         if not path.is_file():
             pytest.skip(f"no golden file {name}")
         self.file = np.load(path)
-        self._recipe = _module(folder / "recipe.py")
+        self._recipe = load_module(folder / "recipe.py", "golden_recipe")
 
     def method(self, name: str, backbone: str, **config: Any) -> Method:
         salt = str(self.file["salt"])
@@ -137,15 +136,6 @@ class Golden:
         """Largest difference relative to the largest reference value."""
         wanted = torch.from_numpy(self.file[field])
         return float((logits[..., ::stride, ::stride] - wanted).abs().max() / wanted.abs().max())
-
-
-def _module(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("golden_recipe", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from fssbench.methods._attention import carried, otsu
 from fssbench.methods._shear import copies, draw_shears, sheared
 from fssbench.methods._task_head import TaskHead, Views, contrast, fit, moments, prototype_loss
 from fssbench.methods.abcdfss import ABCDFSS, ABCDFSSConfig, _Fitted
+from places import golden_recipe
 from torch.nn import functional
 from torchvision.transforms.functional import InterpolationMode, affine
 
@@ -27,12 +27,7 @@ def relative(found: torch.Tensor, reference: Any) -> float:
 
 @pytest.fixture
 def recipe(shared: Path) -> Any:
-    spec = importlib.util.spec_from_file_location("golden_recipe", shared / "golden" / "recipe.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return golden_recipe(shared)
 
 
 @pytest.mark.slow

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import torch
 from fssbench.methods._rearranged import Change, changed, draw_change
 from fssbench.methods.ifa import IFA
 from fssbench.methods.ssp import SSP
+from places import golden_recipe
 from torch.nn import functional
 
 import fssbench
@@ -23,12 +22,7 @@ from fssbench.testing import check_method
 @pytest.mark.parametrize("shots", [1, 5])
 def test_equals_the_reference(shared: Path, shots: int) -> None:
     golden = np.load(shared / "golden" / "ifa_resnet50_256.npz")
-    spec = importlib.util.spec_from_file_location("golden_recipe", shared / "golden" / "recipe.py")
-    assert spec is not None
-    assert spec.loader is not None
-    recipe = importlib.util.module_from_spec(spec)
-    sys.modules["golden_recipe"] = recipe
-    spec.loader.exec_module(recipe)
+    recipe = golden_recipe(shared)
     size, tag, salt, stride = (golden[k].item() for k in ("size", "tag", "salt", "stride"))
     shapes = {
         str(n): tuple(int(x) for x in str(s).split(",") if x)

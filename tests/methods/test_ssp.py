@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +11,7 @@ import pytest
 import torch
 from fssbench.methods._self_support import Prototypes, self_support
 from fssbench.methods.ssp import SSP
+from places import golden_recipe
 from torch import Tensor
 
 import fssbench
@@ -21,13 +20,7 @@ from fssbench.testing import check_method
 
 @pytest.fixture(scope="module")
 def recipe(shared: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("golden_recipe", shared / "golden" / "recipe.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["golden_recipe"] = module
-    spec.loader.exec_module(module)
-    return module
+    return golden_recipe(shared)
 
 
 @torch.no_grad()

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 from fssbench.reports.formats.html import render
 from fssbench.reports.formats.markdown import MarkdownReporter
+from hostile_names import NASTY, hostile, parsed
 from report_factory import make_cell, make_results, make_run
-from test_renderers import NASTY, hostile, parsed
 
 from fssbench.analysis.changes import with_changes
 from fssbench.api import Change, Changes, Departure, Estimate, Results

@@ -22,9 +22,9 @@ from fssbench.reports.formats.markdown import MarkdownReporter
 from fssbench.reports.leaderboard.board import board
 from fssbench.reports.leaderboard.names import page
 from fssbench.reports.leaderboard.site import LeaderboardReporter, site
+from hostile_names import NASTY, hostile, parsed
 from hypothesis import given, settings, strategies as st
 from report_factory import SKILL, flagged, make_cell, make_run
-from test_renderers import NASTY, hostile, parsed
 
 from fssbench.analysis.row_names import row_title, with_names
 from fssbench.api import Cell, Results

@@ -15,8 +15,8 @@ from fssbench.reports.content.published import MEAN, records
 from fssbench.reports.formats.latex import LatexReporter
 from fssbench.reports.paper.layouts import AVERAGE, LAYOUTS
 from fssbench.reports.paper.tables import Line, Number, PaperTable, tables
+from hostile_names import NASTY, hostile
 from report_factory import flagged, make_cell, make_results, make_run
-from test_renderers import NASTY, hostile
 
 from fssbench.analysis.comparisons import verdicts
 from fssbench.api import Cell, Results

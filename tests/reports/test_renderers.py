@@ -9,7 +9,6 @@ import shutil
 import subprocess
 from dataclasses import replace
 from functools import partial
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -23,109 +22,10 @@ from fssbench.reports.formats.csv_report import CsvReporter, guard
 from fssbench.reports.formats.html import HtmlReporter, render
 from fssbench.reports.formats.latex import LatexReporter
 from fssbench.reports.formats.markdown import MarkdownReporter
+from hostile_names import NASTY, Tree, hostile, parsed
 from report_factory import make_cell, make_results, make_run
 
 from fssbench.api import Estimate, Results
-
-NASTY = (
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "javascript:alert(1)",
-    "</title><h1>x",
-    "</style><b>",
-    "</svg><script>",
-    "--><script>",
-    "]]>",
-    "&lt;b&gt; &amp;",
-    "a|b||c",
-    "`code` ``",
-    "*bold* _it_ ~~x~~",
-    "[link](http://e.example)",
-    "![i](http://e.example/x.png)",
-    "<!-- c -->",
-    "# head",
-    "- item",
-    "\\input{/etc/passwd}",
-    "\\write18{id}",
-    "\\end{table*}",
-    "_ & % $ # { } ~ ^ \\",
-    "$x^2$ $\\frac",
-    "^^5cinput",
-    "=cmd()",
-    "+1+1",
-    "-2+3",
-    "@SUM(A1)",
-    "\t=1",
-    "[/red]",
-    "a[b]",
-    "[bold]x",
-    "\x1b[31mred",
-    "\x00nul",
-    "\u202egnp.exe",
-    "\u2028line",
-    "a\nb\r\nc",
-    "{{ 7*7 }}",
-    "{% raw %}",
-    "<< 7*7 >>",
-    "'; DROP TABLE x; --",
-    "日本語",
-    "é" * 300,
-)
-
-
-class Tree(HTMLParser):
-    """Element names in order, with their attribute names, and all text; of a drawing, only the names."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.elements: list[object] = []
-        self.text: list[str] = []
-        self.addresses: list[str] = []
-        self.drawn: set[str] = set()
-        self.drawing = False
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if self.drawing:  # how many ticks there are hangs on the length of the labels
-            self.drawn.add(tag)
-            assert not [name for name, _ in attrs if name.startswith("on")]
-        else:
-            self.elements.append((tag, tuple(sorted(name for name, _ in attrs))))
-        self.drawing |= tag == "svg"
-        self.addresses += [
-            v or "" for name, v in attrs if name in {"src", "href", "xlink:href", "action", "data"}
-        ]
-
-    def handle_endtag(self, tag: str) -> None:
-        self.drawing &= tag != "svg"
-        if not self.drawing:
-            self.elements.append(tag)
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-
-def parsed(page: str) -> Tree:
-    tree = Tree()
-    tree.feed(page)
-    tree.close()
-    return tree
-
-
-def hostile(text: str) -> Results:
-    """One run in which every piece of foreign text is `text`."""
-    run = make_run(
-        label=text,
-        slug=text,
-        backbone=text,
-        weights=text,
-        protocol=text,
-        class_names=(text,) * 5,
-        marks=(f"sample ({text})",),
-        manifest={"context": {"made": text, "packages": {"x": text}}},
-        benchmark="some-data",
-    )
-    cell = make_cell([run])
-    return Results((run,), (cell,), 200, 0, notes=(text,))
 
 
 def undrawn(drawing: Drawing) -> str:

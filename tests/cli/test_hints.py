@@ -10,6 +10,7 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner, Result
+from places import TRAIN_PLUGIN
 
 from fssbench.cli import main
 from fssbench.cli.hints import Verb, complete_hints, follow_up
@@ -104,7 +105,7 @@ def test_outside_a_command_nothing_is_added() -> None:
 
 
 def test_what_follows_a_training_carries_fold_shot_and_plugin(tmp_path: Path, mini: Path) -> None:
-    plugin = str(Path(__file__).parents[1] / "train_plugin.py")
+    plugin = str(TRAIN_PLUGIN)
     words = ("train", "-m", "learner", "-b", "pascal-to-isic2018", "--fold", "0", "--shot", "2")
     short = ("--steps", "1", "--batch", "2", "--size", "64", "--val-episodes", "0")
     out = ("--data", str(mini), "--plugin", plugin, "-o", str(tmp_path / "my training"))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
-from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
+from places import NULL_PLUGIN
 
 from fssbench.runs.redaction import identify_value, redact, redact_text, redact_value
 from fssbench.runs.store import read_run, scan
@@ -119,7 +119,7 @@ def test_planted_user_host_and_secret_are_in_no_output(null):
     null.data.rename(place / "data")
     (null.folder / "home").symlink_to(place)
     plugin = place / "mine.py"
-    source = Path(__file__).with_name("null_plugin.py").read_text()
+    source = NULL_PLUGIN.read_text()
     fields = "    bias: float = 0.0\n    encoder: str = ''\n    api_key: str = ''\n"
     source = source.replace("    bias: float = 0.0\n", fields)
     named = f"import os\nimport socket\n\nsocket.gethostname = lambda: {host!r}\n"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings, strategies as st
+from places import NULL_PLUGIN
 from rich.console import Console
 
 from fssbench.analysis.collect import collect
@@ -20,7 +20,7 @@ from fssbench.cli.results_table import Figure, Grid, break_name, choose_layout, 
 from fssbench.evaluation.suite import execute
 from fssbench.runs.mark_legend import build_legend
 
-PLUGIN = Path(__file__).parents[1] / "null_plugin.py"
+PLUGIN = NULL_PLUGIN
 BROKEN = """
 from fssbench.api import ImageMethod, MethodCard
 class Odd(ImageMethod):

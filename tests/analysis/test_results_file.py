@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from measurements import measurement
+from report_factory import make_cell, make_results, make_run, with_panels
 
 from fssbench.analysis.comparisons import differences
 from fssbench.analysis.results_file import read_results, write_results
 from fssbench.api import Results
 from fssbench.errors import DataError
-
-sys.path.append(str(Path(__file__).parent / "reports"))
-from report_factory import make_cell, make_results, make_run, with_panels
-
-sys.path.append(str(Path(__file__).parent))
-from test_efficiency import measurement
 
 
 def back(results: Results, folder: Path) -> Results:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from places import NULL_PLUGIN
 
 from fssbench.cli import main
 from fssbench.runs.store import read_run, scan
 
-PLUGIN = Path(__file__).parents[1] / "null_plugin.py"
+PLUGIN = NULL_PLUGIN
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from places import FAILING_PLUGIN
 
 from fssbench.cli import main
 
-SOURCE = Path(__file__).parents[1] / "failing_plugin.py"
+SOURCE = FAILING_PLUGIN
 LINE = 1 + SOURCE.read_text().splitlines().index('    return int(f"planted in {place}")')
 PLACE = f'failing_plugin.py:{LINE} in stumble: return int(f"planted in {{place}}")'
 METHOD = ("-m", "fragile", "-b", "squares", "--device", "cpu")

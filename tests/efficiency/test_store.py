@@ -8,45 +8,11 @@ import shutil
 import signal
 
 import pytest
+from measurements import TIMING, measurement
 
 from fssbench.analysis.collect import collect
-from fssbench.api import Efficiency, Timing
 from fssbench.efficiency.store import FOLDER, read, read_all, save
 from fssbench.errors import DataError
-
-TIMING = Timing(median=12.5, low=12, high=13, mad=0.4, fastest=11, slowest=14, repeats=15, warmup=4)
-
-
-def measurement(**changes) -> Efficiency:
-    facts = {
-        "identity": "a" * 64,
-        "method": "null",
-        "label": "null",
-        "config": {"sleep": 0.0},
-        "backbone": "own",
-        "weights": "own",
-        "checkpoint_sha256": None,
-        "shot": 1,
-        "size": 16,
-        "batch": 1,
-        "learnable": 3,
-        "parameters": 4,
-        "flops_backbone": 0,
-        "flops_head": 2**60,
-        "milliseconds": TIMING,
-        "head": None,
-        "memory_mb": 1.25,
-        "memory_kind": "resident",
-        "machine": "0123456789ab",
-        "processor": "a CPU",
-        "device": "cpu",
-        "threads": 1,
-        "dtype": "float32",
-        "others": None,
-        "created_utc": "2026-01-01T00:00:00+00:00",
-        "packages": {"torch": "2.13.0", "fssbench": None},
-    }
-    return Efficiency(**{**facts, **changes})
 
 
 def test_round_trip_is_exact(tmp_path):

@@ -6,15 +6,15 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from places import TRAIN_PLUGIN
 
 from fssbench.cli import main
 from fssbench.training.curves import read_curve
 
-PLUGIN = Path(__file__).parents[1] / "train_plugin.py"
+PLUGIN = TRAIN_PLUGIN
 SMALL = ("--steps", "6", "--val-episodes", "3", "--val-every", "3")
 
 

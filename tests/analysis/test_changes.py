@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from report_factory import make_cell, make_run
 
 from fssbench.analysis.changes import read_other, with_changes
 from fssbench.analysis.comparisons import differences
@@ -16,9 +16,6 @@ from fssbench.analysis.results_file import write_results
 from fssbench.analysis.statistics import of_run
 from fssbench.api import Cell, Change, Results, RunResult
 from fssbench.errors import DataError
-
-sys.path.append(str(Path(__file__).parent / "reports"))
-from report_factory import make_cell, make_run
 
 BLOCK = {
     "head_sha256": "a" * 64,

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import DOCS as DOCS_FOLDER
 
-DOCS = Path(__file__).parents[2] / "docs" / "plugins.md"
+DOCS = DOCS_FOLDER / "plugins.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", DOCS.read_text(), flags=re.DOTALL)
 
 

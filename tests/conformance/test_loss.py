@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from fssbench_toys.methods import ToyColour
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -17,9 +16,6 @@ from fssbench.conformance.loss import LOSS_CHECKS
 from fssbench.conformance.subject import MethodSubject
 from fssbench.plugins.registry import METHODS
 from fssbench.testing import check_method
-
-sys.path.append(str(Path(__file__).parent / "plugin_package" / "src"))
-from fssbench_toys.methods import ToyColour
 
 
 class Learner(ToyColour):

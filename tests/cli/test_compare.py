@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from places import DOCS as DOCS_FOLDER
 
 from fssbench.analysis.collect import collect
 from fssbench.analysis.comparisons import pairs, tally
@@ -271,7 +272,7 @@ class TestPower:
         assert invoke("power", "--diff", 0, null.folder / "runs").exit_code == 2
 
 
-DOCS = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text()
+DOCS = (DOCS_FOLDER / "statistics.md").read_text()
 
 
 def test_commands_of_the_docs(null: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from itertools import count
-from pathlib import Path
 
 import pytest
 import torch
+from places import BENCH_PLUGIN
 from torch.utils.flop_counter import FlopCounterMode
 
 from fssbench.api import Efficiency
@@ -19,7 +19,7 @@ from fssbench.errors import DataError, PluginError, UsageError
 from fssbench.loading.load import load_method
 from fssbench.plugins.registry import METHODS
 
-PLUGIN = Path(__file__).with_name("bench_plugin.py")
+PLUGIN = BENCH_PLUGIN
 SIDE = 64
 
 
@@ -146,7 +146,7 @@ def test_peak_memory_of_a_fresh_process_sees_what_a_forward_held():
 
 ONCE = """
 import torch
-from fssbench.memory import PeakMemory
+from fssbench.efficiency.memory import PeakMemory
 
 memory = PeakMemory(torch.device("cpu"))
 held = torch.ones(100 << 18)

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import PLUGIN_PACKAGE
 
-PLUGINS = Path(__file__).parents[1] / "plugin_package"
+PLUGINS = PLUGIN_PACKAGE
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from places import BENCH_PLUGIN
 
 from fssbench.cli import main
 from fssbench.efficiency import measure
 from fssbench.efficiency.store import read_all
 
-PLUGIN = Path(__file__).parents[1] / "bench_plugin.py"
+PLUGIN = BENCH_PLUGIN
 
 
 @pytest.fixture

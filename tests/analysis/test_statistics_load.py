@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import SUPPORT
 
 TWENTY_BY_TEN = """
 import json, resource, sys, time
 sys.path.insert(0, sys.argv[1])
 import table_factory as table
-from fssbench.comparing import pairs
+from fssbench.analysis.comparisons import pairs
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -31,7 +31,7 @@ print(json.dumps({"pairs": len(found), "seconds": time.process_time() - start, "
 @pytest.mark.timeout(600)
 def test_ten_thousand_resamples_of_twenty_methods_on_ten_benchmarks() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", TWENTY_BY_TEN, str(Path(__file__).parent)],
+        [sys.executable, "-c", TWENTY_BY_TEN, str(SUPPORT)],
         capture_output=True,
         text=True,
         check=True,

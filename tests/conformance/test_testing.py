@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,16 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fssbench_toys.discs import ToyDiscs
+from fssbench_toys.methods import ToyColour, ToyPrototype
+from fssbench_toys.text import ToyText
 from torch import Tensor, nn
 
 from fssbench.api import FeatureMethod, ImageMethod, MethodConfig, Taps
 from fssbench.plugins.registry import DATASETS, METHODS
 from fssbench.testing import check_dataset, check_method, check_reporter
-
-sys.path.append(str(Path(__file__).parent / "plugin_package" / "src"))
-from fssbench_toys.discs import ToyDiscs
-from fssbench_toys.methods import ToyColour, ToyPrototype
-from fssbench_toys.text import ToyText
 
 
 def failing(results: list) -> dict[str, str]:

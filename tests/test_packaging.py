@@ -72,13 +72,11 @@ def test_wheel_claims_one_top_level_name(wheel: set[str]) -> None:
 
 
 def test_entry_points_name_existing_modules() -> None:
-    where = {package: folder for folder, package in FOLDERS.items()}
     for group, points in PROJECT["project"]["entry-points"].items():
         for name, target in points.items():
             module, _, attribute = target.partition(":")
-            package, _, leaf = module.rpartition(".")
-            file = ROOT / where[package] / f"{leaf}.py"
-            folder = ROOT / where[package] / leaf / "__init__.py"
+            place = ROOT.joinpath(*module.removeprefix("fssbench.").split("."))
+            file, folder = place.with_suffix(".py"), place / "__init__.py"
             assert file.is_file() or folder.is_file(), f"{group} {name}: {target}"
             text = (file if file.is_file() else folder).read_text()
             assert attribute in text, f"{group} {name}: no {attribute}"

@@ -8,7 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from fssbench.datasets import _lists, _voc_lists
+from fssbench.datasets.pascal import voc_lists
+from fssbench.datasets.shared import pools
 from hypothesis import given, settings, strategies as st
 
 import fssbench
@@ -238,6 +239,6 @@ def test_every_fault_of_a_list_names_the_file_and_the_next_command(text, tmp_pat
     path = tmp_path / "fold0.txt"
     path.write_text(text)
     with pytest.raises(ListError, match=r"fold0\.txt.*Next: "):
-        _lists.read_list(reference_lists.read_pascal, path)
+        pools.read_list(reference_lists.read_pascal, path)
     with pytest.raises(ListError, match=r"fold0\.txt.*Next: "):
-        _voc_lists.read_names(path)
+        voc_lists.read_names(path)

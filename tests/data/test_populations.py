@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fssbench.datasets._lists import from_files
-from fssbench.datasets._pairs import sample
-from fssbench.datasets._published import POPULATIONS
+from fssbench.datasets.shared.pairs import sample
+from fssbench.datasets.shared.pools import from_files
+from fssbench.datasets.shared.populations import POPULATIONS
 from hypothesis import given, strategies as st
 from PIL import Image
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fssbench.datasets.chestxray import ChestXray
+from fssbench.datasets.chestxray.reader import ChestXray
 from PIL import Image
 
 from fssbench.api import DataError, UsageError

@@ -5,8 +5,9 @@ import shutil
 
 import numpy as np
 import pytest
-from fssbench.datasets import _mini_natural, _palette, _rasterise
-from fssbench.datasets.coco import CLASSES, Coco, image_id
+from fssbench.datasets.coco import rasterise
+from fssbench.datasets.coco.reader import CLASSES, Coco, image_id
+from fssbench.datasets.shared import natural_miniatures, palette
 from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -25,7 +26,7 @@ def mini(tmp_path_factory):
 @pytest.fixture
 def copy(tmp_path):
     """A smaller release one may break; prepared."""
-    _mini_natural.coco_release(tmp_path / "COCO2017", 0, CLASSES, {"val2017": 14})
+    natural_miniatures.coco_release(tmp_path / "COCO2017", 0, CLASSES, {"val2017": 14})
     list(Coco.prepare(tmp_path / "COCO2017", tmp_path))
     return tmp_path / "COCO2017"
 
@@ -152,25 +153,25 @@ def test_small_regions_lie_on_large_ones_and_all_on_crowds():
     annotations = [
         {"id": 1, "category_id": 5, "segmentation": box(4, 4, 4, 4)},
         {"id": 2, "category_id": 7, "segmentation": box(0, 0, 20, 15) + box(25, 16, 4, 3)},
-        {"id": 3, "category_id": 9, "iscrowd": 1, "segmentation": _rasterise.run_lengths(crowd)},
+        {"id": 3, "category_id": 9, "iscrowd": 1, "segmentation": rasterise.run_lengths(crowd)},
     ]
-    mask = _rasterise.draw(annotations, {5: 1, 7: 2, 9: 3}, 20, 30)
+    mask = rasterise.draw(annotations, {5: 1, 7: 2, 9: 3}, 20, 30)
     assert mask[5, 5] == 1
     assert mask[12, 10] == 2
     assert mask[17, 26] == 2, "every polygon is drawn, not the first alone"
     assert mask[0, 5] == 2, "a crowd lies lowest"
     assert mask[0, 25] == 3
-    np.testing.assert_array_equal(mask, _rasterise.draw(annotations[::-1], {5: 1, 7: 2, 9: 3}, 20, 30))
+    np.testing.assert_array_equal(mask, rasterise.draw(annotations[::-1], {5: 1, 7: 2, 9: 3}, 20, 30))
 
 
 @given(hnp.arrays(np.bool_, st.tuples(st.integers(1, 9), st.integers(1, 9))))
 def test_run_lengths_round_trip_and_agree_with_pycocotools(where):
     tools = pytest.importorskip("pycocotools.mask")
-    stored = _rasterise.run_lengths(where)
-    np.testing.assert_array_equal(_rasterise.region(stored, *where.shape), where)
+    stored = rasterise.run_lengths(where)
+    np.testing.assert_array_equal(rasterise.region(stored, *where.shape), where)
     compressed = tools.frPyObjects(stored, *where.shape)
     np.testing.assert_array_equal(tools.decode(compressed).astype(bool), where)
-    np.testing.assert_array_equal(_rasterise.region(compressed, *where.shape), where)
+    np.testing.assert_array_equal(rasterise.region(compressed, *where.shape), where)
 
 
 def test_miniature_is_sound_and_large_enough(mini):
@@ -192,7 +193,7 @@ def test_miniature_needs_no_pycocotools_and_follows_its_seed(mini, tmp_path, mon
     monkeypatch.setitem(__import__("sys").modules, "pycocotools", None)
     for folder, seed in (("same", 0), ("other", 1)):
         root = tmp_path / folder / "COCO2017"
-        _mini_natural.coco_release(root, seed, CLASSES, {"train2017": 2})
+        natural_miniatures.coco_release(root, seed, CLASSES, {"train2017": 2})
         list(Coco.prepare(root, tmp_path / folder))
     for path in ("train2017/000900000002.jpg", "annotations/train2017/000900000002.png"):
         content = (mini / "COCO2017" / path).read_bytes()
@@ -209,7 +210,7 @@ def test_miniature_is_in_no_reference_list(mini, shared):
 def test_polygons_without_pycocotools(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pycocotools", None)
     with pytest.raises(DataError, match=r'pip install "fssbench\[coco\]"'):
-        _rasterise.region([[0, 0, 4, 0, 4, 4]], 9, 9)
+        rasterise.region([[0, 0, 4, 0, 4, 4]], 9, 9)
 
 
 def test_prepare_refuses_other_categories(copy, tmp_path):
@@ -250,7 +251,7 @@ IMAGE = "val2017/000900000003.jpg"
 def _unknown(root):
     label = np.asarray(Image.open(root / MASK)).copy()
     label[0, :3] = (81, 90, 255)
-    _palette.save(label, root / MASK)
+    palette.save(label, root / MASK)
 
 
 def _smaller_image(root):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fssbench.datasets import _deepglobe_cut as cutting
-from fssbench.datasets.deepglobe import DeepGlobe
+from fssbench.datasets.deepglobe import patches as cutting
+from fssbench.datasets.deepglobe.reader import DeepGlobe
 from PIL import Image
 
 from fssbench.api import DataError, UsageError

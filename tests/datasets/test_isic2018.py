@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fssbench.datasets.isic2018 import IMAGES, ISIC2018, MASKS, read_table
+from fssbench.datasets.isic2018.reader import IMAGES, ISIC2018, MASKS, read_table
 from PIL import Image
 
 from fssbench.api import DataError, UsageError

@@ -7,8 +7,8 @@ import time
 
 import numpy as np
 import pytest
-from fssbench.datasets import _mini_natural, _palette
-from fssbench.datasets.pascal import Pascal
+from fssbench.datasets.pascal.reader import Pascal
+from fssbench.datasets.shared import natural_miniatures, palette
 from PIL import Image
 
 from fssbench.api import DataError, Entry, UsageError
@@ -111,7 +111,7 @@ def digest(folder):
 
 def test_miniature_follows_its_seed(mini, tmp_path):
     for folder, seed in (("same", 0), ("other", 1)):
-        _mini_natural.voc_devkit(tmp_path / folder, seed, 20, {"train": 3})
+        natural_miniatures.voc_devkit(tmp_path / folder, seed, 20, {"train": 3})
     for name in (f"mini_00000{n}" for n in range(3)):
         for path in (f"JPEGImages/{name}.jpg", f"SegmentationClass/{name}.png"):
             content = (mini / "VOC2012" / path).read_bytes()
@@ -158,10 +158,10 @@ def test_pool_without_any_list(copy):
 def test_scan_is_remembered_until_a_mask_changes(copy, monkeypatch):
     before = Pascal(copy).pool("val")
     with monkeypatch.context() as patch:
-        patch.setattr("fssbench.datasets._lists.read_index", lambda path: pytest.fail("opened a mask"))
+        patch.setattr("fssbench.datasets.shared.pools.read_index", lambda path: pytest.fail("opened a mask"))
         assert Pascal(copy).pool("val") == before
     target = copy / "SegmentationClassAug" / f"{before.entries[0].item}.png"
-    _palette.save(np.zeros((10, 10), np.uint8), target)
+    palette.save(np.zeros((10, 10), np.uint8), target)
     assert before.entries[0] not in Pascal(copy).pool("val").entries
 
 
@@ -202,27 +202,27 @@ def _truncate_image(root):
 
 def _one_pixel(root):
     label = np.asarray(Image.open(root / MASK))
-    _palette.save(label[:, :-1], root / MASK)
+    palette.save(label[:, :-1], root / MASK)
 
 
 def _transposed(root):
-    _palette.save(np.asarray(Image.open(root / MASK)).T, root / MASK)
+    palette.save(np.asarray(Image.open(root / MASK)).T, root / MASK)
 
 
 def _unknown(root):
     label = np.asarray(Image.open(root / MASK)).copy()
     label[:5] = 38
     label[5:9] = 21
-    _palette.save(label, root / MASK)
+    palette.save(label, root / MASK)
 
 
 def _renumbered(root):
     label = np.asarray(Image.open(root / MASK))
     swapped = np.where(label == 255, 255, np.where(label > 0, label % 20 + 1, 0)).astype(np.uint8)
-    palette = _palette.voc().copy()
-    palette[[v % 20 + 1 for v in range(1, 21)]] = _palette.voc()[1:21]
+    colours = palette.voc().copy()
+    colours[[v % 20 + 1 for v in range(1, 21)]] = palette.voc()[1:21]
     image = Image.fromarray(swapped)
-    image.putpalette(palette.tobytes())
+    image.putpalette(colours.tobytes())
     image.save(root / MASK)
 
 
@@ -366,4 +366,4 @@ def test_prepare_says_what_is_incomplete(mini, tmp_path):
 
 def test_palette_is_that_of_voc(shared):
     path = next((shared / "data/VOC2012/SegmentationClassAug").glob("*.png"))
-    np.testing.assert_array_equal(np.array(Image.open(path).getpalette()).reshape(-1, 3), _palette.voc())
+    np.testing.assert_array_equal(np.array(Image.open(path).getpalette()).reshape(-1, 3), palette.voc())

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from fssbench.datasets import _coco_file, _rasterise
-from fssbench.datasets._staging import merged, staged
-from fssbench.datasets.coco import CLASSES, Coco
+from fssbench.datasets.coco import instances, rasterise
+from fssbench.datasets.coco.reader import CLASSES, Coco
+from fssbench.datasets.shared.staging import merged, staged
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
@@ -278,10 +278,10 @@ runs = st.fixed_dictionaries(
 def test_what_passes_the_check_can_be_drawn(segmentation: Any) -> None:
     pytest.importorskip("pycocotools.mask")
     try:
-        _coco_file.check_segmentation(segmentation, 8, 12)
+        instances.check_segmentation(segmentation, 8, 12)
     except ValueError:
         return
-    drawn = _rasterise.draw([annotation(segmentation)], {1: 1}, 8, 12)
+    drawn = rasterise.draw([annotation(segmentation)], {1: 1}, 8, 12)
     assert drawn.shape == (8, 12)
     assert set(np.unique(drawn)) <= {0, 1}
 
@@ -293,7 +293,7 @@ def test_compressed_run_lengths_are_those_of_pycocotools(counts: list[int]) -> N
     if height == 0:
         return
     compressed = tools.frPyObjects({"counts": counts, "size": [height, 1]}, height, 1)
-    runs = _coco_file.read_runs(compressed, height, 1)
+    runs = instances.read_runs(compressed, height, 1)
     np.testing.assert_array_equal(runs, counts)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fssbench.datasets import _suim_scan as scanning
-from fssbench.datasets.suim import SUIM
+from fssbench.datasets.suim import scan as scanning
+from fssbench.datasets.suim.reader import SUIM
 from hypothesis import given, strategies as st
 from PIL import Image
 

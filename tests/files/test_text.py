@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from fssbench.datasets.isic2018 import read_table
+from fssbench.datasets.isic2018.reader import read_table
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 

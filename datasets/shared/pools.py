@@ -28,7 +28,7 @@ from fssbench.api import (
     size_marks,
 )
 
-from . import _verify
+from . import verify
 
 LISTED = "reference list files"
 """Said only of lists whose hashes are known."""
@@ -123,7 +123,7 @@ def from_files(entries: Iterable[Entry], rule: str, population: Population, plac
 def warn_of_other_lists(report: Verification, other_lists: Iterable[OtherList]) -> None:
     """Warn of each list that is not the reference's."""
     for other in other_lists:
-        _verify.warning(
+        verify.warning(
             report,
             f"list {other.name}",
             f"not the reference list: {other.problem}",

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from fssbench.api import DataError, list_files, read_size
 
-from . import _files, _palette
-from ._coco_file import (
+from ..shared import palette, placing
+from ..shared.staging import merged
+from .instances import (
     Instances,
     has_number,
     has_region,
@@ -27,7 +28,6 @@ from ._coco_file import (
     read_polygons,
     read_runs,
 )
-from ._staging import merged
 
 
 def prepare(source: Path, data: Path, classes: Sequence[str]) -> Iterator[str]:
@@ -90,14 +90,14 @@ def _prepare_part(
             "their names. Next: get the images of this release"
         )
     _check_sizes(path, instances, {number: images / name for number, name in by_number.items()})
-    if not _files.is_same_folder(images, target / part):
-        _files.place_all(images, folder / part, ".jpg")
-    masks = _files.folder(folder / "annotations" / part)
-    if not _files.is_same_folder(path.parent, target / "annotations"):
-        _files.place(path, masks.parent / path.name)
+    if not placing.is_same_folder(images, target / part):
+        placing.place_all(images, folder / part, ".jpg")
+    masks = placing.folder(folder / "annotations" / part)
+    if not placing.is_same_folder(path.parent, target / "annotations"):
+        placing.place(path, masks.parent / path.name)
     for record in present:
         label = draw(record.annotations, instances.labels, record.height, record.width)
-        _palette.save(label, masks / f"{Path(by_number[record.number]).stem}.png")
+        palette.save(label, masks / f"{Path(by_number[record.number]).stem}.png")
     missing = len(instances.images) - len(present)
     yield f"annotations/{part}: {len(present):,} masks drawn" + (
         f"; {missing:,} images of the list are not on disk" if missing else ""
@@ -139,7 +139,7 @@ def _check_sizes(path: Path, instances: Instances, on_disk: dict[str, Path]) -> 
                 f"image {on_disk[record.number].name} is {width}x{height}, its annotations are for "
                 f"{record.width}x{record.height}"
             )
-    _files.refuse_all(str(path), problems, "get these images from COCO again")
+    placing.refuse_all(str(path), problems, "get these images from COCO again")
 
 
 def draw(

@@ -30,8 +30,9 @@ from fssbench.api import (
     read_rgb,
 )
 
-from . import _lists, _mini_natural, _palette, _sbd, _verify, _voc_lists
-from ._published import population
+from ..shared import natural_miniatures, palette, pools, verify
+from ..shared.populations import population
+from . import sbd, voc_lists
 
 CLASSES = [
     "aeroplane",
@@ -103,7 +104,7 @@ class Pascal(Dataset):
         if self.splits is not None and (self.splits / "pascal").is_dir():
             pairs, others = self._pairs(self.splits, split)
             listed = [Entry(name, class_id) for name, class_id in pairs]
-            pool = _lists.from_lists(
+            pool = pools.from_lists(
                 listed,
                 None if self.root is None else lambda e: e.item in present,
                 population("pascal", None, split),
@@ -125,9 +126,9 @@ class Pascal(Dataset):
         others: tuple[OtherList, ...] = ()
         for fold in range(FOLDS):
             path = splits / "pascal" / split / f"fold{fold}.txt"
-            listed = _lists.read_list(read_pascal, path)
+            listed = pools.read_list(read_pascal, path)
             judgement = judge_list("pascal", split, fold, pascal_lines(listed), path)
-            others += _lists.other_list(judgement, {*range(5 * fold, 5 * fold + 5), *(c for _, c in listed)})
+            others += pools.other_list(judgement, {*range(5 * fold, 5 * fold + 5), *(c for _, c in listed)})
             pairs += listed
         return pairs, others
 
@@ -140,9 +141,9 @@ class Pascal(Dataset):
         candidates = ("val",) if split == "val" else ("trainaug", "train")
         chosen = next((p for c in candidates if (p := self.path(f"{LISTS}/{c}.txt")).is_file()), None)
         if chosen is not None:
-            names = _voc_lists.read_names(chosen)
+            names = voc_lists.read_names(chosen)
             items = [name for name in names if name in present]
-            missing = _voc_lists.count_missing(names, len(names) - len(items))
+            missing = voc_lists.count_missing(names, len(names) - len(items))
             rule += f", images of {LISTS}/{chosen.name}{missing}"
             if not items:
                 raise DataError(
@@ -159,7 +160,7 @@ class Pascal(Dataset):
             )
         if listed:
             rule += f" (none of the {listed:,} reference entries is on disk)"
-        held = _lists.covered(self.path("."), MASKS, SHARE, LABELS, palette=_palette.voc())
+        held = pools.covered(self.path("."), MASKS, SHARE, LABELS, palette=palette.voc())
         by_class = {item: [v - 1 for v in held[item]] for item in sorted(items)}
         # the order of the reference: fold by fold, then image, then class
         entries = tuple(
@@ -173,7 +174,7 @@ class Pascal(Dataset):
             raise DataError(
                 f"no image with a mask for split {split!r} below {self.root}. Next: `fssbench data verify`"
             )
-        return _lists.from_files(entries, rule, population("pascal", None, split), f"pascal {split}")
+        return pools.from_files(entries, rule, population("pascal", None, split), f"pascal {split}")
 
     def content(self, item: str) -> str:
         """The VOC id, which every release and annotation keeps; else the hash of the file."""
@@ -190,7 +191,7 @@ class Pascal(Dataset):
 
     def label(self, item: str) -> NDArray[np.uint8]:
         """Palette indices (H, W): 0 background, 1..20 classes, 255 border."""
-        return read_index(self.path(f"{MASKS}/{item}.png"), LABELS, palette=_palette.voc())
+        return read_index(self.path(f"{MASKS}/{item}.png"), LABELS, palette=palette.voc())
 
     def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
         """(H, W): 1 where the class is, 255 on the border, 0 on background and other classes."""
@@ -201,29 +202,29 @@ class Pascal(Dataset):
 
     def verify(self) -> Verification:
         """Look at every mask and its image, and at every image the VOC lists name."""
-        report = _verify.rooted(self)
-        masks = [n[:-4] for n in _verify.files(report, MASKS, {".png"})]
+        report = verify.rooted(self)
+        masks = [n[:-4] for n in verify.files(report, MASKS, {".png"})]
         if not self.path(MASKS).is_dir() and self.path("SegmentationClass").is_dir():
             report.findings[-1] = replace(report.findings[-1], remedy="run `fssbench data prepare pascal`")
         if not self.path(IMAGES).is_dir():
-            _verify.error(report, IMAGES, "folder missing", "put the JPEGImages of VOC 2012 there")
+            verify.error(report, IMAGES, "folder missing", "put the JPEGImages of VOC 2012 there")
         by_value = dict(enumerate(CLASSES, start=1))
         lists = self._read_lists(report)
         tested, listing = self._tested(lists, frozenset(masks))
         counts = dict.fromkeys(CLASSES, 0)
         for item in masks:
             mask_path = f"{MASKS}/{item}.png"
-            image = _verify.decode(report, f"{IMAGES}/{item}.jpg", "image")
-            mask = _verify.decode(report, mask_path, "mask")
+            image = verify.decode(report, f"{IMAGES}/{item}.jpg", "image")
+            mask = verify.decode(report, mask_path, "mask")
             if mask is None:
                 continue
-            present = _verify.indices(report, mask, mask_path, by_value, palette=_palette.voc())
-            if image is None or not _verify.sizes(report, image, mask, mask_path):
+            present = verify.indices(report, mask, mask_path, by_value, palette=palette.voc())
+            if image is None or not verify.sizes(report, image, mask, mask_path):
                 continue
             for value in present:
                 counts[by_value[value]] += item in tested
         self._listed(report, lists, frozenset(masks))
-        _verify.few(report, counts, listing)
+        verify.few(report, counts, listing)
         return report
 
     def _read_lists(self, report: Verification) -> dict[str, list[str]]:
@@ -232,10 +233,10 @@ class Pascal(Dataset):
         for listing in (f"{LISTS}/{name}.txt" for name in ("val", "train", "trainaug")):
             try:
                 if self.path(listing).exists():
-                    lists[listing] = _voc_lists.read_names(self.path(listing))
+                    lists[listing] = voc_lists.read_names(self.path(listing))
             except DataError as error:
                 problem = str(error).partition(" Next: ")[0].replace(f"{self.root}/", "")
-                _verify.error(report, listing, problem, "put the list of VOC 2012 there, or remove it")
+                verify.error(report, listing, problem, "put the list of VOC 2012 there, or remove it")
         return lists
 
     def _tested(self, lists: dict[str, list[str]], masks: frozenset[str]) -> tuple[frozenset[str], str]:
@@ -252,24 +253,24 @@ class Pascal(Dataset):
             for item in names:
                 if item not in masks:
                     remedy = "run `fssbench data prepare pascal` on the whole download"
-                    _verify.error(report, f"{MASKS}/{item}.png", f"mask missing, {listing} names it", remedy)
+                    verify.error(report, f"{MASKS}/{item}.png", f"mask missing, {listing} names it", remedy)
         if self.splits is not None and (self.splits / "pascal").is_dir():
             for split in SPLITS:
                 pairs, others = self._pairs(self.splits, split)
-                _lists.warn_of_other_lists(report, others)
+                pools.warn_of_other_lists(report, others)
                 wanted = list(dict.fromkeys(item for item, _ in pairs))
                 missing = [item for item in wanted if item not in masks]
-                _verify.listed(report, f"reference list pascal/{split}", missing, len(wanted))
+                verify.listed(report, f"reference list pascal/{split}", missing, len(wanted))
 
     @classmethod
     def prepare(cls, source: Path, data: Path) -> Iterator[str]:
         """Merge the VOC devkit and the SBD release, where it is there too."""
-        return _sbd.prepare(source, data / cls.card.folders[0])
+        return sbd.prepare(source, data / cls.card.folders[0])
 
     @classmethod
     def miniature(cls, data: Path, seed: int) -> None:
         """Write a devkit of 40 train and 64 val images, three classes each, and prepare it."""
         root = data / cls.card.folders[0]
-        _mini_natural.voc_devkit(root, seed, len(CLASSES), {"train": 40, "val": 64})
+        natural_miniatures.voc_devkit(root, seed, len(CLASSES), {"train": 40, "val": 64})
         for _ in cls.prepare(root, data):
             pass

@@ -31,9 +31,10 @@ from fssbench.api import (
     read_rgb,
 )
 
-from . import _coco_file, _lists, _mini_natural, _rasterise, _verify
-from ._coco_file import has_number, image_id
-from ._published import population
+from ..shared import natural_miniatures, pools, verify
+from ..shared.populations import population
+from . import instances, rasterise
+from .instances import has_number, image_id
 
 CLASSES = [
     "person",
@@ -185,7 +186,7 @@ class Coco(Dataset):
         if self.splits is not None and (self.splits / "coco" / split).is_dir():
             listed, others, proven = self._listed(self.splits, split)
             located = {} if self.root is None else self.located
-            pool = _lists.from_lists(
+            pool = pools.from_lists(
                 listed,
                 None if self.root is None else lambda e: image_id(e.item) in located,
                 population("coco", None, split),
@@ -209,7 +210,7 @@ class Coco(Dataset):
         that every class stands in three of them: the first that has it is read.
         """
         files = [coco_file(splits, split, f) for f in range(FOLDS)]
-        folds = [_lists.read_list(read_coco, path) for path in files]
+        folds = [pools.read_list(read_coco, path) for path in files]
         judged = [judge_list("coco", split, f, coco_lines(lists), files[f]) for f, lists in enumerate(folds)]
         entries: list[Entry] = []
         affected: list[set[int]] = [set() for _ in folds]
@@ -222,7 +223,7 @@ class Coco(Dataset):
             affected[read].add(class_id)
             entries += [Entry(item, class_id) for item in folds[read][class_id]]
         others = [
-            o for j, classes in zip(judged, affected, strict=True) for o in _lists.other_list(j, classes)
+            o for j, classes in zip(judged, affected, strict=True) for o in pools.other_list(j, classes)
         ]
         return entries, tuple(others), all(j.proven for j in judged)
 
@@ -234,7 +235,7 @@ class Coco(Dataset):
                 f"{self.root} has no index masks annotations/{prefix}2014 or annotations/{prefix}2017. Next: "
                 f"`fssbench data prepare coco` makes them from instances_{prefix}*.json"
             )
-        held = _lists.covered(self.path("."), f"annotations/{part}", 0.0, LABELS, ignore=False)
+        held = pools.covered(self.path("."), f"annotations/{part}", 0.0, LABELS, ignore=False)
         images = list_files(self.path(part), ".jpg")
         by_class: dict[int, list[Entry]] = {c: [] for c in range(len(CLASSES))}
         for stem, values in held.items():
@@ -247,7 +248,7 @@ class Coco(Dataset):
         rule = f"files on disk: by class, every image of {part} by name whose index mask holds the class"
         if listed:
             rule += f" (none of the {listed:,} reference entries is on disk)"
-        return _lists.from_files(entries, rule, population("coco", None, split), f"coco {split}")
+        return pools.from_files(entries, rule, population("coco", None, split), f"coco {split}")
 
     def _pair(self, item: str) -> tuple[str, str]:
         self.path(item)  # says so where there are only lists
@@ -290,28 +291,28 @@ class Coco(Dataset):
 
     def verify(self) -> Verification:
         """Look at every image and index mask, and at what the annotation files list."""
-        report = _verify.rooted(self)
+        report = verify.rooted(self)
         there = [p for p in PARTS if self.path(p).is_dir() or self.path(f"annotations/{p}").is_dir()]
         if not there:
-            _verify.error(
+            verify.error(
                 report, ".", f"none of {', '.join(PARTS)} is there", "put COCO's image folders there"
             )
         for part in there:
             self._verify_part(report, part)
         for split in SPLITS:
             if self.splits is not None and (self.splits / "coco" / split).is_dir():
-                _lists.warn_of_other_lists(report, self._listed(self.splits, split)[1])
+                pools.warn_of_other_lists(report, self._listed(self.splits, split)[1])
         return report
 
     def _verify_part(self, report: Verification, part: str) -> None:
-        images = {n[:-4]: f"{part}/{n}" for n in _verify.files(report, part, {".jpg"})}
+        images = {n[:-4]: f"{part}/{n}" for n in verify.files(report, part, {".jpg"})}
         prepared = self.path(f"annotations/{part}").is_dir()
         masks: set[str] = set()
         if prepared:
-            masks = {n[:-4] for n in _verify.files(report, f"annotations/{part}", {".png"})}
+            masks = {n[:-4] for n in verify.files(report, f"annotations/{part}", {".png"})}
         else:
             remedy = "run `fssbench data prepare coco`; it draws them from the annotation file"
-            _verify.error(
+            verify.error(
                 report, f"annotations/{part}", f"index masks of {len(images):,} images missing", remedy
             )
         by_value = dict(enumerate(CLASSES, start=1))
@@ -319,20 +320,20 @@ class Coco(Dataset):
         stems = {image_id(name): stem for stem, name in images.items() if has_number(name)}
         record = {stems.get(n, n): size for n, size in self._annotated(report, part).items()}
         for stem in sorted({*images, *masks, *record}):
-            image = _verify.decode(report, images.get(stem, f"{part}/{stem}.jpg"), "image")
+            image = verify.decode(report, images.get(stem, f"{part}/{stem}.jpg"), "image")
             if image is not None and record.get(stem, image.size) != image.size:
                 problem = f"image is {image.size[0]}x{image.size[1]}, its annotations are for {record[stem]}"
-                _verify.error(report, images[stem], problem, "get the image from COCO again")
+                verify.error(report, images[stem], problem, "get the image from COCO again")
             mask_path = f"annotations/{part}/{stem}.png"
-            mask = _verify.decode(report, mask_path, "mask") if prepared else None
+            mask = verify.decode(report, mask_path, "mask") if prepared else None
             if mask is None:
                 continue
-            present = _verify.indices(report, mask, mask_path, by_value, ignore=False)
-            if image is not None and _verify.sizes(report, image, mask, mask_path):
+            present = verify.indices(report, mask, mask_path, by_value, ignore=False)
+            if image is not None and verify.sizes(report, image, mask, mask_path):
                 for value in present:
                     counts[by_value[value]] += 1
         if prepared and part.startswith("val"):
-            _verify.few(report, counts, f"annotations/{part}")
+            verify.few(report, counts, f"annotations/{part}")
 
     def _annotated(self, report: Verification, part: str) -> dict[str, tuple[int, int]]:
         """Width and height by image number, as the annotation file of a part says; empty without one."""
@@ -341,26 +342,26 @@ class Coco(Dataset):
         if not path.is_file():
             return {}
         try:
-            content = _coco_file.load(path)
-            _coco_file.categories(content, CLASSES, path)
+            content = instances.load(path)
+            instances.categories(content, CLASSES, path)
         except DataError as error:
-            _verify.error(report, relative, f"annotation file unusable: {error}", "get it from COCO again")
+            verify.error(report, relative, f"annotation file unusable: {error}", "get it from COCO again")
             return {}
         problems: list[str] = []
-        records = _coco_file.check_images(content["images"], problems)
+        records = instances.check_images(content["images"], problems)
         for problem in problems:
-            _verify.error(report, relative, problem, "correct this record, or get the file from COCO again")
+            verify.error(report, relative, problem, "correct this record, or get the file from COCO again")
         return {image_id(r["file_name"]): (r["width"], r["height"]) for r in records.values()}
 
     @classmethod
     def prepare(cls, source: Path, data: Path) -> Iterator[str]:
         """Draw index masks from `instances_*.json`; polygons need the extra `coco` (pycocotools)."""
-        return _rasterise.prepare(source, data, CLASSES)
+        return rasterise.prepare(source, data, CLASSES)
 
     @classmethod
     def miniature(cls, data: Path, seed: int) -> None:
         """Write 40 train and 96 val images in 2017 naming, six of the 80 classes each, and prepare them."""
         root = data / "COCO2017"
-        _mini_natural.coco_release(root, seed, CLASSES, {"train2017": 40, "val2017": 96})
+        natural_miniatures.coco_release(root, seed, CLASSES, {"train2017": 40, "val2017": 96})
         for _ in cls.prepare(root, data):
             pass

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from ._suim_scan import CODES
-from ._texture import Picture, Plane, blob, generator, grain, grid, lay, noise, tint, to_image
+from ..shared.texture import Picture, Plane, blob, generator, grain, grid, lay, noise, tint, to_image
+from .scan import CODES
 
 SCENES = 40
 HEIGHT, WIDTH = 144, 192

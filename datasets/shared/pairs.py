@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from fssbench.api import DataError, Dataset, Verification, size_marks
 
-from . import _verify
+from . import verify
 
 
 def check(report: Verification, image_path: str, mask_path: str, *, expected: Collection[str] = ()) -> bool:
@@ -21,10 +21,10 @@ def check(report: Verification, image_path: str, mask_path: str, *, expected: Co
     Returns:
         Whether the pair can serve in an episode.
     """
-    image = _verify.decode(report, image_path, "image")
-    mask = _verify.decode(report, mask_path, "mask")
-    held = mask is not None and _verify.binary(report, mask, mask_path, expected=expected)
-    fits = image is not None and mask is not None and _verify.sizes(report, image, mask, mask_path)
+    image = verify.decode(report, image_path, "image")
+    mask = verify.decode(report, mask_path, "mask")
+    held = mask is not None and verify.binary(report, mask, mask_path, expected=expected)
+    fits = image is not None and mask is not None and verify.sizes(report, image, mask, mask_path)
     return held and fits
 
 
@@ -32,7 +32,7 @@ def several(report: Verification, folder: str, names: Sequence[str], problem: st
     """Warn once of something that many files of a folder share, naming the first three."""
     if names:
         shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-        _verify.warning(report, folder, f"{len(names):,} files: {problem} ({shown})", remedy)
+        verify.warning(report, folder, f"{len(names):,} files: {problem} ({shown})", remedy)
 
 
 def sample(report: Verification, folder: str, dataset: Dataset, what: str, split: str = "test") -> None:
@@ -64,4 +64,4 @@ def sample(report: Verification, folder: str, dataset: Dataset, what: str, split
         else:
             problem = mark
             remedy = "no published episode can be drawn from it, so runs are marked; keep the published files alone"
-        _verify.warning(report, folder, problem, remedy)
+        verify.warning(report, folder, problem, remedy)

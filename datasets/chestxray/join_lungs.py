@@ -15,8 +15,8 @@ from PIL import Image
 
 from fssbench.api import THRESHOLD, DataError, list_files, read_grey, read_size
 
-from . import _files
-from ._staging import merged
+from ..shared import placing
+from ..shared.staging import merged
 
 IMAGES = "CXR_png"
 MASKS = "masks"
@@ -65,7 +65,7 @@ def prepare(source: Path, target: Path) -> Iterator[str]:
         raise DataError(
             f"chestxray: no mask in {source}: looked for {', '.join((*_MASK_FOLDERS, LEFT, RIGHT))}"
         )
-    if not joined and any(_files.is_same_folder(base, target) for base in bases):
+    if not joined and any(placing.is_same_folder(base, target) for base in bases):
         raise DataError(f"chestxray: {source} has no masks of two lungs to join; it is read as it is")
     with merged(target) as folder:
         problems: list[str] = []
@@ -75,13 +75,13 @@ def prepare(source: Path, target: Path) -> Iterator[str]:
             except DataError as error:
                 problems.append(str(error).partition(" Next:")[0])
                 continue
-            Image.fromarray(mask).save(_files.folder(folder / MASKS) / name)
+            Image.fromarray(mask).save(placing.folder(folder / MASKS) / name)
         what = f"chestxray: {len(problems):,} of {len(joined):,} pairs of masks cannot be joined"
-        _files.refuse_all(what, problems, "get these files from the release again")
+        placing.refuse_all(what, problems, "get these files from the release again")
         for part, files in ((IMAGES, images), (MASKS, whole)):
             for name, path in files.items():
-                if not _files.is_same_folder(path.parent, target / part):
-                    _files.place(path, _files.folder(folder / part) / name)
+                if not placing.is_same_folder(path.parent, target / part):
+                    placing.place(path, placing.folder(folder / part) / name)
     yield f"{IMAGES}: {len(images):,} radiographs"
     yield f"{MASKS}: {len(joined):,} joined from the masks of two lungs, {len(whole):,} whole ones"
     kept = sum(name in whole for name in {*left, *right})

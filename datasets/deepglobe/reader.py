@@ -24,12 +24,12 @@ from fssbench.api import (
     read_rgb,
 )
 
-from . import _verify
-from ._deepglobe_cut import CLASSES, RAREST, check as check_tiles, cut, tiles
-from ._deepglobe_mini import draw
-from ._pairs import check, sample, several
-from ._published import population
-from ._staging import scratch, staged
+from ..shared import verify
+from ..shared.pairs import check, sample, several
+from ..shared.populations import population
+from ..shared.staging import scratch, staged
+from .miniature import draw
+from .patches import CLASSES, RAREST, check as check_tiles, cut, tiles
 
 _AGAIN = "cut the download again with `fssbench data prepare deepglobe`"
 _PATCH_NAME = re.compile(r"\d+_sat_[0-5][0-5]\.jpg")
@@ -114,13 +114,13 @@ class DeepGlobe(Dataset):
 
     def verify(self) -> Verification:
         """Look at every patch and mask, folder by folder."""
-        report = _verify.rooted(self)
+        report = verify.rooted(self)
         odd: list[str] = []
         total = 0
         for class_id, name in enumerate(CLASSES):
             folder = f"{class_id + 1}/test"
-            patches = _verify.files(report, f"{folder}/origin", {".jpg"})
-            masks = _verify.files(report, f"{folder}/groundtruth", {".png"})
+            patches = verify.files(report, f"{folder}/origin", {".jpg"})
+            masks = verify.files(report, f"{folder}/groundtruth", {".png"})
             usable = 0
             for patch in patches:
                 item = f"{folder}/origin/{patch}"
@@ -133,7 +133,7 @@ class DeepGlobe(Dataset):
             report.histogram[name] = usable
             total += len(patches)
         several(report, ".", odd, "not named <tile>_sat_<ij>.jpg", _AGAIN)
-        _verify.few(report, report.histogram, ".")
+        verify.few(report, report.histogram, ".")
         sample(report, ".", self, "patches")
         return report
 

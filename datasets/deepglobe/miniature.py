@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ._deepglobe_cut import CLASSES, COLOURS
-from ._texture import Picture, generator, grain, grid, lay, noise, tint, to_image
+from ..shared.texture import Picture, generator, grain, grid, lay, noise, tint, to_image
+from .patches import CLASSES, COLOURS
 
 SIDE = 1224
 """Half the published side: patches of 204."""

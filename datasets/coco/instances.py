@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from fssbench.api import DataError
 
-from ._files import refuse_all
+from ..shared.placing import refuse_all
 
 TOLERANCE = 0.05
 """A coordinate may lie outside of the image by this part of the longer side.  COCO's own stay inside; those

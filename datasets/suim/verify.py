@@ -10,8 +10,8 @@ from PIL import Image
 
 from fssbench.api import Verification, judge_binary, judge_coded, list_files
 
-from . import _verify
-from ._suim_scan import CODES, MAY_BE, PARTS, RASTER, Source
+from ..shared import verify
+from .scan import CODES, MAY_BE, PARTS, RASTER, Source
 
 
 def look(report: Verification, source: Source, resizes_mask: Callable[[], bool]) -> list[str]:
@@ -25,13 +25,13 @@ def look(report: Verification, source: Source, resizes_mask: Callable[[], bool])
     Returns:
         Class folder names that a usable mask holds.
     """
-    image = _verify.decode(report, source.item, "image")
+    image = verify.decode(report, source.item, "image")
     held: list[str] = []
     for name, path in [("", source.coded)] if source.coded else source.binary:
-        mask = _verify.decode(report, path, "mask")
+        mask = verify.decode(report, path, "mask")
         if mask is None:
             continue
-        fits = image is not None and _verify.sizes(report, image, mask, path, as_released=resizes_mask)
+        fits = image is not None and verify.sizes(report, image, mask, path, as_released=resizes_mask)
         present = _binary(report, mask, path, name) if name else _coded(report, mask, path)
         held += present if fits else []
     return held
@@ -40,14 +40,14 @@ def look(report: Verification, source: Source, resizes_mask: Callable[[], bool])
 def _binary(report: Verification, mask: Image.Image, path: str, name: str) -> list[str]:
     """The class of a binary mask; none if it is refused, or says by its emptiness that the class is not there."""
     judged = judge_binary(mask, expected=MAY_BE)
-    usable = _verify.add(report, path, judged.judgements)
+    usable = verify.add(report, path, judged.judgements)
     return [name] if usable and judged.values is not None and judged.values.any() else []
 
 
 def _coded(report: Verification, mask: Image.Image, path: str) -> list[str]:
     """Classes of a colour-coded mask; none if its colours are no codes."""
     judged = judge_coded(mask)
-    if not _verify.add(report, path, judged.judgements) or judged.values is None:
+    if not verify.add(report, path, judged.judgements) or judged.values is None:
         return []
     present = set(np.unique(judged.values).tolist())
     return [name for name, code in CODES.items() if code in present]

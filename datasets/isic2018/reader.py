@@ -26,12 +26,12 @@ from fssbench.api import (
     read_text,
 )
 
-from . import _verify
-from ._files import place
-from ._isic_mini import draw
-from ._pairs import check, sample, several
-from ._published import population
-from ._staging import scratch, staged
+from ..shared import verify
+from ..shared.pairs import check, sample, several
+from ..shared.placing import place
+from ..shared.populations import population
+from ..shared.staging import scratch, staged
+from .miniature import draw
 
 IMAGES = "ISIC2018_Task1-2_Training_Input"
 MASKS = "ISIC2018_Task1_Training_GroundTruth"
@@ -178,23 +178,23 @@ class ISIC2018(Dataset):
 
     def verify(self) -> Verification:
         """Look at every image and its mask."""
-        report = _verify.rooted(self)
-        flat = _verify.files(report, IMAGES, {".jpg"})
+        report = verify.rooted(self)
+        flat = verify.files(report, IMAGES, {".jpg"})
         by_place = {IMAGES: flat}
         for name in FOLDERS:
             if self.variant == "isic3" or (report.root / IMAGES / name).is_dir():
-                by_place[f"{IMAGES}/{name}"] = _verify.files(report, f"{IMAGES}/{name}", {".jpg"})
+                by_place[f"{IMAGES}/{name}"] = verify.files(report, f"{IMAGES}/{name}", {".jpg"})
         if self.variant == "isic3":
             several(report, IMAGES, flat, "outside the folders 1, 2, 3; isic3 does not read them", _SORT)
         self._look(report, by_place)
         names = [name for found in by_place.values() for name in found]
         twice = sorted(name for name, count in Counter(names).items() if count > 1)
         for name in twice:
-            _verify.error(report, IMAGES, f"{name} lies in more than one folder", "keep one copy")
+            verify.error(report, IMAGES, f"{name} lies in more than one folder", "keep one copy")
         stems = {f"{Path(name).stem}_segmentation.png" for name in names}
-        orphans = [m for m in _verify.files(report, MASKS, {".png"}) if m not in stems]
+        orphans = [m for m in verify.files(report, MASKS, {".png"}) if m not in stems]
         several(report, MASKS, orphans, "no image of that name", "get the images again")
-        _verify.few(report, report.histogram, IMAGES)
+        verify.few(report, report.histogram, IMAGES)
         sample(report, IMAGES, self, "images")
         return report
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ._texture import Plane, blob, generator, grain, grid, noise, to_image
+from ..shared.texture import Plane, blob, generator, grain, grid, noise, to_image
 
 SHENZHEN = 24
 MONTGOMERY = 6

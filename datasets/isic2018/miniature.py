@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from ._texture import Picture, blob, generator, grain, grid, noise, to_image
+from ..shared.texture import Picture, blob, generator, grain, grid, noise, to_image
 
 EACH = 8
 """Images of each look."""

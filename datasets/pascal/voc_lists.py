@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fssbench.api import DataError, ListError, describe_line, read_lines
 
-from ._lists import as_list_error
+from ..shared.pools import as_list_error
 
 _FOLDERS = ("JPEGImages", "SegmentationClass", "SegmentationClassAug")
 _LINE = re.compile(

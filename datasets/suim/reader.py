@@ -31,13 +31,13 @@ from fssbench.api import (
     read_size,
 )
 
-from . import _verify
-from ._files import place, refuse_all
-from ._pairs import sample, several
-from ._published import population
-from ._staging import staged
-from ._suim_mini import draw
-from ._suim_scan import (
+from ..shared import verify
+from ..shared.pairs import sample, several
+from ..shared.placing import place, refuse_all
+from ..shared.populations import population
+from ..shared.staging import staged
+from .miniature import draw
+from .scan import (
     CODES,
     MAY_BE,
     PARTS,
@@ -50,7 +50,7 @@ from ._suim_scan import (
     sources,
     twins,
 )
-from ._suim_verify import look, without_mask
+from .verify import look, without_mask
 
 NAMES = {
     "FV": "fish and vertebrates",
@@ -209,15 +209,15 @@ class SUIM(Dataset):
 
     def verify(self) -> Verification:
         """Look at every image and mask of the layout that is read."""
-        report = _verify.rooted(self)
+        report = verify.rooted(self)
         found = listing(report.root)
         if not found:
-            _verify.error(report, "masks", "no mask in any layout", "put masks/*.bmp and images/*.jpg there")
+            verify.error(report, "masks", "no mask in any layout", "put masks/*.bmp and images/*.jpg there")
         for one, two in [*twins(found), *image_twins(report.root)]:
-            _verify.error(report, one, f"the same name as {two}", "keep one of them")
+            verify.error(report, one, f"the same name as {two}", "keep one of them")
         if is_raw(report.root) and class_folders(report.root):
             problem = "colour-coded masks and class folders side by side; the colour-coded ones are read"
-            _verify.warning(report, "masks", problem, "move one of the two away")
+            verify.warning(report, "masks", problem, "move one of the two away")
         counts = dict.fromkeys(CODES, 0)
         for source in found:
             for name in look(report, source, lambda: self._as_released):
@@ -226,7 +226,7 @@ class SUIM(Dataset):
         several(report, "images", orphans, "no mask; never drawn", "get the masks again")
         report.histogram = {NAMES[name]: count for name, count in counts.items()}
         used = {NAMES[name]: counts[name] for name in self._folders()}
-        _verify.few(report, used, "masks")
+        verify.few(report, used, "masks")
         sample(report, "masks", self, "(image, class) entries")
         return report
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from fssbench.api import DataError, find_file, list_files, read_codes, read_rgb, read_size
 
-from ._files import refuse_all
+from ..shared.placing import refuse_all
 
 CLASSES = ("agriculture", "urban", "rangeland", "forest", "water", "barren")
 """In the order of the folders 1..6."""

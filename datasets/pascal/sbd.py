@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from fssbench.api import DataError, find_file, list_files, read_size
 
-from . import _files, _palette, _voc_lists
-from ._staging import merged
+from ..shared import palette, placing
+from ..shared.staging import merged
+from . import voc_lists
 
 _DEVKIT = (
     "",
@@ -60,7 +61,7 @@ def prepare(source: Path, target: Path) -> Iterator[str]:
     read = _reader() if sbd is not None else None  # before anything is written
     for name in ("train", "val"):
         if (devkit / _LISTS / f"{name}.txt").is_file():
-            _voc_lists.read_names(devkit / _LISTS / f"{name}.txt")
+            voc_lists.read_names(devkit / _LISTS / f"{name}.txt")
 
     with merged(target) as folder:
         yield from _place_devkit(devkit, target, folder)
@@ -73,7 +74,7 @@ def prepare(source: Path, target: Path) -> Iterator[str]:
         bare = sum(not find_file(images / "JPEGImages" / f"{stem}.jpg").is_file() for stem in added)
         if bare:
             yield f"warning: {bare:,} SBD masks have no image; `fssbench data verify pascal` names them"
-        yield from _training_list(devkit / _LISTS, _files.folder(folder / _LISTS), added)
+        yield from _training_list(devkit / _LISTS, placing.folder(folder / _LISTS), added)
 
 
 def _place_devkit(devkit: Path, target: Path, folder: Path) -> Iterator[str]:
@@ -82,16 +83,16 @@ def _place_devkit(devkit: Path, target: Path, folder: Path) -> Iterator[str]:
     Raises:
         DataError: if the devkit has no image or no mask.
     """
-    inside = _files.is_same_folder(devkit, target)
+    inside = placing.is_same_folder(devkit, target)
     for part, ending, goal in (("JPEGImages", ".jpg", "JPEGImages"), ("SegmentationClass", ".png", _MASKS)):
         count = len(list_files(devkit / part, ending))
         if count == 0:
             raise DataError(f"the VOC 2012 devkit at {devkit} is incomplete: no {ending} in {part}")
         if goal == _MASKS or not inside:
-            _files.place_all(devkit / part, folder / goal, ending)
+            placing.place_all(devkit / part, folder / goal, ending)
         yield f"{goal}: {count:,} {'masks of VOC 2012' if goal == _MASKS else 'images'}"
     if (devkit / _LISTS).is_dir() and not inside:
-        yield f"{_LISTS}: {_files.place_all(devkit / _LISTS, folder / _LISTS, '.txt')} lists"
+        yield f"{_LISTS}: {placing.place_all(devkit / _LISTS, folder / _LISTS, '.txt')} lists"
 
 
 def _draw_masks(sbd: Path, read: Read, images: Path, masks: Path) -> tuple[list[str], int]:
@@ -123,10 +124,10 @@ def _draw_masks(sbd: Path, read: Read, images: Path, masks: Path) -> tuple[list[
                 f"{sbd / on_disk} is {label.shape[1]}x{label.shape[0]}, its image {size[0]}x{size[1]}"
             )
         elif not problems:
-            _palette.save(label, masks / f"{stem}.png")
+            palette.save(label, masks / f"{stem}.png")
         added.append(stem)
     what = f"{len(problems):,} of {len(files):,} SBD files cannot be used"
-    _files.refuse_all(what, problems, "get these files from the SBD release again")
+    placing.refuse_all(what, problems, "get these files from the SBD release again")
     return added, len(files) - len(added)
 
 
@@ -135,7 +136,7 @@ def _training_list(lists: Path, out: Path, added: list[str]) -> Iterator[str]:
     train, val = lists / "train.txt", lists / "val.txt"
     if not (train.is_file() and val.is_file()):
         return
-    chosen = sorted(({*_voc_lists.read_names(train)} | {*added}) - {*_voc_lists.read_names(val)})
+    chosen = sorted(({*voc_lists.read_names(train)} | {*added}) - {*voc_lists.read_names(val)})
     trainaug = out / "trainaug.txt"
     trainaug.unlink(missing_ok=True)  # never written through: it may be a link into the download
     trainaug.write_text("".join(f"{name}\n" for name in chosen), encoding="utf-8", newline="\n")

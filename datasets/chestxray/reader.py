@@ -25,12 +25,13 @@ from fssbench.api import (
     read_rgb,
 )
 
-from . import _join_lungs, _verify
-from ._chest_mini import draw
-from ._join_lungs import IMAGES, LEFT, MASKS, RIGHT
-from ._pairs import check, sample, several
-from ._published import population
-from ._staging import staged
+from ..shared import verify
+from ..shared.pairs import check, sample, several
+from ..shared.populations import population
+from ..shared.staging import staged
+from . import join_lungs
+from .join_lungs import IMAGES, LEFT, MASKS, RIGHT
+from .miniature import draw
 
 SHENZHEN, MONTGOMERY = "CHNCXR_", "MCUCXR_"
 SUFFIX = "_mask"
@@ -141,12 +142,12 @@ class ChestXray(Dataset):
 
     def verify(self) -> Verification:
         """Look at every mask and its radiograph, whether the variant reads it or not."""
-        report = _verify.rooted(self)
-        masks = _verify.files(report, MASKS, {".png"})
-        images = _verify.files(report, IMAGES, {".png"})
+        report = verify.rooted(self)
+        masks = verify.files(report, MASKS, {".png"})
+        images = verify.files(report, IMAGES, {".png"})
         strange = [m for m in masks if not is_shenzhen(Path(m).stem) and not m.startswith(MONTGOMERY)]
         for name in strange:
-            _verify.error(
+            verify.error(
                 report,
                 f"{MASKS}/{name}",
                 "name is neither CHNCXR_*_mask.png nor MCUCXR_*.png; no variant reads it",
@@ -160,7 +161,7 @@ class ChestXray(Dataset):
         paired = {image_name(Path(m).stem) for m in masks}
         without = [name for name in images if name not in paired]
         self._without_mask(report, without)
-        _verify.few(report, report.histogram, MASKS)
+        verify.few(report, report.histogram, MASKS)
         sample(report, MASKS, self, f"masks of {self.variant}")
         return report
 
@@ -220,7 +221,7 @@ class ChestXray(Dataset):
     @classmethod
     def prepare(cls, source: Path, data: Path) -> Iterator[str]:
         """Join Montgomery's masks of two lungs, and bring both releases together; what is there stays."""
-        return _join_lungs.prepare(source, data / cls.card.folders[0])
+        return join_lungs.prepare(source, data / cls.card.folders[0])
 
     @classmethod
     def miniature(cls, data: Path, seed: int) -> None:

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from . import _files, _paint, _palette, _rasterise
+from ..coco import rasterise
+from . import paint, palette, placing
 
 _VOC_SIZES = ((264, 200), (200, 264), (280, 210), (236, 236))
 _COCO_SIZE = (272, 204)
@@ -46,16 +47,16 @@ def voc_devkit(root: Path, seed: int, classes: int, counts: dict[str, int]) -> N
         counts: images by list name ("train", "val"); three classes an image, in turn.
     """
     for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
-        _files.folder(root / part)
+        placing.folder(root / part)
     number = 0
     for split, count in counts.items():
         names = []
         for index in range(count):
             name = f"mini_{number:06d}"
             chosen = [(3 * index + k) % classes for k in range(3)]
-            scene, label = _voc_scene(_paint.generator(seed, 1, number), chosen)
-            _paint.finish(scene).save(root / "JPEGImages" / f"{name}.jpg", quality=88)
-            _palette.save(label, root / "SegmentationClass" / f"{name}.png")
+            scene, label = _voc_scene(paint.generator(seed, 1, number), chosen)
+            paint.finish(scene).save(root / "JPEGImages" / f"{name}.jpg", quality=88)
+            palette.save(label, root / "SegmentationClass" / f"{name}.png")
             names.append(name)
             number += 1
         (root / "ImageSets/Segmentation" / f"{split}.txt").write_text(
@@ -63,9 +64,9 @@ def voc_devkit(root: Path, seed: int, classes: int, counts: dict[str, int]) -> N
         )
 
 
-def _voc_scene(rng: np.random.Generator, chosen: list[int]) -> tuple[_paint.Floats, NDArray[np.uint8]]:
+def _voc_scene(rng: np.random.Generator, chosen: list[int]) -> tuple[paint.Floats, NDArray[np.uint8]]:
     width, height = _VOC_SIZES[int(rng.integers(len(_VOC_SIZES)))]
-    scene = _paint.ground(rng, height, width)
+    scene = paint.ground(rng, height, width)
     label = np.zeros((height, width), dtype=np.uint8)
     order = rng.permutation(chosen)
     wide = width >= height
@@ -74,7 +75,7 @@ def _voc_scene(rng: np.random.Generator, chosen: list[int]) -> tuple[_paint.Floa
         across = rng.uniform(0.38, 0.7)
         centre = (along * width, across * height) if wide else (across * width, along * height)
         radius = rng.uniform(0.13, 0.19) * max(width, height)
-        where = _paint.figure(scene, _paint.look(1, int(class_id)), centre, radius, rng)
+        where = paint.figure(scene, paint.look(1, int(class_id)), centre, radius, rng)
         label[where] = class_id + 1
         label[_outline(where)] = 255  # VOC's annotators left a border undecided
     return scene, label
@@ -103,20 +104,20 @@ def coco_release(root: Path, seed: int, classes: Sequence[str], counts: dict[str
         classes: the 80 names.
         counts: images by part ("train2017", "val2017"); six classes an image, in turn.
     """
-    _files.folder(root / "annotations")
+    placing.folder(root / "annotations")
     ids = [n + 1 + n // 9 for n in range(len(classes))]
     tables = [{"id": i, "name": n, "supercategory": "mini"} for i, n in zip(ids, classes, strict=True)]
     number = 900_000_000
     for part, count in counts.items():
-        _files.folder(root / part)
+        placing.folder(root / part)
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
         for index in range(count):
             number += 1
             chosen = [(6 * index + k) % len(classes) for k in range(6)]
-            scene, owner = _coco_scene(_paint.generator(seed, 2, number), chosen)
+            scene, owner = _coco_scene(paint.generator(seed, 2, number), chosen)
             name = f"{number:012d}.jpg"
-            _paint.finish(scene).save(root / part / name, quality=86)
+            paint.finish(scene).save(root / part / name, quality=86)
             height, width = owner.shape
             images.append({"id": number, "file_name": name, "height": height, "width": width, "license": 0})
             for slot, class_id in enumerate(chosen):
@@ -128,7 +129,7 @@ def coco_release(root: Path, seed: int, classes: Sequence[str], counts: dict[str
                         "category_id": ids[class_id],
                         "iscrowd": int(index % 12 == 0 and slot == 0),
                         "area": int(where.sum()),
-                        "segmentation": _rasterise.run_lengths(where),
+                        "segmentation": rasterise.run_lengths(where),
                     }
                 )
         content = {"images": images, "annotations": annotations, "categories": tables}
@@ -136,29 +137,29 @@ def coco_release(root: Path, seed: int, classes: Sequence[str], counts: dict[str
         (root / "annotations" / f"instances_{part}.json").write_text(text, encoding="utf-8", newline="\n")
 
 
-def _coco_scene(rng: np.random.Generator, chosen: list[int]) -> tuple[_paint.Floats, NDArray[np.uint8]]:
+def _coco_scene(rng: np.random.Generator, chosen: list[int]) -> tuple[paint.Floats, NDArray[np.uint8]]:
     """A scene, and for each pixel the place (1-based) in `chosen` of the figure seen there."""
     width, height = _COCO_SIZE
-    scene = _paint.ground(rng, height, width)
+    scene = paint.ground(rng, height, width)
     owner = np.zeros((height, width), dtype=np.uint8)
     for cell, slot in enumerate(rng.permutation(len(chosen))):
         column, row = cell % 3, cell // 3
         x = (column + 0.5 + rng.uniform(-0.12, 0.12)) * width / 3
         y = (row + 0.5 + rng.uniform(-0.12, 0.12)) * height / 2
-        look = _paint.look(2, chosen[int(slot)])
-        owner[_paint.figure(scene, look, (x, y), rng.uniform(0.09, 0.14) * width, rng)] = slot + 1
+        look = paint.look(2, chosen[int(slot)])
+        owner[paint.figure(scene, look, (x, y), rng.uniform(0.09, 0.14) * width, rng)] = slot + 1
     return scene, owner
 
 
 def fss_classes(root: Path, seed: int) -> None:
     """Write class folders with 1..10.jpg and RGB masks 1..10.png, 224 pixels square, one object each."""
     for number, name in enumerate(FSS_NAMES):
-        _files.folder(root / name)
+        placing.folder(root / name)
         for index in range(1, 11):
-            rng = _paint.generator(seed, 3, number, index)
-            scene = _paint.ground(rng, _FSS_SIZE, _FSS_SIZE)
+            rng = paint.generator(seed, 3, number, index)
+            scene = paint.ground(rng, _FSS_SIZE, _FSS_SIZE)
             centre = (rng.uniform(0.38, 0.62) * _FSS_SIZE, rng.uniform(0.4, 0.65) * _FSS_SIZE)
             radius = rng.uniform(0.16, 0.33) * _FSS_SIZE
-            where = _paint.figure(scene, _paint.look(3, number), centre, radius, rng)
-            _paint.finish(scene).save(root / name / f"{index}.jpg", quality=88)
+            where = paint.figure(scene, paint.look(3, number), centre, radius, rng)
+            paint.finish(scene).save(root / name / f"{index}.jpg", quality=88)
             Image.fromarray(where).convert("RGB").save(root / name / f"{index}.png")

@@ -1,0 +1,1 @@
+"""DeepGlobe land cover."""

@@ -1,0 +1,1 @@
+"""ISIC 2018 skin lesions."""

@@ -1,0 +1,1 @@
+"""SUIM underwater scenes."""

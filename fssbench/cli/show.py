@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -110,42 +109,15 @@ def _options(training: dict[str, Any]) -> str:
 
 
 def _settings(cls: Any) -> dict[str, str]:
-    docs = _field_docs(cls.Config)
-    found = {}
+    settings = {}
     for name, field in cls.Config.model_fields.items():
         kind = getattr(field.annotation, "__name__", None) or str(field.annotation)
         kind = str(field.annotation).removeprefix("typing.") if "[" in str(field.annotation) else kind
-        doc = field.description or docs.get(name, "")
-        found[name] = f"{kind} = {field.get_default(call_default_factory=True)!r}" + (
+        doc = " ".join((field.description or "").split())
+        settings[name] = f"{kind} = {field.get_default(call_default_factory=True)!r}" + (
             f"; {doc}" if doc else ""
         )
-    return found
-
-
-def _field_docs(config: Any) -> dict[str, str]:
-    """The sentence under each field, as records here are documented."""
-    import ast
-    import inspect
-    import textwrap
-
-    found: dict[str, str] = {}
-    for cls in reversed(config.__mro__[:-1]):
-        try:
-            body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
-        except (OSError, TypeError, SyntaxError):  # made at run time, or its file is gone
-            continue
-        statements = body.body if isinstance(body, ast.ClassDef) else []
-        for statement, below in pairwise(statements):
-            if (
-                isinstance(statement, ast.AnnAssign)
-                and isinstance(statement.target, ast.Name)
-                and isinstance(below, ast.Expr)
-                and isinstance(below.value, ast.Constant)
-                and isinstance(below.value.value, str)
-                and statement.target.id in config.model_fields
-            ):
-                found[statement.target.id] = " ".join(below.value.value.split())
-    return found
+    return settings
 
 
 def _class_names(cls: Any, variant: str | None) -> str:

@@ -72,9 +72,12 @@ one that a checkpoint was trained with."""
 
 
 class MethodConfig(BaseModel):
-    """Base of a method's settings.  Every field can be given with `--set name=value`."""
+    """Base of a method's settings.  Every field can be given with `--set name=value`.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    The sentence under a field is its description, which `fssbench show` prints.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     ablations: ClassVar[dict[str, dict[str, Any]]] = {}
     """What `--ablate name` sets, by name."""

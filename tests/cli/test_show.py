@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -122,13 +124,24 @@ def test_unknown(arguments: list[str], text: str) -> None:
     assert text in run.stderr
 
 
-def test_setting_docs_come_from_the_line_under_the_field() -> None:
-    from fssbench.api import MethodConfig
-    from fssbench.cli.show import _field_docs
+def test_the_sentence_under_a_setting_is_shown(tmp_path: Path, write_method: Any) -> None:
+    top = """
+class Base(MethodConfig):
+    width: int = 3
+    \"\"\"Channels of
+    the head.\"\"\"
+class Documented(Base):
+    bare: float = 0.5
+    deep: bool = True
+    \"\"\"Whether it is deep.\"\"\"
+"""
+    path = write_method(tmp_path / "mine.py", top=top, attributes="Config = Documented")
+    assert facts("mine", "--plugin", str(path))["settings (--set)"] == {
+        "width": "int = 3; Channels of the head.",
+        "bare": "float = 0.5",
+        "deep": "bool = True; Whether it is deep.",
+    }
 
-    class Config(MethodConfig):
-        width: int = 3
-        """Channels of the head."""
-        bare: float = 0.5
 
-    assert _field_docs(Config) == {"width": "Channels of the head."}
+def test_settings_of_built_in_methods_have_a_sentence() -> None:
+    assert "Most superpixels of one support" in facts("asgnet")["settings (--set)"]["superpixels"]

@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
+from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, BeforeValidator, ValidationError, create_model
 
 from fssbench.contracts.efficiency import Efficiency
 from fssbench.contracts.results import Cell, Estimate, Results, RunResult
@@ -21,8 +24,6 @@ from fssbench.errors import DataError
 from fssbench.runs.store import SCHEMA, read_json
 
 RESULTS_FILE = "results.json"
-_ARRAYS = ("class_ids", "inter", "union", "target", "indices")
-_PAIRS = ("inter", "union")
 
 
 def write_results(results: Results, path: Path) -> None:
@@ -33,9 +34,9 @@ def write_results(results: Results, path: Path) -> None:
         "bootstrap_seed": results.bootstrap_seed,
         "notes": results.notes,
         "efficiency": [measured.model_dump(mode="json") for measured in results.efficiency],
-        "runs": [_stored(run, leave=("panels",)) for run in results.runs],
+        "runs": [_stored(run, leave="panels") for run in results.runs],
         "cells": [
-            _stored(cell, leave=("folds",)) | {"folds": [run.identity for run in cell.folds.values()]}
+            _stored(cell, leave="folds") | {"folds": [run.identity for run in cell.folds.values()]}
             for cell in results.cells
         ],
     }
@@ -51,11 +52,11 @@ def read_results(path: Path) -> Results:
     """
     data = read_json(path)
     try:
-        runs = {entry["identity"]: _loaded(RunResult, entry) for entry in data["runs"]}
+        runs = {run.identity: run for run in map(_read_run, data["runs"])}
         cells = []
         for entry in data["cells"]:
             members = [runs[identity] for identity in entry["folds"]]
-            cells.append(_loaded(Cell, entry | {"folds": {run.fold: run for run in members}}))
+            cells.append(_read_cell(entry, {run.fold: run for run in members}))
         return Results(
             runs=tuple(runs.values()),
             cells=tuple(cells),
@@ -65,14 +66,17 @@ def read_results(path: Path) -> Results:
             efficiency=tuple(map(Efficiency.model_validate, data.get("efficiency", ()))),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            reason = f"{error.title}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise DataError(
-            f"{path} is no report's results: {type(error).__name__}: {error}. "
-            "Next: give the folder of runs it was made from"
+            f"{path} is no report's results: {reason}. Next: give the folder of runs it was made from"
         ) from error
 
 
-def _stored(record: RunResult | Cell, *, leave: tuple[str, ...]) -> dict[str, Any]:
-    return {f.name: _plain(getattr(record, f.name)) for f in fields(record) if f.name not in leave}
+def _stored(record: RunResult | Cell, *, leave: str) -> dict[str, Any]:
+    return {f.name: _plain(getattr(record, f.name)) for f in fields(record) if f.name != leave}
 
 
 def _plain(value: Any) -> Any:
@@ -92,26 +96,60 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _loaded(record: type[Any], entry: Mapping[str, Any]) -> Any:
+def _or_nan(value: Any) -> Any:
+    return math.nan if value is None else value
+
+
+def _estimate_fields(values: list[Any]) -> dict[str, Any]:
+    value, low, high, shortage = values
+    return {"value": _or_nan(value), "low": _or_nan(low), "high": _or_nan(high), "shortage": shortage}
+
+
+def _array(*shape: int) -> BeforeValidator:
+    """Whole numbers as an array of that shape, such as (-1, 2)."""
+
+    def read_array(values: list[Any]) -> NDArray[np.int64]:
+        array = np.array(values).reshape(shape)
+        if array.size and array.dtype != np.int64:
+            raise ValueError("not only whole numbers")
+        return array.astype(np.int64)
+
+    return BeforeValidator(read_array)
+
+
+_Number = Annotated[float, BeforeValidator(_or_nan)]
+_AS_STORED: dict[Any, Any] = {
+    float: _Number,
+    dict[int, float]: dict[int, _Number],
+    Estimate: Annotated[Estimate, BeforeValidator(_estimate_fields)],
+}
+"""Types that JSON has no form for, as a file holds them."""
+_ARRAYS = {name: Annotated[Any, _array(-1)] for name in ("class_ids", "target", "indices")} | {
+    name: Annotated[Any, _array(-1, 2)] for name in ("inter", "union")
+}
+
+
+@cache
+def _stored_model(record: type[Any], *, leave: str) -> type[BaseModel]:
+    """Make the model of a record as a file holds it: the same fields, without one."""
     hints = get_type_hints(record)
-    return record(**{name: _read(name, hints[name], value) for name, value in entry.items() if name in hints})
+    known: dict[str, Any] = {
+        field.name: (
+            _ARRAYS.get(field.name) or _AS_STORED.get(hints[field.name], hints[field.name]),
+            ... if field.default is MISSING else field.default,
+        )
+        for field in fields(record)
+        if field.name != leave
+    }
+    return create_model(record.__name__, **known)
 
 
-def _read(name: str, hint: Any, value: Any) -> Any:
-    """A value as its field holds it."""
-    if hint is Estimate:
-        figure, low, high, *shortage = value
-        return Estimate(_number(figure), _number(low), _number(high), *shortage)
-    if hint is float:
-        return _number(value)
-    if hint is Path:
-        return Path(value)
-    if name in _ARRAYS:
-        return np.array(value, dtype=np.int64).reshape((-1, 2) if name in _PAIRS else -1)
-    if name == "per_class":
-        return {int(k): _number(v) for k, v in value.items()}
-    return tuple(_read("", None, v) for v in value) if isinstance(value, list) else value
+def _read_run(entry: Any) -> RunResult:
+    run = RunResult(**dict(_stored_model(RunResult, leave="panels").model_validate(entry)))
+    if len({len(getattr(run, name)) for name in (*_ARRAYS, "queries")}) != 1:
+        raise ValueError(f"{run.slug} has not as many counts as episodes")
+    return run
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
+def _read_cell(entry: Any, folds: dict[int, RunResult]) -> Cell:
+    return Cell(**dict(_stored_model(Cell, leave="folds").model_validate(entry)), folds=folds)

@@ -89,6 +89,43 @@ def test_damage_is_told(text: str, tmp_path: Path) -> None:
         read_results(path)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("identity", 5),
+        ("fold", "first"),
+        ("miou", [1.0, 2.0]),
+        ("miou", ["much", 1.0, 2.0, ""]),
+        ("seconds", "long"),
+        ("per_class", {"cat": 1.0}),
+        ("inter", [[1, 2, 3]]),
+        ("inter", [[0.5, 1.0]] * 200),
+        ("class_ids", [0, 1]),
+        ("queries", ["one"]),
+        ("marks", "miniature"),
+        ("whole", "perhaps"),
+        ("manifest", []),
+    ],
+)
+def test_a_damaged_field_is_named(field: str, value: object, tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    write_results(make_results(), path)
+    data = json.loads(path.read_text())
+    data["runs"][0][field] = value
+    path.write_text(json.dumps(data))
+    with pytest.raises(DataError, match=rf"results\.json.*({field}|as many counts)"):
+        read_results(path)
+
+
+def test_a_field_of_a_later_version_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    write_results(make_results(), path)
+    data = json.loads(path.read_text())
+    data["runs"][0]["colour"] = data["cells"][0]["colour"] = "blue"
+    path.write_text(json.dumps(data))
+    assert len(read_results(path).runs) == len(make_results().runs)
+
+
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     write_results(make_results(), tmp_path / "results.json")
     data = json.loads((tmp_path / "results.json").read_text())

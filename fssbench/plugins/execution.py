@@ -12,11 +12,13 @@ import os
 import site
 import sys
 import sysconfig
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 CORE_FOLDER = str(Path(__file__).resolve().parents[1]) + os.sep
@@ -59,9 +61,48 @@ class Observed:
     """Hash of each module's file when its code began to run."""
     opened: dict[str, None] = field(default_factory=dict)
     """Files opened for reading."""
+    _running: dict[str, frozenset[str] | None] = field(default_factory=dict)
+    """Of each of these files, the modules whose top-level code was running then; None in another thread."""
+    _thread: int = field(default_factory=threading.get_ident)
 
     def __bool__(self) -> bool:
         return bool(self.executed or self.opened)
+
+    def during_import_of(self, file: str) -> Observed:
+        """Select what was executed and read while one module was imported, and leave out what imported it.
+
+        Without this, a method would have another hash if a method that imports it is loaded first.
+
+        Args:
+            file: real path of the module.
+        """
+        chosen = {name for name, files in self._running.items() if files is None or file in files}
+        return Observed(
+            {name: sha256 for name, sha256 in self.executed.items() if name in chosen or name == file},
+            {name: None for name in self.opened if name in chosen},
+        )
+
+    def add_execution(self, path: str, sha256: str | None) -> None:
+        """Record that the code of a module's file begins to run."""
+        self.executed[path] = sha256
+        self._running[path] = self._running_modules()
+
+    def add_opening(self, path: str) -> None:
+        """Record that a file is opened for reading."""
+        if path not in self.opened:
+            self.opened[path] = None
+            self._running.setdefault(path, self._running_modules())
+
+    def _running_modules(self) -> frozenset[str] | None:
+        if threading.get_ident() != self._thread:
+            return None
+        files: set[str] = set()
+        frame: FrameType | None = sys._getframe()
+        while frame is not None:
+            if frame.f_code.co_name == "<module>" and not frame.f_code.co_filename.startswith("<"):
+                files.add(os.path.realpath(frame.f_code.co_filename))
+            frame = frame.f_back
+        return frozenset(files)
 
 
 class _Hook:
@@ -99,12 +140,12 @@ class _Hook:
         sha256 = file_sha256(path)
         self.executed[path] = sha256
         for observer in self.observers:
-            observer.executed[path] = sha256
+            observer.add_execution(path, sha256)
 
     def _opening(self, path: str) -> None:
         if os.path.isfile(path):  # noqa: PTH113
             for observer in self.observers:
-                observer.opened[path] = None
+                observer.add_opening(path)
 
 
 _HOOK = _Hook()

@@ -10,6 +10,7 @@ import ast
 import importlib
 import importlib.metadata
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -294,8 +295,9 @@ def _observed_import() -> Iterator[None]:
             yield
         finally:
             import_files.drop_aliases()
-            if observed:
-                _OBSERVED.update(dict.fromkeys(set(sys.modules) - before, observed))
+            for name in set(sys.modules) - before if observed else ():
+                file = getattr(sys.modules[name], "__file__", None)
+                _OBSERVED[name] = observed.during_import_of(os.path.realpath(file)) if file else observed
 
 
 _OBSERVED: dict[str, execution.Observed] = {}

@@ -240,6 +240,28 @@ def test_a_module_in_site_packages_without_a_distribution_counts(tmp_path: Path,
     assert hashes[0] != hashes[1]
 
 
+@pytest.mark.parametrize("top", ["import base", "import importlib; importlib.import_module('ba' + 'se')"])
+def test_a_hash_does_not_depend_on_which_plugin_was_loaded_first(
+    top: str, tmp_path: Path, write_method: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fssbench.registry import METHODS
+
+    sources = []
+    for order in (["base"], ["derived", "base"]):
+        monkeypatch.setattr(METHODS, "_plugins", None)
+        folder = tmp_path / "-".join(order)
+        reads = "from pathlib import Path; TABLE = Path(__file__).with_name('{}.txt').read_text()"
+        write_method(folder / "base.py", name="base", top=f"import helper; {reads.format('base')}")
+        write_method(folder / "derived.py", name="derived", top=f"{top}; {reads.format('derived')}")
+        for name in ("helper.py", "base.txt", "derived.txt"):
+            (folder / name).write_text("1")
+        for name in order:
+            load_plugin(folder / f"{name}.py")
+        sources.append(load_method("base").provenance["sources"])
+    assert sources[0] == sources[1]
+    assert set(sources[0]) == {"base", "helper", "base.txt"}
+
+
 def test_built_ins_depend_on_no_other_distribution() -> None:
     from fssbench.api import Dataset, Method
     from fssbench.plugins.registry import DATASETS, METHODS

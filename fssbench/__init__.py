@@ -15,9 +15,10 @@ Example:
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fssbench import compat
+from fssbench import clone, compat
 from fssbench.plugins import execution
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ _PUBLIC = {
 }
 __all__ = ["__version__", *sorted(_PUBLIC)]
 
+__path__ += clone.enter_clone(Path(__file__).parent)
 compat.install_torchvision_hook()
 execution.install()
 

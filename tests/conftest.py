@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 def pytest_configure() -> None:
     """Stop if the environment was installed before the entry points changed: plugins would appear to be broken."""
+    import fssbench  # noqa: F401 - from a clone it brings its entry points, so that an editable installation is never old
+
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
     declared = {(group, *point) for group, points in groups.items() for point in points.items()}
     try:

@@ -22,7 +22,7 @@ ORDER = (
         "evaluation",
     ),
     *("runs", "loading", "episodes", "backbones", "data", "benchmarks", "plugins"),
-    *("evidence", "contracts", "images", "files", "lazy", "metrics", "compat", "errors"),
+    *("evidence", "contracts", "images", "files", "lazy", "metrics", "compat", "clone", "errors"),
 )
 """Packages and modules of `fssbench`, from the user to the ground.  Each may import what stands after it."""
 PLUGINS = {"methods", "datasets", "reports"}

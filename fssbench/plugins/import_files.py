@@ -59,6 +59,10 @@ class PluginFolder:
     def own_name(self, name: str, importer: str) -> str | None:
         """Full name of the module of this folder that a plain name means; None where it means another."""
         top = name.partition(".")[0]
+        if (
+            top == "fssbench"
+        ):  # a plugin in the root of a clone has that folder beside it, and means this program
+            return None
         for package in self.searched:
             inside = package == self.package or f"{importer}.".startswith(f"{package}.")
             full = f"{package}.{top}"

@@ -190,7 +190,7 @@ class _Walk:
         file = file_of(name)
         if file is None:
             return [parent] if parent else []  # `from .layers import Conv` names a class
-        if execution.is_installed(str(file)) and not self._is_own(name):
+        if execution.is_installed(str(file)) and not self._is_own(name) and not _is_built_in(name):
             versions = distributions_of(name)
             if versions:
                 # built-ins use extras to prepare downloads alone, and of what comes of that the bytes are hashed
@@ -271,7 +271,7 @@ def _part(path: Path, content: bytes) -> str:
 def _root(name: str) -> str | None:
     """The package that is the plugin author's; None for a file that is in no package."""
     parts = name.split(".")
-    if ".".join(parts[:2]) in _BUILT_IN or name.startswith(PREFIX):
+    if _is_built_in(name) or name.startswith(PREFIX):
         return ".".join(parts[:2]) if len(parts) > 2 else None
     return parts[0] if len(parts) > 1 else None
 
@@ -279,7 +279,12 @@ def _root(name: str) -> str | None:
 def is_core(name: str) -> bool:
     """Whether a module is fssbench's own and no plugin."""
     parts = name.split(".")
-    return parts[0] == "fssbench" and ".".join(parts[:2]) not in _BUILT_IN
+    return parts[0] == "fssbench" and not _is_built_in(name)
+
+
+def _is_built_in(name: str) -> bool:
+    """Whether a module is one of our plugins: hashed wherever it lies, because a clone holds it and a wheel too."""
+    return ".".join(name.split(".")[:2]) in _BUILT_IN
 
 
 def _is_standard(name: str) -> bool:

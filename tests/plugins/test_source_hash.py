@@ -244,7 +244,7 @@ def test_a_module_in_site_packages_without_a_distribution_counts(tmp_path: Path,
 def test_a_hash_does_not_depend_on_which_plugin_was_loaded_first(
     top: str, tmp_path: Path, write_method: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fssbench.registry import METHODS
+    from fssbench.plugins.registry import METHODS
 
     sources = []
     for order in (["base"], ["derived", "base"]):

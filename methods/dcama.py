@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Recipe, Taps, UsageError
 
-from ._features import names, soft_mask, stages
+from .layers.feature_maps import names, soft_mask, stages
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone

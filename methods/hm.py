@@ -15,8 +15,8 @@ from torch import Tensor
 
 from fssbench.api import ImageMethod, MethodCard, MethodConfig, Recipe
 
-from ._features import masked
 from .hsnet import HSNet, HSNetConfig
+from .layers.feature_maps import masked
 from .vat import VAT, VATConfig
 
 if TYPE_CHECKING:

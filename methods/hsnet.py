@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Recipe, Taps
 
-from ._features import masked, names, stages
-from ._volume import CentrePivotConv4d, VolumeGroupNorm, pairwise, resize_planes, unit
+from .layers.feature_maps import masked, names, stages
+from .layers.volume import CentrePivotConv4d, VolumeGroupNorm, pairwise, resize_planes, unit
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone

@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from fssbench.api import AT_INFERENCE, Features, MethodCard, MethodConfig, Predictor, Recipe
 
-from ._features import soft_mask
 from .hsnet import HSNet, HSNetConfig
+from .layers.feature_maps import soft_mask
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from fssbench.api import Features, MethodCard, MethodConfig
 
-from ._pfenet_base import OneEnrichment
-from ._pfenet_head import WIDTH, Enriched, grid, merging, narrowing, reduction, resize
-from ._prior import weighted_average
+from .layers.pfenet_base import OneEnrichment
+from .layers.pfenet_head import WIDTH, Enriched, grid, merging, narrowing, reduction, resize
+from .layers.prior import weighted_average
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from fssbench.api import Features, MethodCard, MethodConfig
 
-from ._pfenet_base import INSIDE, PyramidMethod
-from ._pfenet_head import WIDTH, Enriched, grid, merging, narrowing, reduction, resize
-from ._prior import weighted_average
-from ._supervision import enriched_loss
+from .layers.pfenet_base import INSIDE, PyramidMethod
+from .layers.pfenet_head import WIDTH, Enriched, grid, merging, narrowing, reduction, resize
+from .layers.prior import weighted_average
+from .layers.supervision import enriched_loss
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Recipe, Taps
 
-from ._features import soft_mask, stages
-from ._finetuned import FineTuned
-from ._self_support import Prototypes, over_shots, refined, supported
-from ._supervision import pixel_loss
+from .layers.feature_maps import soft_mask, stages
+from .layers.finetuned import FineTuned
+from .layers.self_support import Prototypes, over_shots, refined, supported
+from .layers.supervision import pixel_loss
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fssbench.methods._self_support import Prototypes, self_support
+from fssbench.methods.layers.self_support import Prototypes, self_support
 from fssbench.methods.ssp import SSP
 from places import golden_recipe
 from torch import Tensor

@@ -1,0 +1,151 @@
+"""ABCDFSS's task heads: what they are, and how one is fitted to a single episode.
+
+A head reads the maps of one backbone tap.  It is fitted so that a cell keeps its description when the image
+around it is sheared, and so that the object's mean stays away from the background's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .shear import Shear, copies
+
+WIDTH = 64
+"""Channels of a head's output."""
+_EPS = 1e-8
+
+
+class TaskHead(nn.Module):
+    """1x1 convolution to 64 channels, batch norm, ReLU, 1x1 convolution.
+
+    The norm keeps no statistics: it always uses those of the maps it is given, so that the query alone and
+    all supports together are each normalised by themselves, as in the reference.
+
+    Args:
+        channels: of the maps that are read.
+        generator: on the CPU; draws the start weights (PyTorch's default distribution).
+    """
+
+    def __init__(self, channels: int, generator: torch.Generator) -> None:
+        super().__init__()
+        with torch.device("meta"):  # whose constructors draw from no generator
+            self.conv = nn.Conv2d(channels, WIDTH, 1)
+            self.bn = nn.BatchNorm2d(WIDTH, track_running_stats=False)
+            self.linear = nn.Conv2d(WIDTH, WIDTH, 1)
+        self.to_empty(device="cpu")
+        self.bn.reset_parameters()
+        with torch.no_grad():
+            for layer, fan_in in ((self.conv, channels), (self.linear, WIDTH)):
+                for values in layer.parameters():
+                    values.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps (N, C, h, w) described in 64 channels: (N, 64, h, w)."""
+        described: Tensor = self.linear(functional.relu(self.bn(self.conv(maps))))
+        return described
+
+
+@dataclass(frozen=True)
+class Views:
+    """One tap's maps of an episode, plain and of the sheared images.
+
+    Copies lie shear by shear, K supports within each.
+    """
+
+    query: Tensor
+    """(1, C, h, w)"""
+    support: Tensor
+    """(K, C, h, w)"""
+    query_copies: Tensor
+    """(V, C, h, w): features of the sheared query."""
+    support_copies: Tensor
+    """(V * K, C, h, w): features of the sheared supports."""
+
+
+def fit(
+    head: TaskHead,
+    views: Views,
+    mask_copies: Tensor,
+    shears: Sequence[Shear],
+    *,
+    steps: int,
+    rate: float,
+    temperature: float,
+) -> None:
+    """Fit a head to one episode, in place, by plain gradient descent.
+
+    Args:
+        head: the head; the only thing that is changed.
+        views: maps of one tap.
+        mask_copies: sheared support masks (V * K, H, W).
+        shears: the V shears of the copies.
+        steps: gradient steps.
+        rate: learning rate.
+        temperature: of the dense contrast.
+    """
+    query, support = copies(views.query, shears), copies(views.support, shears)
+    size = support.shape[-2:]
+    masks = functional.interpolate(mask_copies.unsqueeze(1), size, mode="bilinear", align_corners=False)
+    optimiser = torch.optim.SGD(head.parameters(), lr=rate)
+    with torch.enable_grad():
+        for _ in range(steps):
+            pairs = [
+                (_unit(head(plain)), _unit(head(copied)))
+                for plain, copied in ((query, views.query_copies), (support, views.support_copies))
+            ]
+            loss = prototype_loss(*pairs[1], masks, len(shears))
+            for plain, copied in pairs:
+                loss = loss + contrast(plain, copied, temperature) + moments(plain, copied)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+
+
+def contrast(plain: Tensor, copied: Tensor, temperature: float) -> Tensor:
+    """Dense InfoNCE: each cell of `plain` is to find itself among all cells of its copy.
+
+    Args:
+        plain: unit vectors (N, D, h, w).
+        copied: unit vectors (N, D, h, w).
+        temperature: divides the cosines.
+    """
+    likeness = plain.flatten(2).transpose(1, 2) @ copied.flatten(2) / temperature
+    own = likeness.diagonal(dim1=1, dim2=2)
+    return (likeness.logsumexp(dim=2) - own).mean()
+
+
+def moments(plain: Tensor, copied: Tensor) -> Tensor:
+    """Mean absolute difference of the channels' means over the plane, and that of their variances."""
+    a, b = plain.flatten(2), copied.flatten(2)
+    return (a.mean(dim=2) - b.mean(dim=2)).abs().mean() + (a.var(dim=2) - b.var(dim=2)).abs().mean()
+
+
+def prototype_loss(plain: Tensor, copied: Tensor, masks: Tensor, count: int) -> Tensor:
+    """The object's prototype is to be nearer its copy's than the copy's background.
+
+    Args:
+        plain: (V * K, D, h, w).
+        copied: (V * K, D, h, w).
+        masks: (V * K, 1, h, w), values 0..1.
+        count: V; prototypes are pooled over the K supports of a shear.
+    """
+    object_plain = _prototypes(plain, masks, count)
+    object_copied = _prototypes(copied, masks, count)
+    rest_copied = _prototypes(copied, 1 - masks, count)
+    near = functional.cosine_similarity(object_plain, object_copied, dim=1)
+    far = functional.cosine_similarity(object_plain, rest_copied, dim=1)
+    return functional.softplus(far - near).mean()
+
+
+def _prototypes(maps: Tensor, masks: Tensor, count: int) -> Tensor:
+    sums = (maps * masks).unflatten(0, (count, -1)).sum(dim=(1, 3, 4))
+    return sums / (masks.unflatten(0, (count, -1)).sum(dim=(1, 3, 4)) + _EPS)
+
+
+def _unit(maps: Tensor) -> Tensor:
+    return functional.normalize(maps, dim=1)

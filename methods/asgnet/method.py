@@ -1,0 +1,168 @@
+"""ASGNet: adaptive superpixel-guided network (Li, Jampani, Sevilla-Lara, Sun, Kim, Kim, CVPR 2021).
+
+The object is split into superpixels, the more the larger it is, each a prototype; every query cell is
+compared with the prototype it is most like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fssbench.api import Features, MethodCard, MethodConfig, Taps
+
+from ..layers.feature_maps import activated, stages
+from ..layers.pfenet_base import INSIDE, OneEnrichment, PyramidConfig
+from ..layers.pfenet_head import WIDTH, Enriched, FeatureEnrichment, grid, merging, reduction, resize
+from ..layers.prior import weighted_average
+from ..layers.supervision import Auxiliary
+from .dilated_context import DilatedContext, rename_dilated
+from .superpixels import cluster, counted, nearest, place_seeds
+
+if TYPE_CHECKING:
+    from fssbench.api import Backbone
+
+_STEPS = {True: 10, False: 5}
+"""Updates of the clusters in training and in evaluation."""
+
+
+class ASGNetConfig(PyramidConfig):
+    """Settings of ASGNet."""
+
+    superpixels: int = Field(default=5, ge=1)
+    """Most superpixels of one support; 1 is plain averaging."""
+
+    area: int = Field(default=100, ge=1)
+    """Cells of the object for each superpixel."""
+
+    context: Literal["auto", "fem", "aspp"] = "auto"
+    """What is made of the guided map: `fem`, PFENet's feature enrichment (published figures), or `aspp`, the
+    release's alternative.  `auto`: what the authors' weights that are loaded are of, `fem` before that."""
+
+    ablations: ClassVar[dict[str, dict[str, Any]]] = {"superpixels": {"superpixels": 1}}
+
+
+class ASGNet(OneEnrichment):
+    """Superpixel-guided clustering, guided prototype allocation; prototypes of K supports are pooled."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="asgnet",
+        title="ASGNet",
+        paper="Gen Li, Varun Jampani, Laura Sevilla-Lara, Deqing Sun, Jonghyun Kim, Joongkyu Kim: Adaptive "
+        "Prototype Learning and Allocation for Few-Shot Segmentation, CVPR",
+        year=2021,
+        kind="prototype",
+        backbone="resnet50",
+        size=473,
+        trained=True,
+        reference="Reagan1311/ASGNet@cd898c5",
+        licence="none",
+        training="Cross-entropy, and the mean of it over the scales' auxiliary logits; SGD, momentum 0.9, weight "
+        "decay 1e-4, polynomial decay 0.9; PASCAL: learning rate 2.5e-3, batch 4, 200 epochs; COCO: "
+        "641 px, 5e-3, batch 8, 50 epochs.",
+        parity=("asgnet_resnet50_fem_257: logits of one and five supports, and with one prototype, to 1e-4",),
+        notes=(
+            "By default the published configuration, with PFENet's feature enrichment; the release's alternative is "
+            "`--set context=aspp`.  Reproduced there: a residual's first ReLU also changes what it is added to.",
+            "Published checkpoints bring their encoder, and must: the reference's batch norm drifts in "
+            "training, as PFENet's does.  Corrected here: statistics stay as loaded.",
+            "Reproduced: likeness is summed over the prototypes of all supports, so that its scale grows "
+            "with their number, and one support given twice is not one support.",
+            "Reproduced: seeds in the first row or column of the grid can lower the number of superpixels used.",
+            "Reproduced: five updates of the clusters in evaluation, ten in training; no gradient goes through "
+            "the prototypes.",
+            "Seeds are placed by scipy's distance transform, as in the reference, on the grid of the features: "
+            "for the reference's sizes, 8k + 1, the same grid.",
+        ),
+    )
+    Config: ClassVar[type[MethodConfig]] = ASGNetConfig
+    config: ASGNetConfig
+
+    def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
+        super().__init__(config, backbone)
+        self.down_conv = nn.Sequential(nn.Conv2d(self._channels, WIDTH, 1, bias=False), nn.Dropout2d(0.5))
+        assert self.backbone is not None
+        first = stages(self.backbone, 4)[0][-1]
+        self._shallow, self._shallow_channels = activated(self.backbone, first.name), first.channels
+        self._build(aspp=self.config.context == "aspp")
+
+    def _build(self, *, aspp: bool) -> None:
+        """Make the one context module or the other; the encoder and `down_conv` serve both."""
+        self.context = DilatedContext(2 * WIDTH + 1, self._shallow_channels) if aspp else None
+        self.enrich = None if aspp else FeatureEnrichment(self.config.ppm_scales)  # type: ignore[assignment]
+        scales = () if aspp else self.config.ppm_scales
+        self.corr_conv = nn.ModuleList(reduction(2 * WIDTH + 1) for _ in scales)
+
+    @property
+    def taps(self) -> Taps:
+        """The second and third stage; the fourth is in checkpoints and never run.  ASPP: also the first."""
+        pair = (self._low, self._mid)
+        return Taps(query=pair if self.context is None else (self._shallow, *pair), support=pair)
+
+    def _enriched(self, query: Features, support: Features, support_mask: Tensor) -> Enriched:
+        shots = support_mask.shape[1]
+        cells = self.down_conv(self._middle(query))
+        objects = self.down_conv(self._middle({tap: maps.flatten(0, 1) for tap, maps in support.items()}))
+        prototypes = self._prototypes(objects.unflatten(0, (-1, shots)), support_mask)
+        guides, likeness = zip(*(allocate(c, p) for c, p in zip(cells, prototypes, strict=True)), strict=True)
+        guided = torch.cat([cells, torch.stack(guides)], dim=1)
+        if self.context is not None:
+            seen: Enriched = self.context(
+                torch.cat([guided, torch.stack(likeness)], dim=1), query[self._shallow]
+            )
+            return seen
+        found: Enriched = self.enrich(merging(self.corr_conv, guided, (), torch.stack(likeness)), grid(cells))
+        return found
+
+    @property
+    def _classifier(self) -> Auxiliary:
+        return self.enrich if self.context is None else self.context
+
+    def rename_reference(self, name: str) -> str | None:
+        """Own name of an authors' entry, of either context."""
+        return super().rename_reference(name) if self.context is None else rename_dilated(name, "context.")
+
+    def load_reference(self, state: Mapping[str, Tensor]) -> None:
+        """Load weights in the authors' layout; where the context was left open, take theirs."""
+        if self.config.context == "auto":
+            aspp = any(name.removeprefix("module.").startswith("ASPP.") for name in state)
+            device = next(self.down_conv.parameters()).device
+            self._build(aspp=aspp)
+            self.to(device).train(self.training)
+            self.take_settings(context="aspp" if aspp else "fem")
+        super().load_reference(state)
+
+    @torch.no_grad()
+    def _prototypes(self, objects: Tensor, support_mask: Tensor) -> list[Tensor]:
+        """For each episode the prototypes (P, 256) of all its supports, from features (B, K, 256, h, w)."""
+        weights = resize(support_mask, grid(objects))
+        masks = support_mask.cpu().numpy() == 1
+        return [
+            torch.cat([self._split(*one) for one in zip(*episode, strict=True)])
+            for episode in zip(objects, weights, masks, strict=True)
+        ]
+
+    def _split(self, features: Tensor, weights: Tensor, mask: Any) -> Tensor:
+        """Prototypes (P, 256) of one support: its superpixels, or its average where it is small."""
+        config = self.config
+        seeds = counted(place_seeds(nearest(mask, grid(features)), config.superpixels, config.area))
+        inside = weights > INSIDE
+        if len(seeds) < 2 or not bool(inside.any()):
+            return weighted_average(features, weights).unsqueeze(0)
+        return cluster(features, inside, seeds, _STEPS[self.training])
+
+
+def allocate(cells: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]:
+    """Give each query cell (C, h, w) the prototype (P, C) it is most like.
+
+    Returns:
+        The chosen prototypes (C, h, w), and the cosines summed over all prototypes (1, h, w).
+    """
+    likeness = functional.cosine_similarity(cells.unsqueeze(0), prototypes[:, :, None, None], dim=1, eps=1e-7)
+    chosen = prototypes[likeness.argmax(dim=0)].movedim(-1, 0)
+    return chosen, likeness.sum(dim=0, keepdim=True)

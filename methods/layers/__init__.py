@@ -1,0 +1,1 @@
+"""Layers and computations that several methods share."""

@@ -1,0 +1,95 @@
+"""PANet: prototype alignment network (Wang, Liew, Zou, Zhou, Feng, ICCV 2019), at test time.
+
+The average feature of the object and that of its background are the two prototypes; each query cell gets
+its cosine with both.  Nothing is trained here: on a frozen ImageNet backbone this is the
+training-free baseline, with trained VGG-16 weights it is PANet.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Taps, unknown
+
+from ..layers.feature_maps import stages
+from .prototype import cosine_to, masked_average
+
+if TYPE_CHECKING:
+    from fssbench.api import Backbone
+
+_SCALE = 20.0
+
+
+class PANetConfig(MethodConfig):
+    """Settings of PANet."""
+
+    tap: str = "auto"
+    """Backbone tap that is compared; `auto`: the last of the third stage, stride 16 in a plain
+    network.  Chosen by its place, not by its score on any target domain."""
+
+
+class PANet(FeatureMethod):
+    """Foreground and background prototypes, compared by cosine; K supports are averaged."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="panet",
+        title="PANet",
+        paper="Kaixin Wang, Jun Hao Liew, Yingtian Zou, Daquan Zhou, Jiashi Feng: PANet: Few-Shot Image "
+        "Semantic Segmentation with Prototype Alignment, ICCV",
+        year=2019,
+        kind="prototype",
+        backbone="vgg16",
+        size=417,
+        trained=False,
+        reference="kaixin96/PANet@1695bf3",
+        licence="none",
+        training="Not trained here.  Reference: cross-entropy with alignment loss over the whole encoder; "
+        "SGD, learning rate 1e-3, momentum 0.9, weight decay 5e-4, x0.1 every 10,000 of 30,000 steps.",
+        parity=("panet_vgg16_257: logits of one and five supports, to 1e-4",),
+        notes=(
+            "On `vgg16` the encoder is the reference's (stride 8, last block dilated, signed features); on "
+            "other backbones the same rule reads one tap.",
+            "Reproduced: averages are taken at image resolution, with corners not aligned; background is "
+            "all that is not the class.",
+            "The encoder is frozen; the alignment loss and several ways are not offered.",
+        ),
+    )
+    Config: ClassVar[type[MethodConfig]] = PANetConfig
+    align_corners: ClassVar[bool] = False
+    reference_backbone: ClassVar[str] = "encoder.backbone."
+    config: PANetConfig
+
+    def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
+        super().__init__(config, backbone)
+        assert self.backbone is not None
+        tap = self.config.tap
+        if tap == "auto":
+            tap = self._choose(self.backbone)
+        elif tap not in self.backbone.taps:
+            raise unknown(f"tap of backbone {self.backbone.name}", tap, self.backbone.taps)
+        self._tap = tap
+
+    @staticmethod
+    def _choose(backbone: Backbone) -> str:
+        every = stages(backbone, 1)
+        return every[min(len(every), 3) - 1][-1].name
+
+    @classmethod
+    def backbone_layout(cls, backbone: str, config: MethodConfig) -> str:
+        """PANet's own encoder where the backbone is VGG-16."""
+        return "panet" if backbone == "vgg16" else "standard"
+
+    @property
+    def taps(self) -> Taps:
+        """The one tap that is compared."""
+        return Taps(query=(self._tap,), support=(self._tap,))
+
+    def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
+        """Logits (B, 2, h, w) on the feature grid: 20 times the cosine with either prototype."""
+        features = support[self._tap]
+        regions = (1 - support_mask, support_mask)
+        prototypes = torch.stack([masked_average(features, r).mean(dim=1) for r in regions], dim=1)
+        return _SCALE * cosine_to(prototypes, query[self._tap])

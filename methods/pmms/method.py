@@ -1,0 +1,257 @@
+"""PMMs and RPMMs: prototype mixture models (Yang, Liu, Li, Jiao, Ye, ECCV 2020).
+
+A few vectors stand for the object and as many for the background, found by EM over the supports' cells.
+The query is compared with each; what the mixture says of every cell goes to the decoder beside it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Recipe, Taps
+
+from ..layers.canet_head import WIDTH, Context, residual_pair
+from ..layers.feature_maps import activated, soft_mask, stages
+from ..layers.finetuned import FineTuned
+from ..layers.pfenet_head import grid, resize
+from .mixture import mixture, probability, start
+
+if TYPE_CHECKING:
+    from fssbench.api import Backbone
+
+_COMPONENTS = {"pmms": (3,), "rpmms": (1, 3, 6)}
+_RELEASE = (
+    (r"^layer55\.", "compare."),
+    (r"^layer56\.", "merge."),
+    (r"^layer5\.", "describe."),
+    (r"^layer6\.layer6_(\d)\.", r"context.branches.\1."),
+    (r"^layer7\.", "narrow."),
+    (r"^layer9\.", "classify."),
+    (r"^residule1\.", "refine.0."),
+    (r"^residule2\.", "refine.1."),
+    (r"^residule3\.", "refine.2."),
+    (r"^model_backbone\.cls\.0\.", "last."),
+)
+"""Patterns in names of the release, and ours."""
+_DIVISOR = 5.0
+"""The residual form divides by five whatever the number of supports; this moves no mask by itself."""
+
+
+class PMMsConfig(MethodConfig):
+    """Settings of PMMs."""
+
+    variant: Literal["auto", "pmms", "rpmms"] = "auto"
+    """`pmms`: three vectors each; `rpmms`: three stages of one, three and six, each informed by the one
+    before.  `auto`: what the authors' weights that are loaded are of, `rpmms` before that."""
+    start: str = ""
+    """Word that seeds the directions EM starts from; another word, another draw."""
+    encoder: Literal["frozen", "tuned"] = "frozen"
+    """`tuned`: the convolutions of the second and third stage are trained along with the head."""
+
+    ablations: ClassVar[dict[str, dict[str, Any]]] = {"residual": {"variant": "pmms"}}
+
+
+def _layer(inputs: int, kernel: int, rate: int, *, norm: bool) -> nn.Sequential:
+    """Convolution to the head's width, then batch norm and ReLU, or ReLU and dropout."""
+    conv = nn.Conv2d(inputs, WIDTH, kernel, padding=rate * (kernel // 2), dilation=rate)
+    rest = (nn.BatchNorm2d(WIDTH), nn.ReLU()) if norm else (nn.ReLU(), nn.Dropout2d(0.5))
+    return nn.Sequential(conv, *rest)
+
+
+class PMMs(FeatureMethod):
+    """Mixtures of prototypes; the cells of K supports are fitted together."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="pmms",
+        title="RPMMs",
+        paper="Boyu Yang, Chang Liu, Bohao Li, Jianbin Jiao, Qixiang Ye: Prototype Mixture Models for Few-Shot "
+        "Semantic Segmentation, ECCV",
+        year=2020,
+        kind="prototype",
+        backbone="resnet50",
+        size=321,
+        trained=True,
+        reference="Yang-Bob/PMMs@100d66b",
+        licence="none",
+        training="Cross-entropy over all pixels (RPMMs: summed over its three stages); SGD, learning rate 3.5e-4 for "
+        "the encoder's weights, twice that for its biases, ten and twenty times for the head's; momentum 0.9, weight "
+        "decay 5e-4, polynomial decay 0.9 over 200,000 steps, batch 8; random crops of 321 px, flips.",
+        parity=("pmms_FPMMs_257: logits of one and five supports of the form `pmms`, to 1e-4",),
+        published=("rpmms",),
+        notes=(
+            "Corrected: the reference draws the directions EM starts from anew (RPMMs: in every forward), so that no "
+            "two of its runs agree; here they are a fixed draw (`--set start=WORD` for another).",
+            "Differs: the reference also trains its encoder, with running statistics; here the encoder is frozen, "
+            "or (`--set encoder=tuned`) the convolutions of its second and third stage learn.",
+            "Reproduced: all cells enter EM, those outside the mask as zeros; background components start where "
+            "the foreground's do; no gradient goes through the mixture.",
+            "Reproduced: with several supports RPMMs adds up the probabilities of its stages and divides by five; "
+            "the last stage alone decides with one support.",
+            "ResNets have DeepLab's form (layout `deeplab`: stride 8, strides in the first convolution of a block); "
+            "torchvision's weights are loaded into it by name, as the reference does.",
+            "The reference tests at 481 px; here queries have the harness's size.",
+            "Other backbones: the last block of stages two and three.",
+        ),
+    )
+    Config: ClassVar[type[MethodConfig]] = PMMsConfig
+    recipe: ClassVar[Recipe | None] = Recipe(
+        optimizer="sgd",
+        learning_rate=3.5e-4,
+        momentum=0.9,
+        weight_decay=5e-4,
+        batch=8,
+        steps=200_000,
+        schedule="poly",
+        power=0.9,
+        source="training script of the release; factors by part as there",
+    )
+    align_corners: ClassVar[bool] = False
+    loss_ignores: ClassVar[bool] = False
+    config: PMMsConfig
+
+    def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
+        super().__init__(config, backbone)
+        assert self.backbone is not None
+        places = stages(self.backbone, 3)
+        whole = self.backbone.layout == "deeplab" and self.backbone.name == "vgg16"
+        read = places[-1][-1:] if whole else [places[1][-1], places[2][-1]]
+        self._first, self._read = places[0][-1].name, [activated(self.backbone, tap.name) for tap in read]
+        self._prefix = "model_backbone." if whole else "model_res."
+        channels = sum(tap.channels for tap in read)
+        self.last = nn.Conv2d(channels, channels, 3, padding=1) if whole else nn.Identity()
+        self.describe = _layer(channels, 3, 2, norm=True)
+        self.tuned = nn.ModuleList()
+        if self.config.encoder == "tuned":
+            steps = zip((self._first, *self._read), self._read, strict=False)
+            self.tuned.extend(FineTuned(self.backbone, after, last) for after, last in steps)
+        self._build("pmms" if self.config.variant == "pmms" else "rpmms")
+
+    def _build(self, variant: str) -> None:
+        self.components = _COMPONENTS[variant]
+        self._residual = variant == "rpmms"
+        norm = not self._residual
+        self.compare = _layer(2 * WIDTH, 3, 2, norm=norm)
+        self.merge = _layer(WIDTH + 2 * self._residual, 3, 1, norm=norm)
+        self.refine = nn.ModuleList(residual_pair(WIDTH + more, bias=True) for more in (2, 0, 0))
+        self.context = Context()
+        self.narrow = _layer(5 * WIDTH, 1, 1, norm=norm)
+        self.classify = nn.Conv2d(WIDTH, 2, 1)
+
+    @classmethod
+    def backbone_layout(cls, backbone: str, config: MethodConfig) -> str:
+        """DeepLab's forms of ResNet and VGG; other backbones have one form."""
+        return "deeplab" if backbone in {"resnet50", "resnet101", "vgg16"} else "standard"
+
+    @property
+    def taps(self) -> Taps:
+        """What is described: stages two and three, or, where they are tuned, what they read."""
+        names = (self._first,) if self.tuned else tuple(self._read)
+        return Taps(query=names, support=names)
+
+    def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
+        """Logits (B, 2, h, w) on the third stage's grid, from all K supports jointly."""
+        found = self._stages(query, support, support_mask)
+        if self._residual and support_mask.shape[1] > 1:
+            return torch.stack([each.softmax(dim=1) for each in found]).sum(dim=0) / _DIVISOR
+        return found[-1]
+
+    def loss(self, query: Any, support: Any, support_mask: Tensor, target: Tensor, ignore: Tensor) -> Tensor:
+        """Cross-entropy over all pixels, those marked 255 as background, summed over the stages.
+
+        Args:
+            query: images or features, as for `predict`.
+            support: images or features, as for `predict`.
+            support_mask: binary masks (B, K, H, W), float.
+            target: the queries' masks (B, H, W), bool.
+            ignore: not read.
+        """
+        size = grid(target)
+        found = self._stages(*self._inputs(query, support), support_mask)
+        full = [functional.interpolate(each, size, mode="bilinear", align_corners=False) for each in found]
+        return torch.stack([functional.cross_entropy(each.float(), target.long()) for each in full]).sum()
+
+    def _stages(self, query: Features, support: Features, support_mask: Tensor) -> list[Tensor]:
+        """Logits (B, 2, h, w) of each stage; only the residual form has more than one."""
+        shots = support_mask.shape[1]
+        cells = self._described(query)
+        objects = self._described({tap: maps.flatten(0, 1) for tap, maps in support.items()})
+        objects = objects.unflatten(0, (-1, shots))
+        mask = soft_mask(support_mask, grid(objects)).unsqueeze(2)
+        parts = [(objects * weights).transpose(1, 2).flatten(2) for weights in (mask, 1 - mask)]
+        history = cells.new_zeros((len(cells), 2, *grid(cells)))
+        found = []
+        for count in self.components:
+            begin = start(self.config.start, WIDTH, count).to(cells)
+            foreground, background = (mixture(part, begin) for part in parts)
+            says = probability(cells, foreground, background)
+            compared = [
+                self.compare(torch.cat([cells, _spread(v, cells)], dim=1)) for v in foreground.unbind(2)
+            ]
+            merged = torch.stack(compared).sum(dim=0)
+            if self._residual:
+                logits = self._decoded(self.merge(torch.cat([merged, says], dim=1)), history)
+            else:
+                logits = self._decoded(self.merge(merged), says)
+            history = logits.softmax(dim=1)
+            found.append(logits)
+        return found
+
+    def _described(self, maps: Features) -> Tensor:
+        """What is compared, (B, 256, h, w), on the grid of the deepest map read."""
+        if self.tuned:
+            found = [maps[self._first]]
+            for part in self.tuned:
+                found.append(part(found[-1]))
+            read = found[1:]
+        else:
+            read = [maps[tap] for tap in self._read]
+        joined = torch.cat([resize(each, grid(read[-1])) for each in read], dim=1)
+        out: Tensor = self.describe(self.last(joined))
+        return out
+
+    def _decoded(self, maps: Tensor, history: Tensor) -> Tensor:
+        first, *others = self.refine
+        maps = maps + first(torch.cat([maps, history], dim=1))
+        for refine in others:
+            maps = maps + refine(maps)
+        out: Tensor = self.classify(self.narrow(self.context(maps)))
+        return out
+
+    def rate_factor(self, name: str) -> float:
+        """The reference trains biases twice, and the head ten times, as fast as the encoder's weights."""
+        return (1 if name.startswith("tuned.") else 10) * (2 if name.endswith(".bias") else 1)
+
+    def rename_reference(self, name: str) -> str | None:
+        """Own name of an authors' entry."""
+        for pattern, own in _RELEASE:
+            name = re.sub(pattern, own, name)
+        return name
+
+    def load_reference(self, state: Mapping[str, Tensor]) -> None:
+        """Load weights in the authors' layout; where the variant was left open, take theirs."""
+        plain = {name.removeprefix("module."): value for name, value in state.items()}
+        if self.config.variant == "auto" and "layer9.weight" in plain:
+            theirs = "pmms" if "layer55.1.weight" in plain else "rpmms"
+            device = self.classify.weight.device
+            self._build(theirs)
+            self.to(device).train(self.training)
+            self.take_settings(variant=theirs)
+        body = {n.removeprefix(self._prefix): v for n, v in plain.items() if n.startswith(self._prefix)}
+        body = {n: v for n, v in body.items() if not n.startswith("cls.")}
+        renamed = {f"backbone.{n}": v for n, v in body.items()}
+        for i, part in enumerate(self.tuned):
+            assert isinstance(part, FineTuned)
+            renamed |= part.entries(body, f"tuned.{i}.")
+        rest = {n: v for n, v in plain.items() if n.removeprefix(self._prefix) not in body}
+        super().load_reference({**rest, **renamed})
+
+
+def _spread(vector: Tensor, like: Tensor) -> Tensor:
+    """A vector (B, C) in every cell of maps."""
+    return vector[:, :, None, None].expand(-1, -1, *grid(like))

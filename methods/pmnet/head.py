@@ -1,0 +1,188 @@
+"""PMNet's learnable parts: affinity enhancement, coarse map encoders, fusion and classifier.
+
+Letters and numbers follow section 3 of the paper and its figures 2 and 3; entries of the authors' release are
+mapped in `pmnet.py`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..layers.volume import CentrePivotConv4d, VolumeBatchNorm, over_query, over_support
+
+WIDTH = 16
+"""Channels of the enhanced affinity."""
+KERNELS = (5, 3)
+"""Kernels of the two B3DConv layers."""
+
+
+class TwoBranchEnhancement(nn.Module):
+    """B3DConvs as in the paper (Eq. 2): a branch along the query plane, one along the support plane, summed.
+
+    With equal weights in both branches, swapping query and support transposes the result.
+
+    Args:
+        taps: channels of the affinity.
+    """
+
+    def __init__(self, taps: int) -> None:
+        super().__init__()
+        self.query = _plane_branch(taps)
+        self.support = _plane_branch(taps)
+
+    def forward(self, affinity: Tensor) -> Tensor:
+        """Enhance (B, L, hq, wq, hs, ws) to (B, 16, hq, wq, hs, ws)."""
+        return over_support(self.support, affinity) + over_query(self.query, affinity)
+
+
+def _plane_branch(taps: int) -> nn.Sequential:
+    """Two layers on images of one plane: batch norm over all of them is batch norm over the volume."""
+    layers: list[nn.Module] = []
+    for inputs, kernel in zip((taps, WIDTH), KERNELS, strict=True):
+        conv = nn.Conv2d(inputs, WIDTH, kernel, padding=kernel // 2)
+        layers += [conv, nn.BatchNorm2d(WIDTH), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
+def pivot_enhancement(taps: int, norm: type[nn.Module]) -> nn.Sequential:
+    """B3DConvs as in the release: both directions summed inside each layer, then one norm and ReLU."""
+    layers: list[nn.Module] = []
+    for inputs, kernel in zip((taps, WIDTH), KERNELS, strict=True):
+        scale = norm(WIDTH) if norm is VolumeBatchNorm else norm(4, WIDTH)
+        layers += [CentrePivotConv4d(inputs, WIDTH, kernel), scale, nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
+def coarse_map(affinity: Tensor, mask: Tensor) -> Tensor:
+    """Softmax over all cells of all K supports, then the mean of their mask values (Eq. 3).
+
+    Background cells take part in the softmax: what a query cell gives to them, the object does not get.
+
+    Args:
+        affinity: (B, K, heads, C, hq, wq, hs, ws).
+        mask: support masks at feature size (B, K, hs, ws), values 0..1.
+
+    Returns:
+        Foreground share of every query cell by channel, mean over heads: (B, C, hq, wq).
+    """
+    batch, _, heads, channels, height, width, _, _ = affinity.shape
+    pairs = affinity.permute(0, 2, 4, 5, 1, 6, 7, 3).reshape(batch, heads, height * width, -1, channels)
+    shares = torch.matmul(mask.flatten(1)[:, None, None, None], pairs.softmax(dim=3))
+    return shares.mean(dim=1).view(batch, height, width, channels).movedim(-1, 1)
+
+
+def _conv(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2),
+        nn.GroupNorm(4, outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class CoarseEncoder(nn.Module):
+    """Conv1: a coarse map of any width to 64 channels, doubling twice by a 3x3 and a 1x1 path.
+
+    Args:
+        inputs: channels of the coarse map: 16, or the number of taps without B3DConvs.
+    """
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.a = _conv(inputs, 16, 3)
+        self.b3 = _conv(16, 16, 3)
+        self.b1 = _conv(16, 16, 1)
+        self.c3 = _conv(32, 32, 3)
+        self.c1 = _conv(32, 32, 1)
+        self.out = _conv(64, 64, 1)
+
+    def forward(self, coarse: Tensor) -> Tensor:
+        """Encode (B, inputs, h, w) to (B, 64, h, w)."""
+        a = self.a(coarse)
+        b = torch.cat([self.b3(a), self.b1(a)], dim=1)
+        c = torch.cat([self.c3(b), self.c1(b)], dim=1)
+        out: Tensor = self.out(c)
+        return out
+
+
+class Refinement(nn.Module):
+    """Conv2: 64 channels split in halves; one half goes on through 3x3 convolutions and splits again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q3 = _conv(32, 32, 3)
+        self.p1 = _conv(32, 32, 1)
+        self.t3 = _conv(16, 16, 3)
+        self.r1 = _conv(16, 16, 1)
+        self.tt3 = _conv(16, 16, 3)
+        self.out = _conv(64, 64, 3)
+
+    def forward(self, fused: Tensor) -> Tensor:
+        """Refine (B, 64, h, w)."""
+        p, q = fused.chunk(2, dim=1)
+        r, t = self.q3(q).chunk(2, dim=1)
+        joined = torch.cat([self.p1(p), self.r1(r), self.tt3(self.t3(t))], dim=1)
+        out: Tensor = self.out(joined)
+        return out
+
+
+def _pair(inputs: int, hidden: int, outputs: int, *, last: bool = False) -> nn.Sequential:
+    layers = [
+        nn.Conv2d(inputs, hidden, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(hidden, outputs, 3, padding=1),
+    ]
+    return nn.Sequential(*layers, *([] if last else [nn.ReLU(inplace=True)]))
+
+
+def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear resize, corners aligned."""
+    if tuple(maps.shape[-2:]) == size:
+        return maps
+    return functional.interpolate(maps, size, mode="bilinear", align_corners=True)
+
+
+def _double(maps: Tensor) -> Tensor:
+    return resize(maps, (2 * maps.shape[-2], 2 * maps.shape[-1]))
+
+
+class Classifier(nn.Module):
+    """Query features of the two shallow stages beside the fused map, decoded to logits.
+
+    Args:
+        shallow: channels of the first stage's tap.
+        deeper: channels of the second stage's tap.
+    """
+
+    def __init__(self, shallow: int, deeper: int) -> None:
+        super().__init__()
+        self.mix1 = _pair(64 + deeper + shallow, 64, 32)
+        self.mix2 = _pair(32, 32, 16)
+        self.mix3 = _pair(16, 16, 2, last=True)
+
+    def forward(self, fused: Tensor, deeper: Tensor, shallow: Tensor) -> Tensor:
+        """Logits (B, 2, 4h, 4w), h and w the plane of the first stage's tap."""
+        joined = torch.cat([fused, deeper], dim=1)
+        joined = torch.cat([resize(joined, _plane(shallow)), shallow], dim=1)
+        logits: Tensor = self.mix3(_double(self.mix2(_double(self.mix1(joined)))))
+        return logits
+
+
+class Fusion(nn.Module):
+    """Coarse encodings of two stages to one map at the plane of the classifier's deeper tap."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refine1 = Refinement()
+        self.refine2 = Refinement()
+
+    def forward(self, low: Tensor, high: Tensor, size: tuple[int, int]) -> Tensor:
+        """Map (B, 64, *size) from the last stage's encoding `low` and the one before, `high`."""
+        fused = self.refine1(resize(low, _plane(high)) + high)
+        out: Tensor = self.refine2(resize(fused, size))
+        return out
+
+
+def _plane(maps: Tensor) -> tuple[int, int]:
+    return int(maps.shape[-2]), int(maps.shape[-1])

@@ -1,0 +1,3 @@
+"""The method RePRI, and the parts that only it uses."""
+
+from .method import RePRI as RePRI, RePRIConfig as RePRIConfig

@@ -1,0 +1,3 @@
+"""The method VAT, and the parts that only it uses."""
+
+from .method import VAT as VAT, VATConfig as VATConfig

@@ -1,0 +1,132 @@
+"""VAT's learnable parts: volumetric embeddings, the transformer pyramid and the guided decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..layers.volume import VolumeGroupNorm, over_query, over_support, resize_planes
+from .swin import Swin
+
+WIDTH = 128
+"""Channels of embedded volumes."""
+_GUIDE = (64, 32, 16)
+"""Channels of projected query features, coarse first."""
+_EMBEDDING = (
+    # (channels, groups, stride over the query plane, stride over the support plane) of each layer, coarse first
+    ((64, 4, 2, 1), (WIDTH, 8, 1, 2)),
+    ((64, 4, 2, 2), (WIDTH, 8, 1, 2)),
+    ((32, 2, 2, 2), (64, 4, 1, 2), (WIDTH, 8, 1, 2)),
+)
+_DEPTHS = (4, 2, 2)
+
+
+class PooledConv4d(nn.Module):
+    """Two 2-D convolutions summed, one over each plane; the other plane is max-pooled by its stride first.
+
+    Args:
+        inputs: channels of the volume.
+        outputs: channels made.
+        query_stride: step over the query plane.
+        support_stride: step over the support plane.
+    """
+
+    def __init__(self, inputs: int, outputs: int, query_stride: int, support_stride: int) -> None:
+        super().__init__()
+        self.query = nn.Conv2d(inputs, outputs, 3, stride=query_stride, padding=1)
+        self.support = nn.Conv2d(inputs, outputs, 3, stride=support_stride, padding=1)
+        self.strides = query_stride, support_stride
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """Convolve (B, C, hq, wq, hs, ws); the planes must be multiples of their strides, which they shrink by."""
+        query_stride, support_stride = self.strides
+        along_query, along_support = volume, volume
+        if support_stride > 1:
+            pool = partial(functional.max_pool2d, kernel_size=support_stride)
+            along_query = over_support(pool, volume)
+        if query_stride > 1:  # over the query plane that would copy the volume twice
+            rows = torch.unflatten(volume, 2, (-1, query_stride)).amax(dim=3)
+            along_support = torch.unflatten(rows, 3, (-1, query_stride)).amax(dim=4)
+        return over_query(self.query, along_query) + over_support(self.support, along_support)
+
+
+def _embedding(inputs: int, layers: Sequence[tuple[int, int, int, int]]) -> nn.Sequential:
+    modules: list[nn.Module] = []
+    for channels, groups, query_stride, support_stride in layers:
+        conv = PooledConv4d(inputs, channels, query_stride, support_stride)
+        modules.append(nn.Sequential(conv, VolumeGroupNorm(groups, channels), nn.ReLU(inplace=True)))
+        inputs = channels
+    return nn.Sequential(*modules)
+
+
+class VATHead(nn.Module):
+    """From three cosine volumes and the query's features, coarse first, to logits.
+
+    Args:
+        taps: channels of the volumes.
+        features: channels of the query features.
+        guidance: which of the features guide the decoder; the projections of all have parameters.
+    """
+
+    def __init__(
+        self, taps: Sequence[int], features: Sequence[int], guidance: tuple[bool, bool, bool]
+    ) -> None:
+        super().__init__()
+        self.guidance = guidance
+        self.embed = nn.ModuleList(_embedding(n, layers) for n, layers in zip(taps, _EMBEDDING, strict=True))
+        self.mix = nn.ModuleList(Swin(WIDTH, depth, 4, 4, 4, last_norm=False) for depth in _DEPTHS)
+        self.guide = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(n, width, 1), nn.ReLU(inplace=True))
+            for n, width in zip(features, _GUIDE, strict=True)
+        )
+        first, second, third = (
+            width + used * extra for width, used, extra in zip((WIDTH, 96, 48), guidance, _GUIDE, strict=True)
+        )
+        self.refine = nn.ModuleList(Swin(width, 2, 4, 8, 2) for width in (first, second, third))
+        self.reduce = nn.ModuleList([nn.Conv2d(first, 96, 1), nn.Conv2d(second, 48, 1)])
+        self.decode = nn.Sequential(
+            nn.Conv2d(third, 32, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(32, 2, 3, padding=1)
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, volumes: Sequence[Tensor], features: Sequence[Tensor]) -> Tensor:
+        """Logits (B, 2, h, w).
+
+        Args:
+            volumes: (B, L, hq, wq, hs, ws), coarse first, every plane twice the side of the one before.
+            features: query features (B, C, h, w), the coarse at the middle volume's side, then doubling.
+        """
+        x = self._decoded_volume(volumes)
+        guides = [
+            functional.dropout2d(guide(maps), 0.5, self.training and level < 2) if used else None
+            for level, (guide, maps, used) in enumerate(zip(self.guide, features, self.guidance, strict=True))
+        ]
+        for level, (refine, maps) in enumerate(zip(self.refine, guides, strict=True)):
+            if level:
+                x = self.reduce[level - 1](x)
+                x = functional.interpolate(
+                    x, (2 * x.shape[-2], 2 * x.shape[-1]), mode="bilinear", align_corners=True
+                )
+            if maps is not None:
+                x = torch.cat([x, maps], dim=1)
+            x = x + refine(x)
+        logits: Tensor = self.decode(x)
+        return logits
+
+    def _decoded_volume(self, volumes: Sequence[Tensor]) -> Tensor:
+        """The pyramid, coarse to fine, and the mean over the support plane: (B, 128, h, w)."""
+        mixed: Tensor | None = None
+        for embed, mix, volume in zip(self.embed, self.mix, volumes, strict=True):
+            embedded: Tensor = embed(volume)
+            if mixed is not None:
+                embedded = embedded + resize_planes(mixed, embedded.shape[2:4], embedded.shape[4:6])
+            mixed = embedded + mix(embedded)
+        assert mixed is not None
+        return mixed.mean(dim=(4, 5))

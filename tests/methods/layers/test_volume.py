@@ -1,0 +1,150 @@
+"""Layers on affinity volumes against loops over the definition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from fssbench.methods.layers.volume import (
+    CentrePivotConv4d,
+    VolumeBatchNorm,
+    VolumeGroupNorm,
+    over_query,
+    over_support,
+    pairwise,
+    resize_planes,
+    unit,
+)
+from hypothesis import given, settings, strategies as st
+from torch import Tensor, nn
+
+
+def full_4d(volume: Tensor, kernel: Tensor, stride: int) -> Tensor:
+    """4-D cross-correlation by definition; kernel (out, in, k, k, k, k), stride on the support plane."""
+    pad = kernel.shape[-1] // 2
+    padded = np.pad(volume.numpy(), [(0, 0), (0, 0)] + [(pad, pad)] * 4)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape[2:], axis=(2, 3, 4, 5))
+    windows = windows[:, :, :, :, ::stride, ::stride]
+    return torch.from_numpy(np.einsum("bcpqrsijkl,ocijkl->bopqrs", windows, kernel.numpy()))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    plane=st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 7), st.integers(1, 7)),
+    kernel=st.sampled_from([1, 3, 5]),
+    stride=st.sampled_from([1, 2, 4]),
+    channels_last=st.booleans(),
+)
+def test_centre_pivot_is_a_4d_convolution_with_a_sparse_kernel(
+    plane: tuple[int, int, int, int], kernel: int, stride: int, channels_last: bool
+) -> None:
+    torch.manual_seed(0)
+    layer = CentrePivotConv4d(2, 3, kernel, stride=stride).double()
+    volume = torch.randn(2, 2, *plane, dtype=torch.float64)
+    given = volume.movedim(1, -1).contiguous().movedim(-1, 1) if channels_last else volume
+    sparse = torch.zeros(3, 2, *(kernel,) * 4, dtype=torch.float64)
+    middle = kernel // 2
+    with torch.no_grad():
+        sparse[:, :, :, :, middle, middle] += layer.conv1.weight
+        sparse[:, :, middle, middle] += layer.conv2.weight
+        bias = (layer.conv1.bias + layer.conv2.bias).view(1, -1, 1, 1, 1, 1)
+        assert torch.allclose(layer(given), full_4d(volume, sparse, stride) + bias, atol=1e-12)
+
+
+@pytest.mark.parametrize("over", [over_query, over_support])
+def test_layers_touch_one_plane_only(over) -> None:
+    layer = nn.Conv2d(1, 1, 3, padding=1)
+    volume = torch.zeros(1, 1, 5, 5, 5, 5)
+    volume[0, 0, 2, 2, 2, 2] = 1
+    with torch.no_grad():
+        layer.weight.fill_(1)
+        layer.bias.zero_()
+        reached = over(layer, volume)[0, 0].nonzero()
+    moved, still = (
+        (reached[:, :2], reached[:, 2:]) if over is over_query else (reached[:, 2:], reached[:, :2])
+    )
+    assert len(reached) == 9
+    assert (still == 2).all()
+    assert moved.min() == 1
+    assert moved.max() == 3
+
+
+@pytest.mark.parametrize("over", [over_query, over_support])
+def test_gradients_reach_layers_with_the_channels_last_and_unchanged(over) -> None:
+    torch.manual_seed(0)
+    volume = torch.randn(2, 3, 4, 5, 6, 7, dtype=torch.float64, requires_grad=True)
+    layer = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()).double()
+    seen = []
+    layer.register_full_backward_hook(lambda _, __, grads: seen.append(grads[0]))
+    out = over(layer, volume)
+    weights = torch.randn_like(out)
+    (got,) = torch.autograd.grad((out * weights).sum(), volume)
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+
+    axes = (0, 4, 5, 1, 2, 3) if over is over_query else (0, 2, 3, 1, 4, 5)
+    planes = volume.permute(axes).flatten(0, 2)
+    scales = weights.permute(axes).flatten(0, 2)
+    (expected,) = torch.autograd.grad((layer(planes) * scales).sum(), volume)
+    assert torch.allclose(got, expected, atol=1e-12)
+
+
+def test_over_query_is_over_support_of_the_transpose() -> None:
+    volume = torch.randn(2, 3, 4, 5, 6, 7)
+    conv = nn.Conv2d(3, 2, 3)
+    swapped = volume.permute(0, 1, 4, 5, 2, 3)
+    assert torch.allclose(
+        over_query(conv, volume), over_support(conv, swapped).permute(0, 1, 4, 5, 2, 3), atol=1e-5
+    )
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 3), st.sampled_from([4, 8, 16]), st.integers(2, 6), st.floats(-50, 50))
+def test_norms_are_torch_s(batch: int, channels: int, side: int, offset: float) -> None:
+    torch.manual_seed(1)
+    volume = torch.randn(batch, channels, side, 2, side, 3) + offset
+    group, batch_norm = VolumeGroupNorm(4, channels), VolumeBatchNorm(channels)
+    for norm in (group, batch_norm):
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.bias)
+    expected = nn.functional.group_norm(volume.double(), 4, group.weight.double(), group.bias.double())
+    assert torch.allclose(group(volume).double(), expected, atol=2e-3 if abs(offset) > 10 else 1e-5)
+    plain = nn.BatchNorm3d(channels)
+    plain.load_state_dict(batch_norm.state_dict())
+    assert torch.allclose(
+        batch_norm(volume), plain(volume.flatten(2).unflatten(2, (-1, 1, 1))).view_as(volume), atol=1e-3
+    )
+    assert torch.allclose(batch_norm.running_mean, plain.running_mean, rtol=1e-5)
+
+
+def test_group_norm_is_exact_on_large_volumes_with_a_large_mean() -> None:
+    volume = torch.randn(1, 4, 20, 20, 20, 20) * 0.3 + 2
+    norm = VolumeGroupNorm(4, 4)
+    last = volume.movedim(1, -1).contiguous().movedim(-1, 1)
+    expected = nn.functional.group_norm(volume.double(), 4)
+    assert (norm(last) - expected).abs().max() < 2e-5
+
+
+def test_pairwise_is_every_inner_product() -> None:
+    query = [torch.randn(2, c, 3, 4) for c in (5, 7)]
+    support = [torch.randn(2, c, 2, 6) for c in (5, 7)]
+    volume = pairwise(query, support)
+    assert volume.shape == (2, 2, 3, 4, 2, 6)
+    for tap in range(2):
+        expected = torch.einsum("bchw,bcij->bhwij", query[tap], support[tap])
+        assert torch.allclose(volume[:, tap], expected, atol=1e-5)
+
+
+def test_unit_has_length_one_and_survives_zero() -> None:
+    features = torch.randn(2, 6, 3, 3)
+    features[0, :, 0, 0] = 0
+    lengths = unit(features).norm(dim=1)
+    assert lengths[0, 0, 0] == 0
+    assert (lengths.flatten()[1:] - 1).abs().max() < 1e-4
+
+
+def test_resize_planes_keeps_corners_and_linear_ramps() -> None:
+    ramp = torch.arange(4.0).view(1, 1, 4, 1, 1, 1).expand(1, 1, 4, 2, 3, 2)
+    out = resize_planes(ramp, (7, 3), (2, 5))
+    assert out.shape == (1, 1, 7, 3, 2, 5)
+    assert torch.allclose(out[0, 0, :, 0, 0, 0], torch.arange(7.0) / 2, atol=1e-5)
+    assert resize_planes(ramp, (4, 2), (3, 2)) is ramp

@@ -28,17 +28,17 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from fssbench.contracts.results import Estimate, RunResult
 from fssbench.errors import UsageError
-from fssbench.evidence import NOTHING, Evidence, count_queries, evidence_of
+from fssbench.evidence import NOTHING, Evidence, evidence_of
 from fssbench.metrics import Absent, score, scored_classes
 
 LEVEL = 0.95
@@ -92,105 +92,12 @@ class Difference:
     """`too few queries (8; 1 in a class)` where that is why there is neither interval nor p."""
 
 
-def replicates(
-    class_ids: ArrayLike,
-    inter: ArrayLike,
-    union: ArrayLike,
-    classes: Iterable[int],
-    *,
-    absent: Absent,
-    clusters: Sequence[str] | Sequence[int] | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
-    stream: str = "",
-) -> tuple[Sample, Sample]:
-    """Resample a fold: mIoU and FB-IoU with their bootstrap replicates.
-
-    Args:
-        class_ids: (N,) class id of each episode.
-        inter: (N, 2) intersections in pixels, background and foreground.
-        union: (N, 2) unions.
-        classes: class ids of the fold.
-        absent: what a class without pixels is worth, as in `fssbench.metrics.score`; the same rule
-            is applied to every resample.
-        clusters: (N,) query of each episode; episodes of one query are drawn together.
-        resamples: number of resamples.
-        seed: seed of the draws, 0 or larger.
-        stream: name of the episode set, such as the plan's sha256: equal streams share their draws.
-
-    Returns:
-        mIoU and FB-IoU.  With no episode the figures are nan.  Where no class has two clusters
-        nothing varies, and the replicates are empty.
-
-    Raises:
-        UsageError: for an episode of a class outside the fold, arrays that differ in length, a
-            negative seed or no resamples.
-    """
-    ids = np.asarray(class_ids, dtype=np.int64)
-    parts = [np.asarray(counts, dtype=np.int64).reshape(-1, 2) for counts in (inter, union)]
-    queries = np.arange(len(ids)) if clusters is None else np.asarray(clusters)
-    groups = np.unique(queries, return_inverse=True)[1]
-    if {len(parts[0]), len(parts[1]), len(groups)} != {len(ids)}:
-        raise UsageError(
-            f"{len(ids)} class ids, {len(parts[0])} intersections, {len(parts[1])} unions and "
-            f"{len(groups)} clusters: one of each is needed per episode"
-        )
-    if resamples < 1 or seed < 0:
-        raise UsageError(f"resamples must be 1 or more and seed 0 or more; got {resamples} and {seed}")
-    order = list(classes)
-    rng = plan_generator(seed, stream)
-    evidence = count_queries(stream, ids, queries.tolist(), order)
-    return _together(ids, [np.hstack(parts)], order, groups, absent, resamples, rng, evidence)[0]
-
-
-def intervals(
-    class_ids: ArrayLike,
-    inter: ArrayLike,
-    union: ArrayLike,
-    classes: Iterable[int],
-    *,
-    absent: Absent,
-    clusters: Sequence[str] | Sequence[int] | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
-    stream: str = "",
-) -> tuple[Estimate, Estimate]:
-    """Give mIoU and FB-IoU of a fold in percent, each with its 95 % interval.
-
-    Arguments and errors are those of `replicates`.
-
-    Example:
-        >>> miou, fb = intervals([0] * 40, [[2, 1]] * 40, [[3, 2]] * 40, [0], absent="zero")
-        >>> miou
-        Estimate(value=50.0, low=50.0, high=50.0, shortage='')
-        >>> intervals([0], [[2, 1]], [[3, 2]], [0], absent="zero")[0].shortage
-        'too few queries (1)'
-    """
-    miou, fb_iou = replicates(
-        class_ids,
-        inter,
-        union,
-        classes,
-        absent=absent,
-        clusters=clusters,
-        resamples=resamples,
-        seed=seed,
-        stream=stream,
-    )
-    return miou.estimate, fb_iou.estimate
-
-
-def of_run(run: RunResult, *, resamples: int = 1000, seed: int = 0) -> tuple[Sample, Sample]:
-    """Resample a run: mIoU and FB-IoU, clustered by query, in the stream of its plan."""
-    return estimate_of_runs([run], resamples=resamples, seed=seed)[0]
-
-
 def estimate_of_runs(
     runs: Sequence[RunResult], *, resamples: int = 1000, seed: int = 0
 ) -> list[tuple[Sample, Sample]]:
-    """Resample many runs as `of_run` resamples one, to the bit, in a fraction of the time.
+    """Resample runs: mIoU and FB-IoU of each, clustered by query, in the stream of its plan.
 
-    Draws hang on stream and strata alone, so runs that have counted the same episodes of a plan
+    Draws depend on stream and strata alone, so runs that have counted the same episodes of a plan
     have the same ones: they are drawn once, and every run's counts are summed by one matrix product
     (of integers below 2**53, hence exact in any order).
 
@@ -200,7 +107,8 @@ def estimate_of_runs(
         seed: seed of the draws.
 
     Returns:
-        mIoU and FB-IoU of each run, in the given order.
+        mIoU and FB-IoU of each run, in the given order.  With no episode the figures are nan.  If no class has
+        two clusters nothing varies, and the replicates are empty.
     """
     alike: dict[tuple[object, ...], list[int]] = {}
     for i, run in enumerate(runs):
@@ -242,11 +150,6 @@ def mean_sample(samples: Sequence[Sample]) -> Sample:
     if len(lengths) > 1:
         raise UsageError(f"folds were resampled {sorted(lengths)} times; use one number")
     return Sample(value, np.mean([s.replicates for s in samples], axis=0), evidence)
-
-
-def mean_estimate(samples: Sequence[Sample]) -> Estimate:
-    """The mean over folds with its 95 % interval (see `mean_sample`)."""
-    return mean_sample(samples).estimate
 
 
 def difference(a: Sample, b: Sample) -> Difference:

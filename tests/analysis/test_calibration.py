@@ -23,7 +23,7 @@ UNEVEN = (3, 4, 5, 6, 8, 8, 10, 10, 12, 12, 14, 14, 16, 18, 20, 24, 28, 36, 42, 
 
 @dataclass
 class Run:
-    """What `of_runs` reads of a run."""
+    """What `estimate_of_runs` reads of a run."""
 
     class_ids: NDArray[np.int64]
     inter: NDArray[np.int64]

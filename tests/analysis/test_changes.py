@@ -13,7 +13,7 @@ from report_factory import make_cell, make_run
 from fssbench.analysis.changes import read_other, with_changes
 from fssbench.analysis.comparisons import differences
 from fssbench.analysis.results_file import write_results
-from fssbench.analysis.statistics import of_run
+from fssbench.analysis.statistics import estimate_of_runs
 from fssbench.api import Cell, Change, Results, RunResult
 from fssbench.errors import DataError
 
@@ -41,7 +41,7 @@ def redone(run: RunResult, *, better: float = 1.0, **changes: Any) -> RunResult:
     inter = run.inter.copy()
     inter[:, 1] = (inter[:, 1] * better).astype(np.int64)
     run = replace(run, inter=np.minimum(inter, run.union), **changes)
-    miou, fb_iou = of_run(run, resamples=200)
+    miou, fb_iou = estimate_of_runs([run], resamples=200)[0]
     return replace(run, miou=miou.estimate, fb_iou=fb_iou.estimate)
 
 

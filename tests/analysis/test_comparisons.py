@@ -22,7 +22,7 @@ from fssbench.analysis.comparisons import (
     verdicts,
 )
 from fssbench.analysis.exchange import exchange_p
-from fssbench.analysis.statistics import difference, holm, of_run
+from fssbench.analysis.statistics import difference, estimate_of_runs, holm
 from fssbench.api import UsageError
 from fssbench.evidence import TOO_FEW
 from fssbench.metrics import score
@@ -50,7 +50,7 @@ def family(table: Any, **named: Any) -> Any:
 def test_a_pair_by_hand(table: Any) -> None:
     a, b = (table.make_run(m, skill=s) for m, s in (("a", 0.66), ("b", 0.60)))
     (pair,) = pairs(table.make_results(a, b), resamples=400, seed=3)
-    samples = [of_run(run, resamples=400, seed=3)[0] for run in (a, b)]
+    samples = [estimate_of_runs([run], resamples=400, seed=3)[0][0] for run in (a, b)]
     (exchanged,) = exchange_p([[(a, b)]], draws=400, seed=3)
     gap = difference(*samples)
     assert pair.difference == replace(gap, p=max(gap.p, exchanged))
@@ -138,13 +138,13 @@ def test_verdicts_are_the_pairs_from_both_sides(table: Any) -> None:
 
 def test_each_run_is_resampled_once(table: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    plain = paired.of_runs
+    plain = paired.estimate_of_runs
 
     def counting(runs: Any, **named: Any) -> Any:
         asked.append(len(runs))
         return plain(runs, **named)
 
-    monkeypatch.setattr(paired, "of_runs", counting)
+    monkeypatch.setattr(paired, "estimate_of_runs", counting)
     monkeypatch.setattr(paired, "_samples", {})
     pairs(family(table))
     assert asked == [3, 3, 3, 3]
@@ -163,7 +163,7 @@ def test_folds_are_averaged(table: Any) -> None:
 def test_pairing_is_much_sharper_than_two_intervals(table: Any) -> None:
     a, b = (table.make_run(m, episodes=500) for m in "ab")
     (pair,) = pairs(table.make_results(a, b))
-    alone = of_run(a)[0].estimate
+    alone = estimate_of_runs([a])[0][0].estimate
     assert pair.difference.high - pair.difference.low < (alone.high - alone.low) / 2
 
 
@@ -403,7 +403,7 @@ class TestSeeds:
         assert (found.kind, found.method, len(found.cells)) == ("episodes", "a", 4)
         assert found.mean == pytest.approx(np.mean(figures))
         assert found.between == pytest.approx(np.std(figures, ddof=1))
-        errors = [np.std(of_run(run, resamples=200)[0].replicates) for run in results.runs]
+        errors = [np.std(estimate_of_runs([run], resamples=200)[0][0].replicates) for run in results.runs]
         assert found.within == pytest.approx(np.sqrt(np.mean(np.square(errors))))
 
     def test_training_seeds(self, table: Any) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from fssbench.analysis.comparisons import verdicts
-from fssbench.analysis.statistics import mean_estimate, of_run
+from fssbench.analysis.statistics import estimate_of_runs, mean_sample
 from fssbench.api import Cell, Panel, Pictures, Results, RunResult
 from fssbench.metrics import score
 
@@ -68,7 +68,7 @@ def make_run(
         parameters=23_508_032 + LEARNABLE.get(method, 1_000),
         seconds=0.041,
         marks=(),
-        miou=mean_estimate([]) if episodes < 0 else None,  # type: ignore[arg-type]
+        miou=None,  # type: ignore[arg-type]
         fb_iou=None,  # type: ignore[arg-type]
         per_class=plain.per_class,
         absent=plain.absent,
@@ -81,13 +81,13 @@ def make_run(
         manifest={"context": {"python": "3.11.7", "packages": {"torch": "2.13.0"}, "threads": 1}},
     )
     run = replace(run, **changes)
-    miou, fb_iou = of_run(run, resamples=200)
+    miou, fb_iou = estimate_of_runs([run], resamples=200)[0]
     return replace(run, miou=miou.estimate, fb_iou=fb_iou.estimate)
 
 
 def make_cell(runs: list[RunResult], *, missing: tuple[int, ...] = ()) -> Cell:
     """The cell of one method's runs."""
-    samples = [of_run(run, resamples=200) for run in runs]
+    samples = [estimate_of_runs([run], resamples=200)[0] for run in runs]
     first = runs[0]
     return Cell(
         benchmark=first.benchmark,
@@ -99,8 +99,8 @@ def make_cell(runs: list[RunResult], *, missing: tuple[int, ...] = ()) -> Cell:
         protocol=first.protocol,
         folds={run.fold: run for run in runs},
         missing=missing,
-        miou=mean_estimate([s[0] for s in samples]),
-        fb_iou=mean_estimate([s[1] for s in samples]),
+        miou=mean_sample([s[0] for s in samples]).estimate,
+        fb_iou=mean_sample([s[1] for s in samples]).estimate,
         episodes=sum(run.episodes for run in runs),
         marks=tuple(dict.fromkeys(m for run in runs for m in run.marks)),
     )

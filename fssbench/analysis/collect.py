@@ -87,7 +87,6 @@ def _result(run: StoredRun) -> RunResult:
     block, context = run.manifest["block"], run.manifest["context"]
     records = [run.records[i] for i in sorted(run.records)]
     sessions = run.sessions()
-    timed = sum(s["episodes"] for s in sessions)
     score = run_score(run)
     marks = run_marks(run)
     if run.status == "incomplete":
@@ -114,7 +113,7 @@ def _result(run: StoredRun) -> RunResult:
         planned=run.planned,
         learnable=context["learnable"],
         parameters=context["parameters"],
-        seconds=sum(s["seconds"] for s in sessions) / timed if timed else float("nan"),
+        seconds=_prediction_seconds(sessions),
         marks=tuple(marks),
         miou=undrawn,
         fb_iou=undrawn,
@@ -133,6 +132,17 @@ def _result(run: StoredRun) -> RunResult:
         whole=run.whole,
         unmet=score.unmet,
     )
+
+
+def _prediction_seconds(sessions: Iterable[Mapping[str, Any]]) -> float:
+    """Mean seconds of a prediction; nan if no session has timed them apart from the inputs.
+
+    Runs of earlier versions have one time that contains what methods share: reading images, and the backbone.
+    """
+    timed = [s for s in sessions if s["episodes"] and isinstance(s.get("prediction_seconds"), int | float)]
+    if not timed:
+        return float("nan")
+    return float(sum(s["prediction_seconds"] for s in timed) / sum(s["episodes"] for s in timed))
 
 
 def _commands(context: Mapping[str, Any], sessions: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -115,7 +115,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
         "seconds_per_episode",
         "number",
         "seconds",
-        "mean time on the machine that ran it; NaN if it was not timed",
+        "mean time of a prediction on the machine that ran it, without images and shared features; NaN if not timed",
     ),
     _MARKS,
     Column("absent_classes", "text", "", "classes without a pixel in any episode, joined by `; `"),

@@ -88,7 +88,10 @@ class RunResult:
     parameters: int
     """All parameters."""
     seconds: float
-    """Seconds per episode, mean, on the machine that ran it."""
+    """Mean seconds of a prediction on the machine that ran it; nan if it was not timed.
+
+    What methods share, reading images and the frozen backbone, is not in it; `fssbench bench` measures both.
+    """
     marks: tuple[str, ...]
     """`miniature`, `sample (...)`, `capped (...)`, `untrained`, `incomplete (...)`, ..."""
     miou: Estimate

@@ -254,6 +254,8 @@ class _Run:
         self._unproven = 0
         """Episodes stored since every byte of the weights was compared."""
         self._seconds = 0.0
+        """Inputs included: an image is read, and its features computed, by the first method that needs it."""
+        self._prediction_seconds = 0.0
         self._closed = False
 
     def __enter__(self) -> _Run:
@@ -282,10 +284,15 @@ class _Run:
         """Predict, count and store one episode."""
         started = time.monotonic()
         query, support, support_mask = inputs.of(self.method, episode)
+        _finish_work_on(query, support)
         target = inputs.target(episode, original=self.settings.score_size == "original")
+        received = time.monotonic()
         prediction = self._segment(episode, query, support, support_mask, target)
+        predicted = time.monotonic()
         inter, union = count(prediction, target.foreground, target.ignored)
-        self._seconds += time.monotonic() - started  # of the method, not of the pictures for reports
+        ended = time.monotonic()  # before the pictures for reports
+        self._seconds += ended - started
+        self._prediction_seconds += predicted - received
         if self._prove(self.guard.check_episode):
             self._unproven = 0
         if self.panels.wanted(episode.index):
@@ -343,7 +350,10 @@ class _Run:
     def _note_session(self) -> None:
         """Leave what this process did, or that it found every episode there and the data as they were measured."""
         if self._computed:
-            spent = {"seconds": round(self._seconds, 3), "peak_mb": _peak_mb()}
+            spent = {
+                "seconds": round(self._seconds, 3),
+                "prediction_seconds": round(self._prediction_seconds, 6),
+            }
         elif any(session.get("command") == COMMAND for session in read_sessions(self.path)):
             return
         else:
@@ -376,16 +386,17 @@ class _Run:
         return Evaluation(self.path, self.identity, score, self.planned, self._computed)
 
 
-def _tensors(query: Any, support: Any, support_mask: Tensor) -> list[Tensor]:
-    found = [support_mask]
-    for given in (query, support):
-        found.extend([given] if isinstance(given, Tensor) else given.values())
-    return found
+def _tensors(*inputs: Any) -> list[Tensor]:
+    """All tensors of some inputs, each a tensor or a dictionary of tensors."""
+    tensors: list[Tensor] = []
+    for given in inputs:
+        tensors.extend([given] if isinstance(given, Tensor) else given.values())
+    return tensors
 
 
-def _peak_mb() -> int:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+def _finish_work_on(*inputs: Any) -> None:
+    """Wait until a device has computed the inputs: its work would else count as time of the prediction."""
+    for tensor in _tensors(*inputs):
+        if tensor.device.type != "cpu":
+            torch.accelerator.synchronize(tensor.device)
+            return

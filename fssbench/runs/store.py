@@ -5,7 +5,7 @@
         plan.json        the full plan, so that a run can be read without its data
         episodes.jsonl   one record an episode, each written by a single os.write on O_APPEND
         summary.json     derived from the above, replaced atomically
-        sessions.jsonl   one record a process that worked on the run: time and memory
+        sessions.jsonl   one record per process that worked on the run: its time
         data.json        beginnings of the hashes of the data files, see `fssbench.data.files_read`
         panels.jsonl     small pictures of some episodes, see `fssbench.runs.pictures`
 
@@ -229,7 +229,7 @@ class StoredRun:
         return "complete" if self.done == self.planned else "incomplete"
 
     def sessions(self) -> list[dict[str, Any]]:
-        """What each process that worked on this run left: seconds, episodes, peak memory."""
+        """What each process that worked on this run left: episodes and seconds (see `RunWriter.session`)."""
         return read_sessions(self.path)
 
 

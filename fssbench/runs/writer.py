@@ -206,7 +206,11 @@ class RunWriter:
             self._acquire()
 
     def session(self, data: dict[str, Any]) -> None:
-        """Leave what this process did: seconds, episodes, memory.  Never part of a result.
+        """Leave what this process did; it is never part of a result.
+
+        Args:
+            data: `episodes` that it computed; `seconds` in all, with what methods share, reading images and the
+                backbone; `prediction_seconds` of the method alone; `command` that it belonged to.
 
         Raises:
             DataError: where it cannot be written.

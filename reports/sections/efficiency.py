@@ -2,7 +2,7 @@
 
 A measurement belongs to runs of the same method, settings, backbone and shot.  Figures take those of
 one machine, that with most of them; tables show each machine apart.  Without any, the learnable parameters and
-the time of the runs themselves stand in.
+the time of the predictions in the runs stand in.
 """
 
 from __future__ import annotations
@@ -98,7 +98,6 @@ def points(found: Analysis, place: Place) -> dict[str, Point]:
     measured = [each for each in found.results.efficiency if id(each) in used]
     cells = {name: place.cells[name] for name in found.drawn if name in place.cells}
     belong = {name: _of(cell, measured) for name, cell in cells.items()}
-    any_there = any(belong.values())
     out = {}
     for name, cell in cells.items():
         each, run = belong[name], first_run(cell)
@@ -107,7 +106,7 @@ def points(found: Analysis, place: Place) -> dict[str, Point]:
             known |= {"flops": each.flops / 1e9, "ms": each.milliseconds.median}
             if each.memory_mb is not None:
                 known["memory"] = each.memory_mb
-        elif not any_there and math.isfinite(_seconds(cell)):
+        elif not found.results.efficiency and math.isfinite(_seconds(cell)):
             known["ms"] = 1000 * _seconds(cell)
         if math.isfinite(cell.miou.value):
             out[name] = Point(
@@ -126,7 +125,11 @@ def told(found: Analysis, place: Place) -> str:
         id(e): e for cell in place.cells.values() if machines and (e := _of(cell, machines[0])) is not None
     }
     if not belong:
-        return "Time is that of the runs, where they were made."
+        if found.results.efficiency:
+            return "Nothing was measured of these methods."
+        return (
+            "Time is that of the predictions in the runs, without the images and features that methods share."
+        )
     size = str(block_of(first_run(next(iter(place.cells.values())))).get("size", ""))
     other = sorted({e.size for e in belong.values() if str(e.size) != size})
     sized = f" Costs at {', '.join(map(str, other))} px, scores at {size} px." if size and other else ""

@@ -288,14 +288,29 @@ def test_all_classes_absent_breaks_nothing(null):
     assert not cells["a"].best
 
 
-def test_time_per_episode_is_over_all_sessions(null):
+def test_time_per_episode_is_that_of_the_predictions_over_all_sessions(null):
     (run,) = null.run("runs", null.plan(4))
     (run.path / "sessions.jsonl").write_text(
-        '{"episodes": 3, "seconds": 6.0}\n{"torn\n{"episodes": 1, "seconds": 4.0}\n'
+        '{"episodes": 3, "seconds": 60.0, "prediction_seconds": 6.0}\n{"torn\n'
+        '{"episodes": 1, "seconds": 4.5, "prediction_seconds": 4.0}\n'
+        '{"episodes": 0, "seconds": 0.0, "command": "a"}\n'
     )
     assert collect([run.path]).runs[0].seconds == 2.5
     (run.path / "sessions.jsonl").unlink()
     assert np.isnan(collect([run.path]).runs[0].seconds)
+
+
+def test_runs_stored_before_predictions_were_timed_apart_are_read_without_a_time(null):
+    (run,) = null.run("runs", null.plan(4))
+    (timed,) = collect([run.path]).runs
+    old = '{"episodes": 3, "seconds": 6.0, "peak_mb": 812, "command": "a"}\n'
+    (run.path / "sessions.jsonl").write_text(old)
+    (untimed,) = collect([run.path]).runs
+    assert np.isnan(untimed.seconds)
+    assert (untimed.miou, untimed.identity) == (timed.miou, timed.identity)
+    new = '{"episodes": 1, "seconds": 9.0, "prediction_seconds": 0.5}\n'
+    (run.path / "sessions.jsonl").write_text(old + new)
+    assert collect([run.path]).runs[0].seconds == 0.5, "the time that contains the inputs is not mixed in"
 
 
 def test_nothing_to_collect(null):

@@ -560,6 +560,21 @@ def test_clock_that_jumps_changes_nothing(null, monkeypatch):
     assert all(s["seconds"] >= 0 for s in read_run(run.path).sessions())
 
 
+def test_reading_and_the_shared_backbone_are_no_time_of_the_method_that_runs_first(null, monkeypatch):
+    read = Inputs.of
+
+    def read_slowly(self, method, episode):
+        time.sleep(0.05 if method.card.name == "null" else 0)
+        return read(self, method, episode)
+
+    monkeypatch.setattr(Inputs, "of", read_slowly)
+    first, second = null.run("runs", null.plan(4), null.method(), null.broken("other"))
+    (of_first,), (of_second,) = (read_run(run.path).sessions() for run in (first, second))
+    assert of_first["seconds"] > 0.2
+    assert of_first["prediction_seconds"] < 0.1
+    assert 0 <= of_second["prediction_seconds"] <= of_second["seconds"] < 0.2
+
+
 def test_data_folder_is_not_written_to(null):
     null.data.joinpath("nulldata").chmod(0o555)
     null.data.chmod(0o555)

@@ -118,7 +118,10 @@ def write_run(
     skill = f"{label} {sorted(other.items())}" if other else label
     (folder / "episodes.jsonl").write_bytes(b"".join(record.line() for record in records(plan, skill)))
     (folder / "sessions.jsonl").write_text(
-        json.dumps({"episodes": len(plan), "seconds": 0.04 * len(plan)}) + "\n"
+        json.dumps(
+            {"episodes": len(plan), "seconds": 0.05 * len(plan), "prediction_seconds": 0.04 * len(plan)}
+        )
+        + "\n"
     )
     return folder
 

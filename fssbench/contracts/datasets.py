@@ -281,7 +281,7 @@ class Dataset(ABC):
     def aliases(self, item: str) -> tuple[str, ...]:
         """Every item id under which a list of this data set may name the same picture.
 
-        Checkpoints of earlier versions know their pictures by item id alone.
+        The checkpoints that come with fssbench name their pictures by item id alone.
         """
         return (item,)
 

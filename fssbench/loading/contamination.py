@@ -52,7 +52,7 @@ def seen_classes(
 def image_ids(items: Iterable[str]) -> list[str]:
     """What a manifest says under `image_ids`: the first 8 hexadecimal digits of each item's sha256, sorted.
 
-    An item is a name within its data set; checkpoints of earlier versions know their images by it alone.
+    An item is a name within its data set.  The checkpoints that come with fssbench name their images by it alone.
     """
     return sorted(_image_id(item) for item in items)
 

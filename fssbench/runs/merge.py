@@ -10,7 +10,7 @@ from pathlib import Path
 from fssbench.data.files_read import FILE as DATA
 from fssbench.errors import DataError
 from fssbench.runs.identity import digest, run_slug
-from fssbench.runs.pictures import FOLDER, join_panels
+from fssbench.runs.pictures import join_panels
 from fssbench.runs.store import StoredRun, read_run, read_sessions, scan
 from fssbench.runs.summary import summarise
 from fssbench.runs.writer import RunWriter
@@ -73,8 +73,6 @@ def _join(shards: list[StoredRun], out: Path) -> Path:
                 named = {**session, "shard": run.slug}
                 if named not in known:  # merged again after a kill
                     writer.session(named)
-            if (run.path / FOLDER).is_dir():
-                shutil.copytree(run.path / FOLDER, path / FOLDER, dirs_exist_ok=True)
         if (first.path / DATA).is_file():
             shutil.copy(first.path / DATA, path / DATA)
         join_panels([run.path for run in shards], path)

@@ -38,8 +38,6 @@ PANELS = 60
 SIDE = 128
 """Longest side of a stored picture, in pixels."""
 FILE = "panels.jsonl"
-FOLDER = "predictions"
-"""Where earlier versions kept them, one file a picture; still read."""
 _QUALITY = 80
 _KEPT = 256
 """Thumbnails held in memory."""
@@ -155,15 +153,14 @@ def join_panels(shards: Sequence[Path], run: Path) -> None:
 def read_panels(run: StoredRun) -> Iterator[Panel]:
     """What is kept of a run's counted episodes, by index; pictures are read when they are asked for."""
     names = dict(zip(run.plan.classes, run.plan.class_names, strict=True))
-    found: dict[int, Callable[[], Pictures]] = dict(_loose(run))
     path = run.path / FILE
-    for index, line in _lines(path)[0]:
-        found[index] = partial(_load, path, line.place, len(line.content))
-    for index in sorted(found):
+    lines = dict(_lines(path)[0])
+    for index in sorted(lines):
         record = run.records.get(index)
         if record is not None:
             iou = 100 * record.inter[1] / record.union[1] if record.union[1] else float("nan")
-            yield Panel(index, names[record.class_id], iou, found[index])
+            load = partial(_load, path, lines[index].place, len(lines[index].content))
+            yield Panel(index, names[record.class_id], iou, load)
 
 
 def _lines(path: Path) -> tuple[list[tuple[int, LogLine]], int]:
@@ -216,38 +213,3 @@ def _picture(data: dict[str, Any]) -> Image.Image:
     if list(image.size) != data["size"] or max(image.size) > _LARGEST:
         raise ValueError(f"a picture of {image.size} pixels")
     return image.convert("RGB")
-
-
-def _loose(run: StoredRun) -> Iterator[tuple[int, Callable[[], Pictures]]]:
-    """Episodes of which earlier versions kept all pictures, one file each."""
-    folder = run.path / FOLDER
-    for query in sorted(folder.glob("*-query.jpg")):
-        if query.name[:6].isdecimal():
-            yield int(query.name[:6]), partial(_load_loose, run.path, query.name[:6], run.plan.shot)
-
-
-def _load_loose(run: Path, prefix: str, shot: int) -> Pictures:
-    def opened(name: str, mode: str, size: tuple[int, int] | None = None) -> Image.Image:
-        file = (run / FOLDER / f"{prefix}-{name}").resolve()
-        if not file.is_relative_to(run.resolve()):
-            raise OSError(f"{file} lies outside {run}")
-        with Image.open(file, formats=("PNG", "JPEG")) as image:
-            if max(image.size) > _LARGEST or size not in (None, image.size):
-                raise ValueError(f"a picture of {image.size} pixels")
-            return image.convert(mode)
-
-    try:
-        query = opened("query.jpg", "RGB")
-        values = np.asarray(opened("truth.png", "L", query.size))
-        truth = np.where(values == 128, IGNORE, values > 0).astype(np.uint8)
-        prediction = np.asarray(opened("prediction.png", "L", query.size)) > 0
-        supports = tuple(
-            (
-                image := opened(f"support{k}.jpg", "RGB"),
-                np.asarray(opened(f"support{k}-mask.png", "L", image.size)) > 0,
-            )
-            for k in range(shot)
-        )
-    except _BAD as error:
-        raise DataError(f"{run / FOLDER}: pictures of episode {prefix} are damaged ({error})") from None
-    return Pictures(query, truth, prediction, supports)

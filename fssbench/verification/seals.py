@@ -85,7 +85,7 @@ def _finding(check: str, faults: list[str], detail: str) -> Finding:
 
 def _seal(manifest: dict[str, Any], plan: Plan) -> Finding:
     if "sealed" not in manifest:
-        return Finding("seal", "not checked", "not sealed: written by an earlier version")
+        return Finding("seal", "differs", "manifest.json has lost its seal, which is written with it")
     if manifest["sealed"] == manifest_seal(manifest, plan):
         return Finding("seal", "equal")
     return Finding(

@@ -131,9 +131,12 @@ def test_what_is_not_at_hand_is_said_and_is_neither_success_nor_error(place):
     assert {found[c] for c in ("episodes", "data", "counts", "marks proven")} == {"not checked"}
     own = ("manifest", "plan", "seal", "marks and settings", "records", "summary")
     assert {found[c] for c in own} == {"equal"}
+
+
+def test_a_manifest_without_its_seal_differs(place):
     edit(one(place) / "manifest.json", lambda m: m.pop("sealed"))
     code, found, _ = verify(place, data=False)
-    assert (code, found["seal"]) == (0, "not checked")
+    assert (code, found["seal"]) == (3, "differs")
 
 
 def count_off(r: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from fssbench.evaluation.engine import Settings, evaluate_all
 from fssbench.files.append_log import seal, unseal
 from fssbench.plugins.registry import DATASETS
 from fssbench.runs.merge import merge
-from fssbench.runs.pictures import FILE, FOLDER, PANELS, SIDE, Panels, _packed, _unpacked, read_panels
+from fssbench.runs.pictures import FILE, PANELS, SIDE, Panels, _packed, _unpacked, read_panels
 from fssbench.runs.store import Record, read_run
 
 
@@ -361,62 +361,6 @@ def test_foreign_lines_are_passed_over(null, text):
     assert kept(run.path) == [0, 1, 2]
     for panel in read_panels(read_run(run.path)):
         panel.pictures()
-
-
-# --- what earlier versions stored -------------------------------------------------------------------
-
-
-@pytest.fixture
-def loose(null):
-    """A run whose pictures lie as earlier versions left them: one file each."""
-    plan = null.plan(3, size=32)
-    (run,) = null.run("runs", plan, panels=0)
-    folder = run.path / FOLDER
-    folder.mkdir()
-    mask = np.zeros((32, 32), np.uint8)
-    mask[:4], mask[4:8] = 128, 255
-    for index in (0, 2):
-        Image.new("RGB", (32, 32), (9, 90, 200)).save(folder / f"{index:06d}-query.jpg")
-        Image.new("RGB", (32, 16), 50).save(folder / f"{index:06d}-support0.jpg")
-        Image.fromarray(mask[:16]).save(folder / f"{index:06d}-support0-mask.png")
-        Image.fromarray(mask).save(folder / f"{index:06d}-truth.png")
-        Image.fromarray(255 - mask // 255 * 255).save(folder / f"{index:06d}-prediction.png")
-    return run.path
-
-
-def test_loose_pictures_are_still_read(loose):
-    panels = list(read_panels(read_run(loose)))
-    assert [p.index for p in panels] == [0, 2]
-    pictures = panels[1].pictures()
-    assert pictures.query.size == (32, 32)
-    assert [np.count_nonzero(pictures.truth == v) for v in (1, 255)] == [4 * 32, 4 * 32]
-    assert np.count_nonzero(pictures.prediction) == 28 * 32
-    ((image, mask),) = pictures.supports
-    assert (image.size, mask.shape) == ((32, 16), (16, 32))
-
-
-def test_loose_pictures_that_are_damaged_or_elsewhere_are_refused(loose, tmp_path):
-    first, second = read_panels(read_run(loose))
-    secret = tmp_path / "secret.png"
-    (loose / FOLDER / "000000-truth.png").rename(secret)
-    (loose / FOLDER / "000000-truth.png").symlink_to(secret)
-    with pytest.raises(DataError, match=r"pictures of episode 000000 are damaged .*lies outside"):
-        first.pictures()
-    (loose / FOLDER / "000002-prediction.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match="episode 000002"):
-        second.pictures()
-    (loose / FOLDER / "000002-query.jpg").unlink()
-    assert [p.index for p in read_panels(read_run(loose))] == [0]
-
-
-def test_loose_pictures_of_shards_are_merged(null):
-    plan = null.plan(4)
-    for part in (1, 2):
-        (run,) = null.run("parts", plan, shard=(part, 2), panels=0)
-        (run.path / FOLDER).mkdir()
-        Image.new("RGB", (8, 8)).save(run.path / FOLDER / f"00000{part}-query.jpg")
-    (joined,) = merge([null.folder / "parts"], null.folder / "joined")
-    assert kept(joined) == [1, 2]
 
 
 def test_pictures_cost_little(null, monkeypatch):

@@ -31,9 +31,9 @@ from fssbench.api import (
     read_rgb,
 )
 
-from ..shared import natural_miniatures, pools, verify
+from ..shared import pools, verify
 from ..shared.populations import population
-from . import instances, rasterise
+from . import instances, miniature, rasterise
 from .instances import has_number, image_id
 
 CLASSES = [
@@ -362,6 +362,6 @@ class Coco(Dataset):
     def miniature(cls, data: Path, seed: int) -> None:
         """Write 40 train and 96 val images in 2017 naming, six of the 80 classes each, and prepare them."""
         root = data / "COCO2017"
-        natural_miniatures.coco_release(root, seed, CLASSES, {"train2017": 40, "val2017": 96})
+        miniature.write_release(root, seed, CLASSES, {"train2017": 40, "val2017": 96})
         for _ in cls.prepare(root, data):
             pass

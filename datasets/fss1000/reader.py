@@ -32,8 +32,9 @@ from fssbench.api import (
     read_size,
 )
 
-from ..shared import natural_miniatures, pools, verify
+from ..shared import pools, verify
 from ..shared.populations import FSS_CLASSES as SPLITS, FSS_IMAGES as IMAGES_PER_CLASS, population
+from . import miniature
 
 NUMBERS = tuple(str(n) for n in range(1, IMAGES_PER_CLASS + 1))
 """Stems of a class's images and masks."""
@@ -316,4 +317,4 @@ class FSS1000(Dataset):
     @classmethod
     def miniature(cls, data: Path, seed: int) -> None:
         """Write twelve classes of ten pairs; without a list all of them are split "test"."""
-        natural_miniatures.fss_classes(data / cls.card.folders[0], seed)
+        miniature.write_classes(data / cls.card.folders[0], seed)

@@ -30,9 +30,9 @@ from fssbench.api import (
     read_rgb,
 )
 
-from ..shared import natural_miniatures, palette, pools, verify
+from ..shared import palette, pools, verify
 from ..shared.populations import population
-from . import sbd, voc_lists
+from . import miniature, sbd, voc_lists
 
 CLASSES = [
     "aeroplane",
@@ -271,6 +271,6 @@ class Pascal(Dataset):
     def miniature(cls, data: Path, seed: int) -> None:
         """Write a devkit of 40 train and 64 val images, three classes each, and prepare it."""
         root = data / cls.card.folders[0]
-        natural_miniatures.voc_devkit(root, seed, len(CLASSES), {"train": 40, "val": 64})
+        miniature.write_devkit(root, seed, len(CLASSES), {"train": 40, "val": 64})
         for _ in cls.prepare(root, data):
             pass

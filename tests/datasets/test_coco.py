@@ -5,9 +5,9 @@ import shutil
 
 import numpy as np
 import pytest
-from fssbench.datasets.coco import rasterise
+from fssbench.datasets.coco import miniature, rasterise
 from fssbench.datasets.coco.reader import CLASSES, Coco, image_id
-from fssbench.datasets.shared import natural_miniatures, palette
+from fssbench.datasets.shared import palette
 from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -26,7 +26,7 @@ def mini(tmp_path_factory):
 @pytest.fixture
 def copy(tmp_path):
     """A smaller release one may break; prepared."""
-    natural_miniatures.coco_release(tmp_path / "COCO2017", 0, CLASSES, {"val2017": 14})
+    miniature.write_release(tmp_path / "COCO2017", 0, CLASSES, {"val2017": 14})
     list(Coco.prepare(tmp_path / "COCO2017", tmp_path))
     return tmp_path / "COCO2017"
 
@@ -193,7 +193,7 @@ def test_miniature_needs_no_pycocotools_and_follows_its_seed(mini, tmp_path, mon
     monkeypatch.setitem(__import__("sys").modules, "pycocotools", None)
     for folder, seed in (("same", 0), ("other", 1)):
         root = tmp_path / folder / "COCO2017"
-        natural_miniatures.coco_release(root, seed, CLASSES, {"train2017": 2})
+        miniature.write_release(root, seed, CLASSES, {"train2017": 2})
         list(Coco.prepare(root, tmp_path / folder))
     for path in ("train2017/000900000002.jpg", "annotations/train2017/000900000002.png"):
         content = (mini / "COCO2017" / path).read_bytes()

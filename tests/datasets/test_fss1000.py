@@ -5,8 +5,8 @@ import shutil
 
 import numpy as np
 import pytest
+from fssbench.datasets.fss1000 import miniature
 from fssbench.datasets.fss1000.reader import FSS1000
-from fssbench.datasets.shared import natural_miniatures
 from PIL import Image
 
 from fssbench.api import DataError, Entry, UsageError
@@ -22,7 +22,7 @@ def mini(tmp_path_factory):
 @pytest.fixture
 def copy(mini, tmp_path):
     """Two classes of the miniature one may break."""
-    for name in natural_miniatures.FSS_NAMES[:2]:
+    for name in miniature.NAMES[:2]:
         shutil.copytree(mini / "FSS-1000" / name, tmp_path / name)
     return tmp_path
 
@@ -103,7 +103,7 @@ def test_miniature_is_sound_and_large_enough(mini):
 
 
 def test_miniature_follows_its_seed(mini, tmp_path, monkeypatch):
-    monkeypatch.setattr(natural_miniatures, "FSS_NAMES", natural_miniatures.FSS_NAMES[:1])
+    monkeypatch.setattr(miniature, "NAMES", miniature.NAMES[:1])
     FSS1000.miniature(tmp_path / "same", 0)
     FSS1000.miniature(tmp_path / "other", 1)
     for path in ("FSS-1000/amber_lantern/7.jpg", "FSS-1000/amber_lantern/7.png"):
@@ -120,7 +120,7 @@ def test_miniature_is_in_no_reference_list(mini, shared):
         for s in ("trn", "val", "test")
         for n in (shared / f"golden/splits/fss/{s}.txt").read_text().split("\n")
     }
-    assert not listed & set(natural_miniatures.FSS_NAMES)
+    assert not listed & set(miniature.NAMES)
 
 
 def test_oddities_of_the_real_sample_are_found(shared):

@@ -7,8 +7,9 @@ import time
 
 import numpy as np
 import pytest
+from fssbench.datasets.pascal import miniature
 from fssbench.datasets.pascal.reader import Pascal
-from fssbench.datasets.shared import natural_miniatures, palette
+from fssbench.datasets.shared import palette
 from PIL import Image
 
 from fssbench.api import DataError, Entry, UsageError
@@ -111,7 +112,7 @@ def digest(folder):
 
 def test_miniature_follows_its_seed(mini, tmp_path):
     for folder, seed in (("same", 0), ("other", 1)):
-        natural_miniatures.voc_devkit(tmp_path / folder, seed, 20, {"train": 3})
+        miniature.write_devkit(tmp_path / folder, seed, 20, {"train": 3})
     for name in (f"mini_00000{n}" for n in range(3)):
         for path in (f"JPEGImages/{name}.jpg", f"SegmentationClass/{name}.png"):
             content = (mini / "VOC2012" / path).read_bytes()

@@ -117,7 +117,6 @@ if TYPE_CHECKING:
     from fssbench.data.populations import size_marks as size_marks
     from fssbench.data.reference_lists import (
         FOLDS as FOLDS,
-        cache_folder as cache_folder,
         coco_file as coco_file,
         read_coco as read_coco,
         read_fss as read_fss,
@@ -138,6 +137,8 @@ if TYPE_CHECKING:
         TOO_FEW as TOO_FEW,
         distinct_episodes as distinct_episodes,
     )
+    from fssbench.files.atomic import replace_file as replace_file
+    from fssbench.files.cache import cache_folder as cache_folder
     from fssbench.files.clean_text import clean_line as clean_line
     from fssbench.files.links import check_links as check_links
     from fssbench.files.listing import (

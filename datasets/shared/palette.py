@@ -24,9 +24,7 @@ def voc() -> NDArray[np.uint8]:
 
 
 def save(label: NDArray[np.uint8], path: Path) -> None:
-    """Write a label map (H, W) as an 8-bit palette PNG; the file appears whole or not at all."""
+    """Write a label map (H, W) as an 8-bit palette PNG into a folder that is still staged."""
     image = Image.fromarray(np.ascontiguousarray(label))
     image.putpalette(voc().tobytes())
-    partial = path.with_name(f".{path.name}.partial")
-    image.save(partial, format="PNG", optimize=False)
-    partial.replace(path)
+    image.save(path, format="PNG", optimize=False)

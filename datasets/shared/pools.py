@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -22,13 +19,13 @@ from fssbench.api import (
     Pool,
     Population,
     Verification,
-    cache_folder,
     list_files,
     read_index,
     size_marks,
 )
 
 from . import verify
+from .scan_memory import recall_scan, scan_path, store_scan
 
 LISTED = "reference list files"
 """Said only of lists whose hashes are known."""
@@ -165,26 +162,14 @@ def covered(
         for name, on_disk in masks.items()
         for status in [(place / on_disk).stat()]
     ]
-    listing = json.dumps([SCAN_VERSION, str(place.resolve()), share, stats])
-    memo = cache_folder() / "scans" / f"{hashlib.sha256(listing.encode()).hexdigest()[:32]}.json"
-    try:
-        return {str(k): [int(v) for v in vs] for k, vs in json.loads(memo.read_bytes()).items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        pass  # absent or damaged: look again
+    memory = scan_path(SCAN_VERSION, str(place.resolve()), share, stats)
+    stored = recall_scan(memory)
+    if stored is not None:
+        return stored
     answer: dict[str, list[int]] = {}
     for name, on_disk in masks.items():
         label = read_index(place / on_disk, labels, ignore=ignore, palette=palette)
         counts = np.bincount(label.ravel(), minlength=256)
         answer[name[:-4]] = [int(v) for v in range(1, 255) if counts[v] and counts[v] >= share * label.size]
-    _remember(memo, answer)
+    store_scan(memory, answer)
     return answer
-
-
-def _remember(memo: Path, answer: dict[str, list[int]]) -> None:
-    try:
-        memo.parent.mkdir(parents=True, exist_ok=True)
-        partial = memo.with_suffix(f".{os.getpid()}.partial")
-        partial.write_bytes(json.dumps(answer).encode())
-        partial.replace(memo)
-    except OSError:
-        pass  # a read-only cache costs time, nothing else

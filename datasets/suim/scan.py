@@ -6,19 +6,16 @@ the user's cache folder under a key of all names, sizes and times, so that it is
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 
 from fssbench.api import THRESHOLD, DataError, find_file, list_files, read_codes, read_grey
+
+from ..shared.scan_memory import recall_scan, scan_path, store_scan
 
 CODES = {"FV": 0b110, "HD": 0b001, "PF": 0b010, "RI": 0b101, "RO": 0b100, "SR": 0b111, "WR": 0b011, "BW": 0}
 """Class folder name -> colour code, red the highest bit.  The order is that of the class ids."""
@@ -135,34 +132,16 @@ def scan(root: Path, found: list[Source]) -> dict[str, list[str]]:
     Raises:
         DataError: where a mask cannot be decoded.
     """
-    kept = _cache_file(root, found)
-    try:
-        known = json.loads(kept.read_bytes())
-        if set(known) == {s.item for s in found}:
-            return {item: [str(name) for name in names] for item, names in known.items()}
-    except (OSError, ValueError, TypeError):
-        pass  # no cache yet, or a damaged one: the files themselves are the truth
+    masks = [
+        (source.item, mask, status.st_size, status.st_mtime_ns)
+        for source in found
+        for mask in ([source.coded] if source.coded else [name for _, name in source.binary])
+        for status in [find_file(root / mask).stat()]
+    ]
+    memory = scan_path("suim", _SCAN_VERSION, str(root.resolve()), masks)
+    stored = recall_scan(memory)
+    if stored is not None and set(stored) == {source.item for source in found}:
+        return stored
     answer = {source.item: classes_of(root, source) for source in found}
-    _keep(kept, answer)
+    store_scan(memory, answer)
     return answer
-
-
-def _cache_file(root: Path, found: list[Source]) -> Path:
-    key = hashlib.sha256(f"suim scan {_SCAN_VERSION}\n{root.resolve()}\n".encode())
-    for source in found:
-        for mask in [source.coded] if source.coded else [mask for _, mask in source.binary]:
-            status = find_file(root / mask).stat()
-            key.update(f"{source.item}\t{mask}\t{status.st_size}\t{status.st_mtime_ns}\n".encode())
-    folder = os.environ.get("FSSBENCH_CACHE") or platformdirs.user_cache_dir("fssbench")
-    return Path(folder) / "suim" / f"{key.hexdigest()[:32]}.json"
-
-
-def _keep(path: Path, answer: dict[str, list[str]]) -> None:
-    # whole or not at all; a cache that cannot be written only costs the next scan
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as draft:
-            draft.write(json.dumps(answer).encode())
-        Path(draft.name).replace(path)
-    except OSError:
-        return

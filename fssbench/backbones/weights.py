@@ -14,11 +14,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
-import platformdirs
 import torch
 
 from fssbench.contracts.records import Record
 from fssbench.errors import DataError, unknown
+from fssbench.files.cache import cache_folder
 from fssbench.files.download import download as fetch
 from fssbench.files.hashing import weights_file_sha256
 
@@ -135,8 +135,7 @@ RANDOM = "random"
 
 def cache() -> Path:
     """Our own weight folder: `$FSSBENCH_CACHE/weights`, or the platform's cache folder."""
-    root = os.environ.get("FSSBENCH_CACHE") or platformdirs.user_cache_dir("fssbench")
-    return Path(root) / "weights"
+    return cache_folder() / "weights"
 
 
 def default(backbone: str) -> str:

@@ -273,7 +273,8 @@ def splits(source: Path, into: Path | None) -> None:
 
     Every line is checked; pickles are read without being able to run code, and become JSON.
     """
-    from fssbench.data.reference_lists import cache_folder, import_lists
+    from fssbench.data.reference_lists import import_lists
+    from fssbench.files.cache import cache_folder
 
     target = into or cache_folder() / "splits"
     for line in import_lists(source, target):

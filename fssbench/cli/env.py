@@ -39,7 +39,7 @@ def facts() -> dict[str, Any]:
     import torch
 
     from fssbench.data.location import is_miniature
-    from fssbench.data.reference_lists import cache_folder
+    from fssbench.files.cache import cache_folder
     from fssbench.runs.redaction import redact_value
 
     named = os.environ.get("FSSBENCH_DATA")

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from fssbench.cli.output import emit_json, one_line, table
-from fssbench.cli.report import require_writable
+from fssbench.files.writable import require_writable
 
 _FILE = click.Path(path_type=Path)
 
@@ -27,7 +27,7 @@ def command(runs: tuple[Path, ...], out: Path, resamples: int, seed: int, as_jso
     from fssbench.plugins.registry import REPORTERS
 
     site = REPORTERS.get("leaderboard")
-    require_writable(out)
+    require_writable(out, "-o")
     from fssbench.analysis.collect import collect
     from fssbench.runs.redaction import redact_text
 

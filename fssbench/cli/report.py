@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import click
 from fssbench.cli.options import plugin_option
 from fssbench.cli.output import emit_json, one_line, table
 from fssbench.errors import DataError, FssbenchError, UsageError
+from fssbench.files.writable import require_writable
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.registry import REPORTERS
 
@@ -48,7 +48,7 @@ def command(
     """Write the comparison of stored RUNS (run folders, or folders of them; default: runs)."""
     reporters, broken = _reporters(formats)
     _require_style(style, reporters)
-    require_writable(out)
+    require_writable(out, "-o")
     from fssbench.analysis.collect import collect
     from fssbench.runs.redaction import redact_text
 
@@ -118,18 +118,6 @@ def _require_style(style: str | None, reporters: dict[str, type[Reporter]]) -> N
         f"no reporter of {', '.join(reporters)} knows the style {style!r}; "
         f"known: {', '.join(known) or 'none of these has any'}. Next: `fssbench list reporters`"
     )
-
-
-def require_writable(out: Path) -> None:
-    """Make the folder and try it, before minutes are spent on what could not be written."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise DataError(
-            f"cannot write to {out}: {error.strerror or error}. Next: give another folder with -o"
-        ) from error
 
 
 def _write(

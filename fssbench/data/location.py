@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import tempfile
-import threading
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -24,6 +23,8 @@ from fssbench.contracts.datasets import Dataset
 from fssbench.contracts.records import Record
 from fssbench.data import reference_lists as lists
 from fssbench.errors import DataError, PluginError, UsageError
+from fssbench.files.atomic import replace_file
+from fssbench.files.cache import cache_folder
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.registry import DATASETS
 from fssbench.plugins.source_hash import source_sha256
@@ -55,9 +56,7 @@ class _Marker(Record):
             raise DataError(f"{root / MARKER} is unreadable ({why}). Next: delete {root}") from None
 
     def write(self, root: Path) -> None:
-        partial = root / f".{MARKER}.{os.getpid()}-{threading.get_ident()}"
-        partial.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8", newline="\n")
-        partial.replace(root / MARKER)
+        replace_file(root / MARKER, f"{self.model_dump_json(indent=1)}\n".encode())
 
 
 def resolve(data: str | Path | None) -> Path | None:
@@ -203,7 +202,7 @@ def _add(cls: type[Dataset], target: Path, seed: int) -> str:
 
 
 def _cached_root(seed: int = MINIATURE_SEED) -> Path:
-    root = lists.cache_folder() / f"mini-{GENERATOR}-{seed}"
+    root = cache_folder() / f"mini-{GENERATOR}-{seed}"
     if not is_miniature(root):
         try:
             root.mkdir(parents=True, exist_ok=True)

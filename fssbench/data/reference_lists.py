@@ -12,18 +12,16 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import pickle
 import re
 from pathlib import Path
 from typing import Any, NoReturn
 
-import platformdirs
-
 from fssbench.data.known_lists import ListJudgement, coco_lines, fss_lines, judge_list, pascal_lines
 from fssbench.data.list_forms import describe_line
 from fssbench.errors import DataError
 from fssbench.files.atomic import replace_file
+from fssbench.files.cache import cache_folder
 from fssbench.files.regular import read_regular
 from fssbench.files.text import MOST_BYTES, decode_text, read_lines
 
@@ -35,12 +33,6 @@ _PASCAL_LINE = re.compile(r"([A-Za-z0-9_-]+?)__(\d{1,2})")
 _COCO_ITEM = re.compile(r"(train|val)\d{4}/[A-Za-z0-9_]+\.jpg")
 _LARGEST = MOST_BYTES
 _WHERE = "`data/splits/{}` of the HSNet repository. Next: `fssbench data splits DIR`"
-
-
-def cache_folder() -> Path:
-    """Where fssbench keeps what it can make again: `FSSBENCH_CACHE`, or the platform's cache folder."""
-    named = os.environ.get("FSSBENCH_CACHE")
-    return Path(named) if named else Path(platformdirs.user_cache_dir("fssbench"))
 
 
 def folder(explicit: Path | None = None, data: Path | None = None) -> Path | None:

@@ -32,12 +32,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from fssbench.backbones import BACKBONES
 from fssbench.contracts.efficiency import Efficiency
 from fssbench.contracts.methods import FeatureMethod, Method
-from fssbench.data.reference_lists import cache_folder
 from fssbench.efficiency.memory import PeakMemory
 from fssbench.efficiency.timing import Clock, timed
 from fssbench.episodes.synthetic import Synthetic
 from fssbench.errors import DataError
 from fssbench.evaluation.isolation import generators_kept, isolated
+from fssbench.files.cache import cache_folder
 from fssbench.loading.load import load_method
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.registry import METHODS, load_plugin

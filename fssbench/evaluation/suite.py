@@ -6,8 +6,6 @@ folder that cannot be written, a broken plugin) before the first episode, all at
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +22,7 @@ from fssbench.episodes.sampling import plan
 from fssbench.errors import DataError, FssbenchError, UsageError
 from fssbench.evaluation.engine import Evaluation, Settings, Watch, evaluate_all
 from fssbench.evaluation.feature_cache import FeatureCache
+from fssbench.files.writable import require_writable
 from fssbench.loading.load import load_method
 from fssbench.loading.weights_choice import Choice, choose_weights, ways_from_command_line
 from fssbench.plugins.registry import METHODS
@@ -122,7 +121,7 @@ def prepare(request: Request, *, tell: Callable[[str], None] = lambda _: None) -
     names = [n for n in request.methods if tried(lambda n=n: METHODS.get(n)) is not None]  # type: ignore[misc]
     if not request.methods:
         problems.append(UsageError("no method given. Next: `fssbench list methods`, then --method NAME"))
-    tried(lambda: _writable(request.settings.out))
+    tried(lambda: require_writable(request.settings.out, "--out"))
     tell("looking at data and lists")
     plans, notes = tried(lambda: _plans(request, tried)) or ([], [])
     tell("loading methods")
@@ -324,17 +323,6 @@ class _Loader:
             force=request.force,
             **choice.config,
         )
-
-
-def _writable(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=out) as file:
-            file.write(b"fssbench")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise DataError(f"cannot write to {out}: {error}. Next: choose another --out") from None
 
 
 def _together(problems: Sequence[FssbenchError]) -> FssbenchError:

@@ -32,6 +32,7 @@ from fssbench.errors import DataError, FssbenchError, LockedError, PluginError
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.isolation import generators_kept
+from fssbench.files.writable import require_writable
 from fssbench.images.gate import DOUBTS
 from fssbench.loading import checkpoints
 from fssbench.loading.contamination import SELECTED_ON_TEST, content_ids, image_ids
@@ -121,20 +122,13 @@ def train(
     """
     where = next(method.parameters(), torch.empty(0)).device
     with generators_kept(), workers(str(where)) as world:
-        lock = FileLock(_folder(settings.out) / ".lock")
+        require_writable(settings.out, "--out")
+        lock = FileLock(settings.out / ".lock")
         try:
             with lock.acquire(timeout=0) if world.first else nullcontext():
                 return _Training(method.to(world.device), settings, world, tell).run(watch)
         except Timeout:
             raise LockedError(f"another process trains into {settings.out}") from None
-
-
-def _folder(out: Path) -> Path:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"cannot write to {out}: {error.strerror}. Next: choose another --out") from None
-    return out
 
 
 class _Training:

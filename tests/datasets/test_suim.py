@@ -151,7 +151,7 @@ def test_a_damaged_or_unwritable_cache_is_only_slower(
     cache = tmp_path / "kept"
     monkeypatch.setenv("FSSBENCH_CACHE", str(cache))
     first = SUIM(root).pool("test")
-    (kept,) = (cache / "suim").glob("*.json")
+    (kept,) = (cache / "scans").glob("*.json")
     for text in ("", "{}", "[1]", json.dumps({"x": ["FV"]}), '{"TEST/images/a.jpg": 3}'):
         kept.write_text(text)
         assert SUIM(root).pool("test") == first

@@ -261,11 +261,9 @@ def _outcome(gap: Difference, adjusted: float) -> Outcome:
     return "tie" if adjusted > LEVEL else "win" if gap.value > 0 else "loss"
 
 
-def refusals(
-    results: Results, *, shared: bool = False, methods: Sequence[str] | None = None
-) -> tuple[Refusal, ...]:
+def refusals(results: Results, *, shared: bool = False) -> tuple[Refusal, ...]:
     """Pairs of methods that were measured on one benchmark and shot and that `pairs` does not compare."""
-    return tuple(m for m in matches(results, shared, methods) if isinstance(m, Refusal))
+    return tuple(m for m in matches(results, shared, None) if isinstance(m, Refusal))
 
 
 def tally(compared: Iterable[Pair]) -> tuple[Tally, ...]:
@@ -286,7 +284,7 @@ def tally(compared: Iterable[Pair]) -> tuple[Tally, ...]:
     return tuple(Tally(key, c["win"], c["tie"], c["loss"], c[TOO_FEW]) for key, c in counts.items())
 
 
-def ranking(results: Results, *, methods: Sequence[str] | None = None) -> Ranking:
+def ranking(results: Results) -> Ranking:
     """Rank methods over the benchmarks and shots on which all of them were measured alike.
 
     A block is a benchmark and shot with enough queries for a verdict; a method's figure there is the
@@ -295,12 +293,8 @@ def ranking(results: Results, *, methods: Sequence[str] | None = None) -> Rankin
 
     Args:
         results: what was collected.
-        methods: names to rank (see `method_names`); all if None.
-
-    Raises:
-        UsageError: for a name that none of the results has.
     """
-    cells, names = chosen(results, methods)
+    cells, names = chosen(results, None)
     wanted = list(dict.fromkeys(names))
     blocks: dict[tuple[str, int], list[list[float]]] = defaultdict(list)
     for column in columns(cells).values():

@@ -229,8 +229,8 @@ def _setting_texts(runs: Sequence[RunResult]) -> list[str]:
     return [_joined(*(f"{key}={config.get(key)}" for key in differ)) for config in configs]
 
 
-def _mark_texts(runs: Sequence[RunResult], kinds: Iterable[str] = SILENT) -> list[str]:
-    return [_joined(*(mark for mark in method_marks(run) if mark in kinds)) for run in runs]
+def _mark_texts(runs: Sequence[RunResult]) -> list[str]:
+    return [_joined(*(mark for mark in method_marks(run) if mark in SILENT)) for run in runs]
 
 
 def _field(

@@ -65,31 +65,20 @@ def records() -> tuple[Published, ...]:
     return tuple(Published.model_validate(row) for row in csv.DictReader(lines))
 
 
-def lookup(
-    benchmark: str, *, backbone: str | None = None, shot: int | None = None, fold: str | int | None = None
-) -> tuple[Published, ...]:
+def lookup(benchmark: str, *, shot: int | None = None) -> tuple[Published, ...]:
     """Numbers of a benchmark, whatever variant they measure.
 
     Args:
-        benchmark: our id; a variant in it is not compared, so that rows which measure another one
-            are found and can be told apart.
-        backbone: only this backbone.
-        shot: only this shot.
-        fold: only this fold (0-3) or `mean`.
+        benchmark: our id; a variant in it is not compared, so that rows of another variant are included and
+            can be told apart.
+        shot: only this shot; every shot if None.
 
     Example:
-        >>> [p.value for p in lookup("pascal5i", shot=1, fold="mean") if p.id == "pmnet/background"]
+        >>> [p.value for p in lookup("pascal5i", shot=1) if p.id == "pmnet/background" and p.fold == "mean"]
         ['57.4']
     """
     base = benchmark.partition(":")[0]
-    return tuple(
-        p
-        for p in records()
-        if p.base == base
-        and backbone in (None, p.backbone)
-        and shot in (None, p.shot)
-        and (fold is None or str(fold) == p.fold)
-    )
+    return tuple(p for p in records() if p.base == base and shot in (None, p.shot))
 
 
 def of_method(id: str) -> dict[str, str]:

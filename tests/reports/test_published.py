@@ -55,8 +55,10 @@ def test_benchmarks_are_ours() -> None:
     ],
 )
 def test_spot_values(benchmark: str, method: str, backbone: str, shot: int, fold: str, value: str) -> None:
-    found = lookup(benchmark, backbone=backbone, shot=shot, fold=fold)
-    assert {p.value for p in found if p.method == method} == {value}
+    numbers = [
+        p for p in lookup(benchmark, shot=shot) if (p.method, p.backbone, p.fold) == (method, backbone, fold)
+    ]
+    assert {p.value for p in numbers} == {value}
 
 
 def test_printed_means_follow_from_folds_but_for_those_noted() -> None:
@@ -94,8 +96,8 @@ def test_table6_repeats_table1() -> None:
     full = {p.fold: p.value for p in records() if p.table == 6 and p.id == "pmnet"}
     table1 = {
         p.fold: p.value
-        for p in lookup("pascal5i", backbone="resnet50", shot=1)
-        if p.table == 1 and p.id == "pmnet"
+        for p in lookup("pascal5i", shot=1)
+        if p.table == 1 and p.id == "pmnet" and p.backbone == "resnet50"
     }
     assert full == table1
 
@@ -133,6 +135,6 @@ def test_every_number_stands_in_the_paper(shared: Path) -> None:
 
 def test_lookup_narrows() -> None:
     assert len(lookup("coco20i:contiguous")) == 160
-    assert len(lookup("coco20i", backbone="resnet101")) == 60
-    assert len(lookup("coco20i", backbone="resnet101", shot=1, fold=0)) == 6
+    assert len([p for p in lookup("coco20i") if p.backbone == "resnet101"]) == 60
+    assert len([p for p in lookup("coco20i", shot=1) if (p.backbone, p.fold) == ("resnet101", "0")]) == 6
     assert lookup("fss1000") == ()

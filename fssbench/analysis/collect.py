@@ -21,6 +21,7 @@ from fssbench.analysis.row_names import name_rows
 from fssbench.analysis.rows import join_folds
 from fssbench.analysis.statistics import RESAMPLES, Sample, estimate_of_runs, mean_sample
 from fssbench.contracts.results import Cell, Estimate, Results, RunResult
+from fssbench.contracts.run_manifest import Context
 from fssbench.efficiency.store import read_all
 from fssbench.errors import DataError
 from fssbench.evidence import TOO_FEW, distinct_episodes
@@ -56,7 +57,7 @@ def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0)
             continue
         if not run.records:
             notes.append(f"left out: {path.name} holds no episode")
-        elif run.manifest["block"].get("shard"):
+        elif run.manifest.block.shard:
             notes.append(f"left out: {path.name} is a shard; join the shards with `fssbench merge`")
         else:
             stored.append(run)
@@ -72,7 +73,7 @@ def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0)
         replace(run, miou=miou.estimate, fb_iou=fb_iou.estimate)
         for run, (miou, fb_iou) in zip(plain, drawn, strict=True)
     )
-    folds = {run.identity: int(run.manifest["context"]["folds"]) for run in stored}
+    folds = {run.identity: run.manifest.context.folds for run in stored}
     rows = join_folds(runs)
     in_rows = {run.identity: run for row in rows for run in row}
     runs = tuple(in_rows[run.identity] for run in runs)
@@ -84,7 +85,7 @@ def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0)
 
 def _result(run: StoredRun) -> RunResult:
     """A run in the table model, its intervals still to be drawn."""
-    block, context = run.manifest["block"], run.manifest["context"]
+    identity, context = run.manifest.block, run.manifest.context
     records = [run.records[i] for i in sorted(run.records)]
     sessions = run.sessions()
     score = run_score(run)
@@ -96,23 +97,23 @@ def _result(run: StoredRun) -> RunResult:
         slug=run.slug,
         path=run.path,
         identity=run.identity,
-        benchmark=block["benchmark"],
-        method=block["method"],
-        label=context["label"],
-        ablations=tuple(context["ablations"]),
-        backbone=block["backbone"] or "own",
-        weights=context["weights"] or "own",
-        fold=block["fold"],
-        shot=block["shot"],
-        seed=block["seed"],
-        protocol=block["protocol"],
-        score_size=block["score_size"],
-        plan_sha256=block["episodes_sha256"],
+        benchmark=identity.benchmark,
+        method=identity.method,
+        label=context.label,
+        ablations=context.ablations,
+        backbone=identity.backbone or "own",
+        weights=context.weights or "own",
+        fold=identity.fold,
+        shot=identity.shot,
+        seed=identity.seed,
+        protocol=identity.protocol,
+        score_size=identity.score_size,
+        plan_sha256=identity.episodes_sha256,
         classes=run.plan.classes,
         class_names=run.plan.class_names,
         planned=run.planned,
-        learnable=context["learnable"],
-        parameters=context["parameters"],
+        learnable=context.learnable,
+        parameters=context.parameters,
         seconds=_prediction_seconds(sessions),
         marks=tuple(marks),
         miou=undrawn,
@@ -125,7 +126,7 @@ def _result(run: StoredRun) -> RunResult:
         target=np.array([r.target for r in records], dtype=np.int64),
         indices=np.array([r.index for r in records], dtype=np.int64),
         queries=tuple(run.plan[r.index].query for r in records),
-        manifest=run.manifest,
+        manifest=run.manifest.as_stored(),
         panels=tuple(read_panels(run)),
         supports=tuple(run.plan[r.index].supports for r in records),
         commands=_commands(context, sessions),
@@ -145,9 +146,9 @@ def _prediction_seconds(sessions: Iterable[Mapping[str, Any]]) -> float:
     return float(sum(s["prediction_seconds"] for s in timed) / sum(s["episodes"] for s in timed))
 
 
-def _commands(context: Mapping[str, Any], sessions: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+def _commands(context: Context, sessions: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """Ids of the commands that worked on a run, the one that began it first."""
-    ids = [context.get("command"), *(session.get("command") for session in sessions)]
+    ids = [context.command, *(session.get("command") for session in sessions)]
     return tuple(dict.fromkeys(str(each) for each in ids if each))
 
 

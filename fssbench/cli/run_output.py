@@ -69,7 +69,7 @@ class RunOutput:
         from fssbench.runs.store import read_run
 
         run = read_run(evaluation.path)
-        name = str(run.manifest["context"]["label"])
+        name = run.manifest.context.label
         self._evaluations.append(evaluation)
         if self.as_json:
             emit_json([_as_record(task, evaluation, name, run)])

@@ -215,7 +215,7 @@ def _run(name: str) -> Facts:
         "name": run.slug,
         "status": run.status,
         "episodes": f"{run.done} of {run.planned}",
-        **run.manifest,
+        **run.manifest.as_stored(),
     }
 
 

@@ -38,11 +38,11 @@ from fssbench.episodes.synthetic import Synthetic
 from fssbench.errors import DataError
 from fssbench.evaluation.isolation import generators_kept, isolated
 from fssbench.files.cache import cache_folder
+from fssbench.files.canonical_json import digest
 from fssbench.loading.load import load_method
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.registry import METHODS, load_plugin
 from fssbench.runs.identity import label, version
-from fssbench.runs.store import digest
 
 _OWN_SALT = secrets.token_hex(16)
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from fssbench.contracts.episodes import Episode, Plan
-from fssbench.contracts.records import Record
+from fssbench.contracts.records import Record, first_problem
 from fssbench.errors import DataError
 from fssbench.files.atomic import replace_file
 from fssbench.files.text import decode_text
@@ -75,9 +75,7 @@ def read_plan(path: Path) -> Plan:
     except DataError as error:
         raise DataError(f"{path} is no plan of fssbench: {error}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise DataError(f"{path} is no plan of fssbench: {where}: {first['msg']}") from None
+        raise DataError(f"{path} is no plan of fssbench: {first_problem(error)}") from None
     plan = Plan(
         episodes=tuple(Episode(*row) for row in stored.episodes),
         **{name: getattr(stored, name) for name in _FIELDS},

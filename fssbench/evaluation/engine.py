@@ -20,6 +20,7 @@ from torch import Tensor
 from fssbench.contracts.datasets import Dataset
 from fssbench.contracts.episodes import Episode, Plan
 from fssbench.contracts.methods import Method
+from fssbench.contracts.run_manifest import RunManifest
 from fssbench.data.location import open_dataset
 from fssbench.data.picture_names import Pictures
 from fssbench.data.reader import Target
@@ -35,7 +36,7 @@ from fssbench.plugins import execution
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.import_files import drop_aliases
 from fssbench.plugins.source_hash import source_of
-from fssbench.runs.identity import COMMAND, context_block, data_files, digest, identity_block, run_slug
+from fssbench.runs.identity import COMMAND, data_files, make_context, make_identity, run_slug
 from fssbench.runs.pictures import PANELS, Panels, Thumbnails
 from fssbench.runs.store import Record, read_sessions, shard_range
 from fssbench.runs.summary import absent_rule, summarise
@@ -229,7 +230,7 @@ class _Run:
         self.broken: FssbenchError | None = None
         self.source = known_source(method)
         reader = source_of(type(dataset), base=Dataset)
-        block = identity_block(
+        identity = make_identity(
             plan,
             method,
             data=data,
@@ -238,16 +239,13 @@ class _Run:
             absent=absent_rule(plan),
             score_size=settings.score_size,
             device=torch.device(settings.device).type,
+            shard=settings.shard,
         )
-        if settings.shard:
-            block["shard"] = list(settings.shard)
-        self.identity = digest(block)
-        context = context_block(method, plan, pictures)
-        self.label = str(context["label"])
-        self.path = settings.out / run_slug(block, self.label, self.identity)
-        self.writer = RunWriter(
-            self.path, {"identity": self.identity, "block": block, "context": context}, plan
-        )
+        manifest = RunManifest.of(identity, make_context(method, plan, pictures))
+        self.identity = manifest.identity
+        self.label = manifest.context.label
+        self.path = settings.out / run_slug(manifest)
+        self.writer = RunWriter(self.path, manifest, plan)
         self.planned = sum(1 for _ in _part(plan, settings))
         self.panels = Panels(self.path, small, len(plan), settings.panels)
         self._before = 0

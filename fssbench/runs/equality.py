@@ -8,6 +8,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
+from fssbench.contracts.records import differing_fields
 from fssbench.errors import DataError
 from fssbench.runs.store import StoredRun, read_run, scan
 
@@ -67,8 +68,7 @@ def _compare(a: Path, b: Path, mine: list[StoredRun], theirs: list[StoredRun]) -
     if len(mine) == len(theirs) == 1 and mine[0].plan.sha256 == theirs[0].plan.sha256 and episodes:
         first, second = mine[0], theirs[0]
         if first.records == second.records and first.identity != second.identity:
-            blocks = first.manifest["block"], second.manifest["block"]
-            names = sorted(k for k in {*blocks[0], *blocks[1]} if blocks[0].get(k) != blocks[1].get(k))
+            names = differing_fields(first.manifest.block, second.manifest.block)
             return Equality((a, b), "equal counts", episodes, tuple(names))
     return None
 

@@ -1,7 +1,7 @@
-"""What a number depends on, hashed and written down.
+"""Fills in what a run says of itself: its identity, its context, and the marks known before its first episode.
 
-The identity block holds everything that can move a number; two runs with equal identity are the
-same measurement.  The context block records where and how it ran and is never compared.
+The identity holds everything that can move a number; two runs with equal identity are the same measurement.
+The context records where and how the run was made, and is never compared.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.contracts.datasets import Dataset
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method, head
+from fssbench.contracts.run_manifest import Context, Identity, RunManifest
 from fssbench.data.files_read import DataFiles
 from fssbench.data.location import open_dataset
 from fssbench.data.picture_names import Pictures, queries_among_supports
@@ -28,8 +29,7 @@ from fssbench.errors import FssbenchError
 from fssbench.files.state_dicts import digest_state
 from fssbench.loading.contamination import SELECTED_ON_TEST, seen_classes, seen_images
 from fssbench.runs.redaction import identify_value, redact, redact_value
-from fssbench.runs.store import digest as digest
-from fssbench.runs.training_record import training_record
+from fssbench.runs.training_record import summarise_training
 
 ENGINE = "1"
 """Version of the evaluation rules: resize, binarisation, decision, counting."""
@@ -49,7 +49,7 @@ def data_files(dataset: Dataset, plan: Plan) -> DataFiles:
     return DataFiles(dataset, (i for e in plan for i in (e.query, *e.supports)), plan.benchmark)
 
 
-def identity_block(
+def make_identity(
     plan: Plan,
     method: Method,
     *,
@@ -59,104 +59,107 @@ def identity_block(
     absent: str,
     score_size: str,
     device: str,
-) -> dict[str, Any]:
-    """Everything that can move a number of `method` on the full `plan`.
+    shard: tuple[int, int] | None = None,
+) -> Identity:
+    """Collect everything that can move a number of `method` on `plan`.
 
     Args:
         plan: the full plan, before sharding.
         method: as loaded; its weights are hashed here.
         data: hash over the bytes of the data, see `data_files`.
-        reader: hash over the source of the data set plugin: its mask rule moves numbers too.
+        reader: hash over the source of the data set plugin.
         distributions: versions of the packages that method and data set import and fssbench itself does not
             need.  Those that it needs (torch, numpy, pillow, ...) serve every method alike; they are in the
-            context block, so that an upgrade does not end a resumable run.
+            context, so that an upgrade does not end a resumable run.
         absent: what a class without pixels is worth in mIoU.
         score_size: `input` or `original`.
         device: device type, such as `cpu`.
+        shard: part i of n (1-based) of the plan; None for the whole plan.
     """
     provenance = method.provenance
     backbone = method.backbone
-    return {
-        "benchmark": plan.benchmark,
-        "benchmark_version": plan.version,
-        "dataset": plan.dataset,
-        "dataset_variant": plan.dataset_variant,
-        "split": plan.split,
-        "lists": plan.lists,
-        "data_sha256": data,
-        "reader_sha256": reader,
-        "fold": plan.fold,
-        "shot": plan.shot,
-        "protocol": plan.protocol,
-        "seed": plan.seed,
-        "classes": list(plan.classes),
-        "episodes": len(plan),
-        "episodes_sha256": plan.sha256,
-        "size": plan.size,
-        "score_size": score_size,
-        "absent": absent,
-        "engine": ENGINE,
-        "method": method.card.name,
-        "method_version": provenance.get("method_version"),
-        "source_sha256": provenance.get("source_sha256"),
-        "distributions": dict(sorted(distributions.items())),
-        "config": identify_value("", provenance.get("config", method.config.model_dump(mode="json"))),
-        "head_sha256": digest_state(head(method)),
-        "backbone": backbone.name if backbone else None,
-        "layout": backbone.layout if backbone else None,
-        "weights_sha256": backbone.weights_sha256 if backbone else None,
-        "batch": 1,
-        "dtype": "float32",
-        "device": device,
-    }
+    return Identity(
+        benchmark=plan.benchmark,
+        benchmark_version=plan.version,
+        dataset=plan.dataset,
+        dataset_variant=plan.dataset_variant,
+        split=plan.split,
+        lists=plan.lists,
+        data_sha256=data,
+        reader_sha256=reader,
+        fold=plan.fold,
+        shot=plan.shot,
+        protocol=plan.protocol,
+        seed=plan.seed,
+        classes=plan.classes,
+        episodes=len(plan),
+        episodes_sha256=plan.sha256,
+        size=plan.size,
+        score_size=score_size,
+        absent=absent,
+        engine=ENGINE,
+        method=method.card.name,
+        method_version=provenance.get("method_version"),
+        source_sha256=provenance.get("source_sha256"),
+        distributions=dict(sorted(distributions.items())),
+        config=identify_value("", provenance.get("config", method.config.model_dump(mode="json"))),
+        head_sha256=digest_state(head(method)),
+        backbone=backbone.name if backbone else None,
+        layout=backbone.layout if backbone else None,
+        weights_sha256=backbone.weights_sha256 if backbone else None,
+        batch=1,
+        dtype="float32",
+        device=device,
+        **({"shard": shard} if shard else {}),
+    )
 
 
-def context_block(method: Method, plan: Plan, pictures: Pictures | None = None) -> dict[str, Any]:
-    """Where and how a run was made: versions, machine, arguments.
+def make_context(method: Method, plan: Plan, pictures: Pictures | None = None) -> Context:
+    """Record where and how a run is made: versions, machine, arguments.
 
     It names neither user nor host, holds no secret, and of an absolute path the last part alone.
 
     Args:
         method: as loaded.
         plan: what is measured.
-        pictures: those of the plan, where they are known already.
+        pictures: those of the plan, if they are known already.
     """
     pictures = plan_pictures(plan) if pictures is None else pictures
     resolved = find_benchmark(plan.benchmark)
     provenance = method.provenance
-    return {
-        "created_utc": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "command": COMMAND,
-        "arguments": redact(sys.argv[1:]),
-        "label": label(method),
-        "title": method.card.title,
-        "kind": method.card.kind,
-        "benchmark_title": resolved.benchmark.title,
-        "category": resolved.benchmark.category,
-        "folds": len(resolved.folds),
-        "ablations": list(provenance.get("ablations", ())),
-        "config_passed": redact_value("", provenance.get("config_passed", {})),
-        "weights": backbone.weights if (backbone := method.backbone) else None,
-        "sources": provenance.get("sources", {}),
-        "checkpoint": redact_value("", provenance.get("checkpoint")),
-        "checkpoint_sha256": provenance.get("checkpoint_sha256"),
-        "training": training_record(provenance.get("training")),
-        "learnable": provenance.get("learnable", 0),
-        "parameters": sum(p.numel() for p in method.parameters()),
-        "marks": [
+    return Context(
+        created_utc=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        command=COMMAND,
+        arguments=tuple(redact(sys.argv[1:])),
+        label=label(method),
+        title=method.card.title,
+        kind=method.card.kind,
+        benchmark_title=resolved.benchmark.title,
+        category=resolved.benchmark.category,
+        folds=len(resolved.folds),
+        ablations=provenance.get("ablations", ()),
+        config_passed=redact_value("", provenance.get("config_passed", {})),
+        weights=backbone.weights if (backbone := method.backbone) else None,
+        sources=provenance.get("sources", {}),
+        checkpoint=redact_value("", provenance.get("checkpoint")),
+        checkpoint_sha256=provenance.get("checkpoint_sha256"),
+        training=summarise_training(provenance.get("training")),
+        learnable=provenance.get("learnable", 0),
+        parameters=sum(p.numel() for p in method.parameters()),
+        marks=(
             *plan.marks,
             *support_marks(plan, pictures),
             *marks(method),
             *training_marks(method, plan, pictures),
-        ],
-        "packages": {name: version(name) for name in _PACKAGES},
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "processors": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
-    }
+        ),
+        packages={name: version(name) for name in _PACKAGES},
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        processors=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        variables={name: os.environ[name] for name in _VARIABLES if name in os.environ},
+    )
 
 
 def marks(method: Method) -> list[str]:
@@ -252,19 +255,20 @@ def version(package: str) -> str | None:
         return None
 
 
-def run_slug(block: dict[str, Any], label: str, identity: str) -> str:
-    """Readable folder name of a run; the identity prefix makes it unique."""
+def run_slug(manifest: RunManifest) -> str:
+    """Make a readable folder name of a run; the beginning of its identity makes it unique."""
+    identity = manifest.block
     parts = [
-        block["benchmark"],
-        f"f{block['fold']}",
-        f"{block['shot']}shot",
-        label,
-        block["backbone"] or "own",
+        identity.benchmark,
+        f"f{identity.fold}",
+        f"{identity.shot}shot",
+        manifest.context.label,
+        identity.backbone or "own",
     ]
-    if block.get("shard"):
-        parts.append("shard{}of{}".format(*block["shard"]))
-    text = "-".join(map(str, parts)).lower()
+    if identity.shard:
+        parts.append("shard{}of{}".format(*identity.shard))
+    text = "-".join(parts).lower()
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in text)
     while "--" in safe:
         safe = safe.replace("--", "-")
-    return f"{safe.strip('-.')[:120]}-{identity[:12]}"
+    return f"{safe.strip('-.')[:120]}-{manifest.identity[:12]}"

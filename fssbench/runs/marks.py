@@ -14,7 +14,7 @@ def run_marks(run: StoredRun) -> list[str]:
     """All marks of a stored run: those of its context, its doubts, and how many classes it met."""
     records = run.records.values()
     return [
-        *run.manifest["context"]["marks"],
+        *run.manifest.context.marks,
         *doubt_marks(r.doubts for r in records),
         *class_marks(run.plan.classes, [r.class_id for r in records]),
     ]

@@ -7,9 +7,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from fssbench.contracts.run_manifest import RunManifest
 from fssbench.data.files_read import FILE as DATA
 from fssbench.errors import DataError
-from fssbench.runs.identity import digest, run_slug
+from fssbench.runs.identity import run_slug
 from fssbench.runs.pictures import join_panels
 from fssbench.runs.store import StoredRun, read_run, read_sessions, scan
 from fssbench.runs.summary import summarise
@@ -33,10 +34,8 @@ def merge(paths: Sequence[Path], out: Path) -> list[Path]:
     groups: dict[str, list[StoredRun]] = defaultdict(list)
     for path in dict.fromkeys(p for folder in paths for p in scan(folder)):
         run = read_run(path)
-        shard = run.manifest["block"].get("shard")
-        if shard:
-            whole = {k: v for k, v in run.manifest["block"].items() if k != "shard"}
-            groups[f"{digest(whole)}/{shard[1]}"].append(run)
+        if shard := run.manifest.block.shard:
+            groups[f"{run.manifest.block.whole().sha256}/{shard[1]}"].append(run)
     if not groups:
         raise DataError(f"no shards in {', '.join(map(str, paths))}. Next: `fssbench run --shard 1/2 ...`")
     return [_join(shards, out) for shards in groups.values()]
@@ -45,9 +44,10 @@ def merge(paths: Sequence[Path], out: Path) -> list[Path]:
 def _join(shards: list[StoredRun], out: Path) -> Path:
     shards.sort(key=lambda run: run.wanted.start)
     first = shards[0]
-    parts = first.manifest["block"]["shard"][1]
-    have = {run.manifest["block"]["shard"][0] for run in shards}
-    missing = [f"{i}/{parts}" for i in range(1, parts + 1) if i not in have]
+    numbers = [run.manifest.block.shard for run in shards]
+    have = set(filter(None, numbers))
+    parts = max(parts for _, parts in have)
+    missing = [f"{i}/{parts}" for i in range(1, parts + 1) if (i, parts) not in have]
     if missing:
         raise DataError(f"{first.slug}: shards {', '.join(missing)} are missing; refusing to merge")
     for run in shards:
@@ -57,11 +57,10 @@ def _join(shards: list[StoredRun], out: Path) -> Path:
                 f"{run.slug} lacks {len(lacking)} of its {run.planned} episodes (the first is {lacking[0]}); "
                 "run its command again, then merge"
             )
-    block = {k: v for k, v in first.manifest["block"].items() if k != "shard"}
-    identity = digest(block)
-    context = {**first.manifest["context"], "merged": [run.slug for run in shards]}
-    path = out / run_slug(block, context["label"], identity)
-    with RunWriter(path, {"identity": identity, "block": block, "context": context}, first.plan) as writer:
+    context = first.manifest.context.changed(merged=[run.slug for run in shards])
+    manifest = RunManifest.of(first.manifest.block.whole(), context)
+    path = out / run_slug(manifest)
+    with RunWriter(path, manifest, first.plan) as writer:
         known = read_sessions(path)
         for run in shards:
             for index in run.wanted:

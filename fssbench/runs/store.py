@@ -17,7 +17,6 @@ number, because skipping it would change a mean silently.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import warnings
 from collections.abc import Iterator
@@ -26,11 +25,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from fssbench.contracts.episodes import Plan
+from fssbench.contracts.records import first_problem
+from fssbench.contracts.run_manifest import Identity, RunManifest
 from fssbench.episodes.plan_file import plan_facts, read_plan
 from fssbench.errors import DataError
 from fssbench.files.append_log import seal, split_log, unseal
 from fssbench.files.atomic import replace_file
+from fssbench.files.canonical_json import digest
 from fssbench.metrics import Absent
 
 SCHEMA = 1
@@ -121,19 +125,14 @@ def read_json(path: Path) -> Any:
     return data
 
 
-def digest(block: dict[str, Any]) -> str:
-    """sha256 of an identity block's canonical JSON."""
-    text = json.dumps(block, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+def manifest_seal(manifest: RunManifest, plan: Plan) -> str:
+    """Hash all that a manifest says and all that a plan says of itself, its episodes by their hash.
 
-
-def manifest_seal(manifest: dict[str, Any], plan: Plan) -> str:
-    """sha256 over all that a manifest says and all that a plan says of itself, its episodes by their hash.
-
-    It stands in the manifest as `sealed`, so that an edited mark or label is noticed by `fssbench verify`.  Who
-    edits on purpose can compute it again; what proves a mark is that `verify` computes it from the data.
+    The hash is kept in the manifest as `sealed`, so that `fssbench verify` notices an edited mark or label.
+    Somebody who edits on purpose can compute it again; what proves a mark is that `verify` computes it from the data.
     """
-    said = {name: manifest[name] for name in ("identity", "block", "context")}
+    stored = manifest.as_stored()
+    said = {name: stored[name] for name in ("identity", "block", "context")}
     return digest({**said, "plan": {**plan_facts(plan), "sha256": plan.sha256}})
 
 
@@ -180,7 +179,7 @@ class StoredRun:
     """A run folder, read."""
 
     path: Path
-    manifest: dict[str, Any]
+    manifest: RunManifest
     plan: Plan
     records: dict[int, Record]
 
@@ -192,17 +191,17 @@ class StoredRun:
     @property
     def identity(self) -> str:
         """sha256 over everything that can move a number."""
-        return str(self.manifest["identity"])
+        return self.manifest.identity
 
     @property
     def absent(self) -> Absent:
         """What a class without pixels is worth in this run's mIoU."""
-        return "exclude" if self.manifest["block"]["absent"] == "exclude" else "zero"
+        return self.manifest.block.absent_rule
 
     @property
     def wanted(self) -> range:
         """Episode indices this run is to hold: all, or those of its shard."""
-        return wanted(self.manifest, self.plan)
+        return wanted_episodes(self.manifest.block, self.plan)
 
     @property
     def done(self) -> int:
@@ -248,9 +247,9 @@ def read_sessions(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def wanted(manifest: dict[str, Any], plan: Plan) -> range:
-    """Episode indices that a run of this manifest is to hold: all, or those of its shard."""
-    part, parts = manifest["block"].get("shard") or (1, 1)
+def wanted_episodes(identity: Identity, plan: Plan) -> range:
+    """Compute the episode indices that a run of this identity is to hold: all, or those of its shard."""
+    part, parts = identity.shard or (1, 1)
     return shard_range(len(plan), part, parts)
 
 
@@ -259,22 +258,34 @@ def shard_range(total: int, part: int, parts: int) -> range:
     return range((part - 1) * total // parts, part * total // parts)
 
 
-def read_run(path: Path) -> StoredRun:
-    """Read a run folder.
+def read_manifest(path: Path) -> RunManifest:
+    """Read the manifest of a run folder; fields of a newer version are kept.
 
     Raises:
-        DataError: where it is none, or is damaged.
+        DataError: if there is none, it is damaged, or its block does not hash to its identity.
     """
-    manifest = read_json(path / "manifest.json")
-    if not {"identity", "block", "context"} <= set(manifest):
-        raise DataError(f"{path} is no run folder: manifest.json lacks its fields")
-    if not isinstance(manifest["block"], dict) or digest(manifest["block"]) != manifest["identity"]:
+    stored = read_json(path / "manifest.json")
+    try:
+        manifest = RunManifest.read_stored(stored)
+    except ValidationError as error:
+        raise DataError(f"{path} is no run folder: manifest.json: {first_problem(error)}") from None
+    if manifest.block.sha256 != manifest.identity:
         raise DataError(
             f"{path}/manifest.json was changed: its block does not hash to its identity. Restore it from a "
             "copy, or delete this run's folder and run again"
         )
+    return manifest
+
+
+def read_run(path: Path) -> StoredRun:
+    """Read a run folder.
+
+    Raises:
+        DataError: if it is none, or is damaged.
+    """
+    manifest = read_manifest(path)
     plan = read_plan(path / "plan.json")
-    if plan.sha256 != manifest["block"]["episodes_sha256"]:
+    if plan.sha256 != manifest.block.episodes_sha256:
         raise DataError(f"{path}: plan.json is not the plan that manifest.json names")
     records, _ = read_records(path / "episodes.jsonl")
     run = StoredRun(path, manifest, plan, records)

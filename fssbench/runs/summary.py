@@ -52,7 +52,7 @@ def run_score(run: StoredRun, *, absent: Absent | None = None) -> Score:
         absent=absent or run.absent,
         whole=run.whole,
     )
-    shard = run.manifest["block"].get("shard")
+    shard = run.manifest.block.shard
     part = [f"shard ({shard[0]} of {shard[1]})"] if shard else []
     if run.status == "incomplete":
         part.append(f"incomplete ({run.done} of {run.planned} episodes)")

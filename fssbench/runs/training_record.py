@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fssbench.runs.store import digest
+from fssbench.contracts.run_manifest import TrainingSummary
+from fssbench.files.canonical_json import digest
 
 _OF_ONE_FOLD = {
     "benchmark",
@@ -33,7 +34,7 @@ stopped it.  `benchmark` is among them because one training serves several bench
 _SHOWN = ("dataset", "seed", "size", "steps_planned")
 
 
-def training_record(manifest: Any) -> dict[str, Any] | None:
+def summarise_training(manifest: Any) -> TrainingSummary | None:
     """Describe a training without what differs between its folds.
 
     Args:
@@ -52,4 +53,4 @@ def training_record(manifest: Any) -> dict[str, Any] | None:
         sha256 = digest({"text": repr(sorted(shared.items(), key=repr))})
     facts = {name: manifest[name] for name in _SHOWN if isinstance(manifest.get(name), int | str)}
     shot = manifest.get("shot")
-    return {"sha256": sha256, "shot": shot if isinstance(shot, int) else None, **facts}
+    return TrainingSummary(sha256=sha256, shot=shot if isinstance(shot, int) else None, **facts)

@@ -16,6 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from fssbench.contracts.episodes import Plan
+from fssbench.contracts.run_manifest import RunManifest
 from fssbench.episodes.plan_file import write_plan
 from fssbench.errors import DataError, FssbenchError, LockedError, RunFolderError
 from fssbench.files.append_log import write_all
@@ -27,7 +28,7 @@ from fssbench.runs.store import (
     manifest_seal,
     read_json,
     read_records,
-    wanted,
+    wanted_episodes,
     write_json,
 )
 
@@ -41,7 +42,7 @@ class RunWriter:
 
     Args:
         path: the run's folder; made where it does not exist.
-        manifest: identity, block and context; written only where there is none yet.
+        manifest: identity and context; written only if the folder has none yet.
         plan: the full plan.
 
     Raises:
@@ -49,7 +50,7 @@ class RunWriter:
         DataError: where the folder holds another identity or is damaged or cannot be written.
     """
 
-    def __init__(self, path: Path, manifest: dict[str, Any], plan: Plan) -> None:
+    def __init__(self, path: Path, manifest: RunManifest, plan: Plan) -> None:
         self.path = path
         self._manifest = manifest
         self._plan = plan
@@ -88,9 +89,9 @@ class RunWriter:
     def _open(self) -> None:
         existing = self.path / "manifest.json"
         if existing.is_file():
-            found = read_json(existing)["identity"]
-            if found != self._manifest["identity"]:
-                raise DataError(f"{self.path} holds another run (identity {found[:12]}...)")
+            there = str(read_json(existing).get("identity"))
+            if there != self._manifest.identity:
+                raise DataError(f"{self.path} holds another run (identity {there[:12]}...)")
         for left in self.path.glob(".*.partial"):  # of a process that was killed while it wrote
             left.unlink(missing_ok=True)
         # plan first: a folder counts as a run as soon as its manifest is there
@@ -98,10 +99,10 @@ class RunWriter:
             write_plan(self._plan, self.path / "plan.json")
         if not existing.is_file():
             sealed = manifest_seal(self._manifest, self._plan)
-            write_json(existing, {"schema": SCHEMA, **self._manifest, "sealed": sealed})
+            write_json(existing, {"schema": SCHEMA, **self._manifest.as_stored(), "sealed": sealed})
         log = self.path / "episodes.jsonl"
         self.done, good = read_records(log)
-        check_records(self.path, self.done, self._plan, wanted(self._manifest, self._plan))
+        check_records(self.path, self.done, self._plan, wanted_episodes(self._manifest.block, self._plan))
         self._log = KeptLog(log, log.read_bytes()[:good] if good else b"")
         self._fixed = {name: (self.path / name).read_bytes() for name in ("manifest.json", "plan.json")}
 

@@ -32,12 +32,12 @@ from fssbench.errors import DataError, FssbenchError, LockedError, PluginError
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.isolation import generators_kept
+from fssbench.files.canonical_json import digest
 from fssbench.files.writable import require_writable
 from fssbench.images.gate import DOUBTS
 from fssbench.loading import checkpoints
 from fssbench.loading.contamination import SELECTED_ON_TEST, content_ids, image_ids
 from fssbench.plugins.calls import plugin_call
-from fssbench.runs.identity import digest
 from fssbench.runs.marks import counted_marks
 from fssbench.training.average import Average
 from fssbench.training.batch import Batch

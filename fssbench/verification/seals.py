@@ -14,12 +14,13 @@ from typing import Any, Literal
 
 from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.contracts.episodes import Plan
+from fssbench.contracts.run_manifest import Context, Identity, RunManifest
 from fssbench.episodes.plan_file import plan_facts, read_plan
 from fssbench.errors import DataError, FssbenchError
 from fssbench.plugins.registry import METHODS
 from fssbench.runs.identity import name_with_settings
 from fssbench.runs.redaction import identify_value
-from fssbench.runs.store import Record, StoredRun, digest, manifest_seal, read_json, read_run
+from fssbench.runs.store import Record, StoredRun, manifest_seal, read_manifest, read_run
 from fssbench.runs.summary import summary_bytes
 
 Outcome = Literal["equal", "differs", "not checked"]
@@ -46,31 +47,27 @@ def check_seals(path: Path) -> tuple[list[Finding], StoredRun | None]:
         The findings, and the run where it can be read.
     """
     try:
-        manifest = read_json(path / "manifest.json")
-        block, context = manifest["block"], manifest["context"]
-        identity = digest(block)
-        if not isinstance(context["marks"], list) or not isinstance(context["label"], str):
-            raise DataError(f"{path / 'manifest.json'} has no list of marks or no label")
-    except (DataError, KeyError, TypeError, ValueError) as error:
-        return [Finding("manifest", "differs", f"cannot be read: {error}")], None
-    if identity != manifest.get("identity"):
-        text = f"its block hashes to {identity[:12]}, it says {str(manifest.get('identity'))[:12]}"
-        return [Finding("manifest", "differs", text)], None
-    findings = [Finding("manifest", "equal", f"identity {identity[:12]}")]
+        manifest = read_manifest(path)
+    except DataError as error:
+        return [Finding("manifest", "differs", str(error))], None
+    identity, context = manifest.block, manifest.context
+    findings = [Finding("manifest", "equal", f"identity {manifest.identity[:12]}")]
     try:
         plan = read_plan(path / "plan.json")
     except DataError as error:
         return [*findings, Finding("plan", "differs", str(error))], None
-    findings.append(_finding("plan", _plan_faults(plan, block), f"{len(plan)} episodes, {plan.sha256[:12]}"))
+    findings.append(
+        _finding("plan", _plan_faults(plan, identity), f"{len(plan)} episodes, {plan.sha256[:12]}")
+    )
     findings.append(_seal(manifest, plan))
     findings.append(
-        _finding("marks and settings", [*_faults(plan, block, context)], ", ".join(context["marks"]))
+        _finding("marks and settings", [*_faults(plan, identity, context)], ", ".join(context.marks))
     )
     try:
         run = read_run(path)
     except DataError as error:
         return [*findings, Finding("records", "differs", str(error))], None
-    records = [text for r in run.records.values() if (text := impossible(r, plan.size, block["score_size"]))]
+    records = [text for r in run.records.values() if (text := impossible(r, plan.size, identity.score_size))]
     findings.append(_finding("records", records, f"{run.done} of {run.planned} episodes"))
     findings.append(_summary(run))
     return findings, run
@@ -83,17 +80,18 @@ def _finding(check: str, faults: list[str], detail: str) -> Finding:
     return Finding(check, "differs", "; ".join(faults[:4]) + more)
 
 
-def _seal(manifest: dict[str, Any], plan: Plan) -> Finding:
-    if "sealed" not in manifest:
+def _seal(manifest: RunManifest, plan: Plan) -> Finding:
+    if manifest.sealed is None:
         return Finding("seal", "differs", "manifest.json has lost its seal, which is written with it")
-    if manifest["sealed"] == manifest_seal(manifest, plan):
+    if manifest.sealed == manifest_seal(manifest, plan):
         return Finding("seal", "equal")
     return Finding(
         "seal", "differs", "manifest.json or the head of plan.json was changed after it was written"
     )
 
 
-def _plan_faults(plan: Plan, block: dict[str, Any]) -> list[str]:
+def _plan_faults(plan: Plan, identity: Identity) -> list[str]:
+    block = identity.as_stored()
     facts = {**plan_facts(plan), "episodes": len(plan), "episodes_sha256": plan.sha256}
     facts["benchmark_version"] = facts.pop("version")
     return [
@@ -136,24 +134,24 @@ def _summary(run: StoredRun) -> Finding:
     return Finding("summary", "differs", "summary.json is not what the records give")
 
 
-def _faults(plan: Plan, block: dict[str, Any], context: dict[str, Any]) -> Iterator[str]:
-    """What in a context block contradicts block and plan."""
-    marks = list(context["marks"])
+def _faults(plan: Plan, identity: Identity, context: Context) -> Iterator[str]:
+    """Say what in a context contradicts identity and plan."""
+    marks = list(context.marks)
     if marks[: len(plan.marks)] != list(plan.marks):
         yield f"marks begin with {marks[: len(plan.marks)]}, the plan's are {list(plan.marks)}"
-    passed, ablations = context.get("config_passed", {}), context.get("ablations", [])
-    label = name_with_settings(block["method"], ablations, passed)
-    if context["label"] != label:
-        yield f"label is {context['label']!r}, method and settings give {label!r}"
-    for key, value in passed.items():
-        if not _agrees(value, block["config"].get(key)):
-            yield f"setting {key} was given as {value!r}, the block has {block['config'].get(key)!r}"
-    if context.get("weights") == "random" and "random backbone" not in marks:
+    label = name_with_settings(identity.method, context.ablations, context.config_passed)
+    if context.label != label:
+        yield f"label is {context.label!r}, method and settings give {label!r}"
+    for key, value in context.config_passed.items():
+        used = identity.config.get(key)
+        if not _agrees(value, used):
+            yield f"setting {key} was given as {value!r}, the block has {used!r}"
+    if context.weights == "random" and "random backbone" not in marks:
         yield "mark 'random backbone' is missing"
-    if str(context.get("weights")).startswith("file:") and "local weights" not in marks:
+    if str(context.weights).startswith("file:") and "local weights" not in marks:
         yield "mark 'local weights' is missing"
-    yield from _benchmark_faults(plan, block, context)
-    yield from _method_faults(block, context)
+    yield from _benchmark_faults(plan, identity, context)
+    yield from _method_faults(identity, context)
 
 
 def _agrees(given: Any, used: Any) -> bool:
@@ -175,18 +173,19 @@ def _agrees(given: Any, used: Any) -> bool:
         return isinstance(used, dict | list) or used is None
 
 
-def _benchmark_faults(plan: Plan, block: dict[str, Any], context: dict[str, Any]) -> Iterator[str]:
+def _benchmark_faults(plan: Plan, identity: Identity, context: Context) -> Iterator[str]:
     try:
         resolved = find_benchmark(plan.benchmark)
     except FssbenchError:  # of a plugin that is not here
         return
-    record, marks = resolved.benchmark, context["marks"]
-    if record.version != block["benchmark_version"]:
+    record, marks = resolved.benchmark, context.marks
+    if record.version != identity.benchmark_version:
         return
     facts = {"folds": len(resolved.folds), "benchmark_title": record.title, "category": record.category}
     for name, value in facts.items():
-        if name in context and context[name] != value:
-            yield f"{name} is {context[name]!r}, the benchmark's is {value!r}"
+        stored = getattr(context, name)
+        if stored not in (None, value):
+            yield f"{name} is {stored!r}, the benchmark's is {value!r}"
     for wanted, begin in (
         (plan.size != record.size, f"resized ({plan.size} px, published: {record.size})"),
         (len(plan) < record.episodes, f"capped ({len(plan)} of {record.episodes} episodes)"),
@@ -197,28 +196,26 @@ def _benchmark_faults(plan: Plan, block: dict[str, Any], context: dict[str, Any]
             yield f"a mark {begin.partition(' ')[0]!r} that nothing accounts for"
 
 
-def _method_faults(block: dict[str, Any], context: dict[str, Any]) -> Iterator[str]:
-    if block["method"] not in METHODS.names():
+def _method_faults(identity: Identity, context: Context) -> Iterator[str]:
+    if identity.method not in METHODS.names():
         return
     try:
-        cls = METHODS.get(block["method"])
+        cls = METHODS.get(identity.method)
     except FssbenchError:  # it is here and does not load
         return
     for name in ("title", "kind"):
-        if name in context and context[name] != getattr(cls.card, name):
-            yield f"{name} is {context[name]!r}, the method's is {getattr(cls.card, name)!r}"
-    if (cls.card.trained and context.get("checkpoint_sha256") is None) != ("untrained" in context["marks"]):
+        stored, own = getattr(context, name), getattr(cls.card, name)
+        if stored not in (None, own):
+            yield f"{name} is {stored!r}, the method's is {own!r}"
+    if (cls.card.trained and context.checkpoint_sha256 is None) != ("untrained" in context.marks):
         yield "mark 'untrained' and the checkpoint contradict each other"
-    ablated = {name: cls.Config.ablations.get(name, {name: None}) for name in context.get("ablations", [])}
+    ablated = {name: cls.Config.ablations.get(name, {name: None}) for name in context.ablations}
     for name, settings in ablated.items():
-        if any(block["config"].get(key) != value for key, value in settings.items()):
+        if any(identity.config.get(key) != value for key, value in settings.items()):
             yield f"ablation {name!r} is not in the settings"
-    if context.get("checkpoint_sha256") is None:  # else its checkpoint may have decided some
-        told = {
-            *context.get("config_passed", {}),
-            *(key for settings in ablated.values() for key in settings),
-        }
+    if context.checkpoint_sha256 is None:  # else its checkpoint may have decided some
+        told = {*context.config_passed, *(key for settings in ablated.values() for key in settings)}
         usual = identify_value("", cls.Config().model_dump(mode="json"))
-        for key, value in block["config"].items():
+        for key, value in identity.config.items():
             if key in usual and key not in told and usual[key] != value:
                 yield f"setting {key} is {value!r}, which nothing accounts for (default: {usual[key]!r})"

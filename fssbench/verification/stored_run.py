@@ -129,7 +129,7 @@ def _data(run: StoredRun, plan: Plan) -> Finding:
         files = data_files(dataset, plan)
     except FssbenchError as error:
         return Finding("data", "not checked", str(error))
-    if files.sha256 == run.manifest["block"]["data_sha256"]:
+    if files.sha256 == run.manifest.block.data_sha256:
         return Finding("data", "equal", f"{len(files.paths)} files, {files.sha256[:12]}")
     others = files.differing(run.path)
     if not others:
@@ -147,40 +147,36 @@ def _load(run: StoredRun, means: Means) -> Method:
         DataError: if something that it needs is not at hand, saying what.
         FssbenchError: if it does not load.
     """
-    block, context = run.manifest["block"], run.manifest["context"]
-    name = block["method"]
+    identity, context = run.manifest.block, run.manifest.context
+    name = identity.method
     if name not in METHODS.names():
         raise DataError(f"method {name!r} is not here (--plugin FILE)")
-    hidden = [
-        k for k, v in context.get("config_passed", {}).items() if str(v).startswith("...") or HIDDEN in str(v)
-    ]
+    hidden = [k for k, v in context.config_passed.items() if str(v).startswith("...") or HIDDEN in str(v)]
     if hidden:
         raise DataError(f"setting {hidden[0]!r} is a path or a secret, which a run does not store")
     cls = METHODS.get(name)
     by_hash = {weights_file_sha256(path): path for path in means.files}
     checkpoint = None
-    if wanted := context.get("checkpoint_sha256"):
+    if wanted := context.checkpoint_sha256:
         by_hash |= {weights_file_sha256(s.path): s.path for s in shipped(cls)}
         if wanted not in by_hash:
-            raise DataError(
-                f"checkpoint {context.get('checkpoint')} ({wanted[:12]}) is not here (--file FILE)"
-            )
+            raise DataError(f"checkpoint {context.checkpoint} ({wanted[:12]}) is not here (--file FILE)")
         checkpoint = by_hash[wanted]
-    weights = context.get("weights")
-    if isinstance(weights, str) and weights.startswith("file:"):
+    weights = context.weights
+    if weights is not None and weights.startswith("file:"):
         own = [path for digest, path in by_hash.items() if f"file:{digest[:12]}" == weights]
         if not own:
             raise DataError(f"backbone weights {weights} are not here (--file FILE)")
         weights = str(own[0] if as_file(str(own[0])) else own[0].absolute())
     return load_method(
         cls,
-        backbone=block["backbone"],
+        backbone=identity.backbone,
         weights=None if weights == "reference" else weights,
         checkpoint=checkpoint,
-        ablate=context.get("ablations", ()),
+        ablate=context.ablations,
         untrained=checkpoint is None,
-        force=any(str(mark).startswith("forced checkpoint") for mark in context["marks"]),
-        **context.get("config_passed", {}),
+        force=any(str(mark).startswith("forced checkpoint") for mark in context.marks),
+        **context.config_passed,
     )
 
 
@@ -192,16 +188,15 @@ def choose(run: StoredRun, means: Means) -> list[int]:
 
 
 def _recompute(run: StoredRun, plan: Plan, method: Method, means: Means) -> Iterator[Finding]:
-    block = run.manifest["block"]
-    device = block["device"] if block["device"] != "cuda" or torch.cuda.is_available() else "cpu"
+    identity = run.manifest.block
+    device = identity.device if identity.device != "cuda" or torch.cuda.is_available() else "cpu"
     indices = choose(run, means)
     with tempfile.TemporaryDirectory(prefix="fssbench-verify-") as folder:
-        shard = block.get("shard")
         settings = Settings(
             out=Path(folder),
-            score_size=block["score_size"],
+            score_size="original" if identity.score_size == "original" else "input",
             device=device,
-            shard=(shard[0], shard[1]) if shard else None,
+            shard=identity.shard,
             panels=0,
             only=frozenset(indices),
         )
@@ -220,7 +215,7 @@ def _recompute(run: StoredRun, plan: Plan, method: Method, means: Means) -> Iter
 
 def _identity(run: StoredRun, again: StoredRun) -> Finding:
     """What of the identity a recomputation gives otherwise; the machine's device is not among it."""
-    before, now = run.manifest["block"], again.manifest["block"]
+    before, now = run.manifest.block.as_stored(), again.manifest.block.as_stored()
     others = [k for k in before if k != "device" and before[k] != now.get(k)]
     if others:
         text = "; ".join(f"{k} is {_short(now.get(k))}, stored: {_short(before[k])}" for k in others)
@@ -229,7 +224,7 @@ def _identity(run: StoredRun, again: StoredRun) -> Finding:
 
 
 def _context(run: StoredRun, again: StoredRun) -> Finding:
-    before, now = run.manifest["context"], again.manifest["context"]
+    before, now = run.manifest.context.as_stored(), again.manifest.context.as_stored()
     others = [k for k in _PROVEN if k in before and k in now and before[k] != now[k]]
     if others:
         text = "; ".join(f"{k} is {_short(now[k])}, stored: {_short(before[k])}" for k in others)
@@ -271,6 +266,6 @@ def _counts(run: StoredRun, again: StoredRun, indices: Sequence[int]) -> Finding
 
 def _elsewhere(run: StoredRun, again: StoredRun) -> list[str]:
     """What of this machine differs from the one that the run was made on."""
-    before, now = run.manifest["context"], again.manifest["context"]
-    names = [name for name in _MACHINE if before.get(name) != now.get(name)]
-    return names + ["device"] * (run.manifest["block"]["device"] != again.manifest["block"]["device"])
+    before, now = run.manifest.context, again.manifest.context
+    names = [name for name in _MACHINE if getattr(before, name) != getattr(now, name)]
+    return names + ["device"] * (run.manifest.block.device != again.manifest.block.device)

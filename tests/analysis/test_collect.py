@@ -13,7 +13,7 @@ import torch
 
 from fssbench.analysis.collect import collect
 from fssbench.errors import DataError
-from fssbench.runs.identity import digest
+from fssbench.files.canonical_json import digest
 
 
 def lines(run: Path) -> list[dict]:

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fssbench.cli import main
+from fssbench.contracts.run_manifest import RunManifest
 from fssbench.data.location import make_miniature
 from fssbench.episodes.plan_file import read_plan, write_plan
 from fssbench.files.append_log import seal, unseal
@@ -99,7 +100,7 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 def seal_again(run: Path) -> None:
     plan = read_plan(run / "plan.json")
-    edit(run / "manifest.json", lambda m: m.update(sealed=manifest_seal(m, plan)))
+    edit(run / "manifest.json", lambda m: m.update(sealed=manifest_seal(RunManifest.read_stored(m), plan)))
 
 
 def edit_record(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -275,7 +276,7 @@ def unmark(run: Path) -> None:
 
 
 def rehash(run: Path, **block: Any) -> None:
-    from fssbench.runs.store import digest
+    from fssbench.files.canonical_json import digest
 
     def change(m: dict[str, Any]) -> None:
         m["block"].update(block)

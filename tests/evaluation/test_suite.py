@@ -103,7 +103,7 @@ def test_trained_method_without_a_checkpoint(null, request_, monkeypatch):
     prepared = prepare(replace(request_, untrained=True))
     assert "trained: no checkpoint, its weights come from a seed; marked untrained" in prepared.notes
     ((_, done, _),) = execute(prepared)
-    assert "untrained" in read_run(done[0].path).manifest["context"]["marks"]
+    assert "untrained" in read_run(done[0].path).manifest.context.marks
 
 
 def test_placeholders_of_a_checkpoint_are_filled_in(null, request_, monkeypatch):

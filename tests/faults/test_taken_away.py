@@ -11,7 +11,7 @@ import pytest
 
 from fssbench.errors import RunFolderError
 from fssbench.evaluation.engine import Settings, evaluate_all
-from fssbench.runs.store import read_records, read_run
+from fssbench.runs.store import read_manifest, read_records, read_run
 from fssbench.runs.writer import RunWriter
 
 EPISODES = 8
@@ -145,7 +145,7 @@ def test_folder_that_another_process_took_over_is_left_to_it(null):
     owners = []
 
     def take(run: Path) -> None:
-        manifest = json.loads((run / "manifest.json").read_bytes())
+        manifest = read_manifest(run)
         shutil.rmtree(run)
         owners.append(RunWriter(run, manifest, plan).__enter__())
 

@@ -190,7 +190,7 @@ def test_a_run_uses_it_and_says_what_it_is(request_, tmp_path):
     assert not any("trained at" in note for note in prepare(replace(request_, size=64)).notes)
     ((_, (done,), failed),) = execute(prepared)
     assert not failed
-    context = read_run(done.path).manifest["context"]
+    context = read_run(done.path).manifest.context.as_stored()
     assert context["checkpoint"] == "all.safetensors"
     assert context["label"] == "tiny (width=3)"
     assert "part-trained (7 steps on 9 images)" in context["marks"]

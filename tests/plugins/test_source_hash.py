@@ -335,8 +335,8 @@ def test_a_helper_and_a_version_are_in_the_manifest(null: Any, tmp_path: Path, w
     load_plugin(write_method(tmp_path / "plugin" / "mine.py", top="import helper"))
     (run,) = null.run("runs", null.plan(2), load_method("mine"))
     manifest = read_run(run.path).manifest
-    assert set(manifest["context"]["sources"]) == {"helper", "mine"}
-    assert manifest["block"]["distributions"] == {"scikit-learn": version("scikit-learn")}
+    assert set(manifest.context.sources) == {"helper", "mine"}
+    assert manifest.block.distributions == {"scikit-learn": version("scikit-learn")}
 
 
 def test_a_method_built_by_hand_has_its_source_too(null: Any, tmp_path: Path, write_method: Any) -> None:
@@ -347,7 +347,7 @@ def test_a_method_built_by_hand_has_its_source_too(null: Any, tmp_path: Path, wr
         load_plugin(write_method(tmp_path / text / "mine.py", name=f"mine{text}", top=f"A = {text}"))
         cls = METHODS.get(f"mine{text}")
         (run,) = null.run("runs", null.plan(2), cls(cls.Config()))
-        block = read_run(run.path).manifest["block"]
+        block = read_run(run.path).manifest.block.as_stored()
         identities.add(block["source_sha256"])
     assert len(identities) == 2
     assert None not in identities

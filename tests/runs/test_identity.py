@@ -21,15 +21,16 @@ from fssbench.api import Plan
 from fssbench.data.files_read import files_sha256
 from fssbench.errors import DataError
 from fssbench.evaluation.engine import Settings, evaluate_all
+from fssbench.files.canonical_json import digest
 from fssbench.plugins.registry import load_plugin
-from fssbench.runs.identity import context_block, digest, identity_block, label, marks
+from fssbench.runs.identity import label, make_context, make_identity, marks
 from fssbench.runs.redaction import redact
 from fssbench.runs.store import read_run
 
 
 def manifest(null, plan: Plan, method=None, out: str = "runs", **settings):
     (run,) = null.run(out, plan, method or null.method(), panels=0, **settings)
-    return read_run(run.path).manifest
+    return read_run(run.path).manifest.as_stored()
 
 
 @pytest.fixture
@@ -96,18 +97,16 @@ def test_plan_is_part_of_the_identity(null, mutate):
     plan, method = null.plan(4), null.method()
 
     def of(p: Plan) -> str:
-        return digest(
-            identity_block(
-                p,
-                method,
-                data="d",
-                reader="r",
-                distributions={},
-                absent="zero",
-                score_size="input",
-                device="cpu",
-            )
-        )
+        return make_identity(
+            p,
+            method,
+            data="d",
+            reader="r",
+            distributions={},
+            absent="zero",
+            score_size="input",
+            device="cpu",
+        ).sha256
 
     assert of(mutate(plan)) != of(plan)
     assert of(replace(plan, data=Path("/elsewhere"), splits=Path("/lists"))) == of(plan)
@@ -120,7 +119,8 @@ def test_arguments_are_part_of_the_identity(null, field):
     given["distributions"] = {"scipy": "1.14.0"}
     plan, method = null.plan(2), null.method()
     other = {**given, field: {"scipy": "1.15.0"} if field == "distributions" else "other"}
-    assert digest(identity_block(plan, method, **given)) != digest(identity_block(plan, method, **other))
+    assert make_identity(plan, method, **given) != make_identity(plan, method, **other)
+    assert make_identity(plan, method, **given).sha256 != make_identity(plan, method, **other).sha256
 
 
 FILE_DATA = """
@@ -301,7 +301,7 @@ def test_context_holds_no_home_host_or_environment(null, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "planted")
     monkeypatch.setenv("HOME", "/home/somebody")
     monkeypatch.setattr("sys.argv", ["fssbench", "run", "--out", "/home/somebody/runs", "--token", "planted"])
-    context = context_block(null.method(), null.plan(2))
+    context = make_context(null.method(), null.plan(2)).as_stored()
     text = json.dumps(context)
     assert "planted" not in text
     assert "somebody" not in text

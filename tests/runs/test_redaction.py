@@ -162,4 +162,4 @@ def test_planted_user_host_and_secret_are_in_no_output(null):
     assert looked > 10
     for path in scan(out):
         if path != broken:
-            assert "w.pth" in read_run(path).manifest["block"]["config"]["encoder"]
+            assert "w.pth" in read_run(path).manifest.block.config["encoder"]

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from manifests import make_manifest
 
 from fssbench.api import Episode, Plan
 from fssbench.errors import DataError, LockedError
 from fssbench.runs.store import (
     SCHEMA,
     Record,
-    digest,
     read_json,
     read_records,
     read_run,
@@ -49,8 +49,7 @@ PLAN = Plan(
     lists="made up",
     episodes=tuple(Episode(i, (3, 5)[i % 2], f"q{i}", (f"s{i}",)) for i in range(TOTAL)),
 )
-BLOCK = {"episodes_sha256": PLAN.sha256, "absent": "zero"}
-MANIFEST = {"identity": digest(BLOCK), "block": BLOCK, "context": {"marks": []}}
+MANIFEST = make_manifest(episodes_sha256=PLAN.sha256)
 counts = st.integers(0, 2**62)
 records = st.builds(
     Record,
@@ -122,7 +121,7 @@ def test_writer_and_reader(tmp_path):
             writer.append(record(i))
         writer.session({"episodes": 3, "seconds": 0.5})
     run = read_run(path)
-    assert (run.slug, run.identity, run.absent) == ("one", digest(BLOCK), "zero")
+    assert (run.slug, run.identity, run.absent) == ("one", MANIFEST.identity, "zero")
     assert (run.done, run.planned, run.status) == (3, TOTAL, "incomplete")
     assert run.plan == PLAN
     assert run.records == {i: record(i) for i in (0, 1, 5)}
@@ -144,7 +143,9 @@ def test_manifest_is_written_once(tmp_path):
     with RunWriter(tmp_path / "r", MANIFEST, PLAN):
         pass
     before = (tmp_path / "r" / "manifest.json").read_bytes()
-    with RunWriter(tmp_path / "r", {**MANIFEST, "context": {"marks": ["later"]}}, PLAN):
+    with RunWriter(
+        tmp_path / "r", MANIFEST.changed(context=MANIFEST.context.changed(marks=("later",))), PLAN
+    ):
         pass
     assert (tmp_path / "r" / "manifest.json").read_bytes() == before
 
@@ -183,8 +184,7 @@ def test_litter_of_a_killed_writer_is_swept(tmp_path):
 
 
 def test_shard_wants_its_own_episodes_only(tmp_path):
-    block = {**BLOCK, "shard": [2, 3]}
-    manifest = {**MANIFEST, "identity": digest(block), "block": block}
+    manifest = make_manifest(episodes_sha256=PLAN.sha256, shard=(2, 3))
     with RunWriter(tmp_path / "r", manifest, PLAN) as writer:
         for i in range(4, 8):
             writer.append(record(i))

@@ -7,14 +7,20 @@ commit 56c8cdc, whose identity was a dictionary.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 import fssbench
+from fssbench.contracts.records import StoredRecord
+from fssbench.contracts.run_manifest import Context, Identity, RunManifest, TrainingSummary
+from fssbench.errors import DataError
+from fssbench.files.canonical_json import digest
 from fssbench.plugins.registry import load_plugin
-from fssbench.runs.store import read_run
+from fssbench.runs.store import read_manifest, read_run
 from fssbench.verification.seals import check_seals
 
 HERE = Path(__file__).parent
@@ -65,3 +71,78 @@ def test_the_stored_run_is_read_and_its_seals_hold() -> None:
     )
     findings, _ = check_seals(STORED)
     assert {f.check: f.outcome for f in findings if f.outcome != "equal"} == {}
+
+
+@pytest.fixture
+def newer(tmp_path: Path) -> Path:
+    """The stored run as a newer version might write it: with fields that this version does not know."""
+    folder = shutil.copytree(STORED, tmp_path / "newer")
+    content = read_json(folder / "manifest.json")
+    content["block"]["pruning"] = {"share": 0.5}
+    content["context"]["weather"] = ["rain", None]
+    content["context"]["training"] = {"sha256": "a", "shot": 1, "teacher": "b"}
+    content["colour"] = "red"
+    content["identity"] = digest(content["block"])
+    (folder / "manifest.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_what_a_newer_version_stored_is_kept(newer: Path) -> None:
+    manifest = read_run(newer).manifest
+    assert manifest.as_stored() == read_json(newer / "manifest.json")
+    assert manifest.block.sha256 == manifest.identity
+    assert manifest.block.whole().as_stored()["pruning"] == {"share": 0.5}
+    changed = manifest.context.changed(merged=("a", "b")).as_stored()
+    assert (changed["weather"], changed["merged"]) == (["rain", None], ["a", "b"])
+
+
+def test_in_code_an_unknown_field_is_refused() -> None:
+    fields = read_json(STORED / "manifest.json")["block"]
+    with pytest.raises(ValidationError, match="pruning"):
+        Identity(**fields, pruning=1)
+    with pytest.raises(ValidationError, match="shots"):
+        read_run(STORED).manifest.block.changed(shots=5)
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value"),
+    [
+        ("block", "fold", "0"),
+        ("block", "fold", True),
+        ("block", "classes", [0, "1", 2]),
+        ("block", "shard", [1]),
+        ("context", "label", None),
+        ("context", "marks", "untrained"),
+    ],
+)
+def test_a_field_of_another_type_is_refused_by_name(
+    tmp_path: Path, part: str, field: str, value: Any
+) -> None:
+    folder = shutil.copytree(STORED, tmp_path / "odd")
+    content = read_json(folder / "manifest.json")
+    content[part][field] = value
+    content["identity"] = digest(content["block"])
+    (folder / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=rf"odd.*{part}\.{field}"):
+        read_run(folder)
+    with pytest.raises(DataError, match=rf"{part}\.{field}"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("part", ["block", "context"])
+def test_a_manifest_that_lacks_a_field_is_refused_by_name(tmp_path: Path, part: str) -> None:
+    folder = shutil.copytree(STORED, tmp_path / "less")
+    content = read_json(folder / "manifest.json")
+    field = {"block": "head_sha256", "context": "label"}[part]
+    del content[part][field]
+    content["identity"] = digest(content["block"])
+    (folder / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=rf"{part}\.{field}"):
+        read_run(folder)
+
+
+@pytest.mark.parametrize("record", [Identity, Context, RunManifest, TrainingSummary])
+def test_every_field_has_a_sentence(record: type[StoredRecord]) -> None:
+    assert [
+        name for name, field in record.model_fields.items() if not (field.description or "").strip()
+    ] == []

@@ -13,7 +13,8 @@ import numpy as np
 from fssbench.api import Episode, Plan
 from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.episodes.plan_file import write_plan
-from fssbench.runs.store import SCHEMA, Record, digest
+from fssbench.files.canonical_json import digest
+from fssbench.runs.store import SCHEMA, Record
 
 SKILL = {"pmnet": 0.62, "hsnet": 0.58, "panet": 0.45}
 VALID = 160_000
@@ -70,7 +71,19 @@ def write_run(
     block = {
         "benchmark": plan.benchmark,
         "benchmark_version": plan.version,
+        "dataset": plan.dataset,
         "dataset_variant": plan.dataset_variant,
+        "split": plan.split,
+        "reader_sha256": "1" * 64,
+        "method_version": "file",
+        "source_sha256": "2" * 64,
+        "distributions": {},
+        "head_sha256": "3" * 64,
+        "layout": "standard",
+        "weights_sha256": "4" * 64,
+        "batch": 1,
+        "dtype": "float32",
+        "device": "cpu",
         "data_sha256": "0" * 64,
         "lists": plan.lists,
         "fold": plan.fold,

@@ -1,0 +1,60 @@
+"""Makes identities, contexts and manifests whose values mean nothing, for tests of what reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fssbench.contracts.run_manifest import Context, Identity, RunManifest
+
+IDENTITY: dict[str, Any] = {
+    "benchmark": "made-up",
+    "benchmark_version": 1,
+    "dataset": "none",
+    "dataset_variant": None,
+    "split": "test",
+    "lists": "made up",
+    "data_sha256": "0" * 64,
+    "reader_sha256": "1" * 64,
+    "fold": 0,
+    "shot": 1,
+    "protocol": "published/1",
+    "seed": 0,
+    "classes": (3, 5),
+    "episodes": 12,
+    "episodes_sha256": "2" * 64,
+    "size": 8,
+    "score_size": "input",
+    "absent": "zero",
+    "engine": "1",
+    "method": "toy",
+    "method_version": "file",
+    "source_sha256": "3" * 64,
+    "distributions": {},
+    "config": {},
+    "head_sha256": "4" * 64,
+    "backbone": None,
+    "layout": None,
+    "weights_sha256": None,
+    "batch": 1,
+    "dtype": "float32",
+    "device": "cpu",
+}
+CONTEXT: dict[str, Any] = {
+    "label": "toy",
+    "marks": (),
+    "folds": 1,
+    "ablations": (),
+    "weights": None,
+    "learnable": 0,
+    "parameters": 0,
+}
+
+
+def make_identity(**fields: Any) -> Identity:
+    """A whole identity; `fields` replace or add some."""
+    return Identity(**{**IDENTITY, **fields})
+
+
+def make_manifest(**fields: Any) -> RunManifest:
+    """The manifest of a toy method; `fields` are of its identity."""
+    return RunManifest.of(make_identity(**fields), Context(**CONTEXT))

@@ -26,6 +26,7 @@ from fssbench.efficiency.store import read_all
 from fssbench.errors import DataError
 from fssbench.evidence import TOO_FEW, distinct_episodes
 from fssbench.runs.copies import drop_copies
+from fssbench.runs.mark_legend import missing_folds_marks
 from fssbench.runs.marks import run_marks
 from fssbench.runs.pictures import read_panels
 from fssbench.runs.store import StoredRun, read_run, scan
@@ -157,8 +158,7 @@ def _cell(members: list[RunResult], folds: dict[str, int], samples: dict[str, tu
     by_fold = {run.fold: run for run in members}
     missing = tuple(f for f in range(folds[first.identity]) if f not in by_fold)
     marks = dict.fromkeys(mark for run in members for mark in run.marks)
-    if missing:
-        marks[f"folds {', '.join(map(str, missing))} missing"] = None
+    marks |= dict.fromkeys(missing_folds_marks(by_fold, missing))
     return Cell(
         benchmark=first.benchmark,
         label=first.label,

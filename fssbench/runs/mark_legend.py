@@ -73,6 +73,17 @@ class LegendMark:
     """As the runs have it; empty where they say no more than the kind."""
 
 
+def missing_folds_marks(ran: Iterable[int], missing: Iterable[int]) -> tuple[str, ...]:
+    """Return the mark of a mean over some folds only; empty if all were run.
+
+    Example:
+        >>> missing_folds_marks([0, 2], [1, 3])
+        ('folds (mean over 0, 2; 1, 3 not run)',)
+    """
+    lacking = ", ".join(map(str, sorted(missing)))
+    return (f"folds (mean over {', '.join(map(str, sorted(ran)))}; {lacking} not run)",) if lacking else ()
+
+
 def mark_kind(mark: str) -> str:
     """Return the kind of a mark: its first word.  Marks of one kind share a letter.
 

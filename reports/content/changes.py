@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fssbench.api import Cell, Change, Departure, Results, change_titles
 
-from .marks import Mark, letters, missing_folds
+from .marks import Mark, letters
 from .text import NOTHING, clean, interval, percent, signed, thousands
 
 _NAMES = {
@@ -114,7 +114,7 @@ def _row(change: Change, title: str, legend: dict[str, Mark]) -> ChangeRow:
 def _figure(cell: Cell | None, legend: dict[str, Mark]) -> Figure:
     if cell is None:
         return Figure(NOTHING)
-    marks = letters([*cell.marks, *missing_folds(cell.folds, cell.missing)], legend)
+    marks = letters(cell.marks, legend)
     return Figure(percent(cell.miou.value), interval(cell.miou), marks, thousands(cell.episodes))
 
 

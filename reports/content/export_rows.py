@@ -22,7 +22,7 @@ from fssbench.api import (
 )
 
 from .comparison import compare
-from .marks import collect, missing_folds
+from .marks import collect
 from .published import MEAN
 from .text import clean
 
@@ -74,7 +74,7 @@ def make_results_table(results: Results, edit_text: Callable[[str], str] = clean
     means = means.assign(
         row=MEAN,
         fold=MEAN,
-        marks=["; ".join([*c.marks, *missing_folds(c.folds, c.missing)]) for c in results.cells],
+        marks=["; ".join(c.marks) for c in results.cells],
         paper_miou=[miou for miou, _ in beside],
         same_as_paper=[same for _, same in beside],
     )

@@ -25,7 +25,7 @@ from fssbench.api import (
 
 from .changes import ChangeList, change_list
 from .comparison import Comparison, compare
-from .marks import Mark, all_marks, collect, letters, missing_folds
+from .marks import Mark, all_marks, collect, letters
 from .provenance import RunLine, environment, run_line
 from .published import MEAN, Published, lookup
 from .text import NOTHING, clean, interval, millions, percent, thousands
@@ -271,7 +271,7 @@ def figure(cell: Cell, legend: dict[str, Mark]) -> Entry:
 
 def cell_letters(cell: Cell, legend: dict[str, Mark]) -> str:
     """Letters of everything that keeps a cell from being a benchmark number."""
-    return letters([*cell.marks, *missing_folds(cell.folds, cell.missing)], legend)
+    return letters(cell.marks, legend)
 
 
 def identities(cell: Cell) -> tuple[str, ...]:

@@ -147,12 +147,12 @@ def keys(figure: Figure, names: Sequence[str], looks: Sequence[Look], *, lines: 
         Line2D(
             [],
             [],
-            color=look.colour,
-            marker=look.marker,
-            linestyle=look.line if lines else "",
+            color=each.colour,
+            marker=each.marker,
+            linestyle=each.line if lines else "",
             label=name,
         )
-        for name, look in zip(short_names(names, _KEY), looks, strict=True)
+        for name, each in zip(short_names(names, _KEY), looks, strict=True)
     ]
     figure.legend(
         handles=handles,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from fssbench.api import BENCHMARKS, Cell, Results, first_run, row_title, with_names
 
 from ..content.kinds import kind_of
-from ..content.marks import Mark, all_marks, collect, kind, missing_folds
+from ..content.marks import Mark, all_marks, collect, kind
 from ..content.model import Entry, figure, title_of
 from ..content.text import clean, thousands
 from .methods import card_kind
@@ -154,7 +154,7 @@ def _variant(benchmark: str) -> str:
 
 
 def _kinds(cell: Cell) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(kind(m) for m in (*cell.marks, *missing_folds(cell.folds, cell.missing))))
+    return tuple(dict.fromkeys(kind(m) for m in cell.marks))
 
 
 def _heading(setting: _Setting) -> str:

@@ -20,7 +20,7 @@ from fssbench.api import (
 from ..content.best_and_ties import standings
 from ..content.comparison import method_id, reasons
 from ..content.kinds import kind_of
-from ..content.marks import Mark, collect, letters, missing_folds
+from ..content.marks import Mark, collect, letters
 from ..content.published import MEAN, Published, lookup, records
 from ..content.text import clean, interval, percent, thousands
 from .layouts import AVERAGE, KINDS, LAYOUTS, Column, Layout, Part, backbone_title
@@ -208,8 +208,7 @@ class _Setter:
 
     def _marks(self, cell: Cell) -> tuple[str, ...]:
         """Marks of a mean over folds."""
-        missing = missing_folds(cell.folds, cell.missing)
-        return (*cell.marks, *missing, *_other_variant(cell, self.layout.number))
+        return (*cell.marks, *_other_variant(cell, self.layout.number))
 
     def _measured(self) -> str:
         """Protocol, episodes and intervals of ours; what differs between lines stands at the line."""

@@ -15,7 +15,7 @@ from ..content.text import clean, interval_of, signed, thousands
 from ..figures import bars, costs, dots, radar, scatter, sizes
 from ..figures.drawing import Drawing, slug
 from ..figures.style import MOST
-from .efficiency import points, told
+from .efficiency import cost_points, describe_cost_source
 
 CLASSES = 20
 """Classes in one figure; of more, the lowest and the highest are shown."""
@@ -44,10 +44,10 @@ def basis(cells: Iterable[Cell], what: str = "episodes a point, 95 % intervals")
     span = thousands(counts[0]) if len(counts) == 1 else f"{thousands(counts[0])} to {thousands(counts[-1])}"
     protocols = ", ".join(sorted({clean(cell.protocol) for cell in listed}))
     marks = dict.fromkeys(clean(m).partition(" (")[0] for cell in listed for m in cell.marks)
-    told = f" Not benchmark figures: {', '.join(marks)}." if marks else ""
+    warning = f" Not benchmark figures: {', '.join(marks)}." if marks else ""
     few = list(dict.fromkeys(cell.miou.shortage for cell in listed if cell.miou.shortage))
     lacking = f" No interval: {', '.join(few[:3])}{' and others' if len(few) > 3 else ''}." if few else ""
-    return f"{span} {what}, protocol {protocols}.{lacking}{told}"
+    return f"{span} {what}, protocol {protocols}.{lacking}{warning}"
 
 
 def _more(names: tuple[str, ...], most: int) -> str:
@@ -70,7 +70,7 @@ def _summary(found: Analysis) -> Iterator[Drawing]:
         rows = [i for i in ids if i in here]
         cells = [c for p in here.values() for n, c in p.cells.items() if n in found.drawn]
         names = tuple(n for n in found.drawn if any(n in p.cells for p in here.values()))
-        told = basis(cells) + _more(found.methods, MOST)
+        ground = basis(cells) + _more(found.methods, MOST)
         if len(rows) >= radar.FEWEST:
             spokes = rows[: radar.MOST_AXES]
             beyond = f" The first {len(spokes)} of {len(rows)} benchmarks." if len(rows) > len(spokes) else ""
@@ -80,7 +80,7 @@ def _summary(found: Analysis) -> Iterator[Drawing]:
                 title=f"Radar of mIoU over benchmarks, {shot}-shot",
                 caption=(
                     f"mIoU, {shot}-shot; every axis runs from 0 to {end} %. Pale bars are intervals, a missing "
-                    f"number is a gap, and areas mean nothing. {told}{beyond}"
+                    f"number is a gap, and areas mean nothing. {ground}{beyond}"
                 ),
                 make=partial(
                     radar.draw,
@@ -93,7 +93,7 @@ def _summary(found: Analysis) -> Iterator[Drawing]:
             name=f"dots-{shot}-shot",
             place=f"summary/{shot}",
             title=f"mIoU of each method on each benchmark, {shot}-shot",
-            caption=f"The same numbers with their intervals, {shot}-shot. Hollow: the number carries a mark. {told}",
+            caption=f"The same numbers with their intervals, {shot}-shot. Hollow: the number carries a mark. {ground}",
             make=partial(
                 dots.draw,
                 [found.benchmarks[i] for i in rows],
@@ -208,8 +208,8 @@ def _gap_of(found: Analysis, place: Place, two: list[str]) -> str:
         if sign:
             d = pair.difference
             ends = (d.low, d.high) if sign > 0 else (-d.high, -d.low)
-            told = f"{interval_of(*ends)} points" if not d.shortage else f"points, {d.shortage}"
-            return f"mIoU of {two[0]} minus {two[1]}: {signed(sign * d.value)} {told}. "
+            interval = f"{interval_of(*ends)} points" if not d.shortage else f"points, {d.shortage}"
+            return f"mIoU of {two[0]} minus {two[1]}: {signed(sign * d.value)} {interval}. "
     return ""
 
 
@@ -262,7 +262,7 @@ def _miou(place: Place, name: str) -> Estimate | None:
 
 
 def _dot(cell: Cell | None) -> dots.Dot | None:
-    return None if cell is None else dots.Dot(cell.miou, bool(cell.marks or cell.missing))
+    return None if cell is None else dots.Dot(cell.miou, bool(cell.marks))
 
 
 def _part(parts: tuple[Part, ...], key: int) -> Estimate | None:
@@ -278,7 +278,7 @@ def _costs(found: Analysis) -> Iterator[Drawing]:
     """One a benchmark, at its fewest shots."""
     for n, (benchmark, title) in enumerate(found.benchmarks.items(), start=1):
         place = min((p for p in found.places if p.benchmark == benchmark), key=lambda p: p.shot)
-        there = points(found, place)
+        there = cost_points(found, place)
         if len(there) < 2:
             continue
         cells = [place.cells[name] for name in there]
@@ -288,7 +288,8 @@ def _costs(found: Analysis) -> Iterator[Drawing]:
             title=f"mIoU of each method against its costs on {title}, {place.shot}-shot",
             caption=(
                 f"{title}, {place.shot}-shot: mIoU against costs, on logarithmic axes. Hollow: the number carries "
-                f"a mark, or the times are unstable. {told(found, place)} {basis(cells)}{_more(found.methods, MOST)}"
+                f"a mark, or the times are unstable. {describe_cost_source(found, place)} "
+                f"{basis(cells)}{_more(found.methods, MOST)}"
             ),
             make=partial(costs.draw, there),
         )

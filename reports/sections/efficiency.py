@@ -91,7 +91,7 @@ def costs(found: Analysis) -> Costs:
     )
 
 
-def points(found: Analysis, place: Place) -> dict[str, Point]:
+def cost_points(found: Analysis, place: Place) -> dict[str, Point]:
     """The methods of one benchmark and shot with their costs, in the order of the figures."""
     machines = _machines(found.results.efficiency)
     used = {id(each) for each in machines[0]} if machines else set()
@@ -118,8 +118,8 @@ def points(found: Analysis, place: Place) -> dict[str, Point]:
     return out
 
 
-def told(found: Analysis, place: Place) -> str:
-    """From where the costs of a figure come, in a sentence."""
+def describe_cost_source(found: Analysis, place: Place) -> str:
+    """State in a sentence where the costs of a figure come from."""
     machines = _machines(found.results.efficiency)
     belong = {
         id(e): e for cell in place.cells.values() if machines and (e := _of(cell, machines[0])) is not None

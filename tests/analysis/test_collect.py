@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fssbench.reports.content.model import build
 
 from fssbench.analysis.collect import collect
 from fssbench.errors import DataError
 from fssbench.files.canonical_json import digest
+from fssbench.runs.mark_legend import mark_kind
 
 
 def lines(run: Path) -> list[dict]:
@@ -109,7 +111,10 @@ def test_folds_become_one_cell_and_missing_ones_are_said(null):
     results = collect([null.folder / "runs"])
     (cell,) = results.cells
     assert cell.missing == (2,)
-    assert "folds 2 missing" in cell.marks
+    assert [mark for mark in cell.marks if mark_kind(mark) == "folds"] == [
+        "folds (mean over 0, 1, 3; 2 not run)"
+    ]
+    assert build(results).legend[-1].wordings == ("folds (mean over 0, 1, 3; 2 not run)",)
     assert sorted(cell.folds) == [0, 1, 3]
     assert cell.episodes == 12 + 13 + 15
     each = [by_hand(r.path) for r in cell.folds.values()]

@@ -13,7 +13,7 @@ from fssbench.reports.figures.costs import ticks
 from fssbench.reports.figures.svg import inline
 from fssbench.reports.formats.html import render
 from fssbench.reports.sections.drawings import drawings
-from fssbench.reports.sections.efficiency import costs, points, told
+from fssbench.reports.sections.efficiency import cost_points, costs, describe_cost_source
 from hypothesis import given, strategies as st
 from report_factory import make_cell, make_results, make_run
 
@@ -65,7 +65,7 @@ def results(*efficiency: Efficiency, sizes: int = 400) -> Results:
 
 def drawn(given_results: Results) -> dict[str, dict[str, float]]:
     found = analyse(given_results)
-    return {name: point.costs for name, point in points(found, found.places[0]).items()}
+    return {name: point.costs for name, point in cost_points(found, found.places[0]).items()}
 
 
 def test_measurement_belongs_to_runs_of_the_same_thing() -> None:
@@ -91,10 +91,10 @@ def test_size_of_the_runs_goes_before_the_latest_and_another_is_said() -> None:
     )
     assert drawn(results(same, later))["pmnet"]["ms"] == 12.5
     alone = analyse(results(later))
-    assert points(alone, alone.places[0])["pmnet"].costs["ms"] == 3.0
-    assert "Costs at 192 px, scores at 400 px." in told(alone, alone.places[0])
+    assert cost_points(alone, alone.places[0])["pmnet"].costs["ms"] == 3.0
+    assert "Costs at 192 px, scores at 400 px." in describe_cost_source(alone, alone.places[0])
     both = analyse(results(same))
-    assert "px" not in told(both, both.places[0])
+    assert "px" not in describe_cost_source(both, both.places[0])
 
 
 def test_machines_are_kept_apart_and_figures_take_one() -> None:
@@ -119,12 +119,12 @@ def test_row_of_the_table() -> None:
     assert row.detail == "resnet50, 400 px, 1-shot, 4 at once"
     assert row.unstable == ("the slowest is 60 % above the median",)
     found = analyse(results(measured(milliseconds=shaky)))
-    assert points(found, found.places[0])["pmnet"].hollow
+    assert cost_points(found, found.places[0])["pmnet"].hollow
 
 
 def test_without_measurements_runs_stand_in_and_the_next_command_is_said() -> None:
     found = analyse(results())
-    shown = points(found, found.places[0])
+    shown = cost_points(found, found.places[0])
     assert {name: point.costs["ms"] for name, point in shown.items()} == dict.fromkeys(shown, 41.0)
     told_costs = costs(found)
     assert told_costs.tables == ()
@@ -188,7 +188,7 @@ def test_runs_without_a_time_have_none() -> None:
     )
     silent = replace(plain, cells=cells)
     found = analyse(silent)
-    assert all("ms" not in p.costs for p in points(found, found.places[0]).values())
+    assert all("ms" not in p.costs for p in cost_points(found, found.places[0]).values())
     assert {row.ms for row in costs(found).runs} == {"–"}
 
 

@@ -14,6 +14,7 @@ from fssbench.analysis.comparisons import verdicts
 from fssbench.analysis.statistics import estimate_of_runs, mean_sample
 from fssbench.api import Cell, Panel, Pictures, Results, RunResult
 from fssbench.metrics import score
+from fssbench.runs.mark_legend import missing_folds_marks
 
 CLASS_NAMES = ("aeroplane", "bicycle", "bird", "boat", "bottle")
 SKILL = {"pmnet": 0.66, "hsnet": 0.63, "panet": 0.44}
@@ -102,7 +103,10 @@ def make_cell(runs: list[RunResult], *, missing: tuple[int, ...] = ()) -> Cell:
         miou=mean_sample([s[0] for s in samples]).estimate,
         fb_iou=mean_sample([s[1] for s in samples]).estimate,
         episodes=sum(run.episodes for run in runs),
-        marks=tuple(dict.fromkeys(m for run in runs for m in run.marks)),
+        marks=(
+            *dict.fromkeys(m for run in runs for m in run.marks),
+            *missing_folds_marks([run.fold for run in runs], missing),
+        ),
     )
 
 

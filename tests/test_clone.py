@@ -18,7 +18,7 @@ import pytest
 
 import fssbench
 from fssbench.clone import CloneDistribution, enter_clone
-from fssbench.errors import FssbenchError
+from fssbench.errors import PluginError
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -238,7 +238,7 @@ def test_list_in_the_clone_shows_every_built_in_as_sound(
 
 def test_a_damaged_pyproject_of_the_clone_is_named(tmp_path: Path) -> None:
     distribution = CloneDistribution(tmp_path / "pyproject.toml", b"<<<<<<< HEAD\n")
-    with pytest.raises(FssbenchError) as caught:
+    with pytest.raises(PluginError) as caught:
         distribution.entry_points  # noqa: B018
     assert str(tmp_path / "pyproject.toml") in str(caught.value)
 

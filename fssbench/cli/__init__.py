@@ -40,7 +40,7 @@ VERBS = {
 EXIT_CODES = """\b
 Exit codes:
   0    done
-  1    a run ended, but episodes in it failed
+  1    an error in fssbench itself, with its traceback: please report it
   2    usage: an unknown name or option
   3    data, weights or stored results missing or damaged
   4    a plugin that does not load or does not keep its contract

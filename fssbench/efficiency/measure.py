@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import multiprocessing
 import os
+import pkgutil
 import platform
 import re
 import secrets
@@ -29,6 +30,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from fssbench import backbones
 from fssbench.backbones import BACKBONES
 from fssbench.contracts.efficiency import Efficiency
 from fssbench.contracts.methods import FeatureMethod, Method
@@ -103,8 +105,8 @@ def measure(wanted: Wanted, *, clock: Clock = time.perf_counter) -> Efficiency:
         load_plugin(plugin)
     cls = METHODS.get(wanted.method)
     device = torch.device(wanted.device)
-    for module in ("deepstem", "efficientnet", "resnet", "vgg", "vgg_bn"):  # code is not the method's memory
-        importlib.import_module(f"fssbench.backbones.{module}")
+    for module in pkgutil.iter_modules(backbones.__path__):  # code is not the method's memory
+        importlib.import_module(f"{backbones.__name__}.{module.name}")
     memory = PeakMemory(device)
     named = wanted.backbone is not None and cls.card.backbone in BACKBONES
     brought = wanted.weights is None and wanted.checkpoint is None and (cls.needs_backbone or named)

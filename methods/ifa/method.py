@@ -74,7 +74,7 @@ class IFA(SSP):
             "query.  This is done on features of the first stage, and colours stay.  Published figures, which "
             "include that phase, are not to be expected.",
             "Corrected: without refinement the reference's adaptation loss takes a query prediction for a "
-            "support's; here outputs go by name.",
+            "support's; here every output keeps its place, with refinement or without.",
             "Stem, weights and marked pixels: as SSP.",
         ),
     )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from fssbench import errors
-from fssbench.cli import VERBS, main, output
+from fssbench.cli import EXIT_CODES, INTERRUPTED, VERBS, main, output
 
 HEAVY = {
     "torch",
@@ -97,8 +98,6 @@ def _with_verb(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (errors.FssbenchError("why"), 1),
-        (errors.FailedEpisodesError("why"), 1),
         (errors.UsageError("why"), 2),
         (errors.DataError("why"), 3),
         (errors.PluginError("why"), 4),
@@ -128,6 +127,24 @@ def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run.exit_code == 3
     assert "Traceback" in run.stderr
     assert run.stderr.endswith("error: why\n")
+
+
+def test_every_documented_exit_code_can_occur_and_every_code_is_documented() -> None:
+    waiting, codes = [errors.FssbenchError], set()
+    while waiting:
+        kinds = waiting.pop().__subclasses__()
+        waiting += kinds
+        codes |= {kind.exit_code for kind in kinds}
+    documented = {int(code) for code in re.findall(r"^  (\d+)  ", EXIT_CODES, flags=re.MULTILINE)}
+    assert documented == {0, errors.BUG, INTERRUPTED} | codes
+    assert errors.BUG not in codes
+
+
+def test_our_own_bug_ends_the_program_with_its_code() -> None:
+    bug = "import fssbench.cli as c; c.importlib = None; c.main(['list'])"
+    done = subprocess.run([sys.executable, "-c", bug], capture_output=True, text=True, check=False)
+    assert done.returncode == errors.BUG
+    assert "Traceback" in done.stderr
 
 
 def test_our_own_bugs_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from itertools import count
+from pathlib import Path
 
 import pytest
 import torch
 from places import BENCH_PLUGIN
 from torch.utils.flop_counter import FlopCounterMode
 
+from fssbench import backbones
 from fssbench.api import Efficiency
 from fssbench.efficiency.measure import Wanted, flops, measure, measure_apart
 from fssbench.efficiency.memory import PeakMemory
@@ -48,6 +50,22 @@ def test_steps_of_adaptation_are_counted():
     assert found.flops_head == (1 + 2 * 2) * conv(3, 2, 3, SIDE)
     assert found.label == "one-convolution (w/o two)"
     assert measure(wanted("one-convolution", config={"steps": "2"})).label == "one-convolution (steps=2)"
+
+
+def test_the_code_of_every_backbone_is_loaded_before_memory_is_read():
+    """Else the backbone that happens to be imported last would cost its code."""
+    code = (
+        "import sys; from fssbench.efficiency import measure as m, memory\n"
+        "class Stop(Exception): pass\n"
+        "def stop(device): print(*sys.modules); raise Stop\n"
+        "m.PeakMemory = stop\n"
+        f"try: m.measure(m.Wanted(method='one-convolution', repeats=5, plugins=({str(PLUGIN)!r},)))\n"
+        "except Stop: pass\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    folder = Path(backbones.__file__).parent
+    needed = {f"fssbench.backbones.{file.stem}" for file in folder.glob("*.py") if file.stem != "__init__"}
+    assert needed <= set(done.stdout.split())
 
 
 def test_backbone_and_head_apart():

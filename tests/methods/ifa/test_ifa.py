@@ -52,6 +52,29 @@ def test_equals_the_reference(shared: Path, shots: int) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("refine", [True, False])
+def test_outputs_keep_their_places_with_refinement_or_without(refine: bool, tiny: Any, episodes: Any) -> None:
+    query, support, mask = episodes(shots=2)
+    method = IFA(IFA.Config(refine=refine), tiny())
+    outputs = method.training_outputs(query, support, mask, mask[:, 0])
+    episodes_of = [
+        "query",
+        "query",
+        "query",
+        "supports",
+        "supports",
+        "query",
+        "supports",
+        "query",
+        "supports",
+    ]
+    assert [len(each) // len(query) for each in outputs] == [
+        {"query": 1, "supports": 2}[e] for e in episodes_of
+    ]
+    assert not any("by name" in note for note in IFA.card.notes)
+
+
+@torch.no_grad()
 def test_is_refined_ssp_at_test_time(tiny: Any, episodes: Any) -> None:
     inputs = episodes(shots=2)
     ssp, ifa = SSP(SSP.Config(refine=True), tiny()), IFA(IFA.Config(), tiny())

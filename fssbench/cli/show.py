@@ -85,12 +85,12 @@ def _shipped(cls: Any) -> dict[str, str]:
             [
                 f"{each.backbone}, {each.path.stat().st_size / 2**20:.2f} MiB",
                 *(f"{k}={v}" for k, v in settings_to_take(cls, each.config).items()),
-                f"{each.training.get('steps')} steps of {each.training.get('batch')} episodes at "
-                f"{each.training.get('size')} px on {each.training.get('images')} images of "
-                f"{each.training.get('dataset')} ({', '.join(each.training.get('marks') or ['whole'])})",
-                f"{len(each.classes)} classes: {', '.join(each.training.get('class_names', ()))}",
-                *filter(None, [_options(each.training)]),
-                f"chosen by {each.training.get('selection')}",
+                f"{each.training.steps} steps of {each.training.batch} episodes at "
+                f"{each.training.size} px on {each.training.images} images of "
+                f"{each.training.dataset} ({', '.join(each.training.marks or ['whole'])})",
+                f"{len(each.classes)} classes: {', '.join(each.training.class_names)}",
+                *filter(None, [_options(each.training.as_stored())]),
+                f"chosen by {each.training.selection}",
             ]
         )
         for each in shipped(cls)

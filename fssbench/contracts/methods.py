@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fssbench.contracts.provenance import Provenance
 from fssbench.contracts.records import Record
 from fssbench.contracts.training import Recipe
 from fssbench.errors import DataError, PluginError
@@ -140,7 +141,7 @@ class Method(nn.Module, ABC):
             raise DataError(f"method {self.card.name!r} needs a backbone, such as {self.card.backbone!r}")
         self.config = config
         self.backbone: Backbone | None = backbone
-        self.provenance: dict[str, Any] = {}
+        self.provenance = Provenance(method=self.card.name, untrained=self.card.trained)
         """Filled in by `fssbench.load_method`: backbone, weights, checkpoint, ablations, settings."""
 
     @classmethod
@@ -332,7 +333,7 @@ class Method(nn.Module, ABC):
         """Change settings that loaded weights decide; call it once the modules are rebuilt accordingly."""
         self.config = self.config.model_copy(update=settings)
         parameters = list(self.parameters())
-        self.provenance.update(
+        self.provenance = self.provenance.changed(
             config=self.config.model_dump(mode="json"),
             learnable=sum(p.numel() for p in parameters if p.requires_grad),
             parameters=sum(p.numel() for p in parameters),
@@ -450,8 +451,6 @@ def _backbone_text(method: Method) -> str:
 
 def note_provenance(method: Method, **facts: Any) -> None:
     """Bring the provenance up to date after weights were loaded."""
-    method.provenance.update(facts, untrained=False)
-    if method.backbone is not None:
-        method.provenance.update(
-            weights=method.backbone.weights, weights_sha256=method.backbone.weights_sha256
-        )
+    if (backbone := method.backbone) is not None:
+        facts = {"weights": backbone.weights, "weights_sha256": backbone.weights_sha256, **facts}
+    method.provenance = method.provenance.changed(**facts, untrained=False)

@@ -34,10 +34,13 @@ class Record(BaseModel):
         Raises:
             pydantic.ValidationError: for a field that the record lacks, or a value that the field cannot hold.
         """
-        given = {
+        return type(self).model_validate({**self.given_values(), **values})
+
+    def given_values(self) -> dict[str, Any]:
+        """Return the values that were given, by field; a default that nobody gave is left out."""
+        return {
             name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set
         }
-        return type(self).model_validate({**given, **values})
 
 
 class StoredRecord(Record):
@@ -67,16 +70,20 @@ class StoredRecord(Record):
         """Set aside the fields that this version does not know, if the content comes from a file."""
         if info.context is not _FROM_FILE or not isinstance(value, Mapping):
             return make(value)
-        record = make({name: value[name] for name in cls.model_fields if name in value})
-        record._unknown = {str(name): each for name, each in value.items() if name not in cls.model_fields}
+        known, unknown = cls._split_stored(value)
+        record = make(known)
+        record._unknown = unknown
         return record
+
+    @classmethod
+    def _split_stored(cls, stored: Mapping[Any, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Divide the content of a file into the fields that are read and those that are only kept."""
+        known = {name: stored[name] for name in cls.model_fields if name in stored}
+        return known, {str(name): value for name, value in stored.items() if name not in known}
 
     def as_stored(self) -> dict[str, Any]:
         """Return the content for a file: the fields that were given, and those of a newer version."""
-        given = {
-            name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set
-        }
-        return {**{name: _as_json(value) for name, value in given.items()}, **self._unknown}
+        return {**{name: _as_json(value) for name, value in self.given_values().items()}, **self._unknown}
 
     def changed(self, **values: Any) -> Self:
         """Make a copy in which some fields have other values; what a newer version wrote is kept."""

@@ -105,13 +105,13 @@ class TrainingSummary(StoredRecord):
     """Hash of all facts of the training manifest that the folds of one training share."""
     shot: int | None
     """Supports per episode in training; None if it is not recorded."""
-    dataset: int | str | None = None
+    dataset: str | None = None
     """Data set of the training."""
-    seed: int | str | None = None
+    seed: int | None = None
     """Seed of the training."""
-    size: int | str | None = None
+    size: int | None = None
     """Side of the square network input in training, in pixels."""
-    steps_planned: int | str | None = None
+    steps_planned: int | None = None
     """Optimiser steps that were planned."""
 
 

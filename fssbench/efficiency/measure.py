@@ -150,10 +150,10 @@ def _measure(
     facts: dict[str, Any] = {
         "method": method.card.name,
         "label": label(method),
-        "config": provenance["config"],
+        "config": provenance.config,
         "backbone": method.backbone.name if method.backbone else "own",
         "weights": method.backbone.weights if method.backbone else "own",
-        "checkpoint_sha256": provenance["checkpoint_sha256"],
+        "checkpoint_sha256": provenance.checkpoint_sha256,
         "shot": wanted.shot,
         "size": size,
         "batch": wanted.batch,
@@ -163,11 +163,11 @@ def _measure(
         **machine,
     }
     packages = {name: version(name) for name in _PACKAGES}
-    source = {k: provenance[k] for k in ("method_version", "source_sha256", "layout")}
+    source = {k: getattr(provenance, k) for k in ("method_version", "source_sha256", "layout")}
     return Efficiency(
         identity=digest({**facts, **source, "packages": packages}),
-        learnable=provenance["learnable"],
-        parameters=provenance["parameters"],
+        learnable=provenance.learnable,
+        parameters=provenance.parameters,
         flops_backbone=in_backbone // wanted.batch,
         flops_head=(in_all - in_backbone) // wanted.batch,
         milliseconds=_each(whole, wanted.batch),

@@ -143,11 +143,12 @@ def _note_trainings(tasks: Sequence[Task]) -> Iterator[str]:
     """
     places: defaultdict[tuple[str, str], dict[str, dict[str, None]]] = defaultdict(dict)
     for task in tasks:
-        trained = any(method.provenance.get("training") for method in task.methods)
+        trained = any(method.provenance.training for method in task.methods)
         pictures = plan_pictures(task.plan) if trained else None
         for method in task.methods:
             facts = training_marks(method, task.plan, pictures)
-            size = (method.provenance.get("training") or {}).get("size")
+            training = method.provenance.training
+            size = training.size if training is not None else None
             if size not in (None, task.plan.size):
                 facts.append(f"trained at {size} px, measured at {task.plan.size} px (--size)")
             for fact in facts:

@@ -39,10 +39,8 @@ class WeightsGuard:
     def __init__(self, method: Method) -> None:
         self.method = method
         self._name = f"method {method.card.name!r}"
-        if "changed" in method.provenance:
-            raise PluginError(
-                f"{method.provenance['changed']} It is not evaluated again before it is loaded anew"
-            )
+        if (problem := method.provenance.weights_changed) is not None:
+            raise PluginError(f"{problem} It is not evaluated again before it is loaded anew")
         self._look()
         self._digests = self._hash()
         self._check_backbone()
@@ -125,7 +123,7 @@ class WeightsGuard:
             f"{self._name}: {what} changed while it predicted, so its figures would depend on the order of the "
             f"episodes and belong to no identity; they are not stored. {_NEXT}."
         )
-        self.method.provenance["changed"] = text
+        self.method.provenance = self.method.provenance.changed(weights_changed=text)
         raise PluginError(text)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fssbench.benchmarks.catalogue import find_benchmark
+from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method
 from fssbench.loading import checkpoints
@@ -31,13 +32,13 @@ class Shipped:
     backbone: str | None
     config: dict[str, Any]
     """Every setting it was trained with."""
-    training: dict[str, Any]
-    """Its manifest: data set, classes, steps, images, size, ..."""
+    training: TrainingManifest
+    """The facts of its training."""
 
     @property
     def classes(self) -> frozenset[int]:
         """Ids of the classes it was trained on."""
-        return frozenset(self.training.get("classes", ()))
+        return frozenset(self.training.classes)
 
 
 def shipped(cls: type[Method]) -> tuple[Shipped, ...]:
@@ -51,12 +52,12 @@ def shipped(cls: type[Method]) -> tuple[Shipped, ...]:
     # beside the file that names the folder: a subclass elsewhere may accept what its base has
     owner = next(each for each in cls.__mro__ if "shipped" in vars(each))
     folder = Path(inspect.getfile(owner)).parent / cls.shipped
-    found = []
+    bundled = []
     for path in sorted(folder.glob("*.safetensors")):
-        facts = checkpoints.header(path)
-        if facts is not None and is_accepted(cls, facts.get("method")):
-            found.append(Shipped(path, facts.get("backbone"), facts["config"], facts["manifest"]))
-    return tuple(found)
+        header = checkpoints.read_header(path)
+        if header is not None and is_accepted(cls, header.method):
+            bundled.append(Shipped(path, header.backbone, header.config, header.manifest))
+    return tuple(bundled)
 
 
 def fitting(
@@ -90,7 +91,7 @@ def fitting(
     source = find_benchmark(plan.benchmark).trained_on
     if source.folds is not None:
         wanted = frozenset(source.folds[plan.fold])
-        own = [s for s in there if s.training.get("dataset") == source.dataset and s.classes <= wanted]
+        own = [s for s in there if s.training.dataset == source.dataset and s.classes <= wanted]
         # a small sample may lack a class or two; the checkpoint of another fold lacks more
         best = max(own, key=lambda s: len(s.classes), default=None)
         if best is not None and len(wanted - best.classes) <= _LACKING * len(wanted):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
+from fssbench.contracts.checkpoint import CheckpointHeader, TrainingManifest
 from fssbench.contracts.methods import head, note_provenance
 from fssbench.errors import DataError
 from fssbench.files.hashing import weights_file_sha256
@@ -23,13 +23,13 @@ FORMAT = 1
 """Version of our own checkpoint format."""
 
 
-def save(method: Method, path: Path, manifest: Mapping[str, Any], *, half: bool = False) -> None:
+def save(method: Method, path: Path, manifest: TrainingManifest, *, half: bool = False) -> None:
     """Write the method's own weights (no backbone) as safetensors, atomically.
 
     Args:
         method: what to save; its name, backbone and settings go into the header.
         path: target, ending in `.safetensors`.
-        manifest: JSON-able facts about the training, kept beside them.
+        manifest: the facts of the training, kept beside them.
         half: round learnable weights to half precision, which halves the file; buffers (running
             statistics may be beyond its range) keep theirs.
 
@@ -45,12 +45,12 @@ def save(method: Method, path: Path, manifest: Mapping[str, Any], *, half: bool 
         huge = [k for k, v in tensors.items() if not bool(torch.isfinite(v).all())]
         if huge:
             raise DataError(f"half precision cannot hold {name_some(huge)}. Next: save without --half")
-    facts = {"format": FORMAT, **_fingerprint(method), "manifest": dict(manifest)}
-    write_safetensors(path, tensors, {"fssbench": json.dumps(facts, sort_keys=True)})
+    described = describe_method(method).changed(manifest=manifest)
+    write_safetensors(path, tensors, {"fssbench": json.dumps(described.as_stored(), sort_keys=True)})
 
 
-def header(path: Path) -> dict[str, Any] | None:
-    """What our own checkpoint says about itself; None for a file of another origin.
+def read_header(path: Path) -> CheckpointHeader | None:
+    """Read what our own checkpoint says about itself; None for a file of another origin.
 
     Raises:
         DataError: where a safetensors file is damaged or its header is of a newer format.
@@ -61,17 +61,16 @@ def header(path: Path) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        facts = json.loads(text)
-    except json.JSONDecodeError:
-        facts = None
-    if not isinstance(facts, dict) or not isinstance(facts.get("format"), int):
-        raise DataError(f"{path} has a damaged fssbench header. Next: fetch or train it again")
-    if facts["format"] > FORMAT:
-        raise DataError(
-            f"{path} has format {facts['format']}, this fssbench reads up to {FORMAT}. "
-            "Next: `pip install -U fssbench`"
-        )
-    return facts
+        stored = json.loads(text)
+        version = stored["format"]
+        if isinstance(version, int) and version > FORMAT:
+            raise DataError(
+                f"{path} has format {version}, this fssbench reads up to {FORMAT}. "
+                "Next: `pip install -U fssbench`"
+            )
+        return CheckpointHeader.read_stored(stored)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise DataError(f"{path} has a damaged fssbench header. Next: fetch or train it again") from None
 
 
 def load_own(method: Method, path: Path, *, force: bool = False) -> None:
@@ -89,10 +88,10 @@ def load_own(method: Method, path: Path, *, force: bool = False) -> None:
         DataError: where it was written for another method, backbone, weights or settings, naming what
             differs, or where entries are missing, unknown or misshapen.
     """
-    facts = header(path)
-    if facts is None:
+    header = read_header(path)
+    if header is None:
         raise DataError(f"{path} was not written by fssbench")
-    differ = _differences(method, facts)
+    differ = _list_differences(method, header)
     if differ and not force:
         raise DataError(
             f"checkpoint {path.name} was trained with {'; '.join(differ)}. "
@@ -100,27 +99,25 @@ def load_own(method: Method, path: Path, *, force: bool = False) -> None:
             "which loads it all the same and marks every figure"
         )
     assign(head(method), read_safetensors(path)[0], f"checkpoint {path.name}: its entries")
-    manifest = facts.get("manifest")
-    training = manifest if isinstance(manifest, dict) else {}
     note_provenance(
-        method, checkpoint=path.name, checkpoint_sha256=weights_file_sha256(path), training=training
+        method, checkpoint=path.name, checkpoint_sha256=weights_file_sha256(path), training=header.manifest
     )
     if differ:
         forced = f"forced checkpoint (trained with {'; '.join(differ)})"
-        method.provenance["marks"] = [*method.provenance.get("marks", ()), forced]
+        method.provenance = method.provenance.changed(marks=(*method.provenance.marks, forced))
 
 
-def _differences(method: Method, facts: Mapping[str, Any]) -> list[str]:
-    """In what a checkpoint's header departs from a method, in words."""
-    here = _fingerprint(method)
+def _list_differences(method: Method, header: CheckpointHeader) -> list[str]:
+    """Say in what a checkpoint's header departs from a method."""
+    here = describe_method(method)
     differ = [
-        f"{key} {facts.get(key)!r} (here {here[key]!r})"
+        f"{key} {getattr(header, key)!r} (here {getattr(here, key)!r})"
         for key in ("backbone", "layout", "weights_sha256")
-        if facts.get(key) != here[key]
+        if getattr(header, key) != getattr(here, key)
     ]
-    if not is_accepted(type(method), facts.get("method")):
-        differ.insert(0, f"method {facts.get('method')!r} (here {here['method']!r})")
-    settings = differing_settings(type(method).Config, facts.get("config") or {}, here["config"])
+    if not is_accepted(type(method), header.method):
+        differ.insert(0, f"method {header.method!r} (here {here.method!r})")
+    settings = differing_settings(type(method).Config, header.config, here.config)
     return differ + [f"setting {k}={theirs!r} (here {ours!r})" for k, (theirs, ours) in settings.items()]
 
 
@@ -135,7 +132,7 @@ def load(method: Method, path: Path, *, force: bool = False) -> None:
     Raises:
         DataError: where it is refused, damaged, or does not fit.
     """
-    if header(path) is not None:
+    if read_header(path) is not None:
         load_own(method, path, force=force)
     else:
         state = read_state_dict(path)
@@ -144,13 +141,15 @@ def load(method: Method, path: Path, *, force: bool = False) -> None:
         note_provenance(method, checkpoint=path.name, checkpoint_sha256=weights_file_sha256(path))
 
 
-def _fingerprint(method: Method) -> dict[str, Any]:
+def describe_method(method: Method) -> CheckpointHeader:
+    """Describe what a checkpoint of a method is for; the training is left to the caller."""
     backbone = method.backbone
-    return {
-        "method": method.card.name,
-        "backbone": backbone.name if backbone is not None else None,
-        "layout": backbone.layout if backbone is not None else None,
-        "weights": backbone.weights if backbone is not None else None,
-        "weights_sha256": backbone.weights_sha256 if backbone is not None else None,
-        "config": method.config.model_dump(mode="json"),
-    }
+    return CheckpointHeader(
+        format=FORMAT,
+        method=method.card.name,
+        backbone=backbone.name if backbone is not None else None,
+        layout=backbone.layout if backbone is not None else None,
+        weights=backbone.weights if backbone is not None else None,
+        weights_sha256=backbone.weights_sha256 if backbone is not None else None,
+        config=method.config.model_dump(mode="json"),
+    )

@@ -1,16 +1,15 @@
 """Which test classes, and which test images, a checkpoint has seen in training.
 
-A manifest comes out of a file, so nothing in it is taken for granted: what is not of the expected
-form says nothing.
+A training manifest comes from a file: a field that the file lacks, or that has another form there, says nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from fssbench.benchmarks.class_twins import VOC_TO_COCO
+from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.data.picture_names import Pictures
 
 SELECTED_ON_TEST = "test episodes"
@@ -18,25 +17,24 @@ SELECTED_ON_TEST = "test episodes"
 
 
 def seen_classes(
-    manifest: Mapping[str, Any], dataset: str, classes: Sequence[int], names: Sequence[str]
+    manifest: TrainingManifest, dataset: str, classes: Sequence[int], names: Sequence[str]
 ) -> tuple[int, ...]:
     """Test classes that are among the classes of a checkpoint's training.
 
     Within one data set ids decide; between VOC and COCO the table above; else equal names.
 
     Args:
-        manifest: what a checkpoint says about its training; may be empty or malformed.
+        manifest: what a checkpoint says about its training.
         dataset: id of the tested data set.
         classes: its tested class ids.
         names: their names, in that order.
 
     Example:
-        >>> seen_classes({"dataset": "coco", "classes": [4, 7]}, "pascal", [0, 1], ["aeroplane", "bicycle"])
+        >>> trained = TrainingManifest(dataset="coco", classes=(4, 7))
+        >>> seen_classes(trained, "pascal", [0, 1], ["aeroplane", "bicycle"])
         (0,)
     """
-    source = manifest.get("dataset")
-    ids = manifest.get("classes")
-    trained = {i for i in ids if isinstance(i, int)} if isinstance(ids, list) else set()
+    source, trained = manifest.dataset, set(manifest.classes)
     if source == dataset:
         return tuple(c for c in classes if c in trained)
     twins = list(VOC_TO_COCO.values())
@@ -44,8 +42,7 @@ def seen_classes(
         return tuple(c for c in classes if c < len(twins) and twins[c] in trained)
     if (source, dataset) == ("pascal", "coco"):
         return tuple(c for c in classes if c in twins and twins.index(c) in trained)
-    listed = manifest.get("class_names")
-    known = {_plain(n) for n in listed if isinstance(n, str)} if isinstance(listed, list) else set()
+    known = {_plain(name) for name in manifest.class_names}
     return tuple(c for c, name in zip(classes, names, strict=True) if _plain(name) in known)
 
 
@@ -67,7 +64,7 @@ def content_ids(names: Iterable[str]) -> list[str]:
 
 
 def seen_images(
-    manifest: Mapping[str, Any],
+    manifest: TrainingManifest,
     dataset: str,
     queries: Iterable[str],
     *,
@@ -76,13 +73,13 @@ def seen_images(
     """Count the episodes whose query image a checkpoint was trained on.
 
     Args:
-        manifest: what a checkpoint says about its training; may be empty or malformed.
+        manifest: what a checkpoint says about its training.
         dataset: id of the tested data set.
         queries: the query of each episode.
         pictures: what is known of the queries' pictures; without it they go by their item ids.
     """
-    items = _texts(manifest.get("image_ids")) if manifest.get("dataset") == dataset else set()
-    contents = _texts(manifest.get("content_ids"))
+    items = set(manifest.image_ids) if manifest.dataset == dataset else set()
+    contents = set(manifest.content_ids)
     known = Pictures() if pictures is None else pictures
 
     def seen(query: str) -> bool:
@@ -91,10 +88,6 @@ def seen_images(
         )
 
     return sum(map(seen, queries))
-
-
-def _texts(listed: object) -> set[str]:
-    return {i for i in listed if isinstance(i, str)} if isinstance(listed, list) else set()
 
 
 def _content_id(name: str) -> str:

@@ -14,6 +14,7 @@ from fssbench.backbones import BACKBONES, build, default_weights
 from fssbench.contracts.backbones import Backbone
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method, MethodConfig, head
+from fssbench.contracts.provenance import Provenance
 from fssbench.errors import DataError, UsageError
 from fssbench.files.state_dicts import digest_state
 from fssbench.loading import checkpoints
@@ -69,7 +70,7 @@ def load_method(
         **config: settings, fields of the method's `Config`; text is converted to the field's type.
 
     Returns:
-        The method; `provenance` tells what it was made of.
+        The method; `provenance` says what it was made of.
 
     Raises:
         UsageError: for an unknown method, backbone, ablation or setting, with neighbours.
@@ -79,7 +80,7 @@ def load_method(
 
     Example:
         >>> method = load_method("hsnet", backbone="resnet50", weights="random")
-        >>> method.provenance["learnable"]
+        >>> method.provenance.learnable
         2573794
     """
     cls: type[Method] = METHODS.get(name) if isinstance(name, str) else name
@@ -103,8 +104,8 @@ def load_method(
     with execution.observed() as observed:
         method = _construct(cls, settings, network, seed)
     describe(method, observed)
-    method.provenance.update(
-        ablations=list(dict.fromkeys(ablate)),
+    method.provenance = method.provenance.changed(
+        ablations=tuple(dict.fromkeys(ablate)),
         config_passed={k: str(v) if isinstance(v, Path) else v for k, v in config.items()},
         seed=seed,
     )
@@ -113,7 +114,8 @@ def load_method(
     elif _has_own_weights(method) and not cls.card.trained:
         again = head(_construct(cls, settings, network, seed + 1))
         if digest_state(again) != digest_state(head(method)):
-            method.provenance["marks"] = [RANDOM if m == LOCAL else m for m in method.provenance["marks"]]
+            marks = tuple(RANDOM if mark == LOCAL else mark for mark in method.provenance.marks)
+            method.provenance = method.provenance.changed(marks=marks)
     return method.to(target).eval()
 
 
@@ -128,9 +130,9 @@ def known_source(method: Method) -> Source:
         PluginError: if a file of the plugin was edited after it was imported.
     """
     if method not in _SOURCES:
-        given = method.provenance
+        given = method.provenance.given_values()  # such as a checkpoint that was loaded without load_method
         describe(method)
-        method.provenance.update(given)
+        method.provenance = method.provenance.changed(**given)
     return _SOURCES[method]
 
 
@@ -153,27 +155,22 @@ def describe(method: Method, *observed: execution.Observed) -> None:
         named=[value for value in settings.values() if isinstance(value, str)],
         observed=[*observed_at_import(cls), *observed],
     )
-    method.provenance = {
-        "method": cls.card.name,
-        "method_version": _version(cls),
-        "source_sha256": source.sha256,
-        "sources": source.parts,
-        "distributions": source.distributions,
-        "backbone": network.name if network else None,
-        "layout": network.layout if network else None,
-        "weights": network.weights if network else None,
-        "weights_sha256": network.weights_sha256 if network else None,
-        "checkpoint": None,
-        "checkpoint_sha256": None,
-        "ablations": [],
-        "config": settings,
-        "config_passed": {},
-        "untrained": cls.card.trained,
-        "learnable": _learnable(method),
-        "parameters": sum(p.numel() for p in method.parameters()),
-        "marks": _own_marks(method, source),
-        "seed": None,
-    }
+    method.provenance = Provenance(
+        method=cls.card.name,
+        method_version=_version(cls),
+        source_sha256=source.sha256,
+        sources=source.parts,
+        distributions=source.distributions,
+        backbone=network.name if network else None,
+        layout=network.layout if network else None,
+        weights=network.weights if network else None,
+        weights_sha256=network.weights_sha256 if network else None,
+        config=settings,
+        untrained=cls.card.trained,
+        learnable=_learnable(method),
+        parameters=sum(p.numel() for p in method.parameters()),
+        marks=_own_marks(method, source),
+    )
 
 
 def _backbone(
@@ -191,7 +188,7 @@ def _backbone(
     name = name or cls.card.backbone
     if weights is None:
         # the authors' checkpoints bring their backbone: no need to have ImageNet weights for that
-        brings = checkpoint is not None and checkpoints.header(checkpoint) is None
+        brings = checkpoint is not None and checkpoints.read_header(checkpoint) is None
         weights = "random" if brings else default_weights(name)
     with plugin_call(f"method {cls.card.name!r} cannot choose the layout of its backbone:"):
         layout = cls.backbone_layout(name, settings)
@@ -218,13 +215,13 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _own_marks(method: Method, source: Source) -> list[str]:
+def _own_marks(method: Method, source: Source) -> tuple[str, ...]:
     """What is to be said of a method that was just built, whatever it is measured on."""
     marks = [] if source.has_file else [UNFILED]
     weights = method.backbone.weights if method.backbone is not None else ""
     if weights.startswith("file:") or (_has_own_weights(method) and not method.card.trained):
         marks.append(LOCAL)
-    return marks
+    return tuple(marks)
 
 
 def _has_own_weights(method: Method) -> bool:

@@ -18,6 +18,7 @@ from uuid import uuid4
 import torch
 
 from fssbench.benchmarks.catalogue import find_benchmark
+from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.contracts.datasets import Dataset
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method, head
@@ -99,10 +100,10 @@ def make_identity(
         absent=absent,
         engine=ENGINE,
         method=method.card.name,
-        method_version=provenance.get("method_version"),
-        source_sha256=provenance.get("source_sha256"),
+        method_version=provenance.method_version,
+        source_sha256=provenance.source_sha256,
         distributions=dict(sorted(distributions.items())),
-        config=identify_value("", provenance.get("config", method.config.model_dump(mode="json"))),
+        config=identify_value("", method.config.model_dump(mode="json")),
         head_sha256=digest_state(head(method)),
         backbone=backbone.name if backbone else None,
         layout=backbone.layout if backbone else None,
@@ -137,14 +138,14 @@ def make_context(method: Method, plan: Plan, pictures: Pictures | None = None) -
         benchmark_title=resolved.benchmark.title,
         category=resolved.benchmark.category,
         folds=len(resolved.folds),
-        ablations=provenance.get("ablations", ()),
-        config_passed=redact_value("", provenance.get("config_passed", {})),
+        ablations=provenance.ablations,
+        config_passed=redact_value("", provenance.config_passed),
         weights=backbone.weights if (backbone := method.backbone) else None,
-        sources=provenance.get("sources", {}),
-        checkpoint=redact_value("", provenance.get("checkpoint")),
-        checkpoint_sha256=provenance.get("checkpoint_sha256"),
-        training=summarise_training(provenance.get("training")),
-        learnable=provenance.get("learnable", 0),
+        sources=provenance.sources,
+        checkpoint=redact_value("", provenance.checkpoint),
+        checkpoint_sha256=provenance.checkpoint_sha256,
+        training=summarise_training(provenance.training),
+        learnable=provenance.learnable,
         parameters=sum(p.numel() for p in method.parameters()),
         marks=(
             *plan.marks,
@@ -164,12 +165,12 @@ def make_context(method: Method, plan: Plan, pictures: Pictures | None = None) -
 
 def marks(method: Method) -> list[str]:
     """What keeps a method from being what its name promises."""
-    found, provenance = [], method.provenance
-    if provenance.get("untrained", method.card.trained):
-        found.append("untrained")
+    given = []
+    if method.provenance.untrained:
+        given.append("untrained")
     if method.backbone is not None and method.backbone.weights == "random":
-        found.append("random backbone")
-    return [*found, *provenance.get("marks", ())]
+        given.append("random backbone")
+    return [*given, *method.provenance.marks]
 
 
 def training_marks(method: Method, plan: Plan, pictures: Pictures | None = None) -> list[str]:
@@ -180,15 +181,17 @@ def training_marks(method: Method, plan: Plan, pictures: Pictures | None = None)
         plan: what is measured.
         pictures: those of the plan, where they are known already.
     """
-    manifest = method.provenance.get("training") or {}
+    manifest = method.provenance.training
+    if manifest is None:
+        return []
     found = []
-    if manifest.get("selection") == SELECTED_ON_TEST:
+    if manifest.selection == SELECTED_ON_TEST:
         found.append("selected on test")
     found += _source_marks(manifest, plan)
     seen = seen_classes(manifest, plan.dataset, plan.classes, plan.class_names)
     if seen:
         found.append(f"trained on test classes ({len(seen)})")
-    if pictures is None and manifest:
+    if pictures is None:
         pictures = plan_pictures(plan)
     queries = (episode.query for episode in plan.episodes)
     images = seen_images(manifest, plan.dataset, queries, pictures=pictures)
@@ -212,21 +215,17 @@ def plan_pictures(plan: Plan) -> Pictures:
     return Pictures.of_plan(dataset, plan)
 
 
-def _source_marks(manifest: Mapping[str, Any], plan: Plan) -> list[str]:
+def _source_marks(manifest: TrainingManifest, plan: Plan) -> list[str]:
     """Where the training data are not the benchmark's own source, whole."""
-    stored = manifest.get("marks")
-    named = [str(mark) for mark in stored] if isinstance(stored, list) else []
+    named = manifest.marks
     found = [mark for mark in named if mark.startswith(("as-published", "doubtful"))]
     if len(named) > len(found):
         others = [mark for mark in named if mark.startswith("other ")]
         details = "".join(f"; {mark}" for mark in others)
-        found.append(
-            f"part-trained ({manifest.get('steps')} steps on {manifest.get('images')} images{details})"
-        )
+        found.append(f"part-trained ({manifest.steps} steps on {manifest.images} images{details})")
     wanted = find_benchmark(plan.benchmark).trained_on.dataset
-    given = manifest.get("dataset")
-    if given is not None and given != wanted:
-        found.append(f"other source ({given} instead of {wanted})")
+    if manifest.dataset not in (None, wanted):
+        found.append(f"other source ({manifest.dataset} instead of {wanted})")
     return found
 
 
@@ -235,8 +234,8 @@ def label(method: Method) -> str:
     provenance = method.provenance
     return name_with_settings(
         method.card.name,
-        provenance.get("ablations", ()),
-        redact_value("", provenance.get("config_passed", {})),
+        provenance.ablations,
+        redact_value("", provenance.config_passed),
     )
 
 

@@ -6,9 +6,7 @@ training share is everything else that their manifests say.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.contracts.run_manifest import TrainingSummary
 from fssbench.files.canonical_json import digest
 
@@ -34,23 +32,23 @@ stopped it.  `benchmark` is among them because one training serves several bench
 _SHOWN = ("dataset", "seed", "size", "steps_planned")
 
 
-def summarise_training(manifest: Any) -> TrainingSummary | None:
+def summarise_training(manifest: TrainingManifest | None) -> TrainingSummary | None:
     """Describe a training without what differs between its folds.
 
     Args:
-        manifest: what a checkpoint says about its training.  It comes out of a file and may be malformed.
+        manifest: what a checkpoint says about its training.
 
     Returns:
         The hash of the facts that all folds share, the shot, and a few facts for people; None if the
         checkpoint says nothing.
     """
-    if not isinstance(manifest, Mapping) or not manifest:
+    stored = manifest.as_stored() if manifest is not None else {}
+    if manifest is None or not stored:
         return None
-    shared = {k: v for k, v in manifest.items() if k not in _OF_ONE_FOLD and k != "shot"}
+    shared = {name: value for name, value in stored.items() if name not in _OF_ONE_FOLD and name != "shot"}
     try:
         sha256 = digest(shared)
     except (TypeError, ValueError):  # a manifest of another program may hold anything
         sha256 = digest({"text": repr(sorted(shared.items(), key=repr))})
-    facts = {name: manifest[name] for name in _SHOWN if isinstance(manifest.get(name), int | str)}
-    shot = manifest.get("shot")
-    return TrainingSummary(sha256=sha256, shot=shot if isinstance(shot, int) else None, **facts)
+    facts = {name: value for name in _SHOWN if (value := getattr(manifest, name)) is not None}
+    return TrainingSummary(sha256=sha256, shot=manifest.shot, **facts)

@@ -17,12 +17,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 
 from fssbench import __version__
+from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.contracts.methods import Method
 from fssbench.data.files_read import files_sha256
 from fssbench.data.location import open_dataset
@@ -150,6 +150,7 @@ class _Training:
         )
         batch = settings.batch or max(1, recipe.batch // (settings.accumulate * world.size))
         effective = batch * settings.accumulate * world.size
+        self.episodes_per_step = effective
         self.recipe = effective_recipe(recipe, settings, method, effective)
         self.steps = self.recipe.steps or -(-(self.recipe.epochs or 1) * self.source.pairs // effective)
         self.size = self.recipe.size or method.card.size
@@ -173,7 +174,9 @@ class _Training:
         self.facts = self._facts(effective)
         self.state = settings.out / STATE
         self.reached = (
-            load_state(self.state, method, self.optimizer, self.facts, average=self.average.values)
+            load_state(
+                self.state, method, self.optimizer, self.facts.as_stored(), average=self.average.values
+            )
             if self.state.is_file()
             else Reached()
         )
@@ -217,49 +220,49 @@ class _Training:
         there = Inputs(dataset, self.size, self.world.device, self.cache)
         return Validation(self.method, there, drawn.episodes, self.world), SELECTED_ON_TEST
 
-    def _facts(self, effective: int) -> dict[str, Any]:
-        """All that the weights depend on; written into state and checkpoint."""
+    def _facts(self, effective: int) -> TrainingManifest:
+        """Collect all that the weights depend on; it is written into state and checkpoint."""
         backbone, provenance = self.method.backbone, self.method.provenance
-        return {
-            "stream": STREAM,
-            "benchmark": self.source.benchmark,
-            "fold": self.settings.fold,
-            "shot": self.settings.shot,
-            "dataset": self.source.dataset.card.name,
-            "dataset_variant": self.source.dataset.variant,
-            "split": self.source.split,
-            "lists": self.source.lists,
-            "marks": list(self.source.marks),
-            "data_sha256": self.data,
-            "classes": list(self.source.classes),
-            "class_names": list(self.source.classes.values()),
-            "images": len(self.source.items),
-            "steps_planned": self.steps,
-            "batch": effective,
-            "forwards": self.settings.accumulate * self.world.size,
-            "recipe": self.recipe.model_dump(mode="json", exclude_none=True),
-            "size": self.size,
-            "seed": self.settings.seed,
-            "average": self.settings.average or None,
-            "iou_loss": self.settings.iou_loss or None,
-            "draw": self.settings.draw,
-            "invert": self.settings.invert or None,
-            "without_novel": self.settings.without_novel,
-            "amp": self.amp,
-            "half_features": self.settings.feature_cache is not None,
-            "device": self.world.device.type,
-            "selection": self.selection,
-            "validation_episodes": len(self.validation.episodes) if self.validation else 0,
-            "validation_every": self.every if self.validation else 0,
-            "method": self.method.card.name,
-            "method_sha256": provenance.get("source_sha256"),
-            "config": self.method.config.model_dump(mode="json"),
-            "backbone": backbone.name if backbone else None,
-            "layout": backbone.layout if backbone else None,
-            "weights": backbone.weights if backbone else None,
-            "weights_sha256": backbone.weights_sha256 if backbone else None,
-            "fssbench": __version__,
-        }
+        return TrainingManifest(
+            stream=STREAM,
+            benchmark=self.source.benchmark,
+            fold=self.settings.fold,
+            shot=self.settings.shot,
+            dataset=self.source.dataset.card.name,
+            dataset_variant=self.source.dataset.variant,
+            split=self.source.split,
+            lists=self.source.lists,
+            marks=self.source.marks,
+            data_sha256=self.data,
+            classes=tuple(self.source.classes),
+            class_names=tuple(self.source.classes.values()),
+            images=len(self.source.items),
+            steps_planned=self.steps,
+            batch=effective,
+            forwards=self.settings.accumulate * self.world.size,
+            recipe=self.recipe.model_dump(mode="json", exclude_none=True),
+            size=self.size,
+            seed=self.settings.seed,
+            average=self.settings.average or None,
+            iou_loss=self.settings.iou_loss or None,
+            draw=self.settings.draw,
+            invert=self.settings.invert or None,
+            without_novel=self.settings.without_novel,
+            amp=self.amp,
+            half_features=self.settings.feature_cache is not None,
+            device=self.world.device.type,
+            selection=self.selection,
+            validation_episodes=len(self.validation.episodes) if self.validation else 0,
+            validation_every=self.every if self.validation else 0,
+            method=self.method.card.name,
+            method_sha256=provenance.source_sha256,
+            config=self.method.config.model_dump(mode="json"),
+            backbone=backbone.name if backbone else None,
+            layout=backbone.layout if backbone else None,
+            weights=backbone.weights if backbone else None,
+            weights_sha256=backbone.weights_sha256 if backbone else None,
+            fssbench=__version__,
+        )
 
     def run(self, watch: Callable[[Progress], None]) -> Trained:
         """Train from the state reached to the end."""
@@ -337,7 +340,7 @@ class _Training:
     def _doubt_marks(self, step: int) -> list[str]:
         """Marks of the checkpoint after `step` steps that say which of its training masks were doubtful."""
         counts = Counter(self.reached.doubts)
-        return counted_marks(counts, step * self.facts["batch"], "training masks")
+        return counted_marks(counts, step * self.episodes_per_step, "training masks")
 
     def _loss(self, step: int, batch: Batch, seed: int) -> torch.Tensor:
         torch.default_generator.manual_seed(seed)
@@ -407,7 +410,9 @@ class _Training:
 
     def _store(self) -> None:
         average = self.average.values
-        save_state(self.state, self.method, self.optimizer, self.reached, self.facts, average=average)
+        save_state(
+            self.state, self.method, self.optimizer, self.reached, self.facts.as_stored(), average=average
+        )
 
     def _keep(self, error: BaseException) -> None:
         """Store the state before the step that failed; the error itself says more.
@@ -427,16 +432,15 @@ class _Training:
         if not self.world.first:
             return
         pictures = picture_names(self.source.dataset, self.source.items)
-        manifest = {
-            **self.facts,
-            "marks": [*self.facts["marks"], *self._doubt_marks(step)],
-            "steps": step,
-            "episodes": step * self.facts["batch"],
-            "validation_miou": self.reached.best,
-            "training": digest(self.facts),
-            "image_ids": image_ids(self.source.items),
-            "content_ids": content_ids(name for names in pictures.values() for name in names),
-        }
+        manifest = self.facts.changed(
+            marks=(*self.facts.marks, *self._doubt_marks(step)),
+            steps=step,
+            episodes=step * self.episodes_per_step,
+            validation_miou=self.reached.best,
+            training=digest(self.facts.as_stored()),
+            image_ids=tuple(image_ids(self.source.items)),
+            content_ids=tuple(content_ids(name for names in pictures.values() for name in names)),
+        )
         with self.average.in_place():
             checkpoints.save(self.method, self.settings.out / CHECKPOINT, manifest, half=self.settings.half)
 

@@ -95,9 +95,9 @@ def test_a_shipped_checkpoint_says_how_it_was_trained_in_options_of_train(name: 
         options = text.rpartition("; ")[0].rpartition("; ")[2].split()
         told = train.make_context("train", ["-m", name, "-b", "pascal5i", *options]).params
         for fact in ("seed", "amp", "draw", "without_novel", "invert", "iou_loss", "average"):
-            assert told[fact] == each.training[fact], fact
+            assert told[fact] == getattr(each.training, fact), fact
         for fact in ("optimizer", "learning_rate", "schedule"):
-            assert told[fact] == each.training["recipe"][fact], fact
+            assert told[fact] == each.training.recipe[fact], fact
 
 
 def test_backbone_and_suite() -> None:

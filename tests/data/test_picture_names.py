@@ -15,6 +15,8 @@ from PIL import Image
 
 import fssbench
 from fssbench.api import Dataset, DatasetCard, Entry, Episode, Pool, UsageError, Verification
+from fssbench.contracts.checkpoint import TrainingManifest
+from fssbench.contracts.provenance import Provenance
 from fssbench.data.location import open_dataset
 from fssbench.data.picture_names import given_name, picture_names, queries_among_supports, same_pictures
 from fssbench.errors import PluginError
@@ -98,7 +100,8 @@ def coco_val_lists(root: Path, numbers: range) -> None:
 
 def method_trained_on(**manifest: Any) -> Any:
     """What `training_marks` looks at of a method."""
-    return SimpleNamespace(provenance={"training": {"dataset": "coco", **manifest}})
+    training = TrainingManifest.read_stored({"dataset": "coco", **manifest})
+    return SimpleNamespace(provenance=Provenance(training=training))
 
 
 def seen_mark(marks: list[str]) -> str | None:

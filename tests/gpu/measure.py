@@ -199,7 +199,7 @@ def measure_precision(given: argparse.Namespace, device: torch.device) -> dict[s
 def load_shipped(name: str, plan: Plan) -> Method:
     """Load the checkpoint that comes with a method for one plan."""
     method = fssbench.load_method(name, backbone="efficientnet-lite0", plan=plan)
-    if method.provenance["untrained"]:
+    if method.provenance.untrained:
         raise SystemExit(f"{name} has no shipped checkpoint for {plan.benchmark} fold {plan.fold}")
     return method
 

@@ -10,6 +10,7 @@ import torch
 
 from fssbench import load_method
 from fssbench.api import Plan
+from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.errors import DataError, UsageError
 from fssbench.evaluation.engine import Settings
 from fssbench.evaluation.suite import Request, execute, prepare
@@ -68,15 +69,15 @@ def ship(folder: Path, name: str, dataset: str, classes: list[int], *, bias: flo
     method = load_method("tiny", untrained=True, **config)
     with torch.no_grad():
         method.bias.fill_(bias)
-    manifest = {
-        "dataset": dataset,
-        "classes": classes,
-        "class_names": [f"c{c}" for c in classes],
-        "steps": 7,
-        "images": 9,
-        "marks": ["sample (9 of 90 entries)"],
-        "size": 64,
-    }
+    manifest = TrainingManifest(
+        dataset=dataset,
+        classes=tuple(classes),
+        class_names=tuple(f"c{c}" for c in classes),
+        steps=7,
+        images=9,
+        marks=("sample (9 of 90 entries)",),
+        size=64,
+    )
     checkpoints.save(method, folder / "weights" / f"{name}.safetensors", manifest, half=True)
 
 
@@ -201,11 +202,11 @@ def test_a_run_uses_it_and_says_what_it_is(request_, tmp_path):
 def test_untrained_and_a_named_checkpoint_go_before(request_, tmp_path):
     ship(tmp_path, "all", "pascal", [0, 1])
     method = prepare(replace(request_, untrained=True)).tasks[0].methods[0]
-    assert method.provenance["checkpoint"] is None
+    assert method.provenance.checkpoint is None
     method.bias.data.fill_(1.0)
-    checkpoints.save(method, tmp_path / "mine.safetensors", {})
+    checkpoints.save(method, tmp_path / "mine.safetensors", TrainingManifest())
     named_ = prepare(replace(request_, checkpoint=str(tmp_path / "mine.safetensors"))).tasks[0].methods[0]
-    assert named_.provenance["checkpoint"] == "mine.safetensors"
+    assert named_.provenance.checkpoint == "mine.safetensors"
 
 
 def test_what_is_needed_is_said_where_none_fits(request_, tmp_path):

@@ -23,11 +23,12 @@ from torch import Tensor, nn
 from fssbench.api import FeatureMethod, Features, ImageMethod, MethodCard, MethodConfig, Taps
 from fssbench.backbones import build
 from fssbench.contracts.backbones import Backbone
+from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.contracts.methods import head, load_reference
 from fssbench.errors import DataError
 from fssbench.files.hashing import weights_file_sha256
 from fssbench.files.state_dicts import NO_FALLBACK, assign, digest_state, read_state_dict
-from fssbench.loading.checkpoints import header, load, load_own, save
+from fssbench.loading.checkpoints import load, load_own, read_header, save
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.tensor([1.0, -1.0])}
 
@@ -221,7 +222,7 @@ def test_fuzzed_files_raise_nothing_but_our_error(tmp_path: Path, data: st.DataO
     path.write_bytes(content)
     try:
         assert all(isinstance(v, Tensor) for v in read_state_dict(path).values())
-        header(path)
+        read_header(path)
     except DataError:
         pass
 
@@ -348,9 +349,9 @@ def test_the_authors_layout_loads_backbone_and_head() -> None:
     assert second.backbone is not None
     assert second.backbone.weights == "reference"
     assert second.backbone.weights_sha256 == first.backbone.weights_sha256
-    assert second.provenance["untrained"] is False
-    assert second.provenance["weights"] == "reference"
-    assert len(second.provenance["checkpoint_sha256"]) == 64
+    assert second.provenance.untrained is False
+    assert second.provenance.weights == "reference"
+    assert len(second.provenance.checkpoint_sha256) == 64
 
 
 @pytest.mark.parametrize(
@@ -367,6 +368,7 @@ def test_a_reference_that_does_not_fit_changes_nothing(
     change: Callable[[dict[str, Tensor]], object], said: str
 ) -> None:
     method = toy(2)
+    given = method.provenance
     before = digest_state(method.state_dict())
     state = authors(toy(1))
     change(state)
@@ -375,7 +377,7 @@ def test_a_reference_that_does_not_fit_changes_nothing(
     assert digest_state(method.state_dict()) == before
     assert method.backbone is not None
     assert method.backbone.weights == "random"
-    assert method.provenance == {}
+    assert method.provenance == given
 
 
 def test_a_method_without_backbone_loads_all_as_its_own() -> None:
@@ -388,17 +390,17 @@ def test_our_own_checkpoint_comes_back(tmp_path: Path) -> None:
     first = toy(1)
     assert first.backbone is not None
     path = tmp_path / "deep" / "toy.safetensors"
-    save(first, path, {"steps": 10})
+    save(first, path, TrainingManifest(steps=10))
     assert [p.name for p in path.parent.iterdir()] == ["toy.safetensors"]
-    facts = header(path)
-    assert facts is not None
-    assert facts["manifest"] == {"steps": 10}
-    assert facts["config"] == {"width": 4, "norm": "batch"}
+    header = read_header(path)
+    assert header is not None
+    assert header.manifest == TrainingManifest(steps=10)
+    assert header.config == {"width": 4, "norm": "batch"}
     second = Toy(Settings(), build("efficientnet-lite0", seed=1))
     load(second, path)
     assert_same(second.state_dict(), first.state_dict())
-    assert second.provenance["checkpoint"] == "toy.safetensors"
-    assert second.provenance["checkpoint_sha256"] == weights_file_sha256(path)
+    assert second.provenance.checkpoint == "toy.safetensors"
+    assert second.provenance.checkpoint_sha256 == weights_file_sha256(path)
     assert second.backbone is not None
     assert second.backbone.weights == "random"
     assert not any(k.startswith("backbone.") for k in read_state_dict(path))
@@ -406,7 +408,7 @@ def test_our_own_checkpoint_comes_back(tmp_path: Path) -> None:
 
 def test_our_own_checkpoint_of_something_else_names_the_difference(tmp_path: Path) -> None:
     path = tmp_path / "toy.safetensors"
-    save(toy(1), path, {})
+    save(toy(1), path, TrainingManifest())
     with pytest.raises(DataError, match=r"setting norm='batch' \(here 'group'\)"):
         load_own(Toy(Settings(norm="group"), build("efficientnet-lite0", seed=1)), path)
     with pytest.raises(DataError, match="weights_sha256"):
@@ -419,21 +421,21 @@ def test_our_own_checkpoint_of_something_else_names_the_difference(tmp_path: Pat
 
 def test_there_is_nothing_to_save_of_a_training_free_method(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no weights of its own"):
-        save(Bare(Settings(), build("efficientnet-lite0")), tmp_path / "bare.safetensors", {})
+        save(Bare(Settings(), build("efficientnet-lite0")), tmp_path / "bare.safetensors", TrainingManifest())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_headers_of_other_files(tmp_path: Path) -> None:
     save_file(STATE, tmp_path / "other.safetensors")
-    assert header(tmp_path / "other.safetensors") is None
+    assert read_header(tmp_path / "other.safetensors") is None
     torch.save(STATE, tmp_path / "other.pt")
-    assert header(tmp_path / "other.pt") is None
+    assert read_header(tmp_path / "other.pt") is None
     with pytest.raises(DataError, match="not written by fssbench"):
         load_own(toy(), tmp_path / "other.pt")
     for text, said in (("{", "damaged"), ("[]", "damaged"), ("{}", "damaged"), ('{"format": 99}', "up to 1")):
         save_file(STATE, tmp_path / "new.safetensors", metadata={"fssbench": text})
         with pytest.raises(DataError, match=said):
-            header(tmp_path / "new.safetensors")
+            read_header(tmp_path / "new.safetensors")
 
 
 def test_load_tells_the_layouts_apart(tmp_path: Path) -> None:
@@ -441,7 +443,7 @@ def test_load_tells_the_layouts_apart(tmp_path: Path) -> None:
     torch.save({"state_dict": authors(first)}, tmp_path / "best_model.pt")
     load(second, tmp_path / "best_model.pt")
     assert_same(second.state_dict(), first.state_dict())
-    assert second.provenance["checkpoint"] == "best_model.pt"
+    assert second.provenance.checkpoint == "best_model.pt"
     save_file(authors(first), tmp_path / "best_model.safetensors")
     third = toy(3)
     load(third, tmp_path / "best_model.safetensors")

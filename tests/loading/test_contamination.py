@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import pytest
 
 from fssbench.benchmarks.class_twins import VOC_TO_COCO
-from fssbench.loading.contamination import image_ids, seen_classes, seen_images
+from fssbench.contracts.checkpoint import TrainingManifest
+from fssbench.loading.contamination import (
+    image_ids,
+    seen_classes as seen_classes_of,
+    seen_images as seen_images_of,
+)
 
 VOC = list(VOC_TO_COCO)
+
+
+def seen_classes(stored: dict[str, Any], *test: Any) -> tuple[int, ...]:
+    return seen_classes_of(TrainingManifest.read_stored(stored), *test)
+
+
+def seen_images(stored: dict[str, Any], *test: Any) -> int:
+    return seen_images_of(TrainingManifest.read_stored(stored), *test)
 
 
 def test_within_a_data_set_ids_decide():
@@ -55,3 +69,17 @@ def test_queries_that_were_trained_on_are_counted():
     assert manifest["image_ids"] == sorted(manifest["image_ids"])
     assert seen_images(manifest, "pascal", ["a", "x", "a", "c"]) == 3
     assert seen_images(manifest, "coco", ["a", "x", "a", "c"]) == 0
+
+
+def test_a_malformed_field_is_kept_as_it_was_and_its_sound_items_are_read():
+    stored = {
+        "dataset": "pascal",
+        "classes": [3, "x", True],
+        "steps": "many",
+        "method": "m",
+        "later": {"a": [1]},
+    }
+    manifest = TrainingManifest.read_stored(stored)
+    assert (manifest.classes, manifest.steps, manifest.method) == ((3,), None, "m")
+    assert manifest.as_stored() == stored
+    assert seen_classes(stored, "pascal", [3, 4], ["boat", "bottle"]) == (3,)

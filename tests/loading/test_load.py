@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import random
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -126,10 +125,9 @@ def test_the_method_is_ready_to_predict() -> None:
 
 def test_provenance_tells_what_it_was_made_of() -> None:
     method = toy(ablate=("background", "background"), width="8", seed=3)
-    found = method.provenance
-    assert json.loads(json.dumps(found)) == found
+    made_of = method.provenance.model_dump(mode="json")
     assert method.backbone is not None
-    assert found | {"source_sha256": "", "sources": {}} == {
+    assert made_of | {"source_sha256": "", "sources": {}} == {
         "method": "toy",
         "method_version": "file",
         "source_sha256": "",
@@ -149,33 +147,33 @@ def test_provenance_tells_what_it_was_made_of() -> None:
         "parameters": 320 * 8 + 8 + 2_958_848,
         "marks": [],
         "seed": 3,
+        "training": None,
+        "weights_changed": None,
     }
-    assert len(found["source_sha256"]) == 64
-    assert list(found["sources"].values()) == [syntax_sha256(Path(__file__).read_bytes())]
+    assert len(made_of["source_sha256"]) == 64
+    assert list(made_of["sources"].values()) == [syntax_sha256(Path(__file__).read_bytes())]
 
 
 def test_a_training_free_method_is_never_untrained_and_has_its_layout() -> None:
-    found = load_method(Free, weights="random").provenance
-    assert (found["untrained"], found["learnable"], found["parameters"]) == (False, 0, 14_714_688)
-    assert (found["backbone"], found["layout"]) == ("vgg16", "panet")
-    assert (
-        load_method(Free, backbone="efficientnet-lite0", weights="random").provenance["layout"] == "standard"
-    )
+    made_of = load_method(Free, weights="random").provenance
+    assert (made_of.untrained, made_of.learnable, made_of.parameters) == (False, 0, 14_714_688)
+    assert (made_of.backbone, made_of.layout) == ("vgg16", "panet")
+    assert load_method(Free, backbone="efficientnet-lite0", weights="random").provenance.layout == "standard"
 
 
 def test_an_image_method_brings_its_own_encoder() -> None:
     method = load_method(Pixels, untrained=True)
     assert method.backbone is None
-    assert method.provenance["weights"] is None
-    assert method.provenance["learnable"] == 8
-    assert method.provenance["parameters"] == 16
+    assert method.provenance.weights is None
+    assert method.provenance.learnable == 8
+    assert method.provenance.parameters == 16
     assert load_method(Pixels, backbone="resnet50", untrained=True).backbone is None
 
 
 def test_an_image_method_may_stand_on_a_backbone_of_the_harness() -> None:
     method = load_method(Standing, weights="random")
     assert method.backbone is not None
-    assert (method.provenance["backbone"], method.provenance["weights"]) == ("vgg16", "random")
+    assert (method.provenance.backbone, method.provenance.weights) == ("vgg16", "random")
     with pytest.raises(DataError, match=r"'standing' needs a backbone, such as 'vgg16'"):
         Standing(MethodConfig())
 
@@ -254,8 +252,8 @@ def test_our_own_checkpoint_is_loaded(tmp_path: Path) -> None:
     # the backbone's random weights follow the seed, and must be those of the checkpoint
     second = toy(seed=1, checkpoint=path)
     assert torch.equal(first.neck.weight, second.neck.weight)
-    assert second.provenance["checkpoint"] == "toy.safetensors"
-    assert second.provenance["untrained"] is False
+    assert second.provenance.checkpoint == "toy.safetensors"
+    assert second.provenance.untrained is False
     with pytest.raises(DataError, match="setting width=4"):
         toy(seed=1, checkpoint=path, width=8)
     with pytest.raises(DataError, match="weights_sha256"):
@@ -271,10 +269,10 @@ def test_the_authors_checkpoint_needs_no_imagenet_weights(
     second = load_method(Free, checkpoint=tmp_path / "best.pt")
     assert second.backbone is not None
     assert first.backbone is not None
-    assert second.provenance["weights"] == "reference"
-    assert second.provenance["weights_sha256"] == first.backbone.weights_sha256
-    assert second.provenance["checkpoint"] == "best.pt"
-    assert len(second.provenance["checkpoint_sha256"]) == 64
+    assert second.provenance.weights == "reference"
+    assert second.provenance.weights_sha256 == first.backbone.weights_sha256
+    assert second.provenance.checkpoint == "best.pt"
+    assert len(second.provenance.checkpoint_sha256) == 64
 
 
 def test_a_missing_checkpoint_is_said(tmp_path: Path) -> None:
@@ -285,7 +283,7 @@ def test_a_missing_checkpoint_is_said(tmp_path: Path) -> None:
 def test_weights_from_a_file(tmp_path: Path) -> None:
     torch.save(build("efficientnet-lite0", seed=9).state_dict(), tmp_path / "w.pth")
     method = load_method(Toy, weights=str(tmp_path / "w.pth"), untrained=True)
-    assert method.provenance["weights"].startswith("file:")
+    assert method.provenance.weights.startswith("file:")
 
 
 def test_the_public_name_is_this_function() -> None:
@@ -319,8 +317,8 @@ def registered(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_plugin_file_is_loaded_by_name(registered: Path) -> None:
     method = load_method("mine-by-file")
-    assert method.provenance["method_version"] == "file"
-    assert method.provenance["method"] == "mine-by-file"
+    assert method.provenance.method_version == "file"
+    assert method.provenance.method == "mine-by-file"
     image = torch.randn(1, 3, 8, 8)
     assert method.predict(image, image[None], torch.ones(1, 1, 8, 8)).shape == (1, 2, 8, 8)
 

@@ -13,6 +13,7 @@ from torch import nn
 import fssbench
 from fssbench.api import AT_INFERENCE, Method
 from fssbench.cli import main
+from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.errors import DataError
 from fssbench.evaluation.suite import Request, execute, prepare
 from fssbench.loading import checkpoints
@@ -64,7 +65,7 @@ def learnt(tmp_path: Path) -> Any:
 def stored(learnt: Any, tmp_path: Path) -> Path:
     """A checkpoint of the plain method."""
     path = tmp_path / "c.safetensors"
-    checkpoints.save(load_method(learnt(), untrained=True), path, {"dataset": "x"})
+    checkpoints.save(load_method(learnt(), untrained=True), path, TrainingManifest(dataset="x"))
     return path
 
 
@@ -81,8 +82,8 @@ def test_python_takes_the_file_that_run_takes(fold: int, mini: Path, tmp_path: P
     )
     (task,) = prepare(request).tasks
     for key in ("checkpoint", "checkpoint_sha256", "backbone", "weights_sha256", "config", "untrained"):
-        assert method.provenance[key] == task.methods[0].provenance[key], key
-    assert f"f{fold}" in method.provenance["checkpoint"]
+        assert getattr(method.provenance, key) == getattr(task.methods[0].provenance, key), key
+    assert f"f{fold}" in method.provenance.checkpoint
     assert "untrained" not in marks(method)
 
 
@@ -155,7 +156,7 @@ def test_a_setting_of_inference_may_differ(learnt: Any, stored: Path) -> None:
     cls = learnt(settings="level: Annotated[float, AT_INFERENCE] = 1.0")
     assert may_differ(cls.Config) == {"level"}
     method = load_method(cls, checkpoint=stored, level=2.0)
-    assert method.provenance["config"]["level"] == 2.0
+    assert method.provenance.config["level"] == 2.0
     assert marks(method) == []
 
 
@@ -213,8 +214,8 @@ def test_a_subclass_that_accepts_gets_what_its_base_ships(mini: Path, tmp_path: 
     load_plugin(path)
     plan = fssbench.plan("pascal-to-chestxray", shot=1, data=mini, episodes=2, size=64)
     method = load_method("own", plan=plan)
-    assert method.provenance["checkpoint"] == load_method("pmnet", plan=plan).provenance["checkpoint"]
-    assert "fssbench.methods.pmnet" in method.provenance["sources"]
+    assert method.provenance.checkpoint == load_method("pmnet", plan=plan).provenance.checkpoint
+    assert "fssbench.methods.pmnet" in method.provenance.sources
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from fssbench.testing import check_method
 
 def test_parameter_count() -> None:
     method = fssbench.load_method("dcama", backbone="resnet50", weights="random")
-    assert method.provenance["learnable"] == 14_215_394
+    assert method.provenance.learnable == 14_215_394
     linear = [m for m in method.modules() if isinstance(m, nn.Linear)]
     assert sum(p.numel() for m in linear for p in m.parameters()) == 11_017_216
 

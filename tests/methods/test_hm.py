@@ -30,8 +30,8 @@ def close(a: Tensor, b: Tensor) -> bool:
 
 def test_parameter_count_is_the_hosts() -> None:
     method = fssbench.load_method("hm", backbone="resnet50", weights="random")
-    assert method.provenance["learnable"] == 2_573_794
-    assert method.provenance["parameters"] == 2_573_794 + 23_508_032
+    assert method.provenance.learnable == 2_573_794
+    assert method.provenance.parameters == 2_573_794 + 23_508_032
 
 
 @torch.no_grad()
@@ -123,7 +123,7 @@ def test_the_authors_file_is_laid_out_as_the_hosts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("guidance", "learnable"), [("pascal", 3_180_954), ("coco", 3_006_490)])
 def test_vat_may_be_the_host(guidance: str, learnable: int) -> None:
     method = fssbench.load_method("hm", weights="random", host="vat", guidance=guidance)
-    assert method.provenance["learnable"] == learnable
+    assert method.provenance.learnable == learnable
 
 
 @torch.no_grad()
@@ -149,8 +149,8 @@ def test_an_open_host_is_that_of_the_authors_file(tmp_path: Path) -> None:
     torch.save({"state_dict": theirs}, tmp_path / "best_model.pt")
     method = fssbench.load_method("hm", checkpoint=tmp_path / "best_model.pt", seed=2)
     assert all(torch.equal(v, vat.state_dict()[k]) for k, v in method.state_dict().items())
-    assert method.provenance["config"]["host"] == "vat"
-    assert method.provenance["learnable"] == 3_180_954
+    assert method.provenance.config["host"] == "vat"
+    assert method.provenance.learnable == 3_180_954
     with pytest.raises(DataError, match="do not fit"):
         fssbench.load_method("hm", checkpoint=tmp_path / "best_model.pt", host="hsnet")
 

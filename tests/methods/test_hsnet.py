@@ -66,5 +66,5 @@ def test_the_authors_file_loads_backbone_included(tmp_path: Path) -> None:
     torch.save(file, tmp_path / "best_model.pt")
     again = fssbench.load_method("hsnet", backbone="resnet50", checkpoint=tmp_path / "best_model.pt", seed=2)
     assert all(torch.equal(v, first.state_dict()[k]) for k, v in again.state_dict().items())
-    assert again.provenance["weights"] == "reference"
-    assert not again.provenance["untrained"]
+    assert again.provenance.weights == "reference"
+    assert not again.provenance.untrained

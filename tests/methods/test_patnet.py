@@ -18,7 +18,7 @@ from fssbench.testing import check_method
 @pytest.mark.parametrize(("backbone", "learnable"), [("resnet50", 2_580_968), ("vgg16", 2_573_096)])
 def test_parameter_counts(backbone: str, learnable: int) -> None:
     method = fssbench.load_method("patnet", backbone=backbone, weights="random")
-    assert method.provenance["learnable"] == learnable
+    assert method.provenance.learnable == learnable
 
 
 @pytest.mark.parametrize(

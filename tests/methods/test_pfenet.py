@@ -47,7 +47,7 @@ def test_taps_are_the_ends_of_stages_two_to_four(
     method = fssbench.load_method("pfenet", backbone=backbone, weights="random", **config)
     assert method.taps.query == query
     assert method.taps.support == query[:2]
-    assert method.provenance["layout"] == {
+    assert method.provenance.layout == {
         "resnet50": config.get("layout", "deepstem"),
         "vgg16": "batchnorm",
     }.get(backbone, "standard")
@@ -105,8 +105,8 @@ def test_the_authors_file_loads_backbone_included(tmp_path: Path) -> None:
         "pfenet", backbone="vgg16", checkpoint=tmp_path / "train_epoch_3.pth", seed=2
     )
     assert all(torch.equal(v, first.state_dict()[k]) for k, v in again.state_dict().items())
-    assert again.provenance["weights"] == "reference"
-    assert not again.provenance["untrained"]
+    assert again.provenance.weights == "reference"
+    assert not again.provenance.untrained
 
 
 class SmallPFENet(PFENet):

@@ -68,26 +68,26 @@ def test_it_is_whole_half_precision_and_says_how_it_was_made(each: Shipped) -> N
     method = fssbench.load_method(
         cls, backbone=BACKBONE, checkpoint=each.path, **settings_to_take(cls, each.config)
     )
-    assert not method.provenance["untrained"]
+    assert not method.provenance.untrained
     stored = read_state_dict(each.path)
     assert all(bool(torch.isfinite(value).all()) for value in stored.values())
     learnt = dict(method.named_parameters())
     assert {stored[k].dtype for k in stored if k in learnt} == {torch.float16}
     manifest = each.training
-    assert manifest["dataset"] == "pascal"
-    assert manifest["split"] == "trn"
-    assert "reference list files" in manifest["lists"]
-    assert manifest["marks"], "trained on a sample, and says so"
-    assert manifest["selection"] == "held-out training images"
-    assert len(manifest["class_names"]) == len(each.classes)
+    assert manifest.dataset == "pascal"
+    assert manifest.split == "trn"
+    assert "reference list files" in manifest.lists
+    assert manifest.marks, "trained on a sample, and says so"
+    assert manifest.selection == "held-out training images"
+    assert len(manifest.class_names) == len(each.classes)
 
 
 def row(each: Shipped) -> str:
     """The line of the card's table that a manifest makes."""
     facts = each.training
     return (
-        f"| `{each.path.name}` | {len(each.classes)} | {facts['images']} | {facts['steps']} | "
-        f"{facts['validation_miou']:.1f} | {each.path.stat().st_size / 1e6:.2f} |"
+        f"| `{each.path.name}` | {len(each.classes)} | {facts.images} | {facts.steps} | "
+        f"{facts.validation_miou:.1f} | {each.path.stat().st_size / 1e6:.2f} |"
     )
 
 

@@ -41,7 +41,7 @@ def test_equals_the_reference(shared: Path, recipe: ModuleType, refine: bool) ->
         found = method.predict(query, support[:, :shots], mask[:, :shots])[..., ::stride, ::stride].numpy()
         expected = golden[f"logits_{shots}shot_{'refine' if refine else 'plain'}"]
         assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
-    assert method.provenance["learnable"] == golden["learnable"]
+    assert method.provenance.learnable == golden["learnable"]
     assert sum(p.numel() for p in method.backbone.parameters()) == golden["total"]  # type: ignore[union-attr]
 
 

@@ -162,7 +162,7 @@ def test_an_edited_file_is_imported_again(tmp_path: Path, write_method: Any, edi
     path = write_method(tmp_path / "mine.py", top="import helper; ANSWER = 1 * helper.VALUE")
     (tmp_path / "helper.py").write_text("VALUE = 1")
     load_plugin(path)
-    old, hashes = METHODS.get("mine"), [load_method("mine").provenance["source_sha256"]]
+    old, hashes = METHODS.get("mine"), [load_method("mine").provenance.source_sha256]
     stat = (tmp_path / edited).stat()
     (tmp_path / edited).write_text((tmp_path / edited).read_text().replace("= 1", "= 2"))
     os.utime(tmp_path / edited, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # size and time as they were
@@ -170,7 +170,7 @@ def test_an_edited_file_is_imported_again(tmp_path: Path, write_method: Any, edi
         load_method(old)
     load_plugin(path)
     assert answer("mine") == 2
-    hashes.append(load_method("mine").provenance["source_sha256"])
+    hashes.append(load_method("mine").provenance.source_sha256)
     assert len(set(hashes)) == 2
     with pytest.raises(PluginError, match="earlier import"):
         load_method(old)

@@ -115,7 +115,7 @@ def hashed(tmp_path: Path, write_method: Any) -> Callable[..., str]:
             (folder / name).write_text(text.replace("FOLDER", str(folder)))
         (registered,) = load_plugin(path)
         given = {k: v.replace("FOLDER", str(folder)) for k, v in (settings or {}).items()}
-        return str(load_method(registered.removeprefix("method "), **given).provenance["source_sha256"])
+        return str(load_method(registered.removeprefix("method "), **given).provenance.source_sha256)
 
     return of
 
@@ -216,9 +216,7 @@ def test_versions_of_imported_distributions_are_recorded(tmp_path: Path, write_m
     top = "import numpy, json\nfrom sklearn import metrics\ndef late():\n    import hypothesis"
     load_plugin(write_method(tmp_path / "mine.py", top=top))
     method = load_method("mine")
-    assert method.provenance["distributions"] == {
-        name: version(name) for name in ("hypothesis", "scikit-learn")
-    }
+    assert method.provenance.distributions == {name: version(name) for name in ("hypothesis", "scikit-learn")}
 
 
 def test_a_module_in_site_packages_without_a_distribution_counts(tmp_path: Path, write_method: Any) -> None:
@@ -232,7 +230,7 @@ def test_a_module_in_site_packages_without_a_distribution_counts(tmp_path: Path,
         sys.path.insert(0, str(site))
         try:
             load_plugin(path)
-            hashes.append(load_method(f"mine{text}").provenance["sources"]["src_copied"])
+            hashes.append(load_method(f"mine{text}").provenance.sources["src_copied"])
         finally:
             sys.path.remove(str(site))
             sys.modules.pop("src_copied", None)
@@ -257,7 +255,7 @@ def test_a_hash_does_not_depend_on_which_plugin_was_loaded_first(
             (folder / name).write_text("1")
         for name in order:
             load_plugin(folder / f"{name}.py")
-        sources.append(load_method("base").provenance["sources"])
+        sources.append(load_method("base").provenance.sources)
     assert sources[0] == sources[1]
     assert set(sources[0]) == {"base", "helper", "base.txt"}
 
@@ -364,7 +362,7 @@ code = open(CELL).read()
 exec(compile(code, "<cell>", "exec"), session.__dict__)
 from fssbench import load_method
 method = load_method(session.Mine)
-print(method.provenance["source_sha256"], method.provenance["marks"])
+print(method.provenance.source_sha256, method.provenance.marks)
 """
 
 
@@ -403,11 +401,11 @@ def test_a_replaced_function_is_another_source(tmp_path: Path, write_method: Any
 
     load_plugin(write_method(tmp_path / "mine.py"))
     cls = METHODS.get("mine")
-    before = load_method("mine").provenance["source_sha256"]
+    before = load_method("mine").provenance.source_sha256
     plain = cls.logits
     try:
         cls.logits = lambda self, query, support, support_mask: -plain(self, query, support, support_mask)
-        assert load_method("mine").provenance["source_sha256"] != before
+        assert load_method("mine").provenance.source_sha256 != before
     finally:
         cls.logits = plain
-    assert load_method("mine").provenance["source_sha256"] == before
+    assert load_method("mine").provenance.source_sha256 == before

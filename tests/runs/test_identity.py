@@ -18,6 +18,7 @@ from PIL import Image
 
 import fssbench
 from fssbench.api import Plan
+from fssbench.contracts.provenance import Provenance
 from fssbench.data.files_read import files_sha256
 from fssbench.errors import DataError
 from fssbench.evaluation.engine import Settings, evaluate_all
@@ -365,11 +366,11 @@ def test_label_and_marks(null):
     assert label(method) == "null (bias=0.5)"
     assert marks(method) == []
     trained = null.broken("t")
-    trained.provenance["untrained"] = True
+    trained.provenance = trained.provenance.changed(untrained=True)
     assert marks(trained) == ["untrained"]
     assert label(trained) == "t"
     bare = copy.copy(trained)
-    bare.provenance = {}
+    bare.provenance = Provenance()
     assert marks(bare) == []
 
 

@@ -9,6 +9,7 @@ import pytest
 from fssbench.methods.pmnet import PMNet
 
 from fssbench.api import Method
+from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.loading.bundled import shipped
 from fssbench.plugins.registry import METHODS
 from fssbench.runs.training_record import summarise_training
@@ -19,7 +20,7 @@ def test_shipped_checkpoints_of_four_folds_are_one_training(name: str) -> None:
     cls: type[Method] = METHODS.get(name)
     of_folds = [each for each in shipped(cls) if "pascal5i" in each.path.name]
     assert len(of_folds) == 4
-    assert len({each.training["training"] for each in of_folds}) == 4, "each fold has a training of its own"
+    assert len({each.training.training for each in of_folds}) == 4, "each fold has a training of its own"
     assert len({str(summarise_training(each.training)) for each in of_folds}) == 1
 
 
@@ -38,17 +39,20 @@ def test_shipped_checkpoints_of_four_folds_are_one_training(name: str) -> None:
 )
 def test_another_training_has_another_record(change: dict[str, Any]) -> None:
     manifest = shipped(PMNet)[0].training
-    assert summarise_training({**manifest, **change}) != summarise_training(manifest)
+    assert summarise_training(
+        TrainingManifest.read_stored({**manifest.as_stored(), **change})
+    ) != summarise_training(manifest)
 
 
-@pytest.mark.parametrize("manifest", [None, {}, [], "text", 3])
+@pytest.mark.parametrize("manifest", [{}])
 def test_a_checkpoint_that_says_nothing_has_no_record(manifest: Any) -> None:
-    assert summarise_training(manifest) is None
+    assert summarise_training(TrainingManifest.read_stored(manifest)) is None
+    assert summarise_training(None) is None
 
 
 def test_a_malformed_manifest_has_a_record(tmp_path: Path) -> None:
     odd = {"seed": [1], "shot": "one", "value": float("nan"), "path": tmp_path, 3: {"a"}}
-    record = summarise_training(odd)
+    record = summarise_training(TrainingManifest.read_stored(odd))
     assert record is not None
     assert (record.shot, "seed" in record.as_stored()) == (None, False)
-    assert summarise_training({**odd, "value": 1.0}) != record
+    assert summarise_training(TrainingManifest.read_stored({**odd, "value": 1.0})) != record

@@ -14,7 +14,9 @@ import torch
 
 import fssbench
 from fssbench.api import PluginError, Recipe
+from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.contracts.methods import head
+from fssbench.contracts.provenance import Provenance
 from fssbench.errors import DataError, LockedError, UsageError
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.inputs import Inputs
@@ -78,7 +80,7 @@ def test_loss_falls_and_the_checkpoint_is_the_best(training, tmp_path):
 
 def test_the_manifest_says_what_it_was_trained_on(training, tmp_path):
     _, done = training(seed=3)
-    manifest = checkpoints.header(done.checkpoint)["manifest"]
+    manifest = checkpoints.read_header(done.checkpoint).manifest.as_stored()
     expected = {
         "benchmark": "shapes",
         "dataset": "shapes",
@@ -132,7 +134,7 @@ def test_the_average_of_the_weights_is_validated_and_kept(training, tmp_path):
     for name, value in expected.items():
         torch.testing.assert_close(stored[name], value)
         assert not torch.equal(stored[name], head(method)[name]), "not the last weights"
-    assert checkpoints.header(done.checkpoint)["manifest"]["average"] == 0.6
+    assert checkpoints.read_header(done.checkpoint).manifest.average == 0.6
 
 
 def head_of(state):
@@ -187,7 +189,7 @@ def test_epochs_count_image_class_pairs(training, shapes):
 def test_bfloat16_trains_too(training, tmp_path):
     _, done = training(amp=True, steps=30)
     assert read_curve(tmp_path / "out" / CURVE)[-1].loss < 0.4
-    assert checkpoints.header(done.checkpoint)["manifest"]["amp"] is True
+    assert checkpoints.read_header(done.checkpoint).manifest.amp is True
 
 
 def test_half_precision_is_of_the_checkpoint_alone(training, tmp_path):
@@ -203,7 +205,7 @@ def test_half_precision_is_of_the_checkpoint_alone(training, tmp_path):
 
 def test_optimiser_and_schedule_may_be_chosen(training, tmp_path):
     _, done = training(optimizer="sgd", schedule="poly", learning_rate=0.5, val_episodes=0)
-    recipe = checkpoints.header(done.checkpoint)["manifest"]["recipe"]
+    recipe = checkpoints.read_header(done.checkpoint).manifest.recipe
     assert (recipe["optimizer"], recipe["schedule"], recipe["learning_rate"]) == ("sgd", "poly", 0.5)
     rates = [p.learning_rate for p in read_curve(tmp_path / "out" / CURVE)]
     assert rates[0] == 0.5
@@ -216,17 +218,19 @@ def test_optimiser_and_schedule_may_be_chosen(training, tmp_path):
 
 def test_selection_on_test_episodes_marks_every_run(training, shapes, tmp_path):
     _, done = training(select_on_test=True)
-    manifest = checkpoints.header(done.checkpoint)["manifest"]
-    assert manifest["selection"] == done.selection == "test episodes"
+    manifest = checkpoints.read_header(done.checkpoint).manifest
+    assert manifest.selection == done.selection == "test episodes"
     loaded = fssbench.load_method("learner", checkpoint=done.checkpoint)
     plan = fssbench.plan("shapes", data=shapes, episodes=3)
     assert training_marks(loaded, plan) == ["selected on test", "trained on test classes (3)"]
     result = fssbench.evaluate(loaded, plan, out=tmp_path / "runs")
     context = json.loads((result.path / "manifest.json").read_text())["context"]
     assert context["marks"][-2:] == ["selected on test", "trained on test classes (3)"]
-    met = checkpoints.header(done.checkpoint)["manifest"]["image_ids"]
+    met = checkpoints.read_header(done.checkpoint).manifest.image_ids
     assert len(met) == done.images
-    loaded.provenance["training"]["image_ids"] += image_ids({e.query for e in plan.episodes[:2]})
+    training_of_it = loaded.provenance.training
+    more = training_of_it.changed(image_ids=(*met, *image_ids({e.query for e in plan.episodes[:2]})))
+    loaded.provenance = loaded.provenance.changed(training=more)
     (mark,) = training_marks(loaded, plan)[2:]
     shown = sum(e.query in {e.query for e in plan.episodes[:2]} for e in plan.episodes)
     assert mark == f"trained on test images ({shown} of {len(plan.episodes)} queries)"
@@ -365,7 +369,7 @@ def test_inverted_episodes_swap_supports_and_query_alike(shapes):
 
 def test_inverted_episodes_are_in_the_manifest_and_set_trainings_apart(training):
     _, done = training(invert=0.25)
-    assert checkpoints.header(done.checkpoint)["manifest"]["invert"] == 0.25
+    assert checkpoints.read_header(done.checkpoint).manifest.invert == 0.25
     with pytest.raises(UsageError, match=r"holds another training: .*invert"):
         training()
 
@@ -514,9 +518,14 @@ def test_parts_learn_at_their_own_rates(training):
 
 def test_the_manifest_knows_pictures_by_content(training):
     _, done = training()
-    manifest = checkpoints.header(done.checkpoint)["manifest"]
-    assert manifest["content_ids"] == [], "these pictures have neither id nor file"
-    assert len(manifest["image_ids"]) == done.images
+    manifest = checkpoints.read_header(done.checkpoint).manifest
+    assert manifest.content_ids == (), "these pictures have neither id nor file"
+    assert len(manifest.image_ids) == done.images
+
+
+def trained_with(manifest):
+    """What `training_marks` looks at of a method."""
+    return SimpleNamespace(provenance=Provenance(training=TrainingManifest.read_stored(manifest)))
 
 
 def test_what_a_training_set_differs_in_is_part_of_the_mark(shapes):
@@ -533,8 +542,8 @@ def test_what_a_training_set_differs_in_is_part_of_the_mark(shapes):
         (["other population (13,681 entries, published 13,680)", 5], "; other population (13,681 entries,"),
     ):
         manifest = {"steps": 7, "images": 9, "marks": facts}
-        (mark,) = training_marks(SimpleNamespace(provenance={"training": manifest}), plan)
+        (mark,) = training_marks(trained_with(manifest), plan)
         assert mark.startswith(f"part-trained (7 steps on 9 images{told}")
     for odd in ([], None, "text", 4):
         manifest = {"steps": 7, "images": 9, "marks": odd}
-        assert training_marks(SimpleNamespace(provenance={"training": manifest}), plan) == []
+        assert training_marks(trained_with(manifest), plan) == []

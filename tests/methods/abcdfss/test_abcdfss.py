@@ -102,7 +102,7 @@ def test_counts_and_taps() -> None:
     generator = torch.Generator().manual_seed(0)
     heads = [TaskHead(channels, generator) for channels in method.channels]
     assert sum(p.numel() for head in heads for p in head.parameters()) == 974_080
-    assert method.provenance["learnable"] == 0
+    assert method.provenance.learnable == 0
 
 
 def test_a_backbone_is_needed() -> None:

@@ -103,12 +103,12 @@ def _release_name(own: str) -> str:
 
 def test_the_alternative_s_file_loads_and_says_itself_what_it_is(tmp_path: Path) -> None:
     first = fssbench.load_method("asgnet", backbone="resnet50", weights="random", seed=1, context="aspp")
-    assert first.provenance["learnable"] == 9_278_852
+    assert first.provenance.learnable == 9_278_852
     state = {f"module.{_release_name(k)}": v for k, v in first.state_dict().items()}
     torch.save({"epoch": 200, "state_dict": state, "optimizer": {}}, tmp_path / "best.pth")
     again = fssbench.load_method("asgnet", backbone="resnet50", checkpoint=tmp_path / "best.pth", seed=2)
     assert again.config.context == "aspp"  # type: ignore[attr-defined]
-    assert again.provenance["learnable"] == 9_278_852
+    assert again.provenance.learnable == 9_278_852
     own = again.state_dict()
     assert own.keys() == first.state_dict().keys()
     assert all(torch.equal(own[k], v) for k, v in first.state_dict().items())

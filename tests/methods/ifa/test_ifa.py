@@ -35,7 +35,7 @@ def test_equals_the_reference(shared: Path, shots: int) -> None:
     method = fssbench.load_method("ifa", backbone="resnet50", weights="random")
     assert isinstance(method, IFA)
     method.load_reference(state)
-    assert method.provenance["learnable"] == golden["learnable"]
+    assert method.provenance.learnable == golden["learnable"]
 
     def same(found: torch.Tensor, key: str, step: int) -> None:
         grown = functional.interpolate(found, (size, size), mode="bilinear", align_corners=True)

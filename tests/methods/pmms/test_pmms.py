@@ -21,8 +21,8 @@ def test_equals_the_reference(golden: Any) -> None:
     file = golden("pmms_FPMMs_257")
     method = file.method("pmms", "resnet50")
     assert method.config.variant == "pmms"
-    assert method.provenance["learnable"] == int(file.file["learnable"])
-    assert method.provenance["parameters"] == int(file.file["total"])
+    assert method.provenance.learnable == int(file.file["learnable"])
+    assert method.provenance.parameters == int(file.file["total"])
     query, support, mask = file.episode(257, 5)
     for shots, field in ((1, "logits_1shot"), (5, "out_5shot")):
         given = (query, support[:, :shots])
@@ -41,12 +41,12 @@ def test_parameter_counts(backbone: str, variant: str, head: int, total: int, tu
     """Published counts; of a VGG the authors count the last convolution, which is ours here, to the encoder."""
     own = 2_359_808 if backbone == "vgg16" else 0
     made = fssbench.load_method("pmms", backbone=backbone, weights="random", variant=variant)
-    assert made.provenance["learnable"] - own == head
-    assert made.provenance["parameters"] == total
+    assert made.provenance.learnable - own == head
+    assert made.provenance.parameters == total
     learning = fssbench.load_method(
         "pmms", backbone=backbone, weights="random", variant=variant, encoder="tuned"
     )
-    assert learning.provenance["learnable"] - own - head == tuned
+    assert learning.provenance.learnable - own - head == tuned
 
 
 def _release_name(own: str, prefix: str) -> str:

@@ -26,7 +26,7 @@ def test_equals_the_reference(golden: Any) -> None:
     file = golden("repri_resnet50_257")
     method = file.method("repri", "resnet50")
     assert isinstance(method, RePRI)
-    assert method.provenance["learnable"] == int(file.file["learnable"])
+    assert method.provenance.learnable == int(file.file["learnable"])
     query, support, mask = file.episode(257, 5)
     cells = method.features(query)
     assert float(cells.mean()) == pytest.approx(float(file.file["feat_mean"]), rel=1e-5)

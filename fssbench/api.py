@@ -136,6 +136,7 @@ if TYPE_CHECKING:
         MORE_QUERIES as MORE_QUERIES,
         TOO_FEW as TOO_FEW,
         distinct_episodes as distinct_episodes,
+        format_p as format_p,
     )
     from fssbench.files.atomic import replace_file as replace_file
     from fssbench.files.cache import cache_folder as cache_folder

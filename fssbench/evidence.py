@@ -141,3 +141,13 @@ def distinct_episodes(runs: Iterable[RunResult]) -> int:
 def planned_episodes(runs: Iterable[RunResult]) -> int:
     """Count the episodes that some folds are to hold, those of one plan once."""
     return sum({run.plan_sha256: run.planned for run in runs}.values())
+
+
+def format_p(p: float) -> str:
+    """Write a p value with three decimals; a small one as a bound, and a missing one as a dash.
+
+    Example:
+        >>> format_p(0.0004), format_p(0.25), format_p(float("nan"))
+        ('<0.001', '0.250', '-')
+    """
+    return "-" if p != p else "<0.001" if p < 0.001 else f"{p:.3f}"

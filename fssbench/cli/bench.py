@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fssbench.cli.hints import Verb
-from fssbench.cli.options import plugin_option
+from fssbench.cli.hints import Verb, follow_up
+from fssbench.cli.options import PATH, device_option, json_option, out_option, plugin_option, settings_option
 from fssbench.cli.output import emit_json, one_line, table
-from fssbench.cli.run import device_name, pairs
 from fssbench.errors import FssbenchError
 
 if TYPE_CHECKING:
     from fssbench.contracts.efficiency import Efficiency, Timing
 
-_FILE = click.Path(path_type=Path)
 _COLUMNS = (
     "method",
     "backbone",
@@ -50,24 +48,15 @@ _COLUMNS = (
 @click.option(
     "--batch", type=click.IntRange(1), default=1, show_default=True, help="Episodes in one forward."
 )
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps.")
+@device_option()
 @click.option("--repeats", type=click.IntRange(1), default=15, show_default=True, help="Times that count.")
 @click.option("--weights", metavar="ID|FILE", help="Backbone weights: a published id, `random`, or a file.")
-@click.option("--checkpoint", type=_FILE, metavar="FILE", help="Trained weights.")
+@click.option("--checkpoint", type=PATH, metavar="FILE", help="Trained weights.")
 @click.option("--ablate", multiple=True, metavar="NAME", help="Leave a part of the method out; repeatable.")
-@click.option(
-    "--set", "config", multiple=True, metavar="KEY=VALUE", callback=pairs, help="Method setting; repeatable."
-)
+@settings_option("config")
 @plugin_option(exposed=True)
-@click.option(
-    "-o",
-    "--out",
-    type=_FILE,
-    default=Path("runs"),
-    show_default=True,
-    help="Folder of the runs whose report shows it.",
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON line a measurement.")
+@out_option("runs", "Folder of the runs whose report shows it.")
+@json_option("One JSON line per measurement.")
 def command(
     methods: tuple[str, ...],
     shots: tuple[int, ...],
@@ -85,8 +74,7 @@ def command(
 
     for name in methods:  # a misspelt name is told before minutes are spent on the others
         METHODS.get(name)
-    device = device_name(device)
-    found: list[Efficiency] = []
+    measured: list[Efficiency] = []
     broken: list[FssbenchError] = []
     for name in dict.fromkeys(methods):
         for shot in dict.fromkeys(shots or (1, 5)):
@@ -98,20 +86,22 @@ def command(
                 click.echo(f"error: {one_line(str(error))}", err=True)
                 broken.append(error)
                 continue
-            found.append(each)
+            measured.append(each)
             if as_json:
                 emit_json([{"written": path, "flops": each.flops, **each.model_dump()}])
-    if found and not as_json:
-        table(_COLUMNS, [_row(each) for each in found])
-    for each in found:
+    if measured and not as_json:
+        table(_COLUMNS, [_row(each) for each in measured])
+    for each in measured:
         for reason in each.unstable:
             click.echo(f"unstable: {one_line(each.label)}, {each.shot}-shot: {reason}", err=True)
-    if any(each.unstable for each in found):
+    if any(each.unstable for each in measured):
         click.echo(f"Next: {NEXT}", err=True)
-    if found:
-        click.echo(f"stored in {out}. Next: `fssbench report {out}`", err=True)
+    if measured:
+        click.echo(f"stored in {out}. Next: `{follow_up('report', out)}`", err=True)
     if broken:
-        raise type(broken[0])(f"{len(broken)} of {len(broken) + len(found)} measurements failed, see above")
+        raise type(broken[0])(
+            f"{len(broken)} of {len(broken) + len(measured)} measurements failed, see above"
+        )
 
 
 def _row(each: Efficiency) -> tuple[object, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fssbench.cli.hints import Verb, follow_up
+from fssbench.cli.options import json_option
 from fssbench.cli.output import emit_json, one_line, table
 from fssbench.errors import PluginError, UsageError, unknown
 
@@ -80,7 +81,7 @@ def _next(kind: str, name: str, target: str) -> str:
     type=click.IntRange(32),
     help="Side of the synthetic episodes that a method is checked on, pixels; default 64.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a check.")
+@json_option("One JSON object per check.")
 def command(target: str, backbone: str | None, size: int | None, as_json: bool) -> None:
     """Check TARGET against its contract: a plugin file, folder or module, or a registered name.
 

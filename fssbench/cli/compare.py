@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fssbench.cli.hints import CARRIED, Verb, follow_up
+from fssbench.cli.options import PATH, bootstrap_seed_option, json_option, resamples_option
 from fssbench.cli.output import emit_json, one_line, table
 from fssbench.errors import UsageError, unknown
 
@@ -16,22 +18,16 @@ if TYPE_CHECKING:
     from fssbench.analysis.comparisons import Pair, Ranking, SeedSpread, Tally
     from fssbench.contracts.results import Cell, Results
 
-_FILE = click.Path(path_type=Path)
 
-
-@click.command("compare")
+@click.command("compare", cls=Verb)
 @click.argument("methods", nargs=-1, metavar="[METHOD|RUN]...")
 @click.option(
-    "--runs", multiple=True, type=_FILE, help="Run folder, or folder of them; repeatable.  [default: runs]"
+    "--runs", multiple=True, type=PATH, help="Run folder, or folder of them; repeatable.  [default: runs]"
 )
 @click.option("--shared", is_flag=True, help="Where plans differ, compare the episodes they share.")
-@click.option(
-    "--resamples", type=click.IntRange(1), help="Resamples behind p and interval.  [default: as a report]"
-)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the bootstrap.")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON line a pair, tally, ranking and spread."
-)
+@resamples_option(None, "Resamples behind p and interval.")
+@bootstrap_seed_option()
+@json_option("One JSON line per pair, tally, ranking and spread.")
 def command(
     methods: tuple[str, ...],
     runs: tuple[Path, ...],
@@ -68,9 +64,12 @@ def command(
         else:
             _show(shown, counts, ranks, spreads)
             _explain(shown, seed)
+    shared_command = follow_up(
+        "compare", *methods, "--shared", carried=(*CARRIED, "--runs", "--resamples", "--seed")
+    )
     for r in refused:
         where = f"{r.methods[0]} and {r.methods[1]} on {r.benchmark}, {r.shot}-shot"
-        remedy = " Next: `--shared` compares the episodes they share" if r.shareable else ""
+        remedy = f" Next: `{shared_command}` compares the episodes they share" if r.shareable else ""
         click.echo(f"error: {one_line(where)} are not compared: {one_line(r.reason)}.{remedy}", err=True)
     if not shown and not refused:
         raise UsageError(
@@ -156,11 +155,6 @@ def _all(results: Results) -> list[str]:
     return sorted({cell.label for cell in results.cells})
 
 
-def p_text(p: float) -> str:
-    """A p value to three places."""
-    return "-" if p != p else "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
 def _explain(shown: Sequence[Pair], seed: int) -> None:
     """Say what the verdicts rest on: family, resamples, seed; and what would give those that are lacking."""
     from fssbench.evidence import MORE_QUERIES, TOO_FEW
@@ -181,7 +175,7 @@ def _show(
     shown: Iterable[Pair], counts: Iterable[Tally], ranks: Ranking, spreads: tuple[SeedSpread, ...]
 ) -> None:
     from fssbench.analysis.row_names import pair_names
-    from fssbench.evidence import TOO_FEW
+    from fssbench.evidence import TOO_FEW, format_p
 
     columns = (
         *("benchmark", "shot", "A", "B", "mIoU A", "mIoU B", "A - B"),
@@ -199,8 +193,8 @@ def _show(
                 f"{p.difference.low:+.2f} to {p.difference.high:+.2f}"
                 if p.difference.p == p.difference.p
                 else "-",
-                p_text(p.difference.p),
-                p_text(p.adjusted),
+                format_p(p.difference.p),
+                format_p(p.adjusted),
                 p.family,
                 p.difference.shortage or p.outcome,
                 p.episodes,
@@ -228,7 +222,7 @@ def _show(
                     m,
                     f"{r:.2f}",
                     f"{ranks.critical:.2f}",
-                    p_text(ranks.friedman),
+                    format_p(ranks.friedman),
                     len(ranks.blocks),
                     _near(m, ranks),
                 )

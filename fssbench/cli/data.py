@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fssbench.cli.options import plugin_option
+from fssbench.cli.hints import Verb, follow_up
+from fssbench.cli.options import PATH, data_option, json_option, plugin_option, splits_option
 from fssbench.cli.output import emit_json, printable, table
 
 if TYPE_CHECKING:
@@ -26,25 +27,21 @@ def command() -> None:
     """Verify, prepare or generate data sets; import split lists."""
 
 
-@command.command()
+@command.command(cls=Verb)
 @click.argument("names", metavar="[NAME...]", nargs=-1)
-@click.option("--data", metavar="DIR", help="Folder of the data sets, or `mini`. Default: FSSBENCH_DATA.")
-@click.option("--splits", type=click.Path(path_type=Path), metavar="DIR", help="Folder of reference lists.")
+@data_option()
+@splits_option()
 @plugin_option()
 @click.option("--all", "everything", is_flag=True, help=f"Print every finding, not {SHOWN} of a kind.")
-@click.option(
-    "--record", type=click.Path(path_type=Path), metavar="FILE", help="Write hashes of all files to FILE."
-)
-@click.option(
-    "--against", type=click.Path(path_type=Path), metavar="FILE", help="Compare with the hashes in FILE."
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a data set.")
+@click.option("--record", type=PATH, metavar="FILE", help="Write hashes of all files to FILE.")
+@click.option("--against", type=PATH, metavar="FILE", help="Compare with the hashes in FILE.")
+@json_option("One JSON object per data set.")
 @click.pass_context
 def verify(
     ctx: click.Context,
     names: tuple[str, ...],
     data: str | None,
-    splits: Path | None,
+    splits: str | None,
     everything: bool,
     record: Path | None,
     against: Path | None,
@@ -53,7 +50,7 @@ def verify(
     """Look at every file of data sets, and say what is wrong with which.
 
     NAME is a data set, with a variant if wanted (`isic2018:isic3`); without one, every data set that the
-    folder holds is looked at. Ends with 3 where anything is wrong. Nothing is repaired. Runs are checked with
+    folder holds is looked at. The exit code is 3 if anything is wrong. Nothing is repaired. Runs are checked with
     `fssbench verify`.
 
     --record keeps the hashes of one data set that is known to be good, as text for `sha256sum -c`; --against
@@ -63,17 +60,17 @@ def verify(
         raise click.UsageError("--record and --against take one NAME, and go one at a time")
     compare = _open_record(against, names[0]) if against else None
     write = _start_record(record) if record else None
-    reports = _verified(names, data, splits)
+    reports = _verify_named(names, data, splits)
     if compare:
         compare(_open_named(names[0], data), reports[0][1])
-    said = write(_open_named(names[0], data), reports[0][1]) if write else _hint_at_hashes(reports, data)
+    note = write(_open_named(names[0], data), reports[0][1]) if write else _hint_at_hashes(reports)
     if as_json:
         emit_json(_as_row(label, report) for label, report in reports)
     else:
         for label, report in reports:
             _print_report(label, report, None if everything else SHOWN)
-    if said and not against:
-        click.echo(printable(said), err=True)
+    if note and not against:
+        click.echo(printable(note), err=True)
     if not all(report.ok for _, report in reports):
         ctx.exit(DATA_FOUND_WANTING)
 
@@ -112,22 +109,22 @@ def _start_record(record: Path) -> Callable[[Any, Verification], str]:
     return write
 
 
-def _hint_at_hashes(reports: list[tuple[str, Verification]], data: str | None) -> str:
-    """Say what looking at files cannot find, where there are any."""
+def _hint_at_hashes(reports: list[tuple[str, Verification]]) -> str:
+    """Say what looking at files cannot find, if there are any files."""
     label = next((label for label, report in reports if report.images), None)
     if label is None:
         return ""
-    folder = f" --data {data}" if data else ""
+    record = follow_up("data", "verify", label, "--record", f"{label.partition(':')[0]}.sha256")
     return (
         "note: wrong bits in a JPEG, BMP or GIF that still decodes can be found by recorded hashes alone. Next, "
-        f"while the data are good: fssbench data verify {label}{folder} --record {label.partition(':')[0]}.sha256"
+        f"while the data are good: `{record}`"
     )
 
 
-def _verified(
-    names: tuple[str, ...], data: str | None, splits: Path | None
+def _verify_named(
+    names: tuple[str, ...], data: str | None, splits: str | None
 ) -> list[tuple[str, Verification]]:
-    """Verify what is named, or all that can be found; what cannot be is talked about."""
+    """Verify the named data sets, or all that the folder holds; those that are absent are listed as skipped."""
     from fssbench.data.location import open_dataset, resolve
     from fssbench.errors import DataError, PluginError
     from fssbench.plugins.registry import DATASETS
@@ -139,7 +136,7 @@ def _verified(
             "no data folder to look at. Next: give --data DIR, set FSSBENCH_DATA or use --data mini"
         )
     reports = []
-    meant: list[str] = []
+    suggestions: list[str] = []
     for label in names or DATASETS.names():
         name, _, variant = label.partition(":")
         try:
@@ -148,13 +145,13 @@ def _verified(
             if names:
                 raise
             click.echo(f"skipped: {printable(str(error))}", err=True)
-            meant += [m[0] for m in [re.search(r"Did you mean .*", str(error))] if m]
+            suggestions += [m[0] for m in [re.search(r"Did you mean .*", str(error))] if m]
             continue
         click.echo(f"looking at {printable(label)} ...", err=True)
         reports.append((label, verify_dataset(dataset)))
     if not reports:
         text = f"no data set is in {root}. Next: `fssbench list datasets` names the folders looked for"
-        raise DataError(". ".join([text, *meant[:1]]))
+        raise DataError(". ".join([text, *suggestions[:1]]))
     return reports
 
 
@@ -205,9 +202,9 @@ def _kinds(findings: list[Finding]) -> dict[tuple[str, str, str], list[Finding]]
     }
 
 
-@command.command()
+@command.command(cls=Verb)
 @click.argument("name")
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source", type=PATH)
 @click.option("--data", metavar="DIR", help="Folder of the data sets to write below. Default: FSSBENCH_DATA.")
 @plugin_option()
 def prepare(name: str, source: Path, data: str | None) -> None:
@@ -234,15 +231,16 @@ def prepare(name: str, source: Path, data: str | None) -> None:
     with plugin_call(f"data set {name!r} cannot be located:"):
         place = cls.locate(Path(target))
     click.echo(printable(str(place)))
-    click.echo(f"Next: fssbench data verify {name} --data {target}", err=True)
+    following = follow_up("data", "verify", name, "--data", target)
+    click.echo(f"Next: `{printable(following)}`", err=True)
 
 
-@command.command()
-@click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@command.command(cls=Verb)
+@click.argument("folder", metavar="[DIR]", required=False, type=PATH)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1))
 @click.option("--dataset", "names", multiple=True, metavar="NAME", help="Draw this one only; repeatable.")
 @plugin_option()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a data set.")
+@json_option("One JSON object per data set.")
 @click.pass_context
 def mini(ctx: click.Context, folder: Path | None, seed: int, names: tuple[str, ...], as_json: bool) -> None:
     """Draw the miniature data sets: into DIR side by side, or into the cache, where `--data mini` reads.
@@ -260,11 +258,11 @@ def mini(ctx: click.Context, folder: Path | None, seed: int, names: tuple[str, .
         ctx.exit(PLUGIN_BROKEN)
 
 
-@command.command()
-@click.argument("source", metavar="DIR", type=click.Path(path_type=Path))
+@command.command(cls=Verb)
+@click.argument("source", metavar="DIR", type=PATH)
 @click.option(
     "--into",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR",
     help="Where to keep them. Default: the cache, where every run finds them; `DATA/splits` is found too.",
 )

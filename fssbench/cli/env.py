@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from fssbench import __version__
+from fssbench.cli.options import json_option
 from fssbench.cli.output import emit_json, fields
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pillow", "pandas", "pydantic", "click", "safetensors")
@@ -67,11 +68,11 @@ def facts() -> dict[str, Any]:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@json_option("One JSON object.")
 def command(as_json: bool) -> None:
     """Show versions, devices, settings and folders. Holds no secret and no user name."""
-    found = facts()
+    known = facts()
     if as_json:
-        emit_json([found])
+        emit_json([known])
     else:
-        fields(found)
+        fields(known)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fssbench.cli.hints import Verb
-from fssbench.cli.options import plugin_option
+from fssbench.cli.options import PATH, data_option, json_option, plugin_option, splits_option
 from fssbench.cli.output import emit_json, fields, printable, table
 
 if TYPE_CHECKING:
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 @click.option("--protocol", default="published", show_default=True, help="`published` or `fssbench`.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--episodes", metavar="N", type=int, help="Cap: the first N only.")
-@click.option("--data", metavar="DIR", help="Folder of the data sets, or `mini`. Default: FSSBENCH_DATA.")
-@click.option("--splits", type=click.Path(path_type=Path), metavar="DIR", help="Folder of reference lists.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the plan there.")
+@data_option()
+@splits_option()
+@click.option("-o", "--output", type=PATH, metavar="FILE", help="Write the plan there.")
 @click.option(
     "--replay",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help="Show a stored plan, and compare it with what would be drawn now; exit code 3 where it differs.",
 )
 @plugin_option()
 @click.option("--rows", default=5, show_default=True, type=click.IntRange(0), help="Episodes to print.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@json_option("One JSON object.")
 def command(
     benchmark: str | None,
     fold: int,
@@ -43,7 +43,7 @@ def command(
     seed: int,
     episodes: int | None,
     data: str | None,
-    splits: Path | None,
+    splits: str | None,
     output: Path | None,
     replay: Path | None,
     rows: int,

@@ -7,18 +7,25 @@ from pathlib import Path
 
 import click
 
+from fssbench.cli.hints import Verb
+from fssbench.cli.options import (
+    PATH,
+    REPORT_RESAMPLES,
+    bootstrap_seed_option,
+    json_option,
+    out_option,
+    resamples_option,
+)
 from fssbench.cli.output import emit_json, one_line, table
 from fssbench.files.writable import require_writable
 
-_FILE = click.Path(path_type=Path)
 
-
-@click.command("leaderboard")
-@click.argument("runs", nargs=-1, type=_FILE)
-@click.option("-o", "--out", type=_FILE, default=Path("site"), show_default=True, help="Folder to write to.")
-@click.option("--resamples", type=click.IntRange(1), default=1000, show_default=True, help="For intervals.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the bootstrap.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON line a page.")
+@click.command("leaderboard", cls=Verb)
+@click.argument("runs", nargs=-1, type=PATH)
+@out_option("site", "Folder to write to.")
+@resamples_option(REPORT_RESAMPLES, "For intervals.")
+@bootstrap_seed_option()
+@json_option("One JSON line per page.")
 def command(runs: tuple[Path, ...], out: Path, resamples: int, seed: int, as_json: bool) -> None:
     """Build a site from stored RUNS (run folders, or folders of them; default: runs).
 

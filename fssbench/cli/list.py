@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fssbench.cli.options import plugin_option
+from fssbench.cli.hints import Verb
+from fssbench.cli.options import data_option, json_option, out_option, plugin_option
 from fssbench.cli.output import emit_json, one_line, table
 from fssbench.errors import DataError, FssbenchError, PluginError, unknown
 
@@ -147,22 +148,12 @@ KINDS: dict[str, Callable[[Place], Iterator[Row]]] = {
 }
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("kind", metavar="{" + "|".join(KINDS) + "}")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@json_option("One JSON object per line.")
 @plugin_option(tolerant=True)
-@click.option(
-    "--data",
-    envvar="FSSBENCH_DATA",
-    help="Folder in which data sets are looked for, or `mini`.",
-)
-@click.option(
-    "--out",
-    default="runs",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Folder that holds runs.",
-)
+@data_option(envvar="FSSBENCH_DATA")
+@out_option("runs", "Folder that holds runs.")
 def command(kind: str, as_json: bool, data: str | None, out: Path) -> None:
     """List methods, data sets, reporters, benchmarks, suites or runs.
 

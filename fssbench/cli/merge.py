@@ -6,11 +6,14 @@ from pathlib import Path
 
 import click
 
+from fssbench.cli.hints import Verb
+from fssbench.cli.options import PATH, json_option, out_option
 
-@click.command()
-@click.argument("shards", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", "-o", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="One JSON line a joined run.")
+
+@click.command(cls=Verb)
+@click.argument("shards", nargs=-1, required=True, type=PATH)
+@out_option("runs", "Folder of the joined runs.")
+@json_option("One JSON line per joined run.")
 def command(shards: tuple[Path, ...], out: Path, as_json: bool) -> None:
     """Join SHARDS (folders made by `run --shard i/n`, or a folder of them) into whole runs.
 

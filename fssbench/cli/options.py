@@ -1,8 +1,9 @@
-"""Options that several verbs share."""
+"""Options that several verbs share: one definition each, so that one name means one thing everywhere."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,8 +12,15 @@ from fssbench.cli.hints import PLUGINS
 from fssbench.cli.output import one_line, printable
 from fssbench.errors import PluginError, UsageError
 
+PATH = click.Path(path_type=Path)
+"""A file or folder, given as a `Path`; whether it exists is checked where it is read."""
+REPORT_RESAMPLES = 1000
+"""Bootstrap resamples of a report, if the user names no other number."""
 
-def plugin_option(*, tolerant: bool = False, exposed: bool = False) -> Callable[[Any], Any]:
+Decorator = Callable[[Any], Any]
+
+
+def plugin_option(*, tolerant: bool = False, exposed: bool = False) -> Decorator:
     """Make the option `--plugin`, which loads plugins before the verb begins.
 
     Args:
@@ -44,4 +52,89 @@ def plugin_option(*, tolerant: bool = False, exposed: bool = False) -> Callable[
         callback=load,
         expose_value=exposed,
         help="Plugin: a file, a folder or a module that can be imported; repeatable.",
+    )
+
+
+def data_option(*, envvar: str | None = None) -> Decorator:
+    """Make the option `--data`, the folder of the data sets.
+
+    Args:
+        envvar: variable that the option itself reads, for a verb that does not ask `fssbench.data.location`.
+
+    Returns:
+        A decorator.
+    """
+    text = "Folder of the data sets, or `mini`; default FSSBENCH_DATA."
+    return click.option("--data", metavar="DIR|mini", envvar=envvar, help=text)
+
+
+def splits_option() -> Decorator:
+    """Make the option `--splits`, the folder of reference lists."""
+    text = "Folder of reference list files (see `fssbench data splits`)."
+    return click.option("--splits", metavar="DIR", help=text)
+
+
+def json_option(text: str) -> Decorator:
+    """Make the option `--json`; `text` says what one line of the output is."""
+    return click.option("--json", "as_json", is_flag=True, help=text)
+
+
+def out_option(default: str | None, text: str) -> Decorator:
+    """Make the option `--out`, a folder to write to or to look in."""
+    folder = None if default is None else Path(default)
+    return click.option("--out", "-o", type=PATH, default=folder, show_default=default is not None, help=text)
+
+
+def device_option() -> Decorator:
+    """Make the option `--device`, which is refused at once if this machine does not have the device."""
+
+    def check(context: click.Context, _: click.Parameter, name: str) -> str:
+        if context.resilient_parsing:
+            return name
+        from fssbench.loading.load import usable_device
+
+        return str(usable_device(name))
+
+    return click.option(
+        "--device", default="auto", show_default=True, callback=check, help="cpu, cuda, cuda:1, mps."
+    )
+
+
+def settings_option(name: str) -> Decorator:
+    """Make the option `--set`, settings of the method; the command receives them as the dictionary `name`."""
+    return click.option(
+        "--set",
+        name,
+        multiple=True,
+        metavar="KEY=VALUE",
+        callback=_parse_settings,
+        help="Method setting; repeatable.",
+    )
+
+
+def _parse_settings(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    from fssbench.loading.settings import refuse_reserved
+
+    settings: dict[str, str] = {}
+    for value in values:
+        key, equals, text = value.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"{value!r} is not key=value")
+        settings[key] = text
+    refuse_reserved(settings)
+    return settings
+
+
+def resamples_option(default: int | None, text: str) -> Decorator:
+    """Make the option `--resamples` of the bootstrap; without a default the number is that of a report."""
+    text = text if default is not None else f"{text}  [default: as a report]"
+    return click.option(
+        "--resamples", type=click.IntRange(1), default=default, show_default=default is not None, help=text
+    )
+
+
+def bootstrap_seed_option() -> Decorator:
+    """Make the option `--seed` of verbs that resample stored runs."""
+    return click.option(
+        "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the bootstrap."
     )

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from fssbench.cli.hints import Verb
+from fssbench.cli.options import PATH, bootstrap_seed_option, json_option, resamples_option
 from fssbench.cli.output import emit_json, one_line, table
 from fssbench.errors import UsageError
 
@@ -15,15 +17,15 @@ COLUMNS = (
 )
 
 
-@click.command("power")
-@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.command("power", cls=Verb)
+@click.argument("runs", nargs=-1, type=PATH)
 @click.option("--diff", type=float, required=True, help="Difference to be shown, in mIoU points.")
 @click.option(
     "--power", "wanted", type=float, default=0.8, show_default=True, help="Probability of showing it."
 )
-@click.option("--resamples", type=click.IntRange(1), help="For standard errors.  [default: as a report]")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the bootstrap.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON line a pair of methods.")
+@resamples_option(None, "For standard errors.")
+@bootstrap_seed_option()
+@json_option("One JSON line per pair of methods.")
 def command(
     runs: tuple[Path, ...], diff: float, wanted: float, resamples: int | None, seed: int, as_json: bool
 ) -> None:

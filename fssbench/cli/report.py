@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fssbench.cli.options import plugin_option
+from fssbench.cli.hints import Verb
+from fssbench.cli.options import (
+    PATH,
+    REPORT_RESAMPLES,
+    bootstrap_seed_option,
+    json_option,
+    out_option,
+    plugin_option,
+    resamples_option,
+)
 from fssbench.cli.output import emit_json, one_line, table
 from fssbench.errors import DataError, FssbenchError, UsageError
 from fssbench.files.writable import require_writable
@@ -18,23 +27,19 @@ from fssbench.plugins.registry import REPORTERS
 if TYPE_CHECKING:
     from fssbench.contracts.results import Change, Changes, Reporter, Results
 
-_FILE = click.Path(path_type=Path)
 
-
-@click.command("report")
-@click.argument("runs", nargs=-1, type=_FILE)
-@click.option(
-    "-o", "--out", type=_FILE, default=Path("report"), show_default=True, help="Folder to write to."
-)
+@click.command("report", cls=Verb)
+@click.argument("runs", nargs=-1, type=PATH)
+@out_option("report", "Folder to write to.")
 @click.option("--format", "formats", help="Reporters by name, comma-separated.  [default: all]")
 @click.option("--style", help="Also in this form, where a reporter knows it: `paper` (LaTeX, Tables 1-6).")
 @click.option(
-    "--compare-to", "other", type=_FILE, help="Say what changed since this folder of runs or earlier report."
+    "--compare-to", "other", type=PATH, help="Say what changed since this folder of runs or earlier report."
 )
 @plugin_option()
-@click.option("--resamples", type=click.IntRange(1), default=1000, show_default=True, help="For intervals.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the bootstrap.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON line a figure and a file.")
+@resamples_option(REPORT_RESAMPLES, "For intervals.")
+@bootstrap_seed_option()
+@json_option("One JSON line per figure and per file.")
 def command(
     runs: tuple[Path, ...],
     out: Path,

@@ -10,7 +10,15 @@ from typing import Any
 import click
 
 from fssbench.cli.hints import Verb
-from fssbench.cli.options import plugin_option
+from fssbench.cli.options import (
+    data_option,
+    device_option,
+    json_option,
+    out_option,
+    plugin_option,
+    settings_option,
+    splits_option,
+)
 from fssbench.errors import DataError, UsageError, unknown
 from fssbench.files.text import decode_text
 
@@ -24,20 +32,6 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
     if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
         raise click.BadParameter(f"{value!r} is not i/n with 1 <= i <= n, such as 2/4")
     return int(part), int(parts)
-
-
-def pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    """`--set key=value` options as a dictionary."""
-    from fssbench.loading.settings import refuse_reserved
-
-    found = {}
-    for value in values:
-        key, equals, text = value.partition("=")
-        if not equals or not key:
-            raise click.BadParameter(f"{value!r} is not key=value")
-        found[key] = text
-    refuse_reserved(found)
-    return found
 
 
 def _config(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
@@ -94,13 +88,11 @@ def _config(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
 @click.option("--weights", metavar="ID|FILE", help="Backbone weights: a published id, `random`, or a file.")
 @click.option("--checkpoint", metavar="FILE", help="Trained weights; {fold} and {method} are filled in.")
 @click.option("--ablate", multiple=True, metavar="NAME", help="Leave a part of the method out; repeatable.")
-@click.option(
-    "--set", "config_values", multiple=True, metavar="KEY=VALUE", callback=pairs, help="Method setting."
-)
-@click.option("--data", metavar="DIR|mini", help="Folder of the data sets; default FSSBENCH_DATA.")
-@click.option("--splits", metavar="DIR", help="Folder of reference list files (see `fssbench data splits`).")
-@click.option("--out", "-o", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps.")
+@settings_option("config_values")
+@data_option()
+@splits_option()
+@out_option("runs", "Folder of the runs.")
+@device_option()
 @click.option("--protocol", default="published", show_default=True, help="published or fssbench.")
 @click.option(
     "--seed", "seeds", multiple=True, type=click.IntRange(0), help="Episode seed; repeatable; default 0."
@@ -140,7 +132,7 @@ def _config(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
     "--force", is_flag=True, help="Load a checkpoint of another method or other settings; marked everywhere."
 )
 @click.option("--download", is_flag=True, help="Fetch published backbone weights that are not here.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON line a run on standard output.")
+@json_option("One JSON line per run on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def command(
     methods: tuple[str, ...],
@@ -166,7 +158,7 @@ def command(
     settings = Settings(
         out=out,
         score_size="original" if score_size == "original" else "input",
-        device=device_name(device),
+        device=device,
         cache_mb=cache_mb,
         shard=shard,
         panels=panels,
@@ -201,21 +193,3 @@ def command(
     output.conclude(out, time.monotonic() - started)
     if broken:
         raise type(broken[0][1])("\n".join(dict.fromkeys(str(error) for _, error in broken)))
-
-
-def device_name(name: str) -> str:
-    """The torch device that `--device` means.
-
-    Raises:
-        UsageError: where it cannot be used.
-    """
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        first = (str(error).splitlines() or ["no reason given"])[0]
-        raise UsageError(f"device {name!r} cannot be used: {first}. Next: `fssbench env`") from None
-    return name

@@ -7,18 +7,20 @@ from typing import Any
 
 import click
 
+from fssbench.cli.hints import Verb
+from fssbench.cli.options import PATH, json_option
 from fssbench.errors import DataError
 
 
-@click.command()
-@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.command(cls=Verb)
+@click.argument("runs", nargs=-1, type=PATH)
 @click.option(
     "--absent",
     type=click.Choice(["zero", "exclude"]),
     help="What a class without pixels is worth; default: the run's protocol. Classes without an episode are left "
     "out unless the plan was run whole.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON line a run.")
+@json_option("One JSON line per run.")
 def command(runs: tuple[Path, ...], absent: str | None, as_json: bool) -> None:
     """Compute scores of RUNS (folders, default: runs) from their stored counts.
 

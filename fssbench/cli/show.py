@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from fssbench.cli.options import plugin_option
+from fssbench.cli.hints import Verb
+from fssbench.cli.options import json_option, plugin_option
 from fssbench.cli.output import emit_json, fields
 from fssbench.errors import DataError, PluginError, UsageError, unknown
 from fssbench.plugins.calls import plugin_call
@@ -256,10 +257,10 @@ def _kind(name: str) -> str:
     raise unknown("name", name, everything, hint="Next: `fssbench list methods`, or give a run's folder")
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("name")
 @click.option("--kind", type=click.Choice(list(KINDS)), help="What NAME is, where several kinds share it.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@json_option("One JSON object.")
 @plugin_option(tolerant=True)
 def command(name: str, kind: str | None, as_json: bool) -> None:
     """Show all about NAME: a method, data set, benchmark, suite, backbone or a run's folder."""

@@ -11,10 +11,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fssbench.cli.hints import CARRIED, Verb, follow_up
-from fssbench.cli.options import plugin_option
+from fssbench.cli.options import (
+    data_option,
+    device_option,
+    json_option,
+    out_option,
+    plugin_option,
+    settings_option,
+    splits_option,
+)
 from fssbench.cli.output import emit_json, printable
 from fssbench.cli.progress import EVERY
-from fssbench.cli.run import device_name, pairs
 
 if TYPE_CHECKING:
     from fssbench.training.trainer import Progress
@@ -29,12 +36,12 @@ if TYPE_CHECKING:
 @click.option("--benchmark", "-b", required=True, metavar="NAME[:VARIANT]", help="Decides data and classes.")
 @click.option("--fold", "-f", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--shot", "-k", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--data", metavar="DIR|mini", help="Folder of the data sets; default FSSBENCH_DATA.")
-@click.option("--splits", metavar="DIR", help="Folder of reference list files (see `fssbench data splits`).")
-@click.option("--out", "-o", type=click.Path(path_type=Path), help="Default: trained/METHOD-BENCHMARK-...")
+@data_option()
+@splits_option()
+@out_option(None, "Default: trained/METHOD-BENCHMARK-...")
 @click.option("--backbone", metavar="NAME", help="As for `run`.")
 @click.option("--weights", metavar="ID|FILE", help="Backbone weights: a published id, `random`, or a file.")
-@click.option("--set", "config", multiple=True, metavar="KEY=VALUE", callback=pairs, help="Method setting.")
+@settings_option("config")
 @click.option("--ablate", multiple=True, metavar="NAME", help="Leave a part of the method out; repeatable.")
 @click.option("--steps", type=click.IntRange(1), help="Optimiser steps.")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the image-class pairs.")
@@ -80,7 +87,7 @@ if TYPE_CHECKING:
 @click.option("--size", type=click.IntRange(32), help="Side of the square input, pixels.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Weights and episodes.")
 @click.option("--amp/--no-amp", default=None, help="bfloat16; default: on GPUs that have it.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps.")
+@device_option()
 @click.option("--val-every", type=click.IntRange(1), help="Steps; default a twentieth of the training.")
 @click.option(
     "--val-episodes", type=click.IntRange(0), default=100, show_default=True, help="0: no validation."
@@ -97,7 +104,7 @@ if TYPE_CHECKING:
 )
 @plugin_option()
 @click.option("--download", is_flag=True, help="Fetch published backbone weights that are not here.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON line on standard output.")
+@json_option("One JSON line on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def command(
     method: str,
@@ -132,7 +139,7 @@ def command(
         backbone=backbone,
         weights=weights,
         ablate=ablate,
-        device=device_name(device),
+        device=device,
         seed=settings.seed,
         download=download,
         untrained=True,

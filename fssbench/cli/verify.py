@@ -6,25 +6,25 @@ from pathlib import Path
 
 import click
 
-from fssbench.cli.options import plugin_option
+from fssbench.cli.hints import Verb
+from fssbench.cli.options import PATH, data_option, json_option, plugin_option, splits_option
 from fssbench.errors import DataError
-
-_FILE = click.Path(path_type=Path)
 
 
 @click.command(
+    cls=Verb,
     epilog="What is not at hand is said to be `not checked`; that is no success and no error. "
-    "Whether data sets are whole is asked with `fssbench data verify`."
+    "Whether data sets are whole is asked with `fssbench data verify`.",
 )
-@click.argument("runs", nargs=-1, required=True, type=_FILE)
-@click.option("--data", metavar="DIR|mini", help="Folder of the data sets; default FSSBENCH_DATA.")
-@click.option("--splits", metavar="DIR", help="Folder of reference list files.")
+@click.argument("runs", nargs=-1, required=True, type=PATH)
+@data_option()
+@splits_option()
 @plugin_option()
 @click.option(
     "--file",
     "files",
     multiple=True,
-    type=_FILE,
+    type=PATH,
     help="Checkpoint or backbone weights, found by hash; repeatable.",
 )
 @click.option(
@@ -35,7 +35,7 @@ _FILE = click.Path(path_type=Path)
     help="Part of each run's episodes to compute again.",
 )
 @click.option("--episodes", type=click.IntRange(0), help="How many to compute again, instead of --share.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON line a check.")
+@json_option("One JSON line per check.")
 def command(
     runs: tuple[Path, ...],
     data: str | None,

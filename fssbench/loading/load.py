@@ -99,7 +99,7 @@ def load_method(
         named = choice.backbone or (cls.card.backbone if cls.needs_backbone else None)
         raise DataError(ways_from_python(cls, named, plan))
     backbone, path, config = choice.backbone, choice.checkpoint, choice.config
-    target = _device(device)
+    target = usable_device(device)
     network = _backbone(cls, settings, backbone, weights, path, seed, download)
     with execution.observed() as observed:
         method = _construct(cls, settings, network, seed)
@@ -205,13 +205,22 @@ def _construct(cls: type[Method], settings: MethodConfig, backbone: Backbone | N
             drop_aliases()
 
 
-def _device(name: str) -> torch.device:
+def usable_device(name: str) -> torch.device:
+    """Return a torch device after an allocation on it; `auto` is the first CUDA device, else the processor.
+
+    Raises:
+        UsageError: if this machine does not have the device, or torch cannot use it.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).split("\n", 1)[0]
-        raise UsageError(f"device {name!r} cannot be used here ({reason}). Next: --device cpu") from None
+        reason = (str(error).splitlines() or ["no reason given"])[0]
+        raise UsageError(
+            f"device {name!r} cannot be used here ({reason}). Next: `fssbench env`, or --device cpu"
+        ) from None
     return device
 
 

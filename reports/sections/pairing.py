@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from fssbench.api import Pair, turn_pair
+from fssbench.api import Pair, format_p, turn_pair
 
 from ..content.analysis import Analysis, speaks
 from ..content.marks import Mark
@@ -119,7 +119,8 @@ def p_value(p: float) -> str:
     """
     if not math.isfinite(p):
         return ""
-    return "p<0.001" if p < 0.001 else f"p={p:.3f}"
+    text = format_p(p)
+    return f"p{text}" if text.startswith("<") else f"p={text}"
 
 
 def _span(counts: list[int]) -> str:

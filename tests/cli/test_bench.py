@@ -46,7 +46,7 @@ def test_one_and_five_shot_are_measured_and_stored(asked, tmp_path):
     assert rows[0][header.index("head ms")] == "-"
     found, notes = read_all([tmp_path])
     assert (len(found), notes) == (4, [])
-    assert f"Next: `fssbench report {tmp_path}`" in answer.stderr
+    assert f"Next: `fssbench report {tmp_path}" in answer.stderr
 
 
 def test_json_owns_standard_output(asked, tmp_path, null):

@@ -117,7 +117,7 @@ def test_other_plans_are_refused_and_compared_where_asked(null: Any) -> None:
         "error: a and b on nulldata, 1-shot are not compared: cap none against capped (60 of 80"
         in answer.stderr
     )
-    assert "Next: `--shared`" in answer.stderr
+    assert " --shared --runs " in answer.stderr
     shared = invoke("compare", "a", "b", "--runs", null.folder / "runs", "--resamples", 200, "--shared")
     assert shared.exit_code == 0, shared.output
     (row,) = tables(shared.stdout)[0]

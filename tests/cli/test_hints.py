@@ -14,8 +14,7 @@ from places import TRAIN_PLUGIN
 
 from fssbench.cli import main
 from fssbench.cli.hints import Verb, complete_hints, follow_up
-from fssbench.cli.options import plugin_option
-from fssbench.cli.run import pairs
+from fssbench.cli.options import plugin_option, settings_option
 from fssbench.errors import DataError
 
 PLUGIN = """
@@ -38,7 +37,7 @@ class Plain(ImageMethod):
 @click.option("--splits")
 @click.option("--backbone")
 @click.option("--size", type=int)
-@click.option("--set", "config", multiple=True, callback=pairs)
+@settings_option("config")
 @click.option("--ablate", multiple=True)
 @plugin_option()
 def asking(text: str, **_: Any) -> None:

@@ -64,7 +64,7 @@ def test_run_reads_the_checkpoint_and_marks_it(train, tmp_path):
     assert result.exit_code == 0, result.stderr
     row = json.loads(result.stdout)
     assert row["marks"][1:] == ["selected on test", "trained on test classes (3)"]
-    assert "note: shapes fold 0, learner: checkpoint trained on test classes (3)" in result.stderr
+    assert "note: learner: checkpoint trained on test classes (3), on shapes fold 0" in result.stderr
 
 
 @pytest.mark.parametrize(

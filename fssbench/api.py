@@ -76,6 +76,7 @@ if TYPE_CHECKING:
         Episode as Episode,
         Plan as Plan,
     )
+    from fssbench.contracts.lists import ListFormat as ListFormat, PublishedList as PublishedList
     from fssbench.contracts.methods import (
         AT_INFERENCE as AT_INFERENCE,
         AtInference as AtInference,
@@ -106,22 +107,15 @@ if TYPE_CHECKING:
     from fssbench.contracts.training import (
         Recipe as Recipe,
     )
-    from fssbench.data.known_lists import (
-        ListJudgement as ListJudgement,
-        coco_lines as coco_lines,
-        fss_lines as fss_lines,
-        judge_list as judge_list,
-        pascal_lines as pascal_lines,
+    from fssbench.data.list_files import (
+        load_plain_json as load_plain_json,
+        load_plain_pickle as load_plain_pickle,
+        read_list_lines as read_list_lines,
+        shorten_line as shorten_line,
     )
-    from fssbench.data.list_forms import describe_line as describe_line
+    from fssbench.data.list_formats import describe_line as describe_line
+    from fssbench.data.list_judgement import ListJudgement as ListJudgement, judge_list as judge_list
     from fssbench.data.populations import size_marks as size_marks
-    from fssbench.data.reference_lists import (
-        FOLDS as FOLDS,
-        coco_file as coco_file,
-        read_coco as read_coco,
-        read_fss as read_fss,
-        read_pascal as read_pascal,
-    )
     from fssbench.errors import (
         DataError as DataError,
         FssbenchError as FssbenchError,

@@ -89,6 +89,7 @@ class ChestXray(Dataset):
         variants=("lung566", "lung704"),
     )
 
+    judges_files = True
     layout_folders = (IMAGES, MASKS)
 
     @classmethod

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fssbench.api import (
-    FOLDS,
     DataError,
     Dataset,
     DatasetCard,
@@ -22,11 +21,8 @@ from fssbench.api import (
     Pool,
     UsageError,
     Verification,
-    coco_file,
-    coco_lines,
     judge_list,
     list_files,
-    read_coco,
     read_index,
     read_rgb,
 )
@@ -35,6 +31,7 @@ from ..shared import pools, verify
 from ..shared.populations import population
 from . import instances, miniature, rasterise
 from .instances import has_number, image_id
+from .lists import FOLDS, LISTS as FOLD_LISTS
 
 CLASSES = [
     "person",
@@ -159,6 +156,8 @@ class Coco(Dataset):
         ),
     )
 
+    list_formats = (FOLD_LISTS,)
+    judges_files = True
     layout_folders = tuple(f"{prefix}{part}" for prefix in ("", "annotations/") for part in PARTS)
 
     def classes(self) -> dict[int, str]:
@@ -209,9 +208,12 @@ class Coco(Dataset):
         A val list holds the 20 classes of its fold, class c in fold c % 4; a trn list the other 60, so
         that every class stands in three of them: the first that has it is read.
         """
-        files = [coco_file(splits, split, f) for f in range(FOLDS)]
-        folds = [pools.read_list(read_coco, path) for path in files]
-        judged = [judge_list("coco", split, f, coco_lines(lists), files[f]) for f, lists in enumerate(folds)]
+        files = [FOLD_LISTS.path(splits, split, fold) for fold in range(FOLDS)]
+        folds = [pools.read_list(FOLD_LISTS, path) for path in files]
+        judged = [
+            judge_list(FOLD_LISTS, split, fold, FOLD_LISTS.hashed_lines(lists), files[fold])
+            for fold, lists in enumerate(folds)
+        ]
         entries: list[Entry] = []
         affected: list[set[int]] = [set() for _ in folds]
         for class_id in range(len(CLASSES)):

@@ -56,6 +56,7 @@ class DeepGlobe(Dataset):
         "exists: fewer than 5,666 are a sample, more prove nothing",
     )
 
+    judges_files = True
     layout_folders = tuple(
         f"{number}/test/{part}" for number in range(1, len(CLASSES) + 1) for part in ("origin", "groundtruth")
     )

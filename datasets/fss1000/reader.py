@@ -20,14 +20,12 @@ from fssbench.api import (
     UsageError,
     Verification,
     find_file,
-    fss_lines,
     judge_binary,
     judge_list,
     list_files,
     list_folder,
     open_image,
     read_binary,
-    read_fss,
     read_rgb,
     read_size,
 )
@@ -35,6 +33,7 @@ from fssbench.api import (
 from ..shared import pools, verify
 from ..shared.populations import FSS_CLASSES as SPLITS, FSS_IMAGES as IMAGES_PER_CLASS, population
 from . import miniature
+from .lists import LISTS as SPLIT_LISTS
 
 NUMBERS = tuple(str(n) for n in range(1, IMAGES_PER_CLASS + 1))
 """Stems of a class's images and masks."""
@@ -99,6 +98,9 @@ class FSS1000(Dataset):
         "thresholds them",
     )
 
+    list_formats = (SPLIT_LISTS,)
+    judges_files = True
+
     @cached_property
     def _folders(self) -> frozenset[str]:
         """Class folders on disk: those that hold a numbered file, and those without any entry.
@@ -143,9 +145,9 @@ class FSS1000(Dataset):
         """Class names of each list, and the list itself if it is not the reference's, by split."""
         lists: dict[str, tuple[list[str], tuple[OtherList, ...]]] = {}
         for split, (start, _) in SPLITS.items():
-            path = splits / "fss" / f"{split}.txt"
-            names = pools.read_list(read_fss, path)
-            judgement = judge_list("fss", split, None, fss_lines(names), path)
+            path = SPLIT_LISTS.path(splits, split)
+            names = pools.read_list(SPLIT_LISTS, path)
+            judgement = judge_list(SPLIT_LISTS, split, None, SPLIT_LISTS.hashed_lines(names), path)
             lists[split] = names, pools.other_list(judgement, range(start, start + len(names)))
         return lists
 

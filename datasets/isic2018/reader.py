@@ -100,6 +100,7 @@ class ISIC2018(Dataset):
         variants=("isic1", "isic3"),
     )
 
+    judges_files = True
     layout_folders = (IMAGES, MASKS, *(f"{IMAGES}/{name}" for name in FOLDERS))
 
     def classes(self) -> dict[int, str]:

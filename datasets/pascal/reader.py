@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fssbench.api import (
-    FOLDS,
     IGNORE,
     DataError,
     Dataset,
@@ -24,38 +23,39 @@ from fssbench.api import (
     Verification,
     judge_list,
     list_files,
-    pascal_lines,
     read_index,
-    read_pascal,
     read_rgb,
 )
 
 from ..shared import palette, pools, verify
 from ..shared.populations import population
 from . import miniature, sbd, voc_lists
+from .lists import CLASSES_PER_FOLD, FOLDS, LISTS as FOLD_LISTS
 
-CLASSES = [
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
-]
+COCO_TWINS = {
+    "aeroplane": 4,
+    "bicycle": 1,
+    "bird": 14,
+    "boat": 8,
+    "bottle": 39,
+    "bus": 5,
+    "car": 2,
+    "cat": 15,
+    "chair": 56,
+    "cow": 19,
+    "diningtable": 60,
+    "dog": 16,
+    "horse": 17,
+    "motorbike": 3,
+    "person": 0,
+    "pottedplant": 58,
+    "sheep": 18,
+    "sofa": 57,
+    "train": 6,
+    "tvmonitor": 62,
+}
+"""The classes, each with the 0-based id of the COCO class of the same thing."""
+CLASSES = list(COCO_TWINS)
 LABELS = range(1, len(CLASSES) + 1)
 """Values of the classes in a mask; 0 is background, 255 a border that is ignored."""
 IMAGES = "JPEGImages"
@@ -90,6 +90,9 @@ class Pascal(Dataset):
     )
 
     layout_folders = (IMAGES, MASKS)
+    list_formats = (FOLD_LISTS,)
+    class_twins = {"coco": dict(enumerate(COCO_TWINS.values()))}
+    judges_files = True
 
     def classes(self) -> dict[int, str]:
         """Names by 0-based class id."""
@@ -125,10 +128,12 @@ class Pascal(Dataset):
         pairs: list[tuple[str, int]] = []
         others: tuple[OtherList, ...] = ()
         for fold in range(FOLDS):
-            path = splits / "pascal" / split / f"fold{fold}.txt"
-            listed = pools.read_list(read_pascal, path)
-            judgement = judge_list("pascal", split, fold, pascal_lines(listed), path)
-            others += pools.other_list(judgement, {*range(5 * fold, 5 * fold + 5), *(c for _, c in listed)})
+            path = FOLD_LISTS.path(splits, split, fold)
+            listed = pools.read_list(FOLD_LISTS, path)
+            judgement = judge_list(FOLD_LISTS, split, fold, FOLD_LISTS.hashed_lines(listed), path)
+            first = CLASSES_PER_FOLD * fold
+            classes = {*range(first, first + CLASSES_PER_FOLD), *(class_id for _, class_id in listed)}
+            others += pools.other_list(judgement, classes)
             pairs += listed
         return pairs, others
 
@@ -168,7 +173,7 @@ class Pascal(Dataset):
             for fold in range(FOLDS)
             for item, present_classes in by_class.items()
             for class_id in present_classes
-            if class_id // 5 == fold
+            if class_id // CLASSES_PER_FOLD == fold
         )
         if not entries:
             raise DataError(

@@ -14,6 +14,7 @@ from fssbench.api import (
     DataError,
     Entry,
     ListError,
+    ListFormat,
     ListJudgement,
     OtherList,
     Pool,
@@ -37,18 +38,18 @@ SCAN_VERSION = 2
 T = TypeVar("T")
 
 
-def read_list(read: Callable[[Path], T], path: Path) -> T:
+def read_list(form: ListFormat[T], path: Path) -> T:
     """Read a list file that must be there.
 
     Args:
-        read: a reader of `fssbench.data.reference_lists`.
+        form: the format of the list.
         path: the file.
 
     Raises:
         ListError: if it is missing or malformed.
     """
     try:
-        return read(path)
+        return form.read(path)
     except DataError as error:
         raise as_list_error(error, "`fssbench data splits DIR`") from None
 
@@ -68,7 +69,7 @@ def other_list(judgement: ListJudgement, classes: Iterable[int]) -> tuple[OtherL
     """
     if judgement.problem is None:
         return ()
-    return (OtherList(judgement.place.name, frozenset(classes), judgement.problem),)
+    return (OtherList(judgement.name, frozenset(classes), judgement.problem),)
 
 
 def from_lists(

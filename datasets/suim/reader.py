@@ -115,6 +115,7 @@ class SUIM(Dataset):
         reference=False,
     )
 
+    judges_files = True
     layout_folders = (
         *(f"{part}{kind}" for part in PARTS for kind in ("images", "masks")),
         *(f"masks/{name}" for name in CODES),

@@ -266,8 +266,9 @@ def mini(ctx: click.Context, folder: Path | None, seed: int, names: tuple[str, .
     metavar="DIR",
     help="Where to keep them. Default: the cache, where every run finds them; `DATA/splits` is found too.",
 )
+@plugin_option()
 def splits(source: Path, into: Path | None) -> None:
-    """Import reference list files (the `data/splits` folder of the HSNet repository, or a part of it).
+    """Import reference list files (such as the `data/splits` folder of the HSNet repository, or a part of it).
 
     Every line is checked; pickles are read without being able to run code, and become JSON.
     """

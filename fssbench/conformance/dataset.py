@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from fssbench.conformance.harness import (
     CheckResult,
@@ -18,6 +19,7 @@ from fssbench.conformance.harness import (
     run,
 )
 from fssbench.contracts.datasets import Dataset, Entry, Pool
+from fssbench.contracts.lists import ListFormat
 from fssbench.contracts.results import Reporter, Results
 from fssbench.data.reader import Reader
 from fssbench.errors import DataError, FssbenchError, UsageError
@@ -141,6 +143,31 @@ def pools_are_stable(s: _Subject) -> None:
         require(s.open().pool(split) == pool, f"pool {split!r} differs the second time")
 
 
+def list_formats_are_sound(s: _Subject) -> None:
+    """Every list format names one file below its own folder for each published list, and each list once."""
+    if not isinstance(s.cls.list_formats, tuple):
+        require(False, "list_formats must be a tuple of instances of ListFormat")
+    for form in s.cls.list_formats:
+        require(
+            isinstance(form, ListFormat), f"list_formats holds {form!r:.80}, not an instance of ListFormat"
+        )
+        places = [(each.split, each.fold) for each in form.published]
+        require(bool(places), f"{form.family}: no list was published")
+        require(
+            len(set(places)) == len(places), f"{form.family}: two published lists have one split and fold"
+        )
+        imported = [form.file_names(*place)[0] for place in places]
+        require(len(set(imported)) == len(imported), f"{form.family}: two lists are imported under one name")
+        for name in (name for place in places for name in form.file_names(*place)):
+            inside = PurePosixPath(name).parts[:1] == (form.family,) and ".." not in PurePosixPath(name).parts
+            require(inside, f"file {name!r} must lie in the folder {form.family!r}")
+        for pattern, _ in form.line_forms:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                require(False, f"{form.family}: {pattern!r} is no regular expression ({error})")
+
+
 def images_and_masks_agree(s: _Subject) -> None:
     """Images are RGB; masks have the image's size, hold 0, 1 and 255 only, and show the class, as `run` asks for."""
     dataset = s.open()
@@ -259,6 +286,7 @@ DATASET_CHECKS: tuple[Callable[[_Subject], None], ...] = (
     miniature_is_found,
     miniature_is_seeded,
     miniature_verifies,
+    list_formats_are_sound,
     unknown_split_is_refused,
     pools_are_usable,
     enough_for_five_shots,

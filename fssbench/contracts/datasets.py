@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fssbench.contracts.lists import ListFormat
 from fssbench.contracts.records import Record
 from fssbench.errors import DataError, unknown
 from fssbench.files.hashing import file_sha256
@@ -165,6 +166,20 @@ class Dataset(ABC):
     card: ClassVar[DatasetCard]
     layout_folders: ClassVar[tuple[str, ...]] = ()
     """Folders that hold images or masks, relative to the root.  Errors use them to say "did you mean"."""
+    list_formats: ClassVar[tuple[ListFormat[Any], ...]] = ()
+    """Forms of the image lists that were published for this data set; `fssbench data splits` imports such lists."""
+    class_twins: ClassVar[Mapping[str, Mapping[int, int]]] = {}
+    """Classes that another data set has under another id: by its name, its class id by the class id here.
+
+    A checkpoint that was trained on one of two twins has met the other one.  It is enough if one data set states it.
+    """
+    judges_files: ClassVar[bool] = False
+    """Whether `verify`, `image` and `mask` judge every file by the rules of `fssbench.images.gate`.
+
+    The readers of `fssbench.api` (`read_rgb`, `read_index`, ...) do so.  If a data set does not, the harness reads each
+    tested pair in `fssbench data verify`, and doubts a mask without background.  A subclass does not inherit this
+    statement, because it may read files in another way.
+    """
 
     def __init__(self, root: Path | None, *, splits: Path | None = None, variant: str | None = None) -> None:
         if variant is not None and variant not in self.card.variants:

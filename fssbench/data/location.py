@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from fssbench.contracts.datasets import Dataset
 from fssbench.contracts.records import Record
-from fssbench.data import reference_lists as lists
+from fssbench.data.reference_lists import find_list_folder
 from fssbench.errors import DataError, PluginError, UsageError
 from fssbench.files.atomic import replace_file
 from fssbench.files.cache import cache_folder
@@ -124,13 +124,13 @@ def open_dataset(
                 "Next: give --data DIR, set FSSBENCH_DATA or use --data mini"
             )
         with plugin_call(f"data set {name!r} cannot be opened:"):
-            return cls(None, splits=lists.folder(named), variant=variant)
+            return cls(None, splits=find_list_folder(named), variant=variant)
     if is_miniature(root):
         root = _drawn(cls, root)
         beside = root / "splits"
-        found = lists.folder(named) if named else (beside if beside.is_dir() else None)
+        found = find_list_folder(named) if named else (beside if beside.is_dir() else None)
     else:
-        found = lists.folder(named, root)
+        found = find_list_folder(named, root)
     with plugin_call(f"data set {name!r} cannot be opened:"):
         return cls(cls.locate(root), splits=found, variant=variant)
 

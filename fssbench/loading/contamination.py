@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 
-from fssbench.benchmarks.class_twins import VOC_TO_COCO
 from fssbench.contracts.checkpoint import TrainingManifest
+from fssbench.data.class_twins import find_class_twins
 from fssbench.data.picture_names import Pictures
 
 SELECTED_ON_TEST = "test episodes"
@@ -21,7 +21,7 @@ def seen_classes(
 ) -> tuple[int, ...]:
     """Test classes that are among the classes of a checkpoint's training.
 
-    Within one data set ids decide; between VOC and COCO the table above; else equal names.
+    Within one data set ids decide; between two data sets their table of class twins, or else equal names.
 
     Args:
         manifest: what a checkpoint says about its training.
@@ -37,11 +37,9 @@ def seen_classes(
     source, trained = manifest.dataset, set(manifest.classes)
     if source == dataset:
         return tuple(c for c in classes if c in trained)
-    twins = list(VOC_TO_COCO.values())
-    if (source, dataset) == ("coco", "pascal"):
-        return tuple(c for c in classes if c < len(twins) and twins[c] in trained)
-    if (source, dataset) == ("pascal", "coco"):
-        return tuple(c for c in classes if c in twins and twins.index(c) in trained)
+    twins = find_class_twins(dataset, source) if source else {}
+    if twins:
+        return tuple(c for c in classes if twins.get(c) in trained)
     known = {_plain(name) for name in manifest.class_names}
     return tuple(c for c, name in zip(classes, names, strict=True) if _plain(name) in known)
 

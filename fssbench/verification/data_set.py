@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from fssbench.benchmarks.catalogue import Resolved, tested_on
 from fssbench.contracts.datasets import Dataset, Finding, Verification
 from fssbench.contracts.episodes import Episode
-from fssbench.data.reader import Reader, is_built_in
+from fssbench.data.reader import Reader, judges_files
 from fssbench.episodes.sampling import class_names, few_items, list_pool, list_suggestions
 from fssbench.errors import DataError, FssbenchError, PluginError
 from fssbench.images.gate import DOUBTS
@@ -32,7 +32,7 @@ def verify_dataset(dataset: Dataset) -> Verification:
         report = dataset.verify()
     if not isinstance(report, Verification):
         raise PluginError(f"data set {name!r}: verify returns {type(report).__name__}, not a Verification")
-    if report.ok and not is_built_in(dataset):  # or else what is wrong is told already, file by file
+    if report.ok and not judges_files(dataset):  # or else what is wrong is told already, file by file
         report.findings += _find_unreadable_entries(dataset)
     lacking = [*_find_emptiness(report), *_find_refusals(dataset, report)]
     if lacking or not report.ok:

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from fssbench.api import Dataset, PluginError, UsageError
 from fssbench.benchmarks.catalogue import BENCHMARKS, SUITES, find_benchmark, names, suite
-from fssbench.benchmarks.pmnet_paper import COCO_INTERLEAVED, VOC_TO_COCO, voc_classes_new_to
+from fssbench.benchmarks.pmnet_paper import COCO_INTERLEAVED, Folds
+from fssbench.data.class_twins import find_class_twins
 from fssbench.plugins.registry import DATASETS
 
 TEN = (
@@ -86,18 +87,26 @@ def test_coco_folds_as_the_reference_numbers_them():
     assert find_benchmark("coco20i:contiguous").folds[1] == tuple(range(20, 40))
 
 
+def voc_classes_new_to(coco_folds: Folds) -> Folds:
+    """VOC class ids by fold whose COCO twin is held out in that COCO fold, hence unseen in training."""
+    twins = find_class_twins("pascal", "coco")
+    return tuple(tuple(voc for voc, coco in twins.items() if coco in fold) for fold in coco_folds)
+
+
 def test_the_boudiaf_classes_are_derived_and_equal_the_published_table():
     assert (
         tuple(tuple(c + 1 for c in fold) for fold in find_benchmark("coco20i-to-pascal5i").folds)
         == BOUDIAF_1_BASED
     )
     assert voc_classes_new_to(COCO_INTERLEAVED) == find_benchmark("coco20i-to-pascal5i:boudiaf").folds
-    assert len(VOC_TO_COCO) == len(set(VOC_TO_COCO.values())) == 20
+    twins = find_class_twins("pascal", "coco")
+    assert len(twins) == len(set(twins.values())) == 20
+    assert find_class_twins("coco", "pascal") == {there: here for here, there in twins.items()}
 
 
 def test_contiguous_coco_folds_would_leave_one_class_in_fold_1():
     blocks = find_benchmark("coco20i:contiguous").folds
-    voc = list(VOC_TO_COCO)
+    voc = DATASETS.get("pascal")(None).classes()
     unseen = [[voc[v] for v in fold] for fold in voc_classes_new_to(blocks)]
     assert [len(fold) for fold in unseen] == [14, 1, 3, 2]
     assert unseen[1:] == [["bottle"], ["chair", "pottedplant", "sofa"], ["diningtable", "tvmonitor"]]

@@ -194,3 +194,20 @@ def test_doubts_reach_every_episode_that_uses_the_item(null, boxes):
     log.write_bytes(b"".join(lines[:4]))
     (again,) = null.run("whole", plan, panels=5)
     assert (again.path, log.read_bytes()) == (whole.path, b"".join(lines))
+
+
+def test_only_a_data_set_that_judges_its_files_may_hand_over_a_mask_without_background(boxes, monkeypatch):
+    dataset = boxes(mask=lambda item, class_id: np.ones((SIDE, SIDE), np.uint8))
+    entry = dataset.pool("test").entries[0]
+    episode = Episode(0, entry.class_id, entry.item, ())
+    assert Reader(dataset).doubts(episode) == ("full",)
+    monkeypatch.setattr(type(dataset), "judges_files", True, raising=False)
+    assert Reader(dataset).doubts(episode) == ()
+    heir = type("Heir", (type(dataset),), {})
+    assert Reader(heir(dataset.root)).doubts(episode) == ("full",), "a subclass states it again"
+
+
+def test_every_built_in_data_set_states_that_it_judges_its_files():
+    built_in = [name for name in DATASETS.names() if DATASETS.plugin(name).origin.startswith("fssbench ")]
+    assert len(built_in) == 7
+    assert all(vars(DATASETS.get(name)).get("judges_files") is True for name in built_in)

@@ -8,9 +8,13 @@ import pickle
 from pathlib import Path
 
 import pytest
+from fssbench.datasets.coco.lists import LISTS as COCO_LISTS
+from fssbench.datasets.fss1000.lists import LISTS as FSS_LISTS
+from fssbench.datasets.pascal.lists import LISTS as PASCAL_LISTS
 from hypothesis import example, given, strategies as st
 
 from fssbench.data import reference_lists
+from fssbench.data.list_files import load_plain_pickle
 from fssbench.errors import DataError
 
 
@@ -28,7 +32,7 @@ def test_pickle_of_plain_things_is_read(tmp_path):
     value = {0: ["val2014/a.jpg"], 1: [], "x": (1, 2.5, None, True), 2: {"nested": [[]]}}
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
         (tmp_path / "p.pkl").write_bytes(pickle.dumps(value, protocol))
-        assert reference_lists.load_pickle(tmp_path / "p.pkl") == value
+        assert load_plain_pickle(tmp_path / "p.pkl") == value
 
 
 def test_pickle_runs_no_code(tmp_path):
@@ -36,7 +40,7 @@ def test_pickle_runs_no_code(tmp_path):
     path = tmp_path / "fold0.pkl"
     path.write_bytes(pickle.dumps({0: [Bomb(witness)]}))
     with pytest.raises(DataError, match=r"posix\.system|nt\.system") as caught:
-        reference_lists.load_pickle(path)
+        load_plain_pickle(path)
     assert not witness.exists()
     assert str(path) in str(caught.value)
     pickle.loads(path.read_bytes())
@@ -47,7 +51,7 @@ def test_pickle_runs_no_code(tmp_path):
 def test_pickle_admits_no_import_at_all(tmp_path, value):
     (tmp_path / "p.pkl").write_bytes(pickle.dumps(value))
     with pytest.raises(DataError, match="refused"):
-        reference_lists.load_pickle(tmp_path / "p.pkl")
+        load_plain_pickle(tmp_path / "p.pkl")
 
 
 @given(st.binary(max_size=200))
@@ -56,7 +60,7 @@ def test_pickle_of_rubbish_is_a_data_error_or_a_value(tmp_path_factory, content)
     path = tmp_path_factory.mktemp("rubbish") / "p.pkl"
     path.write_bytes(content)
     try:
-        reference_lists.load_pickle(path)
+        load_plain_pickle(path)
     except DataError as error:
         named = str(path) in str(error)
         if not named:
@@ -65,22 +69,22 @@ def test_pickle_of_rubbish_is_a_data_error_or_a_value(tmp_path_factory, content)
 
 def test_pickle_missing(tmp_path):
     with pytest.raises(DataError, match="fssbench data splits"):
-        reference_lists.load_pickle(tmp_path / "none.pkl")
+        load_plain_pickle(tmp_path / "none.pkl")
 
 
 def test_folder_order(tmp_path, monkeypatch):
     monkeypatch.setenv("FSSBENCH_CACHE", str(tmp_path / "cache"))
     data = tmp_path / "data"
-    assert reference_lists.folder(None, data) is None
+    assert reference_lists.find_list_folder(None, data) is None
     (tmp_path / "cache/splits/coco").mkdir(parents=True)
-    assert reference_lists.folder(None, data) == tmp_path / "cache/splits"
-    assert reference_lists.folder() == tmp_path / "cache/splits"
+    assert reference_lists.find_list_folder(None, data) == tmp_path / "cache/splits"
+    assert reference_lists.find_list_folder() == tmp_path / "cache/splits"
     (data / "splits/fss").mkdir(parents=True)
-    assert reference_lists.folder(None, data) == data / "splits"
+    assert reference_lists.find_list_folder(None, data) == data / "splits"
     (tmp_path / "mine/pascal").mkdir(parents=True)
-    assert reference_lists.folder(tmp_path / "mine", data) == tmp_path / "mine"
+    assert reference_lists.find_list_folder(tmp_path / "mine", data) == tmp_path / "mine"
     with pytest.raises(DataError, match="holds no reference lists"):
-        reference_lists.folder(tmp_path / "absent", data)
+        reference_lists.find_list_folder(tmp_path / "absent", data)
 
 
 @pytest.mark.parametrize(
@@ -97,22 +101,22 @@ def test_pascal_malformed_line_is_named(tmp_path, line, number):
     path = tmp_path / "fold0.txt"
     path.write_text(f"2007_000032__01\n{line}\n2007_000039__20\n")
     with pytest.raises(DataError, match=rf"fold0\.txt, line {number}: "):
-        reference_lists.read_pascal(path)
+        PASCAL_LISTS.read(path)
 
 
 def test_pascal_lines(tmp_path):
     path = tmp_path / "fold0.txt"
     path.write_bytes(b"2007_000032__01\r\n2007_000032__15\r\nmini__a__02\r\n\r\n")
-    assert reference_lists.read_pascal(path) == [("2007_000032", 0), ("2007_000032", 14), ("mini__a", 1)]
+    assert PASCAL_LISTS.read(path) == [("2007_000032", 0), ("2007_000032", 14), ("mini__a", 1)]
     path.write_text("a__01\nb__02\na__01\n")
     with pytest.raises(DataError, match=r"line 3: 'a__01' stands already in line 1"):
-        reference_lists.read_pascal(path)
+        PASCAL_LISTS.read(path)
     path.write_text("\n")
     with pytest.raises(DataError, match="is empty"):
-        reference_lists.read_pascal(path)
+        PASCAL_LISTS.read(path)
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="UTF-8"):
-        reference_lists.read_pascal(path)
+        PASCAL_LISTS.read(path)
 
 
 @pytest.mark.parametrize("line", ["../up", "a/b", "..", "bus"])
@@ -120,7 +124,7 @@ def test_fss_malformed_line_is_named(tmp_path, line):
     path = tmp_path / "test.txt"
     path.write_text(f"bus\n{line}\n")
     with pytest.raises(DataError, match=r"test\.txt, line 2"):
-        reference_lists.read_fss(path)
+        FSS_LISTS.read(path)
 
 
 @pytest.mark.parametrize(
@@ -139,21 +143,17 @@ def test_coco_malformed_list(tmp_path, value, complaint):
     path = tmp_path / "fold0.pkl"
     path.write_bytes(pickle.dumps(value))
     with pytest.raises(DataError, match=complaint):
-        reference_lists.read_coco(path)
+        COCO_LISTS.read(path)
 
 
 def test_coco_json_equals_pickle(tmp_path):
     value = {0: ["val2014/b.jpg", "val2014/a.jpg"], 4: [], 79: ["train2014/c.jpg"]}
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(value))
     (tmp_path / "a.json").write_text(json.dumps(value))
-    assert (
-        reference_lists.read_coco(tmp_path / "a.pkl")
-        == reference_lists.read_coco(tmp_path / "a.json")
-        == value
-    )
+    assert COCO_LISTS.read(tmp_path / "a.pkl") == COCO_LISTS.read(tmp_path / "a.json") == value
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(DataError, match="not valid JSON"):
-        reference_lists.read_coco(tmp_path / "a.json")
+        COCO_LISTS.read(tmp_path / "a.json")
 
 
 def test_import_writes_nothing_where_one_list_is_bad(tmp_path):
@@ -180,8 +180,8 @@ def test_import_of_the_reference_lists(shared, tmp_path):
         assert line.startswith(f"{name}: ")
         assert line.endswith(hashlib.sha256(path.read_bytes()).hexdigest())
     assert any(line.startswith("coco/val/fold0.json: 35,783 entries") for line in report)
-    original = reference_lists.read_coco(shared / "golden/splits/coco/val/fold3.pkl")
-    assert reference_lists.read_coco(tmp_path / "splits/coco/val/fold3.json") == original
+    original = COCO_LISTS.read(shared / "golden/splits/coco/val/fold3.pkl")
+    assert COCO_LISTS.read(tmp_path / "splits/coco/val/fold3.json") == original
     # what was imported can be imported again, to the same bytes
     assert reference_lists.import_lists(tmp_path / "splits", tmp_path / "again") == report
 

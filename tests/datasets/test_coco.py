@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from fssbench.datasets.coco import miniature, rasterise
+from fssbench.datasets.coco.lists import LISTS
 from fssbench.datasets.coco.reader import CLASSES, Coco, image_id
 from fssbench.datasets.shared import palette
 from hypothesis import given, strategies as st
@@ -13,7 +14,6 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from fssbench.api import DataError, UsageError
-from fssbench.data import reference_lists as reference
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_pool_of_the_reference_lists(shared):
     order = [e.class_id for e in pool.entries]
     assert order == sorted(order)
     for class_id in (0, 5, 78, 79):
-        listed = reference.read_coco(shared / f"golden/splits/coco/val/fold{class_id % 4}.pkl")[class_id]
+        listed = LISTS.read(shared / f"golden/splits/coco/val/fold{class_id % 4}.pkl")[class_id]
         assert [e.item for e in pool.of_classes((class_id,))] == listed
 
 

@@ -18,7 +18,7 @@ from hypothesis import given, settings, strategies as st
 import fssbench
 from fssbench.api import DataError, Entry, Plan, PluginError, Pool, UsageError
 from fssbench.benchmarks.catalogue import find_benchmark, names
-from fssbench.data.reference_lists import load_pickle
+from fssbench.data.list_files import load_plain_pickle
 from fssbench.episodes.sampling import PROTOCOLS, _counted, _published, plan, shuffled
 
 PINNED = "c59855f11f78ae20bfe26555b53e94123ed6f705ca0062b29f57e94bac3833e5"
@@ -159,7 +159,7 @@ def test_every_pascal_fold_is_the_replay_of_its_list(fold: int, shot: int, share
 @pytest.mark.parametrize("fold", range(4))
 def test_every_coco_fold_is_the_replay_of_its_list(fold: int, shot: int, shared: Path) -> None:
     splits = shared / "golden" / "splits"
-    listed = load_pickle(splits / "coco" / "val" / f"fold{fold}.pkl")
+    listed = load_plain_pickle(splits / "coco" / "val" / f"fold{fold}.pkl")
     entries = tuple(Entry(item, c) for c, items in listed.items() for item in items)
     made = fssbench.plan("coco20i", fold=fold, shot=shot, splits=splits)
     assert [(e.class_id, e.query, list(e.supports)) for e in made] == replay(entries, "class", 1000, shot)

@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from fssbench.datasets.coco.lists import LISTS as COCO_LISTS
+from fssbench.datasets.fss1000.lists import LISTS as FSS_LISTS
 from fssbench.datasets.isic2018.reader import read_table
+from fssbench.datasets.pascal.lists import LISTS as PASCAL_LISTS
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
@@ -96,13 +99,13 @@ FORMS = [(encoding, end) for encoding in ("utf-8-sig", "utf-16") for end in ENDS
 def test_reference_lists_are_read_in_every_form(tmp_path: Path, encoding: str, end: str) -> None:
     path = tmp_path / "list.txt"
     path.write_bytes(encode(f"2007_000032__01{end}{end}2007_000033__20 {end}", encoding))
-    assert reference_lists.read_pascal(path) == [("2007_000032", 0), ("2007_000033", 19)]
+    assert PASCAL_LISTS.read(path) == [("2007_000032", 0), ("2007_000033", 19)]
     path.write_bytes(encode(f"bus{end} ab_wheel{end}{end}", encoding))
-    assert reference_lists.read_fss(path) == ["bus", "ab_wheel"]
+    assert FSS_LISTS.read(path) == ["bus", "ab_wheel"]
     lists = {"0": ["val2014/COCO_val2014_000000000001.jpg"]}
     path = tmp_path / "list.json"
     path.write_bytes(encode(json.dumps(lists, indent=1).replace("\n", end), encoding))
-    assert reference_lists.read_coco(path) == {0: lists["0"]}
+    assert COCO_LISTS.read(path) == {0: lists["0"]}
 
 
 PFENET = "JPEGImages/2007_000032.jpg SegmentationClassAug/2007_000032.png"
@@ -114,13 +117,13 @@ PFENET_COCO = (
 @pytest.mark.parametrize(
     ("read", "line"),
     [
-        (reference_lists.read_pascal, PFENET),
-        (reference_lists.read_pascal, f"/{PFENET.replace(' ', ' /')}"),
-        (reference_lists.read_pascal, "2007_000032 -1"),
-        (reference_lists.read_pascal, "2007_000032"),
-        (reference_lists.read_fss, "abacus/1.jpg abacus/1.png"),
-        (reference_lists.read_fss, "2007_000032__01/"),
-        (reference_lists.load_pickle, PFENET_COCO),
+        (PASCAL_LISTS.read, PFENET),
+        (PASCAL_LISTS.read, f"/{PFENET.replace(' ', ' /')}"),
+        (PASCAL_LISTS.read, "2007_000032 -1"),
+        (PASCAL_LISTS.read, "2007_000032"),
+        (FSS_LISTS.read, "abacus/1.jpg abacus/1.png"),
+        (FSS_LISTS.read, "2007_000032__01/"),
+        (COCO_LISTS.read, PFENET_COCO),
     ],
 )
 def test_lists_of_another_family_are_refused_with_line_and_what_is_expected(
@@ -143,7 +146,7 @@ def test_import_says_what_lies_in_the_place_of_the_lists(tmp_path: Path) -> None
     (tmp_path / "lists" / "coco" / "val").mkdir(parents=True)
     (tmp_path / "lists" / "coco" / "val" / "fold0.txt").write_text(PFENET_COCO)
     with pytest.raises(DataError, match=r"fold0\.txt.*line 1.*PFENet"):
-        reference_lists.read_coco(reference_lists.coco_file(tmp_path / "lists", "val", 0))
+        COCO_LISTS.read(COCO_LISTS.path(tmp_path / "lists", "val", 0))
 
 
 @pytest.fixture
@@ -275,7 +278,7 @@ def test_settings_that_are_no_text_are_a_usage_error(tmp_path: Path) -> None:
 def test_a_pickle_is_still_a_pickle(tmp_path: Path) -> None:
     path = tmp_path / "fold0.pkl"
     path.write_bytes(pickle.dumps({0: ["val2014/COCO_val2014_000000000001.jpg"]}))
-    assert reference_lists.read_coco(path) == {0: ["val2014/COCO_val2014_000000000001.jpg"]}
+    assert COCO_LISTS.read(path) == {0: ["val2014/COCO_val2014_000000000001.jpg"]}
 
 
 def _is_text_for_writing(call: ast.Call) -> bool:

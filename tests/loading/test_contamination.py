@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from fssbench.benchmarks.class_twins import VOC_TO_COCO
 from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.loading.contamination import (
     image_ids,
     seen_classes as seen_classes_of,
     seen_images as seen_images_of,
 )
+from fssbench.plugins.registry import DATASETS
 
-VOC = list(VOC_TO_COCO)
+VOC = [*DATASETS.get("pascal")(None).classes().values()]
 
 
 def seen_classes(stored: dict[str, Any], *test: Any) -> tuple[int, ...]:

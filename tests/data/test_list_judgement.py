@@ -4,36 +4,31 @@ from __future__ import annotations
 
 import json
 import shutil
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from fssbench.datasets.coco.lists import LISTS as COCO_LISTS
+from fssbench.datasets.fss1000.lists import LISTS as FSS_LISTS
 from fssbench.datasets.pascal import voc_lists
+from fssbench.datasets.pascal.lists import LISTS as PASCAL_LISTS
 from fssbench.datasets.shared import pools
 from hypothesis import given, settings, strategies as st
 
 import fssbench
 from fssbench.data import reference_lists
-from fssbench.data.known_lists import (
-    KNOWN,
-    PMNET_COCO,
-    coco_lines,
-    fss_lines,
-    judge_list,
-    list_sha256,
-    pascal_lines,
-)
+from fssbench.data.list_judgement import judge_list, list_sha256
 from fssbench.errors import DataError, ListError
 from fssbench.training.episodes import training_set
 
+FORMS = (PASCAL_LISTS, COCO_LISTS, FSS_LISTS)
 VOC = [f"2007_{i:06}" for i in range(40)]
 
 
 def test_lengths_add_up_to_the_published_pools():
-    lengths = {
-        (family, split): sum(k.entries for k in KNOWN if (k.family, k.split) == (family, split))
-        for family, split in {(k.family, k.split) for k in KNOWN}
-    }
+    lengths: dict[tuple[str, str], int] = {}
+    for form in FORMS:
+        for each in form.published:
+            lengths[form.family, each.split] = lengths.get((form.family, each.split), 0) + each.entries
     assert lengths == {
         ("pascal", "trn"): 13_680,
         ("pascal", "val"): 1_868,
@@ -43,8 +38,8 @@ def test_lengths_add_up_to_the_published_pools():
         ("fss", "val"): 240,
         ("fss", "test"): 240,
     }
-    assert len({k.sha256 for k in KNOWN if k.sha256}) == 15, "no two lists share a hash"
-    assert all(a != b for split in ("trn", "val") for a, b in pairwise(PMNET_COCO[split]))
+    hashes = [each.sha256 for form in FORMS for each in form.published if each.sha256]
+    assert len(hashes) == len(set(hashes)) == 15, "no two lists share a hash"
 
 
 def test_the_reference_lists_are_known_in_every_form(shared, tmp_path):
@@ -71,8 +66,12 @@ def test_forms_make_no_other_list_for_a_run(shared, tmp_path):
 
 def test_images_of_a_coco_list_go_by_number():
     old, new = "val2014/COCO_val2014_000000000009.jpg", "val2017/000000000009.jpg"
-    assert coco_lines({3: [old]}) == coco_lines({3: [new], 4: []}) == ["3 000000000009"]
-    assert fss_lines(["b", "a"]) == ["a", "b"]
+    assert (
+        COCO_LISTS.hashed_lines({3: [old]})
+        == COCO_LISTS.hashed_lines({3: [new], 4: []})
+        == ["3 000000000009"]
+    )
+    assert FSS_LISTS.hashed_lines(["b", "a"]) == ["a", "b"]
 
 
 @given(st.data())
@@ -80,8 +79,10 @@ def test_images_of_a_coco_list_go_by_number():
 def test_any_edit_of_a_list_is_seen(shared, data):
     fold = data.draw(st.integers(0, 3))
     split = data.draw(st.sampled_from(["trn", "val"]))
-    lines = pascal_lines(reference_lists.read_pascal(shared / f"golden/splits/pascal/{split}/fold{fold}.txt"))
-    assert judge_list("pascal", split, fold, lines).proven
+    lines = PASCAL_LISTS.hashed_lines(
+        PASCAL_LISTS.read(shared / f"golden/splits/pascal/{split}/fold{fold}.txt")
+    )
+    assert judge_list(PASCAL_LISTS, split, fold, lines).proven
     place = data.draw(st.integers(0, len(lines) - 2))
     edit = data.draw(st.sampled_from(["cut", "extend", "swap", "replace", "head"]))
     edited = list(lines)
@@ -95,7 +96,7 @@ def test_any_edit_of_a_list_is_seen(shared, data):
         edited[place] = "1999_000001__01"
     else:
         edited = edited[:place]
-    judged = judge_list("pascal", split, fold, edited)
+    judged = judge_list(PASCAL_LISTS, split, fold, edited)
     assert not judged.proven
     assert judged.problem is not None
     assert ("order" in judged.problem) == (edit == "swap")
@@ -104,24 +105,24 @@ def test_any_edit_of_a_list_is_seen(shared, data):
 
 def test_other_places_are_told_by_name(shared):
     golden = shared / "golden/splits/pascal"
-    val1 = pascal_lines(reference_lists.read_pascal(golden / "val/fold1.txt"))
-    assert judge_list("pascal", "val", 0, val1).problem == "the reference's val fold 1"
-    trn0 = pascal_lines(reference_lists.read_pascal(golden / "trn/fold0.txt"))
+    val1 = PASCAL_LISTS.hashed_lines(PASCAL_LISTS.read(golden / "val/fold1.txt"))
+    assert judge_list(PASCAL_LISTS, "val", 0, val1).problem == "the reference's val fold 1"
+    trn0 = PASCAL_LISTS.hashed_lines(PASCAL_LISTS.read(golden / "trn/fold0.txt"))
     with pytest.raises(
         ListError, match=r"list pascal val fold 0 .*2,286 entries of the reference's trn fold 0"
     ):
-        judge_list("pascal", "val", 0, trn0)
+        judge_list(PASCAL_LISTS, "val", 0, trn0)
 
 
 def test_lengths_alone_prove_nothing():
     lines = [f"1 {i}" for i in range(95_476)]
-    judged = judge_list("coco", "trn", 0, lines)
+    judged = judge_list(COCO_LISTS, "trn", 0, lines)
     assert judged.problem is None
     assert not judged.proven
-    shorter = judge_list("coco", "trn", 0, lines[:-10])
+    shorter = judge_list(COCO_LISTS, "trn", 0, lines[:-10])
     assert shorter.problem is not None
     assert "PMNet" in shorter.problem
-    assert "PMNet" not in (judge_list("coco", "trn", 0, lines[:-11]).problem or "")
+    assert "PMNet" not in (judge_list(COCO_LISTS, "trn", 0, lines[:-11]).problem or "")
 
 
 def lists_of(shared: Path, folder: Path) -> Path:
@@ -205,7 +206,7 @@ def test_three_folds_of_four_are_told(shared, tmp_path):
 def test_hashes_are_of_the_lists_own_text(shared):
     for path in (shared / "golden/splits/pascal").glob("*/*.txt"):
         text = path.read_text().splitlines()
-        assert list_sha256(text) in {k.sha256 for k in KNOWN}
+        assert list_sha256(text) in {each.sha256 for each in PASCAL_LISTS.published}
 
 
 def test_the_training_side_follows_the_same_rule(shared, tmp_path):
@@ -239,6 +240,6 @@ def test_every_fault_of_a_list_names_the_file_and_the_next_command(text, tmp_pat
     path = tmp_path / "fold0.txt"
     path.write_text(text)
     with pytest.raises(ListError, match=r"fold0\.txt.*Next: "):
-        pools.read_list(reference_lists.read_pascal, path)
+        pools.read_list(PASCAL_LISTS, path)
     with pytest.raises(ListError, match=r"fold0\.txt.*Next: "):
         voc_lists.read_names(path)

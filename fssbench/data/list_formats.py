@@ -1,0 +1,73 @@
+"""The list formats that the registered data sets bring."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from fssbench.contracts.datasets import Dataset
+from fssbench.contracts.lists import ListFormat
+from fssbench.errors import PluginError
+from fssbench.plugins.registry import DATASETS
+
+_GENERAL_FORMS = (
+    (r"\S+\.(?:jpe?g|png|bmp)", "the path of an image"),
+    (r"\S+[\s,;]+\S.*", "a line of several columns"),
+)
+"""Forms of lines that belong to no data set; a data set's own forms go before them."""
+
+
+def list_formats() -> list[ListFormat[Any]]:
+    """Return the list formats of all data sets, in the order of the data sets' names.
+
+    A data set that does not load is left out: `fssbench list datasets` reports it, and it must not stop the others.
+    A format that a data set inherits from another one is returned once.
+    """
+    formats: dict[type, ListFormat[Any]] = {}
+    for _, form in _formats_by_dataset():
+        if isinstance(form, ListFormat):
+            formats.setdefault(type(form), form)
+    return [*formats.values()]
+
+
+def require_sound_formats() -> None:
+    """Check what the data sets bring before lists are imported.
+
+    Raises:
+        PluginError: if a data set brings something else than list formats, or two data sets bring different formats of
+            one family, naming them.
+    """
+    owners: dict[str, tuple[str, type]] = {}
+    for dataset, form in _formats_by_dataset():
+        if not isinstance(form, ListFormat):
+            raise PluginError(
+                f"data set {dataset!r}: `list_formats` holds {form!r:.80}, expected instances of ListFormat. "
+                f"Next: `fssbench check` on the data set's plugin"
+            )
+        owner, kind = owners.setdefault(form.family, (dataset, type(form)))
+        if kind is not type(form):
+            raise PluginError(
+                f"data sets {owner!r} and {dataset!r} both bring lists of the family {form.family!r}. "
+                "Next: rename the family of one, or uninstall it"
+            )
+
+
+def _formats_by_dataset() -> Iterator[tuple[str, Any]]:
+    """Yield what each data set that loads names in `list_formats`, with the data set's name."""
+    for name in DATASETS.names():
+        try:
+            cls: type[Dataset] = DATASETS.get(name)
+        except PluginError:
+            continue
+        for form in cls.list_formats if isinstance(cls.list_formats, tuple) else (cls.list_formats,):
+            yield name, form
+
+
+def describe_line(line: str) -> str:
+    """Say what a line of a list names, for errors; empty if it is of no known form."""
+    own_forms = [line_form for form in list_formats() for line_form in form.line_forms]
+    for pattern, meaning in (*own_forms, *_GENERAL_FORMS):
+        if re.fullmatch(pattern, line, re.IGNORECASE):
+            return f" (it is {meaning})"
+    return ""

@@ -1,6 +1,6 @@
 """What a method is given for an episode: features or pixels, masks, and what it is scored against.
 
-The resize rules are those of the HSNet family (protocols.md 2): images squashed bilinearly, masks by
+The resize rules are those of the HSNet family (`docs/protocols.md`): images squashed bilinearly, masks by
 nearest neighbour, pixels marked 255 ignored in the query and background in a support.
 """
 

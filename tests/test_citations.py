@@ -1,0 +1,60 @@
+"""What docstrings, comments, docs and README name in this repository is there."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("fssbench", "methods", "datasets", "reports")
+GROUPS = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"])
+WRITTEN = {"report.md"}
+"""Files that fssbench writes for its user."""
+SOURCES = sorted(str(f.relative_to(ROOT)) for folder in FOLDERS for f in (ROOT / folder).rglob("*.py"))
+PAGES = ["README.md", *sorted(str(f.relative_to(ROOT)) for f in (ROOT / "docs").glob("*.md"))]
+PAGES.append("methods/checkpoints/README.md")
+
+_PATH = re.compile(
+    r"(?<![\w/.-])(?:docs|tests|fssbench|methods|datasets|reports)/[\w./-]*\.(?:py|md|csv|json|png)\b"
+)
+_PAGE = re.compile(r"(?<![\w/.*-])[\w-]+\.md\b")
+_NAME = re.compile(r"`(fssbench(?:\.[A-Za-z_]\w*)+)`")
+_LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
+
+
+def cited_files(text: str) -> Iterator[str]:
+    yield from _PATH.findall(text)
+    yield from (f"docs/{name}" for name in _PAGE.findall(text) if name not in WRITTEN | {"README.md"})
+
+
+@pytest.mark.parametrize("file", [*SOURCES, *PAGES])
+def test_cited_files_exist(file: str) -> None:
+    text = (ROOT / file).read_text()
+    assert not [name for name in cited_files(text) if not (ROOT / name).exists()]
+
+
+@pytest.mark.parametrize("file", [*SOURCES, *PAGES])
+def test_cited_modules_and_names_exist(file: str) -> None:
+    absent = []
+    for name in set(_NAME.findall((ROOT / file).read_text())) - GROUPS:
+        try:
+            pkgutil.resolve_name(name)
+        except (ImportError, AttributeError):
+            absent.append(name)
+    assert not absent
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_of_pages_lead_somewhere(page: str) -> None:
+    links = [link for link in _LINK.findall((ROOT / page).read_text()) if "://" not in link]
+    assert not [link for link in links if not ((ROOT / page).parent / link).exists()]
+
+
+def test_a_wrong_citation_would_be_seen() -> None:
+    text = "See protocols.md 2, `docs/gone.md` and tests/gone/test_x.py; OUT/report.md is written."
+    assert set(cited_files(text)) == {"docs/protocols.md", "docs/gone.md", "tests/gone/test_x.py"}

@@ -1,7 +1,7 @@
-"""The running average of a method's weights over its steps, which is what is validated and kept where asked.
+"""Exponential moving average of a method's weights; on request it is validated and saved.
 
-Weights of the last steps of a short episodic training scatter, and with them the figures on other domains;
-their exponential average does so less (Izmailov et al., UAI 2018; Cha et al., NeurIPS 2021).
+The weights of the last steps of a short episodic training scatter, and so do the scores on other domains.  The
+average scatters less (Izmailov et al., UAI 2018; Cha et al., NeurIPS 2021).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from fssbench.contracts.methods import Method, head
 class Average:
     """Exponential moving average of a method's own weights and running statistics.
 
-    Early steps weigh no more than they would in a plain mean of ten, so that the first weights, drawn at
-    random, are soon forgotten.
+    Early steps have the weight that they would have in a plain mean of ten, so the random first weights soon have
+    no effect.
 
     Args:
         method: what is trained; averages start from its weights.
-        decay: what a step leaves of the average, 0 to 1; with 0 there is none, and nothing is copied.
+        decay: share of the average that remains after a step, 0 to 1; with 0 no average is kept.
 
     Attributes:
         values: the averages by entry of the method's state dict; empty with decay 0.
@@ -38,7 +38,7 @@ class Average:
 
     @torch.no_grad()
     def add(self, step: int) -> None:
-        """Take in the weights after a step, counted from 1."""
+        """Add the weights after a step to the average; steps count from 1."""
         decay = min(self._decay, step / (step + 9))
         own = head(self._method)
         for name, average in self.values.items():
@@ -49,17 +49,17 @@ class Average:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Within it the method holds the averages, after it what it held before, to the bit."""
+        """Context in which the method holds the averaged weights; its own weights are restored to the bit."""
         own = head(self._method)
         before = {name: own[name].detach().clone() for name in self.values}
-        self._put(self.values)
+        self._copy_into_method(self.values)
         try:
             yield
         finally:
-            self._put(before)
+            self._copy_into_method(before)
 
     @torch.no_grad()
-    def _put(self, values: dict[str, Tensor]) -> None:
+    def _copy_into_method(self, values: dict[str, Tensor]) -> None:
         own = head(self._method)
         for name, value in values.items():
             own[name].copy_(value)

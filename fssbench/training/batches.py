@@ -1,4 +1,4 @@
-"""Batches of training episodes as tensors, their features extracted once and announced ahead."""
+"""Batches of training episodes as tensors; their images are announced to the feature cache in advance."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from fssbench.training.episodes import ATTEMPTS, EpisodeStream, TrainingSet
 from fssbench.training.processes import Workers
 
 _AHEAD = 200_000
-"""Requests that are announced to the feature cache at once, which bounds its bookkeeping."""
+"""Requests that are announced to the feature cache at once; this bounds its memory."""
 
 
 class Batches:
-    """The parts of each step's batch that this process works on.
+    """The part of each step's batch that this process computes.
 
     Args:
         method: what is trained.
@@ -31,11 +31,11 @@ class Batches:
         inputs: reader of the source's images.
         stream: the episodes.
         batch: episodes of one forward of one process.
-        accumulate: forwards a step.
+        accumulate: forward passes per step.
         world: this process among all.
 
     Raises:
-        UsageError: for a stream that inverts episodes where class numbers are taught.
+        UsageError: if the stream inverts episodes and the method is trained on class numbers.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Batches:
         return max(1, _AHEAD // (self._batch * self._accumulate * (shot + 1)))
 
     def _slots(self, part: int) -> range:
-        """Slots of one forward; together the processes cover each step's slots without a gap."""
+        """Slots of one forward pass; the slots of all processes cover the batch without a gap."""
         first = (part * self._world.size + self._world.rank) * self._batch
         return range(first, first + self._batch)
 
@@ -89,18 +89,18 @@ class Batches:
         )
 
     def of(self, step: int) -> Iterator[Batch]:
-        """This process's forwards of a step.
+        """Make the batches of this process for one step, one per forward pass.
 
         Raises:
-            DataError: where an image cannot be read, or a class shows no pixel however often it is drawn.
+            DataError: if an image cannot be read, or a class has no pixel in any of the draws.
         """
         for part in range(self._accumulate):
-            drawn = [self._drawn(step, slot) for slot in self._slots(part)]
+            drawn = [self._draw_episode(step, slot) for slot in self._slots(part)]
             episodes, queries, supports, masks, targets, ignored = zip(*drawn, strict=True)
             yield Batch(
                 episodes=episodes,
-                query=_joined(queries),
-                support=_joined(supports),
+                query=_concatenate(queries),
+                support=_concatenate(supports),
                 support_mask=torch.cat(masks),
                 target=torch.stack(list(map(torch.from_numpy, targets))).to(self._world.device),
                 ignore=torch.stack(list(map(torch.from_numpy, ignored))).to(self._world.device),
@@ -112,17 +112,17 @@ class Batches:
             yield from self._inputs.doubts(episode)
 
     def _truth(self, episode: Episode, inverted: bool) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """What a query is taught by, and the pixels left out of it, (S, S) each."""
+        """The training target of a query, and its ignored pixels, (S, S) each."""
         if self._method.supervision == "classes":
             return self._inputs.numbered(episode.query, self._source.present[episode.query], self._numbers)
         target = self._inputs.target(episode, original=False)
         ignored = np.zeros_like(target.foreground) if target.ignored is None else target.ignored
         return target.foreground ^ inverted, ignored
 
-    def _drawn(self, step: int, slot: int) -> tuple[Any, ...]:
-        """An episode whose supports all show its object at this size, and its tensors in the batch's order.
+    def _draw_episode(self, step: int, slot: int) -> tuple[Any, ...]:
+        """Draw an episode whose supports all show its object at this size, with its tensors in the batch's order.
 
-        Others teach nothing.
+        Episodes without the object in a support teach nothing.
         """
         inverted = self._stream.inverted(step, slot)
         for attempt in range(ATTEMPTS):
@@ -131,7 +131,7 @@ class Batches:
             if inverted:
                 mask = 1 - mask
             if bool(mask.flatten(2).any(dim=2).all()):
-                return episode, _copied(query), _copied(support), mask, *self._truth(episode, inverted)
+                return episode, _copy(query), _copy(support), mask, *self._truth(episode, inverted)
         name = self._source.classes[episode.class_id]
         raise DataError(
             f"step {step}, episode {slot}: {'the background of ' if inverted else ''}class {name!r} "
@@ -141,12 +141,12 @@ class Batches:
         )
 
 
-def _copied(given: Any) -> Any:
-    """A copy: the harness fills the same buffers again for the next episode."""
+def _copy(given: Any) -> Any:
+    """Copy tensors, because the same buffers are filled again for the next episode."""
     return given.clone() if isinstance(given, Tensor) else {k: v.clone() for k, v in given.items()}
 
 
-def _joined(given: Sequence[Any]) -> Any:
+def _concatenate(given: Sequence[Any]) -> Any:
     if isinstance(given[0], Tensor):
         return torch.cat(list(given))
     return {tap: torch.cat([each[tap] for each in given]) for tap in given[0]}

@@ -1,6 +1,6 @@
-"""The curves of a training: a CSV that grows by a line a step, and a picture of it.
+"""The curves of a training: a CSV file with one line per step, and a plot of it.
 
-No time stands in it, so that two equal trainings have equal files.
+The file holds no time, so two equal trainings write equal files.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ HEADER = ",".join(f.name for f in fields(Point)) + "\n"
 
 
 def read_curve(path: Path) -> list[Point]:
-    """Points of a curve, in order; a torn last line is left out.
+    """Read the points of a curve in order; an incomplete last line is skipped.
 
     Raises:
-        DataError: where any other line is damaged.
+        DataError: if any other line is damaged.
     """
     text = decode_text(path.read_bytes(), path) if path.is_file() else ""
     whole = text[: text.rfind("\n") + 1]
@@ -51,7 +51,9 @@ def read_curve(path: Path) -> list[Point]:
             continue
         try:
             step, loss, rate, miou, fb_iou = row
-            points.append(Point(int(step), float(loss), float(rate), _maybe(miou), _maybe(fb_iou)))
+            points.append(
+                Point(int(step), float(loss), float(rate), _number_or_none(miou), _number_or_none(fb_iou))
+            )
         except ValueError:
             raise DataError(
                 f"{path} line {number} is damaged. Next: delete it; only the curve is lost"
@@ -59,19 +61,19 @@ def read_curve(path: Path) -> list[Point]:
     return points
 
 
-def _maybe(text: str) -> float | None:
+def _number_or_none(text: str) -> float | None:
     return float(text) if text else None
 
 
 class Curve:
-    """The CSV of a training, opened at the step it goes on from.
+    """The CSV file of a training, opened at the step from which it continues.
 
     Args:
-        path: file; what it holds after `step` was computed by a process that died, and comes again.
-        step: steps that the stored state has done.
+        path: the file; lines after `step` come from a process that died and are computed again.
+        step: number of steps that the stored state has completed.
 
     Raises:
-        DataError: where it cannot be read or written.
+        DataError: if it cannot be read or written.
     """
 
     def __init__(self, path: Path, step: int) -> None:
@@ -104,7 +106,7 @@ def draw_curve(points: list[Point], path: Path, title: str) -> None:
     """Draw loss (its running mean beside it) and validation mIoU as a PNG.
 
     Raises:
-        DataError: where the picture cannot be written.
+        DataError: if the picture cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -114,7 +116,7 @@ def draw_curve(points: list[Point], path: Path, title: str) -> None:
     axes = figure.subplots(gridspec_kw={"bottom": 0.2, "top": 0.92, "left": 0.09, "right": 0.91})
     steps = [p.step for p in points]
     axes.plot(steps, [p.loss for p in points], color="0.8", linewidth=0.8, label="loss")
-    axes.plot(steps, _running([p.loss for p in points]), color="C0", label="loss, running mean")
+    axes.plot(steps, _running_mean([p.loss for p in points]), color="C0", label="loss, running mean")
     axes.set(xlabel="step", ylabel="loss", title=title.replace("$", r"\$"))
     validated = [(p.step, p.val_miou) for p in points if p.val_miou is not None]
     lines = list(axes.get_lines())
@@ -137,11 +139,11 @@ def _discard(part: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _running(values: list[float]) -> list[float]:
+def _running_mean(values: list[float]) -> list[float]:
     """Exponential mean over about a twentieth of the training, without the bias of its start."""
     keep = 1 - 1 / max(2.0, len(values) / 20)
-    total, weight, found = 0.0, 0.0, []
+    total, weight, means = 0.0, 0.0, []
     for value in values:
         total, weight = keep * total + (1 - keep) * value, keep * weight + (1 - keep)
-        found.append(total / weight if math.isfinite(total) else float("nan"))
-    return found
+        means.append(total / weight if math.isfinite(total) else float("nan"))
+    return means

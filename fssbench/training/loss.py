@@ -1,9 +1,8 @@
-"""The loss of a training: the method's own, and beside it, where asked, one minus a soft IoU.
+"""The training loss: the loss of the method, and on request one minus a soft IoU.
 
-Cross-entropy asks whether a pixel is more likely object than not.  IoU, which is what is measured, asks for
-less where the answer is unsure, about half the IoU that can be had (Lipton et al., ECML 2014, for F1).  A
-network taught by cross-entropy alone on few images is unsure of every class it has not met, and finds too
-little of it.
+Cross-entropy puts the threshold at a probability of one half.  The threshold that is best for IoU is lower if
+the network is unsure, at about half the IoU that can be reached (Lipton et al., ECML 2014, for F1).  A network
+that was trained with cross-entropy on few images is unsure of every new class and segments too little of it.
 """
 
 from __future__ import annotations
@@ -20,21 +19,21 @@ if TYPE_CHECKING:
 
 
 class Loss(nn.Module):
-    """A method's training loss as the forward of a module.
+    """The training loss of a method as the forward pass of a module.
 
     Args:
         method: what is trained.
         iou: weight of one minus the soft IoU; 0 leaves the method's loss as it is.
 
     Raises:
-        UsageError: for a weight beside a loss that is the method's own: it does not say its logits.
+        UsageError: if the method overrides `loss`, because its logits are then unknown here, and `iou` is not 0.
     """
 
     def __init__(self, method: Method, iou: float = 0.0) -> None:
         super().__init__()
         if iou and type(method).loss is not Method.loss:
             raise UsageError(
-                f"method {method.card.name!r} has a loss of its own; --iou-loss goes with the default loss. "
+                f"method {method.card.name!r} defines its own loss; --iou-loss works with the default loss only. "
                 "Next: leave it out"
             )
         self.method = method
@@ -57,15 +56,15 @@ def soft_iou(logits: Tensor, target: Tensor, ignore: Tensor) -> Tensor:
     Args:
         logits: (B, 2, H, W).
         target: the queries' masks (B, H, W), bool.
-        ignore: pixels that count for nothing (B, H, W), bool.
+        ignore: pixels that are not counted (B, H, W), bool.
 
     Returns:
-        One value in 0..1 for each episode, (B,); a pixel is added above and below, so that an object without
-        pixels has an IoU too.
+        One value from 0 to 1 per episode, (B,).  One pixel is added to intersection and union, so that an object
+        without pixels has an IoU too.
     """
     counted = (~ignore).flatten(1)
-    found = logits.softmax(dim=1)[:, 1].flatten(1) * counted
+    probability = logits.softmax(dim=1)[:, 1].flatten(1) * counted
     truth = target.flatten(1) * counted
-    inter = (found * truth).sum(dim=1)
-    union = (found + truth).sum(dim=1) - inter
+    inter = (probability * truth).sum(dim=1)
+    union = (probability + truth).sum(dim=1) - inter
     return (inter + 1) / (union + 1)

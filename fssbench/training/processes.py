@@ -37,13 +37,13 @@ class Workers:
         return self.rank == 0
 
     def parallel(self, loss: Loss) -> Callable[[Batch], Tensor]:
-        """The loss, its gradients averaged over processes when they are computed.
+        """Wrap the loss so that its gradients are averaged over processes.
 
-        All start from the weights of the first.  Weights that a batch does not reach have no gradient.
+        All processes start from the weights of the first.  Weights that a batch does not use have no gradient.
         """
         if self.size == 1:
             return loss
-        # running statistics are those of the whole batch already, see `train_norms`
+        # running statistics already cover the whole batch, see `shared_batch_norm`
         return DistributedDataParallel(loss, broadcast_buffers=False, find_unused_parameters=True)
 
     def mean(self, value: float) -> float:
@@ -51,7 +51,7 @@ class Workers:
         return float(self.total(torch.tensor(value, dtype=torch.float64))) / self.size
 
     def mean_buffers(self, buffers: Iterable[Tensor]) -> None:
-        """Average running statistics, in place: those that a process keeps of its own part of the batch."""
+        """Average in place the running statistics that each process keeps of its part of the batch."""
         for buffer in buffers if self.size > 1 else ():
             if buffer.is_floating_point():
                 distributed.all_reduce(buffer)
@@ -66,13 +66,13 @@ class Workers:
         return counts
 
     def wait(self) -> None:
-        """Let all processes come to this point."""
+        """Wait until all processes have reached this point."""
         if self.size > 1:
             distributed.barrier()
 
 
 def unshared(loss: Callable[[Batch], Tensor]) -> AbstractContextManager[None]:
-    """Within it gradients add up in each process by itself: all forwards of a step but the last."""
+    """Context in which each process accumulates its own gradients: for all forward passes of a step but the last."""
     return loss.no_sync() if isinstance(loss, DistributedDataParallel) else nullcontext()
 
 
@@ -84,7 +84,7 @@ def workers(device: str) -> Iterator[Workers]:
         device: torch device; `cuda` becomes this process's own GPU.
 
     Raises:
-        UsageError: where the processes cannot reach each other.
+        UsageError: if the processes cannot reach each other.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:

@@ -1,4 +1,4 @@
-"""What a training may be told, and the recipe that comes of it."""
+"""Settings of a training, and the recipe that results from them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fssbench.training.state import learnable
 
 @dataclass(frozen=True)
 class Settings:
-    """What is trained on, how much, and where it goes; None leaves the recipe's value."""
+    """Training data, length and output of a training; None keeps the value of the recipe."""
 
     benchmark: str
     out: Path
@@ -27,11 +27,11 @@ class Settings:
     steps: int | None = None
     epochs: int | None = None
     batch: int | None = None
-    """Episodes of one forward of one process; the recipe's batch shared out by default."""
+    """Episodes per forward pass of one process; by default the recipe's batch is divided."""
     accumulate: int = 1
-    """Forwards a step."""
+    """Forward passes per step."""
     draw: Literal["classes", "pairs"] = "classes"
-    """What is as likely as any other: a class, or an image-class pair."""
+    """Whether each class is equally likely, or each image-class pair."""
     without_novel: bool = False
     """Whether images that also show a test class are left out."""
     invert: float = 0.0
@@ -43,10 +43,10 @@ class Settings:
     iou_loss: float = 0.0
     """Weight of one minus a soft IoU, added to the default loss."""
     average: float = 0.0
-    """Decay of the running average of the weights, which is then validated and kept; 0 for none."""
+    """Decay of the running average of the weights, which is then validated and saved; 0 for no average."""
     seed: int = 0
     amp: bool | None = None
-    """bfloat16 where that is safe; None for wherever the device is fast at it."""
+    """Whether to compute in bfloat16; None for devices that are fast at it."""
     val_every: int | None = None
     """Steps between validations; a twentieth of the training by default."""
     val_episodes: int = 100
@@ -62,10 +62,10 @@ class Settings:
 
 
 def published_recipe(method: Method) -> Recipe:
-    """How its authors train a method.
+    """The recipe by which the authors of a method train it.
 
     Raises:
-        UsageError: where there is nothing to train.
+        UsageError: if there is nothing to train.
     """
     if method.recipe is None or not learnable(method):
         raise UsageError(
@@ -76,7 +76,7 @@ def published_recipe(method: Method) -> Recipe:
 
 
 def effective_recipe(recipe: Recipe, settings: Settings, method: Method, batch: int) -> Recipe:
-    """The recipe with what was asked for instead.
+    """Replace values of the recipe by those of the settings.
 
     Args:
         recipe: the published one.
@@ -99,7 +99,7 @@ def effective_recipe(recipe: Recipe, settings: Settings, method: Method, batch: 
 
 
 def make_optimizer(recipe: Recipe, method: Method) -> torch.optim.Optimizer:
-    """The recipe's optimiser; parameters whose rates have the same factor form one group."""
+    """Make the recipe's optimiser; parameters with the same learning rate factor form one group."""
     by_factor: dict[float, list[torch.nn.Parameter]] = {}
     for name, parameter in learnable(method).items():
         by_factor.setdefault(method.rate_factor(name), []).append(parameter)
@@ -119,7 +119,7 @@ def mixed_precision(wanted: bool | None, device: torch.device) -> bool:
         device: where it is computed.
 
     Raises:
-        UsageError: where the device cannot.
+        UsageError: if the device cannot.
     """
     able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if wanted is None:

@@ -1,7 +1,7 @@
-"""Batch norm over the batches of all processes, so that many small ones train as one large one does.
+"""Batch norm with the statistics of all processes: many small batches train like one large batch.
 
-torch's SyncBatchNorm is for accelerators only and replaces modules; here the function that every kind of
-batch norm calls is answered instead, for the length of a forward, on any device.
+SyncBatchNorm of torch works on accelerators only and replaces modules.  Here the function that every batch norm
+calls is overridden during a forward pass, on any device.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ARGUMENTS = inspect.signature(functional.batch_norm)
 
 
 def shared_norms(world: Workers) -> AbstractContextManager[Any]:
-    """Within it, batch norms in training mode see the batches of all processes; alone it does nothing."""
+    """Context in which batch norm uses the statistics of all processes.  A no-op with one process."""
     return _SharedBatchNorm() if world.size > 1 else nullcontext()
 
 
@@ -48,15 +48,15 @@ def _batch_norm(
     momentum: float,
     eps: float,
 ) -> Tensor:
-    """`functional.batch_norm` in training mode, its statistics those of all processes; input (N, C, ...)."""
+    """`functional.batch_norm` in training mode with the statistics of all processes; input (N, C, ...)."""
     values = input.float()
     axes = [axis for axis in range(values.ndim) if axis != 1]
     shape = [1, -1, *[1] * (values.ndim - 2)]
     own = values.new_tensor([values.numel() / values.shape[1]])
-    count, total = _over_processes(torch.cat([own, values.sum(dim=axes)])).split([1, values.shape[1]])
+    count, total = _sum_over_processes(torch.cat([own, values.sum(dim=axes)])).split([1, values.shape[1]])
     mean = total / count
     centred = values - mean.view(shape)
-    variance = _over_processes(centred.square().sum(dim=axes)) / count
+    variance = _sum_over_processes(centred.square().sum(dim=axes)) / count
     with torch.no_grad():
         if running_mean is not None:
             running_mean.lerp_(mean, momentum)
@@ -70,13 +70,13 @@ def _batch_norm(
     return scaled.to(input.dtype)
 
 
-def _over_processes(part: Tensor) -> Tensor:
+def _sum_over_processes(part: Tensor) -> Tensor:
     total: Tensor = _Sum.apply(part)  # type: ignore[no-untyped-call]
     return total
 
 
 class _Sum(torch.autograd.Function):
-    """Sum over processes.  Each one's loss hangs on it, so its gradient is the sum of theirs."""
+    """Sum over processes.  The loss of each process depends on it, so its gradient is the sum of their gradients."""
 
     @staticmethod
     def forward(ctx: Any, part: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The state of a training on disk: everything that a resumed process needs, in one file, whole or not at all.
+"""The state of a training on disk: all that a resumed process needs, in one file that is replaced as a whole.
 
 Head weights, optimiser tensors and a JSON block go into one safetensors file that is replaced by one
 rename, so that a process killed at any moment leaves the last state behind; nothing is pickled.
@@ -32,7 +32,7 @@ _NONE: Mapping[str, Tensor] = MappingProxyType({})
 
 @dataclass
 class Reached:
-    """How far a training has come."""
+    """The progress of a training."""
 
     step: int = 0
     """Optimiser steps done."""
@@ -49,7 +49,7 @@ def learnable(method: Method) -> dict[str, torch.nn.Parameter]:
 
 
 def statistics(method: Method) -> list[Tensor]:
-    """Buffers of the method itself, such as running means: a forward in training changes them."""
+    """The buffers of the method, such as running means, which a forward pass in training mode changes."""
     own, names = head(method), dict(method.named_parameters())
     return [tensor for name, tensor in own.items() if name not in names]
 
@@ -66,7 +66,7 @@ def save_state(
     """Replace the stored state; `average` is the running average of the weights, where there is one.
 
     Raises:
-        DataError: where weights are not finite (the stored state stays), or the disk is full.
+        DataError: if weights are not finite (the stored state stays), or the disk is full.
     """
     tensors = {f"{_HEAD}{k}": v for k, v in head(method).items()}
     tensors |= {f"{_AVERAGE}{k}": v for k, v in average.items()}
@@ -94,14 +94,14 @@ def load_state(
     *,
     average: Mapping[str, Tensor] = _NONE,
 ) -> Reached:
-    """Bring method, optimiser and the tensors of `average` to the stored state.
+    """Load the stored state into the method, the optimiser and the tensors of `average`.
 
     Returns:
         How far the training had come.
 
     Raises:
-        DataError: where the file is damaged or does not fit.
-        UsageError: where it belongs to another training, naming what differs.
+        DataError: if the file is damaged or does not fit.
+        UsageError: if it belongs to another training, naming what differs.
     """
     tensors, metadata = read_safetensors(path)
     block = _block(path, metadata)

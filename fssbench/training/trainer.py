@@ -67,7 +67,7 @@ LAST_STEP = "last step"
 
 @dataclass(frozen=True)
 class Progress:
-    """What a watcher is told after each step."""
+    """The progress of a training after a step."""
 
     step: int
     steps: int
@@ -78,19 +78,19 @@ class Progress:
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of a training."""
+    """The outcome of a training."""
 
     checkpoint: Path
     steps: int
     computed: int
-    """Steps this call computed; the others were stored already."""
+    """Steps that this call computed; the others were stored before."""
     loss: float
     """Mean over the last tenth of the steps."""
     best: float | None
     """Validation mIoU of the checkpoint, in percent."""
     best_step: int | None
     selection: str
-    """What the checkpoint was chosen by."""
+    """How the checkpoint was selected."""
     classes: int
     images: int
 
@@ -106,19 +106,19 @@ def train(
 
     Args:
         method: from `fssbench.load_method`, with weights from the seed.
-        settings: see there.
-        tell: called with what is being done, for the log.
+        settings: what is trained on, for how long, and where the output goes.
+        tell: called with one line of text per stage, for the log.
         watch: called after each step.
 
     Returns:
-        The checkpoint and what it scored.
+        The checkpoint and its validation score.
 
     Raises:
         UsageError: for a method without a recipe, or a folder that holds another training.
         DataError: for missing data, too few images, a class without pixels, a full disk, or a loss
             that is no longer finite; the last good state is kept.
-        PluginError: where the method breaks its contract, naming step and episodes.
-        LockedError: where another process trains into the same folder.
+        PluginError: if the method breaks its contract, naming step and episodes.
+        LockedError: if another process trains into the same folder.
     """
     where = next(method.parameters(), torch.empty(0)).device
     with generators_kept(), workers(str(where)) as world:
@@ -162,7 +162,7 @@ class _Training:
             self.source.training, settings.shot, name, draw=settings.draw, invert=settings.invert
         )
         self.batches = Batches(method, self.source, inputs, stream, batch, settings.accumulate, world)
-        self.validation, self.selection = self._validated(inputs)
+        self.validation, self.selection = self._choose_validation(inputs)
         self.every = settings.val_every or max(1, self.steps // 20)
         self.parameters = list(learnable(method).values())
         self.optimizer = make_optimizer(self.recipe, method)
@@ -180,10 +180,10 @@ class _Training:
             if self.state.is_file()
             else Reached()
         )
-        self._announced = self.reached.step
+        self._cache_announced_up_to = self.reached.step
         self.statistics = statistics(method)
         self._before = [s.clone() for s in self.statistics]
-        self._between = True
+        self._between_steps = True
         self._loss_of = world.parallel(Loss(method, settings.iou_loss))
 
     def _cache(self) -> FeatureCache:
@@ -196,7 +196,7 @@ class _Training:
             budget, folder, limit, lambda item: files_sha256(dataset, [item], item), self.world.device
         )
 
-    def _validated(self, inputs: Inputs) -> tuple[Validation | None, str]:
+    def _choose_validation(self, inputs: Inputs) -> tuple[Validation | None, str]:
         settings = self.settings
         if not settings.val_episodes:
             return None, LAST_STEP
@@ -265,7 +265,7 @@ class _Training:
         )
 
     def run(self, watch: Callable[[Progress], None]) -> Trained:
-        """Train from the state reached to the end."""
+        """Train from the stored state to the last step."""
         before, out = self.reached.step, self.settings.out
         if before:
             self.tell(f"resuming after step {before} of {self.steps}")
@@ -276,7 +276,7 @@ class _Training:
             try:
                 point, last = self._advance(last)
             except BaseException as error:
-                self._keep(error)
+                self._store_after_failure(error)
                 raise
             if curve is not None:
                 curve.add(point)
@@ -300,11 +300,11 @@ class _Training:
             if self.reached.best is None or miou > self.reached.best:
                 self.reached.best, self.reached.best_step = miou, step + 1
                 self._checkpoint(step + 1)
-        self.reached.step, self._between = step + 1, True
+        self.reached.step, self._between_steps = step + 1, True
         return Point(step + 1, loss, rate, miou, fb_iou), last
 
     def _step(self, step: int, rate: float) -> float:
-        """One optimiser step; the average loss of its episodes."""
+        """Do one optimiser step and return the mean loss of its episodes."""
         self.method.train()
         self.optimizer.zero_grad(set_to_none=True)
         parts = self.settings.accumulate
@@ -321,8 +321,8 @@ class _Training:
         if not grads:
             raise PluginError(f"method {self.method.card.name!r}: its loss reaches none of its weights")
         if not bool(torch.isfinite(torch.stack([g.sum() for g in grads])).all()):
-            raise DataError(self._diverged(step, "gradients", batch))
-        self._between = False
+            raise DataError(self._describe_divergence(step, "gradients", batch))
+        self._between_steps = False
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         self.optimizer.step()
@@ -338,7 +338,7 @@ class _Training:
                 self.reached.doubts[kind] = self.reached.doubts.get(kind, 0) + count
 
     def _doubt_marks(self, step: int) -> list[str]:
-        """Marks of the checkpoint after `step` steps that say which of its training masks were doubtful."""
+        """Marks of the checkpoint after `step` steps: how many of its training masks were doubtful."""
         counts = Counter(self.reached.doubts)
         return counted_marks(counts, step * self.episodes_per_step, "training masks")
 
@@ -352,35 +352,39 @@ class _Training:
                 with mixed, shared_norms(self.world):
                     loss = self._loss_of(batch)
             except PluginError as error:
-                raise PluginError(f"{self._where(step, batch)}: {error}. {self._kept()}") from error
+                raise PluginError(
+                    f"{self._name_step(step, batch)}: {error}. {self._say_how_to_go_on()}"
+                ) from error
         if not isinstance(loss, torch.Tensor) or loss.ndim or not loss.requires_grad:
             got = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
             raise PluginError(
-                f"{self._where(step, batch)}: loss returned {got}, expected a scalar tensor with a gradient"
+                f"{self._name_step(step, batch)}: loss returned {got}, expected a scalar tensor with a gradient"
             )
         if not bool(torch.isfinite(loss)):
-            raise DataError(self._diverged(step, f"the loss is {float(loss.detach())}", batch))
+            raise DataError(self._describe_divergence(step, f"the loss is {float(loss.detach())}", batch))
         return loss
 
     def _method_call(self, step: int, batch: Batch) -> AbstractContextManager[None]:
-        """Run code of the method; what it raises names step and episodes, and the state that is kept."""
-        return plugin_call(f"{self._where(step, batch)}: raised", hint=self._stored(), smaller=SMALLER)
+        """Context for calls of the method: an error names the step, the episodes and the stored state."""
+        return plugin_call(
+            f"{self._name_step(step, batch)}: raised", hint=self._say_what_is_stored(), smaller=SMALLER
+        )
 
-    def _where(self, step: int, batch: Batch) -> str:
+    def _name_step(self, step: int, batch: Batch) -> str:
         names = [
             f"{e.index} (class {self.source.classes[e.class_id]}, query {e.query})" for e in batch.episodes
         ]
         more = f" and {len(names) - 4} more" if len(names) > 4 else ""
         return f"method {self.method.card.name!r}, step {step + 1}, episodes {', '.join(names[:4])}{more}"
 
-    def _diverged(self, step: int, what: str, batch: Batch) -> str:
+    def _describe_divergence(self, step: int, what: str, batch: Batch) -> str:
         what = "gradients are not finite" if what == "gradients" else what
-        return f"{self._where(step, batch)}: {what}. {self._kept()}"
+        return f"{self._name_step(step, batch)}: {what}. {self._say_how_to_go_on()}"
 
-    def _kept(self) -> str:
-        return f"{self._stored()}. Next: a lower --lr (now {self.recipe.learning_rate}) and another --out"
+    def _say_how_to_go_on(self) -> str:
+        return f"{self._say_what_is_stored()}. Next: a lower --lr (now {self.recipe.learning_rate}) and another --out"
 
-    def _stored(self) -> str:
+    def _say_what_is_stored(self) -> str:
         return f"The state after step {self.reached.step} is kept in {self.settings.out}"
 
     def _validates(self, step: int) -> bool:
@@ -391,17 +395,17 @@ class _Training:
         return ends or point.val_miou is not None
 
     def _expect(self) -> None:
-        """Keep the feature cache told of the images to come, validations among them."""
+        """Announce the next images, including validation images, to the feature cache."""
         ahead = self.batches.announced(self.settings.shot)
-        if self._announced - self.reached.step > ahead // 2:
+        if self._cache_announced_up_to - self.reached.step > ahead // 2:
             return
         goal = min(self.steps, self.reached.step + ahead)
-        while self._announced < goal:
-            block = min(self.steps, (self._announced // self.every + 1) * self.every)
-            self.batches.expect(self._announced, block)
+        while self._cache_announced_up_to < goal:
+            block = min(self.steps, (self._cache_announced_up_to // self.every + 1) * self.every)
+            self.batches.expect(self._cache_announced_up_to, block)
             if self.validation is not None and self._validates(block):
                 self.validation.expect()
-            self._announced = block
+            self._cache_announced_up_to = block
 
     def _save(self) -> None:
         if self.world.first:
@@ -414,13 +418,13 @@ class _Training:
             self.state, self.method, self.optimizer, self.reached, self.facts.as_stored(), average=average
         )
 
-    def _keep(self, error: BaseException) -> None:
-        """Store the state before the step that failed; the error itself says more.
+    def _store_after_failure(self, error: BaseException) -> None:
+        """Store the state from before the failed step.
 
-        A forward has moved nothing but running statistics.  After the optimiser has begun, the state
-        stored before is the last whole one.
+        A forward pass changes running statistics only, and these are restored.  Once the optimiser has started, the
+        state on disk is the last consistent one and stays.
         """
-        if self._between and self.world.first and isinstance(error, FssbenchError | KeyboardInterrupt):
+        if self._between_steps and self.world.first and isinstance(error, FssbenchError | KeyboardInterrupt):
             for now, before in zip(self.statistics, self._before, strict=True):
                 now.copy_(before)
             try:

@@ -1,4 +1,4 @@
-"""Validation during a training: mIoU on fixed episodes, shared out over processes."""
+"""Validation during training: mIoU on fixed episodes that all processes share."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from fssbench.plugins.calls import plugin_call
 from fssbench.training.processes import Workers
 
 SMALLER = "--size, --batch or --cache-mb"
-"""What a training can make smaller when memory runs out."""
+"""Options of `train` that use less memory."""
 
 
 class Validation:
-    """Fixed episodes, and what the method scores on them.
+    """Fixed episodes on which a method is scored.
 
     Args:
         method: what is trained; left in eval mode after a validation.
@@ -42,24 +42,24 @@ class Validation:
         self._inputs.expect([self._method], self._own)
 
     def run(self) -> Score:
-        """Score the method as it is now; the same in every process."""
+        """Score the method with its present weights; every process gets the same score."""
         self._method.eval()
         rows = torch.zeros((len(self.episodes), 4), dtype=torch.int64)
         for place, episode in enumerate(self.episodes):
             if place % self._world.size == self._world.rank:
-                inter, union = self._counted(episode)
+                inter, union = self._count_pixels(episode)
                 rows[place] = torch.tensor([*inter, *union])
         counts = self._world.total(rows).numpy()
         ids = [e.class_id for e in self.episodes]
         return score(ids, counts[:, :2], counts[:, 2:], self._classes, absent="exclude")
 
-    def _counted(self, episode: Episode) -> tuple[list[int], list[int]]:
+    def _count_pixels(self, episode: Episode) -> tuple[list[int], list[int]]:
         query, support, mask = self._inputs.of(self._method, episode)
         target = self._inputs.target(episode, original=False)
         size = (int(target.foreground.shape[0]), int(target.foreground.shape[1]))
         place = f"method {self._method.card.name!r}, validation episode {episode.index}"
         seed = zlib.crc32(f"validation/{episode.index}".encode())
         with plugin_call(f"{place}: raised", smaller=SMALLER), isolated(seed):
-            found = self._method.segment(query, support, mask, size=size)
-        inter, union = count(found[0].cpu().numpy(), target.foreground, target.ignored)
+            prediction = self._method.segment(query, support, mask, size=size)
+        inter, union = count(prediction[0].cpu().numpy(), target.foreground, target.ignored)
         return inter.tolist(), union.tolist()

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from fssbench.images.gate import admit, judge_file, judge_image, settle
 from fssbench.images.mask_values import judge_binary, judge_coded, judge_index
 from fssbench.images.opening import open_image as open_image
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -113,6 +115,8 @@ def read_codes(path: Path) -> NDArray[np.uint8]:
 
 def to_input(image: Image.Image, size: int) -> Tensor:
     """Normalised network input (3, size, size): squashed bilinearly with antialiasing, aspect not kept."""
+    import torch  # most verbs read pictures, if any, for people alone
+
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     pixels = torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1)

@@ -12,25 +12,24 @@ import platform
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
-
-import torch
 
 from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.contracts.datasets import Dataset
 from fssbench.contracts.episodes import Plan
-from fssbench.contracts.methods import Method, head
 from fssbench.contracts.run_manifest import Context, Identity, RunManifest
 from fssbench.data.files_read import DataFiles
 from fssbench.data.location import open_dataset
 from fssbench.data.picture_names import Pictures, queries_among_supports
 from fssbench.errors import FssbenchError
-from fssbench.files.state_dicts import digest_state
 from fssbench.loading.contamination import SELECTED_ON_TEST, seen_classes, seen_images
 from fssbench.runs.redaction import identify_value, redact, redact_value
 from fssbench.runs.training_record import summarise_training
+
+if TYPE_CHECKING:
+    from fssbench.contracts.methods import Method
 
 ENGINE = "1"
 """Version of the evaluation rules: resize, binarisation, decision, counting."""
@@ -77,6 +76,9 @@ def make_identity(
         device: device type, such as `cpu`.
         shard: part i of n (1-based) of the plan; None for the whole plan.
     """
+    from fssbench.contracts.methods import head  # these import torch, which `merge` does without
+    from fssbench.files.state_dicts import digest_state
+
     provenance = method.provenance
     backbone = method.backbone
     return Identity(
@@ -125,6 +127,8 @@ def make_context(method: Method, plan: Plan, pictures: Pictures | None = None) -
         plan: what is measured.
         pictures: those of the plan, if they are known already.
     """
+    import torch
+
     pictures = plan_pictures(plan) if pictures is None else pictures
     resolved = find_benchmark(plan.benchmark)
     provenance = method.provenance

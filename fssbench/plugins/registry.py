@@ -162,17 +162,13 @@ def load_plugin(target: str | Path) -> list[str]:
         PluginError: if it does not import or defines no plugin.
         UsageError: if there is no such file, folder or module.
     """
-    from fssbench.contracts.datasets import Dataset
-    from fssbench.contracts.methods import Method
-    from fssbench.contracts.results import Reporter
-
     registered = []
     modules, origin = _imported(target)
     for name, value in _classes(modules):
-        for base, registry in ((Method, METHODS), (Dataset, DATASETS), (Reporter, REPORTERS)):
+        for registry, base in _contracts():
             if issubclass(value, base):
                 try:
-                    name = value.name if issubclass(value, Reporter) else value.card.name
+                    name = value.name if registry is REPORTERS else value.card.name
                 except AttributeError as error:
                     raise PluginError(f"{origin}: {error}; a plugin's name is read from it") from None
                 registry.add(name, value, origin)
@@ -248,13 +244,27 @@ def _import_folder(folder: Path) -> list[ModuleType]:
 
 
 def _plugins_of(modules: list[ModuleType]) -> Iterator[type]:
-    from fssbench.contracts.datasets import Dataset
-    from fssbench.contracts.methods import Method
-    from fssbench.contracts.results import Reporter
-
+    bases = tuple(base for _, base in _contracts())
     for _, value in _classes(modules):
-        if issubclass(value, Method | Dataset | Reporter):
+        if issubclass(value, bases):
             yield value
+
+
+def _contracts() -> list[tuple[Registry, type]]:
+    """Registries with the base class of their plugins, if its module is imported.
+
+    No class derives from a base whose module is not imported.  So a plugin without methods needs no torch.
+    """
+    homes = {
+        METHODS: ("fssbench.contracts.methods", "Method"),
+        DATASETS: ("fssbench.contracts.datasets", "Dataset"),
+        REPORTERS: ("fssbench.contracts.results", "Reporter"),
+    }
+    return [
+        (registry, getattr(sys.modules[module], name))
+        for registry, (module, name) in homes.items()
+        if module in sys.modules
+    ]
 
 
 def _may_define_plugins(path: Path) -> bool:

@@ -1,10 +1,14 @@
-"""What a figure is before it is drawn: its name, its place, its words and how to make it."""
+"""A figure of a report: its name, its place, its words, and its files, for which it is drawn once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
+
+from .saving import Kind, render_figure
+from .style import applied
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -12,10 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Drawing:
-    """One figure of a report.
-
-    `make` must be called, and the figure saved, within `style.applied()`.
-    """
+    """One figure of a report."""
 
     name: str
     """Letters, digits and dashes; unique in a report: stem of a file, prefix of ids on a page."""
@@ -26,6 +27,22 @@ class Drawing:
     caption: str
     """What is drawn, on how many episodes, with which interval; shown below the figure."""
     make: Callable[[], Figure]
+    """Draws the figure; called within `style.applied()`."""
+
+    @cached_property
+    def figure(self) -> Figure:
+        """The figure, drawn at its first use."""
+        with applied():
+            return self.make()
+
+    @cached_property
+    def svg(self) -> str:
+        """The text of its SVG file, which pages hold too."""
+        return self.render("svg").decode()
+
+    def render(self, kind: Kind) -> bytes:
+        """The bytes of its file in a format; equal drawings give equal bytes."""
+        return render_figure(self.figure, kind, self.title, self.caption)
 
 
 def slug(text: str) -> str:

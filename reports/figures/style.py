@@ -94,7 +94,7 @@ def applied() -> Iterator[None]:
 def blank(
     height: float, names: Sequence[str] = (), *, left: float = 0.6, bottom: float = 0.5, right: float = 0.12
 ) -> Figure:
-    """An empty figure, `HALF` wide, without a background and without pyplot's global state.
+    """An empty figure, `HALF` wide, on white, without pyplot's global state.
 
     Margins are set from the lengths of what stands in them: matplotlib's own layout engines draw
     every figure twice.
@@ -112,7 +112,7 @@ def blank(
     whole = height + bottom + top
     figure = Figure(figsize=(HALF, whole))
     figure.subplots_adjust(left / HALF, bottom / whole, 1 - right / HALF, 1 - top / whole)
-    figure.patch.set_visible(False)
+    figure.patch.set_facecolor("white")  # black ink on nothing is invisible on a dark slide
     return figure
 
 

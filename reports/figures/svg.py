@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import html
-import io
 import re
 
 from .drawing import Drawing
-from .style import INK, applied
+from .style import INK
+
+_BACKGROUND = re.compile(r'<g id="patch_1">.*?</g>', flags=re.DOTALL)
+"""The first thing that matplotlib draws: the white rectangle behind the whole figure."""
 
 
 def inline(drawing: Drawing) -> str:
-    """Draw it; equal drawings give equal text.
+    """The element of a drawing; equal drawings give equal text.
 
     The element has `role="img"` with the drawing's title and caption, stretches to the width it is
     given, and has text in `currentColor`, so that it fits a dark page and paper alike.
     """
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-
-    with applied():
-        figure = drawing.make()
-        FigureCanvasSVG(figure)
-        drawn = io.StringIO()
-        figure.savefig(drawn, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    return _cleaned(drawn.getvalue(), drawing)
-
-
-def _cleaned(svg: str, drawing: Drawing) -> str:
-    svg = svg[svg.index("<svg") :]
+    svg = drawing.svg[drawing.svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = _BACKGROUND.sub("", svg, count=1)
     head, _, body = svg.partition(">")
     head = re.sub(r'\s(?:width|height|xmlns(?::xlink)?)="[^"]*"', "", head)
     name = drawing.name

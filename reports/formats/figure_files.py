@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
 from fssbench.api import Reporter, Results
 
 from ..figures.drawing import Drawing
-from ..figures.style import applied
+from ..figures.saving import Kind
 from ..sections.drawings import drawings
-
-DPI = 200
-"""Of PNG files."""
 
 
 class FigureReporter(Reporter):
@@ -28,53 +25,18 @@ class FigureReporter(Reporter):
         """
         home = folder / "figures"
         home.mkdir(exist_ok=True)
-        found = drawings(results)
+        drawn = drawings(results)
         captions = home / "captions.txt"
         captions.write_text(
-            "".join(f"{d.name}\n{d.title}.\n{d.caption}\n\n" for d in found), encoding="utf-8", newline="\n"
+            "".join(f"{d.name}\n{d.title}.\n{d.caption}\n\n" for d in drawn), encoding="utf-8", newline="\n"
         )
-        return [captions, *(path for drawing in found for path in _written(drawing, home))]
+        return [captions, *(path for drawing in drawn for path in _write_files(drawing, home))]
 
 
-def _written(drawing: Drawing, home: Path) -> list[Path]:
+def _write_files(drawing: Drawing, home: Path) -> list[Path]:
     paths = []
-    with applied():
-        figure = drawing.make()
-        figure.patch.set_visible(True)  # black ink on nothing is invisible on a dark slide
-        figure.patch.set_facecolor("white")
-        for kind, words in _metadata(drawing).items():
-            path = home / f"{drawing.name}.{kind}"
-            _canvas(kind)(figure)
-            figure.savefig(path, format=kind, dpi=DPI, metadata=words)
-            paths.append(path)
+    for kind in get_args(Kind):
+        path = home / f"{drawing.name}.{kind}"
+        path.write_bytes(drawing.svg.encode() if kind == "svg" else drawing.render(kind))
+        paths.append(path)
     return paths
-
-
-def _metadata(drawing: Drawing) -> dict[str, dict[str, Any]]:
-    """What each format records: words of ours, and nothing of the day or the machine."""
-    return {
-        "svg": {"Title": drawing.title, "Description": drawing.caption, "Date": None, "Creator": None},
-        "png": {"Title": drawing.title, "Description": drawing.caption, "Software": None},
-        "pdf": {
-            "Title": drawing.title,
-            "Subject": drawing.caption,
-            "CreationDate": None,
-            "Creator": None,
-            "Producer": None,
-        },
-    }
-
-
-def _canvas(kind: str) -> type[Any]:
-    """The canvas of a format, so that no display and no global state is touched."""
-    if kind == "svg":
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-
-        return FigureCanvasSVG
-    if kind == "pdf":
-        from matplotlib.backends.backend_pdf import FigureCanvasPdf
-
-        return FigureCanvasPdf
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    return FigureCanvasAgg

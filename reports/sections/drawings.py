@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -24,17 +25,22 @@ METHODS = 3
 """Methods in figures with many figures a method."""
 
 
+_LISTED: WeakKeyDictionary[Analysis, tuple[Drawing, ...]] = WeakKeyDictionary()
+
+
 def drawings(results: Results) -> tuple[Drawing, ...]:
-    """Every figure that the results carry."""
-    found = analyse(results)
-    return (
-        *_summary(found),
-        *_benchmarks(found),
-        *_classes(found),
-        *_scatters(found),
-        *_sizes(found),
-        *_costs(found),
-    )
+    """Every figure that the results carry; the reporters of one report share them, so that each is drawn once."""
+    analysis = analyse(results)
+    if analysis not in _LISTED:
+        _LISTED[analysis] = (
+            *_summary(analysis),
+            *_benchmarks(analysis),
+            *_classes(analysis),
+            *_scatters(analysis),
+            *_sizes(analysis),
+            *_costs(analysis),
+        )
+    return _LISTED[analysis]
 
 
 def basis(cells: Iterable[Cell], what: str = "episodes a point, 95 % intervals") -> str:

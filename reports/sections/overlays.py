@@ -91,5 +91,5 @@ def _png(values: NDArray[np.uint8], colours: dict[int, tuple[int, ...]]) -> str:
     rows = [colours[n] for n in range(len(colours))]
     image.putpalette([part for row in rows for part in row[:3]])
     out = io.BytesIO()
-    image.save(out, "PNG", transparency=bytes(row[3] for row in rows), bits=4, optimize=True)
+    image.save(out, "PNG", transparency=bytes(row[3] for row in rows), bits=4)
     return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
+import zlib
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from fontTools.ttLib import TTFont
+from fssbench.reports.figures import bars, costs, dots, radar, scatter, sizes, style
 from fssbench.reports.formats.figure_files import FigureReporter
+from fssbench.reports.formats.html import HtmlReporter
 from fssbench.reports.sections.drawings import drawings
 from PIL import Image
 from report_factory import make_cell, make_results, make_run
@@ -67,3 +74,35 @@ def test_hostile_names_stay_in_the_folder_and_in_words(text: str, tmp_path: Path
         if path.suffix == ".svg":
             tags = {str(e.tag).rpartition("}")[2] for e in ElementTree.fromstring(path.read_text()).iter()}
             assert "script" not in tags
+
+
+def test_each_figure_is_drawn_once_for_page_and_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[float] = []
+    make_figure = style.blank
+
+    def count_figure(height: float, *args: Any, **named: Any) -> Any:
+        drawn.append(height)
+        return make_figure(height, *args, **named)
+
+    for module in (bars, costs, dots, radar, scatter, sizes):
+        monkeypatch.setattr(module, "blank", count_figure)
+    results = make_results()
+    FigureReporter().write(results, tmp_path)
+    HtmlReporter().write(results, tmp_path)
+    assert len(drawn) == len(drawings(results))
+
+
+def test_pdf_embeds_its_fonts_without_tables_for_shaping(written: list[Path]) -> None:
+    fonts = []
+    for path in (p for p in written if p.suffix == ".pdf"):
+        for stream in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", path.read_bytes(), flags=re.DOTALL):
+            with contextlib.suppress(zlib.error):
+                data = zlib.decompress(stream)
+                if data.startswith(b"\x00\x01\x00\x00"):
+                    fonts.append(TTFont(io.BytesIO(data)))
+    assert len(fonts) >= sum(path.suffix == ".pdf" for path in written)
+    for font in fonts:
+        assert not {"GSUB", "GPOS", "GDEF"} & set(font.keys())
+        assert {"glyf", "hmtx", "cmap"} <= set(font.keys())

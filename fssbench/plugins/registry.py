@@ -178,7 +178,7 @@ def load_plugin(target: str | Path) -> list[str]:
     return registered
 
 
-def _classes(modules: Iterable[ModuleType]) -> Iterator[tuple[str, type]]:
+def _classes(modules: Iterable[ModuleType]) -> Iterator[tuple[str, Any]]:
     """Concrete classes that the modules define; a package also gives those it imports from inside itself."""
     names = {module.__name__ for module in modules}
     seen: set[type] = set()
@@ -250,7 +250,7 @@ def _plugins_of(modules: list[ModuleType]) -> Iterator[type]:
             yield value
 
 
-def _contracts() -> list[tuple[Registry, type]]:
+def _contracts() -> list[tuple[Registry, Any]]:
     """Registries with the base class of their plugins, if its module is imported.
 
     No class derives from a base whose module is not imported.  So a plugin without methods needs no torch.

@@ -41,7 +41,7 @@ def read_other(path: Path, *, resamples: int, seed: int) -> Results:
     """The report to compare with: a report's folder, its `results.json`, or a folder of runs.
 
     Raises:
-        DataError: where there is neither.
+        DataError: if there is neither.
     """
     if path.is_file() or (path / RESULTS_FILE).is_file():
         return read_results(path if path.is_file() else path / RESULTS_FILE)

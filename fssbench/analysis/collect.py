@@ -45,7 +45,7 @@ def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0)
         Runs and cells; runs that cannot be read or hold no episode are left out and named in `notes`.
 
     Raises:
-        DataError: where there is no readable run at all, or two folders hold one measurement with other counts.
+        DataError: if there is no readable run at all, or two folders hold one measurement with other counts.
     """
     found = list(dict.fromkeys(run for path in paths for run in scan(path)))
     notes: list[str] = []

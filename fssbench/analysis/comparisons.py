@@ -134,7 +134,7 @@ def differences(
     Each run is resampled once, however many couples it is in.
 
     Raises:
-        UsageError: where two cells cannot be paired (see `differs`).
+        UsageError: if two cells cannot be paired (see `differs`).
     """
     for a, b in couples:
         apart = column_key(first_run(a)) != column_key(first_run(b))

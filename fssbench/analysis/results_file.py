@@ -48,7 +48,7 @@ def read_results(path: Path) -> Results:
     """Read what `write_results` wrote.
 
     Raises:
-        DataError: where the file is missing, damaged, of a newer schema, or no report's.
+        DataError: if the file is missing, damaged, of a newer schema, or no report's.
     """
     data = read_json(path)
     try:

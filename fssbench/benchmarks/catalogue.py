@@ -83,7 +83,7 @@ def find_benchmark(name: str) -> Resolved:
 
     Raises:
         UsageError: for an unknown benchmark or variant, with its neighbours.
-        PluginError: where the data set of that name does not load or cannot name its classes.
+        PluginError: if the data set of that name does not load or cannot name its classes.
     """
     base, colon, wanted = name.partition(":")
     benchmark = BENCHMARKS.get(base)

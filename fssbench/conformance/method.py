@@ -85,11 +85,11 @@ def builds(s: MethodSubject) -> None:
 def sees_no_answer(s: MethodSubject) -> None:
     """`logits` and `adapt` take query, support and support mask, and never the query's mask."""
     wanted = ["self", "query", "support", "support_mask"]
-    found = list(inspect.signature(s.cls.logits).parameters)
-    require(found == wanted, f"logits takes {found}, expected {wanted}")
+    arguments = list(inspect.signature(s.cls.logits).parameters)
+    require(arguments == wanted, f"logits takes {arguments}, expected {wanted}")
     wanted += ["generator", "steps"]
-    found = list(inspect.signature(s.cls.adapt).parameters)
-    require(found == wanted, f"adapt takes {found}, expected {wanted}")
+    arguments = list(inspect.signature(s.cls.adapt).parameters)
+    require(arguments == wanted, f"adapt takes {arguments}, expected {wanted}")
 
 
 def taps_exist(s: MethodSubject) -> None:
@@ -209,7 +209,7 @@ def state_dict_round_trip(s: MethodSubject) -> None:
 
 
 def needs_no_gradient(s: MethodSubject) -> None:
-    """Logits carry no graph under `no_grad`, and the grad mode is left as found."""
+    """Logits carry no graph under `no_grad`, and the grad mode is the same afterwards."""
     episodes = s.episodes()
     with isolated(0):
         logits = s.method.predict(episodes.query, episodes.support, episodes.mask)
@@ -232,7 +232,7 @@ def settings_untouched(s: MethodSubject) -> None:
         }
 
     episodes = s.episodes()
-    with isolated(0):  # which restores what is found changed here
+    with isolated(0):  # it also restores what the call changes
         before = settings()
         s.method.predict(episodes.query, episodes.support, episodes.mask)
         changed = [name for name, value in settings().items() if value != before[name]]
@@ -308,7 +308,7 @@ def check_method(
         watch: called before each check and at the end.
 
     Returns:
-        One result a check, in order.
+        One result per check, in order.
     """
     with generators_kept():
         return list(run(METHOD_CHECKS, MethodSubject(cls, backbone, size), cls.waivers, watch))

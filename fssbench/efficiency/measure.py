@@ -76,7 +76,7 @@ def measure_apart(wanted: Wanted) -> Efficiency:
 
     Raises:
         FssbenchError: as `measure` does there.
-        DataError: where the process ended without an answer, as it does when memory runs out.
+        DataError: if the process ended without an answer, as it does when memory runs out.
     """
     spawn = multiprocessing.get_context("spawn")
     try:
@@ -99,7 +99,7 @@ def measure(wanted: Wanted, *, clock: Clock = time.perf_counter) -> Efficiency:
     Raises:
         UsageError: for unknown methods, backbones or settings.
         DataError: for weights that cannot be read.
-        PluginError: where the method fails.
+        PluginError: if the method fails.
     """
     for plugin in wanted.plugins:
         load_plugin(plugin)

@@ -19,7 +19,7 @@ def save(found: Efficiency, runs: Path) -> Path:
     """Store a measurement; an earlier one of the same thing on the same machine is replaced whole.
 
     Raises:
-        DataError: where it cannot be written.
+        DataError: if it cannot be written.
     """
     folder = runs / FOLDER
     try:
@@ -37,7 +37,7 @@ def read(path: Path) -> Efficiency:
     """Read a stored measurement.
 
     Raises:
-        DataError: where it is damaged, of a newer schema, or no measurement.
+        DataError: if it is damaged, of a newer schema, or no measurement.
     """
     data = read_json(path)
     data.pop("schema")

@@ -1,8 +1,8 @@
-"""What this process has executed and read: an audit hook, installed once when fssbench is imported.
+"""Records what this process has executed and read, by an audit hook that `import fssbench` installs.
 
-Python tells its audit hooks of each module that it executes and of each file that it opens.  From this
-we know whether a module was edited after it was imported, and which files a plugin reads.
-Standard library and installed packages are passed over: of these the version is recorded.
+Python calls audit hooks for each module that it executes and each file that it opens.  The records show whether a
+module was edited after its import, and which files a plugin reads.  Files of the standard library and of installed
+packages are skipped, because their versions are recorded elsewhere.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def is_installed(path: str) -> bool:
 
 
 def file_sha256(path: str | Path) -> str | None:
-    """Hash of a file's bytes; None where it is no regular file or cannot be read."""
+    """Hash of a file's bytes; None if it is not a regular file or cannot be read."""
     try:
         if not os.path.isfile(path):  # noqa: PTH113 - a device or pipe must not be opened
             return None

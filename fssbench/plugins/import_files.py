@@ -124,7 +124,7 @@ def import_file(path: Path) -> ModuleType:
     name = module_of_file(path)
     folder = _FOLDERS[name.partition(".")[0]]
     if _is_stale(folder):
-        _forget(folder)
+        _unload(folder)
     return importlib.import_module(name)
 
 
@@ -139,7 +139,7 @@ def _enter_package(folder: PluginFolder) -> None:
         sys.meta_path.insert(0, _FINDER.first)
 
 
-def _loaded(folder: PluginFolder) -> Iterator[tuple[str, Path]]:
+def _loaded_modules(folder: PluginFolder) -> Iterator[tuple[str, Path]]:
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if name.startswith(f"{folder.package}.") and file:
@@ -147,12 +147,12 @@ def _loaded(folder: PluginFolder) -> Iterator[tuple[str, Path]]:
 
 
 def _is_stale(folder: PluginFolder) -> bool:
-    files = {file: execution.file_sha256(file) for _, file in _loaded(folder)}
+    files = {file: execution.file_sha256(file) for _, file in _loaded_modules(folder)}
     return any(sha256 is None or execution.is_stale(file, sha256) for file, sha256 in files.items())
 
 
-def _forget(folder: PluginFolder) -> None:
-    for name, _ in [*_loaded(folder)]:
+def _unload(folder: PluginFolder) -> None:
+    for name, _ in [*_loaded_modules(folder)]:
         sys.modules.pop(name, None)
     importlib.invalidate_caches()
 
@@ -204,7 +204,7 @@ class _First(MetaPathFinder):
 
 
 class _Finder(MetaPathFinder):
-    """Serves `importlib.import_module("layers")` inside a plugin: the last to be asked for a plain name."""
+    """Serves `importlib.import_module("layers")` inside a plugin.  It is the last finder that Python asks."""
 
     first = _First()
 

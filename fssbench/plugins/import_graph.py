@@ -1,4 +1,4 @@
-"""Which modules a Python source imports, and where they lie; nothing is executed to find out."""
+"""The modules that a Python source imports, and their files; no code is executed."""
 
 from __future__ import annotations
 
@@ -32,59 +32,59 @@ def imported_names(content: bytes, module: str, *, is_package: bool) -> Iterator
     for node in _import_nodes(content):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield _own(alias.name, module)
+                yield _resolve_name(alias.name, module)
         elif isinstance(node, ast.ImportFrom):
-            base = _base(node, module, package)
+            base = _imported_package(node, module, package)
             if base:
                 yield base
                 yield from (f"{base}.{alias.name}" for alias in node.names)
         else:
             name = node.args[0]
             if isinstance(name, ast.Constant) and isinstance(name.value, str) and name.value:
-                yield from _by_text(name.value, module, package)
+                yield from _name_in_call(name.value, module, package)
 
 
 @lru_cache(maxsize=1024)
 def _import_nodes(content: bytes) -> tuple[ast.Import | ast.ImportFrom | ast.Call, ...]:
-    """Statements and calls of a source that import; each run asks for the same sources."""
+    """Find the statements and calls that import.  The result is cached because each run asks for the same sources."""
     try:
         tree = ast.parse(content)
     except (SyntaxError, ValueError, RecursionError):
         return ()
-    return tuple(node for node in ast.walk(tree) if _imports(node))
+    return tuple(node for node in ast.walk(tree) if _is_import(node))
 
 
-def _imports(node: ast.AST) -> TypeGuard[ast.Import | ast.ImportFrom | ast.Call]:
+def _is_import(node: ast.AST) -> TypeGuard[ast.Import | ast.ImportFrom | ast.Call]:
     if isinstance(node, ast.Call):
-        return bool(node.args) and _called(node.func) in _BY_NAME
+        return bool(node.args) and _function_name(node.func) in _BY_NAME
     return isinstance(node, ast.Import | ast.ImportFrom)
 
 
-def _base(node: ast.ImportFrom, module: str, package: str) -> str | None:
+def _imported_package(node: ast.ImportFrom, module: str, package: str) -> str | None:
     if not node.level:
-        return _own(node.module or "", module)
+        return _resolve_name(node.module or "", module)
     try:
         return importlib.util.resolve_name("." * node.level + (node.module or ""), package)
     except ImportError:  # beyond the top package, or in a file that is in none: it fails when it runs
         return None
 
 
-def _by_text(name: str, module: str, package: str) -> Iterator[str]:
+def _name_in_call(name: str, module: str, package: str) -> Iterator[str]:
     if name.startswith("."):
         try:
             yield importlib.util.resolve_name(name, package)
         except ImportError:
             return
     else:
-        yield name if name in sys.modules else _own(name, module)
+        yield name if name in sys.modules else _resolve_name(name, module)
 
 
-def _called(function: ast.expr) -> str | None:
+def _function_name(function: ast.expr) -> str | None:
     return getattr(function, "attr", None) or getattr(function, "id", None)
 
 
-def _own(name: str, importer: str) -> str:
-    """The full name of a module beside a plugin file; other names as they are."""
+def _resolve_name(name: str, importer: str) -> str:
+    """Replace the plain name of a module beside a plugin file by its full name; other names stay."""
     folder = plugin_folder(importer)
     return (folder.own_name(name, importer) if folder is not None else None) or name
 

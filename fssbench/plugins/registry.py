@@ -39,7 +39,7 @@ class Plugin:
         """Load once; a failure is kept and raised again with its reason.
 
         Raises:
-            PluginError: where the plugin does not load.
+            PluginError: if the plugin does not load.
         """
         if self.value is None and self.error is None:
             try:
@@ -106,7 +106,7 @@ class Registry:
 
         Raises:
             UsageError: for an unknown name, with neighbours.
-            PluginError: where two distributions claim the name.
+            PluginError: if two distributions claim the name.
         """
         plugins = self._scan()
         if name in self._clashes:
@@ -123,7 +123,7 @@ class Registry:
 
         Raises:
             UsageError: for an unknown name.
-            PluginError: where it does not load or is claimed twice.
+            PluginError: if it does not load or is claimed twice.
         """
         return self.plugin(name).get()
 
@@ -131,7 +131,7 @@ class Registry:
         """Register a class of a plugin file, folder or module; the same origin again replaces it.
 
         Raises:
-            PluginError: where the name is taken by another origin.
+            PluginError: if the name is taken by another origin.
         """
         known = self._scan().get(name)
         if known is not None and known.origin == origin:

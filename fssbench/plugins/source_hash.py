@@ -142,7 +142,7 @@ def source_of(
 
 
 def _require_current(cls: type) -> None:
-    """Refuse a class whose module was imported again since: the file says another thing than the class."""
+    """Refuse a class whose module was imported again later, because the file may then differ from the class."""
     module = sys.modules.get(cls.__module__)
     if module is None:
         is_current = not cls.__module__.startswith(PREFIX)
@@ -165,7 +165,7 @@ class _Walk:
         self.distributions: dict[str, str] = {}
         self.folders: dict[Path, None] = {}
         self.has_file = True
-        self._root = _root(cls.__module__)
+        self._root = _author_package(cls.__module__)
         self._seen: set[str] = set()
         file = file_of(cls.__module__)
         self.has_file = file is not None
@@ -180,9 +180,9 @@ class _Walk:
             if each in self._seen:
                 continue
             self._seen.add(each)
-            waiting += self._one(each)
+            waiting += self._add_module(each)
 
-    def _one(self, name: str) -> list[str]:
+    def _add_module(self, name: str) -> list[str]:
         """Add one module; return the names of those to look at next."""
         if is_core(name) or _is_standard(name):
             return []
@@ -195,15 +195,15 @@ class _Walk:
             if versions:
                 # built-ins use extras to prepare downloads alone, and of what comes of that the bytes are hashed
                 if self._root not in _BUILT_IN:
-                    self.distributions |= {k: v for k, v in versions.items() if k not in _needed()}
+                    self.distributions |= {k: v for k, v in versions.items() if k not in _own_requirements()}
                 return []
         content = self._add(self._label(name, file), file, loaded=name in sys.modules)
         folder = plugin_folder(name)
         self.folders.setdefault(folder.folder.resolve() if folder is not None else file.resolve().parent)
         if file.suffix != ".py":
             return [parent] if parent else []
-        found = imported_names(content, name, is_package=file.name == "__init__.py")
-        return [parent, *found] if parent else [*found]
+        imported = imported_names(content, name, is_package=file.name == "__init__.py")
+        return [parent, *imported] if parent else [*imported]
 
     def _add(self, label: str, file: Path, *, loaded: bool = False) -> bytes:
         real = Path(os.path.realpath(file))
@@ -218,7 +218,7 @@ class _Walk:
                 "the file. Next: start the process again (in a notebook: restart the kernel)"
             )
         self.files[real] = sha256
-        while self.parts.get(label) not in (None, part := _part(real, content)):
+        while self.parts.get(label) not in (None, part := _hash_content(real, content)):
             label += "'"  # equal names in two packages
         self.parts[label] = part
         return content
@@ -264,12 +264,12 @@ class _Walk:
         return name.partition(".")[2] if name.startswith(PREFIX) else name
 
 
-def _part(path: Path, content: bytes) -> str:
+def _hash_content(path: Path, content: bytes) -> str:
     return syntax_sha256(content) if path.suffix == ".py" else hashlib.sha256(content).hexdigest()
 
 
-def _root(name: str) -> str | None:
-    """The package that is the plugin author's; None for a file that is in no package."""
+def _author_package(name: str) -> str | None:
+    """The top package of the plugin's author; None for a file that is in no package."""
     parts = name.split(".")
     if _is_built_in(name) or name.startswith(PREFIX):
         return ".".join(parts[:2]) if len(parts) > 2 else None
@@ -292,8 +292,8 @@ def _is_standard(name: str) -> bool:
 
 
 @cache
-def _needed() -> frozenset[str]:
-    """Distributions that fssbench itself needs: they serve every method, and the context records them."""
+def _own_requirements() -> frozenset[str]:
+    """Distributions that fssbench itself requires.  They serve every method, and the context records their versions."""
     names = {"fssbench"}
     try:
         requirements = importlib.metadata.requires("fssbench") or []

@@ -1,7 +1,7 @@
-"""Verification of a data set, its own `verify` and what every data set is asked besides.
+"""Verification of a data set: its own `verify`, and checks that are the same for every data set.
 
-A data set without a usable pair is not sound, and neither is one that `run` refuses.  These rules stand here
-and not in the data sets, so that they hold for plugins too, and so that `verify` and `run` ask the same question.
+A data set without a usable pair fails, and so does one that `run` refuses.  These rules are here and not in the
+data sets, so that they also hold for plugins, and so that `verify` and `run` agree.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SHOWN = 8
 
 
 def verify_dataset(dataset: Dataset) -> Verification:
-    """Look at every file of a data set, and ask whether episodes can be drawn from it.
+    """Check every file of a data set, and whether episodes can be drawn from it.
 
     Raises:
         DataError: if the data set has no folder.
@@ -32,7 +32,7 @@ def verify_dataset(dataset: Dataset) -> Verification:
         report = dataset.verify()
     if not isinstance(report, Verification):
         raise PluginError(f"data set {name!r}: verify returns {type(report).__name__}, not a Verification")
-    if report.ok and not judges_files(dataset):  # or else what is wrong is told already, file by file
+    if report.ok and not judges_files(dataset):  # otherwise the findings already name each file
         report.findings += _find_unreadable_entries(dataset)
     lacking = [*_find_emptiness(report), *_find_refusals(dataset, report)]
     if lacking or not report.ok:
@@ -62,7 +62,7 @@ def _find_unreadable_entries(dataset: Dataset) -> Iterator[Finding]:
 
 
 def _find_emptiness(report: Verification) -> Iterator[Finding]:
-    """Find out that nothing was looked at, or that nothing of it can be used."""
+    """Find that there are no files, or none that can be used."""
     if report.images == 0 or report.masks == 0:
         what = "image" if report.images == 0 else "mask"
         both = " and no mask" if report.images == report.masks == 0 else ""
@@ -85,7 +85,7 @@ def _find_refusals(dataset: Dataset, report: Verification) -> Iterator[Finding]:
         try:
             pool = list_pool(dataset, split)
         except DataError as error:
-            if report.ok:  # or else what is wrong is told already, file by file
+            if report.ok:  # otherwise the findings already name each file
                 problem, _, remedy = str(error).partition(" Next: ")
                 yield Finding(
                     "error", ".", f"split {split!r} cannot be listed: {problem}", remedy or "see above"

@@ -1,8 +1,8 @@
-"""What a run folder says of itself, held against itself: no data, method or weights are needed.
+"""Internal consistency of a run folder; no data, method or weights are needed.
 
 Everything that can be derived is derived again: the identity from the block, the summary from the counts, the
-label from the settings, marks from the benchmark's record.  The counts of an episode hang together (what
-is wrong is missing from the background as from the object), so a single edited count is noticed too.
+label from the settings, marks from the benchmark's record.  The counts of an episode depend on each other (a wrong
+pixel is missing from background and object alike), so a single edited count is noticed too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _YES, _NO = {"1", "yes", "on", "true", "t", "y"}, {"0", "no", "off", "false", "f
 
 @dataclass(frozen=True)
 class Finding:
-    """What came of one check of one run."""
+    """The outcome of one check of one run."""
 
     check: str
     outcome: Outcome
@@ -38,13 +38,13 @@ class Finding:
 
 
 def check_seals(path: Path) -> tuple[list[Finding], StoredRun | None]:
-    """Hold a run folder against itself.
+    """Check a run folder for internal consistency.
 
     Args:
         path: the run's folder.
 
     Returns:
-        The findings, and the run where it can be read.
+        The findings, and the run if it can be read.
     """
     try:
         manifest = read_manifest(path)
@@ -67,7 +67,11 @@ def check_seals(path: Path) -> tuple[list[Finding], StoredRun | None]:
         run = read_run(path)
     except DataError as error:
         return [*findings, Finding("records", "differs", str(error))], None
-    records = [text for r in run.records.values() if (text := impossible(r, plan.size, identity.score_size))]
+    records = [
+        text
+        for r in run.records.values()
+        if (text := explain_impossible_counts(r, plan.size, identity.score_size))
+    ]
     findings.append(_finding("records", records, f"{run.done} of {run.planned} episodes"))
     findings.append(_summary(run))
     return findings, run
@@ -101,8 +105,8 @@ def _plan_faults(plan: Plan, identity: Identity) -> list[str]:
     ]
 
 
-def impossible(record: Record, size: int, score_size: str) -> str:
-    """Why counts cannot be those of two masks, in words; empty where they can.
+def explain_impossible_counts(record: Record, size: int, score_size: str) -> str:
+    """Explain why counts cannot come from two masks; empty if they can.
 
     Pixels where prediction and truth disagree are in both unions and in no intersection.
 
@@ -135,7 +139,7 @@ def _summary(run: StoredRun) -> Finding:
 
 
 def _faults(plan: Plan, identity: Identity, context: Context) -> Iterator[str]:
-    """Say what in a context contradicts identity and plan."""
+    """Describe what in a context contradicts the identity or the plan."""
     marks = list(context.marks)
     if marks[: len(plan.marks)] != list(plan.marks):
         yield f"marks begin with {marks[: len(plan.marks)]}, the plan's are {list(plan.marks)}"

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     )
     from fssbench.analysis.statistics import estimate_of_runs as estimate_of_runs, mean_sample as mean_sample
     from fssbench.benchmarks.catalogue import BENCHMARKS as BENCHMARKS, find_benchmark as find_benchmark
+    from fssbench.contracts.ablations import Ablation as Ablation
     from fssbench.contracts.backbones import (
         Backbone as Backbone,
         Tap as Tap,
@@ -86,9 +87,9 @@ if TYPE_CHECKING:
         Method as Method,
         MethodCard as MethodCard,
         MethodConfig as MethodConfig,
-        Predictor as Predictor,
         Taps as Taps,
     )
+    from fssbench.contracts.prediction import Predictor as Predictor, select_support as select_support
     from fssbench.contracts.records import (
         Record as Record,
     )

@@ -170,7 +170,6 @@ class DCAMA(FeatureMethod):
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
-        assert self.backbone is not None
         first, fine, middle, coarse = stages(self.backbone, 4)[-4:]
         matched = [*fine, *middle, *coarse]
         for tap in matched:

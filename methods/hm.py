@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from fssbench.api import ImageMethod, MethodCard, MethodConfig, Recipe
+from fssbench.api import Ablation, ImageMethod, MethodCard, MethodConfig, Recipe
 
 from .hsnet import HSNet, HSNetConfig
 from .layers.feature_maps import masked
@@ -41,9 +41,9 @@ class HMConfig(MethodConfig):
     """`feature`: features times the mask, as the host method does.  `input`: features of the image with its
     background set to the mean colour.  `hybrid`: the first where they are positive, else the second."""
 
-    ablations: ClassVar[dict[str, dict[str, Any]]] = {
-        "input-masking": {"masking": "feature"},
-        "feature-masking": {"masking": "input"},
+    ablations: ClassVar[Mapping[str, Ablation]] = {
+        "input-masking": Ablation({"masking": "feature"}, label="w/o input masking"),
+        "feature-masking": Ablation({"masking": "input"}, label="w/o feature masking"),
     }
 
 
@@ -109,45 +109,33 @@ class HybridMasking(ImageMethod):
     shots: ClassVar[Literal["joint", "vote"]] = "vote"
     needs_backbone: ClassVar[bool] = True
     config: HMConfig
+    backbone: Backbone
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
-        self._stand_on("vat" if self.config.host == "vat" else "hsnet")
+        name = "vat" if self.config.host == "vat" else "hsnet"
+        settings = VATConfig(guidance=self.config.guidance) if name == "vat" else HSNetConfig()
+        self.host = _HOSTS[name](settings, backbone)
+        del self.host.backbone  # it is this method's: a state dict holds it once
 
-    def _stand_on(self, name: str) -> None:
-        config = VATConfig(guidance=self.config.guidance) if name == "vat" else HSNetConfig()
-        self.host = _HOSTS[name](config, self.backbone)
-        self.host.backbone = None  # it is this method's: a state dict holds it once
+    @classmethod
+    def settings_of(cls, state: Mapping[str, Tensor]) -> Mapping[str, Any]:
+        """The host whose authors' layout the weights have."""
+        return {"host": "vat" if any(_OF_VAT in name for name in state) else "hsnet"}
 
-    def _inputs(self, query: Any, support: Any) -> tuple[Any, Any]:
+    def read(self, query: Any, support: Any) -> tuple[Any, Any]:
         """Features of the query, once for all shots; supports stay pixels until their masks are known."""
         if isinstance(query, Tensor):
-            query = self._network(query, self.host.taps.query)
+            query = self.backbone(query, self.host.taps.query)
         return query, support
 
     def logits(self, query: Any, support: Tensor, support_mask: Tensor) -> Tensor:
         """Logits (B, 2, h, w) from query features by tap and one support image (B, 1, 3, H, W) each."""
         taps = self.host.taps.support
-        objects = object_features(self._network, taps, support[:, 0], support_mask[:, 0], self.config.masking)
+        objects = object_features(self.backbone, taps, support[:, 0], support_mask[:, 0], self.config.masking)
         return self.host.match(query, objects)
-
-    @property
-    def _network(self) -> Backbone:
-        assert self.backbone is not None
-        return self.backbone
 
     def rename_reference(self, name: str) -> str | None:
         """Own name of an entry of the authors' files, which are laid out as the host's."""
         renamed = self.host.rename_reference(name)
         return None if renamed is None else f"host.{renamed}"
-
-    def load_reference(self, state: Mapping[str, Tensor]) -> None:
-        """Load weights in the authors' layout of either host; where the host was left open, take theirs."""
-        theirs = "vat" if any(_OF_VAT in name for name in state) else "hsnet"
-        if self.config.host == "auto":
-            if not isinstance(self.host, _HOSTS[theirs]):
-                device = next(self.host.parameters()).device
-                self._stand_on(theirs)
-                self.host.to(device).train(self.training)
-            self.take_settings(host=theirs)
-        super().load_reference(state)

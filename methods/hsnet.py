@@ -160,7 +160,6 @@ class HSNet(FeatureMethod):
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
-        assert self.backbone is not None
         self._levels = levels(self.backbone)
         coarse, middle, fine = self._levels
         self.hpn_learner = HypercorrelationHead((len(coarse), len(middle), len(fine)), self.config.width)

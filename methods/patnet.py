@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fssbench.api import AT_INFERENCE, Features, MethodCard, MethodConfig, Predictor, Recipe
+from fssbench.api import AT_INFERENCE, Features, MethodCard, MethodConfig, Predictor, Recipe, select_support
 
 from .hsnet import HSNet, HSNetConfig
 from .layers.feature_maps import soft_mask
@@ -91,7 +91,6 @@ class PATNet(HSNet):
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
-        assert self.backbone is not None
         shallow_first = [name for level in reversed(self._levels) for name in level]
         groups = {name: (tap.stage, tap.channels) for name, tap in self.backbone.taps.items()}
         distinct = sorted({groups[name] for name in shallow_first})
@@ -146,7 +145,7 @@ class PATNet(HSNet):
             with torch.no_grad():
                 each = [
                     self._matched(
-                        query, self._one_shot(support, k), support_mask[:, k : k + 1], rows
+                        query, select_support(support, k), support_mask[:, k : k + 1], rows
                     ).softmax(1)
                     for k in shots
                 ]

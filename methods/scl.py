@@ -100,7 +100,7 @@ class SCL(PyramidMethod):
             target: the queries' masks (B, H, W), bool.
             ignore: pixels of them that are left out (B, H, W), bool.
         """
-        supports, found = self._answers(*self._inputs(query, support), support_mask)
+        supports, found = self._answers(*self.read(query, support), support_mask)
         total = []
         for each, answer, mask in zip(supports, found, support_mask.unbind(1), strict=True):
             truth, nothing = mask == 1, torch.zeros_like(mask, dtype=torch.bool)

@@ -7,11 +7,11 @@ give the query's own prototypes, which match it better than those of another ima
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torch import Tensor
 
-from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Recipe, Taps
+from fssbench.api import Ablation, FeatureMethod, Features, MethodCard, MethodConfig, Recipe, Taps
 
 from .layers.feature_maps import soft_mask, stages
 from .layers.finetuned import FineTuned
@@ -33,7 +33,9 @@ class SSPConfig(MethodConfig):
     """Of a ResNet: `deep`, three 3x3 convolutions, as the reference; `plain`, one 7x7 convolution, for which
     torchvision's weights exist.  Other backbones have their own stem."""
 
-    ablations: ClassVar[dict[str, dict[str, Any]]] = {"refined": {"refine": True}}
+    ablations: ClassVar[Mapping[str, Ablation]] = {
+        "refined": Ablation({"refine": True}, label="with refinement")
+    }
 
 
 class SSP(FeatureMethod):
@@ -87,7 +89,6 @@ class SSP(FeatureMethod):
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
-        assert self.backbone is not None
         first, _, last = stages(self.backbone, 3)[:3]
         self._tap = first[-1].name
         self.encoder = FineTuned(self.backbone, self._tap, last[-1].name)
@@ -122,7 +123,7 @@ class SSP(FeatureMethod):
             target: the queries' masks (B, H, W), bool.
             ignore: pixels marked 255 in them (B, H, W), bool.
         """
-        query, support = self._inputs(query, support)
+        query, support = self.read(query, support)
         cells, objects, mask = self._encoded(query, support, support_mask)
         each = Prototypes.of_mask(objects, mask)
         predictions = self._predictions(over_shots(each, support_mask.shape[1]), cells)

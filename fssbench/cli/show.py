@@ -38,8 +38,8 @@ def _method(name: str) -> Facts:
         if cls.recipe
         else "none: not trained",
         "ablations (--ablate)": {
-            ablation: ", ".join(f"{k}={v}" for k, v in values.items())
-            for ablation, values in cls.Config.ablations.items()
+            key: f"{ablation.label} ({', '.join(f'{k}={v}' for k, v in ablation.settings.items())})"
+            for key, ablation in cls.Config.ablations.items()
         },
         "shipped checkpoints": _shipped(cls),
         "waived checks": dict(cls.waivers),

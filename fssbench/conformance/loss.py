@@ -50,7 +50,7 @@ class _Lesson:
             tensor.copy_(begin)
         taught = target.long() if method.supervision == "classes" else target.clone()
         with isolated(0):
-            query, support = method._inputs(episodes.query.clone(), episodes.support.clone())
+            query, support = method.read(episodes.query.clone(), episodes.support.clone())
             with torch.enable_grad():
                 loss = method.loss(query, support, episodes.mask.clone(), taught, ignore.clone())
         got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__

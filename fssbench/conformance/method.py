@@ -68,12 +68,13 @@ def config_round_trip(s: MethodSubject) -> None:
 
 
 def ablations_apply(s: MethodSubject) -> None:
-    """Every ablation is a valid setting that differs from the default."""
+    """Every ablation is a valid setting that differs from the default, and has a label."""
     if not s.cls.Config.ablations:
         raise Skipped("the method declares no ablation")
     default = s.cls.Config()
-    for name, values in s.cls.Config.ablations.items():
-        require(s.cls.Config(**values) != default, f"ablation {name!r} changes nothing")
+    for name, ablation in s.cls.Config.ablations.items():
+        require(s.cls.Config(**ablation.settings) != default, f"ablation {name!r} changes nothing")
+        require(bool(ablation.label.strip()), f"ablation {name!r} has an empty label")
 
 
 def builds(s: MethodSubject) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from fssbench.contracts.ablations import default_ablation_label
 from fssbench.contracts.records import Items, StoredRecord
 from fssbench.files.canonical_json import digest
 
@@ -126,6 +127,8 @@ class Context(StoredRecord):
     """Folds of the benchmark."""
     ablations: Items[str]
     """Ablations that were asked for."""
+    ablation_labels: Items[str] = ()
+    """What reports call these ablations; absent in runs that an earlier version stored."""
     weights: str | None
     """Id of the backbone's weights; None for a method with an encoder of its own."""
     learnable: int
@@ -172,6 +175,13 @@ class Context(StoredRecord):
     """Environment variables that move speed or the order of sums."""
     merged: Items[str] = ()
     """Shards that the run was joined from; absent for a run in one piece."""
+
+    @property
+    def labels_of_ablations(self) -> tuple[str, ...]:
+        """What reports call the ablations of the run, whichever version stored it."""
+        if "ablation_labels" in self.model_fields_set:
+            return self.ablation_labels
+        return tuple(map(default_ablation_label, self.ablations))
 
 
 class RunManifest(StoredRecord):

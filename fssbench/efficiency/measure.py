@@ -142,7 +142,7 @@ def _measure(
     head = None
     if isinstance(method, FeatureMethod):
         with torch.no_grad():
-            query, support = method._inputs(*given[:2])
+            query, support = method.read(*given[:2])
         cached = _segmenting(method, query, support, given[2], device)
         head, _ = timed(cached, repeats=wanted.repeats, clock=clock, threads=threads)
     in_backbone, in_all = flops(method, work)

@@ -109,6 +109,6 @@ def _agrees(
 ) -> bool:
     """Whether what is asked for leaves the settings a checkpoint was trained with as they are."""
     configured(cls, ablate, config)  # says what is wrong with them
-    left_out = {k: v for name in ablate for k, v in cls.Config.ablations[name].items()}
+    left_out = {k: v for name in ablate for k, v in cls.Config.ablations[name].settings.items()}
     asked = cls.Config(**{**settings_to_take(cls, trained), **config, **left_out})
     return not differing_settings(cls.Config, trained, asked.model_dump(mode="json"))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from fssbench.contracts.checkpoint import CheckpointHeader, TrainingManifest
 from fssbench.contracts.methods import head, note_provenance
@@ -121,24 +123,37 @@ def _list_differences(method: Method, header: CheckpointHeader) -> list[str]:
     return differ + [f"setting {k}={theirs!r} (here {ours!r})" for k, (theirs, ours) in settings.items()]
 
 
-def load(method: Method, path: Path, *, force: bool = False) -> None:
-    """Load a checkpoint file, our own or in the authors' layout, whichever it is.
+def read_reference(path: Path) -> dict[str, Tensor] | None:
+    """Read a checkpoint in the authors' layout; None for one of our own.
+
+    Raises:
+        DataError: if it is missing, refused or damaged.
+    """
+    return None if read_header(path) is not None else read_state_dict(path)
+
+
+def load(
+    method: Method, path: Path, state: Mapping[str, Tensor] | None = None, *, force: bool = False
+) -> None:
+    """Load a checkpoint file, our own or in the authors' layout.
 
     Args:
         method: as built.
         path: the checkpoint.
-        force: take our own even where it was trained with something else, see `load_own`.
+        state: its content, if it was read before by `read_reference`.
+        force: load our own checkpoint even if it was trained with something else, see `load_own`.
 
     Raises:
-        DataError: where it is refused, damaged, or does not fit.
+        DataError: if it is refused or damaged, or does not fit.
     """
-    if read_header(path) is not None:
+    if state is None:
+        state = read_reference(path)
+    if state is None:
         load_own(method, path, force=force)
-    else:
-        state = read_state_dict(path)
-        with plugin_call(f"method {method.card.name!r} cannot take the weights of {path}:"):
-            method.load_reference(state)  # the method's own: some reshape or choose by what they find
-        note_provenance(method, checkpoint=path.name, checkpoint_sha256=weights_file_sha256(path))
+        return
+    with plugin_call(f"method {method.card.name!r} cannot take the weights of {path}:"):
+        method.load_reference(state)
+    note_provenance(method, checkpoint=path.name, checkpoint_sha256=weights_file_sha256(path))
 
 
 def describe_method(method: Method) -> CheckpointHeader:

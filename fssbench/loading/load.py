@@ -18,7 +18,7 @@ from fssbench.contracts.provenance import Provenance
 from fssbench.errors import DataError, UsageError
 from fssbench.files.state_dicts import digest_state
 from fssbench.loading import checkpoints
-from fssbench.loading.settings import configured
+from fssbench.loading.settings import settings_for_weights
 from fssbench.loading.weights_choice import choose_weights, ways_from_python
 from fssbench.plugins import execution
 from fssbench.plugins.calls import plugin_call
@@ -94,7 +94,8 @@ def load_method(
         config=config,
         untrained=untrained,
     )
-    settings = configured(cls, ablate, choice.config)
+    state = None if choice.checkpoint is None else checkpoints.read_reference(choice.checkpoint)
+    settings = settings_for_weights(cls, ablate, choice.config, state)
     if choice.lacking:
         named = choice.backbone or (cls.card.backbone if cls.needs_backbone else None)
         raise DataError(ways_from_python(cls, named, plan))
@@ -110,7 +111,7 @@ def load_method(
         seed=seed,
     )
     if path is not None:
-        checkpoints.load(method, path, force=force)
+        checkpoints.load(method, path, state, force=force)
     elif _has_own_weights(method) and not cls.card.trained:
         again = head(_construct(cls, settings, network, seed + 1))
         if digest_state(again) != digest_state(head(method)):

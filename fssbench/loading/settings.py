@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
+from torch import Tensor
 
-from fssbench.contracts.methods import AT_INFERENCE, Method, MethodConfig
+from fssbench.contracts.methods import AT_INFERENCE, Method, MethodConfig, implied_settings
 from fssbench.errors import PluginError, UsageError, unknown
 from fssbench.plugins.calls import plugin_call
 
@@ -59,7 +60,7 @@ def configured(cls: type[Method], ablate: Sequence[str], config: Mapping[str, An
     for ablation in ablate:
         if ablation not in cls.Config.ablations:
             raise unknown(f"ablation of method {method}", ablation, cls.Config.ablations)
-        for field, value in cls.Config.ablations[ablation].items():
+        for field, value in cls.Config.ablations[ablation].settings.items():
             if field in config and config[field] != value:
                 raise UsageError(
                     f"ablation {ablation!r} of method {method} sets {field}={value!r}, and "
@@ -71,6 +72,30 @@ def configured(cls: type[Method], ablate: Sequence[str], config: Mapping[str, An
             return cls.Config(**values)
     except ValidationError as error:
         raise _refused(cls, error) from None
+
+
+def settings_for_weights(
+    cls: type[Method], ablate: Sequence[str], config: Mapping[str, Any], state: Mapping[str, Tensor] | None
+) -> MethodConfig:
+    """The method's settings; what is not given comes from the authors' weights, then from the defaults.
+
+    Args:
+        cls: the method.
+        ablate: names of ablations.
+        config: the settings that were given.
+        state: weights in the authors' layout that will be loaded, if any.
+
+    Raises:
+        UsageError: as `configured`.
+        PluginError: if `cls.settings_of` fails or returns something that is no setting.
+    """
+    settings = configured(cls, ablate, config)
+    if state is None:
+        return settings
+    with plugin_call(f"method {cls.card.name!r} cannot tell the settings of these weights:"):
+        implied = implied_settings(cls, state)
+    given = {*config, *(field for name in ablate for field in cls.Config.ablations[name].settings)}
+    return configured(cls, ablate, {**{k: v for k, v in implied.items() if k not in given}, **config})
 
 
 def _refused(cls: type[Method], error: ValidationError) -> UsageError:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from fssbench.benchmarks.catalogue import find_benchmark
+from fssbench.contracts.ablations import default_ablation_label
 from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.contracts.datasets import Dataset
 from fssbench.contracts.episodes import Plan
@@ -143,6 +144,7 @@ def make_context(method: Method, plan: Plan, pictures: Pictures | None = None) -
         category=resolved.benchmark.category,
         folds=len(resolved.folds),
         ablations=provenance.ablations,
+        ablation_labels=ablation_labels(method),
         config_passed=redact_value("", provenance.config_passed),
         weights=backbone.weights if (backbone := method.backbone) else None,
         sources=provenance.sources,
@@ -238,14 +240,20 @@ def label(method: Method) -> str:
     provenance = method.provenance
     return name_with_settings(
         method.card.name,
-        provenance.ablations,
+        ablation_labels(method),
         redact_value("", provenance.config_passed),
     )
 
 
-def name_with_settings(name: str, ablations: Iterable[str], passed: Mapping[str, Any]) -> str:
-    """A method's name with its ablations and the settings that were given, as reports print it."""
-    parts = [f"w/o {ablation}" for ablation in ablations]
+def ablation_labels(method: Method) -> tuple[str, ...]:
+    """Labels of the ablations that a method was loaded with."""
+    ablations = type(method).Config.ablations
+    return tuple(ablations[name].label for name in method.provenance.ablations)
+
+
+def name_with_settings(name: str, labels: Iterable[str], passed: Mapping[str, Any]) -> str:
+    """A method's name with the labels of its ablations and the given settings, as reports print it."""
+    parts = [*labels]
     parts += [f"{key}={value}" for key, value in sorted(passed.items())]
     return name + (f" ({', '.join(parts)})" if parts else "")
 
@@ -259,13 +267,18 @@ def version(package: str) -> str | None:
 
 
 def run_slug(manifest: RunManifest) -> str:
-    """Make a readable folder name of a run; the beginning of its identity makes it unique."""
-    identity = manifest.block
+    """Make a readable folder name of a run; the beginning of its identity makes it unique.
+
+    It contains the names of ablations and not their labels: a label may be reworded, and the folder must then be
+    found again.
+    """
+    identity, context = manifest.block, manifest.context
+    names = map(default_ablation_label, context.ablations)
     parts = [
         identity.benchmark,
         f"f{identity.fold}",
         f"{identity.shot}shot",
-        manifest.context.label,
+        name_with_settings(identity.method, names, context.config_passed),
         identity.backbone or "own",
     ]
     if identity.shard:

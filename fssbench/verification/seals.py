@@ -143,7 +143,7 @@ def _faults(plan: Plan, identity: Identity, context: Context) -> Iterator[str]:
     marks = list(context.marks)
     if marks[: len(plan.marks)] != list(plan.marks):
         yield f"marks begin with {marks[: len(plan.marks)]}, the plan's are {list(plan.marks)}"
-    label = name_with_settings(identity.method, context.ablations, context.config_passed)
+    label = name_with_settings(identity.method, context.labels_of_ablations, context.config_passed)
     if context.label != label:
         yield f"label is {context.label!r}, method and settings give {label!r}"
     for key, value in context.config_passed.items():
@@ -213,7 +213,11 @@ def _method_faults(identity: Identity, context: Context) -> Iterator[str]:
             yield f"{name} is {stored!r}, the method's is {own!r}"
     if (cls.card.trained and context.checkpoint_sha256 is None) != ("untrained" in context.marks):
         yield "mark 'untrained' and the checkpoint contradict each other"
-    ablated = {name: cls.Config.ablations.get(name, {name: None}) for name in context.ablations}
+    known = {name: cls.Config.ablations[name] for name in context.ablations if name in cls.Config.ablations}
+    ablated = {name: known[name].settings if name in known else {name: None} for name in context.ablations}
+    labels = tuple(known[name].label for name in context.ablations if name in known)
+    if "ablation_labels" in context.model_fields_set and context.ablation_labels != labels:
+        yield f"labels of ablations are {context.ablation_labels!r}, the method's are {labels!r}"
     for name, settings in ablated.items():
         if any(identity.config.get(key) != value for key, value in settings.items()):
             yield f"ablation {name!r} is not in the settings"

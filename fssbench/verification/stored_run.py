@@ -37,7 +37,8 @@ TOLERANCE = 0.001
 """Share of an episode's pixels by which counts may differ on another machine."""
 _MACHINE = ("packages", "python", "system", "threads", "gpu")
 """What of a context block may move the last digits of a float."""
-_PROVEN = ("label", "title", "kind", "benchmark_title", "category", "folds", "ablations", "config_passed", "weights",
+_PROVEN = ("label", "title", "kind", "benchmark_title", "category", "folds", "ablations",
+           "ablation_labels", "config_passed", "weights",
            "checkpoint_sha256", "learnable", "parameters", "marks")  # fmt: skip
 """What of a context block a recomputation writes again."""
 

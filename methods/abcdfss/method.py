@@ -7,7 +7,7 @@ the maps are averaged and cut at a threshold of their own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from fssbench.api import Backbone, DataError, ImageMethod, MethodCard, MethodConfig, Predictor
+from fssbench.api import Ablation, Backbone, ImageMethod, MethodCard, MethodConfig, Predictor
 
 from ..layers.feature_maps import names, stages
 from .attention import carried, otsu
@@ -40,9 +40,9 @@ class ABCDFSSConfig(MethodConfig):
     threshold: Literal["max", "otsu", "mean"] = "max"
     """Where the map is cut: Otsu's threshold, the map's mean, or the larger of them."""
 
-    ablations: ClassVar[dict[str, dict[str, Any]]] = {
-        "adaptation": {"steps": 0},
-        "otsu": {"threshold": "mean"},
+    ablations: ClassVar[Mapping[str, Ablation]] = {
+        "adaptation": Ablation({"steps": 0}, label="w/o adaptation"),
+        "otsu": Ablation({"threshold": "mean"}, label="w/o Otsu's threshold"),
     }
 
 
@@ -111,12 +111,11 @@ class ABCDFSS(ImageMethod):
     align_corners: ClassVar[bool] = False
     reference_backbone: ClassVar[str] = "feature_extractor."
     config: ABCDFSSConfig
+    backbone: Backbone
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
-        if backbone is None:
-            raise DataError(f"method {self.card.name!r} needs a backbone, such as {self.card.backbone!r}")
-        every = [tap for stage in stages(backbone, 2)[1:] for tap in stage]
+        every = [tap for stage in stages(self.backbone, 2)[1:] for tap in stage]
         self._taps = names(every)
         self.channels = tuple(tap.channels for tap in every)
 
@@ -167,7 +166,6 @@ class ABCDFSS(ImageMethod):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Maps of images (N, 3, H, W) at all taps, shallow first, each (N, C, h, w)."""
-        assert self.backbone is not None
         with torch.no_grad():
             maps = self.backbone(images, self._taps)
         return [maps[tap] for tap in self._taps]

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fssbench.api import Features, MethodCard, MethodConfig, Taps
+from fssbench.api import Ablation, Features, MethodCard, MethodConfig, Taps
 
 from ..layers.feature_maps import activated, stages
 from ..layers.pfenet_base import INSIDE, OneEnrichment, PyramidConfig
@@ -44,7 +44,9 @@ class ASGNetConfig(PyramidConfig):
     """What is made of the guided map: `fem`, PFENet's feature enrichment (published figures), or `aspp`, the
     release's alternative.  `auto`: what the authors' weights that are loaded are of, `fem` before that."""
 
-    ablations: ClassVar[dict[str, dict[str, Any]]] = {"superpixels": {"superpixels": 1}}
+    ablations: ClassVar[Mapping[str, Ablation]] = {
+        "superpixels": Ablation({"superpixels": 1}, label="w/o superpixels")
+    }
 
 
 class ASGNet(OneEnrichment):
@@ -86,17 +88,21 @@ class ASGNet(OneEnrichment):
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
         self.down_conv = nn.Sequential(nn.Conv2d(self._channels, WIDTH, 1, bias=False), nn.Dropout2d(0.5))
-        assert self.backbone is not None
         first = stages(self.backbone, 4)[0][-1]
         self._shallow, self._shallow_channels = activated(self.backbone, first.name), first.channels
-        self._build(aspp=self.config.context == "aspp")
-
-    def _build(self, *, aspp: bool) -> None:
-        """Make the one context module or the other; the encoder and `down_conv` serve both."""
+        aspp = self.config.context == "aspp"
         self.context = DilatedContext(2 * WIDTH + 1, self._shallow_channels) if aspp else None
-        self.enrich = None if aspp else FeatureEnrichment(self.config.ppm_scales)  # type: ignore[assignment]
+        if aspp:
+            del self.enrich
+        else:  # drawn again after `down_conv`: a seed keeps its start weights
+            self.enrich = FeatureEnrichment(self.config.ppm_scales)
         scales = () if aspp else self.config.ppm_scales
         self.corr_conv = nn.ModuleList(reduction(2 * WIDTH + 1) for _ in scales)
+
+    @classmethod
+    def settings_of(cls, state: Mapping[str, Tensor]) -> Mapping[str, Any]:
+        """The context module whose entries the weights have."""
+        return {"context": "aspp" if any(name.startswith("ASPP.") for name in state) else "fem"}
 
     @property
     def taps(self) -> Taps:
@@ -126,16 +132,6 @@ class ASGNet(OneEnrichment):
     def rename_reference(self, name: str) -> str | None:
         """Own name of an authors' entry, of either context."""
         return super().rename_reference(name) if self.context is None else rename_dilated(name, "context.")
-
-    def load_reference(self, state: Mapping[str, Tensor]) -> None:
-        """Load weights in the authors' layout; where the context was left open, take theirs."""
-        if self.config.context == "auto":
-            aspp = any(name.removeprefix("module.").startswith("ASPP.") for name in state)
-            device = next(self.down_conv.parameters()).device
-            self._build(aspp=aspp)
-            self.to(device).train(self.training)
-            self.take_settings(context="aspp" if aspp else "fem")
-        super().load_reference(state)
 
     @torch.no_grad()
     def _prototypes(self, objects: Tensor, support_mask: Tensor) -> list[Tensor]:

@@ -7,13 +7,14 @@ supports, what comes of that predicts the query again, and so on for three round
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from fssbench.api import AT_INFERENCE, Features, MethodCard, MethodConfig, Predictor, Recipe
+from fssbench.api import AT_INFERENCE, Ablation, Features, MethodCard, MethodConfig, Predictor, Recipe
 
 from ..layers.self_support import Prototypes, over_shots, refined, supported
 from ..layers.supervision import pixel_loss
@@ -39,7 +40,9 @@ class IFAConfig(SSPConfig):
     adapt_rate: Annotated[float, AT_INFERENCE] = Field(5e-4, gt=0)
     """Its learning rate: in the reference 5e-4, on radiographs 5e-6."""
 
-    ablations: ClassVar[dict[str, dict[str, Any]]] = {"plain": {"refine": False}}
+    ablations: ClassVar[Mapping[str, Ablation]] = {
+        "plain": Ablation({"refine": False}, label="w/o refinement")
+    }
 
 
 class IFA(SSP):
@@ -145,7 +148,7 @@ class IFA(SSP):
         Refined; self-supported; query by its own truth; supports (B * K) by theirs; supports by the query's
         prototypes; then query and supports of each later round.
         """
-        cells, objects, mask = self._encoded(*self._inputs(query, support), support_mask)
+        cells, objects, mask = self._encoded(*self.read(query, support), support_mask)
         shots = support_mask.shape[1]
         each = Prototypes.of_mask(objects, mask)
         current = over_shots(each, shots)

@@ -73,7 +73,6 @@ class PyramidMethod(FeatureMethod):
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
-        assert self.backbone is not None
         last = [stage[-1] for stage in stages(self.backbone, 4)[1:4]]
         self._low, self._mid, self._high = (activated(self.backbone, tap.name) for tap in last)
         self._channels = last[0].channels + last[1].channels
@@ -102,7 +101,6 @@ class PyramidMethod(FeatureMethod):
 
         The fourth stage is run on the third one's object cells alone, so that it sees no background.
         """
-        assert self.backbone is not None
         mid = support[self._mid]
         found = []
         for k in range(support_mask.shape[1]):
@@ -139,7 +137,7 @@ class OneEnrichment(PyramidMethod):
             target: the queries' masks (B, H, W), bool.
             ignore: pixels of them that are left out (B, H, W), bool.
         """
-        found = self._enriched(*self._inputs(query, support), support_mask)
+        found = self._enriched(*self.read(query, support), support_mask)
         return enriched_loss(self._classifier, found, target, ignore)
 
     @property

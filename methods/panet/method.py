@@ -64,7 +64,6 @@ class PANet(FeatureMethod):
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
-        assert self.backbone is not None
         tap = self.config.tap
         if tap == "auto":
             tap = self._choose(self.backbone)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Recipe, Taps
+from fssbench.api import Ablation, FeatureMethod, Features, MethodCard, MethodConfig, Recipe, Taps
 
 from ..layers.canet_head import WIDTH, Context, residual_pair
 from ..layers.feature_maps import activated, soft_mask, stages
@@ -54,7 +54,9 @@ class PMMsConfig(MethodConfig):
     encoder: Literal["frozen", "tuned"] = "frozen"
     """`tuned`: the convolutions of the second and third stage are trained along with the head."""
 
-    ablations: ClassVar[dict[str, dict[str, Any]]] = {"residual": {"variant": "pmms"}}
+    ablations: ClassVar[Mapping[str, Ablation]] = {
+        "residual": Ablation({"variant": "pmms"}, label="w/o residual stages")
+    }
 
 
 def _layer(inputs: int, kernel: int, rate: int, *, norm: bool) -> nn.Sequential:
@@ -117,7 +119,6 @@ class PMMs(FeatureMethod):
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
-        assert self.backbone is not None
         places = stages(self.backbone, 3)
         whole = self.backbone.layout == "deeplab" and self.backbone.name == "vgg16"
         read = places[-1][-1:] if whole else [places[1][-1], places[2][-1]]
@@ -130,9 +131,7 @@ class PMMs(FeatureMethod):
         if self.config.encoder == "tuned":
             steps = zip((self._first, *self._read), self._read, strict=False)
             self.tuned.extend(FineTuned(self.backbone, after, last) for after, last in steps)
-        self._build("pmms" if self.config.variant == "pmms" else "rpmms")
-
-    def _build(self, variant: str) -> None:
+        variant = "pmms" if self.config.variant == "pmms" else "rpmms"
         self.components = _COMPONENTS[variant]
         self._residual = variant == "rpmms"
         norm = not self._residual
@@ -142,6 +141,13 @@ class PMMs(FeatureMethod):
         self.context = Context()
         self.narrow = _layer(5 * WIDTH, 1, 1, norm=norm)
         self.classify = nn.Conv2d(WIDTH, 2, 1)
+
+    @classmethod
+    def settings_of(cls, state: Mapping[str, Tensor]) -> Mapping[str, Any]:
+        """The variant that the weights are of: only `pmms` has a norm after its comparison."""
+        if "layer9.weight" not in state:
+            return {}
+        return {"variant": "pmms" if "layer55.1.weight" in state else "rpmms"}
 
     @classmethod
     def backbone_layout(cls, backbone: str, config: MethodConfig) -> str:
@@ -172,7 +178,7 @@ class PMMs(FeatureMethod):
             ignore: not read.
         """
         size = grid(target)
-        found = self._stages(*self._inputs(query, support), support_mask)
+        found = self._stages(*self.read(query, support), support_mask)
         full = [functional.interpolate(each, size, mode="bilinear", align_corners=False) for each in found]
         return torch.stack([functional.cross_entropy(each.float(), target.long()) for each in full]).sum()
 
@@ -234,14 +240,8 @@ class PMMs(FeatureMethod):
         return name
 
     def load_reference(self, state: Mapping[str, Tensor]) -> None:
-        """Load weights in the authors' layout; where the variant was left open, take theirs."""
+        """Load weights in the authors' layout; a tuned encoder gets its stages from the backbone's entries too."""
         plain = {name.removeprefix("module."): value for name, value in state.items()}
-        if self.config.variant == "auto" and "layer9.weight" in plain:
-            theirs = "pmms" if "layer55.1.weight" in plain else "rpmms"
-            device = self.classify.weight.device
-            self._build(theirs)
-            self.to(device).train(self.training)
-            self.take_settings(variant=theirs)
         body = {n.removeprefix(self._prefix): v for n, v in plain.items() if n.startswith(self._prefix)}
         body = {n: v for n, v in body.items() if not n.startswith("cls.")}
         renamed = {f"backbone.{n}": v for n, v in body.items()}

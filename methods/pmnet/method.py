@@ -13,7 +13,7 @@ import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Recipe, Taps, UsageError
+from fssbench.api import Ablation, FeatureMethod, Features, MethodCard, MethodConfig, Recipe, Taps, UsageError
 
 from ..layers.feature_maps import masked, names, soft_mask, stages
 from ..layers.volume import VolumeBatchNorm, VolumeGroupNorm, pairwise, unit
@@ -90,9 +90,9 @@ class PMNetConfig(MethodConfig):
         release = isinstance(given, dict) and given.get("variant") in {"released", "onehead"}
         return {"affinity": "dot", **given} if release else given
 
-    ablations: ClassVar[dict[str, dict[str, Any]]] = {
-        "b3dconv": {"b3dconv": False},
-        "background": {"background": False},
+    ablations: ClassVar[Mapping[str, Ablation]] = {
+        "b3dconv": Ablation({"b3dconv": False}, label="w/o B3DConvs"),
+        "background": Ablation({"background": False}, label="w/o background"),
     }
 
 
@@ -148,7 +148,6 @@ class PMNet(FeatureMethod):
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
-        assert self.backbone is not None
         every = stages(self.backbone, 4)
         high, low = every[-2:]
         self._matched = {"low": names(low), "high": names(high)}

@@ -14,7 +14,16 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fssbench.api import AT_INFERENCE, ImageMethod, MethodCard, MethodConfig, Predictor, Recipe, UsageError
+from fssbench.api import (
+    AT_INFERENCE,
+    Ablation,
+    ImageMethod,
+    MethodCard,
+    MethodConfig,
+    Predictor,
+    Recipe,
+    UsageError,
+)
 
 from ..layers.feature_maps import activated, stages
 from ..layers.finetuned import Trained
@@ -44,7 +53,9 @@ class RePRIConfig(MethodConfig):
     """Which form of a ResNet or VGG: `reference` is PFENet's (three-convolution stem, dilated, stride 8),
     `standard` takes torchvision's weights."""
 
-    ablations: ClassVar[dict[str, dict[str, Any]]] = {"adaptation": {"steps": 0}}
+    ablations: ClassVar[Mapping[str, Ablation]] = {
+        "adaptation": Ablation({"steps": 0}, label="w/o adaptation")
+    }
 
 
 class PyramidPooling(nn.Module):
@@ -128,15 +139,21 @@ class RePRI(ImageMethod):
     supervision: ClassVar[Literal["object", "classes"]] = "classes"
     reference_backbone: ClassVar[str] = ""
     config: RePRIConfig
+    backbone: Backbone
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
-        assert self.backbone is not None
         last = stages(self.backbone, 1)[-1][-1]
         self._tap = activated(self.backbone, last.name)
         self.encoder = Trained(self.backbone)
         self.pyramid = PyramidPooling(last.channels)
         self.classifier = nn.Conv2d(_WIDTH, self.config.classes + 1, 1)
+
+    @classmethod
+    def settings_of(cls, state: Mapping[str, Tensor]) -> Mapping[str, Any]:
+        """The number of classes beside the background that the classifier tells apart."""
+        count = len(state.get("classifier.bias", ()))
+        return {"classes": count - 1} if count > 1 else {}
 
     @classmethod
     def backbone_layout(cls, backbone: str, config: MethodConfig) -> str:
@@ -213,12 +230,8 @@ class RePRI(ImageMethod):
         return f"pyramid.{name}" if kind == "bottleneck" else name
 
     def load_reference(self, state: Mapping[str, Tensor]) -> None:
-        """Load the authors' state dict: the encoder goes to backbone and trained copy alike; takes its classes."""
+        """Load the authors' state dict; the encoder's entries go to the backbone and to the trained copy."""
         plain = {name.removeprefix("module."): value for name, value in state.items()}
-        count = len(plain.get("classifier.bias", ()))
-        if count > 1 and count != self.classifier.out_channels:
-            self.classifier = nn.Conv2d(_WIDTH, count, 1).to(self.classifier.weight.device)
-            self.take_settings(classes=count - 1)
         super().load_reference({**plain, **self.encoder.entries(plain, "encoder.")})
 
 

@@ -98,7 +98,6 @@ class VAT(FeatureMethod):
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
-        assert self.backbone is not None
         first, fine, middle, coarse = stages(self.backbone, 4)[-4:]
         self._levels = (names(coarse), names(middle), names(fine))
         self._guides = (middle[-1].name, fine[-1].name, first[-1].name)

@@ -21,6 +21,7 @@ _ELSEWHERE = {
     "label",
     "title",
     "ablations",
+    "ablation_labels",
     "marks",
     "learnable",
     "parameters",

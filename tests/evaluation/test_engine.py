@@ -16,6 +16,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from manifests import make_manifest
 from PIL import ImageFile
 
 import fssbench
@@ -514,7 +515,6 @@ def test_same_method_twice_in_one_call_is_refused(null):
 
 
 def test_slugs_are_plain_short_and_distinct():
-    block = {"benchmark": "b:v", "fold": 0, "shot": 1, "backbone": None, "shard": None}
     names = [
         "a",
         "A",
@@ -530,7 +530,7 @@ def test_slugs_are_plain_short_and_distinct():
         "n" * 300,
         "💥",
     ]
-    slugs = [run_slug(block, name, f"{i:064x}"[::-1]) for i, name in enumerate(names)]
+    slugs = [run_slug(make_manifest(benchmark="b:v", method=name)) for name in names]
     assert len(set(slugs)) == len(names)
     for slug in slugs:
         assert slug.isascii()
@@ -538,7 +538,7 @@ def test_slugs_are_plain_short_and_distinct():
         assert not set(slug) - set("abcdefghijklmnopqrstuvwxyz0123456789._-")
         assert "/" not in slug
         assert not slug.startswith((".", "-"))
-    assert "shard2of7" in run_slug({**block, "shard": [2, 7]}, "a", "0" * 64)
+    assert "shard2of7" in run_slug(make_manifest(shard=(2, 7)))
 
 
 @pytest.mark.parametrize("name", ["with space", "ü日本💥", "a#b%c", "new\nline", "x" * 150, "-dash", "dot."])

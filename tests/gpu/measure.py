@@ -159,7 +159,7 @@ def measure_forwards(name: str, repeats: int, device: torch.device) -> dict[str,
             with computing_in(precision, device), torch.no_grad():
                 reset_peak(device)
                 whole = time_segmentation(method, (query, support, mask), repeats, device)
-                head = time_segmentation(method, (*method._inputs(query, support), mask), repeats, device)
+                head = time_segmentation(method, (*method.read(query, support), mask), repeats, device)
             figures[f"batch {batch}, {precision}"] = {
                 "images to masks, episodes/s": round(batch / whole, 1),
                 "features to masks, episodes/s": round(batch / head, 1),

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import fssbench
 from fssbench.api import Method
 from fssbench.contracts.backbones import Backbone, Tap
+from fssbench.plugins.registry import METHODS
 
 CHANNELS = (8, 12, 16, 20)
 Episodes = tuple[Tensor, Tensor, Tensor]
@@ -119,10 +120,10 @@ class Golden:
         salt = str(self.file["salt"])
         shapes = [tuple(int(n) for n in str(shape).split(",") if n) for shape in self.file["shapes"]]
         names = [str(name) for name in self.file["names"]]
+        state = {n: self._recipe.values(n, shape, salt) for n, shape in zip(names, shapes, strict=True)}
+        config = {**METHODS.get(name).settings_of(state), **config}
         method = fssbench.load_method(name, backbone=backbone, weights="random", **config)
-        method.load_reference(
-            {n: self._recipe.values(n, shape, salt) for n, shape in zip(names, shapes, strict=True)}
-        )
+        method.load_reference(state)
         return method
 
     def episode(self, size: int, shots: int) -> Episodes:

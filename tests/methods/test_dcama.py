@@ -75,7 +75,7 @@ def test_shots_stand_in_one_softmax(tiny: Any, episodes: Any) -> None:
     torch.manual_seed(0)
     method = DCAMA(DCAMA.Config(heads=4), tiny()).eval()
     query, support, mask = episodes(shots=2)
-    cells, objects = method._inputs(query, support)
+    cells, objects = method.read(query, support)
     tap = method._matched["fine"][0]
     attention = method.attention[method._block[tap]]
     joint = method._coarse_map(attention, cells[tap], objects[tap], mask)

@@ -67,8 +67,8 @@ def test_feature_masking_is_the_host_itself(tiny: Any, episodes: Any, shots: int
 @torch.no_grad()
 def test_ablations_change_the_output(tiny: Any, episodes: Any) -> None:
     full = build(tiny).predict(*episodes())
-    for values in HybridMasking.Config.ablations.values():
-        assert not close(build(tiny, **values).predict(*episodes()), full)
+    for ablation in HybridMasking.Config.ablations.values():
+        assert not close(build(tiny, **ablation.settings).predict(*episodes()), full)
 
 
 @torch.no_grad()

@@ -140,14 +140,14 @@ def test_a_batch_equals_its_episodes_one_by_one(method: Method, episodes: Any, s
 @torch.no_grad()
 def test_features_and_pixels_give_the_same(method: Method, episodes: Any) -> None:
     query, support, mask = episodes(batch=2, shots=2)
-    features = method._inputs(query, support)
+    features = method.read(query, support)
     assert torch.equal(method.predict(*features, mask), method.predict(query, support, mask))
 
 
 @torch.no_grad()
 def test_features_and_masks_are_left_alone_and_results_repeat(method: Method, episodes: Any) -> None:
     query, support, mask = episodes(shots=2)
-    cells, objects = method._inputs(query, support)
+    cells, objects = method.read(query, support)
     before = (
         {t: f.clone() for t, f in cells.items()},
         {t: f.clone() for t, f in objects.items()},
@@ -216,8 +216,8 @@ def test_ablations_change_the_output(
     inputs = episodes(size=513 if cls is ASGNet else 97)
     usual = {} if cls is ASGNet else next(config for each, config in CASES.values() if each is cls)
     full = build(cls, tiny, **usual).predict(*inputs)
-    for values in cls.Config.ablations.values():
-        assert not close(build(cls, tiny, **usual | values).predict(*inputs), full)
+    for ablation in cls.Config.ablations.values():
+        assert not close(build(cls, tiny, **usual | ablation.settings).predict(*inputs), full)
 
 
 @pytest.mark.parametrize("cls", METHODS)
@@ -225,7 +225,7 @@ def test_cards_are_complete(cls: type[FeatureMethod]) -> None:
     card = cls.card
     assert all([card.name, card.title, card.paper, card.reference, card.licence, card.training, card.notes])
     assert 2015 < card.year < 2027
-    assert set(cls.Config.model_fields) >= {k for v in cls.Config.ablations.values() for k in v}
+    assert set(cls.Config.model_fields) >= {k for v in cls.Config.ablations.values() for k in v.settings}
 
 
 @pytest.mark.parametrize(

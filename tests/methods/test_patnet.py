@@ -108,7 +108,7 @@ def test_fine_tuning_brings_transformed_objects_together(tiny: Any, episodes: An
     torch.manual_seed(3)
     method = PATNet(PATNet.Config(finetune=20, finetune_rate=0.01), tiny()).eval()
     query, support, mask = episodes(size=97)
-    cells, objects = method._inputs(query, support)
+    cells, objects = method.read(query, support)
     predicted = torch.zeros(1, 1, 20, 20)
     predicted[..., 4:12, 5:16] = 1
     anchors = method.get_parameter("reference_layer1.weight").detach().clone().requires_grad_()

@@ -71,7 +71,7 @@ def test_a_backbone_that_cannot_be_run_from_a_tap_on_is_told() -> None:
 def test_the_prior_runs_the_last_stage_on_the_object_alone(tiny: Any, episodes: Any) -> None:
     method = made(tiny).eval()
     query, support, mask = episodes(shots=2, size=97)
-    cells, objects = method._inputs(query, support)
+    cells, objects = method.read(query, support)
     for k in range(2):
         middle = objects["3-1.relu"][:, k]
         alone = functional.interpolate(

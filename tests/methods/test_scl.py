@@ -44,7 +44,7 @@ def test_mean_iou_of_both_classes() -> None:
 def test_the_object_splits_into_what_is_found_and_what_is_missed(tiny: Any, episodes: Any) -> None:
     method = made(tiny)
     _, support, mask = episodes(size=97)
-    maps = {tap: f[:, 0] for tap, f in method._inputs(support[:, 0], support)[1].items()}
+    maps = {tap: f[:, 0] for tap, f in method.read(support[:, 0], support)[1].items()}
     read = method._read(maps, mask[:, 0])
     grid = read.objects.shape[-2:]
     cells = functional.interpolate(mask, grid, mode="bilinear", align_corners=True)[0, 0]
@@ -75,7 +75,7 @@ def test_supports_weigh_as_much_as_they_find_in_all(
 def test_its_own_vectors_predict_a_support_as_the_merit_says(tiny: Any, episodes: Any) -> None:
     method = made(tiny)
     query, support, mask = episodes(size=97)
-    (read,), _ = method._answers(*method._inputs(query, support), mask)
+    (read,), _ = method._answers(*method.read(query, support), mask)
     again = method._on_support(read.objects, read.vectors, read.first.levels).logits
     full = functional.interpolate(again, (97, 97), mode="bilinear", align_corners=True)
     expected = mean_iou(full.argmax(dim=1) == 1, mask[:, 0] == 1)

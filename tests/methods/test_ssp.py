@@ -93,7 +93,7 @@ def test_the_loss_falls_and_only_the_copy_of_two_stages_learns(tiny: Any, episod
     losses = []
     for _ in range(15):
         optimiser.zero_grad()
-        loss = method.loss(*method._inputs(query, support), mask, mask[:, 0].bool(), nothing)
+        loss = method.loss(*method.read(query, support), mask, mask[:, 0].bool(), nothing)
         loss.backward()
         optimiser.step()
         losses.append(loss.item())

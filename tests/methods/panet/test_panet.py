@@ -18,7 +18,7 @@ from fssbench.api import UsageError
 def test_equals_the_definition_on_full_resolution_features(tiny: Any, episodes: Any, shots: int) -> None:
     method = PANet(PANet.Config(), tiny()).eval()
     query, support, mask = episodes(shots=shots, size=97)
-    cells, objects = method._inputs(query, support)
+    cells, objects = method.read(query, support)
     (tap,) = method.taps.query
     up = functional.interpolate(objects[tap][0], (97, 97), mode="bilinear", align_corners=False)
     logits = []

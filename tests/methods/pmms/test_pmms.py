@@ -26,7 +26,7 @@ def test_equals_the_reference(golden: Any) -> None:
     query, support, mask = file.episode(257, 5)
     for shots, field in ((1, "logits_1shot"), (5, "out_5shot")):
         given = (query, support[:, :shots])
-        assert file.error(field, method.logits(*method._inputs(*given), mask[:, :shots]), 1) < 1e-4
+        assert file.error(field, method.logits(*method.read(*given), mask[:, :shots]), 1) < 1e-4
 
 
 @pytest.mark.parametrize(
@@ -146,11 +146,11 @@ def build(tiny: Any, **config: Any) -> PMMs:
 def test_stages_inform_each_other_and_are_added_up_with_several_supports(tiny: Any, episodes: Any) -> None:
     method = build(tiny)
     query, support, mask = episodes(shots=2)
-    found = method._stages(*method._inputs(query, support), mask)
+    found = method._stages(*method.read(query, support), mask)
     assert len(found) == 3
     expected = sum(each.softmax(dim=1) for each in found) / 5
-    assert torch.allclose(method.logits(*method._inputs(query, support), mask), torch.as_tensor(expected))
-    single = method._inputs(query, support[:, :1])
+    assert torch.allclose(method.logits(*method.read(query, support), mask), torch.as_tensor(expected))
+    single = method.read(query, support[:, :1])
     assert torch.equal(method.logits(*single, mask[:, :1]), method._stages(*single, mask[:, :1])[-1])
     assert not torch.allclose(found[0], found[1])
 
@@ -167,7 +167,7 @@ def test_the_loss_sums_over_stages_and_counts_every_pixel(tiny: Any, episodes: A
     query, support, mask = episodes(batch=2)
     target, ignore = mask[:, 0].bool(), torch.ones(2, 64, 64, dtype=torch.bool)
     with torch.no_grad():
-        found = method._stages(*method._inputs(query, support), mask)
+        found = method._stages(*method.read(query, support), mask)
         grown = [functional.interpolate(f, (64, 64), mode="bilinear") for f in found]
         expected = sum(functional.cross_entropy(g, target.long()) for g in grown)
         assert torch.allclose(method.loss(query, support, mask, target, ignore), torch.as_tensor(expected))

@@ -135,7 +135,7 @@ def test_the_forms_of_the_release_keep_its_raw_products(given: dict[str, Any], a
 def test_cosine_affinity_does_not_see_the_length_of_features(tiny: Any, episodes: Any) -> None:
     method = PMNet(PMNet.Config(affinity="cosine", b3dconv=False), tiny()).eval()
     query, support, mask = episodes()
-    cells, objects = method._inputs(query, support)
+    cells, objects = method.read(query, support)
     longer = {tap: f * 3 for tap, f in objects.items()}
     with torch.no_grad():
         assert torch.allclose(

@@ -95,7 +95,7 @@ def test_a_batch_equals_its_episodes_one_by_one(tiny: Any, episodes: Any) -> Non
 def test_features_are_compared_at_fixed_grids(tiny: Any, episodes: Any) -> None:
     method = build(tiny)
     query, support, mask = episodes(size=97)
-    cells, objects = method._inputs(query, support)
+    cells, objects = method.read(query, support)
     assert method.logits(cells, objects, mask).shape == (1, 2, 64, 64)
     sides = {tap: method._at_grid(tap, maps).shape[-1] for tap, maps in cells.items()}
     assert [sides[tap] for tap in ("1-1", "2-0", "3-1", "4-0")] == [64, 32, 16, 8]

@@ -1,0 +1,162 @@
+"""How a method's logits become predictions: supports jointly or one by one, checked, resized, and voted on.
+
+These functions belong to the contract and not to the harness, because `Method.loss` predicts too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fssbench.errors import PluginError
+
+Predictor = Callable[[Any, Any, Tensor], Tensor]
+"""From query, support and support masks to logits (B, 2, h, w): `Method.logits`, or what `Method.adapt` returns."""
+
+
+class PredictingMethod(Protocol):
+    """What prediction needs of a method."""
+
+    card: ClassVar[Any]
+    shots: ClassVar[Literal["joint", "vote"]]
+    align_corners: ClassVar[bool]
+
+    @property
+    def steps(self) -> int:
+        """Step budget of `adapt`; 0 if the method does not adapt."""
+
+    def logits(self, query: Any, support: Any, support_mask: Tensor) -> Tensor:
+        """Logits (B, 2, h, w)."""
+
+    def adapt(
+        self, query: Any, support: Any, support_mask: Tensor, *, generator: torch.Generator, steps: int
+    ) -> Predictor:
+        """The predictor of one episode."""
+
+
+def predict_shots(
+    method: PredictingMethod,
+    query: Any,
+    support: Any,
+    support_mask: Tensor,
+    *,
+    size: tuple[int, int] | None,
+    seed: int,
+) -> list[Tensor]:
+    """Predict from all supports jointly, or from each by itself if the method votes.
+
+    Args:
+        method: the method.
+        query: what `method.logits` reads of B queries.
+        support: what it reads of B times K supports.
+        support_mask: binary masks (B, K, H, W), float.
+        size: output height and width; the mask's size by default.
+        seed: seeds what `method.adapt` draws, the same for each episode.
+
+    Returns:
+        One tensor of logits (B, 2, *size), or K of them for a voting method.
+
+    Raises:
+        PluginError: if the method returns anything but finite logits of the right shape.
+    """
+    batch, shots = support_mask.shape[:2]
+    if method.steps and batch > 1:  # each episode is adapted to by itself
+        episodes = [
+            predict_shots(
+                method,
+                select_episodes(query, slice(b, b + 1)),
+                select_episodes(support, slice(b, b + 1)),
+                support_mask[b : b + 1],
+                size=size,
+                seed=seed,
+            )
+            for b in range(batch)
+        ]
+        return [torch.cat(logits) for logits in zip(*episodes, strict=True)]
+    predictor: Predictor = method.logits
+    if method.steps:
+        generator = torch.Generator().manual_seed(seed)
+        predictor = method.adapt(query, support, support_mask, generator=generator, steps=method.steps)
+    if method.shots == "joint" or shots == 1:
+        inputs = [(support, support_mask)]
+    else:
+        inputs = [(select_support(support, k), support_mask[:, k : k + 1]) for k in range(shots)]
+    shape = size or (int(support_mask.shape[-2]), int(support_mask.shape[-1]))
+    outputs = []
+    for supports, masks in inputs:
+        logits = check_logits(predictor(query, supports, masks), masks, method.card.name)
+        outputs.append(resize_logits(logits, shape, align_corners=method.align_corners))
+    return outputs
+
+
+def check_logits(logits: Any, support_mask: Tensor, name: str) -> Tensor:
+    """Refuse what is not finite logits (B, 2, h, w) on the masks' device.
+
+    Args:
+        logits: what the method returned.
+        support_mask: the masks (B, K, H, W) that it was given.
+        name: the method's name, for errors.
+
+    Returns:
+        The same logits.
+
+    Raises:
+        PluginError: naming what is wrong.
+    """
+    expected = f"a floating-point tensor (B={len(support_mask)}, 2, h, w) on {support_mask.device}"
+    if not isinstance(logits, Tensor):
+        raise PluginError(f"{name}.logits returned {type(logits).__name__}, expected {expected}")
+    if logits.ndim != 4 or tuple(logits.shape[:2]) != (len(support_mask), 2) or not logits.numel():
+        raise PluginError(f"{name}.logits returned shape {tuple(logits.shape)}, expected {expected}")
+    if not logits.is_floating_point():
+        raise PluginError(f"{name}.logits returned {logits.dtype}, expected {expected}")
+    if logits.device != support_mask.device:
+        raise PluginError(f"{name}.logits returned a tensor on {logits.device}, expected {expected}")
+    # A mask made from NaN looks plausible. The sum is 50 times faster than a look at each value, but may overflow.
+    if not torch.isfinite(logits.sum()):
+        bad = int((~torch.isfinite(logits)).sum())
+        if bad:
+            raise PluginError(f"{name}.logits returned {bad} values that are NaN or infinite")
+    return logits
+
+
+def resize_logits(logits: Tensor, size: tuple[int, int], *, align_corners: bool) -> Tensor:
+    """Resize logits (B, 2, h, w) bilinearly to (B, 2, *size); equal sizes return the same tensor."""
+    if logits.shape[-2:] == size:
+        return logits
+    return functional.interpolate(logits, size, mode="bilinear", align_corners=align_corners)
+
+
+def threshold_logits(logits: Tensor) -> Tensor:
+    """Masks (B, H, W) of logits (B, 2, H, W): foreground where its logit is strictly larger.
+
+    This is faster than `argmax` on a CPU.
+    """
+    return logits[:, 1] > logits[:, 0]
+
+
+def vote_on_masks(masks: list[Tensor]) -> Tensor:
+    """The mask (B, H, W) that K one-shot masks agree on.
+
+    As in HSNet, votes are relative to the most voted pixel of the query.  Each query therefore has foreground as
+    soon as one of the masks has.
+    """
+    votes = torch.stack(masks).sum(dim=0)
+    most = votes.flatten(1).max(dim=1).values.clamp(min=1).view(-1, 1, 1)
+    return votes / most >= 0.5
+
+
+def select_episodes(inputs: Any, part: slice) -> Any:
+    """Some episodes of images, or of features by tap."""
+    return inputs[part] if isinstance(inputs, Tensor) else {tap: maps[part] for tap, maps in inputs.items()}
+
+
+def select_support(support: Any, k: int) -> Any:
+    """Support `k` alone, its shot axis kept, of images (B, K, ...) or of features by tap."""
+    if isinstance(support, Mapping):
+        return {tap: maps[:, k : k + 1] for tap, maps in support.items()}
+    return support[:, k : k + 1]

@@ -21,9 +21,9 @@ Absent = Literal["zero", "exclude"]
 def _bool(values: Any, name: str) -> NDArray[np.bool_]:
     array = np.asarray(values)
     if array.dtype != np.bool_:
-        found = np.unique(array)
-        if not np.isin(found, (0, 1)).all():
-            raise UsageError(f"{name} must be binary (bool, or values 0 and 1); found {found[:5].tolist()}")
+        values = np.unique(array)
+        if not np.isin(values, (0, 1)).all():
+            raise UsageError(f"{name} must be binary (bool, or values 0 and 1); found {values[:5].tolist()}")
         array = array.astype(np.bool_)
     return array
 

@@ -38,7 +38,7 @@ import datasets
 import fssbench, fssbench.datasets, fssbench.methods, fssbench.reports
 from fssbench.api import Dataset, Method
 from fssbench.plugins.registry import DATASETS, METHODS, REPORTERS, load_plugin, observed_at_import
-from fssbench.plugins.source_hash import _needed, source_of
+from fssbench.plugins.source_hash import _own_requirements, source_of
 
 with contextlib.redirect_stdout(io.StringIO()) as shown:
     exec(README_EXAMPLE)
@@ -57,7 +57,7 @@ print(json.dumps({
     "path": sys.path == before,
     "same": {
         "versions": [fssbench.__version__, importlib.metadata.version("fssbench")],
-        "needed": sorted(_needed()),
+        "needed": sorted(_own_requirements()),
         "origins": {n: r.plugin(n).origin for r in (METHODS, DATASETS, REPORTERS) for n in r.names() if n != "mine"},
         "reporters": [REPORTERS.get(name).__name__ for name in REPORTERS.names()],
         "sources": sources,

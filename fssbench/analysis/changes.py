@@ -184,17 +184,17 @@ def _paired(changes: list[Change], results: Results) -> list[Change]:
 def _departures(before: Cell, after: Cell) -> Iterator[Departure]:
     """What differs in the identity blocks; where nothing does, what differs around the runs."""
     folds = sorted(set(before.folds) & set(after.folds))
-    found: dict[tuple[str, str, str], list[int]] = {}
+    folds: dict[tuple[str, str, str], list[int]] = {}
     for part, keep in (("block", None), ("context", _CONTEXT)):
         for fold in folds:
             one, two = (dict(_flat(cell.folds[fold].manifest.get(part, {}))) for cell in (before, after))
             for name in sorted(one.keys() | two.keys()):
                 if (keep is None or name.partition(".")[0] in keep) and one.get(name) != two.get(name):
                     shown = name if keep is None else f"context.{name}"
-                    found.setdefault((shown, one.get(name, ""), two.get(name, "")), []).append(fold)
-        if found:
+                    folds.setdefault((shown, one.get(name, ""), two.get(name, "")), []).append(fold)
+        if folds:
             break
-    for (name, old, new), where in found.items():
+    for (name, old, new), where in folds.items():
         yield Departure(name, old, new, tuple(where))
 
 

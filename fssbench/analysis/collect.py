@@ -47,10 +47,10 @@ def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0)
     Raises:
         DataError: if there is no readable run at all, or two folders hold one measurement with other counts.
     """
-    found = list(dict.fromkeys(run for path in paths for run in scan(path)))
+    folders = list(dict.fromkeys(run for path in paths for run in scan(path)))
     notes: list[str] = []
     stored: list[StoredRun] = []
-    for path in found:
+    for path in folders:
         try:
             run = read_run(path)
         except DataError as error:

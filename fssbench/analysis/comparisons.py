@@ -346,7 +346,7 @@ def seed_spread(
     alike: dict[object, list[int]] = defaultdict(list)
     for i, cell in enumerate(cells):
         alike[_but_seeds(cell)].append(i)
-    found: list[tuple[Literal["episodes", "training", "both"], list[int]]] = []
+    groups: list[tuple[Literal["episodes", "training", "both"], list[int]]] = []
     for members in alike.values():
         by_weights: dict[object, dict[object, int]] = defaultdict(dict)
         by_plans: dict[object, dict[object, int]] = defaultdict(dict)
@@ -354,11 +354,11 @@ def seed_spread(
             weights, plans = _weights(cells[i]), _plans(cells[i])
             by_weights[weights].setdefault(cells[i].seed, i)
             by_plans[plans].setdefault(weights, i)
-        found += [("episodes", list(group.values())) for group in by_weights.values() if len(group) > 1]
-        found += [("training", list(group.values())) for group in by_plans.values() if len(group) > 1]
+        groups += [("episodes", list(group.values())) for group in by_weights.values() if len(group) > 1]
+        groups += [("training", list(group.values())) for group in by_plans.values() if len(group) > 1]
         if len(by_weights) == len(by_plans) == len(members) > 1:
-            found.append(("both", members))
-    used = sorted({i for _, group in found for i in group})
+            groups.append(("both", members))
+    used = sorted({i for _, group in groups for i in group})
     number = resamples or max(RESAMPLES, results.resamples)
     means = mean_samples([cells[i].folds.values() for i in used], resamples=number, seed=_seed(results, seed))
     spreads = {i: mean.error for i, mean in zip(used, means, strict=True)}
@@ -374,7 +374,7 @@ def seed_spread(
             between=float(np.std([cells[i].miou.value for i in group], ddof=1)),
             within=float(np.sqrt(np.mean([spreads[i] ** 2 for i in group]))),
         )
-        for kind, group in found
+        for kind, group in groups
     )
 
 

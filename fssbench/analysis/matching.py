@@ -109,24 +109,24 @@ def chosen(results: Results, methods: Sequence[str] | None) -> tuple[list[Cell],
 
 def columns(cells: Sequence[Cell]) -> dict[Key, list[int]]:
     """Places of the cells of each column; columns by benchmark and shot."""
-    found: dict[Key, list[int]] = defaultdict(list)
+    members: dict[Key, list[int]] = defaultdict(list)
     for i, cell in enumerate(cells):
-        found[column_key(first_run(cell))].append(i)
-    return dict(sorted(found.items(), key=lambda item: (item[0][0], int(item[0][1]), item[0])))
+        members[column_key(first_run(cell))].append(i)
+    return dict(sorted(members.items(), key=lambda item: (item[0][0], int(item[0][1]), item[0])))
 
 
 def matches(results: Results, shared: bool, methods: Sequence[str] | None) -> Iterator[Match | Refusal]:
     """Every two cells of a column, then methods that share a benchmark and shot but no column."""
     cells, names = chosen(results, methods)
     full = dict(zip(map(id, results.cells), map(full_name, with_names(results).cells), strict=True))
-    found = columns(cells)
+    by_column = columns(cells)
     met: dict[tuple[str, int], set[tuple[str, str]]] = defaultdict(set)
-    for members in found.values():
+    for members in by_column.values():
         for i, j in combinations(members, 2):
             met[cells[i].benchmark, cells[i].shot].add((names[i], names[j]))
             yield _match(cells[i], cells[j], (full[id(cells[i])], full[id(cells[j])]), shared)
     places: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for members in found.values():
+    for members in by_column.values():
         places[cells[members[0]].benchmark, cells[members[0]].shot] += members
     for place, members in places.items():
         by_name: dict[str, list[Cell]] = defaultdict(list)
@@ -191,10 +191,10 @@ def _common(a: RunResult, b: RunResult) -> tuple[RunResult, RunResult]:
     places = _episodes(b)
     rows = [(i, places[key]) for key, i in _episodes(a).items() if key in places]
     mine, other = (np.array([row[k] for row in rows], dtype=np.int64) for k in (0, 1))
-    found = set(a.class_ids[mine].tolist())
+    shared_classes = set(a.class_ids[mine].tolist())
     stream = "+".join(sorted({a.plan_sha256, b.plan_sha256}))
     rule = a.absent_rule if a.absent_rule == b.absent_rule else "exclude"
-    classes = tuple(c for c in a.classes if c in found)
+    classes = tuple(c for c in a.classes if c in shared_classes)
     left, right = (
         replace(
             restrict_to(run, kept),

@@ -55,9 +55,9 @@ class DeepLabResNet(ResNetStages):
 
 def _first_convolution(stage: nn.Module) -> nn.Conv2d:
     """The one that a stage's identity goes through."""
-    found = stage.get_submodule("0.downsample.0")
-    assert isinstance(found, nn.Conv2d)
-    return found
+    convolution = stage.get_submodule("0.downsample.0")
+    assert isinstance(convolution, nn.Conv2d)
+    return convolution
 
 
 class DeepLabVGG16(Backbone):
@@ -95,15 +95,15 @@ class DeepLabVGG16(Backbone):
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """Feature maps of normalised images (B, 3, H, W) at the named taps, each (B, C, h, w)."""
         wanted = self.select(taps)
-        found: dict[str, Tensor] = {}
+        maps: dict[str, Tensor] = {}
         x = images
         for name in self._taps:
-            if len(found) == len(wanted):
+            if len(maps) == len(wanted):
                 break
             x = self.get_submodule(name)(x)
             if name in wanted:
-                found[name] = x
-        return {tap: found[tap] for tap in taps}
+                maps[name] = x
+        return {tap: maps[tap] for tap in taps}
 
     def part(self, after: str, last: str) -> nn.Module:
         """The blocks after tap `after` up to tap `last`, sharing weights; they keep their names."""

@@ -120,14 +120,14 @@ class EfficientNetLite0(Backbone):
 
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """Feature maps of normalised images (B, 3, H, W) at the named taps, each (B, C, h, w)."""
-        found = self._run(self.stem(images * self.scale + self.shift), 0, self.select(taps))
-        return {tap: found[tap] for tap in taps}
+        maps = self._run(self.stem(images * self.scale + self.shift), 0, self.select(taps))
+        return {tap: maps[tap] for tap in taps}
 
     def resume(self, features: Tensor, after: str, taps: Sequence[str]) -> dict[str, Tensor]:
         """Run on from features (B, C, h, w) that stand in for what tap `after` gave."""
         wanted = self.select_after(after, taps)
-        found = self._run(features, list(self._taps).index(after) + 1, wanted)
-        return {tap: found[tap] for tap in taps}
+        maps = self._run(features, list(self._taps).index(after) + 1, wanted)
+        return {tap: maps[tap] for tap in taps}
 
     def part(self, after: str, last: str) -> nn.Module:
         """The blocks after tap `after` up to tap `last`, sharing weights."""
@@ -137,14 +137,14 @@ class EfficientNetLite0(Backbone):
 
     def _run(self, x: Tensor, first: int, wanted: set[str]) -> dict[str, Tensor]:
         """The wanted taps from block number `first` on; nothing deeper than the last of them is run."""
-        found: dict[str, Tensor] = {}
+        maps: dict[str, Tensor] = {}
         for i, block in enumerate(self._blocks()[first:], start=first):
             x = block(x)
             if f"blocks.{i}" in wanted:
-                found[f"blocks.{i}"] = x
-                if len(found) == len(wanted):
+                maps[f"blocks.{i}"] = x
+                if len(maps) == len(wanted):
                     break
-        return found
+        return maps
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Entries of the package's checkpoint under own names; the 1x1 head and classifier left out."""

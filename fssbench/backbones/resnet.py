@@ -53,8 +53,8 @@ class ResNetStages(Backbone):
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """Feature maps of normalised images (B, 3, H, W) at the named taps, each (B, C, h, w)."""
         wanted = self.select(taps)
-        found = _run(self._stem(images), self._blocks(), wanted)
-        return {tap: found[tap] for tap in taps}
+        maps = _run(self._stem(images), self._blocks(), wanted)
+        return {tap: maps[tap] for tap in taps}
 
     def resume(self, features: Tensor, after: str, taps: Sequence[str]) -> dict[str, Tensor]:
         """Run on from features (B, C, h, w) that stand in for what tap `after` gave."""
@@ -62,10 +62,10 @@ class ResNetStages(Backbone):
         blocks = self._blocks()
         done = [name for name, _, _ in blocks].index(after.removesuffix(".relu")) + 1
         activated = functional.relu(features)  # changes nothing where `after` is behind the ReLU
-        found = _run(activated, blocks[done:], wanted)
+        maps = _run(activated, blocks[done:], wanted)
         if f"{after}.relu" in wanted:
-            found[f"{after}.relu"] = activated
-        return {tap: found[tap] for tap in taps}
+            maps[f"{after}.relu"] = activated
+        return {tap: maps[tap] for tap in taps}
 
     def part(self, after: str, last: str) -> nn.Module:
         """The bottlenecks after tap `after` up to tap `last`, sharing weights; stages keep their names."""
@@ -127,14 +127,14 @@ class ResNet(ResNetStages):
 
 def _run(x: Tensor, blocks: list[tuple[str, int, Bottleneck]], wanted: set[str]) -> dict[str, Tensor]:
     """The wanted taps of these blocks; what lies below the deepest of them is all that is run."""
-    found: dict[str, Tensor] = {}
+    maps: dict[str, Tensor] = {}
     for name, _, block in blocks:
-        if len(found) == len(wanted):
+        if len(maps) == len(wanted):
             break
         before = _residual_sum(block, x)
         x = functional.relu(before)
-        found.update({k: v for k, v in ((name, before), (f"{name}.relu", x)) if k in wanted})
-    return found
+        maps.update({k: v for k, v in ((name, before), (f"{name}.relu", x)) if k in wanted})
+    return maps
 
 
 def _residual_sum(block: Bottleneck, x: Tensor) -> Tensor:

@@ -52,15 +52,15 @@ class VGG16(Backbone):
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """Feature maps of normalised images (B, 3, H, W) at the named taps, each (B, C, h, w)."""
         wanted = self.select(taps)
-        found: dict[str, Tensor] = {}
+        maps: dict[str, Tensor] = {}
         x = images
         for i, layer in enumerate(self.features):
             x = layer(x)
             if f"features.{i}" in wanted:
-                found[f"features.{i}"] = x
-                if len(found) == len(wanted):
+                maps[f"features.{i}"] = x
+                if len(maps) == len(wanted):
                     break
-        return {tap: found[tap] for tap in taps}
+        return {tap: maps[tap] for tap in taps}
 
     def part(self, after: str, last: str) -> nn.Module:
         """The layers after tap `after` up to tap `last`, sharing weights."""

@@ -52,25 +52,25 @@ class VGG16BatchNorm(Backbone):
 
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """Feature maps of normalised images (B, 3, H, W) at the named taps, each (B, C, h, w)."""
-        found = self._run(images, list(self._taps), self.select(taps))
-        return {tap: found[tap] for tap in taps}
+        maps = self._run(images, list(self._taps), self.select(taps))
+        return {tap: maps[tap] for tap in taps}
 
     def resume(self, features: Tensor, after: str, taps: Sequence[str]) -> dict[str, Tensor]:
         """Run on from features (B, C, h, w) that stand in for what tap `after` gave."""
         wanted = self.select_after(after, taps)
         parts = list(self._taps)
-        found = self._run(features, parts[parts.index(after) + 1 :], wanted)
-        return {tap: found[tap] for tap in taps}
+        maps = self._run(features, parts[parts.index(after) + 1 :], wanted)
+        return {tap: maps[tap] for tap in taps}
 
     def _run(self, x: Tensor, parts: Sequence[str], wanted: set[str]) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
+        maps: dict[str, Tensor] = {}
         for part in parts:
-            if len(found) == len(wanted):
+            if len(maps) == len(wanted):
                 break
             x = self.get_submodule(part)(x)
             if part in wanted:
-                found[part] = x
-        return found
+                maps[part] = x
+        return maps
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Entries under the parts' names; without the ImageNet classifier."""

@@ -126,10 +126,10 @@ def tested_on(dataset: str, variant: str | None) -> list[Resolved]:
 
 def names() -> list[str]:
     """All ids `find_benchmark` accepts, named variants included; third-party data sets are not loaded for this."""
-    found = list(BENCHMARKS)
-    found += [f"{b.id}:{v.name}" for b in RECORDS for v in b.variants]
+    known = list(BENCHMARKS)
+    known += [f"{b.id}:{v.name}" for b in RECORDS for v in b.variants]
     tested = {b.target for b in RECORDS}
-    return found + [name for name in DATASETS.names() if name not in tested]
+    return known + [name for name in DATASETS.names() if name not in tested]
 
 
 def _custom(name: str) -> Benchmark:

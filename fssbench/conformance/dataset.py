@@ -46,14 +46,14 @@ class _Subject:
 
     @cached_property
     def pools(self) -> dict[str, Pool]:
-        found = {}
+        pools = {}
         dataset = self.open()
         for split in ("trn", "val", "test"):
             try:
-                found[split] = dataset.pool(split)
+                pools[split] = dataset.pool(split)
             except (UsageError, DataError):  # a data set, or its miniature, need not have every split
                 continue
-        return found
+        return pools
 
     @cached_property
     def entries(self) -> list[Entry]:
@@ -85,10 +85,10 @@ def miniature_is_found(s: _Subject) -> None:
 
 def miniature_verifies(s: _Subject) -> None:
     """`verify` finds nothing wrong with the miniature, and looked at its files."""
-    found = s.open().verify()
-    errors = [f"{f.path}: {f.problem}" for f in found.findings if f.level == "error"]
-    require(found.ok, "; ".join(errors[:3]))
-    require(found.images > 0, "verify counted no image")
+    report = s.open().verify()
+    errors = [f"{f.path}: {f.problem}" for f in report.findings if f.level == "error"]
+    require(report.ok, "; ".join(errors[:3]))
+    require(report.images > 0, "verify counted no image")
 
 
 def classes_need_no_files(s: _Subject) -> None:
@@ -133,7 +133,7 @@ def enough_for_five_shots(s: _Subject) -> None:
         items: dict[int, set[str]] = {}
         for entry in pool.entries:
             items.setdefault(entry.class_id, set()).add(entry.item)
-        few = sorted(c for c, found in items.items() if len(found) < 6)
+        few = sorted(c for c, names in items.items() if len(names) < 6)
         require(not few, f"classes {few[:5]} of split {split!r} have fewer than 6 images")
 
 
@@ -145,8 +145,8 @@ def pools_are_stable(s: _Subject) -> None:
 
 def list_formats_are_sound(s: _Subject) -> None:
     """Every list format names one file below its own folder for each published list, and each list once."""
-    if not isinstance(s.cls.list_formats, tuple):
-        require(False, "list_formats must be a tuple of instances of ListFormat")
+    formats: object = s.cls.list_formats
+    require(isinstance(formats, tuple), "list_formats must be a tuple of instances of ListFormat")
     for form in s.cls.list_formats:
         require(
             isinstance(form, ListFormat), f"list_formats holds {form!r:.80}, not an instance of ListFormat"

@@ -15,7 +15,7 @@ FOLDER = "bench"
 """Where they lie below the folder of all runs."""
 
 
-def save(found: Efficiency, runs: Path) -> Path:
+def save(measurement: Efficiency, runs: Path) -> Path:
     """Store a measurement; an earlier one of the same thing on the same machine is replaced whole.
 
     Raises:
@@ -26,10 +26,10 @@ def save(found: Efficiency, runs: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"cannot make {folder}: {error}. Choose another --out") from error
-    name = f"{found.method}-{found.backbone}-{found.shot}shot-{found.size}px".lower()
+    name = f"{measurement.method}-{measurement.backbone}-{measurement.shot}shot-{measurement.size}px".lower()
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "-" for c in name).strip("-")
-    path = folder / f"{safe[:100]}-{found.identity[:12]}.json"
-    write_json(path, {"schema": SCHEMA, **found.model_dump(mode="json")})
+    path = folder / f"{safe[:100]}-{measurement.identity[:12]}.json"
+    write_json(path, {"schema": SCHEMA, **measurement.model_dump(mode="json")})
     return path
 
 
@@ -60,7 +60,7 @@ def read_all(paths: Sequence[Path]) -> tuple[tuple[Efficiency, ...], list[str]]:
     """
     homes = [p.parent if (p / "manifest.json").is_file() else p for p in paths]
     files = {file.resolve(): file for home in homes for file in sorted((home / FOLDER).glob("*.json"))}
-    found: dict[str, Efficiency] = {}
+    measurements: dict[str, Efficiency] = {}
     notes = []
     for file in files.values():
         try:
@@ -68,7 +68,7 @@ def read_all(paths: Sequence[Path]) -> tuple[tuple[Efficiency, ...], list[str]]:
         except DataError as error:
             notes.append(f"left out: {error}")
             continue
-        known = found.get(each.identity)
+        known = measurements.get(each.identity)
         if known is None or known.created_utc < each.created_utc:
-            found[each.identity] = each
-    return tuple(found.values()), notes
+            measurements[each.identity] = each
+    return tuple(measurements.values()), notes

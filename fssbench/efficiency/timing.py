@@ -125,11 +125,11 @@ def spread(seconds: Sequence[float]) -> list[str]:
     if len(seconds) < FEWEST:
         return [f"only {len(seconds)} repeats"]
     mean, middle = fmean(seconds), median(seconds)
-    found = []
+    reasons = []
     if stdev(seconds) >= SPREAD * mean:
-        found.append(f"the standard deviation is {100 * stdev(seconds) / mean:.0f} % of the mean")
+        reasons.append(f"the standard deviation is {100 * stdev(seconds) / mean:.0f} % of the mean")
     if max(seconds) >= (1 + OUTLIER) * middle:
-        found.append(f"the slowest is {100 * (max(seconds) / middle - 1):.0f} % above the median")
+        reasons.append(f"the slowest is {100 * (max(seconds) / middle - 1):.0f} % above the median")
     if min(seconds) <= (1 - OUTLIER) * middle:
-        found.append(f"the fastest is {100 * (1 - min(seconds) / middle):.0f} % below the median")
-    return found
+        reasons.append(f"the fastest is {100 * (1 - min(seconds) / middle):.0f} % below the median")
+    return reasons

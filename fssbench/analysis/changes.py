@@ -182,19 +182,19 @@ def _paired(changes: list[Change], results: Results) -> list[Change]:
 
 
 def _departures(before: Cell, after: Cell) -> Iterator[Departure]:
-    """What differs in the identity blocks; where nothing does, what differs around the runs."""
+    """Find what differs in the identities; if nothing does, what differs in the contexts."""
     folds = sorted(set(before.folds) & set(after.folds))
-    folds: dict[tuple[str, str, str], list[int]] = {}
+    departures: dict[tuple[str, str, str], list[int]] = {}
     for part, keep in (("block", None), ("context", _CONTEXT)):
         for fold in folds:
             one, two = (dict(_flat(cell.folds[fold].manifest.get(part, {}))) for cell in (before, after))
             for name in sorted(one.keys() | two.keys()):
                 if (keep is None or name.partition(".")[0] in keep) and one.get(name) != two.get(name):
                     shown = name if keep is None else f"context.{name}"
-                    folds.setdefault((shown, one.get(name, ""), two.get(name, "")), []).append(fold)
-        if folds:
+                    departures.setdefault((shown, one.get(name, ""), two.get(name, "")), []).append(fold)
+        if departures:
             break
-    for (name, old, new), where in folds.items():
+    for (name, old, new), where in departures.items():
         yield Departure(name, old, new, tuple(where))
 
 

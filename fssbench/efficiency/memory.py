@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import gc
 import re
+import sys
 from pathlib import Path
 from typing import Literal
 
+import psutil
 import torch
 from torch.nn import functional
 
@@ -51,35 +53,33 @@ class PeakMemory:
         """Peak in MiB since `start`, beyond what was held at first, and how it was read."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device) / 2**20 - self._base, "allocator"
-        peak = _peak()
-        if self.device.type != "cpu" or peak is None:
+        if self.device.type != "cpu":
             return None, "none"
-        return max(0.0, peak - self._base), "resident" if self._reset else "resident, loading included"
+        return max(0.0, _peak() - self._base), "resident" if self._reset else "resident, loading included"
 
 
 def _now() -> float:
-    """MiB this process holds; where only the peak is known, that."""
-    return _status("VmRSS") or _peak() or 0.0
+    """MiB this process holds."""
+    return float(psutil.Process().memory_info().rss) / 2**20
 
 
-def _peak() -> float | None:
+def _peak() -> float:
     """Most MiB this process held."""
-    found = _status("VmHWM")
-    if found is not None:
-        return found
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    import sys
+    if (mark := _linux_mark()) is not None:
+        return mark
+    held = psutil.Process().memory_info()
+    if hasattr(held, "peak_wset"):  # Windows
+        return float(held.peak_wset) / 2**20
+    import resource
 
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
-def _status(name: str) -> float | None:
+def _linux_mark() -> float | None:
+    """The high-water mark in MiB that Linux lets a process reset, which psutil does not read."""
     try:
-        found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        mark = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     except OSError:
         return None
-    return int(found[1]) / 1024 if found else None
+    return int(mark[1]) / 1024 if mark else None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from statistics import fmean, median, quantiles, stdev
+
+import psutil
 
 from fssbench.contracts.efficiency import Timing
 
@@ -26,11 +27,14 @@ CROWDED = 0.2
 """CPUs by which other processes may take what the threads at work here want."""
 NEXT = "measure again on an idle machine, or with more --repeats"
 
+_BUSY_KINDS = ("user", "nice", "system", "irq", "softirq", "steal")
+"""Kinds of CPU time that are work; a system has some of them.  Time of guests is in `user` already."""
+
 Clock = Callable[[], float]
 
 
 class Load:
-    """CPUs that other processes keep busy from `start` on, as the kernel counts them (Linux)."""
+    """CPUs that other processes keep busy from `start` on, as the system counts them."""
 
     def __init__(self) -> None:
         self._since = time.monotonic()
@@ -54,11 +58,10 @@ def _own() -> float:
 def _busy() -> float | None:
     """Seconds all CPUs of the machine were busy since it started; stolen time is busy too."""
     try:
-        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()
-        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields[1:9])
-    except (OSError, ValueError):
+        spent = psutil.cpu_times()
+    except OSError:
         return None
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    return sum(getattr(spent, kind, 0.0) for kind in _BUSY_KINDS)
 
 
 def timed(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -199,6 +200,24 @@ def test_where_the_peak_cannot_be_reset_it_says_so(monkeypatch):
     memory = PeakMemory(torch.device("cpu"))
     memory.start()
     assert memory.read()[1] == "resident, loading included"
+
+
+@pytest.mark.parametrize("system", ["windows", "macos", "linux without the mark"])
+def test_the_peak_is_known_on_other_systems(monkeypatch, system):
+    import resource
+
+    import fssbench.efficiency.memory as module
+
+    monkeypatch.setattr(module, "_linux_mark", lambda: None)
+    known = {"rss": 100 << 20} | ({"peak_wset": 300 << 20} if system == "windows" else {})
+    process = SimpleNamespace(memory_info=lambda: SimpleNamespace(**known))
+    monkeypatch.setattr(module.psutil, "Process", lambda: process)
+    monkeypatch.setattr(module.sys, "platform", "darwin" if system == "macos" else "linux")
+    unit = 1 if system == "macos" else 1024
+    most = SimpleNamespace(ru_maxrss=(300 << 20) // unit)
+    monkeypatch.setattr(resource, "getrusage", lambda _: most)
+    memory = PeakMemory(torch.device("cpu"))
+    assert memory.read() == (200.0, "resident, loading included")
 
 
 def test_failures_name_the_method():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from itertools import chain, repeat
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -130,10 +133,33 @@ def test_load_counts_others_only(monkeypatch):
     assert Load().others == pytest.approx(0.75)
 
 
-def test_load_is_unknown_in_no_time_and_without_proc(monkeypatch, tmp_path):
+def test_load_is_unknown_in_no_time_and_where_the_system_does_not_tell(monkeypatch):
     assert Load().others is None
-    monkeypatch.setattr(timing, "Path", lambda _: tmp_path / "none")
+
+    def closed():
+        raise PermissionError
+
+    monkeypatch.setattr(timing.psutil, "cpu_times", closed)
     assert timing._busy() is None
+
+
+@pytest.mark.skipif(not Path("/proc/stat").is_file(), reason="Linux says it in /proc/stat")
+def test_busy_time_is_that_of_the_kernel():
+    """All but idle and waiting; guests are in `user` already."""
+
+    def kernel():
+        fields = [int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
+
+    before, ours, after = kernel(), timing._busy(), kernel()
+    assert before <= ours <= after + 1e-6
+
+
+@pytest.mark.parametrize("more", [{}, {"nice": 1.0}, {"interrupt": 4.0, "dpc": 2.0}])
+def test_busy_time_where_a_system_knows_fewer_kinds(monkeypatch, more):
+    spent = SimpleNamespace(user=10.0, system=5.0, idle=1000.0, **more)
+    monkeypatch.setattr(timing.psutil, "cpu_times", lambda: spent)
+    assert timing._busy() == 15.0 + more.get("nice", 0.0)
 
 
 def test_rule_is_the_one_documented():

@@ -1,4 +1,4 @@
-"""`fssbench bench`: what an episode of a method costs on this machine."""
+"""`fssbench bench`: measure what one episode of a method costs on this machine."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _COLUMNS = (
     cls=Verb,
     epilog="FLOPs are those of matrix products and convolutions, 2 for each multiply-add, test-time adaptation "
     "included. Time is that of one episode from pixels; `head` from cached features. Weights move none of these: "
-    "random ones are used where none are named.",
+    "random ones are used if none are named.",
 )
 @click.option("--method", "-m", "methods", multiple=True, required=True, metavar="NAME", help="Repeatable.")
 @click.option("--backbone", metavar="NAME", help="Default: the method's own.")
@@ -72,7 +72,7 @@ def command(
     from fssbench.efficiency.timing import NEXT
     from fssbench.plugins.registry import METHODS
 
-    for name in methods:  # a misspelt name is told before minutes are spent on the others
+    for name in methods:  # a misspelt name is refused before minutes are spent on the others
         METHODS.get(name)
     measured: list[Efficiency] = []
     broken: list[FssbenchError] = []
@@ -90,7 +90,7 @@ def command(
             if as_json:
                 emit_json([{"written": path, "flops": each.flops, **each.model_dump()}])
     if measured and not as_json:
-        table(_COLUMNS, [_row(each) for each in measured])
+        table(_COLUMNS, [_format_row(each) for each in measured])
     for each in measured:
         for reason in each.unstable:
             click.echo(f"unstable: {one_line(each.label)}, {each.shot}-shot: {reason}", err=True)
@@ -104,7 +104,7 @@ def command(
         )
 
 
-def _row(each: Efficiency) -> tuple[object, ...]:
+def _format_row(each: Efficiency) -> tuple[object, ...]:
     return (
         each.label,
         each.backbone,
@@ -117,11 +117,11 @@ def _row(each: Efficiency) -> tuple[object, ...]:
         f"{each.flops_head / 1e9:.2f}",
         f"{each.milliseconds.median:.1f}",
         f"{each.milliseconds.low:.1f} to {each.milliseconds.high:.1f}",
-        _head(each.head),
+        _format_head(each.head),
         "-" if each.memory_mb is None else f"{each.memory_mb:.0f}",
         "yes" if each.unstable else "",
     )
 
 
-def _head(timing: Timing | None) -> str:
+def _format_head(timing: Timing | None) -> str:
     return "-" if timing is None else f"{timing.median:.1f}"

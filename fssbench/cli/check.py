@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from fssbench.testing import CheckResult
 
 
-def _targets(target: str) -> list[tuple[str, str]]:
-    """What `target` stands for, as (kind, name): one registered name, or all in a file, folder or module."""
+def _find_plugins(target: str) -> list[tuple[str, str]]:
+    """Find the plugins that `target` names: one registered name, or all plugins of a file, folder or module.
+
+    Returns:
+        Kind and name of each.
+    """
     from fssbench.plugins.registry import DATASETS, METHODS, REPORTERS, load_plugin
 
     registries = (METHODS, DATASETS, REPORTERS)
@@ -37,7 +41,7 @@ def _targets(target: str) -> list[tuple[str, str]]:
     return [(kind, name) for kind, _, name in (each.partition(" ") for each in registered)]
 
 
-def _results(
+def _check_plugin(
     kind: str, name: str, backbone: str | None, size: int | None, progress: Progress
 ) -> list[CheckResult]:
     """Check one plugin and show the progress."""
@@ -62,8 +66,8 @@ def _count_checks(kind: str) -> int:
     return len({"method": METHOD_CHECKS, "dataset": DATASET_CHECKS}.get(kind, REPORTER_CHECKS))
 
 
-def _next(kind: str, name: str, target: str) -> str:
-    """The command that uses what was checked."""
+def _compose_next_command(kind: str, name: str, target: str) -> str:
+    """Compose the command that uses the plugin after its checks."""
     plugin = ("--plugin", target) if target != name else ()
     if kind == "method":
         words = ("--method", name, "--benchmark", "pascal-to-isic2018", "--data", "mini")
@@ -91,44 +95,44 @@ def command(target: str, backbone: str | None, size: int | None, as_json: bool) 
     from fssbench.cli.progress import Progress
 
     rows: list[dict[str, Any]] = []
-    targets = _targets(target)
+    targets = _find_plugins(target)
     progress = Progress()
     with progress.over(sum(_count_checks(kind) for kind, _ in targets)):
         for kind, name in targets:
-            results = _results(kind, name, backbone, size, progress)
+            results = _check_plugin(kind, name, backbone, size, progress)
             rows += [{"kind": kind, "name": name, **asdict(result)} for result in results]
     if as_json:
         emit_json(rows)
     else:
-        table(("status", "plugin", "check", "reason or contract"), _lines(rows))
+        table(("status", "plugin", "check", "reason or contract"), _format_lines(rows))
     failed = sum(row["status"] == "fail" for row in rows)
     passed, skipped = (sum(row["status"] == s for row in rows) for s in ("pass", "skip"))
     click.echo(f"{passed} passed, {skipped} skipped, {failed} failed", err=True)
     if failed:
-        causes = len({_cause(row) for row in rows if row["status"] == "fail"})
+        causes = len({_cause_key(row) for row in rows if row["status"] == "fail"})
         raise PluginError(
             f"{target} does not keep its contract: {failed} of {len(rows)} checks failed, for "
             f"{causes} {'cause' if causes == 1 else 'causes'}"
         )
     for kind, name in targets:
-        click.echo(f"Next: {one_line(_next(kind, name, target))}", err=True)
+        click.echo(f"Next: {one_line(_compose_next_command(kind, name, target))}", err=True)
 
 
-def _cause(row: dict[str, Any]) -> tuple[Any, ...]:
-    """What the rows of failures with one cause have in common."""
+def _cause_key(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what failures with the same cause have in common."""
     return row["kind"], row["name"], row["cause"]
 
 
-def _lines(rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+def _format_lines(rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
     """Lines of the table; the first failure of each cause names the others, which get no line."""
     felled: dict[tuple[Any, ...], list[str]] = {}
     for row in rows:
         if row["status"] == "fail":
-            felled.setdefault(_cause(row), []).append(row["check"])
+            felled.setdefault(_cause_key(row), []).append(row["check"])
     for row in rows:
         text = row["reason"] or row["contract"]
         if row["status"] == "fail":
-            first, *others = felled[_cause(row)]
+            first, *others = felled[_cause_key(row)]
             if row["check"] != first:
                 continue
             if others:

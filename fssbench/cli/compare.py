@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--runs", multiple=True, type=PATH, help="Run folder, or folder of them; repeatable.  [default: runs]"
 )
-@click.option("--shared", is_flag=True, help="Where plans differ, compare the episodes they share.")
+@click.option("--shared", is_flag=True, help="If plans differ, compare the episodes they share.")
 @resamples_option(None, "Resamples behind p and interval.")
 @bootstrap_seed_option()
 @json_option("One JSON line per pair, tally, ranking and spread.")
@@ -47,9 +47,13 @@ def command(
     from fssbench.runs.store import scan
 
     folders = [Path(name) for name in methods]
-    if len(folders) > 1 and all(any(scan(folder)) for folder in folders) and _tell_equal(folders, as_json):
+    if (
+        len(folders) > 1
+        and all(any(scan(folder)) for folder in folders)
+        and _print_equal_runs(folders, as_json)
+    ):
         return
-    everything, names, cells = chosen(methods, runs)
+    everything, names, cells = choose_cells(methods, runs)
     everything = replace(everything, bootstrap_seed=seed)
     results = replace(everything, cells=cells)
     kept = {id(cell) for cell in cells}
@@ -60,10 +64,10 @@ def command(
         counts, ranks = tally(shown), ranking(results)
         spreads = seed_spread(results, resamples=resamples)
         if as_json:
-            emit_json(_records(shown, counts, ranks, spreads, results))
+            emit_json(_as_records(shown, counts, ranks, spreads, results))
         else:
-            _show(shown, counts, ranks, spreads)
-            _explain(shown, seed)
+            _print_comparisons(shown, counts, ranks, spreads)
+            _explain_verdicts(shown, seed)
     shared_command = follow_up(
         "compare", *methods, "--shared", carried=(*CARRIED, "--runs", "--resamples", "--seed")
     )
@@ -73,15 +77,15 @@ def command(
         click.echo(f"error: {one_line(where)} are not compared: {one_line(r.reason)}.{remedy}", err=True)
     if not shown and not refused:
         raise UsageError(
-            f"nothing to compare: no two runs of {', '.join(map(repr, names or _all(results)))} share a benchmark "
-            "and shot. Next: `fssbench list runs`"
+            f"nothing to compare: no two runs of {', '.join(map(repr, names or _list_labels(results)))} share a "
+            "benchmark and shot. Next: `fssbench list runs`"
         )
     if refused:
         click.get_current_context().exit(UsageError.exit_code)
 
 
-def _tell_equal(folders: Sequence[Path], as_json: bool) -> bool:
-    """Say which of the folders are equal; whether nothing else is left to compare."""
+def _print_equal_runs(folders: Sequence[Path], as_json: bool) -> bool:
+    """Print which run folders are equal; return whether that answers the question for all of them."""
     from fssbench.runs.equality import find_equal
 
     equal = find_equal(folders)
@@ -104,10 +108,10 @@ def _tell_equal(folders: Sequence[Path], as_json: bool) -> bool:
     return bool(equal) and len(equal) == len(folders) * (len(folders) - 1) // 2
 
 
-def chosen(
+def choose_cells(
     methods: tuple[str, ...], runs: tuple[Path, ...]
 ) -> tuple[Results, list[str] | None, tuple[Cell, ...]]:
-    """Find what is to be compared.
+    """Collect the runs and choose the cells that are compared.
 
     A METHOD that is a run folder, or a folder of them, stands for what is in it.
 
@@ -151,27 +155,27 @@ def chosen(
     return results, list(dict.fromkeys(wanted)), cells
 
 
-def _all(results: Results) -> list[str]:
+def _list_labels(results: Results) -> list[str]:
     return sorted({cell.label for cell in results.cells})
 
 
-def _explain(shown: Sequence[Pair], seed: int) -> None:
-    """Say what the verdicts rest on: family, resamples, seed; and what would give those that are lacking."""
+def _explain_verdicts(shown: Sequence[Pair], seed: int) -> None:
+    """Explain the verdicts: family, resamples and seed, and what would give a verdict if there is none."""
     from fssbench.evidence import MORE_QUERIES, TOO_FEW
 
     families = sorted({(p.benchmark, p.shot, p.family, p.resamples) for p in shown})
-    told = ", ".join(f"{b} {k}-shot {n}" for b, k, n, _ in families)
+    sizes = ", ".join(f"{b} {k}-shot {n}" for b, k, n, _ in families)
     numbers = " or ".join(f"{r:,}" for r in sorted({r for *_, r in families}))
     click.echo(
         "win, loss: significantly better, worse: Holm's p is at most 5 %. Family: all pairs of methods on one "
-        f"benchmark and shot in the folders given ({one_line(told)}). {numbers} resamples, seed {seed}",
+        f"benchmark and shot in the folders given ({one_line(sizes)}). {numbers} resamples, seed {seed}",
         err=True,
     )
     if any(p.outcome == TOO_FEW for p in shown):
         click.echo(f"{TOO_FEW}: no interval and no verdict. {MORE_QUERIES}", err=True)
 
 
-def _show(
+def _print_comparisons(
     shown: Iterable[Pair], counts: Iterable[Tally], ranks: Ranking, spreads: tuple[SeedSpread, ...]
 ) -> None:
     from fssbench.analysis.row_names import pair_names
@@ -224,7 +228,7 @@ def _show(
                     f"{ranks.critical:.2f}",
                     format_p(ranks.friedman),
                     len(ranks.blocks),
-                    _near(m, ranks),
+                    _name_similar_methods(m, ranks),
                 )
                 for m, r in zip(ranks.methods, ranks.ranks, strict=True)
             ],
@@ -260,20 +264,20 @@ def _show(
         )
 
 
-def _near(method: str, ranks: Ranking) -> str:
-    """Methods whose rank is within the critical difference of this one's."""
+def _name_similar_methods(method: str, ranks: Ranking) -> str:
+    """Name the methods whose rank differs from this one's by less than the critical difference."""
     near = {other for group in ranks.groups if method in group for other in group} - {method}
     return ", ".join(m for m in ranks.methods if m in near)
 
 
-def _records(
+def _as_records(
     shown: Iterable[Pair],
     counts: Iterable[Tally],
     ranks: Ranking,
     spreads: Iterable[SeedSpread],
     results: Results,
 ) -> Iterable[dict[str, Any]]:
-    """Everything as JSON objects, unrounded."""
+    """Yield pairs, tallies, ranking and seed spreads as JSON objects, unrounded."""
     for p in shown:
         yield {
             "kind": "pair",

@@ -65,7 +65,7 @@ def verify(
         compare(_open_named(names[0], data), reports[0][1])
     note = write(_open_named(names[0], data), reports[0][1]) if write else _hint_at_hashes(reports)
     if as_json:
-        emit_json(_as_row(label, report) for label, report in reports)
+        emit_json(_as_record(label, report) for label, report in reports)
     else:
         for label, report in reports:
             _print_report(label, report, None if everything else SHOWN)
@@ -155,7 +155,7 @@ def _verify_named(
     return reports
 
 
-def _as_row(label: str, report: Verification) -> dict[str, Any]:
+def _as_record(label: str, report: Verification) -> dict[str, Any]:
     return {
         "dataset": label,
         "root": str(report.root),
@@ -174,13 +174,15 @@ def _print_report(label: str, report: Verification, limit: int | None) -> None:
     errors = sum(f.level == "error" for f in report.findings)
     warnings = len(report.findings) - errors
     click.echo(printable(f"{label}: {report.images:,} images, {report.masks:,} masks at {report.root}"))
-    for (level, kind, remedy), found in _kinds(report.findings).items():
-        click.echo(printable(f"  {level}: {kind}" + (f" ({len(found):,} files)" if len(found) > 1 else "")))
-        for finding in found[:limit]:
+    for (level, kind, remedy), findings in _group_findings(report.findings).items():
+        click.echo(
+            printable(f"  {level}: {kind}" + (f" ({len(findings):,} files)" if len(findings) > 1 else ""))
+        )
+        for finding in findings[:limit]:
             detail = f": {finding.problem}" if finding.problem != kind else ""
             click.echo(printable(f"    {finding.path}{detail}"))
-        if limit is not None and len(found) > limit:
-            click.echo(f"    ... and {len(found) - limit:,} more (--all shows them)")
+        if limit is not None and len(findings) > limit:
+            click.echo(f"    ... and {len(findings) - limit:,} more (--all shows them)")
         click.echo(printable(f"    remedy: {remedy}"))
     if report.histogram:
         click.echo("  images by label:")
@@ -190,15 +192,15 @@ def _print_report(label: str, report: Verification, limit: int | None) -> None:
     click.echo(f"  {errors:,} errors, {warnings:,} warnings: {verdict}")
 
 
-def _kinds(findings: list[Finding]) -> dict[tuple[str, str, str], list[Finding]]:
+def _group_findings(findings: list[Finding]) -> dict[tuple[str, str, str], list[Finding]]:
     """Findings that differ in nothing but path and numbers, errors first."""
     kinds: dict[tuple[str, str, str], list[Finding]] = {}
     for finding in sorted(findings, key=lambda f: f.level):
         kind = re.sub(r"\d+", "N", finding.problem)
         kinds.setdefault((finding.level, kind, finding.remedy), []).append(finding)
     return {
-        (level, found[0].problem if len(found) == 1 else kind, remedy): found
-        for (level, kind, remedy), found in kinds.items()
+        (level, same[0].problem if len(same) == 1 else kind, remedy): same
+        for (level, kind, remedy), same in kinds.items()
     }
 
 
@@ -264,7 +266,7 @@ def mini(ctx: click.Context, folder: Path | None, seed: int, names: tuple[str, .
     "--into",
     type=PATH,
     metavar="DIR",
-    help="Where to keep them. Default: the cache, where every run finds them; `DATA/splits` is found too.",
+    help="Where to keep them. Default: the cache, in which every run looks; `DATA/splits` is read too.",
 )
 @plugin_option()
 def splits(source: Path, into: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""`fssbench env`: what this machine brings to a number; fit to be pasted into an issue."""
+"""`fssbench env`: print what a figure depends on at this machine, ready to be pasted into an issue."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ SETTINGS = ("FSSBENCH_DATA", "FSSBENCH_CACHE", "FSSBENCH_DEBUG", "OMP_NUM_THREAD
 """The only environment variables that are shown: any other may hold a secret."""
 
 
-def _version(package: str) -> str | None:
+def _find_version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
 
 
-def facts() -> dict[str, Any]:
+def collect_facts() -> dict[str, Any]:
     """Versions, devices, settings and folders, ready for JSON."""
     import torch
 
@@ -56,8 +56,8 @@ def facts() -> dict[str, Any]:
         "fssbench": __version__,
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
-        "packages": {name: _version(name) or "missing" for name in PACKAGES},
-        "extras": {name: _version(name) or "not installed" for name in EXTRAS},
+        "packages": {name: _find_version(name) or "missing" for name in PACKAGES},
+        "extras": {name: _find_version(name) or "not installed" for name in EXTRAS},
         "devices": devices,
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
@@ -71,7 +71,7 @@ def facts() -> dict[str, Any]:
 @json_option("One JSON object.")
 def command(as_json: bool) -> None:
     """Show versions, devices, settings and folders. Holds no secret and no user name."""
-    known = facts()
+    known = collect_facts()
     if as_json:
         emit_json([known])
     else:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     "--replay",
     type=PATH,
     metavar="FILE",
-    help="Show a stored plan, and compare it with what would be drawn now; exit code 3 where it differs.",
+    help="Show a stored plan, and compare it with what would be drawn now; exit code 3 if it differs.",
 )
 @plugin_option()
 @click.option("--rows", default=5, show_default=True, type=click.IntRange(0), help="Episodes to print.")
@@ -75,7 +75,7 @@ def command(
     if output is not None:
         write_plan(plan, output)
         click.echo(printable(f"written to {output}"), err=True)
-    shown = {**_summary(plan), **shown}
+    shown = {**_summarise_plan(plan), **shown}
     head = [(e.index, e.class_id, e.query, " ".join(e.supports)) for e in plan[:rows]]
     if as_json:
         emit_json([{**shown, "rows": head}])
@@ -88,7 +88,7 @@ def command(
         click.get_current_context().exit(DataError.exit_code)
 
 
-def _summary(plan: Plan) -> dict[str, Any]:
+def _summarise_plan(plan: Plan) -> dict[str, Any]:
     from fssbench.benchmarks.catalogue import find_benchmark
     from fssbench.errors import FssbenchError
 

@@ -33,14 +33,14 @@ class Verb(click.Command):
 def complete_hints(text: str) -> str:
     """Add the options given to the running command to every `fssbench VERB ...` in backquotes.
 
-    Commands with `...` or `--help` in them are left alone: they are not to be run as they stand.
+    Commands that contain `...` or `--help` stay unchanged, because nobody runs them literally.
     """
 
     def completed(match: re.Match[str]) -> str:
         command: str = match[1]
         if "..." in command or "--help" in command:
             return match[0]
-        return f"`fssbench {' '.join([command, *_carried(command.split(), CARRIED)])}`"
+        return f"`fssbench {' '.join([command, *_select_carried(command.split(), CARRIED)])}`"
 
     return _QUOTED.sub(completed, text)
 
@@ -56,20 +56,20 @@ def follow_up(*words: object, carried: tuple[str, ...] = CARRIED) -> str:
         The command line, beginning with `fssbench`.
     """
     named = [str(word) for word in words]
-    return " ".join([shlex.join(["fssbench", *named]), *_carried(named, carried)])
+    return " ".join([shlex.join(["fssbench", *named]), *_select_carried(named, carried)])
 
 
-def _carried(words: list[str], carried: tuple[str, ...]) -> list[str]:
+def _select_carried(words: list[str], carried: tuple[str, ...]) -> list[str]:
     """Options to append to a command, quoted for the shell."""
-    options, values = _options_of(words), _given()
+    options, values = _find_options(words), _read_given_options()
     appended: list[str] = []
     for option in carried:
         if option in values and option in options and not options[option] & set(words):
-            appended += _words(option, values[option])
+            appended += _split_option(option, values[option])
     return [shlex.quote(word) for word in appended]
 
 
-def _options_of(words: list[str]) -> dict[str, set[str]]:
+def _find_options(words: list[str]) -> dict[str, set[str]]:
     """Long options of the verb that `words` begin with, each with all its spellings."""
     from fssbench.cli import main
 
@@ -87,7 +87,7 @@ def _options_of(words: list[str]) -> dict[str, set[str]]:
     }
 
 
-def _given() -> dict[str, Any]:
+def _read_given_options() -> dict[str, Any]:
     """Values that the user gave to the running command, by long option."""
     context = click.get_current_context(silent=True)
     if context is None:
@@ -107,7 +107,7 @@ def _given() -> dict[str, Any]:
     return values
 
 
-def _words(option: str, value: Any) -> Iterator[str]:
+def _split_option(option: str, value: Any) -> Iterator[str]:
     """An option with its value, as words of a command line."""
     if isinstance(value, bool):
         yield from [option] * value

@@ -1,4 +1,4 @@
-"""`fssbench list`: what there is, one line each."""
+"""`fssbench list`: print what is available, one line per name."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Place:
-    """Where runs and data sets are looked for."""
+    """Folders in which runs and data sets are looked for."""
 
     out: Path
     data: str | None
 
 
-def _plugins(registry: Registry) -> Iterator[Row]:
-    """Every registered name; one that does not load, or is claimed twice, says so and hides no other."""
+def _describe_plugins(registry: Registry) -> Iterator[Row]:
+    """Yield a row per registered name; a plugin that does not load gets a row with its reason."""
     for name in registry.names():
         row: Row = {"name": name, "origin": "", "status": "ok", "reason": "", "card": None}
         try:
@@ -41,31 +41,40 @@ def _plugins(registry: Registry) -> Iterator[Row]:
         yield row
 
 
-def _card(row: Row, *names: str) -> Row:
+def _card_fields(row: Row, *names: str) -> Row:
     return {name: getattr(row["card"], name, None) for name in names}
 
 
-def _status(row: Row) -> Row:
+def _status_fields(row: Row) -> Row:
     return {key: row[key] for key in ("status", "reason", "origin")}
 
 
-def _methods(_: Place) -> Iterator[Row]:
+def _list_methods(_: Place) -> Iterator[Row]:
     from fssbench.plugins.registry import METHODS
 
-    for row in _plugins(METHODS):
-        yield {"name": row["name"], **_card(row, "title", "year", "kind", "backbone"), **_status(row)}
+    for row in _describe_plugins(METHODS):
+        yield {
+            "name": row["name"],
+            **_card_fields(row, "title", "year", "kind", "backbone"),
+            **_status_fields(row),
+        }
 
 
-def _datasets(place: Place) -> Iterator[Row]:
+def _list_datasets(place: Place) -> Iterator[Row]:
     from fssbench.plugins.registry import DATASETS
 
-    for row in _plugins(DATASETS):
-        found = "" if row["card"] is None else _found(DATASETS.get(row["name"]), place.data)
-        yield {"name": row["name"], **_card(row, "title", "domain"), "found": found, **_status(row)}
+    for row in _describe_plugins(DATASETS):
+        folder = "" if row["card"] is None else _find_folder(DATASETS.get(row["name"]), place.data)
+        yield {
+            "name": row["name"],
+            **_card_fields(row, "title", "domain"),
+            "found": folder,
+            **_status_fields(row),
+        }
 
 
-def _found(cls: Any, data: str | None) -> str | None:
-    """Folder below the data folder that holds the data set; a miniature is drawn on demand."""
+def _find_folder(cls: Any, data: str | None) -> str | None:
+    """Return the folder of a data set below the data folder; `mini` for miniatures, which are drawn on demand."""
     if not data:
         return None
     if data == "mini":
@@ -82,11 +91,11 @@ def _found(cls: Any, data: str | None) -> str | None:
     return folder.name
 
 
-def _reporters(_: Place) -> Iterator[Row]:
+def _list_reporters(_: Place) -> Iterator[Row]:
     from fssbench.plugins.calls import plugin_call
     from fssbench.plugins.registry import REPORTERS
 
-    for row in _plugins(REPORTERS):
+    for row in _describe_plugins(REPORTERS):
         card = row["card"]
         try:
             with plugin_call(""):
@@ -96,10 +105,10 @@ def _reporters(_: Place) -> Iterator[Row]:
         except FssbenchError as error:
             row.update(status="broken", reason=one_line(str(error)))
         styles = "" if card is None else " ".join(card.styles)
-        yield {"name": row["name"], **_card(row, "title"), "styles": styles, **_status(row)}
+        yield {"name": row["name"], **_card_fields(row, "title"), "styles": styles, **_status_fields(row)}
 
 
-def _benchmarks(_: Place) -> Iterator[Row]:
+def _list_benchmarks(_: Place) -> Iterator[Row]:
     from fssbench.benchmarks.catalogue import BENCHMARKS
 
     for record in BENCHMARKS.values():
@@ -117,14 +126,14 @@ def _benchmarks(_: Place) -> Iterator[Row]:
         }
 
 
-def _suites(_: Place) -> Iterator[Row]:
+def _list_suites(_: Place) -> Iterator[Row]:
     from fssbench.benchmarks.catalogue import SUITES
 
     for name, members in SUITES.items():
         yield {"name": name, "benchmarks": " ".join(members)}
 
 
-def _runs(place: Place) -> Iterator[Row]:
+def _list_runs(place: Place) -> Iterator[Row]:
     from fssbench.runs.store import read_run, scan
 
     for path in scan(place.out):
@@ -139,12 +148,12 @@ def _runs(place: Place) -> Iterator[Row]:
 
 
 KINDS: dict[str, Callable[[Place], Iterator[Row]]] = {
-    "methods": _methods,
-    "datasets": _datasets,
-    "reporters": _reporters,
-    "benchmarks": _benchmarks,
-    "suites": _suites,
-    "runs": _runs,
+    "methods": _list_methods,
+    "datasets": _list_datasets,
+    "reporters": _list_reporters,
+    "benchmarks": _list_benchmarks,
+    "suites": _list_suites,
+    "runs": _list_runs,
 }
 
 

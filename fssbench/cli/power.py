@@ -33,7 +33,7 @@ def command(
 
     For each two methods with runs on the same episodes: the smallest difference that these show, and
     how many episodes a fold, or how many seeds, would show the one asked for.  A difference is shown
-    where `fssbench compare` and a report call it significant, by the strictest step of their adjustment.
+    if `fssbench compare` and a report call it significant, by the strictest step of their adjustment.
     """
     from fssbench.analysis.collect import collect
     from fssbench.analysis.comparisons import pairs, refusals, seed_spread
@@ -50,17 +50,17 @@ def command(
     lacking = [p for p in compared if p.outcome == TOO_FEW]
     if compared and not rows:
         places = {f"{p.benchmark}, {p.shot}-shot: {p.difference.shortage}" for p in lacking}
-        raise UsageError(f"nothing can be told. {one_line('. '.join(sorted(places)))}. {MORE_QUERIES}")
+        raise UsageError(f"no power can be computed. {one_line('. '.join(sorted(places)))}. {MORE_QUERIES}")
     for pair in lacking:
         where = f"{' and '.join(pair.methods)} on {pair.benchmark}, {pair.shot}-shot"
         click.echo(f"note: {one_line(where)} left out: {pair.difference.shortage}", err=True)
     if not rows:
-        told = [f"{' and '.join(r.methods)} on {r.benchmark}: {r.reason}." for r in refusals(results)[:3]]
+        reasons = [f"{' and '.join(r.methods)} on {r.benchmark}: {r.reason}." for r in refusals(results)[:3]]
         raise UsageError(
             " ".join(
                 [
                     "no two methods have runs on the same episodes.",
-                    *told,
+                    *reasons,
                     "Next: `fssbench run` with two methods on one benchmark, then `fssbench power`",
                 ]
             )

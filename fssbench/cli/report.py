@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 @click.command("report", cls=Verb)
 @click.argument("runs", nargs=-1, type=PATH)
 @out_option("report", "Folder to write to.")
-@click.option("--format", "formats", help="Reporters by name, comma-separated.  [default: all]")
-@click.option("--style", help="Also in this form, where a reporter knows it: `paper` (LaTeX, Tables 1-6).")
+@click.option("--format", "formats", help="Names of reporters, separated by commas.  [default: all]")
+@click.option("--style", help="Also in this form, if a reporter knows it: `paper` (LaTeX, Tables 1-6).")
 @click.option(
     "--compare-to", "other", type=PATH, help="Say what changed since this folder of runs or earlier report."
 )
@@ -51,7 +51,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Write the comparison of stored RUNS (run folders, or folders of them; default: runs)."""
-    reporters, broken = _reporters(formats)
+    reporters, broken = _select_reporters(formats)
     _require_style(style, reporters)
     require_writable(out, "-o")
     from fssbench.analysis.collect import collect
@@ -73,18 +73,22 @@ def command(
     for note in results.notes:
         click.echo(f"note: {one_line(note)}", err=True)
     published = replace(results, notes=tuple(map(redact_text, results.notes)))
-    written = _write(reporters, published, out, style, broken)
-    _show(results, written, as_json)
+    written = _run_reporters(reporters, published, out, style, broken)
+    _print_figures(results, written, as_json)
     for name, reason in broken.items():
         click.echo(f"error: reporter {one_line(name)}: {one_line(reason)}", err=True)
     if broken:
         click.get_current_context().exit(4)
 
 
-def _reporters(formats: str | None) -> tuple[dict[str, type[Reporter]], dict[str, str]]:
-    """Reporter classes by name, loaded before anything is computed, and those that do not load.
+def _select_reporters(formats: str | None) -> tuple[dict[str, type[Reporter]], dict[str, str]]:
+    """Load the reporters before anything is computed.
 
-    A reporter asked for by name must load; where all are meant, a broken one is put aside.
+    By default every format is written except those marked "on request".  Formats with a missing library are
+    skipped with a note, and broken ones are returned with their reason.  A reporter named in `--format` must load.
+
+    Returns:
+        Reporter classes by name, and the reason why each other one does not load.
     """
     if formats is not None:
         names = list(dict.fromkeys(n.strip() for n in formats.split(",") if n.strip()))
@@ -101,21 +105,21 @@ def _reporters(formats: str | None) -> tuple[dict[str, type[Reporter]], dict[str
     broken: dict[str, str] = {}
     for name in REPORTERS.names():
         try:
-            found: type[Reporter] = REPORTERS.get(name)
+            candidate: type[Reporter] = REPORTERS.get(name)
             with plugin_call(""):
-                lacking = found.lacking()
+                lacking = candidate.lacking()
         except FssbenchError as error:
             broken[name] = str(error)
             continue
         if lacking:
-            click.echo(f"note: {name} left out: {one_line(lacking)}", err=True)
-        elif not found.on_request:
-            loaded[name] = found
+            click.echo(f"note: {name} skipped: {one_line(lacking)}", err=True)
+        elif not candidate.on_request:
+            loaded[name] = candidate
     return loaded, broken
 
 
 def _require_style(style: str | None, reporters: dict[str, type[Reporter]]) -> None:
-    """Refuse a form that none of the reporters knows."""
+    """Refuse a style that no selected reporter knows."""
     if style is None or any(style in reporter.styles for reporter in reporters.values()):
         return
     known = [f"{s} ({name})" for name, reporter in reporters.items() for s in reporter.styles]
@@ -125,7 +129,7 @@ def _require_style(style: str | None, reporters: dict[str, type[Reporter]]) -> N
     )
 
 
-def _write(
+def _run_reporters(
     reporters: dict[str, type[Reporter]],
     results: Results,
     out: Path,
@@ -144,14 +148,14 @@ def _write(
     return written
 
 
-def _show(results: Results, written: list[Path], as_json: bool) -> None:
+def _print_figures(results: Results, written: list[Path], as_json: bool) -> None:
     from fssbench.analysis.row_names import row_title
     from fssbench.evidence import MORE_QUERIES, TOO_FEW
 
     if as_json:
-        emit_json([_row(cell) for cell in results.cells])
+        emit_json([_as_record(cell) for cell in results.cells])
         if results.changes:
-            emit_json(_changes(results.changes))
+            emit_json(_list_changes(results.changes))
         emit_json([{"written": str(path)} for path in written])
         return
     table(
@@ -184,7 +188,7 @@ def _show(results: Results, written: list[Path], as_json: bool) -> None:
         ],
     )
     if results.changes:
-        _show_changes(results.changes)
+        _print_changes(results.changes)
     click.echo(
         "* best, or not significantly worse (Holm's p over all pairs of methods on one benchmark and shot, 5 %)",
         err=True,
@@ -195,7 +199,7 @@ def _show(results: Results, written: list[Path], as_json: bool) -> None:
         click.echo(f"wrote {path}", err=True)
 
 
-def _show_changes(changes: Changes) -> None:
+def _print_changes(changes: Changes) -> None:
     click.echo("")
     table(
         (
@@ -217,30 +221,30 @@ def _show_changes(changes: Changes) -> None:
                 row["name"],
                 row["backbone"],
                 row["shot"],
-                *(_decimal(row[key]) for key in ("before", "after", "difference")),
-                " to ".join(map(_decimal, row["difference_interval"] or ())),
+                *(_format_decimal(row[key]) for key in ("before", "after", "difference")),
+                " to ".join(map(_format_decimal, row["difference_interval"] or ())),
                 "; ".join([*row["departures"], *filter(None, [row["unpaired"]])]),
             )
-            for row in _changes(changes)
+            for row in _list_changes(changes)
         ],
         title=f"Changes since {one_line(changes.against)}",
     )
     click.echo(f"{changes.unchanged} unchanged since {one_line(changes.against)}", err=True)
 
 
-def _decimal(value: float | None) -> str:
+def _format_decimal(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
 
 
-def _changes(changes: Changes) -> list[dict[str, Any]]:
+def _list_changes(changes: Changes) -> list[dict[str, Any]]:
     from fssbench.analysis.changes import change_titles
 
     titles = change_titles(changes)
-    return [_change(*each) for each in zip(changes.changes, titles, strict=True)]
+    return [_as_change_record(*each) for each in zip(changes.changes, titles, strict=True)]
 
 
-def _change(change: Change, title: str) -> dict[str, Any]:
-    """A change as one JSON object, unrounded."""
+def _as_change_record(change: Change, title: str) -> dict[str, Any]:
+    """Return a change as one JSON object, unrounded."""
     before, after = change.before, change.after
     cell: Any = after or before
     return {
@@ -264,8 +268,8 @@ def _change(change: Change, title: str) -> dict[str, Any]:
     }
 
 
-def _row(cell: Any) -> dict[str, Any]:
-    """A cell as one JSON object, unrounded."""
+def _as_record(cell: Any) -> dict[str, Any]:
+    """Return a cell as one JSON object, unrounded."""
     from fssbench.analysis.row_names import row_title
 
     return {

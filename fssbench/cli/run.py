@@ -25,7 +25,7 @@ from fssbench.files.text import decode_text
 _LIST_KEYS = {"method", "benchmark", "fold", "shot", "seed", "ablate", "set", "plugin", "plan"}
 
 
-def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | None:
+def _parse_shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | None:
     if value is None:
         return None
     part, slash, parts = value.partition("/")
@@ -34,7 +34,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
     return int(part), int(parts)
 
 
-def _config(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
     """Read options from a TOML file; what the command line gives goes before."""
     if value is None:
         return
@@ -104,7 +104,9 @@ def _config(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
     show_default=True,
     help="Count at the network's input size (published) or at the image's own.",
 )
-@click.option("--shard", metavar="I/N", callback=_shard, help="Part I of N of every plan; join with `merge`.")
+@click.option(
+    "--shard", metavar="I/N", callback=_parse_shard, help="Part I of N of every plan; join with `merge`."
+)
 @click.option("--episodes", type=click.IntRange(1), help="Cap; marked in every output.")
 @click.option(
     "--size",
@@ -122,7 +124,7 @@ def _config(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
     help="Episodes whose pictures are kept for reports, 10 to 25 kB each.",
 )
 @click.option(
-    "--config", metavar="FILE", is_eager=True, expose_value=False, callback=_config, help="TOML file."
+    "--config", metavar="FILE", is_eager=True, expose_value=False, callback=_read_config, help="TOML file."
 )
 @plugin_option()
 @click.option(

@@ -1,4 +1,4 @@
-"""`fssbench show NAME`: all that is known about one name."""
+"""`fssbench show NAME`: print everything that is known about one name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fssbench.plugins.calls import plugin_call
 Facts = dict[str, Any]
 
 
-def _method(name: str) -> Facts:
+def _describe_method(name: str) -> Facts:
     from fssbench.contracts.methods import FeatureMethod
     from fssbench.plugins.published import published
     from fssbench.plugins.registry import METHODS
@@ -28,12 +28,12 @@ def _method(name: str) -> Facts:
     return {
         "kind": "method",
         **{("compares by" if k == "kind" else k): v for k, v in card.items()},
-        **_notes(cls.card.notes),
+        **_sort_notes(cls.card.notes),
         "equal to its reference": list(cls.card.parity) or "not compared with outputs of a reference",
         "published mIoU": published(cls.card.published or (name,)) or "none in the tables that are installed",
         "reads": "backbone features" if issubclass(cls, FeatureMethod) else "pixels",
         "shots": "all supports in one forward" if cls.shots == "joint" else "one forward each, then a vote",
-        "settings (--set)": _settings(cls),
+        "settings (--set)": _describe_settings(cls),
         "recipe (fssbench train)": cls.recipe.model_dump(exclude_none=True)
         if cls.recipe
         else "none: not trained",
@@ -41,7 +41,7 @@ def _method(name: str) -> Facts:
             key: f"{ablation.label} ({', '.join(f'{k}={v}' for k, v in ablation.settings.items())})"
             for key, ablation in cls.Config.ablations.items()
         },
-        "shipped checkpoints": _shipped(cls),
+        "shipped checkpoints": _describe_checkpoints(cls),
         "waived checks": dict(cls.waivers),
         "origin": METHODS.plugin(name).origin,
     }
@@ -67,17 +67,17 @@ _NOTES = {
 }
 
 
-def _notes(notes: Sequence[str]) -> Facts:
-    """A card's notes by their first word; the rest are remarks."""
-    found: dict[str, list[str]] = {title: [] for title in (*_NOTES.values(), "remarks")}
+def _sort_notes(notes: Sequence[str]) -> Facts:
+    """Sort the notes of a card by their first word; the others are remarks."""
+    by_title: dict[str, list[str]] = {title: [] for title in (*_NOTES.values(), "remarks")}
     for note in notes:
         word = re.match(r"\w*", note)
-        found[_NOTES.get(word[0] if word else "", "remarks")].append(note)
-    return {title: listed for title, listed in found.items() if listed}
+        by_title[_NOTES.get(word[0] if word else "", "remarks")].append(note)
+    return {title: listed for title, listed in by_title.items() if listed}
 
 
-def _shipped(cls: Any) -> dict[str, str]:
-    """Each checkpoint that comes with the method, as its manifest has it."""
+def _describe_checkpoints(cls: Any) -> dict[str, str]:
+    """Describe each checkpoint that comes with the method, from its training manifest."""
     from fssbench.loading.bundled import shipped
     from fssbench.loading.settings import settings_to_take
 
@@ -90,7 +90,7 @@ def _shipped(cls: Any) -> dict[str, str]:
                 f"{each.training.size} px on {each.training.images} images of "
                 f"{each.training.dataset} ({', '.join(each.training.marks or ['whole'])})",
                 f"{len(each.classes)} classes: {', '.join(each.training.class_names)}",
-                *filter(None, [_options(each.training.as_stored())]),
+                *filter(None, [_training_options(each.training.as_stored())]),
                 f"chosen by {each.training.selection}",
             ]
         )
@@ -98,18 +98,18 @@ def _shipped(cls: Any) -> dict[str, str]:
     }
 
 
-def _options(training: dict[str, Any]) -> str:
-    """What a training was told, in the words of `fssbench train`; what its manifest lacks was not asked for."""
-    told = {**training.get("recipe", {}), **training}
-    told["lr"] = told.get("learning_rate")
+def _training_options(training: dict[str, Any]) -> str:
+    """Return the options of `fssbench train` that a training was started with, from its manifest."""
+    options = {**training.get("recipe", {}), **training}
+    options["lr"] = options.get("learning_rate")
     return " ".join(
         f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
         for name in _OPTIONS
-        if (value := told.get(name)) is not None and value is not False
+        if (value := options.get(name)) is not None and value is not False
     )
 
 
-def _settings(cls: Any) -> dict[str, str]:
+def _describe_settings(cls: Any) -> dict[str, str]:
     settings = {}
     for name, field in cls.Config.model_fields.items():
         kind = getattr(field.annotation, "__name__", None) or str(field.annotation)
@@ -121,7 +121,7 @@ def _settings(cls: Any) -> dict[str, str]:
     return settings
 
 
-def _class_names(cls: Any, variant: str | None) -> str:
+def _list_class_names(cls: Any, variant: str | None) -> str:
     try:
         with plugin_call(f"data set {cls.card.name!r} cannot name its classes:"):
             return ", ".join(f"{i} {n}" for i, n in sorted(cls(None, variant=variant).classes().items()))
@@ -129,7 +129,7 @@ def _class_names(cls: Any, variant: str | None) -> str:
         return f"known with files or lists only: {error}"
 
 
-def _dataset(name: str) -> Facts:
+def _describe_dataset(name: str) -> Facts:
     from fssbench.benchmarks.catalogue import BENCHMARKS
     from fssbench.plugins.registry import DATASETS
 
@@ -138,13 +138,13 @@ def _dataset(name: str) -> Facts:
     return {
         "kind": "dataset",
         **cls.card.model_dump(),
-        "classes": {variant or "all": _class_names(cls, variant) for variant in variants},
+        "classes": {variant or "all": _list_class_names(cls, variant) for variant in variants},
         "benchmarks": [b.id for b in BENCHMARKS.values() if b.target == name],
         "origin": DATASETS.plugin(name).origin,
     }
 
 
-def _benchmark(name: str) -> Facts:
+def _describe_benchmark(name: str) -> Facts:
     from fssbench.benchmarks.catalogue import find_benchmark
     from fssbench.plugins.registry import DATASETS
 
@@ -182,13 +182,13 @@ def _benchmark(name: str) -> Facts:
     return facts
 
 
-def _suite(name: str) -> Facts:
+def _describe_suite(name: str) -> Facts:
     from fssbench.benchmarks.catalogue import suite
 
     return {"kind": "suite", "name": name, "benchmarks": list(suite(name))}
 
 
-def _backbone(name: str) -> Facts:
+def _describe_backbone(name: str) -> Facts:
     from fssbench.backbones import BACKBONES, build
 
     card = BACKBONES[name]
@@ -207,7 +207,7 @@ def _backbone(name: str) -> Facts:
     }
 
 
-def _run(name: str) -> Facts:
+def _describe_run(name: str) -> Facts:
     from fssbench.runs.store import read_run
 
     run = read_run(Path(name))
@@ -220,7 +220,7 @@ def _run(name: str) -> Facts:
     }
 
 
-def _names() -> dict[str, list[str]]:
+def _list_names() -> dict[str, list[str]]:
     from fssbench.backbones import BACKBONES
     from fssbench.benchmarks import catalogue
     from fssbench.plugins.registry import DATASETS, METHODS
@@ -235,20 +235,20 @@ def _names() -> dict[str, list[str]]:
 
 
 KINDS: dict[str, Callable[[str], Facts]] = {
-    "method": _method,
-    "dataset": _dataset,
-    "benchmark": _benchmark,
-    "suite": _suite,
-    "backbone": _backbone,
-    "run": _run,
+    "method": _describe_method,
+    "dataset": _describe_dataset,
+    "benchmark": _describe_benchmark,
+    "suite": _describe_suite,
+    "backbone": _describe_backbone,
+    "run": _describe_run,
 }
 
 
-def _kind(name: str) -> str:
+def _find_kind(name: str) -> str:
     """What a name stands for: the first kind that has it, in the order of `KINDS`."""
     if (Path(name) / "manifest.json").is_file():
         return "run"
-    known = _names()
+    known = _list_names()
     base = name.partition(":")[0]  # an unknown variant is better told by its benchmark
     for kind, names in known.items():
         if name in names or (kind == "benchmark" and ":" in name and base in names):
@@ -259,18 +259,18 @@ def _kind(name: str) -> str:
 
 @click.command(cls=Verb)
 @click.argument("name")
-@click.option("--kind", type=click.Choice(list(KINDS)), help="What NAME is, where several kinds share it.")
+@click.option("--kind", type=click.Choice(list(KINDS)), help="Kind of NAME, if several kinds share the name.")
 @json_option("One JSON object.")
 @plugin_option(tolerant=True)
 def command(name: str, kind: str | None, as_json: bool) -> None:
     """Show all about NAME: a method, data set, benchmark, suite, backbone or a run's folder."""
     if kind in {"method", "dataset", "benchmark", "suite", "backbone"}:
-        names = _names()[kind]
+        names = _list_names()[kind]
         if name not in names and not (kind == "benchmark" and ":" in name):
             raise unknown(kind, name, names)
     elif kind == "run" and not Path(name).is_dir():
         raise UsageError(f"run folder {name} does not exist. Next: `fssbench list runs`")
-    facts = KINDS[kind or _kind(name)](name)
+    facts = KINDS[kind or _find_kind(name)](name)
     if as_json:
         emit_json([facts])
     else:

@@ -45,7 +45,7 @@ def command(
     episodes: int | None,
     as_json: bool,
 ) -> None:
-    """Check stored RUNS (folders, or folders of them): exit code 3 where anything differs.
+    """Check stored RUNS (folders, or folders of them): exit code 3 if anything differs.
 
     Without data: seals, records, marks, settings and summary of each run are derived again and compared. With
     --data: its episodes are drawn and its data hashed again, and a share of the episodes, the same for

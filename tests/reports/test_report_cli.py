@@ -232,7 +232,7 @@ def test_what_is_written_on_request_or_cannot_be(forms: Path, tmp_path: Path) ->
     answer = invoke("-o", tmp_path / "all", "--plugin", forms)
     assert answer.exit_code == 4  # for `raises` alone
     assert "reporter raises: RuntimeError: no idea" in answer.stderr
-    assert "note: wanting left out: needs ink. Next: `pip install ink`" in answer.stderr
+    assert "note: wanting skipped: needs ink. Next: `pip install ink`" in answer.stderr
     assert (tmp_path / "all" / "plain.txt").is_file()
     assert not (tmp_path / "all" / "asked.txt").exists()
     assert invoke("-o", tmp_path / "asked", "--plugin", forms, "--format", "asked").exit_code == 0

@@ -1,4 +1,4 @@
-"""What changed between two reports: cells that came, went or moved, by how much, and why.
+"""The changes between two reports: new, removed and changed cells, by how much, and why.
 
 A cell is the same one where benchmark, label, backbone, shot, seed, protocol and score size are.
 Where both have counted the same episodes of the same data, the change carries a paired interval.
@@ -15,7 +15,7 @@ from typing import Any
 
 from fssbench.analysis.collect import collect
 from fssbench.analysis.comparisons import LEVEL, RESAMPLES, differences
-from fssbench.analysis.matching import differs, whole
+from fssbench.analysis.matching import differs, on_common_episodes
 from fssbench.analysis.results_file import RESULTS_FILE, read_results
 from fssbench.analysis.row_keys import (
     Key,
@@ -34,11 +34,11 @@ from fssbench.errors import DataError
 from fssbench.evidence import distinct_episodes
 
 _CONTEXT = ("packages", "python", "system", "gpu", "threads", "checkpoint", "learnable", "parameters")
-"""What of the context is looked at where identities are equal and figures are not."""
+"""Parts of the context that are compared if identities are equal and figures are not."""
 
 
 def read_other(path: Path, *, resamples: int, seed: int) -> Results:
-    """The report to compare with: a report's folder, its `results.json`, or a folder of runs.
+    """Read the report to compare with: a report folder, its `results.json`, or a folder of runs.
 
     Raises:
         DataError: if there is neither.
@@ -52,7 +52,7 @@ def read_other(path: Path, *, resamples: int, seed: int) -> Results:
 
 
 def with_changes(results: Results, other: Results, *, against: str) -> Results:
-    """The results with what changed in them since `other`."""
+    """Add to the results what has changed since `other`."""
     couples, gone = _couples(results.cells, other.cells)
     changes: list[Change] = []
     unchanged = 0
@@ -64,12 +64,12 @@ def with_changes(results: Results, other: Results, *, against: str) -> Results:
         else:
             changes.append(_change(before, after))
     changes += [Change("removed", before, None) for before in gone]
-    changes = _paired(changes, results)
+    changes = _add_paired_intervals(changes, results)
     return replace(results, changes=Changes(against, tuple(changes), unchanged))
 
 
 def change_titles(changes: Changes) -> list[str]:
-    """A name for each change, no two alike at one benchmark and shot.
+    """Name each change, uniquely for a benchmark and shot.
 
     A cell that came and one that went may have had the same name in two reports.
     """
@@ -96,7 +96,7 @@ def _key(cell: Cell) -> Key:
 def _couples(
     mine: tuple[Cell, ...], others: tuple[Cell, ...]
 ) -> tuple[list[tuple[Cell, Cell | None]], list[Cell]]:
-    """Each of our cells with its counterpart, and the others' cells that have none.
+    """Pair each cell with its counterpart in the other results, and list the other cells without one.
 
     Of several with one key, those that agree most belong together: equal identities first, then the same
     program, then the fewest other facts that differ.
@@ -116,7 +116,7 @@ def _couples(
 
 
 def _distance(cell: Cell, other: Cell) -> tuple[int, ...]:
-    """How far two cells are from being one measurement; smaller is nearer."""
+    """Distance of two cells from being one measurement; smaller is nearer."""
     if _identities(cell) == _identities(other):
         return (0,)
     run, its = first_run(cell), first_run(other)
@@ -156,12 +156,12 @@ def _change(before: Cell, after: Cell) -> Change:
     reason = "they were scored or capped in different ways" if column != other else differs(after, before)
     if reason:
         return Change("changed", before, after, tuple(_departures(before, after)), unpaired=reason)
-    count = distinct_episodes(run for run, _ in whole(after, before).runs)
+    count = distinct_episodes(run for run, _ in on_common_episodes(after, before).runs)
     return Change("changed", before, after, tuple(_departures(before, after)), episodes=count)
 
 
-def _paired(changes: list[Change], results: Results) -> list[Change]:
-    """Give each change of one plan its paired interval and its verdict.
+def _add_paired_intervals(changes: list[Change], results: Results) -> list[Change]:
+    """Add the paired interval and the verdict to each change on one plan.
 
     The family that p is adjusted over is every paired change of one benchmark and shot.
     """

@@ -1,4 +1,4 @@
-"""From run folders to the table model: counts, scores, intervals, who is best.
+"""Builds the table model from run folders: counts, scores, intervals, the best of each comparison.
 
 Reads only what is stored; no data set, plugin or GPU is needed.
 """
@@ -67,7 +67,7 @@ def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0)
     if not stored:
         where = ", ".join(map(str, paths))
         raise DataError("; ".join([f"no runs found in {where}. Next: `fssbench run --help`", *notes]))
-    plain = [_result(run) for run in stored]
+    plain = [_convert_run(run) for run in stored]
     drawn = estimate_of_runs(plain, resamples=resamples, seed=seed)
     samples = {run.identity: pair for run, pair in zip(plain, drawn, strict=True)}
     runs = tuple(
@@ -81,11 +81,11 @@ def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0)
     cells = name_rows(_cell(row, folds, samples) for row in rows)
     efficiency, unread = read_all(paths)
     results = Results(runs, cells, resamples, seed, (*notes, *unread), efficiency)
-    return replace(results, cells=_best(results))
+    return replace(results, cells=_mark_best(results))
 
 
-def _result(run: StoredRun) -> RunResult:
-    """A run in the table model, its intervals still to be drawn."""
+def _convert_run(run: StoredRun) -> RunResult:
+    """Convert a stored run into the table model, still without intervals."""
     identity, context = run.manifest.block, run.manifest.context
     records = [run.records[i] for i in sorted(run.records)]
     sessions = run.sessions()
@@ -148,7 +148,7 @@ def _prediction_seconds(sessions: Iterable[Mapping[str, Any]]) -> float:
 
 
 def _commands(context: Context, sessions: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Ids of the commands that worked on a run, the one that began it first."""
+    """Ids of the commands that worked on a run, in order; the first one started it."""
     ids = [context.command, *(session.get("command") for session in sessions)]
     return tuple(dict.fromkeys(str(each) for each in ids if each))
 
@@ -176,8 +176,8 @@ def _cell(members: list[RunResult], folds: dict[str, int], samples: dict[str, tu
     )
 
 
-def _best(results: Results) -> tuple[Cell, ...]:
-    """Mark the best of each comparison and all that is not significantly worse; with too few queries none."""
+def _mark_best(results: Results) -> tuple[Cell, ...]:
+    """Mark the best of each comparison and all that are not significantly worse; none with too few queries."""
     cells = list(results.cells)
     compared = verdicts(results) if results.resamples else {}
     groups: dict[tuple[Key, str], list[int]] = defaultdict(list)

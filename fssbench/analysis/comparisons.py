@@ -1,11 +1,11 @@
-"""Which method beats which: pairs on the same episodes, wins, ranks over benchmarks, seeds.
+"""Comparison of methods: pairs on the same episodes, wins, ranks over benchmarks, spread over seeds.
 
-Everything here reads the table model.  Differences are resampled with the same draws on both sides;
-`fssbench.analysis.matching` says which cells can be compared, and `refusals` names those that cannot.
+The functions read the table model.  Both sides of a difference are resampled with the same draws.
+`fssbench.analysis.matching` decides which cells can be compared, and `refusals` lists those that cannot.
 
 "Significantly better" has one meaning in the whole product: the p of a pair, adjusted by Holm's
 method over its family, is at most 5 %.  The family of a pair is every pair that can be compared on
-its benchmark and shot in the results given, whatever part of them is shown.  A pair with too few
+its benchmark and shot in the given results, even if only a part of them is shown.  A pair with too few
 queries (see `fssbench.evidence`) has no p, no verdict, and no place in its family.
 """
 
@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-from fssbench.analysis.matching import Match, Refusal, chosen, columns, differs, matches, whole
+from fssbench.analysis.matching import Match, Refusal, chosen, columns, differs, matches, on_common_episodes
 from fssbench.analysis.paired import mean_samples, paired_differences
 from fssbench.analysis.ranks import critical_difference, friedman, groups, mean_ranks
 from fssbench.analysis.row_keys import COLUMN, block_of, column_key, first_run, method_key
@@ -30,11 +30,11 @@ from fssbench.errors import UsageError
 from fssbench.evidence import TOO_FEW, distinct_episodes, evidence_of
 
 LEVEL = 0.05
-"""Error rate of every verdict, over its whole family."""
+"""Error rate of the verdicts of a family."""
 RESAMPLES = 10_000
-"""Resamples behind the p of a pair, at least."""
+"""Fewest resamples for the p of a pair."""
 _FOR_HOLM = 80
-"""Resamples a pair of the family, at least: the smallest p must stay below 5 % after its adjustment."""
+"""Fewest resamples per pair of the family, so that the smallest p can stay below 5 % after its adjustment."""
 
 Outcome = Literal["win", "tie", "loss", "too few queries"]
 
@@ -50,29 +50,29 @@ class Pair:
     a: Cell
     b: Cell
     methods: tuple[str, str]
-    """Names of A and B, no two alike in their column."""
+    """Names of A and B, unique in their column."""
     figures: tuple[float, float]
     """mIoU of A and B on the episodes compared."""
     difference: Difference
     """A minus B in mIoU points."""
     adjusted: float
-    """Holm's p over the family; nan where there are too few queries."""
+    """Holm's p over the family; nan if there are too few queries."""
     outcome: Outcome
     """From A's side, by the adjusted p at 5 %."""
     episodes: int
     """Distinct episodes that both have counted; folds on the same plan share theirs."""
     queries: int
-    """Distinct queries among them, of each class its own."""
+    """Distinct queries among them; a query counts once per class."""
     folds: int
     """Folds compared."""
     plans: int
     """Distinct plans among them."""
     family: int
-    """Pairs that the p is adjusted for: those of this benchmark and shot with enough queries."""
+    """Number of pairs for which the p is adjusted: those of this benchmark and shot with enough queries."""
     resamples: int
     """Resamples behind the p and the interval."""
     note: str = ""
-    """How it departs from a comparison of whole cells."""
+    """How it differs from a comparison of whole cells."""
 
 
 @dataclass(frozen=True)
@@ -90,14 +90,14 @@ class Tally:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Mean ranks over benchmarks; without any where `reason` says why."""
+    """Mean ranks over benchmarks; if there are none, `reason` tells why."""
 
     methods: tuple[str, ...]
     """Best rank first."""
     ranks: tuple[float, ...]
     """Mean rank of each, 1 being the best."""
     blocks: tuple[tuple[str, int], ...]
-    """Benchmark and shot where all these methods were measured on the same episodes."""
+    """Benchmarks and shots on which all these methods were measured on the same episodes."""
     friedman: float
     """p value of no difference between the methods."""
     critical: float
@@ -109,14 +109,14 @@ class Ranking:
 
 @dataclass(frozen=True)
 class SeedSpread:
-    """One method in one column under several seeds: what they move beside what episodes move."""
+    """One method in one column under several seeds: spread between seeds, and error within a seed."""
 
     benchmark: str
     shot: int
     protocol: str
     method: str
     kind: Literal["episodes", "training", "both"]
-    """What differs: the episodes' seed, the method's weights (its training's seed), or both at once."""
+    """What differs: the seed of the episodes, the weights (the seed of the training), or both."""
     cells: tuple[Cell, ...]
     mean: float
     """Mean mIoU over the seeds."""
@@ -129,18 +129,20 @@ class SeedSpread:
 def differences(
     couples: Sequence[tuple[Cell, Cell]], *, resamples: int = 1000, seed: int = 0
 ) -> list[Difference]:
-    """A minus B in mIoU points on the episodes both have counted, for cells that can be paired.
+    """Compute A minus B in mIoU points on the episodes that both have counted, for cells that can be paired.
 
-    Each run is resampled once, however many couples it is in.
+    Each run is resampled once, even if it is in several couples.
 
     Raises:
         UsageError: if two cells cannot be paired (see `differs`).
     """
     for a, b in couples:
         apart = column_key(first_run(a)) != column_key(first_run(b))
-        if reason := "they stand in different columns" if apart else differs(a, b):
+        if reason := "they are in different columns" if apart else differs(a, b):
             raise UsageError(f"{a.label} and {b.label} on {a.benchmark} cannot be paired: {reason}")
-    compared = paired_differences([whole(a, b).runs for a, b in couples], resamples=resamples, seed=seed)
+    compared = paired_differences(
+        [on_common_episodes(a, b).runs for a, b in couples], resamples=resamples, seed=seed
+    )
     return [gap for _, _, gap in compared]
 
 
@@ -156,35 +158,37 @@ def pairs(
 
     Args:
         results: what was collected.
-        resamples: bootstrap resamples; if None `RESAMPLES`, or more where the family or the results
-            ask for more.
+        resamples: bootstrap resamples; by default `RESAMPLES`, or more if the family or the results need more.
         seed: seed of the bootstrap; that of the results if None.
-        shared: compare cells whose episodes differ on those they share.
-        methods: names (see `method_names`) whose pairs are returned, in the order in which A comes
-            before B; all if None.  The family is that of all methods in the results all the same.
+        shared: whether cells with different episodes are compared on the episodes that they share.
+        methods: names (see `method_names`) whose pairs are returned, A before B in this order; all by default.  The
+            family always contains all methods of the results.
 
     Raises:
-        UsageError: for a name that none of the results has.
+        UsageError: if no result has one of the names.
     """
-    matched = [m for m in matches(results, shared, _all_after(results, methods)) if isinstance(m, Match)]
+    matched = [
+        m for m in matches(results, shared, _order_all_names(results, methods)) if isinstance(m, Match)
+    ]
     families: dict[tuple[str, int], list[Match]] = defaultdict(list)
     for match in matched:
         families[match.a.benchmark, match.a.shot].append(match)
     compared: dict[int, Pair] = {}
     for family in families.values():
         number = resamples or max(RESAMPLES, results.resamples, _FOR_HOLM * len(family))
-        for match, pair in zip(family, _family(family, number, _seed(results, seed)), strict=True):
+        for match, pair in zip(family, _compare_family(family, number, _seed(results, seed)), strict=True):
             compared[id(match)] = pair
-    names = dict(zip(map(id, results.cells), _names(results), strict=True))
+    names = dict(zip(map(id, results.cells), _list_names(results), strict=True))
     wanted = set(names.values() if methods is None else methods)
     return tuple(compared[id(m)] for m in matched if {names[id(m.a)], names[id(m.b)]} <= wanted)
 
 
 def verdicts(results: Results) -> dict[tuple[int, int], Pair]:
-    """Compare every two cells of one column; pairs by the ids of their two cells, both ways round.
+    """Compare every two cells of one column.
 
-    Whoever asks how cell A stands to cell B in these results finds the pair of `pairs` under
-    (id(A), id(B)), turned round if B comes first there.
+    Returns:
+        The pairs of `pairs` by the ids of their two cells, in both orders: under (id(A), id(B)) the pair from the
+        side of A.
     """
     compared: dict[tuple[int, int], Pair] = {}
     for pair in pairs(results):
@@ -194,7 +198,7 @@ def verdicts(results: Results) -> dict[tuple[int, int], Pair]:
 
 
 def turn_pair(pair: Pair) -> Pair:
-    """The same pair from B's side."""
+    """Return the same pair from the side of B."""
     gap = pair.difference
     opposite: dict[Outcome, Outcome] = {"win": "loss", "loss": "win"}
     return replace(
@@ -208,24 +212,24 @@ def turn_pair(pair: Pair) -> Pair:
     )
 
 
-def _all_after(results: Results, methods: Sequence[str] | None) -> list[str] | None:
-    """All names, those given first, in their order.
+def _order_all_names(results: Results, methods: Sequence[str] | None) -> list[str] | None:
+    """List all names, the given ones first, in their order.
 
     Raises:
-        UsageError: for a name that none of the results has.
+        UsageError: if no result has one of the names.
     """
     if methods is None:
         return None
-    chosen(results, methods)  # refuses strangers
-    rest = sorted(set(_names(results)) - set(methods))
+    chosen(results, methods)  # refuses unknown names
+    rest = sorted(set(_list_names(results)) - set(methods))
     return [*dict.fromkeys(methods), *rest]
 
 
-def _names(results: Results) -> list[str]:
+def _list_names(results: Results) -> list[str]:
     return [cell.name for cell in with_names(results).cells]
 
 
-def _family(family: Sequence[Match], resamples: int, seed: int) -> Iterator[Pair]:
+def _compare_family(family: Sequence[Match], resamples: int, seed: int) -> Iterator[Pair]:
     """Compare the pairs of one benchmark and shot, and adjust their p over all of them."""
     sides = paired_differences([m.runs for m in family], resamples=resamples, seed=seed)
     gaps = [gap for _, _, gap in sides]
@@ -262,7 +266,7 @@ def _outcome(gap: Difference, adjusted: float) -> Outcome:
 
 
 def refusals(results: Results, *, shared: bool = False) -> tuple[Refusal, ...]:
-    """Pairs of methods that were measured on one benchmark and shot and that `pairs` does not compare."""
+    """List the pairs of methods on one benchmark and shot that `pairs` does not compare, with the reasons."""
     return tuple(m for m in matches(results, shared, None) if isinstance(m, Refusal))
 
 
@@ -285,7 +289,7 @@ def tally(compared: Iterable[Pair]) -> tuple[Tally, ...]:
 
 
 def ranking(results: Results) -> Ranking:
-    """Rank methods over the benchmarks and shots on which all of them were measured alike.
+    """Rank methods over the benchmarks and shots on which all of them were measured on the same episodes.
 
     A block is a benchmark and shot with enough queries for a verdict; a method's figure there is the
     mean over the columns (seeds, protocols) that all the methods share.  Shots of one benchmark are
@@ -334,18 +338,18 @@ def ranking(results: Results) -> Ranking:
 def seed_spread(
     results: Results, *, resamples: int | None = None, seed: int | None = None
 ) -> tuple[SeedSpread, ...]:
-    """What seeds move, apart from what episodes move: methods measured more than once in a column.
+    """Estimate the spread between seeds, for methods that were measured more than once in a column.
 
-    Cells belong together where their identities agree in all but the episodes' seed and the weights
-    of the method.  Two trainings of one recipe differ in weights alone; whether they differ by seed
-    or by data, only their checkpoints can tell.
+    Cells belong together if their identities agree in all but the seed of the episodes and the weights of the
+    method.  Two trainings of one recipe differ in their weights alone; only their checkpoints can tell whether
+    they differ by seed or by data.
     """
     methods = method_names(results.cells)
-    told = [(methods[method_key(first_run(cell))], n, cell) for n, cell in enumerate(results.cells)]
-    names, _, cells = zip(*sorted(told, key=lambda each: each[:2]), strict=True) if told else ((), (), ())
+    named = [(methods[method_key(first_run(cell))], n, cell) for n, cell in enumerate(results.cells)]
+    names, _, cells = zip(*sorted(named, key=lambda each: each[:2]), strict=True) if named else ((), (), ())
     alike: dict[object, list[int]] = defaultdict(list)
     for i, cell in enumerate(cells):
-        alike[_but_seeds(cell)].append(i)
+        alike[_key_without_seed(cell)].append(i)
     groups: list[tuple[Literal["episodes", "training", "both"], list[int]]] = []
     for members in alike.values():
         by_weights: dict[object, dict[object, int]] = defaultdict(dict)
@@ -382,8 +386,8 @@ def _seed(results: Results, seed: int | None) -> int:
     return results.bootstrap_seed if seed is None else seed
 
 
-def _but_seeds(cell: Cell) -> str:
-    """Everything that can move the cell's figure but the episodes' seed and the method's weights."""
+def _key_without_seed(cell: Cell) -> str:
+    """Key of all that can change the cell's figure, except the seed of the episodes and the method's weights."""
     run = first_run(cell)
     drawn = {"seed", "episodes_sha256", "data_sha256", "head_sha256"}
     block = {k: v for k, v in sorted(block_of(run).items()) if k not in drawn}

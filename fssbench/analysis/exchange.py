@@ -21,11 +21,11 @@ from fssbench.contracts.results import RunResult
 from fssbench.metrics import scored_classes
 
 Folds = Sequence[tuple[RunResult, RunResult]]
-"""A's and B's run of each fold, on the same episodes."""
+"""The runs of A and B for each fold, on the same episodes."""
 _BLOCK = 2_000_000
 """Draws held in memory at once: 16 MB of float64."""
 _ROUNDING = 1e-9
-"""Points by which differences may differ and count as equal."""
+"""Differences that are closer than this, in points, count as equal."""
 
 
 def exchange_p(couples: Sequence[Folds], *, draws: int, seed: int) -> list[float]:
@@ -76,7 +76,7 @@ def _add_plan(
     for c in classes:
         mine = first.class_ids == c
         sums = sum_by_cluster(queries[mine], counts[mine])
-        whole, turned = sums.sum(axis=0), _turned(sums, draws, rng)
+        whole, turned = sums.sum(axis=0), _exchange_sums(sums, draws, rng)
         for (_, a, b), both in zip(members, sides, strict=True):
             i, j = 2 * column[id(a)], 2 * column[id(b)]
             inter, union = turned[j] - turned[i], turned[j + 1] - turned[i + 1]
@@ -107,13 +107,13 @@ class _Side:
         np.add(self.ious, inter, out=self.ious)
 
     def mean(self, classes: int, excluding: bool) -> NDArray[np.float64]:
-        """The mean over classes in percent; nan where there is none."""
+        """The mean over classes in percent; nan if there is none."""
         with np.errstate(invalid="ignore"):
             return np.asarray(self.ious / (self.present if excluding else classes) * 100)
 
 
-def _turned(sums: NDArray[np.float64], draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Sums (k, draws + 1) over the queries that each draw exchanges; the first exchanges none."""
+def _exchange_sums(sums: NDArray[np.float64], draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Sum (k, draws + 1) over the queries that each draw exchanges; the first draw exchanges none."""
     n, width = sums.shape
     turned = np.zeros((width, draws + 1))
     columns = np.ascontiguousarray(sums.T)

@@ -1,8 +1,8 @@
-"""Which cells can be compared, and on which episodes.
+"""Finds the cells that can be compared, and their common episodes.
 
-Cells are compared within a column (benchmark, shot, seed, protocol, sizes), and only where both
-have counted the same episodes of the same data.  An episode of another plan is the same one where
-class, query, supports and the truth's pixels are.
+Cells are compared within a column (benchmark, shot, seed, protocol, sizes), and only if both have counted the
+same episodes of the same data.  Episodes of two plans are the same if class, query, supports and the number of
+true pixels are equal.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class Match:
     a: Cell
     b: Cell
     methods: tuple[str, str]
-    """Names of A and B, no two alike in their column."""
+    """Names of A and B, unique in their column."""
     runs: tuple[tuple[RunResult, RunResult], ...]
-    """A's and B's run of each fold, on the episodes both have."""
+    """The runs of A and B for each fold, on their common episodes."""
     note: str = ""
-    """How it departs from a comparison of whole cells."""
+    """How it differs from a comparison of whole cells."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ class Refusal:
 
 
 _SHAREABLE = {"seed", "protocol", "cap"}
-"""Parts of a column that move which episodes are drawn, and nothing else."""
+"""Parts of a column that affect only which episodes are drawn."""
 
 
 def differs(a: Cell, b: Cell) -> str:
-    """Why two cells of one column cannot be paired; empty where they can."""
+    """Explain why two cells of one column cannot be paired; empty if they can."""
     if set(a.folds) != set(b.folds):
-        return f"folds {_listed(a.folds)} against {_listed(b.folds)}"
+        return f"folds {_list_folds(a.folds)} against {_list_folds(b.folds)}"
     for fold in sorted(a.folds):
         mine, other = a.folds[fold], b.folds[fold]
         if mine.plan_sha256 != other.plan_sha256:
@@ -64,9 +64,9 @@ def differs(a: Cell, b: Cell) -> str:
 
 
 def comparable(cells: Sequence[Cell]) -> list[list[int]]:
-    """Places of the cells of a column by what they can be compared with, highest mIoU first in each part.
+    """Group the cells of a column (by index) into parts that can be compared, highest mIoU first in each part.
 
-    Whoever met other episodes or data is the best of nothing here.
+    Cells with other episodes or data form a group of their own.
     """
     parts: list[list[int]] = []
     for i in sorted(range(len(cells)), key=lambda i: -cells[i].miou.value):
@@ -79,7 +79,7 @@ def comparable(cells: Sequence[Cell]) -> list[list[int]]:
 
 
 def _data_differs(a: Cell, b: Cell) -> str:
-    """What differs between cells of the same episodes that no choice of episodes can mend."""
+    """Describe differences between two cells that no choice of episodes can remove."""
     for fold in sorted(set(a.folds) & set(b.folds)):
         mine, other = block_of(a.folds[fold]), block_of(b.folds[fold])
         same_plan = a.folds[fold].plan_sha256 == b.folds[fold].plan_sha256
@@ -89,7 +89,7 @@ def _data_differs(a: Cell, b: Cell) -> str:
                     f"{name} of fold {fold} differs ({mine.get(name)!s:.12} against {other.get(name)!s:.12})"
                 )
         if same_plan:
-            left, right = _aligned(a.folds[fold], b.folds[fold])
+            left, right = _same_plan_episodes(a.folds[fold], b.folds[fold])
             if not left.episodes:
                 return f"no episode of fold {fold} was counted by both"
             if wrong := int((left.target != right.target).sum()):
@@ -98,17 +98,17 @@ def _data_differs(a: Cell, b: Cell) -> str:
 
 
 def chosen(results: Results, methods: Sequence[str] | None) -> tuple[list[Cell], list[str]]:
-    """Cells of the wanted methods and the name of each, in the order of the methods."""
+    """Select the cells of the wanted methods, with the name of each, in the order of the methods."""
     names = [cell.name for cell in with_names(results).cells]
     order = sorted(set(names)) if methods is None else list(dict.fromkeys(methods))
-    if strangers := sorted(set(order) - set(names)):
-        raise UsageError(f"no run of {', '.join(strangers)}. Known: {', '.join(sorted(set(names)))}")
+    if unknown_names := sorted(set(order) - set(names)):
+        raise UsageError(f"no run of {', '.join(unknown_names)}. Known: {', '.join(sorted(set(names)))}")
     kept = sorted((order.index(n), i) for i, n in enumerate(names) if n in order)
     return [results.cells[i] for _, i in kept], [names[i] for _, i in kept]
 
 
 def columns(cells: Sequence[Cell]) -> dict[Key, list[int]]:
-    """Places of the cells of each column; columns by benchmark and shot."""
+    """Indices of the cells of each column; columns are sorted by benchmark and shot."""
     members: dict[Key, list[int]] = defaultdict(list)
     for i, cell in enumerate(cells):
         members[column_key(first_run(cell))].append(i)
@@ -116,7 +116,7 @@ def columns(cells: Sequence[Cell]) -> dict[Key, list[int]]:
 
 
 def matches(results: Results, shared: bool, methods: Sequence[str] | None) -> Iterator[Match | Refusal]:
-    """Every two cells of a column, then methods that share a benchmark and shot but no column."""
+    """Match every two cells of a column, then methods that share a benchmark and shot but no column."""
     cells, names = chosen(results, methods)
     full = dict(zip(map(id, results.cells), map(full_name, with_names(results).cells), strict=True))
     by_column = columns(cells)
@@ -134,13 +134,13 @@ def matches(results: Results, shared: bool, methods: Sequence[str] | None) -> It
             by_name[names[i]].append(cells[i])
         for couple in combinations(by_name, 2):
             if couple not in met[place]:
-                yield from _across(by_name[couple[0]], by_name[couple[1]], couple, shared)
+                yield from _match_other_columns(by_name[couple[0]], by_name[couple[1]], couple, shared)
 
 
-def _across(
+def _match_other_columns(
     mine: list[Cell], others: list[Cell], methods: tuple[str, str], shared: bool
 ) -> Iterator[Match | Refusal]:
-    """Two methods that share no column: what episodes they share, or one refusal for all."""
+    """Match two methods that share no column on their common episodes, or give one refusal."""
     tried = [_match(a, b, methods, shared) for a, b in product(mine, others)]
     yield from [m for m in tried if isinstance(m, Match)] or tried[:1]
 
@@ -153,11 +153,13 @@ def _match(a: Cell, b: Cell, methods: tuple[str, str], shared: bool) -> Match | 
     ]
     reason = "; ".join(f"{name} {x or 'none'} against {y or 'none'}" for name, x, y in parts) or differs(a, b)
     if not reason:
-        return Match(a, b, methods, whole(a, b).runs)
+        return Match(a, b, methods, on_common_episodes(a, b).runs)
     broken = not {name for name, _, _ in parts} <= _SHAREABLE or bool(_data_differs(a, b))
     if not shared or broken:
         return Refusal(a.benchmark, a.shot, methods, reason, not broken)
-    runs = tuple(_common(a.folds[fold], b.folds[fold]) for fold in sorted(set(a.folds) & set(b.folds)))
+    runs = tuple(
+        _other_plan_episodes(a.folds[fold], b.folds[fold]) for fold in sorted(set(a.folds) & set(b.folds))
+    )
     runs = tuple(couple for couple in runs if couple[0].episodes)
     if not runs:
         return Refusal(a.benchmark, a.shot, methods, f"{reason}; they share no episode", False)
@@ -165,14 +167,14 @@ def _match(a: Cell, b: Cell, methods: tuple[str, str], shared: bool) -> Match | 
     return Match(a, b, methods, runs, f"compared on {count} shared episodes of plans that differ: {reason}")
 
 
-def whole(a: Cell, b: Cell) -> Match:
-    """Two cells that do not differ, on the episodes both have counted."""
-    couples = tuple(_aligned(a.folds[fold], b.folds[fold]) for fold in sorted(a.folds))
+def on_common_episodes(a: Cell, b: Cell) -> Match:
+    """Match two cells that do not differ, on the episodes that both have counted."""
+    couples = tuple(_same_plan_episodes(a.folds[fold], b.folds[fold]) for fold in sorted(a.folds))
     return Match(a, b, (full_name(a), full_name(b)), couples)
 
 
-def _aligned(a: RunResult, b: RunResult) -> tuple[RunResult, RunResult]:
-    """Two runs of one plan on the episodes both have counted."""
+def _same_plan_episodes(a: RunResult, b: RunResult) -> tuple[RunResult, RunResult]:
+    """Restrict two runs of one plan to the episodes that both have counted."""
     if np.array_equal(a.indices, b.indices):
         alike = a.whole and b.whole
         return replace(a, whole=alike), replace(b, whole=alike)
@@ -182,11 +184,11 @@ def _aligned(a: RunResult, b: RunResult) -> tuple[RunResult, RunResult]:
     )
 
 
-def _common(a: RunResult, b: RunResult) -> tuple[RunResult, RunResult]:
-    """Two runs of different plans on the episodes that are the same: class, images and truth.
+def _other_plan_episodes(a: RunResult, b: RunResult) -> tuple[RunResult, RunResult]:
+    """Restrict two runs of different plans to the episodes with the same class, images and truth.
 
-    An episode that a plan repeats is shared as often as both have it.  The mean is over the classes
-    with a shared episode.
+    A repeated episode is shared as often as both runs have it.  The mean is over the classes with a shared
+    episode.
     """
     places = _episodes(b)
     rows = [(i, places[key]) for key, i in _episodes(a).items() if key in places]
@@ -209,7 +211,7 @@ def _common(a: RunResult, b: RunResult) -> tuple[RunResult, RunResult]:
 
 
 def _episodes(run: RunResult) -> dict[tuple[object, ...], int]:
-    """Row of each episode by what it shows, repeats numbered."""
+    """Row of each episode by its content; repeats are numbered."""
     seen = Counter[tuple[object, ...]]()
     rows: dict[tuple[object, ...], int] = {}
     supports = run.supports or [()] * run.episodes
@@ -221,7 +223,7 @@ def _episodes(run: RunResult) -> dict[tuple[object, ...], int]:
 
 
 def restrict_to(run: RunResult, rows: NDArray[np.int64]) -> RunResult:
-    """The run as if it had counted these episodes alone; its figures are those of all."""
+    """Restrict a run to some of its episodes; its stored figures are still those of all."""
     return replace(
         run,
         whole=run.whole and len(rows) == run.episodes,
@@ -235,5 +237,5 @@ def restrict_to(run: RunResult, rows: NDArray[np.int64]) -> RunResult:
     )
 
 
-def _listed(folds: Iterable[int]) -> str:
+def _list_folds(folds: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(folds)))

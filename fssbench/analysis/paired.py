@@ -1,4 +1,4 @@
-"""Differences of two methods on the same episodes, with interval and p; every run is resampled once.
+"""Differences of two methods on the same episodes, with interval and p.  Each run is resampled once.
 
 What was drawn lately is kept: marks, matrix, sentence and tables of one report ask for the same pairs.
 """
@@ -37,30 +37,32 @@ def paired_differences(
         A, B and A minus B of each couple, in mIoU.
     """
     runs = {id(run): run for folds in couples for both in folds for run in both}
-    keys = {number: _key_of(run, resamples, seed) for number, run in runs.items()}
-    samples = _draw(runs, keys, resamples, seed)
+    keys = {number: _bootstrap_cache_key(run, resamples, seed) for number, run in runs.items()}
+    samples = _resample_runs(runs, keys, resamples, seed)
     compared = []
     for folds in couples:
         a, b = (mean_sample([samples[id(both[side])] for both in folds]) for side in (0, 1))
         compared.append((a, b, difference(a, b)))
     tested = [n for n, (_, _, gap) in enumerate(compared) if not math.isnan(gap.p)]
-    for n, p in zip(tested, _exchange([couples[n] for n in tested], keys, resamples, seed), strict=True):
+    for n, p in zip(tested, _exchange_test([couples[n] for n in tested], keys, resamples, seed), strict=True):
         a, b, gap = compared[n]
         compared[n] = (a, b, replace(gap, p=max(gap.p, p)))
     return compared
 
 
 def mean_samples(rows: Sequence[Iterable[RunResult]], *, resamples: int, seed: int) -> list[Sample]:
-    """The mIoU of each row, a mean over folds, with its replicates."""
+    """Compute the mIoU of each row (the mean over its folds) with its bootstrap replicates."""
     listed = [list(row) for row in rows]
     runs = {id(run): run for row in listed for run in row}
-    keys = {number: _key_of(run, resamples, seed) for number, run in runs.items()}
-    samples = _draw(runs, keys, resamples, seed)
+    keys = {number: _bootstrap_cache_key(run, resamples, seed) for number, run in runs.items()}
+    samples = _resample_runs(runs, keys, resamples, seed)
     return [mean_sample([samples[id(run)] for run in row]) for row in listed]
 
 
-def _draw(runs: dict[int, RunResult], keys: dict[int, _Key], resamples: int, seed: int) -> dict[int, Sample]:
-    """Each run's mIoU with its replicates, by the id of the run."""
+def _resample_runs(
+    runs: dict[int, RunResult], keys: dict[int, _Key], resamples: int, seed: int
+) -> dict[int, Sample]:
+    """Resample each run: its mIoU with replicates, by the id of the run."""
     lacking = {keys[number]: run for number, run in runs.items() if keys[number] not in _samples}
     drawn = estimate_of_runs(list(lacking.values()), resamples=resamples, seed=seed) if lacking else []
     fresh = {key: miou for key, (miou, _) in zip(lacking, drawn, strict=True)}
@@ -71,8 +73,8 @@ def _draw(runs: dict[int, RunResult], keys: dict[int, _Key], resamples: int, see
     return {number: known[key] for number, key in keys.items()}
 
 
-def _exchange(couples: Sequence[Folds], keys: dict[int, _Key], draws: int, seed: int) -> list[float]:
-    """The p of the exchange test of each couple."""
+def _exchange_test(couples: Sequence[Folds], keys: dict[int, _Key], draws: int, seed: int) -> list[float]:
+    """Compute the p of the exchange test for each couple."""
     wanted: list[_Key] = [tuple((keys[id(a)], keys[id(b)]) for a, b in folds) for folds in couples]
     lacking = {key: folds for key, folds in zip(wanted, couples, strict=True) if key not in _p}
     drawn = exchange_p(list(lacking.values()), draws=draws, seed=seed) if lacking else []
@@ -84,8 +86,8 @@ def _exchange(couples: Sequence[Folds], keys: dict[int, _Key], draws: int, seed:
     return [known[key] for key in wanted]
 
 
-def _key_of(run: RunResult, resamples: int, seed: int) -> _Key:
-    """Everything that a run's draws depend on; its counts too, for a run may have been repeated."""
+def _bootstrap_cache_key(run: RunResult, resamples: int, seed: int) -> _Key:
+    """Key of the bootstrap cache.  It contains the counts because a run may be repeated under one identity."""
     facts = (run.identity, run.plan_sha256, run.classes, run.whole, run.absent_rule)
     arrays = (array.tobytes() for array in (run.class_ids, run.indices, run.inter, run.union))
     text = "\n".join([repr(facts), *map(str, run.queries)])

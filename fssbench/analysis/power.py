@@ -1,4 +1,4 @@
-"""How many episodes or seeds would show a difference, told from runs that exist.
+"""Estimates from stored runs how many episodes or seeds would show a difference.
 
 A difference is shown where `fssbench.analysis.comparisons` calls it significant: by its two-sided paired test,
 adjusted over the pairs of its benchmark and shot.  What is reckoned with is the strictest step of Holm's
@@ -22,22 +22,22 @@ from fssbench.evidence import TOO_FEW
 
 @dataclass(frozen=True)
 class Power:
-    """What two methods' runs on one benchmark and shot can show, and what would show more."""
+    """The power of a comparison of two methods on one benchmark and shot, and what would increase it."""
 
     pair: Pair
     episodes: int
-    """Episodes a fold at present (their mean, where folds differ; folds on one plan share theirs)."""
+    """Present number of episodes per fold (the mean if folds differ; folds on one plan share theirs)."""
     queries: int
-    """Distinct queries a fold at present."""
+    """Present number of distinct queries per fold."""
     error: float
     """Standard error of the paired difference at present, from episodes alone, in points."""
     training: float | None
-    """Standard deviation of the difference between trainings; None where it is not known."""
+    """Standard deviation of the difference between trainings; None if it is not known."""
     smallest: float
     """The smallest difference that the present number shows with the power asked for."""
     episodes_needed: int | None
-    """Episodes a fold that would show the difference, with as many new queries among them; None where no
-    number would, because the trainings' spread is larger."""
+    """Episodes per fold that would show the difference, with a matching number of new queries; None if no number
+    would, because the spread of the trainings is larger."""
     queries_needed: int | None
     seeds_needed: int
     """Runs, each with a seed of its own: episodes drawn anew, and trained anew where `training` is known."""
@@ -46,7 +46,7 @@ class Power:
 def power(
     pairs: Iterable[Pair], spreads: Sequence[SeedSpread] = (), *, difference: float, power: float = 0.8
 ) -> tuple[Power, ...]:
-    """Tell for each pair what a difference of that size would take.
+    """Estimate for each pair what is needed to show a difference of a given size.
 
     Args:
         pairs: compared runs, from `fssbench.analysis.comparisons.pairs`; those with too few queries are left out.
@@ -63,7 +63,9 @@ def power(
     if not LEVEL < power < 1:
         raise UsageError(f"power lies between {LEVEL} and 1, both excluded; got {power}")
     return tuple(
-        _power(pair, _training(pair, spreads), difference, power) for pair in pairs if pair.outcome != TOO_FEW
+        _power(pair, _training_deviation(pair, spreads), difference, power)
+        for pair in pairs
+        if pair.outcome != TOO_FEW
     )
 
 
@@ -87,8 +89,8 @@ def _power(pair: Pair, training: float | None, difference: float, power: float) 
     )
 
 
-def _training(pair: Pair, spreads: Sequence[SeedSpread]) -> float | None:
-    """Deviation of the difference between trainings; None where one of the methods' is not known."""
+def _training_deviation(pair: Pair, spreads: Sequence[SeedSpread]) -> float | None:
+    """Standard deviation of the difference between trainings; None if it is not known for one of the methods."""
     parts = []
     for cell in (pair.a, pair.b):
         if all(run.learnable == 0 for run in cell.folds.values()):

@@ -1,4 +1,4 @@
-"""Mean ranks over benchmarks and what they can tell apart: Friedman's test, Nemenyi's difference.
+"""Mean ranks over benchmarks, with Friedman's test and Nemenyi's critical difference.
 
 Demšar, "Statistical comparisons of classifiers over multiple data sets", JMLR 7 (2006), sections
 3.2.1 and 3.2.2.  Quantiles are computed, not tabulated, so that any number of methods can be ranked.
@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def mean_ranks(figures: ArrayLike) -> NDArray[np.float64]:
-    """Mean rank of each method over blocks; rank 1 is the highest figure, equal figures share theirs.
+    """Mean rank of each method over blocks; rank 1 is the highest figure, equal figures share their mean rank.
 
     Args:
         figures: (blocks, methods).
@@ -49,7 +49,7 @@ def friedman(figures: ArrayLike) -> float:
 
 
 def critical_difference(methods: int, blocks: int, *, level: float = 0.05) -> float:
-    """Nemenyi's critical difference of mean ranks: what any two of the methods must differ by.
+    """Nemenyi's critical difference: the least significant difference of two mean ranks.
 
     Args:
         methods: number of methods, 2 or more.
@@ -88,7 +88,7 @@ def groups(ranks: Sequence[float], critical: float) -> list[tuple[int, ...]]:
 
 
 def _ranks(figures: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(blocks, methods) ranks, 1 for the highest; equal figures have the mean of theirs."""
+    """(blocks, methods) ranks, 1 for the highest; equal figures share their mean rank."""
     higher = (figures[:, None, :] > figures[:, :, None]).sum(axis=2)
     equal = (figures[:, None, :] == figures[:, :, None]).sum(axis=2)
     return np.asarray(higher + (equal + 1) / 2)

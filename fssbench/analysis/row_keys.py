@@ -1,4 +1,4 @@
-"""What must agree between runs: folds of one row, rows of one method, methods of one column."""
+"""Keys of runs: what must agree between folds of one row, rows of one method, methods of one column."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from fssbench.contracts.results import Cell, RunResult
 Key = tuple[str, ...]
 
 FOLD_FIELDS = frozenset({"fold", "classes", "episodes", "episodes_sha256", "data_sha256", "head_sha256"})
-"""Fields of the identity block that differ between folds by nature."""
+"""Fields of the identity that always differ between folds."""
 BROUGHT = "reference"
-"""Id of backbone weights that came with the checkpoint: they are part of the training, and differ per fold."""
+"""Id of backbone weights that came with the checkpoint; they are part of the training and differ per fold."""
 SILENT = ("random backbone", "untrained")
 """Kinds of marks without which a method's figures would be those of another method."""
 _FOLD_MARKS = {
@@ -33,13 +33,13 @@ _FOLD_MARKS = {
 """Kinds of marks that may hold for some folds of one measurement and not for others: they speak of the
 episodes and images of a fold."""
 _INERT = {"pydantic"}
-"""Packages that move no number: it checks settings, whose values are in the identity."""
+"""Packages that cannot change a number: pydantic checks settings, whose values are in the identity."""
 COLUMN = ("benchmark", "shot", "seed", "protocol", "score size", "data set variant", "cap", "input size")
-"""What the parts of a column's key are."""
+"""Names of the parts of a column's key."""
 
 
 def method_key(run: RunResult) -> Key:
-    """What must agree for rows on several benchmarks to be one method.
+    """Key that is equal for all rows of one method, on all benchmarks.
 
     Trainings are not part of it: a method has one per source data set.
     """
@@ -52,7 +52,7 @@ def method_key(run: RunResult) -> Key:
 
 
 def program_key(run: RunResult) -> Key:
-    """What must agree for two rows to be one method with and without a part: its program and backbone."""
+    """Key of program and backbone: equal for a method with and without one of its parts."""
     block = block_of(run)
     return (
         *(run.method, run.backbone, run.weights),
@@ -64,7 +64,7 @@ def program_key(run: RunResult) -> Key:
 
 
 def column_key(run: RunResult) -> Key:
-    """What must agree for two methods to stand in one column: to be compared."""
+    """Key that is equal for methods in one column, which can be compared."""
     block = block_of(run)
     return (
         run.benchmark,
@@ -79,7 +79,7 @@ def column_key(run: RunResult) -> Key:
 
 
 def row_key(run: RunResult) -> Key:
-    """Everything that must agree between the folds of one row.
+    """Key that is equal for all folds of one row.
 
     That is the identity block without `FOLD_FIELDS`, the marks of method and data, the training as its
     checkpoint records it, and the versions of packages.  A package may decode, resize or compute
@@ -141,7 +141,7 @@ def packages_of(run: RunResult) -> dict[str, str]:
 
 
 def created(run: RunResult) -> str:
-    """When the run was begun, in UTC; empty if that is not recorded."""
+    """Start time of the run in UTC; empty if it is not recorded."""
     return str(context_of(run).get("created_utc") or "")
 
 

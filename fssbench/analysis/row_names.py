@@ -1,4 +1,4 @@
-"""What rows are called: no two rows that stand side by side have one name.
+"""Names of rows, unique among the rows that are shown together.
 
 A name is the label, with as little more as tells it apart: the first of a list of facts that differs,
 those that mean most to a person first.  Three strings on a cell build it.  `name` is the method over all
@@ -44,7 +44,7 @@ class _Pair(Protocol):
 
 
 def with_names(results: Results) -> Results:
-    """The results with names in all cells; results that have them already stay as they are."""
+    """Give every cell a name; results that have names are returned unchanged."""
     if all(cell.name for cell in results.cells):
         return results
     return replace(results, cells=name_rows(results.cells))
@@ -58,15 +58,15 @@ def name_rows(cells: Iterable[Cell]) -> tuple[Cell, ...]:
     methods = method_names(listed)
     names = [methods[key] for key in keys]
     variants = [""] * len(listed)
-    for members in _grouped(keys):
+    for members in _group_equal(keys):
         trained = _trainings([listed[i] for i in members], [columns[i] for i in members])
         for i, text in zip(members, trained, strict=True):
-            names[i] = _joined(names[i], text)
-    for members in _grouped(list(zip(keys, columns, names, strict=True))):
-        apart = _shortest(_measured([listed[i] for i in members])) if len(members) > 1 else [()]
+            names[i] = _join_parts(names[i], text)
+    for members in _group_equal(list(zip(keys, columns, names, strict=True))):
+        apart = _select_fewest_facts(_measured([listed[i] for i in members])) if len(members) > 1 else [()]
         for i, facts in zip(members, apart, strict=True):
-            variants[i] = _joined(*facts)
-    settings = _settings(listed, columns, [_joined(*two) for two in zip(names, variants, strict=True)])
+            variants[i] = _join_parts(*facts)
+    settings = _settings(listed, columns, [_join_parts(*two) for two in zip(names, variants, strict=True)])
     return tuple(
         replace(cell, name=name, variant=variant, setting=setting)
         for cell, name, variant, setting in zip(listed, names, variants, settings, strict=True)
@@ -75,12 +75,14 @@ def name_rows(cells: Iterable[Cell]) -> tuple[Cell, ...]:
 
 def full_name(cell: Cell) -> str:
     """The name of a row among the rows of its column."""
-    return _joined(cell.name or cell.label, cell.variant)
+    return _join_parts(cell.name or cell.label, cell.variant)
 
 
 def pair_names(pair: _Pair) -> tuple[str, str]:
-    """Names of the two rows of a pair where pairs of several columns stand in one table."""
-    a, b = (_joined(name, cell.setting) for name, cell in zip(pair.methods, (pair.a, pair.b), strict=True))
+    """Names of the two rows of a pair, for a table with pairs of several columns."""
+    a, b = (
+        _join_parts(name, cell.setting) for name, cell in zip(pair.methods, (pair.a, pair.b), strict=True)
+    )
     return a, b
 
 
@@ -88,14 +90,14 @@ def row_title(cell: Cell) -> str:
     """The name of a row in a table of one benchmark that has a column for the backbone."""
     name = cell.name or cell.label
     beyond = name.removeprefix(cell.label).removeprefix(f", {cell.backbone}")
-    return _joined(f"{cell.label}{beyond}", cell.variant, cell.setting)
+    return _join_parts(f"{cell.label}{beyond}", cell.variant, cell.setting)
 
 
-def _joined(*parts: str) -> str:
+def _join_parts(*parts: str) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _grouped(keys: Sequence[Hashable]) -> list[list[int]]:
+def _group_equal(keys: Sequence[Hashable]) -> list[list[int]]:
     groups: dict[Hashable, list[int]] = defaultdict(list)
     for i, key in enumerate(keys):
         groups[key].append(i)
@@ -103,7 +105,7 @@ def _grouped(keys: Sequence[Hashable]) -> list[list[int]]:
 
 
 def method_names(cells: Iterable[Cell]) -> dict[Key, str]:
-    """A name for each method (see `method_key`), whatever its trainings."""
+    """Name each method (see `method_key`), independent of its trainings."""
     runs = {method_key(run): run for run in map(first_run, cells)}
     names: dict[Key, str] = {}
     by_label: dict[str, list[Key]] = defaultdict(list)
@@ -112,8 +114,8 @@ def method_names(cells: Iterable[Cell]) -> dict[Key, str]:
     for label, keys in by_label.items():
         same = [runs[key] for key in keys]
         facts = list(zip(*(fact(same) for fact in _OF_METHOD), strict=True))
-        for key, more in zip(keys, _shortest(facts), strict=True):
-            names[key] = _joined(label, *more)
+        for key, more in zip(keys, _select_fewest_facts(facts), strict=True):
+            names[key] = _join_parts(label, *more)
     often = Counter(names.values())
     count = Counter[str]()
     for key in sorted(names):
@@ -124,16 +126,16 @@ def method_names(cells: Iterable[Cell]) -> dict[Key, str]:
     return names
 
 
-def _shortest(facts: Sequence[_Facts]) -> list[_Facts]:
-    """As few facts of each item as tell it from all others.
+def _select_fewest_facts(facts: Sequence[_Facts]) -> list[_Facts]:
+    """Select for each item the fewest facts that distinguish it from all others.
 
     Example:
-        >>> _shortest([("resnet50", "", "a"), ("resnet50", "untrained", "a"), ("vgg16", "", "b")])
+        >>> _select_fewest_facts([("resnet50", "", "a"), ("resnet50", "untrained", "a"), ("vgg16", "", "b")])
         [('resnet50', ''), ('resnet50', 'untrained'), ('vgg16',)]
     """
     if len(facts) == 1:
         return [()]
-    places = _telling(facts, [0] * len(facts))
+    places = _distinguishing_facts(facts, [0] * len(facts))
     kept: list[_Facts] = []
     for item in facts:
         shown = [tuple(item[place] for place in places[:n]) for n in range(len(places) + 1)]
@@ -146,8 +148,8 @@ def _shortest(facts: Sequence[_Facts]) -> list[_Facts]:
     return kept
 
 
-def _telling(facts: Sequence[_Facts], where: Sequence[Hashable]) -> list[int]:
-    """Places of the facts that tell items of equal `where` apart: one that does it alone, or several."""
+def _distinguishing_facts(facts: Sequence[_Facts], where: Sequence[Hashable]) -> list[int]:
+    """Indices of the facts that distinguish items with equal `where`: one that suffices alone, or several."""
 
     def distinct(places: Sequence[int]) -> int:
         return len({(at, *(item[p] for p in places)) for at, item in zip(where, facts, strict=True)})
@@ -167,28 +169,28 @@ def _telling(facts: Sequence[_Facts], where: Sequence[Hashable]) -> list[int]:
 
 
 def _trainings(cells: Sequence[Cell], columns: Sequence[Key]) -> list[str]:
-    """What tells trainings of one method apart, also in columns where only one of them was measured.
+    """Facts that distinguish trainings of one method, also in columns where only one of them was measured.
 
     Rows that differ in their data alone are left to `variant`: it means nothing on another benchmark.
     """
     facts: list[_Facts] = list(zip(*(fact(cells) for fact in _OF_TRAINING), strict=True))
-    places = set(_telling(facts, columns))
+    places = set(_distinguishing_facts(facts, columns))
     # a table shows shots in one row: there another training is another row
     shots = [(column[0], *column[2:]) for column in columns]
     trainings = [training_of(first_run(cell))[0] for cell in cells]
     if len(set(zip(shots, trainings, strict=True))) > len(set(shots)):
-        places |= set(_telling(facts, shots))
-    return [_joined(*(item[place] for place in sorted(places))) for item in facts]
+        places |= set(_distinguishing_facts(facts, shots))
+    return [_join_parts(*(item[place] for place in sorted(places))) for item in facts]
 
 
 def _settings(cells: Sequence[Cell], columns: Sequence[Key], names: Sequence[str]) -> list[str]:
-    """What tells rows of equal names at one benchmark and shot apart: seed, protocol, sizes, cap."""
+    """Facts that distinguish rows of equal names at one benchmark and shot: seed, protocol, sizes, cap."""
     texts = [""] * len(cells)
-    for members in _grouped([(cell.benchmark, name) for cell, name in zip(cells, names, strict=True)]):
+    for members in _group_equal([(cell.benchmark, name) for cell, name in zip(cells, names, strict=True)]):
         facts = [_of_column(columns[i]) for i in members]
-        chosen = _telling(facts, [cells[i].shot for i in members])
+        chosen = _distinguishing_facts(facts, [cells[i].shot for i in members])
         for i, fact in zip(members, facts, strict=True):
-            texts[i] = _joined(*(fact[place] for place in chosen))
+            texts[i] = _join_parts(*(fact[place] for place in chosen))
     return texts
 
 
@@ -199,17 +201,17 @@ def column_titles(cells: Iterable[Cell]) -> dict[Key, str]:
     """
     columns = list(dict.fromkeys(column_key(first_run(cell)) for cell in cells))
     titles: dict[Key, str] = {}
-    for members in _grouped([column[:2] for column in columns]):
+    for members in _group_equal([column[:2] for column in columns]):
         facts = [_of_column(columns[i]) for i in members]
-        places = _telling(facts, [0] * len(facts))
+        places = _distinguishing_facts(facts, [0] * len(facts))
         for i, fact in zip(members, facts, strict=True):
             benchmark, shot = columns[i][:2]
-            titles[columns[i]] = _joined(f"{benchmark} {shot}-shot", *(fact[place] for place in places))
+            titles[columns[i]] = _join_parts(f"{benchmark} {shot}-shot", *(fact[place] for place in places))
     return titles
 
 
 def _of_column(column: Key) -> _Facts:
-    """The parts of a column's key as they are said, see `fssbench.analysis.row_keys.column_key`."""
+    """The parts of a column's key as text, see `fssbench.analysis.row_keys.column_key`."""
     _, _, seed, protocol, score_size, variant, cap, size = column
     return (
         f"seed {seed}",
@@ -226,11 +228,11 @@ def _setting_texts(runs: Sequence[RunResult]) -> list[str]:
     configs = [block_of(run).get("config") or {} for run in runs]
     known = sorted({key for config in configs for key in config})
     differ = [key for key in known if len({str(config.get(key)) for config in configs}) > 1]
-    return [_joined(*(f"{key}={config.get(key)}" for key in differ)) for config in configs]
+    return [_join_parts(*(f"{key}={config.get(key)}" for key in differ)) for config in configs]
 
 
 def _mark_texts(runs: Sequence[RunResult]) -> list[str]:
-    return [_joined(*(mark for mark in method_marks(run) if mark in SILENT)) for run in runs]
+    return [_join_parts(*(mark for mark in method_marks(run) if mark in SILENT)) for run in runs]
 
 
 def _field(
@@ -253,7 +255,7 @@ _OF_METHOD: tuple[Callable[[Sequence[RunResult]], list[str]], ...] = (
     _field("weights_sha256", "backbone weights {}", 8),
     _field("layout", "layout {}"),
 )
-"""What tells methods of one label apart, over all benchmarks."""
+"""Facts that distinguish methods with one label, over all benchmarks."""
 
 
 def _common(values: Sequence[Mapping[Any, str]]) -> list[str]:
@@ -320,14 +322,14 @@ def _package_texts(cells: Sequence[Cell]) -> list[str]:
     each = [packages_of(first_run(cell)) for cell in cells]
     known = sorted({name for packages in each for name in packages})
     differ = [name for name in known if len({packages.get(name) for packages in each}) > 1]
-    return [_joined(*(f"{name} {packages.get(name, 'unknown')}" for name in differ)) for packages in each]
+    return [_join_parts(*(f"{name} {packages.get(name, 'unknown')}" for name in differ)) for packages in each]
 
 
 def _other_marks(cells: Sequence[Cell]) -> list[str]:
     """Marks that only some of the cells have, without those that name methods."""
     each = [set(method_marks(first_run(cell))) - set(SILENT) for cell in cells]
     all_have = set.intersection(*each)
-    return [_joined(*sorted(marks - all_have)) for marks in each]
+    return [_join_parts(*sorted(marks - all_have)) for marks in each]
 
 
 def _of_run(name: str, text: str, digits: int | None = None) -> Callable[[Sequence[Cell]], list[str]]:
@@ -351,11 +353,11 @@ _OF_TRAINING: tuple[Callable[[Sequence[Cell]], list[str]], ...] = (
     _of_run("dtype", "{}"),
     _of_run("batch", "batch {}"),
 )
-"""What tells trainings of one method apart, and the programs that measured them."""
+"""Facts that distinguish trainings of one method, and the programs that measured them."""
 
 
 def _dates(length: int) -> Callable[[Sequence[Cell]], list[str]]:
-    """When each cell's first run was begun: 10 characters are the day, 16 the minute."""
+    """Start of each cell's first run: 10 characters give the day, 16 the minute."""
 
     def fact(cells: Sequence[Cell]) -> list[str]:
         begun = [min(created(run) for run in cell.folds.values()) for cell in cells]
@@ -378,7 +380,7 @@ _OF_MEASUREMENT: tuple[Callable[[Sequence[Cell]], list[str]], ...] = (
     lambda cells: [f"folds {' '.join(map(str, sorted(cell.folds)))}" for cell in cells],
     lambda cells: [f"run {first_run(cell).identity[:8]}" for cell in cells],
 )
-"""What tells rows of one method in one column apart."""
+"""Facts that distinguish rows of one method in one column."""
 
 
 def _measured(cells: Sequence[Cell]) -> list[_Facts]:

@@ -1,4 +1,4 @@
-"""Which runs make one row: the folds of one measurement, and nothing else.
+"""Joins runs into rows: a row holds the folds of one measurement and nothing else.
 
 A mean over folds is a figure of one method only if the folds agree in everything that makes two
 measurements different.  `fssbench.analysis.row_keys.row_key` lists what must agree.  Three things may differ between
@@ -22,7 +22,7 @@ _Link = Callable[[RunResult, RunResult], bool]
 
 @dataclass(eq=False)
 class _Row:
-    """Runs that were put into one row, as they came: those of one command together."""
+    """Runs that are in one row, in batches: the runs of one command are together."""
 
     batches: list[list[RunResult]] = field(default_factory=list)
 
@@ -63,13 +63,13 @@ def _rows(group: Sequence[RunResult]) -> list[list[RunResult]]:
             row = rows[-1] if rows and rows[-1] in fitting else _Row()
         row.batches.append(batch)
         rows = [*(other for other in rows if other is not row), row]  # the latest last
-    confirmed = [_confirmed(row, rows, shared) for row in rows]
-    joined = [_marked(row) if _doubtful(row, rows) else row.runs for row in rows]
+    confirmed = [_find_confirmed_folds(row, rows, shared) for row in rows]
+    joined = [_mark_ambiguous_runs(row) if _is_ambiguous(row, rows) else row.runs for row in rows]
     return [_by_fold([*runs, *more]) for runs, more in zip(joined, confirmed, strict=True)]
 
 
-def _confirmed(row: _Row, rows: Sequence[_Row], shared: set[Key]) -> list[RunResult]:
-    """Runs of other rows that are folds of this row too.
+def _find_confirmed_folds(row: _Row, rows: Sequence[_Row], shared: set[Key]) -> list[RunResult]:
+    """Find runs of other rows that are also folds of this row.
 
     Data were repaired, a command measured some folds again and found the others as they were: these belong
     to the row before and to the row after the repair.
@@ -90,7 +90,7 @@ def _confirmed(row: _Row, rows: Sequence[_Row], shared: set[Key]) -> list[RunRes
 def _linked_row(batch: Sequence[RunResult], fitting: Sequence[_Row], rows: Sequence[_Row]) -> _Row | None:
     """The row that a record links to these runs, if it does not link them to all rows alike."""
     for link in _LINKS:
-        linked = [row for row in rows if _any(link, row.runs, batch)]
+        linked = [row for row in rows if _links_any(link, row.runs, batch)]
         if len(linked) < len(rows):
             telling = [row for row in fitting if row in linked]
             if telling:
@@ -98,14 +98,16 @@ def _linked_row(batch: Sequence[RunResult], fitting: Sequence[_Row], rows: Seque
     return None
 
 
-def _doubtful(row: _Row, rows: Sequence[_Row]) -> bool:
-    """Whether a part of the row might as well belong to another row, for all that is recorded."""
+def _is_ambiguous(row: _Row, rows: Sequence[_Row]) -> bool:
+    """Whether a part of the row could also belong to another row, according to the records."""
     if len(rows) == 1 or len(row.batches) == 1:
         return False
     elsewhere = [run for other in rows if other is not row for run in other.runs]
     for batch in row.batches:
         rest = [run for other in row.batches if other is not batch for run in other]
-        if not any(_any(link, rest, batch) and not _any(link, elsewhere, batch) for link in _LINKS):
+        if not any(
+            _links_any(link, rest, batch) and not _links_any(link, elsewhere, batch) for link in _LINKS
+        ):
             return True
     return False
 
@@ -114,8 +116,8 @@ def _by_fold(runs: Iterable[RunResult]) -> list[RunResult]:
     return sorted(runs, key=lambda run: run.fold)
 
 
-def _marked(row: _Row) -> list[RunResult]:
-    """The runs of a row that may hold folds of two measurements, each with a mark that says so."""
+def _mark_ambiguous_runs(row: _Row) -> list[RunResult]:
+    """Mark the runs of a row that may hold folds of two measurements."""
     count = len(row.batches)
     mark = f"joined (folds of {count} commands, by date: no record tells which belong together)"
     return [replace(run, marks=(*run.marks, mark)) for run in row.runs]
@@ -133,7 +135,7 @@ def _batches(group: Sequence[RunResult], shared: set[Key]) -> list[list[RunResul
 
 
 def _fit(runs: Sequence[RunResult], shared: set[Key]) -> bool:
-    """Whether nothing that is recorded speaks against these runs in one row."""
+    """Whether no record contradicts that these runs are in one row."""
     if len({run.fold for run in runs}) < len(runs):
         return False
     data: dict[str, Any] = {}
@@ -153,7 +155,7 @@ def _shared_weights(group: Sequence[RunResult]) -> set[Key]:
     return {weights for weights, count in folds.items() if count > 1}
 
 
-def _any(link: _Link, some: Iterable[RunResult], others: Sequence[RunResult]) -> bool:
+def _links_any(link: _Link, some: Iterable[RunResult], others: Sequence[RunResult]) -> bool:
     """Whether a link joins a run to a run of another fold."""
     return any(a.fold != b.fold and link(a, b) for a in some for b in others)
 
@@ -172,11 +174,11 @@ def _same_checkpoint_name(a: RunResult, b: RunResult) -> bool:
 
 
 _LINKS: tuple[_Link, ...] = (_same_data, _same_weights, _same_checkpoint_name)
-"""What shows that runs of two folds belong together rather than with other runs, surest first."""
+"""Evidence that runs of two folds belong together, strongest first."""
 
 
 def _checkpoint_forms(run: RunResult) -> set[str]:
-    """The name of the run's checkpoint with its fold's number left out, at any place where it stands."""
+    """The name of the run's checkpoint with its fold's number left out, wherever the number is."""
     name = _checkpoint(run) or ""
     places = list(re.finditer(rf"(?<!\d){run.fold}(?!\d)", name))
     once = {f"{name[: p.start()]}{{fold}}{name[p.end() :]}" for p in places}
@@ -184,7 +186,7 @@ def _checkpoint_forms(run: RunResult) -> set[str]:
 
 
 def _weights(run: RunResult) -> Key:
-    """Hashes of what a training has made."""
+    """Hashes of the weights that a training produced."""
     block = block_of(run)
     brought = block.get("weights_sha256") if run.weights == BROUGHT else None
     return (str(block.get("head_sha256")), str(brought))

@@ -1,4 +1,4 @@
-"""How sure a figure is, and whether one method beats another: seeded bootstrap over episodes.
+"""Uncertainty of a figure and of a difference of two methods: seeded bootstrap over episodes.
 
 mIoU is a ratio of sums per class, so an interval comes from resampling episodes and summing again,
 never from the spread of per-episode IoUs.  Episodes are resampled within their class (the number of
@@ -44,7 +44,7 @@ from fssbench.metrics import Absent, score, scored_classes
 LEVEL = 0.95
 """Coverage of every interval."""
 RESAMPLES = 1000
-"""Resamples behind the interval of a figure, if nothing else is asked for."""
+"""Default number of resamples for the interval of a figure."""
 _SMALLEST_P = 1e-6
 _BLOCK = 2_000_000
 """Draws held in memory at once: 16 MB of int64."""
@@ -57,13 +57,13 @@ class Sample:
     value: float
     """The figure itself, from `fssbench.metrics.score`."""
     replicates: NDArray[np.float64]
-    """(resamples,) the figure on each resample; empty where there is nothing to resample."""
+    """(resamples,) the figure on each resample; empty if there is nothing to resample."""
     evidence: Evidence = NOTHING
     """The distinct queries behind the figure."""
 
     @property
     def estimate(self) -> Estimate:
-        """The figure with its 95 % percentile interval; nan ends where there are too few queries."""
+        """The figure with its 95 % percentile interval; nan ends if there are too few queries."""
         shortage = "" if math.isnan(self.value) else self.evidence.shortage
         if shortage or not len(self.replicates):
             return Estimate(self.value, math.nan, math.nan, shortage)
@@ -71,7 +71,7 @@ class Sample:
 
     @property
     def error(self) -> float:
-        """Standard error of the figure; nan where there are too few queries."""
+        """Standard error of the figure; nan if there are too few queries."""
         if not self.evidence.enough or not len(self.replicates):
             return math.nan
         return float(np.nanstd(self.replicates))
@@ -85,11 +85,11 @@ class Difference:
     low: float
     high: float
     p: float
-    """Two-sided bootstrap p value of no difference; nan where there are too few queries."""
+    """Two-sided bootstrap p value of no difference; nan if there are too few queries."""
     error: float
     """Standard error of `value`."""
     shortage: str = ""
-    """`too few queries (8; 1 in a class)` where that is why there is neither interval nor p."""
+    """`too few queries (8; 1 in a class)` if there is no interval and no p for this reason; otherwise empty."""
 
 
 def estimate_of_runs(
@@ -118,7 +118,7 @@ def estimate_of_runs(
     drawn: dict[int, tuple[Sample, Sample]] = {}
     for group in alike.values():
         first = runs[group[0]]
-        samples = _together(
+        samples = _resample_together(
             first.class_ids,
             [np.hstack([runs[i].inter, runs[i].union]) for i in group],
             list(scored_classes(first.classes, first.class_ids, whole=first.whole)),
@@ -133,7 +133,7 @@ def estimate_of_runs(
 
 
 def mean_sample(samples: Sequence[Sample]) -> Sample:
-    """The unweighted mean over folds: of the figures, and of their replicates draw by draw.
+    """Average over folds without weights: the figures, and their replicates draw by draw.
 
     A fold without replicates leaves the mean without them too.
 
@@ -153,7 +153,7 @@ def mean_sample(samples: Sequence[Sample]) -> Sample:
 
 
 def difference(a: Sample, b: Sample) -> Difference:
-    """A minus B from replicates that share their draws.
+    """Compute A minus B from replicates that share their draws.
 
     The p value inverts the percentile interval and counts the observed figure as one resample.
     Where no resample reaches 0 their number alone would set it, and an adjustment for many pairs
@@ -175,7 +175,7 @@ def difference(a: Sample, b: Sample) -> Difference:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p values, in the given order; nan stays nan and counts for no test.
+    """Holm's adjusted p values, in the given order; nan stays nan and does not count as a test.
 
     Example:
         >>> holm([0.01, 0.04, 0.03])
@@ -196,7 +196,7 @@ def plan_generator(seed: int, stream: str) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=(name << 64) | (seed & (2**64 - 1))))
 
 
-def _together(
+def _resample_together(
     ids: NDArray[np.int64],
     counts: Sequence[NDArray[np.int64]],
     classes: list[int],
@@ -222,7 +222,7 @@ def _together(
     total = np.zeros((resamples, wide.shape[1]))
     ious, present = (np.zeros((resamples, len(counts))) for _ in range(2))
     for stratum in strata:  # summed class by class: all at once would be 1 GB with many classes
-        sums = _resampled(stratum, resamples, rng)
+        sums = _resample_class(stratum, resamples, rng)
         union = sums[:, 3::4]
         ious += sums[:, 1::4] / np.maximum(union, 1) * 100
         present += union > 0
@@ -233,14 +233,14 @@ def _together(
     fb_iou = (sides[0] + sides[1]) / 2 * 100
     return [
         (
-            Sample(p.miou, _stretched(p.miou, miou[:, i].copy(), error), evidence),
-            Sample(p.fb_iou, _stretched(p.fb_iou, fb_iou[:, i].copy(), fb_error), evidence),
+            Sample(p.miou, _rescale_replicates(p.miou, miou[:, i].copy(), error), evidence),
+            Sample(p.fb_iou, _rescale_replicates(p.fb_iou, fb_iou[:, i].copy(), fb_error), evidence),
         )
         for i, (p, error, fb_error) in enumerate(zip(plain, *errors, strict=True))
     ]
 
 
-def _stretched(value: float, replicates: NDArray[np.float64], error: float) -> NDArray[np.float64]:
+def _rescale_replicates(value: float, replicates: NDArray[np.float64], error: float) -> NDArray[np.float64]:
     """Replicates moved so that their mean is the figure and their deviation its standard error."""
     numbers = replicates[~np.isnan(replicates)]
     spread = float(numbers.std()) if len(numbers) else 0.0
@@ -252,7 +252,7 @@ def _stretched(value: float, replicates: NDArray[np.float64], error: float) -> N
 
 def _jackknife(strata: Sequence[NDArray[np.float64]], absent: Absent) -> NDArray[np.float64]:
     """Standard errors (2, runs) of mIoU and FB-IoU: each cluster left out in turn, class by class."""
-    # (runs, 4, clusters): sums run along the last axis, whose order does not hang on how many runs there are
+    # (runs, 4, clusters): sums run along the last axis, whose order does not depend on the number of runs
     parts = [np.ascontiguousarray(s.T).reshape(s.shape[1] // 4, 4, len(s)) for s in strata]
     wholes = [p.sum(axis=2, keepdims=True) for p in parts]
     total = np.sum(wholes, axis=0)
@@ -283,8 +283,10 @@ def sum_by_cluster(groups: NDArray[np.int64], counts: NDArray[np.int64]) -> NDAr
     return sums.astype(np.float64)  # exact: pixels of a whole fold stay far below 2**53
 
 
-def _resampled(stratum: NDArray[np.float64], resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Sums (resamples, k) of a class over resamples of its clusters, as many as it has."""
+def _resample_class(
+    stratum: NDArray[np.float64], resamples: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Sum (resamples, k) the counts of a class over resamples of its clusters."""
     n, width = stratum.shape
     sums = np.zeros((resamples, width))
     block = max(1, _BLOCK // max(n, 1))

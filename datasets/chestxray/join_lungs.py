@@ -16,7 +16,7 @@ from PIL import Image
 from fssbench.api import THRESHOLD, DataError, list_files, read_grey, read_size
 
 from ..shared import placing
-from ..shared.staging import merged
+from ..shared.staging import stage_and_merge
 
 IMAGES = "CXR_png"
 MASKS = "masks"
@@ -67,21 +67,21 @@ def prepare(source: Path, target: Path) -> Iterator[str]:
         )
     if not joined and any(placing.is_same_folder(base, target) for base in bases):
         raise DataError(f"chestxray: {source} has no masks of two lungs to join; it is read as it is")
-    with merged(target) as folder:
+    with stage_and_merge(target) as folder:
         problems: list[str] = []
         for name in joined:
             try:
-                mask = join(left.get(name), right.get(name), images.get(name), name)
+                mask = join_masks(left.get(name), right.get(name), images.get(name), name)
             except DataError as error:
                 problems.append(str(error).partition(" Next:")[0])
                 continue
-            Image.fromarray(mask).save(placing.folder(folder / MASKS) / name)
+            Image.fromarray(mask).save(placing.make_folder(folder / MASKS) / name)
         what = f"chestxray: {len(problems):,} of {len(joined):,} pairs of masks cannot be joined"
-        placing.refuse_all(what, problems, "get these files from the release again")
+        placing.refuse_problems(what, problems, "get these files from the release again")
         for part, files in ((IMAGES, images), (MASKS, whole)):
             for name, path in files.items():
                 if not placing.is_same_folder(path.parent, target / part):
-                    placing.place(path, placing.folder(folder / part) / name)
+                    placing.place_file(path, placing.make_folder(folder / part) / name)
     yield f"{IMAGES}: {len(images):,} radiographs"
     yield f"{MASKS}: {len(joined):,} joined from the masks of two lungs, {len(whole):,} whole ones"
     kept = sum(name in whole for name in {*left, *right})
@@ -105,7 +105,7 @@ def _collect(bases: list[Path], folders: tuple[str, ...]) -> dict[str, Path]:
     return files
 
 
-def join(left: Path | None, right: Path | None, image: Path | None, name: str) -> NDArray[np.uint8]:
+def join_masks(left: Path | None, right: Path | None, image: Path | None, name: str) -> NDArray[np.uint8]:
     """Join the masks of the left and the right lung, 0 and 255 (H, W).
 
     Raises:

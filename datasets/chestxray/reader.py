@@ -25,13 +25,13 @@ from fssbench.api import (
     read_rgb,
 )
 
-from ..shared import verify
-from ..shared.pairs import check, sample, several
+from ..shared import checks
+from ..shared.pairs import check_pair, warn_of_files, warn_of_other_size
 from ..shared.populations import population
-from ..shared.staging import staged
+from ..shared.staging import stage_folder
 from . import join_lungs
 from .join_lungs import IMAGES, LEFT, MASKS, RIGHT
-from .miniature import draw
+from .miniature import draw_files
 
 SHENZHEN, MONTGOMERY = "CHNCXR_", "MCUCXR_"
 SUFFIX = "_mask"
@@ -143,12 +143,12 @@ class ChestXray(Dataset):
 
     def verify(self) -> Verification:
         """Look at every mask and its radiograph, whether the variant reads it or not."""
-        report = verify.rooted(self)
-        masks = verify.files(report, MASKS, {".png"})
-        images = verify.files(report, IMAGES, {".png"})
+        report = checks.start_report(self)
+        masks = checks.list_data_files(report, MASKS, {".png"})
+        images = checks.list_data_files(report, IMAGES, {".png"})
         strange = [m for m in masks if not is_shenzhen(Path(m).stem) and not m.startswith(MONTGOMERY)]
         for name in strange:
-            verify.error(
+            checks.add_error(
                 report,
                 f"{MASKS}/{name}",
                 "name is neither CHNCXR_*_mask.png nor MCUCXR_*.png; no variant reads it",
@@ -162,22 +162,22 @@ class ChestXray(Dataset):
         paired = {image_name(Path(m).stem) for m in masks}
         without = [name for name in images if name not in paired]
         self._without_mask(report, without)
-        verify.few(report, report.histogram, MASKS)
-        sample(report, MASKS, self, f"masks of {self.variant}")
+        checks.warn_of_small_classes(report, report.histogram, MASKS)
+        warn_of_other_size(report, MASKS, self, f"masks of {self.variant}")
         return report
 
     def _without_mask(self, report: Verification, images: list[str]) -> None:
         """Warn of radiographs without a mask, by what can be done about them."""
         halves = {n for side in (LEFT, RIGHT) for n in list_files(report.root / side, ".png")}
         mine = [n for n in images if n.startswith(MONTGOMERY)]
-        several(
+        warn_of_files(
             report,
             IMAGES,
             [n for n in mine if n in halves],
             "no mask that is read, but masks of the left and the right lung in ManualMask",
             f"join them: `fssbench data prepare chestxray {report.root} --data DIR`",
         )
-        several(
+        warn_of_files(
             report,
             IMAGES,
             [n for n in mine if n not in halves],
@@ -185,16 +185,18 @@ class ChestXray(Dataset):
             "every radiograph of Montgomery has a mask: get ManualMask of its release and run `fssbench data prepare`",
         )
         others = [n for n in images if not n.startswith(MONTGOMERY)]
-        several(report, IMAGES, others, "no mask; never drawn", "nothing to do: the release has such images")
+        warn_of_files(
+            report, IMAGES, others, "no mask; never drawn", "nothing to do: the release has such images"
+        )
 
     def _pair(self, report: Verification, name: str) -> bool:
-        return check(report, f"{IMAGES}/{image_name(Path(name).stem)}", f"{MASKS}/{name}")
+        return check_pair(report, f"{IMAGES}/{image_name(Path(name).stem)}", f"{MASKS}/{name}")
 
     def _oddities(self, report: Verification, masks: list[str]) -> None:
         """Things that are as published and still surprise: one warning each, with the count."""
         unread = [m for m in masks if not is_shenzhen(Path(m).stem)]
         if self.variant == "lung566":
-            several(
+            warn_of_files(
                 report,
                 MASKS,
                 unread,
@@ -202,7 +204,7 @@ class ChestXray(Dataset):
                 "nothing to do; the variant lung704 reads both and draws other episodes",
             )
         soft = [m for m in masks if _has(report.root / MASKS / m, _soft)]
-        several(
+        warn_of_files(
             report,
             MASKS,
             soft,
@@ -211,7 +213,7 @@ class ChestXray(Dataset):
         )
         names = [image_name(Path(m).stem) for m in masks]
         padded = [name for name in names if _has(report.root / IMAGES / name, _padded)]
-        several(
+        warn_of_files(
             report,
             IMAGES,
             padded,
@@ -227,5 +229,5 @@ class ChestXray(Dataset):
     @classmethod
     def miniature(cls, data: Path, seed: int) -> None:
         """Write radiographs with Shenzhen names, and a few with Montgomery's."""
-        with staged(data / cls.card.folders[0]) as folder:
-            draw(folder, seed)
+        with stage_folder(data / cls.card.folders[0]) as folder:
+            draw_files(folder, seed)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from fssbench.api import DataError
 
-from ..shared.placing import refuse_all
+from ..shared.placing import refuse_problems
 
 TOLERANCE = 0.05
 """A coordinate may lie outside of the image by this part of the longer side.  COCO's own stay inside; those
@@ -74,7 +74,7 @@ class Instances:
     """Ids of the annotations that have no region.  They draw nothing, as in COCO's own tools."""
 
 
-def load(path: Path) -> dict[str, Any]:
+def load_tables(path: Path) -> dict[str, Any]:
     """Load an instances file with its three tables.
 
     Raises:
@@ -126,7 +126,7 @@ def _is_finite(value: Any) -> bool:
     return all(map(_is_finite, value)) if isinstance(value, list) else True
 
 
-def categories(content: dict[str, Any], classes: Sequence[str], path: Path) -> dict[int, int]:
+def read_categories(content: dict[str, Any], classes: Sequence[str], path: Path) -> dict[int, int]:
     """Label 1..80 by category id, in order of the ids.
 
     Raises:
@@ -143,15 +143,15 @@ def categories(content: dict[str, Any], classes: Sequence[str], path: Path) -> d
     return {category: label for label, (category, _) in enumerate(listed, start=1)}
 
 
-def read(path: Path, classes: Sequence[str]) -> Instances:
+def read_instances(path: Path, classes: Sequence[str]) -> Instances:
     """Read an instances file and check every record of it.
 
     Raises:
         DataError: if the file is no instances file, or a record cannot be drawn: it is named with image,
             annotation id and reason.
     """
-    content = load(path)
-    labels = categories(content, classes, path)
+    content = load_tables(path)
+    labels = read_categories(content, classes, path)
     problems: list[str] = []
     images = check_images(content["images"], problems)
     by_image: dict[int, list[dict[str, Any]]] = {}
@@ -166,7 +166,7 @@ def read(path: Path, classes: Sequence[str]) -> Instances:
         else:
             by_image.setdefault(annotation["image_id"], []).append(annotation)
     next_step = "correct these records or remove them, or get the file again"
-    refuse_all(str(path), problems, next_step)
+    refuse_problems(str(path), problems, next_step)
     records = tuple(
         ImageRecord(
             image_id(i["file_name"]), i["file_name"], i["width"], i["height"], tuple(by_image.get(key, ()))

@@ -33,20 +33,20 @@ def write_release(root: Path, seed: int, classes: Sequence[str], counts: dict[st
         classes: the 80 names.
         counts: images by part ("train2017", "val2017"); six classes an image, in turn.
     """
-    placing.folder(root / "annotations")
+    placing.make_folder(root / "annotations")
     ids = [n + 1 + n // 9 for n in range(len(classes))]
     tables = [{"id": i, "name": n, "supercategory": "mini"} for i, n in zip(ids, classes, strict=True)]
     number = 900_000_000
     for part, count in counts.items():
-        placing.folder(root / part)
+        placing.make_folder(root / part)
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
         for index in range(count):
             number += 1
             chosen = [(6 * index + k) % len(classes) for k in range(6)]
-            scene, owner = _paint_scene(paint.generator(seed, 2, number), chosen)
+            scene, owner = _paint_scene(paint.make_generator(seed, 2, number), chosen)
             name = f"{number:012d}.jpg"
-            paint.finish(scene).save(root / part / name, quality=86)
+            paint.finish_scene(scene).save(root / part / name, quality=86)
             height, width = owner.shape
             images.append({"id": number, "file_name": name, "height": height, "width": width, "license": 0})
             for slot, class_id in enumerate(chosen):
@@ -58,7 +58,7 @@ def write_release(root: Path, seed: int, classes: Sequence[str], counts: dict[st
                         "category_id": ids[class_id],
                         "iscrowd": int(index % 12 == 0 and slot == 0),
                         "area": int(where.sum()),
-                        "segmentation": rasterise.run_lengths(where),
+                        "segmentation": rasterise.encode_run_lengths(where),
                     }
                 )
         content = {"images": images, "annotations": annotations, "categories": tables}
@@ -69,12 +69,12 @@ def write_release(root: Path, seed: int, classes: Sequence[str], counts: dict[st
 def _paint_scene(rng: np.random.Generator, chosen: list[int]) -> tuple[paint.Floats, NDArray[np.uint8]]:
     """A scene, and for each pixel the place (1-based) in `chosen` of the figure seen there."""
     width, height = _SIZE
-    scene = paint.ground(rng, height, width)
+    scene = paint.paint_ground(rng, height, width)
     owner = np.zeros((height, width), dtype=np.uint8)
     for cell, slot in enumerate(rng.permutation(len(chosen))):
         column, row = cell % 3, cell // 3
         x = (column + 0.5 + rng.uniform(-0.12, 0.12)) * width / 3
         y = (row + 0.5 + rng.uniform(-0.12, 0.12)) * height / 2
-        look = paint.look(2, chosen[int(slot)])
-        owner[paint.figure(scene, look, (x, y), rng.uniform(0.09, 0.14) * width, rng)] = slot + 1
+        look = paint.choose_look(2, chosen[int(slot)])
+        owner[paint.paint_figure(scene, look, (x, y), rng.uniform(0.09, 0.14) * width, rng)] = slot + 1
     return scene, owner

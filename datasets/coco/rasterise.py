@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from fssbench.api import DataError, list_files, read_size
 
 from ..shared import palette, placing
-from ..shared.staging import merged
+from ..shared.staging import stage_and_merge
 from .instances import (
     Instances,
     has_number,
     has_region,
     image_id,
-    read,
+    read_instances,
     read_polygons,
     read_runs,
 )
@@ -48,7 +48,7 @@ def prepare(source: Path, data: Path, classes: Sequence[str]) -> Iterator[str]:
         DataError: if a file is missing or malformed, an annotation cannot be drawn, nothing can be drawn, or
             pycocotools is needed and absent.
     """
-    paths = [p for d in ("", "COCO2017", "COCO2014", "coco") for p in _instances(source / d)]
+    paths = [p for d in ("", "COCO2017", "COCO2014", "coco") for p in _find_instances_files(source / d)]
     if not paths:
         raise DataError(f"{source} holds no annotations/instances_{{train,val}}{{2014,2017}}.json")
     by_year: dict[str, list[tuple[Path, Path]]] = {}
@@ -61,12 +61,12 @@ def prepare(source: Path, data: Path, classes: Sequence[str]) -> Iterator[str]:
         by_year.setdefault(part[-4:], []).append((path, images))
     for year, parts in by_year.items():
         target = data / f"COCO{year}"
-        with merged(target) as folder:
+        with stage_and_merge(target) as folder:
             for path, images in parts:
                 yield from _prepare_part(path, images, target, folder, classes)
 
 
-def _instances(base: Path) -> list[Path]:
+def _find_instances_files(base: Path) -> list[Path]:
     names = [f"instances_{split}{year}.json" for year in ("2014", "2017") for split in ("train", "val")]
     return [base / "annotations" / n for n in names if (base / "annotations" / n).is_file()]
 
@@ -78,7 +78,7 @@ def _prepare_part(
     part = path.stem.removeprefix("instances_")
     by_number = _images_by_number(images)
     yield f"{part}: {len(by_number):,} images"
-    instances = read(path, classes)
+    instances = read_instances(path, classes)
     if instances.without_region:
         ids = instances.without_region
         shown = ", ".join(map(str, ids[:5])) + (", ..." if len(ids) > 5 else "")
@@ -91,13 +91,13 @@ def _prepare_part(
         )
     _check_sizes(path, instances, {number: images / name for number, name in by_number.items()})
     if not placing.is_same_folder(images, target / part):
-        placing.place_all(images, folder / part, ".jpg")
-    masks = placing.folder(folder / "annotations" / part)
+        placing.place_files(images, folder / part, ".jpg")
+    masks = placing.make_folder(folder / "annotations" / part)
     if not placing.is_same_folder(path.parent, target / "annotations"):
-        placing.place(path, masks.parent / path.name)
+        placing.place_file(path, masks.parent / path.name)
     for record in present:
-        label = draw(record.annotations, instances.labels, record.height, record.width)
-        palette.save(label, masks / f"{Path(by_number[record.number]).stem}.png")
+        label = draw_mask(record.annotations, instances.labels, record.height, record.width)
+        palette.save_labels(label, masks / f"{Path(by_number[record.number]).stem}.png")
     missing = len(instances.images) - len(present)
     yield f"annotations/{part}: {len(present):,} masks drawn" + (
         f"; {missing:,} images of the list are not on disk" if missing else ""
@@ -139,17 +139,17 @@ def _check_sizes(path: Path, instances: Instances, on_disk: dict[str, Path]) -> 
                 f"image {on_disk[record.number].name} is {width}x{height}, its annotations are for "
                 f"{record.width}x{record.height}"
             )
-    placing.refuse_all(str(path), problems, "get these images from COCO again")
+    placing.refuse_problems(str(path), problems, "get these images from COCO again")
 
 
-def draw(
+def draw_mask(
     annotations: Sequence[dict[str, Any]], labels: dict[int, int], height: int, width: int
 ) -> NDArray[np.uint8]:
     """Index mask (height, width) of one image's annotations, by the rule of this module."""
     layers = []
     for annotation in annotations:
         if has_region(annotation["segmentation"]):
-            where = region(annotation["segmentation"], height, width)
+            where = decode_region(annotation["segmentation"], height, width)
             order = (not annotation.get("iscrowd", 0), -int(where.sum()), annotation["id"])
             layers.append((order, labels[annotation["category_id"]], np.packbits(where)))
     mask = np.zeros((height, width), dtype=np.uint8)
@@ -159,7 +159,7 @@ def draw(
     return mask
 
 
-def region(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
+def decode_region(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
     """Pixels (height, width) of a segmentation: polygons, compressed or plain run lengths.
 
     Run lengths are read here; polygons need pycocotools.
@@ -181,7 +181,7 @@ def region(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
     return np.asarray(tools.decode(tools.merge(tools.frPyObjects(polygons, height, width)))).astype(bool)
 
 
-def run_lengths(where: NDArray[np.bool_]) -> dict[str, Any]:
+def encode_run_lengths(where: NDArray[np.bool_]) -> dict[str, Any]:
     """Plain run lengths of a region (H, W), column by column, starting with zeros."""
     flat = where.T.ravel()
     edges = np.flatnonzero(np.diff(flat)) + 1

@@ -27,7 +27,7 @@ from fssbench.api import (
     read_rgb,
 )
 
-from ..shared import pools, verify
+from ..shared import checks, pools
 from ..shared.populations import population
 from . import instances, miniature, rasterise
 from .instances import has_number, image_id
@@ -185,7 +185,7 @@ class Coco(Dataset):
         if self.splits is not None and (self.splits / "coco" / split).is_dir():
             listed, others, proven = self._listed(self.splits, split)
             located = {} if self.root is None else self.located
-            pool = pools.from_lists(
+            pool = pools.pool_from_lists(
                 listed,
                 None if self.root is None else lambda e: image_id(e.item) in located,
                 population("coco", None, split),
@@ -225,7 +225,9 @@ class Coco(Dataset):
             affected[read].add(class_id)
             entries += [Entry(item, class_id) for item in folds[read][class_id]]
         others = [
-            o for j, classes in zip(judged, affected, strict=True) for o in pools.other_list(j, classes)
+            o
+            for j, classes in zip(judged, affected, strict=True)
+            for o in pools.collect_other_list(j, classes)
         ]
         return entries, tuple(others), all(j.proven for j in judged)
 
@@ -237,7 +239,7 @@ class Coco(Dataset):
                 f"{self.root} has no index masks annotations/{prefix}2014 or annotations/{prefix}2017. Next: "
                 f"`fssbench data prepare coco` makes them from instances_{prefix}*.json"
             )
-        held = pools.covered(self.path("."), f"annotations/{part}", 0.0, LABELS, ignore=False)
+        held = pools.scan_covered_labels(self.path("."), f"annotations/{part}", 0.0, LABELS, ignore=False)
         images = list_files(self.path(part), ".jpg")
         by_class: dict[int, list[Entry]] = {c: [] for c in range(len(CLASSES))}
         for stem, values in held.items():
@@ -250,7 +252,7 @@ class Coco(Dataset):
         rule = f"files on disk: by class, every image of {part} by name whose index mask holds the class"
         if listed:
             rule += f" (none of the {listed:,} reference entries is on disk)"
-        return pools.from_files(entries, rule, population("coco", None, split), f"coco {split}")
+        return pools.pool_from_files(entries, rule, population("coco", None, split), f"coco {split}")
 
     def _pair(self, item: str) -> tuple[str, str]:
         self.path(item)  # says so where there are only lists
@@ -293,10 +295,10 @@ class Coco(Dataset):
 
     def verify(self) -> Verification:
         """Look at every image and index mask, and at what the annotation files list."""
-        report = verify.rooted(self)
+        report = checks.start_report(self)
         there = [p for p in PARTS if self.path(p).is_dir() or self.path(f"annotations/{p}").is_dir()]
         if not there:
-            verify.error(
+            checks.add_error(
                 report, ".", f"none of {', '.join(PARTS)} is there", "put COCO's image folders there"
             )
         for part in there:
@@ -307,14 +309,14 @@ class Coco(Dataset):
         return report
 
     def _verify_part(self, report: Verification, part: str) -> None:
-        images = {n[:-4]: f"{part}/{n}" for n in verify.files(report, part, {".jpg"})}
+        images = {n[:-4]: f"{part}/{n}" for n in checks.list_data_files(report, part, {".jpg"})}
         prepared = self.path(f"annotations/{part}").is_dir()
         masks: set[str] = set()
         if prepared:
-            masks = {n[:-4] for n in verify.files(report, f"annotations/{part}", {".png"})}
+            masks = {n[:-4] for n in checks.list_data_files(report, f"annotations/{part}", {".png"})}
         else:
             remedy = "run `fssbench data prepare coco`; it draws them from the annotation file"
-            verify.error(
+            checks.add_error(
                 report, f"annotations/{part}", f"index masks of {len(images):,} images missing", remedy
             )
         by_value = dict(enumerate(CLASSES, start=1))
@@ -322,20 +324,20 @@ class Coco(Dataset):
         stems = {image_id(name): stem for stem, name in images.items() if has_number(name)}
         record = {stems.get(n, n): size for n, size in self._annotated(report, part).items()}
         for stem in sorted({*images, *masks, *record}):
-            image = verify.decode(report, images.get(stem, f"{part}/{stem}.jpg"), "image")
+            image = checks.decode_file(report, images.get(stem, f"{part}/{stem}.jpg"), "image")
             if image is not None and record.get(stem, image.size) != image.size:
                 problem = f"image is {image.size[0]}x{image.size[1]}, its annotations are for {record[stem]}"
-                verify.error(report, images[stem], problem, "get the image from COCO again")
+                checks.add_error(report, images[stem], problem, "get the image from COCO again")
             mask_path = f"annotations/{part}/{stem}.png"
-            mask = verify.decode(report, mask_path, "mask") if prepared else None
+            mask = checks.decode_file(report, mask_path, "mask") if prepared else None
             if mask is None:
                 continue
-            present = verify.indices(report, mask, mask_path, by_value, ignore=False)
-            if image is not None and verify.sizes(report, image, mask, mask_path):
+            present = checks.check_indices(report, mask, mask_path, by_value, ignore=False)
+            if image is not None and checks.check_sizes(report, image, mask, mask_path):
                 for value in present:
                     counts[by_value[value]] += 1
         if prepared and part.startswith("val"):
-            verify.few(report, counts, f"annotations/{part}")
+            checks.warn_of_small_classes(report, counts, f"annotations/{part}")
 
     def _annotated(self, report: Verification, part: str) -> dict[str, tuple[int, int]]:
         """Width and height by image number, as the annotation file of a part says; empty without one."""
@@ -344,15 +346,17 @@ class Coco(Dataset):
         if not path.is_file():
             return {}
         try:
-            content = instances.load(path)
-            instances.categories(content, CLASSES, path)
+            content = instances.load_tables(path)
+            instances.read_categories(content, CLASSES, path)
         except DataError as error:
-            verify.error(report, relative, f"annotation file unusable: {error}", "get it from COCO again")
+            checks.add_error(report, relative, f"annotation file unusable: {error}", "get it from COCO again")
             return {}
         problems: list[str] = []
         records = instances.check_images(content["images"], problems)
         for problem in problems:
-            verify.error(report, relative, problem, "correct this record, or get the file from COCO again")
+            checks.add_error(
+                report, relative, problem, "correct this record, or get the file from COCO again"
+            )
         return {image_id(r["file_name"]): (r["width"], r["height"]) for r in records.values()}
 
     @classmethod

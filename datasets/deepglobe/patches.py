@@ -16,7 +16,7 @@ from PIL import Image
 
 from fssbench.api import DataError, find_file, list_files, read_codes, read_rgb, read_size
 
-from ..shared.placing import refuse_all
+from ..shared.placing import refuse_problems
 
 CLASSES = ("agriculture", "urban", "rangeland", "forest", "water", "barren")
 """In the order of the folders 1..6."""
@@ -34,7 +34,7 @@ RAREST = 0.048
 QUALITY = 95
 
 
-def tiles(source: Path) -> list[tuple[Path, Path]]:
+def find_tiles(source: Path) -> list[tuple[Path, Path]]:
     """(image, mask) pairs of the download, in `source` itself, `source/train` or `source/land-train`.
 
     Raises:
@@ -60,7 +60,7 @@ def tiles(source: Path) -> list[tuple[Path, Path]]:
     return pairs
 
 
-def check(pairs: list[tuple[Path, Path]]) -> None:
+def check_tiles(pairs: list[tuple[Path, Path]]) -> None:
     """Check every tile and its mask before the first is cut.
 
     Raises:
@@ -82,17 +82,17 @@ def check(pairs: list[tuple[Path, Path]]) -> None:
                 f"{image} is {width}x{height}; tiles are {SIDE}x{SIDE}, or square with a side that {GRID} divides"
             )
     what = f"deepglobe: {len(problems)} of {len(pairs)} tiles cannot be cut"
-    refuse_all(what, problems, "get these pairs from the land-cover download again, and prepare again")
+    refuse_problems(what, problems, "get these pairs from the land-cover download again, and prepare again")
 
 
-def keeps(codes: NDArray[np.uint8]) -> bool:
+def is_kept(codes: NDArray[np.uint8]) -> bool:
     """Whether a patch (h, w) of colour codes passes the filter."""
     counts = np.bincount(codes.ravel(), minlength=8)
     counts = counts[counts > 0]
     return bool(len(counts) > 1 and counts.min() / codes.size > RAREST)
 
 
-def cut(image: Path, mask: Path, folder: Path) -> tuple[str, int]:
+def cut_tile(image: Path, mask: Path, folder: Path) -> tuple[str, int]:
     """Cut one tile and write its patches below `folder`.
 
     Returns:
@@ -113,7 +113,7 @@ def cut(image: Path, mask: Path, folder: Path) -> tuple[str, int]:
     for row in range(GRID):
         for column in range(GRID):
             window = np.s_[row * side : (row + 1) * side, column * side : (column + 1) * side]
-            if keeps(codes[window]):
+            if is_kept(codes[window]):
                 kept += 1
                 name = f"{image.stem}_{row}{column}"
                 written += _write(pixels[window], codes[window], name, folder)

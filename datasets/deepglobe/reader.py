@@ -24,12 +24,12 @@ from fssbench.api import (
     read_rgb,
 )
 
-from ..shared import verify
-from ..shared.pairs import check, sample, several
+from ..shared import checks
+from ..shared.pairs import check_pair, warn_of_files, warn_of_other_size
 from ..shared.populations import population
-from ..shared.staging import scratch, staged
-from .miniature import draw
-from .patches import CLASSES, RAREST, check as check_tiles, cut, tiles
+from ..shared.staging import make_scratch_folder, stage_folder
+from .miniature import draw_files
+from .patches import CLASSES, RAREST, check_tiles, cut_tile, find_tiles
 
 _AGAIN = "cut the download again with `fssbench data prepare deepglobe`"
 _PATCH_NAME = re.compile(r"\d+_sat_[0-5][0-5]\.jpg")
@@ -115,27 +115,27 @@ class DeepGlobe(Dataset):
 
     def verify(self) -> Verification:
         """Look at every patch and mask, folder by folder."""
-        report = verify.rooted(self)
+        report = checks.start_report(self)
         odd: list[str] = []
         total = 0
         for class_id, name in enumerate(CLASSES):
             folder = f"{class_id + 1}/test"
-            patches = verify.files(report, f"{folder}/origin", {".jpg"})
-            masks = verify.files(report, f"{folder}/groundtruth", {".png"})
+            patches = checks.list_data_files(report, f"{folder}/origin", {".jpg"})
+            masks = checks.list_data_files(report, f"{folder}/groundtruth", {".png"})
             usable = 0
             for patch in patches:
                 item = f"{folder}/origin/{patch}"
-                usable += check(report, item, self._mask_of(item), expected=MAY_BE)
+                usable += check_pair(report, item, self._mask_of(item), expected=MAY_BE)
                 if not _PATCH_NAME.fullmatch(patch):
                     odd.append(item)
             stems = {Path(patch).stem for patch in patches}
             orphans = [mask for mask in masks if Path(mask).stem not in stems]
-            several(report, f"{folder}/groundtruth", orphans, "no patch of that name", _AGAIN)
+            warn_of_files(report, f"{folder}/groundtruth", orphans, "no patch of that name", _AGAIN)
             report.histogram[name] = usable
             total += len(patches)
-        several(report, ".", odd, "not named <tile>_sat_<ij>.jpg", _AGAIN)
-        verify.few(report, report.histogram, ".")
-        sample(report, ".", self, "patches")
+        warn_of_files(report, ".", odd, "not named <tile>_sat_<ij>.jpg", _AGAIN)
+        checks.warn_of_small_classes(report, report.histogram, ".")
+        warn_of_other_size(report, ".", self, "patches")
         return report
 
     @classmethod
@@ -145,14 +145,14 @@ class DeepGlobe(Dataset):
         The reference writes its patches with OpenCV's JPEG encoder, this with Pillow's at quality 95:
         same patches, same names, other bytes.
         """
-        pairs = tiles(source)
+        pairs = find_tiles(source)
         check_tiles(pairs)
 
         target = data / cls.card.folders[0]
-        with staged(target) as folder:
+        with stage_folder(target) as folder:
             written = 0
             for number, (image, mask) in enumerate(pairs, 1):
-                line, count = cut(image, mask, folder)
+                line, count = cut_tile(image, mask, folder)
                 written += count
                 yield f"tile {number}/{len(pairs)}: {line}"
             if written == 0:
@@ -165,7 +165,7 @@ class DeepGlobe(Dataset):
     @classmethod
     def miniature(cls, data: Path, seed: int) -> None:
         """Write aerial tiles of half the published side and cut them into patches."""
-        with scratch(data) as folder:
-            draw(folder, seed)
+        with make_scratch_folder(data) as folder:
+            draw_files(folder, seed)
             for _ in cls.prepare(folder, data):
                 pass

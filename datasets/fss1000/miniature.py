@@ -29,12 +29,12 @@ NAMES = (
 def write_classes(root: Path, seed: int) -> None:
     """Write class folders with 1..10.jpg and RGB masks 1..10.png, 224 pixels square, one object each."""
     for number, name in enumerate(NAMES):
-        placing.folder(root / name)
+        placing.make_folder(root / name)
         for index in range(1, 11):
-            rng = paint.generator(seed, 3, number, index)
-            scene = paint.ground(rng, _SIZE, _SIZE)
+            rng = paint.make_generator(seed, 3, number, index)
+            scene = paint.paint_ground(rng, _SIZE, _SIZE)
             centre = (rng.uniform(0.38, 0.62) * _SIZE, rng.uniform(0.4, 0.65) * _SIZE)
             radius = rng.uniform(0.16, 0.33) * _SIZE
-            where = paint.figure(scene, paint.look(3, number), centre, radius, rng)
-            paint.finish(scene).save(root / name / f"{index}.jpg", quality=88)
+            where = paint.paint_figure(scene, paint.choose_look(3, number), centre, radius, rng)
+            paint.finish_scene(scene).save(root / name / f"{index}.jpg", quality=88)
             Image.fromarray(where).convert("RGB").save(root / name / f"{index}.png")

@@ -30,7 +30,7 @@ from fssbench.api import (
     read_size,
 )
 
-from ..shared import pools, verify
+from ..shared import checks, pools
 from ..shared.populations import FSS_CLASSES as SPLITS, FSS_IMAGES as IMAGES_PER_CLASS, population
 from . import miniature
 from .lists import LISTS as SPLIT_LISTS
@@ -148,7 +148,7 @@ class FSS1000(Dataset):
             path = SPLIT_LISTS.path(splits, split)
             names = pools.read_list(SPLIT_LISTS, path)
             judgement = judge_list(SPLIT_LISTS, split, None, SPLIT_LISTS.hashed_lines(names), path)
-            lists[split] = names, pools.other_list(judgement, range(start, start + len(names)))
+            lists[split] = names, pools.collect_other_list(judgement, range(start, start + len(names)))
         return lists
 
     @classmethod
@@ -179,7 +179,7 @@ class FSS1000(Dataset):
             numbers = sorted(f"{n}.jpg" for n in NUMBERS)
             listed = [Entry(f"{c}/{n}", start + i) for i, c in enumerate(chosen[split]) for n in numbers]
             present = frozenset(e.item for e in self._on_disk(chosen[split], start))
-            pool = pools.from_lists(
+            pool = pools.pool_from_lists(
                 listed,
                 None if self.root is None else lambda e: e.item in present,
                 expected,
@@ -189,7 +189,7 @@ class FSS1000(Dataset):
         else:
             rule = "files on disk: class folders by name; test is the 240 of smallest SHA-256 of the name"
             entries = self._on_disk(chosen[split], start)
-            pool = pools.from_files(entries, rule, expected, f"fss1000 {split}")
+            pool = pools.pool_from_files(entries, rule, expected, f"fss1000 {split}")
             missing = "no class folder is left for it"
         if not pool.entries:
             raise DataError(
@@ -250,32 +250,32 @@ class FSS1000(Dataset):
 
     def verify(self) -> Verification:
         """Look at every pair of every class folder."""
-        report = verify.rooted(self)
+        report = checks.start_report(self)
         folders, others = self._sorted_folders
         if not folders:
-            verify.error(report, ".", "no class folder is there", f"get FSS-1000 from {self.card.url}")
+            checks.add_error(report, ".", "no class folder is there", f"get FSS-1000 from {self.card.url}")
         for name in list_folder(report.root).system if folders else ():
             if not name.startswith(".") and (report.root / name).is_dir():  # looks like a class
-                verify.warning(report, name, "left behind by a system; not read", "nothing to do")
+                checks.add_warning(report, name, "left behind by a system; not read", "nothing to do")
         for name in others:
             problem = "no class: it holds none of 1.jpg ... 10.jpg; not read"
             remedy = "move it elsewhere; if it is a class, get its images again"
-            verify.warning(report, name, problem, remedy)
+            checks.add_warning(report, name, problem, remedy)
         published = sum(count for _, count in SPLITS.values())
         if len(folders) > published:
             problem = f"other population ({len(folders):,} classes, published {published:,})"
             remedy = (
                 "move the classes that are not of the release elsewhere; without lists they change the splits"
             )
-            verify.warning(report, ".", problem, remedy)
+            checks.add_warning(report, ".", problem, remedy)
         counts = {name: self._verify_class(report, name) for name in folders}
         report.histogram.update(counts)
-        verify.few(report, counts, ".")
+        checks.warn_of_small_classes(report, counts, ".")
         if self.splits is not None and (self.splits / "fss").is_dir():
             for split, (wanted, other) in self._listed(self.splits).items():
                 pools.warn_of_other_lists(report, other)
                 missing = [name for name in wanted if name not in counts]
-                verify.listed(report, f"reference list fss/{split}", missing, len(wanted))
+                checks.warn_of_missing_entries(report, f"reference list fss/{split}", missing, len(wanted))
         return report
 
     def _verify_class(self, report: Verification, name: str) -> int:
@@ -284,19 +284,19 @@ class FSS1000(Dataset):
         absent = [n for n in NUMBERS if n not in stems]
         if absent:
             problem = f"{len(absent)} of {IMAGES_PER_CLASS} pairs missing: {', '.join(absent)}"
-            verify.warning(
+            checks.add_warning(
                 report, name, problem, "get the class folder from its owner again; it counts as a sample"
             )
         usable = 0
         for stem in sorted(stems):
-            image = verify.decode(report, f"{name}/{stem}.jpg", "image")
+            image = checks.decode_file(report, f"{name}/{stem}.jpg", "image")
             mask_path = f"{name}/{stem}.png"
-            mask = verify.decode(report, mask_path, "mask")
+            mask = checks.decode_file(report, mask_path, "mask")
             if mask is None:
                 continue
             released = partial(self._is_released, f"{name}/{stem}.jpg")
-            filled = verify.binary(report, mask, mask_path, released=RELEASED, as_released=released)
-            if image is not None and verify.sizes(report, image, mask, mask_path, as_released=released):
+            filled = checks.check_binary(report, mask, mask_path, released=RELEASED, as_released=released)
+            if image is not None and checks.check_sizes(report, image, mask, mask_path, as_released=released):
                 usable += filled
         return usable
 
@@ -305,15 +305,15 @@ class FSS1000(Dataset):
         """Find the numbers 1 to 10 that a class has a file of; warn about every other file."""
         listing = list_folder(report.root / name, (".jpg", ".png"))
         for one, two in listing.clashes:
-            verify.error(report, f"{name}/{one}", f"differs from {two} in nothing but case", "keep one")
+            checks.add_error(report, f"{name}/{one}", f"differs from {two} in nothing but case", "keep one")
         stray = [n for n in listing.strangers if f"{name}/{n}" in STRAYS]
         for file in stray:
             problem = "stray file of the release (HKUSTCV/FSS-1000, issue 8); it is not read"
-            verify.warning(report, f"{name}/{file}", problem, "nothing to do: the release has it")
+            checks.add_warning(report, f"{name}/{file}", problem, "nothing to do: the release has it")
         for file in [*listing.strangers, *listing.files]:
             if file not in stray and (file in listing.strangers or Path(file).stem not in NUMBERS):
                 problem = "neither N.jpg nor N.png with N from 1 to 10; it is not read"
-                verify.warning(report, f"{name}/{file}", problem, "move it elsewhere")
+                checks.add_warning(report, f"{name}/{file}", problem, "move it elsewhere")
         return {stem for n in listing.files if (stem := Path(n).stem) in NUMBERS}
 
     @classmethod

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from ..shared.texture import Picture, blob, generator, grain, grid, noise, to_image
+from ..shared.texture import Picture, draw_blob, draw_grain, draw_noise, make_generator, make_grid, to_image
 
 EACH = 8
 """Images of each look."""
@@ -21,7 +21,7 @@ LOOKS = (
 """Class, raggedness of the edge, colour, and how much the colour varies."""
 
 
-def draw(folder: Path, seed: int) -> None:
+def draw_files(folder: Path, seed: int) -> None:
     """Write the flat download with its class table."""
     images = folder / "ISIC2018_Task1-2_Training_Input"
     masks = folder / "ISIC2018_Task1_Training_GroundTruth"
@@ -30,7 +30,7 @@ def draw(folder: Path, seed: int) -> None:
     rows = ["image_id,class"]
     for number in range(EACH * len(LOOKS)):
         look = LOOKS[number % len(LOOKS)]
-        rng = generator(f"isic/{number}", seed)
+        rng = make_generator(f"isic/{number}", seed)
         width = int(rng.choice([224, 240, 256]))
         picture, lesion = _lesion(rng, width * 3 // 4, width, look)
         name = f"ISIC_{number * 13 + 7:07d}"
@@ -45,16 +45,16 @@ def _lesion(
 ) -> tuple[Picture, NDArray[np.bool_]]:
     """A picture (H, W, 3) and its lesion (H, W)."""
     _, ragged, colour, uneven = look
-    y, x = grid(height, width)
-    light = 1 + 0.05 * noise(rng, height, width, 80) + 0.02 * grain(rng, height, width)
+    y, x = make_grid(height, width)
+    light = 1 + 0.05 * draw_noise(rng, height, width, 80) + 0.02 * draw_grain(rng, height, width)
     vignette = np.hypot((y / height - 0.5), (x / width - 0.5)) ** 2
     tone = np.array([224, 176, 150], dtype=np.float32) * rng.uniform(0.85, 1.05) + rng.uniform(-8, 8, 3)
     skin = tone * (light - 0.5 * vignette)[..., None]
     size = rng.uniform(0.16, 0.36)
     centre = (height * rng.uniform(0.4, 0.6), width * rng.uniform(0.4, 0.6))
     radii = (height * size * rng.uniform(0.9, 1.3), width * size * rng.uniform(0.8, 1.1))
-    depth = blob(rng, height, width, centre, radii, ragged) + 0.05 * noise(rng, height, width, 12)
-    patch = 1 + uneven * noise(rng, height, width, 16) + 0.06 * noise(rng, height, width, 4)
+    depth = draw_blob(rng, height, width, centre, radii, ragged) + 0.05 * draw_noise(rng, height, width, 12)
+    patch = 1 + uneven * draw_noise(rng, height, width, 16) + 0.06 * draw_noise(rng, height, width, 4)
     pigment = np.asarray(colour, dtype=np.float32) * rng.uniform(0.85, 1.2) * patch[..., None]
     # the pigment fades in over the edge, as it does on skin
     share = np.clip(0.5 + depth * rng.uniform(4, 9), 0, 1)[..., None]

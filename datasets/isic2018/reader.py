@@ -26,12 +26,12 @@ from fssbench.api import (
     read_text,
 )
 
-from ..shared import verify
-from ..shared.pairs import check, sample, several
-from ..shared.placing import place
+from ..shared import checks
+from ..shared.pairs import check_pair, warn_of_files, warn_of_other_size
+from ..shared.placing import place_file
 from ..shared.populations import population
-from ..shared.staging import scratch, staged
-from .miniature import draw
+from ..shared.staging import make_scratch_folder, stage_folder
+from .miniature import draw_files
 
 IMAGES = "ISIC2018_Task1-2_Training_Input"
 MASKS = "ISIC2018_Task1_Training_GroundTruth"
@@ -179,30 +179,32 @@ class ISIC2018(Dataset):
 
     def verify(self) -> Verification:
         """Look at every image and its mask."""
-        report = verify.rooted(self)
-        flat = verify.files(report, IMAGES, {".jpg"})
+        report = checks.start_report(self)
+        flat = checks.list_data_files(report, IMAGES, {".jpg"})
         by_place = {IMAGES: flat}
         for name in FOLDERS:
             if self.variant == "isic3" or (report.root / IMAGES / name).is_dir():
-                by_place[f"{IMAGES}/{name}"] = verify.files(report, f"{IMAGES}/{name}", {".jpg"})
+                by_place[f"{IMAGES}/{name}"] = checks.list_data_files(report, f"{IMAGES}/{name}", {".jpg"})
         if self.variant == "isic3":
-            several(report, IMAGES, flat, "outside the folders 1, 2, 3; isic3 does not read them", _SORT)
+            warn_of_files(
+                report, IMAGES, flat, "outside the folders 1, 2, 3; isic3 does not read them", _SORT
+            )
         self._look(report, by_place)
         names = [name for found in by_place.values() for name in found]
         twice = sorted(name for name, count in Counter(names).items() if count > 1)
         for name in twice:
-            verify.error(report, IMAGES, f"{name} lies in more than one folder", "keep one copy")
+            checks.add_error(report, IMAGES, f"{name} lies in more than one folder", "keep one copy")
         stems = {f"{Path(name).stem}_segmentation.png" for name in names}
-        orphans = [m for m in verify.files(report, MASKS, {".png"}) if m not in stems]
-        several(report, MASKS, orphans, "no image of that name", "get the images again")
-        verify.few(report, report.histogram, IMAGES)
-        sample(report, IMAGES, self, "images")
+        orphans = [m for m in checks.list_data_files(report, MASKS, {".png"}) if m not in stems]
+        warn_of_files(report, MASKS, orphans, "no image of that name", "get the images again")
+        checks.warn_of_small_classes(report, report.histogram, IMAGES)
+        warn_of_other_size(report, IMAGES, self, "images")
         return report
 
     def _look(self, report: Verification, by_place: dict[str, list[str]]) -> None:
         """Check all pairs and count the usable ones by class."""
         for folder, names in by_place.items():
-            usable = sum(check(report, f"{folder}/{name}", self._mask_of(name)) for name in names)
+            usable = sum(check_pair(report, f"{folder}/{name}", self._mask_of(name)) for name in names)
             if self.variant == "isic1":
                 report.histogram["lesion"] = report.histogram.get("lesion", 0) + usable
             elif folder != IMAGES:
@@ -235,13 +237,13 @@ class ISIC2018(Dataset):
             if wrong:
                 raise DataError(f"isic2018: {len(wrong)} {what} in {source}, such as {sorted(wrong)[0]}")
         target = data / cls.card.folders[0]
-        with staged(target) as folder:
+        with stage_folder(target) as folder:
             for name in (*(f"{IMAGES}/{f}" for f in FOLDERS), MASKS):
                 (folder / name).mkdir(parents=True)
             for stem, path in images.items():
-                place(path, folder / IMAGES / FOLDERS[DISEASES.index(table[stem])] / path.name)
+                place_file(path, folder / IMAGES / FOLDERS[DISEASES.index(table[stem])] / path.name)
                 mask = masks[f"{stem}_segmentation.png"]
-                place(mask, folder / MASKS / mask.name)
+                place_file(mask, folder / MASKS / mask.name)
         for number, disease in zip(FOLDERS, DISEASES, strict=True):
             yield f"folder {number}: {sum(v == disease for v in table.values())} images, {disease}"
         yield f"{len(images)} images in {target}"
@@ -249,7 +251,7 @@ class ISIC2018(Dataset):
     @classmethod
     def miniature(cls, data: Path, seed: int) -> None:
         """Write lesions of three looks with their class table, and sort them: both variants can read it."""
-        with scratch(data) as folder:
-            draw(folder, seed)
+        with make_scratch_folder(data) as folder:
+            draw_files(folder, seed)
             for _ in cls.prepare(folder, data):
                 pass

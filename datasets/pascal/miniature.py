@@ -26,16 +26,16 @@ def write_devkit(root: Path, seed: int, classes: int, counts: dict[str, int]) ->
         counts: images by list name ("train", "val"); three classes an image, in turn.
     """
     for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
-        placing.folder(root / part)
+        placing.make_folder(root / part)
     number = 0
     for split, count in counts.items():
         names = []
         for index in range(count):
             name = f"mini_{number:06d}"
             chosen = [(3 * index + k) % classes for k in range(3)]
-            scene, label = _paint_scene(paint.generator(seed, 1, number), chosen)
-            paint.finish(scene).save(root / "JPEGImages" / f"{name}.jpg", quality=88)
-            palette.save(label, root / "SegmentationClass" / f"{name}.png")
+            scene, label = _paint_scene(paint.make_generator(seed, 1, number), chosen)
+            paint.finish_scene(scene).save(root / "JPEGImages" / f"{name}.jpg", quality=88)
+            palette.save_labels(label, root / "SegmentationClass" / f"{name}.png")
             names.append(name)
             number += 1
         (root / "ImageSets/Segmentation" / f"{split}.txt").write_text(
@@ -45,7 +45,7 @@ def write_devkit(root: Path, seed: int, classes: int, counts: dict[str, int]) ->
 
 def _paint_scene(rng: np.random.Generator, chosen: list[int]) -> tuple[paint.Floats, NDArray[np.uint8]]:
     width, height = _SIZES[int(rng.integers(len(_SIZES)))]
-    scene = paint.ground(rng, height, width)
+    scene = paint.paint_ground(rng, height, width)
     label = np.zeros((height, width), dtype=np.uint8)
     order = rng.permutation(chosen)
     wide = width >= height
@@ -54,7 +54,7 @@ def _paint_scene(rng: np.random.Generator, chosen: list[int]) -> tuple[paint.Flo
         across = rng.uniform(0.38, 0.7)
         centre = (along * width, across * height) if wide else (across * width, along * height)
         radius = rng.uniform(0.13, 0.19) * max(width, height)
-        where = paint.figure(scene, paint.look(1, int(class_id)), centre, radius, rng)
+        where = paint.paint_figure(scene, paint.choose_look(1, int(class_id)), centre, radius, rng)
         label[where] = class_id + 1
         label[_outline(where)] = 255  # VOC's annotators left a border undecided
     return scene, label

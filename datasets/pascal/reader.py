@@ -27,7 +27,7 @@ from fssbench.api import (
     read_rgb,
 )
 
-from ..shared import palette, pools, verify
+from ..shared import checks, palette, pools
 from ..shared.populations import population
 from . import miniature, sbd, voc_lists
 from .lists import CLASSES_PER_FOLD, FOLDS, LISTS as FOLD_LISTS
@@ -107,7 +107,7 @@ class Pascal(Dataset):
         if self.splits is not None and (self.splits / "pascal").is_dir():
             pairs, others = self._pairs(self.splits, split)
             listed = [Entry(name, class_id) for name, class_id in pairs]
-            pool = pools.from_lists(
+            pool = pools.pool_from_lists(
                 listed,
                 None if self.root is None else lambda e: e.item in present,
                 population("pascal", None, split),
@@ -133,7 +133,7 @@ class Pascal(Dataset):
             judgement = judge_list(FOLD_LISTS, split, fold, FOLD_LISTS.hashed_lines(listed), path)
             first = CLASSES_PER_FOLD * fold
             classes = {*range(first, first + CLASSES_PER_FOLD), *(class_id for _, class_id in listed)}
-            others += pools.other_list(judgement, classes)
+            others += pools.collect_other_list(judgement, classes)
             pairs += listed
         return pairs, others
 
@@ -165,7 +165,7 @@ class Pascal(Dataset):
             )
         if listed:
             rule += f" (none of the {listed:,} reference entries is on disk)"
-        held = pools.covered(self.path("."), MASKS, SHARE, LABELS, palette=palette.voc())
+        held = pools.scan_covered_labels(self.path("."), MASKS, SHARE, LABELS, palette=palette.voc_colours())
         by_class = {item: [v - 1 for v in held[item]] for item in sorted(items)}
         # the order of the reference: fold by fold, then image, then class
         entries = tuple(
@@ -179,7 +179,7 @@ class Pascal(Dataset):
             raise DataError(
                 f"no image with a mask for split {split!r} below {self.root}. Next: `fssbench data verify`"
             )
-        return pools.from_files(entries, rule, population("pascal", None, split), f"pascal {split}")
+        return pools.pool_from_files(entries, rule, population("pascal", None, split), f"pascal {split}")
 
     def content(self, item: str) -> str:
         """The VOC id, which every release and annotation keeps; else the hash of the file."""
@@ -196,7 +196,7 @@ class Pascal(Dataset):
 
     def label(self, item: str) -> NDArray[np.uint8]:
         """Palette indices (H, W): 0 background, 1..20 classes, 255 border."""
-        return read_index(self.path(f"{MASKS}/{item}.png"), LABELS, palette=palette.voc())
+        return read_index(self.path(f"{MASKS}/{item}.png"), LABELS, palette=palette.voc_colours())
 
     def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
         """(H, W): 1 where the class is, 255 on the border, 0 on background and other classes."""
@@ -207,29 +207,29 @@ class Pascal(Dataset):
 
     def verify(self) -> Verification:
         """Look at every mask and its image, and at every image the VOC lists name."""
-        report = verify.rooted(self)
-        masks = [n[:-4] for n in verify.files(report, MASKS, {".png"})]
+        report = checks.start_report(self)
+        masks = [n[:-4] for n in checks.list_data_files(report, MASKS, {".png"})]
         if not self.path(MASKS).is_dir() and self.path("SegmentationClass").is_dir():
             report.findings[-1] = replace(report.findings[-1], remedy="run `fssbench data prepare pascal`")
         if not self.path(IMAGES).is_dir():
-            verify.error(report, IMAGES, "folder missing", "put the JPEGImages of VOC 2012 there")
+            checks.add_error(report, IMAGES, "folder missing", "put the JPEGImages of VOC 2012 there")
         by_value = dict(enumerate(CLASSES, start=1))
         lists = self._read_lists(report)
         tested, listing = self._tested(lists, frozenset(masks))
         counts = dict.fromkeys(CLASSES, 0)
         for item in masks:
             mask_path = f"{MASKS}/{item}.png"
-            image = verify.decode(report, f"{IMAGES}/{item}.jpg", "image")
-            mask = verify.decode(report, mask_path, "mask")
+            image = checks.decode_file(report, f"{IMAGES}/{item}.jpg", "image")
+            mask = checks.decode_file(report, mask_path, "mask")
             if mask is None:
                 continue
-            present = verify.indices(report, mask, mask_path, by_value, palette=palette.voc())
-            if image is None or not verify.sizes(report, image, mask, mask_path):
+            present = checks.check_indices(report, mask, mask_path, by_value, palette=palette.voc_colours())
+            if image is None or not checks.check_sizes(report, image, mask, mask_path):
                 continue
             for value in present:
                 counts[by_value[value]] += item in tested
         self._listed(report, lists, frozenset(masks))
-        verify.few(report, counts, listing)
+        checks.warn_of_small_classes(report, counts, listing)
         return report
 
     def _read_lists(self, report: Verification) -> dict[str, list[str]]:
@@ -241,7 +241,7 @@ class Pascal(Dataset):
                     lists[listing] = voc_lists.read_names(self.path(listing))
             except DataError as error:
                 problem = str(error).partition(" Next: ")[0].replace(f"{self.root}/", "")
-                verify.error(report, listing, problem, "put the list of VOC 2012 there, or remove it")
+                checks.add_error(report, listing, problem, "put the list of VOC 2012 there, or remove it")
         return lists
 
     def _tested(self, lists: dict[str, list[str]], masks: frozenset[str]) -> tuple[frozenset[str], str]:
@@ -258,14 +258,16 @@ class Pascal(Dataset):
             for item in names:
                 if item not in masks:
                     remedy = "run `fssbench data prepare pascal` on the whole download"
-                    verify.error(report, f"{MASKS}/{item}.png", f"mask missing, {listing} names it", remedy)
+                    checks.add_error(
+                        report, f"{MASKS}/{item}.png", f"mask missing, {listing} names it", remedy
+                    )
         if self.splits is not None and (self.splits / "pascal").is_dir():
             for split in SPLITS:
                 pairs, others = self._pairs(self.splits, split)
                 pools.warn_of_other_lists(report, others)
                 wanted = list(dict.fromkeys(item for item, _ in pairs))
                 missing = [item for item in wanted if item not in masks]
-                verify.listed(report, f"reference list pascal/{split}", missing, len(wanted))
+                checks.warn_of_missing_entries(report, f"reference list pascal/{split}", missing, len(wanted))
 
     @classmethod
     def prepare(cls, source: Path, data: Path) -> Iterator[str]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fssbench.api import DataError, find_file, list_files, read_size
 
 from ..shared import palette, placing
-from ..shared.staging import merged
+from ..shared.staging import stage_and_merge
 from . import voc_lists
 
 _DEVKIT = (
@@ -58,12 +58,12 @@ def prepare(source: Path, target: Path) -> Iterator[str]:
     if not (devkit / "JPEGImages").is_dir():
         raise DataError(f"the VOC 2012 devkit at {devkit} is incomplete: folder JPEGImages is missing")
     sbd = next((source / d / "cls" for d in _SBD if (source / d / "cls").is_dir()), None)
-    read = _reader() if sbd is not None else None  # before anything is written
+    read = _load_mat_reader() if sbd is not None else None  # before anything is written
     for name in ("train", "val"):
         if (devkit / _LISTS / f"{name}.txt").is_file():
             voc_lists.read_names(devkit / _LISTS / f"{name}.txt")
 
-    with merged(target) as folder:
+    with stage_and_merge(target) as folder:
         yield from _place_devkit(devkit, target, folder)
         if sbd is None or read is None:
             yield f"no SBD release (dataset/cls/*.mat) below {source}: masks are those of VOC 2012 alone"
@@ -74,7 +74,7 @@ def prepare(source: Path, target: Path) -> Iterator[str]:
         bare = sum(not find_file(images / "JPEGImages" / f"{stem}.jpg").is_file() for stem in added)
         if bare:
             yield f"warning: {bare:,} SBD masks have no image; `fssbench data verify pascal` names them"
-        yield from _training_list(devkit / _LISTS, placing.folder(folder / _LISTS), added)
+        yield from _write_training_list(devkit / _LISTS, placing.make_folder(folder / _LISTS), added)
 
 
 def _place_devkit(devkit: Path, target: Path, folder: Path) -> Iterator[str]:
@@ -89,10 +89,10 @@ def _place_devkit(devkit: Path, target: Path, folder: Path) -> Iterator[str]:
         if count == 0:
             raise DataError(f"the VOC 2012 devkit at {devkit} is incomplete: no {ending} in {part}")
         if goal == _MASKS or not inside:
-            placing.place_all(devkit / part, folder / goal, ending)
+            placing.place_files(devkit / part, folder / goal, ending)
         yield f"{goal}: {count:,} {'masks of VOC 2012' if goal == _MASKS else 'images'}"
     if (devkit / _LISTS).is_dir() and not inside:
-        yield f"{_LISTS}: {placing.place_all(devkit / _LISTS, folder / _LISTS, '.txt')} lists"
+        yield f"{_LISTS}: {placing.place_files(devkit / _LISTS, folder / _LISTS, '.txt')} lists"
 
 
 def _draw_masks(sbd: Path, read: Read, images: Path, masks: Path) -> tuple[list[str], int]:
@@ -124,14 +124,14 @@ def _draw_masks(sbd: Path, read: Read, images: Path, masks: Path) -> tuple[list[
                 f"{sbd / on_disk} is {label.shape[1]}x{label.shape[0]}, its image {size[0]}x{size[1]}"
             )
         elif not problems:
-            palette.save(label, masks / f"{stem}.png")
+            palette.save_labels(label, masks / f"{stem}.png")
         added.append(stem)
     what = f"{len(problems):,} of {len(files):,} SBD files cannot be used"
-    placing.refuse_all(what, problems, "get these files from the SBD release again")
+    placing.refuse_problems(what, problems, "get these files from the SBD release again")
     return added, len(files) - len(added)
 
 
-def _training_list(lists: Path, out: Path, added: list[str]) -> Iterator[str]:
+def _write_training_list(lists: Path, out: Path, added: list[str]) -> Iterator[str]:
     """Trainaug = VOC train and all of SBD that is not VOC val; val masks never count as training."""
     train, val = lists / "train.txt", lists / "val.txt"
     if not (train.is_file() and val.is_file()):
@@ -143,7 +143,7 @@ def _training_list(lists: Path, out: Path, added: list[str]) -> Iterator[str]:
     yield f"{_LISTS}/trainaug.txt: {len(chosen):,} images"
 
 
-def _reader() -> Read:
+def _load_mat_reader() -> Read:
     """A function from an SBD file to its label map (H, W)."""
     from scipy.io import loadmat
 

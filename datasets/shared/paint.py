@@ -21,19 +21,19 @@ Pattern = Literal["plain", "stripes", "dots", "checks", "rings", "mottled"]
 PATTERNS: tuple[Pattern, ...] = ("stripes", "plain", "dots", "rings", "checks", "mottled")
 
 
-def generator(*key: int) -> np.random.Generator:
+def make_generator(*key: int) -> np.random.Generator:
     """A generator that depends on the whole key and nothing else."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(list(key))))
 
 
-def noise(rng: np.random.Generator, height: int, width: int, cells: int) -> Floats:
+def draw_noise(rng: np.random.Generator, height: int, width: int, cells: int) -> Floats:
     """Smooth noise (H, W) in about [-1, 1], with `cells` bumps across."""
     small = rng.uniform(-1, 1, (max(2, cells * height // width), max(2, cells))).astype(np.float32)
     big = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(big, dtype=np.float32)
 
 
-def colour(hue: float, saturation: float, value: float) -> Floats:
+def make_colour(hue: float, saturation: float, value: float) -> Floats:
     """RGB (3,) in 0..255; hue wraps, the others are clipped to [0, 1]."""
     parts = colorsys.hsv_to_rgb(hue % 1, min(max(saturation, 0), 1), min(max(value, 0), 1))
     return np.asarray(parts, dtype=np.float32) * np.float32(255)
@@ -49,17 +49,21 @@ _GROUNDS = (  # upper hue, saturation, value; lower hue, saturation, value
 )
 
 
-def ground(rng: np.random.Generator, height: int, width: int) -> Floats:
+def paint_ground(rng: np.random.Generator, height: int, width: int) -> Floats:
     """A scene without objects (H, W, 3): an upper and a lower part with a rough border and texture."""
     upper, lower = _GROUNDS[int(rng.integers(len(_GROUNDS)))]
-    line = height * rng.uniform(0.3, 0.6) + 0.05 * height * noise(rng, 2, width, 5)[0]
+    line = height * rng.uniform(0.3, 0.6) + 0.05 * height * draw_noise(rng, 2, width, 5)[0]
     rows = np.arange(height, dtype=np.float32)[:, None]
     below = np.clip((rows - line[None]) / 2 + 0.5, 0, 1)[..., None]
     tone = rng.uniform(-0.03, 0.03)
-    top = colour(upper[0] + tone, upper[1], upper[2])[None, None] * (0.8 + 0.3 * rows / height)[..., None]
-    bottom = colour(lower[0] + tone, lower[1], lower[2])[None, None] * (0.7 + 0.4 * rows / height)[..., None]
-    clouds = 14 * noise(rng, height, width, 4) + 6 * noise(rng, height, width, 9)
-    grain = 12 * noise(rng, height, width, 24) + 14 * noise(rng, height, width, max(width // 3, 2))
+    top = (
+        make_colour(upper[0] + tone, upper[1], upper[2])[None, None] * (0.8 + 0.3 * rows / height)[..., None]
+    )
+    bottom = (
+        make_colour(lower[0] + tone, lower[1], lower[2])[None, None] * (0.7 + 0.4 * rows / height)[..., None]
+    )
+    clouds = 14 * draw_noise(rng, height, width, 4) + 6 * draw_noise(rng, height, width, 9)
+    grain = 12 * draw_noise(rng, height, width, 24) + 14 * draw_noise(rng, height, width, max(width // 3, 2))
     scene = top * (1 - below) + bottom * below
     scene += clouds[..., None] * (1 - below) + grain[..., None] * below
     return np.asarray(scene + rng.normal(0, 3, (height, width, 1)), dtype=np.float32)
@@ -88,9 +92,9 @@ class Look:
 
 
 @cache
-def look(family: int, number: int) -> Look:
+def choose_look(family: int, number: int) -> Look:
     """The look of class `number` of a data set; it does not depend on the miniature's seed."""
-    rng = generator(71, family, number)
+    rng = make_generator(71, family, number)
     hue = (number * 0.618034 + 0.13 * family) % 1
     count = int(rng.integers(0, 5))
     start = rng.uniform(0, 2 * np.pi)
@@ -117,7 +121,7 @@ def look(family: int, number: int) -> Look:
     )
 
 
-def figure(
+def paint_figure(
     scene: Floats, chosen: Look, centre: tuple[float, float], radius: float, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
     """Paint one figure into `scene` (H, W, 3), in place.
@@ -144,9 +148,9 @@ def figure(
     dx, dy = (x - centre[0]) / radius, (y - centre[1]) / radius
     u = np.cos(turn) * dx + np.sin(turn) * dy
     v = np.cos(turn) * dy - np.sin(turn) * dx
-    alpha = np.clip(_inside(u, v, chosen, rng) * radius + 0.5, 0, 1)
-    paint = _coat(u, v, chosen, rng) * (1.0 - 0.28 * (dx + dy) / 2)[..., None]
-    paint += (9 * noise(rng, bottom - top, right - left, 18))[..., None]
+    alpha = np.clip(_shape_depth(u, v, chosen, rng) * radius + 0.5, 0, 1)
+    paint = _paint_coat(u, v, chosen, rng) * (1.0 - 0.28 * (dx + dy) / 2)[..., None]
+    paint += (9 * draw_noise(rng, bottom - top, right - left, 18))[..., None]
     part = scene[top:bottom, left:right]
     part *= (1 - 0.3 * np.clip(1.25 - np.hypot(dx - 0.12, (dy - 0.55) * 1.6), 0, 1))[..., None]  # its shadow
     part += alpha[..., None] * (paint - part)
@@ -154,7 +158,7 @@ def figure(
     return covered
 
 
-def _inside(u: Floats, v: Floats, chosen: Look, rng: np.random.Generator) -> Floats:
+def _shape_depth(u: Floats, v: Floats, chosen: Look, rng: np.random.Generator) -> Floats:
     """Signed distance to the outline, about, in radii; positive inside."""
     aspect = chosen.aspect * rng.uniform(0.88, 1.12)
     p = chosen.corner
@@ -169,11 +173,11 @@ def _inside(u: Floats, v: Floats, chosen: Look, rng: np.random.Generator) -> Flo
     return np.asarray(best, dtype=np.float32)
 
 
-def _coat(u: Floats, v: Floats, chosen: Look, rng: np.random.Generator) -> Floats:
+def _paint_coat(u: Floats, v: Floats, chosen: Look, rng: np.random.Generator) -> Floats:
     """Colours (h, w, 3) of the figure's surface."""
     tone, light = rng.uniform(-0.025, 0.025), rng.uniform(0.85, 1.12)
-    first = colour(chosen.hue + tone, chosen.saturation, chosen.value) * light
-    second = colour(chosen.second + tone, 0.7 * chosen.saturation, 1.25 - chosen.value) * light
+    first = make_colour(chosen.hue + tone, chosen.saturation, chosen.value) * light
+    second = make_colour(chosen.second + tone, 0.7 * chosen.saturation, 1.25 - chosen.value) * light
     wave = np.float32(np.pi * chosen.pitch * rng.uniform(0.9, 1.1))
     if chosen.pattern == "stripes":
         amount = np.sin(wave * u)
@@ -184,13 +188,13 @@ def _coat(u: Floats, v: Floats, chosen: Look, rng: np.random.Generator) -> Float
     elif chosen.pattern == "rings":
         amount = np.sin(wave * np.hypot(u, v))
     elif chosen.pattern == "mottled":
-        amount = 2 * noise(rng, u.shape[0], u.shape[1], int(3 * chosen.pitch))
+        amount = 2 * draw_noise(rng, u.shape[0], u.shape[1], int(3 * chosen.pitch))
     else:
         amount = np.full_like(u, -1)
     share = np.clip(2 * amount + 0.5, 0, 1)[..., None]
     return np.asarray(first * (1 - share) + second * share, dtype=np.float32)
 
 
-def finish(scene: Floats) -> Image.Image:
+def finish_scene(scene: Floats) -> Image.Image:
     """The scene as an RGB image."""
     return Image.fromarray(np.clip(scene, 0, 255).astype(np.uint8))

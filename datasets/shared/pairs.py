@@ -6,10 +6,12 @@ from collections.abc import Collection, Sequence
 
 from fssbench.api import DataError, Dataset, Verification, size_marks
 
-from . import verify
+from . import checks
 
 
-def check(report: Verification, image_path: str, mask_path: str, *, expected: Collection[str] = ()) -> bool:
+def check_pair(
+    report: Verification, image_path: str, mask_path: str, *, expected: Collection[str] = ()
+) -> bool:
     """Look at one image and its foreground mask; findings go into the report.
 
     Args:
@@ -21,21 +23,23 @@ def check(report: Verification, image_path: str, mask_path: str, *, expected: Co
     Returns:
         Whether the pair can serve in an episode.
     """
-    image = verify.decode(report, image_path, "image")
-    mask = verify.decode(report, mask_path, "mask")
-    held = mask is not None and verify.binary(report, mask, mask_path, expected=expected)
-    fits = image is not None and mask is not None and verify.sizes(report, image, mask, mask_path)
+    image = checks.decode_file(report, image_path, "image")
+    mask = checks.decode_file(report, mask_path, "mask")
+    held = mask is not None and checks.check_binary(report, mask, mask_path, expected=expected)
+    fits = image is not None and mask is not None and checks.check_sizes(report, image, mask, mask_path)
     return held and fits
 
 
-def several(report: Verification, folder: str, names: Sequence[str], problem: str, remedy: str) -> None:
+def warn_of_files(report: Verification, folder: str, names: Sequence[str], problem: str, remedy: str) -> None:
     """Warn once of something that many files of a folder share, naming the first three."""
     if names:
         shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-        verify.warning(report, folder, f"{len(names):,} files: {problem} ({shown})", remedy)
+        checks.add_warning(report, folder, f"{len(names):,} files: {problem} ({shown})", remedy)
 
 
-def sample(report: Verification, folder: str, dataset: Dataset, what: str, split: str = "test") -> None:
+def warn_of_other_size(
+    report: Verification, folder: str, dataset: Dataset, what: str, split: str = "test"
+) -> None:
     """Warn where the set is not of the published size, by the rule that marks a run.
 
     Args:
@@ -64,4 +68,4 @@ def sample(report: Verification, folder: str, dataset: Dataset, what: str, split
         else:
             problem = mark
             remedy = "no published episode can be drawn from it, so runs are marked; keep the published files alone"
-        verify.warning(report, folder, problem, remedy)
+        checks.add_warning(report, folder, problem, remedy)

@@ -11,7 +11,7 @@ from PIL import Image
 
 
 @cache
-def voc() -> NDArray[np.uint8]:
+def voc_colours() -> NDArray[np.uint8]:
     """Colours (256, 3) by label: label bits 0, 1, 2 go to red, green, blue, highest bit first, and so on."""
     labels = np.arange(256)
     colours = np.zeros((256, 3), dtype=np.uint8)
@@ -23,8 +23,8 @@ def voc() -> NDArray[np.uint8]:
     return colours
 
 
-def save(label: NDArray[np.uint8], path: Path) -> None:
+def save_labels(label: NDArray[np.uint8], path: Path) -> None:
     """Write a label map (H, W) as an 8-bit palette PNG into a folder that is still staged."""
     image = Image.fromarray(np.ascontiguousarray(label))
-    image.putpalette(voc().tobytes())
+    image.putpalette(voc_colours().tobytes())
     image.save(path, format="PNG", optimize=False)

@@ -12,7 +12,7 @@ from fssbench.api import DataError, list_files
 _SHOWN = 5
 
 
-def place(source: Path, target: Path) -> None:
+def place_file(source: Path, target: Path) -> None:
     """Make `target` the same file as `source`, by hard link or copy.
 
     Raises:
@@ -27,16 +27,16 @@ def place(source: Path, target: Path) -> None:
         raise DataError(f"cannot place {source} at {target} ({error.strerror})") from None
 
 
-def place_all(source: Path, target: Path, ending: str) -> int:
+def place_files(source: Path, target: Path, ending: str) -> int:
     """Place every data file of a folder that has the ending, in lower case; return their number.
 
     Raises:
         DataError: if two names differ in nothing but case, or the target cannot be written.
     """
-    folder(target)
+    make_folder(target)
     files = list_files(source, ending)
     for name, on_disk in files.items():
-        place(source / on_disk, target / name)
+        place_file(source / on_disk, target / name)
     return len(files)
 
 
@@ -45,7 +45,7 @@ def is_same_folder(one: Path, two: Path) -> bool:
     return one.is_dir() and two.is_dir() and one.samefile(two)
 
 
-def folder(path: Path) -> Path:
+def make_folder(path: Path) -> Path:
     """Make a folder that may be there already.
 
     Raises:
@@ -60,7 +60,7 @@ def folder(path: Path) -> Path:
     return path
 
 
-def refuse_all(place: str, problems: Sequence[str], next_step: str) -> None:
+def refuse_problems(place: str, problems: Sequence[str], next_step: str) -> None:
     """Raise one error for all problems of a download, naming the first few; do nothing without problems.
 
     Raises:

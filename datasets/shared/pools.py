@@ -25,7 +25,7 @@ from fssbench.api import (
     size_marks,
 )
 
-from . import verify
+from . import checks
 from .scan_memory import recall_scan, scan_path, store_scan
 
 LISTED = "reference list files"
@@ -60,7 +60,7 @@ def as_list_error(error: DataError, remedy: str) -> ListError:
     return ListError(text if "Next:" in text else f"{text.rstrip('.')}. Next: {remedy}")
 
 
-def other_list(judgement: ListJudgement, classes: Iterable[int]) -> tuple[OtherList, ...]:
+def collect_other_list(judgement: ListJudgement, classes: Iterable[int]) -> tuple[OtherList, ...]:
     """Turn a judgement into what a pool carries: nothing, or the one list that is another.
 
     Args:
@@ -72,7 +72,7 @@ def other_list(judgement: ListJudgement, classes: Iterable[int]) -> tuple[OtherL
     return (OtherList(judgement.name, frozenset(classes), judgement.problem),)
 
 
-def from_lists(
+def pool_from_lists(
     entries: Iterable[Entry],
     present: Callable[[Entry], bool] | None,
     population: Population,
@@ -99,7 +99,7 @@ def from_lists(
     return Pool(kept, source, population=population, other_lists=other_lists)
 
 
-def from_files(entries: Iterable[Entry], rule: str, population: Population, place: str) -> Pool:
+def pool_from_files(entries: Iterable[Entry], rule: str, population: Population, place: str) -> Pool:
     """Make a pool by a rule from the files, for a data set that has reference lists.
 
     A pool of another size than published is marked for that.  One of the published size is still not
@@ -121,7 +121,7 @@ def from_files(entries: Iterable[Entry], rule: str, population: Population, plac
 def warn_of_other_lists(report: Verification, other_lists: Iterable[OtherList]) -> None:
     """Warn of each list that is not the reference's."""
     for other in other_lists:
-        verify.warning(
+        checks.add_warning(
             report,
             f"list {other.name}",
             f"not the reference list: {other.problem}",
@@ -129,7 +129,7 @@ def warn_of_other_lists(report: Verification, other_lists: Iterable[OtherList]) 
         )
 
 
-def covered(
+def scan_covered_labels(
     root: Path,
     folder: str,
     share: float,

@@ -21,7 +21,7 @@ from fssbench.api import DataError, cache_folder
 
 
 @contextmanager
-def staged(target: Path) -> Iterator[Path]:
+def stage_folder(target: Path) -> Iterator[Path]:
     """Give a fresh folder that becomes `target` if the block ends without an error.
 
     Raises:
@@ -39,7 +39,7 @@ def staged(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def merged(target: Path) -> Iterator[Path]:
+def stage_and_merge(target: Path) -> Iterator[Path]:
     """Give a fresh folder whose files join those of `target` if the block ends without an error.
 
     A file that `target` has already must be equal to the new one.  All files are compared before the
@@ -110,7 +110,7 @@ def _join(partial: Path, target: Path) -> None:
 
 
 @contextmanager
-def scratch(data: Path) -> Iterator[Path]:
+def make_scratch_folder(data: Path) -> Iterator[Path]:
     """Give a folder beside the data sets that is removed at the end: where a miniature's download lies."""
     data.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".download-", dir=data) as folder:

@@ -18,29 +18,29 @@ Picture = NDArray[np.float32]
 """(H, W, 3) of floats, 0..255."""
 
 
-def generator(name: str, seed: int) -> np.random.Generator:
+def make_generator(name: str, seed: int) -> np.random.Generator:
     """A generator that depends on a name and the miniature's seed alone."""
     return np.random.Generator(np.random.PCG64([zlib.crc32(name.encode()), seed]))
 
 
-def noise(rng: np.random.Generator, height: int, width: int, cell: float) -> Plane:
+def draw_noise(rng: np.random.Generator, height: int, width: int, cell: float) -> Plane:
     """Smooth noise (H, W) in -1..1 with bumps about `cell` pixels wide."""
     rows, columns = max(2, round(height / cell) + 1), max(2, round(width / cell) + 1)
     coarse = rng.uniform(-1, 1, (rows, columns)).astype(np.float32)
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def grain(rng: np.random.Generator, height: int, width: int) -> Plane:
+def draw_grain(rng: np.random.Generator, height: int, width: int) -> Plane:
     """Independent noise (H, W), one value a pixel, -1..1."""
     return rng.random((height, width), dtype=np.float32) * 2 - 1
 
 
-def grid(height: int, width: int) -> tuple[Plane, Plane]:
+def make_grid(height: int, width: int) -> tuple[Plane, Plane]:
     """Row and column of every pixel, (H, 1) and (1, W), for broadcasting."""
     return np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)[None, :]
 
 
-def blob(
+def draw_blob(
     rng: np.random.Generator,
     height: int,
     width: int,
@@ -58,7 +58,7 @@ def blob(
         radii: vertical and horizontal.
         ragged: how far the edge leaves the ellipse, as a share of the radius.
     """
-    y, x = grid(height, width)
+    y, x = make_grid(height, width)
     dy, dx = (y - centre[0]) / radii[0], (x - centre[1]) / radii[1]
     angle = np.arctan2(dy, dx)
     edge = np.ones_like(angle)
@@ -67,12 +67,12 @@ def blob(
     return np.asarray(edge - np.hypot(dy, dx), dtype=np.float32)
 
 
-def tint(colour: tuple[float, float, float], shade: Plane) -> Picture:
+def tint_plane(colour: tuple[float, float, float], shade: Plane) -> Picture:
     """A colour under a brightness plane (H, W), 1 for the colour itself."""
     return np.asarray(np.asarray(colour, dtype=np.float32) * shade[..., None], dtype=np.float32)
 
 
-def lay(picture: Picture, region: NDArray[np.bool_], paint: Picture) -> None:
+def paint_region(picture: Picture, region: NDArray[np.bool_], paint: Picture) -> None:
     """Put the paint where the region is, in place."""
     picture[region] = paint[region]
 

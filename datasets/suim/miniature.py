@@ -9,7 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from ..shared.texture import Picture, Plane, blob, generator, grain, grid, lay, noise, tint, to_image
+from ..shared.texture import (
+    Picture,
+    Plane,
+    draw_blob,
+    draw_grain,
+    draw_noise,
+    make_generator,
+    make_grid,
+    paint_region,
+    tint_plane,
+    to_image,
+)
 from .scan import CODES
 
 SCENES = 40
@@ -20,12 +31,12 @@ THINGS = ("FV", "HD", "PF", "RI", "RO", "WR")
 """What is placed in a scene, two kinds each, in turn."""
 
 
-def draw(folder: Path, seed: int) -> None:
+def draw_files(folder: Path, seed: int) -> None:
     """Write images/*.jpg and masks/*.bmp."""
     (folder / "images").mkdir()
     (folder / "masks").mkdir()
     for number in range(SCENES):
-        rng = generator(f"suim/{number}", seed)
+        rng = make_generator(f"suim/{number}", seed)
         first = number % len(THINGS)
         second = (first + 1 + number // len(THINGS) % (len(THINGS) - 1)) % len(THINGS)
         # what stands on the ground is painted before what swims
@@ -39,24 +50,24 @@ def draw(folder: Path, seed: int) -> None:
 
 def _scene(rng: np.random.Generator, things: list[str], *, floor: bool) -> tuple[Picture, NDArray[np.uint8]]:
     """A picture (H, W, 3) and its colour codes (H, W)."""
-    y, _ = grid(HEIGHT, WIDTH)
+    y, _ = make_grid(HEIGHT, WIDTH)
     deep = np.array([18, 74, 112], dtype=np.float32) + rng.uniform(-12, 12, 3)
     bright = np.array([96, 176, 186], dtype=np.float32) + rng.uniform(-20, 20, 3)
     down = np.broadcast_to(y / HEIGHT, (HEIGHT, WIDTH))[..., None]
-    haze = bright * (1 - down) + deep * down + 6 * noise(rng, HEIGHT, WIDTH, 50)[..., None]
+    haze = bright * (1 - down) + deep * down + 6 * draw_noise(rng, HEIGHT, WIDTH, 50)[..., None]
     water = np.asarray(haze, dtype=np.float32)
     picture = water.copy()
     codes = np.full((HEIGHT, WIDTH), CODES["BW"], dtype=np.uint8)
     horizon = HEIGHT * rng.uniform(0.68, 0.82)
-    ripple = noise(rng, HEIGHT, WIDTH, 7)
+    ripple = draw_noise(rng, HEIGHT, WIDTH, 7)
     if floor:
-        sand = tint((196, 186, 148), 0.9 + 0.12 * np.sin(y * 0.9 + 4 * ripple) + 0.05 * ripple)
-        ground = np.broadcast_to(y, (HEIGHT, WIDTH)) > horizon + 6 * noise(rng, HEIGHT, WIDTH, 40)
+        sand = tint_plane((196, 186, 148), 0.9 + 0.12 * np.sin(y * 0.9 + 4 * ripple) + 0.05 * ripple)
+        ground = np.broadcast_to(y, (HEIGHT, WIDTH)) > horizon + 6 * draw_noise(rng, HEIGHT, WIDTH, 40)
         _place(picture, codes, ground, sand, "SR", water, 0.3)
     for name in things:
         region, paint = PAINTERS[name](rng, horizon)
         _place(picture, codes, region, paint, name, water, float(rng.uniform(0.1, 0.4)))
-    picture += 3 * grain(rng, HEIGHT, WIDTH)[..., None]
+    picture += 3 * draw_grain(rng, HEIGHT, WIDTH)[..., None]
     return picture, codes
 
 
@@ -70,7 +81,7 @@ def _place(
     haze: float,
 ) -> None:
     """Lay a thing into the scene, seen through some water, and label it."""
-    lay(picture, region, np.asarray(paint * (1 - haze) + water * haze, dtype=np.float32))
+    paint_region(picture, region, np.asarray(paint * (1 - haze) + water * haze, dtype=np.float32))
     codes[region] = CODES[name]
 
 
@@ -105,9 +116,9 @@ def _fish(rng: np.random.Generator, horizon: float) -> tuple[Region, Picture]:
         tail = [(-0.8 * long, 0.0), (-1.5 * long, -0.5 * long), (-1.5 * long, 0.5 * long)]
         shapes += [_turned(_oval(long, 0.45 * long), at, way), _turned(tail, at, way)]
     hue = [(226, 186, 60), (208, 96, 60), (190, 196, 204)][int(rng.integers(3))]
-    _, x = grid(HEIGHT, WIDTH)
+    _, x = make_grid(HEIGHT, WIDTH)
     stripes = np.broadcast_to(0.85 + 0.3 * (np.sin(x * 0.8) > 0), (HEIGHT, WIDTH)).astype(np.float32)
-    return _drawn(shapes), tint(hue, stripes)
+    return _drawn(shapes), tint_plane(hue, stripes)
 
 
 def _diver(rng: np.random.Generator, horizon: float) -> tuple[Region, Picture]:
@@ -122,8 +133,8 @@ def _diver(rng: np.random.Generator, horizon: float) -> tuple[Region, Picture]:
         [(10, 4), (24, 20), (28, 17), (16, 2)],
     ]
     tank = _drawn([_turned(_oval(13, 4, (-2, -9)), at, way)])
-    paint = tint((38, 40, 48), 1 + 0.3 * noise(rng, HEIGHT, WIDTH, 8))
-    lay(paint, tank, tint((222, 206, 80), np.ones((HEIGHT, WIDTH), dtype=np.float32)))
+    paint = tint_plane((38, 40, 48), 1 + 0.3 * draw_noise(rng, HEIGHT, WIDTH, 8))
+    paint_region(paint, tank, tint_plane((222, 206, 80), np.ones((HEIGHT, WIDTH), dtype=np.float32)))
     return _drawn([_turned(part, at, way) for part in body]) | tank, paint
 
 
@@ -136,7 +147,7 @@ def _plants(rng: np.random.Generator, horizon: float) -> tuple[Region, Picture]:
         tall, lean = rng.uniform(25, 60), rng.uniform(-9, 9)
         shapes.append([(blade - 2.2, foot), (blade + lean - 1, foot - tall), (blade + lean + 1, foot - tall),
                        (blade + 2.2, foot)])  # fmt: skip
-    return _drawn(shapes), tint((58, 124, 50), 1 + 0.5 * noise(rng, HEIGHT, WIDTH, 4))
+    return _drawn(shapes), tint_plane((58, 124, 50), 1 + 0.5 * draw_noise(rng, HEIGHT, WIDTH, 4))
 
 
 def _reef(rng: np.random.Generator, horizon: float) -> tuple[Region, Picture]:
@@ -144,11 +155,11 @@ def _reef(rng: np.random.Generator, horizon: float) -> tuple[Region, Picture]:
     depth: Plane = np.full((HEIGHT, WIDTH), -1, dtype=np.float32)
     for _ in range(int(rng.integers(2, 5))):
         centre = (horizon + rng.uniform(-12, 22), rng.uniform(10, WIDTH - 10))
-        lump = blob(rng, HEIGHT, WIDTH, centre, (rng.uniform(16, 30), rng.uniform(22, 42)), 0.5)
+        lump = draw_blob(rng, HEIGHT, WIDTH, centre, (rng.uniform(16, 30), rng.uniform(22, 42)), 0.5)
         depth = np.maximum(depth, lump)
     hue = [(172, 92, 110), (150, 110, 74), (196, 120, 80)][int(rng.integers(3))]
-    spots = noise(rng, HEIGHT, WIDTH, 5)
-    return depth > 0, tint(hue, 0.9 + 0.35 * spots + 0.25 * (spots > 0.4))
+    spots = draw_noise(rng, HEIGHT, WIDTH, 5)
+    return depth > 0, tint_plane(hue, 0.9 + 0.35 * spots + 0.25 * (spots > 0.4))
 
 
 def _robot(rng: np.random.Generator, horizon: float) -> tuple[Region, Picture]:
@@ -157,8 +168,8 @@ def _robot(rng: np.random.Generator, horizon: float) -> tuple[Region, Picture]:
     hull = [(-27.0, -12.0), (27.0, -12.0), (30.0, 0.0), (27.0, 10.0), (-27.0, 10.0)]
     dark = [_oval(6, 6, (-20, 11)), _oval(6, 6, (18, 11)), _oval(5, 5, (23, -3))]
     black = _drawn([_turned(part, at, way) for part in dark])
-    paint = tint((236, 200, 40), 0.95 + 0.1 * noise(rng, HEIGHT, WIDTH, 20))
-    lay(paint, black, tint((26, 26, 30), np.ones((HEIGHT, WIDTH), dtype=np.float32)))
+    paint = tint_plane((236, 200, 40), 0.95 + 0.1 * draw_noise(rng, HEIGHT, WIDTH, 20))
+    paint_region(paint, black, tint_plane((26, 26, 30), np.ones((HEIGHT, WIDTH), dtype=np.float32)))
     return _drawn([_turned(hull, at, way)]) | black, paint
 
 
@@ -169,9 +180,9 @@ def _wreck(rng: np.random.Generator, horizon: float) -> tuple[Region, Picture]:
     house = [(-20.0, -24.0), (-16.0, -46.0), (18.0, -48.0), (24.0, -26.0)]
     mast = [(36.0, -26.0), (44.0, -66.0), (48.0, -65.0), (42.0, -26.0)]
     holes = _drawn([_turned(_oval(5, 4, (offset, -8)), at, way) for offset in range(-48, 56, 22)])
-    rust: Plane = 0.28 * noise(rng, HEIGHT, WIDTH, 10) + 0.14 * noise(rng, HEIGHT, WIDTH, 3)
-    paint = tint((118, 84, 62), 0.95 + rust)
-    lay(paint, holes, tint((30, 34, 38), np.ones((HEIGHT, WIDTH), dtype=np.float32)))
+    rust: Plane = 0.28 * draw_noise(rng, HEIGHT, WIDTH, 10) + 0.14 * draw_noise(rng, HEIGHT, WIDTH, 3)
+    paint = tint_plane((118, 84, 62), 0.95 + rust)
+    paint_region(paint, holes, tint_plane((30, 34, 38), np.ones((HEIGHT, WIDTH), dtype=np.float32)))
     return _drawn([_turned(part, at, way) for part in (hull, house, mast)]), paint
 
 

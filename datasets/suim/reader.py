@@ -31,26 +31,26 @@ from fssbench.api import (
     read_size,
 )
 
-from ..shared import verify
-from ..shared.pairs import sample, several
-from ..shared.placing import place, refuse_all
+from ..shared import checks
+from ..shared.pairs import warn_of_files, warn_of_other_size
+from ..shared.placing import place_file, refuse_problems
 from ..shared.populations import population
-from ..shared.staging import staged
-from .miniature import draw
+from ..shared.staging import stage_folder
+from .checks import check_source, find_images_without_mask
+from .miniature import draw_files
 from .scan import (
     CODES,
     MAY_BE,
     PARTS,
     Source,
-    class_folders,
-    image_twins,
+    find_image_twins,
+    find_name_twins,
+    find_sources,
     is_raw,
-    listing,
-    scan,
-    sources,
-    twins,
+    list_class_folders,
+    list_sources,
+    scan_classes,
 )
-from .verify import look, without_mask
 
 NAMES = {
     "FV": "fish and vertebrates",
@@ -71,7 +71,7 @@ OTHER_SIZES = 100
 def is_released(root: Path) -> bool:
     """Whether no more images have a mask of another size than in the release, by the headers of all files."""
     count = 0
-    for source in listing(root):
+    for source in list_sources(root):
         masks = [source.coded] if source.coded is not None else [name for _, name in source.binary]
         try:
             sizes = {read_size(find_file(root / name)) for name in (source.item, *masks)}
@@ -88,7 +88,7 @@ def _split(root: Path, source: Source, folder: Path) -> None:
     if not image.is_file():
         raise DataError(f"suim: {root / source.coded} has no image {source.item}; get the pair again")
     codes = read_codes(find_file(root / source.coded))
-    place(image, folder / "images" / image.name)
+    place_file(image, folder / "images" / image.name)
     for name, code in CODES.items():
         held = codes == code
         if held.any():
@@ -134,14 +134,14 @@ class SUIM(Dataset):
         return tuple(name for name in CODES if name != "BW" or self.variant == "suim8")
 
     def _sources(self) -> list[Source]:
-        return sources(self.path("."))
+        return find_sources(self.path("."))
 
     def pool(self, split: str) -> Pool:
         """(image, class) entries, by class, then by file name; train and test images merged."""
         if split != "test":
             raise UsageError(f"data set 'suim' has no split {split!r}; it has: test")
         found = self._sources()
-        held = scan(self.path("."), found)
+        held = scan_classes(self.path("."), found)
         entries = tuple(
             Entry(source.item, class_id)
             for class_id, name in enumerate(self._folders())
@@ -210,25 +210,27 @@ class SUIM(Dataset):
 
     def verify(self) -> Verification:
         """Look at every image and mask of the layout that is read."""
-        report = verify.rooted(self)
-        found = listing(report.root)
+        report = checks.start_report(self)
+        found = list_sources(report.root)
         if not found:
-            verify.error(report, "masks", "no mask in any layout", "put masks/*.bmp and images/*.jpg there")
-        for one, two in [*twins(found), *image_twins(report.root)]:
-            verify.error(report, one, f"the same name as {two}", "keep one of them")
-        if is_raw(report.root) and class_folders(report.root):
+            checks.add_error(
+                report, "masks", "no mask in any layout", "put masks/*.bmp and images/*.jpg there"
+            )
+        for one, two in [*find_name_twins(found), *find_image_twins(report.root)]:
+            checks.add_error(report, one, f"the same name as {two}", "keep one of them")
+        if is_raw(report.root) and list_class_folders(report.root):
             problem = "colour-coded masks and class folders side by side; the colour-coded ones are read"
-            verify.warning(report, "masks", problem, "move one of the two away")
+            checks.add_warning(report, "masks", problem, "move one of the two away")
         counts = dict.fromkeys(CODES, 0)
         for source in found:
-            for name in look(report, source, lambda: self._as_released):
+            for name in check_source(report, source, lambda: self._as_released):
                 counts[name] += 1
-        orphans = without_mask(report.root, found)
-        several(report, "images", orphans, "no mask; never drawn", "get the masks again")
+        orphans = find_images_without_mask(report.root, found)
+        warn_of_files(report, "images", orphans, "no mask; never drawn", "get the masks again")
         report.histogram = {NAMES[name]: count for name, count in counts.items()}
         used = {NAMES[name]: counts[name] for name in self._folders()}
-        verify.few(report, used, "masks")
-        sample(report, "masks", self, "(image, class) entries")
+        checks.warn_of_small_classes(report, used, "masks")
+        warn_of_other_size(report, "masks", self, "(image, class) entries")
         return report
 
     @classmethod
@@ -242,15 +244,15 @@ class SUIM(Dataset):
                 f"suim: no colour-coded mask in {source}: looked in masks/, train_val/masks/, TEST/masks/. "
                 f"Per-class folders are read as they are; put them at {data / cls.card.folders[0]}"
             )
-        found = sources(source)
+        found = find_sources(source)
         report = Verification(dataset="suim", root=source)
         resizes_mask = cache(partial(is_released, source))
         for one in found:
-            look(report, one, resizes_mask)
+            check_source(report, one, resizes_mask)
         problems = [f"{f.path}: {f.problem}" for f in report.findings if f.level == "error"]
-        refuse_all(f"suim: {len(problems):,} faults in {source}", problems, "get these files again")
+        refuse_problems(f"suim: {len(problems):,} faults in {source}", problems, "get these files again")
         target = data / cls.card.folders[0]
-        with staged(target) as folder:
+        with stage_folder(target) as folder:
             for name in ("images", *(f"masks/{name}" for name in CODES)):
                 (folder / name).mkdir(parents=True)
             for number, one in enumerate(found, 1):
@@ -262,5 +264,5 @@ class SUIM(Dataset):
     @classmethod
     def miniature(cls, data: Path, seed: int) -> None:
         """Write underwater scenes with colour-coded masks."""
-        with staged(data / cls.card.folders[0]) as folder:
-            draw(folder, seed)
+        with stage_folder(data / cls.card.folders[0]) as folder:
+            draw_files(folder, seed)

@@ -42,7 +42,7 @@ class Source:
     """(class folder, mask) pairs, in the per-class layout."""
 
 
-def class_folders(root: Path) -> list[str]:
+def list_class_folders(root: Path) -> list[str]:
     """Names of the class folders below `masks/`, in class order: non-empty in the per-class layout."""
     return [name for name in CODES if (root / "masks" / name).is_dir()]
 
@@ -52,37 +52,37 @@ def is_raw(root: Path) -> bool:
     return any(list_files(root / part / "masks", *RASTER) for part in PARTS)
 
 
-def sources(root: Path) -> list[Source]:
+def find_sources(root: Path) -> list[Source]:
     """Images that have a mask, by file name, from either layout.
 
     Raises:
         DataError: where there is no mask, or a name occurs in both parts of the download.
     """
-    found = listing(root)
+    found = list_sources(root)
     if not found:
         raise DataError(
             f"suim: no mask found in {root}; looked for masks/*.bmp, train_val/masks/*.bmp, TEST/masks/*.bmp "
             f"and masks/{{{','.join(CODES)}}}/*. Next: get it from https://irvlab.cs.umn.edu/resources/suim-dataset"
         )
-    for one, two in [*twins(found), *image_twins(root)]:
+    for one, two in [*find_name_twins(found), *find_image_twins(root)]:
         raise DataError(f"suim: {one} and {two} are one name twice; keep one of them in {root}")
     return found
 
 
-def listing(root: Path) -> list[Source]:
+def list_sources(root: Path) -> list[Source]:
     """Images that have a mask, by file name; [] where there is none."""
-    found = _raw(root) if is_raw(root) else _per_class(root)
+    found = _list_coded_sources(root) if is_raw(root) else _list_sources_by_class(root)
     return sorted(found, key=lambda s: (Path(s.item).name, s.item))
 
 
-def twins(found: list[Source]) -> list[tuple[str, str]]:
+def find_name_twins(found: list[Source]) -> list[tuple[str, str]]:
     """Neighbours in the listing that are one image under two paths: train and test may not overlap."""
     return [
         (one.item, two.item) for one, two in pairwise(found) if Path(one.item).stem == Path(two.item).stem
     ]
 
 
-def image_twins(root: Path) -> list[tuple[str, str]]:
+def find_image_twins(root: Path) -> list[tuple[str, str]]:
     """Images of one folder that differ in nothing but the ending: which of them a mask belongs to is open."""
     pairs = []
     for part in PARTS:
@@ -95,29 +95,29 @@ def image_twins(root: Path) -> list[tuple[str, str]]:
     return pairs
 
 
-def _raw(root: Path) -> Iterator[Source]:
+def _list_coded_sources(root: Path) -> Iterator[Source]:
     for part in PARTS:
-        images = _by_stem(root / part / "images")
+        images = _list_by_stem(root / part / "images")
         for mask in list_files(root / part / "masks", *RASTER):
             stem = Path(mask).stem
             yield Source(f"{part}images/{images.get(stem, f'{stem}.jpg')}", f"{part}masks/{mask}")
 
 
-def _per_class(root: Path) -> Iterator[Source]:
-    images = _by_stem(root / "images")
+def _list_sources_by_class(root: Path) -> Iterator[Source]:
+    images = _list_by_stem(root / "images")
     masks: dict[str, list[tuple[str, str]]] = {}
-    for folder in class_folders(root):
+    for folder in list_class_folders(root):
         for mask in list_files(root / "masks" / folder, *RASTER):
             masks.setdefault(Path(mask).stem, []).append((folder, f"masks/{folder}/{mask}"))
     for stem, pairs in masks.items():
         yield Source(f"images/{images.get(stem, f'{stem}.jpg')}", None, tuple(pairs))
 
 
-def _by_stem(folder: Path) -> dict[str, str]:
+def _list_by_stem(folder: Path) -> dict[str, str]:
     return {Path(name).stem: name for name in list_files(folder, *RASTER)}
 
 
-def classes_of(root: Path, source: Source) -> list[str]:
+def find_classes(root: Path, source: Source) -> list[str]:
     """Class folder names whose mask is not empty in one image, by decoding its masks."""
     if source.coded is not None:
         present = set(np.unique(read_codes(find_file(root / source.coded))).tolist())
@@ -126,7 +126,7 @@ def classes_of(root: Path, source: Source) -> list[str]:
     return [name for name, grey in masks.items() if (grey >= THRESHOLD).any()]
 
 
-def scan(root: Path, found: list[Source]) -> dict[str, list[str]]:
+def scan_classes(root: Path, found: list[Source]) -> dict[str, list[str]]:
     """Class folder names by item, from the cache where the files are unchanged.
 
     Raises:
@@ -142,6 +142,6 @@ def scan(root: Path, found: list[Source]) -> dict[str, list[str]]:
     stored = recall_scan(memory)
     if stored is not None and set(stored) == {source.item for source in found}:
         return stored
-    answer = {source.item: classes_of(root, source) for source in found}
+    answer = {source.item: find_classes(root, source) for source in found}
     store_scan(memory, answer)
     return answer

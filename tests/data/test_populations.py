@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fssbench.datasets.shared.pairs import sample
-from fssbench.datasets.shared.pools import from_files
+from fssbench.datasets.shared.pairs import warn_of_other_size
+from fssbench.datasets.shared.pools import pool_from_files
 from fssbench.datasets.shared.populations import POPULATIONS
 from hypothesis import given, strategies as st
 from PIL import Image
@@ -149,7 +149,7 @@ def test_verify_and_run_agree_on_more_than_published(tmp_path):
     (mark,) = fssbench.plan("pascal-to-isic2018", data=tmp_path).marks
     dataset = open_dataset("isic2018", data=tmp_path)
     report = Verification("isic2018", dataset.path("."))
-    sample(report, ".", dataset, "images")
+    warn_of_other_size(report, ".", dataset, "images")
     assert [f.problem for f in report.findings] == [mark]
 
 
@@ -169,10 +169,10 @@ def test_voc_of_the_published_size_without_lists_is_still_marked():
     """Which classes of which images are listed follows another rule than the reference's."""
     entries = [Entry(f"i{i}", i % 20) for i in range(1868)]
     expected = Population(entries=1868)
-    assert pool_marks(from_files(entries, "rule", expected, "pascal val"), [3]) == (
+    assert pool_marks(pool_from_files(entries, "rule", expected, "pascal val"), [3]) == (
         "other lists (pascal val: made from the files on disk)",
     )
-    assert pool_marks(from_files(entries[1:], "rule", expected, "pascal val"), [3]) == (
+    assert pool_marks(pool_from_files(entries[1:], "rule", expected, "pascal val"), [3]) == (
         "sample (1867 of 1868 entries)",
     )
 

@@ -153,25 +153,25 @@ def test_small_regions_lie_on_large_ones_and_all_on_crowds():
     annotations = [
         {"id": 1, "category_id": 5, "segmentation": box(4, 4, 4, 4)},
         {"id": 2, "category_id": 7, "segmentation": box(0, 0, 20, 15) + box(25, 16, 4, 3)},
-        {"id": 3, "category_id": 9, "iscrowd": 1, "segmentation": rasterise.run_lengths(crowd)},
+        {"id": 3, "category_id": 9, "iscrowd": 1, "segmentation": rasterise.encode_run_lengths(crowd)},
     ]
-    mask = rasterise.draw(annotations, {5: 1, 7: 2, 9: 3}, 20, 30)
+    mask = rasterise.draw_mask(annotations, {5: 1, 7: 2, 9: 3}, 20, 30)
     assert mask[5, 5] == 1
     assert mask[12, 10] == 2
     assert mask[17, 26] == 2, "every polygon is drawn, not the first alone"
     assert mask[0, 5] == 2, "a crowd lies lowest"
     assert mask[0, 25] == 3
-    np.testing.assert_array_equal(mask, rasterise.draw(annotations[::-1], {5: 1, 7: 2, 9: 3}, 20, 30))
+    np.testing.assert_array_equal(mask, rasterise.draw_mask(annotations[::-1], {5: 1, 7: 2, 9: 3}, 20, 30))
 
 
 @given(hnp.arrays(np.bool_, st.tuples(st.integers(1, 9), st.integers(1, 9))))
 def test_run_lengths_round_trip_and_agree_with_pycocotools(where):
     tools = pytest.importorskip("pycocotools.mask")
-    stored = rasterise.run_lengths(where)
-    np.testing.assert_array_equal(rasterise.region(stored, *where.shape), where)
+    stored = rasterise.encode_run_lengths(where)
+    np.testing.assert_array_equal(rasterise.decode_region(stored, *where.shape), where)
     compressed = tools.frPyObjects(stored, *where.shape)
     np.testing.assert_array_equal(tools.decode(compressed).astype(bool), where)
-    np.testing.assert_array_equal(rasterise.region(compressed, *where.shape), where)
+    np.testing.assert_array_equal(rasterise.decode_region(compressed, *where.shape), where)
 
 
 def test_miniature_is_sound_and_large_enough(mini):
@@ -210,7 +210,7 @@ def test_miniature_is_in_no_reference_list(mini, shared):
 def test_polygons_without_pycocotools(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pycocotools", None)
     with pytest.raises(DataError, match=r'pip install "fssbench\[coco\]"'):
-        rasterise.region([[0, 0, 4, 0, 4, 4]], 9, 9)
+        rasterise.decode_region([[0, 0, 4, 0, 4, 4]], 9, 9)
 
 
 def test_prepare_refuses_other_categories(copy, tmp_path):
@@ -251,7 +251,7 @@ IMAGE = "val2017/000900000003.jpg"
 def _unknown(root):
     label = np.asarray(Image.open(root / MASK)).copy()
     label[0, :3] = (81, 90, 255)
-    palette.save(label, root / MASK)
+    palette.save_labels(label, root / MASK)
 
 
 def _smaller_image(root):

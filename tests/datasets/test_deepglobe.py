@@ -96,7 +96,7 @@ def test_first_index_of_a_patch_is_its_row(download: Path, tmp_path: Path) -> No
 def test_filter_drops_one_colour_and_rare_colours(rare: int, kept: bool) -> None:
     codes = np.full(400, 0b110, dtype=np.uint8)
     codes[:rare] = 0b011
-    assert cutting.keeps(codes.reshape(20, 20)) is kept
+    assert cutting.is_kept(codes.reshape(20, 20)) is kept
 
 
 def test_red_is_said_and_is_no_class(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def test_the_union_is_every_pixel_of_either(
         (image.convert("1") if bits else image).save(folder / name)
     Image.new("L", (9, 8)).save(folder / "image.png")
     try:
-        union = join_lungs.join(folder / "left.png", folder / "right.png", folder / "image.png", "x")
+        union = join_lungs.join_masks(folder / "left.png", folder / "right.png", folder / "image.png", "x")
     except DataError:
         overlap = (left & right).sum()
         assert not left.any() or not right.any() or overlap > 0.05 * min(left.sum(), right.sum())

@@ -7,7 +7,9 @@ from hypothesis import given, settings, strategies as st
 
 
 def test_same_key_same_picture():
-    first, second, other = (paint.ground(paint.generator(*key), 60, 80) for key in ((1, 2), (1, 2), (2, 1)))
+    first, second, other = (
+        paint.paint_ground(paint.make_generator(*key), 60, 80) for key in ((1, 2), (1, 2), (2, 1))
+    )
     np.testing.assert_array_equal(first, second)
     assert np.abs(first - other).mean() > 1
 
@@ -21,9 +23,11 @@ def test_same_key_same_picture():
     seed=st.integers(0, 9),
 )
 def test_a_figure_changes_only_its_surroundings(number, x, y, radius, seed):
-    scene = paint.ground(paint.generator(seed), 80, 120)
+    scene = paint.paint_ground(paint.make_generator(seed), 80, 120)
     before = scene.copy()
-    where = paint.figure(scene, paint.look(1, number), (x, y), radius, paint.generator(seed, 1))
+    where = paint.paint_figure(
+        scene, paint.choose_look(1, number), (x, y), radius, paint.make_generator(seed, 1)
+    )
     rows, columns = np.nonzero(np.abs(scene - before).max(axis=2) > 0)
     reach = 1.5 * radius + 1
     assert (np.abs(columns - x) <= reach).all()
@@ -38,19 +42,21 @@ def test_a_figure_changes_only_its_surroundings(number, x, y, radius, seed):
 def test_every_class_can_be_seen_and_none_fills_the_box(family):
     for number in range(80 if family == 2 else 20):
         scene = np.zeros((120, 120, 3), np.float32)
-        where = paint.figure(scene, paint.look(family, number), (60, 60), 38, paint.generator(5, number))
+        where = paint.paint_figure(
+            scene, paint.choose_look(family, number), (60, 60), 38, paint.make_generator(5, number)
+        )
         assert 0.06 < where.mean() < 0.6, number
 
 
 def test_looks_differ_between_classes_and_not_between_calls():
-    looks = [paint.look(2, n) for n in range(80)]
+    looks = [paint.choose_look(2, n) for n in range(80)]
     assert len(set(looks)) == 80
-    assert paint.look(2, 7) is looks[7]
+    assert paint.choose_look(2, 7) is looks[7]
     neighbours = np.sort([k.hue for k in looks[:20]])
     assert np.diff(neighbours).min() > 0.02
 
 
 def test_finish_clips():
-    image = paint.finish(np.array([[[-5, 100.4, 300]]], np.float32))
+    image = paint.finish_scene(np.array([[[-5, 100.4, 300]]], np.float32))
     assert image.mode == "RGB"
     assert image.getpixel((0, 0)) == (0, 100, 255)

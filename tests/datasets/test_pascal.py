@@ -162,7 +162,7 @@ def test_scan_is_remembered_until_a_mask_changes(copy, monkeypatch):
         patch.setattr("fssbench.datasets.shared.pools.read_index", lambda path: pytest.fail("opened a mask"))
         assert Pascal(copy).pool("val") == before
     target = copy / "SegmentationClassAug" / f"{before.entries[0].item}.png"
-    palette.save(np.zeros((10, 10), np.uint8), target)
+    palette.save_labels(np.zeros((10, 10), np.uint8), target)
     assert before.entries[0] not in Pascal(copy).pool("val").entries
 
 
@@ -203,25 +203,25 @@ def _truncate_image(root):
 
 def _one_pixel(root):
     label = np.asarray(Image.open(root / MASK))
-    palette.save(label[:, :-1], root / MASK)
+    palette.save_labels(label[:, :-1], root / MASK)
 
 
 def _transposed(root):
-    palette.save(np.asarray(Image.open(root / MASK)).T, root / MASK)
+    palette.save_labels(np.asarray(Image.open(root / MASK)).T, root / MASK)
 
 
 def _unknown(root):
     label = np.asarray(Image.open(root / MASK)).copy()
     label[:5] = 38
     label[5:9] = 21
-    palette.save(label, root / MASK)
+    palette.save_labels(label, root / MASK)
 
 
 def _renumbered(root):
     label = np.asarray(Image.open(root / MASK))
     swapped = np.where(label == 255, 255, np.where(label > 0, label % 20 + 1, 0)).astype(np.uint8)
-    colours = palette.voc().copy()
-    colours[[v % 20 + 1 for v in range(1, 21)]] = palette.voc()[1:21]
+    colours = palette.voc_colours().copy()
+    colours[[v % 20 + 1 for v in range(1, 21)]] = palette.voc_colours()[1:21]
     image = Image.fromarray(swapped)
     image.putpalette(colours.tobytes())
     image.save(root / MASK)
@@ -367,4 +367,6 @@ def test_prepare_says_what_is_incomplete(mini, tmp_path):
 
 def test_palette_is_that_of_voc(shared):
     path = next((shared / "data/VOC2012/SegmentationClassAug").glob("*.png"))
-    np.testing.assert_array_equal(np.array(Image.open(path).getpalette()).reshape(-1, 3), palette.voc())
+    np.testing.assert_array_equal(
+        np.array(Image.open(path).getpalette()).reshape(-1, 3), palette.voc_colours()
+    )

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from fssbench.datasets.coco import instances, rasterise
 from fssbench.datasets.coco.reader import CLASSES, Coco
-from fssbench.datasets.shared.staging import merged, staged
+from fssbench.datasets.shared.staging import stage_and_merge, stage_folder
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
@@ -281,7 +281,7 @@ def test_what_passes_the_check_can_be_drawn(segmentation: Any) -> None:
         instances.check_segmentation(segmentation, 8, 12)
     except ValueError:
         return
-    drawn = rasterise.draw([annotation(segmentation)], {1: 1}, 8, 12)
+    drawn = rasterise.draw_mask([annotation(segmentation)], {1: 1}, 8, 12)
     assert drawn.shape == (8, 12)
     assert set(np.unique(drawn)) <= {0, 1}
 
@@ -307,7 +307,7 @@ def fill_half(way: Any, target: Path) -> None:
 
 
 def merge_other(target: Path) -> None:
-    with merged(target) as folder:
+    with stage_and_merge(target) as folder:
         (folder / "a").mkdir()
         (folder / "a/1").write_text("other")
         (folder / "a/3").write_text("three")
@@ -315,22 +315,22 @@ def merge_other(target: Path) -> None:
 
 def test_a_stopped_attempt_is_cleared_away(tmp_path: Path) -> None:
     target = tmp_path / "data/SET"
-    for way in (staged, merged):
+    for way in (stage_folder, stage_and_merge):
         with pytest.raises(RuntimeError):
             fill_half(way, target)
         assert nothing_is_left(tmp_path / "data")
     left = tmp_path / "data/.SET.partial"
     left.mkdir()
     (left / "of a killed process").touch()
-    with staged(target) as folder:
+    with stage_folder(target) as folder:
         (folder / "whole").touch()
     assert [p.name for p in target.iterdir()] == ["whole"]
     assert [p.name for p in (tmp_path / "data").iterdir()] == ["SET"]
 
 
 def test_two_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
-    with staged(tmp_path / "SET") as folder:
-        with pytest.raises(DataError, match="another process"), staged(tmp_path / "SET"):
+    with stage_folder(tmp_path / "SET") as folder:
+        with pytest.raises(DataError, match="another process"), stage_folder(tmp_path / "SET"):
             pass
         (folder / "whole").touch()
     assert (tmp_path / "SET/whole").is_file()
@@ -340,7 +340,7 @@ def test_merging_adds_what_is_new_and_refuses_what_differs(tmp_path: Path) -> No
     target = tmp_path / "SET"
     (target / "a").mkdir(parents=True)
     (target / "a/1").write_text("one")
-    with merged(target) as folder:
+    with stage_and_merge(target) as folder:
         (folder / "a").mkdir()
         (folder / "a/1").write_text("one")
         (folder / "a/2").write_text("two")

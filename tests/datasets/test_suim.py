@@ -130,13 +130,13 @@ def test_masks(root: Path) -> None:
 def test_scan_is_kept_and_forgotten_when_a_file_changes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = SUIM(root).pool("test")
     calls: list[str] = []
-    decode = scanning.classes_of
+    decode = scanning.find_classes
 
     def counted(folder: Path, source: scanning.Source) -> list[str]:
         calls.append(source.item)
         return decode(folder, source)
 
-    monkeypatch.setattr(scanning, "classes_of", counted)
+    monkeypatch.setattr(scanning, "find_classes", counted)
     assert SUIM(root).pool("test") == first
     assert calls == []
     put(root, "c", "RO", part="TEST")

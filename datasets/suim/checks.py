@@ -10,11 +10,11 @@ from PIL import Image
 
 from fssbench.api import Verification, judge_binary, judge_coded, list_files
 
-from ..shared import verify
+from ..shared import checks
 from .scan import CODES, MAY_BE, PARTS, RASTER, Source
 
 
-def look(report: Verification, source: Source, resizes_mask: Callable[[], bool]) -> list[str]:
+def check_source(report: Verification, source: Source, resizes_mask: Callable[[], bool]) -> list[str]:
     """Check one image and its masks.
 
     Args:
@@ -25,35 +25,37 @@ def look(report: Verification, source: Source, resizes_mask: Callable[[], bool])
     Returns:
         Class folder names that a usable mask holds.
     """
-    image = verify.decode(report, source.item, "image")
+    image = checks.decode_file(report, source.item, "image")
     held: list[str] = []
     for name, path in [("", source.coded)] if source.coded else source.binary:
-        mask = verify.decode(report, path, "mask")
+        mask = checks.decode_file(report, path, "mask")
         if mask is None:
             continue
-        fits = image is not None and verify.sizes(report, image, mask, path, as_released=resizes_mask)
-        present = _binary(report, mask, path, name) if name else _coded(report, mask, path)
+        fits = image is not None and checks.check_sizes(report, image, mask, path, as_released=resizes_mask)
+        present = (
+            _check_class_mask(report, mask, path, name) if name else _check_coded_mask(report, mask, path)
+        )
         held += present if fits else []
     return held
 
 
-def _binary(report: Verification, mask: Image.Image, path: str, name: str) -> list[str]:
+def _check_class_mask(report: Verification, mask: Image.Image, path: str, name: str) -> list[str]:
     """The class of a binary mask; none if it is refused, or says by its emptiness that the class is not there."""
     judged = judge_binary(mask, expected=MAY_BE)
-    usable = verify.add(report, path, judged.judgements)
+    usable = checks.add_judgements(report, path, judged.judgements)
     return [name] if usable and judged.values is not None and judged.values.any() else []
 
 
-def _coded(report: Verification, mask: Image.Image, path: str) -> list[str]:
+def _check_coded_mask(report: Verification, mask: Image.Image, path: str) -> list[str]:
     """Classes of a colour-coded mask; none if its colours are no codes."""
     judged = judge_coded(mask)
-    if not verify.add(report, path, judged.judgements) or judged.values is None:
+    if not checks.add_judgements(report, path, judged.judgements) or judged.values is None:
         return []
     present = set(np.unique(judged.values).tolist())
     return [name for name, code in CODES.items() if code in present]
 
 
-def without_mask(root: Path, found: list[Source]) -> list[str]:
+def find_images_without_mask(root: Path, found: list[Source]) -> list[str]:
     """Images of all parts that no mask belongs to."""
     known = {source.item for source in found}
     items = [f"{part}images/{n}" for part in PARTS for n in list_files(root / part / "images", *RASTER)]

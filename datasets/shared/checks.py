@@ -42,17 +42,17 @@ ENOUGH = 6
 _AGAIN = "get the file from its owner again"
 
 
-def error(report: Verification, path: str, problem: str, remedy: str) -> None:
+def add_error(report: Verification, path: str, problem: str, remedy: str) -> None:
     """Add a finding that makes results wrong or impossible."""
     report.findings.append(Finding("error", path, problem, remedy))
 
 
-def warning(report: Verification, path: str, problem: str, remedy: str) -> None:
+def add_warning(report: Verification, path: str, problem: str, remedy: str) -> None:
     """Add a finding a user should know, though results stand."""
     report.findings.append(Finding("warning", path, problem, remedy))
 
 
-def files(report: Verification, folder: str, suffixes: Collection[str]) -> list[str]:
+def list_data_files(report: Verification, folder: str, suffixes: Collection[str]) -> list[str]:
     """List the data files right in `folder`, sorted, with their endings in lower case.
 
     Files with other endings are warned about; names that differ in nothing but case are an error.
@@ -64,62 +64,62 @@ def files(report: Verification, folder: str, suffixes: Collection[str]) -> list[
     """
     place = report.root / folder
     if not place.is_dir():
-        error(
+        add_error(
             report, folder, "folder missing", "put the published folder there, or run `fssbench data prepare`"
         )
         return []
     listing = list_folder(place, suffixes)
     allowed = " or ".join(sorted(suffixes))
     for name in listing.strangers:
-        warning(report, f"{folder}/{name}", f"not a {allowed} file; it is not read", "move it elsewhere")
+        add_warning(report, f"{folder}/{name}", f"not a {allowed} file; it is not read", "move it elsewhere")
     for one, two in listing.clashes:
-        error(report, f"{folder}/{one}", f"differs from {two} in nothing but case", "keep one of them")
+        add_error(report, f"{folder}/{one}", f"differs from {two} in nothing but case", "keep one of them")
     return list(listing.files)
 
 
-def decode(report: Verification, relative: str, kind: Kind) -> Image.Image | None:
+def decode_file(report: Verification, relative: str, kind: Kind) -> Image.Image | None:
     """Decode a file completely and count it; None, with a finding, if it cannot be read or must not be used."""
     path = find_file(report.root / relative)
     if not path.exists():
-        error(report, relative, f"{kind} missing", _AGAIN)
+        add_error(report, relative, f"{kind} missing", _AGAIN)
         return None
     try:
         check_links(path, report.places)
         image = open_image(path)
     except DataError as failure:
         text = str(failure).replace(str(path), "file").split(". Next:")[0]
-        error(report, relative, f"{kind} unreadable: {text}", _AGAIN)
+        add_error(report, relative, f"{kind} unreadable: {text}", _AGAIN)
         return None
-    _look_for_damage(report, path, relative, kind, image)
+    _check_for_damage(report, path, relative, kind, image)
     if kind == "image":
         report.images += 1
     else:
         report.masks += 1
     judgements = judge_file(image, kind) + (judge_image(image) if kind == "image" else [])
-    return image if add(report, relative, judgements) else None
+    return image if add_judgements(report, relative, judgements) else None
 
 
-def _look_for_damage(report: Verification, path: Path, relative: str, kind: str, image: Image.Image) -> None:
+def _check_for_damage(report: Verification, path: Path, relative: str, kind: str, image: Image.Image) -> None:
     """Find what a decoder passes over in a file that has been decoded."""
     if image.format == "MPO":
         problem = f"{kind} is a JPEG of several pictures; the first is read"
-        warning(report, relative, problem, "nothing to do if the first is the one that is meant")
+        add_warning(report, relative, problem, "nothing to do if the first is the one that is meant")
     if damage := find_jpeg_damage(path, image):
         remedy = f"{_AGAIN}; decoders read it without a word, so results change and stay silent"
-        error(report, relative, f"{kind} damaged: {damage}", remedy)
+        add_error(report, relative, f"{kind} damaged: {damage}", remedy)
 
 
-def add(report: Verification, path: str, judgements: Iterable[Judgement]) -> bool:
+def add_judgements(report: Verification, path: str, judgements: Iterable[Judgement]) -> bool:
     """Add what the rules say of a file as findings; whether a reader would take the file."""
     usable = True
     for judgement in judgements:
         refused = judgement.level == "error"
-        (error if refused else warning)(report, path, judgement.problem, judgement.remedy)
+        (add_error if refused else add_warning)(report, path, judgement.problem, judgement.remedy)
         usable = usable and not refused
     return usable
 
 
-def sizes(
+def check_sizes(
     report: Verification,
     image: Image.Image,
     mask: Image.Image,
@@ -137,10 +137,12 @@ def sizes(
         as_released: asked if the sizes differ: whether the release has this pair so (`Dataset.resizes_mask`).
     """
     differ = image.size != mask.size
-    return add(report, mask_path, judge_pair(image.size, mask.size, as_released=differ and as_released()))
+    return add_judgements(
+        report, mask_path, judge_pair(image.size, mask.size, as_released=differ and as_released())
+    )
 
 
-def indices(
+def check_indices(
     report: Verification,
     mask: Image.Image,
     mask_path: str,
@@ -163,7 +165,7 @@ def indices(
         The classes present, as stored values; empty if a reader refuses the file.
     """
     judged = judge_index(mask, names, ignore=ignore, palette=palette)
-    usable = add(report, mask_path, judged.judgements)
+    usable = add_judgements(report, mask_path, judged.judgements)
     if judged.values is None:
         return []
     present = np.flatnonzero(np.bincount(judged.values.ravel(), minlength=256)).tolist()
@@ -174,7 +176,7 @@ def indices(
     return [value for value in present if value in names] if usable else []
 
 
-def binary(
+def check_binary(
     report: Verification,
     mask: Image.Image,
     mask_path: str,
@@ -204,19 +206,21 @@ def binary(
             "nothing to do if it is as released: the reference thresholds it; episodes with it are marked"
         )
         judgements = admit(judgements, released, remedy)
-    return add(report, mask_path, judgements)
+    return add_judgements(report, mask_path, judgements)
 
 
-def few(report: Verification, counts: Mapping[str, int], folder: str, least: int = ENOUGH) -> None:
+def warn_of_small_classes(
+    report: Verification, counts: Mapping[str, int], folder: str, least: int = ENOUGH
+) -> None:
     """Warn of classes with too few images, for K-shot needs K + 1; without any image it is an error."""
     if not any(counts.values()):
         if report.ok:  # or else it is told already what is wrong with the pairs
-            error(report, folder, "no image has a mask that can be used", "get the data set again")
+            add_error(report, folder, "no image has a mask that can be used", "get the data set again")
         return
     for name, count in counts.items():
         if count < least:
             shots = f"enough for {count - 1}-shot at most" if count > 1 else "no episode can be drawn"
-            warning(
+            add_warning(
                 report,
                 folder,
                 f"class {name!r} has {count} usable images, 5-shot needs {least}: {shots}",
@@ -224,11 +228,11 @@ def few(report: Verification, counts: Mapping[str, int], folder: str, least: int
             )
 
 
-def listed(report: Verification, listing: str, missing: list[str], total: int) -> None:
+def warn_of_missing_entries(report: Verification, listing: str, missing: list[str], total: int) -> None:
     """Warn, once a list, of entries that are not on disk."""
     if missing:
         shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5:,} more" if len(missing) > 5 else "")
-        warning(
+        add_warning(
             report,
             listing,
             f"{len(missing):,} of {total:,} listed entries are not on disk: {shown}",
@@ -236,7 +240,7 @@ def listed(report: Verification, listing: str, missing: list[str], total: int) -
         )
 
 
-def rooted(dataset: Dataset) -> Verification:
+def start_report(dataset: Dataset) -> Verification:
     """An empty report for a data set that must be on disk.
 
     Raises:

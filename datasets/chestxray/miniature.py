@@ -30,7 +30,7 @@ def draw_files(folder: Path, seed: int) -> None:
 
 
 def _chest(rng: np.random.Generator) -> tuple[Plane, NDArray[np.bool_]]:
-    """A radiograph (H, W) and its lung fields."""
+    """Draw a radiograph (H, W) and its lung fields (H, W)."""
     y, x = make_grid(SIDE, SIDE)
     middle = SIDE * rng.uniform(0.47, 0.53)
     top, low = SIDE * rng.uniform(0.14, 0.2), SIDE * rng.uniform(0.72, 0.84)

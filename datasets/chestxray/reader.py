@@ -38,17 +38,17 @@ SUFFIX = "_mask"
 
 
 def is_shenzhen(stem: str) -> bool:
-    """Whether a mask's stem is that of a Shenzhen mask, the ones PATNet's name rule fits."""
+    """Return whether a mask's stem is that of a Shenzhen mask: the only masks that fit PATNet's rule for names."""
     return stem.startswith(SHENZHEN) and stem.endswith(SUFFIX)
 
 
 def image_name(stem: str) -> str:
-    """Image file of a mask's stem: Shenzhen masks carry a suffix, Montgomery masks none."""
+    """Return the image file of a mask: Shenzhen masks carry a suffix, Montgomery masks do not."""
     return stem.removesuffix(SUFFIX) + ".png"
 
 
 def _has(path: Path, oddity: Callable[[NDArray[np.uint8]], bool]) -> bool:
-    """Whether a file shows an oddity; False for one that cannot be read, which is reported elsewhere."""
+    """Return whether a file shows an oddity; False for an unreadable file, which is reported elsewhere."""
     try:
         return oddity(np.asarray(open_image(find_file(path)).convert("L")))
     except DataError:
@@ -60,7 +60,7 @@ def _soft(grey: NDArray[np.uint8]) -> bool:
 
 
 def _padded(grey: NDArray[np.uint8]) -> bool:
-    """Whether at least 2 % of the rows or columns are black on one side."""
+    """Return whether at least 2 % of the rows or columns are black on one side."""
     for bright in (grey.max(axis=1), grey.max(axis=0)):
         lit = np.flatnonzero(bright > 2)
         least = max(2, len(bright) // 50)
@@ -98,11 +98,11 @@ class ChestXray(Dataset):
         return (root / IMAGES).is_dir()
 
     def classes(self) -> dict[int, str]:
-        """One class."""
+        """Return the one class."""
         return {0: "lung"}
 
     def pool(self, split: str) -> Pool:
-        """Mask files sorted by name: Shenzhen (`lung566`), or Shenzhen and Montgomery (`lung704`)."""
+        """List the mask files by name: Shenzhen (`lung566`), or Shenzhen and Montgomery (`lung704`)."""
         if split != "test":
             raise UsageError(f"data set 'chestxray' has no split {split!r}; it has: test")
         both = self.variant == "lung704"
@@ -124,25 +124,25 @@ class ChestXray(Dataset):
         )
 
     def files(self, item: str) -> tuple[Path, ...]:
-        """The image and its mask."""
+        """Return the image and its mask."""
         return self.path(f"{IMAGES}/{image_name(Path(item).stem)}"), self.path(item)
 
     def image(self, item: str) -> Image.Image:
-        """The radiograph of a mask, RGB."""
+        """Read the radiograph of a mask, RGB."""
         return read_rgb(self.files(item)[0])
 
     def label(self, item: str) -> NDArray[np.uint8]:
-        """Grey values of the mask, soft edges kept."""
+        """Read the grey values of the mask with their soft edges."""
         return read_grey(self.path(item))
 
     def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
-        """0/1 lung mask."""
+        """Read the 0/1 lung mask."""
         if class_id != 0:
             raise UsageError(f"chestxray has one class, 0 (lung); got {class_id}")
         return (self.label(item) >= THRESHOLD).astype(np.uint8)
 
     def verify(self) -> Verification:
-        """Look at every mask and its radiograph, whether the variant reads it or not."""
+        """Check every mask and its radiograph, also those that the variant does not read."""
         report = checks.start_report(self)
         masks = checks.list_data_files(report, MASKS, {".png"})
         images = checks.list_data_files(report, IMAGES, {".png"})
@@ -167,7 +167,7 @@ class ChestXray(Dataset):
         return report
 
     def _without_mask(self, report: Verification, images: list[str]) -> None:
-        """Warn of radiographs without a mask, by what can be done about them."""
+        """Warn of radiographs without a mask, grouped by the remedy."""
         halves = {n for side in (LEFT, RIGHT) for n in list_files(report.root / side, ".png")}
         mine = [n for n in images if n.startswith(MONTGOMERY)]
         warn_of_files(
@@ -193,7 +193,7 @@ class ChestXray(Dataset):
         return check_pair(report, f"{IMAGES}/{image_name(Path(name).stem)}", f"{MASKS}/{name}")
 
     def _oddities(self, report: Verification, masks: list[str]) -> None:
-        """Things that are as published and still surprise: one warning each, with the count."""
+        """Warn once of each surprising property that the release has, with the number of files."""
         unread = [m for m in masks if not is_shenzhen(Path(m).stem)]
         if self.variant == "lung566":
             warn_of_files(
@@ -223,7 +223,7 @@ class ChestXray(Dataset):
 
     @classmethod
     def prepare(cls, source: Path, data: Path) -> Iterator[str]:
-        """Join Montgomery's masks of two lungs, and bring both releases together; what is there stays."""
+        """Join Montgomery's masks of two lungs, and bring both releases together.  Existing files stay."""
         return join_lungs.prepare(source, data / cls.card.folders[0])
 
     @classmethod

@@ -33,7 +33,7 @@ _NUMBER = re.compile(r"(\d{12})\.jpg$", re.IGNORECASE)
 
 
 def image_id(item: str) -> str:
-    """The twelve digits that name an image in every release, from an item or file name.
+    """Return the twelve digits that name an image in every release, from an item or file name.
 
     Raises:
         DataError: where the name has none.
@@ -65,7 +65,7 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class Instances:
-    """A checked file."""
+    """The content of a checked file."""
 
     images: tuple[ImageRecord, ...]
     labels: dict[int, int]
@@ -127,7 +127,7 @@ def _is_finite(value: Any) -> bool:
 
 
 def read_categories(content: dict[str, Any], classes: Sequence[str], path: Path) -> dict[int, int]:
-    """Label 1..80 by category id, in order of the ids.
+    """Map category ids to labels 1..80, in order of the ids.
 
     Raises:
         DataError: if the categories are not COCO's 80, naming those that differ.
@@ -177,7 +177,7 @@ def read_instances(path: Path, classes: Sequence[str]) -> Instances:
 
 
 def check_images(records: list[Any], problems: list[str]) -> dict[int, dict[str, Any]]:
-    """Check the records of images; give the good ones by id."""
+    """Check the records of images and return the good ones by id."""
     images: dict[int, dict[str, Any]] = {}
     numbers: dict[str, str] = {}
     for record in records:
@@ -202,7 +202,7 @@ def check_images(records: list[Any], problems: list[str]) -> dict[int, dict[str,
 def _problem_of(
     annotation: Any, ids: set[int], images: dict[int, dict[str, Any]], labels: dict[int, int]
 ) -> str | None:
-    """Say why an annotation cannot be drawn; None if it can."""
+    """Return why an annotation cannot be drawn, or None if it can."""
     if not isinstance(annotation, dict) or not _is_id(annotation.get("id")):
         return f"annotation {annotation!r:.80}: its id is no whole number"
     number, image, category = annotation["id"], annotation.get("image_id"), annotation.get("category_id")

@@ -43,13 +43,13 @@ def write_release(root: Path, seed: int, classes: Sequence[str], counts: dict[st
         annotations: list[dict[str, Any]] = []
         for index in range(count):
             number += 1
-            chosen = [(6 * index + k) % len(classes) for k in range(6)]
-            scene, owner = _paint_scene(paint.make_generator(seed, 2, number), chosen)
+            shown = [(6 * index + k) % len(classes) for k in range(6)]
+            scene, owner = _paint_scene(paint.make_generator(seed, 2, number), shown)
             name = f"{number:012d}.jpg"
             paint.finish_scene(scene).save(root / part / name, quality=86)
             height, width = owner.shape
             images.append({"id": number, "file_name": name, "height": height, "width": width, "license": 0})
-            for slot, class_id in enumerate(chosen):
+            for slot, class_id in enumerate(shown):
                 where = owner == slot + 1
                 annotations.append(
                     {
@@ -66,15 +66,15 @@ def write_release(root: Path, seed: int, classes: Sequence[str], counts: dict[st
         (root / "annotations" / f"instances_{part}.json").write_text(text, encoding="utf-8", newline="\n")
 
 
-def _paint_scene(rng: np.random.Generator, chosen: list[int]) -> tuple[paint.Floats, NDArray[np.uint8]]:
-    """A scene, and for each pixel the place (1-based) in `chosen` of the figure seen there."""
+def _paint_scene(rng: np.random.Generator, shown: list[int]) -> tuple[paint.Floats, NDArray[np.uint8]]:
+    """Paint a scene, and return for each pixel the 1-based position in `shown` of the figure that is visible there."""
     width, height = _SIZE
     scene = paint.paint_ground(rng, height, width)
     owner = np.zeros((height, width), dtype=np.uint8)
-    for cell, slot in enumerate(rng.permutation(len(chosen))):
+    for cell, slot in enumerate(rng.permutation(len(shown))):
         column, row = cell % 3, cell // 3
         x = (column + 0.5 + rng.uniform(-0.12, 0.12)) * width / 3
         y = (row + 0.5 + rng.uniform(-0.12, 0.12)) * height / 2
-        look = paint.choose_look(2, chosen[int(slot)])
+        look = paint.choose_look(2, shown[int(slot)])
         owner[paint.paint_figure(scene, look, (x, y), rng.uniform(0.09, 0.14) * width, rng)] = slot + 1
     return scene, owner

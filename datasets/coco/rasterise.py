@@ -105,7 +105,7 @@ def _prepare_part(
 
 
 def _images_by_number(folder: Path) -> dict[str, str]:
-    """Names on disk by COCO's number.
+    """Map COCO's image numbers to file names on disk.
 
     Raises:
         DataError: if two files have one number.
@@ -145,7 +145,7 @@ def _check_sizes(path: Path, instances: Instances, on_disk: dict[str, Path]) -> 
 def draw_mask(
     annotations: Sequence[dict[str, Any]], labels: dict[int, int], height: int, width: int
 ) -> NDArray[np.uint8]:
-    """Index mask (height, width) of one image's annotations, by the rule of this module."""
+    """Draw the index mask (height, width) of one image's annotations, by the rule of this module."""
     layers = []
     for annotation in annotations:
         if has_region(annotation["segmentation"]):
@@ -160,7 +160,7 @@ def draw_mask(
 
 
 def decode_region(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
-    """Pixels (height, width) of a segmentation: polygons, compressed or plain run lengths.
+    """Return the pixels (height, width) of a segmentation: polygons, or compressed or plain run lengths.
 
     Run lengths are read here; polygons need pycocotools.
 
@@ -182,7 +182,7 @@ def decode_region(segmentation: Any, height: int, width: int) -> NDArray[np.bool
 
 
 def encode_run_lengths(where: NDArray[np.bool_]) -> dict[str, Any]:
-    """Plain run lengths of a region (H, W), column by column, starting with zeros."""
+    """Return the plain run lengths of a region (H, W), column by column, starting with zeros."""
     flat = where.T.ravel()
     edges = np.flatnonzero(np.diff(flat)) + 1
     bounds = np.concatenate([[0], edges, [flat.size]])

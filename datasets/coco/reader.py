@@ -123,7 +123,7 @@ PARTS = tuple(f"{split}{year}" for year in YEARS for split in ("train", "val"))
 
 
 def _lacks_class(path: Path, lists: dict[int, list[str]], judgement: ListJudgement, class_id: int) -> str:
-    """What to say of a list that lacks a class of its place."""
+    """Return the error text for a list that lacks a class of its place."""
     there = sorted(c for c, items in lists.items() if items)
     why = f": it is {judgement.problem}" if judgement.problem else ""
     if there and len(there) == there[-1] - there[0] + 1 == len(CLASSES) // FOLDS:
@@ -135,7 +135,7 @@ def _lacks_class(path: Path, lists: dict[int, list[str]], judgement: ListJudgeme
 
 
 class Coco(Dataset):
-    """COCO in 2014 or 2017 naming; an image is known by its number, which both releases share."""
+    """COCO with the file names of 2014 or 2017; an image is known by its number, which both releases share."""
 
     card = DatasetCard(
         name="coco",
@@ -161,12 +161,12 @@ class Coco(Dataset):
     layout_folders = tuple(f"{prefix}{part}" for prefix in ("", "annotations/") for part in PARTS)
 
     def classes(self) -> dict[int, str]:
-        """Names by 0-based class id."""
+        """Return the names by 0-based class id."""
         return dict(enumerate(CLASSES))
 
     @cached_property
     def located(self) -> dict[str, tuple[str, str]]:
-        """Image and mask path, relative to the root, of every image number that has both."""
+        """Image and mask path, relative to the root, for every image number that has both."""
         pairs: dict[str, tuple[str, str]] = {}
         for part in PARTS:
             masks = list_files(self.path(f"annotations/{part}"), ".png")
@@ -178,7 +178,7 @@ class Coco(Dataset):
         return pairs
 
     def pool(self, split: str) -> Pool:
-        """Entries of "trn" or "val" by class; from the masks by a stated rule where no list is there."""
+        """List the entries of "trn" or "val" by class, from the reference lists or else from the masks."""
         if split not in SPLITS:
             raise UsageError(f"data set 'coco' has no split {split!r}; known: trn, val")
         listed: list[Entry] = []
@@ -203,7 +203,7 @@ class Coco(Dataset):
 
     @staticmethod
     def _listed(splits: Path, split: str) -> tuple[list[Entry], tuple[OtherList, ...], bool]:
-        """Entries by class, then in list order; lists that are not the reference's; whether all are proven.
+        """Return the entries by class, the lists that are not the reference's, and whether all lists are proven.
 
         A val list holds the 20 classes of its fold, class c in fold c % 4; a trn list the other 60, so
         that every class stands in three of them: the first that has it is read.
@@ -239,14 +239,16 @@ class Coco(Dataset):
                 f"{self.root} has no index masks annotations/{prefix}2014 or annotations/{prefix}2017. Next: "
                 f"`fssbench data prepare coco` makes them from instances_{prefix}*.json"
             )
-        held = pools.scan_covered_labels(self.path("."), f"annotations/{part}", 0.0, LABELS, ignore=False)
+        labels_by_stem = pools.scan_covered_labels(
+            self.path("."), f"annotations/{part}", 0.0, LABELS, ignore=False
+        )
         images = list_files(self.path(part), ".jpg")
         by_class: dict[int, list[Entry]] = {c: [] for c in range(len(CLASSES))}
-        for stem, values in held.items():
+        for stem, values in labels_by_stem.items():
             for value in values:
                 if f"{stem}.jpg" in images:
                     by_class[value - 1].append(Entry(f"{part}/{stem}.jpg", value - 1))
-        entries = tuple(entry for chosen in by_class.values() for entry in chosen)
+        entries = tuple(entry for listed_entries in by_class.values() for entry in listed_entries)
         if not entries:
             raise DataError(f"no image with a mask in {self.root}/{part}. Next: `fssbench data verify coco`")
         rule = f"files on disk: by class, every image of {part} by name whose index mask holds the class"
@@ -265,36 +267,36 @@ class Coco(Dataset):
         return self.located[number]
 
     def content(self, item: str) -> str:
-        """The image's number, which the releases of 2014 and 2017 share."""
+        """Return the image's number, which the releases of 2014 and 2017 share."""
         return f"coco:{image_id(item)}"
 
     def aliases(self, item: str) -> tuple[str, ...]:
-        """The image in every part of both releases, named as in either."""
+        """Return the names of the image in every part of both releases."""
         number = image_id(item)
         stems = (number, f"COCO_train2014_{number}", f"COCO_val2014_{number}")
         parts = [f"{split}{year}" for split in ("train", "val") for year in YEARS]
         return tuple(f"{part}/{stem}.jpg" for part in parts for stem in stems)
 
     def files(self, item: str) -> tuple[Path, ...]:
-        """The image and its mask."""
+        """Return the image and its mask."""
         image, mask = self._pair(item)
         return self.path(image), self.path(mask)
 
     def image(self, item: str) -> Image.Image:
-        """The image, RGB."""
+        """Read the image, RGB."""
         return read_rgb(self.path(self._pair(item)[0]))
 
     def label(self, item: str) -> NDArray[np.uint8]:
-        """Category indices (H, W): 0 background, 1..80."""
+        """Read the category indices (H, W): 0 background, 1..80."""
         return read_index(self.path(self._pair(item)[1]), LABELS, ignore=False)
 
     def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
-        """(H, W): 1 where the class is, else 0; COCO ignores no pixel."""
+        """Return a mask (H, W) with 1 on the class and 0 elsewhere; COCO ignores no pixel."""
         mask: NDArray[np.uint8] = (self.label(item) == class_id + 1).astype(np.uint8)
         return mask
 
     def verify(self) -> Verification:
-        """Look at every image and index mask, and at what the annotation files list."""
+        """Check every image and index mask, and compare them with the annotation files."""
         report = checks.start_report(self)
         there = [p for p in PARTS if self.path(p).is_dir() or self.path(f"annotations/{p}").is_dir()]
         if not there:
@@ -340,7 +342,7 @@ class Coco(Dataset):
             checks.warn_of_small_classes(report, counts, f"annotations/{part}")
 
     def _annotated(self, report: Verification, part: str) -> dict[str, tuple[int, int]]:
-        """Width and height by image number, as the annotation file of a part says; empty without one."""
+        """Return width and height by image number from a part's annotation file; empty without one."""
         relative = f"annotations/instances_{part}.json"
         path = self.path(relative)
         if not path.is_file():

@@ -48,7 +48,7 @@ def draw_files(folder: Path, seed: int) -> None:
 
 
 def _parcels(rng: np.random.Generator) -> NDArray[np.int64]:
-    """Index (SIDE, SIDE) of the nearest of the parcels' centres, with wavy borders."""
+    """Return the index (SIDE, SIDE) of the nearest parcel centre, with wavy borders."""
     half = SIDE // 2
     y, x = make_grid(half, half)
     y = y + 22 * draw_noise(rng, half, half, 60)
@@ -64,7 +64,7 @@ def _parcels(rng: np.random.Generator) -> NDArray[np.int64]:
 
 
 def _paints(rng: np.random.Generator, parcel: NDArray[np.int64]) -> list[Picture]:
-    """One picture a class, in class order, and cloud."""
+    """Return one picture per class, in class order, and one of clouds."""
     y, x = make_grid(SIDE, SIDE)
     fine, rough = draw_grain(rng, SIDE, SIDE), draw_noise(rng, SIDE, SIDE, 9)
     wide = draw_noise(rng, SIDE, SIDE, 90)

@@ -35,7 +35,7 @@ QUALITY = 95
 
 
 def find_tiles(source: Path) -> list[tuple[Path, Path]]:
-    """(image, mask) pairs of the download, in `source` itself, `source/train` or `source/land-train`.
+    """Return the (image, mask) pairs of the download, in `source` itself, `source/train` or `source/land-train`.
 
     Raises:
         DataError: where there are none, or an image of the labelled part has no mask.
@@ -86,7 +86,7 @@ def check_tiles(pairs: list[tuple[Path, Path]]) -> None:
 
 
 def is_kept(codes: NDArray[np.uint8]) -> bool:
-    """Whether a patch (h, w) of colour codes passes the filter."""
+    """Return whether a patch (h, w) of colour codes passes the filter."""
     counts = np.bincount(codes.ravel(), minlength=8)
     counts = counts[counts > 0]
     return bool(len(counts) > 1 and counts.min() / codes.size > RAREST)

@@ -38,7 +38,7 @@ MAY_BE = ("inverted",)
 
 
 class DeepGlobe(Dataset):
-    """Satellite land cover, one folder a class; a patch lies in the folder of each class it holds."""
+    """Satellite land cover with one folder per class; a patch lies in the folder of each class that it shows."""
 
     card = DatasetCard(
         name="deepglobe",
@@ -62,11 +62,11 @@ class DeepGlobe(Dataset):
     )
 
     def classes(self) -> dict[int, str]:
-        """The six land-cover classes; `unknown` (black) is none."""
+        """Return the six land-cover classes; `unknown` (black) is not one of them."""
         return dict(enumerate(CLASSES))
 
     def pool(self, split: str) -> Pool:
-        """All patches, by class folder, then by name: what a sorted listing of `origin` gives."""
+        """List all patches by class folder, then by name, as a sorted listing of `origin` gives them."""
         if split != "test":
             raise UsageError(f"data set 'deepglobe' has no split {split!r}; it has: test")
         entries: list[Entry] = []
@@ -86,19 +86,19 @@ class DeepGlobe(Dataset):
         )
 
     def files(self, item: str) -> tuple[Path, ...]:
-        """The image and its mask."""
+        """Return the image and its mask."""
         return self.path(item), self.path(self._mask_of(item))
 
     def image(self, item: str) -> Image.Image:
-        """The patch, RGB."""
+        """Read the patch, RGB."""
         return read_rgb(self.path(item))
 
     def label(self, item: str) -> NDArray[np.uint8]:
-        """Grey values of the patch's mask for the class of its folder."""
+        """Read the grey values of the patch's mask for the class of its folder."""
         return read_grey(self.path(self._mask_of(item)), expected=MAY_BE)
 
     def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
-        """0/1 mask of the folder's class.
+        """Read the 0/1 mask of the folder's class.
 
         Raises:
             UsageError: for a class other than the folder's, of which the file says nothing.
@@ -114,7 +114,7 @@ class DeepGlobe(Dataset):
         return item.replace("/origin/", "/groundtruth/").removesuffix(".jpg") + ".png"
 
     def verify(self) -> Verification:
-        """Look at every patch and mask, folder by folder."""
+        """Check every patch and mask, folder by folder."""
         report = checks.start_report(self)
         odd: list[str] = []
         total = 0

@@ -66,7 +66,7 @@ class FssLists(ListFormat[list[str]]):
         return list(names)
 
     def hashed_lines(self, content: list[str]) -> list[str]:
-        """Return the class names sorted, for their order decides nothing."""
+        """Return the class names sorted, because their order decides nothing."""
         return sorted(content)
 
 

@@ -75,7 +75,7 @@ def count_odd_masks(folder: Path) -> int:
             mask = open_image(folder / name)
             fits = read_size(find_file((folder / name).with_suffix(".jpg"))) == mask.size
         except DataError:
-            continue  # missing or damaged: reported by whoever reads it
+            continue  # missing or damaged: every reader reports it
         count += not fits or any(j.kind in RELEASED for j in judge_binary(mask).judgements)
     return count
 
@@ -112,7 +112,7 @@ class FSS1000(Dataset):
 
     @cached_property
     def _sorted_folders(self) -> tuple[list[str], list[str]]:
-        """Names of the class folders, and of the other folders."""
+        """Names of the class folders, and names of the other folders."""
         classes: list[str] = []
         others: list[str] = []
         for name in list_folder(self.path(".")).folders:
@@ -121,11 +121,11 @@ class FSS1000(Dataset):
 
     @cached_property
     def _names(self) -> tuple[dict[str, list[str]], bool]:
-        """Class names by split, sorted, and whether they come from the reference lists."""
+        """Class names by split, sorted, and whether the reference lists give them."""
         on_disk = self._folders
         if self.splits is not None and (self.splits / "fss").is_dir():
             lists = {split: sorted(names) for split, (names, _) in self._listed(self.splits).items()}
-            if self.root is None or any(on_disk & set(chosen) for chosen in lists.values()):
+            if self.root is None or any(on_disk & set(names) for names in lists.values()):
                 return lists, True
         if self.root is None:
             raise DataError(
@@ -142,7 +142,7 @@ class FSS1000(Dataset):
 
     @staticmethod
     def _listed(splits: Path) -> dict[str, tuple[list[str], tuple[OtherList, ...]]]:
-        """Class names of each list, and the list itself if it is not the reference's, by split."""
+        """Return by split the class names of its list, and the list itself if it is not the reference's."""
         lists: dict[str, tuple[list[str], tuple[OtherList, ...]]] = {}
         for split, (start, _) in SPLITS.items():
             path = SPLIT_LISTS.path(splits, split)
@@ -157,28 +157,32 @@ class FSS1000(Dataset):
         return any(_is_class_folder(root / name, or_empty=False) for name in list_folder(root).folders)
 
     def classes(self) -> dict[int, str]:
-        """Names by class id: trn from 0, val from 520, test from 760, each sorted.
+        """Return the names by class id: trn from 0, val from 520, test from 760, each sorted.
 
         A class keeps the id its list gives it; one whose folder is not on disk is left out.
         """
-        chosen, _ = self._names
+        names_by_split, _ = self._names
         named = {
-            start + i: name for split, (start, _) in SPLITS.items() for i, name in enumerate(chosen[split])
+            start + i: name
+            for split, (start, _) in SPLITS.items()
+            for i, name in enumerate(names_by_split[split])
         }
         return {i: name for i, name in named.items() if self.root is None or name in self._folders}
 
     def pool(self, split: str) -> Pool:
-        """Entries of "trn", "val" or "test": by class, then by file name (1, 10, 2, ...)."""
+        """List the entries of "trn", "val" or "test" by class, then by file name (1, 10, 2, ...)."""
         if split not in SPLITS:
             raise UsageError(f"data set 'fss1000' has no split {split!r}; known: {', '.join(SPLITS)}")
-        chosen, from_lists = self._names
+        names_by_split, from_lists = self._names
         start, _ = SPLITS[split]
         expected = population("fss1000", None, split)
         if from_lists:
             assert self.splits is not None
             numbers = sorted(f"{n}.jpg" for n in NUMBERS)
-            listed = [Entry(f"{c}/{n}", start + i) for i, c in enumerate(chosen[split]) for n in numbers]
-            present = frozenset(e.item for e in self._on_disk(chosen[split], start))
+            listed = [
+                Entry(f"{c}/{n}", start + i) for i, c in enumerate(names_by_split[split]) for n in numbers
+            ]
+            present = frozenset(e.item for e in self._on_disk(names_by_split[split], start))
             pool = pools.pool_from_lists(
                 listed,
                 None if self.root is None else lambda e: e.item in present,
@@ -188,7 +192,7 @@ class FSS1000(Dataset):
             missing = "none of the classes of this reference list is on disk"
         else:
             rule = "files on disk: class folders by name; test is the 240 of smallest SHA-256 of the name"
-            entries = self._on_disk(chosen[split], start)
+            entries = self._on_disk(names_by_split[split], start)
             pool = pools.pool_from_files(entries, rule, expected, f"fss1000 {split}")
             missing = "no class folder is left for it"
         if not pool.entries:
@@ -197,17 +201,17 @@ class FSS1000(Dataset):
             )
         return pool
 
-    def _on_disk(self, chosen: list[str], start: int) -> list[Entry]:
-        """Pairs on disk, by class, then by file name: 1, 10, 2, ..."""
+    def _on_disk(self, class_names: list[str], start: int) -> list[Entry]:
+        """List the pairs on disk by class, then by file name: 1, 10, 2, ..."""
         entries: list[Entry] = []
-        for offset, name in enumerate(chosen if self.root is not None else []):
+        for offset, name in enumerate(class_names if self.root is not None else []):
             files = list_files(self.path(name), ".jpg", ".png")
             pairs = sorted(f"{n}.jpg" for n in NUMBERS if f"{n}.jpg" in files and f"{n}.png" in files)
             entries += [Entry(f"{name}/{n}", start + offset) for n in pairs]
         return entries
 
     def files(self, item: str) -> tuple[Path, ...]:
-        """The image and its mask."""
+        """Return the image and its mask."""
         return self.path(item), self.path(self._mask_of(item))
 
     @staticmethod
@@ -215,11 +219,11 @@ class FSS1000(Dataset):
         return f"{item.removesuffix('.jpg')}.png"
 
     def resizes_mask(self, item: str) -> bool:
-        """Whether few masks of the class are odd, so that this one may be as released."""
+        """Return whether few masks of the class are odd, so that this one may be as released."""
         return self._is_released(item)
 
     def _is_released(self, item: str) -> bool:
-        """Whether an odd mask may be one of the release's own: few of its class are odd."""
+        """Return whether an odd mask may be one of the release, which has few odd masks per class."""
         name = item.rpartition("/")[0]
         if name not in self._odd:
             self._odd[name] = count_odd_masks(self.path(name))
@@ -227,15 +231,15 @@ class FSS1000(Dataset):
 
     @cached_property
     def _odd(self) -> dict[str, int]:
-        """Odd masks by class, of those classes in which one was met."""
+        """Number of odd masks by class, for the classes in which one was read."""
         return {}
 
     def image(self, item: str) -> Image.Image:
-        """The image, RGB."""
+        """Read the image, RGB."""
         return read_rgb(self.path(item))
 
     def label(self, item: str) -> NDArray[np.uint8]:
-        """Foreground (H, W), 0 or 1."""
+        """Read the foreground (H, W), 0 or 1."""
         path = self.path(self._mask_of(item))
         try:
             return read_binary(path)
@@ -245,11 +249,11 @@ class FSS1000(Dataset):
             return read_binary(path, released=RELEASED)
 
     def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
-        """Foreground (H, W), 0 or 1; an image holds one class."""
+        """Read the foreground (H, W), 0 or 1; an image shows one class."""
         return self.label(item)
 
     def verify(self) -> Verification:
-        """Look at every pair of every class folder."""
+        """Check every pair of every class folder."""
         report = checks.start_report(self)
         folders, others = self._sorted_folders
         if not folders:
@@ -279,7 +283,7 @@ class FSS1000(Dataset):
         return report
 
     def _verify_class(self, report: Verification, name: str) -> int:
-        """Pairs of a class that can be used."""
+        """Check one class folder and count its usable pairs."""
         stems = self._stems(report, name)
         absent = [n for n in NUMBERS if n not in stems]
         if absent:
@@ -302,7 +306,7 @@ class FSS1000(Dataset):
 
     @staticmethod
     def _stems(report: Verification, name: str) -> set[str]:
-        """Find the numbers 1 to 10 that a class has a file of; warn about every other file."""
+        """Return the numbers 1 to 10 of which a class has a file, and warn about every other file."""
         listing = list_folder(report.root / name, (".jpg", ".png"))
         for one, two in listing.clashes:
             checks.add_error(report, f"{name}/{one}", f"differs from {two} in nothing but case", "keep one")
@@ -318,5 +322,5 @@ class FSS1000(Dataset):
 
     @classmethod
     def miniature(cls, data: Path, seed: int) -> None:
-        """Write twelve classes of ten pairs; without a list all of them are split "test"."""
+        """Write twelve classes of ten pairs; without a list all of them are in split "test"."""
         miniature.write_classes(data / cls.card.folders[0], seed)

@@ -43,7 +43,7 @@ def draw_files(folder: Path, seed: int) -> None:
 def _lesion(
     rng: np.random.Generator, height: int, width: int, look: tuple[str, float, tuple[int, int, int], float]
 ) -> tuple[Picture, NDArray[np.bool_]]:
-    """A picture (H, W, 3) and its lesion (H, W)."""
+    """Draw a picture (H, W, 3) and its lesion (H, W)."""
     _, ragged, colour, uneven = look
     y, x = make_grid(height, width)
     light = 1 + 0.05 * draw_noise(rng, height, width, 80) + 0.02 * draw_grain(rng, height, width)

@@ -44,7 +44,7 @@ _SORT = "sort them with `fssbench data prepare isic2018`, or use the variant isi
 
 
 def read_table(path: Path) -> dict[str, str]:
-    """Disease by image id, from the first two columns of a csv file with or without a header.
+    """Read the disease by image id from the first two columns of a csv file with or without a header.
 
     Raises:
         DataError: where there is no table, or a row names no known disease.
@@ -79,7 +79,7 @@ def read_table(path: Path) -> dict[str, str]:
 
 
 def _find_delimiter(line: str) -> str:
-    """The delimiter of a table by its first line: some programs write `;` in place of the comma."""
+    """Return the delimiter of a table, judged by its first line: some programs write `;` in place of the comma."""
     return next((delimiter for delimiter in ",;\t" if delimiter in line), ",")
 
 
@@ -104,13 +104,13 @@ class ISIC2018(Dataset):
     layout_folders = (IMAGES, MASKS, *(f"{IMAGES}/{name}" for name in FOLDERS))
 
     def classes(self) -> dict[int, str]:
-        """One class, or the three folders, whose diseases PATNet does not name."""
+        """Return the one class, or the three folders, whose diseases PATNet does not name."""
         if self.variant == "isic1":
             return {0: "lesion"}
         return {i: f"lesion folder {name}" for i, name in enumerate(FOLDERS)}
 
     def pool(self, split: str) -> Pool:
-        """`isic1`: all images by file name, wherever they lie; `isic3`: by folder, then by name."""
+        """List all images by file name (`isic1`), or by folder and then by name (`isic3`)."""
         if split != "test":
             raise UsageError(f"data set 'isic2018' has no split {split!r}; it has: test")
         return self._one_class() if self.variant == "isic1" else self._by_folder()
@@ -150,19 +150,19 @@ class ISIC2018(Dataset):
         return Pool(tuple(entries), rule, population=population("isic2018", self.variant, "test"))
 
     def files(self, item: str) -> tuple[Path, ...]:
-        """The image and its mask."""
+        """Return the image and its mask."""
         return self.path(item), self.path(self._mask_of(item))
 
     def image(self, item: str) -> Image.Image:
-        """The dermoscopic image, RGB."""
+        """Read the dermoscopic image, RGB."""
         return read_rgb(self.path(item))
 
     def label(self, item: str) -> NDArray[np.uint8]:
-        """Grey values of the lesion mask."""
+        """Read the grey values of the lesion mask."""
         return read_grey(self.path(self._mask_of(item)))
 
     def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
-        """0/1 lesion mask; the lesion is of the image's one class.
+        """Read the 0/1 lesion mask; it belongs to the image's only class.
 
         Raises:
             UsageError: for a class other than the image's.
@@ -178,7 +178,7 @@ class ISIC2018(Dataset):
         return f"{MASKS}/{Path(item).stem}_segmentation.png"
 
     def verify(self) -> Verification:
-        """Look at every image and its mask."""
+        """Check every image and its mask."""
         report = checks.start_report(self)
         flat = checks.list_data_files(report, IMAGES, {".jpg"})
         by_place = {IMAGES: flat}
@@ -190,7 +190,7 @@ class ISIC2018(Dataset):
                 report, IMAGES, flat, "outside the folders 1, 2, 3; isic3 does not read them", _SORT
             )
         self._look(report, by_place)
-        names = [name for found in by_place.values() for name in found]
+        names = [name for listed in by_place.values() for name in listed]
         twice = sorted(name for name, count in Counter(names).items() if count > 1)
         for name in twice:
             checks.add_error(report, IMAGES, f"{name} lies in more than one folder", "keep one copy")

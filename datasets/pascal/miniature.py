@@ -32,8 +32,8 @@ def write_devkit(root: Path, seed: int, classes: int, counts: dict[str, int]) ->
         names = []
         for index in range(count):
             name = f"mini_{number:06d}"
-            chosen = [(3 * index + k) % classes for k in range(3)]
-            scene, label = _paint_scene(paint.make_generator(seed, 1, number), chosen)
+            shown = [(3 * index + k) % classes for k in range(3)]
+            scene, label = _paint_scene(paint.make_generator(seed, 1, number), shown)
             paint.finish_scene(scene).save(root / "JPEGImages" / f"{name}.jpg", quality=88)
             palette.save_labels(label, root / "SegmentationClass" / f"{name}.png")
             names.append(name)
@@ -43,11 +43,11 @@ def write_devkit(root: Path, seed: int, classes: int, counts: dict[str, int]) ->
         )
 
 
-def _paint_scene(rng: np.random.Generator, chosen: list[int]) -> tuple[paint.Floats, NDArray[np.uint8]]:
+def _paint_scene(rng: np.random.Generator, shown: list[int]) -> tuple[paint.Floats, NDArray[np.uint8]]:
     width, height = _SIZES[int(rng.integers(len(_SIZES)))]
     scene = paint.paint_ground(rng, height, width)
     label = np.zeros((height, width), dtype=np.uint8)
-    order = rng.permutation(chosen)
+    order = rng.permutation(shown)
     wide = width >= height
     for slot, class_id in enumerate(order):
         along = (slot + 0.5 + rng.uniform(-0.08, 0.08)) / 3
@@ -61,7 +61,7 @@ def _paint_scene(rng: np.random.Generator, chosen: list[int]) -> tuple[paint.Flo
 
 
 def _outline(where: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels on both sides of a region's edge."""
+    """Return the pixels on both sides of a region's edge."""
     edge = np.zeros_like(where)
     across, down = where[:, 1:] != where[:, :-1], where[1:] != where[:-1]
     edge[:, 1:] |= across

@@ -95,11 +95,11 @@ class Pascal(Dataset):
     judges_files = True
 
     def classes(self) -> dict[int, str]:
-        """Names by 0-based class id."""
+        """Return the names by 0-based class id."""
         return dict(enumerate(CLASSES))
 
     def pool(self, split: str) -> Pool:
-        """Entries of "trn" or "val", fold by fold; from the files by a stated rule where no list is there."""
+        """List the entries of "trn" or "val", fold by fold, from the reference lists or else from the files."""
         if split not in SPLITS:
             raise UsageError(f"data set 'pascal' has no split {split!r}; known: trn, val")
         present = self._on_disk() if self.root is not None else frozenset()
@@ -124,7 +124,7 @@ class Pascal(Dataset):
 
     @staticmethod
     def _pairs(splits: Path, split: str) -> tuple[list[tuple[str, int]], tuple[OtherList, ...]]:
-        """The four fold lists of a split, one after the other, and those that are not the reference's."""
+        """Return the pairs of a split's four fold lists in one list, and the lists that are not the reference's."""
         pairs: list[tuple[str, int]] = []
         others: tuple[OtherList, ...] = ()
         for fold in range(FOLDS):
@@ -144,15 +144,15 @@ class Pascal(Dataset):
     def _from_files(self, split: str, present: frozenset[str], listed: int) -> Pool:
         rule = f"files on disk: classes that cover at least {SHARE:.0%} of the image"
         candidates = ("val",) if split == "val" else ("trainaug", "train")
-        chosen = next((p for c in candidates if (p := self.path(f"{LISTS}/{c}.txt")).is_file()), None)
-        if chosen is not None:
-            names = voc_lists.read_names(chosen)
+        voc_list = next((p for c in candidates if (p := self.path(f"{LISTS}/{c}.txt")).is_file()), None)
+        if voc_list is not None:
+            names = voc_lists.read_names(voc_list)
             items = [name for name in names if name in present]
             missing = voc_lists.count_missing(names, len(names) - len(items))
-            rule += f", images of {LISTS}/{chosen.name}{missing}"
+            rule += f", images of {LISTS}/{voc_list.name}{missing}"
             if not items:
                 raise DataError(
-                    f"none of the {len(names):,} names in {chosen}, such as {names[0]!r}, has an image and a mask "
+                    f"none of the {len(names):,} names in {voc_list}, such as {names[0]!r}, has an image and a mask "
                     f"in {self.root}. Next: `fssbench data verify`"
                 )
         elif split == "val":
@@ -165,8 +165,10 @@ class Pascal(Dataset):
             )
         if listed:
             rule += f" (none of the {listed:,} reference entries is on disk)"
-        held = pools.scan_covered_labels(self.path("."), MASKS, SHARE, LABELS, palette=palette.voc_colours())
-        by_class = {item: [v - 1 for v in held[item]] for item in sorted(items)}
+        labels_by_item = pools.scan_covered_labels(
+            self.path("."), MASKS, SHARE, LABELS, palette=palette.voc_colours()
+        )
+        by_class = {item: [v - 1 for v in labels_by_item[item]] for item in sorted(items)}
         # the order of the reference: fold by fold, then image, then class
         entries = tuple(
             Entry(item, class_id)
@@ -182,31 +184,31 @@ class Pascal(Dataset):
         return pools.pool_from_files(entries, rule, population("pascal", None, split), f"pascal {split}")
 
     def content(self, item: str) -> str:
-        """The VOC id, which every release and annotation keeps; else the hash of the file."""
+        """Return the VOC id, which every release and annotation keeps, or else the hash of the file."""
         stem = Path(item).stem
         return f"voc:{stem}" if _VOC_ID.fullmatch(stem) else super().content(item)
 
     def files(self, item: str) -> tuple[Path, ...]:
-        """The image and its mask."""
+        """Return the image and its mask."""
         return self.path(f"{IMAGES}/{item}.jpg"), self.path(f"{MASKS}/{item}.png")
 
     def image(self, item: str) -> Image.Image:
-        """The image, RGB."""
+        """Read the image, RGB."""
         return read_rgb(self.path(f"{IMAGES}/{item}.jpg"))
 
     def label(self, item: str) -> NDArray[np.uint8]:
-        """Palette indices (H, W): 0 background, 1..20 classes, 255 border."""
+        """Read the palette indices (H, W): 0 background, 1..20 classes, 255 border."""
         return read_index(self.path(f"{MASKS}/{item}.png"), LABELS, palette=palette.voc_colours())
 
     def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
-        """(H, W): 1 where the class is, 255 on the border, 0 on background and other classes."""
+        """Return a mask (H, W): 1 on the class, 255 on the border, 0 on background and other classes."""
         label = self.label(item)
         mask: NDArray[np.uint8] = (label == class_id + 1).astype(np.uint8)
         mask[label == IGNORE] = IGNORE
         return mask
 
     def verify(self) -> Verification:
-        """Look at every mask and its image, and at every image the VOC lists name."""
+        """Check every mask and its image, and every image that the VOC lists name."""
         report = checks.start_report(self)
         masks = [n[:-4] for n in checks.list_data_files(report, MASKS, {".png"})]
         if not self.path(MASKS).is_dir() and self.path("SegmentationClass").is_dir():
@@ -233,7 +235,7 @@ class Pascal(Dataset):
         return report
 
     def _read_lists(self, report: Verification) -> dict[str, list[str]]:
-        """Names by VOC list, of the lists that are there; one that is of another form is an error."""
+        """Read the VOC lists that are there; a list of another form is an error."""
         lists: dict[str, list[str]] = {}
         for listing in (f"{LISTS}/{name}.txt" for name in ("val", "train", "trainaug")):
             try:
@@ -245,7 +247,7 @@ class Pascal(Dataset):
         return lists
 
     def _tested(self, lists: dict[str, list[str]], masks: frozenset[str]) -> tuple[frozenset[str], str]:
-        """Images of the split that is tested, and where that is said."""
+        """Return the images of the tested split, and the place that names them."""
         listing = f"{LISTS}/val.txt"
         if listing in lists:
             return frozenset(lists[listing]), listing
@@ -271,7 +273,7 @@ class Pascal(Dataset):
 
     @classmethod
     def prepare(cls, source: Path, data: Path) -> Iterator[str]:
-        """Merge the VOC devkit and the SBD release, where it is there too."""
+        """Merge the VOC devkit and, if it is there, the SBD release."""
         return sbd.prepare(source, data / cls.card.folders[0])
 
     @classmethod

@@ -132,19 +132,19 @@ def _draw_masks(sbd: Path, read: Read, images: Path, masks: Path) -> tuple[list[
 
 
 def _write_training_list(lists: Path, out: Path, added: list[str]) -> Iterator[str]:
-    """Trainaug = VOC train and all of SBD that is not VOC val; val masks never count as training."""
+    """Write trainaug: VOC train and all of SBD that is not in VOC val, because val masks never count as training."""
     train, val = lists / "train.txt", lists / "val.txt"
     if not (train.is_file() and val.is_file()):
         return
-    chosen = sorted(({*voc_lists.read_names(train)} | {*added}) - {*voc_lists.read_names(val)})
+    training_names = sorted(({*voc_lists.read_names(train)} | {*added}) - {*voc_lists.read_names(val)})
     trainaug = out / "trainaug.txt"
     trainaug.unlink(missing_ok=True)  # never written through: it may be a link into the download
-    trainaug.write_text("".join(f"{name}\n" for name in chosen), encoding="utf-8", newline="\n")
-    yield f"{_LISTS}/trainaug.txt: {len(chosen):,} images"
+    trainaug.write_text("".join(f"{name}\n" for name in training_names), encoding="utf-8", newline="\n")
+    yield f"{_LISTS}/trainaug.txt: {len(training_names):,} images"
 
 
 def _load_mat_reader() -> Read:
-    """A function from an SBD file to its label map (H, W)."""
+    """Return a function that reads the label map (H, W) of an SBD file."""
     from scipy.io import loadmat
 
     def read(path: Path) -> NDArray[np.uint8]:

@@ -53,5 +53,5 @@ def _read_names(path: Path) -> list[str]:
 
 
 def count_missing(names: list[str], missing: int) -> str:
-    """Say how many names of a list have no image and mask on disk; empty if all have."""
+    """Say how many names of a list have no image and mask on disk; empty if all have them."""
     return f" ({missing:,} of its {len(names):,} names are not on disk)" if missing else ""

@@ -48,7 +48,7 @@ def add_error(report: Verification, path: str, problem: str, remedy: str) -> Non
 
 
 def add_warning(report: Verification, path: str, problem: str, remedy: str) -> None:
-    """Add a finding a user should know, though results stand."""
+    """Add a finding that a user should know although results stay valid."""
     report.findings.append(Finding("warning", path, problem, remedy))
 
 
@@ -78,7 +78,7 @@ def list_data_files(report: Verification, folder: str, suffixes: Collection[str]
 
 
 def decode_file(report: Verification, relative: str, kind: Kind) -> Image.Image | None:
-    """Decode a file completely and count it; None, with a finding, if it cannot be read or must not be used."""
+    """Decode a file completely and count it; return None, with a finding, if it cannot be read or used."""
     path = find_file(report.root / relative)
     if not path.exists():
         add_error(report, relative, f"{kind} missing", _AGAIN)
@@ -100,7 +100,7 @@ def decode_file(report: Verification, relative: str, kind: Kind) -> Image.Image 
 
 
 def _check_for_damage(report: Verification, path: Path, relative: str, kind: str, image: Image.Image) -> None:
-    """Find what a decoder passes over in a file that has been decoded."""
+    """Find damage in a decoded file that its decoder passes over."""
     if image.format == "MPO":
         problem = f"{kind} is a JPEG of several pictures; the first is read"
         add_warning(report, relative, problem, "nothing to do if the first is the one that is meant")
@@ -110,7 +110,7 @@ def _check_for_damage(report: Verification, path: Path, relative: str, kind: str
 
 
 def add_judgements(report: Verification, path: str, judgements: Iterable[Judgement]) -> bool:
-    """Add what the rules say of a file as findings; whether a reader would take the file."""
+    """Add the judgements of a file as findings, and return whether a reader would take the file."""
     usable = True
     for judgement in judgements:
         refused = judgement.level == "error"
@@ -127,7 +127,7 @@ def check_sizes(
     *,
     as_released: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Whether image and mask can serve together; a finding says how their stored sizes differ.
+    """Return whether image and mask can serve together; a finding says how their stored sizes differ.
 
     Args:
         report: what is filled in.
@@ -212,7 +212,7 @@ def check_binary(
 def warn_of_small_classes(
     report: Verification, counts: Mapping[str, int], folder: str, least: int = ENOUGH
 ) -> None:
-    """Warn of classes with too few images, for K-shot needs K + 1; without any image it is an error."""
+    """Warn of classes with too few images, because K-shot needs K + 1.  No image at all is an error."""
     if not any(counts.values()):
         if report.ok:  # or else it is told already what is wrong with the pairs
             add_error(report, folder, "no image has a mask that can be used", "get the data set again")
@@ -229,7 +229,7 @@ def warn_of_small_classes(
 
 
 def warn_of_missing_entries(report: Verification, listing: str, missing: list[str], total: int) -> None:
-    """Warn, once a list, of entries that are not on disk."""
+    """Warn, once per list, of entries that are not on disk."""
     if missing:
         shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5:,} more" if len(missing) > 5 else "")
         add_warning(
@@ -241,7 +241,7 @@ def warn_of_missing_entries(report: Verification, listing: str, missing: list[st
 
 
 def start_report(dataset: Dataset) -> Verification:
-    """An empty report for a data set that must be on disk.
+    """Return an empty report for a data set that must be on disk.
 
     Raises:
         DataError: where it was opened from lists alone.

@@ -22,19 +22,19 @@ PATTERNS: tuple[Pattern, ...] = ("stripes", "plain", "dots", "rings", "checks", 
 
 
 def make_generator(*key: int) -> np.random.Generator:
-    """A generator that depends on the whole key and nothing else."""
+    """Return a generator that depends on the whole key and nothing else."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(list(key))))
 
 
 def draw_noise(rng: np.random.Generator, height: int, width: int, cells: int) -> Floats:
-    """Smooth noise (H, W) in about [-1, 1], with `cells` bumps across."""
+    """Draw smooth noise (H, W) in about [-1, 1], with `cells` bumps across."""
     small = rng.uniform(-1, 1, (max(2, cells * height // width), max(2, cells))).astype(np.float32)
     big = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(big, dtype=np.float32)
 
 
 def make_colour(hue: float, saturation: float, value: float) -> Floats:
-    """RGB (3,) in 0..255; hue wraps, the others are clipped to [0, 1]."""
+    """Return RGB (3,) in 0..255; hue wraps, the others are clipped to [0, 1]."""
     parts = colorsys.hsv_to_rgb(hue % 1, min(max(saturation, 0), 1), min(max(value, 0), 1))
     return np.asarray(parts, dtype=np.float32) * np.float32(255)
 
@@ -50,7 +50,7 @@ _GROUNDS = (  # upper hue, saturation, value; lower hue, saturation, value
 
 
 def paint_ground(rng: np.random.Generator, height: int, width: int) -> Floats:
-    """A scene without objects (H, W, 3): an upper and a lower part with a rough border and texture."""
+    """Paint a scene without objects (H, W, 3): an upper and a lower part with a rough border and texture."""
     upper, lower = _GROUNDS[int(rng.integers(len(_GROUNDS)))]
     line = height * rng.uniform(0.3, 0.6) + 0.05 * height * draw_noise(rng, 2, width, 5)[0]
     rows = np.arange(height, dtype=np.float32)[:, None]
@@ -71,7 +71,7 @@ def paint_ground(rng: np.random.Generator, height: int, width: int) -> Floats:
 
 @dataclass(frozen=True)
 class Look:
-    """What the figures of one class have in common."""
+    """Properties that all figures of one class share."""
 
     aspect: float
     corner: float
@@ -93,7 +93,7 @@ class Look:
 
 @cache
 def choose_look(family: int, number: int) -> Look:
-    """The look of class `number` of a data set; it does not depend on the miniature's seed."""
+    """Return the look of class `number` of a data set; it does not depend on the miniature's seed."""
     rng = make_generator(71, family, number)
     hue = (number * 0.618034 + 0.13 * family) % 1
     count = int(rng.integers(0, 5))
@@ -122,13 +122,13 @@ def choose_look(family: int, number: int) -> Look:
 
 
 def paint_figure(
-    scene: Floats, chosen: Look, centre: tuple[float, float], radius: float, rng: np.random.Generator
+    scene: Floats, look: Look, centre: tuple[float, float], radius: float, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
     """Paint one figure into `scene` (H, W, 3), in place.
 
     Args:
         scene: what is painted on.
-        chosen: the class's look.
+        look: the class's look.
         centre: x and y in pixels.
         radius: of the outline's longer half axis, in pixels; limbs reach up to 1.4 times as far.
         rng: what the figure's pose, tone and light come from.
@@ -148,8 +148,8 @@ def paint_figure(
     dx, dy = (x - centre[0]) / radius, (y - centre[1]) / radius
     u = np.cos(turn) * dx + np.sin(turn) * dy
     v = np.cos(turn) * dy - np.sin(turn) * dx
-    alpha = np.clip(_shape_depth(u, v, chosen, rng) * radius + 0.5, 0, 1)
-    paint = _paint_coat(u, v, chosen, rng) * (1.0 - 0.28 * (dx + dy) / 2)[..., None]
+    alpha = np.clip(_shape_depth(u, v, look, rng) * radius + 0.5, 0, 1)
+    paint = _paint_coat(u, v, look, rng) * (1.0 - 0.28 * (dx + dy) / 2)[..., None]
     paint += (9 * draw_noise(rng, bottom - top, right - left, 18))[..., None]
     part = scene[top:bottom, left:right]
     part *= (1 - 0.3 * np.clip(1.25 - np.hypot(dx - 0.12, (dy - 0.55) * 1.6), 0, 1))[..., None]  # its shadow
@@ -158,37 +158,37 @@ def paint_figure(
     return covered
 
 
-def _shape_depth(u: Floats, v: Floats, chosen: Look, rng: np.random.Generator) -> Floats:
-    """Signed distance to the outline, about, in radii; positive inside."""
-    aspect = chosen.aspect * rng.uniform(0.88, 1.12)
-    p = chosen.corner
+def _shape_depth(u: Floats, v: Floats, look: Look, rng: np.random.Generator) -> Floats:
+    """Return the approximate signed distance to the outline, in radii; positive inside."""
+    aspect = look.aspect * rng.uniform(0.88, 1.12)
+    p = look.corner
     size = (np.abs(u) ** p + np.abs(v / aspect) ** p) ** (1 / p)
     angle = np.arctan2(v, u)
-    rim = 1 + chosen.depth * np.cos(chosen.lobes * angle + rng.uniform(-0.3, 0.3)) - chosen.depth / 2
+    rim = 1 + look.depth * np.cos(look.lobes * angle + rng.uniform(-0.3, 0.3)) - look.depth / 2
     best = (rim - size) * aspect
-    for direction, length, thickness in chosen.limbs:
+    for direction, length, thickness in look.limbs:
         lean = direction + rng.uniform(-0.15, 0.15)
         along = np.clip(u * np.cos(lean) + v * np.sin(lean), 0, length)
         best = np.maximum(best, thickness - np.hypot(u - along * np.cos(lean), v - along * np.sin(lean)))
     return np.asarray(best, dtype=np.float32)
 
 
-def _paint_coat(u: Floats, v: Floats, chosen: Look, rng: np.random.Generator) -> Floats:
-    """Colours (h, w, 3) of the figure's surface."""
+def _paint_coat(u: Floats, v: Floats, look: Look, rng: np.random.Generator) -> Floats:
+    """Paint the colours (h, w, 3) of the figure's surface."""
     tone, light = rng.uniform(-0.025, 0.025), rng.uniform(0.85, 1.12)
-    first = make_colour(chosen.hue + tone, chosen.saturation, chosen.value) * light
-    second = make_colour(chosen.second + tone, 0.7 * chosen.saturation, 1.25 - chosen.value) * light
-    wave = np.float32(np.pi * chosen.pitch * rng.uniform(0.9, 1.1))
-    if chosen.pattern == "stripes":
+    first = make_colour(look.hue + tone, look.saturation, look.value) * light
+    second = make_colour(look.second + tone, 0.7 * look.saturation, 1.25 - look.value) * light
+    wave = np.float32(np.pi * look.pitch * rng.uniform(0.9, 1.1))
+    if look.pattern == "stripes":
         amount = np.sin(wave * u)
-    elif chosen.pattern == "dots":
+    elif look.pattern == "dots":
         amount = np.cos(wave * u) * np.cos(wave * v) * 2 - 0.8
-    elif chosen.pattern == "checks":
+    elif look.pattern == "checks":
         amount = np.sin(wave * u) * np.sin(wave * v) * 2
-    elif chosen.pattern == "rings":
+    elif look.pattern == "rings":
         amount = np.sin(wave * np.hypot(u, v))
-    elif chosen.pattern == "mottled":
-        amount = 2 * draw_noise(rng, u.shape[0], u.shape[1], int(3 * chosen.pitch))
+    elif look.pattern == "mottled":
+        amount = 2 * draw_noise(rng, u.shape[0], u.shape[1], int(3 * look.pitch))
     else:
         amount = np.full_like(u, -1)
     share = np.clip(2 * amount + 0.5, 0, 1)[..., None]
@@ -196,5 +196,5 @@ def _paint_coat(u: Floats, v: Floats, chosen: Look, rng: np.random.Generator) ->
 
 
 def finish_scene(scene: Floats) -> Image.Image:
-    """The scene as an RGB image."""
+    """Return the scene as an RGB image."""
     return Image.fromarray(np.clip(scene, 0, 255).astype(np.uint8))

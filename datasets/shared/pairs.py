@@ -12,7 +12,7 @@ from . import checks
 def check_pair(
     report: Verification, image_path: str, mask_path: str, *, expected: Collection[str] = ()
 ) -> bool:
-    """Look at one image and its foreground mask; findings go into the report.
+    """Check one image and its foreground mask; findings go into the report.
 
     Args:
         report: what is filled in.
@@ -25,9 +25,9 @@ def check_pair(
     """
     image = checks.decode_file(report, image_path, "image")
     mask = checks.decode_file(report, mask_path, "mask")
-    held = mask is not None and checks.check_binary(report, mask, mask_path, expected=expected)
+    usable = mask is not None and checks.check_binary(report, mask, mask_path, expected=expected)
     fits = image is not None and mask is not None and checks.check_sizes(report, image, mask, mask_path)
-    return held and fits
+    return usable and fits
 
 
 def warn_of_files(report: Verification, folder: str, names: Sequence[str], problem: str, remedy: str) -> None:
@@ -40,7 +40,7 @@ def warn_of_files(report: Verification, folder: str, names: Sequence[str], probl
 def warn_of_other_size(
     report: Verification, folder: str, dataset: Dataset, what: str, split: str = "test"
 ) -> None:
-    """Warn where the set is not of the published size, by the rule that marks a run.
+    """Warn if the set does not have the published size, by the rule that marks a run.
 
     Args:
         report: what is filled in.

@@ -12,7 +12,7 @@ from PIL import Image
 
 @cache
 def voc_colours() -> NDArray[np.uint8]:
-    """Colours (256, 3) by label: label bits 0, 1, 2 go to red, green, blue, highest bit first, and so on."""
+    """Return the colours (256, 3) by label: label bits 0, 1, 2 go to red, green, blue, highest bit first, and so on."""
     labels = np.arange(256)
     colours = np.zeros((256, 3), dtype=np.uint8)
     for bit in range(8):

@@ -55,13 +55,13 @@ def read_list(form: ListFormat[T], path: Path) -> T:
 
 
 def as_list_error(error: DataError, remedy: str) -> ListError:
-    """Make the error of a list of another one, which says what to do next if that one does not."""
+    """Turn an error into a ListError that says what to do next."""
     text = str(error)
     return ListError(text if "Next:" in text else f"{text.rstrip('.')}. Next: {remedy}")
 
 
 def collect_other_list(judgement: ListJudgement, classes: Iterable[int]) -> tuple[OtherList, ...]:
-    """Turn a judgement into what a pool carries: nothing, or the one list that is another.
+    """Return the list of a judgement if it is not the reference list, as a pool carries it.
 
     Args:
         judgement: what is known about the list.
@@ -138,7 +138,7 @@ def scan_covered_labels(
     ignore: bool = True,
     palette: NDArray[np.uint8] | None = None,
 ) -> dict[str, list[int]]:
-    """Labels that cover at least `share` of each index mask in a folder, by stem, in name order.
+    """Return the labels that cover at least `share` of each index mask in a folder, by stem, in name order.
 
     Opening every mask takes minutes on a full data set, so the answer is kept in the cache folder
     under a hash of all names, sizes and times of change.

@@ -22,7 +22,7 @@ from fssbench.api import DataError, cache_folder
 
 @contextmanager
 def stage_folder(target: Path) -> Iterator[Path]:
-    """Give a fresh folder that becomes `target` if the block ends without an error.
+    """Yield a fresh folder that becomes `target` if the block ends without an error.
 
     Raises:
         DataError: if the target is there already (nothing is ever overwritten), cannot be written, or is
@@ -40,7 +40,7 @@ def stage_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def stage_and_merge(target: Path) -> Iterator[Path]:
-    """Give a fresh folder whose files join those of `target` if the block ends without an error.
+    """Yield a fresh folder whose files join those of `target` if the block ends without an error.
 
     A file that `target` has already must be equal to the new one.  All files are compared before the
     first one is moved.
@@ -67,7 +67,7 @@ def stage_and_merge(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def _hidden_folder(target: Path) -> Iterator[Path]:
-    """Give a fresh folder beside `target` that no other process uses, and remove it at the end."""
+    """Yield a fresh folder beside `target` that no other process uses, and remove it at the end."""
     partial = target.with_name(f".{target.name}.partial")
     # not beside the target, where a lock would stay for good
     key = hashlib.sha256(str(target.absolute()).encode(errors="surrogateescape")).hexdigest()[:16]
@@ -89,7 +89,7 @@ def _hidden_folder(target: Path) -> Iterator[Path]:
 
 
 def _different_files(partial: Path, target: Path) -> Iterator[Path]:
-    """Give the files of `target` whose place is taken: by another content, or a folder for a file."""
+    """Yield the files of `target` whose place is taken: by another content, or by a folder in place of a file."""
     for entry in partial.iterdir():
         place = target / entry.name
         if entry.is_dir() and place.is_dir():
@@ -111,7 +111,7 @@ def _join(partial: Path, target: Path) -> None:
 
 @contextmanager
 def make_scratch_folder(data: Path) -> Iterator[Path]:
-    """Give a folder beside the data sets that is removed at the end: where a miniature's download lies."""
+    """Yield a folder beside the data sets for a miniature's download, and remove it at the end."""
     data.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".download-", dir=data) as folder:
         yield Path(folder)

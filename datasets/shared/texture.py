@@ -19,24 +19,24 @@ Picture = NDArray[np.float32]
 
 
 def make_generator(name: str, seed: int) -> np.random.Generator:
-    """A generator that depends on a name and the miniature's seed alone."""
+    """Return a generator that depends on a name and the miniature's seed alone."""
     return np.random.Generator(np.random.PCG64([zlib.crc32(name.encode()), seed]))
 
 
 def draw_noise(rng: np.random.Generator, height: int, width: int, cell: float) -> Plane:
-    """Smooth noise (H, W) in -1..1 with bumps about `cell` pixels wide."""
+    """Draw smooth noise (H, W) in -1..1 with bumps about `cell` pixels wide."""
     rows, columns = max(2, round(height / cell) + 1), max(2, round(width / cell) + 1)
     coarse = rng.uniform(-1, 1, (rows, columns)).astype(np.float32)
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def draw_grain(rng: np.random.Generator, height: int, width: int) -> Plane:
-    """Independent noise (H, W), one value a pixel, -1..1."""
+    """Draw independent noise (H, W), one value per pixel, -1..1."""
     return rng.random((height, width), dtype=np.float32) * 2 - 1
 
 
 def make_grid(height: int, width: int) -> tuple[Plane, Plane]:
-    """Row and column of every pixel, (H, 1) and (1, W), for broadcasting."""
+    """Return row and column of every pixel, (H, 1) and (1, W), for broadcasting."""
     return np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)[None, :]
 
 
@@ -48,7 +48,7 @@ def draw_blob(
     radii: tuple[float, float],
     ragged: float,
 ) -> Plane:
-    """Signed depth (H, W) of an irregular ellipse: positive inside, 0 on its edge, about 1 at its centre.
+    """Draw the signed depth (H, W) of an irregular ellipse: positive inside, 0 on its edge, about 1 at its centre.
 
     Args:
         rng: source of the shape.
@@ -68,12 +68,12 @@ def draw_blob(
 
 
 def tint_plane(colour: tuple[float, float, float], shade: Plane) -> Picture:
-    """A colour under a brightness plane (H, W), 1 for the colour itself."""
+    """Return a colour under a brightness plane (H, W), where 1 gives the colour itself."""
     return np.asarray(np.asarray(colour, dtype=np.float32) * shade[..., None], dtype=np.float32)
 
 
 def paint_region(picture: Picture, region: NDArray[np.bool_], paint: Picture) -> None:
-    """Put the paint where the region is, in place."""
+    """Copy the paint into the picture within a region, in place."""
     picture[region] = paint[region]
 
 

@@ -26,7 +26,7 @@ def check_source(report: Verification, source: Source, resizes_mask: Callable[[]
         Class folder names that a usable mask holds.
     """
     image = checks.decode_file(report, source.item, "image")
-    held: list[str] = []
+    classes: list[str] = []
     for name, path in [("", source.coded)] if source.coded else source.binary:
         mask = checks.decode_file(report, path, "mask")
         if mask is None:
@@ -35,19 +35,19 @@ def check_source(report: Verification, source: Source, resizes_mask: Callable[[]
         present = (
             _check_class_mask(report, mask, path, name) if name else _check_coded_mask(report, mask, path)
         )
-        held += present if fits else []
-    return held
+        classes += present if fits else []
+    return classes
 
 
 def _check_class_mask(report: Verification, mask: Image.Image, path: str, name: str) -> list[str]:
-    """The class of a binary mask; none if it is refused, or says by its emptiness that the class is not there."""
+    """Return the class of a binary mask; none if it is refused, or if it is empty and the class is absent."""
     judged = judge_binary(mask, expected=MAY_BE)
     usable = checks.add_judgements(report, path, judged.judgements)
     return [name] if usable and judged.values is not None and judged.values.any() else []
 
 
 def _check_coded_mask(report: Verification, mask: Image.Image, path: str) -> list[str]:
-    """Classes of a colour-coded mask; none if its colours are no codes."""
+    """Return the classes of a colour-coded mask; none if its colours are no codes."""
     judged = judge_coded(mask)
     if not checks.add_judgements(report, path, judged.judgements) or judged.values is None:
         return []
@@ -55,8 +55,8 @@ def _check_coded_mask(report: Verification, mask: Image.Image, path: str) -> lis
     return [name for name, code in CODES.items() if code in present]
 
 
-def find_images_without_mask(root: Path, found: list[Source]) -> list[str]:
-    """Images of all parts that no mask belongs to."""
-    known = {source.item for source in found}
+def find_images_without_mask(root: Path, sources: list[Source]) -> list[str]:
+    """Return the images of all parts without a mask."""
+    known = {source.item for source in sources}
     items = [f"{part}images/{n}" for part in PARTS for n in list_files(root / part / "images", *RASTER)]
     return [item for item in items if item not in known]

@@ -40,16 +40,18 @@ def draw_files(folder: Path, seed: int) -> None:
         first = number % len(THINGS)
         second = (first + 1 + number // len(THINGS) % (len(THINGS) - 1)) % len(THINGS)
         # what stands on the ground is painted before what swims
-        chosen = sorted((THINGS[first], THINGS[second]), key=("WR", "RI", "PF", "RO", "HD", "FV").index)
-        picture, codes = _scene(rng, chosen, floor=number % 4 != 3)
+        things = sorted((THINGS[first], THINGS[second]), key=("WR", "RI", "PF", "RO", "HD", "FV").index)
+        picture, codes = _draw_scene(rng, things, floor=number % 4 != 3)
         colours = np.stack([(codes >> bit & 1) * np.uint8(255) for bit in (2, 1, 0)], axis=-1)
         name = f"{'dfnw'[number % 4]}_r_{number * 7 + 3}_"
         to_image(picture).save(folder / "images" / f"{name}.jpg", quality=90)
         Image.fromarray(colours).save(folder / "masks" / f"{name}.bmp")
 
 
-def _scene(rng: np.random.Generator, things: list[str], *, floor: bool) -> tuple[Picture, NDArray[np.uint8]]:
-    """A picture (H, W, 3) and its colour codes (H, W)."""
+def _draw_scene(
+    rng: np.random.Generator, things: list[str], *, floor: bool
+) -> tuple[Picture, NDArray[np.uint8]]:
+    """Draw a picture (H, W, 3) and its colour codes (H, W)."""
     y, _ = make_grid(HEIGHT, WIDTH)
     deep = np.array([18, 74, 112], dtype=np.float32) + rng.uniform(-12, 12, 3)
     bright = np.array([96, 176, 186], dtype=np.float32) + rng.uniform(-20, 20, 3)
@@ -63,15 +65,15 @@ def _scene(rng: np.random.Generator, things: list[str], *, floor: bool) -> tuple
     if floor:
         sand = tint_plane((196, 186, 148), 0.9 + 0.12 * np.sin(y * 0.9 + 4 * ripple) + 0.05 * ripple)
         ground = np.broadcast_to(y, (HEIGHT, WIDTH)) > horizon + 6 * draw_noise(rng, HEIGHT, WIDTH, 40)
-        _place(picture, codes, ground, sand, "SR", water, 0.3)
+        _place_thing(picture, codes, ground, sand, "SR", water, 0.3)
     for name in things:
         region, paint = PAINTERS[name](rng, horizon)
-        _place(picture, codes, region, paint, name, water, float(rng.uniform(0.1, 0.4)))
+        _place_thing(picture, codes, region, paint, name, water, float(rng.uniform(0.1, 0.4)))
     picture += 3 * draw_grain(rng, HEIGHT, WIDTH)[..., None]
     return picture, codes
 
 
-def _place(
+def _place_thing(
     picture: Picture,
     codes: NDArray[np.uint8],
     region: Region,
@@ -80,13 +82,13 @@ def _place(
     water: Picture,
     haze: float,
 ) -> None:
-    """Lay a thing into the scene, seen through some water, and label it."""
+    """Paint a thing into the scene as seen through some water, and label it."""
     paint_region(picture, region, np.asarray(paint * (1 - haze) + water * haze, dtype=np.float32))
     codes[region] = CODES[name]
 
 
-def _drawn(shapes: list[list[tuple[float, float]]]) -> Region:
-    """Union (H, W) of polygons given as (x, y) points."""
+def _fill_polygons(shapes: list[list[tuple[float, float]]]) -> Region:
+    """Return the union (H, W) of polygons given as (x, y) points."""
     canvas = Image.new("1", (WIDTH, HEIGHT))
     pen = ImageDraw.Draw(canvas)
     for points in shapes:
@@ -94,52 +96,52 @@ def _drawn(shapes: list[list[tuple[float, float]]]) -> Region:
     return np.asarray(canvas)
 
 
-def _turned(
+def _turn_points(
     points: list[tuple[float, float]], at: tuple[float, float], angle: float
 ) -> list[tuple[float, float]]:
-    """Points about the origin, turned and moved to `at`, all (x, y)."""
+    """Turn points (x, y) about the origin and move them to `at`."""
     cos, sin = np.cos(angle), np.sin(angle)
     return [(float(at[0] + x * cos - y * sin), float(at[1] + x * sin + y * cos)) for x, y in points]
 
 
-def _oval(long: float, wide: float, at: tuple[float, float] = (0, 0)) -> list[tuple[float, float]]:
+def _make_oval(long: float, wide: float, at: tuple[float, float] = (0, 0)) -> list[tuple[float, float]]:
     return [(at[0] + long * np.cos(t), at[1] + wide * np.sin(t)) for t in np.linspace(0, 6.28, 24)]
 
 
-def _fish(rng: np.random.Generator, horizon: float) -> tuple[Region, Picture]:
-    """A few striped fish of one kind."""
+def _draw_fish(rng: np.random.Generator, horizon: float) -> tuple[Region, Picture]:
+    """Draw a few striped fish of one kind."""
     shapes = []
     for _ in range(int(rng.integers(2, 5))):
         long = rng.uniform(14, 24)
         at = (rng.uniform(25, WIDTH - 25), rng.uniform(18, horizon))
         way = rng.uniform(-0.4, 0.4) + np.pi * rng.integers(2)
         tail = [(-0.8 * long, 0.0), (-1.5 * long, -0.5 * long), (-1.5 * long, 0.5 * long)]
-        shapes += [_turned(_oval(long, 0.45 * long), at, way), _turned(tail, at, way)]
+        shapes += [_turn_points(_make_oval(long, 0.45 * long), at, way), _turn_points(tail, at, way)]
     hue = [(226, 186, 60), (208, 96, 60), (190, 196, 204)][int(rng.integers(3))]
     _, x = make_grid(HEIGHT, WIDTH)
     stripes = np.broadcast_to(0.85 + 0.3 * (np.sin(x * 0.8) > 0), (HEIGHT, WIDTH)).astype(np.float32)
-    return _drawn(shapes), tint_plane(hue, stripes)
+    return _fill_polygons(shapes), tint_plane(hue, stripes)
 
 
-def _diver(rng: np.random.Generator, horizon: float) -> tuple[Region, Picture]:
-    """A swimming diver: dark suit, tank on the back, fins."""
+def _draw_diver(rng: np.random.Generator, horizon: float) -> tuple[Region, Picture]:
+    """Draw a swimming diver: dark suit, tank on the back, fins."""
     at, way = (rng.uniform(60, WIDTH - 60), rng.uniform(35, horizon - 12)), rng.uniform(-0.5, 0.5)
     body: list[list[tuple[float, float]]] = [
-        _oval(20, 8),
-        _oval(7, 7, (26, -1)),
+        _make_oval(20, 8),
+        _make_oval(7, 7, (26, -1)),
         [(-14, -4), (-46, -9), (-46, -3), (-14, 2)],
         [(-14, 0), (-44, 9), (-44, 14), (-14, 6)],
         [(-44, -12), (-60, -16), (-58, -2), (-44, -2)],
         [(10, 4), (24, 20), (28, 17), (16, 2)],
     ]
-    tank = _drawn([_turned(_oval(13, 4, (-2, -9)), at, way)])
+    tank = _fill_polygons([_turn_points(_make_oval(13, 4, (-2, -9)), at, way)])
     paint = tint_plane((38, 40, 48), 1 + 0.3 * draw_noise(rng, HEIGHT, WIDTH, 8))
     paint_region(paint, tank, tint_plane((222, 206, 80), np.ones((HEIGHT, WIDTH), dtype=np.float32)))
-    return _drawn([_turned(part, at, way) for part in body]) | tank, paint
+    return _fill_polygons([_turn_points(part, at, way) for part in body]) | tank, paint
 
 
-def _plants(rng: np.random.Generator, horizon: float) -> tuple[Region, Picture]:
-    """A bed of waving blades."""
+def _draw_plants(rng: np.random.Generator, horizon: float) -> tuple[Region, Picture]:
+    """Draw a bed of waving blades."""
     shapes = []
     start = rng.uniform(0, WIDTH * 0.4)
     foot = min(HEIGHT - 1.0, horizon + rng.uniform(10, 28))
@@ -147,11 +149,11 @@ def _plants(rng: np.random.Generator, horizon: float) -> tuple[Region, Picture]:
         tall, lean = rng.uniform(25, 60), rng.uniform(-9, 9)
         shapes.append([(blade - 2.2, foot), (blade + lean - 1, foot - tall), (blade + lean + 1, foot - tall),
                        (blade + 2.2, foot)])  # fmt: skip
-    return _drawn(shapes), tint_plane((58, 124, 50), 1 + 0.5 * draw_noise(rng, HEIGHT, WIDTH, 4))
+    return _fill_polygons(shapes), tint_plane((58, 124, 50), 1 + 0.5 * draw_noise(rng, HEIGHT, WIDTH, 4))
 
 
-def _reef(rng: np.random.Generator, horizon: float) -> tuple[Region, Picture]:
-    """Lumps of coral, spotted."""
+def _draw_reef(rng: np.random.Generator, horizon: float) -> tuple[Region, Picture]:
+    """Draw spotted lumps of coral."""
     depth: Plane = np.full((HEIGHT, WIDTH), -1, dtype=np.float32)
     for _ in range(int(rng.integers(2, 5))):
         centre = (horizon + rng.uniform(-12, 22), rng.uniform(10, WIDTH - 10))
@@ -162,35 +164,37 @@ def _reef(rng: np.random.Generator, horizon: float) -> tuple[Region, Picture]:
     return depth > 0, tint_plane(hue, 0.9 + 0.35 * spots + 0.25 * (spots > 0.4))
 
 
-def _robot(rng: np.random.Generator, horizon: float) -> tuple[Region, Picture]:
-    """A boxy yellow vehicle with black thrusters."""
+def _draw_robot(rng: np.random.Generator, horizon: float) -> tuple[Region, Picture]:
+    """Draw a boxy yellow vehicle with black thrusters."""
     at, way = (rng.uniform(50, WIDTH - 50), rng.uniform(30, horizon - 10)), rng.uniform(-0.25, 0.25)
     hull = [(-27.0, -12.0), (27.0, -12.0), (30.0, 0.0), (27.0, 10.0), (-27.0, 10.0)]
-    dark = [_oval(6, 6, (-20, 11)), _oval(6, 6, (18, 11)), _oval(5, 5, (23, -3))]
-    black = _drawn([_turned(part, at, way) for part in dark])
+    dark = [_make_oval(6, 6, (-20, 11)), _make_oval(6, 6, (18, 11)), _make_oval(5, 5, (23, -3))]
+    black = _fill_polygons([_turn_points(part, at, way) for part in dark])
     paint = tint_plane((236, 200, 40), 0.95 + 0.1 * draw_noise(rng, HEIGHT, WIDTH, 20))
     paint_region(paint, black, tint_plane((26, 26, 30), np.ones((HEIGHT, WIDTH), dtype=np.float32)))
-    return _drawn([_turned(hull, at, way)]) | black, paint
+    return _fill_polygons([_turn_points(hull, at, way)]) | black, paint
 
 
-def _wreck(rng: np.random.Generator, horizon: float) -> tuple[Region, Picture]:
-    """A rusty hull lying on the ground, with a broken mast and dark holes."""
+def _draw_wreck(rng: np.random.Generator, horizon: float) -> tuple[Region, Picture]:
+    """Draw a rusty hull on the ground, with a broken mast and dark holes."""
     at, way = (rng.uniform(70, WIDTH - 70), horizon), rng.uniform(-0.25, 0.25)
     hull = [(-75.0, -22.0), (72.0, -30.0), (58.0, 16.0), (-52.0, 18.0)]
     house = [(-20.0, -24.0), (-16.0, -46.0), (18.0, -48.0), (24.0, -26.0)]
     mast = [(36.0, -26.0), (44.0, -66.0), (48.0, -65.0), (42.0, -26.0)]
-    holes = _drawn([_turned(_oval(5, 4, (offset, -8)), at, way) for offset in range(-48, 56, 22)])
+    holes = _fill_polygons(
+        [_turn_points(_make_oval(5, 4, (offset, -8)), at, way) for offset in range(-48, 56, 22)]
+    )
     rust: Plane = 0.28 * draw_noise(rng, HEIGHT, WIDTH, 10) + 0.14 * draw_noise(rng, HEIGHT, WIDTH, 3)
     paint = tint_plane((118, 84, 62), 0.95 + rust)
     paint_region(paint, holes, tint_plane((30, 34, 38), np.ones((HEIGHT, WIDTH), dtype=np.float32)))
-    return _drawn([_turned(part, at, way) for part in (hull, house, mast)]), paint
+    return _fill_polygons([_turn_points(part, at, way) for part in (hull, house, mast)]), paint
 
 
 PAINTERS: dict[str, Callable[[np.random.Generator, float], tuple[Region, Picture]]] = {
-    "FV": _fish,
-    "HD": _diver,
-    "PF": _plants,
-    "RI": _reef,
-    "RO": _robot,
-    "WR": _wreck,
+    "FV": _draw_fish,
+    "HD": _draw_diver,
+    "PF": _draw_plants,
+    "RI": _draw_reef,
+    "RO": _draw_robot,
+    "WR": _draw_wreck,
 }

@@ -69,20 +69,20 @@ OTHER_SIZES = 100
 
 
 def is_released(root: Path) -> bool:
-    """Whether no more images have a mask of another size than in the release, by the headers of all files."""
+    """Return whether no more masks differ in size from their image than in the release, judged by all file headers."""
     count = 0
     for source in list_sources(root):
         masks = [source.coded] if source.coded is not None else [name for _, name in source.binary]
         try:
             sizes = {read_size(find_file(root / name)) for name in (source.item, *masks)}
         except DataError:
-            continue  # missing or damaged: reported by whoever reads it
+            continue  # missing or damaged: every reader reports it
         count += len(sizes) > 1
     return count <= OTHER_SIZES
 
 
 def _split(root: Path, source: Source, folder: Path) -> None:
-    """Write one image and its binary masks, one for each class it holds."""
+    """Write one image and its binary masks, one per class that it shows."""
     assert source.coded is not None
     image = find_file(root / source.item)
     if not image.is_file():
@@ -90,14 +90,14 @@ def _split(root: Path, source: Source, folder: Path) -> None:
     codes = read_codes(find_file(root / source.coded))
     place_file(image, folder / "images" / image.name)
     for name, code in CODES.items():
-        held = codes == code
-        if held.any():
-            binary = (held * 255).astype(np.uint8)
+        region = codes == code
+        if region.any():
+            binary = (region * 255).astype(np.uint8)
             Image.fromarray(binary).save(folder / "masks" / name / f"{image.stem}.png")
 
 
 class SUIM(Dataset):
-    """Underwater images; an entry is an image and a class it holds at least one pixel of."""
+    """Underwater images; an entry is an image and a class with at least one pixel in it."""
 
     card = DatasetCard(
         name="suim",
@@ -127,7 +127,7 @@ class SUIM(Dataset):
         return any((root / f"{p}images").is_dir() and (root / f"{p}masks").is_dir() for p in PARTS)
 
     def classes(self) -> dict[int, str]:
-        """Seven classes, and open water in `suim8`."""
+        """Return seven classes, and open water in `suim8`."""
         return {i: NAMES[name] for i, name in enumerate(self._folders())}
 
     def _folders(self) -> tuple[str, ...]:
@@ -137,16 +137,16 @@ class SUIM(Dataset):
         return find_sources(self.path("."))
 
     def pool(self, split: str) -> Pool:
-        """(image, class) entries, by class, then by file name; train and test images merged."""
+        """List (image, class) entries by class, then by file name; train and test images are merged."""
         if split != "test":
             raise UsageError(f"data set 'suim' has no split {split!r}; it has: test")
-        found = self._sources()
-        held = scan_classes(self.path("."), found)
+        sources = self._sources()
+        classes = scan_classes(self.path("."), sources)
         entries = tuple(
             Entry(source.item, class_id)
             for class_id, name in enumerate(self._folders())
-            for source in found
-            if name in held[source.item]
+            for source in sources
+            if name in classes[source.item]
         )
         return Pool(
             entries,
@@ -155,17 +155,17 @@ class SUIM(Dataset):
         )
 
     def files(self, item: str) -> tuple[Path, ...]:
-        """The image and its colour-coded mask, or its masks, one a class."""
+        """Return the image and its colour-coded mask, or its masks, one per class."""
         source = self._source(item)
         masks = [source.coded] if source.coded is not None else [name for _, name in source.binary]
         return self.path(item), *(self.path(mask) for mask in masks)
 
     def image(self, item: str) -> Image.Image:
-        """The image, RGB."""
+        """Read the image, RGB."""
         return read_rgb(self.path(item))
 
     def label(self, item: str) -> NDArray[np.uint8]:
-        """Colour codes 0..7, red the highest bit (0 open water, 1 diver, ... 7 sea floor).
+        """Read the colour codes 0..7, red the highest bit (0 open water, 1 diver, ... 7 sea floor).
 
         Raises:
             DataError: in the per-class layout, whose masks may overlap and are no label map.
@@ -178,7 +178,7 @@ class SUIM(Dataset):
         return read_codes(self.path(coded))
 
     def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
-        """0/1 mask of one class."""
+        """Read the 0/1 mask of one class."""
         if class_id not in self.classes():
             raise UsageError(
                 f"suim ({self.variant}) has no class {class_id}; it has 0..{len(self._folders()) - 1}"
@@ -192,7 +192,7 @@ class SUIM(Dataset):
         return (read_grey(self.path(mask), expected=MAY_BE) >= THRESHOLD).astype(np.uint8)
 
     def resizes_mask(self, item: str) -> bool:
-        """Whether no more masks differ in size from their image than in the release, so that it may be this one."""
+        """Return whether no more masks differ in size from their image than in the release."""
         return self._as_released
 
     @cached_property
@@ -209,23 +209,23 @@ class SUIM(Dataset):
         return self._index[item]
 
     def verify(self) -> Verification:
-        """Look at every image and mask of the layout that is read."""
+        """Check every image and mask of the layout that is read."""
         report = checks.start_report(self)
-        found = list_sources(report.root)
-        if not found:
+        sources = list_sources(report.root)
+        if not sources:
             checks.add_error(
                 report, "masks", "no mask in any layout", "put masks/*.bmp and images/*.jpg there"
             )
-        for one, two in [*find_name_twins(found), *find_image_twins(report.root)]:
+        for one, two in [*find_name_twins(sources), *find_image_twins(report.root)]:
             checks.add_error(report, one, f"the same name as {two}", "keep one of them")
         if is_raw(report.root) and list_class_folders(report.root):
             problem = "colour-coded masks and class folders side by side; the colour-coded ones are read"
             checks.add_warning(report, "masks", problem, "move one of the two away")
         counts = dict.fromkeys(CODES, 0)
-        for source in found:
+        for source in sources:
             for name in check_source(report, source, lambda: self._as_released):
                 counts[name] += 1
-        orphans = find_images_without_mask(report.root, found)
+        orphans = find_images_without_mask(report.root, sources)
         warn_of_files(report, "images", orphans, "no mask; never drawn", "get the masks again")
         report.histogram = {NAMES[name]: count for name, count in counts.items()}
         used = {NAMES[name]: counts[name] for name in self._folders()}
@@ -235,7 +235,7 @@ class SUIM(Dataset):
 
     @classmethod
     def prepare(cls, source: Path, data: Path) -> Iterator[str]:
-        """Turn colour-coded masks into one folder of binary PNGs a class, train and test merged.
+        """Turn colour-coded masks into one folder of binary PNGs per class, train and test merged.
 
         Only masks with at least one pixel are written: an entry is an image and a class it holds.
         """
@@ -244,10 +244,10 @@ class SUIM(Dataset):
                 f"suim: no colour-coded mask in {source}: looked in masks/, train_val/masks/, TEST/masks/. "
                 f"Per-class folders are read as they are; put them at {data / cls.card.folders[0]}"
             )
-        found = find_sources(source)
+        sources = find_sources(source)
         report = Verification(dataset="suim", root=source)
         resizes_mask = cache(partial(is_released, source))
-        for one in found:
+        for one in sources:
             check_source(report, one, resizes_mask)
         problems = [f"{f.path}: {f.problem}" for f in report.findings if f.level == "error"]
         refuse_problems(f"suim: {len(problems):,} faults in {source}", problems, "get these files again")
@@ -255,11 +255,11 @@ class SUIM(Dataset):
         with stage_folder(target) as folder:
             for name in ("images", *(f"masks/{name}" for name in CODES)):
                 (folder / name).mkdir(parents=True)
-            for number, one in enumerate(found, 1):
+            for number, one in enumerate(sources, 1):
                 _split(source, one, folder)
-                if number % 100 == 0 or number == len(found):
-                    yield f"image {number}/{len(found)}"
-        yield f"{len(found)} images in {target}"
+                if number % 100 == 0 or number == len(sources):
+                    yield f"image {number}/{len(sources)}"
+        yield f"{len(sources)} images in {target}"
 
     @classmethod
     def miniature(cls, data: Path, seed: int) -> None:

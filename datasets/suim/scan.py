@@ -43,47 +43,47 @@ class Source:
 
 
 def list_class_folders(root: Path) -> list[str]:
-    """Names of the class folders below `masks/`, in class order: non-empty in the per-class layout."""
+    """Return the names of the class folders below `masks/`, in class order: non-empty in the per-class layout."""
     return [name for name in CODES if (root / "masks" / name).is_dir()]
 
 
 def is_raw(root: Path) -> bool:
-    """Whether colour-coded masks lie below the root; where they do, they are what is read."""
+    """Return whether colour-coded masks lie below the root; if so, they are what is read."""
     return any(list_files(root / part / "masks", *RASTER) for part in PARTS)
 
 
 def find_sources(root: Path) -> list[Source]:
-    """Images that have a mask, by file name, from either layout.
+    """Return the images that have a mask, by file name, from either layout.
 
     Raises:
         DataError: where there is no mask, or a name occurs in both parts of the download.
     """
-    found = list_sources(root)
-    if not found:
+    sources = list_sources(root)
+    if not sources:
         raise DataError(
             f"suim: no mask found in {root}; looked for masks/*.bmp, train_val/masks/*.bmp, TEST/masks/*.bmp "
             f"and masks/{{{','.join(CODES)}}}/*. Next: get it from https://irvlab.cs.umn.edu/resources/suim-dataset"
         )
-    for one, two in [*find_name_twins(found), *find_image_twins(root)]:
+    for one, two in [*find_name_twins(sources), *find_image_twins(root)]:
         raise DataError(f"suim: {one} and {two} are one name twice; keep one of them in {root}")
-    return found
+    return sources
 
 
 def list_sources(root: Path) -> list[Source]:
-    """Images that have a mask, by file name; [] where there is none."""
-    found = _list_coded_sources(root) if is_raw(root) else _list_sources_by_class(root)
-    return sorted(found, key=lambda s: (Path(s.item).name, s.item))
+    """List the images that have a mask, by file name; empty if there is none."""
+    sources = _list_coded_sources(root) if is_raw(root) else _list_sources_by_class(root)
+    return sorted(sources, key=lambda s: (Path(s.item).name, s.item))
 
 
-def find_name_twins(found: list[Source]) -> list[tuple[str, str]]:
-    """Neighbours in the listing that are one image under two paths: train and test may not overlap."""
+def find_name_twins(sources: list[Source]) -> list[tuple[str, str]]:
+    """Return neighbours in the listing that are one image under two paths: train and test may not overlap."""
     return [
-        (one.item, two.item) for one, two in pairwise(found) if Path(one.item).stem == Path(two.item).stem
+        (one.item, two.item) for one, two in pairwise(sources) if Path(one.item).stem == Path(two.item).stem
     ]
 
 
 def find_image_twins(root: Path) -> list[tuple[str, str]]:
-    """Images of one folder that differ in nothing but the ending: which of them a mask belongs to is open."""
+    """Return images of one folder that differ only in the ending: a mask does not say to which it belongs."""
     pairs = []
     for part in PARTS:
         names = sorted(list_files(root / part / "images", *RASTER), key=lambda name: (Path(name).stem, name))
@@ -118,7 +118,7 @@ def _list_by_stem(folder: Path) -> dict[str, str]:
 
 
 def find_classes(root: Path, source: Source) -> list[str]:
-    """Class folder names whose mask is not empty in one image, by decoding its masks."""
+    """Decode the masks of one image and return the names of its classes."""
     if source.coded is not None:
         present = set(np.unique(read_codes(find_file(root / source.coded))).tolist())
         return [name for name, code in CODES.items() if code in present]
@@ -126,22 +126,22 @@ def find_classes(root: Path, source: Source) -> list[str]:
     return [name for name, grey in masks.items() if (grey >= THRESHOLD).any()]
 
 
-def scan_classes(root: Path, found: list[Source]) -> dict[str, list[str]]:
-    """Class folder names by item, from the cache where the files are unchanged.
+def scan_classes(root: Path, sources: list[Source]) -> dict[str, list[str]]:
+    """Return class folder names by item, from the cache if the files are unchanged.
 
     Raises:
         DataError: where a mask cannot be decoded.
     """
     masks = [
         (source.item, mask, status.st_size, status.st_mtime_ns)
-        for source in found
+        for source in sources
         for mask in ([source.coded] if source.coded else [name for _, name in source.binary])
         for status in [find_file(root / mask).stat()]
     ]
     memory = scan_path("suim", _SCAN_VERSION, str(root.resolve()), masks)
     stored = recall_scan(memory)
-    if stored is not None and set(stored) == {source.item for source in found}:
+    if stored is not None and set(stored) == {source.item for source in sources}:
         return stored
-    answer = {source.item: find_classes(root, source) for source in found}
+    answer = {source.item: find_classes(root, source) for source in sources}
     store_scan(memory, answer)
     return answer

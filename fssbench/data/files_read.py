@@ -36,7 +36,7 @@ class _Known:
 
 
 class DataFiles:
-    """The files of some items, as they are now.
+    """The files of some items in their present state.
 
     Args:
         dataset: where the items come from.
@@ -88,11 +88,11 @@ class DataFiles:
         return [known.path for files in self._files.values() for known in files]
 
     def content(self, item: str) -> str:
-        """Hash over the files of one item; empty for an item that is not among them."""
+        """Return the hash over the files of one item; empty for an item that is not among them."""
         return ",".join(known.sha256 for known in self._files.get(item, ()))
 
     def write_prefixes(self, folder: Path) -> None:
-        """Leave the beginning of each file's hash in a run folder, unless it is there.
+        """Store the beginning of each file's hash in a run folder, unless it is stored already.
 
         By these a reader can tell which files differ; the whole hash in the identity says whether any does.
 
@@ -106,7 +106,7 @@ class DataFiles:
             write_whole(path, [json.dumps({"data_sha256": self.sha256, "prefixes": text}).encode() + b"\n"])
 
     def differing(self, folder: Path) -> list[Path] | None:
-        """Files whose hash begins otherwise than it did when a run was made; None if that is not known.
+        """Return the files whose hash begins differently from the stored one; None if none is stored.
 
         Args:
             folder: the run's.
@@ -124,7 +124,7 @@ class DataFiles:
         ]
 
     def check(self, item: str) -> None:
-        """Compare the files of one item with what they were; call it after they were read.
+        """Compare the files of one item with their first state; call it after reading them.
 
         Raises:
             DataError: if one holds other bytes, naming it.
@@ -144,7 +144,7 @@ class DataFiles:
             files[place] = _Known(known.path, state, known.sha256)
 
     def check_all(self) -> None:
-        """Compare all files with what they were.
+        """Compare all files with their first state.
 
         Raises:
             DataError: if one holds other bytes, naming it.
@@ -161,7 +161,7 @@ class DataFiles:
 
 
 def files_sha256(dataset: Dataset, items: Iterable[str], what: str) -> str:
-    """sha256 over the bytes of every file of some items, by item; `what` they are for is said in errors.
+    """Return the sha256 over the bytes of every file of some items, by item; errors say `what` they are for.
 
     Raises:
         DataError: where a file is missing, naming how many are.

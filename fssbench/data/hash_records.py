@@ -32,7 +32,7 @@ _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 
 @dataclass(frozen=True, slots=True)
 class FileHash:
-    """What is recorded of a file."""
+    """Hash and size that a record holds of a file."""
 
     sha256: str
     size: int | None
@@ -66,7 +66,7 @@ def hash_files(dataset: Dataset, record: Path) -> dict[str, FileHash]:
 
 
 def _walk(folder: Path, prefix: str, above: frozenset[str] = frozenset()) -> Iterator[tuple[str, Path]]:
-    """Each file below a folder with its relative path; a folder that links to one above it is not entered again."""
+    """Yield each file below a folder with its relative path; a folder that links to one above is entered once."""
     real = os.path.realpath(folder)
     if real in above:
         return
@@ -84,14 +84,14 @@ def _walk(folder: Path, prefix: str, above: frozenset[str] = frozenset()) -> Ite
 
 
 def digest_hashes(hashes: dict[str, FileHash]) -> str:
-    """One sha256 over all paths and hashes, by which two people compare their data."""
+    """Return one sha256 over all paths and hashes, by which two people compare their data."""
     return hashlib.sha256(
         "".join(map(_line, hashes, hashes.values())).encode("utf-8", "surrogateescape")
     ).hexdigest()
 
 
 def write_record(path: Path, dataset: Dataset, hashes: dict[str, FileHash]) -> None:
-    """Write a record; an existing file is never replaced, for it may be the only proof of better days.
+    """Write a record; an existing file is never replaced, because it may be the only record of undamaged data.
 
     Raises:
         DataError: if the file exists or cannot be written.

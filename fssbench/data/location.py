@@ -38,7 +38,7 @@ MARKER = "MINIATURE.json"
 
 
 class _Marker(Record):
-    """What `MINIATURE.json` holds."""
+    """The content of `MINIATURE.json`."""
 
     generator: int = GENERATOR
     seed: int
@@ -60,7 +60,7 @@ class _Marker(Record):
 
 
 def resolve(data: str | Path | None) -> Path | None:
-    """Settle what `--data` means: a folder, `mini`, or nothing.
+    """Return the folder that `--data` means, which may be a folder, the word `mini`, or nothing.
 
     Args:
         data: a folder, the word `mini`, or None for the environment's `FSSBENCH_DATA` (which may be
@@ -88,7 +88,7 @@ def resolve(data: str | Path | None) -> Path | None:
 
 
 def is_miniature(root: Path | None) -> bool:
-    """Whether a data folder holds drawings instead of real images."""
+    """Return whether a data folder holds drawings instead of real images."""
     return root is not None and (root / MARKER).is_file()
 
 
@@ -128,11 +128,11 @@ def open_dataset(
     if is_miniature(root):
         root = _drawn(cls, root)
         beside = root / "splits"
-        found = find_list_folder(named) if named else (beside if beside.is_dir() else None)
+        lists = find_list_folder(named) if named else (beside if beside.is_dir() else None)
     else:
-        found = find_list_folder(named, root)
+        lists = find_list_folder(named, root)
     with plugin_call(f"data set {name!r} cannot be opened:"):
-        return cls(cls.locate(root), splits=found, variant=variant)
+        return cls(cls.locate(root), splits=lists, variant=variant)
 
 
 def make_miniature(
@@ -213,7 +213,7 @@ def _cached_root(seed: int = MINIATURE_SEED) -> Path:
 
 
 def _drawn(cls: type[Dataset], root: Path) -> Path:
-    """The data folder of one data set in a miniature; drawn now where the cache lacks it."""
+    """Return the data folder of one data set in a miniature; draw it if the cache lacks it."""
     marker = _Marker.read(root)
     if not marker.apart:
         return root
@@ -243,7 +243,7 @@ def _draw(cls: type[Dataset], target: Path, seed: int) -> None:
 
 @cache
 def _digest(cls: type[Dataset]) -> str:
-    """Hash of the code that draws: the plugin's own source, so that an edit elsewhere draws nothing again."""
+    """Hash the code that draws: the plugin's own source, so that an edit elsewhere draws nothing again."""
     return source_sha256(cls, base=Dataset)
 
 

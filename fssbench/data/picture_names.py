@@ -37,13 +37,13 @@ class Pictures:
 
     @classmethod
     def of_plan(cls, dataset: Dataset, plan: Iterable[Episode]) -> Pictures:
-        """Pictures of all queries and supports of a plan; their files are read."""
+        """Read the pictures of all queries and supports of a plan."""
         items = dict.fromkeys(item for e in plan for item in (e.query, *e.supports))
         return cls(picture_names(dataset, items), {item: tuple(dataset.aliases(item)) for item in items})
 
 
 def picture_names(dataset: Dataset, items: Iterable[str]) -> Names:
-    """All names of the pictures of some items.
+    """Return all names of the pictures of some items.
 
     Files are read.  A file that serves several items tells nothing about any of them, and a missing file
     has no hash: other places say that it is missing.
@@ -80,7 +80,7 @@ def same_pictures(
 def _same_bytes(
     dataset: Dataset, items: Collection[str], other: Dataset, others: Collection[str]
 ) -> set[str]:
-    """Items whose file has the same bytes as the file of one of the others."""
+    """Return the items whose file has the same bytes as the file of one of the others."""
     mine = {item: path for item in items if (path := _image_file(dataset, item)) is not None}
     theirs = Counter(path for item in others if (path := _image_file(other, item)) is not None)
     served = Counter(mine.values()) + theirs  # a file of several items tells nothing about them
@@ -118,7 +118,7 @@ def queries_among_supports(episodes: Iterable[Episode], names: Names) -> int:
 
 
 def given_name(dataset: Dataset, item: str) -> str | None:
-    """The name that a data set gives the picture of an item; None if it leaves that to the file's hash.
+    """Return the name that a data set gives the picture of an item; None if it leaves that to the file's hash.
 
     Raises:
         PluginError: if the data set's `content` fails.
@@ -137,7 +137,7 @@ def given_name(dataset: Dataset, item: str) -> str | None:
 
 
 def _image_file(dataset: Dataset, item: str) -> Path | None:
-    """The file that holds the image of an item; None if none can be read, or if only lists are known."""
+    """Return the file that holds the image of an item; None if none can be read, or if only lists are known."""
     if dataset.root is None:
         return None
     try:

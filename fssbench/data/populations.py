@@ -37,7 +37,7 @@ def compare_count(count: int, published: int, what: str, *, least: bool = False)
 
 
 def size_marks(pool: Pool) -> tuple[str, ...]:
-    """Marks of a pool whose size is not the published one; at most one, the most telling."""
+    """Return the mark of a pool whose size is not the published one; at most one, the one that says most."""
     expected = pool.population
     if expected is None:
         return ()
@@ -52,7 +52,7 @@ def size_marks(pool: Pool) -> tuple[str, ...]:
 
 
 def _class_marks(pool: Pool, expected: Population) -> tuple[str, ...]:
-    """Marks of classes that have another number of images than published, though the sum is right."""
+    """Return the marks of classes that have another number of images than published, although the sum is right."""
     here = Counter(Counter(class_id for class_id, _ in {(e.class_id, e.item) for e in pool.entries}).values())
     odd = here - Counter(expected.images_by_class)
     if not expected.images_by_class or not odd:
@@ -62,7 +62,7 @@ def _class_marks(pool: Pool, expected: Population) -> tuple[str, ...]:
 
 
 def pool_marks(pool: Pool, classes: Collection[int]) -> tuple[str, ...]:
-    """What keeps episodes of some classes of a pool from being the published ones.
+    """Return what keeps episodes of some classes of a pool from being the published ones.
 
     Args:
         pool: what is drawn from.

@@ -27,7 +27,7 @@ _NEXT = "Next: `fssbench check` on the data set's plugin"
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What is remembered of an image once it has been read."""
+    """What the reader remembers of an image after reading it."""
 
     size: tuple[int, int]
     """Width and height as stored."""
@@ -61,7 +61,7 @@ class Reader:
         self._mask_doubts: dict[tuple[str, int], frozenset[str]] = {}
 
     def image(self, item: str) -> Image.Image:
-        """The image of an item, RGB.
+        """Read the image of an item, RGB.
 
         Raises:
             DataError: if it is damaged, or is one that must not be used.
@@ -79,7 +79,7 @@ class Reader:
         return image
 
     def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
-        """The mask of an item for a class that it is listed for, (H, W): 0, 1 and 255, at its stored size.
+        """Read the mask (H, W) of an item for one of its classes: 0, 1 and 255, at its stored size.
 
         Raises:
             DataError: if the file is damaged, does not fit its image, or shows no pixel of the class.
@@ -97,7 +97,7 @@ class Reader:
         return mask
 
     def doubts(self, episode: Episode) -> tuple[str, ...]:
-        """Kinds of doubt about the images and masks of an episode, sorted; they depend on the files alone."""
+        """Return the sorted kinds of doubt about the images and masks of an episode; they depend on the files alone."""
         kinds: set[str] = set()
         for item in (episode.query, *episode.supports):
             if (item, episode.class_id) not in self._mask_doubts:
@@ -106,13 +106,13 @@ class Reader:
         return tuple(sorted(kinds))
 
     def _image_facts(self, item: str) -> ImageFacts:
-        """What is known of an image; it is read if its features came from a file."""
+        """Return what is known of an image; read it if its features came from a file."""
         if self._key(item) not in self._facts:
             self.image(item)
         return self._facts[self._key(item)]
 
     def _key(self, item: str) -> Hashable:
-        """Under what an image is remembered: its content too, as a file may change between two plans."""
+        """Return the key of a remembered image.  The content is part of it: a file may change between two plans."""
         return self._place, item, self._files.content(item) if self._files else None
 
     def _check_form(self, item: str, class_id: int, mask: Any) -> None:
@@ -127,7 +127,7 @@ class Reader:
             raise self._broken(item, f"`mask` for class {class_id} has the values {shown}, {expected}")
 
     def _check_size(self, item: str, size: tuple[int, int]) -> None:
-        """Compare a mask's width and height with the image's; which of the two is wrong, the files tell."""
+        """Compare the size of a mask with that of its image.  The stored files show which of the two is wrong."""
         expected = self._image_facts(item).size
         if size == expected:
             return
@@ -143,7 +143,7 @@ class Reader:
         raise DataError(f"{name}: {judgement}{self._next}")
 
     def _stored_sizes(self, item: str) -> list[tuple[str, tuple[int, int]]]:
-        """Names and sizes of an item's files that are pictures."""
+        """Return names and sizes of those files of an item that are pictures."""
         sizes = []
         for path in self._call(self.dataset.files, item):
             try:
@@ -153,7 +153,7 @@ class Reader:
         return sizes or [("", (0, 0))]
 
     def _absent(self, item: str, class_id: int, mask: NDArray[np.uint8]) -> str:
-        """Text of the error for a mask without its class."""
+        """Return the error text for a mask without its class."""
         try:
             stored = f"the highest value of its label map is {int(np.max(self.dataset.label(item)))}"
         except Exception:  # a plugin may raise anything, and need not have a label map
@@ -197,7 +197,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class Target:
-    """The truth of a query, at the size it is scored at."""
+    """The truth of a query, at the size at which it is scored."""
 
     foreground: NDArray[np.bool_]
     """(H, W)"""
@@ -206,5 +206,5 @@ class Target:
 
     @property
     def pixels(self) -> int:
-        """Foreground pixels."""
+        """Number of foreground pixels."""
         return int(np.count_nonzero(self.foreground))

@@ -15,13 +15,13 @@ from fssbench.errors import DataError
 
 
 def seal(data: dict[str, Any]) -> bytes:
-    """One line of JSON ending in its own crc32."""
+    """Return one line of JSON that ends in its own crc32."""
     body = json.dumps(data, separators=(",", ":"), allow_nan=False)[:-1]
     return f'{body},"crc":"{zlib.crc32(body.encode()):08x}"}}\n'.encode()
 
 
 def unseal(line: bytes) -> dict[str, Any]:
-    """What `seal` made a line of, given without its newline.
+    """Return the content of a line that `seal` made, given without its newline.
 
     Raises:
         ValueError: where the line is damaged.
@@ -130,7 +130,7 @@ class AppendLog:
             raise DataError(f"cannot write {len(line)} bytes to {self.path}: {error}. {hint}") from error
 
     def stat(self) -> os.stat_result:
-        """The file that is written to, whatever lies at the path by now."""
+        """Return the state of the file that is written to, even if the path now leads to another file."""
         return os.fstat(self._handle)
 
     def cut(self, size: int) -> None:

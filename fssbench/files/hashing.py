@@ -14,7 +14,7 @@ State = tuple[int, ...]
 
 
 def file_state(path: Path) -> State:
-    """The state of a file as it is now.
+    """Return the present state of a file.
 
     Raises:
         OSError: if there is none.
@@ -25,7 +25,7 @@ def file_state(path: Path) -> State:
 
 @lru_cache(maxsize=1 << 18)
 def hash_file(path: Path, state: State) -> str:
-    """sha256 of a file in its present state, computed once: folds and shots of a benchmark share files.
+    """Return the sha256 of a file in its present state.  It is computed once, because folds and shots share files.
 
     Raises:
         OSError: if it cannot be read.
@@ -36,12 +36,12 @@ def hash_file(path: Path, state: State) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file as it is now, see `hash_file`."""
+    """Return the sha256 of the present content of a file, see `hash_file`."""
     return hash_file(path, file_state(path))
 
 
 def weights_file_sha256(path: Path) -> str:
-    """sha256 of a file of weights.
+    """Return the sha256 of a file of weights.
 
     Raises:
         DataError: if the file cannot be read.

@@ -54,7 +54,7 @@ class KeptLog:
 
     @property
     def size(self) -> int:
-        """Bytes of all lines."""
+        """Number of bytes of all lines."""
         return self._size
 
     def cut(self, size: int) -> None:
@@ -68,7 +68,7 @@ class KeptLog:
         self._log.cut(self._size)
 
     def harm(self, *, whole: bool = False) -> str:
-        """What somebody else did to the file, in words; empty if it is as it was left.
+        """Say what somebody else did to the file; empty if it is unchanged.
 
         Args:
             whole: compare every byte, not the file's number and size alone.

@@ -38,7 +38,7 @@ def check_links(path: Path, folders: Iterable[Path]) -> None:
 
 
 def _is_plainly_below(path: str, folder: str) -> bool:
-    """Whether a path lies in a folder without any link on the way; ten times faster than resolving both."""
+    """Return whether a path lies in a folder without any link on the way; ten times faster than resolving both."""
     start = folder.rstrip(os.sep) + os.sep
     if not path.startswith(start):
         return False
@@ -57,7 +57,7 @@ def _is_below(target: str, folder: Path) -> bool:
 
 
 def _first_link(path: Path, target: str) -> str:
-    """The longest part of the path that is a link to the target or to a folder above it."""
+    """Return the longest part of the path that is a link to the target or to a folder above it."""
     for part in (path, *path.parents):
         if part.is_symlink():
             return f"link {part}"

@@ -120,7 +120,7 @@ def _listing(folder: Path) -> FolderListing:
 
 
 def _folders_below(start: Path) -> Iterator[Path]:
-    """Give a folder and those below it, the nearest first, down to a small depth."""
+    """Yield a folder and the folders below it, the nearest first, down to a small depth."""
     queue = deque([(start, 0)])
     looked_at = 0
     while queue and looked_at < _LIMIT:

@@ -27,7 +27,7 @@ _WITHOUT_WAITING = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY
 
 
 def open_regular(path: Path) -> FileIO:
-    """Open a regular file for reading, or refuse whatever else has this name.
+    """Open a regular file for reading; refuse anything else of this name.
 
     Raises:
         FileNotFoundError: where nothing has this name.

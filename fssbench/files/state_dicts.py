@@ -62,7 +62,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file.
+    """Read tensors and metadata of a safetensors file.
 
     Raises:
         DataError: where it is missing or not whole.
@@ -91,12 +91,12 @@ def _unwrap_state(loaded: object, path: Path) -> dict[str, Tensor]:
 
 
 def bare_name(name: str) -> str:
-    """The name of an entry without the `module.` of a DataParallel model."""
+    """Return the name of an entry without the `module.` of a DataParallel model."""
     return name.removeprefix("module.")
 
 
 def name_some(names: Iterable[str]) -> str:
-    """Up to five names, and how many more there are, for messages."""
+    """Join up to five names, and say how many more there are, for messages."""
     listed = list(names)
     return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
 
@@ -134,7 +134,7 @@ def assign(own: Mapping[str, Tensor], given: Mapping[str, Tensor], what: str) ->
 
 
 def digest_state(state: Mapping[str, Tensor]) -> str:
-    """sha256 over names, types, shapes and bytes of a state dict, in sorted order of names."""
+    """Hash names, types, shapes and bytes of a state dict with sha256, in sorted order of names."""
     total = hashlib.sha256()
     for name in sorted(state):
         value = state[name].detach().cpu().contiguous()

@@ -61,7 +61,7 @@ class Judgement:
 
 
 def stored_depth(image: Image.Image) -> int | None:
-    """Bits per channel of the file that `open_image` decoded; None if the format says nothing beyond the mode."""
+    """Return the bits per channel of a decoded file; None if its format says no more than the mode."""
     if image.format == "TIFF":
         stored = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, 8)
         return max(stored) if isinstance(stored, tuple) else int(stored)
@@ -70,7 +70,7 @@ def stored_depth(image: Image.Image) -> int | None:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The EXIF orientation that an image carries; 1 (upright) if it has none, 0 if the tag holds no number."""
+    """Return the EXIF orientation of an image: 1 (upright) if it has none, 0 if the tag holds no number."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of damaged EXIF, in which no orientation can be read
         stored: Any = image.info.get(ORIENTATION, image.getexif().get(ORIENTATION_TAG, 1))
@@ -81,7 +81,7 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def is_transparent(image: Image.Image) -> bool:
-    """Whether any pixel of an image is not opaque."""
+    """Return whether any pixel of an image is not opaque."""
     if not image.has_transparency_data:
         return False
     alpha = image if image.mode in {"RGBA", "LA"} else image.convert("RGBA")
@@ -162,7 +162,7 @@ def judge_pair(
 
 
 def admit(judgements: Iterable[Judgement], kinds: Collection[str], remedy: str) -> list[Judgement]:
-    """Turn errors of some kinds into doubts, where a data set is released so and its reference reads on."""
+    """Turn errors of some kinds into doubts, for a data set that is released so and whose reference reads it."""
     return [
         replace(j, level="doubt", problem=f"as released: {j.problem}", remedy=remedy)
         if j.level == "error" and j.kind in kinds
@@ -189,7 +189,7 @@ _noted: ContextVar[set[str] | None] = ContextVar("noted", default=None)
 
 @contextmanager
 def gather_doubts() -> Iterator[set[str]]:
-    """Collect the kinds of doubt that are noted by whatever is read within this context."""
+    """Collect the kinds of doubt that readers note within this context."""
     kinds: set[str] = set()
     token = _noted.set(kinds)
     try:
@@ -199,7 +199,7 @@ def gather_doubts() -> Iterator[set[str]]:
 
 
 def note_doubt(kind: str) -> None:
-    """Note that what is being read is doubtful: the episode that uses it is marked.
+    """Note that the file being read is doubtful, so that the episode that uses it is marked.
 
     A reader that keeps what it has read must note the doubt again each time it hands it out.
 

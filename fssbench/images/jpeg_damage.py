@@ -119,5 +119,5 @@ def _compare_blocks(content: bytes, scan: _Scan, decoded: Image.Image) -> str | 
 
 
 def _has_last_row(image: Image.Image) -> bool:
-    """Whether the last row has been decoded: until then it is black."""
+    """Return whether the last row has been decoded; until then it is black."""
     return image.im.crop((0, image.height - 1, image.width, image.height)).getbbox() is not None

@@ -91,14 +91,14 @@ def judge_index(
 
 
 def _all_known(values: NDArray[np.uint8], highest: int, known: set[int]) -> bool:
-    """Whether no value is unknown, at the price of one pass; False if that cannot be said so fast."""
+    """Return whether no value is unknown, in one pass; False if one pass cannot tell."""
     if known == {*range(highest + 1), IGNORE}:
         return int((values + np.uint8(1)).max()) <= highest + 1  # 255 becomes 0
     return known == {*range(highest + 1)} and int(values.max()) <= highest
 
 
 def _present(image: Image.Image) -> list[int]:
-    """The values that occur in an image of one 8-bit channel."""
+    """Return the values that occur in an image of one 8-bit channel."""
     return [value for value, count in enumerate(image.histogram()) if count]
 
 
@@ -122,13 +122,13 @@ def _strange(
 
 
 def _greys(palette: NDArray[np.uint8], known: Collection[int]) -> set[int]:
-    """The grey tones that Pillow makes of the known labels' colours."""
+    """Return the grey tones that Pillow makes of the known labels' colours."""
     colours = np.ascontiguousarray(palette[sorted(known)])[None]
     return {int(v) for v in np.asarray(Image.fromarray(colours).convert("L")).ravel()}
 
 
 def _judge_palette(image: Image.Image, known: set[int], palette: NDArray[np.uint8]) -> list[Judgement]:
-    """A re-quantised palette keeps the colours but renumbers them: indices then mean other classes."""
+    """Judge whether a re-quantised palette renumbers its colours, so that indices mean other classes."""
     stored = np.array(image.getpalette("RGB") or [], dtype=np.uint8).reshape(-1, 3)
     expected = sorted(value for value in known if value < len(stored))
     if np.array_equal(stored[expected], palette[expected]):
@@ -235,18 +235,18 @@ def _judge_softness(
 
 
 def _is_flat(greys: NDArray[np.uint8]) -> bool:
-    """Whether greys (N,) are so few that they are areas; edges have many."""
+    """Return whether greys (N,) are so few that they are areas; edges have many."""
     return int(np.count_nonzero(np.bincount(greys))) <= _FLAT
 
 
 def _between(values: NDArray[np.uint8], low: int, high: int) -> NDArray[np.bool_]:
-    """Where values lie above `low` and below `high`, in one comparison: what is lower becomes large."""
+    """Return where values lie above `low` and below `high`, in one comparison: lower values become large."""
     between: NDArray[np.bool_] = (values - np.uint8(low + 1)) < np.uint8(high - low - 1)
     return between
 
 
 def _coloured_share(colours: Image.Image) -> float:
-    """Share of pixels whose channels differ."""
+    """Return the share of pixels whose channels differ."""
     red, green, blue = (np.asarray(band) for band in colours.split())
     spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     return float(np.count_nonzero(spread > 8)) / spread.size
@@ -268,7 +268,7 @@ def judge_coded(image: Image.Image) -> Judged:
 
 
 def codes_of(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Colour codes 0..7 (H, W) of colours (H, W, 3): each channel thresholded, red the highest bit."""
+    """Return the colour codes 0..7 (H, W) of colours (H, W, 3): each channel thresholded, red the highest bit."""
     bits = (colours >= THRESHOLD).astype(np.uint8)
     codes: NDArray[np.uint8] = bits[..., 0] * 4 + bits[..., 1] * 2 + bits[..., 2]
     return codes

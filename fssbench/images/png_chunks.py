@@ -12,7 +12,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def find_png_damage(content: bytes) -> str | None:
-    """Say what is damaged in a PNG file, or None where each chunk is whole up to the end mark.
+    """Say what is damaged in a PNG file, or None if each chunk is whole up to the end mark.
 
     Bytes after the end mark are no damage: some programs append to a PNG.
 

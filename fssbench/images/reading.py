@@ -114,7 +114,7 @@ def read_codes(path: Path) -> NDArray[np.uint8]:
 
 
 def to_input(image: Image.Image, size: int) -> Tensor:
-    """Normalised network input (3, size, size): squashed bilinearly with antialiasing, aspect not kept."""
+    """Return the normalised network input (3, size, size): bilinear with antialiasing, aspect ratio not kept."""
     import torch  # most verbs read pictures, if any, for people alone
 
     if image.size != (size, size):
@@ -125,7 +125,7 @@ def to_input(image: Image.Image, size: int) -> Tensor:
 
 
 def resize_mask(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Nearest resize by floor of the scaled index, as `interpolate(mode="nearest")`: makes no new labels."""
+    """Resize a mask by floor of the scaled index, as `interpolate(mode="nearest")` does; no new labels arise."""
     if mask.shape == (height, width):
         return mask
     # torch computes the scale and the source index in float32; so must we, to agree to the pixel

@@ -16,6 +16,7 @@ from fssbench.api import (
     DatasetCard,
     Entry,
     Pool,
+    Population,
     UsageError,
     Verification,
     find_file,
@@ -27,12 +28,17 @@ from fssbench.api import (
 
 from ..shared import checks
 from ..shared.pairs import check_pair, warn_of_files, warn_of_other_size
-from ..shared.populations import population
 from ..shared.staging import stage_folder
 from . import join_lungs
 from .join_lungs import IMAGES, LEFT, MASKS, RIGHT
 from .miniature import draw_files
 
+_SOURCE = "National Library of Medicine: 566 Shenzhen masks, 138 Montgomery masks"
+POPULATIONS: dict[tuple[str | None, str], Population] = {
+    ("lung566", "test"): Population(entries=566, images=566, source=_SOURCE),
+    ("lung704", "test"): Population(entries=704, images=704, source=_SOURCE),
+}
+"""Published size by variant and split."""
 SHENZHEN, MONTGOMERY = "CHNCXR_", "MCUCXR_"
 SUFFIX = "_mask"
 
@@ -120,7 +126,7 @@ class ChestXray(Dataset):
         return Pool(
             tuple(Entry(f"{MASKS}/{name}", 0) for name in names),
             f"files on disk: masks/{rule} sorted by name",
-            population=population("chestxray", self.variant, split),
+            population=POPULATIONS[self.variant, split],
         )
 
     def files(self, item: str) -> tuple[Path, ...]:

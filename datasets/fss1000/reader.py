@@ -17,6 +17,7 @@ from fssbench.api import (
     Entry,
     OtherList,
     Pool,
+    Population,
     UsageError,
     Verification,
     find_file,
@@ -31,10 +32,22 @@ from fssbench.api import (
 )
 
 from ..shared import checks, pools
-from ..shared.populations import FSS_CLASSES as SPLITS, FSS_IMAGES as IMAGES_PER_CLASS, population
 from . import miniature
 from .lists import LISTS as SPLIT_LISTS
 
+SPLITS = {"trn": (0, 520), "val": (520, 240), "test": (760, 240)}
+"""First class id and number of classes of each split, in the reference numbering."""
+IMAGES_PER_CLASS = 10
+POPULATIONS: dict[tuple[str | None, str], Population] = {
+    (None, split): Population(
+        entries=classes * IMAGES_PER_CLASS,
+        images=classes * IMAGES_PER_CLASS,
+        images_by_class=(IMAGES_PER_CLASS,) * classes,
+        source="HKUSTCV/FSS-1000: 1,000 classes of ten images, split 520, 240, 240",
+    )
+    for split, (_, classes) in SPLITS.items()
+}
+"""Published size by variant and split."""
 NUMBERS = tuple(str(n) for n in range(1, IMAGES_PER_CLASS + 1))
 """Stems of a class's images and masks."""
 STRAYS = frozenset(
@@ -175,7 +188,7 @@ class FSS1000(Dataset):
             raise UsageError(f"data set 'fss1000' has no split {split!r}; known: {', '.join(SPLITS)}")
         names_by_split, from_lists = self._names
         start, _ = SPLITS[split]
-        expected = population("fss1000", None, split)
+        expected = POPULATIONS[None, split]
         if from_lists:
             assert self.splits is not None
             numbers = sorted(f"{n}.jpg" for n in NUMBERS)

@@ -18,6 +18,7 @@ from fssbench.api import (
     DatasetCard,
     Entry,
     Pool,
+    Population,
     UsageError,
     Verification,
     list_files,
@@ -29,10 +30,19 @@ from fssbench.api import (
 from ..shared import checks
 from ..shared.pairs import check_pair, warn_of_files, warn_of_other_size
 from ..shared.placing import place_file
-from ..shared.populations import population
 from ..shared.staging import make_scratch_folder, stage_folder
 from .miniature import draw_files
 
+POPULATIONS: dict[tuple[str | None, str], Population] = {
+    ("isic1", "test"): Population(entries=2_594, images=2_594, source="training images of ISIC 2018, task 1"),
+    ("isic3", "test"): Population(
+        entries=2_594,
+        images=2_594,
+        images_by_class=(1_867, 519, 208),
+        source="slei109/PATNet, data/isic/class_id.csv: nevus, melanoma, seborrheic keratosis",
+    ),
+}
+"""Published size by variant and split."""
 IMAGES = "ISIC2018_Task1-2_Training_Input"
 MASKS = "ISIC2018_Task1_Training_GroundTruth"
 FOLDERS = ("1", "2", "3")
@@ -131,7 +141,7 @@ class ISIC2018(Dataset):
         # by file name alone: the flat and the foldered layout then give the same draws
         entries = tuple(Entry(item, 0) for _, item in sorted(items))
         rule = "files on disk: *.jpg sorted by file name, all one class"
-        return Pool(entries, rule, population=population("isic2018", self.variant, "test"))
+        return Pool(entries, rule, population=POPULATIONS[self.variant, "test"])
 
     def _by_folder(self) -> Pool:
         entries: list[Entry] = []
@@ -147,7 +157,7 @@ class ISIC2018(Dataset):
                 )
             entries += [Entry(f"{IMAGES}/{name}/{image}", class_id) for image in images]
         rule = "files on disk: folders 1, 2, 3, each sorted by name"
-        return Pool(tuple(entries), rule, population=population("isic2018", self.variant, "test"))
+        return Pool(tuple(entries), rule, population=POPULATIONS[self.variant, "test"])
 
     def files(self, item: str) -> tuple[Path, ...]:
         """Return the image and its mask."""

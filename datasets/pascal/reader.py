@@ -19,6 +19,7 @@ from fssbench.api import (
     Entry,
     OtherList,
     Pool,
+    Population,
     UsageError,
     Verification,
     judge_list,
@@ -28,10 +29,15 @@ from fssbench.api import (
 )
 
 from ..shared import checks, palette, pools
-from ..shared.populations import population
 from . import miniature, sbd, voc_lists
 from .lists import CLASSES_PER_FOLD, FOLDS, LISTS as FOLD_LISTS
 
+_SOURCE = "lists of juhongm999/hsnet, counted"
+POPULATIONS: dict[tuple[str | None, str], Population] = {
+    (None, "trn"): Population(entries=13_680, images=10_092, source=_SOURCE),
+    (None, "val"): Population(entries=1_868, images=1_381, source=_SOURCE),
+}
+"""Published size by variant and split."""
 COCO_TWINS = {
     "aeroplane": 4,
     "bicycle": 1,
@@ -110,7 +116,7 @@ class Pascal(Dataset):
             pool = pools.pool_from_lists(
                 listed,
                 None if self.root is None else lambda e: e.item in present,
-                population("pascal", None, split),
+                POPULATIONS[None, split],
                 other_lists=others,
             )
             if pool.entries:
@@ -181,7 +187,7 @@ class Pascal(Dataset):
             raise DataError(
                 f"no image with a mask for split {split!r} below {self.root}. Next: `fssbench data verify`"
             )
-        return pools.pool_from_files(entries, rule, population("pascal", None, split), f"pascal {split}")
+        return pools.pool_from_files(entries, rule, POPULATIONS[None, split], f"pascal {split}")
 
     def content(self, item: str) -> str:
         """Return the VOC id, which every release and annotation keeps, or else the hash of the file."""

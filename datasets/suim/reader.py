@@ -22,6 +22,7 @@ from fssbench.api import (
     DatasetCard,
     Entry,
     Pool,
+    Population,
     UsageError,
     Verification,
     find_file,
@@ -34,7 +35,6 @@ from fssbench.api import (
 from ..shared import checks
 from ..shared.pairs import warn_of_files, warn_of_other_size
 from ..shared.placing import place_file, refuse_problems
-from ..shared.populations import population
 from ..shared.staging import stage_folder
 from .checks import check_source, find_images_without_mask
 from .miniature import draw_files
@@ -52,6 +52,14 @@ from .scan import (
     scan_classes,
 )
 
+POPULATIONS: dict[tuple[str | None, str], Population] = {
+    ("suim7", "test"): Population(entries=3_859, source="Vision-Kek/ABCDFSS, merged form, counted"),
+    # with open water every image shows a class; nobody states how many entries that makes
+    ("suim8", "test"): Population(
+        images=1_635, source="xahidbuffon/SUIM: 1,525 images for training and validation, 110 for test"
+    ),
+}
+"""Published size by variant and split."""
 NAMES = {
     "FV": "fish and vertebrates",
     "HD": "human diver",
@@ -151,7 +159,7 @@ class SUIM(Dataset):
         return Pool(
             entries,
             "files on disk: images with a non-empty mask of the class, by file name, train and test merged",
-            population=population("suim", self.variant, split),
+            population=POPULATIONS[self.variant, split],
         )
 
     def files(self, item: str) -> tuple[Path, ...]:

@@ -1,7 +1,7 @@
 """fssbench: one harness for cross-domain few-shot segmentation.
 
-The public names below are loaded on first use, so that `import fssbench` (and with it
-`fssbench --help`) does not pay for torch or pandas.
+The public names are loaded at their first use, so that `import fssbench` and `fssbench --help` load neither torch
+nor pandas.
 
 Example:
     >>> import fssbench
@@ -14,11 +14,11 @@ Example:
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fssbench import clone, compat
+from fssbench.lazy import lazy_names
 from fssbench.plugins import execution
 
 if TYPE_CHECKING:
@@ -30,26 +30,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_PUBLIC = {
-    "count": "fssbench.metrics",
-    "evaluate": "fssbench.evaluation.engine",
-    "load_method": "fssbench.loading.load",
-    "plan": "fssbench.episodes.sampling",
-    "results": "fssbench.analysis.frames",
-    "score": "fssbench.metrics",
-}
-__all__ = ["__version__", *sorted(_PUBLIC)]
+__getattr__, __dir__, _names = lazy_names(__name__, __file__)
+__all__ = ["__version__", *_names]
 
 __path__ += clone.enter_clone(Path(__file__).parent)
 compat.install_torchvision_hook()
 execution.install()
-
-
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(import_module(_PUBLIC[name]), name)
-    raise AttributeError(f"module 'fssbench' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_PUBLIC})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -28,7 +29,7 @@ def lazy_names(module: str, file: str) -> tuple[Callable[[str], Any], Callable[[
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         return getattr(import_module(homes[name]), name)
 
-    return load_name, lambda: sorted(homes), sorted(homes)
+    return load_name, lambda: sorted({*vars(sys.modules[module]), *homes}), sorted(homes)
 
 
 def _imports_for_types(file: Path) -> dict[str, str]:

@@ -55,7 +55,10 @@ if TYPE_CHECKING:
     from fssbench.benchmarks.catalogue import BENCHMARKS as BENCHMARKS, find_benchmark as find_benchmark
     from fssbench.contracts.ablations import Ablation as Ablation
     from fssbench.contracts.backbones import (
+        STANDARD as STANDARD,
         Backbone as Backbone,
+        BackboneCard as BackboneCard,
+        PublishedWeights as PublishedWeights,
         Tap as Tap,
     )
     from fssbench.contracts.datasets import (
@@ -161,6 +164,8 @@ if TYPE_CHECKING:
     )
     from fssbench.images.opening import FORMATS as FORMATS, read_size as read_size
     from fssbench.images.reading import (
+        MEAN as MEAN,
+        STD as STD,
         open_image as open_image,
         read_binary as read_binary,
         read_codes as read_codes,

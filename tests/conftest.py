@@ -77,9 +77,9 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _own_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plugin that one test loads is not there in the next."""
-    from fssbench.plugins.registry import DATASETS, METHODS, REPORTERS
+    from fssbench.plugins.registry import BACKBONES, DATASETS, METHODS, REPORTERS
 
-    for registry in (DATASETS, METHODS, REPORTERS):
+    for registry in (BACKBONES, DATASETS, METHODS, REPORTERS):
         monkeypatch.setattr(registry, "_plugins", dict(registry._scan()))
         monkeypatch.setattr(registry, "_clashes", {k: list(v) for k, v in registry._clashes.items()})
 

@@ -89,3 +89,35 @@ def test_third_party_names_are_listed_and_shown(site: Path, tmp_path: Path) -> N
     shown = fssbench(site, tmp_path, "show", "toy-discs")
     assert shown.returncode == 0, shown.stderr
     assert "toy-discs" in shown.stdout
+
+
+@pytest.mark.timeout(300)
+def test_a_third_party_backbone_is_listed_shown_and_run(site: Path, tmp_path: Path) -> None:
+    listed = fssbench(site, tmp_path, "list", "backbones", "--json")
+    rows = {row["name"]: row for row in map(json.loads, listed.stdout.splitlines())}
+    assert {"resnet50", "toy-stages"} <= set(rows)
+    assert rows["toy-stages"]["status"] == "ok"
+    assert rows["toy-stages"]["layouts"] == "standard wide"
+    shown = json.loads(fssbench(site, tmp_path, "show", "toy-stages", "--json").stdout)
+    assert shown["licence"] == "Apache-2.0"
+    assert len(shown["taps of layout wide"]) == 4
+
+    command = [
+        "run",
+        "--method",
+        "panet",
+        "--backbone",
+        "toy-stages",
+        "--benchmark",
+        "toy-discs",
+        "--data",
+        "mini",
+    ]
+    command += ["--episodes", "4", "--shot", "1", "--json"]
+    refused = fssbench(site, tmp_path, *command)
+    assert refused.returncode != 0
+    assert "toy-stages" in refused.stderr
+    assert "--weights random" in refused.stderr
+
+    ran = fssbench(site, tmp_path, *command, "--weights", "random")
+    assert ran.returncode == 0, ran.stderr

@@ -14,6 +14,7 @@ ORDER = (
         "methods",
         "datasets",
         "reports",
+        "backbones",
         "api",
         "verification",
         "analysis",
@@ -21,11 +22,12 @@ ORDER = (
         "efficiency",
         "evaluation",
     ),
-    *("runs", "loading", "episodes", "backbones", "data", "benchmarks", "plugins"),
+    *("runs", "loading", "episodes", "data", "benchmarks", "plugins"),
     *("evidence", "contracts", "images", "files", "lazy", "metrics", "compat", "clone", "errors"),
 )
 """Packages and modules of `fssbench`, from the user to the ground.  Each may import what stands after it."""
-PLUGINS = {"methods", "datasets", "reports"}
+PLUGINS = {"methods", "datasets", "reports", "backbones"}
+"""Rooms of built-in plugins.  All but the backbones lie beside `fssbench/` in a checkout."""
 FREE = {"fssbench.__version__"}
 
 

@@ -59,6 +59,7 @@ def program_key(run: RunResult) -> Key:
         str(block.get("method_version")),
         str(block.get("source_sha256")),
         str(block.get("layout")),
+        str(block.get("backbone_source_sha256")),
         str(_backbone_weights(run)),
     )
 

@@ -254,6 +254,7 @@ _OF_METHOD: tuple[Callable[[Sequence[RunResult]], list[str]], ...] = (
     _field("source_sha256", "source {}", 8),
     _field("weights_sha256", "backbone weights {}", 8),
     _field("layout", "layout {}"),
+    _field("backbone_source_sha256", "backbone source {}", 8),
 )
 """Facts that distinguish methods with one label, over all benchmarks."""
 

@@ -1,5 +1,1 @@
-"""Frozen feature extractors with named taps, weights and their licences."""
-
-from fssbench.backbones.catalogue import BACKBONES, BackboneCard, build, default_weights
-
-__all__ = ["BACKBONES", "BackboneCard", "build", "default_weights"]
+"""The built-in backbones, one file per network family, registered by entry points as those of others are."""

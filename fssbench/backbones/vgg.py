@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from fssbench.contracts.backbones import Backbone, Tap
+from fssbench.api import Backbone, BackboneCard, PublishedWeights, Tap
+from fssbench.backbones.deeplab_vgg import DeepLabVGG16
+from fssbench.backbones.vgg_bn import VGG16BatchNorm
 
 _BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 """Output channels of the 3x3 convolutions, by block."""
@@ -22,8 +24,34 @@ class VGG16(Backbone):
     the last pool.  Earlier convolutions and pools belong to no stage.
     """
 
-    name = "vgg16"
-    layout = "standard"
+    card = BackboneCard(
+        name="vgg16",
+        title="VGG-16",
+        licence="BSD-3-Clause (torchvision)",
+        layouts=("standard", "panet", "batchnorm", "deeplab"),
+        weights=(
+            PublishedWeights(
+                id="v1",
+                file="vgg16-397923af.pth",
+                sha256="397923af",
+                origin="torchvision",
+                key="VGG16_Weights.IMAGENET1K_V1",
+                licence="BSD-3-Clause (torchvision); trained on ImageNet-1K, whose terms are for research",
+                source="torchvision's recipe; HSNet's and PANet's",
+            ),
+        ),
+        own_files={"batchnorm": "torchvision's `vgg16_bn-6c64b313.pth`"},
+        pretraining="ImageNet-1K",
+    )
+
+    @classmethod
+    def from_layout(cls, layout: str) -> Backbone:
+        """Build the network of one layout, with undefined weights."""
+        if layout == "panet":
+            return PANetVGG16()
+        if layout == "batchnorm":
+            return VGG16BatchNorm()
+        return DeepLabVGG16() if layout == "deeplab" else cls()
 
     def __init__(self) -> None:
         super().__init__()

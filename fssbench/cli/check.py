@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +24,9 @@ def _find_plugins(target: str) -> list[tuple[str, str]]:
     Returns:
         Kind and name of each.
     """
-    from fssbench.plugins.registry import DATASETS, METHODS, REPORTERS, load_plugin
+    from fssbench.plugins.registry import BACKBONES, DATASETS, METHODS, REPORTERS, load_plugin
 
-    registries = (METHODS, DATASETS, REPORTERS)
+    registries = (METHODS, DATASETS, REPORTERS, BACKBONES)
     for registry in registries:
         if target in registry.names():
             return [(registry.kind, target)]
@@ -46,7 +46,7 @@ def _check_plugin(
 ) -> list[CheckResult]:
     """Check one plugin and show the progress."""
     from fssbench import testing
-    from fssbench.plugins.registry import DATASETS, METHODS, REPORTERS
+    from fssbench.plugins.registry import BACKBONES, DATASETS, METHODS, REPORTERS
 
     def watch(check: str, done: int, _: int) -> None:
         progress.advance(f"{kind} {name}", done, f"{name} {check}")
@@ -56,14 +56,22 @@ def _check_plugin(
         return testing.check_method(METHODS.get(name), backbone, watch=watch, **asked)
     if kind == DATASETS.kind:
         return testing.check_dataset(DATASETS.get(name), watch=watch)
+    if kind == BACKBONES.kind:
+        return testing.check_backbone(BACKBONES.get(name), watch=watch)
     return testing.check_reporter(REPORTERS.get(name), watch=watch)
 
 
 def _count_checks(kind: str) -> int:
+    from fssbench.conformance.backbone import BACKBONE_CHECKS
     from fssbench.conformance.dataset import DATASET_CHECKS, REPORTER_CHECKS
     from fssbench.conformance.method import METHOD_CHECKS
 
-    return len({"method": METHOD_CHECKS, "dataset": DATASET_CHECKS}.get(kind, REPORTER_CHECKS))
+    checks: dict[str, Sized] = {
+        "method": METHOD_CHECKS,
+        "dataset": DATASET_CHECKS,
+        "backbone": BACKBONE_CHECKS,
+    }
+    return len(checks.get(kind, REPORTER_CHECKS))
 
 
 def _compose_next_command(kind: str, name: str, target: str) -> str:
@@ -72,6 +80,9 @@ def _compose_next_command(kind: str, name: str, target: str) -> str:
     if kind == "method":
         words = ("--method", name, "--benchmark", "pascal-to-isic2018", "--data", "mini")
         return follow_up("run", *plugin, *words)
+    if kind == "backbone":
+        words = ("--method", "panet", "--benchmark", "pascal-to-isic2018", "--data", "mini")
+        return follow_up("run", *plugin, *words, "--backbone", name, "--weights", "random")
     if kind == "dataset":
         return follow_up("run", *plugin, "--method", "panet", "--benchmark", name, "--data", "mini")
     return follow_up("report", *plugin, "--format", name)

@@ -108,6 +108,18 @@ def _list_reporters(_: Place) -> Iterator[Row]:
         yield {"name": row["name"], **_card_fields(row, "title"), "styles": styles, **_status_fields(row)}
 
 
+def _list_backbones(_: Place) -> Iterator[Row]:
+    from fssbench.plugins.registry import BACKBONES
+
+    for row in _describe_plugins(BACKBONES):
+        card = row["card"]
+        facts: Row = {"title": None, "layouts": "", "weights": "", "licence": None}
+        if card is not None:
+            facts |= {"title": card.title, "licence": card.licence, "layouts": " ".join(card.layouts)}
+            facts["weights"] = " ".join(weights.id for weights in card.weights)
+        yield {"name": row["name"], **facts, **_status_fields(row)}
+
+
 def _list_benchmarks(_: Place) -> Iterator[Row]:
     from fssbench.benchmarks.catalogue import BENCHMARKS
 
@@ -151,6 +163,7 @@ KINDS: dict[str, Callable[[Place], Iterator[Row]]] = {
     "methods": _list_methods,
     "datasets": _list_datasets,
     "reporters": _list_reporters,
+    "backbones": _list_backbones,
     "benchmarks": _list_benchmarks,
     "suites": _list_suites,
     "runs": _list_runs,
@@ -164,7 +177,7 @@ KINDS: dict[str, Callable[[Place], Iterator[Row]]] = {
 @data_option(envvar="FSSBENCH_DATA")
 @out_option("runs", "Folder that holds runs.")
 def command(kind: str, as_json: bool, data: str | None, out: Path) -> None:
-    """List methods, data sets, reporters, benchmarks, suites or runs.
+    """List methods, data sets, reporters, backbones, benchmarks, suites or runs.
 
     A plugin that does not load is listed as broken, with its reason.
     """

@@ -189,22 +189,39 @@ def _describe_suite(name: str) -> Facts:
 
 
 def _describe_backbone(name: str) -> Facts:
-    from fssbench.backbones import BACKBONES, build
+    from fssbench.loading.backbones import build_backbone
+    from fssbench.plugins.registry import BACKBONES
 
-    card = BACKBONES[name]
+    cls = BACKBONES.get(name)
     taps = {
         layout: [
-            f"{t.name}: {t.channels} channels, stride {t.stride}"
-            for t in build(name, weights="random", layout=layout).taps.values()
+            f"{tap.name}: {tap.channels} channels, stride {tap.stride}, "
+            + (f"stage {tap.stage}" if tap.stage else "no stage")
+            for tap in build_backbone(name, layout=layout).taps.values()
         ]
-        for layout in card.layouts
+        for layout in cls.card.layouts
     }
     return {
         "kind": "backbone",
-        **card.model_dump(exclude={"weights"}),
-        "weights": {w.id: f"{w.source}; {w.licence}; sha256 {w.sha256}" for w in card.weights},
+        **cls.card.model_dump(exclude={"weights", "own_files"}),
+        "weights": {weights.id: _describe_weights(weights) for weights in cls.card.weights}
+        or "none published; --weights FILE or --weights random",
+        "weight files of layouts": dict(cls.card.own_files),
         **{f"taps of layout {layout}": names for layout, names in taps.items()},
+        "waived checks": dict(cls.waivers),
+        "origin": BACKBONES.plugin(name).origin,
     }
+
+
+def _describe_weights(weights: Any) -> str:
+    """One set of published weights in a line: what it is, its terms, its file, where it comes from, its hash."""
+    facts = [weights.source, weights.licence, weights.file]
+    if weights.bytes is not None:
+        facts.append(f"{weights.bytes / 2**20:.1f} MiB")
+    facts += [f"from {weights.key} ({weights.origin})", f"sha256 {weights.sha256}"]
+    if weights.gate:
+        facts.append(f"its publisher wants this first: {weights.gate}")
+    return "; ".join(facts)
 
 
 def _describe_run(name: str) -> Facts:
@@ -221,16 +238,15 @@ def _describe_run(name: str) -> Facts:
 
 
 def _list_names() -> dict[str, list[str]]:
-    from fssbench.backbones import BACKBONES
     from fssbench.benchmarks import catalogue
-    from fssbench.plugins.registry import DATASETS, METHODS
+    from fssbench.plugins.registry import BACKBONES, DATASETS, METHODS
 
     return {
         "method": METHODS.names(),
         "dataset": DATASETS.names(),
         "benchmark": catalogue.names(),
         "suite": sorted(catalogue.SUITES),
-        "backbone": sorted(BACKBONES),
+        "backbone": BACKBONES.names(),
     }
 
 

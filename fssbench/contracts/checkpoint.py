@@ -93,6 +93,8 @@ class TrainingManifest(StoredRecord):
     """Id of the backbone's weights."""
     weights_sha256: str | None = None
     """Hash of the backbone's weights."""
+    backbone_source_sha256: str | None = None
+    """Hash of the source of the backbone plugin."""
     fssbench: str | None = None
     """Version of fssbench that trained."""
     steps: int | None = None

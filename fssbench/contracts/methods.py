@@ -124,7 +124,7 @@ class Method(nn.Module, ABC):
     """Prefix of the backbone's entries in the authors' state dict.  If it is empty, the backbone's entries are those
     of its own modules (`layer0.`, `layer1.`, ...)."""
     needs_backbone: ClassVar[bool] = False
-    """Whether the method uses one of `fssbench.backbones`, by default the one on its card.  Feature methods do; an
+    """Whether the method uses a registered backbone, by default the one on its card.  Feature methods do; an
     image method that runs such a backbone itself sets this to True."""
     waivers: ClassVar[Mapping[str, str]] = {}
     """Contract checks that this method does not keep, by name, each with its reason (`fssbench check`)."""
@@ -156,7 +156,7 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def backbone_layout(cls, backbone: str, config: MethodConfig) -> str:
-        """Which layout of the named backbone this method uses (see `fssbench.backbones`)."""
+        """Which layout of the named backbone this method uses: one of the layouts of its card."""
         return "standard"
 
     @classmethod

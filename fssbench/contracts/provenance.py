@@ -36,6 +36,8 @@ class Provenance(Record):
     """Id of the backbone's weights."""
     weights_sha256: str | None = None
     """Hash of the backbone's weights."""
+    backbone_source_sha256: str | None = None
+    """Hash of the source of the backbone plugin; None without a backbone."""
     checkpoint: str | None = None
     """Name of the file that the method's own weights came from; None without one."""
     checkpoint_sha256: str | None = None

@@ -62,7 +62,7 @@ class Identity(StoredRecord):
     source_sha256: str | None
     """Hash of the source of the method plugin."""
     distributions: dict[str, str]
-    """Versions of the packages that method and data set import and fssbench itself does not need."""
+    """Versions of the packages that method, backbone and data set import and fssbench itself does not need."""
     config: dict[str, Any]
     """Every setting of the method; in place of a path a hash of its content, in place of a secret a slow hash."""
     head_sha256: str
@@ -81,6 +81,9 @@ class Identity(StoredRecord):
     """Device type, such as `cpu`."""
     shard: Shard | None = None
     """The part of the plan that the run holds; absent for a whole plan."""
+    backbone_source_sha256: str | None = None
+    """Hash of the source of the backbone plugin; absent without a backbone, and in runs that were stored before
+    backbones were plugins."""
 
     @property
     def sha256(self) -> str:

@@ -8,10 +8,8 @@ nothing else has been in memory (see `fssbench.efficiency.memory`).
 from __future__ import annotations
 
 import hashlib
-import importlib
 import multiprocessing
 import os
-import pkgutil
 import platform
 import re
 import secrets
@@ -30,20 +28,18 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from fssbench import backbones
-from fssbench.backbones import BACKBONES
 from fssbench.contracts.efficiency import Efficiency
 from fssbench.contracts.methods import FeatureMethod, Method
 from fssbench.efficiency.memory import PeakMemory
 from fssbench.efficiency.timing import Clock, timed
 from fssbench.episodes.synthetic import Synthetic
-from fssbench.errors import DataError
+from fssbench.errors import DataError, PluginError
 from fssbench.evaluation.isolation import generators_kept, isolated
 from fssbench.files.cache import cache_folder
 from fssbench.files.canonical_json import digest
 from fssbench.loading.load import load_method
 from fssbench.plugins.calls import plugin_call
-from fssbench.plugins.registry import METHODS, load_plugin
+from fssbench.plugins.registry import BACKBONES, METHODS, load_plugin
 from fssbench.runs.identity import label, version
 
 _OWN_SALT = secrets.token_hex(16)
@@ -105,11 +101,13 @@ def measure(wanted: Wanted, *, clock: Clock = time.perf_counter) -> Efficiency:
         load_plugin(plugin)
     cls = METHODS.get(wanted.method)
     device = torch.device(wanted.device)
-    for module in pkgutil.iter_modules(backbones.__path__):  # code is not the method's memory
-        importlib.import_module(f"{backbones.__name__}.{module.name}")
+    takes_one = wanted.backbone is not None and cls.card.backbone in BACKBONES.names()
+    uses_backbone = cls.needs_backbone or takes_one
+    for name in BACKBONES.names():  # code is not the method's memory
+        with suppress(PluginError):  # one that is used and does not load is an error of `load_method`
+            BACKBONES.get(name)
     memory = PeakMemory(device)
-    named = wanted.backbone is not None and cls.card.backbone in BACKBONES
-    brought = wanted.weights is None and wanted.checkpoint is None and (cls.needs_backbone or named)
+    brought = wanted.weights is None and wanted.checkpoint is None and uses_backbone
     method = load_method(
         cls,
         backbone=wanted.backbone,
@@ -163,7 +161,8 @@ def _measure(
         **machine,
     }
     packages = {name: version(name) for name in _PACKAGES}
-    source = {k: getattr(provenance, k) for k in ("method_version", "source_sha256", "layout")}
+    names = ("method_version", "source_sha256", "backbone_source_sha256", "layout")
+    source = {name: getattr(provenance, name) for name in names}
     return Efficiency(
         identity=digest({**facts, **source, "packages": packages}),
         learnable=provenance.learnable,

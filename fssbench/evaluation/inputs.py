@@ -27,6 +27,7 @@ from fssbench.data.reader import Reader, Target
 from fssbench.errors import DataError, FssbenchError
 from fssbench.evaluation.feature_cache import FeatureCache, Maps
 from fssbench.images.reading import resize_mask, to_input
+from fssbench.loading.backbones import source_of_backbone
 
 _PIXELS = "pixels"
 _MASKS_KEPT = 128 << 20
@@ -77,7 +78,7 @@ class Inputs:
         """Announce which methods will ask for which episodes, so that the cache knows the order."""
         groups: dict[Hashable, list[Method]] = {}
         for method in methods:
-            groups.setdefault(_source_key(method), []).append(method)
+            groups.setdefault(feature_key(method), []).append(method)
         for key, members in groups.items():
             taps = dict.fromkeys(t for m in members if isinstance(m, FeatureMethod) for t in m.taps.union)
             backbone = None if key == _PIXELS else self._own(key, members[0].backbone)
@@ -88,7 +89,7 @@ class Inputs:
     def _own(self, key: Hashable, backbone: Backbone | None) -> Backbone:
         """A copy of a backbone that no method ever meets: what one does to its own moves nobody's features."""
         if key not in self._private:
-            assert backbone is not None  # `_source_key` makes pixels of it
+            assert backbone is not None  # `feature_key` makes pixels of it
             backbone.zero_grad(set_to_none=True)
             self._private[key] = copy.deepcopy(backbone).eval()
         return self._private[key]
@@ -199,10 +200,12 @@ class Inputs:
         return resize_mask(self.reader.mask(item, class_id), self.size, self.size)
 
 
-def _source_key(method: Method) -> Hashable:
+def feature_key(method: Method) -> Hashable:
+    """What the input of a method depends on besides the image: equal keys mean equal features."""
     if not isinstance(method, FeatureMethod) or method.backbone is None:
         return _PIXELS
     backbone = method.backbone
     # its structure too: a plugin may have changed a stride, and nobody else is to meet that
     built = hashlib.sha256(f"{type(backbone).__qualname__} {backbone!r}".encode()).hexdigest()
-    return backbone.name, backbone.layout, backbone.weights_sha256, built
+    source = source_of_backbone(backbone).sha256
+    return backbone.name, backbone.layout, backbone.weights_sha256, source, built

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fssbench.backbones import weights as published
 from fssbench.benchmarks.catalogue import find_benchmark, suite
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method
@@ -23,6 +22,7 @@ from fssbench.errors import DataError, FssbenchError, UsageError
 from fssbench.evaluation.engine import Evaluation, Settings, Watch, evaluate_all
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.files.writable import require_writable
+from fssbench.loading.backbone_weights import missing
 from fssbench.loading.load import load_method
 from fssbench.loading.weights_choice import Choice, choose_weights, ways_from_command_line
 from fssbench.plugins.registry import METHODS
@@ -310,7 +310,7 @@ class _Loader:
         if cls.card.trained and choice.checkpoint is None:
             self._notes.append(f"{name}: no checkpoint, its weights come from a seed; marked untrained")
         if cls.needs_backbone and not request.download:
-            lacking = published.missing(choice.backbone or cls.card.backbone, request.weights)
+            lacking = missing(choice.backbone or cls.card.backbone, request.weights)
             if lacking and not choice.checkpoint:
                 raise DataError(lacking)
         return load_method(

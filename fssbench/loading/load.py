@@ -10,7 +10,6 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from fssbench.backbones import BACKBONES, build, default_weights
 from fssbench.contracts.backbones import Backbone
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method, MethodConfig, head
@@ -18,12 +17,14 @@ from fssbench.contracts.provenance import Provenance
 from fssbench.errors import DataError, UsageError
 from fssbench.files.state_dicts import digest_state
 from fssbench.loading import checkpoints
+from fssbench.loading.backbone_weights import default
+from fssbench.loading.backbones import backbones_with, build_backbone, source_of_backbone
 from fssbench.loading.settings import settings_for_weights
 from fssbench.loading.weights_choice import choose_weights, ways_from_python
 from fssbench.plugins import execution
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.import_files import drop_aliases
-from fssbench.plugins.registry import METHODS, observed_at_import
+from fssbench.plugins.registry import BACKBONES, METHODS, observed_at_import
 from fssbench.plugins.source_hash import Source, source_of
 
 UNFILED = "code in no file"
@@ -56,7 +57,7 @@ def load_method(
 
     Args:
         name: a registered method, or a method class.
-        backbone: one of `fssbench.backbones.BACKBONES`; the card's by default.
+        backbone: a registered backbone (`fssbench list backbones`); the card's by default.
         weights: backbone weights: a published id, `random`, or a file.  By default the backbone's
             published default, or what `checkpoint` holds where it brings its own backbone.
         checkpoint: weights of the method, our own format or the authors' layout.
@@ -121,7 +122,8 @@ def load_method(
 
 
 _SOURCES: WeakKeyDictionary[Method, Source] = WeakKeyDictionary()
-"""Source of each method; beside it and not in it, because a method must not reach any path."""
+"""Source of each method, with the files of its backbone; beside the method and not in it, because a method must not
+reach any path."""
 
 
 def known_source(method: Method) -> Source:
@@ -149,28 +151,32 @@ def describe(method: Method, *observed: execution.Observed) -> None:
     """
     cls, network = type(method), method.backbone
     settings = method.config.model_dump(mode="json")
-    source = _SOURCES[method] = source_of(
+    source = source_of(
         cls,
         base=Method,
         files=cls.files,
         named=[value for value in settings.values() if isinstance(value, str)],
         observed=[*observed_at_import(cls), *observed],
     )
+    of_backbone = source_of_backbone(network) if network else None
+    parts = of_backbone.parts if of_backbone else {}
+    whole = _SOURCES[method] = source.with_files_of(of_backbone) if of_backbone else source
     method.provenance = Provenance(
         method=cls.card.name,
         method_version=_version(cls),
         source_sha256=source.sha256,
-        sources=source.parts,
-        distributions=source.distributions,
+        sources=source.parts | {f"backbone/{name}": part for name, part in parts.items()},
+        distributions=whole.distributions,
         backbone=network.name if network else None,
         layout=network.layout if network else None,
         weights=network.weights if network else None,
         weights_sha256=network.weights_sha256 if network else None,
+        backbone_source_sha256=of_backbone.sha256 if of_backbone else None,
         config=settings,
         untrained=cls.card.trained,
         learnable=_learnable(method),
         parameters=sum(p.numel() for p in method.parameters()),
-        marks=_own_marks(method, source),
+        marks=_own_marks(method, whole),
     )
 
 
@@ -184,16 +190,30 @@ def _backbone(
     download: bool,
 ) -> Backbone | None:
     """The backbone a method stands on; None for an image method that brings its own encoder."""
-    if not cls.needs_backbone and (name is None or cls.card.backbone not in BACKBONES):
+    if not cls.needs_backbone and (name is None or cls.card.backbone not in BACKBONES.names()):
         return None
     name = name or cls.card.backbone
+    card = BACKBONES.get(name).card
     if weights is None:
         # the authors' checkpoints bring their backbone: no need to have ImageNet weights for that
         brings = checkpoint is not None and checkpoints.read_header(checkpoint) is None
-        weights = "random" if brings else default_weights(name)
+        weights = "random" if brings else default(name)
     with plugin_call(f"method {cls.card.name!r} cannot choose the layout of its backbone:"):
         layout = cls.backbone_layout(name, settings)
-    return build(name, weights=weights, layout=layout, seed=seed, download=download)
+    if layout not in card.layouts:
+        raise UsageError(_lacks_layout(cls, name, layout, card.layouts))
+    return build_backbone(name, weights=weights, layout=layout, seed=seed, download=download)
+
+
+def _lacks_layout(cls: type[Method], backbone: str, layout: str, has: Sequence[str]) -> str:
+    """What to say if a method's form of a backbone is none that the backbone has."""
+    ways = [f"--backbone {' or '.join(backbones_with(layout)) or cls.card.backbone}"]
+    if "layout" in cls.Config.model_fields:
+        ways.append("--set layout=NAME (`fssbench show " + cls.card.name + "` lists the values)")
+    return (
+        f"method {cls.card.name!r} uses backbones in the layout {layout!r}, which backbone {backbone!r} does not have "
+        f"(it has: {', '.join(has)}). Next: {', or '.join(ways)}"
+    )
 
 
 def _construct(cls: type[Method], settings: MethodConfig, backbone: Backbone | None, seed: int) -> Method:

@@ -20,7 +20,7 @@ from types import FrameType, TracebackType
 from fssbench.errors import FssbenchError, PluginError
 from fssbench.plugins.execution import is_installed
 
-GROUPS = ("fssbench.methods", "fssbench.datasets", "fssbench.reporters")
+GROUPS = ("fssbench.methods", "fssbench.datasets", "fssbench.reporters", "fssbench.backbones")
 """Entry point groups of plugins."""
 LONGEST_MESSAGE = 500
 """Characters of a plugin's message that are shown."""
@@ -28,7 +28,7 @@ LONGEST_LINE = 100
 """Characters of a source line that are shown."""
 LONGEST_TRACEBACK = 100_000
 """Characters of a traceback that are shown; its end says most."""
-_BUILT_IN = ("fssbench.methods.", "fssbench.datasets.", "fssbench.reports.")
+_BUILT_IN = ("fssbench.methods.", "fssbench.datasets.", "fssbench.reports.", "fssbench.backbones.")
 _NO_MEMORY = (
     "out of memory",
     "DefaultCPUAllocator",

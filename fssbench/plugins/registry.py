@@ -146,10 +146,11 @@ class Registry:
 METHODS = Registry("method", "fssbench.methods", "fssbench.api.Method")
 DATASETS = Registry("dataset", "fssbench.datasets", "fssbench.api.Dataset")
 REPORTERS = Registry("reporter", "fssbench.reporters", "fssbench.api.Reporter")
+BACKBONES = Registry("backbone", "fssbench.backbones", "fssbench.api.Backbone")
 
 
 def load_plugin(target: str | Path) -> list[str]:
-    """Import a plugin and register the methods, data sets and reporters it defines.
+    """Import a plugin and register the methods, data sets, reporters and backbones it defines.
 
     Args:
         target: a Python file; a folder, which is a package or holds modules; or the name of a module that can
@@ -164,32 +165,32 @@ def load_plugin(target: str | Path) -> list[str]:
     """
     registered = []
     modules, origin = _imported(target)
-    for name, value in _classes(modules):
-        for registry, base in _contracts():
-            if issubclass(value, base):
-                try:
-                    name = value.name if registry is REPORTERS else value.card.name
-                except AttributeError as error:
-                    raise PluginError(f"{origin}: {error}; a plugin's name is read from it") from None
-                registry.add(name, value, origin)
-                registered.append(f"{registry.kind} {name}")
+    for registry, value in _plugins_of(modules):
+        try:
+            name = value.name if registry is REPORTERS else value.card.name
+        except AttributeError as error:
+            raise PluginError(f"{origin}: {error}; a plugin's name is read from it") from None
+        registry.add(name, value, origin)
+        registered.append(f"{registry.kind} {name}")
     if not registered:
-        raise PluginError(f"{origin} defines no concrete Method, Dataset or Reporter (see fssbench.api)")
+        raise PluginError(
+            f"{origin} defines no concrete Method, Dataset, Reporter or Backbone with a card (see fssbench.api)"
+        )
     return registered
 
 
-def _classes(modules: Iterable[ModuleType]) -> Iterator[tuple[str, Any]]:
+def _classes(modules: Iterable[ModuleType]) -> Iterator[Any]:
     """Concrete classes that the modules define; a package also gives those it imports from inside itself."""
     names = {module.__name__ for module in modules}
     seen: set[type] = set()
     for module in modules:
-        for name, value in vars(module).items():
+        for value in list(vars(module).values()):
             if not inspect.isclass(value) or inspect.isabstract(value) or value in seen:
                 continue
             inside = hasattr(module, "__path__") and value.__module__.startswith(f"{module.__name__}.")
             if value.__module__ in names or inside:
                 seen.add(value)
-                yield name, value
+                yield value
 
 
 def _imported(target: str | Path) -> tuple[list[ModuleType], str]:
@@ -243,22 +244,27 @@ def _import_folder(folder: Path) -> list[ModuleType]:
     return modules
 
 
-def _plugins_of(modules: list[ModuleType]) -> Iterator[type]:
-    bases = tuple(base for _, base in _contracts())
-    for _, value in _classes(modules):
-        if issubclass(value, bases):
-            yield value
+def _plugins_of(modules: list[ModuleType]) -> Iterator[tuple[Registry, Any]]:
+    """Plugin classes that the modules define, each with its registry."""
+    bases = _contracts()
+    for value in _classes(modules):
+        for registry, base in bases:
+            # a backbone without a card of its own is a layout of another one, or what several have in common
+            if issubclass(value, base) and (registry is not BACKBONES or "card" in vars(value)):
+                yield registry, value
 
 
 def _contracts() -> list[tuple[Registry, Any]]:
     """Registries with the base class of their plugins, if its module is imported.
 
-    No class derives from a base whose module is not imported.  So a plugin without methods needs no torch.
+    No class derives from a base whose module is not imported.  So a plugin without methods and backbones needs no
+    torch.
     """
     homes = {
         METHODS: ("fssbench.contracts.methods", "Method"),
         DATASETS: ("fssbench.contracts.datasets", "Dataset"),
         REPORTERS: ("fssbench.contracts.results", "Reporter"),
+        BACKBONES: ("fssbench.contracts.backbones", "Backbone"),
     }
     return [
         (registry, getattr(sys.modules[module], name))

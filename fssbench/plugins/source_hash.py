@@ -14,7 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from fssbench.plugins.import_graph import distributions_of, file_of, imported_na
 from fssbench.plugins.live_code import live_sha256
 from fssbench.plugins.syntax_digest import syntax_sha256
 
-_BUILT_IN = ("fssbench.methods", "fssbench.datasets", "fssbench.reports")
+_BUILT_IN = ("fssbench.methods", "fssbench.datasets", "fssbench.reports", "fssbench.backbones")
 _FOLDERS_BESIDE = ("__pycache__",)
 
 
@@ -44,6 +44,23 @@ class Source:
     """Folders of the plugin; a data file below them belongs to it."""
     has_file: bool = True
     """Whether the class is defined in a file; False in a notebook cell or an interactive session."""
+
+    def with_files_of(self, other: Source) -> Source:
+        """This source, with what another plugin that works for this one may load and read, and what it needs.
+
+        Args:
+            other: such as the source of a method's backbone.
+
+        Returns:
+            The same hash and parts; files, folders and distributions of both.
+        """
+        return replace(
+            self,
+            distributions={**other.distributions, **self.distributions},
+            files={**other.files, **self.files},
+            folders=tuple(dict.fromkeys((*self.folders, *other.folders))),
+            has_file=self.has_file and other.has_file,
+        )
 
     def check(self, observed: execution.Observed) -> None:
         """Refuse a plugin that has executed or read what its hash does not contain.

@@ -69,8 +69,8 @@ def make_identity(
         method: as loaded; its weights are hashed here.
         data: hash over the bytes of the data, see `data_files`.
         reader: hash over the source of the data set plugin.
-        distributions: versions of the packages that method and data set import and fssbench itself does not
-            need.  Those that it needs (torch, numpy, pillow, ...) serve every method alike; they are in the
+        distributions: versions of the packages that method, backbone and data set import and fssbench itself
+            does not need.  Those that it needs (torch, numpy, pillow, ...) serve every method alike; they are in the
             context, so that an upgrade does not end a resumable run.
         absent: what a class without pixels is worth in mIoU.
         score_size: `input` or `original`.
@@ -82,6 +82,10 @@ def make_identity(
 
     provenance = method.provenance
     backbone = method.backbone
+    # a run without these has no such fields, so that it keeps the identity that it had before they existed
+    optional: dict[str, Any] = {"shard": shard} if shard else {}
+    if backbone:
+        optional["backbone_source_sha256"] = provenance.backbone_source_sha256
     return Identity(
         benchmark=plan.benchmark,
         benchmark_version=plan.version,
@@ -114,7 +118,7 @@ def make_identity(
         batch=1,
         dtype="float32",
         device=device,
-        **({"shard": shard} if shard else {}),
+        **optional,
     )
 
 

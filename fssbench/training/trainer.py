@@ -261,6 +261,7 @@ class _Training:
             layout=backbone.layout if backbone else None,
             weights=backbone.weights if backbone else None,
             weights_sha256=backbone.weights_sha256 if backbone else None,
+            backbone_source_sha256=provenance.backbone_source_sha256,
             fssbench=__version__,
         )
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 
-from fssbench.backbones.weights import as_file
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method
 from fssbench.data.location import open_dataset, resolve
@@ -25,9 +24,10 @@ from fssbench.episodes.replay import GIVEN, draw_again, plan_of_file
 from fssbench.errors import DataError, FssbenchError
 from fssbench.evaluation.engine import Settings, evaluate_all
 from fssbench.files.hashing import weights_file_sha256
+from fssbench.loading.backbone_weights import as_file
 from fssbench.loading.bundled import shipped
 from fssbench.loading.load import load_method
-from fssbench.plugins.registry import METHODS
+from fssbench.plugins.registry import BACKBONES, METHODS
 from fssbench.runs.identity import data_files
 from fssbench.runs.redaction import HIDDEN
 from fssbench.runs.store import StoredRun, read_run, scan
@@ -152,6 +152,8 @@ def _load(run: StoredRun, means: Means) -> Method:
     name = identity.method
     if name not in METHODS.names():
         raise DataError(f"method {name!r} is not here (--plugin FILE)")
+    if identity.backbone and identity.backbone not in BACKBONES.names():
+        raise DataError(f"backbone {identity.backbone!r} is not here (--plugin FILE)")
     hidden = [k for k, v in context.config_passed.items() if str(v).startswith("...") or HIDDEN in str(v)]
     if hidden:
         raise DataError(f"setting {hidden[0]!r} is a path or a secret, which a run does not store")

@@ -22,6 +22,7 @@ _NAMES = {
     "reader_sha256": "source of the data set reader",
     "size": "input size",
     "source_sha256": "source of the method",
+    "backbone_source_sha256": "source of the backbone",
     "weights_sha256": "weights of the backbone",
 }
 """What the fields of an identity block are called."""

@@ -13,15 +13,17 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from places import golden_recipe
 from torch import Tensor, nn
 
-from fssbench.backbones import BACKBONES, build, default_weights
 from fssbench.backbones.efficientnet import EfficientNetLite0
-from fssbench.backbones.weights import RANDOM, find as find_weights, places
-from fssbench.contracts.backbones import Backbone
+from fssbench.contracts.backbones import Backbone, BackboneCard
 from fssbench.errors import DataError, UsageError
 from fssbench.files.state_dicts import read_state_dict
 from fssbench.images.reading import MEAN, STD
+from fssbench.loading.backbone_weights import RANDOM, default as default_weights, find as find_weights, places
+from fssbench.loading.backbones import build_backbone
+from fssbench.plugins.registry import BACKBONES
 
-ALL = [(name, layout) for name, card in BACKBONES.items() for layout in card.layouts]
+CARDS: dict[str, BackboneCard] = {name: BACKBONES.get(name).card for name in BACKBONES.names()}
+ALL = [(name, layout) for name, card in CARDS.items() for layout in card.layouts]
 PARAMETERS = {
     "resnet50": 25_557_032 - 2_049_000,  # torchvision's count less the classifier
     "resnet101": 44_549_160 - 2_049_000,
@@ -46,7 +48,7 @@ def _no_grad() -> object:
 @pytest.fixture(scope="module", params=ALL, ids=lambda p: "-".join(p))
 def backbone(request: pytest.FixtureRequest) -> Backbone:
     name, layout = request.param
-    return build(name, layout=layout)
+    return build_backbone(name, layout=layout)
 
 
 def recipe_of(shared: Path) -> ModuleType:
@@ -73,7 +75,7 @@ def test_hsnet_taps_have_the_references_mean_and_deviation(shared: Path, name: s
         pytest.skip(f"no golden file of HSNet on {name}")
     golden, recipe = np.load(files[0]), recipe_of(shared)
     size, tag = int(golden["size"]), str(golden["tag"])
-    backbone = filled(recipe, build(name), "backbone.", str(golden["salt"]))
+    backbone = filled(recipe, build_backbone(name), "backbone.", str(golden["salt"]))
     taps = [*backbone.stage(2), *backbone.stage(3), *backbone.stage(4)]
     assert taps == HSNET_TAPS[name]
     features = backbone(recipe.image(f"{tag}/query", size)[None], taps)
@@ -87,7 +89,7 @@ def test_hsnet_taps_have_the_references_mean_and_deviation(shared: Path, name: s
 def test_all_bottlenecks_have_pmnets_largest_values(shared: Path, variant: str) -> None:
     golden = np.load(shared / "golden" / f"pmnet_{variant}_resnet50_384.npz")
     recipe = recipe_of(shared)
-    backbone = filled(recipe, build("resnet50"), "feature_extractor.")
+    backbone = filled(recipe, build_backbone("resnet50"), "feature_extractor.")
     taps = [tap for tap in backbone.taps if not tap.endswith(".relu")]
     assert len(taps) == 16
     features = backbone(recipe.image(f"{golden['tag']}/query", int(golden["size"]))[None], taps)
@@ -98,7 +100,7 @@ def test_all_bottlenecks_have_pmnets_largest_values(shared: Path, variant: str) 
 def test_resnet_equals_torchvision_to_the_bit() -> None:
     from torchvision.models import resnet50
 
-    backbone, theirs = build("resnet50", seed=3), resnet50(weights=None).eval()
+    backbone, theirs = build_backbone("resnet50", seed=3), resnet50(weights=None).eval()
     missing = theirs.load_state_dict(backbone.state_dict(), strict=False)
     assert {k.split(".")[-1] for k in missing.missing_keys} <= {"weight", "bias", "num_batches_tracked"}
     assert [k for k in missing.missing_keys if "num_batches" not in k] == ["fc.weight", "fc.bias"]
@@ -115,7 +117,7 @@ def test_resnet_equals_torchvision_to_the_bit() -> None:
 def test_vgg_equals_torchvision_before_each_relu() -> None:
     from torchvision.models.vgg import cfgs, make_layers
 
-    theirs, backbone = make_layers(cfgs["D"]), build("vgg16")
+    theirs, backbone = make_layers(cfgs["D"]), build_backbone("vgg16")
     theirs.load_state_dict({k.removeprefix("features."): v for k, v in backbone.state_dict().items()})
     x = images = torch.randn(1, 3, 64, 64)
     out = backbone(images, list(backbone.taps))
@@ -127,7 +129,7 @@ def test_vgg_equals_torchvision_before_each_relu() -> None:
 
 
 def test_panet_layout_takes_imagenet_weights_by_order() -> None:
-    standard, panet = build("vgg16", seed=1), build("vgg16", layout="panet", seed=2)
+    standard, panet = build_backbone("vgg16", seed=1), build_backbone("vgg16", layout="panet", seed=2)
     shuffled = dict(sorted(standard.state_dict().items(), key=lambda item: hash(item[0])))
     panet.load(shuffled | {"classifier.0.weight": torch.zeros(1)}, "v1")
     pairs = zip(standard.state_dict().values(), panet.state_dict().values(), strict=True)
@@ -146,14 +148,17 @@ def test_panet_layout_takes_imagenet_weights_by_order() -> None:
 
 @pytest.mark.parametrize(("side", "cells"), [(257, 33), (417, 53), (64, 8)])
 def test_panet_layout_has_stride_eight_and_signed_features(side: int, cells: int) -> None:
-    out = build("vgg16", layout="panet")(torch.randn(1, 3, side, side), ["features"])["features"]
+    out = build_backbone("vgg16", layout="panet")(torch.randn(1, 3, side, side), ["features"])["features"]
     assert out.shape == (1, 512, cells, cells)
     assert (out < 0).any()
     assert (out > 0).any()
 
 
 def test_panet_layout_loads_its_own_names() -> None:
-    first, second = build("vgg16", layout="panet", seed=1), build("vgg16", layout="panet", seed=2)
+    first, second = (
+        build_backbone("vgg16", layout="panet", seed=1),
+        build_backbone("vgg16", layout="panet", seed=2),
+    )
     second.load(first.state_dict(), "reference")
     assert second.weights_sha256 == first.weights_sha256
 
@@ -177,7 +182,7 @@ def test_efficientnet_equals_timm_on_the_packages_checkpoint() -> None:
     for stage in theirs.blocks:
         for block in stage:
             block.register_forward_hook(lambda _m, _i, out: seen.append(out))
-    backbone = build("efficientnet-lite0", weights="imagenet")
+    backbone = build_backbone("efficientnet-lite0", weights="imagenet")
     for side in (96, 101):
         seen.clear()
         image = torch.rand(1, 3, side, side)
@@ -191,7 +196,7 @@ def test_efficientnet_equals_timm_on_the_packages_checkpoint() -> None:
 
 
 def test_efficientnet_stages_are_the_documented_ones() -> None:
-    backbone = build("efficientnet-lite0")
+    backbone = build_backbone("efficientnet-lite0")
     widths = {s: [backbone.taps[t].channels for t in backbone.stage(s)] for s in (1, 2, 3, 4)}
     assert widths == {1: [24] * 2, 2: [40] * 2, 3: [80] * 3 + [112] * 3, 4: [192] * 4 + [320]}
 
@@ -220,7 +225,7 @@ def test_one_tap_alone_equals_the_same_tap_among_all(backbone: Backbone) -> None
 
 
 def test_only_as_deep_as_the_deepest_tap_is_run() -> None:
-    backbone = build("resnet50")
+    backbone = build_backbone("resnet50")
     ran: list[str] = []
     for name in ("layer1", "layer2", "layer3", "layer4"):
         for block in backbone.get_submodule(name).children():
@@ -262,10 +267,12 @@ def test_random_features_neither_vanish_nor_explode(backbone: Backbone) -> None:
 def test_random_weights_depend_on_the_seed_alone(backbone: Backbone) -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    again = build(backbone.name, layout=backbone.layout, seed=0)
+    again = build_backbone(backbone.name, layout=backbone.layout, seed=0)
     assert torch.equal(before, torch.get_rng_state())
     assert again.weights_sha256 == backbone.weights_sha256
-    assert build(backbone.name, layout=backbone.layout, seed=1).weights_sha256 != again.weights_sha256
+    assert (
+        build_backbone(backbone.name, layout=backbone.layout, seed=1).weights_sha256 != again.weights_sha256
+    )
     assert (again.weights, again.name, again.layout) == ("random", backbone.name, backbone.layout)
 
 
@@ -286,40 +293,40 @@ def _lite0(cache: list[Backbone] = []) -> Backbone:  # noqa: B006
     return cache[0]
 
 
-@pytest.mark.parametrize("name", list(BACKBONES))
+@pytest.mark.parametrize("name", list(CARDS))
 def test_a_saved_state_dict_comes_back_as_a_file(name: str, tmp_path: Path) -> None:
-    first = build(name, seed=5)
+    first = build_backbone(name, seed=5)
     path = tmp_path / "mine.pth"
     torch.save({"state_dict": {f"module.{k}": v for k, v in first.state_dict().items()}}, path)
-    second = build(name, weights=str(path))
+    second = build_backbone(name, weights=str(path))
     assert second.weights_sha256 == first.weights_sha256
     assert re.fullmatch(r"file:[0-9a-f]{12}", second.weights)
 
 
 def test_weights_of_another_network_are_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "vgg.pth"
-    torch.save(build("vgg16").state_dict(), path)
+    torch.save(build_backbone("vgg16").state_dict(), path)
     with pytest.raises(
         DataError, match=r"backbone 'resnet50'.*missing: conv1.weight.*unknown: features.0.weight"
     ):
-        build("resnet50", weights=str(path))
+        build_backbone("resnet50", weights=str(path))
 
 
 def test_unknown_names_have_neighbours() -> None:
     with pytest.raises(UsageError, match="Did you mean resnet50"):
-        build("resnet5")
+        build_backbone("resnet5")
     with pytest.raises(UsageError, match="unknown layout of backbone resnet50 'panet'"):
-        build("resnet50", layout="panet")
+        build_backbone("resnet50", layout="panet")
     with pytest.raises(UsageError, match=r"Did you mean layer4\.2"):
-        build("resnet50")(torch.zeros(1, 3, 32, 32), ["layer4.9"])
+        build_backbone("resnet50")(torch.zeros(1, 3, 32, 32), ["layer4.9"])
     with pytest.raises(UsageError, match="no tap"):
-        build("resnet50")(torch.zeros(1, 3, 32, 32), [])
+        build_backbone("resnet50")(torch.zeros(1, 3, 32, 32), [])
     with pytest.raises(UsageError, match="unknown backbone"):
         default_weights("alexnet")
 
 
 def test_every_card_has_a_default_and_licences() -> None:
-    for name, card in BACKBONES.items():
+    for name, card in CARDS.items():
         assert default_weights(name) == card.weights[0].id != RANDOM
         assert all(
             (w.licence and w.source and w.sha256 in w.file) or len(w.sha256) == 64 for w in card.weights

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import resnet50
 
-from fssbench.backbones import build
+from fssbench.loading.backbones import build_backbone
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def _no_grad() -> object:
 
 def test_resnet_takes_torchvision_s_weights_and_strides_in_first_convolutions() -> None:
     theirs = resnet50(weights=None).eval()
-    backbone = build("resnet50", layout="deeplab")
+    backbone = build_backbone("resnet50", layout="deeplab")
     backbone.load(theirs.state_dict(), "file")
     places = [
         (name, m.stride[0], m.dilation[0])
@@ -42,14 +42,14 @@ def test_resnet_takes_torchvision_s_weights_and_strides_in_first_convolutions() 
 @pytest.mark.parametrize("side", [257, 321])
 def test_output_stride_is_eight(side: int) -> None:
     for name in ("resnet50", "vgg16"):
-        backbone = build(name, layout="deeplab")
+        backbone = build_backbone(name, layout="deeplab")
         tap = list(backbone.taps.values())[-1]
         assert tap.stride == 8
         assert backbone(torch.zeros(1, 3, side, side), [tap.name])[tap.name].shape[-1] == (side - 1) // 8 + 1
 
 
 def test_vgg_is_its_layers_one_after_the_other() -> None:
-    backbone = build("vgg16", layout="deeplab", seed=3)
+    backbone = build_backbone("vgg16", layout="deeplab", seed=3)
     state = list(backbone.state_dict().values())
     x = images = torch.randn(1, 3, 65, 65)
     found: dict[str, Tensor] = {}
@@ -68,7 +68,7 @@ def test_vgg_takes_torchvision_s_names_by_order() -> None:
     from torchvision.models.vgg import cfgs, make_layers
 
     layers = make_layers(cfgs["D"])
-    backbone = build("vgg16", layout="deeplab")
+    backbone = build_backbone("vgg16", layout="deeplab")
     published = {f"features.{k}": v for k, v in layers.state_dict().items()}
     backbone.load({**published, "classifier.0.bias": torch.zeros(1)}, "file")
     pairs = zip(backbone.state_dict().values(), layers.state_dict().values(), strict=True)

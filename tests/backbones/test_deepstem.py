@@ -11,8 +11,8 @@ from places import golden_recipe
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fssbench.backbones import build
 from fssbench.errors import UsageError
+from fssbench.loading.backbones import build_backbone
 
 SEMSEG = {"0": "conv1", "1": "bn1", "3": "conv2", "4": "bn2", "6": "conv3", "7": "bn3"}
 
@@ -28,7 +28,7 @@ def _no_grad() -> object:
     [("deepstem", {1: 33, 2: 17, 3: 17, 4: 17}), ("ssp", {1: 33, 2: 17, 3: 17})],
 )
 def test_every_stage_has_its_stride(layout: str, sides: dict[int, int]) -> None:
-    backbone = build("resnet50", layout=layout)
+    backbone = build_backbone("resnet50", layout=layout)
     last = {stage: backbone.stage(stage)[-1] for stage in sides}
     out = backbone(torch.randn(1, 3, 129, 129), list(last.values()))
     for stage, side in sides.items():
@@ -42,7 +42,7 @@ def test_every_stage_has_its_stride(layout: str, sides: dict[int, int]) -> None:
 def test_dilation_is_where_the_references_have_it(layout: str, first: int) -> None:
     """`ssp`: 1 in layer 3's first block; its reference's outputs tell (see test_ssp.py)."""
     rates: dict[str, list[tuple[int, int]]] = {}
-    for name, module in build("resnet50", layout=layout).named_modules():
+    for name, module in build_backbone("resnet50", layout=layout).named_modules():
         if isinstance(module, nn.Conv2d) and name.endswith("conv2"):
             rates.setdefault(name.split(".")[0], []).append((module.dilation[0], module.stride[0]))
             assert module.padding == module.dilation
@@ -55,7 +55,7 @@ def test_dilation_is_where_the_references_have_it(layout: str, first: int) -> No
 
 
 def test_the_stem_is_three_small_convolutions() -> None:
-    backbone = build("resnet50", layout="ssp", seed=4)
+    backbone = build_backbone("resnet50", layout="ssp", seed=4)
     state = backbone.state_dict()
     x = images = torch.randn(1, 3, 65, 65)
     for place, stride in ((0, 2), (3, 1), (6, 1)):
@@ -86,7 +86,10 @@ def _renamed(state: dict[str, Tensor], naming: str) -> dict[str, Tensor]:
 @pytest.mark.parametrize("naming", ["ssp", "mlc", "semseg"])
 @pytest.mark.parametrize("layout", ["deepstem", "ssp"])
 def test_every_stem_naming_is_understood(naming: str, layout: str) -> None:
-    whole, own = build("resnet50", layout="deepstem", seed=1), build("resnet50", layout=layout, seed=2)
+    whole, own = (
+        build_backbone("resnet50", layout="deepstem", seed=1),
+        build_backbone("resnet50", layout=layout, seed=2),
+    )
     given = _renamed(whole.state_dict(), naming) | {"fc.weight": torch.zeros(1)}
     own.load(given, "file")
     assert all(torch.equal(v, whole.state_dict()[k]) for k, v in own.state_dict().items())
@@ -96,11 +99,11 @@ def test_every_stem_naming_is_understood(naming: str, layout: str) -> None:
 def test_weights_with_another_stem_are_refused_with_the_file_to_give(layout: str) -> None:
     with pytest.raises(
         UsageError,
-        match=r"'v1' are of the standard resnet50 and do not fit.*--weights FILE with the `resnet50",
+        match=rf"'v1' do not fit layout '{layout}' of backbone 'resnet50'.*--weights FILE with the `resnet50",
     ):
-        build("resnet50", layout=layout, weights="v1")
+        build_backbone("resnet50", layout=layout, weights="v1")
     with pytest.raises(UsageError, match="unknown weights of resnet50 'v7'"):
-        build("resnet50", layout=layout, weights="v7")
+        build_backbone("resnet50", layout=layout, weights="v7")
 
 
 def test_features_have_repris_statistics_before_its_pyramid(shared: Path) -> None:
@@ -113,7 +116,7 @@ def test_features_have_repris_statistics_before_its_pyramid(shared: Path) -> Non
         for n, s in zip(golden["names"], golden["shapes"], strict=True)
     }
     state = {n: recipe.values(n, s, salt) for n, s in shapes.items()}
-    backbone = build("resnet50", layout="deepstem")
+    backbone = build_backbone("resnet50", layout="deepstem")
     backbone.load({n: v for n, v in state.items() if n.startswith("layer")}, "reference")
     image = recipe.image(f"{golden['tag']}/query", size)[None]
     deep = backbone(image, ["layer4.2.relu"])["layer4.2.relu"]

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fssbench.backbones import build
+from fssbench.loading.backbones import build_backbone
 
 
 @torch.no_grad()
 def test_equals_torchvision_after_each_pool() -> None:
     from torchvision.models.vgg import cfgs, make_layers
 
-    backbone = build("vgg16", layout="batchnorm", seed=1)
+    backbone = build_backbone("vgg16", layout="batchnorm", seed=1)
     theirs = make_layers(cfgs["D"], batch_norm=True).eval()
     for layer in theirs:
         if isinstance(layer, nn.MaxPool2d):
@@ -36,12 +36,14 @@ def test_equals_torchvision_after_each_pool() -> None:
 
 @pytest.mark.parametrize(("side", "cells"), [(257, 17), (473, 30), (64, 4)])
 def test_the_last_two_parts_share_stride_sixteen_rounded_up(side: int, cells: int) -> None:
-    features = build("vgg16", layout="batchnorm")(torch.zeros(1, 3, side, side), ("layer3", "layer4"))
+    features = build_backbone("vgg16", layout="batchnorm")(
+        torch.zeros(1, 3, side, side), ("layer3", "layer4")
+    )
     assert {f.shape[-1] for f in features.values()} == {cells}
 
 
 def test_names_are_those_of_the_authors_checkpoints() -> None:
-    backbone = build("vgg16", layout="batchnorm")
+    backbone = build_backbone("vgg16", layout="batchnorm")
     own = list(backbone.state_dict())
     assert own[:2] == ["layer0.0.weight", "layer0.0.bias"]
     assert own[-1] == "layer4.7.running_var"

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from fssbench.backbones import build, weights
-from fssbench.backbones.weights import (
-    PUBLISHED,
-    Weights,
+from fssbench.contracts.backbones import PublishedWeights
+from fssbench.errors import DataError, UsageError
+from fssbench.loading import backbone_weights as weights
+from fssbench.loading.backbone_weights import (
     as_file,
     cache,
     default,
@@ -21,7 +22,8 @@ from fssbench.backbones.weights import (
     places,
     url,
 )
-from fssbench.errors import DataError, UsageError
+from fssbench.loading.backbones import build_backbone
+from fssbench.plugins.registry import BACKBONES
 
 
 @pytest.fixture(autouse=True)
@@ -30,13 +32,24 @@ def _own_torch_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hf"))
 
 
-def record_for(content: bytes, **changes: str) -> Weights:
+def published() -> Iterator[PublishedWeights]:
+    for name in BACKBONES.names():
+        yield from BACKBONES.get(name).card.weights
+
+
+def publish(monkeypatch: pytest.MonkeyPatch, name: str, record: PublishedWeights) -> None:
+    """Make a record the one set of weights of a backbone."""
+    cls = BACKBONES.get(name)
+    monkeypatch.setattr(cls, "card", cls.card.model_copy(update={"weights": (record,)}))
+
+
+def record_for(content: bytes, **changes: str) -> PublishedWeights:
     sha = hashlib.sha256(content).hexdigest()[:8]
     return find("resnet50", "v1").model_copy(update={"file": f"mine-{sha}.pth", "sha256": sha, **changes})
 
 
 def test_hashes_and_names_are_those_torchvision_publishes() -> None:
-    records = [w for group in PUBLISHED.values() for w in group if w.origin == "torchvision"]
+    records = [w for w in published() if w.origin == "torchvision"]
     assert len(records) == 5
     for record in records:
         assert url(record).rsplit("/", 1)[1] == record.file
@@ -45,7 +58,7 @@ def test_hashes_and_names_are_those_torchvision_publishes() -> None:
 
 def test_hashes_and_names_are_those_timm_publishes() -> None:
     pytest.importorskip("timm")
-    records = [w for group in PUBLISHED.values() for w in group if w.origin == "timm"]
+    records = [w for w in published() if w.origin == "timm"]
     assert [w.id for w in records] == ["a1h", "a1h"]
     for record in records:
         assert url(record).rsplit("/", 1)[1] == record.file
@@ -76,7 +89,7 @@ def test_absent_weights_name_places_and_next_commands(id_: str) -> None:
         locate("resnet101", id_)
     assert str(caught.value) == said
     with pytest.raises(DataError):
-        build("resnet101", weights=id_)
+        build_backbone("resnet101", weights=id_)
 
 
 def test_no_weights_named_means_the_default() -> None:
@@ -116,7 +129,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_found_in_our_cache_or_torchs(monkeypatch: pytest.MonkeyPatch, where: int) -> None:
     content = b"weights"
     record = record_for(content)
-    monkeypatch.setitem(PUBLISHED, "resnet50", (record,))
+    publish(monkeypatch, "resnet50", record)
     place = places(record)[where]
     place.parent.mkdir(parents=True)
     place.write_bytes(content)
@@ -126,7 +139,7 @@ def test_found_in_our_cache_or_torchs(monkeypatch: pytest.MonkeyPatch, where: in
 
 def test_a_damaged_file_in_the_cache_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     record = record_for(b"weights")
-    monkeypatch.setitem(PUBLISHED, "resnet50", (record,))
+    publish(monkeypatch, "resnet50", record)
     place = places(record)[0]
     place.parent.mkdir(parents=True)
     place.write_bytes(b"weigh")
@@ -154,7 +167,7 @@ def test_package_weights_are_found_or_name_the_extra(monkeypatch: pytest.MonkeyP
     record = find("efficientnet-lite0", "imagenet")
     if missing("efficientnet-lite0", "imagenet") is None:
         assert locate("efficientnet-lite0", "imagenet").name == record.file
-    monkeypatch.setitem(PUBLISHED, "efficientnet-lite0", (record.model_copy(update={"key": "no-such-dist"}),))
+    publish(monkeypatch, "efficientnet-lite0", record.model_copy(update={"key": "no-such-dist"}))
     said = missing("efficientnet-lite0", None)
     assert said is not None
     assert 'pip install "fssbench[mini]"' in said
@@ -177,3 +190,46 @@ def test_what_timm_fetched_itself_is_found_and_verified(tmp_path: Path) -> None:
     blob.write_bytes(content[:5])
     with pytest.raises(DataError, match="damaged"):
         locate("resnet50", "a1h")
+
+
+def test_a_file_at_an_address_is_fetched_into_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two backbones of others may call their files alike."""
+    address = "https://example.org/weights.pth"
+    record = record_for(b"weights", origin="url", key=address, file="weights.pth")
+    publish(monkeypatch, "resnet50", record)
+    asked: list[tuple[str, Path]] = []
+    monkeypatch.setattr(weights, "fetch", lambda url, target, **_: asked.append((url, target)) or target)
+    target = locate("resnet50", "v1", download=True)
+    assert asked == [(address, target)]
+    assert target.name == "weights.pth"
+    assert target.parent != cache()
+    assert target in places(record)
+
+
+def test_a_file_behind_a_gate_is_never_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = "the licence at https://example.org/licence"
+    record = record_for(b"weights", origin="url", key="https://example.org/weights.pth", gate=gate)
+    publish(monkeypatch, "resnet50", record)
+    monkeypatch.setattr(weights, "fetch", lambda *_, **__: pytest.fail("it was fetched"))
+    said = missing("resnet50", "v1")
+    assert said is not None
+    assert gate in said
+    with pytest.raises(DataError) as caught:
+        locate("resnet50", "v1", download=True)
+    for part in (gate, record.file, "--weights FILE"):
+        assert part in str(caught.value)
+    place = places(record)[0]
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"weights")
+    assert locate("resnet50", "v1") == place
+
+
+def test_a_backbone_without_published_weights_names_the_other_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    cls = BACKBONES.get("resnet50")
+    monkeypatch.setattr(cls, "card", cls.card.model_copy(update={"weights": ()}))
+    with pytest.raises(UsageError) as caught:
+        default("resnet50")
+    for part in ("resnet50", "--weights FILE", "--weights random"):
+        assert part in str(caught.value)
+    with pytest.raises(UsageError):
+        missing("resnet50", None)

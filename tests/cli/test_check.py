@@ -40,7 +40,7 @@ def test_the_documented_method_keeps_its_contract(tmp_path: Path) -> None:
 
 
 def test_the_documented_reporter_keeps_its_contract(tmp_path: Path) -> None:
-    (tmp_path / "lines.py").write_text(BLOCKS[1])
+    (tmp_path / "lines.py").write_text(BLOCKS[2])
     done = check(tmp_path, "lines.py")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 passed, 0 skipped, 0 failed" in done.stderr
@@ -114,7 +114,7 @@ def test_a_traceback_is_shown_once_for_a_cause(tmp_path: Path, monkeypatch: pyte
 
 def test_progress_is_shown_on_a_terminal_alone(tmp_path: Path) -> None:
     pty = pytest.importorskip("pty", reason="a terminal is imitated with pty")
-    (tmp_path / "lines.py").write_text(BLOCKS[1])
+    (tmp_path / "lines.py").write_text(BLOCKS[2])
     piped = check(tmp_path, "lines.py")
     assert "writes_files" not in piped.stderr
     terminal, end = pty.openpty()

@@ -103,7 +103,7 @@ def test_a_shipped_checkpoint_says_how_it_was_trained_in_options_of_train(name: 
 def test_backbone_and_suite() -> None:
     found = facts("vgg16")
     assert found["kind"] == "backbone"
-    assert "features.30: 512 channels, stride 32" in found["taps of layout standard"]
+    assert "features.30: 512 channels, stride 32, stage 4" in found["taps of layout standard"]
     assert facts("cross-domain")["benchmarks"] == [
         b.id for b in BENCHMARKS.values() if b.category == "cross-domain"
     ]

@@ -21,13 +21,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fssbench.api import FeatureMethod, Features, ImageMethod, MethodCard, MethodConfig, Taps
-from fssbench.backbones import build
 from fssbench.contracts.backbones import Backbone
 from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.contracts.methods import head, load_reference
 from fssbench.errors import DataError
 from fssbench.files.hashing import weights_file_sha256
 from fssbench.files.state_dicts import NO_FALLBACK, assign, digest_state, read_state_dict
+from fssbench.loading.backbones import build_backbone
 from fssbench.loading.checkpoints import load, load_own, read_header, save
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.tensor([1.0, -1.0])}
@@ -325,7 +325,7 @@ class Bare(Toy):
 
 def toy(seed: int = 0, **config: Any) -> Toy:
     torch.manual_seed(seed)
-    return Toy(Settings(**config), build("efficientnet-lite0", seed=seed))
+    return Toy(Settings(**config), build_backbone("efficientnet-lite0", seed=seed))
 
 
 def authors(method: Toy) -> dict[str, Tensor]:
@@ -396,7 +396,7 @@ def test_our_own_checkpoint_comes_back(tmp_path: Path) -> None:
     assert header is not None
     assert header.manifest == TrainingManifest(steps=10)
     assert header.config == {"width": 4, "norm": "batch"}
-    second = Toy(Settings(), build("efficientnet-lite0", seed=1))
+    second = Toy(Settings(), build_backbone("efficientnet-lite0", seed=1))
     load(second, path)
     assert_same(second.state_dict(), first.state_dict())
     assert second.provenance.checkpoint == "toy.safetensors"
@@ -410,7 +410,7 @@ def test_our_own_checkpoint_of_something_else_names_the_difference(tmp_path: Pat
     path = tmp_path / "toy.safetensors"
     save(toy(1), path, TrainingManifest())
     with pytest.raises(DataError, match=r"setting norm='batch' \(here 'group'\)"):
-        load_own(Toy(Settings(norm="group"), build("efficientnet-lite0", seed=1)), path)
+        load_own(Toy(Settings(norm="group"), build_backbone("efficientnet-lite0", seed=1)), path)
     with pytest.raises(DataError, match="weights_sha256"):
         load_own(toy(2), path)
     with pytest.raises(DataError, match=r"method 'toy' \(here 'plain'\)"):
@@ -421,7 +421,11 @@ def test_our_own_checkpoint_of_something_else_names_the_difference(tmp_path: Pat
 
 def test_there_is_nothing_to_save_of_a_training_free_method(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no weights of its own"):
-        save(Bare(Settings(), build("efficientnet-lite0")), tmp_path / "bare.safetensors", TrainingManifest())
+        save(
+            Bare(Settings(), build_backbone("efficientnet-lite0")),
+            tmp_path / "bare.safetensors",
+            TrainingManifest(),
+        )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 import fssbench
 from fssbench.api import FeatureMethod, Features, ImageMethod, MethodCard, MethodConfig, Taps
-from fssbench.backbones import build
 from fssbench.contracts.backbones import Backbone
 from fssbench.errors import DataError, PluginError, UsageError
+from fssbench.loading.backbones import build_backbone
 from fssbench.loading.checkpoints import save
 from fssbench.loading.load import load_method
 from fssbench.loading.settings import RESERVED
@@ -127,7 +127,9 @@ def test_provenance_tells_what_it_was_made_of() -> None:
     method = toy(ablate=("background", "background"), width="8", seed=3)
     made_of = method.provenance.model_dump(mode="json")
     assert method.backbone is not None
-    assert made_of | {"source_sha256": "", "sources": {}} == {
+    hidden = {"source_sha256": "", "sources": {}, "backbone_source_sha256": ""}
+    assert made_of | hidden == {
+        "backbone_source_sha256": "",
         "method": "toy",
         "method_version": "file",
         "source_sha256": "",
@@ -151,7 +153,9 @@ def test_provenance_tells_what_it_was_made_of() -> None:
         "weights_changed": None,
     }
     assert len(made_of["source_sha256"]) == 64
-    assert list(made_of["sources"].values()) == [syntax_sha256(Path(__file__).read_bytes())]
+    own = {name: part for name, part in made_of["sources"].items() if not name.startswith("backbone/")}
+    assert list(own.values()) == [syntax_sha256(Path(__file__).read_bytes())]
+    assert "backbone/efficientnet" in made_of["sources"]
 
 
 def test_a_training_free_method_is_never_untrained_and_has_its_layout() -> None:
@@ -281,7 +285,7 @@ def test_a_missing_checkpoint_is_said(tmp_path: Path) -> None:
 
 
 def test_weights_from_a_file(tmp_path: Path) -> None:
-    torch.save(build("efficientnet-lite0", seed=9).state_dict(), tmp_path / "w.pth")
+    torch.save(build_backbone("efficientnet-lite0", seed=9).state_dict(), tmp_path / "w.pth")
     method = load_method(Toy, weights=str(tmp_path / "w.pth"), untrained=True)
     assert method.provenance.weights.startswith("file:")
 

@@ -1,0 +1,110 @@
+"""The backbones `resnet50` and `resnet101`: their cards, their weights, and the class that builds each layout."""
+
+from __future__ import annotations
+
+from fssbench.api import Backbone, BackboneCard, PublishedWeights
+from fssbench.backbones.deeplab_resnet import DeepLabResNet
+from fssbench.backbones.deepstem import DeepStemResNet
+from fssbench.backbones.resnet import ResNet
+
+_LAYOUTS = ("standard", "deepstem", "ssp", "deeplab")
+_OWN_FILES = {
+    "deepstem": "the `resnet50_v2.pth` or `resnet101_v2.pth` of the semseg project (hszhao/semseg)",
+    "ssp": "the `resnet50.pth` or `resnet101.pth` with 3x3 stem that SSP's authors point to",
+}
+_TORCHVISION = "BSD-3-Clause (torchvision); trained on ImageNet-1K, whose terms are for research"
+_TIMM = "Apache-2.0 (timm); trained on ImageNet-1K, whose terms are for research"
+
+
+def _weights(network: str, files: dict[str, str]) -> tuple[PublishedWeights, ...]:
+    """The three published sets of weights of a ResNet; file names end in the first digits of their hash."""
+    publishers = {
+        "v1": (
+            "torchvision",
+            f"{network.replace('resnet', 'ResNet')}_Weights.IMAGENET1K_V1",
+            _TORCHVISION,
+            "torchvision's first recipe; what HSNet and most of the field use",
+        ),
+        "v2": (
+            "torchvision",
+            f"{network.replace('resnet', 'ResNet')}_Weights.IMAGENET1K_V2",
+            _TORCHVISION,
+            "torchvision's later recipe (longer, stronger augmentation)",
+        ),
+        "a1h": (
+            "timm",
+            f"{network}.a1h_in1k",
+            _TIMM,
+            "timm's A1 recipe of 'ResNet strikes back'; PMNet's",
+        ),
+    }
+    return tuple(
+        PublishedWeights(
+            id=name,
+            file=files[name],
+            sha256=files[name].removesuffix(".pth").rpartition("-")[2],
+            licence=licence,
+            source=source,
+            origin="timm" if origin == "timm" else "torchvision",
+            key=key,
+        )
+        for name, (origin, key, licence, source) in publishers.items()
+    )
+
+
+class _ResNetWithLayouts(ResNet):
+    """A ResNet that is built in four layouts; the class itself is the standard one."""
+
+    @classmethod
+    def from_layout(cls, layout: str) -> Backbone:
+        """Build the network of one layout, with undefined weights."""
+        network = cls.network
+        if layout == "deeplab":
+            return DeepLabResNet(network)
+        if layout == "deepstem":
+            return DeepStemResNet(network, "deepstem")
+        return DeepStemResNet(network, "ssp") if layout == "ssp" else cls()
+
+
+class ResNet50(_ResNetWithLayouts):
+    """ResNet-50."""
+
+    network = "resnet50"
+    card = BackboneCard(
+        name="resnet50",
+        title="ResNet-50",
+        licence="BSD-3-Clause (torchvision)",
+        layouts=_LAYOUTS,
+        weights=_weights(
+            "resnet50",
+            {
+                "v1": "resnet50-0676ba61.pth",
+                "v2": "resnet50-11ad3fa6.pth",
+                "a1h": "resnet50_a1h2_176-001a1197.pth",
+            },
+        ),
+        own_files=_OWN_FILES,
+        pretraining="ImageNet-1K",
+    )
+
+
+class ResNet101(_ResNetWithLayouts):
+    """ResNet-101."""
+
+    network = "resnet101"
+    card = BackboneCard(
+        name="resnet101",
+        title="ResNet-101",
+        licence="BSD-3-Clause (torchvision)",
+        layouts=_LAYOUTS,
+        weights=_weights(
+            "resnet101",
+            {
+                "v1": "resnet101-63fe2227.pth",
+                "v2": "resnet101-cd907fc2.pth",
+                "a1h": "resnet101_a1h-36d3f2aa.pth",
+            },
+        ),
+        own_files=_OWN_FILES,
+        pretraining="ImageNet-1K",
+    )

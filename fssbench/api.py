@@ -81,6 +81,7 @@ if TYPE_CHECKING:
         Plan as Plan,
     )
     from fssbench.contracts.lists import ListFormat as ListFormat, PublishedList as PublishedList
+    from fssbench.contracts.marks import Mark as Mark, MarkKind as MarkKind, parse_mark as parse_mark
     from fssbench.contracts.methods import (
         AT_INFERENCE as AT_INFERENCE,
         AtInference as AtInference,

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.errors import UsageError
 
 Absent = Literal["zero", "exclude"]
@@ -79,7 +80,7 @@ class Score:
     episodes: int
     unmet: tuple[int, ...] = ()
     """Classes left out of the mean because the run, which was not run whole, met no episode of theirs."""
-    marks: tuple[str, ...] = ()
+    marks: tuple[Mark, ...] = ()
     """What keeps the figures from being benchmark figures; counts alone do not tell, so `score` gives classes that
     no episode was of, and stored runs and evaluations give all."""
 
@@ -111,7 +112,7 @@ def scored_classes(classes: Iterable[int], class_ids: ArrayLike, *, whole: bool)
     return tuple(c for c in classes if whole or c in met)
 
 
-def class_marks(classes: Iterable[int], class_ids: ArrayLike) -> tuple[str, ...]:
+def class_marks(classes: Iterable[int], class_ids: ArrayLike) -> tuple[Mark, ...]:
     """Say how many classes were met, if some were not.
 
     Example:
@@ -120,7 +121,7 @@ def class_marks(classes: Iterable[int], class_ids: ArrayLike) -> tuple[str, ...]
     """
     every = set(classes)
     met = every & set(np.unique(np.asarray(class_ids, dtype=np.int64)).tolist())
-    return () if met == every else (f"classes ({len(met)} of {len(every)} classes met)",)
+    return () if met == every else (Mark(MarkKind.CLASSES, f"{len(met)} of {len(every)} classes met"),)
 
 
 def totals(class_ids: ArrayLike, counts: ArrayLike, classes: Iterable[int]) -> NDArray[np.int64]:

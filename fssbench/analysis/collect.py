@@ -27,7 +27,7 @@ from fssbench.errors import DataError
 from fssbench.evidence import TOO_FEW, distinct_episodes
 from fssbench.runs.copies import drop_copies
 from fssbench.runs.mark_legend import missing_folds_marks
-from fssbench.runs.marks import run_marks
+from fssbench.runs.marks import completeness_marks, run_marks
 from fssbench.runs.pictures import read_panels
 from fssbench.runs.store import StoredRun, read_run, scan
 from fssbench.runs.summary import run_score
@@ -90,9 +90,7 @@ def _convert_run(run: StoredRun) -> RunResult:
     records = [run.records[i] for i in sorted(run.records)]
     sessions = run.sessions()
     score = run_score(run)
-    marks = run_marks(run)
-    if run.status == "incomplete":
-        marks.append(f"incomplete ({run.done} of {run.planned} episodes)")
+    marks = (*run_marks(run), *completeness_marks(run))
     undrawn = Estimate(float("nan"), float("nan"), float("nan"))
     return RunResult(
         slug=run.slug,
@@ -116,7 +114,7 @@ def _convert_run(run: StoredRun) -> RunResult:
         learnable=context.learnable,
         parameters=context.parameters,
         seconds=_prediction_seconds(sessions),
-        marks=tuple(marks),
+        marks=marks,
         miou=undrawn,
         fb_iou=undrawn,
         per_class=score.per_class,

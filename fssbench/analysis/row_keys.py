@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from fssbench.contracts.marks import MarkKind, parse_mark
 from fssbench.contracts.results import Cell, RunResult
 
 Key = tuple[str, ...]
@@ -14,23 +15,28 @@ FOLD_FIELDS = frozenset({"fold", "classes", "episodes", "episodes_sha256", "data
 """Fields of the identity that always differ between folds."""
 BROUGHT = "reference"
 """Id of backbone weights that came with the checkpoint; they are part of the training and differ per fold."""
-SILENT = ("random backbone", "untrained")
+SILENT = (MarkKind.RANDOM_BACKBONE, MarkKind.UNTRAINED)
 """Kinds of marks without which a method's figures would be those of another method."""
-_FOLD_MARKS = {
-    "as-published",
-    "capped",
-    "classes",
-    "doubtful",
-    "folds",
-    "incomplete",
-    "joined",
-    "other lists",
-    "other population",
-    "query",
-    "sample",
-    "trained",
-}
-"""Kinds of marks that may hold for some folds of one measurement and not for others: they speak of the
+_FOLD_MARKS: frozenset[str] = frozenset(
+    {
+        MarkKind.AS_PUBLISHED_MASKS,
+        MarkKind.AS_PUBLISHED_TRAINING_MASKS,
+        MarkKind.CAPPED,
+        MarkKind.CLASSES,
+        MarkKind.DOUBTFUL_MASKS,
+        MarkKind.DOUBTFUL_TRAINING_MASKS,
+        MarkKind.FOLDS,
+        MarkKind.INCOMPLETE,
+        MarkKind.JOINED,
+        MarkKind.OTHER_LISTS,
+        MarkKind.OTHER_POPULATION,
+        MarkKind.QUERY_AMONG_SUPPORTS,
+        MarkKind.SAMPLE,
+        MarkKind.TRAINED_ON_TEST_CLASSES,
+        MarkKind.TRAINED_ON_TEST_IMAGES,
+    }
+)
+"""Kinds of marks that may hold for some folds of one measurement and not for others: they depend on the
 episodes and images of a fold."""
 _INERT = {"pydantic"}
 """Packages that cannot change a number: pydantic checks settings, whose values are in the identity."""
@@ -74,7 +80,7 @@ def column_key(run: RunResult) -> Key:
         run.protocol,
         run.score_size,
         str(block.get("dataset_variant")),
-        "; ".join(m for m in run.marks if m.startswith("capped")),
+        "; ".join(mark for mark in run.marks if mark.kind == MarkKind.CAPPED),
         str(block.get("size")),
     )
 
@@ -106,19 +112,13 @@ def _backbone_weights(run: RunResult) -> Any:
     return None if run.weights == BROUGHT else block_of(run).get("weights_sha256")
 
 
-def mark_kind(mark: str) -> str:
-    """The first word of a mark, or two words if the first says too little: what kind of mark it is."""
-    words = mark.replace("(", " ").lower().split()
-    return " ".join(words[: 2 if words[:1] in (["other"], ["random"]) else 1])
-
-
 def method_marks(run: RunResult) -> tuple[str, ...]:
     """Kinds of the run's marks that must agree between folds, sorted.
 
     Kinds, because a mark's numbers (`part-trained (300 steps on 707 images)`) are those of one fold.
     """
     stored = context_of(run).get("marks", run.marks)  # without what is derived from counted episodes
-    return tuple(sorted({mark_kind(mark) for mark in stored} - _FOLD_MARKS - {""}))
+    return tuple(sorted({str(parse_mark(mark).kind) for mark in stored} - _FOLD_MARKS - {""}))
 
 
 def training_of(run: RunResult) -> tuple[str, int | None]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fssbench.analysis.row_keys import BROUGHT, Key, block_of, context_of, created, row_key, training_of
+from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.contracts.results import RunResult
 
 _Link = Callable[[RunResult, RunResult], bool]
@@ -119,7 +120,7 @@ def _by_fold(runs: Iterable[RunResult]) -> list[RunResult]:
 def _mark_ambiguous_runs(row: _Row) -> list[RunResult]:
     """Mark the runs of a row that may hold folds of two measurements."""
     count = len(row.batches)
-    mark = f"joined (folds of {count} commands, by date: no record tells which belong together)"
+    mark = Mark(MarkKind.JOINED, f"folds of {count} commands, by date: no record tells which belong together")
     return [replace(run, marks=(*run.marks, mark)) for run in row.runs]
 
 

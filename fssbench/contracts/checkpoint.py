@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from fssbench.contracts.marks import Mark
 from fssbench.contracts.records import Items, StoredRecord
 
 Number = float | int
@@ -35,7 +36,7 @@ class TrainingManifest(StoredRecord):
     """Split that was trained on."""
     lists: str | None = None
     """Where the lists of images came from, in words."""
-    marks: Items[str] = ()
+    marks: Items[Mark] = ()
     """What keeps the training set from being the published one."""
     data_sha256: str | None = None
     """Hash of the bytes of the images and masks."""

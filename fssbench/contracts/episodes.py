@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import overload
 
+from fssbench.contracts.marks import Mark, MarkKind, parse_mark
+
 
 @dataclass(frozen=True, slots=True)
 class Episode:
@@ -55,13 +57,18 @@ class Plan(Sequence[Episode]):
     """Names in the order of `classes`."""
     lists: str
     """Where the item lists came from: reference list files, or files on disk by a stated rule."""
-    marks: tuple[str, ...] = ()
+    marks: tuple[Mark, ...] = ()
     """What keeps this plan from being the benchmark: `miniature`, `sample (...)`, `capped (...)`."""
     episodes: tuple[Episode, ...] = ()
     data: Path | None = field(default=None, compare=False)
     """Folder of the data sets; never part of an identity."""
     splits: Path | None = field(default=None, compare=False)
     """Folder of imported reference lists; never part of an identity."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "marks", tuple(map(parse_mark, self.marks))
+        )  # a plan made by hand may have texts
 
     @overload
     def __getitem__(self, index: int) -> Episode: ...
@@ -87,5 +94,5 @@ class Plan(Sequence[Episode]):
         """Return the first `count` episodes, marked as capped where that leaves any out."""
         if count >= len(self.episodes):
             return self
-        mark = f"capped ({count} of {len(self.episodes)} episodes)"
+        mark = Mark(MarkKind.CAPPED, f"{count} of {len(self.episodes)} episodes")
         return replace(self, episodes=self.episodes[:count], marks=(*self.marks, mark))

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ConfigDict
 
 from fssbench.contracts.checkpoint import TrainingManifest
+from fssbench.contracts.marks import Mark
 from fssbench.contracts.records import Record
 
 
@@ -56,7 +57,7 @@ class Provenance(Record):
     """Parameters that training would change."""
     parameters: int = 0
     """All parameters, the backbone's included."""
-    marks: tuple[str, ...] = ()
+    marks: tuple[Mark, ...] = ()
     """What is to be said of the method, whatever it is measured on."""
     seed: int | None = None
     """Seed of the weights that were not loaded."""

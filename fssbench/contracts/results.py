@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fssbench.contracts.efficiency import Efficiency
+from fssbench.contracts.marks import Mark, parse_mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class RunResult:
 
     What methods share, reading images and the frozen backbone, is not in it; `fssbench bench` measures both.
     """
-    marks: tuple[str, ...]
+    marks: tuple[Mark, ...]
     """`miniature`, `sample (...)`, `capped (...)`, `untrained`, `incomplete (...)`, ..."""
     miou: Estimate
     fb_iou: Estimate
@@ -124,6 +125,9 @@ class RunResult:
     unmet: tuple[int, ...] = ()
     """Classes that mIoU leaves out because the run, not being whole, met no episode of theirs."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "marks", tuple(map(parse_mark, self.marks)))  # `results.json` has texts
+
     @property
     def episodes(self) -> int:
         """Episodes counted."""
@@ -154,7 +158,7 @@ class Cell:
     fb_iou: Estimate
     episodes: int
     """Distinct episodes: folds that are tested on the same plan share theirs."""
-    marks: tuple[str, ...]
+    marks: tuple[Mark, ...]
     best: bool = False
     """Highest mIoU among cells of the same benchmark, backbone, shot, seed and protocol with enough queries."""
     tied: bool = False
@@ -165,6 +169,9 @@ class Cell:
     """What tells this row from others of its method in its column, such as `data 0cf81310`; mostly empty."""
     setting: str = ""
     """What tells its column from others of the same benchmark and shot, such as `seed 1`; mostly empty."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "marks", tuple(map(parse_mark, self.marks)))  # `results.json` has texts
 
 
 @dataclass(frozen=True)

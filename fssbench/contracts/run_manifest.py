@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from fssbench.contracts.ablations import default_ablation_label
+from fssbench.contracts.marks import Mark
 from fssbench.contracts.records import Items, StoredRecord
 from fssbench.files.canonical_json import digest
 
@@ -124,7 +125,7 @@ class Context(StoredRecord):
 
     label: str
     """Name of the method with its ablations and settings, as reports print it."""
-    marks: Items[str]
+    marks: Items[Mark]
     """What keeps the figures from being benchmark figures, as far as it is known before the first episode."""
     folds: int
     """Folds of the benchmark."""

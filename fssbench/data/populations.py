@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Collection
 
 from fssbench.contracts.datasets import Pool, Population
+from fssbench.contracts.marks import Mark, MarkKind
 
 
-def compare_count(count: int, published: int, what: str, *, least: bool = False) -> str | None:
+def compare_count(count: int, published: int, what: str, *, least: bool = False) -> Mark | None:
     """Compare a count with the published one.
 
     Args:
@@ -24,19 +25,19 @@ def compare_count(count: int, published: int, what: str, *, least: bool = False)
         The mark, or None if nothing is known to differ.
 
     Example:
-        >>> compare_count(20, 1868, "entries")
-        'sample (20 of 1868 entries)'
-        >>> compare_count(3694, 2594, "entries")
-        'other population (3,694 entries, published 2,594)'
+        >>> print(compare_count(20, 1868, "entries"))
+        sample (20 of 1868 entries)
+        >>> print(compare_count(3694, 2594, "entries"))
+        other population (3,694 entries, published 2,594)
     """
     if count < published:
-        return f"sample ({count} of {published} {what})"
+        return Mark(MarkKind.SAMPLE, f"{count} of {published} {what}")
     if count > published and not least:
-        return f"other population ({count:,} {what}, published {published:,})"
+        return Mark(MarkKind.OTHER_POPULATION, f"{count:,} {what}, published {published:,}")
     return None
 
 
-def size_marks(pool: Pool) -> tuple[str, ...]:
+def size_marks(pool: Pool) -> tuple[Mark, ...]:
     """Return the mark of a pool whose size is not the published one; at most one, the one that says most."""
     expected = pool.population
     if expected is None:
@@ -51,17 +52,18 @@ def size_marks(pool: Pool) -> tuple[str, ...]:
     return _class_marks(pool, expected)
 
 
-def _class_marks(pool: Pool, expected: Population) -> tuple[str, ...]:
+def _class_marks(pool: Pool, expected: Population) -> tuple[Mark, ...]:
     """Return the marks of classes that have another number of images than published, although the sum is right."""
     here = Counter(Counter(class_id for class_id, _ in {(e.class_id, e.item) for e in pool.entries}).values())
     odd = here - Counter(expected.images_by_class)
     if not expected.images_by_class or not odd:
         return ()
     sizes = ", ".join(f"{size:,}" for size in sorted(odd))
-    return (f"other population ({odd.total()} classes of other sizes than published: {sizes} images)",)
+    detail = f"{odd.total()} classes of other sizes than published: {sizes} images"
+    return (Mark(MarkKind.OTHER_POPULATION, detail),)
 
 
-def pool_marks(pool: Pool, classes: Collection[int]) -> tuple[str, ...]:
+def pool_marks(pool: Pool, classes: Collection[int]) -> tuple[Mark, ...]:
     """Return what keeps episodes of some classes of a pool from being the published ones.
 
     Args:
@@ -69,5 +71,5 @@ def pool_marks(pool: Pool, classes: Collection[int]) -> tuple[str, ...]:
         classes: ids of the classes that are drawn.
     """
     affected = [other for other in pool.other_lists if other.classes & set(classes)]
-    lists = (f"other lists ({'; '.join(f'{o.name}: {o.problem}' for o in affected)})",) if affected else ()
-    return (*size_marks(pool), *lists)
+    lists = "; ".join(f"{other.name}: {other.problem}" for other in affected)
+    return (*size_marks(pool), *((Mark(MarkKind.OTHER_LISTS, lists),) if lists else ()))

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from fssbench.contracts.episodes import Episode, Plan
+from fssbench.contracts.marks import Mark
 from fssbench.contracts.records import Record, first_problem
 from fssbench.errors import DataError
 from fssbench.files.atomic import replace_file
@@ -35,7 +36,7 @@ class _Stored(Record):
     classes: tuple[int, ...]
     class_names: tuple[str, ...]
     lists: str
-    marks: tuple[str, ...]
+    marks: tuple[Mark, ...]
     episodes: tuple[tuple[int, int, str, tuple[str, ...]], ...]
     """Rows of index, class id, query, supports."""
 

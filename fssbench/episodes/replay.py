@@ -8,6 +8,7 @@ from typing import Literal
 
 from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.contracts.episodes import Plan
+from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.data.location import open_dataset
 from fssbench.episodes.plan_file import read_plan
 from fssbench.episodes.sampling import PROTOCOLS, list_pool, plan as draw
@@ -59,7 +60,7 @@ def compare_with_drawn(
     return "equal", "equal"
 
 
-GIVEN = "other episodes (of a plan file)"
+GIVEN = Mark(MarkKind.OTHER_EPISODES, "of a plan file")
 """Mark of a plan that nothing draws: its episodes are those of a file."""
 
 

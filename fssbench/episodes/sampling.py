@@ -26,6 +26,7 @@ from fssbench.benchmarks.catalogue import Resolved, find_benchmark
 from fssbench.benchmarks.pmnet_paper import Sampler
 from fssbench.contracts.datasets import Dataset, Entry, Pool
 from fssbench.contracts.episodes import Episode, Plan
+from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.data import location as datasets
 from fssbench.data.populations import pool_marks
 from fssbench.episodes.plan_file import read_plan, write_plan
@@ -123,7 +124,11 @@ def plan(
         lists=pool.source,
         marks=(
             *_marks(root, pool, tuple(names), len(resolved.folds[fold])),
-            *((f"resized ({size} px, published: {record.size})",) if size not in (None, record.size) else ()),
+            *(
+                (Mark(MarkKind.RESIZED, f"{size} px, published: {record.size}"),)
+                if size not in (None, record.size)
+                else ()
+            ),
         ),
         episodes=drawn,
         data=root,
@@ -306,11 +311,11 @@ def few_items(entries: Sequence[Entry], names: dict[int, str], needed: int = LEA
     return {name: count for name, count in counts.items() if count < needed}
 
 
-def _marks(root: Path | None, pool: Pool, classes: Sequence[int], published: int) -> tuple[str, ...]:
+def _marks(root: Path | None, pool: Pool, classes: Sequence[int], published: int) -> tuple[Mark, ...]:
     """What keeps a plan from being the benchmark."""
     if datasets.is_miniature(root):
-        return ("miniature",)
+        return (Mark(MarkKind.MINIATURE),)
     marks = list(pool_marks(pool, classes))
     if len(classes) < published:
-        marks.append(f"sample ({len(classes)} of {published} classes)")
+        marks.append(Mark(MarkKind.SAMPLE, f"{len(classes)} of {published} classes"))
     return tuple(marks)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fssbench.contracts.datasets import Dataset
 from fssbench.contracts.episodes import Episode, Plan
+from fssbench.contracts.marks import Mark
 from fssbench.contracts.methods import Method
 from fssbench.contracts.run_manifest import RunManifest
 from fssbench.data.location import open_dataset
@@ -80,7 +81,7 @@ class Evaluation:
     """Episodes this call computed; the others were stored already."""
 
     @property
-    def marks(self) -> tuple[str, ...]:
+    def marks(self) -> tuple[Mark, ...]:
         """What keeps the figures from being benchmark figures, as the command line prints it."""
         return self.score.marks
 

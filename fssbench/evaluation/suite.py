@@ -26,8 +26,7 @@ from fssbench.loading.backbone_weights import missing
 from fssbench.loading.load import load_method
 from fssbench.loading.weights_choice import Choice, choose_weights, ways_from_command_line
 from fssbench.plugins.registry import METHODS
-from fssbench.runs.identity import plan_pictures, training_marks
-from fssbench.runs.mark_legend import mark_kind
+from fssbench.runs.early_marks import plan_pictures, training_marks
 
 MINI_EPISODES = 8
 """Cap of a miniature run that names none: it is there to be seen working, not to be believed."""
@@ -146,14 +145,14 @@ def _note_trainings(tasks: Sequence[Task]) -> Iterator[str]:
         trained = any(method.provenance.training for method in task.methods)
         pictures = plan_pictures(task.plan) if trained else None
         for method in task.methods:
-            facts = training_marks(method, task.plan, pictures)
+            facts = [(mark.kind, str(mark)) for mark in training_marks(method, task.plan, pictures)]
             training = method.provenance.training
             size = training.size if training is not None else None
             if size not in (None, task.plan.size):
-                facts.append(f"trained at {size} px, measured at {task.plan.size} px (--size)")
-            for fact in facts:
-                kind = places[method.card.name, mark_kind(fact)]
-                kind.setdefault(fact, {})[f"{task.plan.benchmark} fold {task.plan.fold}"] = None
+                facts.append(("size", f"trained at {size} px, measured at {task.plan.size} px (--size)"))
+            for kind, fact in facts:
+                facts_of_kind = places[method.card.name, kind]
+                facts_of_kind.setdefault(fact, {})[f"{task.plan.benchmark} fold {task.plan.fold}"] = None
     for (name, _), facts_of_kind in places.items():
         (fact, where), *others = facts_of_kind.items()
         first, *more = where

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fssbench.contracts.checkpoint import CheckpointHeader, TrainingManifest
+from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.contracts.methods import head, note_provenance
 from fssbench.errors import DataError
 from fssbench.files.hashing import weights_file_sha256
@@ -105,7 +106,7 @@ def load_own(method: Method, path: Path, *, force: bool = False) -> None:
         method, checkpoint=path.name, checkpoint_sha256=weights_file_sha256(path), training=header.manifest
     )
     if differ:
-        forced = f"forced checkpoint (trained with {'; '.join(differ)})"
+        forced = Mark(MarkKind.FORCED_CHECKPOINT, f"trained with {'; '.join(differ)}")
         method.provenance = method.provenance.changed(marks=(*method.provenance.marks, forced))
 
 

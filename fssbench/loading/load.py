@@ -12,6 +12,7 @@ import torch
 
 from fssbench.contracts.backbones import Backbone
 from fssbench.contracts.episodes import Plan
+from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.contracts.methods import Method, MethodConfig, head
 from fssbench.contracts.provenance import Provenance
 from fssbench.errors import DataError, UsageError
@@ -27,11 +28,11 @@ from fssbench.plugins.import_files import drop_aliases
 from fssbench.plugins.registry import BACKBONES, METHODS, observed_at_import
 from fssbench.plugins.source_hash import Source, source_of
 
-UNFILED = "code in no file"
+UNFILED = Mark(MarkKind.CODE_IN_NO_FILE)
 """Mark of a method that is defined in a notebook or an interactive session: nobody can read what was measured."""
-LOCAL = "local weights"
+LOCAL = Mark(MarkKind.LOCAL_WEIGHTS)
 """Mark of weights that no published id names: of a file, or of an encoder that the plugin brings."""
-RANDOM = "random weights"
+RANDOM = Mark(MarkKind.RANDOM_WEIGHTS)
 """Mark of an encoder whose weights another seed makes others."""
 
 
@@ -245,7 +246,7 @@ def usable_device(name: str) -> torch.device:
     return device
 
 
-def _own_marks(method: Method, source: Source) -> tuple[str, ...]:
+def _own_marks(method: Method, source: Source) -> tuple[Mark, ...]:
     """What is to be said of a method that was just built, whatever it is measured on."""
     marks = [] if source.has_file else [UNFILED]
     weights = method.backbone.weights if method.backbone is not None else ""

@@ -17,15 +17,12 @@ from uuid import uuid4
 
 from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.contracts.ablations import default_ablation_label
-from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.contracts.datasets import Dataset
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.run_manifest import Context, Identity, RunManifest
 from fssbench.data.files_read import DataFiles
-from fssbench.data.location import open_dataset
-from fssbench.data.picture_names import Pictures, queries_among_supports
-from fssbench.errors import FssbenchError
-from fssbench.loading.contamination import SELECTED_ON_TEST, seen_classes, seen_images
+from fssbench.data.picture_names import Pictures
+from fssbench.runs.early_marks import marks, plan_pictures, support_marks, training_marks
 from fssbench.runs.redaction import identify_value, redact, redact_value
 from fssbench.runs.training_record import summarise_training
 
@@ -171,72 +168,6 @@ def make_context(method: Method, plan: Plan, pictures: Pictures | None = None) -
         gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         variables={name: os.environ[name] for name in _VARIABLES if name in os.environ},
     )
-
-
-def marks(method: Method) -> list[str]:
-    """What keeps a method from being what its name promises."""
-    given = []
-    if method.provenance.untrained:
-        given.append("untrained")
-    if method.backbone is not None and method.backbone.weights == "random":
-        given.append("random backbone")
-    return [*given, *method.provenance.marks]
-
-
-def training_marks(method: Method, plan: Plan, pictures: Pictures | None = None) -> list[str]:
-    """What the method's checkpoint says about its training that a reader of its figures must know.
-
-    Args:
-        method: as loaded.
-        plan: what is measured.
-        pictures: those of the plan, where they are known already.
-    """
-    manifest = method.provenance.training
-    if manifest is None:
-        return []
-    found = []
-    if manifest.selection == SELECTED_ON_TEST:
-        found.append("selected on test")
-    found += _source_marks(manifest, plan)
-    seen = seen_classes(manifest, plan.dataset, plan.classes, plan.class_names)
-    if seen:
-        found.append(f"trained on test classes ({len(seen)})")
-    if pictures is None:
-        pictures = plan_pictures(plan)
-    queries = (episode.query for episode in plan.episodes)
-    images = seen_images(manifest, plan.dataset, queries, pictures=pictures)
-    if images:
-        found.append(f"trained on test images ({images} of {len(plan.episodes)} queries)")
-    return found
-
-
-def support_marks(plan: Plan, pictures: Pictures) -> list[str]:
-    """What is to be said of episodes in which the query's own mask is given away."""
-    count = queries_among_supports(plan.episodes, pictures.names)
-    return [f"query among its supports ({count} of {len(plan.episodes)} episodes)"] if count else []
-
-
-def plan_pictures(plan: Plan) -> Pictures:
-    """What is known of the pictures of a plan; nothing where its data are not here."""
-    try:
-        dataset = open_dataset(plan.dataset, data=plan.data, splits=plan.splits, variant=plan.dataset_variant)
-    except FssbenchError:
-        return Pictures()
-    return Pictures.of_plan(dataset, plan)
-
-
-def _source_marks(manifest: TrainingManifest, plan: Plan) -> list[str]:
-    """Where the training data are not the benchmark's own source, whole."""
-    named = manifest.marks
-    found = [mark for mark in named if mark.startswith(("as-published", "doubtful"))]
-    if len(named) > len(found):
-        others = [mark for mark in named if mark.startswith("other ")]
-        details = "".join(f"; {mark}" for mark in others)
-        found.append(f"part-trained ({manifest.steps} steps on {manifest.images} images{details})")
-    wanted = find_benchmark(plan.benchmark).trained_on.dataset
-    if manifest.dataset not in (None, wanted):
-        found.append(f"other source ({manifest.dataset} instead of {wanted})")
-    return found
 
 
 def label(method: Method) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from fssbench.contracts.marks import Mark, MarkKind, parse_mark
 from fssbench.files.clean_text import clean_line
 
 _LETTERS = {
@@ -40,6 +41,7 @@ MARK_MEANINGS = {
     "capped": "fewer episodes than the protocol asks for",
     "untrained": "weights the method needs trained were left at random: says nothing about the method",
     "incomplete": "episodes are missing from the run",
+    "shard": "one part of a run, to be joined with the others by `fssbench merge`",
     "classes": "mean over the classes that some episode met, not over all of the fold",
     "folds": "mean over the folds that were run, not over all",
     "random": "backbone or encoder with random weights",
@@ -73,7 +75,7 @@ class LegendMark:
     """As the runs have it; empty where they say no more than the kind."""
 
 
-def missing_folds_marks(ran: Iterable[int], missing: Iterable[int]) -> tuple[str, ...]:
+def missing_folds_marks(ran: Iterable[int], missing: Iterable[int]) -> tuple[Mark, ...]:
     """Return the mark of a mean over some folds only; empty if all were run.
 
     Example:
@@ -81,21 +83,18 @@ def missing_folds_marks(ran: Iterable[int], missing: Iterable[int]) -> tuple[str
         ('folds (mean over 0, 2; 1, 3 not run)',)
     """
     lacking = ", ".join(map(str, sorted(missing)))
-    return (f"folds (mean over {', '.join(map(str, sorted(ran)))}; {lacking} not run)",) if lacking else ()
+    mean = f"mean over {', '.join(map(str, sorted(ran)))}; {lacking} not run"
+    return (Mark(MarkKind.FOLDS, mean),) if lacking else ()
 
 
 def mark_kind(mark: str) -> str:
-    """Return the kind of a mark: its first word.  Marks of one kind share a letter.
-
-    The word "other" says too little alone, so it is kept with the next word.
+    """Return the name under which legends list a mark.  Marks of one name share a letter.
 
     Example:
-        >>> mark_kind("capped (8 of 600 episodes)"), mark_kind("other lists (of this folder)")
-        ('capped', 'other lists')
+        >>> mark_kind("capped (8 of 600 episodes)"), mark_kind("random backbone")
+        ('capped', 'random')
     """
-    words = clean_line(mark).replace("(", " ").lower().split()
-    count = 2 if words[:1] == ["other"] else 1
-    return " ".join(words[:count]) or "marked"
+    return parse_mark(clean_line(mark).lower()).family or "marked"
 
 
 def build_legend(marks: Iterable[str]) -> dict[str, LegendMark]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.images.gate import AS_PUBLISHED, DOUBTS
 from fssbench.metrics import class_marks
 from fssbench.runs.store import StoredRun
 
 
-def run_marks(run: StoredRun) -> list[str]:
+def run_marks(run: StoredRun) -> list[Mark]:
     """All marks of a stored run: those of its context, its doubts, and how many classes it met."""
     records = run.records.values()
     return [
@@ -20,21 +21,38 @@ def run_marks(run: StoredRun) -> list[str]:
     ]
 
 
-def doubt_marks(episodes: Iterable[tuple[str, ...]]) -> list[str]:
+def completeness_marks(run: StoredRun) -> list[Mark]:
+    """Make the mark of a run that lacks episodes; none if it has all."""
+    if run.status != "incomplete":
+        return []
+    return [Mark(MarkKind.INCOMPLETE, f"{run.done} of {run.planned} episodes")]
+
+
+def doubt_marks(episodes: Iterable[tuple[str, ...]]) -> list[Mark]:
     """One mark per kind of doubt, with the number of episodes that have it.
 
     Args:
         episodes: the kinds of doubt of each episode, sound ones among them.
     """
     each = list(episodes)
-    return counted_marks(Counter(kind for kinds in each for kind in kinds), len(each), "masks")
+    return counted_marks(Counter(kind for kinds in each for kind in kinds), len(each))
 
 
-def counted_marks(counts: Counter[str], total: int, what: str) -> list[str]:
-    """Marks from the number of episodes per kind of doubt, out of `total`; `what` is doubtful or as published."""
+def counted_marks(counts: Counter[str], total: int, *, training: bool = False) -> list[Mark]:
+    """Make one mark per kind of doubt from the number of episodes that have it.
+
+    Args:
+        counts: episodes by kind of doubt.
+        total: all episodes.
+        training: whether they are episodes of a training.
+    """
+    doubtful = MarkKind.DOUBTFUL_TRAINING_MASKS if training else MarkKind.DOUBTFUL_MASKS
+    published = MarkKind.AS_PUBLISHED_TRAINING_MASKS if training else MarkKind.AS_PUBLISHED_MASKS
     return [
-        f"{'as-published' if kind in AS_PUBLISHED else 'doubtful'} {what} "
-        f"({counts[kind]} of {total} episodes: {DOUBTS.get(kind, kind)})"
-        for kind in sorted(counts)
-        if counts[kind]
+        Mark(
+            published if doubt in AS_PUBLISHED else doubtful,
+            f"{counts[doubt]} of {total} episodes: {DOUBTS.get(doubt, doubt)}",
+        )
+        for doubt in sorted(counts)
+        if counts[doubt]
     ]

@@ -28,6 +28,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from fssbench.contracts.episodes import Plan
+from fssbench.contracts.marks import MarkKind
 from fssbench.contracts.records import first_problem
 from fssbench.contracts.run_manifest import Identity, RunManifest
 from fssbench.episodes.plan_file import plan_facts, read_plan
@@ -220,7 +221,9 @@ class StoredRun:
         The published rule for absent classes applies to whole runs alone, see
         `fssbench.metrics.scored_classes`.
         """
-        return self.done == len(self.plan) and not any(mark.startswith("capped") for mark in self.plan.marks)
+        return self.done == len(self.plan) and not any(
+            mark.kind == MarkKind.CAPPED for mark in self.plan.marks
+        )
 
     @property
     def status(self) -> str:

@@ -14,9 +14,10 @@ import numpy as np
 
 from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.contracts.episodes import Plan
+from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.evidence import Evidence, count_queries
 from fssbench.metrics import Absent, Score, score, totals
-from fssbench.runs.marks import run_marks
+from fssbench.runs.marks import completeness_marks, run_marks
 from fssbench.runs.store import SCHEMA, StoredRun, json_text, read_run, write_json
 
 
@@ -53,10 +54,10 @@ def run_score(run: StoredRun, *, absent: Absent | None = None) -> Score:
         whole=run.whole,
     )
     shard = run.manifest.block.shard
-    part = [f"shard ({shard[0]} of {shard[1]})"] if shard else []
-    if run.status == "incomplete":
-        part.append(f"incomplete ({run.done} of {run.planned} episodes)")
-    return replace(scored, marks=tuple(dict.fromkeys((*run_marks(run), *part, *scored.marks))))
+    part = [Mark(MarkKind.SHARD, "{} of {}".format(*shard))] if shard else []
+    return replace(
+        scored, marks=tuple(dict.fromkeys((*run_marks(run), *part, *completeness_marks(run), *scored.marks)))
+    )
 
 
 def summarise(path: Path) -> Score:

@@ -23,6 +23,7 @@ import numpy as np
 from fssbench.benchmarks.catalogue import Resolved, Source, find_benchmark
 from fssbench.contracts.datasets import Dataset, Entry, Pool
 from fssbench.contracts.episodes import Episode
+from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.data import location
 from fssbench.data.picture_names import same_pictures
 from fssbench.data.populations import pool_marks
@@ -55,7 +56,7 @@ class TrainingSet:
     """Items of the same classes; a class with few images may have none."""
     lists: str
     """Where the item lists came from."""
-    marks: tuple[str, ...]
+    marks: tuple[Mark, ...]
     """Differences from the published training set."""
     present: Mapping[str, tuple[int, ...]]
     """All classes that the source's lists name in an image, including those that are not trained on."""
@@ -242,9 +243,9 @@ def _require_enough_images(training: TrainingSet, fold: int, shot: int) -> None:
         )
 
 
-def _marks(root: Path | None, pool: Pool, classes: Sequence[int]) -> tuple[str, ...]:
+def _marks(root: Path | None, pool: Pool, classes: Sequence[int]) -> tuple[Mark, ...]:
     """Differences from the published training set, by the same rule that marks a run."""
-    return ("miniature",) if location.is_miniature(root) else pool_marks(pool, classes)
+    return (Mark(MarkKind.MINIATURE),) if location.is_miniature(root) else pool_marks(pool, classes)
 
 
 class EpisodeStream:

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from fssbench import __version__
 from fssbench.contracts.checkpoint import TrainingManifest
+from fssbench.contracts.marks import Mark
 from fssbench.contracts.methods import Method
 from fssbench.data.files_read import files_sha256
 from fssbench.data.location import open_dataset
@@ -338,10 +339,10 @@ class _Training:
             if count:
                 self.reached.doubts[kind] = self.reached.doubts.get(kind, 0) + count
 
-    def _doubt_marks(self, step: int) -> list[str]:
+    def _doubt_marks(self, step: int) -> list[Mark]:
         """Marks of the checkpoint after `step` steps: how many of its training masks were doubtful."""
         counts = Counter(self.reached.doubts)
-        return counted_marks(counts, step * self.episodes_per_step, "training masks")
+        return counted_marks(counts, step * self.episodes_per_step, training=True)
 
     def _loss(self, step: int, batch: Batch, seed: int) -> torch.Tensor:
         torch.default_generator.manual_seed(seed)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.contracts.episodes import Plan
+from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.contracts.run_manifest import Context, Identity, RunManifest
 from fssbench.episodes.plan_file import plan_facts, read_plan
 from fssbench.errors import DataError, FssbenchError
@@ -150,10 +151,11 @@ def _faults(plan: Plan, identity: Identity, context: Context) -> Iterator[str]:
         used = identity.config.get(key)
         if not _agrees(value, used):
             yield f"setting {key} was given as {value!r}, the block has {used!r}"
-    if context.weights == "random" and "random backbone" not in marks:
-        yield "mark 'random backbone' is missing"
-    if str(context.weights).startswith("file:") and "local weights" not in marks:
-        yield "mark 'local weights' is missing"
+    kinds = {mark.kind for mark in marks}
+    if context.weights == "random" and MarkKind.RANDOM_BACKBONE not in kinds:
+        yield f"mark {str(MarkKind.RANDOM_BACKBONE)!r} is missing"
+    if str(context.weights).startswith("file:") and MarkKind.LOCAL_WEIGHTS not in kinds:
+        yield f"mark {str(MarkKind.LOCAL_WEIGHTS)!r} is missing"
     yield from _benchmark_faults(plan, identity, context)
     yield from _method_faults(identity, context)
 
@@ -190,14 +192,14 @@ def _benchmark_faults(plan: Plan, identity: Identity, context: Context) -> Itera
         stored = getattr(context, name)
         if stored not in (None, value):
             yield f"{name} is {stored!r}, the benchmark's is {value!r}"
-    for wanted, begin in (
-        (plan.size != record.size, f"resized ({plan.size} px, published: {record.size})"),
-        (len(plan) < record.episodes, f"capped ({len(plan)} of {record.episodes} episodes)"),
+    for is_due, mark in (
+        (plan.size != record.size, Mark(MarkKind.RESIZED, f"{plan.size} px, published: {record.size}")),
+        (len(plan) < record.episodes, Mark(MarkKind.CAPPED, f"{len(plan)} of {record.episodes} episodes")),
     ):
-        if wanted and begin not in marks:
-            yield f"mark {begin!r} is missing"
-        if not wanted and any(m.startswith(begin.partition(" ")[0] + " (") for m in marks):
-            yield f"a mark {begin.partition(' ')[0]!r} that nothing accounts for"
+        if is_due and mark not in marks:
+            yield f"mark {str(mark)!r} is missing"
+        if not is_due and any(each.kind == mark.kind for each in marks):
+            yield f"a mark {str(mark.kind)!r} that nothing accounts for"
 
 
 def _method_faults(identity: Identity, context: Context) -> Iterator[str]:
@@ -211,7 +213,9 @@ def _method_faults(identity: Identity, context: Context) -> Iterator[str]:
         stored, own = getattr(context, name), getattr(cls.card, name)
         if stored not in (None, own):
             yield f"{name} is {stored!r}, the method's is {own!r}"
-    if (cls.card.trained and context.checkpoint_sha256 is None) != ("untrained" in context.marks):
+    if (cls.card.trained and context.checkpoint_sha256 is None) != (
+        MarkKind.UNTRAINED in {mark.kind for mark in context.marks}
+    ):
         yield "mark 'untrained' and the checkpoint contradict each other"
     known = {name: cls.Config.ablations[name] for name in context.ablations if name in cls.Config.ablations}
     ablated = {name: known[name].settings if name in known else {name: None} for name in context.ablations}

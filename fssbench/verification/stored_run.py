@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from fssbench.contracts.episodes import Plan
+from fssbench.contracts.marks import MarkKind
 from fssbench.contracts.methods import Method
 from fssbench.data.location import open_dataset, resolve
 from fssbench.episodes.replay import GIVEN, draw_again, plan_of_file
@@ -178,7 +179,7 @@ def _load(run: StoredRun, means: Means) -> Method:
         checkpoint=checkpoint,
         ablate=context.ablations,
         untrained=checkpoint is None,
-        force=any(str(mark).startswith("forced checkpoint") for mark in context.marks),
+        force=any(mark.kind == MarkKind.FORCED_CHECKPOINT for mark in context.marks),
         **context.config_passed,
     )
 

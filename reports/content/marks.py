@@ -16,8 +16,8 @@ __all__ = ["EXPLAINED", "Mark", "all_marks", "collect", "kind", "letters"]
 
 def all_marks(results: Results) -> list[str]:
     """Every mark that occurs in a report."""
-    found = [m for run in results.runs for m in run.marks]
+    marks: list[str] = [mark for run in results.runs for mark in run.marks]
     before = [c.before for c in results.changes.changes] if results.changes else []
     for cell in (*results.cells, *filter(None, before)):
-        found += cell.marks
-    return found
+        marks += cell.marks
+    return marks

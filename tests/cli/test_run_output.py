@@ -212,5 +212,5 @@ def test_wordings_of_one_kind_are_joined():
     assert explain_mark(mark).startswith("part-trained (0 steps; 1 steps; 2 steps; and 2 more): ")
     (capped,) = build_legend(["capped (1 of 2 episodes)"]).values()
     assert explain_mark(capped).startswith("capped (1 of 2 episodes): ")
-    (odd,) = build_legend(["odd thing", "odd other"]).values()
-    assert explain_mark(odd) == "odd thing; odd other"
+    (odd,) = build_legend(["odd (thing)", "odd (other)"]).values()
+    assert explain_mark(odd) == "odd (thing; other)"

@@ -21,7 +21,7 @@ from fssbench.data.location import open_dataset
 from fssbench.data.picture_names import given_name, picture_names, queries_among_supports, same_pictures
 from fssbench.errors import PluginError
 from fssbench.loading.contamination import content_ids, image_ids
-from fssbench.runs.identity import plan_pictures, support_marks, training_marks
+from fssbench.runs.early_marks import plan_pictures, support_marks, training_marks
 from fssbench.training.episodes import training_set
 
 

@@ -20,7 +20,7 @@ from fssbench.loading import checkpoints
 from fssbench.loading.load import load_method
 from fssbench.loading.settings import may_differ
 from fssbench.plugins.registry import METHODS, load_plugin
-from fssbench.runs.identity import marks
+from fssbench.runs.early_marks import marks
 
 SMALL = "efficientnet-lite0"
 LEARNT = """

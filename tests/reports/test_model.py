@@ -205,9 +205,9 @@ def test_values_that_differ_between_runs_are_all_listed() -> None:
 
 
 def test_marks_of_one_kind_share_a_letter() -> None:
-    legend = collect(["sample (3 of 9 items)", "sample (4 of 9 items)", "odd one", "even", "odd two"])
+    legend = collect(["sample (3 of 9 items)", "sample (4 of 9 items)", "odd (one)", "even", "odd (two)"])
     assert [m.letter for m in legend.values()] == ["S", "a", "b"]
-    assert letters(["odd two", "sample (4 of 9 items)", "odd one"], legend) == "aS"
+    assert letters(["odd (two)", "sample (4 of 9 items)", "odd (one)"], legend) == "aS"
     assert kind("") == "marked"
 
 

@@ -24,7 +24,8 @@ from fssbench.errors import DataError
 from fssbench.evaluation.engine import Settings, evaluate_all
 from fssbench.files.canonical_json import digest
 from fssbench.plugins.registry import load_plugin
-from fssbench.runs.identity import label, make_context, make_identity, marks
+from fssbench.runs.early_marks import marks
+from fssbench.runs.identity import label, make_context, make_identity
 from fssbench.runs.redaction import redact
 from fssbench.runs.store import read_run
 

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import fssbench
-from fssbench.runs.identity import training_marks
+from fssbench.runs.early_marks import training_marks
 from fssbench.training.curves import read_curve
 from fssbench.training.settings import Settings
 from fssbench.training.trainer import CURVE, train

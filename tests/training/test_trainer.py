@@ -23,7 +23,7 @@ from fssbench.evaluation.inputs import Inputs
 from fssbench.files.state_dicts import read_safetensors, read_state_dict
 from fssbench.loading import checkpoints
 from fssbench.loading.contamination import image_ids
-from fssbench.runs.identity import training_marks
+from fssbench.runs.early_marks import training_marks
 from fssbench.training.batches import Batches
 from fssbench.training.curves import read_curve
 from fssbench.training.episodes import EpisodeStream, training_set

@@ -17,7 +17,7 @@ from fssbench.errors import DataError
 from fssbench.files.state_dicts import read_safetensors
 from fssbench.images.gate import DOUBTS, Judgement, admit, gather_doubts, note_doubt, settle
 from fssbench.plugins.registry import DATASETS
-from fssbench.runs.identity import training_marks
+from fssbench.runs.early_marks import training_marks
 from fssbench.runs.marks import doubt_marks
 from fssbench.runs.merge import merge
 from fssbench.runs.store import Record, read_run

@@ -1,0 +1,90 @@
+"""Marks that are known before the first episode: of the weights, of their training, of the supports."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fssbench.benchmarks.catalogue import find_benchmark
+from fssbench.contracts.checkpoint import TrainingManifest
+from fssbench.contracts.episodes import Plan
+from fssbench.contracts.marks import Mark, MarkKind
+from fssbench.data.location import open_dataset
+from fssbench.data.picture_names import Pictures, queries_among_supports
+from fssbench.errors import FssbenchError
+from fssbench.loading.contamination import SELECTED_ON_TEST, seen_classes, seen_images
+
+if TYPE_CHECKING:
+    from fssbench.contracts.methods import Method
+
+
+def marks(method: Method) -> list[Mark]:
+    """Say what keeps a method from being what its name promises."""
+    own = []
+    if method.provenance.untrained:
+        own.append(Mark(MarkKind.UNTRAINED))
+    if method.backbone is not None and method.backbone.weights == "random":
+        own.append(Mark(MarkKind.RANDOM_BACKBONE))
+    return [*own, *method.provenance.marks]
+
+
+def training_marks(method: Method, plan: Plan, pictures: Pictures | None = None) -> list[Mark]:
+    """Say what a reader of the figures must know about the training of the method's checkpoint.
+
+    Args:
+        method: as loaded.
+        plan: what is measured.
+        pictures: those of the plan, if they are known already.
+    """
+    manifest = method.provenance.training
+    if manifest is None:
+        return []
+    own = []
+    if manifest.selection == SELECTED_ON_TEST:
+        own.append(Mark(MarkKind.SELECTED_ON_TEST))
+    own += _source_marks(manifest, plan)
+    classes = seen_classes(manifest, plan.dataset, plan.classes, plan.class_names)
+    if classes:
+        own.append(Mark(MarkKind.TRAINED_ON_TEST_CLASSES, str(len(classes))))
+    if pictures is None:
+        pictures = plan_pictures(plan)
+    queries = (episode.query for episode in plan.episodes)
+    images = seen_images(manifest, plan.dataset, queries, pictures=pictures)
+    if images:
+        own.append(Mark(MarkKind.TRAINED_ON_TEST_IMAGES, f"{images} of {len(plan.episodes)} queries"))
+    return own
+
+
+def support_marks(plan: Plan, pictures: Pictures) -> list[Mark]:
+    """Say in how many episodes the query's own mask is given away."""
+    count = queries_among_supports(plan.episodes, pictures.names)
+    return [Mark(MarkKind.QUERY_AMONG_SUPPORTS, f"{count} of {len(plan.episodes)} episodes")] if count else []
+
+
+def plan_pictures(plan: Plan) -> Pictures:
+    """Look up what is known of the pictures of a plan: nothing if its data are not here."""
+    try:
+        dataset = open_dataset(plan.dataset, data=plan.data, splits=plan.splits, variant=plan.dataset_variant)
+    except FssbenchError:
+        return Pictures()
+    return Pictures.of_plan(dataset, plan)
+
+
+_DOUBTS = {
+    MarkKind.AS_PUBLISHED_MASKS,
+    MarkKind.AS_PUBLISHED_TRAINING_MASKS,
+    MarkKind.DOUBTFUL_MASKS,
+    MarkKind.DOUBTFUL_TRAINING_MASKS,
+}
+
+
+def _source_marks(manifest: TrainingManifest, plan: Plan) -> list[Mark]:
+    """Say in what the training data are not the whole source that the benchmark names."""
+    doubts = [mark for mark in manifest.marks if mark.kind in _DOUBTS]
+    own = list(doubts)
+    if len(manifest.marks) > len(doubts):
+        others = "".join(f"; {mark}" for mark in manifest.marks if mark.kind.startswith("other "))
+        own.append(Mark(MarkKind.PART_TRAINED, f"{manifest.steps} steps on {manifest.images} images{others}"))
+    source = find_benchmark(plan.benchmark).trained_on.dataset
+    if manifest.dataset not in (None, source):
+        own.append(Mark(MarkKind.OTHER_SOURCE, f"{manifest.dataset} instead of {source}"))
+    return own

@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     )
     from fssbench.contracts.lists import ListFormat as ListFormat, PublishedList as PublishedList
     from fssbench.contracts.marks import Mark as Mark, MarkKind as MarkKind, parse_mark as parse_mark
+    from fssbench.contracts.method_card import MethodCard as MethodCard
     from fssbench.contracts.methods import (
         AT_INFERENCE as AT_INFERENCE,
         AtInference as AtInference,
@@ -89,7 +90,6 @@ if TYPE_CHECKING:
         Features as Features,
         ImageMethod as ImageMethod,
         Method as Method,
-        MethodCard as MethodCard,
         MethodConfig as MethodConfig,
         Taps as Taps,
     )
@@ -174,6 +174,7 @@ if TYPE_CHECKING:
         read_index as read_index,
         read_rgb as read_rgb,
     )
+    from fssbench.plugins.method_cards import read_method_card as read_method_card
     from fssbench.plugins.registry import METHODS as METHODS
     from fssbench.runs.mark_legend import (
         MARK_MEANINGS as MARK_MEANINGS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,14 +28,24 @@ class Place:
     data: str | None
 
 
-def _describe_plugins(registry: Registry) -> Iterator[Row]:
-    """Yield a row per registered name; a plugin that does not load gets a row with its reason."""
+def _describe_plugins(registry: Registry, cards: Mapping[str, Any] | None = None) -> Iterator[Row]:
+    """Yield a row per registered name; a plugin that does not load gets a row with its reason.
+
+    Args:
+        registry: the names.
+        cards: the card of each name or its error, if they are read already.
+    """
     for name in registry.names():
         row: Row = {"name": name, "origin": "", "status": "ok", "reason": "", "card": None}
         try:
             plugin = registry.plugin(name)
             row["origin"] = plugin.origin
-            row["card"] = getattr(plugin.get(), "card", plugin.get())  # a reporter is its own card
+            if cards is None:
+                row["card"] = getattr(plugin.get(), "card", plugin.get())  # a reporter is its own card
+            elif isinstance(card := cards[name], PluginError):
+                raise card
+            else:
+                row["card"] = card
         except PluginError as error:
             row.update(status="broken", reason=one_line(str(error)))
         yield row
@@ -50,9 +60,11 @@ def _status_fields(row: Row) -> Row:
 
 
 def _list_methods(_: Place) -> Iterator[Row]:
+    from fssbench.plugins.method_cards import read_method_cards
     from fssbench.plugins.registry import METHODS
 
-    for row in _describe_plugins(METHODS):
+    cards = read_method_cards(METHODS.names())
+    for row in _describe_plugins(METHODS, cards):
         yield {
             "name": row["name"],
             **_card_fields(row, "title", "year", "kind", "backbone"),

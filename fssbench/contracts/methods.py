@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fssbench.contracts.ablations import Ablation, make_ablation
+from fssbench.contracts.method_card import MethodCard
 from fssbench.contracts.prediction import (
     Predictor,
     predict_shots,
@@ -20,7 +21,6 @@ from fssbench.contracts.prediction import (
     vote_on_masks,
 )
 from fssbench.contracts.provenance import Provenance
-from fssbench.contracts.records import Record
 from fssbench.contracts.training import Recipe
 from fssbench.errors import DataError, PluginError
 from fssbench.files.state_dicts import COUNTER, assign, bare_name, digest_state
@@ -30,39 +30,6 @@ if TYPE_CHECKING:
 
 Features = Mapping[str, Tensor]
 """Feature maps by tap name: (B, C, h, w) of queries, (B, K, C, h, w) of supports."""
-
-
-class MethodCard(Record):
-    """What a method is: for `show`, `list` and reports."""
-
-    name: str
-    """Id used on the command line."""
-    title: str
-    """Name as papers print it."""
-    paper: str
-    """Authors, title, venue."""
-    year: int
-    kind: Literal["prototype", "pixelwise", "adaptation", "other"]
-    """How support and query are compared."""
-    backbone: str
-    """Backbone of the published figures."""
-    size: int
-    """Side of the square input in the reference code, in pixels."""
-    trained: bool
-    """Whether its own weights must be trained; False for training-free methods."""
-    reference: str
-    """Repository and commit the behaviour was read from."""
-    licence: str
-    """Licence of the reference code ("none" where it has no licence file)."""
-    training: str = ""
-    """Loss, optimiser and schedule of the reference, in one or two lines."""
-    notes: tuple[str, ...] = ()
-    """Known faults of the reference and choices.  One that begins with `Reproduced`, `Corrected` or `Differs` is
-    listed as such; the others are remarks."""
-    parity: tuple[str, ...] = ()
-    """Files of reference outputs that it is equal to, `STEM: what, to which tolerance`."""
-    published: tuple[str, ...] = ()
-    """Its ids in published tables, where they are not its name."""
 
 
 @dataclass(frozen=True)

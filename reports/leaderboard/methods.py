@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from fssbench.api import METHODS, Cell, PluginError, Results, RunResult, UsageError, first_run, row_title
+from fssbench.api import (
+    Cell,
+    PluginError,
+    Results,
+    RunResult,
+    UsageError,
+    first_run,
+    read_method_card,
+    row_title,
+)
 
 from ..content.marks import Mark
 from ..content.model import Entry, figure, title_of
@@ -101,7 +110,7 @@ def card_kind(name: str) -> str:
 def _card(name: str) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...], str]:
     """The card as it is installed here: facts, notes, and why there is none."""
     try:
-        card: Mapping[str, Any] = METHODS.get(name).card.model_dump()
+        card: Mapping[str, Any] = read_method_card(name).model_dump()
     except (UsageError, PluginError):
         return (), (), "This method is not installed where the site was built, so its card is not shown."
     facts = [(title, card[key]) for key, title in _CARD.items()]

@@ -1,0 +1,40 @@
+"""What a method says about itself; needs no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fssbench.contracts.records import Record
+
+
+class MethodCard(Record):
+    """What a method is: for `show`, `list` and reports."""
+
+    name: str
+    """Id used on the command line."""
+    title: str
+    """Name as papers print it."""
+    paper: str
+    """Authors, title, venue."""
+    year: int
+    kind: Literal["prototype", "pixelwise", "adaptation", "other"]
+    """How support and query are compared."""
+    backbone: str
+    """Backbone of the published figures."""
+    size: int
+    """Side of the square input in the reference code, in pixels."""
+    trained: bool
+    """Whether its own weights must be trained; False for training-free methods."""
+    reference: str
+    """Repository and commit the behaviour was read from."""
+    licence: str
+    """Licence of the reference code ("none" where it has no licence file)."""
+    training: str = ""
+    """Loss, optimiser and schedule of the reference, in one or two lines."""
+    notes: tuple[str, ...] = ()
+    """Known faults of the reference and choices.  One that begins with `Reproduced`, `Corrected` or `Differs` is
+    listed as such; the others are remarks."""
+    parity: tuple[str, ...] = ()
+    """Files of reference outputs that it is equal to, `STEM: what, to which tolerance`."""
+    published: tuple[str, ...] = ()
+    """Its ids in published tables, where they are not its name."""

@@ -1,0 +1,85 @@
+"""Verbs that read stored runs, and the contracts of plugins without methods, do without torch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from run_folders import make_plan, write_run
+
+VERBS = {
+    "help": "--help",
+    "list benchmarks": "list benchmarks",
+    "list suites": "list suites",
+    "list runs": "list runs",
+    "list datasets": "list datasets --data mini",
+    "list reporters": "list reporters",
+    "show run": "show {run}",
+    "compare": "compare --resamples 50",
+    "power": "power --diff 2 --resamples 50",
+    "score": "score",
+    "report": "report --resamples 50",
+    "plugin that reports": "list reporters --plugin {reporter}",
+}
+RUN = """
+import sys
+from fssbench.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    if end.code:
+        raise
+print("torch" in sys.modules, file=sys.stderr)
+"""
+REPORTER = """
+from fssbench.api import Reporter
+
+class Silent(Reporter):
+    name = "silent"
+    title = "writes nothing"
+    def write(self, results, folder):
+        return []
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    for method in ("pmnet", "panet"):
+        for shot in (1, 5):
+            write_run(home / "runs", make_plan("pascal-to-chestxray", 0, shot, 24), method)
+    (home / "silent.py").write_text(REPORTER)
+    return home
+
+
+def run(home: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "FSSBENCH_CACHE": str(home / "cache"), "MPLBACKEND": "Agg"}
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments], cwd=home, env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_verb_does_without_torch(home: Path, verb: str) -> None:
+    folder = next((home / "runs").iterdir())
+    words = VERBS[verb].format(run=folder, reporter=home / "silent.py").split()
+    answer = run(home, RUN, *words)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stderr.splitlines()[-1] == "False"
+
+
+def test_api_is_imported_without_torch_pandas_or_numpy(home: Path) -> None:
+    heavy = "torch", "torchvision", "numpy", "pandas", "matplotlib", "PIL", "pydantic"
+    script = f"import sys, fssbench, fssbench.api; print([m for m in {heavy} if m in sys.modules])"
+    assert run(home, script).stdout.strip() == "[]"
+
+
+def test_base_classes_of_plugins_without_methods_need_no_torch(home: Path) -> None:
+    script = (
+        "import sys; from fssbench.api import Dataset, MethodCard, Reporter, read_binary, read_rgb; "
+        "print('torch' in sys.modules)"
+    )
+    assert run(home, script).stdout.strip() == "False"

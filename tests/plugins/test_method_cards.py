@@ -1,0 +1,128 @@
+"""Cards of methods without torch: kept between calls, and never older than the code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ASK = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from fssbench.plugins.method_cards import read_method_cards
+cards = read_method_cards(sys.argv[2:])
+titles = {n: getattr(c, "title", None) or f"error: {c}" for n, c in cards.items()}
+print(json.dumps(titles | {"torch": "torch" in sys.modules}))
+"""
+METHOD = """
+from __future__ import annotations
+import os
+from typing import ClassVar
+import {helper}
+from fssbench.api import ImageMethod, MethodCard
+
+class Mine(ImageMethod):
+    card: ClassVar[MethodCard] = MethodCard(
+        name="mine", title={title}, paper="p", year=2026, kind="other", backbone="none", size=64, trained=False,
+        reference="none", licence="none",
+    )
+    def logits(self, query, support, masks): ...
+"""
+
+
+class Plugin:
+    """An installed method of a stranger, in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.site, self.cache = folder / "site", folder / "cache"
+        self.site.mkdir()
+        info = self.site / "stranger-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text("[fssbench.methods]\nmine = stranger:Mine\n")
+        (self.site / "stranger_helper.py").write_text("")
+        self.write('"First"')
+
+    def write(self, title: str, helper: str = "stranger_helper") -> None:
+        (self.site / "stranger.py").write_text(METHOD.format(title=title, helper=helper))
+
+    def ask(self, *names: str, wait: bool = True, **environment: str) -> dict[str, Any]:
+        """Titles by name, and whether torch was imported, in a process of its own."""
+        if wait:
+            time.sleep(2.1)  # what was changed just now is not kept: it may change again in the same tick
+        answer = subprocess.run(
+            [sys.executable, "-B", "-c", ASK, str(self.site), *(names or ("mine",))],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "FSSBENCH_CACHE": str(self.cache), **environment},
+        )
+        return json.loads(answer.stdout)  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Plugin:
+    return Plugin(tmp_path)
+
+
+def test_second_call_reads_the_card_without_torch(plugin: Plugin) -> None:
+    assert plugin.ask() == {"mine": "First", "torch": True}
+    assert plugin.ask() == {"mine": "First", "torch": False}
+
+
+def test_edited_card_is_read_anew(plugin: Plugin) -> None:
+    plugin.ask()
+    before = (plugin.site / "stranger.py").stat()
+    plugin.write('"Other"')  # of the same size
+    os.utime(plugin.site / "stranger.py", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert plugin.ask()["mine"] == "Other"
+
+
+def test_card_changed_right_after_it_was_written_is_not_kept(plugin: Plugin) -> None:
+    plugin.ask(wait=False)
+    assert not (plugin.cache / "method-cards.json").exists()
+
+
+def test_method_whose_helper_no_longer_imports_is_broken(plugin: Plugin) -> None:
+    plugin.ask()
+    (plugin.site / "stranger_helper.py").unlink()
+    assert "stranger_helper" in plugin.ask()["mine"]
+
+
+@pytest.mark.parametrize(
+    "title",
+    ['os.environ["TITLE"]', '"".join(["a", str(os.getpid())])'],
+)
+def test_card_that_is_computed_is_never_kept(plugin: Plugin, title: str) -> None:
+    plugin.write(title)
+    first = plugin.ask(TITLE="one")
+    assert plugin.ask(TITLE="two")["mine"] != first["mine"]
+
+
+def test_built_in_cards_are_kept_all(plugin: Plugin) -> None:
+    from fssbench.plugins.registry import METHODS
+
+    names = METHODS.names()
+    first = plugin.ask(*names)
+    assert first.pop("torch") is True
+    again = plugin.ask(*names)
+    assert again.pop("torch") is False
+    assert again == first == {name: METHODS.get(name).card.title for name in names}
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]"])
+def test_damaged_cache_is_read_past(plugin: Plugin, content: bytes) -> None:
+    plugin.cache.mkdir()
+    (plugin.cache / "method-cards.json").write_bytes(content)
+    assert plugin.ask(wait=False)["mine"] == "First"
+
+
+def test_cache_that_cannot_be_written_is_done_without(plugin: Plugin) -> None:
+    plugin.cache.write_text("a file where the folder should be")
+    assert plugin.ask()["mine"] == "First"

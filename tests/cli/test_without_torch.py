@@ -50,7 +50,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     for method in ("pmnet", "panet"):
         for shot in (1, 5):
-            write_run(home / "runs", make_plan("pascal-to-chestxray", 0, shot, 24), method)
+            write_run(home / "runs", make_plan("pascal-to-chestxray", 0, shot, 120), method)
     (home / "silent.py").write_text(REPORTER)
     return home
 
@@ -83,3 +83,11 @@ def test_base_classes_of_plugins_without_methods_need_no_torch(home: Path) -> No
         "print('torch' in sys.modules)"
     )
     assert run(home, script).stdout.strip() == "False"
+
+
+def test_leaderboard_and_list_of_methods_do_without_torch_once_cards_are_kept(home: Path) -> None:
+    run(home, RUN, "list", "methods")
+    for words in (["list", "methods"], ["leaderboard", "-o", "site", "--resamples", "50"]):
+        answer = run(home, RUN, *words)
+        assert answer.returncode == 0, answer.stderr
+        assert answer.stderr.splitlines()[-1] == "False", words

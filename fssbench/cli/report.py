@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +19,10 @@ from fssbench.cli.options import (
     resamples_option,
 )
 from fssbench.cli.output import emit_json, one_line, table
-from fssbench.errors import DataError, FssbenchError, UsageError
 from fssbench.files.writable import require_writable
-from fssbench.plugins.calls import plugin_call
-from fssbench.plugins.registry import REPORTERS
 
 if TYPE_CHECKING:
-    from fssbench.contracts.results import Change, Changes, Reporter, Results
+    from fssbench.contracts.results import Change, Changes, Results
 
 
 @click.command("report", cls=Verb)
@@ -51,104 +48,25 @@ def command(
     as_json: bool,
 ) -> None:
     """Write the comparison of stored RUNS (run folders, or folders of them; default: runs)."""
-    reporters, broken = _select_reporters(formats)
-    _require_style(style, reporters)
+    names = None if formats is None else [n.strip() for n in formats.split(",") if n.strip()]
+    from fssbench.reporting import collect_results, select_reporters, write_reports
+
+    selection = select_reporters(names, style)
+    for name, lacking in selection.skipped.items():
+        click.echo(f"note: {name} skipped: {one_line(lacking)}", err=True)
     require_writable(out, "-o")
-    from fssbench.analysis.collect import collect
-    from fssbench.runs.redaction import redact_text
-
-    paths = runs or (Path("runs"),)
-    results = collect(paths, resamples=resamples, seed=seed)
-    if not results.runs:
-        left_out = "".join(f" {note}." for note in results.notes[:5])
-        raise DataError(
-            f"no runs found in {', '.join(map(str, paths))}.{left_out} "
-            "Next: `fssbench run --method pmnet --suite cross-domain --data mini`"
-        )
-    if other is not None:
-        from fssbench.analysis.changes import read_other, with_changes
-
-        before = read_other(other, resamples=resamples, seed=seed)
-        results = with_changes(results, before, against=other.name or str(other))
+    results = collect_results(runs or (Path("runs"),), compare_to=other, resamples=resamples, seed=seed)
     for note in results.notes:
         click.echo(f"note: {one_line(note)}", err=True)
-    published = replace(results, notes=tuple(map(redact_text, results.notes)))
-    written = _run_reporters(reporters, published, out, style, broken)
-    _print_figures(results, written, as_json)
-    for name, reason in broken.items():
+    report = write_reports(results, out, names, style=style)
+    _print_figures(results, report.files, as_json)
+    for name, reason in report.broken.items():
         click.echo(f"error: reporter {one_line(name)}: {one_line(reason)}", err=True)
-    if broken:
+    if report.broken:
         click.get_current_context().exit(4)
 
 
-def _select_reporters(formats: str | None) -> tuple[dict[str, type[Reporter]], dict[str, str]]:
-    """Load the reporters before anything is computed.
-
-    By default every format is written except those marked "on request".  Formats with a missing library are
-    skipped with a note, and broken ones are returned with their reason.  A reporter named in `--format` must load.
-
-    Returns:
-        Reporter classes by name, and the reason why each other one does not load.
-    """
-    if formats is not None:
-        names = list(dict.fromkeys(n.strip() for n in formats.split(",") if n.strip()))
-        if not names:
-            raise UsageError(f"--format names no reporter. Known: {', '.join(REPORTERS.names())}")
-        named: dict[str, type[Reporter]] = {name: REPORTERS.get(name) for name in names}
-        for name, reporter in named.items():
-            with plugin_call(f"reporter {name!r}:"):
-                lacking = reporter.lacking()
-            if lacking:
-                raise UsageError(lacking)
-        return named, {}
-    loaded: dict[str, type[Reporter]] = {}
-    broken: dict[str, str] = {}
-    for name in REPORTERS.names():
-        try:
-            candidate: type[Reporter] = REPORTERS.get(name)
-            with plugin_call(""):
-                lacking = candidate.lacking()
-        except FssbenchError as error:
-            broken[name] = str(error)
-            continue
-        if lacking:
-            click.echo(f"note: {name} skipped: {one_line(lacking)}", err=True)
-        elif not candidate.on_request:
-            loaded[name] = candidate
-    return loaded, broken
-
-
-def _require_style(style: str | None, reporters: dict[str, type[Reporter]]) -> None:
-    """Refuse a style that no selected reporter knows."""
-    if style is None or any(style in reporter.styles for reporter in reporters.values()):
-        return
-    known = [f"{s} ({name})" for name, reporter in reporters.items() for s in reporter.styles]
-    raise UsageError(
-        f"no reporter of {', '.join(reporters)} knows the style {style!r}; "
-        f"known: {', '.join(known) or 'none of these has any'}. Next: `fssbench list reporters`"
-    )
-
-
-def _run_reporters(
-    reporters: dict[str, type[Reporter]],
-    results: Results,
-    out: Path,
-    style: str | None,
-    broken: dict[str, str],
-) -> list[Path]:
-    """Run every reporter; one that fails is added to `broken` and stops no other."""
-    written: list[Path] = []
-    for name, reporter in reporters.items():
-        form: dict[str, Any] = {"style": style} if style in reporter.styles else {}
-        try:
-            with plugin_call(""):
-                written += [Path(path) for path in reporter().write(results, out, **form)]
-        except FssbenchError as error:
-            broken[name] = str(error)
-    return written
-
-
-def _print_figures(results: Results, written: list[Path], as_json: bool) -> None:
+def _print_figures(results: Results, written: Sequence[Path], as_json: bool) -> None:
     from fssbench.analysis.row_names import row_title
     from fssbench.evidence import MORE_QUERIES, TOO_FEW
 

@@ -1,0 +1,100 @@
+"""Reports from Python: the lines of the docs, what is refused, and a reporter that fails beside others."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from run_folders import make_plan, write_run
+
+from fssbench.api import DataError, Reporter, Results, UsageError
+from fssbench.plugins.registry import REPORTERS
+from fssbench.reporting import collect_results, select_reporters, write_reports
+
+DOCS = Path(__file__).parents[1] / "docs" / "reports.md"
+
+
+class Failing(Reporter):
+    name = "failing"
+    title = "Fails"
+
+    def write(self, results: Results, folder: Path) -> list[Path]:
+        raise RuntimeError("no ink")
+
+
+class Lacking(Reporter):
+    name = "lacking"
+    title = "Lacks a library"
+
+    @classmethod
+    def lacking(cls) -> str:
+        return "install ink"
+
+    def write(self, results: Results, folder: Path) -> list[Path]:
+        raise AssertionError
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for method in ("pmnet", "panet"):
+        write_run(tmp_path / "runs", make_plan("pascal-to-chestxray", 0, 1, 24), method)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_python_lines_of_the_docs_write_a_report(home: Path) -> None:
+    (lines,) = re.findall(r"^```python\n(.*?)^```", DOCS.read_text(), flags=re.MULTILINE | re.DOTALL)
+    assert len([line for line in lines.splitlines() if line]) == 3
+    exec(lines, {})
+    assert {p.name for p in (home / "report").iterdir()} == {"report.html", "results.csv", "episodes.csv"}
+
+
+def test_files_are_those_of_the_command_line(home: Path) -> None:
+    from click.testing import CliRunner
+
+    from fssbench.cli import main
+
+    report = write_reports(collect_results("runs", resamples=50), "python", ["csv", "json", "markdown"])
+    words = ["report", "-o", "shell", "--format", "csv,json,markdown", "--resamples", "50"]
+    assert CliRunner().invoke(main, words).exit_code == 0
+    assert len(report.files) == 4
+    for path in report.files:
+        assert path.read_bytes() == (home / "shell" / path.name).read_bytes()
+
+
+def test_failing_reporter_is_named_and_stops_no_other(home: Path) -> None:
+    REPORTERS.add("failing", Failing, "test")
+    report = write_reports(collect_results("runs", resamples=50), "report", ["failing", "json"])
+    assert [path.name for path in report.files] == ["results.json"]
+    assert "no ink" in report.broken["failing"]
+
+
+def test_missing_library_skips_by_default_and_is_refused_by_name(home: Path) -> None:
+    REPORTERS.add("lacking", Lacking, "test")
+    assert select_reporters().skipped["lacking"] == "install ink"
+    with pytest.raises(UsageError, match="install ink"):
+        select_reporters(["lacking"])
+
+
+@pytest.mark.parametrize(
+    ("formats", "style"), [(["htlm"], None), ([], None), ("html", None), (["csv"], "paper"), (None, "papier")]
+)
+def test_wrong_formats_and_styles_are_refused_before_anything_is_written(
+    home: Path, formats: list[str] | None, style: str | None
+) -> None:
+    results = collect_results("runs", resamples=50)
+    with pytest.raises(UsageError):
+        write_reports(results, "report", formats, style=style)
+    assert not (home / "report").exists()
+
+
+def test_folder_without_runs_is_refused(home: Path) -> None:
+    with pytest.raises(DataError, match="none"):
+        collect_results(home / "none")
+
+
+def test_changes_since_another_folder_are_listed(home: Path) -> None:
+    results = collect_results("runs", compare_to=home / "runs", resamples=50)
+    assert results.changes is not None
+    assert results.changes.unchanged == len(results.cells)

@@ -120,7 +120,7 @@ if TYPE_CHECKING:
     )
     from fssbench.data.list_formats import describe_line as describe_line
     from fssbench.data.list_judgement import ListJudgement as ListJudgement, judge_list as judge_list
-    from fssbench.data.populations import size_marks as size_marks
+    from fssbench.data.populations import find_size_marks as find_size_marks
     from fssbench.errors import (
         DataError as DataError,
         FssbenchError as FssbenchError,
@@ -147,16 +147,16 @@ if TYPE_CHECKING:
         list_folder as list_folder,
     )
     from fssbench.files.text import read_lines as read_lines, read_text as read_text
-    from fssbench.images.gate import (
+    from fssbench.images.jpeg_damage import find_jpeg_damage as find_jpeg_damage
+    from fssbench.images.judgements import (
         Judgement as Judgement,
         Kind as Kind,
-        admit as admit,
+        admit_released as admit_released,
         judge_file as judge_file,
         judge_image as judge_image,
         judge_pair as judge_pair,
         note_doubt as note_doubt,
     )
-    from fssbench.images.jpeg_damage import find_jpeg_damage as find_jpeg_damage
     from fssbench.images.mask_values import (
         THRESHOLD as THRESHOLD,
         judge_binary as judge_binary,

@@ -21,7 +21,7 @@ def draw_files(folder: Path, seed: int) -> None:
     (folder / "masks").mkdir()
     for number in range(SHENZHEN + MONTGOMERY):
         rng = make_generator(f"chest/{number}", seed)
-        picture, lungs = _chest(rng)
+        picture, lungs = _draw_chest(rng)
         sick = number % 2
         name = f"CHNCXR_{number + 1:04d}_{sick}" if number < SHENZHEN else f"MCUCXR_{number + 1:04d}_{sick}"
         mask = f"{name}_mask.png" if number < SHENZHEN else f"{name}.png"
@@ -29,7 +29,7 @@ def draw_files(folder: Path, seed: int) -> None:
         Image.fromarray((lungs * 255).astype(np.uint8)).save(folder / "masks" / mask)
 
 
-def _chest(rng: np.random.Generator) -> tuple[Plane, NDArray[np.bool_]]:
+def _draw_chest(rng: np.random.Generator) -> tuple[Plane, NDArray[np.bool_]]:
     """Draw a radiograph (H, W) and its lung fields (H, W)."""
     y, x = make_grid(SIDE, SIDE)
     middle = SIDE * rng.uniform(0.47, 0.53)

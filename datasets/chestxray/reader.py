@@ -53,7 +53,7 @@ def image_name(stem: str) -> str:
     return stem.removesuffix(SUFFIX) + ".png"
 
 
-def _has(path: Path, oddity: Callable[[NDArray[np.uint8]], bool]) -> bool:
+def _shows(path: Path, oddity: Callable[[NDArray[np.uint8]], bool]) -> bool:
     """Return whether a file shows an oddity; False for an unreadable file, which is reported elsewhere."""
     try:
         return oddity(np.asarray(open_image(find_file(path)).convert("L")))
@@ -61,11 +61,11 @@ def _has(path: Path, oddity: Callable[[NDArray[np.uint8]], bool]) -> bool:
         return False
 
 
-def _soft(grey: NDArray[np.uint8]) -> bool:
+def _is_soft(grey: NDArray[np.uint8]) -> bool:
     return bool(((grey > 0) & (grey < 255)).any())
 
 
-def _padded(grey: NDArray[np.uint8]) -> bool:
+def _is_padded(grey: NDArray[np.uint8]) -> bool:
     """Return whether at least 2 % of the rows or columns are black on one side."""
     for bright in (grey.max(axis=1), grey.max(axis=0)):
         lit = np.flatnonzero(bright > 2)
@@ -162,17 +162,17 @@ class ChestXray(Dataset):
             )
         known = [m for m in masks if m not in set(strange)]
         used = [m for m in known if self.variant == "lung704" or is_shenzhen(Path(m).stem)]
-        usable = {m for m in known if self._pair(report, m)}
+        usable = {m for m in known if self._check_pair(report, m)}
         report.histogram["lung"] = sum(m in usable for m in used)
-        self._oddities(report, known)
+        self._warn_of_oddities(report, known)
         paired = {image_name(Path(m).stem) for m in masks}
         without = [name for name in images if name not in paired]
-        self._without_mask(report, without)
+        self._warn_of_images_without_mask(report, without)
         checks.warn_of_small_classes(report, report.histogram, MASKS)
         warn_of_other_size(report, MASKS, self, f"masks of {self.variant}")
         return report
 
-    def _without_mask(self, report: Verification, images: list[str]) -> None:
+    def _warn_of_images_without_mask(self, report: Verification, images: list[str]) -> None:
         """Warn of radiographs without a mask, grouped by the remedy."""
         halves = {n for side in (LEFT, RIGHT) for n in list_files(report.root / side, ".png")}
         mine = [n for n in images if n.startswith(MONTGOMERY)]
@@ -195,10 +195,10 @@ class ChestXray(Dataset):
             report, IMAGES, others, "no mask; never drawn", "nothing to do: the release has such images"
         )
 
-    def _pair(self, report: Verification, name: str) -> bool:
+    def _check_pair(self, report: Verification, name: str) -> bool:
         return check_pair(report, f"{IMAGES}/{image_name(Path(name).stem)}", f"{MASKS}/{name}")
 
-    def _oddities(self, report: Verification, masks: list[str]) -> None:
+    def _warn_of_oddities(self, report: Verification, masks: list[str]) -> None:
         """Warn once of each surprising property that the release has, with the number of files."""
         unread = [m for m in masks if not is_shenzhen(Path(m).stem)]
         if self.variant == "lung566":
@@ -209,7 +209,7 @@ class ChestXray(Dataset):
                 "Montgomery masks, named without _mask; lung566 does not read them",
                 "nothing to do; the variant lung704 reads both and draws other episodes",
             )
-        soft = [m for m in masks if _has(report.root / MASKS / m, _soft)]
+        soft = [m for m in masks if _shows(report.root / MASKS / m, _is_soft)]
         warn_of_files(
             report,
             MASKS,
@@ -218,7 +218,7 @@ class ChestXray(Dataset):
             "nothing to do: the reference thresholds the same way",
         )
         names = [image_name(Path(m).stem) for m in masks]
-        padded = [name for name in names if _has(report.root / IMAGES / name, _padded)]
+        padded = [name for name in names if _shows(report.root / IMAGES / name, _is_padded)]
         warn_of_files(
             report,
             IMAGES,

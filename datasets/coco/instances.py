@@ -36,7 +36,7 @@ def image_id(item: str) -> str:
     """Return the twelve digits that name an image in every release, from an item or file name.
 
     Raises:
-        DataError: where the name has none.
+        DataError: if the name has none.
     """
     number = _NUMBER.search(item)
     if number is None:
@@ -95,7 +95,7 @@ def load_tables(path: Path) -> dict[str, Any]:
         if not isinstance(content, dict) or not isinstance(content.get(table), list):
             raise DataError(f"{path} has no list {table!r}; expected a COCO instances file")
     if constants:
-        place = _place_of_constant(content) or "a field that is not read"
+        place = _find_constant(content) or "a field that is not read"
         raise DataError(
             f"{path}: {place} holds {constants[0]}, which is no number of JSON; coordinates must be finite "
             "numbers near the image. Next: correct the record or remove it, or get the file again"
@@ -103,7 +103,7 @@ def load_tables(path: Path) -> dict[str, Any]:
     return content
 
 
-def _place_of_constant(content: dict[str, Any]) -> str | None:
+def _find_constant(content: dict[str, Any]) -> str | None:
     names = {
         str(i.get("id")): f"image {i.get('file_name')}" for i in content["images"] if isinstance(i, dict)
     }
@@ -158,7 +158,7 @@ def read_instances(path: Path, classes: Sequence[str]) -> Instances:
     without_region: list[int] = []
     ids: set[int] = set()
     for annotation in content["annotations"]:
-        problem = _problem_of(annotation, ids, images, labels)
+        problem = _find_problem(annotation, ids, images, labels)
         if problem is not None:
             problems.append(problem)
         elif not has_region(annotation.get("segmentation")):
@@ -199,7 +199,7 @@ def check_images(records: list[Any], problems: list[str]) -> dict[int, dict[str,
     return images
 
 
-def _problem_of(
+def _find_problem(
     annotation: Any, ids: set[int], images: dict[int, dict[str, Any]], labels: dict[int, int]
 ) -> str | None:
     """Return why an annotation cannot be drawn, or None if it can."""
@@ -303,7 +303,7 @@ def read_runs(segmentation: dict[str, Any], height: int, width: int) -> NDArray[
             f"run lengths do not fill the image: their size is {size!r:.40}, expected [{height}, {width}]{turned}"
         )
     if isinstance(counts, (str, bytes)):
-        counts = _decompressed(counts.encode() if isinstance(counts, str) else counts)
+        counts = _decompress(counts.encode() if isinstance(counts, str) else counts)
     if not isinstance(counts, list) or not set(map(type, counts)) <= {int}:
         raise ValueError(f"run lengths {counts!r:.40} are no whole numbers")
     if any(count < 0 for count in counts) or sum(counts) != height * width:
@@ -314,8 +314,8 @@ def read_runs(segmentation: dict[str, Any], height: int, width: int) -> NDArray[
     return np.asarray(counts, dtype=np.int64)
 
 
-def _decompressed(text: bytes) -> list[int]:
-    """Decode compressed run lengths: 5 bits a character, low bits first, from the third on as differences."""
+def _decompress(text: bytes) -> list[int]:
+    """Decode compressed run lengths: 5 bits per character, low bits first, from the third on as differences."""
     counts: list[int] = []
     value = shift = 0
     for character in text:

@@ -1,4 +1,4 @@
-"""`prepare` of COCO: `instances_*.json` becomes one index PNG an image.
+"""`prepare` of COCO: `instances_*.json` becomes one index PNG per image.
 
 Every pixel can hold one label, and COCO's regions overlap.  The rule: crowd regions lie lowest, then
 regions from large to small (by drawn pixels, ties by annotation id), so that a cup on a table stays
@@ -76,7 +76,7 @@ def _prepare_part(
 ) -> Iterator[str]:
     """Check one file and draw its masks below `folder`, which becomes part of `target`."""
     part = path.stem.removeprefix("instances_")
-    by_number = _images_by_number(images)
+    by_number = _list_images_by_number(images)
     yield f"{part}: {len(by_number):,} images"
     instances = read_instances(path, classes)
     if instances.without_region:
@@ -104,7 +104,7 @@ def _prepare_part(
     )
 
 
-def _images_by_number(folder: Path) -> dict[str, str]:
+def _list_images_by_number(folder: Path) -> dict[str, str]:
     """Map COCO's image numbers to file names on disk.
 
     Raises:

@@ -1,4 +1,4 @@
-"""MS COCO, as COCO-20i uses it: 80 thing classes, one index mask an image."""
+"""MS COCO, as COCO-20i uses it: 80 thing classes, one index mask per image."""
 
 from __future__ import annotations
 
@@ -129,7 +129,9 @@ YEARS = ("2014", "2017")
 PARTS = tuple(f"{split}{year}" for year in YEARS for split in ("train", "val"))
 
 
-def _lacks_class(path: Path, lists: dict[int, list[str]], judgement: ListJudgement, class_id: int) -> str:
+def _explain_missing_class(
+    path: Path, lists: dict[int, list[str]], judgement: ListJudgement, class_id: int
+) -> str:
     """Return the error text for a list that lacks a class of its place."""
     there = sorted(c for c, items in lists.items() if items)
     why = f": it is {judgement.problem}" if judgement.problem else ""
@@ -190,7 +192,7 @@ class Coco(Dataset):
             raise UsageError(f"data set 'coco' has no split {split!r}; known: trn, val")
         listed: list[Entry] = []
         if self.splits is not None and (self.splits / "coco" / split).is_dir():
-            listed, others, proven = self._listed(self.splits, split)
+            listed, others, proven = self._read_fold_lists(self.splits, split)
             located = {} if self.root is None else self.located
             pool = pools.pool_from_lists(
                 listed,
@@ -206,14 +208,14 @@ class Coco(Dataset):
                 f"data set 'coco' has neither files nor reference lists of split {split!r}. Next: "
                 "`fssbench data splits DIR`, or name the folder of the data sets with --data"
             )
-        return self._from_files(split, len(listed))
+        return self._list_from_files(split, len(listed))
 
     @staticmethod
-    def _listed(splits: Path, split: str) -> tuple[list[Entry], tuple[OtherList, ...], bool]:
+    def _read_fold_lists(splits: Path, split: str) -> tuple[list[Entry], tuple[OtherList, ...], bool]:
         """Return the entries by class, the lists that are not the reference's, and whether all lists are proven.
 
         A val list holds the 20 classes of its fold, class c in fold c % 4; a trn list the other 60, so
-        that every class stands in three of them: the first that has it is read.
+        that three of them list each class: the first of these is read.
         """
         files = [FOLD_LISTS.path(splits, split, fold) for fold in range(FOLDS)]
         folds = [pools.read_list(FOLD_LISTS, path) for path in files]
@@ -228,7 +230,9 @@ class Coco(Dataset):
             order = [own] if split == "val" else [f for f in range(FOLDS) if f != own]
             read = next((f for f in order if folds[f].get(class_id)), None)
             if read is None:
-                raise ListError(_lacks_class(files[order[0]], folds[order[0]], judged[order[0]], class_id))
+                raise ListError(
+                    _explain_missing_class(files[order[0]], folds[order[0]], judged[order[0]], class_id)
+                )
             affected[read].add(class_id)
             entries += [Entry(item, class_id) for item in folds[read][class_id]]
         others = [
@@ -238,7 +242,7 @@ class Coco(Dataset):
         ]
         return entries, tuple(others), all(j.proven for j in judged)
 
-    def _from_files(self, split: str, listed: int) -> Pool:
+    def _list_from_files(self, split: str, listed: int) -> Pool:
         prefix = "train" if split == "trn" else "val"
         part = next((f"{prefix}{y}" for y in YEARS if self.path(f"annotations/{prefix}{y}").is_dir()), None)
         if part is None:
@@ -263,8 +267,8 @@ class Coco(Dataset):
             rule += f" (none of the {listed:,} reference entries is on disk)"
         return pools.pool_from_files(entries, rule, POPULATIONS[None, split], f"coco {split}")
 
-    def _pair(self, item: str) -> tuple[str, str]:
-        self.path(item)  # says so where there are only lists
+    def _find_pair(self, item: str) -> tuple[str, str]:
+        self.path(item)  # an error if there are only lists
         number = image_id(item)
         if number not in self.located:
             raise DataError(
@@ -286,16 +290,16 @@ class Coco(Dataset):
 
     def files(self, item: str) -> tuple[Path, ...]:
         """Return the image and its mask."""
-        image, mask = self._pair(item)
+        image, mask = self._find_pair(item)
         return self.path(image), self.path(mask)
 
     def image(self, item: str) -> Image.Image:
         """Read the image, RGB."""
-        return read_rgb(self.path(self._pair(item)[0]))
+        return read_rgb(self.path(self._find_pair(item)[0]))
 
     def label(self, item: str) -> NDArray[np.uint8]:
         """Read the category indices (H, W): 0 background, 1..80."""
-        return read_index(self.path(self._pair(item)[1]), LABELS, ignore=False)
+        return read_index(self.path(self._find_pair(item)[1]), LABELS, ignore=False)
 
     def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
         """Return a mask (H, W) with 1 on the class and 0 elsewhere; COCO ignores no pixel."""
@@ -314,7 +318,7 @@ class Coco(Dataset):
             self._verify_part(report, part)
         for split in SPLITS:
             if self.splits is not None and (self.splits / "coco" / split).is_dir():
-                pools.warn_of_other_lists(report, self._listed(self.splits, split)[1])
+                pools.warn_of_other_lists(report, self._read_fold_lists(self.splits, split)[1])
         return report
 
     def _verify_part(self, report: Verification, part: str) -> None:
@@ -331,7 +335,7 @@ class Coco(Dataset):
         by_value = dict(enumerate(CLASSES, start=1))
         counts = dict.fromkeys(CLASSES, 0)
         stems = {image_id(name): stem for stem, name in images.items() if has_number(name)}
-        record = {stems.get(n, n): size for n, size in self._annotated(report, part).items()}
+        record = {stems.get(n, n): size for n, size in self._read_annotated_sizes(report, part).items()}
         for stem in sorted({*images, *masks, *record}):
             image = checks.decode_file(report, images.get(stem, f"{part}/{stem}.jpg"), "image")
             if image is not None and record.get(stem, image.size) != image.size:
@@ -348,7 +352,7 @@ class Coco(Dataset):
         if prepared and part.startswith("val"):
             checks.warn_of_small_classes(report, counts, f"annotations/{part}")
 
-    def _annotated(self, report: Verification, part: str) -> dict[str, tuple[int, int]]:
+    def _read_annotated_sizes(self, report: Verification, part: str) -> dict[str, tuple[int, int]]:
         """Return width and height by image number from a part's annotation file; empty without one."""
         relative = f"annotations/instances_{part}.json"
         path = self.path(relative)

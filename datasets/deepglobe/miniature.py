@@ -32,12 +32,12 @@ def draw_files(folder: Path, seed: int) -> None:
     """Write `<tile>_sat.jpg` and `<tile>_mask.png` as the land-cover download has them."""
     for tile in range(TILES):
         rng = make_generator(f"deepglobe/{tile}", seed)
-        parcel = _parcels(rng)
+        parcel = _draw_parcels(rng)
         # every class equally often, the last parcel under cloud
         cover = np.append(rng.permutation(np.arange(PARCELS - 1) % len(CLASSES)), len(CLASSES))
         label = cover[parcel]
         picture = np.empty((SIDE, SIDE, 3), dtype=np.float32)
-        for value, paint in enumerate(_paints(rng, parcel)):
+        for value, paint in enumerate(_make_paints(rng, parcel)):
             paint_region(picture, label == value, paint)
         picture *= 1 + 0.06 * draw_noise(rng, SIDE, SIDE, 500)[..., None]
         codes = np.array([*COLOURS, 0], dtype=np.uint8)[label]
@@ -47,7 +47,7 @@ def draw_files(folder: Path, seed: int) -> None:
         Image.fromarray(colours).save(folder / f"{number}_mask.png", compress_level=1)
 
 
-def _parcels(rng: np.random.Generator) -> NDArray[np.int64]:
+def _draw_parcels(rng: np.random.Generator) -> NDArray[np.int64]:
     """Return the index (SIDE, SIDE) of the nearest parcel centre, with wavy borders."""
     half = SIDE // 2
     y, x = make_grid(half, half)
@@ -63,7 +63,7 @@ def _parcels(rng: np.random.Generator) -> NDArray[np.int64]:
     return nearest.repeat(2, axis=0).repeat(2, axis=1)
 
 
-def _paints(rng: np.random.Generator, parcel: NDArray[np.int64]) -> list[Picture]:
+def _make_paints(rng: np.random.Generator, parcel: NDArray[np.int64]) -> list[Picture]:
     """Return one picture per class, in class order, and one of clouds."""
     y, x = make_grid(SIDE, SIDE)
     fine, rough = draw_grain(rng, SIDE, SIDE), draw_noise(rng, SIDE, SIDE, 9)

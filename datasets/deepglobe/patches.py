@@ -1,6 +1,6 @@
 """Cutting DeepGlobe's land-cover tiles into patches, by the rule of PATNet's preparation script.
 
-A tile becomes 6x6 patches.  A patch is dropped where it holds a single colour, or where its rarest colour
+A tile becomes 6x6 patches.  A patch is dropped if it holds a single colour, or if its rarest colour
 covers at most 4.8 % of it; black (unknown) counts as a colour here though it is no class.  A kept patch is
 written once for every class it holds, with that class's binary mask.
 """
@@ -38,7 +38,7 @@ def find_tiles(source: Path) -> list[tuple[Path, Path]]:
     """Return the (image, mask) pairs of the download, in `source` itself, `source/train` or `source/land-train`.
 
     Raises:
-        DataError: where there are none, or an image of the labelled part has no mask.
+        DataError: if there are none, or an image of the labelled part has no mask.
     """
     for folder in (source, source / "train", source / "land-train"):
         images = [
@@ -99,7 +99,7 @@ def cut_tile(image: Path, mask: Path, folder: Path) -> tuple[str, int]:
         A line about the tile for the log, and the number of (patch, class) entries written.
 
     Raises:
-        DataError: where image and mask differ in size, or six does not divide the side.
+        DataError: if image and mask differ in size, or six does not divide the side.
     """
     pixels, codes = np.asarray(read_rgb(image)), read_codes(mask)
     height, width = codes.shape

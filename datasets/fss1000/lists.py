@@ -57,7 +57,7 @@ class FssLists(ListFormat[list[str]]):
             if "/" in line or "\\" in line or line in {".", ".."}:
                 raise DataError(
                     f"{path}, line {number}: {shorten_line(line)!r} is not a class name{describe_line(line)}. Expected "
-                    "is a list of FSS-1000 as HSNet has it, one class folder a line: `data/splits/fss` of the HSNet "
+                    "is a list of FSS-1000 as HSNet has it, one class folder per line: `data/splits/fss` of the HSNet "
                     "repository. Next: `fssbench data splits DIR`"
                 )
             if line in names:

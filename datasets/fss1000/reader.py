@@ -137,7 +137,9 @@ class FSS1000(Dataset):
         """Class names by split, sorted, and whether the reference lists give them."""
         on_disk = self._folders
         if self.splits is not None and (self.splits / "fss").is_dir():
-            lists = {split: sorted(names) for split, (names, _) in self._listed(self.splits).items()}
+            lists = {
+                split: sorted(names) for split, (names, _) in self._read_split_lists(self.splits).items()
+            }
             if self.root is None or any(on_disk & set(names) for names in lists.values()):
                 return lists, True
         if self.root is None:
@@ -154,7 +156,7 @@ class FSS1000(Dataset):
         }, False
 
     @staticmethod
-    def _listed(splits: Path) -> dict[str, tuple[list[str], tuple[OtherList, ...]]]:
+    def _read_split_lists(splits: Path) -> dict[str, tuple[list[str], tuple[OtherList, ...]]]:
         """Return by split the class names of its list, and the list itself if it is not the reference's."""
         lists: dict[str, tuple[list[str], tuple[OtherList, ...]]] = {}
         for split, (start, _) in SPLITS.items():
@@ -195,17 +197,17 @@ class FSS1000(Dataset):
             listed = [
                 Entry(f"{c}/{n}", start + i) for i, c in enumerate(names_by_split[split]) for n in numbers
             ]
-            present = frozenset(e.item for e in self._on_disk(names_by_split[split], start))
+            present = frozenset(e.item for e in self._list_pairs_on_disk(names_by_split[split], start))
             pool = pools.pool_from_lists(
                 listed,
                 None if self.root is None else lambda e: e.item in present,
                 expected,
-                other_lists=self._listed(self.splits)[split][1],
+                other_lists=self._read_split_lists(self.splits)[split][1],
             )
             missing = "none of the classes of this reference list is on disk"
         else:
             rule = "files on disk: class folders by name; test is the 240 of smallest SHA-256 of the name"
-            entries = self._on_disk(names_by_split[split], start)
+            entries = self._list_pairs_on_disk(names_by_split[split], start)
             pool = pools.pool_from_files(entries, rule, expected, f"fss1000 {split}")
             missing = "no class folder is left for it"
         if not pool.entries:
@@ -214,7 +216,7 @@ class FSS1000(Dataset):
             )
         return pool
 
-    def _on_disk(self, class_names: list[str], start: int) -> list[Entry]:
+    def _list_pairs_on_disk(self, class_names: list[str], start: int) -> list[Entry]:
         """List the pairs on disk by class, then by file name: 1, 10, 2, ..."""
         entries: list[Entry] = []
         for offset, name in enumerate(class_names if self.root is not None else []):
@@ -225,10 +227,10 @@ class FSS1000(Dataset):
 
     def files(self, item: str) -> tuple[Path, ...]:
         """Return the image and its mask."""
-        return self.path(item), self.path(self._mask_of(item))
+        return self.path(item), self.path(self._name_mask(item))
 
     @staticmethod
-    def _mask_of(item: str) -> str:
+    def _name_mask(item: str) -> str:
         return f"{item.removesuffix('.jpg')}.png"
 
     def resizes_mask(self, item: str) -> bool:
@@ -253,7 +255,7 @@ class FSS1000(Dataset):
 
     def label(self, item: str) -> NDArray[np.uint8]:
         """Read the foreground (H, W), 0 or 1."""
-        path = self.path(self._mask_of(item))
+        path = self.path(self._name_mask(item))
         try:
             return read_binary(path)
         except DataError:
@@ -289,7 +291,7 @@ class FSS1000(Dataset):
         report.histogram.update(counts)
         checks.warn_of_small_classes(report, counts, ".")
         if self.splits is not None and (self.splits / "fss").is_dir():
-            for split, (wanted, other) in self._listed(self.splits).items():
+            for split, (wanted, other) in self._read_split_lists(self.splits).items():
                 pools.warn_of_other_lists(report, other)
                 missing = [name for name in wanted if name not in counts]
                 checks.warn_of_missing_entries(report, f"reference list fss/{split}", missing, len(wanted))
@@ -297,7 +299,7 @@ class FSS1000(Dataset):
 
     def _verify_class(self, report: Verification, name: str) -> int:
         """Check one class folder and count its usable pairs."""
-        stems = self._stems(report, name)
+        stems = self._check_stems(report, name)
         absent = [n for n in NUMBERS if n not in stems]
         if absent:
             problem = f"{len(absent)} of {IMAGES_PER_CLASS} pairs missing: {', '.join(absent)}"
@@ -318,7 +320,7 @@ class FSS1000(Dataset):
         return usable
 
     @staticmethod
-    def _stems(report: Verification, name: str) -> set[str]:
+    def _check_stems(report: Verification, name: str) -> set[str]:
         """Return the numbers 1 to 10 of which a class has a file, and warn about every other file."""
         listing = list_folder(report.root / name, (".jpg", ".png"))
         for one, two in listing.clashes:

@@ -32,7 +32,7 @@ def draw_files(folder: Path, seed: int) -> None:
         look = LOOKS[number % len(LOOKS)]
         rng = make_generator(f"isic/{number}", seed)
         width = int(rng.choice([224, 240, 256]))
-        picture, lesion = _lesion(rng, width * 3 // 4, width, look)
+        picture, lesion = _draw_lesion(rng, width * 3 // 4, width, look)
         name = f"ISIC_{number * 13 + 7:07d}"
         _with_hairs(rng, to_image(picture)).save(images / f"{name}.jpg", quality=92)
         Image.fromarray((lesion * 255).astype(np.uint8)).save(masks / f"{name}_segmentation.png")
@@ -40,7 +40,7 @@ def draw_files(folder: Path, seed: int) -> None:
     (folder / "class_id.csv").write_text("\n".join(rows) + "\n", encoding="utf-8", newline="\n")
 
 
-def _lesion(
+def _draw_lesion(
     rng: np.random.Generator, height: int, width: int, look: tuple[str, float, tuple[int, int, int], float]
 ) -> tuple[Picture, NDArray[np.bool_]]:
     """Draw a picture (H, W, 3) and its lesion (H, W)."""

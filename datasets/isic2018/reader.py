@@ -57,7 +57,7 @@ def read_table(path: Path) -> dict[str, str]:
     """Read the disease by image id from the first two columns of a csv file with or without a header.
 
     Raises:
-        DataError: where there is no table, or a row names no known disease.
+        DataError: if there is no table, or a row names no known disease.
     """
     try:
         text = read_text(path, latin1=True)

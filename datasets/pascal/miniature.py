@@ -56,11 +56,11 @@ def _paint_scene(rng: np.random.Generator, shown: list[int]) -> tuple[paint.Floa
         radius = rng.uniform(0.13, 0.19) * max(width, height)
         where = paint.paint_figure(scene, paint.choose_look(1, int(class_id)), centre, radius, rng)
         label[where] = class_id + 1
-        label[_outline(where)] = 255  # VOC's annotators left a border undecided
+        label[_find_outline(where)] = 255  # VOC's annotators left a border undecided
     return scene, label
 
 
-def _outline(where: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _find_outline(where: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the pixels on both sides of a region's edge."""
     edge = np.zeros_like(where)
     across, down = where[:, 1:] != where[:, :-1], where[1:] != where[:-1]

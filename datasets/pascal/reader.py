@@ -68,8 +68,8 @@ IMAGES = "JPEGImages"
 MASKS = "SegmentationClassAug"
 LISTS = "ImageSets/Segmentation"
 SHARE = 0.01
-"""Part of the image a class must cover to count as present where no list says so: the reference
-lists leave out most objects below it, by a rule nobody published."""
+"""Part of the image that a class must cover to count as present if no list names it.  The reference
+lists leave out most smaller objects, by a rule that nobody published."""
 SPLITS = ("trn", "val")
 _VOC_ID = re.compile(r"\d{4}_\d{6}")
 
@@ -108,10 +108,10 @@ class Pascal(Dataset):
         """List the entries of "trn" or "val", fold by fold, from the reference lists or else from the files."""
         if split not in SPLITS:
             raise UsageError(f"data set 'pascal' has no split {split!r}; known: trn, val")
-        present = self._on_disk() if self.root is not None else frozenset()
+        present = self._list_items_on_disk() if self.root is not None else frozenset()
         listed: list[Entry] = []
         if self.splits is not None and (self.splits / "pascal").is_dir():
-            pairs, others = self._pairs(self.splits, split)
+            pairs, others = self._read_fold_lists(self.splits, split)
             listed = [Entry(name, class_id) for name, class_id in pairs]
             pool = pools.pool_from_lists(
                 listed,
@@ -126,10 +126,10 @@ class Pascal(Dataset):
                 "data set 'pascal' has neither files nor reference lists. Next: `fssbench data splits DIR`, "
                 "or name the folder of the data sets with --data"
             )
-        return self._from_files(split, present, len(listed))
+        return self._list_from_files(split, present, len(listed))
 
     @staticmethod
-    def _pairs(splits: Path, split: str) -> tuple[list[tuple[str, int]], tuple[OtherList, ...]]:
+    def _read_fold_lists(splits: Path, split: str) -> tuple[list[tuple[str, int]], tuple[OtherList, ...]]:
         """Return the pairs of a split's four fold lists in one list, and the lists that are not the reference's."""
         pairs: list[tuple[str, int]] = []
         others: tuple[OtherList, ...] = ()
@@ -143,11 +143,11 @@ class Pascal(Dataset):
             pairs += listed
         return pairs, others
 
-    def _on_disk(self) -> frozenset[str]:
+    def _list_items_on_disk(self) -> frozenset[str]:
         images = {name[:-4] for name in list_files(self.path(IMAGES), ".jpg")}
         return frozenset(n[:-4] for n in list_files(self.path(MASKS), ".png") if n[:-4] in images)
 
-    def _from_files(self, split: str, present: frozenset[str], listed: int) -> Pool:
+    def _list_from_files(self, split: str, present: frozenset[str], listed: int) -> Pool:
         rule = f"files on disk: classes that cover at least {SHARE:.0%} of the image"
         candidates = ("val",) if split == "val" else ("trainaug", "train")
         voc_list = next((p for c in candidates if (p := self.path(f"{LISTS}/{c}.txt")).is_file()), None)
@@ -223,7 +223,7 @@ class Pascal(Dataset):
             checks.add_error(report, IMAGES, "folder missing", "put the JPEGImages of VOC 2012 there")
         by_value = dict(enumerate(CLASSES, start=1))
         lists = self._read_lists(report)
-        tested, listing = self._tested(lists, frozenset(masks))
+        tested, listing = self._find_tested_items(lists, frozenset(masks))
         counts = dict.fromkeys(CLASSES, 0)
         for item in masks:
             mask_path = f"{MASKS}/{item}.png"
@@ -236,7 +236,7 @@ class Pascal(Dataset):
                 continue
             for value in present:
                 counts[by_value[value]] += item in tested
-        self._listed(report, lists, frozenset(masks))
+        self._check_lists(report, lists, frozenset(masks))
         checks.warn_of_small_classes(report, counts, listing)
         return report
 
@@ -252,16 +252,18 @@ class Pascal(Dataset):
                 checks.add_error(report, listing, problem, "put the list of VOC 2012 there, or remove it")
         return lists
 
-    def _tested(self, lists: dict[str, list[str]], masks: frozenset[str]) -> tuple[frozenset[str], str]:
+    def _find_tested_items(
+        self, lists: dict[str, list[str]], masks: frozenset[str]
+    ) -> tuple[frozenset[str], str]:
         """Return the images of the tested split, and the place that names them."""
         listing = f"{LISTS}/val.txt"
         if listing in lists:
             return frozenset(lists[listing]), listing
         if self.splits is not None and (self.splits / "pascal").is_dir():
-            return frozenset(name for name, _ in self._pairs(self.splits, "val")[0]), MASKS
+            return frozenset(name for name, _ in self._read_fold_lists(self.splits, "val")[0]), MASKS
         return masks, MASKS
 
-    def _listed(self, report: Verification, lists: dict[str, list[str]], masks: frozenset[str]) -> None:
+    def _check_lists(self, report: Verification, lists: dict[str, list[str]], masks: frozenset[str]) -> None:
         for listing, names in lists.items():
             for item in names:
                 if item not in masks:
@@ -271,7 +273,7 @@ class Pascal(Dataset):
                     )
         if self.splits is not None and (self.splits / "pascal").is_dir():
             for split in SPLITS:
-                pairs, others = self._pairs(self.splits, split)
+                pairs, others = self._read_fold_lists(self.splits, split)
                 pools.warn_of_other_lists(report, others)
                 wanted = list(dict.fromkeys(item for item, _ in pairs))
                 missing = [item for item in wanted if item not in masks]

@@ -49,7 +49,7 @@ def prepare(source: Path, target: Path) -> Iterator[str]:
         One line per step.
 
     Raises:
-        DataError: where the devkit is incomplete, or an SBD file is damaged.
+        DataError: if the devkit is incomplete, or an SBD file is damaged.
     """
     devkit = next((source / d for d in _DEVKIT if (source / d / "SegmentationClass").is_dir()), None)
     if devkit is None:

@@ -1,4 +1,4 @@
-"""VOC's own lists (`ImageSets/Segmentation`): one image name a line.
+"""VOC's own lists (`ImageSets/Segmentation`): one image name per line.
 
 A name may carry an ending or the folder that it lies in.  What means something else, such as a line with an image and
 its mask or with a flag, is refused: such a file is another list, and its length would decide every episode.
@@ -42,7 +42,7 @@ def _read_names(path: Path) -> list[str]:
         if match is None:
             raise DataError(
                 f"{path}, line {number}: {line[:120]!r} is not an image name{describe_line(line)}. Expected is one "
-                "name a line, such as 2007_000033, as VOC 2012 has it in ImageSets/Segmentation"
+                "name per line, such as 2007_000033, as VOC 2012 has it in ImageSets/Segmentation"
             )
         first = names.setdefault(match[1], number)
         if first != number:

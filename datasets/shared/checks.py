@@ -2,7 +2,7 @@
 
 Each function looks at one thing, adds what it finds to the `Verification`, and goes on: one broken
 file must not hide the next.  Paths in findings are relative to the data set's root.  The rules for files are those of
-`fssbench.images.gate`, by which the readers of `run` and `train` refuse or doubt the same files.
+`fssbench.images.judgements`, by which the readers of `run` and `train` refuse or doubt the same files.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fssbench.api import (
     Judgement,
     Kind,
     Verification,
-    admit,
+    admit_released,
     check_links,
     find_file,
     find_jpeg_damage,
@@ -159,7 +159,7 @@ def check_indices(
         mask_path: its path, for findings.
         names: class name by stored value; 0 is background and needs no name.
         ignore: whether 255 may occur.
-        palette: colours (256, 3) the values should have, where the data set prescribes them.
+        palette: colours (256, 3) the values should have, if the data set prescribes them.
 
     Returns:
         The classes present, as stored values; empty if a reader refuses the file.
@@ -205,7 +205,7 @@ def check_binary(
         remedy = (
             "nothing to do if it is as released: the reference thresholds it; episodes with it are marked"
         )
-        judgements = admit(judgements, released, remedy)
+        judgements = admit_released(judgements, released, remedy)
     return add_judgements(report, mask_path, judgements)
 
 
@@ -214,7 +214,7 @@ def warn_of_small_classes(
 ) -> None:
     """Warn of classes with too few images, because K-shot needs K + 1.  No image at all is an error."""
     if not any(counts.values()):
-        if report.ok:  # or else it is told already what is wrong with the pairs
+        if report.ok:  # otherwise other findings say what is wrong with the pairs
             add_error(report, folder, "no image has a mask that can be used", "get the data set again")
         return
     for name, count in counts.items():
@@ -244,7 +244,7 @@ def start_report(dataset: Dataset) -> Verification:
     """Return an empty report for a data set that must be on disk.
 
     Raises:
-        DataError: where it was opened from lists alone.
+        DataError: if it was opened from lists alone.
     """
     name, root = dataset.card.name, dataset.root
     if root is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from fssbench.api import DataError, Dataset, Verification, size_marks
+from fssbench.api import DataError, Dataset, Verification, find_size_marks
 
 from . import checks
 
@@ -53,7 +53,7 @@ def warn_of_other_size(
         pool = dataset.pool(split)
     except DataError:
         return  # nothing can be drawn from it, which other findings say
-    for mark in size_marks(pool):
+    for mark in find_size_marks(pool):
         expected = pool.population
         assert expected is not None
         count, published = len(pool.entries), expected.entries

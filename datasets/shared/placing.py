@@ -1,4 +1,4 @@
-"""Placing files of a download: linked where the disk allows it, copied where not."""
+"""Placing files of a download: hard links if the disk allows them, otherwise copies."""
 
 from __future__ import annotations
 

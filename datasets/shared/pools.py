@@ -20,9 +20,9 @@ from fssbench.api import (
     Pool,
     Population,
     Verification,
+    find_size_marks,
     list_files,
     read_index,
-    size_marks,
 )
 
 from . import checks
@@ -33,7 +33,7 @@ LISTED = "reference list files"
 COUNTED = "list files of the published lengths, whose hashes are not known"
 OTHER = "other list files"
 SCAN_VERSION = 2
-"""Raised when the rules change by which masks are refused, so that no remembered scan hides a refusal."""
+"""Increased when a rule for refusing masks changes, so that no stored scan hides a refusal."""
 
 T = TypeVar("T")
 
@@ -84,7 +84,7 @@ def pool_from_lists(
 
     Args:
         entries: the whole list.
-        present: whether an entry's image and mask are on disk; None where no file is looked at.
+        present: whether an entry's image and mask are on disk; None if no file is looked at.
         population: the published size.
         other_lists: lists that are not the reference's.
         proven: whether all lists are known by their hashes; only then are they called the reference's.
@@ -112,7 +112,7 @@ def pool_from_files(entries: Iterable[Entry], rule: str, population: Population,
         place: data set and split, such as `pascal val`.
     """
     pool = Pool(tuple(entries), rule, population=population)
-    if size_marks(pool):
+    if find_size_marks(pool):
         return pool
     classes = frozenset(e.class_id for e in pool.entries)
     return replace(pool, other_lists=(OtherList(place, classes, "made from the files on disk"),))
@@ -152,7 +152,7 @@ def scan_covered_labels(
         palette: colours (256, 3) that the values should have, if the data set prescribes them.
 
     Raises:
-        DataError: where the folder holds no mask, or one cannot be read or holds other labels, by file and value.
+        DataError: if the folder holds no mask, or one cannot be read or holds other labels, by file and value.
     """
     place = root / folder
     masks = list_files(place, ".png")

@@ -1,4 +1,4 @@
-"""SUIM, underwater scenes: the colour-coded download, or one folder of binary masks a class.
+"""SUIM, underwater scenes: the colour-coded download, or one folder of binary masks per class.
 
 Class ids follow the folder names in alphabetical order, as ABCDFSS reads them: FV 0, HD 1, PF 2, RI 3,
 RO 4, SR 5, WR 6.  It leaves out the open water (BW); variant `suim8` adds it as id 7, because the paper
@@ -181,7 +181,7 @@ class SUIM(Dataset):
         coded = self._source(item).coded
         if coded is None:
             raise DataError(
-                f"suim: {item} has one binary mask a class, no label map; ask for mask(item, class)"
+                f"suim: {item} has one binary mask per class, no label map; ask for mask(item, class)"
             )
         return read_codes(self.path(coded))
 

@@ -27,7 +27,7 @@ MAY_BE = ("empty", "full", "inverted")
 """In the per-class layout an empty mask says that the class is not there, and a class may fill or surround a scene."""
 RASTER = (".jpg", ".jpeg", ".png", ".bmp")
 _SCAN_VERSION = 3
-"""Raised when the rules change by which masks are refused, so that no remembered scan hides a refusal."""
+"""Increased when a rule for refusing masks changes, so that no stored scan hides a refusal."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def find_sources(root: Path) -> list[Source]:
     """Return the images that have a mask, by file name, from either layout.
 
     Raises:
-        DataError: where there is no mask, or a name occurs in both parts of the download.
+        DataError: if there is no mask, or a name occurs in both parts of the download.
     """
     sources = list_sources(root)
     if not sources:
@@ -130,7 +130,7 @@ def scan_classes(root: Path, sources: list[Source]) -> dict[str, list[str]]:
     """Return class folder names by item, from the cache if the files are unchanged.
 
     Raises:
-        DataError: where a mask cannot be decoded.
+        DataError: if a mask cannot be decoded.
     """
     masks = [
         (source.item, mask, status.st_size, status.st_mtime_ns)

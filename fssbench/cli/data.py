@@ -125,12 +125,12 @@ def _verify_named(
     names: tuple[str, ...], data: str | None, splits: str | None
 ) -> list[tuple[str, Verification]]:
     """Verify the named data sets, or all that the folder holds; those that are absent are listed as skipped."""
-    from fssbench.data.location import open_dataset, resolve
+    from fssbench.data.location import find_data_folder, open_dataset
     from fssbench.errors import DataError, PluginError
     from fssbench.plugins.registry import DATASETS
     from fssbench.verification.data_set import verify_dataset
 
-    root = resolve(data)
+    root = find_data_folder(data)
     if root is None:
         raise DataError(
             "no data folder to look at. Next: give --data DIR, set FSSBENCH_DATA or use --data mini"

@@ -120,7 +120,7 @@ def command(
     **rest: Any,
 ) -> None:
     """Train a method on the source of a benchmark; the same command again resumes."""
-    from fssbench.data.location import is_miniature, resolve
+    from fssbench.data.location import find_data_folder, is_miniature
     from fssbench.loading.load import load_method
     from fssbench.loading.weights_choice import MINI_BACKBONE
     from fssbench.plugins.registry import METHODS
@@ -128,7 +128,7 @@ def command(
     from fssbench.training.trainer import train
 
     cls = METHODS.get(method)
-    if backbone is None and cls.needs_backbone and is_miniature(resolve(rest["data"])):
+    if backbone is None and cls.needs_backbone and is_miniature(find_data_folder(rest["data"])):
         backbone = MINI_BACKBONE
     place = (
         f"{method}-{rest['benchmark'].replace(':', '-')}-f{rest['fold']}-{rest['shot']}shot-s{rest['seed']}"

@@ -15,10 +15,10 @@ from PIL import Image
 from fssbench.contracts.lists import ListFormat
 from fssbench.contracts.records import Record
 from fssbench.errors import DataError, unknown
+from fssbench.files.folder_suggestions import suggest_data_folder, suggest_inside
 from fssbench.files.hashing import file_sha256
 from fssbench.files.links import check_links
 from fssbench.files.listing import find_file, list_folder
-from fssbench.files.locating import suggest_data_folder, suggest_inside
 
 IGNORE = 255
 """Mask value of pixels that count neither as intersection nor as union."""
@@ -174,7 +174,7 @@ class Dataset(ABC):
     A checkpoint that was trained on one of two twins has met the other one.  It is enough if one data set states it.
     """
     judges_files: ClassVar[bool] = False
-    """Whether `verify`, `image` and `mask` judge every file by the rules of `fssbench.images.gate`.
+    """Whether `verify`, `image` and `mask` judge every file by the rules of `fssbench.images.judgements`.
 
     The readers of `fssbench.api` (`read_rgb`, `read_index`, ...) do so.  If a data set does not, the harness reads each
     tested pair in `fssbench data verify`, and doubts a mask without background.  A subclass does not inherit this

@@ -23,7 +23,7 @@ from fssbench.contracts.prediction import (
 from fssbench.contracts.provenance import Provenance
 from fssbench.contracts.training import Recipe
 from fssbench.errors import DataError, PluginError
-from fssbench.files.state_dicts import COUNTER, assign, bare_name, digest_state
+from fssbench.files.state_dicts import COUNTER, assign, digest_state, strip_module_prefix
 
 if TYPE_CHECKING:
     from fssbench.contracts.backbones import Backbone
@@ -324,7 +324,7 @@ def load_reference(method: Method, state: Mapping[str, Tensor]) -> None:
     """
     wanted, given = head(method), {}
     prefix, body = method.reference_backbone, {}
-    for name, value in ((bare_name(k), v) for k, v in state.items()):
+    for name, value in ((strip_module_prefix(k), v) for k, v in state.items()):
         if name.endswith(COUNTER):
             continue
         if method.backbone is not None and _in_backbone(name, prefix, method.backbone):
@@ -359,7 +359,7 @@ def implied_settings(cls: type[Method], state: Mapping[str, Tensor]) -> dict[str
     Raises:
         PluginError: if `cls.settings_of` returns something that is no setting.
     """
-    implied = cls.settings_of({bare_name(name): value for name, value in state.items()})
+    implied = cls.settings_of({strip_module_prefix(name): value for name, value in state.items()})
     unknown = [name for name in implied if name not in cls.Config.model_fields]
     if unknown:
         raise PluginError(

@@ -21,13 +21,13 @@ def find_class_twins(dataset: str, other: str) -> dict[int, int]:
     Returns:
         Class ids of `other` by class ids of `dataset`; empty if neither states a table, or is not installed.
     """
-    own = _class_twins(dataset).get(other)
+    own = _read_class_twins(dataset).get(other)
     if own is not None:
         return dict(own)
-    return {mine: theirs for theirs, mine in _class_twins(other).get(dataset, {}).items()}
+    return {mine: theirs for theirs, mine in _read_class_twins(other).get(dataset, {}).items()}
 
 
-def _class_twins(dataset: str) -> Mapping[str, Mapping[int, int]]:
+def _read_class_twins(dataset: str) -> Mapping[str, Mapping[int, int]]:
     try:
         cls: type[Dataset] = DATASETS.get(dataset)
     except FssbenchError:  # a checkpoint may name a data set that is not installed here

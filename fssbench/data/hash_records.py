@@ -36,7 +36,7 @@ class FileHash:
 
     sha256: str
     size: int | None
-    """In bytes; None where a record lacks it, as those of `sha256sum` do."""
+    """In bytes; None if the record lacks it, as records of `sha256sum` do."""
 
 
 def hash_files(dataset: Dataset, record: Path) -> dict[str, FileHash]:
@@ -51,7 +51,7 @@ def hash_files(dataset: Dataset, record: Path) -> dict[str, FileHash]:
         raise DataError(f"data set {dataset.card.name!r} was opened from its lists alone")
     hashes = {}
     own = os.path.realpath(record)
-    for relative, path in _walk(dataset.root, ""):
+    for relative, path in _walk_files(dataset.root, ""):
         check_links(path, dataset.places)
         if os.path.realpath(path) == own:
             continue
@@ -65,7 +65,7 @@ def hash_files(dataset: Dataset, record: Path) -> dict[str, FileHash]:
     return dict(sorted(hashes.items()))
 
 
-def _walk(folder: Path, prefix: str, above: frozenset[str] = frozenset()) -> Iterator[tuple[str, Path]]:
+def _walk_files(folder: Path, prefix: str, above: frozenset[str] = frozenset()) -> Iterator[tuple[str, Path]]:
     """Yield each file below a folder with its relative path; a folder that links to one above is entered once."""
     real = os.path.realpath(folder)
     if real in above:
@@ -78,7 +78,7 @@ def _walk(folder: Path, prefix: str, above: frozenset[str] = frozenset()) -> Ite
         if is_system_name(entry.name):
             continue
         if entry.is_dir():
-            yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", above | {real})
+            yield from _walk_files(folder / entry.name, f"{prefix}{entry.name}/", above | {real})
         else:
             yield f"{prefix}{entry.name}", folder / entry.name
 
@@ -86,7 +86,7 @@ def _walk(folder: Path, prefix: str, above: frozenset[str] = frozenset()) -> Ite
 def digest_hashes(hashes: dict[str, FileHash]) -> str:
     """Return one sha256 over all paths and hashes, by which two people compare their data."""
     return hashlib.sha256(
-        "".join(map(_line, hashes, hashes.values())).encode("utf-8", "surrogateescape")
+        "".join(map(_format_line, hashes, hashes.values())).encode("utf-8", "surrogateescape")
     ).hexdigest()
 
 
@@ -106,7 +106,7 @@ def write_record(path: Path, dataset: Dataset, hashes: dict[str, FileHash]) -> N
         f"# sha256 of all lines: {digest_hashes(hashes)}",
         "# check without fssbench, in the folder of the data set: sha256sum -c FILE",
     )
-    rows = (f"# {known.size} bytes\n{_line(relative, known)}" for relative, known in hashes.items())
+    rows = (f"# {known.size} bytes\n{_format_line(relative, known)}" for relative, known in hashes.items())
     content = ("\n".join(head) + "\n" + "".join(rows)).encode("utf-8", "surrogateescape")
     try:
         replace_file(path, content)
@@ -126,7 +126,7 @@ def refuse_existing(path: Path) -> None:
         )
 
 
-def _line(relative: str, known: FileHash) -> str:
+def _format_line(relative: str, known: FileHash) -> str:
     escaped = "".join(_ESCAPES.get(c, c) for c in relative)
     mark = "\\" if escaped != relative else ""
     return f"{mark}{known.sha256}  {escaped}\n"
@@ -149,7 +149,7 @@ def read_record(path: Path, dataset: str) -> dict[str, FileHash]:
                 raise UsageError(f"{path} is a record of data set {match[1]!r}, not of {dataset!r}")
             size = int(match[1]) if (match := _SIZE.fullmatch(line)) else None
         elif line.strip():
-            relative, sha256 = _parse(line, number, path)
+            relative, sha256 = _parse_line(line, number, path)
             hashes[relative] = FileHash(sha256, size)
             size = None
     if not hashes:
@@ -168,7 +168,7 @@ def _read_lines(path: Path) -> list[str]:
         return [line.rstrip("\r") for line in content.decode("utf-8", "surrogateescape").split("\n")]
 
 
-def _parse(line: str, number: int, path: Path) -> tuple[str, str]:
+def _parse_line(line: str, number: int, path: Path) -> tuple[str, str]:
     match = _LINE.fullmatch(line)
     if match is None:
         raise DataError(f"{path}, line {number}: {line[:120]!r} is not a sha256, two spaces and a path")

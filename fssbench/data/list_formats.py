@@ -25,7 +25,7 @@ def list_formats() -> list[ListFormat[Any]]:
     A format that a data set inherits from another one is returned once.
     """
     formats: dict[type, ListFormat[Any]] = {}
-    for _, form in _formats_by_dataset():
+    for _, form in _yield_formats():
         if isinstance(form, ListFormat):
             formats.setdefault(type(form), form)
     return [*formats.values()]
@@ -39,7 +39,7 @@ def require_sound_formats() -> None:
             one family, naming them.
     """
     owners: dict[str, tuple[str, type]] = {}
-    for dataset, form in _formats_by_dataset():
+    for dataset, form in _yield_formats():
         if not isinstance(form, ListFormat):
             raise PluginError(
                 f"data set {dataset!r}: `list_formats` holds {form!r:.80}, expected instances of ListFormat. "
@@ -53,7 +53,7 @@ def require_sound_formats() -> None:
             )
 
 
-def _formats_by_dataset() -> Iterator[tuple[str, Any]]:
+def _yield_formats() -> Iterator[tuple[str, Any]]:
     """Yield what each data set that loads names in `list_formats`, with the data set's name."""
     for name in DATASETS.names():
         try:

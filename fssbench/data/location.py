@@ -1,6 +1,6 @@
 """Where data sets are: a folder the user names, or the miniature, made when it is first needed.
 
-The miniature in the cache keeps every data set in a folder of its own, named after the code that
+The miniature in the cache keeps each data set in its own folder, named after the code that
 drew it (`mini-1-0/pascal-4f1c2a9b0d/VOC2012/...`): a data set is drawn only when a benchmark asks
 for it, appears by one rename, and a changed generator never meets an old drawing.  `make_miniature`
 writes the same pictures side by side in one folder, as real data lie, for people to look at.
@@ -43,7 +43,7 @@ class _Marker(Record):
     generator: int = GENERATOR
     seed: int
     apart: bool = False
-    """Whether every data set has a folder of its own, drawn on demand (the cache)."""
+    """Whether each data set has its own folder and is drawn on demand (the cache)."""
     datasets: dict[str, str] = {}
     """Data sets that are drawn, each with the hash of the code that drew it."""
 
@@ -59,7 +59,7 @@ class _Marker(Record):
         replace_file(root / MARKER, f"{self.model_dump_json(indent=1)}\n".encode())
 
 
-def resolve(data: str | Path | None) -> Path | None:
+def find_data_folder(data: str | Path | None) -> Path | None:
     """Return the folder that `--data` means, which may be a folder, the word `mini`, or nothing.
 
     Args:
@@ -70,14 +70,14 @@ def resolve(data: str | Path | None) -> Path | None:
         The folder of all data sets, or None where neither says anything.
 
     Raises:
-        DataError: where the folder does not exist, or the cache cannot be written.
+        DataError: if the folder does not exist, or the cache cannot be written.
     """
     if data is None:
         data = os.environ.get("FSSBENCH_DATA") or None
         if data is None:
             return None
     if str(data) == "mini":
-        return _cached_root()
+        return _make_cache_root()
     root = Path(data).expanduser().absolute()  # a plugin may change the working folder
     if not root.is_dir():
         raise DataError(
@@ -103,7 +103,7 @@ def open_dataset(
 
     Args:
         name: id of a registered data set.
-        data: as `resolve` takes it.  With `splits` and no data, the data set is opened from its lists
+        data: as `find_data_folder` takes it.  With `splits` and no data, the data set is opened from its lists
             alone and can list items but open no image.
         splits: folder of reference list files; by default the data folder's `splits`, then the
             imported ones.  A miniature never meets the lists of real files unless they are named.
@@ -111,11 +111,11 @@ def open_dataset(
 
     Raises:
         UsageError: for an unknown data set or variant.
-        DataError: where its folder or lists are missing.
-        PluginError: where its plugin does not load, or cannot draw its miniature.
+        DataError: if its folder or lists are missing.
+        PluginError: if its plugin does not load, or cannot draw its miniature.
     """
     cls: type[Dataset] = DATASETS.get(name)
-    root = resolve(data)
+    root = find_data_folder(data)
     named = Path(splits).expanduser() if splits is not None else None
     if root is None:
         if named is None:
@@ -126,7 +126,7 @@ def open_dataset(
         with plugin_call(f"data set {name!r} cannot be opened:"):
             return cls(None, splits=find_list_folder(named), variant=variant)
     if is_miniature(root):
-        root = _drawn(cls, root)
+        root = _find_or_draw(cls, root)
         beside = root / "splits"
         lists = find_list_folder(named) if named else (beside if beside.is_dir() else None)
     else:
@@ -152,12 +152,12 @@ def make_miniature(
 
     Raises:
         UsageError: for an unknown name, a folder that holds anything else, or another seed's miniature.
-        DataError: where the folder cannot be written.
+        DataError: if the folder cannot be written.
     """
     wanted = DATASETS.names() if names is None else names
     for name in wanted:
         DATASETS.plugin(name)
-    add = _into_cache(seed) if target is None else _into_folder(target, seed)
+    add = _prepare_cache(seed) if target is None else _prepare_folder(target, seed)
     outcome: dict[str, str] = {}
     for name in wanted:
         try:
@@ -167,12 +167,14 @@ def make_miniature(
     return outcome
 
 
-def _into_cache(seed: int) -> Callable[[type[Dataset]], str]:
-    root = _cached_root(seed)
-    return lambda cls: f"at {_drawn(cls, root)}"
+def _prepare_cache(seed: int) -> Callable[[type[Dataset]], str]:
+    """Return a function that draws a data set into the cache and says where."""
+    root = _make_cache_root(seed)
+    return lambda cls: f"at {_find_or_draw(cls, root)}"
 
 
-def _into_folder(target: Path, seed: int) -> Callable[[type[Dataset]], str]:
+def _prepare_folder(target: Path, seed: int) -> Callable[[type[Dataset]], str]:
+    """Return a function that draws a data set into a folder and says whether it was there already."""
     try:
         target.mkdir(parents=True, exist_ok=True)
         if not is_miniature(target):
@@ -180,51 +182,51 @@ def _into_folder(target: Path, seed: int) -> Callable[[type[Dataset]], str]:
                 raise UsageError(f"{target} holds files that are no miniature; name a new or empty folder")
             _Marker(seed=seed).write(target)
     except OSError as error:
-        raise _unwritable(target, error) from None
+        raise _unwritable_error(target, error) from None
     marker = _Marker.read(target)
     if marker.seed != seed or marker.apart:
         raise UsageError(f"{target} is a miniature of seed {marker.seed} already; name another folder")
-    return lambda cls: _add(cls, target, seed)
+    return lambda cls: _add_to_folder(cls, target, seed)
 
 
-def _add(cls: type[Dataset], target: Path, seed: int) -> str:
+def _add_to_folder(cls: type[Dataset], target: Path, seed: int) -> str:
     """Draw one data set into a miniature that lies side by side, unless it is there."""
     marker = _Marker.read(target)
-    digest = _digest(cls)
+    digest = _hash_drawing_code(cls)
     if marker.datasets.get(cls.card.name) == digest:
         return "already there"
     try:
         _draw(cls, target, seed)
         marker.model_copy(update={"datasets": {**marker.datasets, cls.card.name: digest}}).write(target)
     except OSError as error:
-        raise _unwritable(target, error) from None
+        raise _unwritable_error(target, error) from None
     return "written"
 
 
-def _cached_root(seed: int = MINIATURE_SEED) -> Path:
+def _make_cache_root(seed: int = MINIATURE_SEED) -> Path:
     root = cache_folder() / f"mini-{GENERATOR}-{seed}"
     if not is_miniature(root):
         try:
             root.mkdir(parents=True, exist_ok=True)
             _Marker(seed=seed, apart=True).write(root)
         except OSError as error:
-            raise _unwritable(root, error) from None
+            raise _unwritable_error(root, error) from None
     return root
 
 
-def _drawn(cls: type[Dataset], root: Path) -> Path:
+def _find_or_draw(cls: type[Dataset], root: Path) -> Path:
     """Return the data folder of one data set in a miniature; draw it if the cache lacks it."""
     marker = _Marker.read(root)
     if not marker.apart:
         return root
-    name, digest = cls.card.name, _digest(cls)
+    name, digest = cls.card.name, _hash_drawing_code(cls)
     place = root / f"{re.sub(r'[^A-Za-z0-9_]', '_', name)}-{digest[:10]}"
     if place.is_dir():
         return place
     try:
         with FileLock(root / f".{place.name}.lock"):
-            for left in root.glob(f".drawing-{place.name}-*"):  # by a process that died; the lock is ours
-                shutil.rmtree(left)
+            for rest in root.glob(f".drawing-{place.name}-*"):  # by a process that died; the lock is ours
+                shutil.rmtree(rest)
             if not place.is_dir():
                 partial = Path(tempfile.mkdtemp(prefix=f".drawing-{place.name}-", dir=root))
                 partial.chmod(0o755)  # mkdtemp keeps others out; the cache need not
@@ -232,7 +234,7 @@ def _drawn(cls: type[Dataset], root: Path) -> Path:
                 _Marker(seed=marker.seed, datasets={name: digest}).write(partial)
                 partial.replace(place)
     except OSError as error:
-        raise _unwritable(root, error) from None
+        raise _unwritable_error(root, error) from None
     return place
 
 
@@ -242,12 +244,12 @@ def _draw(cls: type[Dataset], target: Path, seed: int) -> None:
 
 
 @cache
-def _digest(cls: type[Dataset]) -> str:
+def _hash_drawing_code(cls: type[Dataset]) -> str:
     """Hash the code that draws: the plugin's own source, so that an edit elsewhere draws nothing again."""
     return source_sha256(cls, base=Dataset)
 
 
-def _unwritable(path: Path, error: OSError) -> DataError:
+def _unwritable_error(path: Path, error: OSError) -> DataError:
     return DataError(
         f"cannot write the miniature at {path} ({error.strerror or error}). "
         "Next: name a folder that can be written (for `--data mini`: FSSBENCH_CACHE)"

@@ -39,26 +39,26 @@ class Pictures:
     def of_plan(cls, dataset: Dataset, plan: Iterable[Episode]) -> Pictures:
         """Read the pictures of all queries and supports of a plan."""
         items = dict.fromkeys(item for e in plan for item in (e.query, *e.supports))
-        return cls(picture_names(dataset, items), {item: tuple(dataset.aliases(item)) for item in items})
+        return cls(name_pictures(dataset, items), {item: tuple(dataset.aliases(item)) for item in items})
 
 
-def picture_names(dataset: Dataset, items: Iterable[str]) -> Names:
+def name_pictures(dataset: Dataset, items: Iterable[str]) -> Names:
     """Return all names of the pictures of some items.
 
     Files are read.  A file that serves several items tells nothing about any of them, and a missing file
     has no hash: other places say that it is missing.
     """
-    files = {item: _image_file(dataset, item) for item in dict.fromkeys(items)}
+    files = {item: _find_image_file(dataset, item) for item in dict.fromkeys(items)}
     served = Counter(path for path in files.values() if path is not None)
     names: dict[str, frozenset[str]] = {}
     for item, path in files.items():
-        given = given_name(dataset, item)
-        bytes_name = _bytes_name(path) if path is not None and served[path] == 1 else None
+        given = find_given_name(dataset, item)
+        bytes_name = _hash_bytes(path) if path is not None and served[path] == 1 else None
         names[item] = frozenset(name for name in (given, bytes_name) if name is not None)
     return names
 
 
-def same_pictures(
+def find_same_pictures(
     dataset: Dataset, items: Collection[str], other: Dataset, others: Collection[str]
 ) -> frozenset[str]:
     """Find the items whose pictures are also among the pictures of other items.
@@ -72,35 +72,35 @@ def same_pictures(
         others: items whose pictures are looked for.
     """
     shared = set(items) & set(others) if other.card.name == dataset.card.name else set()
-    theirs = {given_name(other, item) for item in others} - {None}
-    shared |= {item for item in items if given_name(dataset, item) in theirs}
-    return frozenset(shared | _same_bytes(dataset, set(items) - shared, other, others))
+    theirs = {find_given_name(other, item) for item in others} - {None}
+    shared |= {item for item in items if find_given_name(dataset, item) in theirs}
+    return frozenset(shared | _find_same_bytes(dataset, set(items) - shared, other, others))
 
 
-def _same_bytes(
+def _find_same_bytes(
     dataset: Dataset, items: Collection[str], other: Dataset, others: Collection[str]
 ) -> set[str]:
     """Return the items whose file has the same bytes as the file of one of the others."""
-    mine = {item: path for item in items if (path := _image_file(dataset, item)) is not None}
-    theirs = Counter(path for item in others if (path := _image_file(other, item)) is not None)
+    mine = {item: path for item in items if (path := _find_image_file(dataset, item)) is not None}
+    theirs = Counter(path for item in others if (path := _find_image_file(other, item)) is not None)
     served = Counter(mine.values()) + theirs  # a file of several items tells nothing about them
     by_size: dict[int, list[Path]] = {}
     for path in theirs:
         if served[path] == 1:
-            by_size.setdefault(_size(path), []).append(path)
+            by_size.setdefault(_measure_size(path), []).append(path)
     hashes: dict[int, set[str | None]] = {}
     same: set[str] = set()
     for item, path in mine.items():
-        size = _size(path)
+        size = _measure_size(path)
         if served[path] == 1 and size in by_size:
             if size not in hashes:
-                hashes[size] = {_bytes_name(each) for each in by_size[size]} - {None}
-            if _bytes_name(path) in hashes[size]:
+                hashes[size] = {_hash_bytes(each) for each in by_size[size]} - {None}
+            if _hash_bytes(path) in hashes[size]:
                 same.add(item)
     return same
 
 
-def queries_among_supports(episodes: Iterable[Episode], names: Names) -> int:
+def count_queries_among_supports(episodes: Iterable[Episode], names: Names) -> int:
     """Count the episodes whose query is also one of their supports, under its own or another name.
 
     Args:
@@ -117,7 +117,7 @@ def queries_among_supports(episodes: Iterable[Episode], names: Names) -> int:
     )
 
 
-def given_name(dataset: Dataset, item: str) -> str | None:
+def find_given_name(dataset: Dataset, item: str) -> str | None:
     """Return the name that a data set gives the picture of an item; None if it leaves that to the file's hash.
 
     Raises:
@@ -136,7 +136,7 @@ def given_name(dataset: Dataset, item: str) -> str | None:
         return None  # its file is missing, which other places say
 
 
-def _image_file(dataset: Dataset, item: str) -> Path | None:
+def _find_image_file(dataset: Dataset, item: str) -> Path | None:
     """Return the file that holds the image of an item; None if none can be read, or if only lists are known."""
     if dataset.root is None:
         return None
@@ -153,14 +153,14 @@ def _image_file(dataset: Dataset, item: str) -> Path | None:
         return None
 
 
-def _size(path: Path) -> int:
+def _measure_size(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError:
         return -1
 
 
-def _bytes_name(path: Path) -> str | None:
+def _hash_bytes(path: Path) -> str | None:
     try:
         return f"sha256:{file_sha256(path)}"
     except (OSError, DataError):

@@ -37,7 +37,7 @@ def compare_count(count: int, published: int, what: str, *, least: bool = False)
     return None
 
 
-def size_marks(pool: Pool) -> tuple[Mark, ...]:
+def find_size_marks(pool: Pool) -> tuple[Mark, ...]:
     """Return the mark of a pool whose size is not the published one; at most one, the one that says most."""
     expected = pool.population
     if expected is None:
@@ -63,7 +63,7 @@ def _class_marks(pool: Pool, expected: Population) -> tuple[Mark, ...]:
     return (Mark(MarkKind.OTHER_POPULATION, detail),)
 
 
-def pool_marks(pool: Pool, classes: Collection[int]) -> tuple[Mark, ...]:
+def find_pool_marks(pool: Pool, classes: Collection[int]) -> tuple[Mark, ...]:
     """Return what keeps episodes of some classes of a pool from being the published ones.
 
     Args:
@@ -72,4 +72,4 @@ def pool_marks(pool: Pool, classes: Collection[int]) -> tuple[Mark, ...]:
     """
     affected = [other for other in pool.other_lists if other.classes & set(classes)]
     lists = "; ".join(f"{other.name}: {other.problem}" for other in affected)
-    return (*size_marks(pool), *((Mark(MarkKind.OTHER_LISTS, lists),) if lists else ()))
+    return (*find_size_marks(pool), *((Mark(MarkKind.OTHER_LISTS, lists),) if lists else ()))

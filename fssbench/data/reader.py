@@ -16,9 +16,15 @@ from PIL import Image
 
 from fssbench.contracts.datasets import IGNORE, Dataset
 from fssbench.contracts.episodes import Episode
-from fssbench.data.files_read import DataFiles
+from fssbench.data.data_files import DataFiles
 from fssbench.errors import DataError, DatasetContractError
-from fssbench.images.gate import gather_doubts, judge_orientation, judge_pair, note_doubt, orientation_of
+from fssbench.images.judgements import (
+    gather_doubts,
+    judge_orientation,
+    judge_pair,
+    note_doubt,
+    read_orientation,
+)
 from fssbench.images.reading import open_image
 from fssbench.plugins.calls import message_of, plugin_call
 
@@ -71,11 +77,11 @@ class Reader:
             image = self._call(self.dataset.image, item)
         if not isinstance(image, Image.Image) or image.mode != "RGB":
             got = f"mode {image.mode}" if isinstance(image, Image.Image) else type(image).__name__
-            raise self._broken(item, f"`image` returned {got}, expected a PIL image of mode RGB")
-        if (orientation := orientation_of(image)) != 1:
+            raise self._contract_error(item, f"`image` returned {got}, expected a PIL image of mode RGB")
+        if (orientation := read_orientation(image)) != 1:
             judgement = judge_orientation(orientation, "image")
-            raise DataError(f"{self._named(item)}: {judgement}{self._next}")
-        self._facts[self._key(item)] = ImageFacts(image.size, frozenset(doubts))
+            raise DataError(f"{self._name_item(item)}: {judgement}{self._next}")
+        self._facts[self._memory_key(item)] = ImageFacts(image.size, frozenset(doubts))
         return image
 
     def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
@@ -92,7 +98,7 @@ class Reader:
             if not judges_files(self.dataset) and (mask == 1).all():
                 note_doubt("full")  # a data set that judges its files knows whether a class may fill a scene
         if not (mask == 1).any():
-            raise DataError(self._absent(item, class_id, mask))
+            raise DataError(self._explain_absent_class(item, class_id, mask))
         self._mask_doubts[item, class_id] = frozenset(doubts)
         return mask
 
@@ -107,11 +113,11 @@ class Reader:
 
     def _image_facts(self, item: str) -> ImageFacts:
         """Return what is known of an image; read it if its features came from a file."""
-        if self._key(item) not in self._facts:
+        if self._memory_key(item) not in self._facts:
             self.image(item)
-        return self._facts[self._key(item)]
+        return self._facts[self._memory_key(item)]
 
-    def _key(self, item: str) -> Hashable:
+    def _memory_key(self, item: str) -> Hashable:
         """Return the key of a remembered image.  The content is part of it: a file may change between two plans."""
         return self._place, item, self._files.content(item) if self._files else None
 
@@ -120,11 +126,13 @@ class Reader:
         # not `isinstance`: a masked array or a matrix computes by other rules
         if type(mask) is not np.ndarray or mask.dtype != np.uint8 or mask.ndim != 2 or not mask.size:
             got = f"{mask.dtype} {mask.shape}" if type(mask) is np.ndarray else type(mask).__name__
-            raise self._broken(item, f"`mask` for class {class_id} returned {got}, {expected}")
+            raise self._contract_error(item, f"`mask` for class {class_id} returned {got}, {expected}")
         if int((mask + np.uint8(1)).max()) > 2:  # 255 becomes 0
             strange = [v for v in np.unique(mask).tolist() if v not in {0, 1, IGNORE}]
             shown = ", ".join(map(str, strange[:6])) + (" ..." if len(strange) > 6 else "")
-            raise self._broken(item, f"`mask` for class {class_id} has the values {shown}, {expected}")
+            raise self._contract_error(
+                item, f"`mask` for class {class_id} has the values {shown}, {expected}"
+            )
 
     def _check_size(self, item: str, size: tuple[int, int]) -> None:
         """Compare the size of a mask with that of its image.  The stored files show which of the two is wrong."""
@@ -139,7 +147,9 @@ class Reader:
         stored = self._stored_sizes(item)
         name = next((name for name, held in stored[1:] if held == size), None)
         if name is None or stored[0][1] == size:
-            raise self._broken(item, f"{judgement.problem}, though no file of the item has the mask's size")
+            raise self._contract_error(
+                item, f"{judgement.problem}, though no file of the item has the mask's size"
+            )
         raise DataError(f"{name}: {judgement}{self._next}")
 
     def _stored_sizes(self, item: str) -> list[tuple[str, tuple[int, int]]]:
@@ -152,7 +162,7 @@ class Reader:
                 continue
         return sizes or [("", (0, 0))]
 
-    def _absent(self, item: str, class_id: int, mask: NDArray[np.uint8]) -> str:
+    def _explain_absent_class(self, item: str, class_id: int, mask: NDArray[np.uint8]) -> str:
         """Return the error text for a mask without its class."""
         try:
             stored = f"the highest value of its label map is {int(np.max(self.dataset.label(item)))}"
@@ -161,15 +171,15 @@ class Reader:
         with plugin_call(f"data set {self.dataset.card.name!r} cannot name its classes:"):
             name = self.dataset.classes().get(class_id, "unknown")
         return (
-            f"{self._named(item)}: listed for class {class_id} ({name}), but no pixel of its mask shows it; {stored}. "
-            f"1 is the class, 0 background, {IGNORE} ignored{self._next}"
+            f"{self._name_item(item)}: listed for class {class_id} ({name}), but no pixel of its mask shows it; "
+            f"{stored}. 1 is the class, 0 background, {IGNORE} ignored{self._next}"
         )
 
     def _call(self, read: Callable[..., Any], *arguments: Any) -> Any:
         """Call into the plugin; whatever it raises becomes an error that names the item."""
         try:
             with plugin_call(
-                f"{self._place_of(arguments[0])}:",
+                f"{self._name_place(arguments[0])}:",
                 kind=DatasetContractError,
                 passes=(MemoryError, OSError),
                 hint=_NEXT,
@@ -179,15 +189,15 @@ class Reader:
                 self._files.check(arguments[0])
             return value
         except (MemoryError, OSError) as error:
-            raise DataError(f"{self._named(arguments[0])}: {message_of(error)}") from error
+            raise DataError(f"{self._name_item(arguments[0])}: {message_of(error)}") from error
 
-    def _broken(self, item: str, problem: str) -> DatasetContractError:
-        return DatasetContractError(f"{self._place_of(item)}: {problem}. {_NEXT}")
+    def _contract_error(self, item: str, problem: str) -> DatasetContractError:
+        return DatasetContractError(f"{self._name_place(item)}: {problem}. {_NEXT}")
 
-    def _place_of(self, item: str) -> str:
+    def _name_place(self, item: str) -> str:
         return f"data set {self.dataset.card.name!r}, item {item!r}"
 
-    def _named(self, item: str) -> str:
+    def _name_item(self, item: str) -> str:
         return f"item {item!r} of {self.dataset.card.name}"
 
     @property
@@ -202,7 +212,7 @@ class Target:
     foreground: NDArray[np.bool_]
     """(H, W)"""
     ignored: NDArray[np.bool_] | None
-    """(H, W), or None where no pixel is ignored."""
+    """(H, W), or None if no pixel is ignored."""
 
     @property
     def pixels(self) -> int:

@@ -28,7 +28,7 @@ from fssbench.contracts.datasets import Dataset, Entry, Pool
 from fssbench.contracts.episodes import Episode, Plan
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.data import location as datasets
-from fssbench.data.populations import pool_marks
+from fssbench.data.populations import find_pool_marks
 from fssbench.episodes.plan_file import read_plan, write_plan
 from fssbench.errors import DataError, PluginError, UsageError, unknown
 from fssbench.plugins.calls import plugin_call
@@ -92,7 +92,7 @@ def plan(
     _check(resolved, fold, shot, protocol, seed, episodes)
     if size is not None and size < _SMALLEST:
         raise UsageError(f"size {size}: the network input has at least {_SMALLEST} pixels a side")
-    root = datasets.resolve(data)
+    root = datasets.find_data_folder(data)
     record = resolved.benchmark
     dataset = datasets.open_dataset(record.target, data=root, splits=splits, variant=resolved.dataset_variant)
     try:
@@ -315,7 +315,7 @@ def _marks(root: Path | None, pool: Pool, classes: Sequence[int], published: int
     """What keeps a plan from being the benchmark."""
     if datasets.is_miniature(root):
         return (Mark(MarkKind.MINIATURE),)
-    marks = list(pool_marks(pool, classes))
+    marks = list(find_pool_marks(pool, classes))
     if len(classes) < published:
         marks.append(Mark(MarkKind.SAMPLE, f"{len(classes)} of {published} classes"))
     return tuple(marks)

@@ -22,7 +22,7 @@ from fssbench.contracts.backbones import Backbone
 from fssbench.contracts.datasets import IGNORE, Dataset
 from fssbench.contracts.episodes import Episode
 from fssbench.contracts.methods import FeatureMethod, Method
-from fssbench.data.files_read import DataFiles
+from fssbench.data.data_files import DataFiles
 from fssbench.data.reader import Reader, Target
 from fssbench.errors import DataError, FssbenchError
 from fssbench.evaluation.feature_cache import FeatureCache, Maps

@@ -15,7 +15,7 @@ from typing import Any
 from fssbench.benchmarks.catalogue import find_benchmark, suite
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method
-from fssbench.data.location import is_miniature, resolve
+from fssbench.data.location import find_data_folder, is_miniature
 from fssbench.episodes.replay import plan_of_file
 from fssbench.episodes.sampling import plan
 from fssbench.errors import DataError, FssbenchError, UsageError
@@ -224,7 +224,7 @@ def _plans(request: Request, tried: Callable[[Callable[[], Any]], Any]) -> tuple
 
 
 def _data_folder(request: Request) -> Path:
-    root = resolve(request.data)
+    root = find_data_folder(request.data)
     if root is None:
         raise DataError("no data. Next: give --data DIR, set FSSBENCH_DATA, or use --data mini")
     return root

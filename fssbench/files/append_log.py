@@ -24,7 +24,7 @@ def unseal(line: bytes) -> dict[str, Any]:
     """Return the content of a line that `seal` made, given without its newline.
 
     Raises:
-        ValueError: where the line is damaged.
+        ValueError: if the line is damaged.
     """
     body, mark, tail = line.rpartition(b',"crc":"')
     if not mark or tail != b'%08x"}' % zlib.crc32(body):
@@ -92,11 +92,11 @@ class AppendLog:
     """A file to which whole lines are appended, each by one `os.write`; a torn one is taken back.
 
     Args:
-        path: the file; made where it does not exist.
+        path: the file; made if it does not exist.
         good: bytes of whole lines in it; what lies behind them is cut off.
 
     Raises:
-        DataError: where it cannot be opened for writing.
+        DataError: if it cannot be opened for writing.
     """
 
     def __init__(self, path: Path, good: int) -> None:
@@ -115,7 +115,7 @@ class AppendLog:
         """Write one line that ends in a newline.
 
         Raises:
-            DataError: where it cannot be written; what was written before stays intact.
+            DataError: if it cannot be written; what was written before stays intact.
         """
         try:
             before = os.fstat(self._handle).st_size
@@ -152,7 +152,7 @@ class AppendLog:
         """Bring it to disk and close it.
 
         Raises:
-            DataError: where it cannot be brought to disk.
+            DataError: if it cannot be brought to disk.
         """
         try:
             os.fsync(self._handle)

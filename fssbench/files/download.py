@@ -36,7 +36,7 @@ def download(url: str, target: Path, *, sha256: str, timeout: float = 30.0) -> P
         `target`.
 
     Raises:
-        DataError: where the server fails, stops early, or sends something else.
+        DataError: if the server fails, stops early, or sends something else.
     """
     if not url.startswith(("https://", "http://")):
         raise DataError(f"{target.name}: only http and https addresses are fetched, not {url}")

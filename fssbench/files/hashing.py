@@ -13,7 +13,7 @@ State = tuple[int, ...]
 """Size, time of writing and of the last change, number and device of a file: equal for an untouched file."""
 
 
-def file_state(path: Path) -> State:
+def read_file_state(path: Path) -> State:
     """Return the present state of a file.
 
     Raises:
@@ -37,7 +37,7 @@ def hash_file(path: Path, state: State) -> str:
 
 def file_sha256(path: Path) -> str:
     """Return the sha256 of the present content of a file, see `hash_file`."""
-    return hash_file(path, file_state(path))
+    return hash_file(path, read_file_state(path))
 
 
 def weights_file_sha256(path: Path) -> str:

@@ -2,9 +2,9 @@
 
 A cleaner of temporary folders, a tool that synchronises folders or a second person may delete, cut,
 replace or extend a file while it is being written.  The writer would go on into a file that nobody sees,
-and whoever reads the path later would compute a mean over the rest.  `KeptLog` compares the path with its
-own descriptor when it is asked, which takes two system calls, or compares every byte.  What is not as it was
-left can be put back from memory; a file that holds anything else is set aside, never
+and a later reader of the path would compute a mean over the rest.  `KeptLog` compares the path with its
+own descriptor when it is asked, which takes two system calls, or compares every byte.  A changed file can be
+restored from memory; a file with other content is set aside, never
 deleted.
 """
 

@@ -23,7 +23,7 @@ def check_links(path: Path, folders: Iterable[Path]) -> None:
         folders: where it may lie: the data set's own folder and the folder of all data sets.
 
     Raises:
-        DataError: where it leads elsewhere, naming the link and its target.
+        DataError: if it leads elsewhere, naming the link and its target.
     """
     places = list(folders)
     if any(_is_plainly_below(str(path), str(folder)) for folder in places):
@@ -32,8 +32,8 @@ def check_links(path: Path, folders: Iterable[Path]) -> None:
     if any(_is_below(target, folder) for folder in places):
         return
     raise DataError(
-        f"{_first_link(path, target)} leads out of the data folder, to {target}; refused. Next: copy the file to its "
-        "place (`cp -L`), or make the whole folder of the data set the link"
+        f"{_find_first_link(path, target)} leads out of the data folder, to {target}; refused. Next: copy the file to "
+        "its place (`cp -L`), or make the whole folder of the data set the link"
     )
 
 
@@ -56,7 +56,7 @@ def _is_below(target: str, folder: Path) -> bool:
     return target == real or target.startswith(real.rstrip(os.sep) + os.sep)
 
 
-def _first_link(path: Path, target: str) -> str:
+def _find_first_link(path: Path, target: str) -> str:
     """Return the longest part of the path that is a link to the target or to a folder above it."""
     for part in (path, *path.parents):
         if part.is_symlink():

@@ -30,9 +30,9 @@ def open_regular(path: Path) -> FileIO:
     """Open a regular file for reading; refuse anything else of this name.
 
     Raises:
-        FileNotFoundError: where nothing has this name.
-        OSError: where it cannot be opened.
-        DataError: where it is a folder, a pipe, a socket or a device, saying which.
+        FileNotFoundError: if nothing has this name.
+        OSError: if it cannot be opened.
+        DataError: if it is a folder, a pipe, a socket or a device, saying which.
     """
     try:
         file = open(path, "rb", buffering=0, opener=_open_without_waiting)  # noqa: SIM115
@@ -56,9 +56,9 @@ def read_regular(path: Path, most: int) -> bytes:
     """Read a regular file of at most `most` bytes; a larger one is not read at all.
 
     Raises:
-        FileNotFoundError: where nothing has this name.
-        OSError: where it cannot be read.
-        DataError: where it is no regular file, or larger.
+        FileNotFoundError: if nothing has this name.
+        OSError: if it cannot be read.
+        DataError: if it is no regular file, or larger.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size

@@ -44,7 +44,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     DataParallel model is removed.
 
     Raises:
-        DataError: where the file is missing, damaged, holds code, or holds no state dict.
+        DataError: if the file is missing, damaged, holds code, or holds no state dict.
     """
     if not path.is_file():
         raise DataError(f"no file {path}. Next: check --checkpoint or --weights")
@@ -65,7 +65,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read tensors and metadata of a safetensors file.
 
     Raises:
-        DataError: where it is missing or not whole.
+        DataError: if it is missing or not whole.
     """
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
@@ -85,17 +85,17 @@ def _unwrap_state(loaded: object, path: Path) -> dict[str, Tensor]:
         raise DataError(f"{path} holds a {type(loaded).__name__}, not a state dict of tensors. {_CONVERT}")
     odd = [f"{k} ({type(v).__name__})" for k, v in loaded.items() if not isinstance(v, Tensor)]
     if odd or not loaded:
-        what = f"entries that are no tensors: {name_some(odd)}" if odd else "no entry"
+        what = f"entries that are no tensors: {join_some_names(odd)}" if odd else "no entry"
         raise DataError(f"{path} is not a state dict: it holds {what}. {_CONVERT}")
-    return {bare_name(str(k)): v for k, v in loaded.items()}
+    return {strip_module_prefix(str(k)): v for k, v in loaded.items()}
 
 
-def bare_name(name: str) -> str:
+def strip_module_prefix(name: str) -> str:
     """Return the name of an entry without the `module.` of a DataParallel model."""
     return name.removeprefix("module.")
 
 
-def name_some(names: Iterable[str]) -> str:
+def join_some_names(names: Iterable[str]) -> str:
     """Join up to five names, and say how many more there are, for messages."""
     listed = list(names)
     return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
@@ -122,7 +122,7 @@ def assign(own: Mapping[str, Tensor], given: Mapping[str, Tensor], what: str) ->
         if k in given and own[k].shape != given[k].shape
     ]
     faults = [
-        f"{len(names)} {label}: {name_some(names)}"
+        f"{len(names)} {label}: {join_some_names(names)}"
         for label, names in (("missing", missing), ("unknown", extra), ("of another shape", shapes))
         if names
     ]
@@ -147,7 +147,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
     """Write a safetensors file whole or not at all; what the path held before stays until then.
 
     Raises:
-        DataError: where the disk is full or the folder cannot be written.
+        DataError: if the disk is full or the folder cannot be written.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

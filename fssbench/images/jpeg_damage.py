@@ -60,7 +60,7 @@ def find_jpeg_damage(path: Path, decoded: Image.Image) -> str | None:
     if decoded.format not in {"JPEG", "MPO"}:
         return None
     content = read_regular(path, MOST_BYTES)
-    scan = _only_scan(content)
+    scan = _find_only_scan(content)
     if scan is None:
         return None
     if scan.marker != _EOI:
@@ -74,7 +74,7 @@ def find_jpeg_damage(path: Path, decoded: Image.Image) -> str | None:
     return _compare_blocks(content, scan, decoded)
 
 
-def _only_scan(content: bytes) -> _Scan | None:
+def _find_only_scan(content: bytes) -> _Scan | None:
     """Find the scan of a sequential JPEG that holds all components at once; None for every other kind."""
     place = 2
     components = 0

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fssbench.images.gate import Judgement, is_transparent, stored_depth
+from fssbench.images.judgements import Judgement, is_transparent, read_stored_depth
 
 THRESHOLD = 128
 """Grey value from which a pixel is foreground, in all reference loaders."""
@@ -72,7 +72,7 @@ def judge_index(
     if image.format in {"JPEG", "MPO"}:
         problem = "label file is a JPEG, whose compression makes labels that were never drawn"
         return Judged(values, [Judgement("error", "lossy", problem, "use the published index PNG")])
-    depth = stored_depth(image)
+    depth = read_stored_depth(image)
     if image.mode == "L" and depth is not None and depth < 8:
         problem = f"mask holds {depth}-bit grey, which is read as multiples of {255 // (2**depth - 1)}"
         remedy = "store the indices as 8-bit grey or as a palette PNG"
@@ -80,29 +80,31 @@ def judge_index(
     if labels is None:
         return Judged(values, [])
     known = {0, *labels} | ({IGNORE} if ignore else set())
-    if not _all_known(values, max(labels), known):
-        present = _present(image)
+    if not _are_all_known(values, max(labels), known):
+        present = _list_values(image)
         strange = [value for value in present if value not in known]
         if strange:
-            return Judged(values, [_strange(image.mode, present, strange, known, palette, labels, ignore)])
+            return Judged(
+                values, [_find_unknown_values(image.mode, present, strange, known, palette, labels, ignore)]
+            )
     if palette is not None and image.mode == "P":
         return Judged(values, _judge_palette(image, known, palette))
     return Judged(values, [])
 
 
-def _all_known(values: NDArray[np.uint8], highest: int, known: set[int]) -> bool:
+def _are_all_known(values: NDArray[np.uint8], highest: int, known: set[int]) -> bool:
     """Return whether no value is unknown, in one pass; False if one pass cannot tell."""
     if known == {*range(highest + 1), IGNORE}:
         return int((values + np.uint8(1)).max()) <= highest + 1  # 255 becomes 0
     return known == {*range(highest + 1)} and int(values.max()) <= highest
 
 
-def _present(image: Image.Image) -> list[int]:
+def _list_values(image: Image.Image) -> list[int]:
     """Return the values that occur in an image of one 8-bit channel."""
     return [value for value, count in enumerate(image.histogram()) if count]
 
 
-def _strange(
+def _find_unknown_values(
     mode: str,
     present: list[int],
     strange: list[int],
@@ -112,7 +114,7 @@ def _strange(
     ignore: bool,
 ) -> Judgement:
     listed = ", ".join(map(str, strange[:12])) + (" ..." if len(strange) > 12 else "")
-    if palette is not None and mode == "L" and set(present) <= _greys(palette, known):
+    if palette is not None and mode == "L" and set(present) <= _find_palette_greys(palette, known):
         problem = f"values {listed} are the grey tones of the palette: the mask was converted from P to L"
         remedy = "use the palette PNG as published; the conversion cannot be undone reliably"
         return Judgement("error", "greys", problem, remedy)
@@ -121,7 +123,7 @@ def _strange(
     return Judgement("error", "labels", f"unknown label values {listed}", remedy)
 
 
-def _greys(palette: NDArray[np.uint8], known: Collection[int]) -> set[int]:
+def _find_palette_greys(palette: NDArray[np.uint8], known: Collection[int]) -> set[int]:
     """Return the grey tones that Pillow makes of the known labels' colours."""
     colours = np.ascontiguousarray(palette[sorted(known)])[None]
     return {int(v) for v in np.asarray(Image.fromarray(colours).convert("L")).ravel()}
@@ -134,7 +136,7 @@ def _judge_palette(image: Image.Image, known: set[int], palette: NDArray[np.uint
     if np.array_equal(stored[expected], palette[expected]):
         return []
     label_of = {tuple(palette[v].tolist()): v for v in sorted(known)}
-    for value in _present(image):
+    for value in _list_values(image):
         meant = label_of.get(tuple(stored[value].tolist())) if value < len(stored) else None
         if meant is not None and meant != value:
             problem = f"palette was renumbered: index {value} has the colour of label {meant}"
@@ -197,7 +199,7 @@ def _judge_greys(values: NDArray[np.uint8], threshold: int) -> list[Judgement]:
 
 def _judge_labels(values: NDArray[np.uint8]) -> list[Judgement]:
     """Judge whether values (H, W) are labels: 0, 1 and 255 (ignored), of which a threshold reads 255."""
-    if not _between(values, 0, _BLACK).any() or _between(values, _BLACK - 1, IGNORE).any():
+    if not _lies_between(values, 0, _BLACK).any() or _lies_between(values, _BLACK - 1, IGNORE).any():
         return []  # black and white, or grey values, such as soft edges or the noise of a compression
     counts = np.bincount(values.ravel(), minlength=IGNORE + 1)
     low = [value for value in range(1, _BLACK) if counts[value]]
@@ -216,10 +218,10 @@ def _judge_softness(
 ) -> list[Judgement]:
     """Judge how many pixels are neither black nor white; `alpha` is the mode of a file with opaque alpha."""
     remedy = "use the published mask, 8-bit grey with values 0 and 255"
-    if colours is not None and _coloured_share(colours) > _COLOURED:
+    if colours is not None and _measure_coloured_share(colours) > _COLOURED:
         problem = "mask holds colours, not one foreground"
         return [Judgement("error", "photograph", problem, "use the published binary mask")]
-    between = _between(values, _BLACK, _WHITE)
+    between = _lies_between(values, _BLACK, _WHITE)
     soft = np.count_nonzero(between) / between.size
     problem = f"soft edges: {soft:.1%} of the pixels are grey, and the threshold {threshold} decides"
     if soft > _PICTURE:
@@ -239,13 +241,13 @@ def _is_flat(greys: NDArray[np.uint8]) -> bool:
     return int(np.count_nonzero(np.bincount(greys))) <= _FLAT
 
 
-def _between(values: NDArray[np.uint8], low: int, high: int) -> NDArray[np.bool_]:
+def _lies_between(values: NDArray[np.uint8], low: int, high: int) -> NDArray[np.bool_]:
     """Return where values lie above `low` and below `high`, in one comparison: lower values become large."""
     between: NDArray[np.bool_] = (values - np.uint8(low + 1)) < np.uint8(high - low - 1)
     return between
 
 
-def _coloured_share(colours: Image.Image) -> float:
+def _measure_coloured_share(colours: Image.Image) -> float:
     """Return the share of pixels whose channels differ."""
     red, green, blue = (np.asarray(band) for band in colours.split())
     spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
@@ -264,10 +266,10 @@ def judge_coded(image: Image.Image) -> Judged:
         return Judged(None, [Judgement("error", "alpha", problem, "use the RGB mask as published")])
     coded = image if image.mode == "RGB" else image.convert("RGB")
     colours = np.asarray(coded, dtype=np.uint8)
-    return Judged(codes_of(colours), _judge_colours(colours))
+    return Judged(compute_codes(colours), _judge_colours(colours))
 
 
-def codes_of(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def compute_codes(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the colour codes 0..7 (H, W) of colours (H, W, 3): each channel thresholded, red the highest bit."""
     bits = (colours >= THRESHOLD).astype(np.uint8)
     codes: NDArray[np.uint8] = bits[..., 0] * 4 + bits[..., 1] * 2 + bits[..., 2]
@@ -281,7 +283,7 @@ def _judge_colours(colours: NDArray[np.uint8]) -> list[Judgement]:
         problem = f"highest value is {highest}, which is part of no colour code; the threshold {THRESHOLD} reads black"
         remedy = "store the codes as 0 and 255 (multiply the mask by 255 if it holds 0 and 1)"
         return [Judgement("error", "dark", problem, remedy)]
-    channels = _between(colours, _TOLERANCE, 255 - _TOLERANCE)
+    channels = _lies_between(colours, _TOLERANCE, 255 - _TOLERANCE)
     if not channels.any():
         return []
     between = channels.any(axis=2)

@@ -1,4 +1,4 @@
-"""Opening image files of unknown origin: a fixed list of formats, exact limits, one picture a file.
+"""Opening image files of unknown origin: a fixed list of formats, exact limits, one picture per file.
 
 Pillow recognises a file by its content and knows dozens of formats, some of which run other programs (PostScript is
 given to Ghostscript).  Here only the formats of `FORMATS` are recognised, whatever the name of the file ends in.
@@ -86,7 +86,7 @@ def open_image(path: Path) -> Image.Image:
     """Decode an image file completely, in its stored mode.
 
     Raises:
-        DataError: where the file is missing, no regular file, too large, of a format that is not in `FORMATS`,
+        DataError: if the file is missing, no regular file, too large, of a format that is not in `FORMATS`,
             truncated, damaged, or holds several pictures.
     """
     try:

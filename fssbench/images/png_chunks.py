@@ -26,14 +26,14 @@ def find_png_damage(content: bytes) -> str | None:
         end = place + 12 + length
         kind = bytes(view[place + 4 : place + 8])
         if end > len(content):
-            return f"truncated in chunk {_name(kind)}"
+            return f"truncated in chunk {_decode_name(kind)}"
         if zlib.crc32(view[place + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
-            return f"the checksum of chunk {_name(kind)} at byte {place:,} does not match its data"
+            return f"the checksum of chunk {_decode_name(kind)} at byte {place:,} does not match its data"
         if kind == b"IEND":
             return None
         place = end
     return "truncated: the PNG has no end mark (IEND)"
 
 
-def _name(kind: bytes) -> str:
+def _decode_name(kind: bytes) -> str:
     return kind.decode("ascii", "backslashreplace")

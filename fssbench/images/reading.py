@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fssbench.images.gate import admit, judge_file, judge_image, settle
+from fssbench.images.judgements import act_on_judgements, admit_released, judge_file, judge_image
 from fssbench.images.mask_values import judge_binary, judge_coded, judge_index
 from fssbench.images.opening import open_image as open_image
 
@@ -36,7 +36,7 @@ def read_rgb(path: Path) -> Image.Image:
             orientation other than 1, several frames, or a mode that is not read.
     """
     image = open_image(path)
-    settle(path, [*judge_file(image, "image"), *judge_image(image)])
+    act_on_judgements(path, [*judge_file(image, "image"), *judge_image(image)])
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
@@ -60,7 +60,7 @@ def read_index(
     """
     image = open_image(path)
     judged = judge_index(image, labels, ignore=ignore, palette=palette)
-    settle(path, [*judge_file(image, "mask"), *judged.judgements])
+    act_on_judgements(path, [*judge_file(image, "mask"), *judged.judgements])
     assert judged.values is not None  # no values without an error
     return judged.values
 
@@ -83,7 +83,7 @@ def read_grey(
     image = open_image(path)
     judged = judge_binary(image, threshold=threshold, expected=expected)
     judgements = [*judge_file(image, "mask"), *judged.judgements]
-    settle(path, admit(judgements, released, "the reference reads it"))
+    act_on_judgements(path, admit_released(judgements, released, "the reference reads it"))
     assert judged.values is not None  # no values without an error
     return judged.values
 
@@ -108,7 +108,7 @@ def read_codes(path: Path) -> NDArray[np.uint8]:
     """
     image = open_image(path)
     judged = judge_coded(image)
-    settle(path, [*judge_file(image, "mask"), *judged.judgements])
+    act_on_judgements(path, [*judge_file(image, "mask"), *judged.judgements])
     assert judged.values is not None  # no values without an error
     return judged.values
 

@@ -15,7 +15,13 @@ from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.contracts.methods import head, note_provenance
 from fssbench.errors import DataError
 from fssbench.files.hashing import weights_file_sha256
-from fssbench.files.state_dicts import assign, name_some, read_safetensors, read_state_dict, write_safetensors
+from fssbench.files.state_dicts import (
+    assign,
+    join_some_names,
+    read_safetensors,
+    read_state_dict,
+    write_safetensors,
+)
 from fssbench.loading.settings import differing_settings, is_accepted
 from fssbench.plugins.calls import plugin_call
 
@@ -47,7 +53,7 @@ def save(method: Method, path: Path, manifest: TrainingManifest, *, half: bool =
         tensors = {k: v.half() if k in learnt else v for k, v in tensors.items()}
         huge = [k for k, v in tensors.items() if not bool(torch.isfinite(v).all())]
         if huge:
-            raise DataError(f"half precision cannot hold {name_some(huge)}. Next: save without --half")
+            raise DataError(f"half precision cannot hold {join_some_names(huge)}. Next: save without --half")
     described = describe_method(method).changed(manifest=manifest)
     write_safetensors(path, tensors, {"fssbench": json.dumps(described.as_stored(), sort_keys=True)})
 

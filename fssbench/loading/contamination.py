@@ -56,7 +56,7 @@ def content_ids(names: Iterable[str]) -> list[str]:
     """What a manifest says under `content_ids`: the first 12 digits of each picture name's sha256, sorted.
 
     Args:
-        names: as `fssbench.data.picture_names.picture_names` gives them, of all pictures.
+        names: as `fssbench.data.picture_names.name_pictures` gives them, of all pictures.
     """
     return sorted({_content_id(name) for name in names})
 

@@ -9,7 +9,7 @@ from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.data.location import open_dataset
-from fssbench.data.picture_names import Pictures, queries_among_supports
+from fssbench.data.picture_names import Pictures, count_queries_among_supports
 from fssbench.errors import FssbenchError
 from fssbench.loading.contamination import SELECTED_ON_TEST, seen_classes, seen_images
 
@@ -56,7 +56,7 @@ def training_marks(method: Method, plan: Plan, pictures: Pictures | None = None)
 
 def support_marks(plan: Plan, pictures: Pictures) -> list[Mark]:
     """Say in how many episodes the query's own mask is given away."""
-    count = queries_among_supports(plan.episodes, pictures.names)
+    count = count_queries_among_supports(plan.episodes, pictures.names)
     return [Mark(MarkKind.QUERY_AMONG_SUPPORTS, f"{count} of {len(plan.episodes)} episodes")] if count else []
 
 

@@ -20,7 +20,7 @@ from fssbench.contracts.ablations import default_ablation_label
 from fssbench.contracts.datasets import Dataset
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.run_manifest import Context, Identity, RunManifest
-from fssbench.data.files_read import DataFiles
+from fssbench.data.data_files import DataFiles
 from fssbench.data.picture_names import Pictures
 from fssbench.runs.early_marks import marks, plan_pictures, support_marks, training_marks
 from fssbench.runs.redaction import identify_value, redact, redact_value

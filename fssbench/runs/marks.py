@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from fssbench.contracts.marks import Mark, MarkKind
-from fssbench.images.gate import AS_PUBLISHED, DOUBTS
+from fssbench.images.judgements import AS_PUBLISHED, DOUBTS
 from fssbench.metrics import class_marks
 from fssbench.runs.store import StoredRun
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fssbench.contracts.run_manifest import RunManifest
-from fssbench.data.files_read import FILE as DATA
+from fssbench.data.data_files import FILE as DATA
 from fssbench.errors import DataError
 from fssbench.runs.identity import run_slug
 from fssbench.runs.pictures import join_panels

@@ -6,7 +6,7 @@
         episodes.jsonl   one record an episode, each written by a single os.write on O_APPEND
         summary.json     derived from the above, replaced atomically
         sessions.jsonl   one record per process that worked on the run: its time
-        data.json        beginnings of the hashes of the data files, see `fssbench.data.files_read`
+        data.json        beginnings of the hashes of the data files, see `fssbench.data.data_files`
         panels.jsonl     small pictures of some episodes, see `fssbench.runs.pictures`
 
 Trade-offs, on purpose.  Records are not fsynced one by one (a killed process loses nothing, a
@@ -54,7 +54,7 @@ class Record:
     target: int
     """Foreground pixels of the truth."""
     doubts: tuple[str, ...] = ()
-    """Kinds of doubt about its images and masks (`fssbench.images.gate.DOUBTS`), sorted."""
+    """Kinds of doubt about its images and masks (`fssbench.images.judgements.DOUBTS`), sorted."""
 
     def line(self) -> bytes:
         """The record as one line of JSON ending in its own crc32; doubts stand in it only if there are any."""

@@ -25,8 +25,8 @@ from fssbench.contracts.datasets import Dataset, Entry, Pool
 from fssbench.contracts.episodes import Episode
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.data import location
-from fssbench.data.picture_names import same_pictures
-from fssbench.data.populations import pool_marks
+from fssbench.data.picture_names import find_same_pictures
+from fssbench.data.populations import find_pool_marks
 from fssbench.episodes.sampling import list_classes, list_pool, shuffled
 from fssbench.errors import DataError, ListError, UsageError
 
@@ -113,7 +113,7 @@ def training_set(
         raise UsageError(f"{resolved.id} has no fold {fold}: its folds are 0 to {len(resolved.folds) - 1}")
     if shot < 1:
         raise UsageError(f"{shot} shots: an episode needs at least one support")
-    root = location.resolve(data)
+    root = location.find_data_folder(data)
     source = resolved.trained_on
     variant = resolved.dataset_variant if source.dataset == resolved.benchmark.target else None
     dataset = location.open_dataset(source.dataset, data=root, splits=splits, variant=variant)
@@ -175,7 +175,7 @@ def _find_tested_items(
             raise  # the list may name images of this training
         except (UsageError, DataError):
             continue  # no such split, or none of its files is here: nothing to keep apart
-        tested |= same_pictures(dataset, items, other, others)
+        tested |= find_same_pictures(dataset, items, other, others)
     return tested
 
 
@@ -187,7 +187,7 @@ def _find_items_with_test_classes(
         return frozenset()
     novel = set(resolved.folds[fold])
     showing = {e.item for e in pool.entries if e.class_id in novel}
-    return same_pictures(dataset, {e.item for e in pool.entries}, dataset, showing)
+    return find_same_pictures(dataset, {e.item for e in pool.entries}, dataset, showing)
 
 
 def _classes_with_enough_images(entries: Sequence[Entry], shot: int) -> list[int]:
@@ -208,7 +208,7 @@ def _select_held_out(dataset: Dataset, entries: Sequence[Entry], shot: int) -> f
     """
     items = {e.item for e in entries}
     held = {item for item in items if is_held_out(item)}
-    held -= same_pictures(dataset, held, dataset, items - held)
+    held -= find_same_pictures(dataset, held, dataset, items - held)
     left = _count_images([e for e in entries if e.item not in held])
     return frozenset(held - {e.item for e in entries if left[e.class_id] <= shot})
 
@@ -245,7 +245,7 @@ def _require_enough_images(training: TrainingSet, fold: int, shot: int) -> None:
 
 def _marks(root: Path | None, pool: Pool, classes: Sequence[int]) -> tuple[Mark, ...]:
     """Differences from the published training set, by the same rule that marks a run."""
-    return (Mark(MarkKind.MINIATURE),) if location.is_miniature(root) else pool_marks(pool, classes)
+    return (Mark(MarkKind.MINIATURE),) if location.is_miniature(root) else find_pool_marks(pool, classes)
 
 
 class EpisodeStream:

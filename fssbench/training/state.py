@@ -40,7 +40,7 @@ class Reached:
     """Best validation mIoU so far, in percent."""
     best_step: int | None = None
     doubts: dict[str, int] = field(default_factory=dict)
-    """Episodes so far by kind of doubt about their images and masks, see `fssbench.images.gate.DOUBTS`."""
+    """Episodes so far by kind of doubt about their images and masks, see `fssbench.images.judgements.DOUBTS`."""
 
 
 def learnable(method: Method) -> dict[str, torch.nn.Parameter]:

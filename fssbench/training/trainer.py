@@ -25,9 +25,9 @@ from fssbench import __version__
 from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.contracts.marks import Mark
 from fssbench.contracts.methods import Method
-from fssbench.data.files_read import files_sha256
+from fssbench.data.data_files import files_sha256
 from fssbench.data.location import open_dataset
-from fssbench.data.picture_names import picture_names
+from fssbench.data.picture_names import name_pictures
 from fssbench.episodes.sampling import plan
 from fssbench.errors import DataError, FssbenchError, LockedError, PluginError
 from fssbench.evaluation.feature_cache import FeatureCache
@@ -35,7 +35,7 @@ from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.isolation import generators_kept
 from fssbench.files.canonical_json import digest
 from fssbench.files.writable import require_writable
-from fssbench.images.gate import DOUBTS
+from fssbench.images.judgements import DOUBTS
 from fssbench.loading import checkpoints
 from fssbench.loading.contamination import SELECTED_ON_TEST, content_ids, image_ids
 from fssbench.plugins.calls import plugin_call
@@ -437,7 +437,7 @@ class _Training:
     def _checkpoint(self, step: int) -> None:
         if not self.world.first:
             return
-        pictures = picture_names(self.source.dataset, self.source.items)
+        pictures = name_pictures(self.source.dataset, self.source.items)
         manifest = self.facts.changed(
             marks=(*self.facts.marks, *self._doubt_marks(step)),
             steps=step,

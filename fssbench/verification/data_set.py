@@ -14,7 +14,7 @@ from fssbench.contracts.episodes import Episode
 from fssbench.data.reader import Reader, judges_files
 from fssbench.episodes.sampling import class_names, few_items, list_pool, list_suggestions
 from fssbench.errors import DataError, FssbenchError, PluginError
-from fssbench.images.gate import DOUBTS
+from fssbench.images.judgements import DOUBTS
 from fssbench.plugins.calls import plugin_call
 
 _SHOWN = 8

@@ -20,7 +20,7 @@ import torch
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import MarkKind
 from fssbench.contracts.methods import Method
-from fssbench.data.location import open_dataset, resolve
+from fssbench.data.location import find_data_folder, open_dataset
 from fssbench.episodes.replay import GIVEN, draw_again, plan_of_file
 from fssbench.errors import DataError, FssbenchError
 from fssbench.evaluation.engine import Settings, evaluate_all
@@ -72,7 +72,7 @@ def verify_run(path: Path, means: Means) -> list[Finding]:
     if run is None:
         return findings
     try:
-        root = resolve(means.data)
+        root = find_data_folder(means.data)
         if root is None:
             raise DataError("no data given (--data DIR)")
     except FssbenchError as error:

@@ -12,7 +12,7 @@ import pytest
 
 from fssbench.api import DataError, Dataset, PluginError, UsageError
 from fssbench.data import location
-from fssbench.data.location import MARKER, is_miniature, make_miniature, open_dataset, resolve
+from fssbench.data.location import MARKER, find_data_folder, is_miniature, make_miniature, open_dataset
 from fssbench.episodes.sampling import plan
 from fssbench.plugins.registry import DATASETS
 
@@ -28,41 +28,41 @@ def cache(tmp_path: Path) -> Path:
 
 
 def test_resolve_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert resolve(None) is None
-    assert resolve(tmp_path) == tmp_path
-    assert resolve(str(tmp_path)) == tmp_path
+    assert find_data_folder(None) is None
+    assert find_data_folder(tmp_path) == tmp_path
+    assert find_data_folder(str(tmp_path)) == tmp_path
     monkeypatch.setenv("FSSBENCH_DATA", str(tmp_path))
-    assert resolve(None) == tmp_path
+    assert find_data_folder(None) == tmp_path
     monkeypatch.setenv("FSSBENCH_DATA", "")
-    assert resolve(None) is None
+    assert find_data_folder(None) is None
 
 
 def test_resolve_expands_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "d").mkdir()
-    assert resolve("~/d") == tmp_path / "d"
+    assert find_data_folder("~/d") == tmp_path / "d"
 
 
 def test_a_relative_folder_stays_the_same_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "d").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert resolve("d") == tmp_path / "d"
+    assert find_data_folder("d") == tmp_path / "d"
 
 
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none does not exist. Next: .* `--data mini`"):
-        resolve(tmp_path / "none")
+        find_data_folder(tmp_path / "none")
 
 
 def test_resolving_mini_draws_nothing(cache: Path, toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = resolve("mini")
+    root = find_data_folder("mini")
     assert root is not None
     assert root.parent == cache
     assert is_miniature(root)
     assert toy.drawn == []
-    assert resolve("mini") == root
+    assert find_data_folder("mini") == root
     monkeypatch.setenv("FSSBENCH_DATA", "mini")
-    assert resolve(None) == root
+    assert find_data_folder(None) == root
 
 
 def test_a_data_set_is_drawn_once_when_it_is_first_opened(toy: Any) -> None:
@@ -79,7 +79,7 @@ def test_a_data_set_is_drawn_once_when_it_is_first_opened(toy: Any) -> None:
 
 
 def test_only_what_is_asked_for_is_drawn(toy: Any) -> None:
-    root = resolve("mini")
+    root = find_data_folder("mini")
     assert root is not None
     open_dataset("toy", data=root)
     assert [p.name.split("-")[0] for p in root.iterdir() if p.is_dir()] == ["toy"]
@@ -117,7 +117,7 @@ def test_what_a_killed_process_left_is_cleared(toy: Any, monkeypatch: pytest.Mon
     monkeypatch.setattr(toy, "miniature", killed)
     with pytest.raises(KeyboardInterrupt):
         open_dataset("toy", data="mini")
-    root = resolve("mini")
+    root = find_data_folder("mini")
     assert root is not None
     assert any(p.name.startswith(".drawing-toy") for p in root.iterdir())
     monkeypatch.setattr(toy, "miniature", honest)
@@ -127,7 +127,7 @@ def test_what_a_killed_process_left_is_cleared(toy: Any, monkeypatch: pytest.Mon
 
 def test_changed_code_draws_anew(toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     first = open_dataset("toy", data="mini")
-    monkeypatch.setattr(location, "_digest", lambda cls: "f" * 64)
+    monkeypatch.setattr(location, "_hash_drawing_code", lambda cls: "f" * 64)
     assert open_dataset("toy", data="mini").root != first.root
     assert len(toy.drawn) == 2
 
@@ -143,7 +143,7 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FSSBENCH_CACHE", str(tmp_path / "file" / "below"))
     with pytest.raises(DataError, match="FSSBENCH_CACHE"):
-        resolve("mini")
+        find_data_folder("mini")
 
 
 def test_a_full_disk_is_a_data_error(toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +156,7 @@ def test_a_full_disk_is_a_data_error(toy: Any, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_damaged_marker_is_told(cache: Path) -> None:
-    root = resolve("mini")
+    root = find_data_folder("mini")
     assert root is not None
     (root / MARKER).write_text('{"seed": "x"}')
     with pytest.raises(DataError, match=r"MINIATURE.json is unreadable .* Next: delete"):

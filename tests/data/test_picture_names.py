@@ -18,7 +18,12 @@ from fssbench.api import Dataset, DatasetCard, Entry, Episode, Pool, UsageError,
 from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.contracts.provenance import Provenance
 from fssbench.data.location import open_dataset
-from fssbench.data.picture_names import given_name, picture_names, queries_among_supports, same_pictures
+from fssbench.data.picture_names import (
+    count_queries_among_supports,
+    find_given_name,
+    find_same_pictures,
+    name_pictures,
+)
 from fssbench.errors import PluginError
 from fssbench.loading.contamination import content_ids, image_ids
 from fssbench.runs.early_marks import plan_pictures, support_marks, training_marks
@@ -128,7 +133,7 @@ def test_a_checkpoint_that_saw_them_is_marked_whatever_its_manifest_knows(tmp_pa
     shown = sum(int(e.query[-16:-4]) in {1, 2} for e in plan)
     assert 0 < shown < 40
     expected = f"trained on test images ({shown} of 40 queries)"
-    names = picture_names(dataset, trained)
+    names = name_pictures(dataset, trained)
     for facts in (
         {"image_ids": image_ids(trained)},  # of an earlier version: names alone
         {"image_ids": image_ids(["val2014/COCO_val2014_000000000001.jpg", "train2017/000000000002.jpg"])},
@@ -211,14 +216,14 @@ def test_files_of_voc_are_known_under_the_name_of_another_data_set(tmp_path):
     write_image(photos / "own.jpg", 99)
     other = Photos(photos)
     items = [e.item for e in other.pool("test").entries]
-    assert same_pictures(other, items, pascal, [f"2007_{i:06}" for i in range(6)]) == {
+    assert find_same_pictures(other, items, pascal, [f"2007_{i:06}" for i in range(6)]) == {
         "holiday1.jpg",
         "holiday4.jpg",
     }
-    trained = {n for names in picture_names(pascal, ["2007_000001"]).values() for n in names}
+    trained = {n for names in name_pictures(pascal, ["2007_000001"]).values() for n in names}
     assert "voc:2007_000001" in trained
-    assert picture_names(other, items)["holiday1.jpg"] & trained
-    assert not picture_names(other, items)["holiday4.jpg"] & trained
+    assert name_pictures(other, items)["holiday1.jpg"] & trained
+    assert not name_pictures(other, items)["holiday4.jpg"] & trained
 
 
 def test_a_renamed_voc_goes_by_its_ids(tmp_path):
@@ -238,9 +243,9 @@ def _voc_folder(root: Path) -> Path:
 def test_a_file_that_holds_all_images_tells_nothing(tmp_path):
     (tmp_path / "all.npz").write_bytes(b"images")
     archive = Archive(tmp_path)
-    assert same_pictures(archive, ["0.jpg", "1.jpg"], archive, ["2.jpg", "3.jpg"]) == frozenset()
-    assert set(picture_names(archive, ["0.jpg", "1.jpg"]).values()) == {frozenset()}
-    assert same_pictures(archive, ["0.jpg", "1.jpg"], archive, ["1.jpg"]) == {"1.jpg"}
+    assert find_same_pictures(archive, ["0.jpg", "1.jpg"], archive, ["2.jpg", "3.jpg"]) == frozenset()
+    assert set(name_pictures(archive, ["0.jpg", "1.jpg"]).values()) == {frozenset()}
+    assert find_same_pictures(archive, ["0.jpg", "1.jpg"], archive, ["1.jpg"]) == {"1.jpg"}
 
 
 def test_missing_files_and_failing_plugins(tmp_path):
@@ -249,10 +254,10 @@ def test_missing_files_and_failing_plugins(tmp_path):
             return {}[item]
 
     write_image(tmp_path / "a.jpg", 1)
-    assert picture_names(Photos(tmp_path), ["gone.jpg"]) == {"gone.jpg": frozenset()}
-    assert picture_names(Photos(None), ["a.jpg"]) == {"a.jpg": frozenset()}
+    assert name_pictures(Photos(tmp_path), ["gone.jpg"]) == {"gone.jpg": frozenset()}
+    assert name_pictures(Photos(None), ["a.jpg"]) == {"a.jpg": frozenset()}
     with pytest.raises(PluginError, match=r"content\('a\.jpg'\) fails: KeyError"):
-        given_name(Broken(tmp_path), "a.jpg")
+        find_given_name(Broken(tmp_path), "a.jpg")
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=9), st.integers(0, 9))
@@ -266,8 +271,8 @@ def test_same_pictures_are_those_of_equal_bytes(tmp_path_factory, kinds, cut):
     mine, theirs = items[:cut], items[cut:]
     dataset = Photos(root)
     expected = {a for a in mine if any((root / a).read_bytes() == (root / b).read_bytes() for b in theirs)}
-    assert same_pictures(dataset, mine, dataset, theirs) == expected
-    names = picture_names(dataset, items)
+    assert find_same_pictures(dataset, mine, dataset, theirs) == expected
+    names = name_pictures(dataset, items)
     assert expected == {a for a in mine if any(names[a] & names[b] for b in theirs)}
 
 
@@ -282,8 +287,8 @@ def test_a_query_that_is_its_own_support_under_another_name_is_counted():
         Episode(3, 0, "a", ("b", "b")),
     ]
     names = {"a": frozenset({"1"}), "b": frozenset({"2"}), "b2": frozenset({"2", "x"}), "c": frozenset()}
-    assert queries_among_supports(episodes, names) == 2
-    assert queries_among_supports(episodes, {}) == 1
+    assert count_queries_among_supports(episodes, names) == 2
+    assert count_queries_among_supports(episodes, {}) == 1
 
 
 def test_copies_among_the_images_are_marked(tmp_path):

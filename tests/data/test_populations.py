@@ -17,7 +17,7 @@ from PIL import Image
 import fssbench
 from fssbench.api import Entry, OtherList, Pool, Population, Verification
 from fssbench.data.location import open_dataset
-from fssbench.data.populations import compare_count, pool_marks, size_marks
+from fssbench.data.populations import compare_count, find_pool_marks, find_size_marks
 from fssbench.plugins.registry import DATASETS
 
 
@@ -167,10 +167,10 @@ def test_voc_of_the_published_size_without_lists_is_still_marked():
     """Which classes of which images are listed follows another rule than the reference's."""
     entries = [Entry(f"i{i}", i % 20) for i in range(1868)]
     expected = Population(entries=1868)
-    assert pool_marks(pool_from_files(entries, "rule", expected, "pascal val"), [3]) == (
+    assert find_pool_marks(pool_from_files(entries, "rule", expected, "pascal val"), [3]) == (
         "other lists (pascal val: made from the files on disk)",
     )
-    assert pool_marks(pool_from_files(entries[1:], "rule", expected, "pascal val"), [3]) == (
+    assert find_pool_marks(pool_from_files(entries[1:], "rule", expected, "pascal val"), [3]) == (
         "sample (1867 of 1868 entries)",
     )
 
@@ -190,20 +190,20 @@ def test_a_count_is_marked_unless_it_is_the_published_one(count, published, leas
 def test_classes_of_other_sizes_are_marked_though_the_sum_is_right(sizes):
     entries = tuple(Entry(f"{c}/{i}", c) for c, size in enumerate(sizes) for i in range(size))
     even = Population(entries=len(entries), images_by_class=tuple(sorted(sizes)))
-    assert size_marks(Pool(entries, "x", population=even)) == ()
+    assert find_size_marks(Pool(entries, "x", population=even)) == ()
     other = Population(entries=len(entries), images_by_class=(*sorted(sizes)[:-1], max(sizes) + 1))
-    assert len(size_marks(Pool(entries, "x", population=other))) == 1
+    assert len(find_size_marks(Pool(entries, "x", population=other))) == 1
 
 
 def test_lists_are_marked_for_their_classes_only():
     pool = Pool((Entry("a", 1), Entry("b", 2)), "x", other_lists=(OtherList("x val", frozenset({2}), "odd"),))
-    assert pool_marks(pool, [1]) == ()
-    assert pool_marks(pool, [1, 2]) == ("other lists (x val: odd)",)
+    assert find_pool_marks(pool, [1]) == ()
+    assert find_pool_marks(pool, [1, 2]) == ("other lists (x val: odd)",)
 
 
 def test_a_plugin_may_give_the_number_of_entries_alone():
     assert Pool((), "x", published=4).population == Population(entries=4)
     assert Pool((), "x", population=Population(entries=7, least=True)).published == 7
-    assert size_marks(Pool(tuple(Entry(str(i), 0) for i in range(5)), "x", published=4)) == (
+    assert find_size_marks(Pool(tuple(Entry(str(i), 0) for i in range(5)), "x", published=4)) == (
         "other population (5 entries, published 4)",
     )

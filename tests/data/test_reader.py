@@ -11,7 +11,7 @@ from fssbench.data.reader import Reader
 from fssbench.errors import DatasetContractError
 from fssbench.evaluation.engine import Settings, evaluate_all
 from fssbench.evaluation.feature_cache import FeatureCache
-from fssbench.images.gate import note_doubt
+from fssbench.images.judgements import note_doubt
 from fssbench.plugins.registry import DATASETS
 from fssbench.testing import check_dataset
 

@@ -16,7 +16,7 @@ from hypothesis import given, strategies as st
 from PIL import Image
 
 from fssbench.api import DataError, UsageError
-from fssbench.images.mask_values import codes_of
+from fssbench.images.mask_values import compute_codes
 
 RGB = {
     "BW": (0, 0, 0),
@@ -60,14 +60,14 @@ def root(tmp_path: Path) -> Path:
 
 def test_codes_are_those_of_the_owner() -> None:
     for name, colour in RGB.items():
-        assert codes_of(np.array([[colour]], dtype=np.uint8)).item() == scanning.CODES[name]
+        assert compute_codes(np.array([[colour]], dtype=np.uint8)).item() == scanning.CODES[name]
     assert [*SUIM(None).classes()] == [*range(7)]
     assert SUIM(None, variant="suim8").classes()[7] == "open water"
 
 
 @given(st.tuples(*[st.integers(0, 255)] * 3))
 def test_each_channel_is_thresholded_alone(colour: tuple[int, int, int]) -> None:
-    code = codes_of(np.array([[colour]], dtype=np.uint8)).item()
+    code = compute_codes(np.array([[colour]], dtype=np.uint8)).item()
     assert [bool(code & bit) for bit in (4, 2, 1)] == [v >= 128 for v in colour]
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from fssbench.api import Dataset
 from fssbench.cli import main
-from fssbench.data.files_read import files_sha256
+from fssbench.data.data_files import files_sha256
 from fssbench.data.location import open_dataset
 from fssbench.errors import DataError
 from fssbench.files.links import check_links

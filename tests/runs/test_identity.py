@@ -19,7 +19,7 @@ from PIL import Image
 import fssbench
 from fssbench.api import Plan
 from fssbench.contracts.provenance import Provenance
-from fssbench.data.files_read import files_sha256
+from fssbench.data.data_files import files_sha256
 from fssbench.errors import DataError
 from fssbench.evaluation.engine import Settings, evaluate_all
 from fssbench.files.canonical_json import digest

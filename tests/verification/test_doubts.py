@@ -15,7 +15,14 @@ from fssbench.analysis.collect import collect
 from fssbench.cli import main
 from fssbench.errors import DataError
 from fssbench.files.state_dicts import read_safetensors
-from fssbench.images.gate import DOUBTS, Judgement, admit, gather_doubts, note_doubt, settle
+from fssbench.images.judgements import (
+    DOUBTS,
+    Judgement,
+    act_on_judgements,
+    admit_released,
+    gather_doubts,
+    note_doubt,
+)
 from fssbench.plugins.registry import DATASETS
 from fssbench.runs.early_marks import training_marks
 from fssbench.runs.marks import doubt_marks
@@ -104,11 +111,11 @@ def test_errors_are_raised_and_doubts_gathered_where_they_are_asked_for(tmp_path
     fault = Judgement("error", "photograph", "it is a picture", "get the mask")
     with gather_doubts() as outer:
         with gather_doubts() as inner:
-            settle(tmp_path, [doubt, Judgement("note", "alpha", "opaque", "nothing")])
+            act_on_judgements(tmp_path, [doubt, Judgement("note", "alpha", "opaque", "nothing")])
         assert inner == {"soft"}
-        settle(tmp_path, admit([fault], ["photograph"], "the reference reads it"))
+        act_on_judgements(tmp_path, admit_released([fault], ["photograph"], "the reference reads it"))
         with pytest.raises(DataError, match="it is a picture. Get the mask. Next:"):
-            settle(tmp_path, admit([fault], ["size"], ""))
+            act_on_judgements(tmp_path, admit_released([fault], ["size"], ""))
     assert outer == {"photograph"}
     note_doubt("soft")  # nobody asks
     with pytest.raises(ValueError, match="known: full, "):

@@ -11,7 +11,7 @@ import pytest
 
 import fssbench
 from fssbench.api import Dataset
-from fssbench.data.files_read import DataFiles
+from fssbench.data.data_files import DataFiles
 from fssbench.data.location import make_miniature, open_dataset
 from fssbench.errors import DataError
 from fssbench.evaluation.engine import Settings, evaluate_all

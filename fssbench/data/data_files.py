@@ -2,7 +2,7 @@
 
 A run's identity holds a hash of all bytes of its data, taken before the first episode.  A file that is
 written anew or replaced afterwards would be measured under the hash of the old one.  So the state of a
-file (size, times, number) is compared after each reading and at the end; where it differs, the
+file (size, times, number) is compared after each reading and at the end; if it differs, the
 file is hashed again.
 """
 
@@ -17,15 +17,15 @@ from pathlib import Path
 
 from fssbench.contracts.datasets import Dataset
 from fssbench.errors import DataError
-from fssbench.files.hashing import State, file_state, hash_file
+from fssbench.files.hashing import State, hash_file, read_file_state
 from fssbench.files.kept_log import write_whole
 from fssbench.files.links import check_links
 from fssbench.plugins.calls import plugin_call
 
 FILE = "data.json"
-"""In a run folder: the beginnings of the hashes of its data files."""
+"""In a run folder: the first digits of the hashes of its data files."""
 PREFIX = 8
-"""Digits of each that are kept."""
+"""Digits that are stored of each hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class DataFiles:
             for path in paths:
                 check_links(path, dataset.places)  # a plugin may name files that `Dataset.path` never saw
                 try:
-                    state = file_state(path)
+                    state = read_file_state(path)
                     known = _Known(path, state, hash_file(path, state))
                 except OSError:
                     missing.append(path)
@@ -131,7 +131,7 @@ class DataFiles:
         """
         for place, known in enumerate(files := self._files.get(item, [])):
             try:
-                state = file_state(known.path)
+                state = read_file_state(known.path)
                 if state == known.state:
                     continue
                 same = hash_file(known.path, state) == known.sha256
@@ -164,6 +164,6 @@ def files_sha256(dataset: Dataset, items: Iterable[str], what: str) -> str:
     """Return the sha256 over the bytes of every file of some items, by item; errors say `what` they are for.
 
     Raises:
-        DataError: where a file is missing, naming how many are.
+        DataError: if a file is missing, naming how many are.
     """
     return DataFiles(dataset, items, what).sha256

@@ -1,7 +1,7 @@
 """The rules for files of images and masks: what is refused, what is doubtful, what is as published.
 
 The functions `judge_*` look at one decoded file, or at a pair, and return judgements.  `fssbench data verify` reports
-them, and the readers behind `run`, `train` and `check` act on them (`settle`), so that the two cannot disagree:
+them, and the readers behind `run`, `train` and `check` act on them (`act_on_judgements`), so the two cannot disagree:
 
     error   `verify` calls the data set unusable; a reader raises a DataError.
     doubt   `verify` warns; an episode that uses the file is marked (`gather_doubts`, `DOUBTS`).
@@ -60,7 +60,7 @@ class Judgement:
         return f"{self.problem}. {self.remedy[:1].upper()}{self.remedy[1:]}"
 
 
-def stored_depth(image: Image.Image) -> int | None:
+def read_stored_depth(image: Image.Image) -> int | None:
     """Return the bits per channel of a decoded file; None if its format says no more than the mode."""
     if image.format == "TIFF":
         stored = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, 8)
@@ -69,7 +69,7 @@ def stored_depth(image: Image.Image) -> int | None:
     return depth if isinstance(depth, int) else None
 
 
-def orientation_of(image: Image.Image) -> int:
+def read_orientation(image: Image.Image) -> int:
     """Return the EXIF orientation of an image: 1 (upright) if it has none, 0 if the tag holds no number."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of damaged EXIF, in which no orientation can be read
@@ -92,11 +92,11 @@ def is_transparent(image: Image.Image) -> bool:
 def judge_file(image: Image.Image, kind: Kind) -> list[Judgement]:
     """Judge what images and masks have in common: orientation and bit depth."""
     judgements = []
-    if (orientation := orientation_of(image)) != 1:
+    if (orientation := read_orientation(image)) != 1:
         judgements.append(judge_orientation(orientation, kind))
     deep = _DEEP.get(image.mode)
-    if deep is None and (image.mode.startswith("I;16") or (stored_depth(image) or 8) > 8):
-        deep = f"{max(stored_depth(image) or 16, 16)}-bit"
+    if deep is None and (image.mode.startswith("I;16") or (read_stored_depth(image) or 8) > 8):
+        deep = f"{max(read_stored_depth(image) or 16, 16)}-bit"
     if deep is not None:
         problem = f"{kind} holds {deep} values (mode {image.mode}); 8 bits per channel are read"
         remedy = (
@@ -161,7 +161,7 @@ def judge_pair(
     return [Judgement("error", "size", problem, remedy)]
 
 
-def admit(judgements: Iterable[Judgement], kinds: Collection[str], remedy: str) -> list[Judgement]:
+def admit_released(judgements: Iterable[Judgement], kinds: Collection[str], remedy: str) -> list[Judgement]:
     """Turn errors of some kinds into doubts, for a data set that is released so and whose reference reads it."""
     return [
         replace(j, level="doubt", problem=f"as released: {j.problem}", remedy=remedy)
@@ -171,7 +171,7 @@ def admit(judgements: Iterable[Judgement], kinds: Collection[str], remedy: str) 
     ]
 
 
-def settle(path: Path, judgements: Iterable[Judgement]) -> None:
+def act_on_judgements(path: Path, judgements: Iterable[Judgement]) -> None:
     """Act on what was judged of a file that is being read: refuse errors, note doubts.
 
     Raises:

@@ -40,18 +40,18 @@ def suggest_data_folder(data: Path, names: Sequence[str], holds: Holds, *, any_n
     inside = data.absolute()
     for above in list(inside.parents)[:_DEPTH]:
         if any(inside.is_relative_to(above / name) and holds(above / name) for name in names):
-            return _did_you_mean_data(above)
-    for folder in _folders_below(inside):
+            return _ask_for_data(above)
+    for folder in _walk_folders(inside):
         if folder != inside and any(holds(folder / name) for name in names):
-            return _did_you_mean_data(folder)
-    for folder in _folders_below(inside):
-        if folder != inside and _spelling(folder.name) in map(_spelling, names) and holds(folder):
+            return _ask_for_data(folder)
+    for folder in _walk_folders(inside):
+        if folder != inside and _normalise_name(folder.name) in map(_normalise_name, names) and holds(folder):
             return f"Did you mean {folder}? Its name must be {' or '.join(names)}."
     if not any_name:
         return ""
     if holds(inside):
         return f"Did you mean {inside} itself? Name it {names[0]} and give the folder above it with --data."
-    for folder in _folders_below(inside):
+    for folder in _walk_folders(inside):
         if folder != inside and holds(folder):
             return f"Did you mean {folder}? Its name must be {' or '.join(names)}, right below --data."
     return ""
@@ -73,15 +73,15 @@ def suggest_inside(
     """
     suggestions: list[tuple[Path, str]] = []
     if not holds(root):
-        for folder in _folders_below(root):
+        for folder in _walk_folders(root):
             nested = next((folder / name for name in names if holds(folder / name)), None)
             if nested is not None:
-                return [(nested, _did_you_mean_data(folder))]
+                return [(nested, _ask_for_data(folder))]
             if folder != root and holds(folder):
                 return [(folder, f"Did you mean {folder}? Move its content to {root}.")]
-        for name in dict.fromkeys([root.name, *names]):  # empty as it is, the name speaks for it
+        for name in dict.fromkeys([root.name, *names]):  # an empty folder can be known by its name only
             if (root / name).is_dir():
-                return [(root / name, _did_you_mean_data(root))]
+                return [(root / name, _ask_for_data(root))]
     for relative in layout_folders:
         suggestions += _suggest_for(root / relative, frozenset(root / name for name in layout_folders))
     return suggestions
@@ -90,36 +90,36 @@ def suggest_inside(
 def _suggest_for(folder: Path, read: frozenset[Path]) -> Iterator[tuple[Path, str]]:
     """Suggest a folder of another spelling, or a nested one that is not among those that are read."""
     if not folder.is_dir():
-        for name in _listing(folder.parent).folders:
-            if name != folder.name and _spelling(name) == _spelling(folder.name):
+        for name in _list_safely(folder.parent).folders:
+            if name != folder.name and _normalise_name(name) == _normalise_name(folder.name):
                 meant = folder.parent / name
                 yield meant, f"Did you mean {meant}? Its name must be {folder.name}."
         return
-    if _listing(folder).files:
+    if _list_safely(folder).files:
         return
-    for inner in _folders_below(folder):
-        if inner not in read and _listing(inner).files:
+    for inner in _walk_folders(folder):
+        if inner not in read and _list_safely(inner).files:
             yield inner, f"Did you mean {inner}? Its files must lie right in {folder}."
             return
 
 
-def _did_you_mean_data(folder: Path) -> str:
+def _ask_for_data(folder: Path) -> str:
     return f"Did you mean `--data {shlex.quote(str(folder))}`?"
 
 
-def _spelling(name: str) -> str:
+def _normalise_name(name: str) -> str:
     """Return the letters and digits of a name in lower case."""
     return re.sub(r"[\W_]+", "", name.casefold())
 
 
-def _listing(folder: Path) -> FolderListing:
+def _list_safely(folder: Path) -> FolderListing:
     try:
         return list_folder(folder, _PICTURES)
     except DataError:  # a folder that may not be listed holds no suggestion
         return FolderListing({}, (), (), (), ())
 
 
-def _folders_below(start: Path) -> Iterator[Path]:
+def _walk_folders(start: Path) -> Iterator[Path]:
     """Yield a folder and the folders below it, the nearest first, down to a small depth."""
     queue = deque([(start, 0)])
     looked_at = 0
@@ -128,4 +128,4 @@ def _folders_below(start: Path) -> Iterator[Path]:
         looked_at += 1
         yield folder
         if depth < _DEPTH:
-            queue.extend((folder / name, depth + 1) for name in _listing(folder).folders)
+            queue.extend((folder / name, depth + 1) for name in _list_safely(folder).folders)

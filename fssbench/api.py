@@ -93,6 +93,7 @@ if TYPE_CHECKING:
         MethodConfig as MethodConfig,
         Taps as Taps,
     )
+    from fssbench.contracts.notes import Note as Note
     from fssbench.contracts.prediction import Predictor as Predictor, select_support as select_support
     from fssbench.contracts.records import (
         Record as Record,

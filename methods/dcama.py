@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Recipe, Taps, UsageError
+from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Note, Recipe, Taps, UsageError
 
 from .layers.feature_maps import names, soft_mask, stages
 
@@ -142,15 +142,29 @@ class DCAMA(FeatureMethod):
         "decay 1e-4, constant; batch 48, one support, no augmentation, best validation mIoU kept.",
         parity=("dcama_resnet50_384: logits of one support, mask of five, to 1e-4",),
         notes=(
-            "Reproduced: attention sees unmasked features, positional encodings are added to raw signed "
-            "features.",
-            "Corrected: with several supports the reference's reshape is right for batches of one only; here "
-            "each episode attends to its own supports.",
-            "Corrected: positional encodings end at 10,000 cells in the reference; here any input size works.",
-            "Authors' files load by name; their own script renames entries by position. Encodings in them "
-            "are computed again.",
-            "Other backbones: one pair of linear layers for each stage and width; the reference also has "
-            "Swin-B, which is not here. Published with timm's a1h weights (`--weights a1h`).",
+            Note(
+                "reproduced",
+                "Attention sees unmasked features, positional encodings are added to raw signed features.",
+            ),
+            Note(
+                "corrected",
+                "With several supports the reference's reshape is right for batches of one only; here "
+                "each episode attends to its own supports.",
+            ),
+            Note(
+                "corrected",
+                "Positional encodings end at 10,000 cells in the reference; here any input size works.",
+            ),
+            Note(
+                "remark",
+                "Authors' files load by name; their own script renames entries by position. Encodings in them "
+                "are computed again.",
+            ),
+            Note(
+                "remark",
+                "Other backbones: one pair of linear layers for each stage and width; the reference also has "
+                "Swin-B, which is not here. Published with timm's a1h weights (`--weights a1h`).",
+            ),
         ),
     )
     Config: ClassVar[type[MethodConfig]] = DCAMAConfig

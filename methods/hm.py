@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from fssbench.api import Ablation, ImageMethod, MethodCard, MethodConfig, Recipe
+from fssbench.api import Ablation, ImageMethod, MethodCard, MethodConfig, Note, Recipe
 
 from .hsnet import HSNet, HSNetConfig
 from .layers.feature_maps import masked
@@ -95,12 +95,25 @@ class HybridMasking(ImageMethod):
         parity=("hm_hsnet_resnet50_400: logits of one support, mask of five, to 1e-4",),
         published=("hsnet-hm", "vat-hm"),
         notes=(
-            "Reproduced: taps are before their activation, so that negative features of the object, and all "
-            "of the background, take the blanked image's value; the hybrid is not zero outside the mask.",
-            "With VAT (`--set host=vat`), masking comes before features are resized to its grids, not after.",
-            "The reference also has ASNet as a host, which is not here.",
-            "Reads pixels, not shared features: a support is run through the backbone twice, once blanked.",
-            *(note for note in HSNet.card.notes if note.startswith(("Reproduced", "Other"))),
+            Note(
+                "reproduced",
+                "Taps are before their activation, so that negative features of the object, and all "
+                "of the background, take the blanked image's value; the hybrid is not zero outside the mask.",
+            ),
+            Note(
+                "remark",
+                "With VAT (`--set host=vat`), masking comes before features are resized to its grids, not after.",
+            ),
+            Note("remark", "The reference also has ASNet as a host, which is not here."),
+            Note(
+                "remark",
+                "Reads pixels, not shared features: a support is run through the backbone twice, once blanked.",
+            ),
+            *(
+                note
+                for note in HSNet.card.notes
+                if note.kind == "reproduced" or note.text.startswith("Other backbones")
+            ),
         ),
     )
     Config: ClassVar[type[MethodConfig]] = HMConfig

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Recipe, Taps
+from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Note, Recipe, Taps
 
 from .layers.feature_maps import masked, names, stages
 from .layers.volume import CentrePivotConv4d, VolumeGroupNorm, pairwise, resize_planes, unit
@@ -135,14 +135,26 @@ class HSNet(FeatureMethod):
             "hsnet_vgg16_400: logits of one support, mask of five, to 1e-4",
         ),
         notes=(
-            "Reproduced: top-down mixing resizes the query plane (the reference's function is named after "
-            "the support plane).",
-            "Reproduced: where the resized support mask is zero but for rounding, the cosine blows the "
-            "rounding up to a value like any other; another precision or device can move single cells.",
-            "Corrected: the reference keeps the support index table of its first input, so that one instance "
-            "only serves one input size; here any size works.",
-            "Shipped weights are of width 64: five networks of width 128 would take 25 MB.",
-            "Other backbones: the taps of the last three stages; the reference knows ResNet-50/101, VGG-16.",
+            Note(
+                "reproduced",
+                "Top-down mixing resizes the query plane (the reference's function is named after "
+                "the support plane).",
+            ),
+            Note(
+                "reproduced",
+                "Where the resized support mask is zero but for rounding, the cosine blows the "
+                "rounding up to a value like any other; another precision or device can move single cells.",
+            ),
+            Note(
+                "corrected",
+                "The reference keeps the support index table of its first input, so that one instance "
+                "only serves one input size; here any size works.",
+            ),
+            Note("remark", "Shipped weights are of width 64: five networks of width 128 would take 25 MB."),
+            Note(
+                "remark",
+                "Other backbones: the taps of the last three stages; the reference knows ResNet-50/101, VGG-16.",
+            ),
         ),
     )
     Config: ClassVar[type[MethodConfig]] = HSNetConfig

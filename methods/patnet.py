@@ -14,7 +14,16 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fssbench.api import AT_INFERENCE, Features, MethodCard, MethodConfig, Predictor, Recipe, select_support
+from fssbench.api import (
+    AT_INFERENCE,
+    Features,
+    MethodCard,
+    MethodConfig,
+    Note,
+    Predictor,
+    Recipe,
+    select_support,
+)
 
 from .hsnet import HSNet, HSNetConfig
 from .layers.feature_maps import soft_mask
@@ -62,17 +71,28 @@ class PATNet(HSNet):
         "augmentation, on all twenty classes of PASCAL VOC; model chosen on FSS-1000.",
         parity=("patnet_resnet50_400: logits of one support, mask of five, to 1e-4",),
         notes=(
-            "Reproduced: biases of the anchors are counted as parameters and never used.",
-            "Reproduced on VGG-16: taps are given anchors by ResNet-50's positions, and the third anchors "
-            "are never used (`--set anchors_by_stage=true` corrects it).",
-            "Off by default, as in the published test: the paper's fine-tuning at test time (`--set finetune=STEPS`). "
-            "The release has a function for it that nothing calls, that takes the query's mask, and whose loss "
-            "reaches the encoder but no anchor.  Corrected here: the mask is the present prediction, prototypes are "
-            "compared after the transform, and the first level's anchors learn, in each episode anew.  Steps and "
-            "optimiser are not published.",
-            "The transform has rank 2: after it, features differ along two directions only.",
-            "Other backbones: one pair of anchors for each stage and width among the taps of the last three "
-            "stages; the reference knows ResNet-50 and VGG-16.",
+            Note("reproduced", "Biases of the anchors are counted as parameters and never used."),
+            Note(
+                "reproduced",
+                "On VGG-16, taps are given anchors by ResNet-50's positions, and the third anchors "
+                "are never used (`--set anchors_by_stage=true` corrects it).",
+            ),
+            Note(
+                "remark",
+                "Off by default, as in the published test: the paper's fine-tuning at test time (`--set "
+                "finetune=STEPS`). "
+                "The release has a function for it that nothing calls, that takes the query's mask, and whose loss "
+                "reaches the encoder but no anchor.  Corrected here: the mask is the present prediction, "
+                "prototypes are "
+                "compared after the transform, and the first level's anchors learn, in each episode anew.  Steps and "
+                "optimiser are not published.",
+            ),
+            Note("remark", "The transform has rank 2: after it, features differ along two directions only."),
+            Note(
+                "remark",
+                "Other backbones: one pair of anchors for each stage and width among the taps of the last three "
+                "stages; the reference knows ResNet-50 and VGG-16.",
+            ),
         ),
     )
     Config: ClassVar[type[MethodConfig]] = PATNetConfig

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
-from fssbench.api import Features, MethodCard, MethodConfig
+from fssbench.api import Features, MethodCard, MethodConfig, Note
 
 from .layers.pfenet_base import OneEnrichment
 from .layers.pfenet_head import WIDTH, Enriched, grid, merging, narrowing, reduction, resize
@@ -40,15 +40,28 @@ class PFENet(OneEnrichment):
         "641 px, 5e-3, batch 8, 50 epochs.",
         parity=("pfenet_resnet50_257: logits of one and five supports, to 1e-4",),
         notes=(
-            "Published checkpoints bring their encoder, and must: the reference trains with its frozen "
-            "encoder's batch norm in training mode, so that its running statistics drift. Corrected "
-            "here: they stay as loaded, in training too.",
-            "Reproduced: a scale of more cells than the grid (60 below 473 px) repeats cells.",
-            "The reference pastes images of other shapes on a black canvas and scores at the original's "
-            "size; here images are squashed, as the harness does for every method.",
-            "torchvision's weights of a ResNet need `--set layout=standard`; its VGG without batch norm does not do.",
-            "Other backbones: the last block of stages two to four; where strides differ, the second is "
-            "resized to the third, as the reference does for VGG.",
+            Note(
+                "remark",
+                "Published checkpoints bring their encoder, and must: the reference trains with its frozen "
+                "encoder's batch norm in training mode, so that its running statistics drift. Corrected "
+                "here: they stay as loaded, in training too.",
+            ),
+            Note("reproduced", "A scale of more cells than the grid (60 below 473 px) repeats cells."),
+            Note(
+                "remark",
+                "The reference pastes images of other shapes on a black canvas and scores at the original's "
+                "size; here images are squashed, as the harness does for every method.",
+            ),
+            Note(
+                "remark",
+                "torchvision's weights of a ResNet need `--set layout=standard`; its VGG without batch norm "
+                "does not do.",
+            ),
+            Note(
+                "remark",
+                "Other backbones: the last block of stages two to four; where strides differ, the second is "
+                "resized to the third, as the reference does for VGG.",
+            ),
         ),
     )
 

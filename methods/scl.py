@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fssbench.api import Features, MethodCard, MethodConfig
+from fssbench.api import Features, MethodCard, MethodConfig, Note
 
 from .layers.pfenet_base import INSIDE, PyramidMethod
 from .layers.pfenet_head import WIDTH, Enriched, grid, merging, narrowing, reduction, resize
@@ -60,16 +60,28 @@ class SCL(PyramidMethod):
         "epochs.",
         parity=("scl_pfenet_resnet50_257: logits of one and five supports, to 1e-4",),
         notes=(
-            "Published checkpoints bring their encoder, and must: the reference's batch norm drifts in "
-            "training, as PFENet's does.  Corrected here: statistics stay as loaded.",
-            "Reproduced: weights of several supports are not normalised, and the sum is divided by five "
-            "whatever their number; logits are scaled, masks are not moved.",
-            "Reproduced: a support re-predicted with another's vectors is informed, scale by scale, by its own "
-            "first prediction (the authors say so in their README).",
-            "Reproduced: object cells whose resized mask is a fraction (input sides other than 8k + 1) count as "
-            "neither found nor missed.  Corrected: rounding alone does not exclude a cell.",
-            "Corrected: the reference's one-shot file stops at scales given as shares of the grid.",
-            "The variant on CANet is not offered.",
+            Note(
+                "remark",
+                "Published checkpoints bring their encoder, and must: the reference's batch norm drifts in "
+                "training, as PFENet's does.  Corrected here: statistics stay as loaded.",
+            ),
+            Note(
+                "reproduced",
+                "Weights of several supports are not normalised, and the sum is divided by five "
+                "whatever their number; logits are scaled, masks are not moved.",
+            ),
+            Note(
+                "reproduced",
+                "A support re-predicted with another's vectors is informed, scale by scale, by its own "
+                "first prediction (the authors say so in their README).",
+            ),
+            Note(
+                "reproduced",
+                "Object cells whose resized mask is a fraction (input sides other than 8k + 1) count as "
+                "neither found nor missed.  Corrected: rounding alone does not exclude a cell.",
+            ),
+            Note("corrected", "The reference's one-shot file stops at scales given as shares of the grid."),
+            Note("remark", "The variant on CANet is not offered."),
         ),
     )
 

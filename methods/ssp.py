@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torch import Tensor
 
-from fssbench.api import Ablation, FeatureMethod, Features, MethodCard, MethodConfig, Recipe, Taps
+from fssbench.api import Ablation, FeatureMethod, Features, MethodCard, MethodConfig, Note, Recipe, Taps
 
 from .layers.feature_maps import soft_mask, stages
 from .layers.finetuned import FineTuned
@@ -57,15 +57,30 @@ class SSP(FeatureMethod):
         "momentum 0.9, weight decay 5e-4; 24,000 episodes, batch 4, crops of 473 px, flips.",
         parity=("ssp_resnet50_256: logits of one and five supports, plain and refined, to 1e-4",),
         notes=(
-            "Trained are the convolutions of stages 2 and 3, on a copy that the method owns; the stem, stage 1 "
-            "and every norm are frozen.",
-            "ResNets have a 3x3 deep stem and a third stage dilated by 2 (layout `ssp`, stride 8); torchvision's "
-            "weights fit `--set stem=plain` only.",
-            "Reproduced: no similarity of a foreground cell is used, though the paper describes both; the "
-            "adaptive prototype serves the background alone.",
-            "Reproduced: 0.7 and 0.6 as thresholds, and the 12 likeliest cells where none is sure.",
-            "Differs: the reference tests at each image's own size; here queries have the harness's size.",
-            "Differs: pixels marked 255 in a support count as background; the reference leaves them out.",
+            Note(
+                "remark",
+                "Trained are the convolutions of stages 2 and 3, on a copy that the method owns; the stem, stage 1 "
+                "and every norm are frozen.",
+            ),
+            Note(
+                "remark",
+                "ResNets have a 3x3 deep stem and a third stage dilated by 2 (layout `ssp`, stride 8); torchvision's "
+                "weights fit `--set stem=plain` only.",
+            ),
+            Note(
+                "reproduced",
+                "No similarity of a foreground cell is used, though the paper describes both; the "
+                "adaptive prototype serves the background alone.",
+            ),
+            Note("reproduced", "0.7 and 0.6 as thresholds, and the 12 likeliest cells where none is sure."),
+            Note(
+                "differs",
+                "The reference tests at each image's own size; here queries have the harness's size.",
+            ),
+            Note(
+                "differs",
+                "Pixels marked 255 in a support count as background; the reference leaves them out.",
+            ),
         ),
     )
     Config: ClassVar[type[MethodConfig]] = SSPConfig

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import click
 from fssbench.cli.hints import Verb
 from fssbench.cli.options import json_option, plugin_option
 from fssbench.cli.output import emit_json, fields
+from fssbench.contracts.notes import Note, NoteKind
 from fssbench.errors import DataError, PluginError, UsageError, unknown
 from fssbench.plugins.calls import plugin_call
 
@@ -60,20 +60,19 @@ _OPTIONS = (
     "average",
 )
 """Of `fssbench train`, what a shipped checkpoint says of its training."""
-_NOTES = {
-    "Reproduced": "reproduced of the reference",
-    "Corrected": "corrected of the reference",
-    "Differs": "differs from the reference",
+_NOTES: dict[NoteKind, str] = {
+    "reproduced": "reproduced of the reference",
+    "corrected": "corrected of the reference",
+    "differs": "differs from the reference",
+    "remark": "remarks",
 }
+"""Headings of the notes of a card, by their kind."""
 
 
-def _sort_notes(notes: Sequence[str]) -> Facts:
-    """Sort the notes of a card by their first word; the others are remarks."""
-    by_title: dict[str, list[str]] = {title: [] for title in (*_NOTES.values(), "remarks")}
-    for note in notes:
-        word = re.match(r"\w*", note)
-        by_title[_NOTES.get(word[0] if word else "", "remarks")].append(note)
-    return {title: listed for title, listed in by_title.items() if listed}
+def _sort_notes(notes: Sequence[Note]) -> Facts:
+    """List the notes of a card under the heading of their kind."""
+    texts = {title: [note.text for note in notes if note.kind == kind] for kind, title in _NOTES.items()}
+    return {title: listed for title, listed in texts.items() if listed}
 
 
 def _describe_checkpoints(cls: Any) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from fssbench.contracts.notes import Note
 from fssbench.contracts.records import Record
 
 
@@ -31,9 +32,8 @@ class MethodCard(Record):
     """Licence of the reference code ("none" where it has no licence file)."""
     training: str = ""
     """Loss, optimiser and schedule of the reference, in one or two lines."""
-    notes: tuple[str, ...] = ()
-    """Known faults of the reference and choices.  One that begins with `Reproduced`, `Corrected` or `Differs` is
-    listed as such; the others are remarks."""
+    notes: tuple[Note, ...] = ()
+    """Known faults of the reference and choices, each of a kind."""
     parity: tuple[str, ...] = ()
     """Files of reference outputs that it is equal to, `STEM: what, to which tolerance`."""
     published: tuple[str, ...] = ()

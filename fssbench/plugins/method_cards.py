@@ -115,6 +115,10 @@ def _is_plain(node: ast.AST | None, names: dict[str, Any], bound: set[str]) -> b
             return _has_plain_card(names.get(name))
         case ast.Attribute(value=value, attr="startswith" | "endswith" | "text" | "kind"):
             return _is_plain(value, names, bound)
+        case ast.BoolOp(values=parts):
+            return all(_is_plain(part, names, bound) for part in parts)
+        case ast.Compare(left=left, comparators=others):
+            return all(_is_plain(part, names, bound) for part in (left, *others))
         case ast.Tuple() | ast.List() | ast.Starred():
             parts = [node.value] if isinstance(node, ast.Starred) else node.elts
             return all(_is_plain(part, names, bound) for part in parts)

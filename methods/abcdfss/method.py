@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from fssbench.api import Ablation, Backbone, ImageMethod, MethodCard, MethodConfig, Predictor
+from fssbench.api import Ablation, Backbone, ImageMethod, MethodCard, MethodConfig, Note, Predictor
 
 from ..layers.feature_maps import names, stages
 from .attention import carried, otsu
@@ -88,22 +88,47 @@ class ABCDFSS(ImageMethod):
             "abcdfss_resnet50_256: fitted biases to 1e-4, the mean map of one and five supports to 2e-3",
         ),
         notes=(
-            "Published figures use torchvision's later weights (`--weights v2`).",
-            "Corrected: by default the reference fits the heads in the first episode of a class and keeps them "
-            "for the others, so that a result depends on which episode came first; here every episode is "
-            "fitted by itself (the reference's `every-episode`), at 25 steps a tap and episode.",
-            "Corrected: shears and start weights come from the episode's own generator; the reference draws them "
-            "from the one that also draws the episodes.",
-            "Reproduced: the heads' batch norm uses the statistics of what it is given, also when applied: the "
-            "query alone, the supports together.",
-            "Reproduced: shears are the only augmentation; the reference's blur, jitter, rotation and scale "
-            "are switched off by its own settings.",
-            "Not offered: refinement by a dense CRF and the `dynamic` votes on support copies, both off by "
-            "default.",
-            "Sums of absolute values and gates make the fit sensitive to rounding: another machine, device or number "
-            "of threads moves a tap's map by up to 1e-2 and their mean by up to 1e-3.",
-            "Other backbones: all taps but those of the first stage (ResNets, VGG-16, EfficientNet-Lite0).",
-            "Logits are threshold and map: their order is the prediction, their softmax no probability.",
+            Note("remark", "Published figures use torchvision's later weights (`--weights v2`)."),
+            Note(
+                "corrected",
+                "By default the reference fits the heads in the first episode of a class and keeps them "
+                "for the others, so that a result depends on which episode came first; here every episode is "
+                "fitted by itself (the reference's `every-episode`), at 25 steps a tap and episode.",
+            ),
+            Note(
+                "corrected",
+                "Shears and start weights come from the episode's own generator; the reference draws them "
+                "from the one that also draws the episodes.",
+            ),
+            Note(
+                "reproduced",
+                "The heads' batch norm uses the statistics of what it is given, also when applied: the "
+                "query alone, the supports together.",
+            ),
+            Note(
+                "reproduced",
+                "Shears are the only augmentation; the reference's blur, jitter, rotation and scale "
+                "are switched off by its own settings.",
+            ),
+            Note(
+                "remark",
+                "Not offered: refinement by a dense CRF and the `dynamic` votes on support copies, both off by "
+                "default.",
+            ),
+            Note(
+                "remark",
+                "Sums of absolute values and gates make the fit sensitive to rounding: another machine, device "
+                "or number "
+                "of threads moves a tap's map by up to 1e-2 and their mean by up to 1e-3.",
+            ),
+            Note(
+                "remark",
+                "Other backbones: all taps but those of the first stage (ResNets, VGG-16, EfficientNet-Lite0).",
+            ),
+            Note(
+                "remark",
+                "Logits are threshold and map: their order is the prediction, their softmax no probability.",
+            ),
         ),
     )
     Config: ClassVar[type[MethodConfig]] = ABCDFSSConfig

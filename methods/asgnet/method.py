@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fssbench.api import Ablation, Features, MethodCard, MethodConfig, Taps
+from fssbench.api import Ablation, Features, MethodCard, MethodConfig, Note, Taps
 
 from ..layers.feature_maps import activated, stages
 from ..layers.pfenet_base import INSIDE, OneEnrichment, PyramidConfig
@@ -69,17 +69,36 @@ class ASGNet(OneEnrichment):
         "641 px, 5e-3, batch 8, 50 epochs.",
         parity=("asgnet_resnet50_fem_257: logits of one and five supports, and with one prototype, to 1e-4",),
         notes=(
-            "By default the published configuration, with PFENet's feature enrichment; the release's alternative is "
-            "`--set context=aspp`.  Reproduced there: a residual's first ReLU also changes what it is added to.",
-            "Published checkpoints bring their encoder, and must: the reference's batch norm drifts in "
-            "training, as PFENet's does.  Corrected here: statistics stay as loaded.",
-            "Reproduced: likeness is summed over the prototypes of all supports, so that its scale grows "
-            "with their number, and one support given twice is not one support.",
-            "Reproduced: seeds in the first row or column of the grid can lower the number of superpixels used.",
-            "Reproduced: five updates of the clusters in evaluation, ten in training; no gradient goes through "
-            "the prototypes.",
-            "Seeds are placed by scipy's distance transform, as in the reference, on the grid of the features: "
-            "for the reference's sizes, 8k + 1, the same grid.",
+            Note(
+                "remark",
+                "By default the published configuration, with PFENet's feature enrichment; the release's "
+                "alternative is "
+                "`--set context=aspp`.  Reproduced there: a residual's first ReLU also changes what it is added to.",
+            ),
+            Note(
+                "remark",
+                "Published checkpoints bring their encoder, and must: the reference's batch norm drifts in "
+                "training, as PFENet's does.  Corrected here: statistics stay as loaded.",
+            ),
+            Note(
+                "reproduced",
+                "Likeness is summed over the prototypes of all supports, so that its scale grows "
+                "with their number, and one support given twice is not one support.",
+            ),
+            Note(
+                "reproduced",
+                "Seeds in the first row or column of the grid can lower the number of superpixels used.",
+            ),
+            Note(
+                "reproduced",
+                "Five updates of the clusters in evaluation, ten in training; no gradient goes through "
+                "the prototypes.",
+            ),
+            Note(
+                "remark",
+                "Seeds are placed by scipy's distance transform, as in the reference, on the grid of the features: "
+                "for the reference's sizes, 8k + 1, the same grid.",
+            ),
         ),
     )
     Config: ClassVar[type[MethodConfig]] = ASGNetConfig

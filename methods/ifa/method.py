@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fssbench.api import AT_INFERENCE, Ablation, Features, MethodCard, MethodConfig, Predictor, Recipe
+from fssbench.api import AT_INFERENCE, Ablation, Features, MethodCard, MethodConfig, Note, Predictor, Recipe
 
 from ..layers.self_support import Prototypes, over_shots, refined, supported
 from ..layers.supervision import pixel_loss
@@ -68,17 +68,26 @@ class IFA(SSP):
             "ifa_resnet50_256: logits of one and five supports, and the nine outputs of training, to 1e-4",
         ),
         notes=(
-            "Equal to SSP with `refine` at test time, given equal weights.",
-            "The reference's evaluator does not follow the field's measure; here the harness scores it as every "
-            "other method.",
-            "Differs: the second phase of the reference trains on labelled supports of the target's test classes "
-            "before the evaluation, over many episodes.  Here it is off, or (`--set adapt=STEPS`) starts anew in "
-            "each episode from its own supports: one of them, flipped, turned and its quarters shuffled, is the "
-            "query.  This is done on features of the first stage, and colours stay.  Published figures, which "
-            "include that phase, are not to be expected.",
-            "Corrected: without refinement the reference's adaptation loss takes a query prediction for a "
-            "support's; here every output keeps its place, with refinement or without.",
-            "Stem, weights and marked pixels: as SSP.",
+            Note("remark", "Equal to SSP with `refine` at test time, given equal weights."),
+            Note(
+                "remark",
+                "The reference's evaluator does not follow the field's measure; here the harness scores it as every "
+                "other method.",
+            ),
+            Note(
+                "differs",
+                "The second phase of the reference trains on labelled supports of the target's test classes "
+                "before the evaluation, over many episodes.  Here it is off, or (`--set adapt=STEPS`) starts anew in "
+                "each episode from its own supports: one of them, flipped, turned and its quarters shuffled, is the "
+                "query.  This is done on features of the first stage, and colours stay.  Published figures, which "
+                "include that phase, are not to be expected.",
+            ),
+            Note(
+                "corrected",
+                "Without refinement the reference's adaptation loss takes a query prediction for a "
+                "support's; here every output keeps its place, with refinement or without.",
+            ),
+            Note("remark", "Stem, weights and marked pixels: as SSP."),
         ),
     )
     Config: ClassVar[type[MethodConfig]] = IFAConfig

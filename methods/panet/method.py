@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Taps, unknown
+from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Note, Taps, unknown
 
 from ..layers.feature_maps import stages
 from .prototype import cosine_to, masked_average
@@ -50,11 +50,17 @@ class PANet(FeatureMethod):
         "SGD, learning rate 1e-3, momentum 0.9, weight decay 5e-4, x0.1 every 10,000 of 30,000 steps.",
         parity=("panet_vgg16_257: logits of one and five supports, to 1e-4",),
         notes=(
-            "On `vgg16` the encoder is the reference's (stride 8, last block dilated, signed features); on "
-            "other backbones the same rule reads one tap.",
-            "Reproduced: averages are taken at image resolution, with corners not aligned; background is "
-            "all that is not the class.",
-            "The encoder is frozen; the alignment loss and several ways are not offered.",
+            Note(
+                "remark",
+                "On `vgg16` the encoder is the reference's (stride 8, last block dilated, signed features); on "
+                "other backbones the same rule reads one tap.",
+            ),
+            Note(
+                "reproduced",
+                "Averages are taken at image resolution, with corners not aligned; background is "
+                "all that is not the class.",
+            ),
+            Note("remark", "The encoder is frozen; the alignment loss and several ways are not offered."),
         ),
     )
     Config: ClassVar[type[MethodConfig]] = PANetConfig

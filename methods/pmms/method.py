@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fssbench.api import Ablation, FeatureMethod, Features, MethodCard, MethodConfig, Recipe, Taps
+from fssbench.api import Ablation, FeatureMethod, Features, MethodCard, MethodConfig, Note, Recipe, Taps
 
 from ..layers.canet_head import WIDTH, Context, residual_pair
 from ..layers.feature_maps import activated, soft_mask, stages
@@ -87,18 +87,34 @@ class PMMs(FeatureMethod):
         parity=("pmms_FPMMs_257: logits of one and five supports of the form `pmms`, to 1e-4",),
         published=("rpmms",),
         notes=(
-            "Corrected: the reference draws the directions EM starts from anew (RPMMs: in every forward), so that no "
-            "two of its runs agree; here they are a fixed draw (`--set start=WORD` for another).",
-            "Differs: the reference also trains its encoder, with running statistics; here the encoder is frozen, "
-            "or (`--set encoder=tuned`) the convolutions of its second and third stage learn.",
-            "Reproduced: all cells enter EM, those outside the mask as zeros; background components start where "
-            "the foreground's do; no gradient goes through the mixture.",
-            "Reproduced: with several supports RPMMs adds up the probabilities of its stages and divides by five; "
-            "the last stage alone decides with one support.",
-            "ResNets have DeepLab's form (layout `deeplab`: stride 8, strides in the first convolution of a block); "
-            "torchvision's weights are loaded into it by name, as the reference does.",
-            "The reference tests at 481 px; here queries have the harness's size.",
-            "Other backbones: the last block of stages two and three.",
+            Note(
+                "corrected",
+                "The reference draws the directions EM starts from anew (RPMMs: in every forward), so that no "
+                "two of its runs agree; here they are a fixed draw (`--set start=WORD` for another).",
+            ),
+            Note(
+                "differs",
+                "The reference also trains its encoder, with running statistics; here the encoder is frozen, "
+                "or (`--set encoder=tuned`) the convolutions of its second and third stage learn.",
+            ),
+            Note(
+                "reproduced",
+                "All cells enter EM, those outside the mask as zeros; background components start where "
+                "the foreground's do; no gradient goes through the mixture.",
+            ),
+            Note(
+                "reproduced",
+                "With several supports RPMMs adds up the probabilities of its stages and divides by five; "
+                "the last stage alone decides with one support.",
+            ),
+            Note(
+                "remark",
+                "ResNets have DeepLab's form (layout `deeplab`: stride 8, strides in the first convolution of a "
+                "block); "
+                "torchvision's weights are loaded into it by name, as the reference does.",
+            ),
+            Note("remark", "The reference tests at 481 px; here queries have the harness's size."),
+            Note("remark", "Other backbones: the last block of stages two and three."),
         ),
     )
     Config: ClassVar[type[MethodConfig]] = PMMsConfig

@@ -13,7 +13,17 @@ import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from fssbench.api import Ablation, FeatureMethod, Features, MethodCard, MethodConfig, Recipe, Taps, UsageError
+from fssbench.api import (
+    Ablation,
+    FeatureMethod,
+    Features,
+    MethodCard,
+    MethodConfig,
+    Note,
+    Recipe,
+    Taps,
+    UsageError,
+)
 
 from ..layers.feature_maps import masked, names, soft_mask, stages
 from ..layers.volume import VolumeBatchNorm, VolumeGroupNorm, pairwise, unit
@@ -118,17 +128,32 @@ class PMNet(FeatureMethod):
             "pmnet_released_resnet50_384: logits of one and five supports, to 1e-4",
         ),
         notes=(
-            "Three variants: the paper's text and the released code disagree on norm, branches and heads; "
-            "`released` and `onehead` equal the code, `paper` the text.",
-            "Left out of every variant: the release's linear heads (10.5 M parameters, not in the paper's "
-            "0.68 M) and positional encodings (not in the paper).",
-            "Corrected: the release does not run as published (undefined attributes) and chooses its "
-            "checkpoint on the test episodes.",
-            "The paper says that five supports are concatenated along channels; the release, and this, "
-            "concatenate along support positions, which takes any number.",
-            "Reproduced: affinities of each support are enhanced (and group-normalised) by themselves; the "
-            "softmax alone runs over all of them.",
-            "Published figures use timm's a1h weights (`--weights a1h`).",
+            Note(
+                "remark",
+                "Three variants: the paper's text and the released code disagree on norm, branches and heads; "
+                "`released` and `onehead` equal the code, `paper` the text.",
+            ),
+            Note(
+                "remark",
+                "Left out of every variant: the release's linear heads (10.5 M parameters, not in the paper's "
+                "0.68 M) and positional encodings (not in the paper).",
+            ),
+            Note(
+                "corrected",
+                "The release does not run as published (undefined attributes) and chooses its "
+                "checkpoint on the test episodes.",
+            ),
+            Note(
+                "remark",
+                "The paper says that five supports are concatenated along channels; the release, and this, "
+                "concatenate along support positions, which takes any number.",
+            ),
+            Note(
+                "reproduced",
+                "Affinities of each support are enhanced (and group-normalised) by themselves; the "
+                "softmax alone runs over all of them.",
+            ),
+            Note("remark", "Published figures use timm's a1h weights (`--weights a1h`)."),
         ),
     )
     Config: ClassVar[type[MethodConfig]] = PMNetConfig

@@ -20,6 +20,7 @@ from fssbench.api import (
     ImageMethod,
     MethodCard,
     MethodConfig,
+    Note,
     Predictor,
     Recipe,
     UsageError,
@@ -108,19 +109,43 @@ class RePRI(ImageMethod):
             "repri_resnet50_257: base logits, start, end and prediction of one and five supports, to 1e-4",
         ),
         notes=(
-            "Corrected: the reference leaves out of its losses the query pixels that are marked 255 in the truth, "
-            "padding and object borders alike, so that a little of the truth reaches the prediction; here all pixels "
-            "of the query count, and the truth is never seen.",
-            "Reproduced: `adapt_iter` 50 means 49 steps; the proportion is estimated again after the ninth, from "
-            "when on its term weighs one more.",
-            "Differs: an epoch of the reference sees every image once; `fssbench train` draws images by class, evenly, "
-            "and augments nothing.  Pixels of classes that are not trained on are left out of the loss, as there.",
-            "The reference pastes images of other shapes on a black canvas and scores there; here images are squashed.",
-            "The reference's table of VOC names has car and cat in each other's place, so that its published rows of "
-            "COCO to PASCAL test one seen class each in folds 2 and 3; the benchmark here does not.",
-            "Logits are bias and likeness: their softmax is the reference's probability.",
-            "The whole network belongs to the checkpoint; the frozen backbone only says where training starts.",
-            "Other backbones: the last block of the last stage; pooled maps have a quarter of its channels.",
+            Note(
+                "corrected",
+                "The reference leaves out of its losses the query pixels that are marked 255 in the truth, "
+                "padding and object borders alike, so that a little of the truth reaches the prediction; here "
+                "all pixels "
+                "of the query count, and the truth is never seen.",
+            ),
+            Note(
+                "reproduced",
+                "`adapt_iter` 50 means 49 steps; the proportion is estimated again after the ninth, from "
+                "when on its term weighs one more.",
+            ),
+            Note(
+                "differs",
+                "An epoch of the reference sees every image once; `fssbench train` draws images by class, evenly, "
+                "and augments nothing.  Pixels of classes that are not trained on are left out of the loss, as there.",
+            ),
+            Note(
+                "remark",
+                "The reference pastes images of other shapes on a black canvas and scores there; here images "
+                "are squashed.",
+            ),
+            Note(
+                "remark",
+                "The reference's table of VOC names has car and cat in each other's place, so that its "
+                "published rows of "
+                "COCO to PASCAL test one seen class each in folds 2 and 3; the benchmark here does not.",
+            ),
+            Note("remark", "Logits are bias and likeness: their softmax is the reference's probability."),
+            Note(
+                "remark",
+                "The whole network belongs to the checkpoint; the frozen backbone only says where training starts.",
+            ),
+            Note(
+                "remark",
+                "Other backbones: the last block of the last stage; pooled maps have a quarter of its channels.",
+            ),
         ),
     )
     Config: ClassVar[type[MethodConfig]] = RePRIConfig

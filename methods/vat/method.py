@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Recipe, Taps
+from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Note, Recipe, Taps
 
 from ..hsnet import correlations
 from ..layers.feature_maps import masked, names, stages
@@ -71,13 +71,25 @@ class VAT(FeatureMethod):
         "each, no flips; best validation mIoU kept. 473 px on PASCAL and FSS-1000, 417 on COCO.",
         parity=("vat_resnet50_pascal_256: logits of one support, mask of five, to 1e-4",),
         notes=(
-            "Differs: `fssbench train` augments nothing; every image is seen as it is.",
-            "Reproduced: the last norm of the 4-D transformers and projections that guide nothing have "
-            "parameters, are counted, and are never used.",
-            "Reproduced: features are resized to fixed grids, so that larger inputs add no detail.",
-            "The release's attention masks and position indices are computed here, not stored or loaded.",
-            "The guidance of a published checkpoint goes by its training set (`--set guidance=coco`).",
-            "Other backbones: the taps of the last four stages; the reference knows ResNet-50 and 101.",
+            Note("differs", "`fssbench train` augments nothing; every image is seen as it is."),
+            Note(
+                "reproduced",
+                "The last norm of the 4-D transformers and projections that guide nothing have "
+                "parameters, are counted, and are never used.",
+            ),
+            Note("reproduced", "Features are resized to fixed grids, so that larger inputs add no detail."),
+            Note(
+                "remark",
+                "The release's attention masks and position indices are computed here, not stored or loaded.",
+            ),
+            Note(
+                "remark",
+                "The guidance of a published checkpoint goes by its training set (`--set guidance=coco`).",
+            ),
+            Note(
+                "remark",
+                "Other backbones: the taps of the last four stages; the reference knows ResNet-50 and 101.",
+            ),
         ),
     )
     Config: ClassVar[type[MethodConfig]] = VATConfig

@@ -110,12 +110,16 @@ def card_kind(name: str) -> str:
 def _card(name: str) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...], str]:
     """The card as it is installed here: facts, notes, and why there is none."""
     try:
-        card: Mapping[str, Any] = read_method_card(name).model_dump()
+        card = read_method_card(name)
     except (UsageError, PluginError):
         return (), (), "This method is not installed where the site was built, so its card is not shown."
-    facts = [(title, card[key]) for key, title in _CARD.items()]
+    facts = [(title, getattr(card, key)) for key, title in _CARD.items()]
     plain = [(k, {True: "yes", False: "no"}.get(v, v) if isinstance(v, bool) else v) for k, v in facts]
-    return tuple((k, clean(v)) for k, v in plain if v != ""), tuple(map(clean, card["notes"])), ""
+    return (
+        tuple((k, clean(v)) for k, v in plain if v != ""),
+        tuple(clean(str(note)) for note in card.notes),
+        "",
+    )
 
 
 def _context(run: RunResult) -> Mapping[str, Any]:

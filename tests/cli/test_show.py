@@ -78,8 +78,8 @@ def test_a_method_shows_faults_parity_and_published_figures() -> None:
         "remarks",
     )
     listed = [note for kind in kinds for note in found.get(kind, [])]
-    assert sorted(listed) == sorted(card.notes)
-    assert all(note.startswith("Reproduced") for note in found["reproduced of the reference"])
+    assert sorted(listed) == sorted(note.text for note in card.notes)
+    assert found["reproduced of the reference"] == [n.text for n in card.notes if n.kind == "reproduced"]
     assert found["equal to its reference"] == list(card.parity)
     assert found["published mIoU"]["pascal5i, resnet50, 1-shot, SSP"].startswith("61.4 ")
     for fact in (card.paper, card.licence, card.reference, "61.4 (PMNet paper, Table 1)"):

@@ -71,7 +71,7 @@ def test_outputs_keep_their_places_with_refinement_or_without(refine: bool, tiny
     assert [len(each) // len(query) for each in outputs] == [
         {"query": 1, "supports": 2}[e] for e in episodes_of
     ]
-    assert not any("by name" in note for note in IFA.card.notes)
+    assert not any("by name" in note.text for note in IFA.card.notes)
 
 
 @torch.no_grad()

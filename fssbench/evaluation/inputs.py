@@ -6,7 +6,6 @@ nearest neighbour, pixels marked 255 ignored in the query and background in a su
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from fssbench.contracts.methods import FeatureMethod, Method
 from fssbench.data.data_files import DataFiles
 from fssbench.data.reader import Reader, Target
 from fssbench.errors import DataError, FssbenchError
+from fssbench.evaluation.extraction import Extractor
 from fssbench.evaluation.feature_cache import FeatureCache, Maps
 from fssbench.images.reading import resize_mask, to_input
 from fssbench.loading.backbones import source_of_backbone
@@ -39,7 +39,7 @@ class _Source:
     """One way an image becomes input: a backbone with the taps all its methods need, or pixels."""
 
     key: Hashable
-    backbone: Backbone | None
+    extractor: Extractor | None
     taps: tuple[str, ...]
 
 
@@ -69,7 +69,7 @@ class Inputs:
         self.device = device
         self.cache = cache
         self._sources: dict[int, _Source] = {}
-        self._private: dict[Hashable, Backbone] = {}
+        self._extractors: dict[Hashable, Extractor] = {}
         self._buffers: dict[tuple[str, str, tuple[int, ...]], Tensor] = {}
         self._place = (dataset.card.name, str(dataset.root), dataset.variant, size)
         self._mask = lru_cache(maxsize=max(1, _MASKS_KEPT // size**2))(self._read_mask)
@@ -81,18 +81,16 @@ class Inputs:
             groups.setdefault(feature_key(method), []).append(method)
         for key, members in groups.items():
             taps = dict.fromkeys(t for m in members if isinstance(m, FeatureMethod) for t in m.taps.union)
-            backbone = None if key == _PIXELS else self._own(key, members[0].backbone)
-            source = _Source((*self._place, key, tuple(taps)), backbone, tuple(taps))
+            extractor = None if key == _PIXELS else self._extractor(key, members[0].backbone)
+            source = _Source((*self._place, key, tuple(taps)), extractor, tuple(taps))
             self._sources.update({id(m): source for m in members})
         self.cache.plan(self._requests(methods, episodes))
 
-    def _own(self, key: Hashable, backbone: Backbone | None) -> Backbone:
-        """A copy of a backbone that no method ever meets: what one does to its own moves nobody's features."""
-        if key not in self._private:
+    def _extractor(self, key: Hashable, backbone: Backbone | None) -> Extractor:
+        if key not in self._extractors:
             assert backbone is not None  # `feature_key` makes pixels of it
-            backbone.zero_grad(set_to_none=True)
-            self._private[key] = copy.deepcopy(backbone).eval()
-        return self._private[key]
+            self._extractors[key] = Extractor(backbone)
+        return self._extractors[key]
 
     def _requests(self, methods: Sequence[Method], episodes: Sequence[Episode]) -> Iterator[Hashable]:
         for episode in episodes:
@@ -186,10 +184,9 @@ class Inputs:
         pixels = to_input(self.reader.image(item), self.size)[None]
         try:
             pixels = pixels.to(self.device)
-            if source.backbone is None:
+            if source.extractor is None:
                 return {_PIXELS: pixels}
-            with torch.no_grad():
-                return dict(source.backbone(pixels, source.taps))
+            return source.extractor.extract(pixels, source.taps, item)
         except torch.OutOfMemoryError:
             raise DataError(
                 f"the memory of device {str(self.device)!r} ran out at image {item!r} ({self.size} px). "

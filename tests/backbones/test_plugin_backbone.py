@@ -337,3 +337,78 @@ def test_a_stored_run_is_verified_with_the_plugin_and_not_without(write: Write, 
     words = ("verify", str(tmp_path / "runs"), "--data", "mini")
     done = command(*words, "--plugin", str(plugin))
     assert done.exit_code == 0, done.output
+
+
+# --- while features are computed ---------------------------------------------------------------------
+
+BODY = "        return {tap: maps[tap] for tap in taps}"
+
+
+@pytest.mark.parametrize(
+    ("body", "parts"),
+    [
+        ("raise ValueError('no such cell')", ["ValueError", "no such cell", "mine.py"]),
+        ("raise SystemExit", ["SystemExit"]),
+        ("return maps['stage3']", ["Tensor", "stage3"]),
+        ("return {}", ["stage3"]),
+        ("return {tap: maps[tap][0] for tap in taps}", ["stage3", "(16, 4, 4)", "(1, 16, h, w)"]),
+        ("return {tap: maps[tap][:, :7] for tap in taps}", ["stage3", "(1, 7, 4, 4)"]),
+        ("return {tap: maps[tap].long() for tap in taps}", ["stage3", "int64"]),
+        ("return {tap: maps[tap] / 0 for tap in taps}", ["NaN or infinite"]),
+        ("self.stages[0].bias.add_(1)\n        return maps", ["weights changed"]),
+        (
+            "exec(open(__file__.replace('mine.py', 'late.py')).read())\n        return maps",
+            ["late.py", "files ="],
+        ),
+    ],
+)
+def test_features_that_are_no_features_end_the_run_with_the_backbones_name(
+    write: Write, tmp_path: Path, body: str, parts: list[str]
+) -> None:
+    plugin = write((BODY, f"        maps = {{tap: maps[tap] for tap in taps}}\n        {body}"))
+    plugin.with_name("late.py").write_text("value = 1\n")
+    given = (
+        "--plugin",
+        str(plugin),
+        "--backbone",
+        "mine",
+        "--weights",
+        "random",
+        "--out",
+        str(tmp_path / "runs"),
+    )
+    done = command("run", *given, "--method", "panet", *MINIATURE)
+    assert done.exit_code == 4, done.output
+    text = " ".join(done.output.split())
+    for part in ("backbone 'mine'", "image", *parts):
+        assert part in text
+    assert "Traceback" not in done.output
+
+
+def test_random_numbers_of_a_backbone_depend_on_the_image_alone(write: Write, tmp_path: Path) -> None:
+    plugin = write(
+        (
+            BODY,
+            "        noise = torch.rand(()) + random.random()\n        return {tap: maps[tap] + noise for tap in taps}",
+        )
+    )
+    plugin.write_text(plugin.read_text().replace("import torch\n", "import random\nimport torch\n", 1))
+    alone = run_mini(plugin, tmp_path / "alone", "--weights", "random")
+    given = (
+        "--plugin",
+        str(plugin),
+        "--backbone",
+        "mine",
+        "--weights",
+        "random",
+        "--out",
+        str(tmp_path / "both"),
+    )
+    done = command(
+        "run", *given, "--method", "hsnet", "--method", "panet", "--untrained", *MINIATURE, "--quiet"
+    )
+    assert done.exit_code == 0, done.output
+    runs = [read_run(run) for run in sorted((tmp_path / "both").iterdir())]
+    (panet,) = [run for run in runs if run.manifest.block.method == "panet"]
+    assert panet.identity == alone["identity"]
+    assert panet.records == read_run(next((tmp_path / "alone").iterdir())).records

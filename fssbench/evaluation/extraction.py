@@ -1,0 +1,104 @@
+"""Features of an image from a backbone that may be anybody's: the same whatever ran before, and as its taps promise.
+
+A backbone is a plugin, so what it raises names it, its random numbers come from the image alone, and features
+that are not what its taps promise are refused before any method reads them.
+"""
+
+from __future__ import annotations
+
+import copy
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fssbench.contracts.backbones import Backbone
+from fssbench.errors import PluginError
+from fssbench.evaluation.isolation import generators_kept, seed_generators
+from fssbench.loading.backbones import source_of_backbone
+from fssbench.plugins import execution
+from fssbench.plugins.calls import plugin_call
+from fssbench.plugins.import_files import drop_aliases
+
+
+class Extractor:
+    """A copy of a backbone that no method ever meets, and the taps that are asked of it.
+
+    Args:
+        backbone: as loaded; what a method does to it later does not change the features.
+
+    Raises:
+        PluginError: if the backbone cannot be copied.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        self._name = f"backbone {backbone.name!r}"
+        self._source = source_of_backbone(backbone)
+        backbone.zero_grad(set_to_none=True)
+        with plugin_call(f"{self._name} cannot be copied:"):
+            self._network = copy.deepcopy(backbone).eval()
+        self._tensors = list(self._network.state_dict(keep_vars=True).values())
+        self._versions = [tensor._version for tensor in self._tensors]
+
+    def extract(self, pixels: Tensor, taps: Sequence[str], item: str) -> dict[str, Tensor]:
+        """Compute the features of one image.
+
+        Args:
+            pixels: the normalised image (1, 3, H, W).
+            taps: names of taps.
+            item: id of the image, which seeds the random generators and is named in errors.
+
+        Returns:
+            Feature maps by tap, each (1, C, h, w).
+
+        Raises:
+            PluginError: if the backbone raises, changes its weights, reads code that its hash does not contain,
+                or gives other features than its taps promise.
+            torch.OutOfMemoryError: if the memory of the device runs out.
+        """
+        where = f"{self._name}, image {item!r}"
+        try:
+            with (
+                plugin_call(f"{where}: raised", inside=where, passes=(torch.OutOfMemoryError,)),
+                generators_kept(),
+                torch.no_grad(),
+                execution.observed() as observed,
+            ):
+                seed_generators(zlib.crc32(item.encode()))
+                maps = self._network(pixels, taps)
+                _require_maps(maps, self._network, taps, pixels.device)
+            if observed:
+                with plugin_call("", inside=where):
+                    self._source.check(observed)
+        finally:
+            drop_aliases()
+        if [tensor._version for tensor in self._tensors] != self._versions:
+            raise PluginError(
+                f"{where}: its weights changed while it computed features, so these would depend on the order of the "
+                "images. Next: keep `forward` from writing to parameters and buffers"
+            )
+        return dict(maps)
+
+
+def _require_maps(maps: Any, network: Backbone, taps: Sequence[str], device: torch.device) -> None:
+    """Refuse features that are not what the taps promise."""
+    if not isinstance(maps, Mapping) or set(maps) != set(taps):
+        given = sorted(map(str, maps)) if isinstance(maps, Mapping) else type(maps).__name__
+        raise PluginError(f"forward returned {given}, expected feature maps of the taps {sorted(taps)}")
+    for tap in taps:
+        features, channels = maps[tap], network.taps[tap].channels
+        expected = f"a floating-point tensor (1, {channels}, h, w) on {device}"
+        if not isinstance(features, Tensor):
+            raise PluginError(f"tap {tap!r} is {type(features).__name__}, expected {expected}")
+        is_map = features.ndim == 4 and tuple(features.shape[:2]) == (1, channels) and features.numel() > 0
+        if not (is_map and features.is_floating_point() and features.device == device):
+            text = f"{features.dtype} {tuple(features.shape)} on {features.device}"
+            raise PluginError(f"tap {tap!r} is {text}, expected {expected}")
+    # what is not finite in an early map is not finite in the last one, which is the smallest
+    last = maps[max(taps, key=list(network.taps).index)]
+    if not torch.isfinite(last.sum()) and not torch.isfinite(last).all():
+        raise PluginError(
+            f"the features have {int((~torch.isfinite(last)).sum())} values that are NaN or infinite"
+        )

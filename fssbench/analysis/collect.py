@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fssbench.analysis.comparisons import verdicts
+from fssbench.analysis.comparisons import Outcome, verdicts
 from fssbench.analysis.matching import comparable
 from fssbench.analysis.row_keys import Key, column_key, first_run
 from fssbench.analysis.row_names import name_rows
@@ -24,7 +24,7 @@ from fssbench.contracts.results import Cell, Estimate, Results, RunResult
 from fssbench.contracts.run_manifest import Context
 from fssbench.efficiency.store import read_all
 from fssbench.errors import DataError
-from fssbench.evidence import TOO_FEW, distinct_episodes
+from fssbench.evidence import distinct_episodes
 from fssbench.runs.copies import drop_copies
 from fssbench.runs.mark_legend import missing_folds_marks
 from fssbench.runs.marks import completeness_marks, run_marks
@@ -186,9 +186,11 @@ def _mark_best(results: Results) -> tuple[Cell, ...]:
         for places in comparable([results.cells[i] for i in group]):
             top, *rivals = [group[n] for n in places]
             outcomes = {i: compared[id(results.cells[top]), id(results.cells[i])].outcome for i in rivals}
-            cells[top] = replace(cells[top], best=any(outcome != TOO_FEW for outcome in outcomes.values()))
+            cells[top] = replace(
+                cells[top], best=any(outcome != Outcome.TOO_FEW_QUERIES for outcome in outcomes.values())
+            )
             for i, outcome in outcomes.items():
-                cells[i] = replace(cells[i], tied=outcome == "tie")
+                cells[i] = replace(cells[i], tied=outcome == Outcome.TIE)
     return tuple(
         sorted(cells, key=lambda c: (c.benchmark, c.shot, c.seed, c.backbone, c.label, c.name, c.variant))
     )

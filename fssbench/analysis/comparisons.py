@@ -15,6 +15,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Literal
 
 import numpy as np
@@ -36,7 +37,14 @@ RESAMPLES = 10_000
 _FOR_HOLM = 80
 """Fewest resamples per pair of the family, so that the smallest p can stay below 5 % after its adjustment."""
 
-Outcome = Literal["win", "tie", "loss", "too few queries"]
+
+class Outcome(StrEnum):
+    """The outcome of a comparison of A with B, from A's side."""
+
+    WIN = "win"
+    TIE = "tie"
+    LOSS = "loss"
+    TOO_FEW_QUERIES = TOO_FEW
 
 
 @dataclass(frozen=True)
@@ -200,7 +208,7 @@ def verdicts(results: Results) -> dict[tuple[int, int], Pair]:
 def turn_pair(pair: Pair) -> Pair:
     """Return the same pair from the side of B."""
     gap = pair.difference
-    opposite: dict[Outcome, Outcome] = {"win": "loss", "loss": "win"}
+    opposite = {Outcome.WIN: Outcome.LOSS, Outcome.LOSS: Outcome.WIN}
     return replace(
         pair,
         a=pair.b,
@@ -261,8 +269,10 @@ def _compare_family(family: Sequence[Match], resamples: int, seed: int) -> Itera
 
 def _outcome(gap: Difference, adjusted: float) -> Outcome:
     if math.isnan(adjusted):
-        return TOO_FEW
-    return "tie" if adjusted > LEVEL else "win" if gap.value > 0 else "loss"
+        return Outcome.TOO_FEW_QUERIES
+    if adjusted > LEVEL:
+        return Outcome.TIE
+    return Outcome.WIN if gap.value > 0 else Outcome.LOSS
 
 
 def refusals(results: Results, *, shared: bool = False) -> tuple[Refusal, ...]:
@@ -285,7 +295,10 @@ def tally(compared: Iterable[Pair]) -> tuple[Tally, ...]:
             counts[b, a][turn_pair(pair).outcome] += 1
         else:
             counts.setdefault((a, b), Counter())[pair.outcome] += 1
-    return tuple(Tally(key, c["win"], c["tie"], c["loss"], c[TOO_FEW]) for key, c in counts.items())
+    return tuple(
+        Tally(key, c[Outcome.WIN], c[Outcome.TIE], c[Outcome.LOSS], c[Outcome.TOO_FEW_QUERIES])
+        for key, c in counts.items()
+    )
 
 
 def ranking(results: Results) -> Ranking:

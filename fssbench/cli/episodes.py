@@ -50,16 +50,19 @@ def command(
     as_json: bool,
 ) -> None:
     """Draw the episodes of BENCHMARK and show, write or replay them. No image is opened."""
-    from fssbench.episodes.replay import compare_with_drawn
+    from fssbench.episodes.replay import Outcome, compare_with_drawn
     from fssbench.episodes.sampling import plan as draw, read_plan, write_plan
     from fssbench.errors import DataError, UsageError
 
     if (benchmark is None) == (replay is None):
         raise UsageError("give a BENCHMARK to draw, or --replay FILE. Next: `fssbench list benchmarks`")
     shown: dict[str, Any] = {}
+    is_other = False
     if replay is not None:
         plan = read_plan(replay)
-        shown = {"now": compare_with_drawn(plan, data, splits)[1]}
+        replayed = compare_with_drawn(plan, data, splits)
+        shown = {"now": str(replayed)}
+        is_other = replayed.outcome == Outcome.DIFFERS
     else:
         assert benchmark is not None
         plan = draw(
@@ -84,7 +87,7 @@ def command(
         if head:
             click.echo()
             table(("index", "class", "query", "supports"), head)
-    if shown.get("now", "").startswith("differs"):
+    if is_other:
         click.get_current_context().exit(DataError.exit_code)
 
 

@@ -53,6 +53,7 @@ def command(
     """
     from fssbench.cli.output import emit_json, table
     from fssbench.runs.store import scan
+    from fssbench.verification.seals import Outcome
     from fssbench.verification.stored_run import Means, verify_run
 
     paths = [path for folder in runs for path in scan(folder)]
@@ -70,8 +71,8 @@ def command(
             ("run", "check", "outcome", "detail"),
             [(p.name, f.check, f.outcome, f.detail) for p, f in findings],
         )
-    differing = {path for path, f in findings if f.outcome == "differs"}
-    unchecked = {path for path, f in findings if f.outcome == "not checked"} - differing
+    differing = {path for path, f in findings if f.outcome == Outcome.DIFFERS}
+    unchecked = {path for path, f in findings if f.outcome == Outcome.NOT_CHECKED} - differing
     click.echo(
         f"{len(paths)} runs: {len(differing)} differ, {len(unchecked)} are not checked in all points, "
         f"{len(paths) - len(differing) - len(unchecked)} are equal in all points",

@@ -7,7 +7,8 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from fssbench.plugins.calls import explain_error, message_of, place_of, show_traceback
 
@@ -18,6 +19,14 @@ Watch = Callable[[str, int, int], None]
 end once more with an empty name."""
 
 
+class Status(StrEnum):
+    """The outcome of a contract check."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    SKIP = "skip"
+
+
 @dataclass(frozen=True)
 class CheckResult:
     """What came of one check."""
@@ -25,7 +34,7 @@ class CheckResult:
     check: str
     contract: str
     """The promise, in one sentence."""
-    status: Literal["pass", "fail", "skip"]
+    status: Status
     reason: str = ""
     seconds: float = 0.0
     cause: int | None = None
@@ -62,22 +71,21 @@ def run(
         started, cause = time.monotonic(), None
         try:
             check(subject)
-            status, reason = "pass", ""
+            status, reason = Status.PASS, ""
         except Skipped as skipped:
-            status, reason = "skip", str(skipped)
+            status, reason = Status.SKIP, str(skipped)
         except Broken as broken:
-            status, reason, cause = "fail", str(broken), _cause_of(broken)
+            status, reason, cause = Status.FAIL, str(broken), _cause_of(broken)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a plugin may raise anything, SystemExit included
-            status, reason, cause = "fail", f"raised {explain_error(error)}", _cause_of(error)
+            status, reason, cause = Status.FAIL, f"raised {explain_error(error)}", _cause_of(error)
             if cause not in causes:
                 show_traceback(error)
-        if status == "fail" and name in waivers:
-            status, reason, cause = "skip", f"waived: {waivers[name]} ({reason})", None
+        if status == Status.FAIL and name in waivers:
+            status, reason, cause = Status.SKIP, f"waived: {waivers[name]} ({reason})", None
         number = None if cause is None else causes.setdefault(cause, len(causes) + 1)
-        outcome: Any = status
-        yield CheckResult(name, contract, outcome, reason, round(time.monotonic() - started, 3), number)
+        yield CheckResult(name, contract, status, reason, round(time.monotonic() - started, 3), number)
     watch("", len(checks), len(checks))
 
 

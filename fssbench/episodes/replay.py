@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Literal
 
 from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.contracts.episodes import Plan
@@ -14,7 +14,26 @@ from fssbench.episodes.plan_file import read_plan
 from fssbench.episodes.sampling import PROTOCOLS, list_pool, plan as draw
 from fssbench.errors import DataError, FssbenchError
 
-Outcome = Literal["equal", "differs", "not compared"]
+
+class Outcome(StrEnum):
+    """The outcome of a comparison of stored episodes with those drawn now."""
+
+    EQUAL = "equal"
+    DIFFERS = "differs"
+    NOT_COMPARED = "not compared"
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A stored plan, compared with what is drawn now."""
+
+    outcome: Outcome
+    detail: str = ""
+
+    def __str__(self) -> str:
+        """The outcome and the detail as one sentence."""
+        joint = {Outcome.EQUAL: "", Outcome.DIFFERS: " ", Outcome.NOT_COMPARED: ": "}[self.outcome]
+        return f"{self.outcome}{joint}{self.detail}"
 
 
 def draw_again(stored: Plan, data: str | Path | None, splits: str | Path | None) -> Plan:
@@ -39,25 +58,20 @@ def draw_again(stored: Plan, data: str | Path | None, splits: str | Path | None)
     )
 
 
-def compare_with_drawn(
-    stored: Plan, data: str | Path | None, splits: str | Path | None
-) -> tuple[Outcome, str]:
-    """Compare a stored plan with what is drawn now.
-
-    Returns:
-        The outcome, and a sentence that begins with it.
-    """
+def compare_with_drawn(stored: Plan, data: str | Path | None, splits: str | Path | None) -> Replay:
+    """Compare a stored plan with what is drawn now."""
     try:
         drawn = draw_again(stored, data, splits)
     except FssbenchError as error:
-        return "not compared", f"not compared: {error}"
+        return Replay(Outcome.NOT_COMPARED, str(error))
     for episode in stored:
         if episode.index >= len(drawn) or drawn[episode.index] != episode:
-            return "differs", (
-                f"differs from index {episode.index} on: other files or lists than the plan was drawn from "
-                f"(then: {stored.lists}; now: {drawn.lists})"
+            return Replay(
+                Outcome.DIFFERS,
+                f"from index {episode.index} on: other files or lists than the plan was drawn from "
+                f"(then: {stored.lists}; now: {drawn.lists})",
             )
-    return "equal", "equal"
+    return Replay(Outcome.EQUAL)
 
 
 GIVEN = Mark(MarkKind.OTHER_EPISODES, "of a plan file")
@@ -65,7 +79,7 @@ GIVEN = Mark(MarkKind.OTHER_EPISODES, "of a plan file")
 
 
 def plan_of_file(path: Path, data: Path, splits: str | Path | None) -> Plan:
-    """A stored plan, ready to be run on the data at hand.
+    """Read a stored plan and make it ready to be run on the data at hand.
 
     If the same episodes are drawn here, the plan is the drawn one, and so is its identity.  Else it gets a mark,
     for its protocol says how episodes are drawn, and these were not.
@@ -112,7 +126,7 @@ def plan_of_file(path: Path, data: Path, splits: str | Path | None) -> Plan:
 
 
 def _require_items(stored: Plan, drawn: Plan, path: Path) -> None:
-    """Refuse a plan that asks for what is not there, before any episode."""
+    """Refuse a plan that asks for items that the data lack, before any episode."""
     dataset = open_dataset(drawn.dataset, data=drawn.data, splits=drawn.splits, variant=drawn.dataset_variant)
     pool = list_pool(dataset, drawn.split)
     there = {(entry.class_id, entry.item) for entry in pool.of_classes(drawn.classes)}

@@ -1,16 +1,25 @@
-"""Tells whether run folders hold the same measurement, which no statistic is asked about."""
+"""Decides whether run folders hold the same measurement; the counts decide, not a statistic."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import combinations
 from pathlib import Path
-from typing import Literal
 
 from fssbench.contracts.records import differing_fields
 from fssbench.errors import DataError
 from fssbench.runs.store import StoredRun, read_run, scan
+
+
+class EqualityKind(StrEnum):
+    """In what two folders are equal."""
+
+    ONE_MEASUREMENT = "one measurement"
+    """Both hold the same identities."""
+    EQUAL_COUNTS = "equal counts"
+    """The identities differ, and no count does."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +27,7 @@ class Equality:
     """Two folders that are equal."""
 
     folders: tuple[Path, Path]
-    kind: Literal["one measurement", "equal counts"]
-    """`one measurement`: every identity is in both; `equal counts`: identities differ and no count does."""
+    kind: EqualityKind
     episodes: int
     """Episodes compared, over all runs."""
     differing: tuple[str, ...] = ()
@@ -27,9 +35,9 @@ class Equality:
 
     @property
     def text(self) -> str:
-        """The finding as a sentence."""
+        """Say in a sentence in what the folders are equal."""
         first, second = self.folders
-        if self.kind == "one measurement":
+        if self.kind == EqualityKind.ONE_MEASUREMENT:
             return f"{first} and {second} are equal: one identity, and all counts of {self.episodes} episodes agree"
         return (
             f"{first} and {second} are equal in all counts of {self.episodes} episodes, though their identities "
@@ -64,12 +72,12 @@ def _compare(a: Path, b: Path, mine: list[StoredRun], theirs: list[StoredRun]) -
         _require_equal(here[identity], there[identity])
     episodes = sum(run.done for run in mine)
     if here.keys() == there.keys() and all(here[i].records == there[i].records for i in here):
-        return Equality((a, b), "one measurement", episodes)
+        return Equality((a, b), EqualityKind.ONE_MEASUREMENT, episodes)
     if len(mine) == len(theirs) == 1 and mine[0].plan.sha256 == theirs[0].plan.sha256 and episodes:
         first, second = mine[0], theirs[0]
         if first.records == second.records and first.identity != second.identity:
             names = differing_fields(first.manifest.block, second.manifest.block)
-            return Equality((a, b), "equal counts", episodes, tuple(names))
+            return Equality((a, b), EqualityKind.EQUAL_COUNTS, episodes, tuple(names))
     return None
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.contracts.episodes import Plan
@@ -24,7 +25,15 @@ from fssbench.runs.redaction import identify_value
 from fssbench.runs.store import Record, StoredRun, manifest_seal, read_manifest, read_run
 from fssbench.runs.summary import summary_bytes
 
-Outcome = Literal["equal", "differs", "not checked"]
+
+class Outcome(StrEnum):
+    """The outcome of a check."""
+
+    EQUAL = "equal"
+    DIFFERS = "differs"
+    NOT_CHECKED = "not checked"
+
+
 _YES, _NO = {"1", "yes", "on", "true", "t", "y"}, {"0", "no", "off", "false", "f", "n"}
 """How a truth value may be given."""
 
@@ -50,13 +59,13 @@ def check_seals(path: Path) -> tuple[list[Finding], StoredRun | None]:
     try:
         manifest = read_manifest(path)
     except DataError as error:
-        return [Finding("manifest", "differs", str(error))], None
+        return [Finding("manifest", Outcome.DIFFERS, str(error))], None
     identity, context = manifest.block, manifest.context
-    findings = [Finding("manifest", "equal", f"identity {manifest.identity[:12]}")]
+    findings = [Finding("manifest", Outcome.EQUAL, f"identity {manifest.identity[:12]}")]
     try:
         plan = read_plan(path / "plan.json")
     except DataError as error:
-        return [*findings, Finding("plan", "differs", str(error))], None
+        return [*findings, Finding("plan", Outcome.DIFFERS, str(error))], None
     findings.append(
         _finding("plan", _plan_faults(plan, identity), f"{len(plan)} episodes, {plan.sha256[:12]}")
     )
@@ -67,7 +76,7 @@ def check_seals(path: Path) -> tuple[list[Finding], StoredRun | None]:
     try:
         run = read_run(path)
     except DataError as error:
-        return [*findings, Finding("records", "differs", str(error))], None
+        return [*findings, Finding("records", Outcome.DIFFERS, str(error))], None
     records = [
         text
         for r in run.records.values()
@@ -80,18 +89,18 @@ def check_seals(path: Path) -> tuple[list[Finding], StoredRun | None]:
 
 def _finding(check: str, faults: list[str], detail: str) -> Finding:
     if not faults:
-        return Finding(check, "equal", detail)
+        return Finding(check, Outcome.EQUAL, detail)
     more = f"; and {len(faults) - 4} more" if len(faults) > 4 else ""
-    return Finding(check, "differs", "; ".join(faults[:4]) + more)
+    return Finding(check, Outcome.DIFFERS, "; ".join(faults[:4]) + more)
 
 
 def _seal(manifest: RunManifest, plan: Plan) -> Finding:
     if manifest.sealed is None:
-        return Finding("seal", "differs", "manifest.json has lost its seal, which is written with it")
+        return Finding("seal", Outcome.DIFFERS, "manifest.json has lost its seal, which is written with it")
     if manifest.sealed == manifest_seal(manifest, plan):
-        return Finding("seal", "equal")
+        return Finding("seal", Outcome.EQUAL)
     return Finding(
-        "seal", "differs", "manifest.json or the head of plan.json was changed after it was written"
+        "seal", Outcome.DIFFERS, "manifest.json or the head of plan.json was changed after it was written"
     )
 
 
@@ -133,10 +142,10 @@ def _summary(run: StoredRun) -> Finding:
     try:
         stored = (run.path / "summary.json").read_bytes()
     except OSError:
-        return Finding("summary", "not checked", "no summary.json")
+        return Finding("summary", Outcome.NOT_CHECKED, "no summary.json")
     if stored == summary_bytes(run):
-        return Finding("summary", "equal")
-    return Finding("summary", "differs", "summary.json is not what the records give")
+        return Finding("summary", Outcome.EQUAL)
+    return Finding("summary", Outcome.DIFFERS, "summary.json is not what the records give")
 
 
 def _faults(plan: Plan, identity: Identity, context: Context) -> Iterator[str]:

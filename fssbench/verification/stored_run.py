@@ -32,7 +32,7 @@ from fssbench.plugins.registry import BACKBONES, METHODS
 from fssbench.runs.identity import data_files
 from fssbench.runs.redaction import HIDDEN
 from fssbench.runs.store import StoredRun, read_run, scan
-from fssbench.verification.seals import Finding, check_seals
+from fssbench.verification.seals import Finding, Outcome, check_seals
 
 TOLERANCE = 0.001
 """Share of an episode's pixels by which counts may differ on another machine."""
@@ -77,13 +77,13 @@ def verify_run(path: Path, means: Means) -> list[Finding]:
             raise DataError("no data given (--data DIR)")
     except FssbenchError as error:
         why = str(error)
-        lacking = [Finding(check, "not checked", why) for check in ("episodes", "data")]
+        lacking = [Finding(check, Outcome.NOT_CHECKED, why) for check in ("episodes", "data")]
         return [*findings, *lacking, *_unchecked(why)]
     plan, drawn = _draw(run, root, means)
     findings.append(drawn)
     data = _data(run, plan)
     findings.append(data)
-    if data.outcome == "not checked":
+    if data.outcome == Outcome.NOT_CHECKED:
         return [*findings, *_unchecked("the data cannot be read")]
     try:
         method = _load(run, means)
@@ -93,7 +93,7 @@ def verify_run(path: Path, means: Means) -> list[Finding]:
 
 
 def _unchecked(why: str) -> list[Finding]:
-    return [Finding(check, "not checked", why) for check in ("identity", "marks proven", "counts")]
+    return [Finding(check, Outcome.NOT_CHECKED, why) for check in ("identity", "marks proven", "counts")]
 
 
 def _draw(run: StoredRun, root: Path, means: Means) -> tuple[Plan, Finding]:
@@ -106,23 +106,23 @@ def _draw(run: StoredRun, root: Path, means: Means) -> tuple[Plan, Finding]:
             and (given := plan_of_file(run.path / "plan.json", root, means.splits)) == stored
         ):
             return given, Finding(
-                "episodes", "not checked", "of a plan file, which nothing draws; the images are there"
+                "episodes", Outcome.NOT_CHECKED, "of a plan file, which nothing draws; the images are there"
             )
         drawn = draw_again(stored, root, means.splits)
     except FssbenchError as error:
-        return here, Finding("episodes", "not checked", str(error))
+        return here, Finding("episodes", Outcome.NOT_CHECKED, str(error))
     for episode in stored:
         if episode.index >= len(drawn) or drawn[episode.index] != episode:
             text = f"drawn now they differ from index {episode.index} on (then: {stored.lists}; now: {drawn.lists})"
-            return here, Finding("episodes", "differs", text)
+            return here, Finding("episodes", Outcome.DIFFERS, text)
     if drawn != stored:
         names = [n for n in ("marks", "classes", "class_names", "lists", "version", "size") if
                  getattr(drawn, n) != getattr(stored, n)]  # fmt: skip
         text = "; ".join(
             f"{n} drawn now: {getattr(drawn, n)!r}, stored: {getattr(stored, n)!r}" for n in names
         )
-        return here, Finding("episodes", "differs", text)
-    return drawn, Finding("episodes", "equal", f"{len(drawn)} drawn again, {drawn.sha256[:12]}")
+        return here, Finding("episodes", Outcome.DIFFERS, text)
+    return drawn, Finding("episodes", Outcome.EQUAL, f"{len(drawn)} drawn again, {drawn.sha256[:12]}")
 
 
 def _data(run: StoredRun, plan: Plan) -> Finding:
@@ -130,16 +130,18 @@ def _data(run: StoredRun, plan: Plan) -> Finding:
         dataset = open_dataset(plan.dataset, data=plan.data, splits=plan.splits, variant=plan.dataset_variant)
         files = data_files(dataset, plan)
     except FssbenchError as error:
-        return Finding("data", "not checked", str(error))
+        return Finding("data", Outcome.NOT_CHECKED, str(error))
     if files.sha256 == run.manifest.block.data_sha256:
-        return Finding("data", "equal", f"{len(files.paths)} files, {files.sha256[:12]}")
+        return Finding("data", Outcome.EQUAL, f"{len(files.paths)} files, {files.sha256[:12]}")
     others = files.differing(run.path)
     if not others:
         return Finding(
-            "data", "differs", f"hash {files.sha256[:12]}; which of {len(files.paths)} files is not known"
+            "data",
+            Outcome.DIFFERS,
+            f"hash {files.sha256[:12]}; which of {len(files.paths)} files is not known",
         )
     text = f"{len(others)} of {len(files.paths)} files differ, the first is {others[0]}"
-    return Finding("data", "differs", text)
+    return Finding("data", Outcome.DIFFERS, text)
 
 
 def _load(run: StoredRun, means: Means) -> Method:
@@ -209,7 +211,7 @@ def _recompute(run: StoredRun, plan: Plan, method: Method, means: Means) -> Iter
             if failed:
                 raise failed[0][1]
         except FssbenchError as error:
-            yield Finding("counts", "differs", f"cannot be computed again: {error}")
+            yield Finding("counts", Outcome.DIFFERS, f"cannot be computed again: {error}")
             return
         again = read_run(next(scan(Path(folder))))
     yield _identity(run, again)
@@ -223,8 +225,8 @@ def _identity(run: StoredRun, again: StoredRun) -> Finding:
     others = [k for k in before if k != "device" and before[k] != now.get(k)]
     if others:
         text = "; ".join(f"{k} is {_short(now.get(k))}, stored: {_short(before[k])}" for k in others)
-        return Finding("identity", "differs", text)
-    return Finding("identity", "equal", "source, weights and settings are the run's")
+        return Finding("identity", Outcome.DIFFERS, text)
+    return Finding("identity", Outcome.EQUAL, "source, weights and settings are the run's")
 
 
 def _context(run: StoredRun, again: StoredRun) -> Finding:
@@ -232,8 +234,8 @@ def _context(run: StoredRun, again: StoredRun) -> Finding:
     others = [k for k in _PROVEN if k in before and k in now and before[k] != now[k]]
     if others:
         text = "; ".join(f"{k} is {_short(now[k])}, stored: {_short(before[k])}" for k in others)
-        return Finding("marks proven", "differs", text)
-    return Finding("marks proven", "equal", ", ".join(now["marks"]) or "none")
+        return Finding("marks proven", Outcome.DIFFERS, text)
+    return Finding("marks proven", Outcome.EQUAL, ", ".join(now["marks"]) or "none")
 
 
 def _short(value: Any) -> str:
@@ -256,7 +258,7 @@ def _counts(run: StoredRun, again: StoredRun, indices: Sequence[int]) -> Finding
             worst = max(worst, pixels / max(1, now.inter[0] + now.union[1]))
     if not odd:
         return Finding(
-            "counts", "equal", f"{len(indices)} of {run.done} episodes computed again, each count equal"
+            "counts", Outcome.EQUAL, f"{len(indices)} of {run.done} episodes computed again, each count equal"
         )
     text = (
         f"{len(odd)} of {len(indices)} episodes computed again differ, by {total} pixels, at most {100 * worst:.3f} % "
@@ -264,8 +266,8 @@ def _counts(run: StoredRun, again: StoredRun, indices: Sequence[int]) -> Finding
     )
     if elsewhere and worst <= TOLERANCE:
         allowed = f"within {100 * TOLERANCE:g} %, which is allowed as {', '.join(elsewhere)} differ"
-        return Finding("counts", "equal", f"{text}; {allowed}")
-    return Finding("counts", "differs", text)
+        return Finding("counts", Outcome.EQUAL, f"{text}; {allowed}")
+    return Finding("counts", Outcome.DIFFERS, text)
 
 
 def _elsewhere(run: StoredRun, again: StoredRun) -> list[str]:

@@ -94,6 +94,7 @@ if TYPE_CHECKING:
         Taps as Taps,
     )
     from fssbench.contracts.notes import Note as Note
+    from fssbench.contracts.pixel_loss import pixel_loss as pixel_loss
     from fssbench.contracts.prediction import Predictor as Predictor, select_support as select_support
     from fssbench.contracts.records import (
         Record as Record,

@@ -17,7 +17,8 @@ from torch.nn import functional
 
 from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Note, Recipe, Taps, UsageError
 
-from .layers.feature_maps import names, soft_mask, stages
+from .layers.feature_maps import names, stages
+from .layers.resize import double, grid, resize
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone
@@ -113,14 +114,6 @@ def _pair(inputs: int, hidden: int, outputs: int, *after: nn.Module) -> nn.Seque
         nn.Conv2d(hidden, outputs, 3, padding=1),
         *after,
     )
-
-
-def _resize(maps: Tensor, height: int, width: int) -> Tensor:
-    return functional.interpolate(maps, (height, width), mode="bilinear", align_corners=True)
-
-
-def _double(maps: Tensor) -> Tensor:
-    return _resize(maps, 2 * maps.shape[-2], 2 * maps.shape[-1])
 
 
 class DCAMA(FeatureMethod):
@@ -224,13 +217,13 @@ class DCAMA(FeatureMethod):
         coarse, middle, fine = (
             self._encoded(level, query, support, support_mask) for level in ("coarse", "middle", "fine")
         )
-        mixed = self.fuse[0](_resize(coarse, *middle.shape[-2:]) + middle)
-        mixed = self.fuse[1](_resize(mixed, *fine.shape[-2:]) + fine)
+        mixed = self.fuse[0](resize(coarse, grid(middle)) + middle)
+        mixed = self.fuse[1](resize(mixed, grid(fine)) + fine)
         deeper, shallow = self._deeper.name, self._shallow.name
         mixed = torch.cat([mixed, query[deeper], support[deeper].amax(dim=1)], dim=1)
-        mixed = _resize(mixed, *query[shallow].shape[-2:])
+        mixed = resize(mixed, grid(query[shallow]))
         mixed = torch.cat([mixed, query[shallow], support[shallow].amax(dim=1)], dim=1)
-        logits: Tensor = self.mix[2](_double(self.mix[1](_double(self.mix[0](mixed)))))
+        logits: Tensor = self.mix[2](double(self.mix[1](double(self.mix[0](mixed)))))
         return logits
 
     def _encoded(self, level: str, query: Features, support: Features, support_mask: Tensor) -> Tensor:
@@ -246,7 +239,7 @@ class DCAMA(FeatureMethod):
         """What query cells (B, C, h, w) gather of the masks of supports (B, K, C, hs, ws): (B, h, w)."""
         cells = self._tokens(query)
         others = self._tokens(support).flatten(1, 2)
-        values = soft_mask(mask, (int(support.shape[-2]), int(support.shape[-1]))).flatten(1)
+        values = resize(mask, grid(support)).flatten(1)
         gathered: Tensor = attention(cells, others, values)
         return torch.unflatten(gathered, 1, query.shape[-2:])
 

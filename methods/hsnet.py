@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Note, Recipe, Taps
 
+from .layers.correlation import correlations
 from .layers.feature_maps import masked, names, stages
-from .layers.volume import CentrePivotConv4d, VolumeGroupNorm, pairwise, resize_planes, unit
+from .layers.resize import double
+from .layers.volume import CentrePivotConv4d, VolumeGroupNorm, resize_planes
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone
@@ -70,10 +71,7 @@ class HypercorrelationHead(nn.Module):
         mixed = self.encoder_layer4(coarse)
         mixed = self.encoder_layer4to3(_add(mixed, self.encoder_layer3(middle)))
         mixed = self.encoder_layer3to2(_add(mixed, self.encoder_layer2(fine)))
-        query = self.decoder1(mixed.mean(dim=(4, 5)))
-        size = (2 * query.shape[-2], 2 * query.shape[-1])
-        query = functional.interpolate(query, size, mode="bilinear", align_corners=True)
-        logits: Tensor = self.decoder2(query)
+        logits: Tensor = self.decoder2(double(self.decoder1(mixed.mean(dim=(4, 5)))))
         return logits
 
 
@@ -90,20 +88,6 @@ def levels(backbone: Backbone) -> tuple[tuple[str, ...], tuple[str, ...], tuple[
     """Names of all taps of the last three stages, the coarse stage first."""
     fine, middle, coarse = stages(backbone, 3)[-3:]
     return names(coarse), names(middle), names(fine)
-
-
-def correlations(levels: Sequence[Sequence[str]], query: Features, objects: Features) -> list[Tensor]:
-    """Clamped cosines of all query cells with all cells of one support each, a volume for each level.
-
-    Args:
-        levels: names of taps, by level.
-        query: query features (B, C, h, w) by tap.
-        objects: support features under their masks (B, C, h, w) by tap.
-    """
-    return [
-        pairwise([unit(query[tap]) for tap in level], [unit(objects[tap]) for tap in level]).clamp(min=0)
-        for level in levels
-    ]
 
 
 class HSNetConfig(MethodConfig):

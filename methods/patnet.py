@@ -26,7 +26,8 @@ from fssbench.api import (
 )
 
 from .hsnet import HSNet, HSNetConfig
-from .layers.feature_maps import soft_mask
+from .layers.prototypes import unit, weighted_mean
+from .layers.resize import grid, resize
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone
@@ -139,7 +140,7 @@ class PATNet(HSNet):
         for tap, number in self._anchors.items():
             anchors = rows[number]
             features = support[tap][:, 0]
-            mask = soft_mask(support_mask, (int(features.shape[-2]), int(features.shape[-1])))
+            mask = resize(support_mask, grid(features))
             coordinates = _coordinates(features, mask)
             cells[tap] = _transform(query[tap], coordinates, anchors)
             objects[tap] = _transform(features * mask, coordinates, anchors)
@@ -195,12 +196,14 @@ class PATNet(HSNet):
         total = anchors.new_zeros(())
         for tap in (tap for tap, number in self._anchors.items() if number == _TUNED):
             features = support[tap][:, k]
-            size = (int(features.shape[-2]), int(features.shape[-1]))
-            mask, found = soft_mask(support_mask[:, k : k + 1], size), soft_mask(predicted, size)
+            mask = resize(support_mask[:, k : k + 1], grid(features))
+            query_object = resize(predicted, grid(features))
             coordinates = _coordinates(features, mask)
             ours, theirs = (
-                _transform(_mean(maps, weights), coordinates, anchors).flatten(1)
-                for maps, weights in ((query[tap], found), (features, mask))
+                _transform(
+                    weighted_mean(maps, weights, (2, 3), eps=_EPS, keepdim=True), coordinates, anchors
+                ).flatten(1)
+                for maps, weights in ((query[tap], query_object), (features, mask))
             )
             total = total + functional.kl_div(ours.log_softmax(dim=1), theirs.softmax(dim=1), reduction="sum")
         return total
@@ -217,22 +220,11 @@ def _coordinates(support: Tensor, mask: Tensor) -> Tensor:
         (B, 2, C): the transposed pseudo-inverse of the prototypes, each of unit length.
     """
     weights = torch.stack([1 - mask, mask], dim=1)
-    sums = (support.unsqueeze(1) * weights).sum(dim=(3, 4))
-    prototypes = sums / (weights.sum(dim=(3, 4)) + _EPS)
-    return torch.linalg.pinv(_unit_rows(prototypes)).transpose(1, 2)
-
-
-def _mean(features: Tensor, mask: Tensor) -> Tensor:
-    """Mean (B, C, 1, 1) of features (B, C, h, w) under a mask (B, 1, h, w)."""
-    sums = (features * mask).sum(dim=(2, 3), keepdim=True)
-    return sums / (mask.sum(dim=(2, 3), keepdim=True) + _EPS)
+    prototypes = weighted_mean(support.unsqueeze(1), weights, (3, 4), eps=_EPS)
+    return torch.linalg.pinv(unit(prototypes, -1, eps=_EPS)).transpose(1, 2)
 
 
 def _transform(features: Tensor, coordinates: Tensor, anchors: Tensor) -> Tensor:
     """Features (B, C, h, w) written in prototypes, read in anchors (2, C)."""
     written = torch.bmm(coordinates, features.flatten(2))
-    return torch.matmul(_unit_rows(anchors).transpose(0, 1), written).view_as(features)
-
-
-def _unit_rows(rows: Tensor) -> Tensor:
-    return rows / (torch.linalg.vector_norm(rows, dim=-1, keepdim=True) + _EPS)
+    return torch.matmul(unit(anchors, -1, eps=_EPS).transpose(0, 1), written).view_as(features)

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from fssbench.api import Features, MethodCard, MethodConfig, Note
 
 from .layers.pfenet_base import OneEnrichment
-from .layers.pfenet_head import WIDTH, Enriched, grid, merging, narrowing, reduction, resize
-from .layers.prior import weighted_average
+from .layers.pfenet_head import WIDTH, Enriched, merging, narrowing, reduction
+from .layers.prototypes import weighted_average
+from .layers.resize import grid, resize
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from fssbench.api import Ablation, FeatureMethod, Features, MethodCard, MethodConfig, Note, Recipe, Taps
 
-from .layers.feature_maps import soft_mask, stages
+from .layers.feature_maps import stages
 from .layers.finetuned import FineTuned
+from .layers.resize import grid, resize
 from .layers.self_support import Prototypes, over_shots, refined, supported
-from .layers.supervision import pixel_loss
+from .layers.supervision import resized_loss
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone
@@ -143,10 +144,10 @@ class SSP(FeatureMethod):
         each = Prototypes.of_mask(objects, mask)
         predictions = self._predictions(over_shots(each, support_mask.shape[1]), cells)
         own = Prototypes.of_mask(cells, fitting(target.to(cells.dtype), cells))
-        total = sum(pixel_loss(p, target, ignore) for p in (*predictions, own.logits(cells)))
+        total = sum(resized_loss(p, target, ignore) for p in (*predictions, own.logits(cells)))
         supports = support_mask.flatten(0, 1).bool()
         nothing = supports.new_zeros(supports.shape)
-        return total + 0.2 * pixel_loss(each.logits(objects), supports, nothing)
+        return total + 0.2 * resized_loss(each.logits(objects), supports, nothing)
 
     def _predictions(self, first: Prototypes, cells: Tensor) -> list[Tensor]:
         """The self-supported logits, and the refined ones behind them where that is set."""
@@ -170,5 +171,4 @@ class SSP(FeatureMethod):
 
 def fitting(mask: Tensor, features: Tensor) -> Tensor:
     """Masks (N, H, W) at the features' size, soft."""
-    height, width = features.shape[-2:]
-    return soft_mask(mask.unsqueeze(0), (int(height), int(width)))[0]
+    return resize(mask.unsqueeze(0), grid(features))[0]

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fssbench.contracts.ablations import Ablation, make_ablation
 from fssbench.contracts.method_card import MethodCard
+from fssbench.contracts.pixel_loss import pixel_loss
 from fssbench.contracts.prediction import (
     Predictor,
     predict_shots,
@@ -234,11 +234,7 @@ class Method(nn.Module, ABC):
 
     def criterion(self, logits: Tensor, target: Tensor, ignore: Tensor) -> Tensor:
         """Compute the cross-entropy of logits (B, 2, H, W), a scalar; `target` and `ignore` as for `loss`."""
-        losses = functional.cross_entropy(logits, target.long(), reduction="none").flatten(1)
-        if not self.loss_ignores:
-            return losses.mean()
-        counted = (~ignore).flatten(1)
-        return ((losses * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)).mean()
+        return pixel_loss(logits, target, ignore if self.loss_ignores else None)
 
     def rate_factor(self, name: str) -> float:
         """Factor on the recipe's learning rate for the parameter `name`; 1 for all by default."""

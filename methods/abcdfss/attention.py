@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from ..layers.resize import grid, resize
 
 _LEVELS = 256
 _FLOOR = int(0.05 * (_LEVELS - 1))
@@ -25,8 +26,7 @@ def carried(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
     Returns:
         (1, 1, h, w), values 0..1.
     """
-    size = support.shape[-2:]
-    small = functional.interpolate(mask.unsqueeze(1), size, mode="bilinear", align_corners=False)
+    small = resize(mask.unsqueeze(1), grid(support), align_corners=False)
     cells = query[0].flatten(1).transpose(0, 1)
     tokens = support.transpose(0, 1).flatten(1)
     shares = (cells @ tokens / query.shape[1] ** 0.5).softmax(dim=1)

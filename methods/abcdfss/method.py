@@ -14,11 +14,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional
 
 from fssbench.api import Ablation, Backbone, ImageMethod, MethodCard, MethodConfig, Note, Predictor
 
 from ..layers.feature_maps import names, stages
+from ..layers.resize import grid, resize
 from .attention import carried, otsu
 from .shear import Shear, copies, draw_shears
 from .task_head import TaskHead, Views, fit
@@ -197,10 +197,9 @@ class ABCDFSS(ImageMethod):
 
     def cut(self, maps: Sequence[Tensor], support_mask: Tensor) -> Tensor:
         """Logits (1, 2, H, W), threshold and map, from coarse maps (1, 1, h, w), shallow first."""
-        grid = maps[0].shape[-2:]
-        resized = [functional.interpolate(m, grid, mode="bilinear", align_corners=False) for m in maps]
+        resized = [resize(each, grid(maps[0]), align_corners=False) for each in maps]
         mean = torch.stack(resized).mean(dim=0)
-        fused = functional.interpolate(mean, support_mask.shape[-2:], mode="bilinear", align_corners=False)
+        fused = resize(mean, grid(support_mask), align_corners=False)
         return torch.cat([torch.full_like(fused, self._threshold(fused)), fused], dim=1)
 
     def _threshold(self, fused: Tensor) -> float:

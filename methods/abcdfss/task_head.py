@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..layers.prototypes import weighted_mean
+from ..layers.resize import grid, resize
 from .shear import Shear, copies
 
 WIDTH = 64
@@ -89,13 +91,12 @@ def fit(
         temperature: of the dense contrast.
     """
     query, support = copies(views.query, shears), copies(views.support, shears)
-    size = support.shape[-2:]
-    masks = functional.interpolate(mask_copies.unsqueeze(1), size, mode="bilinear", align_corners=False)
+    masks = resize(mask_copies.unsqueeze(1), grid(support), align_corners=False)
     optimiser = torch.optim.SGD(head.parameters(), lr=rate)
     with torch.enable_grad():
         for _ in range(steps):
             pairs = [
-                (_unit(head(plain)), _unit(head(copied)))
+                (_describe(head, plain), _describe(head, copied))
                 for plain, copied in ((query, views.query_copies), (support, views.support_copies))
             ]
             loss = prototype_loss(*pairs[1], masks, len(shears))
@@ -143,9 +144,10 @@ def prototype_loss(plain: Tensor, copied: Tensor, masks: Tensor, count: int) -> 
 
 
 def _prototypes(maps: Tensor, masks: Tensor, count: int) -> Tensor:
-    sums = (maps * masks).unflatten(0, (count, -1)).sum(dim=(1, 3, 4))
-    return sums / (masks.unflatten(0, (count, -1)).sum(dim=(1, 3, 4)) + _EPS)
+    grouped, weights = (each.unflatten(0, (count, -1)) for each in (maps, masks))
+    return weighted_mean(grouped, weights, (1, 3, 4), eps=_EPS)
 
 
-def _unit(maps: Tensor) -> Tensor:
-    return functional.normalize(maps, dim=1)
+def _describe(head: TaskHead, maps: Tensor) -> Tensor:
+    """Unit vectors (N, 64, h, w) that describe the cells of maps (N, C, h, w)."""
+    return functional.normalize(head(maps), dim=1)

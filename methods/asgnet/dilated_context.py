@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ..layers.canet_head import WIDTH, Context, residual_pair
-from ..layers.pfenet_head import Enriched, classifier, grid, resize
+from ..layers.pfenet_head import Enriched, classifier
+from ..layers.resize import grid, resize
 
 _RELEASE = (
     (r"^ASPP\.layer6_(\d)\.", r"context.branches.\1."),

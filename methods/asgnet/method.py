@@ -18,8 +18,9 @@ from fssbench.api import Ablation, Features, MethodCard, MethodConfig, Note, Tap
 
 from ..layers.feature_maps import activated, stages
 from ..layers.pfenet_base import INSIDE, OneEnrichment, PyramidConfig
-from ..layers.pfenet_head import WIDTH, Enriched, FeatureEnrichment, grid, merging, reduction, resize
-from ..layers.prior import weighted_average
+from ..layers.pfenet_head import WIDTH, Enriched, FeatureEnrichment, merging, reduction
+from ..layers.prototypes import weighted_average
+from ..layers.resize import grid, resize
 from ..layers.supervision import Auxiliary
 from .dilated_context import DilatedContext, rename_dilated
 from .superpixels import cluster, counted, nearest, place_seeds

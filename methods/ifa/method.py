@@ -17,7 +17,7 @@ from torch import Tensor
 from fssbench.api import AT_INFERENCE, Ablation, Features, MethodCard, MethodConfig, Note, Predictor, Recipe
 
 from ..layers.self_support import Prototypes, over_shots, refined, supported
-from ..layers.supervision import pixel_loss
+from ..layers.supervision import resized_loss
 from ..ssp import SSP, SSPConfig, fitting
 from .rearranged import changed, draw_change
 
@@ -117,7 +117,7 @@ class IFA(SSP):
         for place, (weight, logits) in enumerate(zip(weights, outputs, strict=True)):
             of_supports = place in (3, 4) or (place > 4 and place % 2 == 0)
             truth = (supports, nothing) if of_supports else (target, ignore)
-            total = total + weight * pixel_loss(logits, *truth)
+            total = total + weight * resized_loss(logits, *truth)
         return total
 
     @property

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from torch import Tensor
-from torch.nn import functional
 
 from fssbench.api import DataError
+
+from .resize import grid, resize
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone, Tap
@@ -40,15 +41,9 @@ def names(taps: list[Tap]) -> tuple[str, ...]:
     return tuple(tap.name for tap in taps)
 
 
-def soft_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """Binary masks (B, K, H, W) at feature size, (B, K, *size): bilinear, corners aligned, values 0..1."""
-    return functional.interpolate(mask, size, mode="bilinear", align_corners=True)
-
-
 def masked(features: Tensor, mask: Tensor) -> Tensor:
     """Support features (B, K, C, h, w) times their masks (B, K, H, W) at feature size."""
-    height, width = features.shape[-2:]
-    return features * soft_mask(mask, (height, width)).unsqueeze(2)
+    return features * resize(mask, grid(features)).unsqueeze(2)
 
 
 def activated(backbone: Backbone, tap: str) -> str:

@@ -12,8 +12,9 @@ from torch import Tensor
 from fssbench.api import FeatureMethod, Features, MethodConfig, Recipe, Taps
 
 from .feature_maps import activated, stages
-from .pfenet_head import Enriched, FeatureEnrichment, grid, rename_head, resize
+from .pfenet_head import Enriched, FeatureEnrichment, rename_head
 from .prior import prior_mask
+from .resize import grid, resize
 from .supervision import Auxiliary, enriched_loss
 
 if TYPE_CHECKING:

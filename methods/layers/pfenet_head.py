@@ -12,24 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .resize import Size, resize
+
 WIDTH = 256
 """Channels of every map in the head."""
 
-Size = tuple[int, int]
 Merged = Callable[[int, Size], Tensor]
 """The merged map (B, 256, h, w) of a scale, from its number and its `(h, w)`."""
-
-
-def grid(maps: Tensor) -> Size:
-    """Height and width of maps (..., h, w)."""
-    return int(maps.shape[-2]), int(maps.shape[-1])
-
-
-def resize(maps: Tensor, size: Size) -> Tensor:
-    """Bilinear resize of (B, C, h, w), corners aligned; the same tensor where nothing changes."""
-    if grid(maps) == size:
-        return maps
-    return functional.interpolate(maps, size, mode="bilinear", align_corners=True)
 
 
 def scale_size(scale: float, size: Size) -> Size:

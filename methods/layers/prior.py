@@ -1,24 +1,8 @@
-"""What PFENet and its relatives read off support features: the averaged vector and the prior mask."""
+"""The prior mask of PFENet and its relatives."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
-
-
-def weighted_average(features: Tensor, weights: Tensor, eps: float = 5e-4) -> Tensor:
-    """Average of features over cells, weighted; zero where all weights are.
-
-    Args:
-        features: (..., C, h, w).
-        weights: (..., h, w), not negative.
-        eps: added to the sum of the weights.
-
-    Returns:
-        (..., C).
-    """
-    sums = torch.einsum("...cn,...n->...c", features.flatten(-2), weights.flatten(-2))
-    return sums / (weights.sum(dim=(-2, -1)).unsqueeze(-1) + eps)
 
 
 def prior_mask(query: Tensor, objects: Tensor) -> Tensor:

@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .prototypes import weighted_mean
+
 _SCALE = 10.0
 _SURE = (0.6, 0.7)
 """Probability above which a cell is surely background, and surely foreground."""
 _FEWEST = 12
 """Cells that are taken, the likeliest, where none is sure."""
 _ADAPTIVE_SCALE = 2.0
+_EPS = 1e-5
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,11 @@ class Prototypes:
     @classmethod
     def of_mask(cls, features: Tensor, mask: Tensor) -> Prototypes:
         """Averages of features (B, C, h, w) under soft masks (B, h, w) of values 0..1 and what they leave."""
-        return cls(_average(features, 1 - mask), _average(features, mask))
+        averages = [
+            weighted_mean(features, weights.unsqueeze(1), (2, 3), eps=_EPS, keepdim=True)
+            for weights in (1 - mask, mask)
+        ]
+        return cls(*averages)
 
     def logits(self, features: Tensor) -> Tensor:
         """10 times the cosine of every cell with its prototypes, (B, 2, h, w)."""
@@ -97,12 +104,6 @@ def refined(
     return last, 0.7 * last.logits(features) + 0.3 * logits
 
 
-def _average(features: Tensor, mask: Tensor) -> Tensor:
-    weights = mask.unsqueeze(1)
-    sums = (features * weights).sum(dim=(2, 3), keepdim=True)
-    return sums / (weights.sum(dim=(2, 3), keepdim=True) + 1e-5)
-
-
 def _sure(probability: Tensor, threshold: float) -> Tensor:
     """Which of N cells are sure (B, N), bool; where none is, the likeliest."""
     sure = probability > threshold
@@ -114,4 +115,4 @@ def _sure(probability: Tensor, threshold: float) -> Tensor:
 def _mean_of(cells: Tensor, chosen: Tensor) -> Tensor:
     """Mean (B, C, 1, 1) of the chosen (B, N) of cells (B, C, N)."""
     weights = chosen.to(cells.dtype).unsqueeze(1)
-    return ((cells * weights).sum(dim=2) / weights.sum(dim=2))[..., None, None]
+    return weighted_mean(cells, weights, 2, eps=0)[..., None, None]

@@ -6,23 +6,22 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from .pfenet_head import Enriched, grid, resize
+from fssbench.api import pixel_loss
+
+from .pfenet_head import Enriched
+from .resize import grid, resize
 
 
-def pixel_loss(logits: Tensor, target: Tensor, ignore: Tensor) -> Tensor:
-    """Cross-entropy of logits (B, 2, h, w) at the targets' size; the mean over episodes of their pixels' means.
+def resized_loss(logits: Tensor, target: Tensor, ignore: Tensor) -> Tensor:
+    """Compute the pixel loss of logits (B, 2, h, w) that are first resized to the size of the targets.
 
     Args:
         logits: background and foreground at any resolution.
         target: (B, H, W), bool.
         ignore: pixels left out (B, H, W), bool.
     """
-    full = resize(logits.float(), grid(target))
-    each = functional.cross_entropy(full, target.long(), reduction="none")
-    counted = ~ignore
-    return ((each * counted).sum(dim=(1, 2)) / counted.sum(dim=(1, 2)).clamp(min=1)).mean()
+    return pixel_loss(resize(logits.float(), grid(target)), target, ignore)
 
 
 class Auxiliary(Protocol):
@@ -34,5 +33,5 @@ class Auxiliary(Protocol):
 
 def enriched_loss(enrich: Auxiliary, found: Enriched, target: Tensor, ignore: Tensor) -> Tensor:
     """Loss of the logits, plus the mean of it over the scales' auxiliary logits, weight one."""
-    scales = [pixel_loss(logits, target, ignore) for logits in enrich.auxiliary(found)]
-    return pixel_loss(found.logits, target, ignore) + torch.stack(scales).mean()
+    scales = [resized_loss(logits, target, ignore) for logits in enrich.auxiliary(found)]
+    return resized_loss(found.logits, target, ignore) + torch.stack(scales).mean()

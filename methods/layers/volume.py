@@ -15,40 +15,8 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-
-def unit(features: Tensor, eps: float = 1e-5) -> Tensor:
-    """Features (B, C, ...) divided by their length over C, `eps` added to the length (HSNet's rule)."""
-    lengths: Tensor = torch.linalg.vector_norm(features, dim=1, keepdim=True)
-    return features / (lengths + eps)
-
-
-def pairwise(query: Sequence[Tensor], support: Sequence[Tensor]) -> Tensor:
-    """Inner products of every query cell with every support cell, one channel for each tap.
-
-    Single precision under autocast too: raw products reach thousands, and a softmax may read them.
-
-    Args:
-        query: L maps (B, C, hq, wq); C may differ between them, the plane may not.
-        support: L maps (B, C, hs, ws) at the same taps.
-
-    Returns:
-        Volume (B, L, hq, wq, hs, ws), channels last in memory.
-    """
-    with torch.autocast(query[0].device.type, enabled=False):
-        products = [
-            torch.bmm(_single(q).flatten(2).transpose(1, 2), _single(s).flatten(2))
-            for q, s in zip(query, support, strict=True)
-        ]
-    stacked = torch.stack(products, dim=-1)
-    return stacked.view(-1, *query[0].shape[2:], *support[0].shape[2:], len(products)).movedim(-1, 1)
-
-
-def _single(maps: Tensor) -> Tensor:
-    """In single precision, or better where they are: an encoder under autocast gives less."""
-    return maps.to(torch.promote_types(maps.dtype, torch.float32))
-
+from .resize import resize
 
 Layer = Callable[[Tensor], Tensor]
 """Anything on images (N, C, h, w)."""
@@ -83,11 +51,10 @@ def over_support(layer: Layer, volume: Tensor) -> Tensor:
 
 def resize_planes(volume: Tensor, query: Sequence[int], support: Sequence[int]) -> Tensor:
     """Bilinear resize (corners aligned) of the query plane to `query`, of the support plane to `support`."""
-    resize = partial(functional.interpolate, mode="bilinear", align_corners=True)
     if tuple(volume.shape[2:4]) != tuple(query):
-        volume = over_query(partial(resize, size=tuple(query)), volume)
+        volume = over_query(partial(resize, size=(int(query[0]), int(query[1]))), volume)
     if tuple(volume.shape[4:6]) != tuple(support):
-        volume = over_support(partial(resize, size=tuple(support)), volume)
+        volume = over_support(partial(resize, size=(int(support[0]), int(support[1]))), volume)
     return volume
 
 

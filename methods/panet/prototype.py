@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..layers.prototypes import weighted_sum
+
 
 def _interpolation(cells: int, pixels: int, like: Tensor) -> Tensor:
     """The matrix (cells, pixels) of a one-dimensional bilinear resize, corners not aligned."""
@@ -45,8 +47,7 @@ def masked_average(features: Tensor, mask: Tensor, eps: float = 1e-5) -> Tensor:
     """
     height, width = features.shape[-2:]
     weights = cell_weights(mask, (int(height), int(width)))
-    sums = torch.einsum("bkcn,bkn->bkc", features.flatten(3), weights.flatten(2))
-    return sums / (mask.sum(dim=(2, 3)).unsqueeze(2) + eps)
+    return weighted_sum(features, weights) / (mask.sum(dim=(2, 3)).unsqueeze(2) + eps)
 
 
 def cosine_to(prototypes: Tensor, features: Tensor) -> Tensor:

@@ -17,9 +17,9 @@ from torch.nn import functional
 from fssbench.api import Ablation, FeatureMethod, Features, MethodCard, MethodConfig, Note, Recipe, Taps
 
 from ..layers.canet_head import WIDTH, Context, residual_pair
-from ..layers.feature_maps import activated, soft_mask, stages
+from ..layers.feature_maps import activated, stages
 from ..layers.finetuned import FineTuned
-from ..layers.pfenet_head import grid, resize
+from ..layers.resize import grid, resize
 from .mixture import mixture, probability, start
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ class PMMs(FeatureMethod):
         """
         size = grid(target)
         found = self._stages(*self.read(query, support), support_mask)
-        full = [functional.interpolate(each, size, mode="bilinear", align_corners=False) for each in found]
+        full = [resize(each, size, align_corners=False) for each in found]
         return torch.stack([functional.cross_entropy(each.float(), target.long()) for each in full]).sum()
 
     def _stages(self, query: Features, support: Features, support_mask: Tensor) -> list[Tensor]:
@@ -204,7 +204,7 @@ class PMMs(FeatureMethod):
         cells = self._described(query)
         objects = self._described({tap: maps.flatten(0, 1) for tap, maps in support.items()})
         objects = objects.unflatten(0, (-1, shots))
-        mask = soft_mask(support_mask, grid(objects)).unsqueeze(2)
+        mask = resize(support_mask, grid(objects)).unsqueeze(2)
         parts = [(objects * weights).transpose(1, 2).flatten(2) for weights in (mask, 1 - mask)]
         history = cells.new_zeros((len(cells), 2, *grid(cells)))
         found = []

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..layers.prototypes import unit
+
 _ROUNDS = 10
 _KAPPA = 20.0
 """Concentration of the mixture's components."""
@@ -23,7 +25,7 @@ def _drawn(word: str, channels: int, count: int) -> Tensor:
 
 def start(word: str, channels: int, count: int) -> Tensor:
     """Directions the components start from, (1, C, k): normal noise, seeded by a word and k alone."""
-    return _unit(_drawn(word, channels, count))
+    return unit(_drawn(word, channels, count), eps=_EPS)
 
 
 @torch.no_grad()
@@ -41,7 +43,7 @@ def mixture(cells: Tensor, components: Tensor) -> Tensor:
     for _ in range(_ROUNDS):
         shares = (_KAPPA * cells.transpose(1, 2) @ centres).softmax(dim=2)
         shares = shares / (_EPS + shares.sum(dim=1, keepdim=True))
-        centres = _unit(cells @ shares)
+        centres = unit(cells @ shares, eps=_EPS)
     return centres
 
 
@@ -57,7 +59,3 @@ def probability(cells: Tensor, foreground: Tensor, background: Tensor) -> Tensor
     every = torch.cat([background, foreground], dim=2)
     shares = torch.einsum("bchw,bck->bkhw", cells, every).softmax(dim=1)
     return torch.stack([part.sum(dim=1) for part in shares.chunk(2, dim=1)], dim=1)
-
-
-def _unit(vectors: Tensor) -> Tensor:
-    return vectors / (_EPS + vectors.norm(dim=1, keepdim=True))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from ..layers.resize import double, grid, resize
 from ..layers.volume import CentrePivotConv4d, VolumeBatchNorm, over_query, over_support
 
 WIDTH = 16
@@ -136,17 +136,6 @@ def _pair(inputs: int, hidden: int, outputs: int, *, last: bool = False) -> nn.S
     return nn.Sequential(*layers, *([] if last else [nn.ReLU(inplace=True)]))
 
 
-def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear resize, corners aligned."""
-    if tuple(maps.shape[-2:]) == size:
-        return maps
-    return functional.interpolate(maps, size, mode="bilinear", align_corners=True)
-
-
-def _double(maps: Tensor) -> Tensor:
-    return resize(maps, (2 * maps.shape[-2], 2 * maps.shape[-1]))
-
-
 class Classifier(nn.Module):
     """Query features of the two shallow stages beside the fused map, decoded to logits.
 
@@ -164,8 +153,8 @@ class Classifier(nn.Module):
     def forward(self, fused: Tensor, deeper: Tensor, shallow: Tensor) -> Tensor:
         """Logits (B, 2, 4h, 4w), h and w the plane of the first stage's tap."""
         joined = torch.cat([fused, deeper], dim=1)
-        joined = torch.cat([resize(joined, _plane(shallow)), shallow], dim=1)
-        logits: Tensor = self.mix3(_double(self.mix2(_double(self.mix1(joined)))))
+        joined = torch.cat([resize(joined, grid(shallow)), shallow], dim=1)
+        logits: Tensor = self.mix3(double(self.mix2(double(self.mix1(joined)))))
         return logits
 
 
@@ -179,10 +168,6 @@ class Fusion(nn.Module):
 
     def forward(self, low: Tensor, high: Tensor, size: tuple[int, int]) -> Tensor:
         """Map (B, 64, *size) from the last stage's encoding `low` and the one before, `high`."""
-        fused = self.refine1(resize(low, _plane(high)) + high)
+        fused = self.refine1(resize(low, grid(high)) + high)
         out: Tensor = self.refine2(resize(fused, size))
         return out
-
-
-def _plane(maps: Tensor) -> tuple[int, int]:
-    return int(maps.shape[-2]), int(maps.shape[-1])

@@ -25,8 +25,11 @@ from fssbench.api import (
     UsageError,
 )
 
-from ..layers.feature_maps import masked, names, soft_mask, stages
-from ..layers.volume import VolumeBatchNorm, VolumeGroupNorm, pairwise, unit
+from ..layers.correlation import LENGTH_EPS, pairwise
+from ..layers.feature_maps import masked, names, stages
+from ..layers.prototypes import unit
+from ..layers.resize import resize
+from ..layers.volume import VolumeBatchNorm, VolumeGroupNorm
 from .head import (
     WIDTH,
     Classifier,
@@ -230,7 +233,7 @@ class PMNet(FeatureMethod):
         )
         if self.config.b3dconv:
             affinity = self.enhance[stage](affinity)
-        mask = soft_mask(support_mask, (int(height), int(width)))
+        mask = resize(support_mask, (int(height), int(width)))
         coarse = coarse_map(torch.unflatten(affinity, 0, (-1, shots, self._heads)), mask)
         encoded: Tensor = self.encode[stage](coarse)
         return encoded
@@ -239,7 +242,7 @@ class PMNet(FeatureMethod):
         """Maps (B, C, h, w), heads made part of the batch, scaled by the kind of affinity."""
         if self._heads > 1:
             maps = torch.unflatten(maps, 1, (self._heads, -1)).flatten(0, 1)
-        return unit(maps) * _COSINE_SCALE**0.5 if self.config.affinity == "cosine" else maps
+        return unit(maps, eps=LENGTH_EPS) * _COSINE_SCALE**0.5 if self.config.affinity == "cosine" else maps
 
     def rename_reference(self, name: str) -> str | None:
         """Own name of an entry of the release."""

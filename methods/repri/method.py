@@ -24,11 +24,12 @@ from fssbench.api import (
     Predictor,
     Recipe,
     UsageError,
+    pixel_loss,
 )
 
 from ..layers.feature_maps import activated, stages
 from ..layers.finetuned import Trained
-from ..layers.pfenet_head import grid, resize
+from ..layers.resize import grid, resize
 from .transduction import Classifier, Task, fit
 
 if TYPE_CHECKING:
@@ -242,9 +243,7 @@ class RePRI(ImageMethod):
         logits = resize(self.classifier(self.features(query)).float(), grid(target))
         # torch spreads over all classes, the reference over the others
         smoothing = min(_SMOOTHING * count / (count - 1), 1.0)
-        each = functional.cross_entropy(logits, target.long(), reduction="none", label_smoothing=smoothing)
-        counted = ~ignore
-        return ((each * counted).sum(dim=(1, 2)) / counted.sum(dim=(1, 2)).clamp(min=1)).mean()
+        return pixel_loss(logits, target, ignore, label_smoothing=smoothing)
 
     def rename_reference(self, name: str) -> str | None:
         """Own name of an authors' entry."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..layers.prototypes import weighted_mean
+
 _TEMPERATURE = 20.0
 _EPS = 1e-10
 _UPDATE = 9
@@ -48,9 +50,8 @@ class Classifier:
     @classmethod
     def begin(cls, task: Task) -> Classifier:
         """The mean of the object's cells, and the mean of the query's logits as bias."""
-        chosen = task.mask.unsqueeze(1)
-        sums = (task.support * chosen).sum(dim=(0, 2, 3))
-        found = cls(sums / (chosen.sum() + _EPS), sums.new_zeros(()), sums.new_zeros(2))
+        mean = weighted_mean(task.support, task.mask.unsqueeze(1), (0, 2, 3), eps=_EPS)
+        found = cls(mean, mean.new_zeros(()), mean.new_zeros(2))
         found.bias = found.logits(task.query).mean()
         found.proportion = _mean(found.probabilities(task.query), task.query_valid)
         return found

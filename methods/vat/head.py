@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..layers.resize import double
 from ..layers.volume import VolumeGroupNorm, over_query, over_support, resize_planes
 from .swin import Swin
 
@@ -111,9 +112,7 @@ class VATHead(nn.Module):
         for level, (refine, maps) in enumerate(zip(self.refine, guides, strict=True)):
             if level:
                 x = self.reduce[level - 1](x)
-                x = functional.interpolate(
-                    x, (2 * x.shape[-2], 2 * x.shape[-1]), mode="bilinear", align_corners=True
-                )
+                x = double(x)
             if maps is not None:
                 x = torch.cat([x, maps], dim=1)
             x = x + refine(x)

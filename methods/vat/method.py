@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional
 
 from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Note, Recipe, Taps
 
-from ..hsnet import correlations
+from ..layers.correlation import correlations
 from ..layers.feature_maps import masked, names, stages
+from ..layers.resize import resize
 from .head import VATHead
 
 if TYPE_CHECKING:
@@ -144,10 +144,7 @@ class VAT(FeatureMethod):
         return logits
 
     def _at_grid(self, tap: str, maps: Tensor) -> Tensor:
-        side = self._sides[tap]
-        if tuple(maps.shape[-2:]) == (side, side):
-            return maps
-        return functional.interpolate(maps, (side, side), mode="bilinear", align_corners=True)
+        return resize(maps, (self._sides[tap], self._sides[tap]))
 
     def rename_reference(self, name: str) -> str | None:
         """Own name of an entry of the release; its attention masks and position indices are not needed."""

@@ -13,10 +13,10 @@ from fssbench.methods.layers.pfenet_head import (
     narrowing,
     reduction,
     rename_head,
-    resize,
     scale_size,
 )
-from fssbench.methods.layers.supervision import enriched_loss, pixel_loss
+from fssbench.methods.layers.resize import resize
+from fssbench.methods.layers.supervision import enriched_loss, resized_loss
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -125,20 +125,22 @@ def test_pixel_loss_is_cross_entropy_over_counted_pixels_of_each_episode() -> No
     logits = torch.randn(2, 2, 6, 6, generator=generator)
     target = torch.rand(2, 6, 6, generator=generator) > 0.5
     ignore = torch.zeros(2, 6, 6, dtype=torch.bool)
-    assert torch.allclose(pixel_loss(logits, target, ignore), functional.cross_entropy(logits, target.long()))
+    assert torch.allclose(
+        resized_loss(logits, target, ignore), functional.cross_entropy(logits, target.long())
+    )
     ignore[0, :4] = True
     labels = target.long().masked_fill(ignore, 255)
     each = [functional.cross_entropy(logits[b : b + 1], labels[b : b + 1], ignore_index=255) for b in (0, 1)]
-    assert torch.allclose(pixel_loss(logits, target, ignore), (each[0] + each[1]) / 2)
-    assert pixel_loss(logits, target, torch.ones_like(ignore)) == 0
+    assert torch.allclose(resized_loss(logits, target, ignore), (each[0] + each[1]) / 2)
+    assert resized_loss(logits, target, torch.ones_like(ignore)) == 0
 
 
 def test_the_whole_loss_adds_the_mean_over_scales() -> None:
     head = module((6, 3))
     found = head(lambda i, inner: source(inner), (5, 5))
     target, ignore = torch.ones(1, 9, 9, dtype=torch.bool), torch.zeros(1, 9, 9, dtype=torch.bool)
-    scales = [pixel_loss(logits, target, ignore) for logits in head.auxiliary(found)]
+    scales = [resized_loss(logits, target, ignore) for logits in head.auxiliary(found)]
     total = enriched_loss(head, found, target, ignore)
-    assert torch.allclose(total, pixel_loss(found.logits, target, ignore) + sum(scales) / 2)
+    assert torch.allclose(total, resized_loss(found.logits, target, ignore) + sum(scales) / 2)
     total.backward()
     assert all(p.grad is not None for p in head.parameters())

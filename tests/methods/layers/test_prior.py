@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fssbench.methods.layers.prior import prior_mask, weighted_average
+from fssbench.methods.layers.prior import prior_mask
+from fssbench.methods.layers.prototypes import weighted_average
 from hypothesis import given, settings, strategies as st
 from torch.nn import functional
 

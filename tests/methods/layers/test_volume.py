@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from fssbench.methods.layers.correlation import LENGTH_EPS, pairwise
+from fssbench.methods.layers.prototypes import unit
 from fssbench.methods.layers.volume import (
     CentrePivotConv4d,
     VolumeBatchNorm,
     VolumeGroupNorm,
     over_query,
     over_support,
-    pairwise,
     resize_planes,
-    unit,
 )
 from hypothesis import given, settings, strategies as st
 from torch import Tensor, nn
@@ -137,7 +137,7 @@ def test_pairwise_is_every_inner_product() -> None:
 def test_unit_has_length_one_and_survives_zero() -> None:
     features = torch.randn(2, 6, 3, 3)
     features[0, :, 0, 0] = 0
-    lengths = unit(features).norm(dim=1)
+    lengths = unit(features, eps=LENGTH_EPS).norm(dim=1)
     assert lengths[0, 0, 0] == 0
     assert (lengths.flatten()[1:] - 1).abs().max() < 1e-4
 

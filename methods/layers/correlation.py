@@ -1,0 +1,58 @@
+"""Affinities of every query cell with every support cell; `volume` describes the layout of the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from .prototypes import unit
+
+LENGTH_EPS = 1e-5
+"""What HSNet and the methods after it add to a feature's length."""
+
+
+def pairwise(query: Sequence[Tensor], support: Sequence[Tensor]) -> Tensor:
+    """Inner products of every query cell with every support cell, one channel for each tap.
+
+    Single precision under autocast too: raw products reach thousands, and a softmax may read them.
+
+    Args:
+        query: L maps (B, C, hq, wq); C may differ between them, the plane may not.
+        support: L maps (B, C, hs, ws) at the same taps.
+
+    Returns:
+        Volume (B, L, hq, wq, hs, ws), channels last in memory.
+    """
+    with torch.autocast(query[0].device.type, enabled=False):
+        products = [
+            torch.bmm(_single(q).flatten(2).transpose(1, 2), _single(s).flatten(2))
+            for q, s in zip(query, support, strict=True)
+        ]
+    stacked = torch.stack(products, dim=-1)
+    return stacked.view(-1, *query[0].shape[2:], *support[0].shape[2:], len(products)).movedim(-1, 1)
+
+
+def _single(maps: Tensor) -> Tensor:
+    """In single precision, or better where they are: an encoder under autocast gives less."""
+    return maps.to(torch.promote_types(maps.dtype, torch.float32))
+
+
+def correlations(
+    levels: Sequence[Sequence[str]], query: Mapping[str, Tensor], objects: Mapping[str, Tensor]
+) -> list[Tensor]:
+    """Clamped cosines of all query cells with all cells of one support each, a volume for each level.
+
+    Args:
+        levels: names of taps, by level.
+        query: query features (B, C, h, w) by tap.
+        objects: support features under their masks (B, C, h, w) by tap.
+    """
+    return [
+        pairwise(
+            [unit(query[tap], eps=LENGTH_EPS) for tap in level],
+            [unit(objects[tap], eps=LENGTH_EPS) for tap in level],
+        ).clamp(min=0)
+        for level in levels
+    ]

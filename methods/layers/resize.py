@@ -1,0 +1,30 @@
+"""Bilinear resizing of maps and masks."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional
+
+Size = tuple[int, int]
+"""Height and width."""
+
+
+def grid(maps: Tensor) -> Size:
+    """Height and width of maps (..., h, w)."""
+    return int(maps.shape[-2]), int(maps.shape[-1])
+
+
+def resize(maps: Tensor, size: Size, *, align_corners: bool = True) -> Tensor:
+    """Resize (B, C, h, w) bilinearly to (B, C, *size); equal sizes return the same tensor.
+
+    Binary masks (B, K, H, W) become soft, with values 0..1.
+    """
+    if grid(maps) == size:
+        return maps
+    return functional.interpolate(maps, size, mode="bilinear", align_corners=align_corners)
+
+
+def double(maps: Tensor) -> Tensor:
+    """Resize (B, C, h, w) to twice its sides, corners aligned."""
+    height, width = grid(maps)
+    return resize(maps, (2 * height, 2 * width))

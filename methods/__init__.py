@@ -1,1 +1,1 @@
-"""Built-in methods, one file or folder each, found through entry points like any other plugin."""
+"""The built-in methods.  Each is a file or a folder and is registered by an entry point, as any plugin is."""

@@ -1,7 +1,7 @@
 """DCAMA: dense cross-query-and-support attention weighted mask aggregation (Shi et al., ECCV 2022).
 
-Every query cell attends to all support cells, background included; what it gathers is not their features
-but their mask values.  One such map for each block of the last three stages, mixed by convolutions.
+Every query cell attends to all support cells, background included.  It gathers their mask values and not their
+features.  Each block of the last three stages gives one such map; convolutions mix the maps.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Note, Recipe, Taps, UsageError
 
-from .layers.feature_maps import names, stages
+from .layers.feature_maps import list_names, list_stages
 from .layers.resize import double, grid, resize
 
 if TYPE_CHECKING:
@@ -46,11 +46,11 @@ class DCAMAConfig(MethodConfig):
     """Settings of DCAMA."""
 
     heads: int = Field(default=8, ge=1)
-    """Attention heads; they must divide the channels of every tap that is matched."""
+    """Number of attention heads; it must divide the channels of every tap that is matched."""
 
 
 class MaskAttention(nn.Module):
-    """Multi-head attention whose values are mask values, one number a support cell for all heads.
+    """Multi-head attention with mask values as values: one number per support cell, shared by all heads.
 
     Args:
         channels: of the tokens.
@@ -64,7 +64,7 @@ class MaskAttention(nn.Module):
         self.key = nn.Linear(channels, channels)
 
     def forward(self, query: Tensor, support: Tensor, values: Tensor) -> Tensor:
-        """Mask values (B, N) gathered by query tokens (B, N, C) from support tokens (B, M, C).
+        """Gather mask values (B, N) for query tokens (B, N, C) from support tokens (B, M, C).
 
         Args:
             query: query tokens.
@@ -75,7 +75,7 @@ class MaskAttention(nn.Module):
         scale = asked.shape[-1] ** -0.5
         keys = torch.unflatten(self.key(support), -1, (self.heads, -1))
         gathered = []
-        for head in range(self.heads):  # one at a time: all heads of five supports would fill a gigabyte
+        for head in range(self.heads):  # one at a time: all heads of five supports would need a gigabyte
             scores = torch.matmul(asked[:, :, head] * scale, keys[:, :, head].transpose(1, 2))
             shares = functional.dropout(scores.softmax(dim=-1), _DROPOUT, self.training)
             gathered.append(torch.matmul(shares, values.unsqueeze(-1)).squeeze(-1))
@@ -83,10 +83,10 @@ class MaskAttention(nn.Module):
 
 
 def positions(count: int, channels: int, like: Tensor) -> Tensor:
-    """Sinusoidal encodings (count, channels) of cells in reading order: sine in even channels, cosine in odd.
+    """Compute sinusoidal encodings (count, channels) of cells in reading order: sine in even channels, cosine in odd.
 
-    Computed in single precision with the usual exponential: angles reach thousands, so that another
-    formula for the same frequencies differs in the fourth digit.
+    The formula is the usual exponential in single precision.  Angles reach thousands, and another formula for the
+    same frequencies would differ in the fourth digit.
     """
     exponents = torch.arange(0, channels, 2, device=like.device) * (-math.log(_BASE) / channels)
     angles = torch.arange(count, device=like.device).unsqueeze(1) * torch.exp(exponents)
@@ -94,8 +94,8 @@ def positions(count: int, channels: int, like: Tensor) -> Tensor:
     return encoding.to(like.dtype)
 
 
-def _convs(inputs: int, widths: tuple[int, ...], kernels: tuple[int, ...]) -> nn.Sequential:
-    """Convolution, GroupNorm(4) and ReLU, once for each kernel."""
+def _make_convs(inputs: int, widths: tuple[int, ...], kernels: tuple[int, ...]) -> nn.Sequential:
+    """Make convolution, GroupNorm(4) and ReLU, once per kernel."""
     layers: list[nn.Module] = []
     for width, kernel in zip(widths, kernels, strict=True):
         layers += [
@@ -107,7 +107,7 @@ def _convs(inputs: int, widths: tuple[int, ...], kernels: tuple[int, ...]) -> nn
     return nn.Sequential(*layers)
 
 
-def _pair(inputs: int, hidden: int, outputs: int, *after: nn.Module) -> nn.Sequential:
+def _make_pair(inputs: int, hidden: int, outputs: int, *after: nn.Module) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, hidden, 3, padding=1),
         nn.ReLU(inplace=True),
@@ -117,7 +117,7 @@ def _pair(inputs: int, hidden: int, outputs: int, *after: nn.Module) -> nn.Seque
 
 
 class DCAMA(FeatureMethod):
-    """Mask aggregation by attention; the cells of K supports stand side by side in one softmax."""
+    """Mask aggregation by attention; one softmax covers the cells of all K supports."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="dcama",
@@ -177,7 +177,7 @@ class DCAMA(FeatureMethod):
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
-        first, fine, middle, coarse = stages(self.backbone, 4)[-4:]
+        first, fine, middle, coarse = list_stages(self.backbone, 4)[-4:]
         matched = [*fine, *middle, *coarse]
         for tap in matched:
             if tap.channels % self.config.heads:
@@ -187,22 +187,22 @@ class DCAMA(FeatureMethod):
                 )
         groups = sorted({(tap.stage, tap.channels) for tap in matched})
         self._block = {tap.name: groups.index((tap.stage, tap.channels)) for tap in matched}
-        self._matched = {"coarse": names(coarse), "middle": names(middle), "fine": names(fine)}
+        self._matched = {"coarse": list_names(coarse), "middle": list_names(middle), "fine": list_names(fine)}
         self._shallow, self._deeper = first[-1], fine[-1]
         self.attention = nn.ModuleList(MaskAttention(channels, self.config.heads) for _, channels in groups)
         self.encode = nn.ModuleDict(
             {
-                level: _convs(len(taps), (16, 64, 128), _KERNELS[level])
+                level: _make_convs(len(taps), (16, 64, 128), _KERNELS[level])
                 for level, taps in self._matched.items()
             }
         )
-        self.fuse = nn.ModuleList(_convs(128, (128,) * 3, (3,) * 3) for _ in range(2))
+        self.fuse = nn.ModuleList(_make_convs(128, (128,) * 3, (3,) * 3) for _ in range(2))
         joined = 128 + 2 * (self._deeper.channels + self._shallow.channels)
         self.mix = nn.ModuleList(
             [
-                _pair(joined, 128, 64, nn.ReLU(inplace=True)),
-                _pair(64, 64, 16, nn.ReLU(inplace=True)),
-                _pair(16, 16, 2),
+                _make_pair(joined, 128, 64, nn.ReLU(inplace=True)),
+                _make_pair(64, 64, 16, nn.ReLU(inplace=True)),
+                _make_pair(16, 16, 2),
             ]
         )
 
@@ -215,7 +215,7 @@ class DCAMA(FeatureMethod):
     def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
         """Logits (B, 2, 4h, 4w), h and w the plane of the first stage, from all K supports jointly."""
         coarse, middle, fine = (
-            self._encoded(level, query, support, support_mask) for level in ("coarse", "middle", "fine")
+            self._encode(level, query, support, support_mask) for level in ("coarse", "middle", "fine")
         )
         mixed = self.fuse[0](resize(coarse, grid(middle)) + middle)
         mixed = self.fuse[1](resize(mixed, grid(fine)) + fine)
@@ -226,17 +226,17 @@ class DCAMA(FeatureMethod):
         logits: Tensor = self.mix[2](double(self.mix[1](double(self.mix[0](mixed)))))
         return logits
 
-    def _encoded(self, level: str, query: Features, support: Features, support_mask: Tensor) -> Tensor:
-        """The coarse maps of one level's taps, encoded: (B, 128, h, w)."""
+    def _encode(self, level: str, query: Features, support: Features, support_mask: Tensor) -> Tensor:
+        """Encode the coarse maps of the taps of one level: (B, 128, h, w)."""
         maps = [
-            self._coarse_map(self.attention[self._block[tap]], query[tap], support[tap], support_mask)
+            self._gather_masks(self.attention[self._block[tap]], query[tap], support[tap], support_mask)
             for tap in self._matched[level]
         ]
         encoded: Tensor = self.encode[level](torch.stack(maps, dim=1))
         return encoded
 
-    def _coarse_map(self, attention: nn.Module, query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
-        """What query cells (B, C, h, w) gather of the masks of supports (B, K, C, hs, ws): (B, h, w)."""
+    def _gather_masks(self, attention: nn.Module, query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
+        """Gather mask values for query cells (B, C, h, w) from supports (B, K, C, hs, ws): (B, h, w)."""
         cells = self._tokens(query)
         others = self._tokens(support).flatten(1, 2)
         values = resize(mask, grid(support)).flatten(1)
@@ -244,7 +244,7 @@ class DCAMA(FeatureMethod):
         return torch.unflatten(gathered, 1, query.shape[-2:])
 
     def _tokens(self, maps: Tensor) -> Tensor:
-        """Maps (..., C, h, w) as tokens (..., h * w, C) with their positions added, image by image."""
+        """Turn maps (..., C, h, w) into tokens (..., h * w, C) and add the positions of each image."""
         tokens = maps.flatten(-2).transpose(-1, -2)
         tokens = tokens + positions(tokens.shape[-2], tokens.shape[-1], tokens)
         return functional.dropout(tokens, _DROPOUT, self.training)

@@ -1,8 +1,8 @@
 """HM: hybrid masking (Moon et al., ECCV 2022) in front of HSNet or VAT.
 
-Masking a support's features keeps what lies around the object in their receptive fields; blanking the
-image's background first does not, and loses small objects' detail.  Hybrid masking takes the former where it
-is positive and the latter elsewhere.
+Features that are masked still contain what lies around the object in their receptive fields.  If the background of
+the image is blanked first, they do not, but detail of small objects is lost.  Hybrid masking takes the masked
+features where they are positive, and those of the blanked image elsewhere.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from fssbench.api import Ablation, ImageMethod, MethodCard, MethodConfig, Note, Recipe
 
 from .hsnet import HSNet, HSNetConfig
-from .layers.feature_maps import masked
+from .layers.feature_maps import mask_features
 from .vat import VAT, VATConfig
 
 if TYPE_CHECKING:
@@ -27,16 +27,16 @@ Masking = Literal["hybrid", "feature", "input"]
 
 _HOSTS: dict[str, type[HSNet | VAT]] = {"hsnet": HSNet, "vat": VAT}
 _OF_VAT = "hpn_learner.ours."
-"""In names of VAT's entries only."""
+"""Part of a name that only entries of VAT have."""
 
 
 class HMConfig(MethodConfig):
     """Settings of hybrid masking."""
 
     host: Literal["auto", "hsnet", "vat"] = "auto"
-    """The method behind the masking.  `auto`: the one whose authors' weights are loaded, HSNet before that."""
+    """The method after the masking.  `auto`: the one that the loaded authors' weights have; without weights HSNet."""
     guidance: Literal["pascal", "coco", "fss"] = "pascal"
-    """Of VAT as a host: which query features guide its decoder, by training set.  HSNet has none."""
+    """Which query features guide the decoder if VAT is the host, by training set.  HSNet has no such setting."""
     masking: Masking = "hybrid"
     """`feature`: features times the mask, as the host method does.  `input`: features of the image with its
     background set to the mean colour.  `hybrid`: the first where they are positive, else the second."""
@@ -50,7 +50,7 @@ class HMConfig(MethodConfig):
 def object_features(
     backbone: Backbone, taps: Sequence[str], images: Tensor, mask: Tensor, masking: Masking
 ) -> dict[str, Tensor]:
-    """Features of the masked objects in images.
+    """Compute features of the masked objects in images.
 
     Args:
         backbone: the frozen network.
@@ -66,7 +66,7 @@ def object_features(
     if masking == "input":
         return backbone(blanked, taps)
     features = {
-        tap: masked(maps.unsqueeze(1), mask.unsqueeze(1))[:, 0]
+        tap: mask_features(maps.unsqueeze(1), mask.unsqueeze(1))[:, 0]
         for tap, maps in backbone(images, taps).items()
     }
     if masking == "feature":
@@ -129,7 +129,7 @@ class HybridMasking(ImageMethod):
         name = "vat" if self.config.host == "vat" else "hsnet"
         settings = VATConfig(guidance=self.config.guidance) if name == "vat" else HSNetConfig()
         self.host = _HOSTS[name](settings, backbone)
-        del self.host.backbone  # it is this method's: a state dict holds it once
+        del self.host.backbone  # this method owns it, and a state dict should hold it once
 
     @classmethod
     def settings_of(cls, state: Mapping[str, Tensor]) -> Mapping[str, Any]:
@@ -137,7 +137,7 @@ class HybridMasking(ImageMethod):
         return {"host": "vat" if any(_OF_VAT in name for name in state) else "hsnet"}
 
     def read(self, query: Any, support: Any) -> tuple[Any, Any]:
-        """Features of the query, once for all shots; supports stay pixels until their masks are known."""
+        """Run the backbone on the query, once for all shots; supports stay pixels until their masks are known."""
         if isinstance(query, Tensor):
             query = self.backbone(query, self.host.taps.query)
         return query, support

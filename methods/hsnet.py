@@ -1,7 +1,7 @@
 """HSNet: hypercorrelation squeeze (Min, Kang, Cho, ICCV 2021).
 
-Cosine volumes of all blocks of the last three stages are squeezed over the support plane by
-centre-pivot 4-D convolutions, mixed top-down over the query plane, and decoded.
+Centre-pivot 4-D convolutions squeeze the cosine volumes of all blocks of the last three stages over the support
+plane.  The volumes are then mixed top-down over the query plane and decoded.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Note, Recipe, Taps
 
-from .layers.correlation import correlations
-from .layers.feature_maps import masked, names, stages
+from .layers.correlation import correlate_levels
+from .layers.feature_maps import list_names, list_stages, mask_features
 from .layers.resize import double
 from .layers.volume import CentrePivotConv4d, VolumeGroupNorm, resize_planes
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from fssbench.api import Backbone
 
 
-def squeeze(channels: Sequence[int], kernels: Sequence[int], strides: Sequence[int]) -> nn.Sequential:
-    """Centre-pivot convolution, GroupNorm(4) and ReLU, once for each kernel."""
+def make_squeeze(channels: Sequence[int], kernels: Sequence[int], strides: Sequence[int]) -> nn.Sequential:
+    """Make centre-pivot convolution, GroupNorm(4) and ReLU, once per kernel."""
     layers: list[nn.Module] = []
     for inputs, outputs, kernel, stride in zip(channels[:-1], channels[1:], kernels, strides, strict=True):
         layers += [
@@ -36,25 +36,25 @@ def squeeze(channels: Sequence[int], kernels: Sequence[int], strides: Sequence[i
 
 
 class HypercorrelationHead(nn.Module):
-    """From three cosine volumes, coarse first, to logits at twice the finest plane's side.
+    """Maps three cosine volumes, coarse first, to logits at twice the side of the finest plane.
 
     Args:
         taps: channels of the volumes, coarse first.
         width: channels after the squeeze, a multiple of 8; half of them before its last layer and in
             the decoder's last.
 
-    Attributes are named as in the authors' checkpoints, so that these load as they are.
+    Attributes are named as in the authors' checkpoints, which therefore load without renaming.
     """
 
     def __init__(self, taps: tuple[int, int, int], width: int = 128) -> None:
         super().__init__()
         coarse, middle, fine = taps
         half = width // 2
-        self.encoder_layer4 = squeeze((coarse, 16, half, width), (3, 3, 3), (2, 2, 2))
-        self.encoder_layer3 = squeeze((middle, 16, half, width), (5, 3, 3), (4, 2, 2))
-        self.encoder_layer2 = squeeze((fine, 16, half, width), (5, 5, 3), (4, 4, 2))
-        self.encoder_layer4to3 = squeeze((width,) * 4, (3, 3, 3), (1, 1, 1))
-        self.encoder_layer3to2 = squeeze((width,) * 4, (3, 3, 3), (1, 1, 1))
+        self.encoder_layer4 = make_squeeze((coarse, 16, half, width), (3, 3, 3), (2, 2, 2))
+        self.encoder_layer3 = make_squeeze((middle, 16, half, width), (5, 3, 3), (4, 2, 2))
+        self.encoder_layer2 = make_squeeze((fine, 16, half, width), (5, 5, 3), (4, 4, 2))
+        self.encoder_layer4to3 = make_squeeze((width,) * 4, (3, 3, 3), (1, 1, 1))
+        self.encoder_layer3to2 = make_squeeze((width,) * 4, (3, 3, 3), (1, 1, 1))
         self.decoder1 = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1),
             nn.ReLU(inplace=True),
@@ -76,18 +76,18 @@ class HypercorrelationHead(nn.Module):
 
 
 def _add(coarse: Tensor, fine: Tensor) -> Tensor:
-    """The coarse volume at the fine one's query plane, added to it.
+    """Resize the coarse volume to the query plane of the fine one, and add both.
 
-    After the squeeze both support planes have the same few cells; where a backbone's strides
-    round differently, the coarse one is resized there too.
+    After the squeeze both support planes have the same few cells.  If the strides of a backbone round differently,
+    the support plane is resized too.
     """
     return resize_planes(coarse, fine.shape[2:4], fine.shape[4:6]) + fine
 
 
-def levels(backbone: Backbone) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Names of all taps of the last three stages, the coarse stage first."""
-    fine, middle, coarse = stages(backbone, 3)[-3:]
-    return names(coarse), names(middle), names(fine)
+def list_levels(backbone: Backbone) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """List the names of all taps of the last three stages, the coarse stage first."""
+    fine, middle, coarse = list_stages(backbone, 3)[-3:]
+    return list_names(coarse), list_names(middle), list_names(fine)
 
 
 class HSNetConfig(MethodConfig):
@@ -156,7 +156,7 @@ class HSNet(FeatureMethod):
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
-        self._levels = levels(self.backbone)
+        self._levels = list_levels(self.backbone)
         coarse, middle, fine = self._levels
         self.hpn_learner = HypercorrelationHead((len(coarse), len(middle), len(fine)), self.config.width)
 
@@ -168,9 +168,11 @@ class HSNet(FeatureMethod):
 
     def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
         """Logits (B, 2, h, w) at half the finest tap's stride, from one support for each query."""
-        return self.match(query, {tap: masked(support[tap], support_mask)[:, 0] for tap in self.taps.support})
+        return self.match(
+            query, {tap: mask_features(support[tap], support_mask)[:, 0] for tap in self.taps.support}
+        )
 
     def match(self, query: Features, objects: Features) -> Tensor:
         """Logits from query features and the features of one support's object, each (B, C, h, w) by tap."""
-        logits: Tensor = self.hpn_learner(correlations(self._levels, query, objects))
+        logits: Tensor = self.hpn_learner(correlate_levels(self._levels, query, objects))
         return logits

@@ -1,7 +1,7 @@
 """PATNet: pyramid anchor transformation (Lei, Zhang, He, Chen, Du, Lu, ECCV 2022).
 
-Before HSNet compares query and support, each tap's features are moved by the linear map that takes
-the support's background and foreground prototypes to two learnt anchors, the same for every domain.
+Before HSNet compares query and support, a linear map transforms the features of each tap.  It takes the background
+and foreground prototypes of the support to two learnt anchors, which are the same for every domain.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _EPS = 1e-6
 _TUNED = 1
 """Number of the anchors that fine-tuning moves."""
 _FIRST_LEVEL = 4
-"""Taps of the first level in ResNet-50; the reference counts so on VGG-16 too."""
+"""Number of taps of the first level in ResNet-50; the reference uses it on VGG-16 too."""
 
 
 class PATNetConfig(HSNetConfig):
@@ -126,13 +126,13 @@ class PATNet(HSNet):
 
     def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
         """Logits (B, 2, h, w) at half the finest tap's stride, from one support for each query."""
-        return self._matched(query, support, support_mask, self._anchor_rows())
+        return self._match(query, support, support_mask, self._anchor_rows())
 
     def _anchor_rows(self) -> dict[int, Tensor]:
         numbers = set(self._anchors.values())
         return {number: self.get_parameter(f"reference_layer{number}.weight") for number in numbers}
 
-    def _matched(
+    def _match(
         self, query: Features, support: Features, support_mask: Tensor, rows: Mapping[int, Tensor]
     ) -> Tensor:
         """Logits, with the anchors given by number."""
@@ -165,9 +165,9 @@ class PATNet(HSNet):
         for _ in range(steps):
             with torch.no_grad():
                 each = [
-                    self._matched(
-                        query, select_support(support, k), support_mask[:, k : k + 1], rows
-                    ).softmax(1)
+                    self._match(query, select_support(support, k), support_mask[:, k : k + 1], rows).softmax(
+                        1
+                    )
                     for k in shots
                 ]
                 predicted = (torch.stack(each).mean(dim=0)[:, 1:] > 0.5).to(support_mask.dtype)
@@ -181,7 +181,7 @@ class PATNet(HSNet):
             loss.backward()
             optimiser.step()
         rows = {number: anchors.detach() for number, anchors in rows.items()}
-        return lambda q, s, m: self._matched(q, s, m, rows)
+        return lambda q, s, m: self._match(q, s, m, rows)
 
     def _divergence(
         self,
@@ -210,7 +210,7 @@ class PATNet(HSNet):
 
 
 def _coordinates(support: Tensor, mask: Tensor) -> Tensor:
-    """The map from features to their coordinates in background and foreground prototype.
+    """Compute the map from features to their coordinates in the background and foreground prototypes.
 
     Args:
         support: (B, C, h, w).
@@ -225,6 +225,6 @@ def _coordinates(support: Tensor, mask: Tensor) -> Tensor:
 
 
 def _transform(features: Tensor, coordinates: Tensor, anchors: Tensor) -> Tensor:
-    """Features (B, C, h, w) written in prototypes, read in anchors (2, C)."""
+    """Express features (B, C, h, w) in the prototypes, and replace these by the anchors (2, C)."""
     written = torch.bmm(coordinates, features.flatten(2))
     return torch.matmul(unit(anchors, -1, eps=_EPS).transpose(0, 1), written).view_as(features)

@@ -1,7 +1,7 @@
 """PFENet: prior guided feature enrichment network (Tian, Zhao, Shu, Yang, Li, Jia, TPAMI 2020).
 
-The averaged support vector and a training-free prior mask are laid beside the query's features at
-several scales, and each scale is informed by the finer one.
+The averaged support vector and a training-free prior mask are concatenated to the query's features at several scales.
+Each scale receives the result of the finer one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fssbench.api import Features, MethodCard, MethodConfig, Note
 
 from .layers.pfenet_base import OneEnrichment
-from .layers.pfenet_head import WIDTH, Enriched, merging, narrowing, reduction
+from .layers.pfenet_head import WIDTH, Enriched, make_merge, make_narrowing, make_reduction
 from .layers.prototypes import weighted_average
 from .layers.resize import grid, resize
 
@@ -68,16 +68,16 @@ class PFENet(OneEnrichment):
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
-        self.down_query = narrowing(self._channels)
-        self.down_supp = narrowing(self._channels)
-        self.init_merge = nn.ModuleList(reduction(2 * WIDTH + 1) for _ in self.config.ppm_scales)
+        self.down_query = make_narrowing(self._channels)
+        self.down_supp = make_narrowing(self._channels)
+        self.init_merge = nn.ModuleList(make_reduction(2 * WIDTH + 1) for _ in self.config.ppm_scales)
 
-    def _enriched(self, query: Features, support: Features, support_mask: Tensor) -> Enriched:
+    def _enrich(self, query: Features, support: Features, support_mask: Tensor) -> Enriched:
         shots = support_mask.shape[1]
         cells = self.down_query(self._middle(query))
         objects = self.down_supp(self._middle({tap: maps.flatten(0, 1) for tap, maps in support.items()}))
         weights = resize(support_mask, grid(objects))
         vector = weighted_average(objects.unflatten(0, (-1, shots)), weights).mean(dim=1)
         prior = self._priors(query, support, support_mask).mean(dim=1, keepdim=True)
-        found: Enriched = self.enrich(merging(self.init_merge, cells, (vector,), prior), grid(cells))
-        return found
+        enriched: Enriched = self.enrich(make_merge(self.init_merge, cells, (vector,), prior), grid(cells))
+        return enriched

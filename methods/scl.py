@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fssbench.api import Features, MethodCard, MethodConfig, Note
 
 from .layers.pfenet_base import INSIDE, PyramidMethod
-from .layers.pfenet_head import WIDTH, Enriched, merging, narrowing, reduction
+from .layers.pfenet_head import WIDTH, Enriched, make_merge, make_narrowing, make_reduction
 from .layers.prototypes import weighted_average
 from .layers.resize import grid, resize
 from .layers.supervision import enriched_loss
@@ -37,7 +37,7 @@ class _Support(NamedTuple):
     first: Enriched
     """Its own prediction, from its averaged vector."""
     vectors: Vectors
-    """Averages of the found and of the missed part of the object, (B, 256) each."""
+    """Averages of the predicted and of the missed part of the object, (B, 256) each."""
 
 
 class SCL(PyramidMethod):
@@ -89,18 +89,18 @@ class SCL(PyramidMethod):
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
         scales = self.config.ppm_scales
-        self.down_query = narrowing(self._channels)
-        self.down_supp = narrowing(self._channels)
-        self.init_merge = nn.ModuleList(reduction(3 * WIDTH + 1) for _ in scales)
-        self.supp_init_merge = nn.ModuleList(reduction(3 * WIDTH) for _ in scales)
+        self.down_query = make_narrowing(self._channels)
+        self.down_supp = make_narrowing(self._channels)
+        self.init_merge = nn.ModuleList(make_reduction(3 * WIDTH + 1) for _ in scales)
+        self.supp_init_merge = nn.ModuleList(make_reduction(3 * WIDTH) for _ in scales)
 
     def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
         """Logits (B, 2, h, w) on the third stage's grid, from all K supports jointly."""
-        supports, found = self._answers(query, support, support_mask)
-        if len(found) == 1:
-            return found[0].logits
+        supports, answers = self._answers(query, support, support_mask)
+        if len(answers) == 1:
+            return answers[0].logits
         weights = [self._merit(each.vectors, supports, support_mask).view(-1, 1, 1, 1) for each in supports]
-        weighted = [weight * each.logits for weight, each in zip(weights, found, strict=True)]
+        weighted = [weight * each.logits for weight, each in zip(weights, answers, strict=True)]
         return torch.stack(weighted).sum(dim=0) / _DIVISOR
 
     def loss(self, query: Any, support: Any, support_mask: Tensor, target: Tensor, ignore: Tensor) -> Tensor:
@@ -113,9 +113,9 @@ class SCL(PyramidMethod):
             target: the queries' masks (B, H, W), bool.
             ignore: pixels of them that are left out (B, H, W), bool.
         """
-        supports, found = self._answers(*self.read(query, support), support_mask)
+        supports, answers = self._answers(*self.read(query, support), support_mask)
         total = []
-        for each, answer, mask in zip(supports, found, support_mask.unbind(1), strict=True):
+        for each, answer, mask in zip(supports, answers, support_mask.unbind(1), strict=True):
             truth, nothing = mask == 1, torch.zeros_like(mask, dtype=torch.bool)
             second = self._on_support(each.objects, each.vectors, each.first.levels)
             total.append(enriched_loss(self.enrich, answer, target, ignore))
@@ -125,7 +125,7 @@ class SCL(PyramidMethod):
     def _answers(
         self, query: Features, support: Features, support_mask: Tensor
     ) -> tuple[list[_Support], list[Enriched]]:
-        """What each support gives, and the query as it shows by that support alone."""
+        """Read each support, and predict the query from each support alone."""
         cells = self.down_query(self._middle(query))
         priors = self._priors(query, support, support_mask)
         supports = [
@@ -137,7 +137,7 @@ class SCL(PyramidMethod):
         ]
 
     def _read(self, maps: Features, mask: Tensor) -> _Support:
-        """Predict a support (maps (B, C, h, w), mask (B, H, W)) from itself, and split its object."""
+        """Predict a support (maps (B, C, h, w), mask (B, H, W)) from itself, and split its object by the result."""
         objects = self.down_supp(self._middle(maps))
         weights = resize(mask.unsqueeze(1), grid(objects))[:, 0]
         vector = weighted_average(objects, weights)
@@ -148,12 +148,14 @@ class SCL(PyramidMethod):
         return _Support(objects, first, (parts[0], parts[1]))
 
     def _on_support(self, objects: Tensor, vectors: Vectors, above: list[Tensor] | None = None) -> Enriched:
-        found: Enriched = self.enrich(merging(self.supp_init_merge, objects, vectors), grid(objects), above)
-        return found
+        enriched: Enriched = self.enrich(
+            make_merge(self.supp_init_merge, objects, vectors), grid(objects), above
+        )
+        return enriched
 
     def _on_query(self, cells: Tensor, vectors: Vectors, prior: Tensor) -> Enriched:
-        found: Enriched = self.enrich(merging(self.init_merge, cells, vectors, prior), grid(cells))
-        return found
+        enriched: Enriched = self.enrich(make_merge(self.init_merge, cells, vectors, prior), grid(cells))
+        return enriched
 
     @torch.no_grad()
     def _merit(self, vectors: Vectors, supports: list[_Support], support_mask: Tensor) -> Tensor:
@@ -168,9 +170,9 @@ class SCL(PyramidMethod):
 
 
 def mean_iou(predicted: Tensor, truth: Tensor) -> Tensor:
-    """Mean of background and foreground IoU of boolean masks (B, H, W): (B,); an empty union counts zero."""
-    found = []
+    """Compute the mean of background and foreground IoU of boolean masks (B, H, W): (B,); an empty union gives 0."""
+    ious = []
     for a, b in ((~predicted, ~truth), (predicted, truth)):
         union = (a | b).sum(dim=(1, 2)).clamp(min=1)
-        found.append((a & b).sum(dim=(1, 2)) / union)
-    return (found[0] + found[1]) / 2
+        ious.append((a & b).sum(dim=(1, 2)) / union)
+    return (ious[0] + ious[1]) / 2

@@ -1,7 +1,7 @@
 """SSP: self-support few-shot semantic segmentation (Fan, Pei, Tai, Tang, ECCV 2022).
 
-Prototypes of the supports make a first, careful prediction; the cells of the query that it is sure of
-give the query's own prototypes, which match it better than those of another image can.
+Prototypes of the supports give a first prediction.  The query cells of which it is sure give the query's own
+prototypes, which match the query better than those of another image.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from torch import Tensor
 
 from fssbench.api import Ablation, FeatureMethod, Features, MethodCard, MethodConfig, Note, Recipe, Taps
 
-from .layers.feature_maps import stages
+from .layers.feature_maps import list_stages
 from .layers.finetuned import FineTuned
 from .layers.resize import grid, resize
-from .layers.self_support import Prototypes, over_shots, refined, supported
+from .layers.self_support import Prototypes, add_self_support, average_shots, refine_prediction
 from .layers.supervision import resized_loss
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class SSPConfig(MethodConfig):
     refine: bool = False
     """Whether self-support is repeated on the refined prediction; the reference's flag `--refine`."""
     stem: Literal["deep", "plain"] = "deep"
-    """Of a ResNet: `deep`, three 3x3 convolutions, as the reference; `plain`, one 7x7 convolution, for which
+    """Stem of a ResNet: `deep`, three 3x3 convolutions as in the reference; `plain`, one 7x7 convolution, for which
     torchvision's weights exist.  Other backbones have their own stem."""
 
     ablations: ClassVar[Mapping[str, Ablation]] = {
@@ -105,13 +105,13 @@ class SSP(FeatureMethod):
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
-        first, _, last = stages(self.backbone, 3)[:3]
+        first, _, last = list_stages(self.backbone, 3)[:3]
         self._tap = first[-1].name
         self.encoder = FineTuned(self.backbone, self._tap, last[-1].name)
 
     @classmethod
     def backbone_layout(cls, backbone: str, config: MethodConfig) -> str:
-        """The reference's own ResNet unless `stem=plain` says otherwise."""
+        """The ResNet of the reference, unless `stem` is `plain`."""
         deep = backbone in _DEEP_STEM and getattr(config, "stem", "deep") == "deep"
         return "ssp" if deep else "standard"
 
@@ -122,8 +122,8 @@ class SSP(FeatureMethod):
 
     def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
         """Logits (B, 2, h, w) on the grid of the third stage."""
-        cells, objects, mask = self._encoded(query, support, support_mask)
-        first = over_shots(Prototypes.of_mask(objects, mask), support_mask.shape[1])
+        cells, objects, mask = self._encode(query, support, support_mask)
+        first = average_shots(Prototypes.of_mask(objects, mask), support_mask.shape[1])
         *_, last = self._predictions(first, cells)
         return last
 
@@ -140,28 +140,30 @@ class SSP(FeatureMethod):
             ignore: pixels marked 255 in them (B, H, W), bool.
         """
         query, support = self.read(query, support)
-        cells, objects, mask = self._encoded(query, support, support_mask)
+        cells, objects, mask = self._encode(query, support, support_mask)
         each = Prototypes.of_mask(objects, mask)
-        predictions = self._predictions(over_shots(each, support_mask.shape[1]), cells)
-        own = Prototypes.of_mask(cells, fitting(target.to(cells.dtype), cells))
+        predictions = self._predictions(average_shots(each, support_mask.shape[1]), cells)
+        own = Prototypes.of_mask(cells, resize_mask(target.to(cells.dtype), cells))
         total = sum(resized_loss(p, target, ignore) for p in (*predictions, own.logits(cells)))
         supports = support_mask.flatten(0, 1).bool()
         nothing = supports.new_zeros(supports.shape)
         return total + 0.2 * resized_loss(each.logits(objects), supports, nothing)
 
     def _predictions(self, first: Prototypes, cells: Tensor) -> list[Tensor]:
-        """The self-supported logits, and the refined ones behind them where that is set."""
-        second = supported(first, cells, first.logits(cells))
+        """Compute the self-supported logits and, if `refine` is set, the refined ones after them."""
+        second = add_self_support(first, cells, first.logits(cells))
         logits = second.logits(cells)
-        return [logits, refined(first, second, cells, logits)[1]] if self.config.refine else [logits]
+        return (
+            [logits, refine_prediction(first, second, cells, logits)[1]] if self.config.refine else [logits]
+        )
 
-    def _encoded(
+    def _encode(
         self, query: Features, support: Features, support_mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Trained features of queries (B, C, h, w) and supports (B * K, C, h, w), and masks (B * K, h, w)."""
+        """Encode queries (B, C, h, w) and supports (B * K, C, h, w), and resize the masks to (B * K, h, w)."""
         cells = self.encoder(query[self._tap])
         objects = self.encoder(support[self._tap].flatten(0, 1))
-        return cells, objects, fitting(support_mask.flatten(0, 1), objects)
+        return cells, objects, resize_mask(support_mask.flatten(0, 1), objects)
 
     def load_reference(self, state: Mapping[str, Tensor]) -> None:
         """Load the authors' state dict; stages 2 and 3 go to the backbone and to the trained copy alike."""
@@ -169,6 +171,6 @@ class SSP(FeatureMethod):
         super().load_reference({**plain, **self.encoder.entries(plain, "encoder.")})
 
 
-def fitting(mask: Tensor, features: Tensor) -> Tensor:
-    """Masks (N, H, W) at the features' size, soft."""
+def resize_mask(mask: Tensor, features: Tensor) -> Tensor:
+    """Resize masks (N, H, W) to the size of the features; they become soft."""
     return resize(mask.unsqueeze(0), grid(features))[0]

@@ -1,4 +1,4 @@
-"""Comparison without parameters: support masks carried over by attention, and where to cut the map."""
+"""Attention without parameters carries support masks to the query; Otsu's rule gives a threshold for the map."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ..layers.resize import grid, resize
 
 _LEVELS = 256
 _FLOOR = int(0.05 * (_LEVELS - 1))
-"""Grey levels below this take no part in Otsu's rule."""
+"""Otsu's rule ignores grey levels below this one."""
 
 
-def carried(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
-    """Each query cell's share of attention that falls on the object.
+def carry_mask(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
+    """Compute the share of each query cell's attention that falls on the object.
 
     Softmax over the cells of all supports of inner products divided by the root of the channels, times
     the masks at feature size (bilinear, corners not aligned).
@@ -33,11 +33,11 @@ def carried(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
     return (shares @ small.flatten()).view(1, 1, *query.shape[-2:])
 
 
-def otsu(values: Tensor) -> float:
-    """Otsu's threshold of a map after scaling to grey levels 0..255, the lowest 5 % of levels left out.
+def otsu_threshold(values: Tensor) -> float:
+    """Compute Otsu's threshold of a map that is scaled to grey levels 0..255; the lowest 5 % of levels do not count.
 
-    The level with the largest variance between what is at or below it and what is above, the
-    first of equals, mapped back to the map's range.  A map of one value is cut at it.
+    The threshold is the level with the largest variance between the values up to it and the values above it,
+    mapped back to the map's range.  Of equal levels the first is taken.  A constant map returns its value.
     """
     low, high = float(values.min()), float(values.max())
     if high <= low:

@@ -1,8 +1,8 @@
 """ABCDFSS: adapt before comparison (Herzog, CVPR 2024).
 
-Nothing is trained beforehand.  In each episode one small head for each backbone tap is fitted to query and
-supports alone; then the support masks are carried to the query by attention in each head's space, and
-the maps are averaged and cut at a threshold of their own.
+Nothing is trained before the test.  In each episode one small head per backbone tap is fitted to the query and the
+supports.  Attention in the space of each head then carries the support masks to the query.  The maps are averaged,
+and a threshold that is computed from the average gives the mask.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from torch import Tensor
 
 from fssbench.api import Ablation, Backbone, ImageMethod, MethodCard, MethodConfig, Note, Predictor
 
-from ..layers.feature_maps import names, stages
+from ..layers.feature_maps import list_names, list_stages
 from ..layers.resize import grid, resize
-from .attention import carried, otsu
-from .shear import Shear, copies, draw_shears
+from .attention import carry_mask, otsu_threshold
+from .shear import Shear, draw_shears, make_copies
 from .task_head import TaskHead, Views, fit
 
 
@@ -28,17 +28,17 @@ class ABCDFSSConfig(MethodConfig):
     """Settings of ABCDFSS; the defaults are the reference's."""
 
     steps: int = Field(25, ge=0)
-    """Gradient steps each head is fitted with in an episode; 0 compares the backbone's own features."""
+    """Gradient steps per head and episode; 0 compares the features of the backbone."""
     learning_rate: float = Field(0.01, gt=0)
-    """Of the plain gradient descent."""
+    """Learning rate of the plain gradient descent."""
     temperature: float = Field(0.5, gt=0)
-    """Of the dense contrast between an image and its sheared copies."""
+    """Temperature of the dense contrast between an image and its sheared copies."""
     views: int = Field(2, ge=1)
-    """Sheared copies of query and supports."""
+    """Number of sheared copies of the query and of each support."""
     shear: int = Field(20, ge=0, le=60)
     """Largest shear of a copy along each axis, in degrees."""
     threshold: Literal["max", "otsu", "mean"] = "max"
-    """Where the map is cut: Otsu's threshold, the map's mean, or the larger of them."""
+    """Threshold of the map: Otsu's threshold, the map's mean, or the larger of both."""
 
     ablations: ClassVar[Mapping[str, Ablation]] = {
         "adaptation": Ablation({"steps": 0}, label="w/o adaptation"),
@@ -48,17 +48,17 @@ class ABCDFSSConfig(MethodConfig):
 
 @dataclass(frozen=True)
 class _Fitted:
-    """The predictor of one episode: heads fitted to it, one for each tap."""
+    """The predictor of one episode: its fitted heads, one per tap."""
 
     method: ABCDFSS
     heads: Sequence[TaskHead]
 
     def maps(self, query: Tensor, support: Tensor, support_mask: Tensor) -> list[Tensor]:
-        """One coarse map (1, 1, h, w) for each tap; arguments as for `logits`, of one episode."""
+        """Compute one coarse map (1, 1, h, w) per tap; arguments as for `logits`, of one episode."""
         cells, objects = self.method.features(query), self.method.features(support[0])
         with torch.no_grad():
             return [
-                carried(head(a), head(b), support_mask[0])
+                carry_mask(head(a), head(b), support_mask[0])
                 for head, a, b in zip(self.heads, cells, objects, strict=True)
             ]
 
@@ -68,7 +68,7 @@ class _Fitted:
 
 
 class ABCDFSS(ImageMethod):
-    """Heads fitted to each episode, then attention; K supports lie side by side."""
+    """Heads that are fitted to each episode, then attention over the cells of all K supports."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="abcdfss",
@@ -140,8 +140,8 @@ class ABCDFSS(ImageMethod):
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
-        every = [tap for stage in stages(self.backbone, 2)[1:] for tap in stage]
-        self._taps = names(every)
+        every = [tap for stage in list_stages(self.backbone, 2)[1:] for tap in stage]
+        self._taps = list_names(every)
         self.channels = tuple(tap.channels for tap in every)
 
     @property
@@ -168,8 +168,8 @@ class ABCDFSS(ImageMethod):
         steps: int,
     ) -> None:
         """Fit one head for each tap, in place, to one episode and given shears."""
-        masks = copies(support_mask[0], shears)
-        features = (query, support[0], copies(query, shears), copies(support[0], shears))
+        masks = make_copies(support_mask[0], shears)
+        features = (query, support[0], make_copies(query, shears), make_copies(support[0], shears))
         for head, *maps in zip(heads, *map(self.features, features), strict=True):
             fit(
                 head,
@@ -186,7 +186,7 @@ class ABCDFSS(ImageMethod):
         episodes = []
         for one, shots, masks in zip(query, support, support_mask, strict=True):
             pairs = zip(self.features(one[None]), self.features(shots), strict=True)
-            episodes.append(self.cut([carried(a, b, masks) for a, b in pairs], masks[None]))
+            episodes.append(self.cut([carry_mask(a, b, masks) for a, b in pairs], masks[None]))
         return torch.cat(episodes)
 
     def features(self, images: Tensor) -> list[Tensor]:
@@ -204,5 +204,5 @@ class ABCDFSS(ImageMethod):
 
     def _threshold(self, fused: Tensor) -> float:
         rule = self.config.threshold
-        candidates = {"otsu": otsu(fused), "mean": float(fused.mean())}
+        candidates = {"otsu": otsu_threshold(fused), "mean": float(fused.mean())}
         return max(candidates.values()) if rule == "max" else candidates[rule]

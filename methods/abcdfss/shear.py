@@ -13,32 +13,32 @@ Shear = tuple[int, int]
 
 
 def draw_shears(count: int, limit: int, generator: torch.Generator) -> list[Shear]:
-    """Random shears, each axis a whole number of degrees in [-limit, limit], drawn on the CPU."""
+    """Draw random shears on the CPU; each axis has a whole number of degrees in [-limit, limit]."""
     drawn = torch.randint(-limit, limit + 1, (count, 2), generator=generator)
     return [(int(x), int(y)) for x, y in drawn.tolist()]
 
 
-def sheared(maps: Tensor, shear: Shear) -> Tensor:
-    """Maps (..., h, w) sheared about their centre."""
+def shear_maps(maps: Tensor, shear: Shear) -> Tensor:
+    """Shear maps (..., h, w) about their centre."""
     height, width = maps.shape[-2:]
-    source = _sources(int(height), int(width), shear).to(maps.device)
+    source = _source_indices(int(height), int(width), shear).to(maps.device)
     flat = maps.flatten(-2)
     with_zero = torch.cat([flat, flat.new_zeros((*flat.shape[:-1], 1))], dim=-1)
     return with_zero.index_select(-1, source).unflatten(-1, (height, width))
 
 
-def copies(maps: Tensor, shears: Sequence[Shear]) -> Tensor:
-    """Sheared copies of maps (N, ..., h, w), shear by shear: (V * N, ..., h, w)."""
-    return torch.cat([sheared(maps, shear) for shear in shears])
+def make_copies(maps: Tensor, shears: Sequence[Shear]) -> Tensor:
+    """Make sheared copies of maps (N, ..., h, w), ordered by shear: (V * N, ..., h, w)."""
+    return torch.cat([shear_maps(maps, shear) for shear in shears])
 
 
-def _sources(height: int, width: int, shear: Shear) -> Tensor:
-    """Index of the source of each cell, row by row; height * width stands for outside.
+def _source_indices(height: int, width: int, shear: Shear) -> Tensor:
+    """Compute the index of each cell's source, row by row; height * width means outside.
 
-    An image of indices is sheared by torchvision, so that the few pixels that lie in the middle between two
-    sources (three of 65,536 at 12 degrees) go where they go in the reference.
+    torchvision shears an image of indices.  A few pixels lie in the middle between two sources (three of 65,536
+    at 12 degrees); they then get the same source as in the reference.
     """
     cells = height * width
     index = torch.arange(1, cells + 1, dtype=torch.float32).view(1, height, width)
-    found = affine(index, 0.0, [0, 0], 1.0, [float(d) for d in shear], InterpolationMode.NEAREST, [0.0])
-    return torch.where(found > 0, found - 1, cells).long().flatten()
+    sources = affine(index, 0.0, [0, 0], 1.0, [float(d) for d in shear], InterpolationMode.NEAREST, [0.0])
+    return torch.where(sources > 0, sources - 1, cells).long().flatten()

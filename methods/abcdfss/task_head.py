@@ -1,7 +1,7 @@
-"""ABCDFSS's task heads: what they are, and how one is fitted to a single episode.
+"""The task heads of ABCDFSS, and how one is fitted to a single episode.
 
-A head reads the maps of one backbone tap.  It is fitted so that a cell keeps its description when the image
-around it is sheared, and so that the object's mean stays away from the background's.
+A head reads the maps of one backbone tap.  The fit makes the description of a cell robust to a shear of the image,
+and separates the mean of the object from that of the background.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from ..layers.prototypes import weighted_mean
 from ..layers.resize import grid, resize
-from .shear import Shear, copies
+from .shear import Shear, make_copies
 
 WIDTH = 64
 """Channels of a head's output."""
@@ -25,8 +25,8 @@ _EPS = 1e-8
 class TaskHead(nn.Module):
     """1x1 convolution to 64 channels, batch norm, ReLU, 1x1 convolution.
 
-    The norm keeps no statistics: it always uses those of the maps it is given, so that the query alone and
-    all supports together are each normalised by themselves, as in the reference.
+    The norm keeps no statistics and always uses those of its input.  The query and the set of supports are
+    therefore normalised separately, as in the reference.
 
     Args:
         channels: of the maps that are read.
@@ -47,16 +47,16 @@ class TaskHead(nn.Module):
                     values.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps (N, C, h, w) described in 64 channels: (N, 64, h, w)."""
+        """Describe maps (N, C, h, w) in 64 channels: (N, 64, h, w)."""
         described: Tensor = self.linear(functional.relu(self.bn(self.conv(maps))))
         return described
 
 
 @dataclass(frozen=True)
 class Views:
-    """One tap's maps of an episode, plain and of the sheared images.
+    """The maps of one tap in an episode, of the images and of their sheared copies.
 
-    Copies lie shear by shear, K supports within each.
+    Copies are ordered by shear, with K supports per shear.
     """
 
     query: Tensor
@@ -82,7 +82,7 @@ def fit(
     """Fit a head to one episode, in place, by plain gradient descent.
 
     Args:
-        head: the head; the only thing that is changed.
+        head: the head, which is the only object that changes.
         views: maps of one tap.
         mask_copies: sheared support masks (V * K, H, W).
         shears: the V shears of the copies.
@@ -90,7 +90,7 @@ def fit(
         rate: learning rate.
         temperature: of the dense contrast.
     """
-    query, support = copies(views.query, shears), copies(views.support, shears)
+    query, support = make_copies(views.query, shears), make_copies(views.support, shears)
     masks = resize(mask_copies.unsqueeze(1), grid(support), align_corners=False)
     optimiser = torch.optim.SGD(head.parameters(), lr=rate)
     with torch.enable_grad():
@@ -101,14 +101,14 @@ def fit(
             ]
             loss = prototype_loss(*pairs[1], masks, len(shears))
             for plain, copied in pairs:
-                loss = loss + contrast(plain, copied, temperature) + moments(plain, copied)
+                loss = loss + contrast_loss(plain, copied, temperature) + moment_loss(plain, copied)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
 
 
-def contrast(plain: Tensor, copied: Tensor, temperature: float) -> Tensor:
-    """Dense InfoNCE: each cell of `plain` is to find itself among all cells of its copy.
+def contrast_loss(plain: Tensor, copied: Tensor, temperature: float) -> Tensor:
+    """Compute the dense InfoNCE loss: each cell of `plain` has to match itself among all cells of its copy.
 
     Args:
         plain: unit vectors (N, D, h, w).
@@ -120,14 +120,14 @@ def contrast(plain: Tensor, copied: Tensor, temperature: float) -> Tensor:
     return (likeness.logsumexp(dim=2) - own).mean()
 
 
-def moments(plain: Tensor, copied: Tensor) -> Tensor:
-    """Mean absolute difference of the channels' means over the plane, and that of their variances."""
+def moment_loss(plain: Tensor, copied: Tensor) -> Tensor:
+    """Compute how far the channels' means and variances over the plane differ, as mean absolute differences."""
     a, b = plain.flatten(2), copied.flatten(2)
     return (a.mean(dim=2) - b.mean(dim=2)).abs().mean() + (a.var(dim=2) - b.var(dim=2)).abs().mean()
 
 
 def prototype_loss(plain: Tensor, copied: Tensor, masks: Tensor, count: int) -> Tensor:
-    """The object's prototype is to be nearer its copy's than the copy's background.
+    """Compute the loss that draws the object's prototype to its copy's and away from the copy's background.
 
     Args:
         plain: (V * K, D, h, w).

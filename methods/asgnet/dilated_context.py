@@ -1,4 +1,4 @@
-"""ASGNet's alternative context module: residual pairs, ASPP and a decoder that looks at shallow features."""
+"""The alternative context module of ASGNet: residual pairs, ASPP and a decoder that reads shallow features."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 import torch
 from torch import Tensor, nn
 
-from ..layers.canet_head import WIDTH, Context, residual_pair
-from ..layers.pfenet_head import Enriched, classifier
+from ..layers.canet_head import WIDTH, Context, make_residual_pair
+from ..layers.pfenet_head import Enriched, make_classifier
 from ..layers.resize import grid, resize
 
 _RELEASE = (
@@ -27,7 +27,7 @@ _OWN = ("context", "narrow", "begin", "skips", "shallow", "join", "cls", "cls_au
 
 
 class DilatedContext(nn.Module):
-    """From guided features to logits at a quarter of the input's side.
+    """Maps guided features to logits at a quarter of the input's side.
 
     Args:
         inputs: channels of the guided features.
@@ -39,7 +39,7 @@ class DilatedContext(nn.Module):
         self.begin = nn.Sequential(
             nn.Conv2d(inputs, WIDTH, 3, padding=1, bias=False), nn.ReLU(), nn.Dropout2d(0.5)
         )
-        self.skips = nn.ModuleList(residual_pair(WIDTH, bias=False) for _ in range(3))
+        self.skips = nn.ModuleList(make_residual_pair(WIDTH, bias=False) for _ in range(3))
         self.context = Context()
         self.narrow = nn.Sequential(nn.Conv2d(5 * WIDTH, WIDTH, 1), nn.ReLU(), nn.Dropout2d(0.5))
         compressed = WIDTH // 4
@@ -52,23 +52,23 @@ class DilatedContext(nn.Module):
             nn.ReLU(),
             nn.Dropout(0.5),
         )
-        self.cls = classifier()
-        self.cls_aux = classifier()
+        self.cls = make_classifier()
+        self.cls_aux = make_classifier()
 
     def forward(self, guided: Tensor, shallow: Tensor) -> Enriched:
         """Logits (B, 2, H, W) on the grid of shallow features (B, C, H, W) from guided ones (B, C', h, w)."""
         maps = self.begin(guided)
         for skip in self.skips:
-            # the release's first ReLU works in place: what the pair is added to is rectified too
+            # the first ReLU of the release works in place, so the residual connection adds rectified maps
             maps = maps.relu()
             maps = maps + skip(maps)
         maps = self.narrow(self.context(maps))
         joined = torch.cat([resize(maps, grid(shallow)), self.shallow(shallow)], dim=1)
         return Enriched(self.cls(self.join(joined)), [maps], [])
 
-    def auxiliary(self, found: Enriched) -> list[Tensor]:
+    def auxiliary(self, enriched: Enriched) -> list[Tensor]:
         """Logits (B, 2, h, w) before the shallow features came in."""
-        return [self.cls_aux(maps) for maps in found.cells]
+        return [self.cls_aux(maps) for maps in enriched.cells]
 
 
 def rename_dilated(name: str, prefix: str) -> str:

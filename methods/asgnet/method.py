@@ -1,7 +1,7 @@
 """ASGNet: adaptive superpixel-guided network (Li, Jampani, Sevilla-Lara, Sun, Kim, Kim, CVPR 2021).
 
-The object is split into superpixels, the more the larger it is, each a prototype; every query cell is
-compared with the prototype it is most like.
+The object is split into superpixels, and each is a prototype; a larger object has more of them.  Every query cell is
+compared with the prototype that is most similar to it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from torch.nn import functional
 
 from fssbench.api import Ablation, Features, MethodCard, MethodConfig, Note, Taps
 
-from ..layers.feature_maps import activated, stages
+from ..layers.feature_maps import list_stages, pick_activated
 from ..layers.pfenet_base import INSIDE, OneEnrichment, PyramidConfig
-from ..layers.pfenet_head import WIDTH, Enriched, FeatureEnrichment, merging, reduction
+from ..layers.pfenet_head import WIDTH, Enriched, FeatureEnrichment, make_merge, make_reduction
 from ..layers.prototypes import weighted_average
 from ..layers.resize import grid, resize
 from ..layers.supervision import Auxiliary
 from .dilated_context import DilatedContext, rename_dilated
-from .superpixels import cluster, counted, nearest, place_seeds
+from .superpixels import cluster, place_seeds, sample_mask, select_seeds
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone
@@ -36,14 +36,14 @@ class ASGNetConfig(PyramidConfig):
     """Settings of ASGNet."""
 
     superpixels: int = Field(default=5, ge=1)
-    """Most superpixels of one support; 1 is plain averaging."""
+    """Maximum number of superpixels per support; 1 means plain averaging."""
 
     area: int = Field(default=100, ge=1)
-    """Cells of the object for each superpixel."""
+    """Cells of the object per superpixel."""
 
     context: Literal["auto", "fem", "aspp"] = "auto"
-    """What is made of the guided map: `fem`, PFENet's feature enrichment (published figures), or `aspp`, the
-    release's alternative.  `auto`: what the authors' weights that are loaded are of, `fem` before that."""
+    """The module after the guided map: `fem`, PFENet's feature enrichment (published figures), or `aspp`, the
+    alternative of the release.  `auto`: the one that the loaded authors' weights have; without weights `fem`."""
 
     ablations: ClassVar[Mapping[str, Ablation]] = {
         "superpixels": Ablation({"superpixels": 1}, label="w/o superpixels")
@@ -108,8 +108,8 @@ class ASGNet(OneEnrichment):
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
         self.down_conv = nn.Sequential(nn.Conv2d(self._channels, WIDTH, 1, bias=False), nn.Dropout2d(0.5))
-        first = stages(self.backbone, 4)[0][-1]
-        self._shallow, self._shallow_channels = activated(self.backbone, first.name), first.channels
+        first = list_stages(self.backbone, 4)[0][-1]
+        self._shallow, self._shallow_channels = pick_activated(self.backbone, first.name), first.channels
         aspp = self.config.context == "aspp"
         self.context = DilatedContext(2 * WIDTH + 1, self._shallow_channels) if aspp else None
         if aspp:
@@ -117,7 +117,7 @@ class ASGNet(OneEnrichment):
         else:  # drawn again after `down_conv`: a seed keeps its start weights
             self.enrich = FeatureEnrichment(self.config.ppm_scales)
         scales = () if aspp else self.config.ppm_scales
-        self.corr_conv = nn.ModuleList(reduction(2 * WIDTH + 1) for _ in scales)
+        self.corr_conv = nn.ModuleList(make_reduction(2 * WIDTH + 1) for _ in scales)
 
     @classmethod
     def settings_of(cls, state: Mapping[str, Tensor]) -> Mapping[str, Any]:
@@ -126,11 +126,11 @@ class ASGNet(OneEnrichment):
 
     @property
     def taps(self) -> Taps:
-        """The second and third stage; the fourth is in checkpoints and never run.  ASPP: also the first."""
+        """The second and third stage, and for ASPP the first.  The fourth is in checkpoints and never runs."""
         pair = (self._low, self._mid)
         return Taps(query=pair if self.context is None else (self._shallow, *pair), support=pair)
 
-    def _enriched(self, query: Features, support: Features, support_mask: Tensor) -> Enriched:
+    def _enrich(self, query: Features, support: Features, support_mask: Tensor) -> Enriched:
         shots = support_mask.shape[1]
         cells = self.down_conv(self._middle(query))
         objects = self.down_conv(self._middle({tap: maps.flatten(0, 1) for tap, maps in support.items()}))
@@ -142,8 +142,10 @@ class ASGNet(OneEnrichment):
                 torch.cat([guided, torch.stack(likeness)], dim=1), query[self._shallow]
             )
             return seen
-        found: Enriched = self.enrich(merging(self.corr_conv, guided, (), torch.stack(likeness)), grid(cells))
-        return found
+        enriched: Enriched = self.enrich(
+            make_merge(self.corr_conv, guided, (), torch.stack(likeness)), grid(cells)
+        )
+        return enriched
 
     @property
     def _classifier(self) -> Auxiliary:
@@ -155,7 +157,7 @@ class ASGNet(OneEnrichment):
 
     @torch.no_grad()
     def _prototypes(self, objects: Tensor, support_mask: Tensor) -> list[Tensor]:
-        """For each episode the prototypes (P, 256) of all its supports, from features (B, K, 256, h, w)."""
+        """Make the prototypes (P, 256) of all supports, per episode, from features (B, K, 256, h, w)."""
         weights = resize(support_mask, grid(objects))
         masks = support_mask.cpu().numpy() == 1
         return [
@@ -164,9 +166,9 @@ class ASGNet(OneEnrichment):
         ]
 
     def _split(self, features: Tensor, weights: Tensor, mask: Any) -> Tensor:
-        """Prototypes (P, 256) of one support: its superpixels, or its average where it is small."""
+        """Make the prototypes (P, 256) of one support: its superpixels, or its average if the object is small."""
         config = self.config
-        seeds = counted(place_seeds(nearest(mask, grid(features)), config.superpixels, config.area))
+        seeds = select_seeds(place_seeds(sample_mask(mask, grid(features)), config.superpixels, config.area))
         inside = weights > INSIDE
         if len(seeds) < 2 or not bool(inside.any()):
             return weighted_average(features, weights).unsqueeze(0)
@@ -174,7 +176,7 @@ class ASGNet(OneEnrichment):
 
 
 def allocate(cells: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]:
-    """Give each query cell (C, h, w) the prototype (P, C) it is most like.
+    """Give each query cell (C, h, w) the prototype (P, C) that is most similar to it.
 
     Returns:
         The chosen prototypes (C, h, w), and the cosines summed over all prototypes (1, h, w).

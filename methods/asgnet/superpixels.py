@@ -1,7 +1,7 @@
-"""Superpixels inside an object: where ASGNet's clusters start, and how they are found.
+"""Superpixels inside an object: the seeds of ASGNet's clusters, and the clustering.
 
-Li et al., CVPR 2021, section 4.1; seeds as in maskSLIC (Irving, 2016): each as far as possible from the object's
-edge and from the seeds before it.
+Li et al., CVPR 2021, section 4.1; seeds as in maskSLIC (Irving, 2016): each seed is as far as possible from
+the object's edge and from the earlier seeds.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _SPREAD = 100
-"""What squared distances between places are divided by, beside those between features."""
+"""Divisor of squared distances between places, to weigh them against those between features."""
 
 
-def nearest(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """A mask (H, W) at `size`, each cell taking the pixel at its top-left corner, as OpenCV does."""
+def sample_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Sample a mask (H, W) at `size`: each cell takes the pixel at its top-left corner, as in OpenCV."""
     rows, columns = (
         np.floor(np.arange(cells) * (1 / (cells / pixels))).astype(int).clip(max=pixels - 1)
         for cells, pixels in zip(size, mask.shape, strict=True)
@@ -47,14 +47,14 @@ def place_seeds(mask: NDArray[np.bool_], most: int, area: int = 100) -> list[tup
     return seeds
 
 
-def counted(seeds: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The seeds that the reference uses: it counts rows and columns that are not zero, and takes as many."""
+def select_seeds(seeds: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Select the seeds that the reference uses: as many as there are rows, or columns, that are not zero."""
     columns = list(zip(*seeds, strict=True))
     return seeds[: max((sum(value != 0 for value in column) for column in columns), default=0)]
 
 
 def cluster(features: Tensor, inside: Tensor, seeds: list[tuple[int, int]], steps: int) -> Tensor:
-    """Centres of soft clusters of an object's cells, in feature and place.
+    """Compute the centres of soft clusters of an object's cells, by feature and place.
 
     Args:
         features: (C, h, w).
@@ -63,7 +63,7 @@ def cluster(features: Tensor, inside: Tensor, seeds: list[tuple[int, int]], step
         steps: number of updates.
 
     Returns:
-        One feature vector for each seed, (S, C).
+        One feature vector per seed, (S, C).
     """
     place = torch.stack(
         torch.meshgrid(*(torch.arange(n, device=features.device) for n in inside.shape), indexing="ij")

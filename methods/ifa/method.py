@@ -1,7 +1,7 @@
 """IFA: iterative few-shot adaptor (Nie, Xing, Zhang, Yan and others, CVPR 2024).
 
-The network is SSP's; what is new is its training: the prototypes that the query ends with predict the
-supports, what comes of that predicts the query again, and so on for three rounds.
+The network is that of SSP.  Its training is new: the final prototypes of the query predict the supports, the
+prototypes of that prediction predict the query again, and so on for three rounds.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from torch import Tensor
 
 from fssbench.api import AT_INFERENCE, Ablation, Features, MethodCard, MethodConfig, Note, Predictor, Recipe
 
-from ..layers.self_support import Prototypes, over_shots, refined, supported
+from ..layers.self_support import Prototypes, add_self_support, average_shots, refine_prediction
 from ..layers.supervision import resized_loss
-from ..ssp import SSP, SSPConfig, fitting
-from .rearranged import changed, draw_change
+from ..ssp import SSP, SSPConfig, resize_mask
+from .rearranged import apply_change, draw_change
 
 _ROUNDS = 3
 _FIRST = (1.0, 1.0, 1.0, 0.2, 0.4)
@@ -36,9 +36,9 @@ class IFAConfig(SSPConfig):
     phase: Literal["base", "adaptation"] = "base"
     """Which loss is trained: `base` on the source, or `adaptation`, which adds the later rounds."""
     adapt: Annotated[int, AT_INFERENCE] = Field(0, ge=0)
-    """Steps of adaptation in each episode, to its own supports; 0 for none."""
+    """Steps of adaptation per episode, to its own supports; 0 switches adaptation off."""
     adapt_rate: Annotated[float, AT_INFERENCE] = Field(5e-4, gt=0)
-    """Its learning rate: in the reference 5e-4, on radiographs 5e-6."""
+    """Learning rate of the adaptation: in the reference 5e-4, on radiographs 5e-6."""
 
     ablations: ClassVar[Mapping[str, Ablation]] = {
         "plain": Ablation({"refine": False}, label="w/o refinement")
@@ -128,7 +128,7 @@ class IFA(SSP):
     def adapt(
         self, query: Any, support: Any, support_mask: Tensor, *, generator: torch.Generator, steps: int
     ) -> Predictor:
-        """Train a copy of the encoder on the episode's supports alone; the query is not looked at.
+        """Train a copy of the encoder on the supports of the episode; the query is not read.
 
         See `Method.adapt`.
         """
@@ -139,8 +139,8 @@ class IFA(SSP):
         for _ in range(steps):
             k = int(torch.randint(support_mask.shape[1], (), generator=generator))
             change = draw_change(generator)
-            target = changed(support_mask[:, k], change) > 0.5
-            seen = {tap: changed(maps[:, k], change) for tap, maps in support.items()}
+            target = apply_change(support_mask[:, k], change) > 0.5
+            seen = {tap: apply_change(maps[:, k], change) for tap, maps in support.items()}
             with torch.enable_grad():
                 loss = fitted.loss(seen, support, support_mask, target, torch.zeros_like(target))
             optimiser.zero_grad()
@@ -157,27 +157,29 @@ class IFA(SSP):
         Refined; self-supported; query by its own truth; supports (B * K) by theirs; supports by the query's
         prototypes; then query and supports of each later round.
         """
-        cells, objects, mask = self._encoded(*self.read(query, support), support_mask)
+        cells, objects, mask = self._encode(*self.read(query, support), support_mask)
         shots = support_mask.shape[1]
         each = Prototypes.of_mask(objects, mask)
-        current = over_shots(each, shots)
+        current = average_shots(each, shots)
         outputs: list[Tensor] = []
         for number in range(rounds):
-            second = supported(current, cells, current.logits(cells))
+            second = add_self_support(current, cells, current.logits(cells))
             logits = second.logits(cells)
             if number == 0:
-                own = Prototypes.of_mask(cells, fitting(target.to(cells.dtype), cells))
-                outputs += [refined(current, second, cells, logits)[1]]
+                own = Prototypes.of_mask(cells, resize_mask(target.to(cells.dtype), cells))
+                outputs += [refine_prediction(current, second, cells, logits)[1]]
                 outputs += [logits, own.logits(cells), each.logits(objects)]
             else:
                 outputs.append(logits)
-            back = supported(_spread(current, shots), objects, _spread(second, shots).logits(objects))
+            back = add_self_support(
+                _spread_vector(current, shots), objects, _spread_vector(second, shots).logits(objects)
+            )
             outputs.append(back.logits(objects))
-            current = over_shots(back, shots)
+            current = average_shots(back, shots)
         return outputs
 
 
-def _spread(prototypes: Prototypes, shots: int) -> Prototypes:
+def _spread_vector(prototypes: Prototypes, shots: int) -> Prototypes:
     """Those of each query (B, ...), for each of its supports (B * K, ...)."""
     return Prototypes(
         prototypes.background.repeat_interleave(shots, dim=0),

@@ -1,4 +1,4 @@
-"""Flips, quarter turns and shuffled quarters of maps: what IFA makes a query from a support with."""
+"""Flips, quarter turns and shuffled quarters of maps, with which IFA makes a query from a support."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ class Change:
     turns: int
     """Quarter turns, 0 to 3."""
     order: tuple[int, ...]
-    """Which quarter comes where, in reading order."""
+    """The source of each quarter, in reading order."""
 
 
 def draw_change(generator: torch.Generator) -> Change:
-    """A random change, drawn on the CPU."""
+    """Draw a random change, on the CPU."""
     chances = torch.rand(2, generator=generator).tolist()
     flips = tuple(axis for axis, chance in zip((-2, -1), chances, strict=True) if chance < _FLIP)
     turns = int(torch.randint(4, (), generator=generator))
     return Change(flips, turns, tuple(torch.randperm(4, generator=generator).tolist()))
 
 
-def changed(maps: Tensor, change: Change) -> Tensor:
-    """Maps (..., h, w) rearranged, of the same size; ones that are not square are turned by halves at most.
+def apply_change(maps: Tensor, change: Change) -> Tensor:
+    """Rearrange maps (..., h, w); the size stays.  Maps that are not square are turned by half turns only.
 
-    Of an odd side the middle line stays where it is while quarters are shuffled.
+    If a side is odd, its middle line does not move when quarters are shuffled.
     """
     height, width = maps.shape[-2:]
     turns = change.turns if height == width else 2 * (change.turns // 2)

@@ -1,4 +1,4 @@
-"""The decoder that CANet introduced and PMMs and ASGNet's alternative took over: residual pairs, then ASPP."""
+"""The decoder of CANet, which PMMs and the alternative form of ASGNet also use: residual pairs, then ASPP."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ WIDTH = 256
 _RATES = (6, 12, 18)
 
 
-def residual_pair(inputs: int, *, bias: bool) -> nn.Sequential:
-    """ReLU, 3x3 convolution, ReLU, 3x3 convolution, to be added to its input."""
+def make_residual_pair(inputs: int, *, bias: bool) -> nn.Sequential:
+    """Make ReLU, 3x3 convolution, ReLU, 3x3 convolution; the caller adds the result to its input."""
     return nn.Sequential(
         nn.ReLU(),
         nn.Conv2d(inputs, WIDTH, 3, padding=1, bias=bias),
@@ -30,7 +30,7 @@ class Context(nn.Module):
         self.branches = nn.ModuleList(nn.Sequential(layer, nn.ReLU(), nn.Dropout2d(0.5)) for layer in layers)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps (B, 256, h, w) seen at five ranges: (B, 1280, h, w)."""
+        """Read maps (B, 256, h, w) at five ranges: (B, 1280, h, w)."""
         first, *others = self.branches
         whole = first(maps.mean(dim=(2, 3), keepdim=True)).expand_as(maps)
         return torch.cat([whole, *(branch(maps) for branch in others)], dim=1)

@@ -13,10 +13,10 @@ LENGTH_EPS = 1e-5
 """What HSNet and the methods after it add to a feature's length."""
 
 
-def pairwise(query: Sequence[Tensor], support: Sequence[Tensor]) -> Tensor:
-    """Inner products of every query cell with every support cell, one channel for each tap.
+def multiply_pairs(query: Sequence[Tensor], support: Sequence[Tensor]) -> Tensor:
+    """Multiply every query cell with every support cell; one channel per tap.
 
-    Single precision under autocast too: raw products reach thousands, and a softmax may read them.
+    The products are in single precision under autocast too: they reach thousands, and a softmax may read them.
 
     Args:
         query: L maps (B, C, hq, wq); C may differ between them, the plane may not.
@@ -35,14 +35,14 @@ def pairwise(query: Sequence[Tensor], support: Sequence[Tensor]) -> Tensor:
 
 
 def _single(maps: Tensor) -> Tensor:
-    """In single precision, or better where they are: an encoder under autocast gives less."""
+    """Convert maps to single precision if they have less, as an encoder under autocast returns."""
     return maps.to(torch.promote_types(maps.dtype, torch.float32))
 
 
-def correlations(
+def correlate_levels(
     levels: Sequence[Sequence[str]], query: Mapping[str, Tensor], objects: Mapping[str, Tensor]
 ) -> list[Tensor]:
-    """Clamped cosines of all query cells with all cells of one support each, a volume for each level.
+    """Compute the cosines of all query cells with all cells of one support, at least zero; one volume per level.
 
     Args:
         levels: names of taps, by level.
@@ -50,7 +50,7 @@ def correlations(
         objects: support features under their masks (B, C, h, w) by tap.
     """
     return [
-        pairwise(
+        multiply_pairs(
             [unit(query[tap], eps=LENGTH_EPS) for tap in level],
             [unit(objects[tap], eps=LENGTH_EPS) for tap in level],
         ).clamp(min=0)

@@ -1,4 +1,4 @@
-"""Which taps of a backbone to read, and support features under their masks."""
+"""Selects the taps of a backbone that a method reads, and masks support features."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ if TYPE_CHECKING:
     from fssbench.api import Backbone, Tap
 
 
-def stages(backbone: Backbone, at_least: int) -> list[list[Tap]]:
-    """The taps before their activation, by stage, shallow first; stage 0 (before any stage) is left out.
+def list_stages(backbone: Backbone, at_least: int) -> list[list[Tap]]:
+    """List the taps before their activation, by stage, shallow first; stage 0 (before any stage) is left out.
 
     Args:
         backbone: any backbone with named taps.
-        at_least: stages the caller needs.
+        at_least: number of stages that the caller needs.
 
     Raises:
-        DataError: where the backbone has fewer stages.
+        DataError: if the backbone has fewer stages.
     """
-    found: dict[int, list[Tap]] = {}
+    by_stage: dict[int, list[Tap]] = {}
     for tap in backbone.taps.values():
         if tap.stage > 0 and not tap.name.endswith(".relu"):
-            found.setdefault(tap.stage, []).append(tap)
-    if len(found) < at_least:
+            by_stage.setdefault(tap.stage, []).append(tap)
+    if len(by_stage) < at_least:
         raise DataError(
-            f"backbone {backbone.name!r} (layout {backbone.layout!r}) has taps in {len(found)} stages; "
+            f"backbone {backbone.name!r} (layout {backbone.layout!r}) has taps in {len(by_stage)} stages; "
             f"this method needs {at_least}. Next: choose another with --backbone"
         )
-    return [found[stage] for stage in sorted(found)]
+    return [by_stage[stage] for stage in sorted(by_stage)]
 
 
-def names(taps: list[Tap]) -> tuple[str, ...]:
-    """Names of taps, in order."""
+def list_names(taps: list[Tap]) -> tuple[str, ...]:
+    """List the names of taps, in order."""
     return tuple(tap.name for tap in taps)
 
 
-def masked(features: Tensor, mask: Tensor) -> Tensor:
-    """Support features (B, K, C, h, w) times their masks (B, K, H, W) at feature size."""
+def mask_features(features: Tensor, mask: Tensor) -> Tensor:
+    """Multiply support features (B, K, C, h, w) with their masks (B, K, H, W) at feature size."""
     return features * resize(mask, grid(features)).unsqueeze(2)
 
 
-def activated(backbone: Backbone, tap: str) -> str:
-    """The tap after a tap's activation, where the backbone has one; else the tap itself."""
+def pick_activated(backbone: Backbone, tap: str) -> str:
+    """Name the tap after a tap's activation if the backbone has one, else the tap itself."""
     return f"{tap}.relu" if f"{tap}.relu" in backbone.taps else tap

@@ -1,4 +1,4 @@
-"""A backbone of which some stages are trained: a copy that the method owns, behind the frozen rest."""
+"""Backbones that are trained with a method, in part or as a whole: a copy that the method owns."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class FineTuned(nn.Module):
-    """A copy of a backbone's part, its convolutions learning, its norms frozen.
+    """A copy of a part of a backbone; its convolutions learn, its norms are frozen.
 
-    The frozen part before it stays the harness's, whose features are cached; only what is trained
-    belongs to the method and its checkpoints.
+    The frozen part before it stays with the harness, which caches its features.  Only the trained part belongs to
+    the method and its checkpoints.
     """
 
     def __init__(self, backbone: Backbone, after: str, last: str) -> None:
@@ -28,16 +28,16 @@ class FineTuned(nn.Module):
         self.part.eval()
 
     def forward(self, features: Tensor) -> Tensor:
-        """The last tap's map (B, C, h', w') from the first one's (B, C', h, w)."""
+        """Compute the map (B, C, h', w') of the last tap from that of the first (B, C', h, w)."""
         out: Tensor = self.part(features)
         return out
 
     def train(self, mode: bool = True) -> FineTuned:
-        """Norms keep their statistics whatever is asked."""
+        """Stay in eval mode, so that norms keep their statistics."""
         return super().train(False)
 
     def entries(self, state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-        """This part's entries of a whole backbone's state dict, `part.` put before their names.
+        """Select this part's entries from the state dict of a whole backbone, and put `part.` before their names.
 
         Entries of norm counters and of other layers are left out.
         """
@@ -53,17 +53,17 @@ class Trained(nn.Module):
         self.network = copy.deepcopy(backbone).requires_grad_(True)
 
     def forward(self, images: Tensor, tap: str) -> Tensor:
-        """The map (B, C, h, w) of one tap from normalised images (B, 3, H, W)."""
+        """Compute the map (B, C, h, w) of one tap from normalised images (B, 3, H, W)."""
         return self.network(images, (tap,))[tap]
 
     def train(self, mode: bool = True) -> Trained:
-        """Set the mode of every layer, though a harness's backbone stays in eval mode whatever is asked."""
+        """Set the mode of every layer; a backbone of the harness would stay in eval mode."""
         for module in self.modules():
             module.training = mode
         return self
 
     def entries(self, state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-        """The network's entries of a whole method's state dict, `network.` put before their names."""
+        """Select the network's entries from the state dict of a method, and put `network.` before their names."""
         parts = dict(self.network.named_children())
         own = self.network.own_names({k: v for k, v in state.items() if k.partition(".")[0] in parts})
         return {f"{prefix}network.{name}": value for name, value in own.items()}

@@ -1,4 +1,4 @@
-"""What PFENet, SCL and ASGNet have in common: their encoder, their settings, their checkpoints' names."""
+"""The encoder, the settings and the names in checkpoints that PFENet, SCL and ASGNet share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fssbench.api import FeatureMethod, Features, MethodConfig, Recipe, Taps
 
-from .feature_maps import activated, stages
+from .feature_maps import list_stages, pick_activated
 from .pfenet_head import Enriched, FeatureEnrichment, rename_head
 from .prior import prior_mask
 from .resize import grid, resize
@@ -25,7 +25,7 @@ class PyramidConfig(MethodConfig):
     """Settings of PFENet and its relatives."""
 
     ppm_scales: tuple[float, ...] = (60, 30, 15, 8)
-    """Cells along a side of each scale, finest first; up to 1 a share of the grid.  PASCAL: 60, 30, 15, 8
+    """Cells along a side of each scale, finest first; a number up to 1 is a share of the grid.  PASCAL: 60, 30, 15, 8
     (for 473 px); the authors' COCO setting is 1, 0.5, 0.25, 0.125."""
     layout: Literal["reference", "standard"] = "reference"
     """Which form of a ResNet or VGG: `reference` is the authors' (three-convolution stem, dilated, stride
@@ -47,7 +47,7 @@ class PyramidConfig(MethodConfig):
 
 
 INSIDE = 0.999
-"""A cell is inside the object if its resized mask is one, but for rounding."""
+"""A cell is inside the object if its resized mask is at least this: one, apart from rounding."""
 _REFERENCE_LAYOUTS = {"resnet50": "deepstem", "resnet101": "deepstem", "vgg16": "batchnorm"}
 
 
@@ -74,14 +74,14 @@ class PyramidMethod(FeatureMethod):
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
-        last = [stage[-1] for stage in stages(self.backbone, 4)[1:4]]
-        self._low, self._mid, self._high = (activated(self.backbone, tap.name) for tap in last)
+        last = [stage[-1] for stage in list_stages(self.backbone, 4)[1:4]]
+        self._low, self._mid, self._high = (pick_activated(self.backbone, tap.name) for tap in last)
         self._channels = last[0].channels + last[1].channels
         self.enrich = FeatureEnrichment(self.config.ppm_scales)
 
     @classmethod
     def backbone_layout(cls, backbone: str, config: MethodConfig) -> str:
-        """The authors' encoder where the backbone has it and settings do not say otherwise."""
+        """The authors' encoder if the backbone has it and the settings do not choose another."""
         if isinstance(config, PyramidConfig) and config.layout == "standard":
             return "standard"
         return _REFERENCE_LAYOUTS.get(backbone, "standard")
@@ -92,25 +92,25 @@ class PyramidMethod(FeatureMethod):
         return Taps(query=(self._low, self._mid, self._high), support=(self._low, self._mid))
 
     def _middle(self, maps: Features) -> Tensor:
-        """Third and second stage side by side on the third one's grid, (B, C, h, w)."""
+        """Concatenate the third and the second stage on the grid of the third: (B, C, h, w)."""
         mid = maps[self._mid]
         return torch.cat([mid, resize(maps[self._low], grid(mid))], dim=1)
 
     @torch.no_grad()
     def _priors(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
-        """One prior mask for each support, on the query's grid: (B, K, h, w).
+        """Compute one prior mask per support, on the query's grid: (B, K, h, w).
 
-        The fourth stage is run on the third one's object cells alone, so that it sees no background.
+        The fourth stage runs on the object cells of the third alone, so that it sees no background.
         """
         mid = support[self._mid]
-        found = []
+        priors = []
         for k in range(support_mask.shape[1]):
             mask = support_mask[:, k : k + 1]
             objects = mid[:, k] * resize(mask, grid(mid))
             high = self.backbone.resume(objects, self._mid, (self._high,))[self._high]
-            found.append(prior_mask(query[self._high], high * resize(mask, grid(high))))
-        # as the reference does, by way of the support's grid: another one where inputs differ in shape
-        return resize(resize(torch.stack(found, dim=1), grid(mid)), grid(query[self._mid]))
+            priors.append(prior_mask(query[self._high], high * resize(mask, grid(high))))
+        # over the grid of the support, as in the reference; it differs from the query's if the inputs differ in shape
+        return resize(resize(torch.stack(priors, dim=1), grid(mid)), grid(query[self._mid]))
 
     def rename_reference(self, name: str) -> str | None:
         """Own name of an authors' entry."""
@@ -118,15 +118,15 @@ class PyramidMethod(FeatureMethod):
 
 
 class OneEnrichment(PyramidMethod):
-    """A method that enriches once, all supports together: logits and loss come from that."""
+    """A method with one enrichment of all supports together, from which logits and loss come."""
 
     @abstractmethod
-    def _enriched(self, query: Features, support: Features, support_mask: Tensor) -> Enriched:
+    def _enrich(self, query: Features, support: Features, support_mask: Tensor) -> Enriched:
         """The enrichment of B episodes of K shots, on features."""
 
     def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
         """Logits (B, 2, h, w) on the third stage's grid, from all K supports jointly."""
-        return self._enriched(query, support, support_mask).logits
+        return self._enrich(query, support, support_mask).logits
 
     def loss(self, query: Any, support: Any, support_mask: Tensor, target: Tensor, ignore: Tensor) -> Tensor:
         """Cross-entropy, plus the mean of it over the scales' auxiliary logits.
@@ -138,10 +138,10 @@ class OneEnrichment(PyramidMethod):
             target: the queries' masks (B, H, W), bool.
             ignore: pixels of them that are left out (B, H, W), bool.
         """
-        found = self._enriched(*self.read(query, support), support_mask)
-        return enriched_loss(self._classifier, found, target, ignore)
+        enriched = self._enrich(*self.read(query, support), support_mask)
+        return enriched_loss(self._classifier, enriched, target, ignore)
 
     @property
     def _classifier(self) -> Auxiliary:
-        """What classifies the scales by themselves."""
+        """The module that classifies each scale by itself."""
         return self.enrich

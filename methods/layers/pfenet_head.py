@@ -1,6 +1,6 @@
-"""Feature enrichment (Tian et al., TPAMI 2020, section 3.3): one map at several scales, coarse informed by fine.
+"""Feature enrichment (Tian et al., TPAMI 2020, section 3.3): a map at several scales, fine ones informing coarse ones.
 
-PFENet, SCL and ASGNet differ in what they put into each scale; everything after that is this.
+PFENet, SCL and ASGNet differ in the input of each scale and share the rest, which is here.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ Merged = Callable[[int, Size], Tensor]
 
 
 def scale_size(scale: float, size: Size) -> Size:
-    """Cells of one scale: above 1 the side itself, up to 1 a share of the grid, rounded down."""
+    """Compute the cells of one scale: a number above 1 is the side, up to 1 a share of the grid, rounded down."""
     if scale > 1:
         return int(scale), int(scale)
     return max(int(size[0] * scale), 1), max(int(size[1] * scale), 1)
 
 
-def reduction(inputs: int) -> nn.Sequential:
-    """1x1 convolution without bias to the head's width, and ReLU."""
+def make_reduction(inputs: int) -> nn.Sequential:
+    """Make a 1x1 convolution without bias to the head's width, and ReLU."""
     return nn.Sequential(nn.Conv2d(inputs, WIDTH, 1, bias=False), nn.ReLU())
 
 
-def narrowing(inputs: int) -> nn.Sequential:
-    """`reduction`, and in training half of the channels dropped."""
-    return nn.Sequential(*reduction(inputs), nn.Dropout2d(0.5))
+def make_narrowing(inputs: int) -> nn.Sequential:
+    """Make a reduction that drops half of the channels in training."""
+    return nn.Sequential(*make_reduction(inputs), nn.Dropout2d(0.5))
 
 
-def classifier() -> nn.Sequential:
-    """3x3 convolution, ReLU, dropout, 1x1 convolution to background and foreground."""
+def make_classifier() -> nn.Sequential:
+    """Make a 3x3 convolution, ReLU, dropout and a 1x1 convolution to background and foreground."""
     return nn.Sequential(
         nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False),
         nn.ReLU(),
@@ -48,8 +48,8 @@ def classifier() -> nn.Sequential:
     )
 
 
-def _refinement() -> nn.Sequential:
-    """Two 3x3 convolutions without bias, each with ReLU; added to its own input where it is used."""
+def _make_refinement() -> nn.Sequential:
+    """Make two 3x3 convolutions without bias, each with ReLU; the caller adds the result to its input."""
     return nn.Sequential(
         nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False),
         nn.ReLU(),
@@ -58,10 +58,10 @@ def _refinement() -> nn.Sequential:
     )
 
 
-def merging(
+def make_merge(
     layers: nn.ModuleList, cells: Tensor, vectors: Sequence[Tensor], likeness: Tensor | None = None
 ) -> Merged:
-    """What a scale is made of: pooled cells, vectors spread over it, and a map of likeness.
+    """Make the function that merges the input of a scale: pooled cells, vectors spread over it, and a likeness map.
 
     Args:
         layers: one for each scale, on these side by side.
@@ -82,18 +82,18 @@ def merging(
 
 
 class Enriched(NamedTuple):
-    """What the enrichment found."""
+    """The result of an enrichment."""
 
     logits: Tensor
     """(B, 2, h, w) on the full grid."""
     cells: list[Tensor]
-    """Each scale's refined map at its own size, finest first: what the auxiliary classifiers read."""
+    """Each scale's refined map at its own size, finest first: the input of the auxiliary classifiers."""
     levels: list[Tensor]
-    """The same on the full grid, (B, 256, h, w): what the next scale is informed by."""
+    """The same on the full grid, (B, 256, h, w), which inform the next scale."""
 
 
 class FeatureEnrichment(nn.Module):
-    """Inter-scale refinement of merged maps and their concentration into one, then a classifier.
+    """Refines merged maps across scales, concentrates them into one, and classifies it.
 
     Args:
         scales: one number for each scale, see `scale_size`.
@@ -104,15 +104,15 @@ class FeatureEnrichment(nn.Module):
     def __init__(self, scales: Sequence[float]) -> None:
         super().__init__()
         self.scales = tuple(scales)
-        self.alpha_conv = nn.ModuleList(reduction(2 * WIDTH) for _ in self.scales[1:])
-        self.beta_conv = nn.ModuleList(_refinement() for _ in self.scales)
-        self.inner_cls = nn.ModuleList(classifier() for _ in self.scales)
-        self.res1 = reduction(WIDTH * len(self.scales))
-        self.res2 = _refinement()
-        self.cls = classifier()
+        self.alpha_conv = nn.ModuleList(make_reduction(2 * WIDTH) for _ in self.scales[1:])
+        self.beta_conv = nn.ModuleList(_make_refinement() for _ in self.scales)
+        self.inner_cls = nn.ModuleList(make_classifier() for _ in self.scales)
+        self.res1 = make_reduction(WIDTH * len(self.scales))
+        self.res2 = _make_refinement()
+        self.cls = make_classifier()
 
     def forward(self, merged: Merged, size: Size, above: Sequence[Tensor] | None = None) -> Enriched:
-        """Enrich what `merged` gives.
+        """Enrich the merged maps of all scales.
 
         Args:
             merged: the merged map of each scale, see `merging`.
@@ -134,9 +134,9 @@ class FeatureEnrichment(nn.Module):
         joint = joint + self.res2(joint)
         return Enriched(self.cls(joint), cells, levels)
 
-    def auxiliary(self, found: Enriched) -> list[Tensor]:
+    def auxiliary(self, enriched: Enriched) -> list[Tensor]:
         """Logits (B, 2, *cells) of each scale by itself, for the auxiliary loss."""
-        return [classify(cells) for classify, cells in zip(self.inner_cls, found.cells, strict=True)]
+        return [classify(cells) for classify, cells in zip(self.inner_cls, enriched.cells, strict=True)]
 
 
 def rename_head(name: str) -> str:

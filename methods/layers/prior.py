@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def prior_mask(query: Tensor, objects: Tensor) -> Tensor:
-    """How much each query cell is like its most alike object cell, scaled to 0..1 in each image.
+    """Compute how similar each query cell is to its most similar object cell, scaled to 0..1 per image.
 
     PFENet, section 3.2: the cosine of high-level features, maximum over support cells.
 

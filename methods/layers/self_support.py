@@ -1,4 +1,4 @@
-"""Self-support: prototypes of an image, from those of its cells that a first prediction is sure of (SSP)."""
+"""Self-support (SSP): prototypes of an image from the cells of which a first prediction is sure."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ _SCALE = 10.0
 _SURE = (0.6, 0.7)
 """Probability above which a cell is surely background, and surely foreground."""
 _FEWEST = 12
-"""Cells that are taken, the likeliest, where none is sure."""
+"""Number of the likeliest cells that are taken if none is sure."""
 _ADAPTIVE_SCALE = 2.0
 _EPS = 1e-5
 
 
 @dataclass(frozen=True)
 class Prototypes:
-    """Of background and foreground: one vector each (B, C, 1, 1), or a vector a cell (B, C, h, w)."""
+    """Prototypes of background and foreground: one vector (B, C, 1, 1), or one per cell (B, C, h, w)."""
 
     background: Tensor
     foreground: Tensor
 
     @classmethod
     def of_mask(cls, features: Tensor, mask: Tensor) -> Prototypes:
-        """Averages of features (B, C, h, w) under soft masks (B, h, w) of values 0..1 and what they leave."""
+        """Average features (B, C, h, w) under soft masks (B, h, w) of values 0..1, and under their complement."""
         averages = [
             weighted_mean(features, weights.unsqueeze(1), (2, 3), eps=_EPS, keepdim=True)
             for weights in (1 - mask, mask)
@@ -36,27 +36,27 @@ class Prototypes:
         return cls(*averages)
 
     def logits(self, features: Tensor) -> Tensor:
-        """10 times the cosine of every cell with its prototypes, (B, 2, h, w)."""
+        """Compute 10 times the cosine of every cell with its prototypes, (B, 2, h, w)."""
         pair = (self.background, self.foreground)
         return _SCALE * torch.stack([functional.cosine_similarity(features, p, dim=1) for p in pair], dim=1)
 
 
 def blend(*parts: tuple[float, Prototypes]) -> Prototypes:
-    """Weighted sum of prototypes."""
+    """Sum prototypes with weights."""
     return Prototypes(
         sum((w * p.background for w, p in parts[1:]), parts[0][0] * parts[0][1].background),
         sum((w * p.foreground for w, p in parts[1:]), parts[0][0] * parts[0][1].foreground),
     )
 
 
-def over_shots(prototypes: Prototypes, shots: int) -> Prototypes:
-    """Averages over K shots of prototypes (B * K, C, ...): (B, C, ...)."""
+def average_shots(prototypes: Prototypes, shots: int) -> Prototypes:
+    """Average prototypes (B * K, C, ...) over K shots: (B, C, ...)."""
     pair = (prototypes.background, prototypes.foreground)
     return Prototypes(*(torch.unflatten(p, 0, (-1, shots)).mean(dim=1) for p in pair))
 
 
 def self_support(features: Tensor, logits: Tensor) -> Prototypes:
-    """Prototypes from an image's own sure cells.
+    """Make prototypes from the sure cells of an image.
 
     Foreground: the mean of the sure cells.  Background: for every cell 0.3 of the mean of the sure ones
     and 0.7 of their average weighted by likeness to that cell, as backgrounds are of many kinds.
@@ -70,22 +70,22 @@ def self_support(features: Tensor, logits: Tensor) -> Prototypes:
     """
     probabilities = logits.softmax(dim=1).flatten(2)
     cells = features.flatten(2)
-    sure_background, sure_foreground = (_sure(probabilities[:, i], _SURE[i]) for i in (0, 1))
+    sure_background, sure_foreground = (_select_sure(probabilities[:, i], _SURE[i]) for i in (0, 1))
     unit_cells = functional.normalize(cells, dim=1)
     likeness = _ADAPTIVE_SCALE * torch.einsum("bcn,bcm->bnm", unit_cells, unit_cells)
     likeness = likeness.masked_fill(~sure_background.unsqueeze(1), float("-inf")).softmax(dim=2)
     adaptive = torch.einsum("bcm,bnm->bcn", cells, likeness).unflatten(2, features.shape[-2:])
-    background = 0.3 * _mean_of(cells, sure_background) + 0.7 * adaptive
-    return Prototypes(background, _mean_of(cells, sure_foreground))
+    background = 0.3 * _average_selected(cells, sure_background) + 0.7 * adaptive
+    return Prototypes(background, _average_selected(cells, sure_foreground))
 
 
-def supported(prototypes: Prototypes, features: Tensor, logits: Tensor) -> Prototypes:
+def add_self_support(prototypes: Prototypes, features: Tensor, logits: Tensor) -> Prototypes:
     """Prototypes brought closer to an image: foreground half its own, background all its own."""
     own = self_support(features, logits)
     return Prototypes(own.background, 0.5 * prototypes.foreground + 0.5 * own.foreground)
 
 
-def refined(
+def refine_prediction(
     first: Prototypes, second: Prototypes, features: Tensor, logits: Tensor
 ) -> tuple[Prototypes, Tensor]:
     """A second round of self-support, blended with the first.
@@ -99,20 +99,20 @@ def refined(
     Returns:
         The blended prototypes and logits.
     """
-    third = supported(first, features, logits)
+    third = add_self_support(first, features, logits)
     last = blend((0.5, first), (0.2, second), (0.3, third))
     return last, 0.7 * last.logits(features) + 0.3 * logits
 
 
-def _sure(probability: Tensor, threshold: float) -> Tensor:
-    """Which of N cells are sure (B, N), bool; where none is, the likeliest."""
+def _select_sure(probability: Tensor, threshold: float) -> Tensor:
+    """Select the sure cells out of N: (B, N), bool; if none is sure, the likeliest."""
     sure = probability > threshold
     likeliest = probability.topk(min(_FEWEST, probability.shape[1]), dim=1).indices
     fallback = torch.zeros_like(sure).scatter(1, likeliest, True)
     return torch.where(sure.any(dim=1, keepdim=True), sure, fallback)
 
 
-def _mean_of(cells: Tensor, chosen: Tensor) -> Tensor:
-    """Mean (B, C, 1, 1) of the chosen (B, N) of cells (B, C, N)."""
+def _average_selected(cells: Tensor, chosen: Tensor) -> Tensor:
+    """Average the chosen (B, N) of cells (B, C, N): (B, C, 1, 1)."""
     weights = chosen.to(cells.dtype).unsqueeze(1)
     return weighted_mean(cells, weights, 2, eps=0)[..., None, None]

@@ -1,4 +1,4 @@
-"""Cross-entropy of predictions at any resolution, and what the PFENet family adds: each scale by itself."""
+"""The pixel loss at any resolution, and the auxiliary losses of the PFENet family: one per scale."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def resized_loss(logits: Tensor, target: Tensor, ignore: Tensor) -> Tensor:
 
 
 class Auxiliary(Protocol):
-    """What gives further logits of a result, to be taught as well."""
+    """A module that predicts further logits from a result, for the auxiliary loss."""
 
-    def auxiliary(self, found: Enriched) -> list[Tensor]:
+    def auxiliary(self, enriched: Enriched) -> list[Tensor]:
         """Logits (B, 2, h, w), any number of them."""
 
 
-def enriched_loss(enrich: Auxiliary, found: Enriched, target: Tensor, ignore: Tensor) -> Tensor:
-    """Loss of the logits, plus the mean of it over the scales' auxiliary logits, weight one."""
-    scales = [resized_loss(logits, target, ignore) for logits in enrich.auxiliary(found)]
-    return resized_loss(found.logits, target, ignore) + torch.stack(scales).mean()
+def enriched_loss(enrich: Auxiliary, enriched: Enriched, target: Tensor, ignore: Tensor) -> Tensor:
+    """Add the loss of the logits and its mean over the auxiliary logits of the scales."""
+    scales = [resized_loss(logits, target, ignore) for logits in enrich.auxiliary(enriched)]
+    return resized_loss(enriched.logits, target, ignore) + torch.stack(scales).mean()

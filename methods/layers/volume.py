@@ -2,10 +2,10 @@
 
 A volume is (B, L, hq, wq, hs, ws): L channels for every pair of a query cell and a support cell.
 
-In memory the channels come last.  Both two-dimensional convolutions then read channels-last images
-(over the support plane as a view, over the query plane after one copy of whole channel vectors), which
-on a CPU takes half the time of channels-first copies and a fifth of a three-dimensional convolution.
-The layers give the same numbers for any memory layout.
+In memory the channels come last, so that both two-dimensional convolutions read channels-last images: a view over
+the support plane, and a copy of whole channel vectors over the query plane.  On a CPU this takes half the time of
+channels-first copies and a fifth of that of a three-dimensional convolution.  The layers compute the same numbers for
+any memory layout.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Layer = Callable[[Tensor], Tensor]
 """Anything on images (N, C, h, w)."""
 
 
-def _backed(images: Tensor) -> Tensor:
-    """The same images; their gradient, whatever its layout, goes on with the channels last.
+def _keep_gradient_layout(images: Tensor) -> Tensor:
+    """Make the gradient of images continue with the channels last; the images stay the same.
 
-    Gradients come back from the volume in its layout; without this the layers' backward passes fall
-    to strided loops, several times slower.
+    Gradients come back in the layout of the volume.  Without this the backward passes of the layers use strided
+    loops and are several times slower.
     """
     if images.requires_grad:
         images.register_hook(lambda grad: grad.contiguous(memory_format=torch.channels_last))
@@ -37,7 +37,7 @@ def over_query(layer: Layer, volume: Tensor) -> Tensor:
     """Apply a layer on images (N, C, h, w) to the query plane, at every support cell by itself."""
     batch, _, _, _, height, width = volume.shape
     planes = volume.permute(0, 4, 5, 2, 3, 1).flatten(0, 2).permute(0, 3, 1, 2)
-    out = torch.unflatten(_backed(layer(planes)), 0, (batch, height, width))
+    out = torch.unflatten(_keep_gradient_layout(layer(planes)), 0, (batch, height, width))
     return out.permute(0, 3, 4, 5, 1, 2)
 
 
@@ -45,7 +45,7 @@ def over_support(layer: Layer, volume: Tensor) -> Tensor:
     """Apply a layer on images (N, C, h, w) to the support plane, at every query cell by itself."""
     batch, _, height, width, _, _ = volume.shape
     planes = volume.permute(0, 2, 3, 4, 5, 1).flatten(0, 2).permute(0, 3, 1, 2)
-    out = torch.unflatten(_backed(layer(planes)), 0, (batch, height, width))
+    out = torch.unflatten(_keep_gradient_layout(layer(planes)), 0, (batch, height, width))
     return out.permute(0, 3, 1, 2, 4, 5)
 
 
@@ -59,7 +59,7 @@ def resize_planes(volume: Tensor, query: Sequence[int], support: Sequence[int]) 
 
 
 def _pairs_last(volume: Tensor) -> Tensor:
-    """The volume as (B, hq * wq * hs * ws, C), without a copy where the channels lie last."""
+    """View the volume as (B, hq * wq * hs * ws, C), without a copy if the channels come last."""
     return volume.permute(0, 2, 3, 4, 5, 1).flatten(1, 4)
 
 
@@ -99,8 +99,8 @@ class VolumeBatchNorm(nn.BatchNorm1d):
 class CentrePivotConv4d(nn.Module):
     """Centre-pivot 4-D convolution (HSNet; at stride 1 also the layer of PMNet's release).
 
-    Of a full 4-D kernel only the entries remain that have the pivot in the middle of one plane: a
-    convolution over the query plane and one over the support plane, summed.
+    Of a full 4-D kernel only those entries remain that have the pivot in the middle of one plane.  This is the sum of a
+    convolution over the query plane and one over the support plane.
 
     Args:
         inputs: channels of the volume.

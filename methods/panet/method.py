@@ -1,8 +1,8 @@
 """PANet: prototype alignment network (Wang, Liew, Zou, Zhou, Feng, ICCV 2019), at test time.
 
-The average feature of the object and that of its background are the two prototypes; each query cell gets
-its cosine with both.  Nothing is trained here: on a frozen ImageNet backbone this is the
-training-free baseline, with trained VGG-16 weights it is PANet.
+The two prototypes are the average features of the object and of its background; each query cell is compared with both
+by cosine.  Nothing is trained here: on a frozen ImageNet backbone this is the training-free baseline, with trained
+VGG-16 weights it is PANet.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Note, Taps, unknown
 
-from ..layers.feature_maps import stages
+from ..layers.feature_maps import list_stages
 from .prototype import cosine_to, masked_average
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class PANetConfig(MethodConfig):
 
     tap: str = "auto"
     """Backbone tap that is compared; `auto`: the last of the third stage, stride 16 in a plain
-    network.  Chosen by its place, not by its score on any target domain."""
+    network.  The choice depends on its place and on no score on a target domain."""
 
 
 class PANet(FeatureMethod):
@@ -79,7 +79,7 @@ class PANet(FeatureMethod):
 
     @staticmethod
     def _choose(backbone: Backbone) -> str:
-        every = stages(backbone, 1)
+        every = list_stages(backbone, 1)
         return every[min(len(every), 3) - 1][-1].name
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Prototypes: masked averages of features, and the likeness of features to them."""
+"""Masked averages of features at image resolution, and cosines with them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from ..layers.prototypes import weighted_sum
 
 
 def _interpolation(cells: int, pixels: int, like: Tensor) -> Tensor:
-    """The matrix (cells, pixels) of a one-dimensional bilinear resize, corners not aligned."""
+    """Compute the matrix (cells, pixels) of a one-dimensional bilinear resize, corners not aligned."""
     unit_vectors = torch.eye(cells, dtype=like.dtype, device=like.device)
     return functional.interpolate(unit_vectors.unsqueeze(0), pixels, mode="linear", align_corners=False)[0]
 
 
 def cell_weights(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """How much of a mask each feature cell carries once features are resized to the mask's size.
+    """Compute the weight of each feature cell in the sum over a mask of features resized to the mask's size.
 
-    A bilinear resize is linear, so that summing resized features over a mask's pixels is summing the features
-    themselves with weights: the mask through the transposed resize.  The sum over all pixels is the
-    same; features at image size (hundreds of megabytes) are never made.
+    A bilinear resize is linear.  The sum of resized features over the pixels of a mask therefore equals a weighted sum
+    of the features, whose weights are the mask after the transposed resize.  Features at image size (hundreds of
+    megabytes) are never computed.
 
     Args:
         mask: (..., H, W).
@@ -35,15 +35,15 @@ def cell_weights(mask: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def masked_average(features: Tensor, mask: Tensor, eps: float = 1e-5) -> Tensor:
-    """Average over a mask's pixels of features resized bilinearly (corners not aligned) to the mask's size.
+    """Average features over the pixels of a mask, as if resized bilinearly (corners not aligned) to its size.
 
     Args:
         features: (B, K, C, h, w).
         mask: (B, K, H, W), values 0..1.
-        eps: added to the mask's sum; an empty mask has the prototype zero.
+        eps: added to the mask's sum; the prototype of an empty mask is zero.
 
     Returns:
-        One vector for each image, (B, K, C).
+        One vector per image, (B, K, C).
     """
     height, width = features.shape[-2:]
     weights = cell_weights(mask, (int(height), int(width)))
@@ -51,6 +51,6 @@ def masked_average(features: Tensor, mask: Tensor, eps: float = 1e-5) -> Tensor:
 
 
 def cosine_to(prototypes: Tensor, features: Tensor) -> Tensor:
-    """Cosine of every cell of features (B, C, h, w) with prototypes (B, P, C): (B, P, h, w)."""
+    """Compute the cosine of every cell of features (B, C, h, w) with prototypes (B, P, C): (B, P, h, w)."""
     cells = functional.normalize(features, dim=1, eps=1e-8)
     return torch.einsum("bchw,bpc->bphw", cells, functional.normalize(prototypes, dim=2, eps=1e-8))

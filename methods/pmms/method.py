@@ -1,7 +1,7 @@
 """PMMs and RPMMs: prototype mixture models (Yang, Liu, Li, Jiao, Ye, ECCV 2020).
 
-A few vectors stand for the object and as many for the background, found by EM over the supports' cells.
-The query is compared with each; what the mixture says of every cell goes to the decoder beside it.
+EM over the cells of the supports fits a few vectors to the object and as many to the background.  The query is
+compared with each of them; the decoder also receives the probabilities of the mixture in every cell.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch.nn import functional
 
 from fssbench.api import Ablation, FeatureMethod, Features, MethodCard, MethodConfig, Note, Recipe, Taps
 
-from ..layers.canet_head import WIDTH, Context, residual_pair
-from ..layers.feature_maps import activated, stages
+from ..layers.canet_head import WIDTH, Context, make_residual_pair
+from ..layers.feature_maps import list_stages, pick_activated
 from ..layers.finetuned import FineTuned
 from ..layers.resize import grid, resize
-from .mixture import mixture, probability, start
+from .mixture import component_shares, draw_directions, fit_mixture
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone
@@ -40,17 +40,17 @@ _RELEASE = (
 )
 """Patterns in names of the release, and ours."""
 _DIVISOR = 5.0
-"""The residual form divides by five whatever the number of supports; this moves no mask by itself."""
+"""The residual form divides by five for any number of supports; this alone does not change a mask."""
 
 
 class PMMsConfig(MethodConfig):
     """Settings of PMMs."""
 
     variant: Literal["auto", "pmms", "rpmms"] = "auto"
-    """`pmms`: three vectors each; `rpmms`: three stages of one, three and six, each informed by the one
-    before.  `auto`: what the authors' weights that are loaded are of, `rpmms` before that."""
+    """`pmms`: three vectors each; `rpmms`: three stages of one, three and six, each of which receives
+    the result of the one before.  `auto`: that of the loaded authors' weights; without weights `rpmms`."""
     start: str = ""
-    """Word that seeds the directions EM starts from; another word, another draw."""
+    """Word that seeds the directions from which EM starts; another word gives another draw."""
     encoder: Literal["frozen", "tuned"] = "frozen"
     """`tuned`: the convolutions of the second and third stage are trained along with the head."""
 
@@ -59,8 +59,8 @@ class PMMsConfig(MethodConfig):
     }
 
 
-def _layer(inputs: int, kernel: int, rate: int, *, norm: bool) -> nn.Sequential:
-    """Convolution to the head's width, then batch norm and ReLU, or ReLU and dropout."""
+def _make_layer(inputs: int, kernel: int, rate: int, *, norm: bool) -> nn.Sequential:
+    """Make a convolution to the head's width, then batch norm and ReLU, or ReLU and dropout."""
     conv = nn.Conv2d(inputs, WIDTH, kernel, padding=rate * (kernel // 2), dilation=rate)
     rest = (nn.BatchNorm2d(WIDTH), nn.ReLU()) if norm else (nn.ReLU(), nn.Dropout2d(0.5))
     return nn.Sequential(conv, *rest)
@@ -135,14 +135,17 @@ class PMMs(FeatureMethod):
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
-        places = stages(self.backbone, 3)
+        places = list_stages(self.backbone, 3)
         whole = self.backbone.layout == "deeplab" and self.backbone.name == "vgg16"
         read = places[-1][-1:] if whole else [places[1][-1], places[2][-1]]
-        self._first, self._read = places[0][-1].name, [activated(self.backbone, tap.name) for tap in read]
+        self._first, self._read = (
+            places[0][-1].name,
+            [pick_activated(self.backbone, tap.name) for tap in read],
+        )
         self._prefix = "model_backbone." if whole else "model_res."
         channels = sum(tap.channels for tap in read)
         self.last = nn.Conv2d(channels, channels, 3, padding=1) if whole else nn.Identity()
-        self.describe = _layer(channels, 3, 2, norm=True)
+        self.describe = _make_layer(channels, 3, 2, norm=True)
         self.tuned = nn.ModuleList()
         if self.config.encoder == "tuned":
             steps = zip((self._first, *self._read), self._read, strict=False)
@@ -151,11 +154,11 @@ class PMMs(FeatureMethod):
         self.components = _COMPONENTS[variant]
         self._residual = variant == "rpmms"
         norm = not self._residual
-        self.compare = _layer(2 * WIDTH, 3, 2, norm=norm)
-        self.merge = _layer(WIDTH + 2 * self._residual, 3, 1, norm=norm)
-        self.refine = nn.ModuleList(residual_pair(WIDTH + more, bias=True) for more in (2, 0, 0))
+        self.compare = _make_layer(2 * WIDTH, 3, 2, norm=norm)
+        self.merge = _make_layer(WIDTH + 2 * self._residual, 3, 1, norm=norm)
+        self.refine = nn.ModuleList(make_residual_pair(WIDTH + more, bias=True) for more in (2, 0, 0))
         self.context = Context()
-        self.narrow = _layer(5 * WIDTH, 1, 1, norm=norm)
+        self.narrow = _make_layer(5 * WIDTH, 1, 1, norm=norm)
         self.classify = nn.Conv2d(WIDTH, 2, 1)
 
     @classmethod
@@ -172,16 +175,16 @@ class PMMs(FeatureMethod):
 
     @property
     def taps(self) -> Taps:
-        """What is described: stages two and three, or, where they are tuned, what they read."""
+        """Stages two and three; if they are tuned, the first stage, from which they start."""
         names = (self._first,) if self.tuned else tuple(self._read)
         return Taps(query=names, support=names)
 
     def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
         """Logits (B, 2, h, w) on the third stage's grid, from all K supports jointly."""
-        found = self._stages(query, support, support_mask)
+        outputs = self._stages(query, support, support_mask)
         if self._residual and support_mask.shape[1] > 1:
-            return torch.stack([each.softmax(dim=1) for each in found]).sum(dim=0) / _DIVISOR
-        return found[-1]
+            return torch.stack([each.softmax(dim=1) for each in outputs]).sum(dim=0) / _DIVISOR
+        return outputs[-1]
 
     def loss(self, query: Any, support: Any, support_mask: Tensor, target: Tensor, ignore: Tensor) -> Tensor:
         """Cross-entropy over all pixels, those marked 255 as background, summed over the stages.
@@ -194,50 +197,50 @@ class PMMs(FeatureMethod):
             ignore: not read.
         """
         size = grid(target)
-        found = self._stages(*self.read(query, support), support_mask)
-        full = [resize(each, size, align_corners=False) for each in found]
+        outputs = self._stages(*self.read(query, support), support_mask)
+        full = [resize(each, size, align_corners=False) for each in outputs]
         return torch.stack([functional.cross_entropy(each.float(), target.long()) for each in full]).sum()
 
     def _stages(self, query: Features, support: Features, support_mask: Tensor) -> list[Tensor]:
-        """Logits (B, 2, h, w) of each stage; only the residual form has more than one."""
+        """Compute the logits (B, 2, h, w) of each stage; only the residual form has more than one."""
         shots = support_mask.shape[1]
-        cells = self._described(query)
-        objects = self._described({tap: maps.flatten(0, 1) for tap, maps in support.items()})
+        cells = self._describe(query)
+        objects = self._describe({tap: maps.flatten(0, 1) for tap, maps in support.items()})
         objects = objects.unflatten(0, (-1, shots))
         mask = resize(support_mask, grid(objects)).unsqueeze(2)
         parts = [(objects * weights).transpose(1, 2).flatten(2) for weights in (mask, 1 - mask)]
         history = cells.new_zeros((len(cells), 2, *grid(cells)))
-        found = []
+        outputs = []
         for count in self.components:
-            begin = start(self.config.start, WIDTH, count).to(cells)
-            foreground, background = (mixture(part, begin) for part in parts)
-            says = probability(cells, foreground, background)
+            begin = draw_directions(self.config.start, WIDTH, count).to(cells)
+            foreground, background = (fit_mixture(part, begin) for part in parts)
+            says = component_shares(cells, foreground, background)
             compared = [
-                self.compare(torch.cat([cells, _spread(v, cells)], dim=1)) for v in foreground.unbind(2)
+                self.compare(torch.cat([cells, _spread_vector(v, cells)], dim=1))
+                for v in foreground.unbind(2)
             ]
             merged = torch.stack(compared).sum(dim=0)
             if self._residual:
-                logits = self._decoded(self.merge(torch.cat([merged, says], dim=1)), history)
+                logits = self._decode(self.merge(torch.cat([merged, says], dim=1)), history)
             else:
-                logits = self._decoded(self.merge(merged), says)
+                logits = self._decode(self.merge(merged), says)
             history = logits.softmax(dim=1)
-            found.append(logits)
-        return found
+            outputs.append(logits)
+        return outputs
 
-    def _described(self, maps: Features) -> Tensor:
-        """What is compared, (B, 256, h, w), on the grid of the deepest map read."""
+    def _describe(self, maps: Features) -> Tensor:
+        """Compute the features that are compared, (B, 256, h, w), on the grid of the deepest map."""
         if self.tuned:
-            found = [maps[self._first]]
+            read: list[Tensor] = []
             for part in self.tuned:
-                found.append(part(found[-1]))
-            read = found[1:]
+                read.append(part(read[-1] if read else maps[self._first]))
         else:
             read = [maps[tap] for tap in self._read]
         joined = torch.cat([resize(each, grid(read[-1])) for each in read], dim=1)
         out: Tensor = self.describe(self.last(joined))
         return out
 
-    def _decoded(self, maps: Tensor, history: Tensor) -> Tensor:
+    def _decode(self, maps: Tensor, history: Tensor) -> Tensor:
         first, *others = self.refine
         maps = maps + first(torch.cat([maps, history], dim=1))
         for refine in others:
@@ -268,6 +271,6 @@ class PMMs(FeatureMethod):
         super().load_reference({**rest, **renamed})
 
 
-def _spread(vector: Tensor, like: Tensor) -> Tensor:
-    """A vector (B, C) in every cell of maps."""
+def _spread_vector(vector: Tensor, like: Tensor) -> Tensor:
+    """Repeat a vector (B, C) in every cell of maps."""
     return vector[:, :, None, None].expand(-1, -1, *grid(like))

@@ -1,4 +1,4 @@
-"""Prototype mixtures: a few unit vectors that stand for the cells of an object, found by EM (PMMs, ECCV 2020)."""
+"""Prototype mixtures: EM fits a few unit vectors to the cells of an object (PMMs, ECCV 2020)."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ _EPS = 1e-6
 
 
 @cache
-def _drawn(word: str, channels: int, count: int) -> Tensor:
+def _draw_noise(word: str, channels: int, count: int) -> Tensor:
     generator = np.random.Generator(np.random.Philox(key=zlib.crc32(f"{word}PMMs.mu.{count}".encode())))
     return torch.from_numpy(generator.standard_normal((1, channels, count)).astype(np.float32))
 
 
-def start(word: str, channels: int, count: int) -> Tensor:
-    """Directions the components start from, (1, C, k): normal noise, seeded by a word and k alone."""
-    return unit(_drawn(word, channels, count), eps=_EPS)
+def draw_directions(word: str, channels: int, count: int) -> Tensor:
+    """Draw the directions from which the components start, (1, C, k): normal noise, seeded by a word and k alone."""
+    return unit(_draw_noise(word, channels, count), eps=_EPS)
 
 
 @torch.no_grad()
-def mixture(cells: Tensor, components: Tensor) -> Tensor:
+def fit_mixture(cells: Tensor, components: Tensor) -> Tensor:
     """Fit the components' directions to cells; no gradient goes through.
 
     Args:
-        cells: (B, C, N); a cell of zeros, such as a masked one, pulls at nothing.
-        components: where they start, (1, C, k) or (B, C, k).
+        cells: (B, C, N); a cell of zeros, such as a masked one, has no effect.
+        components: their start values, (1, C, k) or (B, C, k).
 
     Returns:
-        Unit vectors (B, C, k); zeros where all cells are.
+        Unit vectors (B, C, k); zeros if all cells are zero.
     """
     centres = components.expand(len(cells), -1, -1)
     for _ in range(_ROUNDS):
@@ -48,8 +48,8 @@ def mixture(cells: Tensor, components: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def probability(cells: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
-    """Shares (B, 2, h, w) of the background's and the foreground's components in every cell.
+def component_shares(cells: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
+    """Compute the shares (B, 2, h, w) of the background's and the foreground's components in every cell.
 
     Args:
         cells: (B, C, h, w), of any length.

@@ -1,7 +1,7 @@
-"""PMNet's learnable parts: affinity enhancement, coarse map encoders, fusion and classifier.
+"""The learnable parts of PMNet: affinity enhancement, coarse map encoders, fusion and classifier.
 
-Letters and numbers follow section 3 of the paper and its figures 2 and 3; entries of the authors' release are
-mapped in `pmnet.py`.
+Letters and numbers follow section 3 of the paper and its figures 2 and 3; `method.py` maps the names of the authors'
+release.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ class TwoBranchEnhancement(nn.Module):
 
     def __init__(self, taps: int) -> None:
         super().__init__()
-        self.query = _plane_branch(taps)
-        self.support = _plane_branch(taps)
+        self.query = _make_plane_branch(taps)
+        self.support = _make_plane_branch(taps)
 
     def forward(self, affinity: Tensor) -> Tensor:
         """Enhance (B, L, hq, wq, hs, ws) to (B, 16, hq, wq, hs, ws)."""
         return over_support(self.support, affinity) + over_query(self.query, affinity)
 
 
-def _plane_branch(taps: int) -> nn.Sequential:
-    """Two layers on images of one plane: batch norm over all of them is batch norm over the volume."""
+def _make_plane_branch(taps: int) -> nn.Sequential:
+    """Make two layers on images of one plane; batch norm over all images is batch norm over the volume."""
     layers: list[nn.Module] = []
     for inputs, kernel in zip((taps, WIDTH), KERNELS, strict=True):
         conv = nn.Conv2d(inputs, WIDTH, kernel, padding=kernel // 2)
@@ -46,8 +46,8 @@ def _plane_branch(taps: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def pivot_enhancement(taps: int, norm: type[nn.Module]) -> nn.Sequential:
-    """B3DConvs as in the release: both directions summed inside each layer, then one norm and ReLU."""
+def make_pivot_enhancement(taps: int, norm: type[nn.Module]) -> nn.Sequential:
+    """Make B3DConvs as in the release: each layer sums both directions, then follow one norm and ReLU."""
     layers: list[nn.Module] = []
     for inputs, kernel in zip((taps, WIDTH), KERNELS, strict=True):
         scale = norm(WIDTH) if norm is VolumeBatchNorm else norm(4, WIDTH)
@@ -56,9 +56,9 @@ def pivot_enhancement(taps: int, norm: type[nn.Module]) -> nn.Sequential:
 
 
 def coarse_map(affinity: Tensor, mask: Tensor) -> Tensor:
-    """Softmax over all cells of all K supports, then the mean of their mask values (Eq. 3).
+    """Compute the softmax over all cells of all K supports, then the mean of their mask values (Eq. 3).
 
-    Background cells take part in the softmax: what a query cell gives to them, the object does not get.
+    Background cells are part of the softmax, so that they take shares from the object.
 
     Args:
         affinity: (B, K, heads, C, hq, wq, hs, ws).
@@ -73,7 +73,7 @@ def coarse_map(affinity: Tensor, mask: Tensor) -> Tensor:
     return shares.mean(dim=1).view(batch, height, width, channels).movedim(-1, 1)
 
 
-def _conv(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
+def _make_conv(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2),
         nn.GroupNorm(4, outputs),
@@ -82,7 +82,7 @@ def _conv(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
 
 
 class CoarseEncoder(nn.Module):
-    """Conv1: a coarse map of any width to 64 channels, doubling twice by a 3x3 and a 1x1 path.
+    """Conv1: maps a coarse map of any width to 64 channels; a 3x3 and a 1x1 path double them twice.
 
     Args:
         inputs: channels of the coarse map: 16, or the number of taps without B3DConvs.
@@ -90,12 +90,12 @@ class CoarseEncoder(nn.Module):
 
     def __init__(self, inputs: int) -> None:
         super().__init__()
-        self.a = _conv(inputs, 16, 3)
-        self.b3 = _conv(16, 16, 3)
-        self.b1 = _conv(16, 16, 1)
-        self.c3 = _conv(32, 32, 3)
-        self.c1 = _conv(32, 32, 1)
-        self.out = _conv(64, 64, 1)
+        self.a = _make_conv(inputs, 16, 3)
+        self.b3 = _make_conv(16, 16, 3)
+        self.b1 = _make_conv(16, 16, 1)
+        self.c3 = _make_conv(32, 32, 3)
+        self.c1 = _make_conv(32, 32, 1)
+        self.out = _make_conv(64, 64, 1)
 
     def forward(self, coarse: Tensor) -> Tensor:
         """Encode (B, inputs, h, w) to (B, 64, h, w)."""
@@ -107,16 +107,16 @@ class CoarseEncoder(nn.Module):
 
 
 class Refinement(nn.Module):
-    """Conv2: 64 channels split in halves; one half goes on through 3x3 convolutions and splits again."""
+    """Conv2: splits 64 channels in halves; one half passes 3x3 convolutions and is split again."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.q3 = _conv(32, 32, 3)
-        self.p1 = _conv(32, 32, 1)
-        self.t3 = _conv(16, 16, 3)
-        self.r1 = _conv(16, 16, 1)
-        self.tt3 = _conv(16, 16, 3)
-        self.out = _conv(64, 64, 3)
+        self.q3 = _make_conv(32, 32, 3)
+        self.p1 = _make_conv(32, 32, 1)
+        self.t3 = _make_conv(16, 16, 3)
+        self.r1 = _make_conv(16, 16, 1)
+        self.tt3 = _make_conv(16, 16, 3)
+        self.out = _make_conv(64, 64, 3)
 
     def forward(self, fused: Tensor) -> Tensor:
         """Refine (B, 64, h, w)."""
@@ -127,7 +127,7 @@ class Refinement(nn.Module):
         return out
 
 
-def _pair(inputs: int, hidden: int, outputs: int, *, last: bool = False) -> nn.Sequential:
+def _make_pair(inputs: int, hidden: int, outputs: int, *, last: bool = False) -> nn.Sequential:
     layers = [
         nn.Conv2d(inputs, hidden, 3, padding=1),
         nn.ReLU(inplace=True),
@@ -137,7 +137,7 @@ def _pair(inputs: int, hidden: int, outputs: int, *, last: bool = False) -> nn.S
 
 
 class Classifier(nn.Module):
-    """Query features of the two shallow stages beside the fused map, decoded to logits.
+    """Decodes the fused map and the query features of the two shallow stages to logits.
 
     Args:
         shallow: channels of the first stage's tap.
@@ -146,9 +146,9 @@ class Classifier(nn.Module):
 
     def __init__(self, shallow: int, deeper: int) -> None:
         super().__init__()
-        self.mix1 = _pair(64 + deeper + shallow, 64, 32)
-        self.mix2 = _pair(32, 32, 16)
-        self.mix3 = _pair(16, 16, 2, last=True)
+        self.mix1 = _make_pair(64 + deeper + shallow, 64, 32)
+        self.mix2 = _make_pair(32, 32, 16)
+        self.mix3 = _make_pair(16, 16, 2, last=True)
 
     def forward(self, fused: Tensor, deeper: Tensor, shallow: Tensor) -> Tensor:
         """Logits (B, 2, 4h, 4w), h and w the plane of the first stage's tap."""
@@ -159,7 +159,7 @@ class Classifier(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Coarse encodings of two stages to one map at the plane of the classifier's deeper tap."""
+    """Fuses the coarse encodings of two stages to one map on the plane of the classifier's deeper tap."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -25,8 +25,8 @@ from fssbench.api import (
     UsageError,
 )
 
-from ..layers.correlation import LENGTH_EPS, pairwise
-from ..layers.feature_maps import masked, names, stages
+from ..layers.correlation import LENGTH_EPS, multiply_pairs
+from ..layers.feature_maps import list_names, list_stages, mask_features
 from ..layers.prototypes import unit
 from ..layers.resize import resize
 from ..layers.volume import VolumeBatchNorm, VolumeGroupNorm
@@ -37,7 +37,7 @@ from .head import (
     Fusion,
     TwoBranchEnhancement,
     coarse_map,
-    pivot_enhancement,
+    make_pivot_enhancement,
 )
 
 if TYPE_CHECKING:
@@ -176,9 +176,9 @@ class PMNet(FeatureMethod):
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
-        every = stages(self.backbone, 4)
+        every = list_stages(self.backbone, 4)
         high, low = every[-2:]
-        self._matched = {"low": names(low), "high": names(high)}
+        self._matched = {"low": list_names(low), "high": list_names(high)}
         self._shallow, self._deeper = every[0][-1].name, every[1][-1].name
         self._heads = _HEADS if self.config.variant == "released" else 1
         for tap in (*high, *low):
@@ -203,7 +203,7 @@ class PMNet(FeatureMethod):
         if self.config.variant == "paper":
             return TwoBranchEnhancement(len(taps))
         norm = VolumeGroupNorm if self.config.variant == "released" else VolumeBatchNorm
-        return pivot_enhancement(len(taps), norm)
+        return make_pivot_enhancement(len(taps), norm)
 
     @property
     def taps(self) -> Taps:
@@ -213,21 +213,21 @@ class PMNet(FeatureMethod):
 
     def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
         """Logits (B, 2, h, w) at a quarter of the first tap's stride, from all K supports jointly."""
-        low = self._encoded("low", query, support, support_mask)
-        high = self._encoded("high", query, support, support_mask)
+        low = self._encode("low", query, support, support_mask)
+        high = self._encode("high", query, support, support_mask)
         deeper, shallow = query[self._deeper], query[self._shallow]
         fused = self.fuse(low, high, (int(deeper.shape[-2]), int(deeper.shape[-1])))
         logits: Tensor = self.classify(fused, deeper, shallow)
         return logits
 
-    def _encoded(self, stage: str, query: Features, support: Features, support_mask: Tensor) -> Tensor:
+    def _encode(self, stage: str, query: Features, support: Features, support_mask: Tensor) -> Tensor:
         """One stage's coarse map, encoded: (B, 64, h, w)."""
         taps = self._matched[stage]
         maps = {tap: support[tap] for tap in taps}
         if not self.config.background:
-            maps = {tap: masked(each, support_mask) for tap, each in maps.items()}
+            maps = {tap: mask_features(each, support_mask) for tap, each in maps.items()}
         shots, _, height, width = maps[taps[0]].shape[1:]
-        affinity = pairwise(
+        affinity = multiply_pairs(
             [self._cells(query[tap].repeat_interleave(shots, dim=0)) for tap in taps],
             [self._cells(maps[tap].flatten(0, 1)) for tap in taps],
         )

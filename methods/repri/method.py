@@ -27,7 +27,7 @@ from fssbench.api import (
     pixel_loss,
 )
 
-from ..layers.feature_maps import activated, stages
+from ..layers.feature_maps import list_stages, pick_activated
 from ..layers.finetuned import Trained
 from ..layers.resize import grid, resize
 from .transduction import Classifier, Task, fit
@@ -169,8 +169,8 @@ class RePRI(ImageMethod):
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
-        last = stages(self.backbone, 1)[-1][-1]
-        self._tap = activated(self.backbone, last.name)
+        last = list_stages(self.backbone, 1)[-1][-1]
+        self._tap = pick_activated(self.backbone, last.name)
         self.encoder = Trained(self.backbone)
         self.pyramid = PyramidPooling(last.channels)
         self.classifier = nn.Conv2d(_WIDTH, self.config.classes + 1, 1)
@@ -203,8 +203,8 @@ class RePRI(ImageMethod):
     ) -> Predictor:
         """Fit the episode's classifier; nothing is drawn.  See `Method.adapt`."""
         task = self._task(query, support[0], support_mask[0])
-        found = fit(task, steps=steps, rate=self.config.learning_rate)
-        return lambda *_: _logits(found, task)
+        classifier = fit(task, steps=steps, rate=self.config.learning_rate)
+        return lambda *_: _logits(classifier, task)
 
     def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
         """Logits (B, 2, h, w) without adaptation: bias, and likeness to the mean of the object's cells."""
@@ -259,7 +259,7 @@ class RePRI(ImageMethod):
         super().load_reference({**plain, **self.encoder.entries(plain, "encoder.")})
 
 
-def _logits(found: Classifier, task: Task) -> Tensor:
+def _logits(classifier: Classifier, task: Task) -> Tensor:
     """Bias and likeness of the query's cells, (1, 2, h, w)."""
-    likeness = found.logits(task.query)
-    return torch.stack([torch.zeros_like(likeness) + found.bias, likeness], dim=1)
+    likeness = classifier.logits(task.query)
+    return torch.stack([torch.zeros_like(likeness) + classifier.bias, likeness], dim=1)

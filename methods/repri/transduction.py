@@ -1,4 +1,4 @@
-"""RePRI's inference: a linear classifier of cells fitted to supports and to the query's own distribution."""
+"""The inference of RePRI: a linear classifier of cells is fitted to the supports and the query's distribution."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..layers.prototypes import weighted_mean
 _TEMPERATURE = 20.0
 _EPS = 1e-10
 _UPDATE = 9
-"""Steps after which the proportion is estimated again, and its term weighs one more."""
+"""Number of steps after which the proportion is estimated again and the weight of its term grows by one."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One episode's cells, each of unit length, and what is known of them."""
+    """The cells of one episode, each of unit length, and their masks."""
 
     query: Tensor
     """(1, C, h, w)"""
@@ -26,35 +26,35 @@ class Task:
     mask: Tensor
     """Object cells of the supports (K, h, w), bool."""
     query_valid: Tensor
-    """Cells of the query that count (1, h, w), bool; all of them, but where an image was padded."""
+    """Cells of the query that count (1, h, w), bool: all of them, except where an image was padded."""
     support_valid: Tensor
     """Cells of the supports that count (K, h, w), bool."""
 
     @classmethod
     def of(cls, query: Tensor, support: Tensor, mask: Tensor) -> Task:
-        """A task in which every cell counts."""
+        """Make a task in which every cell counts."""
         return cls(query, support, mask, torch.ones_like(query[:, 0] > 0), torch.ones_like(mask))
 
 
 @dataclass
 class Classifier:
-    """Object or not: twenty times the cosine with a prototype, against a bias."""
+    """Compares twenty times the cosine with a prototype to a bias."""
 
     prototype: Tensor
     """(C,)"""
     bias: Tensor
     """Scalar."""
     proportion: Tensor
-    """Share of background and object in the query as last estimated, (2,)."""
+    """Last estimate of the shares of background and object in the query, (2,)."""
 
     @classmethod
     def begin(cls, task: Task) -> Classifier:
-        """The mean of the object's cells, and the mean of the query's logits as bias."""
+        """Start with the mean of the object's cells as prototype and the mean of the query's logits as bias."""
         mean = weighted_mean(task.support, task.mask.unsqueeze(1), (0, 2, 3), eps=_EPS)
-        found = cls(mean, mean.new_zeros(()), mean.new_zeros(2))
-        found.bias = found.logits(task.query).mean()
-        found.proportion = _mean(found.probabilities(task.query), task.query_valid)
-        return found
+        classifier = cls(mean, mean.new_zeros(()), mean.new_zeros(2))
+        classifier.bias = classifier.logits(task.query).mean()
+        classifier.proportion = _mean(classifier.probabilities(task.query), task.query_valid)
+        return classifier
 
     def logits(self, cells: Tensor) -> Tensor:
         """Logits (N, h, w) of cells (N, C, h, w); to be compared with the bias."""
@@ -70,8 +70,8 @@ class Classifier:
 def fit(task: Task, *, steps: int, rate: float) -> Classifier:
     """Fit a classifier to a task by plain gradient descent.
 
-    The loss is the supports' cross-entropy, and 1/K each of the query's entropy and of how far its proportion
-    is from the estimate.
+    The loss is the cross-entropy of the supports, 1/K of the entropy of the query, and 1/K of the divergence of the
+    query's proportion from the estimate.
 
     Args:
         task: the episode.
@@ -81,31 +81,33 @@ def fit(task: Task, *, steps: int, rate: float) -> Classifier:
     Returns:
         The classifier, without a graph.
     """
-    found = Classifier.begin(task)
+    classifier = Classifier.begin(task)
     shots = len(task.support)
     divergence_weight = entropy_weight = 1 / shots
-    found.prototype, found.bias = (t.detach().requires_grad_() for t in (found.prototype, found.bias))
-    optimiser = torch.optim.SGD([found.prototype, found.bias], lr=rate)
+    classifier.prototype, classifier.bias = (
+        t.detach().requires_grad_() for t in (classifier.prototype, classifier.bias)
+    )
+    optimiser = torch.optim.SGD([classifier.prototype, classifier.bias], lr=rate)
     truth = torch.stack([~task.mask, task.mask], dim=1)
     for step in range(1, steps + 1):
         with torch.enable_grad():
-            query, support = found.probabilities(task.query), found.probabilities(task.support)
+            query, support = classifier.probabilities(task.query), classifier.probabilities(task.support)
             known = -_mean((truth * (support + _EPS).log()).sum(dim=1, keepdim=True), task.support_valid)
             entropy = -_mean((query * (query + _EPS).log()).sum(dim=1, keepdim=True), task.query_valid)
             share = _mean(query, task.query_valid)
-            # 0 log 0 is 0: a share may underflow where every cell is sure
-            divergence = torch.special.xlogy(share, share / (found.proportion + _EPS)).sum()
+            # 0 log 0 is 0: a share may underflow if every cell is sure
+            divergence = torch.special.xlogy(share, share / (classifier.proportion + _EPS)).sum()
             loss = known.sum() + divergence_weight * divergence + entropy_weight * entropy.sum()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         if step == _UPDATE:
             with torch.no_grad():
-                found.proportion = _mean(found.probabilities(task.query), task.query_valid)
+                classifier.proportion = _mean(classifier.probabilities(task.query), task.query_valid)
             divergence_weight += 1
-    return Classifier(found.prototype.detach(), found.bias.detach(), found.proportion)
+    return Classifier(classifier.prototype.detach(), classifier.bias.detach(), classifier.proportion)
 
 
 def _mean(maps: Tensor, valid: Tensor) -> Tensor:
-    """Mean (C,) of maps (N, C, h, w) over valid cells (N, h, w) of all images."""
+    """Average maps (N, C, h, w) over the valid cells (N, h, w) of all images: (C,)."""
     return (maps * valid.unsqueeze(1)).sum(dim=(0, 2, 3)) / valid.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""VAT's learnable parts: volumetric embeddings, the transformer pyramid and the guided decoder."""
+"""The learnable parts of VAT: volumetric embeddings, the transformer pyramid and the guided decoder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DEPTHS = (4, 2, 2)
 
 
 class PooledConv4d(nn.Module):
-    """Two 2-D convolutions summed, one over each plane; the other plane is max-pooled by its stride first.
+    """Sums two 2-D convolutions, one over each plane; the other plane is max-pooled by its stride first.
 
     Args:
         inputs: channels of the volume.
@@ -55,7 +55,7 @@ class PooledConv4d(nn.Module):
         return over_query(self.query, along_query) + over_support(self.support, along_support)
 
 
-def _embedding(inputs: int, layers: Sequence[tuple[int, int, int, int]]) -> nn.Sequential:
+def _make_embedding(inputs: int, layers: Sequence[tuple[int, int, int, int]]) -> nn.Sequential:
     modules: list[nn.Module] = []
     for channels, groups, query_stride, support_stride in layers:
         conv = PooledConv4d(inputs, channels, query_stride, support_stride)
@@ -65,12 +65,12 @@ def _embedding(inputs: int, layers: Sequence[tuple[int, int, int, int]]) -> nn.S
 
 
 class VATHead(nn.Module):
-    """From three cosine volumes and the query's features, coarse first, to logits.
+    """Maps three cosine volumes and the query's features, coarse first, to logits.
 
     Args:
         taps: channels of the volumes.
         features: channels of the query features.
-        guidance: which of the features guide the decoder; the projections of all have parameters.
+        guidance: which of the features guide the decoder; the projections of the others have parameters too.
     """
 
     def __init__(
@@ -78,7 +78,9 @@ class VATHead(nn.Module):
     ) -> None:
         super().__init__()
         self.guidance = guidance
-        self.embed = nn.ModuleList(_embedding(n, layers) for n, layers in zip(taps, _EMBEDDING, strict=True))
+        self.embed = nn.ModuleList(
+            _make_embedding(n, layers) for n, layers in zip(taps, _EMBEDDING, strict=True)
+        )
         self.mix = nn.ModuleList(Swin(WIDTH, depth, 4, 4, 4, last_norm=False) for depth in _DEPTHS)
         self.guide = nn.ModuleList(
             nn.Sequential(nn.Conv2d(n, width, 1), nn.ReLU(inplace=True))
@@ -104,7 +106,7 @@ class VATHead(nn.Module):
             volumes: (B, L, hq, wq, hs, ws), coarse first, every plane twice the side of the one before.
             features: query features (B, C, h, w), the coarse at the middle volume's side, then doubling.
         """
-        x = self._decoded_volume(volumes)
+        x = self._decode_volume(volumes)
         guides = [
             functional.dropout2d(guide(maps), 0.5, self.training and level < 2) if used else None
             for level, (guide, maps, used) in enumerate(zip(self.guide, features, self.guidance, strict=True))
@@ -119,8 +121,8 @@ class VATHead(nn.Module):
         logits: Tensor = self.decode(x)
         return logits
 
-    def _decoded_volume(self, volumes: Sequence[Tensor]) -> Tensor:
-        """The pyramid, coarse to fine, and the mean over the support plane: (B, 128, h, w)."""
+    def _decode_volume(self, volumes: Sequence[Tensor]) -> Tensor:
+        """Decode the pyramid from coarse to fine, and average over the support plane: (B, 128, h, w)."""
         mixed: Tensor | None = None
         for embed, mix, volume in zip(self.embed, self.mix, volumes, strict=True):
             embedded: Tensor = embed(volume)

@@ -1,7 +1,7 @@
 """VAT: volumetric aggregation with transformers (Hong, Cho, Nam, Lin, Kim, ECCV 2022).
 
-HSNet's cosine volumes, at fixed grids, embedded by 4-D convolutions, refined by Swin blocks over query and
-support plane at once, and decoded under the guidance of the query's own features.
+4-D convolutions embed HSNet's cosine volumes at fixed grids.  Swin blocks refine them over query and support plane at
+once, and a decoder reads them, guided by the features of the query.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Note, Recipe, Taps
 
-from ..layers.correlation import correlations
-from ..layers.feature_maps import masked, names, stages
+from ..layers.correlation import correlate_levels
+from ..layers.feature_maps import list_names, list_stages, mask_features
 from ..layers.resize import resize
 from .head import VATHead
 
@@ -47,8 +47,8 @@ class VATConfig(MethodConfig):
     """Which query features guide the decoder, as published for a training set: `pascal` those of the first
     two stages, `coco` of the first, `fss` of the first three."""
     grid: int = Field(default=128, ge=64, multiple_of=64)
-    """Side of the finest grid features are resized to; the others have 1/2, 1/4 and 1/8 of it.  128 as
-    published; 64 takes a fraction of time and memory."""
+    """Side of the finest grid to which features are resized; the others have 1/2, 1/4 and 1/8 of it.  128 is
+    published; 64 takes a fraction of the time and memory."""
 
 
 class VAT(FeatureMethod):
@@ -110,8 +110,8 @@ class VAT(FeatureMethod):
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
-        first, fine, middle, coarse = stages(self.backbone, 4)[-4:]
-        self._levels = (names(coarse), names(middle), names(fine))
+        first, fine, middle, coarse = list_stages(self.backbone, 4)[-4:]
+        self._levels = (list_names(coarse), list_names(middle), list_names(fine))
         self._guides = (middle[-1].name, fine[-1].name, first[-1].name)
         self._sides = {
             tap.name: self.config.grid >> step
@@ -133,13 +133,15 @@ class VAT(FeatureMethod):
     def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
         """Logits (B, 2, grid, grid) from one support for each query."""
         resized = {tap: self._at_grid(tap, support[tap][:, 0]).unsqueeze(1) for tap in self.taps.support}
-        return self.match(query, {tap: masked(maps, support_mask)[:, 0] for tap, maps in resized.items()})
+        return self.match(
+            query, {tap: mask_features(maps, support_mask)[:, 0] for tap, maps in resized.items()}
+        )
 
     def match(self, query: Features, objects: Features) -> Tensor:
         """Logits from query features and the features of one support's object, each (B, C, h, w) by tap."""
         cells = {tap: self._at_grid(tap, query[tap]) for tap in self.taps.query}
         others = {tap: self._at_grid(tap, maps) for tap, maps in objects.items()}
-        volumes = correlations(self._levels, cells, others)
+        volumes = correlate_levels(self._levels, cells, others)
         logits: Tensor = self.head(volumes, [cells[tap] for tap in self._guides])
         return logits
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _APART = -100.0
-"""Added to scores of cells that the cyclic shift put side by side; their share vanishes."""
+"""Added to the scores of cells that only the cyclic shift made neighbours; their share vanishes."""
 
 
 def to_windows(grid: Tensor, side: int) -> Tensor:
@@ -32,7 +32,7 @@ def from_windows(windows: Tensor, dims: tuple[int, ...], side: int) -> Tensor:
 
 
 def relative_index(side: int, axes: int) -> Tensor:
-    """Rows of the bias table for all pairs of cells of a window: (side ** axes, side ** axes)."""
+    """Compute the rows of the bias table for all pairs of cells of a window: (side ** axes, side ** axes)."""
     line = torch.arange(side)
     cells = torch.stack([c.flatten() for c in torch.meshgrid(*[line] * axes, indexing="ij")])
     offsets = cells[:, :, None] - cells[:, None, :] + side - 1
@@ -41,7 +41,7 @@ def relative_index(side: int, axes: int) -> Tensor:
 
 
 def shift_mask(dims: tuple[int, ...], side: int, shift: int, like: Tensor) -> Tensor:
-    """What to add to the scores of a shifted grid's windows: (n, side ** axes, side ** axes)."""
+    """Compute the mask that is added to the scores of a shifted grid's windows: (n, side ** axes, side ** axes)."""
     regions = torch.zeros(dims, device=like.device)
     for axis, length in enumerate(dims):
         along = torch.zeros(length, device=like.device)
@@ -83,7 +83,7 @@ class WindowAttention(nn.Module):
         for head in range(self.heads):  # one at a time: a fourth of the memory
             added = bias[..., head] if mask is None else bias[..., head] + mask
             asked, offered, carried = query[..., head, :], key[..., head, :], value[..., head, :]
-            # windows stand where the function expects heads
+            # the function expects heads in the place of the windows
             out.append(functional.scaled_dot_product_attention(asked, offered, carried, attn_mask=added))
         projected: Tensor = self.proj(torch.cat(out, dim=-1))
         return projected
@@ -127,7 +127,7 @@ class SwinBlock(nn.Module):
 
 
 class Swin(nn.Module):
-    """Blocks of which every second one is shifted by half a window, and a last norm.
+    """Blocks, every second one shifted by half a window, and a last norm.
 
     Args:
         channels: of the maps.

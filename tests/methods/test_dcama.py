@@ -78,9 +78,9 @@ def test_shots_stand_in_one_softmax(tiny: Any, episodes: Any) -> None:
     cells, objects = method.read(query, support)
     tap = method._matched["fine"][0]
     attention = method.attention[method._block[tap]]
-    joint = method._coarse_map(attention, cells[tap], objects[tap], mask)
+    joint = method._gather_masks(attention, cells[tap], objects[tap], mask)
     each = [
-        method._coarse_map(attention, cells[tap], objects[tap][:, k : k + 1], mask[:, k : k + 1])
+        method._gather_masks(attention, cells[tap], objects[tap][:, k : k + 1], mask[:, k : k + 1])
         for k in range(2)
     ]
     assert not torch.allclose(joint, (each[0] + each[1]) / 2, atol=1e-4)

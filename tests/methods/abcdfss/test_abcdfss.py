@@ -8,10 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fssbench.methods.abcdfss.attention import carried, otsu
+from fssbench.methods.abcdfss.attention import carry_mask, otsu_threshold
 from fssbench.methods.abcdfss.method import ABCDFSS, ABCDFSSConfig, _Fitted
-from fssbench.methods.abcdfss.shear import copies, draw_shears, sheared
-from fssbench.methods.abcdfss.task_head import TaskHead, Views, contrast, fit, moments, prototype_loss
+from fssbench.methods.abcdfss.shear import draw_shears, make_copies, shear_maps
+from fssbench.methods.abcdfss.task_head import (
+    TaskHead,
+    Views,
+    contrast_loss,
+    fit,
+    moment_loss,
+    prototype_loss,
+)
 from places import golden_recipe
 from torch.nn import functional
 from torchvision.transforms.functional import InterpolationMode, affine
@@ -161,15 +168,15 @@ def test_fitting_lowers_the_loss() -> None:
     head = TaskHead(6, generator)
     maps = torch.randn(1, 6, 9, 9, generator=generator)
     shears = draw_shears(2, 20, generator)
-    noisy = copies(maps, shears) + 0.1 * torch.randn(2, 6, 9, 9, generator=generator)
+    noisy = make_copies(maps, shears) + 0.1 * torch.randn(2, 6, 9, 9, generator=generator)
     masks = torch.zeros(2, 18, 18)
     masks[:, 4:12, 4:12] = 1
     small = functional.interpolate(masks.unsqueeze(1), (9, 9), mode="bilinear", align_corners=False)
 
     @torch.no_grad()
     def loss() -> float:
-        a, b = (functional.normalize(head(m), dim=1) for m in (copies(maps, shears), noisy))
-        return float(2 * contrast(a, b, 0.5) + 2 * moments(a, b) + prototype_loss(a, b, small, 2))
+        a, b = (functional.normalize(head(m), dim=1) for m in (make_copies(maps, shears), noisy))
+        return float(2 * contrast_loss(a, b, 0.5) + 2 * moment_loss(a, b) + prototype_loss(a, b, small, 2))
 
     before = loss()
     fit(head, Views(maps, maps, noisy, noisy), masks, shears, steps=25, rate=0.01, temperature=0.5)
@@ -180,8 +187,8 @@ def test_fitting_lowers_the_loss() -> None:
 def test_shears_are_torchvision_s(shear: tuple[int, int]) -> None:
     maps = torch.randn(2, 3, 20, 31, generator=torch.Generator().manual_seed(0))
     expected = affine(maps, 0.0, [0, 0], 1.0, [float(d) for d in shear], InterpolationMode.NEAREST, [0.0])
-    assert torch.equal(sheared(maps, shear), expected)
-    assert torch.equal(sheared(maps[0, 0], shear), expected[0, 0])
+    assert torch.equal(shear_maps(maps, shear), expected)
+    assert torch.equal(shear_maps(maps[0, 0], shear), expected[0, 0])
 
 
 def test_drawn_shears_are_whole_degrees_within_the_limit() -> None:
@@ -196,8 +203,8 @@ def test_contrast_is_a_cross_entropy() -> None:
     )
     cosines = torch.einsum("ndi,ndj->nij", a.flatten(2), b.flatten(2)) / 0.5
     wanted = functional.cross_entropy(cosines.flatten(0, 1), torch.arange(12).repeat(2))
-    assert torch.allclose(contrast(a, b, 0.5), wanted)
-    assert float(moments(a, a)) == 0
+    assert torch.allclose(contrast_loss(a, b, 0.5), wanted)
+    assert float(moment_loss(a, a)) == 0
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -212,12 +219,12 @@ def test_otsu_equals_a_search_over_all_levels(seed: int) -> None:
         below, above = grey[grey <= level], grey[grey > level]
         few = not len(below) or not len(above)
         spread.append(0 if few else len(below) * len(above) * (below.mean() - above.mean()) ** 2)
-    assert otsu(values) == pytest.approx(low + int(np.argmax(spread)) / 255 * (high - low))
-    assert 0.5 < otsu(values) < 3.5
+    assert otsu_threshold(values) == pytest.approx(low + int(np.argmax(spread)) / 255 * (high - low))
+    assert 0.5 < otsu_threshold(values) < 3.5
 
 
 def test_otsu_of_a_constant_is_the_constant() -> None:
-    assert otsu(torch.full((4, 4), 0.25)) == 0.25
+    assert otsu_threshold(torch.full((4, 4), 0.25)) == 0.25
 
 
 def test_carried_masks_follow_the_likeness() -> None:
@@ -225,5 +232,5 @@ def test_carried_masks_follow_the_likeness() -> None:
     support[:, 0, :, :2], support[:, 1, :, 2:] = 20, 20
     mask = torch.zeros(1, 4, 4)
     mask[:, :, :2] = 1
-    found = carried(support.flip(-1), support, mask)
+    found = carry_mask(support.flip(-1), support, mask)
     assert torch.allclose(found[0, 0], mask[0].flip(-1), atol=1e-4)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fssbench.methods.asgnet.superpixels import cluster, counted, nearest, place_seeds
+from fssbench.methods.asgnet.superpixels import cluster, place_seeds, sample_mask, select_seeds
 from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -98,16 +98,16 @@ def test_the_mask_is_left_alone() -> None:
 
 
 def test_seeds_on_the_first_row_or_column_are_miscounted_as_published() -> None:
-    assert counted([]) == []
-    assert counted([(3, 4), (5, 6)]) == [(3, 4), (5, 6)]
-    assert counted([(0, 4), (5, 6)]) == [(0, 4), (5, 6)]
-    assert counted([(0, 4), (5, 0)]) == [(0, 4)]
+    assert select_seeds([]) == []
+    assert select_seeds([(3, 4), (5, 6)]) == [(3, 4), (5, 6)]
+    assert select_seeds([(0, 4), (5, 6)]) == [(0, 4), (5, 6)]
+    assert select_seeds([(0, 4), (5, 0)]) == [(0, 4)]
 
 
 @pytest.mark.parametrize(("side", "cells"), [(257, 33), (473, 60), (64, 8), (97, 7)])
 def test_nearest_takes_the_pixel_at_the_floor(side: int, cells: int) -> None:
     mask = np.random.default_rng(0).random((side, side)) > 0.5
-    small = nearest(mask, (cells, cells))
+    small = sample_mask(mask, (cells, cells))
     for i in range(cells):
         for j in (0, cells // 2, cells - 1):
             assert small[i, j] == mask[i * side // cells, j * side // cells]
@@ -119,7 +119,7 @@ def test_seeds_equal_the_references(golden: Callable[[str], Any]) -> None:
         masks = reference.episode(size, shots)[2][0].numpy() == 1
         cells = (size - 1) // 8 + 1
         for mask, wanted in zip(masks, reference.file[field][0], strict=True):
-            found = place_seeds(nearest(mask, (cells, cells)), 5)
+            found = place_seeds(sample_mask(mask, (cells, cells)), 5)
             assert found == [tuple(row) for row in wanted.tolist() if any(row)]
 
 

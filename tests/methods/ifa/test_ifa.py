@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from fssbench.methods.ifa import IFA
-from fssbench.methods.ifa.rearranged import Change, changed, draw_change
+from fssbench.methods.ifa.rearranged import Change, apply_change, draw_change
 from fssbench.methods.ssp import SSP
 from places import golden_recipe
 from torch.nn import functional
@@ -124,15 +124,15 @@ def test_changes_keep_every_value_and_move_map_and_mask_alike(side: int) -> None
     seen = set()
     for _ in range(40):
         change = draw_change(generator)
-        found = changed(maps, change)
+        found = apply_change(maps, change)
         assert sorted(found.flatten().tolist()) == sorted(maps.flatten().tolist())
-        assert torch.equal(changed(maps * 2, change), found * 2)
+        assert torch.equal(apply_change(maps * 2, change), found * 2)
         seen.add(tuple(found.flatten().tolist()))
     assert len(seen) > 20
-    assert torch.equal(changed(maps, Change((), 0, (0, 1, 2, 3))), maps)
-    assert torch.equal(changed(maps, Change((-1,), 0, (0, 1, 2, 3))), maps.flip(-1))
-    assert torch.equal(changed(maps, Change((), 1, (0, 1, 2, 3))), torch.rot90(maps, 1, (-2, -1)))
-    swapped = changed(maps, Change((), 0, (3, 1, 2, 0)))
+    assert torch.equal(apply_change(maps, Change((), 0, (0, 1, 2, 3))), maps)
+    assert torch.equal(apply_change(maps, Change((-1,), 0, (0, 1, 2, 3))), maps.flip(-1))
+    assert torch.equal(apply_change(maps, Change((), 1, (0, 1, 2, 3))), torch.rot90(maps, 1, (-2, -1)))
+    swapped = apply_change(maps, Change((), 0, (3, 1, 2, 0)))
     half = side // 2
     assert torch.equal(swapped[:, :half, :half], maps[:, -half:, -half:])
 

@@ -9,9 +9,9 @@ import torch
 from fssbench.methods.layers.pfenet_head import (
     WIDTH,
     FeatureEnrichment,
-    merging,
-    narrowing,
-    reduction,
+    make_merge,
+    make_narrowing,
+    make_reduction,
     rename_head,
     scale_size,
 )
@@ -48,12 +48,17 @@ def test_resize_leaves_equal_sizes_alone() -> None:
 @torch.no_grad()
 def test_a_merged_map_holds_pooled_cells_then_vectors_then_likeness() -> None:
     cells, vector, likeness = torch.rand(2, 3, 8, 8), torch.rand(2, 4), torch.rand(2, 1, 8, 8)
-    merged = merging(nn.ModuleList([nn.Identity()]), cells, (vector,), likeness)(0, (4, 4))
+    merged = make_merge(nn.ModuleList([nn.Identity()]), cells, (vector,), likeness)(0, (4, 4))
     assert merged.shape == (2, 8, 4, 4)
     assert torch.allclose(merged[:, :3], functional.avg_pool2d(cells, 2))
     assert torch.equal(merged[:, 3:7], vector[:, :, None, None].expand(-1, -1, 4, 4))
     assert torch.allclose(merged[:, 7:], resize(likeness, (4, 4)))
-    assert merging(nn.ModuleList([nn.Identity()]), cells, (vector, vector))(0, (2, 2)).shape == (2, 11, 2, 2)
+    assert make_merge(nn.ModuleList([nn.Identity()]), cells, (vector, vector))(0, (2, 2)).shape == (
+        2,
+        11,
+        2,
+        2,
+    )
 
 
 def plain(conv: nn.Module, x: Tensor) -> Tensor:
@@ -107,9 +112,9 @@ def test_one_scale_alone_works_and_sizes_are_kept() -> None:
 
 
 def test_dropout_is_where_the_reference_has_it() -> None:
-    rates = [m.p for m in narrowing(4).modules() if isinstance(m, nn.Dropout2d)]
+    rates = [m.p for m in make_narrowing(4).modules() if isinstance(m, nn.Dropout2d)]
     assert rates == [0.5]
-    assert not any(isinstance(m, nn.Dropout2d) for m in reduction(4).modules())
+    assert not any(isinstance(m, nn.Dropout2d) for m in make_reduction(4).modules())
     assert {m.p for m in module().modules() if isinstance(m, nn.Dropout2d)} == {0.1}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from fssbench.methods.layers.correlation import LENGTH_EPS, pairwise
+from fssbench.methods.layers.correlation import LENGTH_EPS, multiply_pairs
 from fssbench.methods.layers.prototypes import unit
 from fssbench.methods.layers.volume import (
     CentrePivotConv4d,
@@ -127,7 +127,7 @@ def test_group_norm_is_exact_on_large_volumes_with_a_large_mean() -> None:
 def test_pairwise_is_every_inner_product() -> None:
     query = [torch.randn(2, c, 3, 4) for c in (5, 7)]
     support = [torch.randn(2, c, 2, 6) for c in (5, 7)]
-    volume = pairwise(query, support)
+    volume = multiply_pairs(query, support)
     assert volume.shape == (2, 2, 3, 4, 2, 6)
     for tap in range(2):
         expected = torch.einsum("bchw,bcij->bhwij", query[tap], support[tap])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from fssbench.methods.pmms import PMMs
-from fssbench.methods.pmms.mixture import mixture, probability, start
+from fssbench.methods.pmms.mixture import component_shares, draw_directions, fit_mixture
 from torch import Tensor
 from torch.nn import functional
 
@@ -99,7 +99,7 @@ def test_em_is_its_definition() -> None:
     generator = torch.Generator().manual_seed(0)
     cells = torch.randn(1, 4, 7, generator=generator, dtype=torch.float64)
     centres = [c / c.norm() for c in torch.randn(3, 4, generator=generator, dtype=torch.float64)]
-    found = mixture(cells, torch.stack(centres, dim=1)[None])
+    found = fit_mixture(cells, torch.stack(centres, dim=1)[None])
     points = list(cells[0].T)
     for _ in range(10):
         shares = [torch.stack([20 * p @ c for c in centres]).softmax(0) for p in points]
@@ -113,23 +113,23 @@ def test_em_finds_the_directions_cells_have() -> None:
     truth = torch.linalg.qr(torch.randn(6, 3, generator=generator))[0]
     cells = truth[:, torch.arange(300) % 3] + 0.05 * torch.randn(6, 300, generator=generator)
     begin = truth + 0.3 * torch.randn(6, 3, generator=generator)
-    found = mixture(cells[None], begin[None])[0]
+    found = fit_mixture(cells[None], begin[None])[0]
     assert ((truth.T @ found).abs().amax(dim=0) > 0.99).all()
 
 
 def test_starts_are_unit_vectors_that_a_word_decides() -> None:
-    one = start("", 256, 3)
+    one = draw_directions("", 256, 3)
     assert torch.allclose(one.norm(dim=1), torch.ones(1, 3), atol=1e-5)
-    assert torch.equal(one, start("", 256, 3))
-    assert not torch.allclose(one, start("other", 256, 3))
-    assert not torch.allclose(one[..., :1], start("", 256, 1))
+    assert torch.equal(one, draw_directions("", 256, 3))
+    assert not torch.allclose(one, draw_directions("other", 256, 3))
+    assert not torch.allclose(one[..., :1], draw_directions("", 256, 1))
 
 
 def test_probabilities_are_shares_of_all_components() -> None:
     generator = torch.Generator().manual_seed(2)
     cells = torch.randn(1, 4, 2, 3, generator=generator)
     fore, back = (torch.randn(1, 4, 3, generator=generator) for _ in range(2))
-    found = probability(cells, fore, back)
+    found = component_shares(cells, fore, back)
     assert torch.allclose(found.sum(dim=1), torch.ones(1, 2, 3))
     weights = [torch.exp(part[0].T @ cells[0, :, 1, 2]) for part in (back, fore)]
     expected = torch.stack([w.sum() for w in weights]) / sum(w.sum() for w in weights)

@@ -52,7 +52,9 @@ _COLUMNS = (
 @click.option("--repeats", type=click.IntRange(1), default=15, show_default=True, help="Times that count.")
 @click.option("--weights", metavar="ID|FILE", help="Backbone weights: a published id, `random`, or a file.")
 @click.option("--checkpoint", type=PATH, metavar="FILE", help="Trained weights.")
-@click.option("--ablate", multiple=True, metavar="NAME", help="Leave a part of the method out; repeatable.")
+@click.option(
+    "--ablate", multiple=True, metavar="NAME", help="Ablation of the method, see `show`; repeatable."
+)
 @settings_option("config")
 @plugin_option(exposed=True)
 @out_option("runs", "Folder of the runs whose report shows it.")

@@ -87,7 +87,9 @@ def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
 )
 @click.option("--weights", metavar="ID|FILE", help="Backbone weights: a published id, `random`, or a file.")
 @click.option("--checkpoint", metavar="FILE", help="Trained weights; {fold} and {method} are filled in.")
-@click.option("--ablate", multiple=True, metavar="NAME", help="Leave a part of the method out; repeatable.")
+@click.option(
+    "--ablate", multiple=True, metavar="NAME", help="Ablation of the method, see `show`; repeatable."
+)
 @settings_option("config_values")
 @data_option()
 @splits_option()

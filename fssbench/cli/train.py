@@ -42,7 +42,9 @@ if TYPE_CHECKING:
 @click.option("--backbone", metavar="NAME", help="As for `run`.")
 @click.option("--weights", metavar="ID|FILE", help="Backbone weights: a published id, `random`, or a file.")
 @settings_option("config")
-@click.option("--ablate", multiple=True, metavar="NAME", help="Leave a part of the method out; repeatable.")
+@click.option(
+    "--ablate", multiple=True, metavar="NAME", help="Ablation of the method, see `show`; repeatable."
+)
 @click.option("--steps", type=click.IntRange(1), help="Optimiser steps.")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the image-class pairs.")
 @click.option("--batch", type=click.IntRange(1), help="Episodes of one forward of one process.")

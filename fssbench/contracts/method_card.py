@@ -1,4 +1,4 @@
-"""What a method says about itself; needs no torch."""
+"""The card of a method, which describes it; this module does not need torch."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class MethodCard(Record):
     trained: bool
     """Whether its own weights must be trained; False for training-free methods."""
     reference: str
-    """Repository and commit the behaviour was read from."""
+    """Repository and commit of the reference code."""
     licence: str
-    """Licence of the reference code ("none" where it has no licence file)."""
+    """Licence of the reference code ("none" if it has no licence file)."""
     training: str = ""
     """Loss, optimiser and schedule of the reference, in one or two lines."""
     notes: tuple[Note, ...] = ()
     """Known faults of the reference and choices, each of a kind."""
     parity: tuple[str, ...] = ()
-    """Files of reference outputs that it is equal to, `STEM: what, to which tolerance`."""
+    """Files of reference outputs that the method reproduces, `STEM: what, to which tolerance`."""
     published: tuple[str, ...] = ()
-    """Its ids in published tables, where they are not its name."""
+    """Its ids in published tables, if they differ from its name."""

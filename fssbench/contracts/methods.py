@@ -1,4 +1,4 @@
-"""The method contract: support images, support masks and a query image in, query logits out."""
+"""The contract of a method: from support images, support masks and a query image to the logits of the query."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ Features = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class AtInference:
-    """Marks a setting that acts when the method predicts, and not when it is trained."""
+    """Marks a setting that has an effect when the method predicts and none when it is trained."""
 
 
 AT_INFERENCE = AtInference()
-"""Put it in a field's annotation, `steps: Annotated[int, AT_INFERENCE] = 50`: the setting may then differ from the
-one that a checkpoint was trained with."""
+"""Annotation of a setting, as in `steps: Annotated[int, AT_INFERENCE] = 50`, whose value may differ from the one that a
+checkpoint was trained with."""
 
 
 class MethodConfig(BaseModel):
@@ -61,7 +61,7 @@ class MethodConfig(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Taps:
-    """Which backbone taps a feature method reads."""
+    """The backbone taps that a feature method reads."""
 
     query: tuple[str, ...]
     support: tuple[str, ...]

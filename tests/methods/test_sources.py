@@ -1,0 +1,29 @@
+"""What the source hash of a built-in method covers: its own parts, shared layers, and the methods it builds on."""
+
+from __future__ import annotations
+
+import pytest
+
+from fssbench.contracts.methods import Method
+from fssbench.plugins.registry import METHODS
+from fssbench.plugins.source_hash import source_of
+
+BUILDS_ON = {"hm": {"hsnet", "vat"}, "ifa": {"ssp"}, "patnet": {"hsnet"}}
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_a_method_is_not_identified_by_other_methods_or_the_core(name: str) -> None:
+    cls = METHODS.get(name)
+    if not cls.__module__.startswith("fssbench.methods."):
+        pytest.skip("a plugin that is installed beside fssbench")
+    parts = source_of(cls, base=Method).parts
+    assert {part.split(".")[0] for part in parts} - BUILDS_ON.get(name, set()) == {"__init__", "layers", name}
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [("panet", {"feature_maps", "prototypes", "resize"}), ("dcama", {"feature_maps", "resize"})],
+)
+def test_only_the_layers_that_a_method_imports_count(name: str, layers: set[str]) -> None:
+    parts = source_of(METHODS.get(name), base=Method).parts
+    assert {part.removeprefix("layers.") for part in parts if part.startswith("layers.")} == layers

@@ -126,13 +126,13 @@ class HSNet(FeatureMethod):
             ),
             Note(
                 "reproduced",
-                "Where the resized support mask is zero but for rounding, the cosine blows the "
-                "rounding up to a value like any other; another precision or device can move single cells.",
+                "Where the resized support mask is zero except for rounding, the cosine enlarges the rounding "
+                "to an ordinary value; another precision or device can therefore change single cells.",
             ),
             Note(
                 "corrected",
                 "The reference keeps the support index table of its first input, so that one instance "
-                "only serves one input size; here any size works.",
+                "works for one input size only; here any size works.",
             ),
             Note("remark", "Shipped weights are of width 64: five networks of width 128 would take 25 MB."),
             Note(

@@ -43,8 +43,8 @@ class PFENet(OneEnrichment):
         notes=(
             Note(
                 "remark",
-                "Published checkpoints bring their encoder, and must: the reference trains with its frozen "
-                "encoder's batch norm in training mode, so that its running statistics drift. Corrected "
+                "Published checkpoints contain their encoder, and it is needed: the reference trains with the "
+                "batch norm of its frozen encoder in training mode, so that the running statistics drift. Corrected "
                 "here: they stay as loaded, in training too.",
             ),
             Note("reproduced", "A scale of more cells than the grid (60 below 473 px) repeats cells."),
@@ -56,7 +56,7 @@ class PFENet(OneEnrichment):
             Note(
                 "remark",
                 "torchvision's weights of a ResNet need `--set layout=standard`; its VGG without batch norm "
-                "does not do.",
+                "cannot be used.",
             ),
             Note(
                 "remark",

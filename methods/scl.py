@@ -1,8 +1,8 @@
 """SCL: self-guided and cross-guided learning (Zhang, Xiao, Qin, CVPR 2021), on PFENet.
 
-The head first predicts the support itself from its averaged vector; the part of the object it finds and
-the part it misses give two vectors in place of one.  Among several supports, each weighs as much
-as its vectors find the objects of all of them.
+The head first predicts the support itself from its averaged vector.  The predicted and the missed part of the object
+then give two vectors in place of one.  Several supports are weighted by how well the vectors of each predict the
+objects of all of them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Vectors = tuple[Tensor, Tensor]
 
 
 class _Support(NamedTuple):
-    """What one support image gives."""
+    """What is read from one support image."""
 
     objects: Tensor
     """(B, 256, h, w)."""
@@ -41,7 +41,7 @@ class _Support(NamedTuple):
 
 
 class SCL(PyramidMethod):
-    """Self-guided learning on PFENet; K supports are weighted by what they find in each other."""
+    """Self-guided learning on PFENet; K supports are weighted by how well they predict each other."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="scl",
@@ -159,7 +159,7 @@ class SCL(PyramidMethod):
 
     @torch.no_grad()
     def _merit(self, vectors: Vectors, supports: list[_Support], support_mask: Tensor) -> Tensor:
-        """Mean IoU (B,) over all supports, predicted with one support's vectors."""
+        """Compute the mean IoU (B,) over all supports, predicted with the vectors of one support."""
         scores = []
         for other, mask in zip(supports, support_mask.unbind(1), strict=True):
             again = resize(

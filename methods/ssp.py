@@ -73,7 +73,7 @@ class SSP(FeatureMethod):
                 "No similarity of a foreground cell is used, though the paper describes both; the "
                 "adaptive prototype serves the background alone.",
             ),
-            Note("reproduced", "0.7 and 0.6 as thresholds, and the 12 likeliest cells where none is sure."),
+            Note("reproduced", "0.7 and 0.6 as thresholds, and the 12 likeliest cells if none is sure."),
             Note(
                 "differs",
                 "The reference tests at each image's own size; here queries have the harness's size.",

@@ -93,7 +93,7 @@ class ABCDFSS(ImageMethod):
                 "corrected",
                 "By default the reference fits the heads in the first episode of a class and keeps them "
                 "for the others, so that a result depends on which episode came first; here every episode is "
-                "fitted by itself (the reference's `every-episode`), at 25 steps a tap and episode.",
+                "fitted by itself (the reference's `every-episode`), with 25 steps per tap and episode.",
             ),
             Note(
                 "corrected",

@@ -78,7 +78,7 @@ class ASGNet(OneEnrichment):
             ),
             Note(
                 "remark",
-                "Published checkpoints bring their encoder, and must: the reference's batch norm drifts in "
+                "Published checkpoints contain their encoder, and it is needed: the reference's batch norm drifts in "
                 "training, as PFENet's does.  Corrected here: statistics stay as loaded.",
             ),
             Note(

@@ -50,7 +50,7 @@ def over_support(layer: Layer, volume: Tensor) -> Tensor:
 
 
 def resize_planes(volume: Tensor, query: Sequence[int], support: Sequence[int]) -> Tensor:
-    """Bilinear resize (corners aligned) of the query plane to `query`, of the support plane to `support`."""
+    """Resize the query plane to `query` and the support plane to `support`, bilinearly, corners aligned."""
     if tuple(volume.shape[2:4]) != tuple(query):
         volume = over_query(partial(resize, size=(int(query[0]), int(query[1]))), volume)
     if tuple(volume.shape[4:6]) != tuple(support):
@@ -82,7 +82,7 @@ class VolumeGroupNorm(nn.GroupNorm):
         return _unflatten(torch.addcmul(self.bias, centred, scale), input)
 
     def _group_mean(self, channels: Tensor) -> Tensor:
-        """Means of groups of channels (B, C), repeated for each of their channels: (B, 1, C)."""
+        """Average groups of channels (B, C), and repeat the means for each of their channels: (B, 1, C)."""
         groups = torch.unflatten(channels, 1, (self.num_groups, -1))
         return groups.mean(dim=2, keepdim=True).expand_as(groups).flatten(1).unsqueeze(1)
 

@@ -84,7 +84,7 @@ class PANet(FeatureMethod):
 
     @classmethod
     def backbone_layout(cls, backbone: str, config: MethodConfig) -> str:
-        """PANet's own encoder where the backbone is VGG-16."""
+        """PANet's own encoder if the backbone is VGG-16."""
         return "panet" if backbone == "vgg16" else "standard"
 
     @property

@@ -89,7 +89,7 @@ class PMMs(FeatureMethod):
         notes=(
             Note(
                 "corrected",
-                "The reference draws the directions EM starts from anew (RPMMs: in every forward), so that no "
+                "The reference draws the directions from which EM starts anew (RPMMs: in every forward), so that no "
                 "two of its runs agree; here they are a fixed draw (`--set start=WORD` for another).",
             ),
             Note(

@@ -1,7 +1,7 @@
 """RePRI: region proportion regularised inference (Boudiaf, Kervadec, Ziko, Piantanida, Ben Ayed, Dolz, CVPR 2021).
 
-Nothing is learnt from episodes: a PSPNet is trained to tell the base classes apart.  In a test episode its
-features are frozen, and a classifier of two classes is fitted to the supports and to the query as it is.
+Training uses no episodes: a PSPNet learns to classify the base classes.  In a test episode its features are frozen, and
+a classifier of two classes is fitted to the supports and to the unlabelled query.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class RePRIConfig(MethodConfig):
     """Settings of RePRI."""
 
     classes: int = Field(15, ge=1)
-    """Classes the base network tells apart, without background: 15 on a fold of PASCAL, 60 of COCO, 20 on all of
-    PASCAL.  Weights in the authors' layout bring their number."""
+    """Classes of the base network, without background: 15 on a fold of PASCAL, 60 of COCO, 20 on all of PASCAL.
+    Weights in the authors' layout imply their number."""
     steps: Annotated[int, AT_INFERENCE] = Field(49, ge=0)
     """Gradient steps in an episode; the reference's `adapt_iter` of 50 does 49.  0 uses the first prototype."""
     learning_rate: Annotated[float, AT_INFERENCE] = Field(0.025, gt=0)
@@ -119,8 +119,8 @@ class RePRI(ImageMethod):
             ),
             Note(
                 "reproduced",
-                "`adapt_iter` 50 means 49 steps; the proportion is estimated again after the ninth, from "
-                "when on its term weighs one more.",
+                "`adapt_iter` 50 means 49 steps; the proportion is estimated again after the ninth step, and "
+                "the weight of its term grows by one.",
             ),
             Note(
                 "differs",
@@ -141,7 +141,8 @@ class RePRI(ImageMethod):
             Note("remark", "Logits are bias and likeness: their softmax is the reference's probability."),
             Note(
                 "remark",
-                "The whole network belongs to the checkpoint; the frozen backbone only says where training starts.",
+                "The whole network belongs to the checkpoint; the frozen backbone only gives the start of the "
+                "training.",
             ),
             Note(
                 "remark",
@@ -183,7 +184,7 @@ class RePRI(ImageMethod):
 
     @classmethod
     def backbone_layout(cls, backbone: str, config: MethodConfig) -> str:
-        """The authors' encoder where the backbone has it and settings do not say otherwise."""
+        """The authors' encoder if the backbone has it and the settings do not choose another."""
         if isinstance(config, RePRIConfig) and config.layout == "standard":
             return "standard"
         return _LAYOUTS.get(backbone, "standard")

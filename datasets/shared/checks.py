@@ -1,6 +1,6 @@
-"""What every `verify` looks at: that files are there, decode, fit each other, and hold labels.
+"""Checks that `verify` of every data set uses: files exist, decode, fit each other and hold labels.
 
-Each function looks at one thing, adds what it finds to the `Verification`, and goes on: one broken
+Each function checks one thing, adds its findings to the `Verification` and goes on: one broken
 file must not hide the next.  Paths in findings are relative to the data set's root.  The rules for files are those of
 `fssbench.images.judgements`, by which the readers of `run` and `train` refuse or doubt the same files.
 """

@@ -1,4 +1,4 @@
-"""Images with foreground masks stored as grey files: listing them, and checking a pair."""
+"""Checks of images with foreground masks that are stored as grey files."""
 
 from __future__ import annotations
 

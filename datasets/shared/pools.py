@@ -1,4 +1,4 @@
-"""Pools out of lists and files: what is on disk, and which classes a mask holds."""
+"""Pools made from lists and from files: which entries are on disk, and which classes a mask shows."""
 
 from __future__ import annotations
 

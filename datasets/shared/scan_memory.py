@@ -1,4 +1,4 @@
-"""What a scan of all masks has found out, kept in the cache folder, because decoding every mask takes minutes.
+"""Answers of scans of all masks, stored in the cache folder because decoding every mask takes minutes.
 
 Each answer is stored under a hash of everything that it depends on, so that a stored answer is never out of date.
 """

@@ -1,4 +1,4 @@
-"""The files that a measurement reads, hashed, and a watch over them while it runs.
+"""Hashes of the files that a measurement reads, and checks that they stay unchanged while it runs.
 
 A run's identity holds a hash of all bytes of its data, taken before the first episode.  A file that is
 written anew or replaced afterwards would be measured under the hash of the old one.  So the state of a

@@ -1,4 +1,4 @@
-"""Where data sets are: a folder the user names, or the miniature, made when it is first needed.
+"""The place of data sets: a folder that the user names, or the miniature, which is drawn when it is first needed.
 
 The miniature in the cache keeps each data set in its own folder, named after the code that
 drew it (`mini-1-0/pascal-4f1c2a9b0d/VOC2012/...`): a data set is drawn only when a benchmark asks

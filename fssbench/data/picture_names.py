@@ -1,4 +1,4 @@
-"""What a picture is known by, whatever item, folder or data set it is found under.
+"""Names of a picture that hold for every item, folder and data set that contains it.
 
 A picture has one or two names: the one that its data set gives it (a number or id that all releases
 share), and the hash of its file.  Two items with a name in common are one picture.  A picture that was

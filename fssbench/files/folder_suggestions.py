@@ -1,4 +1,4 @@
-"""Where a data set may lie that is not where it was looked for: the "did you mean ...?" of errors.
+"""Suggestions of other folders for a data set that is missing: the "did you mean ...?" of errors.
 
 The usual mistakes: an archive is unpacked into a folder of its own name (`FSS-1000/FSS-1000`,
 `images/images`), `--data` names the data set instead of the folder above it, or a folder is spelt otherwise.

@@ -6,8 +6,8 @@ given, and is not complete while the last bytes are held back.  Damaged data usu
 the picture has, and break one of the two.  In the natural images of PASCAL VOC this finds a third of single wrong
 bits and two thirds of longer damage.
 
-What cannot be found so is damage that keeps the number of blocks, such as a wrong brightness, and damage in
-progressive files.  Only recorded hashes tell there (`fssbench data verify --record`).
+This cannot find damage that keeps the number of blocks, such as a wrong brightness, or damage in
+progressive files.  Only recorded hashes show such damage (`fssbench data verify --record`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rules for files of images and masks: what is refused, what is doubtful, what is as published.
+"""Rules for files of images and masks: which are refused, which are doubtful, and which are as published.
 
 The functions `judge_*` look at one decoded file, or at a pair, and return judgements.  `fssbench data verify` reports
 them, and the readers behind `run`, `train` and `check` act on them (`act_on_judgements`), so the two cannot disagree:

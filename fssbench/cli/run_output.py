@@ -25,7 +25,7 @@ from fssbench.runs.mark_legend import mark_kind
 if TYPE_CHECKING:
     from fssbench.cli.progress import Progress
     from fssbench.evaluation.engine import Evaluation
-    from fssbench.evaluation.suite import Prepared, Task
+    from fssbench.evaluation.suite import CheckedRequest, Task
 
 _FIGURES_WIDTH = 46
 """Characters of the figures of a run with up to 9,999 episodes."""
@@ -42,7 +42,7 @@ class RunOutput:
         as_json: whether standard output is JSON.
     """
 
-    def __init__(self, prepared: Prepared, progress: Progress, *, as_json: bool) -> None:
+    def __init__(self, prepared: CheckedRequest, progress: Progress, *, as_json: bool) -> None:
         self.prepared = prepared
         self.progress = progress
         self.as_json = as_json

@@ -162,7 +162,7 @@ class Backbone(nn.Module, ABC):
             Feature maps by tap, each (B, C, h, w).
 
         Raises:
-            UsageError: where this backbone cannot, or a tap is unknown or not deeper.
+            UsageError: if this backbone cannot, or a tap is unknown or not deeper.
         """
         raise UsageError(
             f"backbone {self.name!r} (layout {self.layout!r}) cannot be run from a tap on, which this method "
@@ -179,7 +179,7 @@ class Backbone(nn.Module, ABC):
             last: a deeper tap, whose output it gives.
 
         Raises:
-            UsageError: where this backbone cannot, or a tap is unknown or not deeper.
+            UsageError: if this backbone cannot, or a tap is unknown or not deeper.
         """
         raise UsageError(
             f"backbone {self.name!r} (layout {self.layout!r}) cannot be taken apart, which this method needs. "

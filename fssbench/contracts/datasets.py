@@ -66,9 +66,9 @@ class Population:
     entries: int | None = None
     """(image, class) pairs."""
     images: int | None = None
-    """Different images.  They are compared where the number of entries is not known."""
+    """Different images.  They are compared if the number of entries is not known."""
     images_by_class: tuple[int, ...] = ()
-    """Images of each class, in any order; empty where they are not known."""
+    """Images of each class, in any order; empty if they are not known."""
     least: bool = False
     """Whether the published set may be larger than these counts, so that more proves nothing."""
     source: str = ""
@@ -115,7 +115,7 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing `verify` found, and what to do about it."""
+    """One problem of a data set on disk, and its remedy."""
 
     level: Literal["error", "warning"]
     path: str
@@ -154,7 +154,7 @@ class Dataset(ABC):
     `root`, draws nothing at random, and makes its pools from names alone where list files exist.
 
     Args:
-        root: the data set's own folder (not the folder of all data sets), or None where only the
+        root: the data set's own folder (not the folder of all data sets), or None if only the
             lists are needed and `splits` holds them.
         splits: folder with imported reference list files (the layout of `golden/splits`), or None.
         variant: one of `card.variants`, or None for the first.
@@ -244,7 +244,7 @@ class Dataset(ABC):
         """Absolute path of a file of this data set; its ending may differ in case on disk.
 
         Raises:
-            DataError: where the data set was opened from lists alone, or a link leads out of the data folder.
+            DataError: if the data set was opened from lists alone, or a link leads out of the data folder.
         """
         if self.root is None:
             raise DataError(
@@ -263,14 +263,14 @@ class Dataset(ABC):
         """The ordered entries of a split ("trn", "val" or "test"); no image is opened if lists exist.
 
         Raises:
-            DataError: where files or lists are missing, naming them.
+            DataError: if files or lists are missing, naming them.
             UsageError: for a split this data set does not have.
         """
 
     def files(self, item: str) -> tuple[Path, ...]:
         """The files an item is read from, image first; their bytes are part of a run's identity.
 
-        Override where an item is more than the one file its id names.
+        Override it if an item is more than the one file that its id names.
         """
         return (self.path(item),)
 
@@ -339,7 +339,7 @@ class Dataset(ABC):
             One line per step done, for the log.
 
         Raises:
-            DataError: where this data set needs no preparing, or the download is incomplete.
+            DataError: if this data set needs no preparing, or the download is incomplete.
         """
         raise DataError(
             f"data set {cls.card.name!r} is read as it is published and needs no preparing; "

@@ -29,7 +29,7 @@ class Timing(_Measured):
     warmup: int
     """Episodes before the first that counts."""
     unstable: tuple[str, ...] = ()
-    """Why these times are not to be relied on; empty where nothing speaks against them."""
+    """Reasons why these times are unreliable; empty if there is none."""
 
 
 class Efficiency(_Measured):
@@ -46,7 +46,7 @@ class Efficiency(_Measured):
     """Method name with its ablations and settings, as runs have it."""
     config: dict[str, Any]
     backbone: str
-    """`own` where the method brings its encoder."""
+    """`own` if the method has an encoder of its own."""
     weights: str
     checkpoint_sha256: str | None
     shot: int
@@ -67,7 +67,7 @@ class Efficiency(_Measured):
     """From features that are there already to the mask: what an episode of a cached run takes; None for
     methods on pixels."""
     memory_mb: float | None
-    """Peak MiB of weights, inputs and all that is made from them; None where it cannot be told."""
+    """Peak memory in MiB of weights, inputs and all intermediate results; None if it cannot be measured."""
     memory_kind: Literal["allocator", "resident", "resident, loading included", "none"]
     """How the peak was read: the accelerator's allocator, or what the process held beyond an empty one."""
     machine: str
@@ -78,7 +78,7 @@ class Efficiency(_Measured):
     threads: int
     dtype: str
     others: float | None
-    """CPUs that other processes kept busy meanwhile, on average; None where it cannot be told."""
+    """Average number of CPUs that other processes used meanwhile; None if it cannot be measured."""
     created_utc: str
     packages: dict[str, str | None]
 
@@ -89,6 +89,6 @@ class Efficiency(_Measured):
 
     @property
     def unstable(self) -> tuple[str, ...]:
-        """Why the times are not to be relied on."""
+        """Reasons why the times are unreliable."""
         alone = self.head.unstable if self.head else ()
         return (*self.milliseconds.unstable, *(f"head alone: {reason}" for reason in alone))

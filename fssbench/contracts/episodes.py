@@ -31,7 +31,7 @@ class Plan(Sequence[Episode]):
     """The episodes of one benchmark, fold and shot, in order.
 
     `sha256` is the hash of the compact JSON `[[class_id, query, [supports]], ...]`: two plans with
-    equal hashes hold the same episodes, whoever made them.
+    equal hashes hold the same episodes.
     """
 
     benchmark: str
@@ -58,7 +58,7 @@ class Plan(Sequence[Episode]):
     lists: str
     """Where the item lists came from: reference list files, or files on disk by a stated rule."""
     marks: tuple[Mark, ...] = ()
-    """What keeps this plan from being the benchmark: `miniature`, `sample (...)`, `capped (...)`."""
+    """Differences from the benchmark: `miniature`, `sample (...)`, `capped (...)`."""
     episodes: tuple[Episode, ...] = ()
     data: Path | None = field(default=None, compare=False)
     """Folder of the data sets; never part of an identity."""
@@ -91,7 +91,7 @@ class Plan(Sequence[Episode]):
         return hashlib.sha256(text.encode()).hexdigest()
 
     def head(self, count: int) -> Plan:
-        """Return the first `count` episodes, marked as capped where that leaves any out."""
+        """Return the first `count` episodes, marked as capped if that leaves any out."""
         if count >= len(self.episodes):
             return self
         mark = Mark(MarkKind.CAPPED, f"{count} of {len(self.episodes)} episodes")

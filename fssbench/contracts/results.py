@@ -22,15 +22,15 @@ class Estimate:
 
     value: float
     low: float
-    """nan where there is no interval."""
+    """nan if there is no interval."""
     high: float
     shortage: str = ""
-    """`too few queries (8; 1 in a class)` where that is why there is no interval."""
+    """Why there is no interval, such as `too few queries (8; 1 in a class)`; otherwise empty."""
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """What is kept of one episode: small pictures, and masks of their sizes."""
+    """Small pictures of one episode, and masks of their sizes."""
 
     query: Image.Image
     """RGB, some 128 pixels at its longer side."""
@@ -50,10 +50,10 @@ class Panel:
     """Episode index."""
     class_name: str
     iou: float
-    """Foreground IoU of this episode in percent, of the counted pixels; nan where truth and prediction are
+    """Foreground IoU of this episode in percent, of the counted pixels; nan if truth and prediction are
     empty."""
     pictures: Callable[[], Pictures] = field(compare=False, repr=False)
-    """Reads the pictures; raises `DataError` where they are damaged."""
+    """Reads the pictures.  Raises `DataError` if they are damaged."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class RunResult:
     """Benchmark id with variant."""
     method: str
     label: str
-    """Method name with its ablations and settings, as it is to be printed."""
+    """Method name with its ablations and settings, as reports print it."""
     ablations: tuple[str, ...]
     backbone: str
     weights: str
@@ -100,7 +100,7 @@ class RunResult:
     per_class: dict[int, float]
     """IoU in percent by class id."""
     absent: tuple[int, ...]
-    """Classes without a pixel in any counted episode, those in `unmet` apart."""
+    """Classes without a pixel in any counted episode, except those in `unmet`."""
     class_ids: NDArray[np.int64]
     """(N,) class of each episode."""
     inter: NDArray[np.int64]
@@ -153,7 +153,7 @@ class Cell:
     folds: dict[int, RunResult]
     """Run by fold."""
     missing: tuple[int, ...]
-    """Folds of the benchmark without a run: the mean is then over the others, and says so."""
+    """Folds of the benchmark without a run.  The mean is over the other folds and is marked."""
     miou: Estimate
     fb_iou: Estimate
     episodes: int
@@ -164,7 +164,7 @@ class Cell:
     tied: bool = False
     """Not significantly worse than the best, by `fssbench.analysis.comparisons.pairs`."""
     name: str = ""
-    """The method as it is told apart from every other in the results, equal on all benchmarks."""
+    """Name that distinguishes the method from all others in the results; it is the same on all benchmarks."""
     variant: str = ""
     """What tells this row from others of its method in its column, such as `data 0cf81310`; mostly empty."""
     setting: str = ""
@@ -176,7 +176,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Departure:
-    """One fact about a measurement that is another than before."""
+    """One fact in which a measurement differs from the one before."""
 
     name: str
     """Field of the identity block, such as `head_sha256`; of the context block as `context.NAME`."""
@@ -187,17 +187,17 @@ class Departure:
 
 @dataclass(frozen=True)
 class Change:
-    """One cell that is not what it was in another report."""
+    """One cell that differs from the same cell of another report."""
 
     kind: Literal["added", "removed", "changed"]
     before: Cell | None
     after: Cell | None
     departures: tuple[Departure, ...] = ()
-    """In what the two measurements differ; empty where nothing recorded explains a change."""
+    """Facts in which the two measurements differ; empty if nothing recorded explains a change."""
     paired: Estimate | None = None
     """Change of mIoU in points on the episodes that both have counted, with its paired 95 % interval."""
     episodes: int = 0
-    """Episodes that both have counted; 0 where the two cannot be paired."""
+    """Episodes that both have counted; 0 if the two cannot be paired."""
     unpaired: str = ""
     """Why the two cannot be paired."""
     significant: bool | None = None
@@ -206,13 +206,13 @@ class Change:
 
 @dataclass(frozen=True)
 class Changes:
-    """This report beside another."""
+    """The differences between this report and another."""
 
     against: str
-    """What it was compared with, as it was named."""
+    """Name of the report that it was compared with."""
     changes: tuple[Change, ...]
     unchanged: int
-    """Cells that are what they were."""
+    """Number of cells that are the same in both."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ class Results:
     efficiency: tuple[Efficiency, ...] = ()
     """What `fssbench bench` measured and stored beside the runs."""
     changes: Changes | None = None
-    """What changed since another report, where one was given to compare with."""
+    """What changed since another report; None if none was given."""
 
 
 class Reporter(ABC):
@@ -238,15 +238,15 @@ class Reporter(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     styles: ClassVar[tuple[str, ...]] = ()
-    """Further forms it knows; `--style` hands one of them to `write` as the keyword `style`."""
+    """Other forms of the format; `--style` passes one of them to `write` as the keyword `style`."""
     on_request: ClassVar[bool] = False
-    """Written only where it is asked for by name, not where all formats are meant."""
+    """Whether the format is written only if it is named, and not by default."""
 
     @classmethod
     def lacking(cls) -> str:
-        """What it needs that is not installed, with the command that installs it; empty where it can write.
+        """Return what is not installed, with the command that installs it; an empty text if the format can be written.
 
-        Where all formats are meant it is then left out, and this is said.
+        By default a format that lacks something is skipped with a note.
         """
         return ""
 

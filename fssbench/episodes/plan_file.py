@@ -42,15 +42,15 @@ class _Stored(Record):
 
 
 def plan_facts(plan: Plan) -> dict[str, Any]:
-    """What a plan says of itself, without its episodes and the folders of one machine."""
+    """Return the facts of a plan, without its episodes and the folders of one machine."""
     return {name: list(v) if isinstance(v := getattr(plan, name), tuple) else v for name in sorted(_FIELDS)}
 
 
 def write_plan(plan: Plan, path: Path) -> None:
-    """Write a plan, one episode a line, in one rename.
+    """Write a plan with one episode per line; the file appears as a whole.
 
     Raises:
-        DataError: where the file cannot be written.
+        DataError: if the file cannot be written.
     """
     stored = _Stored(
         sha256=plan.sha256,
@@ -64,10 +64,10 @@ def write_plan(plan: Plan, path: Path) -> None:
 
 
 def read_plan(path: Path) -> Plan:
-    """Read a plan and check that its episodes are the ones its hash was taken over.
+    """Read a plan and check its episodes against its hash.
 
     Raises:
-        DataError: where the file is missing, is no plan, contradicts itself or was changed.
+        DataError: if the file is missing, is no plan, contradicts itself or was changed.
     """
     try:
         stored = _Stored.model_validate_json(decode_text(path.read_bytes(), path))
@@ -113,7 +113,7 @@ def _inside(item: str) -> bool:
 
 
 def _text(stored: _Stored) -> str:
-    """JSON with one episode a line, so that two plans can be compared with `diff`."""
+    """Write JSON with one episode per line, so that two plans can be compared with `diff`."""
     head = json.dumps(stored.model_dump(exclude={"episodes"}), indent=1, ensure_ascii=False)
     rows = ",\n".join(json.dumps(row, ensure_ascii=False) for row in stored.episodes)
     return f'{head[:-2]},\n "episodes": [\n{rows}\n ]\n}}\n'

@@ -1,4 +1,4 @@
-"""Draws a stored plan again and says whether the same episodes come out."""
+"""Draws a stored plan again and compares the episodes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Replay:
 
 
 def draw_again(stored: Plan, data: str | Path | None, splits: str | Path | None) -> Plan:
-    """Draw what a stored plan was drawn as, with its cap and its input size.
+    """Draw the episodes of a stored plan again, with its cap and its input size.
 
     Raises:
         FssbenchError: if that cannot be drawn here: another protocol version, no data, no such benchmark.

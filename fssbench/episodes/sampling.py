@@ -1,7 +1,7 @@
 """Episodes by protocol: what is measured is drawn here, from names alone, before any image is opened.
 
 `published` replays the samplers of the reference repositories draw by draw.  They take every item
-with NumPy's legacy global generator, seed 0, so the whole stream hangs on list order and length:
+with NumPy's legacy global generator, seed 0, so the whole stream depends on list order and length:
 one file more or fewer changes all episodes after the first draw from its list.  We keep the
 generator private, so no plugin can disturb it.
 
@@ -80,8 +80,8 @@ def plan(
 
     Raises:
         UsageError: for a benchmark, fold, shot, protocol, seed or cap that does not exist.
-        DataError: where files or lists are missing, or a class has too few items to draw from.
-        PluginError: where the data set's plugin does not load or keep its contract.
+        DataError: if files or lists are missing, or a class has too few items to draw from.
+        PluginError: if the data set's plugin does not load or keep its contract.
 
     Example:
         >>> drawn = plan("pascal-to-chestxray", shot=5, data="mini")  # doctest: +SKIP
@@ -140,7 +140,7 @@ def plan(
 def _published(
     entries: Sequence[Entry], sampler: Sampler, count: int, shot: int, state: np.random.RandomState
 ) -> Iterator[Row]:
-    """Episodes as the reference samplers draw them, one after another.
+    """Draw episodes one after another, as the reference samplers do.
 
     Every draw is the first element of a permutation of the whole list, which is what
     `choice(list, 1, replace=False)` of the legacy generator takes.  A support is drawn again only
@@ -173,7 +173,7 @@ def _published(
 
 
 def _counted(entries: Sequence[Entry], count: int, shot: int, name: str) -> Iterator[Row]:
-    """Episodes that depend on nothing but their name, their index and the class's set of items.
+    """Draw episodes that depend only on their name, their index and the set of items of the class.
 
     Classes take turns, so their counts differ by one at most; the query and the supports are the
     first `shot + 1` of a shuffle of the sorted items.
@@ -191,7 +191,7 @@ def _counted(entries: Sequence[Entry], count: int, shot: int, name: str) -> Iter
 
 
 def shuffled(names: Sequence[str], count: int, word: Callable[[], int]) -> list[str]:
-    """The first `count` of a Fisher-Yates shuffle, from uniform 64-bit words, without bias."""
+    """Return the first `count` items of a Fisher-Yates shuffle from uniform 64-bit words, without bias."""
     moved: dict[int, int] = {}
     chosen: list[str] = []
     for i in range(count):
@@ -207,7 +207,7 @@ def shuffled(names: Sequence[str], count: int, word: Callable[[], int]) -> list[
 
 
 def _by_class(entries: Sequence[Entry]) -> dict[int, list[str]]:
-    """Items by class, classes ascending, items in list order."""
+    """Group items by class: classes ascending, items in list order."""
     items: dict[int, list[str]] = {c: [] for c in sorted({e.class_id for e in entries})}
     for entry in entries:
         items[entry.class_id].append(entry.item)
@@ -215,7 +215,7 @@ def _by_class(entries: Sequence[Entry]) -> dict[int, list[str]]:
 
 
 def _numbers(item: str) -> list[str | int]:
-    """Sort key by which `2.jpg` comes before `10.jpg`."""
+    """Return a sort key by which `2.jpg` comes before `10.jpg`."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", item)]
 
 
@@ -274,7 +274,7 @@ def list_suggestions(dataset: Dataset) -> list[tuple[Path, str]]:
 
 
 def class_names(dataset: Dataset, resolved: Resolved, fold: int) -> dict[int, str]:
-    """Names of the fold's classes, ascending; only those the data set has where it is a part of the whole.
+    """Name the fold's classes, ascending; if the data set is a part of the whole, only the classes that it has.
 
     Raises:
         DataError: if the data set has none of them.
@@ -292,7 +292,7 @@ def class_names(dataset: Dataset, resolved: Resolved, fold: int) -> dict[int, st
 def _check_counts(
     entries: Sequence[Entry], names: dict[int, str], shot: int, what: str, target: str, protocol: str
 ) -> None:
-    """A class with too few images is found before episode 0; the reference would draw for ever."""
+    """Refuse a class with too few images before the first episode.  The reference would draw forever."""
     needed = LEAST if protocol == "published" else shot + 1
     short = [f"{name} ({count})" for name, count in few_items(entries, names, needed).items()]
     if short:
@@ -312,7 +312,7 @@ def few_items(entries: Sequence[Entry], names: dict[int, str], needed: int = LEA
 
 
 def _marks(root: Path | None, pool: Pool, classes: Sequence[int], published: int) -> tuple[Mark, ...]:
-    """What keeps a plan from being the benchmark."""
+    """List the differences from the benchmark."""
     if datasets.is_miniature(root):
         return (Mark(MarkKind.MINIATURE),)
     marks = list(find_pool_marks(pool, classes))

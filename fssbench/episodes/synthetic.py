@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 SIDE = 64
-"""Side of the images, pixels, where none is given."""
+"""Default side of the images in pixels."""
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class Settings:
     """`input`: masks and predictions at the network's square size, as published; `original`: the query's own."""
     device: str = "cpu"
     cache_mb: int = 2048
-    """Budget of the feature cache in MiB.  Moves no number."""
+    """Budget of the feature cache in MiB.  It changes no number."""
     shard: tuple[int, int] | None = None
     """Part i of n (1-based) of every plan."""
     panels: int = PANELS
@@ -69,13 +69,13 @@ class Settings:
 
 @dataclass(frozen=True, repr=False)
 class Evaluation:
-    """What came of one method on one plan; printed, it shows its figures with their marks."""
+    """The result of one method on one plan.  Its text shows the figures with their marks."""
 
     path: Path
     """The run's folder."""
     identity: str
     score: Score
-    """Over the episodes stored; `score.episodes` says how many."""
+    """Scores over all stored episodes; `score.episodes` is their number."""
     planned: int
     computed: int
     """Episodes this call computed; the others were stored already."""
@@ -86,7 +86,7 @@ class Evaluation:
         return self.score.marks
 
     def __str__(self) -> str:
-        """Method and benchmark by the name of the run, figures, episodes, marks."""
+        """Name of the run, figures, number of episodes and marks."""
         part = "" if self.score.episodes == self.planned else f" of {self.planned} planned"
         return f"{self.path.name}: {self.score}{part}"
 
@@ -103,7 +103,7 @@ def evaluate(
     shard: tuple[int, int] | None = None,
     watch: Watch | None = None,
 ) -> Evaluation:
-    """Evaluate one method on one plan; the same call again resumes.
+    """Evaluate one method on one plan.  The same call resumes an unfinished run.
 
     Args:
         method: from `fssbench.load_method`.
@@ -119,9 +119,9 @@ def evaluate(
 
     Raises:
         DataError: for missing or damaged data, or a folder that cannot be written.
-        DatasetContractError: where the data set plugin breaks its contract, naming the item.
-        PluginError: where the method breaks its contract, naming the episode.
-        LockedError: where another process owns the run.
+        DatasetContractError: if the data set plugin breaks its contract, naming the item.
+        PluginError: if the method breaks its contract, naming the episode.
+        LockedError: if another process owns the run.
     """
     settings = Settings(out=Path(out), score_size=score_size, device=device, shard=shard)
     done, failed = evaluate_all([method], plan, settings, watch=watch)
@@ -140,12 +140,12 @@ def evaluate_all(
 ) -> tuple[list[Evaluation], list[tuple[Method, FssbenchError]]]:
     """Evaluate several methods on one plan in lockstep.
 
-    A method that breaks its contract stops; the others go on.
+    A method that breaks its contract stops; the others continue.
 
     Args:
         methods: loaded methods.
         plan: the full plan.
-        settings: output folder, device, shard and so on.
+        settings: output folder, device, shard and more.
         cache: a feature cache shared with other plans; its own by default.
         watch: called after each episode of each method.
 
@@ -251,7 +251,7 @@ class _Run:
         self.panels = Panels(self.path, small, len(plan), settings.panels)
         self._before = 0
         self._unproven = 0
-        """Episodes stored since every byte of the weights was compared."""
+        """Episodes stored since all bytes of the weights were last compared."""
         self._seconds = 0.0
         """Inputs included: an image is read, and its features computed, by the first method that needs it."""
         self._prediction_seconds = 0.0
@@ -309,7 +309,7 @@ class _Run:
         self._unproven += 1
 
     def _prove(self, check: Callable[[], T]) -> T:
-        """Compare the weights; where they changed, take back what was counted since they were last whole."""
+        """Compare the weights.  If they changed, remove the episodes counted since they were last known to be right."""
         try:
             return check()
         except PluginError as error:
@@ -320,7 +320,7 @@ class _Run:
     def _segment(
         self, episode: Episode, query: Any, support: Any, support_mask: Tensor, target: Target
     ) -> Any:
-        """The method's mask (H, W) as a bool array; anything else is the plugin's error."""
+        """Return the mask (H, W) of the method as a bool array.  Any other result is an error of the plugin."""
         name = self.method.card.name
         where = f"method {name!r}, episode {episode.index} ({self.plan.benchmark}, fold {self.plan.fold})"
         size = target.foreground.shape
@@ -347,7 +347,7 @@ class _Run:
         return mask[0].cpu().numpy()
 
     def _note_session(self) -> None:
-        """Leave what this process did, or that it found every episode there and the data as they were measured."""
+        """Record what this process did, or that all episodes were stored already and the data are unchanged."""
         if self._computed:
             spent = {
                 "seconds": round(self._seconds, 3),
@@ -360,11 +360,11 @@ class _Run:
         self.writer.session({"episodes": self._computed, **spent, "command": COMMAND})
 
     def close(self) -> Evaluation:
-        """Compare the folder with what was computed, write the summary and say what came of it.
+        """Compare the folder with what was computed, write the summary and return the result.
 
         Raises:
-            DataError: where the folder is damaged or cannot be written.
-            RunFolderError: where somebody else changed the folder; what was computed is kept.
+            DataError: if the folder is damaged or cannot be written.
+            RunFolderError: if somebody else changed the folder; what was computed is kept.
         """
         self._closed = True
         if self._computed:
@@ -386,7 +386,7 @@ class _Run:
 
 
 def _tensors(*inputs: Any) -> list[Tensor]:
-    """All tensors of some inputs, each a tensor or a dictionary of tensors."""
+    """List all tensors of some inputs, each of which is a tensor or a dictionary of tensors."""
     tensors: list[Tensor] = []
     for given in inputs:
         tensors.extend([given] if isinstance(given, Tensor) else given.values())
@@ -394,7 +394,7 @@ def _tensors(*inputs: Any) -> list[Tensor]:
 
 
 def _finish_work_on(*inputs: Any) -> None:
-    """Wait until a device has computed the inputs: its work would else count as time of the prediction."""
+    """Wait until the device has computed the inputs.  Otherwise its work would count as time of the prediction."""
     for tensor in _tensors(*inputs):
         if tensor.device.type != "cpu":
             torch.accelerator.synchronize(tensor.device)

@@ -1,8 +1,8 @@
-"""Extract once, use often: a feature cache that knows the future.
+"""Feature cache with Belady eviction: the order of requests is known in advance.
 
 A plan is fixed before the first image is opened, so the order in which images will be asked for is
-known.  The cache can therefore evict by Belady's rule (drop what is needed last, or never again),
-which no rule without that knowledge can beat.  What no plan asks for again stays while there is room:
+known.  The cache can therefore evict by Belady's rule: it drops what is needed last, or never again.  No
+rule without that knowledge is better.  Features that no plan needs again stay while there is room, because
 the next plan (more shots, another fold) often needs the same images.
 
 Features are computed image by image, so neither the cache nor its budget can change a number.
@@ -74,24 +74,24 @@ class FeatureCache:
         return uses[0] if uses else _NEVER
 
     def get(self, key: Hashable, compute: Callable[[], Maps]) -> Maps:
-        """The maps of `key`, from the cache or from `compute`.
+        """Return the maps of `key`, from the cache or from `compute`.
 
         Requests out of the announced order are served all the same; only the choice of what to keep
         is then less good.
 
         Raises:
-            PluginError: where cached maps were changed in place since they were handed out.
+            PluginError: if cached maps were changed in place since they were handed out.
         """
         if self._next_use(key) != _NEVER:
             self._clock = self._future[key].popleft() + 1
         if not self._future.get(key):
             self._future.pop(key, None)
-        found = self._cached.get(key)
-        if found is not None:
-            if _versions(found.maps) != found.versions:
+        cached = self._cached.get(key)
+        if cached is not None:
+            if _versions(cached.maps) != cached.versions:
                 raise PluginError(f"cached features of {key!r} were changed in place by a method")
             self.hits += 1
-            return found.maps
+            return cached.maps
         self.misses += 1
         maps = compute()
         self._keep(key, maps)

@@ -106,8 +106,8 @@ class Inputs:
         """Query, supports and support masks (1, K, S, S) of an episode, as `method` reads them.
 
         Raises:
-            DataError: where an image or mask cannot be read or must not be used, naming the episode.
-            DatasetContractError: where the data set hands over something else, naming the episode.
+            DataError: if an image or mask cannot be read or must not be used, naming the episode.
+            DatasetContractError: if the data set hands over something else, naming the episode.
         """
         try:
             source = self._sources[id(method)]

@@ -79,7 +79,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class CheckedRequest:
     """A request that passed the preflight."""
 
     tasks: tuple[Task, ...]
@@ -97,19 +97,19 @@ class Prepared:
         )
 
 
-def prepare(request: Request, *, tell: Callable[[str], None] = lambda _: None) -> Prepared:
-    """Resolve a request and check everything it needs.
+def prepare(request: Request, *, tell: Callable[[str], None] = lambda _: None) -> CheckedRequest:
+    """Resolve a request and check everything that it needs.
 
     Args:
         request: what is to be measured.
         tell: called with what is being done, for the log.
 
     Raises:
-        FssbenchError: with all problems found; the exit code is that of the first.
+        FssbenchError: for all problems together; the exit code is that of the first.
     """
     problems: list[FssbenchError] = []
 
-    def tried(step: Callable[[], Any]) -> Any:
+    def collect_error(step: Callable[[], Any]) -> Any:
         try:
             return step()
         except FssbenchError as error:
@@ -117,22 +117,22 @@ def prepare(request: Request, *, tell: Callable[[str], None] = lambda _: None) -
                 problems.append(error)
             return None
 
-    names = [n for n in request.methods if tried(lambda n=n: METHODS.get(n)) is not None]  # type: ignore[misc]
+    names = [n for n in request.methods if collect_error(lambda n=n: METHODS.get(n)) is not None]  # type: ignore[misc]
     if not request.methods:
         problems.append(UsageError("no method given. Next: `fssbench list methods`, then --method NAME"))
-    tried(lambda: require_writable(request.settings.out, "--out"))
+    collect_error(lambda: require_writable(request.settings.out, "--out"))
     tell("looking at data and lists")
-    plans, notes = tried(lambda: _plans(request, tried)) or ([], [])
+    plans, notes = collect_error(lambda: _draw_plans(request, collect_error)) or ([], [])
     tell("loading methods")
     loader = _Loader(request)
     tasks = []
     for drawn in plans:
-        methods = [tried(lambda n=n, p=drawn: loader.get(n, p)) for n in names]  # type: ignore[misc]
+        methods = [collect_error(lambda n=n, p=drawn: loader.get(n, p)) for n in names]  # type: ignore[misc]
         tasks.append(Task(drawn, tuple(m for m in methods if m is not None)))
     if problems:
-        raise _together(problems)
+        raise _join_errors(problems)
     notes += [*loader.notes, *_note_trainings(tasks)]
-    return Prepared(tuple(tasks), request.settings, tuple(dict.fromkeys(notes)))
+    return CheckedRequest(tuple(tasks), request.settings, tuple(dict.fromkeys(notes)))
 
 
 def _note_trainings(tasks: Sequence[Task]) -> Iterator[str]:
@@ -162,7 +162,7 @@ def _note_trainings(tasks: Sequence[Task]) -> Iterator[str]:
 
 
 def execute(
-    prepared: Prepared, *, watch: Callable[[Task], Watch] | None = None
+    prepared: CheckedRequest, *, watch: Callable[[Task], Watch] | None = None
 ) -> Iterator[tuple[Task, list[Evaluation], list[tuple[Method, FssbenchError]]]]:
     """Run every task, in order, with one feature cache for all.
 
@@ -177,15 +177,17 @@ def execute(
         yield task, done, failed
 
 
-def _plans(request: Request, tried: Callable[[Callable[[], Any]], Any]) -> tuple[list[Plan], list[str]]:
+def _draw_plans(
+    request: Request, collect_error: Callable[[Callable[[], Any]], Any]
+) -> tuple[list[Plan], list[str]]:
     ids = [*(suite(request.suite) if request.suite else ()), *request.benchmarks]
     if request.plan_files:
-        return _stored_plans(request, tried), []
+        return _read_stored_plans(request, collect_error), []
     if not ids:
         raise UsageError(
             "nothing to run on. Next: `--suite cross-domain`, or `--benchmark NAME` (`fssbench list benchmarks`)"
         )
-    root = _data_folder(request)
+    root = _resolve_data_folder(request)
     cap, size, notes = request.episodes, request.size, []
     if is_miniature(root):
         notes.append("miniature data: figures are not benchmark figures")
@@ -198,13 +200,13 @@ def _plans(request: Request, tried: Callable[[Callable[[], Any]], Any]) -> tuple
         if size is None:
             size = MINI_SIZE
             notes.append(f"miniature runs see images at {size} px (--size)")
-    found: list[Plan] = []
+    plans: list[Plan] = []
     for resolved in dict.fromkeys(find_benchmark(name) for name in ids):
         folds = request.folds or tuple(range(len(resolved.folds)))
         for fold in folds:
             for shot in request.shots or resolved.benchmark.shots:
                 for seed in request.seeds:
-                    drawn = tried(
+                    drawn = collect_error(
                         lambda r=resolved, f=fold, k=shot, s=seed: plan(  # type: ignore[misc]
                             r.id,
                             fold=f,
@@ -218,31 +220,34 @@ def _plans(request: Request, tried: Callable[[Callable[[], Any]], Any]) -> tuple
                         )
                     )
                     if drawn is not None:
-                        found.append(drawn)
-        notes.extend(_seen(resolved, folds))
-    return found, notes
+                        plans.append(drawn)
+        notes.extend(_note_seen_classes(resolved, folds))
+    return plans, notes
 
 
-def _data_folder(request: Request) -> Path:
+def _resolve_data_folder(request: Request) -> Path:
     root = find_data_folder(request.data)
     if root is None:
         raise DataError("no data. Next: give --data DIR, set FSSBENCH_DATA, or use --data mini")
     return root
 
 
-def _stored_plans(request: Request, tried: Callable[[Callable[[], Any]], Any]) -> list[Plan]:
-    """The plans of files, held against the data."""
+def _read_stored_plans(request: Request, collect_error: Callable[[Callable[[], Any]], Any]) -> list[Plan]:
+    """Read the plans of files and check them against the data."""
     usual = Request(methods=())
     names = ("suite", "benchmarks", "folds", "shots", "seeds", "protocol", "size")
     given = [name.removesuffix("s") for name in names if getattr(request, name) != getattr(usual, name)]
     if given:
         raise UsageError(f"a plan says itself what --{given[0]} says: give --plan or --{given[0]}, not both")
-    root = _data_folder(request)
-    plans = [tried(lambda f=file: plan_of_file(f, root, request.splits)) for file in request.plan_files]  # type: ignore[misc]
+    root = _resolve_data_folder(request)
+    plans = [
+        collect_error(lambda f=file: plan_of_file(f, root, request.splits))  # type: ignore[misc]
+        for file in request.plan_files
+    ]
     return [p if request.episodes is None else p.head(request.episodes) for p in plans if p is not None]
 
 
-def _seen(resolved: Any, folds: Sequence[int]) -> Iterator[str]:
+def _note_seen_classes(resolved: Any, folds: Sequence[int]) -> Iterator[str]:
     """Say which test classes the published source models were trained on."""
     seen = resolved.seen
     for fold in folds if seen else ():
@@ -265,7 +270,7 @@ class _Loader:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know about the weights that were loaded."""
+        """Notes for the user about the weights that were loaded."""
         shipped = []
         for name, (first, *others) in self._shipped.items():
             also = f" and {len(others)} more" if others else ""
@@ -325,8 +330,8 @@ class _Loader:
         )
 
 
-def _together(problems: Sequence[FssbenchError]) -> FssbenchError:
+def _join_errors(problems: Sequence[FssbenchError]) -> FssbenchError:
     if len(problems) == 1:
         return problems[0]
     text = "\n".join(f"  {i}. {problem}" for i, problem in enumerate(problems, start=1))
-    return type(problems[0])(f"{len(problems)} problems, found before the first episode:\n{text}")
+    return type(problems[0])(f"{len(problems)} problems before the first episode:\n{text}")

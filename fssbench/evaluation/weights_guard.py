@@ -41,8 +41,8 @@ class WeightsGuard:
         self._name = f"method {method.card.name!r}"
         if (problem := method.provenance.weights_changed) is not None:
             raise PluginError(f"{problem} It is not evaluated again before it is loaded anew")
-        self._look()
-        self._digests = self._hash()
+        self._note_versions()
+        self._digests = self._hash_weights()
         self._check_backbone()
         self._due = 0.0  # the first episode is followed by a whole check
 
@@ -66,13 +66,13 @@ class WeightsGuard:
                         "ImageMethod with needs_backbone = True"
                     )
 
-    def _look(self) -> None:
+    def _note_versions(self) -> None:
         self._tensors: list[Tensor] = list(self.method.state_dict(keep_vars=True).values())
         self._versions = [_version(t) for t in self._tensors]
         self._modules: list[nn.Module] = list(self.method.modules())
         self._flags = [m.training for m in self._modules]
 
-    def _hash(self) -> dict[str, str]:
+    def _hash_weights(self) -> dict[str, str]:
         began = time.monotonic()
         digests = {name: digest_state({"": t}) for name, t in self.method.state_dict().items()}
         self._cost = time.monotonic() - began
@@ -88,7 +88,7 @@ class WeightsGuard:
             PluginError: if anything changed, with what.
         """
         if [m.training for m in self._modules] != self._flags:
-            self._refuse(self._flagged())
+            self._refuse(self._name_changed_flags())
         touched = [_version(t) for t in self._tensors] != self._versions
         if touched or time.monotonic() >= self._due:
             self.check_all()
@@ -102,21 +102,21 @@ class WeightsGuard:
             PluginError: if anything changed, with what.
         """
         before, flags, modules = self._digests, self._flags, self._modules
-        now = self._hash()
+        now = self._hash_weights()
         changed = [n for n in before if n in now and now[n] != before[n]]
         other = sorted(before.keys() ^ now.keys())
         if changed or other:
-            self._refuse(_named(changed or other))
-        self._look()
+            self._refuse(_join_names(changed or other))
+        self._note_versions()
         if [m.training for m in modules] != flags:
-            self._refuse(self._flagged())
+            self._refuse(self._name_changed_flags())
         self._due = time.monotonic() + self._cost / _SHARE
 
-    def _flagged(self) -> str:
+    def _name_changed_flags(self) -> str:
         pairs = zip(self._modules, self._flags, strict=True)
         odd = {id(m) for m, flag in pairs if m.training != flag}
         names = [n or "itself" for n, m in self.method.named_modules() if id(m) in odd]
-        return f"the training mode of {_named(names)}"
+        return f"the training mode of {_join_names(names)}"
 
     def _refuse(self, what: str) -> None:
         text = (
@@ -131,5 +131,5 @@ def _version(tensor: Tensor) -> int:
     return -1 if tensor.is_inference() else tensor._version
 
 
-def _named(names: list[str]) -> str:
+def _join_names(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -172,7 +172,7 @@ def locate(backbone: str, weights: str, *, download: bool = False) -> Path:
     """The verified file of weights, fetched first where `download` says so and it is not here.
 
     Raises:
-        DataError: where the file is absent, or its hash differs from the published one.
+        DataError: if the file is absent, or its hash differs from the published one.
         UsageError: for an unknown backbone or weight id.
     """
     problem = missing(backbone, weights)

@@ -45,7 +45,7 @@ def shipped(cls: type[Method]) -> tuple[Shipped, ...]:
     """All checkpoints that come with a method, by file name.
 
     Raises:
-        DataError: where one is damaged.
+        DataError: if one is damaged.
     """
     if cls.shipped is None:
         return ()
@@ -68,12 +68,12 @@ def fitting(
     ablate: Sequence[str] = (),
     config: Mapping[str, Any] | None = None,
 ) -> Shipped | None:
-    """The checkpoint that comes with a method for one fold of a benchmark.
+    """Choose the checkpoint that comes with a method for one fold of a benchmark.
 
-    The one trained on the classes that the benchmark trains on and on no other, a tenth of them missing at
-    most; where none was (its source is another data set), of those that have seen the fewest test classes
-    the one trained on most.
-    `fssbench.runs.identity.training_marks` says of each run what its checkpoint has seen.
+    First choice is the checkpoint that was trained on the classes that the benchmark trains on and on no other;
+    at most a tenth of them may be missing.  If there is none (its source is another data set), it is, among those
+    that have seen the fewest test classes, the one that was trained on the most classes.
+    `fssbench.runs.early_marks.training_marks` marks each run with what its checkpoint has seen.
 
     Args:
         cls: the method.
@@ -83,7 +83,7 @@ def fitting(
         config: settings asked for; a checkpoint trained with others does not fit.
 
     Returns:
-        The checkpoint, or None where none comes with it for this backbone and these settings.
+        The checkpoint, or None if none comes with it for this backbone and these settings.
     """
     there = [
         s for s in shipped(cls) if s.backbone == backbone and _agrees(cls, s.config, ablate, config or {})

@@ -43,7 +43,7 @@ def save(method: Method, path: Path, manifest: TrainingManifest, *, half: bool =
             statistics may be beyond its range) keep theirs.
 
     Raises:
-        DataError: where the method has no weights of its own, or the file cannot be written.
+        DataError: if the method has no weights of its own, or the file cannot be written.
     """
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in head(method).items()}
     if not tensors:
@@ -62,7 +62,7 @@ def read_header(path: Path) -> CheckpointHeader | None:
     """Read what our own checkpoint says about itself; None for a file of another origin.
 
     Raises:
-        DataError: where a safetensors file is damaged or its header is of a newer format.
+        DataError: if a safetensors file is damaged or its header is of a newer format.
     """
     if path.suffix != ".safetensors" or not path.is_file():
         return None
@@ -94,7 +94,7 @@ def load_own(method: Method, path: Path, *, force: bool = False) -> None:
         force: load it for another method, backbone or settings too; the method is then marked.
 
     Raises:
-        DataError: where it was written for another method, backbone, weights or settings, naming what
+        DataError: if it was written for another method, backbone, weights or settings, naming what
             differs, or where entries are missing, unknown or misshapen.
     """
     header = read_header(path)

@@ -1,4 +1,4 @@
-"""Which test classes, and which test images, a checkpoint has seen in training.
+"""Finds the test classes and test images that a checkpoint has seen in training.
 
 A training manifest comes from a file: a field that the file lacks, or that has another form there, says nothing.
 """
@@ -13,13 +13,13 @@ from fssbench.data.class_twins import find_class_twins
 from fssbench.data.picture_names import Pictures
 
 SELECTED_ON_TEST = "test episodes"
-"""What a manifest says under `selection` where the checkpoint was chosen on the test episodes."""
+"""Value of `selection` in a manifest if the checkpoint was chosen on the test episodes."""
 
 
 def seen_classes(
     manifest: TrainingManifest, dataset: str, classes: Sequence[int], names: Sequence[str]
 ) -> tuple[int, ...]:
-    """Test classes that are among the classes of a checkpoint's training.
+    """Return the test classes that the checkpoint was trained on.
 
     Within one data set ids decide; between two data sets their table of class twins, or else equal names.
 
@@ -40,25 +40,25 @@ def seen_classes(
     twins = find_class_twins(dataset, source) if source else {}
     if twins:
         return tuple(c for c in classes if twins.get(c) in trained)
-    known = {_plain(name) for name in manifest.class_names}
-    return tuple(c for c, name in zip(classes, names, strict=True) if _plain(name) in known)
+    known = {_simplify_name(name) for name in manifest.class_names}
+    return tuple(c for c, name in zip(classes, names, strict=True) if _simplify_name(name) in known)
 
 
 def image_ids(items: Iterable[str]) -> list[str]:
-    """What a manifest says under `image_ids`: the first 8 hexadecimal digits of each item's sha256, sorted.
+    """Return the field `image_ids` of a manifest: the first 8 hexadecimal digits of each item's sha256, sorted.
 
     An item is a name within its data set.  The checkpoints that come with fssbench name their images by it alone.
     """
-    return sorted(_image_id(item) for item in items)
+    return sorted(_hash_item(item) for item in items)
 
 
 def content_ids(names: Iterable[str]) -> list[str]:
-    """What a manifest says under `content_ids`: the first 12 digits of each picture name's sha256, sorted.
+    """Return the field `content_ids` of a manifest: the first 12 digits of each picture name's sha256, sorted.
 
     Args:
         names: as `fssbench.data.picture_names.name_pictures` gives them, of all pictures.
     """
-    return sorted({_content_id(name) for name in names})
+    return sorted({_hash_picture_name(name) for name in names})
 
 
 def seen_images(
@@ -81,20 +81,20 @@ def seen_images(
     known = Pictures() if pictures is None else pictures
 
     def seen(query: str) -> bool:
-        return any(_image_id(item) in items for item in (query, *known.aliases.get(query, ()))) or any(
-            _content_id(name) in contents for name in known.names.get(query, ())
+        return any(_hash_item(item) in items for item in (query, *known.aliases.get(query, ()))) or any(
+            _hash_picture_name(name) in contents for name in known.names.get(query, ())
         )
 
     return sum(map(seen, queries))
 
 
-def _content_id(name: str) -> str:
+def _hash_picture_name(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:12]
 
 
-def _image_id(item: str) -> str:
+def _hash_item(item: str) -> str:
     return hashlib.sha256(item.encode()).hexdigest()[:8]
 
 
-def _plain(name: str) -> str:
+def _simplify_name(name: str) -> str:
     return "".join(c for c in name.casefold() if c.isalnum())

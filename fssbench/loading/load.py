@@ -78,7 +78,7 @@ def load_method(
         UsageError: for an unknown method, backbone, ablation or setting, with neighbours.
         DataError: for weights or checkpoints that are missing, refused or do not fit, and for a method that
             needs trained weights and is given none.
-        PluginError: where the plugin does not load or its constructor fails.
+        PluginError: if the plugin does not load or its constructor fails.
 
     Example:
         >>> method = load_method("hsnet", backbone="resnet50", weights="random")
@@ -164,7 +164,7 @@ def describe(method: Method, *observed: execution.Observed) -> None:
     whole = _SOURCES[method] = source.with_files_of(of_backbone) if of_backbone else source
     method.provenance = Provenance(
         method=cls.card.name,
-        method_version=_version(cls),
+        method_version=_name_distribution(cls),
         source_sha256=source.sha256,
         sources=source.parts | {f"backbone/{name}": part for name, part in parts.items()},
         distributions=whole.distributions,
@@ -175,9 +175,9 @@ def describe(method: Method, *observed: execution.Observed) -> None:
         backbone_source_sha256=of_backbone.sha256 if of_backbone else None,
         config=settings,
         untrained=cls.card.trained,
-        learnable=_learnable(method),
+        learnable=_count_learnable(method),
         parameters=sum(p.numel() for p in method.parameters()),
-        marks=_own_marks(method, whole),
+        marks=_make_own_marks(method, whole),
     )
 
 
@@ -246,7 +246,7 @@ def usable_device(name: str) -> torch.device:
     return device
 
 
-def _own_marks(method: Method, source: Source) -> tuple[Mark, ...]:
+def _make_own_marks(method: Method, source: Source) -> tuple[Mark, ...]:
     """What is to be said of a method that was just built, whatever it is measured on."""
     marks = [] if source.has_file else [UNFILED]
     weights = method.backbone.weights if method.backbone is not None else ""
@@ -260,12 +260,12 @@ def _has_own_weights(method: Method) -> bool:
     return method.backbone is None and any(True for _ in method.parameters())
 
 
-def _learnable(method: Method) -> int:
+def _count_learnable(method: Method) -> int:
     """Parameters that training would change: the frozen backbone takes no gradient."""
     return sum(p.numel() for p in method.parameters() if p.requires_grad)
 
 
-def _version(cls: type[Method]) -> str:
+def _name_distribution(cls: type[Method]) -> str:
     """Distribution and version that registers the class, or `file`."""
     value = f"{cls.__module__}:{cls.__qualname__}"
     for point in importlib.metadata.entry_points(group=METHODS.group):

@@ -1,4 +1,4 @@
-"""Settings of a method: as they are given, and as a checkpoint fixes them."""
+"""Settings of a method: those that are given, and those that a checkpoint fixes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def refuse_reserved(names: Iterable[str]) -> None:
 
 
 def configured(cls: type[Method], ablate: Sequence[str], config: Mapping[str, Any]) -> MethodConfig:
-    """The method's settings from ablations and explicit values.
+    """Build the method's settings from ablations and explicit values.
 
     Raises:
         UsageError: naming the field or ablation, what is allowed and neighbours.
@@ -116,15 +116,15 @@ def _refused(cls: type[Method], error: ValidationError) -> UsageError:
 
 
 def may_differ(config: type[MethodConfig]) -> frozenset[str]:
-    """Names of the settings that act at inference alone."""
+    """Return the names of the settings that only affect inference."""
     return frozenset(name for name, field in config.model_fields.items() if AT_INFERENCE in field.metadata)
 
 
 def trained_settings(config: type[MethodConfig], stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that a checkpoint was trained with.
+    """Return the settings that a checkpoint was trained with.
 
     Args:
-        config: the settings of the method as it is now.
+        config: the settings of the present version of the method.
         stored: those in the checkpoint's header.
 
     Returns:
@@ -136,15 +136,15 @@ def trained_settings(config: type[MethodConfig], stored: Mapping[str, Any]) -> d
 def differing_settings(
     config: type[MethodConfig], stored: Mapping[str, Any], asked: Mapping[str, Any]
 ) -> dict[str, tuple[Any, Any]]:
-    """Settings that keep a checkpoint from serving a method.
+    """Return the settings because of which a checkpoint does not fit a method.
 
     Args:
-        config: the settings of the method as it is now.
+        config: the settings of the present version of the method.
         stored: those in the checkpoint's header.
         asked: all settings that the method is to have, JSON-able.
 
     Returns:
-        By name, the checkpoint's value and the one asked for; None where there is none.
+        By name, the checkpoint's value and the one asked for; None if there is none.
     """
     trained, free = trained_settings(config, stored), may_differ(config)
     return {
@@ -155,7 +155,7 @@ def differing_settings(
 
 
 def settings_to_take(cls: type[Method], stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that a method must be given so that a checkpoint fits: those that are not its defaults."""
+    """Return the settings that a method must be given to fit a checkpoint: those that differ from its defaults."""
     usual, free = cls.Config().model_dump(mode="json"), may_differ(cls.Config)
     return {k: v for k, v in stored.items() if k in usual and k not in free and usual[k] != v}
 

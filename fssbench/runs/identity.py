@@ -39,10 +39,10 @@ _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUB
 
 
 def data_files(dataset: Dataset, plan: Plan) -> DataFiles:
-    """The files that a plan reads, hashed; `sha256` is over their bytes, by item.
+    """Hash the files that a plan reads; `sha256` of the result covers their bytes by item.
 
     Raises:
-        DataError: where a file of the plan is missing, naming how many are.
+        DataError: if a file of the plan is missing, naming how many are.
     """
     return DataFiles(dataset, (i for e in plan for i in (e.query, *e.supports)), plan.benchmark)
 
@@ -171,7 +171,7 @@ def make_context(method: Method, plan: Plan, pictures: Pictures | None = None) -
 
 
 def label(method: Method) -> str:
-    """Method name with its ablations and the settings that were given."""
+    """Return the name of a method with its ablations and the settings that were given."""
     provenance = method.provenance
     return name_with_settings(
         method.card.name,
@@ -194,7 +194,7 @@ def name_with_settings(name: str, labels: Iterable[str], passed: Mapping[str, An
 
 
 def version(package: str) -> str | None:
-    """The installed version of a package, if it is installed."""
+    """Return the version of a package, or None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

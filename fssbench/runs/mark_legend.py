@@ -1,4 +1,4 @@
-"""What keeps a number from being a benchmark number, as letters beside it and a legend.
+"""Letters beside a number that say what keeps it from being a benchmark number, and their legend.
 
 The report and the table that ends `fssbench run` use the same letters.
 """
@@ -72,7 +72,7 @@ class LegendMark:
     kind: str
     meaning: str
     wordings: tuple[str, ...]
-    """As the runs have it; empty where they say no more than the kind."""
+    """Texts of the runs' marks; empty if they say no more than the kind."""
 
 
 def missing_folds_marks(ran: Iterable[int], missing: Iterable[int]) -> tuple[Mark, ...]:

@@ -1,4 +1,4 @@
-"""Join shards: integer records concatenated, so the result equals the unsharded run to the bit."""
+"""Joins shards.  Their integer records are concatenated, so the result equals the run in one piece to the bit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def merge(paths: Sequence[Path], out: Path) -> list[Path]:
         The joined run folders.
 
     Raises:
-        DataError: where there are no shards, shards are missing or incomplete (naming the episodes),
+        DataError: if there are no shards, shards are missing or incomplete (naming the episodes),
             or a folder is damaged.
     """
     groups: dict[str, list[StoredRun]] = defaultdict(list)

@@ -5,7 +5,7 @@
 Which episodes are kept is fixed by the plan alone: as many as are asked for, evenly spread, so that every
 method keeps the same ones and a report can choose the best, the worst and the disputed among them.  A
 line takes 10 kB at one shot and 25 kB at five; it is written before the episode counts as done, so
-a killed run lacks none.  No figure hangs on this file: a damaged line costs its pictures alone.
+a killed run lacks none.  No figure depends on this file: a damaged line costs only its own pictures.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from fssbench.files.kept_log import KeptLog
 from fssbench.runs.store import StoredRun
 
 PANELS = 60
-"""Episodes of a plan whose pictures are kept where nothing else is asked for."""
+"""Default number of episodes per plan whose pictures are kept."""
 SIDE = 128
 """Longest side of a stored picture, in pixels."""
 FILE = "panels.jsonl"
@@ -47,7 +47,7 @@ _BAD = (
     *(OSError, ValueError, KeyError, TypeError, SyntaxError, RecursionError, zlib.error),
     Image.DecompressionBombError,
 )
-"""What damaged pictures raise."""
+"""Exceptions that damaged pictures raise."""
 _INDEX = re.compile(rb'\{"i":(\d{1,9}),')
 
 
@@ -57,7 +57,7 @@ class Thumbnails:
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
         self.image: Callable[[str], tuple[tuple[int, int], str]] = lru_cache(_KEPT)(self._image)
-        """Width and height, and the JPEG in base64, of an item."""
+        """Return width, height and the JPEG in base64 of an item."""
 
     def _image(self, item: str) -> tuple[tuple[int, int], str]:
         image = self.reader.image(item)
@@ -68,7 +68,7 @@ class Thumbnails:
         return size, base64.b64encode(out.getvalue()).decode()
 
     def support(self, item: str, class_id: int) -> dict[str, Any]:
-        """A support as it is stored: picture and mask."""
+        """Return the picture and the mask of a support, in their stored form."""
         size, jpeg = self.image(item)
         return {"size": size, "jpeg": jpeg, "mask": _packed(self.reader.mask(item, class_id) == 1, size)}
 
@@ -101,7 +101,7 @@ class Panels:
         """Keep query, supports, truth and prediction of one episode.
 
         Raises:
-            DataError: where they cannot be written.
+            DataError: if they cannot be written.
         """
         size, jpeg = self.small.image(episode.query)
         data = {
@@ -116,7 +116,7 @@ class Panels:
         self.add(episode.index, seal(data))
 
     def add(self, index: int, line: bytes) -> None:
-        """Append a line, unless it is there: a process was killed before the episode was counted."""
+        """Append a line unless it is there already, from a process that was killed before the episode was counted."""
         if self._log is None:
             lines, good = _lines(self.path)
             self._stored = {stored: whole.content for stored, whole in lines}
@@ -128,7 +128,7 @@ class Panels:
             self._stored[index] = line[:-1]
 
     def close(self) -> None:
-        """Close the file, where it was opened; put back what somebody else took away from it."""
+        """Close the file if it was opened, and restore what somebody else removed from it."""
         if self._log is not None:
             try:
                 if self._log.harm(whole=True) and self.path.parent.is_dir():
@@ -139,7 +139,7 @@ class Panels:
 
 
 def join_panels(shards: Sequence[Path], run: Path) -> None:
-    """Copy what the shards of a run kept into the joined run, in their order."""
+    """Copy the pictures of the shards into the joined run, in the order of the shards."""
     joined = Panels(run, Thumbnails(None), 0, 0)  # type: ignore[arg-type]  # draws nothing
     try:
         for shard in shards:
@@ -151,7 +151,7 @@ def join_panels(shards: Sequence[Path], run: Path) -> None:
 
 
 def read_panels(run: StoredRun) -> Iterator[Panel]:
-    """What is kept of a run's counted episodes, by index; pictures are read when they are asked for."""
+    """List the stored pictures of a run's counted episodes by index.  Each picture is read when it is used."""
     names = dict(zip(run.plan.classes, run.plan.class_names, strict=True))
     path = run.path / FILE
     lines = dict(_lines(path)[0])

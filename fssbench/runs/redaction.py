@@ -24,9 +24,9 @@ _SECRET = re.compile(
     r"(?i)(token|secret|passw|api[-_.]?key|access[-_.]?key|credential|bearer|auth(?!or(?!iz))|^-*key$)"
 )
 _KNOWN = re.compile(r"\b(hf_|gh[pousr]_|github_pat_|glpat-|sk-|xox[abp]-|AKIA|eyJ)[\w.-]{8,}")
-"""Beginnings of tokens that announce themselves."""
+"""Prefixes by which tokens can be recognised."""
 _ROOT = r"(?:file:/+|~[\w.-]*[/\\]|/(?![\s/]|$)|[A-Za-z]:[\\/]|\\\\(?=[\w.])|\.\.[\\/])"
-"""How a path begins that is absolute or leads out of the present folder."""
+"""Beginning of a path that is absolute or leads out of the current folder."""
 _HOME = re.compile(r"(?<![\w/])~[A-Za-z_][\w.-]*(?![\w./\\-])")
 """The home folder of a user who is named."""
 _GLUED = re.compile(rf"^(-[A-Za-z])({_ROOT}.*)$", re.IGNORECASE)
@@ -49,11 +49,11 @@ _ORDINARY = {
     "localhost",
     "local",
 }
-"""Names that name nobody."""
+"""User and host names that identify nobody."""
 
 
 def redact(arguments: Sequence[str]) -> list[str]:
-    """Command-line arguments without secrets, absolute paths, user and host name."""
+    """Remove secrets, absolute paths, user name and host name from command-line arguments."""
     kept, hide = [], False
     for argument in arguments:
         name, equals, value = argument.partition("=")
@@ -65,7 +65,7 @@ def redact(arguments: Sequence[str]) -> list[str]:
         elif equals and re.fullmatch(r"[\w.-]+", name):
             kept.append(f"{name}={redact([value])[0]}")
         else:
-            kept.append(_argument(argument))
+            kept.append(_redact_argument(argument))
         hide = not hide and secret and not equals and argument.startswith("-")
     return kept
 
@@ -76,17 +76,17 @@ def is_secret(name: str) -> bool:
 
 
 def redact_text(text: str) -> str:
-    """A sentence without absolute paths, credentials, user and host name."""
+    """Remove absolute paths, credentials, user name and host name from a text."""
     text = re.sub(r"://[^/@\s]+@", f"://{HIDDEN}@", text)
     text = re.sub(r"([?&][^=&\s]*=)[^&\s]+", rf"\1{HIDDEN}", text)
     text = _KNOWN.sub(HIDDEN, text)
     text = _HOME.sub("~", text)
     text = _QUOTED.sub(lambda m: f"{m['mark']}{shorten(m['path'])}{m['mark']}", text)
-    return _nameless(_WITHIN.sub(lambda m: shorten(m[0]), text))
+    return _remove_names(_WITHIN.sub(lambda m: shorten(m[0]), text))
 
 
 def redact_value(name: str, value: Any) -> Any:
-    """A setting as it may be shown, of whatever type; texts without secrets and paths.
+    """Return a setting of any type in the form that may be published: without secrets and paths.
 
     Args:
         name: of the setting; one of a secret is hidden.
@@ -97,15 +97,15 @@ def redact_value(name: str, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [redact_value(name, each) for each in value]
     if isinstance(value, str | Path):
-        return HIDDEN if is_secret(name) else _argument(str(value))
+        return HIDDEN if is_secret(name) else _redact_argument(str(value))
     return value
 
 
 def identify_value(name: str, value: Any) -> Any:
-    """A setting as it stands in an identity: equal for equal content, without path and secret.
+    """Return a setting in the form that an identity holds: equal for equal content, without path and secret.
 
     An absolute path becomes its last part and a hash over the content of what lies there; a secret becomes
-    a slow hash.  Whatever names neither stays as it is.
+    a slow hash.  Other values are returned unchanged.
     """
     if isinstance(value, Mapping):
         return {key: identify_value(str(key), each) for key, each in value.items()}
@@ -118,35 +118,35 @@ def identify_value(name: str, value: Any) -> Any:
         return f"[hidden:{digest.hex()}]"
     if not _WHOLE.match(value):
         return value
-    content = _content(Path(value.removeprefix("file://")).expanduser())
+    content = _hash_content(Path(value.removeprefix("file://")).expanduser())
     return f"{shorten(value)}{f'#{content}' if content else ''}"
 
 
 def shorten(path: str) -> str:
-    """The last part of an absolute path, behind three dots; each path of a list by itself."""
+    """Replace all but the last part of an absolute path by three dots; in a list of paths, for each path."""
     parts = _SEPARATOR.split(path)
-    return "".join(part if part in ":,;|" else _last(part) for part in parts)
+    return "".join(part if part in ":,;|" else _shorten_one(part) for part in parts)
 
 
-def _last(path: str) -> str:
+def _shorten_one(path: str) -> str:
     names = [name for name in re.split(r"[/\\]", path) if name]
     if _WHOLE.match(path) is None or not names:
         return path
     alone = len(names) == 1 and (names[0].startswith("~") or names[0].endswith(":"))
-    return "..." if alone else f".../{_nameless(names[-1])}"
+    return "..." if alone else f".../{_remove_names(names[-1])}"
 
 
-def _argument(text: str) -> str:
-    """An argument or value; one that begins as a path is a path to its end, blanks included."""
+def _redact_argument(text: str) -> str:
+    """Redact an argument or value.  If it begins like a path, all of it is a path, blanks included."""
     if glued := _GLUED.match(text):
-        return glued[1] + _argument(glued[2])
+        return glued[1] + _redact_argument(glued[2])
     if _WHOLE.match(text) and "\n" not in text:
-        return _nameless(shorten(text))
+        return _remove_names(shorten(text))
     return redact_text(text)
 
 
-def _content(path: Path) -> str:
-    """Hash of a file, or of all files in a folder with their names; empty if there is nothing."""
+def _hash_content(path: Path) -> str:
+    """Hash a file, or the names and content of all files in a folder.  The hash is empty if nothing is there."""
     total = hashlib.sha256()
     try:
         if path.is_dir():
@@ -162,8 +162,8 @@ def _content(path: Path) -> str:
     return total.hexdigest()[:16]
 
 
-def _names() -> dict[str, str]:
-    """Names of this user and this host, each with what is written for it."""
+def _list_names() -> dict[str, str]:
+    """List the names of this user and this host, each with its replacement."""
     users = {os.environ.get("SUDO_USER", "")}
     for ask in (getpass.getuser, lambda: Path.home().name):
         try:
@@ -176,8 +176,8 @@ def _names() -> dict[str, str]:
     return {n: say for n, say in names.items() if len(n) > 2 and n.lower() not in _ORDINARY}
 
 
-def _nameless(text: str) -> str:
-    for name, say in sorted(_names().items(), key=lambda item: -len(item[0])):
+def _remove_names(text: str) -> str:
+    for name, say in sorted(_list_names().items(), key=lambda item: -len(item[0])):
         if name.lower() in text.lower():
             text = re.sub(
                 rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", say, text, flags=re.IGNORECASE

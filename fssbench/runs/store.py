@@ -1,18 +1,18 @@
-"""Run directories: an append-only episode log, a manifest, a derived summary.
+"""Run folders: a manifest, a plan, an append-only log of episodes, and a summary derived from them.
 
     runs/<readable slug>-<identity prefix>/
         manifest.json    identity block and context block, sealed, written once, before the first episode
         plan.json        the full plan, so that a run can be read without its data
-        episodes.jsonl   one record an episode, each written by a single os.write on O_APPEND
+        episodes.jsonl   one record per episode, each written by a single os.write on O_APPEND
         summary.json     derived from the above, replaced atomically
         sessions.jsonl   one record per process that worked on the run: its time
         data.json        beginnings of the hashes of the data files, see `fssbench.data.data_files`
         panels.jsonl     small pictures of some episodes, see `fssbench.runs.pictures`
 
-Trade-offs, on purpose.  Records are not fsynced one by one (a killed process loses nothing, a
-power cut may lose the last seconds; both resume).  What is done is derived from the records, never
-from a flag.  A torn last line is dropped with a warning; any other damage is refused with its line
-number, because skipping it would change a mean silently.
+Trade-offs, on purpose.  Records are not fsynced one by one: a killed process loses nothing, a power cut may
+lose the last seconds, and both runs resume.  Which episodes are done is derived from the records, never from
+a flag.  A torn last line is dropped with a warning.  Any other damage is refused with its line number,
+because skipping a line would change a mean silently.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from fssbench.files.canonical_json import digest
 from fssbench.metrics import Absent
 
 SCHEMA = 1
-"""Version of everything stored here; readers refuse newer ones."""
+"""Version of the files of a run.  Readers refuse a newer one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What one episode counted, in integers, and what is doubtful about its files."""
+    """The integer counts of one episode, and the doubts about its files."""
 
     index: int
     class_id: int
@@ -57,7 +57,7 @@ class Record:
     """Kinds of doubt about its images and masks (`fssbench.images.judgements.DOUBTS`), sorted."""
 
     def line(self) -> bytes:
-        """The record as one line of JSON ending in its own crc32; doubts stand in it only if there are any."""
+        """Write the record as one line of JSON that ends in its own crc32.  Doubts are in it only if there are any."""
         return seal(
             {
                 "i": self.index,
@@ -74,7 +74,7 @@ class Record:
         """Read a line without its newline.
 
         Raises:
-            ValueError: where the line is damaged.
+            ValueError: if the line is damaged.
         """
         data = unseal(line)
         inter, union = data["inter"], data["union"]
@@ -86,15 +86,15 @@ class Record:
 
 
 def json_text(data: Any) -> str:
-    """JSON as every file of this store is written."""
+    """Write JSON in the form that every file of a run has."""
     return json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Replace a JSON file atomically: a reader sees the old or the new one, whole.
+    """Replace a JSON file atomically: a reader sees the whole old file or the whole new one.
 
     Raises:
-        DataError: where the file cannot be written, naming it.
+        DataError: if the file cannot be written, naming it.
     """
     content = json_text(data).encode()
     try:
@@ -109,7 +109,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file of this store.
 
     Raises:
-        DataError: where it is missing, damaged, or of a newer schema.
+        DataError: if it is missing, damaged, or of a newer schema.
     """
     try:
         data = json.loads(path.read_bytes())
@@ -127,7 +127,7 @@ def read_json(path: Path) -> Any:
 
 
 def manifest_seal(manifest: RunManifest, plan: Plan) -> str:
-    """Hash all that a manifest says and all that a plan says of itself, its episodes by their hash.
+    """Hash the whole content of a manifest and of its plan; the episodes count by their own hash.
 
     The hash is kept in the manifest as `sealed`, so that `fssbench verify` notices an edited mark or label.
     Somebody who edits on purpose can compute it again; what proves a mark is that `verify` computes it from the data.
@@ -177,7 +177,7 @@ def read_records(path: Path) -> tuple[dict[int, Record], int]:
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run folder, read."""
+    """The content of a run folder."""
 
     path: Path
     manifest: RunManifest
@@ -216,7 +216,7 @@ class StoredRun:
 
     @property
     def whole(self) -> bool:
-        """Whether every episode of an uncapped plan was counted; a shard is not whole.
+        """Whether every episode of a plan that is not capped was counted.  A shard is not whole.
 
         The published rule for absent classes applies to whole runs alone, see
         `fssbench.metrics.scored_classes`.
@@ -231,23 +231,23 @@ class StoredRun:
         return "complete" if self.done == self.planned else "incomplete"
 
     def sessions(self) -> list[dict[str, Any]]:
-        """What each process that worked on this run left: episodes and seconds (see `RunWriter.session`)."""
+        """Read the episodes and seconds of each process that worked on this run (see `RunWriter.session`)."""
         return read_sessions(self.path)
 
 
 def read_sessions(folder: Path) -> list[dict[str, Any]]:
-    """Sessions of a run folder; damaged lines are passed over, as no result hangs on them."""
+    """Read the sessions of a run folder.  Damaged lines are skipped, because no result depends on them."""
     try:
         lines = (folder / "sessions.jsonl").read_bytes().splitlines()
     except OSError:
         return []
-    found = []
+    sessions = []
     for line in lines:
         with suppress(ValueError):  # torn by a kill; only a duration is lost
             data = json.loads(line)
             if isinstance(data, dict) and {"episodes", "seconds"} <= set(data):
-                found.append(data)
-    return found
+                sessions.append(data)
+    return sessions
 
 
 def wanted_episodes(identity: Identity, plan: Plan) -> range:
@@ -257,7 +257,7 @@ def wanted_episodes(identity: Identity, plan: Plan) -> range:
 
 
 def shard_range(total: int, part: int, parts: int) -> range:
-    """Indices of shard `part` of `parts` (1-based): contiguous, no padding."""
+    """Return the indices of shard `part` of `parts` (1-based).  Shards are contiguous and not padded."""
     return range((part - 1) * total // parts, part * total // parts)
 
 
@@ -297,7 +297,7 @@ def read_run(path: Path) -> StoredRun:
 
 
 def check_records(path: Path, records: dict[int, Record], plan: Plan, wanted: range) -> None:
-    """Refuse records that are not of this run: a log copied from elsewhere would move the mean."""
+    """Refuse records of another run: a log that was copied from elsewhere would change the mean."""
     for index, record in records.items():
         if index not in wanted:
             raise DataError(
@@ -312,7 +312,7 @@ def check_records(path: Path, records: dict[int, Record], plan: Plan, wanted: ra
 
 
 def scan(folder: Path) -> Iterator[Path]:
-    """Run folders in `folder`, or `folder` itself where it is one; sorted by name."""
+    """Yield the run folders in `folder`, sorted by name, or `folder` itself if it is a run folder."""
     if (folder / "manifest.json").is_file():
         yield folder
     elif folder.is_dir():

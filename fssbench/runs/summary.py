@@ -22,7 +22,7 @@ from fssbench.runs.store import SCHEMA, StoredRun, json_text, read_run, write_js
 
 
 def absent_rule(plan: Plan) -> Absent:
-    """What a class without pixels is worth: the benchmark's published rule, or left out of the mean."""
+    """Return the rule for classes without pixels: the published one of the benchmark, or exclusion from the mean."""
     return (
         find_benchmark(plan.benchmark).benchmark.absent
         if plan.protocol.startswith("published/")
@@ -43,7 +43,7 @@ def run_evidence(run: StoredRun) -> Evidence:
 
 
 def run_score(run: StoredRun, *, absent: Absent | None = None) -> Score:
-    """Scores of a stored run, from its counts, with all its marks: whoever prints its figures takes them from here."""
+    """Compute the scores of a stored run from its counts, with all its marks.  All printed figures come from here."""
     records = [run.records[i] for i in sorted(run.records)]
     scored = score(
         [r.class_id for r in records],
@@ -61,23 +61,23 @@ def run_score(run: StoredRun, *, absent: Absent | None = None) -> Score:
 
 
 def summarise(path: Path) -> Score:
-    """Read a run folder back and replace its `summary.json`.
+    """Read a run folder and replace its `summary.json`.
 
     Raises:
-        DataError: where the folder is damaged or cannot be written.
+        DataError: if the folder is damaged or cannot be written.
     """
     run = read_run(path)
     result = run_score(run)
-    write_json(path / "summary.json", {"schema": SCHEMA, **_summary(run, result)})
+    write_json(path / "summary.json", {"schema": SCHEMA, **_make_summary(run, result)})
     return result
 
 
 def summary_bytes(run: StoredRun) -> bytes:
-    """What `summary.json` of a run holds when it is derived from its counts now."""
-    return json_text({"schema": SCHEMA, **_summary(run, run_score(run))}).encode()
+    """Return the content of `summary.json` as it follows from the counts now."""
+    return json_text({"schema": SCHEMA, **_make_summary(run, run_score(run))}).encode()
 
 
-def _summary(run: StoredRun, result: Score) -> dict[str, Any]:
+def _make_summary(run: StoredRun, result: Score) -> dict[str, Any]:
     records = [run.records[i] for i in sorted(run.records)]
     ids = [r.class_id for r in records]
     inter = totals(ids, [r.inter for r in records], run.plan.classes)
@@ -89,14 +89,14 @@ def _summary(run: StoredRun, result: Score) -> dict[str, Any]:
         "protocol": run.plan.protocol,
         "absent_rule": run.absent,
         "marks": run_marks(run),
-        "miou": _number(result.miou),
-        "fb_iou": _number(result.fb_iou),
+        "miou": _to_json_number(result.miou),
+        "fb_iou": _to_json_number(result.fb_iou),
         "classes": [
             {
                 "id": c,
                 "name": name,
                 "episodes": ids.count(c),
-                "iou": _number(result.per_class[c]),
+                "iou": _to_json_number(result.per_class[c]),
                 "inter": inter[i].tolist(),
                 "union": union[i].tolist(),
             }
@@ -107,6 +107,6 @@ def _summary(run: StoredRun, result: Score) -> dict[str, Any]:
     }
 
 
-def _number(value: float) -> float | None:
-    """JSON has no NaN; null says that there is no figure."""
+def _to_json_number(value: float) -> float | None:
+    """Replace NaN by None: JSON has no NaN, and null says that there is no figure."""
     return None if value != value else value

@@ -1,4 +1,4 @@
-"""The one owner of a run folder: locks it, appends episodes, and puts back what others take away.
+"""Writes a run folder as its only owner: locks it, appends episodes, and restores what others remove.
 
 See `fssbench.runs.store` for what the folder holds and how it is read.
 """
@@ -34,20 +34,20 @@ from fssbench.runs.store import (
 
 
 class RunWriter:
-    """The one owner of a run folder.
+    """Writes one run folder, of which it is the only owner.
 
     Use as a context manager; `done` holds the records already stored.  Whatever somebody else does to the
     folder meanwhile is noticed at the next record, and what was computed is put back from memory; `losses`
     says what happened.
 
     Args:
-        path: the run's folder; made where it does not exist.
+        path: the run's folder.  It is made if it does not exist.
         manifest: identity and context; written only if the folder has none yet.
         plan: the full plan.
 
     Raises:
-        LockedError: where another process owns the folder.
-        DataError: where the folder holds another identity or is damaged or cannot be written.
+        LockedError: if another process owns the folder.
+        DataError: if the folder holds another identity or is damaged or cannot be written.
     """
 
     def __init__(self, path: Path, manifest: RunManifest, plan: Plan) -> None:
@@ -107,11 +107,11 @@ class RunWriter:
         self._fixed = {name: (self.path / name).read_bytes() for name in ("manifest.json", "plan.json")}
 
     def append(self, record: Record) -> None:
-        """Store one episode, at once.
+        """Store one episode immediately.
 
         Raises:
-            DataError: where it cannot be written; what was stored before stays intact.
-            RunFolderError: where the folder is no longer this process's.
+            DataError: if it cannot be written; what was stored before stays intact.
+            RunFolderError: if the folder is no longer this process's.
         """
         if self._opened.harm():
             self._mend(record)
@@ -124,7 +124,7 @@ class RunWriter:
         """Remove the last `count` records that this process appended.
 
         Raises:
-            DataError: where the log cannot be shortened.
+            DataError: if the log cannot be shortened.
         """
         if not count:
             return
@@ -136,11 +136,11 @@ class RunWriter:
         del self._order[-count:]
 
     def settle(self) -> None:
-        """Compare the folder with what this process wrote, byte by byte, and put back what is missing.
+        """Compare the folder byte by byte with what this process wrote, and restore what is missing.
 
         Raises:
-            DataError: where it cannot be written.
-            RunFolderError: where the folder is no longer this process's.
+            DataError: if it cannot be written.
+            RunFolderError: if the folder is no longer this process's.
         """
         if self._opened.harm(whole=True) or any(
             self._read(name) != data for name, data in self._fixed.items()
@@ -148,10 +148,10 @@ class RunWriter:
             self._mend()
 
     def report_losses(self) -> None:
-        """Say what somebody else did to the folder meanwhile; call it when the run is whole again.
+        """Report what another process did to the folder.  Call it after the run is whole again.
 
         Raises:
-            RunFolderError: where anything happened.
+            RunFolderError: if anything happened.
         """
         if self.losses:
             raise RunFolderError(
@@ -168,7 +168,7 @@ class RunWriter:
             return None
 
     def _mend(self, last: Record | None = None) -> None:
-        """Put the folder back as this process left it; `last` is the record that is on its way to it."""
+        """Restore the folder as this process left it.  `last` is the record that is about to be written."""
         log = self._opened
         if not self.path.is_dir() and log.moved:
             if last is not None:
@@ -200,21 +200,21 @@ class RunWriter:
                 self.losses.append(f"{name} was {'deleted' if there is None else 'changed'}{kept}")
 
     def _lock_again(self) -> None:
-        """Own the folder that lies at the path now: it may be another than the one that was locked."""
-        if _place(self.path / ".lock") != self._locked:
+        """Lock the folder that is at the path now.  It may be another than the one that was locked before."""
+        if _identify_file(self.path / ".lock") != self._locked:
             self._lock.release()
             self._lock = FileLock(self.path / ".lock")
             self._acquire()
 
     def session(self, data: dict[str, Any]) -> None:
-        """Leave what this process did; it is never part of a result.
+        """Record what this process did.  It is never part of a result.
 
         Args:
             data: `episodes` that it computed; `seconds` in all, with what methods share, reading images and the
                 backbone; `prediction_seconds` of the method alone; `command` that it belonged to.
 
         Raises:
-            DataError: where it cannot be written.
+            DataError: if it cannot be written.
         """
         path = self.path / "sessions.jsonl"
         line = (json.dumps(data, sort_keys=True) + "\n").encode()
@@ -232,16 +232,16 @@ class RunWriter:
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise LockedError(f"{self.path} is in use by {_who(_live_owner(owner))}") from None
+            raise LockedError(f"{self.path} is in use by {_describe_owner(_wait_for_owner(owner))}") from None
         except OSError as error:
             raise DataError(f"cannot lock {self.path}: {error}. Choose another --out") from error
-        self._locked = _place(self.path / ".lock")
+        self._locked = _identify_file(self.path / ".lock")
         # On some network file systems a lock is not seen by other hosts: the owner file is.
         held = _read_owner(owner)
         if held and held["host"] != socket.gethostname():
             self._lock.release()
             raise LockedError(
-                f"{self.path} is in use by {_who(held)}. If that process is gone, delete {owner}"
+                f"{self.path} is in use by {_describe_owner(held)}. If that process is gone, delete {owner}"
             )
         try:
             held = {"pid": os.getpid(), "host": socket.gethostname(), "since": int(time.time())}
@@ -251,14 +251,16 @@ class RunWriter:
             raise DataError(f"cannot write {owner}: {error}. Free space or choose another --out") from error
 
     def _release(self) -> None:
-        if _place(self.path / ".lock") == self._locked:  # else another process has made the folder anew
+        if (
+            _identify_file(self.path / ".lock") == self._locked
+        ):  # else another process has made the folder anew
             with suppress(OSError):  # a stale owner file of this host is taken over anyway
                 (self.path / ".owner.json").unlink(missing_ok=True)
         self._lock.release()
 
 
-def _place(path: Path) -> tuple[int, int] | None:
-    """Which file lies at a path."""
+def _identify_file(path: Path) -> tuple[int, int] | None:
+    """Return device and inode of the file at a path, or None if there is none."""
     try:
         there = path.stat()
     except OSError:
@@ -274,18 +276,18 @@ def _read_owner(path: Path) -> dict[str, Any]:
     return data if isinstance(data, dict) and {"pid", "host"} <= set(data) else {}
 
 
-def _live_owner(path: Path) -> dict[str, Any]:
-    """Who holds the lock: it writes its name just after locking, so a first look may come too early."""
+def _wait_for_owner(path: Path) -> dict[str, Any]:
+    """Read the name of the lock's owner.  The owner writes it just after locking, so several looks may be needed."""
     held: dict[str, Any] = {}
     for _ in range(20):
         held = _read_owner(path)
-        if held and (held["host"] != socket.gethostname() or _alive(held["pid"])):
+        if held and (held["host"] != socket.gethostname() or _is_alive(held["pid"])):
             return held
         time.sleep(0.05)
     return held
 
 
-def _alive(pid: Any) -> bool:
+def _is_alive(pid: Any) -> bool:
     try:
         os.kill(int(pid), 0)
     except (OSError, ValueError, TypeError):
@@ -293,5 +295,5 @@ def _alive(pid: Any) -> bool:
     return True
 
 
-def _who(held: dict[str, Any]) -> str:
+def _describe_owner(held: dict[str, Any]) -> str:
     return f"process {held['pid']} on host {held['host']}" if held else "another process"

@@ -193,7 +193,7 @@ def test_preflight_collects_problems_and_touches_no_episode(run, null):
     (null.folder / "file").write_text("in the way")
     result = run("-b", "nulldata", "-b", "pascal5i", "-m", "nul", "-m", "hsnet", "--fold", 0, out="file")
     assert result.exit_code == 2
-    assert "problems, found before the first episode" in result.stderr
+    assert "problems before the first episode" in result.stderr
     for said in ("unknown method 'nul'. Did you mean null", "cannot write to", "data set 'pascal' not found"):
         assert said in result.stderr
     assert null.calls() == 0

@@ -77,7 +77,7 @@ def test_all_problems_are_told_together(null, request_):
     with pytest.raises(UsageError) as error:
         prepare(wrong)
     text = str(error.value)
-    assert text.startswith("5 problems, found before the first episode:")
+    assert text.startswith("5 problems before the first episode:")
     for said in (
         "'nul'",
         "'pmnett'. Did you mean pmnet",

@@ -14,8 +14,10 @@ import drawn_data
 import plugin_factory
 import pytest
 import table_factory
+from made_once import install_toys, make_once
 from null_harness import NullHarness
 from places import ROOT, TOY_PLUGIN, TRAIN_PLUGIN
+from registries import plugins_restored
 
 if TYPE_CHECKING:
     from fssbench.api import Dataset
@@ -75,24 +77,29 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_plugins() -> Iterator[None]:
     """A plugin that one test loads is not there in the next."""
-    from fssbench.plugins.registry import BACKBONES, DATASETS, METHODS, REPORTERS
-
-    for registry in (BACKBONES, DATASETS, METHODS, REPORTERS):
-        monkeypatch.setattr(registry, "_plugins", dict(registry._scan()))
-        monkeypatch.setattr(registry, "_clashes", {k: list(v) for k, v in registry._clashes.items()})
+    with plugins_restored():
+        yield
 
 
 @pytest.fixture(scope="session")
 def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with all miniature data sets, drawn once a session; read-only by agreement."""
-    from fssbench.data.location import make_miniature
+    """A data folder with all miniature data sets, drawn once per session; read-only by agreement."""
 
-    root = tmp_path_factory.mktemp("mini")
-    outcome = make_miniature(root)
-    assert set(outcome.values()) == {"written"}, outcome
-    return root
+    def draw(root: Path) -> None:
+        from fssbench.data.location import make_miniature
+
+        outcome = make_miniature(root)
+        assert set(outcome.values()) == {"written"}, outcome
+
+    return make_once(tmp_path_factory, "mini", draw)
+
+
+@pytest.fixture(scope="session")
+def toys_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the third-party package of `tests/plugin_package` is installed; read-only by agreement."""
+    return make_once(tmp_path_factory, "toys", install_toys)
 
 
 @pytest.fixture

@@ -5,36 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from places import PLUGIN_PACKAGE
 
-PACKAGE = PLUGIN_PACKAGE
 METHODS = ["toy-prototype", "toy-colour"]
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`fssbench-toys`, installed into a folder of its own from a copy of its sources."""
-    folder = tmp_path_factory.mktemp("toys")
-    source = folder / "source"
-    shutil.copytree(PACKAGE, source)  # setuptools leaves build folders beside what it builds
-    install = [
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--no-deps",
-        "--no-build-isolation",
-        "--target",
-        str(folder / "site"),
-    ]
-    subprocess.run([sys.executable, *install, str(source)], check=True, capture_output=True)
-    return folder / "site"
 
 
 def fssbench(site: Path, place: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -55,23 +32,23 @@ def fssbench(site: Path, place: Path, *words: str) -> subprocess.CompletedProces
 
 
 @pytest.mark.timeout(300)
-def test_run_resume_score_report(site: Path, tmp_path: Path) -> None:
+def test_run_resume_score_report(toys_site: Path, tmp_path: Path) -> None:
     chosen = [word for name in METHODS for word in ("--method", name)]
     command = ["run", *chosen, "--benchmark", "toy-discs", "--data", "mini", "--episodes", "6", "--shot", "1"]
-    first = fssbench(site, tmp_path, *command, "--json")
+    first = fssbench(toys_site, tmp_path, *command, "--json")
     assert first.returncode == 0, first.stderr
     rows = [json.loads(line) for line in first.stdout.splitlines()]
     assert [row["method"] for row in rows] == METHODS
     assert all(row["computed"] == 6 and "miniature" in row["marks"] for row in rows)
 
-    again = fssbench(site, tmp_path, *command, "--json")
+    again = fssbench(toys_site, tmp_path, *command, "--json")
     assert [json.loads(line)["computed"] for line in again.stdout.splitlines()] == [0, 0]
 
-    scored = fssbench(site, tmp_path, "score", "--json")
+    scored = fssbench(toys_site, tmp_path, "score", "--json")
     figures = {json.loads(line)["identity"]: json.loads(line)["miou"] for line in scored.stdout.splitlines()}
     assert figures == {row["identity"]: row["miou"] for row in rows}
 
-    written = fssbench(site, tmp_path, "report", "--resamples", "50")
+    written = fssbench(toys_site, tmp_path, "report", "--resamples", "50")
     assert written.returncode == 0, written.stderr
     names = {path.name for path in (tmp_path / "report").iterdir()}
     assert {"report.html", "report.md", "report.tex", "results.csv"} <= names
@@ -82,11 +59,11 @@ def test_run_resume_score_report(site: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_third_party_names_are_listed_and_shown(site: Path, tmp_path: Path) -> None:
-    listed = fssbench(site, tmp_path, "list", "methods", "--json")
+def test_third_party_names_are_listed_and_shown(toys_site: Path, tmp_path: Path) -> None:
+    listed = fssbench(toys_site, tmp_path, "list", "methods", "--json")
     names = {json.loads(line)["name"] for line in listed.stdout.splitlines()}
     assert {"pmnet", "hsnet", "panet", *METHODS} <= names
-    shown = fssbench(site, tmp_path, "show", "toy-discs")
+    shown = fssbench(toys_site, tmp_path, "show", "toy-discs")
     assert shown.returncode == 0, shown.stderr
     assert "toy-discs" in shown.stdout
 

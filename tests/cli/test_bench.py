@@ -99,12 +99,9 @@ def test_folder_that_cannot_be_written(asked, tmp_path):
     assert "cannot make" in answer.stderr
 
 
-def test_in_full(null, tmp_path):
-    answer = null.cli(
-        *("bench", "--plugin", PLUGIN, "-m", "linear", "-k", 1, "--size", 32, "--repeats", 1),
-        *("--device", "cpu", "-o", tmp_path / "runs"),
-    )
-    assert answer.returncode == 0, answer.stderr
+def test_a_measurement_in_a_process_of_its_own_is_stored(tmp_path):
+    answer = invoke(tmp_path / "runs", "-m", "linear", "-k", 1, "--size", 32, "--repeats", 1)
+    assert answer.exit_code == 0, answer.stderr
     (found,), _ = read_all([tmp_path / "runs"])
     assert found.method == "linear"
     assert "measuring linear, 1-shot, on cpu" in answer.stderr

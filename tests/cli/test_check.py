@@ -8,27 +8,22 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import Result
+from command import run_command
 from places import DOCS as DOCS_FOLDER
 
 DOCS = DOCS_FOLDER / "plugins.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", DOCS.read_text(), flags=re.DOTALL)
 
 
-def check(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "fssbench", "check", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+def check(folder: Path, *arguments: str) -> Result:
+    return run_command("check", *arguments, folder=folder)
 
 
 def test_the_documented_method_keeps_its_contract(tmp_path: Path) -> None:
     (tmp_path / "my_method.py").write_text(BLOCKS[0])
     done = check(tmp_path, "my_method.py", "--json")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.exit_code == 0, done.stdout + done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert {row["status"] for row in rows} <= {"pass", "skip"}
     assert {row["name"] for row in rows} == {"nearest-mean"}
@@ -42,14 +37,14 @@ def test_the_documented_method_keeps_its_contract(tmp_path: Path) -> None:
 def test_the_documented_reporter_keeps_its_contract(tmp_path: Path) -> None:
     (tmp_path / "lines.py").write_text(BLOCKS[2])
     done = check(tmp_path, "lines.py")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.exit_code == 0, done.stdout + done.stderr
     assert "2 passed, 0 skipped, 0 failed" in done.stderr
 
 
 def test_a_failing_check_is_named_and_ends_in_4(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text(BLOCKS[0].replace("* self.config.scale", "* float('nan')"))
     done = check(tmp_path, "bad.py")
-    assert done.returncode == 4
+    assert done.exit_code == 4
     lines = {line.split("\t")[2]: line.split("\t") for line in done.stdout.splitlines()}
     assert lines["one_shot"][0] == "fail"
     assert "NaN" in lines["one_shot"][3]
@@ -70,14 +65,14 @@ def test_files_that_are_no_plugin(tmp_path: Path, content: str | None, code: int
     if content is not None:
         (tmp_path / "plugin.py").write_text(content)
     done = check(tmp_path, "plugin.py")
-    assert done.returncode == code
+    assert done.exit_code == code
     assert text in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_unknown_names_suggest(tmp_path: Path) -> None:
     done = check(tmp_path, "hsnt")
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert "Did you mean hsnet" in done.stderr
 
 
@@ -100,7 +95,7 @@ def test_a_cause_is_shown_once_with_the_checks_it_fells(tmp_path: Path) -> None:
 def test_the_size_is_validated(tmp_path: Path) -> None:
     for size in ("16", "x"):
         done = check(tmp_path, "panet", "--size", size)
-        assert done.returncode == 2
+        assert done.exit_code == 2
         assert "--size" in done.stderr
 
 
@@ -108,7 +103,7 @@ def test_a_traceback_is_shown_once_for_a_cause(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("FSSBENCH_DEBUG", "1")
     (tmp_path / "bad.py").write_text(BLOCKS[0].replace("* self.config.scale", "* self.config.nothing"))
     done = check(tmp_path, "bad.py")
-    assert done.returncode == 4
+    assert done.exit_code == 4
     assert done.stderr.count("has no attribute 'nothing'\n") == 1
 
 

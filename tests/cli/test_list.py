@@ -2,33 +2,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from places import PLUGIN_PACKAGE
-
-PLUGINS = PLUGIN_PACKAGE
+from click.testing import Result
+from command import run_command
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(toys_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The third-party package, installed as a user would, and a distribution whose plugins are broken."""
-    target = tmp_path_factory.mktemp("site")
-    source = tmp_path_factory.mktemp("source") / "package"
-    subprocess.run(["cp", "-r", str(PLUGINS), str(source)], check=True)  # building writes beside the sources
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--no-deps",
-        "--no-build-isolation",
-        "--no-index",
-    ]
-    subprocess.run([*command, "--target", str(target), str(source)], check=True, capture_output=True)
+    target = Path(shutil.copytree(toys_site, tmp_path_factory.mktemp("site") / "toys"))
     info = target / "rt_broken-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: rt-broken\nVersion: 1.0\n")
@@ -41,8 +28,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def run(site: Path | None, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(site) if site else "", "OMP_NUM_THREADS": "1"}
+def run_installed(site: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The command in a process that finds the packages of `site`."""
+    environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, "-P", "-m", "fssbench", *arguments],
         capture_output=True,
@@ -53,14 +41,18 @@ def run(site: Path | None, *arguments: str, cwd: Path) -> subprocess.CompletedPr
     )
 
 
-def rows(site: Path | None, *arguments: str, cwd: Path) -> dict[str, dict[str, object]]:
-    done = run(site, "list", *arguments, "--json", cwd=cwd)
-    assert done.returncode == 0, done.stderr
-    return {row["name"]: row for row in map(json.loads, done.stdout.splitlines())}
+def rows_by_name(output: str) -> dict[str, dict[str, object]]:
+    return {row["name"]: row for row in map(json.loads, output.splitlines())}
+
+
+def list_rows(*arguments: str, folder: Path) -> dict[str, dict[str, object]]:
+    done: Result = run_command("list", *arguments, "--json", folder=folder)
+    assert done.exit_code == 0, done.stderr
+    return rows_by_name(done.stdout)
 
 
 def test_a_strangers_plugins_are_listed_and_broken_ones_hide_none(site: Path, tmp_path: Path) -> None:
-    methods = rows(site, "methods", cwd=tmp_path)
+    methods = rows_by_name(run_installed(site, "list", "methods", "--json", cwd=tmp_path).stdout)
     assert {"hsnet", "panet", "pmnet", "toy-prototype", "[red]a[/foo]"} <= set(methods)
     assert methods["toy-prototype"]["status"] == "ok"
     assert methods["toy-prototype"]["title"] == "Toy prototype"
@@ -76,7 +68,7 @@ def test_a_strangers_plugins_are_listed_and_broken_ones_hide_none(site: Path, tm
 
 
 def test_broken_plugins_in_plain_text(site: Path, tmp_path: Path) -> None:
-    done = run(site, "list", "datasets", cwd=tmp_path)
+    done = run_installed(site, "list", "datasets", cwd=tmp_path)
     assert done.returncode == 0
     lines = {line.split("\t")[0]: line for line in done.stdout.splitlines()}
     assert "SystemExit: 0" in lines["exits"]
@@ -87,49 +79,49 @@ def test_broken_plugins_in_plain_text(site: Path, tmp_path: Path) -> None:
 
 def test_data_sets_say_where_they_are_found(tmp_path: Path) -> None:
     (tmp_path / "real" / "ISIC").mkdir(parents=True)
-    found = rows(None, "datasets", "--data", "real", cwd=tmp_path)
+    found = list_rows("datasets", "--data", "real", folder=tmp_path)
     assert found["isic2018"]["found"] == "ISIC"
     assert found["suim"]["found"] is None
 
 
 def test_plugin_files(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("import nope_nope")
-    done = run(None, "list", "methods", "--plugin", "broken.py", cwd=tmp_path)
-    assert done.returncode == 0
+    done = run_command("list", "methods", "--plugin", "broken.py", folder=tmp_path)
+    assert done.exit_code == 0
     assert "No module named 'nope_nope'" in done.stderr
     assert "hsnet" in done.stdout
 
 
 def test_benchmarks_and_suites(tmp_path: Path) -> None:
-    benchmarks = rows(None, "benchmarks", cwd=tmp_path)
+    benchmarks = list_rows("benchmarks", folder=tmp_path)
     assert len(benchmarks) == 10
     assert benchmarks["coco20i"]["classes"] == 80
-    suites = rows(None, "suites", cwd=tmp_path)
+    suites = list_rows("suites", folder=tmp_path)
     assert len(str(suites["paper"]["benchmarks"]).split()) == 10
 
 
 def test_runs(tmp_path: Path) -> None:
-    assert rows(None, "runs", cwd=tmp_path) == {}
+    assert list_rows("runs", folder=tmp_path) == {}
     (tmp_path / "runs" / "torn").mkdir(parents=True)
     (tmp_path / "runs" / "torn" / "manifest.json").write_text('{"identity":')
-    found = rows(None, "runs", cwd=tmp_path)
+    found = list_rows("runs", folder=tmp_path)
     assert found["torn"]["status"] == "damaged"
     assert found["torn"]["reason"]
 
 
 def test_unknown_kind(tmp_path: Path) -> None:
-    done = run(None, "list", "metods", cwd=tmp_path)
-    assert done.returncode == 2
+    done = run_command("list", "metods", folder=tmp_path)
+    assert done.exit_code == 2
     assert "Did you mean methods?" in done.stderr
 
 
 def test_check_runs_on_installed_plugins(site: Path, tmp_path: Path) -> None:
-    done = run(site, "check", "toy-prototype", cwd=tmp_path)
+    done = run_installed(site, "check", "toy-prototype", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (
         "Next: fssbench run --method toy-prototype --benchmark pascal-to-isic2018 --data mini" in done.stderr
     )
-    done = run(site, "check", "toy-discs", cwd=tmp_path)
+    done = run_installed(site, "check", "toy-discs", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    done = run(site, "check", "toy-text", cwd=tmp_path)
+    done = run_installed(site, "check", "toy-text", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

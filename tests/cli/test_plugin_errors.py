@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from command import run_command
 from places import FAILING_PLUGIN
 
 from fssbench.cli import main
@@ -101,21 +99,21 @@ def test_report_names_the_line_of_the_plugin(
     ids=["run", "train", "bench", "check", "verify", "list"],
 )
 def test_whole_traceback_is_shown_on_demand(
-    place: str, arguments: tuple[str, ...], plugin: Path, tmp_path: Path
+    place: str,
+    arguments: tuple[str, ...],
+    plugin: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    target = str(plugin)
-    given = ("check", target) if arguments[0] == "check" else (*arguments, "--plugin", target)
-    environment = {**os.environ, "FAIL_AT": place, "FSSBENCH_DEBUG": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "fssbench", *given],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "in reach" in done.stderr
-    assert "in stumble" in done.stderr
+    monkeypatch.setenv("FAIL_AT", place)
+    monkeypatch.setenv("FSSBENCH_DEBUG", "1")
+    given = ("check", plugin) if arguments[0] == "check" else (*arguments, "--plugin", plugin)
+    done = run_command(*given)
+    shown = (
+        done.stderr + capfd.readouterr().err
+    )  # bench measures in a child, which writes to the real standard error
+    assert "in reach" in shown
+    assert "in stumble" in shown
     if arguments[0] != "check":  # where each check that fails shows its own
-        assert done.stderr.count(", in stumble") == 1
+        assert shown.count(", in stumble") == 1
     assert "Traceback" not in done.stdout

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from registries import add_lazily, scan_again
 
 from fssbench.cli import main
 from fssbench.contracts.checkpoint import TrainingManifest
@@ -77,10 +78,9 @@ class Reef(Dataset):
 
 
 @pytest.fixture
-def registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A registry of its own, so that no other test meets the plugins of this one."""
-    monkeypatch.setattr(DATASETS, "_plugins", None)
-    monkeypatch.setattr(DATASETS, "_clashes", {})
+def registry() -> None:
+    """A registry of the installed data sets alone."""
+    scan_again(DATASETS)
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_a_data_set_that_does_not_load_stops_no_other(tmp_path: Path, plugin: Pa
         raise ImportError("no such library")
 
     load_plugin(plugin)
-    DATASETS._add("broken", "nowhere", fail)
+    add_lazily(DATASETS, "broken", "nowhere", fail)
     source = write_lists(tmp_path / "lists", train=TRAIN, test=TEST)
     assert len(import_lists(source, tmp_path / "in")) == 2
     assert find_class_twins("broken", "reef") == {}

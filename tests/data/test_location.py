@@ -9,6 +9,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
+from registries import add_lazily
 
 from fssbench.api import DataError, Dataset, PluginError, UsageError
 from fssbench.data import location
@@ -249,7 +250,7 @@ def test_one_broken_plugin_stops_no_other(tmp_path: Path) -> None:
     def missing() -> type[Dataset]:
         raise ModuleNotFoundError("no module named 'stranger'")
 
-    DATASETS._add("broken", "stranger 1.0 (stranger:Data)", missing)
+    add_lazily(DATASETS, "broken", "stranger 1.0 (stranger:Data)", missing)
     outcome = make_miniature(tmp_path / "m", names=["broken", "toy"])
     assert outcome["toy"] == "written"
     assert "does not load: ModuleNotFoundError" in outcome["broken"]

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pytest
 import torch
+from registries import forget
 from torch import Tensor, nn
 
 import fssbench
@@ -316,7 +317,7 @@ def registered(tmp_path: Path) -> Iterator[Path]:
     path.write_text(PLUGIN)
     load_plugin(path)
     yield path
-    METHODS._scan().pop("mine-by-file")
+    forget(METHODS, "mine-by-file")
 
 
 def test_a_plugin_file_is_loaded_by_name(registered: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import pytest
 import torch
 from click.testing import CliRunner
+from registries import forget
 from torch import nn
 
 import fssbench
@@ -53,7 +54,7 @@ def learnt(tmp_path: Path) -> Any:
         path = tmp_path / f"{name}{abs(hash((settings, attributes)))}.py"
         text = LEARNT.replace("NAME", name).replace("SETTINGS", settings).replace("ATTRIBUTES", attributes)
         path.write_text(text)
-        METHODS._scan().pop(name, None)
+        forget(METHODS, name)
         load_plugin(path)
         cls: type[Method] = METHODS.get(name)
         return cls

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from registries import scan_again
 
 from fssbench.errors import PluginError, UsageError
 from fssbench.plugins.registry import METHODS, Registry, load_plugin
@@ -113,9 +114,8 @@ def test_interrupt_is_not_swallowed(site: Path) -> None:
 
 class TestFiles:
     @pytest.fixture(autouse=True)
-    def _own_methods(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(METHODS, "_plugins", None)
-        monkeypatch.setattr(METHODS, "_clashes", {})
+    def _own_methods(self) -> None:
+        scan_again(METHODS)
 
     def test_registers(self, tmp_path: Path) -> None:
         file = tmp_path / "mine.py"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from registries import scan_again
 
 from fssbench.errors import PluginError
 from fssbench.loading.load import load_method
@@ -246,7 +247,7 @@ def test_a_hash_does_not_depend_on_which_plugin_was_loaded_first(
 
     sources = []
     for order in (["base"], ["derived", "base"]):
-        monkeypatch.setattr(METHODS, "_plugins", None)
+        scan_again(METHODS)
         folder = tmp_path / "-".join(order)
         reads = "from pathlib import Path; TABLE = Path(__file__).with_name('{}.txt').read_text()"
         write_method(folder / "base.py", name="base", top=f"import helper; {reads.format('base')}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from registries import add_lazily
 from report_factory import make_cell, make_run
 
 from fssbench.api import Results
@@ -82,12 +82,6 @@ class Counts(Reporter):
         path.write_text(str(len(results.runs)))
         return [path]
 """
-
-
-@pytest.fixture(autouse=True)
-def _fresh_registry() -> Iterator[None]:
-    yield
-    REPORTERS._plugins = None
 
 
 @pytest.fixture
@@ -183,7 +177,7 @@ def test_reporter_that_does_not_load_is_put_aside(found: dict[str, Any], tmp_pat
     def explode() -> Any:
         raise ImportError("no module named ink")
 
-    REPORTERS._add("stranger", "stranger 1.0", explode)
+    add_lazily(REPORTERS, "stranger", "stranger 1.0", explode)
     answer = invoke("-o", tmp_path)
     assert answer.exit_code == 4
     assert "no module named ink" in answer.stderr

@@ -55,7 +55,7 @@ def drawn(
     listed = pool if isinstance(pool, Pool) else Pool(pool, "made up")
     with (
         mock.patch("fssbench.data.location.open_dataset", return_value=Stub(listed, names)),
-        mock.patch("fssbench.data.location.resolve", return_value=None),
+        mock.patch("fssbench.data.location.find_data_folder", return_value=None),
     ):
         return plan(benchmark, **options)
 

@@ -113,6 +113,29 @@ def test_built_in_plugins_import_the_api_alone(plugins: str) -> None:
     assert wrong == []
 
 
+REPORT_ORDER = ("leaderboard", "formats", "paper", "sections", "content", "figures")
+"""Folders of `reports`, from the reporters to the drawing.  Each may import from those that stand after it."""
+
+
+def test_imports_inside_reports_go_downwards_only_and_figures_import_none_of_the_rest() -> None:
+    place = {f"fssbench.reports.{name}": number for number, name in enumerate(REPORT_ORDER)}
+
+    def folder(name: str) -> str:
+        return ".".join(name.split(".")[:3])
+
+    inside = {
+        name: others for name, others in GRAPH.items() if room(name) == "reports" and name.count(".") > 1
+    }
+    assert {folder(name) for name in inside} == set(place)
+    upward = sorted(
+        f"{name} imports {other}"
+        for name, others in inside.items()
+        for other in others
+        if room(other) == "reports" and place.get(folder(other), -1) < place[folder(name)]
+    )
+    assert upward == []
+
+
 def test_modules_import_in_no_circle() -> None:
     """Kahn's algorithm: take away modules that import nothing that is left, until none is left."""
     left = {name: {o for o in others if o in GRAPH} - {"fssbench"} for name, others in GRAPH.items()}

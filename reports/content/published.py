@@ -11,7 +11,7 @@ import csv
 from functools import cache
 from importlib import resources
 
-from fssbench.api import Record
+from fssbench.api import Record, RunResult, clean_line
 
 MEAN = "mean"
 """`fold` of a mean over folds, and of benchmarks with one fold."""
@@ -95,3 +95,17 @@ def of_method(id: str) -> dict[str, str]:
         for p in records()
         if p.id == id and p.fold == MEAN
     }
+
+
+def kind_of(run: RunResult) -> str:
+    """Return how a method compares support and query: as its run recorded it, else as the paper prints it.
+
+    The kinds are `prototype`, `pixelwise`, `adaptation` and `other`; empty if it is not known.
+    """
+    recorded = run.manifest.get("context", {}).get("kind")
+    return clean_line(recorded) if recorded else _printed_kinds().get(run.method.lower(), "")
+
+
+@cache
+def _printed_kinds() -> dict[str, str]:
+    return {p.id: p.type for p in records() if p.type}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..sections.efficiency import AXES, Point
+from fssbench.api import Estimate
+
 from .style import blank, keys, look, plain, whisker
 
 if TYPE_CHECKING:
@@ -16,6 +18,27 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _TALL = 1.45
+
+
+AXES = {
+    "learnable": "learnable parameters (M)",
+    "flops": "GFLOPs an episode",
+    "ms": "ms an episode",
+    "memory": "peak memory (MiB)",
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One method in a figure: what it scores and what it costs."""
+
+    estimate: Estimate
+    hollow: bool
+    """The score carries a mark, or the times are unstable."""
+    costs: dict[str, float]
+    """By axis; those that are known."""
+    quartiles: tuple[float, float] | None
+    """Of the milliseconds."""
 
 
 def draw(points: Mapping[str, Point]) -> Figure:

@@ -14,9 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fssbench.api import Estimate
-
-from ..content.text import clean
+from fssbench.api import Estimate, clean_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -185,7 +183,7 @@ def whisker(
 
 def short(text: object, longest: int = LONGEST) -> str:
     """A label that fits: clean, and cut where it is too long."""
-    word = clean(text)
+    word = clean_line(text)
     return word if len(word) <= longest else f"{word[: longest - 1]}…"
 
 
@@ -196,7 +194,7 @@ def short_names(names: Iterable[object], longest: int = LONGEST) -> list[str]:
         >>> short_names(["a long name, source 1", "a long name, source 2", "other"], 12)
         ['a l…source 1', 'a l…source 2', 'other']
     """
-    words = list(map(clean, names))
+    words = list(map(clean_line, names))
     for tail in range(0, longest - 3, 4):
         cut = [
             word if len(word) <= longest else f"{word[: longest - 1 - tail]}…{word[len(word) - tail :]}"

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 from fssbench.api import BENCHMARKS, Cell, Results, first_run, row_title, with_names
 
-from ..content.kinds import kind_of
 from ..content.marks import Mark, all_marks, collect, kind
 from ..content.model import Entry, figure, title_of
+from ..content.published import kind_of
 from ..content.text import clean, thousands
 from .methods import card_kind
 from .names import page

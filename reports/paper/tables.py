@@ -19,9 +19,8 @@ from fssbench.api import (
 
 from ..content.best_and_ties import standings
 from ..content.comparison import method_id, reasons
-from ..content.kinds import kind_of
 from ..content.marks import Mark, collect, letters
-from ..content.published import MEAN, Published, lookup, records
+from ..content.published import MEAN, Published, kind_of, lookup, records
 from ..content.text import clean, interval, percent, thousands
 from .layouts import AVERAGE, KINDS, LAYOUTS, Column, Layout, Part, backbone_title
 

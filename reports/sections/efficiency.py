@@ -14,30 +14,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
-from fssbench.api import Cell, Efficiency, Estimate, block_of, first_run
+from fssbench.api import Cell, Efficiency, block_of, first_run
 
 from ..content.analysis import Analysis, Place
 from ..content.text import NOTHING, clean, millions
-
-AXES = {
-    "learnable": "learnable parameters (M)",
-    "flops": "GFLOPs an episode",
-    "ms": "ms an episode",
-    "memory": "peak memory (MiB)",
-}
-
-
-@dataclass(frozen=True)
-class Point:
-    """One method in a figure: what it scores and what it costs."""
-
-    estimate: Estimate
-    hollow: bool
-    """The score carries a mark, or the times are unstable."""
-    costs: dict[str, float]
-    """By axis; those that are known."""
-    quartiles: tuple[float, float] | None
-    """Of the milliseconds."""
+from ..figures.costs import Point
 
 
 @dataclass(frozen=True)

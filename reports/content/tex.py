@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
+
+from .templates import open_templates
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -50,10 +52,9 @@ class Written(str):
     __slots__ = ()
 
 
-def environment() -> Environment:
-    """Templates in which every printed value is escaped unless it is `Written`."""
-    return Environment(
-        loader=PackageLoader("fssbench.reports"),
+def open_tex_templates() -> Environment:
+    """Open the templates of LaTeX files: every printed value is escaped unless it is `Written`."""
+    return open_templates(
         block_start_string="<%",
         block_end_string="%>",
         variable_start_string="<<",
@@ -63,8 +64,5 @@ def environment() -> Environment:
         # every printed value goes through this, so that none can be forgotten
         finalize=lambda value: value if isinstance(value, Written) else escape(value),
         autoescape=False,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
         keep_trailing_newline=True,
     )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from fssbench.api import Cell, Reporter, Results, first_run
@@ -16,6 +15,7 @@ from ..content.analysis import Analysis, analyse
 from ..content.marks import Mark
 from ..content.model import Section, build, cell_letters
 from ..content.provenance import deviations
+from ..content.templates import open_templates, read_template_file
 from ..content.text import clean
 from ..figures.svg import inline
 from ..sections.ablation import ablations
@@ -45,7 +45,7 @@ class HtmlReporter(Reporter):
 
 def render(results: Results) -> str:
     """The page as text."""
-    templates = environment()
+    templates = open_page_templates()
     report = build(results)
     found = analyse(results)
     legend = {mark.kind: mark for mark in report.legend}
@@ -75,30 +75,19 @@ def render(results: Results) -> str:
         methods=_methods(found, legend),
         deviations=deviations(results.cells),
         contents=[(name, title) for name, (title, there) in shown.items() if there],
-        style=Markup(own("report.css")),
+        style=Markup(read_template_file("report.css")),
         drawings=drawings(results),
         budget=budget,
         **parts,
     )
 
 
-def environment() -> Environment:
+def open_page_templates() -> Environment:
     """Templates in which everything is escaped but what this package draws or wrote itself."""
-    templates = Environment(
-        loader=PackageLoader("fssbench.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = open_templates()
     templates.filters |= {"svg": lambda d: Markup(inline(d)), "pad": pad, "decimals": _decimals}
     templates.filters["numbered"] = lambda values: list(enumerate(values))
     return templates
-
-
-def own(name: str) -> str:
-    """A file of this package that pages hold as it is: a style sheet or a script."""
-    return (resources.files("fssbench.reports") / "templates" / name).read_text(encoding="utf-8")
 
 
 def pad(text: str, decimals: int) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from fssbench.api import Reporter, Results
 
 from ..content.model import Entry, build
-from ..content.tex import Written, environment, escape
+from ..content.tex import Written, escape, open_tex_templates
 from ..paper.setting import typeset
 from ..paper.tables import tables
 
@@ -47,7 +47,7 @@ def _label(identifier: str) -> str:
 
 
 def _report(results: Results) -> str:
-    templates = environment()
+    templates = open_tex_templates()
     templates.filters["number"] = lambda entry: Written(number(entry))
     templates.filters["label"] = lambda text: Written(_label(text))
     templates.filters["columns"] = lambda columns: Written("r" * len(columns))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fssbench.api import Reporter, Results
 
 from ..content.model import Entry, build
+from ..content.templates import open_templates
 
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
@@ -41,19 +41,13 @@ class MarkdownReporter(Reporter):
 
     def write(self, results: Results, folder: Path) -> list[Path]:
         """Write `report.md`."""
-        environment = Environment(
-            loader=PackageLoader("fssbench.reports"),
-            autoescape=True,  # for any value that a template forgets to pass through `md`
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
-        environment.filters["md"] = lambda text: Markup(escape(text))
-        environment.filters["number"] = lambda entry: Markup(number(entry))
+        # escaping for HTML is for any value that a template forgets to pass through `md`
+        templates = open_templates(keep_trailing_newline=True)
+        templates.filters["md"] = lambda text: Markup(escape(text))
+        templates.filters["number"] = lambda entry: Markup(number(entry))
         target = folder / "report.md"
         target.write_text(
-            environment.get_template("report.md.j2").render(report=build(results)),
+            templates.get_template("report.md.j2").render(report=build(results)),
             encoding="utf-8",
             newline="\n",
         )

@@ -15,7 +15,8 @@ from fssbench.api import Cell, Reporter, Results, with_names
 
 from ..content.marks import all_marks, collect
 from ..content.model import build
-from ..formats.html import environment, own
+from ..content.templates import read_template_file
+from ..formats.html import open_page_templates
 from ..sections.drawings import drawings
 from .board import board
 from .methods import method_page
@@ -61,12 +62,12 @@ class _Pages:
         self.drawings = drawings(results)
         names = dict.fromkeys(cell.method for cell in results.cells)
         self.methods = {name: method_page(name, results, self.legend) for name in names}
-        self.templates: Environment = environment()
-        self.style = Markup(own("report.css") + own("leaderboard.css"))
+        self.templates: Environment = open_page_templates()
+        self.style = Markup(read_template_file("report.css") + read_template_file("leaderboard.css"))
 
     def index(self) -> str:
         """The board, and where everything is."""
-        script = own("leaderboard.js")
+        script = read_template_file("leaderboard.js")
         shown = board(self.results)
         return self._render(
             "leaderboard.html.j2",

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from ..content.tex import Written, environment, escape
+from ..content.tex import Written, escape, open_tex_templates
 from .layouts import KINDS, Layout, backbone_title
 from .tables import Block, Line, Number, PaperTable
 
 
 def typeset(tables: Sequence[PaperTable]) -> str:
     """The file `paper.tex`."""
-    templates = environment()
+    templates = open_tex_templates()
     templates.filters["tex"] = Written
     templates.filters["rules"] = lambda layout: Written(_rules(layout))
     templates.filters["body"] = lambda block, table: Written("".join(_body(block, table)))

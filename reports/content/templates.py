@@ -1,0 +1,26 @@
+"""The one way to the templates: what is printed is escaped, and a name that does not exist is an error."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+_PACKAGE = "fssbench.reports"
+_LOADER = PackageLoader(_PACKAGE)
+
+
+def open_templates(**options: Any) -> Environment:
+    """Open the folder of templates; values are escaped for HTML unless the options say how else.
+
+    Args:
+        options: of `jinja2.Environment`.
+    """
+    common = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    return Environment(loader=_LOADER, **{**common, **options})
+
+
+def read_template_file(name: str) -> str:
+    """Return the text of a file that pages contain unchanged: a style sheet or a script."""
+    return (resources.files(_PACKAGE) / "templates" / name).read_text(encoding="utf-8")

@@ -70,11 +70,11 @@ class Analysis:
     @cached_property
     def places(self) -> tuple[Place, ...]:
         """One cell a method, from the column (seed, protocol, cap, size) that holds most methods."""
-        found: dict[tuple[str, int], dict[object, list[Cell]]] = defaultdict(lambda: defaultdict(list))
+        by_column: dict[tuple[str, int], dict[object, list[Cell]]] = defaultdict(lambda: defaultdict(list))
         for cell in self.cells:
-            found[cell.benchmark, cell.shot][column_key(first_run(cell))].append(cell)
+            by_column[cell.benchmark, cell.shot][column_key(first_run(cell))].append(cell)
         out = []
-        for (benchmark, shot), columns in found.items():
+        for (benchmark, shot), columns in by_column.items():
             best = max(
                 columns.values(),
                 key=lambda cells: (len({self.name(c) for c in cells}), sum(c.episodes for c in cells)),
@@ -86,7 +86,7 @@ class Analysis:
         return tuple(out)
 
     @cached_property
-    def aside(self) -> int:
+    def cells_not_shown(self) -> int:
         """Cells that figures and summary leave to the tables."""
         return len(self.cells) - sum(len(place.cells) for place in self.places)
 
@@ -105,7 +105,7 @@ class Analysis:
         )
 
     @cached_property
-    def drawn(self) -> tuple[str, ...]:
+    def methods_in_figures(self) -> tuple[str, ...]:
         """The methods that figures show."""
         return self.methods[:MOST]
 
@@ -140,7 +140,7 @@ class Analysis:
         Pairs with too few queries are none of the three.
         """
         counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-        for pair in (pair for found in self.pairs.values() for pair in found if speaks(pair)):
+        for pair in (pair for pairs in self.pairs.values() for pair in pairs if counts_as_evidence(pair)):
             a, b = self.name(pair.a), self.name(pair.b)
             counts[a, b][pair.outcome] += 1
             counts[b, a][turn_pair(pair).outcome] += 1
@@ -170,13 +170,13 @@ class Analysis:
         return {(p.benchmark, p.shot): self._parts(p, by_size) for p in self.places}
 
     def _parts(self, place: Place, split: _Split) -> dict[str, tuple[Part, ...]]:
-        names = [n for n in self.drawn if n in place.cells]
+        names = [n for n in self.methods_in_figures if n in place.cells]
         cells = [place.cells[n] for n in names]
-        found = split(cells, resamples=self.results.resamples, seed=self.results.bootstrap_seed)
-        return dict(zip(names, found, strict=True))
+        parts = split(cells, resamples=self.results.resamples, seed=self.results.bootstrap_seed)
+        return dict(zip(names, parts, strict=True))
 
 
-def speaks(pair: Pair) -> bool:
+def counts_as_evidence(pair: Pair) -> bool:
     """Whether a verdict was given, and both sides are what their names say."""
     return pair.outcome != TOO_FEW and trained(pair)
 

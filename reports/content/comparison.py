@@ -62,19 +62,19 @@ def method_id(run: RunResult) -> str:
 
 def reasons(run: RunResult, marks: tuple[str, ...], printed: Published) -> tuple[str, ...]:
     """Every known difference between what a run and a printed number measure."""
-    found = []
+    differences = []
     if run.backbone != printed.backbone:
-        found.append(f"backbone {clean(run.backbone)}, the paper's is {printed.backbone}")
+        differences.append(f"backbone {clean(run.backbone)}, the paper's is {printed.backbone}")
     ours, theirs = run.benchmark.partition(":")[2], printed.benchmark.partition(":")[2]
     if ours != theirs:
-        found.append(f"variant {clean(ours) or 'none'}, the paper's is {theirs or 'not stated'}")
+        differences.append(f"variant {clean(ours) or 'none'}, the paper's is {theirs or 'not stated'}")
     if not run.protocol.startswith("published"):
-        found.append(f"protocol {clean(run.protocol)}, the paper's is the published one")
+        differences.append(f"protocol {clean(run.protocol)}, the paper's is the published one")
     if run.score_size != "input":
-        found.append(f"scored at {clean(run.score_size)} size, the paper's at network input size")
+        differences.append(f"scored at {clean(run.score_size)} size, the paper's at network input size")
     same = {"as-published", *(("selected",) if _selected(printed) else ())}
     marks = tuple(m for m in marks if kind(m) not in same)
-    return (*found, *map(clean, marks))
+    return (*differences, *map(clean, marks))
 
 
 def checks(run: RunResult, marks: tuple[str, ...], printed: Published) -> tuple[Check, ...]:

@@ -324,18 +324,18 @@ def title_of(name: str) -> str:
 
 def _about(name: str) -> tuple[str, tuple[tuple[str, str], ...], tuple[str, ...]]:
     try:
-        found = find_benchmark(name)
+        resolved = find_benchmark(name)
     except UsageError:  # a benchmark of a plugin that is not installed here
         return clean(name), (), ()
-    b = found.benchmark
+    b = resolved.benchmark
     facts = [
         ("Category", b.category),
         ("Trained on", b.source),
         ("Tested on", f"{b.target}, split {b.split}"),
-        ("Full size", f"{thousands(b.episodes)} episodes per fold and shot; folds: {len(found.folds)}"),
+        ("Full size", f"{thousands(b.episodes)} episodes per fold and shot; folds: {len(resolved.folds)}"),
         ("Input", f"{b.size} px; {b.resize}"),
         ("Meter", b.meter),
     ]
-    if found.variant is not None:
-        facts.insert(0, ("Variant", f"{found.variant.name}: {found.variant.title}"))
+    if resolved.variant is not None:
+        facts.insert(0, ("Variant", f"{resolved.variant.name}: {resolved.variant.title}"))
     return clean(b.title), tuple((k, clean(v)) for k, v in facts), tuple(map(clean, b.pitfalls))

@@ -159,7 +159,7 @@ def environment(runs: Iterable[RunResult]) -> tuple[tuple[str, str], ...]:
     for run in runs:
         for name, value in _flat(_block(run, "context")):
             values.setdefault(name, {})[value] = None
-    return tuple((name, _listed(list(found))) for name, found in values.items())
+    return tuple((name, _listed(list(texts))) for name, texts in values.items())
 
 
 def _flat(block: Mapping[Any, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
@@ -175,7 +175,7 @@ def _flat(block: Mapping[Any, Any], prefix: str = "") -> Iterable[tuple[str, str
             yield name, clean(value)
 
 
-def _listed(found: list[str]) -> str:
-    if len(found) > 4:
-        return f"{'; '.join(found[:3])}; and {len(found) - 3} more"
-    return "; ".join(found)
+def _listed(values: list[str]) -> str:
+    if len(values) > 4:
+        return f"{'; '.join(values[:3])}; and {len(values) - 3} more"
+    return "; ".join(values)

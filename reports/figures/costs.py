@@ -116,7 +116,7 @@ def ticks(low: float, high: float) -> list[float]:
         tuple(np.arange(2, 20) / 2),
         tuple(np.arange(10, 100) / 10),
     ):
-        found = [round(float(m) * d, 12) for d in decades for m in steps if low <= m * d <= high]
-        if len(found) > 1:
-            return found[:: -(-len(found) // 4)]
+        places = [round(float(m) * d, 12) for d in decades for m in steps if low <= m * d <= high]
+        if len(places) > 1:
+            return places[:: -(-len(places) // 4)]
     return [float(f"{math.sqrt(low * high):.3g}")]

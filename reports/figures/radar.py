@@ -29,8 +29,8 @@ def reach(values: Sequence[float]) -> int:
         >>> reach([31.0, 64.2])
         80
     """
-    found = [v for v in values if math.isfinite(v)]
-    return min(100, max(_STEP, _STEP * math.ceil(max(found, default=0.0) / _STEP)))
+    finite = [v for v in values if math.isfinite(v)]
+    return min(100, max(_STEP, _STEP * math.ceil(max(finite, default=0.0) / _STEP)))
 
 
 def draw(axis_names: Sequence[str], series: Mapping[str, Sequence[Estimate | None]], end: int) -> Figure:

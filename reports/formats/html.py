@@ -47,15 +47,15 @@ def render(results: Results) -> str:
     """The page as text."""
     templates = open_page_templates()
     report = build(results)
-    found = analyse(results)
+    analysis = analyse(results)
     legend = {mark.kind: mark for mark in report.legend}
     budget = Budget()
     parts = {
-        "matrices": matrices(found, legend),
-        "class_tables": class_tables(found, legend),
-        "size_tables": size_tables(found, legend),
-        "ablations": ablations(found, legend),
-        "costs": costs(found),
+        "matrices": matrices(analysis, legend),
+        "class_tables": class_tables(analysis, legend),
+        "size_tables": size_tables(analysis, legend),
+        "ablations": ablations(analysis, legend),
+        "costs": costs(analysis),
         **gallery_parts(galleries([section.cells for section in report.sections], legend, budget)),
     }
     shown = {
@@ -69,10 +69,10 @@ def render(results: Results) -> str:
     }
     return templates.get_template("report.html.j2").render(
         report=report,
-        analysis=found,
-        findings=findings(found),
-        overview=overview(found, legend),
-        methods=_methods(found, legend),
+        analysis=analysis,
+        findings=findings(analysis),
+        overview=overview(analysis, legend),
+        methods=_methods(analysis, legend),
         deviations=deviations(results.cells),
         contents=[(name, title) for name, (title, there) in shown.items() if there],
         style=Markup(read_template_file("report.css")),
@@ -99,10 +99,10 @@ def pad(text: str, decimals: int) -> str:
         >>> pad("2.6", 2) == "2.6\u2007"
         True
     """
-    if not decimals or text[:1].isalpha() or not (found := re.search(r"\d(?:\.(\d+))?(?=\D*$)", text)):
+    if not decimals or text[:1].isalpha() or not (last_number := re.search(r"\d(?:\.(\d+))?(?=\D*$)", text)):
         return text
-    short = decimals - len(found[1] or "")
-    return text + _FIGURE_SPACE * max(0, short) + (_FIGURE_SPACE if not found[1] else "")
+    short = decimals - len(last_number[1] or "")
+    return text + _FIGURE_SPACE * max(0, short) + (_FIGURE_SPACE if not last_number[1] else "")
 
 
 def _decimals(section: Section) -> int:
@@ -122,12 +122,12 @@ class _MethodLine:
     marks: str
 
 
-def _methods(found: Analysis, legend: dict[str, Mark]) -> list[_MethodLine]:
+def _methods(analysis: Analysis, legend: dict[str, Mark]) -> list[_MethodLine]:
     """What was run, one line a method, in the order of the figures."""
     cells: dict[str, list[Cell]] = {}
-    for cell in found.results.cells:
-        cells.setdefault(found.name(cell), []).append(cell)
-    order = {name: n for n, name in enumerate(found.methods)}
+    for cell in analysis.results.cells:
+        cells.setdefault(analysis.name(cell), []).append(cell)
+    order = {name: n for n, name in enumerate(analysis.methods)}
     lines = []
     for name in sorted(cells, key=lambda n: (order.get(n, len(order)), n)):
         run = first_run(cells[name][0])

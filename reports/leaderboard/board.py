@@ -131,7 +131,7 @@ def suite_of(benchmark: str) -> str:
 def _columns(cells: Iterable[Cell]) -> dict[tuple[str, int], BoardColumn]:
     """Columns by benchmark and shot, in the order of the paper."""
     order = {name: n for n, name in enumerate(BENCHMARKS)}
-    found = sorted(
+    columns = sorted(
         {(cell.benchmark, cell.shot) for cell in cells},
         key=lambda x: (order.get(x[0].partition(":")[0], len(order)), x),
     )
@@ -144,7 +144,7 @@ def _columns(cells: Iterable[Cell]) -> dict[tuple[str, int], BoardColumn]:
             shot=shot,
             suite=suite_of(benchmark),
         )
-        for n, (benchmark, shot) in enumerate(found)
+        for n, (benchmark, shot) in enumerate(columns)
     }
 
 

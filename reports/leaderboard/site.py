@@ -45,12 +45,12 @@ class LeaderboardReporter(Reporter):
 def site(results: Results) -> dict[str, str]:
     """Text of every page by its file name."""
     pages = _Pages(results)
-    found = {INDEX: pages.index()}
+    texts = {INDEX: pages.index()}
     for name in dict.fromkeys(cell.benchmark for cell in results.cells):
-        found[page("benchmark", name)] = pages.benchmark(name)
+        texts[page("benchmark", name)] = pages.benchmark(name)
     for name in dict.fromkeys(cell.method for cell in results.cells):
-        found[page("method", name)] = pages.method(name)
-    return found
+        texts[page("method", name)] = pages.method(name)
+    return texts
 
 
 class _Pages:

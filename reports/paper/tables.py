@@ -93,8 +93,8 @@ def tables(results: Results) -> tuple[PaperTable, ...]:
     """The tables that have a benchmark among the results, in the order of the paper."""
     results = with_names(results)
     places = standings(results)
-    found = [_Setter(layout, results, places).table() for layout in LAYOUTS]
-    return tuple(table for table in found if table is not None)
+    made = [_Setter(layout, results, places).table() for layout in LAYOUTS]
+    return tuple(table for table in made if table is not None)
 
 
 class _Setter:

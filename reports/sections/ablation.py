@@ -59,26 +59,26 @@ class AblationTable:
     """Whether a form with untrained weights is among them, whose difference says nothing about the part."""
 
 
-def ablations(found: Analysis, legend: dict[str, Mark]) -> tuple[AblationTable, ...]:
+def ablations(analysis: Analysis, legend: dict[str, Mark]) -> tuple[AblationTable, ...]:
     """One table a method and place with an ablated run."""
     groups: dict[tuple[object, ...], list[Cell]] = defaultdict(list)
-    for cell in found.results.cells:
+    for cell in analysis.results.cells:
         run = first_run(cell)
         groups[column_key(run), program_key(run)].append(cell)
     return tuple(
-        _table(found, cells, legend)
+        _table(analysis, cells, legend)
         for cells in groups.values()
         if any(first_run(cell).ablations for cell in cells)
     )
 
 
-def _table(found: Analysis, cells: list[Cell], legend: dict[str, Mark]) -> AblationTable:
+def _table(analysis: Analysis, cells: list[Cell], legend: dict[str, Mark]) -> AblationTable:
     ablated = [cell for cell in cells if first_run(cell).ablations]
     wholes = {id(cell): _whole(cells, cell) for cell in ablated}
     used = list({id(whole): whole for whole in wholes.values() if whole is not None}.values())
     shown = [*used, *ablated]
     gaps: dict[int, Pair] = {}
-    for pair in found.compare(shown) if used else ():
+    for pair in analysis.compare(shown) if used else ():
         for cell, other in ((pair.a, pair.b), (pair.b, pair.a)):
             if wholes.get(id(cell)) is other:
                 gaps[id(cell)] = pair

@@ -38,24 +38,24 @@ class PartTable:
     """Classes that are not shown."""
 
 
-def class_tables(found: Analysis, legend: dict[str, Mark]) -> tuple[PartTable, ...]:
+def class_tables(analysis: Analysis, legend: dict[str, Mark]) -> tuple[PartTable, ...]:
     """IoU per class of each place with more than one."""
-    return tuple(_table(found, place, parts, "class", legend) for place, parts in found.classes.items())
+    return tuple(_table(analysis, place, parts, "class", legend) for place, parts in analysis.classes.items())
 
 
-def size_tables(found: Analysis, legend: dict[str, Mark]) -> tuple[PartTable, ...]:
+def size_tables(analysis: Analysis, legend: dict[str, Mark]) -> tuple[PartTable, ...]:
     """IoU by object size of each place."""
-    return tuple(_table(found, place, parts, "size", legend) for place, parts in found.sizes.items())
+    return tuple(_table(analysis, place, parts, "size", legend) for place, parts in analysis.sizes.items())
 
 
 def _table(
-    found: Analysis,
+    analysis: Analysis,
     where: tuple[str, int],
     parts: dict[str, tuple[Part, ...]],
     what: str,
     legend: dict[str, Mark],
 ) -> PartTable:
-    place = found.place(*where)
+    place = analysis.place(*where)
     cells = {} if place is None else place.cells
     keys = picked(list(parts.values()), CLASSES if what == "class" else 99)
     by_key = {name: {p.key: p for p in mine} for name, mine in parts.items()}
@@ -83,7 +83,7 @@ def _table(
             )
         )
     return PartTable(
-        title=found.benchmarks[where[0]],
+        title=analysis.benchmarks[where[0]],
         shot=where[1],
         what=what,
         protocol=", ".join(sorted({clean(c.protocol) for c in cells.values()})),

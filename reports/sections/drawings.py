@@ -65,18 +65,18 @@ def _more(names: tuple[str, ...], most: int) -> str:
     )
 
 
-def _summary(found: Analysis) -> Iterator[Drawing]:
-    ids = list(found.benchmarks)
-    every = [p.cells[n].miou for p in found.places for n in found.drawn if n in p.cells]
+def _summary(analysis: Analysis) -> Iterator[Drawing]:
+    ids = list(analysis.benchmarks)
+    every = [p.cells[n].miou for p in analysis.places for n in analysis.methods_in_figures if n in p.cells]
     ends = [v for e in every for v in (e.value, e.low, e.high) if np.isfinite(v)]
     end = radar.reach(ends)
     span = (5 * np.floor(min(ends, default=0) / 5) - 1, 5 * np.ceil(max(ends, default=100) / 5) + 1)
-    for shot in found.shots:
-        here = {p.benchmark: p for p in found.places if p.shot == shot}
+    for shot in analysis.shots:
+        here = {p.benchmark: p for p in analysis.places if p.shot == shot}
         rows = [i for i in ids if i in here]
-        cells = [c for p in here.values() for n, c in p.cells.items() if n in found.drawn]
-        names = tuple(n for n in found.drawn if any(n in p.cells for p in here.values()))
-        ground = basis(cells) + _more(found.methods, MOST)
+        cells = [c for p in here.values() for n, c in p.cells.items() if n in analysis.methods_in_figures]
+        names = tuple(n for n in analysis.methods_in_figures if any(n in p.cells for p in here.values()))
+        ground = basis(cells) + _more(analysis.methods, MOST)
         if len(rows) >= radar.FEWEST:
             spokes = rows[: radar.MOST_AXES]
             beyond = f" The first {len(spokes)} of {len(rows)} benchmarks." if len(rows) > len(spokes) else ""
@@ -90,7 +90,7 @@ def _summary(found: Analysis) -> Iterator[Drawing]:
                 ),
                 make=partial(
                     radar.draw,
-                    [_broken(found.benchmarks[i]) for i in spokes],
+                    [_broken(analysis.benchmarks[i]) for i in spokes],
                     {n: [_miou(here[i], n) for i in spokes] for n in names},
                     end,
                 ),
@@ -102,26 +102,26 @@ def _summary(found: Analysis) -> Iterator[Drawing]:
             caption=f"The same numbers with their intervals, {shot}-shot. Hollow: the number carries a mark. {ground}",
             make=partial(
                 dots.draw,
-                [found.benchmarks[i] for i in rows],
+                [analysis.benchmarks[i] for i in rows],
                 {n: [_dot(here[i].cells.get(n)) for i in rows] for n in names},
                 span=span,
             ),
         )
 
 
-def _benchmarks(found: Analysis) -> Iterator[Drawing]:
+def _benchmarks(analysis: Analysis) -> Iterator[Drawing]:
     """With one benchmark alone the summary shows all there is."""
     for n, (benchmark, title) in enumerate(
-        found.benchmarks.items() if len(found.benchmarks) > 1 else (), start=1
+        analysis.benchmarks.items() if len(analysis.benchmarks) > 1 else (), start=1
     ):
-        here = {p.shot: p for p in found.places if p.benchmark == benchmark}
-        names = [m for m in found.drawn if any(m in p.cells for p in here.values())]
+        here = {p.shot: p for p in analysis.places if p.benchmark == benchmark}
+        names = [m for m in analysis.methods_in_figures if any(m in p.cells for p in here.values())]
         cells = [c for p in here.values() for m, c in p.cells.items() if m in names]
         yield Drawing(
             name=f"benchmark-{n}-{slug(benchmark)}",
             place=f"benchmark/{benchmark}",
             title=f"mIoU of each method on {title}, by shot",
-            caption=f"mIoU by shot. Hollow: the number carries a mark. {basis(cells)}{_more(found.methods, MOST)}",
+            caption=f"mIoU by shot. Hollow: the number carries a mark. {basis(cells)}{_more(analysis.methods, MOST)}",
             make=partial(
                 dots.draw,
                 names,
@@ -130,15 +130,19 @@ def _benchmarks(found: Analysis) -> Iterator[Drawing]:
         )
 
 
-def _classes(found: Analysis) -> Iterator[Drawing]:
-    for n, benchmark in enumerate(found.benchmarks, start=1):
+def _classes(analysis: Analysis) -> Iterator[Drawing]:
+    for n, benchmark in enumerate(analysis.benchmarks, start=1):
         place = next(
-            (p for p in found.places if p.benchmark == benchmark and (benchmark, p.shot) in found.classes),
+            (
+                p
+                for p in analysis.places
+                if p.benchmark == benchmark and (benchmark, p.shot) in analysis.classes
+            ),
             None,
         )
         if place is None:
             continue
-        parts = found.classes[benchmark, place.shot]
+        parts = analysis.classes[benchmark, place.shot]
         names = list(parts)[:METHODS]
         kept = picked(list(parts.values()), CLASSES)
         every = len({p.key for mine in parts.values() for p in mine})
@@ -150,9 +154,9 @@ def _classes(found: Analysis) -> Iterator[Drawing]:
         yield Drawing(
             name=f"classes-{n}-{slug(benchmark)}",
             place="comparison/classes",
-            title=f"IoU of each class on {found.benchmarks[benchmark]}, {place.shot}-shot",
+            title=f"IoU of each class on {analysis.benchmarks[benchmark]}, {place.shot}-shot",
             caption=(
-                f"{found.benchmarks[benchmark]}, {place.shot}-shot: foreground IoU of each class, the mean over the "
+                f"{analysis.benchmarks[benchmark]}, {place.shot}-shot: foreground IoU of each class, the mean over the "
                 f"folds that test it.{some} {basis((place.cells[m] for m in names), _PARTS)}"
                 f"{_more(tuple(parts), METHODS)}"
             ),
@@ -177,10 +181,10 @@ def picked(parts: list[tuple[Part, ...]], most: int) -> list[tuple[int, str]]:
     return sorted({*order[: most // 2], *order[-(most - most // 2) :]})
 
 
-def _scatters(found: Analysis) -> Iterator[Drawing]:
-    for n, benchmark in enumerate(found.benchmarks, start=1):
-        place = next((p for p in found.places if p.benchmark == benchmark), None)
-        two = [m for m in found.methods if place is not None and m in place.cells][:2]
+def _scatters(analysis: Analysis) -> Iterator[Drawing]:
+    for n, benchmark in enumerate(analysis.benchmarks, start=1):
+        place = next((p for p in analysis.places if p.benchmark == benchmark), None)
+        two = [m for m in analysis.methods if place is not None and m in place.cells][:2]
         if place is None or len(two) < 2:
             continue
         points = _paired(place.cells[two[0]], place.cells[two[1]])
@@ -196,21 +200,21 @@ def _scatters(found: Analysis) -> Iterator[Drawing]:
         yield Drawing(
             name=f"episodes-{n}-{slug(benchmark)}",
             place="comparison/episodes",
-            title=f"{two[0]} against {two[1]} on {found.benchmarks[benchmark]}, episode by episode",
+            title=f"{two[0]} against {two[1]} on {analysis.benchmarks[benchmark]}, episode by episode",
             caption=(
-                f"{found.benchmarks[benchmark]}, {place.shot}-shot: foreground IoU of {every} of "
+                f"{analysis.benchmarks[benchmark]}, {place.shot}-shot: foreground IoU of {every} of "
                 f"{thousands(len(points))} shared episodes. {two[1]} is higher in {thousands(above)} of all. "
                 "Per-episode IoU is secondary: mIoU is a ratio of sums, not its mean. "
-                f"{_gap_of(found, place, two)}{basis((place.cells[m] for m in two), 'episodes')}"
+                f"{_gap_of(analysis, place, two)}{basis((place.cells[m] for m in two), 'episodes')}"
             ),
             make=partial(scatter.draw, points[rows, 0], points[rows, 1], (two[0], two[1])),
         )
 
 
-def _gap_of(found: Analysis, place: Place, two: list[str]) -> str:
+def _gap_of(analysis: Analysis, place: Place, two: list[str]) -> str:
     """The difference of the two methods' mIoU, with its interval."""
-    for pair in found.pairs[place.benchmark, place.shot]:
-        sign = {(two[0], two[1]): 1, (two[1], two[0]): -1}.get((found.name(pair.a), found.name(pair.b)))
+    for pair in analysis.pairs[place.benchmark, place.shot]:
+        sign = {(two[0], two[1]): 1, (two[1], two[0]): -1}.get((analysis.name(pair.a), analysis.name(pair.b)))
         if sign:
             d = pair.difference
             ends = (d.low, d.high) if sign > 0 else (-d.high, -d.low)
@@ -235,15 +239,21 @@ def _by_index(run: RunResult) -> dict[int, float]:
     return dict(zip(run.indices.tolist(), episode_ious(run).tolist(), strict=True))
 
 
-def _sizes(found: Analysis) -> Iterator[Drawing]:
-    for n, (benchmark, title) in enumerate(found.benchmarks.items(), start=1):
+def _sizes(analysis: Analysis) -> Iterator[Drawing]:
+    for n, (benchmark, title) in enumerate(analysis.benchmarks.items(), start=1):
         here = {
-            shot: found.sizes[benchmark, shot] for shot in found.shots if (benchmark, shot) in found.sizes
+            shot: analysis.sizes[benchmark, shot]
+            for shot in analysis.shots
+            if (benchmark, shot) in analysis.sizes
         }
-        names = [m for m in found.drawn if any(m in parts for parts in here.values())][:METHODS]
+        names = [m for m in analysis.methods_in_figures if any(m in parts for parts in here.values())][
+            :METHODS
+        ]
         first = next(iter(here.values()))
         bins = [part.name for part in next(iter(first.values()))]
-        cells = [p.cells[m] for p in found.places if p.benchmark == benchmark for m in names if m in p.cells]
+        cells = [
+            p.cells[m] for p in analysis.places if p.benchmark == benchmark for m in names if m in p.cells
+        ]
         yield Drawing(
             name=f"sizes-{n}-{slug(benchmark)}",
             place="difficulty",
@@ -251,7 +261,7 @@ def _sizes(found: Analysis) -> Iterator[Drawing]:
             caption=(
                 f"{title}: foreground IoU by the share of the valid pixels that the object covers, sums over the "
                 f"episodes of a bin (n), whatever their class; secondary to mIoU. A bin without an interval is a gap. "
-                f"{basis(cells, _PARTS)}{_more(found.methods, METHODS)}"
+                f"{basis(cells, _PARTS)}{_more(analysis.methods, METHODS)}"
             ),
             make=partial(
                 sizes.draw,
@@ -280,11 +290,11 @@ def _broken(title: str) -> str:
     return title.replace(" to ", " to\n", 1)
 
 
-def _costs(found: Analysis) -> Iterator[Drawing]:
+def _costs(analysis: Analysis) -> Iterator[Drawing]:
     """One a benchmark, at its fewest shots."""
-    for n, (benchmark, title) in enumerate(found.benchmarks.items(), start=1):
-        place = min((p for p in found.places if p.benchmark == benchmark), key=lambda p: p.shot)
-        there = cost_points(found, place)
+    for n, (benchmark, title) in enumerate(analysis.benchmarks.items(), start=1):
+        place = min((p for p in analysis.places if p.benchmark == benchmark), key=lambda p: p.shot)
+        there = cost_points(analysis, place)
         if len(there) < 2:
             continue
         cells = [place.cells[name] for name in there]
@@ -294,8 +304,8 @@ def _costs(found: Analysis) -> Iterator[Drawing]:
             title=f"mIoU of each method against its costs on {title}, {place.shot}-shot",
             caption=(
                 f"{title}, {place.shot}-shot: mIoU against costs, on logarithmic axes. Hollow: the number carries "
-                f"a mark, or the times are unstable. {describe_cost_source(found, place)} "
-                f"{basis(cells)}{_more(found.methods, MOST)}"
+                f"a mark, or the times are unstable. {describe_cost_source(analysis, place)} "
+                f"{basis(cells)}{_more(analysis.methods, MOST)}"
             ),
             make=partial(costs.draw, there),
         )

@@ -58,26 +58,26 @@ class Costs:
     """How to measure what is missing; empty where nothing is."""
 
 
-def costs(found: Analysis) -> Costs:
+def costs(analysis: Analysis) -> Costs:
     """Tables of all measurements, and what is missing."""
-    measured = found.results.efficiency
-    lacking = [cell for cell in found.cells if _of(cell, measured) is None]
+    measured = analysis.results.efficiency
+    lacking = [cell for cell in analysis.cells if _of(cell, measured) is None]
     names: dict[str, Cell] = {}
-    for cell in found.cells:
-        names.setdefault(found.name(cell), cell)
+    for cell in analysis.cells:
+        names.setdefault(analysis.name(cell), cell)
     return Costs(
         tables=tuple(_table(group) for group in _machines(measured)),
-        runs=() if measured else tuple(_of_run(found, cell) for cell in names.values()),
+        runs=() if measured else tuple(_of_run(analysis, cell) for cell in names.values()),
         command=_command(lacking),
     )
 
 
-def cost_points(found: Analysis, place: Place) -> dict[str, Point]:
+def cost_points(analysis: Analysis, place: Place) -> dict[str, Point]:
     """The methods of one benchmark and shot with their costs, in the order of the figures."""
-    machines = _machines(found.results.efficiency)
+    machines = _machines(analysis.results.efficiency)
     used = {id(each) for each in machines[0]} if machines else set()
-    measured = [each for each in found.results.efficiency if id(each) in used]
-    cells = {name: place.cells[name] for name in found.drawn if name in place.cells}
+    measured = [each for each in analysis.results.efficiency if id(each) in used]
+    cells = {name: place.cells[name] for name in analysis.methods_in_figures if name in place.cells}
     belong = {name: _of(cell, measured) for name, cell in cells.items()}
     out = {}
     for name, cell in cells.items():
@@ -87,7 +87,7 @@ def cost_points(found: Analysis, place: Place) -> dict[str, Point]:
             known |= {"flops": each.flops / 1e9, "ms": each.milliseconds.median}
             if each.memory_mb is not None:
                 known["memory"] = each.memory_mb
-        elif not found.results.efficiency and math.isfinite(_seconds(cell)):
+        elif not analysis.results.efficiency and math.isfinite(_seconds(cell)):
             known["ms"] = 1000 * _seconds(cell)
         if math.isfinite(cell.miou.value):
             out[name] = Point(
@@ -99,14 +99,14 @@ def cost_points(found: Analysis, place: Place) -> dict[str, Point]:
     return out
 
 
-def describe_cost_source(found: Analysis, place: Place) -> str:
+def describe_cost_source(analysis: Analysis, place: Place) -> str:
     """State in a sentence where the costs of a figure come from."""
-    machines = _machines(found.results.efficiency)
+    machines = _machines(analysis.results.efficiency)
     belong = {
         id(e): e for cell in place.cells.values() if machines and (e := _of(cell, machines[0])) is not None
     }
     if not belong:
-        if found.results.efficiency:
+        if analysis.results.efficiency:
             return "Nothing was measured of these methods."
         return (
             "Time is that of the predictions in the runs, without the images and features that methods share."
@@ -173,10 +173,10 @@ def _row(each: Efficiency) -> Row:
     )
 
 
-def _of_run(found: Analysis, cell: Cell) -> Row:
+def _of_run(analysis: Analysis, cell: Cell) -> Row:
     run, seconds = first_run(cell), _seconds(cell)
     return Row(
-        label=found.name(cell),
+        label=analysis.name(cell),
         detail=f"{clean(run.backbone)}, {cell.shot}-shot",
         learnable=millions(run.learnable),
         parameters=millions(run.parameters),

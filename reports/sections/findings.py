@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from fssbench.api import MORE_QUERIES, TOO_FEW, Cell, Pair, turn_pair
 
-from ..content.analysis import Analysis, speaks, trained
+from ..content.analysis import Analysis, counts_as_evidence, trained
 from ..content.marks import kind
 from ..content.text import clean, interval_of, signed
 
@@ -30,65 +30,63 @@ class Findings:
     """What limits the sentence; empty where nothing does."""
 
 
-def findings(found: Analysis) -> Findings:
+def findings(analysis: Analysis) -> Findings:
     """Ask and answer."""
-    return Findings(_question(found), _sentence(found), _caution(found))
+    return Findings(_question(analysis), _sentence(analysis), _caution(analysis))
 
 
-def _measured(found: Analysis) -> set[str]:
+def _measured(analysis: Analysis) -> set[str]:
     """All methods, those that share no column with the others included."""
-    return {found.name(cell) for cell in found.cells}
+    return {analysis.name(cell) for cell in analysis.cells}
 
 
-def _question(found: Analysis) -> str:
-    shots = _listed([f"{k}" for k in found.shots])
-    number = len(_measured(found))
+def _question(analysis: Analysis) -> str:
+    shots = _listed([f"{k}" for k in analysis.shots])
+    number = len(_measured(analysis))
     what = _count(number, "method")
-    where = _count(len(found.benchmarks), "benchmark")
+    where = _count(len(analysis.benchmarks), "benchmark")
     which = "How well does" if number == 1 else "Which of"
     rest = "segment" if number == 1 else "segments best"
     return (
         f"{which} {what} {rest} objects of new classes from {shots} labelled "
-        f"example{'s' if found.shots != (1,) else ''}, on {where}, and how sure is that?"
+        f"example{'s' if analysis.shots != (1,) else ''}, on {where}, and how sure is that?"
     )
 
 
-def _sentence(found: Analysis) -> str:
-    if len(found.methods) == 1 and len(_measured(found)) > 1:
+def _sentence(analysis: Analysis) -> str:
+    if len(analysis.methods) == 1 and len(_measured(analysis)) > 1:
         return "Nothing can be said about which method is better: no two share benchmark, seed, protocol, size and cap."
-    if len(found.methods) == 1:
-        return (
-            f"One method was measured, {found.methods[0]}: its figures stand alone, and nothing is compared."
-        )
-    every = [pair for pairs in found.pairs.values() for pair in pairs]
-    told = [pair for pair in every if speaks(pair)]
-    if not told:
+    if len(analysis.methods) == 1:
+        return f"One method was measured, {analysis.methods[0]}: its figures stand alone, and nothing is compared."
+    every = [pair for pairs in analysis.pairs.values() for pair in pairs]
+    evidence = [pair for pair in every if counts_as_evidence(pair)]
+    if not evidence:
         return f"Nothing can be said about which method is better: {_silence(every)}"
-    if all(pair.outcome == "tie" for pair in told):
+    if all(pair.outcome == "tie" for pair in evidence):
         return (
-            f"None of {_count(len(told), 'paired comparison')} tells two methods apart "
+            f"None of {_count(len(evidence), 'paired comparison')} tells two methods apart "
             "(Holm-adjusted p of 5 % or more): these episodes do not show which method is better."
         )
-    scores = _scores(found, told)
+    scores = _scores(analysis, evidence)
     leader = max(
         scores,
-        key=lambda n: (scores[n]["win"] - scores[n]["loss"], scores[n]["win"], -found.methods.index(n)),
+        key=lambda n: (scores[n]["win"] - scores[n]["loss"], scores[n]["win"], -analysis.methods.index(n)),
     )
-    mine = [pair for pair in told if found.name(pair.a) == leader]
-    mine += [turn_pair(pair) for pair in told if found.name(pair.b) == leader]
+    mine = [pair for pair in evidence if analysis.name(pair.a) == leader]
+    mine += [turn_pair(pair) for pair in evidence if analysis.name(pair.b) == leader]
     against: dict[str, Counter[str]] = {}
     for pair in mine:
-        against.setdefault(found.name(pair.b), Counter())[pair.outcome] += 1
+        against.setdefault(analysis.name(pair.b), Counter())[pair.outcome] += 1
     if len(against) > _NAMED:
         total = sum(against.values(), Counter[str]())
         claims = [_claim(total, f"the {len(against)} others taken together")]
     else:
         claims = [_claim(counts, other) for other, counts in sorted(against.items())]
-    return f"{_limit(told)}{leader} is significantly {'; '.join(claims)}; {_largest(found, mine)}."
+    return f"{_limit(evidence)}{leader} is significantly {'; '.join(claims)}; {_largest(analysis, mine)}."
 
 
 def _silence(every: Sequence[Pair]) -> str:
-    """Why no pair speaks."""
+    """Why no pair counts as evidence."""
     if not every:
         return "no two methods have counted the same episodes."
     few = [pair for pair in every if pair.outcome == TOO_FEW and trained(pair)]
@@ -102,9 +100,9 @@ def _queries(few: Sequence[Pair]) -> str:
     return f"{low} distinct ones" if low == high else f"{low} to {high} distinct ones"
 
 
-def _limit(told: Sequence[Pair]) -> str:
+def _limit(evidence: Sequence[Pair]) -> str:
     """What the sentence holds for, where that is not the benchmarks: it may be quoted alone."""
-    cells = [cell for pair in told for cell in (pair.a, pair.b)]
+    cells = [cell for pair in evidence for cell in (pair.a, pair.b)]
     if _all(cells, "miniature"):
         return "On miniature data (no benchmark figures), "
     kinds = dict.fromkeys(kind(m) for cell in cells for m in cell.marks)
@@ -113,32 +111,33 @@ def _limit(told: Sequence[Pair]) -> str:
 
 def _claim(counts: Counter[str], other: str) -> str:
     n = counts.total()
-    decided = f"better than {other} in {counts['win']} of {n} comparisons, worse in {counts['loss']}"
-    return f"{decided}, undecided in {counts['tie']}"
+    counted = f"better than {other} in {counts['win']} of {n} comparisons, worse in {counts['loss']}"
+    return f"{counted}, undecided in {counts['tie']}"
 
 
-def _largest(found: Analysis, mine: Sequence[Pair]) -> str:
+def _largest(analysis: Analysis, mine: Sequence[Pair]) -> str:
     decided = [pair for pair in mine if pair.outcome != "tie"]
     if not decided:
         return "none of its own comparisons is decided"
-    pair = max(decided, key=lambda p: (abs(p.difference.value), found.name(p.b)))
+    pair = max(decided, key=lambda p: (abs(p.difference.value), analysis.name(p.b)))
     d = pair.difference
     return (
         f"its largest decided difference is {signed(d.value)} points {interval_of(d.low, d.high)} to "
-        f"{found.name(pair.b)} on {found.benchmarks[pair.benchmark]}, {pair.shot}-shot ({pair.episodes:,} episodes)"
+        f"{analysis.name(pair.b)} on {analysis.benchmarks[pair.benchmark]}, {pair.shot}-shot "
+        f"({pair.episodes:,} episodes)"
     )
 
 
-def _scores(found: Analysis, told: Iterable[Pair]) -> dict[str, Counter[str]]:
+def _scores(analysis: Analysis, evidence: Iterable[Pair]) -> dict[str, Counter[str]]:
     scores: dict[str, Counter[str]] = {}
-    for pair in told:
-        scores.setdefault(found.name(pair.a), Counter())[pair.outcome] += 1
-        scores.setdefault(found.name(pair.b), Counter())[turn_pair(pair).outcome] += 1
+    for pair in evidence:
+        scores.setdefault(analysis.name(pair.a), Counter())[pair.outcome] += 1
+        scores.setdefault(analysis.name(pair.b), Counter())[turn_pair(pair).outcome] += 1
     return scores
 
 
-def _caution(found: Analysis) -> str:
-    cells = [cell for place in found.places for cell in place.cells.values()]
+def _caution(analysis: Analysis) -> str:
+    cells = [cell for place in analysis.places for cell in place.cells.values()]
     said = []
     if _all(cells, "miniature"):
         said.append(
@@ -151,9 +150,9 @@ def _caution(found: Analysis) -> str:
             f"Some numbers are not full benchmark measurements ({', '.join(map(clean, kinds))}); "
             "neither is what is said of them."
         )
-    every = [pair for pairs in found.pairs.values() for pair in pairs]
-    few = [pair for pair in every if trained(pair) and not speaks(pair)]
-    if few and any(map(speaks, every)):
+    every = [pair for pairs in analysis.pairs.values() for pair in pairs]
+    few = [pair for pair in every if trained(pair) and not counts_as_evidence(pair)]
+    if few and any(map(counts_as_evidence, every)):
         said.append(
             f"{_count(len(few), 'comparison')} with too few queries ({_queries(few)}) "
             f"{'is' if len(few) == 1 else 'are'} not counted."

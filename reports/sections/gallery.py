@@ -41,7 +41,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Found:
+class ShownAnswer:
     """What one method found."""
 
     method: int
@@ -65,7 +65,7 @@ class Example:
     """Address of the photograph that overlays lie on."""
     pictures: tuple[Picture, ...]
     """Supports, query, truth."""
-    found: tuple[Found, ...]
+    answers: tuple[ShownAnswer, ...]
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _example(
     pick: Pick, names: list[str], legend: dict[str, Mark], budget: Budget, purse: _Purse
 ) -> Example | None:
     shared: Pictures | None = None
-    found = []
+    answers = []
     for answer in pick.answers:
         try:
             pictures = answer.panel.pictures()
@@ -176,7 +176,7 @@ def _example(
         if shared is None:
             shared = pictures
         if pictures.query.size == shared.query.size:  # an overlay of another shape fits no query
-            found.append(made)
+            answers.append(made)
         else:
             budget.unreadable += 1
     if shared is None:
@@ -185,7 +185,7 @@ def _example(
     class_name = clean(pick.answers[0].panel.class_name)
     where = f"fold {pick.fold}, episode {pick.index}"
     photos = _photos(shared, query, class_name)
-    spent = len(query) + sum(len(p.uri) for p in (*photos, *(p for f in found for p in f.pictures)))
+    spent = len(query) + sum(len(p.uri) for p in (*photos, *(p for f in answers for p in f.pictures)))
     if spent > purse.left:
         budget.dropped += 1
         return None
@@ -200,7 +200,7 @@ def _example(
         class_number=purse.classes.index(class_name),
         query=query,
         pictures=photos,
-        found=tuple(found),
+        answers=tuple(answers),
     )
 
 
@@ -224,7 +224,7 @@ def _photos(shared: Pictures, query: str, class_name: str) -> tuple[Picture, ...
     )
 
 
-def _found(answer: Answer, name: str, pictures: Pictures, legend: dict[str, Mark]) -> Found:
+def _found(answer: Answer, name: str, pictures: Pictures, legend: dict[str, Mark]) -> ShownAnswer:
     kinds = overlays.errors(pictures)
     counted = max(1, int(np.count_nonzero(kinds != overlays.VOID)))
     right, false, missed = (
@@ -232,7 +232,7 @@ def _found(answer: Answer, name: str, pictures: Pictures, legend: dict[str, Mark
         for kind in (overlays.RIGHT, overlays.FALSE, overlays.MISSED)
     )
     iou = "" if math.isnan(answer.panel.iou) else f", IoU {percent(answer.panel.iou)}"
-    return Found(
+    return ShownAnswer(
         method=answer.method,
         caption=f"{name}{iou}",
         marks=letters(answer.run.marks, legend) if iou else "",

@@ -73,14 +73,14 @@ def _rank(miou: float) -> float:
 
 def _episodes(cells: Sequence[Cell]) -> list[Pick]:
     """Every episode of which some run keeps pictures, by fold and number; other plans, other episodes."""
-    found: dict[tuple[int, str, int], Pick] = {}
+    picks: dict[tuple[int, str, int], Pick] = {}
     for n, cell in enumerate(cells):
         for fold, run in cell.folds.items():
             for panel in run.panels:
                 key = fold, run.plan_sha256, panel.index
-                pick = found.setdefault(key, Pick(fold, panel.index, []))
+                pick = picks.setdefault(key, Pick(fold, panel.index, []))
                 pick.answers.append(Answer(n, run, panel))
-    return [found[key] for key in sorted(found)]
+    return [picks[key] for key in sorted(picks)]
 
 
 def _extremes(there: Iterable[Pick], method: int) -> list[tuple[str, Pick]]:

@@ -38,11 +38,11 @@ _WASH = (*_TINT, 150)
 
 def errors(pictures: Pictures) -> NDArray[np.uint8]:
     """What became of each pixel (h, w), from the stored masks alone."""
-    truth, found = pictures.truth == 1, pictures.prediction
+    truth, predicted = pictures.truth == 1, pictures.prediction
     out = np.full(truth.shape, OUTSIDE, np.uint8)
-    out[truth & found] = RIGHT
-    out[~truth & found] = FALSE
-    out[truth & ~found] = MISSED
+    out[truth & predicted] = RIGHT
+    out[~truth & predicted] = FALSE
+    out[truth & ~predicted] = MISSED
     out[pictures.truth == IGNORE] = VOID
     return out
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fssbench.api import Pair, format_p, turn_pair
 
-from ..content.analysis import Analysis, speaks
+from ..content.analysis import Analysis, counts_as_evidence
 from ..content.marks import Mark
 from ..content.model import Entry, cell_letters, figure, identities
 from ..content.text import NOTHING, interval_of, signed, thousands
@@ -51,33 +51,35 @@ class Matrix:
     rows: tuple[tuple[Gap, ...], ...]
 
 
-def overview(found: Analysis, legend: dict[str, Mark]) -> tuple[OverviewRow, ...]:
+def overview(analysis: Analysis, legend: dict[str, Mark]) -> tuple[OverviewRow, ...]:
     """Give the mIoU of every method at every place."""
     return tuple(
         OverviewRow(
-            benchmark=found.benchmarks[place.benchmark],
+            benchmark=analysis.benchmarks[place.benchmark],
             shot=place.shot,
             episodes=_span([cell.episodes for cell in place.cells.values()]),
             entries=tuple(
                 figure(place.cells[name], legend) if name in place.cells else Entry(NOTHING)
-                for name in found.methods
+                for name in analysis.methods
             ),
         )
-        for place in found.places
+        for place in analysis.places
     )
 
 
-def matrices(found: Analysis, legend: dict[str, Mark]) -> tuple[Matrix, ...]:
+def matrices(analysis: Analysis, legend: dict[str, Mark]) -> tuple[Matrix, ...]:
     """One matrix a place with a pair; the first methods only, where there are very many."""
     out = []
-    for place in found.places:
-        pairs = {(found.name(p.a), found.name(p.b)): p for p in found.pairs[place.benchmark, place.shot]}
-        names = tuple(n for n in found.drawn if n in place.cells)
+    for place in analysis.places:
+        pairs = {
+            (analysis.name(p.a), analysis.name(p.b)): p for p in analysis.pairs[place.benchmark, place.shot]
+        }
+        names = tuple(n for n in analysis.methods_in_figures if n in place.cells)
         if not pairs or len(names) < 2:
             continue
         out.append(
             Matrix(
-                title=found.benchmarks[place.benchmark],
+                title=analysis.benchmarks[place.benchmark],
                 shot=place.shot,
                 episodes=_span([p.episodes for p in pairs.values()]),
                 methods=names,
@@ -103,7 +105,7 @@ def gap(pair: Pair, legend: dict[str, Mark]) -> Gap:
         text=signed(d.value),
         interval=interval_of(d.low, d.high, d.shortage),
         p=p_value(pair.adjusted),
-        verdict=pair.outcome if speaks(pair) else "",
+        verdict=pair.outcome if counts_as_evidence(pair) else "",
         marks="".join(dict.fromkeys(marks)),
         a=identities(pair.a),
         b=identities(pair.b),

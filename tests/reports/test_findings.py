@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 import numpy as np
-from fssbench.reports.content.analysis import Analysis, analyse, speaks
+from fssbench.reports.content.analysis import Analysis, analyse, counts_as_evidence
 from fssbench.reports.content.marks import all_marks, collect
 from fssbench.reports.sections.findings import findings
 from fssbench.reports.sections.pairing import matrices, overview
@@ -91,7 +91,7 @@ def test_counts_in_the_sentence_are_those_of_the_pairs() -> None:
         if pair.outcome != "tie":
             assert pair.adjusted <= 0.05
             assert pair.difference.low > 0 or pair.difference.high < 0
-        assert speaks(pair)
+        assert counts_as_evidence(pair)
 
 
 def test_every_method_has_a_number_at_every_place_it_was_run() -> None:

@@ -188,10 +188,10 @@ def test_examples_line_methods_up(tmp_path: Path) -> None:
     assert {e.title.split("(")[1][:6] for e in group.examples} == {"fold 0", "fold 1"}
     for example in group.examples:
         assert [p.caption for p in example.pictures] == ["support", "query", "truth"]
-        assert [f.method for f in example.found] == [0, 1]
-        assert [[p.caption for p in f.pictures] for f in example.found] == [["prediction", "errors"]] * 2
-        assert all(re.fullmatch(r"(pm|hs)net, IoU \d+\.\d", f.caption) for f in example.found)
-        assert all(p.alt for p in (*example.pictures, *(p for f in example.found for p in f.pictures)))
+        assert [f.method for f in example.answers] == [0, 1]
+        assert [[p.caption for p in f.pictures] for f in example.answers] == [["prediction", "errors"]] * 2
+        assert all(re.fullmatch(r"(pm|hs)net, IoU \d+\.\d", f.caption) for f in example.answers)
+        assert all(p.alt for p in (*example.pictures, *(p for f in example.answers for p in f.pictures)))
     assert (budget.unreadable, budget.dropped) == (0, 0)
     assert group.basis == (
         "the 6 of 400 episodes whose pictures are kept, spread evenly over the plan and the same for every method"
@@ -201,7 +201,7 @@ def test_examples_line_methods_up(tmp_path: Path) -> None:
 def test_numbers_of_the_alternative_text_are_those_of_the_masks(tmp_path: Path) -> None:
     run = with_panels(make_run(), tmp_path, 1, **vars(pictures()))
     (example,) = one([make_cell([run])]).examples
-    _, errors = example.found[0].pictures
+    _, errors = example.answers[0].pictures
     assert errors.alt == "Error map of pmnet: 25 % of the pixels found, 25 % false, 25 % missed"
     assert example.pictures[-1].alt == "Truth: aeroplane, 33 % of the query, tinted"
 
@@ -213,7 +213,7 @@ def test_all_episodes_kept_is_said(tmp_path: Path) -> None:
 
 def test_iou_of_an_example_carries_its_marks(tmp_path: Path) -> None:
     run = with_panels(make_run(marks=("untrained", "miniature")), tmp_path)
-    assert one([make_cell([run])], legend=collect(run.marks)).examples[0].found[0].marks == "UM"
+    assert one([make_cell([run])], legend=collect(run.marks)).examples[0].answers[0].marks == "UM"
 
 
 def test_methods_of_one_label_are_told_apart(tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_damaged_pictures_are_told_and_stop_nothing(tmp_path: Path) -> None:
     page = render(Results((run, other), cells, 200, 0))
     assert re.search(r"1 example images? could not be read", page)
     budget = Budget()
-    assert {len(e.found) for e in one(list(cells), budget).examples} == {1, 2}
+    assert {len(e.answers) for e in one(list(cells), budget).examples} == {1, 2}
     nothing = replace(run, panels=panels[:1])
     assert galleries([[make_cell([nothing])]], {}, budget) == [()]
 
@@ -278,7 +278,7 @@ def test_overlay_of_another_shape_is_not_laid_over_the_query(tmp_path: Path) -> 
     other = with_panels(make_run("hsnet"), tmp_path, 1, **vars(pictures()))
     budget = Budget()
     (example,) = one([make_cell([run]), make_cell([other])], budget).examples
-    assert (len(example.found), budget.unreadable) == (1, 1)
+    assert (len(example.answers), budget.unreadable) == (1, 1)
 
 
 # --- the page -------------------------------------------------------------------------------------
@@ -331,7 +331,7 @@ def test_full_gallery_is_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert budget.left >= 0
     assert budget.dropped > 0
     embedded = sum(
-        len(e.query) + sum(len(p.uri) for p in (*e.pictures, *(p for f in e.found for p in f.pictures)))
+        len(e.query) + sum(len(p.uri) for p in (*e.pictures, *(p for f in e.answers for p in f.pictures)))
         for (group,) in shown
         for e in group.examples
     )

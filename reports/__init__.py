@@ -1,1 +1,1 @@
-"""Built-in reporters: one table model, many renderers, found through entry points."""
+"""Built-in reporters: one table model, several formats; each is registered by an entry point."""

@@ -1,6 +1,6 @@
-"""What figures, tables and sentences share: computed once for a report, whoever asks first.
+"""What figures, tables and sentences share: computed once per report.
 
-Tables list every cell; figures and the summary take one cell a method, benchmark and shot.  Ablated
+Tables list every cell; figures and the summary take one cell per method, benchmark and shot.  Ablated
 methods are left to the section on ablations.
 """
 
@@ -58,18 +58,18 @@ class Analysis:
         }
 
     def name(self, cell: Cell) -> str:
-        """The cell's method as it is called all over the report."""
+        """Return the name that the cell's method has everywhere in the report."""
         return self._names.get(id(cell)) or clean(full_name(cell))
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
-        """Cells of methods as they are; all cells where there are but ablations."""
+        """Cells without ablations; all cells if there are only ablations."""
         whole = tuple(c for c in self.results.cells if not first_run(c).ablations)
         return whole or self.results.cells
 
     @cached_property
     def places(self) -> tuple[Place, ...]:
-        """One cell a method, from the column (seed, protocol, cap, size) that holds most methods."""
+        """One cell per method, from the column (seed, protocol, cap, size) that holds most methods."""
         by_column: dict[tuple[str, int], dict[object, list[Cell]]] = defaultdict(lambda: defaultdict(list))
         for cell in self.cells:
             by_column[cell.benchmark, cell.shot][column_key(first_run(cell))].append(cell)
@@ -177,12 +177,12 @@ class Analysis:
 
 
 def counts_as_evidence(pair: Pair) -> bool:
-    """Whether a verdict was given, and both sides are what their names say."""
+    """Return whether a verdict was given and both sides are trained."""
     return pair.outcome != TOO_FEW and trained(pair)
 
 
 def trained(pair: Pair) -> bool:
-    """Whether both sides are what their names say: no weights were left at random."""
+    """Return whether both sides are trained: no weights were left at random."""
     return not {kind(m) for cell in (pair.a, pair.b) for m in cell.marks} & _SILENT
 
 

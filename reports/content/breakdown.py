@@ -38,7 +38,7 @@ class Part:
     name: str
     episodes: int
     iou: Estimate
-    """Foreground IoU in percent; nan where no episode has a pixel."""
+    """Foreground IoU in percent; nan if no episode has a pixel."""
 
 
 def by_class(cells: Sequence[Cell], *, resamples: int, seed: int) -> list[tuple[Part, ...]]:

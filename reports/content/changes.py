@@ -31,7 +31,7 @@ _ORDER = {"changed": 0, "added": 1, "removed": 2}
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure before or after, as it is printed."""
+    """A printed figure, before or after."""
 
     text: str
     interval: str = ""
@@ -55,7 +55,7 @@ class ChangeRow:
     before: Figure
     after: Figure
     difference: str
-    """Of the figures shown, in points; with an interval where the episodes are the same."""
+    """Of the figures shown, in points; with an interval if the episodes are the same."""
     interval: str
     verdict: str
     """What may be concluded."""
@@ -73,7 +73,7 @@ class ChangeList:
 
 
 def change_list(results: Results, legend: dict[str, Mark]) -> ChangeList | None:
-    """The changes in words; None where no other report was given."""
+    """Put the changes into words; None if no other report was given."""
     if results.changes is None:
         return None
     titles = change_titles(results.changes)

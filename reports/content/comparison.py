@@ -24,7 +24,7 @@ class Check:
     ours: str
     paper: str
     same: bool | None
-    """None where it is not known."""
+    """None if it is not known."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _selected(printed: Published) -> bool:
 
 
 def _seen(printed: Published) -> bool | None:
-    """Whether the published source model met tested classes in training; None where it is not known."""
+    """Whether the published source model met tested classes in training; None if it is not known."""
     try:
         resolved = find_benchmark(printed.benchmark)
     except UsageError:
@@ -129,7 +129,7 @@ def _seen(printed: Published) -> bool | None:
 
 
 def compare(cell: Cell, legend: dict[str, Mark]) -> list[Comparison]:
-    """Put a cell beside the paper: its mean where all folds were run, else fold by fold."""
+    """Put a cell beside the paper: its mean if all folds were run, else fold by fold."""
     run = next(iter(cell.folds.values()))
     candidates = [p for p in lookup(cell.benchmark, shot=cell.shot) if p.id == method_id(run)]
     chosen = [p for p in candidates if p.backbone == run.backbone] or candidates

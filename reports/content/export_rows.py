@@ -87,7 +87,7 @@ def make_results_table(results: Results, edit_text: Callable[[str], str] = clean
 
 
 def _paper_values(cell: Cell) -> tuple[float | None, bool | None]:
-    """The paper's mIoU of a mean over folds and whether it measures the same; None where it has none."""
+    """The paper's mIoU of a mean over folds and whether it measures the same; None if it has none."""
     legend = collect([*cell.marks, *(mark for run in cell.folds.values() for mark in run.marks)])
     beside = next((c for c in compare(cell, legend) if c.fold == MEAN), None)
     return (float(beside.printed), beside.same) if beside else (None, None)

@@ -43,7 +43,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Entry:
-    """One number as it is printed."""
+    """One printed number."""
 
     text: str
     interval: str = ""
@@ -52,7 +52,7 @@ class Entry:
     bold: bool = False
     """Best of its column, or not significantly worse than the best."""
     what: str = ""
-    """`miou`, `fb-iou` or `episodes` where the number is ours."""
+    """`miou`, `fb-iou` or `episodes` if the number is ours."""
     runs: tuple[str, ...] = ()
     """First twelve digits of the identities of the runs that it comes from."""
     tied: bool = False
@@ -67,7 +67,7 @@ class Row:
     backbone: str
     learnable: str
     detail: str
-    """Ours: weights, protocol, seed.  The paper's: venue, table, and its variant where it differs."""
+    """Ours: weights, protocol, seed.  The paper's: venue, table, and its variant if it differs."""
     entries: tuple[Entry, ...]
     notes: tuple[str, ...] = ()
     """What is odd about a published row."""
@@ -111,11 +111,11 @@ class Report:
     environment: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     changes: ChangeList | None
-    """What changed since another report, where one was given to compare with."""
+    """What changed since another report, if one was given to compare with."""
 
 
 def build(results: Results) -> Report:
-    """Put results into sections, one a benchmark, in the order of the cells."""
+    """Put results into sections, one per benchmark, in the order of the cells."""
     results = with_names(results)
     legend = collect(all_marks(results))
     names = list(dict.fromkeys(cell.benchmark for cell in results.cells))
@@ -158,7 +158,7 @@ def meaning(results: Results) -> str:
 
 
 def _families(results: Results) -> str:
-    """How many pairs there are in the families, where there are any."""
+    """State how many pairs the families have, if there are any."""
     sizes = sorted({pair.family for pair in verdicts(results).values() if pair.family})
     if not sizes:
         return ""
@@ -253,7 +253,7 @@ def _entry(cell: Cell | None, column: Column, legend: dict[str, Mark]) -> Entry:
 
 
 def row_of_folds(cell: Cell, folds: tuple[int, ...], legend: dict[str, Mark]) -> tuple[Entry, ...]:
-    """The mIoU of some folds of a cell as they are printed; a dash for a fold without a run."""
+    """Return the printed mIoU of some folds of a cell; a dash for a fold without a run."""
     runs = [cell.folds.get(fold) for fold in folds]
     return tuple(
         _figure(run.miou, letters(run.marks, legend), "miou", (clean(run.identity)[:12],))
@@ -264,7 +264,7 @@ def row_of_folds(cell: Cell, folds: tuple[int, ...], legend: dict[str, Mark]) ->
 
 
 def figure(cell: Cell, legend: dict[str, Mark]) -> Entry:
-    """The mIoU of a cell as it is printed."""
+    """Return the printed mIoU of a cell."""
     entry = _figure(cell.miou, cell_letters(cell, legend), "miou", identities(cell))
     return replace(entry, bold=cell.best or cell.tied, tied=cell.tied)
 
@@ -284,7 +284,7 @@ def _figure(estimate: Estimate, marks: str, what: str, runs: tuple[str, ...]) ->
 
 
 def _published(name: str, cells: list[Cell], columns: tuple[Column, ...]) -> tuple[Row, ...]:
-    """The paper's rows of this benchmark: those of our backbones, or of ResNet-50 where it has none."""
+    """The paper's rows of this benchmark: those of our backbones, or of ResNet-50 if it has none."""
     printed = lookup(name)
     backbones = {c.backbone for c in cells} & {p.backbone for p in printed} or {"resnet50"}
     rows: dict[tuple[int, str, str], list[Published]] = {}
@@ -313,7 +313,7 @@ def _published_row(name: str, numbers: list[Published], columns: tuple[Column, .
 
 
 def title_of(name: str) -> str:
-    """A benchmark's title without its variant; its id where it is not known here.
+    """A benchmark's title without its variant; its id if it is not known here.
 
     Example:
         >>> title_of("pascal-to-isic2018:isic1")

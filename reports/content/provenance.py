@@ -1,4 +1,4 @@
-"""Where numbers come from: one line a run, its IoU per class, and the machine that made it."""
+"""Where numbers come from: one line per run, its IoU per class, and the machine that made it."""
 
 from __future__ import annotations
 

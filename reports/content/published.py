@@ -23,7 +23,7 @@ class Published(Record):
     table: int
     """Table of the paper, 1-6."""
     benchmark: str
-    """Our benchmark id, with the variant where it is known; `table3-average` is Table 3's last column."""
+    """Our benchmark id, with the variant if it is known; `table3-average` is Table 3's last column."""
     id: str
     """Our method id in lower case, with the ablation after a slash: `pmnet/b3dconv`."""
     method: str
@@ -31,7 +31,7 @@ class Published(Record):
     venue: str
     backbone: str
     type: str
-    """`prototype` or `pixelwise` where the table says so."""
+    """`prototype` or `pixelwise` if the table says so."""
     shot: int
     fold: str
     """`0` to `3`, or `mean`."""

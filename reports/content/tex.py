@@ -47,7 +47,7 @@ def _plain(char: str) -> bool:
 
 
 class Written(str):
-    """LaTeX made here: printed as it is."""
+    """LaTeX made here: printed without escaping."""
 
     __slots__ = ()
 

@@ -18,7 +18,7 @@ __all__ = [
 ]
 
 NOTHING = "–"
-"""Stands where there is no number."""
+"""Printed for a missing number."""
 
 
 def percent(value: float) -> str:
@@ -32,14 +32,14 @@ def percent(value: float) -> str:
 
 
 def interval(estimate: Estimate) -> str:
-    """The 95 % interval as `[62.3, 65.8]`; where there is none, what it lacks."""
+    """The 95 % interval as `[62.3, 65.8]`; if there is none, the reason."""
     if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
         return clean(estimate.shortage)
     return f"[{percent(estimate.low)}, {percent(estimate.high)}]"
 
 
 def interval_of(low: float, high: float, shortage: str = "") -> str:
-    """The interval of a difference, its ends with their signs; where there is none, what it lacks."""
+    """The interval of a difference, its ends with their signs; if there is none, the reason."""
     return f"[{signed(low)}, {signed(high)}]" if math.isfinite(low) and math.isfinite(high) else shortage
 
 

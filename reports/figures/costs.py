@@ -1,4 +1,4 @@
-"""What methods score against what they cost: small multiples, one a kind of cost."""
+"""What methods score against what they cost: small multiples, one per kind of cost."""
 
 from __future__ import annotations
 

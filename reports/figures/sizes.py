@@ -1,4 +1,4 @@
-"""IoU against the size of the object, one panel a shot."""
+"""IoU against the size of the object, one panel per shot."""
 
 from __future__ import annotations
 

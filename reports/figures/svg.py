@@ -1,4 +1,4 @@
-"""A figure as one `<svg>` element of a page: no script, no address, ids of its own, the page's colours."""
+"""A figure as one `<svg>` element of a page: no script, no address, unique ids, the page's colours."""
 
 from __future__ import annotations
 

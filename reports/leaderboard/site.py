@@ -1,4 +1,4 @@
-"""`fssbench leaderboard`: pages that stand on a disk or any server, without an address outside themselves."""
+"""`fssbench leaderboard`: pages for a disk or any server, without an address outside themselves."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ INDEX = "index.html"
 
 
 class LeaderboardReporter(Reporter):
-    """`index.html`, a page a method and a page a benchmark."""
+    """`index.html`, one page per method and one per benchmark."""
 
     name = "leaderboard"
-    title = "Static site: a board to sort and filter, a page a method and a benchmark"
+    title = "Static site: a board to sort and filter, one page per method and per benchmark"
     on_request = True
 
     def write(self, results: Results, folder: Path) -> list[Path]:

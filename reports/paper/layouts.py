@@ -27,7 +27,7 @@ KINDS = {
 
 
 def backbone_title(name: str) -> str:
-    """A backbone as it is printed.
+    """Return the printed name of a backbone.
 
     Example:
         >>> backbone_title("resnet50"), backbone_title("my-own")

@@ -1,4 +1,4 @@
-"""What stands in the paper's tables: its rows as printed, and ours after those of their backbone and kind."""
+"""The rows of the paper's tables: its rows as printed, then ours after those of their backbone and kind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ..content.text import clean, interval, percent, thousands
 from .layouts import AVERAGE, KINDS, LAYOUTS, Column, Layout, Part, backbone_title
 
 NONE = "-"
-"""Stands where there is no number, as in the paper."""
+"""Printed for a missing number, as in the paper."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class _Setter:
         )
 
     def _number(self, row: dict[tuple[str, int], Cell], column: Column) -> Number:
-        """One of our figures; a dash where it was not measured."""
+        """Return one of our figures; a dash if it was not measured."""
         if column.benchmark == AVERAGE:
             return self._average(row, column.shot)
         cell = row.get((column.benchmark, column.shot))
@@ -178,7 +178,7 @@ class _Setter:
         return self._figure(run.miou, marks, self.places.get((id(cell), column.fold)))
 
     def _average(self, row: dict[tuple[str, int], Cell], shot: int) -> Number:
-        """The mean over the table's benchmarks, where all were measured; their episodes are independent."""
+        """Return the mean over the table's benchmarks if all were measured; their episodes are independent."""
         bases = dict.fromkeys(c.benchmark for part in self.layout.parts for c in part.columns)
         bases.pop(AVERAGE)
         cells = [row[base, shot] for base in bases if (base, shot) in row]
@@ -210,7 +210,7 @@ class _Setter:
         return (*cell.marks, *_other_variant(cell, self.layout.number))
 
     def _measured(self) -> str:
-        """Protocol, episodes and intervals of ours; what differs between lines stands at the line."""
+        """Protocol, episodes and intervals of ours; what differs between lines is printed at the line."""
         counts, planned = ({run.episodes for run in self.runs}, {run.planned for run in self.runs})
         episodes = f"{_span(counts)} episodes a fold and shot"
         if counts != planned:

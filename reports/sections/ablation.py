@@ -51,7 +51,7 @@ class AblationTable:
     shot: int
     protocol: str
     folds: tuple[int, ...]
-    """Names of the fold columns; empty where there is but one fold."""
+    """Names of the fold columns; empty if there is only one fold."""
     rows: tuple[AblationRow, ...]
     whole: bool
     """Whether the whole method was run too, so that differences can be had."""
@@ -60,7 +60,7 @@ class AblationTable:
 
 
 def ablations(analysis: Analysis, legend: dict[str, Mark]) -> tuple[AblationTable, ...]:
-    """One table a method and place with an ablated run."""
+    """One table per method and place with an ablated run."""
     groups: dict[tuple[object, ...], list[Cell]] = defaultdict(list)
     for cell in analysis.results.cells:
         run = first_run(cell)

@@ -20,7 +20,7 @@ class PartRow:
     key: int
     episodes: str
     entries: tuple[Entry, ...]
-    """One a method."""
+    """One per method."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ CLASSES = 20
 """Classes in one figure; of more, the lowest and the highest are shown."""
 _PARTS = "episodes in all, 95 % intervals"
 METHODS = 3
-"""Methods in figures with many figures a method."""
+"""Methods in figures that have many numbers per method."""
 
 
 _LISTED: WeakKeyDictionary[Analysis, tuple[Drawing, ...]] = WeakKeyDictionary()
@@ -44,7 +44,7 @@ def drawings(results: Results) -> tuple[Drawing, ...]:
 
 
 def basis(cells: Iterable[Cell], what: str = "episodes a point, 95 % intervals") -> str:
-    """On what a figure stands: episodes, interval, protocol, and what its numbers are not."""
+    """State the basis of a figure: episodes, interval, protocol, and marks of its numbers."""
     listed = list(cells)
     counts = sorted({cell.episodes for cell in listed})
     span = thousands(counts[0]) if len(counts) == 1 else f"{thousands(counts[0])} to {thousands(counts[-1])}"
@@ -291,7 +291,7 @@ def _broken(title: str) -> str:
 
 
 def _costs(analysis: Analysis) -> Iterator[Drawing]:
-    """One a benchmark, at its fewest shots."""
+    """One figure per benchmark, at its fewest shots."""
     for n, (benchmark, title) in enumerate(analysis.benchmarks.items(), start=1):
         place = min((p for p in analysis.places if p.benchmark == benchmark), key=lambda p: p.shot)
         there = cost_points(analysis, place)

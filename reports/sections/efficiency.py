@@ -23,7 +23,7 @@ from ..figures.costs import Point
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement as it is printed."""
+    """One printed measurement."""
 
     label: str
     detail: str
@@ -53,7 +53,7 @@ class Costs:
 
     tables: tuple[Table, ...]
     runs: tuple[Row, ...]
-    """By method, from the runs, where nothing was measured."""
+    """By method, from the runs, if nothing was measured."""
     command: str
     """How to measure what is missing; empty where nothing is."""
 
@@ -118,7 +118,7 @@ def describe_cost_source(analysis: Analysis, place: Place) -> str:
 
 
 def _of(cell: Cell, measured: Iterable[Efficiency]) -> Efficiency | None:
-    """The measurement of a cell: at its own input size where there is one, else the latest."""
+    """Return the measurement of a cell: at its own input size if there is one, else the latest."""
     run = first_run(cell)
     block = block_of(run)
 

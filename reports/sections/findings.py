@@ -22,7 +22,7 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Findings:
-    """What stands at the top of a report."""
+    """The top of a report."""
 
     question: str
     sentence: str
@@ -101,7 +101,7 @@ def _queries(few: Sequence[Pair]) -> str:
 
 
 def _limit(evidence: Sequence[Pair]) -> str:
-    """What the sentence holds for, where that is not the benchmarks: it may be quoted alone."""
+    """Limit the sentence if it does not hold for the benchmarks: it may be quoted alone."""
     cells = [cell for pair in evidence for cell in (pair.a, pair.b)]
     if _all(cells, "miniature"):
         return "On miniature data (no benchmark figures), "

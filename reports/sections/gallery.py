@@ -1,4 +1,4 @@
-"""Qualitative examples: an episode with what each method found, small and embedded.
+"""Qualitative examples: an episode with the prediction of each method, small and embedded.
 
 Support, query and truth are shown once, followed by each method's prediction and error map.  Their number and
 bytes are capped; what is left out is counted.
@@ -42,7 +42,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class ShownAnswer:
-    """What one method found."""
+    """The prediction of one method."""
 
     method: int
     """Position in the group's methods."""
@@ -152,7 +152,7 @@ def _group(cells: list[Cell], legend: dict[str, Mark], budget: Budget, share: in
 
 
 def _names(cells: list[Cell]) -> list[str]:
-    """A method's label, with as much besides as tells it apart."""
+    """Return a method's label, with what distinguishes it from the others."""
     titles = [clean(row_title(cell)) for cell in cells]
     backbones = [clean(cell.backbone) for cell in cells]
     for names in (titles, [f"{two[0]}, {two[1]}" for two in zip(titles, backbones, strict=True)]):
@@ -169,7 +169,7 @@ def _example(
     for answer in pick.answers:
         try:
             pictures = answer.panel.pictures()
-            made = _found(answer, names[answer.method], pictures, legend)
+            made = _show_answer(answer, names[answer.method], pictures, legend)
         except (DataError, ValueError):
             budget.unreadable += 1
             continue
@@ -224,7 +224,7 @@ def _photos(shared: Pictures, query: str, class_name: str) -> tuple[Picture, ...
     )
 
 
-def _found(answer: Answer, name: str, pictures: Pictures, legend: dict[str, Mark]) -> ShownAnswer:
+def _show_answer(answer: Answer, name: str, pictures: Pictures, legend: dict[str, Mark]) -> ShownAnswer:
     kinds = overlays.errors(pictures)
     counted = max(1, int(np.count_nonzero(kinds != overlays.VOID)))
     right, false, missed = (

@@ -21,7 +21,7 @@ KINDS = (BEST, MEDIAN, WORST, DISPUTE)
 
 @dataclass(frozen=True)
 class Answer:
-    """What one method found in an episode."""
+    """The prediction of one method in an episode."""
 
     method: int
     """Position of its cell."""
@@ -84,7 +84,7 @@ def _episodes(cells: Sequence[Cell]) -> list[Pick]:
 
 
 def _extremes(there: Iterable[Pick], method: int) -> list[tuple[str, Pick]]:
-    """A method's best, median and worst episode; the first of equals.  Fewer where there are fewer."""
+    """Choose a method's best, median and worst episode; of equals the first.  Fewer episodes give fewer choices."""
     scored = [
         (a.panel.iou, place, pick)
         for place, pick in enumerate(there)

@@ -21,7 +21,7 @@ class OverviewRow:
     shot: int
     episodes: str
     entries: tuple[Entry, ...]
-    """One a method."""
+    """One per method."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def overview(analysis: Analysis, legend: dict[str, Mark]) -> tuple[OverviewRow, 
 
 
 def matrices(analysis: Analysis, legend: dict[str, Mark]) -> tuple[Matrix, ...]:
-    """One matrix a place with a pair; the first methods only, where there are very many."""
+    """Make one matrix per place with a pair; of very many methods it shows the first."""
     out = []
     for place in analysis.places:
         pairs = {
@@ -98,7 +98,7 @@ def _gap(a: str, b: str, pairs: dict[tuple[str, str], Pair], legend: dict[str, M
 
 
 def gap(pair: Pair, legend: dict[str, Mark]) -> Gap:
-    """A pair as it is printed: A minus B."""
+    """Put a pair into words: A minus B."""
     d = pair.difference
     marks = cell_letters(pair.a, legend) + cell_letters(pair.b, legend)
     return Gap(

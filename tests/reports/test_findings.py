@@ -113,4 +113,4 @@ def test_other_seeds_are_left_to_the_tables() -> None:
     found = Analysis(results_of(make_cell([a]), make_cell([b]), make_cell([other])))
     (place,) = found.places
     assert {c.seed for c in place.cells.values()} == {0}
-    assert found.aside == 1
+    assert found.cells_not_shown == 1

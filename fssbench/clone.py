@@ -1,9 +1,9 @@
-"""What makes a clone a working program: its plugins and its metadata, without an installation.
+"""Makes a clone of the repository work like an installed program.
 
 In a wheel the built-in plugins lie inside the package, as `fssbench.methods`, `fssbench.datasets` and
-`fssbench.reports`, and entry points name them.  In a clone the three folders lie beside `fssbench/`, and what
-is installed may be this clone, another version or nothing.  Whoever imports `fssbench` from a clone gets the
-plugins and the metadata of that clone, so that the code of two versions never meets.
+`fssbench.reports`, and entry points name them.  In a clone the three folders lie beside `fssbench/`, and the
+installed package may be this clone, another version or missing.  If `fssbench` is imported from a clone, its
+plugins and metadata come from that clone too, so the code of two versions is never mixed.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ NAME = "fssbench"
 
 
 def enter_clone(package: Path) -> list[str]:
-    """Make the plugins and the metadata of a clone known if the package lies in one.
+    """Make the plugins and the metadata of a clone available if the package lies in a clone.
 
     Args:
         package: the folder of the package `fssbench`.
 
     Returns:
-        Folders in which subpackages are looked for besides the package's own; none if the package is installed.
+        Additional folders in which Python looks for subpackages; empty if the package is installed.
     """
     package = package.resolve()
     root = package.parent
@@ -43,7 +43,7 @@ def enter_clone(package: Path) -> list[str]:
         return []
     project = root / "pyproject.toml"
     try:
-        # It is read now because a file that is read while a plugin is imported would count as the plugin's.
+        # Read it now: a file that is read while a plugin is imported counts as a file of that plugin.
         content = project.read_bytes()
     except OSError:
         return []
@@ -52,7 +52,7 @@ def enter_clone(package: Path) -> list[str]:
 
 
 class CloneDistribution(Distribution):
-    """Metadata of a clone: what `pyproject.toml` says, in the form in which an installed package has it.
+    """Metadata of a clone: the content of `pyproject.toml` in the form of an installed package.
 
     Args:
         project: the `pyproject.toml`.
@@ -75,7 +75,7 @@ class CloneDistribution(Distribution):
         return project
 
     def read_text(self, filename: str) -> str | None:
-        """A metadata file of an installed package, by its name; None for one that a clone does not have."""
+        """Return the metadata file of that name, or None if a clone does not have it."""
         if filename == "METADATA":
             needed = "".join(f"Requires-Dist: {each}\n" for each in self._project["dependencies"])
             return f"Metadata-Version: 2.1\nName: {NAME}\nVersion: {self._project['version']}\n{needed}"
@@ -88,12 +88,12 @@ class CloneDistribution(Distribution):
         return f"{NAME}\n" if filename == "top_level.txt" else None
 
     def locate_file(self, path: str | os.PathLike[str]) -> Path:
-        """The file of the clone that a path of the distribution means."""
+        """Return the file of the clone for a path of the distribution."""
         return self._file.parent / path
 
 
 class _CloneFinder(DistributionFinder):
-    """Shows `importlib.metadata` the clone first, before any version that is installed."""
+    """Shows the clone to `importlib.metadata` before any installed version."""
 
     def __init__(self, distribution: CloneDistribution) -> None:
         self._distribution = distribution
@@ -101,13 +101,13 @@ class _CloneFinder(DistributionFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """No module: the ordinary finders find them by the package's `__path__`."""
+        """Return None: the ordinary finders find all modules by the `__path__` of the package."""
         return None
 
     def find_distributions(
         self,
         context: DistributionFinder.Context = DistributionFinder.Context(),  # noqa: B008
     ) -> Iterable[Distribution]:
-        """The clone, if any distribution or `fssbench` is asked for."""
+        """Yield the clone if all distributions or `fssbench` are requested."""
         if context.name is None or context.name.lower() == NAME:
             yield self._distribution

@@ -1,12 +1,12 @@
-"""What fssbench needs of torch and torchvision: the oldest torch, and an `import torchvision` that works.
+"""Oldest torch that fssbench accepts, and a hook that makes `import torchvision` work beside a CPU build of torch.
 
 The torchvision wheel on the package index is built for CUDA.  Beside a CPU build of torch its
-compiled operators do not load, and importing it stops at `operator torchvision::nms does not
-exist`.  Declaring the two missing schemas first is enough for all that fssbench uses (models,
-transforms, datasets, utils).  Where the operators load, this module does nothing.
+compiled operators do not load, and the import fails with `operator torchvision::nms does not exist`.
+fssbench uses models, transforms, datasets and utils; for these it is enough to declare the two missing
+schemas first.  If the operators load, this module does nothing.
 
-It is an import hook rather than a call so that `import fssbench` stays light and a later
-`import torchvision`, ours or the user's, still finds the schemas declared.
+It is an import hook and not a call.  So `import fssbench` stays fast, and a later `import torchvision` by
+fssbench or by the user finds the schemas declared.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _kept: list[Any] = []  # a torch.library.Library forgets its schemas when it is 
 
 
 class _BeforeTorchvision:
-    """Meta path finder that never finds: it only acts before the first import of torchvision."""
+    """Meta path finder that finds no module; it acts once, before the first import of torchvision."""
 
     acted = False
 
@@ -45,11 +45,11 @@ class _BeforeTorchvision:
             self.acted = True
             spec = importlib.machinery.PathFinder.find_spec(name, path, target)
             if spec is not None and spec.origin is not None:
-                _declare(Path(spec.origin).parent)
+                _declare_schemas(Path(spec.origin).parent)
         return None
 
 
-def _declare(package: Path) -> None:
+def _declare_schemas(package: Path) -> None:
     import torch
 
     compiled = next((f for f in package.glob("_C*") if f.suffix in {".so", ".pyd", ".dylib"}), None)
@@ -66,14 +66,14 @@ def _declare(package: Path) -> None:
 
 
 def install_torchvision_hook() -> None:
-    """Arm the hook once; does nothing when torchvision is imported already."""
-    armed = any(isinstance(finder, _BeforeTorchvision) for finder in sys.meta_path)
-    if "torchvision" not in sys.modules and not armed:
+    """Install the hook once; do nothing if torchvision is imported already."""
+    installed = any(isinstance(finder, _BeforeTorchvision) for finder in sys.meta_path)
+    if "torchvision" not in sys.modules and not installed:
         sys.meta_path.insert(0, _BeforeTorchvision())
 
 
 def require_torch() -> None:
-    """Refuse a torch below the floor, from its package metadata: torch itself is not imported.
+    """Refuse a torch that is too old.  The version is read from the package metadata, so torch is not imported.
 
     Raises:
         UsageError: if torch is missing or too old.

@@ -1,7 +1,7 @@
-"""Every failure that is the user's, a plugin's or the disk's, with the exit code it ends in.
+"""Errors that a user, a plugin or the disk can cause, each with its exit code.
 
 A message names the thing, the value, what was allowed, and the next command.  The command line
-prints it without a traceback; anything that is not an `FssbenchError` is our own bug.
+prints it without a traceback.  Any other exception is a bug of fssbench.
 """
 
 from __future__ import annotations
@@ -10,60 +10,60 @@ import difflib
 from collections.abc import Iterable
 
 BUG = 1
-"""Exit code of an error that is ours: Python prints the traceback and ends with it."""
+"""Exit code of a bug of fssbench: Python prints the traceback and exits with this code."""
 
 
 class FssbenchError(Exception):
-    """Base of all errors that fssbench raises on purpose; only its subclasses are raised."""
+    """Base class of all errors that fssbench raises on purpose.  Only subclasses are raised."""
 
     exit_code = BUG
 
 
 class UsageError(FssbenchError):
-    """A name, option or combination that does not exist."""
+    """The user named something that does not exist, or a combination that is not allowed."""
 
     exit_code = 2
 
 
 class DataError(FssbenchError):
-    """Data, weights, checkpoints or stored results that are missing or damaged."""
+    """Data, weights, checkpoints or stored results are missing or damaged."""
 
     exit_code = 3
 
 
 class RunFolderError(DataError):
-    """A run folder that somebody else changed while it was being written."""
+    """Another program changed a run folder while fssbench was writing it."""
 
 
 class ListError(DataError):
-    """A list of images that is there and cannot be used: damaged, incomplete, or of another split.
+    """A list of images exists but cannot be used: it is damaged, incomplete, or of another split.
 
-    Unlike a list that is absent, it may name images that must not be trained on.
+    In contrast to an absent list, it may name images that must not be trained on.
     """
 
 
 class PluginError(FssbenchError):
-    """A plugin that does not load or does not keep its contract."""
+    """A plugin does not load or breaks its contract."""
 
     exit_code = 4
 
 
 class DatasetContractError(PluginError):
-    """A data set plugin that hands over what its contract does not allow.  No method is to blame."""
+    """A data set plugin returns something that its contract does not allow.  The method is not the cause."""
 
 
 class LockedError(FssbenchError):
-    """A run directory that another process owns."""
+    """Another process owns the run folder."""
 
     exit_code = 5
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str], *, hint: str = "") -> UsageError:
-    """Build the error for an unknown name, with its nearest neighbours.
+    """Build the error for an unknown name; it suggests the most similar names.
 
     Args:
-        kind: what the name stands for, singular ("method").
-        name: what was asked for.
+        kind: what the name stands for, in the singular ("method").
+        name: the unknown name.
         allowed: the names that exist.
         hint: the next command, if there is one.
 

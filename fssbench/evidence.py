@@ -1,8 +1,8 @@
-"""Whether there are enough queries for an interval and a verdict: the one rule of the whole product.
+"""The rule that decides whether there are enough queries for an interval and a verdict.
 
-The unit that is counted is a query: one image asked for one class under one plan.  An episode that
-asks it again with other supports adds an episode and no query, and so does another fold that is
-tested on the same plan.  `docs/statistics.md` has the simulations behind the two bounds.
+Every table, figure and command uses this rule.  The counted unit is a query: one image asked for one class under
+one plan.  The same query with other supports adds an episode but no query.  A second fold that is tested on the
+same plan adds no query either.  `docs/statistics.md` shows the simulations behind the two bounds.
 """
 
 from __future__ import annotations
@@ -16,48 +16,48 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fssbench.contracts.results import RunResult
-from fssbench.metrics import scored_classes
+from fssbench.metrics import select_scored_classes
 
 LEAST_IN_CLASS = 3
 """Distinct queries that each class of a figure needs."""
 LEAST_FREEDOM = 20
 """Degrees of freedom that a figure needs: 21 queries of one class, 4 of each of 7, 3 of each of 10."""
 _MOST_COUNTED = 64
-"""Queries of a class beyond these change nothing about whether there are enough."""
+"""Further queries of a class do not change whether there are enough."""
 TOO_FEW: Final = "too few queries"
-"""What stands in place of an interval and of a verdict."""
+"""Printed in place of an interval and of a verdict."""
 
 MORE_QUERIES: Final = (
     f"An interval and a verdict need {LEAST_IN_CLASS} distinct queries in each class and {LEAST_FREEDOM} degrees "
     "of freedom (one class: 21 queries; seven: 4 each). Next: `fssbench run` again with a larger --episodes"
 )
-"""What to do about too few queries."""
+"""What a user can do about too few queries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The distinct queries that a figure rests on."""
+    """The distinct queries that a figure is computed from."""
 
     asked: Mapping[tuple[str, int], frozenset[object]]
-    """Queries by plan and class, for each class that the figure speaks of."""
+    """Queries by plan and class, for each class that the figure includes."""
 
     @property
     def queries(self) -> int:
-        """Distinct queries; an image that is asked for two classes counts twice."""
+        """Number of distinct queries; an image that is asked for two classes counts twice."""
         return sum(map(len, self.asked.values()))
 
     @property
     def fewest(self) -> int:
-        """Distinct queries of the class that has fewest."""
+        """Number of distinct queries of the class with the fewest."""
         return min(map(len, self.asked.values()), default=0)
 
     @property
     def freedom(self) -> float:
-        """Degrees of freedom of the figure's variance, as if all classes varied alike.
+        """Degrees of freedom of the figure's variance (Welch and Satterthwaite, with equal variance in all classes).
 
-        By Welch and Satterthwaite.  With m queries in each of C classes it is C(m - 1); one small
-        class beside large ones has most of the variance and of the freedom.  Large classes are taken
-        with as many of their queries as give the most, so that more queries never make it less.
+        With m queries in each of C classes it is C(m - 1).  One small class beside large ones dominates the
+        variance and with it the degrees of freedom.  The number of queries taken from large classes is the one
+        that gives the most degrees of freedom, so more queries never give fewer.
         """
         if self.fewest < 2:
             return 0.0
@@ -68,12 +68,12 @@ class Evidence:
 
     @property
     def enough(self) -> bool:
-        """Whether the figure can have an interval, and a difference of two such figures a verdict."""
+        """Whether a figure gets an interval, and a difference of two figures a verdict."""
         return self.fewest >= LEAST_IN_CLASS and self.freedom >= LEAST_FREEDOM - 1e-9
 
     @property
     def shortage(self) -> str:
-        """`too few queries (8; 1 in a class)`; empty where there are enough.
+        """Text such as `too few queries (8; 1 in a class)`; empty if there are enough.
 
         Example:
             >>> Evidence({("plan", 0): frozenset("abc"), ("plan", 1): frozenset("a")}).shortage
@@ -86,20 +86,20 @@ class Evidence:
 
     @property
     def needed(self) -> int:
-        """Queries that would be enough, spread evenly over the classes."""
+        """Number of queries that would be enough, spread evenly over the classes."""
         classes = max(1, len(self.asked))
         return classes * max(LEAST_IN_CLASS, 1 - (-LEAST_FREEDOM // classes))
 
-    def joined(self, other: Evidence) -> Evidence:
-        """The evidence of a mean over both: what both asked counts once."""
+    def join(self, other: Evidence) -> Evidence:
+        """Return the evidence of a mean over both; a query of both counts once."""
         asked = dict(self.asked)
         for place, queries in other.asked.items():
             asked[place] = asked.get(place, frozenset()) | queries
         return Evidence(asked)
 
 
-NOTHING = Evidence({})
-"""The evidence of no run."""
+NO_EVIDENCE = Evidence({})
+"""Evidence without any run."""
 
 
 def count_queries(
@@ -113,20 +113,20 @@ def count_queries(
         queries: (N,) query of each episode.
         classes: class ids of the fold.
         whole: whether every episode of an uncapped plan was counted; if not, classes without an
-            episode are not spoken of.
+            episode are left out.
     """
     ids = np.asarray(class_ids, dtype=np.int64)
     names = np.asarray(queries, dtype=object)
-    scored = scored_classes(classes, ids, whole=whole)
+    scored = select_scored_classes(classes, ids, whole=whole)
     return Evidence({(plan, c): frozenset(names[ids == c].tolist()) for c in scored})
 
 
-def evidence_of(runs: Iterable[RunResult]) -> Evidence:
-    """Count the distinct queries behind the mean over some runs, each run being a fold of its own."""
+def collect_evidence(runs: Iterable[RunResult]) -> Evidence:
+    """Count the distinct queries behind the mean over some runs, one run per fold."""
     return reduce(
-        Evidence.joined,
+        Evidence.join,
         (count_queries(r.plan_sha256, r.class_ids, r.queries, r.classes, whole=r.whole) for r in runs),
-        NOTHING,
+        NO_EVIDENCE,
     )
 
 
@@ -139,7 +139,7 @@ def distinct_episodes(runs: Iterable[RunResult]) -> int:
 
 
 def planned_episodes(runs: Iterable[RunResult]) -> int:
-    """Count the episodes that some folds are to hold, those of one plan once."""
+    """Count the planned episodes of some folds; folds of one plan share theirs."""
     return sum({run.plan_sha256: run.planned for run in runs}.values())
 
 

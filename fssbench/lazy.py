@@ -13,7 +13,7 @@ from typing import Any
 def lazy_names(module: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """Make the imports under `if TYPE_CHECKING:` of a module available, each at its first use.
 
-    So a name is listed once: for readers, for type checkers and for Python.
+    Each name is listed once, for readers, type checkers and Python alike.
 
     Args:
         module: the module's `__name__`.
@@ -22,18 +22,18 @@ def lazy_names(module: str, file: str) -> tuple[Callable[[str], Any], Callable[[
     Returns:
         Its `__getattr__`, `__dir__` and `__all__`.
     """
-    homes = _imports_for_types(Path(file))
+    modules = _map_names_to_modules(Path(file))
 
     def load_name(name: str) -> Any:
-        if name not in homes:
+        if name not in modules:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        return getattr(import_module(homes[name]), name)
+        return getattr(import_module(modules[name]), name)
 
-    return load_name, lambda: sorted({*vars(sys.modules[module]), *homes}), sorted(homes)
+    return load_name, lambda: sorted({*vars(sys.modules[module]), *modules}), sorted(modules)
 
 
-def _imports_for_types(file: Path) -> dict[str, str]:
-    """Modules of the names that a file imports under `if TYPE_CHECKING:`."""
+def _map_names_to_modules(file: Path) -> dict[str, str]:
+    """Map each name that a file imports under `if TYPE_CHECKING:` to its module."""
     blocks = [
         node.body
         for node in ast.parse(file.read_bytes()).body

@@ -1,7 +1,8 @@
-"""Integer counts in, scores out.  Pure functions; the counts are the result, scores are views.
+"""Counts of pixels, and the scores that follow from them.
 
-Counts are int64 and added as integers, so any split over shards gives the same bits.  (float32
-counters, as several reference meters use, lose every increment past 2**24.)
+The counts are the stored result; scores are computed from them.  Counts are int64 and are added as integers,
+so every division into shards gives the same bits.  (The float32 counters of several reference meters lose every
+increment past 2**24.)
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from fssbench.errors import UsageError
 Absent = Literal["zero", "exclude"]
 
 
-def _bool(values: Any, name: str) -> NDArray[np.bool_]:
+def _as_binary(values: Any, name: str) -> NDArray[np.bool_]:
     array = np.asarray(values)
     if array.dtype != np.bool_:
         values = np.unique(array)
@@ -32,30 +33,30 @@ def _bool(values: Any, name: str) -> NDArray[np.bool_]:
 def count(
     prediction: Any, target: Any, ignore: Any | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Intersection and union of background and foreground, in pixels.
+    """Count the pixels of intersection and union, for background and foreground.
 
     Args:
         prediction: binary mask of any shape, array or tensor.
         target: binary mask of that shape.
-        ignore: binary mask of that shape, or None; true where a pixel counts for nothing.
+        ignore: binary mask of that shape, or None; true for pixels that are not counted.
 
     Returns:
         Two int64 arrays of shape (2,): intersections and unions, background first.
 
     Raises:
-        UsageError: where shapes differ or a mask is not binary.
+        UsageError: if shapes differ or a mask is not binary.
 
     Example:
         >>> inter, union = count([[1, 1], [0, 0]], [[1, 0], [0, 0]])
         >>> inter.tolist(), union.tolist()
         ([2, 1], [3, 2])
     """
-    p, t = _bool(prediction, "prediction"), _bool(target, "target")
+    p, t = _as_binary(prediction, "prediction"), _as_binary(target, "target")
     if p.shape != t.shape:
         raise UsageError(f"prediction {p.shape} and target {t.shape} differ in shape")
     pixels = p.size
     if ignore is not None:
-        i = _bool(ignore, "ignore")
+        i = _as_binary(ignore, "ignore")
         if i.shape != p.shape:
             raise UsageError(f"ignore {i.shape} and prediction {p.shape} differ in shape")
         pixels -= int(np.count_nonzero(i))
@@ -76,28 +77,28 @@ class Score:
     per_class: dict[int, float]
     """Foreground IoU by class id; nan for a class that is left out of the mean."""
     absent: tuple[int, ...]
-    """Classes whose union is zero, those in `unmet` apart."""
+    """Classes whose union is zero, except those in `unmet`."""
     episodes: int
     unmet: tuple[int, ...] = ()
-    """Classes left out of the mean because the run, which was not run whole, met no episode of theirs."""
+    """Classes left out of the mean: the plan was not run to its end, and no episode of theirs was counted."""
     marks: tuple[Mark, ...] = ()
-    """What keeps the figures from being benchmark figures; counts alone do not tell, so `score` gives classes that
-    no episode was of, and stored runs and evaluations give all."""
+    """Reasons why the figures are not benchmark figures.  Counts alone do not show all of them: `score` gives the
+    mark of missing classes only; stored runs and evaluations give all."""
 
     def __str__(self) -> str:
-        """Figures to one place, number of episodes, marks."""
+        """Return the figures with one decimal, the number of episodes and the marks."""
         shown = f" [{'; '.join(self.marks)}]" if self.marks else ""
         return f"mIoU {self.miou:.1f}, FB-IoU {self.fb_iou:.1f}, {self.episodes} episodes{shown}"
 
     __repr__ = __str__
 
 
-def scored_classes(classes: Iterable[int], class_ids: ArrayLike, *, whole: bool) -> tuple[int, ...]:
-    """Classes that mIoU is the mean over: those of the fold, or those met where a plan was not run whole.
+def select_scored_classes(classes: Iterable[int], class_ids: ArrayLike, *, whole: bool) -> tuple[int, ...]:
+    """Select the classes that mIoU averages: all of the fold, or those with an episode if the plan was not run whole.
 
-    The published rule for absent classes belongs to whole plans.  A capped or unfinished run has met
-    some classes only because it stopped; the others are left out, by their episodes and not by their
-    pixels, so that every method on these episodes is scored on the same classes.
+    The published rule for absent classes holds for whole plans.  A capped or unfinished run lacks some classes
+    only because it stopped early.  They are left out of the mean.  Episodes decide this and not pixels, so every
+    method on these episodes is scored on the same classes.
 
     Args:
         classes: class ids of the fold.
@@ -105,18 +106,18 @@ def scored_classes(classes: Iterable[int], class_ids: ArrayLike, *, whole: bool)
         whole: whether every episode of an uncapped plan was counted.
 
     Example:
-        >>> scored_classes([0, 1, 2], [2, 0, 2], whole=False)
+        >>> select_scored_classes([0, 1, 2], [2, 0, 2], whole=False)
         (0, 2)
     """
     met = set(np.unique(np.asarray(class_ids, dtype=np.int64)).tolist())
     return tuple(c for c in classes if whole or c in met)
 
 
-def class_marks(classes: Iterable[int], class_ids: ArrayLike) -> tuple[Mark, ...]:
-    """Say how many classes were met, if some were not.
+def mark_missing_classes(classes: Iterable[int], class_ids: ArrayLike) -> tuple[Mark, ...]:
+    """Make the mark that says how many classes have an episode; no mark if all have.
 
     Example:
-        >>> class_marks([0, 1, 2], [2, 0, 2])
+        >>> mark_missing_classes([0, 1, 2], [2, 0, 2])
         ('classes (2 of 3 classes met)',)
     """
     every = set(classes)
@@ -125,10 +126,13 @@ def class_marks(classes: Iterable[int], class_ids: ArrayLike) -> tuple[Mark, ...
 
 
 def totals(class_ids: ArrayLike, counts: ArrayLike, classes: Iterable[int]) -> NDArray[np.int64]:
-    """Sum (N, 2) counts per class: (len(classes), 2) int64, in the order of `classes`.
+    """Sum counts (N, 2) per class.
+
+    Returns:
+        Array (len(classes), 2) int64, in the order of `classes`.
 
     Raises:
-        UsageError: where an episode's class is none of `classes`.
+        UsageError: if the class of an episode is not in `classes`.
     """
     order = list(classes)
     ids = np.asarray(class_ids, dtype=np.int64)
@@ -151,17 +155,17 @@ def score(
     absent: Absent = "zero",
     whole: bool = True,
 ) -> Score:
-    """Scores of a fold from stored counts.
+    """Compute the scores of a fold from stored counts.
 
     Args:
         class_ids: (N,) class id of each episode.
         inter: (N, 2) intersections, background and foreground.
         union: (N, 2) unions.
-        classes: class ids of the fold: what mIoU is the mean over.
-        absent: what a class with union zero is worth: `zero` as in HSNet's meter (the union is
-            floored at one pixel), `exclude` leaves it out of the mean and names it.
+        classes: class ids of the fold; mIoU is the mean over them.
+        absent: value of a class with union zero.  `zero` counts it as 0, as HSNet's meter does (the union is
+            at least one pixel).  `exclude` leaves it out of the mean and names it.
         whole: whether every episode of an uncapped plan was counted; if not, classes without an
-            episode are left out of the mean whatever `absent` says (see `scored_classes`).
+            episode are left out of the mean for both values of `absent` (see `select_scored_classes`).
 
     Returns:
         mIoU, FB-IoU and per-class IoU in percent.
@@ -181,7 +185,7 @@ def score(
     ious = i[:, 1] / np.maximum(u[:, 1], 1) * 100
     if absent == "exclude":
         ious = np.where(missing, np.nan, ious)
-    scored = scored_classes(order, class_ids, whole=whole)
+    scored = select_scored_classes(order, class_ids, whole=whole)
     ious = np.where(np.isin(order, scored), ious, np.nan)
     pooled = i.sum(axis=0) / np.maximum(u.sum(axis=0), 1) * 100
     kept = ious[~np.isnan(ious)]
@@ -192,5 +196,5 @@ def score(
         absent=tuple(c for c, m in zip(order, missing, strict=True) if m and c in scored),
         unmet=tuple(c for c in order if c not in scored),
         episodes=len(np.asarray(class_ids)),
-        marks=class_marks(order, class_ids),
+        marks=mark_missing_classes(order, class_ids),
     )

@@ -1,14 +1,14 @@
-"""Contract checks for plugins: tiny named functions, each one sentence of what is promised.
+"""Contract checks for plugins: each check tests one sentence of the contract.
 
-A method runs on procedural episodes (64 to 97 px, made in memory) over a small backbone with random
-weights; a data set on its own miniature; a backbone on random images.  Callable from Python, from
-`fssbench check`, and in a plugin's own test suite:
+A method is checked on synthetic episodes (64 to 97 px, made in memory) with a small backbone of random
+weights.  A data set is checked on its own miniature, and a backbone on random images.  `fssbench check` runs
+the checks; the test suite of a plugin can run them too:
 
     def test_contract():
         assert not [r for r in check_method(MyMethod) if r.status == "fail"]
 
-A check that a method cannot keep for a good reason is waived, with that reason, by its class
-attribute `waivers = {"support_order": "weights supports by position, as published"}`.
+If a method cannot pass a check for a good reason, its class attribute `waivers` names the check and the
+reason: `waivers = {"support_order": "weights supports by position, as published"}`.
 """
 
 from __future__ import annotations

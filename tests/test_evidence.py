@@ -10,9 +10,9 @@ from hypothesis import given, strategies as st
 
 from fssbench.evidence import (
     Evidence,
+    collect_evidence,
     count_queries,
     distinct_episodes,
-    evidence_of,
     planned_episodes,
 )
 
@@ -73,27 +73,33 @@ def test_an_image_asked_for_two_classes_is_a_query_of_each() -> None:
 
 
 def test_classes_that_the_figure_speaks_of(table: Any) -> None:
-    run = table.only(table.make_run(), range(3))
+    run = table.keep_episodes(table.make_run(), range(3))
     met = len(set(run.class_ids.tolist()))
     assert not run.whole
-    assert len(evidence_of([run]).asked) == met
-    assert evidence_of([replace(run, whole=True)]).fewest == 0, "under the published rule they count as 0"
+    assert len(collect_evidence([run]).asked) == met
+    assert collect_evidence([replace(run, whole=True)]).fewest == 0, (
+        "under the published rule they count as 0"
+    )
 
 
 def test_folds_on_one_plan_count_once(table: Any) -> None:
     run = table.make_run()
     shared = [replace(run, fold=f) for f in range(4)]
     other = [table.make_run(fold=f) for f in range(4)]
-    assert (evidence_of(shared).queries, distinct_episodes(shared), planned_episodes(shared)) == (
+    assert (collect_evidence(shared).queries, distinct_episodes(shared), planned_episodes(shared)) == (
         120,
         120,
         120,
     )
-    assert (evidence_of(other).queries, distinct_episodes(other), planned_episodes(other)) == (480, 480, 480)
+    assert (collect_evidence(other).queries, distinct_episodes(other), planned_episodes(other)) == (
+        480,
+        480,
+        480,
+    )
 
 
 def test_folds_on_one_plan_of_which_some_are_unfinished(table: Any) -> None:
     run = table.make_run()
-    parts = [table.only(run, range(20)), table.only(run, range(10, 50))]
+    parts = [table.keep_episodes(run, range(20)), table.keep_episodes(run, range(10, 50))]
     assert distinct_episodes(parts) == 50
-    assert evidence_of(parts).queries == 50
+    assert collect_evidence(parts).queries == 50

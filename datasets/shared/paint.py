@@ -1,4 +1,4 @@
-"""Painting miniature scenes: grounds with texture, and figures with a look of their own.
+"""Paints miniature scenes: textured grounds, and figures with a distinct look.
 
 Everything comes out of a NumPy generator, so the same seed paints the same pixels.  A `Look` fixes
 outline, colours and pattern of a class; each figure painted of it varies in pose, size, proportion,

@@ -1,7 +1,7 @@
-"""SUIM's files and what they hold: colour codes, the two layouts, and which classes an image has.
+"""Reads SUIM's files: colour codes, the two layouts, and the classes of each image.
 
-Which classes an image holds stands in no list: every mask must be decoded once.  The answer is kept in
-the user's cache folder under a key of all names, sizes and times, so that it is never a stale one.
+No list names the classes of an image, so every mask must be decoded once.  The result is stored in the user's cache
+folder under a key of all names, sizes and times, so it is never outdated.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def list_class_folders(root: Path) -> list[str]:
 
 
 def is_raw(root: Path) -> bool:
-    """Return whether colour-coded masks lie below the root; if so, they are what is read."""
+    """Return whether colour-coded masks lie below the root; if so, these are read."""
     return any(list_files(root / part / "masks", *RASTER) for part in PARTS)
 
 
@@ -76,14 +76,14 @@ def list_sources(root: Path) -> list[Source]:
 
 
 def find_name_twins(sources: list[Source]) -> list[tuple[str, str]]:
-    """Return neighbours in the listing that are one image under two paths: train and test may not overlap."""
+    """Return pairs of paths with the same image name; train and test may not overlap."""
     return [
         (one.item, two.item) for one, two in pairwise(sources) if Path(one.item).stem == Path(two.item).stem
     ]
 
 
 def find_image_twins(root: Path) -> list[tuple[str, str]]:
-    """Return images of one folder that differ only in the ending: a mask does not say to which it belongs."""
+    """Return images of one folder that differ only in the ending; the mask of such a pair is ambiguous."""
     pairs = []
     for part in PARTS:
         names = sorted(list_files(root / part / "images", *RASTER), key=lambda name: (Path(name).stem, name))

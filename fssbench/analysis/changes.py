@@ -1,7 +1,7 @@
 """The changes between two reports: new, removed and changed cells, by how much, and why.
 
-A cell is the same one where benchmark, label, backbone, shot, seed, protocol and score size are.
-Where both have counted the same episodes of the same data, the change carries a paired interval.
+Two cells are compared if benchmark, label, backbone, shot, seed, protocol and score size are equal.
+If both have counted the same episodes of the same data, the change has a paired interval.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def with_changes(results: Results, other: Results, *, against: str) -> Results:
 def change_titles(changes: Changes) -> list[str]:
     """Name each change, uniquely for a benchmark and shot.
 
-    A cell that came and one that went may have had the same name in two reports.
+    An added and a removed cell may have the same name in their reports.
     """
     cells = [change.after or change.before for change in changes.changes]
     present = [cell for cell in cells if cell is not None]
@@ -116,7 +116,7 @@ def _couples(
 
 
 def _distance(cell: Cell, other: Cell) -> tuple[int, ...]:
-    """Distance of two cells from being one measurement; smaller is nearer."""
+    """Return how much two cells differ as measurements; smaller means more similar."""
     if _identities(cell) == _identities(other):
         return (0,)
     run, its = first_run(cell), first_run(other)
@@ -138,7 +138,7 @@ def _identities(cell: Cell) -> dict[int, str]:
 
 
 def _same(before: Cell, after: Cell) -> bool:
-    """Whether both hold the same measurement with the same outcome, to the pixel."""
+    """Return whether both are the same measurement with the same counts, to the pixel."""
     if _identities(before) != _identities(after) or set(before.marks) != set(after.marks):
         return False
     return all(

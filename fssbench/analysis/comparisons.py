@@ -28,7 +28,7 @@ from fssbench.analysis.row_names import method_names, name_rows, with_names
 from fssbench.analysis.statistics import Difference, holm
 from fssbench.contracts.results import Cell, Results
 from fssbench.errors import UsageError
-from fssbench.evidence import TOO_FEW, distinct_episodes, evidence_of
+from fssbench.evidence import TOO_FEW, collect_evidence, distinct_episodes
 
 LEVEL = 0.05
 """Error rate of the verdicts of a family."""
@@ -109,9 +109,9 @@ class Ranking:
     friedman: float
     """p value of no difference between the methods."""
     critical: float
-    """Nemenyi's critical difference at 5 %: ranks that differ by less are not told apart."""
+    """Nemenyi's critical difference at 5 %: ranks that differ by less are not distinguished."""
     groups: tuple[tuple[str, ...], ...]
-    """Largest sets of methods that are not told apart; sets of one are left out."""
+    """Largest sets of methods that are not distinguished; sets of one are left out."""
     reason: str = ""
 
 
@@ -258,7 +258,7 @@ def _compare_family(family: Sequence[Match], resamples: int, seed: int) -> Itera
             adjusted=p,
             outcome=_outcome(gap, p),
             episodes=distinct_episodes(runs),
-            queries=evidence_of(runs).queries,
+            queries=collect_evidence(runs).queries,
             folds=len(runs),
             plans=len({run.plan_sha256 for run in runs}),
             family=tests,
@@ -320,7 +320,7 @@ def ranking(results: Results) -> Ranking:
             held[names[i]].append(cells[i])
         alike = all(not differs(cells[column[0]], cells[i]) for i in column[1:])
         alike = alike and all(len(rows) == 1 for rows in held.values())  # never a mean of two measurements
-        alike = alike and all(evidence_of(cells[i].folds.values()).enough for i in column)
+        alike = alike and all(collect_evidence(cells[i].folds.values()).enough for i in column)
         figures = [float(np.mean([c.miou.value for c in held[name]])) for name in wanted if name in held]
         if len(figures) == len(wanted) and alike and not any(map(math.isnan, figures)):
             blocks[cells[column[0]].benchmark, cells[column[0]].shot].append(figures)

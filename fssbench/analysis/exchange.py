@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fssbench.analysis.statistics import plan_generator, sum_by_cluster
 from fssbench.contracts.results import RunResult
-from fssbench.metrics import scored_classes
+from fssbench.metrics import select_scored_classes
 
 Folds = Sequence[tuple[RunResult, RunResult]]
 """The runs of A and B for each fold, on the same episodes."""
@@ -71,7 +71,7 @@ def _add_plan(
     queries = np.unique(np.asarray(first.queries), return_inverse=True)[1]
     rng = plan_generator(seed, f"exchange {first.plan_sha256}")
     excluding = first.absent_rule == "exclude"
-    classes = scored_classes(first.classes, first.class_ids, whole=first.whole)
+    classes = select_scored_classes(first.classes, first.class_ids, whole=first.whole)
     sides = [[_Side(np.zeros(draws + 1), np.zeros(draws + 1)) for _ in "ab"] for _ in members]
     for c in classes:
         mine = first.class_ids == c

@@ -22,7 +22,7 @@ from fssbench.analysis.row_names import row_title, with_names
 from fssbench.analysis.statistics import RESAMPLES
 from fssbench.contracts.results import Cell, Estimate, Results, RunResult
 from fssbench.errors import UsageError
-from fssbench.evidence import evidence_of, planned_episodes
+from fssbench.evidence import collect_evidence, planned_episodes
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -203,7 +203,7 @@ def _shared_values(
     runs: Sequence[RunResult], miou: Estimate, fb_iou: Estimate, results: Results
 ) -> dict[str, Any]:
     """Values of the columns that the tables of runs and of means have in common."""
-    first, evidence = runs[0], evidence_of(runs)
+    first, evidence = runs[0], collect_evidence(runs)
     return {
         "benchmark": first.benchmark,
         "method": first.method,

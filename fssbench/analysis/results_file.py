@@ -1,7 +1,7 @@
-"""A report's results as one file, `results.json`, from which they are read back whole.
+"""Writes the results of a report to one file, `results.json`, and reads them again.
 
-It holds every run's counts, figures and manifest and how runs make cells, so that a later report can
-be compared with this one when the run folders are gone.  Stored examples are not in it.
+The file has the counts, figures and manifest of every run, and the runs of every cell.  So a later report can be
+compared with this one even if the run folders were deleted.  The file has no pictures.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RESULTS_FILE = "results.json"
 
 
 def write_results(results: Results, path: Path) -> None:
-    """Write results as one line of JSON; what is not a number is null."""
+    """Write results as one line of JSON; NaN and infinities become null."""
     data = {
         "schema": SCHEMA,
         "resamples": results.resamples,
@@ -48,7 +48,7 @@ def read_results(path: Path) -> Results:
     """Read what `write_results` wrote.
 
     Raises:
-        DataError: if the file is missing, damaged, of a newer schema, or no report's.
+        DataError: if the file is missing, damaged, of a newer schema, or not a results file.
     """
     data = read_json(path)
     try:

@@ -147,7 +147,7 @@ def created(run: RunResult) -> str:
 
 
 def loads_no_weights(run: RunResult) -> bool:
-    """Whether the run is known to have loaded no weights of its own."""
+    """Whether the run is known to have loaded no weights of the method."""
     context = context_of(run)
     return "checkpoint" in context and context["checkpoint"] is None
 

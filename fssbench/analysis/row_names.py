@@ -120,7 +120,7 @@ def method_names(cells: Iterable[Cell]) -> dict[Key, str]:
     count = Counter[str]()
     for key in sorted(names):
         name = names[key]
-        if often[name] > 1:  # the facts that differ have no text of their own
+        if often[name] > 1:  # no text names the facts that differ
             count[name] += 1
             names[key] = f"{name} #{count[name]}"
     return names
@@ -197,7 +197,7 @@ def _settings(cells: Sequence[Cell], columns: Sequence[Key], names: Sequence[str
 def column_titles(cells: Iterable[Cell]) -> dict[Key, str]:
     """Name the columns of a table of several benchmarks, by their keys (see `fssbench.analysis.row_keys.column_key`).
 
-    Columns of one benchmark and shot are told apart by as few facts as do it, such as their seeds.
+    Columns of one benchmark and shot are distinguished by as few facts as necessary, such as their seeds.
     """
     columns = list(dict.fromkeys(column_key(first_run(cell)) for cell in cells))
     titles: dict[Key, str] = {}

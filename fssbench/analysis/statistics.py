@@ -38,8 +38,8 @@ from numpy.typing import NDArray
 
 from fssbench.contracts.results import Estimate, RunResult
 from fssbench.errors import UsageError
-from fssbench.evidence import NOTHING, Evidence, evidence_of
-from fssbench.metrics import Absent, score, scored_classes
+from fssbench.evidence import NO_EVIDENCE, Evidence, collect_evidence
+from fssbench.metrics import Absent, score, select_scored_classes
 
 LEVEL = 0.95
 """Coverage of every interval."""
@@ -58,7 +58,7 @@ class Sample:
     """The figure itself, from `fssbench.metrics.score`."""
     replicates: NDArray[np.float64]
     """(resamples,) the figure on each resample; empty if there is nothing to resample."""
-    evidence: Evidence = NOTHING
+    evidence: Evidence = NO_EVIDENCE
     """The distinct queries behind the figure."""
 
     @property
@@ -121,12 +121,12 @@ def estimate_of_runs(
         samples = _resample_together(
             first.class_ids,
             [np.hstack([runs[i].inter, runs[i].union]) for i in group],
-            list(scored_classes(first.classes, first.class_ids, whole=first.whole)),
+            list(select_scored_classes(first.classes, first.class_ids, whole=first.whole)),
             np.unique(np.asarray(first.queries), return_inverse=True)[1],
             first.absent_rule,
             resamples,
             plan_generator(seed, first.plan_sha256),
-            evidence_of([first]),
+            collect_evidence([first]),
         )
         drawn |= zip(group, samples, strict=True)
     return [drawn[i] for i in range(len(runs))]
@@ -143,7 +143,7 @@ def mean_sample(samples: Sequence[Sample]) -> Sample:
     if not samples:
         raise UsageError("a mean over folds needs at least one fold")
     value = float(np.mean([s.value for s in samples]))
-    evidence = reduce(Evidence.joined, (s.evidence for s in samples))
+    evidence = reduce(Evidence.join, (s.evidence for s in samples))
     lengths = {len(s.replicates) for s in samples}
     if 0 in lengths:
         return Sample(value, np.empty(0), evidence)

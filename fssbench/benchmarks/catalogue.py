@@ -1,4 +1,4 @@
-"""Benchmarks and suites by name: what `--benchmark` and `--suite` accept, and what it stands for."""
+"""Benchmarks and suites by name, as `--benchmark` and `--suite` accept them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
     "find_benchmark",
     "names",
     "suite",
-    "tested_on",
+    "find_benchmarks_on",
 ]
 
 BENCHMARKS: dict[str, Benchmark] = {record.id: record for record in RECORDS}
@@ -42,29 +42,29 @@ SUITES: dict[str, tuple[str, ...]] = {
 
 
 class Resolved(Record):
-    """A benchmark name, with its variant settled."""
+    """A benchmark with the variant that is measured."""
 
     id: str
-    """Id with the variant, where the benchmark has variants: `pascal-to-isic2018:isic1`."""
+    """Id, with the variant if the benchmark has variants: `pascal-to-isic2018:isic1`."""
     benchmark: Benchmark
     variant: Variant | None = None
-    """The variant measured, or None where there is but one form."""
+    """The measured variant, or None if the benchmark has no variants."""
 
     @property
     def folds(self) -> Folds:
-        """Test class ids by fold, the variant's where it has its own."""
+        """Test class ids by fold, those of the variant if it defines some."""
         if self.variant is not None and self.variant.folds is not None:
             return self.variant.folds
         return self.benchmark.folds
 
     @property
     def dataset_variant(self) -> str | None:
-        """Variant the test data set is opened with."""
+        """Variant of the test data set."""
         return self.variant.dataset_variant if self.variant is not None else None
 
     @property
     def trained_on(self) -> Source:
-        """What `fssbench train` trains on for it."""
+        """Data and classes that `fssbench train` uses for this benchmark."""
         if self.variant is not None and self.variant.trained_on is not None:
             return self.variant.trained_on
         return self.benchmark.trained_on
@@ -76,13 +76,13 @@ class Resolved(Record):
 
 
 def find_benchmark(name: str) -> Resolved:
-    """Settle a benchmark name, such as `coco20i` or `coco20i:contiguous`.
+    """Find the benchmark of a name such as `coco20i` or `coco20i:contiguous`.
 
-    A data set that none of the ten tests (a third-party plugin) is a benchmark of its own: all its
-    classes in one fold, 600 episodes over its split `test`, variants as its card names them.
+    A third-party data set, which none of the ten benchmarks tests, is also a benchmark: all its classes in one
+    fold, 600 episodes over its split `test`, and the variants of its card.
 
     Raises:
-        UsageError: for an unknown benchmark or variant, with its neighbours.
+        UsageError: for an unknown benchmark or variant, with similar names.
         PluginError: if the data set of that name does not load or cannot name its classes.
     """
     base, colon, wanted = name.partition(":")
@@ -92,10 +92,10 @@ def find_benchmark(name: str) -> Resolved:
             tests = [b.id for b in RECORDS if b.target == base]
             hint = f"{base} is a data set; it is tested by {', '.join(tests)}. " if tests else ""
             raise unknown("benchmark", name, names(), hint=f"{hint}Next: `fssbench list benchmarks`")
-        benchmark = _custom(base)
+        benchmark = _make_benchmark(base)
     if not benchmark.variants:
         if colon:
-            raise unknown(f"variant of {base}", wanted, (), hint=f"Next: use `{base}` as it is")
+            raise unknown(f"variant of {base}", wanted, (), hint=f"Next: use `{base}` without a variant")
         return Resolved(id=base, benchmark=benchmark)
     by_name = {v.name: v for v in benchmark.variants}
     variant = by_name.get(wanted) if colon else benchmark.variants[0]
@@ -105,18 +105,18 @@ def find_benchmark(name: str) -> Resolved:
 
 
 def suite(name: str) -> tuple[str, ...]:
-    """Benchmark ids of a suite.
+    """List the benchmark ids of a suite.
 
     Raises:
-        UsageError: for an unknown suite, with its neighbours.
+        UsageError: for an unknown suite, with similar names.
     """
     if name not in SUITES:
         raise unknown("suite", name, SUITES, hint="Next: `fssbench list suites`")
     return SUITES[name]
 
 
-def tested_on(dataset: str, variant: str | None) -> list[Resolved]:
-    """Benchmarks that test on a data set in one of its variants; a third-party data set is one by itself."""
+def find_benchmarks_on(dataset: str, variant: str | None) -> list[Resolved]:
+    """Find the benchmarks that test on a variant of a data set; for a third-party data set, its own benchmark."""
     records = [b for b in RECORDS if b.target == dataset]
     if not records:
         return [find_benchmark(f"{dataset}:{variant}" if variant else dataset)]
@@ -125,15 +125,15 @@ def tested_on(dataset: str, variant: str | None) -> list[Resolved]:
 
 
 def names() -> list[str]:
-    """All ids `find_benchmark` accepts, named variants included; third-party data sets are not loaded for this."""
+    """List all ids that `find_benchmark` accepts, with their variants.  No third-party data set is loaded."""
     known = list(BENCHMARKS)
     known += [f"{b.id}:{v.name}" for b in RECORDS for v in b.variants]
     tested = {b.target for b in RECORDS}
     return known + [name for name in DATASETS.names() if name not in tested]
 
 
-def _custom(name: str) -> Benchmark:
-    """The benchmark that a data set plugin is by itself."""
+def _make_benchmark(name: str) -> Benchmark:
+    """Make the benchmark of a third-party data set."""
     cls = DATASETS.get(name)
 
     place = f"data set {name!r} cannot name its classes without its files"
@@ -152,7 +152,7 @@ def _custom(name: str) -> Benchmark:
         version=1,
         title=card.title,
         category="custom",
-        source="whatever the method was trained on",
+        source="not defined: any training data",
         trained_on=Source(dataset=name, folds=None),
         target=name,
         split="test",
@@ -165,7 +165,7 @@ def _custom(name: str) -> Benchmark:
         protocol="published/1",
         variants=variants,
         resize=SQUARE_RESIZE,
-        meter=SUMMED_METER + "; a class without a pixel in any episode is left out and named",
+        meter=SUMMED_METER + "; a class without a pixel in any episode is left out of the mean and named",
         origin=f"data set plugin {DATASETS.plugin(name).origin}",
-        pitfalls=("not one of the ten: no published figure belongs here",),
+        pitfalls=("not one of the ten benchmarks: there is no published figure to compare with",),
     )

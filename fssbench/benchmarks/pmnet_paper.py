@@ -1,7 +1,7 @@
-"""The ten benchmarks of the PMNet paper (WACV 2024) as data: what each name stands for.
+"""Definitions of the ten benchmarks of the PMNet paper (WACV 2024).
 
-Class ids are 0-based and in the numbering of the reference code of the data set.  Everything a
-reader would have to know before putting two numbers side by side stands in `pitfalls`.
+Class ids are 0-based and follow the numbering of the reference code of the data set.  `pitfalls` lists what a
+reader has to know before comparing two numbers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Sampler = Literal["walk", "walk-numbered", "class", "round-robin"]
 
 
 class Source(Record):
-    """What `fssbench train` trains on, as the published models were."""
+    """Training data of the published models, which `fssbench train` uses too."""
 
     dataset: str
     """Data set id."""
@@ -25,33 +25,33 @@ class Source(Record):
 
 
 class Variant(Record):
-    """One of several things measured under the same published name."""
+    """One of several definitions that papers use under the same benchmark name."""
 
     name: str
     title: str
-    """What differs, in one line."""
+    """The difference, in one line."""
     dataset_variant: str | None = None
-    """Variant the test data set is opened with."""
+    """Variant of the test data set."""
     folds: Folds | None = None
-    """Test class ids by fold, where they differ from the benchmark's."""
+    """Test class ids by fold, if they differ from those of the benchmark."""
     seen: Folds | None = None
-    """Test classes by fold that the published source models met in training; None where the
-    question does not arise."""
+    """Test classes by fold that the published source models met in training; None if this cannot
+    happen."""
     trained_on: Source | None = None
-    """What is trained on, where it differs from the benchmark's."""
+    """Training data, if it differs from that of the benchmark."""
 
 
 class Benchmark(Record):
-    """What was trained on, what is tested, folds, shots, and how it is counted."""
+    """Definition of a benchmark: training data, test data, folds, shots, and how pixels are counted."""
 
     id: str
     version: int
     title: str
     category: Literal["cross-category", "cross-dataset", "cross-domain", "custom"]
     source: str
-    """What the published models were trained on, in words."""
+    """Training data of the published models, in words."""
     trained_on: Source
-    """The same as data."""
+    """Training data of the published models, in machine-readable form."""
     target: str
     """Data set id that episodes are drawn from."""
     split: str
@@ -68,21 +68,21 @@ class Benchmark(Record):
     """`walk`: queries in list order; `walk-numbered`: the same, supports drawn in the order of the
     numbers in their names; `class`: class, then query at random; `round-robin`: class by index."""
     absent: Literal["zero", "exclude"]
-    """What a class without pixels is worth in mIoU."""
+    """Value in mIoU of a class without pixels."""
     protocol: str
     """Protocol id and version of the published rule."""
     variants: tuple[Variant, ...] = ()
     """Named variants; the first is the default."""
     paper: tuple[str, ...] = ()
-    """Keys of the paper's tables whose figures belong here, such as `table1`."""
+    """Keys of the paper's tables with figures of this benchmark, such as `table1`."""
     resize: str
-    """How images and masks reach the network size."""
+    """How images and masks are resized to the network size."""
     meter: str
-    """The published meter, in words."""
+    """How the published code counts, in words."""
     origin: str
-    """Where the definition was read from."""
+    """Source of the definition."""
     pitfalls: tuple[str, ...] = ()
-    """What makes numbers under this name incomparable."""
+    """Reasons why two numbers under this name may not be comparable."""
 
 
 SQUARE_RESIZE = (
@@ -109,23 +109,23 @@ COCO_CONTIGUOUS: Folds = tuple(tuple(range(20 * f, 20 * f + 20)) for f in range(
 FSS_TEST: tuple[int, ...] = tuple(range(760, 1000))
 
 
-def _others(folds: Folds) -> Folds:
-    """The classes of all folds but one, for each of them: what is left to train on."""
+def _list_training_classes(folds: Folds) -> Folds:
+    """For each fold, return the classes of all other folds: the training classes."""
     every = sorted(c for fold in folds for c in fold)
     return tuple(tuple(c for c in every if c not in fold) for fold in folds)
 
 
 PASCAL = Source(dataset="pascal", folds=(tuple(range(20)),))
-PASCAL_5I = Source(dataset="pascal", folds=_others(BLOCKS_OF_5))
-COCO_20I = Source(dataset="coco", folds=_others(COCO_INTERLEAVED))
+PASCAL_5I = Source(dataset="pascal", folds=_list_training_classes(BLOCKS_OF_5))
+COCO_20I = Source(dataset="coco", folds=_list_training_classes(COCO_INTERLEAVED))
 
 
 _BOUDIAF: Folds = ((0, 3, 8, 10, 11, 14), (1, 5, 12, 17), (2, 6, 15, 16, 18, 19), (4, 7, 9, 13))
-"""VOC class ids by fold whose COCO twin is held out in that fold of COCO-20i, hence unseen in training."""
+"""VOC class ids by fold.  The same class of COCO is held out in that fold of COCO-20i, hence unseen in training."""
 
 
-def _seen_in_training(tested: Folds) -> Folds:
-    """VOC class ids by fold that are tested although COCO training on that fold included their twin."""
+def _list_seen_classes(tested: Folds) -> Folds:
+    """Return the tested VOC class ids by fold whose COCO class is part of the training on that fold."""
     return tuple(tuple(v for v in fold if v not in _BOUDIAF[f]) for f, fold in enumerate(tested))
 
 
@@ -154,12 +154,12 @@ RECORDS: tuple[Benchmark, ...] = (
         meter=SUMMED_METER + "; pixels marked 255 in the query's mask count nowhere",
         origin=_HSNET,
         pitfalls=(
-            "episodes walk the list of image-class pairs (346, 451, 725, 346), so its head is used once more "
-            "often than its tail; in fold 2, 378 of the 725 pairs are persons",
-            "the same 1,000 episodes served to choose the published checkpoints: they are validation numbers",
+            "episodes follow the list of image-class pairs (346, 451, 725, 346) and start again at its end, so its "
+            "first pairs are used once more than the others; in fold 2, 378 of the 725 pairs are persons",
+            "the published checkpoints were chosen on the same 1,000 episodes: they are validation numbers",
             SQUARE_PITFALL,
             WEIGHTS_PITFALL,
-            "supports are drawn independently: one image may stand twice among five",
+            "supports are drawn independently: one image may occur twice among five",
             "the PMNet paper trains and tests at 384 px; here the protocol's 400 px holds for every method",
         ),
     ),
@@ -187,7 +187,7 @@ RECORDS: tuple[Benchmark, ...] = (
                 name="contiguous",
                 title="fold f tests the block of classes 20f to 20f+19 (PANet, SSP's own protocol)",
                 folds=COCO_CONTIGUOUS,
-                trained_on=Source(dataset="coco", folds=_others(COCO_CONTIGUOUS)),
+                trained_on=Source(dataset="coco", folds=_list_training_classes(COCO_CONTIGUOUS)),
             ),
         ),
         paper=("table1",),
@@ -197,10 +197,10 @@ RECORDS: tuple[Benchmark, ...] = (
         pitfalls=(
             "two fold definitions share the name; a model trained on one and tested on the other has seen "
             "test classes (the SSP rows of the table may be such a case)",
-            "the masks' source moves the numbers: polygons merged by different scripts give different masks",
+            "the source of the masks changes the numbers: polygons merged by different scripts give different masks",
             "released lists differ (PMNet's lack files that were missing on the authors' disk), and a list "
             "that differs in length changes every later episode",
-            "50 episodes a class: published figures of one run move by 2 to 3 points with the seed",
+            "50 episodes per class: the published figure of one run changes by 2 to 3 points with the seed",
             SQUARE_PITFALL,
             WEIGHTS_PITFALL,
         ),
@@ -250,15 +250,15 @@ RECORDS: tuple[Benchmark, ...] = (
         variants=(
             Variant(
                 name="boudiaf",
-                title="fold f tests the VOC classes held out of COCO fold f's training (RePRI: 6, 4, 6, 4)",
+                title="fold f tests the VOC classes held out of training on COCO fold f (RePRI: 6, 4, 6, 4)",
                 folds=_BOUDIAF,
-                seen=_seen_in_training(_BOUDIAF),
+                seen=_list_seen_classes(_BOUDIAF),
             ),
             Variant(
                 name="naive5i",
-                title="fold f tests PASCAL-5i's own fold f, most of whose classes COCO training included",
+                title="fold f tests fold f of PASCAL-5i; COCO training included most of its classes",
                 folds=BLOCKS_OF_5,
-                seen=_seen_in_training(BLOCKS_OF_5),
+                seen=_list_seen_classes(BLOCKS_OF_5),
             ),
         ),
         paper=("table2",),
@@ -267,7 +267,7 @@ RECORDS: tuple[Benchmark, ...] = (
         origin="definition of Boudiaf et al. (RePRI, CVPR 2021), re-derived from the class ids; no code of "
         "the HSNet line was released, so queries walk the four validation lists in fold order",
         pitfalls=(
-            "PMNet's row has the fold profile of PASCAL-5i's own folds (naive5i), the other rows that of "
+            "PMNet's row has the fold profile of the folds of PASCAL-5i (naive5i), the other rows that of "
             "boudiaf: the published table probably mixes both",
             "RePRI's released class table swaps cat and car, so its folds 2 and 3 each test one class seen "
             "in training",
@@ -475,7 +475,7 @@ RECORDS: tuple[Benchmark, ...] = (
         origin="PMNet paper (Table 5, after RTD), which states neither classes, split nor episode count; "
         "listing and class order as in ABCDFSS, 600 episodes as in the other cross-domain sets",
         pitfalls=(
-            "the paper's protocol is unpublished: on our episodes its figures are neighbours, not a target",
+            "the paper's protocol is unpublished: its figures are a rough comparison, not a target",
             "the fold names the source model: all four test the same classes in the same episodes",
             "the 110 official test images alone are easier than all 1,635; all are used here",
             "ABCDFSS, CPS and INSID3 run one source-free model over another number of episodes",

@@ -1,7 +1,7 @@
-"""The `fssbench` command: one small module a verb; parses and prints only.
+"""The `fssbench` command: one module per verb, which only parses and prints.
 
-The table below is all that `fssbench --help` reads: a verb's module is imported when the verb is
-used, and torch, numpy and pandas only inside its command.
+`fssbench --help` reads only the table below.  The module of a verb is imported when the verb is used, and
+torch, numpy and pandas are imported inside its command.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ VERBS = {
 EXIT_CODES = """\b
 Exit codes:
   0    done
-  1    an error in fssbench itself, with its traceback: please report it
+  1    a bug of fssbench, with its traceback: please report it
   2    usage: an unknown name or option
-  3    data, weights or stored results missing or damaged
-  4    a plugin that does not load or does not keep its contract
-  5    a run folder that another process owns
-  130  interrupted; what was finished is kept"""
+  3    data, weights or stored results are missing or damaged
+  4    a plugin does not load or breaks its contract
+  5    another process owns the run folder
+  130  interrupted; finished work is kept"""
 
 INTERRUPTED = 130
 
@@ -54,11 +54,11 @@ class Verbs(click.Group):
     """A group whose commands are the modules `fssbench.cli.<verb>`, imported on use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All verbs, in the order in which they are met."""
+        """List all verbs, in the order of the table."""
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the verb's module and take its `command`."""
+        """Import the module of a verb and return its command."""
         if cmd_name not in VERBS:
             return None
         command: click.Command = importlib.import_module(f"fssbench.cli.{cmd_name}").command
@@ -67,7 +67,7 @@ class Verbs(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As in click, and an unknown verb names its neighbours."""
+        """Resolve a verb as click does; the error for an unknown verb suggests similar ones."""
         name = args[0]
         if name not in VERBS and not name.startswith("-") and not ctx.resilient_parsing:
             near = difflib.get_close_matches(name, VERBS, n=3, cutoff=0.5)
@@ -76,7 +76,7 @@ class Verbs(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The verbs from the table: importing ten modules to print ten lines would be slow."""
+        """Print the verbs from the table; it would be slow to import every module for one line."""
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
 
@@ -93,9 +93,9 @@ class Verbs(click.Group):
                 click.echo("".join(whole), err=True, nl=False)
             click.echo(f"error: {printable(str(error))}", err=True)
             ctx.exit(error.exit_code)
-        except SystemExit as error:  # no verb ends this way: a plugin did, and its code may be 0
+        except SystemExit as error:  # no verb raises this: a plugin did, and its code may be 0
             click.echo(
-                f"error: a plugin ended the program (SystemExit: {error.code}); what was finished is kept. "
+                f"error: a plugin ended the program (SystemExit: {error.code}); finished work is kept. "
                 "Next: `fssbench check` on each plugin that was used",
                 err=True,
             )
@@ -114,5 +114,5 @@ class Verbs(click.Group):
 def main() -> None:
     """Benchmark few-shot segmentation methods on domains they have never seen.
 
-    Results go to standard output, talk to standard error. FSSBENCH_DEBUG=1 adds tracebacks.
+    Results go to standard output, messages to standard error. FSSBENCH_DEBUG=1 adds tracebacks.
     """

@@ -35,9 +35,9 @@ _COLUMNS = (
 
 @click.command(
     cls=Verb,
-    epilog="FLOPs are those of matrix products and convolutions, 2 for each multiply-add, test-time adaptation "
-    "included. Time is that of one episode from pixels; `head` from cached features. Weights move none of these: "
-    "random ones are used if none are named.",
+    epilog="FLOPs are those of matrix products and convolutions, 2 per multiply-add; test-time adaptation is "
+    "included. Time is per episode, from pixels; `head` starts from cached features. The values of the weights change "
+    "no figure, so weights are random if none are given.",
 )
 @click.option("--method", "-m", "methods", multiple=True, required=True, metavar="NAME", help="Repeatable.")
 @click.option("--backbone", metavar="NAME", help="Default: the method's own.")
@@ -49,7 +49,9 @@ _COLUMNS = (
     "--batch", type=click.IntRange(1), default=1, show_default=True, help="Episodes in one forward."
 )
 @device_option()
-@click.option("--repeats", type=click.IntRange(1), default=15, show_default=True, help="Times that count.")
+@click.option(
+    "--repeats", type=click.IntRange(1), default=15, show_default=True, help="Number of timed repeats."
+)
 @click.option("--weights", metavar="ID|FILE", help="Backbone weights: a published id, `random`, or a file.")
 @click.option("--checkpoint", type=PATH, metavar="FILE", help="Trained weights.")
 @click.option(
@@ -57,7 +59,7 @@ _COLUMNS = (
 )
 @settings_option("config")
 @plugin_option(exposed=True)
-@out_option("runs", "Folder of the runs whose report shows it.")
+@out_option("runs", "Folder of the runs whose report shows the measurement.")
 @json_option("One JSON line per measurement.")
 def command(
     methods: tuple[str, ...],
@@ -68,13 +70,13 @@ def command(
     as_json: bool,
     **rest: Any,
 ) -> None:
-    """Measure parameters, FLOPs, time and peak memory of methods, each in a process of its own."""
-    from fssbench.efficiency.measure import Wanted, measure_apart
+    """Measure parameters, FLOPs, time and peak memory of methods, each in a separate process."""
+    from fssbench.efficiency.measure import BenchRequest, measure_in_subprocess
     from fssbench.efficiency.store import save
     from fssbench.efficiency.timing import NEXT
     from fssbench.plugins.registry import METHODS
 
-    for name in methods:  # a misspelt name is refused before minutes are spent on the others
+    for name in methods:  # refuse a misspelt name before measuring the others, which takes minutes
         METHODS.get(name)
     measured: list[Efficiency] = []
     broken: list[FssbenchError] = []
@@ -82,7 +84,8 @@ def command(
         for shot in dict.fromkeys(shots or (1, 5)):
             click.echo(f"measuring {one_line(name)}, {shot}-shot, on {device}", err=True)
             try:
-                each = measure_apart(Wanted(method=name, shot=shot, device=device, plugins=plugins, **rest))
+                request = BenchRequest(method=name, shot=shot, device=device, plugins=plugins, **rest)
+                each = measure_in_subprocess(request)
                 path = save(each, out)
             except FssbenchError as error:
                 click.echo(f"error: {one_line(str(error))}", err=True)

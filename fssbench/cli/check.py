@@ -1,4 +1,4 @@
-"""`fssbench check`: a plugin against its contract."""
+"""`fssbench check`: check a plugin against its contract."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ def _compose_next_command(kind: str, name: str, target: str) -> str:
 def command(target: str, backbone: str | None, size: int | None, as_json: bool) -> None:
     """Check TARGET against its contract: a plugin file, folder or module, or a registered name.
 
-    Every check is one sentence of the contract. A cause that several checks fail for is shown once. Exit code 4 if a
-    check fails.
+    Every check tests one sentence of the contract. Failures with the same cause are shown once. The exit code is 4 if
+    a check fails.
     """
     from fssbench.cli.progress import Progress
 
@@ -135,7 +135,7 @@ def _cause_key(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _format_lines(rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
-    """Lines of the table; the first failure of each cause names the others, which get no line."""
+    """Format the lines of the table; the first failure of each cause names the others, which get no line."""
     felled: dict[tuple[Any, ...], list[str]] = {}
     for row in rows:
         if row["status"] == "fail":

@@ -1,4 +1,4 @@
-"""`fssbench compare`: which method beats which, on the episodes they share."""
+"""`fssbench compare`: compare methods on the episodes that they share."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def _print_comparisons(
         click.echo(f"no ranking: {one_line(ranks.reason)}", err=True)
     else:
         table(
-            ("method", "mean rank", "critical difference", "Friedman p", "over", "not told apart from"),
+            ("method", "mean rank", "critical difference", "Friedman p", "over", "not distinguished from"),
             [
                 (
                     m,

@@ -1,4 +1,4 @@
-"""`fssbench data`: verify, prepare, mini, splits."""
+"""`fssbench data`: verify, prepare and generate data sets; import reference lists."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def command() -> None:
 @data_option()
 @splits_option()
 @plugin_option()
-@click.option("--all", "everything", is_flag=True, help=f"Print every finding, not {SHOWN} of a kind.")
+@click.option("--all", "everything", is_flag=True, help=f"Print every finding, not {SHOWN} per kind.")
 @click.option("--record", type=PATH, metavar="FILE", help="Write hashes of all files to FILE.")
 @click.option("--against", type=PATH, metavar="FILE", help="Compare with the hashes in FILE.")
 @json_option("One JSON object per data set.")
@@ -47,7 +47,7 @@ def verify(
     against: Path | None,
     as_json: bool,
 ) -> None:
-    """Look at every file of data sets, and say what is wrong with which.
+    """Check every file of data sets and report what is wrong.
 
     NAME is a data set, with a variant if wanted (`isic2018:isic3`); without one, every data set that the
     folder holds is looked at. The exit code is 3 if anything is wrong. Nothing is repaired. Runs are checked with
@@ -57,7 +57,7 @@ def verify(
     names every file that changed, is missing or was added since.
     """
     if (record or against) and (len(names) != 1 or (record and against)):
-        raise click.UsageError("--record and --against take one NAME, and go one at a time")
+        raise click.UsageError("--record and --against need one NAME; give only one of the two options")
     compare = _open_record(against, names[0]) if against else None
     write = _start_record(record) if record else None
     reports = _verify_named(names, data, splits)
@@ -83,7 +83,7 @@ def _open_named(label: str, data: str | None) -> Any:
 
 
 def _open_record(against: Path, label: str) -> Callable[[Any, Verification], None]:
-    """Read a record now, so that a wrong one is refused before the data are looked at; compare later."""
+    """Read a record now, so that a wrong one is refused before the data are checked; compare later."""
     from fssbench.data.hash_records import compare_hashes, hash_files, read_record
 
     recorded = read_record(against, label.partition(":")[0])
@@ -110,7 +110,7 @@ def _start_record(record: Path) -> Callable[[Any, Verification], str]:
 
 
 def _hint_at_hashes(reports: list[tuple[str, Verification]]) -> str:
-    """Say what looking at files cannot find, if there are any files."""
+    """Print what a check of the files cannot detect, if there are any files."""
     label = next((label for label, report in reports if report.images), None)
     if label is None:
         return ""
@@ -124,7 +124,7 @@ def _hint_at_hashes(reports: list[tuple[str, Verification]]) -> str:
 def _verify_named(
     names: tuple[str, ...], data: str | None, splits: str | None
 ) -> list[tuple[str, Verification]]:
-    """Verify the named data sets, or all that the folder holds; those that are absent are listed as skipped."""
+    """Verify the named data sets, or all in the folder; absent ones are listed as skipped."""
     from fssbench.data.location import find_data_folder, open_dataset
     from fssbench.errors import DataError, PluginError
     from fssbench.plugins.registry import DATASETS
@@ -147,7 +147,7 @@ def _verify_named(
             click.echo(f"skipped: {printable(str(error))}", err=True)
             suggestions += [m[0] for m in [re.search(r"Did you mean .*", str(error))] if m]
             continue
-        click.echo(f"looking at {printable(label)} ...", err=True)
+        click.echo(f"checking {printable(label)} ...", err=True)
         reports.append((label, verify_dataset(dataset)))
     if not reports:
         text = f"no data set is in {root}. Next: `fssbench list datasets` names the folders looked for"
@@ -188,12 +188,12 @@ def _print_report(label: str, report: Verification, limit: int | None) -> None:
         click.echo("  images by label:")
         for name, count in sorted(report.histogram.items(), key=lambda row: (-row[1], row[0])):
             click.echo(printable(f"    {count:>7,}  {name}"))
-    verdict = "sound" if report.ok else "not usable as it is"
+    verdict = "sound" if report.ok else "not usable in this state"
     click.echo(f"  {errors:,} errors, {warnings:,} warnings: {verdict}")
 
 
 def _group_findings(findings: list[Finding]) -> dict[tuple[str, str, str], list[Finding]]:
-    """Findings that differ in nothing but path and numbers, errors first."""
+    """Group findings that differ only in path and numbers, errors first."""
     kinds: dict[tuple[str, str, str], list[Finding]] = {}
     for finding in sorted(findings, key=lambda f: f.level):
         kind = re.sub(r"\d+", "N", finding.problem)
@@ -210,7 +210,7 @@ def _group_findings(findings: list[Finding]) -> dict[tuple[str, str, str], list[
 @click.option("--data", metavar="DIR", help="Folder of the data sets to write below. Default: FSSBENCH_DATA.")
 @plugin_option()
 def prepare(name: str, source: Path, data: str | None) -> None:
-    """Turn the public download at SOURCE into the layout that is read, below the data folder."""
+    """Convert the public download at SOURCE to the layout that fssbench reads, below the data folder."""
     import os
 
     from fssbench.errors import DataError, UsageError
@@ -245,7 +245,7 @@ def prepare(name: str, source: Path, data: str | None) -> None:
 @json_option("One JSON object per data set.")
 @click.pass_context
 def mini(ctx: click.Context, folder: Path | None, seed: int, names: tuple[str, ...], as_json: bool) -> None:
-    """Draw the miniature data sets: into DIR side by side, or into the cache, where `--data mini` reads.
+    """Draw the miniature data sets, into DIR or into the cache, from which `--data mini` reads.
 
     The pictures are procedural; numbers measured on them are no benchmark numbers.
     """
@@ -266,7 +266,7 @@ def mini(ctx: click.Context, folder: Path | None, seed: int, names: tuple[str, .
     "--into",
     type=PATH,
     metavar="DIR",
-    help="Where to keep them. Default: the cache, in which every run looks; `DATA/splits` is read too.",
+    help="Folder for the lists. Default: the cache, which every run reads; `DATA/splits` is read too.",
 )
 @plugin_option()
 def splits(source: Path, into: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""`fssbench env`: print what a figure depends on at this machine, ready to be pasted into an issue."""
+"""`fssbench env`: print the facts of this machine that a figure depends on, for example for an issue."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXTRAS = (
     "seaborn",
 )
 SETTINGS = ("FSSBENCH_DATA", "FSSBENCH_CACHE", "FSSBENCH_DEBUG", "OMP_NUM_THREADS", "NO_COLOR")
-"""The only environment variables that are shown: any other may hold a secret."""
+"""The only environment variables that are shown; others may hold a secret."""
 
 
 def _find_version(package: str) -> str | None:
@@ -34,7 +34,7 @@ def _find_version(package: str) -> str | None:
 
 
 def collect_facts() -> dict[str, Any]:
-    """Versions, devices, settings and folders, ready for JSON."""
+    """Collect versions, devices, settings and folders, ready for JSON."""
     import torch
 
     from fssbench.data.location import is_miniature
@@ -70,7 +70,7 @@ def collect_facts() -> dict[str, Any]:
 @click.command()
 @json_option("One JSON object.")
 def command(as_json: bool) -> None:
-    """Show versions, devices, settings and folders. Holds no secret and no user name."""
+    """Show versions, devices, settings and folders. The output has no secret and no user name."""
     known = collect_facts()
     if as_json:
         emit_json([known])

@@ -1,4 +1,4 @@
-"""Follow-up commands: what a message tells the user to run carries the options the user gave."""
+"""Composes the next commands in messages; they repeat the options that the user gave."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import click
 from fssbench.errors import FssbenchError
 
 PLUGINS = "fssbench.plugins"
-"""Where `--plugin` leaves what was given, in the metadata of click's context."""
+"""Key of the values of `--plugin` in the metadata of click's context."""
 CARRIED = ("--plugin", "--data", "--splits", "--backbone", "--weights", "--set", "--ablate", "--size")
-"""Options that a follow-up command takes over if it has them: they say what is worked on."""
+"""Options that a next command repeats if it has them."""
 _QUOTED = re.compile(r"`fssbench ([^`]*)`")
 
 
 class Verb(click.Command):
-    """A command whose errors name follow-up commands with the options that were given."""
+    """A command whose errors name next commands with the options that were given."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; complete the hints of an error that is the user's."""
+        """Run the command, and complete the next commands in the message of an error."""
         try:
             return super().invoke(ctx)
         except FssbenchError as error:
@@ -33,16 +33,16 @@ class Verb(click.Command):
 def complete_hints(text: str) -> str:
     """Add the options given to the running command to every `fssbench VERB ...` in backquotes.
 
-    Commands that contain `...` or `--help` stay unchanged, because nobody runs them literally.
+    Commands that contain `...` or `--help` stay unchanged, because they are not run literally.
     """
 
-    def completed(match: re.Match[str]) -> str:
+    def complete(match: re.Match[str]) -> str:
         command: str = match[1]
         if "..." in command or "--help" in command:
             return match[0]
         return f"`fssbench {' '.join([command, *_select_carried(command.split(), CARRIED)])}`"
 
-    return _QUOTED.sub(completed, text)
+    return _QUOTED.sub(complete, text)
 
 
 def follow_up(*words: object, carried: tuple[str, ...] = CARRIED) -> str:

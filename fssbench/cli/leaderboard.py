@@ -1,4 +1,4 @@
-"""`fssbench leaderboard`: a static site from many runs."""
+"""`fssbench leaderboard`: build a static site from many runs."""
 
 from __future__ import annotations
 

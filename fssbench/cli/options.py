@@ -1,4 +1,4 @@
-"""Options that several verbs share: one definition each, so that one name means one thing everywhere."""
+"""Options that several verbs share, each defined once, so that a name has one meaning everywhere."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def plugin_option(*, tolerant: bool = False, exposed: bool = False) -> Decorator
     """Make the option `--plugin`, which loads plugins before the verb begins.
 
     Args:
-        tolerant: whether a plugin that does not load is a warning and not an error: for verbs that list.
-        exposed: whether the command receives what was given, as the tuple `plugins`.
+        tolerant: whether a plugin that does not load gives a warning instead of an error.
+        exposed: whether the command receives the values, as the tuple `plugins`.
 
     Returns:
         A decorator.
@@ -59,7 +59,7 @@ def data_option(*, envvar: str | None = None) -> Decorator:
     """Make the option `--data`, the folder of the data sets.
 
     Args:
-        envvar: variable that the option itself reads, for a verb that does not ask `fssbench.data.location`.
+        envvar: environment variable that the option reads, for a verb that does not use `fssbench.data.location`.
 
     Returns:
         A decorator.
@@ -86,7 +86,7 @@ def out_option(default: str | None, text: str) -> Decorator:
 
 
 def device_option() -> Decorator:
-    """Make the option `--device`, which is refused at once if this machine does not have the device."""
+    """Make the option `--device`, which is refused at once if this machine lacks the device."""
 
     def check(context: click.Context, _: click.Parameter, name: str) -> str:
         if context.resilient_parsing:
@@ -126,7 +126,7 @@ def _parse_settings(_: click.Context, __: click.Parameter, values: tuple[str, ..
 
 
 def resamples_option(default: int | None, text: str) -> Decorator:
-    """Make the option `--resamples` of the bootstrap; without a default the number is that of a report."""
+    """Make the option `--resamples` of the bootstrap; without a default it is the number of a report."""
     text = text if default is not None else f"{text}  [default: as a report]"
     return click.option(
         "--resamples", type=click.IntRange(1), default=default, show_default=default is not None, help=text

@@ -1,7 +1,7 @@
-"""What every verb prints with: JSON lines, tables, and text that cannot disturb a terminal.
+"""Prints JSON lines, tables, and text without control characters, for all verbs.
 
-Standard output is data, standard error is talk.  A table is drawn for a person at a terminal; in a
-pipe the same rows are tab-separated, header first, so that `cut` and `sort` work.
+Standard output is for data, standard error for messages.  At a terminal a table has aligned columns.  In a pipe the
+same rows are tab-separated with the header first, so that `cut` and `sort` work.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 import click
 
 INLINE = 72
-"""Characters up to which a list is printed on its name's line."""
+"""Longest list, in characters, that is printed on the line of its name."""
 
 
 def printable(text: str) -> str:
-    r"""Text with control, bidi-override and other format characters written as escapes; newlines stay.
+    r"""Write control, bidi-override and other format characters as escapes; newlines stay.
 
-    Names and error texts come from plugins and files; a raw ESC in one would command the terminal.
+    Names and error texts come from plugins and files; a raw ESC in them would control the terminal.
 
     Example:
         >>> printable("a\x1b[31mb")
@@ -35,37 +35,37 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The printable text on one line: newlines and tabs become single spaces."""
+    """Write a printable text on one line: newlines and tabs become single spaces."""
     return printable(" ".join(text.split()))
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON can hold it: NaN and infinities become null, paths, sets and records plain."""
+def to_json_value(value: Any) -> Any:
+    """Convert a value for JSON: NaN and infinities become null, and paths, sets and records plain values."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): to_json_value(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
+        return [to_json_value(v) for v in value]
     if isinstance(value, (set, frozenset)):
-        return sorted(plain(v) for v in value)
+        return sorted(to_json_value(v) for v in value)
     if isinstance(value, Path):
         return str(value)
     if hasattr(value, "model_dump"):
-        return plain(value.model_dump())
+        return to_json_value(value.model_dump())
     if hasattr(value, "item"):  # a numpy or torch scalar
-        return plain(value.item())
+        return to_json_value(value.item())
     return value
 
 
 def emit_json(rows: Iterable[Mapping[str, Any]]) -> None:
-    """Print one JSON object a line to standard output; what is not a number is null there."""
+    """Print one JSON object per line to standard output; NaN and infinities become null."""
     for row in rows:
-        click.echo(json.dumps(plain(row), ensure_ascii=False, allow_nan=False))
+        click.echo(json.dumps(to_json_value(row), ensure_ascii=False, allow_nan=False))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
-    """Print rows: drawn at a terminal, tab-separated in a pipe.  Cells are never read as markup."""
+    """Print rows: aligned at a terminal, tab-separated in a pipe.  Cells are never read as markup."""
     cells = [[one_line("" if cell is None else str(cell)) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         click.echo("\t".join(columns))
@@ -77,16 +77,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str =
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(title=Text(title) if title else None, box=box.SIMPLE_HEAD, title_justify="left")
+    grid = Table(title=Text(title) if title else None, box=box.SIMPLE_HEAD, title_justify="left")
     for column in columns:
-        drawn.add_column(Text(column), overflow="fold")
+        grid.add_column(Text(column), overflow="fold")
     for row in cells:
-        drawn.add_row(*map(Text, row))
-    Console(highlight=False).print(drawn)
+        grid.add_row(*map(Text, row))
+    Console(highlight=False).print(grid)
 
 
 def fields(rows: Mapping[str, Any]) -> None:
-    """Print `name: value` lines; a long list goes below its name, one item a line."""
+    """Print `name: value` lines; a long list goes below its name, one item per line."""
     width = max((len(name) for name in rows), default=0) + 1
     for name, value in rows.items():
         if isinstance(value, Mapping):
@@ -98,12 +98,12 @@ def fields(rows: Mapping[str, Any]) -> None:
                 click.echo(f"{name + ':':<{width}} {printable(joined)}")
                 continue
         else:
-            click.echo(f"{name + ':':<{width}} {_indented(str(value), width + 1)}")
+            click.echo(f"{name + ':':<{width}} {_indent(str(value), width + 1)}")
             continue
         click.echo(f"{name}:" if items else f"{name + ':':<{width}} -")
         for item in items:
-            click.echo(f"  {_indented(item, 2)}")
+            click.echo(f"  {_indent(item, 2)}")
 
 
-def _indented(text: str, by: int) -> str:
+def _indent(text: str, by: int) -> str:
     return printable(text).replace("\n", "\n" + " " * by)

@@ -1,4 +1,4 @@
-"""`fssbench power`: how many episodes or seeds would show a difference."""
+"""`fssbench power`: compute how many episodes or seeds would show a difference."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ COLUMNS = (
 @click.argument("runs", nargs=-1, type=PATH)
 @click.option("--diff", type=float, required=True, help="Difference to be shown, in mIoU points.")
 @click.option(
-    "--power", "wanted", type=float, default=0.8, show_default=True, help="Probability of showing it."
+    "--power", "power_wanted", type=float, default=0.8, show_default=True, help="Probability of showing it."
 )
 @resamples_option(None, "For standard errors.")
 @bootstrap_seed_option()
 @json_option("One JSON line per pair of methods.")
 def command(
-    runs: tuple[Path, ...], diff: float, wanted: float, resamples: int | None, seed: int, as_json: bool
+    runs: tuple[Path, ...], diff: float, power_wanted: float, resamples: int | None, seed: int, as_json: bool
 ) -> None:
-    """Tell from stored RUNS (folders, default: runs) what a difference of --diff points would take.
+    """Compute from stored RUNS (folders, default: runs) what it takes to show a difference of --diff points.
 
-    For each two methods with runs on the same episodes: the smallest difference that these show, and
-    how many episodes a fold, or how many seeds, would show the one asked for.  A difference is shown
-    if `fssbench compare` and a report call it significant, by the strictest step of their adjustment.
+    For each pair of methods with runs on the same episodes: the smallest difference that these runs show, and how
+    many episodes per fold, or how many seeds, would show a difference of --diff points. A difference is shown if
+    `fssbench compare` and a report call it significant, by the strictest step of their adjustment.
     """
     from fssbench.analysis.collect import collect
     from fssbench.analysis.comparisons import pairs, refusals, seed_spread
@@ -46,7 +46,7 @@ def command(
         click.echo(f"note: {one_line(note)}", err=True)
     compared = pairs(results, resamples=resamples, seed=seed)
     spreads = seed_spread(results, resamples=resamples, seed=seed)
-    rows = power(compared, spreads, difference=diff, power=wanted)
+    rows = power(compared, spreads, difference=diff, power=power_wanted)
     lacking = [p for p in compared if p.outcome == TOO_FEW]
     if compared and not rows:
         places = {f"{p.benchmark}, {p.shot}-shot: {p.difference.shortage}" for p in lacking}
@@ -81,7 +81,7 @@ def command(
                 "training_spread": row.training,
                 "smallest": row.smallest,
                 "difference": diff,
-                "power": wanted,
+                "power": power_wanted,
                 "episodes_needed": row.episodes_needed,
                 "queries_needed": row.queries_needed,
                 "seeds_needed": row.seeds_needed,
@@ -110,11 +110,11 @@ def command(
             )
             for row in rows
         ],
-        title=f"To show {diff:g} mIoU points with a power of {wanted:g} (Holm's p of 5 %)",
+        title=f"What shows a difference of {diff:g} mIoU points with a power of {power_wanted:g} (Holm's p, 5 %)",
     )
     click.echo(
-        f"episodes and queries are those of a fold. shows: the smallest difference that these show with a power "
-        f"of {wanted:g}. needed for {diff:g} points: standard errors fall with the root of the number of "
-        "queries; repeating a query adds little. Trainings: `one each` counts no spread between trainings.",
+        f"episodes and queries: number per fold. shows: the smallest difference that they show with a power of "
+        f"{power_wanted:g}. needed: number that shows {diff:g} points, if standard errors fall with the root of the "
+        "number of queries; repeating a query adds little. trainings: `one each` includes no spread between trainings.",
         err=True,
     )

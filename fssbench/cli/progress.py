@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with rate and time left on a terminal, plain lines in a pipe."""
+"""Shows the progress of long work: a bar with rate and time left at a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ EVERY = 10.0
 
 
 class Progress:
-    """Talks on standard error; results go to standard output.
+    """Prints messages to standard error and results to standard output.
 
     Args:
-        quiet: say nothing but results.
+        quiet: whether to print results only.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -28,18 +28,18 @@ class Progress:
         self._bar: Any = None
         self._task: Any = None
         self._total = 0
-        self._seen: dict[str, int] = {}
+        self._done_by_part: dict[str, int] = {}
         self._stored = 0
         self._started = time.monotonic()
-        self._spoke = self._started
+        self._last_line = self._started
 
     def say(self, text: str) -> None:
-        """A line for the log."""
+        """Print a message line."""
         if not self.quiet:
             self._line(text, err=True)
 
     def result(self, text: str) -> None:
-        """A line of results."""
+        """Print a line of results."""
         self._line(text, err=False)
 
     def _line(self, text: str, *, err: bool) -> None:
@@ -52,7 +52,7 @@ class Progress:
     def over(self, total: int) -> Iterator[None]:
         """Show progress over `total` episodes or checks."""
         self._total = total
-        self._started = self._spoke = time.monotonic()
+        self._started = self._last_line = time.monotonic()
         if self.quiet or not sys.stderr.isatty():
             yield
             return
@@ -80,35 +80,35 @@ class Progress:
                 self._bar = None
 
     def watch(self, task: Any) -> Callable[[str, int, int], None]:
-        """A callback for the runs of one task."""
+        """Make the callback for the runs of one task."""
         place = f"{task.plan.benchmark} f{task.plan.fold} {task.plan.shot}-shot"
 
         def step(label: str, done: int, planned: int) -> None:
             key = f"{place} {label} s{task.plan.seed}"
-            if key not in self._seen:
+            if key not in self._done_by_part:
                 self._stored += done - 1  # stored before this process started
             self.advance(key, done, f"{place} {label} {done}/{planned}")
 
         return step
 
     def advance(self, part: str, done: int, what: str) -> None:
-        """Show how many episodes or checks of a part are done, and what is being done."""
-        self._seen[part] = done
-        self._advance(what)
+        """Show how many episodes or checks of a part are done, and the current one."""
+        self._done_by_part[part] = done
+        self._show(what)
 
     def skip(self, part: str, done: int) -> None:
         """Count episodes of a part that were stored before this process started."""
-        self._seen[part] = done
+        self._done_by_part[part] = done
         self._stored += done
         if self._bar is not None:
-            self._bar.update(self._task, completed=sum(self._seen.values()), what="already stored")
+            self._bar.update(self._task, completed=sum(self._done_by_part.values()), what="already stored")
 
-    def _advance(self, what: str) -> None:
-        now, done = time.monotonic(), sum(self._seen.values())
+    def _show(self, what: str) -> None:
+        now, done = time.monotonic(), sum(self._done_by_part.values())
         rate = (done - self._stored) / max(now - self._started, 1e-9)
         if self._bar is not None:
             self._bar.update(self._task, completed=done, what=what, rate=f"{rate:.1f}/s")
-        elif not self.quiet and now - self._spoke >= EVERY:
-            self._spoke = now
+        elif not self.quiet and now - self._last_line >= EVERY:
+            self._last_line = now
             left = (self._total - done) / rate if rate else 0
             click.echo(printable(f"{done}/{self._total} {rate:.1f}/s, {left:.0f} s left: {what}"), err=True)

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 @click.argument("runs", nargs=-1, type=PATH)
 @out_option("report", "Folder to write to.")
 @click.option("--format", "formats", help="Names of reporters, separated by commas.  [default: all]")
-@click.option("--style", help="Also in this form, if a reporter knows it: `paper` (LaTeX, Tables 1-6).")
+@click.option("--style", help="Also write this style, if a reporter knows it: `paper` (LaTeX, Tables 1-6).")
 @click.option(
-    "--compare-to", "other", type=PATH, help="Say what changed since this folder of runs or earlier report."
+    "--compare-to", "other", type=PATH, help="Show what changed since this folder of runs or earlier report."
 )
 @plugin_option()
 @resamples_option(REPORT_RESAMPLES, "For intervals.")
@@ -112,7 +112,7 @@ def _print_figures(results: Results, written: Sequence[Path], as_json: bool) -> 
         err=True,
     )
     if any(c.miou.shortage for c in results.cells):
-        click.echo(f"{TOO_FEW}: no interval, nobody best, no verdict. {MORE_QUERIES}", err=True)
+        click.echo(f"{TOO_FEW}: no interval, no best method, no verdict. {MORE_QUERIES}", err=True)
     for path in written:
         click.echo(f"wrote {path}", err=True)
 

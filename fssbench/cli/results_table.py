@@ -1,8 +1,8 @@
-"""The table that ends `fssbench run`: methods against benchmarks and shots, in any width.
+"""Prints the last table of `fssbench run`, methods by benchmarks and shots, in a terminal of any width.
 
-Who is best is what `fssbench.analysis.collect.collect` says, as in every report.  Rows are methods if the table fits
-the width, else benchmarks and shots; a figure has its interval beside it, else below it; columns for which
-there is no room continue in a further block.
+`fssbench.analysis.collect.collect` decides which method is best, as in every report.  Rows are methods if the table
+fits the width, else benchmarks and shots.  An interval is printed beside its figure if there is room, else below it.
+Columns without room continue in a further block.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from fssbench.contracts.results import Cell
 
 FAMILY = "Holm's p over all pairs of methods on one benchmark and shot, 5 %"
-"""What decides that a difference is significant."""
+"""Rule by which a difference is significant."""
 MISSING = "-"
-"""Stands for a method that has no figure in a column."""
+"""Printed for a method without a figure in a column."""
 _GAP = 2
 """Spaces between two columns."""
 _LABEL_SHARES = (0.4, 0.0)
-"""Parts of the width that the names of the rows may take; longer names are broken where they can be."""
+"""Shares of the width that the names of the rows may take; longer names are broken into lines."""
 _WORDINGS = 3
 """Wordings of one kind of mark that the legend quotes."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """The mIoU of one method in one column, as it is printed."""
+    """The printed mIoU of one method in one column."""
 
     value: str
     place: str = ""
@@ -70,11 +70,11 @@ class Layout:
 
     grid: Grid
     stacked: bool
-    """Whether the interval stands below the figure."""
+    """Whether the interval is printed below the figure."""
     label_width: int
     column_width: int
     blocks: tuple[range, ...]
-    """Columns of the grid that stand side by side."""
+    """Columns of the grid, by block."""
 
     def excess(self, width: int) -> int:
         """Number of characters by which the layout is too wide."""
@@ -97,7 +97,7 @@ def print_results(cells: Sequence[Cell], console: Console) -> None:
     """Print the table of some cells, and below it what its signs and letters mean.
 
     Args:
-        cells: as collected, in the order in which rows and columns are to stand; not empty.
+        cells: as collected, in the order of rows and columns; not empty.
         console: where to print; its width decides the form of the table.
     """
     legend = build_legend(mark for cell in cells for mark in cell.marks)
@@ -114,8 +114,8 @@ def choose_layout(grid: Grid, width: int) -> Layout:
     """Choose how to print a grid whose rows are methods in `width` characters.
 
     A table that fits is better than one that does not, and a table in one piece better than one that
-    continues in further blocks.  In one piece methods are rows if there is room; of several blocks those
-    with the fewest lines in all are taken.
+    continues in further blocks.  In one piece methods are rows if there is room; of several blocks the layout
+    with the fewest lines is taken.
     """
     stacking = (False, True) if any(f.interval for f in grid.figures.values()) else (False,)
     turned = grid.turn()
@@ -136,7 +136,7 @@ def choose_layout(grid: Grid, width: int) -> Layout:
 def break_name(name: str, width: int) -> list[str]:
     """Break a name into lines of at most `width` characters, after spaces, colons, slashes and dashes.
 
-    A piece that is too long alone stays whole; the table breaks it anywhere.
+    A piece that is too long stays whole; the table breaks it at any character.
 
     Example:
         >>> break_name("pascal-to-isic2018:isic1 5-shot", 12)
@@ -177,8 +177,8 @@ def _print_figure(cell: Cell, legend: dict[str, LegendMark]) -> Figure:
 
 
 def _fit(grid: Grid, *, stacked: bool, label_share: float, width: int) -> Layout:
-    """Fit a grid into a width: names are broken, and columns that have no room go to further blocks."""
-    figures = [_figure_text(figure, grid, stacked).plain for figure in grid.figures.values()]
+    """Fit a grid into a width: break names, and put columns without room into further blocks."""
+    figures = [_format_figure(figure, grid, stacked).plain for figure in grid.figures.values()]
     needed = max(cell_len(line) for figure in figures for line in figure.split("\n"))
     pieces = max(_longest_line(name, needed) for name in grid.columns)
     column = min(max(needed, pieces), max(needed, width // 3))
@@ -193,8 +193,8 @@ def _longest_line(name: str, width: int) -> int:
     return max(map(cell_len, break_name(name, width)))
 
 
-def _figure_text(figure: Figure, grid: Grid, stacked: bool) -> Text:
-    """A figure with its sign, interval and letters, aligned with the others of its grid."""
+def _format_figure(figure: Figure, grid: Grid, stacked: bool) -> Text:
+    """Format a figure with its sign, interval and letters, aligned with the others of its grid."""
     figures = grid.figures.values()
     digits = max(len(f.value) for f in figures)
     sign = max(len(f.place) for f in figures)
@@ -224,13 +224,13 @@ def _render(layout: Layout) -> Iterator[Table]:
             drawn: list[RenderableType] = [Text("\n".join(break_name(row, layout.label_width)))]
             for i in block:
                 figure = grid.figures.get((r, i), Figure(MISSING))
-                drawn.append(_figure_text(figure, grid, layout.stacked))
+                drawn.append(_format_figure(figure, grid, layout.stacked))
             table.add_row(*drawn)
         yield table
 
 
 def _render_legend(cells: Sequence[Cell], legend: dict[str, LegendMark]) -> Table:
-    """What the table shows: figures, signs, letters, and why an interval is missing."""
+    """Explain the table: figures, signs, letters, and why an interval is missing."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -240,8 +240,8 @@ def _render_legend(cells: Sequence[Cell], legend: dict[str, LegendMark]) -> Tabl
         table.add_row("*", f"best{_of_backbone(cells)} on its benchmark and shot")
         table.add_row("=", f"not significantly worse than the best ({FAMILY})")
     if any(cell.miou.shortage for cell in cells):
-        some = "where no interval is shown" if measured else "no interval"
-        table.add_row("", f"{some}: {TOO_FEW}, and nobody is best. {MORE_QUERIES}")
+        some = "figures without an interval" if measured else "no interval"
+        table.add_row("", f"{some}: {TOO_FEW}, and no best method. {MORE_QUERIES}")
     for mark in legend.values():
         table.add_row(mark.letter, Text(explain_mark(mark)))
     return table
@@ -252,9 +252,11 @@ def _of_backbone(cells: Iterable[Cell]) -> str:
 
 
 def explain_mark(mark: LegendMark) -> str:
-    """Say in one line what a mark means, with the wordings that the runs give it."""
+    """Explain a mark in one line, with its wordings in the runs."""
     details = [wording.removeprefix(mark.kind).strip() for wording in mark.wordings]
-    if all(detail[:1] + detail[-1:] == "()" for detail in details):  # the same words but for the brackets
+    if all(
+        detail[:1] + detail[-1:] == "()" for detail in details
+    ):  # each wording is the kind with a detail in brackets
         details = [detail[1:-1] for detail in details]
     else:
         details = list(mark.wordings)

@@ -35,7 +35,7 @@ def _parse_shard(_: click.Context, __: click.Parameter, value: str | None) -> tu
 
 
 def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
-    """Read options from a TOML file; what the command line gives goes before."""
+    """Read options from a TOML file; options of the command line take precedence."""
     if value is None:
         return
     try:
@@ -104,7 +104,7 @@ def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
     type=click.Choice(["input", "original"]),
     default="input",
     show_default=True,
-    help="Count at the network's input size (published) or at the image's own.",
+    help="Compare masks at the network's input size (published) or at the size of the image.",
 )
 @click.option(
     "--shard", metavar="I/N", callback=_parse_shard, help="Part I of N of every plan; join with `merge`."
@@ -113,7 +113,7 @@ def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
 @click.option(
     "--size",
     type=click.IntRange(32),
-    help="Side of the network input, pixels; another than published is marked.",
+    help="Side of the network input, pixels; a size other than the published one is marked.",
 )
 @click.option(
     "--cache-mb", type=click.IntRange(0), default=2048, show_default=True, help="Feature cache, MiB."
@@ -135,9 +135,9 @@ def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
 @click.option(
     "--force", is_flag=True, help="Load a checkpoint of another method or other settings; marked everywhere."
 )
-@click.option("--download", is_flag=True, help="Fetch published backbone weights that are not here.")
+@click.option("--download", is_flag=True, help="Download published backbone weights that are missing.")
 @json_option("One JSON line per run on standard output.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+@click.option("--quiet", "-q", is_flag=True, help="Print no progress.")
 def command(
     methods: tuple[str, ...],
     config_values: dict[str, str],

@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 _FIGURES_WIDTH = 46
 """Characters of the figures of a run with up to 9,999 episodes."""
 PLAIN_WIDTH = 100
-"""Characters of a line where standard output is no terminal and `COLUMNS` is not set."""
+"""Characters per line if standard output is not a terminal and `COLUMNS` is not set."""
 
 
 class RunOutput:
-    """Prints the course of one `fssbench run`.
+    """Prints the output of one `fssbench run`.
 
     Args:
-        prepared: what is going to be measured.
+        prepared: the planned runs.
         progress: the lines and the bar of the command.
         as_json: whether standard output is JSON.
     """
@@ -48,14 +48,14 @@ class RunOutput:
         self.as_json = as_json
         self._evaluations: list[Evaluation] = []
         self._announced: set[str] = set()
-        """Kinds of marks that were named."""
+        """Kinds of marks that were printed."""
         names = [_name_run(task, label(method)) for task in prepared.tasks for method in task.methods]
         self._runs = len(names)
         longest = max(map(len, names), default=0)
         self._name_width = longest if longest + _FIGURES_WIDTH <= width() else 0
 
     def announce(self) -> None:
-        """Say how much there is to do, and what the user should know about it."""
+        """Print the number of runs and episodes, and notes about them."""
         for note in self.prepared.notes:
             self.progress.say(f"note: {note}")
         protocols = ", ".join(dict.fromkeys(task.plan.protocol for task in self.prepared.tasks))
@@ -85,7 +85,7 @@ class RunOutput:
         )
 
     def _announce_marks(self, marks: Sequence[str]) -> None:
-        """Name the marks whose kinds were not named before."""
+        """Print the marks whose kinds were not printed before."""
         new = [mark for mark in marks if mark_kind(mark) not in self._announced]
         if new:
             which = "more marks" if self._announced else "marks, as letters in the table at the end"
@@ -105,7 +105,7 @@ class RunOutput:
         order = {evaluation.identity: i for i, evaluation in enumerate(self._evaluations)}
         try:
             results = collect([evaluation.path for evaluation in self._evaluations])
-        except FssbenchError as error:  # the runs are stored, whatever is wrong with the table
+        except FssbenchError as error:  # the runs are stored even if the table fails
             self.progress.say(f"note: no table: {error}")
             return
         cells = sorted(
@@ -115,13 +115,13 @@ class RunOutput:
         print_results(cells, Console(highlight=False, width=width()))
 
     def conclude(self, out: Path, seconds: float) -> None:
-        """Say how long it took, where the runs are and what to do next."""
+        """Print how long it took, where the runs are, and the next command."""
         self.progress.say(
             f"finished in {seconds:.0f} s{self._count_missing()}; runs are in {out}. Next: {self._next_command(out)}"
         )
 
     def conclude_early(self, out: Path) -> None:
-        """Say what an interrupted command leaves, and how to go on."""
+        """Print what an interrupted command has stored, and how to resume."""
         report = f"; `{follow_up('report', out)}` shows what there is" if self._evaluations else ""
         self.progress.say(
             f"{len(self._evaluations)} of {self._runs} runs are complete; runs are in {out}. "
@@ -139,7 +139,7 @@ class RunOutput:
 
 
 def width() -> int:
-    """Characters of a line of standard output."""
+    """Return the number of characters per line of standard output."""
     if sys.stdout.isatty():
         return shutil.get_terminal_size().columns
     columns = os.environ.get("COLUMNS", "")
@@ -147,7 +147,7 @@ def width() -> int:
 
 
 def _name_run(task: Task, name: str) -> str:
-    """Name a run; its fold and its seed are left out if there is but one fold and no seed was chosen."""
+    """Name a run; the fold is left out if there is only one, and the seed if none was chosen."""
     plan = task.plan
     fold = f" fold {plan.fold}" if len(find_benchmark(plan.benchmark).folds) > 1 else ""
     seed = f" seed {plan.seed}" if plan.seed else ""
@@ -155,7 +155,7 @@ def _name_run(task: Task, name: str) -> str:
 
 
 def _as_record(task: Task, evaluation: Evaluation, name: str, run: Any) -> dict[str, Any]:
-    """One run as a JSON object, unrounded."""
+    """Return one run as a JSON object, unrounded."""
     from fssbench.runs.summary import run_evidence
 
     evidence, score = run_evidence(run), evaluation.score

@@ -1,4 +1,4 @@
-"""`fssbench score`: scores again, from stored counts."""
+"""`fssbench score`: compute scores again from stored counts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fssbench.errors import DataError
 @click.option(
     "--absent",
     type=click.Choice(["zero", "exclude"]),
-    help="What a class without pixels is worth; default: the run's protocol. Classes without an episode are left "
+    help="Value of a class without pixels; default: as in the protocol of the run. Classes without an episode are left "
     "out unless the plan was run whole.",
 )
 @json_option("One JSON line per run.")

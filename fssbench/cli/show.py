@@ -30,7 +30,7 @@ def _describe_method(name: str) -> Facts:
         **{("compares by" if k == "kind" else k): v for k, v in card.items()},
         **_sort_notes(cls.card.notes),
         "equal to its reference": list(cls.card.parity) or "not compared with outputs of a reference",
-        "published mIoU": published(cls.card.published or (name,)) or "none in the tables that are installed",
+        "published mIoU": published(cls.card.published or (name,)) or "none in the installed tables",
         "reads": "backbone features" if issubclass(cls, FeatureMethod) else "pixels",
         "shots": "all supports in one forward" if cls.shots == "joint" else "one forward each, then a vote",
         "settings (--set)": _describe_settings(cls),
@@ -59,7 +59,7 @@ _OPTIONS = (
     "iou_loss",
     "average",
 )
-"""Of `fssbench train`, what a shipped checkpoint says of its training."""
+"""Options of `fssbench train` that are shown for a shipped checkpoint."""
 _NOTES: dict[NoteKind, str] = {
     "reproduced": "reproduced of the reference",
     "corrected": "corrected of the reference",
@@ -124,8 +124,8 @@ def _list_class_names(cls: Any, variant: str | None) -> str:
     try:
         with plugin_call(f"data set {cls.card.name!r} cannot name its classes:"):
             return ", ".join(f"{i} {n}" for i, n in sorted(cls(None, variant=variant).classes().items()))
-    except DataError as error:  # FSS-1000 names its classes by its folders
-        return f"known with files or lists only: {error}"
+    except DataError as error:  # the folders of FSS-1000 are the names of its classes
+        return f"only known with files or lists: {error}"
 
 
 def _describe_dataset(name: str) -> Facts:
@@ -213,7 +213,7 @@ def _describe_backbone(name: str) -> Facts:
 
 
 def _describe_weights(weights: Any) -> str:
-    """One set of published weights in a line: what it is, its terms, its file, where it comes from, its hash."""
+    """Describe one set of published weights in one line: content, licence, file, origin, hash."""
     facts = [weights.source, weights.licence, weights.file]
     if weights.bytes is not None:
         facts.append(f"{weights.bytes / 2**20:.1f} MiB")
@@ -260,11 +260,11 @@ KINDS: dict[str, Callable[[str], Facts]] = {
 
 
 def _find_kind(name: str) -> str:
-    """What a name stands for: the first kind that has it, in the order of `KINDS`."""
+    """Find the kind of a name: the first that has it, in the order of `KINDS`."""
     if (Path(name) / "manifest.json").is_file():
         return "run"
     known = _list_names()
-    base = name.partition(":")[0]  # an unknown variant is better told by its benchmark
+    base = name.partition(":")[0]  # the error for an unknown variant comes from its benchmark
     for kind, names in known.items():
         if name in names or (kind == "benchmark" and ":" in name and base in names):
             return kind
@@ -278,7 +278,7 @@ def _find_kind(name: str) -> str:
 @json_option("One JSON object.")
 @plugin_option(tolerant=True)
 def command(name: str, kind: str | None, as_json: bool) -> None:
-    """Show all about NAME: a method, data set, benchmark, suite, backbone or a run's folder."""
+    """Show all that is known about NAME: a method, data set, benchmark, suite, backbone or run folder."""
     if kind in {"method", "dataset", "benchmark", "suite", "backbone"}:
         names = _list_names()[kind]
         if name not in names and not (kind == "benchmark" and ":" in name):

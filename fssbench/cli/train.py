@@ -29,11 +29,17 @@ if TYPE_CHECKING:
 
 @click.command(
     cls=Verb,
-    epilog="What the method's recipe says unless said otherwise (`fssbench show METHOD`). The same command "
+    epilog="Options that are not given come from the recipe of the method (`fssbench show METHOD`). The same command "
     "again resumes. Several processes: torchrun --nproc-per-node N -m fssbench train ...",
 )
 @click.option("--method", "-m", required=True, metavar="NAME", help="Method to train.")
-@click.option("--benchmark", "-b", required=True, metavar="NAME[:VARIANT]", help="Decides data and classes.")
+@click.option(
+    "--benchmark",
+    "-b",
+    required=True,
+    metavar="NAME[:VARIANT]",
+    help="Benchmark whose training data and classes are used.",
+)
 @click.option("--fold", "-f", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--shot", "-k", type=click.IntRange(1), default=1, show_default=True)
 @data_option()
@@ -47,14 +53,14 @@ if TYPE_CHECKING:
 )
 @click.option("--steps", type=click.IntRange(1), help="Optimiser steps.")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the image-class pairs.")
-@click.option("--batch", type=click.IntRange(1), help="Episodes of one forward of one process.")
-@click.option("--accumulate", type=click.IntRange(1), default=1, show_default=True, help="Forwards a step.")
+@click.option("--batch", type=click.IntRange(1), help="Episodes per forward and process.")
+@click.option("--accumulate", type=click.IntRange(1), default=1, show_default=True, help="Forwards per step.")
 @click.option(
     "--draw",
     type=click.Choice(["classes", "pairs"]),
     default="classes",
     show_default=True,
-    help="Episodes: every class as likely, or every image-class pair.",
+    help="Draw every class with the same probability, or every image-class pair.",
 )
 @click.option(
     "--invert",
@@ -62,13 +68,19 @@ if TYPE_CHECKING:
     default=0.0,
     show_default=True,
     metavar="SHARE",
-    help="Episodes in which object and background change places.",
+    help="Share of episodes in which object and background are exchanged.",
 )
-@click.option("--without-novel", is_flag=True, help="Leave out images that also show a class the fold tests.")
-@click.option("--optimizer", type=click.Choice(["sgd", "adam", "adamw"]), help="Instead of the recipe's.")
+@click.option(
+    "--without-novel", is_flag=True, help="Leave out images that also show a test class of the fold."
+)
+@click.option(
+    "--optimizer",
+    type=click.Choice(["sgd", "adam", "adamw"]),
+    help="Optimiser, instead of that of the recipe.",
+)
 @click.option("--lr", "learning_rate", type=click.FloatRange(0, min_open=True), help="Learning rate.")
 @click.option(
-    "--schedule", type=click.Choice(["none", "step", "poly", "cosine"]), help="Of the learning rate."
+    "--schedule", type=click.Choice(["none", "step", "poly", "cosine"]), help="Schedule of the learning rate."
 )
 @click.option(
     "--iou-loss",
@@ -84,30 +96,54 @@ if TYPE_CHECKING:
     default=0.0,
     show_default=True,
     metavar="DECAY",
-    help="Validate and keep the running average of the weights, such as 0.99; 0: the weights themselves.",
+    help="Validate and keep the running average of the weights, for example with 0.99; 0: the weights themselves.",
 )
 @click.option("--size", type=click.IntRange(32), help="Side of the square input, pixels.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Weights and episodes.")
-@click.option("--amp/--no-amp", default=None, help="bfloat16; default: on GPUs that have it.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of weights and episodes."
+)
+@click.option(
+    "--amp/--no-amp", default=None, help="Compute in bfloat16; default: yes on GPUs that support it."
+)
 @device_option()
-@click.option("--val-every", type=click.IntRange(1), help="Steps; default a twentieth of the training.")
 @click.option(
-    "--val-episodes", type=click.IntRange(0), default=100, show_default=True, help="0: no validation."
+    "--val-every",
+    type=click.IntRange(1),
+    help="Steps between validations; default: a twentieth of the training.",
 )
-@click.option("--select-on-test", is_flag=True, help="Choose on the test episodes; marks the checkpoint.")
+@click.option(
+    "--val-episodes",
+    type=click.IntRange(0),
+    default=100,
+    show_default=True,
+    help="Episodes per validation; 0: no validation.",
+)
+@click.option("--select-on-test", is_flag=True, help="Choose the checkpoint on test episodes; it is marked.")
 @click.option("--half", is_flag=True, help="Round the checkpoint to half precision.")
-@click.option("--save-every", type=click.IntRange(1), default=100, show_default=True, help="Steps.")
 @click.option(
-    "--cache-mb", type=click.IntRange(0), default=2048, show_default=True, help="Features in memory, MiB."
+    "--save-every",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="Steps between two stored states.",
 )
-@click.option("--feature-cache", type=click.Path(path_type=Path), help="Folder for features, half precision.")
 @click.option(
-    "--cache-gb", type=click.FloatRange(0), default=20.0, show_default=True, help="Limit of that folder, GiB."
+    "--cache-mb", type=click.IntRange(0), default=2048, show_default=True, help="Memory for features, MiB."
+)
+@click.option(
+    "--feature-cache", type=click.Path(path_type=Path), help="Folder for features in half precision."
+)
+@click.option(
+    "--cache-gb",
+    type=click.FloatRange(0),
+    default=20.0,
+    show_default=True,
+    help="Largest size of that folder, GiB.",
 )
 @plugin_option()
-@click.option("--download", is_flag=True, help="Fetch published backbone weights that are not here.")
+@click.option("--download", is_flag=True, help="Download published backbone weights that are missing.")
 @json_option("One JSON line on standard output.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+@click.option("--quiet", "-q", is_flag=True, help="Print no progress.")
 def command(
     method: str,
     config: dict[str, Any],
@@ -147,10 +183,10 @@ def command(
         untrained=True,
         **config,
     )
-    talk = _Talk(quiet=quiet or os.environ.get("RANK", "0") != "0")
-    talk.say(f"training {method} on {settings.benchmark} into {settings.out}")
-    with talk:
-        done = train(loaded, settings, tell=talk.say, watch=talk.step)
+    progress = _TrainingProgress(quiet=quiet or os.environ.get("RANK", "0") != "0")
+    progress.say(f"training {method} on {settings.benchmark} into {settings.out}")
+    with progress:
+        done = train(loaded, settings, tell=progress.say, watch=progress.step)
     if os.environ.get("RANK", "0") != "0":
         return
     if as_json:
@@ -164,18 +200,18 @@ def command(
         )
     )
     words = ("run", "-m", method, "-b", settings.benchmark, "--checkpoint", done.checkpoint)
-    talk.say(f"Next: `{follow_up(*words, carried=(*CARRIED, '--fold', '--shot'))}`")
+    progress.say(f"Next: `{follow_up(*words, carried=(*CARRIED, '--fold', '--shot'))}`")
 
 
-class _Talk:
-    """Progress on standard error: a bar on a terminal, a line every ten seconds in a pipe."""
+class _TrainingProgress:
+    """Shows progress on standard error: a bar at a terminal, a line every ten seconds in a pipe."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
         self._bar: Any = None
         self._task: Any = None
-        self._started = self._spoke = time.monotonic()
-        self._first: int | None = None
+        self._started = self._last_line = time.monotonic()
+        self._first_step: int | None = None
 
     def say(self, text: str) -> None:
         if self._quiet:
@@ -215,16 +251,16 @@ class _Talk:
     def step(self, progress: Progress) -> None:
         """Show one step."""
         now = time.monotonic()
-        if self._first is None:
-            self._first, self._started = progress.step, now
+        if self._first_step is None:
+            self._first_step, self._started = progress.step, now
             rate = 0.0
         else:
-            rate = (progress.step - self._first) / max(now - self._started, 1e-9)
+            rate = (progress.step - self._first_step) / max(now - self._started, 1e-9)
         validated = "" if progress.val_miou is None else f", validation mIoU {progress.val_miou:.1f}"
         what = f"loss {progress.loss:.4f}{validated}, {rate:.1f} steps/s"
         if self._bar is not None:
             self._bar.update(self._task, completed=progress.step, total=progress.steps, what=what)
-        elif not self._quiet and now - self._spoke >= EVERY:
-            self._spoke = now
+        elif not self._quiet and now - self._last_line >= EVERY:
+            self._last_line = now
             left = (progress.steps - progress.step) / rate if rate else 0.0
             click.echo(f"step {progress.step}/{progress.steps}, {what}, {left:.0f} s left", err=True)

@@ -13,8 +13,8 @@ from fssbench.errors import DataError
 
 @click.command(
     cls=Verb,
-    epilog="What is not at hand is said to be `not checked`; that is no success and no error. "
-    "Whether data sets are whole is asked with `fssbench data verify`.",
+    epilog="A check that lacks its data or weights reads `not checked`; that is neither success nor error. "
+    "`fssbench data verify` checks whether data sets are complete.",
 )
 @click.argument("runs", nargs=-1, required=True, type=PATH)
 @data_option()
@@ -32,7 +32,7 @@ from fssbench.errors import DataError
     type=click.FloatRange(0, 1),
     default=0.1,
     show_default=True,
-    help="Part of each run's episodes to compute again.",
+    help="Share of each run's episodes to compute again.",
 )
 @click.option("--episodes", type=click.IntRange(0), help="How many to compute again, instead of --share.")
 @json_option("One JSON line per check.")
@@ -49,18 +49,18 @@ def command(
 
     Without data: seals, records, marks, settings and summary of each run are derived again and compared. With
     --data: its episodes are drawn and its data hashed again, and a share of the episodes, the same for
-    everybody, is computed again and compared count by count.
+    every reader, is computed again and compared count by count.
     """
     from fssbench.cli.output import emit_json, table
     from fssbench.runs.store import scan
     from fssbench.verification.seals import Outcome
-    from fssbench.verification.stored_run import Means, verify_run
+    from fssbench.verification.stored_run import VerificationInputs, verify_run
 
     paths = [path for folder in runs for path in scan(folder)]
     if not paths:
         raise DataError(f"no runs in {', '.join(map(str, runs))}. Next: `fssbench list runs`")
-    means = Means(data, splits, files, share, episodes)
-    findings = [(path, finding) for path in paths for finding in verify_run(path, means)]
+    inputs = VerificationInputs(data, splits, files, share, episodes)
+    findings = [(path, finding) for path in paths for finding in verify_run(path, inputs)]
     if as_json:
         emit_json(
             {"run": str(path), "check": f.check, "outcome": f.outcome, "detail": f.detail}

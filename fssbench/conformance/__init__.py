@@ -1,1 +1,1 @@
-"""Contract checks of plugins: small named checks, one finding each."""
+"""Checks plugins against their contracts; each check tests one sentence and gives one result."""

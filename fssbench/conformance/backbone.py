@@ -18,7 +18,7 @@ from fssbench.conformance.harness import (
     ignore_progress,
     require,
     require_card,
-    run,
+    run_checks,
 )
 from fssbench.contracts.backbones import Backbone, Tap
 from fssbench.errors import UsageError
@@ -394,4 +394,4 @@ def check_backbone(cls: type[Backbone], *, watch: Watch = ignore_progress) -> li
         One result per check, in order.
     """
     with generators_kept():
-        return list(run(BACKBONE_CHECKS, BackboneSubject(cls), cls.waivers, watch))
+        return list(run_checks(BACKBONE_CHECKS, BackboneSubject(cls), cls.waivers, watch))

@@ -1,4 +1,4 @@
-"""The data set contract on the data set's own miniature, and the reporter contract."""
+"""Checks of the data set contract, on the miniature of the data set, and of the reporter contract."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fssbench.conformance.harness import (
     ignore_progress,
     require,
     require_card,
-    run,
+    run_checks,
 )
 from fssbench.contracts.datasets import Dataset, Entry, Pool
 from fssbench.contracts.lists import ListFormat
@@ -25,12 +25,12 @@ from fssbench.data.reader import Reader
 from fssbench.errors import DataError, FssbenchError, UsageError
 from fssbench.evaluation.isolation import generators_kept
 
-LOOKED_AT = 12
-"""Items of a pool that are opened."""
+MOST_ENTRIES = 12
+"""Number of items that the checks open."""
 
 
 class _Subject:
-    """A data set class under check, its miniature drawn once below `data`."""
+    """The data set class that is checked; its miniature is drawn once below `data`."""
 
     def __init__(self, cls: type[Dataset], data: Path) -> None:
         self.cls = cls
@@ -57,10 +57,10 @@ class _Subject:
 
     @cached_property
     def entries(self) -> list[Entry]:
-        """A few entries, of as many classes as there are."""
+        """A few entries of as many classes as possible."""
         every = [entry for pool in self.pools.values() for entry in pool.entries]
         firsts = list({entry.class_id: entry for entry in reversed(every)}.values())
-        return list(dict.fromkeys([*firsts, *every]))[:LOOKED_AT]
+        return list(dict.fromkeys([*firsts, *every]))[:MOST_ENTRIES]
 
     def files(self) -> dict[str, tuple[int, int]]:
         return {
@@ -71,7 +71,7 @@ class _Subject:
 
 
 def card_is_complete(s: _Subject) -> None:
-    """The card says what the data set is: name, title, domain, folders, owner, licence, layout."""
+    """The card describes the data set: name, title, domain, folders, owner, licence, layout."""
     require_card(s.cls.card, {"variants"})
     for folder in s.cls.card.folders:
         plain = not Path(folder).is_absolute() and ".." not in Path(folder).parts
@@ -84,7 +84,7 @@ def miniature_is_found(s: _Subject) -> None:
 
 
 def miniature_verifies(s: _Subject) -> None:
-    """`verify` finds nothing wrong with the miniature, and looked at its files."""
+    """`verify` reports no error in the miniature, and counts its images."""
     report = s.open().verify()
     errors = [f"{f.path}: {f.problem}" for f in report.findings if f.level == "error"]
     require(report.ok, "; ".join(errors[:3]))
@@ -98,7 +98,7 @@ def classes_need_no_files(s: _Subject) -> None:
             classes = s.cls(None, variant=variant).classes()
         except DataError as error:
             raise Skipped(
-                f"known with files or lists only, so it is no benchmark by itself: {error}"
+                f"classes are only known with files or lists, so the data set is no benchmark by itself: {error}"
             ) from None
         require(bool(classes), f"variant {variant} has no class")
         require(min(classes) >= 0, f"class ids {sorted(classes)[:3]}... must be 0 or greater")
@@ -115,7 +115,7 @@ def unknown_split_is_refused(s: _Subject) -> None:
 
 
 def pools_are_usable(s: _Subject) -> None:
-    """There is a split `test` or `val`; pools are not empty and hold known classes only."""
+    """There is a split `test` or `val`; no pool is empty, and each holds only known classes."""
     require(bool({"test", "val"} & set(s.pools)), f"splits found: {', '.join(s.pools) or 'none'}")
     known = set(s.open().classes())
     for split, pool in s.pools.items():
@@ -133,8 +133,8 @@ def enough_for_five_shots(s: _Subject) -> None:
         items: dict[int, set[str]] = {}
         for entry in pool.entries:
             items.setdefault(entry.class_id, set()).add(entry.item)
-        few = sorted(c for c, names in items.items() if len(names) < 6)
-        require(not few, f"classes {few[:5]} of split {split!r} have fewer than 6 images")
+        small = sorted(c for c, names in items.items() if len(names) < 6)
+        require(not small, f"classes {small[:5]} of split {split!r} have fewer than 6 images")
 
 
 def pools_are_stable(s: _Subject) -> None:
@@ -144,7 +144,7 @@ def pools_are_stable(s: _Subject) -> None:
 
 
 def list_formats_are_sound(s: _Subject) -> None:
-    """Every list format names one file below its own folder for each published list, and each list once."""
+    """Every list format names each published list once, with one file below the folder of the format."""
     formats: object = s.cls.list_formats
     require(isinstance(formats, tuple), "list_formats must be a tuple of instances of ListFormat")
     for form in s.cls.list_formats:
@@ -169,7 +169,7 @@ def list_formats_are_sound(s: _Subject) -> None:
 
 
 def images_and_masks_agree(s: _Subject) -> None:
-    """Images are RGB; masks have the image's size, hold 0, 1 and 255 only, and show the class, as `run` asks for."""
+    """Images are RGB; masks have the size of the image, only the values 0, 1 and 255, and show the class."""
     dataset = s.open()
     reader = Reader(dataset)
     for entry in s.entries:
@@ -183,7 +183,7 @@ def images_and_masks_agree(s: _Subject) -> None:
 
 
 def reading_writes_nothing(s: _Subject) -> None:
-    """Opening, listing, loading and verifying leave every file below the root as it is."""
+    """Opening, listing, loading and verifying change no file below the root."""
     before = s.files()
     dataset = s.open()
     dataset.verify()
@@ -194,14 +194,14 @@ def reading_writes_nothing(s: _Subject) -> None:
     require(not changed, f"changed: {', '.join(name for name, _ in changed[:3])}")
 
 
-def _told(dataset: Dataset, before: int) -> bool:
+def _is_reported(dataset: Dataset, before: int) -> bool:
     try:
         return len(dataset.verify().findings) > before
-    except DataError:  # the whole listing may depend on the file
+    except DataError:  # the list of items may depend on the file
         return True
 
 
-def _listed(dataset: Dataset, item: str, splits: Iterable[str]) -> bool:
+def _is_listed(dataset: Dataset, item: str, splits: Iterable[str]) -> bool:
     try:
         return any(entry.item == item for split in splits for entry in dataset.pool(split).entries)
     except DataError:
@@ -209,9 +209,9 @@ def _listed(dataset: Dataset, item: str, splits: Iterable[str]) -> bool:
 
 
 def damage_is_found(s: _Subject) -> None:
-    """`verify` finds an item's file cut in half or missing; half an image is a DataError.
+    """`verify` reports a file of an item that is cut in half or missing; half an image is a DataError.
 
-    Where items are listed from the files, a missing one may take its item off the list instead.
+    If items are listed from the files, a missing file may also remove its item from the list.
     """
     item = s.entries[0].item
     with tempfile.TemporaryDirectory() as folder:
@@ -227,9 +227,9 @@ def damage_is_found(s: _Subject) -> None:
                 else:
                     path.write_bytes(content[: len(content) // 2])
                 name = path.relative_to(root)
-                told = _told(dataset, before)
-                listed = damage != "missing" or _listed(dataset, item, s.pools)
-                require(told or not listed, f"{name} {damage}: verify found nothing")
+                reported = _is_reported(dataset, before)
+                listed = damage != "missing" or _is_listed(dataset, item, s.pools)
+                require(reported or not listed, f"{name} {damage}: verify found nothing")
             path.write_bytes(content)
         image = dataset.files(item)[0]
         image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
@@ -252,7 +252,7 @@ def files_are_named(s: _Subject) -> None:
 
 
 def contents_tell_pictures_apart(s: _Subject) -> None:
-    """`content` names a picture: the same name every time, and another for another picture."""
+    """`content` names a picture: always the same name, and different names for different pictures."""
     by_name: dict[str, bytes] = {}
     dataset = s.open()
     for item in dict.fromkeys(entry.item for entry in s.entries):
@@ -262,7 +262,7 @@ def contents_tell_pictures_apart(s: _Subject) -> None:
         pixels = dataset.image(item).tobytes()
         require(
             by_name.setdefault(name, pixels) == pixels,
-            f"{item} has the content of another picture ({name}); where one file holds several images, "
+            f"{item} has the content of another picture ({name}); if one file holds several images, "
             "override `content`",
         )
 
@@ -307,10 +307,10 @@ def check_dataset(cls: type[Dataset], *, watch: Watch = ignore_progress) -> list
         watch: called before each check and at the end.
 
     Returns:
-        One result a check, in order.
+        One result per check, in order.
     """
     with tempfile.TemporaryDirectory() as folder, generators_kept():
-        return list(run(DATASET_CHECKS, _Subject(cls, Path(folder)), {}, watch))
+        return list(run_checks(DATASET_CHECKS, _Subject(cls, Path(folder)), {}, watch))
 
 
 # ---------------------------------------------------------------- reporters
@@ -325,14 +325,14 @@ def is_named(cls: type[Reporter]) -> None:
 
 
 def writes_files(cls: type[Reporter]) -> None:
-    """A report without a single run is still written, and only into the folder given."""
+    """A report without any run is still written, and only into the given folder."""
     empty = Results(runs=(), cells=(), resamples=1000, bootstrap_seed=0, notes=("nothing was run",))
     with tempfile.TemporaryDirectory() as folder:
         paths = cls().write(empty, Path(folder))
         require(bool(paths), "write returned no path")
         for path in paths:
             inside = Path(folder).resolve() in path.resolve().parents
-            require(inside and path.is_file(), f"{path} is not a file in the folder that was given")
+            require(inside and path.is_file(), f"{path} is not a file in the given folder")
 
 
 REPORTER_CHECKS: tuple[Callable[[type[Reporter]], None], ...] = (is_named, writes_files)
@@ -346,6 +346,6 @@ def check_reporter(cls: type[Reporter], *, watch: Watch = ignore_progress) -> li
         watch: called before each check and at the end.
 
     Returns:
-        One result a check, in order.
+        One result per check, in order.
     """
-    return list(run(REPORTER_CHECKS, cls, {}, watch))
+    return list(run_checks(REPORTER_CHECKS, cls, {}, watch))

@@ -1,4 +1,4 @@
-"""How contract checks are run: tiny named functions, one finding each."""
+"""Runs contract checks: small named functions with one result each."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from fssbench.plugins.calls import explain_error, message_of, place_of, show_tra
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 Watch = Callable[[str, int, int], None]
-"""Called with the name of the check that begins, the number of checks done, and the number of all checks; at the
-end once more with an empty name."""
+"""Function that is called before each check with its name, the number of checks done, and the number of all checks;
+at the end it is called once more with an empty name."""
 
 
 class Status(StrEnum):
@@ -29,41 +29,41 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What came of one check."""
+    """Result of one check."""
 
     check: str
     contract: str
-    """The promise, in one sentence."""
+    """The sentence of the contract."""
     status: Status
     reason: str = ""
     seconds: float = 0.0
     cause: int | None = None
-    """Number of the cause of a failure, from 1.  Failures with one number have the same cause: the same type of error,
-    the same line of the plugin, and the same message apart from numbers in it."""
+    """Number of the cause of a failure, from 1.  Failures with the same number have the same cause: type of error,
+    line of the plugin, and message except for its numbers."""
 
 
 class Broken(Exception):  # noqa: N818 - a finding, not an error
-    """The contract is broken, and how."""
+    """The contract is broken; the message says how."""
 
 
 class Skipped(Exception):  # noqa: N818 - a finding, not an error
-    """The check does not apply, and why."""
+    """The check does not apply; the message says why."""
 
 
 T = TypeVar("T")
 
 
 def ignore_progress(name: str, done: int, total: int) -> None:
-    """Watch nothing."""
+    """Ignore the progress of the checks."""
 
 
-def run(
+def run_checks(
     checks: Sequence[Callable[[T], None]],
     subject: T,
     waivers: Mapping[str, str],
     watch: Watch = ignore_progress,
 ) -> Iterator[CheckResult]:
-    """Run every check on the subject; nothing a plugin raises stops the others."""
+    """Run every check on the subject; an exception of the plugin does not stop the other checks."""
     causes: dict[tuple[str, str, str], int] = {}
     for done, check in enumerate(checks):
         name, contract = check.__name__, (inspect.getdoc(check) or "").partition("\n")[0]
@@ -90,7 +90,7 @@ def run(
 
 
 def _cause_of(error: BaseException) -> tuple[str, str, str]:
-    """What two failures of one cause have in common: type, message without its numbers, line of the plugin."""
+    """Return what failures with the same cause share: type, message without numbers, line of the plugin."""
     return type(error).__name__, re.sub(r"\d+", "#", message_of(error)), place_of(error.__cause__ or error)
 
 
@@ -101,7 +101,9 @@ def require(kept: bool, reason: str) -> None:
 
 
 def require_card(card: Any, may_be_empty: set[str]) -> None:
-    """A usable name, and no empty field besides those named."""
-    require(bool(_NAME.fullmatch(card.name)), f"name {card.name!r} is not of a-z, 0-9, dot, dash, underscore")
+    """Require a valid name, and no empty field except for those in `may_be_empty`."""
+    require(
+        bool(_NAME.fullmatch(card.name)), f"name {card.name!r} must be of a-z, 0-9, dot, dash, underscore"
+    )
     empty = [f for f, v in card.model_dump().items() if v in ("", ()) and f not in may_be_empty]
     require(not empty, f"card fields are empty: {', '.join(empty)}")

@@ -1,4 +1,4 @@
-"""The contract of a method's training loss, on procedural episodes made in memory."""
+"""Checks of a method's training loss, on synthetic episodes that are made in memory."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from fssbench.evaluation.isolation import isolated
 from fssbench.training.state import learnable, statistics
 
 _NAMED = 5
-"""Parameters that a finding names; more are counted."""
+"""Most parameters that a message names; further ones are counted."""
 
 
-class _Lesson:
-    """Two episodes as `Method.loss` takes them; the left half of each query is marked 255."""
+class _LossSubject:
+    """Two episodes as `Method.loss` takes them; the left half of each query is ignored (255)."""
 
     def __init__(self, subject: MethodSubject) -> None:
         cls = subject.cls
         if cls.recipe is None and cls.loss is Method.loss:
-            raise Skipped("the method has no recipe and no loss of its own")
+            raise Skipped("the method has no recipe and does not define a loss")
         self.method = subject.learner
         self._statistics = [tensor.clone() for tensor in statistics(self.method)]
         self._episodes = subject.episodes(batch=2)
@@ -34,90 +34,93 @@ class _Lesson:
         self.truth = self._episodes.mask[:, 0].bool()
 
     @cached_property
-    def usual(self) -> Tensor:
-        """The loss of the two episodes, with its graph."""
+    def reference(self) -> Tensor:
+        """The loss of the two episodes, with its autograd graph."""
         return self.loss(self.target, self.ignore)
 
     @property
     def target(self) -> Tensor:
-        """The object; false under ignored pixels, as the harness hands it over."""
+        """The mask of the object; false under ignored pixels, as in training."""
         return self.truth & ~self.ignore
 
     def loss(self, target: Tensor, ignore: Tensor) -> Tensor:
-        """The loss in training mode, from fixed weights and a fixed state of the random generators."""
+        """Compute the loss in training mode, from fixed weights and a fixed state of the random generators."""
         method, episodes = self.method, self._episodes
-        for tensor, begin in zip(statistics(method), self._statistics, strict=True):
-            tensor.copy_(begin)
-        taught = target.long() if method.supervision == "classes" else target.clone()
+        for tensor, initial in zip(statistics(method), self._statistics, strict=True):
+            tensor.copy_(initial)
+        labels = target.long() if method.supervision == "classes" else target.clone()
         with isolated(0):
             query, support = method.read(episodes.query.clone(), episodes.support.clone())
             with torch.enable_grad():
-                loss = method.loss(query, support, episodes.mask.clone(), taught, ignore.clone())
-        got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
-        require(isinstance(loss, Tensor) and loss.ndim == 0, f"loss returned {got}, expected a scalar tensor")
+                loss = method.loss(query, support, episodes.mask.clone(), labels, ignore.clone())
+        returned = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        require(
+            isinstance(loss, Tensor) and loss.ndim == 0, f"loss returned {returned}, expected a scalar tensor"
+        )
         return loss
 
 
-_LESSONS: WeakKeyDictionary[MethodSubject, _Lesson] = WeakKeyDictionary()
-"""The lesson of each subject: its loss may take long, and three checks look at it."""
+_LOSS_SUBJECTS: WeakKeyDictionary[MethodSubject, _LossSubject] = WeakKeyDictionary()
+"""The two episodes of each subject; their loss is computed once, because three checks use it."""
 
 
-def _lesson(subject: MethodSubject) -> _Lesson:
-    if subject not in _LESSONS:
-        _LESSONS[subject] = _Lesson(subject)
-    return _LESSONS[subject]
+def _loss_subject(subject: MethodSubject) -> _LossSubject:
+    if subject not in _LOSS_SUBJECTS:
+        _LOSS_SUBJECTS[subject] = _LossSubject(subject)
+    return _LOSS_SUBJECTS[subject]
 
 
 def loss_is_finite(s: MethodSubject) -> None:
-    """The training loss of a batch is a scalar, and finite."""
-    lesson = _lesson(s)
-    value = float(lesson.usual.detach())
+    """The training loss of a batch is a finite scalar."""
+    trial = _loss_subject(s)
+    value = float(trial.reference.detach())
     require(abs(value) < float("inf"), f"the loss is {value}")
 
 
 def loss_reaches_what_learns(s: MethodSubject) -> None:
     """The training loss sends a finite gradient to every parameter that learns."""
-    lesson = _lesson(s)
-    parameters = learnable(lesson.method)
+    trial = _loss_subject(s)
+    parameters = learnable(trial.method)
     if not parameters:
         require(s.cls.recipe is None, "the method has a recipe, and no parameter that learns")
         raise Skipped("the method has no parameter that learns")
-    loss = lesson.usual
+    loss = trial.reference
     require(
         loss.requires_grad, f"the loss carries no gradient and reaches none of {len(parameters)} parameters"
     )
     with isolated(0), torch.enable_grad():
         loss.backward()
     gradients = {name: parameter.grad for name, parameter in parameters.items()}
-    lesson.method.zero_grad(set_to_none=True)
+    trial.method.zero_grad(set_to_none=True)
     missed = [name for name, gradient in gradients.items() if gradient is None]
     require(
-        not missed, f"no gradient reaches {_listed(missed)} ({len(missed)} of {len(gradients)} parameters)"
+        not missed,
+        f"no gradient reaches {_join_names(missed)} ({len(missed)} of {len(gradients)} parameters)",
     )
-    wild = [
+    infinite = [
         name for name, gradient in gradients.items() if gradient is not None and not gradient.isfinite().all()
     ]
-    require(not wild, f"the gradient is not finite in {_listed(wild)}")
+    require(not infinite, f"the gradient is not finite in {_join_names(infinite)}")
     zero = all(gradient is None or not gradient.any() for gradient in gradients.values())
     require(not zero, f"the gradient is zero in all {len(gradients)} parameters")
 
 
 def loss_honours_ignore(s: MethodSubject) -> None:
-    """What lies under ignored pixels (255) does not move the loss, or, with `loss_ignores = False`, marks do not."""
-    lesson = _lesson(s)
-    usual = lesson.usual
-    if lesson.method.loss_ignores:
-        other = lesson.loss(lesson.target | lesson.ignore, lesson.ignore)
-        text = "the loss is {} and, with the object under all ignored pixels, {}: they are not left out"
+    """The loss does not depend on the target of ignored pixels (255), or, if `loss_ignores = False`, on the marks."""
+    trial = _loss_subject(s)
+    reference = trial.reference
+    if trial.method.loss_ignores:
+        other = trial.loss(trial.target | trial.ignore, trial.ignore)
+        text = "the loss is {} and, with the object under all ignored pixels, {}: ignored pixels count"
     else:
-        other = lesson.loss(lesson.target, torch.zeros_like(lesson.ignore))
+        other = trial.loss(trial.target, torch.zeros_like(trial.ignore))
         text = "loss_ignores is False, but the loss is {} and, with no pixel marked ignored, {}"
-    first, second = float(usual.detach()), float(other.detach())
+    first, second = float(reference.detach()), float(other.detach())
     same = abs(first - second) <= 1e-6 * max(1.0, abs(first))
     require(same, text.format(f"{first:.6g}", f"{second:.6g}"))
 
 
-def _listed(names: list[str]) -> str:
+def _join_names(names: list[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"{', '.join(names[:_NAMED])}{more}"
 

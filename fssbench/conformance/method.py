@@ -1,4 +1,4 @@
-"""The method contract, check by check, on procedural episodes made in memory."""
+"""Checks of the method contract, on synthetic episodes that are made in memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fssbench.conformance.harness import (
     ignore_progress,
     require,
     require_card,
-    run,
+    run_checks,
 )
 from fssbench.conformance.loss import LOSS_CHECKS
 from fssbench.conformance.subject import MethodSubject
@@ -43,7 +43,7 @@ def require_equal(a: Tensor, b: Tensor, what: str, tolerance: float = 0.0) -> No
 
 def require_output(subject: MethodSubject, episodes: Synthetic) -> None:
     """Fail if the logits of some episodes are not (B, 2, H, W)."""
-    # `predict` itself refuses NaN, integers and other shapes, naming them
+    # `predict` itself refuses NaN, integers and other shapes, with a message
     batch, height, width = episodes.query.shape[0], *episodes.query.shape[-2:]
     logits = subject.predict(episodes)
     require(tuple(logits.shape) == (batch, 2, height, width), f"predict returned {tuple(logits.shape)}")
@@ -54,14 +54,14 @@ def require_output(subject: MethodSubject, episodes: Synthetic) -> None:
 
 
 def card_is_complete(s: MethodSubject) -> None:
-    """The card says what the method is: name, title, paper, year, backbone, size, licence."""
+    """The card describes the method: name, title, paper, year, backbone, size, licence."""
     require_card(s.cls.card, {"training", "notes", "parity", "published"})
     require(s.cls.card.size > 0, f"input size {s.cls.card.size}")
     require(1990 <= s.cls.card.year <= 2100, f"year {s.cls.card.year}")
 
 
 def config_round_trip(s: MethodSubject) -> None:
-    """Settings have defaults, and survive being stored as JSON."""
+    """Settings have defaults, and are the same after storing and reading them as JSON."""
     config = s.cls.Config()
     again = s.cls.Config.model_validate_json(config.model_dump_json())
     require(again == config, f"{again!r} came back for {config!r}")
@@ -94,7 +94,7 @@ def sees_no_answer(s: MethodSubject) -> None:
 
 
 def taps_exist(s: MethodSubject) -> None:
-    """Every tap a feature method reads is one of the backbone's."""
+    """The backbone has every tap that a feature method reads."""
     if not isinstance(s.method, FeatureMethod) or s.method.backbone is None:
         raise Skipped("an image method reads no taps")
     missing = sorted(set(s.method.taps.union) - set(s.method.backbone.taps))
@@ -102,7 +102,7 @@ def taps_exist(s: MethodSubject) -> None:
 
 
 def backbone_is_frozen(s: MethodSubject) -> None:
-    """The harness's backbone takes no gradient from the method."""
+    """No parameter of the frozen backbone receives a gradient."""
     if s.method.backbone is None:
         raise Skipped("the method brings its own encoder")
     require(not any(p.requires_grad for p in s.method.backbone.parameters()), "backbone parameters learn")
@@ -119,13 +119,13 @@ def five_shot(s: MethodSubject) -> None:
 
 
 def odd_sizes(s: MethodSubject) -> None:
-    """Inputs whose side no stride divides work: 97 px where the others have 64."""
+    """Inputs work if no stride divides their side: 97 px in place of 64."""
     side = (s.size + 33) | 1
     require_output(s, Synthetic.make(height=side, width=side))
 
 
 def output_size(s: MethodSubject) -> None:
-    """Logits come at the size that was asked for."""
+    """Logits have the requested size."""
     shape = tuple(s.predict(s.episodes(), size=(51, 83)).shape)
     require(shape == (1, 2, 51, 83), f"asked for (51, 83), got {shape}")
 
@@ -138,13 +138,13 @@ def extreme_masks(s: MethodSubject) -> None:
 
 
 def repeated_support(s: MethodSubject) -> None:
-    """The same support five times works: published episodes may repeat one."""
+    """The same support may be given five times, as in published episodes."""
     one = s.episodes()
     s.predict(Synthetic(one.query, one.support.repeat(1, 5, 1, 1, 1), one.mask.repeat(1, 5, 1, 1)))
 
 
 def same_twice(s: MethodSubject) -> None:
-    """The same episode gives the same bits twice, given the generators the harness seeds."""
+    """The same episode gives the same bits twice, if the random generators have the same seeds."""
     episodes = s.episodes(shot=2)
     require_equal(s.predict(episodes), s.predict(episodes), "second call")
 
@@ -158,7 +158,7 @@ def no_memory(s: MethodSubject) -> None:
 
 
 def batch_equals_single(s: MethodSubject) -> None:
-    """A batch of episodes gives what the episodes give one by one."""
+    """A batch of episodes gives the same results as the episodes one by one."""
     episodes = s.episodes(batch=3, shot=2)
     singly = torch.cat([s.predict(episodes.one(i)) for i in range(3)])
     require_equal(s.predict(episodes), singly, "batch of 3", 1e-3)
@@ -183,14 +183,14 @@ def strided_inputs(s: MethodSubject) -> None:
 
 
 def inputs_untouched(s: MethodSubject) -> None:
-    """Images and masks are as before after a call."""
-    episodes, kept = s.episodes(shot=2), s.episodes(shot=2)
+    """A call does not change images and masks."""
+    episodes, copies = s.episodes(shot=2), s.episodes(shot=2)
     versions = [t._version for t in (episodes.query, episodes.support, episodes.mask)]
     s.predict(episodes)
     for name, version in zip(("query", "support", "mask"), versions, strict=True):
         given = getattr(episodes, name)
-        kept_it = given._version == version and torch.equal(given, getattr(kept, name))
-        require(kept_it, f"{name} was changed in place; clone before writing")
+        unchanged = given._version == version and torch.equal(given, getattr(copies, name))
+        require(unchanged, f"{name} was changed in place; clone before writing")
 
 
 def weights_untouched(s: MethodSubject) -> None:
@@ -203,23 +203,23 @@ def weights_untouched(s: MethodSubject) -> None:
 
 
 def state_dict_round_trip(s: MethodSubject) -> None:
-    """The state dict holds all that a prediction needs."""
+    """The state dict holds everything that a prediction needs."""
     other = s.build(seed=1)
     other.load_state_dict(s.method.state_dict())
     require_equal(s.predict(s.episodes()), s.predict(s.episodes(), other), "reloaded", 1e-6)
 
 
 def needs_no_gradient(s: MethodSubject) -> None:
-    """Logits carry no graph under `no_grad`, and the grad mode is the same afterwards."""
+    """Logits have no autograd graph under `no_grad`, and the grad mode is the same afterwards."""
     episodes = s.episodes()
     with isolated(0):
         logits = s.method.predict(episodes.query, episodes.support, episodes.mask)
-        require(not torch.is_grad_enabled(), "grad mode was switched on and left on")
+        require(not torch.is_grad_enabled(), "grad mode was switched on and not off again")
     require(not logits.requires_grad, "logits require a gradient; detach what was adapted")
 
 
 def settings_untouched(s: MethodSubject) -> None:
-    """Process-wide settings of torch, Pillow and the working folder stay as they are."""
+    """A prediction does not change process-wide settings of torch and Pillow, or the working folder."""
 
     def settings() -> dict[str, Any]:
         return {
@@ -233,7 +233,7 @@ def settings_untouched(s: MethodSubject) -> None:
         }
 
     episodes = s.episodes()
-    with isolated(0):  # it also restores what the call changes
+    with isolated(0):  # this context also restores what the call changes
         before = settings()
         s.method.predict(episodes.query, episodes.support, episodes.mask)
         changed = [name for name, value in settings().items() if value != before[name]]
@@ -241,7 +241,7 @@ def settings_untouched(s: MethodSubject) -> None:
 
 
 def generators_untouched(s: MethodSubject) -> None:
-    """Global random generators are left alone; drawing from them is allowed, and seeded by episode."""
+    """Global random generators are unchanged after a call; drawing is allowed, as they are seeded by episode."""
     episodes = s.episodes()
 
     def states() -> tuple[Any, ...]:
@@ -312,4 +312,4 @@ def check_method(
         One result per check, in order.
     """
     with generators_kept():
-        return list(run(METHOD_CHECKS, MethodSubject(cls, backbone, size), cls.waivers, watch))
+        return list(run_checks(METHOD_CHECKS, MethodSubject(cls, backbone, size), cls.waivers, watch))

@@ -1,4 +1,4 @@
-"""A method class under check: how it is built, and the episodes it is asked."""
+"""The method class that is checked: builds it and gives it synthetic episodes."""
 
 from __future__ import annotations
 
@@ -17,30 +17,36 @@ SMALL_BACKBONE = "efficientnet-lite0"
 
 
 class MethodSubject:
-    """A method class under check, built once."""
+    """The method class that is checked, built once.
+
+    Args:
+        cls: the method class.
+        backbone: backbone to build on; None for the smallest one that the method accepts.
+        size: side of the synthetic episodes, pixels.
+    """
 
     def __init__(self, cls: type[Method], backbone: str | None = None, size: int = SIDE) -> None:
         self.cls = cls
-        self.wanted = backbone
+        self.backbone = backbone
         self.size = size
 
     def episodes(self, batch: int = 1, shot: int = 1) -> Synthetic:
-        """Procedural episodes at the size of this check."""
+        """Make synthetic episodes at the size of this check."""
         return Synthetic.make(batch, shot, self.size, self.size)
 
     def build(self, seed: int = 0) -> Method:
-        """Build the method with random weights, on the backbone asked for or the smallest possible."""
-        if self.wanted is not None or not self.cls.needs_backbone:
-            weights = None if self.wanted is None else "random"
-            return load_method(self.cls, backbone=self.wanted, weights=weights, seed=seed, untrained=True)
+        """Build the method with random weights, on the requested backbone or the smallest one possible."""
+        if self.backbone is not None or not self.cls.needs_backbone:
+            weights = None if self.backbone is None else "random"
+            return load_method(self.cls, backbone=self.backbone, weights=weights, seed=seed, untrained=True)
         try:
             return load_method(self.cls, backbone=SMALL_BACKBONE, weights="random", seed=seed, untrained=True)
-        except FssbenchError:  # not every method is defined on the small one
+        except FssbenchError:  # some methods do not accept the small backbone
             return load_method(self.cls, weights="random", seed=seed, untrained=True)
 
     @cached_property
     def method(self) -> Method:
-        """The method that predicts; no check changes it."""
+        """The method in eval mode; no check changes it."""
         return self.build()
 
     @cached_property
@@ -49,7 +55,7 @@ class MethodSubject:
         return self.build().train()
 
     def predict(self, episodes: Synthetic, method: Method | None = None, **options: Any) -> Tensor:
-        """Logits of the episodes, from a fixed state of the random generators."""
+        """Return the logits of the episodes, from a fixed state of the random generators."""
         with isolated(0):
             logits = (method or self.method).predict(
                 episodes.query, episodes.support, episodes.mask, **options

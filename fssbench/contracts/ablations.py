@@ -20,7 +20,7 @@ class Ablation:
 
 
 def default_ablation_label(name: str) -> str:
-    """The label of an ablation that has none of its own, as in runs that store names alone."""
+    """Return the label of an ablation without a stored label, as in runs that store only names."""
     return f"w/o {name}"
 
 

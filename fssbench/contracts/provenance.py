@@ -30,7 +30,7 @@ class Provenance(Record):
     distributions: dict[str, str] = {}
     """Versions of the packages that the plugin imports and fssbench itself does not need."""
     backbone: str | None = None
-    """Id of the backbone; None for a method with an encoder of its own."""
+    """Id of the backbone; None for a method with its own encoder."""
     layout: str | None = None
     """Variant of the backbone's architecture."""
     weights: str | None = None

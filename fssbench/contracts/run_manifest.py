@@ -69,7 +69,7 @@ class Identity(StoredRecord):
     head_sha256: str
     """Hash of the method's own weights, without the backbone."""
     backbone: str | None
-    """Id of the backbone; None for a method with an encoder of its own."""
+    """Id of the backbone; None for a method with its own encoder."""
     layout: str | None
     """Variant of the backbone's architecture."""
     weights_sha256: str | None
@@ -134,7 +134,7 @@ class Context(StoredRecord):
     ablation_labels: Items[str] = ()
     """What reports call these ablations; absent in runs that an earlier version stored."""
     weights: str | None
-    """Id of the backbone's weights; None for a method with an encoder of its own."""
+    """Id of the backbone's weights; None for a method with its own encoder."""
     learnable: int
     """Parameters that training would change."""
     parameters: int

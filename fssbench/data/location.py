@@ -1,9 +1,9 @@
 """The place of data sets: a folder that the user names, or the miniature, which is drawn when it is first needed.
 
-The miniature in the cache keeps each data set in its own folder, named after the code that
-drew it (`mini-1-0/pascal-4f1c2a9b0d/VOC2012/...`): a data set is drawn only when a benchmark asks
-for it, appears by one rename, and a changed generator never meets an old drawing.  `make_miniature`
-writes the same pictures side by side in one folder, as real data lie, for people to look at.
+The miniature in the cache keeps each data set in its own folder, named after the code that drew it
+(`mini-1-0/pascal-4f1c2a9b0d/VOC2012/...`).  A data set is drawn when a benchmark first needs it, and one rename makes
+it visible.  A changed generator uses another folder, so it never reads an old drawing.  `make_miniature` writes the
+same pictures into one folder, in the layout of real data, for people to look at.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from fssbench.plugins.registry import DATASETS
 from fssbench.plugins.source_hash import source_sha256
 
 GENERATOR = 1
-"""Version of the miniature as a whole; a data set's own code is hashed besides."""
+"""Version of the whole miniature; the code of each data set is hashed in addition."""
 MINIATURE_SEED = 0
-"""Seed of the miniature that `--data mini` stands for."""
+"""Seed of the miniature that `--data mini` reads."""
 MARKER = "MINIATURE.json"
-"""File that makes a folder a miniature: what lies beside it are drawings."""
+"""File that marks a folder as a miniature, whose images are drawings."""
 
 
 class _Marker(Record):
@@ -67,7 +67,7 @@ def find_data_folder(data: str | Path | None) -> Path | None:
             `mini` as well).
 
     Returns:
-        The folder of all data sets, or None where neither says anything.
+        The folder of all data sets, or None if neither is given.
 
     Raises:
         DataError: if the folder does not exist, or the cache cannot be written.
@@ -106,7 +106,7 @@ def open_dataset(
         data: as `find_data_folder` takes it.  With `splits` and no data, the data set is opened from its lists
             alone and can list items but open no image.
         splits: folder of reference list files; by default the data folder's `splits`, then the
-            imported ones.  A miniature never meets the lists of real files unless they are named.
+            imported ones.  For a miniature, lists of real files are only used if they are named.
         variant: one of the data set's variants, or None for its first.
 
     Raises:

@@ -1,1 +1,1 @@
-"""What a method costs on this machine: parameters, FLOPs, time and memory."""
+"""Measures what a method costs on this machine: parameters, FLOPs, time and memory."""

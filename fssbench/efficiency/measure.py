@@ -1,8 +1,8 @@
-"""What one episode of a method costs: parameters, FLOPs, time and memory, measured on this machine.
+"""Measures what one episode of a method costs on this machine: parameters, FLOPs, time and memory.
 
-Inputs are made in memory, since the content of an image moves none of these, and neither do weights:
-random ones are used where none are named.  Each measurement runs in a process of its own, in which
-nothing else has been in memory (see `fssbench.efficiency.memory`).
+Neither the content of an image nor the values of the weights change these figures.  So images are made in memory,
+and weights are random if none are given.  Each measurement runs in a separate process whose memory holds nothing
+else (see `fssbench.efficiency.memory`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fssbench.contracts.efficiency import Efficiency
 from fssbench.contracts.methods import FeatureMethod, Method
 from fssbench.efficiency.memory import PeakMemory
-from fssbench.efficiency.timing import Clock, timed
+from fssbench.efficiency.timing import Clock, time_work
 from fssbench.episodes.synthetic import Synthetic
 from fssbench.errors import DataError, PluginError
 from fssbench.evaluation.isolation import generators_kept, isolated
@@ -48,103 +48,103 @@ _PACKAGES = ("fssbench", "torch", "numpy")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """One measurement that was asked for."""
+class BenchRequest:
+    """One requested measurement."""
 
     method: str
     shot: int = 1
     size: int | None = None
-    """Side of the square input; None for the method's own."""
+    """Side of the square input in pixels; None for the default of the method."""
     batch: int = 1
     device: str = "cpu"
     repeats: int = 15
     backbone: str | None = None
     weights: str | None = None
-    """None for random ones, or what the checkpoint brings."""
+    """Backbone weights; None for those of the checkpoint, or random ones without a checkpoint."""
     checkpoint: Path | None = None
     ablate: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
 
 
-def measure_apart(wanted: Wanted) -> Efficiency:
+def measure_in_subprocess(request: BenchRequest) -> Efficiency:
     """Measure in a fresh process.
 
     Raises:
-        FssbenchError: as `measure` does there.
-        DataError: if the process ended without an answer, as it does when memory runs out.
+        FssbenchError: if `measure` raises it in that process.
+        DataError: if the process ended without a result, for example because memory ran out.
     """
     spawn = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-            return pool.submit(measure, wanted).result()
+            return pool.submit(measure, request).result()
     except BrokenProcessPool:
         raise DataError(
-            f"measuring {wanted.method} ({wanted.shot}-shot) ended without an answer; memory may have run out. "
+            f"measuring {request.method} ({request.shot}-shot) ended without a result; memory may have run out. "
             "Next: a smaller --size or --shot"
         ) from None
 
 
-def measure(wanted: Wanted, *, clock: Clock = time.perf_counter) -> Efficiency:
-    """Measure in this process; of memory that says little unless the process is fresh.
+def measure(request: BenchRequest, *, clock: Clock = time.perf_counter) -> Efficiency:
+    """Measure in this process.  The memory figure is only meaningful in a fresh process.
 
     Args:
-        wanted: what.
-        clock: seconds, of any origin.
+        request: what to measure.
+        clock: function that returns seconds since any fixed time.
 
     Raises:
         UsageError: for unknown methods, backbones or settings.
         DataError: for weights that cannot be read.
         PluginError: if the method fails.
     """
-    for plugin in wanted.plugins:
+    for plugin in request.plugins:
         load_plugin(plugin)
-    cls = METHODS.get(wanted.method)
-    device = torch.device(wanted.device)
-    takes_one = wanted.backbone is not None and cls.card.backbone in BACKBONES.names()
+    cls = METHODS.get(request.method)
+    device = torch.device(request.device)
+    takes_one = request.backbone is not None and cls.card.backbone in BACKBONES.names()
     uses_backbone = cls.needs_backbone or takes_one
-    for name in BACKBONES.names():  # code is not the method's memory
-        with suppress(PluginError):  # one that is used and does not load is an error of `load_method`
+    for name in BACKBONES.names():  # code that is imported now is not counted as memory of the method
+        with suppress(PluginError):  # `load_method` raises it if the method uses this backbone
             BACKBONES.get(name)
     memory = PeakMemory(device)
-    brought = wanted.weights is None and wanted.checkpoint is None and uses_backbone
+    use_random = request.weights is None and request.checkpoint is None and uses_backbone
     method = load_method(
         cls,
-        backbone=wanted.backbone,
-        weights="random" if brought else wanted.weights,
-        checkpoint=wanted.checkpoint,
-        ablate=wanted.ablate,
-        device=wanted.device,
-        untrained=wanted.checkpoint is None,  # times do not depend on what was learnt
-        **wanted.config,
+        backbone=request.backbone,
+        weights="random" if use_random else request.weights,
+        checkpoint=request.checkpoint,
+        ablate=request.ablate,
+        device=request.device,
+        untrained=request.checkpoint is None,  # times do not depend on the values of the weights
+        **request.config,
     )
     with (
-        plugin_call(f"method {wanted.method!r}: raised", smaller="--size, --shot or --batch"),
+        plugin_call(f"method {request.method!r}: raised", smaller="--size, --shot or --batch"),
         generators_kept(),
     ):
-        return _measure(method, wanted, memory, device, clock)
+        return _measure(method, request, memory, device, clock)
 
 
 def _measure(
-    method: Method, wanted: Wanted, memory: PeakMemory, device: torch.device, clock: Clock
+    method: Method, request: BenchRequest, memory: PeakMemory, device: torch.device, clock: Clock
 ) -> Efficiency:
-    size = wanted.size or method.card.size
-    episodes = Synthetic.make(wanted.batch, wanted.shot, size, size)
-    given = episodes.query.to(device), episodes.support.to(device), episodes.mask.to(device)
-    work = _segmenting(method, *given, device)
+    size = request.size or method.card.size
+    episodes = Synthetic.make(request.batch, request.shot, size, size)
+    tensors = episodes.query.to(device), episodes.support.to(device), episodes.mask.to(device)
+    work = _make_forward(method, *tensors, device)
     threads = torch.get_num_threads()
 
     memory.start()
-    whole, others = timed(work, repeats=wanted.repeats, clock=clock, threads=threads)
+    whole, others = time_work(work, repeats=request.repeats, clock=clock, threads=threads)
     peak, kind = memory.read()
     head = None
     if isinstance(method, FeatureMethod):
         with torch.no_grad():
-            query, support = method.read(*given[:2])
-        cached = _segmenting(method, query, support, given[2], device)
-        head, _ = timed(cached, repeats=wanted.repeats, clock=clock, threads=threads)
-    in_backbone, in_all = flops(method, work)
-    provenance, machine = method.provenance, _machine(device)
+            query, support = method.read(*tensors[:2])
+        cached = _make_forward(method, query, support, tensors[2], device)
+        head, _ = time_work(cached, repeats=request.repeats, clock=clock, threads=threads)
+    in_backbone, in_all = count_flops(method, work)
+    provenance, machine = method.provenance, _describe_machine(device)
     facts: dict[str, Any] = {
         "method": method.card.name,
         "label": label(method),
@@ -152,9 +152,9 @@ def _measure(
         "backbone": method.backbone.name if method.backbone else "own",
         "weights": method.backbone.weights if method.backbone else "own",
         "checkpoint_sha256": provenance.checkpoint_sha256,
-        "shot": wanted.shot,
+        "shot": request.shot,
         "size": size,
-        "batch": wanted.batch,
+        "batch": request.batch,
         "device": str(device),
         "threads": threads,
         "dtype": "float32",
@@ -167,10 +167,10 @@ def _measure(
         identity=digest({**facts, **source, "packages": packages}),
         learnable=provenance.learnable,
         parameters=provenance.parameters,
-        flops_backbone=in_backbone // wanted.batch,
-        flops_head=(in_all - in_backbone) // wanted.batch,
-        milliseconds=_each(whole, wanted.batch),
-        head=head and _each(head, wanted.batch),
+        flops_backbone=in_backbone // request.batch,
+        flops_head=(in_all - in_backbone) // request.batch,
+        milliseconds=_times_per_episode(whole, request.batch),
+        head=head and _times_per_episode(head, request.batch),
         memory_mb=peak,
         memory_kind=kind,
         others=others,
@@ -180,10 +180,10 @@ def _measure(
     )
 
 
-def _segmenting(
+def _make_forward(
     method: Method, query: Any, support: Any, mask: Tensor, device: torch.device
 ) -> Callable[[], None]:
-    """One forward of the episodes as the engine makes it, over when the device is done."""
+    """Make the function to be timed: one forward as in the engine, which returns when the device is done."""
     options: dict[str, Any] = {"seed": 0} if method.steps else {}
 
     def work() -> None:
@@ -195,32 +195,35 @@ def _segmenting(
     return work
 
 
-def _each(timing: Any, batch: int) -> Any:
-    """Times of one episode from those of a forward of several."""
+def _times_per_episode(timing: Any, batch: int) -> Any:
+    """Convert the times of one forward of several episodes to times per episode."""
     names = ("median", "low", "high", "mad", "fastest", "slowest")
     return timing.model_copy(update={name: getattr(timing, name) / batch for name in names})
 
 
-def flops(method: Method, work: Callable[[], object]) -> tuple[int, int]:
-    """FLOPs that some work of a method takes in its frozen backbone, and altogether.
+def count_flops(method: Method, work: Callable[[], object]) -> tuple[int, int]:
+    """Count the FLOPs of some work of a method, in its frozen backbone and in total.
 
-    Matrix products and convolutions are counted, two for each multiply-add, backward passes of a
-    test-time adaptation included.
+    Matrix products and convolutions are counted, two FLOPs per multiply-add.  The backward passes of a
+    test-time adaptation are included.
+
+    Returns:
+        FLOPs in the backbone, and FLOPs in total.
     """
-    with FlopCounterMode(display=False) as counter, _metered(method, counter) as spent:
+    with FlopCounterMode(display=False) as counter, _count_in_backbone(method, counter) as counted:
         work()
-    return spent[0], counter.get_total_flops()
+    return counted[0], counter.get_total_flops()
 
 
 @contextmanager
-def _metered(method: Method, counter: FlopCounterMode) -> Iterator[list[int]]:
-    """Sum up what is counted while the backbone is at work, however the method calls it."""
-    spent, backbone, inside = [0], method.backbone, [False]
+def _count_in_backbone(method: Method, counter: FlopCounterMode) -> Iterator[list[int]]:
+    """Sum the FLOPs that are counted while any function of the backbone runs."""
+    counted, backbone, inside = [0], method.backbone, [False]
     if backbone is None:
-        yield spent
+        yield counted
         return
 
-    def metered(function: Callable[..., Any]) -> Callable[..., Any]:
+    def count_calls(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*given: Any, **named: Any) -> Any:
             if inside[0]:
                 return function(*given, **named)
@@ -229,40 +232,40 @@ def _metered(method: Method, counter: FlopCounterMode) -> Iterator[list[int]]:
                 return function(*given, **named)
             finally:
                 inside[0] = False
-                spent[0] += counter.get_total_flops() - before
+                counted[0] += counter.get_total_flops() - before
 
         return call
 
-    doors = ("forward", "resume")
-    for door in doors:
-        backbone.__dict__[door] = metered(getattr(backbone, door))
+    entries = ("forward", "resume")
+    for entry in entries:
+        backbone.__dict__[entry] = count_calls(getattr(backbone, entry))
     try:
-        yield spent
+        yield counted
     finally:
-        for door in doors:
-            del backbone.__dict__[door]
+        for entry in entries:
+            del backbone.__dict__[entry]
 
 
-def _machine(device: torch.device) -> dict[str, str]:
-    """The device's model, and a hash that tells machines apart and names none."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu()
-    text = f"{_salt()}/{socket.gethostname()}/{name}/{os.cpu_count()}/{device.type}"
+def _describe_machine(device: torch.device) -> dict[str, str]:
+    """Return the device's model, and a hash that distinguishes machines without naming them."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _read_cpu_model()
+    text = f"{_read_salt()}/{socket.gethostname()}/{name}/{os.cpu_count()}/{device.type}"
     return {"processor": name, "machine": hashlib.sha256(text.encode()).hexdigest()[:12]}
 
 
-def _salt() -> str:
-    """A random text of this machine's cache; without it a host name could be guessed from its hash."""
+def _read_salt() -> str:
+    """Return a random text from the cache of this machine.  Without it, a host name could be guessed from its hash."""
     path = cache_folder() / "machine-salt"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError), path.open("x", encoding="utf-8", newline="\n") as file:
             file.write(secrets.token_hex(16))
         return path.read_text(encoding="utf-8")
-    except OSError:  # then this process is a machine of its own
+    except OSError:  # no cache: the measurements of this process count as those of a separate machine
         return _OWN_SALT
 
 
-def _cpu() -> str:
+def _read_cpu_model() -> str:
     try:
         model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:

@@ -1,4 +1,4 @@
-"""Measurements of `fssbench bench` on disk: one small JSON file each, in `bench/` beside the runs."""
+"""Stores measurements of `fssbench bench`: one small JSON file each, in the folder `bench` beside the runs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from fssbench.errors import DataError
 from fssbench.runs.store import SCHEMA, read_json, write_json
 
 FOLDER = "bench"
-"""Where they lie below the folder of all runs."""
+"""Folder of the measurements, below the folder of all runs."""
 
 
 def save(measurement: Efficiency, runs: Path) -> Path:
-    """Store a measurement; an earlier one of the same thing on the same machine is replaced whole.
+    """Store a measurement; it replaces an earlier one with the same identity.
 
     Raises:
         DataError: if it cannot be written.
@@ -50,25 +50,25 @@ def read(path: Path) -> Efficiency:
 
 
 def read_all(paths: Sequence[Path]) -> tuple[tuple[Efficiency, ...], list[str]]:
-    """All measurements that lie beside some runs.
+    """Read all measurements beside some runs.
 
     Args:
         paths: run folders, or folders of run folders.
 
     Returns:
-        The measurements in the order of their files' names, each identity once, and what could not be read.
+        The measurements in the order of their file names, each identity once; and a note per file that cannot be read.
     """
-    homes = [p.parent if (p / "manifest.json").is_file() else p for p in paths]
-    files = {file.resolve(): file for home in homes for file in sorted((home / FOLDER).glob("*.json"))}
+    folders = [p.parent if (p / "manifest.json").is_file() else p for p in paths]
+    files = {file.resolve(): file for folder in folders for file in sorted((folder / FOLDER).glob("*.json"))}
     measurements: dict[str, Efficiency] = {}
     notes = []
     for file in files.values():
         try:
-            each = read(file)
+            measurement = read(file)
         except DataError as error:
             notes.append(f"left out: {error}")
             continue
-        known = measurements.get(each.identity)
-        if known is None or known.created_utc < each.created_utc:
-            measurements[each.identity] = each
+        known = measurements.get(measurement.identity)
+        if known is None or known.created_utc < measurement.created_utc:
+            measurements[measurement.identity] = measurement
     return tuple(measurements.values()), notes

@@ -1,4 +1,4 @@
-"""Timing that says when not to believe it: warm-up until steady, repeats, pyperf's rules of stability."""
+"""Times an episode, and says if the times are unstable (by the rules of pyperf)."""
 
 from __future__ import annotations
 
@@ -12,76 +12,77 @@ import psutil
 from fssbench.contracts.efficiency import Timing
 
 WARMUP = (4, 20)
-"""Fewest and most episodes before the first that counts."""
+"""Fewest and most warm-up episodes, which do not count."""
 WARMUP_SECONDS = 60.0
-"""After this long no further warm-up episode is begun, but for the second."""
+"""After this time no further warm-up episode is started, except for the second."""
 STEADY = 0.05
-"""Warmed up once the fastest of two episodes is no longer this much faster than that of the two before."""
+"""Warm-up ends when the faster of two episodes is less than this share faster than the two before."""
 SPREAD = 0.10
-"""Standard deviation over mean from which times are called unstable (pyperf)."""
+"""Times are unstable from this ratio of standard deviation to mean on (pyperf)."""
 OUTLIER = 0.50
-"""Distance from the median, relative to it, from which one time makes all unstable (pyperf)."""
+"""Times are unstable if one differs from the median by this share of it or more (pyperf)."""
 FEWEST = 5
-"""Repeats below which nothing is known about the spread."""
+"""Fewest repeats from which the spread can be judged."""
 CROWDED = 0.2
-"""CPUs by which other processes may take what the threads at work here want."""
+"""Number of CPUs that other processes may take from the threads of the measurement."""
 NEXT = "measure again on an idle machine, or with more --repeats"
 
 _BUSY_KINDS = ("user", "nice", "system", "irq", "softirq", "steal")
-"""Kinds of CPU time that are work; a system has some of them.  Time of guests is in `user` already."""
+"""Kinds of CPU time that count as busy; a system has some of them.  `user` already includes the time of guests."""
 
 Clock = Callable[[], float]
 
 
 class Load:
-    """CPUs that other processes keep busy from `start` on, as the system counts them."""
+    """Measures how many CPUs other processes keep busy from its construction on."""
 
     def __init__(self) -> None:
         self._since = time.monotonic()
-        self._busy = _busy()
-        self._own = _own()
+        self._busy = read_busy_seconds()
+        self._own = read_own_seconds()
 
     @property
     def others(self) -> float | None:
-        """CPUs others were busy on, on average; None where it cannot be told, or in under half a second."""
-        seconds, busy = time.monotonic() - self._since, _busy()
+        """Mean number of CPUs that others kept busy; None if unknown, or within the first half second."""
+        seconds, busy = time.monotonic() - self._since, read_busy_seconds()
         if self._busy is None or busy is None or seconds < 0.5:
             return None
-        return max(0.0, (busy - self._busy - (_own() - self._own)) / seconds)
+        return max(0.0, (busy - self._busy - (read_own_seconds() - self._own)) / seconds)
 
 
-def _own() -> float:
-    spent = os.times()
-    return spent.user + spent.system + spent.children_user + spent.children_system
+def read_own_seconds() -> float:
+    """Read the CPU seconds of this process and its children."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
-def _busy() -> float | None:
-    """Seconds all CPUs of the machine were busy since it started; stolen time is busy too."""
+def read_busy_seconds() -> float | None:
+    """Read the busy seconds of all CPUs since the machine started; stolen time counts as busy."""
     try:
-        spent = psutil.cpu_times()
+        times = psutil.cpu_times()
     except OSError:
         return None
-    return sum(getattr(spent, kind, 0.0) for kind in _BUSY_KINDS)
+    return sum(getattr(times, kind, 0.0) for kind in _BUSY_KINDS)
 
 
-def timed(
-    episode: Callable[[], object], *, repeats: int, clock: Clock = time.perf_counter, threads: int = 1
+def time_work(
+    work: Callable[[], object], *, repeats: int, clock: Clock = time.perf_counter, threads: int = 1
 ) -> tuple[Timing, float | None]:
-    """Time an episode: warm up until steady, then repeat.
+    """Time some work: warm up until the times are steady, then repeat.
 
     Args:
-        episode: the work; it returns when the result is there.
-        repeats: times that count.
-        clock: seconds, of any origin.
-        threads: CPUs the work wants, to tell whether others left them.
+        work: a function that returns when its result is ready.
+        repeats: number of times that count.
+        clock: function that returns seconds since any fixed time.
+        threads: number of CPUs that the work uses, to detect whether other processes took them.
 
     Returns:
-        Times in milliseconds with what speaks against them, and the CPUs others kept busy meanwhile.
+        Times in milliseconds with the reasons why they are unstable, and the number of CPUs that others kept busy.
     """
 
     def once() -> float:
         started = clock()
-        episode()
+        work()
         return clock() - started
 
     warm, steady = _warm_up(once)
@@ -89,7 +90,7 @@ def timed(
     seconds = [once() for _ in range(repeats)]
     others = load.others
     reasons = [] if steady else [f"still getting faster after {warm} episodes of warm-up"]
-    reasons += spread(seconds)
+    reasons += list_spread_reasons(seconds)
     cpus = os.cpu_count() or 1
     if others is not None and others + threads > cpus + CROWDED:
         reasons.append(f"other processes kept {others:.1f} of {cpus} CPUs busy")
@@ -111,7 +112,7 @@ def timed(
 
 
 def _warm_up(once: Callable[[], float]) -> tuple[int, bool]:
-    """Episodes it took, and whether the last were no faster than those before."""
+    """Warm up; return the number of episodes, and whether the last were no faster than those before."""
     fewest, most = WARMUP
     seconds: list[float] = []
     while len(seconds) < most:
@@ -123,8 +124,8 @@ def _warm_up(once: Callable[[], float]) -> tuple[int, bool]:
     return most, False
 
 
-def spread(seconds: Sequence[float]) -> list[str]:
-    """What about the spread of some times speaks against them, in words; pyperf's rules."""
+def list_spread_reasons(seconds: Sequence[float]) -> list[str]:
+    """List the reasons, in words, why the spread of some times makes them unstable (by the rules of pyperf)."""
     if len(seconds) < FEWEST:
         return [f"only {len(seconds)} repeats"]
     mean, middle = fmean(seconds), median(seconds)

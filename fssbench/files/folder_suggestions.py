@@ -1,6 +1,6 @@
 """Suggestions of other folders for a data set that is missing: the "did you mean ...?" of errors.
 
-The usual mistakes: an archive is unpacked into a folder of its own name (`FSS-1000/FSS-1000`,
+The usual mistakes: an archive is unpacked into a folder with the same name (`FSS-1000/FSS-1000`,
 `images/images`), `--data` names the data set instead of the folder above it, or a folder is spelt otherwise.
 Nothing here decides what is read; suggestions are looked for only once something is missing.
 """

@@ -122,7 +122,7 @@ def construct_backbone(cls: type[Backbone], layout: str, seed: int) -> Backbone:
     undefined = [name for name, value in backbone.state_dict().items() if value.is_meta]
     if undefined:
         raise PluginError(f"{place}: {undefined[0]!r} has no value, as it is on the meta device. {_FREEZE}")
-    # a layout may be another class, and a class derived from a built-in has a name of its own
+    # a layout may be another class, and a class derived from a built-in has another name
     backbone.name, backbone.layout = cls.card.name, layout
     _describe(cls, backbone, observed)
     return backbone

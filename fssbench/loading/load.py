@@ -256,7 +256,7 @@ def _make_own_marks(method: Method, source: Source) -> tuple[Mark, ...]:
 
 
 def _has_own_weights(method: Method) -> bool:
-    """Whether a method brings an encoder of its own."""
+    """Return whether a method brings its own encoder."""
     return method.backbone is None and any(True for _ in method.parameters())
 
 

@@ -1,4 +1,4 @@
-"""Import of plugin files and folders that are not installed: each folder is a package of its own.
+"""Imports plugin files and folders that are not installed; each folder becomes a separate package.
 
 A plugin file imports the modules beside it by their plain names, as a script does.  Two plugins may each
 have a `layers.py`, so these modules are not entered into `sys.modules` under their plain names: the folder

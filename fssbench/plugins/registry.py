@@ -249,7 +249,7 @@ def _plugins_of(modules: list[ModuleType]) -> Iterator[tuple[Registry, Any]]:
     bases = _contracts()
     for value in _classes(modules):
         for registry, base in bases:
-            # a backbone without a card of its own is a layout of another one, or what several have in common
+            # a backbone that defines no card is a layout of another one, or a base class of several
             if issubclass(value, base) and (registry is not BACKBONES or "card" in vars(value)):
                 yield registry, value
 

@@ -33,7 +33,7 @@ ENGINE = "1"
 """Version of the evaluation rules: resize, binarisation, decision, counting."""
 
 COMMAND = uuid4().hex[:12]
-"""Id of this process, so that the folds of one command can be told from those of another."""
+"""Id of this process, so that the folds of one command can be distinguished from those of another."""
 _PACKAGES = ("fssbench", "torch", "torchvision", "numpy", "pillow", "pydantic", "scipy", "timm")
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG")
 

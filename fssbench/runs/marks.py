@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.images.judgements import AS_PUBLISHED, DOUBTS
-from fssbench.metrics import class_marks
+from fssbench.metrics import mark_missing_classes
 from fssbench.runs.store import StoredRun
 
 
@@ -17,7 +17,7 @@ def run_marks(run: StoredRun) -> list[Mark]:
     return [
         *run.manifest.context.marks,
         *doubt_marks(r.doubts for r in records),
-        *class_marks(run.plan.classes, [r.class_id for r in records]),
+        *mark_missing_classes(run.plan.classes, [r.class_id for r in records]),
     ]
 
 

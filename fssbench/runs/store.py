@@ -219,7 +219,7 @@ class StoredRun:
         """Whether every episode of a plan that is not capped was counted.  A shard is not whole.
 
         The published rule for absent classes applies to whole runs alone, see
-        `fssbench.metrics.scored_classes`.
+        `fssbench.metrics.select_scored_classes`.
         """
         return self.done == len(self.plan) and not any(
             mark.kind == MarkKind.CAPPED for mark in self.plan.marks

@@ -1,6 +1,6 @@
-"""What a run records about the training of its weights, so that folds of one training can be told.
+"""What a run records about the training of its weights, so that the folds of one training can be recognised.
 
-Every fold has a checkpoint of its own, so hashes of weights differ from fold to fold.  What the folds of one
+Every fold has a separate checkpoint, so hashes of weights differ from fold to fold.  What the folds of one
 training share is everything else that their manifests say.
 """
 

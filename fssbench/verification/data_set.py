@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fssbench.benchmarks.catalogue import Resolved, tested_on
+from fssbench.benchmarks.catalogue import Resolved, find_benchmarks_on
 from fssbench.contracts.datasets import Dataset, Finding, Verification
 from fssbench.contracts.episodes import Episode
 from fssbench.data.reader import Reader, judges_files
@@ -118,7 +118,7 @@ def _find_refusals(dataset: Dataset, report: Verification) -> Iterator[Finding]:
 def _benchmarks_of(dataset: Dataset) -> list[Resolved]:
     """List the benchmarks that test on a data set; none for a plugin that is no benchmark by itself."""
     try:
-        return tested_on(dataset.card.name, dataset.variant)
+        return find_benchmarks_on(dataset.card.name, dataset.variant)
     except FssbenchError:
         return []
 

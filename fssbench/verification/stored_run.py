@@ -1,8 +1,8 @@
-"""Lets a reader check a stored run: against itself, against the data, and by computing a share of it again.
+"""Checks a stored run against itself, against the data, and by computing some of its episodes again.
 
-The recomputation is an ordinary run of some of the episodes in a temporary folder.  So everything that can
-move a number is compared at once, through its identity: data, lists, source, weights, settings; and the
-marks that it writes are those that the stored run must have.
+The recomputation is an ordinary run of some episodes in a temporary folder.  Its identity covers everything that
+can change a number: data, lists, source, weights and settings.  So one comparison of the identities checks them
+all.  The stored run must also have the marks that the recomputation writes.
 """
 
 from __future__ import annotations
@@ -37,33 +37,33 @@ from fssbench.verification.seals import Finding, Outcome, check_seals
 TOLERANCE = 0.001
 """Share of an episode's pixels by which counts may differ on another machine."""
 _MACHINE = ("packages", "python", "system", "threads", "gpu")
-"""What of a context block may move the last digits of a float."""
+"""Fields of a context block that may change the last digits of a float."""
 _PROVEN = ("label", "title", "kind", "benchmark_title", "category", "folds", "ablations",
            "ablation_labels", "config_passed", "weights",
            "checkpoint_sha256", "learnable", "parameters", "marks")  # fmt: skip
-"""What of a context block a recomputation writes again."""
+"""Fields of a context block that a recomputation writes again."""
 
 
 @dataclass(frozen=True)
-class Means:
-    """What a reader has at hand to check runs with."""
+class VerificationInputs:
+    """Data, weights and extent of a check."""
 
     data: str | Path | None = None
     splits: str | Path | None = None
     files: tuple[Path, ...] = ()
     """Checkpoints and backbone weights; the one that belongs to a run is found by its hash."""
     share: float = 0.1
-    """Part of each run's episodes that is computed again."""
+    """Share of each run's episodes that is computed again."""
     episodes: int | None = None
-    """How many are computed again, instead of `share`."""
+    """Number of episodes that are computed again, instead of `share`."""
 
 
-def verify_run(path: Path, means: Means) -> list[Finding]:
+def verify_run(path: Path, inputs: VerificationInputs) -> list[Finding]:
     """Check one run folder.
 
     Args:
         path: the run's folder.
-        means: data, weights and how much to compute again.
+        inputs: data, weights, and how much to compute again.
 
     Returns:
         The findings, in the order of the checks.
@@ -72,48 +72,50 @@ def verify_run(path: Path, means: Means) -> list[Finding]:
     if run is None:
         return findings
     try:
-        root = find_data_folder(means.data)
+        root = find_data_folder(inputs.data)
         if root is None:
             raise DataError("no data given (--data DIR)")
     except FssbenchError as error:
         why = str(error)
-        lacking = [Finding(check, Outcome.NOT_CHECKED, why) for check in ("episodes", "data")]
-        return [*findings, *lacking, *_unchecked(why)]
-    plan, drawn = _draw(run, root, means)
+        missing = [Finding(check, Outcome.NOT_CHECKED, why) for check in ("episodes", "data")]
+        return [*findings, *missing, *_leave_unchecked(why)]
+    plan, drawn = _draw_plan_again(run, root, inputs)
     findings.append(drawn)
-    data = _data(run, plan)
+    data = _check_data(run, plan)
     findings.append(data)
     if data.outcome == Outcome.NOT_CHECKED:
-        return [*findings, *_unchecked("the data cannot be read")]
+        return [*findings, *_leave_unchecked("the data cannot be read")]
     try:
-        method = _load(run, means)
+        method = _load_method(run, inputs)
     except FssbenchError as error:
-        return [*findings, *_unchecked(str(error))]
-    return [*findings, *_recompute(run, plan, method, means)]
+        return [*findings, *_leave_unchecked(str(error))]
+    return [*findings, *_recompute(run, plan, method, inputs)]
 
 
-def _unchecked(why: str) -> list[Finding]:
+def _leave_unchecked(why: str) -> list[Finding]:
     return [Finding(check, Outcome.NOT_CHECKED, why) for check in ("identity", "marks proven", "counts")]
 
 
-def _draw(run: StoredRun, root: Path, means: Means) -> tuple[Plan, Finding]:
-    """The plan to compute with: as drawn now where the episodes are equal, else as stored."""
+def _draw_plan_again(run: StoredRun, root: Path, inputs: VerificationInputs) -> tuple[Plan, Finding]:
+    """Return the plan for the recomputation: as drawn now if the episodes are equal, else as stored."""
     stored = run.plan
-    here = replace(stored, data=root, splits=Path(means.splits) if means.splits is not None else None)
+    here = replace(stored, data=root, splits=Path(inputs.splits) if inputs.splits is not None else None)
     try:
         if (
             GIVEN in stored.marks
-            and (given := plan_of_file(run.path / "plan.json", root, means.splits)) == stored
+            and (given := plan_of_file(run.path / "plan.json", root, inputs.splits)) == stored
         ):
             return given, Finding(
-                "episodes", Outcome.NOT_CHECKED, "of a plan file, which nothing draws; the images are there"
+                "episodes",
+                Outcome.NOT_CHECKED,
+                "the plan was given as a file and cannot be drawn; its images exist",
             )
-        drawn = draw_again(stored, root, means.splits)
+        drawn = draw_again(stored, root, inputs.splits)
     except FssbenchError as error:
         return here, Finding("episodes", Outcome.NOT_CHECKED, str(error))
     for episode in stored:
         if episode.index >= len(drawn) or drawn[episode.index] != episode:
-            text = f"drawn now they differ from index {episode.index} on (then: {stored.lists}; now: {drawn.lists})"
+            text = f"drawn now, they differ from index {episode.index} on (then: {stored.lists}; now: {drawn.lists})"
             return here, Finding("episodes", Outcome.DIFFERS, text)
     if drawn != stored:
         names = [n for n in ("marks", "classes", "class_names", "lists", "version", "size") if
@@ -125,7 +127,7 @@ def _draw(run: StoredRun, root: Path, means: Means) -> tuple[Plan, Finding]:
     return drawn, Finding("episodes", Outcome.EQUAL, f"{len(drawn)} drawn again, {drawn.sha256[:12]}")
 
 
-def _data(run: StoredRun, plan: Plan) -> Finding:
+def _check_data(run: StoredRun, plan: Plan) -> Finding:
     try:
         dataset = open_dataset(plan.dataset, data=plan.data, splits=plan.splits, variant=plan.dataset_variant)
         files = data_files(dataset, plan)
@@ -138,17 +140,17 @@ def _data(run: StoredRun, plan: Plan) -> Finding:
         return Finding(
             "data",
             Outcome.DIFFERS,
-            f"hash {files.sha256[:12]}; which of {len(files.paths)} files is not known",
+            f"hash {files.sha256[:12]}; it is not known which of {len(files.paths)} files differ",
         )
     text = f"{len(others)} of {len(files.paths)} files differ, the first is {others[0]}"
     return Finding("data", Outcome.DIFFERS, text)
 
 
-def _load(run: StoredRun, means: Means) -> Method:
-    """The method as the run names it.
+def _load_method(run: StoredRun, inputs: VerificationInputs) -> Method:
+    """Load the method that the run names.
 
     Raises:
-        DataError: if something that it needs is not at hand, saying what.
+        DataError: if something that it needs is missing; the message says what.
         FssbenchError: if it does not load.
     """
     identity, context = run.manifest.block, run.manifest.context
@@ -161,7 +163,7 @@ def _load(run: StoredRun, means: Means) -> Method:
     if hidden:
         raise DataError(f"setting {hidden[0]!r} is a path or a secret, which a run does not store")
     cls = METHODS.get(name)
-    by_hash = {weights_file_sha256(path): path for path in means.files}
+    by_hash = {weights_file_sha256(path): path for path in inputs.files}
     checkpoint = None
     if wanted := context.checkpoint_sha256:
         by_hash |= {weights_file_sha256(s.path): s.path for s in shipped(cls)}
@@ -186,17 +188,17 @@ def _load(run: StoredRun, means: Means) -> Method:
     )
 
 
-def choose(run: StoredRun, means: Means) -> list[int]:
-    """Episodes to compute again: the same ones for everybody, by the identity alone."""
-    wanted = math.ceil(means.share * run.done) if means.episodes is None else means.episodes
+def choose_episodes(run: StoredRun, inputs: VerificationInputs) -> list[int]:
+    """Choose the episodes to compute again.  They depend only on the identity, so every reader gets the same ones."""
+    wanted = math.ceil(inputs.share * run.done) if inputs.episodes is None else inputs.episodes
     order = sorted(run.records, key=lambda i: hashlib.sha256(f"{run.identity}/{i}".encode()).digest())
     return sorted(order[:wanted])
 
 
-def _recompute(run: StoredRun, plan: Plan, method: Method, means: Means) -> Iterator[Finding]:
+def _recompute(run: StoredRun, plan: Plan, method: Method, inputs: VerificationInputs) -> Iterator[Finding]:
     identity = run.manifest.block
     device = identity.device if identity.device != "cuda" or torch.cuda.is_available() else "cpu"
-    indices = choose(run, means)
+    indices = choose_episodes(run, inputs)
     with tempfile.TemporaryDirectory(prefix="fssbench-verify-") as folder:
         settings = Settings(
             out=Path(folder),
@@ -214,38 +216,38 @@ def _recompute(run: StoredRun, plan: Plan, method: Method, means: Means) -> Iter
             yield Finding("counts", Outcome.DIFFERS, f"cannot be computed again: {error}")
             return
         again = read_run(next(scan(Path(folder))))
-    yield _identity(run, again)
-    yield _context(run, again)
-    yield _counts(run, again, indices)
+    yield _compare_identities(run, again)
+    yield _compare_contexts(run, again)
+    yield _compare_counts(run, again, indices)
 
 
-def _identity(run: StoredRun, again: StoredRun) -> Finding:
-    """What of the identity a recomputation gives otherwise; the machine's device is not among it."""
+def _compare_identities(run: StoredRun, again: StoredRun) -> Finding:
+    """Compare the identity with that of the recomputation, except for the device."""
     before, now = run.manifest.block.as_stored(), again.manifest.block.as_stored()
     others = [k for k in before if k != "device" and before[k] != now.get(k)]
     if others:
-        text = "; ".join(f"{k} is {_short(now.get(k))}, stored: {_short(before[k])}" for k in others)
+        text = "; ".join(f"{k} is {_shorten(now.get(k))}, stored: {_shorten(before[k])}" for k in others)
         return Finding("identity", Outcome.DIFFERS, text)
-    return Finding("identity", Outcome.EQUAL, "source, weights and settings are the run's")
+    return Finding("identity", Outcome.EQUAL, "source, weights and settings are those of the run")
 
 
-def _context(run: StoredRun, again: StoredRun) -> Finding:
+def _compare_contexts(run: StoredRun, again: StoredRun) -> Finding:
     before, now = run.manifest.context.as_stored(), again.manifest.context.as_stored()
     others = [k for k in _PROVEN if k in before and k in now and before[k] != now[k]]
     if others:
-        text = "; ".join(f"{k} is {_short(now[k])}, stored: {_short(before[k])}" for k in others)
+        text = "; ".join(f"{k} is {_shorten(now[k])}, stored: {_shorten(before[k])}" for k in others)
         return Finding("marks proven", Outcome.DIFFERS, text)
     return Finding("marks proven", Outcome.EQUAL, ", ".join(now["marks"]) or "none")
 
 
-def _short(value: Any) -> str:
+def _shorten(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _counts(run: StoredRun, again: StoredRun, indices: Sequence[int]) -> Finding:
-    elsewhere = _elsewhere(run, again)
-    worst, odd, total = 0.0, [], 0
+def _compare_counts(run: StoredRun, again: StoredRun, indices: Sequence[int]) -> Finding:
+    differences = _list_machine_differences(run, again)
+    worst, unequal, total = 0.0, [], 0
     for index in indices:
         stored, now = run.records[index], again.records[index]
         pairs = zip(
@@ -253,25 +255,25 @@ def _counts(run: StoredRun, again: StoredRun, indices: Sequence[int]) -> Finding
         )
         pixels = max(abs(a - b) for a, b in pairs)
         if stored != now:
-            odd.append(index)
+            unequal.append(index)
             total += pixels
             worst = max(worst, pixels / max(1, now.inter[0] + now.union[1]))
-    if not odd:
+    if not unequal:
         return Finding(
             "counts", Outcome.EQUAL, f"{len(indices)} of {run.done} episodes computed again, each count equal"
         )
     text = (
-        f"{len(odd)} of {len(indices)} episodes computed again differ, by {total} pixels, at most {100 * worst:.3f} % "
-        f"of an episode; the first is episode {odd[0]}"
+        f"{len(unequal)} of {len(indices)} episodes computed again differ, by {total} pixels, at most "
+        f"{100 * worst:.3f} % of an episode; the first is episode {unequal[0]}"
     )
-    if elsewhere and worst <= TOLERANCE:
-        allowed = f"within {100 * TOLERANCE:g} %, which is allowed as {', '.join(elsewhere)} differ"
+    if differences and worst <= TOLERANCE:
+        allowed = f"within {100 * TOLERANCE:g} %, which is allowed because {', '.join(differences)} differ"
         return Finding("counts", Outcome.EQUAL, f"{text}; {allowed}")
     return Finding("counts", Outcome.DIFFERS, text)
 
 
-def _elsewhere(run: StoredRun, again: StoredRun) -> list[str]:
-    """What of this machine differs from the one that the run was made on."""
+def _list_machine_differences(run: StoredRun, again: StoredRun) -> list[str]:
+    """List what differs between this machine and the machine of the run."""
     before, now = run.manifest.context, again.manifest.context
     names = [name for name in _MACHINE if getattr(before, name) != getattr(now, name)]
     return names + ["device"] * (run.manifest.block.device != again.manifest.block.device)

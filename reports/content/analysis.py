@@ -1,4 +1,4 @@
-"""What figures, tables and sentences share: computed once per report.
+"""Results that figures, tables and sentences share; each is computed once per report.
 
 Tables list every cell; figures and the summary take one cell per method, benchmark and shot.  Ablated
 methods are left to the section on ablations.

@@ -34,7 +34,7 @@ LINES: tuple[Any, ...] = (
     "-",
 )
 MOST = len(COLOURS)
-"""Things that one figure tells apart; whoever has more says what is left out."""
+"""Most items that one figure distinguishes; a figure with more says what it leaves out."""
 LONGEST = 34
 """Characters of a label."""
 _KEY = 24

@@ -16,7 +16,7 @@ from hypothesis import given, strategies as st
 from numpy.typing import NDArray
 
 from fssbench.analysis.statistics import Sample, difference, estimate_of_runs
-from fssbench.evidence import count_queries, evidence_of
+from fssbench.evidence import collect_evidence, count_queries
 
 UNEVEN = (3, 4, 5, 6, 8, 8, 10, 10, 12, 12, 14, 14, 16, 18, 20, 24, 28, 36, 42, 60)
 
@@ -133,7 +133,7 @@ def test_there_is_an_interval_and_a_verdict_only_where_there_are_enough(episodes
     (a, a_fb), (b, _) = estimate_of_runs(runs, resamples=200)
     gap = difference(a, b)
     given = (episodes, classes) in GIVEN
-    assert evidence_of(runs).enough is given
+    assert collect_evidence(runs).enough is given
     for estimate in (a.estimate, a_fb.estimate):
         assert np.isfinite([estimate.low, estimate.high]).all() == given
         assert (estimate.shortage == "") is given

@@ -42,7 +42,7 @@ def noisy(null, name: str, noise: float):
         fg = m.mean(dim=1) - 0.5 + noise * torch.randn(m[:, 0].shape)
         return torch.stack([-fg, fg], dim=1)
 
-    return null.broken(name, logits=logits)
+    return null.make_broken(name, logits=logits)
 
 
 def as_fold(run: Path, fold: int, folds: int) -> Path:
@@ -282,11 +282,13 @@ def test_all_classes_absent_breaks_nothing(null):
 
     plan = null.plan(60)
     for name in ("a", "b"):
-        (run,) = null.run("runs", plan, null.broken(name))
+        (run,) = null.run("runs", plan, null.make_broken(name))
         (run.path / "episodes.jsonl").write_bytes(
             b"".join(Record(i, plan[i].class_id, (9, 0), (9, 0), 0).line() for i in range(60))
         )
-    null.run("runs", plan, null.broken("real"), null.broken("low", logits=lambda self, q, s, m: empty(m)))
+    null.run(
+        "runs", plan, null.make_broken("real"), null.make_broken("low", logits=lambda self, q, s, m: empty(m))
+    )
     cells = {c.method: c for c in collect([null.folder / "runs"]).cells}
     assert math.isnan(cells["a"].miou.value)
     assert cells["real"].best

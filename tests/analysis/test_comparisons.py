@@ -187,7 +187,7 @@ def test_order_of_cells_and_episodes_does_not_matter(table: Any, random: Any) ->
     for run in runs:
         rows = list(range(run.episodes))
         random.shuffle(rows)
-        mixed.append(table.only(run, sorted(rows)))
+        mixed.append(table.keep_episodes(run, sorted(rows)))
     random.shuffle(mixed)
     again = pairs(table.make_results(*mixed))
     assert [(p.methods, p.difference, p.adjusted) for p in first] == [
@@ -206,14 +206,14 @@ def test_a_method_against_its_own_copy(table: Any) -> None:
 def test_incomplete_runs_are_compared_on_the_episodes_both_counted(table: Any) -> None:
     a, b = table.make_run("a"), table.make_run("b")
     half = np.arange(0, 120, 2)
-    (short,) = pairs(table.make_results(a, table.only(b, half)))
-    (both,) = pairs(table.make_results(table.only(a, half), table.only(b, half)))
+    (short,) = pairs(table.make_results(a, table.keep_episodes(b, half)))
+    (both,) = pairs(table.make_results(table.keep_episodes(a, half), table.keep_episodes(b, half)))
     assert short.difference == both.difference
     assert short.episodes == 60
 
 
 def test_one_episode_gives_no_verdict(table: Any) -> None:
-    (pair,) = pairs(table.make_results(*(table.only(table.make_run(m), [0]) for m in "ab")))
+    (pair,) = pairs(table.make_results(*(table.keep_episodes(table.make_run(m), [0]) for m in "ab")))
     assert (pair.outcome, pair.family) == (TOO_FEW, 0)
     assert pair.difference.shortage == "too few queries (1)"
 
@@ -250,7 +250,7 @@ def test_folds_that_share_their_episodes_make_no_queries_more(table: Any, episod
 
 def test_pairs_with_too_few_queries_have_no_place_in_the_family(table: Any) -> None:
     a, b, c = (table.make_run(m, skill=s) for m, s in (("a", 0.66), ("b", 0.6), ("c", 0.6)))
-    results = table.make_results(a, b, table.only(c, range(10)))
+    results = table.make_results(a, b, table.keep_episodes(c, range(10)))
     outcomes = {p.methods: (p.outcome, p.family) for p in pairs(results)}
     assert outcomes == {("a", "b"): ("win", 1), ("a", "c"): (TOO_FEW, 1), ("b", "c"): (TOO_FEW, 1)}
     assert [(t.methods, t.undecided) for t in tally(pairs(results))] == [
@@ -262,7 +262,7 @@ def test_pairs_with_too_few_queries_have_no_place_in_the_family(table: Any) -> N
 
 def test_capped_alike_methods_are_compared_on_the_same_classes(table: Any) -> None:
     """One predicts nothing where the truth is empty, the other something: the class counts for both."""
-    a, b = (table.only(table.make_run(m), range(60)) for m in "ab")
+    a, b = (table.keep_episodes(table.make_run(m), range(60)) for m in "ab")
     last = a.class_ids == 4
     silent, loud = a.union.copy(), b.union.copy()
     silent[last, 1], loud[last, 1] = 0, 50
@@ -279,7 +279,7 @@ def test_capped_alike_methods_are_compared_on_the_same_classes(table: Any) -> No
 def test_unfinished_runs_are_compared_on_the_classes_that_both_met(table: Any) -> None:
     a, b = table.make_run("a"), table.make_run("b")
     few = np.flatnonzero(a.class_ids < 2)
-    (pair,) = pairs(table.make_results(a, table.only(b, few)))
+    (pair,) = pairs(table.make_results(a, table.keep_episodes(b, few)))
     plain = [score(r.class_ids[few], r.inter[few], r.union[few], [0, 1]).miou for r in (a, b)]
     assert pair.figures == pytest.approx(tuple(plain))
     assert pair.difference.shortage == ""
@@ -294,14 +294,14 @@ def test_what_is_not_compared_is_named(table: Any) -> None:
 
 def test_shared_episodes_when_asked(table: Any) -> None:
     a, b = table.make_run("a"), table.make_run("b")
-    other = replace(table.only(b, range(50)), plan_sha256="other")
+    other = replace(table.keep_episodes(b, range(50)), plan_sha256="other")
     results = table.make_results(a, other)
     assert pairs(results) == ()
     assert refusals(results, shared=True) == ()
     (pair,) = pairs(results, shared=True)
     assert pair.episodes == 50
     assert pair.note.startswith("compared on 50 shared episodes of plans that differ: the plans of fold 0")
-    (plain,) = pairs(table.make_results(table.only(a, range(50)), table.only(b, range(50))))
+    (plain,) = pairs(table.make_results(table.keep_episodes(a, range(50)), table.keep_episodes(b, range(50))))
     assert pair.difference.value == pytest.approx(plain.difference.value)
 
 

@@ -93,11 +93,11 @@ def test_other_truth_is_no_pair(table: Any) -> None:
 
 def test_incomplete_runs_meet_on_what_both_counted(table: Any) -> None:
     a, b = (table.make_run(m) for m in "ab")
-    found = both(table, table.only(a, range(100)), table.only(b, range(0, 120, 2)))
+    found = both(table, table.keep_episodes(a, range(100)), table.keep_episodes(b, range(0, 120, 2)))
     ((left, right),) = found.runs
     assert left.indices.tolist() == right.indices.tolist() == list(range(0, 100, 2))
     assert left.queries == right.queries
-    nothing = both(table, table.only(a, range(50)), table.only(b, range(50, 120)))
+    nothing = both(table, table.keep_episodes(a, range(50)), table.keep_episodes(b, range(50, 120)))
     assert nothing.reason == "no episode of fold 0 was counted by both"
 
 
@@ -136,7 +136,9 @@ class TestShared:
     def test_a_capped_run_meets_a_whole_one(self, table: Any) -> None:
         a, b = table.make_run("a"), table.make_run("b")
         capped = replace(
-            table.only(b, range(40)), plan_sha256="head of it", marks=("capped (40 of 120 episodes)",)
+            table.keep_episodes(b, range(40)),
+            plan_sha256="head of it",
+            marks=("capped (40 of 120 episodes)",),
         )
         found = both(table, a, capped, shared=True)
         ((left, right),) = found.runs
@@ -148,7 +150,7 @@ class TestShared:
 
     def test_an_episode_is_the_same_wherever_it_stands(self, table: Any) -> None:
         a, b = table.make_run("a"), table.make_run("b")
-        moved = table.only(b, np.arange(120)[::-1])
+        moved = table.keep_episodes(b, np.arange(120)[::-1])
         moved = replace(moved, plan_sha256="reversed", indices=np.arange(120))
         ((left, right),) = both(table, a, moved, shared=True).runs
         assert left.queries == right.queries
@@ -168,8 +170,8 @@ class TestShared:
 
     def test_repeated_episodes_are_shared_as_often_as_both_have_them(self, table: Any) -> None:
         a, b = table.make_run("a"), table.make_run("b")
-        twice = replace(table.only(b, [0, 0, 0, 1]), plan_sha256="twice", indices=np.arange(4))
-        other = table.only(a, [0, 0, 1, 2])
+        twice = replace(table.keep_episodes(b, [0, 0, 0, 1]), plan_sha256="twice", indices=np.arange(4))
+        other = table.keep_episodes(a, [0, 0, 1, 2])
         other = replace(other, indices=np.arange(4))
         ((left, _),) = both(table, other, twice, shared=True).runs
         assert left.indices.tolist() == [0, 1, 2]
@@ -177,7 +179,7 @@ class TestShared:
     def test_the_mean_is_over_classes_with_a_shared_episode(self, table: Any) -> None:
         a, b = table.make_run("a"), table.make_run("b", plan_sha256="other")
         kept = np.flatnonzero(b.class_ids < 2)
-        ((left, right),) = both(table, a, table.only(b, kept), shared=True).runs
+        ((left, right),) = both(table, a, table.keep_episodes(b, kept), shared=True).runs
         assert left.classes == right.classes == (0, 1)
 
     def test_folds_that_both_have(self, table: Any) -> None:

@@ -104,7 +104,7 @@ class TestTrainings:
 
 @pytest.mark.parametrize("episodes", [1, 8, 20])
 def test_pairs_with_too_few_queries_tell_nothing(table: Any, episodes: int) -> None:
-    results = table.make_results(*(table.only(table.make_run(m), range(episodes)) for m in "ab"))
+    results = table.make_results(*(table.keep_episodes(table.make_run(m), range(episodes)) for m in "ab"))
     assert power(pairs(results), difference=1.0) == ()
 
 

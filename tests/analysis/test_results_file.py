@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from measurements import measurement
-from report_factory import make_cell, make_results, make_run, with_panels
+from measurements import make_measurement
+from report_factory import add_panels, make_cell, make_results, make_run
 
 from fssbench.analysis.comparisons import differences
 from fssbench.analysis.results_file import read_results, write_results
@@ -27,7 +27,9 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     results = replace(results, notes=("left out: x",))
     (first, *others) = results.runs
     first = replace(first, supports=tuple((f"s{i}",) for i in range(first.episodes)))
-    results = replace(results, runs=(first, *others), efficiency=(measurement(), measurement(head=None)))
+    results = replace(
+        results, runs=(first, *others), efficiency=(make_measurement(), make_measurement(head=None))
+    )
     found = back(results, tmp_path)
     assert (found.resamples, found.bootstrap_seed, found.notes) == (200, 0, ("left out: x",))
     assert found.efficiency == results.efficiency
@@ -63,7 +65,7 @@ def test_what_is_not_a_number_is_null_in_the_file_and_nan_again(tmp_path: Path) 
 
 
 def test_no_place_on_the_machine_is_written(tmp_path: Path) -> None:
-    run = with_panels(make_run(), tmp_path / "private")
+    run = add_panels(make_run(), tmp_path / "private")
     write_results(Results((run,), (make_cell([run]),), 10, 0), tmp_path / "results.json")
     assert "private" not in (tmp_path / "results.json").read_text()
     assert str(tmp_path) not in (tmp_path / "results.json").read_text()

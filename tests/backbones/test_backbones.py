@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
-from places import golden_recipe
+from places import load_golden_recipe
 from torch import Tensor, nn
 
 from fssbench.backbones.efficientnet import EfficientNetLite0
@@ -52,7 +52,7 @@ def backbone(request: pytest.FixtureRequest) -> Backbone:
 
 
 def recipe_of(shared: Path) -> ModuleType:
-    return golden_recipe(shared)
+    return load_golden_recipe(shared)
 
 
 def filled(recipe: ModuleType, backbone: Backbone, prefix: str, salt: str = "") -> Backbone:

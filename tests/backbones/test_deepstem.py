@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from places import golden_recipe
+from places import load_golden_recipe
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -109,7 +109,7 @@ def test_weights_with_another_stem_are_refused_with_the_file_to_give(layout: str
 def test_features_have_repris_statistics_before_its_pyramid(shared: Path) -> None:
     """RePRI's classifier on PFENet's backbone: its 16 base maps, through pyramid pooling written out here."""
     golden = np.load(shared / "golden" / "repri_resnet50_257.npz")
-    recipe = golden_recipe(shared)
+    recipe = load_golden_recipe(shared)
     salt, size = str(golden["salt"]), int(golden["size"])
     shapes = {
         str(n): tuple(int(x) for x in str(s).split(",") if x)

@@ -150,7 +150,7 @@ def test_records_are_frozen():
     [
         ("pascal5", "Did you mean pascal5i"),
         ("coco20i:contigous", "Did you mean contiguous"),
-        ("pascal5i:interleaved", "Next: use `pascal5i` as it is"),
+        ("pascal5i:interleaved", "Next: use `pascal5i` without a variant"),
         ("suim", "suim is a data set; it is tested by pascal5i-to-suim"),
         ("", "fssbench list benchmarks"),
     ],

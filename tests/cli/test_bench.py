@@ -25,7 +25,7 @@ def asked(monkeypatch):
         found.append(wanted)
         return measure.measure(replace(wanted, size=wanted.size or 32))
 
-    monkeypatch.setattr(measure, "measure_apart", here)
+    monkeypatch.setattr(measure, "measure_in_subprocess", here)
     return found
 
 
@@ -51,7 +51,7 @@ def test_one_and_five_shot_are_measured_and_stored(asked, tmp_path):
 
 def test_json_owns_standard_output(asked, tmp_path, null):
     answer = invoke(tmp_path, "-m", "linear", "-k", 1, "--size", 64, "--json", "--batch", 2)
-    (row,) = null.json_lines(answer.stdout)
+    (row,) = null.parse_json_lines(answer.stdout)
     (stored,), _ = read_all([tmp_path])
     assert row["flops"] == row["flops_backbone"] + row["flops_head"] == stored.flops
     assert Path(row["written"]).is_file()

@@ -28,7 +28,7 @@ def noisy(null: Any, name: str, noise: float) -> Any:
         fg = m.mean(dim=1) - 0.5 + noise * torch.randn(m[:, 0].shape)
         return torch.stack([-fg, fg], dim=1)
 
-    return null.broken(name, logits=logits)
+    return null.make_broken(name, logits=logits)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def test_verify_a_sound_data_set(real: Path) -> None:
     assert f"toy: 24 images, 24 masks at {real / 'toy'}" in result.stdout
     assert "      8  disc" in result.stdout
     assert "0 errors, 0 warnings: sound" in result.stdout
-    assert "looking at toy" in result.stderr
+    assert "checking toy" in result.stderr
 
 
 def test_verify_groups_counts_and_ends_with_3(real: Path) -> None:
@@ -43,7 +43,7 @@ def test_verify_groups_counts_and_ends_with_3(real: Path) -> None:
     assert "disc/6.png" not in result.stdout
     assert "... and 2 more (--all shows them)" in result.stdout
     assert result.stdout.count("remedy: draw it again") == 1
-    assert "7 errors, 0 warnings: not usable as it is" in result.stdout
+    assert "7 errors, 0 warnings: not usable in this state" in result.stdout
     assert "disc/7.png" in run("verify", "toy", "--data", real, "--all", check=3).stdout
 
 

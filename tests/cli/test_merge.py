@@ -20,8 +20,8 @@ def test_shards_become_one_run(null):
         null.run("shards", plan, shard=(part, 3))
     result = merge(null.folder / "shards", "-o", null.folder / "out", "--json")
     assert result.exit_code == 0, result.stderr
-    (row,) = null.json_lines(result.stdout)
-    assert null.results(Path(row["run"])) == null.results(whole.path)
+    (row,) = null.parse_json_lines(result.stdout)
+    assert null.read_results(Path(row["run"])) == null.read_results(whole.path)
     again = merge(null.folder / "shards", "-o", null.folder / "out")
     assert again.stdout == f"merged into {row['run']}\n"
 

@@ -51,7 +51,7 @@ def test_verb_names_the_line_of_the_plugin(
 ) -> None:
     from fssbench.efficiency import measure
 
-    monkeypatch.setattr(measure, "measure_apart", measure.measure)
+    monkeypatch.setattr(measure, "measure_in_subprocess", measure.measure)
     for place in places.split():
         monkeypatch.setenv("FAIL_AT", place)
         done = CliRunner().invoke(main, [*arguments, "--plugin", str(plugin)])

@@ -48,7 +48,7 @@ SMALL = ("-b", "nulldata", "-k", "1", "--episodes", "6", "--panels", "0")
 def test_json_is_data_only_and_says_what_was_measured(run, null):
     result = run(*SMALL, "--json")
     assert result.exit_code == 0, result.stderr
-    (row,) = null.json_lines(result.stdout)
+    (row,) = null.parse_json_lines(result.stdout)
     stored = read_run(Path(row["run"]))
     summary = json.loads((stored.path / "summary.json").read_text())
     assert row["identity"] == stored.identity
@@ -71,32 +71,34 @@ def test_talk_goes_to_standard_error_and_quiet_stops_it(run):
 
 def test_same_command_again_computes_nothing(run, null):
     assert run(*SMALL).exit_code == 0
-    calls = null.calls()
+    calls = null.count_calls()
     again = run(*SMALL)
     assert again.exit_code == 0
     assert "6/6 already stored" in again.stdout
-    assert null.calls() == calls
-    (row,) = null.json_lines(run(*SMALL, "--json").stdout)
+    assert null.count_calls() == calls
+    (row,) = null.parse_json_lines(run(*SMALL, "--json").stdout)
     assert row["computed"] == 0
 
 
 def test_folds_shots_seeds_methods_multiply_and_repeat_once(run, null):
     result = run("-b", "nulldata", "-b", "nulldata", "-k", 1, "-k", 2, "-k", 1, "--seed", 0, "--seed", 3,
                  "--episodes", 2, "-m", "null", "--json", "--panels", 0)  # fmt: skip
-    rows = null.json_lines(result.stdout)
+    rows = null.parse_json_lines(result.stdout)
     assert [(r["shot"], r["seed"]) for r in rows] == [(1, 0), (1, 3), (2, 0), (2, 3)]
     assert len({r["identity"] for r in rows}) == 4
 
 
 def test_default_shots_and_protocol(run, null):
-    rows = null.json_lines(run("-b", "nulldata", "--episodes", 2, "--json", "--protocol", "fssbench").stdout)
+    rows = null.parse_json_lines(
+        run("-b", "nulldata", "--episodes", 2, "--json", "--protocol", "fssbench").stdout
+    )
     assert [r["shot"] for r in rows] == [1, 5]
     assert {r["protocol"] for r in rows} == {"fssbench/1"}
 
 
 def test_settings_reach_the_method_and_the_identity(run, null):
     rows = [
-        null.json_lines(run(*SMALL, "--json", *more).stdout)[0]
+        null.parse_json_lines(run(*SMALL, "--json", *more).stdout)[0]
         for more in ((), ("--set", "bias=10"), ("--set", "bias=-10"))
     ]
     assert len({r["identity"] for r in rows}) == 3
@@ -106,7 +108,8 @@ def test_settings_reach_the_method_and_the_identity(run, null):
 
 def test_original_size(run, null):
     rows = [
-        null.json_lines(run(*SMALL, "--json", "--score-size", s).stdout)[0] for s in ("input", "original")
+        null.parse_json_lines(run(*SMALL, "--json", "--score-size", s).stdout)[0]
+        for s in ("input", "original")
     ]
     assert rows[0]["identity"] != rows[1]["identity"]
     pixels = [sum(next(iter(read_run(Path(r["run"])).records.values())).union) for r in rows]
@@ -123,7 +126,7 @@ def test_shards_that_are_none(run, text):
 
 
 def test_shards_cover_the_plan(run, null):
-    rows = [null.json_lines(run(*SMALL, "--json", "--shard", f"{i}/4").stdout)[0] for i in range(1, 5)]
+    rows = [null.parse_json_lines(run(*SMALL, "--json", "--shard", f"{i}/4").stdout)[0] for i in range(1, 5)]
     assert [r["planned"] for r in rows] == [1, 2, 1, 2]
     done = [i for r in rows for i in read_run(Path(r["run"])).records]
     assert done == list(range(6))
@@ -142,12 +145,12 @@ def test_configuration_file_and_the_command_line_before_it(run, null):
     set = { bias = 0.25 }
     json = true
     """
-    rows = null.json_lines(run(method=None, config=config).stdout)
+    rows = null.parse_json_lines(run(method=None, config=config).stdout)
     assert [(r["shot"], r["planned"], r["method"]) for r in rows] == [
         (1, 3, "null (bias=0.25)"),
         (2, 3, "null (bias=0.25)"),
     ]
-    rows = null.json_lines(run("-k", 5, "--episodes", 2, method=None, config=config).stdout)
+    rows = null.parse_json_lines(run("-k", 5, "--episodes", 2, method=None, config=config).stdout)
     assert [(r["shot"], r["planned"]) for r in rows] == [(5, 2)]
 
 
@@ -196,7 +199,7 @@ def test_preflight_collects_problems_and_touches_no_episode(run, null):
     assert "problems before the first episode" in result.stderr
     for said in ("unknown method 'nul'. Did you mean null", "cannot write to", "data set 'pascal' not found"):
         assert said in result.stderr
-    assert null.calls() == 0
+    assert null.count_calls() == 0
     assert (null.folder / "file").read_text() == "in the way"
 
 
@@ -205,7 +208,7 @@ def test_problem_in_a_setting_is_found_for_every_method_once(run, null):
     assert result.exit_code == 2
     assert result.stderr.count("bais") == 1
     assert "Did you mean bias" in result.stderr
-    assert null.calls() == 0
+    assert null.count_calls() == 0
 
 
 @pytest.mark.parametrize(
@@ -233,7 +236,7 @@ def test_usage_errors_name_what_is_allowed(run, null, arguments, said):
     assert result.exit_code == 2, result.output
     assert said in result.stderr
     assert "Traceback" not in result.stderr
-    assert null.calls() == 0
+    assert null.count_calls() == 0
 
 
 def test_no_method_and_no_data(run, null, monkeypatch):
@@ -261,7 +264,7 @@ def test_unwritable_out_is_found_before_anything(run, null):
     result = run(*SMALL, "-o", out)
     assert result.exit_code == 3
     assert f"cannot write to {out}" in result.stderr
-    assert null.calls() == 0
+    assert null.count_calls() == 0
 
 
 @pytest.mark.parametrize(
@@ -279,7 +282,7 @@ def test_broken_plugin_file(run, null, text, code, said):
     result = run(*SMALL, "--plugin", null.folder / "broken.py")
     assert result.exit_code == code
     assert said in result.stderr
-    assert null.calls() == 0
+    assert null.count_calls() == 0
     assert run(*SMALL, "--plugin", null.folder / "missing.py").exit_code == 2
 
 
@@ -300,7 +303,7 @@ def test_broken_method_ends_in_four_and_the_others_go_on(run, null):
     (null.folder / "odd.py").write_text(BROKEN.format(cls="Odd", name="odd", body=body))
     result = run(*SMALL, "--plugin", null.folder / "odd.py", "-m", "odd", "--json")
     assert result.exit_code == 4
-    (row,) = null.json_lines(result.stdout)
+    (row,) = null.parse_json_lines(result.stdout)
     assert (row["method"], row["computed"]) == ("null", 6)
     assert "error: method 'odd', episode 0 (nulldata, fold 0): raised ValueError: [bold]no" in result.stderr
     assert "\x1b" not in result.stderr
@@ -314,12 +317,12 @@ def test_method_that_cannot_be_built_is_found_by_the_preflight(run, null):
     result = run(*SMALL, "--plugin", null.folder / "late.py", "-m", "late")
     assert result.exit_code == 4
     assert "'late' cannot be built" in result.stderr
-    assert null.calls() == 0
+    assert null.count_calls() == 0
 
 
 def test_locked_run_ends_in_five(run, null):
     assert run(*SMALL).exit_code == 0
-    path = null.only("runs")
+    path = null.find_run("runs")
     (path / ".owner.json").write_text('{"pid": 4, "host": "far"}')
     result = run(*SMALL)
     assert result.exit_code == 5
@@ -328,7 +331,7 @@ def test_locked_run_ends_in_five(run, null):
 
 def test_damaged_run_ends_in_three(run, null):
     assert run(*SMALL).exit_code == 0
-    log = null.only("runs") / "episodes.jsonl"
+    log = null.find_run("runs") / "episodes.jsonl"
     log.write_bytes(log.read_bytes().replace(b'"i":2', b'"i":3'))
     result = run(*SMALL)
     assert result.exit_code == 3
@@ -341,7 +344,7 @@ def test_secrets_of_the_command_line_and_the_environment_are_kept_out(null):
            "OPENAI_API_KEY": secrets[3], "PGPASSWORD": secrets[4]}  # fmt: skip
     config = null.folder / "c.toml"
     config.write_text(f"# token = {secrets[5]}\n")
-    result = null.cli("run", "-m", "null", *SMALL, "--plugin", PLUGIN, "--out", null.folder / "runs",
+    result = null.run_command("run", "-m", "null", *SMALL, "--plugin", PLUGIN, "--out", null.folder / "runs",
                       "--data", null.data, "--config", config, env=env)  # fmt: skip
     assert result.returncode == 0, result.stderr
     for path in (null.folder / "runs").rglob("*"):
@@ -357,7 +360,9 @@ def test_secrets_of_the_command_line_and_the_environment_are_kept_out(null):
 
 
 def test_another_input_size_is_marked_and_another_measurement(run, null):
-    rows = [null.json_lines(run(*SMALL, "--json", "--size", size).stdout)[0] for size in ("400", "64", "96")]
+    rows = [
+        null.parse_json_lines(run(*SMALL, "--json", "--size", size).stdout)[0] for size in ("400", "64", "96")
+    ]
     assert [row["marks"][:-1] for row in rows] == [
         [],
         ["resized (64 px, published: 400)"],

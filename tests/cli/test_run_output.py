@@ -81,7 +81,9 @@ def test_marks_are_said_once_and_runs_have_a_line_without_them(run):
 
 def test_table_has_the_figures_of_the_json(run, null):
     shown = run("-k", 1, "-k", 5, "--episodes", 60, "--set", "bias=0.3")
-    rows = null.json_lines(run("-k", 1, "-k", 5, "--episodes", 60, "--set", "bias=0.3", "--json").stdout)
+    rows = null.parse_json_lines(
+        run("-k", 1, "-k", 5, "--episodes", 60, "--set", "bias=0.3", "--json").stdout
+    )
     table = shown.stdout.rpartition("FB-IoU")[2]
     assert len(rows) == 2
     for row in rows:

@@ -18,11 +18,11 @@ def score(*arguments: object):
 
 
 def test_scores_equal_those_of_the_run_and_nothing_is_written(null):
-    done = null.run("runs", null.plan(12), null.broken("a"), null.broken("b"))
+    done = null.run("runs", null.plan(12), null.make_broken("a"), null.make_broken("b"))
     before = {p: p.read_bytes() for p in (null.folder / "runs").rglob("*") if p.is_file()}
     result = score(null.folder / "runs", "--json")
     assert result.exit_code == 0, result.stderr
-    rows = null.json_lines(result.stdout)
+    rows = null.parse_json_lines(result.stdout)
     assert [r["run"] for r in rows] == sorted(d.path.name for d in done)
     for row in rows:
         (run,) = (d for d in done if d.path.name == row["run"])
@@ -44,7 +44,9 @@ def test_rule_for_absent_classes(null):
         )
     )
     rows = {
-        rule: null.json_lines(score(run.path, "--json", *(("--absent", rule) if rule else ())).stdout)[0]
+        rule: null.parse_json_lines(score(run.path, "--json", *(("--absent", rule) if rule else ())).stdout)[
+            0
+        ]
         for rule in ("zero", "exclude", "")
     }
     assert rows["zero"]["miou"] == pytest.approx(50 / 3)
@@ -73,7 +75,7 @@ def test_incomplete_run_says_so(null):
     (run,) = null.run("runs", null.plan(6))
     log = run.path / "episodes.jsonl"
     log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:2]))
-    (row,) = null.json_lines(score(run.path, "--json").stdout)
+    (row,) = null.parse_json_lines(score(run.path, "--json").stdout)
     assert (row["episodes"], row["planned"], row["status"]) == (2, 6, "incomplete")
 
 
@@ -94,7 +96,7 @@ def test_copies_are_scored_once_and_refused_where_they_disagree(null):
     (run,) = null.run("runs", plan)
     copy = shutil.copytree(run.path, null.folder / "elsewhere" / run.path.name)
     result = score("--json", run.path, copy)
-    assert len(null.json_lines(result.stdout)) == 1
+    assert len(null.parse_json_lines(result.stdout)) == 1
     assert str(copy) in result.stderr
     log = copy / "episodes.jsonl"
     first, *rest = log.read_bytes().splitlines(keepends=True)

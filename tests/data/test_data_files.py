@@ -120,7 +120,7 @@ def test_cache_of_two_plans_gives_no_features_of_the_old_file(null, data):
     write_anew(dataset.files(plan[0].query)[0])
     ((shared,), _) = run(null, data, cache=cache, out="shared")
     ((fresh,), _) = run(null, data, out="fresh")
-    assert null.results(shared.path) == null.results(fresh.path)
+    assert null.read_results(shared.path) == null.read_results(fresh.path)
     assert shared.identity != next(read_run(p).identity for p in scan(null.folder / "before"))
 
 

@@ -128,12 +128,12 @@ def test_what_cannot_be_recorded_or_compared_is_said_before_the_data_are_looked_
     for arguments, code, said in (
         (("--record", "good.sha256"), 3, "--against"),
         (("--against", "absent"), 3, "absent"),
-        (("--record", "a", "--against", "good.sha256"), 2, "one at a time"),
+        (("--record", "a", "--against", "good.sha256"), 2, "only one of"),
         (("pascal", "--record", "a"), 2, "one NAME"),
     ):
         result = verify(*arguments, code=code)
         assert said in result.stderr
-        assert "looking at" not in result.stderr
+        assert "checking" not in result.stderr
     assert Path("good.sha256").read_bytes() == before
     Path("other").write_bytes(before.replace(b"set: isic2018", b"set: pascal"))
     assert "pascal" in verify("--against", "other", code=2).stderr

@@ -20,7 +20,7 @@ from fssbench.plugins.registry import DATASETS
 
 @pytest.fixture(autouse=True)
 def _nothing_drawn(toy: Any) -> None:
-    toy.drawn.clear()
+    toy.miniature_folders.clear()
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_resolving_mini_draws_nothing(cache: Path, toy: Any, monkeypatch: pytest
     assert root is not None
     assert root.parent == cache
     assert is_miniature(root)
-    assert toy.drawn == []
+    assert toy.miniature_folders == []
     assert find_data_folder("mini") == root
     monkeypatch.setenv("FSSBENCH_DATA", "mini")
     assert find_data_folder(None) == root
@@ -70,7 +70,7 @@ def test_a_data_set_is_drawn_once_when_it_is_first_opened(toy: Any) -> None:
     first = open_dataset("toy", data="mini")
     second = open_dataset("toy", data="mini", variant="two")
     assert first.root == second.root
-    assert len(toy.drawn) == 1
+    assert len(toy.miniature_folders) == 1
     assert len(first.pool("test").entries) == 24
     assert len(second.pool("test").entries) == 16
     assert first.root is not None
@@ -105,7 +105,7 @@ def test_two_openers_draw_once(toy: Any) -> None:
     with ThreadPoolExecutor(4) as workers:
         opened = list(workers.map(lambda _: open_dataset("toy", data="mini"), range(4)))
     assert len({d.root for d in opened}) == 1
-    assert len(toy.drawn) == 1
+    assert len(toy.miniature_folders) == 1
 
 
 def test_what_a_killed_process_left_is_cleared(toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +130,7 @@ def test_changed_code_draws_anew(toy: Any, monkeypatch: pytest.MonkeyPatch) -> N
     first = open_dataset("toy", data="mini")
     monkeypatch.setattr(location, "_hash_drawing_code", lambda cls: "f" * 64)
     assert open_dataset("toy", data="mini").root != first.root
-    assert len(toy.drawn) == 2
+    assert len(toy.miniature_folders) == 2
 
 
 def test_a_plugin_that_cannot_draw_is_named_and_leaves_no_data_set(toy: Any, monkeypatch: Any) -> None:
@@ -216,14 +216,14 @@ def test_side_by_side(tmp_path: Path, toy: Any) -> None:
     assert (target / "toy" / "disc" / "1.png").is_file()
     assert json.loads((target / MARKER).read_text())["datasets"].keys() == {"toy"}
     assert open_dataset("toy", data=target).root == target / "toy"
-    assert len(toy.drawn) == 1
+    assert len(toy.miniature_folders) == 1
 
 
 def test_the_cache_can_be_filled_beforehand(toy: Any) -> None:
     outcome = make_miniature(None, names=["toy"])
-    assert outcome["toy"] == f"at {toy.drawn[0].parent / outcome['toy'].rpartition('/')[2]}"
+    assert outcome["toy"] == f"at {toy.miniature_folders[0].parent / outcome['toy'].rpartition('/')[2]}"
     open_dataset("toy", data="mini")
-    assert len(toy.drawn) == 1
+    assert len(toy.miniature_folders) == 1
 
 
 def test_equal_seeds_give_equal_pictures(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_one_broken_plugin_stops_no_other(tmp_path: Path) -> None:
 def test_an_unknown_name_draws_nothing(tmp_path: Path, toy: Any) -> None:
     with pytest.raises(UsageError, match="unknown dataset 'toi'"):
         make_miniature(tmp_path / "m", names=["toy", "toi"])
-    assert toy.drawn == []
+    assert toy.miniature_folders == []
 
 
 def test_the_built_in_miniature_is_complete_small_and_sound(mini: Path) -> None:

@@ -74,7 +74,7 @@ def test_an_image_that_is_no_rgb_picture_names_the_data_set(null, boxes, image):
 
 def test_a_broken_data_set_is_blamed_on_no_method_of_several(null, boxes):
     boxes(mask=lambda item, class_id: box(7))
-    methods = [null.method(), null.broken("second")]
+    methods = [null.method(), null.make_broken("second")]
     with pytest.raises(DatasetContractError):
         evaluate_all(methods, null.plan(4), Settings(out=null.folder / "runs", panels=0))
 
@@ -182,7 +182,7 @@ def test_doubts_reach_every_episode_that_uses_the_item(null, boxes):
     (whole,) = null.run("whole", plan, panels=5)
     assert doubts(whole.path) == expected
     (bare,) = null.run("bare", plan, cache_mb=0, panels=0)
-    assert null.results(bare.path) == null.results(whole.path)
+    assert null.read_results(bare.path) == null.read_results(whole.path)
     cache = FeatureCache(1 << 24)
     evaluate_all([null.method()], plan, Settings(out=null.folder / "first", panels=0), cache=cache)
     ((second,), _) = evaluate_all(

@@ -78,7 +78,7 @@ def rewrite(folder: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
 
 def test_a_mask_of_another_size_is_refused(checked, drawn):
     """F3: the mask was drawn on a cropped copy."""
-    _, masks = drawn.isic(checked.data)
+    _, masks = drawn.draw_isic(checked.data)
     rewrite(masks, lambda mask: mask[:, : drawn.SIDE // 2])
     checked.both_refuse(
         "isic2018", "pascal-to-isic2018", "_segmentation.png", "mask is 24x48", "image is 48x48"
@@ -87,7 +87,7 @@ def test_a_mask_of_another_size_is_refused(checked, drawn):
 
 def test_unknown_labels_are_refused_by_value(checked, drawn):
     """F4 (a): a border of 254 would be background."""
-    _, masks = drawn.voc(checked.data)
+    _, masks = drawn.draw_voc(checked.data)
     for path in masks.iterdir():
         label = np.asarray(Image.open(path))
         drawn.save_label(np.where(label == 255, 254, label).astype(np.uint8), path)
@@ -96,7 +96,7 @@ def test_unknown_labels_are_refused_by_value(checked, drawn):
 
 def test_one_class_that_was_renumbered_does_not_leave_the_pool(checked, drawn):
     """F4 (b): six of eight bicycles would vanish without a word; a remembered scan must not hide it either."""
-    _, masks = drawn.voc(checked.data)
+    _, masks = drawn.draw_voc(checked.data)
     assert open_dataset("pascal", data=checked.data).pool("val").entries  # remembered as sound
     for number in (11, 16, 21, 26, 31, 36):
         path = masks / f"2007_{number:06}.png"
@@ -112,7 +112,7 @@ def test_coco_labels_beyond_80_are_refused_while_listing(checked, drawn):
     for folder in ("val2017", "annotations/val2017"):
         (checked.data / "COCO2017" / folder).mkdir(parents=True)
     for number, value in enumerate((1, 2, 3, 255)):
-        image, mask = drawn.pair(number)
+        image, mask = drawn.draw_pair(number)
         Image.fromarray(image).save(checked.data / f"COCO2017/val2017/{number:012}.jpg")
         label = np.where(mask > 0, value, 0).astype(np.uint8)
         Image.fromarray(label).save(checked.data / f"COCO2017/annotations/val2017/{number:012}.png")
@@ -123,7 +123,7 @@ def test_coco_labels_beyond_80_are_refused_while_listing(checked, drawn):
 
 def test_masks_stored_as_0_and_1_are_refused(checked, drawn):
     """F5 (a): read with the threshold, no pixel would be foreground."""
-    _, masks = drawn.isic(checked.data)
+    _, masks = drawn.draw_isic(checked.data)
     rewrite(masks, lambda mask: (mask > 127).astype(np.uint8))
     checked.both_refuse("isic2018", "pascal-to-isic2018", "_segmentation.png", "highest value is 1")
 
@@ -131,7 +131,7 @@ def test_masks_stored_as_0_and_1_are_refused(checked, drawn):
 @pytest.mark.parametrize("depth", [np.uint16, np.int32, np.float32])
 def test_images_of_more_than_8_bits_are_refused(checked, drawn, depth):
     """F6: 12-bit radiographs would be white pictures."""
-    images, _ = drawn.lungs(checked.data)
+    images, _ = drawn.draw_lungs(checked.data)
     for path in images.iterdir():
         Image.fromarray(np.asarray(Image.open(path)).astype(depth) * 16).save(path, format="TIFF")
     bits = {np.uint16: "16-bit", np.int32: "32-bit integer", np.float32: "32-bit float"}[depth]
@@ -139,7 +139,7 @@ def test_images_of_more_than_8_bits_are_refused(checked, drawn, depth):
 
 
 def test_a_colour_png_of_16_bits_is_refused_though_it_is_decoded_as_8(checked, drawn):
-    images, _ = drawn.lungs(checked.data)
+    images, _ = drawn.draw_lungs(checked.data)
     for path in images.iterdir():
         grey = np.asarray(Image.open(path)).astype(np.uint16) * 16
         drawn.write_png(path, np.stack([grey] * 3, 2), 16)
@@ -150,15 +150,15 @@ def test_a_colour_png_of_16_bits_is_refused_though_it_is_decoded_as_8(checked, d
 @pytest.mark.parametrize("variant", ["suim7", "suim8"])
 def test_colour_codes_stored_as_0_and_1_are_refused(checked, drawn, variant):
     """F9: in suim8 the whole picture would be open water, in suim7 the images would leave the pool."""
-    _, masks = drawn.suim(checked.data)
+    _, masks = drawn.draw_suim(checked.data)
     for number in range(6, 12):
-        Image.fromarray(drawn.stripes()).save(masks / f"im_{number:02}.bmp")
+        Image.fromarray(drawn.make_stripes()).save(masks / f"im_{number:02}.bmp")
     checked.both_refuse(f"suim:{variant}", f"pascal5i-to-suim:{variant}", "im_06.bmp", "highest value is 1")
 
 
 def test_fss_as_released_is_marked_with_a_count(checked, drawn):
     """F17: one photograph and one mask of another size, which the reference thresholds and resizes."""
-    root = drawn.fss(checked.data)
+    root = drawn.draw_fss(checked.data)
     photograph = np.random.default_rng(0).integers(0, 255, (130, 200, 3), dtype=np.uint8)
     Image.fromarray(photograph).save(root / "class_001/8.png")
     Image.open(root / "class_002/8.png").resize((131, 129), 0).save(root / "class_002/8.png")
@@ -179,7 +179,7 @@ def test_fss_as_released_is_marked_with_a_count(checked, drawn):
 
 @pytest.mark.parametrize("fault", ["cropped", "0 and 1", "hole", "deep"])
 def test_other_faults_of_fss_masks_stop(checked, drawn, fault):
-    root = drawn.fss(checked.data)
+    root = drawn.draw_fss(checked.data)
     for path in root.glob("class_001/*.png"):
         mask = np.asarray(Image.open(path))
         if fault == "cropped":
@@ -199,7 +199,7 @@ def test_other_faults_of_fss_masks_stop(checked, drawn, fault):
 
 
 def test_suim_masks_of_another_size_are_marked_with_a_count(checked, drawn):
-    _, masks = drawn.suim(checked.data)
+    _, masks = drawn.draw_suim(checked.data)
     for number in (0, 1):
         path = masks / f"im_{number:02}.bmp"
         Image.open(path).resize((40, 40), 0).save(path)
@@ -214,16 +214,16 @@ def test_suim_masks_of_another_size_are_marked_with_a_count(checked, drawn):
 @pytest.mark.parametrize("place", [0, 1])
 def test_exif_orientation_of_image_or_mask_is_refused(checked, drawn, orientation, place):
     """F22: the image would be turned and the mask not; 180 degrees keep the size."""
-    for path in drawn.isic(checked.data)[place].iterdir():
-        drawn.turn(path, orientation)
+    for path in drawn.draw_isic(checked.data)[place].iterdir():
+        drawn.set_orientation(path, orientation)
     checked.both_refuse("isic2018", "pascal-to-isic2018", "ISIC_", f"orientation {orientation}")
 
 
 def test_an_upright_tag_changes_nothing(checked, drawn):
-    images, _ = drawn.isic(checked.data)
+    images, _ = drawn.draw_isic(checked.data)
     before = [np.asarray(Image.open(path)) for path in sorted(images.iterdir())]
     for path in images.iterdir():
-        drawn.turn(path, 1)
+        drawn.set_orientation(path, 1)
     assert checked.verify("isic2018")[0] == 0
     assert not any("doubtful" in mark for mark in checked.marks("pascal-to-isic2018"))
     assert len(before) == 8
@@ -246,7 +246,7 @@ def test_voc_with_foreign_labels_or_turned_masks_gives_no_number(checked, drawn,
 
 
 def test_masks_that_are_foreground_everywhere_are_marked(checked, drawn):
-    _, masks = drawn.isic(checked.data)
+    _, masks = drawn.draw_isic(checked.data)
     for path in sorted(masks.iterdir())[:2]:
         Image.new("L", (drawn.SIDE, drawn.SIDE), 255).save(path)
     code, findings = checked.verify("isic2018")
@@ -257,7 +257,7 @@ def test_masks_that_are_foreground_everywhere_are_marked(checked, drawn):
 
 
 def test_soft_edges_are_marked_from_five_percent_on(checked, drawn):
-    _, masks = drawn.isic(checked.data)
+    _, masks = drawn.draw_isic(checked.data)
     rewrite(masks, lambda mask: np.where(np.arange(48)[:, None] < 4, 100, mask).astype(np.uint8))
     assert checked.verify("isic2018")[0] == 0
     assert any("8 of 8 episodes: soft edges" in mark for mark in checked.marks("pascal-to-isic2018"))
@@ -272,7 +272,7 @@ def test_labels_with_ignored_pixels_are_no_grey_values(checked, drawn, label):
         label_map[np.flatnonzero(mask.any(1)).max() + 1] = 255
         return label_map
 
-    _, masks = drawn.isic(checked.data)
+    _, masks = drawn.draw_isic(checked.data)
     rewrite(masks, relabel)
     checked.both_refuse(
         "isic2018", "pascal-to-isic2018", "_segmentation.png", f"0, {label} and 255", "labels"
@@ -282,7 +282,7 @@ def test_labels_with_ignored_pixels_are_no_grey_values(checked, drawn, label):
 @pytest.mark.parametrize("values", [(0, 255, 254), (0, 255, 1), (3, 255, 3), (0, 250, 1, 9, 251)])
 def test_noise_near_black_and_white_is_no_label(checked, drawn, values):
     """A few odd pixels, a grey background or the noise of a compression leave a mask what it is."""
-    _, masks = drawn.isic(checked.data)
+    _, masks = drawn.draw_isic(checked.data)
 
     def disturb(mask):
         noisy = np.where(mask > 0, values[1], values[0]).astype(np.uint8)
@@ -296,7 +296,7 @@ def test_noise_near_black_and_white_is_no_label(checked, drawn, values):
 
 
 def test_inverted_masks_are_marked(checked, drawn):
-    _, masks = drawn.isic(checked.data)
+    _, masks = drawn.draw_isic(checked.data)
     rewrite(masks, lambda mask: 255 - mask)
     code, findings = checked.verify("isic2018")
     assert code == 0
@@ -316,7 +316,7 @@ def test_land_that_surrounds_other_land_is_not_marked(checked, drawn):
 
 @pytest.mark.parametrize("orientation", [3, 6])
 def test_the_orientation_of_a_tiff_counts_though_its_decoder_drops_it(checked, drawn, orientation):
-    images, _ = drawn.lungs(checked.data)
+    images, _ = drawn.draw_lungs(checked.data)
     for path in images.iterdir():
         image = Image.open(path)
         image.load()
@@ -326,7 +326,7 @@ def test_the_orientation_of_a_tiff_counts_though_its_decoder_drops_it(checked, d
 
 @pytest.mark.parametrize(("kind", "value"), [(2, b"abc\0"), (7, b"\1\2\0\0"), (11, b"\0\0\xc0\x7f")])
 def test_an_orientation_that_is_no_number_names_its_file(checked, drawn, kind, value):
-    images, _ = drawn.isic(checked.data)
+    images, _ = drawn.draw_isic(checked.data)
     count = {2: 4, 7: 2, 11: 1}[kind]
     tags = b"Exif\0\0II*\0" + struct.pack("<IHHHI", 8, 1, 0x0112, kind, count) + value + bytes(4)
     for path in images.iterdir():
@@ -336,7 +336,7 @@ def test_an_orientation_that_is_no_number_names_its_file(checked, drawn, kind, v
 
 
 def test_a_link_that_leads_to_itself_hides_no_other_file(checked, drawn):
-    _, masks = drawn.isic(checked.data)
+    _, masks = drawn.draw_isic(checked.data)
     first, second = sorted(masks.iterdir())[:2]
     first.unlink()
     first.symlink_to(first.name)
@@ -349,7 +349,7 @@ def test_a_link_that_leads_to_itself_hides_no_other_file(checked, drawn):
 
 def test_a_small_grey_area_beside_the_object_is_marked(checked, drawn):
     """Two objects in two greys: the threshold reads one, and both are less than 5 % of the picture."""
-    _, masks = drawn.isic(checked.data)
+    _, masks = drawn.draw_isic(checked.data)
 
     def two(mask):
         areas = np.zeros_like(mask)
@@ -364,7 +364,7 @@ def test_a_small_grey_area_beside_the_object_is_marked(checked, drawn):
 
 
 def test_transposed_masks_are_never_as_released(checked, drawn):
-    _, masks = drawn.suim(checked.data)
+    _, masks = drawn.draw_suim(checked.data)
     for path in masks.iterdir():
         coded = np.asarray(Image.open(path))[:, :36]
         Image.fromarray(np.ascontiguousarray(coded.transpose(1, 0, 2))).save(path)

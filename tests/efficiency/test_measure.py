@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fssbench import backbones
 from fssbench.api import Efficiency
-from fssbench.efficiency.measure import Wanted, flops, measure, measure_apart
+from fssbench.efficiency.measure import BenchRequest, count_flops, measure, measure_in_subprocess
 from fssbench.efficiency.memory import PeakMemory
 from fssbench.episodes.synthetic import Synthetic
 from fssbench.errors import DataError, PluginError, UsageError
@@ -26,8 +26,8 @@ PLUGIN = BENCH_PLUGIN
 SIDE = 64
 
 
-def wanted(method: str, **changes) -> Wanted:
-    return Wanted(**{"method": method, "repeats": 5, "plugins": (PLUGIN,), **changes})
+def make_request(method: str, **changes) -> BenchRequest:
+    return BenchRequest(**{"method": method, "repeats": 5, "plugins": (PLUGIN,), **changes})
 
 
 def conv(inputs: int, outputs: int, kernel: int, side: int) -> int:
@@ -36,21 +36,23 @@ def conv(inputs: int, outputs: int, kernel: int, side: int) -> int:
 
 
 def test_convolution_counted_by_hand():
-    found = measure(wanted("one-convolution"))
+    found = measure(make_request("one-convolution"))
     assert (found.flops_backbone, found.flops_head) == (0, conv(3, 2, 3, SIDE))
     assert found.flops == found.flops_head
     assert (found.learnable, found.parameters) == (2 * 3 * 9, 2 * 3 * 9)
     assert (found.backbone, found.weights, found.head, found.size) == ("own", "own", None, SIDE)
-    larger = measure(wanted("one-convolution", size=96))
+    larger = measure(make_request("one-convolution", size=96))
     assert larger.flops == conv(3, 2, 3, 96)
 
 
 def test_steps_of_adaptation_are_counted():
     # forward and the weights' gradient, in each of two steps, besides the prediction
-    found = measure(wanted("one-convolution", ablate=("two",)))
+    found = measure(make_request("one-convolution", ablate=("two",)))
     assert found.flops_head == (1 + 2 * 2) * conv(3, 2, 3, SIDE)
     assert found.label == "one-convolution (w/o two)"
-    assert measure(wanted("one-convolution", config={"steps": "2"})).label == "one-convolution (steps=2)"
+    assert (
+        measure(make_request("one-convolution", config={"steps": "2"})).label == "one-convolution (steps=2)"
+    )
 
 
 def test_the_code_of_every_backbone_is_loaded_before_memory_is_read():
@@ -60,7 +62,7 @@ def test_the_code_of_every_backbone_is_loaded_before_memory_is_read():
         "class Stop(Exception): pass\n"
         "def stop(device): print(*sys.modules); raise Stop\n"
         "m.PeakMemory = stop\n"
-        f"try: m.measure(m.Wanted(method='one-convolution', repeats=5, plugins=({str(PLUGIN)!r},)))\n"
+        f"try: m.measure(m.BenchRequest(method='one-convolution', repeats=5, plugins=({str(PLUGIN)!r},)))\n"
         "except Stop: pass\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -70,7 +72,7 @@ def test_the_code_of_every_backbone_is_loaded_before_memory_is_read():
 
 
 def test_backbone_and_head_apart():
-    found = measure(wanted("linear"))
+    found = measure(make_request("linear"))
     method = load_method("linear", weights="random")
     assert method.backbone is not None
     tap = method.backbone.taps[method.taps.query[0]]
@@ -81,7 +83,7 @@ def test_backbone_and_head_apart():
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         method.backbone(torch.zeros(1, 3, SIDE, SIDE), method.taps.query)
     assert found.flops_backbone == 2 * counter.get_total_flops()  # query and support
-    assert measure(wanted("linear", shot=5)).flops_backbone == 6 * counter.get_total_flops()
+    assert measure(make_request("linear", shot=5)).flops_backbone == 6 * counter.get_total_flops()
     assert found.head is not None
 
 
@@ -89,14 +91,14 @@ def test_backbone_is_left_as_it_was():
     method = load_method("panet", backbone="efficientnet-lite0", weights="random")
     before = dict(method.backbone.__dict__)
     given = Synthetic.make()
-    flops(method, lambda: method.segment(given.query, given.support, given.mask))
+    count_flops(method, lambda: method.segment(given.query, given.support, given.mask))
     assert method.backbone.__dict__ == before
 
 
 @pytest.mark.parametrize("name", ["hm", "hsnet", "pmnet"])
 def test_built_in_methods_are_counted_whole(name):
     """Also where a method runs the backbone itself, or goes on from one of its taps."""
-    found = measure(wanted(name, size=64, backbone="efficientnet-lite0", plugins=()))
+    found = measure(make_request(name, size=64, backbone="efficientnet-lite0", plugins=()))
     method = load_method(name, backbone="efficientnet-lite0", weights="random")
     assert found.learnable == sum(p.numel() for p in method.parameters() if p.requires_grad)
     assert found.parameters == sum(p.numel() for p in method.parameters())
@@ -107,10 +109,10 @@ def test_built_in_methods_are_counted_whole(name):
 
 
 def test_batch_is_one_episode_each():
-    one, three = (measure(wanted("linear", batch=b)) for b in (1, 3))
+    one, three = (measure(make_request("linear", batch=b)) for b in (1, 3))
     assert (one.flops_head, one.flops_backbone) == (three.flops_head, three.flops_backbone)
     ticks = count()
-    timed = measure(wanted("one-convolution", batch=4), clock=lambda: next(ticks) * 8.0)
+    timed = measure(make_request("one-convolution", batch=4), clock=lambda: next(ticks) * 8.0)
     assert timed.milliseconds.median == 2000
 
 
@@ -122,18 +124,20 @@ def test_noisy_clock_makes_the_measurement_unstable():
         now[0] += float(torch.rand((), generator=noise)) ** 4
         return now[0]
 
-    found = measure(wanted("one-convolution", repeats=12), clock=clock)
+    found = measure(make_request("one-convolution", repeats=12), clock=clock)
     assert any("of the mean" in reason for reason in found.unstable)
     ticks = count()
-    assert measure(wanted("one-convolution"), clock=lambda: float(next(ticks))).milliseconds.unstable == ()
+    assert (
+        measure(make_request("one-convolution"), clock=lambda: float(next(ticks))).milliseconds.unstable == ()
+    )
 
 
 def test_same_thing_has_one_identity_and_another_its_own():
-    first, again = measure(wanted("linear")), measure(wanted("linear"))
+    first, again = measure(make_request("linear")), measure(make_request("linear"))
     assert first.identity == again.identity
     others = [{"shot": 2}, {"size": 96}, {"batch": 2}]
-    assert len({first.identity, *(measure(wanted("linear", **o)).identity for o in others)}) == 4
-    steps = [measure(wanted("one-convolution", config={"steps": n})).identity for n in ("0", "1")]
+    assert len({first.identity, *(measure(make_request("linear", **o)).identity for o in others)}) == 4
+    steps = [measure(make_request("one-convolution", config={"steps": n})).identity for n in ("0", "1")]
     assert steps[0] != steps[1]
     assert Efficiency.model_validate_json(first.model_dump_json()) == first
 
@@ -141,9 +145,9 @@ def test_same_thing_has_one_identity_and_another_its_own():
 def test_machine_is_told_apart_without_naming_its_host(monkeypatch):
     import socket
 
-    here = measure(wanted("one-convolution"))
+    here = measure(make_request("one-convolution"))
     monkeypatch.setattr(socket, "gethostname", lambda: "a-secret-name")
-    there = measure(wanted("one-convolution"))
+    there = measure(make_request("one-convolution"))
     assert here.machine != there.machine
     assert here.identity != there.identity
     assert "a-secret-name" not in there.model_dump_json()
@@ -155,7 +159,9 @@ def test_machine_is_told_apart_without_naming_its_host(monkeypatch):
 @pytest.mark.timeout(120)
 def test_peak_memory_of_a_fresh_process_sees_what_a_forward_held():
     threads = torch.get_num_threads()
-    hoard, small = (measure_apart(wanted(name, repeats=2)) for name in ("hoard", "one-convolution"))
+    hoard, small = (
+        measure_in_subprocess(make_request(name, repeats=2)) for name in ("hoard", "one-convolution")
+    )
     if hoard.memory_kind == "none":
         pytest.skip("this system does not tell what a process held")
     assert 200 <= hoard.memory_mb < 260
@@ -208,7 +214,7 @@ def test_the_peak_is_known_on_other_systems(monkeypatch, system):
 
     import fssbench.efficiency.memory as module
 
-    monkeypatch.setattr(module, "_linux_mark", lambda: None)
+    monkeypatch.setattr(module, "_read_linux_peak_mb", lambda: None)
     known = {"rss": 100 << 20} | ({"peak_wset": 300 << 20} if system == "windows" else {})
     process = SimpleNamespace(memory_info=lambda: SimpleNamespace(**known))
     monkeypatch.setattr(module.psutil, "Process", lambda: process)
@@ -222,16 +228,16 @@ def test_the_peak_is_known_on_other_systems(monkeypatch, system):
 
 def test_failures_name_the_method():
     with pytest.raises(PluginError, match=r"'fails'.*ValueError: not today"):
-        measure(wanted("fails"))
+        measure(make_request("fails"))
     with pytest.raises(UsageError, match="unknown method 'pmnot'"):
-        measure(wanted("pmnot"))
+        measure(make_request("pmnot"))
     with pytest.raises(UsageError, match="unknown setting"):
-        measure(wanted("linear", config={"nothing": "1"}))
+        measure(make_request("linear", config={"nothing": "1"}))
     assert "fails" in METHODS.names()
 
 
 def test_errors_cross_the_process_and_a_dead_one_is_told():
     with pytest.raises(PluginError, match="not today"):
-        measure_apart(wanted("fails"))
-    with pytest.raises(DataError, match=r"measuring dies \(1-shot\) ended without an answer"):
-        measure_apart(wanted("dies"))
+        measure_in_subprocess(make_request("fails"))
+    with pytest.raises(DataError, match=r"measuring dies \(1-shot\) ended without a result"):
+        measure_in_subprocess(make_request("dies"))

@@ -8,7 +8,7 @@ import shutil
 import signal
 
 import pytest
-from measurements import TIMING, measurement
+from measurements import TIMING, make_measurement
 
 from fssbench.analysis.collect import collect
 from fssbench.efficiency.store import FOLDER, read, read_all, save
@@ -17,7 +17,7 @@ from fssbench.errors import DataError
 
 def test_round_trip_is_exact(tmp_path):
     shaky = TIMING.model_copy(update={"unstable": ("noise",)})
-    given = measurement(head=shaky, memory_mb=None)
+    given = make_measurement(head=shaky, memory_mb=None)
     path = save(given, tmp_path / "runs")
     assert path.parent == tmp_path / "runs" / FOLDER
     assert read(path) == given
@@ -26,9 +26,9 @@ def test_round_trip_is_exact(tmp_path):
 
 
 def test_same_thing_again_replaces_and_another_does_not(tmp_path):
-    save(measurement(), tmp_path)
-    save(measurement(memory_mb=2.0), tmp_path)
-    save(measurement(identity="b" * 64), tmp_path)
+    save(make_measurement(), tmp_path)
+    save(make_measurement(memory_mb=2.0), tmp_path)
+    save(make_measurement(identity="b" * 64), tmp_path)
     found, notes = read_all([tmp_path])
     assert [e.memory_mb for e in found] == [2.0, 1.25]
     assert notes == []
@@ -37,7 +37,7 @@ def test_same_thing_again_replaces_and_another_does_not(tmp_path):
 
 @pytest.mark.parametrize("name", ["../../up", "a/b", "日本", "n" * 300, "-x", "CON"])
 def test_any_name_makes_a_plain_file(tmp_path, name):
-    path = save(measurement(method=name, backbone=name), tmp_path)
+    path = save(make_measurement(method=name, backbone=name), tmp_path)
     assert path.parent == tmp_path / FOLDER
     assert path.name.isascii()
     assert len(path.name) < 140
@@ -45,8 +45,8 @@ def test_any_name_makes_a_plain_file(tmp_path, name):
 
 
 def test_latest_of_two_copies_counts_once(tmp_path):
-    save(measurement(), tmp_path / "a")
-    save(measurement(memory_mb=9.0, created_utc="2026-02-01T00:00:00+00:00"), tmp_path / "b")
+    save(make_measurement(), tmp_path / "a")
+    save(make_measurement(memory_mb=9.0, created_utc="2026-02-01T00:00:00+00:00"), tmp_path / "b")
     for order in (["a", "b"], ["b", "a"], ["a", "b", "a"]):
         found, _ = read_all([tmp_path / name for name in order])
         assert [e.memory_mb for e in found] == [9.0]
@@ -66,9 +66,9 @@ DAMAGE = {
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_bad_files_are_named_and_stop_nothing(tmp_path, kind):
     change, said = DAMAGE[kind]
-    bad = save(measurement(), tmp_path)
+    bad = save(make_measurement(), tmp_path)
     bad.write_text(change(bad.read_text()))
-    good = save(measurement(identity="b" * 64), tmp_path)
+    good = save(make_measurement(identity="b" * 64), tmp_path)
     with pytest.raises(DataError, match=f"(?s){said}"):
         read(bad)
     found, notes = read_all([tmp_path])
@@ -79,7 +79,7 @@ def test_bad_files_are_named_and_stop_nothing(tmp_path, kind):
 
 def test_disk_full_leaves_the_old_measurement(null):
     out = null.folder / "runs"
-    path = save(measurement(), out)
+    path = save(make_measurement(), out)
     before, length = path.read_bytes(), path.stat().st_size
 
     def attempt(limit: int) -> int:
@@ -87,7 +87,7 @@ def test_disk_full_leaves_the_old_measurement(null):
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
             try:
-                save(measurement(memory_mb=7.25), out)
+                save(make_measurement(memory_mb=7.25), out)
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
@@ -108,7 +108,7 @@ def test_kill_while_writing_leaves_the_old_or_the_new(null):
     import os
 
     out = null.folder / "runs"
-    path = save(measurement(), out)
+    path = save(make_measurement(), out)
 
     def work() -> None:
         real = os.write
@@ -119,24 +119,24 @@ def test_kill_while_writing_leaves_the_old_or_the_new(null):
             return 0
 
         os.write = half
-        save(measurement(memory_mb=7.25), out)
+        save(make_measurement(memory_mb=7.25), out)
 
     assert null.fork(work).wait() == -signal.SIGKILL
     assert read(path).memory_mb == 1.25
     found, notes = read_all([out])
     assert (len(found), notes) == (1, [])  # the partial file is no measurement
-    save(measurement(memory_mb=8.0), out)
+    save(make_measurement(memory_mb=8.0), out)
     assert read(path).memory_mb == 8.0
 
 
 def test_table_model_carries_what_lies_beside_the_runs(null):
     (run,) = null.run("runs", null.plan(3))
     assert collect([null.folder / "runs"]).efficiency == ()
-    save(measurement(), null.folder / "runs")
+    save(make_measurement(), null.folder / "runs")
     (null.folder / "runs" / FOLDER / "odd.json").write_text(json.dumps({"schema": 1}))
     for paths in ([null.folder / "runs"], [run.path], [run.path, null.folder / "runs"]):
         results = collect(paths)
-        assert results.efficiency == (measurement(),)
+        assert results.efficiency == (make_measurement(),)
         assert sum("odd.json" in note for note in results.notes) == 1
         assert len(results.runs) == 1
     # a folder called `bench` beside the folder of runs is somebody else's

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from fssbench.efficiency import timing
-from fssbench.efficiency.timing import STEADY, Load, spread, timed
+from fssbench.efficiency.timing import STEADY, Load, list_spread_reasons, time_work
 
 
 class Made:
@@ -34,7 +34,7 @@ class Made:
 
 def measured(seconds, repeats: int = 10):
     clock = Made(seconds)
-    return timed(clock.episode, repeats=repeats, clock=clock)[0], clock
+    return time_work(clock.episode, repeats=repeats, clock=clock)[0], clock
 
 
 def test_steady_times_are_stable_and_exact():
@@ -77,7 +77,7 @@ def test_slow_methods_are_not_warmed_up_for_hours():
 @given(st.lists(st.floats(0.001, 10), min_size=2, max_size=40))
 def test_figures_are_numpys(seconds):
     clock = Made(chain([1.0] * 4, seconds))
-    found, _ = timed(clock.episode, repeats=len(seconds), clock=clock)
+    found, _ = time_work(clock.episode, repeats=len(seconds), clock=clock)
     ms = 1000 * np.array(seconds)
     low, middle, high = np.percentile(ms, [25, 50, 75])
     assert (found.low, found.median, found.high) == pytest.approx((low, middle, high), rel=1e-6)
@@ -97,7 +97,7 @@ def test_figures_are_numpys(seconds):
     ],
 )
 def test_rules_of_stability(seconds, said):
-    assert spread(seconds) == said
+    assert list_spread_reasons(seconds) == said
 
 
 @given(st.lists(st.floats(0.001, 10), min_size=5, max_size=30), st.floats(0.01, 100))
@@ -105,7 +105,7 @@ def test_stability_is_relative(seconds, factor):
     scaled = [factor * s for s in seconds]
     ratio = statistics.stdev(seconds) / statistics.fmean(seconds)
     if abs(ratio - 0.1) > 1e-6:
-        said = any("deviation" in reason for reason in spread(scaled))
+        said = any("deviation" in reason for reason in list_spread_reasons(scaled))
         assert said == (ratio >= 0.1)
 
 
@@ -120,7 +120,7 @@ def test_load_of_others_is_flagged_where_it_takes_cpus_away(monkeypatch, busy, t
     monkeypatch.setattr(timing.os, "cpu_count", lambda: 4)
     monkeypatch.setattr(Load, "others", busy)
     clock = Made(repeat(1.0))
-    found, others = timed(clock.episode, repeats=5, clock=clock, threads=threads)
+    found, others = time_work(clock.episode, repeats=5, clock=clock, threads=threads)
     assert others == busy
     assert (found.unstable == (f"other processes kept {busy:.1f} of 4 CPUs busy",)) == flagged
 
@@ -128,8 +128,8 @@ def test_load_of_others_is_flagged_where_it_takes_cpus_away(monkeypatch, busy, t
 def test_load_counts_others_only(monkeypatch):
     seconds, busy, own = iter([0.0, 2.0]), iter([100.0, 103.0]), iter([10.0, 11.5])
     monkeypatch.setattr(timing.time, "monotonic", lambda: next(seconds))
-    monkeypatch.setattr(timing, "_busy", lambda: next(busy))
-    monkeypatch.setattr(timing, "_own", lambda: next(own))
+    monkeypatch.setattr(timing, "read_busy_seconds", lambda: next(busy))
+    monkeypatch.setattr(timing, "read_own_seconds", lambda: next(own))
     assert Load().others == pytest.approx(0.75)
 
 
@@ -140,7 +140,7 @@ def test_load_is_unknown_in_no_time_and_where_the_system_does_not_tell(monkeypat
         raise PermissionError
 
     monkeypatch.setattr(timing.psutil, "cpu_times", closed)
-    assert timing._busy() is None
+    assert timing.read_busy_seconds() is None
 
 
 @pytest.mark.skipif(not Path("/proc/stat").is_file(), reason="Linux says it in /proc/stat")
@@ -151,7 +151,7 @@ def test_busy_time_is_that_of_the_kernel():
         fields = [int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
         return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
 
-    before, ours, after = kernel(), timing._busy(), kernel()
+    before, ours, after = kernel(), timing.read_busy_seconds(), kernel()
     assert before <= ours <= after + 1e-6
 
 
@@ -159,7 +159,7 @@ def test_busy_time_is_that_of_the_kernel():
 def test_busy_time_where_a_system_knows_fewer_kinds(monkeypatch, more):
     spent = SimpleNamespace(user=10.0, system=5.0, idle=1000.0, **more)
     monkeypatch.setattr(timing.psutil, "cpu_times", lambda: spent)
-    assert timing._busy() == 15.0 + more.get("nice", 0.0)
+    assert timing.read_busy_seconds() == 15.0 + more.get("nice", 0.0)
 
 
 def test_rule_is_the_one_documented():

@@ -71,21 +71,21 @@ def test_same_call_again_computes_nothing_and_changes_no_byte(null):
     plan = null.plan(10)
     (first,) = null.run("runs", plan)
     before = {p: p.read_bytes() for p in first.path.rglob("*") if p.is_file() and p.name != ".lock"}
-    calls = null.calls()
+    calls = null.count_calls()
     (again,) = null.run("runs", plan)
     assert (again.computed, again.score.episodes, again.identity) == (0, 10, first.identity)
     assert again.score == first.score
-    assert null.calls() == calls
+    assert null.count_calls() == calls
     assert {p: p.read_bytes() for p in first.path.rglob("*") if p.is_file() and p.name != ".lock"} == before
 
 
 def test_summary_is_written_again_where_a_kill_left_none(null):
     plan = null.plan(6)
     (first,) = null.run("runs", plan)
-    before = null.results(first.path)
+    before = null.read_results(first.path)
     (first.path / "summary.json").unlink()
     null.run("runs", plan)
-    assert null.results(first.path) == before
+    assert null.read_results(first.path) == before
 
 
 def test_watch_sees_every_episode(null):
@@ -180,7 +180,7 @@ REFUSED = {
 def test_output_accepted_by_rule_gives_the_same_counts(null, kind):
     plan = null.plan(3)
     (plain,) = null.run("plain", plan)
-    odd = null.broken("odd", logits=lambda self, q, s, m: ACCEPTED[kind](right(q, s, m)))
+    odd = null.make_broken("odd", logits=lambda self, q, s, m: ACCEPTED[kind](right(q, s, m)))
     (run,) = null.run("odd", plan, odd)
     assert (run.path / "episodes.jsonl").read_bytes() == (plain.path / "episodes.jsonl").read_bytes()
 
@@ -194,7 +194,7 @@ def test_wrong_output_is_an_error_and_never_a_number(null, kind):
         calls.append(1)
         return wrong(right(q, s, m)) if len(calls) == 3 else right(q, s, m)
 
-    methods = [null.broken("odd", logits=logits), null.method()]
+    methods = [null.make_broken("odd", logits=logits), null.method()]
     done, failed = evaluate_all(methods, plan, Settings(out=null.folder / "runs", panels=0))
     ((method, error),) = failed
     assert method is methods[0]
@@ -220,7 +220,7 @@ def test_wrong_output_is_an_error_and_never_a_number(null, kind):
     ],
 )
 def test_wrong_mask_of_an_own_segment(null, answer, said):
-    odd = null.broken("odd", segment=lambda self, q, s, m, *, size=None: answer(m))
+    odd = null.make_broken("odd", segment=lambda self, q, s, m, *, size=None: answer(m))
     with pytest.raises(PluginError) as error:
         null.run("runs", null.plan(2), odd)
     assert f"episode 0 (nulldata, fold 0): segment returned {said}, expected torch.bool (1, 16, 16)" in str(
@@ -266,7 +266,7 @@ def test_method_that_raises_stops_alone(null, raised):
                 raise raised
             return right(q, s, m)
 
-        methods = [null.broken("odd", logits=logits), null.method()]
+        methods = [null.make_broken("odd", logits=logits), null.method()]
         out = null.folder / f"runs{at}"
         done, ((_, error),) = evaluate_all(methods, plan, Settings(out=out, panels=0))
         assert f"method 'odd', episode {at} " in str(error)
@@ -288,7 +288,7 @@ def test_evaluate_raises_what_broke_the_method_and_a_mended_one_goes_on(null):
             raise ValueError("once")
         return right(q, s, m)
 
-    odd = null.broken("odd", logits=logits)
+    odd = null.make_broken("odd", logits=logits)
     with pytest.raises(PluginError, match=r"episode 0 .*: raised ValueError: once"):
         fssbench.evaluate(odd, null.plan(3), out=null.folder / "runs")
     assert fssbench.evaluate(odd, null.plan(3), out=null.folder / "runs").score.episodes == 3
@@ -303,10 +303,10 @@ def test_interrupt_inside_a_method_ends_the_run_and_keeps_what_is_done(null):
             raise KeyboardInterrupt
         return right(q, s, m)
 
-    odd = null.broken("odd", logits=logits)
+    odd = null.make_broken("odd", logits=logits)
     with pytest.raises(KeyboardInterrupt):
         null.run("runs", null.plan(6), odd)
-    run = read_run(null.only("runs"))
+    run = read_run(null.find_run("runs"))
     assert (run.done, run.status) == (3, "incomplete")
     assert json.loads((run.path / "summary.json").read_text())["episodes"] == {"counted": 3, "planned": 6}
     assert run.sessions()[0]["episodes"] == 3
@@ -370,7 +370,7 @@ def victim(self, q, s, m):
 def test_poison_does_not_reach_another_method(null, poison, monkeypatch):
     monkeypatch.chdir(null.folder)
     plan, threads = null.plan(12), torch.get_num_threads()
-    alone, beside, after = (null.broken("victim", logits=victim) for _ in range(3))
+    alone, beside, after = (null.make_broken("victim", logits=victim) for _ in range(3))
     (clean,) = null.run("alone", plan, alone)
 
     def logits(self, q, s, m):
@@ -379,12 +379,12 @@ def test_poison_does_not_reach_another_method(null, poison, monkeypatch):
         return answer
 
     with warnings.catch_warnings():
-        poisoner = null.broken("poisoner", logits=logits)
+        poisoner = null.make_broken("poisoner", logits=logits)
         done = null.run("beside", plan, poisoner, beside)
         null.run("first", plan, poisoner)
         (late,) = null.run("after", plan, after)
-    assert null.results(done[1].path) == null.results(clean.path)
-    assert null.results(late.path) == null.results(clean.path)
+    assert null.read_results(done[1].path) == null.read_results(clean.path)
+    assert null.read_results(late.path) == null.read_results(clean.path)
     assert torch.get_default_dtype() == torch.float32
     assert torch.get_default_device() == torch.device("cpu")
     assert torch.get_num_threads() == threads
@@ -402,7 +402,7 @@ def test_input_changed_in_place_is_an_error(null, which):
         return answer
 
     with pytest.raises(PluginError, match=r"episode 0 .*changed its input in place"):
-        null.run("runs", null.plan(2), null.broken("odd", logits=logits))
+        null.run("runs", null.plan(2), null.make_broken("odd", logits=logits))
 
 
 def test_method_with_a_memory_changes_nobody_else(null):
@@ -415,17 +415,17 @@ def test_method_with_a_memory_changes_nobody_else(null):
         return right(q, s, m)
 
     plan = null.plan(12)
-    (clean,) = null.run("alone", plan, null.broken("victim", logits=victim))
-    methods = null.broken("odd", logits=logits), null.broken("victim", logits=victim)
-    assert null.results(null.run("both", plan, *methods)[1].path) == null.results(clean.path)
+    (clean,) = null.run("alone", plan, null.make_broken("victim", logits=victim))
+    methods = null.make_broken("odd", logits=logits), null.make_broken("victim", logits=victim)
+    assert null.read_results(null.run("both", plan, *methods)[1].path) == null.read_results(clean.path)
 
 
 def test_order_shards_and_resume_do_not_change_a_random_method(null):
     plan = null.plan(9)
-    (clean,) = null.run("alone", plan, null.broken("victim", logits=victim))
+    (clean,) = null.run("alone", plan, null.make_broken("victim", logits=victim))
     whole = read_run(clean.path).records
     for part in (3, 1, 2):
-        null.run("parts", plan, null.broken("victim", logits=victim), shard=(part, 3))
+        null.run("parts", plan, null.make_broken("victim", logits=victim), shard=(part, 3))
     parts = {}
     for path in sorted((null.folder / "parts").iterdir()):
         parts |= read_run(path).records
@@ -435,9 +435,9 @@ def test_order_shards_and_resume_do_not_change_a_random_method(null):
 def test_caller_keeps_random_state_and_settings(null):
     torch.manual_seed(5), np.random.seed(5), random.seed(5)
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
-    null.run("runs", null.plan(3), null.broken("odd", logits=lambda self, q, s, m: right(q, s, m)))
+    null.run("runs", null.plan(3), null.make_broken("odd", logits=lambda self, q, s, m: right(q, s, m)))
     with pytest.raises(PluginError):
-        null.run("runs", null.plan(3), null.broken("bad", logits=lambda self, q, s, m: None))
+        null.run("runs", null.plan(3), null.make_broken("bad", logits=lambda self, q, s, m: None))
     assert torch.equal(torch.get_rng_state(), before[0])
     assert (np.random.get_state()[1] == before[1]).all()
     assert random.getstate() == before[2]
@@ -466,7 +466,7 @@ def test_query_mask_is_out_of_reach(null):
                 assert not isinstance(holder, forbidden)
         return right(q, s, m)
 
-    null.run("runs", null.plan(3), null.broken("spy", logits=logits))
+    null.run("runs", null.plan(3), null.make_broken("spy", logits=logits))
     assert torch.Tensor in reached
 
 
@@ -485,22 +485,24 @@ def test_each_image_is_read_once_for_two_methods(null, monkeypatch):
     monkeypatch.setattr(cls, "image", lambda self, item: opened.append(item) or plain(self, item))
     plan = null.plan(40)
     images = {i for e in plan for i in (e.query, *e.supports)}
-    null.run("runs", plan, null.broken("a"), null.broken("b"), panels=0)
+    null.run("runs", plan, null.make_broken("a"), null.make_broken("b"), panels=0)
     assert len(opened) == len(images)
     opened.clear()
-    null.run("more", plan, null.broken("a"), null.broken("b"), panels=0, cache_mb=0)
+    null.run("more", plan, null.make_broken("a"), null.make_broken("b"), panels=0, cache_mb=0)
     assert len(opened) == 2 * sum(1 + len(e.supports) for e in plan)
 
 
 def test_budget_of_the_cache_moves_no_number(null):
     plan = null.plan(30)
-    runs = [null.run(f"mb{mb}", plan, null.broken("v", logits=victim), cache_mb=mb)[0] for mb in (0, 1, 64)]
-    assert len({null.results(run.path) for run in runs}) == 1
+    runs = [
+        null.run(f"mb{mb}", plan, null.make_broken("v", logits=victim), cache_mb=mb)[0] for mb in (0, 1, 64)
+    ]
+    assert len({null.read_results(run.path) for run in runs}) == 1
 
 
 def test_methods_keep_going_where_one_has_less_to_do(null):
     plan = null.plan(10)
-    a, b = null.broken("a"), null.broken("b")
+    a, b = null.make_broken("a"), null.make_broken("b")
     null.run("runs", plan, a)
     done = null.run("runs", plan, a, b)
     assert [d.computed for d in done] == [0, 10]
@@ -556,7 +558,7 @@ def test_clock_that_jumps_changes_nothing(null, monkeypatch):
     times = iter([2e9, 1e9] * 500)
     monkeypatch.setattr(time, "time", lambda: next(times))
     (run,) = null.run("jumping", plan)
-    assert null.results(run.path) == null.results(clean.path)
+    assert null.read_results(run.path) == null.read_results(clean.path)
     assert all(s["seconds"] >= 0 for s in read_run(run.path).sessions())
 
 
@@ -568,7 +570,7 @@ def test_reading_and_the_shared_backbone_are_no_time_of_the_method_that_runs_fir
         return read(self, method, episode)
 
     monkeypatch.setattr(Inputs, "of", read_slowly)
-    first, second = null.run("runs", null.plan(4), null.method(), null.broken("other"))
+    first, second = null.run("runs", null.plan(4), null.method(), null.make_broken("other"))
     (of_first,), (of_second,) = (read_run(run.path).sessions() for run in (first, second))
     assert of_first["seconds"] > 0.2
     assert of_first["prediction_seconds"] < 0.1

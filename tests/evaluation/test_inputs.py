@@ -106,7 +106,9 @@ def test_each_image_is_extracted_once_for_all_methods_of_a_backbone(null):
     for method, together in zip(methods, done, strict=True):
         (alone,) = null.run("alone", plan, method)
         (bare,) = null.run("bare", plan, method, cache_mb=0)
-        assert null.results(alone.path) == null.results(together.path) == null.results(bare.path)
+        assert (
+            null.read_results(alone.path) == null.read_results(together.path) == null.read_results(bare.path)
+        )
 
 
 def test_without_a_budget_every_request_is_computed(null):
@@ -136,7 +138,7 @@ def test_cache_of_several_plans_mixes_no_sizes_and_keeps_its_budget(null):
         assert backbone.images - before <= len({i for e in each for i in (e.query, *e.supports)})
         assert cache.held <= cache.budget
         (own,) = null.run(f"own{number}", each, method)
-        assert null.results(own.path) == null.results(shared.path)
+        assert null.read_results(own.path) == null.read_results(shared.path)
 
 
 def test_broken_feature_method_leaves_the_others_numbers_alone(null):
@@ -156,7 +158,7 @@ def test_broken_feature_method_leaves_the_others_numbers_alone(null):
     bad.logits = logits
     done, failed = evaluate_all([bad, good], plan, Settings(out=null.folder / "both", panels=0))
     assert len(failed) == 1
-    assert null.results(done[0].path) == null.results(clean.path)
+    assert null.read_results(done[0].path) == null.read_results(clean.path)
 
 
 def test_pixels_masks_and_shapes(null):

@@ -31,12 +31,12 @@ def test_prepared_then_executed(null, request_):
     prepared = prepare(request_)
     assert [len(t.plan) for t in prepared.tasks] == [4]
     assert prepared.episodes == 4
-    assert null.calls() == 0, "the preflight computes nothing"
+    assert null.count_calls() == 0, "the preflight computes nothing"
     ((task, done, failed),) = execute(prepared)
     assert task is prepared.tasks[0]
     assert failed == []
     assert done[0].score.episodes == 4
-    assert null.calls() == 4
+    assert null.count_calls() == 4
 
 
 def test_product_of_shots_and_seeds(request_):
@@ -86,7 +86,7 @@ def test_all_problems_are_told_together(null, request_):
         "'fss1000' not found",
     ):
         assert said in text
-    assert null.calls() == 0
+    assert null.count_calls() == 0
 
 
 def test_one_problem_is_told_plainly(request_):
@@ -128,7 +128,7 @@ def test_missing_backbone_weights_are_found_before_the_first_episode(null, reque
         prepare(wanted)
     assert "resnet50" in str(error.value)
     assert "--download" in str(error.value) or "Next" in str(error.value)
-    assert null.calls() == 0
+    assert null.count_calls() == 0
 
 
 def test_method_that_fails_in_its_constructor(null, request_, monkeypatch):
@@ -142,7 +142,7 @@ def test_method_that_fails_in_its_constructor(null, request_, monkeypatch):
 
 def test_execute_goes_on_after_a_broken_method(null, request_, monkeypatch):
     prepared = prepare(replace(request_, shots=(1, 2)))
-    broken = null.broken("odd", logits=lambda self, q, s, m: None)
+    broken = null.make_broken("odd", logits=lambda self, q, s, m: None)
     tasks = tuple(replace(t, methods=(broken, *t.methods)) for t in prepared.tasks)
     results = list(execute(replace(prepared, tasks=tasks)))
     assert [len(failed) for _, _, failed in results] == [1, 1]

@@ -141,7 +141,7 @@ HARMS = (
 @pytest.fixture
 def alone(null):
     (run,) = null.run("alone", null.plan(EPISODES), method(null, "victim"), panels=0)
-    return null.results(run.path)
+    return null.read_results(run.path)
 
 
 @pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
@@ -152,13 +152,13 @@ def test_harm_is_refused_and_moves_nobody_else(null, alone, harm):
     assert blamed is bad
     assert isinstance(error, PluginError)
     assert "'bad'" in str(error)
-    assert [null.results(d.path) for d in done] == [alone]
+    assert [null.read_results(d.path) for d in done] == [alone]
     (stored,) = [p for p in scan(null.folder / "both") if "bad" in p.name]
     assert read_run(stored).done == 0
     # and in a later command
     (again,) = null.run("both", plan, method(null, "victim"), panels=0)
     assert again.computed == 0
-    assert null.results(again.path) == alone
+    assert null.read_results(again.path) == alone
 
 
 @pytest.mark.parametrize("harm", [data_edited, through_numpy, head_edited], ids=lambda harm: harm.__name__)
@@ -210,8 +210,8 @@ def test_another_structure_is_its_owners_alone(null, alone):
     plan, settings = null.plan(EPISODES), Settings(out=null.folder / "wide", panels=0)
     done, failed = evaluate_all([method(null, "wide", prepare=wider), method(null, "victim")], plan, settings)
     assert failed == []
-    assert null.results(done[1].path) == alone
-    assert null.results(done[0].path)[1] != alone[1]
+    assert null.read_results(done[1].path) == alone
+    assert null.read_results(done[0].path)[1] != alone[1]
 
 
 @pytest.mark.parametrize("base", [FeatureMethod, ImageMethod])
@@ -229,7 +229,7 @@ def test_what_is_restored_within_the_episode_is_accepted(null, base):
         "restored", null.plan(EPISODES), method(null, "good", borrow, at=3, base=base), panels=0
     )
     (clean,) = null.run("clean", null.plan(EPISODES), method(null, "good", base=base), panels=0)
-    assert null.results(run.path) == null.results(clean.path)
+    assert null.read_results(run.path) == null.read_results(clean.path)
 
 
 def test_gradients_and_flags_that_move_no_figure_are_let_be(null, alone):
@@ -240,7 +240,7 @@ def test_gradients_and_flags_that_move_no_figure_are_let_be(null, alone):
     plan, settings = null.plan(EPISODES), Settings(out=null.folder / "free", panels=0)
     done, failed = evaluate_all([method(null, "free", harmless), method(null, "victim")], plan, settings)
     assert failed == []
-    assert null.results(done[1].path) == alone
+    assert null.read_results(done[1].path) == alone
 
 
 def test_hook_on_every_module_is_gone_after_the_call(null, alone):
@@ -252,7 +252,7 @@ def test_hook_on_every_module_is_gone_after_the_call(null, alone):
 
     plan, settings = null.plan(EPISODES), Settings(out=null.folder / "global", panels=0)
     done, _ = evaluate_all([method(null, "bad", hook_all), method(null, "victim")], plan, settings)
-    assert null.results(done[-1].path) == alone
+    assert null.read_results(done[-1].path) == alone
     assert not nn.modules.module._global_forward_hooks
 
 

@@ -54,8 +54,8 @@ def random_kills(null, kills: int, episodes: int) -> None:
             assert code == -signal.SIGKILL, child.message
             killed += 1
             done += 1
-        assert null.results(null.only(out)) == null.results(whole.path)
-        assert episodes <= null.calls() <= episodes + killed
+        assert null.read_results(null.find_run(out)) == null.read_results(whole.path)
+        assert episodes <= null.count_calls() <= episodes + killed
         rounds += 1
 
 
@@ -95,7 +95,7 @@ def test_killed_at_every_step_of_a_run(null):
 
     def check(out: Path) -> None:
         (again,) = null.run(out, plan, method)
-        assert null.results(again.path) == null.results(whole.path)
+        assert null.read_results(again.path) == null.read_results(whole.path)
         assert not list(again.path.glob(".*.partial"))
 
     assert killed_at_every_step(null, lambda out: null.run(out, plan, method), check) > 20
@@ -113,7 +113,7 @@ def test_killed_at_every_step_of_a_resume(null):
 
     def check(out: Path) -> None:
         (again,) = null.run(out, plan, method)
-        assert null.results(again.path) == null.results(whole.path)
+        assert null.read_results(again.path) == null.read_results(whole.path)
 
     steps = killed_at_every_step(
         null,
@@ -133,7 +133,7 @@ def test_killed_at_every_step_of_a_merge(null):
 
     def check(out: Path) -> None:
         (path,) = merge(shards, out)
-        assert null.results(path) == null.results(whole.path)
+        assert null.read_results(path) == null.read_results(whole.path)
         sessions = (path / "sessions.jsonl").read_text().splitlines()
         assert len(sessions) == len(set(sessions))
 

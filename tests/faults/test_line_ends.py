@@ -70,7 +70,7 @@ def test_a_part_of_a_run_is_completed(null: Any, change: Any, torn: int) -> None
             (again,) = null.run("runs", plan)
     else:
         (again,) = null.run("runs", plan)
-    assert null.results(again.path)[0] == null.results(whole.path)[0], "the summary"
+    assert null.read_results(again.path)[0] == null.read_results(whole.path)[0], "the summary"
     assert log.read_bytes().startswith(kept), "what was stored is left as it is"
     assert read_run(done.path).records == read_run(whole.path).records
     assert len(read_run(done.path).sessions()) == 2

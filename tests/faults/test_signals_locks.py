@@ -21,7 +21,7 @@ from fssbench.runs.store import read_records, read_run
 
 def command(null, out: Path, *more: str) -> list[str]:
     plugin = NULL_PLUGIN
-    return null.command(
+    return null.compose_command(
         "run", "-m", "null", "-b", "nulldata", "-k", "1", "--episodes", "40", "--panels", "1",
         "--out", out, "--device", "cpu", "--plugin", plugin, *more
     )  # fmt: skip
@@ -32,10 +32,12 @@ def interrupted(null, number: int, times: int, expected: set[int]) -> None:
     rng = random.Random(number)
     stored = 0
     for _ in range(times):
-        known = null.calls()
-        child = subprocess.Popen(slow, env=null.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        known = null.count_calls()
+        child = subprocess.Popen(
+            slow, env=null.make_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         until = time.monotonic() + 60
-        while null.calls() < known + 2 and time.monotonic() < until:
+        while null.count_calls() < known + 2 and time.monotonic() < until:
             time.sleep(0.02)
         time.sleep(rng.uniform(0, 0.2))
         started = time.monotonic()
@@ -44,21 +46,21 @@ def interrupted(null, number: int, times: int, expected: set[int]) -> None:
         assert time.monotonic() - started < 5
         assert child.returncode in expected, said
         assert b"Traceback" not in said
-        path = null.only("out")
+        path = null.find_run("out")
         records, length = read_records(path / "episodes.jsonl")
         assert length == (path / "episodes.jsonl").stat().st_size
         # all that was computed is there: at most the episode in work is lost
-        assert len(records) >= stored + null.calls() - known - 1 > stored
+        assert len(records) >= stored + null.count_calls() - known - 1 > stored
         stored = len(records)
         if number == signal.SIGINT:
             assert b"interrupted" in said
             summary = json.loads((path / "summary.json").read_text())
             assert summary["episodes"] == {"counted": stored, "planned": 40}
-    assert subprocess.run(slow, env=null.env(), capture_output=True).returncode == 0
-    assert null.calls() <= 40 + times
+    assert subprocess.run(slow, env=null.make_environment(), capture_output=True).returncode == 0
+    assert null.count_calls() <= 40 + times
     plan = fssbench.plan("nulldata", shot=1, data=null.data, episodes=40)
     (whole,) = null.run("whole", plan, null.method(sleep=0.05))
-    assert null.results(null.only("out")) == null.results(whole.path)
+    assert null.read_results(null.find_run("out")) == null.read_results(whole.path)
 
 
 def test_sigint_keeps_all_that_was_computed(null):
@@ -79,8 +81,10 @@ def test_many_signals(null, number):
 
 def test_second_sigint_ends_at_once_and_stays_resumable(null):
     slow = command(null, null.folder / "out", "--set", "sleep=0.05")
-    child = subprocess.Popen(slow, env=null.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    while null.calls() < 3:
+    child = subprocess.Popen(
+        slow, env=null.make_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    while null.count_calls() < 3:
         time.sleep(0.02)
     for _ in range(3):
         child.send_signal(signal.SIGINT)
@@ -89,8 +93,8 @@ def test_second_sigint_ends_at_once_and_stays_resumable(null):
     child.communicate()
     assert time.monotonic() - started < 5
     assert child.returncode != 0
-    assert subprocess.run(slow, env=null.env(), capture_output=True).returncode == 0
-    assert len(read_records(null.only("out") / "episodes.jsonl")[0]) == 40
+    assert subprocess.run(slow, env=null.make_environment(), capture_output=True).returncode == 0
+    assert len(read_records(null.find_run("out") / "episodes.jsonl")[0]) == 40
 
 
 @pytest.mark.parametrize("processes", [2, 4])
@@ -128,7 +132,7 @@ def test_one_owner_and_the_others_are_told_who(null, processes):
 def test_owner_that_died_is_followed(null):
     plan = null.plan(6)
     child = null.fork(lambda: null.run("runs", plan, null.method(sleep=0.2)))
-    while null.calls() < 2:
+    while null.count_calls() < 2:
         time.sleep(0.01)
     child.kill()
     assert child.wait() == -signal.SIGKILL
@@ -166,9 +170,9 @@ def test_reading_needs_no_lock(null):
     """`score` and `report` read a run that is being written."""
     plan = null.plan(8)
     child = null.fork(lambda: null.run("runs", plan, null.method(sleep=0.1)))
-    while null.calls() < 4:
+    while null.count_calls() < 4:
         time.sleep(0.01)
-    run = read_run(null.only("runs"))
+    run = read_run(null.find_run("runs"))
     assert 0 < run.done < 8
     assert run.status == "incomplete"
     assert child.wait() == 0

@@ -47,7 +47,7 @@ def test_log_cut_at_each_of_its_last_400_bytes(whole, tmp_path):
 def test_run_with_a_torn_log_is_completed(null, whole):
     plan, path = whole
     data = (path / "episodes.jsonl").read_bytes()
-    before = null.results(path)
+    before = null.read_results(path)
     for cut in (1, 40, 95, 200):
         (path / "episodes.jsonl").write_bytes(data[:-cut])
         if data[:-cut].endswith(b"\n"):
@@ -55,7 +55,7 @@ def test_run_with_a_torn_log_is_completed(null, whole):
         else:
             with pytest.warns(UserWarning, match="torn"):
                 null.run("whole", plan)
-        assert null.results(path) == before
+        assert null.read_results(path) == before
 
 
 def test_flipped_bytes_are_refused_with_their_line(whole, tmp_path):
@@ -143,17 +143,17 @@ def test_damaged_manifest(whole, text, said):
 
 def test_missing_manifest_and_missing_plan(null, whole):
     plan, path = whole
-    results = null.results(path)
+    results = null.read_results(path)
     (path / "plan.json").unlink()
     with pytest.raises(DataError, match=r"plan.json"):
         read_run(path)
     null.run("whole", plan)
-    assert null.results(path) == results
+    assert null.read_results(path) == results
     (path / "manifest.json").unlink()
     with pytest.raises(DataError, match=r"manifest.json is missing"):
         read_run(path)
     null.run("whole", plan)
-    assert null.results(path) == results
+    assert null.read_results(path) == results
 
 
 def test_plan_of_another_run(null, whole):
@@ -207,7 +207,7 @@ def test_disk_full_at_many_sizes(null):
             stored = max(stored, kept.count(b"\n"))
     assert 0 < stored < 60
     assert limited(null, largest, plan)[0] == 0
-    assert null.results(null.only("full")) == null.results(done.path)
+    assert null.read_results(null.find_run("full")) == null.read_results(done.path)
 
 
 CALLS = ("write", "replace", "fsync", "open", "ftruncate")
@@ -249,7 +249,7 @@ def test_input_output_errors_at_every_call(null, name, always):
         else:
             assert str(out) in said
         (again,) = null.run(out, plan, method, panels=0)
-        assert null.results(again.path) == null.results(whole.path)
+        assert null.read_results(again.path) == null.read_results(whole.path)
         if seen[0] < at:
             break
     assert at > 1
@@ -272,7 +272,7 @@ def test_short_write_is_finished_or_taken_back(null, monkeypatch):
 
     monkeypatch.setattr(os, "write", once)
     (again,) = null.run("slow", plan, method)
-    assert null.results(again.path) == null.results(whole.path)
+    assert null.read_results(again.path) == null.read_results(whole.path)
 
 
 def test_record_line_round_trip_and_checksum():

@@ -93,7 +93,7 @@ def disturbed(null, harm, at: int, out: str = "out"):
         nonlocal done
         done += 1
         if done == at:
-            harm(null.only(out))
+            harm(null.find_run(out))
 
     settings = Settings(out=null.folder / out, panels=2)
     return evaluate_all([null.method()], null.plan(EPISODES), settings, watch=watch)
@@ -107,20 +107,20 @@ def test_harm_to_a_running_run_is_an_error_and_loses_nothing(null, harm, at):
     done, ((_, error),) = disturbed(null, harm, at)
     assert done == []
     assert isinstance(error, RunFolderError)
-    path = null.only("out")
+    path = null.find_run("out")
     assert str(path) in str(error)
     assert f"all {EPISODES} episodes were written back" in str(error)
-    assert null.results(path) == null.results(whole.path)
+    assert null.read_results(path) == null.read_results(whole.path)
     assert (path / "panels.jsonl").read_bytes() == (whole.path / "panels.jsonl").read_bytes()
     assert read_run(path).status == "complete"
     null.calls_file.unlink()
     (again,) = null.run("out", null.plan(EPISODES), panels=2)
-    assert (again.computed, null.calls()) == (0, 0)
+    assert (again.computed, null.count_calls()) == (0, 0)
 
 
 def test_what_lay_in_place_of_the_log_is_set_aside_and_never_deleted(null):
     _, ((_, error),) = disturbed(null, extend, 3)
-    (aside,) = null.only("out").glob("episodes.jsonl.aside-*")
+    (aside,) = null.find_run("out").glob("episodes.jsonl.aside-*")
     assert aside.name in str(error)
     assert b"somebody else's line" in aside.read_bytes()
 
@@ -153,7 +153,7 @@ def test_folder_that_another_process_took_over_is_left_to_it(null):
     owners[0].__exit__(None)
     assert done == []
     assert isinstance(error, RunFolderError)
-    assert read_run(null.only("out")).done == 0
+    assert read_run(null.find_run("out")).done == 0
     (kept,) = (null.folder / "out").glob("*.episodes-*.jsonl")
     assert kept.name in str(error)
     assert sorted(read_records(kept)[0]) == [0, 1, 2]

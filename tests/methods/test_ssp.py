@@ -11,7 +11,7 @@ import pytest
 import torch
 from fssbench.methods.layers.self_support import Prototypes, self_support
 from fssbench.methods.ssp import SSP
-from places import golden_recipe
+from places import load_golden_recipe
 from torch import Tensor
 
 import fssbench
@@ -20,7 +20,7 @@ from fssbench.testing import check_method
 
 @pytest.fixture(scope="module")
 def recipe(shared: Path) -> ModuleType:
-    return golden_recipe(shared)
+    return load_golden_recipe(shared)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from fssbench.reports.formats.html import render
 from fssbench.reports.formats.markdown import MarkdownReporter
-from hostile_names import NASTY, hostile, parsed
+from hostile_names import NASTY, make_hostile_results, parse_page
 from report_factory import make_cell, make_results, make_run
 
 from fssbench.analysis.changes import with_changes
@@ -41,7 +41,7 @@ def page() -> str:
 
 
 def test_the_page_tells_changes_only_when_asked(page: str) -> None:
-    text = re.sub(r"\s+", " ", "".join(parsed(page).text))
+    text = re.sub(r"\s+", " ", "".join(parse_page(page).text))
     assert "Changes since benign" in text
     assert "2 changed, 1 added, 1 removed, 5 unchanged" in text
     assert "checkpoint (the method's weights): aaaaaaaaaaaa → bbbbbbbbbbbb (folds 0, 1)" in text
@@ -66,7 +66,7 @@ def test_markdown_tells_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["</td><script>alert(1)</script>", "{{ 7*7 }}\x1b\u202e"])
 def test_hostile_text_stays_text_on_the_page(text: str, page: str) -> None:
-    assert parsed(render(shown(text, text))).elements == parsed(page).elements
+    assert parse_page(render(shown(text, text))).elements == parse_page(page).elements
 
 
 @pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
@@ -106,7 +106,7 @@ def test_standard_output_tells_what_changed(
 def test_a_report_is_compared_with_the_one_it_replaces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, after = make_results(), hostile("name")
+    before, after = make_results(), make_hostile_results("name")
     monkeypatch.setattr("fssbench.analysis.collect.collect", lambda paths, **_: before)
     out = str(tmp_path / "out")
     assert CliRunner().invoke(main, ["report", "-o", out, "--format", "json"]).exit_code == 0

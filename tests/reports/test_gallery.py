@@ -20,7 +20,7 @@ from fssbench.reports.sections.gallery import Budget, Group, galleries
 from fssbench.reports.sections.gallery_choice import choose
 from hypothesis import given, strategies as st
 from PIL import Image
-from report_factory import make_cell, make_results, make_run, with_panels
+from report_factory import add_panels, make_cell, make_results, make_run
 
 from fssbench.api import Cell, DataError, Panel, Pictures, Results
 
@@ -181,7 +181,7 @@ def one(cells, budget=None, legend=None) -> Group:
 
 
 def test_examples_line_methods_up(tmp_path: Path) -> None:
-    runs = [with_panels(make_run(m, fold=f), tmp_path) for m in ("pmnet", "hsnet") for f in (0, 1)]
+    runs = [add_panels(make_run(m, fold=f), tmp_path) for m in ("pmnet", "hsnet") for f in (0, 1)]
     budget = Budget()
     group = one([make_cell(runs[i : i + 2]) for i in (0, 2)], budget)
     assert group.methods == ("pmnet", "hsnet")
@@ -199,7 +199,7 @@ def test_examples_line_methods_up(tmp_path: Path) -> None:
 
 
 def test_numbers_of_the_alternative_text_are_those_of_the_masks(tmp_path: Path) -> None:
-    run = with_panels(make_run(), tmp_path, 1, **vars(pictures()))
+    run = add_panels(make_run(), tmp_path, 1, **vars(pictures()))
     (example,) = one([make_cell([run])]).examples
     _, errors = example.answers[0].pictures
     assert errors.alt == "Error map of pmnet: 25 % of the pixels found, 25 % false, 25 % missed"
@@ -207,23 +207,23 @@ def test_numbers_of_the_alternative_text_are_those_of_the_masks(tmp_path: Path) 
 
 
 def test_all_episodes_kept_is_said(tmp_path: Path) -> None:
-    run = with_panels(make_run(episodes=3), tmp_path, 3)
+    run = add_panels(make_run(episodes=3), tmp_path, 3)
     assert one([make_cell([run])]).basis == "all 3 episodes"
 
 
 def test_iou_of_an_example_carries_its_marks(tmp_path: Path) -> None:
-    run = with_panels(make_run(marks=("untrained", "miniature")), tmp_path)
+    run = add_panels(make_run(marks=("untrained", "miniature")), tmp_path)
     assert one([make_cell([run])], legend=collect(run.marks)).examples[0].answers[0].marks == "UM"
 
 
 def test_methods_of_one_label_are_told_apart(tmp_path: Path) -> None:
-    runs = [with_panels(make_run(backbone=b), tmp_path) for b in ("resnet50", "vgg16")]
+    runs = [add_panels(make_run(backbone=b), tmp_path) for b in ("resnet50", "vgg16")]
     assert one([make_cell([run]) for run in runs]).methods == ("pmnet, resnet50", "pmnet, vgg16")
     assert one([make_cell([runs[0]])] * 2).methods[1].endswith("(2)")
 
 
 def test_examples_stay_within_their_budget(tmp_path: Path) -> None:
-    cell = make_cell([with_panels(make_run(), tmp_path)])
+    cell = make_cell([add_panels(make_run(), tmp_path)])
     whole = Budget()
     one([cell], whole)
     spent = gallery_module.BUDGET - whole.left
@@ -239,7 +239,7 @@ def test_examples_stay_within_their_budget(tmp_path: Path) -> None:
 
 
 def test_benchmarks_share_the_budget(tmp_path: Path) -> None:
-    cells = [make_cell([with_panels(make_run(benchmark=b, shot=k), tmp_path)]) for b in "xy" for k in (1, 5)]
+    cells = [make_cell([add_panels(make_run(benchmark=b, shot=k), tmp_path)]) for b in "xy" for k in (1, 5)]
     budget = Budget()
     ((one_shot, five_shot), second) = galleries([cells[:2], cells[2:]], {}, budget)
     needed = gallery_module.BUDGET - budget.left
@@ -253,7 +253,7 @@ def test_benchmarks_share_the_budget(tmp_path: Path) -> None:
 def test_number_of_episodes_is_capped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gallery_module, "MOST", 2)
     budget = Budget()
-    group = one([make_cell([with_panels(make_run(), tmp_path, 9)])], budget)
+    group = one([make_cell([add_panels(make_run(), tmp_path, 9)])], budget)
     assert (len(group.examples), budget.dropped) == (2, 1)
 
 
@@ -261,7 +261,7 @@ def test_damaged_pictures_are_told_and_stop_nothing(tmp_path: Path) -> None:
     def damaged() -> Pictures:
         raise DataError("damaged")
 
-    run, other = (with_panels(make_run(m), tmp_path) for m in ("pmnet", "hsnet"))
+    run, other = (add_panels(make_run(m), tmp_path) for m in ("pmnet", "hsnet"))
     panels = tuple(replace(p, pictures=damaged) if p.index == 0 else p for p in run.panels)
     run = replace(run, panels=panels)
     cells = (make_cell([run]), make_cell([other]))
@@ -274,8 +274,8 @@ def test_damaged_pictures_are_told_and_stop_nothing(tmp_path: Path) -> None:
 
 
 def test_overlay_of_another_shape_is_not_laid_over_the_query(tmp_path: Path) -> None:
-    run = with_panels(make_run(), tmp_path, 1)
-    other = with_panels(make_run("hsnet"), tmp_path, 1, **vars(pictures()))
+    run = add_panels(make_run(), tmp_path, 1)
+    other = add_panels(make_run("hsnet"), tmp_path, 1, **vars(pictures()))
     budget = Budget()
     (example,) = one([make_cell([run]), make_cell([other])], budget).examples
     assert (len(example.answers), budget.unreadable) == (1, 1)
@@ -319,7 +319,7 @@ def test_full_gallery_is_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "supports": ((photo, noisy),),
     }
     cells = [
-        make_cell([with_panels(make_run(f"m{m}", f"b{b}"), tmp_path, 10, **dear)])
+        make_cell([add_panels(make_run(f"m{m}", f"b{b}"), tmp_path, 10, **dear)])
         for b in range(2)
         for m in range(7)
     ]

@@ -22,9 +22,9 @@ from fssbench.reports.formats.markdown import MarkdownReporter
 from fssbench.reports.leaderboard.board import board
 from fssbench.reports.leaderboard.names import page
 from fssbench.reports.leaderboard.site import LeaderboardReporter, site
-from hostile_names import NASTY, hostile, parsed
+from hostile_names import NASTY, make_hostile_results, parse_page
 from hypothesis import given, settings, strategies as st
-from report_factory import SKILL, flagged, make_cell, make_run
+from report_factory import SKILL, flag_best, make_cell, make_run
 
 from fssbench.analysis.row_names import row_title, with_names
 from fssbench.api import Cell, Results
@@ -41,7 +41,7 @@ def cells_of(benchmark: str, shot: int, folds: int = 1, **changes: object) -> li
         own = {"backbone": "vgg16"} if method == "hsnet" else {}
         given_ = {"episodes": 40, "manifest": manifest} | own | changes
         group.append(make_cell([make_run(method, benchmark, f, shot, **given_) for f in range(folds)]))
-    return flagged(group)
+    return flag_best(group)
 
 
 def gathered(*groups: list[Cell]) -> Results:
@@ -78,14 +78,14 @@ def test_a_page_a_method_and_a_benchmark(pages: dict[str, str]) -> None:
 
 def test_every_link_leads_somewhere_and_none_outside(pages: dict[str, str]) -> None:
     for name, text in pages.items():
-        tree = parsed(text)
+        tree = parse_page(text)
         ids = set(re.findall(r'\sid="([^"]+)"', text))
         for address in tree.addresses:
             assert address[1:] in ids if address.startswith("#") else address in pages, (name, address)
         assert {"index.html"} <= set(tree.addresses) or name == "index.html"
         assert not {"link", "iframe", "object", "base", "img"} & {e[0] for e in tree.elements if e[0]}
         assert "url(" not in re.sub(r"url\(#", "", text)
-    linked = {address for text in pages.values() for address in parsed(text).addresses}
+    linked = {address for text in pages.values() for address in parse_page(text).addresses}
     assert set(pages) <= linked
 
 
@@ -174,7 +174,7 @@ def test_a_method_s_page_has_its_figures_card_settings_and_checkpoints(
     for cell in results.cells:
         shown = f"[{cell.miou.low:.1f}, {cell.miou.high:.1f}]" in text
         assert shown or cell.method != "pmnet"
-    words = re.sub(r"\s+", " ", "".join(parsed(text).text))
+    words = re.sub(r"\s+", " ", "".join(parse_page(text).text))
     for told in ("Pixel Matching Network", "Compares by", "pmnet.safetensors", "width=64", "Notes"):
         assert told in words
     stranger = gathered(cells_of("pascal5i", 1))
@@ -185,7 +185,7 @@ def test_a_method_s_page_has_its_figures_card_settings_and_checkpoints(
 
 def test_a_benchmark_s_page_has_facts_pitfalls_and_published_figures(pages: dict[str, str]) -> None:
     text = pages["benchmark-pascal-to-isic2018_isic1.html"]
-    words = "".join(parsed(text).text)
+    words = "".join(parse_page(text).text)
     for told in ("Tested on", "Published (PMNet paper, WACV 2024)", "PATNet", "Beside the paper"):
         assert told in words
     assert '<a href="method-pmnet.html">' in text
@@ -211,12 +211,12 @@ def test_plain_names_stay_readable() -> None:
 
 @pytest.fixture(scope="module")
 def benign() -> list[list[object]]:
-    return [parsed(text).elements for text in site(everywhere("benign")).values()]
+    return [parse_page(text).elements for text in site(everywhere("benign")).values()]
 
 
 def everywhere(text: str) -> Results:
     """Results in which the method, its kind, its title, settings and checkpoint are `text` too."""
-    run = hostile(text).runs[0]
+    run = make_hostile_results(text).runs[0]
     context = {"title": text, "kind": text, "checkpoint": text, "checkpoint_sha256": text}
     run = replace(run, method=text, manifest={"context": context, "block": {"config": {text: text}}})
     return Results((run,), (make_cell([run]),), 200, 0, notes=(text,))
@@ -225,10 +225,10 @@ def everywhere(text: str) -> Results:
 @pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
 def test_hostile_names_stay_text(text: str, benign: list[list[object]], tmp_path: Path) -> None:
     pages = site(everywhere(text))
-    assert [parsed(page_).elements for page_ in pages.values()] == benign
+    assert [parse_page(page_).elements for page_ in pages.values()] == benign
     for name, page_ in pages.items():
-        assert not set("".join(parsed(page_).text)) & {"\x00", "\x1b", "\u202e", "\u2028"}
-        assert all(a in pages or a.startswith("#") for a in parsed(page_).addresses)
+        assert not set("".join(parse_page(page_).text)) & {"\x00", "\x1b", "\u202e", "\u2028"}
+        assert all(a in pages or a.startswith("#") for a in parse_page(page_).addresses)
         (tmp_path / name).write_text(page_, encoding="utf-8")
 
 

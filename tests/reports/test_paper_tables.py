@@ -15,8 +15,8 @@ from fssbench.reports.content.published import MEAN, records
 from fssbench.reports.formats.latex import LatexReporter
 from fssbench.reports.paper.layouts import AVERAGE, LAYOUTS
 from fssbench.reports.paper.tables import Line, Number, PaperTable, tables
-from hostile_names import NASTY, hostile
-from report_factory import flagged, make_cell, make_results, make_run
+from hostile_names import NASTY, make_hostile_results
+from report_factory import flag_best, make_cell, make_results, make_run
 
 from fssbench.analysis.comparisons import verdicts
 from fssbench.api import Cell, Results
@@ -42,7 +42,7 @@ def cells_of(benchmark: str, folds: int, shot: int, **changes: object) -> list[C
         marks = ("miniature", "untrained") if method == "hsnet" else ("miniature",)
         given = {"episodes": 40, "marks": marks, "manifest": manifest} | changes
         group.append(make_cell([make_run(method, benchmark, f, shot, **given) for f in range(folds)]))
-    return flagged(group)
+    return flag_best(group)
 
 
 def gathered(cells: list[Cell]) -> Results:
@@ -228,7 +228,7 @@ def test_nothing_is_best_alone_or_across_measurements() -> None:
 @pytest.mark.parametrize("text", [*NASTY, "\\\\[9cm]", "[9cm]"], ids=range(len(NASTY) + 2))
 def test_paper_tables_execute_nothing_foreign(text: str, tmp_path: Path) -> None:
     def skeleton(word: str) -> tuple[list[str], int, int]:
-        run = hostile(word).runs[0]
+        run = make_hostile_results(word).runs[0]
         run = replace(run, benchmark="pascal5i", manifest={"context": {"title": word, "kind": word}})
         results = gathered([make_cell([run], missing=(1, 2, 3))])
         written = LatexReporter().write(results, tmp_path, style="paper")[1].read_text(encoding="utf-8")

@@ -22,7 +22,7 @@ from fssbench.reports.formats.csv_report import CsvReporter, guard
 from fssbench.reports.formats.html import HtmlReporter, render
 from fssbench.reports.formats.latex import LatexReporter
 from fssbench.reports.formats.markdown import MarkdownReporter
-from hostile_names import NASTY, Tree, hostile, parsed
+from hostile_names import NASTY, Tree, make_hostile_results, parse_page
 from report_factory import make_cell, make_results, make_run
 
 from fssbench.api import Estimate, Results
@@ -37,15 +37,15 @@ def undrawn(drawing: Drawing) -> str:
 def benign() -> Tree:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fssbench.reports.formats.html.inline", undrawn)
-        return parsed(render(hostile("benign")))
+        return parse_page(render(make_hostile_results("benign")))
 
 
 @pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
 def test_html_tree_is_that_of_benign_names(text: str, benign: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fssbench.reports.formats.html.inline", undrawn)
-    tree = parsed(render(hostile(text)))
+    tree = parse_page(render(make_hostile_results(text)))
     assert tree.elements == benign.elements
-    assert tree.drawn == {"title"}
+    assert tree.drawing_elements == {"title"}
     shown = "".join(tree.text)
     assert not set(shown) & {"\x00", "\x1b", "\u202e", "\u2028"}
     if text.isascii() and text.isprintable():
@@ -66,8 +66,8 @@ def test_drawings_of_hostile_names_are_harmless() -> None:
     }
     for name, make in kinds.items():
         svg = inline(Drawing(name, "x", clean("".join(NASTY)), clean("".join(NASTY)), make))
-        tree = parsed(svg)
-        assert tree.drawn <= {
+        tree = parse_page(svg)
+        assert tree.drawing_elements <= {
             "title",
             "desc",
             "defs",
@@ -90,12 +90,12 @@ def test_drawings_of_hostile_names_are_harmless() -> None:
 @pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
 def test_markdown_keeps_its_columns(text: str, tmp_path: Path) -> None:
     def shape(word: str) -> list[int]:
-        (path,) = MarkdownReporter().write(hostile(word), tmp_path)
+        (path,) = MarkdownReporter().write(make_hostile_results(word), tmp_path)
         lines = path.read_text(encoding="utf-8").split("\n")
         return [len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in lines]
 
     assert shape(text) == shape("benign")
-    MarkdownReporter().write(hostile(text), tmp_path)
+    MarkdownReporter().write(make_hostile_results(text), tmp_path)
     written = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert not re.search(r"<(?!/?sup>)", written)
     assert not set(written) & {"\x00", "\x1b", "\u202e"}
@@ -104,7 +104,7 @@ def test_markdown_keeps_its_columns(text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
 def test_latex_executes_nothing_foreign(text: str, tmp_path: Path) -> None:
     def skeleton(word: str) -> tuple[list[str], int, int]:
-        (path,) = LatexReporter().write(hostile(word), tmp_path)
+        (path,) = LatexReporter().write(make_hostile_results(word), tmp_path)
         written = path.read_text(encoding="utf-8")
         commands = re.findall(r"\\([a-zA-Z]+)", written)
         depth = len(re.findall(r"(?<!\\){", written)) - len(re.findall(r"(?<!\\)}", written))
@@ -112,14 +112,14 @@ def test_latex_executes_nothing_foreign(text: str, tmp_path: Path) -> None:
         return [c for c in commands if not harmless.fullmatch(c)], depth, written.count("\n")
 
     assert skeleton(text) == skeleton("benign")
-    LatexReporter().write(hostile(text), tmp_path)
+    LatexReporter().write(make_hostile_results(text), tmp_path)
     written = (tmp_path / "report.tex").read_text(encoding="utf-8")
     assert all(c < "\x80" or "À" <= c <= "ÿ" for c in written)
 
 
 @pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
 def test_csv_has_no_formula_and_all_its_fields(text: str, tmp_path: Path) -> None:
-    path, _ = CsvReporter().write(hostile(text), tmp_path)
+    path, _ = CsvReporter().write(make_hostile_results(text), tmp_path)
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["row"] for row in rows] == ["mean", "run"]
@@ -141,7 +141,7 @@ def test_latex_compiles(tmp_path: Path) -> None:
 def test_html_is_one_offline_file(tmp_path: Path) -> None:
     results = make_results(folder=tmp_path, marks=("miniature",))
     page = render(results)
-    tree = parsed(page)
+    tree = parse_page(page)
     assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in page
     assert not {"script", "link", "iframe", "object", "base", "form"} & {e[0] for e in tree.elements if e[0]}
     pictures = ("data:image/jpeg;base64,", "data:image/png;base64,")

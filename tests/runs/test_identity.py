@@ -257,7 +257,7 @@ def with_weight(null, value: float):
         super(null.base, self).__init__(config, backbone)
         self.scale = torch.nn.Parameter(torch.tensor([value]))
 
-    return null.broken("weighted", __init__=init)
+    return null.make_broken("weighted", __init__=init)
 
 
 def test_one_weight_is_another_measurement(null):
@@ -279,7 +279,7 @@ def test_config_score_size_seed_cap_are_other_measurements(null):
         manifest(null, null.plan(6, size=17)),
         manifest(null, plan.head(5)),
         manifest(null, plan, shard=(1, 2)),
-        manifest(null, plan, null.broken("renamed")),
+        manifest(null, plan, null.make_broken("renamed")),
     ]
     assert len({m["identity"] for m in found}) == len(found)
     assert manifest(null, plan, null.method(bias="0.1"))["identity"] == found[1]["identity"]
@@ -366,7 +366,7 @@ def test_label_and_marks(null):
     method = null.method(bias=0.5)
     assert label(method) == "null (bias=0.5)"
     assert marks(method) == []
-    trained = null.broken("t")
+    trained = null.make_broken("t")
     trained.provenance = trained.provenance.changed(untrained=True)
     assert marks(trained) == ["untrained"]
     assert label(trained) == "t"

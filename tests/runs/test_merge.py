@@ -32,7 +32,7 @@ def test_merged_equals_unsharded_in_any_order(null, parts):
     for turn, given in enumerate([paths, paths[::-1], [null.folder / "shards"]]):
         (path,) = merge(given, null.folder / f"merged{turn}")
         assert path.name == whole.path.name
-        assert null.results(path) == null.results(whole.path)
+        assert null.read_results(path) == null.read_results(whole.path)
         assert read_run(path).identity == whole.identity
     assert (path / "panels.jsonl").read_bytes() == (whole.path / "panels.jsonl").read_bytes()
     assert sum(s["episodes"] for s in read_run(path).sessions()) == 20
@@ -67,7 +67,7 @@ def test_merge_goes_on_with_an_unsharded_run_that_was_begun(null):
     for part in (1, 2):
         null.run("shards", plan, shard=(part, 2))
     (path,) = merge([null.folder / "shards"], null.folder / "out")
-    assert null.results(path) == null.results(whole.path)
+    assert null.read_results(path) == null.read_results(whole.path)
 
 
 def test_more_shards_than_episodes(null):
@@ -76,7 +76,7 @@ def test_more_shards_than_episodes(null):
     for part in range(1, 4):
         null.run("shards", plan, shard=(part, 3))
     (path,) = merge([null.folder / "shards"], null.folder / "out")
-    assert null.results(path) == null.results(whole.path)
+    assert null.read_results(path) == null.read_results(whole.path)
 
 
 def test_missing_shards_are_named(null):
@@ -108,12 +108,14 @@ def test_shards_of_different_cuts_do_not_mix(null):
 
 def test_shards_of_two_methods_make_two_runs(null):
     plan = null.plan(6)
-    methods = null.broken("a"), null.broken("b")
+    methods = null.make_broken("a"), null.make_broken("b")
     whole = null.run("whole", plan, *methods)
     for part in (1, 2):
         null.run("shards", plan, *methods, shard=(part, 2))
     paths = merge([null.folder / "shards"], null.folder / "out")
-    assert {p.name: null.results(p) for p in paths} == {w.path.name: null.results(w.path) for w in whole}
+    assert {p.name: null.read_results(p) for p in paths} == {
+        w.path.name: null.read_results(w.path) for w in whole
+    }
 
 
 def test_shards_that_disagree_with_what_is_there(null):

@@ -56,7 +56,7 @@ def test_default_is_the_command_lines(null):
 
 def test_every_method_keeps_the_same_episodes(null):
     plan = null.plan(20)
-    done = null.run("runs", plan, null.broken("a"), null.broken("b"), panels=3)
+    done = null.run("runs", plan, null.make_broken("a"), null.make_broken("b"), panels=3)
     assert kept(done[0].path) == kept(done[1].path)
     assert len(kept(done[0].path)) == 3
     assert sorted(p.name for p in done[0].path.iterdir()) == [
@@ -152,7 +152,7 @@ def test_each_image_is_read_once_for_pictures_of_all_methods(null, monkeypatch):
     monkeypatch.setattr(cls, "image", lambda self, item: opened.append(item) or plain(self, item))
     plan = null.plan(10)
     images = {i for e in plan for i in (e.query, *e.supports)}
-    null.run("runs", plan, null.broken("a"), null.broken("b"), null.broken("c"), panels=10)
+    null.run("runs", plan, null.make_broken("a"), null.make_broken("b"), null.make_broken("c"), panels=10)
     assert len(opened) == 2 * len(images)  # as input, and as picture
 
 
@@ -166,7 +166,7 @@ def test_time_of_pictures_is_not_the_methods(null, monkeypatch):
 def test_number_of_panels_is_no_part_of_the_identity(null):
     runs = [null.run(f"runs{n}", null.plan(6), panels=n)[0] for n in (0, 2, 6)]
     assert len({run.identity for run in runs}) == 1
-    assert len({null.results(run.path) for run in runs}) == 1
+    assert len({null.read_results(run.path) for run in runs}) == 1
 
 
 # --- kills, resume, shards, faults ----------------------------------------------------------------
@@ -196,7 +196,7 @@ def test_kill_at_every_write_loses_nothing_and_resumes_to_the_same_bytes(null):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("warnings.warn", lambda *_, **__: None)
             (again,) = null.run(f"killed{at}", plan, panels=5)
-        assert null.results(again.path) == null.results(whole.path)
+        assert null.read_results(again.path) == null.read_results(whole.path)
         assert (again.path / FILE).read_bytes() == (whole.path / FILE).read_bytes()
         if code == 0:
             break
@@ -235,7 +235,7 @@ def test_method_that_answers_otherwise_after_a_kill_is_shown_as_counted(null):
         fg = m.mean(dim=1) - 0.5
         return torch.stack([-fg, fg], dim=1) * answers[0]
 
-    odd = null.broken("odd", logits=logits)
+    odd = null.make_broken("odd", logits=logits)
     (run,) = null.run("runs", plan, odd, panels=2)
     (run.path / "episodes.jsonl").write_bytes(b"")  # as if killed between picture and count
     answers[0] = 1.0
@@ -283,13 +283,13 @@ def test_disk_full_is_told_and_resumes(null):
         assert code == DataError.exit_code, message
         assert "bytes to" in message
         assert FILE in message
-        kept_now = (null.only("full") / FILE).read_bytes()
+        kept_now = (null.find_run("full") / FILE).read_bytes()
         assert (whole.path / FILE).read_bytes().startswith(kept_now)
         assert kept_now.endswith(b"\n")
         stored = max(stored, kept_now.count(b"\n"))
     assert 0 < stored < 8
     assert limited(largest)[0] == 0
-    assert (null.only("full") / FILE).read_bytes() == (whole.path / FILE).read_bytes()
+    assert (null.find_run("full") / FILE).read_bytes() == (whole.path / FILE).read_bytes()
 
 
 def test_file_that_cannot_be_written(null):

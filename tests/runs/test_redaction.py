@@ -136,7 +136,7 @@ def test_planted_user_host_and_secret_are_in_no_output(null):
         ("--config", config),
         ("--data", null.folder / "home" / "data", f"--set=encoder={place / 'w.pth'}"),
     ):
-        result = null.cli("run", *common, *more, env=env)
+        result = null.run_command("run", *common, *more, env=env)
         assert result.returncode == 0, result.stderr
     assert len(list(scan(out))) == 2
     broken = out / "broken"
@@ -144,9 +144,9 @@ def test_planted_user_host_and_secret_are_in_no_output(null):
     (broken / "manifest.json").write_text("{")
     report, site = null.folder / "report", null.folder / "site"
     for command in (("report", out, "-o", report, "--plugin", plugin), ("leaderboard", out, "-o", site)):
-        result = null.cli(*command, env=env)
+        result = null.run_command(*command, env=env)
         assert result.returncode == 0, result.stderr
-    shown = null.cli(
+    shown = null.run_command(
         "env", env={**env, "FSSBENCH_DATA": str(place / "data"), "FSSBENCH_CACHE": str(place / "cache")}
     )
     assert user not in shown.stdout

@@ -1,4 +1,4 @@
-"""Methods whose costs can be counted by hand."""
+"""Methods whose costs are easy to count by hand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fssbench.api import FeatureMethod, ImageMethod, MethodCard, MethodConfig, T
 CHANNELS = 6
 
 
-def card(name: str) -> MethodCard:
+def make_card(name: str) -> MethodCard:
     return MethodCard(
         name=name,
         title=name,
@@ -28,16 +28,16 @@ def card(name: str) -> MethodCard:
 
 
 class Steps(MethodConfig):
-    """Steps of adaptation."""
+    """Settings: number of adaptation steps."""
 
     steps: int = 0
     ablations = {"two": {"steps": 2}}
 
 
 class OneConvolution(ImageMethod):
-    """A 3x3 convolution of the query; each step of adaptation is one more, forward and backward."""
+    """A 3x3 convolution of the query; each adaptation step adds one, forward and backward."""
 
-    card = card("one-convolution")
+    card = make_card("one-convolution")
     Config = Steps
 
     def __init__(self, config, backbone=None):
@@ -62,30 +62,30 @@ class OneConvolution(ImageMethod):
 
 
 class Hoard(ImageMethod):
-    """Holds 200 MiB for the length of a forward."""
+    """Holds 200 MiB during a forward."""
 
-    card = card("hoard")
+    card = make_card("hoard")
 
     def logits(self, query, support, support_mask):
-        held = torch.ones(200 << 18)
-        out = query[:, :2] + held[:1]
-        del held
+        buffer = torch.ones(200 << 18)
+        out = query[:, :2] + buffer[:1]
+        del buffer
         return out
 
 
 class Dies(ImageMethod):
-    """Takes its process along."""
+    """Ends its process during a forward."""
 
-    card = card("dies")
+    card = make_card("dies")
 
     def logits(self, query, support, support_mask):
         os._exit(9)
 
 
 class Fails(ImageMethod):
-    """Raises what it likes."""
+    """Raises an exception during a forward."""
 
-    card = card("fails")
+    card = make_card("fails")
 
     def logits(self, query, support, support_mask):
         raise ValueError("not today")
@@ -94,7 +94,7 @@ class Fails(ImageMethod):
 class Linear(FeatureMethod):
     """One 1x1 convolution behind the deepest tap."""
 
-    card = card("linear")
+    card = make_card("linear")
 
     def __init__(self, config, backbone=None):
         super().__init__(config, backbone)

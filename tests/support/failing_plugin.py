@@ -1,4 +1,4 @@
-"""A data set, a method and a reporter that fail where FAIL_AT says, two calls deep; tests copy and load this file."""
+"""A data set, a method and a reporter that fail at the place that FAIL_AT names; tests copy and load this file."""
 
 from __future__ import annotations
 
@@ -26,17 +26,18 @@ from fssbench.api import (
 SIDE = 32
 
 
-def reach(place: str) -> None:
+def fail_at(place: str) -> None:
+    """Fail, two calls deep, if FAIL_AT names this place."""
     if os.environ.get("FAIL_AT") == place:
-        stumble(place)
+        raise_error(place)
 
 
-def stumble(place: str) -> int:
+def raise_error(place: str) -> int:
     return int(f"planted in {place}")
 
 
 class Squares(Dataset):
-    """Squares at places that the number of the image decides."""
+    """Squares whose place depends on the number of the image."""
 
     card = DatasetCard(
         name="squares",
@@ -51,28 +52,28 @@ class Squares(Dataset):
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
-        reach("dataset")
+        fail_at("dataset")
 
     def classes(self):
-        reach("classes")
+        fail_at("classes")
         return {0: "left", 1: "right"}
 
     def pool(self, split):
-        reach("pool")
+        fail_at("pool")
         return Pool(tuple(Entry(f"{split}/{c}/{i}", c) for c in (0, 1) for i in range(12)), "made up")
 
     def files(self, item):
-        reach("files")
+        fail_at("files")
         return ()
 
     def image(self, item):
-        reach("image")
+        fail_at("image")
         pixels = np.full((SIDE, SIDE, 3), 90, np.uint8)
         pixels[self._square(item) == 1] = 200
         return Image.fromarray(pixels)
 
     def mask(self, item, class_id):
-        reach("mask")
+        fail_at("mask")
         return self._square(item)
 
     def label(self, item):
@@ -85,18 +86,18 @@ class Squares(Dataset):
         return mask
 
     def verify(self):
-        reach("verify")
+        fail_at("verify")
         return Verification("squares", self.root)
 
     @classmethod
     def miniature(cls, data: Path, seed: int) -> None:
-        reach("miniature")
+        fail_at("miniature")
         (data / "squares").mkdir(parents=True)
 
     @classmethod
     def prepare(cls, source: Path, data: Path) -> Iterator[str]:
         yield "unpacking"
-        reach("prepare")
+        fail_at("prepare")
 
 
 class Fragile(ImageMethod):
@@ -118,18 +119,18 @@ class Fragile(ImageMethod):
 
     def __init__(self, config, backbone=None):
         super().__init__(config, backbone)
-        reach("init")
+        fail_at("init")
         self.layer = nn.Conv2d(3, 2, 1)
 
     def logits(self, query, support, support_mask):
-        reach("logits")
+        fail_at("logits")
         if not self.training:
-            reach("inference")
+            fail_at("inference")
         return Stumbling.apply(self.layer(query))
 
 
 class Stumbling(torch.autograd.Function):
-    """The identity, whose backward may fail."""
+    """The identity function; its backward may fail."""
 
     @staticmethod
     def forward(context, value):
@@ -137,24 +138,24 @@ class Stumbling(torch.autograd.Function):
 
     @staticmethod
     def backward(context, gradient):
-        reach("backward")
+        fail_at("backward")
         return gradient
 
 
 class Pages(Reporter):
-    """A report of no page."""
+    """A reporter that writes no file."""
 
     name = "pages"
     title = "Pages"
 
     @classmethod
     def lacking(cls):
-        reach("lacking")
+        fail_at("lacking")
         return ""
 
     def write(self, results, folder, **options):
-        reach("write")
+        fail_at("write")
         return []
 
 
-reach("import")
+fail_at("import")

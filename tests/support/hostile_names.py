@@ -1,4 +1,4 @@
-"""Names that try to be something else than text, results made of them, and the tree of a page."""
+"""Names that contain markup or commands, results with such names, and a parser for pages."""
 
 from __future__ import annotations
 
@@ -55,19 +55,19 @@ NASTY = (
 
 
 class Tree(HTMLParser):
-    """Element names in order, with their attribute names, and all text; of a drawing, only the names."""
+    """Collects all text and all elements of a page with their attribute names; in a drawing only element names."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.elements: list[object] = []
         self.text: list[str] = []
         self.addresses: list[str] = []
-        self.drawn: set[str] = set()
+        self.drawing_elements: set[str] = set()
         self.drawing = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if self.drawing:  # how many ticks there are hangs on the length of the labels
-            self.drawn.add(tag)
+        if self.drawing:  # the number of ticks depends on the length of the labels
+            self.drawing_elements.add(tag)
             assert not [name for name, _ in attrs if name.startswith("on")]
         else:
             self.elements.append((tag, tuple(sorted(name for name, _ in attrs))))
@@ -85,15 +85,15 @@ class Tree(HTMLParser):
         self.text.append(data)
 
 
-def parsed(page: str) -> Tree:
+def parse_page(page: str) -> Tree:
     tree = Tree()
     tree.feed(page)
     tree.close()
     return tree
 
 
-def hostile(text: str) -> Results:
-    """One run in which every piece of foreign text is `text`."""
+def make_hostile_results(text: str) -> Results:
+    """Make results of one run in which every text from outside is `text`."""
     run = make_run(
         label=text,
         slug=text,

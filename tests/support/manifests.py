@@ -1,4 +1,4 @@
-"""Makes identities, contexts and manifests whose values mean nothing, for tests of what reads them."""
+"""Makes identities, contexts and manifests with arbitrary values, for tests of the code that reads them."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ CONTEXT: dict[str, Any] = {
 
 
 def make_identity(**fields: Any) -> Identity:
-    """A whole identity; `fields` replace or add some."""
+    """Make a complete identity; `fields` replace or add fields."""
     return Identity(**{**IDENTITY, **fields})
 
 
 def make_manifest(**fields: Any) -> RunManifest:
-    """The manifest of a toy method; `fields` are of its identity."""
+    """Make the manifest of a toy method; `fields` are fields of its identity."""
     return RunManifest.of(make_identity(**fields), Context(**CONTEXT))

@@ -1,4 +1,4 @@
-"""Measurements of cost as `fssbench bench` stores them, with made-up figures."""
+"""Makes measurements as `fssbench bench` stores them, with arbitrary figures."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from fssbench.api import Efficiency, Timing
 TIMING = Timing(median=12.5, low=12, high=13, mad=0.4, fastest=11, slowest=14, repeats=15, warmup=4)
 
 
-def measurement(**changes: Any) -> Efficiency:
-    """A measurement of a method on a processor, with some facts changed."""
+def make_measurement(**changes: Any) -> Efficiency:
+    """Make the measurement of a method on a CPU; `changes` replace fields."""
     facts = {
         "identity": "a" * 64,
         "method": "null",

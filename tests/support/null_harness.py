@@ -1,7 +1,7 @@
-"""What the tests of engine and store share: null runs, child processes that are really killed.
+"""Runs the null method, and forks child processes that a test can kill, for tests of engine and store.
 
-Reached through the fixture `null` (tests/conftest.py).  Children are forked, not started: torch is
-imported once, and a test that kills a hundred processes takes seconds.
+Tests use the fixture `null` (tests/conftest.py).  Child processes are forked, so torch is imported only once, and a
+test that kills a hundred processes takes seconds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from fssbench.runs.store import scan
 
 PLUGIN = Path(__file__).with_name("null_plugin.py")
 RESULTS = ("summary.json", "episodes.jsonl")
-"""Files of a run that two equal measurements share to the byte."""
+"""Files of a run that are equal, to the byte, for equal measurements."""
 
 
 class Child:
@@ -64,7 +64,7 @@ class Child:
         os.kill(self.pid, number)
 
     def wait(self) -> int:
-        """The exit status; negative where a signal ended it."""
+        """Wait for the end; return the exit status, negative if a signal ended the process."""
         _, status = os.waitpid(self.pid, 0)
         return os.waitstatus_to_exitcode(status)
 
@@ -74,7 +74,7 @@ class Child:
 
 
 class NullHarness:
-    """Null runs below one temporary folder."""
+    """Makes null runs below one temporary folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -85,7 +85,7 @@ class NullHarness:
         self._children = 0
 
     def plan(self, episodes: int = 20, *, shot: int = 1, size: int = 16, seed: int = 0) -> Plan:
-        """A null plan of any length, at a size that costs nothing."""
+        """Make a null plan of any length, at a small size."""
         drawn = fssbench.plan("nulldata", shot=shot, data=self.data, seed=seed)
         rounds = -(-episodes // len(drawn))
         rows = [e for _ in range(rounds) for e in drawn][:episodes]
@@ -97,18 +97,18 @@ class NullHarness:
 
     @property
     def base(self) -> type[Method]:
-        """The null method's class, to derive misbehaving ones from."""
+        """The class of the null method, from which tests derive faulty methods."""
         return METHODS.get("null")
 
-    def broken(self, method: str, **attributes: object) -> Method:
-        """A null method of another name, some of whose attributes are replaced."""
+    def make_broken(self, method: str, **attributes: object) -> Method:
+        """Make a null method with another name and replaced attributes."""
         card = self.base.card.model_copy(update={"name": method})
         return self.method(type("Broken", (self.base,), {"card": card, **attributes}))
 
     def run(self, out: str | Path, plan: Plan, *methods: Method, **settings: object) -> list[Evaluation]:
-        """Evaluate; the first failure of a method is raised."""
-        chosen = Settings(**{"out": self.folder / out, "panels": 1, **settings})
-        done, failed = evaluate_all(methods or [self.method()], plan, chosen)
+        """Evaluate methods on a plan, and raise the first failure."""
+        evaluation_settings = Settings(**{"out": self.folder / out, "panels": 1, **settings})
+        done, failed = evaluate_all(methods or [self.method()], plan, evaluation_settings)
         if failed:
             raise failed[0][1]
         return done
@@ -117,29 +117,31 @@ class NullHarness:
         self._children += 1
         return Child(work, self.folder / f"child{self._children}.txt")
 
-    def calls(self) -> int:
-        """How often the null method was called since `count_calls`."""
+    def count_calls(self) -> int:
+        """Count the calls of the null method."""
         return self.calls_file.read_text().count("x") if self.calls_file.is_file() else 0
 
-    def only(self, out: str | Path) -> Path:
-        """The one run folder in `out`."""
+    def find_run(self, out: str | Path) -> Path:
+        """Return the only run folder in `out`."""
         (path,) = scan(self.folder / out)
         return path
 
-    def results(self, run: Path) -> tuple[bytes, ...]:
+    def read_results(self, run: Path) -> tuple[bytes, ...]:
         return tuple((run / name).read_bytes() for name in RESULTS)
 
-    def cli(
+    def run_command(
         self, *arguments: str | Path, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """The command in a process of its own."""
-        return subprocess.run(self.command(*arguments), capture_output=True, text=True, env=self.env(env))
+        """Run the `fssbench` command in a new process."""
+        return subprocess.run(
+            self.compose_command(*arguments), capture_output=True, text=True, env=self.make_environment(env)
+        )
 
-    def command(self, *arguments: str | Path) -> list[str]:
+    def compose_command(self, *arguments: str | Path) -> list[str]:
         return [sys.executable, "-m", "fssbench", *map(str, arguments)]
 
-    def env(self, extra: dict[str, str] | None = None) -> dict[str, str]:
+    def make_environment(self, extra: dict[str, str] | None = None) -> dict[str, str]:
         return {**os.environ, "OMP_NUM_THREADS": "1", "FSSBENCH_DATA": str(self.data), **(extra or {})}
 
-    def json_lines(self, text: str) -> list[dict[str, object]]:
+    def parse_json_lines(self, text: str) -> list[dict[str, object]]:
         return [json.loads(line) for line in text.splitlines()]

@@ -1,7 +1,7 @@
-"""A data set without files and methods without weights: the harness measured alone.
+"""A data set without files and a method without weights, for tests of the harness alone.
 
-Loaded by tests with `--plugin`; each call of `NullMethod` is counted in the file that the environment
-variable NULL_CALLS names, so that tests can tell how often an episode was computed.
+Tests load this file with `--plugin`.  Each call of `NullMethod` is counted in the file that the environment
+variable NULL_CALLS names, so a test knows how many episodes were computed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SIDE = 32
 
 
 class NullData(Dataset):
-    """Three classes of images that are made when asked for."""
+    """Three classes of images that are made on request."""
 
     card = DatasetCard(
         name="nulldata",
@@ -85,7 +85,7 @@ class NullConfig(MethodConfig):
 
 
 class NullMethod(ImageMethod):
-    """Predicts the mean of the supports' masks, in as little time as it takes."""
+    """Predicts the mean of the supports' masks, which takes almost no time."""
 
     card = MethodCard(
         name="null",

@@ -1,4 +1,4 @@
-"""Where tests find what is not theirs alone: the checkout, plugin files, the package of plugins, the golden recipe."""
+"""Paths that several tests use: the checkout, plugin files, the package of plugins, the golden recipe."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FAILING_PLUGIN = SUPPORT / "failing_plugin.py"
 
 
 def load_module(file: Path, name: str) -> ModuleType:
-    """Import a file that is on no path, once under its name."""
+    """Import a file that is not on the path; a second call returns the same module."""
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, file)
         assert spec is not None
@@ -29,6 +29,6 @@ def load_module(file: Path, name: str) -> ModuleType:
     return sys.modules[name]
 
 
-def golden_recipe(shared: Path) -> ModuleType:
-    """The module that makes the weights and inputs of the golden outputs."""
+def load_golden_recipe(shared: Path) -> ModuleType:
+    """Load the module that makes the weights and inputs of the golden outputs."""
     return load_module(shared / "golden" / "recipe.py", "golden_recipe")

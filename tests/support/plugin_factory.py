@@ -1,4 +1,4 @@
-"""Plugin files written by tests."""
+"""Writes plugin files for tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Synthetic table models: real counts, real intervals, no run on disk."""
+"""Makes synthetic results with real counts and intervals, without a run on disk."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def make_run(
     folder: Path | None = None,
     **changes: Any,
 ) -> RunResult:
-    """A run whose episodes depend on the plan and whose intersections depend on the method."""
+    """Make a run.  Its episodes depend on the plan, its intersections also on the method."""
     plan = np.random.default_rng([fold, shot, len(benchmark)])
     mine = np.random.default_rng([fold, shot, len(benchmark), *method.encode()])
     classes = tuple(range(5))
@@ -87,7 +87,7 @@ def make_run(
 
 
 def make_cell(runs: list[RunResult], *, missing: tuple[int, ...] = ()) -> Cell:
-    """The cell of one method's runs."""
+    """Make the cell of one method's runs."""
     samples = [estimate_of_runs([run], resamples=200)[0] for run in runs]
     first = runs[0]
     return Cell(
@@ -110,8 +110,8 @@ def make_cell(runs: list[RunResult], *, missing: tuple[int, ...] = ()) -> Cell:
     )
 
 
-def flagged(cells: list[Cell]) -> list[Cell]:
-    """Best and not significantly worse, within one benchmark and shot."""
+def flag_best(cells: list[Cell]) -> list[Cell]:
+    """Mark the best cell and those not significantly worse, within one benchmark and shot."""
     top = max(cells, key=lambda c: c.miou.value)
     runs = tuple(run for cell in cells for run in cell.folds.values())
     compared = verdicts(Results(runs, tuple(cells), resamples=200, bootstrap_seed=0))
@@ -124,7 +124,7 @@ def flagged(cells: list[Cell]) -> list[Cell]:
 
 
 def make_results(*, folder: Path | None = None, marks: tuple[str, ...] = (), **changes: Any) -> Results:
-    """Three methods on PASCAL-5i (four folds) and ISIC (one), 1- and 5-shot."""
+    """Make results of three methods on PASCAL-5i (four folds) and ISIC (one fold), 1- and 5-shot."""
     cells: list[Cell] = []
     for benchmark, folds in (("pascal5i", range(4)), ("pascal-to-isic2018:isic1", range(1))):
         for shot in (1, 5):
@@ -133,15 +133,15 @@ def make_results(*, folder: Path | None = None, marks: tuple[str, ...] = (), **c
                 own = (*marks, "untrained") if method == "hsnet" and marks else marks
                 runs = [make_run(method, benchmark, f, shot, marks=own, **changes) for f in folds]
                 if folder is not None:
-                    runs = [with_panels(run, folder) for run in runs]
+                    runs = [add_panels(run, folder) for run in runs]
                 group.append(make_cell(runs))
-            cells += flagged(group)
+            cells += flag_best(group)
     runs = tuple(run for cell in cells for run in cell.folds.values())
     return Results(runs, tuple(cells), resamples=200, bootstrap_seed=0)
 
 
-def with_panels(run: RunResult, folder: Path, count: int = 3, **changes: Any) -> RunResult:
-    """The same run, its first episodes with pictures; queries are those of the plan, predictions the method's."""
+def add_panels(run: RunResult, folder: Path, count: int = 3, **changes: Any) -> RunResult:
+    """Add pictures to the first episodes of a run.  Queries depend on the plan, predictions on the method."""
     return replace(run, path=folder / run.slug, panels=tuple(_panel(run, i, changes) for i in range(count)))
 
 
@@ -149,7 +149,7 @@ def _panel(run: RunResult, index: int, changes: dict[str, Any]) -> Panel:
     plan = np.random.default_rng([index, run.fold, run.shot])
     mine = np.random.default_rng([index, run.fold, run.shot, *run.method.encode()])
 
-    def drawn(draw: np.random.Generator) -> tuple[Image.Image, np.ndarray]:
+    def draw_pair(draw: np.random.Generator) -> tuple[Image.Image, np.ndarray]:
         image = Image.new("RGB", (96, 96), tuple(int(v) for v in draw.integers(60, 200, 3)))
         mask = Image.new("L", (96, 96), 0)
         x, y, r = (int(v) for v in draw.integers((20, 20, 10), (70, 70, 25)))
@@ -158,14 +158,14 @@ def _panel(run: RunResult, index: int, changes: dict[str, Any]) -> Panel:
         ImageDraw.Draw(mask).ellipse(box, fill=1)
         return image, np.asarray(mask) == 1
 
-    query, truth = drawn(plan)
-    found = np.roll(truth, int(mine.integers(-15, 15)), axis=1)
+    query, truth = draw_pair(plan)
+    prediction = np.roll(truth, int(mine.integers(-15, 15)), axis=1)
     parts = {
         "query": query,
         "truth": truth.astype(np.uint8),
-        "prediction": found,
-        "supports": tuple(drawn(plan) for _ in range(run.shot)),
+        "prediction": prediction,
+        "supports": tuple(draw_pair(plan) for _ in range(run.shot)),
         **changes,
     }
-    iou = 100 * np.count_nonzero(truth & found) / np.count_nonzero(truth | found)
+    iou = 100 * np.count_nonzero(truth & prediction) / np.count_nonzero(truth | prediction)
     return Panel(index, run.class_names[index % 5], iou, lambda: Pictures(**parts))

@@ -1,4 +1,4 @@
-"""Run folders as the harness leaves them, with made-up counts: no image, no network, milliseconds each."""
+"""Writes run folders as the harness does, with synthetic counts, in milliseconds and without image or network."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from fssbench.runs.store import SCHEMA, Record
 
 SKILL = {"pmnet": 0.62, "hsnet": 0.58, "panet": 0.45}
 VALID = 160_000
-"""Pixels of an image that count."""
+"""Number of pixels of an image that count."""
 
 
 def make_plan(benchmark: str, fold: int, shot: int, episodes: int) -> Plan:
-    """A plan of a known benchmark whose items are made up; queries come up more than once."""
-    found = find_benchmark(benchmark)
-    classes = found.folds[fold]
-    draw = np.random.default_rng([zlib.crc32(found.id.encode()), fold, shot])
+    """Make a plan of a known benchmark with invented items; some queries are asked more than once."""
+    resolved = find_benchmark(benchmark)
+    classes = resolved.folds[fold]
+    draw = np.random.default_rng([zlib.crc32(resolved.id.encode()), fold, shot])
     rows = []
     for i in range(episodes):
         c = int(classes[i % len(classes)])
         query = f"{c}/{draw.integers(0, max(4, episodes // 3)):05d}"
         rows.append(Episode(i, c, query, tuple(f"{c}/s{draw.integers(0, 99):02d}" for _ in range(shot))))
     return Plan(
-        benchmark=found.id,
-        version=found.benchmark.version,
-        dataset=found.benchmark.target,
-        dataset_variant=found.dataset_variant,
-        split=found.benchmark.split,
+        benchmark=resolved.id,
+        version=resolved.benchmark.version,
+        dataset=resolved.benchmark.target,
+        dataset_variant=resolved.dataset_variant,
+        split=resolved.benchmark.split,
         fold=fold,
         shot=shot,
         protocol="published/1",
@@ -59,14 +59,14 @@ def write_run(
     block: Mapping[str, Any] | None = None,
     context: Mapping[str, Any] | None = None,
 ) -> Path:
-    """One complete run: its counts depend on the plan and on the method, with other fields also on these.
+    """Write one complete run.  Its counts depend on the plan, the method, and the changed fields.
 
     Args:
-        block: fields of the identity block that are not as usual.
-        context: fields of the context block that are not as usual.
+        block: changed fields of the identity block.
+        context: changed fields of the context block.
     """
     other, around = dict(block or {}), dict(context or {})
-    found = find_benchmark(plan.benchmark)
+    resolved = find_benchmark(plan.benchmark)
     label = method + (f" (w/o {', '.join(ablations)})" if ablations else "")
     block = {
         "benchmark": plan.benchmark,
@@ -95,7 +95,7 @@ def write_run(
         "episodes_sha256": plan.sha256,
         "size": plan.size,
         "score_size": "input",
-        "absent": found.benchmark.absent,
+        "absent": resolved.benchmark.absent,
         "engine": "1",
         "method": method,
         "config": dict.fromkeys(ablations, False),
@@ -105,7 +105,7 @@ def write_run(
     context = {
         "label": label,
         "title": method,
-        "folds": len(found.folds),
+        "folds": len(resolved.folds),
         "ablations": list(ablations),
         "weights": "v1",
         "learnable": 675_362,
@@ -129,7 +129,7 @@ def write_run(
     )
     write_plan(plan, folder / "plan.json")
     skill = f"{label} {sorted(other.items())}" if other else label
-    (folder / "episodes.jsonl").write_bytes(b"".join(record.line() for record in records(plan, skill)))
+    (folder / "episodes.jsonl").write_bytes(b"".join(record.line() for record in make_records(plan, skill)))
     (folder / "sessions.jsonl").write_text(
         json.dumps(
             {"episodes": len(plan), "seconds": 0.05 * len(plan), "prediction_seconds": 0.04 * len(plan)}
@@ -139,8 +139,8 @@ def write_run(
     return folder
 
 
-def records(plan: Plan, label: str) -> list[Record]:
-    """Counts of every size of object; the same truth for every method."""
+def make_records(plan: Plan, label: str) -> list[Record]:
+    """Make counts for objects of every size; the truth is the same for every method."""
     draw = np.random.default_rng(int(plan.sha256[:8], 16))
     mine = np.random.default_rng([int(plan.sha256[:8], 16), zlib.crc32(label.encode())])
     n = len(plan)

@@ -1,7 +1,7 @@
-"""Synthetic cells for tests of comparisons: counts drawn from a seed, no run on disk.
+"""Makes synthetic cells for tests of comparisons: counts are drawn from a seed, without a run on disk.
 
-Reached through the fixture `table` (tests/conftest.py).  Episodes hang on (benchmark, fold, shot,
-seed) alone, intersections on the method as well, so that methods share a plan as real ones do.
+Tests use the fixture `table` (tests/conftest.py).  Episodes depend on benchmark, fold, shot and seed alone,
+intersections also on the method.  So methods share a plan, as in real runs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fssbench.metrics import score
 UNKNOWN = Estimate(float("nan"), float("nan"), float("nan"))
 
 
-def sha(*parts: object) -> str:
+def make_sha(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
 
@@ -42,7 +42,7 @@ def make_run(
     block: dict[str, Any] | None = None,
     **changes: Any,
 ) -> RunResult:
-    """A run: `lists` draws other episodes under equal settings, `queries` repeats them after so many."""
+    """Make a run; `lists` draws other episodes with the same settings, `queries` is the number of distinct queries."""
     place = [*f"{benchmark}{lists}".encode(), fold, shot, seed]
     plan = np.random.default_rng(place)
     own = np.random.default_rng([*place, *f"{method}{head}".encode()])
@@ -59,15 +59,15 @@ def make_run(
     blocks = {
         "fold": fold,
         "seed": seed,
-        "head_sha256": sha(method, head),
-        "data_sha256": sha(benchmark, lists, fold, shot, seed),
+        "head_sha256": make_sha(method, head),
+        "data_sha256": make_sha(benchmark, lists, fold, shot, seed),
         "absent": "zero",
         "size": 400,
         "dataset_variant": None,
         "config": {},
         **(block or {}),
     }
-    identity = sha(method, benchmark, fold, shot, seed, head, lists, episodes, blocks, changes)
+    identity = make_sha(method, benchmark, fold, shot, seed, head, lists, episodes, blocks, changes)
     run = RunResult(
         slug=f"{benchmark}-f{fold}-k{shot}-{method}-{identity[:8]}",
         path=Path("runs") / identity[:8],
@@ -83,7 +83,7 @@ def make_run(
         seed=seed,
         protocol="published/1",
         score_size="input",
-        plan_sha256=sha(benchmark, fold, shot, seed, lists, episodes),
+        plan_sha256=make_sha(benchmark, fold, shot, seed, lists, episodes),
         classes=tuple(range(classes)),
         class_names=tuple(f"class {c}" for c in range(classes)),
         planned=episodes,
@@ -107,15 +107,15 @@ def make_run(
     return replace(run, **changes)
 
 
-def only(run: RunResult, rows: Any) -> RunResult:
-    """The run with these episodes counted and no others."""
+def keep_episodes(run: RunResult, rows: Any) -> RunResult:
+    """Return the run with only these episodes counted."""
     kept = restrict_to(run, np.asarray(rows))
     plain = score(kept.class_ids, kept.inter, kept.union, kept.classes)
     return replace(kept, miou=replace(UNKNOWN, value=plain.miou))
 
 
 def make_cell(*runs: RunResult, missing: tuple[int, ...] = ()) -> Cell:
-    """The cell of one method's folds."""
+    """Make the cell of one method's folds."""
     first = runs[0]
     return Cell(
         benchmark=first.benchmark,
@@ -135,7 +135,7 @@ def make_cell(*runs: RunResult, missing: tuple[int, ...] = ()) -> Cell:
 
 
 def make_results(*cells: Cell | RunResult, resamples: int = 200) -> Results:
-    """The table model of these cells; a run alone is a cell of one fold."""
+    """Make results of these cells; a run alone becomes a cell of one fold."""
     table = tuple(make_cell(c) if isinstance(c, RunResult) else c for c in cells)
     runs = tuple(run for cell in table for run in cell.folds.values())
     return Results(runs, table, resamples=resamples, bootstrap_seed=0)

@@ -1,4 +1,4 @@
-"""A stranger's data set: three shapes in two variants, a folder a class; loaded as `--plugin` does."""
+"""A third-party data set: three shapes, two variants, one folder per class; tests load it as `--plugin` does."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Toy(Dataset):
         layout="SHAPE/N.png with SHAPE/N_mask.png",
         variants=("three", "two"),
     )
-    drawn: ClassVar[list[Path]] = []
-    """Where miniatures were drawn, in order."""
+    miniature_folders: ClassVar[list[Path]] = []
+    """Folders in which miniatures were drawn, in order."""
 
     def classes(self) -> dict[int, str]:
         return SHAPES if self.variant == "three" else {c: n for c, n in SHAPES.items() if c < 9}
@@ -73,7 +73,7 @@ class Toy(Dataset):
 
     @classmethod
     def miniature(cls, data: Path, seed: int) -> None:
-        cls.drawn.append(data)
+        cls.miniature_folders.append(data)
         rng = np.random.default_rng(seed)
         for name in SHAPES.values():
             folder = data / "toy" / name

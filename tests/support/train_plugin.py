@@ -1,8 +1,9 @@
-"""A data set of coloured shapes and methods with few weights, to train in milliseconds.
+"""A data set of coloured shapes, and methods with few weights that train in milliseconds.
 
-Loaded with `--plugin`.  TRAIN_EMPTY names a class whose masks are all empty, TRAIN_TINY one of a single pixel,
-TRAIN_FULL one that fills its masks, TRAIN_IMAGES the images a class, TRAIN_NAN the call of `logits` from which NaN
-comes, TRAIN_CALLS a file that counts calls.
+Tests load this file with `--plugin`.  Environment variables change it.  TRAIN_EMPTY names a class with empty masks,
+TRAIN_TINY a class with masks of one pixel, and TRAIN_FULL a class with masks that are all foreground.  TRAIN_IMAGES is
+the number of images per class.  From call number TRAIN_NAN on, `logits` returns NaN in training.  Each call of
+`logits` is counted in the file TRAIN_CALLS.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ COLOURS = {0: (220, 40, 40), 1: (40, 200, 60), 2: (60, 70, 220)}
 
 
 class Shapes(Dataset):
-    """Squares of one colour a class on grey noise; splits `trn` and `test` of different images."""
+    """Squares in one colour per class, on grey noise; the splits `trn` and `test` have different images."""
 
     card = DatasetCard(
         name="shapes",
@@ -80,7 +81,7 @@ class Shapes(Dataset):
             mask[:] = 0
         if item.split("/")[1] == os.environ.get("TRAIN_TINY"):
             mask[:] = 0
-            mask[1, 1] = 1  # lost when every second row is taken
+            mask[1, 1] = 1  # lost if every second row is dropped
         return mask
 
     def mask(self, item, class_id):
@@ -98,17 +99,17 @@ class LearnerConfig(MethodConfig):
     """Settings of the learner."""
 
     width: int = 8
-    """Channels."""
+    """Number of channels."""
     norm: bool = False
-    """Batch norm, whose running statistics are part of the state."""
+    """Whether there is a batch norm, whose running statistics are part of the state."""
     dropout: float = 0.0
-    """Draws from the global generator."""
+    """Probability of dropout, which draws from the global generator."""
 
 
 RECIPE = Recipe(optimizer="adam", learning_rate=0.02, batch=4, steps=12, size=32, source="none")
 
 
-def card(name: str, backbone: str = "none") -> MethodCard:
+def make_card(name: str, backbone: str = "none") -> MethodCard:
     return MethodCard(
         name=name,
         title=name.title(),
@@ -124,9 +125,9 @@ def card(name: str, backbone: str = "none") -> MethodCard:
 
 
 class Learner(ImageMethod):
-    """Compares embedded pixels with the mean of the support's foreground, after two convolutions."""
+    """Compares pixels with the mean of the supports' foreground, after two convolutions."""
 
-    card = card("learner")
+    card = make_card("learner")
     Config = LearnerConfig
     recipe = RECIPE
 
@@ -160,9 +161,9 @@ class Learner(ImageMethod):
 
 
 class OnFeatures(FeatureMethod):
-    """The same on one tap of a backbone: one convolution is learned."""
+    """Does the same as `Learner` on one tap of a backbone; it learns one convolution."""
 
-    card = card("onfeatures", "efficientnet-lite0")
+    card = make_card("onfeatures", "efficientnet-lite0")
     Config = LearnerConfig
     recipe = RECIPE.model_copy(update={"optimizer": "sgd"})
 
@@ -186,25 +187,25 @@ class OnFeatures(FeatureMethod):
 
 
 class Frozen(Learner):
-    """No recipe: nothing to train."""
+    """Has no recipe and cannot be trained."""
 
-    card = card("frozen")
+    card = make_card("frozen")
     recipe = None
 
 
 class Sorter(Learner):
-    """Trained as a classifier of pixels: told the numbers of all classes, by colour."""
+    """Learns to classify pixels into all classes, by colour."""
 
-    card = card("sorter")
+    card = make_card("sorter")
     supervision = "classes"
 
     def __init__(self, config, backbone=None):
         super().__init__(config, backbone)
         self.sort = nn.Conv2d(config.width, 4, 1)
-        self.told = []
+        self.loss_inputs = []
 
     def loss(self, query, support, support_mask, target, ignore):
-        self.told.append((query, target, ignore))
+        self.loss_inputs.append((query, target, ignore))
         logits = self.sort(self.embed(query)) * self.scale
         return nn.functional.cross_entropy(logits, target)
 

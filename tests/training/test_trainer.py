@@ -499,7 +499,7 @@ def test_a_classifier_is_told_the_numbers_of_all_classes(training):
     """Colours by class id: red 1, green 2, blue 3; nothing to leave out."""
     method, done = training(name="sorter", steps=4, val_episodes=0)
     assert done.loss > 0
-    for query, target, ignore in method.told:
+    for query, target, ignore in method.loss_inputs:
         assert target.dtype == torch.int64
         assert not ignore.any()
         for image, numbers in zip(query, target, strict=True):

@@ -123,7 +123,7 @@ def save_mask(drawn: Any, file: MaskFile, values: NDArray[Any], path: Path) -> N
         return
     if file.mode in {"P", "other palette"} and values.ndim == 2:
         image = Image.fromarray(grey)
-        colours = drawn.palette()
+        colours = drawn.make_palette()
         if file.mode == "other palette":
             colours = np.concatenate([colours[:1], colours[2:], colours[1:2]])
         image.putpalette(colours.tobytes())
@@ -208,11 +208,11 @@ class Folder:
 def test_foreground_masks(drawn: Any, kind: str, image: ImageFile, mask: MaskFile) -> None:
     with Folder() as data:
         if kind == "isic2018":
-            folders = drawn.isic(data, 1)
+            folders = drawn.draw_isic(data, 1)
             files = folders[0] / "ISIC_0000000.jpg", folders[1] / "ISIC_0000000_segmentation.png"
             root, class_id = data / "ISIC", 0
         else:
-            root = drawn.fss(data, 1)
+            root = drawn.draw_fss(data, 1)
             files, class_id = (root / "class_000/3.jpg", root / "class_000/3.png"), 760
         save_image(drawn, image, files[0])
         values = striped(mask)

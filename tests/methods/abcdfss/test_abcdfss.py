@@ -19,7 +19,7 @@ from fssbench.methods.abcdfss.task_head import (
     moment_loss,
     prototype_loss,
 )
-from places import golden_recipe
+from places import load_golden_recipe
 from torch.nn import functional
 from torchvision.transforms.functional import InterpolationMode, affine
 
@@ -34,7 +34,7 @@ def relative(found: torch.Tensor, reference: Any) -> float:
 
 @pytest.fixture
 def recipe(shared: Path) -> Any:
-    return golden_recipe(shared)
+    return load_golden_recipe(shared)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import torch
 from fssbench.methods.ifa import IFA
 from fssbench.methods.ifa.rearranged import Change, apply_change, draw_change
 from fssbench.methods.ssp import SSP
-from places import golden_recipe
+from places import load_golden_recipe
 from torch.nn import functional
 
 import fssbench
@@ -22,7 +22,7 @@ from fssbench.testing import check_method
 @pytest.mark.parametrize("shots", [1, 5])
 def test_equals_the_reference(shared: Path, shots: int) -> None:
     golden = np.load(shared / "golden" / "ifa_resnet50_256.npz")
-    recipe = golden_recipe(shared)
+    recipe = load_golden_recipe(shared)
     size, tag, salt, stride = (golden[k].item() for k in ("size", "tag", "salt", "stride"))
     shapes = {
         str(n): tuple(int(x) for x in str(s).split(",") if x)

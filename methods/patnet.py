@@ -43,12 +43,11 @@ class PATNetConfig(HSNetConfig):
     """Settings of PATNet."""
 
     anchors_by_stage: bool = False
-    """On VGG-16, whether each stage has its own anchors.  The reference counts taps as in ResNet-50: four
-    use the first anchors (one of them of the next stage), the others the second, none the third.  Other
-    backbones have anchors by stage and width always."""
+    """On VGG-16, whether each stage has its own anchors.  The reference counts taps as in ResNet-50: the
+    first four use the first anchors (one of these taps is of the next stage), the others use the second, and no tap
+    uses the third.  On other backbones the anchors always depend on stage and width."""
     finetune: Annotated[int, AT_INFERENCE] = Field(0, ge=0)
-    """Steps of the paper's fine-tuning at test time in each episode; 0 as in the published test, which leaves
-    it out."""
+    """Steps of the paper's fine-tuning at test time in each episode; 0 for none, as in the published test."""
     finetune_rate: Annotated[float, AT_INFERENCE] = Field(1e-3, gt=0)
     """Its learning rate (Adam): in the paper 1e-3 on DeepGlobe and ISIC, 5e-5 on radiographs and FSS-1000."""
 

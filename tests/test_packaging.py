@@ -23,16 +23,16 @@ FOLDERS = {
 }
 
 
-def _packages() -> set[str]:
-    found = set()
+def list_packages() -> set[str]:
+    packages = set()
     for folder, package in FOLDERS.items():
         for init in (ROOT / folder).rglob("__init__.py"):
-            found.add(".".join([package, *init.parent.relative_to(ROOT / folder).parts]))
-    return found
+            packages.add(".".join([package, *init.parent.relative_to(ROOT / folder).parts]))
+    return packages
 
 
 def test_every_package_folder_is_named() -> None:
-    assert set(PROJECT["tool"]["setuptools"]["packages"]) == _packages()
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == list_packages()
 
 
 def test_every_folder_with_modules_is_a_package() -> None:

@@ -1,4 +1,4 @@
-"""The split lists of FSS-1000, as HSNet and its followers give them out: one class name per line."""
+"""The split lists of FSS-1000 as published with HSNet and later code: one class name per line."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class FssLists(ListFormat[list[str]]):
         return list(names)
 
     def hashed_lines(self, content: list[str]) -> list[str]:
-        """Return the class names sorted, because their order decides nothing."""
+        """Return the class names sorted, because their order has no effect."""
         return sorted(content)
 
 

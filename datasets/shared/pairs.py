@@ -31,7 +31,7 @@ def check_pair(
 
 
 def warn_of_files(report: Verification, folder: str, names: Sequence[str], problem: str, remedy: str) -> None:
-    """Warn once of something that many files of a folder share, naming the first three."""
+    """Warn once about a problem of many files in a folder, and name the first three."""
     if names:
         shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         checks.add_warning(report, folder, f"{len(names):,} files: {problem} ({shown})", remedy)
@@ -52,7 +52,7 @@ def warn_of_other_size(
     try:
         pool = dataset.pool(split)
     except DataError:
-        return  # nothing can be drawn from it, which other findings say
+        return  # an empty set; other findings report it
     for mark in find_size_marks(pool):
         expected = pool.population
         assert expected is not None

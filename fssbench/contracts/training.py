@@ -1,4 +1,4 @@
-"""How a method is trained: its published recipe, as data."""
+"""The published training recipe of a method."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ class Recipe(Record):
     optimizer: Literal["sgd", "adam", "adamw"]
     learning_rate: float = Field(gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
-    """Of SGD alone."""
+    """Only used by SGD."""
     nesterov: bool = False
-    """Of SGD alone."""
+    """Only used by SGD."""
     weight_decay: float = Field(0.0, ge=0)
     batch: int = Field(ge=1)
-    """Episodes a step, over all processes and accumulated parts."""
+    """Episodes per step, summed over all processes and accumulated forwards."""
     epochs: int | None = Field(None, ge=1)
-    """Passes over the image-class pairs; one of `epochs` and `steps` is given."""
+    """Passes over the image-class pairs; either `epochs` or `steps` is given."""
     steps: int | None = Field(None, ge=1)
     schedule: Literal["none", "step", "poly", "cosine"] = "none"
     """`none`: constant; `step`: times `decay` at each of `milestones`; `poly`: (1 - done)^`power`; `cosine`: half
     a wave, down to `lowest`."""
     milestones: tuple[float, ...] = (0.5, 0.75)
-    """Shares of the training after which `step` lowers the rate."""
+    """Shares of the training after which the schedule `step` lowers the rate."""
     decay: float = Field(0.1, gt=0, le=1)
     power: float = Field(0.9, gt=0)
     lowest: float = Field(1e-6, ge=0)
-    """Rate that `cosine` ends with."""
+    """Last rate of the schedule `cosine`."""
     size: int | None = Field(None, ge=1)
-    """Side of the square input in pixels; None for the card's."""
+    """Side of the square input in pixels; None for that of the card."""
     source: str
-    """Where the recipe was read."""
+    """Source of the recipe."""
 
     @model_validator(mode="after")
     def _one_length(self) -> Recipe:
@@ -49,7 +49,7 @@ class Recipe(Record):
         return self
 
     def rate(self, step: int, total: int) -> float:
-        """Learning rate of a step.
+        """Compute the learning rate of a step.
 
         Args:
             step: steps done before it.

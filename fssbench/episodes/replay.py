@@ -25,13 +25,13 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Replay:
-    """A stored plan, compared with what is drawn now."""
+    """Result of comparing a stored plan with the episodes that are drawn now."""
 
     outcome: Outcome
     detail: str = ""
 
     def __str__(self) -> str:
-        """The outcome and the detail as one sentence."""
+        """Return the outcome and the detail as one sentence."""
         joint = {Outcome.EQUAL: "", Outcome.DIFFERS: " ", Outcome.NOT_COMPARED: ": "}[self.outcome]
         return f"{self.outcome}{joint}{self.detail}"
 
@@ -40,7 +40,7 @@ def draw_again(stored: Plan, data: str | Path | None, splits: str | Path | None)
     """Draw the episodes of a stored plan again, with its cap and its input size.
 
     Raises:
-        FssbenchError: if that cannot be drawn here: another protocol version, no data, no such benchmark.
+        FssbenchError: if the plan cannot be drawn: another protocol version, missing data, an unknown benchmark.
     """
     name = stored.protocol.partition("/")[0]
     if PROTOCOLS.get(name) != stored.protocol:
@@ -59,7 +59,7 @@ def draw_again(stored: Plan, data: str | Path | None, splits: str | Path | None)
 
 
 def compare_with_drawn(stored: Plan, data: str | Path | None, splits: str | Path | None) -> Replay:
-    """Compare a stored plan with what is drawn now."""
+    """Compare a stored plan with the episodes that are drawn now."""
     try:
         drawn = draw_again(stored, data, splits)
     except FssbenchError as error:
@@ -68,7 +68,7 @@ def compare_with_drawn(stored: Plan, data: str | Path | None, splits: str | Path
         if episode.index >= len(drawn) or drawn[episode.index] != episode:
             return Replay(
                 Outcome.DIFFERS,
-                f"from index {episode.index} on: other files or lists than the plan was drawn from "
+                f"from index {episode.index} on: the plan was drawn from other files or lists "
                 f"(then: {stored.lists}; now: {drawn.lists})",
             )
     return Replay(Outcome.EQUAL)

@@ -21,7 +21,7 @@ def exact_float32() -> Iterator[None]:
     """Compute in full float32 with cuDNN's deterministic algorithms; the settings before are restored."""
     cudnn = torch.backends.cudnn
     deterministic, tuned = cudnn.deterministic, cudnn.benchmark
-    # PyTorch has an old and a new way to ask for a precision, and reads the old one only where both agree
+    # PyTorch has an old and a new setting of the precision; reading the old one fails if the two differ
     tf32 = _read(lambda: cudnn.allow_tf32, otherwise=True)
     products = _read(torch.get_float32_matmul_precision, otherwise="highest")
     operators = _operators()
@@ -38,8 +38,8 @@ def exact_float32() -> Iterator[None]:
 
 
 def _operators() -> tuple[Any, ...]:
-    """Everything whose float32 arithmetic PyTorch lets a program choose, the default of all first."""
-    backends: Any = torch.backends  # its annotations lack what it sets at run time
+    """List everything in PyTorch with a float32 precision setting, the common default first."""
+    backends: Any = torch.backends  # its annotations lack attributes that are set at run time
     cuda, cudnn, mkldnn = backends.cuda, backends.cudnn, backends.mkldnn
     return (backends, cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, mkldnn.rnn)
 
@@ -52,7 +52,7 @@ def _set_all(default: str, *, tf32: bool, products: str) -> None:
 
 
 def _read(read: Callable[[], T], *, otherwise: T) -> T:
-    """A setting read the old way, or PyTorch's default where the new way was used on part of it."""
+    """Read an old setting; return PyTorch's default if the new setting was used for a part of it."""
     try:
         return read()
     except RuntimeError:

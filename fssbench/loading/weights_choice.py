@@ -1,8 +1,8 @@
-"""Which weights a method gets: one rule for the command line and for Python.
+"""Chooses the weights of a method, by one rule for the command line and Python.
 
-A checkpoint that is named goes before everything.  A method that needs training otherwise takes the checkpoint
-that comes with its plugin and fits the benchmark and fold; if none fits it is refused, unless weights from a
-seed are asked for or the data are the miniature's.  Weights from a seed are marked wherever a figure appears.
+A named checkpoint takes precedence.  Otherwise a method that needs training takes the checkpoint of its plugin that
+fits the benchmark and the fold.  If none fits, the method is refused, except if weights from a seed are requested or
+the data are the miniature.  Every figure from weights of a seed is marked.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ MINI_BACKBONE = "efficientnet-lite0"
 
 @dataclass(frozen=True)
 class Choice:
-    """The weights that a method is to get."""
+    """The chosen weights of a method."""
 
     backbone: str | None
-    """Name of the backbone; None leaves the card's."""
+    """Name of the backbone; None for that of the card."""
     checkpoint: Path | None
     config: dict[str, Any]
-    """Settings that were asked for, and those that a shipped checkpoint needs."""
+    """Requested settings, and those that a shipped checkpoint needs."""
     shipped: bool = False
     """Whether the checkpoint comes with the plugin."""
     lacking: bool = False
-    """Whether the method needs trained weights and nothing says where they are."""
+    """Whether the method needs trained weights but none are known."""
 
 
 def choose_weights(
@@ -52,16 +52,16 @@ def choose_weights(
 
     Args:
         cls: the method.
-        plan: what is to be measured; without it no shipped checkpoint can be chosen.
-        backbone: name of the backbone, if one was asked for.
-        weights: backbone weights, if any were asked for; `random` asks for an untrained method, too.
+        plan: the plan to be evaluated; without it no shipped checkpoint can be chosen.
+        backbone: name of the backbone, if one was requested.
+        weights: backbone weights, if any were requested; `random` also requests an untrained method.
         checkpoint: weights of the method, if any were named.
-        ablate: ablations asked for.
-        config: settings asked for.
-        untrained: whether weights from a seed were asked for.
+        ablate: requested ablations.
+        config: requested settings.
+        untrained: whether weights from a seed were requested.
 
     Returns:
-        The choice; if it is `lacking`, the caller says what to give.
+        The choice.  If it is `lacking`, the caller tells the user what to give.
     """
     small = plan is not None and is_miniature(plan.data)
     if backbone is None and small and cls.needs_backbone:

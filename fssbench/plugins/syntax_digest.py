@@ -1,7 +1,7 @@
-"""Hash of a Python source by what it says: neither comments nor docstrings nor layout count.
+"""Hashes the syntax of a Python source: comments, docstrings and layout do not count.
 
-The syntax tree is written out in a form of our own, because `ast.dump` and `ast.unparse` give another text
-with each version of Python, and a run has to keep its identity when Python is upgraded.
+The syntax tree is written in a separate format, because `ast.dump` and `ast.unparse` give different texts in
+different versions of Python, and a run must keep its identity if Python is upgraded.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 _TEXT_READERS = frozenset({"__doc__", "getdoc", "getsource", "getsourcelines", "findsource"})
-"""Names through which a module reads its own docstrings or source; then these can move a number."""
+"""Names by which a module can read docstrings or source; then these can change a number."""
 
 
 @lru_cache(maxsize=1024)
@@ -48,7 +48,7 @@ def _reads_text(node: ast.AST) -> bool:
 
 
 def _write(node: Any, parts: list[bytes]) -> None:
-    """Append a node: its class, then its fields by name; empty fields are left out, as new Pythons add some."""
+    """Append a node: its class, then its fields by name.  Empty fields are skipped, because new Pythons add some."""
     if isinstance(node, ast.Constant):
         value = node.value
         text = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else repr(value).encode()
@@ -77,7 +77,7 @@ def _write(node: Any, parts: list[bytes]) -> None:
 
 
 def _joined(values: list[ast.expr]) -> list[ast.expr]:
-    """Parts of an f-string; some Pythons split its text, or add empty text."""
+    """Join the parts of an f-string; some Pythons split its text, or add empty text."""
     joined: list[ast.expr] = []
     for value in values:
         if isinstance(value, ast.Constant) and isinstance(value.value, str):
@@ -92,7 +92,7 @@ def _joined(values: list[ast.expr]) -> list[ast.expr]:
 
 
 def _is_text(node: Any) -> bool:
-    """Whether a statement is a string and nothing else: a docstring, or the text under a field."""
+    """Return whether a statement is only a string: a docstring, or the text under a field."""
     return (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)

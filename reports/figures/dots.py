@@ -1,4 +1,4 @@
-"""Dot plot: one row a benchmark or a method, one dot with its interval for each of several things."""
+"""Dot plot: one row per benchmark or method, with several dots and their intervals."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Dot:
-    """One figure."""
+    """One dot: a figure with its interval."""
 
     estimate: Estimate
     hollow: bool
-    """It carries a mark."""
+    """Whether the figure has a mark."""
 
 
 def draw(

@@ -22,7 +22,7 @@ def draw(
     series: Mapping[int, Mapping[str, Sequence[Estimate]]],
     methods: Sequence[str],
 ) -> Figure:
-    """Draw it; a bin without an interval is a gap.
+    """Draw IoU by object size; a bin without an interval is a gap.
 
     Args:
         bins: names of the size bins, small to large.

@@ -1,4 +1,4 @@
-"""Test-time adaptation: one episode, its own generator, a budget, and nothing left behind."""
+"""Tests of test-time adaptation: it sees one episode, draws from one generator, and leaves the method unchanged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Settings(MethodConfig):
 
 
 class Tuned(ImageMethod):
-    """Colours of the support's object and background, as a linear layer fitted from a random start."""
+    """Fits a linear layer to the colours of the support's object and background, from a random start."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="tuned",
@@ -38,7 +38,7 @@ class Tuned(ImageMethod):
     def __init__(self, config: MethodConfig, backbone: Any = None) -> None:
         super().__init__(config, backbone)
         self.layer = nn.Conv2d(3, 2, 1)
-        self.seen: list[tuple[int, int, int]] = []
+        self.adapted: list[tuple[int, int, int]] = []
 
     @property
     def steps(self) -> int:
@@ -50,14 +50,14 @@ class Tuned(ImageMethod):
     def adapt(
         self, query: Tensor, support: Tensor, support_mask: Tensor, *, generator: torch.Generator, steps: int
     ) -> Predictor:
-        self.seen.append((len(query), support.shape[1], steps))
+        self.adapted.append((len(query), support.shape[1], steps))
         weight = torch.randn(2, 3, 1, 1, generator=generator).requires_grad_()
         pixels, labels = support.flatten(0, 1), support_mask.flatten(0, 1).long()
         with torch.enable_grad():
             for _ in range(steps):
                 loss = nn.functional.cross_entropy(nn.functional.conv2d(pixels, weight), labels)
-                (slope,) = torch.autograd.grad(loss, weight)
-                weight = (weight - 0.1 * slope).detach().requires_grad_()
+                (gradient,) = torch.autograd.grad(loss, weight)
+                weight = (weight - 0.1 * gradient).detach().requires_grad_()
         fitted = weight.detach()
         return lambda query, support, support_mask: nn.functional.conv2d(query, fitted)
 
@@ -83,7 +83,7 @@ def method(request: pytest.FixtureRequest) -> Tuned:
 def test_one_episode_at_a_time_with_all_its_supports_and_the_budget(method: Tuned) -> None:
     logits = method.predict(*episodes())
     assert logits.shape == (3, 2, 16, 16)
-    assert method.seen == [(1, 2, 3)] * 3
+    assert method.adapted == [(1, 2, 3)] * 3
 
 
 @torch.no_grad()
@@ -92,7 +92,7 @@ def test_no_budget_no_adaptation() -> None:
     method = Tuned(Settings(steps=0)).eval()
     query, support, mask = episodes()
     assert torch.equal(method.predict(query, support, mask), method.layer(query))
-    assert method.seen == []
+    assert method.adapted == []
 
 
 @torch.no_grad()

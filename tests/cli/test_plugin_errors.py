@@ -14,7 +14,7 @@ from fssbench.cli import main
 
 SOURCE = FAILING_PLUGIN
 LINE = 1 + SOURCE.read_text().splitlines().index('    return int(f"planted in {place}")')
-PLACE = f'failing_plugin.py:{LINE} in stumble: return int(f"planted in {{place}}")'
+PLACE = f'failing_plugin.py:{LINE} in raise_error: return int(f"planted in {{place}}")'
 METHOD = ("-m", "fragile", "-b", "squares", "--device", "cpu")
 RUN = ("run", *METHOD, "--untrained", "-k", "1", "--episodes", "2", "--size", "32", "-q")
 TRAIN = ("train", *METHOD, "--steps", "2", "--val-episodes", "2", "--val-every", "1")
@@ -112,8 +112,8 @@ def test_whole_traceback_is_shown_on_demand(
     shown = (
         done.stderr + capfd.readouterr().err
     )  # bench measures in a child, which writes to the real standard error
-    assert "in reach" in shown
-    assert "in stumble" in shown
+    assert "in fail_at" in shown
+    assert "in raise_error" in shown
     if arguments[0] != "check":  # where each check that fails shows its own
-        assert shown.count(", in stumble") == 1
+        assert shown.count(", in raise_error") == 1
     assert "Traceback" not in done.stdout

@@ -1,4 +1,4 @@
-"""The downloader against a loopback server that misbehaves in every way we know."""
+"""Tests of the downloader with a local server that makes every known error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHA = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves CONTENT; the path says how badly."""
+    """Serves CONTENT; the path of the request selects the error."""
 
     ranges: list[str | None] = []
 
@@ -42,12 +42,12 @@ class Handler(BaseHTTPRequestHandler):
                 self._send(200, b"x" * len(CONTENT))
             case "short":
                 self._send(200, CONTENT[:1000], length=len(CONTENT))
-            case "cut":  # half of it the first time, the rest when asked for
+            case "cut":  # the first request gets half, a request with a range gets the rest
                 body = CONTENT[start:] if asked else CONTENT[: len(CONTENT) // 2]
                 self._send(206 if asked else 200, body, length=len(CONTENT) - start)
             case "long":
                 self._send(200, CONTENT + b"tail", length=len(CONTENT) + 4)
-            case "understated":  # lies on length: promises less than the file has
+            case "understated":  # the announced length is too small
                 self._send(200, CONTENT, length=1000)
             case "login":
                 self._send(200, b"\n<!DOCTYPE html><title>Please log in</title>")

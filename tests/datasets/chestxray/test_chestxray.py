@@ -1,4 +1,4 @@
-"""Chest radiographs: two populations under one name, real samples, and what verify finds."""
+"""Tests of the chest radiographs: two populations with one name, real samples, and findings of `verify`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def digest(folder: Path) -> str:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Seven Shenzhen and one Montgomery pair, all sound."""
+    """Draw seven pairs of Shenzhen and one of Montgomery, without any fault."""
     folder = tmp_path / "LungSegmentation"
     (folder / "CXR_png").mkdir(parents=True)
     (folder / "masks").mkdir()

@@ -32,7 +32,7 @@ def test_golden(shared: Path) -> None:
     assert run.stdout.strip() == "2 metric files equal"
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(masks(3))
 def test_equals_scikit_learn(three: list[np.ndarray]) -> None:
     p, t, ignore = three
@@ -43,7 +43,7 @@ def test_equals_scikit_learn(three: list[np.ndarray]) -> None:
     assert union.tolist() == (matrix.sum(0) + matrix.sum(1) - np.diag(matrix)).tolist()
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(masks(2))
 def test_equals_pycocotools(two: list[np.ndarray]) -> None:
     p, t = two
@@ -54,7 +54,7 @@ def test_equals_pycocotools(two: list[np.ndarray]) -> None:
         assert inter[1] / union[1] == pytest.approx(theirs)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(masks(2))
 def test_complement_swaps_background_and_foreground(two: list[np.ndarray]) -> None:
     p, t = two
@@ -62,7 +62,7 @@ def test_complement_swaps_background_and_foreground(two: list[np.ndarray]) -> No
         assert a.tolist() == b[::-1].tolist()
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(masks(3))
 def test_ignored_pixels_change_nothing(three: list[np.ndarray]) -> None:
     p, t, ignore = three
@@ -87,7 +87,7 @@ def _columns(rows: list) -> tuple[list, list, list]:
     return tuple(map(list, zip(*rows, strict=True)))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(COUNTS, st.randoms(use_true_random=False), st.sampled_from(["zero", "exclude"]))
 def test_scores_ignore_order_and_lie_in_range(rows: list, random: object, absent: str) -> None:
     one = score(*_columns(rows), classes=range(4), absent=absent)
@@ -100,7 +100,7 @@ def test_scores_ignore_order_and_lie_in_range(rows: list, random: object, absent
     assert one.episodes == len(rows)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(COUNTS, st.integers(0, 20))
 def test_counts_of_parts_add_up(rows: list, cut: int) -> None:
     ids, inter, _ = _columns(rows)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from places import DOCS, PLUGIN_PACKAGE
+from registries import add_lazily, forget
 
 import fssbench
 from fssbench.api import FeatureMethod, FssbenchError, MethodCard, MethodConfig, Taps
@@ -126,7 +127,7 @@ def test_a_run_names_the_backbone_its_layout_weights_and_source(write: Write, tm
 
 def test_an_edit_of_the_backbone_is_another_measurement_and_a_comment_is_not(write: Write) -> None:
     def source(*changes: tuple[str, str]) -> str:
-        BACKBONES.__dict__["_plugins"].pop("mine", None)
+        forget(BACKBONES, "mine")
         load_plugin(write(*changes))
         method = fssbench.load_method("panet", backbone="mine", weights="random")
         assert method.provenance.backbone_source_sha256 is not None
@@ -140,7 +141,7 @@ def test_an_edit_of_the_backbone_is_another_measurement_and_a_comment_is_not(wri
 def test_two_backbones_of_one_name_never_share_features(write: Write) -> None:
     keys = []
     for change in (("relu()", "relu()"), ("relu()", "tanh()")):
-        BACKBONES.__dict__["_plugins"].pop("mine", None)
+        forget(BACKBONES, "mine")
         load_plugin(write(change))
         method = fssbench.load_method("panet", backbone="mine", weights="random")
         assert method.backbone is not None
@@ -242,7 +243,7 @@ def test_a_broken_backbone_is_listed_with_its_reason_and_hides_no_other(
     def fail() -> Any:
         raise ValueError("broken on purpose")
 
-    BACKBONES._add("broken", "somewhere", fail)
+    add_lazily(BACKBONES, "broken", "somewhere", fail)
     rows = [json.loads(line) for line in command("list", "backbones", "--json").stdout.splitlines()]
     status = {row["name"]: (row["status"], row["reason"]) for row in rows}
     assert status["broken"][0] == "broken"

@@ -105,7 +105,7 @@ def test_plain_progress_lines_in_a_pipe(train, monkeypatch):
     assert lines[-1].endswith("s left")
 
 
-@pytest.mark.parametrize("norm", ["false", "true"])
+@pytest.mark.parametrize("norm", [pytest.param("false", marks=pytest.mark.slow), "true"])
 def test_two_processes_follow_one_with_the_double_batch(train, shapes, tmp_path, norm):
     """The loss curve of the same episodes, to rounding; validation is shared out and equal."""
     options = ["--steps", "5", "--val-episodes", "4", "--val-every", "2", "--set", f"norm={norm}"]

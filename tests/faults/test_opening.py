@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command import run_command
 from PIL import Image
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs files that only POSIX systems have")
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs files tha
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """A drawn FSS-1000."""
-    run(tmp_path, "data", "mini", "data", "--dataset", "fss1000")
+    assert run_command("data", "mini", "data", "--dataset", "fss1000", folder=tmp_path).exit_code == 0
     return tmp_path / "data"
 
 
@@ -83,6 +84,9 @@ def test_pipes_and_devices_are_errors_and_nothing_waits(tmp_path: Path, data: Pa
             os.mkfifo(path)
         else:
             path.symlink_to("/dev/zero")
-    said = run(tmp_path, "data", "verify", "fss1000", "--data", "data", code=3)
-    assert (b"named pipe" if kind == "pipe" else b"/dev/zero") in said
-    run(tmp_path, *RUN, *FAST, code=3)
+    verified = run_command("data", "verify", "fss1000", "--data", "data", folder=tmp_path)
+    assert verified.exit_code == 3
+    assert ("named pipe" if kind == "pipe" else "/dev/zero") in verified.output
+    done = run_command(*RUN, *FAST, folder=tmp_path)
+    assert done.exit_code == 3
+    assert "Traceback" not in done.output

@@ -17,17 +17,31 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 import fssbench
-from fssbench.api import Method, Plan
+from fssbench.api import Dataset, Method, Plan
 from fssbench.errors import FssbenchError
 from fssbench.evaluation.engine import Evaluation, Settings, evaluate_all
-from fssbench.plugins.registry import METHODS, load_plugin
+from fssbench.plugins.registry import DATASETS, METHODS, load_plugin
 from fssbench.runs.store import scan
 
 PLUGIN = Path(__file__).with_name("null_plugin.py")
+
+
 RESULTS = ("summary.json", "episodes.jsonl")
 """Files of a run that are equal, to the byte, for equal measurements."""
+
+
+def right(query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
+    """What the null method answers, written again."""
+    fg = support_mask.mean(dim=1) - 0.5
+    return torch.stack([-fg, fg], dim=1)
+
+
+def null_dataset(null: NullHarness) -> Dataset:
+    """The null data set, opened."""
+    return DATASETS.get("nulldata")(null.data / "nulldata")
 
 
 class Child:

@@ -14,6 +14,7 @@ from fssbench.datasets.deepglobe.reader import DeepGlobe
 from PIL import Image
 
 from fssbench.api import DataError, UsageError
+from fssbench.data.location import MINIATURE_SEED
 
 YELLOW, CYAN, BLACK, WHITE = (255, 255, 0), (0, 255, 255), (0, 0, 0), (255, 255, 255)
 
@@ -135,31 +136,29 @@ def test_prepare_names_what_the_download_lacks(download: Path, tmp_path: Path) -
 
 
 @pytest.fixture(scope="module")
-def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("mini")
     start = time.process_time()
-    DeepGlobe.miniature(data, 0)
+    DeepGlobe.miniature(data, MINIATURE_SEED)
     assert time.process_time() - start < 15
     return data
 
 
-def test_miniature_is_clean_small_and_holds_every_class(mini: Path) -> None:
-    data = DeepGlobe(DeepGlobe.locate(mini))
+def test_miniature_is_clean_small_and_holds_every_class(miniature: Path) -> None:
+    data = DeepGlobe(DeepGlobe.locate(miniature))
     report = data.verify()
     assert [f.problem for f in report.findings] == [
         f"{report.images:,} of 5,666 published patches are there: a sample"
     ]
     assert min(report.histogram.values()) >= 8
-    assert [p.name for p in mini.iterdir()] == ["Deepglobe"]
-    assert sum(p.stat().st_size for p in mini.rglob("*") if p.is_file()) < 5e6
+    assert [p.name for p in miniature.iterdir()] == ["Deepglobe"]
+    assert sum(p.stat().st_size for p in miniature.rglob("*") if p.is_file()) < 5e6
 
 
-def test_miniature_is_a_function_of_its_seed(mini: Path, tmp_path: Path) -> None:
-    for name, seed in (("same", 0), ("other", 1)):
-        (tmp_path / name).mkdir()
-        DeepGlobe.miniature(tmp_path / name, seed)
-    assert digest(tmp_path / "same") == digest(mini)
-    assert digest(tmp_path / "other") != digest(mini)
+def test_miniature_is_a_function_of_its_seed(mini: Path, miniature: Path, tmp_path: Path) -> None:
+    DeepGlobe.miniature(tmp_path, MINIATURE_SEED + 1)
+    assert digest(mini / "Deepglobe") == digest(miniature / "Deepglobe")
+    assert digest(tmp_path / "Deepglobe") != digest(miniature / "Deepglobe")
 
 
 def test_masks_of_a_patch_agree_with_its_folder(mini: Path) -> None:

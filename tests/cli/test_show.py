@@ -144,4 +144,4 @@ class Documented(Base):
 
 
 def test_settings_of_built_in_methods_have_a_sentence() -> None:
-    assert "Most superpixels of one support" in facts("asgnet")["settings (--set)"]["superpixels"]
+    assert "superpixels per support" in facts("asgnet")["settings (--set)"]["superpixels"]

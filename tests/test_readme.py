@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command import run_command
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -29,8 +30,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(place: Path, arguments: list[str], **more: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "FSSBENCH_CACHE": str(place / "cache"), **more}
+def run(place: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "FSSBENCH_CACHE": str(place / "cache")}
     return subprocess.run(
         [sys.executable, "-P", *arguments],
         cwd=place,
@@ -61,13 +62,17 @@ def test_installation_and_tests_are_what_ci_runs() -> None:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("command", FSSBENCH)
-def test_command(command: str, place: Path, mini: Path, shared: Path) -> None:
+def test_command(
+    command: str, place: Path, mini: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FSSBENCH_CACHE", str(place / "cache"))
+    monkeypatch.setenv("FSSBENCH_DATA", str(mini))
     words = shlex.split(command)[1:]
     words = [str(shared / "golden" / "splits") if word == "SPLITS" else word for word in words]
     if words[0] == "run":
         words += SHORT
-    done = run(place, ["-m", "fssbench", *words], FSSBENCH_DATA=str(mini))
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = run_command(*words, folder=place)
+    assert done.exit_code == 0, done.output
     assert "Traceback" not in done.stderr
     assert done.stdout
     if words[0] == "run":

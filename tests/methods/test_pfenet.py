@@ -116,8 +116,5 @@ class SmallPFENet(PFENet):
         ppm_scales: tuple[float, ...] = (6, 3)
 
 
-@pytest.mark.parametrize(
-    "cls", [SmallPFENet, pytest.param(PFENet, marks=[pytest.mark.slow, pytest.mark.timeout(400)])]
-)
-def test_contract(cls: type[PFENet]) -> None:
-    assert not [r for r in check_method(cls) if r.status == "fail"]
+def test_a_smaller_one_keeps_the_contract() -> None:
+    assert not [r for r in check_method(SmallPFENet) if r.status == "fail"]

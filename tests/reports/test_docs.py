@@ -12,6 +12,7 @@ from report_factory import make_cell, make_run
 
 from fssbench.api import Results
 from fssbench.cli import main
+from fssbench.efficiency import measure
 from fssbench.plugins.registry import REPORTERS
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +25,9 @@ def test_every_command_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     runs = [make_run(m, "coco20i-to-fss1000", episodes=20, marks=("miniature",)) for m in ("pmnet", "hsnet")]
     results = Results(tuple(runs), tuple(make_cell([run], missing=(1, 2, 3)) for run in runs), 100, 0)
     monkeypatch.setattr("fssbench.analysis.collect.collect", lambda paths, **_: results)
+    monkeypatch.setattr(
+        "fssbench.efficiency.measure.measure_in_subprocess", measure.measure
+    )  # a child adds nothing here
     monkeypatch.chdir(tmp_path)
     assert len(COMMANDS) == 8
     for command in COMMANDS:

@@ -1,0 +1,41 @@
+"""Every built-in method keeps the contract that `fssbench check` checks, its training loss included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fssbench.conformance.loss import LOSS_CHECKS
+from fssbench.plugins.registry import METHODS
+from fssbench.testing import check_method
+
+SLOW = {
+    "asgnet": "SmallASGNet in asgnet/test_asgnet.py",
+    "pfenet": "SmallPFENet in test_pfenet.py",
+    "scl": "SmallSCL in test_scl.py",
+}
+"""Methods that take minutes, and where a smaller one of the same code is checked in every run."""
+SMALLER = {
+    "abcdfss": "one step of fine-tuning, in abcdfss/test_abcdfss.py",
+    "vat": "a smaller grid, in vat/test_vat.py",
+}
+"""Methods of which only a smaller one is checked, and where."""
+
+
+def marked(name: str) -> Any:
+    marks = [pytest.mark.slow, pytest.mark.timeout(400)] if name in SLOW else []
+    return pytest.param(name, marks=marks)
+
+
+@pytest.mark.parametrize("name", [marked(name) for name in METHODS.names() if name not in SMALLER])
+def test_every_built_in_method_keeps_its_contract(name: str) -> None:
+    method = METHODS.get(name)
+    results = {r.check: r for r in check_method(method)}
+    assert {check: r.reason for check, r in results.items() if r.status == "fail"} == {}
+    if method.recipe is not None:
+        assert any(results[check.__name__].status == "pass" for check in LOSS_CHECKS)
+
+
+def test_exceptions_are_of_methods_that_exist() -> None:
+    assert SLOW.keys() | SMALLER.keys() <= set(METHODS.names())

@@ -166,7 +166,9 @@ def _make_another_version(site: Path) -> None:
 WAYS = [
     ("wheel", "in the clone"),
     ("wheel", "elsewhere"),
-    ("editable", "in the clone"),
+    pytest.param(
+        "editable", "in the clone", marks=pytest.mark.slow
+    ),  # as elsewhere, and as without installation
     ("editable", "elsewhere"),
     ("nothing", "in the clone"),
     ("another version", "in the clone"),
@@ -217,7 +219,9 @@ def test_a_script_meets_one_version_whole(
     assert same == expected
 
 
-@pytest.mark.parametrize("installed", ["wheel", "editable", "nothing", "another version"])
+@pytest.mark.parametrize(
+    "installed", ["wheel", pytest.param("editable", marks=pytest.mark.slow), "nothing", "another version"]
+)
 def test_list_in_the_clone_shows_every_built_in_as_sound(
     installed: str, environments: dict[str, Environment], clone: Path
 ) -> None:

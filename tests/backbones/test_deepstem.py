@@ -11,6 +11,7 @@ from places import load_golden_recipe
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fssbench.contracts.backbones import Backbone
 from fssbench.errors import UsageError
 from fssbench.loading.backbones import build_backbone
 
@@ -83,13 +84,15 @@ def _renamed(state: dict[str, Tensor], naming: str) -> dict[str, Tensor]:
     return out
 
 
+@pytest.fixture(scope="module")
+def whole() -> Backbone:
+    return build_backbone("resnet50", layout="deepstem", seed=1)
+
+
 @pytest.mark.parametrize("naming", ["ssp", "mlc", "semseg"])
 @pytest.mark.parametrize("layout", ["deepstem", "ssp"])
-def test_every_stem_naming_is_understood(naming: str, layout: str) -> None:
-    whole, own = (
-        build_backbone("resnet50", layout="deepstem", seed=1),
-        build_backbone("resnet50", layout=layout, seed=2),
-    )
+def test_every_stem_naming_is_understood(naming: str, layout: str, whole: Backbone) -> None:
+    own = build_backbone("resnet50", layout=layout, seed=2)
     given = _renamed(whole.state_dict(), naming) | {"fc.weight": torch.zeros(1)}
     own.load(given, "file")
     assert all(torch.equal(v, whole.state_dict()[k]) for k, v in own.state_dict().items())

@@ -8,6 +8,7 @@ import time
 
 import pytest
 import torch
+from messages import error_names
 from trainings import Stopped, same, stop_after
 
 import fssbench
@@ -25,13 +26,15 @@ from fssbench.training.trainer import CHECKPOINT, train
 
 
 def test_a_method_without_a_recipe(training):
-    with pytest.raises(UsageError, match="'frozen' has no recipe"):
+    with pytest.raises(UsageError) as error:
         training("frozen")
+    error_names(error.value, "frozen", "recipe")
 
 
 def test_steps_and_epochs_together(training):
-    with pytest.raises(UsageError, match="give one"):
+    with pytest.raises(UsageError) as error:
         training(steps=3, epochs=1)
+    error_names(error.value, "--steps", "--epochs")
     with pytest.raises(ValueError, match="either epochs or steps"):
         Recipe(optimizer="sgd", learning_rate=1, batch=1, source="")
 
@@ -48,8 +51,9 @@ def test_steps_and_epochs_together(training):
 def test_another_training_in_the_folder_is_refused(training, tmp_path, change, named):
     training()
     before = (tmp_path / "out" / "state.safetensors").read_bytes()
-    with pytest.raises(UsageError, match=rf"holds another training: .*{named}"):
+    with pytest.raises(UsageError) as error:
         training(**change)
+    error_names(error.value, tmp_path / "out", named)
     assert (tmp_path / "out" / "state.safetensors").read_bytes() == before
 
 
@@ -57,35 +61,38 @@ def test_two_processes_never_share_a_folder(training, tmp_path):
     from filelock import FileLock
 
     (tmp_path / "out").mkdir()
-    with FileLock(tmp_path / "out" / ".lock"), pytest.raises(LockedError, match="another process trains"):
+    with FileLock(tmp_path / "out" / ".lock"), pytest.raises(LockedError) as error:
         training()
+    error_names(error.value, tmp_path / "out")
 
 
 def test_too_few_images(training, monkeypatch):
     monkeypatch.setenv("TRAIN_IMAGES", "1")
-    with pytest.raises(DataError, match="fewer than the 2 images"):
+    with pytest.raises(DataError) as error:
         training()
+    error_names(error.value, "shapes", "2 images")
 
 
 def test_a_class_that_vanishes_at_the_size_of_the_network_is_named(training, monkeypatch):
     monkeypatch.setenv("TRAIN_TINY", "1")
-    with pytest.raises(
-        DataError, match=r"step \d+, episode \d: class 'green' \(id 1\) has no pixel at 16 px"
-    ):
+    with pytest.raises(DataError) as error:
         training(size=16)
+    error_names(error.value, "step ", "episode ", "'green'", "16 px")
 
 
 def test_a_mask_without_the_class_it_is_listed_for_is_named(training, monkeypatch):
     monkeypatch.setenv("TRAIN_EMPTY", "1")
-    with pytest.raises(DataError, match=r"item 'trn/1/\d+' of shapes: listed for class 1 \(green\)"):
+    with pytest.raises(DataError) as error:
         training()
+    error_names(error.value, "'trn/1/", "shapes", "class 1", "green")
 
 
 def test_a_background_without_pixels_is_named_where_it_is_the_object(training, monkeypatch):
     monkeypatch.setenv("TRAIN_FULL", "1")
     training(val_episodes=0)
-    with pytest.raises(DataError, match=r"the background of class 'green' \(id 1\) has no pixel at 32 px"):
+    with pytest.raises(DataError) as error:
         training(out="inverted", val_episodes=0, invert=1.0)
+    error_names(error.value, "background", "'green'", "32 px")
 
 
 def test_inverted_episodes_swap_supports_and_query_alike(shapes):

@@ -67,13 +67,13 @@ def test_a_strangers_data_set_is_shown(toys_site: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_third_party_backbone_is_listed_shown_and_run(site: Path, tmp_path: Path) -> None:
-    listed = fssbench(site, tmp_path, "list", "backbones", "--json")
+def test_a_third_party_backbone_is_listed_shown_and_run(toys_site: Path, tmp_path: Path) -> None:
+    listed = fssbench(toys_site, tmp_path, "list", "backbones", "--json")
     rows = {row["name"]: row for row in map(json.loads, listed.stdout.splitlines())}
     assert {"resnet50", "toy-stages"} <= set(rows)
     assert rows["toy-stages"]["status"] == "ok"
     assert rows["toy-stages"]["layouts"] == "standard wide"
-    shown = json.loads(fssbench(site, tmp_path, "show", "toy-stages", "--json").stdout)
+    shown = json.loads(fssbench(toys_site, tmp_path, "show", "toy-stages", "--json").stdout)
     assert shown["licence"] == "Apache-2.0"
     assert len(shown["taps of layout wide"]) == 4
 
@@ -89,10 +89,10 @@ def test_a_third_party_backbone_is_listed_shown_and_run(site: Path, tmp_path: Pa
         "mini",
     ]
     command += ["--episodes", "4", "--shot", "1", "--json"]
-    refused = fssbench(site, tmp_path, *command)
+    refused = fssbench(toys_site, tmp_path, *command)
     assert refused.returncode != 0
     assert "toy-stages" in refused.stderr
     assert "--weights random" in refused.stderr
 
-    ran = fssbench(site, tmp_path, *command, "--weights", "random")
+    ran = fssbench(toys_site, tmp_path, *command, "--weights", "random")
     assert ran.returncode == 0, ran.stderr

@@ -63,10 +63,10 @@ def _find_shared() -> Path | None:
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The shared folder with golden outputs and real samples; tests that need it skip without it."""
-    found = _find_shared()
-    if found is None:
+    result = _find_shared()
+    if result is None:
         pytest.skip("needs the shared folder (goldens and real samples); set FSSBENCH_SHARED to it")
-    return found
+    return result
 
 
 @pytest.fixture(autouse=True)

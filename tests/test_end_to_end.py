@@ -54,8 +54,8 @@ def test_run_resume_score_report(toys_site: Path, tmp_path: Path) -> None:
     assert {"report.html", "report.md", "report.tex", "results.csv"} <= names
     assert len(names) > 4  # the package's own reporter wrote too
     with (tmp_path / "report" / "results.csv").open() as file:
-        found = [row for row in csv.DictReader(file) if row["identity"] in figures]
-    assert {row["identity"]: float(row["miou"]) for row in found} == pytest.approx(figures)
+        result = [row for row in csv.DictReader(file) if row["identity"] in figures]
+    assert {row["identity"]: float(row["miou"]) for row in result} == pytest.approx(figures)
 
 
 @pytest.mark.timeout(300)

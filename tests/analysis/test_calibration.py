@@ -53,11 +53,11 @@ class Population:
         hard = self.ease[ids] + 0.5 * (np.log(target) - 9) + query + support
         runs = []
         for _ in range(2):
-            found = 1 / (1 + np.exp(-hard - draw.normal(0, 0.7, len(ids))))
-            found[draw.random(len(ids)) < 0.07] = 0
-            extra = target * np.exp(draw.normal(-1.5, 1, len(ids))) * (1 - 0.7 * found)
+            result = 1 / (1 + np.exp(-hard - draw.normal(0, 0.7, len(ids))))
+            result[draw.random(len(ids)) < 0.07] = 0
+            extra = target * np.exp(draw.normal(-1.5, 1, len(ids))) * (1 - 0.7 * result)
             inter, union = (
-                (target * found).astype(np.int64),
+                (target * result).astype(np.int64),
                 np.minimum(target + extra, 160_000).astype(np.int64),
             )
             counts = [np.stack([160_000 - u, i], axis=1) for u, i in ((union, inter), (inter, union))]

@@ -51,11 +51,11 @@ def results(*groups: list[RunResult]) -> Results:
 
 
 def changed(after: Results, before: Results) -> list[Change]:
-    found = with_changes(after, before, against="before").changes
-    assert found is not None
-    assert found.against == "before"
-    assert found.unchanged + sum(c.kind != "removed" for c in found.changes) == len(after.cells)
-    return list(found.changes)
+    result = with_changes(after, before, against="before").changes
+    assert result is not None
+    assert result.against == "before"
+    assert result.unchanged + sum(c.kind != "removed" for c in result.changes) == len(after.cells)
+    return list(result.changes)
 
 
 def names(departed: Change) -> dict[str, tuple[str, str]]:
@@ -69,8 +69,8 @@ def test_equal_reports_have_no_change() -> None:
 
 def test_added_and_removed() -> None:
     shared, gone, new = (measured(m) for m in ("pmnet", "hsnet", "panet"))
-    found = changed(results([shared], [new]), results([shared], [gone]))
-    assert [(c.kind, c.before and c.before.method, c.after and c.after.method) for c in found] == [
+    result = changed(results([shared], [new]), results([shared], [gone]))
+    assert [(c.kind, c.before and c.before.method, c.after and c.after.method) for c in result] == [
         ("added", None, "panet"),
         ("removed", "hsnet", None),
     ]

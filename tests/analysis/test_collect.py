@@ -66,31 +66,31 @@ def test_every_number_of_a_run(null):
     plan = null.plan(60, shot=2, size=32)
     (run,) = null.run("runs", plan, null.method(bias=0.1), panels=3)
     results = collect([null.folder / "runs"])
-    (found,) = results.runs
+    (result,) = results.runs
     miou, fb_iou, per_class = by_hand(run.path)
     rows = lines(run.path)
     manifest = json.loads((run.path / "manifest.json").read_text())
-    assert same(found.miou.value, miou)
-    assert same(found.fb_iou.value, fb_iou)
-    assert all(same(found.per_class[c], per_class[c]) for c in range(3))
-    assert found.miou.low <= found.miou.value <= found.miou.high
-    assert found.fb_iou.low <= found.fb_iou.value <= found.fb_iou.high
-    assert found.class_ids.tolist() == [r["c"] for r in rows]
-    assert found.inter.tolist() == [r["inter"] for r in rows]
-    assert found.union.tolist() == [r["union"] for r in rows]
-    assert found.target.tolist() == [r["target"] for r in rows]
-    assert found.indices.tolist() == list(range(60))
-    assert found.queries == tuple(plan[i].query for i in range(60))
-    assert (found.benchmark, found.method, found.label) == ("nulldata", "null", "null (bias=0.1)")
-    assert (found.fold, found.shot, found.seed, found.planned, found.episodes) == (0, 2, 0, 60, 60)
-    assert (found.backbone, found.weights, found.protocol) == ("own", "own", "published/1")
-    assert (found.identity, found.plan_sha256) == (manifest["identity"], plan.sha256)
-    assert found.manifest == manifest
-    assert [p.index for p in found.panels] == sorted({round((k + 0.5) * 20 - 0.5) for k in range(3)})
-    assert found.absent == ()
-    assert found.seconds > 0
+    assert same(result.miou.value, miou)
+    assert same(result.fb_iou.value, fb_iou)
+    assert all(same(result.per_class[c], per_class[c]) for c in range(3))
+    assert result.miou.low <= result.miou.value <= result.miou.high
+    assert result.fb_iou.low <= result.fb_iou.value <= result.fb_iou.high
+    assert result.class_ids.tolist() == [r["c"] for r in rows]
+    assert result.inter.tolist() == [r["inter"] for r in rows]
+    assert result.union.tolist() == [r["union"] for r in rows]
+    assert result.target.tolist() == [r["target"] for r in rows]
+    assert result.indices.tolist() == list(range(60))
+    assert result.queries == tuple(plan[i].query for i in range(60))
+    assert (result.benchmark, result.method, result.label) == ("nulldata", "null", "null (bias=0.1)")
+    assert (result.fold, result.shot, result.seed, result.planned, result.episodes) == (0, 2, 0, 60, 60)
+    assert (result.backbone, result.weights, result.protocol) == ("own", "own", "published/1")
+    assert (result.identity, result.plan_sha256) == (manifest["identity"], plan.sha256)
+    assert result.manifest == manifest
+    assert [p.index for p in result.panels] == sorted({round((k + 0.5) * 20 - 0.5) for k in range(3)})
+    assert result.absent == ()
+    assert result.seconds > 0
     (cell,) = results.cells
-    assert (cell.miou, cell.fb_iou) == (found.miou, found.fb_iou)
+    assert (cell.miou, cell.fb_iou) == (result.miou, result.fb_iou)
     assert (cell.episodes, cell.missing, cell.best, cell.tied) == (60, (), False, False)
     assert results.notes == ()
 
@@ -247,8 +247,8 @@ def test_copy_of_a_run_is_counted_once(null):
     kept = (run.path / "episodes.jsonl").read_bytes().splitlines(keepends=True)[:3]
     (run.path / "episodes.jsonl").write_bytes(b"".join(kept))
     results = collect([null.folder / "runs", null.folder / "elsewhere"])
-    (found,) = results.runs
-    assert found.episodes == 8, "the fuller one"
+    (result,) = results.runs
+    assert result.episodes == 8, "the fuller one"
     assert len(results.cells) == 1
     (note,) = results.notes
     assert "same measurement" in note
@@ -267,10 +267,10 @@ def test_class_without_a_pixel_is_absent(null):
             for i in range(9)
         )
     )
-    (found,) = collect([null.folder / "runs"]).runs
-    assert found.absent == (1,)
-    assert math.isnan(found.per_class[1])
-    assert same(found.miou.value, by_hand(run.path)[0])
+    (result,) = collect([null.folder / "runs"]).runs
+    assert result.absent == (1,)
+    assert math.isnan(result.per_class[1])
+    assert same(result.miou.value, by_hand(run.path)[0])
 
 
 def empty(m: torch.Tensor) -> torch.Tensor:

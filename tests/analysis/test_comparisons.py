@@ -72,19 +72,19 @@ def test_resamples_and_seed_are_those_of_the_results(table: Any) -> None:
 
 
 def test_every_pair_of_every_column_and_a_family_a_benchmark_and_shot(table: Any) -> None:
-    found = pairs(family(table))
-    assert [(p.benchmark, p.shot, p.methods) for p in found] == [
+    result = pairs(family(table))
+    assert [(p.benchmark, p.shot, p.methods) for p in result] == [
         (bench, shot, couple)
         for bench in ("x", "y")
         for shot in (1, 5)
         for couple in (("a", "b"), ("a", "c"), ("b", "c"))
     ]
-    for start in range(0, len(found), 3):
-        mine = found[start : start + 3]
+    for start in range(0, len(result), 3):
+        mine = result[start : start + 3]
         assert [p.adjusted for p in mine] == holm([p.difference.p for p in mine])
         assert {p.family for p in mine} == {3}
-    assert all(p.adjusted >= p.difference.p for p in found)
-    assert {p.outcome for p in found if "a" in p.methods} == {"win"}
+    assert all(p.adjusted >= p.difference.p for p in result)
+    assert {p.outcome for p in result if "a" in p.methods} == {"win"}
 
 
 def test_another_benchmark_or_shot_changes_no_verdict(table: Any) -> None:
@@ -317,10 +317,10 @@ def test_differences_of_cells(table: Any) -> None:
 
 class TestTally:
     def test_counts_outcomes_from_the_firsts_side(self, table: Any) -> None:
-        found = pairs(family(table))
-        assert [(t.methods, t.wins) for t in tally(found)][:2] == [(("a", "b"), 4), (("a", "c"), 4)]
-        for t in tally(found):
-            mine = [p.outcome for p in found if p.methods == t.methods]
+        result = pairs(family(table))
+        assert [(t.methods, t.wins) for t in tally(result)][:2] == [(("a", "b"), 4), (("a", "c"), 4)]
+        for t in tally(result):
+            mine = [p.outcome for p in result if p.methods == t.methods]
             assert (t.wins, t.ties, t.losses) == tuple(map(mine.count, ("win", "tie", "loss")))
 
     def test_turned_pairs_count_for_the_same_two(self, table: Any) -> None:
@@ -348,7 +348,7 @@ class TestRanking:
 
     def test_against_scipy(self, table: Any) -> None:
         results = self.table(table)
-        found = ranking(results)
+        result = ranking(results)
         figures = np.array(
             [
                 [miou(r) for r in results.runs if (r.method, r.benchmark) == (m, f"bench{k}")]
@@ -356,17 +356,17 @@ class TestRanking:
                 for k in range(6)
             ]
         ).reshape(4, 6)
-        assert found.friedman == pytest.approx(friedmanchisquare(*figures).pvalue)
+        assert result.friedman == pytest.approx(friedmanchisquare(*figures).pvalue)
         by_hand = dict(
             zip("abcd", (np.argsort(np.argsort(-figures, axis=0), axis=0) + 1).mean(1), strict=True)
         )
-        assert dict(zip(found.methods, found.ranks, strict=True)) == pytest.approx(by_hand)
-        assert list(found.ranks) == sorted(found.ranks)
-        assert found.blocks == tuple((f"bench{k}", 1) for k in range(6))
-        assert found.critical == pytest.approx(2.569 * np.sqrt(4 * 5 / (6 * 6)), abs=1e-3)
-        assert found.reason == ""
-        assert any({"b", "c"} <= set(group) for group in found.groups)
-        assert not any({"a", "d"} <= set(group) for group in found.groups)
+        assert dict(zip(result.methods, result.ranks, strict=True)) == pytest.approx(by_hand)
+        assert list(result.ranks) == sorted(result.ranks)
+        assert result.blocks == tuple((f"bench{k}", 1) for k in range(6))
+        assert result.critical == pytest.approx(2.569 * np.sqrt(4 * 5 / (6 * 6)), abs=1e-3)
+        assert result.reason == ""
+        assert any({"b", "c"} <= set(group) for group in result.groups)
+        assert not any({"a", "d"} <= set(group) for group in result.groups)
 
     def test_a_block_needs_every_method_on_the_same_episodes(self, table: Any) -> None:
         whole = self.table(table, 3)
@@ -383,8 +383,8 @@ class TestRanking:
 
     def test_seeds_of_a_benchmark_are_one_block(self, table: Any) -> None:
         results = [self.table(table, 2, seed=s) for s in range(3)]
-        found = ranking(table.make_results(*(run for r in results for run in r.runs)))
-        assert found.blocks == (("bench0", 1), ("bench1", 1))
+        result = ranking(table.make_results(*(run for r in results for run in r.runs)))
+        assert result.blocks == (("bench0", 1), ("bench1", 1))
 
     def test_why_there_is_none(self, table: Any) -> None:
         two = ranking(table.make_results(*(r for r in self.table(table).runs if r.method in "ab")))
@@ -398,19 +398,19 @@ class TestRanking:
 class TestSeeds:
     def test_episode_seeds(self, table: Any) -> None:
         results = table.make_results(*(table.make_run("a", seed=s) for s in range(4)))
-        (found,) = seed_spread(results)
+        (result,) = seed_spread(results)
         figures = [miou(run) for run in results.runs]
-        assert (found.kind, found.method, len(found.cells)) == ("episodes", "a", 4)
-        assert found.mean == pytest.approx(np.mean(figures))
-        assert found.between == pytest.approx(np.std(figures, ddof=1))
+        assert (result.kind, result.method, len(result.cells)) == ("episodes", "a", 4)
+        assert result.mean == pytest.approx(np.mean(figures))
+        assert result.between == pytest.approx(np.std(figures, ddof=1))
         errors = [np.std(estimate_of_runs([run], resamples=200)[0][0].replicates) for run in results.runs]
-        assert found.within == pytest.approx(np.sqrt(np.mean(np.square(errors))))
+        assert result.within == pytest.approx(np.sqrt(np.mean(np.square(errors))))
 
     def test_training_seeds(self, table: Any) -> None:
         results = table.make_results(*(table.make_run("a", head=f"h{s}") for s in range(3)))
-        (found,) = seed_spread(results)
-        assert (found.kind, len(found.cells)) == ("training", 3)
-        assert found.between < found.within, "same episodes: only the weights move the figure"
+        (result,) = seed_spread(results)
+        assert (result.kind, len(result.cells)) == ("training", 3)
+        assert result.between < result.within, "same episodes: only the weights move the figure"
 
     def test_both_apart_where_crossed(self, table: Any) -> None:
         crossed = [table.make_run("a", head=h, seed=s) for h in "xy" for s in (0, 1)]
@@ -418,10 +418,10 @@ class TestSeeds:
         assert kinds == [("episodes", 2), ("episodes", 2), ("training", 2), ("training", 2)]
 
     def test_both_at_once_cannot_be_told_apart(self, table: Any) -> None:
-        (found,) = seed_spread(
+        (result,) = seed_spread(
             table.make_results(*(table.make_run("a", head=f"h{s}", seed=s) for s in range(3)))
         )
-        assert (found.kind, len(found.cells)) == ("both", 3)
+        assert (result.kind, len(result.cells)) == ("both", 3)
 
     @pytest.mark.parametrize(
         "change", [{"block": {"source_sha256": "x"}}, {"shot": 5}, {"lists": "x"}, {"backbone": "vgg16"}]

@@ -15,8 +15,8 @@ from fssbench.api import UsageError
 
 
 def both(table: Any, a: Any, b: Any, **named: Any) -> Any:
-    (found,) = matches(table.make_results(a, b), named.get("shared", False), None)
-    return found
+    (result,) = matches(table.make_results(a, b), named.get("shared", False), None)
+    return result
 
 
 def test_names_say_as_much_as_tells_methods_apart(table: Any) -> None:
@@ -60,10 +60,10 @@ def test_columns_hold_what_was_measured_alike(table: Any) -> None:
 def test_equal_plans_can_be_compared(table: Any) -> None:
     a, b = (table.make_cell(*(table.make_run(m, fold=f) for f in range(3))) for m in "ab")
     assert differs(a, b) == ""
-    found = both(table, a, b)
-    assert isinstance(found, Match)
-    assert [(x.fold, y.fold, x.episodes) for x, y in found.runs] == [(f, f, 120) for f in range(3)]
-    assert found.note == ""
+    result = both(table, a, b)
+    assert isinstance(result, Match)
+    assert [(x.fold, y.fold, x.episodes) for x, y in result.runs] == [(f, f, 120) for f in range(3)]
+    assert result.note == ""
 
 
 @pytest.mark.parametrize(
@@ -78,23 +78,23 @@ def test_equal_plans_can_be_compared(table: Any) -> None:
     ],
 )
 def test_what_differs_is_refused_by_name(table: Any, change: dict[str, Any], told: str) -> None:
-    found = both(table, table.make_run("a"), table.make_run("b", **change))
-    assert isinstance(found, Refusal)
-    assert told in found.reason
-    assert found.shareable == (change.keys() <= {"lists", "fold"})
+    result = both(table, table.make_run("a"), table.make_run("b", **change))
+    assert isinstance(result, Refusal)
+    assert told in result.reason
+    assert result.shareable == (change.keys() <= {"lists", "fold"})
 
 
 def test_other_truth_is_no_pair(table: Any) -> None:
     b = table.make_run("b")
-    found = both(table, table.make_run("a"), replace(b, target=b.target + (b.indices < 3)))
-    assert found.reason == "the truth of fold 0 differs in 3 of 120 episodes"
-    assert not found.shareable
+    result = both(table, table.make_run("a"), replace(b, target=b.target + (b.indices < 3)))
+    assert result.reason == "the truth of fold 0 differs in 3 of 120 episodes"
+    assert not result.shareable
 
 
 def test_incomplete_runs_meet_on_what_both_counted(table: Any) -> None:
     a, b = (table.make_run(m) for m in "ab")
-    found = both(table, table.keep_episodes(a, range(100)), table.keep_episodes(b, range(0, 120, 2)))
-    ((left, right),) = found.runs
+    result = both(table, table.keep_episodes(a, range(100)), table.keep_episodes(b, range(0, 120, 2)))
+    ((left, right),) = result.runs
     assert left.indices.tolist() == right.indices.tolist() == list(range(0, 100, 2))
     assert left.queries == right.queries
     nothing = both(table, table.keep_episodes(a, range(50)), table.keep_episodes(b, range(50, 120)))
@@ -112,24 +112,24 @@ def test_incomplete_runs_meet_on_what_both_counted(table: Any) -> None:
     ],
 )
 def test_methods_that_share_no_column_are_refused_once(table: Any, change: dict[str, Any], told: str) -> None:
-    found = both(table, table.make_run("a"), table.make_run("b", **change))
-    assert isinstance(found, Refusal)
-    assert found.methods == ("a", "b")
-    assert told in found.reason
-    assert found.shareable == (not change.keys() & {"score_size", "block"})
+    result = both(table, table.make_run("a"), table.make_run("b", **change))
+    assert isinstance(result, Refusal)
+    assert result.methods == ("a", "b")
+    assert told in result.reason
+    assert result.shareable == (not change.keys() & {"score_size", "block"})
 
 
 def test_methods_that_meet_in_one_column_are_not_refused_for_the_others(table: Any) -> None:
     results = table.make_results(*(table.make_run(m, seed=s) for m, s in (("a", 0), ("a", 1), ("b", 1))))
-    (found,) = matches(results, False, None)
-    assert isinstance(found, Match)
-    assert found.a.seed == found.b.seed == 1
+    (result,) = matches(results, False, None)
+    assert isinstance(result, Match)
+    assert result.a.seed == result.b.seed == 1
 
 
 def test_two_checkpoints_of_one_method_are_named_by_their_weights(table: Any) -> None:
     runs = [table.make_run("a", head=h) for h in ("one", "two")]
-    found = both(table, *runs)
-    assert set(found.methods) == {f"a, weights {block_of(run)['head_sha256'][:8]}" for run in runs}
+    result = both(table, *runs)
+    assert set(result.methods) == {f"a, weights {block_of(run)['head_sha256'][:8]}" for run in runs}
 
 
 class TestShared:
@@ -140,11 +140,11 @@ class TestShared:
             plan_sha256="head of it",
             marks=("capped (40 of 120 episodes)",),
         )
-        found = both(table, a, capped, shared=True)
-        ((left, right),) = found.runs
+        result = both(table, a, capped, shared=True)
+        ((left, right),) = result.runs
         assert left.indices.tolist() == right.indices.tolist() == list(range(40))
         assert left.plan_sha256 == right.plan_sha256 != a.plan_sha256
-        assert found.note == (
+        assert result.note == (
             "compared on 40 shared episodes of plans that differ: cap none against capped (40 of 120 episodes)"
         )
 
@@ -165,8 +165,8 @@ class TestShared:
             changed: Any = ("x" if part == "queries" else ("x",), *values[1:])
         else:
             changed = np.concatenate([[(values[0] + 1) % 5], values[1:]])
-        found = both(table, a, replace(b, **{part: changed}), shared=True)
-        assert found.runs[0][0].indices.tolist() == list(range(1, 120))
+        result = both(table, a, replace(b, **{part: changed}), shared=True)
+        assert result.runs[0][0].indices.tolist() == list(range(1, 120))
 
     def test_repeated_episodes_are_shared_as_often_as_both_have_them(self, table: Any) -> None:
         a, b = table.make_run("a"), table.make_run("b")
@@ -185,20 +185,20 @@ class TestShared:
     def test_folds_that_both_have(self, table: Any) -> None:
         a = table.make_cell(*(table.make_run("a", fold=f) for f in range(4)))
         b = table.make_cell(*(table.make_run("b", fold=f) for f in (1, 2)), missing=(0, 3))
-        found = both(table, a, b, shared=True)
-        assert [left.fold for left, _ in found.runs] == [1, 2]
-        assert "240 shared episodes" in found.note
-        assert "folds 0, 1, 2, 3 against 1, 2" in found.note
+        result = both(table, a, b, shared=True)
+        assert [left.fold for left, _ in result.runs] == [1, 2]
+        assert "240 shared episodes" in result.note
+        assert "folds 0, 1, 2, 3 against 1, 2" in result.note
 
     def test_no_shared_episode_is_a_refusal(self, table: Any) -> None:
-        found = both(table, table.make_run("a"), table.make_run("b", seed=1), shared=True)
-        assert isinstance(found, Refusal)
-        assert found.reason == "seed 0 against 1; they share no episode"
-        assert not found.shareable
+        result = both(table, table.make_run("a"), table.make_run("b", seed=1), shared=True)
+        assert isinstance(result, Refusal)
+        assert result.reason == "seed 0 against 1; they share no episode"
+        assert not result.shareable
 
     def test_equal_plans_are_compared_whole(self, table: Any) -> None:
-        found = both(table, table.make_run("a"), table.make_run("b"), shared=True)
-        assert found.note == ""
+        result = both(table, table.make_run("a"), table.make_run("b"), shared=True)
+        assert result.note == ""
 
 
 def test_unknown_method_names_the_known(table: Any) -> None:

@@ -64,7 +64,7 @@ def test_groups_by_hand() -> None:
 @given(st.lists(st.integers(10, 60), min_size=2, max_size=8), st.integers(1, 30))
 def test_groups_hold_just_the_pairs_that_are_close(tenths: list[int], critical: int) -> None:
     close = {(i, j) for i in range(len(tenths)) for j in range(i) if abs(tenths[i] - tenths[j]) <= critical}
-    found = groups(tenths, critical)
-    together = {(max(a, b), min(a, b)) for group in found for a in group for b in group if a != b}
+    result = groups(tenths, critical)
+    together = {(max(a, b), min(a, b)) for group in result for a in group for b in group if a != b}
     assert together == close
-    assert not any(set(a) < set(b) for a in found for b in found)
+    assert not any(set(a) < set(b) for a in result for b in result)

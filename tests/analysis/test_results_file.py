@@ -30,10 +30,10 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     results = replace(
         results, runs=(first, *others), efficiency=(make_measurement(), make_measurement(head=None))
     )
-    found = back(results, tmp_path)
-    assert (found.resamples, found.bootstrap_seed, found.notes) == (200, 0, ("left out: x",))
-    assert found.efficiency == results.efficiency
-    for mine, theirs in zip(results.runs, found.runs, strict=True):
+    result = back(results, tmp_path)
+    assert (result.resamples, result.bootstrap_seed, result.notes) == (200, 0, ("left out: x",))
+    assert result.efficiency == results.efficiency
+    for mine, theirs in zip(results.runs, result.runs, strict=True):
         for field in fields(mine):
             a, b = getattr(mine, field.name), getattr(theirs, field.name)
             if field.name == "path":
@@ -43,7 +43,7 @@ def test_everything_comes_back(tmp_path: Path) -> None:
                 assert np.array_equal(a, b)
             else:
                 assert a == b, field.name
-    for cell, other in zip(results.cells, found.cells, strict=True):
+    for cell, other in zip(results.cells, result.cells, strict=True):
         assert [r.identity for r in cell.folds.values()] == [r.identity for r in other.folds.values()]
         assert list(cell.folds) == list(other.folds)
         plain = {"folds": {}}
@@ -52,16 +52,16 @@ def test_everything_comes_back(tmp_path: Path) -> None:
 
 def test_counts_that_come_back_give_the_same_paired_interval(tmp_path: Path) -> None:
     results = make_results()
-    found = back(results, tmp_path)
-    gaps = [differences([(r.cells[0], r.cells[1])], resamples=100) for r in (results, found)]
+    result = back(results, tmp_path)
+    gaps = [differences([(r.cells[0], r.cells[1])], resamples=100) for r in (results, result)]
     assert gaps[0] == gaps[1]
 
 
 def test_what_is_not_a_number_is_null_in_the_file_and_nan_again(tmp_path: Path) -> None:
     run = replace(make_run(episodes=1), seconds=float("nan"), per_class={0: float("nan")})
-    found = back(Results((run,), (make_cell([run]),), 10, 0), tmp_path)
+    result = back(Results((run,), (make_cell([run]),), 10, 0), tmp_path)
     assert "NaN" not in (tmp_path / "results.json").read_text()
-    assert np.isnan([found.runs[0].seconds, found.runs[0].per_class[0], found.cells[0].miou.low]).all()
+    assert np.isnan([result.runs[0].seconds, result.runs[0].per_class[0], result.cells[0].miou.low]).all()
 
 
 def test_no_place_on_the_machine_is_written(tmp_path: Path) -> None:

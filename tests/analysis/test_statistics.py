@@ -427,8 +427,8 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_equal_methods_are_told_apart_as_rarely_as_claimed() -> None:
-    found = 0
+    result = 0
     for s in range(2000):
         (a, _), (b, _) = estimate_of_runs([draw(s, 300, noise=n) for n in (1, 2)], resamples=400, seed=s)
-        found += difference(a, b).p <= 0.05
-    assert 0.03 <= found / 2000 <= 0.07
+        result += difference(a, b).p <= 0.05
+    assert 0.03 <= result / 2000 <= 0.07

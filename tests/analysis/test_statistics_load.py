@@ -36,8 +36,8 @@ def test_ten_thousand_resamples_of_twenty_methods_on_ten_benchmarks() -> None:
         text=True,
         check=True,
     )
-    found = json.loads(done.stdout)
-    print(found)
-    assert found["pairs"] == 10 * 190
-    assert found["seconds"] < 60, "of processor time: 30 s on two cores"
-    assert found["peak"] < 1024
+    result = json.loads(done.stdout)
+    print(result)
+    assert result["pairs"] == 10 * 190
+    assert result["seconds"] < 60, "of processor time: 30 s on two cores"
+    assert result["peak"] < 1024

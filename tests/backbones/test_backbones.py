@@ -165,10 +165,10 @@ def test_panet_layout_loads_its_own_names() -> None:
 
 
 def _lite0_weights() -> Path:
-    found = [p for p in places(find_weights("efficientnet-lite0", "imagenet")) if p.is_file()]
-    if not found:
+    result = [p for p in places(find_weights("efficientnet-lite0", "imagenet")) if p.is_file()]
+    if not result:
         pytest.skip("needs the extra `mini`")
-    return found[0]
+    return result[0]
 
 
 def test_efficientnet_equals_timm_on_the_packages_checkpoint() -> None:

@@ -52,16 +52,16 @@ def test_vgg_is_its_layers_one_after_the_other() -> None:
     backbone = build_backbone("vgg16", layout="deeplab", seed=3)
     state = list(backbone.state_dict().values())
     x = images = torch.randn(1, 3, 65, 65)
-    found: dict[str, Tensor] = {}
+    result: dict[str, Tensor] = {}
     weights = iter(zip(state[::2], state[1::2], strict=True))
     for block, (count, stride) in enumerate(((2, 2), (2, 2), (3, 2), (3, 1), (3, 1)), start=1):
         for _ in range(count):
             x = functional.relu(functional.conv2d(x, *next(weights), padding=1))
-        x = found[f"features_{block}"] = functional.max_pool2d(x, 3, stride, 1)
-    ours = backbone(images, list(found))
-    assert all(torch.allclose(ours[k], v, atol=1e-5) for k, v in found.items())
+        x = result[f"features_{block}"] = functional.max_pool2d(x, 3, stride, 1)
+    ours = backbone(images, list(result))
+    assert all(torch.allclose(ours[k], v, atol=1e-5) for k, v in result.items())
     tail = backbone.part("features_2", "features_5")
-    assert torch.allclose(tail(found["features_2"]), x, atol=1e-5)
+    assert torch.allclose(tail(result["features_2"]), x, atol=1e-5)
 
 
 def test_vgg_takes_torchvision_s_names_by_order() -> None:

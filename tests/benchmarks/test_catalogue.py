@@ -60,9 +60,9 @@ def test_the_ten_and_their_suites():
     ],
 )
 def test_shape(name, folds, episodes, shots, split):
-    found = find_benchmark(name)
-    assert [len(f) for f in found.folds] == folds
-    record = found.benchmark
+    resolved = find_benchmark(name)
+    assert [len(f) for f in resolved.folds] == folds
+    record = resolved.benchmark
     assert (record.episodes, record.shots, record.split) == (episodes, shots, split)
     assert record.size == 400
     assert record.pitfalls
@@ -132,10 +132,10 @@ def test_classes_seen_in_training_are_known():
     ],
 )
 def test_an_id_always_says_its_variant(name, settled, dataset_variant):
-    found = find_benchmark(name)
-    assert found.id == settled
-    assert found.dataset_variant == dataset_variant
-    assert find_benchmark(settled) == found
+    resolved = find_benchmark(name)
+    assert resolved.id == settled
+    assert resolved.dataset_variant == dataset_variant
+    assert find_benchmark(settled) == resolved
 
 
 def test_records_are_frozen():
@@ -180,16 +180,16 @@ def test_every_dataset_variant_is_one_of_its_data_set():
 
 
 def test_a_strangers_data_set_is_a_benchmark(toy: type[Dataset]):
-    found = find_benchmark("toy")
-    assert found.id == "toy:three"
-    assert found.folds == ((2, 5, 9),)
-    assert (found.benchmark.category, found.benchmark.sampler) == ("custom", "round-robin")
-    assert (found.benchmark.episodes, found.benchmark.shots, found.benchmark.absent) == (
+    resolved = find_benchmark("toy")
+    assert resolved.id == "toy:three"
+    assert resolved.folds == ((2, 5, 9),)
+    assert (resolved.benchmark.category, resolved.benchmark.sampler) == ("custom", "round-robin")
+    assert (resolved.benchmark.episodes, resolved.benchmark.shots, resolved.benchmark.absent) == (
         600,
         (1, 5),
         "exclude",
     )
-    assert "toy_plugin.py" in found.benchmark.origin
+    assert "toy_plugin.py" in resolved.benchmark.origin
     assert find_benchmark("toy:two").folds == ((2, 5),)
     assert find_benchmark("toy:two").dataset_variant == "two"
     assert "toy" in names()

@@ -19,14 +19,14 @@ PLUGIN = BENCH_PLUGIN
 @pytest.fixture
 def asked(monkeypatch):
     """Measurements asked for; they are made in this process, at a small size."""
-    found = []
+    result = []
 
     def here(wanted):
-        found.append(wanted)
+        result.append(wanted)
         return measure.measure(replace(wanted, size=wanted.size or 32))
 
     monkeypatch.setattr(measure, "measure_in_subprocess", here)
-    return found
+    return result
 
 
 def invoke(out: Path, *arguments: object):
@@ -44,8 +44,8 @@ def test_one_and_five_shot_are_measured_and_stored(asked, tmp_path):
     assert [row[header.index("shot")] for row in rows] == ["1", "5", "1", "5"]
     assert rows[0][header.index("learnable")] == "54"
     assert rows[0][header.index("head ms")] == "-"
-    found, notes = read_all([tmp_path])
-    assert (len(found), notes) == (4, [])
+    result, notes = read_all([tmp_path])
+    assert (len(result), notes) == (4, [])
     assert f"Next: `fssbench report {tmp_path}" in answer.stderr
 
 
@@ -102,6 +102,6 @@ def test_folder_that_cannot_be_written(asked, tmp_path):
 def test_a_measurement_in_a_process_of_its_own_is_stored(tmp_path):
     answer = invoke(tmp_path / "runs", "-m", "linear", "-k", 1, "--size", 32, "--repeats", 1)
     assert answer.exit_code == 0, answer.stderr
-    (found,), _ = read_all([tmp_path / "runs"])
-    assert found.method == "linear"
+    (result,), _ = read_all([tmp_path / "runs"])
+    assert result.method == "linear"
     assert "measuring linear, 1-shot, on cpu" in answer.stderr

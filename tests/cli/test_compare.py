@@ -42,11 +42,11 @@ def runs(null: Any) -> Any:
 
 def tables(text: str) -> list[list[dict[str, str]]]:
     """Tab-separated tables, apart by an empty line."""
-    found = []
+    result = []
     for block in text.strip("\n").split("\n\n"):
         head, *rows = (line.split("\t") for line in block.splitlines())
-        found.append([dict(zip(head, row, strict=True)) for row in rows])
-    return found
+        result.append([dict(zip(head, row, strict=True)) for row in rows])
+    return result
 
 
 def test_all_methods_of_a_folder(runs: Any) -> None:
@@ -96,11 +96,11 @@ def test_json_is_unrounded(runs: Any) -> None:
     answer = invoke("compare", "--runs", runs, "--json", "--resamples", 200, "--seed", 4)
     rows = [json.loads(line) for line in answer.stdout.splitlines()]
     truth = pairs(collect([runs], resamples=0), resamples=200, seed=4)
-    found = [r for r in rows if r["kind"] == "pair"]
-    assert [r["difference"] for r in found] == [p.difference.value for p in truth]
-    assert [r["interval"] for r in found] == [[p.difference.low, p.difference.high] for p in truth]
-    assert [r["holm_p"] for r in found] == [p.adjusted for p in truth]
-    assert {(r["resamples"], r["bootstrap_seed"]) for r in found} == {(200, 4)}
+    result = [r for r in rows if r["kind"] == "pair"]
+    assert [r["difference"] for r in result] == [p.difference.value for p in truth]
+    assert [r["interval"] for r in result] == [[p.difference.low, p.difference.high] for p in truth]
+    assert [r["holm_p"] for r in result] == [p.adjusted for p in truth]
+    assert {(r["resamples"], r["bootstrap_seed"]) for r in result} == {(200, 4)}
     assert [r["kind"] for r in rows].count("tally") == 3
     (ranking,) = [r for r in rows if r["kind"] == "ranking"]
     assert ranking["methods"][-1] == "poor"
@@ -239,12 +239,12 @@ class TestPower:
         table = invoke("power", "--diff", 2, "--resamples", 300, runs)
         assert table.exit_code == 0, table.output
         (rows,) = tables(table.stdout)
-        found = [
+        result = [
             json.loads(line)
             for line in invoke("power", "--diff", 2, "--resamples", 300, runs, "--json").stdout.splitlines()
         ]
-        assert len(rows) == len(found) == 6
-        for row, data in zip(rows, found, strict=True):
+        assert len(rows) == len(result) == 6
+        for row, data in zip(rows, result, strict=True):
             assert [row["A"], row["B"]] == data["methods"]
             assert row["SE"] == f"{data['standard_error']:.2f}"
             assert row["episodes needed"] == str(data["episodes_needed"])

@@ -12,11 +12,11 @@ from fssbench.cli import main
 
 def test_shows_versions_settings_and_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FSSBENCH_DATA", str(tmp_path))
-    found = json.loads(CliRunner().invoke(main, ["env", "--json"]).stdout)
-    assert found["packages"]["torch"] == torch.__version__
-    assert found["devices"][0] == "cpu"
-    assert found["data"] == "found"
-    assert found["settings"]["FSSBENCH_DATA"] == f".../{tmp_path.name}"
+    result = json.loads(CliRunner().invoke(main, ["env", "--json"]).stdout)
+    assert result["packages"]["torch"] == torch.__version__
+    assert result["devices"][0] == "cpu"
+    assert result["data"] == "found"
+    assert result["settings"]["FSSBENCH_DATA"] == f".../{tmp_path.name}"
 
 
 @pytest.mark.parametrize(("data", "state"), [("mini", "drawn on demand"), ("/no/such/folder", "not found")])

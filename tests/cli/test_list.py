@@ -81,9 +81,9 @@ def test_broken_plugins_in_plain_text(site: Path, tmp_path: Path) -> None:
 
 def test_data_sets_say_where_they_are_found(tmp_path: Path) -> None:
     (tmp_path / "real" / "ISIC").mkdir(parents=True)
-    found = list_rows("datasets", "--data", "real", folder=tmp_path)
-    assert found["isic2018"]["found"] == "ISIC"
-    assert found["suim"]["found"] is None
+    result = list_rows("datasets", "--data", "real", folder=tmp_path)
+    assert result["isic2018"]["found"] == "ISIC"
+    assert result["suim"]["found"] is None
 
 
 def test_plugin_files(tmp_path: Path) -> None:
@@ -106,9 +106,9 @@ def test_runs(tmp_path: Path) -> None:
     assert list_rows("runs", folder=tmp_path) == {}
     (tmp_path / "runs" / "torn").mkdir(parents=True)
     (tmp_path / "runs" / "torn" / "manifest.json").write_text('{"identity":')
-    found = list_rows("runs", folder=tmp_path)
-    assert found["torn"]["status"] == "damaged"
-    assert found["torn"]["reason"]
+    result = list_rows("runs", folder=tmp_path)
+    assert result["torn"]["status"] == "damaged"
+    assert result["torn"]["reason"]
 
 
 def test_unknown_kind(tmp_path: Path) -> None:

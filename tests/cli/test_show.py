@@ -26,15 +26,15 @@ def facts(*arguments: str) -> dict:
 
 @pytest.mark.parametrize("name", sorted(BENCHMARKS))
 def test_benchmarks_show_every_field(name: str) -> None:
-    found, record = facts(name), BENCHMARKS[name]
-    assert found["kind"] == "benchmark" or name in {*METHODS.names(), *DATASETS.names()}
-    found = facts(name, "--kind", "benchmark")
+    result, record = facts(name), BENCHMARKS[name]
+    assert result["kind"] == "benchmark" or name in {*METHODS.names(), *DATASETS.names()}
+    result = facts(name, "--kind", "benchmark")
     for field in set(type(record).model_fields) - {"variants", "folds", "trained_on"}:
-        assert found[field] == json.loads(record.model_dump_json())[field]
-    assert len(found["test classes"]) == len(record.folds)
-    assert found["trains on"] == f"{record.trained_on.dataset}, split trn"
-    assert len(found["training classes"]) == len(record.trained_on.folds)
-    assert list(found["variants"]) == [v.name for v in record.variants]
+        assert result[field] == json.loads(record.model_dump_json())[field]
+    assert len(result["test classes"]) == len(record.folds)
+    assert result["trains on"] == f"{record.trained_on.dataset}, split trn"
+    assert len(result["training classes"]) == len(record.trained_on.folds)
+    assert list(result["variants"]) == [v.name for v in record.variants]
     text = show(name, "--kind", "benchmark").stdout
     for pitfall in record.pitfalls:
         assert pitfall in text
@@ -50,38 +50,38 @@ def test_variants_change_what_is_shown() -> None:
 @pytest.mark.parametrize("name", DATASETS.names())
 def test_data_sets(name: str) -> None:
     if name in BENCHMARKS:
-        found = facts(name, "--kind", "dataset")
+        result = facts(name, "--kind", "dataset")
     else:
-        found = facts(name)
-    assert found["kind"] == "dataset"
-    assert found["citation"]
-    assert found["layout"]
-    assert all(found["classes"].values())
-    assert set(found["benchmarks"]) == {b.id for b in BENCHMARKS.values() if b.target == name}
+        result = facts(name)
+    assert result["kind"] == "dataset"
+    assert result["citation"]
+    assert result["layout"]
+    assert all(result["classes"].values())
+    assert set(result["benchmarks"]) == {b.id for b in BENCHMARKS.values() if b.target == name}
 
 
 @pytest.mark.parametrize("name", ["dcama", "hm", "hsnet", "panet", "patnet", "pmnet", "vat"])
 def test_methods(name: str) -> None:
-    found = facts(name)
+    result = facts(name)
     config = METHODS.get(name).Config
-    assert found["paper"]
-    assert set(found["settings (--set)"]) == set(config.model_fields)
-    assert set(found["ablations (--ablate)"]) == set(config.ablations)
+    assert result["paper"]
+    assert set(result["settings (--set)"]) == set(config.model_fields)
+    assert set(result["ablations (--ablate)"]) == set(config.ablations)
 
 
 def test_a_method_shows_faults_parity_and_published_figures() -> None:
-    found, card = facts("ssp"), METHODS.get("ssp").card
+    result, card = facts("ssp"), METHODS.get("ssp").card
     kinds = (
         "reproduced of the reference",
         "corrected of the reference",
         "differs from the reference",
         "remarks",
     )
-    listed = [note for kind in kinds for note in found.get(kind, [])]
+    listed = [note for kind in kinds for note in result.get(kind, [])]
     assert sorted(listed) == sorted(note.text for note in card.notes)
-    assert found["reproduced of the reference"] == [n.text for n in card.notes if n.kind == "reproduced"]
-    assert found["equal to its reference"] == list(card.parity)
-    assert found["published mIoU"]["pascal5i, resnet50, 1-shot, SSP"].startswith("61.4 ")
+    assert result["reproduced of the reference"] == [n.text for n in card.notes if n.kind == "reproduced"]
+    assert result["equal to its reference"] == list(card.parity)
+    assert result["published mIoU"]["pascal5i, resnet50, 1-shot, SSP"].startswith("61.4 ")
     for fact in (card.paper, card.licence, card.reference, "61.4 (PMNet paper, Table 1)"):
         assert fact in show("ssp").stdout
 
@@ -101,9 +101,9 @@ def test_a_shipped_checkpoint_says_how_it_was_trained_in_options_of_train(name: 
 
 
 def test_backbone_and_suite() -> None:
-    found = facts("vgg16")
-    assert found["kind"] == "backbone"
-    assert "features.30: 512 channels, stride 32, stage 4" in found["taps of layout standard"]
+    result = facts("vgg16")
+    assert result["kind"] == "backbone"
+    assert "features.30: 512 channels, stride 32, stage 4" in result["taps of layout standard"]
     assert facts("cross-domain")["benchmarks"] == [
         b.id for b in BENCHMARKS.values() if b.category == "cross-domain"
     ]

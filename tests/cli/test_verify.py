@@ -123,20 +123,20 @@ def test_sound_runs_are_equal_in_all_points(world):
 
 
 def test_what_is_not_at_hand_is_said_and_is_neither_success_nor_error(place):
-    code, found, detail = verify(place, plugin=False)
-    assert (code, found["data"], found["counts"]) == (0, "equal", "not checked")
+    code, result, detail = verify(place, plugin=False)
+    assert (code, result["data"], result["counts"]) == (0, "equal", "not checked")
     assert "'near'" in detail
-    code, found, _ = verify(place, data=False)
+    code, result, _ = verify(place, data=False)
     assert code == 0
-    assert {found[c] for c in ("episodes", "data", "counts", "marks proven")} == {"not checked"}
+    assert {result[c] for c in ("episodes", "data", "counts", "marks proven")} == {"not checked"}
     own = ("manifest", "plan", "seal", "marks and settings", "records", "summary")
-    assert {found[c] for c in own} == {"equal"}
+    assert {result[c] for c in own} == {"equal"}
 
 
 def test_a_manifest_without_its_seal_differs(place):
     edit(one(place) / "manifest.json", lambda m: m.pop("sealed"))
-    code, found, _ = verify(place, data=False)
-    assert (code, found["seal"]) == (3, "differs")
+    code, result, _ = verify(place, data=False)
+    assert (code, result["seal"]) == (3, "differs")
 
 
 def count_off(r: dict[str, Any]) -> None:
@@ -289,9 +289,9 @@ def rehash(run: Path, **block: Any) -> None:
 def test_harm_to_a_run_is_found(place, name):
     harm, check, data = HARMS[name]
     harm(one(place))
-    code, found, _ = verify(place, "--share", "1", data=data)
+    code, result, _ = verify(place, "--share", "1", data=data)
     assert code == 3
-    assert found[check] == "differs", found
+    assert result[check] == "differs", result
 
 
 def change_one_byte(place: Path) -> None:
@@ -304,8 +304,8 @@ def change_one_byte(place: Path) -> None:
 
 def test_changed_data_are_found_with_the_file(place):
     change_one_byte(place)
-    code, found, detail = verify(place)
-    assert (code, found["data"]) == (3, "differs")
+    code, result, detail = verify(place)
+    assert (code, result["data"]) == (3, "differs")
     assert "1 of " in detail
     assert Path(read_run(one(place)).plan[2].query).stem in detail
 
@@ -315,16 +315,16 @@ def test_more_data_are_other_episodes(place):
     mask = next((place / "data").rglob(f"{image.stem}_mask.png"))
     for path in (image, mask):
         shutil.copy(path, path.with_name(path.name.replace(image.stem, "CHNCXR_0000_0")))
-    code, found, _ = verify(place)
-    assert (code, found["episodes"], found["counts"]) == (3, "differs", "equal")
+    code, result, _ = verify(place)
+    assert (code, result["episodes"], result["counts"]) == (3, "differs", "equal")
 
 
 def test_edited_method_is_found(place):
     (place / "near.py").write_text(
         (place / "near.py").read_text().replace("-near, near", "-near, near + 0.1")
     )
-    code, found, detail = verify(place, "--share", "1")
-    assert (code, found["identity"], found["counts"]) == (3, "differs", "differs")
+    code, result, detail = verify(place, "--share", "1")
+    assert (code, result["identity"], result["counts"]) == (3, "differs", "differs")
     assert "source_sha256" in detail
 
 
@@ -339,8 +339,8 @@ def test_another_machine_is_allowed_a_tolerance_and_says_so(place):
 
     edit_record(run, nudge)
     mended(run)
-    code, found, detail = verify(place, "--share", "1")
-    assert (code, found["counts"]) == (0, "equal")
+    code, result, detail = verify(place, "--share", "1")
+    assert (code, result["counts"]) == (0, "equal")
     assert "packages differ" in detail
     assert "by 1 pixels" in detail
 

@@ -65,14 +65,14 @@ class Noisy(Base):
         self.generator = torch.Generator().manual_seed(0)
 
     def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
-        found = super().logits(query, support, support_mask)
-        return found + torch.rand(found.shape, generator=self.generator)
+        result = super().logits(query, support, support_mask)
+        return result + torch.rand(result.shape, generator=self.generator)
 
 
 class BatchCoupled(Base):
     def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
-        found = super().logits(query, support, support_mask)
-        return found - found.mean(dim=0, keepdim=True)
+        result = super().logits(query, support, support_mask)
+        return result - result.mean(dim=0, keepdim=True)
 
 
 class FirstSupport(Base):
@@ -104,9 +104,9 @@ class Remembers(Base):
     seen: Tensor | None = None
 
     def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
-        found = super().logits(query, support, support_mask)
+        result = super().logits(query, support, support_mask)
         before, self.seen = self.seen, query
-        return found if before is None or before.shape != query.shape else found + before.mean()
+        return result if before is None or before.shape != query.shape else result + before.mean()
 
 
 class OutsideState(Base):
@@ -208,9 +208,9 @@ def _settings_restored() -> Iterator[None]:
 @pytest.mark.usefixtures("_settings_restored")
 @pytest.mark.parametrize(("cls", "check", "reason"), BROKEN, ids=[c.__name__ for c, _, _ in BROKEN])
 def test_a_broken_method_fails_the_check_that_names_it(cls: type, check: str, reason: str) -> None:
-    found = failing(check_method(cls))
-    assert check in found
-    assert __import__("re").search(reason, found[check]), found[check]
+    result = failing(check_method(cls))
+    assert check in result
+    assert __import__("re").search(reason, result[check]), result[check]
 
 
 def test_a_waived_check_is_skipped_with_its_reason() -> None:
@@ -228,8 +228,8 @@ def test_global_state_is_left_alone() -> None:
 
 
 def test_an_unknown_backbone_is_told() -> None:
-    found = failing(check_method(ToyPrototype, backbone="resnet5"))
-    assert "Did you mean resnet50" in found["builds"]
+    result = failing(check_method(ToyPrototype, backbone="resnet5"))
+    assert "Did you mean resnet50" in result["builds"]
 
 
 def test_data_set_toy_keeps_the_contract() -> None:
@@ -259,9 +259,9 @@ class GreyMask(ToyDiscs):
 
 class Blind(ToyDiscs):
     def verify(self) -> object:
-        found = super().verify()
-        found.findings.clear()
-        return found
+        report = super().verify()
+        report.findings.clear()
+        return report
 
 
 class AnySplit(ToyDiscs):

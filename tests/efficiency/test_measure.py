@@ -36,20 +36,25 @@ def conv(inputs: int, outputs: int, kernel: int, side: int) -> int:
 
 
 def test_convolution_counted_by_hand():
-    found = measure(make_request("one-convolution"))
-    assert (found.flops_backbone, found.flops_head) == (0, conv(3, 2, 3, SIDE))
-    assert found.flops == found.flops_head
-    assert (found.learnable, found.parameters) == (2 * 3 * 9, 2 * 3 * 9)
-    assert (found.backbone, found.weights, found.head, found.size) == ("own", "own", None, SIDE)
+    measurement = measure(make_request("one-convolution"))
+    assert (measurement.flops_backbone, measurement.flops_head) == (0, conv(3, 2, 3, SIDE))
+    assert measurement.flops == measurement.flops_head
+    assert (measurement.learnable, measurement.parameters) == (2 * 3 * 9, 2 * 3 * 9)
+    assert (measurement.backbone, measurement.weights, measurement.head, measurement.size) == (
+        "own",
+        "own",
+        None,
+        SIDE,
+    )
     larger = measure(make_request("one-convolution", size=96))
     assert larger.flops == conv(3, 2, 3, 96)
 
 
 def test_steps_of_adaptation_are_counted():
     # forward and the weights' gradient, in each of two steps, besides the prediction
-    found = measure(make_request("one-convolution", ablate=("two",)))
-    assert found.flops_head == (1 + 2 * 2) * conv(3, 2, 3, SIDE)
-    assert found.label == "one-convolution (w/o two)"
+    measurement = measure(make_request("one-convolution", ablate=("two",)))
+    assert measurement.flops_head == (1 + 2 * 2) * conv(3, 2, 3, SIDE)
+    assert measurement.label == "one-convolution (w/o two)"
     assert (
         measure(make_request("one-convolution", config={"steps": "2"})).label == "one-convolution (steps=2)"
     )
@@ -72,19 +77,19 @@ def test_the_code_of_every_backbone_is_loaded_before_memory_is_read():
 
 
 def test_backbone_and_head_apart():
-    found = measure(make_request("linear"))
+    measurement = measure(make_request("linear"))
     method = load_method("linear", weights="random")
     assert method.backbone is not None
     tap = method.backbone.taps[method.taps.query[0]]
-    assert found.learnable == 2 * tap.channels
-    assert found.parameters == sum(p.numel() for p in method.parameters())
+    assert measurement.learnable == 2 * tap.channels
+    assert measurement.parameters == sum(p.numel() for p in method.parameters())
     side = SIDE // tap.stride
-    assert found.flops_head == conv(tap.channels, 2, 1, side)
+    assert measurement.flops_head == conv(tap.channels, 2, 1, side)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         method.backbone(torch.zeros(1, 3, SIDE, SIDE), method.taps.query)
-    assert found.flops_backbone == 2 * counter.get_total_flops()  # query and support
+    assert measurement.flops_backbone == 2 * counter.get_total_flops()  # query and support
     assert measure(make_request("linear", shot=5)).flops_backbone == 6 * counter.get_total_flops()
-    assert found.head is not None
+    assert measurement.head is not None
 
 
 def test_backbone_is_left_as_it_was():
@@ -98,14 +103,14 @@ def test_backbone_is_left_as_it_was():
 @pytest.mark.parametrize("name", ["hm", "hsnet", "pmnet"])
 def test_built_in_methods_are_counted_whole(name):
     """Also where a method runs the backbone itself, or goes on from one of its taps."""
-    found = measure(make_request(name, size=64, backbone="efficientnet-lite0", plugins=()))
+    measurement = measure(make_request(name, size=64, backbone="efficientnet-lite0", plugins=()))
     method = load_method(name, backbone="efficientnet-lite0", weights="random")
-    assert found.learnable == sum(p.numel() for p in method.parameters() if p.requires_grad)
-    assert found.parameters == sum(p.numel() for p in method.parameters())
-    assert found.flops_head > 0
+    assert measurement.learnable == sum(p.numel() for p in method.parameters() if p.requires_grad)
+    assert measurement.parameters == sum(p.numel() for p in method.parameters())
+    assert measurement.flops_head > 0
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         method.backbone(torch.zeros(1, 3, 64, 64), list(method.backbone.taps))
-    assert 0.9 * 2 * counter.get_total_flops() <= found.flops_backbone <= 3 * counter.get_total_flops()
+    assert 0.9 * 2 * counter.get_total_flops() <= measurement.flops_backbone <= 3 * counter.get_total_flops()
 
 
 def test_batch_is_one_episode_each():
@@ -124,8 +129,8 @@ def test_noisy_clock_makes_the_measurement_unstable():
         now[0] += float(torch.rand((), generator=noise)) ** 4
         return now[0]
 
-    found = measure(make_request("one-convolution", repeats=12), clock=clock)
-    assert any("of the mean" in reason for reason in found.unstable)
+    measurement = measure(make_request("one-convolution", repeats=12), clock=clock)
+    assert any("of the mean" in reason for reason in measurement.unstable)
     ticks = count()
     assert (
         measure(make_request("one-convolution"), clock=lambda: float(next(ticks))).milliseconds.unstable == ()

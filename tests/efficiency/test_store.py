@@ -29,8 +29,8 @@ def test_same_thing_again_replaces_and_another_does_not(tmp_path):
     save(make_measurement(), tmp_path)
     save(make_measurement(memory_mb=2.0), tmp_path)
     save(make_measurement(identity="b" * 64), tmp_path)
-    found, notes = read_all([tmp_path])
-    assert [e.memory_mb for e in found] == [2.0, 1.25]
+    result, notes = read_all([tmp_path])
+    assert [e.memory_mb for e in result] == [2.0, 1.25]
     assert notes == []
     assert not list((tmp_path / FOLDER).glob(".*"))
 
@@ -48,8 +48,8 @@ def test_latest_of_two_copies_counts_once(tmp_path):
     save(make_measurement(), tmp_path / "a")
     save(make_measurement(memory_mb=9.0, created_utc="2026-02-01T00:00:00+00:00"), tmp_path / "b")
     for order in (["a", "b"], ["b", "a"], ["a", "b", "a"]):
-        found, _ = read_all([tmp_path / name for name in order])
-        assert [e.memory_mb for e in found] == [9.0]
+        result, _ = read_all([tmp_path / name for name in order])
+        assert [e.memory_mb for e in result] == [9.0]
 
 
 DAMAGE = {
@@ -71,8 +71,8 @@ def test_bad_files_are_named_and_stop_nothing(tmp_path, kind):
     good = save(make_measurement(identity="b" * 64), tmp_path)
     with pytest.raises(DataError, match=f"(?s){said}"):
         read(bad)
-    found, notes = read_all([tmp_path])
-    assert found == (read(good),)
+    result, notes = read_all([tmp_path])
+    assert result == (read(good),)
     assert len(notes) == 1
     assert str(bad) in notes[0]
 
@@ -123,8 +123,8 @@ def test_kill_while_writing_leaves_the_old_or_the_new(null):
 
     assert null.fork(work).wait() == -signal.SIGKILL
     assert read(path).memory_mb == 1.25
-    found, notes = read_all([out])
-    assert (len(found), notes) == (1, [])  # the partial file is no measurement
+    result, notes = read_all([out])
+    assert (len(result), notes) == (1, [])  # the partial file is no measurement
     save(make_measurement(memory_mb=8.0), out)
     assert read(path).memory_mb == 8.0
 

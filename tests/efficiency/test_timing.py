@@ -38,8 +38,8 @@ def measured(seconds, repeats: int = 10):
 
 
 def test_steady_times_are_stable_and_exact():
-    found, clock = measured(repeat(0.25), 7)
-    assert found.model_dump() == {
+    result, clock = measured(repeat(0.25), 7)
+    assert result.model_dump() == {
         "median": 250.0,
         "low": 250.0,
         "high": 250.0,
@@ -55,21 +55,21 @@ def test_steady_times_are_stable_and_exact():
 
 def test_warm_up_goes_on_while_it_gets_faster_and_does_not_count():
     slowing = [1.0, 0.9, 0.6, 0.5, 0.3, 0.25, 0.1, 0.1, 0.1, 0.1]
-    found, _ = measured(chain(slowing, repeat(0.1)))
-    assert found.warmup == 9  # two of 0.1 after 0.25 and 0.1
-    assert found.slowest == pytest.approx(100)
-    assert found.unstable == ()
+    result, _ = measured(chain(slowing, repeat(0.1)))
+    assert result.warmup == 9  # two of 0.1 after 0.25 and 0.1
+    assert result.slowest == pytest.approx(100)
+    assert result.unstable == ()
 
 
 def test_never_steady_is_said():
-    found, _ = measured(chain((0.9**n for n in range(20)), repeat(0.1)))
-    assert found.warmup == 20
-    assert found.unstable == ("still getting faster after 20 episodes of warm-up",)
+    result, _ = measured(chain((0.9**n for n in range(20)), repeat(0.1)))
+    assert result.warmup == 20
+    assert result.unstable == ("still getting faster after 20 episodes of warm-up",)
 
 
 def test_slow_methods_are_not_warmed_up_for_hours():
-    found, clock = measured(repeat(50.0), 5)
-    assert (found.warmup, clock.episodes, found.unstable) == (2, 7, ())
+    result, clock = measured(repeat(50.0), 5)
+    assert (result.warmup, clock.episodes, result.unstable) == (2, 7, ())
     cut, _ = measured(chain([70.0], repeat(50.0)), 5)
     assert cut.unstable == ("still getting faster after 2 episodes of warm-up",)
 
@@ -77,12 +77,12 @@ def test_slow_methods_are_not_warmed_up_for_hours():
 @given(st.lists(st.floats(0.001, 10), min_size=2, max_size=40))
 def test_figures_are_numpys(seconds):
     clock = Made(chain([1.0] * 4, seconds))
-    found, _ = time_work(clock.episode, repeats=len(seconds), clock=clock)
+    result, _ = time_work(clock.episode, repeats=len(seconds), clock=clock)
     ms = 1000 * np.array(seconds)
     low, middle, high = np.percentile(ms, [25, 50, 75])
-    assert (found.low, found.median, found.high) == pytest.approx((low, middle, high), rel=1e-6)
-    assert found.mad == pytest.approx(np.median(abs(ms - middle)), rel=1e-6, abs=1e-6)
-    assert (found.fastest, found.slowest) == pytest.approx((ms.min(), ms.max()), rel=1e-6)
+    assert (result.low, result.median, result.high) == pytest.approx((low, middle, high), rel=1e-6)
+    assert result.mad == pytest.approx(np.median(abs(ms - middle)), rel=1e-6, abs=1e-6)
+    assert (result.fastest, result.slowest) == pytest.approx((ms.min(), ms.max()), rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ def test_stability_is_relative(seconds, factor):
 
 def test_noisy_clock_is_flagged():
     noise = np.random.default_rng(0)
-    found, _ = measured(chain([1.0] * 4, noise.gamma(2, 1, 15)), 15)
-    assert len(found.unstable) == 3
+    result, _ = measured(chain([1.0] * 4, noise.gamma(2, 1, 15)), 15)
+    assert len(result.unstable) == 3
 
 
 @pytest.mark.parametrize(("busy", "threads", "flagged"), [(0.1, 1, False), (3.5, 1, True), (0.1, 4, False)])
@@ -120,9 +120,9 @@ def test_load_of_others_is_flagged_where_it_takes_cpus_away(monkeypatch, busy, t
     monkeypatch.setattr(timing.os, "cpu_count", lambda: 4)
     monkeypatch.setattr(Load, "others", busy)
     clock = Made(repeat(1.0))
-    found, others = time_work(clock.episode, repeats=5, clock=clock, threads=threads)
+    result, others = time_work(clock.episode, repeats=5, clock=clock, threads=threads)
     assert others == busy
-    assert (found.unstable == (f"other processes kept {busy:.1f} of 4 CPUs busy",)) == flagged
+    assert (result.unstable == (f"other processes kept {busy:.1f} of 4 CPUs busy",)) == flagged
 
 
 def test_load_counts_others_only(monkeypatch):
@@ -164,5 +164,5 @@ def test_busy_time_where_a_system_knows_fewer_kinds(monkeypatch, more):
 
 def test_rule_is_the_one_documented():
     just = [1.0, 1.0, 1 - STEADY, 1 - STEADY, 1 - STEADY]
-    found, _ = measured(chain(just, repeat(1 - STEADY)))
-    assert found.warmup == 4
+    result, _ = measured(chain(just, repeat(1 - STEADY)))
+    assert result.warmup == 4

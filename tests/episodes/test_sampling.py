@@ -352,12 +352,12 @@ def test_the_global_generators_are_left_alone() -> None:
 @pytest.mark.parametrize("protocol", ["published", "fssbench"])
 @pytest.mark.parametrize("name", names())
 def test_every_benchmark_has_a_plan_on_the_miniature(name: str, protocol: str, mini: Path) -> None:
-    found = find_benchmark(name)
-    for fold in range(len(found.folds)):
+    resolved = find_benchmark(name)
+    for fold in range(len(resolved.folds)):
         made = plan(name, fold=fold, shot=5, protocol=protocol, data=mini)
-        assert len(made) == found.benchmark.episodes
+        assert len(made) == resolved.benchmark.episodes
         assert made.marks == ("miniature",)
-        assert {e.class_id for e in made} == set(made.classes) <= set(found.folds[fold])
+        assert {e.class_id for e in made} == set(made.classes) <= set(resolved.folds[fold])
         assert not any(e.query in e.supports for e in made)
 
 

@@ -35,12 +35,12 @@ def test_log_cut_at_each_of_its_last_400_bytes(whole, tmp_path):
         log.write_bytes(kept)
         lines = kept.count(b"\n")
         if kept.endswith(b"\n"):
-            found, good = read_records(log)
+            result, good = read_records(log)
         else:
             with pytest.warns(UserWarning, match="the last record is torn") as said:
-                found, good = read_records(log)
+                result, good = read_records(log)
             assert len(said) == 1
-        assert found == {i: every[i] for i in range(lines)}
+        assert result == {i: every[i] for i in range(lines)}
         assert good == kept.rfind(b"\n") + 1
 
 

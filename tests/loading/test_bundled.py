@@ -105,8 +105,8 @@ VOC_2 = plan("pascal5i", "pascal", 2, (10, 11, 12, 13, 14))
 COCO_CAR = plan("coco20i", "coco", 2, (2,))
 
 
-def named(found) -> str | None:
-    return None if found is None else found.path.stem
+def named(result) -> str | None:
+    return None if result is None else result.path.stem
 
 
 def test_a_checkpoint_that_lacks_a_class_of_a_small_sample_is_still_its_own(tiny, tmp_path):

@@ -54,20 +54,20 @@ class TinyBackbone(Backbone):
 
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         x = self.stem(images)
-        found = {"stem": x, **self._run(x, list(self.blocks))}
-        return {tap: found[tap] for tap in taps}
+        result = {"stem": x, **self._run(x, list(self.blocks))}
+        return {tap: result[tap] for tap in taps}
 
     def resume(self, features: Tensor, after: str, taps: Sequence[str]) -> dict[str, Tensor]:
         blocks = list(self.blocks)
-        found = self._run(features, blocks[blocks.index(after.removesuffix(".relu")) + 1 :])
-        return {tap: found[tap] for tap in taps}
+        result = self._run(features, blocks[blocks.index(after.removesuffix(".relu")) + 1 :])
+        return {tap: result[tap] for tap in taps}
 
     def _run(self, x: Tensor, blocks: list[str]) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
+        result: dict[str, Tensor] = {}
         for name in blocks:
-            found[name] = self.blocks[name](x.relu())
-            x = found[f"{name}.relu"] = found[name].relu()
-        return found
+            result[name] = self.blocks[name](x.relu())
+            x = result[f"{name}.relu"] = result[name].relu()
+        return result
 
     def part(self, after: str, last: str) -> nn.Module:
         order = list(self.blocks)

@@ -54,18 +54,18 @@ def test_attention_equals_torchs_with_masks_as_values() -> None:
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_a_constant_mask_is_gathered_as_it_is(value: float) -> None:
     layer = MaskAttention(8, 2).eval()
-    found = layer(torch.randn(1, 4, 8), torch.randn(1, 6, 8), torch.full((1, 6), value))
-    assert torch.allclose(found, torch.full((1, 4), value), atol=1e-6)
+    result = layer(torch.randn(1, 4, 8), torch.randn(1, 6, 8), torch.full((1, 6), value))
+    assert torch.allclose(result, torch.full((1, 4), value), atol=1e-6)
 
 
 @pytest.mark.parametrize("channels", [8, 7])
 def test_positions_by_definition(channels: int) -> None:
-    found = positions(50, channels, torch.zeros(1))
+    result = positions(50, channels, torch.zeros(1))
     for place in (0, 1, 49):
         for i in range(channels):
             angle = torch.tensor(place / 10_000 ** ((i - i % 2) / channels), dtype=torch.float64)
             expected = angle.cos() if i % 2 else angle.sin()
-            assert found[place, i].item() == pytest.approx(expected.item(), abs=1e-5)
+            assert result[place, i].item() == pytest.approx(expected.item(), abs=1e-5)
 
 
 @torch.no_grad()

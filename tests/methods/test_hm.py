@@ -39,8 +39,8 @@ def test_rules_by_definition(tiny: Any, episodes: Any, masking: Masking) -> None
     backbone = tiny()
     _, images, masks = episodes(batch=2)
     image, mask = images[:, 0], masks[:, 0]
-    found = object_features(backbone, ["2-1", "4-0"], image, mask, masking)
-    for tap, maps in found.items():
+    result = object_features(backbone, ["2-1", "4-0"], image, mask, masking)
+    for tap, maps in result.items():
         small = functional.interpolate(masks, maps.shape[-2:], mode="bilinear", align_corners=True)
         feature = backbone(image, [tap])[tap] * small
         blanked = torch.where(masks == 1, image, torch.zeros(()))
@@ -137,8 +137,8 @@ def test_vat_is_masked_before_its_features_are_resized(tiny: Any, episodes: Any)
         tap: maps * functional.interpolate(mask, maps.shape[-2:], mode="bilinear", align_corners=True)
         for tap, maps in objects.items()
     }
-    found = method.logits(cells, support, mask)
-    assert torch.allclose(found, method.host.match(cells, under), atol=1e-6)
+    logits = method.logits(cells, support, mask)
+    assert torch.allclose(logits, method.host.match(cells, under), atol=1e-6)
 
 
 def test_an_open_host_is_that_of_the_authors_file(tmp_path: Path) -> None:

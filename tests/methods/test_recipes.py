@@ -46,8 +46,8 @@ def test_every_trainable_method_has_its_recipe() -> None:
     for name, expected in PUBLISHED.items():
         recipe = METHODS.get(name).recipe
         assert recipe is not None, name
-        found = (recipe.optimizer, recipe.learning_rate, recipe.batch, recipe.weight_decay)
-        assert found == expected, name
+        result = (recipe.optimizer, recipe.learning_rate, recipe.batch, recipe.weight_decay)
+        assert result == expected, name
 
 
 @pytest.mark.parametrize("name", ["ssp", "ifa"])

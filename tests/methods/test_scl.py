@@ -33,9 +33,9 @@ def test_mean_iou_of_both_classes() -> None:
 
     generator = torch.Generator().manual_seed(0)
     predicted, truth = (torch.rand(3, 9, 9, generator=generator) > 0.4 for _ in range(2))
-    for found, a, b in zip(mean_iou(predicted, truth), predicted, truth, strict=True):
+    for result, a, b in zip(mean_iou(predicted, truth), predicted, truth, strict=True):
         expected = jaccard_score(b.flatten().numpy(), a.flatten().numpy(), average="macro")
-        assert float(found) == pytest.approx(expected)
+        assert float(result) == pytest.approx(expected)
     nothing = torch.zeros(1, 4, 4, dtype=torch.bool)
     assert mean_iou(nothing, nothing) == 0.5
 

@@ -46,9 +46,9 @@ def test_every_benchmark_trained_on_pascal_gets_what_it_trains_on(name: str, min
     ):
         for fold in folds:
             drawn = plan(benchmark, fold=fold, data=mini, episodes=1)
-            found = fitting(cls, BACKBONE, drawn)
-            assert found is not None
-            left_out = set(range(20)) - found.classes
+            result = fitting(cls, BACKBONE, drawn)
+            assert result is not None
+            left_out = set(range(20)) - result.classes
             novel = set(range(5 * fold, 5 * fold + 5)) if len(folds) == 4 else set()
             few = {18} if novel == {10, 11, 12, 13, 14} else set()
             assert left_out == novel | few  # `train` has one image without a class of fold 2
@@ -56,9 +56,9 @@ def test_every_benchmark_trained_on_pascal_gets_what_it_trains_on(name: str, min
 
 def test_another_source_gets_one_that_has_not_seen_the_test_classes(mini: Path) -> None:
     drawn = plan("fss1000", data=mini, episodes=1)
-    found = fitting(METHODS.get("pmnet"), BACKBONE, drawn)
-    assert found is not None
-    assert len(found.classes) == 20
+    result = fitting(METHODS.get("pmnet"), BACKBONE, drawn)
+    assert result is not None
+    assert len(result.classes) == 20
 
 
 @pytest.mark.parametrize("each", EVERY, ids=lambda each: each.path.stem)
@@ -111,7 +111,7 @@ def test_pmnet_is_ahead_of_prototypes_in_the_quick_start(mini: Path, tmp_path: P
     for shot, benchmarks in ((1, 4), (5, 3)):
         means = {}
         for name in request.methods:
-            found = [c.miou.value for c in cells if c.label == name and c.shot == shot]
-            assert len(found) == benchmarks
-            means[name] = sum(found) / len(found)
+            result = [c.miou.value for c in cells if c.label == name and c.shot == shot]
+            assert len(result) == benchmarks
+            means[name] = sum(result) / len(result)
         assert means["pmnet"] > means["panet"], (shot, means)

@@ -37,9 +37,9 @@ def test_equals_the_reference(shared: Path, recipe: ModuleType, refine: bool) ->
     support = torch.stack([recipe.image(f"{tag}/support{k}", size) for k in range(5)])[None]
     mask = torch.stack([recipe.mask(f"{tag}/support{k}", size) for k in range(5)])[None]
     for shots in (1, 5):
-        found = method.predict(query, support[:, :shots], mask[:, :shots])[..., ::stride, ::stride].numpy()
+        result = method.predict(query, support[:, :shots], mask[:, :shots])[..., ::stride, ::stride].numpy()
         expected = golden[f"logits_{shots}shot_{'refine' if refine else 'plain'}"]
-        assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
+        assert np.abs(result - expected).max() <= 1e-4 * np.abs(expected).max()
     assert method.provenance.learnable == golden["learnable"]
     assert sum(p.numel() for p in method.backbone.parameters()) == golden["total"]  # type: ignore[union-attr]
 
@@ -66,11 +66,11 @@ def test_self_support_is_its_definition_with_and_without_sure_cells(spread: floa
     logits = spread * torch.randn(2, 2, 5, 6, generator=generator)
     sure = (logits.softmax(1)[:, 1] > 0.7).any()
     assert bool(sure) == (spread > 1)
-    found = self_support(features, logits)
+    result = self_support(features, logits)
     for i in range(2):
         background, foreground = _by_definition(features[i].flatten(1), logits[i].flatten(1))
-        assert torch.allclose(found.background[i].flatten(1), background, atol=1e-5)
-        assert torch.allclose(found.foreground[i].flatten(), foreground, atol=1e-5)
+        assert torch.allclose(result.background[i].flatten(1), background, atol=1e-5)
+        assert torch.allclose(result.foreground[i].flatten(), foreground, atol=1e-5)
 
 
 def test_prototypes_of_a_mask_are_its_averages() -> None:

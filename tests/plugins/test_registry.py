@@ -72,15 +72,15 @@ def test_broken_plugins_keep_their_reason_and_hide_no_other(site: Path) -> None:
     modules = {f"rt_broken{i}": text for i, (text, _, _) in enumerate(BROKEN.values())}
     points = {name: f"rt_broken{i}:{BROKEN[name][1]}" for i, name in enumerate(BROKEN)}
     distribution(site, "rt-plugins", {**points, "good": "rt_good:Good"}, rt_good=GOOD, **modules)
-    found = registry()
-    assert {*BROKEN, "good", "hsnet", "panet", "pmnet"} <= set(found.names())
+    result = registry()
+    assert {*BROKEN, "good", "hsnet", "panet", "pmnet"} <= set(result.names())
     for name, (_, _, reason) in BROKEN.items():
         for _ in range(2):  # the second time from what was kept
             with pytest.raises(PluginError) as caught:
-                found.get(name)
+                result.get(name)
             assert reason in str(caught.value)
             assert "rt-plugins 1.0" in str(caught.value)
-    assert found.get("good").card.title == "Good"
+    assert result.get("good").card.title == "Good"
 
 
 def test_names_are_listed_without_importing(site: Path) -> None:
@@ -92,11 +92,11 @@ def test_names_are_listed_without_importing(site: Path) -> None:
 def test_a_name_claimed_twice_names_both(site: Path) -> None:
     distribution(site, "rt-one", {"twice": "rt_one:Good"}, rt_one=GOOD)
     distribution(site, "rt-two", {"twice": "rt_two:Good", "alone": "rt_two:Good"}, rt_two=GOOD)
-    found = registry()
+    result = registry()
     with pytest.raises(PluginError, match=r"rt-one 1\.0 .* and rt-two 1\.0|rt-two 1\.0 .* and rt-one 1\.0"):
-        found.get("twice")
-    assert found.get("alone").card.title == "Good"
-    assert "twice" in found.names()
+        result.get("twice")
+    assert result.get("alone").card.title == "Good"
+    assert "twice" in result.names()
 
 
 def test_unknown_names_suggest() -> None:

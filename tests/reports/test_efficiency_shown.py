@@ -64,8 +64,8 @@ def results(*efficiency: Efficiency, sizes: int = 400) -> Results:
 
 
 def drawn(given_results: Results) -> dict[str, dict[str, float]]:
-    found = analyse(given_results)
-    return {name: point.costs for name, point in cost_points(found, found.places[0]).items()}
+    result = analyse(given_results)
+    return {name: point.costs for name, point in cost_points(result, result.places[0]).items()}
 
 
 def test_measurement_belongs_to_runs_of_the_same_thing() -> None:
@@ -118,15 +118,15 @@ def test_row_of_the_table() -> None:
     assert (row.ms, row.quartiles, row.head, row.memory) == ("12.5", "12.0 to 13.0", "4.2", "–")
     assert row.detail == "resnet50, 400 px, 1-shot, 4 at once"
     assert row.unstable == ("the slowest is 60 % above the median",)
-    found = analyse(results(measured(milliseconds=shaky)))
-    assert cost_points(found, found.places[0])["pmnet"].hollow
+    result = analyse(results(measured(milliseconds=shaky)))
+    assert cost_points(result, result.places[0])["pmnet"].hollow
 
 
 def test_without_measurements_runs_stand_in_and_the_next_command_is_said() -> None:
-    found = analyse(results())
-    shown = cost_points(found, found.places[0])
+    result = analyse(results())
+    shown = cost_points(result, result.places[0])
     assert {name: point.costs["ms"] for name, point in shown.items()} == dict.fromkeys(shown, 41.0)
-    told_costs = costs(found)
+    told_costs = costs(result)
     assert told_costs.tables == ()
     assert [row.label for row in told_costs.runs] == ["pmnet", "hsnet", "panet"]
     command = "fssbench bench -m pmnet -m hsnet -m panet --backbone resnet50 --size 400"
@@ -187,17 +187,17 @@ def test_runs_without_a_time_have_none() -> None:
         replace(c, folds={f: replace(r, seconds=math.nan) for f, r in c.folds.items()}) for c in plain.cells
     )
     silent = replace(plain, cells=cells)
-    found = analyse(silent)
-    assert all("ms" not in p.costs for p in cost_points(found, found.places[0]).values())
-    assert {row.ms for row in costs(found).runs} == {"–"}
+    result = analyse(silent)
+    assert all("ms" not in p.costs for p in cost_points(result, result.places[0]).values())
+    assert {row.ms for row in costs(result).runs} == {"–"}
 
 
 @given(st.floats(1e-4, 1e6), st.floats(1.01, 1e6))
 def test_ticks_are_few_round_and_within(low: float, factor: float) -> None:
-    found = ticks(low, low * factor)
-    assert 1 <= len(found) <= 4
-    assert found == sorted(set(found))
-    for tick in found:
+    result = ticks(low, low * factor)
+    assert 1 <= len(result) <= 4
+    assert result == sorted(set(result))
+    for tick in result:
         assert low * 0.99 <= tick <= low * factor * 1.01
 
 

@@ -40,8 +40,8 @@ def test_the_radar_has_one_scale_and_says_so() -> None:
     assert [radar.reach(v) for v in ([10.0], [20.0], [20.1], [97.0], [120.0], [float("nan")], [])] == [
         20, 20, 40, 100, 100, 20, 20,
     ]  # fmt: skip
-    found = [d for d in drawings(make_results()) if d.name.startswith("radar")]
-    assert found == []  # two benchmarks make no radar
+    result = [d for d in drawings(make_results()) if d.name.startswith("radar")]
+    assert result == []  # two benchmarks make no radar
 
 
 def test_things_differ_in_more_than_colour() -> None:

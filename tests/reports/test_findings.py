@@ -45,12 +45,12 @@ def test_no_difference_is_no_finding() -> None:
 
 
 def test_untrained_weights_are_never_compared_in_words() -> None:
-    found = Analysis(two(0.3, other=("untrained",)))
-    told = findings(found)
+    result = Analysis(two(0.3, other=("untrained",)))
+    told = findings(result)
     assert told.sentence.startswith("Nothing can be said")
     assert "1 comparison with untrained or random weights is not counted" in told.caution
-    assert found.tallies == {}
-    (matrix,) = matrices(found, collect(all_marks(found.results)))
+    assert result.tallies == {}
+    (matrix,) = matrices(result, collect(all_marks(result.results)))
     assert {gap.verdict for row in matrix.rows for gap in row} == {""}
     assert matrix.rows[0][1].marks == "U"
 
@@ -73,21 +73,21 @@ def test_methods_that_share_no_column_are_not_one_method() -> None:
 
 
 def test_counts_in_the_sentence_are_those_of_the_pairs() -> None:
-    found = analyse(make_results())
-    told = findings(found)
+    result = analyse(make_results())
+    told = findings(result)
     leader = told.sentence.split(" is significantly")[0]
     claim = r"better than ([\w ]+) in (\d+) of (\d+) comparisons, worse in (\d+), undecided in (\d+)"
     claims = re.findall(claim, told.sentence)
     assert len(claims) == 2
     for other, won, n, lost, tied in claims:
-        pairs = [p for ps in found.pairs.values() for p in ps if {p.a.label, p.b.label} == {leader, other}]
+        pairs = [p for ps in result.pairs.values() for p in ps if {p.a.label, p.b.label} == {leader, other}]
         mine = [
             p.outcome if p.a.label == leader else {"win": "loss", "loss": "win"}.get(p.outcome, "tie")
             for p in pairs
         ]
         assert (int(won), int(lost), int(tied)) == tuple(mine.count(v) for v in ("win", "loss", "tie"))
         assert int(n) == len(mine)
-    for pair in (p for ps in found.pairs.values() for p in ps):
+    for pair in (p for ps in result.pairs.values() for p in ps):
         if pair.outcome != "tie":
             assert pair.adjusted <= 0.05
             assert pair.difference.low > 0 or pair.difference.high < 0
@@ -96,21 +96,21 @@ def test_counts_in_the_sentence_are_those_of_the_pairs() -> None:
 
 def test_every_method_has_a_number_at_every_place_it_was_run() -> None:
     results = make_results()
-    found = analyse(results)
-    assert analyse(results) is found
-    rows = overview(found, {})
+    result = analyse(results)
+    assert analyse(results) is result
+    rows = overview(result, {})
     assert len(rows) == 4
-    for row, place in zip(rows, found.places, strict=True):
-        values = [f"{place.cells[n].miou.value:.1f}" for n in found.methods]
+    for row, place in zip(rows, result.places, strict=True):
+        values = [f"{place.cells[n].miou.value:.1f}" for n in result.methods]
         assert [e.text for e in row.entries] == values
-    means = [np.mean([p.cells[n].miou.value for p in found.places]) for n in found.methods]
+    means = [np.mean([p.cells[n].miou.value for p in result.places]) for n in result.methods]
     assert means == sorted(means, reverse=True)
 
 
 def test_other_seeds_are_left_to_the_tables() -> None:
     a, b = make_run("pmnet"), make_run("hsnet")
     other = make_run("pmnet", seed=1, identity="c" * 64, slug="c")
-    found = Analysis(results_of(make_cell([a]), make_cell([b]), make_cell([other])))
-    (place,) = found.places
+    result = Analysis(results_of(make_cell([a]), make_cell([b]), make_cell([other])))
+    (place,) = result.places
     assert {c.seed for c in place.cells.values()} == {0}
-    assert found.cells_not_shown == 1
+    assert result.cells_not_shown == 1

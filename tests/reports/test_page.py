@@ -77,10 +77,10 @@ def probe(page: Path, folder: Path, width: int) -> dict[str, Any]:
     )
     answer = browse(folder / "profile", "--virtual-time-budget=8000", "--dump-dom", wrapper.as_uri())
     assert "CONSOLE" not in answer.stderr, answer.stderr[-2000:]
-    found = re.search(r'<pre id="out">(\{.*?\})</pre>', answer.stdout, re.DOTALL)
-    assert found, answer.stdout[-300:]
+    result = re.search(r'<pre id="out">(\{.*?\})</pre>', answer.stdout, re.DOTALL)
+    assert result, answer.stdout[-300:]
     seen: dict[str, Any] = json.loads(
-        found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+        result[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
     )
     return seen
 

@@ -75,10 +75,10 @@ def line(table: PaperTable, method: str, backbone: str = "resnet50", *, part: in
     return one
 
 
-def test_every_printed_number_stands_where_the_paper_has_it(found: dict[int, PaperTable]) -> None:
-    assert list(found) == [1, 2, 3, 4, 5, 6]
+def test_every_printed_number_stands_where_the_paper_has_it(result: dict[int, PaperTable]) -> None:
+    assert list(result) == [1, 2, 3, 4, 5, 6]
     shown = []
-    for number, table in found.items():
+    for number, table in result.items():
         for block in table.blocks:
             for row in (x for x in block.lines if not x.ours):
                 for column, figure in zip(block.part.columns, row.numbers, strict=True):
@@ -116,49 +116,49 @@ def test_columns_are_the_paper_s(number: int, heads: list[str]) -> None:
     ]
 
 
-def test_best_printed_number_of_a_backbone_is_bold(found: dict[int, PaperTable]) -> None:
+def test_best_printed_number_of_a_backbone_is_bold(result: dict[int, PaperTable]) -> None:
     bold = [
         (x.method, n.text)
-        for x in found[1].blocks[0].lines
+        for x in result[1].blocks[0].lines
         if not x.ours and x.backbone == "resnet50"
         for n in (x.numbers[4], x.numbers[9])
         if n.bold
     ]
     assert bold == [("FECANet", "67.4"), ("PMNet", "71.3")]
-    assert not any(n.bold or n.underlined for x in found[6].lines for n in x.numbers)
+    assert not any(n.bold or n.underlined for x in result[6].lines for n in x.numbers)
 
 
-def test_rows_stand_with_their_backbone_and_kind(found: dict[int, PaperTable]) -> None:
-    order = [(x.backbone, x.kind) for x in found[1].blocks[0].lines]
+def test_rows_stand_with_their_backbone_and_kind(result: dict[int, PaperTable]) -> None:
+    order = [(x.backbone, x.kind) for x in result[1].blocks[0].lines]
     assert list(dict.fromkeys(order)) == [
         ("resnet50", "prototype"),
         ("resnet50", "pixelwise"),
         ("resnet101", "prototype"),
         ("resnet101", "pixelwise"),
     ]
-    own = [x.method for x in found[1].blocks[0].lines if x.ours]
+    own = [x.method for x in result[1].blocks[0].lines if x.ours]
     assert own == ["PANet", "PMNet", "HSNet", "pmnet (w/o b3dconv)"]
 
 
 def test_our_figures_are_the_cells_with_interval_and_marks(
-    everything: Results, found: dict[int, PaperTable]
+    everything: Results, result: dict[int, PaperTable]
 ) -> None:
     cell = next(c for c in everything.cells if (c.benchmark, c.shot, c.method) == ("pascal5i", 5, "hsnet"))
-    row = line(found[1], "HSNet")
+    row = line(result[1], "HSNet")
     mean = row.numbers[9]
     assert mean.text == f"{cell.miou.value:.1f}"
     assert mean.interval == f"[{cell.miou.low:.1f}, {cell.miou.high:.1f}]"
     assert mean.marks == "MU"
     assert [n.text for n in row.numbers[5:9]] == [f"{cell.folds[f].miou.value:.1f}" for f in range(4)]
     assert row.learnable == "2.57"
-    ablated = line(found[6], "pmnet (w/o b3dconv)").numbers
+    ablated = line(result[6], "pmnet (w/o b3dconv)").numbers
     assert [n.text for n in ablated[1:4]] == ["-"] * 3
     assert ablated[4].marks == "F"  # a mean over one fold of four
-    assert "protocol published/1, seed 0, scored at input size, 40 episodes a fold" in found[1].measured
+    assert "protocol published/1, seed 0, scored at input size, 40 episodes a fold" in result[1].measured
 
 
-def test_the_average_of_table_3_needs_all_four(everything: Results, found: dict[int, PaperTable]) -> None:
-    row = line(found[3], "PMNet")
+def test_the_average_of_table_3_needs_all_four(everything: Results, result: dict[int, PaperTable]) -> None:
+    row = line(result[3], "PMNet")
     four = [
         c.miou
         for c in everything.cells

@@ -104,7 +104,7 @@ def invoke(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["report", *map(str, arguments)])
 
 
-def test_writes_every_format(found: dict[str, Any], tmp_path: Path) -> None:
+def test_writes_every_format(result: dict[str, Any], tmp_path: Path) -> None:
     answer = invoke("some/runs", "-o", tmp_path / "out", "--resamples", 77, "--seed", 5)
     assert answer.exit_code == 0, answer.output
     assert {p.name for p in (tmp_path / "out").iterdir()} >= {
@@ -114,24 +114,24 @@ def test_writes_every_format(found: dict[str, Any], tmp_path: Path) -> None:
         "results.csv",
         "results.json",
     }
-    assert (found["paths"], found["resamples"], found["seed"]) == (["some/runs"], 77, 5)
+    assert (result["paths"], result["resamples"], result["seed"]) == (["some/runs"], 77, 5)
     lines = answer.stdout.splitlines()
     assert lines[0].split("\t")[:4] == ["benchmark", "method", "backbone", "shot"]
-    assert len(lines) == 1 + len(found["results"].cells)
+    assert len(lines) == 1 + len(result["results"].cells)
     assert "report.html" in answer.stderr
 
 
-def test_default_folder_of_runs(found: dict[str, Any], tmp_path: Path) -> None:
+def test_default_folder_of_runs(result: dict[str, Any], tmp_path: Path) -> None:
     assert invoke("-o", tmp_path, "--format", "csv").exit_code == 0
-    assert found["paths"] == ["runs"]
+    assert result["paths"] == ["runs"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["episodes.csv", "results.csv"]
 
 
-def test_json_owns_standard_output(found: dict[str, Any], tmp_path: Path) -> None:
+def test_json_owns_standard_output(result: dict[str, Any], tmp_path: Path) -> None:
     answer = invoke("-o", tmp_path, "--format", "markdown,csv", "--json")
     rows = [json.loads(line) for line in answer.stdout.splitlines()]
     cells = [row for row in rows if "miou" in row]
-    assert cells[0]["miou"] == found["results"].cells[0].miou.value
+    assert cells[0]["miou"] == result["results"].cells[0].miou.value
     assert [Path(row["written"]).name for row in rows if "written" in row] == [
         "report.md",
         "results.csv",
@@ -139,41 +139,41 @@ def test_json_owns_standard_output(found: dict[str, Any], tmp_path: Path) -> Non
     ]
 
 
-def test_no_runs_is_an_error_with_the_next_command(found: dict[str, Any], tmp_path: Path) -> None:
-    found["results"] = Results((), (), 1000, 0, notes=("runs/x: empty log",))
+def test_no_runs_is_an_error_with_the_next_command(result: dict[str, Any], tmp_path: Path) -> None:
+    result["results"] = Results((), (), 1000, 0, notes=("runs/x: empty log",))
     answer = invoke("elsewhere", "-o", tmp_path)
     assert answer.exit_code == 3
     assert "no runs found in elsewhere. runs/x: empty log. Next: `fssbench run" in answer.stderr
 
 
-def test_unknown_format_names_neighbours(found: dict[str, Any], tmp_path: Path) -> None:
+def test_unknown_format_names_neighbours(result: dict[str, Any], tmp_path: Path) -> None:
     answer = invoke("-o", tmp_path, "--format", "htm")
     assert answer.exit_code == 2
     assert "Did you mean html?" in answer.stderr
-    assert "paths" not in found  # nothing was computed
+    assert "paths" not in result  # nothing was computed
     assert invoke("-o", tmp_path, "--format", ",").exit_code == 2
 
 
-def test_folder_that_cannot_be_written_is_told_first(found: dict[str, Any], tmp_path: Path) -> None:
+def test_folder_that_cannot_be_written_is_told_first(result: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     answer = invoke("-o", tmp_path / "file")
     assert answer.exit_code == 3
     assert "cannot write to" in answer.stderr
-    assert "paths" not in found
+    assert "paths" not in result
 
 
-def test_broken_reporter_stops_no_other(found: dict[str, Any], tmp_path: Path) -> None:
+def test_broken_reporter_stops_no_other(result: dict[str, Any], tmp_path: Path) -> None:
     plugin = tmp_path / "mine.py"
     plugin.write_text(PLUGIN)
     answer = invoke("-o", tmp_path / "out", "--plugin", plugin)
     assert answer.exit_code == 4
     assert "reporter broken-one: RuntimeError: no \\x1b[31mink" in answer.stderr
-    assert (tmp_path / "out" / "counts.txt").read_text() == str(len(found["results"].runs))
+    assert (tmp_path / "out" / "counts.txt").read_text() == str(len(result["results"].runs))
     assert (tmp_path / "out" / "report.html").is_file()
     assert "Traceback" not in answer.output
 
 
-def test_reporter_that_does_not_load_is_put_aside(found: dict[str, Any], tmp_path: Path) -> None:
+def test_reporter_that_does_not_load_is_put_aside(result: dict[str, Any], tmp_path: Path) -> None:
     def explode() -> Any:
         raise ImportError("no module named ink")
 
@@ -186,9 +186,9 @@ def test_reporter_that_does_not_load_is_put_aside(found: dict[str, Any], tmp_pat
 
 
 @pytest.mark.parametrize("label", ["a[b]", "[/red]", "\x1b[31m", "x\ty\nz"])
-def test_names_cannot_command_the_terminal(found: dict[str, Any], tmp_path: Path, label: str) -> None:
+def test_names_cannot_command_the_terminal(result: dict[str, Any], tmp_path: Path, label: str) -> None:
     run = make_run(label=label)
-    found["results"] = Results((run,), (make_cell([run]),), 100, 0, notes=(label,))
+    result["results"] = Results((run,), (make_cell([run]),), 100, 0, notes=(label,))
     answer = invoke("-o", tmp_path, "--format", "csv")
     assert answer.exit_code == 0
     assert "\x1b" not in answer.output
@@ -198,7 +198,7 @@ def test_names_cannot_command_the_terminal(found: dict[str, Any], tmp_path: Path
 
 
 @pytest.fixture
-def forms(found: dict[str, Any], tmp_path: Path) -> Path:
+def forms(result: dict[str, Any], tmp_path: Path) -> Path:
     plugin = tmp_path / "forms.py"
     plugin.write_text(FORMS)
     return plugin
@@ -214,12 +214,12 @@ def test_a_style_reaches_those_who_know_it_and_leaves_others_alone(forms: Path, 
 
 
 def test_a_style_nobody_knows_is_refused_before_anything_is_computed(
-    forms: Path, found: dict[str, Any], tmp_path: Path
+    forms: Path, result: dict[str, Any], tmp_path: Path
 ) -> None:
     answer = invoke("-o", tmp_path, "--plugin", forms, "--format", "plain,formed", "--style", "oval")
     assert answer.exit_code == 2
     assert "'oval'; known: round (formed), square (formed)" in answer.stderr
-    assert "paths" not in found
+    assert "paths" not in result
 
 
 def test_what_is_written_on_request_or_cannot_be(forms: Path, tmp_path: Path) -> None:

@@ -128,13 +128,15 @@ PARTS = st.sampled_from([{0, 1, 2, 3}, {0, 1}, {2, 3}, {3}]).map(frozenset)
 @st.composite
 def distinct(draw: st.DrawFn) -> list[Campaign]:
     """Campaigns that differ from one another in one thing or a few."""
-    found = [Campaign(folds=draw(PARTS))]
+    result = [Campaign(folds=draw(PARTS))]
     for _ in range(draw(st.integers(1, 4))):
-        base = draw(st.sampled_from(found))
+        base = draw(st.sampled_from(result))
         change = draw(st.sampled_from(CHANGES))
         block = {**dict(base.block), **dict(change.get("block", ()))}
-        found.append(replace(base, **{**change, "block": tuple(sorted(block.items())), "folds": draw(PARTS)}))
-    return list({repr(each.measurement): each for each in found}.values())
+        result.append(
+            replace(base, **{**change, "block": tuple(sorted(block.items())), "folds": draw(PARTS)})
+        )
+    return list({repr(each.measurement): each for each in result}.values())
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=str)

@@ -79,9 +79,9 @@ def test_figures_follow_from_the_episodes_that_are_written(tmp_path: Path) -> No
             return np.array([[int(e[f"{what}_background"]), int(e[f"{what}_foreground"])] for e in rows])
 
         ids = np.array([int(e["class_id"]) for e in mine])
-        found = score(ids, pair("inter"), pair("union"), sorted(set(ids.tolist())))
-        assert found.miou == float(line["miou"])
-        assert found.fb_iou == float(line["fb_iou"])
+        result = score(ids, pair("inter"), pair("union"), sorted(set(ids.tolist())))
+        assert result.miou == float(line["miou"])
+        assert result.fb_iou == float(line["fb_iou"])
 
 
 @pytest.mark.parametrize("table", ["results", "episodes"])
@@ -94,18 +94,18 @@ def test_parquet_holds_what_csv_holds(table: str, tmp_path: Path) -> None:
     results = replace(results, runs=(*results.runs, run), cells=(*results.cells, make_cell([run])))
     CsvReporter().write(results, tmp_path)
     ParquetReporter().write(results, tmp_path)
-    found = parquet.read_table(tmp_path / f"{table}.parquet")
+    result = parquet.read_table(tmp_path / f"{table}.parquet")
     header, lines = read_csv(tmp_path / f"{table}.csv")
     columns = RESULT_COLUMNS if table == "results" else EPISODE_COLUMNS
-    assert found.column_names == header == column_names(columns)
+    assert result.column_names == header == column_names(columns)
     types = {"text": "string", "integer": "int64", "flag": "int64", "number": "double"}
-    assert [str(t) for t in found.schema.types] == [types[column.kind] for column in columns]
+    assert [str(t) for t in result.schema.types] == [types[column.kind] for column in columns]
 
     def as_csv(value: Any) -> str:
         text = "" if value is None else str(value)
         return f"'{text}" if isinstance(value, str) and text[:1] in {"=", "-"} else text
 
-    assert [{k: as_csv(v) for k, v in row.items()} for row in found.to_pylist()] == lines
+    assert [{k: as_csv(v) for k, v in row.items()} for row in result.to_pylist()] == lines
 
 
 def test_results_without_a_run_are_written_too(tmp_path: Path) -> None:

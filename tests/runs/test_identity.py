@@ -72,8 +72,8 @@ def test_digest_is_of_the_content_not_of_its_order(block):
 
 def test_stored_identity_is_that_of_the_stored_block(null):
     for settings in ({}, {"shard": (1, 2)}, {"score_size": "original"}):
-        found = manifest(null, null.plan(4), **settings)
-        assert digest(found["block"]) == found["identity"]
+        result = manifest(null, null.plan(4), **settings)
+        assert digest(result["block"]) == result["identity"]
 
 
 @pytest.mark.parametrize(
@@ -216,15 +216,15 @@ def test_one_byte_of_an_image_or_mask_is_another_measurement(null, on_disk, monk
 
 
 def test_rule_of_the_reader_is_part_of_the_identity(null, on_disk, monkeypatch):
-    found = []
+    result = []
     for threshold in ("127", "90"):
         file = null.folder / "ondisk.py"
         file.write_text(FILE_DATA.replace("THRESHOLD = 127", f"THRESHOLD = {threshold}"))
         registered(monkeypatch, file)
         plan = replace(fssbench.plan("ondisk", shot=1, data=null.data, episodes=5), size=16)
-        found.append(manifest(null, plan))
-    assert found[0]["identity"] != found[1]["identity"]
-    assert found[0]["block"]["reader_sha256"] != found[1]["block"]["reader_sha256"]
+        result.append(manifest(null, plan))
+    assert result[0]["identity"] != result[1]["identity"]
+    assert result[0]["block"]["reader_sha256"] != result[1]["block"]["reader_sha256"]
 
 
 def test_files_are_read_once_for_all_plans_and_again_when_changed(tmp_path, monkeypatch):
@@ -269,7 +269,7 @@ def test_one_weight_is_another_measurement(null):
 
 def test_config_score_size_seed_cap_are_other_measurements(null):
     plan = null.plan(6)
-    found = [
+    result = [
         manifest(null, plan),
         manifest(null, plan, null.method(bias=0.1)),
         manifest(null, plan, null.method(bias="0.2")),
@@ -281,8 +281,8 @@ def test_config_score_size_seed_cap_are_other_measurements(null):
         manifest(null, plan, shard=(1, 2)),
         manifest(null, plan, null.make_broken("renamed")),
     ]
-    assert len({m["identity"] for m in found}) == len(found)
-    assert manifest(null, plan, null.method(bias="0.1"))["identity"] == found[1]["identity"]
+    assert len({m["identity"] for m in result}) == len(result)
+    assert manifest(null, plan, null.method(bias="0.1"))["identity"] == result[1]["identity"]
 
 
 def test_where_and_how_a_run_was_made_is_not_part_of_it(null, monkeypatch):

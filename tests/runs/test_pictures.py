@@ -36,10 +36,10 @@ def lines(run) -> list[dict]:
 @given(st.integers(1, 3000), st.integers(0, 200))
 def test_kept_episodes_are_spread_and_within_the_plan(episodes, keep):
     panels = Panels(Path("nowhere"), None, episodes, keep)  # type: ignore[arg-type]
-    found = [i for i in range(episodes) if panels.wanted(i)]
-    assert len(found) == min(keep, episodes)
-    if len(found) > 1:
-        gaps = np.diff(found)
+    result = [i for i in range(episodes) if panels.wanted(i)]
+    assert len(result) == min(keep, episodes)
+    if len(result) > 1:
+        gaps = np.diff(result)
         assert gaps.max() - gaps.min() <= 1
 
 

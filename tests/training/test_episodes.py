@@ -107,32 +107,32 @@ def test_a_tenth_of_the_images_is_held_out():
 
 
 def test_held_out_images_and_test_images_are_never_trained_on(shapes):
-    found = training_set("shapes", data=shapes)
-    training = {i for names in found.training.values() for i in names}
-    held = {i for names in found.held_out.values() for i in names}
+    result = training_set("shapes", data=shapes)
+    training = {i for names in result.training.values() for i in names}
+    held = {i for names in result.held_out.values() for i in names}
     assert training
     assert held
     assert not training & held
     assert all(is_held_out(i) for i in held)
     assert {i.split("/")[0] for i in training | held} == {"trn"}
-    assert found.pairs == sum(map(len, found.training.values()))
-    assert found.items == sorted(training | held)
+    assert result.pairs == sum(map(len, result.training.values()))
+    assert result.items == sorted(training | held)
 
 
 @pytest.mark.parametrize("name", ["pascal5i", "pascal-to-isic2018", "coco20i:contiguous"])
 def test_training_classes_and_images_of_the_ten(mini: Path, name: str):
     resolved = find_benchmark(name)
     for fold in range(len(resolved.folds)):
-        found = training_set(name, fold=fold, data=mini)
-        assert found.marks == ("miniature",)
+        training = training_set(name, fold=fold, data=mini)
+        assert training.marks == ("miniature",)
         tested = open_dataset(resolved.benchmark.target, data=mini).pool(resolved.benchmark.split)
-        if resolved.benchmark.target == found.dataset.card.name:
-            assert not {e.item for e in tested.entries} & set(found.items)
-            assert not set(found.classes) & set(resolved.folds[fold])
+        if resolved.benchmark.target == training.dataset.card.name:
+            assert not {e.item for e in tested.entries} & set(training.items)
+            assert not set(training.classes) & set(resolved.folds[fold])
         else:
-            assert len(found.classes) == 20
-            val = {e.item for e in found.dataset.pool("val").entries}
-            assert not val & set(found.items)
+            assert len(training.classes) == 20
+            val = {e.item for e in training.dataset.pool("val").entries}
+            assert not val & set(training.items)
 
 
 def test_sources_never_share_a_class_with_the_test_in_cross_category():
@@ -145,12 +145,12 @@ def test_sources_never_share_a_class_with_the_test_in_cross_category():
 
 
 def test_validation_queries_are_held_out(shapes):
-    found = training_set("shapes", data=shapes)
+    training = training_set("shapes", data=shapes)
     for shot in (1, 2, 8):
-        episodes = validation_episodes(found, shot, 12)
-        assert episodes == validation_episodes(found, shot, 40)[:12]
+        episodes = validation_episodes(training, shot, 12)
+        assert episodes == validation_episodes(training, shot, 40)[:12]
         for episode in episodes:
-            held = found.held_out[episode.class_id]
+            held = training.held_out[episode.class_id]
             assert episode.query in held
             assert episode.query not in episode.supports
             assert len(set(episode.supports)) == shot

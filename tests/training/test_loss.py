@@ -19,8 +19,8 @@ SURE = 60.0
 def drawn(seed: int, share: float = 0.4) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Sure logits, targets and ignored pixels of 3 episodes of 6 x 7 pixels."""
     rng = torch.Generator().manual_seed(seed)
-    found, target, ignore = (torch.rand((3, 6, 7), generator=rng) < p for p in (share, 0.4, 0.2))
-    logits = torch.stack([~found, found], dim=1).float() * SURE
+    result, target, ignore = (torch.rand((3, 6, 7), generator=rng) < p for p in (share, 0.4, 0.2))
+    logits = torch.stack([~result, result], dim=1).float() * SURE
     return logits, target & ~ignore, ignore
 
 
@@ -28,13 +28,13 @@ def drawn(seed: int, share: float = 0.4) -> tuple[torch.Tensor, torch.Tensor, to
 @settings(max_examples=50, deadline=None)
 def test_of_sure_masks_it_is_the_iou_of_scikit_learn(seed):
     logits, target, ignore = drawn(seed)
-    for found, (one, truth, left) in zip(
+    for result, (one, truth, left) in zip(
         soft_iou(logits, target, ignore), zip(logits, target, ignore, strict=True), strict=True
     ):
         predicted = (one[1] > one[0])[~left]
         union = int((predicted | truth[~left]).sum())
         iou = jaccard_score(truth[~left].numpy(), predicted.numpy(), zero_division=0.0)
-        assert float(found) == pytest.approx((iou * union + 1) / (union + 1))
+        assert float(result) == pytest.approx((iou * union + 1) / (union + 1))
 
 
 @given(st.integers(0, 10**6), st.floats(-3, 3))

@@ -116,17 +116,17 @@ def test_verify_finds_every_planted_fault(root: Path) -> None:
     Image.new("L", (20, 30), 120).save(root / "CXR_png/CHNCXR_0900_0.png")
     (root / "masks/CHNCXR_0007_0.png").write_bytes(whole)
     report = ChestXray(root).verify()
-    found: dict[str, list[str]] = {}
+    result: dict[str, list[str]] = {}
     for finding in report.findings:
-        found.setdefault(finding.path, []).append(finding.problem)
-    assert found["CXR_png/CHNCXR_0000_0.png"] == ["image missing"]
-    assert "unreadable" in found["CXR_png/CHNCXR_0001_0.png"][0]
-    assert any("transposed" in p for p in found["masks/CHNCXR_0002_0_mask.png"])
-    assert "empty" in found["masks/CHNCXR_0003_0_mask.png"][0]
-    assert "soft edges" in found["masks/CHNCXR_0004_0_mask.png"][0]
-    assert "no variant reads it" in found["masks/CHNCXR_0007_0.png"][0]
-    assert any("padded with black" in p and "CHNCXR_0005_0.png" in p for p in found["CXR_png"])
-    assert any("no mask" in p and "CHNCXR_0900_0.png" in p for p in found["CXR_png"])
+        result.setdefault(finding.path, []).append(finding.problem)
+    assert result["CXR_png/CHNCXR_0000_0.png"] == ["image missing"]
+    assert "unreadable" in result["CXR_png/CHNCXR_0001_0.png"][0]
+    assert any("transposed" in p for p in result["masks/CHNCXR_0002_0_mask.png"])
+    assert "empty" in result["masks/CHNCXR_0003_0_mask.png"][0]
+    assert "soft edges" in result["masks/CHNCXR_0004_0_mask.png"][0]
+    assert "no variant reads it" in result["masks/CHNCXR_0007_0.png"][0]
+    assert any("padded with black" in p and "CHNCXR_0005_0.png" in p for p in result["CXR_png"])
+    assert any("no mask" in p and "CHNCXR_0900_0.png" in p for p in result["CXR_png"])
     assert not report.ok
 
 

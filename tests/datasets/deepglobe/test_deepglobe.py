@@ -69,8 +69,8 @@ def test_the_stream_of_the_reference_is_drawn_from_this_order(shared: Path, tmp_
 def test_cut_keeps_and_copies_what_was_counted_by_hand(download: Path, tmp_path: Path) -> None:
     lines = list(DeepGlobe.prepare(download, tmp_path / "data"))
     root = tmp_path / "data/Deepglobe"
-    found = sorted(str(p.relative_to(root)) for p in root.rglob("*.jpg"))
-    assert found == [
+    listed = sorted(str(p.relative_to(root)) for p in root.rglob("*.jpg"))
+    assert listed == [
         "1/test/origin/7_sat_01.jpg",
         "1/test/origin/7_sat_10.jpg",
         "1/test/origin/7_sat_30.jpg",
@@ -188,14 +188,14 @@ def test_verify_finds_every_planted_fault(download: Path, tmp_path: Path) -> Non
     (root / "1/test/origin/notes.txt").touch()
     report = DeepGlobe(root).verify()
     assert not report.ok
-    found = {(f.level, f.path): f.problem for f in report.findings}
-    assert "unreadable" in found["error", "1/test/origin/7_sat_01.jpg"]
-    assert "mask is 10x20, image is 20x20" in found["error", "1/test/groundtruth/7_sat_10.png"]
-    assert found["error", "2/test/groundtruth/7_sat_01.png"] == "mask missing"
-    assert "empty" in found["error", "2/test/groundtruth/7_sat_10.png"]
-    assert "9_sat_00.png" in found["warning", "1/test/groundtruth"]
-    assert "not read" in found["warning", "1/test/origin/notes.txt"]
-    assert found["error", "3/test/origin"] == "folder missing"
+    result = {(f.level, f.path): f.problem for f in report.findings}
+    assert "unreadable" in result["error", "1/test/origin/7_sat_01.jpg"]
+    assert "mask is 10x20, image is 20x20" in result["error", "1/test/groundtruth/7_sat_10.png"]
+    assert result["error", "2/test/groundtruth/7_sat_01.png"] == "mask missing"
+    assert "empty" in result["error", "2/test/groundtruth/7_sat_10.png"]
+    assert "9_sat_00.png" in result["warning", "1/test/groundtruth"]
+    assert "not read" in result["warning", "1/test/origin/notes.txt"]
+    assert result["error", "3/test/origin"] == "folder missing"
     assert report.histogram == dict.fromkeys(cutting.CLASSES, 0) | {"agriculture": 1}
     assert all(f.remedy for f in report.findings)
 

@@ -125,18 +125,18 @@ def test_miniature_is_in_no_reference_list(mini, shared):
 
 def test_oddities_of_the_real_sample_are_found(shared):
     report = FSS1000(FSS1000.locate(shared / "data")).verify()
-    found = {f.path: f for f in report.findings}
+    result = {f.path: f for f in report.findings}
     for number in range(3, 8):
-        finding = found[f"african_elephant/{number}.png"]
+        finding = result[f"african_elephant/{number}.png"]
         assert "RGBA" in finding.problem
         assert "soft edges" in finding.problem
     for number in range(1, 6):
-        finding = found[f"eiffel_tower/{number}.png"]
+        finding = result[f"eiffel_tower/{number}.png"]
         assert finding.level == "error"
         assert "highest value is 1" in finding.problem
         assert "255" in finding.remedy
-    assert "5 of 10 pairs missing: 1, 2, 8, 9, 10" in found["african_elephant"].problem
-    assert "5 of 10 pairs missing: 6, 7, 8, 9, 10" in found["eiffel_tower"].problem
+    assert "5 of 10 pairs missing: 1, 2, 8, 9, 10" in result["african_elephant"].problem
+    assert "5 of 10 pairs missing: 6, 7, 8, 9, 10" in result["eiffel_tower"].problem
     assert report.histogram == {"african_elephant": 5, "eiffel_tower": 0}
     assert "no episode can be drawn" in next(
         f.problem for f in report.findings if "'eiffel_tower' has 0" in f.problem

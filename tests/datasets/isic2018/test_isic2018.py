@@ -139,13 +139,13 @@ def test_verify_finds_every_planted_fault(flat: Path) -> None:
     (flat / IMAGES / "ISIC_0000004.jpg").write_bytes(b"no image")
     Image.new("I;16", (12, 8), 60000).save(flat / MASKS / "ISIC_0000005_segmentation.png")
     report = ISIC2018(flat).verify()
-    found = {f.path: f.problem for f in report.findings}
-    assert "truncated" in found[f"{MASKS}/ISIC_0000000_segmentation.png"]
-    assert "transposed" in found[f"{MASKS}/ISIC_0000001_segmentation.png"]
-    assert "highest value is 1" in found[f"{MASKS}/ISIC_0000002_segmentation.png"]
-    assert found[f"{MASKS}/ISIC_0000003_segmentation.png"] == "mask missing"
-    assert "unreadable" in found[f"{IMAGES}/ISIC_0000004.jpg"]
-    assert "16-" in found[f"{MASKS}/ISIC_0000005_segmentation.png"]
+    result = {f.path: f.problem for f in report.findings}
+    assert "truncated" in result[f"{MASKS}/ISIC_0000000_segmentation.png"]
+    assert "transposed" in result[f"{MASKS}/ISIC_0000001_segmentation.png"]
+    assert "highest value is 1" in result[f"{MASKS}/ISIC_0000002_segmentation.png"]
+    assert result[f"{MASKS}/ISIC_0000003_segmentation.png"] == "mask missing"
+    assert "unreadable" in result[f"{IMAGES}/ISIC_0000004.jpg"]
+    assert "16-" in result[f"{MASKS}/ISIC_0000005_segmentation.png"]
     assert report.histogram == {"lesion": 0}
     with pytest.raises(DataError, match="cannot be decoded"):
         ISIC2018(flat).image(f"{IMAGES}/ISIC_0000004.jpg")

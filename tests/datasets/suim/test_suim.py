@@ -184,18 +184,18 @@ def test_verify_finds_every_planted_fault(tmp_path: Path) -> None:
     Image.new("RGB", (8, 6)).save(tmp_path / "images/orphan.jpg")
     (tmp_path / "masks/FV").mkdir()
     report = SUIM(tmp_path).verify()
-    found: dict[str, list[str]] = {}
+    result: dict[str, list[str]] = {}
     for finding in report.findings:
-        found.setdefault(finding.path, []).append(finding.problem)
-    assert "unreadable" in found["masks/a.bmp"][0]
-    assert "mask is 9x6, image is 8x6" in found["masks/b.bmp"][0]
-    assert "mode L" in found["masks/c.bmp"][0]
-    assert "100.0 % of the pixels have colours that are no class code" in found["masks/d.bmp"][0]
-    assert found["images/e.jpg"] == ["image missing"]
-    assert found["masks/f.bmp"] == ["2 pixels have soft colours; the threshold 128 on each channel decides"]
-    assert any("orphan" in p for p in found["images"])
-    assert any("side by side" in p for p in found["masks"])
-    assert any("'fish and vertebrates' has 2 usable" in p for p in found["masks"])
+        result.setdefault(finding.path, []).append(finding.problem)
+    assert "unreadable" in result["masks/a.bmp"][0]
+    assert "mask is 9x6, image is 8x6" in result["masks/b.bmp"][0]
+    assert "mode L" in result["masks/c.bmp"][0]
+    assert "100.0 % of the pixels have colours that are no class code" in result["masks/d.bmp"][0]
+    assert result["images/e.jpg"] == ["image missing"]
+    assert result["masks/f.bmp"] == ["2 pixels have soft colours; the threshold 128 on each channel decides"]
+    assert any("orphan" in p for p in result["images"])
+    assert any("side by side" in p for p in result["masks"])
+    assert any("'fish and vertebrates' has 2 usable" in p for p in result["masks"])
     assert not report.ok
     assert report.histogram["open water"] == 1
     with pytest.raises(DataError, match=r"a\.bmp"):
@@ -227,8 +227,8 @@ def test_miniature_is_a_function_of_its_seed_and_clean(tmp_path: Path) -> None:
     assert len(report.findings) == 1
     assert "published (image, class) entries are there: a sample" in report.findings[0].problem
     assert min(report.histogram.values()) >= 8
-    (found,) = SUIM(root, variant="suim8").verify().findings
-    assert "of 1,635 published images are there: a sample" in found.problem
+    (result,) = SUIM(root, variant="suim8").verify().findings
+    assert "of 1,635 published images are there: a sample" in result.problem
     assert sum(p.stat().st_size for p in root.rglob("*") if p.is_file()) < 5e6
     shutil.rmtree(root)
 

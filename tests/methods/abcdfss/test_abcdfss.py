@@ -28,8 +28,8 @@ from fssbench.api import DataError
 from fssbench.testing import check_method
 
 
-def relative(found: torch.Tensor, reference: Any) -> float:
-    return float(np.abs(found.numpy() - reference).max() / np.abs(reference).max())
+def relative(result: torch.Tensor, reference: Any) -> float:
+    return float(np.abs(result.numpy() - reference).max() / np.abs(reference).max())
 
 
 @pytest.fixture
@@ -232,5 +232,5 @@ def test_carried_masks_follow_the_likeness() -> None:
     support[:, 0, :, :2], support[:, 1, :, 2:] = 20, 20
     mask = torch.zeros(1, 4, 4)
     mask[:, :, :2] = 1
-    found = carry_mask(support.flip(-1), support, mask)
-    assert torch.allclose(found[0, 0], mask[0].flip(-1), atol=1e-4)
+    result = carry_mask(support.flip(-1), support, mask)
+    assert torch.allclose(result[0, 0], mask[0].flip(-1), atol=1e-4)

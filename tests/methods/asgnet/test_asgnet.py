@@ -131,9 +131,9 @@ def test_the_alternative_by_definition(tiny: Any, episodes: Any) -> None:
     x = functional.relu(context.narrow[0](torch.cat(seen, dim=1)))
     grown = functional.interpolate(x, (13, 13), mode="bilinear", align_corners=True)
     expected = context.cls(context.join(torch.cat([grown, context.shallow(shallow)], dim=1)))
-    found = context(guided, shallow)
-    assert torch.allclose(found.logits, expected, atol=1e-5)
-    assert torch.allclose(context.auxiliary(found)[0], context.cls_aux(x), atol=1e-5)
+    result = context(guided, shallow)
+    assert torch.allclose(result.logits, expected, atol=1e-5)
+    assert torch.allclose(context.auxiliary(result)[0], context.cls_aux(x), atol=1e-5)
 
 
 def test_the_alternative_learns_everywhere(tiny: Any, episodes: Any) -> None:

@@ -119,8 +119,8 @@ def test_seeds_equal_the_references(golden: Callable[[str], Any]) -> None:
         masks = reference.episode(size, shots)[2][0].numpy() == 1
         cells = (size - 1) // 8 + 1
         for mask, wanted in zip(masks, reference.file[field][0], strict=True):
-            found = place_seeds(sample_mask(mask, (cells, cells)), 5)
-            assert found == [tuple(row) for row in wanted.tolist() if any(row)]
+            result = place_seeds(sample_mask(mask, (cells, cells)), 5)
+            assert result == [tuple(row) for row in wanted.tolist() if any(row)]
 
 
 @settings(max_examples=15, deadline=None)
@@ -148,11 +148,11 @@ def test_clusters_by_their_definition(seed: int, steps: int) -> None:
                 )
             )
         centres = moved  # type: ignore[assignment]
-    found = cluster(features, inside, [(2, 3), (4, 1)], steps)
-    assert torch.allclose(found, torch.stack([vector for vector, _ in centres]))
+    result = cluster(features, inside, [(2, 3), (4, 1)], steps)
+    assert torch.allclose(result, torch.stack([vector for vector, _ in centres]))
 
 
 def test_no_step_leaves_the_seeds_themselves() -> None:
     features = torch.randn(3, 5, 5)
-    found = cluster(features, torch.ones(5, 5, dtype=torch.bool), [(1, 2), (4, 0)], 0)
-    assert torch.equal(found, torch.stack([features[:, 1, 2], features[:, 4, 0]]))
+    result = cluster(features, torch.ones(5, 5, dtype=torch.bool), [(1, 2), (4, 0)], 0)
+    assert torch.equal(result, torch.stack([features[:, 1, 2], features[:, 4, 0]]))

@@ -36,8 +36,8 @@ def test_equals_the_reference(shared: Path, shots: int) -> None:
     method.load_reference(state)
     assert method.provenance.learnable == golden["learnable"]
 
-    def same(found: torch.Tensor, key: str, step: int) -> None:
-        grown = functional.interpolate(found, (size, size), mode="bilinear", align_corners=True)
+    def same(result: torch.Tensor, key: str, step: int) -> None:
+        grown = functional.interpolate(result, (size, size), mode="bilinear", align_corners=True)
         assert (
             np.abs(grown[..., ::step, ::step].numpy() - golden[key]).max() <= 1e-4 * np.abs(golden[key]).max()
         )
@@ -123,10 +123,10 @@ def test_changes_keep_every_value_and_move_map_and_mask_alike(side: int) -> None
     seen = set()
     for _ in range(40):
         change = draw_change(generator)
-        found = apply_change(maps, change)
-        assert sorted(found.flatten().tolist()) == sorted(maps.flatten().tolist())
-        assert torch.equal(apply_change(maps * 2, change), found * 2)
-        seen.add(tuple(found.flatten().tolist()))
+        result = apply_change(maps, change)
+        assert sorted(result.flatten().tolist()) == sorted(maps.flatten().tolist())
+        assert torch.equal(apply_change(maps * 2, change), result * 2)
+        seen.add(tuple(result.flatten().tolist()))
     assert len(seen) > 20
     assert torch.equal(apply_change(maps, Change((), 0, (0, 1, 2, 3))), maps)
     assert torch.equal(apply_change(maps, Change((-1,), 0, (0, 1, 2, 3))), maps.flip(-1))

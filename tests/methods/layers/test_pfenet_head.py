@@ -71,7 +71,7 @@ def plain(conv: nn.Module, x: Tensor) -> Tensor:
 def test_two_scales_written_out() -> None:
     head, size = module((6, 3)), (5, 5)
     first, second = source((6, 6), 1), source((3, 3), 2)
-    found = head(lambda i, inner: (first, second)[i], size)
+    result = head(lambda i, inner: (first, second)[i], size)
 
     def refine(pair: Any, x: Tensor) -> Tensor:
         return x + plain(pair[2], plain(pair[0], x))
@@ -85,8 +85,8 @@ def test_two_scales_written_out() -> None:
     joint = plain(head.res1[0], torch.cat([enlarge(fine, 5), enlarge(coarse, 5)], 1))
     joint = refine(head.res2, joint)
     logits = functional.conv2d(plain(head.cls[0], joint), head.cls[3].weight, head.cls[3].bias)
-    assert torch.allclose(found.logits, logits, atol=1e-4)
-    assert torch.allclose(found.cells[1], coarse, atol=1e-4)
+    assert torch.allclose(result.logits, logits, atol=1e-4)
+    assert torch.allclose(result.cells[1], coarse, atol=1e-4)
 
 
 @torch.no_grad()
@@ -103,9 +103,9 @@ def test_each_scale_is_informed_by_the_finer_one_of_this_or_another_pass() -> No
 def test_one_scale_alone_works_and_sizes_are_kept() -> None:
     for scales in ((4,), (6, 3, 1, 0.5)):
         head = module(scales)
-        found = head(lambda i, inner: source(inner), (5, 7))
-        assert found.logits.shape == (1, 2, 5, 7)
-        assert [tuple(a.shape) for a in head.auxiliary(found)] == [
+        result = head(lambda i, inner: source(inner), (5, 7))
+        assert result.logits.shape == (1, 2, 5, 7)
+        assert [tuple(a.shape) for a in head.auxiliary(result)] == [
             (1, 2, *scale_size(scale, (5, 7))) for scale in scales
         ]
         assert len(head.alpha_conv) == len(scales) - 1
@@ -142,10 +142,10 @@ def test_pixel_loss_is_cross_entropy_over_counted_pixels_of_each_episode() -> No
 
 def test_the_whole_loss_adds_the_mean_over_scales() -> None:
     head = module((6, 3))
-    found = head(lambda i, inner: source(inner), (5, 5))
+    result = head(lambda i, inner: source(inner), (5, 5))
     target, ignore = torch.ones(1, 9, 9, dtype=torch.bool), torch.zeros(1, 9, 9, dtype=torch.bool)
-    scales = [resized_loss(logits, target, ignore) for logits in head.auxiliary(found)]
-    total = enriched_loss(head, found, target, ignore)
-    assert torch.allclose(total, resized_loss(found.logits, target, ignore) + sum(scales) / 2)
+    scales = [resized_loss(logits, target, ignore) for logits in head.auxiliary(result)]
+    total = enriched_loss(head, result, target, ignore)
+    assert torch.allclose(total, resized_loss(result.logits, target, ignore) + sum(scales) / 2)
     total.backward()
     assert all(p.grad is not None for p in head.parameters())

@@ -55,5 +55,5 @@ def test_finds_an_object_of_the_support_s_colour(tiny: Any) -> None:
     mask, truth = torch.zeros(1, 1, 128, 128), torch.zeros(1, 128, 128)
     mask[0, 0, :64, :64] = truth[0, 64:, 64:] = 1
     support, query = (torch.where(m > 0, sand, sea) for m in (mask.unsqueeze(2), truth.unsqueeze(1)))
-    found, wanted = PANet(PANet.Config(tap="1-1"), tiny()).segment(query, support, mask), truth.bool()
-    assert (found & wanted).sum() / (found | wanted).sum() > 0.85
+    result, wanted = PANet(PANet.Config(tap="1-1"), tiny()).segment(query, support, mask), truth.bool()
+    assert (result & wanted).sum() / (result | wanted).sum() > 0.85

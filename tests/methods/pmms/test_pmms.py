@@ -98,13 +98,13 @@ def test_em_is_its_definition() -> None:
     generator = torch.Generator().manual_seed(0)
     cells = torch.randn(1, 4, 7, generator=generator, dtype=torch.float64)
     centres = [c / c.norm() for c in torch.randn(3, 4, generator=generator, dtype=torch.float64)]
-    found = fit_mixture(cells, torch.stack(centres, dim=1)[None])
+    result = fit_mixture(cells, torch.stack(centres, dim=1)[None])
     points = list(cells[0].T)
     for _ in range(10):
         shares = [torch.stack([20 * p @ c for c in centres]).softmax(0) for p in points]
         sums = [sum(s[k] * p for s, p in zip(shares, points, strict=True)) for k in range(3)]
         centres = [s / s.norm() for s in sums if isinstance(s, Tensor)]
-    assert torch.allclose(found[0].T, torch.stack(centres), atol=1e-4)
+    assert torch.allclose(result[0].T, torch.stack(centres), atol=1e-4)
 
 
 def test_em_finds_the_directions_cells_have() -> None:
@@ -112,8 +112,8 @@ def test_em_finds_the_directions_cells_have() -> None:
     truth = torch.linalg.qr(torch.randn(6, 3, generator=generator))[0]
     cells = truth[:, torch.arange(300) % 3] + 0.05 * torch.randn(6, 300, generator=generator)
     begin = truth + 0.3 * torch.randn(6, 3, generator=generator)
-    found = fit_mixture(cells[None], begin[None])[0]
-    assert ((truth.T @ found).abs().amax(dim=0) > 0.99).all()
+    result = fit_mixture(cells[None], begin[None])[0]
+    assert ((truth.T @ result).abs().amax(dim=0) > 0.99).all()
 
 
 def test_starts_are_unit_vectors_that_a_word_decides() -> None:
@@ -128,11 +128,11 @@ def test_probabilities_are_shares_of_all_components() -> None:
     generator = torch.Generator().manual_seed(2)
     cells = torch.randn(1, 4, 2, 3, generator=generator)
     fore, back = (torch.randn(1, 4, 3, generator=generator) for _ in range(2))
-    found = component_shares(cells, fore, back)
-    assert torch.allclose(found.sum(dim=1), torch.ones(1, 2, 3))
+    result = component_shares(cells, fore, back)
+    assert torch.allclose(result.sum(dim=1), torch.ones(1, 2, 3))
     weights = [torch.exp(part[0].T @ cells[0, :, 1, 2]) for part in (back, fore)]
     expected = torch.stack([w.sum() for w in weights]) / sum(w.sum() for w in weights)
-    assert torch.allclose(found[0, :, 1, 2], expected)
+    assert torch.allclose(result[0, :, 1, 2], expected)
 
 
 def build(tiny: Any, **config: Any) -> PMMs:
@@ -145,13 +145,13 @@ def build(tiny: Any, **config: Any) -> PMMs:
 def test_stages_inform_each_other_and_are_added_up_with_several_supports(tiny: Any, episodes: Any) -> None:
     method = build(tiny)
     query, support, mask = episodes(shots=2)
-    found = method._stages(*method.read(query, support), mask)
-    assert len(found) == 3
-    expected = sum(each.softmax(dim=1) for each in found) / 5
+    result = method._stages(*method.read(query, support), mask)
+    assert len(result) == 3
+    expected = sum(each.softmax(dim=1) for each in result) / 5
     assert torch.allclose(method.logits(*method.read(query, support), mask), torch.as_tensor(expected))
     single = method.read(query, support[:, :1])
     assert torch.equal(method.logits(*single, mask[:, :1]), method._stages(*single, mask[:, :1])[-1])
-    assert not torch.allclose(found[0], found[1])
+    assert not torch.allclose(result[0], result[1])
 
 
 @torch.no_grad()
@@ -166,8 +166,8 @@ def test_the_loss_sums_over_stages_and_counts_every_pixel(tiny: Any, episodes: A
     query, support, mask = episodes(batch=2)
     target, ignore = mask[:, 0].bool(), torch.ones(2, 64, 64, dtype=torch.bool)
     with torch.no_grad():
-        found = method._stages(*method.read(query, support), mask)
-        grown = [functional.interpolate(f, (64, 64), mode="bilinear") for f in found]
+        result = method._stages(*method.read(query, support), mask)
+        grown = [functional.interpolate(f, (64, 64), mode="bilinear") for f in result]
         expected = sum(functional.cross_entropy(g, target.long()) for g in grown)
         assert torch.allclose(method.loss(query, support, mask, target, ignore), torch.as_tensor(expected))
 

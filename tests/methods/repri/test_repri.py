@@ -33,23 +33,23 @@ def test_equals_the_reference(golden: Any) -> None:
     grown = functional.interpolate(method.classifier(cells), (257, 257), mode="bilinear", align_corners=True)
     assert file.error("base_logits", grown, 16) < 1e-4
 
-    def close(found: Tensor, field: str) -> None:
+    def close(result: Tensor, field: str) -> None:
         wanted = torch.from_numpy(file.file[field])[0]
-        assert (found - wanted).abs().max() <= 1e-4 * wanted.abs().max(), field
+        assert (result - wanted).abs().max() <= 1e-4 * wanted.abs().max(), field
 
     whole = method._task(query, support[0], mask[0])
     for shots in (1, 5):
         task = Task.of(cells / cells.norm(dim=1), whole.support[:shots], whole.mask[:shots])
-        for mark, found in (("0", Classifier.begin(task)), ("", fit(task, steps=49, rate=0.025))):
-            close(found.prototype, f"proto{mark}_{shots}shot")
-            close(found.bias, f"bias{mark}_{shots}shot")
-            close(found.proportion, f"FB{mark}_{shots}shot")
+        for mark, result in (("0", Classifier.begin(task)), ("", fit(task, steps=49, rate=0.025))):
+            close(result.prototype, f"proto{mark}_{shots}shot")
+            close(result.bias, f"bias{mark}_{shots}shot")
+            close(result.proportion, f"FB{mark}_{shots}shot")
     # of one support through the whole method, of five from what was fitted last
     logits = method.predict(query, support[:, :1], mask[:, :1])
     assert file.error("logits_1shot", logits[:, 1:], 4) < 1e-4
     assert file.error("probas_1shot", logits.softmax(dim=1), 4) < 1e-4
     grown = functional.interpolate(
-        found.logits(whole.query)[None], (257, 257), mode="bilinear", align_corners=True
+        result.logits(whole.query)[None], (257, 257), mode="bilinear", align_corners=True
     )
     assert file.error("logits_5shot", grown, 4) < 1e-4
 
@@ -62,13 +62,13 @@ def task_of(seed: int = 0, shots: int = 2, side: int = 6) -> Task:
     return Task.of(functional.normalize(cells, dim=1), functional.normalize(objects, dim=1), mask)
 
 
-def loss_of(found: Classifier, task: Task, share: list[float], weight: float) -> float:
+def loss_of(result: Classifier, task: Task, share: list[float], weight: float) -> float:
     """The loss written out, cell by cell, with the natural logarithm of NumPy's doubles."""
     import math
 
     def probability(cell: Tensor) -> float:
-        cosine = torch.cosine_similarity(cell, found.prototype, dim=0)
-        return 1 / (1 + math.exp(-(20 * float(cosine) - float(found.bias))))
+        cosine = torch.cosine_similarity(cell, result.prototype, dim=0)
+        return 1 / (1 + math.exp(-(20 * float(cosine) - float(result.bias))))
 
     def cells(maps: Tensor) -> list[Tensor]:
         return [c for image in maps for c in image.flatten(1).T]
@@ -191,7 +191,7 @@ def test_smoothing_goes_to_the_other_classes(tiny: Any) -> None:
     images, target = torch.randn(2, 3, 64, 64), torch.randint(0, 4, (2, 64, 64))
     ignore = torch.rand(2, 64, 64) < 0.3
     with torch.no_grad():
-        found = method.loss(images, None, None, target, ignore)  # type: ignore[arg-type]
+        loss = method.loss(images, None, None, target, ignore)  # type: ignore[arg-type]
         logits = functional.interpolate(
             method.classifier(method.features(images)), (64, 64), mode="bilinear", align_corners=True
         )
@@ -199,7 +199,7 @@ def test_smoothing_goes_to_the_other_classes(tiny: Any) -> None:
     wanted = torch.where(truth == 1, 0.9, 0.1 / 3)
     each = -(wanted * logits.log_softmax(dim=1)).sum(dim=1)
     expected = torch.stack([e[~i].mean() for e, i in zip(each, ignore, strict=True)]).mean()
-    assert torch.allclose(found, expected, rtol=1e-5)
+    assert torch.allclose(loss, expected, rtol=1e-5)
 
 
 def test_too_few_classes_and_too_small_batches_are_told(tiny: Any) -> None:

@@ -26,13 +26,13 @@ def test_windows_hold_neighbours_and_go_back(counts: list[int], side: int) -> No
 @pytest.mark.parametrize(("side", "axes"), [(3, 2), (2, 4)])
 def test_relative_index_by_loops(side: int, axes: int) -> None:
     cells = list(itertools.product(range(side), repeat=axes))
-    found = relative_index(side, axes)
+    result = relative_index(side, axes)
     for i, a in enumerate(cells):
         for j, b in enumerate(cells):
             row = 0
             for x, y in zip(a, b, strict=True):
                 row = row * (2 * side - 1) + x - y + side - 1
-            assert found[i, j] == row
+            assert result[i, j] == row
 
 
 def test_the_shift_mask_parts_what_was_not_together() -> None:

@@ -41,7 +41,7 @@ def test_pooled_convolution_by_definition(query_stride: int, support_stride: int
     torch.manual_seed(0)
     layer = PooledConv4d(2, 3, query_stride, support_stride).double()
     volume = torch.randn(1, 2, 4, 6, 2, 4, dtype=torch.float64)
-    found = layer(volume).numpy()
+    result = layer(volume).numpy()
     given = volume[0].numpy()
 
     def pool(array: Any, axes: tuple[int, int], stride: int) -> Any:
@@ -51,7 +51,7 @@ def test_pooled_convolution_by_definition(query_stride: int, support_stride: int
             )
         return array
 
-    expected = np.zeros(found.shape[1:])
+    expected = np.zeros(result.shape[1:])
     pooled = pool(given, (3, 4), support_stride)
     for s in np.ndindex(pooled.shape[3:]):
         plane = torch.from_numpy(pooled[(..., *s)][None])
@@ -64,7 +64,7 @@ def test_pooled_convolution_by_definition(query_stride: int, support_stride: int
         expected[:, q[0], q[1]] += functional.conv2d(
             plane, layer.support.weight, layer.support.bias, stride=support_stride, padding=1
         )[0].numpy()
-    assert np.allclose(found[0], expected, atol=1e-12)
+    assert np.allclose(result[0], expected, atol=1e-12)
 
 
 def build(tiny: Any, **config: Any) -> VAT:

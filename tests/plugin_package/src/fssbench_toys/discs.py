@@ -54,18 +54,18 @@ class ToyDiscs(Dataset):
         return self.label(item)
 
     def verify(self) -> Verification:
-        found = Verification("toy-discs", self.path(""))
+        report = Verification("toy-discs", self.path(""))
         for entry in self.pool("test").entries:
             name = self.classes()[entry.class_id]
             try:
                 self.image(entry.item)
-                found.images += 1
+                report.images += 1
                 self.label(entry.item)
-                found.masks += 1
+                report.masks += 1
             except DataError as error:
-                found.findings.append(Finding("error", entry.item, str(error), "draw it again"))
-            found.histogram[name] = found.histogram.get(name, 0) + 1
-        return found
+                report.findings.append(Finding("error", entry.item, str(error), "draw it again"))
+            report.histogram[name] = report.histogram.get(name, 0) + 1
+        return report
 
     @classmethod
     def miniature(cls, data: Path, seed: int) -> None:

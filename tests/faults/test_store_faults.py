@@ -128,7 +128,7 @@ def test_episode_of_another_class(null, whole):
         ("{}", "no schema"),
         ('{"schema": "1"}', "no schema"),
         ('{"schema": 2, "identity": "x"}', "has schema 2, this fssbench reads up to 1"),
-        ('{"schema": 1}', "lacks its fields"),
+        ('{"schema": 1}', "identity: Field required"),
         ("[" * 100_000, "cannot be read"),
         ("\x00\xff", "cannot be read"),
     ],

@@ -19,6 +19,11 @@ from fssbench.errors import DataError, LockedError
 from fssbench.runs.store import read_records, read_run
 
 
+def hear_sigint() -> None:
+    """Undo what a shell does to a background job: a child that inherits an ignored SIGINT never hears one."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def command(null, out: Path, *more: str) -> list[str]:
     plugin = NULL_PLUGIN
     return null.compose_command(
@@ -34,7 +39,11 @@ def interrupted(null, number: int, times: int, expected: set[int]) -> None:
     for _ in range(times):
         known = null.count_calls()
         child = subprocess.Popen(
-            slow, env=null.make_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            slow,
+            env=null.make_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=hear_sigint,
         )
         until = time.monotonic() + 60
         while null.count_calls() < known + 2 and time.monotonic() < until:
@@ -82,7 +91,11 @@ def test_many_signals(null, number):
 def test_second_sigint_ends_at_once_and_stays_resumable(null):
     slow = command(null, null.folder / "out", "--set", "sleep=0.05")
     child = subprocess.Popen(
-        slow, env=null.make_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        slow,
+        env=null.make_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=hear_sigint,
     )
     while null.count_calls() < 3:
         time.sleep(0.02)

@@ -172,7 +172,7 @@ def test_lack_of_memory_says_what_to_make_smaller(raised: BaseException) -> None
         raise raised
 
     text = str(error_of(fail, smaller="--size or --cache-mb"))
-    assert "[test_plugin_calls.py:" in text
+    assert "[test_calls.py:" in text
     assert text.endswith(". Next: a smaller --size or --cache-mb, or --device cpu")
     with pytest.raises(PluginError) as other, plugin_call("x", smaller="--size"):
         int("no number")

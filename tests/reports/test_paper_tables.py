@@ -66,7 +66,7 @@ def everything() -> Results:
 
 
 @pytest.fixture(scope="module")
-def found(everything: Results) -> dict[int, PaperTable]:
+def result(everything: Results) -> dict[int, PaperTable]:
     return {table.layout.number: table for table in tables(everything)}
 
 

@@ -85,7 +85,7 @@ class Counts(Reporter):
 
 
 @pytest.fixture
-def found(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def result(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the verb asks `fssbench.analysis.collect.collect` for; set `results` to what it is to find."""
     cell = make_cell([make_run()])
     told: dict[str, Any] = {"results": Results(tuple(cell.folds.values()), (cell,), 200, 0)}

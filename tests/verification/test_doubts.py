@@ -91,7 +91,7 @@ def test_shards_of_a_doubtful_run_join_to_the_whole(odd):
     for part in (1, 2, 3):
         odd.run("parts", plan, panels=0, shard=(part, 3))
     (joined,) = merge([odd.folder / "parts"], odd.folder / "joined")
-    assert odd.results(joined) == odd.results(whole.path)
+    assert odd.read_results(joined) == odd.read_results(whole.path)
     assert sum(bool(r.doubts) for r in read_run(joined).records.values()) == count_odd(plan)
 
 

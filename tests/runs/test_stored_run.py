@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from registries import plugins_restored
 
 import fssbench
 from fssbench.contracts.records import StoredRecord
@@ -33,14 +35,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def again(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the same run, made now."""
+def again(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of the same run, made now; its plugin is gone after the module."""
     folder = tmp_path_factory.mktemp("again")
     (folder / "data" / "toydata").mkdir(parents=True)
-    load_plugin(HERE / "toy_plugin.py")
-    plan = fssbench.plan("toydata", shot=2, data=folder / "data", episodes=6, size=32)
-    method = fssbench.load_method("toy", ablate=["keep"], bias=0.25)
-    return fssbench.evaluate(method, plan, out=folder / "runs", shard=(1, 2)).path
+    with plugins_restored():
+        load_plugin(HERE / "toy_plugin.py")
+        plan = fssbench.plan("toydata", shot=2, data=folder / "data", episodes=6, size=32)
+        method = fssbench.load_method("toy", ablate=["keep"], bias=0.25)
+        yield fssbench.evaluate(method, plan, out=folder / "runs", shard=(1, 2)).path
 
 
 def test_the_stored_run_and_the_same_run_now_have_one_identity(again: Path) -> None:

@@ -7,9 +7,7 @@ where it is trusted.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,6 +18,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from fssbench.errors import DataError
+from fssbench.files.atomic import replace_file
 
 NO_FALLBACK = "No unsafe fallback exists: fssbench never unpickles code."
 
@@ -149,17 +148,10 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
     Raises:
         DataError: if the disk is full or the folder cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            file.write(to_bytes(dict(tensors), dict(metadata)))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        replace_file(path, to_bytes(dict(tensors), dict(metadata)))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
         raise DataError(
             f"cannot write {path} ({error.strerror or error}); what was saved before is untouched. "
             "Next: make room, or name another folder, and give the same command again"

@@ -5,15 +5,14 @@ The file holds no time, so two equal trainings write equal files.
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import math
-import os
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from fssbench.errors import DataError
+from fssbench.files.atomic import replace_file
 from fssbench.files.text import decode_text
 
 
@@ -79,12 +78,9 @@ class Curve:
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
         kept = [p for p in read_curve(path) if p.step <= step]
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            part.write_text(HEADER + "".join(p.line() for p in kept), encoding="utf-8", newline="\n")
-            part.replace(path)
+            replace_file(path, (HEADER + "".join(p.line() for p in kept)).encode())
         except OSError as error:
-            _discard(part)
             raise self._unwritable(error) from None
 
     def add(self, point: Point) -> None:
@@ -125,18 +121,12 @@ def draw_curve(points: list[Point], path: Path, title: str) -> None:
         lines += right.plot(*zip(*validated, strict=True), "o-", color="C1", label="validation mIoU")
         right.set(ylabel="mIoU, %", ylim=(0, 100))
     figure.legend(handles=lines, loc="lower center", ncols=len(lines))
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=100, metadata={"Software": None})
     try:
-        figure.savefig(part, format="png", dpi=100, metadata={"Software": None})
-        part.replace(path)
+        replace_file(path, picture.getvalue())
     except OSError as error:
-        _discard(part)
         raise DataError(f"cannot write {path} ({error.strerror or error}); the training is kept") from None
-
-
-def _discard(part: Path) -> None:
-    with contextlib.suppress(OSError):
-        part.unlink(missing_ok=True)
 
 
 def _running_mean(values: list[float]) -> list[float]:

@@ -1,7 +1,7 @@
-"""What a method is given for an episode: features or pixels, masks, and what it is scored against.
+"""Tensors of an episode: the method's input (features or pixels, support masks) and the truth it is scored against.
 
-The resize rules are those of the HSNet family (`docs/protocols.md`): images squashed bilinearly, masks by
-nearest neighbour, pixels marked 255 ignored in the query and background in a support.
+The resize rules are those of the HSNet family (`docs/protocols.md`).  Images are resized bilinearly to a square, masks
+by nearest neighbour.  Pixels marked 255 are ignored in the query and count as background in a support.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from fssbench.loading.backbones import source_of_backbone
 
 _PIXELS = "pixels"
 _MASKS_KEPT = 128 << 20
-"""Bytes of masks at network size."""
+"""Budget in bytes for masks at network size, one byte per pixel."""
 
 
 @dataclass(frozen=True)
 class _Source:
-    """One way an image becomes input: a backbone with the taps all its methods need, or pixels."""
+    """Kind of input that methods share: features of one backbone at all taps that they read, or pixels."""
 
     key: Hashable
     extractor: Extractor | None
@@ -44,14 +44,15 @@ class _Source:
 
 
 class Inputs:
-    """Episodes as tensors, each image decoded and extracted once within the cache's budget.
+    """Reads episodes as tensors.  Each image is decoded and extracted once, as far as the cache has room.
 
     Args:
-        dataset: where images and masks come from.
-        size: side of the square network input.
-        device: where tensors are put.
-        cache: features and pixels by image; may be shared between plans.
-        files: the data as they were hashed; each file is compared with its hash's state after it was read.
+        dataset: data set of the images and masks.
+        size: side of the square network input in pixels.
+        device: device of the tensors.
+        cache: cache of features and pixels per image.  Several plans may share it.
+        files: the files of the data set as they were hashed.  After each reading, a file is checked against its state
+            at the time of hashing.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Inputs:
         self._mask = lru_cache(maxsize=max(1, _MASKS_KEPT // size**2))(self._read_mask)
 
     def expect(self, methods: Sequence[Method], episodes: Sequence[Episode]) -> None:
-        """Announce which methods will ask for which episodes, so that the cache knows the order."""
+        """Announce the methods and their episodes, so that the cache knows the order of requests."""
         groups: dict[Hashable, list[Method]] = {}
         for method in methods:
             groups.setdefault(feature_key(method), []).append(method)
@@ -88,7 +89,7 @@ class Inputs:
 
     def _extractor(self, key: Hashable, backbone: Backbone | None) -> Extractor:
         if key not in self._extractors:
-            assert backbone is not None  # `feature_key` makes pixels of it
+            assert backbone is not None  # methods without a backbone have the key of pixels
             self._extractors[key] = Extractor(backbone)
         return self._extractors[key]
 
@@ -99,15 +100,20 @@ class Inputs:
                     yield self._key(self._sources[id(method)], item)
 
     def _key(self, source: _Source, item: str) -> Hashable:
-        """Under what an image is cached: its content too, as a file may change between two plans."""
+        """Return the cache key of an image.  It contains the file's hash, as a file may change between plans."""
         return ((source.key, self.files.content(item)) if self.files else source.key), item
 
     def of(self, method: Method, episode: Episode) -> tuple[Any, Any, Tensor]:
-        """Query, supports and support masks (1, K, S, S) of an episode, as `method` reads them.
+        """Return query, supports and support masks of an episode, in the form that `method` reads.
+
+        A feature method gets a dictionary per role, from tap to features: (1, C, h, w) for the query and
+        (1, K, C, h, w) for the supports.  Other methods get pixels: (1, 3, S, S) and (1, K, 3, S, S).
+        Masks are (1, K, S, S).
 
         Raises:
-            DataError: if an image or mask cannot be read or must not be used, naming the episode.
-            DatasetContractError: if the data set hands over something else, naming the episode.
+            DataError: if an image or mask cannot be read, or must not be used.  The error names the episode.
+            DatasetContractError: if the data set returns something other than an image or a mask.  The error names the
+                episode.
         """
         try:
             source = self._sources[id(method)]
@@ -116,7 +122,7 @@ class Inputs:
             masks = [self._mask(item, episode.class_id) == 1 for item in episode.supports]
         except FssbenchError as error:
             raise type(error)(f"episode {episode.index}: {error}") from error
-        # through NumPy: torch takes ten times as long from bool to float
+        # NumPy converts bool to float ten times faster than torch
         support_mask = torch.from_numpy(np.stack(masks).astype(np.float32)).to(self.device)[None]
         if not isinstance(method, FeatureMethod):
             pixels = self._staged("query", _PIXELS, [query])[:, 0]
@@ -128,7 +134,7 @@ class Inputs:
         )
 
     def doubts(self, episode: Episode) -> tuple[str, ...]:
-        """Kinds of doubt about an episode, sorted: what its files say, and objects that no pixel shows at this size."""
+        """Return the kinds of doubt about an episode, sorted.  "vanished": an object has no pixel at this size."""
         kinds = self.reader.doubts(episode)
         masks = (self._mask(item, episode.class_id) for item in (episode.query, *episode.supports))
         vanished = not all((mask == 1).any() for mask in masks)
@@ -137,8 +143,8 @@ class Inputs:
     def _staged(self, role: str, tap: str, images: Sequence[Maps]) -> Tensor:
         """Copy one tap of K images (1, C, h, w) into a reused buffer (1, K, C, h, w).
 
-        A copy, so that what a method writes to, by whatever way, is never what another one reads;
-        reused, because fresh pages cost more than the copy itself.
+        The copy protects the cache: a method that writes to its input cannot change the input of another one.  The
+        buffer is reused because new memory costs more than the copy.
         """
         shape = (1, len(images), *images[0][tap].shape[1:])
         buffer = self._buffers.get((role, tap, shape))
@@ -149,7 +155,7 @@ class Inputs:
         return buffer
 
     def target(self, episode: Episode, *, original: bool) -> Target:
-        """The query's truth at network size, or at its own size."""
+        """Return the truth of the query at network size, or at the size of its file if `original` is true."""
         if original:
             mask = self.reader.mask(episode.query, episode.class_id)
         else:
@@ -160,13 +166,13 @@ class Inputs:
     def numbered(
         self, item: str, present: Iterable[int], numbers: Mapping[int, int]
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """All classes in an image at network size: their numbers (S, S), and the pixels left out (S, S).
+        """Return the class number of each pixel (S, S), and which pixels are ignored (S, S), at network size.
 
         Args:
             item: the image.
-            present: ids of its classes.
-            numbers: number of each class id from 1 on; 0 is background.  Pixels of a class without one, and those
-                marked 255, are left out.
+            present: ids of the classes in the image.
+            numbers: number of each class id, from 1 on.  0 is background.  Pixels of a class without a number and
+                pixels marked 255 are ignored.
         """
         labels = np.zeros((self.size, self.size), np.int64)
         ignored = np.zeros((self.size, self.size), np.bool_)
@@ -189,8 +195,8 @@ class Inputs:
             return source.extractor.extract(pixels, source.taps, item)
         except torch.OutOfMemoryError:
             raise DataError(
-                f"the memory of device {str(self.device)!r} ran out at image {item!r} ({self.size} px). "
-                "Next: a smaller --cache-mb or --size, or --device cpu"
+                f"device {str(self.device)!r} has no memory left for image {item!r} ({self.size} px). "
+                "Next: use a smaller --cache-mb or --size, or --device cpu"
             ) from None
 
     def _read_mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
@@ -198,11 +204,11 @@ class Inputs:
 
 
 def feature_key(method: Method) -> Hashable:
-    """What the input of a method depends on besides the image: equal keys mean equal features."""
+    """Return a key of what the method's input depends on beside the image.  Equal keys mean equal features."""
     if not isinstance(method, FeatureMethod) or method.backbone is None:
         return _PIXELS
     backbone = method.backbone
-    # its structure too: a plugin may have changed a stride, and nobody else is to meet that
+    # its structure is part of the key: if a plugin changed a stride, other methods must not get those features
     built = hashlib.sha256(f"{type(backbone).__qualname__} {backbone!r}".encode()).hexdigest()
     source = source_of_backbone(backbone).sha256
     return backbone.name, backbone.layout, backbone.weights_sha256, source, built

@@ -1,8 +1,8 @@
-"""No plugin can change what another plugin, or the next episode, sees.
+"""Isolation of plugin calls: no plugin changes the input or the settings of another plugin or of the next episode.
 
-Around every call into a method the process-wide settings that move numbers are put in a known
-state and restored.  Random generators are seeded from the episode alone, so that a method that
-draws numbers gives the same result whatever ran before it, in whatever order.
+Before each call into a method, the process-wide settings that can change numbers get a known value.  After the call
+they are restored.  Random generators are seeded from the episode alone.  So a method that draws random numbers gives
+the same result in every order of methods and episodes.
 """
 
 from __future__ import annotations
@@ -24,12 +24,16 @@ _HOOKS: tuple[dict[int, Any], ...] = (
     modules._global_forward_pre_hooks,
     modules._global_forward_hooks,
 )
-"""Hooks that run in every module of the process."""
+"""PyTorch's tables of the hooks that run in every module of the process."""
 
 
 @contextmanager
 def isolated(seed: int) -> Iterator[None]:
-    """Run a plugin call: no gradients, float32 exact, seeded generators, global settings restored after it."""
+    """Context of a plugin call: no gradients, exact float32, seeded generators, global settings restored at its end.
+
+    Args:
+        seed: seed of all random generators, from the episode.
+    """
     dtype, threads, folder = torch.get_default_dtype(), torch.get_num_threads(), os.getcwd()
     place = torch.get_default_device()
     hooks = [set(each) for each in _HOOKS]
@@ -43,7 +47,7 @@ def isolated(seed: int) -> Iterator[None]:
         if torch.get_default_dtype() != dtype:
             torch.set_default_dtype(dtype)
         if torch.get_default_device() != place:
-            torch.set_default_device(None if place.type == "cpu" else place)  # None: no mode at all
+            torch.set_default_device(None if place.type == "cpu" else place)  # None removes the mode
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         for each, kept in zip(_HOOKS, hooks, strict=True):
@@ -55,15 +59,15 @@ def isolated(seed: int) -> Iterator[None]:
 
 
 def seed_generators(seed: int) -> None:
-    """Seed the generators of Python, of numpy, and of torch on the CPU."""
+    """Seed the random generators of Python, NumPy and torch (on the CPU)."""
     random.seed(seed)
     np.random.seed(seed)
-    torch.default_generator.manual_seed(seed)  # torch.manual_seed walks the stack: 0.5 ms a call
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed takes 0.5 ms, as it inspects the stack
 
 
 @contextmanager
 def generators_kept() -> Iterator[None]:
-    """Give the caller its random state back: an evaluation inside a user's script changes nothing."""
+    """Context that restores the random state at its end, so that an evaluation leaves a user's script as it was."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         yield

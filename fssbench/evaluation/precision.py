@@ -1,8 +1,8 @@
-"""The arithmetic of an evaluation: float32 means float32, on every device.
+"""Precision of an evaluation: float32 is computed as float32 on every device.
 
-PyTorch computes the convolutions of a recent NVIDIA GPU in TF32 (10 bits of mantissa) unless it is told
-otherwise, and one line in any plugin, `torch.set_float32_matmul_precision("medium")`, does the same to matrix
-products, on some processors in bfloat16.  Both move counts, and a run's identity says `float32`.
+By default PyTorch computes convolutions in TF32 (10 bits of mantissa) on a recent NVIDIA GPU.  One line in a plugin,
+`torch.set_float32_matmul_precision("medium")`, does the same to matrix products, and on some processors uses bfloat16.
+Both change counts, although the identity of the run says `float32`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ T = TypeVar("T")
 
 @contextmanager
 def exact_float32() -> Iterator[None]:
-    """Compute in full float32 with cuDNN's deterministic algorithms; the settings before are restored."""
+    """Context of full float32 and cuDNN's deterministic algorithms.  It restores the earlier settings at its end."""
     cudnn = torch.backends.cudnn
     deterministic, tuned = cudnn.deterministic, cudnn.benchmark
-    # PyTorch has an old and a new setting of the precision; reading the old one fails if the two differ
+    # PyTorch has an old and a new setting of the precision.  Reading the old one fails if the two differ.
     tf32 = _read(lambda: cudnn.allow_tf32, otherwise=True)
     products = _read(torch.get_float32_matmul_precision, otherwise="highest")
     operators = _operators()
@@ -38,7 +38,7 @@ def exact_float32() -> Iterator[None]:
 
 
 def _operators() -> tuple[Any, ...]:
-    """List everything in PyTorch with a float32 precision setting, the common default first."""
+    """Return the objects of PyTorch that have a float32 precision setting, first the common default."""
     backends: Any = torch.backends  # its annotations lack attributes that are set at run time
     cuda, cudnn, mkldnn = backends.cuda, backends.cudnn, backends.mkldnn
     return (backends, cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, mkldnn.rnn)
@@ -52,7 +52,7 @@ def _set_all(default: str, *, tf32: bool, products: str) -> None:
 
 
 def _read(read: Callable[[], T], *, otherwise: T) -> T:
-    """Read an old setting; return PyTorch's default if the new setting was used for a part of it."""
+    """Read an old setting.  Return `otherwise`, PyTorch's default, if the new setting was used for a part of it."""
     try:
         return read()
     except RuntimeError:

@@ -57,8 +57,8 @@ class SCL(PyramidMethod):
         licence="none",
         training="Cross-entropy of the query and of two predictions of the support (from the averaged vector, and "
         "from the two parts' vectors), each with the mean over its scales' auxiliary logits; one support; "
-        "SGD, learning rate 2.5e-3, momentum 0.9, weight decay 1e-4, polynomial decay 0.9, batch 4, 200 "
-        "epochs.",
+        "SGD, learning rate 2.5e-2 (stated as 2.5e-3), momentum 0.9, weight decay 1e-4, polynomial decay 0.9, "
+        "batch 4, 200 epochs.",
         parity=("scl_pfenet_resnet50_257: logits of one and five supports, to 1e-4",),
         notes=(
             Note(

@@ -18,6 +18,9 @@ class Recipe(Record):
 
     optimizer: Literal["sgd", "adam", "adamw"]
     learning_rate: float = Field(gt=0)
+    """Rate of the first step, as the authors' code has it."""
+    stated_rate: float | None = Field(None, gt=0)
+    """Rate that the authors' files state, if their code starts from another."""
     momentum: float = Field(0.9, ge=0, lt=1)
     """Only used by SGD."""
     nesterov: bool = False

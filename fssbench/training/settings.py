@@ -93,6 +93,8 @@ def effective_recipe(recipe: Recipe, settings: Settings, method: Method, batch: 
     for name in ("optimizer", "learning_rate", "schedule"):
         if (asked := getattr(settings, name)) is not None:
             changed[name] = asked
+    if settings.learning_rate is not None:
+        changed["stated_rate"] = None
     if settings.steps is not None or settings.epochs is not None:
         changed |= {"steps": settings.steps, "epochs": settings.epochs}
     return Recipe(**{**recipe.model_dump(), **changed})

@@ -66,8 +66,8 @@ class ASGNet(OneEnrichment):
         reference="Reagan1311/ASGNet@cd898c5",
         licence="none",
         training="Cross-entropy, and the mean of it over the scales' auxiliary logits; SGD, momentum 0.9, weight "
-        "decay 1e-4, polynomial decay 0.9; PASCAL: learning rate 2.5e-3, batch 4, 200 epochs; COCO: "
-        "641 px, 5e-3, batch 8, 50 epochs.",
+        "decay 1e-4, polynomial decay 0.9; PASCAL: learning rate 2.5e-2 (stated as 2.5e-3), batch 4, "
+        "200 epochs; COCO: 641 px, 5e-2 (5e-3), batch 8, 50 epochs.",
         parity=("asgnet_resnet50_fem_257: logits of one and five supports, and with one prototype, to 1e-4",),
         notes=(
             Note(

@@ -29,9 +29,9 @@ PUBLISHED = {
     "vat": ("adamw", 5e-4, 16, 0),
     "ssp": ("sgd", 1e-3, 4, 5e-4),
     "ifa": ("sgd", 1e-3, 12, 5e-4),
-    "pfenet": ("sgd", 2.5e-3, 4, 1e-4),
-    "scl": ("sgd", 2.5e-3, 4, 1e-4),
-    "asgnet": ("sgd", 2.5e-3, 4, 1e-4),
+    "pfenet": ("sgd", 2.5e-2, 4, 1e-4),
+    "scl": ("sgd", 2.5e-2, 4, 1e-4),
+    "asgnet": ("sgd", 2.5e-2, 4, 1e-4),
     "pmms": ("sgd", 3.5e-4, 8, 5e-4),
     "repri": ("sgd", 2.5e-3, 12, 1e-4),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from fssbench.methods.asgnet import ASGNet
 from fssbench.methods.layers.pfenet_base import PyramidMethod
 from fssbench.methods.pfenet import PFENet
 from fssbench.methods.scl import SCL
+
+from fssbench.training.settings import Settings, effective_recipe
 
 FAMILY = [PFENet, SCL, ASGNet]
 
@@ -42,9 +45,17 @@ def test_the_loss_reaches_every_parameter_and_falls(
 def test_the_recipe_is_the_authors_for_pascal(cls: type[PyramidMethod]) -> None:
     recipe = cls.recipe
     assert recipe is not None
-    assert (recipe.optimizer, recipe.learning_rate, recipe.batch, recipe.epochs) == ("sgd", 2.5e-3, 4, 200)
-    assert recipe.rate(0, 100) == 2.5e-3
-    assert recipe.rate(50, 100) == pytest.approx(2.5e-3 * 0.5**0.9)
+    assert (recipe.optimizer, recipe.learning_rate, recipe.batch, recipe.epochs) == ("sgd", 2.5e-2, 4, 200)
+    assert recipe.stated_rate == 2.5e-3
+    assert recipe.rate(0, 100) == 2.5e-2
+    assert recipe.rate(50, 100) == pytest.approx(2.5e-2 * 0.5**0.9)
+
+
+def test_a_rate_from_the_command_line_replaces_the_stated_one_too() -> None:
+    assert PFENet.recipe is not None
+    asked = Settings(benchmark="pascal5i", out=Path("trained"), learning_rate=1e-3, size=97)
+    recipe = effective_recipe(PFENet.recipe, asked, PFENet, batch=4)  # type: ignore[arg-type]
+    assert (recipe.learning_rate, recipe.stated_rate) == (1e-3, None)
 
 
 @pytest.mark.slow

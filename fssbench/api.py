@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         DatasetCard as DatasetCard,
         Entry as Entry,
         Finding as Finding,
+        FindingLevel as FindingLevel,
         OtherList as OtherList,
         Pool as Pool,
         Population as Population,
@@ -152,6 +153,7 @@ if TYPE_CHECKING:
     from fssbench.images.jpeg_damage import find_jpeg_damage as find_jpeg_damage
     from fssbench.images.judgements import (
         Judgement as Judgement,
+        JudgementLevel as JudgementLevel,
         Kind as Kind,
         admit_released as admit_released,
         judge_file as judge_file,

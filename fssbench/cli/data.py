@@ -14,7 +14,7 @@ from fssbench.cli.options import PATH, data_option, json_option, plugin_option, 
 from fssbench.cli.output import emit_json, printable, table
 
 if TYPE_CHECKING:
-    from fssbench.contracts.datasets import Finding, Verification
+    from fssbench.contracts.datasets import Finding, FindingLevel, Verification
 
 SHOWN = 5
 """Findings of one kind that are printed before the rest becomes a count."""
@@ -171,7 +171,9 @@ def _as_record(label: str, report: Verification) -> dict[str, Any]:
 
 
 def _print_report(label: str, report: Verification, limit: int | None) -> None:
-    errors = sum(f.level == "error" for f in report.findings)
+    from fssbench.contracts.datasets import FindingLevel
+
+    errors = sum(f.level == FindingLevel.ERROR for f in report.findings)
     warnings = len(report.findings) - errors
     click.echo(printable(f"{label}: {report.images:,} images, {report.masks:,} masks at {report.root}"))
     for (level, kind, remedy), findings in _group_findings(report.findings).items():
@@ -192,9 +194,9 @@ def _print_report(label: str, report: Verification, limit: int | None) -> None:
     click.echo(f"  {errors:,} errors, {warnings:,} warnings: {verdict}")
 
 
-def _group_findings(findings: list[Finding]) -> dict[tuple[str, str, str], list[Finding]]:
+def _group_findings(findings: list[Finding]) -> dict[tuple[FindingLevel, str, str], list[Finding]]:
     """Group findings that differ only in path and numbers, errors first."""
-    kinds: dict[tuple[str, str, str], list[Finding]] = {}
+    kinds: dict[tuple[FindingLevel, str, str], list[Finding]] = {}
     for finding in sorted(findings, key=lambda f: f.level):
         kind = re.sub(r"\d+", "N", finding.problem)
         kinds.setdefault((finding.level, kind, finding.remedy), []).append(finding)

@@ -18,7 +18,7 @@ from fssbench.conformance.harness import (
     require_card,
     run_checks,
 )
-from fssbench.contracts.datasets import Dataset, Entry, Pool
+from fssbench.contracts.datasets import Dataset, Entry, FindingLevel, Pool
 from fssbench.contracts.lists import ListFormat
 from fssbench.contracts.results import Reporter, Results
 from fssbench.data.reader import Reader
@@ -86,7 +86,7 @@ def miniature_is_found(s: _Subject) -> None:
 def miniature_verifies(s: _Subject) -> None:
     """`verify` reports no error in the miniature, and counts its images."""
     report = s.open().verify()
-    errors = [f"{f.path}: {f.problem}" for f in report.findings if f.level == "error"]
+    errors = [f"{f.path}: {f.problem}" for f in report.findings if f.level == FindingLevel.ERROR]
     require(report.ok, "; ".join(errors[:3]))
     require(report.images > 0, "verify counted no image")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,15 +114,42 @@ class Pool:
         return tuple(e for e in self.entries if e.class_id in wanted)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One problem of a data set on disk, and its remedy."""
+class FindingLevel(StrEnum):
+    """How serious a problem of a data set is."""
 
-    level: Literal["error", "warning"]
+    ERROR = "error"
+    """Results would be wrong or impossible: the data set is not usable."""
+    WARNING = "warning"
+    """The user should know it; results stay valid."""
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Finding:
+    """One problem of a data set on disk, and its remedy.
+
+    Args:
+        level: a `FindingLevel`, or its text `error` or `warning`.
+        path: see the fields.
+        problem: what is wrong.
+        remedy: what to do about it.
+
+    Raises:
+        ValueError: for another level, which would be counted neither as an error nor as a warning.
+    """
+
+    level: FindingLevel
     path: str
     """File or folder, relative to the data set's root."""
     problem: str
     remedy: str
+
+    def __init__(self, level: str, path: str, problem: str, remedy: str) -> None:
+        if level not in tuple(FindingLevel):
+            known = " or ".join(FindingLevel)
+            raise ValueError(f"the level {level!r} of a finding is unknown. Allowed: {known}")
+        values = {"level": FindingLevel(level), "path": path, "problem": problem, "remedy": remedy}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
 
 @dataclass
@@ -144,7 +172,7 @@ class Verification:
     @property
     def ok(self) -> bool:
         """Whether there is no finding of level error."""
-        return not any(f.level == "error" for f in self.findings)
+        return not any(f.level == FindingLevel.ERROR for f in self.findings)
 
 
 class Dataset(ABC):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fssbench import __version__
-from fssbench.contracts.datasets import Dataset, Finding
+from fssbench.contracts.datasets import Dataset, Finding, FindingLevel
 from fssbench.errors import DataError, UsageError
 from fssbench.files.atomic import replace_file
 from fssbench.files.links import check_links
@@ -200,5 +200,5 @@ def compare_hashes(
             )
             problem = f"changed: its hash is not the recorded one ({sizes})"
             remedy = "get the file from its owner again; it was whole when it was recorded"
-        findings.append(Finding("error", relative, problem, remedy))
+        findings.append(Finding(FindingLevel.ERROR, relative, problem, remedy))
     return findings

@@ -19,6 +19,7 @@ from fssbench.contracts.episodes import Episode
 from fssbench.data.data_files import DataFiles
 from fssbench.errors import DataError, DatasetContractError
 from fssbench.images.judgements import (
+    JudgementLevel,
     gather_doubts,
     judge_orientation,
     judge_pair,
@@ -141,7 +142,7 @@ class Reader:
             return
         as_released = self._call(self.dataset.resizes_mask, item) is True
         judgement = judge_pair(expected, size, as_released=as_released)[0]
-        if judgement.level == "doubt":
+        if judgement.level == JudgementLevel.DOUBT:
             note_doubt(judgement.kind)
             return
         stored = self._stored_sizes(item)

@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,15 +47,29 @@ _READABLE = ("1", "L", "P", "RGB", "RGBA", "LA", "PA", "CMYK", "YCbCr")
 Kind = Literal["image", "mask"]
 
 
+class JudgementLevel(StrEnum):
+    """What follows from a judgement."""
+
+    ERROR = "error"
+    """`verify` calls the data set unusable; a reader refuses the file."""
+    DOUBT = "doubt"
+    """`verify` warns; an episode that uses the file is marked."""
+    NOTE = "note"
+    """`verify` warns; nothing is marked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """One thing that a rule says about a file."""
 
-    level: Literal["error", "doubt", "note"]
+    level: JudgementLevel
     kind: str
     """Name of the rule; for a doubt, a key of `DOUBTS`."""
     problem: str
     remedy: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "level", JudgementLevel(self.level))  # a text of no level is refused
 
     def __str__(self) -> str:
         return f"{self.problem}. {self.remedy[:1].upper()}{self.remedy[1:]}"
@@ -105,14 +120,14 @@ def judge_file(image: Image.Image, kind: Kind) -> list[Judgement]:
             else "scale it to 8 bits by a rule that you state, for example value / 256 for 16 bits or value / 16 "
             "for 12 bits, and store it as 8-bit grey or RGB"
         )
-        judgements.append(Judgement("error", "depth", problem, remedy))
+        judgements.append(Judgement(JudgementLevel.ERROR, "depth", problem, remedy))
     return judgements
 
 
 def judge_orientation(orientation: int, kind: Kind) -> Judgement:
     """Judge an EXIF orientation other than 1: whether the mask was drawn on turned pixels is not known."""
     return Judgement(
-        "error",
+        JudgementLevel.ERROR,
         "orientation",
         f"{kind} has EXIF orientation {orientation}, not 1: whether image and mask were drawn upright or as stored is "
         "not known",
@@ -127,11 +142,11 @@ def judge_image(image: Image.Image) -> list[Judgement]:
             return []  # `judge_file` names the depth
         problem = f"image has mode {image.mode}, which is not read"
         remedy = f"store it as 8-bit RGB or grey; read are {', '.join(_READABLE)}"
-        return [Judgement("error", "mode", problem, remedy)]
+        return [Judgement(JudgementLevel.ERROR, "mode", problem, remedy)]
     if is_transparent(image):
         problem = f"image is transparent in places (mode {image.mode}); what is to be seen there is not known"
         remedy = "paint it on a background and store it without alpha; an opaque alpha channel is read"
-        return [Judgement("error", "alpha", problem, remedy)]
+        return [Judgement(JudgementLevel.ERROR, "alpha", problem, remedy)]
     return []
 
 
@@ -151,21 +166,21 @@ def judge_pair(
     problem = f"mask is {mask[0]}x{mask[1]}, image is {image[0]}x{image[1]}"
     if mask == image[::-1]:
         remedy = "swap the mask's axes, or get the pair again"
-        return [Judgement("error", "size", f"{problem}: transposed", remedy)]
+        return [Judgement(JudgementLevel.ERROR, "size", f"{problem}: transposed", remedy)]
     if as_released:
         remedy = (
             "nothing to do if the file is as released: the reference resizes it; episodes with it are marked"
         )
-        return [Judgement("doubt", "resized", f"as released: {problem}", remedy)]
+        return [Judgement(JudgementLevel.DOUBT, "resized", f"as released: {problem}", remedy)]
     remedy = "get image and mask from one source; a mask is never resized silently"
-    return [Judgement("error", "size", problem, remedy)]
+    return [Judgement(JudgementLevel.ERROR, "size", problem, remedy)]
 
 
 def admit_released(judgements: Iterable[Judgement], kinds: Collection[str], remedy: str) -> list[Judgement]:
     """Turn errors of some kinds into doubts, for a data set that is released so and whose reference reads it."""
     return [
-        replace(j, level="doubt", problem=f"as released: {j.problem}", remedy=remedy)
-        if j.level == "error" and j.kind in kinds
+        replace(j, level=JudgementLevel.DOUBT, problem=f"as released: {j.problem}", remedy=remedy)
+        if j.level == JudgementLevel.ERROR and j.kind in kinds
         else j
         for j in judgements
     ]
@@ -178,9 +193,9 @@ def act_on_judgements(path: Path, judgements: Iterable[Judgement]) -> None:
         DataError: for the first error, with file, value, what is allowed and the next command.
     """
     for judgement in judgements:
-        if judgement.level == "error":
+        if judgement.level == JudgementLevel.ERROR:
             raise DataError(f"{path}: {judgement}. Next: `fssbench data verify`")
-        if judgement.level == "doubt":
+        if judgement.level == JudgementLevel.DOUBT:
             note_doubt(judgement.kind)
 
 

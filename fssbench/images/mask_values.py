@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fssbench.images.judgements import Judgement, is_transparent, read_stored_depth
+from fssbench.images.judgements import Judgement, JudgementLevel, is_transparent, read_stored_depth
 
 THRESHOLD = 128
 """Grey value from which a pixel is foreground, in all reference loaders."""
@@ -67,16 +67,18 @@ def judge_index(
         remedy = (
             "use the published index PNG, unconverted: 8-bit palette (P) or grey (L), with indices as values"
         )
-        return Judged(None, [Judgement("error", "mode", problem, remedy)])
+        return Judged(None, [Judgement(JudgementLevel.ERROR, "mode", problem, remedy)])
     values = np.asarray(image, dtype=np.uint8)
     if image.format in {"JPEG", "MPO"}:
         problem = "label file is a JPEG, whose compression makes labels that were never drawn"
-        return Judged(values, [Judgement("error", "lossy", problem, "use the published index PNG")])
+        return Judged(
+            values, [Judgement(JudgementLevel.ERROR, "lossy", problem, "use the published index PNG")]
+        )
     depth = read_stored_depth(image)
     if image.mode == "L" and depth is not None and depth < 8:
         problem = f"mask holds {depth}-bit grey, which is read as multiples of {255 // (2**depth - 1)}"
         remedy = "store the indices as 8-bit grey or as a palette PNG"
-        return Judged(values, [Judgement("error", "depth", problem, remedy)])
+        return Judged(values, [Judgement(JudgementLevel.ERROR, "depth", problem, remedy)])
     if labels is None:
         return Judged(values, [])
     known = {0, *labels} | ({IGNORE} if ignore else set())
@@ -117,10 +119,10 @@ def _find_unknown_values(
     if palette is not None and mode == "L" and set(present) <= _find_palette_greys(palette, known):
         problem = f"values {listed} are the grey tones of the palette: the mask was converted from P to L"
         remedy = "use the palette PNG as published; the conversion cannot be undone reliably"
-        return Judgement("error", "greys", problem, remedy)
+        return Judgement(JudgementLevel.ERROR, "greys", problem, remedy)
     allowed = f"0, {min(labels)}..{max(labels)}{' and 255' if ignore else ''}"
     remedy = f"only {allowed} are labels here; get the mask again"
-    return Judgement("error", "labels", f"unknown label values {listed}", remedy)
+    return Judgement(JudgementLevel.ERROR, "labels", f"unknown label values {listed}", remedy)
 
 
 def _find_palette_greys(palette: NDArray[np.uint8], known: Collection[int]) -> set[int]:
@@ -141,7 +143,7 @@ def _judge_palette(image: Image.Image, known: set[int], palette: NDArray[np.uint
         if meant is not None and meant != value:
             problem = f"palette was renumbered: index {value} has the colour of label {meant}"
             remedy = "use the published PNG; tools that optimise palettes change the labels"
-            return [Judgement("error", "palette", problem, remedy)]
+            return [Judgement(JudgementLevel.ERROR, "palette", problem, remedy)]
     return []
 
 
@@ -158,14 +160,21 @@ def judge_binary(image: Image.Image, *, threshold: int = THRESHOLD, expected: Co
         if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
             return Judged(None, [])  # `judge_file` names the depth
         problem = f"mask has mode {image.mode}, which has no grey values of 8 bits"
-        return Judged(None, [Judgement("error", "mode", problem, "store it as 8-bit grey, 0 and 255")])
+        return Judged(
+            None, [Judgement(JudgementLevel.ERROR, "mode", problem, "store it as 8-bit grey, 0 and 255")]
+        )
     alpha = image.has_transparency_data
     if alpha and is_transparent(image):
         problem = (
             f"mask is transparent in places (mode {image.mode}): its colours or its alpha may be the mask"
         )
         return Judged(
-            None, [Judgement("error", "alpha", problem, "store it as 8-bit grey without alpha, 0 and 255")]
+            None,
+            [
+                Judgement(
+                    JudgementLevel.ERROR, "alpha", problem, "store it as 8-bit grey without alpha, 0 and 255"
+                )
+            ],
         )
     colours = image.convert("RGB") if image.mode not in {"1", "L", "LA"} else None
     grey = (colours or image).convert("L") if image.mode != "L" else image
@@ -183,17 +192,17 @@ def _judge_greys(values: NDArray[np.uint8], threshold: int) -> list[Judgement]:
     highest = int(values.max())
     if highest == 0:
         problem = "mask is empty: no pixel is foreground"
-        return [Judgement("error", "empty", problem, "get the file from its owner again")]
+        return [Judgement(JudgementLevel.ERROR, "empty", problem, "get the file from its owner again")]
     if highest < threshold:
         problem = f"highest value is {highest}; the threshold {threshold} reads no foreground"
         remedy = "store foreground as 255 (multiply the mask by 255 if it holds 0 and 1)"
-        return [Judgement("error", "dark", problem, remedy)]
+        return [Judgement(JudgementLevel.ERROR, "dark", problem, remedy)]
     remedy = "look at the pair; an inverted mask looks like this"
     if int(values.min()) >= threshold:
-        return [Judgement("doubt", "full", "every pixel is foreground", remedy)]
+        return [Judgement(JudgementLevel.DOUBT, "full", "every pixel is foreground", remedy)]
     if all(int(edge.min()) >= threshold for edge in (values[0], values[-1], values[:, 0], values[:, -1])):
         problem = "foreground runs along all four edges, background is only inside"
-        return [Judgement("doubt", "inverted", problem, remedy)]
+        return [Judgement(JudgementLevel.DOUBT, "inverted", problem, remedy)]
     return []
 
 
@@ -210,7 +219,7 @@ def _judge_labels(values: NDArray[np.uint8]) -> list[Judgement]:
     shown = ", ".join(map(str, low[:6])) + (" ..." if len(low) > 6 else "")
     problem = f"mask holds the values 0, {shown} and 255: labels with ignored pixels, of which the threshold reads 255"
     remedy = "store it as 8-bit grey: foreground 255, background 0"
-    return [Judgement("error", "labels", problem, remedy)]
+    return [Judgement(JudgementLevel.ERROR, "labels", problem, remedy)]
 
 
 def _judge_softness(
@@ -220,18 +229,25 @@ def _judge_softness(
     remedy = "use the published mask, 8-bit grey with values 0 and 255"
     if colours is not None and _measure_coloured_share(colours) > _COLOURED:
         problem = "mask holds colours, not one foreground"
-        return [Judgement("error", "photograph", problem, "use the published binary mask")]
+        return [Judgement(JudgementLevel.ERROR, "photograph", problem, "use the published binary mask")]
     between = _lies_between(values, _BLACK, _WHITE)
     soft = np.count_nonzero(between) / between.size
     problem = f"soft edges: {soft:.1%} of the pixels are grey, and the threshold {threshold} decides"
     if soft > _PICTURE:
-        return [Judgement("error", "photograph", f"{problem}: this is a picture, no mask", remedy)]
+        return [
+            Judgement(JudgementLevel.ERROR, "photograph", f"{problem}: this is a picture, no mask", remedy)
+        ]
     foreground = np.count_nonzero(values >= threshold) / values.size if soft else 0.0
     if foreground and (soft > _SOFT or (soft > _SOFT * foreground and _is_flat(values[between]))):
-        return [Judgement("doubt", "soft", problem, remedy)]
+        return [Judgement(JudgementLevel.DOUBT, "soft", problem, remedy)]
     if alpha:
         return [
-            Judgement("note", "alpha", f"alpha channel (mode {alpha}), which is not read; {problem}", remedy)
+            Judgement(
+                JudgementLevel.NOTE,
+                "alpha",
+                f"alpha channel (mode {alpha}), which is not read; {problem}",
+                remedy,
+            )
         ]
     return []
 
@@ -260,10 +276,14 @@ def judge_coded(image: Image.Image) -> Judged:
         if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
             return Judged(None, [])  # `judge_file` names the depth
         problem = f"mask has mode {image.mode}; without colours its classes are lost"
-        return Judged(None, [Judgement("error", "mode", problem, "use the RGB mask as published")])
+        return Judged(
+            None, [Judgement(JudgementLevel.ERROR, "mode", problem, "use the RGB mask as published")]
+        )
     if is_transparent(image):
         problem = f"mask is transparent in places (mode {image.mode}); its colours there are not known"
-        return Judged(None, [Judgement("error", "alpha", problem, "use the RGB mask as published")])
+        return Judged(
+            None, [Judgement(JudgementLevel.ERROR, "alpha", problem, "use the RGB mask as published")]
+        )
     coded = image if image.mode == "RGB" else image.convert("RGB")
     colours = np.asarray(coded, dtype=np.uint8)
     return Judged(compute_codes(colours), _judge_colours(colours))
@@ -282,7 +302,7 @@ def _judge_colours(colours: NDArray[np.uint8]) -> list[Judgement]:
     if 0 < highest < THRESHOLD:
         problem = f"highest value is {highest}, which is part of no colour code; the threshold {THRESHOLD} reads black"
         remedy = "store the codes as 0 and 255 (multiply the mask by 255 if it holds 0 and 1)"
-        return [Judgement("error", "dark", problem, remedy)]
+        return [Judgement(JudgementLevel.ERROR, "dark", problem, remedy)]
     channels = _lies_between(colours, _TOLERANCE, 255 - _TOLERANCE)
     if not channels.any():
         return []
@@ -291,7 +311,7 @@ def _judge_colours(colours: NDArray[np.uint8]) -> list[Judgement]:
     if share > _UNCODED:
         problem = f"{100 * share:.1f} % of the pixels have colours that are no class code"
         remedy = "this is no colour-coded mask; use the file as published"
-        return [Judgement("error", "photograph", problem, remedy)]
+        return [Judgement(JudgementLevel.ERROR, "photograph", problem, remedy)]
     problem = f"{count:,} pixels have soft colours; the threshold {THRESHOLD} on each channel decides"
     remedy = "nothing to do if the file is as published; a resized or JPEG mask should be replaced"
-    return [Judgement("note", "soft", problem, remedy)]
+    return [Judgement(JudgementLevel.NOTE, "soft", problem, remedy)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fssbench.benchmarks.catalogue import Resolved, find_benchmarks_on
-from fssbench.contracts.datasets import Dataset, Finding, Verification
+from fssbench.contracts.datasets import Dataset, Finding, FindingLevel, Verification
 from fssbench.contracts.episodes import Episode
 from fssbench.data.reader import Reader, judges_files
 from fssbench.episodes.sampling import class_names, few_items, list_pool, list_suggestions
@@ -53,11 +53,14 @@ def _find_unreadable_entries(dataset: Dataset) -> Iterator[Finding]:
                 doubts = reader.doubts(Episode(0, entry.class_id, entry.item, ()))
             except FssbenchError as error:
                 problem, _, remedy = str(error).partition(" Next: ")
-                yield Finding("error", entry.item, problem, remedy or "`run` refuses it")
+                yield Finding(FindingLevel.ERROR, entry.item, problem, remedy or "`run` refuses it")
                 continue
             for kind in doubts:
                 yield Finding(
-                    "warning", entry.item, DOUBTS[kind], "look at the pair; episodes with it are marked"
+                    FindingLevel.WARNING,
+                    entry.item,
+                    DOUBTS[kind],
+                    "look at the pair; episodes with it are marked",
                 )
 
 
@@ -67,10 +70,10 @@ def _find_emptiness(report: Verification) -> Iterator[Finding]:
         what = "image" if report.images == 0 else "mask"
         both = " and no mask" if report.images == report.masks == 0 else ""
         remedy = "get the data set from its owner again, or give another folder with --data"
-        yield Finding("error", ".", f"no {what}{both} that can be read is there", remedy)
+        yield Finding(FindingLevel.ERROR, ".", f"no {what}{both} that can be read is there", remedy)
     elif report.ok and report.histogram and not any(report.histogram.values()):
         yield Finding(
-            "error",
+            FindingLevel.ERROR,
             ".",
             "no image has a mask that can be used",
             "see the other findings; nothing can be drawn",
@@ -88,7 +91,10 @@ def _find_refusals(dataset: Dataset, report: Verification) -> Iterator[Finding]:
             if report.ok:  # otherwise the findings already name each file
                 problem, _, remedy = str(error).partition(" Next: ")
                 yield Finding(
-                    "error", ".", f"split {split!r} cannot be listed: {problem}", remedy or "see above"
+                    FindingLevel.ERROR,
+                    ".",
+                    f"split {split!r} cannot be listed: {problem}",
+                    remedy or "see above",
                 )
             return
         for fold in range(len(resolved.folds)):
@@ -96,7 +102,7 @@ def _find_refusals(dataset: Dataset, report: Verification) -> Iterator[Finding]:
                 named = class_names(dataset, resolved, fold)
             except DataError as error:
                 problem, _, remedy = str(error).partition(" Next: ")
-                yield Finding("error", ".", problem, "get the images of these classes")
+                yield Finding(FindingLevel.ERROR, ".", problem, "get the images of these classes")
                 continue
             few = few_items(pool.of_classes(tuple(named)), named)
             if few:
@@ -107,7 +113,7 @@ def _find_refusals(dataset: Dataset, report: Verification) -> Iterator[Finding]:
         shown = ", ".join(f"{name} ({count})" for name, count in [*counts.items()][:_SHOWN])
         more = f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else ""
         yield Finding(
-            "error",
+            FindingLevel.ERROR,
             ".",
             f"split {split!r}: {len(counts)} classes have fewer than 2 images with a mask: {shown}{more}; "
             f"`run` refuses {', '.join(tests[:_SHOWN])}{' ...' if len(tests) > _SHOWN else ''}",
@@ -130,4 +136,6 @@ def _find_misplaced_folders(dataset: Dataset, report: Verification) -> Iterator[
             path = str(folder.relative_to(report.root))
         except ValueError:  # a plugin may report another root
             path = str(folder)
-        yield Finding("error", path, "this folder is not read, but may hold what is missing", meant)
+        yield Finding(
+            FindingLevel.ERROR, path, "this folder is not read, but may hold what is missing", meant
+        )

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
         column_names as column_names,
     )
     from fssbench.analysis.comparisons import (
-        RESAMPLES as RESAMPLES,
         Pair as Pair,
         turn_pair as turn_pair,
         verdicts as verdicts,
@@ -100,6 +99,7 @@ if TYPE_CHECKING:
     from fssbench.contracts.records import (
         Record as Record,
     )
+    from fssbench.contracts.resamples import PAIR_RESAMPLES as PAIR_RESAMPLES
     from fssbench.contracts.results import (
         Cell as Cell,
         Change as Change,

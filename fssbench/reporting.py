@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fssbench.contracts.resamples import RESAMPLES
 from fssbench.errors import DataError, FssbenchError, UsageError
 from fssbench.files.writable import require_writable
 from fssbench.plugins.calls import plugin_call
@@ -21,9 +22,6 @@ from fssbench.plugins.registry import REPORTERS
 
 if TYPE_CHECKING:
     from fssbench.contracts.results import Reporter, Results
-
-RESAMPLES = 1000
-"""Bootstrap resamples of the intervals in a report."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fssbench.analysis.collect import collect
-from fssbench.analysis.comparisons import LEVEL, RESAMPLES, differences
+from fssbench.analysis.comparisons import LEVEL, differences
 from fssbench.analysis.matching import differs, on_common_episodes
 from fssbench.analysis.results_file import RESULTS_FILE, read_results
 from fssbench.analysis.row_keys import (
@@ -29,6 +29,7 @@ from fssbench.analysis.row_keys import (
 )
 from fssbench.analysis.row_names import name_rows, row_title
 from fssbench.analysis.statistics import holm
+from fssbench.contracts.resamples import PAIR_RESAMPLES
 from fssbench.contracts.results import Cell, Change, Changes, Departure, Estimate, Results
 from fssbench.errors import DataError
 from fssbench.evidence import distinct_episodes
@@ -167,7 +168,7 @@ def _add_paired_intervals(changes: list[Change], results: Results) -> list[Chang
     """
     places = [n for n, change in enumerate(changes) if change.episodes]
     couples = [(c.after, c.before) for c in (changes[n] for n in places) if c.after and c.before]
-    resamples = max(RESAMPLES, results.resamples)
+    resamples = max(PAIR_RESAMPLES, results.resamples)
     gaps = differences(couples, resamples=resamples, seed=results.bootstrap_seed)
     families: dict[tuple[str, int], list[int]] = defaultdict(list)
     for i, (after, _) in enumerate(couples):

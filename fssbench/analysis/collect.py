@@ -19,7 +19,8 @@ from fssbench.analysis.matching import comparable
 from fssbench.analysis.row_keys import Key, column_key, first_run
 from fssbench.analysis.row_names import name_rows
 from fssbench.analysis.rows import join_folds
-from fssbench.analysis.statistics import RESAMPLES, Sample, estimate_of_runs, mean_sample
+from fssbench.analysis.statistics import Sample, estimate_of_runs, mean_sample
+from fssbench.contracts.resamples import RESAMPLES
 from fssbench.contracts.results import Cell, Estimate, Results, RunResult
 from fssbench.contracts.run_manifest import Context
 from fssbench.efficiency.store import read_all

@@ -26,14 +26,13 @@ from fssbench.analysis.ranks import critical_difference, friedman, groups, mean_
 from fssbench.analysis.row_keys import COLUMN, block_of, column_key, first_run, method_key
 from fssbench.analysis.row_names import method_names, name_rows, with_names
 from fssbench.analysis.statistics import Difference, holm
+from fssbench.contracts.resamples import PAIR_RESAMPLES, RESAMPLES
 from fssbench.contracts.results import Cell, Results
 from fssbench.errors import UsageError
 from fssbench.evidence import TOO_FEW, collect_evidence, distinct_episodes
 
 LEVEL = 0.05
 """Error rate of the verdicts of a family."""
-RESAMPLES = 10_000
-"""Fewest resamples for the p of a pair."""
 _FOR_HOLM = 80
 """Fewest resamples per pair of the family, so that the smallest p can stay below 5 % after its adjustment."""
 
@@ -135,7 +134,7 @@ class SeedSpread:
 
 
 def differences(
-    couples: Sequence[tuple[Cell, Cell]], *, resamples: int = 1000, seed: int = 0
+    couples: Sequence[tuple[Cell, Cell]], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> list[Difference]:
     """Compute A minus B in mIoU points on the episodes that both have counted, for cells that can be paired.
 
@@ -166,7 +165,7 @@ def pairs(
 
     Args:
         results: what was collected.
-        resamples: bootstrap resamples; by default `RESAMPLES`, or more if the family or the results need more.
+        resamples: bootstrap resamples; by default `PAIR_RESAMPLES`, or more if the family or the results need more.
         seed: seed of the bootstrap; that of the results if None.
         shared: whether cells with different episodes are compared on the episodes that they share.
         methods: names (see `method_names`) whose pairs are returned, A before B in this order; all by default.  The
@@ -183,7 +182,7 @@ def pairs(
         families[match.a.benchmark, match.a.shot].append(match)
     compared: dict[int, Pair] = {}
     for family in families.values():
-        number = resamples or max(RESAMPLES, results.resamples, _FOR_HOLM * len(family))
+        number = resamples or max(PAIR_RESAMPLES, results.resamples, _FOR_HOLM * len(family))
         for match, pair in zip(family, _compare_family(family, number, _seed(results, seed)), strict=True):
             compared[id(match)] = pair
     names = dict(zip(map(id, results.cells), _list_names(results), strict=True))
@@ -376,7 +375,7 @@ def seed_spread(
         if len(by_weights) == len(by_plans) == len(members) > 1:
             groups.append(("both", members))
     used = sorted({i for _, group in groups for i in group})
-    number = resamples or max(RESAMPLES, results.resamples)
+    number = resamples or max(PAIR_RESAMPLES, results.resamples)
     means = mean_samples([cells[i].folds.values() for i in used], resamples=number, seed=_seed(results, seed))
     spreads = {i: mean.error for i, mean in zip(used, means, strict=True)}
     return tuple(

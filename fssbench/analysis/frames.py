@@ -19,7 +19,7 @@ import numpy as np
 
 from fssbench.analysis.columns import EPISODE_COLUMNS, MEAN_COLUMNS, RUN_COLUMNS, Column, Kind, column_names
 from fssbench.analysis.row_names import row_title, with_names
-from fssbench.analysis.statistics import RESAMPLES
+from fssbench.contracts.resamples import RESAMPLES
 from fssbench.contracts.results import Cell, Estimate, Results, RunResult
 from fssbench.errors import UsageError
 from fssbench.evidence import collect_evidence, planned_episodes

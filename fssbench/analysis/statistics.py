@@ -36,6 +36,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from fssbench.contracts.resamples import RESAMPLES
 from fssbench.contracts.results import Estimate, RunResult
 from fssbench.errors import UsageError
 from fssbench.evidence import NO_EVIDENCE, Evidence, collect_evidence
@@ -43,8 +44,6 @@ from fssbench.metrics import Absent, score, select_scored_classes
 
 LEVEL = 0.95
 """Coverage of every interval."""
-RESAMPLES = 1000
-"""Default number of resamples for the interval of a figure."""
 _SMALLEST_P = 1e-6
 _BLOCK = 2_000_000
 """Draws held in memory at once: 16 MB of int64."""
@@ -93,7 +92,7 @@ class Difference:
 
 
 def estimate_of_runs(
-    runs: Sequence[RunResult], *, resamples: int = 1000, seed: int = 0
+    runs: Sequence[RunResult], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> list[tuple[Sample, Sample]]:
     """Resample runs: mIoU and FB-IoU of each, clustered by query, in the stream of its plan.
 

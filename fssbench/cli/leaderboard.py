@@ -10,20 +10,20 @@ import click
 from fssbench.cli.hints import Verb
 from fssbench.cli.options import (
     PATH,
-    REPORT_RESAMPLES,
     bootstrap_seed_option,
     json_option,
     out_option,
     resamples_option,
 )
 from fssbench.cli.output import emit_json, one_line, table
+from fssbench.contracts.resamples import RESAMPLES
 from fssbench.files.writable import require_writable
 
 
 @click.command("leaderboard", cls=Verb)
 @click.argument("runs", nargs=-1, type=PATH)
 @out_option("site", "Folder to write to.")
-@resamples_option(REPORT_RESAMPLES, "For intervals.")
+@resamples_option(RESAMPLES, "For intervals.")
 @bootstrap_seed_option()
 @json_option("One JSON line per page.")
 def command(runs: tuple[Path, ...], out: Path, resamples: int, seed: int, as_json: bool) -> None:

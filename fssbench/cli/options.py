@@ -14,8 +14,6 @@ from fssbench.errors import PluginError, UsageError
 
 PATH = click.Path(path_type=Path)
 """A file or folder, given as a `Path`; whether it exists is checked where it is read."""
-REPORT_RESAMPLES = 1000
-"""Bootstrap resamples of a report, if the user names no other number."""
 
 Decorator = Callable[[Any], Any]
 

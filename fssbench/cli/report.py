@@ -11,7 +11,6 @@ import click
 from fssbench.cli.hints import Verb
 from fssbench.cli.options import (
     PATH,
-    REPORT_RESAMPLES,
     bootstrap_seed_option,
     json_option,
     out_option,
@@ -19,6 +18,7 @@ from fssbench.cli.options import (
     resamples_option,
 )
 from fssbench.cli.output import emit_json, one_line, table
+from fssbench.contracts.resamples import RESAMPLES
 from fssbench.files.writable import require_writable
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     "--compare-to", "other", type=PATH, help="Show what changed since this folder of runs or earlier report."
 )
 @plugin_option()
-@resamples_option(REPORT_RESAMPLES, "For intervals.")
+@resamples_option(RESAMPLES, "For intervals.")
 @bootstrap_seed_option()
 @json_option("One JSON line per figure and per file.")
 def command(

@@ -20,6 +20,7 @@ from fssbench.conformance.harness import (
 )
 from fssbench.contracts.datasets import Dataset, Entry, FindingLevel, Pool
 from fssbench.contracts.lists import ListFormat
+from fssbench.contracts.resamples import RESAMPLES
 from fssbench.contracts.results import Reporter, Results
 from fssbench.data.reader import Reader
 from fssbench.errors import DataError, FssbenchError, UsageError
@@ -326,7 +327,7 @@ def is_named(cls: type[Reporter]) -> None:
 
 def writes_files(cls: type[Reporter]) -> None:
     """A report without any run is still written, and only into the given folder."""
-    empty = Results(runs=(), cells=(), resamples=1000, bootstrap_seed=0, notes=("nothing was run",))
+    empty = Results(runs=(), cells=(), resamples=RESAMPLES, bootstrap_seed=0, notes=("nothing was run",))
     with tempfile.TemporaryDirectory() as folder:
         paths = cls().write(empty, Path(folder))
         require(bool(paths), "write returned no path")

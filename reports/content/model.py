@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from fssbench.api import (
     LEAST_FREEDOM,
     LEAST_IN_CLASS,
-    RESAMPLES,
+    PAIR_RESAMPLES,
     Cell,
     Estimate,
     Results,
@@ -145,7 +145,7 @@ def _statistics(results: Results) -> str:
 
 def meaning(results: Results) -> str:
     """What `significantly` means everywhere in a report, and when there is no verdict."""
-    number = max(RESAMPLES, results.resamples)
+    number = max(PAIR_RESAMPLES, results.resamples)
     return (
         "Significantly better, here and in `fssbench compare`: bootstrap and exchange test of the pair on the same "
         f"episodes ({thousands(number)} resamples or more, seed {results.bootstrap_seed}) have p of 5 % or less "

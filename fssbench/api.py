@@ -149,6 +149,7 @@ if TYPE_CHECKING:
         list_files as list_files,
         list_folder as list_folder,
     )
+    from fssbench.files.plain_names import make_plain_name as make_plain_name
     from fssbench.files.text import read_lines as read_lines, read_text as read_text
     from fssbench.images.jpeg_damage import find_jpeg_damage as find_jpeg_damage
     from fssbench.images.judgements import (

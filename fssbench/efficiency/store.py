@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from fssbench.contracts.efficiency import Efficiency
 from fssbench.errors import DataError
+from fssbench.files.plain_names import replace_unsafe
 from fssbench.runs.store import SCHEMA, read_json, write_json
 
 FOLDER = "bench"
@@ -27,7 +28,7 @@ def save(measurement: Efficiency, runs: Path) -> Path:
     except OSError as error:
         raise DataError(f"cannot make {folder}: {error}. Choose another --out") from error
     name = f"{measurement.method}-{measurement.backbone}-{measurement.shot}shot-{measurement.size}px".lower()
-    safe = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "-" for c in name).strip("-")
+    safe = replace_unsafe(name, keep="_").strip("-")
     path = folder / f"{safe[:100]}-{measurement.identity[:12]}.json"
     write_json(path, {"schema": SCHEMA, **measurement.model_dump(mode="json")})
     return path

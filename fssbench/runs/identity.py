@@ -22,6 +22,7 @@ from fssbench.contracts.episodes import Plan
 from fssbench.contracts.run_manifest import Context, Identity, RunManifest
 from fssbench.data.data_files import DataFiles
 from fssbench.data.picture_names import Pictures
+from fssbench.files.plain_names import make_plain_name
 from fssbench.runs.early_marks import marks, plan_pictures, support_marks, training_marks
 from fssbench.runs.redaction import identify_value, redact, redact_value
 from fssbench.runs.training_record import summarise_training
@@ -218,8 +219,5 @@ def run_slug(manifest: RunManifest) -> str:
     ]
     if identity.shard:
         parts.append("shard{}of{}".format(*identity.shard))
-    text = "-".join(parts).lower()
-    safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in text)
-    while "--" in safe:
-        safe = safe.replace("--", "-")
-    return f"{safe.strip('-.')[:120]}-{manifest.identity[:12]}"
+    name = make_plain_name("-".join(parts).lower(), keep="._").strip("-.")
+    return f"{name[:120]}-{manifest.identity[:12]}"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from fssbench.api import make_plain_name
+
 from .saving import Kind, render_figure
 from .style import applied
 
@@ -46,11 +48,5 @@ class Drawing:
 
 
 def slug(text: str) -> str:
-    """A name's first letters and digits, with dashes between: safe in ids and file names.
-
-    Example:
-        >>> slug("pascal-to-isic2018:isic1 <x>")
-        'pascal-to-isic2018-isic1-x'
-    """
-    kept = "".join(c if c.isascii() and c.isalnum() else " " for c in text)
-    return "-".join(kept.split())[:80].strip("-") or "x"
+    """The first 80 characters of a plain name, for ids and file names; `x` if nothing of the text is left."""
+    return make_plain_name(text)[:80].strip("-") or "x"

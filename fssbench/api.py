@@ -189,6 +189,4 @@ if TYPE_CHECKING:
         mark_letters as mark_letters,
     )
 
-API_VERSION = 1
-
 __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

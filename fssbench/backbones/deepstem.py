@@ -1,17 +1,18 @@
 """ResNet-50 and ResNet-101 with a stem of three 3x3 convolutions, as the semantic segmentation field has them.
 
-Two layouts, of one set of ImageNet files:
+Three layouts, of one set of ImageNet files:
 
 - `deepstem`: PFENet, RePRI, ASGNet, SCL.  Layers 3 and 4 dilated by 2 and 4, every block of them;
+- `cyctr`: CyCTR, IPMT, AAFormer.  The same, but the first block of each has the rate of the layer before it, as in
+  torchvision;
 - `ssp`: SSP, IFA.  Layer 3 dilated by 2 but for its first block, no layer 4.
 
-Both have output stride 8 from layer 2 on.
+All have output stride 8 from layer 2 on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ from torchvision.models import resnet50, resnet101
 
 from fssbench.backbones.resnet import ResNetStages
 
+FIRST_RATES = {"deepstem": (2, 4), "cyctr": (1, 2), "ssp": (1, None)}
+"""Dilation of the first block of layers 3 and 4 by layout; None for a layout without layer 4."""
 _NETWORKS = {"resnet50": resnet50, "resnet101": resnet101}
 _STEM = (64, 64, 128)
 _STEM_ORDER = ("0", "1", "3", "4", "6", "7")
@@ -34,7 +37,7 @@ class DeepStemResNet(ResNetStages):
     are those of the plain ResNet.
     """
 
-    def __init__(self, name: str, layout: Literal["deepstem", "ssp"]) -> None:
+    def __init__(self, name: str, layout: str) -> None:
         super().__init__()
         self.name = name
         self.layout = layout
@@ -54,12 +57,11 @@ class DeepStemResNet(ResNetStages):
             _widen(network.layer1[0], channels)
         self.maxpool = network.maxpool
         self.layer1, self.layer2, self.layer3 = network.layer1, network.layer2, network.layer3
-        if layout == "ssp":
-            _dilate(self.layer3, 2, first=1)
-        else:
+        third, fourth = FIRST_RATES[layout]
+        _dilate(self.layer3, 2, first=third)
+        if fourth is not None:
             self.layer4 = network.layer4
-            _dilate(self.layer3, 2, first=2)
-            _dilate(self.layer4, 4, first=4)
+            _dilate(self.layer4, 4, first=fourth)
         self._taps = self._name_taps({3: 8, 4: 8})
         self.freeze()
 

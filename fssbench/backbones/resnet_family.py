@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from fssbench.api import Backbone, BackboneCard, PublishedWeights
 from fssbench.backbones.deeplab_resnet import DeepLabResNet
-from fssbench.backbones.deepstem import DeepStemResNet
+from fssbench.backbones.deepstem import FIRST_RATES, DeepStemResNet
 from fssbench.backbones.resnet import ResNet
 
-_LAYOUTS = ("standard", "deepstem", "ssp", "deeplab")
+_LAYOUTS = ("standard", "deepstem", "cyctr", "ssp", "deeplab")
+_SEMSEG = "the `resnet50_v2.pth` or `resnet101_v2.pth` of the semseg project (hszhao/semseg)"
 _OWN_FILES = {
-    "deepstem": "the `resnet50_v2.pth` or `resnet101_v2.pth` of the semseg project (hszhao/semseg)",
+    "deepstem": _SEMSEG,
+    "cyctr": _SEMSEG,
     "ssp": "the `resnet50.pth` or `resnet101.pth` with 3x3 stem that SSP's authors point to",
 }
 _TORCHVISION = "BSD-3-Clause (torchvision); trained on ImageNet-1K, whose terms are for research"
@@ -61,9 +63,9 @@ class _ResNetWithLayouts(ResNet):
         network = cls.network
         if layout == "deeplab":
             return DeepLabResNet(network)
-        if layout == "deepstem":
-            return DeepStemResNet(network, "deepstem")
-        return DeepStemResNet(network, "ssp") if layout == "ssp" else cls()
+        if layout in FIRST_RATES:
+            return DeepStemResNet(network, layout)
+        return cls()
 
 
 class ResNet50(_ResNetWithLayouts):

@@ -26,7 +26,11 @@ def _no_grad() -> object:
 
 @pytest.mark.parametrize(
     ("layout", "sides"),
-    [("deepstem", {1: 33, 2: 17, 3: 17, 4: 17}), ("ssp", {1: 33, 2: 17, 3: 17})],
+    [
+        ("deepstem", {1: 33, 2: 17, 3: 17, 4: 17}),
+        ("cyctr", {1: 33, 2: 17, 3: 17, 4: 17}),
+        ("ssp", {1: 33, 2: 17, 3: 17}),
+    ],
 )
 def test_every_stage_has_its_stride(layout: str, sides: dict[int, int]) -> None:
     backbone = build_backbone("resnet50", layout=layout)
@@ -39,9 +43,9 @@ def test_every_stage_has_its_stride(layout: str, sides: dict[int, int]) -> None:
     assert not backbone.stage(max(sides) + 1)
 
 
-@pytest.mark.parametrize(("layout", "first"), [("deepstem", 2), ("ssp", 1)])
-def test_dilation_is_where_the_references_have_it(layout: str, first: int) -> None:
-    """`ssp`: 1 in layer 3's first block; its reference's outputs tell (see test_ssp.py)."""
+@pytest.mark.parametrize(("layout", "first"), [("deepstem", (2, 4)), ("cyctr", (1, 2)), ("ssp", (1, None))])
+def test_dilation_is_where_the_references_have_it(layout: str, first: tuple[int, int | None]) -> None:
+    """The outputs of the references tell the rate of each layer's first block (see test_golden.py)."""
     rates: dict[str, list[tuple[int, int]]] = {}
     for name, module in build_backbone("resnet50", layout=layout).named_modules():
         if isinstance(module, nn.Conv2d) and name.endswith("conv2"):
@@ -50,9 +54,11 @@ def test_dilation_is_where_the_references_have_it(layout: str, first: int) -> No
     expected = {
         "layer1": [(1, 1)] * 3,
         "layer2": [(1, 2)] + [(1, 1)] * 3,
-        "layer3": [(first, 1)] + [(2, 1)] * 5,
+        "layer3": [(first[0], 1)] + [(2, 1)] * 5,
     }
-    assert rates == (expected if layout == "ssp" else expected | {"layer4": [(4, 1)] * 3})
+    if first[1] is not None:
+        expected["layer4"] = [(first[1], 1)] + [(4, 1)] * 2
+    assert rates == expected
 
 
 def test_the_stem_is_three_small_convolutions() -> None:

@@ -113,6 +113,7 @@ if TYPE_CHECKING:
         RunResult as RunResult,
     )
     from fssbench.contracts.training import (
+        PartRecipe as PartRecipe,
         Recipe as Recipe,
     )
     from fssbench.data.list_files import (

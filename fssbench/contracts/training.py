@@ -3,11 +3,34 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fssbench.contracts.records import Record
+
+WARM_START = 1e-3
+"""Share of the learning rate with which a warm-up begins."""
+
+
+class PartRecipe(Record):
+    """How some parameters are trained that do not follow the rest of a recipe; their rate is constant."""
+
+    names: str
+    """Regular expression that is searched in the name of a parameter."""
+    optimizer: Literal["sgd", "adam", "adamw"]
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+
+    @field_validator("names")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"{value!r} is no regular expression: {error}") from None
+        return value
 
 
 class Recipe(Record):
@@ -40,6 +63,10 @@ class Recipe(Record):
     power: float = Field(0.9, gt=0)
     lowest: float = Field(1e-6, ge=0)
     """Last rate of the schedule `cosine`."""
+    warm_up: float | None = Field(None, gt=0, lt=1)
+    """Share of the training in which the rate rises linearly, from `WARM_START` of `learning_rate` to all of it."""
+    parts: tuple[PartRecipe, ...] | None = None
+    """Parameters that are trained differently.  A parameter follows the first part whose pattern is in its name."""
     size: int | None = Field(None, ge=1)
     """Side of the square input in pixels; None for that of the card."""
     source: str
@@ -50,6 +77,11 @@ class Recipe(Record):
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give either epochs or steps")
         return self
+
+    def part_of(self, name: str) -> int | None:
+        """Place in `parts` of the one that the parameter `name` follows; None for the recipe itself."""
+        matches = (i for i, part in enumerate(self.parts or ()) if re.search(part.names, name))
+        return next(matches, None)
 
     def rate(self, step: int, total: int) -> float:
         """Compute the learning rate of a step.
@@ -67,6 +99,8 @@ class Recipe(Record):
             [1.0, 1.0, 0.1, 0.010000000000000002]
         """
         done = step / total
+        if self.warm_up is not None and done < self.warm_up:
+            return self.learning_rate * (WARM_START + (1 - WARM_START) * done / self.warm_up)
         if self.schedule == "poly":
             return self.learning_rate * (1 - done) ** self.power
         if self.schedule == "cosine":

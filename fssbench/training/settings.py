@@ -78,6 +78,9 @@ def published_recipe(method: Method) -> Recipe:
 def effective_recipe(recipe: Recipe, settings: Settings, method: Method, batch: int) -> Recipe:
     """Replace values of the recipe by those of the settings.
 
+    An optimiser that is asked for is that of all parameters.  A learning rate that is asked for is that of the recipe
+    itself; the rates of its parts change in the same proportion.
+
     Args:
         recipe: the published one.
         settings: what was asked for.
@@ -93,24 +96,16 @@ def effective_recipe(recipe: Recipe, settings: Settings, method: Method, batch: 
     for name in ("optimizer", "learning_rate", "schedule"):
         if (asked := getattr(settings, name)) is not None:
             changed[name] = asked
+    if settings.optimizer is not None:
+        changed["parts"] = None
+    elif settings.learning_rate is not None and recipe.parts:
+        factor = settings.learning_rate / recipe.learning_rate
+        changed["parts"] = tuple(p.changed(learning_rate=p.learning_rate * factor) for p in recipe.parts)
     if settings.learning_rate is not None:
         changed["stated_rate"] = None
     if settings.steps is not None or settings.epochs is not None:
         changed |= {"steps": settings.steps, "epochs": settings.epochs}
     return Recipe(**{**recipe.model_dump(), **changed})
-
-
-def make_optimizer(recipe: Recipe, method: Method) -> torch.optim.Optimizer:
-    """Make the recipe's optimiser; parameters with the same learning rate factor form one group."""
-    by_factor: dict[float, list[torch.nn.Parameter]] = {}
-    for name, parameter in learnable(method).items():
-        by_factor.setdefault(method.rate_factor(name), []).append(parameter)
-    groups = [{"params": parameters, "factor": factor} for factor, parameters in by_factor.items()]
-    rate, decay = recipe.learning_rate, recipe.weight_decay
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, rate, recipe.momentum, weight_decay=decay, nesterov=recipe.nesterov)
-    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, rate, weight_decay=decay)
 
 
 def mixed_precision(wanted: bool | None, device: torch.device) -> bool:

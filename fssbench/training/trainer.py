@@ -47,11 +47,11 @@ from fssbench.training.curves import Curve, Point, draw_curve, read_curve
 from fssbench.training.episodes import STREAM, EpisodeStream, training_set, validation_episodes
 from fssbench.training.feature_cache_on_disk import StoredFeatures
 from fssbench.training.loss import Loss
+from fssbench.training.optimizers import make_optimizer, set_rates
 from fssbench.training.processes import Workers, unshared, workers
 from fssbench.training.settings import (
     Settings,
     effective_recipe,
-    make_optimizer,
     mixed_precision,
     published_recipe,
 )
@@ -289,9 +289,9 @@ class _Training:
 
     def _advance(self, last: float | None) -> tuple[Point, float | None]:
         step = self.reached.step
-        rate = self.recipe.rate(step, self.steps)
+        rate = set_rates(self.optimizer, self.recipe, step, self.steps)
         self._before = [s.clone() for s in self.statistics]
-        loss = self._step(step, rate)
+        loss = self._step(step)
         self.average.add(step + 1)
         miou = fb_iou = None
         if self._validates(step + 1):
@@ -305,7 +305,7 @@ class _Training:
         self.reached.step, self._between_steps = step + 1, True
         return Point(step + 1, loss, rate, miou, fb_iou), last
 
-    def _step(self, step: int, rate: float) -> float:
+    def _step(self, step: int) -> float:
         """Do one optimiser step and return the mean loss of its episodes."""
         self.method.train()
         self.optimizer.zero_grad(set_to_none=True)
@@ -325,8 +325,6 @@ class _Training:
         if not bool(torch.isfinite(torch.stack([g.sum() for g in grads])).all()):
             raise DataError(self._describe_divergence(step, "gradients", batch))
         self._between_steps = False
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
         self.optimizer.step()
         self.world.mean_buffers(self.statistics)
         self._add_doubts(doubts)

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from fssbench.api import Backbone
 
 
+STRIDES = ((2, 2, 2), (4, 2, 2), (4, 4, 2))
+"""HSNet's steps over the support plane, per level (coarse first) and layer."""
+
+
 def make_squeeze(channels: Sequence[int], kernels: Sequence[int], strides: Sequence[int]) -> nn.Sequential:
     """Make centre-pivot convolution, GroupNorm(4) and ReLU, once per kernel."""
     layers: list[nn.Module] = []
@@ -42,17 +46,20 @@ class HypercorrelationHead(nn.Module):
         taps: channels of the volumes, coarse first.
         width: channels after the squeeze, a multiple of 8; half of them before its last layer and in
             the decoder's last.
+        strides: steps of the squeeze over the support plane, coarse first.
 
     Attributes are named as in the authors' checkpoints, which therefore load without renaming.
     """
 
-    def __init__(self, taps: tuple[int, int, int], width: int = 128) -> None:
+    def __init__(
+        self, taps: tuple[int, int, int], width: int = 128, strides: Sequence[Sequence[int]] = STRIDES
+    ) -> None:
         super().__init__()
         coarse, middle, fine = taps
         half = width // 2
-        self.encoder_layer4 = make_squeeze((coarse, 16, half, width), (3, 3, 3), (2, 2, 2))
-        self.encoder_layer3 = make_squeeze((middle, 16, half, width), (5, 3, 3), (4, 2, 2))
-        self.encoder_layer2 = make_squeeze((fine, 16, half, width), (5, 5, 3), (4, 4, 2))
+        self.encoder_layer4 = make_squeeze((coarse, 16, half, width), (3, 3, 3), strides[0])
+        self.encoder_layer3 = make_squeeze((middle, 16, half, width), (5, 3, 3), strides[1])
+        self.encoder_layer2 = make_squeeze((fine, 16, half, width), (5, 5, 3), strides[2])
         self.encoder_layer4to3 = make_squeeze((width,) * 4, (3, 3, 3), (1, 1, 1))
         self.encoder_layer3to2 = make_squeeze((width,) * 4, (3, 3, 3), (1, 1, 1))
         self.decoder1 = nn.Sequential(
@@ -67,11 +74,19 @@ class HypercorrelationHead(nn.Module):
 
     def forward(self, volumes: Sequence[Tensor]) -> Tensor:
         """Logits (B, 2, 2h, 2w) from three volumes (B, L, h, w, hs, ws), coarse first."""
+        return self.decode(self.squeeze(volumes))
+
+    def squeeze(self, volumes: Sequence[Tensor]) -> Tensor:
+        """Squeeze three volumes and mix them top-down: (B, width, h, w), averaged over the support plane."""
         coarse, middle, fine = volumes
         mixed = self.encoder_layer4(coarse)
         mixed = self.encoder_layer4to3(_add(mixed, self.encoder_layer3(middle)))
         mixed = self.encoder_layer3to2(_add(mixed, self.encoder_layer2(fine)))
-        logits: Tensor = self.decoder2(double(self.decoder1(mixed.mean(dim=(4, 5)))))
+        return mixed.mean(dim=(4, 5))
+
+    def decode(self, squeezed: Tensor) -> Tensor:
+        """Logits (B, 2, 2h, 2w) from what `squeeze` made (B, width, h, w)."""
+        logits: Tensor = self.decoder2(double(self.decoder1(squeezed)))
         return logits
 
 

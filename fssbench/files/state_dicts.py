@@ -29,7 +29,7 @@ _CONVERT = (
 )
 
 
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 
 
 COUNTER = "num_batches_tracked"

@@ -123,13 +123,13 @@ def _verdict(change: Change) -> str:
     if change.kind != "changed":
         return ""
     if change.unpaired:
-        return f"not the same episodes, so the difference has no interval: {clean(change.unpaired)}"
+        return f"the episodes differ, so the difference has no interval: {clean(change.unpaired)}"
     assert change.paired is not None
-    shared = f"paired on {thousands(change.episodes)} episodes that both counted"
+    shared = f"paired on {thousands(change.episodes)} episodes that both have counted"
     if change.significant is None:
         return f"{shared}; no verdict" + (f": {change.paired.shortage}" if change.paired.shortage else "")
     if change.paired.value == 0 and change.paired.low == change.paired.high == 0:
-        return f"{shared}; equal there"
+        return f"{shared}; equal on these"
     return f"{shared}; {'significant' if change.significant else 'not significant'} (Holm's p, 5 %)"
 
 

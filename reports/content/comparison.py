@@ -97,7 +97,7 @@ def checks(run: RunResult, marks: tuple[str, ...], printed: Published) -> tuple[
         Check("scored at", f"{clean(run.score_size)} size", "input size", run.score_size == "input"),
         Check(
             "selected on test",
-            "yes" if selected else "not stated",
+            "yes" if selected else "not known",
             "yes" if paper_selected else "not stated",
             True if selected and paper_selected else False if selected else None,
         ),

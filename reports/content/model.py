@@ -133,13 +133,13 @@ def build(results: Results) -> Report:
 
 def _statistics(results: Results) -> str:
     return (
-        "mIoU: per class the sum of intersections over the sum of unions, then the mean over the "
-        "fold's classes; FB-IoU: the same for background and foreground over all episodes. In "
-        "brackets the 95 % interval of a bootstrap over episodes, stratified by class and clustered "
-        f"by query ({thousands(results.resamples)} resamples, seed {results.bootstrap_seed}), moved to the "
-        "figure and stretched to its jackknife standard error. Bold: "
-        "the best mIoU of methods that share benchmark, backbone, shot, seed and protocol, and all "
-        f"that are not significantly worse. {meaning(results)}"
+        "mIoU is the mean of the IoU of the fold's classes. The IoU of a class is the sum of its intersections over "
+        "the sum of its unions, over all its episodes. FB-IoU is the mean of the IoU of background and foreground over "
+        "all episodes. Brackets hold the 95 % interval of a bootstrap over episodes, stratified by class and "
+        f"clustered by query ({thousands(results.resamples)} resamples, seed {results.bootstrap_seed}). It is shifted "
+        "to the figure and scaled to its jackknife standard error. Bold marks the best mIoU of methods that share "
+        "benchmark, backbone, shot, seed and protocol, and every mIoU that is not significantly worse. "
+        f"{meaning(results)}"
     )
 
 
@@ -147,13 +147,13 @@ def meaning(results: Results) -> str:
     """What `significantly` means everywhere in a report, and when there is no verdict."""
     number = max(PAIR_RESAMPLES, results.resamples)
     return (
-        "Significantly better, here and in `fssbench compare`: bootstrap and exchange test of the pair on the same "
-        f"episodes ({thousands(number)} resamples or more, seed {results.bootstrap_seed}) have p of 5 % or less "
-        "after Holm's adjustment over the family, all pairs of methods on one benchmark and shot"
-        f"{_families(results)}. "
-        f"Too few queries: below {LEAST_IN_CLASS} distinct queries in a class or {LEAST_FREEDOM} degrees of "
-        "freedom in all (in brackets: queries, and those of the class with fewest) there is no interval and no "
-        "verdict; folds that are tested on the same episodes count them once."
+        "A difference is significant, here and in `fssbench compare`, if p is 5 % or less. p is the larger p value "
+        f"of a paired bootstrap and of an exchange test on the same episodes ({thousands(number)} resamples or more, "
+        f"seed {results.bootstrap_seed}). It is adjusted by Holm's method over its family: all pairs of methods on one "
+        f"benchmark and shot{_families(results)}. "
+        f"With fewer than {LEAST_IN_CLASS} distinct queries in a class, or fewer than {LEAST_FREEDOM} degrees of "
+        "freedom in all, there is no interval and no verdict but the words “too few queries”, with the number of "
+        "queries in all and in the class with the fewest. Folds that are tested on the same episodes count them once."
     )
 
 
@@ -322,6 +322,10 @@ def title_of(name: str) -> str:
     return _about(name)[0]
 
 
+def _count_folds(number: int) -> str:
+    return "1 fold" if number == 1 else f"{number} folds"
+
+
 def _about(name: str) -> tuple[str, tuple[tuple[str, str], ...], tuple[str, ...]]:
     try:
         resolved = find_benchmark(name)
@@ -332,9 +336,12 @@ def _about(name: str) -> tuple[str, tuple[tuple[str, str], ...], tuple[str, ...]
         ("Category", b.category),
         ("Trained on", b.source),
         ("Tested on", f"{b.target}, split {b.split}"),
-        ("Full size", f"{thousands(b.episodes)} episodes per fold and shot; folds: {len(resolved.folds)}"),
+        (
+            "Full size",
+            f"{thousands(b.episodes)} episodes per fold and shot, {_count_folds(len(resolved.folds))}",
+        ),
         ("Input", f"{b.size} px; {b.resize}"),
-        ("Meter", b.meter),
+        ("Measure", b.meter),
     ]
     if resolved.variant is not None:
         facts.insert(0, ("Variant", f"{resolved.variant.name}: {resolved.variant.title}"))

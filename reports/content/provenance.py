@@ -107,7 +107,7 @@ def _departures(run: RunResult) -> Iterable[str]:
         yield f"scored at {clean(run.score_size)} size instead of the network's input size"
     lists = clean(_block(run).get("lists", ""))
     if lists.startswith("files on disk"):
-        yield "lists of images made from the files on disk, not the reference repositories' own"
+        yield "lists of images made from the files on disk, not those of the reference repositories"
     if run.absent:
         yield f"{len(run.absent)} classes without a pixel in any episode ({_absent_rule(run)})"
 

@@ -28,12 +28,12 @@ _CARD = {
     "title": "Name",
     "paper": "Paper",
     "year": "Year",
-    "kind": "Compares by",
+    "kind": "Kind",
     "backbone": "Backbone of the published figures",
     "size": "Input of the reference code (px)",
     "trained": "Has weights to train",
     "training": "Training of the reference",
-    "reference": "Behaviour read from",
+    "reference": "Reference code",
     "licence": "Licence of the reference",
 }
 
@@ -112,7 +112,11 @@ def _card(name: str) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...], str]
     try:
         card = read_method_card(name)
     except (UsageError, PluginError):
-        return (), (), "This method is not installed where the site was built, so its card is not shown."
+        return (
+            (),
+            (),
+            "The card is not shown, because this method was not installed where the site was built.",
+        )
     facts = [(title, getattr(card, key)) for key, title in _CARD.items()]
     plain = [(k, {True: "yes", False: "no"}.get(v, v) if isinstance(v, bool) else v) for k, v in facts]
     return (
@@ -162,7 +166,6 @@ def _variant(run: RunResult) -> Variant:
         weights=clean(run.weights),
         checkpoint=clean(f"{checkpoint} ({digest})") if checkpoint else "none",
         learnable=f"{run.learnable / 1e6:.2f}",
-        settings=clean(", ".join(f"{key}={value}" for key, value in sorted(settings.items())))
-        or "as they are",
+        settings=clean(", ".join(f"{key}={value}" for key, value in sorted(settings.items()))) or "none",
         marks=tuple(map(clean, run.marks)),
     )

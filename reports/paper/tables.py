@@ -212,13 +212,13 @@ class _Setter:
     def _measured(self) -> str:
         """Protocol, episodes and intervals of ours; what differs between lines is printed at the line."""
         counts, planned = ({run.episodes for run in self.runs}, {run.planned for run in self.runs})
-        episodes = f"{_span(counts)} episodes a fold and shot"
+        episodes = f"{_span(counts)} episodes per fold and shot"
         if counts != planned:
             episodes += f" of {_span(planned)} planned"
         same = [detail(self.runs[0]) for detail in _DETAILS if detail not in self.details]
         return (
-            f"{', '.join([*same, episodes])}; in brackets the 95\u00a0% interval (bootstrap over episodes, stratified "
-            f"by class, clustered by query, {thousands(self.results.resamples)} resamples)"
+            f"{', '.join([*same, episodes])}, with the 95\u00a0% interval in brackets (bootstrap over episodes, "
+            f"stratified by class, clustered by query, {thousands(self.results.resamples)} resamples)"
         )
 
     def _notes(self) -> Iterator[str]:

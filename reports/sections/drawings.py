@@ -43,7 +43,7 @@ def drawings(results: Results) -> tuple[Drawing, ...]:
     return _LISTED[analysis]
 
 
-def basis(cells: Iterable[Cell], what: str = "episodes a point, 95 % intervals") -> str:
+def basis(cells: Iterable[Cell], what: str = "episodes per point, 95 % intervals") -> str:
     """State the basis of a figure: episodes, interval, protocol, and marks of its numbers."""
     listed = list(cells)
     counts = sorted({cell.episodes for cell in listed})
@@ -59,7 +59,7 @@ def basis(cells: Iterable[Cell], what: str = "episodes a point, 95 % intervals")
 def _more(names: tuple[str, ...], most: int) -> str:
     left = len(names) - most
     return (
-        f" The first {most} of {len(names)} methods by mean mIoU; the others are in the tables."
+        f" {most} of {len(names)} methods are shown, those with the highest mean mIoU; the tables contain all."
         if left > 0
         else ""
     )
@@ -79,14 +79,18 @@ def _summary(analysis: Analysis) -> Iterator[Drawing]:
         ground = basis(cells) + _more(analysis.methods, MOST)
         if len(rows) >= radar.FEWEST:
             spokes = rows[: radar.MOST_AXES]
-            beyond = f" The first {len(spokes)} of {len(rows)} benchmarks." if len(rows) > len(spokes) else ""
+            beyond = (
+                f" The first {len(spokes)} of {len(rows)} benchmarks are shown."
+                if len(rows) > len(spokes)
+                else ""
+            )
             yield Drawing(
                 name=f"radar-{shot}-shot",
                 place=f"summary/{shot}",
                 title=f"Radar of mIoU over benchmarks, {shot}-shot",
                 caption=(
-                    f"mIoU, {shot}-shot; every axis runs from 0 to {end} %. Pale bars are intervals, a missing "
-                    f"number is a gap, and areas mean nothing. {ground}{beyond}"
+                    f"mIoU, {shot}-shot. Every axis runs from 0 to {end} %. Pale bars are intervals. A missing number "
+                    f"is a gap in the line. Areas have no meaning. {ground}{beyond}"
                 ),
                 make=partial(
                     radar.draw,
@@ -99,7 +103,7 @@ def _summary(analysis: Analysis) -> Iterator[Drawing]:
             name=f"dots-{shot}-shot",
             place=f"summary/{shot}",
             title=f"mIoU of each method on each benchmark, {shot}-shot",
-            caption=f"The same numbers with their intervals, {shot}-shot. Hollow: the number carries a mark. {ground}",
+            caption=f"The same figures with intervals, {shot}-shot. A hollow dot is a figure with a mark. {ground}",
             make=partial(
                 dots.draw,
                 [analysis.benchmarks[i] for i in rows],
@@ -121,7 +125,7 @@ def _benchmarks(analysis: Analysis) -> Iterator[Drawing]:
             name=f"benchmark-{n}-{slug(benchmark)}",
             place=f"benchmark/{benchmark}",
             title=f"mIoU of each method on {title}, by shot",
-            caption=f"mIoU by shot. Hollow: the number carries a mark. {basis(cells)}{_more(analysis.methods, MOST)}",
+            caption=f"mIoU by shot. A hollow dot is a marked figure. {basis(cells)}{_more(analysis.methods, MOST)}",
             make=partial(
                 dots.draw,
                 names,
@@ -147,7 +151,7 @@ def _classes(analysis: Analysis) -> Iterator[Drawing]:
         kept = picked(list(parts.values()), CLASSES)
         every = len({p.key for mine in parts.values() for p in mine})
         some = (
-            f" The {len(kept)} classes with the lowest and the highest IoU of {every}."
+            f" {len(kept)} of {every} classes are shown, those with the lowest and the highest IoU."
             if every > len(kept)
             else ""
         )
@@ -156,8 +160,8 @@ def _classes(analysis: Analysis) -> Iterator[Drawing]:
             place="comparison/classes",
             title=f"IoU of each class on {analysis.benchmarks[benchmark]}, {place.shot}-shot",
             caption=(
-                f"{analysis.benchmarks[benchmark]}, {place.shot}-shot: foreground IoU of each class, the mean over the "
-                f"folds that test it.{some} {basis((place.cells[m] for m in names), _PARTS)}"
+                f"{analysis.benchmarks[benchmark]}, {place.shot}-shot: foreground IoU of each class, averaged over "
+                f"the folds that test it.{some} {basis((place.cells[m] for m in names), _PARTS)}"
                 f"{_more(tuple(parts), METHODS)}"
             ),
             make=partial(
@@ -204,7 +208,7 @@ def _scatters(analysis: Analysis) -> Iterator[Drawing]:
             caption=(
                 f"{analysis.benchmarks[benchmark]}, {place.shot}-shot: foreground IoU of {every} of "
                 f"{thousands(len(points))} shared episodes. {two[1]} is higher in {thousands(above)} of all. "
-                "Per-episode IoU is secondary: mIoU is a ratio of sums, not its mean. "
+                "IoU per episode is secondary: mIoU is not its mean, but a ratio of sums. "
                 f"{_gap_of(analysis, place, two)}{basis((place.cells[m] for m in two), 'episodes')}"
             ),
             make=partial(scatter.draw, points[rows, 0], points[rows, 1], (two[0], two[1])),
@@ -259,8 +263,9 @@ def _sizes(analysis: Analysis) -> Iterator[Drawing]:
             place="difficulty",
             title=f"IoU against object size on {title}, by shot",
             caption=(
-                f"{title}: foreground IoU by the share of the valid pixels that the object covers, sums over the "
-                f"episodes of a bin (n), whatever their class; secondary to mIoU. A bin without an interval is a gap. "
+                f"{title}: foreground IoU by object size, the share of the valid pixels that the object covers. It "
+                "is computed from the sums over all n episodes of a bin, for all classes together, and is secondary "
+                "to mIoU. A bin without an interval is a gap. "
                 f"{basis(cells, _PARTS)}{_more(analysis.methods, METHODS)}"
             ),
             make=partial(
@@ -303,8 +308,8 @@ def _costs(analysis: Analysis) -> Iterator[Drawing]:
             place="efficiency",
             title=f"mIoU of each method against its costs on {title}, {place.shot}-shot",
             caption=(
-                f"{title}, {place.shot}-shot: mIoU against costs, on logarithmic axes. Hollow: the number carries "
-                f"a mark, or the times are unstable. {describe_cost_source(analysis, place)} "
+                f"{title}, {place.shot}-shot: mIoU against costs, on logarithmic axes. A hollow dot is a figure "
+                f"with a mark or with unstable times. {describe_cost_source(analysis, place)} "
                 f"{basis(cells)}{_more(analysis.methods, MOST)}"
             ),
             make=partial(costs.draw, there),

@@ -107,14 +107,12 @@ def describe_cost_source(analysis: Analysis, place: Place) -> str:
     }
     if not belong:
         if analysis.results.efficiency:
-            return "Nothing was measured of these methods."
-        return (
-            "Time is that of the predictions in the runs, without the images and features that methods share."
-        )
+            return "No costs of these methods were measured."
+        return "Times are those of the predictions in the runs, without the images and features that methods share."
     size = str(block_of(first_run(next(iter(place.cells.values())))).get("size", ""))
     other = sorted({e.size for e in belong.values() if str(e.size) != size})
-    sized = f" Costs at {', '.join(map(str, other))} px, scores at {size} px." if size and other else ""
-    return f"Costs measured on {_name(machines[0][0])}; bars of the time are quartiles.{sized}"
+    sized = f" Costs are at {', '.join(map(str, other))} px, scores at {size} px." if size and other else ""
+    return f"Costs were measured on {_name(machines[0][0])}. Bars of the time are quartiles.{sized}"
 
 
 def _of(cell: Cell, measured: Iterable[Efficiency]) -> Efficiency | None:

@@ -55,17 +55,20 @@ def _question(analysis: Analysis) -> str:
 
 def _sentence(analysis: Analysis) -> str:
     if len(analysis.methods) == 1 and len(_measured(analysis)) > 1:
-        return "Nothing can be said about which method is better: no two share benchmark, seed, protocol, size and cap."
+        return (
+            "Nothing can be said about which method is better: "
+            "no two methods share benchmark, seed, protocol, input size and cap."
+        )
     if len(analysis.methods) == 1:
-        return f"One method was measured, {analysis.methods[0]}: its figures stand alone, and nothing is compared."
+        return f"Only one method was measured, {analysis.methods[0]}: nothing is compared."
     every = [pair for pairs in analysis.pairs.values() for pair in pairs]
     evidence = [pair for pair in every if counts_as_evidence(pair)]
     if not evidence:
         return f"Nothing can be said about which method is better: {_silence(every)}"
     if all(pair.outcome == "tie" for pair in evidence):
         return (
-            f"None of {_count(len(evidence), 'paired comparison')} tells two methods apart "
-            "(Holm-adjusted p of 5 % or more): these episodes do not show which method is better."
+            f"None of {_count(len(evidence), 'paired comparison')} is significant (p above 5 % after Holm's "
+            "adjustment): these episodes do not show which method is better."
         )
     scores = _scores(analysis, evidence)
     leader = max(
@@ -82,7 +85,7 @@ def _sentence(analysis: Analysis) -> str:
         claims = [_claim(total, f"the {len(against)} others taken together")]
     else:
         claims = [_claim(counts, other) for other, counts in sorted(against.items())]
-    return f"{_limit(evidence)}{leader} is significantly {'; '.join(claims)}; {_largest(analysis, mine)}."
+    return f"{_limit(evidence)}{leader} is significantly {'; '.join(claims)}. {_largest(analysis, mine)}."
 
 
 def _silence(every: Sequence[Pair]) -> str:
@@ -91,22 +94,22 @@ def _silence(every: Sequence[Pair]) -> str:
         return "no two methods have counted the same episodes."
     few = [pair for pair in every if pair.outcome == TOO_FEW and trained(pair)]
     if not few:
-        return "every pair has untrained weights in it."
+        return "every comparison includes untrained or random weights."
     return f"every paired comparison has too few queries ({_queries(few)}). {MORE_QUERIES}."
 
 
 def _queries(few: Sequence[Pair]) -> str:
     low, high = min(p.queries for p in few), max(p.queries for p in few)
-    return f"{low} distinct ones" if low == high else f"{low} to {high} distinct ones"
+    return f"{low} distinct queries" if low == high else f"{low} to {high} distinct queries"
 
 
 def _limit(evidence: Sequence[Pair]) -> str:
     """Limit the sentence if it does not hold for the benchmarks: it may be quoted alone."""
     cells = [cell for pair in evidence for cell in (pair.a, pair.b)]
     if _all(cells, "miniature"):
-        return "On miniature data (no benchmark figures), "
+        return "On miniature data (not benchmark figures), "
     kinds = dict.fromkeys(kind(m) for cell in cells for m in cell.marks)
-    return f"On numbers that are not all full measurements ({', '.join(kinds)}), " if kinds else ""
+    return f"On figures that are not all full measurements ({', '.join(kinds)}), " if kinds else ""
 
 
 def _claim(counts: Counter[str], other: str) -> str:
@@ -118,11 +121,11 @@ def _claim(counts: Counter[str], other: str) -> str:
 def _largest(analysis: Analysis, mine: Sequence[Pair]) -> str:
     decided = [pair for pair in mine if pair.outcome != "tie"]
     if not decided:
-        return "none of its own comparisons is decided"
+        return "None of its own comparisons is significant"
     pair = max(decided, key=lambda p: (abs(p.difference.value), analysis.name(p.b)))
     d = pair.difference
     return (
-        f"its largest decided difference is {signed(d.value)} points {interval_of(d.low, d.high)} to "
+        f"Its largest significant difference is {signed(d.value)} points {interval_of(d.low, d.high)} to "
         f"{analysis.name(pair.b)} on {analysis.benchmarks[pair.benchmark]}, {pair.shot}-shot "
         f"({pair.episodes:,} episodes)"
     )
@@ -141,14 +144,14 @@ def _caution(analysis: Analysis) -> str:
     said = []
     if _all(cells, "miniature"):
         said.append(
-            "All of this is on miniature data: it shows that the benchmark works, and nothing about the "
+            "All figures are measured on miniature data. They show that the benchmark works, and nothing about the "
             "methods on real images."
         )
     elif any(cell.marks for cell in cells):
         kinds = dict.fromkeys(kind(m) for cell in cells for m in cell.marks)
         said.append(
-            f"Some numbers are not full benchmark measurements ({', '.join(map(clean, kinds))}); "
-            "neither is what is said of them."
+            f"Some figures are not full benchmark measurements ({', '.join(map(clean, kinds))}). "
+            "Conclusions from them are limited in the same way."
         )
     every = [pair for pairs in analysis.pairs.values() for pair in pairs]
     few = [pair for pair in every if trained(pair) and not counts_as_evidence(pair)]

@@ -145,8 +145,8 @@ def _group(cells: list[Cell], legend: dict[str, Mark], budget: Budget, share: in
     basis = (
         f"all {thousands(kept)} episodes"
         if kept >= counted
-        else f"the {thousands(kept)} of {thousands(counted)} episodes whose pictures are kept, spread evenly over "
-        "the plan and the same for every method"
+        else f"the {thousands(kept)} of {thousands(counted)} episodes whose pictures are stored. They are spread "
+        "evenly over the plan and are the same for every method"
     )
     return Group(cells[0].shot, tuple(names), tuple(purse.classes), tuple(examples), basis)
 

@@ -45,9 +45,9 @@ def test_the_page_tells_changes_only_when_asked(page: str) -> None:
     assert "Changes since benign" in text
     assert "2 changed, 1 added, 1 removed, 5 unchanged" in text
     assert "checkpoint (the method's weights): aaaaaaaaaaaa → bbbbbbbbbbbb (folds 0, 1)" in text
-    assert "paired on 200 episodes that both counted; significant (Holm's p, 5 %)" in text
+    assert "paired on 200 episodes that both have counted; significant (Holm's p, 5 %)" in text
     assert "[1.0, 3.5]" in text
-    assert "not the same episodes, so the difference has no interval" in text
+    assert "the episodes differ, so the difference has no interval" in text
     assert "untrained" in text  # the mark of a cell that is gone is in the legend
     assert "Changes since" not in render(replace(shown(), changes=None))
 

@@ -92,7 +92,7 @@ def test_size_of_the_runs_goes_before_the_latest_and_another_is_said() -> None:
     assert drawn(results(same, later))["pmnet"]["ms"] == 12.5
     alone = analyse(results(later))
     assert cost_points(alone, alone.places[0])["pmnet"].costs["ms"] == 3.0
-    assert "Costs at 192 px, scores at 400 px." in describe_cost_source(alone, alone.places[0])
+    assert "Costs are at 192 px, scores at 400 px." in describe_cost_source(alone, alone.places[0])
     both = analyse(results(same))
     assert "px" not in describe_cost_source(both, both.places[0])
 
@@ -133,7 +133,7 @@ def test_without_measurements_runs_stand_in_and_the_next_command_is_said() -> No
     assert told_costs.command == command
     page = render(results())
     assert command in page
-    assert "Nothing was measured here" in page
+    assert "Nothing was measured with" in page
 
 
 def test_next_command_names_what_is_missing_only() -> None:
@@ -167,8 +167,8 @@ def test_page_shows_costs_beside_scores() -> None:
     assert section.count("<svg") == 1
     for text in ("GFLOPs an episode", "peak memory (MiB)", "learnable parameters (M)", "ms an episode"):
         assert text in section
-    assert "two for each multiply-add" in section
-    assert re.search(r"200 episodes a point, 95 % intervals, protocol published/1", section)
+    assert "two per multiply-add" in section
+    assert re.search(r"200 episodes per point, 95 % intervals, protocol published/1", section)
     (drawing,) = (d for d in drawings(given_results) if d.place == "efficiency")
     assert inline(drawing) == inline(replace(drawing))  # a second figure, drawn anew
     assert "mathdefault" not in section

@@ -49,7 +49,7 @@ def test_captions_are_beside_the_figures_and_in_them(written: list[Path]) -> Non
     for drawing in drawings(make_results(marks=("miniature",))):
         assert f"{drawing.name}\n{drawing.title}.\n{drawing.caption}\n" in captions
         if drawing.place.startswith("benchmark/"):
-            assert re.search(r"episodes a point, 95 % intervals, protocol published/1", drawing.caption)
+            assert re.search(r"episodes per point, 95 % intervals, protocol published/1", drawing.caption)
         folder = written[0].parent
         with Image.open(folder / f"{drawing.name}.png") as image:
             assert image.info["Description"] == drawing.caption

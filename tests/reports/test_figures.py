@@ -54,7 +54,7 @@ def test_seven_methods_are_drawn_and_the_others_are_told() -> None:
     cells = [make_cell([make_run(f"method{i}")]) for i in range(9)]
     results = Results(tuple(r for c in cells for r in c.folds.values()), tuple(cells), 200, 0)
     summary = next(d for d in drawings(results) if d.place.startswith("summary"))
-    assert "The first 7 of 9 methods" in summary.caption
+    assert "7 of 9 methods" in summary.caption
 
 
 def test_a_figure_is_one_element_with_a_name() -> None:

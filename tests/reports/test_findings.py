@@ -57,19 +57,19 @@ def test_untrained_weights_are_never_compared_in_words() -> None:
 
 def test_miniature_data_say_nothing_of_methods() -> None:
     told = findings(Analysis(two(0.1, marks=("miniature",))))
-    assert told.sentence.startswith("On miniature data (no benchmark figures), pmnet is")
+    assert told.sentence.startswith("On miniature data (not benchmark figures), pmnet is")
     assert "nothing about the methods" in told.caution
 
 
 def test_a_mark_on_either_side_limits_the_sentence() -> None:
     told = findings(Analysis(two(0.1, other=("part-trained (9 steps on 9 images)",))))
-    assert told.sentence.startswith("On numbers that are not all full measurements (part-trained), pmnet is")
+    assert told.sentence.startswith("On figures that are not all full measurements (part-trained), pmnet is")
 
 
 def test_methods_that_share_no_column_are_not_one_method() -> None:
     told = findings(Analysis(two(0.1, other=("capped (200 of 1000 episodes)",))))
     assert told.sentence.startswith("Nothing can be said")
-    assert "no two share" in told.sentence
+    assert "no two methods share" in told.sentence
 
 
 def test_counts_in_the_sentence_are_those_of_the_pairs() -> None:

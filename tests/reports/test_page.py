@@ -174,7 +174,7 @@ def test_every_figure_says_on_how_much_it_stands(page: Path) -> None:
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", text.partition('id="episodes"')[0], re.DOTALL)
     assert len(captions) >= 9
     for caption in captions:
-        told = r"\d episodes( a point, 95 % intervals| in all, 95 % intervals|), protocol published/1"
+        told = r"\d episodes( per point, 95 % intervals| in all, 95 % intervals|), protocol published/1"
         assert re.search(told, caption), caption
         assert "95 % intervals" in caption or re.search(r"\[[+−]\d+\.\d, [+−]\d+\.\d\] points", caption), (
             caption

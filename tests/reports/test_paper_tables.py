@@ -154,7 +154,7 @@ def test_our_figures_are_the_cells_with_interval_and_marks(
     ablated = line(result[6], "pmnet (w/o b3dconv)").numbers
     assert [n.text for n in ablated[1:4]] == ["-"] * 3
     assert ablated[4].marks == "F"  # a mean over one fold of four
-    assert "protocol published/1, seed 0, scored at input size, 40 episodes a fold" in result[1].measured
+    assert "protocol published/1, seed 0, scored at input size, 40 episodes per fold" in result[1].measured
 
 
 def test_the_average_of_table_3_needs_all_four(everything: Results, result: dict[int, PaperTable]) -> None:

@@ -185,7 +185,7 @@ def test_each_mark_has_its_own_line_in_markdown(tmp_path: Path) -> None:
     assert all(lines[i].count("<sup>") == 1 for i in marked)
     after, statistics = lines[marked[-1] + 1 : marked[-1] + 3]
     assert after == ""
-    assert statistics.startswith("mIoU: per class")
+    assert statistics.startswith("mIoU is")
 
 
 def test_csv_is_unrounded(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from fssbench import __version__
 from fssbench.cli.output import printable
 from fssbench.compat import require_torch
 from fssbench.errors import FssbenchError, PluginError
+from fssbench.threads import let_threads_sleep
 
 VERBS = {
     "run": "Evaluate methods on benchmarks; the same command again resumes.",
@@ -82,6 +83,7 @@ class Verbs(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb; a user's mistake ends in its message and exit code, without a traceback."""
+        let_threads_sleep()
         try:
             require_torch()
             return super().invoke(ctx)

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fssbench.cli.hints import Verb, follow_up
-from fssbench.cli.options import PATH, device_option, json_option, out_option, plugin_option, settings_option
+from fssbench.cli.options import (
+    PATH,
+    device_option,
+    json_option,
+    out_option,
+    plugin_option,
+    settings_option,
+    threads_option,
+)
 from fssbench.cli.output import emit_json, one_line, table
 from fssbench.errors import FssbenchError
 
@@ -49,6 +57,7 @@ _COLUMNS = (
     "--batch", type=click.IntRange(1), default=1, show_default=True, help="Episodes in one forward."
 )
 @device_option()
+@threads_option()
 @click.option(
     "--repeats", type=click.IntRange(1), default=15, show_default=True, help="Number of timed repeats."
 )

@@ -22,7 +22,14 @@ EXTRAS = (
     "pyarrow",
     "seaborn",
 )
-SETTINGS = ("FSSBENCH_DATA", "FSSBENCH_CACHE", "FSSBENCH_DEBUG", "OMP_NUM_THREADS", "NO_COLOR")
+SETTINGS = (
+    "FSSBENCH_DATA",
+    "FSSBENCH_CACHE",
+    "FSSBENCH_DEBUG",
+    "OMP_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+    "NO_COLOR",
+)
 """The only environment variables that are shown; others may hold a secret."""
 
 

@@ -98,6 +98,25 @@ def device_option() -> Decorator:
     )
 
 
+def threads_option() -> Decorator:
+    """Make the option `--threads`, which holds for this process and those that it starts."""
+
+    def apply(context: click.Context, _: click.Parameter, number: int | None) -> None:
+        if number is not None and not context.resilient_parsing:
+            from fssbench.threads import set_threads
+
+            set_threads(number)
+
+    return click.option(
+        "--threads",
+        type=click.IntRange(1),
+        metavar="N",
+        callback=apply,
+        expose_value=False,
+        help="CPU threads; default: the choice of torch, one per core.",
+    )
+
+
 def settings_option(name: str) -> Decorator:
     """Make the option `--set`, settings of the method; the command receives them as the dictionary `name`."""
     return click.option(

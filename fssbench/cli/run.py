@@ -18,6 +18,7 @@ from fssbench.cli.options import (
     plugin_option,
     settings_option,
     splits_option,
+    threads_option,
 )
 from fssbench.errors import DataError, UsageError, unknown
 from fssbench.files.text import decode_text
@@ -95,6 +96,7 @@ def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
 @splits_option()
 @out_option("runs", "Folder of the runs.")
 @device_option()
+@threads_option()
 @click.option("--protocol", default="published", show_default=True, help="published or fssbench.")
 @click.option(
     "--seed", "seeds", multiple=True, type=click.IntRange(0), help="Episode seed; repeatable; default 0."

@@ -19,6 +19,7 @@ from fssbench.cli.options import (
     plugin_option,
     settings_option,
     splits_option,
+    threads_option,
 )
 from fssbench.cli.output import emit_json, printable
 from fssbench.cli.progress import EVERY
@@ -106,6 +107,7 @@ if TYPE_CHECKING:
     "--amp/--no-amp", default=None, help="Compute in bfloat16; default: yes on GPUs that support it."
 )
 @device_option()
+@threads_option()
 @click.option(
     "--val-every",
     type=click.IntRange(1),

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from fssbench.cli.hints import Verb
-from fssbench.cli.options import PATH, data_option, json_option, plugin_option, splits_option
+from fssbench.cli.options import PATH, data_option, json_option, plugin_option, splits_option, threads_option
 from fssbench.errors import DataError
 
 
@@ -20,6 +20,7 @@ from fssbench.errors import DataError
 @data_option()
 @splits_option()
 @plugin_option()
+@threads_option()
 @click.option(
     "--file",
     "files",

@@ -1,0 +1,40 @@
+"""How many threads torch computes with, and how they wait for each other.
+
+A thread of OpenMP that has finished its part of an operator spins until the others have finished theirs.  If another
+process holds a core, one of them is not running at all, and the rest spin for a whole time slice, at each
+of the thousands of operators in an episode.  Threads that sleep instead lose nothing on an idle machine.
+
+OpenMP reads the environment when torch loads it, so this module does not import torch.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+WAIT_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+"""What decides how long a thread spins: for every OpenMP, for that of GCC, for that of Intel and LLVM."""
+NUMBER_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""What decides how many threads there are: for OpenMP, and for Intel's matrix products."""
+
+
+def let_threads_sleep() -> None:
+    """Make threads that wait sleep, in this process and its children, unless the user has chosen how they wait.
+
+    Call it before torch is imported; in this process it has no effect afterwards.
+    """
+    if not any(name in os.environ for name in WAIT_VARIABLES):
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # the two others follow it
+
+
+def set_threads(number: int) -> None:
+    """Compute with this many threads, in this process and its children.
+
+    Args:
+        number: at least 1.
+    """
+    os.environ.update(dict.fromkeys(NUMBER_VARIABLES, str(number)))
+    if "torch" in sys.modules:  # else torch reads the environment when it is imported
+        import torch
+
+        torch.set_num_threads(number)

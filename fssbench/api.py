@@ -82,7 +82,7 @@ if TYPE_CHECKING:
     )
     from fssbench.contracts.lists import ListFormat as ListFormat, PublishedList as PublishedList
     from fssbench.contracts.marks import Mark as Mark, MarkKind as MarkKind, parse_mark as parse_mark
-    from fssbench.contracts.method_card import MethodCard as MethodCard
+    from fssbench.contracts.method_card import NO_REFERENCE as NO_REFERENCE, MethodCard as MethodCard
     from fssbench.contracts.methods import (
         AT_INFERENCE as AT_INFERENCE,
         AtInference as AtInference,

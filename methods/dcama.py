@@ -72,14 +72,23 @@ class MaskAttention(nn.Module):
             values: mask values (B, M), 0..1.
         """
         asked = torch.unflatten(self.query(query), -1, (self.heads, -1))
-        scale = asked.shape[-1] ** -0.5
         keys = torch.unflatten(self.key(support), -1, (self.heads, -1))
         gathered = []
         for head in range(self.heads):  # one at a time: all heads of five supports would need a gigabyte
-            scores = torch.matmul(asked[:, :, head] * scale, keys[:, :, head].transpose(1, 2))
+            scores = self.score(asked[:, :, head], keys[:, :, head], values)
             shares = functional.dropout(scores.softmax(dim=-1), _DROPOUT, self.training)
             gathered.append(torch.matmul(shares, values.unsqueeze(-1)).squeeze(-1))
         return torch.stack(gathered).mean(dim=0)
+
+    def score(self, asked: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Score (B, N, M) every pair of a query token and a support token in one head.
+
+        Args:
+            asked: projected query tokens (B, N, d).
+            keys: projected support tokens (B, M, d).
+            values: mask values (B, M), which this score does not read.
+        """
+        return torch.matmul(asked * asked.shape[-1] ** -0.5, keys.transpose(1, 2))
 
 
 def positions(count: int, channels: int, like: Tensor) -> Tensor:
@@ -189,7 +198,7 @@ class DCAMA(FeatureMethod):
         self._block = {tap.name: groups.index((tap.stage, tap.channels)) for tap in matched}
         self._matched = {"coarse": list_names(coarse), "middle": list_names(middle), "fine": list_names(fine)}
         self._shallow, self._deeper = first[-1], fine[-1]
-        self.attention = nn.ModuleList(MaskAttention(channels, self.config.heads) for _, channels in groups)
+        self.attention = nn.ModuleList(self.make_attention(channels) for _, channels in groups)
         self.encode = nn.ModuleDict(
             {
                 level: _make_convs(len(taps), (16, 64, 128), _KERNELS[level])
@@ -205,6 +214,10 @@ class DCAMA(FeatureMethod):
                 _make_pair(16, 16, 2),
             ]
         )
+
+    def make_attention(self, channels: int) -> MaskAttention:
+        """Make the attention of one group of taps."""
+        return MaskAttention(channels, self.config.heads)
 
     @property
     def taps(self) -> Taps:

@@ -24,7 +24,7 @@ def _describe_method(name: str) -> Facts:
     from fssbench.plugins.registry import METHODS
 
     cls = METHODS.get(name)
-    card = cls.card.model_dump(exclude={"notes", "parity", "published"})
+    card = cls.card.model_dump(exclude={"notes", "parity", "published"}, exclude_none=True)
     return {
         "kind": "method",
         **{("compares by" if k == "kind" else k): v for k, v in card.items()},
@@ -64,6 +64,9 @@ _NOTES: dict[NoteKind, str] = {
     "reproduced": "reproduced of the reference",
     "corrected": "corrected of the reference",
     "differs": "differs from the reference",
+    "stated": "stated by the paper",
+    "inferred": "inferred from published figures",
+    "choice": "not known, and chosen here",
     "remark": "remarks",
 }
 """Headings of the notes of a card, by their kind."""

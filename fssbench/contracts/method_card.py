@@ -7,6 +7,9 @@ from typing import Literal
 from fssbench.contracts.notes import Note
 from fssbench.contracts.records import Record
 
+NO_REFERENCE = "no reference; built from the paper"
+"""What a card gives as its reference if the authors have published no code."""
+
 
 class MethodCard(Record):
     """What a method is: for `show`, `list` and reports."""
@@ -27,9 +30,12 @@ class MethodCard(Record):
     trained: bool
     """Whether its own weights must be trained; False for training-free methods."""
     reference: str
-    """Repository and commit of the reference code."""
+    """Repository and commit of the reference code; `NO_REFERENCE` if none is public."""
     licence: str
-    """Licence of the reference code ("none" if it has no licence file)."""
+    """Licence of the reference code ("none" if it has no licence file, or if there is no code)."""
+    learnable: int | None = None
+    """Number of learnable parameters with default settings on the backbone of the card.  A method without a reference
+    states it, because nobody else can."""
     training: str = ""
     """Loss, optimiser and schedule of the reference, in one or two lines."""
     notes: tuple[Note, ...] = ()

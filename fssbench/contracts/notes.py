@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-NoteKind = Literal["reproduced", "corrected", "differs", "remark"]
+NoteKind = Literal["reproduced", "corrected", "differs", "stated", "inferred", "choice", "remark"]
 """`reproduced`: a fault or oddity of the reference that is kept; `corrected`: one that is not; `differs`: what is done
-in another way than in the reference; `remark`: anything else that a user should know."""
+in another way than in the reference.  For a method without public code, `stated`: what its paper says; `inferred`: what
+follows from published figures; `choice`: what is unknown and was chosen here.  `remark`: anything else that a user
+should know."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,19 @@ def test_a_method_shows_faults_parity_and_published_figures() -> None:
         assert fact in show("ssp").stdout
 
 
+def test_a_method_without_public_code_shows_what_is_stated_and_what_is_chosen() -> None:
+    result, card = facts("abcnet"), METHODS.get("abcnet").card
+    assert result["reference"] == "no reference; built from the paper"
+    assert result["learnable"] == card.learnable
+    for heading, kind in (
+        ("stated by the paper", "stated"),
+        ("inferred from published figures", "inferred"),
+        ("not known, and chosen here", "choice"),
+    ):
+        assert result[heading] == [note.text for note in card.notes if note.kind == kind] != []
+    assert result["equal to its reference"] == "not compared with outputs of a reference"
+
+
 @pytest.mark.parametrize("name", ["pmnet", "hsnet"])
 def test_a_shipped_checkpoint_says_how_it_was_trained_in_options_of_train(name: str) -> None:
     every = shipped(METHODS.get(name))

@@ -27,6 +27,7 @@ PUBLISHED = {
     "patnet": ("adam", 1e-3, 20, 0),
     "fecanet": ("adam", 1e-3, 20, 0),
     "dcama": ("sgd", 1e-3, 48, 1e-4),
+    "abcnet": ("sgd", 1e-3, 48, 1e-4),
     "vat": ("adamw", 5e-4, 16, 0),
     "ssp": ("sgd", 1e-3, 4, 5e-4),
     "ifa": ("sgd", 1e-3, 12, 5e-4),

@@ -8,7 +8,13 @@ from fssbench.contracts.methods import Method
 from fssbench.plugins.registry import METHODS
 from fssbench.plugins.source_hash import source_of
 
-BUILDS_ON = {"fecanet": {"hsnet"}, "hm": {"hsnet", "vat"}, "ifa": {"ssp"}, "patnet": {"hsnet"}}
+BUILDS_ON = {
+    "abcnet": {"dcama"},
+    "fecanet": {"hsnet"},
+    "hm": {"hsnet", "vat"},
+    "ifa": {"ssp"},
+    "patnet": {"hsnet"},
+}
 
 
 @pytest.mark.parametrize("name", METHODS.names())

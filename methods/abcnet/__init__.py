@@ -1,0 +1,3 @@
+"""The method ABCNet, and the parts that only it uses."""
+
+from .method import ABCNet as ABCNet, ABCNetConfig as ABCNetConfig

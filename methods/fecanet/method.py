@@ -178,7 +178,9 @@ class FECANet(FeatureMethod):
 
     def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
         """Logits (B, 2, h, w) at half the finest tap's stride, from one support for each query."""
-        dense_query, dense_support, levels = {}, {}, []
+        dense_query: dict[str, Tensor] = {}
+        dense_support: dict[str, Tensor] = {}
+        levels: list[tuple[str, ...]] = []
         half: Size | None = None  # half of the plane of the finer level, rounded up
         for level, taps in reversed(self._levels.items()):
             output = self._outputs[level]

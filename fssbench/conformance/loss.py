@@ -28,6 +28,7 @@ class _LossSubject:
             raise Skipped("the method has no recipe and does not define a loss")
         self.method = subject.learner
         self._statistics = [tensor.clone() for tensor in statistics(self.method)]
+        self._memory = self.method.training_memory()
         self._episodes = subject.episodes(batch=2)
         self.ignore = torch.zeros_like(self._episodes.mask[:, 0], dtype=torch.bool)
         self.ignore[..., : subject.size // 2] = True
@@ -48,11 +49,13 @@ class _LossSubject:
         method, episodes = self.method, self._episodes
         for tensor, initial in zip(statistics(method), self._statistics, strict=True):
             tensor.copy_(initial)
+        method.restore_memory(self._memory)
         labels = target.long() if method.supervision == "classes" else target.clone()
+        told = {"numbers": torch.tensor([1, 2])} if method.supervision == "numbered" else {}
         with isolated(0):
             query, support = method.read(episodes.query.clone(), episodes.support.clone())
             with torch.enable_grad():
-                loss = method.loss(query, support, episodes.mask.clone(), labels, ignore.clone())
+                loss = method.loss(query, support, episodes.mask.clone(), labels, ignore.clone(), **told)
         returned = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
         require(
             isinstance(loss, Tensor) and loss.ndim == 0, f"loss returned {returned}, expected a scalar tensor"

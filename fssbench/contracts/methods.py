@@ -28,6 +28,7 @@ from fssbench.files.state_dicts import COUNTER, assign, digest_state, strip_modu
 if TYPE_CHECKING:
     from fssbench.contracts.backbones import Backbone
 
+Supervision = Literal["object", "numbered", "classes"]
 Features = Mapping[str, Tensor]
 """Feature maps by tap name: (B, C, h, w) of queries, (B, K, C, h, w) of supports."""
 
@@ -108,9 +109,10 @@ class Method(nn.Module, ABC):
     """Names of other methods whose checkpoints it takes, such as that of the method it derives from."""
     loss_ignores: ClassVar[bool] = True
     """Whether pixels marked 255 are left out of the loss; otherwise they count as background there."""
-    supervision: ClassVar[Literal["object", "classes"]] = "object"
-    """What `loss` learns from: the mask of the episode's class or, for a network that is trained as an ordinary
-    classifier of pixels, the numbers of all classes that are trained on."""
+    supervision: ClassVar[Supervision] = "object"
+    """What `loss` learns from: the mask of the episode's class (`object`); that mask and, as a further argument
+    `numbers`, the number of the class (`numbered`); or, for a network that is trained as an ordinary classifier of
+    pixels, the numbers of all classes that are trained on (`classes`)."""
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__()
@@ -218,7 +220,9 @@ class Method(nn.Module, ABC):
         """Compute the training loss of B episodes, a scalar: cross-entropy over pixels; override for another.
 
         Pixels are averaged within each episode and the episodes after that.  Loss and gradient of a batch
-        therefore do not depend on how it is split over processes or accumulated.
+        therefore do not depend on how it is split over processes or accumulated.  With `supervision =
+        "numbered"` an override takes a last argument `numbers: Tensor | None = None`: the number of each episode's
+        class, (B,), int64, from 1 on in the order of the ids of the classes that are trained on.
 
         Args:
             query: as for `predict`.
@@ -235,6 +239,17 @@ class Method(nn.Module, ABC):
     def criterion(self, logits: Tensor, target: Tensor, ignore: Tensor) -> Tensor:
         """Compute the cross-entropy of logits (B, 2, H, W), a scalar; `target` and `ignore` as for `loss`."""
         return pixel_loss(logits, target, ignore if self.loss_ignores else None)
+
+    def training_memory(self) -> dict[str, Tensor]:
+        """Return what `loss` carries from step to step beside weights and buffers, such as a list of negatives.
+
+        It is stored with the state of a training, so that a resumed training has it, and never in a checkpoint.  The
+        returned tensors are not changed afterwards.
+        """
+        return {}
+
+    def restore_memory(self, memory: Mapping[str, Tensor]) -> None:
+        """Take back what `training_memory` returned at an earlier step."""
 
     def rate_factor(self, name: str) -> float:
         """Factor on the recipe's learning rate for the parameter `name`; 1 for all by default."""

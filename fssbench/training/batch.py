@@ -23,3 +23,5 @@ class Batch:
     """(B, S, S), bool, or int64 class numbers (`Method.supervision`)."""
     ignore: Tensor
     """(B, S, S), bool."""
+    numbers: Tensor
+    """Number of each episode's class, (B,), int64 (`Method.loss`)."""

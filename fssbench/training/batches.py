@@ -35,7 +35,7 @@ class Batches:
         world: this process among all.
 
     Raises:
-        UsageError: if the stream inverts episodes and the method is trained on class numbers.
+        UsageError: if the stream inverts episodes and the method is told the numbers of classes.
     """
 
     def __init__(
@@ -48,10 +48,10 @@ class Batches:
         accumulate: int,
         world: Workers,
     ) -> None:
-        if stream.invert and method.supervision == "classes":
+        if stream.invert and method.supervision != "object":
             raise UsageError(
-                f"method {method.card.name!r} is taught all classes at once, not one object against its "
-                "background, which --invert would swap. Next: leave it out"
+                f"method {method.card.name!r} is told the classes of its training, and --invert would put their "
+                "background in their place. Next: leave it out"
             )
         self._method = method
         self._source = source
@@ -104,6 +104,7 @@ class Batches:
                 support_mask=torch.cat(masks),
                 target=torch.stack(list(map(torch.from_numpy, targets))).to(self._world.device),
                 ignore=torch.stack(list(map(torch.from_numpy, ignored))).to(self._world.device),
+                numbers=torch.tensor([self._numbers[e.class_id] for e in episodes], device=self._world.device),
             )
 
     def doubts(self, batch: Batch) -> Iterator[str]:

@@ -43,7 +43,8 @@ class Loss(nn.Module):
         """Loss of a batch, a scalar."""
         inputs = (batch.query, batch.support, batch.support_mask)
         if not self.iou:
-            return self.method.loss(*inputs, batch.target, batch.ignore)
+            told = {"numbers": batch.numbers} if self.method.supervision == "numbered" else {}
+            return self.method.loss(*inputs, batch.target, batch.ignore, **told)
         size = (int(batch.target.shape[-2]), int(batch.target.shape[-1]))
         logits = self.method.predict(*inputs, size=size).float()
         lost = 1 - soft_iou(logits, batch.target, batch.ignore).mean()

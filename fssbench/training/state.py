@@ -27,6 +27,7 @@ _HEADER = "fssbench_training"
 _HEAD = "head."
 _OPTIMIZER = "optimizer."
 _AVERAGE = "average."
+_MEMORY = "memory."
 _NONE: Mapping[str, Tensor] = MappingProxyType({})
 
 
@@ -70,6 +71,7 @@ def save_state(
     """
     tensors = {f"{_HEAD}{k}": v for k, v in head(method).items()}
     tensors |= {f"{_AVERAGE}{k}": v for k, v in average.items()}
+    tensors |= {f"{_MEMORY}{k}": v for k, v in method.training_memory().items()}
     for name, parameter in learnable(method).items():
         for key, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
@@ -118,6 +120,7 @@ def load_state(
     for prefix, place in ((_HEAD, head(method)), (_AVERAGE, average)):
         stored = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         assign(place, stored, f"{path}: its {prefix.removesuffix('.')} entries")
+    method.restore_memory({k.removeprefix(_MEMORY): v for k, v in tensors.items() if k.startswith(_MEMORY)})
     own = learnable(method)
     for name, value in tensors.items():
         if not name.startswith(_OPTIMIZER):

@@ -184,6 +184,7 @@ class _Training:
         self._cache_announced_up_to = self.reached.step
         self.statistics = statistics(method)
         self._before = [s.clone() for s in self.statistics]
+        self._memory_before = method.training_memory()
         self._between_steps = True
         self._loss_of = world.parallel(Loss(method, settings.iou_loss))
 
@@ -291,6 +292,7 @@ class _Training:
         step = self.reached.step
         rate = set_rates(self.optimizer, self.recipe, step, self.steps)
         self._before = [s.clone() for s in self.statistics]
+        self._memory_before = self.method.training_memory()
         loss = self._step(step)
         self.average.add(step + 1)
         miou = fb_iou = None
@@ -421,12 +423,13 @@ class _Training:
     def _store_after_failure(self, error: BaseException) -> None:
         """Store the state from before the failed step.
 
-        A forward pass changes running statistics only, and these are restored.  Once the optimiser has started, the
-        state on disk is the last consistent one and stays.
+        A forward pass changes running statistics and the memory of the loss only, and these are restored.  Once the
+        optimiser has started, the state on disk is the last consistent one and stays.
         """
         if self._between_steps and self.world.first and isinstance(error, FssbenchError | KeyboardInterrupt):
             for now, before in zip(self.statistics, self._before, strict=True):
                 now.copy_(before)
+            self.method.restore_memory(self._memory_before)
             try:
                 self._store()
             except DataError:

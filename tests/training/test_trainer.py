@@ -15,6 +15,7 @@ import fssbench
 from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.contracts.methods import head
 from fssbench.contracts.provenance import Provenance
+from fssbench.errors import PluginError
 from fssbench.files.state_dicts import read_safetensors, read_state_dict
 from fssbench.loading import checkpoints
 from fssbench.loading.contamination import image_ids
@@ -243,6 +244,27 @@ def test_a_classifier_is_told_the_numbers_of_all_classes(training):
             (number,) = numbers[numbers > 0].unique().tolist()
             inside = image[:, numbers == number].mean(dim=1)
             assert int(inside.argmax()) == number - 1
+
+
+def test_an_episode_comes_with_the_number_of_its_class(training):
+    method, _ = training(name="rememberer", steps=4, val_episodes=0)
+    for query, target, numbers in method.loss_inputs:
+        colours = [int(image[:, mask].mean(dim=1).argmax()) for image, mask in zip(query, target, strict=True)]
+        assert numbers.tolist() == [colour + 1 for colour in colours]
+
+
+def test_what_a_loss_remembers_is_resumed_and_is_in_no_checkpoint(training, tmp_path, monkeypatch):
+    """Stopped by an error inside a loss, after the loss has remembered it."""
+    whole, _ = training(name="rememberer", out="whole", val_episodes=0)
+    monkeypatch.setenv("TRAIN_NAN", "6")
+    with pytest.raises(PluginError, match="step 6"):
+        training(name="rememberer", val_episodes=0)
+    monkeypatch.delenv("TRAIN_NAN")
+    again, done = training(name="rememberer", val_episodes=0)
+    assert done.computed == 12 - 5
+    assert torch.equal(again.met, whole.met)
+    assert same(tmp_path / "out", tmp_path / "whole")
+    assert not [name for name in read_state_dict(done.checkpoint) if "met" in name]
 
 
 def test_parts_learn_at_their_own_rates(training):

@@ -130,9 +130,10 @@ def test_inverted_episodes_are_in_the_manifest_and_set_trainings_apart(training)
         training()
 
 
-def test_a_classifier_of_pixels_has_nothing_to_invert(training):
-    with pytest.raises(UsageError, match="'sorter' is taught all classes at once.*leave it out"):
-        training(name="sorter", invert=0.5)
+@pytest.mark.parametrize("name", ["sorter", "rememberer"])
+def test_a_method_that_is_told_classes_has_nothing_to_invert(training, name):
+    with pytest.raises(UsageError, match=f"'{name}' is told the classes.*--invert.*leave it out"):
+        training(name=name, invert=0.5)
 
 
 def test_nan_stops_with_step_and_episode_and_keeps_the_last_good_state(training, tmp_path, monkeypatch):

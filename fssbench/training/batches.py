@@ -104,7 +104,9 @@ class Batches:
                 support_mask=torch.cat(masks),
                 target=torch.stack(list(map(torch.from_numpy, targets))).to(self._world.device),
                 ignore=torch.stack(list(map(torch.from_numpy, ignored))).to(self._world.device),
-                numbers=torch.tensor([self._numbers[e.class_id] for e in episodes], device=self._world.device),
+                numbers=torch.tensor(
+                    [self._numbers[e.class_id] for e in episodes], device=self._world.device
+                ),
             )
 
     def doubts(self, batch: Batch) -> Iterator[str]:

@@ -48,7 +48,7 @@ def make_classifier() -> nn.Sequential:
     )
 
 
-def _make_refinement() -> nn.Sequential:
+def make_refinement() -> nn.Sequential:
     """Make two 3x3 convolutions without bias, each with ReLU; the caller adds the result to its input."""
     return nn.Sequential(
         nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False),
@@ -105,10 +105,10 @@ class FeatureEnrichment(nn.Module):
         super().__init__()
         self.scales = tuple(scales)
         self.alpha_conv = nn.ModuleList(make_reduction(2 * WIDTH) for _ in self.scales[1:])
-        self.beta_conv = nn.ModuleList(_make_refinement() for _ in self.scales)
+        self.beta_conv = nn.ModuleList(make_refinement() for _ in self.scales)
         self.inner_cls = nn.ModuleList(make_classifier() for _ in self.scales)
         self.res1 = make_reduction(WIDTH * len(self.scales))
-        self.res2 = _make_refinement()
+        self.res2 = make_refinement()
         self.cls = make_classifier()
 
     def forward(self, merged: Merged, size: Size, above: Sequence[Tensor] | None = None) -> Enriched:

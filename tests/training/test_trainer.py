@@ -249,7 +249,9 @@ def test_a_classifier_is_told_the_numbers_of_all_classes(training):
 def test_an_episode_comes_with_the_number_of_its_class(training):
     method, _ = training(name="rememberer", steps=4, val_episodes=0)
     for query, target, numbers in method.loss_inputs:
-        colours = [int(image[:, mask].mean(dim=1).argmax()) for image, mask in zip(query, target, strict=True)]
+        colours = [
+            int(image[:, mask].mean(dim=1).argmax()) for image, mask in zip(query, target, strict=True)
+        ]
         assert numbers.tolist() == [colour + 1 for colour in colours]
 
 

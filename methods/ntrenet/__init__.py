@@ -1,0 +1,3 @@
+"""NTRENet, see `fssbench.methods.ntrenet.method`."""
+
+from .method import NTRENet as NTRENet

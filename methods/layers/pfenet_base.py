@@ -1,4 +1,4 @@
-"""The encoder, the settings and the names in checkpoints that PFENet, SCL and ASGNet share."""
+"""The encoder, the settings and the names in checkpoints that PFENet, SCL, ASGNet and NTRENet share."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Feature enrichment (Tian et al., TPAMI 2020, section 3.3): a map at several scales, fine ones informing coarse ones.
 
-PFENet, SCL and ASGNet differ in the input of each scale and share the rest, which is here.
+PFENet, SCL, ASGNet and NTRENet differ in the input of each scale and share the rest, which is here.
 """
 
 from __future__ import annotations

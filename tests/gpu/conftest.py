@@ -19,6 +19,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "vat": {"grid": 64},
     "pfenet": {"ppm_scales": (6, 3)},
     "scl": {"ppm_scales": (6, 3)},
+    "ntrenet": {"ppm_scales": (6, 3)},
     "asgnet": {"ppm_scales": (6, 3), "area": 2},
     "dcama": {"heads": 4},
 }

@@ -12,6 +12,7 @@ from fssbench.testing import check_method
 
 SLOW = {
     "asgnet": "SmallASGNet in asgnet/test_asgnet.py",
+    "ntrenet": "SmallNTRENet in ntrenet/test_ntrenet.py",
     "pfenet": "SmallPFENet in test_pfenet.py",
     "scl": "SmallSCL in test_scl.py",
 }

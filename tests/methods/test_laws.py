@@ -12,6 +12,7 @@ from fssbench.methods.asgnet import ASGNet
 from fssbench.methods.dcama import DCAMA
 from fssbench.methods.hsnet import HSNet
 from fssbench.methods.ifa import IFA
+from fssbench.methods.ntrenet import NTRENet
 from fssbench.methods.panet import PANet
 from fssbench.methods.patnet import PATNet
 from fssbench.methods.pfenet import PFENet
@@ -34,6 +35,7 @@ CASES: dict[str, tuple[type[FeatureMethod], dict[str, Any]]] = {
     "asgnet": (ASGNet, {"ppm_scales": (6, 3), "area": 2}),
     "asgnet-aspp": (ASGNet, {"context": "aspp", "area": 2}),
     "asgnet-average": (ASGNet, {"ppm_scales": (6, 3), "superpixels": 1}),
+    "ntrenet": (NTRENet, {"ppm_scales": (6, 3)}),
     "pfenet": (PFENet, {"ppm_scales": (6, 3)}),
     "pfenet-shares": (PFENet, {"ppm_scales": (1, 0.5)}),
     "rpmms": (PMMs, {}),
@@ -59,6 +61,7 @@ ELSEWHERE = {
 IDLE = {
     "patnet": r"reference_layer\d\.bias",
     "asgnet": r"enrich\.inner_cls\..*|context\.cls_aux\..*",
+    "ntrenet": r"enrich\.inner_cls\..*|elimination\.inital_inner_cls\..*|background\.(down_bg|bg_res1|bg_cls)\..*",
     "pfenet": r"enrich\.inner_cls\..*",
     "scl": r"enrich\.inner_cls\..*|supp_init_merge\..*",
     "vat": r"head\.(mix\.\d\.norm|guide\.0\.0)\.(weight|bias)",
@@ -69,7 +72,7 @@ SCALED = {"scl"}
 """Logits of K supports are those of one times a positive number, as the card says."""
 SUMMED = {"asgnet", "pmms"}
 """What is added up counts a support given twice twice, as the card says."""
-ACTIVATED = {"asgnet", "pfenet", "pmms", "scl"}
+ACTIVATED = {"asgnet", "ntrenet", "pfenet", "pmms", "scl"}
 """The reference reads features after their activation."""
 
 
@@ -243,7 +246,7 @@ def test_cards_are_complete(cls: type[FeatureMethod]) -> None:
     ("cls", "stages"),
     [
         *((cls, 2) for cls in (HSNet, PATNet, PMMs, SSP)),
-        *((cls, 3) for cls in (ASGNet, DCAMA, PFENet, PMNet, SCL, VAT)),
+        *((cls, 3) for cls in (ASGNet, DCAMA, NTRENet, PFENet, PMNet, SCL, VAT)),
     ],
 )
 def test_too_few_stages_is_told(cls: type[FeatureMethod], stages: int, tiny: Callable[..., Any]) -> None:

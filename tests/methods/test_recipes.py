@@ -34,11 +34,12 @@ PUBLISHED = {
     "pfenet": ("sgd", 2.5e-2, 4, 1e-4),
     "scl": ("sgd", 2.5e-2, 4, 1e-4),
     "asgnet": ("sgd", 2.5e-2, 4, 1e-4),
+    "ntrenet": ("sgd", 2.5e-2, 4, 1e-4),
     "pmms": ("sgd", 3.5e-4, 8, 5e-4),
     "repri": ("sgd", 2.5e-3, 12, 1e-4),
 }
 """Optimiser, learning rate, batch and weight decay of the authors' scripts (shared design/methods)."""
-HEAVY = {"vat", "pfenet", "scl", "asgnet"}
+HEAVY = {"vat", "pfenet", "scl", "asgnet", "ntrenet"}
 """Half a minute and more for eight steps; the PFENet family's loss also falls in test_pfenet_family.py."""
 TRAINED = [name for name in METHODS.names() if METHODS.get(name).card.trained]
 

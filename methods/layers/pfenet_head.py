@@ -28,32 +28,32 @@ def scale_size(scale: float, size: Size) -> Size:
     return max(int(size[0] * scale), 1), max(int(size[1] * scale), 1)
 
 
-def make_reduction(inputs: int) -> nn.Sequential:
+def make_reduction(inputs: int, width: int = WIDTH) -> nn.Sequential:
     """Make a 1x1 convolution without bias to the head's width, and ReLU."""
-    return nn.Sequential(nn.Conv2d(inputs, WIDTH, 1, bias=False), nn.ReLU())
+    return nn.Sequential(nn.Conv2d(inputs, width, 1, bias=False), nn.ReLU())
 
 
-def make_narrowing(inputs: int) -> nn.Sequential:
+def make_narrowing(inputs: int, width: int = WIDTH) -> nn.Sequential:
     """Make a reduction that drops half of the channels in training."""
-    return nn.Sequential(*make_reduction(inputs), nn.Dropout2d(0.5))
+    return nn.Sequential(*make_reduction(inputs, width), nn.Dropout2d(0.5))
 
 
-def make_classifier() -> nn.Sequential:
+def make_classifier(width: int = WIDTH) -> nn.Sequential:
     """Make a 3x3 convolution, ReLU, dropout and a 1x1 convolution to background and foreground."""
     return nn.Sequential(
-        nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False),
+        nn.Conv2d(width, width, 3, padding=1, bias=False),
         nn.ReLU(),
         nn.Dropout2d(0.1),
-        nn.Conv2d(WIDTH, 2, 1),
+        nn.Conv2d(width, 2, 1),
     )
 
 
-def make_refinement() -> nn.Sequential:
+def make_refinement(width: int = WIDTH) -> nn.Sequential:
     """Make two 3x3 convolutions without bias, each with ReLU; the caller adds the result to its input."""
     return nn.Sequential(
-        nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False),
+        nn.Conv2d(width, width, 3, padding=1, bias=False),
         nn.ReLU(),
-        nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False),
+        nn.Conv2d(width, width, 3, padding=1, bias=False),
         nn.ReLU(),
     )
 

@@ -121,6 +121,8 @@ class Golden:
         shapes = [tuple(int(n) for n in str(shape).split(",") if n) for shape in self.file["shapes"]]
         names = [str(name) for name in self.file["names"]]
         state = {n: self._recipe.values(n, shape, salt) for n, shape in zip(names, shapes, strict=True)}
+        for key, gain in zip(*(self.file.get(field, ()) for field in ("gain_names", "gain")), strict=True):
+            state[str(key)] *= float(gain)
         config = {**METHODS.get(name).settings_of(state), **config}
         method = fssbench.load_method(name, backbone=backbone, weights="random", **config)
         method.load_reference(state)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from fssbench.methods.asgnet import ASGNet
+from fssbench.methods.cyctr import CyCTR
 from fssbench.methods.dcama import DCAMA
 from fssbench.methods.hsnet import HSNet
 from fssbench.methods.ifa import IFA
@@ -36,6 +37,7 @@ CASES: dict[str, tuple[type[FeatureMethod], dict[str, Any]]] = {
     "asgnet-aspp": (ASGNet, {"context": "aspp", "area": 2}),
     "asgnet-average": (ASGNet, {"ppm_scales": (6, 3), "superpixels": 1}),
     "ntrenet": (NTRENet, {"ppm_scales": (6, 3)}),
+    "cyctr": (CyCTR, {"reduce_dim": 24}),
     "pfenet": (PFENet, {"ppm_scales": (6, 3)}),
     "pfenet-shares": (PFENet, {"ppm_scales": (1, 0.5)}),
     "rpmms": (PMMs, {}),
@@ -62,6 +64,7 @@ IDLE = {
     "patnet": r"reference_layer\d\.bias",
     "asgnet": r"enrich\.inner_cls\..*|context\.cls_aux\..*",
     "ntrenet": r"enrich\.inner_cls\..*|elimination\.inital_inner_cls\..*|background\.(down_bg|bg_res1|bg_cls)\..*",
+    "cyctr": r"(addtional_proj|pred_supp_qry_proj|supp_(init_merge|beta_conv|cls))\..*",
     "pfenet": r"enrich\.inner_cls\..*",
     "scl": r"enrich\.inner_cls\..*|supp_init_merge\..*",
     "vat": r"head\.(mix\.\d\.norm|guide\.0\.0)\.(weight|bias)",
@@ -72,7 +75,9 @@ SCALED = {"scl"}
 """Logits of K supports are those of one times a positive number, as the card says."""
 SUMMED = {"asgnet", "pmms"}
 """What is added up counts a support given twice twice, as the card says."""
-ACTIVATED = {"asgnet", "ntrenet", "pfenet", "pmms", "scl"}
+POOLED = {"cyctr"}
+"""Tokens of all supports are listed one after the other, and the list is cut, as the card says."""
+ACTIVATED = {"asgnet", "cyctr", "ntrenet", "pfenet", "pmms", "scl"}
 """The reference reads features after their activation."""
 
 
@@ -120,6 +125,8 @@ def test_one_instance_serves_several_sizes(method: Method, episodes: Any) -> Non
 
 @torch.no_grad()
 def test_order_of_supports_does_not_matter(method: Method, episodes: Any) -> None:
+    if method.card.name in POOLED:
+        pytest.skip("the tokens of all supports are cut from one list, as published")
     query, support, mask = episodes(shots=3)
     order = [2, 0, 1]
     assert close(
@@ -132,8 +139,8 @@ def test_order_of_supports_does_not_matter(method: Method, episodes: Any) -> Non
 
 @torch.no_grad()
 def test_the_same_support_twice_is_one_support(method: Method, episodes: Any) -> None:
-    if method.card.name in SUMMED:
-        pytest.skip("likeness or probabilities are summed over supports, as published")
+    if method.card.name in SUMMED | POOLED:
+        pytest.skip("likeness or probabilities are summed over supports, or tokens pooled, as published")
     query, support, mask = episodes()
     twice = method.predict(query, support.repeat(1, 2, 1, 1, 1), mask.repeat(1, 2, 1, 1))
     once = method.predict(query, support, mask)
@@ -246,7 +253,7 @@ def test_cards_are_complete(cls: type[FeatureMethod]) -> None:
     ("cls", "stages"),
     [
         *((cls, 2) for cls in (HSNet, PATNet, PMMs, SSP)),
-        *((cls, 3) for cls in (ASGNet, DCAMA, NTRENet, PFENet, PMNet, SCL, VAT)),
+        *((cls, 3) for cls in (ASGNet, CyCTR, DCAMA, NTRENet, PFENet, PMNet, SCL, VAT)),
     ],
 )
 def test_too_few_stages_is_told(cls: type[FeatureMethod], stages: int, tiny: Callable[..., Any]) -> None:

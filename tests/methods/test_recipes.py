@@ -37,12 +37,13 @@ PUBLISHED = {
     "ntrenet": ("sgd", 2.5e-2, 4, 1e-4),
     "cyctr": ("sgd", 0.0375, 4, 1e-4),
     "pmms": ("sgd", 3.5e-4, 8, 5e-4),
+    "rtd": ("sgd", 2.5e-3, 8, 1e-4),
     "repri": ("sgd", 2.5e-3, 12, 1e-4),
 }
 """Optimiser, learning rate, batch and weight decay of the authors' scripts (shared design/methods)."""
 HEAVY = {"vat", "pfenet", "scl", "asgnet", "ntrenet"}
 """Half a minute and more for eight steps; the PFENet family's loss also falls in test_pfenet_family.py."""
-SMALL_STEPS = {"ssp", "ifa", "cyctr"}
+SMALL_STEPS = {"rtd", "ssp", "ifa", "cyctr"}
 """Methods that need a lower rate for their loss to fall in eight steps."""
 TRAINED = [name for name in METHODS.names() if METHODS.get(name).card.trained]
 

@@ -1,1 +1,1 @@
-"""Built-in reporters: one table model, several formats; each is registered by an entry point."""
+"""Built-in reporters: they write stored results as HTML, Markdown, LaTeX, figures, CSV, Parquet, JSON and a site."""

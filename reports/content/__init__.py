@@ -1,1 +1,1 @@
-"""What a report says, before it is a page: numbers in words, marks, the published figures."""
+"""Content of a report before it has a format: figures in words, marks, published figures."""

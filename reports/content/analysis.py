@@ -1,7 +1,7 @@
-"""Results that figures, tables and sentences share; each is computed once per report.
+"""Results that figures, tables and sentences of a report share.  Each is computed once per report.
 
-Tables list every cell; figures and the summary take one cell per method, benchmark and shot.  Ablated
-methods are left to the section on ablations.
+Tables list every cell.  Figures and the summary take one cell per method, benchmark and shot.  Ablations are shown only
+in their own section.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ from fssbench.api import (
     column_key,
     first_run,
     full_name,
+    mark_kind,
     turn_pair,
     verdicts,
     with_names,
 )
 
 from ..figures.style import MOST
-from .breakdown import Part, by_class, by_size
-from .marks import kind
-from .model import title_of
+from .breakdown import Part, split_by_class, split_by_size
+from .model import find_title
 from .text import clean
 
-_SILENT = {"untrained", "random"}
-"""Marks of numbers that say nothing about a method."""
+_WITHOUT_TRAINING = {"untrained", "random"}
+"""Kinds of marks of methods with random weights.  Their figures say nothing about the method."""
 _Split = Callable[..., list[tuple[Part, ...]]]
 
 
 @dataclass(frozen=True)
 class Place:
-    """One benchmark and shot."""
+    """The cells of one benchmark and shot."""
 
     benchmark: str
     shot: int
     cells: dict[str, Cell]
-    """By method."""
+    """Cell of each method."""
 
 
 class Analysis:
-    """Results, and what is derived from them."""
+    """The results of a report, and everything that is derived from them."""
 
     def __init__(self, results: Results) -> None:
         self.results = results
@@ -63,13 +63,16 @@ class Analysis:
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
-        """Cells without ablations; all cells if there are only ablations."""
+        """Cells without ablations.  If every cell is an ablation, all cells."""
         whole = tuple(c for c in self.results.cells if not first_run(c).ablations)
         return whole or self.results.cells
 
     @cached_property
     def places(self) -> tuple[Place, ...]:
-        """One cell per method, from the column (seed, protocol, cap, size) that holds most methods."""
+        """One place per benchmark and shot, with one cell per method.
+
+        If several columns (seed, protocol, cap, size) were run, the place takes the column with the most methods.
+        """
         by_column: dict[tuple[str, int], dict[object, list[Cell]]] = defaultdict(lambda: defaultdict(list))
         for cell in self.cells:
             by_column[cell.benchmark, cell.shot][column_key(first_run(cell))].append(cell)
@@ -87,12 +90,12 @@ class Analysis:
 
     @cached_property
     def cells_not_shown(self) -> int:
-        """Cells that figures and summary leave to the tables."""
+        """Number of cells that only the tables show, not the figures and the summary."""
         return len(self.cells) - sum(len(place.cells) for place in self.places)
 
     @cached_property
     def methods(self) -> tuple[str, ...]:
-        """Names, highest mean mIoU first (over what each was measured on), those in most places before."""
+        """Names of methods.  Those with most places come first, and among these the highest mean mIoU."""
         values: dict[str, list[float]] = defaultdict(list)
         for place in self.places:
             for name, cell in place.cells.items():
@@ -106,14 +109,14 @@ class Analysis:
 
     @cached_property
     def methods_in_figures(self) -> tuple[str, ...]:
-        """The methods that figures show."""
+        """Names of the methods that figures show."""
         return self.methods[:MOST]
 
     @cached_property
     def benchmarks(self) -> dict[str, str]:
-        """Ids in the order of the places, with short titles that tell them apart."""
+        """Short title of each benchmark id, in the order of the places.  No two titles are equal."""
         ids = list(dict.fromkeys(place.benchmark for place in self.places))
-        titles = [title_of(i) for i in ids]
+        titles = [find_title(i) for i in ids]
         return {
             i: f"{title} ({clean(i.partition(':')[2])})" if titles.count(title) > 1 and ":" in i else title
             for i, title in zip(ids, titles, strict=True)
@@ -121,23 +124,23 @@ class Analysis:
 
     @cached_property
     def shots(self) -> tuple[int, ...]:
-        """Shots, few first."""
+        """Numbers of shots in ascending order."""
         return tuple(sorted({place.shot for place in self.places}))
 
     def place(self, benchmark: str, shot: int) -> Place | None:
-        """The place of a benchmark and shot, if anything was measured there."""
+        """Return the place of a benchmark and shot, or None if nothing was measured there."""
         return next((p for p in self.places if (p.benchmark, p.shot) == (benchmark, shot)), None)
 
     @cached_property
     def pairs(self) -> dict[tuple[str, int], tuple[Pair, ...]]:
-        """Paired comparisons of each place: those of `fssbench compare`, adjusted over the same family."""
+        """Paired comparisons of each place, with the same p values as `fssbench compare`."""
         return {(p.benchmark, p.shot): self.compare(list(p.cells.values())) for p in self.places}
 
     @cached_property
     def tallies(self) -> dict[tuple[str, str], tuple[int, int, int]]:
-        """Wins, ties and losses of each ordered two methods over all places, of pairs that speak.
+        """Wins, ties and losses over all places, for each ordered pair of methods.
 
-        Pairs with too few queries are none of the three.
+        Only pairs that count as evidence are counted.
         """
         counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         for pair in (pair for pairs in self.pairs.values() for pair in pairs if counts_as_evidence(pair)):
@@ -147,7 +150,7 @@ class Analysis:
         return {two: (c["win"], c["tie"], c["loss"]) for two, c in counts.items()}
 
     def compare(self, cells: Sequence[Cell]) -> tuple[Pair, ...]:
-        """Every pair of some cells of one place; p is adjusted over all that were measured there."""
+        """Return the comparison of each pair of some cells of one place.  p is adjusted over the whole place."""
         couples = ((id(a), id(b)) for a, b in combinations(cells, 2))
         return tuple(self._verdicts[couple] for couple in couples if couple in self._verdicts)
 
@@ -157,17 +160,17 @@ class Analysis:
 
     @cached_property
     def classes(self) -> dict[tuple[str, int], dict[str, tuple[Part, ...]]]:
-        """IoU per class of each place with more than one class, by method."""
+        """IoU of each class by method, for each place with more than one class."""
         return {
-            (p.benchmark, p.shot): self._parts(p, by_class)
+            (p.benchmark, p.shot): self._parts(p, split_by_class)
             for p in self.places
             if max(len(run.classes) for cell in p.cells.values() for run in cell.folds.values()) > 1
         }
 
     @cached_property
     def sizes(self) -> dict[tuple[str, int], dict[str, tuple[Part, ...]]]:
-        """IoU by object size of each place, by method."""
-        return {(p.benchmark, p.shot): self._parts(p, by_size) for p in self.places}
+        """IoU of each bin of object sizes by method, for each place."""
+        return {(p.benchmark, p.shot): self._parts(p, split_by_size) for p in self.places}
 
     def _parts(self, place: Place, split: _Split) -> dict[str, tuple[Part, ...]]:
         names = [n for n in self.methods_in_figures if n in place.cells]
@@ -177,20 +180,20 @@ class Analysis:
 
 
 def counts_as_evidence(pair: Pair) -> bool:
-    """Return whether a verdict was given and both sides are trained."""
-    return pair.outcome != TOO_FEW and trained(pair)
+    """Return whether the pair has a verdict and both of its methods are trained."""
+    return pair.outcome != TOO_FEW and is_trained(pair)
 
 
-def trained(pair: Pair) -> bool:
-    """Return whether both sides are trained: no weights were left at random."""
-    return not {kind(m) for cell in (pair.a, pair.b) for m in cell.marks} & _SILENT
+def is_trained(pair: Pair) -> bool:
+    """Return whether neither method of the pair has random weights."""
+    return not {mark_kind(m) for cell in (pair.a, pair.b) for m in cell.marks} & _WITHOUT_TRAINING
 
 
 _last: Analysis | None = None
 
 
 def analyse(results: Results) -> Analysis:
-    """The analysis of some results; the reporters of one `fssbench report` share it."""
+    """Return the analysis of the results.  The reporters of one `fssbench report` share it."""
     global _last
     if _last is None or _last.results is not results:
         _last = Analysis(results)

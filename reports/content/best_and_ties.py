@@ -1,6 +1,6 @@
-"""Who is best in a column, and who is not significantly worse: of means, and of single folds.
+"""Finds the best method of a column and the methods that are not significantly worse, for means and single folds.
 
-The family of a single fold is every pair of methods on that fold of a benchmark and shot.
+For a single fold, p values are adjusted over all pairs of methods on that fold of a benchmark and shot.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from fssbench.api import TOO_FEW, Cell, Results, column_key, comparable, first_r
 
 from .published import MEAN
 
-Place = Literal["best", "tied"]
+Standing = Literal["best", "tied"]
 
 
-def standings(results: Results) -> dict[tuple[int, str], Place]:
-    """Places of cells by their number in the results, and fold (or `mean`).
+def find_best_and_tied(results: Results) -> dict[tuple[int, str], Standing]:
+    """Return the standing of cells, by the cell's number in the results and the fold (or `mean`).
 
-    Of means it is what the results say; of each fold of several, the same is asked of that fold alone.
+    The standings of means are those of the results.  If there are several folds, each fold is judged by itself too.
     """
-    places: dict[tuple[int, str], Place] = {}
+    places: dict[tuple[int, str], Standing] = {}
     for n, cell in enumerate(results.cells):
         if cell.best or cell.tied:
             places[n, MEAN] = "best" if cell.best else "tied"
-    for fold, alone in _folds(results).items():
+    for fold, alone in _cells_by_fold(results).items():
         outcomes = verdicts(replace(results, cells=tuple(alone.values())))
-        for numbers in _contests(alone):
+        for numbers in _group_comparable(alone):
             for top, *rivals in comparable([alone[n] for n in numbers]):
                 for n in rivals:
                     outcome = outcomes[id(alone[numbers[top]]), id(alone[numbers[n]])].outcome
@@ -40,8 +40,8 @@ def standings(results: Results) -> dict[tuple[int, str], Place]:
     return places
 
 
-def _folds(results: Results) -> dict[str, dict[int, Cell]]:
-    """Cells with one fold alone, by that fold and by their number in the results."""
+def _cells_by_fold(results: Results) -> dict[str, dict[int, Cell]]:
+    """Return cells that are reduced to one fold, by that fold and by the cell's number in the results."""
     alone: dict[str, dict[int, Cell]] = defaultdict(dict)
     for n, cell in enumerate(results.cells):
         if len(cell.folds) + len(cell.missing) == 1:
@@ -52,8 +52,8 @@ def _folds(results: Results) -> dict[str, dict[int, Cell]]:
     return alone
 
 
-def _contests(alone: dict[int, Cell]) -> Iterator[list[int]]:
-    """Numbers of the cells of one column and backbone."""
+def _group_comparable(alone: dict[int, Cell]) -> Iterator[list[int]]:
+    """Yield groups of cells, by number, that share column and backbone."""
     groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for n, cell in alone.items():
         groups[(cell.backbone, *column_key(first_run(cell)))].append(n)

@@ -1,7 +1,7 @@
-"""One cell in parts: foreground IoU by class, and by the size of the object.
+"""Splits a cell into parts: foreground IoU by class, and by object size.
 
-Each part is a ratio of sums over its episodes, with its own interval from the draws that every
-method at the same place shares.  Both are secondary to mIoU: they say where it comes from.
+The IoU of a part is a ratio of sums over its episodes.  Its interval comes from the bootstrap draws that all methods
+of the same place share.  Both splits are secondary to mIoU: they show which episodes determine it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from fssbench.api import (
 from .text import clean
 
 EDGES = (0.0, 0.01, 0.05, 0.15, 0.35, 0.60, 1.0)
-"""Bounds of the size bins, as shares of the image's valid pixels; the lower bound belongs to the bin."""
+"""Bounds of the size bins, as shares of the image's valid pixels.  The lower bound belongs to the bin."""
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,19 @@ class Part:
     name: str
     episodes: int
     iou: Estimate
-    """Foreground IoU in percent; nan if no episode has a pixel."""
+    """Foreground IoU in percent.  nan if no episode has a pixel."""
 
 
-def by_class(cells: Sequence[Cell], *, resamples: int, seed: int) -> list[tuple[Part, ...]]:
-    """IoU of each class and cell, the mean over the folds that test it, as mIoU takes it.
+def split_by_class(cells: Sequence[Cell], *, resamples: int, seed: int) -> list[tuple[Part, ...]]:
+    """Return the IoU of each class of each cell.  As in mIoU, it is the mean over the folds that test the class.
 
     Args:
-        cells: of one benchmark and shot.
-        resamples: bootstrap resamples.
+        cells: cells of one benchmark and shot.
+        resamples: number of bootstrap resamples.
         seed: seed of the bootstrap.
 
     Returns:
-        One tuple a cell, in the order of class ids.
+        One tuple per cell, in the order of class ids.
     """
     wanted: list[RunResult] = []
     places: list[tuple[int, int]] = []
@@ -59,7 +59,7 @@ def by_class(cells: Sequence[Cell], *, resamples: int, seed: int) -> list[tuple[
         for _, run in sorted(cell.folds.items()):
             names |= {c: clean(name) for c, name in zip(run.classes, run.class_names, strict=False)}
             for c in run.classes:
-                wanted.append(_rows([run], [run.class_ids == c], f"class {c}"))
+                wanted.append(_join_episodes([run], [run.class_ids == c], f"class {c}"))
                 places.append((n, c))
     samples = estimate_of_runs(wanted, resamples=resamples, seed=seed)
     out = []
@@ -74,61 +74,76 @@ def by_class(cells: Sequence[Cell], *, resamples: int, seed: int) -> list[tuple[
     return out
 
 
-def by_size(cells: Sequence[Cell], *, resamples: int, seed: int) -> list[tuple[Part, ...]]:
-    """Foreground IoU of each cell by the share of the image that the object covers.
+def split_by_size(cells: Sequence[Cell], *, resamples: int, seed: int) -> list[tuple[Part, ...]]:
+    """Return the foreground IoU of each cell by object size, the share of valid pixels that the object covers.
 
-    Sums run over the episodes of a bin, whatever their class or fold.  Arguments and order as in
-    `by_class`; bins without an episode are there, with nan.
+    Sums run over all episodes of a bin, for all classes and folds together.  A bin without episodes has IoU nan.
+
+    Args:
+        cells: cells of one benchmark and shot.
+        resamples: number of bootstrap resamples.
+        seed: seed of the bootstrap.
+
+    Returns:
+        One tuple per cell, from small to large objects.
     """
     wanted = []
     episodes = []
     for cell in cells:
         runs = [run for _, run in sorted(cell.folds.items())]
-        bins = [np.digitize(shares(run), EDGES[1:-1]) for run in runs]
+        bins = [np.digitize(compute_object_shares(run), EDGES[1:-1]) for run in runs]
         for k in range(len(EDGES) - 1):
             kept = [b == k for b in bins]
-            wanted.append(_rows(runs, kept, f"size {k}"))
+            wanted.append(_join_episodes(runs, kept, f"size {k}"))
             mine = (restrict_to(run, np.flatnonzero(rows)) for run, rows in zip(runs, kept, strict=True))
             episodes.append(distinct_episodes(mine))
     samples = estimate_of_runs(wanted, resamples=resamples, seed=seed)
     width = len(EDGES) - 1
     return [
         tuple(
-            Part(k, bin_name(k), episodes[n * width + k], samples[n * width + k][0].estimate)
+            Part(k, name_bin(k), episodes[n * width + k], samples[n * width + k][0].estimate)
             for k in range(width)
         )
         for n in range(len(cells))
     ]
 
 
-def shares(run: RunResult) -> NDArray[np.float64]:
-    """(N,) the object's share of the valid pixels, 0 to 1.
+def compute_object_shares(run: RunResult) -> NDArray[np.float64]:
+    """Return the share of the valid pixels that the object covers, per episode: (N,), 0 to 1.
 
-    Every valid pixel is background to truth and prediction, or in the union of the foregrounds.
+    A valid pixel is either background in both truth and prediction, or in the union of the foregrounds.
     """
     valid = run.union[:, 1] + run.inter[:, 0]
     return run.target / np.maximum(valid, 1)
 
 
-def episode_ious(run: RunResult) -> NDArray[np.float64]:
-    """(N,) foreground IoU of each episode in percent; nan where truth and prediction are empty."""
+def compute_episode_ious(run: RunResult) -> NDArray[np.float64]:
+    """Return the foreground IoU of each episode in percent: (N,).  nan if truth and prediction are empty."""
     union = run.union[:, 1].astype(float)
     return np.where(union > 0, run.inter[:, 1] / np.maximum(union, 1) * 100, math.nan)
 
 
-def bin_name(k: int) -> str:
-    """A bin of `EDGES` in words.
+def name_bin(k: int) -> str:
+    """Return the name of a bin of `EDGES`.
 
     Example:
-        >>> bin_name(1)
+        >>> name_bin(1)
         '1 to 5 %'
     """
     low, high = (f"{100 * edge:g}" for edge in EDGES[k : k + 2])
     return f"below {high} %" if k == 0 else f"{low} to {high} %"
 
 
-def _rows(runs: Sequence[RunResult], keep: Iterable[NDArray[np.bool_]], stream: str) -> RunResult:
-    """Some episodes of some runs as one run of one class; folds on one plan ask the same queries."""
+def _join_episodes(runs: Sequence[RunResult], keep: Iterable[NDArray[np.bool_]], stream: str) -> RunResult:
+    """Join some episodes of some runs to one run with one class.
+
+    Folds that are tested on the same plan have the same queries.
+
+    Args:
+        runs: the runs.
+        keep: for each run, which of its episodes are taken (N,).
+        stream: name of the part.  It decides the bootstrap draws together with the plans.
+    """
     picked = list(zip(runs, keep, strict=True))
     first = {run.plan_sha256: f"{run.fold}/" for run in reversed(runs)}
     queries = [first[run.plan_sha256] + run.queries[i] for run, kept in picked for i in np.flatnonzero(kept)]

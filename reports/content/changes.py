@@ -1,13 +1,12 @@
-"""What changed since another report, put into words."""
+"""Describes in words what changed since another report."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fssbench.api import Cell, Change, Departure, Results, change_titles
+from fssbench.api import Cell, Change, Departure, LegendMark, Results, change_titles, mark_letters
 
-from .marks import Mark, letters
-from .text import NOTHING, clean, interval, percent, signed, thousands
+from .text import NOTHING, clean, format_count, format_difference, format_interval, format_percent
 
 _NAMES = {
     "benchmark_version": "benchmark version",
@@ -25,13 +24,13 @@ _NAMES = {
     "backbone_source_sha256": "source of the backbone",
     "weights_sha256": "weights of the backbone",
 }
-"""What the fields of an identity block are called."""
+"""Names of the fields of an identity, as they are printed."""
 _ORDER = {"changed": 0, "added": 1, "removed": 2}
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A printed figure, before or after."""
+    """A printed figure, before or after the change."""
 
     text: str
     interval: str = ""
@@ -42,7 +41,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class ChangeRow:
-    """One cell that is not what it was."""
+    """One cell that is new, missing or changed."""
 
     kind: str
     """`changed`, `added` or `removed`."""
@@ -55,12 +54,13 @@ class ChangeRow:
     before: Figure
     after: Figure
     difference: str
-    """Of the figures shown, in points; with an interval if the episodes are the same."""
+    """Difference of the printed figures in points."""
     interval: str
+    """Interval of the difference if the episodes are the same, else empty."""
     verdict: str
-    """What may be concluded."""
+    """Conclusion about the difference."""
     reasons: tuple[str, ...]
-    """In what the measurements differ."""
+    """Facts in which the two measurements differ."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class ChangeList:
     rows: tuple[ChangeRow, ...]
 
 
-def change_list(results: Results, legend: dict[str, Mark]) -> ChangeList | None:
-    """Put the changes into words; None if no other report was given."""
+def list_changes(results: Results, legend: dict[str, LegendMark]) -> ChangeList | None:
+    """Return the changes in words, or None if no other report was given."""
     if results.changes is None:
         return None
     titles = change_titles(results.changes)
@@ -85,17 +85,17 @@ def change_list(results: Results, legend: dict[str, Mark]) -> ChangeList | None:
         summary=", ".join(
             [*(f"{count} {kind}" for kind, count in counts.items()), f"{results.changes.unchanged} unchanged"]
         ),
-        rows=tuple(_row(change, title, legend) for change, title in rows),
+        rows=tuple(_make_row(change, title, legend) for change, title in rows),
     )
 
 
-def _row(change: Change, title: str, legend: dict[str, Mark]) -> ChangeRow:
+def _make_row(change: Change, title: str, legend: dict[str, LegendMark]) -> ChangeRow:
     cell = change.after or change.before
     assert cell is not None
     difference = bracket = ""
     if change.before and change.after:
-        difference = signed(change.after.miou.value - change.before.miou.value)
-        bracket = interval(change.paired) if change.paired else ""
+        difference = format_difference(change.after.miou.value - change.before.miou.value)
+        bracket = format_interval(change.paired) if change.paired else ""
     return ChangeRow(
         kind=change.kind,
         benchmark=clean(cell.benchmark),
@@ -103,29 +103,31 @@ def _row(change: Change, title: str, legend: dict[str, Mark]) -> ChangeRow:
         backbone=clean(cell.backbone),
         shot=cell.shot,
         detail=f"{clean(cell.protocol)}, seed {cell.seed}",
-        before=_figure(change.before, legend),
-        after=_figure(change.after, legend),
+        before=_make_figure(change.before, legend),
+        after=_make_figure(change.after, legend),
         difference=difference,
         interval=bracket,
-        verdict=_verdict(change),
-        reasons=tuple(map(_reason, change.departures)),
+        verdict=_describe_verdict(change),
+        reasons=tuple(map(_describe_departure, change.departures)),
     )
 
 
-def _figure(cell: Cell | None, legend: dict[str, Mark]) -> Figure:
+def _make_figure(cell: Cell | None, legend: dict[str, LegendMark]) -> Figure:
     if cell is None:
         return Figure(NOTHING)
-    marks = letters(cell.marks, legend)
-    return Figure(percent(cell.miou.value), interval(cell.miou), marks, thousands(cell.episodes))
+    marks = mark_letters(cell.marks, legend)
+    return Figure(
+        format_percent(cell.miou.value), format_interval(cell.miou), marks, format_count(cell.episodes)
+    )
 
 
-def _verdict(change: Change) -> str:
+def _describe_verdict(change: Change) -> str:
     if change.kind != "changed":
         return ""
     if change.unpaired:
         return f"the episodes differ, so the difference has no interval: {clean(change.unpaired)}"
     assert change.paired is not None
-    shared = f"paired on {thousands(change.episodes)} episodes that both have counted"
+    shared = f"paired on {format_count(change.episodes)} episodes that both have counted"
     if change.significant is None:
         return f"{shared}; no verdict" + (f": {change.paired.shortage}" if change.paired.shortage else "")
     if change.paired.value == 0 and change.paired.low == change.paired.high == 0:
@@ -133,14 +135,14 @@ def _verdict(change: Change) -> str:
     return f"{shared}; {'significant' if change.significant else 'not significant'} (Holm's p, 5 %)"
 
 
-def _reason(departure: Departure) -> str:
+def _describe_departure(departure: Departure) -> str:
     name = _NAMES.get(departure.name, clean(departure.name).removeprefix("context."))
     folds = f" (folds {', '.join(map(str, departure.folds))})" if len(departure.folds) > 1 else ""
-    return f"{name}: {_short(departure.before)} → {_short(departure.after)}{folds}"
+    return f"{name}: {_shorten(departure.before)} → {_shorten(departure.after)}{folds}"
 
 
-def _short(value: str) -> str:
-    """A value, or the first digits of a hash."""
+def _shorten(value: str) -> str:
+    """Return a value, cut to 60 characters.  Of a hash return the first 12 digits."""
     text = clean(value) or "none"
     if len(text) == 64 and set(text) <= set("0123456789abcdef"):
         return text[:12]

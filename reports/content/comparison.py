@@ -1,41 +1,49 @@
-"""Ours beside the paper's: the difference, and whether the two measure the same thing."""
+"""Compares our figures with the paper's: the difference, and whether both measure the same thing."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fssbench.api import Cell, RunResult, UsageError, find_benchmark, row_title
+from fssbench.api import (
+    Cell,
+    LegendMark,
+    RunResult,
+    UsageError,
+    find_benchmark,
+    mark_kind,
+    mark_letters,
+    row_title,
+)
 
-from .marks import Mark, kind, letters
-from .published import MEAN, Published, lookup
-from .text import clean, interval, percent, signed
+from .published import MEAN, Published, find_published
+from .text import clean, format_difference, format_interval, format_percent
 
 SELECTED_ON_TEST = {"hsnet", "vat", "dcama", "pmnet"}
-"""Methods whose released training keeps the epoch that is best on the very episodes of the test."""
+"""Methods whose released training keeps the epoch with the best result on the test episodes."""
 _OWN_LISTS = {"pascal5i", "coco20i"}
-"""Benchmarks whose test episodes that training code meets."""
+"""Benchmarks whose test episodes the released training codes use."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that two figures must share to measure the same."""
+    """One fact that must agree if two figures measure the same thing."""
 
     name: str
     ours: str
     paper: str
     same: bool | None
-    """None if it is not known."""
+    """Whether both agree.  None if it is not known."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One of our figures and the published one of the same method."""
+    """One of our figures beside the published figure of the same method."""
 
     label: str
     backbone: str
     shot: int
     fold: str
-    """`mean`, or the fold where a mean over all folds cannot be had."""
+    """`mean`, or the fold if not all folds were run."""
     ours: str
     marks: str
     """Letters of the legend."""
@@ -45,23 +53,23 @@ class Comparison:
     source: str
     difference: str
     same: bool
-    """Whether nothing is known that makes the two different measurements."""
+    """Whether no difference between the two measurements is known."""
     reasons: tuple[str, ...]
-    """What makes them differ, and what the paper's number is known for."""
+    """Differences between the two measurements, and remarks on the paper's figure."""
     checks: tuple[Check, ...] = ()
     runs: tuple[str, ...] = ()
     """First twelve digits of the identities of our runs."""
     note: str = ""
-    """What the paper's number is known for."""
+    """Remarks on the paper's figure."""
 
 
-def method_id(run: RunResult) -> str:
-    """Id under which the published figures hold this method: name, then its ablations."""
+def make_method_id(run: RunResult) -> str:
+    """Return the id of the method in the published figures: its name, then its ablations."""
     return "/".join([run.method.lower(), *sorted(run.ablations)])
 
 
-def reasons(run: RunResult, marks: tuple[str, ...], printed: Published) -> tuple[str, ...]:
-    """Every known difference between what a run and a printed number measure."""
+def list_differences(run: RunResult, marks: tuple[str, ...], printed: Published) -> tuple[str, ...]:
+    """List every known difference between what a run and a printed figure measure."""
     differences = []
     if run.backbone != printed.backbone:
         differences.append(f"backbone {clean(run.backbone)}, the paper's is {printed.backbone}")
@@ -72,17 +80,17 @@ def reasons(run: RunResult, marks: tuple[str, ...], printed: Published) -> tuple
         differences.append(f"protocol {clean(run.protocol)}, the paper's is the published one")
     if run.score_size != "input":
         differences.append(f"scored at {clean(run.score_size)} size, the paper's at network input size")
-    same = {"as-published", *(("selected",) if _selected(printed) else ())}
-    marks = tuple(m for m in marks if kind(m) not in same)
+    same = {"as-published", *(("selected",) if _is_selected_on_test(printed) else ())}
+    marks = tuple(m for m in marks if mark_kind(m) not in same)
     return (*differences, *map(clean, marks))
 
 
-def checks(run: RunResult, marks: tuple[str, ...], printed: Published) -> tuple[Check, ...]:
-    """What a reader asks before putting a run beside a printed number, one by one."""
+def list_checks(run: RunResult, marks: tuple[str, ...], printed: Published) -> tuple[Check, ...]:
+    """List the facts that must agree, each with its value in the run and in the paper."""
     ours, theirs = run.benchmark.partition(":")[2], printed.benchmark.partition(":")[2]
-    kinds = {kind(m): clean(m) for m in marks}
-    selected, paper_selected = "selected" in kinds, _selected(printed)
-    seen, paper_seen = "trained" in kinds, _seen(printed)
+    kinds = {mark_kind(m): clean(m) for m in marks}
+    selected, paper_selected = "selected" in kinds, _is_selected_on_test(printed)
+    seen, paper_seen = "trained" in kinds, _saw_test_classes(printed)
     rest = [text for name, text in kinds.items() if name not in {"as-published", "selected", "trained"}]
     published = run.protocol.startswith("published")
     return (
@@ -111,12 +119,12 @@ def checks(run: RunResult, marks: tuple[str, ...], printed: Published) -> tuple[
     )
 
 
-def _selected(printed: Published) -> bool:
+def _is_selected_on_test(printed: Published) -> bool:
     return printed.id.partition("/")[0] in SELECTED_ON_TEST and printed.base in _OWN_LISTS
 
 
-def _seen(printed: Published) -> bool | None:
-    """Whether the published source model met tested classes in training; None if it is not known."""
+def _saw_test_classes(printed: Published) -> bool | None:
+    """Return whether the published source model saw test classes in training, or None if it is not known."""
     try:
         resolved = find_benchmark(printed.benchmark)
     except UsageError:
@@ -128,10 +136,10 @@ def _seen(printed: Published) -> bool | None:
     return False if resolved.benchmark.category == "cross-category" else None
 
 
-def compare(cell: Cell, legend: dict[str, Mark]) -> list[Comparison]:
-    """Put a cell beside the paper: its mean if all folds were run, else fold by fold."""
+def compare_with_paper(cell: Cell, legend: dict[str, LegendMark]) -> list[Comparison]:
+    """Compare a cell with the paper: its mean if all folds were run, else each fold."""
     run = next(iter(cell.folds.values()))
-    candidates = [p for p in lookup(cell.benchmark, shot=cell.shot) if p.id == method_id(run)]
+    candidates = [p for p in find_published(cell.benchmark, shot=cell.shot) if p.id == make_method_id(run)]
     chosen = [p for p in candidates if p.backbone == run.backbone] or candidates
     by_fold = {p.fold: p for p in reversed(chosen)}  # the first table that prints a number wins
     whole = not cell.missing
@@ -144,23 +152,23 @@ def compare(cell: Cell, legend: dict[str, Mark]) -> list[Comparison]:
     for fold, estimate, measured, marks in figures:
         if (printed := by_fold.get(fold)) is None:
             continue
-        why = reasons(measured[0], marks, printed)
+        why = list_differences(measured[0], marks, printed)
         out.append(
             Comparison(
                 label=clean(row_title(cell)),
                 backbone=clean(cell.backbone),
                 shot=cell.shot,
                 fold=fold,
-                ours=percent(estimate.value),
-                marks=letters(marks, legend),
-                interval=interval(estimate),
+                ours=format_percent(estimate.value),
+                marks=mark_letters(marks, legend),
+                interval=format_interval(estimate),
                 printed=printed.value,
                 paper_backbone=printed.backbone,
                 source=printed.source,
-                difference=signed(estimate.value - printed.number),
+                difference=format_difference(estimate.value - printed.number),
                 same=not why,
                 reasons=(*why, *([f"paper: {printed.note}"] if printed.note else [])),
-                checks=checks(measured[0], marks, printed),
+                checks=list_checks(measured[0], marks, printed),
                 runs=tuple(clean(r.identity)[:12] for r in measured),
                 note=printed.note,
             )

@@ -1,7 +1,7 @@
-"""The two tables that other programs read; CSV and Parquet write the same.
+"""The tables `results` and `episodes`, which CSV and Parquet files hold.
 
-They are the tables of `fssbench.results`: means and runs in one table, with the paper's figures beside the means, and
-episodes.
+They are the tables of `fssbench.results`.  `results` contains means and runs, and the paper's figures beside the
+means.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from fssbench.api import (
     Cell,
     Column,
     Results,
+    build_legend,
     column_names,
     make_mean_table,
     make_run_table,
     with_names,
 )
 
-from .comparison import compare
-from .marks import collect
+from .comparison import compare_with_paper
 from .published import MEAN
 from .text import clean
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-_OF_BOTH = {
+_COLUMNS = {
     **{column.name: column for column in (*MEAN_COLUMNS, *RUN_COLUMNS)},
     "row": Column("row", "text", "", "`mean` for a mean over folds, `run` for a run"),
     "fold": Column("fold", "text", "", "`mean`, or the fold of a run"),
@@ -55,16 +55,16 @@ _ORDER = (
 )
 # fmt: on
 """Programs may count columns, so a new one comes last."""
-RESULT_COLUMNS: tuple[Column, ...] = tuple(_OF_BOTH[name] for name in _ORDER)
-"""Columns of `results`; on a row that lacks a value the field is empty.  A flag is 1 or 0."""
+RESULT_COLUMNS: tuple[Column, ...] = tuple(_COLUMNS[name] for name in _ORDER)
+"""Columns of `results`.  A field is empty on a row that has no value for it.  A flag is 1 or 0."""
 
 
 def make_results_table(results: Results, edit_text: Callable[[str], str] = clean) -> DataFrame:
-    """Make the table `results`: first one row per mean over folds, then one per run.
+    """Make the table `results`: first one row per mean over folds, then one row per run.
 
     Args:
         results: the table model.
-        edit_text: what is done with every text, such as guarding it for a spreadsheet.
+        edit_text: function that is applied to every text, such as a guard against formulas in spreadsheets.
     """
     import pandas
 
@@ -87,14 +87,14 @@ def make_results_table(results: Results, edit_text: Callable[[str], str] = clean
 
 
 def _paper_values(cell: Cell) -> tuple[float | None, bool | None]:
-    """The paper's mIoU of a mean over folds and whether it measures the same; None if it has none."""
-    legend = collect([*cell.marks, *(mark for run in cell.folds.values() for mark in run.marks)])
-    beside = next((c for c in compare(cell, legend) if c.fold == MEAN), None)
+    """Return the paper's mIoU of a mean and whether it measures the same.  Both are None if the paper has none."""
+    legend = build_legend([*cell.marks, *(mark for run in cell.folds.values() for mark in run.marks)])
+    beside = next((c for c in compare_with_paper(cell, legend) if c.fold == MEAN), None)
     return (float(beside.printed), beside.same) if beside else (None, None)
 
 
 def _prepare_for_file(table: DataFrame, edit_text: Callable[[str], str]) -> DataFrame:
-    """Give each column the type it has in a file; a text that a row lacks stays empty."""
+    """Give each column the type that it has in a file.  A missing text stays empty."""
     for column in RESULT_COLUMNS:
         values = table[column.name]
         if column.kind == "text":

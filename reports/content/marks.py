@@ -1,21 +1,12 @@
-"""What keeps a number from being a benchmark number, as letters beside it and a legend."""
+"""The marks of a report: they say why a figure is not a benchmark figure."""
 
 from __future__ import annotations
 
-from fssbench.api import (
-    MARK_MEANINGS as EXPLAINED,
-    LegendMark as Mark,
-    Results,
-    build_legend as collect,
-    mark_kind as kind,
-    mark_letters as letters,
-)
-
-__all__ = ["EXPLAINED", "Mark", "all_marks", "collect", "kind", "letters"]
+from fssbench.api import Results
 
 
-def all_marks(results: Results) -> list[str]:
-    """Every mark that occurs in a report."""
+def collect_marks(results: Results) -> list[str]:
+    """Collect every mark that occurs in a report: those of runs, of cells, and of earlier cells in changes."""
     marks: list[str] = [mark for run in results.runs for mark in run.marks]
     before = [c.before for c in results.changes.changes] if results.changes else []
     for cell in (*results.cells, *filter(None, before)):

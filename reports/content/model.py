@@ -1,7 +1,7 @@
-"""The presentation model: what every renderer writes, with numbers already put into words.
+"""The presentation model: the content of a report as sections, rows and entries, with numbers already as text.
 
-`build` turns the table model (`fssbench.api.Results`) into sections, rows and entries.  All text in
-it is clean (`text.clean`) and not yet escaped: escaping belongs to the format.
+`build_report` makes it from the table model (`fssbench.api.Results`).  All its text is clean (`text.clean`).  It is not
+escaped, because each format has its own escaping.
 """
 
 from __future__ import annotations
@@ -14,30 +14,33 @@ from fssbench.api import (
     PAIR_RESAMPLES,
     Cell,
     Estimate,
+    LegendMark,
     Results,
     RunResult,
     UsageError,
+    build_legend,
     find_benchmark,
+    mark_letters,
     row_title,
     verdicts,
     with_names,
 )
 
-from .changes import ChangeList, change_list
-from .comparison import Comparison, compare
-from .marks import Mark, all_marks, collect, letters
-from .provenance import RunLine, environment, run_line
-from .published import MEAN, Published, lookup
-from .text import NOTHING, clean, interval, millions, percent, thousands
+from .changes import ChangeList, list_changes
+from .comparison import Comparison, compare_with_paper
+from .marks import collect_marks
+from .provenance import RunLine, collect_environment, describe_run
+from .published import MEAN, Published, find_published
+from .text import NOTHING, clean, format_count, format_interval, format_parameters, format_percent
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a section: a fold, the mean over folds, FB-IoU or the episode count of a shot."""
+    """One column of a section: a fold, the mean over folds, FB-IoU or the number of episodes, at one shot."""
 
     shot: int
     key: str
-    """`0`, `1`, ... for folds, `mean`, `fb`, `episodes`."""
+    """`0`, `1`, ... for folds, or `mean`, `fb`, `episodes`."""
     name: str
 
 
@@ -50,33 +53,33 @@ class Entry:
     marks: str = ""
     """Letters of the legend."""
     bold: bool = False
-    """Best of its column, or not significantly worse than the best."""
+    """Whether it is the best of its column, or not significantly worse than the best."""
     what: str = ""
-    """`miou`, `fb-iou` or `episodes` if the number is ours."""
+    """`miou`, `fb-iou` or `episodes` for our numbers.  Empty for a published number."""
     runs: tuple[str, ...] = ()
-    """First twelve digits of the identities of the runs that it comes from."""
+    """First twelve digits of the identities of its runs."""
     tied: bool = False
-    """Bold without being the best."""
+    """Whether it is bold without being the best."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method with one backbone, ours or the paper's."""
+    """One method with one backbone, measured or published."""
 
     label: str
     backbone: str
     learnable: str
     detail: str
-    """Ours: weights, protocol, seed.  The paper's: venue, table, and its variant if it differs."""
+    """Of a measured row weights, protocol and seed.  Of a published row venue, table, and a differing variant."""
     entries: tuple[Entry, ...]
     notes: tuple[str, ...] = ()
-    """What is odd about a published row."""
+    """Remarks on a published row."""
     millions: str = NOTHING
-    """`learnable` as a bare number of millions."""
+    """`learnable` in millions, without a unit."""
 
     @property
     def measured(self) -> str:
-        """The row's name with what it measures, as a footnote says it."""
+        """Name of the row with what it measures, for a footnote."""
         return f"{self.label}, {self.backbone}: {self.detail}"
 
 
@@ -87,7 +90,7 @@ class Section:
     id: str
     title: str
     facts: tuple[tuple[str, str], ...]
-    """What is measured, as name and value."""
+    """Facts about the measurement, as name and value."""
     pitfalls: tuple[str, ...]
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
@@ -100,65 +103,67 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything a renderer prints."""
+    """Everything that a format prints."""
 
     sections: tuple[Section, ...]
-    legend: tuple[Mark, ...]
+    legend: tuple[LegendMark, ...]
     marked: int
-    """Runs that carry a mark."""
+    """Number of runs with a mark."""
     total: int
     statistics: str
     environment: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     changes: ChangeList | None
-    """What changed since another report, if one was given to compare with."""
+    """Changes since another report, or None if no other report was given."""
 
 
-def build(results: Results) -> Report:
-    """Put results into sections, one per benchmark, in the order of the cells."""
+def build_report(results: Results) -> Report:
+    """Build the report: one section per benchmark, in the order of the cells."""
     results = with_names(results)
-    legend = collect(all_marks(results))
+    legend = build_legend(collect_marks(results))
     names = list(dict.fromkeys(cell.benchmark for cell in results.cells))
     return Report(
-        sections=tuple(_section(n, [c for c in results.cells if c.benchmark == n], legend) for n in names),
+        sections=tuple(
+            _build_section(n, [c for c in results.cells if c.benchmark == n], legend) for n in names
+        ),
         legend=tuple(legend.values()),
         marked=sum(bool(run.marks) for run in results.runs),
         total=len(results.runs),
-        statistics=_statistics(results),
-        environment=environment(results.runs),
+        statistics=_describe_statistics(results),
+        environment=collect_environment(results.runs),
         notes=tuple(map(clean, results.notes)),
-        changes=change_list(results, legend),
+        changes=list_changes(results, legend),
     )
 
 
-def _statistics(results: Results) -> str:
+def _describe_statistics(results: Results) -> str:
     return (
         "mIoU is the mean of the IoU of the fold's classes. The IoU of a class is the sum of its intersections over "
         "the sum of its unions, over all its episodes. FB-IoU is the mean of the IoU of background and foreground over "
         "all episodes. Brackets hold the 95 % interval of a bootstrap over episodes, stratified by class and "
-        f"clustered by query ({thousands(results.resamples)} resamples, seed {results.bootstrap_seed}). It is shifted "
-        "to the figure and scaled to its jackknife standard error. Bold marks the best mIoU of methods that share "
-        "benchmark, backbone, shot, seed and protocol, and every mIoU that is not significantly worse. "
-        f"{meaning(results)}"
+        f"clustered by query ({format_count(results.resamples)} resamples, seed {results.bootstrap_seed}). It is "
+        "shifted to the figure and scaled to its jackknife standard error. Bold marks the best mIoU of methods that "
+        "share benchmark, backbone, shot, seed and protocol, and every mIoU that is not significantly worse. "
+        f"{describe_significance(results)}"
     )
 
 
-def meaning(results: Results) -> str:
-    """What `significantly` means everywhere in a report, and when there is no verdict."""
+def describe_significance(results: Results) -> str:
+    """Return the meaning of `significant` in the whole report, and the rule of too few queries."""
     number = max(PAIR_RESAMPLES, results.resamples)
     return (
         "A difference is significant, here and in `fssbench compare`, if p is 5 % or less. p is the larger p value "
-        f"of a paired bootstrap and of an exchange test on the same episodes ({thousands(number)} resamples or more, "
-        f"seed {results.bootstrap_seed}). It is adjusted by Holm's method over its family: all pairs of methods on one "
-        f"benchmark and shot{_families(results)}. "
+        f"of a paired bootstrap and of an exchange test on the same episodes ({format_count(number)} resamples or "
+        f"more, seed {results.bootstrap_seed}). It is adjusted by Holm's method over its family: all pairs of methods "
+        f"on one benchmark and shot{_describe_families(results)}. "
         f"With fewer than {LEAST_IN_CLASS} distinct queries in a class, or fewer than {LEAST_FREEDOM} degrees of "
         "freedom in all, there is no interval and no verdict but the words “too few queries”, with the number of "
         "queries in all and in the class with the fewest. Folds that are tested on the same episodes count them once."
     )
 
 
-def _families(results: Results) -> str:
-    """State how many pairs the families have, if there are any."""
+def _describe_families(results: Results) -> str:
+    """Return how many pairs the families have, or nothing if there is no pair."""
     sizes = sorted({pair.family for pair in verdicts(results).values() if pair.family})
     if not sizes:
         return ""
@@ -166,21 +171,21 @@ def _families(results: Results) -> str:
     return f" ({span} {'pair' if sizes == [1] else 'pairs'} each in this report)"
 
 
-def _section(name: str, cells: list[Cell], legend: dict[str, Mark]) -> Section:
-    columns = _columns(cells)
+def _build_section(name: str, cells: list[Cell], legend: dict[str, LegendMark]) -> Section:
+    columns = _list_columns(cells)
     runs = list({run.slug: run for cell in cells for run in cell.folds.values()}.values())
-    title, facts, pitfalls = _about(name)
+    title, facts, pitfalls = _describe_benchmark(name)
     return Section(
         id=clean(name),
         title=title,
         facts=facts,
         pitfalls=pitfalls,
         columns=columns,
-        rows=tuple(_row(group, columns, legend) for group in _grouped(cells)),
-        published=_published(name, cells, columns),
-        comparisons=tuple(c for cell in cells for c in compare(cell, legend)),
+        rows=tuple(_build_row(group, columns, legend) for group in _group_rows(cells)),
+        published=_build_published_rows(name, cells, columns),
+        comparisons=tuple(c for cell in cells for c in compare_with_paper(cell, legend)),
         cells=tuple(cells),
-        runs=tuple(run_line(run, legend) for run in runs),
+        runs=tuple(describe_run(run, legend) for run in runs),
     )
 
 
@@ -188,8 +193,8 @@ def _first(cell: Cell) -> RunResult:
     return next(iter(cell.folds.values()))
 
 
-def _grouped(cells: list[Cell]) -> list[list[Cell]]:
-    """Cells of one row: one method as it was run, at most one per shot."""
+def _group_rows(cells: list[Cell]) -> list[list[Cell]]:
+    """Group the cells that share a row: one method with equal settings, at most one cell per shot."""
     rows: dict[tuple[object, ...], list[Cell]] = {}
     for cell in cells:
         run = _first(cell)
@@ -209,7 +214,7 @@ def _grouped(cells: list[Cell]) -> list[list[Cell]]:
     return list(rows.values())
 
 
-def _columns(cells: list[Cell]) -> tuple[Column, ...]:
+def _list_columns(cells: list[Cell]) -> tuple[Column, ...]:
     out: list[Column] = []
     folds = sorted({f for c in cells for f in (*c.folds, *c.missing)})
     for shot in sorted({c.shot for c in cells}):
@@ -223,7 +228,7 @@ def _columns(cells: list[Cell]) -> tuple[Column, ...]:
     return tuple(out)
 
 
-def _row(group: list[Cell], columns: tuple[Column, ...], legend: dict[str, Mark]) -> Row:
+def _build_row(group: list[Cell], columns: tuple[Column, ...], legend: dict[str, LegendMark]) -> Row:
     by_shot = {cell.shot: cell for cell in group}
     run = _first(group[0])
     detail = [clean(run.weights), clean(run.protocol), f"seed {run.seed}"]
@@ -232,70 +237,72 @@ def _row(group: list[Cell], columns: tuple[Column, ...], legend: dict[str, Mark]
     return Row(
         label=clean(row_title(group[0])),
         backbone=clean(run.backbone),
-        learnable=millions(run.learnable),
+        learnable=format_parameters(run.learnable),
         detail=", ".join(part for part in detail if part),
-        entries=tuple(_entry(by_shot.get(column.shot), column, legend) for column in columns),
+        entries=tuple(_build_entry(by_shot.get(column.shot), column, legend) for column in columns),
         millions=f"{run.learnable / 1e6:.2f}",
     )
 
 
-def _entry(cell: Cell | None, column: Column, legend: dict[str, Mark]) -> Entry:
+def _build_entry(cell: Cell | None, column: Column, legend: dict[str, LegendMark]) -> Entry:
     if cell is None:
         return Entry(NOTHING)
     if column.key == MEAN:
-        return figure(cell, legend)
-    ids = identities(cell)
+        return build_mean_entry(cell, legend)
+    ids = list_identities(cell)
     if column.key == "fb":
-        return _figure(cell.fb_iou, cell_letters(cell, legend), "fb-iou", ids)
+        return _print_estimate(cell.fb_iou, list_letters(cell, legend), "fb-iou", ids)
     if column.key == "episodes":
-        return Entry(thousands(cell.episodes), what="episodes", runs=ids)
-    return row_of_folds(cell, (int(column.key),), legend)[0]
+        return Entry(format_count(cell.episodes), what="episodes", runs=ids)
+    return build_fold_entries(cell, (int(column.key),), legend)[0]
 
 
-def row_of_folds(cell: Cell, folds: tuple[int, ...], legend: dict[str, Mark]) -> tuple[Entry, ...]:
-    """Return the printed mIoU of some folds of a cell; a dash for a fold without a run."""
+def build_fold_entries(
+    cell: Cell, folds: tuple[int, ...], legend: dict[str, LegendMark]
+) -> tuple[Entry, ...]:
+    """Return the printed mIoU of some folds of a cell, with a dash for a fold without a run."""
     runs = [cell.folds.get(fold) for fold in folds]
     return tuple(
-        _figure(run.miou, letters(run.marks, legend), "miou", (clean(run.identity)[:12],))
+        _print_estimate(run.miou, mark_letters(run.marks, legend), "miou", (clean(run.identity)[:12],))
         if run is not None
         else Entry(NOTHING)
         for run in runs
     )
 
 
-def figure(cell: Cell, legend: dict[str, Mark]) -> Entry:
+def build_mean_entry(cell: Cell, legend: dict[str, LegendMark]) -> Entry:
     """Return the printed mIoU of a cell."""
-    entry = _figure(cell.miou, cell_letters(cell, legend), "miou", identities(cell))
+    entry = _print_estimate(cell.miou, list_letters(cell, legend), "miou", list_identities(cell))
     return replace(entry, bold=cell.best or cell.tied, tied=cell.tied)
 
 
-def cell_letters(cell: Cell, legend: dict[str, Mark]) -> str:
-    """Letters of everything that keeps a cell from being a benchmark number."""
-    return letters(cell.marks, legend)
+def list_letters(cell: Cell, legend: dict[str, LegendMark]) -> str:
+    """Return the letters of all marks of a cell."""
+    return mark_letters(cell.marks, legend)
 
 
-def identities(cell: Cell) -> tuple[str, ...]:
-    """First twelve digits of the identity of each of a cell's runs, by fold."""
+def list_identities(cell: Cell) -> tuple[str, ...]:
+    """Return the first twelve digits of the identity of each run of a cell, by fold."""
     return tuple(clean(run.identity)[:12] for _, run in sorted(cell.folds.items()))
 
 
-def _figure(estimate: Estimate, marks: str, what: str, runs: tuple[str, ...]) -> Entry:
-    return Entry(percent(estimate.value), interval(estimate), marks, what=what, runs=runs)
+def _print_estimate(estimate: Estimate, marks: str, what: str, runs: tuple[str, ...]) -> Entry:
+    return Entry(format_percent(estimate.value), format_interval(estimate), marks, what=what, runs=runs)
 
 
-def _published(name: str, cells: list[Cell], columns: tuple[Column, ...]) -> tuple[Row, ...]:
-    """The paper's rows of this benchmark: those of our backbones, or of ResNet-50 if it has none."""
-    printed = lookup(name)
+def _build_published_rows(name: str, cells: list[Cell], columns: tuple[Column, ...]) -> tuple[Row, ...]:
+    """Return the paper's rows of this benchmark on our backbones, or on ResNet-50 if it has none of ours."""
+    printed = find_published(name)
     backbones = {c.backbone for c in cells} & {p.backbone for p in printed} or {"resnet50"}
     rows: dict[tuple[int, str, str], list[Published]] = {}
     for p in printed:
         repeats_table1 = p.table == 6 and p.id == "pmnet"
         if p.backbone in backbones and not repeats_table1:
             rows.setdefault((p.table, p.id, p.backbone), []).append(p)
-    return tuple(_published_row(name, numbers, columns) for numbers in rows.values())
+    return tuple(_build_published_row(name, numbers, columns) for numbers in rows.values())
 
 
-def _published_row(name: str, numbers: list[Published], columns: tuple[Column, ...]) -> Row:
+def _build_published_row(name: str, numbers: list[Published], columns: tuple[Column, ...]) -> Row:
     by_column = {(p.shot, p.fold): p.value for p in numbers}
     first = numbers[0]
     variant, ours = first.benchmark.partition(":")[2], name.partition(":")[2]
@@ -312,21 +319,21 @@ def _published_row(name: str, numbers: list[Published], columns: tuple[Column, .
     )
 
 
-def title_of(name: str) -> str:
-    """A benchmark's title without its variant; its id if it is not known here.
+def find_title(name: str) -> str:
+    """Return a benchmark's title without its variant, or its id if the benchmark is not known.
 
     Example:
-        >>> title_of("pascal-to-isic2018:isic1")
+        >>> find_title("pascal-to-isic2018:isic1")
         'PASCAL to ISIC2018'
     """
-    return _about(name)[0]
+    return _describe_benchmark(name)[0]
 
 
 def _count_folds(number: int) -> str:
     return "1 fold" if number == 1 else f"{number} folds"
 
 
-def _about(name: str) -> tuple[str, tuple[tuple[str, str], ...], tuple[str, ...]]:
+def _describe_benchmark(name: str) -> tuple[str, tuple[tuple[str, str], ...], tuple[str, ...]]:
     try:
         resolved = find_benchmark(name)
     except UsageError:  # a benchmark of a plugin that is not installed here
@@ -338,7 +345,7 @@ def _about(name: str) -> tuple[str, tuple[tuple[str, str], ...], tuple[str, ...]
         ("Tested on", f"{b.target}, split {b.split}"),
         (
             "Full size",
-            f"{thousands(b.episodes)} episodes per fold and shot, {_count_folds(len(resolved.folds))}",
+            f"{format_count(b.episodes)} episodes per fold and shot, {_count_folds(len(resolved.folds))}",
         ),
         ("Input", f"{b.size} px; {b.resize}"),
         ("Measure", b.meter),

@@ -1,4 +1,4 @@
-"""Where numbers come from: one line per run, its IoU per class, and the machine that made it."""
+"""Provenance of the numbers: one line per run, its IoU per class, and the machine that ran it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fssbench.api import Cell, RunResult, row_title
+from fssbench.api import Cell, LegendMark, RunResult, mark_letters, row_title
 
-from .marks import Mark, letters
-from .text import NOTHING, clean, millions, percent, thousands
+from .text import NOTHING, clean, format_count, format_parameters, format_percent
 
 _ELSEWHERE = {
     "checkpoint",
@@ -49,11 +48,11 @@ class RunLine:
     protocol: str
     weights: str
     episodes: str
-    """Counted of planned."""
+    """Counted and planned episodes."""
     parameters: str
-    """Learnable of all."""
+    """Learnable and all parameters."""
     milliseconds: str
-    """Per episode."""
+    """Milliseconds per episode."""
     marks: str
     classes: tuple[tuple[str, str], ...]
     """Name and IoU in percent of each class."""
@@ -61,31 +60,31 @@ class RunLine:
     """Classes without a pixel in any episode."""
     benchmark: str = ""
     checkpoint: str = ""
-    """Name and first digits of the hash of the file that the weights came from; empty where none."""
+    """Name of the weights' file and first digits of its hash.  Empty if there is no file."""
     lists: str = ""
-    """Where the lists of images came from."""
+    """Origin of the image lists."""
     created: str = ""
     """Day on which the run was started."""
 
 
 @dataclass(frozen=True)
 class Deviations:
-    """How the runs of one benchmark depart from its published protocol."""
+    """Deviations of the runs of one benchmark from its published protocol."""
 
     benchmark: str
     items: tuple[tuple[str, str], ...]
-    """What departs, and which methods."""
+    """Each deviation with the methods that have it."""
 
 
-def deviations(cells: Iterable[Cell]) -> tuple[Deviations, ...]:
-    """Every departure from the published protocols that the runs themselves record."""
+def list_deviations(cells: Iterable[Cell]) -> tuple[Deviations, ...]:
+    """List the deviations from the published protocols that the runs record, by benchmark."""
     by_benchmark: dict[str, dict[str, dict[str, None]]] = {}
     everyone: dict[str, dict[str, None]] = {}
     for cell in cells:
         told = by_benchmark.setdefault(cell.benchmark, {})
         everyone.setdefault(cell.benchmark, {})[row_title(cell)] = None
         for run in cell.folds.values():
-            for text in _departures(run):
+            for text in _list_run_deviations(run):
                 told.setdefault(text, {})[clean(row_title(cell))] = None
     return tuple(
         Deviations(
@@ -99,30 +98,30 @@ def deviations(cells: Iterable[Cell]) -> tuple[Deviations, ...]:
     )
 
 
-def _departures(run: RunResult) -> Iterable[str]:
+def _list_run_deviations(run: RunResult) -> Iterable[str]:
     yield from map(clean, run.marks)
     if not run.protocol.startswith("published"):
         yield f"episodes drawn by protocol {clean(run.protocol)}, not by the published one"
     if run.score_size != "input":
         yield f"scored at {clean(run.score_size)} size instead of the network's input size"
-    lists = clean(_block(run).get("lists", ""))
+    lists = clean(_read_block(run).get("lists", ""))
     if lists.startswith("files on disk"):
         yield "lists of images made from the files on disk, not those of the reference repositories"
     if run.absent:
-        yield f"{len(run.absent)} classes without a pixel in any episode ({_absent_rule(run)})"
+        yield f"{len(run.absent)} classes without a pixel in any episode ({_describe_absent_rule(run)})"
 
 
-def _absent_rule(run: RunResult) -> str:
+def _describe_absent_rule(run: RunResult) -> str:
     return "left out of the mean" if run.absent_rule == "exclude" else "counted as 0"
 
 
-def _block(run: RunResult, name: str = "block") -> Mapping[str, Any]:
+def _read_block(run: RunResult, name: str = "block") -> Mapping[str, Any]:
     block = run.manifest.get(name)
     return block if isinstance(block, Mapping) else {}
 
 
-def run_line(run: RunResult, legend: dict[str, Mark]) -> RunLine:
-    """Describe a run."""
+def describe_run(run: RunResult, legend: dict[str, LegendMark]) -> RunLine:
+    """Return the line of a run in the provenance table."""
     names = dict(zip(run.classes, map(clean, run.class_names), strict=False))
     return RunLine(
         slug=clean(run.slug),
@@ -135,47 +134,52 @@ def run_line(run: RunResult, legend: dict[str, Mark]) -> RunLine:
         plan=clean(run.plan_sha256)[:12],
         protocol=clean(run.protocol),
         weights=clean(run.weights),
-        episodes=f"{thousands(run.episodes)} of {thousands(run.planned)}",
-        parameters=f"{millions(run.learnable)} of {millions(run.parameters)}",
+        episodes=f"{format_count(run.episodes)} of {format_count(run.planned)}",
+        parameters=f"{format_parameters(run.learnable)} of {format_parameters(run.parameters)}",
         milliseconds=f"{run.seconds * 1000:.0f}" if math.isfinite(run.seconds) else NOTHING,
-        marks=letters(run.marks, legend),
-        classes=tuple((names.get(c, f"class {c}"), percent(run.per_class[c])) for c in sorted(run.per_class)),
+        marks=mark_letters(run.marks, legend),
+        classes=tuple(
+            (names.get(c, f"class {c}"), format_percent(run.per_class[c])) for c in sorted(run.per_class)
+        ),
         absent=tuple(names.get(c, f"class {c}") for c in run.absent),
         benchmark=clean(run.benchmark),
-        checkpoint=_checkpoint(_block(run, "context")),
-        lists=clean(_block(run).get("lists") or ""),
-        created=clean(_block(run, "context").get("created_utc") or "")[:10],
+        checkpoint=_describe_checkpoint(_read_block(run, "context")),
+        lists=clean(_read_block(run).get("lists") or ""),
+        created=clean(_read_block(run, "context").get("created_utc") or "")[:10],
     )
 
 
-def _checkpoint(context: Mapping[str, Any]) -> str:
+def _describe_checkpoint(context: Mapping[str, Any]) -> str:
     name, sha = context.get("checkpoint"), context.get("checkpoint_sha256")
     return " ".join(clean(part) for part in (name, str(sha)[:12] if sha else None) if part)
 
 
-def environment(runs: Iterable[RunResult]) -> tuple[tuple[str, str], ...]:
-    """What the manifests' context blocks record, by name; values that differ between runs are listed."""
+def collect_environment(runs: Iterable[RunResult]) -> tuple[tuple[str, str], ...]:
+    """Return what the context blocks of the manifests record, as name and value.
+
+    If runs have different values, the value lists them.
+    """
     values: dict[str, dict[str, None]] = {}
     for run in runs:
-        for name, value in _flat(_block(run, "context")):
+        for name, value in _flatten(_read_block(run, "context")):
             values.setdefault(name, {})[value] = None
-    return tuple((name, _listed(list(texts))) for name, texts in values.items())
+    return tuple((name, _join_values(list(texts))) for name, texts in values.items())
 
 
-def _flat(block: Mapping[Any, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+def _flatten(block: Mapping[Any, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
     for key, value in block.items():
         if not prefix and key in _ELSEWHERE:
             continue
         name = f"{prefix}{clean(key)}"
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{name}.")
+            yield from _flatten(value, f"{name}.")
         elif isinstance(value, (list, tuple)):
             yield name, clean(" ".join(map(str, value)))
         elif value is not None:
             yield name, clean(value)
 
 
-def _listed(values: list[str]) -> str:
+def _join_values(values: list[str]) -> str:
     if len(values) > 4:
         return f"{'; '.join(values[:3])}; and {len(values) - 3} more"
     return "; ".join(values)

@@ -1,8 +1,8 @@
 """The published figures: Tables 1-6 of the PMNet paper (WACV 2024), transcribed number by number.
 
-`data/published.csv` holds one row a number.  `value` is as printed; what is odd about a number
-(means that do not follow from their folds, rows that measure something else) stands in `note`.
-Venues of Tables 4 and 5, which print none, are those of the paper's reference list.
+`data/published.csv` has one row per number.  `value` is the number as printed.  `note` contains remarks, for example
+that a mean does not follow from its folds, or that a row measures something else.  Tables 4 and 5 print no venues, so
+these come from the paper's reference list.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from importlib import resources
 from fssbench.api import Record, RunResult, clean_line
 
 MEAN = "mean"
-"""`fold` of a mean over folds, and of benchmarks with one fold."""
+"""Value of `fold` for a mean over folds, and for benchmarks with one fold."""
 
 
 class Published(Record):
@@ -23,22 +23,22 @@ class Published(Record):
     table: int
     """Table of the paper, 1-6."""
     benchmark: str
-    """Our benchmark id, with the variant if it is known; `table3-average` is Table 3's last column."""
+    """Our benchmark id, with the variant if it is known.  `table3-average` is the last column of Table 3."""
     id: str
-    """Our method id in lower case, with the ablation after a slash: `pmnet/b3dconv`."""
+    """Our method id in lower case, with the ablation after a slash, such as `pmnet/b3dconv`."""
     method: str
-    """Method as printed."""
+    """Name of the method as printed."""
     venue: str
     backbone: str
     type: str
-    """`prototype` or `pixelwise` if the table says so."""
+    """`prototype` or `pixelwise` if the table states it, else empty."""
     shot: int
     fold: str
     """`0` to `3`, or `mean`."""
     value: str
     """mIoU in percent, as printed."""
     learnable_millions: str
-    """Learnable parameters in millions, as printed; empty where none are."""
+    """Learnable parameters in millions, as printed.  Empty if none are printed."""
     note: str
 
     @property
@@ -48,64 +48,63 @@ class Published(Record):
 
     @property
     def base(self) -> str:
-        """The benchmark without its variant."""
+        """The benchmark id without its variant."""
         return self.benchmark.partition(":")[0]
 
     @property
     def source(self) -> str:
-        """Where it is printed."""
+        """Name of the table."""
         return f"PMNet paper, Table {self.table}"
 
 
 @cache
-def records() -> tuple[Published, ...]:
-    """All 615 numbers, in the order of the tables."""
+def read_published() -> tuple[Published, ...]:
+    """Return all 615 numbers, in the order of the tables."""
     file = resources.files("fssbench.reports") / "data" / "published.csv"
     lines = file.read_text(encoding="utf-8").splitlines()
     return tuple(Published.model_validate(row) for row in csv.DictReader(lines))
 
 
-def lookup(benchmark: str, *, shot: int | None = None) -> tuple[Published, ...]:
-    """Numbers of a benchmark, whatever variant they measure.
+def find_published(benchmark: str, *, shot: int | None = None) -> tuple[Published, ...]:
+    """Return the published numbers of a benchmark, of all its variants.
 
     Args:
-        benchmark: our id; a variant in it is not compared, so that rows of another variant are included and
-            can be told apart.
-        shot: only this shot; every shot if None.
+        benchmark: our id.  A variant in it is ignored: the returned numbers state their own variant.
+        shot: number of shots, or None for all.
 
     Example:
-        >>> [p.value for p in lookup("pascal5i", shot=1) if p.id == "pmnet/background" and p.fold == "mean"]
+        >>> [p.value for p in find_published("pascal5i", shot=1) if p.id == "pmnet/background" and p.fold == "mean"]
         ['57.4']
     """
     base = benchmark.partition(":")[0]
-    return tuple(p for p in records() if p.base == base and shot in (None, p.shot))
+    return tuple(p for p in read_published() if p.base == base and shot in (None, p.shot))
 
 
 def of_method(id: str) -> dict[str, str]:
-    """Means over folds that are printed for a method, for `fssbench show`.
+    """Return the printed means over folds of a method, for `fssbench show`.
 
     Args:
-        id: as in the tables, `pmnet`; ablations have ids of their own.
+        id: method id of the tables, such as `pmnet`.  Ablations have ids of their own.
 
     Returns:
-        By benchmark, backbone and shot, the number as printed and its table.
+        The printed number and its table, by benchmark, backbone and shot.
     """
     return {
         f"{p.benchmark}, {p.backbone}, {p.shot}-shot, {p.method}": f"{p.value} ({p.source})"
-        for p in records()
+        for p in read_published()
         if p.id == id and p.fold == MEAN
     }
 
 
-def kind_of(run: RunResult) -> str:
-    """Return how a method compares support and query: as its run recorded it, else as the paper prints it.
+def find_kind(run: RunResult) -> str:
+    """Return how a method compares support and query: the kind that its run recorded, else the printed one.
 
-    The kinds are `prototype`, `pixelwise`, `adaptation` and `other`; empty if it is not known.
+    The kinds are `prototype`, `pixelwise`, `adaptation` and `other`.  The result is empty if the kind is not known.
     """
     recorded = run.manifest.get("context", {}).get("kind")
-    return clean_line(recorded) if recorded else _printed_kinds().get(run.method.lower(), "")
+    return clean_line(recorded) if recorded else _read_printed_kinds().get(run.method.lower(), "")
 
 
 @cache
-def _printed_kinds() -> dict[str, str]:
-    return {p.id: p.type for p in records() if p.type}
+def _read_printed_kinds() -> dict[str, str]:
+    return {p.id: p.type for p in read_published() if p.type}

@@ -1,4 +1,4 @@
-"""The one way to the templates: what is printed is escaped, and a name that does not exist is an error."""
+"""Opens the templates.  Printed values are escaped, and an unknown name is an error."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _LOADER = PackageLoader(_PACKAGE)
 
 
 def open_templates(**options: Any) -> Environment:
-    """Open the folder of templates; values are escaped for HTML unless the options say how else.
+    """Open the folder of templates.  By default values are escaped for HTML.
 
     Args:
-        options: of `jinja2.Environment`.
+        options: options of `jinja2.Environment`, which take precedence.
     """
     common = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     return Environment(loader=_LOADER, **{**common, **options})
 
 
 def read_template_file(name: str) -> str:
-    """Return the text of a file that pages contain unchanged: a style sheet or a script."""
+    """Return the text of a file that pages contain unchanged, such as a style sheet or a script."""
     return (resources.files(_PACKAGE) / "templates" / name).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What every LaTeX file here is made with: escaping that nothing foreign passes, and templates."""
+"""Templates and escaping of LaTeX files.  Foreign text is printed and never executed."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ _SPECIAL = {
 
 
 def escape(text: object) -> str:
-    r"""Text that any LaTeX prints and none executes; letters beyond Latin are written as their code.
+    r"""Return text that every LaTeX prints and none executes.  Letters beyond Latin-1 are printed as their code.
 
     Example:
         >>> escape("50% of a_b\\input{x}")
         '50\\% of a\\_b\\textbackslash{}input\\{x\\}'
     """
-    return "".join(_SPECIAL.get(c) or (c if _plain(c) else f"[U+{ord(c):04X}]") for c in str(text))
+    return "".join(_SPECIAL.get(c) or (c if _is_printable(c) else f"[U+{ord(c):04X}]") for c in str(text))
 
 
-def _plain(char: str) -> bool:
-    """Whether every LaTeX with the default encoding can print it."""
+def _is_printable(char: str) -> bool:
+    """Return whether every LaTeX with the default encoding can print the character."""
     return char < "\x80" or ("À" <= char <= "ÿ" and char not in "ÐÞðþ×÷")
 
 
-class Written(str):
-    """LaTeX made here: printed without escaping."""
+class LatexCode(str):
+    """LaTeX that this package wrote.  It is printed without escaping."""
 
     __slots__ = ()
 
 
 def open_tex_templates() -> Environment:
-    """Open the templates of LaTeX files: every printed value is escaped unless it is `Written`."""
+    """Open the templates of LaTeX files.  Every printed value is escaped unless it is `LatexCode`."""
     return open_templates(
         block_start_string="<%",
         block_end_string="%>",
@@ -62,7 +62,7 @@ def open_tex_templates() -> Environment:
         comment_start_string="<#",
         comment_end_string="#>",
         # every printed value goes through this, so that none can be forgotten
-        finalize=lambda value: value if isinstance(value, Written) else escape(value),
+        finalize=lambda value: value if isinstance(value, LatexCode) else escape(value),
         autoescape=False,
         keep_trailing_newline=True,
     )

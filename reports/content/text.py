@@ -1,4 +1,4 @@
-"""How numbers and foreign text are written; every renderer says the same thing the same way."""
+"""Formats numbers and cleans foreign text.  Every format of a report uses these functions."""
 
 from __future__ import annotations
 
@@ -9,50 +9,60 @@ from fssbench.api import Estimate, clean_line as clean
 __all__ = [
     "NOTHING",
     "clean",
-    "interval",
-    "interval_of",
-    "millions",
-    "percent",
-    "signed",
-    "thousands",
+    "format_count",
+    "format_difference",
+    "format_difference_interval",
+    "format_interval",
+    "format_parameters",
+    "format_percent",
 ]
 
 NOTHING = "–"
-"""Printed for a missing number."""
+"""Text that stands for a missing number."""
 
 
-def percent(value: float) -> str:
-    """A figure in percent, one decimal; a dash for nan.
+def format_percent(value: float) -> str:
+    """Return a figure in percent with one decimal, or a dash for nan.
 
     Example:
-        >>> percent(64.08)
+        >>> format_percent(64.08)
         '64.1'
     """
     return f"{value:.1f}" if math.isfinite(value) else NOTHING
 
 
-def interval(estimate: Estimate) -> str:
-    """The 95 % interval as `[62.3, 65.8]`; if there is none, the reason."""
+def format_interval(estimate: Estimate) -> str:
+    """Return the 95 % interval as `[62.3, 65.8]`, or the reason why there is none."""
     if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
         return clean(estimate.shortage)
-    return f"[{percent(estimate.low)}, {percent(estimate.high)}]"
+    return f"[{format_percent(estimate.low)}, {format_percent(estimate.high)}]"
 
 
-def interval_of(low: float, high: float, shortage: str = "") -> str:
-    """The interval of a difference, its ends with their signs; if there is none, the reason."""
-    return f"[{signed(low)}, {signed(high)}]" if math.isfinite(low) and math.isfinite(high) else shortage
+def format_difference_interval(low: float, high: float, shortage: str = "") -> str:
+    """Return the interval of a difference with signs, such as `[+0.3, +1.8]`.
+
+    Args:
+        low: lower end in points.
+        high: upper end in points.
+        shortage: text that is returned if an end is not finite.
+    """
+    return (
+        f"[{format_difference(low)}, {format_difference(high)}]"
+        if math.isfinite(low) and math.isfinite(high)
+        else shortage
+    )
 
 
-def signed(value: float) -> str:
-    """A difference in points, with its sign."""
+def format_difference(value: float) -> str:
+    """Return a difference in points with its sign, or a dash for nan."""
     return f"{value:+.1f}".replace("-", "−") if math.isfinite(value) else NOTHING
 
 
-def millions(count: int) -> str:
-    """A parameter count, in millions from a thousand on.
+def format_parameters(count: int) -> str:
+    """Return a number of parameters: plain below 1,000, in thousands below 10,000, in millions above.
 
     Example:
-        >>> millions(675362), millions(0), millions(12)
+        >>> format_parameters(675362), format_parameters(0), format_parameters(12)
         ('0.68 M', '0', '12')
     """
     if count < 1000:
@@ -60,6 +70,6 @@ def millions(count: int) -> str:
     return f"{count / 1e6:.2f} M" if count >= 10_000 else f"{count / 1e3:.1f} k"
 
 
-def thousands(count: int) -> str:
-    """A count with thin groups of three: `2,400`."""
+def format_count(count: int) -> str:
+    """Return a count with a comma after each group of three digits, such as `2,400`."""
     return f"{count:,}"

@@ -34,15 +34,17 @@ class CsvReporter(Reporter):
     def write(self, results: Results, folder: Path) -> list[Path]:
         """Write `results.csv` and `episodes.csv`."""
         names = name_runs(results)
-        guard_once = lru_cache(maxsize=1 << 16)(guard)  # queries recur in the runs of a plan
+        guard_once = lru_cache(maxsize=1 << 16)(guard_formula)  # queries recur in the runs of a plan
         episodes = (make_episode_table(run, names[run.identity], guard_once) for run in results.runs)
         return [
-            _write_tables(folder / "results.csv", RESULT_COLUMNS, [make_results_table(results, guard)]),
+            _write_tables(
+                folder / "results.csv", RESULT_COLUMNS, [make_results_table(results, guard_formula)]
+            ),
             _write_tables(folder / "episodes.csv", EPISODE_COLUMNS, episodes),
         ]
 
 
-def guard(text: object) -> str:
+def guard_formula(text: object) -> str:
     """Text that no spreadsheet takes for a formula.
 
     Example:

@@ -9,7 +9,7 @@ from fssbench.api import Reporter, Results
 
 from ..figures.drawing import Drawing
 from ..figures.saving import Kind
-from ..sections.drawings import drawings
+from ..sections.drawings import list_drawings
 
 
 class FigureReporter(Reporter):
@@ -25,7 +25,7 @@ class FigureReporter(Reporter):
         """
         home = folder / "figures"
         home.mkdir(exist_ok=True)
-        drawn = drawings(results)
+        drawn = list_drawings(results)
         captions = home / "captions.txt"
         captions.write_text(
             "".join(f"{d.name}\n{d.title}.\n{d.caption}\n\n" for d in drawn), encoding="utf-8", newline="\n"

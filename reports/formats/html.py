@@ -9,22 +9,21 @@ from pathlib import Path
 from jinja2 import Environment
 from markupsafe import Markup
 
-from fssbench.api import Cell, Reporter, Results, first_run
+from fssbench.api import Cell, LegendMark, Reporter, Results, first_run
 
 from ..content.analysis import Analysis, analyse
-from ..content.marks import Mark
-from ..content.model import Section, build, cell_letters
-from ..content.provenance import deviations
+from ..content.model import Section, build_report, list_letters
+from ..content.provenance import list_deviations
 from ..content.templates import open_templates, read_template_file
 from ..content.text import clean
 from ..figures.svg import inline
-from ..sections.ablation import ablations
-from ..sections.difficulty import class_tables, size_tables
-from ..sections.drawings import drawings
-from ..sections.efficiency import costs
-from ..sections.findings import findings
-from ..sections.gallery import Budget, galleries, gallery_parts
-from ..sections.pairing import matrices, overview
+from ..sections.ablation import make_ablation_tables
+from ..sections.difficulty import make_class_tables, make_size_tables
+from ..sections.drawings import list_drawings
+from ..sections.efficiency import collect_costs
+from ..sections.findings import state_findings
+from ..sections.gallery import Budget, make_galleries, make_gallery_parts
+from ..sections.pairing import make_matrices, make_overview
 
 _FIGURE_SPACE = "\u2007"
 """As wide as a digit: keeps decimal points in line where a number has fewer decimals."""
@@ -39,24 +38,24 @@ class HtmlReporter(Reporter):
     def write(self, results: Results, folder: Path) -> list[Path]:
         """Write `report.html`."""
         target = folder / "report.html"
-        target.write_text(render(results), encoding="utf-8", newline="\n")
+        target.write_text(render_page(results), encoding="utf-8", newline="\n")
         return [target]
 
 
-def render(results: Results) -> str:
+def render_page(results: Results) -> str:
     """The page as text."""
     templates = open_page_templates()
-    report = build(results)
+    report = build_report(results)
     analysis = analyse(results)
     legend = {mark.kind: mark for mark in report.legend}
     budget = Budget()
     parts = {
-        "matrices": matrices(analysis, legend),
-        "class_tables": class_tables(analysis, legend),
-        "size_tables": size_tables(analysis, legend),
-        "ablations": ablations(analysis, legend),
-        "costs": costs(analysis),
-        **gallery_parts(galleries([section.cells for section in report.sections], legend, budget)),
+        "matrices": make_matrices(analysis, legend),
+        "class_tables": make_class_tables(analysis, legend),
+        "size_tables": make_size_tables(analysis, legend),
+        "ablations": make_ablation_tables(analysis, legend),
+        "costs": collect_costs(analysis),
+        **make_gallery_parts(make_galleries([section.cells for section in report.sections], legend, budget)),
     }
     shown = {
         "changes": ("Changes", report.changes),
@@ -70,13 +69,13 @@ def render(results: Results) -> str:
     return templates.get_template("report.html.j2").render(
         report=report,
         analysis=analysis,
-        findings=findings(analysis),
-        overview=overview(analysis, legend),
-        methods=_methods(analysis, legend),
-        deviations=deviations(results.cells),
+        findings=state_findings(analysis),
+        overview=make_overview(analysis, legend),
+        methods=_list_methods(analysis, legend),
+        deviations=list_deviations(results.cells),
         contents=[(name, title) for name, (title, there) in shown.items() if there],
         style=Markup(read_template_file("report.css")),
-        drawings=drawings(results),
+        drawings=list_drawings(results),
         budget=budget,
         **parts,
     )
@@ -85,12 +84,16 @@ def render(results: Results) -> str:
 def open_page_templates() -> Environment:
     """Templates in which everything is escaped but what this package draws or wrote itself."""
     templates = open_templates()
-    templates.filters |= {"svg": lambda d: Markup(inline(d)), "pad": pad, "decimals": _decimals}
+    templates.filters |= {
+        "svg": lambda d: Markup(inline(d)),
+        "pad": pad_decimals,
+        "decimals": _count_decimals,
+    }
     templates.filters["numbered"] = lambda values: list(enumerate(values))
     return templates
 
 
-def pad(text: str, decimals: int) -> str:
+def pad_decimals(text: str, decimals: int) -> str:
     """Fill up missing decimals with figure spaces, so that right-aligned numbers meet at the point.
 
     In an interval the last end is filled up.  Words are left alone, and so are the numbers in them.
@@ -105,7 +108,7 @@ def pad(text: str, decimals: int) -> str:
     return text + _FIGURE_SPACE * max(0, short) + (_FIGURE_SPACE if not last_number[1] else "")
 
 
-def _decimals(section: Section) -> int:
+def _count_decimals(section: Section) -> int:
     """Decimals of the longest figure of a section, ours or printed."""
     texts = [e.text for row in (*section.rows, *section.published) for e in row.entries]
     return max((len(t.partition(".")[2]) for t in texts), default=1)
@@ -122,7 +125,7 @@ class _MethodLine:
     marks: str
 
 
-def _methods(analysis: Analysis, legend: dict[str, Mark]) -> list[_MethodLine]:
+def _list_methods(analysis: Analysis, legend: dict[str, LegendMark]) -> list[_MethodLine]:
     """What was run, one line a method, in the order of the figures."""
     cells: dict[str, list[Cell]] = {}
     for cell in analysis.results.cells:
@@ -139,7 +142,7 @@ def _methods(analysis: Analysis, legend: dict[str, Mark]) -> list[_MethodLine]:
                 f"{run.learnable / 1e6:.2f}",
                 f"{run.parameters / 1e6:.2f}",
                 sum(len(cell.folds) for cell in cells[name]),
-                "".join(dict.fromkeys("".join(cell_letters(cell, legend) for cell in cells[name]))),
+                "".join(dict.fromkeys("".join(list_letters(cell, legend) for cell in cells[name]))),
             )
         )
     return lines

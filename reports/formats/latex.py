@@ -7,10 +7,10 @@ from pathlib import Path
 
 from fssbench.api import Reporter, Results
 
-from ..content.model import Entry, build
-from ..content.tex import Written, escape, open_tex_templates
-from ..paper.setting import typeset
-from ..paper.tables import tables
+from ..content.model import Entry, build_report
+from ..content.tex import LatexCode, escape, open_tex_templates
+from ..paper.setting import typeset_tables
+from ..paper.tables import make_paper_tables
 
 
 class LatexReporter(Reporter):
@@ -23,14 +23,14 @@ class LatexReporter(Reporter):
     def write(self, results: Results, folder: Path, *, style: str | None = None) -> list[Path]:
         """Write `report.tex`, and in style `paper` also `paper.tex`."""
         written = [folder / "report.tex"]
-        written[0].write_text(_report(results), encoding="utf-8", newline="\n")
+        written[0].write_text(_render_report(results), encoding="utf-8", newline="\n")
         if style == "paper":
             written.append(folder / "paper.tex")
-            written[1].write_text(typeset(tables(results)), encoding="utf-8", newline="\n")
+            written[1].write_text(typeset_tables(make_paper_tables(results)), encoding="utf-8", newline="\n")
         return written
 
 
-def number(entry: Entry) -> str:
+def write_number(entry: Entry) -> str:
     """A figure with its interval in small print, its marks raised, bold where the model says so."""
     text = escape(entry.text)
     if entry.bold:
@@ -42,13 +42,13 @@ def number(entry: Entry) -> str:
     return text
 
 
-def _label(identifier: str) -> str:
+def _make_label(identifier: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", identifier).strip("-").lower()
 
 
-def _report(results: Results) -> str:
+def _render_report(results: Results) -> str:
     templates = open_tex_templates()
-    templates.filters["number"] = lambda entry: Written(number(entry))
-    templates.filters["label"] = lambda text: Written(_label(text))
-    templates.filters["columns"] = lambda columns: Written("r" * len(columns))
-    return templates.get_template("report.tex.j2").render(report=build(results))
+    templates.filters["number"] = lambda entry: LatexCode(write_number(entry))
+    templates.filters["label"] = lambda text: LatexCode(_make_label(text))
+    templates.filters["columns"] = lambda columns: LatexCode("r" * len(columns))
+    return templates.get_template("report.tex.j2").render(report=build_report(results))

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from fssbench.api import Reporter, Results
 
-from ..content.model import Entry, build
+from ..content.model import Entry, build_report
 from ..content.templates import open_templates
 
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
@@ -26,7 +26,7 @@ def escape(text: object) -> str:
     return re.sub(r"[&<>]", lambda m: _HTML[m[0]], literal)
 
 
-def number(entry: Entry) -> str:
+def write_number(entry: Entry) -> str:
     """A figure with its marks and interval, bold where the model says so."""
     text = f"**{entry.text}**" if entry.bold else entry.text
     marks = f"<sup>{entry.marks}</sup>" if entry.marks else ""
@@ -44,10 +44,10 @@ class MarkdownReporter(Reporter):
         # escaping for HTML is for any value that a template forgets to pass through `md`
         templates = open_templates(keep_trailing_newline=True)
         templates.filters["md"] = lambda text: Markup(escape(text))
-        templates.filters["number"] = lambda entry: Markup(number(entry))
+        templates.filters["number"] = lambda entry: Markup(write_number(entry))
         target = folder / "report.md"
         target.write_text(
-            templates.get_template("report.md.j2").render(report=build(results)),
+            templates.get_template("report.md.j2").render(report=build_report(results)),
             encoding="utf-8",
             newline="\n",
         )

@@ -10,14 +10,24 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from fssbench.api import BENCHMARKS, Cell, Results, first_run, row_title, with_names
+from fssbench.api import (
+    BENCHMARKS,
+    Cell,
+    LegendMark,
+    Results,
+    build_legend,
+    first_run,
+    mark_kind,
+    row_title,
+    with_names,
+)
 
-from ..content.marks import Mark, all_marks, collect, kind
-from ..content.model import Entry, figure, title_of
-from ..content.published import kind_of
-from ..content.text import clean, thousands
-from .methods import card_kind
-from .names import page
+from ..content.marks import collect_marks
+from ..content.model import Entry, build_mean_entry, find_title
+from ..content.published import find_kind
+from ..content.text import clean, format_count
+from .methods import read_card_kind
+from .names import name_page
 
 _OF_DATA = {
     *("miniature", "sample", "capped", "resized", "incomplete"),
@@ -86,16 +96,16 @@ class Board:
     marks: tuple[str, ...]
 
 
-def board(results: Results) -> Board:
+def make_board(results: Results) -> Board:
     """Make the board of all cells."""
     results = with_names(results)
-    legend = collect(all_marks(results))
-    place = _columns(results.cells)
+    legend = build_legend(collect_marks(results))
+    place = _list_columns(results.cells)
     columns = tuple(place.values())
     settings: dict[_Setting, dict[tuple[object, ...], dict[str, Cell]]] = {}
     for cell in sorted(results.cells, key=lambda c: (c.name, c.backbone)):
         run = first_run(cell)
-        data = tuple(sorted(_OF_DATA & set(_kinds(cell))))
+        data = tuple(sorted(_OF_DATA & set(_list_kinds(cell))))
         setting = (cell.protocol, cell.seed, run.score_size, data)
         same = (cell.method, cell.backbone, run.weights, run.learnable)
         rows = settings.setdefault(setting, {})
@@ -106,7 +116,8 @@ def board(results: Results) -> Board:
         rows.setdefault(row, {})[where] = cell
     shown = tuple(
         Setting(
-            _heading(setting), tuple(_row(str(row[0]), cells, columns, legend) for row, cells in rows.items())
+            _make_heading(setting),
+            tuple(_make_row(str(row[0]), cells, columns, legend) for row, cells in rows.items()),
         )
         for setting, rows in sorted(settings.items(), key=lambda item: (len(item[0][3]), str(item[0])))
     )
@@ -122,13 +133,13 @@ def board(results: Results) -> Board:
     )
 
 
-def suite_of(benchmark: str) -> str:
+def find_suite(benchmark: str) -> str:
     """The suite a benchmark belongs to; `custom` where it is not one of the ten."""
     record = BENCHMARKS.get(benchmark.partition(":")[0])
     return record.category if record else "custom"
 
 
-def _columns(cells: Iterable[Cell]) -> dict[tuple[str, int], BoardColumn]:
+def _list_columns(cells: Iterable[Cell]) -> dict[tuple[str, int], BoardColumn]:
     """Columns by benchmark and shot, in the order of the paper."""
     order = {name: n for n, name in enumerate(BENCHMARKS)}
     columns = sorted(
@@ -139,52 +150,52 @@ def _columns(cells: Iterable[Cell]) -> dict[tuple[str, int], BoardColumn]:
         (benchmark, shot): BoardColumn(
             id=f"c{n}",
             benchmark=clean(benchmark),
-            title=f"{title_of(benchmark)}{_variant(benchmark)}",
-            page=page("benchmark", benchmark),
+            title=f"{find_title(benchmark)}{_format_variant(benchmark)}",
+            page=name_page("benchmark", benchmark),
             shot=shot,
-            suite=suite_of(benchmark),
+            suite=find_suite(benchmark),
         )
         for n, (benchmark, shot) in enumerate(columns)
     }
 
 
-def _variant(benchmark: str) -> str:
+def _format_variant(benchmark: str) -> str:
     variant = clean(benchmark.partition(":")[2])
     return f", {variant}" if variant and benchmark.partition(":")[0] in BENCHMARKS else ""
 
 
-def _kinds(cell: Cell) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(kind(m) for m in cell.marks))
+def _list_kinds(cell: Cell) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(mark_kind(m) for m in cell.marks))
 
 
-def _heading(setting: _Setting) -> str:
+def _make_heading(setting: _Setting) -> str:
     protocol, seed, size, data = setting
     kept = ", ".join(data) or "whole data sets, every episode"
     return f"Protocol {clean(protocol)}, seed {seed}, scored at {clean(size)} size: {kept}"
 
 
-def _row(
-    title: str, cells: dict[str, Cell], columns: tuple[BoardColumn, ...], legend: dict[str, Mark]
+def _make_row(
+    title: str, cells: dict[str, Cell], columns: tuple[BoardColumn, ...], legend: dict[str, LegendMark]
 ) -> BoardRow:
     run = first_run(next(iter(cells.values())))
     return BoardRow(
         label=clean(title),
-        page=page("method", run.method),
-        kind=kind_of(run) or card_kind(run.method) or UNKNOWN,
+        page=name_page("method", run.method),
+        kind=find_kind(run) or read_card_kind(run.method) or UNKNOWN,
         backbone=clean(run.backbone),
         weights=clean(run.weights),
         learnable=f"{run.learnable / 1e6:.2f}",
-        entries=tuple(_entry(cells.get(column.id), legend) for column in columns),
+        entries=tuple(_make_entry(cells.get(column.id), legend) for column in columns),
     )
 
 
-def _entry(cell: Cell | None, legend: dict[str, Mark]) -> BoardEntry:
+def _make_entry(cell: Cell | None, legend: dict[str, LegendMark]) -> BoardEntry:
     if cell is None:
         return BoardEntry(None)
     value = cell.miou.value
     return BoardEntry(
-        entry=figure(cell, legend),
+        entry=build_mean_entry(cell, legend),
         value=repr(value) if math.isfinite(value) else "",
-        episodes=thousands(cell.episodes),
-        marks=_kinds(cell),
+        episodes=format_count(cell.episodes),
+        marks=_list_kinds(cell),
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from fssbench.api import (
     Cell,
+    LegendMark,
     PluginError,
     Results,
     RunResult,
@@ -18,11 +19,10 @@ from fssbench.api import (
     row_title,
 )
 
-from ..content.marks import Mark
-from ..content.model import Entry, figure, title_of
-from ..content.provenance import RunLine, run_line
-from ..content.text import NOTHING, clean, interval, percent, thousands
-from .names import page
+from ..content.model import Entry, build_mean_entry, find_title
+from ..content.provenance import RunLine, describe_run
+from ..content.text import NOTHING, clean, format_count, format_interval, format_percent
+from .names import name_page
 
 _CARD = {
     "title": "Name",
@@ -83,31 +83,33 @@ class MethodPage:
     runs: tuple[RunLine, ...]
 
 
-def method_page(name: str, results: Results, legend: dict[str, Mark]) -> MethodPage:
+def make_method_page(name: str, results: Results, legend: dict[str, LegendMark]) -> MethodPage:
     """The page of a method that some of the results have."""
     cells = [cell for cell in results.cells if cell.method == name]
     runs = [run for cell in cells for run in cell.folds.values()]
-    card, notes, missing = _card(name)
-    recorded = next((str(_context(run)["title"]) for run in runs if _context(run).get("title")), name)
+    card, notes, missing = _read_card(name)
+    recorded = next(
+        (str(_read_context(run)["title"]) for run in runs if _read_context(run).get("title")), name
+    )
     return MethodPage(
         name=clean(name),
         title=dict(card).get("Name") or clean(recorded),
         card=card,
         notes=notes,
         missing=missing,
-        figures=tuple(_figure(cell, legend) for cell in cells),
-        variants=tuple(dict.fromkeys(map(_variant, runs))),
-        runs=tuple(run_line(run, legend) for run in runs),
+        figures=tuple(_make_figure(cell, legend) for cell in cells),
+        variants=tuple(dict.fromkeys(map(_make_variant, runs))),
+        runs=tuple(describe_run(run, legend) for run in runs),
     )
 
 
-def card_kind(name: str) -> str:
+def read_card_kind(name: str) -> str:
     """How an installed method compares support and query; empty where it is not installed."""
-    return dict(_card(name)[0]).get(_CARD["kind"], "")
+    return dict(_read_card(name)[0]).get(_CARD["kind"], "")
 
 
 @cache
-def _card(name: str) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...], str]:
+def _read_card(name: str) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...], str]:
     """The card as it is installed here: facts, notes, and why there is none."""
     try:
         card = read_method_card(name)
@@ -126,37 +128,37 @@ def _card(name: str) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...], str]
     )
 
 
-def _context(run: RunResult) -> Mapping[str, Any]:
+def _read_context(run: RunResult) -> Mapping[str, Any]:
     context: Mapping[str, Any] = run.manifest.get("context", {})
     return context
 
 
-def _figure(cell: Cell, legend: dict[str, Mark]) -> MethodFigure:
+def _make_figure(cell: Cell, legend: dict[str, LegendMark]) -> MethodFigure:
     run = first_run(cell)
-    miou = figure(cell, legend)
+    miou = build_mean_entry(cell, legend)
     return MethodFigure(
         benchmark=clean(cell.benchmark),
-        title=title_of(cell.benchmark),
-        page=page("benchmark", cell.benchmark),
+        title=find_title(cell.benchmark),
+        page=name_page("benchmark", cell.benchmark),
         label=clean(row_title(cell)),
         backbone=clean(cell.backbone),
         shot=cell.shot,
         miou=miou,
-        fb_iou=Entry(percent(cell.fb_iou.value), interval(cell.fb_iou), miou.marks),
-        episodes=thousands(cell.episodes),
+        fb_iou=Entry(format_percent(cell.fb_iou.value), format_interval(cell.fb_iou), miou.marks),
+        episodes=format_count(cell.episodes),
         detail=f"{clean(cell.protocol)}, seed {cell.seed}, scored at {clean(run.score_size)} size",
-        standing=_standing(cell),
+        standing=_describe_standing(cell),
     )
 
 
-def _standing(cell: Cell) -> str:
+def _describe_standing(cell: Cell) -> str:
     if cell.best:
         return "best"
     return "not significantly worse than the best" if cell.tied else cell.miou.shortage or NOTHING
 
 
-def _variant(run: RunResult) -> Variant:
-    context, block = _context(run), run.manifest.get("block", {})
+def _make_variant(run: RunResult) -> Variant:
+    context, block = _read_context(run), run.manifest.get("block", {})
     settings = {**block.get("config", {})}
     checkpoint = context.get("checkpoint")
     digest = str(context.get("checkpoint_sha256") or "")[:12]

@@ -10,7 +10,7 @@ from ..figures.drawing import slug
 _PLAIN = re.compile(r"[a-z0-9]+(?:[.:-][a-z0-9]+)*")
 
 
-def page(kind: str, name: str) -> str:
+def name_page(kind: str, name: str) -> str:
     """File name of the page of a method or benchmark.
 
     A plain name stands as it is, with `_` for a colon (which it then cannot hold itself); any other

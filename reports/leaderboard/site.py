@@ -11,16 +11,16 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from fssbench import __version__
-from fssbench.api import Cell, Reporter, Results, with_names
+from fssbench.api import Cell, Reporter, Results, build_legend, with_names
 
-from ..content.marks import all_marks, collect
-from ..content.model import build
+from ..content.marks import collect_marks
+from ..content.model import build_report
 from ..content.templates import read_template_file
 from ..formats.html import open_page_templates
-from ..sections.drawings import drawings
-from .board import board
-from .methods import method_page
-from .names import page
+from ..sections.drawings import list_drawings
+from .board import make_board
+from .methods import make_method_page
+from .names import name_page
 
 INDEX = "index.html"
 
@@ -35,21 +35,21 @@ class LeaderboardReporter(Reporter):
     def write(self, results: Results, folder: Path) -> list[Path]:
         """Write the site into the folder."""
         paths = []
-        for name, text in site(results).items():
+        for name, text in render_site(results).items():
             path = folder / name
             path.write_text(text, encoding="utf-8", newline="\n")
             paths.append(path)
         return paths
 
 
-def site(results: Results) -> dict[str, str]:
+def render_site(results: Results) -> dict[str, str]:
     """Text of every page by its file name."""
     pages = _Pages(results)
     texts = {INDEX: pages.index()}
     for name in dict.fromkeys(cell.benchmark for cell in results.cells):
-        texts[page("benchmark", name)] = pages.benchmark(name)
+        texts[name_page("benchmark", name)] = pages.benchmark(name)
     for name in dict.fromkeys(cell.method for cell in results.cells):
-        texts[page("method", name)] = pages.method(name)
+        texts[name_page("method", name)] = pages.method(name)
     return texts
 
 
@@ -58,23 +58,23 @@ class _Pages:
 
     def __init__(self, results: Results) -> None:
         self.results = results = with_names(results)
-        self.legend = collect(all_marks(results))
-        self.drawings = drawings(results)
+        self.legend = build_legend(collect_marks(results))
+        self.drawings = list_drawings(results)
         names = dict.fromkeys(cell.method for cell in results.cells)
-        self.methods = {name: method_page(name, results, self.legend) for name in names}
+        self.methods = {name: make_method_page(name, results, self.legend) for name in names}
         self.templates: Environment = open_page_templates()
         self.style = Markup(read_template_file("report.css") + read_template_file("leaderboard.css"))
 
     def index(self) -> str:
         """The board, and where everything is."""
         script = read_template_file("leaderboard.js")
-        shown = board(self.results)
+        shown = make_board(self.results)
         return self._render(
             "leaderboard.html.j2",
-            report=build(self.results),
+            report=build_report(self.results),
             board=shown,
             benchmarks=dict.fromkeys((c.title, c.benchmark, c.page) for c in shown.columns),
-            methods=[(told.title, page("method", name)) for name, told in self.methods.items()],
+            methods=[(told.title, name_page("method", name)) for name, told in self.methods.items()],
             script=Markup(script),
             # the one script that the browser may run, by its bytes
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -86,16 +86,16 @@ class _Pages:
         ran = dict.fromkeys(cell.method for cell in cells)
         return self._render(
             "leaderboard_benchmark.html.j2",
-            report=build(_only(self.results, cells)),
+            report=build_report(_select_cells(self.results, cells)),
             drawings=self.drawings,
-            methods=[(self.methods[method].title, page("method", method)) for method in ran],
+            methods=[(self.methods[method].title, name_page("method", method)) for method in ran],
         )
 
     def method(self, name: str) -> str:
         """One method: all its figures, how it was run, and its card."""
-        part = _only(self.results, tuple(cell for cell in self.results.cells if cell.method == name))
-        told = method_page(name, part, collect(all_marks(part)))
-        return self._render("leaderboard_method.html.j2", report=build(part), method=told)
+        part = _select_cells(self.results, tuple(cell for cell in self.results.cells if cell.method == name))
+        told = make_method_page(name, part, build_legend(collect_marks(part)))
+        return self._render("leaderboard_method.html.j2", report=build_report(part), method=told)
 
     def _render(self, template: str, **values: object) -> str:
         return self.templates.get_template(template).render(
@@ -103,7 +103,7 @@ class _Pages:
         )
 
 
-def _only(results: Results, cells: tuple[Cell, ...]) -> Results:
+def _select_cells(results: Results, cells: tuple[Cell, ...]) -> Results:
     """The results of some cells."""
     kept = {run.identity for cell in cells for run in cell.folds.values()}
     runs = tuple(run for run in results.runs if run.identity in kept)

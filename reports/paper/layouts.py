@@ -26,7 +26,7 @@ KINDS = {
 """Kinds of methods as they are printed, in the order of the tables."""
 
 
-def backbone_title(name: str) -> str:
+def name_backbone(name: str) -> str:
     """Return the printed name of a backbone.
 
     Example:
@@ -91,18 +91,18 @@ class Layout:
     """Whether it shows a method beside its ablations, and no other."""
 
 
-def _folds(benchmark: str, shot: int, mean: str = "mIoU") -> tuple[Column, ...]:
+def _make_fold_columns(benchmark: str, shot: int, mean: str = "mIoU") -> tuple[Column, ...]:
     return (
         *(Column(f"Fold-{f}", benchmark, shot, str(f)) for f in range(4)),
         Column(mean, benchmark, shot, MEAN),
     )
 
 
-def _both(heading: str, benchmark: str) -> Part:
-    return Part(heading, tuple(Heads(f"{shot}-shot", _folds(benchmark, shot)) for shot in (1, 5)))
+def _make_part(heading: str, benchmark: str) -> Part:
+    return Part(heading, tuple(Heads(f"{shot}-shot", _make_fold_columns(benchmark, shot)) for shot in (1, 5)))
 
 
-def _pair(head: str, benchmark: str) -> Heads:
+def _make_pair(head: str, benchmark: str) -> Heads:
     return Heads(head, tuple(Column(f"{shot}-shot", benchmark, shot, MEAN) for shot in (1, 5)))
 
 
@@ -113,14 +113,14 @@ LAYOUTS = (
     Layout(
         1,
         f"FSS performances (\\%) on {_PASCAL} and {_COCO} with different backbones.",
-        (_both(_PASCAL, "pascal5i"), _both(_COCO, "coco20i")),
+        (_make_part(_PASCAL, "pascal5i"), _make_part(_COCO, "coco20i")),
         kind=True,
         learnable=r"\shortstack{Learnable\\Params(M)}",
     ),
     Layout(
         2,
         f"FSS performances (\\%) on cross-dataset task, {_COCO}{_TO}{_PASCAL}, with different backbones.",
-        (_both(f"{_COCO}{_TO}{_PASCAL}", "coco20i-to-pascal5i"),),
+        (_make_part(f"{_COCO}{_TO}{_PASCAL}", "coco20i-to-pascal5i"),),
         learnable="Params(M)",
     ),
     Layout(
@@ -131,11 +131,11 @@ LAYOUTS = (
             Part(
                 "",
                 (
-                    _pair("Deepglobe", "pascal-to-deepglobe"),
-                    _pair("ISIC2018", "pascal-to-isic2018"),
-                    _pair("Chest X-ray", "pascal-to-chestxray"),
-                    _pair("FSS-1000", "pascal-to-fss1000"),
-                    _pair("average", AVERAGE),
+                    _make_pair("Deepglobe", "pascal-to-deepglobe"),
+                    _make_pair("ISIC2018", "pascal-to-isic2018"),
+                    _make_pair("Chest X-ray", "pascal-to-chestxray"),
+                    _make_pair("FSS-1000", "pascal-to-fss1000"),
+                    _make_pair("average", AVERAGE),
                 ),
             ),
         ),
@@ -143,21 +143,21 @@ LAYOUTS = (
     Layout(
         4,
         f"FSS performances (\\%) on cross-dataset task, {_COCO}{_TO}FSS1000, under 1-shot setting.",
-        (Part(f"{_COCO}{_TO}FSS1000", (Heads("", _folds("coco20i-to-fss1000", 1)),)),),
+        (Part(f"{_COCO}{_TO}FSS1000", (Heads("", _make_fold_columns("coco20i-to-fss1000", 1)),)),),
         wide=False,
         backbone=False,
     ),
     Layout(
         5,
         f"FSS performances (\\%) on cross-domain task, {_PASCAL}{_TO}SUIM, under 1-shot setting.",
-        (Part(f"{_PASCAL}{_TO}SUIM", (Heads("", _folds("pascal5i-to-suim", 1)),)),),
+        (Part(f"{_PASCAL}{_TO}SUIM", (Heads("", _make_fold_columns("pascal5i-to-suim", 1)),)),),
         wide=False,
         backbone=False,
     ),
     Layout(
         6,
         r"Impact (\%) of B3DConvs and the Support Background under 1-shot setting.",
-        (Part("", (Heads("", _folds("pascal5i", 1, "Mean")),)),),
+        (Part("", (Heads("", _make_fold_columns("pascal5i", 1, "Mean")),)),),
         wide=False,
         backbone=False,
         methods="",

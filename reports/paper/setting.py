@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from ..content.tex import Written, escape, open_tex_templates
-from .layouts import KINDS, Layout, backbone_title
+from ..content.tex import LatexCode, escape, open_tex_templates
+from .layouts import KINDS, Layout, name_backbone
 from .tables import Block, Line, Number, PaperTable
 
 
-def typeset(tables: Sequence[PaperTable]) -> str:
+def typeset_tables(tables: Sequence[PaperTable]) -> str:
     """The file `paper.tex`."""
     templates = open_tex_templates()
-    templates.filters["tex"] = Written
-    templates.filters["rules"] = lambda layout: Written(_rules(layout))
-    templates.filters["body"] = lambda block, table: Written("".join(_body(block, table)))
+    templates.filters["tex"] = LatexCode
+    templates.filters["rules"] = lambda layout: LatexCode(_write_rules(layout))
+    templates.filters["body"] = lambda block, table: LatexCode("".join(_write_body(block, table)))
     return templates.get_template("paper.tex.j2").render(tables=tables)
 
 
-def _lead(layout: Layout) -> int:
+def _count_leading_columns(layout: Layout) -> int:
     """Columns before the figures."""
     return 1 + layout.backbone + layout.kind
 
 
-def _rules(layout: Layout) -> str:
+def _write_rules(layout: Layout) -> str:
     """A rule below each head that spans several columns."""
-    rules, first = [], _lead(layout) + 1
+    rules, first = [], _count_leading_columns(layout) + 1
     for head in layout.parts[0].heads:
         last = first + len(head.columns) - 1
         rules.append(rf"\cmidrule(lr){{{first}-{last}}}")
@@ -34,62 +34,62 @@ def _rules(layout: Layout) -> str:
     return "".join(rules)
 
 
-def _body(block: Block, table: PaperTable) -> Iterator[str]:
+def _write_body(block: Block, table: PaperTable) -> Iterator[str]:
     """Lines of a block; backbones and kinds are named once, beside all their lines."""
     layout = table.layout
-    last = _lead(layout) + len(block.part.columns) + bool(layout.learnable)
-    decimals = [max(n.decimals for n in column) for column in _columns(table)]
-    marks = [max((n.marks for n in column), key=len) for column in _columns(table)]
+    last = _count_leading_columns(layout) + len(block.part.columns) + bool(layout.learnable)
+    decimals = [max(n.decimals for n in column) for column in _list_columns(table)]
+    marks = [max((n.marks for n in column), key=len) for column in _list_columns(table)]
     for nth, (backbone, group) in enumerate(groupby(block.lines, key=lambda line: line.backbone)):
         if nth and layout.backbone:
             yield "\\midrule\n"
-        beside = [(layout.backbone, backbone_title(backbone), lines := list(group))]
+        beside = [(layout.backbone, name_backbone(backbone), lines := list(group))]
         for place, (kind, members) in enumerate(groupby(lines, key=lambda line: line.kind)):
             if place:
                 yield rf"\cmidrule(lr){{2-{last}}}" + "\n"
             of_kind = list(members)
             for line in of_kind:
                 named = [*beside, (layout.kind, KINDS.get(kind, kind), of_kind)]
-                heads = [_beside(name, whom, line) for shown, name, whom in named if shown]
-                heads.insert(layout.backbone, _method(line))
-                yield from _line(line, heads, layout, decimals, marks)
+                heads = [_write_group_name(name, whom, line) for shown, name, whom in named if shown]
+                heads.insert(layout.backbone, _write_method(line))
+                yield from _write_line(line, heads, layout, decimals, marks)
 
 
-def _columns(table: PaperTable) -> list[tuple[Number, ...]]:
+def _list_columns(table: PaperTable) -> list[tuple[Number, ...]]:
     return list(zip(*(line.numbers for line in table.lines), strict=True))
 
 
-def _beside(name: str, lines: Sequence[Line], line: Line) -> str:
+def _write_group_name(name: str, lines: Sequence[Line], line: Line) -> str:
     """The name of a group at its first line, in the middle of its height."""
     if line is not lines[0]:
         return ""
     return rf"\multirow{{{sum(one.height for one in lines)}}}{{*}}{{{escape(name)}}}"
 
 
-def _method(line: Line) -> str:
+def _write_method(line: Line) -> str:
     name = escape(line.method)
     return rf"{name}\textsuperscript{{$\dagger$}}" if line.ours else name + escape(f"({line.venue})")
 
 
-def _line(
+def _write_line(
     line: Line, heads: Sequence[str], layout: Layout, decimals: Sequence[int], marks: Sequence[str]
 ) -> Iterator[str]:
-    cells = [_number(n, d, m) for n, d, m in zip(line.numbers, decimals, marks, strict=True)]
+    cells = [_write_number(n, d, m) for n, d, m in zip(line.numbers, decimals, marks, strict=True)]
     whole = [*heads, *cells, *([escape(line.learnable)] if layout.learnable else [])]
     if line.height == 1:
-        yield _row(whole)
+        yield _write_row(whole)
     else:
-        yield _row(whole, "[-2pt]")
+        yield _write_row(whole, "[-2pt]")
         small = [rf"{{\tiny {escape(n.interval)}}}" if n.interval else "" for n in line.numbers]
-        yield _row([*[""] * len(heads), *small, *([""] if layout.learnable else [])])
+        yield _write_row([*[""] * len(heads), *small, *([""] if layout.learnable else [])])
 
 
-def _row(cells: Sequence[str], space: str = "") -> str:
+def _write_row(cells: Sequence[str], space: str = "") -> str:
     # in braces: a row that begins with a bracket would be read as the space after the row before it
     return " & ".join(f"{{{cell}}}" if cell else "" for cell in cells) + rf" \\{space}" + "\n"
 
 
-def _number(number: Number, decimals: int, marks: str) -> str:
+def _write_number(number: Number, decimals: int, marks: str) -> str:
     """A number that takes the room of the longest of its column behind the point."""
     text = escape(number.text)
     if number.bold:

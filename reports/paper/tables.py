@@ -9,20 +9,22 @@ from dataclasses import dataclass, replace
 from fssbench.api import (
     Cell,
     Estimate,
+    LegendMark,
     Results,
     RunResult,
+    build_legend,
     estimate_of_runs,
+    mark_letters,
     mean_sample,
     row_title,
     with_names,
 )
 
-from ..content.best_and_ties import standings
-from ..content.comparison import method_id, reasons
-from ..content.marks import Mark, collect, letters
-from ..content.published import MEAN, Published, kind_of, lookup, records
-from ..content.text import clean, interval, percent, thousands
-from .layouts import AVERAGE, KINDS, LAYOUTS, Column, Layout, Part, backbone_title
+from ..content.best_and_ties import find_best_and_tied
+from ..content.comparison import list_differences, make_method_id
+from ..content.published import MEAN, Published, find_kind, find_published, read_published
+from ..content.text import clean, format_count, format_interval, format_percent
+from .layouts import AVERAGE, KINDS, LAYOUTS, Column, Layout, Part, name_backbone
 
 NONE = "-"
 """Printed for a missing number, as in the paper."""
@@ -78,7 +80,7 @@ class PaperTable:
     blocks: tuple[Block, ...]
     measured: str
     """Protocol, episodes and intervals of ours."""
-    legend: tuple[Mark, ...]
+    legend: tuple[LegendMark, ...]
     """Marks that occur in it."""
     notes: tuple[str, ...]
     """What else must be known of a line, ours or printed."""
@@ -89,15 +91,15 @@ class PaperTable:
         return tuple(line for block in self.blocks for line in block.lines)
 
 
-def tables(results: Results) -> tuple[PaperTable, ...]:
+def make_paper_tables(results: Results) -> tuple[PaperTable, ...]:
     """The tables that have a benchmark among the results, in the order of the paper."""
     results = with_names(results)
-    places = standings(results)
-    made = [_Setter(layout, results, places).table() for layout in LAYOUTS]
+    places = find_best_and_tied(results)
+    made = [_TableMaker(layout, results, places).table() for layout in LAYOUTS]
     return tuple(table for table in made if table is not None)
 
 
-class _Setter:
+class _TableMaker:
     """Sets one table."""
 
     def __init__(self, layout: Layout, results: Results, places: Mapping[tuple[int, str], str]) -> None:
@@ -108,8 +110,8 @@ class _Setter:
         self.cells = [cell for part in self.parts for cell in self._cells(part)]
         self.runs = [run for cell in self.cells for run in cell.folds.values()]
         marks = [m for cell in self.cells for m in (*self._marks(cell), *cell.marks)]
-        self.legend = collect([*marks, *(mark for run in self.runs for mark in run.marks)])
-        self.details = _varying(self.runs)
+        self.legend = build_legend([*marks, *(mark for run in self.runs for mark in run.marks)])
+        self.details = _find_varying_details(self.runs)
 
     def table(self) -> PaperTable | None:
         """The table, or None where none of its benchmarks was run."""
@@ -128,37 +130,37 @@ class _Setter:
     def _cells(self, part: Part) -> list[Cell]:
         """Our cells of a part; of an ablation table, those of methods that were ablated at all."""
         wanted = {(column.benchmark, column.shot) for column in part.columns}
-        cells = [c for c in self.results.cells if (_base(c), c.shot) in wanted]
+        cells = [c for c in self.results.cells if (_base_benchmark(c), c.shot) in wanted]
         if not self.layout.ablations:
             return cells
         ablated = {c.method for c in cells if _first(c).ablations}
         return [c for c in cells if c.method in ablated]
 
     def _lines(self, part: Part) -> Iterator[Line]:
-        printed = list(_printed(self.layout.number, part))
-        ours = [self._ours(title, row, part) for title, row in _rows(self._cells(part))]
+        printed = list(_list_printed_lines(self.layout.number, part))
+        ours = [self._ours(title, row, part) for title, row in _group_rows(self._cells(part))]
         backbones = list(dict.fromkeys(line.backbone for line in (*printed, *ours)))
         kinds = [*KINDS, *sorted({line.kind for line in ours} - set(KINDS))]
         for backbone in backbones:
             group = [line for line in printed if line.backbone == backbone]
             if self.layout.emphasis:
-                group = _best_printed(group)
+                group = _embolden_best(group)
             group += [line for line in ours if line.backbone == backbone]
             yield from sorted(group, key=lambda line: kinds.index(line.kind))
 
     def _ours(self, title: str, row: list[Cell], part: Part) -> Line:
         run = _first(row[0])
-        by_place = {(_base(cell), cell.shot): cell for cell in row}
+        by_place = {(_base_benchmark(cell), cell.shot): cell for cell in row}
         name = title
         if not self.layout.backbone and run.backbone != "resnet50":
-            name += f", {backbone_title(run.backbone)}"
+            name += f", {name_backbone(run.backbone)}"
         return Line(
             backbone=run.backbone,
-            kind=kind_of(run) if self.layout.kind else "",
+            kind=find_kind(run) if self.layout.kind else "",
             method=", ".join([name, *(detail(run) for detail in self.details)]),
             venue="",
             ours=True,
-            learnable=_millions(run.learnable),
+            learnable=_format_millions(run.learnable),
             numbers=tuple(self._number(by_place, column) for column in part.columns),
         )
 
@@ -174,7 +176,7 @@ class _Setter:
         run = cell.folds.get(int(column.fold))
         if run is None:
             return Number(NONE)
-        marks = (*run.marks, *_other_variant(cell, self.layout.number))
+        marks = (*run.marks, *_mark_other_variant(cell, self.layout.number))
         return self._figure(run.miou, marks, self.places.get((id(cell), column.fold)))
 
     def _average(self, row: dict[tuple[str, int], Cell], shot: int) -> Number:
@@ -198,27 +200,27 @@ class _Setter:
     def _figure(self, figure: Estimate, marks: Iterable[str], place: str | None) -> Number:
         shown = place if self.layout.emphasis else None
         return Number(
-            text=percent(figure.value),
-            interval=interval(figure),
-            marks=letters(marks, self.legend),
+            text=format_percent(figure.value),
+            interval=format_interval(figure),
+            marks=mark_letters(marks, self.legend),
             bold=shown == "best",
             underlined=shown == "tied",
         )
 
     def _marks(self, cell: Cell) -> tuple[str, ...]:
         """Marks of a mean over folds."""
-        return (*cell.marks, *_other_variant(cell, self.layout.number))
+        return (*cell.marks, *_mark_other_variant(cell, self.layout.number))
 
     def _measured(self) -> str:
         """Protocol, episodes and intervals of ours; what differs between lines is printed at the line."""
         counts, planned = ({run.episodes for run in self.runs}, {run.planned for run in self.runs})
-        episodes = f"{_span(counts)} episodes per fold and shot"
+        episodes = f"{_format_span(counts)} episodes per fold and shot"
         if counts != planned:
-            episodes += f" of {_span(planned)} planned"
+            episodes += f" of {_format_span(planned)} planned"
         same = [detail(self.runs[0]) for detail in _DETAILS if detail not in self.details]
         return (
             f"{', '.join([*same, episodes])}, with the 95\u00a0% interval in brackets (bootstrap over episodes, "
-            f"stratified by class, clustered by query, {thousands(self.results.resamples)} resamples)"
+            f"stratified by class, clustered by query, {format_count(self.results.resamples)} resamples)"
         )
 
     def _notes(self) -> Iterator[str]:
@@ -228,64 +230,64 @@ class _Setter:
         for cell in self.cells:
             run = _first(cell)
             for note in (f"weights {clean(run.weights)}", *self._departures(cell)):
-                _noted(ours, note, f"{_title(_own(cell))}†", run.backbone)
-        bases = set(map(_base, self.cells))
-        rows = [p for p in records() if p.table == self.layout.number and p.base in bases]
+                _add_note(ours, note, f"{_make_title(_drop_setting(cell))}†", run.backbone)
+        bases = set(map(_base_benchmark, self.cells))
+        rows = [p for p in read_published() if p.table == self.layout.number and p.base in bases]
         for p in rows:
             if p.note:
-                _noted(printed, p.note, f"{p.method} ({p.venue})", p.backbone)
+                _add_note(printed, p.note, f"{p.method} ({p.venue})", p.backbone)
         every = {f"{p.method} ({p.venue})" for p in rows}
-        yield from (f"{_whom(methods)}: {note}" for note, methods in ours.items())
+        yield from (f"{_join_methods(methods)}: {note}" for note, methods in ours.items())
         for note, methods in printed.items():
-            yield f"{'All printed rows' if set(methods) == every else _whom(methods)}: {note}"
+            yield f"{'All printed rows' if set(methods) == every else _join_methods(methods)}: {note}"
 
     def _departures(self, cell: Cell) -> Iterator[str]:
         """In what our measurement of a method differs from the printed one, its marks apart."""
         run = _first(cell)
         candidates = [
             p
-            for p in lookup(cell.benchmark, shot=cell.shot)
-            if p.table == self.layout.number and p.id == method_id(run)
+            for p in find_published(cell.benchmark, shot=cell.shot)
+            if p.table == self.layout.number and p.id == make_method_id(run)
         ]
         printed = next((p for p in candidates if p.backbone == run.backbone), None)
         if printed := printed or next(iter(candidates), None):
-            yield from reasons(run, (), printed)
+            yield from list_differences(run, (), printed)
 
 
 def _first(cell: Cell) -> RunResult:
     return next(iter(cell.folds.values()))
 
 
-def _base(cell: Cell) -> str:
+def _base_benchmark(cell: Cell) -> str:
     return cell.benchmark.partition(":")[0]
 
 
-def _own(cell: Cell) -> Cell:
+def _drop_setting(cell: Cell) -> Cell:
     """The cell without what its line says of seed, protocol and size anyway."""
     return replace(cell, setting="")
 
 
-def _title(cell: Cell) -> str:
+def _make_title(cell: Cell) -> str:
     """The name of the row, with the method's name as papers print it."""
     title, name = _first(cell).manifest.get("context", {}).get("title"), row_title(cell)
     return clean(name.replace(cell.method, str(title), 1) if title else name)
 
 
-def _millions(count: int) -> str:
+def _format_millions(count: int) -> str:
     """Learnable parameters in millions, as the paper has them."""
     return f"{count / 1e6:.2f}" if count >= 5_000 else "<0.01" if count else "0"
 
 
-def _span(counts: set[int]) -> str:
+def _format_span(counts: set[int]) -> str:
     low, high = min(counts), max(counts)
-    return thousands(low) if low == high else f"{thousands(low)} to {thousands(high)}"
+    return format_count(low) if low == high else f"{format_count(low)} to {format_count(high)}"
 
 
-def _noted(notes: dict[str, dict[str, dict[str, None]]], note: str, method: str, backbone: str) -> None:
-    notes.setdefault(note, {}).setdefault(method, {})[backbone_title(backbone)] = None
+def _add_note(notes: dict[str, dict[str, dict[str, None]]], note: str, method: str, backbone: str) -> None:
+    notes.setdefault(note, {}).setdefault(method, {})[name_backbone(backbone)] = None
 
 
-def _whom(methods: dict[str, dict[str, None]]) -> str:
+def _join_methods(methods: dict[str, dict[str, None]]) -> str:
     return "; ".join(f"{method} on {', '.join(backbones)}" for method, backbones in methods.items())
 
 
@@ -297,25 +299,25 @@ _DETAILS: tuple[Callable[[RunResult], str], ...] = (
 """What our lines may differ in besides the method."""
 
 
-def _varying(runs: Sequence[RunResult]) -> tuple[Callable[[RunResult], str], ...]:
+def _find_varying_details(runs: Sequence[RunResult]) -> tuple[Callable[[RunResult], str], ...]:
     return tuple(detail for detail in _DETAILS if len({detail(run) for run in runs}) > 1)
 
 
-def _other_variant(cell: Cell, table: int) -> tuple[str, ...]:
+def _mark_other_variant(cell: Cell, table: int) -> tuple[str, ...]:
     """The mark of a variant that none of the printed rows measures."""
-    printed = {p.benchmark for p in records() if p.table == table and p.base == _base(cell)}
+    printed = {p.benchmark for p in read_published() if p.table == table and p.base == _base_benchmark(cell)}
     variant = cell.benchmark.partition(":")[2]
-    if cell.benchmark in printed or not variant or _base(cell) in printed:
+    if cell.benchmark in printed or not variant or _base_benchmark(cell) in printed:
         return ()
-    return (f"variant ({_base(cell)} as {clean(variant)})",)
+    return (f"variant ({_base_benchmark(cell)} as {clean(variant)})",)
 
 
-def _printed(table: int, part: Part) -> Iterator[Line]:
+def _list_printed_lines(table: int, part: Part) -> Iterator[Line]:
     """The paper's rows of a part, in its order."""
     columns = part.columns
     bases = {column.benchmark for column in columns}
     rows: dict[tuple[str, str, str], list[Published]] = {}
-    for p in records():
+    for p in read_published():
         if p.table == table and p.base in bases:
             rows.setdefault((p.backbone, p.type, p.id), []).append(p)
     for (backbone, kind, _), numbers in rows.items():
@@ -333,10 +335,11 @@ def _printed(table: int, part: Part) -> Iterator[Line]:
         )
 
 
-def _best_printed(lines: list[Line]) -> list[Line]:
+def _embolden_best(lines: list[Line]) -> list[Line]:
     """The best printed number of each column in bold, as in the paper."""
     best = [
-        max((float(n.text) for n in column if n.text != NONE), default=None) for column in _columns(lines)
+        max((float(n.text) for n in column if n.text != NONE), default=None)
+        for column in _list_columns(lines)
     ]
     return [
         replace(
@@ -350,18 +353,18 @@ def _best_printed(lines: list[Line]) -> list[Line]:
     ]
 
 
-def _columns(lines: Iterable[Line]) -> Iterator[tuple[Number, ...]]:
+def _list_columns(lines: Iterable[Line]) -> Iterator[tuple[Number, ...]]:
     return zip(*(line.numbers for line in lines), strict=True)
 
 
-def _rows(cells: Iterable[Cell]) -> list[tuple[str, list[Cell]]]:
+def _group_rows(cells: Iterable[Cell]) -> list[tuple[str, list[Cell]]]:
     """Cells of one line with its name: one method as it was run, at most one per benchmark and shot."""
     rows: dict[tuple[object, ...], dict[tuple[str, int], Cell]] = {}
     for cell in cells:
-        run, place = _first(cell), (_base(cell), cell.shot)
+        run, place = _first(cell), (_base_benchmark(cell), cell.shot)
         same = (cell.backbone, run.weights, cell.seed, cell.protocol, run.score_size)
-        key: tuple[object, ...] = (_title(_own(cell)), *same)
+        key: tuple[object, ...] = (_make_title(_drop_setting(cell)), *same)
         if place in rows.get(key, {}):  # of another cap, input size or variant
-            key = (_title(cell), cell.benchmark, *same)
+            key = (_make_title(cell), cell.benchmark, *same)
         rows.setdefault(key, {})[place] = cell
     return [(str(key[0]), list(row.values())) for key, row in rows.items()]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fssbench.api import (
     Cell,
+    LegendMark,
     Pair,
     block_of,
     column_key,
@@ -19,12 +20,11 @@ from fssbench.api import (
     turn_pair,
 )
 
-from ..content.analysis import Analysis, trained
-from ..content.comparison import compare
-from ..content.marks import Mark
-from ..content.model import Entry, figure, row_of_folds, title_of
-from ..content.text import NOTHING, clean, thousands
-from .pairing import Gap, gap
+from ..content.analysis import Analysis, is_trained
+from ..content.comparison import compare_with_paper
+from ..content.model import Entry, build_fold_entries, build_mean_entry, find_title
+from ..content.text import NOTHING, clean, format_count
+from .pairing import Gap, describe_gap
 
 
 @dataclass(frozen=True)
@@ -59,22 +59,22 @@ class AblationTable:
     """Whether a form with untrained weights is among them, whose difference says nothing about the part."""
 
 
-def ablations(analysis: Analysis, legend: dict[str, Mark]) -> tuple[AblationTable, ...]:
+def make_ablation_tables(analysis: Analysis, legend: dict[str, LegendMark]) -> tuple[AblationTable, ...]:
     """One table per method and place with an ablated run."""
     groups: dict[tuple[object, ...], list[Cell]] = defaultdict(list)
     for cell in analysis.results.cells:
         run = first_run(cell)
         groups[column_key(run), program_key(run)].append(cell)
     return tuple(
-        _table(analysis, cells, legend)
+        _make_table(analysis, cells, legend)
         for cells in groups.values()
         if any(first_run(cell).ablations for cell in cells)
     )
 
 
-def _table(analysis: Analysis, cells: list[Cell], legend: dict[str, Mark]) -> AblationTable:
+def _make_table(analysis: Analysis, cells: list[Cell], legend: dict[str, LegendMark]) -> AblationTable:
     ablated = [cell for cell in cells if first_run(cell).ablations]
-    wholes = {id(cell): _whole(cells, cell) for cell in ablated}
+    wholes = {id(cell): _find_whole(cells, cell) for cell in ablated}
     used = list({id(whole): whole for whole in wholes.values() if whole is not None}.values())
     shown = [*used, *ablated]
     gaps: dict[int, Pair] = {}
@@ -90,15 +90,19 @@ def _table(analysis: Analysis, cells: list[Cell], legend: dict[str, Mark]) -> Ab
         rows.append(
             AblationRow(
                 label=clean(row_title(cell)),
-                folds=row_of_folds(cell, folds, legend) if len(folds) > 1 else (),
-                mean=figure(cell, legend),
-                gap=Gap("") if own is None else gap(own if own.a is cell else turn_pair(own), legend),
-                episodes=thousands(cell.episodes),
-                paper=next((c.printed for c in compare(cell, legend) if c.fold == "mean"), NOTHING),
+                folds=build_fold_entries(cell, folds, legend) if len(folds) > 1 else (),
+                mean=build_mean_entry(cell, legend),
+                gap=Gap("")
+                if own is None
+                else describe_gap(own if own.a is cell else turn_pair(own), legend),
+                episodes=format_count(cell.episodes),
+                paper=next(
+                    (c.printed for c in compare_with_paper(cell, legend) if c.fold == "mean"), NOTHING
+                ),
             )
         )
     return AblationTable(
-        title=title_of(first.benchmark),
+        title=find_title(first.benchmark),
         method=clean(first.method),
         backbone=clean(first.backbone),
         shot=first.shot,
@@ -106,11 +110,11 @@ def _table(analysis: Analysis, cells: list[Cell], legend: dict[str, Mark]) -> Ab
         folds=folds if len(folds) > 1 else (),
         rows=tuple(rows),
         whole=bool(used),
-        silent=any(not trained(pair) for pair in gaps.values()),
+        silent=any(not is_trained(pair) for pair in gaps.values()),
     )
 
 
-def _whole(cells: list[Cell], ablated: Cell) -> Cell | None:
+def _find_whole(cells: list[Cell], ablated: Cell) -> Cell | None:
     """The row without ablations that is nearest: same data, then settings, then marks, then training."""
     run = first_run(ablated)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fssbench.api import LegendMark
+
 from ..content.analysis import Analysis
 from ..content.breakdown import Part
-from ..content.marks import Mark
-from ..content.model import Entry, cell_letters, identities
-from ..content.text import NOTHING, clean, interval, percent, thousands
-from .drawings import CLASSES, picked
+from ..content.model import Entry, list_identities, list_letters
+from ..content.text import NOTHING, clean, format_count, format_interval, format_percent
+from .drawings import CLASSES, select_classes
 
 
 @dataclass(frozen=True)
@@ -38,26 +39,30 @@ class PartTable:
     """Classes that are not shown."""
 
 
-def class_tables(analysis: Analysis, legend: dict[str, Mark]) -> tuple[PartTable, ...]:
+def make_class_tables(analysis: Analysis, legend: dict[str, LegendMark]) -> tuple[PartTable, ...]:
     """IoU per class of each place with more than one."""
-    return tuple(_table(analysis, place, parts, "class", legend) for place, parts in analysis.classes.items())
+    return tuple(
+        _make_table(analysis, place, parts, "class", legend) for place, parts in analysis.classes.items()
+    )
 
 
-def size_tables(analysis: Analysis, legend: dict[str, Mark]) -> tuple[PartTable, ...]:
+def make_size_tables(analysis: Analysis, legend: dict[str, LegendMark]) -> tuple[PartTable, ...]:
     """IoU by object size of each place."""
-    return tuple(_table(analysis, place, parts, "size", legend) for place, parts in analysis.sizes.items())
+    return tuple(
+        _make_table(analysis, place, parts, "size", legend) for place, parts in analysis.sizes.items()
+    )
 
 
-def _table(
+def _make_table(
     analysis: Analysis,
     where: tuple[str, int],
     parts: dict[str, tuple[Part, ...]],
     what: str,
-    legend: dict[str, Mark],
+    legend: dict[str, LegendMark],
 ) -> PartTable:
     place = analysis.place(*where)
     cells = {} if place is None else place.cells
-    keys = picked(list(parts.values()), CLASSES if what == "class" else 99)
+    keys = select_classes(list(parts.values()), CLASSES if what == "class" else 99)
     by_key = {name: {p.key: p for p in mine} for name, mine in parts.items()}
     rows = []
     for key, name in keys:
@@ -67,16 +72,16 @@ def _table(
             PartRow(
                 name=name,
                 key=key,
-                episodes=thousands(max(counts, default=0)),
+                episodes=format_count(max(counts, default=0)),
                 entries=tuple(
                     Entry(NOTHING)
                     if part is None
                     else Entry(
-                        percent(part.iou.value),
-                        interval(part.iou),
-                        cell_letters(cells[m], legend) if part.episodes else "",
+                        format_percent(part.iou.value),
+                        format_interval(part.iou),
+                        list_letters(cells[m], legend) if part.episodes else "",
                         what=what,
-                        runs=identities(cells[m]),
+                        runs=list_identities(cells[m]),
                     )
                     for m, part in here.items()
                 ),

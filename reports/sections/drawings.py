@@ -11,12 +11,12 @@ import numpy as np
 from fssbench.api import Cell, Estimate, Results, RunResult
 
 from ..content.analysis import Analysis, Place, analyse
-from ..content.breakdown import Part, episode_ious
-from ..content.text import clean, interval_of, signed, thousands
+from ..content.breakdown import Part, compute_episode_ious
+from ..content.text import clean, format_count, format_difference, format_difference_interval
 from ..figures import bars, costs, dots, radar, scatter, sizes
 from ..figures.drawing import Drawing, slug
 from ..figures.style import MOST
-from .efficiency import cost_points, describe_cost_source
+from .efficiency import describe_cost_source, make_cost_points
 
 CLASSES = 20
 """Classes in one figure; of more, the lowest and the highest are shown."""
@@ -28,26 +28,30 @@ METHODS = 3
 _LISTED: WeakKeyDictionary[Analysis, tuple[Drawing, ...]] = WeakKeyDictionary()
 
 
-def drawings(results: Results) -> tuple[Drawing, ...]:
+def list_drawings(results: Results) -> tuple[Drawing, ...]:
     """Every figure that the results carry; the reporters of one report share them, so that each is drawn once."""
     analysis = analyse(results)
     if analysis not in _LISTED:
         _LISTED[analysis] = (
-            *_summary(analysis),
-            *_benchmarks(analysis),
-            *_classes(analysis),
-            *_scatters(analysis),
-            *_sizes(analysis),
-            *_costs(analysis),
+            *_draw_summary(analysis),
+            *_draw_benchmarks(analysis),
+            *_draw_classes(analysis),
+            *_draw_scatters(analysis),
+            *_draw_sizes(analysis),
+            *_draw_costs(analysis),
         )
     return _LISTED[analysis]
 
 
-def basis(cells: Iterable[Cell], what: str = "episodes per point, 95 % intervals") -> str:
+def describe_basis(cells: Iterable[Cell], what: str = "episodes per point, 95 % intervals") -> str:
     """State the basis of a figure: episodes, interval, protocol, and marks of its numbers."""
     listed = list(cells)
     counts = sorted({cell.episodes for cell in listed})
-    span = thousands(counts[0]) if len(counts) == 1 else f"{thousands(counts[0])} to {thousands(counts[-1])}"
+    span = (
+        format_count(counts[0])
+        if len(counts) == 1
+        else f"{format_count(counts[0])} to {format_count(counts[-1])}"
+    )
     protocols = ", ".join(sorted({clean(cell.protocol) for cell in listed}))
     marks = dict.fromkeys(clean(m).partition(" (")[0] for cell in listed for m in cell.marks)
     warning = f" Not benchmark figures: {', '.join(marks)}." if marks else ""
@@ -56,7 +60,7 @@ def basis(cells: Iterable[Cell], what: str = "episodes per point, 95 % intervals
     return f"{span} {what}, protocol {protocols}.{lacking}{warning}"
 
 
-def _more(names: tuple[str, ...], most: int) -> str:
+def _describe_left_out(names: tuple[str, ...], most: int) -> str:
     left = len(names) - most
     return (
         f" {most} of {len(names)} methods are shown, those with the highest mean mIoU; the tables contain all."
@@ -65,7 +69,7 @@ def _more(names: tuple[str, ...], most: int) -> str:
     )
 
 
-def _summary(analysis: Analysis) -> Iterator[Drawing]:
+def _draw_summary(analysis: Analysis) -> Iterator[Drawing]:
     ids = list(analysis.benchmarks)
     every = [p.cells[n].miou for p in analysis.places for n in analysis.methods_in_figures if n in p.cells]
     ends = [v for e in every for v in (e.value, e.low, e.high) if np.isfinite(v)]
@@ -76,7 +80,7 @@ def _summary(analysis: Analysis) -> Iterator[Drawing]:
         rows = [i for i in ids if i in here]
         cells = [c for p in here.values() for n, c in p.cells.items() if n in analysis.methods_in_figures]
         names = tuple(n for n in analysis.methods_in_figures if any(n in p.cells for p in here.values()))
-        ground = basis(cells) + _more(analysis.methods, MOST)
+        ground = describe_basis(cells) + _describe_left_out(analysis.methods, MOST)
         if len(rows) >= radar.FEWEST:
             spokes = rows[: radar.MOST_AXES]
             beyond = (
@@ -94,8 +98,8 @@ def _summary(analysis: Analysis) -> Iterator[Drawing]:
                 ),
                 make=partial(
                     radar.draw,
-                    [_broken(analysis.benchmarks[i]) for i in spokes],
-                    {n: [_miou(here[i], n) for i in spokes] for n in names},
+                    [_break_title(analysis.benchmarks[i]) for i in spokes],
+                    {n: [_find_miou(here[i], n) for i in spokes] for n in names},
                     end,
                 ),
             )
@@ -107,13 +111,13 @@ def _summary(analysis: Analysis) -> Iterator[Drawing]:
             make=partial(
                 dots.draw,
                 [analysis.benchmarks[i] for i in rows],
-                {n: [_dot(here[i].cells.get(n)) for i in rows] for n in names},
+                {n: [_make_dot(here[i].cells.get(n)) for i in rows] for n in names},
                 span=span,
             ),
         )
 
 
-def _benchmarks(analysis: Analysis) -> Iterator[Drawing]:
+def _draw_benchmarks(analysis: Analysis) -> Iterator[Drawing]:
     """With one benchmark alone the summary shows all there is."""
     for n, (benchmark, title) in enumerate(
         analysis.benchmarks.items() if len(analysis.benchmarks) > 1 else (), start=1
@@ -125,16 +129,22 @@ def _benchmarks(analysis: Analysis) -> Iterator[Drawing]:
             name=f"benchmark-{n}-{slug(benchmark)}",
             place=f"benchmark/{benchmark}",
             title=f"mIoU of each method on {title}, by shot",
-            caption=f"mIoU by shot. A hollow dot is a marked figure. {basis(cells)}{_more(analysis.methods, MOST)}",
+            caption=(
+                f"mIoU by shot. A hollow dot is a figure with a mark. {describe_basis(cells)}"
+                f"{_describe_left_out(analysis.methods, MOST)}"
+            ),
             make=partial(
                 dots.draw,
                 names,
-                {f"{shot}-shot": [_dot(p.cells.get(m)) for m in names] for shot, p in sorted(here.items())},
+                {
+                    f"{shot}-shot": [_make_dot(p.cells.get(m)) for m in names]
+                    for shot, p in sorted(here.items())
+                },
             ),
         )
 
 
-def _classes(analysis: Analysis) -> Iterator[Drawing]:
+def _draw_classes(analysis: Analysis) -> Iterator[Drawing]:
     for n, benchmark in enumerate(analysis.benchmarks, start=1):
         place = next(
             (
@@ -148,7 +158,7 @@ def _classes(analysis: Analysis) -> Iterator[Drawing]:
             continue
         parts = analysis.classes[benchmark, place.shot]
         names = list(parts)[:METHODS]
-        kept = picked(list(parts.values()), CLASSES)
+        kept = select_classes(list(parts.values()), CLASSES)
         every = len({p.key for mine in parts.values() for p in mine})
         some = (
             f" {len(kept)} of {every} classes are shown, those with the lowest and the highest IoU."
@@ -161,18 +171,18 @@ def _classes(analysis: Analysis) -> Iterator[Drawing]:
             title=f"IoU of each class on {analysis.benchmarks[benchmark]}, {place.shot}-shot",
             caption=(
                 f"{analysis.benchmarks[benchmark]}, {place.shot}-shot: foreground IoU of each class, averaged over "
-                f"the folds that test it.{some} {basis((place.cells[m] for m in names), _PARTS)}"
-                f"{_more(tuple(parts), METHODS)}"
+                f"the folds that test it.{some} {describe_basis((place.cells[m] for m in names), _PARTS)}"
+                f"{_describe_left_out(tuple(parts), METHODS)}"
             ),
             make=partial(
                 bars.draw,
                 [name for _, name in kept],
-                {m: [_part(parts[m], key) for key, _ in kept] for m in names},
+                {m: [_find_part(parts[m], key) for key, _ in kept] for m in names},
             ),
         )
 
 
-def picked(parts: list[tuple[Part, ...]], most: int) -> list[tuple[int, str]]:
+def select_classes(parts: list[tuple[Part, ...]], most: int) -> list[tuple[int, str]]:
     """Classes to show, by id: all, or those lowest and highest by the mean over methods."""
     values: dict[tuple[int, str], list[float]] = {}
     for mine in parts:
@@ -185,13 +195,13 @@ def picked(parts: list[tuple[Part, ...]], most: int) -> list[tuple[int, str]]:
     return sorted({*order[: most // 2], *order[-(most - most // 2) :]})
 
 
-def _scatters(analysis: Analysis) -> Iterator[Drawing]:
+def _draw_scatters(analysis: Analysis) -> Iterator[Drawing]:
     for n, benchmark in enumerate(analysis.benchmarks, start=1):
         place = next((p for p in analysis.places if p.benchmark == benchmark), None)
         two = [m for m in analysis.methods if place is not None and m in place.cells][:2]
         if place is None or len(two) < 2:
             continue
-        points = _paired(place.cells[two[0]], place.cells[two[1]])
+        points = _pair_ious(place.cells[two[0]], place.cells[two[1]])
         if not len(points):
             continue
         rows = scatter.thinned(len(points))
@@ -207,43 +217,45 @@ def _scatters(analysis: Analysis) -> Iterator[Drawing]:
             title=f"{two[0]} against {two[1]} on {analysis.benchmarks[benchmark]}, episode by episode",
             caption=(
                 f"{analysis.benchmarks[benchmark]}, {place.shot}-shot: foreground IoU of {every} of "
-                f"{thousands(len(points))} shared episodes. {two[1]} is higher in {thousands(above)} of all. "
+                f"{format_count(len(points))} shared episodes. {two[1]} is higher in {format_count(above)} of all. "
                 "IoU per episode is secondary: mIoU is not its mean, but a ratio of sums. "
-                f"{_gap_of(analysis, place, two)}{basis((place.cells[m] for m in two), 'episodes')}"
+                f"{_describe_gap(analysis, place, two)}{describe_basis((place.cells[m] for m in two), 'episodes')}"
             ),
             make=partial(scatter.draw, points[rows, 0], points[rows, 1], (two[0], two[1])),
         )
 
 
-def _gap_of(analysis: Analysis, place: Place, two: list[str]) -> str:
+def _describe_gap(analysis: Analysis, place: Place, two: list[str]) -> str:
     """The difference of the two methods' mIoU, with its interval."""
     for pair in analysis.pairs[place.benchmark, place.shot]:
         sign = {(two[0], two[1]): 1, (two[1], two[0]): -1}.get((analysis.name(pair.a), analysis.name(pair.b)))
         if sign:
             d = pair.difference
             ends = (d.low, d.high) if sign > 0 else (-d.high, -d.low)
-            interval = f"{interval_of(*ends)} points" if not d.shortage else f"points, {d.shortage}"
-            return f"mIoU of {two[0]} minus {two[1]}: {signed(sign * d.value)} {interval}. "
+            interval = (
+                f"{format_difference_interval(*ends)} points" if not d.shortage else f"points, {d.shortage}"
+            )
+            return f"mIoU of {two[0]} minus {two[1]}: {format_difference(sign * d.value)} {interval}. "
     return ""
 
 
-def _paired(a: Cell, b: Cell) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def _pair_ious(a: Cell, b: Cell) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     """(N, 2) IoU of the episodes that both have counted and where both have one."""
     pieces = [np.empty((0, 2))]
     for fold in sorted(set(a.folds) & set(b.folds)):
         mine, other = a.folds[fold], b.folds[fold]
         if mine.plan_sha256 == other.plan_sha256:
-            x, y = _by_index(mine), _by_index(other)
+            x, y = _ious_by_index(mine), _ious_by_index(other)
             pieces.append(np.array([(x[i], y[i]) for i in sorted(x.keys() & y.keys())]).reshape(-1, 2))
     both = np.concatenate(pieces)
     return both[np.isfinite(both).all(axis=1)]
 
 
-def _by_index(run: RunResult) -> dict[int, float]:
-    return dict(zip(run.indices.tolist(), episode_ious(run).tolist(), strict=True))
+def _ious_by_index(run: RunResult) -> dict[int, float]:
+    return dict(zip(run.indices.tolist(), compute_episode_ious(run).tolist(), strict=True))
 
 
-def _sizes(analysis: Analysis) -> Iterator[Drawing]:
+def _draw_sizes(analysis: Analysis) -> Iterator[Drawing]:
     for n, (benchmark, title) in enumerate(analysis.benchmarks.items(), start=1):
         here = {
             shot: analysis.sizes[benchmark, shot]
@@ -266,7 +278,7 @@ def _sizes(analysis: Analysis) -> Iterator[Drawing]:
                 f"{title}: foreground IoU by object size, the share of the valid pixels that the object covers. It "
                 "is computed from the sums over all n episodes of a bin, for all classes together, and is secondary "
                 "to mIoU. A bin without an interval is a gap. "
-                f"{basis(cells, _PARTS)}{_more(analysis.methods, METHODS)}"
+                f"{describe_basis(cells, _PARTS)}{_describe_left_out(analysis.methods, METHODS)}"
             ),
             make=partial(
                 sizes.draw,
@@ -278,28 +290,28 @@ def _sizes(analysis: Analysis) -> Iterator[Drawing]:
         )
 
 
-def _miou(place: Place, name: str) -> Estimate | None:
+def _find_miou(place: Place, name: str) -> Estimate | None:
     return place.cells[name].miou if name in place.cells else None
 
 
-def _dot(cell: Cell | None) -> dots.Dot | None:
+def _make_dot(cell: Cell | None) -> dots.Dot | None:
     return None if cell is None else dots.Dot(cell.miou, bool(cell.marks))
 
 
-def _part(parts: tuple[Part, ...], key: int) -> Estimate | None:
+def _find_part(parts: tuple[Part, ...], key: int) -> Estimate | None:
     return next((p.iou for p in parts if p.key == key), None)
 
 
-def _broken(title: str) -> str:
+def _break_title(title: str) -> str:
     """A title on two lines, at the arrow from source to target."""
     return title.replace(" to ", " to\n", 1)
 
 
-def _costs(analysis: Analysis) -> Iterator[Drawing]:
+def _draw_costs(analysis: Analysis) -> Iterator[Drawing]:
     """One figure per benchmark, at its fewest shots."""
     for n, (benchmark, title) in enumerate(analysis.benchmarks.items(), start=1):
         place = min((p for p in analysis.places if p.benchmark == benchmark), key=lambda p: p.shot)
-        there = cost_points(analysis, place)
+        there = make_cost_points(analysis, place)
         if len(there) < 2:
             continue
         cells = [place.cells[name] for name in there]
@@ -310,7 +322,7 @@ def _costs(analysis: Analysis) -> Iterator[Drawing]:
             caption=(
                 f"{title}, {place.shot}-shot: mIoU against costs, on logarithmic axes. A hollow dot is a figure "
                 f"with a mark or with unstable times. {describe_cost_source(analysis, place)} "
-                f"{basis(cells)}{_more(analysis.methods, MOST)}"
+                f"{describe_basis(cells)}{_describe_left_out(analysis.methods, MOST)}"
             ),
             make=partial(costs.draw, there),
         )

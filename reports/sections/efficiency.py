@@ -17,7 +17,7 @@ from statistics import median
 from fssbench.api import Cell, Efficiency, block_of, first_run
 
 from ..content.analysis import Analysis, Place
-from ..content.text import NOTHING, clean, millions
+from ..content.text import NOTHING, clean, format_parameters
 from ..figures.costs import Point
 
 
@@ -58,27 +58,27 @@ class Costs:
     """How to measure what is missing; empty where nothing is."""
 
 
-def costs(analysis: Analysis) -> Costs:
+def collect_costs(analysis: Analysis) -> Costs:
     """Tables of all measurements, and what is missing."""
     measured = analysis.results.efficiency
-    lacking = [cell for cell in analysis.cells if _of(cell, measured) is None]
+    lacking = [cell for cell in analysis.cells if _find_measurement(cell, measured) is None]
     names: dict[str, Cell] = {}
     for cell in analysis.cells:
         names.setdefault(analysis.name(cell), cell)
     return Costs(
-        tables=tuple(_table(group) for group in _machines(measured)),
-        runs=() if measured else tuple(_of_run(analysis, cell) for cell in names.values()),
-        command=_command(lacking),
+        tables=tuple(_make_table(group) for group in _group_by_machine(measured)),
+        runs=() if measured else tuple(_make_row_of_run(analysis, cell) for cell in names.values()),
+        command=_suggest_command(lacking),
     )
 
 
-def cost_points(analysis: Analysis, place: Place) -> dict[str, Point]:
+def make_cost_points(analysis: Analysis, place: Place) -> dict[str, Point]:
     """The methods of one benchmark and shot with their costs, in the order of the figures."""
-    machines = _machines(analysis.results.efficiency)
+    machines = _group_by_machine(analysis.results.efficiency)
     used = {id(each) for each in machines[0]} if machines else set()
     measured = [each for each in analysis.results.efficiency if id(each) in used]
     cells = {name: place.cells[name] for name in analysis.methods_in_figures if name in place.cells}
-    belong = {name: _of(cell, measured) for name, cell in cells.items()}
+    belong = {name: _find_measurement(cell, measured) for name, cell in cells.items()}
     out = {}
     for name, cell in cells.items():
         each, run = belong[name], first_run(cell)
@@ -87,8 +87,8 @@ def cost_points(analysis: Analysis, place: Place) -> dict[str, Point]:
             known |= {"flops": each.flops / 1e9, "ms": each.milliseconds.median}
             if each.memory_mb is not None:
                 known["memory"] = each.memory_mb
-        elif not analysis.results.efficiency and math.isfinite(_seconds(cell)):
-            known["ms"] = 1000 * _seconds(cell)
+        elif not analysis.results.efficiency and math.isfinite(_median_seconds(cell)):
+            known["ms"] = 1000 * _median_seconds(cell)
         if math.isfinite(cell.miou.value):
             out[name] = Point(
                 cell.miou,
@@ -101,9 +101,11 @@ def cost_points(analysis: Analysis, place: Place) -> dict[str, Point]:
 
 def describe_cost_source(analysis: Analysis, place: Place) -> str:
     """State in a sentence where the costs of a figure come from."""
-    machines = _machines(analysis.results.efficiency)
+    machines = _group_by_machine(analysis.results.efficiency)
     belong = {
-        id(e): e for cell in place.cells.values() if machines and (e := _of(cell, machines[0])) is not None
+        id(e): e
+        for cell in place.cells.values()
+        if machines and (e := _find_measurement(cell, machines[0])) is not None
     }
     if not belong:
         if analysis.results.efficiency:
@@ -112,10 +114,10 @@ def describe_cost_source(analysis: Analysis, place: Place) -> str:
     size = str(block_of(first_run(next(iter(place.cells.values())))).get("size", ""))
     other = sorted({e.size for e in belong.values() if str(e.size) != size})
     sized = f" Costs are at {', '.join(map(str, other))} px, scores at {size} px." if size and other else ""
-    return f"Costs were measured on {_name(machines[0][0])}. Bars of the time are quartiles.{sized}"
+    return f"Costs were measured on {_name_machine(machines[0][0])}. Bars of the time are quartiles.{sized}"
 
 
-def _of(cell: Cell, measured: Iterable[Efficiency]) -> Efficiency | None:
+def _find_measurement(cell: Cell, measured: Iterable[Efficiency]) -> Efficiency | None:
     """Return the measurement of a cell: at its own input size if there is one, else the latest."""
     run = first_run(cell)
     block = block_of(run)
@@ -132,35 +134,35 @@ def _of(cell: Cell, measured: Iterable[Efficiency]) -> Efficiency | None:
     )
 
 
-def _machines(measured: Iterable[Efficiency]) -> list[list[Efficiency]]:
+def _group_by_machine(measured: Iterable[Efficiency]) -> list[list[Efficiency]]:
     """Measurements by machine, device and threads, most first."""
     listed = list(measured)
-    count = Counter(map(_machine, listed))
+    count = Counter(map(_machine_key, listed))
     order = sorted(count, key=lambda key: (-count[key], key))
-    return [[each for each in listed if _machine(each) == key] for key in order]
+    return [[each for each in listed if _machine_key(each) == key] for key in order]
 
 
-def _machine(each: Efficiency) -> tuple[str, str, int]:
+def _machine_key(each: Efficiency) -> tuple[str, str, int]:
     return (each.machine, each.device, each.threads)
 
 
-def _name(each: Efficiency) -> str:
+def _name_machine(each: Efficiency) -> str:
     threads = f"{each.threads} thread{'s' if each.threads != 1 else ''}"
     return f"{clean(each.processor)} ({clean(each.device)}, {threads}, machine {clean(each.machine)[:6]})"
 
 
-def _table(group: list[Efficiency]) -> Table:
+def _make_table(group: list[Efficiency]) -> Table:
     rows = sorted(group, key=lambda e: (e.shot, e.size, e.backbone, e.label, e.batch))
-    return Table(_name(group[0]), tuple(map(_row, rows)))
+    return Table(_name_machine(group[0]), tuple(map(_make_row, rows)))
 
 
-def _row(each: Efficiency) -> Row:
+def _make_row(each: Efficiency) -> Row:
     batch = f", {each.batch} at once" if each.batch > 1 else ""
     return Row(
         label=clean(each.label),
         detail=f"{clean(each.backbone)}, {each.size} px, {each.shot}-shot{batch}",
-        learnable=millions(each.learnable),
-        parameters=millions(each.parameters),
+        learnable=format_parameters(each.learnable),
+        parameters=format_parameters(each.parameters),
         flops=f"{each.flops / 1e9:.2f}",
         split=f"{each.flops_backbone / 1e9:.2f} + {each.flops_head / 1e9:.2f}",
         ms=f"{each.milliseconds.median:.1f}",
@@ -171,13 +173,13 @@ def _row(each: Efficiency) -> Row:
     )
 
 
-def _of_run(analysis: Analysis, cell: Cell) -> Row:
-    run, seconds = first_run(cell), _seconds(cell)
+def _make_row_of_run(analysis: Analysis, cell: Cell) -> Row:
+    run, seconds = first_run(cell), _median_seconds(cell)
     return Row(
         label=analysis.name(cell),
         detail=f"{clean(run.backbone)}, {cell.shot}-shot",
-        learnable=millions(run.learnable),
-        parameters=millions(run.parameters),
+        learnable=format_parameters(run.learnable),
+        parameters=format_parameters(run.parameters),
         flops=NOTHING,
         split="",
         ms=f"{1000 * seconds:.0f}" if math.isfinite(seconds) else NOTHING,
@@ -188,12 +190,12 @@ def _of_run(analysis: Analysis, cell: Cell) -> Row:
     )
 
 
-def _seconds(cell: Cell) -> float:
+def _median_seconds(cell: Cell) -> float:
     timed = [run.seconds for run in cell.folds.values() if math.isfinite(run.seconds)]
     return median(timed) if timed else math.nan
 
 
-def _command(lacking: list[Cell]) -> str:
+def _suggest_command(lacking: list[Cell]) -> str:
     """One command that measures the first kind of what is missing."""
     if not lacking:
         return ""

@@ -11,11 +11,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from fssbench.api import MORE_QUERIES, TOO_FEW, Cell, Pair, turn_pair
+from fssbench.api import MORE_QUERIES, TOO_FEW, Cell, Pair, mark_kind, turn_pair
 
-from ..content.analysis import Analysis, counts_as_evidence, trained
-from ..content.marks import kind
-from ..content.text import clean, interval_of, signed
+from ..content.analysis import Analysis, counts_as_evidence, is_trained
+from ..content.text import clean, format_difference, format_difference_interval
 
 _NAMED = 3
 
@@ -30,19 +29,19 @@ class Findings:
     """What limits the sentence; empty where nothing does."""
 
 
-def findings(analysis: Analysis) -> Findings:
+def state_findings(analysis: Analysis) -> Findings:
     """Ask and answer."""
-    return Findings(_question(analysis), _sentence(analysis), _caution(analysis))
+    return Findings(_state_question(analysis), _state_answer(analysis), _state_caution(analysis))
 
 
-def _measured(analysis: Analysis) -> set[str]:
+def _list_methods(analysis: Analysis) -> set[str]:
     """All methods, those that share no column with the others included."""
     return {analysis.name(cell) for cell in analysis.cells}
 
 
-def _question(analysis: Analysis) -> str:
-    shots = _listed([f"{k}" for k in analysis.shots])
-    number = len(_measured(analysis))
+def _state_question(analysis: Analysis) -> str:
+    shots = _join_words([f"{k}" for k in analysis.shots])
+    number = len(_list_methods(analysis))
     what = _count(number, "method")
     where = _count(len(analysis.benchmarks), "benchmark")
     which = "How well does" if number == 1 else "Which of"
@@ -53,8 +52,8 @@ def _question(analysis: Analysis) -> str:
     )
 
 
-def _sentence(analysis: Analysis) -> str:
-    if len(analysis.methods) == 1 and len(_measured(analysis)) > 1:
+def _state_answer(analysis: Analysis) -> str:
+    if len(analysis.methods) == 1 and len(_list_methods(analysis)) > 1:
         return (
             "Nothing can be said about which method is better: "
             "no two methods share benchmark, seed, protocol, input size and cap."
@@ -64,13 +63,13 @@ def _sentence(analysis: Analysis) -> str:
     every = [pair for pairs in analysis.pairs.values() for pair in pairs]
     evidence = [pair for pair in every if counts_as_evidence(pair)]
     if not evidence:
-        return f"Nothing can be said about which method is better: {_silence(every)}"
+        return f"Nothing can be said about which method is better: {_explain_silence(every)}"
     if all(pair.outcome == "tie" for pair in evidence):
         return (
             f"None of {_count(len(evidence), 'paired comparison')} is significant (p above 5 % after Holm's "
             "adjustment): these episodes do not show which method is better."
         )
-    scores = _scores(analysis, evidence)
+    scores = _count_outcomes(analysis, evidence)
     leader = max(
         scores,
         key=lambda n: (scores[n]["win"] - scores[n]["loss"], scores[n]["win"], -analysis.methods.index(n)),
@@ -82,56 +81,57 @@ def _sentence(analysis: Analysis) -> str:
         against.setdefault(analysis.name(pair.b), Counter())[pair.outcome] += 1
     if len(against) > _NAMED:
         total = sum(against.values(), Counter[str]())
-        claims = [_claim(total, f"the {len(against)} others taken together")]
+        claims = [_state_claim(total, f"the {len(against)} others taken together")]
     else:
-        claims = [_claim(counts, other) for other, counts in sorted(against.items())]
-    return f"{_limit(evidence)}{leader} is significantly {'; '.join(claims)}. {_largest(analysis, mine)}."
+        claims = [_state_claim(counts, other) for other, counts in sorted(against.items())]
+    return f"{_state_limit(evidence)}{leader} is significantly {'; '.join(claims)}. {_state_largest(analysis, mine)}."
 
 
-def _silence(every: Sequence[Pair]) -> str:
+def _explain_silence(every: Sequence[Pair]) -> str:
     """Why no pair counts as evidence."""
     if not every:
         return "no two methods have counted the same episodes."
-    few = [pair for pair in every if pair.outcome == TOO_FEW and trained(pair)]
+    few = [pair for pair in every if pair.outcome == TOO_FEW and is_trained(pair)]
     if not few:
         return "every comparison includes untrained or random weights."
-    return f"every paired comparison has too few queries ({_queries(few)}). {MORE_QUERIES}."
+    return f"every paired comparison has too few queries ({_count_queries(few)}). {MORE_QUERIES}."
 
 
-def _queries(few: Sequence[Pair]) -> str:
+def _count_queries(few: Sequence[Pair]) -> str:
     low, high = min(p.queries for p in few), max(p.queries for p in few)
     return f"{low} distinct queries" if low == high else f"{low} to {high} distinct queries"
 
 
-def _limit(evidence: Sequence[Pair]) -> str:
+def _state_limit(evidence: Sequence[Pair]) -> str:
     """Limit the sentence if it does not hold for the benchmarks: it may be quoted alone."""
     cells = [cell for pair in evidence for cell in (pair.a, pair.b)]
-    if _all(cells, "miniature"):
+    if _have_all(cells, "miniature"):
         return "On miniature data (not benchmark figures), "
-    kinds = dict.fromkeys(kind(m) for cell in cells for m in cell.marks)
+    kinds = dict.fromkeys(mark_kind(m) for cell in cells for m in cell.marks)
     return f"On figures that are not all full measurements ({', '.join(kinds)}), " if kinds else ""
 
 
-def _claim(counts: Counter[str], other: str) -> str:
+def _state_claim(counts: Counter[str], other: str) -> str:
     n = counts.total()
     counted = f"better than {other} in {counts['win']} of {n} comparisons, worse in {counts['loss']}"
     return f"{counted}, undecided in {counts['tie']}"
 
 
-def _largest(analysis: Analysis, mine: Sequence[Pair]) -> str:
+def _state_largest(analysis: Analysis, mine: Sequence[Pair]) -> str:
     decided = [pair for pair in mine if pair.outcome != "tie"]
     if not decided:
         return "None of its own comparisons is significant"
     pair = max(decided, key=lambda p: (abs(p.difference.value), analysis.name(p.b)))
     d = pair.difference
+    ends = format_difference_interval(d.low, d.high)
     return (
-        f"Its largest significant difference is {signed(d.value)} points {interval_of(d.low, d.high)} to "
+        f"Its largest significant difference is {format_difference(d.value)} points {ends} to "
         f"{analysis.name(pair.b)} on {analysis.benchmarks[pair.benchmark]}, {pair.shot}-shot "
         f"({pair.episodes:,} episodes)"
     )
 
 
-def _scores(analysis: Analysis, evidence: Iterable[Pair]) -> dict[str, Counter[str]]:
+def _count_outcomes(analysis: Analysis, evidence: Iterable[Pair]) -> dict[str, Counter[str]]:
     scores: dict[str, Counter[str]] = {}
     for pair in evidence:
         scores.setdefault(analysis.name(pair.a), Counter())[pair.outcome] += 1
@@ -139,28 +139,28 @@ def _scores(analysis: Analysis, evidence: Iterable[Pair]) -> dict[str, Counter[s
     return scores
 
 
-def _caution(analysis: Analysis) -> str:
+def _state_caution(analysis: Analysis) -> str:
     cells = [cell for place in analysis.places for cell in place.cells.values()]
     said = []
-    if _all(cells, "miniature"):
+    if _have_all(cells, "miniature"):
         said.append(
             "All figures are measured on miniature data. They show that the benchmark works, and nothing about the "
             "methods on real images."
         )
     elif any(cell.marks for cell in cells):
-        kinds = dict.fromkeys(kind(m) for cell in cells for m in cell.marks)
+        kinds = dict.fromkeys(mark_kind(m) for cell in cells for m in cell.marks)
         said.append(
             f"Some figures are not full benchmark measurements ({', '.join(map(clean, kinds))}). "
             "Conclusions from them are limited in the same way."
         )
     every = [pair for pairs in analysis.pairs.values() for pair in pairs]
-    few = [pair for pair in every if trained(pair) and not counts_as_evidence(pair)]
+    few = [pair for pair in every if is_trained(pair) and not counts_as_evidence(pair)]
     if few and any(map(counts_as_evidence, every)):
         said.append(
-            f"{_count(len(few), 'comparison')} with too few queries ({_queries(few)}) "
+            f"{_count(len(few), 'comparison')} with too few queries ({_count_queries(few)}) "
             f"{'is' if len(few) == 1 else 'are'} not counted."
         )
-    silent = sum(not trained(pair) for pair in every)
+    silent = sum(not is_trained(pair) for pair in every)
     if silent:
         said.append(
             f"{_count(silent, 'comparison')} with untrained or random weights "
@@ -169,13 +169,13 @@ def _caution(analysis: Analysis) -> str:
     return " ".join(said)
 
 
-def _all(cells: Sequence[Cell], mark: str) -> bool:
-    return bool(cells) and all(mark in {kind(m) for m in cell.marks} for cell in cells)
+def _have_all(cells: Sequence[Cell], mark: str) -> bool:
+    return bool(cells) and all(mark in {mark_kind(m) for m in cell.marks} for cell in cells)
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _listed(words: Sequence[str]) -> str:
+def _join_words(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else "".join(words)

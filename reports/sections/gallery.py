@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from fssbench.api import Cell, DataError, Pictures, row_title
+from fssbench.api import Cell, DataError, LegendMark, Pictures, mark_letters, row_title
 
-from ..content.marks import Mark, letters
-from ..content.text import clean, percent, thousands
+from ..content.text import clean, format_count, format_percent
 from . import overlays
-from .gallery_choice import KINDS, Answer, Pick, choose
+from .gallery_choice import KINDS, Answer, Pick, choose_episodes
 
 MOST = 24
 """Episodes shown of one benchmark and shot."""
@@ -90,15 +89,15 @@ class Budget:
 
 
 @dataclass
-class _Purse:
+class _GroupBudget:
     """The bytes of one group."""
 
     left: int
     classes: list[str] = field(default_factory=list)
 
 
-def galleries(
-    sections: Sequence[Sequence[Cell]], legend: dict[str, Mark], budget: Budget
+def make_galleries(
+    sections: Sequence[Sequence[Cell]], legend: dict[str, LegendMark], budget: Budget
 ) -> list[tuple[Group, ...]]:
     """Examples of every benchmark, within the budget.
 
@@ -119,7 +118,7 @@ def galleries(
     for of_benchmark in groups:
         made = []
         for cells in of_benchmark:
-            group = _group(cells, legend, budget, budget.left // to_do)
+            group = _make_group(cells, legend, budget, budget.left // to_do)
             to_do -= 1
             if group is not None:
                 made.append(group)
@@ -127,13 +126,13 @@ def galleries(
     return out
 
 
-def _group(cells: list[Cell], legend: dict[str, Mark], budget: Budget, share: int) -> Group | None:
-    names = _names(cells)
-    picks, kept = choose(cells, names)
-    purse = _Purse(share)
+def _make_group(cells: list[Cell], legend: dict[str, LegendMark], budget: Budget, share: int) -> Group | None:
+    names = _name_methods(cells)
+    picks, kept = choose_episodes(cells, names)
+    purse = _GroupBudget(share)
     examples = []
     for pick in picks[:MOST]:
-        example = _example(pick, names, legend, budget, purse)
+        example = _make_example(pick, names, legend, budget, purse)
         if example is not None:
             examples.append(example)
     budget.dropped += len(picks[MOST:])
@@ -143,15 +142,15 @@ def _group(cells: list[Cell], legend: dict[str, Mark], budget: Budget, share: in
         max(c.folds[f].episodes for c in cells if f in c.folds) for f in {f for c in cells for f in c.folds}
     )
     basis = (
-        f"all {thousands(kept)} episodes"
+        f"all {format_count(kept)} episodes"
         if kept >= counted
-        else f"the {thousands(kept)} of {thousands(counted)} episodes whose pictures are stored. They are spread "
+        else f"the {format_count(kept)} of {format_count(counted)} episodes whose pictures are stored. They are spread "
         "evenly over the plan and are the same for every method"
     )
     return Group(cells[0].shot, tuple(names), tuple(purse.classes), tuple(examples), basis)
 
 
-def _names(cells: list[Cell]) -> list[str]:
+def _name_methods(cells: list[Cell]) -> list[str]:
     """Return a method's label, with what distinguishes it from the others."""
     titles = [clean(row_title(cell)) for cell in cells]
     backbones = [clean(cell.backbone) for cell in cells]
@@ -161,8 +160,8 @@ def _names(cells: list[Cell]) -> list[str]:
     return [f"{name} ({n})" for n, name in enumerate(names, start=1)]
 
 
-def _example(
-    pick: Pick, names: list[str], legend: dict[str, Mark], budget: Budget, purse: _Purse
+def _make_example(
+    pick: Pick, names: list[str], legend: dict[str, LegendMark], budget: Budget, purse: _GroupBudget
 ) -> Example | None:
     shared: Pictures | None = None
     answers = []
@@ -181,10 +180,10 @@ def _example(
             budget.unreadable += 1
     if shared is None:
         return None
-    query = overlays.photo(shared.query)
+    query = overlays.draw_photo(shared.query)
     class_name = clean(pick.answers[0].panel.class_name)
     where = f"fold {pick.fold}, episode {pick.index}"
-    photos = _photos(shared, query, class_name)
+    photos = _make_photos(shared, query, class_name)
     spent = len(query) + sum(len(p.uri) for p in (*photos, *(p for f in answers for p in f.pictures)))
     if spent > purse.left:
         budget.dropped += 1
@@ -204,18 +203,18 @@ def _example(
     )
 
 
-def _photos(shared: Pictures, query: str, class_name: str) -> tuple[Picture, ...]:
+def _make_photos(shared: Pictures, query: str, class_name: str) -> tuple[Picture, ...]:
     several = len(shared.supports) > 1
     supports = [
         Picture(
             f"support {n}" if several else "support",
             f"Support {n}: {class_name} tinted",
-            overlays.photo(image, foreground),
+            overlays.draw_photo(image, foreground),
         )
         for n, (image, foreground) in enumerate(shared.supports[:_SUPPORTS], start=1)
     ]
     ignored = shared.truth == overlays.IGNORE
-    truth = overlays.mask(shared.truth == 1, ignored if ignored.any() else None)
+    truth = overlays.draw_mask(shared.truth == 1, ignored if ignored.any() else None)
     share = f"{100 * np.mean(shared.truth == 1):.0f} % of the query"
     return (
         *supports,
@@ -224,43 +223,43 @@ def _photos(shared: Pictures, query: str, class_name: str) -> tuple[Picture, ...
     )
 
 
-def _show_answer(answer: Answer, name: str, pictures: Pictures, legend: dict[str, Mark]) -> ShownAnswer:
-    kinds = overlays.errors(pictures)
+def _show_answer(answer: Answer, name: str, pictures: Pictures, legend: dict[str, LegendMark]) -> ShownAnswer:
+    kinds = overlays.classify_pixels(pictures)
     counted = max(1, int(np.count_nonzero(kinds != overlays.VOID)))
     right, false, missed = (
         f"{100 * np.count_nonzero(kinds == kind) / counted:.0f} %"
         for kind in (overlays.RIGHT, overlays.FALSE, overlays.MISSED)
     )
-    iou = "" if math.isnan(answer.panel.iou) else f", IoU {percent(answer.panel.iou)}"
+    iou = "" if math.isnan(answer.panel.iou) else f", IoU {format_percent(answer.panel.iou)}"
     return ShownAnswer(
         method=answer.method,
         caption=f"{name}{iou}",
-        marks=letters(answer.run.marks, legend) if iou else "",
+        marks=mark_letters(answer.run.marks, legend) if iou else "",
         pictures=(
             Picture(
-                "prediction", f"Prediction of {name}{iou}", overlays.mask(pictures.prediction), over=True
+                "prediction", f"Prediction of {name}{iou}", overlays.draw_mask(pictures.prediction), over=True
             ),
             Picture(
                 "errors",
                 f"Error map of {name}: {right} of the pixels found, {false} false, {missed} missed",
-                overlays.error_map(kinds),
+                overlays.draw_error_map(kinds),
                 over=True,
             ),
         ),
     )
 
 
-def gallery_parts(groups: Sequence[tuple[Group, ...]]) -> dict[str, Any]:
+def make_gallery_parts(groups: Sequence[tuple[Group, ...]]) -> dict[str, Any]:
     """What the page's template shows: the groups by benchmark, the filters' rules, the key of error maps."""
     return {
         "galleries": groups,
         "kinds": [(f"-{kind}", kind) for kind in KINDS],
-        "filters": Markup(_filters([group for of_benchmark in groups for group in of_benchmark])),
-        "error_key": [(meaning, overlays.swatch(kind)) for kind, meaning in overlays.MEANINGS.items()],
+        "filters": Markup(_write_filters([group for of_benchmark in groups for group in of_benchmark])),
+        "error_key": [(meaning, overlays.draw_swatch(kind)) for kind, meaning in overlays.MEANINGS.items()],
     }
 
 
-def _filters(groups: list[Group]) -> str:
+def _write_filters(groups: list[Group]) -> str:
     """Style rules by which the inputs of a gallery hide what is not asked for; a page without script."""
     hide = "{display:none}"
     classes = max((len(group.classes) for group in groups), default=0)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from fssbench.api import Cell, Panel, RunResult
 
-from ..content.text import percent
+from ..content.text import format_percent
 
 DISPUTED = 3
 """Most disputed episodes chosen."""
@@ -40,7 +40,7 @@ class Pick:
     """Kind and wording."""
 
 
-def choose(cells: Sequence[Cell], names: Sequence[str]) -> tuple[list[Pick], int]:
+def choose_episodes(cells: Sequence[Cell], names: Sequence[str]) -> tuple[list[Pick], int]:
     """Choose episodes of one benchmark and shot.
 
     Args:
@@ -51,27 +51,27 @@ def choose(cells: Sequence[Cell], names: Sequence[str]) -> tuple[list[Pick], int
         The chosen episodes, those of the best method first, then the disputed, then those of the other
         methods in the order of their mIoU; and how many episodes there were to choose from.
     """
-    there = _episodes(cells)
+    there = _list_episodes(cells)
     chosen: dict[int, Pick] = {}
 
     def take(pick: Pick, kind: str, wording: str) -> None:
         chosen.setdefault(id(pick), pick).reasons.append((kind, wording))
 
-    order = sorted(range(len(cells)), key=lambda n: _rank(cells[n].miou.value))
+    order = sorted(range(len(cells)), key=lambda n: _rank_miou(cells[n].miou.value))
     for place, n in enumerate(order):
-        for kind, pick in _extremes(there, n):
+        for kind, pick in _find_extremes(there, n):
             take(pick, kind, f"{kind} of {names[n]}")
         if place == 0:
-            for gap, pick in _disputed(there):
-                take(pick, DISPUTE, f"disputed, IoU {percent(gap)} apart")
+            for gap, pick in _find_disputed(there):
+                take(pick, DISPUTE, f"disputed, IoU {format_percent(gap)} apart")
     return list(chosen.values()), len(there)
 
 
-def _rank(miou: float) -> float:
+def _rank_miou(miou: float) -> float:
     return math.inf if math.isnan(miou) else -miou
 
 
-def _episodes(cells: Sequence[Cell]) -> list[Pick]:
+def _list_episodes(cells: Sequence[Cell]) -> list[Pick]:
     """Every episode of which some run keeps pictures, by fold and number; other plans, other episodes."""
     picks: dict[tuple[int, str, int], Pick] = {}
     for n, cell in enumerate(cells):
@@ -83,7 +83,7 @@ def _episodes(cells: Sequence[Cell]) -> list[Pick]:
     return [picks[key] for key in sorted(picks)]
 
 
-def _extremes(there: Iterable[Pick], method: int) -> list[tuple[str, Pick]]:
+def _find_extremes(there: Iterable[Pick], method: int) -> list[tuple[str, Pick]]:
     """Choose a method's best, median and worst episode; of equals the first.  Fewer episodes give fewer choices."""
     scored = [
         (a.panel.iou, place, pick)
@@ -101,7 +101,7 @@ def _extremes(there: Iterable[Pick], method: int) -> list[tuple[str, Pick]]:
     return sorted(chosen.values(), key=lambda entry: KINDS.index(entry[0]))
 
 
-def _disputed(there: Iterable[Pick]) -> list[tuple[float, Pick]]:
+def _find_disputed(there: Iterable[Pick]) -> list[tuple[float, Pick]]:
     """The episodes over which methods differ most, with the distance of the farthest two IoUs."""
     gaps = []
     for pick in there:

@@ -36,7 +36,7 @@ _STROKE = {FALSE: (90, 30, 0, 255), MISSED: (110, 80, 0, 255)}
 _WASH = (*_TINT, 150)
 
 
-def errors(pictures: Pictures) -> NDArray[np.uint8]:
+def classify_pixels(pictures: Pictures) -> NDArray[np.uint8]:
     """What became of each pixel (h, w), from the stored masks alone."""
     truth, predicted = pictures.truth == 1, pictures.prediction
     out = np.full(truth.shape, OUTSIDE, np.uint8)
@@ -47,7 +47,7 @@ def errors(pictures: Pictures) -> NDArray[np.uint8]:
     return out
 
 
-def error_map(kinds: NDArray[np.uint8]) -> str:
+def draw_error_map(kinds: NDArray[np.uint8]) -> str:
     """An error map as the address of a transparent PNG: false pixels hatched, missed ones dotted."""
     y, x = np.indices(kinds.shape)
     drawn = kinds.copy()
@@ -55,10 +55,10 @@ def error_map(kinds: NDArray[np.uint8]) -> str:
     for kind, lines in ((FALSE, (x + y) % 6 < 2), (MISSED, (x % 5 < 2) & (y % 5 < 2))):
         strokes[len(_COLOURS) + len(strokes)] = _STROKE[kind]
         drawn[(kinds == kind) & lines] = max(strokes)
-    return _png(drawn, {**_COLOURS, **strokes})
+    return _encode_png(drawn, {**_COLOURS, **strokes})
 
 
-def mask(foreground: NDArray[np.bool_], ignored: NDArray[np.bool_] | None = None) -> str:
+def draw_mask(foreground: NDArray[np.bool_], ignored: NDArray[np.bool_] | None = None) -> str:
     """A mask as the address of a transparent PNG: foreground tinted and outlined, ignored pixels grey."""
     drawn = np.where(foreground, 1, 0).astype(np.uint8)
     padded = np.pad(foreground, 1)
@@ -66,15 +66,15 @@ def mask(foreground: NDArray[np.bool_], ignored: NDArray[np.bool_] | None = None
     drawn[foreground & ~inner] = 3
     if ignored is not None:
         drawn[ignored] = 2
-    return _png(drawn, {0: _COLOURS[OUTSIDE], 1: _WASH, 2: _COLOURS[VOID], 3: _STROKE[FALSE]})
+    return _encode_png(drawn, {0: _COLOURS[OUTSIDE], 1: _WASH, 2: _COLOURS[VOID], 3: _STROKE[FALSE]})
 
 
-def swatch(kind: int) -> str:
+def draw_swatch(kind: int) -> str:
     """A sample of one colour of the error map with its pattern."""
-    return error_map(np.full((12, 22), kind, np.uint8))
+    return draw_error_map(np.full((12, 22), kind, np.uint8))
 
 
-def photo(image: Image.Image, foreground: NDArray[np.bool_] | None = None) -> str:
+def draw_photo(image: Image.Image, foreground: NDArray[np.bool_] | None = None) -> str:
     """A photograph as the address of a JPEG, its foreground tinted and the rest paler."""
     if foreground is not None:
         pixels = np.asarray(image, np.float32)
@@ -86,7 +86,7 @@ def photo(image: Image.Image, foreground: NDArray[np.bool_] | None = None) -> st
     return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
-def _png(values: NDArray[np.uint8], colours: dict[int, tuple[int, ...]]) -> str:
+def _encode_png(values: NDArray[np.uint8], colours: dict[int, tuple[int, ...]]) -> str:
     image = Image.fromarray(values).convert("P")
     rows = [colours[n] for n in range(len(colours))]
     image.putpalette([part for row in rows for part in row[:3]])

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from fssbench.api import Pair, format_p, turn_pair
+from fssbench.api import LegendMark, Pair, format_p, turn_pair
 
 from ..content.analysis import Analysis, counts_as_evidence
-from ..content.marks import Mark
-from ..content.model import Entry, cell_letters, figure, identities
-from ..content.text import NOTHING, interval_of, signed, thousands
+from ..content.model import Entry, build_mean_entry, list_identities, list_letters
+from ..content.text import NOTHING, format_count, format_difference, format_difference_interval
 
 
 @dataclass(frozen=True)
@@ -51,15 +50,15 @@ class Matrix:
     rows: tuple[tuple[Gap, ...], ...]
 
 
-def overview(analysis: Analysis, legend: dict[str, Mark]) -> tuple[OverviewRow, ...]:
+def make_overview(analysis: Analysis, legend: dict[str, LegendMark]) -> tuple[OverviewRow, ...]:
     """Give the mIoU of every method at every place."""
     return tuple(
         OverviewRow(
             benchmark=analysis.benchmarks[place.benchmark],
             shot=place.shot,
-            episodes=_span([cell.episodes for cell in place.cells.values()]),
+            episodes=_format_span([cell.episodes for cell in place.cells.values()]),
             entries=tuple(
-                figure(place.cells[name], legend) if name in place.cells else Entry(NOTHING)
+                build_mean_entry(place.cells[name], legend) if name in place.cells else Entry(NOTHING)
                 for name in analysis.methods
             ),
         )
@@ -67,7 +66,7 @@ def overview(analysis: Analysis, legend: dict[str, Mark]) -> tuple[OverviewRow, 
     )
 
 
-def matrices(analysis: Analysis, legend: dict[str, Mark]) -> tuple[Matrix, ...]:
+def make_matrices(analysis: Analysis, legend: dict[str, LegendMark]) -> tuple[Matrix, ...]:
     """Make one matrix per place with a pair; of very many methods it shows the first."""
     out = []
     for place in analysis.places:
@@ -81,38 +80,38 @@ def matrices(analysis: Analysis, legend: dict[str, Mark]) -> tuple[Matrix, ...]:
             Matrix(
                 title=analysis.benchmarks[place.benchmark],
                 shot=place.shot,
-                episodes=_span([p.episodes for p in pairs.values()]),
+                episodes=_format_span([p.episodes for p in pairs.values()]),
                 methods=names,
-                rows=tuple(tuple(_gap(a, b, pairs, legend) for b in names) for a in names),
+                rows=tuple(tuple(_find_gap(a, b, pairs, legend) for b in names) for a in names),
             )
         )
     return tuple(out)
 
 
-def _gap(a: str, b: str, pairs: dict[tuple[str, str], Pair], legend: dict[str, Mark]) -> Gap:
+def _find_gap(a: str, b: str, pairs: dict[tuple[str, str], Pair], legend: dict[str, LegendMark]) -> Gap:
     if (a, b) in pairs:
-        return gap(pairs[a, b], legend)
+        return describe_gap(pairs[a, b], legend)
     if (b, a) in pairs:
-        return gap(turn_pair(pairs[b, a]), legend)
+        return describe_gap(turn_pair(pairs[b, a]), legend)
     return Gap(NOTHING if a != b else "")
 
 
-def gap(pair: Pair, legend: dict[str, Mark]) -> Gap:
+def describe_gap(pair: Pair, legend: dict[str, LegendMark]) -> Gap:
     """Put a pair into words: A minus B."""
     d = pair.difference
-    marks = cell_letters(pair.a, legend) + cell_letters(pair.b, legend)
+    marks = list_letters(pair.a, legend) + list_letters(pair.b, legend)
     return Gap(
-        text=signed(d.value),
-        interval=interval_of(d.low, d.high, d.shortage),
-        p=p_value(pair.adjusted),
+        text=format_difference(d.value),
+        interval=format_difference_interval(d.low, d.high, d.shortage),
+        p=format_p_value(pair.adjusted),
         verdict=pair.outcome if counts_as_evidence(pair) else "",
         marks="".join(dict.fromkeys(marks)),
-        a=identities(pair.a),
-        b=identities(pair.b),
+        a=list_identities(pair.a),
+        b=list_identities(pair.b),
     )
 
 
-def p_value(p: float) -> str:
+def format_p_value(p: float) -> str:
     """A p value with three decimals; small ones as a bound.
 
     Example:
@@ -125,6 +124,6 @@ def p_value(p: float) -> str:
     return f"p{text}" if text.startswith("<") else f"p={text}"
 
 
-def _span(counts: list[int]) -> str:
+def _format_span(counts: list[int]) -> str:
     low, high = min(counts), max(counts)
-    return thousands(low) if low == high else f"{thousands(low)} to {thousands(high)}"
+    return format_count(low) if low == high else f"{format_count(low)} to {format_count(high)}"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fssbench.reports.content.model import build
+from fssbench.reports.content.model import build_report
 
 from fssbench.analysis.collect import collect
 from fssbench.errors import DataError
@@ -114,7 +114,7 @@ def test_folds_become_one_cell_and_missing_ones_are_said(null):
     assert [mark for mark in cell.marks if mark_kind(mark) == "folds"] == [
         "folds (mean over 0, 1, 3; 2 not run)"
     ]
-    assert build(results).legend[-1].wordings == ("folds (mean over 0, 1, 3; 2 not run)",)
+    assert build_report(results).legend[-1].wordings == ("folds (mean over 0, 1, 3; 2 not run)",)
     assert sorted(cell.folds) == [0, 1, 3]
     assert cell.episodes == 12 + 13 + 15
     each = [by_hand(r.path) for r in cell.folds.values()]

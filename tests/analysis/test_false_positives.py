@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from fssbench.reports.content.analysis import Analysis
-from fssbench.reports.sections.findings import findings
+from fssbench.reports.sections.findings import state_findings
 
 from fssbench.analysis.collect import collect
 from fssbench.analysis.comparisons import pairs, turn_pair
@@ -106,7 +106,7 @@ def test_the_readmes_two_commands_decide_nothing_and_say_so(tmp_path: Path) -> N
     invoke(*RUN, "--data", "mini", "--out", tmp_path / "runs", "-q", "--panels", 0)
     results, compared = agree(tmp_path / "runs", tmp_path / "report")
     assert {row["outcome"] for row in compared} == {TOO_FEW}
-    sentence = findings(Analysis(results)).sentence
+    sentence = state_findings(Analysis(results)).sentence
     assert "too few queries" in sentence
     assert "--episodes" in sentence
     assert sentence.replace("'", "&#39;") in (tmp_path / "report" / "report.html").read_text()

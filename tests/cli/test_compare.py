@@ -158,7 +158,7 @@ def test_a_subset_has_the_verdicts_of_the_whole(runs: Any) -> None:
 
 def test_a_report_says_of_each_pair_what_compare_says(runs: Any) -> None:
     from fssbench.reports.content.analysis import Analysis
-    from fssbench.reports.content.model import build
+    from fssbench.reports.content.model import build_report
 
     results = collect([runs])
     told = {}
@@ -173,7 +173,7 @@ def test_a_report_says_of_each_pair_what_compare_says(runs: Any) -> None:
         top = next(c for c in results.cells if c.best and c.shot == cell.shot)
         if cell is not top:
             assert cell.tied is (outcomes[frozenset((cell.method, top.method)), cell.shot] == "tie")
-    statistics = build(results).statistics
+    statistics = build_report(results).statistics
     assert "all pairs of methods on one benchmark and shot (3 pairs each in this report)" in statistics
     assert "10,000 resamples or more, seed 0" in statistics
 

@@ -6,7 +6,7 @@ import importlib.metadata
 from importlib.metadata import EntryPoint
 
 import pytest
-from fssbench.reports.content.published import of_method, records
+from fssbench.reports.content.published import of_method, read_published
 
 from fssbench.errors import PluginError
 from fssbench.plugins.published import GROUP, published
@@ -15,7 +15,7 @@ from fssbench.plugins.registry import METHODS
 
 def test_figures_of_every_method_in_the_tables() -> None:
     shown = {each for name in METHODS.names() for each in METHODS.get(name).card.published or (name,)}
-    listed = {p.id for p in records()}
+    listed = {p.id for p in read_published()}
     absent = {"aaformer", "ipmt", "rtd"}  # no such plugin here
     assert listed - shown == absent | {i for i in listed if "/" in i}
     assert published(["ssp"])["pascal5i, resnet50, 1-shot, SSP"] == "61.4 (PMNet paper, Table 1)"

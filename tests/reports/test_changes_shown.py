@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from fssbench.reports.formats.html import render
+from fssbench.reports.formats.html import render_page
 from fssbench.reports.formats.markdown import MarkdownReporter
 from hostile_names import NASTY, make_hostile_results, parse_page
 from report_factory import make_cell, make_results, make_run
@@ -37,7 +37,7 @@ def shown(before_label: str = "pmnet", word: str = "x") -> Results:
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return render(shown("benign", "benign"))
+    return render_page(shown("benign", "benign"))
 
 
 def test_the_page_tells_changes_only_when_asked(page: str) -> None:
@@ -49,7 +49,7 @@ def test_the_page_tells_changes_only_when_asked(page: str) -> None:
     assert "[1.0, 3.5]" in text
     assert "the episodes differ, so the difference has no interval" in text
     assert "untrained" in text  # the mark of a cell that is gone is in the legend
-    assert "Changes since" not in render(replace(shown(), changes=None))
+    assert "Changes since" not in render_page(replace(shown(), changes=None))
 
 
 def test_markdown_tells_the_same(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_markdown_tells_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["</td><script>alert(1)</script>", "{{ 7*7 }}\x1b\u202e"])
 def test_hostile_text_stays_text_on_the_page(text: str, page: str) -> None:
-    assert parse_page(render(shown(text, text))).elements == parse_page(page).elements
+    assert parse_page(render_page(shown(text, text))).elements == parse_page(page).elements
 
 
 @pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))

@@ -11,9 +11,9 @@ import pytest
 from fssbench.reports.content.analysis import analyse
 from fssbench.reports.figures.costs import ticks
 from fssbench.reports.figures.svg import inline
-from fssbench.reports.formats.html import render
-from fssbench.reports.sections.drawings import drawings
-from fssbench.reports.sections.efficiency import cost_points, costs, describe_cost_source
+from fssbench.reports.formats.html import render_page
+from fssbench.reports.sections.drawings import list_drawings
+from fssbench.reports.sections.efficiency import collect_costs, describe_cost_source, make_cost_points
 from hypothesis import given, strategies as st
 from report_factory import make_cell, make_results, make_run
 
@@ -65,7 +65,7 @@ def results(*efficiency: Efficiency, sizes: int = 400) -> Results:
 
 def drawn(given_results: Results) -> dict[str, dict[str, float]]:
     result = analyse(given_results)
-    return {name: point.costs for name, point in cost_points(result, result.places[0]).items()}
+    return {name: point.costs for name, point in make_cost_points(result, result.places[0]).items()}
 
 
 def test_measurement_belongs_to_runs_of_the_same_thing() -> None:
@@ -91,7 +91,7 @@ def test_size_of_the_runs_goes_before_the_latest_and_another_is_said() -> None:
     )
     assert drawn(results(same, later))["pmnet"]["ms"] == 12.5
     alone = analyse(results(later))
-    assert cost_points(alone, alone.places[0])["pmnet"].costs["ms"] == 3.0
+    assert make_cost_points(alone, alone.places[0])["pmnet"].costs["ms"] == 3.0
     assert "Costs are at 192 px, scores at 400 px." in describe_cost_source(alone, alone.places[0])
     both = analyse(results(same))
     assert "px" not in describe_cost_source(both, both.places[0])
@@ -102,7 +102,7 @@ def test_machines_are_kept_apart_and_figures_take_one() -> None:
     there = measured("pmnet", machine="ba9876543210", processor="a GPU", device="cuda", memory_mb=9.0)
     given_results = results(there, *here)
     assert drawn(given_results)["pmnet"]["memory"] == 321.0
-    tables = costs(analyse(given_results)).tables
+    tables = collect_costs(analyse(given_results)).tables
     assert [t.machine for t in tables] == [
         "a CPU (cpu, 2 threads, machine 012345)",
         "a GPU (cuda, 2 threads, machine ba9876)",
@@ -112,36 +112,36 @@ def test_machines_are_kept_apart_and_figures_take_one() -> None:
 
 def test_row_of_the_table() -> None:
     shaky = TIMING.model_copy(update={"unstable": ("the slowest is 60 % above the median",)})
-    (table,) = costs(analyse(results(measured(milliseconds=shaky, memory_mb=None, batch=4)))).tables
+    (table,) = collect_costs(analyse(results(measured(milliseconds=shaky, memory_mb=None, batch=4)))).tables
     (row,) = table.rows
     assert (row.flops, row.split) == ("23.00", "20.00 + 3.00")
     assert (row.ms, row.quartiles, row.head, row.memory) == ("12.5", "12.0 to 13.0", "4.2", "–")
     assert row.detail == "resnet50, 400 px, 1-shot, 4 at once"
     assert row.unstable == ("the slowest is 60 % above the median",)
     result = analyse(results(measured(milliseconds=shaky)))
-    assert cost_points(result, result.places[0])["pmnet"].hollow
+    assert make_cost_points(result, result.places[0])["pmnet"].hollow
 
 
 def test_without_measurements_runs_stand_in_and_the_next_command_is_said() -> None:
     result = analyse(results())
-    shown = cost_points(result, result.places[0])
+    shown = make_cost_points(result, result.places[0])
     assert {name: point.costs["ms"] for name, point in shown.items()} == dict.fromkeys(shown, 41.0)
-    told_costs = costs(result)
+    told_costs = collect_costs(result)
     assert told_costs.tables == ()
     assert [row.label for row in told_costs.runs] == ["pmnet", "hsnet", "panet"]
     command = "fssbench bench -m pmnet -m hsnet -m panet --backbone resnet50 --size 400"
     assert told_costs.command == command
-    page = render(results())
+    page = render_page(results())
     assert command in page
     assert "Nothing was measured with" in page
 
 
 def test_next_command_names_what_is_missing_only() -> None:
-    assert costs(analyse(results(measured("pmnet")))).command.startswith(
+    assert collect_costs(analyse(results(measured("pmnet")))).command.startswith(
         "fssbench bench -m hsnet -m panet --b"
     )
     every = [measured(m) for m in ("pmnet", "hsnet", "panet")]
-    assert costs(analyse(results(*every))).command == ""
+    assert collect_costs(analyse(results(*every))).command == ""
 
 
 def test_next_command_has_the_settings_of_a_changed_method() -> None:
@@ -152,7 +152,7 @@ def test_next_command_has_the_settings_of_a_changed_method() -> None:
         return make_run(method, label=label, ablations=ablations, manifest=manifest)
 
     def command(*runs: RunResult) -> str:
-        return costs(analyse(Results(runs, tuple(make_cell([run]) for run in runs), 200, 0))).command
+        return collect_costs(analyse(Results(runs, tuple(make_cell([run]) for run in runs), 200, 0))).command
 
     narrow = changed("hsnet", "hsnet (width=64)", {"width": "64"})
     assert command(narrow).endswith("-m hsnet --backbone resnet50 --size 400 --set width=64")
@@ -162,14 +162,14 @@ def test_next_command_has_the_settings_of_a_changed_method() -> None:
 
 def test_page_shows_costs_beside_scores() -> None:
     given_results = results(measured("pmnet"), measured("hsnet"), measured("panet", learnable=0))
-    page = render(given_results)
+    page = render_page(given_results)
     section = page[page.index('<section id="efficiency"') :].partition("</section>")[0]
     assert section.count("<svg") == 1
     for text in ("GFLOPs an episode", "peak memory (MiB)", "learnable parameters (M)", "ms an episode"):
         assert text in section
     assert "two per multiply-add" in section
     assert re.search(r"200 episodes per point, 95 % intervals, protocol published/1", section)
-    (drawing,) = (d for d in drawings(given_results) if d.place == "efficiency")
+    (drawing,) = (d for d in list_drawings(given_results) if d.place == "efficiency")
     assert inline(drawing) == inline(replace(drawing))  # a second figure, drawn anew
     assert "mathdefault" not in section
 
@@ -177,8 +177,8 @@ def test_page_shows_costs_beside_scores() -> None:
 def test_one_method_makes_no_figure() -> None:
     run = make_run()
     alone = Results((run,), (make_cell([run]),), 200, 0, efficiency=(measured(),))
-    assert not [d for d in drawings(alone) if d.place == "efficiency"]
-    assert "a CPU" in render(alone)
+    assert not [d for d in list_drawings(alone) if d.place == "efficiency"]
+    assert "a CPU" in render_page(alone)
 
 
 def test_runs_without_a_time_have_none() -> None:
@@ -188,8 +188,8 @@ def test_runs_without_a_time_have_none() -> None:
     )
     silent = replace(plain, cells=cells)
     result = analyse(silent)
-    assert all("ms" not in p.costs for p in cost_points(result, result.places[0]).values())
-    assert {row.ms for row in costs(result).runs} == {"–"}
+    assert all("ms" not in p.costs for p in make_cost_points(result, result.places[0]).values())
+    assert {row.ms for row in collect_costs(result).runs} == {"–"}
 
 
 @given(st.floats(1e-4, 1e6), st.floats(1.01, 1e6))
@@ -204,6 +204,6 @@ def test_ticks_are_few_round_and_within(low: float, factor: float) -> None:
 @pytest.mark.parametrize("text", ["<script>", '"><b>', "a|b", "`x`", "{{ 1 }}"])
 def test_names_from_a_file_stay_text(text: str) -> None:
     foreign = measured(label=text, processor=text, device=text, backbone=text)
-    page = render(results(foreign))
+    page = render_page(results(foreign))
     assert "<script" not in page
     assert '"><b>' not in page

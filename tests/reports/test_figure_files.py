@@ -15,7 +15,7 @@ from fontTools.ttLib import TTFont
 from fssbench.reports.figures import bars, costs, dots, radar, scatter, sizes, style
 from fssbench.reports.formats.figure_files import FigureReporter
 from fssbench.reports.formats.html import HtmlReporter
-from fssbench.reports.sections.drawings import drawings
+from fssbench.reports.sections.drawings import list_drawings
 from PIL import Image
 from report_factory import make_cell, make_results, make_run
 
@@ -28,7 +28,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_every_figure_of_the_report_in_three_formats(written: list[Path]) -> None:
-    names = {drawing.name for drawing in drawings(make_results(marks=("miniature",)))}
+    names = {drawing.name for drawing in list_drawings(make_results(marks=("miniature",)))}
     assert {p.name for p in written} == {f"{n}.{kind}" for n in names for kind in ("svg", "png", "pdf")} | {
         "captions.txt"
     }
@@ -46,7 +46,7 @@ def test_every_figure_of_the_report_in_three_formats(written: list[Path]) -> Non
 
 def test_captions_are_beside_the_figures_and_in_them(written: list[Path]) -> None:
     captions = next(p for p in written if p.name == "captions.txt").read_text()
-    for drawing in drawings(make_results(marks=("miniature",))):
+    for drawing in list_drawings(make_results(marks=("miniature",))):
         assert f"{drawing.name}\n{drawing.title}.\n{drawing.caption}\n" in captions
         if drawing.place.startswith("benchmark/"):
             assert re.search(r"episodes per point, 95 % intervals, protocol published/1", drawing.caption)
@@ -91,7 +91,7 @@ def test_each_figure_is_drawn_once_for_page_and_files(
     results = make_results()
     FigureReporter().write(results, tmp_path)
     HtmlReporter().write(results, tmp_path)
-    assert len(drawn) == len(drawings(results))
+    assert len(drawn) == len(list_drawings(results))
 
 
 def test_pdf_embeds_its_fonts_without_tables_for_shaping(written: list[Path]) -> None:

@@ -7,11 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fssbench.reports.content.breakdown import EDGES, bin_name, by_class, by_size, episode_ious, shares
+from fssbench.reports.content.breakdown import (
+    EDGES,
+    compute_episode_ious,
+    compute_object_shares,
+    name_bin,
+    split_by_class,
+    split_by_size,
+)
 from fssbench.reports.figures import bars, dots, radar, scatter, sizes, style
 from fssbench.reports.figures.drawing import Drawing, slug
 from fssbench.reports.figures.svg import inline
-from fssbench.reports.sections.drawings import drawings, picked
+from fssbench.reports.sections.drawings import list_drawings, select_classes
 from report_factory import make_cell, make_results, make_run
 
 from fssbench.api import Estimate, Results
@@ -40,7 +47,7 @@ def test_the_radar_has_one_scale_and_says_so() -> None:
     assert [radar.reach(v) for v in ([10.0], [20.0], [20.1], [97.0], [120.0], [float("nan")], [])] == [
         20, 20, 40, 100, 100, 20, 20,
     ]  # fmt: skip
-    result = [d for d in drawings(make_results()) if d.name.startswith("radar")]
+    result = [d for d in list_drawings(make_results()) if d.name.startswith("radar")]
     assert result == []  # two benchmarks make no radar
 
 
@@ -53,7 +60,7 @@ def test_things_differ_in_more_than_colour() -> None:
 def test_seven_methods_are_drawn_and_the_others_are_told() -> None:
     cells = [make_cell([make_run(f"method{i}")]) for i in range(9)]
     results = Results(tuple(r for c in cells for r in c.folds.values()), tuple(cells), 200, 0)
-    summary = next(d for d in drawings(results) if d.place.startswith("summary"))
+    summary = next(d for d in list_drawings(results) if d.place.startswith("summary"))
     assert "7 of 9 methods" in summary.caption
 
 
@@ -98,36 +105,36 @@ def test_bars_and_sizes_leave_out_what_is_not_there() -> None:
 def test_parts_follow_from_the_counts() -> None:
     """Against sums written out by hand."""
     run = make_run()
-    (classes,) = by_class([make_cell([run])], resamples=50, seed=0)
+    (classes,) = split_by_class([make_cell([run])], resamples=50, seed=0)
     for part in classes:
         rows = [i for i in range(run.episodes) if run.class_ids[i] == part.key]
         expected = 100 * sum(int(run.inter[i, 1]) for i in rows) / sum(int(run.union[i, 1]) for i in rows)
         assert part.iou.value == pytest.approx(expected, abs=1e-9)
         assert part.episodes == len(rows)
         assert part.iou.low < part.iou.value < part.iou.high
-    (bins,) = by_size([make_cell([run])], resamples=50, seed=0)
+    (bins,) = split_by_size([make_cell([run])], resamples=50, seed=0)
     assert sum(part.episodes for part in bins) == run.episodes
     for part in bins:
         low, high = EDGES[part.key], EDGES[part.key + 1]
-        rows = [i for i in range(run.episodes) if low <= shares(run)[i] < high]
+        rows = [i for i in range(run.episodes) if low <= compute_object_shares(run)[i] < high]
         assert part.episodes == len(rows)
         if rows:
             expected = 100 * sum(int(run.inter[i, 1]) for i in rows) / sum(int(run.union[i, 1]) for i in rows)
             assert part.iou.value == pytest.approx(expected, abs=1e-9)
         else:
             assert np.isnan(part.iou.value)
-    ious = episode_ious(run)
+    ious = compute_episode_ious(run)
     assert ious[3] == pytest.approx(100 * run.inter[3, 1] / run.union[3, 1])
-    assert bin_name(0) == "below 1 %"
+    assert name_bin(0) == "below 1 %"
 
 
 def test_of_many_classes_the_lowest_and_highest_are_picked() -> None:
     run = make_run()
-    (parts,) = by_class([make_cell([run])], resamples=10, seed=0)
+    (parts,) = split_by_class([make_cell([run])], resamples=10, seed=0)
     order = sorted(parts, key=lambda p: p.iou.value)
-    kept = picked([parts], 4)
+    kept = select_classes([parts], 4)
     assert {key for key, _ in kept} == {p.key for p in (*order[:2], *order[-2:])}
-    assert len(picked([parts], 99)) == len(parts)
+    assert len(select_classes([parts], 99)) == len(parts)
 
 
 def test_names_are_safe_in_ids_and_files() -> None:

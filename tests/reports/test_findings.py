@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 from fssbench.reports.content.analysis import Analysis, analyse, counts_as_evidence
-from fssbench.reports.content.marks import all_marks, collect
-from fssbench.reports.sections.findings import findings
-from fssbench.reports.sections.pairing import matrices, overview
+from fssbench.reports.content.marks import collect_marks
+from fssbench.reports.sections.findings import state_findings
+from fssbench.reports.sections.pairing import make_matrices, make_overview
 from report_factory import make_cell, make_results, make_run
 
-from fssbench.api import Cell, Results
+from fssbench.api import Cell, Results, build_legend
 
 
 def results_of(*cells: Cell) -> Results:
@@ -31,7 +31,7 @@ def two(gap: float, *, marks: tuple[str, ...] = (), other: tuple[str, ...] = ())
 
 
 def test_a_clear_lead_is_told_with_its_interval() -> None:
-    told = findings(Analysis(two(0.1)))
+    told = state_findings(Analysis(two(0.1)))
     assert told.sentence.startswith("pmnet is significantly better than hsnet in 1 of 1 comparisons")
     assert re.search(r"\+\d+\.\d points \[\+\d+\.\d, \+\d+\.\d\] to hsnet", told.sentence)
     assert "200 episodes" in told.sentence
@@ -39,42 +39,42 @@ def test_a_clear_lead_is_told_with_its_interval() -> None:
 
 
 def test_no_difference_is_no_finding() -> None:
-    told = findings(Analysis(two(0.0)))
+    told = state_findings(Analysis(two(0.0)))
     assert "do not show which method is better" in told.sentence
     assert "better than" not in told.sentence
 
 
 def test_untrained_weights_are_never_compared_in_words() -> None:
     result = Analysis(two(0.3, other=("untrained",)))
-    told = findings(result)
+    told = state_findings(result)
     assert told.sentence.startswith("Nothing can be said")
     assert "1 comparison with untrained or random weights is not counted" in told.caution
     assert result.tallies == {}
-    (matrix,) = matrices(result, collect(all_marks(result.results)))
+    (matrix,) = make_matrices(result, build_legend(collect_marks(result.results)))
     assert {gap.verdict for row in matrix.rows for gap in row} == {""}
     assert matrix.rows[0][1].marks == "U"
 
 
 def test_miniature_data_say_nothing_of_methods() -> None:
-    told = findings(Analysis(two(0.1, marks=("miniature",))))
+    told = state_findings(Analysis(two(0.1, marks=("miniature",))))
     assert told.sentence.startswith("On miniature data (not benchmark figures), pmnet is")
     assert "nothing about the methods" in told.caution
 
 
 def test_a_mark_on_either_side_limits_the_sentence() -> None:
-    told = findings(Analysis(two(0.1, other=("part-trained (9 steps on 9 images)",))))
+    told = state_findings(Analysis(two(0.1, other=("part-trained (9 steps on 9 images)",))))
     assert told.sentence.startswith("On figures that are not all full measurements (part-trained), pmnet is")
 
 
 def test_methods_that_share_no_column_are_not_one_method() -> None:
-    told = findings(Analysis(two(0.1, other=("capped (200 of 1000 episodes)",))))
+    told = state_findings(Analysis(two(0.1, other=("capped (200 of 1000 episodes)",))))
     assert told.sentence.startswith("Nothing can be said")
     assert "no two methods share" in told.sentence
 
 
 def test_counts_in_the_sentence_are_those_of_the_pairs() -> None:
     result = analyse(make_results())
-    told = findings(result)
+    told = state_findings(result)
     leader = told.sentence.split(" is significantly")[0]
     claim = r"better than ([\w ]+) in (\d+) of (\d+) comparisons, worse in (\d+), undecided in (\d+)"
     claims = re.findall(claim, told.sentence)
@@ -98,7 +98,7 @@ def test_every_method_has_a_number_at_every_place_it_was_run() -> None:
     results = make_results()
     result = analyse(results)
     assert analyse(results) is result
-    rows = overview(result, {})
+    rows = make_overview(result, {})
     assert len(rows) == 4
     for row, place in zip(rows, result.places, strict=True):
         values = [f"{place.cells[n].miou.value:.1f}" for n in result.methods]

@@ -13,16 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fssbench.reports.content.marks import collect
-from fssbench.reports.formats.html import render
+from fssbench.reports.formats.html import render_page
 from fssbench.reports.sections import gallery as gallery_module, overlays
-from fssbench.reports.sections.gallery import Budget, Group, galleries
-from fssbench.reports.sections.gallery_choice import choose
+from fssbench.reports.sections.gallery import Budget, Group, make_galleries
+from fssbench.reports.sections.gallery_choice import choose_episodes
 from hypothesis import given, strategies as st
 from PIL import Image
 from report_factory import add_panels, make_cell, make_results, make_run
 
-from fssbench.api import Cell, DataError, Panel, Pictures, Results
+from fssbench.api import Cell, DataError, Panel, Pictures, Results, build_legend
 
 TRUTH = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [255, 255, 255, 255]], np.uint8)
 FOUND = np.array([[0, 1, 0, 1], [0, 1, 0, 1], [0, 1, 0, 1]], bool)
@@ -42,7 +41,7 @@ def _base() -> Cell:
 
 
 def told(cells: list[Cell]) -> list[tuple[int, list[str]]]:
-    picks, _ = choose(cells, [c.label for c in cells])
+    picks, _ = choose_episodes(cells, [c.label for c in cells])
     return [(p.index, [wording for _, wording in p.reasons]) for p in picks]
 
 
@@ -59,7 +58,7 @@ def test_best_median_worst_of_the_best_method_then_the_disputed_then_the_others(
         (0, ["disputed, IoU 10.0 apart", "worst of a"]),
         (2, ["median of a"]),
     ]
-    assert choose([a, b], "ab")[1] == 5
+    assert choose_episodes([a, b], "ab")[1] == 5
 
 
 def test_one_method_has_nothing_disputed():
@@ -82,13 +81,13 @@ def test_episodes_without_an_iou_are_never_chosen():
     nan = float("nan")
     cells = [cell("a", {0: nan, 1: 30, 2: 60}), cell("b", {0: nan, 1: nan, 2: 10})]
     assert {index for index, _ in told(cells)} == {1, 2}
-    assert choose([cell("a", {0: nan})], ["a"])[0] == []
-    assert choose([cell("a", {})], ["a"]) == ([], 0)
+    assert choose_episodes([cell("a", {0: nan})], ["a"])[0] == []
+    assert choose_episodes([cell("a", {})], ["a"]) == ([], 0)
 
 
 def test_folds_and_plans_are_other_episodes():
     cells = [cell("a", {0: 10}, fold=0), cell("b", {0: 90}, fold=1), cell("c", {0: 50}, fold=0, sha="other")]
-    picks, kept = choose(cells, "abc")
+    picks, kept = choose_episodes(cells, "abc")
     assert kept == 3
     assert all(len(pick.answers) == 1 for pick in picks)
     assert not any("disputed" in wording for pick in picks for _, wording in pick.reasons)
@@ -99,7 +98,7 @@ def test_extremes_are_the_extremes(scores):
     cells = [
         cell(name, {i: pair[n] for i, pair in enumerate(scores)}, miou=9 - n) for n, name in enumerate("ab")
     ]
-    picks, _ = choose(cells, "ab")
+    picks, _ = choose_episodes(cells, "ab")
     by_reason = {wording: pick.index for pick in picks for _, wording in pick.reasons}
     for n, name in enumerate("ab"):
         mine = [pair[n] for pair in scores]
@@ -130,15 +129,15 @@ def pictures(truth=TRUTH, prediction=FOUND) -> Pictures:
 
 
 def test_error_map_is_made_of_the_masks():
-    kinds = overlays.errors(pictures())
+    kinds = overlays.classify_pixels(pictures())
     o, r, f, m, v = overlays.OUTSIDE, overlays.RIGHT, overlays.FALSE, overlays.MISSED, overlays.VOID
     assert kinds.tolist() == [[o, f, m, r], [o, f, m, r], [v, v, v, v]]
-    perfect = overlays.errors(pictures(prediction=TRUTH == 1))
+    perfect = overlays.classify_pixels(pictures(prediction=TRUTH == 1))
     assert not set(np.unique(perfect)) & {f, m}
 
 
 def test_error_kinds_differ_in_colour_in_grey_and_in_pattern():
-    shown = {kind: opened(overlays.error_map(np.full((30, 30), kind, np.uint8))) for kind in range(5)}
+    shown = {kind: opened(overlays.draw_error_map(np.full((30, 30), kind, np.uint8))) for kind in range(5)}
     colours = {kind: {tuple(c) for c in pixels.reshape(-1, 4)} for kind, pixels in shown.items()}
     assert [len(colours[k]) for k in range(5)] == [1, 1, 2, 2, 1]
     assert not any(colours[a] & colours[b] for a in range(5) for b in range(a))
@@ -155,7 +154,7 @@ def test_error_kinds_differ_in_colour_in_grey_and_in_pattern():
 
 
 def test_overlays_let_the_query_through_and_keep_its_shape():
-    drawn = opened(overlays.mask(TRUTH == 1, TRUTH == 255))
+    drawn = opened(overlays.draw_mask(TRUTH == 1, TRUTH == 255))
     assert drawn.shape == (3, 4, 4)
     assert (drawn[..., 3] > 0).all()
     assert drawn[0, 0, 3] < 255
@@ -166,17 +165,17 @@ def test_overlays_let_the_query_through_and_keep_its_shape():
 def test_foreground_of_a_support_is_tinted():
     foreground = np.zeros((32, 32), bool)
     foreground[:, :16] = True
-    shown = opened(overlays.photo(Image.new("RGB", (32, 32), (0, 0, 255)), foreground))
+    shown = opened(overlays.draw_photo(Image.new("RGB", (32, 32), (0, 0, 255)), foreground))
     assert shown[16, 4, 0] > 90 > shown[16, 4, 2] - 90
     assert shown[16, 28, 2] > 200
-    assert len(overlays.swatch(overlays.FALSE)) < 400
+    assert len(overlays.draw_swatch(overlays.FALSE)) < 400
 
 
 # --- groups ---------------------------------------------------------------------------------------
 
 
 def one(cells, budget=None, legend=None) -> Group:
-    ((group,),) = galleries([cells], legend or {}, budget or Budget())
+    ((group,),) = make_galleries([cells], legend or {}, budget or Budget())
     return group
 
 
@@ -211,7 +210,7 @@ def test_all_episodes_kept_is_said(tmp_path: Path) -> None:
 
 def test_iou_of_an_example_carries_its_marks(tmp_path: Path) -> None:
     run = add_panels(make_run(marks=("untrained", "miniature")), tmp_path)
-    assert one([make_cell([run])], legend=collect(run.marks)).examples[0].answers[0].marks == "UM"
+    assert one([make_cell([run])], legend=build_legend(run.marks)).examples[0].answers[0].marks == "UM"
 
 
 def test_methods_of_one_label_are_told_apart(tmp_path: Path) -> None:
@@ -227,7 +226,7 @@ def test_examples_stay_within_their_budget(tmp_path: Path) -> None:
     spent = gallery_module.BUDGET - whole.left
     for share in range(0, spent, spent // 5):
         budget = Budget(left=share)
-        (groups,) = galleries([[cell]], {}, budget)
+        (groups,) = make_galleries([[cell]], {}, budget)
         shown = sum(len(g.examples) for g in groups)
         assert budget.left >= 0
         assert budget.dropped == 3 - shown
@@ -239,10 +238,10 @@ def test_examples_stay_within_their_budget(tmp_path: Path) -> None:
 def test_benchmarks_share_the_budget(tmp_path: Path) -> None:
     cells = [make_cell([add_panels(make_run(benchmark=b, shot=k), tmp_path)]) for b in "xy" for k in (1, 5)]
     budget = Budget()
-    ((one_shot, five_shot), second) = galleries([cells[:2], cells[2:]], {}, budget)
+    ((one_shot, five_shot), second) = make_galleries([cells[:2], cells[2:]], {}, budget)
     needed = gallery_module.BUDGET - budget.left
     scarce = Budget(left=needed * 2 // 3)
-    shown = galleries([cells[:2], cells[2:]], {}, scarce)
+    shown = make_galleries([cells[:2], cells[2:]], {}, scarce)
     assert all(len(groups) == 2 for groups in shown)
     assert scarce.dropped > 0
     assert (one_shot.shot, five_shot.shot, len(second)) == (1, 5, 2)
@@ -263,12 +262,12 @@ def test_damaged_pictures_are_told_and_stop_nothing(tmp_path: Path) -> None:
     panels = tuple(replace(p, pictures=damaged) if p.index == 0 else p for p in run.panels)
     run = replace(run, panels=panels)
     cells = (make_cell([run]), make_cell([other]))
-    page = render(Results((run, other), cells, 200, 0))
+    page = render_page(Results((run, other), cells, 200, 0))
     assert re.search(r"1 example picture could not be read", page)
     budget = Budget()
     assert {len(e.answers) for e in one(list(cells), budget).examples} == {1, 2}
     nothing = replace(run, panels=panels[:1])
-    assert galleries([[make_cell([nothing])]], {}, budget) == [()]
+    assert make_galleries([[make_cell([nothing])]], {}, budget) == [()]
 
 
 def test_overlay_of_another_shape_is_not_laid_over_the_query(tmp_path: Path) -> None:
@@ -283,7 +282,7 @@ def test_overlay_of_another_shape_is_not_laid_over_the_query(tmp_path: Path) -> 
 
 
 def test_page_has_filters_and_no_script(tmp_path: Path) -> None:
-    page = render(make_results(folder=tmp_path))
+    page = render_page(make_results(folder=tmp_path))
     start = page.index('<section id="episodes"')
     section = page[start : page.index("</section>", start)]
     assert section.count('<details class="gallery"') == 4
@@ -301,7 +300,7 @@ def test_page_has_filters_and_no_script(tmp_path: Path) -> None:
 
 
 def test_page_without_pictures_has_no_gallery() -> None:
-    assert 'id="episodes"' not in render(make_results())
+    assert 'id="episodes"' not in render_page(make_results())
 
 
 @pytest.mark.timeout(120)
@@ -324,7 +323,7 @@ def test_full_gallery_is_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(gallery_module, "BUDGET", 400_000)
     budget = Budget(400_000)
     by_benchmark = [[c for c in cells if c.benchmark == f"b{b}"] for b in range(2)]
-    shown = galleries(by_benchmark, {}, budget)
+    shown = make_galleries(by_benchmark, {}, budget)
     assert all(shown)
     assert budget.left >= 0
     assert budget.dropped > 0
@@ -363,7 +362,7 @@ addEventListener("load", () => {
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("width", [1300, 390])
 def test_filters_work_in_a_browser(tmp_path: Path, width: int) -> None:
-    page = render(make_results(folder=tmp_path / "runs"))
+    page = render_page(make_results(folder=tmp_path / "runs"))
     # the page itself allows no script: this copy does, to look at what its style rules do
     open_page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page).replace(
         "</body>", PROBE + "</body>"

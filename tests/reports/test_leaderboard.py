@@ -19,9 +19,9 @@ from fssbench.reports.formats.html import HtmlReporter
 from fssbench.reports.formats.json_report import JsonReporter
 from fssbench.reports.formats.latex import LatexReporter
 from fssbench.reports.formats.markdown import MarkdownReporter
-from fssbench.reports.leaderboard.board import board
-from fssbench.reports.leaderboard.names import page
-from fssbench.reports.leaderboard.site import LeaderboardReporter, site
+from fssbench.reports.leaderboard.board import make_board
+from fssbench.reports.leaderboard.names import name_page
+from fssbench.reports.leaderboard.site import LeaderboardReporter, render_site
 from hostile_names import NASTY, make_hostile_results, parse_page
 from hypothesis import given, settings, strategies as st
 from report_factory import SKILL, flag_best, make_cell, make_run
@@ -63,7 +63,7 @@ def results() -> Results:
 
 @pytest.fixture(scope="module")
 def pages(results: Results) -> dict[str, str]:
-    return site(results)
+    return render_site(results)
 
 
 def test_a_page_a_method_and_a_benchmark(pages: dict[str, str]) -> None:
@@ -119,7 +119,7 @@ def test_the_table_is_whole_without_the_script(results: Results, pages: dict[str
 
 
 def test_rows_stand_by_name_and_the_best_is_marked(results: Results) -> None:
-    shown = board(results)
+    shown = make_board(results)
     for setting in shown.settings:
         assert [row.label for row in setting.rows] == sorted(row.label for row in setting.rows)
     bold = [
@@ -146,14 +146,14 @@ def test_rows_stand_by_name_and_the_best_is_marked(results: Results) -> None:
 )
 def test_what_is_measured_in_another_way_stands_under_its_own_heading(changes: dict[str, object]) -> None:
     plain, other = cells_of("pascal5i", 1), cells_of("pascal5i", 1, identity="o", **changes)
-    shown = board(gathered(plain, other))
+    shown = make_board(gathered(plain, other))
     assert [len(setting.rows) for setting in shown.settings] == [3, 3]
     assert len({setting.heading for setting in shown.settings}) == 2
     assert len(shown.columns) == 1
 
 
 def test_variants_have_columns_of_their_own() -> None:
-    shown = board(
+    shown = make_board(
         gathered(cells_of("coco20i:interleaved", 1), cells_of("coco20i:contiguous", 1, identity="o"))
     )
     assert len({column.title for column in shown.columns}) == len(shown.columns) == 2
@@ -161,7 +161,7 @@ def test_variants_have_columns_of_their_own() -> None:
 
 
 def test_one_method_measured_twice_has_two_rows_of_two_names() -> None:
-    shown = board(gathered(cells_of("pascal5i", 1), cells_of("pascal5i", 1, identity="again")))
+    shown = make_board(gathered(cells_of("pascal5i", 1), cells_of("pascal5i", 1, identity="again")))
     labels = [row.label for row in shown.settings[0].rows]
     assert [label.partition(",")[0] for label in labels] == [name for name in sorted(SKILL) for _ in "12"]
     assert len(set(labels)) == len(labels)
@@ -179,7 +179,7 @@ def test_a_method_s_page_has_its_figures_card_settings_and_checkpoints(
         assert told in words
     stranger = gathered(cells_of("pascal5i", 1))
     cells = tuple(replace(cell, method="stranger") for cell in stranger.cells)
-    text = site(replace(stranger, cells=cells))["method-stranger.html"]
+    text = render_site(replace(stranger, cells=cells))["method-stranger.html"]
     assert "not installed where the site was built" in text
 
 
@@ -198,20 +198,20 @@ def test_a_benchmark_s_page_has_facts_pitfalls_and_published_figures(pages: dict
     )
 )
 def test_no_two_names_share_a_page_and_every_file_name_is_safe(names: list[str]) -> None:
-    files = [page("method", name) for name in names]
+    files = [name_page("method", name) for name in names]
     assert len({file.lower() for file in files}) == len(names)
     for file in files:
         assert re.fullmatch(r"method-[a-z0-9._-]{1,110}\.html", file)
 
 
 def test_plain_names_stay_readable() -> None:
-    assert page("benchmark", "pascal-to-isic2018:isic1") == "benchmark-pascal-to-isic2018_isic1.html"
-    assert page("method", "pmnet") == "method-pmnet.html"
+    assert name_page("benchmark", "pascal-to-isic2018:isic1") == "benchmark-pascal-to-isic2018_isic1.html"
+    assert name_page("method", "pmnet") == "method-pmnet.html"
 
 
 @pytest.fixture(scope="module")
 def benign() -> list[list[object]]:
-    return [parse_page(text).elements for text in site(everywhere("benign")).values()]
+    return [parse_page(text).elements for text in render_site(everywhere("benign")).values()]
 
 
 def everywhere(text: str) -> Results:
@@ -224,7 +224,7 @@ def everywhere(text: str) -> Results:
 
 @pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
 def test_hostile_names_stay_text(text: str, benign: list[list[object]], tmp_path: Path) -> None:
-    pages = site(everywhere(text))
+    pages = render_site(everywhere(text))
     assert [parse_page(page_).elements for page_ in pages.values()] == benign
     for name, page_ in pages.items():
         assert not set("".join(parse_page(page_).text)) & {"\x00", "\x1b", "\u202e", "\u2028"}
@@ -233,7 +233,7 @@ def test_hostile_names_stay_text(text: str, benign: list[list[object]], tmp_path
 
 
 def test_equal_results_give_equal_bytes(results: Results, pages: dict[str, str]) -> None:
-    assert site(results) == pages
+    assert render_site(results) == pages
 
 
 @pytest.mark.parametrize(

@@ -5,23 +5,28 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from fssbench.reports.content.comparison import Comparison, compare as compare_with
-from fssbench.reports.content.marks import EXPLAINED, collect, kind, letters
-from fssbench.reports.content.model import Report, build
-from fssbench.reports.content.text import clean, interval, millions, percent, signed
+from fssbench.reports.content.comparison import Comparison, compare_with_paper as compare_with
+from fssbench.reports.content.model import Report, build_report
+from fssbench.reports.content.text import (
+    clean,
+    format_difference,
+    format_interval,
+    format_parameters,
+    format_percent,
+)
 from report_factory import make_cell, make_results, make_run
 
-from fssbench.api import Cell, Estimate, Results
+from fssbench.api import MARK_MEANINGS, Cell, Estimate, Results, build_legend, mark_kind, mark_letters
 from fssbench.runs.marks import doubt_marks
 
 
 def compare(cell: Cell) -> list[Comparison]:
-    return compare_with(cell, collect(m for run in cell.folds.values() for m in run.marks))
+    return compare_with(cell, build_legend(m for run in cell.folds.values() for m in run.marks))
 
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    return build(make_results(marks=("capped (200 of 1000 episodes)",)))
+    return build_report(make_results(marks=("capped (200 of 1000 episodes)",)))
 
 
 def test_sections_rows_and_columns(report: Report) -> None:
@@ -37,7 +42,7 @@ def test_sections_rows_and_columns(report: Report) -> None:
 
 def test_numbers_carry_interval_marks_and_count() -> None:
     results = make_results(marks=("capped (200 of 1000 episodes)",))
-    row = build(results).sections[0].rows[1]
+    row = build_report(results).sections[0].rows[1]
     cell = next(c for c in results.cells if c.method == "hsnet" and c.shot == 1)
     mean, episodes = row.entries[4], row.entries[6]
     assert mean.text == f"{cell.miou.value:.1f}"
@@ -53,19 +58,19 @@ def test_best_and_tied_are_bold_in_the_mean_only(report: Report) -> None:
     assert [e.bold for e in best] == [False] * 4 + [True, False, False] + [False] * 4 + [True, False, False]
     results = make_results()
     tied = replace(results, cells=tuple(replace(c, best=False, tied=True) for c in results.cells))
-    assert all(row.entries[4].bold for row in build(tied).sections[0].rows)
+    assert all(row.entries[4].bold for row in build_report(tied).sections[0].rows)
 
 
 def test_legend_counts_and_explains(report: Report) -> None:
     assert (report.marked, report.total) == (30, 30)
     assert {m.letter: m.kind for m in report.legend} == {"C": "capped", "U": "untrained"}
     assert report.legend[0].wordings == ("capped (200 of 1000 episodes)",)
-    assert build(make_results()).legend == ()
+    assert build_report(make_results()).legend == ()
 
 
 def test_missing_folds_mark_the_mean() -> None:
     cell = make_cell([make_run(fold=f) for f in (0, 2)], missing=(1, 3))
-    report = build(Results(tuple(cell.folds.values()), (cell,), 200, 0))
+    report = build_report(Results(tuple(cell.folds.values()), (cell,), 200, 0))
     entries = report.sections[0].rows[0].entries
     assert [e.text for e in entries[1:4:2]] == ["–", "–"]
     assert entries[4].marks == "F"
@@ -87,21 +92,21 @@ def test_published_rows_stand_beside(report: Report) -> None:
 
 def test_published_rows_of_resnet50_where_ours_has_another_backbone() -> None:
     results = make_results(backbone="efficientnet-lite0")
-    section = build(results).sections[0]
+    section = build_report(results).sections[0]
     assert {r.backbone for r in section.published} == {"resnet50"}
     assert all("backbone" in c.reasons[0] for c in section.comparisons)
 
 
 def test_second_cell_of_a_shot_is_not_swallowed() -> None:
     full, capped = make_cell([make_run()]), make_cell([make_run(slug="again", marks=("capped (3 of 9)",))])
-    report = build(Results((full.folds[0], capped.folds[0]), (full, capped), 200, 0))
+    report = build_report(Results((full.folds[0], capped.folds[0]), (full, capped), 200, 0))
     assert len(report.sections[0].rows) == 2
 
 
 def test_comparison_of_like_with_like() -> None:
     (beside,) = compare(make_cell([make_run("hsnet", fold=f) for f in range(4)]))
     assert (beside.printed, beside.fold, beside.same, beside.reasons) == ("64.0", "mean", True, ())
-    assert beside.difference == signed(
+    assert beside.difference == format_difference(
         float(make_cell([make_run("hsnet", fold=f) for f in range(4)]).miou.value) - 64
     )
 
@@ -148,16 +153,16 @@ def test_what_published_figures_contain_too_is_marked_and_the_same_measurement()
 
 
 def test_every_known_kind_of_mark_has_a_letter_of_its_own_and_a_meaning() -> None:
-    legend = collect(EXPLAINED)
-    assert len({m.letter for m in legend.values()}) == len(legend) == len(EXPLAINED)
+    legend = build_legend(MARK_MEANINGS)
+    assert len({m.letter for m in legend.values()}) == len(legend) == len(MARK_MEANINGS)
 
 
 def test_marks_that_begin_with_other_are_told_apart() -> None:
     marks = ["other lists (a: b)", "other population (3 entries)", "other source (coco instead of pascal)"]
-    legend = collect(marks)
+    legend = build_legend(marks)
     assert len({m.letter for m in legend.values()}) == 3
     assert all(m.meaning for m in legend.values())
-    assert kind("other") == "other"
+    assert mark_kind("other") == "other"
 
 
 def test_comparison_across_variants_is_none() -> None:
@@ -183,7 +188,7 @@ def test_ablations_find_their_row() -> None:
 def test_unknown_method_or_benchmark_has_no_counterpart() -> None:
     assert compare(make_cell([make_run("mine")])) == []
     cell = make_cell([make_run(benchmark="my-plugin-data")])
-    section = build(Results((cell.folds[0],), (cell,), 200, 0)).sections[0]
+    section = build_report(Results((cell.folds[0],), (cell,), 200, 0)).sections[0]
     assert (section.title, section.facts, section.published) == ("my-plugin-data", (), ())
 
 
@@ -201,21 +206,23 @@ def test_values_that_differ_between_runs_are_all_listed() -> None:
         for m, n in (("pmnet", 1), ("hsnet", 8))
     ]
     results = Results(tuple(c.folds[0] for c in cells), tuple(cells), 200, 0)
-    assert dict(build(results).environment) == {"threads": "1; 8"}
+    assert dict(build_report(results).environment) == {"threads": "1; 8"}
 
 
 def test_marks_of_one_kind_share_a_letter() -> None:
-    legend = collect(["sample (3 of 9 items)", "sample (4 of 9 items)", "odd (one)", "even", "odd (two)"])
+    legend = build_legend(
+        ["sample (3 of 9 items)", "sample (4 of 9 items)", "odd (one)", "even", "odd (two)"]
+    )
     assert [m.letter for m in legend.values()] == ["S", "a", "b"]
-    assert letters(["odd (two)", "sample (4 of 9 items)", "odd (one)"], legend) == "aS"
-    assert kind("") == "marked"
+    assert mark_letters(["odd (two)", "sample (4 of 9 items)", "odd (one)"], legend) == "aS"
+    assert mark_kind("") == "marked"
 
 
 def test_how_numbers_are_written() -> None:
-    assert [percent(v) for v in (64.05, 0.0, 100.0, float("nan"))] == ["64.0", "0.0", "100.0", "–"]
-    assert interval(Estimate(1, float("nan"), 2)) == ""
-    assert [signed(v) for v in (1.25, -1.25, 0.0)] == ["+1.2", "−1.2", "+0.0"]
-    assert [millions(n) for n in (0, 999, 7_174, 675_362, 2_573_794)] == [
+    assert [format_percent(v) for v in (64.05, 0.0, 100.0, float("nan"))] == ["64.0", "0.0", "100.0", "–"]
+    assert format_interval(Estimate(1, float("nan"), 2)) == ""
+    assert [format_difference(v) for v in (1.25, -1.25, 0.0)] == ["+1.2", "−1.2", "+0.0"]
+    assert [format_parameters(n) for n in (0, 999, 7_174, 675_362, 2_573_794)] == [
         "0",
         "999",
         "7.2 k",

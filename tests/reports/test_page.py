@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fssbench.reports.formats.html import HtmlReporter, pad, render
+from fssbench.reports.formats.html import HtmlReporter, pad_decimals, render_page
 from PIL import Image
 from report_factory import make_cell, make_results, make_run
 
@@ -190,7 +190,7 @@ def test_one_method_alone_makes_a_page() -> None:
         class_ids=make_run().class_ids * 0,
     )
     cell = make_cell([run])
-    text = render(Results((run,), (cell,), 200, 0))
+    text = render_page(Results((run,), (cell,), 200, 0))
     assert "nothing is compared" in text
     assert 'id="comparison"' not in text
     assert 'id="ablations"' not in text
@@ -209,4 +209,4 @@ def test_one_method_alone_makes_a_page() -> None:
     ],
 )
 def test_points_stand_below_each_other(text: str, decimals: int, blanks: int) -> None:
-    assert pad(text, decimals) == text + "\u2007" * blanks
+    assert pad_decimals(text, decimals) == text + "\u2007" * blanks

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fssbench.reports.content.best_and_ties import standings
-from fssbench.reports.content.published import MEAN, records
+from fssbench.reports.content.best_and_ties import find_best_and_tied
+from fssbench.reports.content.published import MEAN, read_published
 from fssbench.reports.formats.latex import LatexReporter
 from fssbench.reports.paper.layouts import AVERAGE, LAYOUTS
-from fssbench.reports.paper.tables import Line, Number, PaperTable, tables
+from fssbench.reports.paper.tables import Line, Number, PaperTable, make_paper_tables
 from hostile_names import NASTY, make_hostile_results
 from report_factory import flag_best, make_cell, make_results, make_run
 
@@ -67,7 +67,7 @@ def everything() -> Results:
 
 @pytest.fixture(scope="module")
 def result(everything: Results) -> dict[int, PaperTable]:
-    return {table.layout.number: table for table in tables(everything)}
+    return {table.layout.number: table for table in make_paper_tables(everything)}
 
 
 def line(table: PaperTable, method: str, backbone: str = "resnet50", *, part: int = 0) -> Line:
@@ -87,7 +87,7 @@ def test_every_printed_number_stands_where_the_paper_has_it(result: dict[int, Pa
                         place = (column.benchmark, column.shot, column.fold)
                         shown.append((number, *place, *key, figure.text, row.learnable.rstrip("*")))
     printed = []
-    for p in records():
+    for p in read_published():
         key = (p.method, p.venue, p.backbone, p.type)
         printed.append((p.table, p.base, p.shot, p.fold, *key, p.value, p.learnable_millions or "-"))
     assert sorted(shown) == sorted(printed)
@@ -169,31 +169,31 @@ def test_the_average_of_table_3_needs_all_four(everything: Results, result: dict
     width = np.sqrt(np.sum([((f.high - f.low) / 2) ** 2 for f in four])) / 4  # of independent figures
     assert (high - low) / 2 == pytest.approx(width, rel=0.35)
     fewer = gathered([c for c in everything.cells if c.benchmark != "pascal-to-fss1000"])
-    (table,) = [t for t in tables(fewer) if t.layout.number == 3]
+    (table,) = [t for t in make_paper_tables(fewer) if t.layout.number == 3]
     assert [c.benchmark for c in table.layout.parts[0].columns[8:]] == [AVERAGE] * 2
     assert [n.text for n in line(table, "PMNet").numbers[6:]] == ["-"] * 4
 
 
 def test_only_tables_with_a_benchmark_that_was_run() -> None:
     results = gathered(cells_of("coco20i:interleaved", 4, 1))
-    (table,) = tables(results)
+    (table,) = make_paper_tables(results)
     assert table.layout.number == 1
     assert [block.part.columns[0].benchmark for block in table.blocks] == ["coco20i"]
-    assert tables(gathered(cells_of("some-data", 1, 1))) == ()
+    assert make_paper_tables(gathered(cells_of("some-data", 1, 1))) == ()
 
 
 def test_what_differs_between_our_rows_is_said_at_them() -> None:
     cells = [*cells_of("pascal5i", 4, 1), *cells_of("pascal5i", 4, 1, seed=3, identity="b", backbone="vgg16")]
-    (table,) = tables(gathered(cells))
+    (table,) = make_paper_tables(gathered(cells))
     assert {x.method for x in table.lines if x.ours} >= {"PMNet, seed 0", "PMNet, seed 3"}
     assert "seed" not in table.measured
-    (table,) = tables(gathered(cells_of("coco20i-to-fss1000", 4, 1, backbone="vgg16")))
+    (table,) = make_paper_tables(gathered(cells_of("coco20i-to-fss1000", 4, 1, backbone="vgg16")))
     assert {x.method for x in table.lines if x.ours} == {"PMNet, VGG-16", "HSNet, VGG-16", "PANet, VGG-16"}
     assert any("backbone vgg16, the paper's is resnet50" in note for note in table.notes)
 
 
 def test_another_variant_is_marked() -> None:
-    (table,) = tables(gathered(cells_of("coco20i:contiguous", 4, 1)))
+    (table,) = make_paper_tables(gathered(cells_of("coco20i:contiguous", 4, 1)))
     assert {n.marks for n in line(table, "PMNet").numbers[:5]} == {"Ma"}
     (mark,) = [m for m in table.legend if m.letter == "a"]
     assert (mark.kind, mark.wordings) == ("variant", ("variant (coco20i as contiguous)",))
@@ -202,7 +202,7 @@ def test_another_variant_is_marked() -> None:
 def test_places_of_single_folds_follow_from_paired_comparisons() -> None:
     cells = cells_of("pascal5i", 4, 1, episodes=200)
     results = gathered(cells)
-    places = standings(results)
+    places = find_best_and_tied(results)
     for fold in range(4):
         alone = [replace(c, folds={fold: c.folds[fold]}, missing=()) for c in cells]
         compared = verdicts(replace(results, cells=tuple(alone)))
@@ -222,7 +222,7 @@ def test_nothing_is_best_alone_or_across_measurements() -> None:
     one = cells_of("pascal5i", 2, 1)[0]
     other = cells_of("pascal5i", 2, 1, protocol="fssbench/1", identity="p")[1]
     plain = [replace(c, best=False, tied=False) for c in (one, other)]
-    assert standings(gathered(plain)) == {}
+    assert find_best_and_tied(gathered(plain)) == {}
 
 
 @pytest.mark.parametrize("text", [*NASTY, "\\\\[9cm]", "[9cm]"], ids=range(len(NASTY) + 2))

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
-from fssbench.reports.content.published import MEAN, lookup, records
+from fssbench.reports.content.published import MEAN, find_published, read_published
 
 from fssbench.benchmarks.catalogue import find_benchmark
 
@@ -15,20 +15,21 @@ FOLDS = ["0", "1", "2", "3"]
 
 
 def test_every_table_is_whole() -> None:
-    assert Counter(p.table for p in records()) == {1: 360, 2: 120, 3: 70, 4: 25, 5: 25, 6: 15}
+    assert Counter(p.table for p in read_published()) == {1: 360, 2: 120, 3: 70, 4: 25, 5: 25, 6: 15}
     rows = Counter(
-        (t, b) for t, b, *_ in {(p.table, p.base, p.method, p.backbone) for p in records() if p.table < 3}
+        (t, b)
+        for t, b, *_ in {(p.table, p.base, p.method, p.backbone) for p in read_published() if p.table < 3}
     )
     assert rows == {(1, "pascal5i"): 20, (1, "coco20i"): 16, (2, "coco20i-to-pascal5i"): 12}
 
 
 def test_no_number_twice() -> None:
-    keys = Counter((p.table, p.base, p.method, p.backbone, p.shot, p.fold) for p in records())
+    keys = Counter((p.table, p.base, p.method, p.backbone, p.shot, p.fold) for p in read_published())
     assert max(keys.values()) == 1
 
 
 def test_benchmarks_are_ours() -> None:
-    for name in {p.benchmark for p in records()} - {"table3-average"}:
+    for name in {p.benchmark for p in read_published()} - {"table3-average"}:
         assert find_benchmark(name).benchmark.paper, name
 
 
@@ -56,14 +57,16 @@ def test_benchmarks_are_ours() -> None:
 )
 def test_spot_values(benchmark: str, method: str, backbone: str, shot: int, fold: str, value: str) -> None:
     numbers = [
-        p for p in lookup(benchmark, shot=shot) if (p.method, p.backbone, p.fold) == (method, backbone, fold)
+        p
+        for p in find_published(benchmark, shot=shot)
+        if (p.method, p.backbone, p.fold) == (method, backbone, fold)
     ]
     assert {p.value for p in numbers} == {value}
 
 
 def test_printed_means_follow_from_folds_but_for_those_noted() -> None:
     rows: dict[tuple[object, ...], dict[str, object]] = defaultdict(dict)
-    for p in records():
+    for p in read_published():
         rows[p.table, p.base, p.method, p.backbone, p.shot][p.fold] = p
     odd = set()
     for key, row in rows.items():
@@ -83,7 +86,7 @@ def test_printed_means_follow_from_folds_but_for_those_noted() -> None:
 
 def test_table3_averages_follow_from_its_columns() -> None:
     rows: dict[tuple[str, int], dict[str, float]] = defaultdict(dict)
-    for p in records():
+    for p in read_published():
         if p.table == 3:
             rows[p.method, p.shot][p.base] = p.number
     for row in rows.values():
@@ -93,10 +96,10 @@ def test_table3_averages_follow_from_its_columns() -> None:
 
 
 def test_table6_repeats_table1() -> None:
-    full = {p.fold: p.value for p in records() if p.table == 6 and p.id == "pmnet"}
+    full = {p.fold: p.value for p in read_published() if p.table == 6 and p.id == "pmnet"}
     table1 = {
         p.fold: p.value
-        for p in lookup("pascal5i", shot=1)
+        for p in find_published("pascal5i", shot=1)
         if p.table == 1 and p.id == "pmnet" and p.backbone == "resnet50"
     }
     assert full == table1
@@ -104,20 +107,20 @@ def test_table6_repeats_table1() -> None:
 
 def test_oddities_are_noted() -> None:
     def notes(method: str, base: str) -> str:
-        return " ".join({p.note for p in records() if p.method == method and p.base == base})
+        return " ".join({p.note for p in read_published() if p.method == method and p.base == base})
 
     assert "PANet" in notes("PATNet", "pascal-to-deepglobe")
     assert "not comparable" in notes("PMNet", "coco20i-to-pascal5i")
     assert "contiguous" in notes("SSP", "coco20i")
     assert "marked *" in notes("DCAMA", "pascal5i")
     assert "73.1 follows" in notes("IPMT", "pascal5i")
-    variants = {p.method: p.benchmark for p in lookup("pascal-to-isic2018")}
+    variants = {p.method: p.benchmark for p in find_published("pascal-to-isic2018")}
     assert variants["PMNet"].endswith(":isic1")
     assert {v for m, v in variants.items() if m != "PMNet"} == {"pascal-to-isic2018:isic3"}
 
 
 def test_learnable_parameters_as_printed() -> None:
-    printed = {(p.method, p.backbone): p.learnable_millions for p in records() if p.table == 1}
+    printed = {(p.method, p.backbone): p.learnable_millions for p in read_published() if p.table == 1}
     assert printed["PMNet", "resnet101"] == "0.68"
     assert printed["SSP", "resnet101"] == "27.7"
     assert printed["ABCNet", "resnet50"] == ""
@@ -129,12 +132,14 @@ def test_every_number_stands_in_the_paper(shared: Path) -> None:
     printed = Counter(re.findall(r"\d+\.\d+", text))
     # one number is split over two cells there, one is missing: both are noted
     noted = ("73.1 follows", "75.2 agrees")
-    ours = Counter(p.value for p in records() if not any(n in p.note and p.value in n for n in noted))
+    ours = Counter(p.value for p in read_published() if not any(n in p.note and p.value in n for n in noted))
     assert not {v: n for v, n in ours.items() if n > printed[v]}
 
 
 def test_lookup_narrows() -> None:
-    assert len(lookup("coco20i:contiguous")) == 160
-    assert len([p for p in lookup("coco20i") if p.backbone == "resnet101"]) == 60
-    assert len([p for p in lookup("coco20i", shot=1) if (p.backbone, p.fold) == ("resnet101", "0")]) == 6
-    assert lookup("fss1000") == ()
+    assert len(find_published("coco20i:contiguous")) == 160
+    assert len([p for p in find_published("coco20i") if p.backbone == "resnet101"]) == 60
+    assert (
+        len([p for p in find_published("coco20i", shot=1) if (p.backbone, p.fold) == ("resnet101", "0")]) == 6
+    )
+    assert find_published("fss1000") == ()

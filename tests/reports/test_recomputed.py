@@ -89,7 +89,7 @@ def stored(folders: Path) -> dict[str, dict[str, Any]]:
 def cells(folders: Path) -> list[dict[str, str]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fssbench.reports.formats.html.inline", lambda drawing: "<svg></svg>")
-        page = fssbench.reports.formats.html.render(collect([folders], resamples=RESAMPLES))
+        page = fssbench.reports.formats.html.render_page(collect([folders], resamples=RESAMPLES))
     reader = Cells()
     reader.feed(page)
     return reader.found

@@ -18,8 +18,8 @@ from fssbench.reports.figures import bars, dots, radar, scatter, sizes
 from fssbench.reports.figures.dots import Dot
 from fssbench.reports.figures.drawing import Drawing
 from fssbench.reports.figures.svg import inline
-from fssbench.reports.formats.csv_report import CsvReporter, guard
-from fssbench.reports.formats.html import HtmlReporter, render
+from fssbench.reports.formats.csv_report import CsvReporter, guard_formula
+from fssbench.reports.formats.html import HtmlReporter, render_page
 from fssbench.reports.formats.latex import LatexReporter
 from fssbench.reports.formats.markdown import MarkdownReporter
 from hostile_names import NASTY, Tree, make_hostile_results, parse_page
@@ -37,13 +37,13 @@ def undrawn(drawing: Drawing) -> str:
 def benign() -> Tree:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fssbench.reports.formats.html.inline", undrawn)
-        return parse_page(render(make_hostile_results("benign")))
+        return parse_page(render_page(make_hostile_results("benign")))
 
 
 @pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
 def test_html_tree_is_that_of_benign_names(text: str, benign: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fssbench.reports.formats.html.inline", undrawn)
-    tree = parse_page(render(make_hostile_results(text)))
+    tree = parse_page(render_page(make_hostile_results(text)))
     assert tree.elements == benign.elements
     assert tree.drawing_elements == {"title"}
     shown = "".join(tree.text)
@@ -140,7 +140,7 @@ def test_latex_compiles(tmp_path: Path) -> None:
 
 def test_html_is_one_offline_file(tmp_path: Path) -> None:
     results = make_results(folder=tmp_path, marks=("miniature",))
-    page = render(results)
+    page = render_page(results)
     tree = parse_page(page)
     assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in page
     assert not {"script", "link", "iframe", "object", "base", "form"} & {e[0] for e in tree.elements if e[0]}
@@ -156,7 +156,7 @@ def test_html_is_one_offline_file(tmp_path: Path) -> None:
 
 def test_equal_results_give_equal_bytes(tmp_path: Path) -> None:
     results = make_results(folder=tmp_path)
-    assert render(results) == render(results)
+    assert render_page(results) == render_page(results)
 
 
 def test_marks_stand_in_every_format(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_nan_is_never_a_number(tmp_path: Path) -> None:
 
 
 def test_guard_leaves_honest_text() -> None:
-    assert [guard(t) for t in ("pmnet", "a-b", " =1", "-x")] == ["pmnet", "a-b", "' =1", "'-x"]
+    assert [guard_formula(t) for t in ("pmnet", "a-b", " =1", "-x")] == ["pmnet", "a-b", "' =1", "'-x"]
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium here")

@@ -45,10 +45,10 @@ class CsvReporter(Reporter):
 
 
 def guard_formula(text: object) -> str:
-    """Text that no spreadsheet takes for a formula.
+    """Return text that no spreadsheet takes for a formula.
 
     Example:
-        >>> guard("=cmd()"), guard("pmnet")
+        >>> guard_formula("=cmd()"), guard_formula("pmnet")
         ("'=cmd()", 'pmnet')
     """
     plain = clean(text)

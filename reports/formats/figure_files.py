@@ -1,4 +1,4 @@
-"""Every figure of the report as SVG, PNG and PDF, for a paper or slides."""
+"""Writes every figure of the report as SVG, PNG and PDF, for a paper or slides."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..sections.drawings import list_drawings
 
 
 class FigureReporter(Reporter):
-    """`figures/`: each figure in three formats, and the captions they must not be shown without."""
+    """Writes `figures/`: each figure in three formats, and the captions that belong to them."""
 
     name = "figures"
     title = "Every figure as SVG, PNG (200 dpi) and PDF"
@@ -21,7 +21,7 @@ class FigureReporter(Reporter):
     def write(self, results: Results, folder: Path) -> list[Path]:
         """Write `figures/NAME.svg`, `.png` and `.pdf`, and `figures/captions.txt`.
 
-        Equal results give equal bytes; title and caption are in each file's own metadata too.
+        Equal results give equal bytes.  Each file also contains title and caption as metadata.
         """
         home = folder / "figures"
         home.mkdir(exist_ok=True)

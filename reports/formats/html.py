@@ -1,4 +1,4 @@
-"""One HTML file: no script, no address, readable offline, on a phone, in the dark and on paper."""
+"""The HTML report: one file without scripts and links, for screens, phones, dark mode and paper."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from ..sections.gallery import Budget, make_galleries, make_gallery_parts
 from ..sections.pairing import make_matrices, make_overview
 
 _FIGURE_SPACE = "\u2007"
-"""As wide as a digit: keeps decimal points in line where a number has fewer decimals."""
+"""A space as wide as a digit.  It aligns decimal points if a number has fewer decimals."""
 
 
 class HtmlReporter(Reporter):
-    """`report.html`: tables, figures and examples in a single file."""
+    """Writes `report.html`: tables, figures and examples in a single file."""
 
     name = "html"
     title = "HTML, one offline file with figures and examples"
@@ -43,7 +43,7 @@ class HtmlReporter(Reporter):
 
 
 def render_page(results: Results) -> str:
-    """The page as text."""
+    """Return the text of the page."""
     templates = open_page_templates()
     report = build_report(results)
     analysis = analyse(results)
@@ -82,7 +82,7 @@ def render_page(results: Results) -> str:
 
 
 def open_page_templates() -> Environment:
-    """Templates in which everything is escaped but what this package draws or wrote itself."""
+    """Open the templates of pages.  Everything is escaped except what this package draws or writes."""
     templates = open_templates()
     templates.filters |= {
         "svg": lambda d: Markup(inline(d)),
@@ -94,12 +94,12 @@ def open_page_templates() -> Environment:
 
 
 def pad_decimals(text: str, decimals: int) -> str:
-    """Fill up missing decimals with figure spaces, so that right-aligned numbers meet at the point.
+    r"""Append figure spaces for missing decimals, so that right-aligned numbers have one decimal point.
 
-    In an interval the last end is filled up.  Words are left alone, and so are the numbers in them.
+    In an interval the last end is padded.  Words are returned unchanged, also if they contain numbers.
 
     Example:
-        >>> pad("2.6", 2) == "2.6\u2007"
+        >>> pad_decimals("2.6", 2) == "2.6\u2007"
         True
     """
     if not decimals or text[:1].isalpha() or not (last_number := re.search(r"\d(?:\.(\d+))?(?=\D*$)", text)):
@@ -109,7 +109,7 @@ def pad_decimals(text: str, decimals: int) -> str:
 
 
 def _count_decimals(section: Section) -> int:
-    """Decimals of the longest figure of a section, ours or printed."""
+    """Return the largest number of decimals of a section's figures, ours or printed."""
     texts = [e.text for row in (*section.rows, *section.published) for e in row.entries]
     return max((len(t.partition(".")[2]) for t in texts), default=1)
 
@@ -126,7 +126,7 @@ class _MethodLine:
 
 
 def _list_methods(analysis: Analysis, legend: dict[str, LegendMark]) -> list[_MethodLine]:
-    """What was run, one line a method, in the order of the figures."""
+    """Return one line per method that was run, in the order of the figures."""
     cells: dict[str, list[Cell]] = {}
     for cell in analysis.results.cells:
         cells.setdefault(analysis.name(cell), []).append(cell)

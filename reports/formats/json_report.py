@@ -1,4 +1,4 @@
-"""`results.json`: everything the tables are made of, for programs and for `--compare-to`."""
+"""The report as `results.json`: everything that tables are made of, for programs and for `--compare-to`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fssbench.api import RESULTS_FILE, Reporter, Results, write_results
 
 
 class JsonReporter(Reporter):
-    """`results.json`: counts, figures, manifests; what a later report is compared with."""
+    """Writes `results.json`: counts, figures and manifests.  A later report can be compared with it."""
 
     name = "json"
     title = "JSON, all counts and figures; read back by --compare-to"

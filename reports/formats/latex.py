@@ -1,4 +1,4 @@
-r"""LaTeX tables for a paper: `\input{report}`, or `\input{paper}` for the tables of the PMNet paper."""
+r"""The report as LaTeX tables: `\input{report}`, or `\input{paper}` for the tables of the PMNet paper."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..paper.tables import make_paper_tables
 
 
 class LatexReporter(Reporter):
-    """`report.tex`: one booktabs table a benchmark; in style `paper` also `paper.tex`, Tables 1-6."""
+    """Writes `report.tex`: one table per benchmark.  In style `paper` it also writes `paper.tex`, Tables 1-6."""
 
     name = "latex"
     title = "LaTeX tables (booktabs)"
@@ -31,7 +31,7 @@ class LatexReporter(Reporter):
 
 
 def write_number(entry: Entry) -> str:
-    """A figure with its interval in small print, its marks raised, bold where the model says so."""
+    """Return a figure with its interval in small print and its marks raised, in bold if the model says so."""
     text = escape(entry.text)
     if entry.bold:
         text = rf"\textbf{{{text}}}"

@@ -1,4 +1,4 @@
-"""GitHub-flavoured Markdown: tables that survive hostile names."""
+"""The report as GitHub-flavoured Markdown.  Foreign names cannot break its tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def escape(text: object) -> str:
-    r"""Text as Markdown shows it literally, also inside a table cell.
+    r"""Return text that Markdown prints literally, also inside a table cell.
 
     Example:
         >>> escape("a|b <i> *c*")
@@ -27,14 +27,14 @@ def escape(text: object) -> str:
 
 
 def write_number(entry: Entry) -> str:
-    """A figure with its marks and interval, bold where the model says so."""
+    """Return a figure with its marks and interval, in bold if the model says so."""
     text = f"**{entry.text}**" if entry.bold else entry.text
     marks = f"<sup>{entry.marks}</sup>" if entry.marks else ""
     return f"{text}{marks} {entry.interval}".rstrip()
 
 
 class MarkdownReporter(Reporter):
-    """`report.md`: tables, comparisons and provenance."""
+    """Writes `report.md`: tables, comparisons and provenance."""
 
     name = "markdown"
     title = "Markdown tables"

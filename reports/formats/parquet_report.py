@@ -1,4 +1,4 @@
-"""Parquet: the tables of the CSV files, typed and small."""
+"""The report as Parquet files: the tables of the CSV files, smaller and with types."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from ..content.text import clean
 
 
 class ParquetReporter(Reporter):
-    """`results.parquet` and `episodes.parquet`, columns as in the CSV files."""
+    """Writes `results.parquet` and `episodes.parquet`, with the columns of the CSV files."""
 
     name = "parquet"
     title = "Parquet of runs and means and of episodes"
 
     @classmethod
     def lacking(cls) -> str:
-        """Whether pyarrow is missing, and the command that installs it."""
+        """Return the command that installs pyarrow if it is missing, else nothing."""
         if importlib.util.find_spec("pyarrow") is not None:
             return ""
         return 'Parquet needs pyarrow, which is not installed. Next: `pip install "fssbench[parquet]"`'
@@ -39,7 +39,7 @@ class ParquetReporter(Reporter):
         """Write `results.parquet` and `episodes.parquet`.
 
         Raises:
-            UsageError: where pyarrow is not installed.
+            UsageError: if pyarrow is not installed.
         """
         if missing := self.lacking():
             raise UsageError(missing)

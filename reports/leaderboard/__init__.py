@@ -1,4 +1,4 @@
-"""A static site from many runs: a board of all figures, one page a method, one a benchmark."""
+"""A static site from many runs: a board of all figures, one page per method, one page per benchmark."""
 
 from .site import LeaderboardReporter
 

@@ -1,7 +1,7 @@
-"""The board: methods as rows, benchmarks and shots as columns, and only like beside like.
+"""The board: methods as rows, benchmarks and shots as columns.  Only comparable figures share a table.
 
-Rows are parted by setting: protocol, seed, scored size, and whether the data were whole.  Sorting works
-within a setting, so that no order is ever made of different measurements.
+Rows are grouped by setting: protocol, seed, scored size, and whether all data were used.  Sorting works within a
+setting, so a sorted order never mixes different measurements.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _OF_DATA = {
     *("miniature", "sample", "capped", "resized", "incomplete"),
     *("other episodes", "other lists", "other population"),
 }
-"""Kinds of marks that say that something else was measured, not by what."""
+"""Kinds of marks which say that other data were measured.  Other marks concern the method."""
 UNKNOWN = "not recorded"
 _Setting = tuple[str, int, str, tuple[str, ...]]
 
@@ -56,7 +56,7 @@ class BoardEntry:
 
     entry: Entry | None
     value: str = ""
-    """Unrounded, to sort by."""
+    """The unrounded number, for sorting."""
     episodes: str = ""
     marks: tuple[str, ...] = ()
     """Kinds of its marks."""
@@ -85,7 +85,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Board:
-    """The whole table, and what it can be filtered by."""
+    """The whole board, and the values of its filters."""
 
     columns: tuple[BoardColumn, ...]
     settings: tuple[Setting, ...]
@@ -134,13 +134,13 @@ def make_board(results: Results) -> Board:
 
 
 def find_suite(benchmark: str) -> str:
-    """The suite a benchmark belongs to; `custom` where it is not one of the ten."""
+    """Return the suite of a benchmark, or `custom` if it is not one of the ten."""
     record = BENCHMARKS.get(benchmark.partition(":")[0])
     return record.category if record else "custom"
 
 
 def _list_columns(cells: Iterable[Cell]) -> dict[tuple[str, int], BoardColumn]:
-    """Columns by benchmark and shot, in the order of the paper."""
+    """Return the columns by benchmark and shot, in the order of the paper."""
     order = {name: n for n, name in enumerate(BENCHMARKS)}
     columns = sorted(
         {(cell.benchmark, cell.shot) for cell in cells},

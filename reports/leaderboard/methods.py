@@ -1,4 +1,4 @@
-"""What a method's page tells besides its figures: its card, and each way in which it was run."""
+"""The page of a method: its figures, its card, and every form in which it was run."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class MethodFigure:
 
 @dataclass(frozen=True)
 class Variant:
-    """One way in which the method was run."""
+    """One form in which the method was run."""
 
     label: str
     backbone: str
@@ -77,14 +77,14 @@ class MethodPage:
     card: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     missing: str
-    """Why there is no card; empty where there is one."""
+    """Reason why there is no card.  Empty if there is one."""
     figures: tuple[MethodFigure, ...]
     variants: tuple[Variant, ...]
     runs: tuple[RunLine, ...]
 
 
 def make_method_page(name: str, results: Results, legend: dict[str, LegendMark]) -> MethodPage:
-    """The page of a method that some of the results have."""
+    """Make the page of a method that occurs in the results."""
     cells = [cell for cell in results.cells if cell.method == name]
     runs = [run for cell in cells for run in cell.folds.values()]
     card, notes, missing = _read_card(name)
@@ -104,13 +104,13 @@ def make_method_page(name: str, results: Results, legend: dict[str, LegendMark])
 
 
 def read_card_kind(name: str) -> str:
-    """How an installed method compares support and query; empty where it is not installed."""
+    """Return the kind on the card of an installed method, or nothing if the method is not installed."""
     return dict(_read_card(name)[0]).get(_CARD["kind"], "")
 
 
 @cache
 def _read_card(name: str) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...], str]:
-    """The card as it is installed here: facts, notes, and why there is none."""
+    """Read the card of the installed method: facts, notes, and the reason why there is none."""
     try:
         card = read_method_card(name)
     except (UsageError, PluginError):

@@ -1,4 +1,7 @@
-"""File names of pages: safe for any name of a method or benchmark, and never two names in one file."""
+"""File names of pages.
+
+They are safe for any name of a method or benchmark, and two names never share a file.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,14 @@ _PLAIN = re.compile(r"[a-z0-9]+(?:[.:-][a-z0-9]+)*")
 
 
 def name_page(kind: str, name: str) -> str:
-    """File name of the page of a method or benchmark.
+    """Return the file name of the page of a method or benchmark.
 
-    A plain name stands as it is, with `_` for a colon (which it then cannot hold itself); any other
-    as its letters and a hash, behind two dashes, which no plain name holds.
+    A plain name is kept, with `_` for a colon.  A plain name cannot contain `_` itself.  Of any other name the page
+    gets the letters, two dashes and a hash.  A plain name contains no two dashes in a row.
 
     Example:
-        >>> page("benchmark", "pascal-to-isic2018:isic1"), page("method", "../x")
-        ('benchmark-pascal-to-isic2018_isic1.html', 'method-x--e60c8cb90c6dd1de.html')
+        >>> name_page("benchmark", "pascal-to-isic2018:isic1"), name_page("method", "../x")
+        ('benchmark-pascal-to-isic2018_isic1.html', 'method-x--d6b96a97d147daaa.html')
     """
     if _PLAIN.fullmatch(name) and len(name) <= 80:
         return f"{kind}-{name.replace(':', '_')}.html"

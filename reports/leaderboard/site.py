@@ -1,4 +1,4 @@
-"""`fssbench leaderboard`: pages for a disk or any server, without an address outside themselves."""
+"""The site of `fssbench leaderboard`: pages for a disk or a web server, without links to other sites."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ INDEX = "index.html"
 
 
 class LeaderboardReporter(Reporter):
-    """`index.html`, one page per method and one per benchmark."""
+    """Writes `index.html`, one page per method and one page per benchmark."""
 
     name = "leaderboard"
     title = "Static site: a board to sort and filter, one page per method and per benchmark"
@@ -43,7 +43,7 @@ class LeaderboardReporter(Reporter):
 
 
 def render_site(results: Results) -> dict[str, str]:
-    """Text of every page by its file name."""
+    """Return the text of every page by its file name."""
     pages = _Pages(results)
     texts = {INDEX: pages.index()}
     for name in dict.fromkeys(cell.benchmark for cell in results.cells):
@@ -66,7 +66,7 @@ class _Pages:
         self.style = Markup(read_template_file("report.css") + read_template_file("leaderboard.css"))
 
     def index(self) -> str:
-        """The board, and where everything is."""
+        """Render the board, with links to all pages."""
         script = read_template_file("leaderboard.js")
         shown = make_board(self.results)
         return self._render(
@@ -81,7 +81,7 @@ class _Pages:
         )
 
     def benchmark(self, name: str) -> str:
-        """One benchmark: the section it has in a report, with links to its methods."""
+        """Render the page of a benchmark: its section of a report, with links to its methods."""
         cells = tuple(cell for cell in self.results.cells if cell.benchmark == name)
         ran = dict.fromkeys(cell.method for cell in cells)
         return self._render(
@@ -92,7 +92,7 @@ class _Pages:
         )
 
     def method(self, name: str) -> str:
-        """One method: all its figures, how it was run, and its card."""
+        """Render the page of a method: all its figures, its settings and its card."""
         part = _select_cells(self.results, tuple(cell for cell in self.results.cells if cell.method == name))
         told = make_method_page(name, part, build_legend(collect_marks(part)))
         return self._render("leaderboard_method.html.j2", report=build_report(part), method=told)
@@ -104,7 +104,7 @@ class _Pages:
 
 
 def _select_cells(results: Results, cells: tuple[Cell, ...]) -> Results:
-    """The results of some cells."""
+    """Return the results that belong to some cells."""
     kept = {run.identity for cell in cells for run in cell.folds.values()}
     runs = tuple(run for run in results.runs if run.identity in kept)
     return replace(results, cells=cells, runs=runs, notes=(), changes=None)

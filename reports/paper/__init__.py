@@ -1,1 +1,1 @@
-"""The tables of the PMNet paper in its layout: columns, rows, typesetting."""
+"""The tables of the PMNet paper in LaTeX: their columns, rows and layout."""

@@ -1,4 +1,4 @@
-"""Tables 1-6 of the PMNet paper (WACV 2024): their columns, heads and titles, as LaTeX."""
+"""Tables 1-6 of the PMNet paper (WACV 2024) as LaTeX: columns, headings and titles."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..content.published import MEAN
 from ..content.text import clean
 
 AVERAGE = "table3-average"
-"""Benchmark of Table 3's last columns: the mean over the four others."""
+"""Benchmark of the last columns of Table 3: the mean over the four others."""
 _BACKBONES = {
     "resnet50": "ResNet-50",
     "resnet101": "ResNet-101",
@@ -23,14 +23,14 @@ KINDS = {
     "adaptation": "Adaptation",
     "other": "Other",
 }
-"""Kinds of methods as they are printed, in the order of the tables."""
+"""Printed names of the kinds of methods, in the order of the tables."""
 
 
 def name_backbone(name: str) -> str:
     """Return the printed name of a backbone.
 
     Example:
-        >>> backbone_title("resnet50"), backbone_title("my-own")
+        >>> name_backbone("resnet50"), name_backbone("my-own")
         ('ResNet-50', 'my-own')
     """
     return _BACKBONES.get(name, clean(name))
@@ -42,7 +42,7 @@ class Column:
 
     head: str
     benchmark: str
-    """Our id, without a variant."""
+    """Our benchmark id, without a variant."""
     shot: int
     fold: str
     """`0` to `3`, or `mean`."""
@@ -50,7 +50,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Heads:
-    """Columns under one head."""
+    """Columns below one heading."""
 
     head: str
     columns: tuple[Column, ...]
@@ -58,14 +58,14 @@ class Heads:
 
 @dataclass(frozen=True)
 class Part:
-    """The columns of one benchmark, or of several side by side, under a line that names it."""
+    """The columns of one benchmark, or of several benchmarks side by side, below a line with the name."""
 
     heading: str
     heads: tuple[Heads, ...]
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """All its columns."""
+        """All columns of the part."""
         return tuple(column for heads in self.heads for column in heads.columns)
 
 
@@ -76,19 +76,21 @@ class Layout:
     number: int
     title: str
     parts: tuple[Part, ...]
-    """Below each other, under one head."""
+    """Parts of the table, one below the other, with common headings."""
     wide: bool = True
-    """Over both columns of a page."""
+    """Whether the table spans both columns of a page."""
     backbone: bool = True
-    """Whether it has a column of backbones; else ResNet-50 is meant and others are named at the method."""
+    """Whether there is a column of backbones.
+
+    Without it the table is about ResNet-50, and other backbones are named beside the method."""
     kind: bool = False
     learnable: str = ""
-    """Head of the learnable parameters; empty where it prints none."""
+    """Heading of the learnable parameters.  Empty if the table does not print them."""
     methods: str = "Methods"
     emphasis: bool = True
-    """Whether it sets the best number in bold."""
+    """Whether the best number is bold."""
     ablations: bool = False
-    """Whether it shows a method beside its ablations, and no other."""
+    """Whether the table shows only methods with ablations, and these ablations."""
 
 
 def _make_fold_columns(benchmark: str, shot: int, mean: str = "mIoU") -> tuple[Column, ...]:

@@ -1,4 +1,4 @@
-"""The paper's tables as LaTeX: multirow groups, points below each other, intervals below numbers."""
+"""Writes the paper's tables as LaTeX: groups of rows, aligned decimal points, intervals below numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .tables import Block, Line, Number, PaperTable
 
 
 def typeset_tables(tables: Sequence[PaperTable]) -> str:
-    """The file `paper.tex`."""
+    """Return the text of `paper.tex`."""
     templates = open_tex_templates()
     templates.filters["tex"] = LatexCode
     templates.filters["rules"] = lambda layout: LatexCode(_write_rules(layout))
@@ -20,12 +20,12 @@ def typeset_tables(tables: Sequence[PaperTable]) -> str:
 
 
 def _count_leading_columns(layout: Layout) -> int:
-    """Columns before the figures."""
+    """Return the number of columns before the figures."""
     return 1 + layout.backbone + layout.kind
 
 
 def _write_rules(layout: Layout) -> str:
-    """A rule below each head that spans several columns."""
+    """Write a rule below each heading that spans several columns."""
     rules, first = [], _count_leading_columns(layout) + 1
     for head in layout.parts[0].heads:
         last = first + len(head.columns) - 1
@@ -35,7 +35,7 @@ def _write_rules(layout: Layout) -> str:
 
 
 def _write_body(block: Block, table: PaperTable) -> Iterator[str]:
-    """Lines of a block; backbones and kinds are named once, beside all their lines."""
+    """Write the lines of a block.  Each backbone and kind is named once, beside all its lines."""
     layout = table.layout
     last = _count_leading_columns(layout) + len(block.part.columns) + bool(layout.learnable)
     decimals = [max(n.decimals for n in column) for column in _list_columns(table)]
@@ -60,7 +60,7 @@ def _list_columns(table: PaperTable) -> list[tuple[Number, ...]]:
 
 
 def _write_group_name(name: str, lines: Sequence[Line], line: Line) -> str:
-    """The name of a group at its first line, in the middle of its height."""
+    """Write the name of a group in its first line, vertically centred over its lines."""
     if line is not lines[0]:
         return ""
     return rf"\multirow{{{sum(one.height for one in lines)}}}{{*}}{{{escape(name)}}}"
@@ -90,7 +90,7 @@ def _write_row(cells: Sequence[str], space: str = "") -> str:
 
 
 def _write_number(number: Number, decimals: int, marks: str) -> str:
-    """A number that takes the room of the longest of its column behind the point."""
+    """Write a number, padded to the most decimals and marks of its column."""
     text = escape(number.text)
     if number.bold:
         text = rf"\textbf{{{text}}}"

@@ -1,4 +1,4 @@
-"""The rows of the paper's tables: its rows as printed, then ours after those of their backbone and kind."""
+"""The rows of the paper's tables: the printed rows, then ours after those of the same backbone and kind."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ..content.text import clean, format_count, format_interval, format_percent
 from .layouts import AVERAGE, KINDS, LAYOUTS, Column, Layout, Part, name_backbone
 
 NONE = "-"
-"""Printed for a missing number, as in the paper."""
+"""Text that stands for a missing number, as in the paper."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Number:
 
     @property
     def decimals(self) -> int:
-        """Digits after the point."""
+        """Number of digits after the decimal point."""
         return len(self.text.partition(".")[2])
 
 
@@ -60,13 +60,13 @@ class Line:
 
     @property
     def height(self) -> int:
-        """Lines it takes: ours have one more, for their intervals."""
+        """Number of lines in the table.  A row with intervals has two."""
         return 1 + any(number.interval for number in self.numbers)
 
 
 @dataclass(frozen=True)
 class Block:
-    """The lines below one heading, by backbone and within it by kind."""
+    """The lines below one heading, ordered by backbone and then by kind."""
 
     part: Part
     lines: tuple[Line, ...]
@@ -74,16 +74,16 @@ class Block:
 
 @dataclass(frozen=True)
 class PaperTable:
-    """One table, ready to be set."""
+    """One table, ready for LaTeX."""
 
     layout: Layout
     blocks: tuple[Block, ...]
     measured: str
-    """Protocol, episodes and intervals of ours."""
+    """Protocol, episodes and intervals of our rows."""
     legend: tuple[LegendMark, ...]
-    """Marks that occur in it."""
+    """Marks that occur in the table."""
     notes: tuple[str, ...]
-    """What else must be known of a line, ours or printed."""
+    """Further remarks on rows, ours or printed."""
 
     @property
     def lines(self) -> tuple[Line, ...]:
@@ -92,7 +92,7 @@ class PaperTable:
 
 
 def make_paper_tables(results: Results) -> tuple[PaperTable, ...]:
-    """The tables that have a benchmark among the results, in the order of the paper."""
+    """Return the tables that have a benchmark among the results, in the order of the paper."""
     results = with_names(results)
     places = find_best_and_tied(results)
     made = [_TableMaker(layout, results, places).table() for layout in LAYOUTS]
@@ -100,7 +100,7 @@ def make_paper_tables(results: Results) -> tuple[PaperTable, ...]:
 
 
 class _TableMaker:
-    """Sets one table."""
+    """Makes one table."""
 
     def __init__(self, layout: Layout, results: Results, places: Mapping[tuple[int, str], str]) -> None:
         self.layout = layout
@@ -114,7 +114,7 @@ class _TableMaker:
         self.details = _find_varying_details(self.runs)
 
     def table(self) -> PaperTable | None:
-        """The table, or None where none of its benchmarks was run."""
+        """Return the table, or None if none of its benchmarks was run."""
         if not self.parts:
             return None
         blocks = tuple(Block(part, tuple(self._lines(part))) for part in self.parts)
@@ -128,7 +128,7 @@ class _TableMaker:
         )
 
     def _cells(self, part: Part) -> list[Cell]:
-        """Our cells of a part; of an ablation table, those of methods that were ablated at all."""
+        """Return our cells of a part.  A table of ablations contains only methods that were ablated."""
         wanted = {(column.benchmark, column.shot) for column in part.columns}
         cells = [c for c in self.results.cells if (_base_benchmark(c), c.shot) in wanted]
         if not self.layout.ablations:
@@ -165,7 +165,7 @@ class _TableMaker:
         )
 
     def _number(self, row: dict[tuple[str, int], Cell], column: Column) -> Number:
-        """Return one of our figures; a dash if it was not measured."""
+        """Return one of our figures, or a dash if it was not measured."""
         if column.benchmark == AVERAGE:
             return self._average(row, column.shot)
         cell = row.get((column.benchmark, column.shot))
@@ -180,7 +180,7 @@ class _TableMaker:
         return self._figure(run.miou, marks, self.places.get((id(cell), column.fold)))
 
     def _average(self, row: dict[tuple[str, int], Cell], shot: int) -> Number:
-        """Return the mean over the table's benchmarks if all were measured; their episodes are independent."""
+        """Return the mean over the table's benchmarks if all were measured.  Their episodes are independent."""
         bases = dict.fromkeys(c.benchmark for part in self.layout.parts for c in part.columns)
         bases.pop(AVERAGE)
         cells = [row[base, shot] for base in bases if (base, shot) in row]
@@ -208,11 +208,11 @@ class _TableMaker:
         )
 
     def _marks(self, cell: Cell) -> tuple[str, ...]:
-        """Marks of a mean over folds."""
+        """Return the marks of a mean over folds."""
         return (*cell.marks, *_mark_other_variant(cell, self.layout.number))
 
     def _measured(self) -> str:
-        """Protocol, episodes and intervals of ours; what differs between lines is printed at the line."""
+        """Describe protocol, episodes and intervals of our rows.  Facts that differ are printed in the rows."""
         counts, planned = ({run.episodes for run in self.runs}, {run.planned for run in self.runs})
         episodes = f"{_format_span(counts)} episodes per fold and shot"
         if counts != planned:
@@ -224,7 +224,7 @@ class _TableMaker:
         )
 
     def _notes(self) -> Iterator[str]:
-        """What else must be known: of ours, then of printed rows; said once for all that it holds for."""
+        """Yield further remarks: first on our rows, then on printed rows.  Equal remarks are printed once."""
         ours: dict[str, dict[str, dict[str, None]]] = {}
         printed: dict[str, dict[str, dict[str, None]]] = {}
         for cell in self.cells:
@@ -242,7 +242,7 @@ class _TableMaker:
             yield f"{'All printed rows' if set(methods) == every else _join_methods(methods)}: {note}"
 
     def _departures(self, cell: Cell) -> Iterator[str]:
-        """In what our measurement of a method differs from the printed one, its marks apart."""
+        """Yield the differences between our measurement of a method and the printed one, except for marks."""
         run = _first(cell)
         candidates = [
             p
@@ -263,18 +263,18 @@ def _base_benchmark(cell: Cell) -> str:
 
 
 def _drop_setting(cell: Cell) -> Cell:
-    """The cell without what its line says of seed, protocol and size anyway."""
+    """Return the cell without the setting (seed, protocol, size) that its line prints already."""
     return replace(cell, setting="")
 
 
 def _make_title(cell: Cell) -> str:
-    """The name of the row, with the method's name as papers print it."""
+    """Return the name of the row, with the method's name as papers print it."""
     title, name = _first(cell).manifest.get("context", {}).get("title"), row_title(cell)
     return clean(name.replace(cell.method, str(title), 1) if title else name)
 
 
 def _format_millions(count: int) -> str:
-    """Learnable parameters in millions, as the paper has them."""
+    """Return the learnable parameters in millions, in the paper's form."""
     return f"{count / 1e6:.2f}" if count >= 5_000 else "<0.01" if count else "0"
 
 
@@ -296,7 +296,7 @@ _DETAILS: tuple[Callable[[RunResult], str], ...] = (
     lambda run: f"seed {run.seed}",
     lambda run: f"scored at {clean(run.score_size)} size",
 )
-"""What our lines may differ in besides the method."""
+"""Facts besides the method in which our lines may differ."""
 
 
 def _find_varying_details(runs: Sequence[RunResult]) -> tuple[Callable[[RunResult], str], ...]:
@@ -304,7 +304,7 @@ def _find_varying_details(runs: Sequence[RunResult]) -> tuple[Callable[[RunResul
 
 
 def _mark_other_variant(cell: Cell, table: int) -> tuple[str, ...]:
-    """The mark of a variant that none of the printed rows measures."""
+    """Return a mark if the variant is one that no printed row measures."""
     printed = {p.benchmark for p in read_published() if p.table == table and p.base == _base_benchmark(cell)}
     variant = cell.benchmark.partition(":")[2]
     if cell.benchmark in printed or not variant or _base_benchmark(cell) in printed:
@@ -313,7 +313,7 @@ def _mark_other_variant(cell: Cell, table: int) -> tuple[str, ...]:
 
 
 def _list_printed_lines(table: int, part: Part) -> Iterator[Line]:
-    """The paper's rows of a part, in its order."""
+    """Yield the paper's rows of a part, in the paper's order."""
     columns = part.columns
     bases = {column.benchmark for column in columns}
     rows: dict[tuple[str, str, str], list[Published]] = {}
@@ -336,7 +336,7 @@ def _list_printed_lines(table: int, part: Part) -> Iterator[Line]:
 
 
 def _embolden_best(lines: list[Line]) -> list[Line]:
-    """The best printed number of each column in bold, as in the paper."""
+    """Return the lines with the best printed number of each column in bold, as in the paper."""
     best = [
         max((float(n.text) for n in column if n.text != NONE), default=None)
         for column in _list_columns(lines)
@@ -358,7 +358,7 @@ def _list_columns(lines: Iterable[Line]) -> Iterator[tuple[Number, ...]]:
 
 
 def _group_rows(cells: Iterable[Cell]) -> list[tuple[str, list[Cell]]]:
-    """Cells of one line with its name: one method as it was run, at most one per benchmark and shot."""
+    """Group cells to lines with names: one method with equal settings, at most one cell per benchmark and shot."""
     rows: dict[tuple[object, ...], dict[tuple[str, int], Cell]] = {}
     for cell in cells:
         run, place = _first(cell), (_base_benchmark(cell), cell.shot)

@@ -1,1 +1,1 @@
-"""The parts of a report that some formats show: findings, comparisons, ablations, costs, pictures."""
+"""Sections of a report that only some formats show: findings, comparisons, ablations, costs, pictures."""

@@ -1,4 +1,4 @@
-"""Ablations as in the paper's Table 6: the whole method, then the method without one part."""
+"""Ablations as in Table 6 of the paper: the whole method, then the method without one part."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from .pairing import Gap, describe_gap
 
 @dataclass(frozen=True)
 class AblationRow:
-    """The method, whole or without a part."""
+    """The whole method, or one ablation of it."""
 
     label: str
     folds: tuple[Entry, ...]
     mean: Entry
     gap: Gap
-    """To the whole method; empty in its own row."""
+    """Difference from the whole method.  Empty in the row of the whole method."""
     episodes: str
     paper: str
     """The printed mean of the same form of the method, or a dash."""
@@ -51,16 +51,16 @@ class AblationTable:
     shot: int
     protocol: str
     folds: tuple[int, ...]
-    """Names of the fold columns; empty if there is only one fold."""
+    """Folds of the columns.  Empty if there is only one fold."""
     rows: tuple[AblationRow, ...]
     whole: bool
-    """Whether the whole method was run too, so that differences can be had."""
+    """Whether the whole method was run too, so that there are differences."""
     silent: bool
-    """Whether a form with untrained weights is among them, whose difference says nothing about the part."""
+    """Whether a compared form is untrained.  Its difference says nothing about the part."""
 
 
 def make_ablation_tables(analysis: Analysis, legend: dict[str, LegendMark]) -> tuple[AblationTable, ...]:
-    """One table per method and place with an ablated run."""
+    """Make one table per method and place with an ablated run."""
     groups: dict[tuple[object, ...], list[Cell]] = defaultdict(list)
     for cell in analysis.results.cells:
         run = first_run(cell)
@@ -115,7 +115,7 @@ def _make_table(analysis: Analysis, cells: list[Cell], legend: dict[str, LegendM
 
 
 def _find_whole(cells: list[Cell], ablated: Cell) -> Cell | None:
-    """The row without ablations that is nearest: same data, then settings, then marks, then training."""
+    """Find the row without ablations that is nearest: first by data, then settings, marks and training."""
     run = first_run(ablated)
 
     def far(cell: Cell) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""The numbers behind the figures of classes and object sizes, as tables."""
+"""Tables of the numbers behind the figures of classes and object sizes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .drawings import CLASSES, select_classes
 
 @dataclass(frozen=True)
 class PartRow:
-    """One class or one bin of sizes."""
+    """One class, or one bin of sizes."""
 
     name: str
     key: int
     episodes: str
     entries: tuple[Entry, ...]
-    """One per method."""
+    """One entry per method."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,18 @@ class PartTable:
     methods: tuple[str, ...]
     rows: tuple[PartRow, ...]
     left_out: int
-    """Classes that are not shown."""
+    """Number of classes that are not shown."""
 
 
 def make_class_tables(analysis: Analysis, legend: dict[str, LegendMark]) -> tuple[PartTable, ...]:
-    """IoU per class of each place with more than one."""
+    """Make one table of IoU per class for each place with more than one class."""
     return tuple(
         _make_table(analysis, place, parts, "class", legend) for place, parts in analysis.classes.items()
     )
 
 
 def make_size_tables(analysis: Analysis, legend: dict[str, LegendMark]) -> tuple[PartTable, ...]:
-    """IoU by object size of each place."""
+    """Make one table of IoU by object size for each place."""
     return tuple(
         _make_table(analysis, place, parts, "size", legend) for place, parts in analysis.sizes.items()
     )

@@ -19,17 +19,20 @@ from ..figures.style import MOST
 from .efficiency import describe_cost_source, make_cost_points
 
 CLASSES = 20
-"""Classes in one figure; of more, the lowest and the highest are shown."""
+"""Number of classes in one figure.  If there are more, those with the lowest and the highest IoU are shown."""
 _PARTS = "episodes in all, 95 % intervals"
 METHODS = 3
-"""Methods in figures that have many numbers per method."""
+"""Number of methods in figures that have many numbers per method."""
 
 
 _LISTED: WeakKeyDictionary[Analysis, tuple[Drawing, ...]] = WeakKeyDictionary()
 
 
 def list_drawings(results: Results) -> tuple[Drawing, ...]:
-    """Every figure that the results carry; the reporters of one report share them, so that each is drawn once."""
+    """Return every figure of the results.
+
+    The reporters of one report share them, so that each is drawn once.
+    """
     analysis = analyse(results)
     if analysis not in _LISTED:
         _LISTED[analysis] = (
@@ -44,7 +47,7 @@ def list_drawings(results: Results) -> tuple[Drawing, ...]:
 
 
 def describe_basis(cells: Iterable[Cell], what: str = "episodes per point, 95 % intervals") -> str:
-    """State the basis of a figure: episodes, interval, protocol, and marks of its numbers."""
+    """Describe what a figure is based on: episodes, interval, protocol, and the marks of its numbers."""
     listed = list(cells)
     counts = sorted({cell.episodes for cell in listed})
     span = (
@@ -61,6 +64,7 @@ def describe_basis(cells: Iterable[Cell], what: str = "episodes per point, 95 % 
 
 
 def _describe_left_out(names: tuple[str, ...], most: int) -> str:
+    """Return how many methods the figure shows, if it does not show all."""
     left = len(names) - most
     return (
         f" {most} of {len(names)} methods are shown, those with the highest mean mIoU; the tables contain all."
@@ -118,7 +122,7 @@ def _draw_summary(analysis: Analysis) -> Iterator[Drawing]:
 
 
 def _draw_benchmarks(analysis: Analysis) -> Iterator[Drawing]:
-    """With one benchmark alone the summary shows all there is."""
+    """Yield one figure per benchmark.  A single benchmark has none, because the summary already shows it."""
     for n, (benchmark, title) in enumerate(
         analysis.benchmarks.items() if len(analysis.benchmarks) > 1 else (), start=1
     ):
@@ -183,7 +187,7 @@ def _draw_classes(analysis: Analysis) -> Iterator[Drawing]:
 
 
 def select_classes(parts: list[tuple[Part, ...]], most: int) -> list[tuple[int, str]]:
-    """Classes to show, by id: all, or those lowest and highest by the mean over methods."""
+    """Return the classes to show by id: all, or those with the lowest and the highest mean IoU of the methods."""
     values: dict[tuple[int, str], list[float]] = {}
     for mine in parts:
         for part in mine:
@@ -226,7 +230,7 @@ def _draw_scatters(analysis: Analysis) -> Iterator[Drawing]:
 
 
 def _describe_gap(analysis: Analysis, place: Place, two: list[str]) -> str:
-    """The difference of the two methods' mIoU, with its interval."""
+    """Return the difference of the two methods' mIoU with its interval, or nothing if they were not compared."""
     for pair in analysis.pairs[place.benchmark, place.shot]:
         sign = {(two[0], two[1]): 1, (two[1], two[0]): -1}.get((analysis.name(pair.a), analysis.name(pair.b)))
         if sign:
@@ -240,7 +244,7 @@ def _describe_gap(analysis: Analysis, place: Place, two: list[str]) -> str:
 
 
 def _pair_ious(a: Cell, b: Cell) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """(N, 2) IoU of the episodes that both have counted and where both have one."""
+    """Return the IoUs (N, 2) of the episodes that both cells have counted, if both IoUs are finite."""
     pieces = [np.empty((0, 2))]
     for fold in sorted(set(a.folds) & set(b.folds)):
         mine, other = a.folds[fold], b.folds[fold]
@@ -303,12 +307,12 @@ def _find_part(parts: tuple[Part, ...], key: int) -> Estimate | None:
 
 
 def _break_title(title: str) -> str:
-    """A title on two lines, at the arrow from source to target."""
+    """Break a title into two lines between source and target."""
     return title.replace(" to ", " to\n", 1)
 
 
 def _draw_costs(analysis: Analysis) -> Iterator[Drawing]:
-    """One figure per benchmark, at its fewest shots."""
+    """Yield one figure per benchmark, at its lowest number of shots."""
     for n, (benchmark, title) in enumerate(analysis.benchmarks.items(), start=1):
         place = min((p for p in analysis.places if p.benchmark == benchmark), key=lambda p: p.shot)
         there = make_cost_points(analysis, place)

@@ -1,8 +1,8 @@
-"""What methods cost: measurements of `fssbench bench`, joined to the cells they belong to.
+"""Costs of methods: measurements of `fssbench bench`, joined to the cells that they belong to.
 
-A measurement belongs to runs of the same method, settings, backbone and shot.  Figures take those of
-one machine, that with most of them; tables show each machine apart.  Without any, the learnable parameters and
-the time of the predictions in the runs stand in.
+A measurement belongs to runs of the same method, settings, backbone and shot.  Figures show the measurements of one
+machine, the one with the most.  Tables show each machine separately.  If nothing was measured, the number of learnable
+parameters and the time of the predictions in the runs are shown instead.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Costs:
-    """What the page shows besides its figures."""
+    """Everything that the page shows of costs besides its figures."""
 
     tables: tuple[Table, ...]
     runs: tuple[Row, ...]
-    """By method, from the runs, if nothing was measured."""
+    """Costs of each method from its runs, if nothing was measured."""
     command: str
-    """How to measure what is missing; empty where nothing is."""
+    """Command that measures what is missing.  Empty if nothing is missing."""
 
 
 def collect_costs(analysis: Analysis) -> Costs:
-    """Tables of all measurements, and what is missing."""
+    """Return tables of all measurements, and the command that measures what is missing."""
     measured = analysis.results.efficiency
     lacking = [cell for cell in analysis.cells if _find_measurement(cell, measured) is None]
     names: dict[str, Cell] = {}
@@ -73,7 +73,7 @@ def collect_costs(analysis: Analysis) -> Costs:
 
 
 def make_cost_points(analysis: Analysis, place: Place) -> dict[str, Point]:
-    """The methods of one benchmark and shot with their costs, in the order of the figures."""
+    """Return the methods of one benchmark and shot with their costs, in the order of the figures."""
     machines = _group_by_machine(analysis.results.efficiency)
     used = {id(each) for each in machines[0]} if machines else set()
     measured = [each for each in analysis.results.efficiency if id(each) in used]
@@ -100,7 +100,7 @@ def make_cost_points(analysis: Analysis, place: Place) -> dict[str, Point]:
 
 
 def describe_cost_source(analysis: Analysis, place: Place) -> str:
-    """State in a sentence where the costs of a figure come from."""
+    """Describe in a sentence where the costs of a figure come from."""
     machines = _group_by_machine(analysis.results.efficiency)
     belong = {
         id(e): e
@@ -118,7 +118,7 @@ def describe_cost_source(analysis: Analysis, place: Place) -> str:
 
 
 def _find_measurement(cell: Cell, measured: Iterable[Efficiency]) -> Efficiency | None:
-    """Return the measurement of a cell: at its own input size if there is one, else the latest."""
+    """Find the measurement of a cell, at its own input size if there is one, else the latest."""
     run = first_run(cell)
     block = block_of(run)
 
@@ -135,7 +135,7 @@ def _find_measurement(cell: Cell, measured: Iterable[Efficiency]) -> Efficiency 
 
 
 def _group_by_machine(measured: Iterable[Efficiency]) -> list[list[Efficiency]]:
-    """Measurements by machine, device and threads, most first."""
+    """Group measurements by machine, device and threads.  The largest group comes first."""
     listed = list(measured)
     count = Counter(map(_machine_key, listed))
     order = sorted(count, key=lambda key: (-count[key], key))
@@ -196,7 +196,7 @@ def _median_seconds(cell: Cell) -> float:
 
 
 def _suggest_command(lacking: list[Cell]) -> str:
-    """One command that measures the first kind of what is missing."""
+    """Return one command that measures the first kind of cells without a measurement."""
     if not lacking:
         return ""
     runs = [first_run(cell) for cell in lacking]

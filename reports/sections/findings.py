@@ -1,8 +1,8 @@
-"""The question of a report, and one sentence of findings that its statistics carry.
+"""The question of a report, and one sentence that answers it as far as the statistics allow.
 
-The sentence counts paired comparisons on shared episodes, by the outcomes of `fssbench.analysis.comparisons`.
-Comparisons with too few queries have none, and those with weights left at random say nothing about a
-method: neither is counted.
+The sentence counts the outcomes of paired comparisons on shared episodes
+(`fssbench.analysis.comparisons`).  Comparisons with too few queries have no outcome and are not counted.  Comparisons
+with random weights say nothing about a method and are not counted either.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Findings:
-    """The top of a report."""
+    """The texts at the top of a report."""
 
     question: str
     sentence: str
     caution: str
-    """What limits the sentence; empty where nothing does."""
+    """What limits the sentence.  Empty if nothing does."""
 
 
 def state_findings(analysis: Analysis) -> Findings:
-    """Ask and answer."""
+    """Return the question of the report, its answer, and what limits the answer."""
     return Findings(_state_question(analysis), _state_answer(analysis), _state_caution(analysis))
 
 
 def _list_methods(analysis: Analysis) -> set[str]:
-    """All methods, those that share no column with the others included."""
+    """Return the names of all methods, including those that share no column with others."""
     return {analysis.name(cell) for cell in analysis.cells}
 
 
@@ -88,7 +88,7 @@ def _state_answer(analysis: Analysis) -> str:
 
 
 def _explain_silence(every: Sequence[Pair]) -> str:
-    """Why no pair counts as evidence."""
+    """Return the reason why no pair counts as evidence."""
     if not every:
         return "no two methods have counted the same episodes."
     few = [pair for pair in every if pair.outcome == TOO_FEW and is_trained(pair)]
@@ -103,7 +103,7 @@ def _count_queries(few: Sequence[Pair]) -> str:
 
 
 def _state_limit(evidence: Sequence[Pair]) -> str:
-    """Limit the sentence if it does not hold for the benchmarks: it may be quoted alone."""
+    """Return a beginning of the sentence that says where it holds, because it may be quoted alone."""
     cells = [cell for pair in evidence for cell in (pair.a, pair.b)]
     if _have_all(cells, "miniature"):
         return "On miniature data (not benchmark figures), "

@@ -1,7 +1,7 @@
-"""Qualitative examples: an episode with the prediction of each method, small and embedded.
+"""Example episodes with the prediction of each method, as small embedded pictures.
 
-Support, query and truth are shown once, followed by each method's prediction and error map.  Their number and
-bytes are capped; what is left out is counted.
+Support, query and truth are shown once, followed by each method's prediction and error map.  The number and the bytes
+of the examples are limited.  What is left out is counted.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from . import overlays
 from .gallery_choice import KINDS, Answer, Pick, choose_episodes
 
 MOST = 24
-"""Episodes shown of one benchmark and shot."""
+"""Maximum number of episodes per benchmark and shot."""
 BUDGET = 6_000_000
-"""Bytes of all embedded pictures, encoded."""
+"""Maximum number of bytes of all embedded pictures, encoded."""
 _SUPPORTS = 5
 
 
@@ -34,9 +34,9 @@ class Picture:
     caption: str
     alt: str
     uri: str
-    """`data:` address."""
+    """A `data:` address."""
     over: bool = False
-    """A transparent picture to be laid over the query."""
+    """Whether the picture is transparent and is drawn over the query."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class ShownAnswer:
     """The prediction of one method."""
 
     method: int
-    """Position in the group's methods."""
+    """Position among the group's methods."""
     caption: str
     marks: str
     pictures: tuple[Picture, ...]
@@ -59,9 +59,9 @@ class Example:
     reasons: tuple[str, ...]
     kinds: tuple[str, ...]
     class_number: int
-    """Position in the group's classes."""
+    """Position among the group's classes."""
     query: str
-    """Address of the photograph that overlays lie on."""
+    """Address of the photograph below the overlays."""
     pictures: tuple[Picture, ...]
     """Supports, query, truth."""
     answers: tuple[ShownAnswer, ...]
@@ -76,12 +76,12 @@ class Group:
     classes: tuple[str, ...]
     examples: tuple[Example, ...]
     basis: str
-    """What they were chosen from."""
+    """The episodes that they were chosen from, in words."""
 
 
 @dataclass
 class Budget:
-    """Bytes still to be given out over a whole page, and what could not be shown."""
+    """Bytes that are left for a whole page, and counts of what could not be shown."""
 
     left: int = BUDGET
     unreadable: int = 0
@@ -90,7 +90,7 @@ class Budget:
 
 @dataclass
 class _GroupBudget:
-    """The bytes of one group."""
+    """Bytes that are left for one group, and the classes that it shows so far."""
 
     left: int
     classes: list[str] = field(default_factory=list)
@@ -99,15 +99,15 @@ class _GroupBudget:
 def make_galleries(
     sections: Sequence[Sequence[Cell]], legend: dict[str, LegendMark], budget: Budget
 ) -> list[tuple[Group, ...]]:
-    """Examples of every benchmark, within the budget.
+    """Make the examples of every benchmark within the budget.
 
     Args:
         sections: cells by benchmark.
         legend: letters of the report's marks.
-        budget: shared evenly by benchmarks and shots; what is spent or lost is noted in it.
+        budget: bytes for all benchmarks and shots, which share them evenly.  It is updated.
 
     Returns:
-        For each benchmark one group a shot, those without stored pictures left out.
+        For each benchmark one group per shot.  Groups without stored pictures are left out.
     """
     groups = [
         [[c for c in cells if c.shot == shot] for shot in sorted({c.shot for c in cells})]
@@ -151,7 +151,7 @@ def _make_group(cells: list[Cell], legend: dict[str, LegendMark], budget: Budget
 
 
 def _name_methods(cells: list[Cell]) -> list[str]:
-    """Return a method's label, with what distinguishes it from the others."""
+    """Return the label of each method, with what distinguishes it from the others."""
     titles = [clean(row_title(cell)) for cell in cells]
     backbones = [clean(cell.backbone) for cell in cells]
     for names in (titles, [f"{two[0]}, {two[1]}" for two in zip(titles, backbones, strict=True)]):
@@ -250,7 +250,7 @@ def _show_answer(answer: Answer, name: str, pictures: Pictures, legend: dict[str
 
 
 def make_gallery_parts(groups: Sequence[tuple[Group, ...]]) -> dict[str, Any]:
-    """What the page's template shows: the groups by benchmark, the filters' rules, the key of error maps."""
+    """Return what the page's template needs: groups by benchmark, rules of the filters, key of error maps."""
     return {
         "galleries": groups,
         "kinds": [(f"-{kind}", kind) for kind in KINDS],
@@ -260,7 +260,7 @@ def make_gallery_parts(groups: Sequence[tuple[Group, ...]]) -> dict[str, Any]:
 
 
 def _write_filters(groups: list[Group]) -> str:
-    """Style rules by which the inputs of a gallery hide what is not asked for; a page without script."""
+    """Write the style rules by which the inputs of a gallery hide examples.  The page needs no script."""
     hide = "{display:none}"
     classes = max((len(group.classes) for group in groups), default=0)
     methods = max((len(group.methods) for group in groups), default=0)

@@ -1,6 +1,6 @@
-"""Which stored episodes a report shows: best, median, worst of each method, and the most disputed.
+"""Chooses the stored episodes that a report shows: best, median and worst of each method, and the most disputed.
 
-Chosen from the counts of the episodes whose pictures are kept; runs of a plan keep the same ones.
+The choice depends on the counts of the episodes with stored pictures.  All runs of a plan store the same episodes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fssbench.api import Cell, Panel, RunResult
 from ..content.text import format_percent
 
 DISPUTED = 3
-"""Most disputed episodes chosen."""
+"""Number of disputed episodes that are chosen."""
 BEST, MEDIAN, WORST, DISPUTE = "best", "median", "worst", "disputed"
 KINDS = (BEST, MEDIAN, WORST, DISPUTE)
 
@@ -24,20 +24,20 @@ class Answer:
     """The prediction of one method in an episode."""
 
     method: int
-    """Position of its cell."""
+    """Position of the method's cell."""
     run: RunResult
     panel: Panel
 
 
 @dataclass
 class Pick:
-    """One episode, and why it was chosen."""
+    """A chosen episode, and why it was chosen."""
 
     fold: int
     index: int
     answers: list[Answer]
     reasons: list[tuple[str, str]] = field(default_factory=list)
-    """Kind and wording."""
+    """Kind and wording of each reason."""
 
 
 def choose_episodes(cells: Sequence[Cell], names: Sequence[str]) -> tuple[list[Pick], int]:
@@ -45,11 +45,12 @@ def choose_episodes(cells: Sequence[Cell], names: Sequence[str]) -> tuple[list[P
 
     Args:
         cells: the methods that are compared.
-        names: how they are called in the wording, in the order of `cells`.
+        names: names of the methods in the wording, in the order of `cells`.
 
     Returns:
-        The chosen episodes, those of the best method first, then the disputed, then those of the other
-        methods in the order of their mIoU; and how many episodes there were to choose from.
+        The chosen episodes, and the number of episodes to choose from.  The episodes of the best method come
+            first, then
+        the disputed ones, then those of the other methods in the order of their mIoU.
     """
     there = _list_episodes(cells)
     chosen: dict[int, Pick] = {}
@@ -72,7 +73,7 @@ def _rank_miou(miou: float) -> float:
 
 
 def _list_episodes(cells: Sequence[Cell]) -> list[Pick]:
-    """Every episode of which some run keeps pictures, by fold and number; other plans, other episodes."""
+    """List every episode of which some run stores pictures, by fold, plan and number."""
     picks: dict[tuple[int, str, int], Pick] = {}
     for n, cell in enumerate(cells):
         for fold, run in cell.folds.items():
@@ -84,7 +85,10 @@ def _list_episodes(cells: Sequence[Cell]) -> list[Pick]:
 
 
 def _find_extremes(there: Iterable[Pick], method: int) -> list[tuple[str, Pick]]:
-    """Choose a method's best, median and worst episode; of equals the first.  Fewer episodes give fewer choices."""
+    """Find the best, median and worst episode of a method.  Of equal episodes the first is taken.
+
+    If there are fewer than three episodes, there are fewer choices.
+    """
     scored = [
         (a.panel.iou, place, pick)
         for place, pick in enumerate(there)
@@ -102,7 +106,7 @@ def _find_extremes(there: Iterable[Pick], method: int) -> list[tuple[str, Pick]]
 
 
 def _find_disputed(there: Iterable[Pick]) -> list[tuple[float, Pick]]:
-    """The episodes over which methods differ most, with the distance of the farthest two IoUs."""
+    """Find the episodes with the largest differences between methods, each with the difference of IoU."""
     gaps = []
     for pick in there:
         scores = [a.panel.iou for a in pick.answers if not math.isnan(a.panel.iou)]

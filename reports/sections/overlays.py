@@ -1,7 +1,6 @@
-"""Masks as pictures: transparent overlays with few colours, and a tinted photograph for supports.
+"""Draws masks as transparent pictures with few colours, and supports as photographs with a tinted object.
 
-Colours are those of Okabe and Ito; each carries a pattern of its own, so that an error map is read
-without colour too.
+The colours are those of Okabe and Ito.  Each has its own pattern, so that an error map can be read without colour.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from fssbench.api import Pictures
 
 IGNORE = 255
 OUTSIDE, RIGHT, FALSE, MISSED, VOID = range(5)
-"""Error map: background found as such, foreground found, false foreground, missed, not counted."""
+"""Kinds of pixels: background, found foreground, false foreground, missed foreground, not counted."""
 MEANINGS = {
     RIGHT: "found",
     FALSE: "false (no foreground)",
@@ -37,7 +36,7 @@ _WASH = (*_TINT, 150)
 
 
 def classify_pixels(pictures: Pictures) -> NDArray[np.uint8]:
-    """What became of each pixel (h, w), from the stored masks alone."""
+    """Return the kind of each pixel (h, w), from the stored masks alone."""
     truth, predicted = pictures.truth == 1, pictures.prediction
     out = np.full(truth.shape, OUTSIDE, np.uint8)
     out[truth & predicted] = RIGHT
@@ -48,7 +47,7 @@ def classify_pixels(pictures: Pictures) -> NDArray[np.uint8]:
 
 
 def draw_error_map(kinds: NDArray[np.uint8]) -> str:
-    """An error map as the address of a transparent PNG: false pixels hatched, missed ones dotted."""
+    """Return an error map as the address of a transparent PNG: false pixels hatched, missed pixels dotted."""
     y, x = np.indices(kinds.shape)
     drawn = kinds.copy()
     strokes: dict[int, tuple[int, ...]] = {}
@@ -59,7 +58,10 @@ def draw_error_map(kinds: NDArray[np.uint8]) -> str:
 
 
 def draw_mask(foreground: NDArray[np.bool_], ignored: NDArray[np.bool_] | None = None) -> str:
-    """A mask as the address of a transparent PNG: foreground tinted and outlined, ignored pixels grey."""
+    """Return a mask as the address of a transparent PNG.
+
+    The foreground is tinted and outlined.  Ignored pixels are grey.
+    """
     drawn = np.where(foreground, 1, 0).astype(np.uint8)
     padded = np.pad(foreground, 1)
     inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
@@ -70,12 +72,15 @@ def draw_mask(foreground: NDArray[np.bool_], ignored: NDArray[np.bool_] | None =
 
 
 def draw_swatch(kind: int) -> str:
-    """A sample of one colour of the error map with its pattern."""
+    """Return a sample of one colour of the error map with its pattern."""
     return draw_error_map(np.full((12, 22), kind, np.uint8))
 
 
 def draw_photo(image: Image.Image, foreground: NDArray[np.bool_] | None = None) -> str:
-    """A photograph as the address of a JPEG, its foreground tinted and the rest paler."""
+    """Return a photograph as the address of a JPEG.
+
+    With `foreground` (h, w) the object is tinted, and the rest is paler.
+    """
     if foreground is not None:
         pixels = np.asarray(image, np.float32)
         wash = np.where(foreground[..., None], _TINT, (255, 255, 255))

@@ -1,4 +1,4 @@
-"""The summary table and the matrices of paired comparisons, as they are printed."""
+"""The summary table and the tables of paired comparisons, as they are printed."""
 
 from __future__ import annotations
 
@@ -20,23 +20,25 @@ class OverviewRow:
     shot: int
     episodes: str
     entries: tuple[Entry, ...]
-    """One per method."""
+    """One entry per method."""
 
 
 @dataclass(frozen=True)
 class Gap:
-    """The row's method minus the column's."""
+    """Difference between two methods: the row's method minus the column's method."""
 
     text: str
     interval: str = ""
     p: str = ""
     verdict: str = ""
-    """`win`, `loss` or `tie`; empty where nothing is shared, there are too few queries, or untrained
-    weights say nothing."""
+    """`win`, `loss` or `tie`.
+
+    Empty if no episodes are shared, if there are too few queries, or if a method has random weights."""
     marks: str = ""
     a: tuple[str, ...] = ()
     """Identities of the row's runs."""
     b: tuple[str, ...] = ()
+    """Identities of the column's runs."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Matrix:
 
 
 def make_overview(analysis: Analysis, legend: dict[str, LegendMark]) -> tuple[OverviewRow, ...]:
-    """Give the mIoU of every method at every place."""
+    """Return the mIoU of every method at every place."""
     return tuple(
         OverviewRow(
             benchmark=analysis.benchmarks[place.benchmark],
@@ -67,7 +69,7 @@ def make_overview(analysis: Analysis, legend: dict[str, LegendMark]) -> tuple[Ov
 
 
 def make_matrices(analysis: Analysis, legend: dict[str, LegendMark]) -> tuple[Matrix, ...]:
-    """Make one matrix per place with a pair; of very many methods it shows the first."""
+    """Return one matrix per place with a pair.  It shows the methods that figures show."""
     out = []
     for place in analysis.places:
         pairs = {
@@ -97,7 +99,7 @@ def _find_gap(a: str, b: str, pairs: dict[tuple[str, str], Pair], legend: dict[s
 
 
 def describe_gap(pair: Pair, legend: dict[str, LegendMark]) -> Gap:
-    """Put a pair into words: A minus B."""
+    """Return a pair in words: its method A minus its method B."""
     d = pair.difference
     marks = list_letters(pair.a, legend) + list_letters(pair.b, legend)
     return Gap(
@@ -112,10 +114,10 @@ def describe_gap(pair: Pair, legend: dict[str, LegendMark]) -> Gap:
 
 
 def format_p_value(p: float) -> str:
-    """A p value with three decimals; small ones as a bound.
+    """Return a p value with three decimals.  A small one is given as a bound.
 
     Example:
-        >>> p_value(0.0004), p_value(0.25)
+        >>> format_p_value(0.0004), format_p_value(0.25)
         ('p<0.001', 'p=0.250')
     """
     if not math.isfinite(p):

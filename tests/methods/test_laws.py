@@ -13,6 +13,7 @@ from fssbench.methods.cyctr import CyCTR
 from fssbench.methods.dcama import DCAMA
 from fssbench.methods.hsnet import HSNet
 from fssbench.methods.ifa import IFA
+from fssbench.methods.ipmt import IPMT
 from fssbench.methods.ntrenet import NTRENet
 from fssbench.methods.panet import PANet
 from fssbench.methods.patnet import PATNet
@@ -38,6 +39,7 @@ CASES: dict[str, tuple[type[FeatureMethod], dict[str, Any]]] = {
     "asgnet-average": (ASGNet, {"ppm_scales": (6, 3), "superpixels": 1}),
     "ntrenet": (NTRENet, {"ppm_scales": (6, 3)}),
     "cyctr": (CyCTR, {"reduce_dim": 24}),
+    "ipmt": (IPMT, {"reduce_dim": 24}),
     "pfenet": (PFENet, {"ppm_scales": (6, 3)}),
     "pfenet-shares": (PFENet, {"ppm_scales": (1, 0.5)}),
     "rpmms": (PMMs, {}),
@@ -65,6 +67,8 @@ IDLE = {
     "asgnet": r"enrich\.inner_cls\..*|context\.cls_aux\..*",
     "ntrenet": r"enrich\.inner_cls\..*|elimination\.inital_inner_cls\..*|background\.(down_bg|bg_res1|bg_cls)\..*",
     "cyctr": r"(addtional_proj|pred_supp_qry_proj|supp_(init_merge|beta_conv|cls))\..*",
+    "ipmt": r"(merge_res|ini_cls)\..*|transformer\.(mask_embed|decoder_norm|(decoder_)?cross\w+\.4|ffns\.(4|1\d)|"
+    r"layer_norms\.(8|9|2\d))\..*",
     "pfenet": r"enrich\.inner_cls\..*",
     "scl": r"enrich\.inner_cls\..*|supp_init_merge\..*",
     "vat": r"head\.(mix\.\d\.norm|guide\.0\.0)\.(weight|bias)",
@@ -77,7 +81,7 @@ SUMMED = {"asgnet", "pmms"}
 """What is added up counts a support given twice twice, as the card says."""
 POOLED = {"cyctr"}
 """Tokens of all supports are listed one after the other, and the list is cut, as the card says."""
-ACTIVATED = {"asgnet", "cyctr", "ntrenet", "pfenet", "pmms", "scl"}
+ACTIVATED = {"asgnet", "cyctr", "ipmt", "ntrenet", "pfenet", "pmms", "scl"}
 """The reference reads features after their activation."""
 
 
@@ -253,7 +257,7 @@ def test_cards_are_complete(cls: type[FeatureMethod]) -> None:
     ("cls", "stages"),
     [
         *((cls, 2) for cls in (HSNet, PATNet, PMMs, SSP)),
-        *((cls, 3) for cls in (ASGNet, CyCTR, DCAMA, NTRENet, PFENet, PMNet, SCL, VAT)),
+        *((cls, 3) for cls in (ASGNet, CyCTR, DCAMA, IPMT, NTRENet, PFENet, PMNet, SCL, VAT)),
     ],
 )
 def test_too_few_stages_is_told(cls: type[FeatureMethod], stages: int, tiny: Callable[..., Any]) -> None:

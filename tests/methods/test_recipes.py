@@ -36,6 +36,7 @@ PUBLISHED = {
     "asgnet": ("sgd", 2.5e-2, 4, 1e-4),
     "ntrenet": ("sgd", 2.5e-2, 4, 1e-4),
     "cyctr": ("sgd", 0.0375, 4, 1e-4),
+    "ipmt": ("sgd", 0.0375, 4, 1e-4),
     "pmms": ("sgd", 3.5e-4, 8, 5e-4),
     "rtd": ("sgd", 2.5e-3, 8, 1e-4),
     "repri": ("sgd", 2.5e-3, 12, 1e-4),
@@ -43,7 +44,13 @@ PUBLISHED = {
 """Optimiser, learning rate, batch and weight decay of the authors' scripts (shared design/methods)."""
 HEAVY = {"vat", "pfenet", "scl", "asgnet", "ntrenet"}
 """Half a minute and more for eight steps; the PFENet family's loss also falls in test_pfenet_family.py."""
-SMALL_STEPS = {"rtd", "ssp", "ifa", "cyctr"}
+LEARNERS: dict[str, dict[str, Any]] = {
+    "repri": {"classes": 20},
+    "cyctr": {"reduce_dim": 48},
+    "ipmt": {"reduce_dim": 48},
+}
+"""Settings with which a method learns here: the miniature's classes, or a narrow head that takes little time."""
+SMALL_STEPS = {"rtd", "ssp", "ifa"}
 """Methods that need a lower rate for their loss to fall in eight steps."""
 TRAINED = [name for name in METHODS.names() if METHODS.get(name).card.trained]
 
@@ -77,8 +84,7 @@ def trained(slow: set[str]) -> list[Any]:
 def learner(name: str) -> Method:
     """A method on a small backbone, its weights from seed 0."""
     torch.manual_seed(0)
-    settings = {"classes": 20} if name == "repri" else {}
-    return fssbench.load_method(name, backbone="efficientnet-lite0", untrained=True, **settings)
+    return fssbench.load_method(name, backbone="efficientnet-lite0", untrained=True, **LEARNERS.get(name, {}))
 
 
 def batch_of(method: Method, data: Path, size: int) -> Batch:

@@ -1,0 +1,3 @@
+"""The method IPMT, and the parts that only it uses."""
+
+from .method import IPMT as IPMT, IPMTConfig as IPMTConfig

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     )
     from fssbench.analysis.results_file import RESULTS_FILE as RESULTS_FILE, write_results as write_results
     from fssbench.analysis.row_keys import (
-        block_of as block_of,
         column_key as column_key,
         first_run as first_run,
         method_marks as method_marks,
@@ -111,6 +110,11 @@ if TYPE_CHECKING:
         Reporter as Reporter,
         Results as Results,
         RunResult as RunResult,
+    )
+    from fssbench.contracts.run_manifest import (
+        Context as Context,
+        Identity as Identity,
+        RunManifest as RunManifest,
     )
     from fssbench.contracts.training import (
         PartRecipe as PartRecipe,

@@ -19,7 +19,6 @@ from fssbench.analysis.matching import differs, on_common_episodes
 from fssbench.analysis.results_file import RESULTS_FILE, read_results
 from fssbench.analysis.row_keys import (
     Key,
-    block_of,
     column_key,
     first_run,
     method_key,
@@ -31,6 +30,7 @@ from fssbench.analysis.row_names import name_rows, row_title
 from fssbench.analysis.statistics import holm
 from fssbench.contracts.resamples import PAIR_RESAMPLES
 from fssbench.contracts.results import Cell, Change, Changes, Departure, Estimate, Results
+from fssbench.contracts.run_manifest import RunManifest
 from fssbench.errors import DataError
 from fssbench.evidence import distinct_episodes
 
@@ -122,7 +122,7 @@ def _distance(cell: Cell, other: Cell) -> tuple[int, ...]:
         return (0,)
     run, its = first_run(cell), first_run(other)
     mine, theirs = row_key(run), row_key(its)
-    fields, before = block_of(run), block_of(its)
+    fields, before = (each.manifest.block.as_stored() for each in (run, its))
     return (
         1,
         -len(_identities(cell).items() & _identities(other).items()),
@@ -186,17 +186,25 @@ def _departures(before: Cell, after: Cell) -> Iterator[Departure]:
     """Find what differs in the identities; if nothing does, what differs in the contexts."""
     folds = sorted(set(before.folds) & set(after.folds))
     departures: dict[tuple[str, str, str], list[int]] = {}
-    for part, keep in (("block", None), ("context", _CONTEXT)):
+    for list_facts in (_identity_facts, _context_facts):
         for fold in folds:
-            one, two = (dict(_flat(cell.folds[fold].manifest.get(part, {}))) for cell in (before, after))
+            one, two = (list_facts(cell.folds[fold].manifest) for cell in (before, after))
             for name in sorted(one.keys() | two.keys()):
-                if (keep is None or name.partition(".")[0] in keep) and one.get(name) != two.get(name):
-                    shown = name if keep is None else f"context.{name}"
-                    departures.setdefault((shown, one.get(name, ""), two.get(name, "")), []).append(fold)
+                if one.get(name) != two.get(name):
+                    departures.setdefault((name, one.get(name, ""), two.get(name, "")), []).append(fold)
         if departures:
             break
     for (name, old, new), where in departures.items():
         yield Departure(name, old, new, tuple(where))
+
+
+def _identity_facts(manifest: RunManifest) -> dict[str, str]:
+    return dict(_flat(manifest.block.as_stored()))
+
+
+def _context_facts(manifest: RunManifest) -> dict[str, str]:
+    stored = manifest.context.as_stored()
+    return dict(_flat({name: stored[name] for name in _CONTEXT if name in stored}, "context."))
 
 
 def _flat(block: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

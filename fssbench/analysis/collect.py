@@ -126,7 +126,7 @@ def _convert_run(run: StoredRun) -> RunResult:
         target=np.array([r.target for r in records], dtype=np.int64),
         indices=np.array([r.index for r in records], dtype=np.int64),
         queries=tuple(run.plan[r.index].query for r in records),
-        manifest=run.manifest.as_stored(),
+        manifest=run.manifest,
         panels=tuple(read_panels(run)),
         supports=tuple(run.plan[r.index].supports for r in records),
         commands=_commands(context, sessions),

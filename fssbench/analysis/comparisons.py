@@ -23,7 +23,7 @@ import numpy as np
 from fssbench.analysis.matching import Match, Refusal, chosen, columns, differs, matches, on_common_episodes
 from fssbench.analysis.paired import mean_samples, paired_differences
 from fssbench.analysis.ranks import critical_difference, friedman, groups, mean_ranks
-from fssbench.analysis.row_keys import COLUMN, block_of, column_key, first_run, method_key
+from fssbench.analysis.row_keys import COLUMN, column_key, first_run, method_key
 from fssbench.analysis.row_names import method_names, name_rows, with_names
 from fssbench.analysis.statistics import Difference, holm
 from fssbench.contracts.resamples import PAIR_RESAMPLES, RESAMPLES
@@ -402,13 +402,13 @@ def _key_without_seed(cell: Cell) -> str:
     """Key of all that can change the cell's figure, except the seed of the episodes and the method's weights."""
     run = first_run(cell)
     drawn = {"seed", "episodes_sha256", "data_sha256", "head_sha256"}
-    block = {k: v for k, v in sorted(block_of(run).items()) if k not in drawn}
+    block = {k: v for k, v in sorted(run.manifest.block.as_stored().items()) if k not in drawn}
     column = [part for name, part in zip(COLUMN, column_key(run), strict=True) if name != "seed"]
     return str((method_key(run), column, sorted(cell.folds), block))
 
 
 def _weights(cell: Cell) -> tuple[str, ...]:
-    return tuple(str(block_of(cell.folds[fold]).get("head_sha256")) for fold in sorted(cell.folds))
+    return tuple(cell.folds[fold].manifest.block.head_sha256 for fold in sorted(cell.folds))
 
 
 def _plans(cell: Cell) -> tuple[str, ...]:

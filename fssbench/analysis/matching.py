@@ -15,7 +15,7 @@ from itertools import combinations, product
 import numpy as np
 from numpy.typing import NDArray
 
-from fssbench.analysis.row_keys import COLUMN, Key, block_of, column_key, first_run
+from fssbench.analysis.row_keys import COLUMN, Key, column_key, first_run
 from fssbench.analysis.row_names import full_name, with_names
 from fssbench.contracts.results import Cell, Results, RunResult
 from fssbench.errors import UsageError
@@ -81,13 +81,12 @@ def comparable(cells: Sequence[Cell]) -> list[list[int]]:
 def _data_differs(a: Cell, b: Cell) -> str:
     """Describe differences between two cells that no choice of episodes can remove."""
     for fold in sorted(set(a.folds) & set(b.folds)):
-        mine, other = block_of(a.folds[fold]), block_of(b.folds[fold])
+        mine, other = (cell.folds[fold].manifest.block for cell in (a, b))
         same_plan = a.folds[fold].plan_sha256 == b.folds[fold].plan_sha256
         for name in ("benchmark_version", "engine", *(("absent", "data_sha256") if same_plan else ())):
-            if mine.get(name) != other.get(name):
-                return (
-                    f"{name} of fold {fold} differs ({mine.get(name)!s:.12} against {other.get(name)!s:.12})"
-                )
+            one, two = getattr(mine, name), getattr(other, name)
+            if one != two:
+                return f"{name} of fold {fold} differs ({one!s:.12} against {two!s:.12})"
         if same_plan:
             left, right = _same_plan_episodes(a.folds[fold], b.folds[fold])
             if not left.episodes:
@@ -199,11 +198,7 @@ def _other_plan_episodes(a: RunResult, b: RunResult) -> tuple[RunResult, RunResu
     classes = tuple(c for c in a.classes if c in shared_classes)
     left, right = (
         replace(
-            restrict_to(run, kept),
-            plan_sha256=stream,
-            classes=classes,
-            whole=False,
-            manifest={**run.manifest, "block": {**block_of(run), "absent": rule}},
+            restrict_to(run, kept).with_absent_rule(rule), plan_sha256=stream, classes=classes, whole=False
         )
         for run, kept in ((a, mine), (b, other))
     )

@@ -20,6 +20,7 @@ from pydantic import BaseModel, BeforeValidator, ValidationError, create_model
 
 from fssbench.contracts.efficiency import Efficiency
 from fssbench.contracts.results import Cell, Estimate, Results, RunResult
+from fssbench.contracts.run_manifest import RunManifest
 from fssbench.errors import DataError
 from fssbench.runs.store import SCHEMA, read_json
 
@@ -81,6 +82,8 @@ def _stored(record: RunResult | Cell, *, leave: str) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """A value as JSON can hold it."""
+    if isinstance(value, RunManifest):
+        return _plain(value.as_stored())
     if isinstance(value, Estimate):
         return [*map(_plain, (value.value, value.low, value.high)), value.shortage]
     if isinstance(value, float):
@@ -122,6 +125,7 @@ _AS_STORED: dict[Any, Any] = {
     float: _Number,
     dict[int, float]: dict[int, _Number],
     Estimate: Annotated[Estimate, BeforeValidator(_estimate_fields)],
+    RunManifest: Annotated[RunManifest, BeforeValidator(RunManifest.read_stored)],
 }
 """Types that JSON has no form for, as a file holds them."""
 _ARRAYS = {name: Annotated[Any, _array(-1)] for name in ("class_ids", "target", "indices")} | {

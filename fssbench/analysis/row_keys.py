@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
-from fssbench.contracts.marks import MarkKind, parse_mark
+from fssbench.contracts.marks import MarkKind
 from fssbench.contracts.results import Cell, RunResult
 
 Key = tuple[str, ...]
@@ -49,7 +47,7 @@ def method_key(run: RunResult) -> Key:
 
     Trainings are not part of it: a method has one per source data set.
     """
-    settings = sorted((k, str(v)) for k, v in block_of(run).get("config", {}).items())
+    settings = sorted((k, str(v)) for k, v in run.manifest.block.config.items())
     return (
         *program_key(run),
         *(run.label, str(settings)),
@@ -59,29 +57,29 @@ def method_key(run: RunResult) -> Key:
 
 def program_key(run: RunResult) -> Key:
     """Key of program and backbone: equal for a method with and without one of its parts."""
-    block = block_of(run)
+    block = run.manifest.block
     return (
         *(run.method, run.backbone, run.weights),
-        str(block.get("method_version")),
-        str(block.get("source_sha256")),
-        str(block.get("layout")),
-        str(block.get("backbone_source_sha256")),
+        str(block.method_version),
+        str(block.source_sha256),
+        str(block.layout),
+        str(block.backbone_source_sha256),
         str(_backbone_weights(run)),
     )
 
 
 def column_key(run: RunResult) -> Key:
     """Key that is equal for methods in one column, which can be compared."""
-    block = block_of(run)
+    block = run.manifest.block
     return (
         run.benchmark,
         str(run.shot),
         str(run.seed),
         run.protocol,
         run.score_size,
-        str(block.get("dataset_variant")),
+        str(block.dataset_variant),
         "; ".join(mark for mark in run.marks if mark.kind == MarkKind.CAPPED),
-        str(block.get("size")),
+        str(block.size),
     )
 
 
@@ -93,10 +91,10 @@ def row_key(run: RunResult) -> Key:
     differently in another version (Pillow, torch, timm), and the identity does not hold the versions.
     Threads, processor and operating system change the order of sums at most and may differ.
     """
-    block = {k: v for k, v in block_of(run).items() if k not in FOLD_FIELDS}
+    block = {k: v for k, v in run.manifest.block.as_stored().items() if k not in FOLD_FIELDS}
     block["weights_sha256"] = _backbone_weights(run)
-    if loads_no_weights(run):
-        block["head_sha256"] = block_of(run).get("head_sha256")  # no training: equal in all folds
+    if run.manifest.context.loads_no_weights:
+        block["head_sha256"] = run.manifest.block.head_sha256  # no training: equal in all folds
     return (
         *method_key(run),
         *column_key(run),
@@ -107,9 +105,9 @@ def row_key(run: RunResult) -> Key:
     )
 
 
-def _backbone_weights(run: RunResult) -> Any:
+def _backbone_weights(run: RunResult) -> str | None:
     """Hash of the backbone's weights, unless the checkpoint of each fold brings its own."""
-    return None if run.weights == BROUGHT else block_of(run).get("weights_sha256")
+    return None if run.weights == BROUGHT else run.manifest.block.weights_sha256
 
 
 def method_marks(run: RunResult) -> tuple[str, ...]:
@@ -117,8 +115,8 @@ def method_marks(run: RunResult) -> tuple[str, ...]:
 
     Kinds, because a mark's numbers (`part-trained (300 steps on 707 images)`) are those of one fold.
     """
-    stored = context_of(run).get("marks", run.marks)  # without what is derived from counted episodes
-    return tuple(sorted({str(parse_mark(mark).kind) for mark in stored} - _FOLD_MARKS - {""}))
+    stored = run.manifest.context.marks  # without what is derived from counted episodes
+    return tuple(sorted({str(mark.kind) for mark in stored} - _FOLD_MARKS - {""}))
 
 
 def training_of(run: RunResult) -> tuple[str, int | None]:
@@ -126,44 +124,25 @@ def training_of(run: RunResult) -> tuple[str, int | None]:
 
     The hash is `none` without a checkpoint and `unknown` if the checkpoint says nothing about its training.
     """
-    if loads_no_weights(run):
+    context = run.manifest.context
+    if context.loads_no_weights:
         return "none", None
-    record = context_of(run).get("training")
-    if isinstance(record, Mapping) and record.get("sha256"):
-        return str(record["sha256"]), record.get("shot")
-    return "unknown", None
+    if context.training is None:
+        return "unknown", None
+    return context.training.sha256, context.training.shot
 
 
 def packages_of(run: RunResult) -> dict[str, str]:
     """Versions of the packages that can move numbers, without the build (`+cpu`), by name."""
-    packages = context_of(run).get("packages")
-    items = sorted(packages.items()) if isinstance(packages, Mapping) else ()
-    return {k: str(v).partition("+")[0] for k, v in items if v is not None and k not in _INERT}
+    packages = sorted(run.manifest.context.packages.items())
+    return {k: v.partition("+")[0] for k, v in packages if v is not None and k not in _INERT}
 
 
 def created(run: RunResult) -> str:
     """Start time of the run in UTC; empty if it is not recorded."""
-    return str(context_of(run).get("created_utc") or "")
-
-
-def loads_no_weights(run: RunResult) -> bool:
-    """Whether the run is known to have loaded no weights of the method."""
-    context = context_of(run)
-    return "checkpoint" in context and context["checkpoint"] is None
+    return run.manifest.context.created_utc or ""
 
 
 def first_run(cell: Cell) -> RunResult:
     """The run of the cell's first fold."""
     return cell.folds[min(cell.folds)]
-
-
-def block_of(run: RunResult) -> dict[str, Any]:
-    """The identity block of a run's manifest."""
-    block: dict[str, Any] = run.manifest.get("block", {})
-    return block
-
-
-def context_of(run: RunResult) -> dict[str, Any]:
-    """The context block of a run's manifest."""
-    context: dict[str, Any] = run.manifest.get("context", {})
-    return context

@@ -17,9 +17,7 @@ from typing import Any, Protocol
 from fssbench.analysis.row_keys import (
     SILENT,
     Key,
-    block_of,
     column_key,
-    context_of,
     created,
     first_run,
     method_key,
@@ -28,6 +26,7 @@ from fssbench.analysis.row_keys import (
     training_of,
 )
 from fssbench.contracts.results import Cell, Results, RunResult
+from fssbench.contracts.run_manifest import Identity, TrainingSummary
 
 _Facts = tuple[str, ...]
 
@@ -225,7 +224,7 @@ def _of_column(column: Key) -> _Facts:
 
 def _setting_texts(runs: Sequence[RunResult]) -> list[str]:
     """Settings in which the methods differ."""
-    configs = [block_of(run).get("config") or {} for run in runs]
+    configs = [run.manifest.block.config for run in runs]
     known = sorted({key for config in configs for key in config})
     differ = [key for key in known if len({str(config.get(key)) for config in configs}) > 1]
     return [_join_parts(*(f"{key}={config.get(key)}" for key in differ)) for config in configs]
@@ -236,10 +235,10 @@ def _mark_texts(runs: Sequence[RunResult]) -> list[str]:
 
 
 def _field(
-    name: str, text: str = "{}", digits: int | None = None
+    of: Callable[[Identity], object], text: str = "{}", digits: int | None = None
 ) -> Callable[[Sequence[RunResult]], list[str]]:
     def fact(runs: Sequence[RunResult]) -> list[str]:
-        values = [block_of(run).get(name) for run in runs]
+        values = [of(run.manifest.block) for run in runs]
         return [text.format(str(value)[:digits]) if value is not None else "" for value in values]
 
     return fact
@@ -250,11 +249,11 @@ _OF_METHOD: tuple[Callable[[Sequence[RunResult]], list[str]], ...] = (
     lambda runs: [run.weights for run in runs],
     _setting_texts,
     _mark_texts,
-    _field("method_version", "version {}"),
-    _field("source_sha256", "source {}", 8),
-    _field("weights_sha256", "backbone weights {}", 8),
-    _field("layout", "layout {}"),
-    _field("backbone_source_sha256", "backbone source {}", 8),
+    _field(lambda block: block.method_version, "version {}"),
+    _field(lambda block: block.source_sha256, "source {}", 8),
+    _field(lambda block: block.weights_sha256, "backbone weights {}", 8),
+    _field(lambda block: block.layout, "layout {}"),
+    _field(lambda block: block.backbone_source_sha256, "backbone source {}", 8),
 )
 """Facts that distinguish methods with one label, over all benchmarks."""
 
@@ -287,8 +286,7 @@ def _hashes(
 def _checkpoints(cells: Sequence[Cell]) -> list[str]:
     """The name of each cell's checkpoints, with `{fold}` where its folds' names differ by that alone."""
     names = [
-        {fold: str(context_of(run).get("checkpoint") or "") for fold, run in cell.folds.items()}
-        for cell in cells
+        {fold: run.manifest.context.checkpoint or "" for fold, run in cell.folds.items()} for cell in cells
     ]
     common = _common(names)
     shown = [_pattern(each) or text for each, text in zip(names, common, strict=True)]
@@ -307,13 +305,13 @@ def _stem(name: str) -> str:
     return name
 
 
-def _training_fact(name: str, text: str) -> Callable[[Sequence[Cell]], list[str]]:
+def _training_fact(
+    of: Callable[[TrainingSummary], object], text: str
+) -> Callable[[Sequence[Cell]], list[str]]:
     def fact(cells: Sequence[Cell]) -> list[str]:
-        records = [context_of(first_run(cell)).get("training") for cell in cells]
-        return [
-            text.format(record[name]) if isinstance(record, Mapping) and record.get(name) is not None else ""
-            for record in records
-        ]
+        trainings = [first_run(cell).manifest.context.training for cell in cells]
+        values = [None if training is None else of(training) for training in trainings]
+        return [text.format(value) if value is not None else "" for value in values]
 
     return fact
 
@@ -333,26 +331,28 @@ def _other_marks(cells: Sequence[Cell]) -> list[str]:
     return [_join_parts(*sorted(marks - all_have)) for marks in each]
 
 
-def _of_run(name: str, text: str, digits: int | None = None) -> Callable[[Sequence[Cell]], list[str]]:
-    fact = _field(name, text, digits)
+def _of_run(
+    of: Callable[[Identity], object], text: str, digits: int | None = None
+) -> Callable[[Sequence[Cell]], list[str]]:
+    fact = _field(of, text, digits)
     return lambda cells: fact([first_run(cell) for cell in cells])
 
 
 _OF_TRAINING: tuple[Callable[[Sequence[Cell]], list[str]], ...] = (
     _checkpoints,
-    _training_fact("seed", "training seed {}"),
-    _training_fact("steps_planned", "{} steps"),
-    _training_fact("dataset", "trained on {}"),
-    _training_fact("size", "trained at {} px"),
-    _training_fact("shot", "trained {}-shot"),
+    _training_fact(lambda training: training.seed, "training seed {}"),
+    _training_fact(lambda training: training.steps_planned, "{} steps"),
+    _training_fact(lambda training: training.dataset, "trained on {}"),
+    _training_fact(lambda training: training.size, "trained at {} px"),
+    _training_fact(lambda training: training.shot, "trained {}-shot"),
     _other_marks,
-    lambda cells: _hashes(cells, "checkpoint {}", lambda run: context_of(run).get("checkpoint_sha256")),
+    lambda cells: _hashes(cells, "checkpoint {}", lambda run: run.manifest.context.checkpoint_sha256),
     lambda cells: _hashes(cells, "training {}", lambda run: training_of(run)[0]),
-    lambda cells: _hashes(cells, "weights {}", lambda run: block_of(run).get("head_sha256")),
+    lambda cells: _hashes(cells, "weights {}", lambda run: run.manifest.block.head_sha256),
     _package_texts,
-    _of_run("device", "on {}"),
-    _of_run("dtype", "{}"),
-    _of_run("batch", "batch {}"),
+    _of_run(lambda block: block.device, "on {}"),
+    _of_run(lambda block: block.dtype, "{}"),
+    _of_run(lambda block: block.batch, "batch {}"),
 )
 """Facts that distinguish trainings of one method, and the programs that measured them."""
 
@@ -368,13 +368,13 @@ def _dates(length: int) -> Callable[[Sequence[Cell]], list[str]]:
 
 
 _OF_MEASUREMENT: tuple[Callable[[Sequence[Cell]], list[str]], ...] = (
-    lambda cells: _hashes(cells, "data {}", lambda run: block_of(run).get("data_sha256"), by_plan=True),
+    lambda cells: _hashes(cells, "data {}", lambda run: run.manifest.block.data_sha256, by_plan=True),
     lambda cells: _hashes(cells, "episodes {}", lambda run: run.plan_sha256),
-    _of_run("lists", "{}", 60),
-    _of_run("reader_sha256", "data set reader {}", 8),
-    _of_run("benchmark_version", "benchmark version {}"),
-    _of_run("engine", "engine {}"),
-    _of_run("absent", "absent classes: {}"),
+    _of_run(lambda block: block.lists, "{}", 60),
+    _of_run(lambda block: block.reader_sha256, "data set reader {}", 8),
+    _of_run(lambda block: block.benchmark_version, "benchmark version {}"),
+    _of_run(lambda block: block.engine, "engine {}"),
+    _of_run(lambda block: block.absent, "absent classes: {}"),
     _dates(10),
     _dates(16),
     _dates(23),

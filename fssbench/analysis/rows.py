@@ -12,9 +12,8 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from fssbench.analysis.row_keys import BROUGHT, Key, block_of, context_of, created, row_key, training_of
+from fssbench.analysis.row_keys import BROUGHT, Key, created, row_key, training_of
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.contracts.results import RunResult
 
@@ -139,9 +138,9 @@ def _fit(runs: Sequence[RunResult], shared: set[Key]) -> bool:
     """Whether no record contradicts that these runs are in one row."""
     if len({run.fold for run in runs}) < len(runs):
         return False
-    data: dict[str, Any] = {}
+    data: dict[str, str] = {}
     for run in runs:
-        bytes_read = block_of(run).get("data_sha256")
+        bytes_read = run.manifest.block.data_sha256
         if data.setdefault(run.plan_sha256, bytes_read) != bytes_read:
             return False
     weights = {_weights(run) for run in runs}
@@ -162,8 +161,8 @@ def _links_any(link: _Link, some: Iterable[RunResult], others: Sequence[RunResul
 
 
 def _same_data(a: RunResult, b: RunResult) -> bool:
-    read = block_of(a).get("data_sha256")
-    return a.plan_sha256 == b.plan_sha256 and read is not None and read == block_of(b).get("data_sha256")
+    one, two = a.manifest.block, b.manifest.block
+    return a.plan_sha256 == b.plan_sha256 and one.data_sha256 == two.data_sha256
 
 
 def _same_weights(a: RunResult, b: RunResult) -> bool:
@@ -180,7 +179,7 @@ _LINKS: tuple[_Link, ...] = (_same_data, _same_weights, _same_checkpoint_name)
 
 def _checkpoint_forms(run: RunResult) -> set[str]:
     """The name of the run's checkpoint with its fold's number left out, wherever the number is."""
-    name = _checkpoint(run) or ""
+    name = run.manifest.context.checkpoint or ""
     places = list(re.finditer(rf"(?<!\d){run.fold}(?!\d)", name))
     once = {f"{name[: p.start()]}{{fold}}{name[p.end() :]}" for p in places}
     return once | ({re.sub(rf"(?<!\d){run.fold}(?!\d)", "{fold}", name)} if places else set())
@@ -188,11 +187,6 @@ def _checkpoint_forms(run: RunResult) -> set[str]:
 
 def _weights(run: RunResult) -> Key:
     """Hashes of the weights that a training produced."""
-    block = block_of(run)
-    brought = block.get("weights_sha256") if run.weights == BROUGHT else None
-    return (str(block.get("head_sha256")), str(brought))
-
-
-def _checkpoint(run: RunResult) -> str | None:
-    name = context_of(run).get("checkpoint")
-    return None if name is None else str(name)
+    block = run.manifest.block
+    brought = block.weights_sha256 if run.weights == BROUGHT else None
+    return (block.head_sha256, str(brought))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from PIL import Image
 
 from fssbench.contracts.efficiency import Efficiency
 from fssbench.contracts.marks import Mark, parse_mark
+from fssbench.contracts.run_manifest import RunManifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +114,8 @@ class RunResult:
     """(N,) episode index."""
     queries: tuple[str, ...]
     """Query item of each episode."""
-    manifest: dict[str, Any]
-    """The run's manifest as stored: identity block and context block."""
+    manifest: RunManifest
+    """What the run says of itself: its identity (`block`), and where and how it was made (`context`)."""
     panels: tuple[Panel, ...] = ()
     supports: tuple[tuple[str, ...], ...] = ()
     """Support items of each episode."""
@@ -136,7 +137,12 @@ class RunResult:
     @property
     def absent_rule(self) -> Literal["zero", "exclude"]:
         """What a class without pixels is worth in mIoU, see `fssbench.metrics.score`."""
-        return "exclude" if self.manifest.get("block", {}).get("absent") == "exclude" else "zero"
+        return self.manifest.block.absent_rule
+
+    def with_absent_rule(self, rule: Literal["zero", "exclude"]) -> RunResult:
+        """Make a copy that is scored by another rule for absent classes; its stored figures stay those of its own."""
+        block = self.manifest.block.changed(absent=rule)
+        return replace(self, manifest=self.manifest.changed(block=block))
 
 
 @dataclass(frozen=True)

@@ -187,6 +187,11 @@ class Context(StoredRecord):
             return self.ablation_labels
         return tuple(map(default_ablation_label, self.ablations))
 
+    @property
+    def loads_no_weights(self) -> bool:
+        """Whether the run is known to have loaded no weights of the method; a run that records nothing is not."""
+        return "checkpoint" in self.model_fields_set and self.checkpoint is None
+
 
 class RunManifest(StoredRecord):
     """The content of `manifest.json`."""

@@ -148,7 +148,7 @@ def _join_episodes(runs: Sequence[RunResult], keep: Iterable[NDArray[np.bool_]],
     first = {run.plan_sha256: f"{run.fold}/" for run in reversed(runs)}
     queries = [first[run.plan_sha256] + run.queries[i] for run, kept in picked for i in np.flatnonzero(kept)]
     return replace(
-        runs[0],
+        runs[0].with_absent_rule("exclude"),
         plan_sha256=" ".join([*(run.plan_sha256 for run in runs), stream]),
         classes=(0,),
         class_names=("",),
@@ -160,5 +160,4 @@ def _join_episodes(runs: Sequence[RunResult], keep: Iterable[NDArray[np.bool_]],
         queries=tuple(queries),
         supports=(),
         whole=True,
-        manifest={"block": {"absent": "exclude"}},
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fssbench.api import Cell, LegendMark, RunResult, mark_letters, row_title
+from fssbench.api import Cell, Context, LegendMark, RunResult, mark_letters, row_title
 
 from .text import NOTHING, clean, format_count, format_parameters, format_percent
 
@@ -104,7 +104,7 @@ def _list_run_deviations(run: RunResult) -> Iterable[str]:
         yield f"episodes drawn by protocol {clean(run.protocol)}, not by the published one"
     if run.score_size != "input":
         yield f"scored at {clean(run.score_size)} size instead of the network's input size"
-    lists = clean(_read_block(run).get("lists", ""))
+    lists = clean(run.manifest.block.lists)
     if lists.startswith("files on disk"):
         yield "lists of images made from the files on disk, not those of the reference repositories"
     if run.absent:
@@ -113,11 +113,6 @@ def _list_run_deviations(run: RunResult) -> Iterable[str]:
 
 def _describe_absent_rule(run: RunResult) -> str:
     return "left out of the mean" if run.absent_rule == "exclude" else "counted as 0"
-
-
-def _read_block(run: RunResult, name: str = "block") -> Mapping[str, Any]:
-    block = run.manifest.get(name)
-    return block if isinstance(block, Mapping) else {}
 
 
 def describe_run(run: RunResult, legend: dict[str, LegendMark]) -> RunLine:
@@ -143,15 +138,15 @@ def describe_run(run: RunResult, legend: dict[str, LegendMark]) -> RunLine:
         ),
         absent=tuple(names.get(c, f"class {c}") for c in run.absent),
         benchmark=clean(run.benchmark),
-        checkpoint=_describe_checkpoint(_read_block(run, "context")),
-        lists=clean(_read_block(run).get("lists") or ""),
-        created=clean(_read_block(run, "context").get("created_utc") or "")[:10],
+        checkpoint=_describe_checkpoint(run.manifest.context),
+        lists=clean(run.manifest.block.lists),
+        created=clean(run.manifest.context.created_utc or "")[:10],
     )
 
 
-def _describe_checkpoint(context: Mapping[str, Any]) -> str:
-    name, sha = context.get("checkpoint"), context.get("checkpoint_sha256")
-    return " ".join(clean(part) for part in (name, str(sha)[:12] if sha else None) if part)
+def _describe_checkpoint(context: Context) -> str:
+    name, sha = context.checkpoint, context.checkpoint_sha256
+    return " ".join(clean(part) for part in (name, sha[:12] if sha else None) if part)
 
 
 def collect_environment(runs: Iterable[RunResult]) -> tuple[tuple[str, str], ...]:
@@ -161,7 +156,7 @@ def collect_environment(runs: Iterable[RunResult]) -> tuple[tuple[str, str], ...
     """
     values: dict[str, dict[str, None]] = {}
     for run in runs:
-        for name, value in _flatten(_read_block(run, "context")):
+        for name, value in _flatten(run.manifest.context.as_stored()):
             values.setdefault(name, {})[value] = None
     return tuple((name, _join_values(list(texts))) for name, texts in values.items())
 

@@ -101,7 +101,7 @@ def find_kind(run: RunResult) -> str:
 
     The kinds are `prototype`, `pixelwise`, `adaptation` and `other`.  The result is empty if the kind is not known.
     """
-    recorded = run.manifest.get("context", {}).get("kind")
+    recorded = run.manifest.context.kind
     return clean_line(recorded) if recorded else _read_printed_kinds().get(run.method.lower(), "")
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 from fssbench.api import (
     Cell,
@@ -88,9 +86,7 @@ def make_method_page(name: str, results: Results, legend: dict[str, LegendMark])
     cells = [cell for cell in results.cells if cell.method == name]
     runs = [run for cell in cells for run in cell.folds.values()]
     card, notes, missing = _read_card(name)
-    recorded = next(
-        (str(_read_context(run)["title"]) for run in runs if _read_context(run).get("title")), name
-    )
+    recorded = next((title for run in runs if (title := run.manifest.context.title)), name)
     return MethodPage(
         name=clean(name),
         title=dict(card).get("Name") or clean(recorded),
@@ -128,11 +124,6 @@ def _read_card(name: str) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...],
     )
 
 
-def _read_context(run: RunResult) -> Mapping[str, Any]:
-    context: Mapping[str, Any] = run.manifest.get("context", {})
-    return context
-
-
 def _make_figure(cell: Cell, legend: dict[str, LegendMark]) -> MethodFigure:
     run = first_run(cell)
     miou = build_mean_entry(cell, legend)
@@ -158,10 +149,8 @@ def _describe_standing(cell: Cell) -> str:
 
 
 def _make_variant(run: RunResult) -> Variant:
-    context, block = _read_context(run), run.manifest.get("block", {})
-    settings = {**block.get("config", {})}
-    checkpoint = context.get("checkpoint")
-    digest = str(context.get("checkpoint_sha256") or "")[:12]
+    context, settings = run.manifest.context, run.manifest.block.config
+    checkpoint, digest = context.checkpoint, (context.checkpoint_sha256 or "")[:12]
     return Variant(
         label=clean(run.label),
         backbone=clean(run.backbone),

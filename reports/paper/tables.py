@@ -269,8 +269,8 @@ def _drop_setting(cell: Cell) -> Cell:
 
 def _make_title(cell: Cell) -> str:
     """Return the name of the row, with the method's name as papers print it."""
-    title, name = _first(cell).manifest.get("context", {}).get("title"), row_title(cell)
-    return clean(name.replace(cell.method, str(title), 1) if title else name)
+    title, name = _first(cell).manifest.context.title, row_title(cell)
+    return clean(name.replace(cell.method, title, 1) if title else name)
 
 
 def _format_millions(count: int) -> str:

@@ -9,7 +9,6 @@ from fssbench.api import (
     Cell,
     LegendMark,
     Pair,
-    block_of,
     column_key,
     differs,
     first_run,
@@ -120,7 +119,7 @@ def _find_whole(cells: list[Cell], ablated: Cell) -> Cell | None:
 
     def far(cell: Cell) -> tuple[int, ...]:
         other = first_run(cell)
-        mine, its = (block_of(each).get("config", {}) for each in (run, other))
+        mine, its = (each.manifest.block.config for each in (run, other))
         return (
             bool(differs(cell, ablated)),
             sum(mine.get(key) != its.get(key) for key in {*mine, *its}),

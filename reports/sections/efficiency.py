@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
-from fssbench.api import Cell, Efficiency, block_of, first_run
+from fssbench.api import Cell, Efficiency, first_run
 
 from ..content.analysis import Analysis, Place
 from ..content.text import NOTHING, clean, format_parameters
@@ -111,25 +111,25 @@ def describe_cost_source(analysis: Analysis, place: Place) -> str:
         if analysis.results.efficiency:
             return "No costs of these methods were measured."
         return "Times are those of the predictions in the runs, without the images and features that methods share."
-    size = str(block_of(first_run(next(iter(place.cells.values())))).get("size", ""))
-    other = sorted({e.size for e in belong.values() if str(e.size) != size})
-    sized = f" Costs are at {', '.join(map(str, other))} px, scores at {size} px." if size and other else ""
+    size = first_run(next(iter(place.cells.values()))).manifest.block.size
+    other = sorted({e.size for e in belong.values()} - {size})
+    sized = f" Costs are at {', '.join(map(str, other))} px, scores at {size} px." if other else ""
     return f"Costs were measured on {_name_machine(machines[0][0])}. Bars of the time are quartiles.{sized}"
 
 
 def _find_measurement(cell: Cell, measured: Iterable[Efficiency]) -> Efficiency | None:
     """Find the measurement of a cell, at its own input size if there is one, else the latest."""
     run = first_run(cell)
-    block = block_of(run)
+    block = run.manifest.block
 
     def same(each: Efficiency) -> bool:
-        settings = each.config == block["config"] if "config" in block else each.label == run.label
-        return (each.method, each.backbone, each.shot) == (run.method, run.backbone, run.shot) and settings
+        place = (each.method, each.backbone, each.shot, each.config)
+        return place == (run.method, run.backbone, run.shot, block.config)
 
     fitting = [each for each in measured if same(each)]
     return max(
         fitting,
-        key=lambda e: (e.size == block.get("size"), e.batch == 1, e.created_utc),
+        key=lambda e: (e.size == block.size, e.batch == 1, e.created_utc),
         default=None,
     )
 
@@ -203,11 +203,11 @@ def _suggest_command(lacking: list[Cell]) -> str:
     plain = [run for run in runs if (run.backbone, run.label) == (runs[0].backbone, run.method)]
     together = plain or runs[:1]  # plain methods share a command; one with settings has its own
     first = together[0]
-    size, passed = block_of(first).get("size"), first.manifest.get("context", {}).get("config_passed", {})
+    size, passed = first.manifest.block.size, first.manifest.context.config_passed
     parts = ["fssbench", "bench"]
     parts += [p for name in dict.fromkeys(clean(run.method) for run in together) for p in ("-m", name)]
     parts += ["--backbone", clean(first.backbone)] if first.backbone != "own" else []
-    parts += ["--size", str(size)] if size else []
+    parts += ["--size", str(size)]
     parts += [p for name in first.ablations for p in ("--ablate", clean(name))]
     parts += [p for key, value in sorted(passed.items()) for p in ("--set", clean(f"{key}={value}"))]
     return shlex.join(parts)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from manifests import make_manifest
 from report_factory import make_cell, make_run
 
 from fssbench.analysis.changes import read_other, with_changes
@@ -31,7 +32,7 @@ def measured(
 ) -> RunResult:
     block = BLOCK | changes.pop("block", {})
     context = CONTEXT | changes.pop("context", {})
-    manifest = {"block": block, "context": context}
+    manifest = make_manifest(**block, context=context)
     identity = changes.pop("identity", f"{method}{benchmark}{fold}{sorted(map(str, block.items()))}")
     return make_run(method, benchmark, fold, manifest=manifest, identity=identity, **changes)
 

@@ -85,7 +85,7 @@ def test_every_number_of_a_run(null):
     assert (result.fold, result.shot, result.seed, result.planned, result.episodes) == (0, 2, 0, 60, 60)
     assert (result.backbone, result.weights, result.protocol) == ("own", "own", "published/1")
     assert (result.identity, result.plan_sha256) == (manifest["identity"], plan.sha256)
-    assert result.manifest == manifest
+    assert {"schema": 1, **result.manifest.as_stored()} == manifest
     assert [p.index for p in result.panels] == sorted({round((k + 0.5) * 20 - 0.5) for k in range(3)})
     assert result.absent == ()
     assert result.seconds > 0

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fssbench.analysis.matching import Match, Refusal, comparable, differs, matches
-from fssbench.analysis.row_keys import block_of, column_key, method_key
+from fssbench.analysis.row_keys import column_key, method_key
 from fssbench.analysis.row_names import method_names
 from fssbench.api import UsageError
 
@@ -72,7 +72,7 @@ def test_equal_plans_can_be_compared(table: Any) -> None:
         ({"lists": "x"}, "the plans of fold 0 differ"),
         ({"fold": 1}, "folds 0 against 1"),
         ({"block": {"data_sha256": "0123456789abcdef"}}, "data_sha256 of fold 0 differs"),
-        ({"block": {"engine": "2"}}, "engine of fold 0 differs (None against 2)"),
+        ({"block": {"engine": "2"}}, "engine of fold 0 differs (1 against 2)"),
         ({"block": {"benchmark_version": 2}}, "benchmark_version of fold 0 differs"),
         ({"block": {"absent": "exclude"}}, "absent of fold 0 differs"),
     ],
@@ -129,7 +129,7 @@ def test_methods_that_meet_in_one_column_are_not_refused_for_the_others(table: A
 def test_two_checkpoints_of_one_method_are_named_by_their_weights(table: Any) -> None:
     runs = [table.make_run("a", head=h) for h in ("one", "two")]
     result = both(table, *runs)
-    assert set(result.methods) == {f"a, weights {block_of(run)['head_sha256'][:8]}" for run in runs}
+    assert set(result.methods) == {f"a, weights {run.manifest.block.head_sha256[:8]}" for run in runs}
 
 
 class TestShared:

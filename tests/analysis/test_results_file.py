@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from manifests import make_manifest
 from measurements import make_measurement
 from report_factory import add_panels, make_cell, make_results, make_run
 
 from fssbench.analysis.comparisons import differences
 from fssbench.analysis.results_file import read_results, write_results
-from fssbench.api import Results
+from fssbench.api import Results, RunManifest
 from fssbench.errors import DataError
 
 
@@ -48,6 +49,36 @@ def test_everything_comes_back(tmp_path: Path) -> None:
         assert list(cell.folds) == list(other.folds)
         plain = {"folds": {}}
         assert replace(cell, **plain) == replace(other, **plain)
+
+
+def test_the_manifest_is_in_the_file_as_it_was_stored_even_by_a_newer_version(tmp_path: Path) -> None:
+    stored = {
+        **make_manifest(
+            config={"width": 64},
+        ).as_stored(),
+        "context": {**make_manifest().context.as_stored(), "weather": ["rain", None]},
+        "sealed": "0" * 64,
+        "colour": "red",
+    }
+    run = make_run(manifest=RunManifest.read_stored(stored))
+    results = Results((run,), (make_cell([run]),), 200, 0)
+    result = back(results, tmp_path)
+    text = (tmp_path / "results.json").read_text(encoding="utf-8")
+    (held,) = json.loads(text)["runs"]
+    assert held["manifest"] == stored
+    assert result.runs[0].manifest == run.manifest
+    write_results(result, tmp_path / "again.json")
+    again = json.loads((tmp_path / "again.json").read_text(encoding="utf-8"))
+    assert again == json.loads(text) | {"runs": [held | {"path": again["runs"][0]["path"]}]}
+
+
+def test_a_manifest_without_a_field_is_refused_by_its_name(tmp_path: Path) -> None:
+    write_results(make_results(), tmp_path / "results.json")
+    content = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    del content["runs"][0]["manifest"]["block"]["data_sha256"]
+    (tmp_path / "results.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(DataError, match="data_sha256"):
+        read_results(tmp_path / "results.json")
 
 
 def test_counts_that_come_back_give_the_same_paired_interval(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from fssbench.reports.formats.html import render_page
 from fssbench.reports.sections.drawings import list_drawings
 from fssbench.reports.sections.efficiency import collect_costs, describe_cost_source, make_cost_points
 from hypothesis import given, strategies as st
+from manifests import make_manifest
 from report_factory import make_cell, make_results, make_run
 
 from fssbench.api import Efficiency, Results, RunResult, Timing
@@ -57,7 +58,7 @@ def measured(method: str = "pmnet", shot: int = 1, **changes: Any) -> Efficiency
 def results(*efficiency: Efficiency, sizes: int = 400) -> Results:
     cells = []
     for method in ("pmnet", "hsnet", "panet"):
-        manifest = {"block": {"config": {}, "size": sizes}, "context": {}}
+        manifest = make_manifest(size=sizes)
         cells.append(make_cell([make_run(method, manifest=manifest)]))
     runs = tuple(run for cell in cells for run in cell.folds.values())
     return Results(runs, tuple(cells), 200, 0, efficiency=efficiency)
@@ -148,7 +149,7 @@ def test_next_command_has_the_settings_of_a_changed_method() -> None:
     def changed(
         method: str, label: str, passed: dict[str, str], ablations: tuple[str, ...] = ()
     ) -> RunResult:
-        manifest = {"block": {"config": {}, "size": 400}, "context": {"config_passed": passed}}
+        manifest = make_manifest(size=400, context={"config_passed": passed})
         return make_run(method, label=label, ablations=ablations, manifest=manifest)
 
     def command(*runs: RunResult) -> str:

@@ -24,6 +24,7 @@ from fssbench.reports.leaderboard.names import name_page
 from fssbench.reports.leaderboard.site import LeaderboardReporter, render_site
 from hostile_names import NASTY, make_hostile_results, parse_page
 from hypothesis import given, settings, strategies as st
+from manifests import make_manifest
 from report_factory import SKILL, flag_best, make_cell, make_run
 
 from fssbench.analysis.row_names import row_title, with_names
@@ -37,7 +38,7 @@ def cells_of(benchmark: str, shot: int, folds: int = 1, **changes: object) -> li
     for method in SKILL:
         kind = "prototype" if method == "panet" else "pixelwise"
         context = {"title": method.upper(), "kind": kind, "checkpoint": f"{method}.safetensors"}
-        manifest = {"context": context, "block": {"config": {"width": 64}}}
+        manifest = make_manifest(context=context, config={"width": 64})
         own = {"backbone": "vgg16"} if method == "hsnet" else {}
         given_ = {"episodes": 40, "manifest": manifest} | own | changes
         group.append(make_cell([make_run(method, benchmark, f, shot, **given_) for f in range(folds)]))
@@ -218,7 +219,7 @@ def everywhere(text: str) -> Results:
     """Results in which the method, its kind, its title, settings and checkpoint are `text` too."""
     run = make_hostile_results(text).runs[0]
     context = {"title": text, "kind": text, "checkpoint": text, "checkpoint_sha256": text}
-    run = replace(run, method=text, manifest={"context": context, "block": {"config": {text: text}}})
+    run = replace(run, method=text, manifest=make_manifest(context=context, config={text: text}))
     return Results((run,), (make_cell([run]),), 200, 0, notes=(text,))
 
 

@@ -14,6 +14,7 @@ from fssbench.reports.content.text import (
     format_parameters,
     format_percent,
 )
+from manifests import make_manifest
 from report_factory import make_cell, make_results, make_run
 
 from fssbench.api import MARK_MEANINGS, Cell, Estimate, Results, build_legend, mark_kind, mark_letters
@@ -202,7 +203,7 @@ def test_provenance_has_classes_and_environment(report: Report) -> None:
 
 def test_values_that_differ_between_runs_are_all_listed() -> None:
     cells = [
-        make_cell([make_run(m, manifest={"context": {"threads": n}})])
+        make_cell([make_run(m, manifest=make_manifest(context={"threads": n}))])
         for m, n in (("pmnet", 1), ("hsnet", 8))
     ]
     results = Results(tuple(c.folds[0] for c in cells), tuple(cells), 200, 0)

@@ -16,6 +16,7 @@ from fssbench.reports.formats.latex import LatexReporter
 from fssbench.reports.paper.layouts import AVERAGE, LAYOUTS
 from fssbench.reports.paper.tables import Line, Number, PaperTable, make_paper_tables
 from hostile_names import NASTY, make_hostile_results
+from manifests import make_manifest
 from report_factory import flag_best, make_cell, make_results, make_run
 
 from fssbench.analysis.comparisons import verdicts
@@ -38,7 +39,8 @@ TITLES = {"pmnet": "PMNet", "hsnet": "HSNet", "panet": "PANet"}
 def cells_of(benchmark: str, folds: int, shot: int, **changes: object) -> list[Cell]:
     group = []
     for method, title in TITLES.items():
-        manifest = {"context": {"title": title, "kind": "prototype" if method == "panet" else "pixelwise"}}
+        kind = "prototype" if method == "panet" else "pixelwise"
+        manifest = make_manifest(context={"title": title, "kind": kind})
         marks = ("miniature", "untrained") if method == "hsnet" else ("miniature",)
         given = {"episodes": 40, "marks": marks, "manifest": manifest} | changes
         group.append(make_cell([make_run(method, benchmark, f, shot, **given) for f in range(folds)]))
@@ -229,7 +231,9 @@ def test_nothing_is_best_alone_or_across_measurements() -> None:
 def test_paper_tables_execute_nothing_foreign(text: str, tmp_path: Path) -> None:
     def skeleton(word: str) -> tuple[list[str], int, int]:
         run = make_hostile_results(word).runs[0]
-        run = replace(run, benchmark="pascal5i", manifest={"context": {"title": word, "kind": word}})
+        run = replace(
+            run, benchmark="pascal5i", manifest=make_manifest(context={"title": word, "kind": word})
+        )
         results = gathered([make_cell([run], missing=(1, 2, 3))])
         written = LatexReporter().write(results, tmp_path, style="paper")[1].read_text(encoding="utf-8")
         assert all(c < "\x80" or "À" <= c <= "ÿ" for c in written)

@@ -289,7 +289,7 @@ class TestWithoutRecords:
         assert [sorted(cell.folds) for cell in cells] == [[0, 1, 2, 3]] * 2
         assert not any("joined" in mark for cell in cells for mark in cell.marks)
         for cell in cells:
-            heads = [run.manifest["block"]["head_sha256"] for run in cell.folds.values()]
+            heads = [run.manifest.block.head_sha256 for run in cell.folds.values()]
             assert len({head[:2] for head in heads}) == 1
 
     def test_one_fold_trained_again_leaves_the_four_of_the_old(self, tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ class TestWithoutRecords:
         cells = self.rerun(tmp_path, Campaign(), again, together=False)
         assert sorted(sorted(cell.folds) for cell in cells) == [[0, 1, 2, 3], [2]]
         whole = next(cell for cell in cells if len(cell.folds) == 4)
-        assert {run.manifest["block"]["head_sha256"][:2] for run in whole.folds.values()} == {"t0"}
+        assert {run.manifest.block.head_sha256[:2] for run in whole.folds.values()} == {"t0"}
         assert any(mark.startswith("joined") for mark in whole.marks), "the date alone tells them apart"
 
     def test_one_checkpoint_for_all_folds_takes_no_fold_of_another(self, tmp_path: Path) -> None:
@@ -342,7 +342,7 @@ class TestRepairedData:
         assert len(results.runs) == 6
         assert [sorted(cell.folds) for cell in results.cells] == [[0, 1, 2, 3]] * 2
         for cell in results.cells:
-            data = {fold: run.manifest["block"]["data_sha256"][:2] for fold, run in cell.folds.items()}
+            data = {fold: run.manifest.block.data_sha256[:2] for fold, run in cell.folds.items()}
             assert data[0] == data[2]
             assert data[1] == data[3] == "d0"
         assert len({cell.variant for cell in results.cells}) == 2

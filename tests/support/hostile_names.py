@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
+from manifests import make_manifest
 from report_factory import make_cell, make_run
 
 from fssbench.api import Results
@@ -102,7 +103,7 @@ def make_hostile_results(text: str) -> Results:
         protocol=text,
         class_names=(text,) * 5,
         marks=(f"sample ({text})",),
-        manifest={"context": {"made": text, "packages": {"x": text}}},
+        manifest=make_manifest(context={"made": text, "packages": {"x": text}}),
         benchmark="some-data",
     )
     cell = make_cell([run])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fssbench.contracts.run_manifest import Context, Identity, RunManifest
@@ -55,6 +56,9 @@ def make_identity(**fields: Any) -> Identity:
     return Identity(**{**IDENTITY, **fields})
 
 
-def make_manifest(**fields: Any) -> RunManifest:
-    """Make the manifest of a toy method; `fields` are fields of its identity."""
-    return RunManifest.of(make_identity(**fields), Context(**CONTEXT))
+def make_manifest(*, context: Mapping[str, Any] | None = None, **fields: Any) -> RunManifest:
+    """Make the manifest of a toy method; `fields` are fields of its identity, `context` of its context.
+
+    A context may have fields that this version does not know, as one from a file may.
+    """
+    return RunManifest.of(make_identity(**fields), Context.read_stored({**CONTEXT, **(context or {})}))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from manifests import make_manifest
 from PIL import Image, ImageDraw
 
 from fssbench.analysis.comparisons import verdicts
@@ -17,6 +18,7 @@ from fssbench.metrics import score
 from fssbench.runs.mark_legend import missing_folds_marks
 
 CLASS_NAMES = ("aeroplane", "bicycle", "bird", "boat", "bottle")
+MACHINE = {"python": "3.11.7", "packages": {"torch": "2.13.0"}, "threads": 1}
 SKILL = {"pmnet": 0.66, "hsnet": 0.63, "panet": 0.44}
 LEARNABLE = {"pmnet": 675_362, "hsnet": 2_573_794, "panet": 0}
 
@@ -79,7 +81,7 @@ def make_run(
         target=target,
         indices=np.arange(episodes),
         queries=tuple(f"q{i % 150:04d}" for i in range(episodes)),
-        manifest={"context": {"python": "3.11.7", "packages": {"torch": "2.13.0"}, "threads": 1}},
+        manifest=make_manifest(context=MACHINE),
     )
     run = replace(run, **changes)
     miou, fb_iou = estimate_of_runs([run], resamples=200)[0]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from manifests import make_manifest
 
 from fssbench.analysis.matching import restrict_to
 from fssbench.api import Cell, Estimate, Results, RunResult
@@ -101,7 +102,7 @@ def make_run(
         target=target,
         indices=np.arange(episodes),
         queries=tuple(f"{benchmark}{lists}-{i}" for i in rows),
-        manifest={"block": blocks, "context": {}},
+        manifest=make_manifest(**blocks),
         supports=tuple((f"s{i}",) for i in range(episodes)),
     )
     return replace(run, **changes)

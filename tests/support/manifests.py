@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from fssbench.contracts.results import RunResult
 from fssbench.contracts.run_manifest import Context, Identity, RunManifest
 
 IDENTITY: dict[str, Any] = {
@@ -54,6 +56,12 @@ CONTEXT: dict[str, Any] = {
 def make_identity(**fields: Any) -> Identity:
     """Make a complete identity; `fields` replace or add fields."""
     return Identity(**{**IDENTITY, **fields})
+
+
+def record_marks(run: RunResult) -> RunResult:
+    """Return the run with its marks in its context too, where a real run has those that are known at its start."""
+    context = run.manifest.context.changed(marks=run.marks)
+    return replace(run, manifest=run.manifest.changed(context=context))
 
 
 def make_manifest(*, context: Mapping[str, Any] | None = None, **fields: Any) -> RunManifest:

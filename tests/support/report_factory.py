@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from manifests import make_manifest
+from manifests import make_manifest, record_marks
 from PIL import Image, ImageDraw
 
 from fssbench.analysis.comparisons import verdicts
@@ -83,7 +83,7 @@ def make_run(
         queries=tuple(f"q{i % 150:04d}" for i in range(episodes)),
         manifest=make_manifest(context=MACHINE),
     )
-    run = replace(run, **changes)
+    run = record_marks(replace(run, **changes))
     miou, fb_iou = estimate_of_runs([run], resamples=200)[0]
     return replace(run, miou=miou.estimate, fb_iou=fb_iou.estimate)
 

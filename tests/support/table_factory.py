@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from manifests import make_manifest
+from manifests import make_manifest, record_marks
 
 from fssbench.analysis.matching import restrict_to
 from fssbench.api import Cell, Estimate, Results, RunResult
@@ -105,7 +105,7 @@ def make_run(
         manifest=make_manifest(**blocks),
         supports=tuple((f"s{i}",) for i in range(episodes)),
     )
-    return replace(run, **changes)
+    return record_marks(replace(run, **changes))
 
 
 def keep_episodes(run: RunResult, rows: Any) -> RunResult:

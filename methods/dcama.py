@@ -1,7 +1,7 @@
 """DCAMA: dense cross-query-and-support attention weighted mask aggregation (Shi et al., ECCV 2022).
 
-Every query cell attends to all support cells, background included.  It gathers their mask values and not their
-features.  Each block of the last three stages gives one such map; convolutions mix the maps.
+Every query cell attends to all support cells, including the background.  It gathers their mask values, not their
+features.  Each block of the last three stages gives one such map.  Convolutions mix the maps.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ class DCAMAConfig(MethodConfig):
     """Settings of DCAMA."""
 
     heads: int = Field(default=8, ge=1)
-    """Number of attention heads; it must divide the channels of every tap that is matched."""
+    """Number of attention heads.  It must divide the channels of every tap that is matched."""
 
 
 class MaskAttention(nn.Module):
     """Multi-head attention with mask values as values: one number per support cell, shared by all heads.
 
     Args:
-        channels: of the tokens.
-        heads: must divide `channels`.
+        channels: number of channels of the tokens.
+        heads: number of heads, which must divide `channels`.
     """
 
     def __init__(self, channels: int, heads: int) -> None:
@@ -64,11 +64,11 @@ class MaskAttention(nn.Module):
         self.key = nn.Linear(channels, channels)
 
     def forward(self, query: Tensor, support: Tensor, values: Tensor) -> Tensor:
-        """Gather mask values (B, N) for query tokens (B, N, C) from support tokens (B, M, C).
+        """Gather mask values (B, N) for query tokens from support tokens.
 
         Args:
-            query: query tokens.
-            support: tokens of all K supports, side by side.
+            query: query tokens (B, N, C).
+            support: tokens (B, M, C) of all K supports, side by side.
             values: mask values (B, M), 0..1.
         """
         asked = torch.unflatten(self.query(query), -1, (self.heads, -1))
@@ -94,8 +94,8 @@ class MaskAttention(nn.Module):
 def positions(count: int, channels: int, like: Tensor) -> Tensor:
     """Compute sinusoidal encodings (count, channels) of cells in reading order: sine in even channels, cosine in odd.
 
-    The formula is the usual exponential in single precision.  Angles reach thousands, and another formula for the
-    same frequencies would differ in the fourth digit.
+    The formula is the usual exponential in single precision.  Angles reach thousands, so another formula for the same
+    frequencies would differ in the fourth digit.
     """
     exponents = torch.arange(0, channels, 2, device=like.device) * (-math.log(_BASE) / channels)
     angles = torch.arange(count, device=like.device).unsqueeze(1) * torch.exp(exponents)
@@ -126,7 +126,7 @@ def _make_pair(inputs: int, hidden: int, outputs: int, *after: nn.Module) -> nn.
 
 
 class DCAMA(FeatureMethod):
-    """Mask aggregation by attention; one softmax covers the cells of all K supports."""
+    """Mask aggregation by attention.  One softmax covers the cells of all K supports."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="dcama",
@@ -221,7 +221,7 @@ class DCAMA(FeatureMethod):
 
     @property
     def taps(self) -> Taps:
-        """All blocks of the last three stages and the last of the stage before, of query and support alike."""
+        """All blocks of the last three stages, and the last block of the stage before, of query and support."""
         every = (*sum(self._matched.values(), ()), self._shallow.name)
         return Taps(query=every, support=every)
 
@@ -263,7 +263,7 @@ class DCAMA(FeatureMethod):
         return functional.dropout(tokens, _DROPOUT, self.training)
 
     def rename_reference(self, name: str) -> str | None:
-        """Own name of an entry of the release; its positional encodings are not needed."""
+        """Return our name of an entry of the release.  Its positional encodings are not needed."""
         name = name.removeprefix("model.")
         if re.fullmatch(r"pe\.\d+\.pe", name):
             return None

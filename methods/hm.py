@@ -1,8 +1,8 @@
-"""HM: hybrid masking (Moon et al., ECCV 2022) in front of HSNet or VAT.
+"""HM: hybrid masking (Moon et al., ECCV 2022), in front of HSNet or VAT.
 
-Features that are masked still contain what lies around the object in their receptive fields.  If the background of
-the image is blanked first, they do not, but detail of small objects is lost.  Hybrid masking takes the masked
-features where they are positive, and those of the blanked image elsewhere.
+Masked features still contain the surroundings of the object, which lie in their receptive fields.  Features of an
+image with a blank background do not, but they lose detail of small objects.  Hybrid masking takes the masked features
+where they are positive, and those of the blanked image elsewhere.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ class HMConfig(MethodConfig):
     """Settings of hybrid masking."""
 
     host: Literal["auto", "hsnet", "vat"] = "auto"
-    """The method after the masking.  `auto`: the one that the loaded authors' weights have; without weights HSNet."""
+    """The method after the masking.  `auto` is the host of the loaded authors' weights, or HSNet without such
+    weights."""
     guidance: Literal["pascal", "coco", "fss"] = "pascal"
-    """Which query features guide the decoder if VAT is the host, by training set.  HSNet has no such setting."""
+    """Query features that guide VAT's decoder, by training set.  HSNet has no such setting."""
     masking: Masking = "hybrid"
-    """`feature`: features times the mask, as the host method does.  `input`: features of the image with its
+    """`feature`: features times the mask, as in the host method.  `input`: features of the image with its
     background set to the mean colour.  `hybrid`: the first where they are positive, else the second."""
 
     ablations: ClassVar[Mapping[str, Ablation]] = {
@@ -55,12 +56,12 @@ def object_features(
     Args:
         backbone: the frozen network.
         taps: names of its taps.
-        images: normalised images (B, 3, H, W); zero is the mean colour.
+        images: normalised images (B, 3, H, W), in which zero is the mean colour.
         mask: binary masks (B, H, W).
-        masking: see `HMConfig`.
+        masking: kind of masking, see `HMConfig`.
 
     Returns:
-        Maps (B, C, h, w) by tap, at their own size.
+        Maps (B, C, h, w) by tap, each at its own size.
     """
     blanked = images * mask.unsqueeze(1)
     if masking == "input":
@@ -76,7 +77,7 @@ def object_features(
 
 
 class HybridMasking(ImageMethod):
-    """HSNet or VAT with hybrid masking; for K shots, one forward each and a vote."""
+    """HSNet or VAT with hybrid masking.  For K shots it predicts from each support, and the masks are voted on."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="hm",
@@ -133,22 +134,25 @@ class HybridMasking(ImageMethod):
 
     @classmethod
     def settings_of(cls, state: Mapping[str, Tensor]) -> Mapping[str, Any]:
-        """The host whose authors' layout the weights have."""
+        """Return the host whose layout the authors' weights have."""
         return {"host": "vat" if any(_OF_VAT in name for name in state) else "hsnet"}
 
     def read(self, query: Any, support: Any) -> tuple[Any, Any]:
-        """Run the backbone on the query, once for all shots; supports stay pixels until their masks are known."""
+        """Run the backbone on the query, once for all shots.
+
+        Supports stay pixels, because masking needs their masks.
+        """
         if isinstance(query, Tensor):
             query = self.backbone(query, self.host.taps.query)
         return query, support
 
     def logits(self, query: Any, support: Tensor, support_mask: Tensor) -> Tensor:
-        """Logits (B, 2, h, w) from query features by tap and one support image (B, 1, 3, H, W) each."""
+        """Compute logits (B, 2, h, w) from query features by tap and one support image (B, 1, 3, H, W) per query."""
         taps = self.host.taps.support
         objects = object_features(self.backbone, taps, support[:, 0], support_mask[:, 0], self.config.masking)
         return self.host.match(query, objects)
 
     def rename_reference(self, name: str) -> str | None:
-        """Own name of an entry of the authors' files, which are laid out as the host's."""
+        """Return our name of an entry of the authors' checkpoint, which has the layout of the host's."""
         renamed = self.host.rename_reference(name)
         return None if renamed is None else f"host.{renamed}"

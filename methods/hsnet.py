@@ -73,7 +73,7 @@ class HypercorrelationHead(nn.Module):
         )
 
     def forward(self, volumes: Sequence[Tensor]) -> Tensor:
-        """Logits (B, 2, 2h, 2w) from three volumes (B, L, h, w, hs, ws), coarse first."""
+        """Compute logits (B, 2, 2h, 2w) from three volumes (B, L, h, w, hs, ws), coarse first."""
         return self.decode(self.squeeze(volumes))
 
     def squeeze(self, volumes: Sequence[Tensor]) -> Tensor:
@@ -109,11 +109,11 @@ class HSNetConfig(MethodConfig):
     """Settings of HSNet."""
 
     width: int = Field(128, ge=8, multiple_of=8)
-    """Channels after the squeeze; the published network has 128."""
+    """Number of channels after the squeeze.  The published network has 128."""
 
 
 class HSNet(FeatureMethod):
-    """Hypercorrelation squeeze network; for K shots, one forward each and a vote."""
+    """Hypercorrelation squeeze network.  For K shots it predicts from each support, and the masks are voted on."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="hsnet",
@@ -177,17 +177,17 @@ class HSNet(FeatureMethod):
 
     @property
     def taps(self) -> Taps:
-        """All blocks of the last three stages, coarse first, of query and support alike."""
+        """All blocks of the last three stages, coarse first, of query and support."""
         every = sum(self._levels, ())
         return Taps(query=every, support=every)
 
     def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
-        """Logits (B, 2, h, w) at half the finest tap's stride, from one support for each query."""
+        """Compute logits (B, 2, h, w) at half the finest tap's stride, from one support per query."""
         return self.match(
             query, {tap: mask_features(support[tap], support_mask)[:, 0] for tap in self.taps.support}
         )
 
     def match(self, query: Features, objects: Features) -> Tensor:
-        """Logits from query features and the features of one support's object, each (B, C, h, w) by tap."""
+        """Compute logits from query features and the features of one support's object, each (B, C, h, w) by tap."""
         logits: Tensor = self.hpn_learner(correlate_levels(self._levels, query, objects))
         return logits

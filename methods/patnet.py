@@ -1,7 +1,7 @@
 """PATNet: pyramid anchor transformation (Lei, Zhang, He, Chen, Du, Lu, ECCV 2022).
 
-Before HSNet compares query and support, a linear map transforms the features of each tap.  It takes the background
-and foreground prototypes of the support to two learnt anchors, which are the same for every domain.
+A linear map transforms the features of each tap before HSNet compares query and support.  It maps the background and
+foreground prototypes of the support to two learnt anchors, which are the same for every domain.
 """
 
 from __future__ import annotations
@@ -34,26 +34,27 @@ if TYPE_CHECKING:
 
 _EPS = 1e-6
 _TUNED = 1
-"""Number of the anchors that fine-tuning moves."""
+"""Number of the anchors that fine-tuning changes."""
 _FIRST_LEVEL = 4
-"""Number of taps of the first level in ResNet-50; the reference uses it on VGG-16 too."""
+"""Number of taps of the first level in ResNet-50.  The reference uses this number on VGG-16 too."""
 
 
 class PATNetConfig(HSNetConfig):
     """Settings of PATNet."""
 
     anchors_by_stage: bool = False
-    """On VGG-16, whether each stage has its own anchors.  The reference counts taps as in ResNet-50: the
-    first four use the first anchors (one of these taps is of the next stage), the others use the second, and no tap
-    uses the third.  On other backbones the anchors always depend on stage and width."""
+    """On VGG-16, whether each stage has its own anchors.  The reference counts taps as in ResNet-50.  The first four
+    taps use the first anchors, although one of them belongs to the next stage.  All others use the second
+    anchors, and none uses the third.  On other backbones anchors always depend on stage and width."""
     finetune: Annotated[int, AT_INFERENCE] = Field(0, ge=0)
-    """Steps of the paper's fine-tuning at test time in each episode; 0 for none, as in the published test."""
+    """Steps of the paper's fine-tuning at test time, per episode.  0 as in the published test."""
     finetune_rate: Annotated[float, AT_INFERENCE] = Field(1e-3, gt=0)
-    """Its learning rate (Adam): in the paper 1e-3 on DeepGlobe and ISIC, 5e-5 on radiographs and FSS-1000."""
+    """Learning rate of the fine-tuning (Adam).  The paper states 1e-3 on DeepGlobe and ISIC, and 5e-5 on
+    radiographs and FSS-1000."""
 
 
 class PATNet(HSNet):
-    """HSNet on features transformed to learnt anchors; for K shots, one forward each and a vote."""
+    """HSNet on features that are transformed to learnt anchors."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="patnet",
@@ -124,7 +125,7 @@ class PATNet(HSNet):
             self.add_module(f"reference_layer{number}", layer)
 
     def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
-        """Logits (B, 2, h, w) at half the finest tap's stride, from one support for each query."""
+        """Compute logits (B, 2, h, w) at half the finest tap's stride, from one support per query."""
         return self._match(query, support, support_mask, self._anchor_rows())
 
     def _anchor_rows(self) -> dict[int, Tensor]:
@@ -134,7 +135,7 @@ class PATNet(HSNet):
     def _match(
         self, query: Features, support: Features, support_mask: Tensor, rows: Mapping[int, Tensor]
     ) -> Tensor:
-        """Logits, with the anchors given by number."""
+        """Compute logits with given anchors, by number."""
         cells, objects = {}, {}
         for tap, number in self._anchors.items():
             anchors = rows[number]
@@ -147,15 +148,15 @@ class PATNet(HSNet):
 
     @property
     def steps(self) -> int:
-        """Steps of fine-tuning; none by default, and none in training: it belongs to the test."""
+        """Steps of fine-tuning.  0 by default, and in training, because fine-tuning belongs to the test."""
         return 0 if self.training else self.config.finetune
 
     def adapt(
         self, query: Any, support: Any, support_mask: Tensor, *, generator: torch.Generator, steps: int
     ) -> Predictor:
-        """Move a copy of the first anchors until predicted object and support objects agree; nothing is drawn.
+        """Change a copy of the first anchors until the predicted object and the support objects agree.
 
-        See `Method.adapt`.
+        Nothing is drawn at random.  See `Method.adapt`.
         """
         rows = {number: anchors.detach().clone() for number, anchors in self._anchor_rows().items()}
         moved = rows[_TUNED].requires_grad_()
@@ -191,7 +192,7 @@ class PATNet(HSNet):
         anchors: Tensor,
         k: int,
     ) -> Tensor:
-        """Divergence between transformed objects of query and support `k`, summed over the first anchors' taps."""
+        """Compute the divergence of the objects of query and support `k`, summed over the first anchors' taps."""
         total = anchors.new_zeros(())
         for tap in (tap for tap, number in self._anchors.items() if number == _TUNED):
             features = support[tap][:, k]
@@ -212,11 +213,11 @@ def _coordinates(support: Tensor, mask: Tensor) -> Tensor:
     """Compute the map from features to their coordinates in the background and foreground prototypes.
 
     Args:
-        support: (B, C, h, w).
-        mask: (B, 1, h, w), values 0..1.
+        support: support features (B, C, h, w).
+        mask: masks (B, 1, h, w), values 0..1.
 
     Returns:
-        (B, 2, C): the transposed pseudo-inverse of the prototypes, each of unit length.
+        The transposed pseudo-inverse (B, 2, C) of the prototypes, each of unit length.
     """
     weights = torch.stack([1 - mask, mask], dim=1)
     prototypes = weighted_mean(support.unsqueeze(1), weights, (3, 4), eps=_EPS)
@@ -224,6 +225,6 @@ def _coordinates(support: Tensor, mask: Tensor) -> Tensor:
 
 
 def _transform(features: Tensor, coordinates: Tensor, anchors: Tensor) -> Tensor:
-    """Express features (B, C, h, w) in the prototypes, and replace these by the anchors (2, C)."""
+    """Express features (B, C, h, w) in the prototypes, and replace the prototypes by the anchors (2, C)."""
     written = torch.bmm(coordinates, features.flatten(2))
     return torch.matmul(unit(anchors, -1, eps=_EPS).transpose(0, 1), written).view_as(features)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class PFENet(OneEnrichment):
-    """Prior guided feature enrichment network; vectors and priors of K supports are averaged."""
+    """Prior guided feature enrichment network.  Vectors and priors of K supports are averaged."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="pfenet",

@@ -1,8 +1,8 @@
 """SCL: self-guided and cross-guided learning (Zhang, Xiao, Qin, CVPR 2021), on PFENet.
 
-The head first predicts the support itself from its averaged vector.  The predicted and the missed part of the object
-then give two vectors in place of one.  Several supports are weighted by how well the vectors of each predict the
-objects of all of them.
+The head first predicts the support itself from its averaged vector.  The correctly predicted part and the missed part
+of the object then give two vectors instead of one.  Several supports are weighted: a support counts more if its
+vectors predict the objects of all supports better.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
     from fssbench.api import Backbone
 
 _DIVISOR = 5.0
-"""The reference divides by five whatever the number of supports; this moves no mask."""
+"""The reference divides by five for any number of supports.  This changes no mask."""
 
 Vectors = tuple[Tensor, Tensor]
 
 
 class _Support(NamedTuple):
-    """What is read from one support image."""
+    """Everything that is computed from one support image."""
 
     objects: Tensor
     """(B, 256, h, w)."""
     first: Enriched
-    """Its own prediction, from its averaged vector."""
+    """The support's prediction of itself, from its averaged vector."""
     vectors: Vectors
-    """Averages of the predicted and of the missed part of the object, (B, 256) each."""
+    """Averages of the predicted part and of the missed part of the object, (B, 256) each."""
 
 
 class SCL(PyramidMethod):
-    """Self-guided learning on PFENet; K supports are weighted by how well they predict each other."""
+    """Self-guided learning on PFENet.  K supports are weighted by how well they predict each other."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="scl",
@@ -95,7 +95,7 @@ class SCL(PyramidMethod):
         self.supp_init_merge = nn.ModuleList(make_reduction(3 * WIDTH) for _ in scales)
 
     def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
-        """Logits (B, 2, h, w) on the third stage's grid, from all K supports jointly."""
+        """Compute logits (B, 2, h, w) on the third stage's grid, from all K supports jointly."""
         supports, answers = self._answers(query, support, support_mask)
         if len(answers) == 1:
             return answers[0].logits
@@ -104,14 +104,14 @@ class SCL(PyramidMethod):
         return torch.stack(weighted).sum(dim=0) / _DIVISOR
 
     def loss(self, query: Any, support: Any, support_mask: Tensor, target: Tensor, ignore: Tensor) -> Tensor:
-        """Loss of the query and of both predictions of the support; the mean of these over supports.
+        """Compute the loss of the query and of both predictions of the support, averaged over supports.
 
         Args:
             query: images or features, as for `predict`.
             support: images or features, as for `predict`.
             support_mask: binary masks (B, K, H, W), float.
             target: the queries' masks (B, H, W), bool.
-            ignore: pixels of them that are left out (B, H, W), bool.
+            ignore: pixels of the queries that do not count (B, H, W), bool.
         """
         supports, answers = self._answers(*self.read(query, support), support_mask)
         total = []
@@ -137,7 +137,12 @@ class SCL(PyramidMethod):
         ]
 
     def _read(self, maps: Features, mask: Tensor) -> _Support:
-        """Predict a support (maps (B, C, h, w), mask (B, H, W)) from itself, and split its object by the result."""
+        """Predict a support from itself, and split its object by the result.
+
+        Args:
+            maps: features (B, C, h, w) of the support, by tap.
+            mask: masks (B, H, W).
+        """
         objects = self.down_supp(self._middle(maps))
         weights = resize(mask.unsqueeze(1), grid(objects))[:, 0]
         vector = weighted_average(objects, weights)
@@ -159,7 +164,7 @@ class SCL(PyramidMethod):
 
     @torch.no_grad()
     def _merit(self, vectors: Vectors, supports: list[_Support], support_mask: Tensor) -> Tensor:
-        """Compute the mean IoU (B,) over all supports, predicted with the vectors of one support."""
+        """Compute the mean IoU (B,) over all supports, which are predicted with the vectors of one support."""
         scores = []
         for other, mask in zip(supports, support_mask.unbind(1), strict=True):
             again = resize(
@@ -170,7 +175,7 @@ class SCL(PyramidMethod):
 
 
 def mean_iou(predicted: Tensor, truth: Tensor) -> Tensor:
-    """Compute the mean of background and foreground IoU of boolean masks (B, H, W): (B,); an empty union gives 0."""
+    """Compute the mean of background and foreground IoU of masks (B, H, W), bool: (B,).  An empty union gives 0."""
     ious = []
     for a, b in ((~predicted, ~truth), (predicted, truth)):
         union = (a | b).sum(dim=(1, 2)).clamp(min=1)

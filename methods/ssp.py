@@ -1,7 +1,7 @@
 """SSP: self-support few-shot semantic segmentation (Fan, Pei, Tai, Tang, ECCV 2022).
 
-Prototypes of the supports give a first prediction.  The query cells of which it is sure give the query's own
-prototypes, which match the query better than those of another image.
+Prototypes of the supports give a first prediction.  The query cells with a confident prediction give the query's own
+prototypes, which fit the query better than those of another image.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class SSPConfig(MethodConfig):
     """Settings of SSP."""
 
     refine: bool = False
-    """Whether self-support is repeated on the refined prediction; the reference's flag `--refine`."""
+    """Whether self-support is repeated on the refined prediction (the reference's flag `--refine`)."""
     stem: Literal["deep", "plain"] = "deep"
-    """Stem of a ResNet: `deep`, three 3x3 convolutions as in the reference; `plain`, one 7x7 convolution, for which
-    torchvision's weights exist.  Other backbones have their own stem."""
+    """Stem of a ResNet.  `deep`: three 3x3 convolutions, as in the reference.  `plain`: one 7x7 convolution, which
+    fits torchvision's weights.  Other backbones have their own stem."""
 
     ablations: ClassVar[Mapping[str, Ablation]] = {
         "refined": Ablation({"refine": True}, label="with refinement")
@@ -40,7 +40,7 @@ class SSPConfig(MethodConfig):
 
 
 class SSP(FeatureMethod):
-    """Self-support prototypes on features of the third stage; stages 2 and 3 are trained."""
+    """Self-support prototypes on features of the third stage.  Stages 2 and 3 are trained."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="ssp",
@@ -111,17 +111,17 @@ class SSP(FeatureMethod):
 
     @classmethod
     def backbone_layout(cls, backbone: str, config: MethodConfig) -> str:
-        """The ResNet of the reference, unless `stem` is `plain`."""
+        """Return the layout of the reference's ResNet, unless `stem` is `plain`."""
         deep = backbone in _DEEP_STEM and getattr(config, "stem", "deep") == "deep"
         return "ssp" if deep else "standard"
 
     @property
     def taps(self) -> Taps:
-        """The end of the first stage, where the trained part begins."""
+        """The last tap of the first stage, where the trained part begins."""
         return Taps(query=(self._tap,), support=(self._tap,))
 
     def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
-        """Logits (B, 2, h, w) on the grid of the third stage."""
+        """Compute logits (B, 2, h, w) on the grid of the third stage."""
         cells, objects, mask = self._encode(query, support, support_mask)
         first = average_shots(Prototypes.of_mask(objects, mask), support_mask.shape[1])
         *_, last = self._predictions(first, cells)
@@ -130,14 +130,14 @@ class SSP(FeatureMethod):
     def loss(
         self, query: Features, support: Features, support_mask: Tensor, target: Tensor, ignore: Tensor
     ) -> Tensor:
-        """Training loss of B episodes, a scalar; the terms are on the card.
+        """Compute the training loss of B episodes, a scalar.  The card lists its terms.
 
         Args:
             query: query tap (B, C, h, w).
             support: support tap (B, K, C, h, w).
-            support_mask: (B, K, H, W), values 0 and 1.
+            support_mask: masks (B, K, H, W), values 0 and 1.
             target: the queries' masks (B, H, W), bool.
-            ignore: pixels marked 255 in them (B, H, W), bool.
+            ignore: pixels of the queries that are marked 255 (B, H, W), bool.
         """
         query, support = self.read(query, support)
         cells, objects, mask = self._encode(query, support, support_mask)
@@ -166,11 +166,11 @@ class SSP(FeatureMethod):
         return cells, objects, resize_mask(support_mask.flatten(0, 1), objects)
 
     def load_reference(self, state: Mapping[str, Tensor]) -> None:
-        """Load the authors' state dict; stages 2 and 3 go to the backbone and to the trained copy alike."""
+        """Load the authors' state dict.  Stages 2 and 3 go to the backbone and to the trained copy."""
         plain = {name.removeprefix("module."): value for name, value in state.items()}
         super().load_reference({**plain, **self.encoder.entries(plain, "encoder.")})
 
 
 def resize_mask(mask: Tensor, features: Tensor) -> Tensor:
-    """Resize masks (N, H, W) to the size of the features; they become soft."""
+    """Resize masks (N, H, W) to the size of the features.  They become soft."""
     return resize(mask.unsqueeze(0), grid(features))[0]

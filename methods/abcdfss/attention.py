@@ -1,4 +1,4 @@
-"""Attention without parameters carries support masks to the query; Otsu's rule gives a threshold for the map."""
+"""Attention without parameters transfers support masks to the query.  Otsu's method thresholds the result."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from ..layers.resize import grid, resize
 
 _LEVELS = 256
 _FLOOR = int(0.05 * (_LEVELS - 1))
-"""Otsu's rule ignores grey levels below this one."""
+"""Grey levels below this one are ignored."""
 
 
 def carry_mask(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
     """Compute the share of each query cell's attention that falls on the object.
 
-    Softmax over the cells of all supports of inner products divided by the root of the channels, times
-    the masks at feature size (bilinear, corners not aligned).
+    The attention is a softmax, over the cells of all supports, of inner products divided by the root of the number of
+    channels.  The masks are resized bilinearly (corners not aligned) to feature size.
 
     Args:
-        query: (1, C, h, w).
-        support: (K, C, h, w).
-        mask: (K, H, W), values 0..1.
+        query: query features (1, C, h, w).
+        support: support features (K, C, h, w).
+        mask: support masks (K, H, W), values 0..1.
 
     Returns:
-        (1, 1, h, w), values 0..1.
+        Shares (1, 1, h, w), values 0..1.
     """
     small = resize(mask.unsqueeze(1), grid(support), align_corners=False)
     cells = query[0].flatten(1).transpose(0, 1)
@@ -34,10 +34,10 @@ def carry_mask(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
 
 
 def otsu_threshold(values: Tensor) -> float:
-    """Compute Otsu's threshold of a map that is scaled to grey levels 0..255; the lowest 5 % of levels do not count.
+    """Compute Otsu's threshold of a map.  The lowest 5 % of 256 grey levels do not count.
 
-    The threshold is the level with the largest variance between the values up to it and the values above it,
-    mapped back to the map's range.  Of equal levels the first is taken.  A constant map returns its value.
+    The threshold is the level with the largest variance between the values up to it and the values above it, mapped
+    back to the map's range.  Of equal levels the first is taken.  A constant map returns its value.
     """
     low, high = float(values.min()), float(values.max())
     if high <= low:

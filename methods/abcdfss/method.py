@@ -1,8 +1,8 @@
 """ABCDFSS: adapt before comparison (Herzog, CVPR 2024).
 
 Nothing is trained before the test.  In each episode one small head per backbone tap is fitted to the query and the
-supports.  Attention in the space of each head then carries the support masks to the query.  The maps are averaged,
-and a threshold that is computed from the average gives the mask.
+supports.  Attention in the space of each head then transfers the support masks to the query.  The resulting maps are
+averaged and thresholded.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from .task_head import TaskHead, Views, fit
 
 
 class ABCDFSSConfig(MethodConfig):
-    """Settings of ABCDFSS; the defaults are the reference's."""
+    """Settings of ABCDFSS.  The defaults are those of the reference."""
 
     steps: int = Field(25, ge=0)
-    """Gradient steps per head and episode; 0 compares the features of the backbone."""
+    """Gradient steps per head and episode.  0 compares the features of the backbone."""
     learning_rate: float = Field(0.01, gt=0)
     """Learning rate of the plain gradient descent."""
     temperature: float = Field(0.5, gt=0)
@@ -38,7 +38,7 @@ class ABCDFSSConfig(MethodConfig):
     shear: int = Field(20, ge=0, le=60)
     """Largest shear of a copy along each axis, in degrees."""
     threshold: Literal["max", "otsu", "mean"] = "max"
-    """Threshold of the map: Otsu's threshold, the map's mean, or the larger of both."""
+    """Threshold of the map: Otsu's threshold, the mean of the map, or the larger of both."""
 
     ablations: ClassVar[Mapping[str, Ablation]] = {
         "adaptation": Ablation({"steps": 0}, label="w/o adaptation"),
@@ -48,13 +48,13 @@ class ABCDFSSConfig(MethodConfig):
 
 @dataclass(frozen=True)
 class _Fitted:
-    """The predictor of one episode: its fitted heads, one per tap."""
+    """The predictor of one episode, with one fitted head per tap."""
 
     method: ABCDFSS
     heads: Sequence[TaskHead]
 
     def maps(self, query: Tensor, support: Tensor, support_mask: Tensor) -> list[Tensor]:
-        """Compute one coarse map (1, 1, h, w) per tap; arguments as for `logits`, of one episode."""
+        """Compute one coarse map (1, 1, h, w) per tap.  Arguments as for `logits`, of one episode."""
         cells, objects = self.method.features(query), self.method.features(support[0])
         with torch.no_grad():
             return [
@@ -63,7 +63,7 @@ class _Fitted:
             ]
 
     def __call__(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
-        """Logits (1, 2, H, W): threshold and map."""
+        """Compute logits (1, 2, H, W): threshold and map."""
         return self.method.cut(self.maps(query, support, support_mask), support_mask)
 
 
@@ -152,7 +152,7 @@ class ABCDFSS(ImageMethod):
     def adapt(
         self, query: Any, support: Any, support_mask: Tensor, *, generator: torch.Generator, steps: int
     ) -> Predictor:
-        """Draw shears, make heads, fit them; see `Method.adapt`."""
+        """Draw shears, make one head per tap, and fit the heads.  See `Method.adapt`."""
         shears = draw_shears(self.config.views, self.config.shear, generator)
         heads = [TaskHead(channels, generator).to(query.device) for channels in self.channels]
         self.fit(heads, query, support, support_mask, shears, steps)
@@ -167,7 +167,7 @@ class ABCDFSS(ImageMethod):
         shears: Sequence[Shear],
         steps: int,
     ) -> None:
-        """Fit one head for each tap, in place, to one episode and given shears."""
+        """Fit one head per tap, in place, to one episode with given shears."""
         masks = make_copies(support_mask[0], shears)
         features = (query, support[0], make_copies(query, shears), make_copies(support[0], shears))
         for head, *maps in zip(heads, *map(self.features, features), strict=True):
@@ -182,7 +182,7 @@ class ABCDFSS(ImageMethod):
             )
 
     def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
-        """Logits (B, 2, H, W) without adaptation: the backbone's own features are compared."""
+        """Compute logits (B, 2, H, W) without adaptation, from the backbone's own features."""
         episodes = []
         for one, shots, masks in zip(query, support, support_mask, strict=True):
             pairs = zip(self.features(one[None]), self.features(shots), strict=True)
@@ -190,13 +190,13 @@ class ABCDFSS(ImageMethod):
         return torch.cat(episodes)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Maps of images (N, 3, H, W) at all taps, shallow first, each (N, C, h, w)."""
+        """Compute the maps of images (N, 3, H, W) at all taps, shallow first, each (N, C, h, w)."""
         with torch.no_grad():
             maps = self.backbone(images, self._taps)
         return [maps[tap] for tap in self._taps]
 
     def cut(self, maps: Sequence[Tensor], support_mask: Tensor) -> Tensor:
-        """Logits (1, 2, H, W), threshold and map, from coarse maps (1, 1, h, w), shallow first."""
+        """Compute logits (1, 2, H, W), threshold and map, from coarse maps (1, 1, h, w), shallow first."""
         resized = [resize(each, grid(maps[0]), align_corners=False) for each in maps]
         mean = torch.stack(resized).mean(dim=0)
         fused = resize(mean, grid(support_mask), align_corners=False)

@@ -1,4 +1,4 @@
-"""Shears of images, masks and feature maps: nearest neighbour, zeros from outside."""
+"""Shears of images, masks and feature maps, with nearest neighbour and zeros outside."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def make_copies(maps: Tensor, shears: Sequence[Shear]) -> Tensor:
 
 
 def _source_indices(height: int, width: int, shear: Shear) -> Tensor:
-    """Compute the index of each cell's source, row by row; height * width means outside.
+    """Compute the index of each cell's source, row by row.  The index height * width means outside.
 
-    torchvision shears an image of indices.  A few pixels lie in the middle between two sources (three of 65,536
-    at 12 degrees); they then get the same source as in the reference.
+    torchvision shears an image of indices.  A few pixels lie in the middle between two sources (3 of 65,536 at 12
+    degrees). They get the same source as in the reference.
     """
     cells = height * width
     index = torch.arange(1, cells + 1, dtype=torch.float32).view(1, height, width)

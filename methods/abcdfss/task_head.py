@@ -1,7 +1,7 @@
-"""The task heads of ABCDFSS, and how one is fitted to a single episode.
+"""The task heads of ABCDFSS, and how a head is fitted to a single episode.
 
-A head reads the maps of one backbone tap.  The fit makes the description of a cell robust to a shear of the image,
-and separates the mean of the object from that of the background.
+A head reads the maps of one backbone tap.  The fit makes the description of a cell robust to shears of the image, and
+separates the mean of the object from the mean of the background.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _EPS = 1e-8
 class TaskHead(nn.Module):
     """1x1 convolution to 64 channels, batch norm, ReLU, 1x1 convolution.
 
-    The norm keeps no statistics and always uses those of its input.  The query and the set of supports are
-    therefore normalised separately, as in the reference.
+    The norm keeps no statistics and always uses those of its input.  The query and the set of supports are therefore
+    normalised separately, as in the reference.
 
     Args:
-        channels: of the maps that are read.
-        generator: on the CPU; draws the start weights (PyTorch's default distribution).
+        channels: number of channels of the maps.
+        generator: generator on the CPU that draws the start weights (PyTorch's default distribution).
     """
 
     def __init__(self, channels: int, generator: torch.Generator) -> None:
@@ -86,9 +86,9 @@ def fit(
         views: maps of one tap.
         mask_copies: sheared support masks (V * K, H, W).
         shears: the V shears of the copies.
-        steps: gradient steps.
+        steps: number of gradient steps.
         rate: learning rate.
-        temperature: of the dense contrast.
+        temperature: temperature of the dense contrast.
     """
     query, support = make_copies(views.query, shears), make_copies(views.support, shears)
     masks = resize(mask_copies.unsqueeze(1), grid(support), align_corners=False)
@@ -108,12 +108,12 @@ def fit(
 
 
 def contrast_loss(plain: Tensor, copied: Tensor, temperature: float) -> Tensor:
-    """Compute the dense InfoNCE loss: each cell of `plain` has to match itself among all cells of its copy.
+    """Compute the dense InfoNCE loss: each cell of `plain` must match itself among all cells of its copy.
 
     Args:
         plain: unit vectors (N, D, h, w).
         copied: unit vectors (N, D, h, w).
-        temperature: divides the cosines.
+        temperature: divisor of the cosines.
     """
     likeness = plain.flatten(2).transpose(1, 2) @ copied.flatten(2) / temperature
     own = likeness.diagonal(dim1=1, dim2=2)
@@ -121,19 +121,19 @@ def contrast_loss(plain: Tensor, copied: Tensor, temperature: float) -> Tensor:
 
 
 def moment_loss(plain: Tensor, copied: Tensor) -> Tensor:
-    """Compute how far the channels' means and variances over the plane differ, as mean absolute differences."""
+    """Compute the mean absolute differences of the channels' means and variances over the plane."""
     a, b = plain.flatten(2), copied.flatten(2)
     return (a.mean(dim=2) - b.mean(dim=2)).abs().mean() + (a.var(dim=2) - b.var(dim=2)).abs().mean()
 
 
 def prototype_loss(plain: Tensor, copied: Tensor, masks: Tensor, count: int) -> Tensor:
-    """Compute the loss that draws the object's prototype to its copy's and away from the copy's background.
+    """Compute the loss that pulls the object's prototype to its copy's, and away from the copy's background.
 
     Args:
-        plain: (V * K, D, h, w).
-        copied: (V * K, D, h, w).
-        masks: (V * K, 1, h, w), values 0..1.
-        count: V; prototypes are pooled over the K supports of a shear.
+        plain: descriptions (V * K, D, h, w).
+        copied: descriptions of the copies (V * K, D, h, w).
+        masks: masks (V * K, 1, h, w), values 0..1.
+        count: V.  Prototypes are pooled over the K supports of a shear.
     """
     object_plain = _prototypes(plain, masks, count)
     object_copied = _prototypes(copied, masks, count)
@@ -149,5 +149,5 @@ def _prototypes(maps: Tensor, masks: Tensor, count: int) -> Tensor:
 
 
 def _describe(head: TaskHead, maps: Tensor) -> Tensor:
-    """Unit vectors (N, 64, h, w) that describe the cells of maps (N, C, h, w)."""
+    """Compute unit vectors (N, 64, h, w) that describe the cells of maps (N, C, h, w)."""
     return functional.normalize(head(maps), dim=1)

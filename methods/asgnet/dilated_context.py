@@ -1,4 +1,4 @@
-"""The alternative context module of ASGNet: residual pairs, ASPP and a decoder that reads shallow features."""
+"""The alternative context module of ASGNet: residual pairs, ASPP, and a decoder with shallow features."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RELEASE = (
     (r"^decoder\.bn1\.", "shallow.1."),
     (r"^decoder\.last_conv\.", "join."),
 )
-"""Patterns in names of the release, and ours."""
+"""Patterns in names of the release, and our names."""
 _OWN = ("context", "narrow", "begin", "skips", "shallow", "join", "cls", "cls_aux")
 
 
@@ -30,8 +30,8 @@ class DilatedContext(nn.Module):
     """Maps guided features to logits at a quarter of the input's side.
 
     Args:
-        inputs: channels of the guided features.
-        shallow: channels of the first stage.
+        inputs: number of channels of the guided features.
+        shallow: number of channels of the first stage.
     """
 
     def __init__(self, inputs: int, shallow: int) -> None:
@@ -56,7 +56,7 @@ class DilatedContext(nn.Module):
         self.cls_aux = make_classifier()
 
     def forward(self, guided: Tensor, shallow: Tensor) -> Enriched:
-        """Logits (B, 2, H, W) on the grid of shallow features (B, C, H, W) from guided ones (B, C', h, w)."""
+        """Compute logits (B, 2, H, W) from guided features (B, C', h, w) and shallow features (B, C, H, W)."""
         maps = self.begin(guided)
         for skip in self.skips:
             # the first ReLU of the release works in place, so the residual connection adds rectified maps
@@ -67,12 +67,12 @@ class DilatedContext(nn.Module):
         return Enriched(self.cls(self.join(joined)), [maps], [])
 
     def auxiliary(self, enriched: Enriched) -> list[Tensor]:
-        """Logits (B, 2, h, w) before the shallow features came in."""
+        """Compute logits (B, 2, h, w) before the shallow features are added."""
         return [self.cls_aux(maps) for maps in enriched.cells]
 
 
 def rename_dilated(name: str, prefix: str) -> str:
-    """Name below `prefix` of an authors' entry that belongs to this module; others unchanged."""
+    """Return our name, below `prefix`, of an entry of this module.  Other names are returned unchanged."""
     for pattern, own in _RELEASE:
         name = re.sub(pattern, own, name)
     return f"{prefix}{name}" if name.partition(".")[0] in _OWN else name

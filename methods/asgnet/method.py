@@ -1,7 +1,7 @@
 """ASGNet: adaptive superpixel-guided network (Li, Jampani, Sevilla-Lara, Sun, Kim, Kim, CVPR 2021).
 
-The object is split into superpixels, and each is a prototype; a larger object has more of them.  Every query cell is
-compared with the prototype that is most similar to it.
+The object is split into superpixels, and each superpixel gives a prototype.  A larger object has more
+prototypes.  Every query cell is compared with the prototype that is most similar to it.
 """
 
 from __future__ import annotations
@@ -29,21 +29,22 @@ if TYPE_CHECKING:
     from fssbench.api import Backbone
 
 _STEPS = {True: 10, False: 5}
-"""Updates of the clusters in training and in evaluation."""
+"""Number of updates of the clusters in training and in evaluation."""
 
 
 class ASGNetConfig(PyramidConfig):
     """Settings of ASGNet."""
 
     superpixels: int = Field(default=5, ge=1)
-    """Maximum number of superpixels per support; 1 means plain averaging."""
+    """Maximum number of superpixels per support.  1 means plain averaging."""
 
     area: int = Field(default=100, ge=1)
-    """Cells of the object per superpixel."""
+    """Number of object cells per superpixel."""
 
     context: Literal["auto", "fem", "aspp"] = "auto"
-    """The module after the guided map: `fem`, PFENet's feature enrichment (published figures), or `aspp`, the
-    alternative of the release.  `auto`: the one that the loaded authors' weights have; without weights `fem`."""
+    """Module after the guided map.  `fem`: PFENet's feature enrichment, with which figures were published.  `aspp`:
+    the alternative of the release.  `auto`: the module of the loaded authors' weights, or `fem` without such
+    weights."""
 
     ablations: ClassVar[Mapping[str, Ablation]] = {
         "superpixels": Ablation({"superpixels": 1}, label="w/o superpixels")
@@ -51,7 +52,7 @@ class ASGNetConfig(PyramidConfig):
 
 
 class ASGNet(OneEnrichment):
-    """Superpixel-guided clustering, guided prototype allocation; prototypes of K supports are pooled."""
+    """Superpixel-guided clustering, then allocation of prototypes.  Prototypes of K supports are pooled."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="asgnet",
@@ -121,12 +122,15 @@ class ASGNet(OneEnrichment):
 
     @classmethod
     def settings_of(cls, state: Mapping[str, Tensor]) -> Mapping[str, Any]:
-        """The context module whose entries the weights have."""
+        """Return the context module of the weights."""
         return {"context": "aspp" if any(name.startswith("ASPP.") for name in state) else "fem"}
 
     @property
     def taps(self) -> Taps:
-        """The second and third stage, and for ASPP the first.  The fourth is in checkpoints and never runs."""
+        """The second and third stage, and for ASPP the first.
+
+        The fourth stage is in checkpoints, but it is never run.
+        """
         pair = (self._low, self._mid)
         return Taps(query=pair if self.context is None else (self._shallow, *pair), support=pair)
 
@@ -152,7 +156,7 @@ class ASGNet(OneEnrichment):
         return self.enrich if self.context is None else self.context
 
     def rename_reference(self, name: str) -> str | None:
-        """Own name of an authors' entry, of either context."""
+        """Return our name of an entry of the authors' checkpoint, for either context module."""
         return super().rename_reference(name) if self.context is None else rename_dilated(name, "context.")
 
     @torch.no_grad()
@@ -176,7 +180,7 @@ class ASGNet(OneEnrichment):
 
 
 def allocate(cells: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]:
-    """Give each query cell (C, h, w) the prototype (P, C) that is most similar to it.
+    """Give each query cell (C, h, w) the prototype of (P, C) that is most similar to it.
 
     Returns:
         The chosen prototypes (C, h, w), and the cosines summed over all prototypes (1, h, w).

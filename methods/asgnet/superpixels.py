@@ -1,7 +1,7 @@
 """Superpixels inside an object: the seeds of ASGNet's clusters, and the clustering.
 
-Li et al., CVPR 2021, section 4.1; seeds as in maskSLIC (Irving, 2016): each seed is as far as possible from
-the object's edge and from the earlier seeds.
+Li et al., CVPR 2021, section 4.1.  Seeds are placed as in maskSLIC (Irving, 2016): each seed is as far as possible
+from the object's edge and from the earlier seeds.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _SPREAD = 100
-"""Divisor of squared distances between places, to weigh them against those between features."""
+"""Divisor of squared distances between places.  It weighs them against distances between features."""
 
 
 def sample_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Sample a mask (H, W) at `size`: each cell takes the pixel at its top-left corner, as in OpenCV."""
+    """Sample a mask (H, W) at `size`.  Each cell takes the pixel at its top-left corner, as in OpenCV."""
     rows, columns = (
         np.floor(np.arange(cells) * (1 / (cells / pixels))).astype(int).clip(max=pixels - 1)
         for cells, pixels in zip(size, mask.shape, strict=True)
@@ -25,10 +25,10 @@ def sample_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bo
 
 
 def place_seeds(mask: NDArray[np.bool_], most: int, area: int = 100) -> list[tuple[int, int]]:
-    """Seeds (row, column) in an object, one for each `area` of its cells, `most` at most; one alone is none.
+    """Place seeds (row, column) in an object: one per `area` cells, at most `most`.  Fewer than two give no seed.
 
-    Distances are Euclidean, within the object's bounding box; equals go to the first in reading order.
-    The reference smooths them with a Gaussian of deviation 0.1, whose kernel is a single one.
+    Distances are Euclidean, within the object's bounding box.  Of equal distances the first in reading order is
+    taken.  The reference smooths distances with a Gaussian of deviation 0.1, whose kernel is a single one.
     """
     from scipy.ndimage import distance_transform_edt
 
@@ -48,7 +48,10 @@ def place_seeds(mask: NDArray[np.bool_], most: int, area: int = 100) -> list[tup
 
 
 def select_seeds(seeds: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Select the seeds that the reference uses: as many as there are rows, or columns, that are not zero."""
+    """Select the first seeds, as the reference does.
+
+    Their number is the number of seeds with a non-zero row, or of those with a non-zero column if these are more.
+    """
     columns = list(zip(*seeds, strict=True))
     return seeds[: max((sum(value != 0 for value in column) for column in columns), default=0)]
 
@@ -57,8 +60,8 @@ def cluster(features: Tensor, inside: Tensor, seeds: list[tuple[int, int]], step
     """Compute the centres of soft clusters of an object's cells, by feature and place.
 
     Args:
-        features: (C, h, w).
-        inside: the object's cells (h, w), bool, at least one.
+        features: maps (C, h, w).
+        inside: cells of the object (h, w), bool, at least one.
         seeds: cells where the centres start.
         steps: number of updates.
 
@@ -79,5 +82,5 @@ def cluster(features: Tensor, inside: Tensor, seeds: list[tuple[int, int]], step
 
 
 def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    """Squared Euclidean distances of rows (S, C) and (N, C): (S, N); differences first, for exactness."""
+    """Compute squared Euclidean distances of rows (S, C) and (N, C): (S, N).  Differences come first, for exactness."""
     return (a.unsqueeze(1) - b.unsqueeze(0)).square().sum(dim=2)

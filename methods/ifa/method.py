@@ -1,6 +1,6 @@
 """IFA: iterative few-shot adaptor (Nie, Xing, Zhang, Yan and others, CVPR 2024).
 
-The network is that of SSP.  Its training is new: the final prototypes of the query predict the supports, the
+The network is that of SSP.  The training is new: the final prototypes of the query predict the supports, the
 prototypes of that prediction predict the query again, and so on for three rounds.
 """
 
@@ -23,7 +23,7 @@ from .rearranged import apply_change, draw_change
 
 _ROUNDS = 3
 _FIRST = (1.0, 1.0, 1.0, 0.2, 0.4)
-"""Weights: refined, self-supported, query by its own truth, supports by theirs, supports predicted."""
+"""Weights of the losses: refined, self-supported, query by its own truth, supports by theirs, supports predicted."""
 _LATER = 0.1
 """Weight of each prediction of the later rounds."""
 
@@ -34,11 +34,11 @@ class IFAConfig(SSPConfig):
     refine: bool = True
     """Whether self-support is repeated at test time, as in the published runs."""
     phase: Literal["base", "adaptation"] = "base"
-    """Which loss is trained: `base` on the source, or `adaptation`, which adds the later rounds."""
+    """Loss that is trained: `base` on the source data, or `adaptation`, which adds the later rounds."""
     adapt: Annotated[int, AT_INFERENCE] = Field(0, ge=0)
-    """Steps of adaptation per episode, to its own supports; 0 switches adaptation off."""
+    """Steps of adaptation per episode, to its own supports.  0 switches adaptation off."""
     adapt_rate: Annotated[float, AT_INFERENCE] = Field(5e-4, gt=0)
-    """Learning rate of the adaptation: in the reference 5e-4, on radiographs 5e-6."""
+    """Learning rate of the adaptation.  The reference uses 5e-4, and 5e-6 on radiographs."""
 
     ablations: ClassVar[Mapping[str, Ablation]] = {
         "plain": Ablation({"refine": False}, label="w/o refinement")
@@ -107,7 +107,7 @@ class IFA(SSP):
     def loss(
         self, query: Features, support: Features, support_mask: Tensor, target: Tensor, ignore: Tensor
     ) -> Tensor:
-        """Training loss of B episodes, a scalar; arguments as for `SSP.loss`, terms on the card."""
+        """Compute the training loss of B episodes, a scalar.  Arguments as for `SSP.loss`; the card lists the terms."""
         supports = support_mask.flatten(0, 1).bool()
         nothing = torch.zeros_like(supports)
         rounds = _ROUNDS if self.config.phase == "adaptation" else 1
@@ -122,13 +122,13 @@ class IFA(SSP):
 
     @property
     def steps(self) -> int:
-        """Steps of adaptation; none by default."""
+        """Steps of adaptation, 0 by default."""
         return self.config.adapt
 
     def adapt(
         self, query: Any, support: Any, support_mask: Tensor, *, generator: torch.Generator, steps: int
     ) -> Predictor:
-        """Train a copy of the encoder on the supports of the episode; the query is not read.
+        """Train a copy of the encoder on the supports of the episode.  The query is not read.
 
         See `Method.adapt`.
         """
@@ -152,10 +152,12 @@ class IFA(SSP):
     def training_outputs(
         self, query: Any, support: Any, support_mask: Tensor, target: Tensor, rounds: int = _ROUNDS
     ) -> list[Tensor]:
-        """Logits on the feature grid, in the reference's order.
+        """Compute the logits of training on the feature grid, in the reference's order.
 
-        Refined; self-supported; query by its own truth; supports (B * K) by theirs; supports by the query's
-        prototypes; then query and supports of each later round.
+        Returns:
+            The refined and the self-supported prediction, the query by the prototypes of its own truth, the
+                supports (B * K) by
+            those of theirs, the supports by the query's prototypes, then query and supports of each later round.
         """
         cells, objects, mask = self._encode(*self.read(query, support), support_mask)
         shots = support_mask.shape[1]
@@ -180,7 +182,7 @@ class IFA(SSP):
 
 
 def _spread_vector(prototypes: Prototypes, shots: int) -> Prototypes:
-    """Those of each query (B, ...), for each of its supports (B * K, ...)."""
+    """Repeat the prototypes of each query (B, ...) for each of its supports: (B * K, ...)."""
     return Prototypes(
         prototypes.background.repeat_interleave(shots, dim=0),
         prototypes.foreground.repeat_interleave(shots, dim=0),

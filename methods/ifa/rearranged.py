@@ -1,4 +1,4 @@
-"""Flips, quarter turns and shuffled quarters of maps, with which IFA makes a query from a support."""
+"""Flips, quarter turns and shuffled quarters of maps.  With these IFA makes a query from a support."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class Change:
     """One way to rearrange a square map."""
 
     flips: tuple[int, ...]
-    """Axes that are reversed, of -2 and -1."""
+    """Axes that are reversed, out of -2 and -1."""
     turns: int
-    """Quarter turns, 0 to 3."""
+    """Number of quarter turns, 0 to 3."""
     order: tuple[int, ...]
-    """The source of each quarter, in reading order."""
+    """Source of each quarter, in reading order."""
 
 
 def draw_change(generator: torch.Generator) -> Change:
-    """Draw a random change, on the CPU."""
+    """Draw a random change on the CPU."""
     chances = torch.rand(2, generator=generator).tolist()
     flips = tuple(axis for axis, chance in zip((-2, -1), chances, strict=True) if chance < _FLIP)
     turns = int(torch.randint(4, (), generator=generator))
@@ -32,9 +32,10 @@ def draw_change(generator: torch.Generator) -> Change:
 
 
 def apply_change(maps: Tensor, change: Change) -> Tensor:
-    """Rearrange maps (..., h, w); the size stays.  Maps that are not square are turned by half turns only.
+    """Rearrange maps (..., h, w) without changing their size.
 
-    If a side is odd, its middle line does not move when quarters are shuffled.
+    Maps that are not square are turned by half turns only.  If a side is odd, its middle line stays in place when
+    quarters are shuffled.
     """
     height, width = maps.shape[-2:]
     turns = change.turns if height == width else 2 * (change.turns // 2)

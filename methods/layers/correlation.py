@@ -10,20 +10,21 @@ from torch import Tensor
 from .prototypes import unit
 
 LENGTH_EPS = 1e-5
-"""What HSNet and the methods after it add to a feature's length."""
+"""Number that HSNet and later methods add to the length of a feature vector."""
 
 
 def multiply_pairs(query: Sequence[Tensor], support: Sequence[Tensor]) -> Tensor:
-    """Multiply every query cell with every support cell; one channel per tap.
+    """Multiply every query cell with every support cell, with one channel per tap.
 
-    The products are in single precision under autocast too: they reach thousands, and a softmax may read them.
+    The products are computed in single precision under autocast too, because they reach thousands and a softmax may
+    follow.
 
     Args:
-        query: L maps (B, C, hq, wq); C may differ between them, the plane may not.
+        query: L maps (B, C, hq, wq).  C may differ between them, the plane may not.
         support: L maps (B, C, hs, ws) at the same taps.
 
     Returns:
-        Volume (B, L, hq, wq, hs, ws), channels last in memory.
+        Volume (B, L, hq, wq, hs, ws), with channels last in memory.
     """
     with torch.autocast(query[0].device.type, enabled=False):
         products = [
@@ -35,7 +36,7 @@ def multiply_pairs(query: Sequence[Tensor], support: Sequence[Tensor]) -> Tensor
 
 
 def _single(maps: Tensor) -> Tensor:
-    """Convert maps to single precision if they have less, as an encoder under autocast returns."""
+    """Convert maps of lower precision to single precision.  An encoder under autocast returns such maps."""
     return maps.to(torch.promote_types(maps.dtype, torch.float32))
 
 

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def list_stages(backbone: Backbone, at_least: int) -> list[list[Tap]]:
-    """List the taps before their activation, by stage, shallow first; stage 0 (before any stage) is left out.
+    """List the taps before their activation, by stage, shallow first.  Stage 0 (before any stage) is left out.
 
     Args:
-        backbone: any backbone with named taps.
+        backbone: a backbone with named taps.
         at_least: number of stages that the caller needs.
 
     Raises:
@@ -37,15 +37,15 @@ def list_stages(backbone: Backbone, at_least: int) -> list[list[Tap]]:
 
 
 def list_names(taps: list[Tap]) -> tuple[str, ...]:
-    """List the names of taps, in order."""
+    """Return the names of taps, in order."""
     return tuple(tap.name for tap in taps)
 
 
 def mask_features(features: Tensor, mask: Tensor) -> Tensor:
-    """Multiply support features (B, K, C, h, w) with their masks (B, K, H, W) at feature size."""
+    """Multiply support features (B, K, C, h, w) by their masks (B, K, H, W), resized to feature size."""
     return features * resize(mask, grid(features)).unsqueeze(2)
 
 
 def pick_activated(backbone: Backbone, tap: str) -> str:
-    """Name the tap after a tap's activation if the backbone has one, else the tap itself."""
+    """Return the name of the tap after the activation if the backbone has one, else the tap's own name."""
     return f"{tap}.relu" if f"{tap}.relu" in backbone.taps else tap

@@ -1,4 +1,4 @@
-"""Backbones that are trained with a method, in part or as a whole: a copy that the method owns."""
+"""Parts of a backbone that are trained with a method.  The method owns a copy."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class FineTuned(nn.Module):
-    """A copy of a part of a backbone; its convolutions learn, its norms are frozen.
+    """A copy of a part of a backbone.  Its convolutions learn, and its norms are frozen.
 
-    The frozen part before it stays with the harness, which caches its features.  Only the trained part belongs to
-    the method and its checkpoints.
+    The frozen part before it stays with fssbench, which caches its features.  Only the trained part belongs to the
+    method and its checkpoints.
     """
 
     def __init__(self, backbone: Backbone, after: str, last: str) -> None:
@@ -46,7 +46,7 @@ class FineTuned(nn.Module):
 
 
 class Trained(nn.Module):
-    """A copy of a whole backbone that learns, norms and their statistics included."""
+    """A copy of a whole backbone that learns, including the norms and their statistics."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Trained(nn.Module):
         return self.network(images, (tap,))[tap]
 
     def train(self, mode: bool = True) -> Trained:
-        """Set the mode of every layer; a backbone of the harness would stay in eval mode."""
+        """Set the mode of every layer.  A backbone of fssbench would stay in eval mode."""
         for module in self.modules():
             module.training = mode
         return self

@@ -6,17 +6,18 @@ from torch import Tensor
 
 
 def prior_mask(query: Tensor, objects: Tensor) -> Tensor:
-    """Compute how similar each query cell is to its most similar object cell, scaled to 0..1 per image.
+    """Compute the similarity of each query cell to its most similar object cell, scaled to 0..1 per image.
 
     PFENet, section 3.2: the cosine of high-level features, maximum over support cells.
 
     Args:
-        query: (B, C, h, w).
-        objects: support features under their mask, (B, C, hs, ws); cells outside it are zero and have
-            cosine zero with everything.
+        query: query features (B, C, h, w).
+        objects: support features under their mask (B, C, hs, ws).  Cells outside of the mask are zero, and
+            their cosine
+            with every cell is zero.
 
     Returns:
-        (B, h, w).
+        Prior masks (B, h, w).
     """
     cells, others = query.flatten(2), objects.flatten(2).transpose(1, 2)
     norms = others.norm(dim=2, keepdim=True) * cells.norm(dim=1, keepdim=True)

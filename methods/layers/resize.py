@@ -10,14 +10,14 @@ Size = tuple[int, int]
 
 
 def grid(maps: Tensor) -> Size:
-    """Height and width of maps (..., h, w)."""
+    """Return the height and width of maps (..., h, w)."""
     return int(maps.shape[-2]), int(maps.shape[-1])
 
 
 def resize(maps: Tensor, size: Size, *, align_corners: bool = True) -> Tensor:
-    """Resize (B, C, h, w) bilinearly to (B, C, *size); equal sizes return the same tensor.
+    """Resize maps (B, C, h, w) bilinearly to (B, C, *size).  Equal sizes return the same tensor.
 
-    Binary masks (B, K, H, W) become soft, with values 0..1.
+    Binary masks (B, K, H, W) become soft masks with values 0..1.
     """
     if grid(maps) == size:
         return maps
@@ -25,6 +25,6 @@ def resize(maps: Tensor, size: Size, *, align_corners: bool = True) -> Tensor:
 
 
 def double(maps: Tensor) -> Tensor:
-    """Resize (B, C, h, w) to twice its sides, corners aligned."""
+    """Resize maps (B, C, h, w) to twice their sides, with corners aligned."""
     height, width = grid(maps)
     return resize(maps, (2 * height, 2 * width))

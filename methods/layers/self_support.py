@@ -1,4 +1,4 @@
-"""Self-support (SSP): prototypes of an image from the cells of which a first prediction is sure."""
+"""Self-support (SSP): prototypes of an image from its cells with a confident first prediction."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .prototypes import weighted_mean
 
 _SCALE = 10.0
 _SURE = (0.6, 0.7)
-"""Probability above which a cell is surely background, and surely foreground."""
+"""Probability above which a cell is confidently background, and confidently foreground."""
 _FEWEST = 12
-"""Number of the likeliest cells that are taken if none is sure."""
+"""Number of most likely cells that are taken if no cell is confident."""
 _ADAPTIVE_SCALE = 2.0
 _EPS = 1e-5
 
@@ -28,7 +28,7 @@ class Prototypes:
 
     @classmethod
     def of_mask(cls, features: Tensor, mask: Tensor) -> Prototypes:
-        """Average features (B, C, h, w) under soft masks (B, h, w) of values 0..1, and under their complement."""
+        """Average features (B, C, h, w) under soft masks (B, h, w) with values 0..1, and under their complements."""
         averages = [
             weighted_mean(features, weights.unsqueeze(1), (2, 3), eps=_EPS, keepdim=True)
             for weights in (1 - mask, mask)
@@ -42,7 +42,7 @@ class Prototypes:
 
 
 def blend(*parts: tuple[float, Prototypes]) -> Prototypes:
-    """Sum prototypes with weights."""
+    """Return the weighted sum of prototypes."""
     return Prototypes(
         sum((w * p.background for w, p in parts[1:]), parts[0][0] * parts[0][1].background),
         sum((w * p.foreground for w, p in parts[1:]), parts[0][0] * parts[0][1].foreground),
@@ -56,17 +56,18 @@ def average_shots(prototypes: Prototypes, shots: int) -> Prototypes:
 
 
 def self_support(features: Tensor, logits: Tensor) -> Prototypes:
-    """Make prototypes from the sure cells of an image.
+    """Make prototypes from the confident cells of an image.
 
-    Foreground: the mean of the sure cells.  Background: for every cell 0.3 of the mean of the sure ones
-    and 0.7 of their average weighted by likeness to that cell, as backgrounds are of many kinds.
+    The foreground prototype is the mean of the confident foreground cells.  The background prototype differs per cell,
+    because backgrounds vary: 0.3 of the mean of the confident background cells, and 0.7 of their average weighted by
+    similarity to that cell.
 
     Args:
-        features: (B, C, h, w).
+        features: maps (B, C, h, w).
         logits: a first prediction (B, 2, h, w).
 
     Returns:
-        Background a map (B, C, h, w), foreground a vector (B, C, 1, 1).
+        Prototypes with a map (B, C, h, w) as background and a vector (B, C, 1, 1) as foreground.
     """
     probabilities = logits.softmax(dim=1).flatten(2)
     cells = features.flatten(2)
@@ -80,7 +81,7 @@ def self_support(features: Tensor, logits: Tensor) -> Prototypes:
 
 
 def add_self_support(prototypes: Prototypes, features: Tensor, logits: Tensor) -> Prototypes:
-    """Prototypes brought closer to an image: foreground half its own, background all its own."""
+    """Return prototypes adapted to an image: its own background, and half of its own foreground."""
     own = self_support(features, logits)
     return Prototypes(own.background, 0.5 * prototypes.foreground + 0.5 * own.foreground)
 
@@ -88,16 +89,16 @@ def add_self_support(prototypes: Prototypes, features: Tensor, logits: Tensor) -
 def refine_prediction(
     first: Prototypes, second: Prototypes, features: Tensor, logits: Tensor
 ) -> tuple[Prototypes, Tensor]:
-    """A second round of self-support, blended with the first.
+    """Repeat self-support on a prediction, and blend the result with the earlier prototypes.
 
     Args:
         first: prototypes of the supports.
-        second: what `supported` made of them.
-        features: (B, C, h, w).
+        second: the same prototypes after `add_self_support`.
+        features: maps (B, C, h, w).
         logits: prediction of `second`, (B, 2, h, w).
 
     Returns:
-        The blended prototypes and logits.
+        The blended prototypes, and logits (B, 2, h, w).
     """
     third = add_self_support(first, features, logits)
     last = blend((0.5, first), (0.2, second), (0.3, third))
@@ -105,7 +106,7 @@ def refine_prediction(
 
 
 def _select_sure(probability: Tensor, threshold: float) -> Tensor:
-    """Select the sure cells out of N: (B, N), bool; if none is sure, the likeliest."""
+    """Select the confident ones of N cells, or the most likely cells if none is confident: (B, N), bool."""
     sure = probability > threshold
     likeliest = probability.topk(min(_FEWEST, probability.shape[1]), dim=1).indices
     fallback = torch.zeros_like(sure).scatter(1, likeliest, True)
@@ -113,6 +114,6 @@ def _select_sure(probability: Tensor, threshold: float) -> Tensor:
 
 
 def _average_selected(cells: Tensor, chosen: Tensor) -> Tensor:
-    """Average the chosen (B, N) of cells (B, C, N): (B, C, 1, 1)."""
+    """Average the selected (B, N) of cells (B, C, N): (B, C, 1, 1)."""
     weights = chosen.to(cells.dtype).unsqueeze(1)
     return weighted_mean(cells, weights, 2, eps=0)[..., None, None]

@@ -23,10 +23,10 @@ Layer = Callable[[Tensor], Tensor]
 
 
 def _keep_gradient_layout(images: Tensor) -> Tensor:
-    """Make the gradient of images continue with the channels last; the images stay the same.
+    """Make the gradient of images contiguous with channels last.  The images stay the same.
 
-    Gradients come back in the layout of the volume.  Without this the backward passes of the layers use strided
-    loops and are several times slower.
+    Gradients arrive in the layout of the volume.  Without this, the backward passes of the layers use strided loops
+    and are several times slower.
     """
     if images.requires_grad:
         images.register_hook(lambda grad: grad.contiguous(memory_format=torch.channels_last))
@@ -70,8 +70,8 @@ def _unflatten(pairs: Tensor, like: Tensor) -> Tensor:
 class VolumeGroupNorm(nn.GroupNorm):
     """Group norm over all pairs of cells of a volume.
 
-    torch's channels-last kernel sums squares in single precision and is off by 1e-4 and more at these
-    sizes; centring first is exact to rounding and keeps the channels last.
+    torch's channels-last kernel sums squares in single precision, with errors of 1e-4 and more at these sizes.  Here
+    values are centred first, which is exact to rounding and keeps the channels last.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -99,14 +99,14 @@ class VolumeBatchNorm(nn.BatchNorm1d):
 class CentrePivotConv4d(nn.Module):
     """Centre-pivot 4-D convolution (HSNet; at stride 1 also the layer of PMNet's release).
 
-    Of a full 4-D kernel only those entries remain that have the pivot in the middle of one plane.  This is the sum of a
+    Of a full 4-D kernel it keeps only the entries with the pivot in the middle of one plane.  This equals the sum of a
     convolution over the query plane and one over the support plane.
 
     Args:
-        inputs: channels of the volume.
-        outputs: channels made.
-        kernel: odd side of both kernels.
-        stride: step over the support plane; the query plane keeps its size.
+        inputs: number of channels of the volume.
+        outputs: number of channels of the result.
+        kernel: side of both kernels, odd.
+        stride: stride over the support plane.  The query plane keeps its size.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1) -> None:

@@ -27,12 +27,12 @@ class PANetConfig(MethodConfig):
     """Settings of PANet."""
 
     tap: str = "auto"
-    """Backbone tap that is compared; `auto`: the last of the third stage, stride 16 in a plain
-    network.  The choice depends on its place and on no score on a target domain."""
+    """Backbone tap that is compared.  `auto` is the last tap of the third stage, with stride 16 in most
+    networks.  The choice depends on its position alone, not on scores of a target domain."""
 
 
 class PANet(FeatureMethod):
-    """Foreground and background prototypes, compared by cosine; K supports are averaged."""
+    """Compares query cells with the prototypes of foreground and background.  K supports are averaged."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="panet",
@@ -84,7 +84,7 @@ class PANet(FeatureMethod):
 
     @classmethod
     def backbone_layout(cls, backbone: str, config: MethodConfig) -> str:
-        """PANet's own encoder if the backbone is VGG-16."""
+        """Return the layout of PANet's own encoder for VGG-16, else the standard layout."""
         return "panet" if backbone == "vgg16" else "standard"
 
     @property
@@ -93,7 +93,7 @@ class PANet(FeatureMethod):
         return Taps(query=(self._tap,), support=(self._tap,))
 
     def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
-        """Logits (B, 2, h, w) on the feature grid: 20 times the cosine with either prototype."""
+        """Compute logits (B, 2, h, w) on the feature grid: 20 times the cosine with each prototype."""
         features = support[self._tap]
         regions = (1 - support_mask, support_mask)
         prototypes = torch.stack([masked_average(features, r).mean(dim=1) for r in regions], dim=1)

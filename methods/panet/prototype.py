@@ -1,4 +1,4 @@
-"""Masked averages of features at image resolution, and cosines with them."""
+"""Averages of features under a mask at image resolution, and cosines with these averages."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def _interpolation(cells: int, pixels: int, like: Tensor) -> Tensor:
 
 
 def cell_weights(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """Compute the weight of each feature cell in the sum over a mask of features resized to the mask's size.
+    """Compute the weight of each feature cell in the sum of features, resized to a mask's size, over the mask.
 
     A bilinear resize is linear.  The sum of resized features over the pixels of a mask therefore equals a weighted sum
-    of the features, whose weights are the mask after the transposed resize.  Features at image size (hundreds of
-    megabytes) are never computed.
+    of the features, with the transposed resize of the mask as weights.  Features at image size (hundreds of megabytes)
+    are never computed.
 
     Args:
-        mask: (..., H, W).
+        mask: masks (..., H, W).
         size: height and width of the features.
 
     Returns:
-        Weights (..., *size); their sum is the mask's.
+        Weights (..., *size).  Their sum equals the sum of the mask.
     """
     rows = _interpolation(size[0], mask.shape[-2], mask)
     columns = _interpolation(size[1], mask.shape[-1], mask)
@@ -35,12 +35,12 @@ def cell_weights(mask: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def masked_average(features: Tensor, mask: Tensor, eps: float = 1e-5) -> Tensor:
-    """Average features over the pixels of a mask, as if resized bilinearly (corners not aligned) to its size.
+    """Average features over the pixels of a mask, as if they were resized bilinearly (corners not aligned) to its size.
 
     Args:
-        features: (B, K, C, h, w).
-        mask: (B, K, H, W), values 0..1.
-        eps: added to the mask's sum; the prototype of an empty mask is zero.
+        features: maps (B, K, C, h, w).
+        mask: masks (B, K, H, W), values 0..1.
+        eps: number that is added to the mask's sum.  The prototype of an empty mask is zero.
 
     Returns:
         One vector per image, (B, K, C).

@@ -1,7 +1,7 @@
 """PMMs and RPMMs: prototype mixture models (Yang, Liu, Li, Jiao, Ye, ECCV 2020).
 
-EM over the cells of the supports fits a few vectors to the object and as many to the background.  The query is
-compared with each of them; the decoder also receives the probabilities of the mixture in every cell.
+EM over the cells of the supports fits a few vectors to the object, and as many to the background.  The query is
+compared with each vector of the object.  The decoder also receives the probabilities of the mixture in every cell.
 """
 
 from __future__ import annotations
@@ -40,17 +40,18 @@ _RELEASE = (
 )
 """Patterns in names of the release, and ours."""
 _DIVISOR = 5.0
-"""The residual form divides by five for any number of supports; this alone does not change a mask."""
+"""The residual form divides by five for any number of supports.  This alone does not change a mask."""
 
 
 class PMMsConfig(MethodConfig):
     """Settings of PMMs."""
 
     variant: Literal["auto", "pmms", "rpmms"] = "auto"
-    """`pmms`: three vectors each; `rpmms`: three stages of one, three and six, each of which receives
-    the result of the one before.  `auto`: that of the loaded authors' weights; without weights `rpmms`."""
+    """`pmms`: three vectors for the object and three for the background.  `rpmms`: three stages of one, three and
+    six vectors, each of which receives the result of the stage before.  `auto`: the variant of the loaded
+    authors' weights, or `rpmms` without such weights."""
     start: str = ""
-    """Word that seeds the directions from which EM starts; another word gives another draw."""
+    """Word that seeds the directions from which EM starts.  Another word gives another draw."""
     encoder: Literal["frozen", "tuned"] = "frozen"
     """`tuned`: the convolutions of the second and third stage are trained along with the head."""
 
@@ -67,7 +68,7 @@ def _make_layer(inputs: int, kernel: int, rate: int, *, norm: bool) -> nn.Sequen
 
 
 class PMMs(FeatureMethod):
-    """Mixtures of prototypes; the cells of K supports are fitted together."""
+    """Mixtures of prototypes.  The cells of K supports are fitted together."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="pmms",
@@ -163,31 +164,31 @@ class PMMs(FeatureMethod):
 
     @classmethod
     def settings_of(cls, state: Mapping[str, Tensor]) -> Mapping[str, Any]:
-        """The variant that the weights are of: only `pmms` has a norm after its comparison."""
+        """Return the variant of the weights.  Only `pmms` has a norm after its comparison."""
         if "layer9.weight" not in state:
             return {}
         return {"variant": "pmms" if "layer55.1.weight" in state else "rpmms"}
 
     @classmethod
     def backbone_layout(cls, backbone: str, config: MethodConfig) -> str:
-        """DeepLab's forms of ResNet and VGG; other backbones have one form."""
+        """Return DeepLab's layout for ResNet and VGG.  Other backbones have one layout."""
         return "deeplab" if backbone in {"resnet50", "resnet101", "vgg16"} else "standard"
 
     @property
     def taps(self) -> Taps:
-        """Stages two and three; if they are tuned, the first stage, from which they start."""
+        """Stages two and three.  If these are tuned, the first stage, where the tuned part begins."""
         names = (self._first,) if self.tuned else tuple(self._read)
         return Taps(query=names, support=names)
 
     def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
-        """Logits (B, 2, h, w) on the third stage's grid, from all K supports jointly."""
+        """Compute logits (B, 2, h, w) on the third stage's grid, from all K supports jointly."""
         outputs = self._stages(query, support, support_mask)
         if self._residual and support_mask.shape[1] > 1:
             return torch.stack([each.softmax(dim=1) for each in outputs]).sum(dim=0) / _DIVISOR
         return outputs[-1]
 
     def loss(self, query: Any, support: Any, support_mask: Tensor, target: Tensor, ignore: Tensor) -> Tensor:
-        """Cross-entropy over all pixels, those marked 255 as background, summed over the stages.
+        """Compute the cross-entropy over all pixels, summed over the stages.  Pixels marked 255 count as background.
 
         Args:
             query: images or features, as for `predict`.
@@ -202,7 +203,7 @@ class PMMs(FeatureMethod):
         return torch.stack([functional.cross_entropy(each.float(), target.long()) for each in full]).sum()
 
     def _stages(self, query: Features, support: Features, support_mask: Tensor) -> list[Tensor]:
-        """Compute the logits (B, 2, h, w) of each stage; only the residual form has more than one."""
+        """Compute the logits (B, 2, h, w) of each stage.  Only the residual form has more than one."""
         shots = support_mask.shape[1]
         cells = self._describe(query)
         objects = self._describe({tap: maps.flatten(0, 1) for tap, maps in support.items()})
@@ -249,17 +250,17 @@ class PMMs(FeatureMethod):
         return out
 
     def rate_factor(self, name: str) -> float:
-        """The reference trains biases twice, and the head ten times, as fast as the encoder's weights."""
+        """Return the factor of the learning rate: 10 for the head, times 2 for biases, as in the reference."""
         return (1 if name.startswith("tuned.") else 10) * (2 if name.endswith(".bias") else 1)
 
     def rename_reference(self, name: str) -> str | None:
-        """Own name of an authors' entry."""
+        """Return our name of an entry of the authors' checkpoint."""
         for pattern, own in _RELEASE:
             name = re.sub(pattern, own, name)
         return name
 
     def load_reference(self, state: Mapping[str, Tensor]) -> None:
-        """Load weights in the authors' layout; a tuned encoder gets its stages from the backbone's entries too."""
+        """Load weights in the authors' layout.  A tuned encoder gets its stages from the backbone's entries too."""
         plain = {name.removeprefix("module."): value for name, value in state.items()}
         body = {n.removeprefix(self._prefix): v for n, v in plain.items() if n.startswith(self._prefix)}
         body = {n: v for n, v in body.items() if not n.startswith("cls.")}

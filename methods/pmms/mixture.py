@@ -24,20 +24,23 @@ def _draw_noise(word: str, channels: int, count: int) -> Tensor:
 
 
 def draw_directions(word: str, channels: int, count: int) -> Tensor:
-    """Draw the directions from which the components start, (1, C, k): normal noise, seeded by a word and k alone."""
+    """Draw the directions from which the components start, (1, C, k).
+
+    They are normal noise, seeded by the word and k alone.
+    """
     return unit(_draw_noise(word, channels, count), eps=_EPS)
 
 
 @torch.no_grad()
 def fit_mixture(cells: Tensor, components: Tensor) -> Tensor:
-    """Fit the components' directions to cells; no gradient goes through.
+    """Fit the components' directions to cells.  No gradient flows through the result.
 
     Args:
-        cells: (B, C, N); a cell of zeros, such as a masked one, has no effect.
-        components: their start values, (1, C, k) or (B, C, k).
+        cells: features (B, C, N).  A cell of zeros, such as a masked one, has no effect.
+        components: start values, (1, C, k) or (B, C, k).
 
     Returns:
-        Unit vectors (B, C, k); zeros if all cells are zero.
+        Unit vectors (B, C, k), or zeros if all cells are zero.
     """
     centres = components.expand(len(cells), -1, -1)
     for _ in range(_ROUNDS):
@@ -52,7 +55,7 @@ def component_shares(cells: Tensor, foreground: Tensor, background: Tensor) -> T
     """Compute the shares (B, 2, h, w) of the background's and the foreground's components in every cell.
 
     Args:
-        cells: (B, C, h, w), of any length.
+        cells: features (B, C, h, w), not normalised.
         foreground: directions (B, C, k).
         background: directions (B, C, k).
     """

@@ -1,6 +1,6 @@
 """The learnable parts of PMNet: affinity enhancement, coarse map encoders, fusion and classifier.
 
-Letters and numbers follow section 3 of the paper and its figures 2 and 3; `method.py` maps the names of the authors'
+Letters and numbers follow section 3 and figures 2 and 3 of the paper.  `method.py` maps the names of the authors'
 release.
 """
 
@@ -13,18 +13,18 @@ from ..layers.resize import double, grid, resize
 from ..layers.volume import CentrePivotConv4d, VolumeBatchNorm, over_query, over_support
 
 WIDTH = 16
-"""Channels of the enhanced affinity."""
+"""Number of channels of the enhanced affinity."""
 KERNELS = (5, 3)
 """Kernels of the two B3DConv layers."""
 
 
 class TwoBranchEnhancement(nn.Module):
-    """B3DConvs as in the paper (Eq. 2): a branch along the query plane, one along the support plane, summed.
+    """B3DConvs of the paper (Eq. 2): the sum of a branch along the query plane and one along the support plane.
 
     With equal weights in both branches, swapping query and support transposes the result.
 
     Args:
-        taps: channels of the affinity.
+        taps: number of channels of the affinity.
     """
 
     def __init__(self, taps: int) -> None:
@@ -38,7 +38,7 @@ class TwoBranchEnhancement(nn.Module):
 
 
 def _make_plane_branch(taps: int) -> nn.Sequential:
-    """Make two layers on images of one plane; batch norm over all images is batch norm over the volume."""
+    """Make two layers on images of one plane.  Batch norm over all images equals batch norm over the volume."""
     layers: list[nn.Module] = []
     for inputs, kernel in zip((taps, WIDTH), KERNELS, strict=True):
         conv = nn.Conv2d(inputs, WIDTH, kernel, padding=kernel // 2)
@@ -47,7 +47,7 @@ def _make_plane_branch(taps: int) -> nn.Sequential:
 
 
 def make_pivot_enhancement(taps: int, norm: type[nn.Module]) -> nn.Sequential:
-    """Make B3DConvs as in the release: each layer sums both directions, then follow one norm and ReLU."""
+    """Make B3DConvs of the release: each layer sums both directions, then one norm and ReLU follow."""
     layers: list[nn.Module] = []
     for inputs, kernel in zip((taps, WIDTH), KERNELS, strict=True):
         scale = norm(WIDTH) if norm is VolumeBatchNorm else norm(4, WIDTH)
@@ -58,14 +58,14 @@ def make_pivot_enhancement(taps: int, norm: type[nn.Module]) -> nn.Sequential:
 def coarse_map(affinity: Tensor, mask: Tensor) -> Tensor:
     """Compute the softmax over all cells of all K supports, then the mean of their mask values (Eq. 3).
 
-    Background cells are part of the softmax, so that they take shares from the object.
+    Background cells are part of the softmax, so they take attention from the object's cells.
 
     Args:
-        affinity: (B, K, heads, C, hq, wq, hs, ws).
+        affinity: affinities (B, K, heads, C, hq, wq, hs, ws).
         mask: support masks at feature size (B, K, hs, ws), values 0..1.
 
     Returns:
-        Foreground share of every query cell by channel, mean over heads: (B, C, hq, wq).
+        Share of foreground in each query cell, per channel, averaged over heads: (B, C, hq, wq).
     """
     batch, _, heads, channels, height, width, _, _ = affinity.shape
     pairs = affinity.permute(0, 2, 4, 5, 1, 6, 7, 3).reshape(batch, heads, height * width, -1, channels)
@@ -82,10 +82,10 @@ def _make_conv(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
 
 
 class CoarseEncoder(nn.Module):
-    """Conv1: maps a coarse map of any width to 64 channels; a 3x3 and a 1x1 path double them twice.
+    """Conv1: maps a coarse map to 64 channels.  A 3x3 and a 1x1 path double the channels twice.
 
     Args:
-        inputs: channels of the coarse map: 16, or the number of taps without B3DConvs.
+        inputs: number of channels of the coarse map: 16, or the number of taps without B3DConvs.
     """
 
     def __init__(self, inputs: int) -> None:
@@ -107,7 +107,7 @@ class CoarseEncoder(nn.Module):
 
 
 class Refinement(nn.Module):
-    """Conv2: splits 64 channels in halves; one half passes 3x3 convolutions and is split again."""
+    """Conv2: splits 64 channels into halves.  One half passes 3x3 convolutions and is split again."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,8 +140,8 @@ class Classifier(nn.Module):
     """Decodes the fused map and the query features of the two shallow stages to logits.
 
     Args:
-        shallow: channels of the first stage's tap.
-        deeper: channels of the second stage's tap.
+        shallow: number of channels of the first stage's tap.
+        deeper: number of channels of the second stage's tap.
     """
 
     def __init__(self, shallow: int, deeper: int) -> None:
@@ -151,7 +151,7 @@ class Classifier(nn.Module):
         self.mix3 = _make_pair(16, 16, 2, last=True)
 
     def forward(self, fused: Tensor, deeper: Tensor, shallow: Tensor) -> Tensor:
-        """Logits (B, 2, 4h, 4w), h and w the plane of the first stage's tap."""
+        """Compute logits (B, 2, 4h, 4w), where (h, w) is the plane of the first stage's tap."""
         joined = torch.cat([fused, deeper], dim=1)
         joined = torch.cat([resize(joined, grid(shallow)), shallow], dim=1)
         logits: Tensor = self.mix3(double(self.mix2(double(self.mix1(joined)))))
@@ -159,7 +159,7 @@ class Classifier(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Fuses the coarse encodings of two stages to one map on the plane of the classifier's deeper tap."""
+    """Fuses the coarse encodings of two stages to one map, on the plane of the classifier's deeper tap."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ class Fusion(nn.Module):
         self.refine2 = Refinement()
 
     def forward(self, low: Tensor, high: Tensor, size: tuple[int, int]) -> Tensor:
-        """Map (B, 64, *size) from the last stage's encoding `low` and the one before, `high`."""
+        """Fuse the encodings of the last stage, `low`, and of the stage before, `high`: (B, 64, *size)."""
         fused = self.refine1(resize(low, grid(high)) + high)
         out: Tensor = self.refine2(resize(fused, size))
         return out

@@ -1,7 +1,7 @@
 """PMNet: pixel matching network (Chen, Dong, Lu, Yu, Han, WACV 2024).
 
-Dense affinities of query and support cells, enhanced along both planes, are turned into coarse maps by a
-softmax over *all* support cells, background included; a light head refines them.
+Dense affinities of query and support cells are enhanced along both planes.  A softmax over *all* support cells,
+including the background, turns them into coarse maps.  A light head refines these maps.
 """
 
 from __future__ import annotations
@@ -79,23 +79,23 @@ _RELEASE_REFINEMENT = {
 class PMNetConfig(MethodConfig):
     """Settings of PMNet.
 
-    The default is the form that did best when all were trained alike on the sample of PASCAL VOC, see
-    docs/training.md: the paper's text with affinities of unit vectors.
+    The default is the form that did best when all forms were trained alike on the sample of PASCAL VOC
+    (docs/training.md): the paper's text, with affinities of unit vectors.
     """
 
     variant: Literal["paper", "released", "onehead"] = "paper"
-    """`paper`: two branches, batch norm.  `released`: the authors' code, its linear heads and positional
-    encodings removed: four heads, directions summed in each layer, group norm.  `onehead`: that with one
-    head and batch norm."""
+    """`paper`: two branches and batch norm.  `released`: the authors' code without its linear heads and positional
+    encodings.  It has four heads and group norm, and sums both directions in each layer.  `onehead`: the same
+    with one head and batch norm."""
     affinity: Literal["dot", "cosine"] = "cosine"
-    """`cosine`: inner products of unit vectors, times 10, which keeps the softmax away from one-hot where
-    features are large (raw products reach thousands).  `dot`: raw inner products, the paper's Eq. 1, and the
-    default of the variants `released` and `onehead`, whose code computes them."""
+    """`cosine`: inner products of unit vectors, times 10.  Raw products reach thousands, which makes the softmax
+    one-hot.  `dot`: raw inner products, as in Eq. 1 of the paper.  `dot` is the default of the variants
+    `released` and `onehead`, because their code computes it."""
     b3dconv: bool = True
-    """Whether affinities are enhanced; without, the softmax reads them as they are (paper, Table 6)."""
+    """Whether affinities are enhanced.  Without it, the softmax reads raw affinities (paper, Table 6)."""
     background: bool = True
-    """Whether background cells take part in the softmax with their features; without, support features
-    are multiplied by the mask before the affinity, as HSNet does (paper, Table 6)."""
+    """Whether background cells take part in the softmax with their features.  Without it, support features are
+    multiplied by the mask before the affinity, as in HSNet (paper, Table 6)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -110,7 +110,7 @@ class PMNetConfig(MethodConfig):
 
 
 class PMNet(FeatureMethod):
-    """Pixel matching network; K supports are matched jointly, their cells side by side."""
+    """Pixel matching network.  K supports are matched jointly, with their cells side by side."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="pmnet",
@@ -207,12 +207,12 @@ class PMNet(FeatureMethod):
 
     @property
     def taps(self) -> Taps:
-        """All blocks of the last two stages; of the query also the last of the first two."""
+        """All blocks of the last two stages.  Of the query also the last block of the first two stages."""
         matched = (*self._matched["low"], *self._matched["high"])
         return Taps(query=(*matched, self._deeper, self._shallow), support=matched)
 
     def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
-        """Logits (B, 2, h, w) at a quarter of the first tap's stride, from all K supports jointly."""
+        """Compute logits (B, 2, h, w) at a quarter of the first tap's stride, from all K supports jointly."""
         low = self._encode("low", query, support, support_mask)
         high = self._encode("high", query, support, support_mask)
         deeper, shallow = query[self._deeper], query[self._shallow]
@@ -221,7 +221,7 @@ class PMNet(FeatureMethod):
         return logits
 
     def _encode(self, stage: str, query: Features, support: Features, support_mask: Tensor) -> Tensor:
-        """One stage's coarse map, encoded: (B, 64, h, w)."""
+        """Encode the coarse map of one stage: (B, 64, h, w)."""
         taps = self._matched[stage]
         maps = {tap: support[tap] for tap in taps}
         if not self.config.background:
@@ -239,13 +239,13 @@ class PMNet(FeatureMethod):
         return encoded
 
     def _cells(self, maps: Tensor) -> Tensor:
-        """Maps (B, C, h, w), heads made part of the batch, scaled by the kind of affinity."""
+        """Return maps (B, C, h, w) with heads as part of the batch, scaled for the kind of affinity."""
         if self._heads > 1:
             maps = torch.unflatten(maps, 1, (self._heads, -1)).flatten(0, 1)
         return unit(maps, eps=LENGTH_EPS) * _COSINE_SCALE**0.5 if self.config.affinity == "cosine" else maps
 
     def rename_reference(self, name: str) -> str | None:
-        """Own name of an entry of the release."""
+        """Return our name of an entry of the authors' checkpoint."""
         for theirs, ours in _RELEASE.items():
             if name.startswith(f"{theirs}."):
                 inner, _, rest = name.removeprefix(f"{theirs}.").partition(".")
@@ -256,5 +256,5 @@ class PMNet(FeatureMethod):
         return name
 
     def load_reference(self, state: Mapping[str, Tensor]) -> None:
-        """Load the release's layout; its B3DConv kernels (C, L, 1, k, k) become planes (C, L, k, k)."""
+        """Load the layout of the release.  Its B3DConv kernels (C, L, 1, k, k) become planes (C, L, k, k)."""
         super().load_reference({name: t.squeeze(2) if t.ndim == 5 else t for name, t in state.items()})

@@ -45,15 +45,15 @@ class RePRIConfig(MethodConfig):
     """Settings of RePRI."""
 
     classes: int = Field(15, ge=1)
-    """Classes of the base network, without background: 15 on a fold of PASCAL, 60 of COCO, 20 on all of PASCAL.
-    Weights in the authors' layout imply their number."""
+    """Number of classes of the base network, without background: 15 on a fold of PASCAL, 60 on COCO, 20 on all of
+    PASCAL.  Weights in the authors' layout imply it."""
     steps: Annotated[int, AT_INFERENCE] = Field(49, ge=0)
-    """Gradient steps in an episode; the reference's `adapt_iter` of 50 does 49.  0 uses the first prototype."""
+    """Gradient steps per episode.  The reference's `adapt_iter` of 50 takes 49.  0 uses the first prototype."""
     learning_rate: Annotated[float, AT_INFERENCE] = Field(0.025, gt=0)
-    """Of the plain gradient descent in an episode."""
+    """Learning rate of the plain gradient descent in an episode."""
     layout: Literal["reference", "standard"] = "reference"
-    """Which form of a ResNet or VGG: `reference` is PFENet's (three-convolution stem, dilated, stride 8),
-    `standard` takes torchvision's weights."""
+    """Form of a ResNet or VGG.  `reference` is PFENet's (three-convolution stem, dilated, stride 8).  `standard`
+    fits torchvision's weights."""
 
     ablations: ClassVar[Mapping[str, Ablation]] = {
         "adaptation": Ablation({"steps": 0}, label="w/o adaptation")
@@ -89,7 +89,7 @@ class PyramidPooling(nn.Module):
 
 
 class RePRI(ImageMethod):
-    """PSPNet of the base classes; a classifier fitted to each episode, cells of K supports together."""
+    """PSPNet of the base classes.  A classifier is fitted to each episode, with the cells of K supports together."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="repri",
@@ -178,43 +178,43 @@ class RePRI(ImageMethod):
 
     @classmethod
     def settings_of(cls, state: Mapping[str, Tensor]) -> Mapping[str, Any]:
-        """The number of classes beside the background that the classifier tells apart."""
+        """Return the number of classes, besides the background, of the classifier in the weights."""
         count = len(state.get("classifier.bias", ()))
         return {"classes": count - 1} if count > 1 else {}
 
     @classmethod
     def backbone_layout(cls, backbone: str, config: MethodConfig) -> str:
-        """The authors' encoder if the backbone has it and the settings do not choose another."""
+        """Return the authors' layout if the backbone has it and the settings do not choose another."""
         if isinstance(config, RePRIConfig) and config.layout == "standard":
             return "standard"
         return _LAYOUTS.get(backbone, "standard")
 
     @property
     def steps(self) -> int:
-        """Gradient steps in an episode."""
+        """Gradient steps per episode."""
         return self.config.steps
 
     def features(self, images: Tensor) -> Tensor:
-        """Features (N, 512, h, w) of images (N, 3, H, W), before the classifier of base classes."""
+        """Compute features (N, 512, h, w) of images (N, 3, H, W), before the classifier of base classes."""
         out: Tensor = self.pyramid(self.encoder(images, self._tap))
         return out
 
     def adapt(
         self, query: Any, support: Any, support_mask: Tensor, *, generator: torch.Generator, steps: int
     ) -> Predictor:
-        """Fit the episode's classifier; nothing is drawn.  See `Method.adapt`."""
+        """Fit the episode's classifier.  Nothing is drawn at random.  See `Method.adapt`."""
         task = self._task(query, support[0], support_mask[0])
         classifier = fit(task, steps=steps, rate=self.config.learning_rate)
         return lambda *_: _logits(classifier, task)
 
     def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
-        """Logits (B, 2, h, w) without adaptation: bias, and likeness to the mean of the object's cells."""
+        """Compute logits (B, 2, h, w) without adaptation: bias, and similarity to the mean of the object's cells."""
         tasks = (self._task(q[None], s, m) for q, s, m in zip(query, support, support_mask, strict=True))
         return torch.cat([_logits(Classifier.begin(task), task) for task in tasks])
 
     @torch.no_grad()
     def _task(self, query: Tensor, support: Tensor, mask: Tensor) -> Task:
-        """One episode: query (1, 3, H, W), supports (K, 3, H, W), masks (K, H, W)."""
+        """Make the task of one episode: query (1, 3, H, W), supports (K, 3, H, W), masks (K, H, W)."""
         cells, objects = (functional.normalize(self.features(images), dim=1) for images in (query, support))
         small = functional.interpolate(mask.unsqueeze(1), grid(objects), mode="nearest")[:, 0]
         return Task.of(cells, objects, small == 1)
@@ -222,14 +222,14 @@ class RePRI(ImageMethod):
     def loss(
         self, query: Tensor, support: Tensor, support_mask: Tensor, target: Tensor, ignore: Tensor
     ) -> Tensor:
-        """Cross-entropy of the base classes, with label smoothing; supports teach nothing.
+        """Compute the cross-entropy of the base classes, with label smoothing.  Supports have no effect.
 
         Args:
             query: images (B, 3, H, W).
             support: not read.
             support_mask: not read.
-            target: numbers of the classes (B, H, W), 0 background.
-            ignore: pixels left out (B, H, W), bool.
+            target: numbers of the classes (B, H, W), 0 is background.
+            ignore: pixels that do not count (B, H, W), bool.
         """
         count = self.classifier.out_channels
         if int(target.max()) >= count:
@@ -247,7 +247,7 @@ class RePRI(ImageMethod):
         return pixel_loss(logits, target, ignore, label_smoothing=smoothing)
 
     def rename_reference(self, name: str) -> str | None:
-        """Own name of an authors' entry."""
+        """Return our name of an entry of the authors' checkpoint."""
         kind, _, rest = name.partition(".")
         if kind == "ppm":
             _, place, layer, leaf = rest.split(".")
@@ -255,12 +255,12 @@ class RePRI(ImageMethod):
         return f"pyramid.{name}" if kind == "bottleneck" else name
 
     def load_reference(self, state: Mapping[str, Tensor]) -> None:
-        """Load the authors' state dict; the encoder's entries go to the backbone and to the trained copy."""
+        """Load the authors' state dict.  The encoder's entries go to the backbone and to the trained copy."""
         plain = {name.removeprefix("module."): value for name, value in state.items()}
         super().load_reference({**plain, **self.encoder.entries(plain, "encoder.")})
 
 
 def _logits(classifier: Classifier, task: Task) -> Tensor:
-    """Bias and likeness of the query's cells, (1, 2, h, w)."""
+    """Compute bias and similarity of the query's cells, (1, 2, h, w)."""
     likeness = classifier.logits(task.query)
     return torch.stack([torch.zeros_like(likeness) + classifier.bias, likeness], dim=1)

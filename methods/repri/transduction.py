@@ -1,4 +1,4 @@
-"""The inference of RePRI: a linear classifier of cells is fitted to the supports and the query's distribution."""
+"""The inference of RePRI: fits a linear classifier of cells to the supports and to the query's distribution."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Task:
     mask: Tensor
     """Object cells of the supports (K, h, w), bool."""
     query_valid: Tensor
-    """Cells of the query that count (1, h, w), bool: all of them, except where an image was padded."""
+    """Cells of the query that count (1, h, w), bool: all cells except in the padding of an image."""
     support_valid: Tensor
     """Cells of the supports that count (K, h, w), bool."""
 
@@ -38,7 +38,7 @@ class Task:
 
 @dataclass
 class Classifier:
-    """Compares twenty times the cosine with a prototype to a bias."""
+    """Compares 20 times the cosine with a prototype to a bias."""
 
     prototype: Tensor
     """(C,)"""
@@ -57,12 +57,12 @@ class Classifier:
         return classifier
 
     def logits(self, cells: Tensor) -> Tensor:
-        """Logits (N, h, w) of cells (N, C, h, w); to be compared with the bias."""
+        """Compute logits (N, h, w) of cells (N, C, h, w).  They are compared with the bias."""
         products = torch.einsum("nchw,c->nhw", cells, self.prototype)
         return _TEMPERATURE * products / (self.prototype.norm() * cells.norm(dim=1) + _EPS)
 
     def probabilities(self, cells: Tensor) -> Tensor:
-        """Probabilities (N, 2, h, w) of background and object."""
+        """Compute probabilities (N, 2, h, w) of background and object."""
         objects = torch.sigmoid(self.logits(cells) - self.bias)
         return torch.stack([1 - objects, objects], dim=1)
 
@@ -70,12 +70,12 @@ class Classifier:
 def fit(task: Task, *, steps: int, rate: float) -> Classifier:
     """Fit a classifier to a task by plain gradient descent.
 
-    The loss is the cross-entropy of the supports, 1/K of the entropy of the query, and 1/K of the divergence of the
-    query's proportion from the estimate.
+    The loss is the sum of three terms: the cross-entropy of the supports, 1/K of the entropy of the query, and 1/K of
+    the divergence of the query's proportion from its estimate.
 
     Args:
         task: the episode.
-        steps: gradient steps.
+        steps: number of gradient steps.
         rate: learning rate.
 
     Returns:

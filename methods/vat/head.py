@@ -27,13 +27,13 @@ _DEPTHS = (4, 2, 2)
 
 
 class PooledConv4d(nn.Module):
-    """Sums two 2-D convolutions, one over each plane; the other plane is max-pooled by its stride first.
+    """Sums two 2-D convolutions, one over each plane.  The other plane is max-pooled by its stride first.
 
     Args:
-        inputs: channels of the volume.
-        outputs: channels made.
-        query_stride: step over the query plane.
-        support_stride: step over the support plane.
+        inputs: number of channels of the volume.
+        outputs: number of channels of the result.
+        query_stride: stride over the query plane.
+        support_stride: stride over the support plane.
     """
 
     def __init__(self, inputs: int, outputs: int, query_stride: int, support_stride: int) -> None:
@@ -43,7 +43,7 @@ class PooledConv4d(nn.Module):
         self.strides = query_stride, support_stride
 
     def forward(self, volume: Tensor) -> Tensor:
-        """Convolve (B, C, hq, wq, hs, ws); the planes must be multiples of their strides, which they shrink by."""
+        """Convolve (B, C, hq, wq, hs, ws).  The sides of each plane must be multiples of its stride."""
         query_stride, support_stride = self.strides
         along_query, along_support = volume, volume
         if support_stride > 1:
@@ -68,9 +68,9 @@ class VATHead(nn.Module):
     """Maps three cosine volumes and the query's features, coarse first, to logits.
 
     Args:
-        taps: channels of the volumes.
-        features: channels of the query features.
-        guidance: which of the features guide the decoder; the projections of the others have parameters too.
+        taps: numbers of channels of the volumes.
+        features: numbers of channels of the query features.
+        guidance: which of the features guide the decoder.  The projections of the others have parameters too.
     """
 
     def __init__(
@@ -100,11 +100,13 @@ class VATHead(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, volumes: Sequence[Tensor], features: Sequence[Tensor]) -> Tensor:
-        """Logits (B, 2, h, w).
+        """Compute logits (B, 2, h, w).
 
         Args:
-            volumes: (B, L, hq, wq, hs, ws), coarse first, every plane twice the side of the one before.
-            features: query features (B, C, h, w), the coarse at the middle volume's side, then doubling.
+            volumes: volumes (B, L, hq, wq, hs, ws), coarse first.  Each plane has twice the side of the one before.
+            features: query features (B, C, h, w), coarse first.  The coarse ones have the side of the middle
+                volume, and the
+                side doubles with each further one.
         """
         x = self._decode_volume(volumes)
         guides = [

@@ -1,7 +1,7 @@
 """VAT: volumetric aggregation with transformers (Hong, Cho, Nam, Lin, Kim, ECCV 2022).
 
-4-D convolutions embed HSNet's cosine volumes at fixed grids.  Swin blocks refine them over query and support plane at
-once, and a decoder reads them, guided by the features of the query.
+4-D convolutions embed HSNet's cosine volumes at fixed grids.  Swin blocks refine them over query and support plane
+together.  A decoder, which the features of the query guide, turns them into logits.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ class VATConfig(MethodConfig):
     """Settings of VAT."""
 
     guidance: Literal["pascal", "coco", "fss"] = "pascal"
-    """Which query features guide the decoder, as published for a training set: `pascal` those of the first
-    two stages, `coco` of the first, `fss` of the first three."""
+    """Query features that guide the decoder, by training set as published.  `pascal`: those of the first two
+    stages.  `coco`: of the first.  `fss`: of the first three."""
     grid: int = Field(default=128, ge=64, multiple_of=64)
-    """Side of the finest grid to which features are resized; the others have 1/2, 1/4 and 1/8 of it.  128 is
-    published; 64 takes a fraction of the time and memory."""
+    """Side of the finest grid to which features are resized.  The other grids have 1/2, 1/4 and 1/8 of it.  128 is
+    published.  64 takes a fraction of the time and memory."""
 
 
 class VAT(FeatureMethod):
-    """Cost aggregation with 4-D Swin blocks; for K shots, one forward each and a vote."""
+    """Cost aggregation with 4-D Swin blocks.  For K shots it predicts from each support, and the masks are voted on."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="vat",
@@ -126,19 +126,19 @@ class VAT(FeatureMethod):
 
     @property
     def taps(self) -> Taps:
-        """All blocks of the last three stages, coarse first; of the query also the last of the first."""
+        """All blocks of the last three stages, coarse first.  Of the query also the last block of the first stage."""
         every = sum(self._levels, ())
         return Taps(query=(*every, self._guides[-1]), support=every)
 
     def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
-        """Logits (B, 2, grid, grid) from one support for each query."""
+        """Compute logits (B, 2, grid, grid) from one support per query."""
         resized = {tap: self._at_grid(tap, support[tap][:, 0]).unsqueeze(1) for tap in self.taps.support}
         return self.match(
             query, {tap: mask_features(maps, support_mask)[:, 0] for tap, maps in resized.items()}
         )
 
     def match(self, query: Features, objects: Features) -> Tensor:
-        """Logits from query features and the features of one support's object, each (B, C, h, w) by tap."""
+        """Compute logits from query features and the features of one support's object, each (B, C, h, w) by tap."""
         cells = {tap: self._at_grid(tap, query[tap]) for tap in self.taps.query}
         others = {tap: self._at_grid(tap, maps) for tap, maps in objects.items()}
         volumes = correlate_levels(self._levels, cells, others)
@@ -149,7 +149,7 @@ class VAT(FeatureMethod):
         return resize(maps, (self._sides[tap], self._sides[tap]))
 
     def rename_reference(self, name: str) -> str | None:
-        """Own name of an entry of the release; its attention masks and position indices are not needed."""
+        """Return our name of an entry of the release.  Its attention masks and position indices are not needed."""
         if name.endswith(("attn_mask", "relative_position_index")):
             return None
         for pattern, own in _RELEASE:

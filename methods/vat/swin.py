@@ -1,6 +1,6 @@
-"""Shifted-window transformer blocks on grids of any number of axes: images and 4-D volumes alike.
+"""Shifted-window transformer blocks on grids with any number of axes, for images and 4-D volumes.
 
-Liu et al. (ICCV 2021), with windows that span all axes of the grid (Hong et al., ECCV 2022, for four).
+Liu et al. (ICCV 2021), with windows over all axes of the grid (Hong et al., ECCV 2022, for four axes).
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _APART = -100.0
-"""Added to the scores of cells that only the cyclic shift made neighbours; their share vanishes."""
+"""Number that is added to the scores of cells which only the cyclic shift made neighbours.  Their share vanishes."""
 
 
 def to_windows(grid: Tensor, side: int) -> Tensor:
-    """Cut a grid (B, *dims, C) into windows: (B, n, side ** axes, C), windows and cells in reading order."""
+    """Cut a grid (B, *dims, C) into windows: (B, n, side ** axes, C), with windows and cells in reading order."""
     axes = grid.ndim - 2
     for axis in range(axes):
         grid = torch.unflatten(grid, 1 + 2 * axis, (-1, side))
@@ -32,7 +32,7 @@ def from_windows(windows: Tensor, dims: tuple[int, ...], side: int) -> Tensor:
 
 
 def relative_index(side: int, axes: int) -> Tensor:
-    """Compute the rows of the bias table for all pairs of cells of a window: (side ** axes, side ** axes)."""
+    """Compute the row of the bias table for each pair of cells of a window: (side ** axes, side ** axes)."""
     line = torch.arange(side)
     cells = torch.stack([c.flatten() for c in torch.meshgrid(*[line] * axes, indexing="ij")])
     offsets = cells[:, :, None] - cells[:, None, :] + side - 1
@@ -41,7 +41,7 @@ def relative_index(side: int, axes: int) -> Tensor:
 
 
 def shift_mask(dims: tuple[int, ...], side: int, shift: int, like: Tensor) -> Tensor:
-    """Compute the mask that is added to the scores of a shifted grid's windows: (n, side ** axes, side ** axes)."""
+    """Compute the mask for the scores of a shifted grid's windows: (n, side ** axes, side ** axes)."""
     regions = torch.zeros(dims, device=like.device)
     for axis, length in enumerate(dims):
         along = torch.zeros(length, device=like.device)
@@ -58,10 +58,10 @@ class WindowAttention(nn.Module):
     """Multi-head self-attention within windows, with a learnt bias for each relative position.
 
     Args:
-        channels: of the cells.
-        heads: must divide `channels`.
-        side: of a window, in cells.
-        axes: of the grid.
+        channels: number of channels of the cells.
+        heads: number of heads, which must divide `channels`.
+        side: side of a window, in cells.
+        axes: number of axes of the grid.
     """
 
     index: Tensor
@@ -76,7 +76,7 @@ class WindowAttention(nn.Module):
         nn.init.trunc_normal_(self.bias_table, std=0.02)
 
     def forward(self, windows: Tensor, mask: Tensor | None) -> Tensor:
-        """Attend within windows (B, n, N, C); `mask` (n, N, N) is added to the scores."""
+        """Attend within windows (B, n, N, C).  `mask` (n, N, N) is added to the scores."""
         query, key, value = torch.unflatten(self.qkv(windows), -1, (3, self.heads, -1)).unbind(dim=3)
         bias = self.bias_table[self.index]
         out = []
@@ -93,11 +93,11 @@ class SwinBlock(nn.Module):
     """Attention within windows and a two-layer perceptron, each after its norm and added to its input.
 
     Args:
-        channels: of the cells.
-        heads: attention heads.
-        side: of a window.
-        axes: of the grid.
-        shift: cells that the windows are shifted by, cyclically, along every axis.
+        channels: number of channels of the cells.
+        heads: number of attention heads.
+        side: side of a window, in cells.
+        axes: number of axes of the grid.
+        shift: number of cells by which the windows are shifted, cyclically, along every axis.
     """
 
     def __init__(self, channels: int, heads: int, side: int, axes: int, *, shift: int) -> None:
@@ -111,7 +111,7 @@ class SwinBlock(nn.Module):
         )
 
     def forward(self, grid: Tensor) -> Tensor:
-        """Transform (B, *dims, C); every dim must be a multiple of the window's side."""
+        """Transform a grid (B, *dims, C).  Every dim must be a multiple of the window's side."""
         dims = tuple(int(d) for d in grid.shape[1:-1])
         axes = tuple(range(1, 1 + len(dims)))
         cells, mask = self.norm1(grid), None
@@ -127,15 +127,15 @@ class SwinBlock(nn.Module):
 
 
 class Swin(nn.Module):
-    """Blocks, every second one shifted by half a window, and a last norm.
+    """Swin blocks, of which every second one is shifted by half a window, and a last norm.
 
     Args:
-        channels: of the maps.
-        depth: blocks.
-        heads: attention heads.
-        side: of a window.
-        axes: of the grid: 2 for images, 4 for volumes.
-        last_norm: whether the last norm is applied; it has parameters either way.
+        channels: number of channels of the maps.
+        depth: number of blocks.
+        heads: number of attention heads.
+        side: side of a window, in cells.
+        axes: number of axes of the grid: 2 for images, 4 for volumes.
+        last_norm: whether the last norm is applied.  It has parameters in both cases.
     """
 
     def __init__(

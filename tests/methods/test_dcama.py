@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from fssbench.methods.dcama import DCAMA, MaskAttention, positions
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 import fssbench
@@ -69,22 +69,29 @@ def test_positions_by_definition(channels: int) -> None:
 
 
 @torch.no_grad()
-def test_shots_stand_in_one_softmax(tiny: Any, episodes: Any) -> None:
-    """A support whose keys win everywhere decides alone: the result is not a mean over supports."""
+def test_supports_share_one_softmax(tiny: Any, episodes: Any) -> None:
+    """The masks that two supports give together lie between those of each alone, and are not their mean."""
     torch.manual_seed(0)
     method = DCAMA(DCAMA.Config(heads=4), tiny()).eval()
     query, support, mask = episodes(shots=2)
     cells, objects = method.read(query, support)
-    tap = method._matched["fine"][0]
-    attention = method.attention[method._block[tap]]
-    joint = method._gather_masks(attention, cells[tap], objects[tap], mask)
-    each = [
-        method._gather_masks(attention, cells[tap], objects[tap][:, k : k + 1], mask[:, k : k + 1])
-        for k in range(2)
-    ]
-    assert not torch.allclose(joint, (each[0] + each[1]) / 2, atol=1e-4)
-    assert bool((joint <= torch.maximum(*each) + 1e-6).all())
-    assert bool((joint >= torch.minimum(*each) - 1e-6).all())
+    calls: list[tuple[Tensor, Tensor]] = []
+    for attention in method.attention:
+        attention.register_forward_hook(lambda module, given, masks: calls.append((given[1], masks)))
+
+    def gather_masks(*shots: int) -> list[tuple[Tensor, Tensor]]:
+        calls.clear()
+        method.logits(cells, {tap: maps[:, shots] for tap, maps in objects.items()}, mask[:, shots])
+        return [*calls]
+
+    every = gather_masks(0, 1), gather_masks(0), gather_masks(1)
+    distances = []
+    for (tokens, joint), (own, first), (_, second) in zip(*every, strict=True):
+        assert tokens.shape[1] == 2 * own.shape[1]
+        distances.append(float((joint - (first + second) / 2).abs().max()))
+        assert bool((joint <= torch.maximum(first, second) + 1e-6).all())
+        assert bool((joint >= torch.minimum(first, second) - 1e-6).all())
+    assert max(distances) > 1e-4
 
 
 def test_heads_that_do_not_divide_are_told(tiny: Any) -> None:

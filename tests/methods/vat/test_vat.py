@@ -94,11 +94,12 @@ def test_a_batch_equals_its_episodes_one_by_one(tiny: Any, episodes: Any) -> Non
 @torch.no_grad()
 def test_features_are_compared_at_fixed_grids(tiny: Any, episodes: Any) -> None:
     method = build(tiny)
-    query, support, mask = episodes(size=97)
-    cells, objects = method.read(query, support)
-    assert method.logits(cells, objects, mask).shape == (1, 2, 64, 64)
-    sides = {tap: method._at_grid(tap, maps).shape[-1] for tap, maps in cells.items()}
-    assert [sides[tap] for tap in ("1-1", "2-0", "3-1", "4-0")] == [64, 32, 16, 8]
+    inputs: list[Any] = []
+    method.head.register_forward_pre_hook(lambda module, given: inputs.append(given))
+    assert method.logits(*method.read(*episodes(size=97)[:2]), episodes(size=97)[2]).shape == (1, 2, 64, 64)
+    ((volumes, guides),) = inputs
+    assert [volume.shape[2:] for volume in volumes] == [(side,) * 4 for side in (8, 16, 32)]
+    assert [guide.shape[-1] for guide in guides] == [16, 32, 64]
 
 
 def _release_name(own: str) -> str:

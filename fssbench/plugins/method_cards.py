@@ -1,32 +1,24 @@
 """Cards of methods, kept from one call to the next.
 
-The module of a method imports torch, which takes seconds; to list methods takes none of it.  A card is kept if its
-expression names nothing but the records that it is made of, so that no environment and no date can change it.  It
-is used again as long as every module that was loaded with it, and the way to it, are what they were.
+A card is kept if its expression names nothing but the records that it is made of, so that no environment and no date
+can change it.
 """
 
 from __future__ import annotations
 
 import ast
-import json
-import os
 import sys
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from fssbench.contracts.method_card import MethodCard
 from fssbench.errors import PluginError
-from fssbench.files.atomic import replace_file
-from fssbench.files.cache import cache_folder
+from fssbench.plugins.kept_facts import KeptFacts
 from fssbench.plugins.registry import METHODS
 
-FILE = "method-cards.json"
-"""In the cache folder."""
-_LOADING_SINCE = time.time_ns() - 2_000_000_000
-"""Files changed after this may have been changed after they were imported; some clocks of files tick in seconds."""
-_Stamp = list[int]
+TOPIC = "method card"
+"""Of the kept facts."""
 
 
 def read_method_cards(names: Iterable[str]) -> dict[str, MethodCard | PluginError]:
@@ -41,22 +33,30 @@ def read_method_cards(names: Iterable[str]) -> dict[str, MethodCard | PluginErro
     Raises:
         UsageError: for an unknown name.
     """
-    kept = _read_kept()
+    kept = KeptFacts.read()
     cards: dict[str, MethodCard | PluginError] = {}
-    imported: dict[str, Any] = {}
     for name in names:
         try:
             plugin = METHODS.plugin(name)
-            if plugin.value is None and plugin.origin in kept:
-                cards[name] = kept[plugin.origin]
-            else:
-                imported[plugin.origin] = method = plugin.get()
-                cards[name] = method.card
+            card = _validated(kept.look_up(TOPIC, plugin))
+            if card is None:
+                method = plugin.get()
+                card = method.card
+                if _can_be_kept(plugin.origin, method):
+                    kept.add(TOPIC, plugin, card.model_dump(mode="json"))
+            cards[name] = card
         except PluginError as error:
             cards[name] = error
-    if added := {origin: cls.card for origin, cls in imported.items() if _can_be_kept(origin, cls)}:
-        _write_kept(kept | added)
+    kept.save()
     return cards
+
+
+def _validated(card: Any) -> MethodCard | None:
+    """Make the record of a kept card; None if there is none, or one of another version of the record."""
+    try:
+        return None if card is None else MethodCard.model_validate(card)
+    except ValueError:
+        return None
 
 
 def read_method_card(name: str) -> MethodCard:
@@ -132,49 +132,3 @@ def _is_plain(node: ast.AST | None, names: dict[str, Any], bound: set[str]) -> b
             plain = all(_is_plain(part, names, inside) for part in (element, *loop.ifs))
             return plain and _is_plain(loop.iter, names, bound)
     return False
-
-
-def _read_kept() -> dict[str, MethodCard]:
-    """Cards of the last call by the origin of their methods; none if anything may have changed since."""
-    try:
-        content = json.loads((cache_folder() / FILE).read_bytes())
-        if content["way"] != _way() or any(_stamp(file) != stamp for file, stamp in content["files"].items()):
-            return {}
-        return {origin: MethodCard.model_validate(card) for origin, card in content["cards"].items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return {}
-
-
-def _write_kept(cards: dict[str, MethodCard]) -> None:
-    """Keep cards with the stamps of all modules that are loaded; a folder that cannot be written keeps none."""
-    files = {
-        str(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))
-    }
-    stamps = {file: _stamp(file) for file in sorted(files)}
-    if any(stamp and max(stamp[1:]) > _LOADING_SINCE for stamp in stamps.values()):
-        return
-    content = {
-        "way": _way(),
-        "files": stamps,
-        "cards": {origin: card.model_dump(mode="json") for origin, card in cards.items()},
-    }
-    try:
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        replace_file(cache_folder() / FILE, json.dumps(content).encode())
-    except OSError:
-        pass
-
-
-def _way() -> list[str]:
-    """Where Python looks for modules, and which Python it is."""
-    here = {"", os.getcwd()}  # noqa: PTH109 - compared with strings
-    return [sys.executable, sys.version, *(folder for folder in sys.path if folder not in here)]
-
-
-def _stamp(file: str) -> _Stamp | None:
-    """Size of a file, and when its bytes and its entry were last changed, in ns; None if there is none."""
-    try:
-        state = os.stat(file)  # noqa: PTH116 - of a thousand files
-    except (OSError, ValueError):
-        return None
-    return [state.st_size, state.st_mtime_ns, state.st_ctime_ns]

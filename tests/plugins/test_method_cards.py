@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from fssbench.plugins import kept_facts
+from fssbench.plugins.registry import METHODS
+
 ASK = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
@@ -41,7 +44,7 @@ class Plugin:
 
     def __init__(self, folder: Path) -> None:
         self.site, self.cache = folder / "site", folder / "cache"
-        self.site.mkdir()
+        self.site.mkdir(parents=True)
         info = self.site / "stranger-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
@@ -85,8 +88,10 @@ def test_edited_card_is_read_anew(plugin: Plugin) -> None:
 
 
 def test_card_changed_right_after_it_was_written_is_not_kept(plugin: Plugin) -> None:
-    plugin.ask(wait=False)
-    assert not (plugin.cache / "method-cards.json").exists()
+    later = time.time_ns() + 3_600_000_000_000  # however slow the machine is
+    os.utime(plugin.site / "stranger.py", ns=(later, later))
+    assert plugin.ask(wait=False)["mine"] == "First"
+    assert not list(plugin.cache.rglob("*.json"))
 
 
 def test_method_whose_helper_no_longer_imports_is_broken(plugin: Plugin) -> None:
@@ -106,8 +111,6 @@ def test_card_that_is_computed_is_never_kept(plugin: Plugin, title: str) -> None
 
 
 def test_built_in_cards_are_kept_all(plugin: Plugin) -> None:
-    from fssbench.plugins.registry import METHODS
-
     names = METHODS.names()
     first = plugin.ask(*names)
     assert first.pop("torch") is True
@@ -116,13 +119,60 @@ def test_built_in_cards_are_kept_all(plugin: Plugin) -> None:
     assert again == first == {name: METHODS.get(name).card.title for name in names}
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]"])
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"installation": 1}'])
 def test_damaged_cache_is_read_past(plugin: Plugin, content: bytes) -> None:
-    plugin.cache.mkdir()
-    (plugin.cache / "method-cards.json").write_bytes(content)
-    assert plugin.ask(wait=False)["mine"] == "First"
+    plugin.ask()
+    (kept,) = plugin.cache.rglob("*.json")
+    kept.write_bytes(content)
+    assert plugin.ask() == {"mine": "First", "torch": True}
+    assert plugin.ask() == {"mine": "First", "torch": False}
 
 
 def test_cache_that_cannot_be_written_is_done_without(plugin: Plugin) -> None:
     plugin.cache.write_text("a file where the folder should be")
     assert plugin.ask()["mine"] == "First"
+
+
+def test_card_that_was_kept_before_others_is_never_older_than_its_code(plugin: Plugin) -> None:
+    plugin.ask("mine")
+    plugin.ask("panet")  # imports another method, and not the one whose card is kept
+    assert plugin.ask("mine", "panet")["torch"] is False
+    plugin.write('"Other"')
+    assert plugin.ask("mine")["mine"] == "Other"
+
+
+def test_module_that_hides_another_one_is_noticed(plugin: Plugin, tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    first.mkdir()
+    assert plugin.ask(PYTHONPATH=str(first))["mine"] == "First"
+    assert plugin.ask(PYTHONPATH=str(first))["torch"] is False
+    (first / "stranger_helper.py").write_text("raise ImportError('hidden by another')")
+    (plugin.site / "stranger_helper.py").rename(plugin.site / "gone.py")
+    assert "hidden by another" in plugin.ask(PYTHONPATH=str(first))["mine"]
+
+
+def test_two_installations_keep_their_cards_side_by_side(plugin: Plugin, tmp_path: Path) -> None:
+    """As a clone and a wheel do: the same names and versions, another card."""
+    other = Plugin(tmp_path / "other")
+    other.cache = plugin.cache
+    other.write('"Second"')
+    plugin.ask()
+    other.ask()
+    assert plugin.ask(wait=False) == {"mine": "First", "torch": False}
+    assert other.ask(wait=False) == {"mine": "Second", "torch": False}
+
+
+def test_facts_of_few_installations_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FSSBENCH_CACHE", str(tmp_path))
+    monkeypatch.setattr(kept_facts, "_LOADING_SINCE", 1 << 62)
+    plugin = METHODS.plugin("panet")
+    files = []
+    for n in range(kept_facts.MOST_FILES + 3):
+        monkeypatch.setattr(kept_facts, "__version__", f"0.{n}")
+        facts = kept_facts.KeptFacts.read()
+        facts.add("topic", plugin, n)
+        facts.save()
+        (newest,) = set(tmp_path.rglob("*.json")) - set(files)
+        os.utime(newest, ns=(n, n))
+        files.append(newest)
+    assert [path.exists() for path in files] == [False] * 3 + [True] * kept_facts.MOST_FILES

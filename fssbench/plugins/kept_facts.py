@@ -1,0 +1,135 @@
+"""Facts of plugins, kept from one call to the next.
+
+The module of a method or backbone imports torch, which takes seconds; to list or show plugins takes none of it.  Facts
+are used again as long as every module that was loaded when they were collected, and the way to these modules, are what
+they were.  Each installation has a file of its own, so a clone and a wheel do not overwrite each other's facts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fssbench import __version__
+from fssbench.clone import NAME
+from fssbench.files.atomic import replace_file
+from fssbench.files.cache import cache_folder
+from fssbench.plugins.execution import CORE_FOLDER
+from fssbench.plugins.registry import Plugin
+
+FOLDER = "plugin-facts"
+"""In the cache folder; one file per installation."""
+MOST_FILES = 8
+"""Installations whose facts are kept; those of the one that was written longest ago go first."""
+_LOADING_SINCE = time.time_ns() - 2_000_000_000
+"""Files changed after this may have been changed after they were imported; some clocks of files tick in seconds."""
+_Stamp = list[int]
+
+
+@dataclass
+class KeptFacts:
+    """The facts that are still true, and those that this process adds."""
+
+    _facts: dict[str, Any] = field(default_factory=dict)
+    _stamps: dict[str, _Stamp | None] = field(default_factory=dict)
+    """Of the files that the facts depend on, as they were before the facts were collected."""
+    _added: dict[str, Any] = field(default_factory=dict)
+    _other_files: set[str] = field(default_factory=set)
+    """Files of the added facts that are no modules."""
+
+    @classmethod
+    def read(cls) -> KeptFacts:
+        """Read the facts of this installation; none if anything may have changed since they were collected."""
+        try:
+            content = json.loads(_facts_file().read_bytes())
+            stamps = content["stamps"]
+            if content["installation"] != _describe_installation() or any(
+                _stamp(file) != stamp for file, stamp in stamps.items()
+            ):
+                return cls()
+            return cls(dict(content["facts"]), dict(stamps))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return cls()
+
+    def look_up(self, topic: str, plugin: Plugin) -> Any:
+        """Return the kept fact of a plugin; None if there is none, or if the plugin is loaded, which knows better."""
+        return self._facts.get(_key(topic, plugin)) if plugin.value is None else None
+
+    def add(self, topic: str, plugin: Plugin, fact: Any, files: Iterable[str | Path] = ()) -> None:
+        """Add a fact that depends on the code of the plugin alone.
+
+        Args:
+            topic: what kind of fact it is.
+            plugin: the plugin, which is loaded.
+            fact: a JSON value.
+            files: files and folders that it depends on besides.
+        """
+        self._added[_key(topic, plugin)] = fact
+        self._other_files.update(map(str, files))
+
+    def save(self) -> None:
+        """Keep what was added with what was known; a folder that cannot be written keeps nothing."""
+        if not self._added:
+            return
+        modules = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+        files = {str(file) for file in modules if file} | self._other_files | set(_folders_searched())
+        stamps = {file: _stamp(file) for file in sorted(files)}
+        if any(stamp and max(stamp[1:]) > _LOADING_SINCE for stamp in stamps.values()):
+            return
+        content = {
+            "installation": _describe_installation(),
+            "stamps": self._stamps | stamps,
+            "facts": self._facts | self._added,
+        }
+        target = _facts_file()
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(target, json.dumps(content).encode())
+            for old in sorted(target.parent.glob("*.json"), key=_age)[MOST_FILES:]:
+                old.unlink()
+        except OSError:
+            pass
+
+
+def is_built_in(plugin: Plugin) -> bool:
+    """Whether a plugin is a part of fssbench, so that its facts are known to depend on its code alone."""
+    return plugin.origin.startswith(f"{NAME} ") and f"({NAME}." in plugin.origin
+
+
+def _key(topic: str, plugin: Plugin) -> str:
+    return f"{topic}: {plugin.origin}"
+
+
+def _facts_file() -> Path:
+    name = hashlib.sha256(json.dumps(_describe_installation()).encode()).hexdigest()[:16]
+    return cache_folder() / FOLDER / f"{name}.json"
+
+
+def _describe_installation() -> list[str]:
+    """Where fssbench lies and of which version it is, which Python runs it, and where that looks for modules."""
+    return [CORE_FOLDER, __version__, sys.executable, sys.version, *_folders_searched()]
+
+
+def _folders_searched() -> list[str]:
+    """Folders and archives in which Python looks for modules; a new file in one may hide a module of another."""
+    return [os.path.abspath(folder) for folder in sys.path]  # noqa: PTH100 - the empty text is the working folder
+
+
+def _age(path: Path) -> int:
+    return -path.stat().st_mtime_ns
+
+
+def _stamp(file: str) -> _Stamp | None:
+    """Size of a file, and when its bytes and its entry were last changed, in ns; None if there is none."""
+    try:
+        state = os.stat(file)  # noqa: PTH116 - of a thousand files
+    except (OSError, ValueError):
+        return None
+    return [state.st_size, state.st_mtime_ns, state.st_ctime_ns]

@@ -60,6 +60,8 @@ def command(
         click.echo(f"note: {one_line(note)}", err=True)
     report = write_reports(results, out, names, style=style)
     _print_figures(results, report.files, as_json)
+    if report.files and not as_json:
+        click.echo(_describe_files(report.files, out), err=True)
     for name, reason in report.broken.items():
         click.echo(f"error: reporter {one_line(name)}: {one_line(reason)}", err=True)
     if report.broken:
@@ -113,8 +115,15 @@ def _print_figures(results: Results, written: Sequence[Path], as_json: bool) -> 
     )
     if any(c.miou.shortage for c in results.cells):
         click.echo(f"{TOO_FEW}: no interval, no best method, no verdict. {MORE_QUERIES}", err=True)
-    for path in written:
-        click.echo(f"wrote {path}", err=True)
+
+
+def _describe_files(written: Sequence[Path], out: Path) -> str:
+    """Return one line that names the page to open, or the first file if no page is among them."""
+    page = next((path for path in written if path.suffix == ".html"), None)
+    first = written[0] if page is None else page
+    others = len(written) - 1
+    more = f" ({others} more file{'s' if others > 1 else ''} in {out})" if others else ""
+    return one_line(f"{'wrote' if page is None else 'open'} {first}{more}")
 
 
 def _print_changes(changes: Changes) -> None:

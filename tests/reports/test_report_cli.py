@@ -118,13 +118,22 @@ def test_writes_every_format(result: dict[str, Any], tmp_path: Path) -> None:
     lines = answer.stdout.splitlines()
     assert lines[0].split("\t")[:4] == ["benchmark", "method", "backbone", "shot"]
     assert len(lines) == 1 + len(result["results"].cells)
-    assert "report.html" in answer.stderr
+    (line,) = (line for line in answer.stderr.splitlines() if "report.html" in line)
+    assert line.startswith(f"open {tmp_path / 'out' / 'report.html'} (")
+    assert "results.csv" not in answer.stderr  # one line for all files, however many
 
 
 def test_default_folder_of_runs(result: dict[str, Any], tmp_path: Path) -> None:
     assert invoke("-o", tmp_path, "--format", "csv").exit_code == 0
     assert result["paths"] == ["runs"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["episodes.csv", "results.csv"]
+
+
+def test_without_a_page_the_first_file_is_named(result: dict[str, Any], tmp_path: Path) -> None:
+    answer = invoke("-o", tmp_path, "--format", "csv,markdown")
+    assert answer.stderr.splitlines()[-1] == f"wrote {tmp_path / 'results.csv'} (2 more files in {tmp_path})"
+    answer = invoke("-o", tmp_path, "--format", "markdown")
+    assert answer.stderr.splitlines()[-1] == f"wrote {tmp_path / 'report.md'}"
 
 
 def test_json_owns_standard_output(result: dict[str, Any], tmp_path: Path) -> None:

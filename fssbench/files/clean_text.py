@@ -16,5 +16,8 @@ def clean_line(text: object) -> str:
         >>> clean_line("a\x1b[31m\tb")
         'a⟨1B⟩[31m b'
     """
-    line = re.sub(r"[\t\n\r\v\f\u2028\u2029\x85]+", " ", str(text))
+    line = str(text)
+    if line.isprintable():  # so it has no character of these kinds
+        return line
+    line = re.sub(r"[\t\n\r\v\f\u2028\u2029\x85]+", " ", line)
     return "".join(c if unicodedata.category(c)[0] != "C" else f"⟨{ord(c):02X}⟩" for c in line)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fssbench.contracts.marks import Mark, MarkKind, parse_mark
 from fssbench.files.clean_text import clean_line
@@ -87,6 +88,7 @@ def missing_folds_marks(ran: Iterable[int], missing: Iterable[int]) -> tuple[Mar
     return (Mark(MarkKind.FOLDS, mean),) if lacking else ()
 
 
+@lru_cache(maxsize=1 << 12)
 def mark_kind(mark: str) -> str:
     """Return the name under which legends list a mark.  Marks of one name share a letter.
 

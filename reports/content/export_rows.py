@@ -68,22 +68,32 @@ def make_results_table(results: Results, edit_text: Callable[[str], str] = clean
     """
     import pandas
 
-    results = with_names(results)
-    means, runs = make_mean_table(results), make_run_table(results)
-    beside = [_paper_values(cell) for cell in results.cells]
-    means = means.assign(
-        row=MEAN,
-        fold=MEAN,
-        marks=["; ".join(c.marks) for c in results.cells],
-        paper_miou=[miou for miou, _ in beside],
-        same_as_paper=[same for _, same in beside],
-    )
-    runs = runs.assign(row="run", fold=runs["fold"].astype("str"))
     tables = [
         _prepare_for_file(table.reindex(columns=column_names(RESULT_COLUMNS)), edit_text)
-        for table in (means, runs)
+        for table in _make_tables(results)
     ]
     return pandas.concat(tables, ignore_index=True)
+
+
+_last: tuple[Results, tuple[DataFrame, DataFrame]] | None = None
+
+
+def _make_tables(results: Results) -> tuple[DataFrame, DataFrame]:
+    """Make the tables of means and of runs with the columns of both; the reporters of one report share them."""
+    global _last
+    if _last is None or _last[0] is not results:
+        named = with_names(results)
+        means, runs = make_mean_table(named), make_run_table(named)
+        beside = [_paper_values(cell) for cell in named.cells]
+        means = means.assign(
+            row=MEAN,
+            fold=MEAN,
+            marks=["; ".join(c.marks) for c in named.cells],
+            paper_miou=[miou for miou, _ in beside],
+            same_as_paper=[same for _, same in beside],
+        )
+        _last = results, (means, runs.assign(row="run", fold=runs["fold"].astype("str")))
+    return _last[1]
 
 
 def _paper_values(cell: Cell) -> tuple[float | None, bool | None]:

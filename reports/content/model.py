@@ -117,8 +117,18 @@ class Report:
     """Changes since another report, or None if no other report was given."""
 
 
+_last: tuple[Results, Report] | None = None
+
+
 def build_report(results: Results) -> Report:
-    """Build the report: one section per benchmark, in the order of the cells."""
+    """Build the report: one section per benchmark, in the order of the cells.  The reporters share the last one."""
+    global _last
+    if _last is None or _last[0] is not results:
+        _last = results, _build_report(results)
+    return _last[1]
+
+
+def _build_report(results: Results) -> Report:
     results = with_names(results)
     legend = build_legend(collect_marks(results))
     names = list(dict.fromkeys(cell.benchmark for cell in results.cells))

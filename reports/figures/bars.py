@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fssbench.api import Estimate
 
-from .style import INK, blank, keys, look, plain, room, short_names
+from .style import INK, Scale, blank, draw_scales, keys, look, room, short_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,10 +38,12 @@ def draw(classes: Sequence[str], series: Mapping[str, Sequence[Estimate | None]]
             if math.isfinite(value.low):
                 axes.plot([value.low, value.high], [place, place], color=INK, linewidth=0.9)
             axes.plot([value.value], [place], color=mine.colour, marker=mine.marker, markersize=3.5)
-    axes.set_yticks(range(len(classes)), labels)
     axes.set_ylim(len(classes) - 0.5, -0.5)
     axes.set_xlim(left=0)
-    axes.set_xlabel("foreground IoU of the class (%)")
-    plain(axes)
+    draw_scales(
+        axes,
+        Scale("foreground IoU of the class (%)"),
+        Scale(ticks=(range(len(classes)), labels), grid=False),
+    )
     keys(figure, list(series), [look(m) for m in range(len(series))])
     return figure

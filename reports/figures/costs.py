@@ -11,7 +11,7 @@ import numpy as np
 
 from fssbench.api import Estimate
 
-from .style import blank, keys, look, plain, whisker
+from .style import Scale, blank, draw_scales, keys, look, whisker
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,19 +53,18 @@ def draw(points: Mapping[str, Point]) -> Figure:
     figure.subplots_adjust(wspace=0.16, hspace=0.5 / _TALL)
     for n, name in enumerate(axes):
         panel = figure.add_subplot(rows, 2, n + 1)
-        _panel(panel, name, points)
-        panel.set_xlabel(AXES[name], fontsize=8)
-        if n % 2:
-            panel.set_yticklabels([])
-        else:
-            panel.set_ylabel("mIoU (%)")
+        shown = _draw_points(panel, name, points)
+        first = n % 2 == 0
+        up = Scale("mIoU (%)" if first else "", texts=first)
+        draw_scales(panel, Scale(AXES[name], ticks=shown), up, size=8)
     keys(figure, list(points), [look(m) for m in range(len(points))])
     return figure
 
 
-def _panel(panel: Axes, name: str, points: Mapping[str, Point]) -> None:
+def _draw_points(panel: Axes, name: str, points: Mapping[str, Point]) -> tuple[list[float], list[str]]:
+    """Draw the points of one panel and set its limits; return the places and texts of its ticks."""
     costs = [p.costs[name] for p in points.values() if name in p.costs]
-    _scale(panel, costs)
+    shown = _set_cost_limits(panel, costs)
     for m, point in enumerate(points.values()):
         if name not in point.costs:
             continue
@@ -75,18 +74,14 @@ def _panel(panel: Axes, name: str, points: Mapping[str, Point]) -> None:
     ends = [v for p in points.values() for v in (p.estimate.low, p.estimate.high, p.estimate.value) if v == v]
     room = 0.06 * (max(ends) - min(ends)) or 1.0
     panel.set_ylim(min(ends) - room, max(ends) + room)
-    panel.tick_params(labelsize=7.5)
-    plain(panel, grid="both")
+    return shown, [f"{tick:g}" for tick in shown]
 
 
-def _scale(panel: Axes, costs: list[float]) -> None:
-    """A logarithmic axis with few plain labels; zero, which has no logarithm, at its left end."""
-    from matplotlib.ticker import NullLocator
-
+def _set_cost_limits(panel: Axes, costs: list[float]) -> list[float]:
+    """Make the axis logarithmic, with zero, which has no logarithm, at its left end; return few ticks for it."""
     positive = [c for c in costs if c > 0]
     if not positive:
-        panel.set_xticks([0.0], ["0"])
-        return
+        return [0.0]
     low, high = min(positive) / 1.4, max(positive) * 1.4
     if len(positive) < len(costs):
         panel.set_xscale("symlog", linthresh=low)
@@ -96,8 +91,7 @@ def _scale(panel: Axes, costs: list[float]) -> None:
         panel.set_xlim(low, high)
     marks = ticks(low, high)
     zero = [0.0] if len(positive) < len(costs) else []
-    panel.set_xticks([*zero, *marks], [f"{t:g}" for t in (*zero, *marks)])
-    panel.xaxis.set_minor_locator(NullLocator())
+    return [*zero, *marks]
 
 
 def ticks(low: float, high: float) -> list[float]:

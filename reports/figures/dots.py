@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fssbench.api import Estimate
 
-from .style import blank, keys, look, plain, room, short_names, whisker
+from .style import Scale, blank, draw_scales, keys, look, room, short_names, whisker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,12 +49,10 @@ def draw(
             if dot is not None and math.isfinite(dot.estimate.value):
                 place = row + (m - (len(series) - 1) / 2) * step / height
                 whisker(axes, place, dot.estimate, look(m), hollow=dot.hollow)
-    axes.set_yticks(range(len(rows)), labels)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     for row in range(1, len(rows)):
         axes.axhline(row - 0.5, color="#7F7F7F", alpha=0.25, linewidth=0.5)
     axes.set_xlim(span)
-    axes.set_xlabel(label)
-    plain(axes)
+    draw_scales(axes, Scale(label), Scale(ticks=(range(len(rows)), labels), grid=False))
     keys(figure, list(series), [look(m) for m in range(len(series))])
     return figure

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FEWEST, MOST_AXES = 3, 10
+FEWEST_AXES, MOST_AXES = 4, 10
+"""A radar of three axes shows nothing that the dots beside it do not."""
 _STEP = 20
 
 
@@ -37,7 +38,7 @@ def draw(axis_names: Sequence[str], series: Mapping[str, Sequence[Estimate | Non
     """Draw it.
 
     Args:
-        axis_names: 3 to 10 benchmarks.
+        axis_names: 4 to 10 benchmarks.
         series: by method, one figure a benchmark in that order, or None where there is none.
         end: percent at the end of the axes; they start at 0.
     """
@@ -63,7 +64,7 @@ def draw(axis_names: Sequence[str], series: Mapping[str, Sequence[Estimate | Non
             if math.isfinite(value.low):
                 _line(axes, _at(i, n, value.low), _at(i, n, value.high), mine.colour, 3.2, "-", alpha=0.35)
             axes.plot(*([c] for c in _at(i, n, here)), color=mine.colour, marker=mine.marker, markersize=4.5)
-    axes.set_xlim(-1.58 * end, 1.58 * end)
+    axes.set_xlim(-1.7 * end, 1.7 * end)
     axes.set_ylim(-1.28 * end, 1.28 * end)
     keys(figure, list(series), [look(m) for m in range(len(series))], lines=True)
     return figure

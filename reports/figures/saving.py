@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 from .style import applied
@@ -35,10 +34,18 @@ def render_figure(figure: Figure, kind: Kind, title: str, caption: str) -> bytes
     }
     file = io.BytesIO()
     options: dict[str, Any] = {"pil_kwargs": {"compress_type": _RUN_LENGTHS}} if kind == "png" else {}
-    with applied(), _fonts_for_reading():
+    with applied(), _fonts_of(kind):
         _canvas_class(kind)(figure)
         figure.savefig(file, format=kind, dpi=DPI, metadata=words[kind], **options)
     return file.getvalue()
+
+
+def _fonts_of(kind: Kind) -> AbstractContextManager[None]:
+    if kind != "pdf":
+        return nullcontext()
+    from .pdf_fonts import fonts_cut_quickly
+
+    return fonts_cut_quickly()
 
 
 def _canvas_class(kind: Kind) -> type[Any]:
@@ -53,28 +60,3 @@ def _canvas_class(kind: Kind) -> type[Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     return FigureCanvasAgg
-
-
-@contextmanager
-def _fonts_for_reading() -> Iterator[None]:
-    """Context in which fonts are embedded without the tables that shape text.
-
-    A PDF places each glyph itself and never reads these tables.  To cut them to the glyphs in use takes longer than
-    to draw the figure.
-    """
-    from fontTools import subset
-
-    load_whole = subset.load_font
-
-    def load_font(*args: Any, **named: Any) -> Any:
-        font = load_whole(*args, **named)
-        for table in ("GSUB", "GPOS", "GDEF", "MATH", "kern"):
-            if table in font:
-                del font[table]
-        return font
-
-    subset.load_font = load_font
-    try:
-        yield
-    finally:
-        subset.load_font = load_whole

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .style import COLOURS, HALF, INK, blank, plain, short_names
+from .style import COLOURS, HALF, INK, Scale, blank, draw_scales, short_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,7 +38,5 @@ def draw(x: NDArray[np.float64], y: NDArray[np.float64], names: tuple[str, str])
     axes.set_xlim(-2, 102)
     axes.set_ylim(-2, 102)
     across, up = short_names(names, 26)
-    axes.set_xlabel(f"IoU of {across} (%)")
-    axes.set_ylabel(f"IoU of {up} (%)")
-    plain(axes, grid="both")
+    draw_scales(axes, Scale(f"IoU of {across} (%)"), Scale(f"IoU of {up} (%)"))
     return figure

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fssbench.api import Estimate
 
 from .radar import reach
-from .style import blank, keys, look, plain, whisker
+from .style import Scale, blank, draw_scales, keys, look, whisker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,7 +33,7 @@ def draw(
     figure = blank(1.9 * len(series), methods)
     figure.subplots_adjust(hspace=0.28, top=figure.subplotpars.top - 0.3 / figure.get_figheight())
     end = reach([v.high for drawn in series.values() for values in drawn.values() for v in values])
-    panels = figure.subplots(len(series), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    panels = figure.subplots(len(series), 1, squeeze=False)[:, 0]
     for axes, (shot, drawn) in zip(panels, series.items(), strict=True):
         for name, values in drawn.items():
             m = methods.index(name)
@@ -50,8 +50,6 @@ def draw(
                     )
             for place, value in shown:
                 whisker(axes, place, value, look(m), upright=True)
-        axes.set_ylabel("foreground IoU (%)")
-        axes.set_xticks(range(len(bins)), [_tick(name) for name in bins])
         axes.set_xlim(-0.5, len(bins) - 0.5)
         axes.set_ylim(0, end)
         for i, n in enumerate(counts[shot]):
@@ -65,8 +63,17 @@ def draw(
                 alpha=0.8,
             )
         axes.set_title(f"{shot}-shot", pad=12)
-        plain(axes, grid="y")
-    panels[-1].set_xlabel("share of the image that the object covers (%)")
+        last = axes is panels[-1]
+        draw_scales(
+            axes,
+            Scale(
+                "share of the image that the object covers (%)" if last else "",
+                ticks=(range(len(bins)), [_tick(name) for name in bins]),
+                grid=False,
+                texts=last,
+            ),
+            Scale("foreground IoU (%)"),
+        )
     keys(figure, list(methods), [look(m) for m in range(len(methods))], lines=True)
     return figure
 

@@ -18,6 +18,7 @@ from fssbench.api import Estimate, clean_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 INK = "#010203"
@@ -39,6 +40,12 @@ LONGEST = 34
 """Characters of a label."""
 _KEY = 24
 """Characters of a name in a legend."""
+_KEY_SIZE = 8.5
+"""Points of a legend's text."""
+_KEY_MARGIN, _KEY_HEIGHT, _KEY_LINE, _KEY_GAP = 0.08, 0.177, 0.236, 0.047
+"""Inches: above and left of a legend, a row of it, the line before a name, and the gap between these two."""
+_TICK_GAP, _LABEL_BELOW, _LABEL_BESIDE = 0.049, 0.24, 0.36
+"""Inches from the axes to the texts of ticks, to a label below and to a label beside, with those texts in between."""
 
 HALF = 3.9
 """Width in inches of figures that stand side by side on a screen, and one by one on a phone."""
@@ -66,16 +73,12 @@ _SETTINGS: dict[Any, Any] = {
     "font.size": 9.0,
     "text.color": INK,
     "text.parse_math": False,  # labels are foreign text
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
+    "axes.formatter.limits": (-99, 99),
+    "axes.formatter.useoffset": False,  # the texts of ticks say all
     "axes.titlesize": 9.0,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.axisbelow": True,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
+    "axes.titley": 1.0,  # else each drawing looks for ticks above the axes
 }
 
 
@@ -126,41 +129,121 @@ def _length(label: str) -> int:
 
 def _columns(names: Sequence[str]) -> int:
     """Columns of a legend."""
-    return max(1, min(len(names), int(HALF / (0.42 + room(short_names(names, _KEY), size=8.5)))))
+    return max(1, min(len(names), int(HALF / (0.42 + room(short_names(names, _KEY), size=_KEY_SIZE)))))
 
 
-def plain(axes: Axes, *, grid: str = "x") -> None:
-    """No frame, no ticks; a faint grid along `x`, `y` or `both`."""
-    axes.patch.set_visible(False)
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-    axes.grid(axis=grid, color=INK, alpha=0.16, linewidth=0.6)  # type: ignore[arg-type]
+@dataclass(frozen=True)
+class Scale:
+    """One side of the axes: its label and its ticks."""
+
+    label: str = ""
+    ticks: tuple[Sequence[float], Sequence[str]] | None = None
+    """Places and texts; those that matplotlib chooses if none are given."""
+    grid: bool = True
+    """Whether a faint line crosses the axes at each tick."""
+    texts: bool = True
+    """Whether the ticks have texts; not so beside a panel with the same scale."""
+
+
+def draw_scales(axes: Axes, across: Scale, up: Scale, *, size: float = 9.0) -> None:
+    """Draw ticks, grid and labels of axes whose limits are set, without frame and tick marks.
+
+    They are drawn as plain lines and texts, since matplotlib's own axis looks for its ticks, their texts and a place
+    for its label anew in each of three formats, which takes longer than all else in a figure.
+
+    Args:
+        axes: the axes.
+        across: the horizontal side, below the axes.
+        up: the vertical side, left of the axes.
+        size: of the texts, in points.
+    """
+    from matplotlib.collections import LineCollection
+    from matplotlib.transforms import ScaledTranslation
+
+    axes.apply_aspect()
+    inches = axes.figure.dpi_scale_trans
+    for scale, axis in ((across, axes.xaxis), (up, axes.yaxis)):
+        flat = scale is across
+        line = axes.get_xaxis_transform() if flat else axes.get_yaxis_transform()
+        places, texts = scale.ticks or _choose_ticks(axis)
+        if scale.grid:
+            ends = [((p, 0.0), (p, 1.0)) if flat else ((0.0, p), (1.0, p)) for p in places]
+            axes.add_artist(
+                LineCollection(ends, colors=INK, alpha=0.16, linewidths=0.6, zorder=0.5, transform=line)
+            )
+        x, y = (0.0, -_TICK_GAP) if flat else (-_TICK_GAP, 0.0)
+        gap = ScaledTranslation(x, y, inches)
+        for place, text in zip(places, texts if scale.texts else (), strict=scale.texts):
+            axes.text(
+                *((place, 0.0) if flat else (0.0, place)),
+                text,
+                transform=line + gap,
+                ha="center" if flat else "right",
+                va="top" if flat else "center_baseline",
+                fontsize=size,
+            )
+        x, y = (0.0, -_LABEL_BELOW) if flat else (-_LABEL_BESIDE, 0.0)
+        gap = ScaledTranslation(x, y, inches)
+        axes.text(
+            *((0.5, 0.0) if flat else (0.0, 0.5)),
+            scale.label,
+            transform=axes.transAxes + gap,
+            ha="center",
+            va="top" if flat else "bottom",
+            rotation=0 if flat else 90,
+            rotation_mode="anchor",
+            fontsize=size,
+        )
+    axes.set_axis_off()
+
+
+def _choose_ticks(axis: Axis) -> tuple[Sequence[float], Sequence[str]]:
+    """Ticks that matplotlib chooses for an axis, those inside its limits, with their texts."""
+    low, high = sorted(axis.get_view_interval())
+    places = [place for place in axis.get_majorticklocs() if low <= place <= high]
+    return places, axis.get_major_formatter().format_ticks(places)
 
 
 def keys(figure: Figure, names: Sequence[str], looks: Sequence[Look], *, lines: bool = False) -> None:
-    """One legend above the axes, in the room that `blank` left for it."""
+    """One legend above the axes, in the room that `blank` left for it: its columns are filled one by one.
+
+    It is placed here, since matplotlib's own legend is laid out anew at each drawing, which takes a fifth of it.
+    """
     from matplotlib.lines import Line2D
 
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=each.colour,
-            marker=each.marker,
-            linestyle=each.line if lines else "",
-            label=name,
-        )
-        for name, each in zip(short_names(names, _KEY), looks, strict=True)
-    ]
-    figure.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=(0, 1),
-        ncols=_columns(names),
-        borderpad=0.2,
-        columnspacing=1.0,
-        handletextpad=0.4,
+    labels = short_names(names, _KEY)
+    rows = math.ceil(len(labels) / _columns(names))
+    left, inches = _KEY_MARGIN, figure.dpi_scale_trans
+    for first in range(0, len(labels), rows):
+        column = labels[first : first + rows]
+        for row, (label, each) in enumerate(zip(column, looks[first : first + rows], strict=True)):
+            height = figure.get_figheight() - _KEY_MARGIN - (row + 0.5) * _KEY_HEIGHT
+            figure.add_artist(
+                Line2D(
+                    [left, left + _KEY_LINE / 2, left + _KEY_LINE],
+                    [height] * 3,
+                    color=each.colour,
+                    marker=each.marker,
+                    markevery=[1],
+                    linestyle=each.line if lines else "",
+                    transform=inches,
+                )
+            )
+            figure.text(
+                left + _KEY_LINE + _KEY_GAP, height, label, fontsize=_KEY_SIZE, va="center", transform=inches
+            )
+        left += _KEY_LINE + _KEY_GAP + max(map(_width, column)) + _KEY_SIZE / 72
+
+
+def _width(label: str) -> float:
+    """Width of a legend's label in inches."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    width, _, _ = text_to_path.get_text_width_height_descent(
+        label, FontProperties(size=_KEY_SIZE), ismath=False
     )
+    return float(width) / 72
 
 
 def whisker(

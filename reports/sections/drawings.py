@@ -85,7 +85,7 @@ def _draw_summary(analysis: Analysis) -> Iterator[Drawing]:
         cells = [c for p in here.values() for n, c in p.cells.items() if n in analysis.methods_in_figures]
         names = tuple(n for n in analysis.methods_in_figures if any(n in p.cells for p in here.values()))
         ground = describe_basis(cells) + _describe_left_out(analysis.methods, MOST)
-        if len(rows) >= radar.FEWEST:
+        if len(rows) >= radar.FEWEST_AXES:
             spokes = rows[: radar.MOST_AXES]
             beyond = (
                 f" The first {len(spokes)} of {len(rows)} benchmarks are shown."
@@ -111,7 +111,7 @@ def _draw_summary(analysis: Analysis) -> Iterator[Drawing]:
             name=f"dots-{shot}-shot",
             place=f"summary/{shot}",
             title=f"mIoU of each method on each benchmark, {shot}-shot",
-            caption=f"The same figures with intervals, {shot}-shot. A hollow dot is a figure with a mark. {ground}",
+            caption=f"mIoU with its interval, {shot}-shot. A hollow dot is a figure with a mark. {ground}",
             make=partial(
                 dots.draw,
                 [analysis.benchmarks[i] for i in rows],

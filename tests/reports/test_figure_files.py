@@ -11,11 +11,14 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from fontTools.pens.recordingPen import RecordingPen
 from fontTools.ttLib import TTFont
 from fssbench.reports.figures import bars, costs, dots, radar, scatter, sizes, style
+from fssbench.reports.figures.pdf_fonts import fonts_cut_quickly
 from fssbench.reports.formats.figure_files import FigureReporter
 from fssbench.reports.formats.html import HtmlReporter
 from fssbench.reports.sections.drawings import list_drawings
+from matplotlib.figure import Figure
 from PIL import Image
 from report_factory import make_cell, make_results, make_run
 
@@ -94,15 +97,45 @@ def test_each_figure_is_drawn_once_for_page_and_files(
     assert len(drawn) == len(list_drawings(results))
 
 
-def test_pdf_embeds_its_fonts_without_tables_for_shaping(written: list[Path]) -> None:
+def embedded_fonts(pdf: bytes) -> list[TTFont]:
     fonts = []
-    for path in (p for p in written if p.suffix == ".pdf"):
-        for stream in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", path.read_bytes(), flags=re.DOTALL):
-            with contextlib.suppress(zlib.error):
-                data = zlib.decompress(stream)
-                if data.startswith(b"\x00\x01\x00\x00"):
-                    fonts.append(TTFont(io.BytesIO(data)))
-    assert len(fonts) >= sum(path.suffix == ".pdf" for path in written)
+    for stream in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", pdf, flags=re.DOTALL):
+        with contextlib.suppress(zlib.error):
+            data = zlib.decompress(stream)
+            if data.startswith(b"\x00\x01\x00\x00"):
+                fonts.append(TTFont(io.BytesIO(data)))
+    return fonts
+
+
+def test_pdf_embeds_its_fonts_without_tables_for_shaping(written: list[Path]) -> None:
+    files = [path for path in written if path.suffix == ".pdf"]
+    fonts = [font for path in files for font in embedded_fonts(path.read_bytes())]
+    assert len(fonts) >= len(files)
     for font in fonts:
         assert not {"GSUB", "GPOS", "GDEF"} & set(font.keys())
         assert {"glyf", "hmtx", "cmap"} <= set(font.keys())
+
+
+@pytest.mark.parametrize("text", ["pmnet 12.5 −3", "office, flow, é", "Жук α ≥", "日本 x", "\x01"])
+def test_pdf_has_the_same_glyphs_at_the_same_places_as_from_matplotlib(text: str) -> None:
+    def write(context: Any) -> bytes:
+        figure, file = Figure(figsize=(3, 1)), io.BytesIO()
+        for place, weight in ((0.2, "normal"), (0.6, "bold")):
+            figure.text(0.1, place, text, weight=weight)
+        with style.applied(), context:
+            figure.savefig(file, format="pdf", metadata={"CreationDate": None})
+        return file.getvalue()
+
+    def read(pdf: bytes) -> tuple[list[Any], list[bytes]]:
+        outlines = []
+        for font in embedded_fonts(pdf):
+            glyphs = font.getGlyphSet()
+            for name in font.getGlyphOrder():
+                pen = RecordingPen()
+                glyphs[name].draw(pen)
+                outlines.append((name, glyphs[name].width, pen.value))
+        streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", pdf, flags=re.DOTALL)
+        whole = [zlib.decompress(s) for s in streams if s.startswith(b"x")]
+        return outlines, [stream for stream in whole if not stream.startswith(b"\x00\x01\x00\x00")]
+
+    assert read(write(fonts_cut_quickly())) == read(write(contextlib.nullcontext()))

@@ -19,7 +19,9 @@ from fssbench.reports.figures import bars, dots, radar, scatter, sizes, style
 from fssbench.reports.figures.drawing import Drawing, slug
 from fssbench.reports.figures.svg import inline
 from fssbench.reports.sections.drawings import list_drawings, select_classes
-from report_factory import make_cell, make_results, make_run
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from report_factory import make_cell, make_run
 
 from fssbench.api import Estimate, Results
 
@@ -32,7 +34,7 @@ def lines(figure: object) -> int:
     return sum(len(axes.lines) for axes in figure.axes)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("count", range(radar.FEWEST, radar.MOST_AXES + 1))
+@pytest.mark.parametrize("count", range(radar.FEWEST_AXES, radar.MOST_AXES + 1))
 def test_a_missing_number_is_a_gap_in_the_radar(count: int) -> None:
     names = [f"b{i}" for i in range(count)]
     whole = [estimate(50.0 + i) for i in range(count)]
@@ -47,8 +49,14 @@ def test_the_radar_has_one_scale_and_says_so() -> None:
     assert [radar.reach(v) for v in ([10.0], [20.0], [20.1], [97.0], [120.0], [float("nan")], [])] == [
         20, 20, 40, 100, 100, 20, 20,
     ]  # fmt: skip
-    result = [d for d in list_drawings(make_results()) if d.name.startswith("radar")]
-    assert result == []  # two benchmarks make no radar
+
+
+@pytest.mark.parametrize(("count", "drawn"), [(2, False), (3, False), (4, True), (5, True)])
+def test_a_radar_has_four_axes_or_more(count: int, drawn: bool) -> None:
+    cells = [make_cell([make_run(m, f"pascal-to-{i}")]) for i in range(count) for m in ("pmnet", "panet")]
+    runs = tuple(run for cell in cells for run in cell.folds.values())
+    names = [d.name for d in list_drawings(Results(runs, tuple(cells), 200, 0)) if d.place == "summary/1"]
+    assert names == ["radar-1-shot", "dots-1-shot"][not drawn :]
 
 
 def test_things_differ_in_more_than_colour() -> None:
@@ -140,3 +148,51 @@ def test_of_many_classes_the_lowest_and_highest_are_picked() -> None:
 def test_names_are_safe_in_ids_and_files() -> None:
     assert slug("../a b:c\n<d>") == "a-b-c-d"
     assert slug("日本") == "x"
+
+
+def draw_axes(limits: tuple[float, float], up: style.Scale) -> Axes:
+    figure = style.blank(2.0, [])
+    axes = figure.add_subplot()
+    axes.set_ylim(*limits)
+    style.draw_scales(axes, style.Scale("across", ticks=([0.2, 0.8], ["low", "high"])), up)
+    return axes
+
+
+def test_a_scale_shows_the_ticks_it_is_given() -> None:
+    with style.applied():
+        axes = draw_axes((0, 1), style.Scale("up", texts=False, grid=False))
+    texts = {text.get_text(): text.get_position() for text in axes.texts}
+    assert texts == {"low": (0.2, 0), "high": (0.8, 0), "across": (0.5, 0), "up": (0, 0.5)}
+    (grid,) = axes.collections
+    assert [line[0][0] for line in grid.get_segments()] == [0.2, 0.8]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "limits", [(0, 100), (37.2, 41.9), (45.0001, 45.0003), (100, 0), (0, 3e-7), (0, 2e8)]
+)
+def test_the_texts_of_a_scale_are_the_values_at_their_places(limits: tuple[float, float]) -> None:
+    """No text is short for a sum or a product, and no tick lies outside."""
+    with style.applied():
+        axes = draw_axes(limits, style.Scale())
+    shown = [
+        (t.get_position()[1], t.get_text()) for t in axes.texts if t.get_ha() == "right" and t.get_text()
+    ]
+    assert len(shown) > 1
+    for place, text in shown:
+        assert min(limits) <= place <= max(limits)
+        assert float(text.replace("\N{MINUS SIGN}", "-")) == pytest.approx(place, rel=1e-9, abs=1e-15)
+
+
+def test_a_legend_names_each_thing_once_without_overlap() -> None:
+    names = ["pmnet", "a method with a long name", "hsnet (width=64)", "x", "日本語の方法", "ssp", "vat"]
+    with style.applied():
+        figure = style.blank(2.0, names)
+        style.keys(figure, names, [style.look(m) for m in range(len(names))], lines=True)
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        boxes = {text.get_text(): text.get_window_extent(renderer) for text in figure.texts}
+    assert list(boxes) == style.short_names(names, 24)
+    assert len(figure.get_children()) == 1 + 2 * len(names)  # the background; a line and a name each
+    every = list(boxes.values())
+    assert not [(a, b) for n, a in enumerate(every) for b in every[n + 1 :] if a.overlaps(b)]
+    top = figure.bbox.height * figure.subplotpars.top
+    assert all(top < box.y0 and box.y1 <= figure.bbox.height for box in every)

@@ -16,8 +16,8 @@ from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Note
 
 from .layers.correlation import correlate_levels
 from .layers.feature_maps import list_names, list_stages, mask_features
-from .layers.resize import double
-from .layers.volume import CentrePivotConv4d, VolumeGroupNorm, resize_planes
+from .layers.resize import double, grid, resize
+from .layers.volume import CentrePivotConv4d, VolumeGroupNorm, Window, resize_planes
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 STRIDES = ((2, 2, 2), (4, 2, 2), (4, 4, 2))
 """HSNet's steps over the support plane, per level (coarse first) and layer."""
+Windows = tuple[Window | None, Window | None, Window | None]
+"""Window of each level, coarse first; None for the whole support plane."""
+WHOLE: Windows = (None, None, None)
 
 
 def make_squeeze(channels: Sequence[int], kernels: Sequence[int], strides: Sequence[int]) -> nn.Sequential:
@@ -72,22 +75,52 @@ class HypercorrelationHead(nn.Module):
             nn.Conv2d(half, half, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(half, 2, 3, padding=1)
         )
 
-    def forward(self, volumes: Sequence[Tensor]) -> Tensor:
-        """Compute logits (B, 2, 2h, 2w) from three volumes (B, L, h, w, hs, ws), coarse first."""
-        return self.decode(self.squeeze(volumes))
+    def forward(self, volumes: Sequence[Tensor], windows: Windows = WHOLE) -> Tensor:
+        """Compute logits (B, 2, 2h, 2w) from three volumes (B, L, h, w, hs, ws), coarse first; see `squeeze`."""
+        return self.decode(self.squeeze(volumes, windows))
 
-    def squeeze(self, volumes: Sequence[Tensor]) -> Tensor:
-        """Squeeze three volumes and mix them top-down: (B, width, h, w), averaged over the support plane."""
-        coarse, middle, fine = volumes
-        mixed = self.encoder_layer4(coarse)
-        mixed = self.encoder_layer4to3(_add(mixed, self.encoder_layer3(middle)))
-        mixed = self.encoder_layer3to2(_add(mixed, self.encoder_layer2(fine)))
+    @property
+    def encoders(self) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential]:
+        """The squeezes of the three levels, coarse first."""
+        return self.encoder_layer4, self.encoder_layer3, self.encoder_layer2
+
+    def find_windows(self, masks: Sequence[Tensor]) -> Windows:
+        """Find for each level the window that contains the objects of masks (B, hs, ws), coarse first."""
+        coarse, middle, fine = (
+            _first_layer(encoder).find_window(mask)
+            for encoder, mask in zip(self.encoders, masks, strict=True)
+        )
+        return coarse, middle, fine
+
+    def squeeze(self, volumes: Sequence[Tensor], windows: Windows = WHOLE) -> Tensor:
+        """Squeeze three volumes and mix them top-down: (B, width, h, w), averaged over the support plane.
+
+        Args:
+            volumes: (B, L, h, w, hs, ws), coarse first, each in its window.
+            windows: from `find_windows`, by level; None for the whole support plane.
+        """
+        squeezed = []
+        for encoder, volume, window in zip(self.encoders, volumes, windows, strict=True):
+            _, *others = encoder
+            maps = _first_layer(encoder)(volume, window)
+            for layer in others:
+                maps = layer(maps)
+            squeezed.append(maps)
+        coarse, middle, fine = squeezed
+        mixed = self.encoder_layer4to3(_add(coarse, middle))
+        mixed = self.encoder_layer3to2(_add(mixed, fine))
         return mixed.mean(dim=(4, 5))
 
     def decode(self, squeezed: Tensor) -> Tensor:
         """Logits (B, 2, 2h, 2w) from what `squeeze` made (B, width, h, w)."""
         logits: Tensor = self.decoder2(double(self.decoder1(squeezed)))
         return logits
+
+
+def _first_layer(encoder: nn.Sequential) -> CentrePivotConv4d:
+    layer = encoder[0]
+    assert isinstance(layer, CentrePivotConv4d)  # as `make_squeeze` makes it
+    return layer
 
 
 def _add(coarse: Tensor, fine: Tensor) -> Tensor:
@@ -183,11 +216,22 @@ class HSNet(FeatureMethod):
 
     def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
         """Compute logits (B, 2, h, w) at half the finest tap's stride, from one support per query."""
-        return self.match(
-            query, {tap: mask_features(support[tap], support_mask)[:, 0] for tap in self.taps.support}
-        )
+        objects = {tap: mask_features(support[tap], support_mask)[:, 0] for tap in self.taps.support}
+        return self.match(query, objects, support_mask)
 
-    def match(self, query: Features, objects: Features) -> Tensor:
-        """Compute logits from query features and the features of one support's object, each (B, C, h, w) by tap."""
-        logits: Tensor = self.hpn_learner(correlate_levels(self._levels, query, objects))
+    def match(self, query: Features, objects: Features, mask: Tensor | None = None) -> Tensor:
+        """Compute logits from query features and the features of one support's object.
+
+        Args:
+            query: (B, C, h, w) by tap.
+            objects: (B, C, h, w) by tap.
+            mask: support masks (B, 1, H, W) outside of which the objects are zero, which saves time; None if they are
+                not.
+        """
+        windows = WHOLE
+        if mask is not None:
+            masks = [resize(mask, grid(objects[level[0]]))[:, 0] for level in self._levels]
+            windows = self.hpn_learner.find_windows(masks)
+        volumes = correlate_levels(self._levels, query, objects, windows)
+        logits: Tensor = self.hpn_learner(volumes, windows)
         return logits

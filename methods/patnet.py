@@ -144,7 +144,7 @@ class PATNet(HSNet):
             coordinates = _coordinates(features, mask)
             cells[tap] = _transform(query[tap], coordinates, anchors)
             objects[tap] = _transform(features * mask, coordinates, anchors)
-        return self.match(cells, objects)
+        return self.match(cells, objects, support_mask)
 
     @property
     def steps(self) -> int:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..hsnet import HypercorrelationHead
+from ..hsnet import WHOLE, HypercorrelationHead, Windows
 from ..layers.resize import grid, resize
 
 STRIDES = ((2, 2, 1), (2, 2, 2), (4, 2, 2))
@@ -113,14 +113,15 @@ class HistoryHead(HypercorrelationHead):
         super().__init__(channels, strides=STRIDES)
         self.refine = nn.ModuleList([_make_block(130), _make_block(128), _make_block(128)])
 
-    def forward(self, volumes: Sequence[Tensor], looks: int = 1) -> Tensor:
+    def forward(self, volumes: Sequence[Tensor], windows: Windows = WHOLE, looks: int = 1) -> Tensor:
         """Logits (B, 2, 2h, 2w) from three volumes (B, L, h, w, hs, ws), coarse first.
 
         Args:
             volumes: cosines of all pairs of cells.
+            windows: the part of the support plane that each volume has.
             looks: number of predictions; each but the first reads the probabilities of the one before.
         """
-        squeezed = self.squeeze(volumes)
+        squeezed = self.squeeze(volumes, windows)
         logits = self.look(squeezed, None)
         for _ in range(looks - 1):
             logits = self.look(squeezed, logits.softmax(dim=1))

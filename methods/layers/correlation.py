@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .prototypes import unit
+from .volume import Window
 
 LENGTH_EPS = 1e-5
 """Number that HSNet and later methods add to the length of a feature vector."""
@@ -41,7 +42,10 @@ def _single(maps: Tensor) -> Tensor:
 
 
 def correlate_levels(
-    levels: Sequence[Sequence[str]], query: Mapping[str, Tensor], objects: Mapping[str, Tensor]
+    levels: Sequence[Sequence[str]],
+    query: Mapping[str, Tensor],
+    objects: Mapping[str, Tensor],
+    windows: Sequence[Window | None] = (),
 ) -> list[Tensor]:
     """Compute the cosines of all query cells with all cells of one support, at least zero; one volume per level.
 
@@ -49,11 +53,12 @@ def correlate_levels(
         levels: names of taps, by level.
         query: query features (B, C, h, w) by tap.
         objects: support features under their masks (B, C, h, w) by tap.
+        windows: the part of the support plane that is needed, by level; the whole plane by default.
     """
     return [
         multiply_pairs(
             [unit(query[tap], eps=LENGTH_EPS) for tap in level],
-            [unit(objects[tap], eps=LENGTH_EPS) for tap in level],
+            [unit(window.crop(objects[tap]) if window else objects[tap], eps=LENGTH_EPS) for tap in level],
         ).clamp(min=0)
-        for level in levels
+        for level, window in zip(levels, windows or [None] * len(levels), strict=True)
     ]

@@ -12,14 +12,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from .resize import resize
+from .resize import Size, grid, resize
 
 Layer = Callable[[Tensor], Tensor]
 """Anything on images (N, C, h, w)."""
+
+
+class Window(NamedTuple):
+    """A part of the support plane; all cells of a volume outside of it are zero."""
+
+    rows: slice
+    columns: slice
+    plane: Size
+    """Height and width of the whole plane."""
+
+    def crop(self, maps: Tensor) -> Tensor:
+        """Crop maps (..., hs, ws) of the whole plane."""
+        return maps[..., self.rows, self.columns]
 
 
 def _keep_gradient_layout(images: Tensor) -> Tensor:
@@ -112,10 +126,63 @@ class CentrePivotConv4d(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1) -> None:
         super().__init__()
         self.stride = stride
-        self.conv1 = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
-        self.conv2 = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2)
+        self.reach = kernel // 2
+        self.conv1 = nn.Conv2d(inputs, outputs, kernel, padding=self.reach)
+        self.conv2 = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=self.reach)
 
-    def forward(self, volume: Tensor) -> Tensor:
-        """Convolve (B, C, hq, wq, hs, ws) to (B, outputs, hq, wq, ceil(hs/stride), ceil(ws/stride))."""
+    def forward(self, volume: Tensor, window: Window | None = None) -> Tensor:
+        """Convolve a volume.
+
+        Args:
+            volume: (B, C, hq, wq, hs, ws), or its cells in `window`.
+            window: from `find_window`; None for the whole plane.
+
+        Returns:
+            (B, outputs, hq, wq, ceil(hs/stride), ceil(ws/stride)), hs and ws of the whole plane.
+        """
         pivots = volume[..., :: self.stride, :: self.stride]
-        return over_support(self.conv2, volume) + over_query(self.conv1, pivots)
+        inside = over_support(self.conv2, volume) + over_query(self.conv1, pivots)
+        return inside if window is None else self._surround(inside, window)
+
+    def find_window(self, mask: Tensor) -> Window | None:
+        """Find the window of the support plane that contains the object and every cell that this layer mixes with it.
+
+        A cosine with a cell outside the object is zero, so that products and convolutions are needed in this window
+        only.
+
+        Args:
+            mask: support masks at feature size (B, hs, ws), zero outside the objects.
+
+        Returns:
+            None for the whole plane, and on a GPU, which would have to wait for the mask.
+        """
+        if mask.device.type != "cpu":
+            return None
+        occupied = (mask != 0).any(dim=0)
+        rows, columns = (self._widen(occupied.any(dim=dim)) for dim in (1, 0))
+        plane = grid(mask)
+        whole = (rows.stop - rows.start, columns.stop - columns.start) == plane
+        return None if whole else Window(rows, columns, plane)
+
+    def _widen(self, occupied: Tensor) -> slice:
+        """Widen the range of occupied rows or columns by the reach of the kernel, from a multiple of the stride on.
+
+        Cells before the range are then no neighbours of the object, and the strided layer has its first pivot there.
+        """
+        places = occupied.nonzero()
+        if not len(places):
+            return slice(0, min(self.stride, len(occupied)))
+        start = max(int(places[0]) - self.reach, 0)
+        return slice(start - start % self.stride, min(int(places[-1]) + self.reach + 1, len(occupied)))
+
+    def _surround(self, inside: Tensor, window: Window) -> Tensor:
+        """Put the result of a window into the whole plane; elsewhere a convolution of zeros leaves the biases."""
+        assert self.conv1.bias is not None  # both layers are made with a bias
+        assert self.conv2.bias is not None
+        height, width = (-(-side // self.stride) for side in window.plane)
+        batch, _, rows, columns = inside.shape[:4]
+        bias = (self.conv1.bias + self.conv2.bias).to(inside.dtype)
+        whole = bias.expand(batch, rows, columns, height, width, -1).contiguous().movedim(-1, 1)
+        top, left = window.rows.start // self.stride, window.columns.start // self.stride
+        whole[..., top : top + inside.shape[4], left : left + inside.shape[5]] = inside
+        return whole

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from fssbench.methods.hsnet import HSNet, HypercorrelationHead
+from fssbench.methods.layers.feature_maps import mask_features
 
 import fssbench
 
@@ -36,6 +37,22 @@ def test_levels_whose_support_planes_round_differently() -> None:
     head = HypercorrelationHead((1, 2, 3)).eval()
     volumes = [torch.rand(1, n, q, q, s, s) for n, q, s in ((1, 4, 8), (2, 8, 17), (3, 16, 33))]
     assert head(volumes).shape == (1, 2, 32, 32)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("sides", [(10, 30, 40, 60), (0, 96, 0, 96), (50, 51, 3, 4), (0, 0, 0, 0)])
+def test_the_window_of_the_object_changes_nothing(
+    sides: tuple[int, int, int, int], tiny: Callable[..., Any]
+) -> None:
+    """`match` without a mask computes the whole planes of cosines."""
+    torch.manual_seed(0)
+    method = HSNet(HSNet.Config(), tiny()).eval()
+    mask = torch.zeros(2, 1, 96, 96)
+    mask[0, :, sides[0] : sides[1], sides[2] : sides[3]] = 1
+    query, support = method.read(torch.randn(2, 3, 96, 96), torch.randn(2, 1, 3, 96, 96))
+    objects = {tap: mask_features(maps, mask)[:, 0] for tap, maps in support.items()}
+    result = method.logits(query, support, mask)
+    assert torch.allclose(result, method.match(query, objects), atol=1e-5)
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from fssbench.methods.layers.volume import (
     CentrePivotConv4d,
     VolumeBatchNorm,
     VolumeGroupNorm,
+    Window,
     over_query,
     over_support,
     resize_planes,
@@ -49,6 +50,44 @@ def test_centre_pivot_is_a_4d_convolution_with_a_sparse_kernel(
         sparse[:, :, middle, middle] += layer.conv2.weight
         bias = (layer.conv1.bias + layer.conv2.bias).view(1, -1, 1, 1, 1, 1)
         assert torch.allclose(layer(given), full_4d(volume, sparse, stride) + bias, atol=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    plane=st.tuples(st.integers(1, 13), st.integers(1, 13)),
+    box=st.tuples(*[st.integers(0, 12)] * 4),
+    kernel=st.sampled_from([1, 3, 5]),
+    stride=st.sampled_from([1, 2, 4]),
+)
+def test_a_window_gives_the_same_as_the_whole_plane(
+    plane: tuple[int, int], box: tuple[int, int, int, int], kernel: int, stride: int
+) -> None:
+    """Values and gradients; the object is a box, perhaps empty, in a plane of any size."""
+    torch.manual_seed(0)
+    layer = CentrePivotConv4d(2, 3, kernel, stride=stride).double()
+    mask = torch.zeros(1, *plane, dtype=torch.float64)
+    mask[:, box[0] : box[1] + 1, box[2] : box[3] + 1] = 0.5
+    volume = (torch.randn(1, 2, 3, 2, *plane, dtype=torch.float64) * mask).requires_grad_()
+    expected = layer(volume)
+    weights = torch.randn_like(expected)
+    wanted = torch.autograd.grad((expected * weights).sum(), [volume, *layer.parameters()])
+    window = layer.find_window(mask)
+    if window is None:  # the object is near all borders
+        window = Window(slice(0, plane[0]), slice(0, plane[1]), plane)
+    result = layer(window.crop(volume), window)
+    assert torch.allclose(result, expected, atol=1e-12)
+    gradients = torch.autograd.grad((result * weights).sum(), [volume, *layer.parameters()])
+    for ours, theirs in zip(gradients, wanted, strict=True):
+        inside = mask.bool().expand_as(ours) if ours is gradients[0] else torch.ones_like(ours).bool()
+        assert torch.allclose(ours[inside], theirs[inside], atol=1e-11)
+
+
+def test_a_window_covers_the_objects_of_all_episodes() -> None:
+    masks = torch.zeros(2, 16, 16)
+    masks[0, 2, 3], masks[1, 9, 5] = 1, 1
+    window = CentrePivotConv4d(1, 1, 3, stride=2).find_window(masks)
+    assert window is not None
+    assert (window.rows, window.columns, window.plane) == (slice(0, 11), slice(2, 7), (16, 16))
 
 
 @pytest.mark.parametrize("over", [over_query, over_support])

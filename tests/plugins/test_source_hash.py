@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -355,46 +357,62 @@ def test_a_method_built_by_hand_has_its_source_too(null: Any, tmp_path: Path, wr
 # --- code in no file ---------------------------------------------------------------------------------
 
 SESSION = """
-import sys, torch, types
-session = sys.modules["__main__"]
-session.__dict__.pop("__file__", None)
-session.__spec__ = None
-code = open(CELL).read()
-exec(compile(code, "<cell>", "exec"), session.__dict__)
+import json, os, sys, torch
+from pathlib import Path
 from fssbench import load_method
-method = load_method(session.Mine)
-print(method.provenance.source_sha256, method.provenance.marks)
+session = sys.modules["__main__"]
+folder = Path(sys.argv[1])
+for cell in sorted(folder.glob("*.cell")):
+    if os.fork():  # torch is imported once for all sessions
+        assert os.wait()[1] == 0
+        continue
+    session.__dict__.pop("__file__", None)
+    session.__spec__ = None
+    exec(compile(cell.read_text(), "<cell>", "exec"), session.__dict__)
+    method = load_method(session.Mine)
+    answer = [method.provenance.source_sha256, *method.provenance.marks]
+    cell.with_suffix(".answer").write_text(json.dumps(answer))
+    os._exit(0)  # without taking torch down, which takes as long
 """
+CELLS = {
+    "a method": ({"body": "value = 1"}, ("value = 1", "value = 2")),
+    "a helper": ({"top": "def helper(): return 1\n", "body": "helper()"}, ("return 1", "return 2")),
+    "a global": ({"top": "LEVEL = 1\n", "body": "print(LEVEL)"}, ("LEVEL = 1", "LEVEL = 2")),
+    "an attribute": ({"attributes": "level = 1"}, ("level = 1", "level = 2")),
+    "a set": ({"body": "f = lambda: [1 for _ in {'a', 'b', 'c', 'd'} if _ in {'e', 'f'}]"}, ("[1", "[2")),
+}
+"""What is edited: parts of a class that is typed into a session, and the edit."""
 
 
-@pytest.mark.parametrize(
-    ("parts", "edit"),
-    [
-        ({"body": "value = 1"}, ("value = 1", "value = 2")),
-        ({"top": "def helper(): return 1\n", "body": "helper()"}, ("return 1", "return 2")),
-        ({"top": "LEVEL = 1\n", "body": "print(LEVEL)"}, ("LEVEL = 1", "LEVEL = 2")),
-        ({"attributes": "level = 1"}, ("level = 1", "level = 2")),
-        ({"body": "f = lambda: [1 for _ in {'a', 'b', 'c', 'd'} if _ in {'e', 'f'}]"}, ("[1", "[2")),
-    ],
-)
-def test_a_class_of_a_session_is_known_by_its_code(
-    tmp_path: Path, write_method: Any, parts: dict[str, str], edit: tuple[str, str]
-) -> None:
-    answers = []
-    for old, new in ((edit[0], edit[0]), edit, (edit[0], edit[0] + " ")):
-        cell = write_method(tmp_path / "cell.txt", **parts)
-        cell.write_text(cell.read_text().replace(old, new))
+@pytest.fixture(scope="module")
+def session_answers(tmp_path_factory: pytest.TempPathFactory, write_method: Any) -> dict[str, list[Any]]:
+    """What sessions say about each class: as it is, edited, and with a space, by another order of all sets."""
+    answers: dict[str, list[Any]] = {case: [] for case in CELLS}
+    for order, forms in (("1", ("{old}", "{new}")), ("2", ("{old} ",))):
+        folder = tmp_path_factory.mktemp("sessions")
+        for case, (parts, (old, new)) in CELLS.items():
+            for number, form in enumerate(forms):
+                cell = write_method(folder / f"{case}-{number}.cell", **parts)
+                cell.write_text(cell.read_text().replace(old, form.format(old=old, new=new)))
         done = subprocess.run(
-            [sys.executable, "-c", SESSION.replace("CELL", repr(str(cell)))],
+            [sys.executable, "-c", SESSION, str(folder)],
             capture_output=True,
             text=True,
             check=False,
-            cwd=tmp_path,
+            cwd=folder,
+            env={**os.environ, "PYTHONHASHSEED": order},
         )
         assert done.returncode == 0, done.stderr
-        answers.append(done.stdout)
-    assert answers[0] == answers[2] != answers[1]
-    assert "code in no file" in answers[0]
+        for case, told in answers.items():
+            told += [json.loads((folder / f"{case}-{n}.answer").read_text()) for n in range(len(forms))]
+    return answers
+
+
+@pytest.mark.parametrize("case", CELLS)
+def test_a_class_of_a_session_is_known_by_its_code(case: str, session_answers: dict[str, list[Any]]) -> None:
+    plain, edited, spaced = session_answers[case]
+    assert plain == spaced != edited
+    assert "code in no file" in " ".join(plain[1:])
 
 
 def test_a_replaced_function_is_another_source(tmp_path: Path, write_method: Any) -> None:

@@ -8,6 +8,7 @@ import socket
 import pytest
 from hypothesis import given, strategies as st
 from places import NULL_PLUGIN
+from processes import run_commands
 
 from fssbench.runs.redaction import identify_value, redact, redact_text, redact_value
 from fssbench.runs.store import read_run, scan
@@ -132,23 +133,23 @@ def test_planted_user_host_and_secret_are_in_no_output(null):
     env = {"LOGNAME": user, "USER": user, "HOME": str(null.folder / "home"), "FSSBENCH_DATA": ""}
     out = place / "runs"
     common = ("--plugin", plugin, "-m", "null", "-b", "nulldata", "-k", "1", "--episodes", "4", "--out", out)
-    for more in (
-        ("--config", config),
-        ("--data", null.folder / "home" / "data", f"--set=encoder={place / 'w.pth'}"),
-    ):
-        result = null.run_command("run", *common, *more, env=env)
-        assert result.returncode == 0, result.stderr
-    assert len(list(scan(out))) == 2
-    broken = out / "broken"
-    broken.mkdir()
-    (broken / "manifest.json").write_text("{")
     report, site = null.folder / "report", null.folder / "site"
-    for command in (("report", out, "-o", report, "--plugin", plugin), ("leaderboard", out, "-o", site)):
-        result = null.run_command(*command, env=env)
-        assert result.returncode == 0, result.stderr
-    shown = null.run_command(
-        "env", env={**env, "FSSBENCH_DATA": str(place / "data"), "FSSBENCH_CACHE": str(place / "cache")}
+    places = {"FSSBENCH_DATA": str(place / "data"), "FSSBENCH_CACHE": str(place / "cache")}
+    broken = out / "broken"
+    broken.mkdir(parents=True)
+    (broken / "manifest.json").write_text("{")
+    *others, shown = run_commands(
+        ("run", *common, "--config", config),
+        ("run", *common, "--data", null.folder / "home" / "data", f"--set=encoder={place / 'w.pth'}"),
+        ("report", out, "-o", report, "--plugin", plugin),
+        ("leaderboard", out, "-o", site),
+        ("env",),
+        folder=null.folder,
+        environment=null.make_environment(env),
+        changes={4: places},
     )
+    assert [result.returncode for result in others] == [0, 0, 0, 0], others
+    assert len(list(scan(out))) == 3
     assert user not in shown.stdout
     looked = 0
     for folder in (out, report, site):

@@ -175,7 +175,10 @@ class PATNet(HSNet):
                 break  # nothing to compare with
             with torch.enable_grad():
                 loss = torch.stack(
-                    [self._divergence(query, support, support_mask, predicted, moved, k) for k in shots]
+                    [
+                        self.compute_divergence(query, support, support_mask, predicted, moved, k)
+                        for k in shots
+                    ]
                 ).mean()
             optimiser.zero_grad()
             loss.backward()
@@ -183,7 +186,7 @@ class PATNet(HSNet):
         rows = {number: anchors.detach() for number, anchors in rows.items()}
         return lambda q, s, m: self._match(q, s, m, rows)
 
-    def _divergence(
+    def compute_divergence(
         self,
         query: Features,
         support: Features,

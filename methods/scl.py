@@ -96,10 +96,12 @@ class SCL(PyramidMethod):
 
     def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
         """Compute logits (B, 2, h, w) on the third stage's grid, from all K supports jointly."""
-        supports, answers = self._answers(query, support, support_mask)
+        supports, answers = self.predict_from_each(query, support, support_mask)
         if len(answers) == 1:
             return answers[0].logits
-        weights = [self._merit(each.vectors, supports, support_mask).view(-1, 1, 1, 1) for each in supports]
+        weights = [
+            self.compute_merit(each.vectors, supports, support_mask).view(-1, 1, 1, 1) for each in supports
+        ]
         weighted = [weight * each.logits for weight, each in zip(weights, answers, strict=True)]
         return torch.stack(weighted).sum(dim=0) / _DIVISOR
 
@@ -113,30 +115,30 @@ class SCL(PyramidMethod):
             target: the queries' masks (B, H, W), bool.
             ignore: pixels of the queries that do not count (B, H, W), bool.
         """
-        supports, answers = self._answers(*self.read(query, support), support_mask)
+        supports, answers = self.predict_from_each(*self.read(query, support), support_mask)
         total = []
         for each, answer, mask in zip(supports, answers, support_mask.unbind(1), strict=True):
             truth, nothing = mask == 1, torch.zeros_like(mask, dtype=torch.bool)
-            second = self._on_support(each.objects, each.vectors, each.first.levels)
+            second = self.predict_support(each.objects, each.vectors, each.first.levels)
             total.append(enriched_loss(self.enrich, answer, target, ignore))
             total += [enriched_loss(self.enrich, own, truth, nothing) for own in (each.first, second)]
         return torch.stack(total).sum() / len(supports)
 
-    def _answers(
+    def predict_from_each(
         self, query: Features, support: Features, support_mask: Tensor
     ) -> tuple[list[_Support], list[Enriched]]:
         """Read each support, and predict the query from each support alone."""
         cells = self.down_query(self._middle(query))
         priors = self._priors(query, support, support_mask)
         supports = [
-            self._read({tap: maps[:, k] for tap, maps in support.items()}, support_mask[:, k])
+            self.read_support({tap: maps[:, k] for tap, maps in support.items()}, support_mask[:, k])
             for k in range(support_mask.shape[1])
         ]
         return supports, [
-            self._on_query(cells, each.vectors, priors[:, k : k + 1]) for k, each in enumerate(supports)
+            self.predict_query(cells, each.vectors, priors[:, k : k + 1]) for k, each in enumerate(supports)
         ]
 
-    def _read(self, maps: Features, mask: Tensor) -> _Support:
+    def read_support(self, maps: Features, mask: Tensor) -> _Support:
         """Predict a support from itself, and split its object by the result.
 
         Args:
@@ -146,29 +148,39 @@ class SCL(PyramidMethod):
         objects = self.down_supp(self._middle(maps))
         weights = resize(mask.unsqueeze(1), grid(objects))[:, 0]
         vector = weighted_average(objects, weights)
-        first = self._on_support(objects, (vector, vector))
+        first = self.predict_support(objects, (vector, vector))
         hit = first.logits[:, 1] > first.logits[:, 0]
         inside = weights > INSIDE
         parts = [weighted_average(objects, (inside & part).to(objects.dtype)) for part in (hit, ~hit)]
         return _Support(objects, first, (parts[0], parts[1]))
 
-    def _on_support(self, objects: Tensor, vectors: Vectors, above: list[Tensor] | None = None) -> Enriched:
+    def predict_support(
+        self, objects: Tensor, vectors: Vectors, above: list[Tensor] | None = None
+    ) -> Enriched:
+        """Predict a support from two vectors.
+
+        Args:
+            objects: features of the support (B, 256, h, w).
+            vectors: averages of the predicted and of the missed part of an object, (B, 256) each.
+            above: levels of the support's first prediction, which inform each scale.  By default its own levels do.
+        """
         enriched: Enriched = self.enrich(
             make_merge(self.supp_init_merge, objects, vectors), grid(objects), above
         )
         return enriched
 
-    def _on_query(self, cells: Tensor, vectors: Vectors, prior: Tensor) -> Enriched:
+    def predict_query(self, cells: Tensor, vectors: Vectors, prior: Tensor) -> Enriched:
+        """Predict the query (B, 256, h, w) from the vectors of one support and its prior mask (B, 1, h, w)."""
         enriched: Enriched = self.enrich(make_merge(self.init_merge, cells, vectors, prior), grid(cells))
         return enriched
 
     @torch.no_grad()
-    def _merit(self, vectors: Vectors, supports: list[_Support], support_mask: Tensor) -> Tensor:
+    def compute_merit(self, vectors: Vectors, supports: list[_Support], support_mask: Tensor) -> Tensor:
         """Compute the mean IoU (B,) over all supports, which are predicted with the vectors of one support."""
         scores = []
         for other, mask in zip(supports, support_mask.unbind(1), strict=True):
             again = resize(
-                self._on_support(other.objects, vectors, other.first.levels).logits, grid(support_mask)
+                self.predict_support(other.objects, vectors, other.first.levels).logits, grid(support_mask)
             )
             scores.append(mean_iou(again[:, 1] > again[:, 0], mask == 1))
         return torch.stack(scores).mean(dim=0)

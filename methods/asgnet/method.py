@@ -138,7 +138,7 @@ class ASGNet(OneEnrichment):
         shots = support_mask.shape[1]
         cells = self.down_conv(self._middle(query))
         objects = self.down_conv(self._middle({tap: maps.flatten(0, 1) for tap, maps in support.items()}))
-        prototypes = self._prototypes(objects.unflatten(0, (-1, shots)), support_mask)
+        prototypes = self.make_prototypes(objects.unflatten(0, (-1, shots)), support_mask)
         guides, likeness = zip(*(allocate(c, p) for c, p in zip(cells, prototypes, strict=True)), strict=True)
         guided = torch.cat([cells, torch.stack(guides)], dim=1)
         if self.context is not None:
@@ -160,7 +160,7 @@ class ASGNet(OneEnrichment):
         return super().rename_reference(name) if self.context is None else rename_dilated(name, "context.")
 
     @torch.no_grad()
-    def _prototypes(self, objects: Tensor, support_mask: Tensor) -> list[Tensor]:
+    def make_prototypes(self, objects: Tensor, support_mask: Tensor) -> list[Tensor]:
         """Make the prototypes (P, 256) of all supports, per episode, from features (B, K, 256, h, w)."""
         weights = resize(support_mask, grid(objects))
         masks = support_mask.cpu().numpy() == 1

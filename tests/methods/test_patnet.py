@@ -112,9 +112,9 @@ def test_fine_tuning_brings_transformed_objects_together(tiny: Any, episodes: An
     predicted[..., 4:12, 5:16] = 1
     anchors = method.get_parameter("reference_layer1.weight").detach().clone().requires_grad_()
     given = (cells, objects, mask, predicted)
-    first = method._divergence(*given, anchors, 0)
+    first = method.compute_divergence(*given, anchors, 0)
     (gradient,) = torch.autograd.grad(first, anchors)
-    second = method._divergence(*given, (anchors - 0.1 * gradient).detach(), 0)
+    second = method.compute_divergence(*given, (anchors - 0.1 * gradient).detach(), 0)
     assert 0 < second.detach() < first.detach()
 
 

@@ -45,7 +45,7 @@ def test_the_object_splits_into_what_is_found_and_what_is_missed(tiny: Any, epis
     method = made(tiny)
     _, support, mask = episodes(size=97)
     maps = {tap: f[:, 0] for tap, f in method.read(support[:, 0], support)[1].items()}
-    read = method._read(maps, mask[:, 0])
+    read = method.read_support(maps, mask[:, 0])
     grid = read.objects.shape[-2:]
     cells = functional.interpolate(mask, grid, mode="bilinear", align_corners=True)[0, 0]
     for label, vector in ((1, read.vectors[0]), (0, read.vectors[1])):
@@ -62,8 +62,8 @@ def test_supports_weigh_as_much_as_they_find_in_all(
     query, support, mask = episodes(batch=2, shots=3, size=97)
     single = [method.predict(query, support[:, k : k + 1], mask[:, k : k + 1]) for k in range(3)]
     weights: list[Tensor] = []
-    merit = method._merit
-    monkeypatch.setattr(method, "_merit", lambda *given: weights.append(merit(*given)) or weights[-1])
+    merit = method.compute_merit
+    monkeypatch.setattr(method, "compute_merit", lambda *given: weights.append(merit(*given)) or weights[-1])
     together = method.predict(query, support, mask)
     expected = sum(w.view(2, 1, 1, 1) * s for w, s in zip(weights, single, strict=True)) / 5
     assert len(weights) == 3
@@ -75,11 +75,11 @@ def test_supports_weigh_as_much_as_they_find_in_all(
 def test_its_own_vectors_predict_a_support_as_the_merit_says(tiny: Any, episodes: Any) -> None:
     method = made(tiny)
     query, support, mask = episodes(size=97)
-    (read,), _ = method._answers(*method.read(query, support), mask)
-    again = method._on_support(read.objects, read.vectors, read.first.levels).logits
+    (read,), _ = method.predict_from_each(*method.read(query, support), mask)
+    again = method.predict_support(read.objects, read.vectors, read.first.levels).logits
     full = functional.interpolate(again, (97, 97), mode="bilinear", align_corners=True)
     expected = mean_iou(full.argmax(dim=1) == 1, mask[:, 0] == 1)
-    assert torch.allclose(method._merit(read.vectors, [read], mask), expected)
+    assert torch.allclose(method.compute_merit(read.vectors, [read], mask), expected)
 
 
 def test_the_loss_has_three_terms_and_reaches_every_parameter(tiny: Any, episodes: Any) -> None:

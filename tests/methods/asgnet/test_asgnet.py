@@ -55,12 +55,12 @@ def test_large_objects_have_more_prototypes_and_all_supports_are_pooled(tiny: An
     mask[:, 0, :80, :80] = 1  # 100 cells: one
     mask[:, 1, 8:120, 8:200] = 1  # 14 x 24 cells: three
     mask[:, 2, 8:250, 8:250] = 1  # 31 x 31 cells: five
-    (prototypes,) = method._prototypes(objects, mask)
+    (prototypes,) = method.make_prototypes(objects, mask)
     assert prototypes.shape == (1 + 3 + 5, 256)
     inside = functional.interpolate(mask[:, :1], (33, 33), mode="bilinear", align_corners=True)[0, 0]
     average = (objects[0, 0] * inside).sum((1, 2)) / (inside.sum() + 5e-4)
     assert torch.allclose(prototypes[0], average, atol=1e-5)
-    (averages,) = made(tiny, superpixels=1)._prototypes(objects, mask)
+    (averages,) = made(tiny, superpixels=1).make_prototypes(objects, mask)
     assert averages.shape == (3, 256)
 
 
@@ -69,8 +69,8 @@ def test_training_takes_ten_updates_and_evaluation_five(tiny: Any) -> None:
     method = made(tiny)
     objects, mask = torch.randn(1, 1, 256, 33, 33) / 20, torch.zeros(1, 1, 257, 257)
     mask[..., 16:, 16:] = 1
-    five = method._prototypes(objects, mask)[0]
-    ten = method.train()._prototypes(objects, mask)[0]
+    five = method.make_prototypes(objects, mask)[0]
+    ten = method.train().make_prototypes(objects, mask)[0]
     assert five.shape == ten.shape
     assert not torch.equal(five, ten)
 

@@ -158,7 +158,7 @@ def command(
     """Evaluate methods on benchmarks; the same command again resumes."""
     from fssbench.cli.progress import Progress
     from fssbench.cli.run_output import RunOutput
-    from fssbench.evaluation.engine import Settings
+    from fssbench.evaluation.settings import Settings
     from fssbench.evaluation.suite import Request, execute, prepare
 
     settings = Settings(

@@ -24,7 +24,7 @@ from fssbench.runs.mark_legend import mark_kind
 
 if TYPE_CHECKING:
     from fssbench.cli.progress import Progress
-    from fssbench.evaluation.engine import Evaluation
+    from fssbench.evaluation.settings import Evaluation
     from fssbench.evaluation.suite import CheckedRequest, Task
 
 _FIGURES_WIDTH = 46

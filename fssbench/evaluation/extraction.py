@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fssbench.contracts.backbones import Backbone
+from fssbench.contracts.backbones import Backbone, Tap
 from fssbench.errors import PluginError
 from fssbench.evaluation.isolation import generators_kept, seed_generators
 from fssbench.loading.backbones import source_of_backbone
@@ -39,6 +39,7 @@ class Extractor:
         backbone.zero_grad(set_to_none=True)
         with plugin_call(f"{self._name} cannot be copied:"):
             self._network = copy.deepcopy(backbone).eval()
+        self.taps: Mapping[str, Tap] = self._network.taps
         self._tensors = list(self._network.state_dict(keep_vars=True).values())
         self._versions = [tensor._version for tensor in self._tensors]
 

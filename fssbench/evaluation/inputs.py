@@ -30,6 +30,8 @@ from fssbench.images.reading import resize_mask, to_input
 from fssbench.loading.backbones import source_of_backbone
 
 _PIXELS = "pixels"
+_FLOAT = 4
+"""Bytes of a float32."""
 _MASKS_KEPT = 128 << 20
 """Budget in bytes for masks at network size, one byte per pixel."""
 
@@ -41,6 +43,13 @@ class _Source:
     key: Hashable
     extractor: Extractor | None
     taps: tuple[str, ...]
+
+    def count_bytes(self, size: int) -> int:
+        """Count the bytes of one image at network size, by what the taps promise."""
+        if self.extractor is None:
+            return 3 * size**2 * _FLOAT
+        taps = [self.extractor.taps[name] for name in self.taps]
+        return sum(tap.channels * -((-size // max(1, tap.stride)) ** 2) for tap in taps) * _FLOAT
 
 
 class Inputs:
@@ -76,7 +85,18 @@ class Inputs:
         self._mask = lru_cache(maxsize=max(1, _MASKS_KEPT // size**2))(self._read_mask)
 
     def expect(self, methods: Sequence[Method], episodes: Sequence[Episode]) -> None:
-        """Announce the methods and their episodes, so that the cache knows the order of requests."""
+        """Announce which methods will ask for which episodes, so that the cache knows the order."""
+        self._add_sources(methods)
+        self.cache.plan(self._requests(methods, episodes))
+
+    def count_images_held(self, methods: Sequence[Method]) -> int:
+        """Count the images whose inputs for all these methods the cache can hold together, as their taps promise."""
+        self._add_sources(methods)
+        sources = {source.key: source for source in (self._sources[id(method)] for method in methods)}
+        size = sum(source.count_bytes(self.size) for source in sources.values())
+        return self.cache.budget // size if size else 0
+
+    def _add_sources(self, methods: Sequence[Method]) -> None:
         groups: dict[Hashable, list[Method]] = {}
         for method in methods:
             groups.setdefault(feature_key(method), []).append(method)
@@ -85,7 +105,6 @@ class Inputs:
             extractor = None if key == _PIXELS else self._extractor(key, members[0].backbone)
             source = _Source((*self._place, key, tuple(taps)), extractor, tuple(taps))
             self._sources.update({id(m): source for m in members})
-        self.cache.plan(self._requests(methods, episodes))
 
     def _extractor(self, key: Hashable, backbone: Backbone | None) -> Extractor:
         if key not in self._extractors:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from fssbench.data.location import find_data_folder, is_miniature
 from fssbench.episodes.replay import plan_of_file
 from fssbench.episodes.sampling import plan
 from fssbench.errors import DataError, FssbenchError, UsageError
-from fssbench.evaluation.engine import Evaluation, Settings, Watch, evaluate_all
+from fssbench.evaluation.engine import Watch, evaluate_all
 from fssbench.evaluation.feature_cache import FeatureCache
+from fssbench.evaluation.settings import Evaluation, Settings
 from fssbench.files.writable import require_writable
 from fssbench.loading.backbone_weights import missing
 from fssbench.loading.load import load_method
@@ -166,15 +168,35 @@ def execute(
 ) -> Iterator[tuple[Task, list[Evaluation], list[tuple[Method, FssbenchError]]]]:
     """Run every task, in order, with one feature cache for all.
 
+    A method that the others of its task would wait for goes through all its plans alone, after the others.
+
     Yields:
-        Each task with what was evaluated and what broke.
+        Each task with what was evaluated and what broke; a task again for each of its methods that ran later.
     """
     cache = FeatureCache(prepared.settings.cache_mb << 20)
-    for task in prepared.tasks:
-        done, failed = evaluate_all(
-            task.methods, task.plan, prepared.settings, cache=cache, watch=watch(task) if watch else None
+    later: dict[str, list[Task]] = {}
+    """Tasks of the methods that run alone, by the name of the method."""
+
+    def run(task: Task, defer: Callable[[Method], None] | None) -> Any:
+        step = watch(task) if watch else None
+        results = evaluate_all(
+            task.methods, task.plan, prepared.settings, cache=cache, watch=step, defer=defer
         )
-        yield task, done, failed
+        return task, *results
+
+    def put_off(task: Task, method: Method) -> None:
+        later.setdefault(method.card.name, []).append(replace(task, methods=(method,)))
+
+    for task in prepared.tasks:
+        slow = [method for method in task.methods if method.card.name in later]
+        together = tuple(method for method in task.methods if method not in slow)
+        if together:
+            yield run(replace(task, methods=together) if slow else task, partial(put_off, task))
+        for method in slow:
+            put_off(task, method)
+    for tasks in later.values():
+        for task in tasks:
+            yield run(task, None)
 
 
 def _draw_plans(

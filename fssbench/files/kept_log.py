@@ -11,12 +11,13 @@ deleted.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 from fssbench.errors import DataError
-from fssbench.files.append_log import AppendLog
+from fssbench.files.append_log import AppendLog, split_log
 from fssbench.files.atomic import replace_file
 
 
@@ -104,7 +105,29 @@ class KeptLog:
         harm = self.harm(whole=True)
         aside = set_aside(self.path)
         self.losses.append(f"{harm}{f' (what lay there is kept as {aside.name})' if aside else ''}")
-        write_whole(self.path, self._lines)
+        self._replace(self._lines)
+
+    def sort(self, number_of: Callable[[bytes], int]) -> None:
+        """Put the lines in ascending order of their numbers, each number once; the last line of a number is kept.
+
+        The file is replaced as a whole, and only if the order changes.
+
+        Args:
+            number_of: returns the number of a line, given without its newline.
+
+        Raises:
+            DataError: if it cannot be written; the file is unchanged then.
+        """
+        contents = [line.content for line in split_log(b"".join(self._lines), self.path)[0]]
+        numbers = [number_of(content) for content in contents]
+        if any(after <= before for before, after in pairwise(numbers)):
+            by_number = dict(zip(numbers, contents, strict=True))
+            self._replace([by_number[number] + b"\n" for number in sorted(by_number)])
+
+    def _replace(self, lines: list[bytes]) -> None:
+        """Replace the file at the path by these lines and go on there."""
+        write_whole(self.path, lines)
+        self._lines, self._size = lines, sum(map(len, lines))
         left, self._log = self._log, AppendLog(self.path, self._size)
         left.discard()
 

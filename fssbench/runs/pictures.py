@@ -16,6 +16,7 @@ import io
 import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -128,11 +129,14 @@ class Panels:
             self._stored[index] = line[:-1]
 
     def close(self) -> None:
-        """Close the file if it was opened, and restore what somebody else removed from it."""
+        """Close the file if it was opened; restore what somebody else removed, and sort it by episode."""
         if self._log is not None:
             try:
                 if self._log.harm(whole=True) and self.path.parent.is_dir():
                     self._log.put_back()
+                if not self._log.harm():
+                    with suppress(DataError):  # a reader takes them in any order
+                        self._log.sort(_episode_of)
             finally:
                 self._log.close()
                 self._log = None
@@ -172,7 +176,13 @@ def _lines(path: Path) -> tuple[list[tuple[int, LogLine]], int]:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error}") from None
     lines, good = split_log(data, path)
-    return [(int(m[1]) if (m := _INDEX.match(line.content)) else -1, line) for line in lines], good
+    return [(_episode_of(line.content), line) for line in lines], good
+
+
+def _episode_of(line: bytes) -> int:
+    """Index of a line's episode; -1 for a line of no episode."""
+    match = _INDEX.match(line)
+    return int(match[1]) if match else -1
 
 
 def _load(path: Path, place: int, length: int) -> Pictures:

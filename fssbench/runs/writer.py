@@ -147,6 +147,17 @@ class RunWriter:
         ):
             self._mend()
 
+    def sort_records(self) -> None:
+        """Put the records in the order of their episodes, so that equal runs hold equal bytes.
+
+        Call it when no record will be taken back.
+
+        Raises:
+            DataError: if the log cannot be written; it is unchanged then, and every record is kept.
+        """
+        self._order.clear()
+        self._opened.sort(lambda line: Record.parse(line).index)
+
     def report_losses(self) -> None:
         """Report what another process did to the folder.  Call it after the run is whole again.
 

@@ -23,7 +23,8 @@ from fssbench.contracts.methods import Method
 from fssbench.data.location import find_data_folder, open_dataset
 from fssbench.episodes.replay import GIVEN, draw_again, plan_of_file
 from fssbench.errors import DataError, FssbenchError
-from fssbench.evaluation.engine import Settings, evaluate_all
+from fssbench.evaluation.engine import evaluate_all
+from fssbench.evaluation.settings import Settings
 from fssbench.files.hashing import weights_file_sha256
 from fssbench.loading.backbone_weights import as_file
 from fssbench.loading.bundled import shipped

@@ -14,8 +14,9 @@ from fssbench.api import Dataset
 from fssbench.data.data_files import DataFiles
 from fssbench.data.location import make_miniature, open_dataset
 from fssbench.errors import DataError
-from fssbench.evaluation.engine import Settings, evaluate_all
+from fssbench.evaluation.engine import evaluate_all
 from fssbench.evaluation.feature_cache import FeatureCache
+from fssbench.evaluation.settings import Settings
 from fssbench.runs.store import read_run, scan
 
 BENCHMARK = "pascal-to-chestxray"

@@ -9,8 +9,9 @@ from PIL import Image
 from fssbench.api import DataError, Entry, Episode, FssbenchError, PluginError
 from fssbench.data.reader import Reader
 from fssbench.errors import DatasetContractError
-from fssbench.evaluation.engine import Settings, evaluate_all
+from fssbench.evaluation.engine import evaluate_all
 from fssbench.evaluation.feature_cache import FeatureCache
+from fssbench.evaluation.settings import Settings
 from fssbench.images.judgements import note_doubt
 from fssbench.plugins.registry import DATASETS
 from fssbench.testing import check_dataset

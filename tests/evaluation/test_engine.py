@@ -23,9 +23,10 @@ import fssbench
 from fssbench.api import Dataset, Plan
 from fssbench.data.reader import Target
 from fssbench.errors import LockedError, PluginError
-from fssbench.evaluation.engine import Settings, evaluate_all
+from fssbench.evaluation.engine import evaluate_all
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.inputs import Inputs
+from fssbench.evaluation.settings import Settings
 from fssbench.metrics import count
 from fssbench.runs.identity import run_slug
 from fssbench.runs.store import read_run

@@ -13,7 +13,8 @@ from null_harness import null_dataset, right
 import fssbench
 from fssbench.api import FssbenchError
 from fssbench.errors import DataError, PluginError, UsageError
-from fssbench.evaluation.engine import Settings, evaluate_all
+from fssbench.evaluation.engine import evaluate_all
+from fssbench.evaluation.settings import Settings
 from fssbench.runs.store import read_records, read_run
 
 ACCEPTED = {

@@ -12,9 +12,10 @@ from torch.nn import functional
 from fssbench.api import FeatureMethod, MethodConfig, Taps
 from fssbench.contracts.backbones import Backbone, Tap
 from fssbench.errors import DataError
-from fssbench.evaluation.engine import Settings, evaluate_all
+from fssbench.evaluation.engine import evaluate_all
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.inputs import Inputs
+from fssbench.evaluation.settings import Settings
 from fssbench.images.reading import to_input
 from fssbench.plugins.registry import DATASETS
 from fssbench.runs.store import read_run

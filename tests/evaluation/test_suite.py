@@ -8,7 +8,7 @@ import pytest
 
 from fssbench.api import MethodConfig
 from fssbench.errors import DataError, PluginError, UsageError
-from fssbench.evaluation.engine import Settings
+from fssbench.evaluation.settings import Settings
 from fssbench.evaluation.suite import Request, execute, prepare
 from fssbench.plugins.registry import METHODS
 from fssbench.runs.store import read_run

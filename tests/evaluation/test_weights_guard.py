@@ -12,7 +12,8 @@ from torch.nn import functional
 from fssbench.api import FeatureMethod, ImageMethod, MethodConfig, Taps
 from fssbench.contracts.backbones import Backbone, Tap
 from fssbench.errors import PluginError
-from fssbench.evaluation.engine import Settings, evaluate_all
+from fssbench.evaluation.engine import evaluate_all
+from fssbench.evaluation.settings import Settings
 from fssbench.runs.store import read_run, scan
 
 EPISODES = 12

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from fssbench.errors import RunFolderError
-from fssbench.evaluation.engine import Settings, evaluate_all
+from fssbench.evaluation.engine import evaluate_all
+from fssbench.evaluation.settings import Settings
 from fssbench.runs.store import read_manifest, read_records, read_run
 from fssbench.runs.writer import RunWriter
 
@@ -179,9 +180,9 @@ def test_command_ends_in_three_without_a_figure(null, monkeypatch):
     from click.testing import CliRunner
 
     from fssbench.cli import main
-    from fssbench.evaluation import engine
+    from fssbench.evaluation import method_run
 
-    original = engine._Run.step
+    original = method_run.MethodRun.step
     seen = 0
 
     def step(self, episode, inputs):
@@ -191,7 +192,7 @@ def test_command_ends_in_three_without_a_figure(null, monkeypatch):
         if seen == 3:
             delete(self.path)
 
-    monkeypatch.setattr(engine._Run, "step", step)
+    monkeypatch.setattr(method_run.MethodRun, "step", step)
     arguments = [
         "run",
         "-m",

@@ -27,8 +27,9 @@ import fssbench
 from fssbench.api import Method, Plan
 from fssbench.data.location import open_dataset
 from fssbench.episodes.synthetic import Synthetic
-from fssbench.evaluation.engine import Settings, evaluate_all
+from fssbench.evaluation.engine import evaluate_all
 from fssbench.evaluation.precision import exact_float32
+from fssbench.evaluation.settings import Settings
 from fssbench.metrics import score
 from fssbench.runs.store import read_run
 

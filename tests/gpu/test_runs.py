@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fssbench.errors import FssbenchError
-from fssbench.evaluation.engine import Evaluation, Settings
+from fssbench.evaluation.settings import Evaluation, Settings
 from fssbench.evaluation.suite import Request, execute, prepare
 from fssbench.plugins.registry import load_plugin
 from fssbench.runs.store import Record, read_run

@@ -12,7 +12,7 @@ from fssbench import load_method
 from fssbench.api import Plan
 from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.errors import DataError, UsageError
-from fssbench.evaluation.engine import Settings
+from fssbench.evaluation.settings import Settings
 from fssbench.evaluation.suite import Request, execute, prepare
 from fssbench.files.state_dicts import read_state_dict
 from fssbench.loading import checkpoints

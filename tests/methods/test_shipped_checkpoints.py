@@ -10,7 +10,7 @@ import torch
 import fssbench
 from fssbench.analysis.collect import collect
 from fssbench.episodes.sampling import plan
-from fssbench.evaluation.engine import Settings
+from fssbench.evaluation.settings import Settings
 from fssbench.evaluation.suite import Request, execute, prepare
 from fssbench.files.state_dicts import read_state_dict
 from fssbench.loading.bundled import Shipped, fitting, shipped

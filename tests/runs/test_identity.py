@@ -21,7 +21,8 @@ from fssbench.api import Plan
 from fssbench.contracts.provenance import Provenance
 from fssbench.data.data_files import files_sha256
 from fssbench.errors import DataError
-from fssbench.evaluation.engine import Settings, evaluate_all
+from fssbench.evaluation.engine import evaluate_all
+from fssbench.evaluation.settings import Settings
 from fssbench.files.canonical_json import digest
 from fssbench.plugins.registry import load_plugin
 from fssbench.runs.early_marks import marks

@@ -22,7 +22,8 @@ from torch import Tensor
 import fssbench
 from fssbench.api import Dataset, Method, Plan
 from fssbench.errors import FssbenchError
-from fssbench.evaluation.engine import Evaluation, Settings, evaluate_all
+from fssbench.evaluation.engine import evaluate_all
+from fssbench.evaluation.settings import Evaluation, Settings
 from fssbench.plugins.registry import DATASETS, METHODS, load_plugin
 from fssbench.runs.store import scan
 

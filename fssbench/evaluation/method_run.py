@@ -1,0 +1,232 @@
+"""One method on one plan: predict, count and store an episode, and close the run folder."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from fssbench.contracts.datasets import Dataset
+from fssbench.contracts.episodes import Episode, Plan
+from fssbench.contracts.run_manifest import RunManifest
+from fssbench.data.picture_names import Pictures
+from fssbench.data.reader import Target
+from fssbench.errors import FssbenchError, PluginError, RunFolderError
+from fssbench.evaluation.inputs import Inputs
+from fssbench.evaluation.isolation import isolated
+from fssbench.evaluation.pace import Pace
+from fssbench.evaluation.settings import Evaluation, Settings, select_part
+from fssbench.evaluation.weights_guard import WeightsGuard
+from fssbench.loading.load import known_source
+from fssbench.metrics import count
+from fssbench.plugins import execution
+from fssbench.plugins.calls import plugin_call
+from fssbench.plugins.import_files import drop_aliases
+from fssbench.plugins.source_hash import source_of
+from fssbench.runs.identity import COMMAND, make_context, make_identity, run_slug
+from fssbench.runs.pictures import Panels, Thumbnails
+from fssbench.runs.store import Record, read_sessions
+from fssbench.runs.summary import absent_rule, summarise
+from fssbench.runs.writer import RunWriter
+
+T = TypeVar("T")
+
+
+class MethodRun:
+    """One method on one plan, with its folder open."""
+
+    def __init__(
+        self,
+        guard: WeightsGuard,
+        plan: Plan,
+        dataset: Dataset,
+        settings: Settings,
+        data: str,
+        small: Thumbnails,
+        pictures: Pictures,
+    ) -> None:
+        self.guard = guard
+        self.method = method = guard.method
+        self.plan = plan
+        self.settings = settings
+        self.broken: FssbenchError | None = None
+        """Why the method stopped, if it broke its contract."""
+        self.deferred = False
+        """Whether the method stopped so that the others need not wait for it."""
+        self.source = known_source(method)
+        reader = source_of(type(dataset), base=Dataset)
+        identity = make_identity(
+            plan,
+            method,
+            data=data,
+            reader=reader.sha256,
+            distributions={**reader.distributions, **self.source.distributions},
+            absent=absent_rule(plan),
+            score_size=settings.score_size,
+            device=torch.device(settings.device).type,
+            shard=settings.shard,
+        )
+        manifest = RunManifest.of(identity, make_context(method, plan, pictures))
+        self.identity = manifest.identity
+        self.label = manifest.context.label
+        self.path = settings.out / run_slug(manifest)
+        self.writer = RunWriter(self.path, manifest, plan)
+        self.planned = len(select_part(plan, settings))
+        self.panels = Panels(self.path, small, len(plan), settings.panels)
+        self._before = 0
+        self._unproven = 0
+        """Episodes stored since all bytes of the weights were last compared."""
+        self.pace = Pace()
+        self._closed = False
+
+    def __enter__(self) -> MethodRun:
+        self.writer.__enter__()
+        self._before = len(self.writer.done)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        try:
+            if self._computed and not self._closed and not isinstance(self.broken, RunFolderError):
+                self.close()
+        except FssbenchError:
+            if kind is None:  # else an error is on its way already, and says more
+                raise
+        finally:
+            try:
+                self.panels.close()
+            finally:
+                self.writer.__exit__(kind, *rest)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the method goes on to the next episode."""
+        return self.broken is None and not self.deferred
+
+    @property
+    def _computed(self) -> int:
+        return len(self.writer.done) - self._before
+
+    def step(self, episode: Episode, inputs: Inputs) -> None:
+        """Predict, count and store one episode."""
+        started = time.monotonic()
+        query, support, support_mask = inputs.of(self.method, episode)
+        _finish_work_on(query, support)
+        target = inputs.target(episode, original=self.settings.score_size == "original")
+        received = time.monotonic()
+        prediction = self._segment(episode, query, support, support_mask, target)
+        predicted = time.monotonic()
+        inter, union = count(prediction, target.foreground, target.ignored)
+        ended = time.monotonic()  # before the pictures for reports
+        self.pace.add(ended - started, predicted - received)
+        if self._prove(self.guard.check_episode):
+            self._unproven = 0
+        if self.panels.wanted(episode.index):
+            self.panels.save(episode, prediction, target)
+        self.writer.append(
+            Record(
+                episode.index,
+                episode.class_id,
+                (int(inter[0]), int(inter[1])),
+                (int(union[0]), int(union[1])),
+                target.pixels,
+                inputs.doubts(episode),
+            )
+        )
+        self._unproven += 1
+
+    def _prove(self, check: Callable[[], T]) -> T:
+        """Compare the weights.  If they changed, remove the episodes counted since they were last known to be right."""
+        try:
+            return check()
+        except PluginError as error:
+            self.writer.take_back(self._unproven)
+            self._unproven = 0
+            raise PluginError(f"{self.path.name}: {error}") from error
+
+    def _segment(
+        self, episode: Episode, query: Any, support: Any, support_mask: Tensor, target: Target
+    ) -> Any:
+        """Return the mask (H, W) of the method as a bool array.  Any other result is an error of the plugin."""
+        name = self.method.card.name
+        where = f"method {name!r}, episode {episode.index} ({self.plan.benchmark}, fold {self.plan.fold})"
+        size = target.foreground.shape
+        given = _tensors(query, support, support_mask)
+        versions = [t._version for t in given]
+        seed = zlib.crc32(f"{self.plan.seed}/{episode.index}".encode())
+        options: dict[str, Any] = {"seed": seed} if self.method.steps else {}
+        try:
+            # errors of our own become errors of this method too: the other methods go on
+            with plugin_call(f"{where}: raised", inside=where, smaller="--size or --cache-mb"):
+                with execution.observed() as observed, isolated(seed):
+                    mask = self.method.segment(query, support, support_mask, size=size, **options)
+                if observed:
+                    self.source.check(observed)
+        finally:
+            drop_aliases()
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or tuple(mask.shape) != (1, *size):
+            got = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
+            raise PluginError(
+                f"{where}: segment returned {got}, expected torch.bool (1, {size[0]}, {size[1]})"
+            )
+        if versions != [t._version for t in given]:
+            raise PluginError(f"{where}: changed its input in place; clone before writing")
+        return mask[0].cpu().numpy()
+
+    def _note_session(self) -> None:
+        """Record what this process did, or that all episodes were stored already and the data are unchanged."""
+        if self._computed:
+            spent = {
+                "seconds": round(self.pace.seconds, 3),
+                "prediction_seconds": round(self.pace.prediction_seconds, 6),
+            }
+        elif any(session.get("command") == COMMAND for session in read_sessions(self.path)):
+            return
+        else:
+            spent = {"seconds": 0.0}
+        self.writer.session({"episodes": self._computed, **spent, "command": COMMAND})
+
+    def close(self) -> Evaluation:
+        """Compare the folder with what was computed, write the summary and return the result.
+
+        Raises:
+            DataError: if the folder is damaged or cannot be written.
+            RunFolderError: if somebody else changed the folder; what was computed is kept.
+        """
+        self._closed = True
+        if self._computed:
+            try:
+                self._prove(self.guard.check_all)
+            except PluginError:
+                if self.broken is None:  # else it is known why this method stopped
+                    raise
+        self.writer.settle()
+        self.writer.sort_records()
+        self._note_session()
+        score = summarise(self.path)
+        if score.episodes != len(self.writer.done):
+            raise RunFolderError(
+                f"{self.path} holds {score.episodes} episodes, but {len(self.writer.done)} were counted. "
+                "Next: run the same command again"
+            )
+        self.writer.report_losses()
+        return Evaluation(self.path, self.identity, score, self.planned, self._computed)
+
+
+def _tensors(*inputs: Any) -> list[Tensor]:
+    """List all tensors of some inputs, each of which is a tensor or a dictionary of tensors."""
+    tensors: list[Tensor] = []
+    for given in inputs:
+        tensors.extend([given] if isinstance(given, Tensor) else given.values())
+    return tensors
+
+
+def _finish_work_on(*inputs: Any) -> None:
+    """Wait until the device has computed the inputs.  Otherwise its work would count as time of the prediction."""
+    for tensor in _tensors(*inputs):
+        if tensor.device.type != "cpu":
+            torch.accelerator.synchronize(tensor.device)
+            return

@@ -1,0 +1,66 @@
+"""How an evaluation is carried out, and its result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fssbench.contracts.episodes import Episode, Plan
+from fssbench.contracts.marks import Mark
+from fssbench.metrics import Score
+from fssbench.runs.pictures import PANELS
+from fssbench.runs.store import shard_range
+
+ScoreSize = Literal["input", "original"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an evaluation is carried out."""
+
+    out: Path = Path("runs")
+    score_size: ScoreSize = "input"
+    """`input`: masks and predictions at the network's square size, as published; `original`: the query's own."""
+    device: str = "cpu"
+    cache_mb: int = 2048
+    """Budget of the feature cache in MiB.  It changes no number."""
+    shard: tuple[int, int] | None = None
+    """Part i of n (1-based) of every plan."""
+    panels: int = PANELS
+    """Episodes whose pictures are kept for reports."""
+    only: frozenset[int] | None = None
+    """Indices of the episodes to compute; None for all."""
+
+
+@dataclass(frozen=True, repr=False)
+class Evaluation:
+    """The result of one method on one plan.  Its text shows the figures with their marks."""
+
+    path: Path
+    """The run's folder."""
+    identity: str
+    score: Score
+    """Scores over all stored episodes; `score.episodes` is their number."""
+    planned: int
+    computed: int
+    """Episodes this call computed; the others were stored already."""
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """What keeps the figures from being benchmark figures, as the command line prints it."""
+        return self.score.marks
+
+    def __str__(self) -> str:
+        """Name of the run, figures, number of episodes and marks."""
+        part = "" if self.score.episodes == self.planned else f" of {self.planned} planned"
+        return f"{self.path.name}: {self.score}{part}"
+
+    __repr__ = __str__
+
+
+def select_part(plan: Plan, settings: Settings) -> tuple[Episode, ...]:
+    """Select the episodes of a plan that belong to the shard: all without one."""
+    part, parts = settings.shard or (1, 1)
+    indices = shard_range(len(plan), part, parts)
+    return plan.episodes[indices.start : indices.stop]

@@ -117,6 +117,32 @@ def threads_option() -> Decorator:
     )
 
 
+def feature_cache_options(text: str) -> Decorator:
+    """Make the options `--cache-mb`, `--feature-cache` and `--cache-gb`.
+
+    Args:
+        text: help of `--feature-cache`.
+    """
+
+    def add(command: Any) -> Any:
+        limit = "Largest size of that folder, GiB."
+        for option in (
+            click.option("--cache-gb", type=click.FloatRange(0), default=20.0, show_default=True, help=limit),
+            click.option("--feature-cache", type=PATH, metavar="DIR", help=text),
+            click.option(
+                "--cache-mb",
+                type=click.IntRange(0),
+                default=2048,
+                show_default=True,
+                help="Memory for features, MiB.",
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return add
+
+
 def settings_option(name: str) -> Decorator:
     """Make the option `--set`, settings of the method; the command receives them as the dictionary `name`."""
     return click.option(

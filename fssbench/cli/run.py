@@ -13,6 +13,7 @@ from fssbench.cli.hints import Verb
 from fssbench.cli.options import (
     data_option,
     device_option,
+    feature_cache_options,
     json_option,
     out_option,
     plugin_option,
@@ -117,9 +118,7 @@ def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
     type=click.IntRange(32),
     help="Side of the network input, pixels; a size other than the published one is marked.",
 )
-@click.option(
-    "--cache-mb", type=click.IntRange(0), default=2048, show_default=True, help="Feature cache, MiB."
-)
+@feature_cache_options("Folder for features, which later runs use: the second costs the head alone.")
 @click.option(
     "--panels",
     type=click.IntRange(0),
@@ -150,6 +149,8 @@ def command(
     score_size: str,
     shard: tuple[int, int] | None,
     cache_mb: int,
+    feature_cache: Path | None,
+    cache_gb: float,
     panels: int,
     as_json: bool,
     quiet: bool,
@@ -166,6 +167,8 @@ def command(
         score_size="original" if score_size == "original" else "input",
         device=device,
         cache_mb=cache_mb,
+        feature_cache=feature_cache,
+        cache_gb=cache_gb,
         shard=shard,
         panels=panels,
     )

@@ -14,6 +14,7 @@ from fssbench.cli.hints import CARRIED, Verb, follow_up
 from fssbench.cli.options import (
     data_option,
     device_option,
+    feature_cache_options,
     json_option,
     out_option,
     plugin_option,
@@ -129,19 +130,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Steps between two stored states.",
 )
-@click.option(
-    "--cache-mb", type=click.IntRange(0), default=2048, show_default=True, help="Memory for features, MiB."
-)
-@click.option(
-    "--feature-cache", type=click.Path(path_type=Path), help="Folder for features in half precision."
-)
-@click.option(
-    "--cache-gb",
-    type=click.FloatRange(0),
-    default=20.0,
-    show_default=True,
-    help="Largest size of that folder, GiB.",
-)
+@feature_cache_options("Folder for features in half precision.")
 @plugin_option()
 @click.option("--download", is_flag=True, help="Download published backbone weights that are missing.")
 @json_option("One JSON line on standard output.")

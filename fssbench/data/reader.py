@@ -6,7 +6,7 @@ never the method that happened to ask.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,17 @@ class ImageFacts:
     size: tuple[int, int]
     """Width and height as stored."""
     doubts: frozenset[str]
+
+    def as_notes(self) -> dict[str, str]:
+        """Return the facts as texts, to be stored beside the features of the image."""
+        width, height = self.size
+        return {"size": f"{width} {height}", "doubts": " ".join(sorted(self.doubts))}
+
+    @classmethod
+    def parse(cls, notes: Mapping[str, str]) -> ImageFacts:
+        """Read what `as_notes` returned."""
+        width, height = map(int, notes["size"].split())
+        return cls((width, height), frozenset(notes["doubts"].split()))
 
 
 def judges_files(dataset: Dataset) -> bool:
@@ -109,10 +120,14 @@ class Reader:
         for item in (episode.query, *episode.supports):
             if (item, episode.class_id) not in self._mask_doubts:
                 self.mask(item, episode.class_id)
-            kinds |= self._image_facts(item).doubts | self._mask_doubts[item, episode.class_id]
+            kinds |= self.recall(item).doubts | self._mask_doubts[item, episode.class_id]
         return tuple(sorted(kinds))
 
-    def _image_facts(self, item: str) -> ImageFacts:
+    def remember(self, item: str, facts: ImageFacts) -> None:
+        """Note what an earlier reading of an image told, so that it need not be read again."""
+        self._facts[self._memory_key(item)] = facts
+
+    def recall(self, item: str) -> ImageFacts:
         """Return what is known of an image; read it if its features came from a file."""
         if self._memory_key(item) not in self._facts:
             self.image(item)
@@ -137,7 +152,7 @@ class Reader:
 
     def _check_size(self, item: str, size: tuple[int, int]) -> None:
         """Compare the size of a mask with that of its image.  The stored files show which of the two is wrong."""
-        expected = self._image_facts(item).size
+        expected = self.recall(item).size
         if size == expected:
             return
         as_released = self._call(self.dataset.resizes_mask, item) is True

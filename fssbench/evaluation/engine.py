@@ -25,7 +25,7 @@ from fssbench.evaluation.isolation import generators_kept
 from fssbench.evaluation.method_run import MethodRun
 from fssbench.evaluation.pace import find_slow
 from fssbench.evaluation.precision import exact_float32
-from fssbench.evaluation.settings import Evaluation, ScoreSize, Settings, select_part
+from fssbench.evaluation.settings import Evaluation, ScoreSize, Settings, make_cache, select_part
 from fssbench.evaluation.weights_guard import WeightsGuard
 from fssbench.runs.identity import data_files
 from fssbench.runs.pictures import Thumbnails
@@ -98,7 +98,7 @@ def evaluate_all(
     """
     dataset = open_dataset(plan.dataset, data=plan.data, splits=plan.splits, variant=plan.dataset_variant)
     files = data_files(dataset, plan)
-    cache = FeatureCache(settings.cache_mb << 20) if cache is None else cache
+    cache = make_cache(settings) if cache is None else cache
     guards, failed = _guard_weights(methods, settings.device)
     with ExitStack() as stack:
         stack.enter_context(generators_kept())

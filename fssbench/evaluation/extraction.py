@@ -39,6 +39,7 @@ class Extractor:
         backbone.zero_grad(set_to_none=True)
         with plugin_call(f"{self._name} cannot be copied:"):
             self._network = copy.deepcopy(backbone).eval()
+        self.distributions = self._source.distributions
         self.taps: Mapping[str, Tap] = self._network.taps
         self._tensors = list(self._network.state_dict(keep_vars=True).values())
         self._versions = [tensor._version for tensor in self._tensors]

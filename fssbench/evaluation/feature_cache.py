@@ -15,14 +15,12 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 from fssbench.errors import PluginError
+from fssbench.evaluation.feature_store import FeatureStore, Maps
 
 if TYPE_CHECKING:
     from fssbench.data.reader import ImageFacts
 
-Maps = dict[str, Tensor]
 _NEVER = float("inf")
 
 
@@ -42,16 +40,19 @@ class FeatureCache:
 
     Args:
         budget: bytes that may be held; 0 keeps nothing.
+        store: files of features, which are asked before features are computed; None for none.
 
     Attributes:
         hits: requests answered from the cache.
         misses: requests that were computed.
         held: bytes held now.
+        store: files of features.
         facts: what reading an image has told, see `fssbench.data.reader`; kept when its features are dropped.
     """
 
-    def __init__(self, budget: int) -> None:
+    def __init__(self, budget: int, store: FeatureStore | None = None) -> None:
         self.budget = budget
+        self.store = store
         self.hits = 0
         self.misses = 0
         self.held = 0

@@ -7,9 +7,10 @@ by nearest neighbour.  Pixels marked 255 are ignored in the query and count as b
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,15 @@ from fssbench.contracts.datasets import IGNORE, Dataset
 from fssbench.contracts.episodes import Episode
 from fssbench.contracts.methods import FeatureMethod, Method
 from fssbench.data.data_files import DataFiles
-from fssbench.data.reader import Reader, Target
+from fssbench.data.reader import ImageFacts, Reader, Target
 from fssbench.errors import DataError, FssbenchError
 from fssbench.evaluation.extraction import Extractor
-from fssbench.evaluation.feature_cache import FeatureCache, Maps
+from fssbench.evaluation.feature_cache import FeatureCache
+from fssbench.evaluation.feature_names import name_features
+from fssbench.evaluation.feature_store import Maps
 from fssbench.images.reading import resize_mask, to_input
 from fssbench.loading.backbones import source_of_backbone
+from fssbench.plugins.source_hash import source_of
 
 _PIXELS = "pixels"
 _FLOAT = 4
@@ -41,6 +45,8 @@ class _Source:
     """Kind of input that methods share: features of one backbone at all taps that they read, or pixels."""
 
     key: Hashable
+    features: Hashable
+    """What the features depend on besides the image, its size and the taps, see `feature_key`."""
     extractor: Extractor | None
     taps: tuple[str, ...]
 
@@ -49,7 +55,7 @@ class _Source:
         if self.extractor is None:
             return 3 * size**2 * _FLOAT
         taps = [self.extractor.taps[name] for name in self.taps]
-        return sum(tap.channels * -((-size // max(1, tap.stride)) ** 2) for tap in taps) * _FLOAT
+        return sum(tap.channels * math.ceil(size / max(1, tap.stride)) ** 2 for tap in taps) * _FLOAT
 
 
 class Inputs:
@@ -88,6 +94,11 @@ class Inputs:
         """Announce which methods will ask for which episodes, so that the cache knows the order."""
         self._add_sources(methods)
         self.cache.plan(self._requests(methods, episodes))
+        if self.cache.store is not None:
+            items = {item: None for episode in episodes for item in (episode.query, *episode.supports)}
+            sources = {source.key: source for source in (self._sources[id(method)] for method in methods)}
+            names = (self._name_file(source, item) for source in sources.values() for item in items)
+            self.cache.store.announce(name for name in names if name is not None)
 
     def count_images_held(self, methods: Sequence[Method]) -> int:
         """Count the images whose inputs for all these methods the cache can hold together, as their taps promise."""
@@ -103,7 +114,7 @@ class Inputs:
         for key, members in groups.items():
             taps = dict.fromkeys(t for m in members if isinstance(m, FeatureMethod) for t in m.taps.union)
             extractor = None if key == _PIXELS else self._extractor(key, members[0].backbone)
-            source = _Source((*self._place, key, tuple(taps)), extractor, tuple(taps))
+            source = _Source((*self._place, key, tuple(taps)), key, extractor, tuple(taps))
             self._sources.update({id(m): source for m in members})
 
     def _extractor(self, key: Hashable, backbone: Backbone | None) -> Extractor:
@@ -206,6 +217,33 @@ class Inputs:
         return self.cache.get(self._key(source, item), lambda: self._extract(source, item))
 
     def _extract(self, source: _Source, item: str) -> Maps:
+        """Return the maps of an image from the store of features, or compute and store them."""
+        store, name = self.cache.store, self._name_file(source, item)
+        if store is None or name is None:
+            return self._compute(source, item)
+        if (stored := store.load(name, item, source.taps)) is not None:
+            maps, notes = stored
+            self.reader.remember(item, ImageFacts.parse(notes))
+            return {tap: features.to(self.device) for tap, features in maps.items()}
+        maps = self._compute(source, item)
+        store.save(name, item, maps, self.reader.recall(item).as_notes())
+        return maps
+
+    def _name_file(self, source: _Source, item: str) -> str | None:
+        """Name the file of an image's features; None if it has none: of pixels, or of an image that is no file."""
+        content = self.files.content(item) if self.files else ""
+        if source.extractor is None or not content or self.cache.store is None:
+            return None
+        card, variant = self.dataset.card.name, self.dataset.variant
+        # one file for all taps: a backbone gives the same map whatever else it is asked for
+        facts = card, variant, self._reader_sha256, item, content, self.size, source.features
+        return name_features((facts, source.extractor.distributions), self.device)
+
+    @cached_property
+    def _reader_sha256(self) -> str:
+        return source_of(type(self.dataset), base=Dataset).sha256
+
+    def _compute(self, source: _Source, item: str) -> Maps:
         pixels = to_input(self.reader.image(item), self.size)[None]
         try:
             pixels = pixels.to(self.device)
@@ -214,8 +252,8 @@ class Inputs:
             return source.extractor.extract(pixels, source.taps, item)
         except torch.OutOfMemoryError:
             raise DataError(
-                f"device {str(self.device)!r} has no memory left for image {item!r} ({self.size} px). "
-                "Next: use a smaller --cache-mb or --size, or --device cpu"
+                f"the memory of device {str(self.device)!r} ran out at image {item!r} ({self.size} px). "
+                "Next: a smaller --cache-mb or --size, or --device cpu"
             ) from None
 
     def _read_mask(self, item: str, class_id: int) -> NDArray[np.uint8]:

@@ -8,6 +8,8 @@ from typing import Literal
 
 from fssbench.contracts.episodes import Episode, Plan
 from fssbench.contracts.marks import Mark
+from fssbench.evaluation.feature_cache import FeatureCache
+from fssbench.evaluation.feature_store import FeatureStore
 from fssbench.metrics import Score
 from fssbench.runs.pictures import PANELS
 from fssbench.runs.store import shard_range
@@ -25,6 +27,10 @@ class Settings:
     device: str = "cpu"
     cache_mb: int = 2048
     """Budget of the feature cache in MiB.  It changes no number."""
+    feature_cache: Path | None = None
+    """Folder of features that later runs use too; None for none.  It changes no number."""
+    cache_gb: float = 20.0
+    """Largest size of that folder, GiB."""
     shard: tuple[int, int] | None = None
     """Part i of n (1-based) of every plan."""
     panels: int = PANELS
@@ -57,6 +63,16 @@ class Evaluation:
         return f"{self.path.name}: {self.score}{part}"
 
     __repr__ = __str__
+
+
+def make_cache(settings: Settings) -> FeatureCache:
+    """Make the feature cache, with the folder behind it if there is one.
+
+    Raises:
+        DataError: if the folder cannot be used.
+    """
+    folder, limit = settings.feature_cache, int(settings.cache_gb * 2**30)
+    return FeatureCache(settings.cache_mb << 20, None if folder is None else FeatureStore(folder, limit))
 
 
 def select_part(plan: Plan, settings: Settings) -> tuple[Episode, ...]:

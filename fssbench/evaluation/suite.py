@@ -21,8 +21,7 @@ from fssbench.episodes.replay import plan_of_file
 from fssbench.episodes.sampling import plan
 from fssbench.errors import DataError, FssbenchError, UsageError
 from fssbench.evaluation.engine import Watch, evaluate_all
-from fssbench.evaluation.feature_cache import FeatureCache
-from fssbench.evaluation.settings import Evaluation, Settings
+from fssbench.evaluation.settings import Evaluation, Settings, make_cache
 from fssbench.files.writable import require_writable
 from fssbench.loading.backbone_weights import missing
 from fssbench.loading.load import load_method
@@ -173,7 +172,7 @@ def execute(
     Yields:
         Each task with what was evaluated and what broke; a task again for each of its methods that ran later.
     """
-    cache = FeatureCache(prepared.settings.cache_mb << 20)
+    cache = make_cache(prepared.settings)
     later: dict[str, list[Task]] = {}
     """Tasks of the methods that run alone, by the name of the method."""
 

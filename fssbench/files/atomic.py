@@ -9,8 +9,14 @@ from pathlib import Path
 from fssbench.files.append_log import write_all
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Write beside a file, bring that to disk, then rename; after a failure nothing new is left.
+
+    Args:
+        path: the file.
+        content: its new content.
+        durable: wait until it is on disk.  Without that a power cut may leave a damaged file, so its reader must
+            be able to tell and to make it again.
 
     Raises:
         OSError: if it cannot be written; what was there before is unchanged.
@@ -20,7 +26,8 @@ def replace_file(path: Path, content: bytes) -> None:
         handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         try:
             write_all(handle, content)
-            os.fsync(handle)
+            if durable:
+                os.fsync(handle)
         finally:
             os.close(handle)
         os.replace(partial, path)  # noqa: PTH105 - faults are injected at the os level

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -60,15 +60,22 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     return _unwrap_state(loaded, path)
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_safetensors(
+    path: Path, names: Collection[str] | None = None
+) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read tensors and metadata of a safetensors file.
+
+    Args:
+        path: the file.
+        names: tensors to read, if they are in the file; None for all.
 
     Raises:
         DataError: if it is missing or not whole.
     """
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            return {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            wanted = [k for k in file.keys() if names is None or k in names]  # noqa: SIM118
+            return {k: file.get_tensor(k) for k in wanted}, file.metadata() or {}
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise DataError(
             f"{path} is not a whole safetensors file ({error}). {NO_FALLBACK} Next: fetch it again"
@@ -142,15 +149,23 @@ def digest_state(state: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def write_safetensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, durable: bool = True
+) -> None:
     """Write a safetensors file whole or not at all; what the path held before stays until then.
+
+    Args:
+        path: the file.
+        tensors: by name.
+        metadata: texts by name.
+        durable: see `replace_file`.
 
     Raises:
         DataError: if the disk is full or the folder cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, to_bytes(dict(tensors), dict(metadata)))
+        replace_file(path, to_bytes(dict(tensors), dict(metadata)), durable=durable)
     except OSError as error:
         raise DataError(
             f"cannot write {path} ({error.strerror or error}); what was saved before is untouched. "

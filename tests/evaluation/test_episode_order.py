@@ -8,13 +8,17 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given, settings, strategies as st
 
+import fssbench
 from fssbench.api import Episode
+from fssbench.data.location import open_dataset
 from fssbench.errors import DataError
 from fssbench.evaluation.engine import evaluate_all
 from fssbench.evaluation.episode_order import order_for_reuse
 from fssbench.evaluation.feature_cache import FeatureCache
+from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.settings import Settings
 from fssbench.files.kept_log import KeptLog
 from fssbench.runs.pictures import FILE
@@ -39,8 +43,6 @@ def count_extractions(episodes: list[Episode], room: int) -> int:
     cache = FeatureCache(room * BYTES)
     requests = [item for episode in episodes for item in (episode.query, *episode.supports)]
     cache.plan(requests)
-    import torch
-
     for item in requests:
         cache.get(item, lambda: {"pixels": torch.empty(BYTES // 4)})
     return cache.misses
@@ -149,6 +151,18 @@ def test_stopped_in_the_middle_loses_nothing_and_resumes(null, end: str, call: i
     assert resumed == stopped
     assert null.count_calls() == 60 - len(stored)
     assert results(resumed)["episodes.jsonl"] == results(plain)["episodes.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["panet", "hsnet"])
+def test_images_that_fit_are_counted_by_the_taps(name: str, mini: Path) -> None:
+    plan = fssbench.plan("pascal5i", data=mini, episodes=1, size=96)
+    method = fssbench.load_method(name, backbone="efficientnet-lite0", weights="random")
+    cache = FeatureCache(1 << 24)
+    inputs = Inputs(open_dataset(plan.dataset, data=mini), plan.size, torch.device("cpu"), cache)
+    room = inputs.count_images_held([method])
+    inputs.expect([method], plan)
+    inputs.of(method, plan[0])
+    assert room == cache.budget // (cache.held // cache.misses)
 
 
 def test_shards_join_to_the_same_run(null) -> None:

@@ -38,7 +38,7 @@ def test_read_back_is_what_was_given_out_first(store, tmp_path):
     given = first.get(("k", "item"), compute)
     again = store().get(("k", "item"), compute)
     assert compute.count == 1
-    assert first.written == 1
+    assert first.files.written == 1
     for name, value in given.items():
         assert value.dtype == torch.float32
         assert torch.equal(value, again[name])
@@ -72,11 +72,11 @@ def test_a_damaged_file_is_computed_again_with_a_warning(store, tmp_path, damage
 
 
 def test_nothing_is_written_beyond_the_limit(store, tmp_path):
-    compute, small = Computed(), store(limit=1200)
+    compute, small = Computed(), store(limit=1800)
     for item in "abcd":
         small.get(("k", item), compute)
-    assert small.written == len(files(tmp_path)) == 2
-    assert store(limit=1200).get(("k", "d"), compute)
+    assert small.files.written == len(files(tmp_path)) == 2
+    assert store(limit=1800).get(("k", "d"), compute)
     assert len(files(tmp_path)) == 2
 
 
@@ -91,7 +91,7 @@ def test_memory_comes_before_disk(store):
     both.plan([("k", "item")] * 3)
     for _ in range(3):
         both.get(("k", "item"), compute)
-    assert (both.hits, both.misses, both.read, both.written, compute.count) == (2, 1, 0, 1, 1)
+    assert (both.hits, both.misses, both.files.read, both.files.written, compute.count) == (2, 1, 0, 1, 1)
 
 
 def test_a_full_disk_ends_the_writing_not_the_training(store, tmp_path, monkeypatch):

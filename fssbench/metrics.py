@@ -125,7 +125,7 @@ def mark_missing_classes(classes: Iterable[int], class_ids: ArrayLike) -> tuple[
     return () if met == every else (Mark(MarkKind.CLASSES, f"{len(met)} of {len(every)} classes met"),)
 
 
-def totals(class_ids: ArrayLike, counts: ArrayLike, classes: Iterable[int]) -> NDArray[np.int64]:
+def sum_by_class(class_ids: ArrayLike, counts: ArrayLike, classes: Iterable[int]) -> NDArray[np.int64]:
     """Sum counts (N, 2) per class.
 
     Returns:
@@ -180,7 +180,7 @@ def score(
     order = list(classes)
     if not order:
         raise UsageError("a fold needs at least one class")
-    i, u = totals(class_ids, inter, order), totals(class_ids, union, order)
+    i, u = sum_by_class(class_ids, inter, order), sum_by_class(class_ids, union, order)
     missing = u[:, 1] == 0
     ious = i[:, 1] / np.maximum(u[:, 1], 1) * 100
     if absent == "exclude":

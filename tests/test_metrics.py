@@ -14,7 +14,7 @@ from pycocotools import mask as coco
 from sklearn.metrics import confusion_matrix
 
 from fssbench.errors import UsageError
-from fssbench.metrics import count, score, totals
+from fssbench.metrics import count, score, sum_by_class
 
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 12))
 
@@ -104,14 +104,14 @@ def test_scores_ignore_order_and_lie_in_range(rows: list, random: object, absent
 @given(COUNTS, st.integers(0, 20))
 def test_counts_of_parts_add_up(rows: list, cut: int) -> None:
     ids, inter, _ = _columns(rows)
-    whole = totals(ids, inter, range(4))
-    parts = [totals(ids[s], inter[s], range(4)) for s in (slice(0, cut), slice(cut, None)) if ids[s]]
+    whole = sum_by_class(ids, inter, range(4))
+    parts = [sum_by_class(ids[s], inter[s], range(4)) for s in (slice(0, cut), slice(cut, None)) if ids[s]]
     assert sum(parts).tolist() == whole.tolist()
 
 
 @pytest.mark.parametrize("large", [2**24, 2**31, 2**40])
 def test_large_counts_are_exact(large: int) -> None:
-    assert totals([0, 0], [[large, large], [1, 1]], [0]).tolist() == [[large + 1, large + 1]]
+    assert sum_by_class([0, 0], [[large, large], [1, 1]], [0]).tolist() == [[large + 1, large + 1]]
 
 
 def _iou(inter: int, union: int) -> float:

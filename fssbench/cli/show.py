@@ -80,7 +80,7 @@ def _sort_notes(notes: Sequence[Note]) -> Facts:
 
 def _describe_checkpoints(cls: Any) -> dict[str, str]:
     """Describe each checkpoint that comes with the method, from its training manifest."""
-    from fssbench.loading.bundled import shipped
+    from fssbench.loading.bundled import list_bundled
     from fssbench.loading.settings import settings_to_take
 
     return {
@@ -96,7 +96,7 @@ def _describe_checkpoints(cls: Any) -> dict[str, str]:
                 f"chosen by {each.training.selection}",
             ]
         )
-        for each in shipped(cls)
+        for each in list_bundled(cls)
     }
 
 

@@ -316,8 +316,11 @@ class ImageMethod(Method):
         return query, support
 
 
-def head(method: Method) -> dict[str, Tensor]:
-    """The method's state dict without the backbone that the harness owns; it shares its memory."""
+def collect_method_weights(method: Method) -> dict[str, Tensor]:
+    """Return the method's state dict without the backbone that fssbench owns.
+
+    The tensors share their memory with the method.
+    """
     prefix = "backbone." if method.backbone is not None else None
     return {k: v for k, v in method.state_dict().items() if prefix is None or not k.startswith(prefix)}
 
@@ -333,7 +336,7 @@ def load_reference(method: Method, state: Mapping[str, Tensor]) -> None:
         DataError: naming up to five missing, unknown and misshapen entries each, and the settings that the weights
             imply if the method has others.
     """
-    wanted, given = head(method), {}
+    wanted, given = collect_method_weights(method), {}
     prefix, body = method.reference_backbone, {}
     for name, value in ((strip_module_prefix(k), v) for k, v in state.items()):
         if name.endswith(COUNTER):

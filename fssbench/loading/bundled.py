@@ -41,8 +41,8 @@ class Shipped:
         return frozenset(self.training.classes)
 
 
-def shipped(cls: type[Method]) -> tuple[Shipped, ...]:
-    """All checkpoints that come with a method, by file name.
+def list_bundled(cls: type[Method]) -> tuple[Shipped, ...]:
+    """Return all checkpoints that come with a method, by file name.
 
     Raises:
         DataError: if one is damaged.
@@ -60,7 +60,7 @@ def shipped(cls: type[Method]) -> tuple[Shipped, ...]:
     return tuple(bundled)
 
 
-def fitting(
+def choose_bundled(
     cls: type[Method],
     backbone: str | None,
     plan: Plan,
@@ -70,23 +70,25 @@ def fitting(
 ) -> Shipped | None:
     """Choose the checkpoint that comes with a method for one fold of a benchmark.
 
-    First choice is the checkpoint that was trained on the classes that the benchmark trains on and on no other;
-    at most a tenth of them may be missing.  If there is none (its source is another data set), it is, among those
-    that have seen the fewest test classes, the one that was trained on the most classes.
+    The first choice is the checkpoint that was trained only on classes that the benchmark trains on, and on at least
+    nine tenths of them.  If there is none, because the checkpoint's source is another data set, the choice is
+    among the checkpoints that have seen the fewest test classes: the one that was trained on the most classes.
     `fssbench.runs.early_marks.training_marks` marks each run with what its checkpoint has seen.
 
     Args:
         cls: the method.
-        backbone: name of the backbone it is to stand on, if any.
-        plan: what is to be measured.
-        ablate: ablations asked for.
-        config: settings asked for; a checkpoint trained with others does not fit.
+        backbone: name of the backbone, or None.
+        plan: the plan that is to be measured.
+        ablate: names of the requested ablations.
+        config: the requested settings.  A checkpoint that was trained with other settings does not fit.
 
     Returns:
-        The checkpoint, or None if none comes with it for this backbone and these settings.
+        The checkpoint, or None if no checkpoint fits.
     """
     there = [
-        s for s in shipped(cls) if s.backbone == backbone and _agrees(cls, s.config, ablate, config or {})
+        s
+        for s in list_bundled(cls)
+        if s.backbone == backbone and _agrees(cls, s.config, ablate, config or {})
     ]
     source = find_benchmark(plan.benchmark).trained_on
     if source.folds is not None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fssbench.contracts.checkpoint import CheckpointHeader, TrainingManifest
 from fssbench.contracts.marks import Mark, MarkKind
-from fssbench.contracts.methods import head, note_provenance
+from fssbench.contracts.methods import collect_method_weights, note_provenance
 from fssbench.errors import DataError
 from fssbench.files.hashing import weights_file_sha256
 from fssbench.files.state_dicts import (
@@ -45,7 +45,7 @@ def save(method: Method, path: Path, manifest: TrainingManifest, *, half: bool =
     Raises:
         DataError: if the method has no weights of its own, or the file cannot be written.
     """
-    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in head(method).items()}
+    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in collect_method_weights(method).items()}
     if not tensors:
         raise DataError(f"method {method.card.name!r} has no weights of its own; there is nothing to save")
     if half:
@@ -107,7 +107,7 @@ def load_own(method: Method, path: Path, *, force: bool = False) -> None:
             "Next: choose these with --method, --backbone, --weights and --set; or another checkpoint; or --force, "
             "which loads it all the same and marks every figure"
         )
-    assign(head(method), read_safetensors(path)[0], f"checkpoint {path.name}: its entries")
+    assign(collect_method_weights(method), read_safetensors(path)[0], f"checkpoint {path.name}: its entries")
     note_provenance(
         method, checkpoint=path.name, checkpoint_sha256=weights_file_sha256(path), training=header.manifest
     )

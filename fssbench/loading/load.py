@@ -13,7 +13,7 @@ import torch
 from fssbench.contracts.backbones import Backbone
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import Mark, MarkKind
-from fssbench.contracts.methods import Method, MethodConfig, head
+from fssbench.contracts.methods import Method, MethodConfig, collect_method_weights
 from fssbench.contracts.provenance import Provenance
 from fssbench.errors import DataError, UsageError
 from fssbench.files.state_dicts import digest_state
@@ -115,8 +115,8 @@ def load_method(
     if path is not None:
         checkpoints.load(method, path, state, force=force)
     elif _has_own_weights(method) and not cls.card.trained:
-        again = head(_construct(cls, settings, network, seed + 1))
-        if digest_state(again) != digest_state(head(method)):
+        again = collect_method_weights(_construct(cls, settings, network, seed + 1))
+        if digest_state(again) != digest_state(collect_method_weights(method)):
             marks = tuple(RANDOM if mark == LOCAL else mark for mark in method.provenance.marks)
             method.provenance = method.provenance.changed(marks=marks)
     return method.to(target).eval()

@@ -15,7 +15,7 @@ from typing import Any
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method
 from fssbench.data.location import is_miniature
-from fssbench.loading.bundled import fitting, shipped
+from fssbench.loading.bundled import choose_bundled, list_bundled
 from fssbench.loading.settings import settings_to_take
 
 MINI_BACKBONE = "efficientnet-lite0"
@@ -72,7 +72,7 @@ def choose_weights(
         return Choice(backbone, None, dict(config))
     if plan is not None and weights is None:
         network = (backbone or cls.card.backbone) if cls.needs_backbone else None
-        fit = fitting(cls, network, plan, ablate=ablate, config=config)
+        fit = choose_bundled(cls, network, plan, ablate=ablate, config=config)
         if fit is not None:
             settings = {**settings_to_take(cls, fit.config), **config}
             return Choice(backbone, fit.path, settings, shipped=True)
@@ -81,7 +81,7 @@ def choose_weights(
 
 def ways_from_python(cls: type[Method], backbone: str | None, plan: Plan | None) -> str:
     """What to give to `load_method` so that a method has its weights."""
-    there = sorted({each.backbone for each in shipped(cls) if each.backbone})
+    there = sorted({each.backbone for each in list_bundled(cls) if each.backbone})
     ways = ["checkpoint=FILE", "untrained=True for weights from a seed, which is marked"]
     if backbone in there and plan is None:
         ways.insert(0, "plan=PLAN, for the weights that come with it and fit the plan's benchmark and fold")
@@ -99,7 +99,7 @@ def ways_from_command_line(cls: type[Method]) -> str:
         f"`fssbench train --method {name}`, then --checkpoint FILE (with {{fold}} where there is one a fold)",
         "--untrained to see it run with weights from a seed",
     ]
-    there = sorted({each.backbone for each in shipped(cls) if each.backbone})
+    there = sorted({each.backbone for each in list_bundled(cls) if each.backbone})
     if there:
         ways.insert(
             0, f"--backbone {there[0]} without --set, --ablate and --weights (it has shipped weights)"

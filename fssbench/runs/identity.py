@@ -75,7 +75,9 @@ def make_identity(
         device: device type, such as `cpu`.
         shard: part i of n (1-based) of the plan; None for the whole plan.
     """
-    from fssbench.contracts.methods import head  # these import torch, which `merge` does without
+    from fssbench.contracts.methods import (
+        collect_method_weights,  # these import torch, which `merge` does without
+    )
     from fssbench.files.state_dicts import digest_state
 
     provenance = method.provenance
@@ -109,7 +111,7 @@ def make_identity(
         source_sha256=provenance.source_sha256,
         distributions=dict(sorted(distributions.items())),
         config=identify_value("", method.config.model_dump(mode="json")),
-        head_sha256=digest_state(head(method)),
+        head_sha256=digest_state(collect_method_weights(method)),
         backbone=backbone.name if backbone else None,
         layout=backbone.layout if backbone else None,
         weights_sha256=backbone.weights_sha256 if backbone else None,

@@ -16,7 +16,7 @@ from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.evidence import Evidence, count_queries
-from fssbench.metrics import Absent, Score, score, totals
+from fssbench.metrics import Absent, Score, score, sum_by_class
 from fssbench.runs.marks import completeness_marks, run_marks
 from fssbench.runs.store import SCHEMA, StoredRun, json_text, read_run, write_json
 
@@ -80,8 +80,8 @@ def summary_bytes(run: StoredRun) -> bytes:
 def _make_summary(run: StoredRun, result: Score) -> dict[str, Any]:
     records = [run.records[i] for i in sorted(run.records)]
     ids = [r.class_id for r in records]
-    inter = totals(ids, [r.inter for r in records], run.plan.classes)
-    union = totals(ids, [r.union for r in records], run.plan.classes)
+    inter = sum_by_class(ids, [r.inter for r in records], run.plan.classes)
+    union = sum_by_class(ids, [r.union for r in records], run.plan.classes)
     return {
         "identity": run.identity,
         "status": run.status,

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from fssbench.contracts.methods import Method, head
+from fssbench.contracts.methods import Method, collect_method_weights
 
 
 class Average:
@@ -33,14 +33,16 @@ class Average:
         self._method = method
         self._decay = decay
         self.values: dict[str, Tensor] = (
-            {name: value.detach().clone() for name, value in head(method).items()} if decay else {}
+            {name: value.detach().clone() for name, value in collect_method_weights(method).items()}
+            if decay
+            else {}
         )
 
     @torch.no_grad()
     def add(self, step: int) -> None:
         """Add the weights after a step to the average; steps count from 1."""
         decay = min(self._decay, step / (step + 9))
-        own = head(self._method)
+        own = collect_method_weights(self._method)
         for name, average in self.values.items():
             if average.is_floating_point():
                 average.lerp_(own[name], 1 - decay)
@@ -50,7 +52,7 @@ class Average:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Context in which the method holds the averaged weights; its own weights are restored to the bit."""
-        own = head(self._method)
+        own = collect_method_weights(self._method)
         before = {name: own[name].detach().clone() for name in self.values}
         self._copy_into_method(self.values)
         try:
@@ -60,6 +62,6 @@ class Average:
 
     @torch.no_grad()
     def _copy_into_method(self, values: dict[str, Tensor]) -> None:
-        own = head(self._method)
+        own = collect_method_weights(self._method)
         for name, value in values.items():
             own[name].copy_(value)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from fssbench.contracts.methods import Method, head
+from fssbench.contracts.methods import Method, collect_method_weights
 from fssbench.errors import DataError, UsageError
 from fssbench.files.state_dicts import assign, read_safetensors, write_safetensors
 
@@ -51,7 +51,7 @@ def learnable(method: Method) -> dict[str, torch.nn.Parameter]:
 
 def statistics(method: Method) -> list[Tensor]:
     """The buffers of the method, such as running means, which a forward pass in training mode changes."""
-    own, names = head(method), dict(method.named_parameters())
+    own, names = collect_method_weights(method), dict(method.named_parameters())
     return [tensor for name, tensor in own.items() if name not in names]
 
 
@@ -69,7 +69,7 @@ def save_state(
     Raises:
         DataError: if weights are not finite (the stored state stays), or the disk is full.
     """
-    tensors = {f"{_HEAD}{k}": v for k, v in head(method).items()}
+    tensors = {f"{_HEAD}{k}": v for k, v in collect_method_weights(method).items()}
     tensors |= {f"{_AVERAGE}{k}": v for k, v in average.items()}
     tensors |= {f"{_MEMORY}{k}": v for k, v in method.training_memory().items()}
     for name, parameter in learnable(method).items():
@@ -117,7 +117,7 @@ def load_state(
         raise UsageError(
             f"{path.parent} holds another training: {shown}. Next: choose another --out, or the same options"
         )
-    for prefix, place in ((_HEAD, head(method)), (_AVERAGE, average)):
+    for prefix, place in ((_HEAD, collect_method_weights(method)), (_AVERAGE, average)):
         stored = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         assign(place, stored, f"{path}: its {prefix.removesuffix('.')} entries")
     method.restore_memory({k.removeprefix(_MEMORY): v for k, v in tensors.items() if k.startswith(_MEMORY)})

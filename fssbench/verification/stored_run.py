@@ -27,7 +27,7 @@ from fssbench.evaluation.engine import evaluate_all
 from fssbench.evaluation.settings import Settings
 from fssbench.files.hashing import weights_file_sha256
 from fssbench.loading.backbone_weights import as_file
-from fssbench.loading.bundled import shipped
+from fssbench.loading.bundled import list_bundled
 from fssbench.loading.load import load_method
 from fssbench.plugins.registry import BACKBONES, METHODS
 from fssbench.runs.identity import data_files
@@ -167,7 +167,7 @@ def _load_method(run: StoredRun, inputs: VerificationInputs) -> Method:
     by_hash = {weights_file_sha256(path): path for path in inputs.files}
     checkpoint = None
     if wanted := context.checkpoint_sha256:
-        by_hash |= {weights_file_sha256(s.path): s.path for s in shipped(cls)}
+        by_hash |= {weights_file_sha256(s.path): s.path for s in list_bundled(cls)}
         if wanted not in by_hash:
             raise DataError(f"checkpoint {context.checkpoint} ({wanted[:12]}) is not here (--file FILE)")
         checkpoint = by_hash[wanted]

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from fssbench.benchmarks.catalogue import BENCHMARKS
 from fssbench.cli import main
 from fssbench.cli.train import command as train
-from fssbench.loading.bundled import shipped
+from fssbench.loading.bundled import list_bundled
 from fssbench.plugins.registry import DATASETS, METHODS
 
 
@@ -101,7 +101,7 @@ def test_a_method_without_public_code_shows_what_is_stated_and_what_is_chosen() 
 
 @pytest.mark.parametrize("name", ["pmnet", "hsnet"])
 def test_a_shipped_checkpoint_says_how_it_was_trained_in_options_of_train(name: str) -> None:
-    every = shipped(METHODS.get(name))
+    every = list_bundled(METHODS.get(name))
     assert every
     for each in every:
         text = facts(name)["shipped checkpoints"][each.path.name]

@@ -16,7 +16,7 @@ from fssbench.evaluation.settings import Settings
 from fssbench.evaluation.suite import Request, execute, prepare
 from fssbench.files.state_dicts import read_state_dict
 from fssbench.loading import checkpoints
-from fssbench.loading.bundled import fitting, shipped
+from fssbench.loading.bundled import choose_bundled, list_bundled
 from fssbench.loading.settings import settings_to_take
 from fssbench.plugins.registry import METHODS, load_plugin
 from fssbench.runs.store import read_run
@@ -114,59 +114,61 @@ def test_a_checkpoint_that_lacks_a_class_of_a_small_sample_is_still_its_own(tiny
     fish = plan("pascal5i-to-suim:suim7", "suim", 1, (0, 1))
     ship(tmp_path, "all", "pascal", list(range(20)))
     ship(tmp_path, "few", "pascal", FOLD_1[2:])
-    assert named(fitting(tiny, None, fish)) == "all"
+    assert named(choose_bundled(tiny, None, fish)) == "all"
     ship(tmp_path, "fold1", "pascal", FOLD_1[1:])
-    assert named(fitting(tiny, None, fish)) == "fold1"
+    assert named(choose_bundled(tiny, None, fish)) == "fold1"
     ship(tmp_path, "whole", "pascal", FOLD_1)
-    assert named(fitting(tiny, None, fish)) == "whole"
+    assert named(choose_bundled(tiny, None, fish)) == "whole"
 
 
 def test_the_classes_that_a_benchmark_trains_on_decide(tiny, tmp_path):
     ship(tmp_path, "all", "pascal", list(range(20)))
     ship(tmp_path, "fold1", "pascal", FOLD_1)
     ship(tmp_path, "stranger", "deepglobe", FOLD_1)
-    assert named(fitting(tiny, None, LESIONS)) == "all"
-    assert named(fitting(tiny, None, VOC_1)) == "fold1"
+    assert named(choose_bundled(tiny, None, LESIONS)) == "all"
+    assert named(choose_bundled(tiny, None, VOC_1)) == "fold1"
 
 
 def test_without_an_exact_one_that_with_fewest_test_classes_then_most_classes(tiny, tmp_path):
     ship(tmp_path, "all", "pascal", list(range(20)))
     ship(tmp_path, "fold1", "pascal", FOLD_1)
     ship(tmp_path, "few", "pascal", FOLD_1[:3])
-    assert named(fitting(tiny, None, VOC_2)) == "few", "fold 1 has seen the classes of fold 2"
-    assert named(fitting(tiny, None, COCO_CAR)) == "fold1", "VOC's car is class 6, which fold 1 leaves out"
+    assert named(choose_bundled(tiny, None, VOC_2)) == "few", "fold 1 has seen the classes of fold 2"
+    assert named(choose_bundled(tiny, None, COCO_CAR)) == "fold1", (
+        "VOC's car is class 6, which fold 1 leaves out"
+    )
 
 
 def test_backbone_and_settings_have_to_be_those_of_the_training(tiny, tmp_path):
     ship(tmp_path, "all", "pascal", list(range(20)), width=3)
-    assert named(fitting(tiny, None, LESIONS)) == "all"
-    assert named(fitting(tiny, None, LESIONS, config={"width": "3"})) == "all"
-    assert fitting(tiny, None, LESIONS, config={"width": 2}) is None
-    assert fitting(tiny, None, LESIONS, ablate=["bright"]) is None
-    assert fitting(tiny, "resnet50", LESIONS) is None
-    assert settings_to_take(tiny, shipped(tiny)[0].config) == {"width": 3}
+    assert named(choose_bundled(tiny, None, LESIONS)) == "all"
+    assert named(choose_bundled(tiny, None, LESIONS, config={"width": "3"})) == "all"
+    assert choose_bundled(tiny, None, LESIONS, config={"width": 2}) is None
+    assert choose_bundled(tiny, None, LESIONS, ablate=["bright"]) is None
+    assert choose_bundled(tiny, "resnet50", LESIONS) is None
+    assert settings_to_take(tiny, list_bundled(tiny)[0].config) == {"width": 3}
 
 
 def test_a_wrong_setting_is_told_before_weights_are_looked_for(tiny, tmp_path):
     ship(tmp_path, "all", "pascal", list(range(20)))
     with pytest.raises(UsageError, match="widht"):
-        fitting(tiny, None, LESIONS, config={"widht": 3})
+        choose_bundled(tiny, None, LESIONS, config={"widht": 3})
     with pytest.raises(UsageError, match="dark"):
-        fitting(tiny, None, LESIONS, ablate=["dark"])
+        choose_bundled(tiny, None, LESIONS, ablate=["dark"])
 
 
 def test_checkpoints_of_other_methods_and_other_files_are_left_alone(tiny, tmp_path):
     (tmp_path / "weights" / "README.md").write_text("a card")
     ship(tmp_path, "all", "pascal", list(range(20)))
-    assert [s.path.name for s in shipped(tiny)] == ["all.safetensors"]
+    assert [s.path.name for s in list_bundled(tiny)] == ["all.safetensors"]
     (tmp_path / "weights" / "broken.safetensors").write_bytes(b"no")
     with pytest.raises(DataError, match="broken"):
-        shipped(tiny)
+        list_bundled(tiny)
 
 
 def test_a_method_without_a_folder_ships_nothing(tiny, monkeypatch):
     monkeypatch.setattr(tiny, "shipped", None)
-    assert shipped(tiny) == ()
+    assert list_bundled(tiny) == ()
 
 
 @pytest.fixture
@@ -223,7 +225,7 @@ def test_half_precision_is_refused_where_it_cannot_hold_a_weight(tiny, tmp_path)
 
 def test_half_precision_rounds_weights_once(tiny, tmp_path):
     ship(tmp_path, "all", "pascal", [0], bias=1 / 3)
-    path = shipped(tiny)[0].path
+    path = list_bundled(tiny)[0].path
     stored = read_state_dict(path)["bias"]
     assert stored.dtype == torch.float16
     again = load_method("tiny", checkpoint=path)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from fssbench.api import FeatureMethod, Features, ImageMethod, MethodCard, MethodConfig, Taps
 from fssbench.contracts.backbones import Backbone
 from fssbench.contracts.checkpoint import TrainingManifest
-from fssbench.contracts.methods import head, load_reference
+from fssbench.contracts.methods import collect_method_weights, load_reference
 from fssbench.errors import DataError
 from fssbench.files.hashing import weights_file_sha256
 from fssbench.files.state_dicts import NO_FALLBACK, assign, digest_state, read_state_dict
@@ -332,7 +332,7 @@ def authors(method: Toy) -> dict[str, Tensor]:
     """The method's state in the layout its imagined authors publish."""
     assert method.backbone is not None
     state = {f"encoder.net.{k}": v for k, v in method.backbone.state_dict().items()}
-    state |= {k.replace("neck.", "head."): v for k, v in head(method).items()}
+    state |= {k.replace("neck.", "head."): v for k, v in collect_method_weights(method).items()}
     return {f"module.{k}": v.clone() for k, v in state.items()}
 
 

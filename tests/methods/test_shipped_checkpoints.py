@@ -13,13 +13,13 @@ from fssbench.episodes.sampling import plan
 from fssbench.evaluation.settings import Settings
 from fssbench.evaluation.suite import Request, execute, prepare
 from fssbench.files.state_dicts import read_state_dict
-from fssbench.loading.bundled import Shipped, fitting, shipped
+from fssbench.loading.bundled import Shipped, choose_bundled, list_bundled
 from fssbench.loading.settings import settings_to_take
 from fssbench.plugins.registry import METHODS
 
 BACKBONE = "efficientnet-lite0"
 NAMES = ("pmnet", "hsnet")
-EVERY = [each for name in NAMES for each in shipped(METHODS.get(name))]
+EVERY = [each for name in NAMES for each in list_bundled(METHODS.get(name))]
 FOLDER = EVERY[0].path.parent
 
 
@@ -46,7 +46,7 @@ def test_every_benchmark_trained_on_pascal_gets_what_it_trains_on(name: str, min
     ):
         for fold in folds:
             drawn = plan(benchmark, fold=fold, data=mini, episodes=1)
-            result = fitting(cls, BACKBONE, drawn)
+            result = choose_bundled(cls, BACKBONE, drawn)
             assert result is not None
             left_out = set(range(20)) - result.classes
             novel = set(range(5 * fold, 5 * fold + 5)) if len(folds) == 4 else set()
@@ -56,7 +56,7 @@ def test_every_benchmark_trained_on_pascal_gets_what_it_trains_on(name: str, min
 
 def test_another_source_gets_one_that_has_not_seen_the_test_classes(mini: Path) -> None:
     drawn = plan("fss1000", data=mini, episodes=1)
-    result = fitting(METHODS.get("pmnet"), BACKBONE, drawn)
+    result = choose_bundled(METHODS.get("pmnet"), BACKBONE, drawn)
     assert result is not None
     assert len(result.classes) == 20
 

@@ -10,7 +10,7 @@ from fssbench.methods.pmnet import PMNet
 
 from fssbench.api import Method
 from fssbench.contracts.checkpoint import TrainingManifest
-from fssbench.loading.bundled import shipped
+from fssbench.loading.bundled import list_bundled
 from fssbench.plugins.registry import METHODS
 from fssbench.runs.training_record import summarise_training
 
@@ -18,7 +18,7 @@ from fssbench.runs.training_record import summarise_training
 @pytest.mark.parametrize("name", ["pmnet", "hsnet"])
 def test_shipped_checkpoints_of_four_folds_are_one_training(name: str) -> None:
     cls: type[Method] = METHODS.get(name)
-    of_folds = [each for each in shipped(cls) if "pascal5i" in each.path.name]
+    of_folds = [each for each in list_bundled(cls) if "pascal5i" in each.path.name]
     assert len(of_folds) == 4
     assert len({each.training.training for each in of_folds}) == 4, "each fold has a training of its own"
     assert len({str(summarise_training(each.training)) for each in of_folds}) == 1
@@ -38,7 +38,7 @@ def test_shipped_checkpoints_of_four_folds_are_one_training(name: str) -> None:
     ids=str,
 )
 def test_another_training_has_another_record(change: dict[str, Any]) -> None:
-    manifest = shipped(PMNet)[0].training
+    manifest = list_bundled(PMNet)[0].training
     assert summarise_training(
         TrainingManifest.read_stored({**manifest.as_stored(), **change})
     ) != summarise_training(manifest)

@@ -13,7 +13,7 @@ from trainings import FILES, Stopped, same, stop_after
 
 import fssbench
 from fssbench.contracts.checkpoint import TrainingManifest
-from fssbench.contracts.methods import head
+from fssbench.contracts.methods import collect_method_weights
 from fssbench.contracts.provenance import Provenance
 from fssbench.errors import PluginError
 from fssbench.files.state_dicts import read_safetensors, read_state_dict
@@ -86,7 +86,7 @@ def test_the_average_of_the_weights_is_validated_and_kept(training, tmp_path):
         save_every=1,
     )
     start = fssbench.load_method("learner", untrained=True, seed=0)
-    expected = {k: v.clone() for k, v in head(start).items()}
+    expected = {k: v.clone() for k, v in collect_method_weights(start).items()}
     for step, weights in enumerate(kept, start=1):
         decay = min(0.6, step / (step + 9))
         expected = {k: decay * v + (1 - decay) * weights[k] for k, v in expected.items()}
@@ -94,7 +94,7 @@ def test_the_average_of_the_weights_is_validated_and_kept(training, tmp_path):
     assert stored.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(stored[name], value)
-        assert not torch.equal(stored[name], head(method)[name]), "not the last weights"
+        assert not torch.equal(stored[name], collect_method_weights(method)[name]), "not the last weights"
     assert checkpoints.read_header(done.checkpoint).manifest.average == 0.6
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Final
 
 import numpy as np
@@ -59,12 +59,7 @@ class Evidence:
         variance and with it the degrees of freedom.  The number of queries taken from large classes is the one
         that gives the most degrees of freedom, so more queries never give fewer.
         """
-        if self.fewest < 2:
-            return 0.0
-        numbers = np.array(list(map(len, self.asked.values())), dtype=np.float64)
-        most = np.arange(2, min(int(numbers.max()), _MOST_COUNTED) + 1)
-        taken = np.minimum.outer(most, numbers)
-        return float(((1 / taken).sum(axis=1) ** 2 / (1 / (taken**2 * (taken - 1))).sum(axis=1)).max())
+        return _count_freedom(tuple(map(len, self.asked.values())))
 
     @property
     def enough(self) -> bool:
@@ -96,6 +91,16 @@ class Evidence:
         for place, queries in other.asked.items():
             asked[place] = asked.get(place, frozenset()) | queries
         return Evidence(asked)
+
+
+@lru_cache
+def _count_freedom(numbers: tuple[int, ...]) -> float:
+    """Degrees of freedom with these numbers of queries in the classes, see `Evidence.freedom`."""
+    if min(numbers, default=0) < 2:
+        return 0.0
+    most = np.arange(2, min(max(numbers), _MOST_COUNTED) + 1)
+    taken = np.minimum.outer(most, np.array(numbers, dtype=np.float64))
+    return float(((1 / taken).sum(axis=1) ** 2 / (1 / (taken**2 * (taken - 1))).sum(axis=1)).max())
 
 
 NO_EVIDENCE = Evidence({})

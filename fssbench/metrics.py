@@ -137,12 +137,13 @@ def sum_by_class(class_ids: ArrayLike, counts: ArrayLike, classes: Iterable[int]
     order = list(classes)
     ids = np.asarray(class_ids, dtype=np.int64)
     place = {c: i for i, c in enumerate(order)}
-    foreign = sorted({int(c) for c in np.unique(ids)} - set(place))
+    met, rows = np.unique(ids, return_inverse=True)
+    foreign = [c for c in met.tolist() if c not in place]
     if foreign:
         raise UsageError(f"episodes of classes {foreign[:5]} in a fold of classes {order[:5]}...")
     out = np.zeros((len(order), 2), dtype=np.int64)
-    rows = np.fromiter((place[int(c)] for c in ids), dtype=np.int64, count=len(ids))
-    np.add.at(out, rows, np.asarray(counts, dtype=np.int64).reshape(len(ids), 2))
+    places = np.array([place[c] for c in met.tolist()], dtype=np.int64)[rows]
+    np.add.at(out, places, np.asarray(counts, dtype=np.int64).reshape(len(ids), 2))
     return out
 
 

@@ -257,7 +257,7 @@ def _compare_family(family: Sequence[Match], resamples: int, seed: int) -> Itera
             adjusted=p,
             outcome=_outcome(gap, p),
             episodes=distinct_episodes(runs),
-            queries=collect_evidence(runs).queries,
+            queries=a.evidence.queries,
             folds=len(runs),
             plans=len({run.plan_sha256 for run in runs}),
             family=tests,

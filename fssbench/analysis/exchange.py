@@ -72,18 +72,21 @@ def _add_plan(
     rng = plan_generator(seed, f"exchange {first.plan_sha256}")
     excluding = first.absent_rule == "exclude"
     classes = select_scored_classes(first.classes, first.class_ids, whole=first.whole)
-    sides = [[_Side(np.zeros(draws + 1), np.zeros(draws + 1)) for _ in "ab"] for _ in members]
+    sides = [[_Side.empty(draws + 1, excluding) for _ in "ab"] for _ in members]
+    inter, union = np.empty(draws + 1), np.empty(draws + 1)
     for c in classes:
         mine = first.class_ids == c
         sums = sum_by_cluster(queries[mine], counts[mine])
-        whole, turned = sums.sum(axis=0), _exchange_sums(sums, draws, rng)
+        turned = _exchange_sums(sums, draws, rng)
+        kept = sums.sum(axis=0)[:, None] - turned
         for (_, a, b), both in zip(members, sides, strict=True):
-            i, j = 2 * column[id(a)], 2 * column[id(b)]
-            inter, union = turned[j] - turned[i], turned[j + 1] - turned[i + 1]
-            both[0].add(whole[i] + inter, whole[i + 1] + union, excluding)
-            both[1].add(whole[j] - inter, whole[j + 1] - union, excluding)
+            for side, (own, other) in zip(both, ((a, b), (b, a)), strict=True):
+                i, j = 2 * column[id(own)], 2 * column[id(other)]
+                np.add(kept[i], turned[j], out=inter)
+                np.add(kept[i + 1], turned[j + 1], out=union)
+                side.add(inter, union)
     for (place, *_), both in zip(members, sides, strict=True):
-        gaps = both[0].mean(len(classes), excluding) - both[1].mean(len(classes), excluding)
+        gaps = both[0].mean(len(classes)) - both[1].mean(len(classes))
         gaps = np.nan_to_num(gaps, nan=0.0)  # a draw without a figure shows no difference
         measured[place] += gaps[0]
         totals[place] += gaps[1:]
@@ -95,21 +98,26 @@ class _Side:
 
     ious: NDArray[np.float64]
     """(draws + 1,) sum over the classes so far."""
-    present: NDArray[np.float64]
-    """(draws + 1,) classes with a pixel; counted only if the others are left out of the mean."""
+    present: NDArray[np.float64] | None
+    """(draws + 1,) classes with a pixel; None if classes without one count as 0 in the mean."""
 
-    def add(self, inter: NDArray[np.float64], union: NDArray[np.float64], excluding: bool) -> None:
+    @classmethod
+    def empty(cls, draws: int, excluding: bool) -> _Side:
+        """Make the sum over no class; `excluding` says whether classes without a pixel are left out of the mean."""
+        return cls(np.zeros(draws), np.zeros(draws) if excluding else None)
+
+    def add(self, inter: NDArray[np.float64], union: NDArray[np.float64]) -> None:
         """Add a class from its sums; both arrays are overwritten."""
-        if excluding:
+        if self.present is not None:
             np.add(self.present, union > 0, out=self.present)
         np.maximum(union, 1, out=union)
         np.divide(inter, union, out=inter)
         np.add(self.ious, inter, out=self.ious)
 
-    def mean(self, classes: int, excluding: bool) -> NDArray[np.float64]:
+    def mean(self, classes: int) -> NDArray[np.float64]:
         """The mean over classes in percent; nan if there is none."""
         with np.errstate(invalid="ignore"):
-            return np.asarray(self.ious / (self.present if excluding else classes) * 100)
+            return np.asarray(self.ious / (classes if self.present is None else self.present) * 100)
 
 
 def _exchange_sums(sums: NDArray[np.float64], draws: int, rng: np.random.Generator) -> NDArray[np.float64]:

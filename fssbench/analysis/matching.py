@@ -176,7 +176,8 @@ def _same_plan_episodes(a: RunResult, b: RunResult) -> tuple[RunResult, RunResul
     """Restrict two runs of one plan to the episodes that both have counted."""
     if np.array_equal(a.indices, b.indices):
         alike = a.whole and b.whole
-        return replace(a, whole=alike), replace(b, whole=alike)
+        left, right = (run if run.whole == alike else replace(run, whole=alike) for run in (a, b))
+        return left, right  # the runs themselves where nothing changes, so that each is resampled once
     both = np.intersect1d(a.indices, b.indices)
     return restrict_to(a, np.flatnonzero(np.isin(a.indices, both))), restrict_to(
         b, np.flatnonzero(np.isin(b.indices, both))

@@ -39,9 +39,14 @@ def paired_differences(
     runs = {id(run): run for folds in couples for both in folds for run in both}
     keys = {number: _bootstrap_cache_key(run, resamples, seed) for number, run in runs.items()}
     samples = _resample_runs(runs, keys, resamples, seed)
+    means: dict[tuple[int, ...], Sample] = {}
     compared = []
     for folds in couples:
-        a, b = (mean_sample([samples[id(both[side])] for both in folds]) for side in (0, 1))
+        rows = [tuple(id(both[side]) for both in folds) for side in (0, 1)]
+        for row in rows:
+            if row not in means:  # a method is in many couples
+                means[row] = mean_sample([samples[number] for number in row])
+        a, b = (means[row] for row in rows)
         compared.append((a, b, difference(a, b)))
     tested = [n for n, (_, _, gap) in enumerate(compared) if not math.isnan(gap.p)]
     for n, p in zip(tested, _exchange_test([couples[n] for n in tested], keys, resamples, seed), strict=True):

@@ -45,8 +45,8 @@ from fssbench.metrics import Absent, score, select_scored_classes
 LEVEL = 0.95
 """Coverage of every interval."""
 _SMALLEST_P = 1e-6
-_BLOCK = 2_000_000
-"""Draws held in memory at once: 16 MB of int64."""
+_BLOCK = 32_000
+"""Draws made at once: 256 KB of int64, which stay in the cache of a processor.  The draws are equal for any number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,9 +163,8 @@ def difference(a: Sample, b: Sample) -> Difference:
     shortage = a.evidence.shortage or b.evidence.shortage
     if shortage or len(a.replicates) != len(b.replicates) or not len(a.replicates):
         return Difference(value, math.nan, math.nan, math.nan, math.nan, shortage)
-    gaps = a.replicates - b.replicates
-    gaps = gaps[~np.isnan(gaps)]
-    tail = min(int((gaps <= 0).sum()), int((gaps >= 0).sum()))
+    gaps = _numbers(a.replicates - b.replicates)
+    tail = min(int(np.count_nonzero(gaps <= 0)), int(np.count_nonzero(gaps >= 0)))
     error = float(gaps.std()) if len(gaps) else math.nan
     p = min(1.0, 2 * (tail + 1) / (len(gaps) + 1))
     if tail == 0 and error > 0:
@@ -241,7 +240,7 @@ def _resample_together(
 
 def _rescale_replicates(value: float, replicates: NDArray[np.float64], error: float) -> NDArray[np.float64]:
     """Replicates moved so that their mean is the figure and their deviation its standard error."""
-    numbers = replicates[~np.isnan(replicates)]
+    numbers = _numbers(replicates)
     spread = float(numbers.std()) if len(numbers) else 0.0
     if not spread > 0:
         return replicates
@@ -291,14 +290,21 @@ def _resample_class(
     block = max(1, _BLOCK // max(n, 1))
     for start in range(0, resamples if n else 0, block):
         rows = min(block, resamples - start)
-        draws = rng.integers(0, n, size=(rows, n)) + np.arange(rows)[:, None] * n
+        draws = rng.integers(0, n, size=(rows, n))
+        draws += np.arange(0, rows * n, n)[:, None]
         weights = np.bincount(draws.ravel(), minlength=rows * n).reshape(rows, n)
-        sums[start : start + rows] = weights.astype(np.float64) @ stratum
+        np.matmul(weights.astype(np.float64), stratum, out=sums[start : start + rows])
     return sums
 
 
+def _numbers(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the values that are numbers; the array itself if all are."""
+    missing = np.isnan(values)
+    return values[~missing] if missing.any() else values
+
+
 def _percentiles(values: NDArray[np.float64]) -> tuple[float, float]:
-    numbers = values[~np.isnan(values)]
+    numbers = _numbers(values)
     if not len(numbers):
         return math.nan, math.nan
     low, high = np.quantile(numbers, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

@@ -91,6 +91,16 @@ def test_other_truth_is_no_pair(table: Any) -> None:
     assert not result.shareable
 
 
+def test_a_run_in_many_pairs_stays_one_run(table: Any) -> None:
+    """Whoever resamples the runs of all pairs does so once per run, not once per pair."""
+    results = table.make_results(
+        *(table.make_run(name, skill=skill) for name, skill in zip("abcd", (0.5, 0.6, 0.7, 0.8), strict=True))
+    )
+    pairs = [both for match in matches(results, False, None) for both in match.runs]
+    assert len(pairs) == 6
+    assert {id(run) for both in pairs for run in both} == {id(run) for run in results.runs}
+
+
 def test_incomplete_runs_meet_on_what_both_counted(table: Any) -> None:
     a, b = (table.make_run(m) for m in "ab")
     result = both(table, table.keep_episodes(a, range(100)), table.keep_episodes(b, range(0, 120, 2)))

@@ -18,6 +18,7 @@ from fssbench.analysis.statistics import (
     estimate_of_runs,
     holm,
     mean_sample,
+    plan_generator,
 )
 from fssbench.api import Estimate, UsageError
 from fssbench.evidence import Evidence
@@ -432,3 +433,13 @@ def test_equal_methods_are_told_apart_as_rarely_as_claimed() -> None:
         (a, _), (b, _) = estimate_of_runs([draw(s, 300, noise=n) for n in (1, 2)], resamples=400, seed=s)
         result += difference(a, b).p <= 0.05
     assert 0.03 <= result / 2000 <= 0.07
+
+
+@given(
+    n=st.integers(1, 90), parts=st.lists(st.integers(1, 40), min_size=2, max_size=6), seed=st.integers(0, 9)
+)
+def test_draws_made_in_parts_are_those_made_at_once(n: int, parts: list[int], seed: int) -> None:
+    """Figures do not depend on how many draws are held in memory at once."""
+    whole = plan_generator(seed, "plan").integers(0, n, size=(sum(parts), n))
+    rng = plan_generator(seed, "plan")
+    assert np.array_equal(whole, np.concatenate([rng.integers(0, n, size=(rows, n)) for rows in parts]))

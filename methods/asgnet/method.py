@@ -21,9 +21,9 @@ from ..layers.pfenet_base import INSIDE, OneEnrichment, PyramidConfig
 from ..layers.pfenet_head import WIDTH, Enriched, FeatureEnrichment, make_merge, make_reduction
 from ..layers.prototypes import weighted_average
 from ..layers.resize import grid, resize
+from ..layers.superpixels import cluster, place_seeds, sample_mask, select_seeds
 from ..layers.supervision import Auxiliary
 from .dilated_context import DilatedContext, rename_dilated
-from .superpixels import cluster, place_seeds, sample_mask, select_seeds
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone

@@ -35,6 +35,7 @@ PUBLISHED = {
     "scl": ("sgd", 2.5e-2, 4, 1e-4),
     "asgnet": ("sgd", 2.5e-2, 4, 1e-4),
     "ntrenet": ("sgd", 2.5e-2, 4, 1e-4),
+    "aaformer": ("sgd", 0.0375, 6, 1e-4),
     "cyctr": ("sgd", 0.0375, 4, 1e-4),
     "ipmt": ("sgd", 0.0375, 4, 1e-4),
     "pmms": ("sgd", 3.5e-4, 8, 5e-4),
@@ -46,6 +47,7 @@ HEAVY = {"vat", "pfenet", "scl", "asgnet", "ntrenet"}
 """Half a minute and more for eight steps; the PFENet family's loss also falls in test_pfenet_family.py."""
 LEARNERS: dict[str, dict[str, Any]] = {
     "repri": {"classes": 20},
+    "aaformer": {"reduce_dim": 48},
     "cyctr": {"reduce_dim": 48},
     "ipmt": {"reduce_dim": 48},
 }

@@ -1,4 +1,4 @@
-"""Superpixels inside an object: the seeds of ASGNet's clusters, and the clustering.
+"""Superpixels inside an object: the seeds of clusters, and the clustering, of ASGNet and AAFormer.
 
 Li et al., CVPR 2021, section 4.1.  Seeds are placed as in maskSLIC (Irving, 2016): each seed is as far as possible
 from the object's edge and from the earlier seeds.
@@ -25,15 +25,27 @@ def sample_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bo
 
 
 def place_seeds(mask: NDArray[np.bool_], most: int, area: int = 100) -> list[tuple[int, int]]:
-    """Place seeds (row, column) in an object: one per `area` cells, at most `most`.  Fewer than two give no seed.
+    """Place seeds (row, column) in an object: one per `area` cells, at most `most`.  Fewer than two give no seed."""
+    count = min(round(int(mask.sum()) / area), most)
+    return [] if count < 2 else spread_seeds(mask, count)
+
+
+def spread_seeds(mask: NDArray[np.bool_], count: int) -> list[tuple[int, int]]:
+    """Place seeds (row, column) in an object, each as far as possible from its edge and from the seeds before it.
 
     Distances are Euclidean, within the object's bounding box.  Of equal distances the first in reading order is
     taken.  The reference smooths distances with a Gaussian of deviation 0.1, whose kernel is a single one.
+
+    Args:
+        mask: the object's cells (h, w).
+        count: number of seeds.  Further ones than the object has cells are the first cell of its bounding box.
+
+    Returns:
+        `count` seeds; none without a cell.
     """
     from scipy.ndimage import distance_transform_edt
 
-    count = min(round(int(mask.sum()) / area), most)
-    if count < 2:
+    if not mask.any():
         return []
     corner = np.argwhere(mask).min(axis=0)
     end = np.argwhere(mask).max(axis=0) + 1

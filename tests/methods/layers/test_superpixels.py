@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fssbench.methods.asgnet.superpixels import cluster, place_seeds, sample_mask, select_seeds
+from fssbench.methods.layers.superpixels import cluster, place_seeds, sample_mask, select_seeds
 from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage

@@ -1,0 +1,3 @@
+"""The method AAFormer, and the parts that only it uses."""
+
+from .method import AAFormer as AAFormer, AAFormerConfig as AAFormerConfig

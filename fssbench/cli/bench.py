@@ -10,11 +10,13 @@ import click
 from fssbench.cli.hints import Verb, follow_up
 from fssbench.cli.options import (
     PATH,
+    data_option,
     device_option,
     json_option,
     out_option,
     plugin_option,
     settings_option,
+    splits_option,
     threads_option,
 )
 from fssbench.cli.output import emit_json, one_line, table
@@ -22,6 +24,7 @@ from fssbench.errors import FssbenchError
 
 if TYPE_CHECKING:
     from fssbench.contracts.efficiency import Efficiency, Timing
+    from fssbench.efficiency.measure import BenchRequest
 
 _COLUMNS = (
     "method",
@@ -38,6 +41,21 @@ _COLUMNS = (
     "head ms",
     "MiB",
     "unstable",
+)
+
+_PLAIN_COLUMNS = (
+    "method",
+    "shot",
+    "px",
+    "episodes / images",
+    "plain s",
+    "harness s",
+    "ratio",
+    "floor s",
+    "times floor",
+    "pixels counted differently",
+    "peak GFLOP/s",
+    "busy CPUs of others",
 )
 
 
@@ -68,6 +86,36 @@ _COLUMNS = (
 )
 @settings_option("config")
 @plugin_option(exposed=True)
+@click.option(
+    "--plain",
+    is_flag=True,
+    help="Instead, compare an evaluation on data with a plain loop that keeps nothing, and with its floor.",
+)
+@click.option(
+    "--benchmark",
+    "-b",
+    default="pascal5i",
+    show_default=True,
+    metavar="NAME[:VARIANT]",
+    help="Benchmark of --plain.",
+)
+@click.option("--fold", "-f", type=click.IntRange(0), default=0, show_default=True, help="Fold of --plain.")
+@click.option(
+    "--episodes",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="Episodes of --plain, per shot.",
+)
+@click.option(
+    "--cache-mb",
+    type=click.IntRange(0),
+    default=2048,
+    show_default=True,
+    help="Memory for features in --plain, MiB.",
+)
+@data_option()
+@splits_option()
 @out_option("runs", "Folder of the runs whose report shows the measurement.")
 @json_option("One JSON line per measurement.")
 def command(
@@ -77,6 +125,13 @@ def command(
     plugins: tuple[str, ...],
     out: Path,
     as_json: bool,
+    plain: bool,
+    benchmark: str,
+    fold: int,
+    episodes: int,
+    cache_mb: int,
+    data: str | None,
+    splits: str | None,
     **rest: Any,
 ) -> None:
     """Measure parameters, FLOPs, time and peak memory of methods, each in a separate process."""
@@ -87,6 +142,23 @@ def command(
 
     for name in methods:  # refuse a misspelt name before measuring the others, which takes minutes
         METHODS.get(name)
+    if plain:
+        from fssbench.data.location import find_data_folder
+
+        requests = [
+            BenchRequest(method=name, shot=shot, device=device, plugins=plugins, **rest)
+            for name in dict.fromkeys(methods)
+            for shot in dict.fromkeys(shots or (1, 5))
+        ]
+        place = {
+            "name": benchmark,
+            "fold": fold,
+            "data": find_data_folder(data) or "mini",
+            "splits": splits,
+            "episodes": episodes,
+        }
+        _compare_with_plain(requests, place, cache_mb, as_json=as_json)
+        return
     measured: list[Efficiency] = []
     broken: list[FssbenchError] = []
     for name in dict.fromkeys(methods):
@@ -116,6 +188,49 @@ def command(
         raise type(broken[0])(
             f"{len(broken)} of {len(broken) + len(measured)} measurements failed, see above"
         )
+
+
+def _compare_with_plain(
+    requests: list[BenchRequest], place: dict[str, Any], cache_mb: int, *, as_json: bool
+) -> None:
+    """Compare the harness with the plain evaluation, and print one line per method and shot."""
+    from dataclasses import asdict
+
+    from fssbench.efficiency.loops import compare_loops
+    from fssbench.efficiency.measure import load_for_measuring
+    from fssbench.episodes.sampling import plan
+    from fssbench.evaluation.settings import Settings
+
+    rows = []
+    for request in requests:
+        click.echo(
+            f"comparing {one_line(request.method)}, {request.shot}-shot, on {request.device}", err=True
+        )
+        method = load_for_measuring(request)
+        name, given = place["name"], {key: value for key, value in place.items() if key != "name"}
+        drawn = plan(name, shot=request.shot, size=request.size or method.card.size, **given)
+        each = compare_loops(method, drawn, Settings(device=request.device, cache_mb=cache_mb))
+        if as_json:
+            emit_json([{**asdict(each), "ratio": each.ratio, "times_floor": each.times_floor}])
+            continue
+        rows.append(
+            (
+                each.method,
+                each.shot,
+                each.size,
+                f"{each.episodes} / {each.images}",
+                f"{each.plain_seconds:.3f}",
+                f"{each.harness_seconds:.3f}",
+                f"{each.ratio:.2f}",
+                f"{each.floor_seconds:.3f}",
+                f"{each.times_floor:.2f}",
+                f"{each.different_pixels} of {each.pixels}",
+                f"{each.peak / 1e9:.0f}",
+                "-" if each.others is None else f"{each.others:.1f}",
+            )
+        )
+    if rows:
+        table(_PLAIN_COLUMNS, rows)
 
 
 def _format_row(each: Efficiency) -> tuple[object, ...]:

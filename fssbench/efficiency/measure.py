@@ -99,30 +99,39 @@ def measure(request: BenchRequest, *, clock: Clock = time.perf_counter) -> Effic
     """
     for plugin in request.plugins:
         load_plugin(plugin)
-    cls = METHODS.get(request.method)
     device = torch.device(request.device)
-    takes_one = request.backbone is not None and cls.card.backbone in BACKBONES.names()
-    uses_backbone = cls.needs_backbone or takes_one
     for name in BACKBONES.names():  # code that is imported now is not counted as memory of the method
         with suppress(PluginError):  # `load_method` raises it if the method uses this backbone
             BACKBONES.get(name)
     memory = PeakMemory(device)
-    use_random = request.weights is None and request.checkpoint is None and uses_backbone
-    method = load_method(
+    method = load_for_measuring(request)
+    with (
+        plugin_call(f"method {request.method!r}: raised", smaller="--size, --shot or --batch"),
+        generators_kept(),
+    ):
+        return _measure(method, request, memory, device, clock)
+
+
+def load_for_measuring(request: BenchRequest) -> Method:
+    """Load the method of a request; weights are random if none are given, as times do not depend on their values.
+
+    Raises:
+        UsageError: for unknown methods, backbones or settings.
+        DataError: for weights that cannot be read.
+    """
+    cls = METHODS.get(request.method)
+    takes_one = request.backbone is not None and cls.card.backbone in BACKBONES.names()
+    use_random = request.weights is None and request.checkpoint is None and (cls.needs_backbone or takes_one)
+    return load_method(
         cls,
         backbone=request.backbone,
         weights="random" if use_random else request.weights,
         checkpoint=request.checkpoint,
         ablate=request.ablate,
         device=request.device,
-        untrained=request.checkpoint is None,  # times do not depend on the values of the weights
+        untrained=request.checkpoint is None,
         **request.config,
     )
-    with (
-        plugin_call(f"method {request.method!r}: raised", smaller="--size, --shot or --batch"),
-        generators_kept(),
-    ):
-        return _measure(method, request, memory, device, clock)
 
 
 def _measure(

@@ -11,6 +11,7 @@ from places import BENCH_PLUGIN
 
 from fssbench.cli import main
 from fssbench.efficiency import measure
+from fssbench.efficiency.loops import PLAIN_EPISODES
 from fssbench.efficiency.store import read_all
 
 PLUGIN = BENCH_PLUGIN
@@ -105,3 +106,27 @@ def test_a_measurement_in_a_process_of_its_own_is_stored(tmp_path):
     (result,), _ = read_all([tmp_path / "runs"])
     assert result.method == "linear"
     assert "measuring linear, 1-shot, on cpu" in answer.stderr
+
+
+def test_plain_compares_an_evaluation_with_the_plain_loop(tmp_path, null):
+    """The null method has no multiplication, so its floor is nothing; another one has."""
+    given = ("-m", "linear", "-b", "nulldata", "--data", null.data, "-k", 1, "-k", 3, "--size", 32)
+    answer = invoke(tmp_path, *given, "--plain", "--episodes", 24, "--json")
+    assert answer.exit_code == 0, answer.output
+    rows = null.parse_json_lines(answer.stdout)
+    assert [(row["method"], row["shot"], row["episodes"]) for row in rows] == [
+        ("linear", 1, 24),
+        ("linear", 3, 24),
+    ]
+    for row in rows:
+        assert row["different_pixels"] == 0
+        assert row["pixels"] == PLAIN_EPISODES * 32**2
+        assert row["ratio"] == row["plain_seconds"] / row["harness_seconds"] > 0
+        assert row["times_floor"] == row["harness_seconds"] / row["floor_seconds"] > 0
+    assert not (tmp_path / "bench").exists(), "nothing is stored"
+
+
+def test_plain_names_a_benchmark_that_does_not_exist(tmp_path, null):
+    answer = invoke(tmp_path, "-m", "linear", "-b", "nulldate", "--data", null.data, "--plain")
+    assert answer.exit_code == 2
+    assert "nulldata" in answer.stderr

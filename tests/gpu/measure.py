@@ -10,7 +10,6 @@ move no time; the precision of a figure of mIoU is judged with the checkpoints t
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import threading
 import time
@@ -26,6 +25,7 @@ import torch
 import fssbench
 from fssbench.api import Method, Plan
 from fssbench.data.location import open_dataset
+from fssbench.efficiency.plain import evaluate_plainly
 from fssbench.episodes.synthetic import Synthetic
 from fssbench.evaluation.engine import evaluate_all
 from fssbench.evaluation.precision import exact_float32
@@ -116,10 +116,10 @@ def measure_loops(name: str, given: argparse.Namespace, device: torch.device) ->
         dataset = open_dataset(plan.dataset, data=plan.data, splits=plan.splits)
         few = plan.episodes[: max(2, given.episodes // 5)]
         with exact_float32():
-            loop = _plain().evaluate_plainly(method, dataset, few[:2], plan.size, device)
+            loop = evaluate_plainly(method, dataset, few[:2], plan.size, device)
             warm = list(loop)
             started = time.perf_counter()
-            counts = list(_plain().evaluate_plainly(method, dataset, few, plan.size, device))
+            counts = list(evaluate_plainly(method, dataset, few, plan.size, device))
             plain_seconds = time.perf_counter() - started
         with TemporaryDirectory() as folder, watched(device) as seen:
             settings = Settings(out=Path(folder), device=str(device), cache_mb=CACHE_MB, panels=0)
@@ -209,7 +209,7 @@ def scored(method: Method, plan: Plan, device: torch.device, precision: str) -> 
     """MIoU in percent, and the counts (N, 4) of every episode: intersections, then unions."""
     dataset = open_dataset(plan.dataset, data=plan.data, splits=plan.splits)
     with computing_in(precision, device):
-        loop = _plain().evaluate_plainly(method.to(device), dataset, plan, plan.size, device)
+        loop = evaluate_plainly(method.to(device), dataset, plan, plan.size, device)
         counts = np.array([(*inter, *union) for inter, union in loop], dtype=np.int64)
     classes = [episode.class_id for episode in plan]
     return score(classes, counts[:, :2], counts[:, 2:], plan.classes, absent="exclude").miou, counts
@@ -310,16 +310,6 @@ def profile(method: Method, plan: Plan, device: torch.device) -> dict[str, Any]:
             row.key[:80]: round(row.self_device_time_total / 1000 / len(plan), 3) for row in dearest
         },
     }
-
-
-def _plain() -> Any:
-    path = Path(__file__).parents[1] / "performance" / "plain.py"
-    spec = importlib.util.spec_from_file_location("plain", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def tabulate(figures: dict[str, Any]) -> str:

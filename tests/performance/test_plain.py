@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -10,14 +9,8 @@ import torch
 
 import fssbench
 from fssbench.data.location import open_dataset
+from fssbench.efficiency.plain import evaluate_plainly
 from fssbench.runs.store import read_run
-
-
-def load_plain():
-    spec = importlib.util.spec_from_file_location("plain", Path(__file__).with_name("plain.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("name", ["panet", "hsnet"])
@@ -27,7 +20,7 @@ def test_counts_are_those_of_the_harness(name: str, shot: int, mini: Path, tmp_p
     method = fssbench.load_method(name, backbone="efficientnet-lite0", weights="random")
     run = read_run(fssbench.evaluate(method, plan, out=tmp_path).path)
     dataset = open_dataset(plan.dataset, data=plan.data)
-    plain = load_plain().evaluate_plainly(method, dataset, plan, plan.size, torch.device("cpu"))
+    plain = evaluate_plainly(method, dataset, plan, plan.size, torch.device("cpu"))
     for record, (inter, union) in zip(run.records.values(), plain, strict=True):
         assert (
             sum(abs(a - b) for a, b in zip((*record.inter, *record.union), (*inter, *union), strict=True))

@@ -11,9 +11,12 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from fssbench.api import IGNORE, Dataset, Episode, Method
+from fssbench.contracts.datasets import IGNORE, Dataset
+from fssbench.contracts.episodes import Episode
+from fssbench.contracts.methods import Method
 from fssbench.images.reading import resize_mask, to_input
 
 Counts = tuple[tuple[int, int], tuple[int, int]]
@@ -46,11 +49,11 @@ def _image(dataset: Dataset, item: str, size: int, device: torch.device) -> Tens
     return to_input(dataset.image(item), size)[None].to(device)
 
 
-def _mask(dataset: Dataset, item: str, class_id: int, size: int) -> np.ndarray:
+def _mask(dataset: Dataset, item: str, class_id: int, size: int) -> NDArray[np.uint8]:
     return resize_mask(dataset.mask(item, class_id), size, size)
 
 
-def _count(prediction: np.ndarray, truth: np.ndarray) -> Counts:
+def _count(prediction: NDArray[np.bool_], truth: NDArray[np.uint8]) -> Counts:
     counted = truth != IGNORE
     inter, union = [], []
     for wanted in (0, 1):

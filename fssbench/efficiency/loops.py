@@ -1,0 +1,170 @@
+"""Compares an evaluation of the harness with a plain one, and with the floor that the arithmetic sets.
+
+The floor is the time in which this machine, at the speed of its matrix products, does the multiplications that
+no evaluation can do without: the backbone once for each image, and the head once for each episode.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from fssbench.contracts.datasets import Dataset
+from fssbench.contracts.episodes import Episode, Plan
+from fssbench.contracts.methods import Method
+from fssbench.data.location import open_dataset
+from fssbench.efficiency.measure import count_flops
+from fssbench.efficiency.plain import Counts, evaluate_plainly
+from fssbench.efficiency.timing import Load
+from fssbench.episodes.synthetic import Synthetic
+from fssbench.evaluation.engine import evaluate_all
+from fssbench.evaluation.isolation import generators_kept, isolated
+from fssbench.evaluation.precision import exact_float32
+from fssbench.evaluation.settings import Settings
+from fssbench.runs.identity import label
+from fssbench.runs.store import Record, read_run
+
+PLAIN_EPISODES = 20
+"""Number of episodes of the plain loop.  Images recur nowhere in it, so the others take as long."""
+_PRODUCT = {"cpu": 1536, "cuda": 8192}
+"""Side of the matrices whose product is timed."""
+_PRODUCTS = 7
+
+
+@dataclass(frozen=True)
+class LoopComparison:
+    """One method on one plan: seconds per episode of both evaluations and of the floor."""
+
+    method: str
+    shot: int
+    size: int
+    episodes: int
+    images: int
+    """Distinct images of these episodes."""
+    plain_seconds: float
+    harness_seconds: float
+    floor_seconds: float
+    different_pixels: int
+    """Pixels that the two count differently, in the episodes that both evaluated."""
+    pixels: int
+    """Pixels of these episodes."""
+    peak: float
+    """Floating-point operations per second of a matrix product."""
+    others: float | None
+    """Mean number of CPUs that other processes kept busy."""
+
+    @property
+    def ratio(self) -> float:
+        """How many times as fast as the plain evaluation the harness is."""
+        return self.plain_seconds / self.harness_seconds
+
+    @property
+    def times_floor(self) -> float:
+        """How many times as long as the floor the harness takes."""
+        return self.harness_seconds / self.floor_seconds
+
+
+def compare_loops(method: Method, plan: Plan, settings: Settings) -> LoopComparison:
+    """Evaluate a plan with the harness and a part of it plainly.
+
+    Args:
+        method: on its device.
+        plan: its episodes.
+        settings: device and feature cache of the harness; it writes to a temporary folder.
+
+    Raises:
+        DataError: for missing or damaged data.
+        PluginError: if the method fails.
+    """
+    device = torch.device(settings.device)
+    dataset = open_dataset(plan.dataset, data=plan.data, splits=plan.splits, variant=plan.dataset_variant)
+    step = max(1, len(plan) // PLAIN_EPISODES)
+    few = plan.episodes[::step][:PLAIN_EPISODES]
+    load = Load()
+    with generators_kept(), exact_float32():
+        list(evaluate_plainly(method, dataset, few[:1], plan.size, device))  # warm up
+        plain, plain_seconds = _time_plainly(method, dataset, few, plan.size, device)
+    records, harness_seconds = _time_harness(method, plan, settings)
+    different = sum(_count_different(records[e.index], counts) for e, counts in zip(few, plain, strict=True))
+    images = len({item for episode in plan for item in (episode.query, *episode.supports)})
+    peak = measure_peak(device)
+    return LoopComparison(
+        method=label(method),
+        shot=plan.shot,
+        size=plan.size,
+        episodes=len(plan),
+        images=images,
+        plain_seconds=plain_seconds,
+        harness_seconds=harness_seconds,
+        floor_seconds=_count_flops(method, plan, images, device) / len(plan) / peak,
+        different_pixels=different,
+        pixels=len(few) * plan.size**2,
+        peak=peak,
+        others=load.others,
+    )
+
+
+def measure_peak(device: torch.device) -> float:
+    """Measure the floating-point operations per second of a matrix product in exact float32."""
+    side = _PRODUCT.get(device.type, _PRODUCT["cpu"])
+    one = torch.ones(side, side, device=device)
+    seconds = []
+    with exact_float32():
+        for _ in range(_PRODUCTS):
+            started = time.perf_counter()
+            torch.mm(one, one)
+            _finish(device)
+            seconds.append(time.perf_counter() - started)
+    return float(2 * side**3 / min(seconds))
+
+
+def _time_plainly(
+    method: Method, dataset: Dataset, episodes: Sequence[Episode], size: int, device: torch.device
+) -> tuple[list[Counts], float]:
+    """Return the counts of the plain evaluation, and its seconds per episode."""
+    started = time.perf_counter()
+    counts = list(evaluate_plainly(method, dataset, episodes, size, device))
+    return counts, (time.perf_counter() - started) / len(episodes)
+
+
+def _time_harness(method: Method, plan: Plan, settings: Settings) -> tuple[dict[int, Record], float]:
+    """Return the records of a run in a temporary folder, and its seconds per episode."""
+    with TemporaryDirectory() as folder:
+        out = replace(settings, out=Path(folder), panels=0, shard=None)
+        started = time.perf_counter()
+        done, failed = evaluate_all([method], plan, out)
+        seconds = (time.perf_counter() - started) / len(plan)
+        if failed:
+            raise failed[0][1]
+        return read_run(done[0].path).records, seconds
+
+
+def _count_different(record: Record, counts: Counts) -> int:
+    """Count the pixels of an episode that two evaluations count differently, at least."""
+    ours, theirs = (*record.inter, *record.union), (*counts[0], *counts[1])
+    return max(abs(one - other) for one, other in zip(ours, theirs, strict=True))
+
+
+def _count_flops(method: Method, plan: Plan, images: int, device: torch.device) -> float:
+    """Count the operations of a plan: the backbone once for each image, the rest once for each episode."""
+    drawn = Synthetic.make(1, plan.shot, plan.size, plan.size)
+    given = drawn.query.to(device), drawn.support.to(device), drawn.mask.to(device)
+    options: dict[str, Any] = {"seed": 0} if method.steps else {}
+
+    def work() -> None:
+        with isolated(0):
+            method.segment(*given, **options)
+
+    backbone, total = count_flops(method, work)
+    return images * backbone / (plan.shot + 1) + len(plan) * (total - backbone)
+
+
+def _finish(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)

@@ -64,8 +64,8 @@ class Analysis:
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
         """Cells without ablations.  If every cell is an ablation, all cells."""
-        whole = tuple(c for c in self.results.cells if not first_run(c).ablations)
-        return whole or self.results.cells
+        unablated = tuple(c for c in self.results.cells if not first_run(c).ablations)
+        return unablated or self.results.cells
 
     @cached_property
     def places(self) -> tuple[Place, ...]:
@@ -76,17 +76,17 @@ class Analysis:
         by_column: dict[tuple[str, int], dict[object, list[Cell]]] = defaultdict(lambda: defaultdict(list))
         for cell in self.cells:
             by_column[cell.benchmark, cell.shot][column_key(first_run(cell))].append(cell)
-        out = []
+        places = []
         for (benchmark, shot), columns in by_column.items():
-            best = max(
+            fullest = max(
                 columns.values(),
                 key=lambda cells: (len({self.name(c) for c in cells}), sum(c.episodes for c in cells)),
             )
-            kept: dict[str, Cell] = {}
-            for cell in best:
-                kept.setdefault(self.name(cell), cell)
-            out.append(Place(benchmark, shot, kept))
-        return tuple(out)
+            cell_by_method: dict[str, Cell] = {}
+            for cell in fullest:
+                cell_by_method.setdefault(self.name(cell), cell)
+            places.append(Place(benchmark, shot, cell_by_method))
+        return tuple(places)
 
     @cached_property
     def cells_not_shown(self) -> int:

@@ -52,26 +52,26 @@ def split_by_class(cells: Sequence[Cell], *, resamples: int, seed: int) -> list[
     Returns:
         One tuple per cell, in the order of class ids.
     """
-    wanted: list[RunResult] = []
+    subsets: list[RunResult] = []
     places: list[tuple[int, int]] = []
     names: dict[int, str] = {}
     for n, cell in enumerate(cells):
         for _, run in sorted(cell.folds.items()):
             names |= {c: clean(name) for c, name in zip(run.classes, run.class_names, strict=False)}
             for c in run.classes:
-                wanted.append(_join_episodes([run], [run.class_ids == c], f"class {c}"))
+                subsets.append(_join_episodes([run], [run.class_ids == c], f"class {c}"))
                 places.append((n, c))
-    samples = estimate_of_runs(wanted, resamples=resamples, seed=seed)
-    out = []
+    samples = estimate_of_runs(subsets, resamples=resamples, seed=seed)
+    parts_by_cell = []
     for n in range(len(cells)):
         parts = []
         for c in sorted({k for m, k in places if m == n}):
-            mine = [i for i, place in enumerate(places) if place == (n, c)]
-            count = distinct_episodes(wanted[i] for i in mine)
-            iou = mean_sample([samples[i][0] for i in mine]).estimate
+            positions = [i for i, place in enumerate(places) if place == (n, c)]
+            count = distinct_episodes(subsets[i] for i in positions)
+            iou = mean_sample([samples[i][0] for i in positions]).estimate
             parts.append(Part(c, names.get(c, f"class {c}"), count, iou))
-        out.append(tuple(parts))
-    return out
+        parts_by_cell.append(tuple(parts))
+    return parts_by_cell
 
 
 def split_by_size(cells: Sequence[Cell], *, resamples: int, seed: int) -> list[tuple[Part, ...]]:
@@ -87,17 +87,19 @@ def split_by_size(cells: Sequence[Cell], *, resamples: int, seed: int) -> list[t
     Returns:
         One tuple per cell, from small to large objects.
     """
-    wanted = []
+    subsets = []
     episodes = []
     for cell in cells:
         runs = [run for _, run in sorted(cell.folds.items())]
         bins = [np.digitize(compute_object_shares(run), EDGES[1:-1]) for run in runs]
         for k in range(len(EDGES) - 1):
-            kept = [b == k for b in bins]
-            wanted.append(_join_episodes(runs, kept, f"size {k}"))
-            mine = (restrict_to(run, np.flatnonzero(rows)) for run, rows in zip(runs, kept, strict=True))
-            episodes.append(distinct_episodes(mine))
-    samples = estimate_of_runs(wanted, resamples=resamples, seed=seed)
+            in_bin = [b == k for b in bins]
+            subsets.append(_join_episodes(runs, in_bin, f"size {k}"))
+            episodes_of_bin = (
+                restrict_to(run, np.flatnonzero(rows)) for run, rows in zip(runs, in_bin, strict=True)
+            )
+            episodes.append(distinct_episodes(episodes_of_bin))
+    samples = estimate_of_runs(subsets, resamples=resamples, seed=seed)
     width = len(EDGES) - 1
     return [
         tuple(
@@ -144,19 +146,21 @@ def _join_episodes(runs: Sequence[RunResult], keep: Iterable[NDArray[np.bool_]],
         keep: for each run, which of its episodes are taken (N,).
         stream: name of the part.  It decides the bootstrap draws together with the plans.
     """
-    picked = list(zip(runs, keep, strict=True))
+    selections = list(zip(runs, keep, strict=True))
     first = {run.plan_sha256: f"{run.fold}/" for run in reversed(runs)}
-    queries = [first[run.plan_sha256] + run.queries[i] for run, kept in picked for i in np.flatnonzero(kept)]
+    queries = [
+        first[run.plan_sha256] + run.queries[i] for run, kept in selections for i in np.flatnonzero(kept)
+    ]
     return replace(
         runs[0].with_absent_rule("exclude"),
         plan_sha256=" ".join([*(run.plan_sha256 for run in runs), stream]),
         classes=(0,),
         class_names=("",),
         class_ids=np.zeros(len(queries), dtype=np.int64),
-        inter=np.concatenate([run.inter[kept] for run, kept in picked]),
-        union=np.concatenate([run.union[kept] for run, kept in picked]),
-        target=np.concatenate([run.target[kept] for run, kept in picked]),
-        indices=np.concatenate([run.indices[kept] for run, kept in picked]),
+        inter=np.concatenate([run.inter[kept] for run, kept in selections]),
+        union=np.concatenate([run.union[kept] for run, kept in selections]),
+        target=np.concatenate([run.target[kept] for run, kept in selections]),
+        indices=np.concatenate([run.indices[kept] for run, kept in selections]),
         queries=tuple(queries),
         supports=(),
         whole=True,

@@ -90,8 +90,10 @@ def list_checks(run: RunResult, marks: tuple[str, ...], printed: Published) -> t
     ours, theirs = run.benchmark.partition(":")[2], printed.benchmark.partition(":")[2]
     kinds = {mark_kind(m): clean(m) for m in marks}
     selected, paper_selected = "selected" in kinds, _is_selected_on_test(printed)
-    seen, paper_seen = "trained" in kinds, _saw_test_classes(printed)
-    rest = [text for name, text in kinds.items() if name not in {"as-published", "selected", "trained"}]
+    saw_test_classes, paper_saw_test_classes = "trained" in kinds, _saw_test_classes(printed)
+    other_marks = [
+        text for name, text in kinds.items() if name not in {"as-published", "selected", "trained"}
+    ]
     published = run.protocol.startswith("published")
     return (
         Check("backbone", clean(run.backbone), printed.backbone, run.backbone == printed.backbone),
@@ -111,11 +113,11 @@ def list_checks(run: RunResult, marks: tuple[str, ...], printed: Published) -> t
         ),
         Check(
             "test classes seen in training",
-            kinds["trained"] if seen else "none known",
-            "not stated" if paper_seen is None else "some" if paper_seen else "none",
-            None if paper_seen is None else seen == paper_seen,
+            kinds["trained"] if saw_test_classes else "none known",
+            "not stated" if paper_saw_test_classes is None else "some" if paper_saw_test_classes else "none",
+            None if paper_saw_test_classes is None else saw_test_classes == paper_saw_test_classes,
         ),
-        Check("data and training", "; ".join(rest) or "in full", "in full", not rest),
+        Check("data and training", "; ".join(other_marks) or "in full", "in full", not other_marks),
     )
 
 
@@ -140,20 +142,20 @@ def compare_with_paper(cell: Cell, legend: dict[str, LegendMark]) -> list[Compar
     """Compare a cell with the paper: its mean if all folds were run, else each fold."""
     run = next(iter(cell.folds.values()))
     candidates = [p for p in find_published(cell.benchmark, shot=cell.shot) if p.id == make_method_id(run)]
-    chosen = [p for p in candidates if p.backbone == run.backbone] or candidates
-    by_fold = {p.fold: p for p in reversed(chosen)}  # the first table that prints a number wins
-    whole = not cell.missing
+    printed_numbers = [p for p in candidates if p.backbone == run.backbone] or candidates
+    by_fold = {p.fold: p for p in reversed(printed_numbers)}  # the first table that prints a number wins
+    complete = not cell.missing
     figures = (
         [(MEAN, cell.miou, tuple(cell.folds.values()), cell.marks)]
-        if whole
+        if complete
         else [(str(fold), r.miou, (r,), r.marks) for fold, r in sorted(cell.folds.items())]
     )
-    out = []
+    comparisons = []
     for fold, estimate, measured, marks in figures:
         if (printed := by_fold.get(fold)) is None:
             continue
-        why = list_differences(measured[0], marks, printed)
-        out.append(
+        differences = list_differences(measured[0], marks, printed)
+        comparisons.append(
             Comparison(
                 label=clean(row_title(cell)),
                 backbone=clean(cell.backbone),
@@ -166,11 +168,11 @@ def compare_with_paper(cell: Cell, legend: dict[str, LegendMark]) -> list[Compar
                 paper_backbone=printed.backbone,
                 source=printed.source,
                 difference=format_difference(estimate.value - printed.number),
-                same=not why,
-                reasons=(*why, *([f"paper: {printed.note}"] if printed.note else [])),
+                same=not differences,
+                reasons=(*differences, *([f"paper: {printed.note}"] if printed.note else [])),
                 checks=list_checks(measured[0], marks, printed),
                 runs=tuple(clean(r.identity)[:12] for r in measured),
                 note=printed.note,
             )
         )
-    return out
+    return comparisons

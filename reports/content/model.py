@@ -225,17 +225,17 @@ def _group_rows(cells: list[Cell]) -> list[list[Cell]]:
 
 
 def _list_columns(cells: list[Cell]) -> tuple[Column, ...]:
-    out: list[Column] = []
+    columns: list[Column] = []
     folds = sorted({f for c in cells for f in (*c.folds, *c.missing)})
     for shot in sorted({c.shot for c in cells}):
         if len(folds) > 1:
-            out += [Column(shot, str(f), f"Fold {f}") for f in folds]
-        out += [
+            columns += [Column(shot, str(f), f"Fold {f}") for f in folds]
+        columns += [
             Column(shot, MEAN, "mIoU"),
             Column(shot, "fb", "FB-IoU"),
             Column(shot, "episodes", "Episodes"),
         ]
-    return tuple(out)
+    return tuple(columns)
 
 
 def _build_row(group: list[Cell], columns: tuple[Column, ...], legend: dict[str, LegendMark]) -> Row:

@@ -79,22 +79,22 @@ class Deviations:
 def list_deviations(cells: Iterable[Cell]) -> tuple[Deviations, ...]:
     """List the deviations from the published protocols that the runs record, by benchmark."""
     by_benchmark: dict[str, dict[str, dict[str, None]]] = {}
-    everyone: dict[str, dict[str, None]] = {}
+    methods_by_benchmark: dict[str, dict[str, None]] = {}
     for cell in cells:
-        told = by_benchmark.setdefault(cell.benchmark, {})
-        everyone.setdefault(cell.benchmark, {})[row_title(cell)] = None
+        methods_by_text = by_benchmark.setdefault(cell.benchmark, {})
+        methods_by_benchmark.setdefault(cell.benchmark, {})[row_title(cell)] = None
         for run in cell.folds.values():
             for text in _list_run_deviations(run):
-                told.setdefault(text, {})[clean(row_title(cell))] = None
+                methods_by_text.setdefault(text, {})[clean(row_title(cell))] = None
     return tuple(
         Deviations(
             clean(name),
             tuple(
-                (text, "all methods" if len(who) == len(everyone[name]) else ", ".join(who))
-                for text, who in told.items()
+                (text, "all methods" if len(who) == len(methods_by_benchmark[name]) else ", ".join(who))
+                for text, who in methods_by_text.items()
             ),
         )
-        for name, told in by_benchmark.items()
+        for name, methods_by_text in by_benchmark.items()
     )
 
 

@@ -43,14 +43,18 @@ def _write_body(block: Block, table: PaperTable) -> Iterator[str]:
     for nth, (backbone, group) in enumerate(groupby(block.lines, key=lambda line: line.backbone)):
         if nth and layout.backbone:
             yield "\\midrule\n"
-        beside = [(layout.backbone, name_backbone(backbone), lines := list(group))]
+        groups = [(layout.backbone, name_backbone(backbone), lines := list(group))]
         for place, (kind, members) in enumerate(groupby(lines, key=lambda line: line.kind)):
             if place:
                 yield rf"\cmidrule(lr){{2-{last}}}" + "\n"
             of_kind = list(members)
             for line in of_kind:
-                named = [*beside, (layout.kind, KINDS.get(kind, kind), of_kind)]
-                heads = [_write_group_name(name, whom, line) for shown, name, whom in named if shown]
+                named = [*groups, (layout.kind, KINDS.get(kind, kind), of_kind)]
+                heads = [
+                    _write_group_name(name, lines_of_group, line)
+                    for shown, name, lines_of_group in named
+                    if shown
+                ]
                 heads.insert(layout.backbone, _write_method(line))
                 yield from _write_line(line, heads, layout, decimals, marks)
 
@@ -75,11 +79,11 @@ def _write_line(
     line: Line, heads: Sequence[str], layout: Layout, decimals: Sequence[int], marks: Sequence[str]
 ) -> Iterator[str]:
     cells = [_write_number(n, d, m) for n, d, m in zip(line.numbers, decimals, marks, strict=True)]
-    whole = [*heads, *cells, *([escape(line.learnable)] if layout.learnable else [])]
+    line_cells = [*heads, *cells, *([escape(line.learnable)] if layout.learnable else [])]
     if line.height == 1:
-        yield _write_row(whole)
+        yield _write_row(line_cells)
     else:
-        yield _write_row(whole, "[-2pt]")
+        yield _write_row(line_cells, "[-2pt]")
         small = [rf"{{\tiny {escape(n.interval)}}}" if n.interval else "" for n in line.numbers]
         yield _write_row([*[""] * len(heads), *small, *([""] if layout.learnable else [])])
 

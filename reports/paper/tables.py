@@ -95,8 +95,8 @@ def make_paper_tables(results: Results) -> tuple[PaperTable, ...]:
     """Return the tables that have a benchmark among the results, in the order of the paper."""
     results = with_names(results)
     places = find_best_and_tied(results)
-    made = [_TableMaker(layout, results, places).table() for layout in LAYOUTS]
-    return tuple(table for table in made if table is not None)
+    tables = [_TableMaker(layout, results, places).table() for layout in LAYOUTS]
+    return tuple(table for table in tables if table is not None)
 
 
 class _TableMaker:
@@ -118,19 +118,19 @@ class _TableMaker:
         if not self.parts:
             return None
         blocks = tuple(Block(part, tuple(self._lines(part))) for part in self.parts)
-        used = {c for b in blocks for line in b.lines for n in line.numbers for c in n.marks}
+        used_letters = {c for b in blocks for line in b.lines for n in line.numbers for c in n.marks}
         return PaperTable(
             layout=self.layout,
             blocks=blocks,
             measured=self._measured(),
-            legend=tuple(mark for mark in self.legend.values() if mark.letter in used),
+            legend=tuple(mark for mark in self.legend.values() if mark.letter in used_letters),
             notes=tuple(self._notes()),
         )
 
     def _cells(self, part: Part) -> list[Cell]:
         """Return our cells of a part.  A table of ablations contains only methods that were ablated."""
-        wanted = {(column.benchmark, column.shot) for column in part.columns}
-        cells = [c for c in self.results.cells if (_base_benchmark(c), c.shot) in wanted]
+        places = {(column.benchmark, column.shot) for column in part.columns}
+        cells = [c for c in self.results.cells if (_base_benchmark(c), c.shot) in places]
         if not self.layout.ablations:
             return cells
         ablated = {c.method for c in cells if _first(c).ablations}
@@ -186,25 +186,25 @@ class _TableMaker:
         cells = [row[base, shot] for base in bases if (base, shot) in row]
         if len(cells) < len(bases):
             return Number(NONE)
-        drawn = [
+        estimates = [
             estimate_of_runs(
                 list(cell.folds.values()), resamples=self.results.resamples, seed=self.results.bootstrap_seed
             )
             for cell in cells
         ]
-        mean = mean_sample([mean_sample([miou for miou, _ in folds]) for folds in drawn]).estimate
+        mean = mean_sample([mean_sample([miou for miou, _ in folds]) for folds in estimates]).estimate
         if lacking := next((cell.miou.shortage for cell in cells if cell.miou.shortage), ""):
             mean = Estimate(mean.value, math.nan, math.nan, lacking)
         return self._figure(mean, [mark for cell in cells for mark in self._marks(cell)], None)
 
     def _figure(self, figure: Estimate, marks: Iterable[str], place: str | None) -> Number:
-        shown = place if self.layout.emphasis else None
+        standing = place if self.layout.emphasis else None
         return Number(
             text=format_percent(figure.value),
             interval=format_interval(figure),
             marks=mark_letters(marks, self.legend),
-            bold=shown == "best",
-            underlined=shown == "tied",
+            bold=standing == "best",
+            underlined=standing == "tied",
         )
 
     def _marks(self, cell: Cell) -> tuple[str, ...]:

@@ -73,27 +73,27 @@ def make_ablation_tables(analysis: Analysis, legend: dict[str, LegendMark]) -> t
 
 def _make_table(analysis: Analysis, cells: list[Cell], legend: dict[str, LegendMark]) -> AblationTable:
     ablated = [cell for cell in cells if first_run(cell).ablations]
-    wholes = {id(cell): _find_whole(cells, cell) for cell in ablated}
-    used = list({id(whole): whole for whole in wholes.values() if whole is not None}.values())
-    shown = [*used, *ablated]
+    whole_by_cell = {id(cell): _find_whole(cells, cell) for cell in ablated}
+    whole_cells = list({id(whole): whole for whole in whole_by_cell.values() if whole is not None}.values())
+    shown_cells = [*whole_cells, *ablated]
     gaps: dict[int, Pair] = {}
-    for pair in analysis.compare(shown) if used else ():
+    for pair in analysis.compare(shown_cells) if whole_cells else ():
         for cell, other in ((pair.a, pair.b), (pair.b, pair.a)):
-            if wholes.get(id(cell)) is other:
+            if whole_by_cell.get(id(cell)) is other:
                 gaps[id(cell)] = pair
-    folds = tuple(sorted({fold for cell in shown for fold in (*cell.folds, *cell.missing)}))
+    folds = tuple(sorted({fold for cell in shown_cells for fold in (*cell.folds, *cell.missing)}))
     first = first_run(ablated[0])
     rows = []
-    for cell in shown:
-        own = gaps.get(id(cell))
+    for cell in shown_cells:
+        own_pair = gaps.get(id(cell))
         rows.append(
             AblationRow(
                 label=clean(row_title(cell)),
                 folds=build_fold_entries(cell, folds, legend) if len(folds) > 1 else (),
                 mean=build_mean_entry(cell, legend),
                 gap=Gap("")
-                if own is None
-                else describe_gap(own if own.a is cell else turn_pair(own), legend),
+                if own_pair is None
+                else describe_gap(own_pair if own_pair.a is cell else turn_pair(own_pair), legend),
                 episodes=format_count(cell.episodes),
                 paper=next(
                     (c.printed for c in compare_with_paper(cell, legend) if c.fold == "mean"), NOTHING
@@ -108,7 +108,7 @@ def _make_table(analysis: Analysis, cells: list[Cell], legend: dict[str, LegendM
         protocol=clean(first.protocol),
         folds=folds if len(folds) > 1 else (),
         rows=tuple(rows),
-        whole=bool(used),
+        whole=bool(whole_cells),
         silent=any(not is_trained(pair) for pair in gaps.values()),
     )
 
@@ -117,15 +117,15 @@ def _find_whole(cells: list[Cell], ablated: Cell) -> Cell | None:
     """Find the row without ablations that is nearest: first by data, then settings, marks and training."""
     run = first_run(ablated)
 
-    def far(cell: Cell) -> tuple[int, ...]:
+    def measure_distance(cell: Cell) -> tuple[int, ...]:
         other = first_run(cell)
-        mine, its = (each.manifest.block.config for each in (run, other))
+        settings, other_settings = (each.manifest.block.config for each in (run, other))
         return (
             bool(differs(cell, ablated)),
-            sum(mine.get(key) != its.get(key) for key in {*mine, *its}),
+            sum(settings.get(key) != other_settings.get(key) for key in {*settings, *other_settings}),
             method_marks(run) != method_marks(other),
             training_of(run) != training_of(other),
             len(cell.missing),
         )
 
-    return min((c for c in cells if not first_run(c).ablations), key=far, default=None)
+    return min((c for c in cells if not first_run(c).ablations), key=measure_distance, default=None)

@@ -63,11 +63,11 @@ def _make_table(
     place = analysis.place(*where)
     cells = {} if place is None else place.cells
     keys = select_classes(list(parts.values()), CLASSES if what == "class" else 99)
-    by_key = {name: {p.key: p for p in mine} for name, mine in parts.items()}
+    by_key = {name: {p.key: p for p in parts_of_method} for name, parts_of_method in parts.items()}
     rows = []
     for key, name in keys:
-        here = {m: by_key[m].get(key) for m in parts}
-        counts = {p.episodes for p in here.values() if p is not None}
+        part_by_method = {m: by_key[m].get(key) for m in parts}
+        counts = {p.episodes for p in part_by_method.values() if p is not None}
         rows.append(
             PartRow(
                 name=name,
@@ -83,7 +83,7 @@ def _make_table(
                         what=what,
                         runs=list_identities(cells[m]),
                     )
-                    for m, part in here.items()
+                    for m, part in part_by_method.items()
                 ),
             )
         )
@@ -94,5 +94,5 @@ def _make_table(
         protocol=", ".join(sorted({clean(c.protocol) for c in cells.values()})),
         methods=tuple(parts),
         rows=tuple(rows),
-        left_out=len({p.key for mine in parts.values() for p in mine}) - len(keys),
+        left_out=len({p.key for parts_of_method in parts.values() for p in parts_of_method}) - len(keys),
     )

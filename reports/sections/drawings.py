@@ -75,16 +75,25 @@ def _describe_left_out(names: tuple[str, ...], most: int) -> str:
 
 def _draw_summary(analysis: Analysis) -> Iterator[Drawing]:
     ids = list(analysis.benchmarks)
-    every = [p.cells[n].miou for p in analysis.places for n in analysis.methods_in_figures if n in p.cells]
-    ends = [v for e in every for v in (e.value, e.low, e.high) if np.isfinite(v)]
+    estimates = [
+        p.cells[n].miou for p in analysis.places for n in analysis.methods_in_figures if n in p.cells
+    ]
+    ends = [v for e in estimates for v in (e.value, e.low, e.high) if np.isfinite(v)]
     end = radar.reach(ends)
     span = (5 * np.floor(min(ends, default=0) / 5) - 1, 5 * np.ceil(max(ends, default=100) / 5) + 1)
     for shot in analysis.shots:
-        here = {p.benchmark: p for p in analysis.places if p.shot == shot}
-        rows = [i for i in ids if i in here]
-        cells = [c for p in here.values() for n, c in p.cells.items() if n in analysis.methods_in_figures]
-        names = tuple(n for n in analysis.methods_in_figures if any(n in p.cells for p in here.values()))
-        ground = describe_basis(cells) + _describe_left_out(analysis.methods, MOST)
+        place_by_benchmark = {p.benchmark: p for p in analysis.places if p.shot == shot}
+        rows = [i for i in ids if i in place_by_benchmark]
+        cells = [
+            c
+            for p in place_by_benchmark.values()
+            for n, c in p.cells.items()
+            if n in analysis.methods_in_figures
+        ]
+        names = tuple(
+            n for n in analysis.methods_in_figures if any(n in p.cells for p in place_by_benchmark.values())
+        )
+        basis = describe_basis(cells) + _describe_left_out(analysis.methods, MOST)
         if len(rows) >= radar.FEWEST_AXES:
             spokes = rows[: radar.MOST_AXES]
             beyond = (
@@ -98,12 +107,12 @@ def _draw_summary(analysis: Analysis) -> Iterator[Drawing]:
                 title=f"Radar of mIoU over benchmarks, {shot}-shot",
                 caption=(
                     f"mIoU, {shot}-shot. Every axis runs from 0 to {end} %. Pale bars are intervals. A missing number "
-                    f"is a gap in the line. Areas have no meaning. {ground}{beyond}"
+                    f"is a gap in the line. Areas have no meaning. {basis}{beyond}"
                 ),
                 make=partial(
                     radar.draw,
                     [_break_title(analysis.benchmarks[i]) for i in spokes],
-                    {n: [_find_miou(here[i], n) for i in spokes] for n in names},
+                    {n: [_find_miou(place_by_benchmark[i], n) for i in spokes] for n in names},
                     end,
                 ),
             )
@@ -111,11 +120,11 @@ def _draw_summary(analysis: Analysis) -> Iterator[Drawing]:
             name=f"dots-{shot}-shot",
             place=f"summary/{shot}",
             title=f"mIoU of each method on each benchmark, {shot}-shot",
-            caption=f"mIoU with its interval, {shot}-shot. A hollow dot is a figure with a mark. {ground}",
+            caption=f"mIoU with its interval, {shot}-shot. A hollow dot is a figure with a mark. {basis}",
             make=partial(
                 dots.draw,
                 [analysis.benchmarks[i] for i in rows],
-                {n: [_make_dot(here[i].cells.get(n)) for i in rows] for n in names},
+                {n: [_make_dot(place_by_benchmark[i].cells.get(n)) for i in rows] for n in names},
                 span=span,
             ),
         )
@@ -126,9 +135,9 @@ def _draw_benchmarks(analysis: Analysis) -> Iterator[Drawing]:
     for n, (benchmark, title) in enumerate(
         analysis.benchmarks.items() if len(analysis.benchmarks) > 1 else (), start=1
     ):
-        here = {p.shot: p for p in analysis.places if p.benchmark == benchmark}
-        names = [m for m in analysis.methods_in_figures if any(m in p.cells for p in here.values())]
-        cells = [c for p in here.values() for m, c in p.cells.items() if m in names]
+        place_by_shot = {p.shot: p for p in analysis.places if p.benchmark == benchmark}
+        names = [m for m in analysis.methods_in_figures if any(m in p.cells for p in place_by_shot.values())]
+        cells = [c for p in place_by_shot.values() for m, c in p.cells.items() if m in names]
         yield Drawing(
             name=f"benchmark-{n}-{slug(benchmark)}",
             place=f"benchmark/{benchmark}",
@@ -142,7 +151,7 @@ def _draw_benchmarks(analysis: Analysis) -> Iterator[Drawing]:
                 names,
                 {
                     f"{shot}-shot": [_make_dot(p.cells.get(m)) for m in names]
-                    for shot, p in sorted(here.items())
+                    for shot, p in sorted(place_by_shot.items())
                 },
             ),
         )
@@ -162,11 +171,11 @@ def _draw_classes(analysis: Analysis) -> Iterator[Drawing]:
             continue
         parts = analysis.classes[benchmark, place.shot]
         names = list(parts)[:METHODS]
-        kept = select_classes(list(parts.values()), CLASSES)
-        every = len({p.key for mine in parts.values() for p in mine})
-        some = (
-            f" {len(kept)} of {every} classes are shown, those with the lowest and the highest IoU."
-            if every > len(kept)
+        shown_classes = select_classes(list(parts.values()), CLASSES)
+        class_count = len({p.key for parts_of_method in parts.values() for p in parts_of_method})
+        selection = (
+            f" {len(shown_classes)} of {class_count} classes are shown, those with the lowest and the highest IoU."
+            if class_count > len(shown_classes)
             else ""
         )
         yield Drawing(
@@ -175,13 +184,13 @@ def _draw_classes(analysis: Analysis) -> Iterator[Drawing]:
             title=f"IoU of each class on {analysis.benchmarks[benchmark]}, {place.shot}-shot",
             caption=(
                 f"{analysis.benchmarks[benchmark]}, {place.shot}-shot: foreground IoU of each class, averaged over "
-                f"the folds that test it.{some} {describe_basis((place.cells[m] for m in names), _PARTS)}"
+                f"the folds that test it.{selection} {describe_basis((place.cells[m] for m in names), _PARTS)}"
                 f"{_describe_left_out(tuple(parts), METHODS)}"
             ),
             make=partial(
                 bars.draw,
-                [name for _, name in kept],
-                {m: [_find_part(parts[m], key) for key, _ in kept] for m in names},
+                [name for _, name in shown_classes],
+                {m: [_find_part(parts[m], key) for key, _ in shown_classes] for m in names},
             ),
         )
 
@@ -189,8 +198,8 @@ def _draw_classes(analysis: Analysis) -> Iterator[Drawing]:
 def select_classes(parts: list[tuple[Part, ...]], most: int) -> list[tuple[int, str]]:
     """Return the classes to show by id: all, or those with the lowest and the highest mean IoU of the methods."""
     values: dict[tuple[int, str], list[float]] = {}
-    for mine in parts:
-        for part in mine:
+    for parts_of_method in parts:
+        for part in parts_of_method:
             values.setdefault((part.key, part.name), []).append(part.iou.value)
     keys = sorted(values)
     if len(keys) <= most:
@@ -202,14 +211,14 @@ def select_classes(parts: list[tuple[Part, ...]], most: int) -> list[tuple[int, 
 def _draw_scatters(analysis: Analysis) -> Iterator[Drawing]:
     for n, benchmark in enumerate(analysis.benchmarks, start=1):
         place = next((p for p in analysis.places if p.benchmark == benchmark), None)
-        two = [m for m in analysis.methods if place is not None and m in place.cells][:2]
-        if place is None or len(two) < 2:
+        names = [m for m in analysis.methods if place is not None and m in place.cells][:2]
+        if place is None or len(names) < 2:
             continue
-        points = _pair_ious(place.cells[two[0]], place.cells[two[1]])
+        points = _pair_ious(place.cells[names[0]], place.cells[names[1]])
         if not len(points):
             continue
         rows = scatter.thinned(len(points))
-        every = (
+        share = (
             "each"
             if len(rows) == len(points)
             else f"every {len(points) // len(rows) + (len(points) % len(rows) > 0)}th"
@@ -218,14 +227,14 @@ def _draw_scatters(analysis: Analysis) -> Iterator[Drawing]:
         yield Drawing(
             name=f"episodes-{n}-{slug(benchmark)}",
             place="comparison/episodes",
-            title=f"{two[0]} against {two[1]} on {analysis.benchmarks[benchmark]}, episode by episode",
+            title=f"{names[0]} against {names[1]} on {analysis.benchmarks[benchmark]}, episode by episode",
             caption=(
-                f"{analysis.benchmarks[benchmark]}, {place.shot}-shot: foreground IoU of {every} of "
-                f"{format_count(len(points))} shared episodes. {two[1]} is higher in {format_count(above)} of all. "
+                f"{analysis.benchmarks[benchmark]}, {place.shot}-shot: foreground IoU of {share} of "
+                f"{format_count(len(points))} shared episodes. {names[1]} is higher in {format_count(above)} of all. "
                 "IoU per episode is secondary: mIoU is not its mean, but a ratio of sums. "
-                f"{_describe_gap(analysis, place, two)}{describe_basis((place.cells[m] for m in two), 'episodes')}"
+                f"{_describe_gap(analysis, place, names)}{describe_basis((place.cells[m] for m in names), 'episodes')}"
             ),
-            make=partial(scatter.draw, points[rows, 0], points[rows, 1], (two[0], two[1])),
+            make=partial(scatter.draw, points[rows, 0], points[rows, 1], (names[0], names[1])),
         )
 
 
@@ -247,12 +256,12 @@ def _pair_ious(a: Cell, b: Cell) -> np.ndarray[tuple[int, int], np.dtype[np.floa
     """Return the IoUs (N, 2) of the episodes that both cells have counted, if both IoUs are finite."""
     pieces = [np.empty((0, 2))]
     for fold in sorted(set(a.folds) & set(b.folds)):
-        mine, other = a.folds[fold], b.folds[fold]
-        if mine.plan_sha256 == other.plan_sha256:
-            x, y = _ious_by_index(mine), _ious_by_index(other)
+        one, other = a.folds[fold], b.folds[fold]
+        if one.plan_sha256 == other.plan_sha256:
+            x, y = _ious_by_index(one), _ious_by_index(other)
             pieces.append(np.array([(x[i], y[i]) for i in sorted(x.keys() & y.keys())]).reshape(-1, 2))
-    both = np.concatenate(pieces)
-    return both[np.isfinite(both).all(axis=1)]
+    ious = np.concatenate(pieces)
+    return ious[np.isfinite(ious).all(axis=1)]
 
 
 def _ious_by_index(run: RunResult) -> dict[int, float]:
@@ -261,15 +270,15 @@ def _ious_by_index(run: RunResult) -> dict[int, float]:
 
 def _draw_sizes(analysis: Analysis) -> Iterator[Drawing]:
     for n, (benchmark, title) in enumerate(analysis.benchmarks.items(), start=1):
-        here = {
+        parts_by_shot = {
             shot: analysis.sizes[benchmark, shot]
             for shot in analysis.shots
             if (benchmark, shot) in analysis.sizes
         }
-        names = [m for m in analysis.methods_in_figures if any(m in parts for parts in here.values())][
-            :METHODS
-        ]
-        first = next(iter(here.values()))
+        names = [
+            m for m in analysis.methods_in_figures if any(m in parts for parts in parts_by_shot.values())
+        ][:METHODS]
+        first = next(iter(parts_by_shot.values()))
         bins = [part.name for part in next(iter(first.values()))]
         cells = [
             p.cells[m] for p in analysis.places if p.benchmark == benchmark for m in names if m in p.cells
@@ -287,8 +296,14 @@ def _draw_sizes(analysis: Analysis) -> Iterator[Drawing]:
             make=partial(
                 sizes.draw,
                 bins,
-                {shot: [p.episodes for p in next(iter(parts.values()))] for shot, parts in here.items()},
-                {s: {m: [p.iou for p in parts[m]] for m in names if m in parts} for s, parts in here.items()},
+                {
+                    shot: [p.episodes for p in next(iter(parts.values()))]
+                    for shot, parts in parts_by_shot.items()
+                },
+                {
+                    s: {m: [p.iou for p in parts[m]] for m in names if m in parts}
+                    for s, parts in parts_by_shot.items()
+                },
                 names,
             ),
         )
@@ -315,10 +330,10 @@ def _draw_costs(analysis: Analysis) -> Iterator[Drawing]:
     """Yield one figure per benchmark, at its lowest number of shots."""
     for n, (benchmark, title) in enumerate(analysis.benchmarks.items(), start=1):
         place = min((p for p in analysis.places if p.benchmark == benchmark), key=lambda p: p.shot)
-        there = make_cost_points(analysis, place)
-        if len(there) < 2:
+        points = make_cost_points(analysis, place)
+        if len(points) < 2:
             continue
-        cells = [place.cells[name] for name in there]
+        cells = [place.cells[name] for name in points]
         yield Drawing(
             name=f"efficiency-{n}-{slug(benchmark)}",
             place="efficiency",
@@ -328,5 +343,5 @@ def _draw_costs(analysis: Analysis) -> Iterator[Drawing]:
                 f"with a mark or with unstable times. {describe_cost_source(analysis, place)} "
                 f"{describe_basis(cells)}{_describe_left_out(analysis.methods, MOST)}"
             ),
-            make=partial(costs.draw, there),
+            make=partial(costs.draw, points),
         )

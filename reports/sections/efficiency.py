@@ -75,44 +75,44 @@ def collect_costs(analysis: Analysis) -> Costs:
 def make_cost_points(analysis: Analysis, place: Place) -> dict[str, Point]:
     """Return the methods of one benchmark and shot with their costs, in the order of the figures."""
     machines = _group_by_machine(analysis.results.efficiency)
-    used = {id(each) for each in machines[0]} if machines else set()
-    measured = [each for each in analysis.results.efficiency if id(each) in used]
+    ids_of_machine = {id(each) for each in machines[0]} if machines else set()
+    measured = [each for each in analysis.results.efficiency if id(each) in ids_of_machine]
     cells = {name: place.cells[name] for name in analysis.methods_in_figures if name in place.cells}
-    belong = {name: _find_measurement(cell, measured) for name, cell in cells.items()}
-    out = {}
+    measurement_by_method = {name: _find_measurement(cell, measured) for name, cell in cells.items()}
+    points = {}
     for name, cell in cells.items():
-        each, run = belong[name], first_run(cell)
-        known = {"learnable": run.learnable / 1e6}
+        each, run = measurement_by_method[name], first_run(cell)
+        costs = {"learnable": run.learnable / 1e6}
         if each is not None:
-            known |= {"flops": each.flops / 1e9, "ms": each.milliseconds.median}
+            costs |= {"flops": each.flops / 1e9, "ms": each.milliseconds.median}
             if each.memory_mb is not None:
-                known["memory"] = each.memory_mb
+                costs["memory"] = each.memory_mb
         elif not analysis.results.efficiency and math.isfinite(_median_seconds(cell)):
-            known["ms"] = 1000 * _median_seconds(cell)
+            costs["ms"] = 1000 * _median_seconds(cell)
         if math.isfinite(cell.miou.value):
-            out[name] = Point(
+            points[name] = Point(
                 cell.miou,
                 bool(cell.marks) or bool(each and each.unstable),
-                known,
+                costs,
                 (each.milliseconds.low, each.milliseconds.high) if each else None,
             )
-    return out
+    return points
 
 
 def describe_cost_source(analysis: Analysis, place: Place) -> str:
     """Describe in a sentence where the costs of a figure come from."""
     machines = _group_by_machine(analysis.results.efficiency)
-    belong = {
+    measurements = {
         id(e): e
         for cell in place.cells.values()
         if machines and (e := _find_measurement(cell, machines[0])) is not None
     }
-    if not belong:
+    if not measurements:
         if analysis.results.efficiency:
             return "No costs of these methods were measured."
         return "Times are those of the predictions in the runs, without the images and features that methods share."
     size = first_run(next(iter(place.cells.values()))).manifest.block.size
-    other = sorted({e.size for e in belong.values()} - {size})
+    other = sorted({e.size for e in measurements.values()} - {size})
     sized = f" Costs are at {', '.join(map(str, other))} px, scores at {size} px." if other else ""
     return f"Costs were measured on {_name_machine(machines[0][0])}. Bars of the time are quartiles.{sized}"
 
@@ -126,9 +126,9 @@ def _find_measurement(cell: Cell, measured: Iterable[Efficiency]) -> Efficiency 
         place = (each.method, each.backbone, each.shot, each.config)
         return place == (run.method, run.backbone, run.shot, block.config)
 
-    fitting = [each for each in measured if same(each)]
+    candidates = [each for each in measured if same(each)]
     return max(
-        fitting,
+        candidates,
         key=lambda e: (e.size == block.size, e.batch == 1, e.created_utc),
         default=None,
     )

@@ -45,9 +45,9 @@ def _state_question(analysis: Analysis) -> str:
     what = _count(number, "method")
     where = _count(len(analysis.benchmarks), "benchmark")
     which = "How well does" if number == 1 else "Which of"
-    rest = "segment" if number == 1 else "segments best"
+    verb = "segment" if number == 1 else "segments best"
     return (
-        f"{which} {what} {rest} objects of new classes from {shots} labelled "
+        f"{which} {what} {verb} objects of new classes from {shots} labelled "
         f"example{'s' if analysis.shots != (1,) else ''}, on {where}, and how sure is that?"
     )
 
@@ -60,41 +60,44 @@ def _state_answer(analysis: Analysis) -> str:
         )
     if len(analysis.methods) == 1:
         return f"Only one method was measured, {analysis.methods[0]}: nothing is compared."
-    every = [pair for pairs in analysis.pairs.values() for pair in pairs]
-    evidence = [pair for pair in every if counts_as_evidence(pair)]
+    all_pairs = [pair for pairs in analysis.pairs.values() for pair in pairs]
+    evidence = [pair for pair in all_pairs if counts_as_evidence(pair)]
     if not evidence:
-        return f"Nothing can be said about which method is better: {_explain_silence(every)}"
+        return f"Nothing can be said about which method is better: {_explain_silence(all_pairs)}"
     if all(pair.outcome == "tie" for pair in evidence):
+        number = len(evidence)
+        none = f"None of {number} paired comparisons is" if number > 1 else "The one paired comparison is not"
         return (
-            f"None of {_count(len(evidence), 'paired comparison')} is significant (p above 5 % after Holm's "
-            "adjustment): these episodes do not show which method is better."
+            f"{none} significant (p above 5 % after Holm's adjustment): these episodes do not show which method is "
+            "better."
         )
     scores = _count_outcomes(analysis, evidence)
     leader = max(
         scores,
         key=lambda n: (scores[n]["win"] - scores[n]["loss"], scores[n]["win"], -analysis.methods.index(n)),
     )
-    mine = [pair for pair in evidence if analysis.name(pair.a) == leader]
-    mine += [turn_pair(pair) for pair in evidence if analysis.name(pair.b) == leader]
-    against: dict[str, Counter[str]] = {}
-    for pair in mine:
-        against.setdefault(analysis.name(pair.b), Counter())[pair.outcome] += 1
-    if len(against) > _NAMED:
-        total = sum(against.values(), Counter[str]())
-        claims = [_state_claim(total, f"the {len(against)} others taken together")]
+    leader_pairs = [pair for pair in evidence if analysis.name(pair.a) == leader]
+    leader_pairs += [turn_pair(pair) for pair in evidence if analysis.name(pair.b) == leader]
+    outcomes_by_rival: dict[str, Counter[str]] = {}
+    for pair in leader_pairs:
+        outcomes_by_rival.setdefault(analysis.name(pair.b), Counter())[pair.outcome] += 1
+    if len(outcomes_by_rival) > _NAMED:
+        total = sum(outcomes_by_rival.values(), Counter[str]())
+        claims = [_state_claim(total, f"the {len(outcomes_by_rival)} others taken together")]
     else:
-        claims = [_state_claim(counts, other) for other, counts in sorted(against.items())]
-    return f"{_state_limit(evidence)}{leader} is significantly {'; '.join(claims)}. {_state_largest(analysis, mine)}."
+        claims = [_state_claim(counts, other) for other, counts in sorted(outcomes_by_rival.items())]
+    largest = _state_largest(analysis, leader_pairs)
+    return f"{_state_limit(evidence)}{leader} is significantly {'; '.join(claims)}. {largest}."
 
 
 def _explain_silence(every: Sequence[Pair]) -> str:
     """Return the reason why no pair counts as evidence."""
     if not every:
         return "no two methods have counted the same episodes."
-    few = [pair for pair in every if pair.outcome == TOO_FEW and is_trained(pair)]
-    if not few:
+    undersized = [pair for pair in every if pair.outcome == TOO_FEW and is_trained(pair)]
+    if not undersized:
         return "every comparison includes untrained or random weights."
-    return f"every paired comparison has too few queries ({_count_queries(few)}). {MORE_QUERIES}."
+    return f"every paired comparison has too few queries ({_count_queries(undersized)}). {MORE_QUERIES}."
 
 
 def _count_queries(few: Sequence[Pair]) -> str:
@@ -141,32 +144,32 @@ def _count_outcomes(analysis: Analysis, evidence: Iterable[Pair]) -> dict[str, C
 
 def _state_caution(analysis: Analysis) -> str:
     cells = [cell for place in analysis.places for cell in place.cells.values()]
-    said = []
+    sentences = []
     if _have_all(cells, "miniature"):
-        said.append(
+        sentences.append(
             "All figures are measured on miniature data. They show that the benchmark works, and nothing about the "
             "methods on real images."
         )
     elif any(cell.marks for cell in cells):
         kinds = dict.fromkeys(mark_kind(m) for cell in cells for m in cell.marks)
-        said.append(
+        sentences.append(
             f"Some figures are not full benchmark measurements ({', '.join(map(clean, kinds))}). "
             "Conclusions from them are limited in the same way."
         )
-    every = [pair for pairs in analysis.pairs.values() for pair in pairs]
-    few = [pair for pair in every if is_trained(pair) and not counts_as_evidence(pair)]
-    if few and any(map(counts_as_evidence, every)):
-        said.append(
-            f"{_count(len(few), 'comparison')} with too few queries ({_count_queries(few)}) "
-            f"{'is' if len(few) == 1 else 'are'} not counted."
+    all_pairs = [pair for pairs in analysis.pairs.values() for pair in pairs]
+    undersized = [pair for pair in all_pairs if is_trained(pair) and not counts_as_evidence(pair)]
+    if undersized and any(map(counts_as_evidence, all_pairs)):
+        sentences.append(
+            f"{_count(len(undersized), 'comparison')} with too few queries ({_count_queries(undersized)}) "
+            f"{'is' if len(undersized) == 1 else 'are'} not counted."
         )
-    silent = sum(not is_trained(pair) for pair in every)
-    if silent:
-        said.append(
-            f"{_count(silent, 'comparison')} with untrained or random weights "
-            f"{'is' if silent == 1 else 'are'} not counted."
+    untrained_pairs = sum(not is_trained(pair) for pair in all_pairs)
+    if untrained_pairs:
+        sentences.append(
+            f"{_count(untrained_pairs, 'comparison')} with untrained or random weights "
+            f"{'is' if untrained_pairs == 1 else 'are'} not counted."
         )
-    return " ".join(said)
+    return " ".join(sentences)
 
 
 def _have_all(cells: Sequence[Cell], mark: str) -> bool:

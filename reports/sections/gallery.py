@@ -113,26 +113,26 @@ def make_galleries(
         [[c for c in cells if c.shot == shot] for shot in sorted({c.shot for c in cells})]
         for cells in sections
     ]
-    to_do = sum(map(len, groups))
-    out = []
+    groups_left = sum(map(len, groups))
+    galleries = []
     for of_benchmark in groups:
-        made = []
+        shown_groups = []
         for cells in of_benchmark:
-            group = _make_group(cells, legend, budget, budget.left // to_do)
-            to_do -= 1
+            group = _make_group(cells, legend, budget, budget.left // groups_left)
+            groups_left -= 1
             if group is not None:
-                made.append(group)
-        out.append(tuple(made))
-    return out
+                shown_groups.append(group)
+        galleries.append(tuple(shown_groups))
+    return galleries
 
 
 def _make_group(cells: list[Cell], legend: dict[str, LegendMark], budget: Budget, share: int) -> Group | None:
     names = _name_methods(cells)
-    picks, kept = choose_episodes(cells, names)
-    purse = _GroupBudget(share)
+    picks, stored = choose_episodes(cells, names)
+    group_budget = _GroupBudget(share)
     examples = []
     for pick in picks[:MOST]:
-        example = _make_example(pick, names, legend, budget, purse)
+        example = _make_example(pick, names, legend, budget, group_budget)
         if example is not None:
             examples.append(example)
     budget.dropped += len(picks[MOST:])
@@ -142,12 +142,12 @@ def _make_group(cells: list[Cell], legend: dict[str, LegendMark], budget: Budget
         max(c.folds[f].episodes for c in cells if f in c.folds) for f in {f for c in cells for f in c.folds}
     )
     basis = (
-        f"all {format_count(kept)} episodes"
-        if kept >= counted
-        else f"the {format_count(kept)} of {format_count(counted)} episodes whose pictures are stored. They are spread "
-        "evenly over the plan and are the same for every method"
+        f"all {format_count(stored)} episodes"
+        if stored >= counted
+        else f"the {format_count(stored)} of {format_count(counted)} episodes whose pictures are stored. They are "
+        "spread evenly over the plan and are the same for every method"
     )
-    return Group(cells[0].shot, tuple(names), tuple(purse.classes), tuple(examples), basis)
+    return Group(cells[0].shot, tuple(names), tuple(group_budget.classes), tuple(examples), basis)
 
 
 def _name_methods(cells: list[Cell]) -> list[str]:
@@ -161,21 +161,21 @@ def _name_methods(cells: list[Cell]) -> list[str]:
 
 
 def _make_example(
-    pick: Pick, names: list[str], legend: dict[str, LegendMark], budget: Budget, purse: _GroupBudget
+    pick: Pick, names: list[str], legend: dict[str, LegendMark], budget: Budget, group_budget: _GroupBudget
 ) -> Example | None:
     shared: Pictures | None = None
     answers = []
     for answer in pick.answers:
         try:
             pictures = answer.panel.pictures()
-            made = _show_answer(answer, names[answer.method], pictures, legend)
+            shown_answer = _show_answer(answer, names[answer.method], pictures, legend)
         except (DataError, ValueError):
             budget.unreadable += 1
             continue
         if shared is None:
             shared = pictures
         if pictures.query.size == shared.query.size:  # an overlay of another shape fits no query
-            answers.append(made)
+            answers.append(shown_answer)
         else:
             budget.unreadable += 1
     if shared is None:
@@ -184,19 +184,19 @@ def _make_example(
     class_name = clean(pick.answers[0].panel.class_name)
     where = f"fold {pick.fold}, episode {pick.index}"
     photos = _make_photos(shared, query, class_name)
-    spent = len(query) + sum(len(p.uri) for p in (*photos, *(p for f in answers for p in f.pictures)))
-    if spent > purse.left:
+    size = len(query) + sum(len(p.uri) for p in (*photos, *(p for f in answers for p in f.pictures)))
+    if size > group_budget.left:
         budget.dropped += 1
         return None
-    purse.left -= spent
-    budget.left -= spent
-    if class_name not in purse.classes:
-        purse.classes.append(class_name)
+    group_budget.left -= size
+    budget.left -= size
+    if class_name not in group_budget.classes:
+        group_budget.classes.append(class_name)
     return Example(
         title=f"{class_name} ({where})",
         reasons=tuple(dict.fromkeys(wording for _, wording in pick.reasons)),
         kinds=tuple(dict.fromkeys(kind for kind, _ in pick.reasons)),
-        class_number=purse.classes.index(class_name),
+        class_number=group_budget.classes.index(class_name),
         query=query,
         pictures=photos,
         answers=tuple(answers),

@@ -52,7 +52,7 @@ def choose_episodes(cells: Sequence[Cell], names: Sequence[str]) -> tuple[list[P
             first, then
         the disputed ones, then those of the other methods in the order of their mIoU.
     """
-    there = _list_episodes(cells)
+    episodes = _list_episodes(cells)
     chosen: dict[int, Pick] = {}
 
     def take(pick: Pick, kind: str, wording: str) -> None:
@@ -60,12 +60,12 @@ def choose_episodes(cells: Sequence[Cell], names: Sequence[str]) -> tuple[list[P
 
     order = sorted(range(len(cells)), key=lambda n: _rank_miou(cells[n].miou.value))
     for place, n in enumerate(order):
-        for kind, pick in _find_extremes(there, n):
+        for kind, pick in _find_extremes(episodes, n):
             take(pick, kind, f"{kind} of {names[n]}")
         if place == 0:
-            for gap, pick in _find_disputed(there):
+            for gap, pick in _find_disputed(episodes):
                 take(pick, DISPUTE, f"disputed, IoU {format_percent(gap)} apart")
-    return list(chosen.values()), len(there)
+    return list(chosen.values()), len(episodes)
 
 
 def _rank_miou(miou: float) -> float:

@@ -38,23 +38,23 @@ _WASH = (*_TINT, 150)
 def classify_pixels(pictures: Pictures) -> NDArray[np.uint8]:
     """Return the kind of each pixel (h, w), from the stored masks alone."""
     truth, predicted = pictures.truth == 1, pictures.prediction
-    out = np.full(truth.shape, OUTSIDE, np.uint8)
-    out[truth & predicted] = RIGHT
-    out[~truth & predicted] = FALSE
-    out[truth & ~predicted] = MISSED
-    out[pictures.truth == IGNORE] = VOID
-    return out
+    kinds = np.full(truth.shape, OUTSIDE, np.uint8)
+    kinds[truth & predicted] = RIGHT
+    kinds[~truth & predicted] = FALSE
+    kinds[truth & ~predicted] = MISSED
+    kinds[pictures.truth == IGNORE] = VOID
+    return kinds
 
 
 def draw_error_map(kinds: NDArray[np.uint8]) -> str:
     """Return an error map as the address of a transparent PNG: false pixels hatched, missed pixels dotted."""
     y, x = np.indices(kinds.shape)
-    drawn = kinds.copy()
+    colours = kinds.copy()
     strokes: dict[int, tuple[int, ...]] = {}
     for kind, lines in ((FALSE, (x + y) % 6 < 2), (MISSED, (x % 5 < 2) & (y % 5 < 2))):
         strokes[len(_COLOURS) + len(strokes)] = _STROKE[kind]
-        drawn[(kinds == kind) & lines] = max(strokes)
-    return _encode_png(drawn, {**_COLOURS, **strokes})
+        colours[(kinds == kind) & lines] = max(strokes)
+    return _encode_png(colours, {**_COLOURS, **strokes})
 
 
 def draw_mask(foreground: NDArray[np.bool_], ignored: NDArray[np.bool_] | None = None) -> str:
@@ -62,13 +62,13 @@ def draw_mask(foreground: NDArray[np.bool_], ignored: NDArray[np.bool_] | None =
 
     The foreground is tinted and outlined.  Ignored pixels are grey.
     """
-    drawn = np.where(foreground, 1, 0).astype(np.uint8)
+    colours = np.where(foreground, 1, 0).astype(np.uint8)
     padded = np.pad(foreground, 1)
     inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    drawn[foreground & ~inner] = 3
+    colours[foreground & ~inner] = 3
     if ignored is not None:
-        drawn[ignored] = 2
-    return _encode_png(drawn, {0: _COLOURS[OUTSIDE], 1: _WASH, 2: _COLOURS[VOID], 3: _STROKE[FALSE]})
+        colours[ignored] = 2
+    return _encode_png(colours, {0: _COLOURS[OUTSIDE], 1: _WASH, 2: _COLOURS[VOID], 3: _STROKE[FALSE]})
 
 
 def draw_swatch(kind: int) -> str:
@@ -86,15 +86,15 @@ def draw_photo(image: Image.Image, foreground: NDArray[np.bool_] | None = None) 
         wash = np.where(foreground[..., None], _TINT, (255, 255, 255))
         share = np.where(foreground[..., None], 0.55, 0.3)
         image = Image.fromarray((pixels * (1 - share) + wash * share).astype(np.uint8))
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _encode_png(values: NDArray[np.uint8], colours: dict[int, tuple[int, ...]]) -> str:
     image = Image.fromarray(values).convert("P")
     rows = [colours[n] for n in range(len(colours))]
     image.putpalette([part for row in rows for part in row[:3]])
-    out = io.BytesIO()
-    image.save(out, "PNG", transparency=bytes(row[3] for row in rows), bits=4)
-    return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
+    file = io.BytesIO()
+    image.save(file, "PNG", transparency=bytes(row[3] for row in rows), bits=4)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

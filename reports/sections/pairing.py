@@ -70,7 +70,7 @@ def make_overview(analysis: Analysis, legend: dict[str, LegendMark]) -> tuple[Ov
 
 def make_matrices(analysis: Analysis, legend: dict[str, LegendMark]) -> tuple[Matrix, ...]:
     """Return one matrix per place with a pair.  It shows the methods that figures show."""
-    out = []
+    matrices = []
     for place in analysis.places:
         pairs = {
             (analysis.name(p.a), analysis.name(p.b)): p for p in analysis.pairs[place.benchmark, place.shot]
@@ -78,7 +78,7 @@ def make_matrices(analysis: Analysis, legend: dict[str, LegendMark]) -> tuple[Ma
         names = tuple(n for n in analysis.methods_in_figures if n in place.cells)
         if not pairs or len(names) < 2:
             continue
-        out.append(
+        matrices.append(
             Matrix(
                 title=analysis.benchmarks[place.benchmark],
                 shot=place.shot,
@@ -87,7 +87,7 @@ def make_matrices(analysis: Analysis, legend: dict[str, LegendMark]) -> tuple[Ma
                 rows=tuple(tuple(_find_gap(a, b, pairs, legend) for b in names) for a in names),
             )
         )
-    return tuple(out)
+    return tuple(matrices)
 
 
 def _find_gap(a: str, b: str, pairs: dict[tuple[str, str], Pair], legend: dict[str, LegendMark]) -> Gap:

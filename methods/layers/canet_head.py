@@ -1,4 +1,4 @@
-"""The decoder of CANet, which PMMs and the alternative form of ASGNet also use: residual pairs, then ASPP."""
+"""The decoder of CANet, which PMMs and a form of ASGNet use: residual pairs, then ASPP.  BAM uses ASPP alone."""
 
 from __future__ import annotations
 
@@ -21,13 +21,19 @@ def make_residual_pair(inputs: int, *, bias: bool) -> nn.Sequential:
 
 
 class Context(nn.Module):
-    """ASPP: the map's mean, a 1x1 and three dilated 3x3 convolutions, side by side; 5 * 256 channels."""
+    """ASPP: the map's mean, a 1x1 and three dilated 3x3 convolutions, side by side; 5 * 256 channels.
 
-    def __init__(self) -> None:
+    Args:
+        dropout: probability with which a channel is dropped in training.
+    """
+
+    def __init__(self, dropout: float = 0.5) -> None:
         super().__init__()
         layers = [nn.Conv2d(WIDTH, WIDTH, 1) for _ in range(2)]
         layers += [nn.Conv2d(WIDTH, WIDTH, 3, padding=rate, dilation=rate) for rate in _RATES]
-        self.branches = nn.ModuleList(nn.Sequential(layer, nn.ReLU(), nn.Dropout2d(0.5)) for layer in layers)
+        self.branches = nn.ModuleList(
+            nn.Sequential(layer, nn.ReLU(), nn.Dropout2d(dropout)) for layer in layers
+        )
 
     def forward(self, maps: Tensor) -> Tensor:
         """Read maps (B, 256, h, w) at five ranges: (B, 1280, h, w)."""

@@ -1,3 +1,3 @@
-"""NTRENet, see `fssbench.methods.ntrenet.method`."""
+"""The method NTRENet, and the parts that only it uses."""
 
 from .method import NTRENet as NTRENet

@@ -29,14 +29,13 @@ from fssbench.api import (
 
 from ..layers.feature_maps import list_stages, pick_activated
 from ..layers.finetuned import Trained
+from ..layers.pyramid_pooling import POOLED_WIDTH, PyramidPooling
 from ..layers.resize import grid, resize
 from .transduction import Classifier, Task, fit
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone
 
-_BINS = (1, 2, 3, 6)
-_WIDTH = 512
 _SMOOTHING = 0.1
 _LAYOUTS = {"resnet50": "deepstem", "resnet101": "deepstem", "vgg16": "batchnorm"}
 
@@ -58,34 +57,6 @@ class RePRIConfig(MethodConfig):
     ablations: ClassVar[Mapping[str, Ablation]] = {
         "adaptation": Ablation({"steps": 0}, label="w/o adaptation")
     }
-
-
-class PyramidPooling(nn.Module):
-    """Averages over 1, 2, 3 and 6 bins a side beside the map itself, then a bottleneck (PSPNet)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        width = channels // len(_BINS)
-        self.pools = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(channels, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
-            for _ in _BINS
-        )
-        self.bottleneck = nn.Sequential(
-            nn.Conv2d(channels + width * len(_BINS), _WIDTH, 3, padding=1, bias=False),
-            nn.BatchNorm2d(_WIDTH),
-            nn.ReLU(),
-            nn.Dropout2d(0.1),
-        )
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Features (B, 512, h, w) from maps (B, C, h, w)."""
-        pooled = (
-            pool(functional.adaptive_avg_pool2d(maps, b)) for pool, b in zip(self.pools, _BINS, strict=True)
-        )
-        out: Tensor = self.bottleneck(
-            torch.cat([maps, *(resize(each, grid(maps)) for each in pooled)], dim=1)
-        )
-        return out
 
 
 class RePRI(ImageMethod):
@@ -174,7 +145,7 @@ class RePRI(ImageMethod):
         self._tap = pick_activated(self.backbone, last.name)
         self.encoder = Trained(self.backbone)
         self.pyramid = PyramidPooling(last.channels)
-        self.classifier = nn.Conv2d(_WIDTH, self.config.classes + 1, 1)
+        self.classifier = nn.Conv2d(POOLED_WIDTH, self.config.classes + 1, 1)
 
     @classmethod
     def settings_of(cls, state: Mapping[str, Tensor]) -> Mapping[str, Any]:

@@ -119,6 +119,8 @@ if TYPE_CHECKING:
     from fssbench.contracts.training import (
         PartRecipe as PartRecipe,
         Recipe as Recipe,
+        Stage as Stage,
+        Supervision as Supervision,
     )
     from fssbench.data.list_files import (
         load_plain_json as load_plain_json,

@@ -306,6 +306,10 @@ class Coco(Dataset):
         mask: NDArray[np.uint8] = (self.label(item) == class_id + 1).astype(np.uint8)
         return mask
 
+    def shown_classes(self, item: str) -> tuple[int, ...]:
+        """Return the ids of all classes of which the label has a pixel."""
+        return tuple(int(value) - 1 for value in np.unique(self.label(item)) if value != 0)
+
     def verify(self) -> Verification:
         """Check every image and index mask, and compare them with the annotation files."""
         report = checks.start_report(self)

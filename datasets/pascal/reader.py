@@ -213,6 +213,10 @@ class Pascal(Dataset):
         mask[label == IGNORE] = IGNORE
         return mask
 
+    def shown_classes(self, item: str) -> tuple[int, ...]:
+        """Return the ids of all classes of which the label has a pixel."""
+        return tuple(int(value) - 1 for value in np.unique(self.label(item)) if value not in (0, IGNORE))
+
     def verify(self) -> Verification:
         """Check every mask and its image, and every image that the VOC lists name."""
         report = checks.start_report(self)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 
 from fssbench.contracts.marks import MarkKind
+from fssbench.contracts.provenance import BROUGHT
 from fssbench.contracts.results import Cell, RunResult
 
 Key = tuple[str, ...]
 
 FOLD_FIELDS = frozenset({"fold", "classes", "episodes", "episodes_sha256", "data_sha256", "head_sha256"})
 """Fields of the identity that always differ between folds."""
-BROUGHT = "reference"
-"""Id of backbone weights that came with the checkpoint; they are part of the training and differ per fold."""
 SILENT = (MarkKind.RANDOM_BACKBONE, MarkKind.UNTRAINED)
 """Kinds of marks without which a method's figures would be those of another method."""
 _FOLD_MARKS: frozenset[str] = frozenset(

@@ -13,8 +13,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from fssbench.analysis.row_keys import BROUGHT, Key, created, row_key, training_of
+from fssbench.analysis.row_keys import Key, created, row_key, training_of
 from fssbench.contracts.marks import Mark, MarkKind
+from fssbench.contracts.provenance import BROUGHT
 from fssbench.contracts.results import RunResult
 
 _Link = Callable[[RunResult, RunResult], bool]

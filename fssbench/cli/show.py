@@ -37,6 +37,11 @@ def _describe_method(name: str) -> Facts:
         "recipe (fssbench train)": cls.recipe.model_dump(exclude_none=True)
         if cls.recipe
         else "none: not trained",
+        **(
+            {"stages before (--stage)": {k: v.model_dump(exclude_none=True) for k, v in cls.stages.items()}}
+            if cls.stages
+            else {}
+        ),
         "ablations (--ablate)": {
             key: f"{ablation.label} ({', '.join(f'{k}={v}' for k, v in ablation.settings.items())})"
             for key, ablation in cls.Config.ablations.items()

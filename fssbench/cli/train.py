@@ -53,6 +53,12 @@ if TYPE_CHECKING:
 @click.option(
     "--ablate", multiple=True, metavar="NAME", help="Ablation of the method, see `show`; repeatable."
 )
+@click.option(
+    "--stage", metavar="NAME", help="Earlier stage of a method that is trained in stages, see `show`."
+)
+@click.option(
+    "--start", type=click.Path(path_type=Path), metavar="FILE", help="Checkpoint of the stage before."
+)
 @click.option("--steps", type=click.IntRange(1), help="Optimiser steps.")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the image-class pairs.")
 @click.option("--batch", type=click.IntRange(1), help="Episodes per forward and process.")
@@ -149,18 +155,23 @@ def command(
     **rest: Any,
 ) -> None:
     """Train a method on the source of a benchmark; the same command again resumes."""
+    from fssbench.contracts.methods import owns_backbone
     from fssbench.data.location import find_data_folder, is_miniature
     from fssbench.loading.load import load_method
     from fssbench.loading.weights_choice import MINI_BACKBONE
     from fssbench.plugins.registry import METHODS
     from fssbench.training.settings import Settings
+    from fssbench.training.stages import choose_start_weights, require_start
     from fssbench.training.trainer import train
 
     cls = METHODS.get(method)
+    require_start(cls, rest["stage"], rest["start"])
     if backbone is None and cls.needs_backbone and is_miniature(find_data_folder(rest["data"])):
         backbone = MINI_BACKBONE
+    weights = choose_start_weights(cls, rest["start"], weights)
+    trained = f"{method}-{rest['stage']}" if rest["stage"] else method
     place = (
-        f"{method}-{rest['benchmark'].replace(':', '-')}-f{rest['fold']}-{rest['shot']}shot-s{rest['seed']}"
+        f"{trained}-{rest['benchmark'].replace(':', '-')}-f{rest['fold']}-{rest['shot']}shot-s{rest['seed']}"
     )
     settings = Settings(out=out or Path("trained") / place, **rest)
     loaded = load_method(
@@ -190,8 +201,12 @@ def command(
             f"{done.checkpoint}: {state}, {done.steps} steps, loss {done.loss:.4f}{best} ({done.selection})"
         )
     )
-    words = ("run", "-m", method, "-b", settings.benchmark, "--checkpoint", done.checkpoint)
-    progress.say(f"Next: `{follow_up(*words, carried=(*CARRIED, '--fold', '--shot'))}`")
+    where: tuple[str, ...] = (*CARRIED, "--fold", "--shot")
+    if owns_backbone(cls):
+        where = tuple(option for option in where if option != "--weights")
+    verb, named = ("run", "--checkpoint") if settings.stage is None else ("train", "--start")
+    words = (verb, "-m", method, "-b", settings.benchmark, named, done.checkpoint)
+    progress.say(f"Next: `{follow_up(*words, carried=where)}`")
 
 
 class _TrainingProgress:

@@ -96,6 +96,14 @@ class TrainingManifest(StoredRecord):
     """Hash of the backbone's weights."""
     backbone_source_sha256: str | None = None
     """Hash of the source of the backbone plugin."""
+    stage: str | None = None
+    """Stage that was trained, such as that of a base network; None for the training that a method is used after."""
+    start: str | None = None
+    """Name of the checkpoint of the stage before, with which the training started; None without one."""
+    start_sha256: str | None = None
+    """Hash of that file."""
+    start_training: str | None = None
+    """Hash of the facts of that stage's training."""
     fssbench: str | None = None
     """Version of fssbench that trained."""
     steps: int | None = None

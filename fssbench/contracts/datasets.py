@@ -340,6 +340,13 @@ class Dataset(ABC):
     def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
         """The item's mask for one class, uint8 (H, W) as the image: 0 background, 1 the class, 255 ignored."""
 
+    def shown_classes(self, item: str) -> tuple[int, ...]:
+        """Ids of all classes of which the item's label has a pixel, also of small objects that no list names.
+
+        A method that is taught all classes at once asks for them.  By default none: the lists are all that is known.
+        """
+        return ()
+
     def resizes_mask(self, item: str) -> bool:
         """Whether an item is published with a mask of another size than its image, which the reference resizes.
 

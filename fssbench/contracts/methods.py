@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeGuard
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -20,15 +21,14 @@ from fssbench.contracts.prediction import (
     threshold_logits,
     vote_on_masks,
 )
-from fssbench.contracts.provenance import Provenance
-from fssbench.contracts.training import Recipe
+from fssbench.contracts.provenance import BROUGHT, Provenance
+from fssbench.contracts.training import Recipe, Stage, Supervision
 from fssbench.errors import DataError, PluginError
 from fssbench.files.state_dicts import COUNTER, assign, digest_state, strip_module_prefix
 
 if TYPE_CHECKING:
     from fssbench.contracts.backbones import Backbone
 
-Supervision = Literal["object", "numbered", "classes"]
 Features = Mapping[str, Tensor]
 """Feature maps by tap name: (B, C, h, w) of queries, (B, K, C, h, w) of supports."""
 
@@ -113,6 +113,11 @@ class Method(nn.Module, ABC):
     """What `loss` learns from: the mask of the episode's class (`object`); that mask and, as a further argument
     `numbers`, the number of the class (`numbered`); or, for a network that is trained as an ordinary classifier of
     pixels, the numbers of all classes that are trained on (`classes`)."""
+
+    stages: ClassVar[Mapping[str, Stage]] = {}
+    """Trainings that come before that of `recipe`, by name, in their order (`fssbench train --stage NAME`)."""
+    stage: str | None = None
+    """The stage that is trained now; None in the training of `recipe` and at inference."""
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__()
@@ -240,6 +245,19 @@ class Method(nn.Module, ABC):
         """Compute the cross-entropy of logits (B, 2, H, W), a scalar; `target` and `ignore` as for `loss`."""
         return pixel_loss(logits, target, ignore if self.loss_ignores else None)
 
+    def begin_stage(self, name: str) -> None:
+        """Prepare for the training of one of `stages`: its parameters learn, and all others are frozen.
+
+        `loss` is then that of the stage, and reads pixels if the backbone is trained.  A method that has stages tells
+        them apart by `stage`.
+        """
+        self.stage, stage = name, self.stages[name]
+        for parameter_name, parameter in self.named_parameters():
+            learns = re.search(stage.names, parameter_name) is not None
+            if parameter_name.startswith(_BACKBONE):
+                learns = stage.trains_backbone
+            parameter.requires_grad_(learns)
+
     def training_memory(self) -> dict[str, Tensor]:
         """Return what `loss` carries from step to step beside weights and buffers, such as a list of negatives.
 
@@ -316,12 +334,40 @@ class ImageMethod(Method):
         return query, support
 
 
-def collect_method_weights(method: Method) -> dict[str, Tensor]:
-    """Return the method's state dict without the backbone that fssbench owns.
+_BACKBONE = "backbone."
 
-    The tensors share their memory with the method.
+
+def owns_backbone(method: Method | type[Method]) -> bool:
+    """Whether a stage of the method trains its backbone, so that its checkpoints hold it."""
+    return any(stage.trains_backbone for stage in method.stages.values())
+
+
+def trains_backbone(method: Method) -> bool:
+    """Whether the present stage of the method trains its backbone."""
+    return method.stage is not None and method.stages[method.stage].trains_backbone
+
+
+def reads_features(method: Method) -> TypeGuard[FeatureMethod]:
+    """Whether the harness gives features to the method; otherwise it gives pixels."""
+    return isinstance(method, FeatureMethod) and not trains_backbone(method)
+
+
+def supervision_of(method: Method) -> Supervision:
+    """What the present loss of the method learns from."""
+    return method.supervision if method.stage is None else method.stages[method.stage].supervision
+
+
+def collect_method_weights(method: Method) -> dict[str, Tensor]:
+    """The weights that a checkpoint holds: the method's own, and those of a backbone that it trains in a stage.
+
+    They share the memory of the method.
     """
-    prefix = "backbone." if method.backbone is not None else None
+    return method.state_dict() if owns_backbone(method) else _own_weights(method)
+
+
+def _own_weights(method: Method) -> dict[str, Tensor]:
+    """The state dict without the backbone of the harness."""
+    prefix = _BACKBONE if method.backbone is not None else None
     return {k: v for k, v in method.state_dict().items() if prefix is None or not k.startswith(prefix)}
 
 
@@ -336,7 +382,7 @@ def load_reference(method: Method, state: Mapping[str, Tensor]) -> None:
         DataError: naming up to five missing, unknown and misshapen entries each, and the settings that the weights
             imply if the method has others.
     """
-    wanted, given = collect_method_weights(method), {}
+    wanted, given = _own_weights(method), {}
     prefix, body = method.reference_backbone, {}
     for name, value in ((strip_module_prefix(k), v) for k, v in state.items()):
         if name.endswith(COUNTER):
@@ -356,7 +402,7 @@ def load_reference(method: Method, state: Mapping[str, Tensor]) -> None:
             raise DataError(f"{str(error).rstrip('.')}. {hint}") from None
         raise
     if method.backbone is not None:
-        method.backbone.record("reference")
+        method.backbone.record(BROUGHT)
     note_provenance(method, checkpoint="state dict", checkpoint_sha256=digest_state(state))
 
 

@@ -10,6 +10,9 @@ from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.contracts.marks import Mark
 from fssbench.contracts.records import Record
 
+BROUGHT = "reference"
+"""Id of backbone weights that came with the checkpoint; they are part of the training and differ per fold."""
+
 
 class Provenance(Record):
     """What a method was made of: source, backbone, weights, checkpoint, settings.

@@ -10,8 +10,23 @@ from pydantic import Field, field_validator, model_validator
 
 from fssbench.contracts.records import Record
 
+Supervision = Literal["object", "numbered", "classes"]
+"""What a loss learns from, see `Method.supervision`."""
 WARM_START = 1e-3
 """Share of the learning rate with which a warm-up begins."""
+
+
+def require_pattern(value: str) -> str:
+    """Return a regular expression that compiles.
+
+    Raises:
+        ValueError: if it does not.
+    """
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"{value!r} is no regular expression: {error}") from None
+    return value
 
 
 class PartRecipe(Record):
@@ -26,11 +41,7 @@ class PartRecipe(Record):
     @field_validator("names")
     @classmethod
     def _compiles(cls, value: str) -> str:
-        try:
-            re.compile(value)
-        except re.error as error:
-            raise ValueError(f"{value!r} is no regular expression: {error}") from None
-        return value
+        return require_pattern(value)
 
 
 class Recipe(Record):
@@ -109,3 +120,23 @@ class Recipe(Record):
         if self.schedule == "step":
             return self.learning_rate * self.decay ** sum(done >= m for m in self.milestones)
         return self.learning_rate
+
+
+class Stage(Record):
+    """A training that comes before that of a method's `recipe`, such as the training of a base network.
+
+    The first stage starts from the seed, and every later one from the checkpoint of the stage before.
+    """
+
+    recipe: Recipe
+    names: str
+    """Regular expression that is searched in the name of a parameter: those that it trains.  All others are frozen."""
+    supervision: Supervision = "object"
+    """What the loss of this stage learns from, see `Method.supervision`."""
+    trains_backbone: bool = False
+    """Whether the backbone is trained too; the checkpoints of the method then hold it."""
+
+    @field_validator("names")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        return require_pattern(value)

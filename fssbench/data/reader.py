@@ -114,6 +114,20 @@ class Reader:
         self._mask_doubts[item, class_id] = frozenset(doubts)
         return mask
 
+    def shown_classes(self, item: str) -> frozenset[int]:
+        """Return the ids of the classes that an item's label shows, as far as the data set can tell.
+
+        Raises:
+            DataError: if the file is damaged.
+            DatasetContractError: if the plugin names something that is no class.
+        """
+        shown = frozenset(self._call(self.dataset.shown_classes, item))
+        if strange := sorted(shown - self.dataset.classes().keys(), key=str):
+            raise self._contract_error(
+                item, f"`shown_classes` names {strange[0]!r}, which is no class of the data set"
+            )
+        return shown
+
     def doubts(self, episode: Episode) -> tuple[str, ...]:
         """Return the sorted kinds of doubt about the images and masks of an episode; they depend on the files alone."""
         kinds: set[str] = set()

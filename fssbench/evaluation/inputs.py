@@ -21,7 +21,7 @@ from torch import Tensor
 from fssbench.contracts.backbones import Backbone
 from fssbench.contracts.datasets import IGNORE, Dataset
 from fssbench.contracts.episodes import Episode
-from fssbench.contracts.methods import FeatureMethod, Method
+from fssbench.contracts.methods import Method, reads_features
 from fssbench.data.data_files import DataFiles
 from fssbench.data.reader import ImageFacts, Reader, Target
 from fssbench.errors import DataError, FssbenchError
@@ -112,7 +112,7 @@ class Inputs:
         for method in methods:
             groups.setdefault(feature_key(method), []).append(method)
         for key, members in groups.items():
-            taps = dict.fromkeys(t for m in members if isinstance(m, FeatureMethod) for t in m.taps.union)
+            taps = dict.fromkeys(t for m in members if reads_features(m) for t in m.taps.union)
             extractor = None if key == _PIXELS else self._extractor(key, members[0].backbone)
             source = _Source((*self._place, key, tuple(taps)), key, extractor, tuple(taps))
             self._sources.update({id(m): source for m in members})
@@ -154,14 +154,14 @@ class Inputs:
             raise type(error)(f"episode {episode.index}: {error}") from error
         # NumPy converts bool to float ten times faster than torch
         support_mask = torch.from_numpy(np.stack(masks).astype(np.float32)).to(self.device)[None]
-        if not isinstance(method, FeatureMethod):
-            pixels = self._staged("query", _PIXELS, [query])[:, 0]
-            return pixels, self._staged("support", _PIXELS, supports), support_mask
-        return (
-            {tap: self._staged("query", tap, [query])[:, 0] for tap in method.taps.query},
-            {tap: self._staged("support", tap, supports) for tap in method.taps.support},
-            support_mask,
-        )
+        if reads_features(method):
+            return (
+                {tap: self._staged("query", tap, [query])[:, 0] for tap in method.taps.query},
+                {tap: self._staged("support", tap, supports) for tap in method.taps.support},
+                support_mask,
+            )
+        pixels = self._staged("query", _PIXELS, [query])[:, 0]
+        return pixels, self._staged("support", _PIXELS, supports), support_mask
 
     def doubts(self, episode: Episode) -> tuple[str, ...]:
         """Return the kinds of doubt about an episode, sorted.  "vanished": an object has no pixel at this size."""
@@ -200,13 +200,13 @@ class Inputs:
 
         Args:
             item: the image.
-            present: ids of the classes in the image.
+            present: ids of the classes that lists name in the image; the data set may know of more.
             numbers: number of each class id, from 1 on.  0 is background.  Pixels of a class without a number and
                 pixels marked 255 are ignored.
         """
         labels = np.zeros((self.size, self.size), np.int64)
         ignored = np.zeros((self.size, self.size), np.bool_)
-        for class_id in present:
+        for class_id in sorted({*present, *self.reader.shown_classes(item)}):
             mask = self._mask(item, class_id)
             labels[mask == 1] = numbers.get(class_id, 0)
             ignored |= (mask == IGNORE) | ((mask == 1) & (class_id not in numbers))
@@ -262,7 +262,7 @@ class Inputs:
 
 def feature_key(method: Method) -> Hashable:
     """Return a key of what the method's input depends on beside the image.  Equal keys mean equal features."""
-    if not isinstance(method, FeatureMethod) or method.backbone is None:
+    if not reads_features(method) or method.backbone is None:
         return _PIXELS
     backbone = method.backbone
     # its structure is part of the key: if a plugin changed a stride, other methods must not get those features

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from fssbench.contracts.checkpoint import CheckpointHeader, TrainingManifest
 from fssbench.contracts.marks import Mark, MarkKind
-from fssbench.contracts.methods import collect_method_weights, note_provenance
+from fssbench.contracts.methods import collect_method_weights, note_provenance, owns_backbone
+from fssbench.contracts.provenance import BROUGHT
 from fssbench.errors import DataError
 from fssbench.files.hashing import weights_file_sha256
 from fssbench.files.state_dicts import (
@@ -33,7 +34,7 @@ FORMAT = 1
 
 
 def save(method: Method, path: Path, manifest: TrainingManifest, *, half: bool = False) -> None:
-    """Write the method's own weights (no backbone) as safetensors, atomically.
+    """Write the method's own weights as safetensors, atomically; of a backbone only one that the method trains.
 
     Args:
         method: what to save; its name, backbone and settings go into the header.
@@ -82,7 +83,7 @@ def read_header(path: Path) -> CheckpointHeader | None:
         raise DataError(f"{path} has a damaged fssbench header. Next: fetch or train it again") from None
 
 
-def load_own(method: Method, path: Path, *, force: bool = False) -> None:
+def load_own(method: Method, path: Path, *, force: bool = False, stage: str | None = None) -> None:
     """Load a checkpoint written by `save`.
 
     Settings that act at inference alone may differ, and a setting that is newer than the checkpoint has to have
@@ -92,14 +93,17 @@ def load_own(method: Method, path: Path, *, force: bool = False) -> None:
         method: as built.
         path: the checkpoint.
         force: load it for another method, backbone or settings too; the method is then marked.
+        stage: the stage of a training that it has to come from, to start the next one; None for the last one.
 
     Raises:
         DataError: if it was written for another method, backbone, weights or settings, naming what
-            differs, or where entries are missing, unknown or misshapen.
+            differs, if it is of another stage, or where entries are missing, unknown or misshapen.
     """
     header = read_header(path)
     if header is None:
         raise DataError(f"{path} was not written by fssbench")
+    if header.manifest.stage != stage:
+        raise DataError(_describe_wrong_stage(method, path, header, stage))
     differ = _list_differences(method, header)
     if differ and not force:
         raise DataError(
@@ -108,12 +112,30 @@ def load_own(method: Method, path: Path, *, force: bool = False) -> None:
             "which loads it all the same and marks every figure"
         )
     assign(collect_method_weights(method), read_safetensors(path)[0], f"checkpoint {path.name}: its entries")
+    if owns_backbone(method) and method.backbone is not None:
+        method.backbone.record(BROUGHT)
     note_provenance(
         method, checkpoint=path.name, checkpoint_sha256=weights_file_sha256(path), training=header.manifest
     )
     if differ:
         forced = Mark(MarkKind.FORCED_CHECKPOINT, f"trained with {'; '.join(differ)}")
         method.provenance = method.provenance.changed(marks=(*method.provenance.marks, forced))
+
+
+def _describe_wrong_stage(method: Method, path: Path, header: CheckpointHeader, wanted: str | None) -> str:
+    """Say of which stage a checkpoint is, and what it is for."""
+    has = header.manifest.stage
+    name = header.method or method.card.name
+    if has is None:
+        return (
+            f"checkpoint {path.name} is of the last training of method {name!r}, not of its stage {wanted!r}. "
+            f"Next: --start with the checkpoint of `fssbench train --method {name} --stage {wanted}`"
+        )
+    return (
+        f"checkpoint {path.name} is of stage {has!r} of method {name!r}"
+        f"{f', not of stage {wanted!r}' if wanted else ', whose training goes on after it'}. "
+        f"Next: `fssbench train --method {name} --start {path}` with the benchmark and fold of that stage"
+    )
 
 
 def _list_differences(method: Method, header: CheckpointHeader) -> list[str]:
@@ -166,12 +188,13 @@ def load(
 def describe_method(method: Method) -> CheckpointHeader:
     """Describe what a checkpoint of a method is for; the training is left to the caller."""
     backbone = method.backbone
+    owned = owns_backbone(method)  # its weights are in the file
     return CheckpointHeader(
         format=FORMAT,
         method=method.card.name,
         backbone=backbone.name if backbone is not None else None,
         layout=backbone.layout if backbone is not None else None,
-        weights=backbone.weights if backbone is not None else None,
-        weights_sha256=backbone.weights_sha256 if backbone is not None else None,
+        weights=backbone.weights if backbone is not None and not owned else None,
+        weights_sha256=backbone.weights_sha256 if backbone is not None and not owned else None,
         config=method.config.model_dump(mode="json"),
     )

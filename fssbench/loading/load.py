@@ -13,7 +13,7 @@ import torch
 from fssbench.contracts.backbones import Backbone
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import Mark, MarkKind
-from fssbench.contracts.methods import Method, MethodConfig, collect_method_weights
+from fssbench.contracts.methods import Method, MethodConfig, collect_method_weights, owns_backbone
 from fssbench.contracts.provenance import Provenance
 from fssbench.errors import DataError, UsageError
 from fssbench.files.state_dicts import digest_state
@@ -196,8 +196,10 @@ def _backbone(
     name = name or cls.card.backbone
     card = BACKBONES.get(name).card
     if weights is None:
-        # the authors' checkpoints bring their backbone: no need to have ImageNet weights for that
-        brings = checkpoint is not None and checkpoints.read_header(checkpoint) is None
+        # a checkpoint that brings its backbone needs no ImageNet weights
+        brings = checkpoint is not None and (
+            owns_backbone(cls) or checkpoints.read_header(checkpoint) is None
+        )
         weights = "random" if brings else default(name)
     with plugin_call(f"method {cls.card.name!r} cannot choose the layout of its backbone:"):
         layout = cls.backbone_layout(name, settings)

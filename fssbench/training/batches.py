@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fssbench.contracts.episodes import Episode
-from fssbench.contracts.methods import Method
+from fssbench.contracts.methods import Method, supervision_of
 from fssbench.errors import DataError, UsageError
 from fssbench.evaluation.inputs import Inputs
 from fssbench.training.batch import Batch
@@ -48,7 +48,7 @@ class Batches:
         accumulate: int,
         world: Workers,
     ) -> None:
-        if stream.invert and method.supervision != "object":
+        if stream.invert and supervision_of(method) != "object":
             raise UsageError(
                 f"method {method.card.name!r} is told the classes of its training, and --invert would put their "
                 "background in their place. Next: leave it out"
@@ -116,7 +116,7 @@ class Batches:
 
     def _truth(self, episode: Episode, inverted: bool) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """The training target of a query, and its ignored pixels, (S, S) each."""
-        if self._method.supervision == "classes":
+        if supervision_of(self._method) == "classes":
             return self._inputs.numbered(episode.query, self._source.present[episode.query], self._numbers)
         target = self._inputs.target(episode, original=False)
         ignored = np.zeros_like(target.foreground) if target.ignored is None else target.ignored

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from fssbench.contracts.methods import Method
+from fssbench.contracts.methods import Method, supervision_of
 from fssbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Loss(nn.Module):
         """Loss of a batch, a scalar."""
         inputs = (batch.query, batch.support, batch.support_mask)
         if not self.iou:
-            told = {"numbers": batch.numbers} if self.method.supervision == "numbered" else {}
+            told = {"numbers": batch.numbers} if supervision_of(self.method) == "numbered" else {}
             return self.method.loss(*inputs, batch.target, batch.ignore, **told)
         size = (int(batch.target.shape[-2]), int(batch.target.shape[-1]))
         logits = self.method.predict(*inputs, size=size).float()

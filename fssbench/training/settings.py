@@ -30,6 +30,10 @@ class Settings:
     """Episodes per forward pass of one process; by default the recipe's batch is divided."""
     accumulate: int = 1
     """Forward passes per step."""
+    stage: str | None = None
+    """The stage that is trained, of a method that is trained in stages; None for the last training."""
+    start: Path | None = None
+    """Checkpoint of the stage before."""
     draw: Literal["classes", "pairs"] = "classes"
     """Whether each class is equally likely, or each image-class pair."""
     without_novel: bool = False
@@ -62,11 +66,13 @@ class Settings:
 
 
 def published_recipe(method: Method) -> Recipe:
-    """The recipe by which the authors of a method train it.
+    """The recipe by which the authors of a method train it, in its present stage.
 
     Raises:
         UsageError: if there is nothing to train.
     """
+    if method.stage is not None:
+        return method.stages[method.stage].recipe
     if method.recipe is None or not learnable(method):
         raise UsageError(
             f"method {method.card.name!r} has no recipe: it is used as it is, without training. "

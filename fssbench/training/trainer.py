@@ -29,7 +29,7 @@ from fssbench.data.data_files import files_sha256
 from fssbench.data.location import open_dataset
 from fssbench.data.picture_names import name_pictures
 from fssbench.episodes.sampling import plan
-from fssbench.errors import DataError, FssbenchError, LockedError, PluginError
+from fssbench.errors import DataError, FssbenchError, LockedError, PluginError, UsageError
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.isolation import generators_kept
@@ -56,6 +56,13 @@ from fssbench.training.settings import (
     published_recipe,
 )
 from fssbench.training.shared_batch_norm import shared_norms
+from fssbench.training.stages import (
+    join_marks,
+    list_seen_pictures,
+    list_stage_facts,
+    load_start,
+    require_start,
+)
 from fssbench.training.state import STATE, Reached, learnable, load_state, save_state, statistics
 from fssbench.training.validation import SMALLER, Validation
 
@@ -121,6 +128,9 @@ def train(
         PluginError: if the method breaks its contract, naming step and episodes.
         LockedError: if another process trains into the same folder.
     """
+    require_start(type(method), settings.stage, settings.start)
+    if settings.stage is not None:
+        method.begin_stage(settings.stage)
     where = next(method.parameters(), torch.empty(0)).device
     with generators_kept(), workers(str(where)) as world:
         require_writable(settings.out, "--out")
@@ -149,6 +159,7 @@ class _Training:
             splits=settings.splits,
             without_novel=settings.without_novel,
         )
+        self.start = load_start(method, settings.start, self.source)
         batch = settings.batch or max(1, recipe.batch // (settings.accumulate * world.size))
         effective = batch * settings.accumulate * world.size
         self.episodes_per_step = effective
@@ -200,7 +211,14 @@ class _Training:
 
     def _choose_validation(self, inputs: Inputs) -> tuple[Validation | None, str]:
         settings = self.settings
-        if not settings.val_episodes:
+        if settings.stage is not None and settings.select_on_test:
+            raise UsageError(
+                f"stage {settings.stage!r} segments no episodes, so --select-on-test selects nothing. "
+                "Next: leave it out"
+            )
+        if settings.stage is not None:
+            self.tell(f"stage {settings.stage!r} segments no episodes: no validation, the last step is kept")
+        if settings.stage is not None or not settings.val_episodes:
             return None, LAST_STEP
         if not settings.select_on_test:
             episodes = validation_episodes(self.source, settings.shot, settings.val_episodes)
@@ -234,7 +252,7 @@ class _Training:
             dataset_variant=self.source.dataset.variant,
             split=self.source.split,
             lists=self.source.lists,
-            marks=self.source.marks,
+            marks=join_marks(self.start, self.source.marks),
             data_sha256=self.data,
             classes=tuple(self.source.classes),
             class_names=tuple(self.source.classes.values()),
@@ -265,6 +283,7 @@ class _Training:
             weights_sha256=backbone.weights_sha256 if backbone else None,
             backbone_source_sha256=provenance.backbone_source_sha256,
             fssbench=__version__,
+            **list_stage_facts(self.settings.stage, self.start),
         )
 
     def run(self, watch: Callable[[Progress], None]) -> Trained:
@@ -445,8 +464,11 @@ class _Training:
             episodes=step * self.episodes_per_step,
             validation_miou=self.reached.best,
             training=digest(self.facts.as_stored()),
-            image_ids=tuple(image_ids(self.source.items)),
-            content_ids=tuple(content_ids(name for names in pictures.values() for name in names)),
+            **list_seen_pictures(
+                self.start,
+                image_ids(self.source.items),
+                content_ids(name for names in pictures.values() for name in names),
+            ),
         )
         with self.average.in_place():
             checkpoints.save(self.method, self.settings.out / CHECKPOINT, manifest, half=self.settings.half)

@@ -20,6 +20,7 @@ import torch
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import MarkKind
 from fssbench.contracts.methods import Method
+from fssbench.contracts.provenance import BROUGHT
 from fssbench.data.location import find_data_folder, open_dataset
 from fssbench.episodes.replay import GIVEN, draw_again, plan_of_file
 from fssbench.errors import DataError, FssbenchError
@@ -180,7 +181,7 @@ def _load_method(run: StoredRun, inputs: VerificationInputs) -> Method:
     return load_method(
         cls,
         backbone=identity.backbone,
-        weights=None if weights == "reference" else weights,
+        weights=None if weights == BROUGHT else weights,
         checkpoint=checkpoint,
         ablate=context.ablations,
         untrained=checkpoint is None,

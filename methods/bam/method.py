@@ -13,7 +13,17 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fssbench.api import Features, MethodCard, MethodConfig, Note, Recipe, UsageError
+from fssbench.api import (
+    Features,
+    MethodCard,
+    MethodConfig,
+    Note,
+    Recipe,
+    Stage,
+    Supervision,
+    UsageError,
+    pixel_loss,
+)
 
 from ..layers.prior_base import LayoutConfig, PriorMethod
 from ..layers.prototypes import weighted_average
@@ -89,6 +99,16 @@ class BAM(PriorMethod):
                 "number without a gradient, which is left out.",
             ),
             Note(
+                "differs",
+                "In the stage `base` pixels of classes that are not base classes are left out of the loss. The "
+                "reference teaches them as background, so that its base network is trained to reject the test classes.",
+            ),
+            Note(
+                "differs",
+                "The reference keeps the base network with the best validation, and leaves out images that show a test "
+                "class (`--without-novel`) in the second stage. Here the last step of the base network is kept.",
+            ),
+            Note(
                 "reproduced",
                 "The final probabilities are not normalised, and their cross-entropy takes them as logits.",
             ),
@@ -118,7 +138,27 @@ class BAM(PriorMethod):
         source="PASCAL-5i configuration of the release (batch 2 on four devices).  It states 5e-3, but the schedule "
         "multiplies the rate of every parameter group by ten",
     )
-    supervision: ClassVar = "numbered"
+    supervision: ClassVar[Supervision] = "numbered"
+    stages: ClassVar[Mapping[str, Stage]] = {
+        "base": Stage(
+            names=r"^base\.",
+            trains_backbone=True,
+            supervision="classes",
+            recipe=Recipe(
+                optimizer="sgd",
+                learning_rate=2.5e-4,
+                momentum=0.9,
+                weight_decay=1e-4,
+                batch=12,
+                epochs=100,
+                schedule="poly",
+                power=0.9,
+                size=417,
+                source="PASCAL-5i configuration of the release's base network: the encoder learns at this rate, the "
+                "head at ten times.  COCO: 20 epochs, and ten times the rate for the encoder too",
+            ),
+        )
+    }
     config: BAMConfig
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
@@ -176,6 +216,23 @@ class BAM(PriorMethod):
         size = grid(support[self._mid])
         return torch.stack([scene_distance(own, resize(maps, size)) for maps in supports], dim=1)
 
+    def begin_stage(self, name: str) -> None:
+        """Prepare for the stage of the base learner; see `Method.begin_stage`."""
+        super().begin_stage(name)
+        self.base.learns_norms = True
+
+    def train(self, mode: bool = True) -> BAM:
+        """Set the mode of all layers, those of the encoder too while the base learner is trained."""
+        super().train(mode)
+        if self.stage is not None:
+            for module in self.backbone.modules():
+                module.training = mode
+        return self
+
+    def rate_factor(self, name: str) -> float:
+        """In the stage `base` the head learns at ten times the rate of the encoder."""
+        return 10.0 if name.startswith("base.") else 1.0
+
     def loss(
         self,
         query: Any,
@@ -187,18 +244,32 @@ class BAM(PriorMethod):
     ) -> Tensor:
         """Compute the training loss of B episodes, a scalar: of the ensemble, and of the meta learner.
 
+        In the stage `base` it is that of the base learner on the queries.
+
         Args:
             query: images or features, as for `predict`.
-            support: images or features, as for `predict`.
+            support: images or features, as for `predict`; the stage `base` does not read it.
             support_mask: binary masks (B, K, H, W), float.
-            target: the queries' masks (B, H, W), bool.
+            target: the queries' masks (B, H, W), bool; in the stage `base` the numbers of their classes, int64.
             ignore: pixels of them that are left out (B, H, W), bool.
             numbers: number of each episode's class (B,), which the map of base classes leaves out; without it that
                 map has all classes.
         """
+        if self.stage is not None:
+            return self._base_loss(query, target, ignore)
         self._require_known(numbers)
         predicted = self._predict(*self.read(query, support), support_mask, numbers)
         return resized_loss(predicted.final, target, ignore) + resized_loss(predicted.meta, target, ignore)
+
+    def _base_loss(self, query: Any, target: Tensor, ignore: Tensor) -> Tensor:
+        self._require_known(target)
+        if self.training and len(target) < 2:
+            raise UsageError(
+                "the base learner of method 'bam' needs two images a forward: its batch norm sees one cell of each. "
+                "Next: a larger --batch"
+            )
+        maps = self.backbone(query, (self._high,)) if isinstance(query, Tensor) else query
+        return pixel_loss(resize(self.base(maps[self._high]).float(), grid(target)), target, ignore)
 
     def _require_known(self, numbers: Tensor | None) -> None:
         if numbers is not None and int(numbers.max()) > self.config.classes:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from fssbench.api import Features, MethodCard, MethodConfig, Note, Recipe
+from fssbench.api import Features, MethodCard, MethodConfig, Note, Recipe, Supervision
 
 from ..layers.pfenet_base import PyramidMethod
 from ..layers.pfenet_head import Enriched, make_narrowing, rename_head
@@ -113,7 +113,7 @@ class NTRENet(PyramidMethod):
         source="PASCAL-5i configuration of the release.  It states 2.5e-3, but the schedule multiplies the "
         "rate of every parameter group by ten",
     )
-    supervision: ClassVar = "numbered"
+    supervision: ClassVar[Supervision] = "numbered"
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)

@@ -29,6 +29,7 @@ from fssbench.api import (
     MethodConfig,
     Pool,
     Recipe,
+    Stage,
     Taps,
     UsageError,
     Verification,
@@ -184,6 +185,32 @@ class OnFeatures(FeatureMethod):
         )
         far = (self.embed(query[self.tap.name]) - both.mean(dim=1)[:, :, None, None]).square().mean(dim=1)
         return torch.stack([torch.ones_like(far), 2 - far], dim=1)
+
+
+class Staged(OnFeatures):
+    """Learns first, with the backbone, to sort pixels by colour; then one convolution on that backbone."""
+
+    card = make_card("staged", "efficientnet-lite0")
+    stages = {
+        "sorting": Stage(
+            recipe=RECIPE.model_copy(update={"learning_rate": 2e-3}),
+            names=r"^sort\.",
+            supervision="classes",
+            trains_backbone=True,
+        )
+    }
+
+    def __init__(self, config, backbone=None):
+        super().__init__(config, backbone)
+        self.sort = nn.Conv2d(self.tap.channels, 4, 1)
+        self.sort.requires_grad_(False)
+
+    def loss(self, query, support, support_mask, target, ignore):
+        if self.stage is None:
+            return super().loss(query, support, support_mask, target, ignore)
+        maps = self.backbone(query, self.taps.query)[self.tap.name]
+        size = target.shape[-2:]
+        return nn.functional.cross_entropy(nn.functional.interpolate(self.sort(maps), size), target)
 
 
 class Rememberer(Learner):

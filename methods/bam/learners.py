@@ -12,14 +12,14 @@ from ..layers.pfenet_head import WIDTH, make_classifier, make_narrowing, make_re
 from ..layers.pyramid_pooling import POOLED_WIDTH, PyramidPooling
 
 _RELEASE = (
-    (r"^(?:learner_base\.0|ppm)\.features\.(\d)\.1\.", r"base.pyramid.pools.\1.0."),
-    (r"^(?:learner_base\.0|ppm)\.features\.(\d)\.2\.", r"base.pyramid.pools.\1.1."),
-    (r"^(?:learner_base\.1|cls)\.4\.", "base.classifier."),
-    (r"^(?:learner_base\.1|cls)\.", "base.pyramid.bottleneck."),
+    (r"^learner_base\.0\.features\.(\d)\.1\.", r"base.pyramid.pools.\1.0."),
+    (r"^learner_base\.0\.features\.(\d)\.2\.", r"base.pyramid.pools.\1.1."),
+    (r"^learner_base\.1\.4\.", "base.classifier."),
+    (r"^learner_base\.1\.", "base.pyramid.bottleneck."),
     (r"^ASPP_meta\.layer6_(\d)\.", r"meta.context.branches.\1."),
     (r"^(down_query|down_supp|init_merge|res1_meta|res2_meta|cls_meta)\.", r"meta.\1."),
 )
-"""Patterns in names of the release (those of its base network included), and ours."""
+"""Patterns in names of the release, and ours."""
 
 
 class BaseLearner(nn.Module):

@@ -138,6 +138,9 @@ class BAM(PriorMethod):
         source="PASCAL-5i configuration of the release (batch 2 on four devices).  It states 5e-3, but the schedule "
         "multiplies the rate of every parameter group by ten",
     )
+    waivers: ClassVar[dict[str, str]] = {
+        "loss_reaches_what_learns": "the weights of supports learn from episodes of `weighted_shots` supports alone"
+    }
     supervision: ClassVar[Supervision] = "numbered"
     stages: ClassVar[Mapping[str, Stage]] = {
         "base": Stage(
@@ -279,9 +282,7 @@ class BAM(PriorMethod):
             )
 
     def rename_reference(self, name: str) -> str | None:
-        """Own name of an authors' entry; a base network's file names its encoder twice."""
-        if name.startswith("encoder."):
-            return None
+        """Own name of an authors' entry."""
         own = rename_release(name)
         return f"ensemble.{own}" if own.startswith(("gram_merge.", "cls_merge.")) else own
 

@@ -117,16 +117,20 @@ class Golden:
         self._recipe = load_module(folder / "recipe.py", "golden_recipe")
 
     def method(self, name: str, backbone: str, **config: Any) -> Method:
-        salt = str(self.file["salt"])
-        shapes = [tuple(int(n) for n in str(shape).split(",") if n) for shape in self.file["shapes"]]
-        names = [str(name) for name in self.file["names"]]
-        state = {n: self._recipe.values(n, shape, salt) for n, shape in zip(names, shapes, strict=True)}
+        entries = zip(self.file["names"], self.file["shapes"], strict=True)
+        state = {str(entry): self.values(str(entry), str(shape)) for entry, shape in entries}
         for key, gain in zip(*(self.file.get(field, ()) for field in ("gain_names", "gain")), strict=True):
             state[str(key)] *= float(gain)
         config = {**METHODS.get(name).settings_of(state), **config}
         method = fssbench.load_method(name, backbone=backbone, weights="random", **config)
         method.load_reference(state)
         return method
+
+    def values(self, name: str, shape: str) -> Tensor:
+        """Weights of one reference entry, whose shape is written as in the file."""
+        sizes = tuple(int(n) for n in shape.split(",") if n)
+        values: Tensor = self._recipe.values(name, sizes, str(self.file["salt"]))
+        return values
 
     def episode(self, size: int, shots: int) -> Episodes:
         tag, recipe = str(self.file["tag"]), self._recipe

@@ -34,6 +34,7 @@ PUBLISHED = {
     "pfenet": ("sgd", 2.5e-2, 4, 1e-4),
     "scl": ("sgd", 2.5e-2, 4, 1e-4),
     "asgnet": ("sgd", 2.5e-2, 4, 1e-4),
+    "bam": ("sgd", 5e-2, 8, 1e-4),
     "ntrenet": ("sgd", 2.5e-2, 4, 1e-4),
     "aaformer": ("sgd", 0.0375, 6, 1e-4),
     "cyctr": ("sgd", 0.0375, 4, 1e-4),

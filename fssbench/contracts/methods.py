@@ -358,9 +358,9 @@ def supervision_of(method: Method) -> Supervision:
 
 
 def collect_method_weights(method: Method) -> dict[str, Tensor]:
-    """The weights that a checkpoint holds: the method's own, and those of a backbone that it trains in a stage.
+    """Return the weights that a checkpoint holds: the method's own, and those of a backbone that a stage trains.
 
-    They share the memory of the method.
+    The tensors share their memory with the method.
     """
     return method.state_dict() if owns_backbone(method) else _own_weights(method)
 

@@ -11,6 +11,7 @@ import torch
 from fssbench.methods.aaformer import AAFormer
 from fssbench.methods.abcnet import ABCNet
 from fssbench.methods.asgnet import ASGNet
+from fssbench.methods.bam import BAM
 from fssbench.methods.cyctr import CyCTR
 from fssbench.methods.dcama import DCAMA
 from fssbench.methods.fecanet import FECANet
@@ -44,6 +45,7 @@ CASES: dict[str, tuple[type[FeatureMethod], dict[str, Any]]] = {
     "asgnet": (ASGNet, {"ppm_scales": (6, 3), "area": 2}),
     "asgnet-aspp": (ASGNet, {"context": "aspp", "area": 2}),
     "asgnet-average": (ASGNet, {"ppm_scales": (6, 3), "superpixels": 1}),
+    "bam": (BAM, {"classes": 3}),
     "ntrenet": (NTRENet, {"ppm_scales": (6, 3)}),
     "aaformer": (AAFormer, {"reduce_dim": 24}),
     "cyctr": (CyCTR, {"reduce_dim": 24}),
@@ -74,6 +76,7 @@ _SUPPORT_HEAD = r"(addtional_proj|pred_supp_qry_proj|supp_(init_merge|beta_conv|
 IDLE = {
     "patnet": r"reference_layer\d\.bias",
     "asgnet": r"enrich\.inner_cls\..*|context\.cls_aux\..*",
+    "bam": r"kshot_rw\..*",
     "ntrenet": r"enrich\.inner_cls\..*|elimination\.inital_inner_cls\..*|background\.(down_bg|bg_res1|bg_cls)\..*",
     "aaformer": rf"{_SUPPORT_HEAD}|transformer\.supp_level_embed",
     "cyctr": _SUPPORT_HEAD,
@@ -91,7 +94,7 @@ SUMMED = {"asgnet", "pmms"}
 """What is added up counts a support given twice twice, as the card says."""
 POOLED = {"aaformer", "cyctr"}
 """Tokens of all supports are listed one after the other, and the list is cut, as the card says."""
-ACTIVATED = {"aaformer", "asgnet", "cyctr", "ipmt", "ntrenet", "pfenet", "pmms", "rtd", "scl"}
+ACTIVATED = {"aaformer", "asgnet", "bam", "cyctr", "ipmt", "ntrenet", "pfenet", "pmms", "rtd", "scl"}
 """The reference reads features after their activation."""
 BOTH = {"fecanet"}
 """The reference reads features before and after their activation."""

@@ -47,6 +47,7 @@ PUBLISHED = {
 HEAVY = {"vat", "pfenet", "scl", "asgnet", "ntrenet"}
 """Half a minute and more for eight steps; the PFENet family's loss also falls in test_pfenet_family.py."""
 LEARNERS: dict[str, dict[str, Any]] = {
+    "bam": {"classes": 20},
     "repri": {"classes": 20},
     "aaformer": {"reduce_dim": 48},
     "cyctr": {"reduce_dim": 48},

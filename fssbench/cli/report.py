@@ -22,7 +22,7 @@ from fssbench.contracts.resamples import RESAMPLES
 from fssbench.files.writable import require_writable
 
 if TYPE_CHECKING:
-    from fssbench.contracts.results import Change, Changes, Results
+    from fssbench.contracts.results import Cell, Change, Changes, Results
 
 
 @click.command("report", cls=Verb)
@@ -195,7 +195,7 @@ def _as_change_record(change: Change, title: str) -> dict[str, Any]:
     }
 
 
-def _as_record(cell: Any) -> dict[str, Any]:
+def _as_record(cell: Cell) -> dict[str, Any]:
     """Return a cell as one JSON object, unrounded."""
     from fssbench.analysis.row_names import row_title
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fssbench.cli.progress import Progress
     from fssbench.evaluation.settings import Evaluation
     from fssbench.evaluation.suite import CheckedRequest, Task
+    from fssbench.runs.store import StoredRun
 
 _FIGURES_WIDTH = 46
 """Characters of the figures of a run with up to 9,999 episodes."""
@@ -154,7 +155,7 @@ def _name_run(task: Task, name: str) -> str:
     return one_line(f"{plan.benchmark}{fold} {plan.shot}-shot{seed} {name}")
 
 
-def _as_record(task: Task, evaluation: Evaluation, name: str, run: Any) -> dict[str, Any]:
+def _as_record(task: Task, evaluation: Evaluation, name: str, run: StoredRun) -> dict[str, Any]:
     """Return one run as a JSON object, unrounded."""
     from fssbench.runs.summary import run_evidence
 

@@ -30,21 +30,23 @@ def find_list_folder(explicit: Path | None = None, data: Path | None = None) -> 
     Raises:
         DataError: if the named folder does not exist or holds no list folder.
     """
-    families = [form.family for form in list_formats()]
     if explicit is not None:
-        if not _holds_lists(explicit, families):
-            origins = _join(list(dict.fromkeys(form.origin for form in list_formats())))
+        if not _holds_lists(explicit):
+            formats = list_formats()
+            folders = _join([f"{form.family}/" for form in formats])
+            origins = _join(list(dict.fromkeys(form.origin for form in formats)))
             raise DataError(
-                f"{explicit} holds no reference lists: expected {_join([f'{name}/' for name in families])} in it. "
+                f"{explicit} holds no reference lists: expected {folders} in it. "
                 f"Next: `fssbench data splits DIR` with the lists of {origins}"
             )
         return explicit
     places = [cache_folder() / "splits"] if data is None else [data / "splits", cache_folder() / "splits"]
-    return next((place for place in places if _holds_lists(place, families)), None)
+    return next((place for place in places if _holds_lists(place)), None)
 
 
-def _holds_lists(place: Path, families: list[str]) -> bool:
-    return any((place / family).is_dir() for family in families)
+def _holds_lists(place: Path) -> bool:
+    """Return whether a folder holds lists.  All data sets are loaded for their families, but only if it exists."""
+    return place.is_dir() and any((place / form.family).is_dir() for form in list_formats())
 
 
 def _join(names: list[str]) -> str:

@@ -5,6 +5,8 @@ import hashlib
 import json
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,18 @@ def test_pickle_of_rubbish_is_a_data_error_or_a_value(tmp_path_factory, content)
 def test_pickle_missing(tmp_path):
     with pytest.raises(DataError, match="fssbench data splits"):
         load_plain_pickle(tmp_path / "none.pkl")
+
+
+def test_without_a_folder_of_lists_no_data_set_is_loaded(tmp_path):
+    """Whoever opens one data set waits for the others only if a folder must be searched for lists of all."""
+    code = (
+        "import sys; from pathlib import Path; from fssbench.data.reference_lists import find_list_folder; "
+        "print(find_list_folder(None, Path()), [m for m in sys.modules if m.startswith('fssbench.datasets.')])"
+    )
+    environment = {**os.environ, "FSSBENCH_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env=environment)
+    assert done.stdout.strip() == "None []"
 
 
 def test_folder_order(tmp_path, monkeypatch):

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -30,6 +29,7 @@ from fssbench.runs.copies import drop_copies
 from fssbench.runs.mark_legend import missing_folds_marks
 from fssbench.runs.marks import completeness_marks, run_marks
 from fssbench.runs.pictures import read_panels
+from fssbench.runs.sessions import Session
 from fssbench.runs.store import StoredRun, read_run, scan
 from fssbench.runs.summary import run_score
 
@@ -135,20 +135,24 @@ def _convert_run(run: StoredRun) -> RunResult:
     )
 
 
-def _prediction_seconds(sessions: Iterable[Mapping[str, Any]]) -> float:
+def _prediction_seconds(sessions: Iterable[Session]) -> float:
     """Mean seconds of a prediction; nan if no session has timed them apart from the inputs.
 
     Runs of earlier versions have one time that contains what methods share: reading images, and the backbone.
     """
-    timed = [s for s in sessions if s["episodes"] and isinstance(s.get("prediction_seconds"), int | float)]
+    timed = [
+        (s.prediction_seconds, s.episodes)
+        for s in sessions
+        if s.episodes and s.prediction_seconds is not None
+    ]
     if not timed:
         return float("nan")
-    return float(sum(s["prediction_seconds"] for s in timed) / sum(s["episodes"] for s in timed))
+    return float(sum(seconds for seconds, _ in timed) / sum(episodes for _, episodes in timed))
 
 
-def _commands(context: Context, sessions: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+def _commands(context: Context, sessions: Iterable[Session]) -> tuple[str, ...]:
     """Ids of the commands that worked on a run, in order; the first one started it."""
-    ids = [context.command, *(session.get("command") for session in sessions)]
+    ids = [context.command, *(session.command for session in sessions)]
     return tuple(dict.fromkeys(str(each) for each in ids if each))
 
 

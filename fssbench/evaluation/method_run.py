@@ -29,7 +29,8 @@ from fssbench.plugins.import_files import drop_aliases
 from fssbench.plugins.source_hash import source_of
 from fssbench.runs.identity import COMMAND, make_context, make_identity, run_slug
 from fssbench.runs.pictures import Panels, Thumbnails
-from fssbench.runs.store import Record, read_sessions
+from fssbench.runs.sessions import Session, read_sessions
+from fssbench.runs.store import Record
 from fssbench.runs.summary import absent_rule, summarise
 from fssbench.runs.writer import RunWriter
 
@@ -179,15 +180,17 @@ class MethodRun:
     def _note_session(self) -> None:
         """Record what this process did, or that all episodes were stored already and the data are unchanged."""
         if self._computed:
-            spent = {
-                "seconds": round(self.pace.seconds, 3),
-                "prediction_seconds": round(self.pace.prediction_seconds, 6),
-            }
-        elif any(session.get("command") == COMMAND for session in read_sessions(self.path)):
+            session = Session(
+                episodes=self._computed,
+                seconds=round(self.pace.seconds, 3),
+                prediction_seconds=round(self.pace.prediction_seconds, 6),
+                command=COMMAND,
+            )
+        elif any(session.command == COMMAND for session in read_sessions(self.path)):
             return
         else:
-            spent = {"seconds": 0.0}
-        self.writer.session({"episodes": self._computed, **spent, "command": COMMAND})
+            session = Session(episodes=0, seconds=0.0, command=COMMAND)
+        self.writer.session(session)
 
     def close(self) -> Evaluation:
         """Compare the folder with what was computed, write the summary and return the result.

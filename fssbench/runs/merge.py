@@ -12,7 +12,8 @@ from fssbench.data.data_files import FILE as DATA
 from fssbench.errors import DataError
 from fssbench.runs.identity import run_slug
 from fssbench.runs.pictures import join_panels
-from fssbench.runs.store import StoredRun, read_run, read_sessions, scan
+from fssbench.runs.sessions import read_sessions
+from fssbench.runs.store import StoredRun, read_run, scan
 from fssbench.runs.summary import summarise
 from fssbench.runs.writer import RunWriter
 
@@ -69,7 +70,7 @@ def _join(shards: list[StoredRun], out: Path) -> Path:
                 elif writer.done[index] != run.records[index]:
                     raise DataError(f"{path} holds episode {index} with other counts than {run.slug}")
             for session in run.sessions():
-                named = {**session, "shard": run.slug}
+                named = session.changed(shard=run.slug)
                 if named not in known:  # merged again after a kill
                     writer.session(named)
         if (first.path / DATA).is_file():

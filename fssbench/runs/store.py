@@ -20,7 +20,6 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,7 @@ from fssbench.files.append_log import seal, split_log, unseal
 from fssbench.files.atomic import replace_file
 from fssbench.files.canonical_json import digest
 from fssbench.metrics import Absent
+from fssbench.runs.sessions import Session, read_sessions
 
 SCHEMA = 1
 """Version of the files of a run.  Readers refuse a newer one."""
@@ -230,24 +230,9 @@ class StoredRun:
         """`complete` or `incomplete`, derived from the records."""
         return "complete" if self.done == self.planned else "incomplete"
 
-    def sessions(self) -> list[dict[str, Any]]:
-        """Read the episodes and seconds of each process that worked on this run (see `RunWriter.session`)."""
+    def sessions(self) -> list[Session]:
+        """Read what each process that worked on this run did."""
         return read_sessions(self.path)
-
-
-def read_sessions(folder: Path) -> list[dict[str, Any]]:
-    """Read the sessions of a run folder.  Damaged lines are skipped, because no result depends on them."""
-    try:
-        lines = (folder / "sessions.jsonl").read_bytes().splitlines()
-    except OSError:
-        return []
-    sessions = []
-    for line in lines:
-        with suppress(ValueError):  # torn by a kill; only a duration is lost
-            data = json.loads(line)
-            if isinstance(data, dict) and {"episodes", "seconds"} <= set(data):
-                sessions.append(data)
-    return sessions
 
 
 def wanted_episodes(identity: Identity, plan: Plan) -> range:

@@ -21,6 +21,7 @@ from fssbench.episodes.plan_file import write_plan
 from fssbench.errors import DataError, FssbenchError, LockedError, RunFolderError
 from fssbench.files.append_log import write_all
 from fssbench.files.kept_log import KeptLog, set_aside, write_whole
+from fssbench.runs.sessions import FILE, Session
 from fssbench.runs.store import (
     SCHEMA,
     Record,
@@ -217,18 +218,13 @@ class RunWriter:
             self._lock = FileLock(self.path / ".lock")
             self._acquire()
 
-    def session(self, data: dict[str, Any]) -> None:
-        """Record what this process did.  It is never part of a result.
-
-        Args:
-            data: `episodes` that it computed; `seconds` in all, with what methods share, reading images and the
-                backbone; `prediction_seconds` of the method alone; `command` that it belonged to.
+    def session(self, session: Session) -> None:
+        """Record what a process did.  It is never part of a result.
 
         Raises:
             DataError: if it cannot be written.
         """
-        path = self.path / "sessions.jsonl"
-        line = (json.dumps(data, sort_keys=True) + "\n").encode()
+        path, line = self.path / FILE, session.as_line()
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             try:

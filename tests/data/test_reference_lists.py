@@ -13,7 +13,7 @@ import pytest
 from fssbench.datasets.coco.lists import LISTS as COCO_LISTS
 from fssbench.datasets.fss1000.lists import LISTS as FSS_LISTS
 from fssbench.datasets.pascal.lists import LISTS as PASCAL_LISTS
-from hypothesis import example, given, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from fssbench.data import reference_lists
 from fssbench.data.list_files import load_plain_pickle
@@ -56,6 +56,7 @@ def test_pickle_admits_no_import_at_all(tmp_path, value):
         load_plain_pickle(tmp_path / "p.pkl")
 
 
+@settings(deadline=None)  # the first example loads every data set
 @given(st.binary(max_size=200))
 @example(b"\x8e" + (2**56).to_bytes(8, "little"))  # bytes longer than any memory
 def test_pickle_of_rubbish_is_a_data_error_or_a_value(tmp_path_factory, content):

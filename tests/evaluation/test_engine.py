@@ -358,7 +358,7 @@ def test_clock_that_jumps_changes_nothing(null, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: next(times))
     (run,) = null.run("jumping", plan)
     assert null.read_results(run.path) == null.read_results(clean.path)
-    assert all(s["seconds"] >= 0 for s in read_run(run.path).sessions())
+    assert all(s.seconds >= 0 for s in read_run(run.path).sessions())
 
 
 def test_reading_and_the_shared_backbone_are_no_time_of_the_method_that_runs_first(null, monkeypatch):
@@ -371,9 +371,9 @@ def test_reading_and_the_shared_backbone_are_no_time_of_the_method_that_runs_fir
     monkeypatch.setattr(Inputs, "of", read_slowly)
     first, second = null.run("runs", null.plan(4), null.method(), null.make_broken("other"))
     (of_first,), (of_second,) = (read_run(run.path).sessions() for run in (first, second))
-    assert of_first["seconds"] > 0.2
-    assert of_first["prediction_seconds"] < 0.1
-    assert 0 <= of_second["prediction_seconds"] <= of_second["seconds"] < 0.2
+    assert of_first.seconds > 0.2
+    assert of_first.prediction_seconds < 0.1
+    assert 0 <= of_second.prediction_seconds <= of_second.seconds < 0.2
 
 
 def test_data_folder_is_not_written_to(null):

@@ -187,7 +187,7 @@ def test_interrupt_inside_a_method_ends_the_run_and_keeps_what_is_done(null):
     run = read_run(null.find_run("runs"))
     assert (run.done, run.status) == (3, "incomplete")
     assert json.loads((run.path / "summary.json").read_text())["episodes"] == {"counted": 3, "planned": 6}
-    assert run.sessions()[0]["episodes"] == 3
+    assert run.sessions()[0].episodes == 3
 
 
 def test_data_set_that_raises_names_the_item(null, monkeypatch):

@@ -35,7 +35,7 @@ def test_merged_equals_unsharded_in_any_order(null, parts):
         assert null.read_results(path) == null.read_results(whole.path)
         assert read_run(path).identity == whole.identity
     assert (path / "panels.jsonl").read_bytes() == (whole.path / "panels.jsonl").read_bytes()
-    assert sum(s["episodes"] for s in read_run(path).sessions()) == 20
+    assert sum(s.episodes for s in read_run(path).sessions()) == 20
 
 
 def test_merging_again_changes_no_byte(null):

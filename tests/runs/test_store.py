@@ -19,13 +19,13 @@ from manifests import make_manifest
 
 from fssbench.api import Episode, Plan
 from fssbench.errors import DataError, LockedError
+from fssbench.runs.sessions import Session, read_sessions
 from fssbench.runs.store import (
     SCHEMA,
     Record,
     read_json,
     read_records,
     read_run,
-    read_sessions,
     scan,
     write_json,
 )
@@ -119,13 +119,13 @@ def test_writer_and_reader(tmp_path):
         assert writer.done == {}
         for i in (0, 1, 5):
             writer.append(record(i))
-        writer.session({"episodes": 3, "seconds": 0.5})
+        writer.session(Session(episodes=3, seconds=0.5))
     run = read_run(path)
     assert (run.slug, run.identity, run.absent) == ("one", MANIFEST.identity, "zero")
     assert (run.done, run.planned, run.status) == (3, TOTAL, "incomplete")
     assert run.plan == PLAN
     assert run.records == {i: record(i) for i in (0, 1, 5)}
-    assert run.sessions() == [{"episodes": 3, "seconds": 0.5}]
+    assert run.sessions() == [Session(episodes=3, seconds=0.5)]
     with RunWriter(path, MANIFEST, PLAN) as writer:
         assert set(writer.done) == {0, 1, 5}
         for i in set(range(TOTAL)) - {0, 1, 5}:
@@ -208,10 +208,29 @@ def test_scan_finds_runs_in_order(tmp_path):
 
 
 def test_damaged_sessions_cost_only_their_times(tmp_path):
-    lines = [b'{"episodes": 1, "seconds": 2}', b"{torn", b"[]", b"7", b'{"episodes": 1}', b"\xff\xfe", b""]
+    wrong = b'{"episodes": "many", "seconds": 2}'
+    lines = [
+        b'{"episodes": 1, "seconds": 2}',
+        b"{torn",
+        b"[]",
+        b"7",
+        b'{"episodes": 1}',
+        wrong,
+        b"\xff\xfe",
+        b"",
+    ]
     (tmp_path / "sessions.jsonl").write_bytes(b"\n".join([*lines, lines[0]]) + b"\n")
-    assert read_sessions(tmp_path) == [{"episodes": 1, "seconds": 2}] * 2
+    assert read_sessions(tmp_path) == [Session(episodes=1, seconds=2)] * 2
     assert read_sessions(tmp_path / "nowhere") == []
+
+
+def test_a_session_keeps_its_line_and_what_other_versions_wrote(tmp_path):
+    line = b'{"command": "a1", "episodes": 4, "peak_mb": 812.5, "prediction_seconds": 0.25, "seconds": 0.5}\n'
+    (tmp_path / "sessions.jsonl").write_bytes(line)
+    (session,) = read_sessions(tmp_path)
+    assert (session.command, session.prediction_seconds) == ("a1", 0.25)
+    assert session.as_line() == line
+    assert session.changed(shard="part").as_line() == line.replace(b"}", b', "shard": "part"}')
 
 
 def test_hundred_thousand_records_are_read_fast_enough(tmp_path):

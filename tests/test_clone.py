@@ -164,11 +164,11 @@ def _make_another_version(site: Path) -> None:
 
 
 WAYS = [
-    ("wheel", "in the clone"),
+    # another installed version disturbs a clone no less than this one
+    pytest.param("wheel", "in the clone", marks=pytest.mark.slow),
     ("wheel", "elsewhere"),
-    pytest.param(
-        "editable", "in the clone", marks=pytest.mark.slow
-    ),  # as elsewhere, and as without installation
+    # as elsewhere, and as without installation
+    pytest.param("editable", "in the clone", marks=pytest.mark.slow),
     ("editable", "elsewhere"),
     ("nothing", "in the clone"),
     ("another version", "in the clone"),
@@ -220,7 +220,12 @@ def test_a_script_meets_one_version_whole(
 
 
 @pytest.mark.parametrize(
-    "installed", ["wheel", pytest.param("editable", marks=pytest.mark.slow), "nothing", "another version"]
+    "installed",
+    [
+        *(pytest.param(way, marks=pytest.mark.slow) for way in ("wheel", "editable")),
+        "nothing",
+        "another version",
+    ],
 )
 def test_list_in_the_clone_shows_every_built_in_as_sound(
     installed: str, environments: dict[str, Environment], clone: Path

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fssbench.conformance.harness import Skipped, require
 from fssbench.conformance.subject import MethodSubject
-from fssbench.contracts.methods import Method
+from fssbench.contracts.methods import Method, supervision_of, trains_backbone
 from fssbench.evaluation.isolation import isolated
 from fssbench.training.state import learnable, statistics
 
@@ -20,13 +20,21 @@ _NAMED = 5
 
 
 class _LossSubject:
-    """Two episodes as `Method.loss` takes them; the left half of each query is ignored (255)."""
+    """Two episodes as `Method.loss` takes them; the left half of each query is ignored (255).
 
-    def __init__(self, subject: MethodSubject) -> None:
+    Args:
+        subject: the method class.
+        stage: one of its stages, or None for its last training.
+    """
+
+    def __init__(self, subject: MethodSubject, stage: str | None = None) -> None:
         cls = subject.cls
         if cls.recipe is None and cls.loss is Method.loss:
             raise Skipped("the method has no recipe and does not define a loss")
-        self.method = subject.learner
+        self.method = subject.learner if stage is None else subject.build()
+        if stage is not None:
+            self.method.begin_stage(stage)
+            self.method.train()
         self._statistics = [tensor.clone() for tensor in statistics(self.method)]
         self._memory = self.method.training_memory()
         self._episodes = subject.episodes(batch=2)
@@ -50,10 +58,13 @@ class _LossSubject:
         for tensor, initial in zip(statistics(method), self._statistics, strict=True):
             tensor.copy_(initial)
         method.restore_memory(self._memory)
-        labels = target.long() if method.supervision == "classes" else target.clone()
-        told = {"numbers": torch.tensor([1, 2])} if method.supervision == "numbered" else {}
+        supervision = supervision_of(method)
+        labels = target.long() if supervision == "classes" else target.clone()
+        told = {"numbers": torch.tensor([1, 2])} if supervision == "numbered" else {}
         with isolated(0):
-            query, support = method.read(episodes.query.clone(), episodes.support.clone())
+            query, support = episodes.query.clone(), episodes.support.clone()
+            if not trains_backbone(method):
+                query, support = method.read(query, support)
             with torch.enable_grad():
                 loss = method.loss(query, support, episodes.mask.clone(), labels, ignore.clone(), **told)
         returned = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
@@ -123,6 +134,28 @@ def loss_honours_ignore(s: MethodSubject) -> None:
     require(same, text.format(f"{first:.6g}", f"{second:.6g}"))
 
 
+def stages_learn(s: MethodSubject) -> None:
+    """The loss of every stage is a finite scalar, and sends a finite gradient to parameters of that stage."""
+    if not s.cls.stages:
+        raise Skipped("the method is trained in one go")
+    for stage in s.cls.stages:
+        trial = _LossSubject(s, stage)
+        parameters = learnable(trial.method)
+        require(bool(parameters), f"stage {stage!r} has no parameter that learns")
+        value = float(trial.reference.detach())
+        require(abs(value) < float("inf"), f"the loss of stage {stage!r} is {value}")
+        require(trial.reference.requires_grad, f"the loss of stage {stage!r} carries no gradient")
+        with isolated(0), torch.enable_grad():
+            trial.reference.backward()
+        gradients = [parameter.grad for parameter in parameters.values() if parameter.grad is not None]
+        require(
+            any(bool(gradient.any()) for gradient in gradients),
+            f"the loss of stage {stage!r} reaches none of its {len(parameters)} parameters",
+        )
+        finite = all(bool(gradient.isfinite().all()) for gradient in gradients)
+        require(finite, f"a gradient of stage {stage!r} is not finite")
+
+
 def _join_names(names: list[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"{', '.join(names[:_NAMED])}{more}"
@@ -132,4 +165,5 @@ LOSS_CHECKS: tuple[Callable[[MethodSubject], None], ...] = (
     loss_is_finite,
     loss_reaches_what_learns,
     loss_honours_ignore,
+    stages_learn,
 )

@@ -86,6 +86,19 @@ def test_a_method_shows_faults_parity_and_published_figures() -> None:
         assert fact in show("ssp").stdout
 
 
+def test_a_method_that_is_trained_in_stages_shows_their_recipes() -> None:
+    shown = facts("bam")
+    assert shown["stages before (--stage)"]["base"]["recipe"]["size"] == 417
+    assert (
+        shown["recipe (fssbench train)"]["learning_rate"],
+        shown["recipe (fssbench train)"]["stated_rate"],
+    ) == (
+        0.05,
+        0.005,
+    )
+    assert "stages before (--stage)" not in facts("pfenet")
+
+
 def test_a_method_without_public_code_shows_what_is_stated_and_what_is_chosen() -> None:
     result, card = facts("abcnet"), METHODS.get("abcnet").card
     assert result["reference"] == "no reference; built from the paper"

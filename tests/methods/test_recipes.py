@@ -56,6 +56,7 @@ LEARNERS: dict[str, dict[str, Any]] = {
 """Settings with which a method learns here: the miniature's classes, or a narrow head that takes little time."""
 SMALL_STEPS = {"rtd", "ssp", "ifa"}
 """Methods that need a lower rate for their loss to fall in eight steps."""
+STAGES = [(name, stage) for name in METHODS.names() for stage in METHODS.get(name).stages]
 TRAINED = [name for name in METHODS.names() if METHODS.get(name).card.trained]
 
 
@@ -91,9 +92,9 @@ def learner(name: str) -> Method:
     return fssbench.load_method(name, backbone="efficientnet-lite0", untrained=True, **LEARNERS.get(name, {}))
 
 
-def batch_of(method: Method, data: Path, size: int) -> Batch:
+def batch_of(method: Method, data: Path, size: int, benchmark: str = "pascal-to-isic2018") -> Batch:
     """Two training episodes of the miniature, as `fssbench train` draws them."""
-    source = training_set("pascal-to-isic2018", data=data)
+    source = training_set(benchmark, data=data)
     dataset = open_dataset("pascal", data=data)
     with workers("cpu") as world:
         inputs = Inputs(dataset, size, world.device, FeatureCache(0))
@@ -109,17 +110,35 @@ def test_the_loss_falls_on_the_miniature(name: str, mini: Path) -> None:
     with torch.random.fork_rng(devices=[]):
         method = learner(name)
         batch = batch_of(method, mini, 96)
-        weights = list(learnable(method).values())
-        optimizer = torch.optim.Adam(weights, lr=3e-4 if name in SMALL_STEPS else 2e-3)
-        losses = []
-        for _ in range(8):
-            method.train()
-            optimizer.zero_grad()
-            loss = Loss(method)(batch)
-            loss.backward()
-            optimizer.step()
-            losses.append(float(loss.detach()))
+        losses = train_few_steps(method, batch, rate=3e-4 if name in SMALL_STEPS else 2e-3)
     assert sum(losses[-2:]) < 0.9 * sum(losses[:2]), losses
+
+
+@pytest.mark.parametrize(("name", "stage"), STAGES)
+def test_the_loss_of_a_stage_falls_on_the_miniature(name: str, stage: str, mini: Path) -> None:
+    """On a fold, so that images also show classes that are not trained on."""
+    with torch.random.fork_rng(devices=[]):
+        method = learner(name)
+        method.begin_stage(stage)
+        batch = batch_of(method, mini, 96, "pascal5i")
+        assert batch.query.shape == (2, 3, 96, 96)  # pixels, as the backbone learns
+        assert 0 < int(batch.target.max()) <= 15
+        losses = train_few_steps(method, batch, rate=1e-3)
+    assert sum(losses[-2:]) < 0.9 * sum(losses[:2]), losses
+
+
+def train_few_steps(method: Method, batch: Batch, *, rate: float) -> list[float]:
+    """Train eight steps on one batch, and return their losses."""
+    optimizer = torch.optim.Adam(list(learnable(method).values()), lr=rate)
+    losses = []
+    for _ in range(8):
+        method.train()
+        optimizer.zero_grad()
+        loss = Loss(method)(batch)
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    return losses
 
 
 @pytest.mark.parametrize("name", trained({"vat"}))

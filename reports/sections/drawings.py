@@ -20,7 +20,8 @@ from .efficiency import describe_cost_source, make_cost_points
 
 CLASSES = 20
 """Number of classes in one figure.  If there are more, those with the lowest and the highest IoU are shown."""
-_PARTS = "episodes in all, 95 % intervals"
+_INTERVALS = ", 95 % intervals"
+_PARTS = f"episodes in all{_INTERVALS}"
 METHODS = 3
 """Number of methods in figures that have many numbers per method."""
 
@@ -46,7 +47,7 @@ def list_drawings(results: Results) -> tuple[Drawing, ...]:
     return _LISTED[analysis]
 
 
-def describe_basis(cells: Iterable[Cell], what: str = "episodes per point, 95 % intervals") -> str:
+def describe_basis(cells: Iterable[Cell], what: str = f"episodes per point{_INTERVALS}") -> str:
     """Describe what a figure is based on: episodes, interval, protocol, and the marks of its numbers."""
     listed = list(cells)
     counts = sorted({cell.episodes for cell in listed})
@@ -58,8 +59,13 @@ def describe_basis(cells: Iterable[Cell], what: str = "episodes per point, 95 % 
     protocols = ", ".join(sorted({clean(cell.protocol) for cell in listed}))
     marks = dict.fromkeys(clean(m).partition(" (")[0] for cell in listed for m in cell.marks)
     warning = f" Not benchmark figures: {', '.join(marks)}." if marks else ""
-    few = list(dict.fromkeys(cell.miou.shortage for cell in listed if cell.miou.shortage))
-    lacking = f" No interval: {', '.join(few[:3])}{' and others' if len(few) > 3 else ''}." if few else ""
+    shortages = [cell.miou.shortage for cell in listed if cell.miou.shortage]
+    reasons = list(dict.fromkeys(shortages))
+    listed_reasons = f"{', '.join(reasons[:3])}{' and others' if len(reasons) > 3 else ''}"
+    lacking = f" Missing intervals: {listed_reasons}." if reasons else ""
+    if len(shortages) == len(listed) and _INTERVALS in what:
+        what = what.replace(_INTERVALS, "")
+        lacking = f" There is no interval: {listed_reasons}."
     return f"{span} {what}, protocol {protocols}.{lacking}{warning}"
 
 

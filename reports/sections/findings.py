@@ -42,13 +42,12 @@ def _list_methods(analysis: Analysis) -> set[str]:
 def _state_question(analysis: Analysis) -> str:
     shots = _join_words([f"{k}" for k in analysis.shots])
     number = len(_list_methods(analysis))
-    what = _count(number, "method")
     where = _count(len(analysis.benchmarks), "benchmark")
-    which = "How well does" if number == 1 else "Which of"
-    verb = "segment" if number == 1 else "segments best"
+    subject = "How well does 1 method segment" if number == 1 else f"Which of {number} methods segments"
+    best = "" if number == 1 else "best "
     return (
-        f"{which} {what} {verb} objects of new classes from {shots} labelled "
-        f"example{'s' if analysis.shots != (1,) else ''}, on {where}, and how sure is that?"
+        f"{subject} objects of new classes {best}from {shots} labelled "
+        f"example{'s' if analysis.shots != (1,) else ''} on {where}, and how certain is the answer?"
     )
 
 

@@ -64,7 +64,7 @@ def choose_episodes(cells: Sequence[Cell], names: Sequence[str]) -> tuple[list[P
             take(pick, kind, f"{kind} of {names[n]}")
         if place == 0:
             for gap, pick in _find_disputed(episodes):
-                take(pick, DISPUTE, f"disputed, IoU {format_percent(gap)} apart")
+                take(pick, DISPUTE, f"disputed, IoU differs by {format_percent(gap)}")
     return list(chosen.values()), len(episodes)
 
 

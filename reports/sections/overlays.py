@@ -18,8 +18,8 @@ IGNORE = 255
 OUTSIDE, RIGHT, FALSE, MISSED, VOID = range(5)
 """Kinds of pixels: background, found foreground, false foreground, missed foreground, not counted."""
 MEANINGS = {
-    RIGHT: "found",
-    FALSE: "false (no foreground)",
+    RIGHT: "correct foreground",
+    FALSE: "false foreground",
     MISSED: "missed foreground",
     VOID: "not counted",
 }

@@ -52,10 +52,10 @@ def test_best_median_worst_of_the_best_method_then_the_disputed_then_the_others(
     a = cell("a", {0: 10, 1: 90, 2: 50, 3: 60, 4: 40}, miou=40)
     b = cell("b", {0: 20, 1: 95, 2: 55, 3: 5, 4: 45}, miou=60)
     assert told([a, b]) == [
-        (1, ["best of b", "disputed, IoU 5.0 apart", "best of a"]),
+        (1, ["best of b", "disputed, IoU differs by 5.0", "best of a"]),
         (4, ["median of b"]),
-        (3, ["worst of b", "disputed, IoU 55.0 apart"]),
-        (0, ["disputed, IoU 10.0 apart", "worst of a"]),
+        (3, ["worst of b", "disputed, IoU differs by 55.0"]),
+        (0, ["disputed, IoU differs by 10.0", "worst of a"]),
         (2, ["median of a"]),
     ]
     assert choose_episodes([a, b], "ab")[1] == 5

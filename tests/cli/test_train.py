@@ -67,6 +67,25 @@ def test_run_reads_the_checkpoint_and_marks_it(train, tmp_path):
     assert "note: learner: checkpoint trained on test classes (3), on shapes fold 0" in result.stderr
 
 
+def test_a_training_in_stages_names_its_next_command_until_it_can_be_run(train, tmp_path):
+    lacking = train(*SMALL, method="staged")
+    assert lacking.exit_code == 2
+    assert "`fssbench train --method staged --stage sorting --plugin" in lacking.stderr
+    first = train("--steps", "2", "--stage", "sorting", method="staged", out="first")
+    assert first.exit_code == 0, first.stderr
+    start = tmp_path / "first" / "checkpoint.safetensors"
+    assert f"Next: `fssbench train -m staged -b shapes --start {start}" in first.stderr
+    options = ("--checkpoint", start, "--episodes", "3", "-k", "1", "--panels", "0")
+    refused = train(*options, method="staged", verb="run", out="runs")
+    assert refused.exit_code == 3
+    assert f"train --method staged --start {start}" in refused.stderr
+    last = train(*SMALL, "--start", start, method="staged", out="last")
+    assert last.exit_code == 0, last.stderr
+    options = ("--checkpoint", tmp_path / "last" / "checkpoint.safetensors", *options[2:])
+    result = train(*options, "--json", method="staged", verb="run", out="runs")
+    assert result.exit_code == 0, result.stderr
+
+
 @pytest.mark.parametrize(
     ("more", "method", "code", "message"),
     [

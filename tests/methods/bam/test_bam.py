@@ -84,6 +84,9 @@ def test_maps_and_losses_equal_the_reference(golden: Callable[[str], Any]) -> No
     assert base_loss == pytest.approx(float(reference.file["loss_base"]), rel=1e-4)
 
     distances = method._measure_distances(*features)
+    assert torch.allclose(
+        weigh_shots(method.kshot_rw, distances), torch.full((1, 5), 0.2)
+    )  # a file of one support
     extra = zip(reference.file["names_5shot_extra"], reference.file["shapes_5shot_extra"], strict=True)
     hidden = {str(name): str(shape) for name, shape in extra}
     for width, entries in ((2, hidden), (0, {f"{SHOTS}weight": "5,5,1,1"})):
@@ -242,26 +245,17 @@ def test_too_few_classes_and_too_small_batches_are_told(tiny: Any, episodes: Any
         method.train().loss(query, support, mask, target.long(), ignore)
 
 
-def test_the_authors_files_of_one_and_five_supports_load(
-    golden: Callable[[str], Any], tmp_path: Path
-) -> None:
-    """`best.pth` of one device and of several; it brings encoder, number of classes and layers of the weights."""
+def test_the_authors_file_of_five_supports_loads(golden: Callable[[str], Any], tmp_path: Path) -> None:
+    """`best.pth` of several devices; it brings encoder, number of classes and the layer that weighs supports."""
     reference = golden("bam_resnet50_233")
     entries = zip(reference.file["names"], reference.file["shapes"], strict=True)
-    state = {str(name): reference.values(str(name), str(shape)) for name, shape in entries}
-    for name, expected, prefix in (
-        ("one", {}, ""),
-        ("five", {f"{SHOTS}weight": torch.rand(5, 5, 1, 1)}, "module."),
-    ):
-        file = tmp_path / f"{name}.pth"
-        torch.save(
-            {"epoch": 3, "state_dict": {f"{prefix}{k}": v for k, v in (state | expected).items()}}, file
-        )
-        method = fssbench.load_method("bam", backbone="resnet50", checkpoint=file)
-        assert isinstance(method, BAM)
-        assert method.provenance.weights == "reference"
-        assert method.config.kshot_trans_dim == (0 if expected else 2)
-        distances = torch.tensor([[0.3, 0.1, 0.9, 0.4, 0.2]])
-        equal = torch.allclose(weigh_shots(method.kshot_rw, distances), torch.full((1, 5), 0.2))
-        assert equal is not bool(expected)
-        assert torch.equal(method.state_dict()["base.classifier.bias"], state["learner_base.1.4.bias"])
+    state = {f"module.{name}": reference.values(str(name), str(shape)) for name, shape in entries}
+    linear = torch.rand(5, 5, 1, 1)
+    state[f"module.{SHOTS}weight"] = linear
+    torch.save({"epoch": 3, "state_dict": state, "optimizer": {}}, tmp_path / "best.pth")
+    method = fssbench.load_method("bam", backbone="resnet50", checkpoint=tmp_path / "best.pth")
+    assert isinstance(method, BAM)
+    assert method.provenance.weights == "reference"
+    assert (method.config.classes, method.config.weighted_shots, method.config.kshot_trans_dim) == (15, 5, 0)
+    assert torch.equal(method.state_dict()[f"{SHOTS}weight"], linear)
+    assert torch.equal(method.state_dict()["base.classifier.bias"], state["module.learner_base.1.4.bias"])

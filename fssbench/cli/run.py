@@ -120,6 +120,13 @@ def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
 )
 @feature_cache_options("Folder for features, which later runs use: the second costs the head alone.")
 @click.option(
+    "--workers",
+    type=click.IntRange(0),
+    default=2,
+    show_default=True,
+    help="Threads that read the images of the next episodes.",
+)
+@click.option(
     "--panels",
     type=click.IntRange(0),
     default=60,
@@ -151,6 +158,7 @@ def command(
     cache_mb: int,
     feature_cache: Path | None,
     cache_gb: float,
+    workers: int,
     panels: int,
     as_json: bool,
     quiet: bool,
@@ -169,6 +177,7 @@ def command(
         cache_mb=cache_mb,
         feature_cache=feature_cache,
         cache_gb=cache_gb,
+        workers=workers,
         shard=shard,
         panels=panels,
     )

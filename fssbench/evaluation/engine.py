@@ -103,7 +103,8 @@ def evaluate_all(
     with ExitStack() as stack:
         stack.enter_context(generators_kept())
         stack.enter_context(exact_float32())  # of the backbones; each call of a method has its own
-        inputs = Inputs(dataset, plan.size, torch.device(settings.device), cache, files)
+        inputs = Inputs(dataset, plan.size, torch.device(settings.device), cache, files, settings.workers)
+        stack.callback(inputs.close)
         small, pictures = Thumbnails(inputs.reader), Pictures.of_plan(dataset, plan)
         runs = [
             stack.enter_context(MethodRun(guard, plan, dataset, settings, files.sha256, small, pictures))

@@ -68,6 +68,10 @@ class FeatureCache:
             self._future[key].append(self._planned)
             self._planned += 1
 
+    def holds(self, key: Hashable) -> bool:
+        """Whether the maps of `key` are in memory."""
+        return key in self._cached
+
     def _next_use(self, key: Hashable) -> float:
         uses = self._future.get(key)
         while uses and uses[0] < self._clock:  # announced and never asked for: its method broke

@@ -74,6 +74,10 @@ class FeatureStore:
         """Name files that will be asked for, so that they are not dropped before."""
         self._own.update(names)
 
+    def holds(self, name: str) -> bool:
+        """Whether there is a file of this name; it may be damaged or lack a tap."""
+        return self._path(name).is_file()
+
     def load(
         self, name: str, item: str, taps: Collection[str] | None = None
     ) -> tuple[Maps, dict[str, str]] | None:

@@ -29,8 +29,10 @@ from fssbench.evaluation.extraction import Extractor
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.feature_names import name_features
 from fssbench.evaluation.feature_store import Maps
-from fssbench.images.reading import resize_mask, to_input
+from fssbench.evaluation.read_ahead import EPISODES, ReadAhead
+from fssbench.images.reading import normalise, resize_image, resize_mask
 from fssbench.loading.backbones import source_of_backbone
+from fssbench.plugins.calls import is_built_in
 from fssbench.plugins.source_hash import source_of
 
 _PIXELS = "pixels"
@@ -77,6 +79,7 @@ class Inputs:
         device: torch.device,
         cache: FeatureCache,
         files: DataFiles | None = None,
+        workers: int = 0,
     ) -> None:
         self.dataset = dataset
         self.files = files
@@ -88,12 +91,23 @@ class Inputs:
         self._extractors: dict[Hashable, Extractor] = {}
         self._buffers: dict[tuple[str, str, tuple[int, ...]], Tensor] = {}
         self._place = (dataset.card.name, str(dataset.root), dataset.variant, size)
+        self._workers = workers
+        self._ahead = ReadAhead(self._read_image, 0)
+        self._coming: list[Episode] = []
+        """Episodes that were announced last, in the order of their requests."""
+        self._places: dict[int, int] = {}
+        """Place in that order, by index."""
         self._mask = lru_cache(maxsize=max(1, _MASKS_KEPT // size**2))(self._read_mask)
 
     def expect(self, methods: Sequence[Method], episodes: Sequence[Episode]) -> None:
         """Announce which methods will ask for which episodes, so that the cache knows the order."""
         self._add_sources(methods)
         self.cache.plan(self._requests(methods, episodes))
+        self._coming = list(episodes)
+        self._places = {episode.index: place for place, episode in enumerate(episodes)}
+        plugins = (self.dataset, *methods, *(m.backbone for m in methods if m.backbone is not None))
+        self._ahead.close()
+        self._ahead = ReadAhead(self._read_image, self._workers if all(map(is_built_in, plugins)) else 0)
         if self.cache.store is not None:
             items = {item: None for episode in episodes for item in (episode.query, *episode.supports)}
             sources = {source.key: source for source in (self._sources[id(method)] for method in methods)}
@@ -147,6 +161,7 @@ class Inputs:
         """
         try:
             source = self._sources[id(method)]
+            self._read_ahead(episode)
             query = self._maps(source, episode.query)
             supports = [self._maps(source, item) for item in episode.supports]
             masks = [self._mask(item, episode.class_id) == 1 for item in episode.supports]
@@ -243,8 +258,33 @@ class Inputs:
     def _reader_sha256(self) -> str:
         return source_of(type(self.dataset), base=Dataset).sha256
 
+    def _read_ahead(self, episode: Episode) -> None:
+        """Begin to read the images of this episode and the next ones that nothing holds."""
+        if not self._workers:
+            return
+        start = self._places.get(episode.index, 0)
+        coming = (i for e in self._coming[start : start + EPISODES] for i in (e.query, *e.supports))
+        self._ahead.announce([item for item in coming if self._lacks(item)])
+
+    def _lacks(self, item: str) -> bool:
+        """Whether an image must be read for any of its sources."""
+        store = self.cache.store
+        for source in {source.key: source for source in self._sources.values()}.values():
+            if not self.cache.holds(self._key(source, item)):
+                name = self._name_file(source, item)
+                if store is None or name is None or not store.holds(name):
+                    return True
+        return False
+
+    def _read_image(self, item: str) -> NDArray[np.uint8]:
+        return resize_image(self.reader.image(item), self.size)
+
+    def close(self) -> None:
+        """End the threads that read ahead."""
+        self._ahead.close()
+
     def _compute(self, source: _Source, item: str) -> Maps:
-        pixels = to_input(self.reader.image(item), self.size)[None]
+        pixels = normalise(self._ahead.take(item))[None]
         try:
             pixels = pixels.to(self.device)
             if source.extractor is None:

@@ -31,6 +31,8 @@ class Settings:
     """Folder of features that later runs use too; None for none.  It changes no number."""
     cache_gb: float = 20.0
     """Largest size of that folder, GiB."""
+    workers: int = 2
+    """Threads that read the images of the next episodes.  They change no number."""
     shard: tuple[int, int] | None = None
     """Part i of n (1-based) of every plan."""
     panels: int = PANELS

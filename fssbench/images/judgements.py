@@ -12,7 +12,6 @@ Rules for the values of masks are in `fssbench.images.mask_values`.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -24,7 +23,7 @@ from typing import Any, Literal
 from PIL import Image
 
 from fssbench.errors import DataError
-from fssbench.images.opening import DEPTH, ORIENTATION, ORIENTATION_TAG
+from fssbench.images.opening import DEPTH, ORIENTATION, ORIENTATION_TAG, ignored_warnings
 
 DOUBTS = {
     "full": "every pixel is foreground",
@@ -86,8 +85,7 @@ def read_stored_depth(image: Image.Image) -> int | None:
 
 def read_orientation(image: Image.Image) -> int:
     """Return the EXIF orientation of an image: 1 (upright) if it has none, 0 if the tag holds no number."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of damaged EXIF, in which no orientation can be read
+    with ignored_warnings(Warning):  # of damaged EXIF, in which no orientation can be read
         stored: Any = image.info.get(ORIENTATION, image.getexif().get(ORIENTATION_TAG, 1))
     try:
         return int(stored)

@@ -14,7 +14,10 @@ given to Ghostscript).  Here only the formats of `FORMATS` are recognised, whate
 from __future__ import annotations
 
 import io
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -82,6 +85,17 @@ _SIGNATURES = (
 """Offset, bytes and what they announce."""
 
 
+@contextmanager
+def ignored_warnings(category: type[Warning]) -> Iterator[None]:
+    """Ignore warnings of a kind; in the main thread alone, because the filters belong to the whole process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", category)
+        yield
+
+
 def open_image(path: Path) -> Image.Image:
     """Decode an image file completely, in its stored mode.
 
@@ -122,8 +136,7 @@ def decode_image(content: bytes, path: Path) -> Image.Image:
     # A plugin can set this global, and half a PNG would then load as black rows.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is exact, see below
+        with ignored_warnings(Image.DecompressionBombWarning):  # our limit is exact, see below
             image = Image.open(io.BytesIO(content), formats=FORMATS)
             _check_header(image, content, path)
             if image.format == "TIFF":

@@ -115,12 +115,21 @@ def read_codes(path: Path) -> NDArray[np.uint8]:
 
 def to_input(image: Image.Image, size: int) -> Tensor:
     """Return the normalised network input (3, size, size): bilinear with antialiasing, aspect ratio not kept."""
-    import torch  # most verbs read pictures, if any, for people alone
+    return normalise(resize_image(image, size))
 
+
+def resize_image(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    """Resize an RGB image to uint8 (size, size, 3): bilinear with antialiasing, aspect ratio not kept."""
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)
-    pixels = torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1)
-    scaled = pixels.to(torch.float32).div_(255)
+    return np.array(image, dtype=np.uint8)
+
+
+def normalise(pixels: NDArray[np.uint8]) -> Tensor:
+    """Return an RGB image (H, W, 3) as normalised network input (3, H, W)."""
+    import torch  # most verbs read pictures, if any, for people alone
+
+    scaled = torch.from_numpy(pixels).permute(2, 0, 1).to(torch.float32).div_(255)
     return scaled.sub_(torch.tensor(MEAN).view(3, 1, 1)).div_(torch.tensor(STD).view(3, 1, 1))
 
 

@@ -38,6 +38,11 @@ _NO_MEMORY = (
 """What messages contain where torch lacks memory and raises a plain `RuntimeError`."""
 
 
+def is_built_in(plugin: object) -> bool:
+    """Return whether an object's class is one of fssbench's own plugins, not a subclass by somebody else."""
+    return type(plugin).__module__.startswith(_BUILT_IN)
+
+
 @contextmanager
 def plugin_call(
     place: str,

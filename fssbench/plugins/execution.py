@@ -118,7 +118,7 @@ class _Hook:
         if event == "exec":
             if getattr(arguments[0], "co_name", "") == "<module>":
                 self._record(self._execution, arguments[0].co_filename)
-        elif event == "open" and self.observers:
+        elif event == "open" and self.observers and not getattr(_THREAD, "left_out", False):
             path, mode, flags = arguments
             writes = isinstance(mode, str) and any(letter in mode for letter in "wax+")
             writes = writes or (isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR) != 0)
@@ -149,6 +149,12 @@ class _Hook:
 
 
 _HOOK = _Hook()
+_THREAD = threading.local()
+
+
+def leave_out_this_thread() -> None:
+    """Observe nothing that this thread reads: it belongs to fssbench itself, whatever runs meanwhile."""
+    _THREAD.left_out = True
 
 
 def install() -> None:

@@ -1,1 +1,1 @@
-"""Figures: one kind a module, one style for all, drawn once for the page and for files."""
+"""Figures of reports: one kind per module, one style for all.  Each is drawn once for the page and its files."""

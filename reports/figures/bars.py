@@ -1,4 +1,4 @@
-"""Bars per class: foreground IoU of each class, one bar per method, with intervals."""
+"""Bars: foreground IoU of each class, one bar per method, with intervals."""
 
 from __future__ import annotations
 

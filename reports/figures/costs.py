@@ -1,4 +1,4 @@
-"""What methods score against what they cost: small multiples, one per kind of cost."""
+"""Scores of methods against their costs: one small panel per kind of cost."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ AXES = {
 
 @dataclass(frozen=True)
 class Point:
-    """One method in a figure: what it scores and what it costs."""
+    """The score and the costs of one method."""
 
     estimate: Estimate
     hollow: bool
-    """The score carries a mark, or the times are unstable."""
+    """Whether the score has a mark, or the times are unstable."""
     costs: dict[str, float]
-    """By axis; those that are known."""
+    """Known costs, by axis."""
     quartiles: tuple[float, float] | None
-    """Of the milliseconds."""
+    """Quartiles of the milliseconds."""
 
 
 def draw(points: Mapping[str, Point]) -> Figure:

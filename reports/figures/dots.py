@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Dot:
-    """One dot: a figure with its interval."""
+    """One dot: an mIoU with its interval."""
 
     estimate: Estimate
     hollow: bool
-    """Whether the figure has a mark."""
+    """Whether the mIoU has a mark."""
 
 
 def draw(

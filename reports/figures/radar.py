@@ -1,7 +1,7 @@
-"""Radar of one shot over benchmarks, after the paper's Figure 1; with intervals, without area.
+"""Radar plot of one shot over benchmarks, after Figure 1 of the paper, with intervals and without areas.
 
-Areas are not filled: they depend on the order of the axes and mean nothing.  Where a method has no
-number its line has a gap; nothing is drawn at zero.
+Areas are not filled, because they depend on the order of the axes and have no meaning.  If a method has no number, its
+line has a gap: nothing is drawn at zero.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _STEP = 20
 
 
 def reach(values: Sequence[float]) -> int:
-    """End of the axes: the next full step above the largest value, 100 at most.
+    """Return the end of the axes: the next full step above the largest value, at most 100.
 
     Example:
         >>> reach([31.0, 64.2])

@@ -1,4 +1,4 @@
-"""A figure as the bytes of an SVG, PNG or PDF file: no display, no global state, no date and no machine in it."""
+"""Writes a figure as the bytes of an SVG, PNG or PDF file, without a display, global state, date or machine name."""
 
 from __future__ import annotations
 

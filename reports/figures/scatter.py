@@ -1,4 +1,4 @@
-"""Two methods episode by episode."""
+"""Scatter plot of two methods, with one point per episode."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST = 400
-"""Points drawn: every k-th episode where there are more."""
+"""Maximum number of points.  If there are more episodes, every k-th is drawn."""
 
 
 def thinned(count: int) -> NDArray[np.int64]:
-    """Rows of the points that are drawn of `count`: evenly spaced, never chosen by value."""
+    """Return the positions of the points that are drawn: evenly spaced, never chosen by value."""
     step = -(-count // MOST)
     return np.arange(0, count, max(step, 1))
 

@@ -1,4 +1,4 @@
-"""IoU against the size of the object, one panel per shot."""
+"""IoU against object size, one panel per shot."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""One look for every figure: a palette that survives colour blindness and grey print, fonts, axes.
+"""The style of every figure: colours, markers, fonts and axes.
 
-Colours are those of Okabe and Ito (2008) without yellow, which vanishes on white.  No figure tells
-two things apart by colour alone: markers and line styles go with the colours.
+Colours are those of Okabe and Ito (2008) without yellow, which is invisible on white.  They suit colour-blind readers
+and grey print.  No figure distinguishes two things by colour alone: markers and line styles differ too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK = "#010203"
-"""Text and axes: black in files; a page replaces this one value by its own text colour."""
+"""Colour of text and axes: black in files.  A page replaces this value by its own text colour."""
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES: tuple[Any, ...] = (
@@ -35,11 +35,11 @@ LINES: tuple[Any, ...] = (
     "-",
 )
 MOST = len(COLOURS)
-"""Most items that one figure distinguishes; a figure with more says what it leaves out."""
+"""Maximum number of items that a figure distinguishes.  A figure with more says what it leaves out."""
 LONGEST = 34
-"""Characters of a label."""
+"""Maximum number of characters of a label."""
 _KEY = 24
-"""Characters of a name in a legend."""
+"""Maximum number of characters of a name in a legend."""
 _KEY_SIZE = 8.5
 """Points of a legend's text."""
 _KEY_MARGIN, _KEY_HEIGHT, _KEY_LINE, _KEY_GAP = 0.08, 0.177, 0.236, 0.047
@@ -53,7 +53,7 @@ HALF = 3.9
 
 @dataclass(frozen=True)
 class Look:
-    """How one method (or shot) is drawn, in every figure of a report."""
+    """The colour, marker and line style of one method (or shot) in every figure of a report."""
 
     colour: str
     marker: str
@@ -61,7 +61,7 @@ class Look:
 
 
 def look(i: int) -> Look:
-    """The look of the `i`-th thing; the first `MOST` are all different."""
+    """Return the look of the `i`-th item.  The first `MOST` are all different."""
     return Look(COLOURS[i % MOST], MARKERS[i % MOST], LINES[i % MOST])
 
 
@@ -84,7 +84,7 @@ _SETTINGS: dict[Any, Any] = {
 
 @contextmanager
 def applied() -> Iterator[None]:
-    """Within it figures are made and saved."""
+    """Context in which figures are drawn and saved, with the settings of all figures."""
     import matplotlib as mpl
 
     with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
@@ -118,17 +118,17 @@ def blank(
 
 
 def room(labels: Iterable[str], *, size: float = 9.0) -> float:
-    """Inches that the longest of some labels takes."""
+    """Return the inches that the longest label takes."""
     return max((_length(label) for label in labels), default=0) * size * 0.0083 + 0.12
 
 
 def _length(label: str) -> int:
-    """Characters, those of double width twice."""
+    """Return the number of characters, with characters of double width counted twice."""
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in label)
 
 
 def _columns(names: Sequence[str]) -> int:
-    """Columns of a legend."""
+    """Return the number of columns of a legend."""
     return max(1, min(len(names), int(HALF / (0.42 + room(short_names(names, _KEY), size=_KEY_SIZE)))))
 
 
@@ -249,7 +249,7 @@ def _width(label: str) -> float:
 def whisker(
     axes: Axes, place: float, estimate: Estimate, look: Look, *, hollow: bool = False, upright: bool = False
 ) -> None:
-    """A figure with its interval: along x, or along y where `upright`."""
+    """Draw a figure with its interval: along x, or along y if `upright`."""
     ends, at = [estimate.low, estimate.high], [place, place]
     axes.plot(
         *((at, ends) if upright else (ends, at)), color=look.colour, linewidth=1.5, solid_capstyle="butt"
@@ -265,13 +265,13 @@ def whisker(
 
 
 def short(text: object, longest: int = LONGEST) -> str:
-    """A label that fits: clean, and cut where it is too long."""
+    """Return a clean label, cut if it is too long."""
     word = clean_line(text)
     return word if len(word) <= longest else f"{word[: longest - 1]}…"
 
 
 def short_names(names: Iterable[object], longest: int = LONGEST) -> list[str]:
-    """Labels that fit, no two alike where the names are not: what tells names apart often ends them.
+    """Return labels that fit.  Different names get different labels: names often differ only at their end.
 
     Example:
         >>> short_names(["a long name, source 1", "a long name, source 2", "other"], 12)

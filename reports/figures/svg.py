@@ -1,4 +1,4 @@
-"""A figure as one `<svg>` element of a page: no script, no address, unique ids, the page's colours."""
+"""A figure as one `<svg>` element of a page, without scripts and links, with unique ids and the page's colours."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from .drawing import Drawing
 from .style import INK
 
 _BACKGROUND = re.compile(r'<g id="patch_1">.*?</g>', flags=re.DOTALL)
-"""The first thing that matplotlib draws: the white rectangle behind the whole figure."""
+"""The first element that matplotlib draws: the white rectangle behind the whole figure."""
 
 
 def inline(drawing: Drawing) -> str:
-    """The element of a drawing; equal drawings give equal text.
+    """Return the `<svg>` element of a drawing.  Equal drawings give equal text.
 
-    The element has `role="img"` with the drawing's title and caption, stretches to the width it is
-    given, and has text in `currentColor`, so that it fits a dark page and paper alike.
+    The element has `role="img"` with the drawing's title and caption.  It fits any width, and its text has the colour
+    `currentColor`, so it suits dark pages and paper.
     """
     svg = drawing.svg[drawing.svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)

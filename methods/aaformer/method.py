@@ -98,6 +98,10 @@ class AAFormer(SampledSupport):
             ),
             Note(
                 "remark",
+                "With random weights the agents are equal but for rounding, and which of them is nearest is noise.",
+            ),
+            Note(
+                "remark",
                 "The code says otherwise than the paper, as far as the paper is quoted: always 14 agents, trash for "
                 "the background in the transport, and at most 100 rounds of it instead of 10.",
             ),
@@ -114,6 +118,13 @@ class AAFormer(SampledSupport):
         warm_up=1 / 200,
         source="PASCAL-5i configuration of the release, whose schedule multiplies the stated rate by 15",
     )
+    waivers: ClassVar[dict[str, str]] = {
+        **SampledSupport.waivers,
+        **dict.fromkeys(
+            ("batch_equals_single", "strided_inputs"),
+            "agents of random weights are almost equal, so that rounding decides which of them is nearest",
+        ),
+    }
     config: AAFormerConfig
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:

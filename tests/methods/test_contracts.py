@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import create_model
 
+from fssbench.api import Method
 from fssbench.conformance.loss import LOSS_CHECKS
 from fssbench.plugins.registry import METHODS
 from fssbench.testing import check_method
@@ -24,6 +26,16 @@ SMALLER = {
 """Methods of which only a smaller one is checked, and where."""
 
 
+NARROW = {"aaformer", "cyctr", "ipmt"}
+"""Methods that are checked with few channels, because their size takes time and changes nothing here."""
+
+
+def narrowed(method: type[Method]) -> type[Method]:
+    """The method with 48 channels by default."""
+    config = create_model("Narrow", __base__=method.Config, reduce_dim=(int, 48))
+    return type(f"Narrow{method.__name__}", (method,), {"Config": config})
+
+
 def marked(name: str) -> Any:
     marks = [pytest.mark.slow, pytest.mark.timeout(400)] if name in SLOW else []
     return pytest.param(name, marks=marks)
@@ -31,7 +43,7 @@ def marked(name: str) -> Any:
 
 @pytest.mark.parametrize("name", [marked(name) for name in METHODS.names() if name not in SMALLER])
 def test_every_built_in_method_keeps_its_contract(name: str) -> None:
-    method = METHODS.get(name)
+    method = narrowed(METHODS.get(name)) if name in NARROW else METHODS.get(name)
     results = {r.check: r for r in check_method(method)}
     assert {check: r.reason for check, r in results.items() if r.status == "fail"} == {}
     if method.recipe is not None:
@@ -39,4 +51,4 @@ def test_every_built_in_method_keeps_its_contract(name: str) -> None:
 
 
 def test_exceptions_are_of_methods_that_exist() -> None:
-    assert SLOW.keys() | SMALLER.keys() <= set(METHODS.names())
+    assert SLOW.keys() | SMALLER.keys() | NARROW <= set(METHODS.names())

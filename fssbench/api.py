@@ -137,6 +137,7 @@ if TYPE_CHECKING:
         ListError as ListError,
         PluginError as PluginError,
         UsageError as UsageError,
+        make_unknown_error as make_unknown_error,
         unknown as unknown,
     )
     from fssbench.evidence import (

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TORCH = (2, 10)
-"""Before 2.10 `torch.load(weights_only=True)` could be made to run code from a checkpoint."""
+"""Oldest version of torch; before 2.10 a checkpoint could run code in `torch.load(weights_only=True)`."""
 _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -83,11 +83,11 @@ def require_torch() -> None:
         installed = metadata.version("torch")
     except metadata.PackageNotFoundError:
         raise UsageError(
-            f'torch is not installed; fssbench needs {wanted} or newer. Next: pip install "torch>={wanted}"'
+            f'torch is not installed, but fssbench needs torch {wanted} or newer. Next: `pip install "torch>={wanted}"`'
         ) from None
     numbers = tuple(int(part) for part in re.findall(r"\d+", installed)[:2])
     if numbers < TORCH:
         raise UsageError(
-            f"torch {installed} is too old: below {wanted} a checkpoint can run code while it is loaded. "
-            f'Next: pip install -U "torch>={wanted}"'
+            f"torch {installed} is too old: before {wanted} a checkpoint could run code while it was loaded. "
+            f'Next: `pip install -U "torch>={wanted}"`'
         )

@@ -58,7 +58,7 @@ class LockedError(FssbenchError):
     exit_code = 5
 
 
-def unknown(kind: str, name: str, allowed: Iterable[str], *, hint: str = "") -> UsageError:
+def make_unknown_error(kind: str, name: str, allowed: Iterable[str], *, hint: str = "") -> UsageError:
     """Build the error for an unknown name; it suggests the most similar names.
 
     Args:
@@ -77,3 +77,7 @@ def unknown(kind: str, name: str, allowed: Iterable[str], *, hint: str = "") -> 
         text += f" Did you mean {' or '.join(near)}?"
     text += f" Known: {', '.join(names) or 'none'}."
     return UsageError(f"{text} {hint}".rstrip())
+
+
+unknown = make_unknown_error
+"""Earlier name of `make_unknown_error`, for plugins of other authors."""

@@ -25,7 +25,9 @@ def _as_binary(values: Any, name: str) -> NDArray[np.bool_]:
     if array.dtype != np.bool_:
         values = np.unique(array)
         if not np.isin(values, (0, 1)).all():
-            raise UsageError(f"{name} must be binary (bool, or values 0 and 1); found {values[:5].tolist()}")
+            raise UsageError(
+                f"{name} must be binary (bool, or values 0 and 1), but holds {values[:5].tolist()}"
+            )
         array = array.astype(np.bool_)
     return array
 
@@ -53,12 +55,12 @@ def count(
     """
     p, t = _as_binary(prediction, "prediction"), _as_binary(target, "target")
     if p.shape != t.shape:
-        raise UsageError(f"prediction {p.shape} and target {t.shape} differ in shape")
+        raise UsageError(f"the shapes of prediction {p.shape} and target {t.shape} differ")
     pixels = p.size
     if ignore is not None:
         i = _as_binary(ignore, "ignore")
         if i.shape != p.shape:
-            raise UsageError(f"ignore {i.shape} and prediction {p.shape} differ in shape")
+            raise UsageError(f"the shapes of ignore {i.shape} and prediction {p.shape} differ")
         pixels -= int(np.count_nonzero(i))
         p, t = p & ~i, t & ~i
     both = int(np.count_nonzero(p & t))
@@ -140,7 +142,7 @@ def sum_by_class(class_ids: ArrayLike, counts: ArrayLike, classes: Iterable[int]
     met, rows = np.unique(ids, return_inverse=True)
     foreign = [c for c in met.tolist() if c not in place]
     if foreign:
-        raise UsageError(f"episodes of classes {foreign[:5]} in a fold of classes {order[:5]}...")
+        raise UsageError(f"the episodes have the classes {foreign[:5]}, but the fold has {order[:5]}...")
     out = np.zeros((len(order), 2), dtype=np.int64)
     places = np.array([place[c] for c in met.tolist()], dtype=np.int64)[rows]
     np.add.at(out, places, np.asarray(counts, dtype=np.int64).reshape(len(ids), 2))
@@ -189,9 +191,9 @@ def score(
     scored = select_scored_classes(order, class_ids, whole=whole)
     ious = np.where(np.isin(order, scored), ious, np.nan)
     pooled = i.sum(axis=0) / np.maximum(u.sum(axis=0), 1) * 100
-    kept = ious[~np.isnan(ious)]
+    scored_ious = ious[~np.isnan(ious)]
     return Score(
-        miou=float(kept.mean()) if len(kept) else float("nan"),
+        miou=float(scored_ious.mean()) if len(scored_ious) else float("nan"),
         fb_iou=float(pooled.mean()),
         per_class=dict(zip(order, map(float, ious), strict=True)),
         absent=tuple(c for c, m in zip(order, missing, strict=True) if m and c in scored),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Selection:
-    """Reporters that will write, and why others will not."""
+    """The selected reporters, and the reasons why others are not selected."""
 
     reporters: dict[str, type[Reporter]]
     """Classes by name."""
@@ -38,7 +38,7 @@ class Selection:
 
 @dataclass
 class WrittenReport:
-    """What `write_reports` wrote, and what it could not write."""
+    """The files that `write_reports` wrote, and the reporters that wrote none."""
 
     files: tuple[Path, ...] = ()
     skipped: dict[str, str] = field(default_factory=dict)
@@ -73,7 +73,7 @@ def collect_results(
     if not results.runs:
         left_out = "".join(f" {note}." for note in results.notes[:5])
         raise DataError(
-            f"no runs found in {', '.join(map(str, paths))}.{left_out} "
+            f"there are no runs in {', '.join(map(str, paths))}.{left_out} "
             "Next: `fssbench run --method pmnet --suite cross-domain --data mini`"
         )
     if compare_to is None:
@@ -100,18 +100,20 @@ def select_reporters(formats: Sequence[str] | None = None, style: str | None = N
     if style is not None and not any(style in reporter.styles for reporter in reporters.values()):
         known = [f"{s} ({name})" for name, reporter in reporters.items() for s in reporter.styles]
         raise UsageError(
-            f"no reporter of {', '.join(reporters)} knows the style {style!r}; "
-            f"known: {', '.join(known) or 'none of these has any'}. Next: `fssbench list reporters`"
+            f"none of the reporters {', '.join(reporters)} has the style {style!r}. Known styles: "
+            f"{', '.join(known) or 'none'}. Next: `fssbench list reporters`"
         )
     return selection
 
 
 def _select_named(formats: Sequence[str]) -> Selection:
     if isinstance(formats, str):
-        raise UsageError(f"formats is a list of names, not the text {formats!r}. Next: formats=[{formats!r}]")
+        raise UsageError(
+            f"formats must be a list of names, but is the text {formats!r}. Next: give formats=[{formats!r}]"
+        )
     names = list(dict.fromkeys(formats))
     if not names:
-        raise UsageError(f"no reporter is named. Known: {', '.join(REPORTERS.names())}")
+        raise UsageError(f"--format names no reporter. Known reporters: {', '.join(REPORTERS.names())}")
     reporters: dict[str, type[Reporter]] = {name: REPORTERS.get(name) for name in names}
     for name, reporter in reporters.items():
         with plugin_call(f"reporter {name!r}:"):
@@ -141,15 +143,15 @@ def _select_all() -> Selection:
 def write_reports(
     results: Results, folder: str | Path, formats: Sequence[str] | None = None, *, style: str | None = None
 ) -> WrittenReport:
-    """Write results in several formats; a reporter that fails stops no other.
+    """Write results in several formats; a reporter that fails does not stop the others.
 
     Notes are written without names of users and hosts.
 
     Args:
-        results: of `collect_results`.
-        folder: where to; it is made if it does not exist.
+        results: the results of `collect_results`.
+        folder: output folder; it is made if it does not exist.
         formats: names of reporters, see `select_reporters`.
-        style: also in this style, by the reporters that know it.
+        style: an additional style, for the reporters that have it.
 
     Raises:
         UsageError: see `select_reporters`.

@@ -37,8 +37,8 @@ before = list(sys.path)
 import datasets
 import fssbench, fssbench.datasets, fssbench.methods, fssbench.reports
 from fssbench.api import Dataset, Method
-from fssbench.plugins.registry import DATASETS, METHODS, REPORTERS, load_plugin, observed_at_import
-from fssbench.plugins.source_hash import _own_requirements, source_of
+from fssbench.plugins.registry import DATASETS, METHODS, REPORTERS, load_plugin, list_import_observations
+from fssbench.plugins.source_hash import _list_own_requirements, collect_source
 
 with contextlib.redirect_stdout(io.StringIO()) as shown:
     exec(README_EXAMPLE)
@@ -48,7 +48,7 @@ for registry, base in ((METHODS, Method), (DATASETS, Dataset)):
     for name in registry.names():
         cls = registry.get(name)
         files = cls.files if base is Method else ()
-        source = source_of(cls, base=base, files=files, observed=observed_at_import(cls))
+        source = collect_source(cls, base=base, files=files, observed=list_import_observations(cls))
         sources[name] = [source.sha256, source.parts, source.distributions]
 manifests = [json.loads(path.read_text()) for path in Path(OUT).glob("*/manifest.json")]
 print(json.dumps({
@@ -57,7 +57,7 @@ print(json.dumps({
     "path": sys.path == before,
     "same": {
         "versions": [fssbench.__version__, importlib.metadata.version("fssbench")],
-        "needed": sorted(_own_requirements()),
+        "needed": sorted(_list_own_requirements()),
         "origins": {n: r.plugin(n).origin for r in (METHODS, DATASETS, REPORTERS) for n in r.names() if n != "mine"},
         "reporters": [REPORTERS.get(name).__name__ for name in REPORTERS.names()],
         "sources": sources,

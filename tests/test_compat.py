@@ -54,7 +54,7 @@ def test_schemas_are_declared_once_where_operators_do_not_load() -> None:
 @pytest.mark.parametrize("version", ["2.9.1", "1.13", "2.9.0+cpu", "2"])
 def test_old_torch_is_refused(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda _: version)
-    with pytest.raises(UsageError, match=r"too old.*Next: pip install"):
+    with pytest.raises(UsageError, match=r"too old.*Next: `pip install"):
         compat.require_torch()
 
 

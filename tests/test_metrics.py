@@ -149,10 +149,10 @@ def test_takes_tensors_and_lists() -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (([[0, 2]], [[0, 1]]), "prediction must be binary .* found \\[0, 2\\]"),
+        (([[0, 2]], [[0, 1]]), "prediction must be binary .* holds \\[0, 2\\]"),
         (([[0.5]], [[1]]), "prediction must be binary"),
-        (([[0, 1]], [[0], [1]]), "differ in shape"),
-        (([[0, 1]], [[0, 1]], [[0]]), "ignore .* differ in shape"),
+        (([[0, 1]], [[0], [1]]), "the shapes of .* differ"),
+        (([[0, 1]], [[0, 1]], [[0]]), "the shapes of ignore .* differ"),
         (([[np.nan]], [[1.0]]), "must be binary"),
     ],
 )

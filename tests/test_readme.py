@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from command import run_command
 
+from fssbench.api import MARK_MEANINGS
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    ")]
@@ -82,7 +84,7 @@ def test_command(
         page = (place / "report" / "report.html").read_text()
         assert "miniature" in page
         assert "part-trained" in page
-        assert "were left at random" not in page  # what the mark `untrained` is explained by
+        assert MARK_MEANINGS["untrained"] not in page
 
 
 @pytest.mark.parametrize("block", PYTHON)

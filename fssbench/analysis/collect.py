@@ -27,11 +27,11 @@ from fssbench.errors import DataError
 from fssbench.evidence import distinct_episodes
 from fssbench.runs.copies import drop_copies
 from fssbench.runs.mark_legend import missing_folds_marks
-from fssbench.runs.marks import completeness_marks, run_marks
+from fssbench.runs.marks import make_completeness_marks, make_run_marks
 from fssbench.runs.pictures import read_panels
 from fssbench.runs.sessions import Session
-from fssbench.runs.store import StoredRun, read_run, scan
-from fssbench.runs.summary import run_score
+from fssbench.runs.store import StoredRun, find_run_folders, read_run
+from fssbench.runs.summary import score_run
 
 
 def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0) -> Results:
@@ -48,7 +48,7 @@ def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0)
     Raises:
         DataError: if there is no readable run at all, or two folders hold one measurement with other counts.
     """
-    folders = list(dict.fromkeys(run for path in paths for run in scan(path)))
+    folders = list(dict.fromkeys(run for path in paths for run in find_run_folders(path)))
     notes: list[str] = []
     stored: list[StoredRun] = []
     for path in folders:
@@ -90,8 +90,8 @@ def _convert_run(run: StoredRun) -> RunResult:
     identity, context = run.manifest.block, run.manifest.context
     records = [run.records[i] for i in sorted(run.records)]
     sessions = run.sessions()
-    score = run_score(run)
-    marks = (*run_marks(run), *completeness_marks(run))
+    score = score_run(run)
+    marks = (*make_run_marks(run), *make_completeness_marks(run))
     undrawn = Estimate(float("nan"), float("nan"), float("nan"))
     return RunResult(
         slug=run.slug,

@@ -1,1 +1,1 @@
-"""The built-in backbones, one file per network family, registered by entry points as those of others are."""
+"""The built-in backbones: one file per network family, registered by entry points like those of other authors."""

@@ -1,4 +1,4 @@
-"""ResNet-50 and ResNet-101 as the first DeepLab built them, which the PMMs family uses (Yang-Bob/PMMs)."""
+"""ResNet-50 and ResNet-101 of the first DeepLab, which the PMMs family uses (Yang-Bob/PMMs)."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class DeepLabResNet(ResNetStages):
         return out
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Entries without the fourth stage and the ImageNet classifier."""
+        """Return the entries without the fourth stage and the ImageNet classifier."""
         return {k: v for k, v in state.items() if not k.startswith(("layer4.", "fc."))}
 
 
 def _first_convolution(stage: nn.Module) -> nn.Conv2d:
-    """The one that a stage's identity goes through."""
+    """Return the convolution on the identity branch of the first block of a stage."""
     convolution = stage.get_submodule("0.downsample.0")
     assert isinstance(convolution, nn.Conv2d)
     return convolution

@@ -1,4 +1,4 @@
-"""VGG-16 as the first DeepLab built it, which the PMMs family uses (Yang-Bob/PMMs)."""
+"""VGG-16 of the first DeepLab, which the PMMs family uses (Yang-Bob/PMMs)."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class DeepLabVGG16(Backbone):
 
     @property
     def taps(self) -> Mapping[str, Tap]:
-        """The five blocks, in network order; the first belongs to no stage."""
+        """Return the five blocks in network order; the first belongs to no stage."""
         return self._taps
 
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
-        """Feature maps of normalised images (B, 3, H, W) at the named taps, each (B, C, h, w)."""
+        """Compute the feature maps (B, C, h, w) of normalised images (B, 3, H, W) at the named taps."""
         wanted = self.select(taps)
         maps: dict[str, Tensor] = {}
         x = images
@@ -60,14 +60,14 @@ class DeepLabVGG16(Backbone):
         return {tap: maps[tap] for tap in taps}
 
     def part(self, after: str, last: str) -> nn.Module:
-        """The blocks after tap `after` up to tap `last`, sharing weights; they keep their names."""
+        """Return the blocks after tap `after` up to tap `last`; they share their weights and keep their names."""
         self.select_after(after, [last])
         names = list(self._taps)
         between = names[names.index(after) + 1 : names.index(last) + 1]
         return nn.Sequential(OrderedDict((name, self.get_submodule(name)) for name in between)).eval()
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Entries by order where the names are torchvision's; without the ImageNet classifier."""
+        """Return the entries without the ImageNet classifier; names of torchvision are matched by order."""
         kept = {k: v for k, v in state.items() if not k.startswith("classifier.")}
         if not all(re.fullmatch(r"features\.\d+\.(weight|bias)", k) for k in kept):
             return kept

@@ -70,7 +70,10 @@ class DeepStemResNet(ResNetStages):
         return out
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Entries of any of the three stem namings under PFENet's; classifier and unused layers left out."""
+        """Return the entries under the names of PFENet, without classifier and unused layers.
+
+        Three namings of the stem are accepted.
+        """
         if "layer0.0.0.weight" in state:  # SSP's checkpoints
             stem = {f"layer0.0.{i}": f"layer0.{i}" for i in _STEM_ORDER} | {"layer0.1": "layer0.7"}
         elif "conv1.0.weight" in state:  # the ImageNet file beside SSP
@@ -89,7 +92,7 @@ class DeepStemResNet(ResNetStages):
 
 
 def _widen(block: nn.Module, inputs: int) -> None:
-    """Make a bottleneck read `inputs` channels instead of a plain stem's 64."""
+    """Make a bottleneck read `inputs` channels instead of the 64 of a plain stem."""
     for place in ("conv1", "downsample.0"):
         old = block.get_submodule(place)
         assert isinstance(old, nn.Conv2d)
@@ -97,7 +100,7 @@ def _widen(block: nn.Module, inputs: int) -> None:
 
 
 def _dilate(stage: nn.Module, rate: int, *, first: int) -> None:
-    """Strides out, dilation into the 3x3 convolutions of a stage; its first block has a rate of its own."""
+    """Replace the strides of a stage by dilation of its 3x3 convolutions; its first block has another rate."""
     for place, block in enumerate(stage.children()):
         for module in block.modules():
             if isinstance(module, nn.Conv2d):

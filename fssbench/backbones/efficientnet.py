@@ -132,28 +132,28 @@ class EfficientNetLite0(Backbone):
 
     @property
     def taps(self) -> Mapping[str, Tap]:
-        """All taps by name, in network order."""
+        """Return all taps by name, in network order."""
         return self._taps
 
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
-        """Feature maps of normalised images (B, 3, H, W) at the named taps, each (B, C, h, w)."""
+        """Compute the feature maps (B, C, h, w) of normalised images (B, 3, H, W) at the named taps."""
         maps = self._run(self.stem(images * self.scale + self.shift), 0, self.select(taps))
         return {tap: maps[tap] for tap in taps}
 
     def resume(self, features: Tensor, after: str, taps: Sequence[str]) -> dict[str, Tensor]:
-        """Run on from features (B, C, h, w) that stand in for what tap `after` gave."""
+        """Continue the forward pass after tap `after` with replaced features (B, C, h, w)."""
         wanted = self.select_after(after, taps)
         maps = self._run(features, list(self._taps).index(after) + 1, wanted)
         return {tap: maps[tap] for tap in taps}
 
     def part(self, after: str, last: str) -> nn.Module:
-        """The blocks after tap `after` up to tap `last`, sharing weights."""
+        """Return the blocks after tap `after` up to tap `last`; they share their weights."""
         self.select_after(after, [last])
         order = list(self._taps)
         return nn.Sequential(*self._blocks()[order.index(after) + 1 : order.index(last) + 1]).eval()
 
     def _run(self, x: Tensor, first: int, wanted: set[str]) -> dict[str, Tensor]:
-        """The wanted taps from block number `first` on; nothing deeper than the last of them is run."""
+        """Compute the wanted taps from block number `first` on; blocks after the last wanted tap are not run."""
         maps: dict[str, Tensor] = {}
         for i, block in enumerate(self._blocks()[first:], start=first):
             x = block(x)
@@ -164,13 +164,13 @@ class EfficientNetLite0(Backbone):
         return maps
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Entries of the package's checkpoint under own names; the 1x1 head and classifier left out."""
+        """Return the entries of the package's checkpoint under our names, without the 1x1 head and the classifier."""
         return {
             _own_name(k): v for k, v in state.items() if not k.startswith(("_conv_head.", "_bn1.", "_fc."))
         }
 
     def branch_ends(self) -> list[nn.BatchNorm2d]:
-        """The last norm of every block that adds its input."""
+        """Return the last norm of every block that adds its input."""
         norms = [block.project[1] for block in self._blocks() if block.residual]
         return [norm for norm in norms if isinstance(norm, nn.BatchNorm2d)]
 
@@ -189,7 +189,7 @@ _PARTS = {
 
 
 def _own_name(name: str) -> str:
-    """`_blocks.3._bn1.weight` is our `blocks.3.depthwise.1.weight`."""
+    """Translate a name: `_blocks.3._bn1.weight` is our `blocks.3.depthwise.1.weight`."""
     match name.split("."):
         case ["_conv_stem", *rest]:
             return ".".join(("stem.0", *rest))

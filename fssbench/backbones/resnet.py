@@ -18,17 +18,17 @@ _NETWORKS = {"resnet50": resnet50, "resnet101": resnet101}
 
 
 class ResNetStages(Backbone):
-    """What every ResNet here shares: bottlenecks in `layer1` and on, with a tap around each last ReLU.
+    """Base of all ResNets here: bottlenecks from `layer1` on, with a tap before and after each last ReLU.
 
     Taps are `layer{s}.{i}`, the sum of a bottleneck before its last ReLU, and `layer{s}.{i}.relu`
-    after it.  Only the part below the deepest asked tap is run.
+    after it.  Only the layers up to the deepest requested tap are run.
     """
 
     _taps: dict[str, Tap]
 
     @abstractmethod
     def _stem(self, images: Tensor) -> Tensor:
-        """What the first bottleneck reads, (B, C, h, w)."""
+        """Compute the input of the first bottleneck, (B, C, h, w)."""
 
     def _blocks(self) -> list[tuple[str, int, Bottleneck]]:
         return [
@@ -39,7 +39,7 @@ class ResNetStages(Backbone):
         ]
 
     def _name_taps(self, strides: Mapping[int, int]) -> dict[str, Tap]:
-        """The taps; stages not in `strides` halve the resolution each, from 4 on."""
+        """Return the taps; a stage that is not in `strides` has stride 2 ** (stage + 1)."""
         return {
             tap: Tap(tap, block.conv3.out_channels, strides.get(stage, 2 ** (stage + 1)), stage)
             for name, stage, block in self._blocks()
@@ -48,40 +48,40 @@ class ResNetStages(Backbone):
 
     @property
     def taps(self) -> Mapping[str, Tap]:
-        """All taps by name, in network order."""
+        """Return all taps by name, in network order."""
         return self._taps
 
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
-        """Feature maps of normalised images (B, 3, H, W) at the named taps, each (B, C, h, w)."""
+        """Compute the feature maps (B, C, h, w) of normalised images (B, 3, H, W) at the named taps."""
         wanted = self.select(taps)
         maps = _run(self._stem(images), self._blocks(), wanted)
         return {tap: maps[tap] for tap in taps}
 
     def resume(self, features: Tensor, after: str, taps: Sequence[str]) -> dict[str, Tensor]:
-        """Run on from features (B, C, h, w) that stand in for what tap `after` gave."""
+        """Continue the forward pass after tap `after` with replaced features (B, C, h, w)."""
         wanted = self.select_after(after, taps)
         blocks = self._blocks()
         done = [name for name, _, _ in blocks].index(after.removesuffix(".relu")) + 1
-        activated = functional.relu(features)  # changes nothing where `after` is behind the ReLU
+        activated = functional.relu(features)  # no effect if `after` is after the ReLU
         maps = _run(activated, blocks[done:], wanted)
         if f"{after}.relu" in wanted:
             maps[f"{after}.relu"] = activated
         return {tap: maps[tap] for tap in taps}
 
     def part(self, after: str, last: str) -> nn.Module:
-        """The bottlenecks after tap `after` up to tap `last`, sharing weights; stages keep their names."""
+        """Return the bottlenecks after tap `after` up to tap `last`; they share their weights and keep their names."""
         self.select_after(after, [last])
         names = [name for name, _, _ in self._blocks()]
         first, end = (names.index(tap.removesuffix(".relu")) + 1 for tap in (after, last))
         return _Part([(stage, block) for _, stage, block in self._blocks()[first:end]], last).eval()
 
     def branch_ends(self) -> list[nn.BatchNorm2d]:
-        """The third norm of every bottleneck."""
+        """Return the third norm of every bottleneck."""
         return [block.bn3 for _, _, block in self._blocks()]
 
 
 class _Part(nn.Module):
-    """Some bottlenecks in a row, grouped by stage as in the network."""
+    """A sequence of bottlenecks, grouped by stage as in the network."""
 
     def __init__(self, blocks: Sequence[tuple[int, Bottleneck]], last: str) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class _Part(nn.Module):
         self.activated = last.endswith(".relu")
 
     def forward(self, features: Tensor) -> Tensor:
-        """The last tap's map (B, C, h, w) from that before the first bottleneck, signed or not."""
+        """Compute the map (B, C, h, w) of the last tap from the map before the first bottleneck, signed or not."""
         before = features
         for stage in self.children():
             for block in stage.children():
@@ -122,12 +122,12 @@ class ResNet(ResNetStages):
         return out
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Entries without the ImageNet classifier `fc`."""
+        """Return the entries without the ImageNet classifier `fc`."""
         return {k: v for k, v in state.items() if not k.startswith("fc.")}
 
 
 def _run(x: Tensor, blocks: list[tuple[str, int, Bottleneck]], wanted: set[str]) -> dict[str, Tensor]:
-    """The wanted taps of these blocks; what lies below the deepest of them is all that is run."""
+    """Compute the wanted taps of these blocks; blocks after the deepest one are not run."""
     maps: dict[str, Tensor] = {}
     for name, _, block in blocks:
         if len(maps) == len(wanted):
@@ -139,7 +139,7 @@ def _run(x: Tensor, blocks: list[tuple[str, int, Bottleneck]], wanted: set[str])
 
 
 def _residual_sum(block: Bottleneck, x: Tensor) -> Tensor:
-    """A bottleneck's output before its last ReLU: the module itself only returns what is after it."""
+    """Compute the output of a bottleneck before its last ReLU; the module itself returns the output after it."""
     out: Tensor = functional.relu_(block.bn1(block.conv1(x)))
     out = functional.relu_(block.bn2(block.conv2(out)))
     out = block.bn3(block.conv3(out))

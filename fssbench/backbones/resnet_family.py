@@ -19,7 +19,7 @@ _TIMM = "Apache-2.0 (timm); trained on ImageNet-1K, whose terms are for research
 
 
 def _weights(network: str, files: dict[str, str]) -> tuple[PublishedWeights, ...]:
-    """The three published sets of weights of a ResNet; file names end in the first digits of their hash."""
+    """List the three published sets of weights of a ResNet; file names end in the first digits of their hash."""
     publishers = {
         "v1": (
             "torchvision",

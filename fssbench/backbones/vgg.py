@@ -74,11 +74,11 @@ class VGG16(Backbone):
 
     @property
     def taps(self) -> Mapping[str, Tap]:
-        """All taps by name, in network order."""
+        """Return all taps by name, in network order."""
         return self._taps
 
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
-        """Feature maps of normalised images (B, 3, H, W) at the named taps, each (B, C, h, w)."""
+        """Compute the feature maps (B, C, h, w) of normalised images (B, 3, H, W) at the named taps."""
         wanted = self.select(taps)
         maps: dict[str, Tensor] = {}
         x = images
@@ -91,13 +91,13 @@ class VGG16(Backbone):
         return {tap: maps[tap] for tap in taps}
 
     def part(self, after: str, last: str) -> nn.Module:
-        """The layers after tap `after` up to tap `last`, sharing weights."""
+        """Return the layers after tap `after` up to tap `last`; they share their weights."""
         self.select_after(after, [last])
         first, end = (int(tap.removeprefix("features.")) + 1 for tap in (after, last))
         return nn.Sequential(*list(self.features)[first:end]).eval()
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Entries without the ImageNet classifier."""
+        """Return the entries without the ImageNet classifier."""
         return _without_classifier(state)
 
 
@@ -134,16 +134,16 @@ class PANetVGG16(Backbone):
 
     @property
     def taps(self) -> Mapping[str, Tap]:
-        """The one tap, `features`."""
+        """Return the only tap, `features`."""
         return self._taps
 
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
-        """The last feature map (B, 512, ceil(H / 8), ceil(W / 8)) of normalised images (B, 3, H, W)."""
+        """Compute the last feature map (B, 512, ceil(H / 8), ceil(W / 8)) of normalised images (B, 3, H, W)."""
         self.select(taps)
         return {"features": self.features(images)}
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Entries by order where the names are torchvision's; without the ImageNet classifier."""
+        """Return the entries without the ImageNet classifier; names of torchvision are matched by order."""
         state = _without_classifier(state)
         if len(state) != len(self.state_dict()) or not all(
             re.fullmatch(r"features\.\d+\.(weight|bias)", k) for k in state

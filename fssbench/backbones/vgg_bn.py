@@ -47,16 +47,16 @@ class VGG16BatchNorm(Backbone):
 
     @property
     def taps(self) -> Mapping[str, Tap]:
-        """The five parts, in network order; `layer0` belongs to no stage."""
+        """Return the five parts in network order; `layer0` belongs to no stage."""
         return self._taps
 
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
-        """Feature maps of normalised images (B, 3, H, W) at the named taps, each (B, C, h, w)."""
+        """Compute the feature maps (B, C, h, w) of normalised images (B, 3, H, W) at the named taps."""
         maps = self._run(images, list(self._taps), self.select(taps))
         return {tap: maps[tap] for tap in taps}
 
     def resume(self, features: Tensor, after: str, taps: Sequence[str]) -> dict[str, Tensor]:
-        """Run on from features (B, C, h, w) that stand in for what tap `after` gave."""
+        """Continue the forward pass after tap `after` with replaced features (B, C, h, w)."""
         wanted = self.select_after(after, taps)
         parts = list(self._taps)
         maps = self._run(features, parts[parts.index(after) + 1 :], wanted)
@@ -73,11 +73,11 @@ class VGG16BatchNorm(Backbone):
         return maps
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Entries under the parts' names; without the ImageNet classifier."""
+        """Return the entries under the names of the parts, without the ImageNet classifier."""
         return {self._own_name(k): v for k, v in state.items() if not k.startswith("classifier.")}
 
     def _own_name(self, name: str) -> str:
-        """Torchvision's `features.8.running_mean` is our `layer1.1.running_mean`."""
+        """Translate a name: `features.8.running_mean` of torchvision is our `layer1.1.running_mean`."""
         match = re.fullmatch(r"features\.(\d+)\.(.+)", name)
         if match is None:
             return name

@@ -12,7 +12,7 @@ from fssbench.benchmarks.pmnet_paper import (
     Variant,
 )
 from fssbench.contracts.records import Record
-from fssbench.errors import unknown
+from fssbench.errors import make_unknown_error
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.registry import DATASETS
 
@@ -24,9 +24,9 @@ __all__ = [
     "Source",
     "Variant",
     "find_benchmark",
-    "names",
-    "suite",
     "find_benchmarks_on",
+    "find_suite",
+    "list_benchmark_names",
 ]
 
 BENCHMARKS: dict[str, Benchmark] = {record.id: record for record in RECORDS}
@@ -90,28 +90,32 @@ def find_benchmark(name: str) -> Resolved:
     if benchmark is None:
         if base not in DATASETS.names() or any(base == b.target for b in RECORDS):
             tests = [b.id for b in RECORDS if b.target == base]
-            hint = f"{base} is a data set; it is tested by {', '.join(tests)}. " if tests else ""
-            raise unknown("benchmark", name, names(), hint=f"{hint}Next: `fssbench list benchmarks`")
+            hint = f"{base} is a data set of the benchmarks {', '.join(tests)}. " if tests else ""
+            raise make_unknown_error(
+                "benchmark", name, list_benchmark_names(), hint=f"{hint}Next: `fssbench list benchmarks`"
+            )
         benchmark = _make_benchmark(base)
     if not benchmark.variants:
         if colon:
-            raise unknown(f"variant of {base}", wanted, (), hint=f"Next: use `{base}` without a variant")
+            raise make_unknown_error(
+                f"variant of {base}", wanted, (), hint=f"Next: use `{base}` without a variant"
+            )
         return Resolved(id=base, benchmark=benchmark)
     by_name = {v.name: v for v in benchmark.variants}
     variant = by_name.get(wanted) if colon else benchmark.variants[0]
     if variant is None:
-        raise unknown(f"variant of {base}", wanted, by_name, hint=f"Next: `fssbench show {base}`")
+        raise make_unknown_error(f"variant of {base}", wanted, by_name, hint=f"Next: `fssbench show {base}`")
     return Resolved(id=f"{base}:{variant.name}", benchmark=benchmark, variant=variant)
 
 
-def suite(name: str) -> tuple[str, ...]:
+def find_suite(name: str) -> tuple[str, ...]:
     """List the benchmark ids of a suite.
 
     Raises:
         UsageError: for an unknown suite, with similar names.
     """
     if name not in SUITES:
-        raise unknown("suite", name, SUITES, hint="Next: `fssbench list suites`")
+        raise make_unknown_error("suite", name, SUITES, hint="Next: `fssbench list suites`")
     return SUITES[name]
 
 
@@ -124,7 +128,7 @@ def find_benchmarks_on(dataset: str, variant: str | None) -> list[Resolved]:
     return [r for r in map(find_benchmark, ids) if r.dataset_variant in {None, variant}]
 
 
-def names() -> list[str]:
+def list_benchmark_names() -> list[str]:
     """List all ids that `find_benchmark` accepts, with their variants.  No third-party data set is loaded."""
     known = list(BENCHMARKS)
     known += [f"{b.id}:{v.name}" for b in RECORDS for v in b.variants]

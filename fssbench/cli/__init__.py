@@ -14,26 +14,26 @@ from typing import Any
 import click
 
 from fssbench import __version__
-from fssbench.cli.output import printable
+from fssbench.cli.output import escape_text
 from fssbench.compat import require_torch
 from fssbench.errors import FssbenchError, PluginError
 from fssbench.threads import let_threads_sleep
 
 VERBS = {
-    "run": "Evaluate methods on benchmarks; the same command again resumes.",
-    "train": "Train a method on the source of a benchmark; the same command again resumes.",
+    "run": "Evaluate methods on benchmarks. The same command again resumes.",
+    "train": "Train a method on the source data of a benchmark. The same command again resumes.",
     "bench": "Measure parameters, FLOPs, time and memory of methods on this machine.",
     "report": "Write the comparison of stored runs.",
     "leaderboard": "Build a static site from many runs.",
     "compare": "Compare methods on the episodes they share: differences, wins, ranks.",
-    "power": "Tell how many episodes or seeds would show a difference.",
+    "power": "Compute how many episodes or seeds would show a difference.",
     "list": "List methods, data sets, reporters, benchmarks, suites or runs.",
     "show": "Show all that is known about one name.",
     "data": "Verify, prepare or generate data sets; import split lists.",
     "episodes": "Write, show and replay episode plans.",
     "score": "Compute scores again from stored counts.",
     "merge": "Join the shards of a run.",
-    "verify": "Check stored runs: seals, data, a share of the episodes computed again.",
+    "verify": "Check stored runs: seals, data, and a share of the episodes, which is computed again.",
     "check": "Check a plugin against its contract.",
     "env": "Show versions, devices, settings and folders.",
 }
@@ -41,7 +41,7 @@ VERBS = {
 EXIT_CODES = """\b
 Exit codes:
   0    done
-  1    a bug of fssbench, with its traceback: please report it
+  1    a bug in fssbench; please report its traceback
   2    usage: an unknown name or option
   3    data, weights or stored results are missing or damaged
   4    a plugin does not load or breaks its contract
@@ -93,12 +93,12 @@ class Verbs(click.Group):
             if is_debugging():
                 whole = traceback.format_exception(error, chain=not was_shown(error))
                 click.echo("".join(whole), err=True, nl=False)
-            click.echo(f"error: {printable(str(error))}", err=True)
+            click.echo(f"error: {escape_text(str(error))}", err=True)
             ctx.exit(error.exit_code)
-        except SystemExit as error:  # no verb raises this: a plugin did, and its code may be 0
+        except SystemExit as error:  # no verb raises this, so a plugin did; its code may be 0
             click.echo(
-                f"error: a plugin ended the program (SystemExit: {error.code}); finished work is kept. "
-                "Next: `fssbench check` on each plugin that was used",
+                f"error: a plugin ended the program (SystemExit: {error.code}). Finished work is kept. "
+                "Next: run `fssbench check` on each plugin that you used",
                 err=True,
             )
             ctx.exit(PluginError.exit_code)

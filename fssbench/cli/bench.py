@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fssbench.cli.hints import Verb, follow_up
+from fssbench.cli.hints import Verb, compose_next_command
 from fssbench.cli.options import (
     PATH,
     data_option,
@@ -19,7 +19,7 @@ from fssbench.cli.options import (
     splits_option,
     threads_option,
 )
-from fssbench.cli.output import emit_json, one_line, table
+from fssbench.cli.output import emit_json, print_table, to_one_line
 from fssbench.errors import FssbenchError
 
 if TYPE_CHECKING:
@@ -61,16 +61,16 @@ _PLAIN_COLUMNS = (
 
 @click.command(
     cls=Verb,
-    epilog="FLOPs are those of matrix products and convolutions, 2 per multiply-add; test-time adaptation is "
-    "included. Time is per episode, from pixels; `head` starts from cached features. The values of the weights change "
-    "no figure, so weights are random if none are given.",
+    epilog="FLOPs are those of matrix products and convolutions, 2 per multiply-add, with test-time adaptation. "
+    "Time is per episode and starts from pixels; the columns `head` start from cached features. The figures do not "
+    "depend on the values of the weights, so weights are random by default.",
 )
 @click.option("--method", "-m", "methods", multiple=True, required=True, metavar="NAME", help="Repeatable.")
 @click.option("--backbone", metavar="NAME", help="Default: the method's own.")
 @click.option(
-    "--shot", "-k", "shots", multiple=True, type=click.IntRange(1), help="Repeatable; default 1 and 5."
+    "--shot", "-k", "shots", multiple=True, type=click.IntRange(1), help="Repeatable. Default: 1 and 5."
 )
-@click.option("--size", type=click.IntRange(32), help="Side of the input, pixels; default the method's own.")
+@click.option("--size", type=click.IntRange(32), help="Side of the input, pixels. Default: the method's own.")
 @click.option(
     "--batch", type=click.IntRange(1), default=1, show_default=True, help="Episodes in one forward."
 )
@@ -163,30 +163,32 @@ def command(
     broken: list[FssbenchError] = []
     for name in dict.fromkeys(methods):
         for shot in dict.fromkeys(shots or (1, 5)):
-            click.echo(f"measuring {one_line(name)}, {shot}-shot, on {device}", err=True)
+            click.echo(f"measuring {to_one_line(name)}, {shot}-shot, on {device}", err=True)
             try:
                 request = BenchRequest(method=name, shot=shot, device=device, plugins=plugins, **rest)
                 each = measure_in_subprocess(request)
                 path = save(each, out)
             except FssbenchError as error:
-                click.echo(f"error: {one_line(str(error))}", err=True)
+                click.echo(f"error: {to_one_line(str(error))}", err=True)
                 broken.append(error)
                 continue
             measured.append(each)
             if as_json:
                 emit_json([{"written": path, "flops": each.flops, **each.model_dump()}])
     if measured and not as_json:
-        table(_COLUMNS, [_format_row(each) for each in measured])
+        print_table(_COLUMNS, [_format_row(each) for each in measured])
     for each in measured:
         for reason in each.unstable:
-            click.echo(f"unstable: {one_line(each.label)}, {each.shot}-shot: {reason}", err=True)
+            click.echo(f"unstable: {to_one_line(each.label)}, {each.shot}-shot: {reason}", err=True)
     if any(each.unstable for each in measured):
         click.echo(f"Next: {NEXT}", err=True)
     if measured:
-        click.echo(f"stored in {out}. Next: `{follow_up('report', out)}`", err=True)
+        click.echo(
+            f"The measurements are stored in {out}. Next: `{compose_next_command('report', out)}`", err=True
+        )
     if broken:
         raise type(broken[0])(
-            f"{len(broken)} of {len(broken) + len(measured)} measurements failed, see above"
+            f"{len(broken)} of {len(broken) + len(measured)} measurements failed; the errors are above"
         )
 
 
@@ -204,7 +206,7 @@ def _compare_with_plain(
     rows = []
     for request in requests:
         click.echo(
-            f"comparing {one_line(request.method)}, {request.shot}-shot, on {request.device}", err=True
+            f"comparing {to_one_line(request.method)}, {request.shot}-shot, on {request.device}", err=True
         )
         method = load_for_measuring(request)
         name, given = place["name"], {key: value for key, value in place.items() if key != "name"}
@@ -230,7 +232,7 @@ def _compare_with_plain(
             )
         )
     if rows:
-        table(_PLAIN_COLUMNS, rows)
+        print_table(_PLAIN_COLUMNS, rows)
 
 
 def _format_row(each: Efficiency) -> tuple[object, ...]:

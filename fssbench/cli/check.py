@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fssbench.cli.hints import Verb, follow_up
+from fssbench.cli.hints import Verb, compose_next_command
 from fssbench.cli.options import json_option
-from fssbench.cli.output import emit_json, one_line, table
-from fssbench.errors import PluginError, UsageError, unknown
+from fssbench.cli.output import emit_json, print_table, to_one_line
+from fssbench.errors import PluginError, UsageError, make_unknown_error
 
 if TYPE_CHECKING:
     from fssbench.cli.progress import Progress
@@ -36,8 +36,8 @@ def _find_plugins(target: str) -> list[tuple[str, str]]:
         if target.endswith(".py") or "/" in target:
             raise
         names = [name for registry in registries for name in registry.names()]
-        hint = "Next: give a name, or a plugin file, folder or module"
-        raise unknown("plugin", target, names, hint=hint) from error
+        hint = "Next: give one of these names, or a plugin file, folder or module"
+        raise make_unknown_error("plugin", target, names, hint=hint) from error
     return [(kind, name) for kind, _, name in (each.partition(" ") for each in registered)]
 
 
@@ -52,8 +52,8 @@ def _check_plugin(
         progress.advance(f"{kind} {name}", done, f"{name} {check}")
 
     if kind == METHODS.kind:
-        asked = {} if size is None else {"size": size}
-        return testing.check_method(METHODS.get(name), backbone, watch=watch, **asked)
+        options = {} if size is None else {"size": size}
+        return testing.check_method(METHODS.get(name), backbone, watch=watch, **options)
     if kind == DATASETS.kind:
         return testing.check_dataset(DATASETS.get(name), watch=watch)
     if kind == BACKBONES.kind:
@@ -79,13 +79,15 @@ def _compose_next_command(kind: str, name: str, target: str) -> str:
     plugin = ("--plugin", target) if target != name else ()
     if kind == "method":
         words = ("--method", name, "--benchmark", "pascal-to-isic2018", "--data", "mini")
-        return follow_up("run", *plugin, *words)
+        return compose_next_command("run", *plugin, *words)
     if kind == "backbone":
         words = ("--method", "panet", "--benchmark", "pascal-to-isic2018", "--data", "mini")
-        return follow_up("run", *plugin, *words, "--backbone", name, "--weights", "random")
+        return compose_next_command("run", *plugin, *words, "--backbone", name, "--weights", "random")
     if kind == "dataset":
-        return follow_up("run", *plugin, "--method", "panet", "--benchmark", name, "--data", "mini")
-    return follow_up("report", *plugin, "--format", name)
+        return compose_next_command(
+            "run", *plugin, "--method", "panet", "--benchmark", name, "--data", "mini"
+        )
+    return compose_next_command("report", *plugin, "--format", name)
 
 
 @click.command(cls=Verb)
@@ -115,38 +117,38 @@ def command(target: str, backbone: str | None, size: int | None, as_json: bool) 
     if as_json:
         emit_json(rows)
     else:
-        table(("status", "plugin", "check", "reason or contract"), _format_lines(rows))
+        print_table(("status", "plugin", "check", "reason or contract"), _format_lines(rows))
     failed = sum(row["status"] == "fail" for row in rows)
     passed, skipped = (sum(row["status"] == s for row in rows) for s in ("pass", "skip"))
     click.echo(f"{passed} passed, {skipped} skipped, {failed} failed", err=True)
     if failed:
         causes = len({_cause_key(row) for row in rows if row["status"] == "fail"})
         raise PluginError(
-            f"{target} does not keep its contract: {failed} of {len(rows)} checks failed, for "
-            f"{causes} {'cause' if causes == 1 else 'causes'}"
+            f"{target} breaks its contract: {failed} of {len(rows)} checks failed, with "
+            f"{causes} {'cause' if causes == 1 else 'different causes'}. The table above names them"
         )
     for kind, name in targets:
-        click.echo(f"Next: {one_line(_compose_next_command(kind, name, target))}", err=True)
+        click.echo(f"Next: {to_one_line(_compose_next_command(kind, name, target))}", err=True)
 
 
 def _cause_key(row: dict[str, Any]) -> tuple[Any, ...]:
-    """Return what failures with the same cause have in common."""
+    """Return a key that failures with the same cause share."""
     return row["kind"], row["name"], row["cause"]
 
 
 def _format_lines(rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
     """Format the lines of the table; the first failure of each cause names the others, which get no line."""
-    felled: dict[tuple[Any, ...], list[str]] = {}
+    failed_checks: dict[tuple[Any, ...], list[str]] = {}
     for row in rows:
         if row["status"] == "fail":
-            felled.setdefault(_cause_key(row), []).append(row["check"])
+            failed_checks.setdefault(_cause_key(row), []).append(row["check"])
     for row in rows:
         text = row["reason"] or row["contract"]
         if row["status"] == "fail":
-            first, *others = felled[_cause_key(row)]
+            first, *others = failed_checks[_cause_key(row)]
             if row["check"] != first:
                 continue
             if others:
                 checks = "check" if len(others) == 1 else "checks"
-                text += f" (the same cause fells {len(others)} more {checks}: {', '.join(others)})"
+                text += f" ({len(others)} more {checks} failed for the same cause: {', '.join(others)})"
         yield row["status"], row["name"], row["check"], text

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fssbench.cli.hints import CARRIED, Verb, follow_up
+from fssbench.cli.hints import CARRIED, Verb, compose_next_command
 from fssbench.cli.options import PATH, bootstrap_seed_option, json_option, resamples_option
-from fssbench.cli.output import emit_json, one_line, table
-from fssbench.errors import UsageError, unknown
+from fssbench.cli.output import emit_json, print_table, to_one_line
+from fssbench.errors import UsageError, make_unknown_error
 
 if TYPE_CHECKING:
     from fssbench.analysis.comparisons import Pair, Ranking, SeedSpread, Tally
@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 @click.command("compare", cls=Verb)
 @click.argument("methods", nargs=-1, metavar="[METHOD|RUN]...")
 @click.option(
-    "--runs", multiple=True, type=PATH, help="Run folder, or folder of them; repeatable.  [default: runs]"
+    "--runs",
+    multiple=True,
+    type=PATH,
+    help="Run folder, or folder of run folders; repeatable.  [default: runs]",
 )
 @click.option("--shared", is_flag=True, help="If plans differ, compare the episodes they share.")
-@resamples_option(None, "Resamples behind p and interval.")
+@resamples_option(None, "Bootstrap resamples for p and interval.")
 @bootstrap_seed_option()
 @json_option("One JSON line per pair, tally, ranking and spread.")
 def command(
@@ -36,29 +39,29 @@ def command(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Compare METHODs (names as in the report) or RUN folders pairwise; by default all that were run.
+    """Compare METHODs (names as in the report) or RUN folders pairwise; by default all methods that were run.
 
     Every difference is A minus B in mIoU points on the same episodes, with its 95 % interval and its
-    p.  Win, tie and loss are A's, by Holm's p at 5 %.  The family that Holm's p is adjusted over is
-    every pair of methods on the same benchmark and shot in the folders given, printed or not: the same
-    as in a report on these folders.
+    p.  Win, tie and loss are those of A, by Holm's p at 5 %.  The family of Holm's adjustment is
+    every pair of methods on the same benchmark and shot in the given folders, printed or not. A report on these
+    folders uses the same family.
     """
     from fssbench.analysis.comparisons import pairs, ranking, refusals, seed_spread, tally
-    from fssbench.runs.store import scan
+    from fssbench.runs.store import find_run_folders
 
     folders = [Path(name) for name in methods]
     if (
         len(folders) > 1
-        and all(any(scan(folder)) for folder in folders)
+        and all(any(find_run_folders(folder)) for folder in folders)
         and _print_equal_runs(folders, as_json)
     ):
         return
     everything, names, cells = choose_cells(methods, runs)
     everything = replace(everything, bootstrap_seed=seed)
     results = replace(everything, cells=cells)
-    kept = {id(cell) for cell in cells}
+    chosen_cells = {id(cell) for cell in cells}
     compared = pairs(everything, shared=shared, methods=names, resamples=resamples)
-    shown = tuple(pair for pair in compared if id(pair.a) in kept and id(pair.b) in kept)
+    shown = tuple(pair for pair in compared if id(pair.a) in chosen_cells and id(pair.b) in chosen_cells)
     refused = refusals(results, shared=shared)
     if shown:
         counts, ranks = tally(shown), ranking(results)
@@ -68,17 +71,19 @@ def command(
         else:
             _print_comparisons(shown, counts, ranks, spreads)
             _explain_verdicts(shown, seed)
-    shared_command = follow_up(
+    shared_command = compose_next_command(
         "compare", *methods, "--shared", carried=(*CARRIED, "--runs", "--resamples", "--seed")
     )
     for r in refused:
         where = f"{r.methods[0]} and {r.methods[1]} on {r.benchmark}, {r.shot}-shot"
         remedy = f" Next: `{shared_command}` compares the episodes they share" if r.shareable else ""
-        click.echo(f"error: {one_line(where)} are not compared: {one_line(r.reason)}.{remedy}", err=True)
+        click.echo(
+            f"error: {to_one_line(where)} cannot be compared: {to_one_line(r.reason)}.{remedy}", err=True
+        )
     if not shown and not refused:
         raise UsageError(
-            f"nothing to compare: no two runs of {', '.join(map(repr, names or _list_labels(results)))} share a "
-            "benchmark and shot. Next: `fssbench list runs`"
+            f"no two runs of {', '.join(map(repr, names or _list_labels(results)))} have the same benchmark and shot, "
+            "so there is nothing to compare. Next: `fssbench list runs`"
         )
     if refused:
         click.get_current_context().exit(UsageError.exit_code)
@@ -104,7 +109,7 @@ def _print_equal_runs(folders: Sequence[Path], as_json: bool) -> bool:
                 ]
             )
         else:
-            click.echo(one_line(each.text))
+            click.echo(to_one_line(each.text))
     return bool(equal) and len(equal) == len(folders) * (len(folders) - 1) // 2
 
 
@@ -121,31 +126,31 @@ def choose_cells(
     """
     from fssbench.analysis.collect import collect
     from fssbench.analysis.row_names import full_name
-    from fssbench.runs.store import scan
+    from fssbench.runs.store import find_run_folders
 
-    folders = {name: list(scan(Path(name))) for name in methods}
-    labels = [name for name, held in folders.items() if not held]
-    sources = [*(Path(name) for name, held in folders.items() if held), *runs]
+    folders = {name: list(find_run_folders(Path(name))) for name in methods}
+    labels = [name for name, run_folders in folders.items() if not run_folders]
+    sources = [*(Path(name) for name, run_folders in folders.items() if run_folders), *runs]
     if (labels and not runs) or not sources:
         sources.append(Path("runs"))
     results = collect(sources, resamples=0)
     for note in results.notes:
-        click.echo(f"note: {one_line(note)}", err=True)
+        click.echo(f"note: {to_one_line(note)}", err=True)
     if not methods:
         return results, None, results.cells
     wanted: list[str] = []
     rank: dict[int, int] = {}
     for place, name in enumerate(methods):
-        held = {path.resolve() for path in folders[name]}
+        run_folders = {path.resolve() for path in folders[name]}
         mine = [
             (i, cell)
             for i, cell in enumerate(results.cells)
-            if any(run.path.resolve() in held for run in cell.folds.values())
-            or (not held and name in (full_name(cell), cell.name, cell.label, cell.method))
+            if any(run.path.resolve() in run_folders for run in cell.folds.values())
+            or (not run_folders and name in (full_name(cell), cell.name, cell.label, cell.method))
         ]
         exact = [(i, cell) for i, cell in mine if name in (full_name(cell), cell.name)]
         if not mine:
-            raise unknown(
+            raise make_unknown_error(
                 "method", name, set(map(full_name, results.cells)), hint="Next: `fssbench list runs`"
             )
         for i, cell in exact or mine:
@@ -167,12 +172,13 @@ def _explain_verdicts(shown: Sequence[Pair], seed: int) -> None:
     sizes = ", ".join(f"{b} {k}-shot {n}" for b, k, n, _ in families)
     numbers = " or ".join(f"{r:,}" for r in sorted({r for *_, r in families}))
     click.echo(
-        "win, loss: significantly better, worse: Holm's p is at most 5 %. Family: all pairs of methods on one "
-        f"benchmark and shot in the folders given ({one_line(sizes)}). {numbers} resamples, seed {seed}",
+        "A win or loss means that A is significantly better or worse: Holm's p is at most 5 %. The family is all pairs "
+        f"of methods on one benchmark and shot in the given folders ({to_one_line(sizes)}). {numbers} resamples, seed "
+        f"{seed}",
         err=True,
     )
     if any(p.outcome == TOO_FEW for p in shown):
-        click.echo(f"{TOO_FEW}: no interval and no verdict. {MORE_QUERIES}", err=True)
+        click.echo(f"With {TOO_FEW} there is no interval and no verdict. {MORE_QUERIES}", err=True)
 
 
 def _print_comparisons(
@@ -185,7 +191,7 @@ def _print_comparisons(
         *("benchmark", "shot", "A", "B", "mIoU A", "mIoU B", "A - B"),
         *("interval", "p", "Holm p", "family"),
     )
-    table(
+    print_table(
         (*columns, "A's", "episodes", "marks", "note"),
         [
             (
@@ -210,16 +216,16 @@ def _print_comparisons(
         title="Differences",
     )
     click.echo()
-    table(
+    print_table(
         ("A", "B", "A wins", "ties", "A loses", TOO_FEW),
         [(*t.methods, t.wins, t.ties, t.losses, t.undecided) for t in counts],
         title="Over benchmarks and shots",
     )
     click.echo()
     if ranks.reason:
-        click.echo(f"no ranking: {one_line(ranks.reason)}", err=True)
+        click.echo(f"There is no ranking: {to_one_line(ranks.reason)}", err=True)
     else:
-        table(
+        print_table(
             ("method", "mean rank", "critical difference", "Friedman p", "over", "not distinguished from"),
             [
                 (
@@ -236,7 +242,7 @@ def _print_comparisons(
         )
     if spreads:
         click.echo()
-        table(
+        print_table(
             (
                 "benchmark",
                 "shot",

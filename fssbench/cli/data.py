@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fssbench.cli.hints import Verb, follow_up
+from fssbench.cli.hints import Verb, compose_next_command
 from fssbench.cli.options import PATH, data_option, json_option, plugin_option, splits_option
-from fssbench.cli.output import emit_json, printable, table
+from fssbench.cli.output import emit_json, escape_text, print_table
 
 if TYPE_CHECKING:
     from fssbench.contracts.datasets import Finding, FindingLevel, Verification
 
 SHOWN = 5
-"""Findings of one kind that are printed before the rest becomes a count."""
-DATA_FOUND_WANTING = 3
+"""Number of findings of one kind that are printed; the rest are counted."""
+DATA_HAVE_ERRORS = 3
 PLUGIN_BROKEN = 4
 
 
@@ -47,17 +47,16 @@ def verify(
     against: Path | None,
     as_json: bool,
 ) -> None:
-    """Check every file of data sets and report what is wrong.
+    """Check every file of data sets and report errors.
 
-    NAME is a data set, with a variant if wanted (`isic2018:isic3`); without one, every data set that the
-    folder holds is looked at. The exit code is 3 if anything is wrong. Nothing is repaired. Runs are checked with
-    `fssbench verify`.
+    NAME is a data set, optionally with a variant (`isic2018:isic3`). Without NAME, every data set in the
+    folder is checked. The exit code is 3 if there is an error. Nothing is repaired. `fssbench verify` checks runs.
 
-    --record keeps the hashes of one data set that is known to be good, as text for `sha256sum -c`; --against
-    names every file that changed, is missing or was added since.
+    --record writes the hashes of one data set that is known to be good, as text for `sha256sum -c`. --against
+    names every file that was changed, removed or added since.
     """
     if (record or against) and (len(names) != 1 or (record and against)):
-        raise click.UsageError("--record and --against need one NAME; give only one of the two options")
+        raise click.UsageError("give one NAME, and only one of --record and --against")
     compare = _open_record(against, names[0]) if against else None
     write = _start_record(record) if record else None
     reports = _verify_named(names, data, splits)
@@ -70,9 +69,9 @@ def verify(
         for label, report in reports:
             _print_report(label, report, None if everything else SHOWN)
     if note and not against:
-        click.echo(printable(note), err=True)
+        click.echo(escape_text(note), err=True)
     if not all(report.ok for _, report in reports):
-        ctx.exit(DATA_FOUND_WANTING)
+        ctx.exit(DATA_HAVE_ERRORS)
 
 
 def _open_named(label: str, data: str | None) -> Any:
@@ -95,7 +94,7 @@ def _open_record(against: Path, label: str) -> Callable[[Any, Verification], Non
 
 
 def _start_record(record: Path) -> Callable[[Any, Verification], str]:
-    """Refuse an existing file now; write the hashes later, and say what was written."""
+    """Refuse an existing file now; return a function that writes the hashes later and describes them."""
     from fssbench.data.hash_records import digest_hashes, hash_files, refuse_existing, write_record
 
     refuse_existing(record)
@@ -103,8 +102,11 @@ def _start_record(record: Path) -> Callable[[Any, Verification], str]:
     def write(dataset: Any, report: Verification) -> str:
         hashes = hash_files(dataset, record)
         write_record(record, dataset, hashes)
-        doubt = "" if report.ok else ". The data are not sound, see above; record them again when they are"
-        return f"recorded: {len(hashes):,} files in {record}, together {digest_hashes(hashes)}{doubt}"
+        doubt = "" if report.ok else ". The data have errors (see above), so record them again after repair"
+        return (
+            f"{record} now holds the hashes of {len(hashes):,} files. The hash of all hashes is "
+            f"{digest_hashes(hashes)}{doubt}"
+        )
 
     return write
 
@@ -114,9 +116,9 @@ def _hint_at_hashes(reports: list[tuple[str, Verification]]) -> str:
     label = next((label for label, report in reports if report.images), None)
     if label is None:
         return ""
-    record = follow_up("data", "verify", label, "--record", f"{label.partition(':')[0]}.sha256")
+    record = compose_next_command("data", "verify", label, "--record", f"{label.partition(':')[0]}.sha256")
     return (
-        "note: wrong bits in a JPEG, BMP or GIF that still decodes can be found by recorded hashes alone. Next, "
+        "note: a JPEG, BMP or GIF with wrong bits may still be decoded, and only recorded hashes detect this. Next, "
         f"while the data are good: `{record}`"
     )
 
@@ -133,7 +135,7 @@ def _verify_named(
     root = find_data_folder(data)
     if root is None:
         raise DataError(
-            "no data folder to look at. Next: give --data DIR, set FSSBENCH_DATA or use --data mini"
+            "no data folder was given. Next: give --data DIR, set FSSBENCH_DATA or use --data mini"
         )
     reports = []
     suggestions: list[str] = []
@@ -144,13 +146,13 @@ def _verify_named(
         except (DataError, PluginError) as error:
             if names:
                 raise
-            click.echo(f"skipped: {printable(str(error))}", err=True)
+            click.echo(f"skipped: {escape_text(str(error))}", err=True)
             suggestions += [m[0] for m in [re.search(r"Did you mean .*", str(error))] if m]
             continue
-        click.echo(f"checking {printable(label)} ...", err=True)
+        click.echo(f"checking {escape_text(label)} ...", err=True)
         reports.append((label, verify_dataset(dataset)))
     if not reports:
-        text = f"no data set is in {root}. Next: `fssbench list datasets` names the folders looked for"
+        text = f"folder {root} holds no data set. Next: `fssbench list datasets` names the expected folders"
         raise DataError(". ".join([text, *suggestions[:1]]))
     return reports
 
@@ -175,22 +177,22 @@ def _print_report(label: str, report: Verification, limit: int | None) -> None:
 
     errors = sum(f.level == FindingLevel.ERROR for f in report.findings)
     warnings = len(report.findings) - errors
-    click.echo(printable(f"{label}: {report.images:,} images, {report.masks:,} masks at {report.root}"))
+    click.echo(escape_text(f"{label}: {report.images:,} images, {report.masks:,} masks at {report.root}"))
     for (level, kind, remedy), findings in _group_findings(report.findings).items():
         click.echo(
-            printable(f"  {level}: {kind}" + (f" ({len(findings):,} files)" if len(findings) > 1 else ""))
+            escape_text(f"  {level}: {kind}" + (f" ({len(findings):,} files)" if len(findings) > 1 else ""))
         )
         for finding in findings[:limit]:
             detail = f": {finding.problem}" if finding.problem != kind else ""
-            click.echo(printable(f"    {finding.path}{detail}"))
+            click.echo(escape_text(f"    {finding.path}{detail}"))
         if limit is not None and len(findings) > limit:
-            click.echo(f"    ... and {len(findings) - limit:,} more (--all shows them)")
-        click.echo(printable(f"    remedy: {remedy}"))
+            click.echo(f"    and {len(findings) - limit:,} more (--all shows them)")
+        click.echo(escape_text(f"    remedy: {remedy}"))
     if report.histogram:
         click.echo("  images by label:")
         for name, count in sorted(report.histogram.items(), key=lambda row: (-row[1], row[0])):
-            click.echo(printable(f"    {count:>7,}  {name}"))
-    verdict = "sound" if report.ok else "not usable in this state"
+            click.echo(escape_text(f"    {count:>7,}  {name}"))
+    verdict = "usable" if report.ok else "not usable in this state"
     click.echo(f"  {errors:,} errors, {warnings:,} warnings: {verdict}")
 
 
@@ -209,7 +211,9 @@ def _group_findings(findings: list[Finding]) -> dict[tuple[FindingLevel, str, st
 @command.command(cls=Verb)
 @click.argument("name")
 @click.argument("source", type=PATH)
-@click.option("--data", metavar="DIR", help="Folder of the data sets to write below. Default: FSSBENCH_DATA.")
+@click.option(
+    "--data", metavar="DIR", help="Folder of the data sets, for the output. Default: FSSBENCH_DATA."
+)
 @plugin_option()
 def prepare(name: str, source: Path, data: str | None) -> None:
     """Convert the public download at SOURCE to the layout that fssbench reads, below the data folder."""
@@ -222,34 +226,36 @@ def prepare(name: str, source: Path, data: str | None) -> None:
     cls = DATASETS.get(name)
     target = data or os.environ.get("FSSBENCH_DATA")
     if not target or target == "mini":
-        raise UsageError("`prepare` needs a folder to write below. Next: give --data DIR")
+        raise UsageError("`fssbench data prepare` needs an output folder. Next: give --data DIR")
     if not source.exists():
-        raise DataError(f"download {source} does not exist")
+        raise DataError(f"download {source} does not exist. Next: check the argument SOURCE")
     try:
         Path(target).mkdir(parents=True, exist_ok=True)
         with plugin_call(f"data set {name!r}: prepare fails:", passes=(OSError,)):
             for line in cls.prepare(source, Path(target)):
-                click.echo(printable(line), err=True)
+                click.echo(escape_text(line), err=True)
     except OSError as error:
-        raise DataError(f"cannot prepare {name} below {target}: {error}") from error
+        raise DataError(f"data set {name!r} cannot be prepared below {target} ({error})") from error
     with plugin_call(f"data set {name!r} cannot be located:"):
         place = cls.locate(Path(target))
-    click.echo(printable(str(place)))
-    following = follow_up("data", "verify", name, "--data", target)
-    click.echo(f"Next: `{printable(following)}`", err=True)
+    click.echo(escape_text(str(place)))
+    following = compose_next_command("data", "verify", name, "--data", target)
+    click.echo(f"Next: `{escape_text(following)}`", err=True)
 
 
 @command.command(cls=Verb)
 @click.argument("folder", metavar="[DIR]", required=False, type=PATH)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1))
-@click.option("--dataset", "names", multiple=True, metavar="NAME", help="Draw this one only; repeatable.")
+@click.option(
+    "--dataset", "names", multiple=True, metavar="NAME", help="Draw only this data set; repeatable."
+)
 @plugin_option()
 @json_option("One JSON object per data set.")
 @click.pass_context
 def mini(ctx: click.Context, folder: Path | None, seed: int, names: tuple[str, ...], as_json: bool) -> None:
     """Draw the miniature data sets, into DIR or into the cache, from which `--data mini` reads.
 
-    The pictures are procedural; numbers measured on them are no benchmark numbers.
+    The pictures are procedural drawings. Figures measured on them are not benchmark figures.
     """
     from fssbench.data.location import make_miniature
 
@@ -257,7 +263,7 @@ def mini(ctx: click.Context, folder: Path | None, seed: int, names: tuple[str, .
     if as_json:
         emit_json({"dataset": name, "outcome": text} for name, text in outcome.items())
     else:
-        table(("dataset", "outcome"), outcome.items())
+        print_table(("dataset", "outcome"), outcome.items())
     if any(not text.startswith(("written", "already there", "at ")) for text in outcome.values()):
         ctx.exit(PLUGIN_BROKEN)
 
@@ -268,18 +274,18 @@ def mini(ctx: click.Context, folder: Path | None, seed: int, names: tuple[str, .
     "--into",
     type=PATH,
     metavar="DIR",
-    help="Folder for the lists. Default: the cache, which every run reads; `DATA/splits` is read too.",
+    help="Folder for the lists. Default: the cache, which every run reads. Runs also read `DATA/splits`.",
 )
 @plugin_option()
 def splits(source: Path, into: Path | None) -> None:
     """Import reference list files (such as the `data/splits` folder of the HSNet repository, or a part of it).
 
-    Every line is checked; pickles are read without being able to run code, and become JSON.
+    Every line is checked. Pickles are read without running code and stored as JSON.
     """
     from fssbench.data.reference_lists import import_lists
     from fssbench.files.cache import cache_folder
 
     target = into or cache_folder() / "splits"
     for line in import_lists(source, target):
-        click.echo(printable(line))
-    click.echo(printable(f"kept at {target}"), err=True)
+        click.echo(escape_text(line))
+    click.echo(escape_text(f"The lists are in {target}"), err=True)

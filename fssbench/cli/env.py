@@ -1,4 +1,4 @@
-"""`fssbench env`: print the facts of this machine that a figure depends on, for example for an issue."""
+"""`fssbench env`: print the facts about this machine on which figures depend, for example for an issue."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 
 from fssbench import __version__
 from fssbench.cli.options import json_option
-from fssbench.cli.output import emit_json, fields
+from fssbench.cli.output import emit_json, print_fields
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pillow", "pandas", "pydantic", "click", "safetensors")
 EXTRAS = (
@@ -82,4 +82,4 @@ def command(as_json: bool) -> None:
     if as_json:
         emit_json([known])
     else:
-        fields(known)
+        print_fields(known)

@@ -10,7 +10,7 @@ import click
 
 from fssbench.cli.hints import Verb
 from fssbench.cli.options import PATH, data_option, json_option, plugin_option, splits_option
-from fssbench.cli.output import emit_json, fields, printable, table
+from fssbench.cli.output import emit_json, escape_text, print_fields, print_table
 
 if TYPE_CHECKING:
     from fssbench.contracts.episodes import Plan
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--shot", default=1, show_default=True)
 @click.option("--protocol", default="published", show_default=True, help="`published` or `fssbench`.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--episodes", metavar="N", type=int, help="Cap: the first N only.")
+@click.option("--episodes", metavar="N", type=int, help="Draw only the first N episodes.")
 @data_option()
 @splits_option()
 @click.option("-o", "--output", type=PATH, metavar="FILE", help="Write the plan there.")
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     "--replay",
     type=PATH,
     metavar="FILE",
-    help="Show a stored plan, and compare it with what would be drawn now; exit code 3 if it differs.",
+    help="Show a stored plan, and compare it with the plan that would be drawn now; exit code 3 if they differ.",
 )
 @plugin_option()
 @click.option("--rows", default=5, show_default=True, type=click.IntRange(0), help="Episodes to print.")
@@ -55,7 +55,7 @@ def command(
     from fssbench.errors import DataError, UsageError
 
     if (benchmark is None) == (replay is None):
-        raise UsageError("give a BENCHMARK to draw, or --replay FILE. Next: `fssbench list benchmarks`")
+        raise UsageError("give either a BENCHMARK or --replay FILE. Next: `fssbench list benchmarks`")
     shown: dict[str, Any] = {}
     is_other = False
     if replay is not None:
@@ -77,16 +77,16 @@ def command(
         )
     if output is not None:
         write_plan(plan, output)
-        click.echo(printable(f"written to {output}"), err=True)
+        click.echo(escape_text(f"The plan was written to {output}"), err=True)
     shown = {**_summarise_plan(plan), **shown}
-    head = [(e.index, e.class_id, e.query, " ".join(e.supports)) for e in plan[:rows]]
+    first_rows = [(e.index, e.class_id, e.query, " ".join(e.supports)) for e in plan[:rows]]
     if as_json:
-        emit_json([{**shown, "rows": head}])
+        emit_json([{**shown, "rows": first_rows}])
     else:
-        fields(shown)
-        if head:
+        print_fields(shown)
+        if first_rows:
             click.echo()
-            table(("index", "class", "query", "supports"), head)
+            print_table(("index", "class", "query", "supports"), first_rows)
     if is_other:
         click.get_current_context().exit(DataError.exit_code)
 
@@ -115,7 +115,7 @@ def _summarise_plan(plan: Plan) -> dict[str, Any]:
     }
     try:
         seen = find_benchmark(plan.benchmark).seen
-    except FssbenchError:  # a stored plan may be of a plugin that is not here
+    except FssbenchError:  # a stored plan may be of a plugin that is not installed here
         seen = None
     if seen is not None:
         summary["seen in training"] = [names[c] for c in seen[plan.fold]]

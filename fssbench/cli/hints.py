@@ -45,7 +45,7 @@ def complete_hints(text: str) -> str:
     return _QUOTED.sub(complete, text)
 
 
-def follow_up(*words: object, carried: tuple[str, ...] = CARRIED) -> str:
+def compose_next_command(*words: object, carried: tuple[str, ...] = CARRIED) -> str:
     """Compose a command line that takes over options of the running command.
 
     Args:

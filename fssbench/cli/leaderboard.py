@@ -15,7 +15,7 @@ from fssbench.cli.options import (
     out_option,
     resamples_option,
 )
-from fssbench.cli.output import emit_json, one_line, table
+from fssbench.cli.output import emit_json, print_table, to_one_line
 from fssbench.contracts.resamples import RESAMPLES
 from fssbench.files.writable import require_writable
 
@@ -23,13 +23,13 @@ from fssbench.files.writable import require_writable
 @click.command("leaderboard", cls=Verb)
 @click.argument("runs", nargs=-1, type=PATH)
 @out_option("site", "Folder to write to.")
-@resamples_option(RESAMPLES, "For intervals.")
+@resamples_option(RESAMPLES, "Bootstrap resamples for intervals.")
 @bootstrap_seed_option()
 @json_option("One JSON line per page.")
 def command(runs: tuple[Path, ...], out: Path, resamples: int, seed: int, as_json: bool) -> None:
     """Build a site from stored RUNS (run folders, or folders of them; default: runs).
 
-    Its pages stand in one folder, need no server and name no address outside themselves.
+    Its pages are in one folder, need no server and load nothing from other addresses.
     """
     from fssbench.plugins.registry import REPORTERS
 
@@ -40,10 +40,13 @@ def command(runs: tuple[Path, ...], out: Path, resamples: int, seed: int, as_jso
 
     results = collect(runs or (Path("runs"),), resamples=resamples, seed=seed)
     for note in results.notes:
-        click.echo(f"note: {one_line(note)}", err=True)
+        click.echo(f"note: {to_one_line(note)}", err=True)
     pages = site().write(replace(results, notes=tuple(map(redact_text, results.notes))), out)
     if as_json:
         emit_json([{"written": str(path), "bytes": path.stat().st_size} for path in pages])
         return
-    table(("page", "bytes"), [(path, path.stat().st_size) for path in pages])
-    click.echo(f"{len(pages)} pages of {len(results.runs)} runs. Open {out / 'index.html'}", err=True)
+    print_table(("page", "bytes"), [(path, path.stat().st_size) for path in pages])
+    click.echo(
+        f"The site has {len(pages)} pages from {len(results.runs)} runs. Next: open {out / 'index.html'}",
+        err=True,
+    )

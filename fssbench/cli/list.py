@@ -11,8 +11,8 @@ import click
 
 from fssbench.cli.hints import Verb
 from fssbench.cli.options import data_option, json_option, out_option, plugin_option
-from fssbench.cli.output import emit_json, one_line, table
-from fssbench.errors import DataError, FssbenchError, PluginError, unknown
+from fssbench.cli.output import emit_json, print_table, to_one_line
+from fssbench.errors import DataError, FssbenchError, PluginError, make_unknown_error
 
 if TYPE_CHECKING:
     from fssbench.plugins.registry import Registry
@@ -22,7 +22,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Place:
-    """Folders in which runs and data sets are looked for."""
+    """Folders in which runs and data sets are searched for."""
 
     out: Path
     data: str | None
@@ -47,15 +47,15 @@ def _describe_plugins(registry: Registry, cards: Mapping[str, Any] | None = None
             else:
                 row["card"] = card
         except PluginError as error:
-            row.update(status="broken", reason=one_line(str(error)))
+            row.update(status="broken", reason=to_one_line(str(error)))
         yield row
 
 
-def _card_fields(row: Row, *names: str) -> Row:
+def _select_card_fields(row: Row, *names: str) -> Row:
     return {name: getattr(row["card"], name, None) for name in names}
 
 
-def _status_fields(row: Row) -> Row:
+def _select_status_fields(row: Row) -> Row:
     return {key: row[key] for key in ("status", "reason", "origin")}
 
 
@@ -67,8 +67,8 @@ def _list_methods(_: Place) -> Iterator[Row]:
     for row in _describe_plugins(METHODS, cards):
         yield {
             "name": row["name"],
-            **_card_fields(row, "title", "year", "kind", "backbone"),
-            **_status_fields(row),
+            **_select_card_fields(row, "title", "year", "kind", "backbone"),
+            **_select_status_fields(row),
         }
 
 
@@ -79,9 +79,9 @@ def _list_datasets(place: Place) -> Iterator[Row]:
         folder = "" if row["card"] is None else _find_folder(DATASETS.get(row["name"]), place.data)
         yield {
             "name": row["name"],
-            **_card_fields(row, "title", "domain"),
+            **_select_card_fields(row, "title", "domain"),
             "found": folder,
-            **_status_fields(row),
+            **_select_status_fields(row),
         }
 
 
@@ -99,7 +99,7 @@ def _find_folder(cls: Any, data: str | None) -> str | None:
     except DataError:
         return None
     except FssbenchError as error:
-        return f"error: {one_line(str(error))}"
+        return f"error: {to_one_line(str(error))}"
     return folder.name
 
 
@@ -113,11 +113,16 @@ def _list_reporters(_: Place) -> Iterator[Row]:
             with plugin_call(""):
                 lacking = "" if card is None else card.lacking()
             if lacking:
-                row.update(status="lacking", reason=one_line(lacking))
+                row.update(status="lacking", reason=to_one_line(lacking))
         except FssbenchError as error:
-            row.update(status="broken", reason=one_line(str(error)))
+            row.update(status="broken", reason=to_one_line(str(error)))
         styles = "" if card is None else " ".join(card.styles)
-        yield {"name": row["name"], **_card_fields(row, "title"), "styles": styles, **_status_fields(row)}
+        yield {
+            "name": row["name"],
+            **_select_card_fields(row, "title"),
+            "styles": styles,
+            **_select_status_fields(row),
+        }
 
 
 def _list_backbones(_: Place) -> Iterator[Row]:
@@ -129,7 +134,7 @@ def _list_backbones(_: Place) -> Iterator[Row]:
         if card is not None:
             facts |= {"title": card.title, "licence": card.licence, "layouts": " ".join(card.layouts)}
             facts["weights"] = " ".join(weights.id for weights in card.weights)
-        yield {"name": row["name"], **facts, **_status_fields(row)}
+        yield {"name": row["name"], **facts, **_select_status_fields(row)}
 
 
 def _list_benchmarks(_: Place) -> Iterator[Row]:
@@ -158,16 +163,16 @@ def _list_suites(_: Place) -> Iterator[Row]:
 
 
 def _list_runs(place: Place) -> Iterator[Row]:
-    from fssbench.runs.store import read_run, scan
+    from fssbench.runs.store import find_run_folders, read_run
 
-    for path in scan(place.out):
+    for path in find_run_folders(place.out):
         row: Row = {"name": path.name, "status": "damaged", "done": None, "planned": None}
         row |= {"identity": None, "reason": ""}
         try:
             run = read_run(path)
             row.update(status=run.status, done=run.done, planned=run.planned, identity=run.identity[:12])
         except (DataError, KeyError, TypeError, ValueError) as error:
-            row["reason"] = one_line(str(error))
+            row["reason"] = to_one_line(str(error))
         yield row
 
 
@@ -194,13 +199,13 @@ def command(kind: str, as_json: bool, data: str | None, out: Path) -> None:
     A plugin that does not load is listed as broken, with its reason.
     """
     if kind not in KINDS:
-        raise unknown("kind", kind, KINDS)
+        raise make_unknown_error("kind", kind, KINDS)
     rows = list(KINDS[kind](Place(out, data)))
     if as_json:
         emit_json(rows)
         return
     if not rows:
-        click.echo(f"no {kind} found" + (f" in {out}" if kind == "runs" else ""), err=True)
+        click.echo(f"There are no {kind}" + (f" in {out}" if kind == "runs" else ""), err=True)
         return
     columns = [c for c in rows[0] if any(row[c] not in (None, "") for row in rows)]
-    table(columns, [[row[c] for c in columns] for row in rows])
+    print_table(columns, [[row[c] for c in columns] for row in rows])

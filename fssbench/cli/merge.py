@@ -15,9 +15,9 @@ from fssbench.cli.options import PATH, json_option, out_option
 @out_option("runs", "Folder of the joined runs.")
 @json_option("One JSON line per joined run.")
 def command(shards: tuple[Path, ...], out: Path, as_json: bool) -> None:
-    """Join SHARDS (folders made by `run --shard i/n`, or a folder of them) into whole runs.
+    """Join SHARDS (folders made by `run --shard i/n`, or a folder of them) into complete runs.
 
-    The joined run has the identity and the bytes of counts of an unsharded one.
+    Identity and counts of the joined run equal those of a run without shards.
     """
     from fssbench.cli.output import emit_json
     from fssbench.runs.merge import merge
@@ -27,4 +27,4 @@ def command(shards: tuple[Path, ...], out: Path, as_json: bool) -> None:
         emit_json([{"run": str(path)} for path in joined])
         return
     for path in joined:
-        click.echo(f"merged into {path}")
+        click.echo(f"The shards were joined in {path}")

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from fssbench.cli.hints import PLUGINS
-from fssbench.cli.output import one_line, printable
+from fssbench.cli.output import escape_text, to_one_line
 from fssbench.errors import PluginError, UsageError
 
 PATH = click.Path(path_type=Path)
@@ -39,7 +39,7 @@ def plugin_option(*, tolerant: bool = False, exposed: bool = False) -> Decorator
             except (PluginError, UsageError) as error:
                 if not tolerant:
                     raise
-                click.echo(f"warning: {printable(one_line(str(error)))}", err=True)
+                click.echo(f"warning: {escape_text(to_one_line(str(error)))}", err=True)
         return plugins
 
     return click.option(
@@ -62,7 +62,7 @@ def data_option(*, envvar: str | None = None) -> Decorator:
     Returns:
         A decorator.
     """
-    text = "Folder of the data sets, or `mini`; default FSSBENCH_DATA."
+    text = "Folder of the data sets, or `mini`. Default: FSSBENCH_DATA."
     return click.option("--data", metavar="DIR|mini", envvar=envvar, help=text)
 
 
@@ -73,12 +73,12 @@ def splits_option() -> Decorator:
 
 
 def json_option(text: str) -> Decorator:
-    """Make the option `--json`; `text` says what one line of the output is."""
+    """Make the option `--json`; `text` describes one line of the output."""
     return click.option("--json", "as_json", is_flag=True, help=text)
 
 
 def out_option(default: str | None, text: str) -> Decorator:
-    """Make the option `--out`, a folder to write to or to look in."""
+    """Make the option `--out`, a folder for output, or one that is searched."""
     folder = None if default is None else Path(default)
     return click.option("--out", "-o", type=PATH, default=folder, show_default=default is not None, help=text)
 
@@ -89,9 +89,9 @@ def device_option() -> Decorator:
     def check(context: click.Context, _: click.Parameter, name: str) -> str:
         if context.resilient_parsing:
             return name
-        from fssbench.loading.load import usable_device
+        from fssbench.loading.load import require_device
 
-        return str(usable_device(name))
+        return str(require_device(name))
 
     return click.option(
         "--device", default="auto", show_default=True, callback=check, help="cpu, cuda, cuda:1, mps."
@@ -162,7 +162,7 @@ def _parse_settings(_: click.Context, __: click.Parameter, values: tuple[str, ..
     for value in values:
         key, equals, text = value.partition("=")
         if not equals or not key:
-            raise click.BadParameter(f"{value!r} is not key=value")
+            raise click.BadParameter(f"{value!r} must have the form KEY=VALUE")
         settings[key] = text
     refuse_reserved(settings)
     return settings

@@ -20,13 +20,13 @@ INLINE = 72
 """Longest list, in characters, that is printed on the line of its name."""
 
 
-def printable(text: str) -> str:
+def escape_text(text: str) -> str:
     r"""Write control, bidi-override and other format characters as escapes; newlines stay.
 
     Names and error texts come from plugins and files; a raw ESC in them would control the terminal.
 
     Example:
-        >>> printable("a\x1b[31mb")
+        >>> escape_text("a\x1b[31mb")
         'a\\x1b[31mb'
     """
     return "".join(
@@ -34,9 +34,9 @@ def printable(text: str) -> str:
     )
 
 
-def one_line(text: str) -> str:
+def to_one_line(text: str) -> str:
     """Write a printable text on one line: newlines and tabs become single spaces."""
-    return printable(" ".join(text.split()))
+    return escape_text(" ".join(text.split()))
 
 
 def to_json_value(value: Any) -> Any:
@@ -64,9 +64,9 @@ def emit_json(rows: Iterable[Mapping[str, Any]]) -> None:
         click.echo(json.dumps(to_json_value(row), ensure_ascii=False, allow_nan=False))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
     """Print rows: aligned at a terminal, tab-separated in a pipe.  Cells are never read as markup."""
-    cells = [[one_line("" if cell is None else str(cell)) for cell in row] for row in rows]
+    cells = [[to_one_line("" if cell is None else str(cell)) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         click.echo("\t".join(columns))
         for row in cells:
@@ -85,7 +85,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str =
     Console(highlight=False).print(grid)
 
 
-def fields(rows: Mapping[str, Any]) -> None:
+def print_fields(rows: Mapping[str, Any]) -> None:
     """Print `name: value` lines; a long list goes below its name, one item per line."""
     width = max((len(name) for name in rows), default=0) + 1
     for name, value in rows.items():
@@ -95,7 +95,7 @@ def fields(rows: Mapping[str, Any]) -> None:
             items = [str(v) for v in value]
             joined = ", ".join(items)
             if 0 < len(joined) <= INLINE and "\n" not in joined:
-                click.echo(f"{name + ':':<{width}} {printable(joined)}")
+                click.echo(f"{name + ':':<{width}} {escape_text(joined)}")
                 continue
         else:
             click.echo(f"{name + ':':<{width}} {_indent(str(value), width + 1)}")
@@ -106,4 +106,4 @@ def fields(rows: Mapping[str, Any]) -> None:
 
 
 def _indent(text: str, by: int) -> str:
-    return printable(text).replace("\n", "\n" + " " * by)
+    return escape_text(text).replace("\n", "\n" + " " * by)

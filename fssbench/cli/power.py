@@ -8,7 +8,7 @@ import click
 
 from fssbench.cli.hints import Verb
 from fssbench.cli.options import PATH, bootstrap_seed_option, json_option, resamples_option
-from fssbench.cli.output import emit_json, one_line, table
+from fssbench.cli.output import emit_json, print_table, to_one_line
 from fssbench.errors import UsageError
 
 COLUMNS = (
@@ -23,17 +23,17 @@ COLUMNS = (
 @click.option(
     "--power", "power_wanted", type=float, default=0.8, show_default=True, help="Probability of showing it."
 )
-@resamples_option(None, "For standard errors.")
+@resamples_option(None, "Bootstrap resamples for standard errors.")
 @bootstrap_seed_option()
 @json_option("One JSON line per pair of methods.")
 def command(
     runs: tuple[Path, ...], diff: float, power_wanted: float, resamples: int | None, seed: int, as_json: bool
 ) -> None:
-    """Compute from stored RUNS (folders, default: runs) what it takes to show a difference of --diff points.
+    """Compute from stored RUNS (folders, default: runs) how many episodes would show a difference of --diff points.
 
-    For each pair of methods with runs on the same episodes: the smallest difference that these runs show, and how
-    many episodes per fold, or how many seeds, would show a difference of --diff points. A difference is shown if
-    `fssbench compare` and a report call it significant, by the strictest step of their adjustment.
+    For each pair of methods with runs on the same episodes, the output holds the smallest difference that these runs
+    show, and how many episodes per fold, or how many seeds, would show a difference of --diff points. A difference is
+    shown if `fssbench compare` and a report call it significant, by the strictest step of their adjustment.
     """
     from fssbench.analysis.collect import collect
     from fssbench.analysis.comparisons import pairs, refusals, seed_spread
@@ -43,17 +43,19 @@ def command(
 
     results = collect(runs or (Path("runs"),), resamples=0)
     for note in results.notes:
-        click.echo(f"note: {one_line(note)}", err=True)
+        click.echo(f"note: {to_one_line(note)}", err=True)
     compared = pairs(results, resamples=resamples, seed=seed)
     spreads = seed_spread(results, resamples=resamples, seed=seed)
     rows = power(compared, spreads, difference=diff, power=power_wanted)
     lacking = [p for p in compared if p.outcome == TOO_FEW]
     if compared and not rows:
         places = {f"{p.benchmark}, {p.shot}-shot: {p.difference.shortage}" for p in lacking}
-        raise UsageError(f"no power can be computed. {one_line('. '.join(sorted(places)))}. {MORE_QUERIES}")
+        raise UsageError(
+            f"the power cannot be computed. {to_one_line('. '.join(sorted(places)))}. {MORE_QUERIES}"
+        )
     for pair in lacking:
         where = f"{' and '.join(pair.methods)} on {pair.benchmark}, {pair.shot}-shot"
-        click.echo(f"note: {one_line(where)} left out: {pair.difference.shortage}", err=True)
+        click.echo(f"note: {to_one_line(where)} are left out: {pair.difference.shortage}", err=True)
     if not rows:
         reasons = [f"{' and '.join(r.methods)} on {r.benchmark}: {r.reason}." for r in refusals(results)[:3]]
         raise UsageError(
@@ -90,7 +92,7 @@ def command(
             for row in rows
         )
         return
-    table(
+    print_table(
         COLUMNS,
         [
             (
@@ -110,11 +112,13 @@ def command(
             )
             for row in rows
         ],
-        title=f"What shows a difference of {diff:g} mIoU points with a power of {power_wanted:g} (Holm's p, 5 %)",
+        title=f"Episodes and seeds that show a difference of {diff:g} mIoU points with a power of {power_wanted:g} "
+        "(Holm's p, 5 %)",
     )
     click.echo(
-        f"episodes and queries: number per fold. shows: the smallest difference that they show with a power of "
-        f"{power_wanted:g}. needed: number that shows {diff:g} points, if standard errors fall with the root of the "
-        "number of queries; repeating a query adds little. trainings: `one each` includes no spread between trainings.",
+        f"episodes, queries: number per fold. shows: the smallest difference that these runs show with a power of "
+        f"{power_wanted:g}. needed: the number that would show {diff:g} points, if the standard error is proportional "
+        "to 1 / sqrt(queries). More episodes with the same queries help little. trainings: `one each` means that the "
+        "spread between trainings is not included.",
         err=True,
     )

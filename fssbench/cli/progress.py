@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from fssbench.cli.output import printable
+from fssbench.cli.output import escape_text
 
 EVERY = 10.0
 """Seconds between two plain lines."""
@@ -44,9 +44,9 @@ class Progress:
 
     def _line(self, text: str, *, err: bool) -> None:
         if self._bar is not None and (err or sys.stdout.isatty()):
-            self._bar.console.print(printable(text), markup=False, highlight=False)
+            self._bar.console.print(escape_text(text), markup=False, highlight=False)
         else:
-            click.echo(printable(text), err=err)
+            click.echo(escape_text(text), err=err)
 
     @contextmanager
     def over(self, total: int) -> Iterator[None]:
@@ -110,5 +110,7 @@ class Progress:
             self._bar.update(self._task, completed=done, what=what, rate=f"{rate:.1f}/s")
         elif not self.quiet and now - self._last_line >= EVERY:
             self._last_line = now
-            left = (self._total - done) / rate if rate else 0
-            click.echo(printable(f"{done}/{self._total} {rate:.1f}/s, {left:.0f} s left: {what}"), err=True)
+            seconds_left = (self._total - done) / rate if rate else 0
+            click.echo(
+                escape_text(f"{done}/{self._total} {rate:.1f}/s, {seconds_left:.0f} s left: {what}"), err=True
+            )

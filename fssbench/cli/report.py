@@ -17,7 +17,7 @@ from fssbench.cli.options import (
     plugin_option,
     resamples_option,
 )
-from fssbench.cli.output import emit_json, one_line, table
+from fssbench.cli.output import emit_json, print_table, to_one_line
 from fssbench.contracts.resamples import RESAMPLES
 from fssbench.files.writable import require_writable
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 @click.argument("runs", nargs=-1, type=PATH)
 @out_option("report", "Folder to write to.")
 @click.option("--format", "formats", help="Names of reporters, separated by commas.  [default: all]")
-@click.option("--style", help="Also write this style, if a reporter knows it: `paper` (LaTeX, Tables 1-6).")
+@click.option("--style", help="Also write this style of a reporter: `paper` (LaTeX, Tables 1-6).")
 @click.option(
-    "--compare-to", "other", type=PATH, help="Show what changed since this folder of runs or earlier report."
+    "--compare-to", "other", type=PATH, help="Show changes since this folder of runs or earlier report."
 )
 @plugin_option()
-@resamples_option(RESAMPLES, "For intervals.")
+@resamples_option(RESAMPLES, "Bootstrap resamples for intervals.")
 @bootstrap_seed_option()
 @json_option("One JSON line per figure and per file.")
 def command(
@@ -53,17 +53,17 @@ def command(
 
     selection = select_reporters(names, style)
     for name, lacking in selection.skipped.items():
-        click.echo(f"note: {name} skipped: {one_line(lacking)}", err=True)
+        click.echo(f"note: reporter {name} is skipped: {to_one_line(lacking)}", err=True)
     require_writable(out, "-o")
     results = collect_results(runs or (Path("runs"),), compare_to=other, resamples=resamples, seed=seed)
     for note in results.notes:
-        click.echo(f"note: {one_line(note)}", err=True)
+        click.echo(f"note: {to_one_line(note)}", err=True)
     report = write_reports(results, out, names, style=style)
     _print_figures(results, report.files, as_json)
     if report.files and not as_json:
         click.echo(_describe_files(report.files, out), err=True)
     for name, reason in report.broken.items():
-        click.echo(f"error: reporter {one_line(name)}: {one_line(reason)}", err=True)
+        click.echo(f"error: reporter {to_one_line(name)} failed: {to_one_line(reason)}", err=True)
     if report.broken:
         click.get_current_context().exit(4)
 
@@ -78,7 +78,7 @@ def _print_figures(results: Results, written: Sequence[Path], as_json: bool) -> 
             emit_json(_list_changes(results.changes))
         emit_json([{"written": str(path)} for path in written])
         return
-    table(
+    print_table(
         (
             "benchmark",
             "method",
@@ -110,11 +110,14 @@ def _print_figures(results: Results, written: Sequence[Path], as_json: bool) -> 
     if results.changes:
         _print_changes(results.changes)
     click.echo(
-        "* best, or not significantly worse (Holm's p over all pairs of methods on one benchmark and shot, 5 %)",
+        "* marks the best method and those that are not significantly worse (Holm's p over all pairs of methods on one "
+        "benchmark and shot, 5 %)",
         err=True,
     )
     if any(c.miou.shortage for c in results.cells):
-        click.echo(f"{TOO_FEW}: no interval, no best method, no verdict. {MORE_QUERIES}", err=True)
+        click.echo(
+            f"With {TOO_FEW} there is no interval, no best method and no verdict. {MORE_QUERIES}", err=True
+        )
 
 
 def _describe_files(written: Sequence[Path], out: Path) -> str:
@@ -123,12 +126,12 @@ def _describe_files(written: Sequence[Path], out: Path) -> str:
     first = written[0] if page is None else page
     others = len(written) - 1
     more = f" ({others} more file{'s' if others > 1 else ''} in {out})" if others else ""
-    return one_line(f"{'wrote' if page is None else 'open'} {first}{more}")
+    return to_one_line(f"{'wrote' if page is None else 'open'} {first}{more}")
 
 
 def _print_changes(changes: Changes) -> None:
     click.echo("")
-    table(
+    print_table(
         (
             "change",
             "benchmark",
@@ -154,9 +157,9 @@ def _print_changes(changes: Changes) -> None:
             )
             for row in _list_changes(changes)
         ],
-        title=f"Changes since {one_line(changes.against)}",
+        title=f"Changes since {to_one_line(changes.against)}",
     )
-    click.echo(f"{changes.unchanged} unchanged since {one_line(changes.against)}", err=True)
+    click.echo(f"{changes.unchanged} unchanged since {to_one_line(changes.against)}", err=True)
 
 
 def _format_decimal(value: float | None) -> str:

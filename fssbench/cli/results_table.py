@@ -21,7 +21,7 @@ from rich.text import Text
 
 from fssbench.analysis.row_keys import column_key, first_run
 from fssbench.analysis.row_names import column_titles, full_name
-from fssbench.cli.output import one_line
+from fssbench.cli.output import to_one_line
 from fssbench.evidence import MORE_QUERIES, TOO_FEW
 from fssbench.runs.mark_legend import LegendMark, build_legend, mark_letters
 
@@ -86,11 +86,11 @@ class Layout:
         heights = [len(break_name(row, self.label_width)) for row in self.grid.rows]
         figure = 2 if self.stacked else 1
         body = sum(max(height, figure) for height in heights)
-        heads = [
+        headings = [
             max(len(break_name(self.grid.columns[i], self.column_width)) for i in block)
             for block in self.blocks
         ]
-        return sum(head + 2 + body for head in heads)
+        return sum(heading + 2 + body for heading in headings)
 
 
 def print_results(cells: Sequence[Cell], console: Console) -> None:
@@ -161,9 +161,9 @@ def _build_grid(cells: Sequence[Cell], legend: dict[str, LegendMark]) -> Grid:
         name = full_name(cell)
         if several and cell.backbone not in name:
             name = f"{name}, {cell.backbone}"
-        row = rows.setdefault(one_line(name), len(rows))
+        row = rows.setdefault(to_one_line(name), len(rows))
         figures[row, columns[column_key(first_run(cell))]] = _print_figure(cell, legend)
-    return Grid(tuple(rows), tuple(map(one_line, titles.values())), figures)
+    return Grid(tuple(rows), tuple(map(to_one_line, titles.values())), figures)
 
 
 def _print_figure(cell: Cell, legend: dict[str, LegendMark]) -> Figure:
@@ -180,16 +180,16 @@ def _fit(grid: Grid, *, stacked: bool, label_share: float, width: int) -> Layout
     """Fit a grid into a width: break names, and put columns without room into further blocks."""
     figures = [_format_figure(figure, grid, stacked).plain for figure in grid.figures.values()]
     needed = max(cell_len(line) for figure in figures for line in figure.split("\n"))
-    pieces = max(_longest_line(name, needed) for name in grid.columns)
+    pieces = max(_measure_longest_line(name, needed) for name in grid.columns)
     column = min(max(needed, pieces), max(needed, width // 3))
     room = int(width * label_share)
-    label = min(max(_longest_line(name, room) for name in grid.rows), max(width // 2, 1))
+    label = min(max(_measure_longest_line(name, room) for name in grid.rows), max(width // 2, 1))
     count = max(1, (width - label) // (column + _GAP))
     blocks = [range(i, min(i + count, len(grid.columns))) for i in range(0, len(grid.columns), count)]
     return Layout(grid, stacked, label, column, tuple(blocks))
 
 
-def _longest_line(name: str, width: int) -> int:
+def _measure_longest_line(name: str, width: int) -> int:
     return max(map(cell_len, break_name(name, width)))
 
 
@@ -218,8 +218,8 @@ def _render(layout: Layout) -> Iterator[Table]:
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
         table.add_column("", width=layout.label_width, overflow="fold")
         for i in block:
-            head = "\n".join(break_name(grid.columns[i], layout.column_width))
-            table.add_column(Text(head), width=layout.column_width, overflow="fold", vertical="bottom")
+            heading = "\n".join(break_name(grid.columns[i], layout.column_width))
+            table.add_column(Text(heading), width=layout.column_width, overflow="fold", vertical="bottom")
         for r, row in enumerate(grid.rows):
             drawn: list[RenderableType] = [Text("\n".join(break_name(row, layout.label_width)))]
             for i in block:
@@ -241,7 +241,7 @@ def _render_legend(cells: Sequence[Cell], legend: dict[str, LegendMark]) -> Tabl
         table.add_row("=", f"not significantly worse than the best ({FAMILY})")
     if any(cell.miou.shortage for cell in cells):
         some = "figures without an interval" if measured else "no interval"
-        table.add_row("", f"{some}: {TOO_FEW}, and no best method. {MORE_QUERIES}")
+        table.add_row("", f"{some}: {TOO_FEW}, so there is no best method. {MORE_QUERIES}")
     for mark in legend.values():
         table.add_row(mark.letter, Text(explain_mark(mark)))
     return table

@@ -21,7 +21,7 @@ from fssbench.cli.options import (
     splits_option,
     threads_option,
 )
-from fssbench.errors import DataError, UsageError, unknown
+from fssbench.errors import DataError, UsageError, make_unknown_error
 from fssbench.files.text import decode_text
 
 _LIST_KEYS = {"method", "benchmark", "fold", "shot", "seed", "ablate", "set", "plugin", "plan"}
@@ -32,7 +32,7 @@ def _parse_shard(_: click.Context, __: click.Parameter, value: str | None) -> tu
         return None
     part, slash, parts = value.partition("/")
     if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
-        raise click.BadParameter(f"{value!r} is not i/n with 1 <= i <= n, such as 2/4")
+        raise click.BadParameter(f"{value!r} must have the form I/N with 1 <= I <= N, such as 2/4")
     return int(part), int(parts)
 
 
@@ -43,16 +43,18 @@ def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
     try:
         given = tomllib.loads(decode_text(Path(value).read_bytes(), Path(value)))
     except OSError as error:
-        raise UsageError(f"--config {value}: {error.strerror}") from None
+        raise UsageError(f"--config {value} cannot be read ({error.strerror})") from None
     except DataError as error:
         raise UsageError(f"--config {error}") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UsageError(f"--config {value}: not valid TOML ({error})") from None
+        raise UsageError(f"--config {value} is not valid TOML ({error})") from None
     allowed = {p.opts[0].lstrip("-"): p.name for p in ctx.command.params if p.name != "config"}
     defaults: dict[str, Any] = {}
     for key, entry in given.items():
         if key not in allowed:
-            raise unknown(f"key of {value}", key, allowed, hint="Keys are the long options of `fssbench run`")
+            raise make_unknown_error(
+                f"key of {value}", key, allowed, hint="Next: `fssbench run --help` lists the options"
+            )
         name = allowed[key]
         assert name is not None
         if key == "set" and isinstance(entry, dict):
@@ -60,7 +62,9 @@ def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
         elif key in _LIST_KEYS:
             defaults[name] = entry if isinstance(entry, list) else [entry]
         elif isinstance(entry, list | dict):
-            raise UsageError(f"--config {value}: {key} takes one value, not {type(entry).__name__}")
+            raise UsageError(
+                f"--config {value}: the key {key} takes one value, but has a {type(entry).__name__}"
+            )
         else:
             defaults[name] = entry
     ctx.default_map = {**(ctx.default_map or {}), **defaults}
@@ -68,14 +72,16 @@ def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
 
 @click.command(
     cls=Verb,
-    epilog="Published protocol, all folds, 1- and 5-shot unless said otherwise. The same command again resumes.",
+    epilog="By default, all folds are run at 1 and 5 shots by the published protocol. The same command again resumes.",
 )
 @click.option("--method", "-m", "methods", multiple=True, metavar="NAME", help="Method; repeatable.")
 @click.option("--suite", metavar="NAME", help="Named list of benchmarks, such as cross-domain.")
 @click.option("--benchmark", "-b", "benchmarks", multiple=True, metavar="NAME[:VARIANT]", help="Repeatable.")
-@click.option("--fold", "-f", "folds", multiple=True, type=click.IntRange(0), help="Repeatable; default all.")
 @click.option(
-    "--shot", "-k", "shots", multiple=True, type=click.IntRange(1), help="Repeatable; default 1 and 5."
+    "--fold", "-f", "folds", multiple=True, type=click.IntRange(0), help="Repeatable. Default: all."
+)
+@click.option(
+    "--shot", "-k", "shots", multiple=True, type=click.IntRange(1), help="Repeatable. Default: 1 and 5."
 )
 @click.option(
     "--plan",
@@ -85,10 +91,10 @@ def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
     help="Run the episodes of a stored plan, such as a run's plan.json; repeatable.",
 )
 @click.option(
-    "--backbone", metavar="NAME", help="Default: the method's own (with mini data efficientnet-lite0)."
+    "--backbone", metavar="NAME", help="Default: the method's own; efficientnet-lite0 with `--data mini`."
 )
 @click.option("--weights", metavar="ID|FILE", help="Backbone weights: a published id, `random`, or a file.")
-@click.option("--checkpoint", metavar="FILE", help="Trained weights; {fold} and {method} are filled in.")
+@click.option("--checkpoint", metavar="FILE", help="Trained weights; {fold} and {method} in it are replaced.")
 @click.option(
     "--ablate", multiple=True, metavar="NAME", help="Ablation of the method, see `show`; repeatable."
 )
@@ -100,7 +106,7 @@ def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
 @threads_option()
 @click.option("--protocol", default="published", show_default=True, help="published or fssbench.")
 @click.option(
-    "--seed", "seeds", multiple=True, type=click.IntRange(0), help="Episode seed; repeatable; default 0."
+    "--seed", "seeds", multiple=True, type=click.IntRange(0), help="Episode seed; repeatable. Default: 0."
 )
 @click.option(
     "--score-size",
@@ -112,7 +118,9 @@ def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
 @click.option(
     "--shard", metavar="I/N", callback=_parse_shard, help="Part I of N of every plan; join with `merge`."
 )
-@click.option("--episodes", type=click.IntRange(1), help="Cap; marked in every output.")
+@click.option(
+    "--episodes", type=click.IntRange(1), help="Largest number of episodes per run; marked in every output."
+)
 @click.option(
     "--size",
     type=click.IntRange(32),
@@ -138,10 +146,12 @@ def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
 )
 @plugin_option()
 @click.option(
-    "--untrained", is_flag=True, help="Run trainable methods without a checkpoint; marked everywhere."
+    "--untrained", is_flag=True, help="Run trainable methods without a checkpoint; marked in every output."
 )
 @click.option(
-    "--force", is_flag=True, help="Load a checkpoint of another method or other settings; marked everywhere."
+    "--force",
+    is_flag=True,
+    help="Load a checkpoint of another method or other settings; marked in every output.",
 )
 @click.option("--download", is_flag=True, help="Download published backbone weights that are missing.")
 @json_option("One JSON line per run on standard output.")
@@ -164,7 +174,7 @@ def command(
     quiet: bool,
     **rest: Any,
 ) -> None:
-    """Evaluate methods on benchmarks; the same command again resumes."""
+    """Evaluate methods on benchmarks. The same command again resumes."""
     from fssbench.cli.progress import Progress
     from fssbench.cli.run_output import RunOutput
     from fssbench.evaluation.settings import Settings

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fssbench.benchmarks.catalogue import find_benchmark
-from fssbench.cli.hints import follow_up
-from fssbench.cli.output import emit_json, one_line
+from fssbench.cli.hints import compose_next_command
+from fssbench.cli.output import emit_json, to_one_line
 from fssbench.errors import FssbenchError
-from fssbench.runs.identity import label
+from fssbench.runs.identity import make_label
 from fssbench.runs.mark_legend import mark_kind
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ class RunOutput:
         self._evaluations: list[Evaluation] = []
         self._announced: set[str] = set()
         """Kinds of marks that were printed."""
-        names = [_name_run(task, label(method)) for task in prepared.tasks for method in task.methods]
+        names = [_name_run(task, make_label(method)) for task in prepared.tasks for method in task.methods]
         self._runs = len(names)
         longest = max(map(len, names), default=0)
-        self._name_width = longest if longest + _FIGURES_WIDTH <= width() else 0
+        self._name_width = longest if longest + _FIGURES_WIDTH <= find_width() else 0
 
     def announce(self) -> None:
         """Print the number of runs and episodes, and notes about them."""
@@ -90,7 +90,7 @@ class RunOutput:
         new = [mark for mark in marks if mark_kind(mark) not in self._announced]
         if new:
             which = "more marks" if self._announced else "marks, as letters in the table at the end"
-            self.progress.result(f"{which}: {one_line('; '.join(new))}")
+            self.progress.result(f"{which}: {to_one_line('; '.join(new))}")
             self._announced.update(map(mark_kind, new))
 
     def print_table(self) -> None:
@@ -107,26 +107,29 @@ class RunOutput:
         try:
             results = collect([evaluation.path for evaluation in self._evaluations])
         except FssbenchError as error:  # the runs are stored even if the table fails
-            self.progress.say(f"note: no table: {error}")
+            self.progress.say(f"note: the table cannot be made: {error}")
             return
         cells = sorted(
             results.cells, key=lambda cell: min(order[run.identity] for run in cell.folds.values())
         )
         click.echo()
-        print_results(cells, Console(highlight=False, width=width()))
+        print_results(cells, Console(highlight=False, width=find_width()))
 
     def conclude(self, out: Path, seconds: float) -> None:
         """Print how long it took, where the runs are, and the next command."""
         self.progress.say(
-            f"finished in {seconds:.0f} s{self._count_missing()}; runs are in {out}. Next: {self._next_command(out)}"
+            f"finished in {seconds:.0f} s{self._count_missing()}. The runs are in {out}. "
+            f"Next: {self._next_command(out)}"
         )
 
     def conclude_early(self, out: Path) -> None:
         """Print what an interrupted command has stored, and how to resume."""
-        report = f"; `{follow_up('report', out)}` shows what there is" if self._evaluations else ""
+        report = (
+            f", or `{compose_next_command('report', out)}` for the complete runs" if self._evaluations else ""
+        )
         self.progress.say(
-            f"{len(self._evaluations)} of {self._runs} runs are complete; runs are in {out}. "
-            f"Next: the same command again goes on where it stopped{report}"
+            f"{len(self._evaluations)} of {self._runs} runs are complete. The runs are in {out}. "
+            f"Next: the same command again, which resumes{report}"
         )
 
     def _count_missing(self) -> str:
@@ -135,11 +138,11 @@ class RunOutput:
 
     def _next_command(self, out: Path) -> str:
         if self.prepared.settings.shard:
-            return f"`{follow_up('merge', out)}` when all shards are there"
-        return f"`{follow_up('report', out)}` writes report{os.sep}report.html"
+            return f"`{compose_next_command('merge', out)}` after all shards are complete"
+        return f"`{compose_next_command('report', out)}` writes report{os.sep}report.html"
 
 
-def width() -> int:
+def find_width() -> int:
     """Return the number of characters per line of standard output."""
     if sys.stdout.isatty():
         return shutil.get_terminal_size().columns
@@ -152,14 +155,14 @@ def _name_run(task: Task, name: str) -> str:
     plan = task.plan
     fold = f" fold {plan.fold}" if len(find_benchmark(plan.benchmark).folds) > 1 else ""
     seed = f" seed {plan.seed}" if plan.seed else ""
-    return one_line(f"{plan.benchmark}{fold} {plan.shot}-shot{seed} {name}")
+    return to_one_line(f"{plan.benchmark}{fold} {plan.shot}-shot{seed} {name}")
 
 
 def _as_record(task: Task, evaluation: Evaluation, name: str, run: StoredRun) -> dict[str, Any]:
     """Return one run as a JSON object, unrounded."""
-    from fssbench.runs.summary import run_evidence
+    from fssbench.runs.summary import collect_run_evidence
 
-    evidence, score = run_evidence(run), evaluation.score
+    evidence, score = collect_run_evidence(run), evaluation.score
     return {
         "run": str(evaluation.path),
         "identity": evaluation.identity,

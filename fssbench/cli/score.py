@@ -17,30 +17,32 @@ from fssbench.errors import DataError
 @click.option(
     "--absent",
     type=click.Choice(["zero", "exclude"]),
-    help="Value of a class without pixels; default: as in the protocol of the run. Classes without an episode are left "
-    "out unless the plan was run whole.",
+    help="Value of a class without pixels. Default: as in the protocol of the run. Classes without an episode are left "
+    "out unless the run is complete.",
 )
 @json_option("One JSON line per run.")
 def command(runs: tuple[Path, ...], absent: str | None, as_json: bool) -> None:
     """Compute scores of RUNS (folders, default: runs) from their stored counts.
 
-    No data set, method or GPU is needed; nothing is written.
+    No data set, method or GPU is needed, and nothing is written.
     """
-    from fssbench.cli.output import emit_json, one_line, table
+    from fssbench.cli.output import emit_json, print_table, to_one_line
     from fssbench.runs.copies import drop_copies
-    from fssbench.runs.store import read_run, scan
-    from fssbench.runs.summary import run_evidence, run_score
+    from fssbench.runs.store import find_run_folders, read_run
+    from fssbench.runs.summary import collect_run_evidence, score_run
 
-    paths = [path for folder in runs or (Path("runs"),) for path in scan(folder)]
+    paths = [path for folder in runs or (Path("runs"),) for path in find_run_folders(folder)]
     if not paths:
-        raise DataError(f"no runs in {', '.join(map(str, runs)) or 'runs'}. Next: `fssbench run --help`")
+        raise DataError(
+            f"there are no runs in {', '.join(map(str, runs)) or 'runs'}. Next: `fssbench run --help`"
+        )
     runs_read, notes = drop_copies(map(read_run, dict.fromkeys(paths)))
     for note in notes:
-        click.echo(f"note: {one_line(note)}", err=True)
+        click.echo(f"note: {to_one_line(note)}", err=True)
     rows: list[dict[str, Any]] = []
     for run in runs_read:
         rule = "exclude" if absent == "exclude" else "zero" if absent == "zero" else run.absent
-        score, evidence = run_score(run, absent=rule), run_evidence(run)
+        score, evidence = score_run(run, absent=rule), collect_run_evidence(run)
         rows.append(
             {
                 "run": run.slug,
@@ -67,7 +69,7 @@ def command(runs: tuple[Path, ...], absent: str | None, as_json: bool) -> None:
     if as_json:
         emit_json(rows)
         return
-    table(
+    print_table(
         ["run", "mIoU", "FB-IoU", "episodes", "queries", "protocol", "marks"],
         [
             [

@@ -10,9 +10,9 @@ import click
 
 from fssbench.cli.hints import Verb
 from fssbench.cli.options import json_option, plugin_option
-from fssbench.cli.output import emit_json, fields
+from fssbench.cli.output import emit_json, print_fields
 from fssbench.contracts.notes import Note, NoteKind
-from fssbench.errors import DataError, PluginError, UsageError, unknown
+from fssbench.errors import DataError, PluginError, UsageError, make_unknown_error
 from fssbench.plugins.calls import plugin_call
 
 Facts = dict[str, Any]
@@ -20,7 +20,7 @@ Facts = dict[str, Any]
 
 def _describe_method(name: str) -> Facts:
     from fssbench.contracts.methods import FeatureMethod
-    from fssbench.plugins.published import published
+    from fssbench.plugins.published import collect_published_figures
     from fssbench.plugins.registry import METHODS
 
     cls = METHODS.get(name)
@@ -30,7 +30,8 @@ def _describe_method(name: str) -> Facts:
         **{("compares by" if k == "kind" else k): v for k, v in card.items()},
         **_sort_notes(cls.card.notes),
         "equal to its reference": list(cls.card.parity) or "not compared with outputs of a reference",
-        "published mIoU": published(cls.card.published or (name,)) or "none in the installed tables",
+        "published mIoU": collect_published_figures(cls.card.published or (name,))
+        or "none in the installed tables",
         "reads": "backbone features" if issubclass(cls, FeatureMethod) else "pixels",
         "shots": "all supports in one forward" if cls.shots == "joint" else "one forward each, then a vote",
         "settings (--set)": _describe_settings(cls),
@@ -86,13 +87,13 @@ def _sort_notes(notes: Sequence[Note]) -> Facts:
 def _describe_checkpoints(cls: Any) -> dict[str, str]:
     """Describe each checkpoint that comes with the method, from its training manifest."""
     from fssbench.loading.bundled import list_bundled
-    from fssbench.loading.settings import settings_to_take
+    from fssbench.loading.settings import list_settings_to_take
 
     return {
         each.path.name: "; ".join(
             [
                 f"{each.backbone}, {each.path.stat().st_size / 2**20:.2f} MiB",
-                *(f"{k}={v}" for k, v in settings_to_take(cls, each.config).items()),
+                *(f"{k}={v}" for k, v in list_settings_to_take(cls, each.config).items()),
                 f"{each.training.steps} steps of {each.training.batch} episodes at "
                 f"{each.training.size} px on {each.training.images} images of "
                 f"{each.training.dataset} ({', '.join(each.training.marks or ['whole'])})",
@@ -133,7 +134,7 @@ def _list_class_names(cls: Any, variant: str | None) -> str:
         with plugin_call(f"data set {cls.card.name!r} cannot name its classes:"):
             return ", ".join(f"{i} {n}" for i, n in sorted(cls(None, variant=variant).classes().items()))
     except DataError as error:  # the folders of FSS-1000 are the names of its classes
-        return f"only known with files or lists: {error}"
+        return f"known only with files or lists: {error}"
 
 
 def _describe_dataset(name: str) -> Facts:
@@ -168,7 +169,7 @@ def _describe_benchmark(name: str) -> Facts:
             names = dataset(None, variant=resolved.dataset_variant).classes()
     except (DataError, PluginError) as error:
         names = {}
-        facts["class names"] = f"not known: {error}"
+        facts["class names"] = f"unknown: {error}"
     facts["variants"] = {
         v.name: v.title + (" (default)" if i == 0 else "") for i, v in enumerate(record.variants)
     }
@@ -190,9 +191,9 @@ def _describe_benchmark(name: str) -> Facts:
 
 
 def _describe_suite(name: str) -> Facts:
-    from fssbench.benchmarks.catalogue import suite
+    from fssbench.benchmarks.catalogue import find_suite
 
-    return {"kind": "suite", "name": name, "benchmarks": list(suite(name))}
+    return {"kind": "suite", "name": name, "benchmarks": list(find_suite(name))}
 
 
 def _describe_backbone(name: str) -> Facts:
@@ -212,7 +213,7 @@ def _describe_backbone(name: str) -> Facts:
         "kind": "backbone",
         **cls.card.model_dump(exclude={"weights", "own_files"}),
         "weights": {weights.id: _describe_weights(weights) for weights in cls.card.weights}
-        or "none published; --weights FILE or --weights random",
+        or "none are published; give --weights FILE or --weights random",
         "weight files of layouts": dict(cls.card.own_files),
         **{f"taps of layout {layout}": names for layout, names in taps.items()},
         "waived checks": dict(cls.waivers),
@@ -227,7 +228,7 @@ def _describe_weights(weights: Any) -> str:
         facts.append(f"{weights.bytes / 2**20:.1f} MiB")
     facts += [f"from {weights.key} ({weights.origin})", f"sha256 {weights.sha256}"]
     if weights.gate:
-        facts.append(f"its publisher wants this first: {weights.gate}")
+        facts.append(f"its publisher requires this first: {weights.gate}")
     return "; ".join(facts)
 
 
@@ -251,7 +252,7 @@ def _list_names() -> dict[str, list[str]]:
     return {
         "method": METHODS.names(),
         "dataset": DATASETS.names(),
-        "benchmark": catalogue.names(),
+        "benchmark": catalogue.list_benchmark_names(),
         "suite": sorted(catalogue.SUITES),
         "backbone": BACKBONES.names(),
     }
@@ -277,7 +278,9 @@ def _find_kind(name: str) -> str:
         if name in names or (kind == "benchmark" and ":" in name and base in names):
             return kind
     everything = {n for names in known.values() for n in names}
-    raise unknown("name", name, everything, hint="Next: `fssbench list methods`, or give a run's folder")
+    raise make_unknown_error(
+        "name", name, everything, hint="Next: `fssbench list methods`, or give a run folder"
+    )
 
 
 @click.command(cls=Verb)
@@ -290,11 +293,11 @@ def command(name: str, kind: str | None, as_json: bool) -> None:
     if kind in {"method", "dataset", "benchmark", "suite", "backbone"}:
         names = _list_names()[kind]
         if name not in names and not (kind == "benchmark" and ":" in name):
-            raise unknown(kind, name, names)
+            raise make_unknown_error(kind, name, names)
     elif kind == "run" and not Path(name).is_dir():
         raise UsageError(f"run folder {name} does not exist. Next: `fssbench list runs`")
     facts = KINDS[kind or _find_kind(name)](name)
     if as_json:
         emit_json([facts])
     else:
-        fields(facts)
+        print_fields(facts)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fssbench.cli.hints import CARRIED, Verb, follow_up
+from fssbench.cli.hints import CARRIED, Verb, compose_next_command
 from fssbench.cli.options import (
     data_option,
     device_option,
@@ -22,7 +22,7 @@ from fssbench.cli.options import (
     splits_option,
     threads_option,
 )
-from fssbench.cli.output import emit_json, printable
+from fssbench.cli.output import emit_json, escape_text
 from fssbench.cli.progress import EVERY
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 @click.command(
     cls=Verb,
-    epilog="Options that are not given come from the recipe of the method (`fssbench show METHOD`). The same command "
-    "again resumes. Several processes: torchrun --nproc-per-node N -m fssbench train ...",
+    epilog="Default values of the training come from the recipe of the method (`fssbench show METHOD`). The same "
+    "command again resumes. To train with several processes: torchrun --nproc-per-node N -m fssbench train ...",
 )
 @click.option("--method", "-m", required=True, metavar="NAME", help="Method to train.")
 @click.option(
@@ -61,8 +61,10 @@ if TYPE_CHECKING:
 )
 @click.option("--steps", type=click.IntRange(1), help="Optimiser steps.")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the image-class pairs.")
-@click.option("--batch", type=click.IntRange(1), help="Episodes per forward and process.")
-@click.option("--accumulate", type=click.IntRange(1), default=1, show_default=True, help="Forwards per step.")
+@click.option("--batch", type=click.IntRange(1), help="Episodes per forward pass and process.")
+@click.option(
+    "--accumulate", type=click.IntRange(1), default=1, show_default=True, help="Forward passes per step."
+)
 @click.option(
     "--draw",
     type=click.Choice(["classes", "pairs"]),
@@ -104,30 +106,33 @@ if TYPE_CHECKING:
     default=0.0,
     show_default=True,
     metavar="DECAY",
-    help="Validate and keep the running average of the weights, for example with 0.99; 0: the weights themselves.",
+    help="Decay of a running average of the weights, which is then validated and stored, for example 0.99; 0 means "
+    "no average.",
 )
 @click.option("--size", type=click.IntRange(32), help="Side of the square input, pixels.")
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of weights and episodes."
 )
 @click.option(
-    "--amp/--no-amp", default=None, help="Compute in bfloat16; default: yes on GPUs that support it."
+    "--amp/--no-amp", default=None, help="Compute in bfloat16. Default: yes on GPUs that support it."
 )
 @device_option()
 @threads_option()
 @click.option(
     "--val-every",
     type=click.IntRange(1),
-    help="Steps between validations; default: a twentieth of the training.",
+    help="Steps between validations. Default: a twentieth of the training.",
 )
 @click.option(
     "--val-episodes",
     type=click.IntRange(0),
     default=100,
     show_default=True,
-    help="Episodes per validation; 0: no validation.",
+    help="Episodes per validation; 0 means no validation.",
 )
-@click.option("--select-on-test", is_flag=True, help="Choose the checkpoint on test episodes; it is marked.")
+@click.option(
+    "--select-on-test", is_flag=True, help="Choose the checkpoint on test episodes; figures are marked."
+)
 @click.option("--half", is_flag=True, help="Round the checkpoint to half precision.")
 @click.option(
     "--save-every",
@@ -197,7 +202,7 @@ def command(
     best = "" if done.best is None else f", validation mIoU {done.best:.1f} at step {done.best_step}"
     state = "done" if done.computed else "already complete"
     click.echo(
-        printable(
+        escape_text(
             f"{done.checkpoint}: {state}, {done.steps} steps, loss {done.loss:.4f}{best} ({done.selection})"
         )
     )
@@ -206,7 +211,7 @@ def command(
         where = tuple(option for option in where if option != "--weights")
     verb, named = ("run", "--checkpoint") if settings.stage is None else ("train", "--start")
     words = (verb, "-m", method, "-b", settings.benchmark, named, done.checkpoint)
-    progress.say(f"Next: `{follow_up(*words, carried=where)}`")
+    progress.say(f"Next: `{compose_next_command(*words, carried=where)}`")
 
 
 class _TrainingProgress:
@@ -223,9 +228,9 @@ class _TrainingProgress:
         if self._quiet:
             return
         if self._bar is not None:
-            self._bar.console.print(printable(text), markup=False, highlight=False)
+            self._bar.console.print(escape_text(text), markup=False, highlight=False)
         else:
-            click.echo(printable(text), err=True)
+            click.echo(escape_text(text), err=True)
 
     def __enter__(self) -> None:
         if self._quiet or not sys.stderr.isatty():
@@ -268,5 +273,5 @@ class _TrainingProgress:
             self._bar.update(self._task, completed=progress.step, total=progress.steps, what=what)
         elif not self._quiet and now - self._last_line >= EVERY:
             self._last_line = now
-            left = (progress.steps - progress.step) / rate if rate else 0.0
-            click.echo(f"step {progress.step}/{progress.steps}, {what}, {left:.0f} s left", err=True)
+            seconds_left = (progress.steps - progress.step) / rate if rate else 0.0
+            click.echo(f"step {progress.step}/{progress.steps}, {what}, {seconds_left:.0f} s left", err=True)

@@ -13,7 +13,7 @@ from fssbench.errors import DataError
 
 @click.command(
     cls=Verb,
-    epilog="A check that lacks its data or weights reads `not checked`; that is neither success nor error. "
+    epilog="A check without its data or weights prints `not checked`, which is neither success nor error. "
     "`fssbench data verify` checks whether data sets are complete.",
 )
 @click.argument("runs", nargs=-1, required=True, type=PATH)
@@ -26,7 +26,7 @@ from fssbench.errors import DataError
     "files",
     multiple=True,
     type=PATH,
-    help="Checkpoint or backbone weights, found by hash; repeatable.",
+    help="Checkpoint or backbone weights, recognised by hash; repeatable.",
 )
 @click.option(
     "--share",
@@ -35,7 +35,9 @@ from fssbench.errors import DataError
     show_default=True,
     help="Share of each run's episodes to compute again.",
 )
-@click.option("--episodes", type=click.IntRange(0), help="How many to compute again, instead of --share.")
+@click.option(
+    "--episodes", type=click.IntRange(0), help="Number of episodes to compute again, instead of --share."
+)
 @json_option("One JSON line per check.")
 def command(
     runs: tuple[Path, ...],
@@ -46,20 +48,20 @@ def command(
     episodes: int | None,
     as_json: bool,
 ) -> None:
-    """Check stored RUNS (folders, or folders of them): exit code 3 if anything differs.
+    """Check stored RUNS (folders, or folders of them). The exit code is 3 if anything differs.
 
-    Without data: seals, records, marks, settings and summary of each run are derived again and compared. With
-    --data: its episodes are drawn and its data hashed again, and a share of the episodes, the same for
-    every reader, is computed again and compared count by count.
+    Without data, seals, records, marks, settings and summary of each run are derived again and compared. With
+    --data, the episodes are also drawn again and the data hashed again, and a share of the episodes is computed again
+    and compared count by count. Everybody who checks a run computes the same episodes.
     """
-    from fssbench.cli.output import emit_json, table
-    from fssbench.runs.store import scan
+    from fssbench.cli.output import emit_json, print_table
+    from fssbench.runs.store import find_run_folders
     from fssbench.verification.seals import Outcome
     from fssbench.verification.stored_run import VerificationInputs, verify_run
 
-    paths = [path for folder in runs for path in scan(folder)]
+    paths = [path for folder in runs for path in find_run_folders(folder)]
     if not paths:
-        raise DataError(f"no runs in {', '.join(map(str, runs))}. Next: `fssbench list runs`")
+        raise DataError(f"there are no runs in {', '.join(map(str, runs))}. Next: `fssbench list runs`")
     inputs = VerificationInputs(data, splits, files, share, episodes)
     findings = [(path, finding) for path in paths for finding in verify_run(path, inputs)]
     if as_json:
@@ -68,7 +70,7 @@ def command(
             for path, f in findings
         )
     else:
-        table(
+        print_table(
             ("run", "check", "outcome", "detail"),
             [(p.name, f.check, f.outcome, f.detail) for p, f in findings],
         )

@@ -52,32 +52,37 @@ class BackboneSubject:
         return {layout: self.build(layout) for layout in self.cls.card.layouts}
 
     def each(self) -> Iterator[tuple[str, Backbone]]:
-        """The networks, with a name for messages."""
+        """Yield the networks, each with a name for messages."""
         for layout, network in self.networks.items():
             yield f"layout {layout}", network
 
 
 def draw_images(count: int, side: int = SIDES[0], seed: int = 0) -> Tensor:
-    """Normal random images (count, 3, side, side), those of a seed always the same."""
+    """Draw random images (count, 3, side, side) from a normal distribution; equal seeds give equal images."""
     return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
 
 
 def extract(network: Backbone, images: Tensor, taps: Sequence[str] | None = None) -> dict[str, Tensor]:
-    """Features of images at the taps, all by default, from a fixed state of the random generators."""
+    """Extract features of images at the taps, by default all, from a fixed state of the random generators."""
     with isolated(0):
         return dict(network(images, list(network.taps) if taps is None else taps))
 
 
 def require_same(one: Tensor, other: Tensor, what: str, tolerance: float = 0.0) -> None:
     """Fail if two feature maps differ in shape, or by more than the tolerance relative to the largest value."""
-    require(one.shape == other.shape, f"{what}: shapes {tuple(one.shape)} and {tuple(other.shape)}")
+    require(
+        one.shape == other.shape, f"{what}: the shapes {tuple(one.shape)} and {tuple(other.shape)} differ"
+    )
     difference = float((one - other).abs().max())
     allowed = tolerance * max(1.0, float(one.abs().max()))
-    require(difference <= allowed, f"{what}: features differ by {difference:.3g}, allowed {allowed:.3g}")
+    require(
+        difference <= allowed,
+        f"{what}: features differ by {difference:.3g}, but at most {allowed:.3g} is allowed",
+    )
 
 
 def card_is_complete(s: BackboneSubject) -> None:
-    """The card says what the backbone is: name, title, licence, layouts, and of each weight file where it is from."""
+    """The card describes the backbone: name, title, licence, layouts, and the origin of each weight file."""
     may_be_empty = {"weights", "own_files", "pretraining", "input", "notes"}
     require_card(s.cls.card, may_be_empty)
     for weights in s.cls.card.weights:
@@ -85,20 +90,26 @@ def card_is_complete(s: BackboneSubject) -> None:
         require(not empty, f"weights {weights.id!r} lack {', '.join(empty)}")
         is_hash = len(weights.sha256) >= 8 and set(weights.sha256) <= set("0123456789abcdef")
         require(
-            is_hash, f"weights {weights.id!r}: sha256 {weights.sha256!r} is not 8 to 64 hexadecimal digits"
+            is_hash,
+            f"the sha256 of weights {weights.id!r} is {weights.sha256!r}, but must have 8 to 64 hexadecimal digits",
         )
-        require(weights.id != RANDOM, f"weights are called {RANDOM!r}, which stands for those of a seed")
+        require(
+            weights.id != RANDOM, f"weights must not have the id {RANDOM!r}, which stands for random weights"
+        )
     ids = [weights.id for weights in s.cls.card.weights]
-    require(len(set(ids)) == len(ids), f"two weights have one id: {', '.join(ids)}")
-    strange = sorted(set(s.cls.card.own_files) - set(s.cls.card.layouts))
-    require(not strange, f"own_files names layouts that the card lacks: {', '.join(strange)}")
+    require(len(set(ids)) == len(ids), f"two sets of weights have the same id: {', '.join(ids)}")
+    unknown_layouts = sorted(set(s.cls.card.own_files) - set(s.cls.card.layouts))
+    require(
+        not unknown_layouts,
+        f"`own_files` names layouts that the card does not have: {', '.join(unknown_layouts)}",
+    )
 
 
 def layouts_build(s: BackboneSubject) -> None:
     """Every layout of the card is built, and knows its name and layout."""
     for layout, network in s.networks.items():
         require(network.name == s.cls.card.name, f"layout {layout} has the name {network.name!r}")
-        require(network.layout == layout, f"layout {layout} says that it is {network.layout!r}")
+        require(network.layout == layout, f"the network of layout {layout} has the layout {network.layout!r}")
 
 
 def taps_are_described(s: BackboneSubject) -> None:
@@ -106,11 +117,11 @@ def taps_are_described(s: BackboneSubject) -> None:
     for where, network in s.each():
         require(len(network.taps) > 0, f"{where} has no tap")
         for name, tap in network.taps.items():
-            require(isinstance(tap, Tap), f"{where}: tap {name} is {type(tap).__name__}, expected Tap")
-            require(tap.name == name, f"{where}: tap {name} is called {tap.name!r}")
-            require(0 <= tap.stage <= 4, f"{where}: tap {name} is of stage {tap.stage}")
+            require(isinstance(tap, Tap), f"{where}: tap {name} is a {type(tap).__name__}, but must be a Tap")
+            require(tap.name == name, f"{where}: the `name` of tap {name} is {tap.name!r}")
+            require(0 <= tap.stage <= 4, f"{where}: tap {name} has stage {tap.stage}, but must have 0 to 4")
         strides = [tap.stride for tap in network.taps.values()]
-        require(strides == sorted(strides), f"{where}: strides {strides} are not in network order")
+        require(strides == sorted(strides), f"{where}: the strides {strides} must not decrease")
 
 
 def taps_keep_their_promise(s: BackboneSubject) -> None:
@@ -118,35 +129,42 @@ def taps_keep_their_promise(s: BackboneSubject) -> None:
     for where, network in s.each():
         for side in SIDES:
             given = extract(network, draw_images(1, side))
-            require(list(given) == list(network.taps), f"{where}: asked for all taps, got {', '.join(given)}")
+            require(
+                list(given) == list(network.taps),
+                f"{where}: all taps were requested, but {', '.join(given)} were returned",
+            )
             for name, tap in network.taps.items():
                 require_map(given[name], tap, side, f"{where}, tap {name} at {side} px")
 
 
 def require_map(features: Any, tap: Tap, side: int, what: str) -> None:
     """Fail if the features of one image are not a finite float map of the promised size."""
-    require(isinstance(features, Tensor), f"{what} is {type(features).__name__}, expected a tensor")
-    require(features.dtype == torch.float32, f"{what} is {features.dtype}, expected torch.float32")
+    require(isinstance(features, Tensor), f"{what} is a {type(features).__name__}, but must be a tensor")
+    require(features.dtype == torch.float32, f"{what} is {features.dtype}, but must be torch.float32")
     shape = tuple(features.shape)
     is_map = len(shape) == 4 and shape[:2] == (1, tap.channels)
-    require(is_map, f"{what} has shape {shape}, expected (1, {tap.channels}, h, w)")
+    require(is_map, f"{what} has the shape {shape}, but must have (1, {tap.channels}, h, w)")
     cells = side / tap.stride
     fits = all(abs(length - cells) <= 1 and length >= 1 for length in shape[2:])
     require(
-        fits, f"{what} has {shape[2]} x {shape[3]} cells, expected about {cells:.1f} (stride {tap.stride})"
+        fits,
+        f"{what} has {shape[2]} x {shape[3]} cells, but its stride {tap.stride} promises about {cells:.1f} per side",
     )
     require(bool(torch.isfinite(features).all()), f"{what} has values that are NaN or infinite")
 
 
 def one_tap_alone(s: BackboneSubject) -> None:
-    """A tap gives the same features whether it is asked for alone or among all."""
+    """A tap gives the same features whether it is requested alone or with all others."""
     images = draw_images(1)
     for where, network in s.each():
         together = extract(network, images)
         names = list(network.taps)
         for name in dict.fromkeys((names[0], names[len(names) // 2], names[-1])):
             alone = extract(network, images, [name])
-            require(list(alone) == [name], f"{where}: asked for {name}, got {', '.join(alone)}")
+            require(
+                list(alone) == [name],
+                f"{where}: tap {name} was requested, but {', '.join(alone)} was returned",
+            )
             require_same(alone[name], together[name], f"{where}, {name} alone")
 
 
@@ -156,10 +174,14 @@ def unknown_tap_is_refused(s: BackboneSubject) -> None:
         try:
             extract(network, draw_images(1), ["no-such-tap"])
         except UsageError as error:
-            require("no-such-tap" in str(error), f"{where}: the error does not name the tap: {error}")
+            require(
+                "no-such-tap" in str(error),
+                f"{where}: the error for an unknown tap does not name it: {error}",
+            )
         else:
             require(
-                False, f"{where} accepts a tap that does not exist; begin `forward` with self.select(taps)"
+                False,
+                f"{where} accepts a tap that does not exist; `forward` must call self.select(taps) first",
             )
 
 
@@ -183,7 +205,7 @@ def no_neighbours(s: BackboneSubject) -> None:
 
 
 def images_untouched(s: BackboneSubject) -> None:
-    """Images are as before after a call, and no tap is overwritten by what runs after it."""
+    """A call does not change images, and later layers do not overwrite the features of a tap."""
     for where, network in s.each():
         images = draw_images(1)
         given = extract(network, images)
@@ -194,13 +216,16 @@ def images_untouched(s: BackboneSubject) -> None:
 
 
 def stays_frozen(s: BackboneSubject) -> None:
-    """The network is in eval mode and takes no gradient, also after `train()` is called on it or around it."""
+    """The network is in eval mode and requires no gradient, also after `train()` of it or of a module around it."""
     for where, network in s.each():
         for _ in ("as built", "after train()"):
             training = [name or "itself" for name, part in network.named_modules() if part.training]
             require(not training, f"{where}: {', '.join(training[:3])} is in training mode")
             learning = [name for name, value in network.named_parameters() if value.requires_grad]
-            require(not learning, f"{where}: {', '.join(learning[:3])} takes a gradient; call self.freeze()")
+            require(
+                not learning,
+                f"{where}: {', '.join(learning[:3])} requires a gradient; the constructor must call self.freeze()",
+            )
             torch.nn.Sequential(network).train()
 
 
@@ -210,7 +235,7 @@ def weights_untouched(s: BackboneSubject) -> None:
         extract(network, draw_images(2))
         require(
             digest_state(network.state_dict()) == network.weights_sha256,
-            f"{where}: the weights are not those of weights_sha256; they changed, or `record` was not called last",
+            f"{where}: `weights_sha256` is not the hash of the weights; they changed, or `record` was not called last",
         )
 
 
@@ -221,39 +246,42 @@ def randomise_fills_every_tensor(s: BackboneSubject) -> None:
         wanted = network.weights_sha256
         _forget(network)
         network.randomise(0)
-        left = _unfilled(network)
-        require(not left, f"layout {layout}: randomise leaves {', '.join(left[:3])} as it was")
+        unfilled = _list_unfilled(network)
+        require(not unfilled, f"layout {layout}: `randomise` does not change {', '.join(unfilled[:3])}")
         require(
-            network.weights_sha256 == wanted, f"layout {layout}: seed 0 gives other weights a second time"
+            network.weights_sha256 == wanted,
+            f"layout {layout}: `randomise(0)` gives other weights when called again",
         )
         require(
-            network.weights == RANDOM, f"layout {layout}: random weights are recorded as {network.weights!r}"
+            network.weights == RANDOM,
+            f"layout {layout}: random weights have the id {network.weights!r}, but must have {RANDOM!r}",
         )
         network.randomise(1)
         require(network.weights_sha256 != wanted, f"layout {layout}: seeds 0 and 1 give the same weights")
 
 
 def load_fills_every_tensor(s: BackboneSubject) -> None:
-    """`load` takes the network's own state dict, fills every tensor with it, and records the id it is given."""
+    """`load` accepts the network's own state dict, fills every tensor with it, and records the given id."""
     for layout in s.cls.card.layouts:
         network = s.build(layout)
         state = {name: value.clone() for name, value in network.state_dict().items()}
         wanted = network.weights_sha256
         _forget(network)
         network.load(state, "check")
-        left = _unfilled(network)
-        require(not left, f"layout {layout}: load leaves {', '.join(left[:3])} as it was")
+        unfilled = _list_unfilled(network)
+        require(not unfilled, f"layout {layout}: `load` does not change {', '.join(unfilled[:3])}")
         require(
-            network.weights_sha256 == wanted, f"layout {layout}: load gives other weights than it was given"
+            network.weights_sha256 == wanted,
+            f"layout {layout}: the weights after `load` differ from the given ones",
         )
         require(
             network.weights == "check",
-            f"layout {layout}: weights 'check' are recorded as {network.weights!r}",
+            f"layout {layout}: after `load` with the id 'check', the id is {network.weights!r}",
         )
 
 
 def features_depend_on_weights(s: BackboneSubject) -> None:
-    """Two networks with the same state dict give the same features: nothing else decides them."""
+    """Two networks with the same state dict give the same features."""
     images = draw_images(1)
     for layout, network in s.networks.items():
         other = s.build(layout, seed=1)
@@ -265,7 +293,7 @@ def features_depend_on_weights(s: BackboneSubject) -> None:
 
 
 def incomplete_weights_are_refused(s: BackboneSubject) -> None:
-    """A state dict with an entry missing is an error, and changes nothing."""
+    """A state dict without one of the entries is an error, and changes nothing."""
     for where, network in s.each():
         state = dict(network.state_dict())
         state.pop(next(iter(state)))
@@ -273,16 +301,16 @@ def incomplete_weights_are_refused(s: BackboneSubject) -> None:
         try:
             network.load({name: value.clone() for name, value in state.items()}, "check")
         except Exception as error:
-            require(bool(str(error)), f"{where}: {type(error).__name__} without a message")
+            require(bool(str(error)), f"{where}: `load` raised {type(error).__name__} without a message")
         else:
-            require(False, f"{where} loads weights with an entry missing")
+            require(False, f"{where}: `load` accepts weights without one of the entries")
         require(
-            digest_state(network.state_dict()) == before, f"{where} was changed by weights that it refused"
+            digest_state(network.state_dict()) == before, f"{where} changed although it refused the weights"
         )
 
 
 def globals_untouched(s: BackboneSubject) -> None:
-    """Building and extracting leave random generators and the settings of torch as they are."""
+    """Building and extracting do not change random generators or settings of torch."""
 
     def state() -> tuple[Any, ...]:
         numbers: Any = np.random.get_state()
@@ -309,35 +337,40 @@ def globals_untouched(s: BackboneSubject) -> None:
 
 
 def resume_agrees(s: BackboneSubject) -> None:
-    """`resume`, if offered, gives the features of `forward` when it goes on from those of `forward`."""
+    """`resume`, if defined, gives the features of `forward` when it continues from features of `forward`."""
     if s.cls.resume is Backbone.resume and all(
         type(n).resume is Backbone.resume for n in s.networks.values()
     ):
-        raise Skipped("the backbone does not offer `resume`")
-    for where, network, after, last in _spans(s, "resume"):
+        raise Skipped("the backbone does not define `resume`")
+    for where, network, after, last in _list_spans(s, "resume"):
         both = extract(network, draw_images(1), [after, last])
         with isolated(0):
             resumed = network.resume(both[after], after, [last])
-        require(list(resumed) == [last], f"{where}: asked for {last}, got {', '.join(resumed)}")
+        require(
+            list(resumed) == [last],
+            f"{where}: tap {last} was requested from `resume`, but {', '.join(resumed)} was returned",
+        )
         require_same(resumed[last], both[last], f"{where}, {last} resumed after {after}", TOLERANCE)
 
 
 def part_agrees(s: BackboneSubject) -> None:
-    """`part`, if offered, maps the features of one tap to those of the other, and shares the network's weights."""
+    """`part`, if defined, maps the features of one tap to those of another, and shares the network's weights."""
     if s.cls.part is Backbone.part and all(type(n).part is Backbone.part for n in s.networks.values()):
-        raise Skipped("the backbone does not offer `part`")
-    for where, network, after, last in _spans(s, "part"):
+        raise Skipped("the backbone does not define `part`")
+    for where, network, after, last in _list_spans(s, "part"):
         both = extract(network, draw_images(1), [after, last])
         part = network.part(after, last)
         own = {id(value) for value in network.parameters()}
         foreign = [name for name, value in part.named_parameters() if id(value) not in own]
-        require(not foreign, f"{where}: {', '.join(foreign[:3])} of the part is not the network's own")
+        require(
+            not foreign, f"{where}: {', '.join(foreign[:3])} of the part is not a parameter of the network"
+        )
         with isolated(0):
             given = part(both[after])
         require_same(given, both[last], f"{where}, {last} by the part after {after}", TOLERANCE)
 
 
-def _spans(s: BackboneSubject, what: str) -> Iterator[tuple[str, Backbone, str, str]]:
+def _list_spans(s: BackboneSubject, what: str) -> Iterator[tuple[str, Backbone, str, str]]:
     """A layout's network with an early and its last tap, for the layouts that override a method of the contract."""
     for where, network in s.each():
         taps = list(network.taps)
@@ -352,7 +385,7 @@ def _forget(network: Backbone) -> None:
             value.fill_(float("nan") if value.is_floating_point() else 77)
 
 
-def _unfilled(network: Backbone) -> list[str]:
+def _list_unfilled(network: Backbone) -> list[str]:
     """Names of tensors that hold what `_forget` wrote."""
     return [
         name

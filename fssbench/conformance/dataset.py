@@ -81,7 +81,7 @@ def card_is_complete(s: _Subject) -> None:
 
 def miniature_is_found(s: _Subject) -> None:
     """The miniature is written where `locate` looks for the data set."""
-    require(bool(s.files()), f"the miniature left no file in {s.root}")
+    require(bool(s.files()), f"`miniature` wrote no file to {s.root}, where `locate` looks")
 
 
 def miniature_verifies(s: _Subject) -> None:
@@ -89,7 +89,7 @@ def miniature_verifies(s: _Subject) -> None:
     report = s.open().verify()
     errors = [f"{f.path}: {f.problem}" for f in report.findings if f.level == FindingLevel.ERROR]
     require(report.ok, "; ".join(errors[:3]))
-    require(report.images > 0, "verify counted no image")
+    require(report.images > 0, "`verify` counted no image")
 
 
 def classes_need_no_files(s: _Subject) -> None:
@@ -99,11 +99,11 @@ def classes_need_no_files(s: _Subject) -> None:
             classes = s.cls(None, variant=variant).classes()
         except DataError as error:
             raise Skipped(
-                f"classes are only known with files or lists, so the data set is no benchmark by itself: {error}"
+                f"the classes are known only with files or lists, so the data set is not a benchmark by itself: {error}"
             ) from None
         require(bool(classes), f"variant {variant} has no class")
-        require(min(classes) >= 0, f"class ids {sorted(classes)[:3]}... must be 0 or greater")
-        require(len(set(classes.values())) == len(classes), "two classes have one name")
+        require(min(classes) >= 0, f"the class ids {sorted(classes)[:3]}... must be 0 or greater")
+        require(len(set(classes.values())) == len(classes), "two classes have the same name")
 
 
 def unknown_split_is_refused(s: _Subject) -> None:
@@ -112,18 +112,21 @@ def unknown_split_is_refused(s: _Subject) -> None:
         s.open().pool("no-such-split")
     except UsageError:
         return
-    require(False, "pool('no-such-split') returned")
+    require(False, "`pool('no-such-split')` returned, but must raise a UsageError")
 
 
 def pools_are_usable(s: _Subject) -> None:
     """There is a split `test` or `val`; no pool is empty, and each holds only known classes."""
-    require(bool({"test", "val"} & set(s.pools)), f"splits found: {', '.join(s.pools) or 'none'}")
+    require(
+        bool({"test", "val"} & set(s.pools)),
+        f"there is no split `test` or `val`; the splits are {', '.join(s.pools) or 'none'}",
+    )
     known = set(s.open().classes())
     for split, pool in s.pools.items():
         require(bool(pool.entries), f"pool {split!r} is empty")
         foreign = sorted({e.class_id for e in pool.entries} - known)
-        require(not foreign, f"pool {split!r} holds classes {foreign[:3]} that `classes` does not name")
-        require(bool(pool.source), f"pool {split!r} does not say where its list came from")
+        require(not foreign, f"pool {split!r} holds classes {foreign[:3]}, which `classes` does not name")
+        require(bool(pool.source), f"pool {split!r} does not name the source of its list")
 
 
 def enough_for_five_shots(s: _Subject) -> None:
@@ -141,7 +144,7 @@ def enough_for_five_shots(s: _Subject) -> None:
 def pools_are_stable(s: _Subject) -> None:
     """A pool is the same list, in the same order, every time the data set is opened."""
     for split, pool in s.pools.items():
-        require(s.open().pool(split) == pool, f"pool {split!r} differs the second time")
+        require(s.open().pool(split) == pool, f"pool {split!r} differs when the data set is opened again")
 
 
 def list_formats_are_sound(s: _Subject) -> None:
@@ -150,15 +153,19 @@ def list_formats_are_sound(s: _Subject) -> None:
     require(isinstance(formats, tuple), "list_formats must be a tuple of instances of ListFormat")
     for form in s.cls.list_formats:
         require(
-            isinstance(form, ListFormat), f"list_formats holds {form!r:.80}, not an instance of ListFormat"
+            isinstance(form, ListFormat),
+            f"`list_formats` holds {form!r:.80}, but must hold instances of ListFormat",
         )
         places = [(each.split, each.fold) for each in form.published]
-        require(bool(places), f"{form.family}: no list was published")
+        require(bool(places), f"the list format {form.family} names no published list")
         require(
-            len(set(places)) == len(places), f"{form.family}: two published lists have one split and fold"
+            len(set(places)) == len(places),
+            f"two published lists of {form.family} have the same split and fold",
         )
         imported = [form.file_names(*place)[0] for place in places]
-        require(len(set(imported)) == len(imported), f"{form.family}: two lists are imported under one name")
+        require(
+            len(set(imported)) == len(imported), f"two lists of {form.family} are imported under one name"
+        )
         for name in (name for place in places for name in form.file_names(*place)):
             inside = PurePosixPath(name).parts[:1] == (form.family,) and ".." not in PurePosixPath(name).parts
             require(inside, f"file {name!r} must lie in the folder {form.family!r}")
@@ -166,7 +173,9 @@ def list_formats_are_sound(s: _Subject) -> None:
             try:
                 re.compile(pattern)
             except re.error as error:
-                require(False, f"{form.family}: {pattern!r} is no regular expression ({error})")
+                require(
+                    False, f"the pattern {pattern!r} of {form.family} is not a regular expression ({error})"
+                )
 
 
 def images_and_masks_agree(s: _Subject) -> None:
@@ -180,7 +189,7 @@ def images_and_masks_agree(s: _Subject) -> None:
         except FssbenchError as error:
             require(False, str(error))
         label = dataset.label(entry.item)
-        require(label.shape == size, f"{entry.item}: label {label.shape}, image {size}")
+        require(label.shape == size, f"{entry.item}: the label map is {label.shape}, but the image is {size}")
 
 
 def reading_writes_nothing(s: _Subject) -> None:
@@ -192,7 +201,7 @@ def reading_writes_nothing(s: _Subject) -> None:
         dataset.image(entry.item)
         dataset.mask(entry.item, entry.class_id)
     changed = sorted(set(before.items()) ^ set(s.files().items()))
-    require(not changed, f"changed: {', '.join(name for name, _ in changed[:3])}")
+    require(not changed, f"these files were changed: {', '.join(name for name, _ in changed[:3])}")
 
 
 def _is_reported(dataset: Dataset, before: int) -> bool:
@@ -230,7 +239,7 @@ def damage_is_found(s: _Subject) -> None:
                 name = path.relative_to(root)
                 reported = _is_reported(dataset, before)
                 listed = damage != "missing" or _is_listed(dataset, item, s.pools)
-                require(reported or not listed, f"{name} {damage}: verify found nothing")
+                require(reported or not listed, f"{name} is {damage}, but `verify` does not report it")
             path.write_bytes(content)
         image = dataset.files(item)[0]
         image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
@@ -238,7 +247,7 @@ def damage_is_found(s: _Subject) -> None:
             dataset.image(item)
         except DataError:
             return
-        require(False, f"{image.relative_to(root)} cut in half: `image` returned it")
+        require(False, f"`image` returned {image.relative_to(root)}, which is cut in half")
 
 
 def files_are_named(s: _Subject) -> None:
@@ -246,7 +255,7 @@ def files_are_named(s: _Subject) -> None:
     dataset = s.open()
     for entry in s.entries:
         paths = dataset.files(entry.item)
-        require(bool(paths), f"{entry.item}: no file")
+        require(bool(paths), f"`files` names no file for {entry.item}")
         for path in paths:
             require(path.is_file(), f"{entry.item}: {path} does not exist")
             require(s.root.resolve() in path.resolve().parents, f"{entry.item}: {path} is outside the root")
@@ -258,8 +267,8 @@ def contents_tell_pictures_apart(s: _Subject) -> None:
     dataset = s.open()
     for item in dict.fromkeys(entry.item for entry in s.entries):
         name = dataset.content(item)
-        require(isinstance(name, str) and bool(name), f"{item}: content {name!r} is no name")
-        require(s.open().content(item) == name, f"{item}: content differs the second time")
+        require(isinstance(name, str) and bool(name), f"`content` of {item} is {name!r}, not a name")
+        require(s.open().content(item) == name, f"`content` of {item} differs when it is called again")
         pixels = dataset.image(item).tobytes()
         require(
             by_name.setdefault(name, pixels) == pixels,
@@ -278,7 +287,7 @@ def miniature_is_seeded(s: _Subject) -> None:
             raise Skipped("the miniature holds no PNG or JPEG")
         for name in names:
             same = (again / name).is_file() and (again / name).read_bytes() == (s.root / name).read_bytes()
-            require(same, f"{name} differs")
+            require(same, f"{name} differs when the miniature is drawn again with the same seed")
 
 
 DATASET_CHECKS: tuple[Callable[[_Subject], None], ...] = (
@@ -320,9 +329,10 @@ def check_dataset(cls: type[Dataset], *, watch: Watch = ignore_progress) -> list
 def is_named(cls: type[Reporter]) -> None:
     """The reporter has a name for the command line and a title."""
     require(
-        bool(getattr(cls, "name", "")) and cls.name.isprintable() and " " not in cls.name, "name is missing"
+        bool(getattr(cls, "name", "")) and cls.name.isprintable() and " " not in cls.name,
+        "the reporter needs a `name` without spaces",
     )
-    require(bool(getattr(cls, "title", "")), "title is missing")
+    require(bool(getattr(cls, "title", "")), "the reporter needs a `title`")
 
 
 def writes_files(cls: type[Reporter]) -> None:
@@ -330,7 +340,7 @@ def writes_files(cls: type[Reporter]) -> None:
     empty = Results(runs=(), cells=(), resamples=RESAMPLES, bootstrap_seed=0, notes=("nothing was run",))
     with tempfile.TemporaryDirectory() as folder:
         paths = cls().write(empty, Path(folder))
-        require(bool(paths), "write returned no path")
+        require(bool(paths), "`write` returned no path")
         for path in paths:
             inside = Path(folder).resolve() in path.resolve().parents
             require(inside and path.is_file(), f"{path} is not a file in the given folder")

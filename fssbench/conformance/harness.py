@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from fssbench.plugins.calls import explain_error, message_of, place_of, show_traceback
+from fssbench.plugins.calls import explain_error, find_place, shorten_message, show_traceback
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
@@ -43,11 +43,11 @@ class CheckResult:
 
 
 class Broken(Exception):  # noqa: N818 - a finding, not an error
-    """The contract is broken; the message says how."""
+    """The plugin breaks the contract; the message explains how."""
 
 
 class Skipped(Exception):  # noqa: N818 - a finding, not an error
-    """The check does not apply; the message says why."""
+    """The check does not apply; the message explains why."""
 
 
 T = TypeVar("T")
@@ -75,11 +75,11 @@ def run_checks(
         except Skipped as skipped:
             status, reason = Status.SKIP, str(skipped)
         except Broken as broken:
-            status, reason, cause = Status.FAIL, str(broken), _cause_of(broken)
+            status, reason, cause = Status.FAIL, str(broken), _find_cause(broken)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a plugin may raise anything, SystemExit included
-            status, reason, cause = Status.FAIL, f"raised {explain_error(error)}", _cause_of(error)
+            status, reason, cause = Status.FAIL, f"raised {explain_error(error)}", _find_cause(error)
             if cause not in causes:
                 show_traceback(error)
         if status == Status.FAIL and name in waivers:
@@ -89,21 +89,26 @@ def run_checks(
     watch("", len(checks), len(checks))
 
 
-def _cause_of(error: BaseException) -> tuple[str, str, str]:
+def _find_cause(error: BaseException) -> tuple[str, str, str]:
     """Return what failures with the same cause share: type, message without numbers, line of the plugin."""
-    return type(error).__name__, re.sub(r"\d+", "#", message_of(error)), place_of(error.__cause__ or error)
+    return (
+        type(error).__name__,
+        re.sub(r"\d+", "#", shorten_message(error)),
+        find_place(error.__cause__ or error),
+    )
 
 
-def require(kept: bool, reason: str) -> None:
-    """Record the contract as broken unless it is kept."""
-    if not kept:
+def require(is_kept: bool, reason: str) -> None:
+    """Raise `Broken` with the reason, unless the contract is kept."""
+    if not is_kept:
         raise Broken(reason)
 
 
 def require_card(card: Any, may_be_empty: set[str]) -> None:
     """Require a valid name, and no empty field except for those in `may_be_empty`."""
     require(
-        bool(_NAME.fullmatch(card.name)), f"name {card.name!r} must be of a-z, 0-9, dot, dash, underscore"
+        bool(_NAME.fullmatch(card.name)),
+        f"the name {card.name!r} may only contain a-z, 0-9, dots, dashes and underscores",
     )
     empty = [f for f, v in card.model_dump().items() if v in ("", ()) and f not in may_be_empty]
-    require(not empty, f"card fields are empty: {', '.join(empty)}")
+    require(not empty, f"these fields of the card are empty: {', '.join(empty)}")

@@ -13,7 +13,7 @@ from fssbench.conformance.harness import Skipped, require
 from fssbench.conformance.subject import MethodSubject
 from fssbench.contracts.methods import Method, supervision_of, trains_backbone
 from fssbench.evaluation.isolation import isolated
-from fssbench.training.state import learnable, statistics
+from fssbench.training.state import list_learnable, list_statistics
 
 _NAMED = 5
 """Most parameters that a message names; further ones are counted."""
@@ -35,7 +35,7 @@ class _LossSubject:
         if stage is not None:
             self.method.begin_stage(stage)
             self.method.train()
-        self._statistics = [tensor.clone() for tensor in statistics(self.method)]
+        self._statistics = [tensor.clone() for tensor in list_statistics(self.method)]
         self._memory = self.method.training_memory()
         self._episodes = subject.episodes(batch=2)
         self.ignore = torch.zeros_like(self._episodes.mask[:, 0], dtype=torch.bool)
@@ -55,21 +55,22 @@ class _LossSubject:
     def loss(self, target: Tensor, ignore: Tensor) -> Tensor:
         """Compute the loss in training mode, from fixed weights and a fixed state of the random generators."""
         method, episodes = self.method, self._episodes
-        for tensor, initial in zip(statistics(method), self._statistics, strict=True):
+        for tensor, initial in zip(list_statistics(method), self._statistics, strict=True):
             tensor.copy_(initial)
         method.restore_memory(self._memory)
         supervision = supervision_of(method)
         labels = target.long() if supervision == "classes" else target.clone()
-        told = {"numbers": torch.tensor([1, 2])} if supervision == "numbered" else {}
+        extra = {"numbers": torch.tensor([1, 2])} if supervision == "numbered" else {}
         with isolated(0):
             query, support = episodes.query.clone(), episodes.support.clone()
             if not trains_backbone(method):
                 query, support = method.read(query, support)
             with torch.enable_grad():
-                loss = method.loss(query, support, episodes.mask.clone(), labels, ignore.clone(), **told)
+                loss = method.loss(query, support, episodes.mask.clone(), labels, ignore.clone(), **extra)
         returned = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
         require(
-            isinstance(loss, Tensor) and loss.ndim == 0, f"loss returned {returned}, expected a scalar tensor"
+            isinstance(loss, Tensor) and loss.ndim == 0,
+            f"`loss` returned {returned}, but must return a scalar tensor",
         )
         return loss
 
@@ -78,7 +79,7 @@ _LOSS_SUBJECTS: WeakKeyDictionary[MethodSubject, _LossSubject] = WeakKeyDictiona
 """The two episodes of each subject; their loss is computed once, because three checks use it."""
 
 
-def _loss_subject(subject: MethodSubject) -> _LossSubject:
+def _find_loss_subject(subject: MethodSubject) -> _LossSubject:
     if subject not in _LOSS_SUBJECTS:
         _LOSS_SUBJECTS[subject] = _LossSubject(subject)
     return _LOSS_SUBJECTS[subject]
@@ -86,21 +87,22 @@ def _loss_subject(subject: MethodSubject) -> _LossSubject:
 
 def loss_is_finite(s: MethodSubject) -> None:
     """The training loss of a batch is a finite scalar."""
-    trial = _loss_subject(s)
+    trial = _find_loss_subject(s)
     value = float(trial.reference.detach())
     require(abs(value) < float("inf"), f"the loss is {value}")
 
 
 def loss_reaches_what_learns(s: MethodSubject) -> None:
     """The training loss sends a finite gradient to every parameter that learns."""
-    trial = _loss_subject(s)
-    parameters = learnable(trial.method)
+    trial = _find_loss_subject(s)
+    parameters = list_learnable(trial.method)
     if not parameters:
-        require(s.cls.recipe is None, "the method has a recipe, and no parameter that learns")
-        raise Skipped("the method has no parameter that learns")
+        require(s.cls.recipe is None, "the method has a recipe, but no learnable parameter")
+        raise Skipped("the method has no learnable parameter")
     loss = trial.reference
     require(
-        loss.requires_grad, f"the loss carries no gradient and reaches none of {len(parameters)} parameters"
+        loss.requires_grad,
+        f"the loss has no gradient, so it reaches none of the {len(parameters)} learnable parameters",
     )
     with isolated(0), torch.enable_grad():
         loss.backward()
@@ -121,14 +123,14 @@ def loss_reaches_what_learns(s: MethodSubject) -> None:
 
 def loss_honours_ignore(s: MethodSubject) -> None:
     """The loss does not depend on the target of ignored pixels (255), or, if `loss_ignores = False`, on the marks."""
-    trial = _loss_subject(s)
+    trial = _find_loss_subject(s)
     reference = trial.reference
     if trial.method.loss_ignores:
         other = trial.loss(trial.target | trial.ignore, trial.ignore)
-        text = "the loss is {} and, with the object under all ignored pixels, {}: ignored pixels count"
+        text = "ignored pixels change the loss: it is {}, and {} if all ignored pixels belong to the object"
     else:
         other = trial.loss(trial.target, torch.zeros_like(trial.ignore))
-        text = "loss_ignores is False, but the loss is {} and, with no pixel marked ignored, {}"
+        text = "`loss_ignores` is False, but the loss is {}, and {} if no pixel is marked as ignored"
     first, second = float(reference.detach()), float(other.detach())
     same = abs(first - second) <= 1e-6 * max(1.0, abs(first))
     require(same, text.format(f"{first:.6g}", f"{second:.6g}"))
@@ -140,7 +142,7 @@ def stages_learn(s: MethodSubject) -> None:
         raise Skipped("the method is trained in one go")
     for stage in s.cls.stages:
         trial = _LossSubject(s, stage)
-        parameters = learnable(trial.method)
+        parameters = list_learnable(trial.method)
         require(bool(parameters), f"stage {stage!r} has no parameter that learns")
         value = float(trial.reference.detach())
         require(abs(value) < float("inf"), f"the loss of stage {stage!r} is {value}")

@@ -35,10 +35,13 @@ SLOWEST = 10.0
 
 def require_equal(a: Tensor, b: Tensor, what: str, tolerance: float = 0.0) -> None:
     """Fail if two tensors differ in shape, or in a value by more than the tolerance."""
-    require(a.shape == b.shape, f"{what}: shapes {tuple(a.shape)} and {tuple(b.shape)}")
+    require(a.shape == b.shape, f"{what}: the shapes {tuple(a.shape)} and {tuple(b.shape)} differ")
     difference = float((a - b).abs().max())
     allowed = tolerance * max(1.0, float(a.abs().max()))
-    require(difference <= allowed, f"{what}: logits differ by {difference:.3g}, allowed {allowed:.3g}")
+    require(
+        difference <= allowed,
+        f"{what}: logits differ by {difference:.3g}, but at most {allowed:.3g} is allowed",
+    )
 
 
 def require_output(subject: MethodSubject, episodes: Synthetic) -> None:
@@ -46,25 +49,32 @@ def require_output(subject: MethodSubject, episodes: Synthetic) -> None:
     # `predict` itself refuses NaN, integers and other shapes, with a message
     batch, height, width = episodes.query.shape[0], *episodes.query.shape[-2:]
     logits = subject.predict(episodes)
-    require(tuple(logits.shape) == (batch, 2, height, width), f"predict returned {tuple(logits.shape)}")
+    expected = (batch, 2, height, width)
+    require(
+        tuple(logits.shape) == expected,
+        f"`predict` returned {tuple(logits.shape)}, but must return {expected}",
+    )
     with isolated(0):
         mask = subject.method.segment(episodes.query, episodes.support, episodes.mask)
-    require(mask.dtype == torch.bool, f"segment returned {mask.dtype}, expected torch.bool")
-    require(tuple(mask.shape) == (batch, height, width), f"segment returned {tuple(mask.shape)}")
+    require(mask.dtype == torch.bool, f"`segment` returned {mask.dtype}, but must return torch.bool")
+    require(
+        tuple(mask.shape) == (batch, height, width),
+        f"`segment` returned {tuple(mask.shape)}, but must return {(batch, height, width)}",
+    )
 
 
 def card_is_complete(s: MethodSubject) -> None:
     """The card describes the method: name, title, paper, year, backbone, size, licence."""
     require_card(s.cls.card, {"training", "notes", "parity", "published"})
-    require(s.cls.card.size > 0, f"input size {s.cls.card.size}")
-    require(1990 <= s.cls.card.year <= 2100, f"year {s.cls.card.year}")
+    require(s.cls.card.size > 0, f"the input size is {s.cls.card.size}, but must be positive")
+    require(1990 <= s.cls.card.year <= 2100, f"the year is {s.cls.card.year}, but must be 1990 to 2100")
 
 
 def config_round_trip(s: MethodSubject) -> None:
     """Settings have defaults, and are the same after storing and reading them as JSON."""
     config = s.cls.Config()
     again = s.cls.Config.model_validate_json(config.model_dump_json())
-    require(again == config, f"{again!r} came back for {config!r}")
+    require(again == config, f"{config!r} is {again!r} after storing and reading")
 
 
 def ablations_apply(s: MethodSubject) -> None:
@@ -79,7 +89,9 @@ def ablations_apply(s: MethodSubject) -> None:
 
 def builds(s: MethodSubject) -> None:
     """The method is built from its settings and, if it uses one, a frozen backbone."""
-    require(isinstance(s.method, s.cls), f"load_method returned {type(s.method).__name__}")
+    require(
+        isinstance(s.method, s.cls), f"`load_method` returned {type(s.method).__name__}, not {s.cls.__name__}"
+    )
     require(not s.method.training, "the method is not in eval mode")
 
 
@@ -87,16 +99,16 @@ def sees_no_answer(s: MethodSubject) -> None:
     """`logits` and `adapt` take query, support and support mask, and never the query's mask."""
     wanted = ["self", "query", "support", "support_mask"]
     arguments = list(inspect.signature(s.cls.logits).parameters)
-    require(arguments == wanted, f"logits takes {arguments}, expected {wanted}")
+    require(arguments == wanted, f"`logits` takes {arguments}, but must take {wanted}")
     wanted += ["generator", "steps"]
     arguments = list(inspect.signature(s.cls.adapt).parameters)
-    require(arguments == wanted, f"adapt takes {arguments}, expected {wanted}")
+    require(arguments == wanted, f"`adapt` takes {arguments}, but must take {wanted}")
 
 
 def taps_exist(s: MethodSubject) -> None:
     """The backbone has every tap that a feature method reads."""
     if not isinstance(s.method, FeatureMethod) or s.method.backbone is None:
-        raise Skipped("an image method reads no taps")
+        raise Skipped("the method is an image method, which reads no taps")
     missing = sorted(set(s.method.taps.union) - set(s.method.backbone.taps))
     require(not missing, f"backbone {s.method.backbone.name} has no tap {', '.join(missing)}")
 
@@ -104,8 +116,11 @@ def taps_exist(s: MethodSubject) -> None:
 def backbone_is_frozen(s: MethodSubject) -> None:
     """No parameter of the frozen backbone receives a gradient."""
     if s.method.backbone is None:
-        raise Skipped("the method brings its own encoder")
-    require(not any(p.requires_grad for p in s.method.backbone.parameters()), "backbone parameters learn")
+        raise Skipped("the method has its own encoder")
+    require(
+        not any(p.requires_grad for p in s.method.backbone.parameters()),
+        "parameters of the backbone require a gradient",
+    )
 
 
 def one_shot(s: MethodSubject) -> None:
@@ -127,7 +142,7 @@ def odd_sizes(s: MethodSubject) -> None:
 def output_size(s: MethodSubject) -> None:
     """Logits have the requested size."""
     shape = tuple(s.predict(s.episodes(), size=(51, 83)).shape)
-    require(shape == (1, 2, 51, 83), f"asked for (51, 83), got {shape}")
+    require(shape == (1, 2, 51, 83), f"the requested size is (51, 83), but the logits have the shape {shape}")
 
 
 def extreme_masks(s: MethodSubject) -> None:
@@ -160,8 +175,8 @@ def no_memory(s: MethodSubject) -> None:
 def batch_equals_single(s: MethodSubject) -> None:
     """A batch of episodes gives the same results as the episodes one by one."""
     episodes = s.episodes(batch=3, shot=2)
-    singly = torch.cat([s.predict(episodes.one(i)) for i in range(3)])
-    require_equal(s.predict(episodes), singly, "batch of 3", 1e-3)
+    one_by_one = torch.cat([s.predict(episodes.one(i)) for i in range(3)])
+    require_equal(s.predict(episodes), one_by_one, "batch of 3", 1e-3)
 
 
 def support_order(s: MethodSubject) -> None:
@@ -190,7 +205,7 @@ def inputs_untouched(s: MethodSubject) -> None:
     for name, version in zip(("query", "support", "mask"), versions, strict=True):
         given = getattr(episodes, name)
         unchanged = given._version == version and torch.equal(given, getattr(copies, name))
-        require(unchanged, f"{name} was changed in place; clone before writing")
+        require(unchanged, f"the method changed {name} in place; it must clone it before writing")
 
 
 def weights_untouched(s: MethodSubject) -> None:
@@ -199,7 +214,7 @@ def weights_untouched(s: MethodSubject) -> None:
     s.predict(s.episodes())
     after = s.method.state_dict()
     changed = [k for k in before if k not in after or not torch.equal(before[k], after[k])]
-    require(not changed, f"changed: {', '.join(changed[:3])}")
+    require(not changed, f"a prediction changed {', '.join(changed[:3])}")
 
 
 def state_dict_round_trip(s: MethodSubject) -> None:
@@ -214,8 +229,8 @@ def needs_no_gradient(s: MethodSubject) -> None:
     episodes = s.episodes()
     with isolated(0):
         logits = s.method.predict(episodes.query, episodes.support, episodes.mask)
-        require(not torch.is_grad_enabled(), "grad mode was switched on and not off again")
-    require(not logits.requires_grad, "logits require a gradient; detach what was adapted")
+        require(not torch.is_grad_enabled(), "the method switched the grad mode on and did not restore it")
+    require(not logits.requires_grad, "the logits require a gradient; the method must detach adapted tensors")
 
 
 def settings_untouched(s: MethodSubject) -> None:
@@ -237,7 +252,7 @@ def settings_untouched(s: MethodSubject) -> None:
         before = settings()
         s.method.predict(episodes.query, episodes.support, episodes.mask)
         changed = [name for name, value in settings().items() if value != before[name]]
-    require(not changed, f"changed: {', '.join(changed)}")
+    require(not changed, f"a prediction changed these settings: {', '.join(changed)}")
 
 
 def generators_untouched(s: MethodSubject) -> None:
@@ -253,7 +268,9 @@ def generators_untouched(s: MethodSubject) -> None:
         s.method.predict(episodes.query, episodes.support, episodes.mask)
         after = states()
     if after != before:
-        raise Skipped("draws from global generators or reseeds them; the harness seeds and restores them")
+        raise Skipped(
+            "the method draws from global generators or reseeds them; fssbench seeds and restores them"
+        )
 
 
 def fast_enough(s: MethodSubject) -> None:
@@ -262,8 +279,8 @@ def fast_enough(s: MethodSubject) -> None:
     s.predict(s.episodes())
     seconds = time.monotonic() - started
     if s.size != SIDE and seconds >= SLOWEST:
-        raise Skipped(f"took {seconds:.1f} s at {s.size} px; the limit is for {SIDE} px")
-    require(seconds < SLOWEST, f"took {seconds:.1f} s")
+        raise Skipped(f"the episode took {seconds:.1f} s at {s.size} px; the limit is for {SIDE} px")
+    require(seconds < SLOWEST, f"the episode took {seconds:.1f} s, but the limit is {SLOWEST:g} s")
 
 
 METHOD_CHECKS: tuple[Callable[[MethodSubject], None], ...] = (

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from fssbench.contracts.records import Record
-from fssbench.errors import PluginError, UsageError, unknown
-from fssbench.files.state_dicts import assign, digest_state, read_state_dict
+from fssbench.errors import PluginError, UsageError, make_unknown_error
+from fssbench.files.state_dicts import assign_state, digest_state, read_state_dict
 
 STANDARD = "standard"
 """The layout of a backbone that is built in one way."""
@@ -220,7 +220,7 @@ class Backbone(nn.Module, ABC):
             raise UsageError(f"backbone {self.name!r} was asked for no tap")
         for tap in taps:
             if tap not in self.taps:
-                raise unknown(f"tap of backbone {self.name} ({self.layout})", tap, self.taps)
+                raise make_unknown_error(f"tap of backbone {self.name} ({self.layout})", tap, self.taps)
         return set(taps)
 
     def load(self, state: Mapping[str, Tensor], weights: str) -> None:
@@ -234,7 +234,7 @@ class Backbone(nn.Module, ABC):
             DataError: for missing or unknown entries, or shapes that differ, naming them.
         """
         given = {k: v for k, v in self.own_names(state).items() if not k.endswith("num_batches_tracked")}
-        assign(self.state_dict(), given, f"weights of backbone {self.name!r} ({self.layout})")
+        assign_state(self.state_dict(), given, f"weights of backbone {self.name!r} ({self.layout})")
         self.record(weights)
 
     def record(self, weights: str) -> None:

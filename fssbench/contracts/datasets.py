@@ -15,9 +15,9 @@ from PIL import Image
 
 from fssbench.contracts.lists import ListFormat
 from fssbench.contracts.records import Record
-from fssbench.errors import DataError, unknown
+from fssbench.errors import DataError, make_unknown_error
 from fssbench.files.folder_suggestions import suggest_data_folder, suggest_inside
-from fssbench.files.hashing import file_sha256
+from fssbench.files.hashing import hash_present_file
 from fssbench.files.links import check_links
 from fssbench.files.listing import find_file, list_folder
 
@@ -211,7 +211,7 @@ class Dataset(ABC):
 
     def __init__(self, root: Path | None, *, splits: Path | None = None, variant: str | None = None) -> None:
         if variant is not None and variant not in self.card.variants:
-            raise unknown(f"variant of data set {self.card.name}", variant, self.card.variants)
+            raise make_unknown_error(f"variant of data set {self.card.name}", variant, self.card.variants)
         self.root = root
         self.splits = splits
         self.variant = variant or (self.card.variants[0] if self.card.variants else None)
@@ -317,7 +317,7 @@ class Dataset(ABC):
         if not files:
             return f"{self.card.name}:{item}"
         try:
-            return f"sha256:{file_sha256(files[0])}"
+            return f"sha256:{hash_present_file(files[0])}"
         except OSError as error:
             raise DataError(f"{files[0]} cannot be read ({error.strerror})") from None
 

@@ -25,7 +25,7 @@ class PublishedList:
     entries: int
     """Number of lines that are hashed."""
     sha256: str | None = None
-    """Hash of the entries in order (`list_sha256`)."""
+    """Hash of the entries in order (`hash_list`)."""
     set_sha256: str | None = None
     """Hash of the sorted entries, by which the same entries in another order are recognised."""
     other_lengths: tuple[tuple[int, str], ...] = ()

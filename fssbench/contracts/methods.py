@@ -24,7 +24,7 @@ from fssbench.contracts.prediction import (
 from fssbench.contracts.provenance import BROUGHT, Provenance
 from fssbench.contracts.training import Recipe, Stage, Supervision
 from fssbench.errors import DataError, PluginError
-from fssbench.files.state_dicts import COUNTER, assign, digest_state, strip_module_prefix
+from fssbench.files.state_dicts import COUNTER, assign_state, digest_state, strip_module_prefix
 
 if TYPE_CHECKING:
     from fssbench.contracts.backbones import Backbone
@@ -396,7 +396,7 @@ def load_reference(method: Method, state: Mapping[str, Tensor]) -> None:
         given |= {f"{prefix}{k}": v for k, v in method.backbone.own_names(body).items()}
     what = f"weights for method {method.card.name!r}{_backbone_text(method)}, in the authors' layout,"
     try:
-        assign(wanted, given, what)
+        assign_state(wanted, given, what)
     except DataError as error:
         if hint := _settings_hint(method, state):
             raise DataError(f"{str(error).rstrip('.')}. {hint}") from None

@@ -1,9 +1,8 @@
 """Hashes of the files that a measurement reads, and checks that they stay unchanged while it runs.
 
-A run's identity holds a hash of all bytes of its data, taken before the first episode.  A file that is
-written anew or replaced afterwards would be measured under the hash of the old one.  So the state of a
-file (size, times, number) is compared after each reading and at the end; if it differs, the
-file is hashed again.
+The identity of a run holds a hash of all bytes of its data, computed before the first episode.  If a file were
+replaced later, the new content would be measured under the hash of the old one.  So the state of a file (size, times,
+number) is compared after each reading and at the end; if it differs, the file is hashed again.
 """
 
 from __future__ import annotations
@@ -39,15 +38,15 @@ class DataFiles:
     """The files of some items in their present state.
 
     Args:
-        dataset: where the items come from.
-        items: item ids; each counts once.
-        what: what they are for, said in errors.
+        dataset: the data set of the items.
+        items: item ids; repeated ids count once.
+        what: the purpose of the files, for errors, such as "training for pascal5i".
 
     Attributes:
         sha256: hash over the bytes of every file, by item.
 
     Raises:
-        DataError: if a file is missing, naming how many are; if one is no regular file, or leads out of the data
+        DataError: if files are missing, with their number; if one is not a regular file, or leads out of the data
             folder.
     """
 
@@ -72,7 +71,7 @@ class DataFiles:
                 total.update(f"{item}\0{path.name}\0{known.sha256}\n".encode())
         if missing:
             raise DataError(
-                f"{len(missing)} files of {what} are missing or unreadable, the first is {missing[0]}. "
+                f"{len(missing)} files of {what} are missing or unreadable. The first is {missing[0]}. "
                 f"Next: `fssbench data verify {dataset.card.name}`"
             )
         self.sha256 = total.hexdigest()
@@ -94,7 +93,7 @@ class DataFiles:
     def write_prefixes(self, folder: Path) -> None:
         """Store the beginning of each file's hash in a run folder, unless it is stored already.
 
-        By these a reader can tell which files differ; the whole hash in the identity says whether any does.
+        A reader can then find out which files differ; the full hash in the identity shows only whether any differs.
 
         Raises:
             DataError: if it cannot be written.
@@ -105,11 +104,11 @@ class DataFiles:
             text = base64.b64encode(bytes.fromhex(digits)).decode()
             write_whole(path, [json.dumps({"data_sha256": self.sha256, "prefixes": text}).encode() + b"\n"])
 
-    def differing(self, folder: Path) -> list[Path] | None:
+    def list_differing(self, folder: Path) -> list[Path] | None:
         """Return the files whose hash begins differently from the stored one; None if none is stored.
 
         Args:
-            folder: the run's.
+            folder: the run folder.
         """
         try:
             stored = json.loads((folder / FILE).read_bytes())
@@ -137,10 +136,10 @@ class DataFiles:
                 same = hash_file(known.path, state) == known.sha256
             except OSError as error:
                 raise DataError(
-                    self._changed(known.path, f"cannot be read any more ({error.strerror})")
+                    self._changed(known.path, f"can no longer be read ({error.strerror})")
                 ) from None
             if not same:
-                raise DataError(self._changed(known.path, "holds other bytes than before"))
+                raise DataError(self._changed(known.path, "has changed"))
             files[place] = _Known(known.path, state, known.sha256)
 
     def check_all(self) -> None:
@@ -154,16 +153,16 @@ class DataFiles:
 
     def _changed(self, path: Path, how: str) -> str:
         return (
-            f"{path} {how}: the data of {self._what} changed while they were measured, and the run's identity names "
-            "the bytes of its beginning. What was counted before is kept. Next: put the file back and run the same "
-            "command again, or leave it and run again, which makes a run of its own for the new data"
+            f"{path} {how} since the measurement of {self._what} began, but the identity of the run holds the hash of "
+            "the earlier content. The stored episodes are kept. Next: restore the file and run the same command "
+            "again, or keep the new file and run the command, which then starts a new run"
         )
 
 
-def files_sha256(dataset: Dataset, items: Iterable[str], what: str) -> str:
-    """Return the sha256 over the bytes of every file of some items, by item; errors say `what` they are for.
+def hash_item_files(dataset: Dataset, items: Iterable[str], what: str) -> str:
+    """Return the sha256 over the bytes of every file of some items, by item; errors name their purpose, `what`.
 
     Raises:
-        DataError: if a file is missing, naming how many are.
+        DataError: if files are missing, with their number.
     """
     return DataFiles(dataset, items, what).sha256

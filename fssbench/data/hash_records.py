@@ -1,7 +1,7 @@
 """Hashes of a data set's files, kept in a file while the data are known to be good.
 
-No owner of the seven data sets publishes hashes, and a JPEG with wrong bits often decodes without a word.  A record
-is a text that `sha256sum -c` understands, sorted by path, with sizes and the data set in comments.
+No owner of the seven data sets publishes hashes, and a JPEG with wrong bits is often decoded without an error.  A
+record is a text that `sha256sum -c` understands, sorted by path, with sizes and the data set in comments.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 
 @dataclass(frozen=True, slots=True)
 class FileHash:
-    """Hash and size that a record holds of a file."""
+    """Hash and size of a file in a record."""
 
     sha256: str
     size: int | None
@@ -45,10 +45,10 @@ def hash_files(dataset: Dataset, record: Path) -> dict[str, FileHash]:
     System files are left out, and so is the record itself.
 
     Raises:
-        DataError: if a file cannot be read, is no regular file, or is a link out of the data folder.
+        DataError: if a file cannot be read, is not a regular file, or is a link out of the data folder.
     """
     if dataset.root is None:
-        raise DataError(f"data set {dataset.card.name!r} was opened from its lists alone")
+        raise DataError(f"data set {dataset.card.name!r} was opened without files. Next: give --data DIR")
     hashes = {}
     own = os.path.realpath(record)
     for relative, path in _walk_files(dataset.root, ""):
@@ -97,7 +97,7 @@ def write_record(path: Path, dataset: Dataset, hashes: dict[str, FileHash]) -> N
         DataError: if the file exists or cannot be written.
     """
     refuse_existing(path)
-    head = (
+    header = (
         TITLE,
         f"# data set: {dataset.card.name}",
         f"# variant: {dataset.variant or 'none'}",
@@ -107,11 +107,13 @@ def write_record(path: Path, dataset: Dataset, hashes: dict[str, FileHash]) -> N
         "# check without fssbench, in the folder of the data set: sha256sum -c FILE",
     )
     rows = (f"# {known.size} bytes\n{_format_line(relative, known)}" for relative, known in hashes.items())
-    content = ("\n".join(head) + "\n" + "".join(rows)).encode("utf-8", "surrogateescape")
+    content = ("\n".join(header) + "\n" + "".join(rows)).encode("utf-8", "surrogateescape")
     try:
         replace_file(path, content)
     except OSError as error:
-        raise DataError(f"cannot write {path} ({error.strerror or error})") from None
+        raise DataError(
+            f"record {path} cannot be written ({error.strerror or error}). Next: name another file"
+        ) from None
 
 
 def refuse_existing(path: Path) -> None:
@@ -122,7 +124,8 @@ def refuse_existing(path: Path) -> None:
     """
     if path.exists() or path.is_symlink():
         raise DataError(
-            f"{path} exists and is not replaced. Next: compare with it (--against), or name another file"
+            f"{path} exists, and fssbench never replaces a record. Next: compare the data with it (--against {path}), "
+            "or name another file"
         )
 
 
@@ -133,11 +136,11 @@ def _format_line(relative: str, known: FileHash) -> str:
 
 
 def read_record(path: Path, dataset: str) -> dict[str, FileHash]:
-    """Read a record, or what `sha256sum` has printed in the folder of the data set.
+    """Read a record, or the output of `sha256sum` in the folder of the data set.
 
     Raises:
-        UsageError: if it is of another data set.
-        DataError: if it cannot be read, or a line is malformed, with its number.
+        UsageError: if it belongs to another data set.
+        DataError: if it cannot be read, or a line is malformed; the error names the line.
     """
     lines = _read_lines(path)
     hashes: dict[str, FileHash] = {}
@@ -153,7 +156,7 @@ def read_record(path: Path, dataset: str) -> dict[str, FileHash]:
             hashes[relative] = FileHash(sha256, size)
             size = None
     if not hashes:
-        raise DataError(f"{path} records no file")
+        raise DataError(f"record {path} names no file. Next: `fssbench data verify {dataset} --record FILE`")
     return hashes
 
 
@@ -164,14 +167,16 @@ def _read_lines(path: Path) -> list[str]:
         raise DataError(f"record {path} cannot be read ({error.strerror})") from None
     try:
         return decode_text(content, path).split("\n")
-    except DataError:  # a file name may be no text; what is no record at all fails at its first line
+    except DataError:  # a file name need not be valid text; a file of another kind fails at its first line
         return [line.rstrip("\r") for line in content.decode("utf-8", "surrogateescape").split("\n")]
 
 
 def _parse_line(line: str, number: int, path: Path) -> tuple[str, str]:
     match = _LINE.fullmatch(line)
     if match is None:
-        raise DataError(f"{path}, line {number}: {line[:120]!r} is not a sha256, two spaces and a path")
+        raise DataError(
+            f"{path}, line {number} is {line[:120]!r}, but a line of a record is a sha256, two spaces and a path"
+        )
     name = match[3]
     if match[1]:
         name = re.sub(r"\\([\\nr])", lambda m: {"\\": "\\", "n": "\n", "r": "\r"}[m[1]], name)
@@ -186,10 +191,11 @@ def compare_hashes(
     for relative in sorted({*recorded, *present}):
         then, now = recorded.get(relative), present.get(relative)
         if now is None:
-            problem, remedy = f"missing: {record.name} records it", "get the file from its owner again"
+            problem = f"the file is missing, but the record {record.name} names it"
+            remedy = "get the file from its owner again"
         elif then is None:
-            problem = f"additional: {record.name} does not record it"
-            remedy = "remove it, or record the data anew if it belongs to them"
+            problem = f"the file was added: the record {record.name} does not name it"
+            remedy = "remove it, or record the data again if the file belongs to them"
         elif then.sha256 == now.sha256:
             continue
         else:
@@ -198,7 +204,7 @@ def compare_hashes(
                 if then.size in {None, now.size}
                 else f"{now.size} bytes, recorded {then.size}"
             )
-            problem = f"changed: its hash is not the recorded one ({sizes})"
-            remedy = "get the file from its owner again; it was whole when it was recorded"
+            problem = f"the file was changed: its hash is not the recorded one ({sizes})"
+            remedy = "get the file from its owner again"
         findings.append(Finding(FindingLevel.ERROR, relative, problem, remedy))
     return findings

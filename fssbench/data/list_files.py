@@ -1,6 +1,6 @@
-"""Reading the files of image lists.  They come from strangers, so nothing in them is taken for granted.
+"""Functions that read files of image lists.  The files come from strangers, so everything in them is checked.
 
-A pickle may hold nothing but plain containers, text and numbers: it can name no class or function, hence run no code.
+A pickle may hold only plain containers, text and numbers.  It cannot name a class or function, so it cannot run code.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def read_list_lines(path: Path) -> list[tuple[int, str]]:
     except OSError as error:
         raise DataError(f"reference list {path} cannot be read ({error.strerror}). {_NEXT}") from None
     if not lines:
-        raise DataError(f"{path} is empty")
+        raise DataError(f"reference list {path} is empty. {_NEXT}")
     return lines
 
 
@@ -54,7 +54,7 @@ def load_plain_json(path: Path) -> Any:
     """Read a list that is stored as JSON.
 
     Raises:
-        DataError: if it is missing, too large or no JSON.
+        DataError: if it is missing, too large or not JSON.
     """
     try:
         return json.loads(decode_text(read_list_bytes(path), path))
@@ -63,11 +63,11 @@ def load_plain_json(path: Path) -> Any:
 
 
 def load_plain_pickle(path: Path, expected: str = "") -> Any:
-    """Read a pickle of plain values without being able to run anything.
+    """Read a pickle of plain values; it cannot run code.
 
     Args:
         path: the file.
-        expected: what the file should be and the next command; said if the file is a text.
+        expected: what the file should be, and the next command; part of the error for a text file.
 
     Raises:
         DataError: if it is missing, larger than 64 MiB, damaged, or names any class or function.
@@ -80,7 +80,7 @@ def load_plain_pickle(path: Path, expected: str = "") -> Any:
     except Exception as error:  # a damaged pickle may raise almost anything, and announce any length
         reason = f"{type(error).__name__}: {error}"
         raise DataError(
-            f"{path} is no readable pickle ({reason}){_describe_text(content, expected)}"
+            f"{path} is not a readable pickle ({reason}){_describe_text(content, expected)}"
         ) from None
 
 
@@ -93,34 +93,37 @@ class _PlainUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> NoReturn:
         raise DataError(
-            f"{self._path} is refused: its pickle asks for {module}.{name}, and a list file needs only "
-            "dictionaries, lists, text and numbers. Get the file from its repository again"
+            f"{self._path} is refused because its pickle loads {module}.{name}; a list file needs only "
+            "dictionaries, lists, text and numbers. Next: get the file from its repository again"
         )
 
     def persistent_load(self, pid: Any) -> NoReturn:
-        raise DataError(f"{self._path} is refused: its pickle refers to an object outside the file ({pid!r})")
+        raise DataError(
+            f"{self._path} is refused because its pickle refers to an object outside the file ({pid!r}). Next: get "
+            "the file from its repository again"
+        )
 
 
 def _describe_text(content: bytes, expected: str) -> str:
-    """Say what a file holds that should be a pickle and begins with a line of a known form."""
+    """Describe a file that should be a pickle, but begins with a line of a known form."""
     first = content[:2000].decode("latin-1").strip().split("\n")[0].strip()
     meaning = describe_line(first)
     if not meaning:
         return ""
     return (
-        f". Its line 1 is {shorten_line(first)!r}{meaning}{f'; expected is {expected}' if expected else ''}"
+        f". Its line 1 is {shorten_line(first)!r}{meaning}{f'; expected was {expected}' if expected else ''}"
     )
 
 
 def describe_text_file(path: Path) -> str:
-    """Say in one clause what a text file holds that is not read as a reference list."""
+    """Describe in one clause a text file that is not read as a reference list."""
     try:
         number, line = next(iter(read_lines(path, latin1=True)), (1, ""))
     except (DataError, OSError):
-        return f"{path} is there, and is no text"
-    return f"{path} is there, but its line {number} is {shorten_line(line)!r}{describe_line(line)}"
+        return f"{path} exists, but is not text"
+    return f"{path} exists, but its line {number} is {shorten_line(line)!r}{describe_line(line)}"
 
 
 def shorten_line(line: str) -> str:
-    """Cut a line of a file to the length that an error shows."""
+    """Shorten a line of a file to the length that an error shows."""
     return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 3]}..."

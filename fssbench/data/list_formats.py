@@ -1,4 +1,4 @@
-"""The list formats that the registered data sets bring."""
+"""The list formats that the registered data sets define."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _GENERAL_FORMS = (
     (r"\S+\.(?:jpe?g|png|bmp)", "the path of an image"),
     (r"\S+[\s,;]+\S.*", "a line of several columns"),
 )
-"""Forms of lines that belong to no data set; a data set's own forms go before them."""
+"""Forms of lines that belong to no data set; forms that a data set defines are tried first."""
 
 
 def list_formats() -> list[ListFormat[Any]]:
@@ -32,29 +32,29 @@ def list_formats() -> list[ListFormat[Any]]:
 
 
 def require_sound_formats() -> None:
-    """Check what the data sets bring before lists are imported.
+    """Check the list formats of the data sets before lists are imported.
 
     Raises:
-        PluginError: if a data set brings something else than list formats, or two data sets bring different formats of
-            one family, naming them.
+        PluginError: if `list_formats` of a data set holds another object, or two data sets define different formats
+            of one family; the error names them.
     """
     owners: dict[str, tuple[str, type]] = {}
     for dataset, form in _yield_formats():
         if not isinstance(form, ListFormat):
             raise PluginError(
-                f"data set {dataset!r}: `list_formats` holds {form!r:.80}, expected instances of ListFormat. "
-                f"Next: `fssbench check` on the data set's plugin"
+                f"`list_formats` of data set {dataset!r} holds {form!r:.80}, but it must hold instances of ListFormat. "
+                f"Next: `fssbench check {dataset}`"
             )
         owner, kind = owners.setdefault(form.family, (dataset, type(form)))
         if kind is not type(form):
             raise PluginError(
-                f"data sets {owner!r} and {dataset!r} both bring lists of the family {form.family!r}. "
-                "Next: rename the family of one, or uninstall it"
+                f"data sets {owner!r} and {dataset!r} both define lists of the family {form.family!r}. "
+                "Next: rename the family in one of them, or uninstall one"
             )
 
 
 def _yield_formats() -> Iterator[tuple[str, Any]]:
-    """Yield what each data set that loads names in `list_formats`, with the data set's name."""
+    """Yield the entries of `list_formats` of each data set that loads, each with the name of its data set."""
     for name in DATASETS.names():
         try:
             cls: type[Dataset] = DATASETS.get(name)
@@ -65,7 +65,7 @@ def _yield_formats() -> Iterator[tuple[str, Any]]:
 
 
 def describe_line(line: str) -> str:
-    """Say what a line of a list names, for errors; empty if it is of no known form."""
+    """Describe a line of a list, for errors; empty if its form is unknown."""
     own_forms = [line_form for form in list_formats() for line_form in form.line_forms]
     for pattern, meaning in (*own_forms, *_GENERAL_FORMS):
         if re.fullmatch(pattern, line, re.IGNORECASE):

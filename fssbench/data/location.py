@@ -1,4 +1,4 @@
-"""The place of data sets: a folder that the user names, or the miniature, which is drawn when it is first needed.
+"""The folder of the data sets: one that the user names, or the miniature, which is drawn when it is first needed.
 
 The miniature in the cache keeps each data set in its own folder, named after the code that drew it
 (`mini-1-0/pascal-4f1c2a9b0d/VOC2012/...`).  A data set is drawn when a benchmark first needs it, and one rename makes
@@ -27,7 +27,7 @@ from fssbench.files.atomic import replace_file
 from fssbench.files.cache import cache_folder
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.registry import DATASETS
-from fssbench.plugins.source_hash import source_sha256
+from fssbench.plugins.source_hash import hash_source
 
 GENERATOR = 1
 """Version of the whole miniature; the code of each data set is hashed in addition."""
@@ -53,7 +53,7 @@ class _Marker(Record):
             return cls.model_validate_json((root / MARKER).read_bytes())
         except (OSError, ValidationError) as error:
             why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
-            raise DataError(f"{root / MARKER} is unreadable ({why}). Next: delete {root}") from None
+            raise DataError(f"{root / MARKER} cannot be read ({why}). Next: delete {root}") from None
 
     def write(self, root: Path) -> None:
         replace_file(root / MARKER, f"{self.model_dump_json(indent=1)}\n".encode())
@@ -103,8 +103,8 @@ def open_dataset(
 
     Args:
         name: id of a registered data set.
-        data: as `find_data_folder` takes it.  With `splits` and no data, the data set is opened from its lists
-            alone and can list items but open no image.
+        data: as for `find_data_folder`.  With `splits` and no data, the data set is opened from its lists
+            alone; it can then list items, but cannot open images.
         splits: folder of reference list files; by default the data folder's `splits`, then the
             imported ones.  For a miniature, lists of real files are only used if they are named.
         variant: one of the data set's variants, or None for its first.
@@ -120,7 +120,7 @@ def open_dataset(
     if root is None:
         if named is None:
             raise DataError(
-                f"data set {name!r} has no folder to be read from. "
+                f"the folder of data set {name!r} is not known. "
                 "Next: give --data DIR, set FSSBENCH_DATA or use --data mini"
             )
         with plugin_call(f"data set {name!r} cannot be opened:"):
@@ -141,17 +141,17 @@ def make_miniature(
     """Draw data sets side by side below a folder, in their published layouts.
 
     Args:
-        target: a new or empty folder, or a miniature to be completed; None for the cache, which is what
-            `--data mini` reads (with seed 0).
+        target: a new or empty folder, or a miniature to be completed; None for the cache, which `--data mini` reads
+            (with seed 0).
         seed: equal seeds give equal pictures.
         names: data sets to draw; by default every registered one.
 
     Returns:
-        What became of each: `written`, `already there`, `at FOLDER` in the cache, or why it could not be
-        drawn.  One broken plugin stops no other.
+        The outcome for each: `written`, `already there`, `at FOLDER` in the cache, or why it could not be
+        drawn.  A broken plugin does not stop the others.
 
     Raises:
-        UsageError: for an unknown name, a folder that holds anything else, or another seed's miniature.
+        UsageError: for an unknown name, a folder with other files, or a miniature of another seed.
         DataError: if the folder cannot be written.
     """
     wanted = DATASETS.names() if names is None else names
@@ -179,18 +179,20 @@ def _prepare_folder(target: Path, seed: int) -> Callable[[type[Dataset]], str]:
         target.mkdir(parents=True, exist_ok=True)
         if not is_miniature(target):
             if any(target.iterdir()):
-                raise UsageError(f"{target} holds files that are no miniature; name a new or empty folder")
+                raise UsageError(f"{target} holds files of another kind. Next: name a new or empty folder")
             _Marker(seed=seed).write(target)
     except OSError as error:
-        raise _unwritable_error(target, error) from None
+        raise _make_write_error(target, error) from None
     marker = _Marker.read(target)
     if marker.seed != seed or marker.apart:
-        raise UsageError(f"{target} is a miniature of seed {marker.seed} already; name another folder")
+        raise UsageError(
+            f"{target} already holds a miniature of seed {marker.seed}, not {seed}. Next: name another folder"
+        )
     return lambda cls: _add_to_folder(cls, target, seed)
 
 
 def _add_to_folder(cls: type[Dataset], target: Path, seed: int) -> str:
-    """Draw one data set into a miniature that lies side by side, unless it is there."""
+    """Draw one data set into a miniature in which data sets lie side by side, unless it is there."""
     marker = _Marker.read(target)
     digest = _hash_drawing_code(cls)
     if marker.datasets.get(cls.card.name) == digest:
@@ -199,7 +201,7 @@ def _add_to_folder(cls: type[Dataset], target: Path, seed: int) -> str:
         _draw(cls, target, seed)
         marker.model_copy(update={"datasets": {**marker.datasets, cls.card.name: digest}}).write(target)
     except OSError as error:
-        raise _unwritable_error(target, error) from None
+        raise _make_write_error(target, error) from None
     return "written"
 
 
@@ -210,7 +212,7 @@ def _make_cache_root(seed: int = MINIATURE_SEED) -> Path:
             root.mkdir(parents=True, exist_ok=True)
             _Marker(seed=seed, apart=True).write(root)
         except OSError as error:
-            raise _unwritable_error(root, error) from None
+            raise _make_write_error(root, error) from None
     return root
 
 
@@ -225,16 +227,18 @@ def _find_or_draw(cls: type[Dataset], root: Path) -> Path:
         return place
     try:
         with FileLock(root / f".{place.name}.lock"):
-            for rest in root.glob(f".drawing-{place.name}-*"):  # by a process that died; the lock is ours
+            for rest in root.glob(
+                f".drawing-{place.name}-*"
+            ):  # left by a process that died; we hold the lock
                 shutil.rmtree(rest)
             if not place.is_dir():
                 partial = Path(tempfile.mkdtemp(prefix=f".drawing-{place.name}-", dir=root))
-                partial.chmod(0o755)  # mkdtemp keeps others out; the cache need not
+                partial.chmod(0o755)  # mkdtemp excludes other users; the cache need not
                 _draw(cls, partial, marker.seed)
                 _Marker(seed=marker.seed, datasets={name: digest}).write(partial)
                 partial.replace(place)
     except OSError as error:
-        raise _unwritable_error(root, error) from None
+        raise _make_write_error(root, error) from None
     return place
 
 
@@ -246,11 +250,11 @@ def _draw(cls: type[Dataset], target: Path, seed: int) -> None:
 @cache
 def _hash_drawing_code(cls: type[Dataset]) -> str:
     """Hash the code that draws: the plugin's own source, so that an edit elsewhere draws nothing again."""
-    return source_sha256(cls, base=Dataset)
+    return hash_source(cls, base=Dataset)
 
 
-def _unwritable_error(path: Path, error: OSError) -> DataError:
+def _make_write_error(path: Path, error: OSError) -> DataError:
     return DataError(
-        f"cannot write the miniature at {path} ({error.strerror or error}). "
-        "Next: name a folder that can be written (for `--data mini`: FSSBENCH_CACHE)"
+        f"the miniature cannot be written to {path} ({error.strerror or error}). "
+        "Next: name another folder (for `--data mini`, set FSSBENCH_CACHE)"
     )

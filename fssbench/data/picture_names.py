@@ -1,8 +1,8 @@
-"""Names of a picture that hold for every item, folder and data set that contains it.
+"""Names of a picture that are equal in every item, folder and data set that contains it.
 
-A picture has one or two names: the one that its data set gives it (a number or id that all releases
-share), and the hash of its file.  Two items with a name in common are one picture.  A picture that was
-encoded again and has no id in its name is another one here: nothing tells them to be the same.
+A picture has one or two names: the name from its data set (a number or id that all releases
+share), and the hash of its file.  Two items with a common name are the same picture.  A picture that was
+encoded again and has no id in its name counts as another picture, because nothing shows that they are the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fssbench.errors import DataError, FssbenchError, PluginError
-from fssbench.files.hashing import file_sha256
+from fssbench.files.hashing import hash_present_file
 from fssbench.files.links import check_links
 from fssbench.plugins.calls import plugin_call
 
@@ -28,7 +28,7 @@ Names = Mapping[str, frozenset[str]]
 
 @dataclass(frozen=True)
 class Pictures:
-    """What is known of the pictures of some items of one data set."""
+    """Names of the pictures of some items of one data set."""
 
     names: Names = field(default_factory=dict)
     """Names that hold across data sets."""
@@ -45,8 +45,8 @@ class Pictures:
 def name_pictures(dataset: Dataset, items: Iterable[str]) -> Names:
     """Return all names of the pictures of some items.
 
-    Files are read.  A file that serves several items tells nothing about any of them, and a missing file
-    has no hash: other places say that it is missing.
+    Files are read.  The hash of a file that several items share is not a name of their pictures.  A missing file has
+    no hash; other functions report it.
     """
     files = {item: _find_image_file(dataset, item) for item in dict.fromkeys(items)}
     served = Counter(path for path in files.values() if path is not None)
@@ -67,9 +67,9 @@ def find_same_pictures(
 
     Args:
         dataset: data set of `items`.
-        items: where to look.
+        items: items to search.
         other: data set of `others`; may be the same.
-        others: items whose pictures are looked for.
+        others: items whose pictures are searched for.
     """
     shared = set(items) & set(others) if other.card.name == dataset.card.name else set()
     theirs = {find_given_name(other, item) for item in others} - {None}
@@ -83,7 +83,7 @@ def _find_same_bytes(
     """Return the items whose file has the same bytes as the file of one of the others."""
     mine = {item: path for item in items if (path := _find_image_file(dataset, item)) is not None}
     theirs = Counter(path for item in others if (path := _find_image_file(other, item)) is not None)
-    served = Counter(mine.values()) + theirs  # a file of several items tells nothing about them
+    served = Counter(mine.values()) + theirs  # the hash of a file that several items share is not a name
     by_size: dict[int, list[Path]] = {}
     for path in theirs:
         if served[path] == 1:
@@ -118,7 +118,7 @@ def count_queries_among_supports(episodes: Iterable[Episode], names: Names) -> i
 
 
 def find_given_name(dataset: Dataset, item: str) -> str | None:
-    """Return the name that a data set gives the picture of an item; None if it leaves that to the file's hash.
+    """Return the name of an item's picture in its data set; None if the data set defines none.
 
     Raises:
         PluginError: if the data set's `content` fails.
@@ -133,7 +133,7 @@ def find_given_name(dataset: Dataset, item: str) -> str | None:
     except PluginError:
         raise
     except FssbenchError:
-        return None  # its file is missing, which other places say
+        return None  # its file is missing, which other functions report
 
 
 def _find_image_file(dataset: Dataset, item: str) -> Path | None:
@@ -162,6 +162,6 @@ def _measure_size(path: Path) -> int:
 
 def _hash_bytes(path: Path) -> str | None:
     try:
-        return f"sha256:{file_sha256(path)}"
+        return f"sha256:{hash_present_file(path)}"
     except (OSError, DataError):
         return None

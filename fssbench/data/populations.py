@@ -49,17 +49,17 @@ def find_size_marks(pool: Pool) -> tuple[Mark, ...]:
             mark = compare_count(count, published, what, least=expected.least)
             if mark is not None:
                 return (mark,)
-    return _class_marks(pool, expected)
+    return _find_class_marks(pool, expected)
 
 
-def _class_marks(pool: Pool, expected: Population) -> tuple[Mark, ...]:
+def _find_class_marks(pool: Pool, expected: Population) -> tuple[Mark, ...]:
     """Return the marks of classes that have another number of images than published, although the sum is right."""
     here = Counter(Counter(class_id for class_id, _ in {(e.class_id, e.item) for e in pool.entries}).values())
-    odd = here - Counter(expected.images_by_class)
-    if not expected.images_by_class or not odd:
+    other_sizes = here - Counter(expected.images_by_class)
+    if not expected.images_by_class or not other_sizes:
         return ()
-    sizes = ", ".join(f"{size:,}" for size in sorted(odd))
-    detail = f"{odd.total()} classes of other sizes than published: {sizes} images"
+    sizes = ", ".join(f"{size:,}" for size in sorted(other_sizes))
+    detail = f"{other_sizes.total()} classes of other sizes than published: {sizes} images"
     return (Mark(MarkKind.OTHER_POPULATION, detail),)
 
 

@@ -1,7 +1,7 @@
-"""Reading images and masks of a data set plugin: the one way by which run, train, check and panels read them.
+"""The reader of images and masks of a data set plugin, which run, train, check and panels all use.
 
-A plugin may hand over anything.  What its contract does not allow is an error that names the data set and the item,
-never the method that happened to ask.
+A plugin may return anything.  A value that its contract does not allow is an error that names the data set and the
+item, and never the method.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from fssbench.images.judgements import (
     read_orientation,
 )
 from fssbench.images.reading import open_image
-from fssbench.plugins.calls import message_of, plugin_call
+from fssbench.plugins.calls import plugin_call, shorten_message
 
 _NEXT = "Next: `fssbench check` on the data set's plugin"
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What the reader remembers of an image after reading it."""
+    """Facts that the reader remembers about an image after reading it."""
 
     size: tuple[int, int]
     """Width and height as stored."""
@@ -62,8 +62,8 @@ class Reader:
 
     Args:
         dataset: the plugin.
-        facts: what is known of images already, by data set and item; may be shared between readers.
-        files: the data as they were hashed; each file is compared with its hash's state after it was read.
+        facts: facts about images that were read before, by data set and item; readers may share them.
+        files: the data as they were hashed; the state of each file is compared after it was read.
     """
 
     def __init__(
@@ -82,14 +82,16 @@ class Reader:
         """Read the image of an item, RGB.
 
         Raises:
-            DataError: if it is damaged, or is one that must not be used.
-            DatasetContractError: if the plugin hands over anything but an RGB image.
+            DataError: if it is damaged or must not be used.
+            DatasetContractError: if the plugin returns anything but an RGB image.
         """
         with gather_doubts() as doubts:
             image = self._call(self.dataset.image, item)
         if not isinstance(image, Image.Image) or image.mode != "RGB":
             got = f"mode {image.mode}" if isinstance(image, Image.Image) else type(image).__name__
-            raise self._contract_error(item, f"`image` returned {got}, expected a PIL image of mode RGB")
+            raise self._contract_error(
+                item, f"`image` returned {got}, but must return a PIL image of mode RGB"
+            )
         if (orientation := read_orientation(image)) != 1:
             judgement = judge_orientation(orientation, "image")
             raise DataError(f"{self._name_item(item)}: {judgement}{self._next}")
@@ -101,14 +103,14 @@ class Reader:
 
         Raises:
             DataError: if the file is damaged, does not fit its image, or shows no pixel of the class.
-            DatasetContractError: if the plugin hands over anything but such a mask.
+            DatasetContractError: if the plugin returns anything but such a mask.
         """
         with gather_doubts() as doubts:
             mask = self._call(self.dataset.mask, item, class_id)
             self._check_form(item, class_id, mask)
             self._check_size(item, (mask.shape[1], mask.shape[0]))
             if not judges_files(self.dataset) and (mask == 1).all():
-                note_doubt("full")  # a data set that judges its files knows whether a class may fill a scene
+                note_doubt("full")  # a data set that judges its files knows whether a class may fill an image
         if not (mask == 1).any():
             raise DataError(self._explain_absent_class(item, class_id, mask))
         self._mask_doubts[item, class_id] = frozenset(doubts)
@@ -142,7 +144,7 @@ class Reader:
         self._facts[self._memory_key(item)] = facts
 
     def recall(self, item: str) -> ImageFacts:
-        """Return what is known of an image; read it if its features came from a file."""
+        """Return the facts about an image; read the image if its features came from a file."""
         if self._memory_key(item) not in self._facts:
             self.image(item)
         return self._facts[self._memory_key(item)]
@@ -152,16 +154,18 @@ class Reader:
         return self._place, item, self._files.content(item) if self._files else None
 
     def _check_form(self, item: str, class_id: int, mask: Any) -> None:
-        expected = "expected uint8 (H, W) with values 0, 1 and 255 (ignored)"
+        expected = "but must be uint8 (H, W) with values 0, 1 and 255 (ignored)"
         # not `isinstance`: a masked array or a matrix computes by other rules
         if type(mask) is not np.ndarray or mask.dtype != np.uint8 or mask.ndim != 2 or not mask.size:
             got = f"{mask.dtype} {mask.shape}" if type(mask) is np.ndarray else type(mask).__name__
-            raise self._contract_error(item, f"`mask` for class {class_id} returned {got}, {expected}")
-        if int((mask + np.uint8(1)).max()) > 2:  # 255 becomes 0
-            strange = [v for v in np.unique(mask).tolist() if v not in {0, 1, IGNORE}]
-            shown = ", ".join(map(str, strange[:6])) + (" ..." if len(strange) > 6 else "")
             raise self._contract_error(
-                item, f"`mask` for class {class_id} has the values {shown}, {expected}"
+                item, f"the result of `mask` for class {class_id} is {got}, {expected}"
+            )
+        if int((mask + np.uint8(1)).max()) > 2:  # 255 becomes 0
+            bad_values = [v for v in np.unique(mask).tolist() if v not in {0, 1, IGNORE}]
+            shown = ", ".join(map(str, bad_values[:6])) + (" ..." if len(bad_values) > 6 else "")
+            raise self._contract_error(
+                item, f"the result of `mask` for class {class_id} has the values {shown}, {expected}"
             )
 
     def _check_size(self, item: str, size: tuple[int, int]) -> None:
@@ -175,10 +179,10 @@ class Reader:
             note_doubt(judgement.kind)
             return
         stored = self._stored_sizes(item)
-        name = next((name for name, held in stored[1:] if held == size), None)
+        name = next((name for name, stored_size in stored[1:] if stored_size == size), None)
         if name is None or stored[0][1] == size:
             raise self._contract_error(
-                item, f"{judgement.problem}, though no file of the item has the mask's size"
+                item, f"{judgement.problem}, and no file of the item has the size of the mask"
             )
         raise DataError(f"{name}: {judgement}{self._next}")
 
@@ -201,12 +205,12 @@ class Reader:
         with plugin_call(f"data set {self.dataset.card.name!r} cannot name its classes:"):
             name = self.dataset.classes().get(class_id, "unknown")
         return (
-            f"{self._name_item(item)}: listed for class {class_id} ({name}), but no pixel of its mask shows it; "
-            f"{stored}. 1 is the class, 0 background, {IGNORE} ignored{self._next}"
+            f"{self._name_item(item)} is listed for class {class_id} ({name}), but no pixel of its mask has that "
+            f"class: {stored}. In a mask, 1 is the class, 0 is background and {IGNORE} is ignored{self._next}"
         )
 
     def _call(self, read: Callable[..., Any], *arguments: Any) -> Any:
-        """Call into the plugin; whatever it raises becomes an error that names the item."""
+        """Call the plugin; an exception of the plugin becomes an error that names the item."""
         try:
             with plugin_call(
                 f"{self._name_place(arguments[0])}:",
@@ -219,7 +223,7 @@ class Reader:
                 self._files.check(arguments[0])
             return value
         except (MemoryError, OSError) as error:
-            raise DataError(f"{self._name_item(arguments[0])}: {message_of(error)}") from error
+            raise DataError(f"{self._name_item(arguments[0])}: {shorten_message(error)}") from error
 
     def _contract_error(self, item: str, problem: str) -> DatasetContractError:
         return DatasetContractError(f"{self._name_place(item)}: {problem}. {_NEXT}")
@@ -237,7 +241,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class Target:
-    """The truth of a query, at the size at which it is scored."""
+    """The ground truth of a query, at the size at which it is scored."""
 
     foreground: NDArray[np.bool_]
     """(H, W)"""

@@ -1,6 +1,6 @@
 """Reference lists of images: which folder holds them, and how a user imports them.
 
-The lists belong to the reference repositories and a user brings them, in the forms that the data sets state
+The lists belong to the reference repositories, and users import them.  Data sets define the formats
 (`Dataset.list_formats`).
 """
 
@@ -36,7 +36,7 @@ def find_list_folder(explicit: Path | None = None, data: Path | None = None) -> 
             folders = _join([f"{form.family}/" for form in formats])
             origins = _join(list(dict.fromkeys(form.origin for form in formats)))
             raise DataError(
-                f"{explicit} holds no reference lists: expected {folders} in it. "
+                f"folder {explicit} holds no reference lists: it must contain {folders}. "
                 f"Next: `fssbench data splits DIR` with the lists of {origins}"
             )
         return explicit
@@ -66,14 +66,14 @@ def import_lists(source: Path, target: Path) -> list[str]:
     Raises:
         DataError: if there is no list at all, one is malformed (with file and line), or one is the
             reference list of another split.
-        PluginError: if a data set brings something else than list formats, or two bring the same family.
+        PluginError: if the list formats of a data set are not sound, or two data sets define the same family.
     """
     require_sound_formats()
     formats = list_formats()
     ready = [row for form in formats for row in _read_lists(form, source)]
     if not ready:
         raise DataError(
-            f"{source} holds no reference list: expected {_join([form.file_pattern for form in formats])} "
+            f"{source} holds no reference list; it must contain {_join([form.file_pattern for form in formats])} "
             f"({_join(list(dict.fromkeys(form.origin for form in formats)))}){_describe_other_lists(source)}"
         )
     report = []
@@ -101,7 +101,7 @@ def _read_lists(form: ListFormat[Any], source: Path) -> list[tuple[str, int, Lis
 
 
 def _describe_other_lists(source: Path) -> str:
-    """Say what the first text file below a folder without reference lists holds."""
+    """Describe the first text file below a folder without reference lists."""
     others = sorted(path for pattern in ("*.txt", "*/*.txt", "*/*/*.txt") for path in source.glob(pattern))
     return f"; {describe_text_file(others[0])}" if others else ""
 
@@ -112,11 +112,11 @@ def _describe_verdict(judgement: ListJudgement) -> str:
         return f"not the reference list ({judgement.problem})"
     if judgement.proven:
         return "the reference list"
-    return "as long as the reference list, whose hash is not known"
+    return "as long as the reference list, whose hash is unknown"
 
 
 def _describe_missing_lists(formats: list[ListFormat[Any]], imported: set[str]) -> list[str]:
-    """Return a line per folder of lists of which some were imported and others were not."""
+    """Return a line per folder for which only some of the lists were imported."""
     expected: dict[str, list[PurePosixPath]] = {}
     for form in formats:
         for place in form.published:
@@ -126,7 +126,7 @@ def _describe_missing_lists(formats: list[ListFormat[Any]], imported: set[str]) 
     for folder, names in expected.items():
         missing = [name.stem for name in names if name.as_posix() not in imported]
         if 0 < len(missing) < len(names):
-            lines.append(f"{folder}: {', '.join(missing)} missing, so that its lists cannot be used alone")
+            lines.append(f"{folder} lacks {', '.join(missing)}, so its lists cannot be used without them")
     return lines
 
 
@@ -135,4 +135,6 @@ def _write(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, content)
     except OSError as error:
-        raise DataError(f"cannot write {path} ({error.strerror or error}); name another folder") from None
+        raise DataError(
+            f"{path} cannot be written ({error.strerror or error}). Next: name another --into"
+        ) from None

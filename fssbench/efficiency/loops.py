@@ -27,8 +27,8 @@ from fssbench.evaluation.engine import evaluate_all
 from fssbench.evaluation.isolation import generators_kept, isolated
 from fssbench.evaluation.precision import exact_float32
 from fssbench.evaluation.settings import Settings
-from fssbench.runs.identity import label
-from fssbench.runs.store import Record, read_run
+from fssbench.runs.identity import make_label
+from fssbench.runs.store import EpisodeRecord, read_run
 
 PLAIN_EPISODES = 20
 """Number of episodes of the plain loop.  Images recur nowhere in it, so the others take as long."""
@@ -95,7 +95,7 @@ def compare_loops(method: Method, plan: Plan, settings: Settings) -> LoopCompari
     images = len({item for episode in plan for item in (episode.query, *episode.supports)})
     peak = measure_peak(device)
     return LoopComparison(
-        method=label(method),
+        method=make_label(method),
         shot=plan.shot,
         size=plan.size,
         episodes=len(plan),
@@ -133,7 +133,7 @@ def _time_plainly(
     return counts, (time.perf_counter() - started) / len(episodes)
 
 
-def _time_harness(method: Method, plan: Plan, settings: Settings) -> tuple[dict[int, Record], float]:
+def _time_harness(method: Method, plan: Plan, settings: Settings) -> tuple[dict[int, EpisodeRecord], float]:
     """Return the records of a run in a temporary folder, and its seconds per episode."""
     with TemporaryDirectory() as folder:
         out = replace(settings, out=Path(folder), panels=0, shard=None)
@@ -145,7 +145,7 @@ def _time_harness(method: Method, plan: Plan, settings: Settings) -> tuple[dict[
         return read_run(done[0].path).records, seconds
 
 
-def _count_different(record: Record, counts: Counts) -> int:
+def _count_different(record: EpisodeRecord, counts: Counts) -> int:
     """Count the pixels of an episode that two evaluations count differently, at least."""
     ours, theirs = (*record.inter, *record.union), (*counts[0], *counts[1])
     return max(abs(one - other) for one, other in zip(ours, theirs, strict=True))

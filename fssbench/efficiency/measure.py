@@ -40,7 +40,7 @@ from fssbench.files.canonical_json import digest
 from fssbench.loading.load import load_method
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.registry import BACKBONES, METHODS, load_plugin
-from fssbench.runs.identity import label, version
+from fssbench.runs.identity import find_version, make_label
 
 _OWN_SALT = secrets.token_hex(16)
 
@@ -80,8 +80,8 @@ def measure_in_subprocess(request: BenchRequest) -> Efficiency:
             return pool.submit(measure, request).result()
     except BrokenProcessPool:
         raise DataError(
-            f"measuring {request.method} ({request.shot}-shot) ended without a result; memory may have run out. "
-            "Next: a smaller --size or --shot"
+            f"the measurement of {request.method} ({request.shot}-shot) ended without a result. "
+            "Memory may have run out. Next: choose a smaller --size or --shot"
         ) from None
 
 
@@ -156,7 +156,7 @@ def _measure(
     provenance, machine = method.provenance, _describe_machine(device)
     facts: dict[str, Any] = {
         "method": method.card.name,
-        "label": label(method),
+        "label": make_label(method),
         "config": provenance.config,
         "backbone": method.backbone.name if method.backbone else "own",
         "weights": method.backbone.weights if method.backbone else "own",
@@ -169,7 +169,7 @@ def _measure(
         "dtype": "float32",
         **machine,
     }
-    packages = {name: version(name) for name in _PACKAGES}
+    packages = {name: find_version(name) for name in _PACKAGES}
     names = ("method_version", "source_sha256", "backbone_source_sha256", "layout")
     source = {name: getattr(provenance, name) for name in names}
     return Efficiency(

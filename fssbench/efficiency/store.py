@@ -26,7 +26,7 @@ def save(measurement: Efficiency, runs: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"cannot make {folder}: {error}. Choose another --out") from error
+        raise DataError(f"folder {folder} cannot be made ({error}). Next: choose another --out") from error
     name = f"{measurement.method}-{measurement.backbone}-{measurement.shot}shot-{measurement.size}px".lower()
     safe = replace_unsafe(name, keep="_").strip("-")
     path = folder / f"{safe[:100]}-{measurement.identity[:12]}.json"
@@ -47,7 +47,9 @@ def read(path: Path) -> Efficiency:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise DataError(f"{path} is no measurement of `fssbench bench` ({where}: {first['msg']})") from None
+        raise DataError(
+            f"{path} is not a measurement of `fssbench bench` ({where}: {first['msg']})"
+        ) from None
 
 
 def read_all(paths: Sequence[Path]) -> tuple[tuple[Efficiency, ...], list[str]]:
@@ -67,7 +69,7 @@ def read_all(paths: Sequence[Path]) -> tuple[tuple[Efficiency, ...], list[str]]:
         try:
             measurement = read(file)
         except DataError as error:
-            notes.append(f"left out: {error}")
+            notes.append(f"a measurement is left out: {error}")
             continue
         known = measurements.get(measurement.identity)
         if known is None or known.created_utc < measurement.created_utc:

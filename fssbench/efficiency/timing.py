@@ -89,7 +89,7 @@ def time_work(
     load = Load()
     seconds = [once() for _ in range(repeats)]
     others = load.others
-    reasons = [] if steady else [f"still getting faster after {warm} episodes of warm-up"]
+    reasons = [] if steady else [f"the method was still getting faster after {warm} episodes of warm-up"]
     reasons += list_spread_reasons(seconds)
     cpus = os.cpu_count() or 1
     if others is not None and others + threads > cpus + CROWDED:
@@ -127,13 +127,13 @@ def _warm_up(once: Callable[[], float]) -> tuple[int, bool]:
 def list_spread_reasons(seconds: Sequence[float]) -> list[str]:
     """List the reasons, in words, why the spread of some times makes them unstable (by the rules of pyperf)."""
     if len(seconds) < FEWEST:
-        return [f"only {len(seconds)} repeats"]
+        return [f"there are only {len(seconds)} repeats"]
     mean, middle = fmean(seconds), median(seconds)
     reasons = []
     if stdev(seconds) >= SPREAD * mean:
         reasons.append(f"the standard deviation is {100 * stdev(seconds) / mean:.0f} % of the mean")
     if max(seconds) >= (1 + OUTLIER) * middle:
-        reasons.append(f"the slowest is {100 * (max(seconds) / middle - 1):.0f} % above the median")
+        reasons.append(f"the slowest repeat is {100 * (max(seconds) / middle - 1):.0f} % above the median")
     if min(seconds) <= (1 - OUTLIER) * middle:
-        reasons.append(f"the fastest is {100 * (1 - min(seconds) / middle):.0f} % below the median")
+        reasons.append(f"the fastest repeat is {100 * (1 - min(seconds) / middle):.0f} % below the median")
     return reasons

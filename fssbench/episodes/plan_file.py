@@ -1,4 +1,4 @@
-"""Plans as files: an episode set that can be sent to somebody, checked and replayed."""
+"""Plans as files: episodes that can be sent to other people, checked and replayed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Stored(Record):
     """Rows of index, class id, query, supports."""
 
 
-def plan_facts(plan: Plan) -> dict[str, Any]:
+def collect_plan_facts(plan: Plan) -> dict[str, Any]:
     """Return the facts of a plan, without its episodes and the folders of one machine."""
     return {name: list(v) if isinstance(v := getattr(plan, name), tuple) else v for name in sorted(_FIELDS)}
 
@@ -58,45 +58,51 @@ def write_plan(plan: Plan, path: Path) -> None:
         **{name: getattr(plan, name) for name in _FIELDS},
     )
     try:
-        replace_file(path, _text(stored).encode())
+        replace_file(path, _format_plan(stored).encode())
     except OSError as error:
-        raise DataError(f"cannot write the plan to {path} ({error.strerror or error})") from None
+        raise DataError(
+            f"plan {path} cannot be written ({error.strerror or error}). Next: name another file"
+        ) from None
 
 
 def read_plan(path: Path) -> Plan:
     """Read a plan and check its episodes against its hash.
 
     Raises:
-        DataError: if the file is missing, is no plan, contradicts itself or was changed.
+        DataError: if the file is missing, is not a plan, contradicts itself or was changed.
     """
     try:
         stored = _Stored.model_validate_json(decode_text(path.read_bytes(), path))
     except OSError as error:
         raise DataError(f"plan {path} cannot be read ({error.strerror})") from None
     except DataError as error:
-        raise DataError(f"{path} is no plan of fssbench: {error}") from None
+        raise DataError(f"{path} is not a plan of fssbench: {error}") from None
     except ValidationError as error:
-        raise DataError(f"{path} is no plan of fssbench: {first_problem(error)}") from None
+        raise DataError(f"{path} is not a plan of fssbench: {first_problem(error)}") from None
     plan = Plan(
         episodes=tuple(Episode(*row) for row in stored.episodes),
         **{name: getattr(stored, name) for name in _FIELDS},
     )
     if plan.sha256 != stored.sha256:
         raise DataError(
-            f"plan {path} was changed: its episodes hash to {plan.sha256[:12]}, its own record says "
-            f"{stored.sha256[:12]}. Next: get it again, or draw it anew: `fssbench episodes {plan.benchmark}`"
+            f"plan {path} was changed: the hash of its episodes is {plan.sha256[:12]}, but the file names "
+            f"{stored.sha256[:12]}. Next: get the plan again, or draw it with `fssbench episodes {plan.benchmark}`"
         )
-    _check(plan, path)
+    _check_plan(plan, path)
     return plan
 
 
-def _check(plan: Plan, path: Path) -> None:
+def _check_plan(plan: Plan, path: Path) -> None:
     if len(plan.classes) != len(plan.class_names):
-        raise DataError(f"plan {path}: {len(plan.classes)} classes but {len(plan.class_names)} names")
+        raise DataError(
+            f"plan {path} has {len(plan.classes)} classes, but {len(plan.class_names)} class names"
+        )
     for place, episode in enumerate(plan):
         if episode.class_id not in plan.classes:
-            raise DataError(f"plan {path}: episode {place} has class {episode.class_id}, not one of its fold")
-        if not all(_inside(item) for item in (episode.query, *episode.supports)):
+            raise DataError(
+                f"plan {path}: episode {place} has class {episode.class_id}, which is not a class of its fold"
+            )
+        if not all(_is_inside(item) for item in (episode.query, *episode.supports)):
             raise DataError(f"plan {path}: episode {place} names a file outside its data set")
         if len(episode.supports) != plan.shot:
             raise DataError(
@@ -106,14 +112,14 @@ def _check(plan: Plan, path: Path) -> None:
             raise DataError(f"plan {path}: episode {place} is out of order (index {episode.index})")
 
 
-def _inside(item: str) -> bool:
-    """Whether an item stays below its data set's folder; a plan may come from anywhere."""
+def _is_inside(item: str) -> bool:
+    """Return whether an item stays below the folder of its data set; a plan may come from a stranger."""
     place = item.replace("\\", "/")  # split by hand: a report checks a million of them
     return bool(item) and not place.startswith("/") and ".." not in place.split("/")
 
 
-def _text(stored: _Stored) -> str:
+def _format_plan(stored: _Stored) -> str:
     """Write JSON with one episode per line, so that two plans can be compared with `diff`."""
-    head = json.dumps(stored.model_dump(exclude={"episodes"}), indent=1, ensure_ascii=False)
+    header = json.dumps(stored.model_dump(exclude={"episodes"}), indent=1, ensure_ascii=False)
     rows = ",\n".join(json.dumps(row, ensure_ascii=False) for row in stored.episodes)
-    return f'{head[:-2]},\n "episodes": [\n{rows}\n ]\n}}\n'
+    return f'{header[:-2]},\n "episodes": [\n{rows}\n ]\n}}\n'

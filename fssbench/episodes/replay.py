@@ -44,7 +44,9 @@ def draw_again(stored: Plan, data: str | Path | None, splits: str | Path | None)
     """
     name = stored.protocol.partition("/")[0]
     if PROTOCOLS.get(name) != stored.protocol:
-        raise DataError(f"protocol {stored.protocol} is not one of {', '.join(PROTOCOLS.values())}")
+        raise DataError(
+            f"protocol {stored.protocol} is unknown here; fssbench draws {', '.join(PROTOCOLS.values())}"
+        )
     return draw(
         stored.benchmark,
         fold=stored.fold,
@@ -75,22 +77,22 @@ def compare_with_drawn(stored: Plan, data: str | Path | None, splits: str | Path
 
 
 GIVEN = Mark(MarkKind.OTHER_EPISODES, "of a plan file")
-"""Mark of a plan that nothing draws: its episodes are those of a file."""
+"""Mark of a plan whose episodes come from a file and not from its protocol."""
 
 
-def plan_of_file(path: Path, data: Path, splits: str | Path | None) -> Plan:
-    """Read a stored plan and make it ready to be run on the data at hand.
+def prepare_given_plan(path: Path, data: Path, splits: str | Path | None) -> Plan:
+    """Read a stored plan and prepare it for the given data.
 
-    If the same episodes are drawn here, the plan is the drawn one, and so is its identity.  Else it gets a mark,
-    for its protocol says how episodes are drawn, and these were not.
+    If the same episodes are drawn here, the drawn plan is returned, with its identity.  Otherwise the plan gets a mark,
+    because its episodes were not drawn by its protocol.
 
     Args:
-        path: the plan's file, such as `plan.json` of a run.
+        path: the file of the plan, such as `plan.json` of a run.
         data: folder of all data sets.
         splits: folder of reference lists.
 
     Raises:
-        DataError: if the file is no plan, or names classes or items that the benchmark or the data do not have.
+        DataError: if the file is not a plan, or names classes or items that the benchmark or the data do not have.
         UsageError: if its benchmark is not known here.
     """
     stored = read_plan(path)
@@ -109,7 +111,7 @@ def plan_of_file(path: Path, data: Path, splits: str | Path | None) -> Plan:
     if wrong:
         raise DataError(f"plan {path} does not fit benchmark {stored.benchmark!r}: {'; '.join(wrong)}")
     if not len(stored):
-        raise DataError(f"plan {path} has no episodes")
+        raise DataError(f"plan {path} has no episodes. Next: `fssbench episodes {stored.benchmark} -o FILE`")
     drawn = draw_again(stored, data, splits)
     _require_items(stored, drawn, path)
     if drawn.episodes == stored.episodes and drawn.classes == stored.classes:
@@ -126,18 +128,20 @@ def plan_of_file(path: Path, data: Path, splits: str | Path | None) -> Plan:
 
 
 def _require_items(stored: Plan, drawn: Plan, path: Path) -> None:
-    """Refuse a plan that asks for items that the data lack, before any episode."""
+    """Refuse a plan that names items that the data do not have, before the first episode."""
     dataset = open_dataset(drawn.dataset, data=drawn.data, splits=drawn.splits, variant=drawn.dataset_variant)
     pool = list_pool(dataset, drawn.split)
-    there = {(entry.class_id, entry.item) for entry in pool.of_classes(drawn.classes)}
-    asked = dict.fromkeys((e.class_id, item) for e in stored for item in (e.query, *e.supports))
-    missing = [pair for pair in asked if pair not in there]
+    present_pairs = {(entry.class_id, entry.item) for entry in pool.of_classes(drawn.classes)}
+    named_pairs = dict.fromkeys((e.class_id, item) for e in stored for item in (e.query, *e.supports))
+    missing = [pair for pair in named_pairs if pair not in present_pairs]
     absent = [c for c in stored.classes if c not in drawn.classes]
     if missing or absent:
         first = (
-            f"the first is {missing[0][1]!r} of class {missing[0][0]}" if missing else f"class {absent[0]}"
+            f"the first is {missing[0][1]!r} of class {missing[0][0]}"
+            if missing
+            else f"class {absent[0]} has no image"
         )
         raise DataError(
-            f"plan {path} asks for {len(missing)} pairs of image and class that the data do not have; {first}. "
+            f"plan {path} names {len(missing)} pairs of image and class that the data do not have; {first}. "
             f"Next: `fssbench episodes --replay {path}`, or `fssbench data verify {drawn.dataset}`"
         )

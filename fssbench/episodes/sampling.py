@@ -1,15 +1,15 @@
-"""Episodes by protocol: what is measured is drawn here, from names alone, before any image is opened.
+"""Draws the episodes of a plan by its protocol, from names alone, before any image is opened.
 
-`published` replays the samplers of the reference repositories draw by draw.  They take every item
-with NumPy's legacy global generator, seed 0, so the whole stream depends on list order and length:
-one file more or fewer changes all episodes after the first draw from its list.  We keep the
-generator private, so no plugin can disturb it.
+`published` replays the samplers of the reference repositories draw by draw.  They draw every item
+with NumPy's legacy global generator and seed 0, so the whole stream depends on the order and length of the lists:
+one file more or fewer changes all episodes after the first draw from its list.  fssbench uses a private
+generator, so no plugin can change it.
 
-`fssbench` makes an episode a pure function of (seed, benchmark, fold, shot, index) and the class's
-items: a Philox block keyed by the first four and counted by the index.  Only raw 64-bit words are
-taken from NumPy, whose streams are frozen; what turns them into a choice stands below.
+`fssbench` makes an episode a pure function of (seed, benchmark, fold, shot, index) and the items of the
+class: a Philox block whose key comes from the first four and whose counter is the index.  Only raw 64-bit words are
+taken from NumPy, because their streams never change; `shuffle_items` turns them into choices.
 
-Plans are kept in `fssbench.episodes.plan_file`.
+`fssbench.episodes.plan_file` reads and writes plans.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.data import location as datasets
 from fssbench.data.populations import find_pool_marks
 from fssbench.episodes.plan_file import read_plan, write_plan
-from fssbench.errors import DataError, PluginError, UsageError, unknown
+from fssbench.errors import DataError, PluginError, UsageError, make_unknown_error
 from fssbench.plugins.calls import plugin_call
 
 __all__ = ["PROTOCOLS", "plan", "read_plan", "write_plan"]
@@ -41,10 +41,10 @@ PROTOCOLS = {"published": "published/1", "fssbench": "fssbench/1"}
 """Protocols by name, each with the version that a plan records."""
 
 LEAST = 2
-"""Images a class needs for protocol `published`: a query and one support, which may be drawn again."""
+"""Number of images that a class needs for protocol `published`: a query and one support, which may be drawn again."""
 
 _SMALLEST = 32
-"""Pixels: below, the last stage of a backbone has no cell left."""
+"""Smallest size in pixels; below it, the last stage of a backbone has no cells."""
 
 Row = tuple[int, str, tuple[str, ...]]
 """Class id, query, supports."""
@@ -71,9 +71,9 @@ def plan(
         protocol: `published` (the reference streams) or `fssbench` (counter-based, distinct supports).
         data: folder of all data sets, `mini`, or None for `FSSBENCH_DATA`.
         splits: folder of reference list files; with it, no data is needed to make a plan.
-        seed: 0 is the published one.
-        episodes: a cap; it leaves a prefix of the plan and a mark.
-        size: side of the square network input in pixels, instead of the benchmark's; leaves a mark.
+        seed: seed of the draws; the published one is 0.
+        episodes: number of episodes, if only the first ones are wanted; the plan is then marked.
+        size: side of the square network input in pixels, instead of the benchmark's; the plan is then marked.
 
     Returns:
         The plan; `plan.sha256` is the hash of its episodes.
@@ -81,7 +81,7 @@ def plan(
     Raises:
         UsageError: for a benchmark, fold, shot, protocol, seed or cap that does not exist.
         DataError: if files or lists are missing, or a class has too few items to draw from.
-        PluginError: if the data set's plugin does not load or keep its contract.
+        PluginError: if the plugin of the data set does not load or breaks its contract.
 
     Example:
         >>> drawn = plan("pascal-to-chestxray", shot=5, data="mini")  # doctest: +SKIP
@@ -89,24 +89,26 @@ def plan(
         (600, ('miniature',))
     """
     resolved = find_benchmark(benchmark)
-    _check(resolved, fold, shot, protocol, seed, episodes)
+    _check_request(resolved, fold, shot, protocol, seed, episodes)
     if size is not None and size < _SMALLEST:
-        raise UsageError(f"size {size}: the network input has at least {_SMALLEST} pixels a side")
+        raise UsageError(
+            f"size {size} is too small: the network input needs at least {_SMALLEST} pixels per side"
+        )
     root = datasets.find_data_folder(data)
     record = resolved.benchmark
     dataset = datasets.open_dataset(record.target, data=root, splits=splits, variant=resolved.dataset_variant)
     try:
         pool = list_pool(dataset, record.split)
-        names = class_names(dataset, resolved, fold)
+        names = name_fold_classes(dataset, resolved, fold)
         entries = pool.of_classes(tuple(names))
         _check_counts(entries, names, shot, f"{resolved.id} fold {fold}", record.target, protocol)
     except DataError as error:
         meant = " ".join(text for _, text in list_suggestions(dataset))
         raise type(error)(f"{str(error).rstrip('.')}. {meant}" if meant else str(error)) from None
     if protocol == "published":
-        rows = _published(entries, record.sampler, record.episodes, shot, np.random.RandomState(seed))
+        rows = _draw_published(entries, record.sampler, record.episodes, shot, np.random.RandomState(seed))
     else:
-        rows = _counted(entries, record.episodes, shot, f"{seed}|{resolved.id}|{fold}|{shot}")
+        rows = _draw_counted(entries, record.episodes, shot, f"{seed}|{resolved.id}|{fold}|{shot}")
     drawn = tuple(Episode(i, *row) for i, row in enumerate(rows))
     full = Plan(
         benchmark=resolved.id,
@@ -123,7 +125,7 @@ def plan(
         class_names=tuple(names.values()),
         lists=pool.source,
         marks=(
-            *_marks(root, pool, tuple(names), len(resolved.folds[fold])),
+            *_make_marks(root, pool, tuple(names), len(resolved.folds[fold])),
             *(
                 (Mark(MarkKind.RESIZED, f"{size} px, published: {record.size}"),)
                 if size not in (None, record.size)
@@ -137,18 +139,18 @@ def plan(
     return full if episodes is None else full.head(episodes)
 
 
-def _published(
+def _draw_published(
     entries: Sequence[Entry], sampler: Sampler, count: int, shot: int, state: np.random.RandomState
 ) -> Iterator[Row]:
     """Draw episodes one after another, as the reference samplers do.
 
     Every draw is the first element of a permutation of the whole list, which is what
     `choice(list, 1, replace=False)` of the legacy generator takes.  A support is drawn again only
-    where it is the query, so one image may stand twice among five.
+    if it is the query, so one image may occur twice among five supports.
     """
-    items = _by_class(entries)
+    items = _group_by_class(entries)
     if sampler == "walk-numbered":
-        items = {c: sorted(names, key=_numbers) for c, names in items.items()}
+        items = {c: sorted(names, key=_split_numbers) for c, names in items.items()}
     classes = list(items)
 
     def take(population: Sequence[T]) -> T:
@@ -172,41 +174,41 @@ def _published(
         yield class_id, query, tuple(supports)
 
 
-def _counted(entries: Sequence[Entry], count: int, shot: int, name: str) -> Iterator[Row]:
+def _draw_counted(entries: Sequence[Entry], count: int, shot: int, name: str) -> Iterator[Row]:
     """Draw episodes that depend only on their name, their index and the set of items of the class.
 
-    Classes take turns, so their counts differ by one at most; the query and the supports are the
-    first `shot + 1` of a shuffle of the sorted items.
+    Classes take turns, so their counts differ by at most one.  The query and the supports are the
+    first `shot + 1` items of a shuffle of the sorted items.
     """
-    items = {c: sorted(set(names)) for c, names in _by_class(entries).items()}
+    items = {c: sorted(set(names)) for c, names in _group_by_class(entries).items()}
     classes = list(items)
     digest = hashlib.sha256(f"{PROTOCOLS['fssbench']}|{name}".encode()).digest()
     key = np.frombuffer(digest[:16], dtype="<u8").astype(np.uint64)
     for index in range(count):
         class_id = classes[index % len(classes)]
-        # the index is the counter's top word: no episode can run into the words of the next
+        # the index is the top word of the counter, so two episodes never share words
         words = np.random.Philox(counter=np.array([0, 0, 0, index], dtype=np.uint64), key=key)
-        query, *supports = shuffled(items[class_id], shot + 1, words.random_raw)
+        query, *supports = shuffle_items(items[class_id], shot + 1, words.random_raw)
         yield class_id, query, tuple(supports)
 
 
-def shuffled(names: Sequence[str], count: int, word: Callable[[], int]) -> list[str]:
+def shuffle_items(names: Sequence[str], count: int, word: Callable[[], int]) -> list[str]:
     """Return the first `count` items of a Fisher-Yates shuffle from uniform 64-bit words, without bias."""
     moved: dict[int, int] = {}
     chosen: list[str] = []
     for i in range(count):
-        left = len(names) - i
-        fair = 2**64 - 2**64 % left
+        remaining = len(names) - i
+        fair = 2**64 - 2**64 % remaining
         value = int(word())
         while value >= fair:
             value = int(word())
-        j = i + value % left
+        j = i + value % remaining
         chosen.append(names[moved.get(j, j)])
         moved[j] = moved.get(i, i)
     return chosen
 
 
-def _by_class(entries: Sequence[Entry]) -> dict[int, list[str]]:
+def _group_by_class(entries: Sequence[Entry]) -> dict[int, list[str]]:
     """Group items by class: classes ascending, items in list order."""
     items: dict[int, list[str]] = {c: [] for c in sorted({e.class_id for e in entries})}
     for entry in entries:
@@ -214,31 +216,35 @@ def _by_class(entries: Sequence[Entry]) -> dict[int, list[str]]:
     return items
 
 
-def _numbers(item: str) -> list[str | int]:
+def _split_numbers(item: str) -> list[str | int]:
     """Return a sort key by which `2.jpg` comes before `10.jpg`."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", item)]
 
 
-def _check(resolved: Resolved, fold: int, shot: int, protocol: str, seed: int, cap: int | None) -> None:
+def _check_request(
+    resolved: Resolved, fold: int, shot: int, protocol: str, seed: int, cap: int | None
+) -> None:
     if protocol not in PROTOCOLS:
-        raise unknown("protocol", protocol, PROTOCOLS)
+        raise make_unknown_error("protocol", protocol, PROTOCOLS)
     if not 0 <= fold < len(resolved.folds):
         raise UsageError(
-            f"{resolved.id} has no fold {fold}: its folds are 0 to {len(resolved.folds) - 1}. "
+            f"benchmark {resolved.id} has no fold {fold}: its folds are 0 to {len(resolved.folds) - 1}. "
             f"Next: `fssbench show {resolved.id}`"
         )
     if shot < 1:
-        raise UsageError(f"{shot} shots: an episode needs at least one support (published: 1 and 5)")
+        raise UsageError(
+            f"{shot} shots are not possible: an episode needs at least one support (published: 1 and 5)"
+        )
     if not 0 <= seed < 2**32:
-        raise UsageError(f"seed {seed} is out of range: give 0 to {2**32 - 1} (published: 0)")
+        raise UsageError(f"seed {seed} is not allowed: a seed is 0 to {2**32 - 1} (published: 0)")
     if cap is not None and cap < 1:
         raise UsageError(
-            f"{cap} episodes: a plan has at least one (published: {resolved.benchmark.episodes})"
+            f"{cap} episodes are not possible: a plan has at least one (published: {resolved.benchmark.episodes})"
         )
 
 
 def list_pool(dataset: Dataset, split: str) -> Pool:
-    """List a split of a data set that may be a plugin's.
+    """List a split of a data set, which may be a plugin.
 
     Raises:
         DataError: if files or lists are missing.
@@ -248,12 +254,15 @@ def list_pool(dataset: Dataset, split: str) -> Pool:
     with plugin_call(f"data set {name!r} cannot list its split {split!r}:"):
         pool = dataset.pool(split)
     if not isinstance(pool, Pool):
-        raise PluginError(f"data set {name!r}: pool({split!r}) is {type(pool).__name__}, not a Pool")
+        raise PluginError(
+            f"`pool({split!r})` of data set {name!r} returned {type(pool).__name__}, but must return a Pool. "
+            f"Next: `fssbench check {name}`"
+        )
     return pool
 
 
 def list_classes(dataset: Dataset) -> dict[int, str]:
-    """Name all classes of a data set that may be a plugin's.
+    """Name all classes of a data set, which may be a plugin.
 
     Raises:
         DataError: if its files or lists are needed and missing.
@@ -264,7 +273,7 @@ def list_classes(dataset: Dataset) -> dict[int, str]:
 
 
 def list_suggestions(dataset: Dataset) -> list[tuple[Path, str]]:
-    """List folders of a data set that may hold what is missing, each with what to do.
+    """List folders that may hold the missing files of a data set, each with the next step.
 
     Raises:
         PluginError: if the plugin raises anything.
@@ -273,8 +282,8 @@ def list_suggestions(dataset: Dataset) -> list[tuple[Path, str]]:
         return [*dataset.suggestions()]
 
 
-def class_names(dataset: Dataset, resolved: Resolved, fold: int) -> dict[int, str]:
-    """Name the fold's classes, ascending; if the data set is a part of the whole, only the classes that it has.
+def name_fold_classes(dataset: Dataset, resolved: Resolved, fold: int) -> dict[int, str]:
+    """Name the classes of a fold, ascending; a data set that is a part of the published one may have fewer classes.
 
     Raises:
         DataError: if the data set has none of them.
@@ -292,26 +301,26 @@ def class_names(dataset: Dataset, resolved: Resolved, fold: int) -> dict[int, st
 def _check_counts(
     entries: Sequence[Entry], names: dict[int, str], shot: int, what: str, target: str, protocol: str
 ) -> None:
-    """Refuse a class with too few images before the first episode.  The reference would draw forever."""
+    """Refuse a class with too few images before the first episode; reference code would draw forever."""
     needed = LEAST if protocol == "published" else shot + 1
-    short = [f"{name} ({count})" for name, count in few_items(entries, names, needed).items()]
+    short = [f"{name} ({count})" for name, count in count_few_items(entries, names, needed).items()]
     if short:
         shown = ", ".join(short[:8]) + (f" and {len(short) - 8} more" if len(short) > 8 else "")
         raise DataError(
-            f"{what}, {shot}-shot: {len(short)} of {len(names)} classes have fewer than the {needed} images "
-            f"that protocol {protocol!r} needs: {shown}. "
+            f"{what} cannot be drawn at {shot} shots: {len(short)} of {len(names)} classes have fewer than the "
+            f"{needed} images that protocol {protocol!r} needs: {shown}. "
             f"Next: `fssbench data verify {target}`, or use `--data mini`"
         )
 
 
-def few_items(entries: Sequence[Entry], names: dict[int, str], needed: int = LEAST) -> dict[str, int]:
-    """Count the different items of the classes that have fewer than are needed, by class name."""
-    items = _by_class(entries)
+def count_few_items(entries: Sequence[Entry], names: dict[int, str], needed: int = LEAST) -> dict[str, int]:
+    """Count the items of each class that has fewer items than needed, by class name."""
+    items = _group_by_class(entries)
     counts = {name: len(set(items.get(c, ()))) for c, name in names.items()}
     return {name: count for name, count in counts.items() if count < needed}
 
 
-def _marks(root: Path | None, pool: Pool, classes: Sequence[int], published: int) -> tuple[Mark, ...]:
+def _make_marks(root: Path | None, pool: Pool, classes: Sequence[int], published: int) -> tuple[Mark, ...]:
     """List the differences from the benchmark."""
     if datasets.is_miniature(root):
         return (Mark(MarkKind.MINIATURE),)

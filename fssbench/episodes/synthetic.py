@@ -21,9 +21,9 @@ class Synthetic:
 
     @classmethod
     def make(cls, batch: int = 1, shot: int = 1, height: int = SIDE, width: int = SIDE) -> Synthetic:
-        """A batch of episodes at any size."""
+        """Make a batch of episodes of any size."""
         generator = torch.Generator().manual_seed(0)
-        shape = (8, 3, height, width)  # always the same eight images, whatever is asked of them
+        shape = (8, 3, height, width)  # the same eight images for every batch and shot
         images = torch.rand(shape, generator=generator) * 2 - 1
         y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
         centres = torch.rand((8, 2), generator=generator) - 0.5
@@ -34,6 +34,6 @@ class Synthetic:
         return cls(images[rows * 3 % 8].clone(), images[chosen].clone(), discs[chosen].clone())
 
     def one(self, index: int) -> Synthetic:
-        """One episode of the batch."""
+        """Return one episode of the batch."""
         part = slice(index, index + 1)
         return Synthetic(self.query[part], self.support[part], self.mask[part])

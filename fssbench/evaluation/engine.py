@@ -27,7 +27,7 @@ from fssbench.evaluation.pace import find_slow
 from fssbench.evaluation.precision import exact_float32
 from fssbench.evaluation.settings import Evaluation, ScoreSize, Settings, make_cache, select_part
 from fssbench.evaluation.weights_guard import WeightsGuard
-from fssbench.runs.identity import data_files
+from fssbench.runs.identity import hash_plan_files
 from fssbench.runs.pictures import Thumbnails
 
 Watch = Callable[[str, int, int], None]
@@ -97,7 +97,7 @@ def evaluate_all(
         What was evaluated, and the methods that broke with their error.
     """
     dataset = open_dataset(plan.dataset, data=plan.data, splits=plan.splits, variant=plan.dataset_variant)
-    files = data_files(dataset, plan)
+    files = hash_plan_files(dataset, plan)
     cache = make_cache(settings) if cache is None else cache
     guards, failed = _guard_weights(methods, settings.device)
     with ExitStack() as stack:

@@ -17,7 +17,7 @@ from torch import Tensor
 from fssbench.contracts.backbones import Backbone, Tap
 from fssbench.errors import PluginError
 from fssbench.evaluation.isolation import generators_kept, seed_generators
-from fssbench.loading.backbones import source_of_backbone
+from fssbench.loading.backbones import find_backbone_source
 from fssbench.plugins import execution
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.import_files import drop_aliases
@@ -35,7 +35,7 @@ class Extractor:
 
     def __init__(self, backbone: Backbone) -> None:
         self._name = f"backbone {backbone.name!r}"
-        self._source = source_of_backbone(backbone)
+        self._source = find_backbone_source(backbone)
         backbone.zero_grad(set_to_none=True)
         with plugin_call(f"{self._name} cannot be copied:"):
             self._network = copy.deepcopy(backbone).eval()
@@ -66,7 +66,7 @@ class Extractor:
                 plugin_call(f"{where}: raised", inside=where, passes=(torch.OutOfMemoryError,)),
                 generators_kept(),
                 torch.no_grad(),
-                execution.observed() as observed,
+                execution.observe() as observed,
             ):
                 seed_generators(zlib.crc32(item.encode()))
                 maps = self._network(pixels, taps)

@@ -31,9 +31,9 @@ from fssbench.evaluation.feature_names import name_features
 from fssbench.evaluation.feature_store import Maps
 from fssbench.evaluation.read_ahead import EPISODES, ReadAhead
 from fssbench.images.reading import normalise, resize_image, resize_mask
-from fssbench.loading.backbones import source_of_backbone
+from fssbench.loading.backbones import find_backbone_source
 from fssbench.plugins.calls import is_built_in
-from fssbench.plugins.source_hash import source_of
+from fssbench.plugins.source_hash import collect_source
 
 _PIXELS = "pixels"
 _FLOAT = 4
@@ -256,7 +256,7 @@ class Inputs:
 
     @cached_property
     def _reader_sha256(self) -> str:
-        return source_of(type(self.dataset), base=Dataset).sha256
+        return collect_source(type(self.dataset), base=Dataset).sha256
 
     def _read_ahead(self, episode: Episode) -> None:
         """Begin to read the images of this episode and the next ones that nothing holds."""
@@ -307,5 +307,5 @@ def feature_key(method: Method) -> Hashable:
     backbone = method.backbone
     # its structure is part of the key: if a plugin changed a stride, other methods must not get those features
     built = hashlib.sha256(f"{type(backbone).__qualname__} {backbone!r}".encode()).hexdigest()
-    source = source_of_backbone(backbone).sha256
+    source = find_backbone_source(backbone).sha256
     return backbone.name, backbone.layout, backbone.weights_sha256, source, built

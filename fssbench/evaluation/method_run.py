@@ -21,17 +21,17 @@ from fssbench.evaluation.isolation import isolated
 from fssbench.evaluation.pace import Pace
 from fssbench.evaluation.settings import Evaluation, Settings, select_part
 from fssbench.evaluation.weights_guard import WeightsGuard
-from fssbench.loading.load import known_source
+from fssbench.loading.load import find_method_source
 from fssbench.metrics import count
 from fssbench.plugins import execution
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.import_files import drop_aliases
-from fssbench.plugins.source_hash import source_of
-from fssbench.runs.identity import COMMAND, make_context, make_identity, run_slug
+from fssbench.plugins.source_hash import collect_source
+from fssbench.runs.identity import COMMAND, make_context, make_identity, make_run_slug
 from fssbench.runs.pictures import Panels, Thumbnails
 from fssbench.runs.sessions import Session, read_sessions
-from fssbench.runs.store import Record
-from fssbench.runs.summary import absent_rule, summarise
+from fssbench.runs.store import EpisodeRecord
+from fssbench.runs.summary import find_absent_rule, summarise
 from fssbench.runs.writer import RunWriter
 
 T = TypeVar("T")
@@ -58,15 +58,15 @@ class MethodRun:
         """Why the method stopped, if it broke its contract."""
         self.deferred = False
         """Whether the method stopped so that the others need not wait for it."""
-        self.source = known_source(method)
-        reader = source_of(type(dataset), base=Dataset)
+        self.source = find_method_source(method)
+        reader = collect_source(type(dataset), base=Dataset)
         identity = make_identity(
             plan,
             method,
             data=data,
             reader=reader.sha256,
             distributions={**reader.distributions, **self.source.distributions},
-            absent=absent_rule(plan),
+            absent=find_absent_rule(plan),
             score_size=settings.score_size,
             device=torch.device(settings.device).type,
             shard=settings.shard,
@@ -74,7 +74,7 @@ class MethodRun:
         manifest = RunManifest.of(identity, make_context(method, plan, pictures))
         self.identity = manifest.identity
         self.label = manifest.context.label
-        self.path = settings.out / run_slug(manifest)
+        self.path = settings.out / make_run_slug(manifest)
         self.writer = RunWriter(self.path, manifest, plan)
         self.planned = len(select_part(plan, settings))
         self.panels = Panels(self.path, small, len(plan), settings.panels)
@@ -128,7 +128,7 @@ class MethodRun:
         if self.panels.wanted(episode.index):
             self.panels.save(episode, prediction, target)
         self.writer.append(
-            Record(
+            EpisodeRecord(
                 episode.index,
                 episode.class_id,
                 (int(inter[0]), int(inter[1])),
@@ -162,7 +162,7 @@ class MethodRun:
         try:
             # errors of our own become errors of this method too: the other methods go on
             with plugin_call(f"{where}: raised", inside=where, smaller="--size or --cache-mb"):
-                with execution.observed() as observed, isolated(seed):
+                with execution.observe() as observed, isolated(seed):
                     mask = self.method.segment(query, support, support_mask, size=size, **options)
                 if observed:
                     self.source.check(observed)
@@ -190,7 +190,7 @@ class MethodRun:
             return
         else:
             session = Session(episodes=0, seconds=0.0, command=COMMAND)
-        self.writer.session(session)
+        self.writer.record_session(session)
 
     def close(self) -> Evaluation:
         """Compare the folder with what was computed, write the summary and return the result.

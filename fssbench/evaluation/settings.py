@@ -12,7 +12,7 @@ from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.feature_store import FeatureStore
 from fssbench.metrics import Score
 from fssbench.runs.pictures import PANELS
-from fssbench.runs.store import shard_range
+from fssbench.runs.store import compute_shard_range
 
 ScoreSize = Literal["input", "original"]
 
@@ -80,5 +80,5 @@ def make_cache(settings: Settings) -> FeatureCache:
 def select_part(plan: Plan, settings: Settings) -> tuple[Episode, ...]:
     """Select the episodes of a plan that belong to the shard: all without one."""
     part, parts = settings.shard or (1, 1)
-    indices = shard_range(len(plan), part, parts)
+    indices = compute_shard_range(len(plan), part, parts)
     return plan.episodes[indices.start : indices.stop]

@@ -13,21 +13,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fssbench.benchmarks.catalogue import find_benchmark, suite
+from fssbench.benchmarks.catalogue import find_benchmark, find_suite
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method
 from fssbench.data.location import find_data_folder, is_miniature
-from fssbench.episodes.replay import plan_of_file
+from fssbench.episodes.replay import prepare_given_plan
 from fssbench.episodes.sampling import plan
 from fssbench.errors import DataError, FssbenchError, UsageError
 from fssbench.evaluation.engine import Watch, evaluate_all
 from fssbench.evaluation.settings import Evaluation, Settings, make_cache
 from fssbench.files.writable import require_writable
-from fssbench.loading.backbone_weights import missing
+from fssbench.loading.backbone_weights import explain_missing_weights
 from fssbench.loading.load import load_method
-from fssbench.loading.weights_choice import Choice, choose_weights, ways_from_command_line
+from fssbench.loading.weights_choice import Choice, choose_weights, explain_weights_on_command_line
 from fssbench.plugins.registry import METHODS
-from fssbench.runs.early_marks import plan_pictures, training_marks
+from fssbench.runs.early_marks import make_training_marks, read_plan_pictures
 
 MINI_EPISODES = 8
 """Cap of a miniature run that names none: it is there to be seen working, not to be believed."""
@@ -144,9 +144,9 @@ def _note_trainings(tasks: Sequence[Task]) -> Iterator[str]:
     places: defaultdict[tuple[str, str], dict[str, dict[str, None]]] = defaultdict(dict)
     for task in tasks:
         trained = any(method.provenance.training for method in task.methods)
-        pictures = plan_pictures(task.plan) if trained else None
+        pictures = read_plan_pictures(task.plan) if trained else None
         for method in task.methods:
-            facts = [(mark.kind, str(mark)) for mark in training_marks(method, task.plan, pictures)]
+            facts = [(mark.kind, str(mark)) for mark in make_training_marks(method, task.plan, pictures)]
             training = method.provenance.training
             size = training.size if training is not None else None
             if size not in (None, task.plan.size):
@@ -201,7 +201,7 @@ def execute(
 def _draw_plans(
     request: Request, collect_error: Callable[[Callable[[], Any]], Any]
 ) -> tuple[list[Plan], list[str]]:
-    ids = [*(suite(request.suite) if request.suite else ()), *request.benchmarks]
+    ids = [*(find_suite(request.suite) if request.suite else ()), *request.benchmarks]
     if request.plan_files:
         return _read_stored_plans(request, collect_error), []
     if not ids:
@@ -262,7 +262,7 @@ def _read_stored_plans(request: Request, collect_error: Callable[[Callable[[], A
         raise UsageError(f"a plan says itself what --{given[0]} says: give --plan or --{given[0]}, not both")
     root = _resolve_data_folder(request)
     plans = [
-        collect_error(lambda f=file: plan_of_file(f, root, request.splits))  # type: ignore[misc]
+        collect_error(lambda f=file: prepare_given_plan(f, root, request.splits))  # type: ignore[misc]
         for file in request.plan_files
     ]
     return [p if request.episodes is None else p.head(request.episodes) for p in plans if p is not None]
@@ -331,11 +331,11 @@ class _Loader:
     def _load(self, cls: type[Method], choice: Choice) -> Method:
         request, name = self.request, cls.card.name
         if choice.lacking:
-            raise DataError(ways_from_command_line(cls))
+            raise DataError(explain_weights_on_command_line(cls))
         if cls.card.trained and choice.checkpoint is None:
             self._notes.append(f"{name}: no checkpoint, its weights come from a seed; marked untrained")
         if cls.needs_backbone and not request.download:
-            lacking = missing(choice.backbone or cls.card.backbone, request.weights)
+            lacking = explain_missing_weights(choice.backbone or cls.card.backbone, request.weights)
             if lacking and not choice.checkpoint:
                 raise DataError(lacking)
         return load_method(

@@ -1,4 +1,4 @@
-"""Files that only grow: sealed lines, each written whole or taken back."""
+"""Files that only grow: lines with a checksum, each written completely or removed again."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class LogLine:
     number: int
     """1-based, as an editor counts."""
     place: int
-    """Of its first byte in the file."""
+    """Offset of its first byte in the file."""
     content: bytes
-    """Without what ends it."""
+    """The line without its line ending."""
 
 
 def split_log(data: bytes, path: Path) -> tuple[list[LogLine], int]:
@@ -56,16 +56,16 @@ def split_log(data: bytes, path: Path) -> tuple[list[LogLine], int]:
         path: the file, for errors.
 
     Returns:
-        The lines, and the length in bytes of the part that they take; what lies behind is a torn line.
+        The lines, and their total length in bytes; the rest of the file is an incomplete line.
 
     Raises:
-        DataError: if the lines end in `\r` alone, so that all of them would look like one torn line.
+        DataError: if the lines end in `\r` alone; together they would look like one incomplete line.
     """
     good = data.rfind(b"\n") + 1
     if b"\r" in data[good:].rstrip(b"\r"):
         raise DataError(
-            f"{path}: its lines end in CR alone, which no log does; nothing was changed. Next: save it with lines "
-            "that end in LF or CR LF, or restore it from a copy"
+            f"every line of {path} ends in CR alone, but fssbench ends lines with LF. The file was not changed. "
+            "Next: save it with LF or CR LF as line ending, or restore it from a copy"
         )
     lines = []
     place = 0
@@ -82,18 +82,18 @@ def write_all(handle: int, data: bytes) -> None:
     """Write everything or raise; a short write (disk full, file limit) counts as failure."""
     written = os.write(handle, data)
     if written != len(data):
-        # the next write tells why; if it succeeds the file was merely slow to take it
+        # the next write raises the reason; if it succeeds, only the first write was short
         written += os.write(handle, data[written:])
     if written != len(data):
-        raise OSError(f"only {written} of {len(data)} bytes written")
+        raise OSError(f"only {written} of {len(data)} bytes were written")
 
 
 class AppendLog:
-    """A file to which whole lines are appended, each by one `os.write`; a torn one is taken back.
+    """A file to which whole lines are appended, each by one `os.write`; an incomplete line is removed again.
 
     Args:
         path: the file; made if it does not exist.
-        good: bytes of whole lines in it; what lies behind them is cut off.
+        good: number of bytes of its whole lines; the rest is cut off.
 
     Raises:
         DataError: if it cannot be opened for writing.
@@ -109,7 +109,7 @@ class AppendLog:
                 os.close(self._handle)
                 raise
         except OSError as error:
-            raise DataError(f"cannot write {path}: {error}. Choose another --out") from error
+            raise DataError(f"{path} cannot be written ({error}). Next: choose another --out") from error
 
     def append(self, line: bytes, hint: str = "") -> None:
         """Write one line that ends in a newline.
@@ -122,12 +122,14 @@ class AppendLog:
             try:
                 write_all(self._handle, line)
             except OSError:
-                # no torn line; shrinking works on a full disk, and a reader drops what it cannot shrink
+                # leave no incomplete line; shrinking works on a full disk, and readers drop an incomplete line
                 with suppress(OSError):
                     os.ftruncate(self._handle, before)
                 raise
         except OSError as error:
-            raise DataError(f"cannot write {len(line)} bytes to {self.path}: {error}. {hint}") from error
+            raise DataError(
+                f"{len(line)} bytes cannot be written to {self.path} ({error}). {hint}"
+            ) from error
 
     def stat(self) -> os.stat_result:
         """Return the state of the file that is written to, even if the path now leads to another file."""
@@ -142,21 +144,21 @@ class AppendLog:
         try:
             os.ftruncate(self._handle, size)
         except OSError as error:
-            raise DataError(f"cannot shorten {self.path} to {size} bytes: {error}") from error
+            raise DataError(f"{self.path} cannot be shortened to {size} bytes ({error})") from error
 
     def discard(self) -> None:
         """Close the descriptor of a file that is no longer at its path."""
         os.close(self._handle)
 
     def close(self) -> None:
-        """Bring it to disk and close it.
+        """Write the file to disk and close it.
 
         Raises:
-            DataError: if it cannot be brought to disk.
+            DataError: if it cannot be written to disk.
         """
         try:
             os.fsync(self._handle)
         except OSError as error:
-            raise DataError(f"cannot write {self.path} to disk: {error}") from error
+            raise DataError(f"{self.path} cannot be written to disk ({error})") from error
         finally:
             os.close(self._handle)

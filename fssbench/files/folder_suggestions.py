@@ -2,7 +2,7 @@
 
 The usual mistakes: an archive is unpacked into a folder with the same name (`FSS-1000/FSS-1000`,
 `images/images`), `--data` names the data set instead of the folder above it, or a folder is spelt otherwise.
-Nothing here decides what is read; suggestions are looked for only once something is missing.
+Suggestions never change what is read; they are computed only if files are missing.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def suggest_data_folder(data: Path, names: Sequence[str], holds: Holds, *, any_n
         any_name: whether `holds` can tell the data set from any other folder, whatever its name.
 
     Returns:
-        A sentence that begins with "Did you mean", or "" if nothing is near.
+        A sentence that begins with "Did you mean", or "" if there is no suggestion.
     """
     inside = data.absolute()
     for above in list(inside.parents)[:_DEPTH]:
@@ -53,14 +53,14 @@ def suggest_data_folder(data: Path, names: Sequence[str], holds: Holds, *, any_n
         return f"Did you mean {inside} itself? Name it {names[0]} and give the folder above it with --data."
     for folder in _walk_folders(inside):
         if folder != inside and holds(folder):
-            return f"Did you mean {folder}? Its name must be {' or '.join(names)}, right below --data."
+            return f"Did you mean {folder}? Its name must be {' or '.join(names)}, directly below --data."
     return ""
 
 
 def suggest_inside(
     root: Path, names: Sequence[str], layout_folders: Sequence[str], holds: Holds
 ) -> list[tuple[Path, str]]:
-    """Find what may be meant below the root of a data set that lacks its files.
+    """Suggest folders below the root of a data set without files.
 
     Args:
         root: the folder that was taken for the data set.
@@ -99,7 +99,7 @@ def _suggest_for(folder: Path, read: frozenset[Path]) -> Iterator[tuple[Path, st
         return
     for inner in _walk_folders(folder):
         if inner not in read and _list_safely(inner).files:
-            yield inner, f"Did you mean {inner}? Its files must lie right in {folder}."
+            yield inner, f"Did you mean {inner}? Its files must be directly in {folder}."
             return
 
 

@@ -35,18 +35,18 @@ def hash_file(path: Path, state: State) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def file_sha256(path: Path) -> str:
+def hash_present_file(path: Path) -> str:
     """Return the sha256 of the present content of a file, see `hash_file`."""
     return hash_file(path, read_file_state(path))
 
 
-def weights_file_sha256(path: Path) -> str:
+def hash_weights_file(path: Path) -> str:
     """Return the sha256 of a file of weights.
 
     Raises:
         DataError: if the file cannot be read.
     """
     try:
-        return file_sha256(path)
+        return hash_present_file(path)
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
+        raise DataError(f"{path} cannot be read ({error.strerror})") from None

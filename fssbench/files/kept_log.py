@@ -1,11 +1,10 @@
-"""A log that is also held in memory, so that nobody can take its lines away from a running program.
+"""A log with a copy in memory, so that its lines survive if another program changes the file.
 
 A cleaner of temporary folders, a tool that synchronises folders or a second person may delete, cut,
-replace or extend a file while it is being written.  The writer would go on into a file that nobody sees,
-and a later reader of the path would compute a mean over the rest.  `KeptLog` compares the path with its
-own descriptor when it is asked, which takes two system calls, or compares every byte.  A changed file can be
-restored from memory; a file with other content is set aside, never
-deleted.
+replace or extend a file while it is being written.  The writer would then continue in a file without a name, and a
+later reader would compute a mean over the remaining lines.  `KeptLog` compares the file at the path with its own
+descriptor, which takes two system calls, or compares every byte.  A changed file can be restored from
+memory.  A file with other content is renamed, never deleted.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ class KeptLog:
 
     Args:
         path: the file; made if it does not exist.
-        good: the bytes of whole lines that are in it; what lies behind them is cut off.
+        good: the bytes of its whole lines; the rest of the file is cut off.
 
     Attributes:
         path: the file.
@@ -44,7 +43,7 @@ class KeptLog:
         self._log = AppendLog(path, self._size)
 
     def append(self, line: bytes, hint: str = "") -> None:
-        """Write one line that ends in a newline.  The caller asks `harm` first.
+        """Write one line that ends in a newline.  The caller asks `find_harm` first.
 
         Raises:
             DataError: if it cannot be written; what was written before stays intact.
@@ -64,29 +63,31 @@ class KeptLog:
         Raises:
             DataError: if the file cannot be cut.
         """
-        kept = b"".join(self._lines)[:size]
-        self._lines, self._size = [kept] if kept else [], len(kept)
+        remaining = b"".join(self._lines)[:size]
+        self._lines, self._size = [remaining] if remaining else [], len(remaining)
         self._log.cut(self._size)
 
-    def harm(self, *, whole: bool = False) -> str:
+    def find_harm(self, *, whole: bool = False) -> str:
         """Say what somebody else did to the file; empty if it is unchanged.
 
         Args:
             whole: compare every byte, not the file's number and size alone.
         """
-        there, own = _stat(self.path), self._log.stat()
-        if there is None:
-            return "was deleted or moved away"
-        if (there.st_dev, there.st_ino) != (own.st_dev, own.st_ino):
+        state, own = _stat(self.path), self._log.stat()
+        if state is None:
+            return "was deleted or moved"
+        if (state.st_dev, state.st_ino) != (own.st_dev, own.st_ino):
             return "was replaced by another file"
-        if there.st_size != self._size:
-            lost = self._size - there.st_size
-            return f"was cut by {lost} bytes" if lost > 0 else f"was extended by {-lost} bytes"
+        if state.st_size != self._size:
+            missing_bytes = self._size - state.st_size
+            if missing_bytes > 0:
+                return f"was cut by {missing_bytes} bytes"
+            return f"was extended by {-missing_bytes} bytes"
         if whole:
             try:
                 data = self.path.read_bytes()
             except OSError as error:
-                return f"cannot be read any more ({error.strerror})"
+                return f"can no longer be read ({error.strerror})"
             if data != b"".join(self._lines):
                 return "was changed"
         return ""
@@ -97,14 +98,14 @@ class KeptLog:
         return _stat(self.path) is None and self._log.stat().st_nlink > 0
 
     def put_back(self) -> None:
-        """Write all lines to the path again and go on there; set aside what lies there now.
+        """Write all lines to the path again and continue there; a file that is there now is renamed.
 
         Raises:
             DataError: if it cannot be written.
         """
-        harm = self.harm(whole=True)
+        harm = self.find_harm(whole=True)
         aside = set_aside(self.path)
-        self.losses.append(f"{harm}{f' (what lay there is kept as {aside.name})' if aside else ''}")
+        self.losses.append(f"{harm}{f' (the file there was renamed to {aside.name})' if aside else ''}")
         self._replace(self._lines)
 
     def sort(self, number_of: Callable[[bytes], int]) -> None:
@@ -140,16 +141,16 @@ class KeptLog:
         write_whole(path, self._lines)
 
     def close(self) -> None:
-        """Bring the file to disk and close it.
+        """Write the file to disk and close it.
 
         Raises:
-            DataError: if it cannot be brought to disk.
+            DataError: if it cannot be written to disk.
         """
         self._log.close()
 
 
 def write_whole(path: Path, lines: Iterable[bytes]) -> None:
-    """Write a file whole or not at all.
+    """Write a file completely or not at all.
 
     Raises:
         DataError: if it cannot be written.
@@ -157,7 +158,9 @@ def write_whole(path: Path, lines: Iterable[bytes]) -> None:
     try:
         replace_file(path, b"".join(lines))
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error}. Free space or choose another --out") from error
+        raise DataError(
+            f"{path} cannot be written ({error}). Next: free space, or choose another --out"
+        ) from error
 
 
 def _stat(path: Path) -> os.stat_result | None:
@@ -168,9 +171,9 @@ def _stat(path: Path) -> os.stat_result | None:
 
 
 def set_aside(path: Path) -> Path | None:
-    """Rename a file that holds something to the first free name beside it; None if there is nothing to keep."""
-    there = _stat(path)
-    if there is None or not there.st_size:
+    """Rename a file that is not empty to the first free name beside it; None if there is no such file."""
+    state = _stat(path)
+    if state is None or not state.st_size:
         return None
     number = 1
     while (aside := path.with_name(f"{path.name}.aside-{number}")).exists():

@@ -16,7 +16,7 @@ from fssbench.errors import DataError
 def check_links(path: Path, folders: Iterable[Path]) -> None:
     """Refuse a path that leads out of all the folders through a symbolic link.
 
-    The folders themselves may be links: what counts is where they lead.
+    The folders themselves may be links; their targets count.
 
     Args:
         path: a file or folder that is to be read; it need not exist.
@@ -32,8 +32,8 @@ def check_links(path: Path, folders: Iterable[Path]) -> None:
     if any(_is_below(target, folder) for folder in places):
         return
     raise DataError(
-        f"{_find_first_link(path, target)} leads out of the data folder, to {target}; refused. Next: copy the file to "
-        "its place (`cp -L`), or make the whole folder of the data set the link"
+        f"{_find_first_link(path, target)} is not read because it leads out of the data folder, to {target}. Next: "
+        "copy the file to its place (`cp -L`), or link the whole folder of the data set"
     )
 
 

@@ -60,7 +60,7 @@ class FolderListing:
     files: dict[str, str]
     """Data files: the name with its ending in lower case, and the name on disk."""
     clashes: tuple[tuple[str, str], ...]
-    """Pairs of data files whose names differ in nothing but case."""
+    """Pairs of data files whose names differ only in case."""
     strangers: tuple[str, ...]
     """Files with other endings.  They are not read."""
     folders: tuple[str, ...]
@@ -104,7 +104,7 @@ def list_folder(folder: Path, endings: Collection[str] = ()) -> FolderListing:
     except (FileNotFoundError, NotADirectoryError):
         pass
     except OSError as error:
-        raise DataError(f"cannot list folder {folder} ({error.strerror})") from None
+        raise DataError(f"folder {folder} cannot be listed ({error.strerror})") from None
     data.sort()
     first: dict[str, str] = {}
     clashes = []
@@ -128,11 +128,13 @@ def list_files(folder: Path, *endings: str) -> dict[str, str]:
         The name on disk by the name with its ending in lower case, sorted by the latter.
 
     Raises:
-        DataError: if two names differ in nothing but case, or the folder cannot be listed.
+        DataError: if two names differ only in case, or the folder cannot be listed.
     """
     listing = list_folder(folder, endings)
     for one, two in listing.clashes:
-        raise DataError(f"{folder / one} and {two} differ in nothing but case; keep one of them")
+        raise DataError(
+            f"{folder / one} and {two} differ only in upper and lower case. Next: keep one of them"
+        )
     return listing.files
 
 

@@ -1,4 +1,4 @@
-"""Opening files that may be anything: only regular files, of a bounded size, never waiting for a pipe.
+"""Functions that open files from other people: only regular files, up to a size, without waiting for a pipe.
 
 A data folder may hold a named pipe, a socket or a device under the name of a picture.  The kind is checked on
 the descriptor that is already open, so that no file can be exchanged between the check and the reading.
@@ -69,11 +69,13 @@ def read_regular(path: Path, most: int) -> bytes:
                 content += more
             size = len(content)
         if size > most:
-            raise DataError(f"{path} has {size:,} bytes; more than {most:,} bytes are not read")
+            raise DataError(
+                f"{path} has {size:,} bytes; fssbench reads at most {most:,} bytes of such a file"
+            )
     return content
 
 
 def _refuse_special(path: Path, mode: int) -> None:
     for is_kind, name in _KINDS:
         if is_kind(mode):
-            raise DataError(f"{path} is {name}, not a file; refused. Next: remove it, or put the file there")
+            raise DataError(f"{path} is {name}, not a file. Next: remove it, or put the file there")

@@ -1,8 +1,8 @@
-"""State dicts on disk: read without unpickling code, written whole or not at all, hashed, assigned.
+"""State dicts on disk: read without unpickling code, written completely or not at all, hashed, assigned.
 
-A file is safetensors, or it is read by `torch.load(weights_only=True)`.  What neither accepts is refused,
-and no switch changes that: a checkpoint is data from a stranger.  The way out takes one line: convert it
-where it is trusted.
+A file is safetensors, or it is read by `torch.load(weights_only=True)`.  A file that neither accepts is refused, and
+no option changes that, because a checkpoint is data from a stranger.  A user who trusts the file can convert it with
+one line.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from torch import Tensor
 from fssbench.errors import DataError
 from fssbench.files.atomic import replace_file
 
-NO_FALLBACK = "No unsafe fallback exists: fssbench never unpickles code."
+NO_FALLBACK = "fssbench never unpickles code, and no option changes that."
 
 
 _CONVERT = (
-    "Next: where you trust the file, load it there and write its tensors with "
-    "`safetensors.torch.save_file(state_dict, 'weights.safetensors')`, then give that file"
+    "Next: if you trust the file, load it with torch, write its tensors with "
+    "`safetensors.torch.save_file(state_dict, 'weights.safetensors')`, and give that file"
 )
 
 
@@ -33,7 +33,7 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 
 
 COUNTER = "num_batches_tracked"
-"""Batch norm's step counter: in every authors' file, read by nobody after training."""
+"""Step counter of batch norm: files of authors contain it, and nothing reads it after training."""
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -46,15 +46,17 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         DataError: if the file is missing, damaged, holds code, or holds no state dict.
     """
     if not path.is_file():
-        raise DataError(f"no file {path}. Next: check --checkpoint or --weights")
+        raise DataError(f"file {path} does not exist. Next: check --checkpoint or --weights")
     if path.suffix == ".safetensors":
         return _unwrap_state(read_safetensors(path)[0], path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on pickle protocols; what it cannot read it refuses anyway
+            warnings.simplefilter(
+                "ignore"
+            )  # about pickle protocols; torch refuses a file that it cannot read
             # the unpickler of weights_only knows tensors and plain containers, and nothing else
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types here; whatever it is, the file is refused
+    except Exception as error:  # torch raises many types here; each means that the file is refused
         reason = str(error).split("\n", 1)[0][:200] or type(error).__name__
         raise DataError(f"{path} is refused ({reason}). {NO_FALLBACK} {_CONVERT}") from None
     return _unwrap_state(loaded, path)
@@ -70,7 +72,7 @@ def read_safetensors(
         names: tensors to read, if they are in the file; None for all.
 
     Raises:
-        DataError: if it is missing or not whole.
+        DataError: if it is missing or incomplete.
     """
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
@@ -78,7 +80,7 @@ def read_safetensors(
             return {k: file.get_tensor(k) for k in wanted}, file.metadata() or {}
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise DataError(
-            f"{path} is not a whole safetensors file ({error}). {NO_FALLBACK} Next: fetch it again"
+            f"{path} is not a complete safetensors file ({error}). {NO_FALLBACK} Next: download or write it again"
         ) from None
 
 
@@ -89,9 +91,11 @@ def _unwrap_state(loaded: object, path: Path) -> dict[str, Tensor]:
             break
     if not isinstance(loaded, Mapping):
         raise DataError(f"{path} holds a {type(loaded).__name__}, not a state dict of tensors. {_CONVERT}")
-    odd = [f"{k} ({type(v).__name__})" for k, v in loaded.items() if not isinstance(v, Tensor)]
-    if odd or not loaded:
-        what = f"entries that are no tensors: {join_some_names(odd)}" if odd else "no entry"
+    other_entries = [f"{k} ({type(v).__name__})" for k, v in loaded.items() if not isinstance(v, Tensor)]
+    if other_entries or not loaded:
+        what = (
+            f"entries that are not tensors: {join_some_names(other_entries)}" if other_entries else "no entry"
+        )
         raise DataError(f"{path} is not a state dict: it holds {what}. {_CONVERT}")
     return {strip_module_prefix(str(k)): v for k, v in loaded.items()}
 
@@ -107,15 +111,15 @@ def join_some_names(names: Iterable[str]) -> str:
     return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
 
 
-def assign(own: Mapping[str, Tensor], given: Mapping[str, Tensor], what: str) -> None:
-    """Copy `given` into the tensors of `own` in place: every entry, no other, shapes equal.
+def assign_state(own: Mapping[str, Tensor], given: Mapping[str, Tensor], what: str) -> None:
+    """Copy `given` into the tensors of `own` in place; names and shapes must be equal.
 
-    Nothing is copied unless everything fits.
+    Nothing is copied unless all entries fit.
 
     Args:
         own: a module's state dict, sharing memory with the module.
         given: values by the same names.
-        what: whose entries these are, for the message.
+        what: the subject of the message, such as "the entries of FILE".
 
     Raises:
         DataError: naming up to five missing, unknown and misshapen entries each.
@@ -129,11 +133,11 @@ def assign(own: Mapping[str, Tensor], given: Mapping[str, Tensor], what: str) ->
     ]
     faults = [
         f"{len(names)} {label}: {join_some_names(names)}"
-        for label, names in (("missing", missing), ("unknown", extra), ("of another shape", shapes))
+        for label, names in (("missing", missing), ("unknown", extra), ("with another shape", shapes))
         if names
     ]
     if faults:
-        raise DataError(f"{what} do not fit; {'; '.join(faults)}")
+        raise DataError(f"{what} do not fit: {'; '.join(faults)}")
     with torch.no_grad():
         for name, value in given.items():
             own[name].copy_(value)
@@ -152,7 +156,7 @@ def digest_state(state: Mapping[str, Tensor]) -> str:
 def write_safetensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, durable: bool = True
 ) -> None:
-    """Write a safetensors file whole or not at all; what the path held before stays until then.
+    """Write a safetensors file completely or not at all; until then an earlier file stays unchanged.
 
     Args:
         path: the file.
@@ -168,6 +172,6 @@ def write_safetensors(
         replace_file(path, to_bytes(dict(tensors), dict(metadata)), durable=durable)
     except OSError as error:
         raise DataError(
-            f"cannot write {path} ({error.strerror or error}); what was saved before is untouched. "
-            "Next: make room, or name another folder, and give the same command again"
+            f"{path} cannot be written ({error.strerror or error}). The earlier file is unchanged. "
+            "Next: free space or name another folder, then run the same command again"
         ) from None

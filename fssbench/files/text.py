@@ -1,8 +1,8 @@
 """Text files that other people wrote, on any system: lists, tables, plans, settings.
 
-Read are UTF-8 with or without a byte order mark, UTF-16 and UTF-32 with one, lines that end in LF, CR LF or CR, blank
-lines and spaces at the ends of lines.  Where only names matter, a file that is not UTF-8 is taken for Latin-1; a name
-that was meant otherwise is then not on disk, and that is said.  Anything else is refused with file and line.
+These are accepted: UTF-8 with or without a byte order mark, UTF-16 and UTF-32 with one, lines that end in LF, CR LF or
+CR, blank lines, and spaces at the ends of lines.  If only names matter, a file that is not UTF-8 is read as Latin-1; if
+that is wrong, the names are not on disk, which is an error of its own.  Any other file is refused with file and line.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MARKS = (
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 _END_OF_FILE = "\x1a"
-"""What some programs of DOS write behind the last line."""
+"""Character that some programs of DOS write after the last line."""
 
 
 def read_text(path: Path, *, latin1: bool = False, most: int = MOST_BYTES) -> str:
@@ -36,19 +36,19 @@ def read_text(path: Path, *, latin1: bool = False, most: int = MOST_BYTES) -> st
 
     Args:
         path: a regular file.
-        latin1: whether a file that is not UTF-8 is taken for Latin-1, for text of which only names are needed.
+        latin1: whether a file that is not UTF-8 is read as Latin-1, if only names in it are needed.
         most: the largest size in bytes.
 
     Raises:
         FileNotFoundError: if nothing has this name.
         OSError: if it cannot be read.
-        DataError: if it is no regular file, too large, or no text, with the line where that shows.
+        DataError: if it is not a regular file, too large, or not text; the error names the line.
     """
     return decode_text(read_regular(path, most), path, latin1=latin1)
 
 
 def decode_text(content: bytes, path: Path, *, latin1: bool = False) -> str:
-    """Decode the content of a text file as `read_text` does; the path serves messages.
+    """Decode the content of a text file as `read_text` does; the path is named in errors.
 
     Raises:
         DataError: as `read_text`.
@@ -64,7 +64,7 @@ def decode_text(content: bytes, path: Path, *, latin1: bool = False) -> str:
             name = encoding.removesuffix("-le").removesuffix("-be").upper()
             where = f", line {line}" if encoding == "utf-8" else ""
             raise DataError(
-                f"{path}{where}: not {name} text ({error.reason}). Next: save the file as UTF-8"
+                f"{path}{where} is not {name} text ({error.reason}). Next: save the file as UTF-8"
             ) from None
         text = content.decode("latin-1")
     if "\r" in text:
@@ -73,7 +73,7 @@ def decode_text(content: bytes, path: Path, *, latin1: bool = False) -> str:
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise DataError(
-            f"{path}, line {line}: holds a NUL byte, so it is no text, or UTF-16 without a byte order mark. "
+            f"{path}, line {line} holds a NUL byte: the file is not text, or is UTF-16 without a byte order mark. "
             "Next: save the file as UTF-8"
         )
     return text

@@ -1,4 +1,4 @@
-"""A probe for an output folder, so that nobody waits for a result that cannot be written."""
+"""A test whether an output folder can be written, made before a long computation."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ def require_writable(folder: Path, option: str) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise DataError(
-            f"cannot write to {folder}: {error.strerror or error}. Next: choose another {option}"
+            f"folder {folder} cannot be written ({error.strerror or error}). Next: choose another {option}"
         ) from error

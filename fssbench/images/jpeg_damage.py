@@ -1,10 +1,10 @@
-"""Damage in JPEG files that decoders pass over.
+"""Damage in JPEG files that decoders ignore.
 
-The JPEG library goes on after damaged data and only warns, and Pillow does not hand its warnings on.  What can be
-observed: in a whole baseline JPEG the last row of pixels is complete once all data up to the end mark (EOI) are
-given, and is not complete while the last bytes are held back.  Damaged data usually hold more or fewer blocks than
-the picture has, and break one of the two.  In the natural images of PASCAL VOC this finds a third of single wrong
-bits and two thirds of longer damage.
+The JPEG library continues after damaged data and only warns, and Pillow discards its warnings.  This module uses the
+last row of pixels.  In an undamaged baseline JPEG, that row is complete if the decoder has all data up to the end
+mark (EOI), and incomplete if the last bytes are missing.  Damaged data usually hold more or fewer blocks than the
+picture has, so one of the two statements is false.  In the natural images of PASCAL VOC this test detects a third of
+single wrong bits and two thirds of longer damage.
 
 This cannot find damage that keeps the number of blocks, such as a wrong brightness, or damage in
 progressive files.  Only recorded hashes show such damage (`fssbench data verify --record`).
@@ -23,9 +23,9 @@ from fssbench.files.regular import read_regular
 from fssbench.images.opening import MOST_BYTES
 
 _HELD_BACK = 16
-"""Bytes at the end of the data without which no picture is complete; encoders may pad by a few."""
+"""Number of bytes that are left out at the end of the data; the picture is then incomplete."""
 _PADDING = b"\xff\x00" * 8
-"""Eight bytes of ones, by which the decoder looks ahead; ones are no code, so they make few blocks."""
+"""Eight bytes of ones, because the decoder reads ahead; ones are not a code, so they produce few blocks."""
 _SOF_SEQUENTIAL = (0xC0, 0xC1)
 _SOS = 0xDA
 _EOI = 0xD9
@@ -40,19 +40,19 @@ class _Scan:
     """The one scan of a baseline JPEG."""
 
     start: int
-    """First byte of the data."""
+    """Offset of the first byte of the data."""
     end: int
-    """Byte behind the data, where the next marker begins."""
+    """Offset of the next marker, the first byte after the data."""
     marker: int
     """The next marker."""
 
 
 def find_jpeg_damage(path: Path, decoded: Image.Image) -> str | None:
-    """Say what is damaged in the data of a JPEG file, or None if nothing can be seen or it is no JPEG.
+    """Describe the damage in the data of a JPEG file; None if none is detected or the file is not a JPEG.
 
     Args:
         path: the file.
-        decoded: the picture that `open_image` made of it.
+        decoded: the picture as `open_image` decoded it.
 
     Raises:
         OSError: if the file cannot be read.
@@ -66,11 +66,13 @@ def find_jpeg_damage(path: Path, decoded: Image.Image) -> str | None:
     if scan.marker != _EOI:
         known = scan.marker in _MAY_FOLLOW_A_SCAN
         return (
-            None if known else f"its data hold the bytes ff {scan.marker:02x}, which is no marker of a JPEG"
+            None
+            if known
+            else f"its data hold the bytes ff {scan.marker:02x}, which are not a marker of a JPEG"
         )
     restarts = [match[1][0] - 0xD0 for match in _RESTART.finditer(content, scan.start, scan.end)]
     if restarts != [place % 8 for place in range(len(restarts))]:
-        return "its restart marks are out of order"
+        return "its restart markers are not in order"
     return _compare_blocks(content, scan, decoded)
 
 
@@ -97,7 +99,7 @@ def _find_only_scan(content: bytes) -> _Scan | None:
 
 
 def _compare_blocks(content: bytes, scan: _Scan, decoded: Image.Image) -> str | None:
-    """Say whether the data hold too many or too few blocks, seen from the last row of pixels."""
+    """Describe whether the data hold too many or too few blocks, judged by the last row of pixels."""
     image = Image.open(io.BytesIO(content), formats=("JPEG",))
     codec, extents, _, arguments = image.tile[0]
     decoder = Image._getdecoder(image.mode, codec, arguments, image.decoderconfig)
@@ -107,15 +109,15 @@ def _compare_blocks(content: bytes, scan: _Scan, decoded: Image.Image) -> str | 
     try:
         used, _ = decoder.decode(content[:held_back])
         if used < 0 or _has_last_row(image):
-            return "its picture is complete before its data end, so some of the data were skipped"
+            return "its picture is complete before its data end, so the decoder skipped data"
         used, _ = decoder.decode(content[used : scan.end] + _PADDING)
         if used < 0 or _has_last_row(image):
             return None
     finally:
         decoder.cleanup()
     if not _has_last_row(decoded):
-        return None  # a black row looks like one that is not there
-    return "its data end before its picture is complete, so the rest was made up"
+        return None  # a black row cannot be distinguished from a missing one
+    return "its data end before its picture is complete, so the decoder invented the rest"
 
 
 def _has_last_row(image: Image.Image) -> bool:

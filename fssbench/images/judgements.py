@@ -5,7 +5,7 @@ them, and the readers behind `run`, `train` and `check` act on them (`act_on_jud
 
     error   `verify` calls the data set unusable; a reader raises a DataError.
     doubt   `verify` warns; an episode that uses the file is marked (`gather_doubts`, `DOUBTS`).
-    note    `verify` warns; nothing is marked, because the release is so and the references read it the same way.
+    note    `verify` warns; nothing is marked, because the file was released so and reference code reads it the same.
 
 Rules for the values of masks are in `fssbench.images.mask_values`.
 """
@@ -35,8 +35,8 @@ DOUBTS = {
 }
 """Words of each kind of doubt, as marks print them.  The kinds are stored with episodes; do not rename them."""
 AS_PUBLISHED = frozenset({"photograph", "resized", "vanished"})
-"""Kinds that published figures contain as well: the release is so, or the published size, and the reference code
-counts such an episode as it is counted here."""
+"""Kinds that published figures contain as well, because of the released files or the published size; reference code
+counts such episodes as fssbench does."""
 
 _BITS_PER_SAMPLE = 258
 _DEEP = {"I": "32-bit integer", "F": "32-bit float"}
@@ -59,7 +59,7 @@ class JudgementLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """One thing that a rule says about a file."""
+    """A statement of one rule about a file."""
 
     level: JudgementLevel
     kind: str
@@ -111,7 +111,7 @@ def judge_file(image: Image.Image, kind: Kind) -> list[Judgement]:
     if deep is None and (image.mode.startswith("I;16") or (read_stored_depth(image) or 8) > 8):
         deep = f"{max(read_stored_depth(image) or 16, 16)}-bit"
     if deep is not None:
-        problem = f"{kind} holds {deep} values (mode {image.mode}); 8 bits per channel are read"
+        problem = f"the {kind} holds {deep} values (mode {image.mode}), but 8 bits per channel are allowed"
         remedy = (
             "store it with 8 bits: grey 0 and 255, or class indices"
             if kind == "mask"
@@ -127,9 +127,9 @@ def judge_orientation(orientation: int, kind: Kind) -> Judgement:
     return Judgement(
         JudgementLevel.ERROR,
         "orientation",
-        f"{kind} has EXIF orientation {orientation}, not 1: whether image and mask were drawn upright or as stored is "
-        "not known",
-        "write the pixels upright and drop the tag, for image and mask alike (the reference loaders ignore the tag)",
+        f"the {kind} has EXIF orientation {orientation}, not 1, so it is unknown whether image and mask were drawn "
+        "upright or as stored",
+        "write the pixels upright and delete the tag, for image and mask (the reference loaders ignore the tag)",
     )
 
 
@@ -138,12 +138,12 @@ def judge_image(image: Image.Image) -> list[Judgement]:
     if image.mode not in _READABLE:
         if image.mode in _DEEP or image.mode.startswith("I;16"):
             return []  # `judge_file` names the depth
-        problem = f"image has mode {image.mode}, which is not read"
-        remedy = f"store it as 8-bit RGB or grey; read are {', '.join(_READABLE)}"
+        problem = f"the image has mode {image.mode}, which fssbench does not read"
+        remedy = f"store it as 8-bit RGB or grey; allowed modes are {', '.join(_READABLE)}"
         return [Judgement(JudgementLevel.ERROR, "mode", problem, remedy)]
     if is_transparent(image):
-        problem = f"image is transparent in places (mode {image.mode}); what is to be seen there is not known"
-        remedy = "paint it on a background and store it without alpha; an opaque alpha channel is read"
+        problem = f"the image has transparent pixels (mode {image.mode}), whose visible colour is unknown"
+        remedy = "draw it on a background and store it without alpha; an opaque alpha channel is allowed"
         return [Judgement(JudgementLevel.ERROR, "alpha", problem, remedy)]
     return []
 
@@ -156,26 +156,24 @@ def judge_pair(
     Args:
         image: size as stored.
         mask: size as stored.
-        as_released: whether this pair is published so, and the reference resizes the mask.  A transposed mask is
-            an error all the same: no release is known to have one.
+        as_released: whether this pair was released so, and the reference code resizes the mask.  A transposed mask is
+            an error even then, because no release is known to have one.
     """
     if image == mask:
         return []
-    problem = f"mask is {mask[0]}x{mask[1]}, image is {image[0]}x{image[1]}"
+    problem = f"the mask is {mask[0]}x{mask[1]}, but the image is {image[0]}x{image[1]}"
     if mask == image[::-1]:
-        remedy = "swap the mask's axes, or get the pair again"
-        return [Judgement(JudgementLevel.ERROR, "size", f"{problem}: transposed", remedy)]
+        remedy = "swap the axes of the mask, or get the pair again"
+        return [Judgement(JudgementLevel.ERROR, "size", f"{problem}: the mask is transposed", remedy)]
     if as_released:
-        remedy = (
-            "nothing to do if the file is as released: the reference resizes it; episodes with it are marked"
-        )
+        remedy = "if the file is as released, do nothing: reference code resizes it, and episodes with it are marked"
         return [Judgement(JudgementLevel.DOUBT, "resized", f"as released: {problem}", remedy)]
-    remedy = "get image and mask from one source; a mask is never resized silently"
+    remedy = "get image and mask from one source; fssbench never resizes a mask silently"
     return [Judgement(JudgementLevel.ERROR, "size", problem, remedy)]
 
 
 def admit_released(judgements: Iterable[Judgement], kinds: Collection[str], remedy: str) -> list[Judgement]:
-    """Turn errors of some kinds into doubts, for a data set that is released so and whose reference reads it."""
+    """Turn errors of some kinds into doubts, for a data set that was released with them."""
     return [
         replace(j, level=JudgementLevel.DOUBT, problem=f"as released: {j.problem}", remedy=remedy)
         if j.level == JudgementLevel.ERROR and j.kind in kinds
@@ -185,10 +183,10 @@ def admit_released(judgements: Iterable[Judgement], kinds: Collection[str], reme
 
 
 def act_on_judgements(path: Path, judgements: Iterable[Judgement]) -> None:
-    """Act on what was judged of a file that is being read: refuse errors, note doubts.
+    """Act on the judgements of a file that is being read: refuse errors, note doubts.
 
     Raises:
-        DataError: for the first error, with file, value, what is allowed and the next command.
+        DataError: for the first error; it names the file, the value, what is allowed and the next command.
     """
     for judgement in judgements:
         if judgement.level == JudgementLevel.ERROR:
@@ -214,7 +212,7 @@ def gather_doubts() -> Iterator[set[str]]:
 def note_doubt(kind: str) -> None:
     """Note that the file being read is doubtful, so that the episode that uses it is marked.
 
-    A reader that keeps what it has read must note the doubt again each time it hands it out.
+    A reader that caches what it has read must note the doubt again each time it returns it.
 
     Args:
         kind: a key of `DOUBTS`.
@@ -223,7 +221,7 @@ def note_doubt(kind: str) -> None:
         ValueError: for another kind.
     """
     if kind not in DOUBTS:
-        raise ValueError(f"unknown kind of doubt {kind!r}; known: {', '.join(DOUBTS)}")
+        raise ValueError(f"unknown kind of doubt {kind!r}. Known: {', '.join(DOUBTS)}")
     kinds = _noted.get()
     if kinds is not None:
         kinds.add(kind)

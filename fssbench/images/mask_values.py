@@ -1,6 +1,6 @@
 """The rules for the values of masks: class indices, foreground in grey, classes in colours.
 
-Each function takes a decoded file and returns its values with what is to be said about them.  The values are None if
+Each function takes a decoded file and returns its values with judgements about them.  The values are None if
 the file holds none of this kind; with a judgement of level error they must not be used.
 """
 
@@ -22,23 +22,23 @@ _CONTENT = {"1": "1-bit values", "RGB": "RGB colours", "RGBA": "RGBA colours", "
 _BLACK, _WHITE = 16, 239
 """Grey values between these are soft: neither background nor foreground."""
 _SOFT = 0.05
-"""Share of soft pixels from which a mask is doubtful; of the foreground, where the greys are areas."""
+"""Share of soft pixels from which a mask is doubtful; it is a share of the foreground if the greys are areas."""
 _FLAT = 8
 """Number of values up to which greys are areas, such as a second object, and not the edges of one."""
 _PICTURE = 0.5
-"""Share of soft pixels from which a file is no mask but a grey picture."""
+"""Share of soft pixels from which a file is a grey picture and not a mask."""
 _COLOURED = 0.1
-"""Share of coloured pixels from which a file is no mask but a colour picture."""
+"""Share of coloured pixels from which a file is a colour picture and not a mask."""
 _TOLERANCE = 32
-"""A channel value within this of 0 or 255 is part of a colour code; any other is a soft one."""
+"""Largest distance to 0 or 255 of a channel value that belongs to a colour code; other values are soft."""
 _LABELLED = 0.05
-"""Pixels with a label (1 to 15) for each pixel of 255, from which 0, the labels and 255 are no grey values."""
+"""Number of label pixels (1 to 15) per pixel of 255 from which the values are labels and not greys."""
 _UNCODED = 0.1
-"""Share of pixels with soft colours from which a file is no colour-coded mask."""
+"""Share of pixels with soft colours from which a file is not a colour-coded mask."""
 
 
 class Judged(NamedTuple):
-    """The values of a mask file (H, W), and what the rules say about them."""
+    """The values of a mask file (H, W), and the judgements about them."""
 
     values: NDArray[np.uint8] | None
     judgements: list[Judgement]
@@ -63,20 +63,18 @@ def judge_index(
         if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
             return Judged(None, [])  # `judge_file` names the depth
         content = _CONTENT.get(image.mode, f"mode {image.mode}")
-        problem = f"mask holds {content}, not 8-bit class indices"
-        remedy = (
-            "use the published index PNG, unconverted: 8-bit palette (P) or grey (L), with indices as values"
-        )
+        problem = f"the mask holds {content}, not 8-bit class indices"
+        remedy = "use the published index PNG without conversion: 8-bit palette (P) or grey (L), with indices as values"
         return Judged(None, [Judgement(JudgementLevel.ERROR, "mode", problem, remedy)])
     values = np.asarray(image, dtype=np.uint8)
     if image.format in {"JPEG", "MPO"}:
-        problem = "label file is a JPEG, whose compression makes labels that were never drawn"
+        problem = "the label file is a JPEG, whose compression invents labels"
         return Judged(
             values, [Judgement(JudgementLevel.ERROR, "lossy", problem, "use the published index PNG")]
         )
     depth = read_stored_depth(image)
     if image.mode == "L" and depth is not None and depth < 8:
-        problem = f"mask holds {depth}-bit grey, which is read as multiples of {255 // (2**depth - 1)}"
+        problem = f"the mask holds {depth}-bit grey, which is read as multiples of {255 // (2**depth - 1)}"
         remedy = "store the indices as 8-bit grey or as a palette PNG"
         return Judged(values, [Judgement(JudgementLevel.ERROR, "depth", problem, remedy)])
     if labels is None:
@@ -84,10 +82,11 @@ def judge_index(
     known = {0, *labels} | ({IGNORE} if ignore else set())
     if not _are_all_known(values, max(labels), known):
         present = _list_values(image)
-        strange = [value for value in present if value not in known]
-        if strange:
+        unknown_values = [value for value in present if value not in known]
+        if unknown_values:
             return Judged(
-                values, [_find_unknown_values(image.mode, present, strange, known, palette, labels, ignore)]
+                values,
+                [_find_unknown_values(image.mode, present, unknown_values, known, palette, labels, ignore)],
             )
     if palette is not None and image.mode == "P":
         return Judged(values, _judge_palette(image, known, palette))
@@ -109,24 +108,26 @@ def _list_values(image: Image.Image) -> list[int]:
 def _find_unknown_values(
     mode: str,
     present: list[int],
-    strange: list[int],
+    unknown_values: list[int],
     known: set[int],
     palette: NDArray[np.uint8] | None,
     labels: Collection[int],
     ignore: bool,
 ) -> Judgement:
-    listed = ", ".join(map(str, strange[:12])) + (" ..." if len(strange) > 12 else "")
+    listed = ", ".join(map(str, unknown_values[:12])) + (" ..." if len(unknown_values) > 12 else "")
     if palette is not None and mode == "L" and set(present) <= _find_palette_greys(palette, known):
-        problem = f"values {listed} are the grey tones of the palette: the mask was converted from P to L"
-        remedy = "use the palette PNG as published; the conversion cannot be undone reliably"
+        problem = f"the values {listed} are grey tones of the palette: the mask was converted from P to L"
+        remedy = "use the palette PNG as published; the conversion cannot be reversed reliably"
         return Judgement(JudgementLevel.ERROR, "greys", problem, remedy)
     allowed = f"0, {min(labels)}..{max(labels)}{' and 255' if ignore else ''}"
-    remedy = f"only {allowed} are labels here; get the mask again"
-    return Judgement(JudgementLevel.ERROR, "labels", f"unknown label values {listed}", remedy)
+    remedy = f"get the mask again; its labels must be {allowed}"
+    return Judgement(
+        JudgementLevel.ERROR, "labels", f"the mask holds the unknown label values {listed}", remedy
+    )
 
 
 def _find_palette_greys(palette: NDArray[np.uint8], known: Collection[int]) -> set[int]:
-    """Return the grey tones that Pillow makes of the known labels' colours."""
+    """Return the grey tones to which Pillow converts the colours of the known labels."""
     colours = np.ascontiguousarray(palette[sorted(known)])[None]
     return {int(v) for v in np.asarray(Image.fromarray(colours).convert("L")).ravel()}
 
@@ -141,7 +142,7 @@ def _judge_palette(image: Image.Image, known: set[int], palette: NDArray[np.uint
     for value in _list_values(image):
         meant = label_of.get(tuple(stored[value].tolist())) if value < len(stored) else None
         if meant is not None and meant != value:
-            problem = f"palette was renumbered: index {value} has the colour of label {meant}"
+            problem = f"the palette was renumbered: index {value} has the colour of label {meant}"
             remedy = "use the published PNG; tools that optimise palettes change the labels"
             return [Judgement(JudgementLevel.ERROR, "palette", problem, remedy)]
     return []
@@ -153,20 +154,20 @@ def judge_binary(image: Image.Image, *, threshold: int = THRESHOLD, expected: Co
     Args:
         image: the decoded file.
         threshold: grey value from which a pixel is foreground.
-        expected: kinds of judgement that are in order here, such as `empty` if a mask without foreground says that
+        expected: kinds of judgement that are not reported, such as `empty` if a mask without foreground means that
             the class is not in the image, or `full` and `inverted` if the class may fill or surround an image.
     """
     if image.mode not in {"1", "L", "P", "RGB", "RGBA", "LA", "PA"}:
         if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
             return Judged(None, [])  # `judge_file` names the depth
-        problem = f"mask has mode {image.mode}, which has no grey values of 8 bits"
+        problem = f"the mask has mode {image.mode}, which has no grey values of 8 bits"
         return Judged(
             None, [Judgement(JudgementLevel.ERROR, "mode", problem, "store it as 8-bit grey, 0 and 255")]
         )
     alpha = image.has_transparency_data
     if alpha and is_transparent(image):
         problem = (
-            f"mask is transparent in places (mode {image.mode}): its colours or its alpha may be the mask"
+            f"the mask has transparent pixels (mode {image.mode}): its colours or its alpha may be the mask"
         )
         return Judged(
             None,
@@ -191,23 +192,23 @@ def _judge_greys(values: NDArray[np.uint8], threshold: int) -> list[Judgement]:
     """Judge the lowest and the highest of the grey values (H, W), and those along the edges."""
     highest = int(values.max())
     if highest == 0:
-        problem = "mask is empty: no pixel is foreground"
+        problem = "the mask is empty: no pixel is foreground"
         return [Judgement(JudgementLevel.ERROR, "empty", problem, "get the file from its owner again")]
     if highest < threshold:
-        problem = f"highest value is {highest}; the threshold {threshold} reads no foreground"
+        problem = f"the highest value is {highest}, so the threshold {threshold} gives no foreground"
         remedy = "store foreground as 255 (multiply the mask by 255 if it holds 0 and 1)"
         return [Judgement(JudgementLevel.ERROR, "dark", problem, remedy)]
-    remedy = "look at the pair; an inverted mask looks like this"
+    remedy = "look at the image and its mask; the mask may be inverted"
     if int(values.min()) >= threshold:
         return [Judgement(JudgementLevel.DOUBT, "full", "every pixel is foreground", remedy)]
     if all(int(edge.min()) >= threshold for edge in (values[0], values[-1], values[:, 0], values[:, -1])):
-        problem = "foreground runs along all four edges, background is only inside"
+        problem = "the foreground covers all four edges, and the background is only inside"
         return [Judgement(JudgementLevel.DOUBT, "inverted", problem, remedy)]
     return []
 
 
 def _judge_labels(values: NDArray[np.uint8]) -> list[Judgement]:
-    """Judge whether values (H, W) are labels: 0, 1 and 255 (ignored), of which a threshold reads 255."""
+    """Judge whether values (H, W) are labels, such as 0, 1 and 255 (ignored); a threshold would count 255 only."""
     if not _lies_between(values, 0, _BLACK).any() or _lies_between(values, _BLACK - 1, IGNORE).any():
         return []  # black and white, or grey values, such as soft edges or the noise of a compression
     counts = np.bincount(values.ravel(), minlength=IGNORE + 1)
@@ -217,7 +218,10 @@ def _judge_labels(values: NDArray[np.uint8]) -> list[Judgement]:
     if counts[low].sum() < _LABELLED * counts[IGNORE]:
         return []
     shown = ", ".join(map(str, low[:6])) + (" ..." if len(low) > 6 else "")
-    problem = f"mask holds the values 0, {shown} and 255: labels with ignored pixels, of which the threshold reads 255"
+    problem = (
+        f"the mask holds the values 0, {shown} and 255: these are labels with ignored pixels, and the threshold would "
+        "count only the ignored ones"
+    )
     remedy = "store it as 8-bit grey: foreground 255, background 0"
     return [Judgement(JudgementLevel.ERROR, "labels", problem, remedy)]
 
@@ -228,15 +232,16 @@ def _judge_softness(
     """Judge how many pixels are neither black nor white; `alpha` is the mode of a file with opaque alpha."""
     remedy = "use the published mask, 8-bit grey with values 0 and 255"
     if colours is not None and _measure_coloured_share(colours) > _COLOURED:
-        problem = "mask holds colours, not one foreground"
+        problem = "the mask holds colours, not one foreground"
         return [Judgement(JudgementLevel.ERROR, "photograph", problem, "use the published binary mask")]
     between = _lies_between(values, _BLACK, _WHITE)
     soft = np.count_nonzero(between) / between.size
-    problem = f"soft edges: {soft:.1%} of the pixels are grey, and the threshold {threshold} decides"
+    problem = (
+        f"the mask has soft edges: {soft:.1%} of the pixels are grey, and the threshold {threshold} decides"
+    )
     if soft > _PICTURE:
-        return [
-            Judgement(JudgementLevel.ERROR, "photograph", f"{problem}: this is a picture, no mask", remedy)
-        ]
+        problem = f"{soft:.1%} of the pixels are grey: the file is a picture and not a mask"
+        return [Judgement(JudgementLevel.ERROR, "photograph", problem, remedy)]
     foreground = np.count_nonzero(values >= threshold) / values.size if soft else 0.0
     if foreground and (soft > _SOFT or (soft > _SOFT * foreground and _is_flat(values[between]))):
         return [Judgement(JudgementLevel.DOUBT, "soft", problem, remedy)]
@@ -245,7 +250,7 @@ def _judge_softness(
             Judgement(
                 JudgementLevel.NOTE,
                 "alpha",
-                f"alpha channel (mode {alpha}), which is not read; {problem}",
+                f"{problem}; its alpha channel (mode {alpha}) is not read",
                 remedy,
             )
         ]
@@ -275,12 +280,12 @@ def judge_coded(image: Image.Image) -> Judged:
     if image.mode not in {"RGB", "RGBA", "P"}:
         if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
             return Judged(None, [])  # `judge_file` names the depth
-        problem = f"mask has mode {image.mode}; without colours its classes are lost"
+        problem = f"the mask has mode {image.mode}, but its classes are coded as colours"
         return Judged(
             None, [Judgement(JudgementLevel.ERROR, "mode", problem, "use the RGB mask as published")]
         )
     if is_transparent(image):
-        problem = f"mask is transparent in places (mode {image.mode}); its colours there are not known"
+        problem = f"the mask has transparent pixels (mode {image.mode}), whose colours are unknown"
         return Judged(
             None, [Judgement(JudgementLevel.ERROR, "alpha", problem, "use the RGB mask as published")]
         )
@@ -300,7 +305,10 @@ def _judge_colours(colours: NDArray[np.uint8]) -> list[Judgement]:
     """Judge the colours (H, W, 3) of a coded mask."""
     highest = int(colours.max())
     if 0 < highest < THRESHOLD:
-        problem = f"highest value is {highest}, which is part of no colour code; the threshold {THRESHOLD} reads black"
+        problem = (
+            f"the highest value is {highest}, which is not part of a colour code; below the threshold {THRESHOLD} "
+            "every pixel is black"
+        )
         remedy = "store the codes as 0 and 255 (multiply the mask by 255 if it holds 0 and 1)"
         return [Judgement(JudgementLevel.ERROR, "dark", problem, remedy)]
     channels = _lies_between(colours, _TOLERANCE, 255 - _TOLERANCE)
@@ -309,9 +317,9 @@ def _judge_colours(colours: NDArray[np.uint8]) -> list[Judgement]:
     between = channels.any(axis=2)
     count, share = int(np.count_nonzero(between)), float(between.mean())
     if share > _UNCODED:
-        problem = f"{100 * share:.1f} % of the pixels have colours that are no class code"
-        remedy = "this is no colour-coded mask; use the file as published"
+        problem = f"{100 * share:.1f} % of the pixels have colours that are not a class code"
+        remedy = "use the file as published; this file is not a colour-coded mask"
         return [Judgement(JudgementLevel.ERROR, "photograph", problem, remedy)]
     problem = f"{count:,} pixels have soft colours; the threshold {THRESHOLD} on each channel decides"
-    remedy = "nothing to do if the file is as published; a resized or JPEG mask should be replaced"
+    remedy = "if the file is as published, do nothing; replace a mask that was resized or stored as JPEG"
     return [Judgement(JudgementLevel.NOTE, "soft", problem, remedy)]

@@ -1,4 +1,4 @@
-"""Opening image files of unknown origin: a fixed list of formats, exact limits, one picture per file.
+"""Functions that open image files of unknown origin: a fixed list of formats, exact limits, one picture per file.
 
 Pillow recognises a file by its content and knows dozens of formats, some of which run other programs (PostScript is
 given to Ghostscript).  Here only the formats of `FORMATS` are recognised, whatever the name of the file ends in.
@@ -80,7 +80,7 @@ _SIGNATURES = (
     (257, b"ustar", "a tar archive"),
     (0, b"\x7fELF", "a program"),
     (0, b"MZ", "a program"),
-    (0, b"version https://git-lfs", "a Git LFS pointer (the picture was not fetched)"),
+    (0, b"version https://git-lfs", "a Git LFS pointer (the picture was not downloaded)"),
 )
 """Offset, bytes and what they announce."""
 
@@ -106,7 +106,7 @@ def open_image(path: Path) -> Image.Image:
     try:
         content = read_regular(path, MOST_BYTES)
     except FileNotFoundError:
-        raise DataError(f"file missing: {path}. Next: `fssbench data verify`") from None
+        raise DataError(f"file {path} is missing. Next: `fssbench data verify`") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}). Next: `fssbench data verify`") from None
     return decode_image(content, path)
@@ -124,11 +124,11 @@ def read_size(path: Path) -> tuple[int, int]:
     except DataError:
         raise
     except Exception as error:  # a damaged header may raise almost anything
-        raise DataError(f"{path} is no readable image ({error}). Next: `fssbench data verify`") from None
+        raise DataError(f"{path} is not a readable image ({error}). Next: `fssbench data verify`") from None
 
 
 def decode_image(content: bytes, path: Path) -> Image.Image:
-    """Decode the content of an image file, as `open_image` does; the path serves messages.
+    """Decode the content of an image file, as `open_image` does; the path is named in errors.
 
     Raises:
         DataError: as `open_image`.
@@ -148,13 +148,13 @@ def decode_image(content: bytes, path: Path) -> Image.Image:
         raise
     except UnidentifiedImageError:
         raise DataError(
-            f"{path} cannot be decoded: it is {describe_content(content)}; only {', '.join(FORMATS)} are "
-            "read. Next: `fssbench data verify`"
+            f"{path} cannot be decoded: it is {describe_content(content)}. Allowed formats are "
+            f"{', '.join(FORMATS)}. Next: `fssbench data verify`"
         ) from None
     except Image.DecompressionBombError:
-        raise _too_many_pixels(path) from None
+        raise _make_size_error(path) from None
     except MemoryError:
-        raise DataError(f"{path} cannot be decoded: there is not enough memory for its picture") from None
+        raise DataError(f"{path} cannot be decoded: its picture does not fit into memory") from None
     except Exception as error:  # the decoders raise almost anything for a damaged header
         why = str(error) or type(error).__name__
         raise DataError(f"{path} cannot be decoded ({why}). Next: `fssbench data verify`") from None
@@ -162,28 +162,32 @@ def decode_image(content: bytes, path: Path) -> Image.Image:
 
 
 def _check_header(image: Image.Image, content: bytes, path: Path) -> None:
-    """Refuse what the header alone shows to be too large, animated or damaged."""
+    """Refuse a file whose header shows that it is too large, animated or damaged."""
     limit = min(MOST_PIXELS, Image.MAX_IMAGE_PIXELS or MOST_PIXELS)
     if image.width * image.height > limit:
-        raise _too_many_pixels(path)
+        raise _make_size_error(path)
     if image.format == "PNG" and (damage := find_png_damage(content)):
         raise DataError(f"{path} cannot be decoded ({damage}). Next: `fssbench data verify`")
     if image.format != "MPO" and getattr(image, "is_animated", False):
         raise DataError(
-            f"{path} holds several pictures ({image.format} with more than one frame or page), and nothing says "
-            "which is meant; refused. Next: store the one that is meant as a file of one picture"
+            f"{path} holds several pictures ({image.format} with more than one frame or page), but an image file "
+            "must hold one. Next: store the right picture in a file of its own"
         )
     if image.info.get("progressive") and content.count(b"\xff\xda") > MOST_SCANS:
-        raise DataError(f"{path} is a JPEG of more than {MOST_SCANS} scans; refused")
+        raise DataError(
+            f"{path} is a JPEG of more than {MOST_SCANS} scans, which would take too long to decode"
+        )
 
 
-def _too_many_pixels(path: Path) -> DataError:
+def _make_size_error(path: Path) -> DataError:
     limit = min(MOST_PIXELS, Image.MAX_IMAGE_PIXELS or MOST_PIXELS)
-    return DataError(f"{path} holds more than {limit:,} pixels; refused. Next: store a smaller picture")
+    return DataError(
+        f"{path} holds more than the {limit:,} pixels that are allowed. Next: store a smaller picture"
+    )
 
 
 def describe_content(content: bytes) -> str:
-    """Say in words what a file seems to be by its first bytes; nothing is decoded."""
+    """Describe what a file seems to be by its first bytes; nothing is decoded."""
     if not content:
         return "empty"
     for offset, signature, name in _SIGNATURES:
@@ -191,10 +195,10 @@ def describe_content(content: bytes) -> str:
             known = name in {"JPEG", "PNG", "GIF", "BMP", "TIFF", "WebP"}
             return f"{name} by its first bytes" + (", but damaged" if known else "")
     if not any(content[:4096]):
-        return "nothing but zero bytes, as an interrupted download leaves them"
+        return "full of zero bytes, as after an interrupted download"
     start = content[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<!doctype html", b"<html")):
-        return "a web page, as a download that failed leaves it"
+        return "a web page, as after a failed download"
     if b"<svg" in start:
         return "SVG by its first bytes"
     if all(byte in b"\t\r\n" or 32 <= byte < 127 for byte in content[:512]):

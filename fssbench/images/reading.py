@@ -1,6 +1,6 @@
-"""Reading images and masks, and bringing them to the network's size.  For data set plugins too.
+"""Functions that read images and masks and resize them for the network.  Data set plugins use them too.
 
-Every rule here moves numbers, so each is one small function with its reason beside it.
+Every rule here changes figures, so each is one small function that states its reason.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ STD = (0.229, 0.224, 0.225)
 def read_rgb(path: Path) -> Image.Image:
     """Read an image as stored, as RGB: grey, palette, CMYK and opaque alpha are converted.
 
-    Nothing is rotated: the reference loaders ignore EXIF orientation, and masks are drawn on stored pixels or on
-    upright ones, which no file tells.
+    Nothing is rotated: the reference loaders ignore EXIF orientation, and no file says whether a mask was drawn on
+    stored or on upright pixels.
 
     Raises:
         DataError: if the file is damaged, has more than 8 bits per channel, pixels that are not opaque, an EXIF
@@ -73,9 +73,10 @@ def read_grey(
     Args:
         path: the file.
         threshold: grey value from which a pixel is foreground.
-        expected: kinds of judgement that are in order here, such as `empty` if a mask without foreground says that
+        expected: kinds of judgement that are not reported, such as `empty` if a mask without foreground means that
             the class is not in the image, or `full` if the class may fill an image (`fssbench.images.mask_values`).
-        released: kinds of error that the data set is published with and its reference reads: a doubt is noted.
+        released: kinds of error with which the data set was released and which its reference code reads; they become
+            doubts.
 
     Raises:
         DataError: if the file is damaged or is no foreground mask, for example because it holds 0 and 1.
@@ -83,7 +84,7 @@ def read_grey(
     image = open_image(path)
     judged = judge_binary(image, threshold=threshold, expected=expected)
     judgements = [*judge_file(image, "mask"), *judged.judgements]
-    act_on_judgements(path, admit_released(judgements, released, "the reference reads it"))
+    act_on_judgements(path, admit_released(judgements, released, "the reference code reads it"))
     assert judged.values is not None  # no values without an error
     return judged.values
 
@@ -134,10 +135,10 @@ def normalise(pixels: NDArray[np.uint8]) -> Tensor:
 
 
 def resize_mask(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Resize a mask by floor of the scaled index, as `interpolate(mode="nearest")` does; no new labels arise."""
+    """Resize a mask by floor of the scaled index, as `interpolate(mode="nearest")` does; no new values appear."""
     if mask.shape == (height, width):
         return mask
-    # torch computes the scale and the source index in float32; so must we, to agree to the pixel
+    # torch computes the scale and the source index in float32; the same is necessary here for equal pixels
     rows = np.floor(np.arange(height, dtype=np.float32) * np.float32(mask.shape[0] / height)).astype(np.int64)
     columns = np.floor(np.arange(width, dtype=np.float32) * np.float32(mask.shape[1] / width)).astype(
         np.int64

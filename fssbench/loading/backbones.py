@@ -1,4 +1,4 @@
-"""From a backbone's name to a frozen network with its weights, and the source that it consists of."""
+"""Functions that build a frozen backbone with its weights from its name, and find its source files."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from weakref import WeakKeyDictionary
 import torch
 
 from fssbench.contracts.backbones import Backbone
-from fssbench.errors import PluginError, UsageError, unknown
-from fssbench.files.hashing import weights_file_sha256
+from fssbench.errors import PluginError, UsageError, make_unknown_error
+from fssbench.files.hashing import hash_weights_file
 from fssbench.loading import backbone_weights as published
 from fssbench.plugins import execution
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.import_files import drop_aliases
-from fssbench.plugins.registry import BACKBONES, observed_at_import
-from fssbench.plugins.source_hash import Source, source_of
+from fssbench.plugins.registry import BACKBONES, list_import_observations
+from fssbench.plugins.source_hash import Source, collect_source
 
 
 def build_backbone(
@@ -31,14 +31,14 @@ def build_backbone(
         name: a registered backbone (`fssbench list backbones`).
         weights: a published id, `random`, or a path to a file of weights.
         layout: one of the backbone's layouts; the first of its card by default.
-        seed: decides `random` weights, and nothing else.
-        download: fetch published weights that are not on this machine.
+        seed: seed of `random` weights; it has no other effect.
+        download: download published weights that are not on this machine.
 
     Returns:
-        The backbone in eval mode, no parameter taking a gradient.
+        The backbone in eval mode; no parameter requires a gradient.
 
     Raises:
-        UsageError: for an unknown name, layout or weight id, with neighbours; for published weights that
+        UsageError: for an unknown name, layout or weight id, with similar names; for published weights that
             do not fit the layout.
         DataError: for weights that are absent, damaged or of another network.
         PluginError: if the plugin does not load, or fails to build its network or to take the weights.
@@ -51,29 +51,30 @@ def build_backbone(
     cls: type[Backbone] = BACKBONES.get(name)
     layout = cls.card.layouts[0] if layout is None else layout
     if layout not in cls.card.layouts:
-        raise unknown(f"layout of backbone {name}", layout, cls.card.layouts)
+        raise make_unknown_error(f"layout of backbone {name}", layout, cls.card.layouts)
     if weights == published.RANDOM:
         backbone = construct_backbone(cls, layout, seed)
         with plugin_call(f"backbone {name!r} cannot take random weights:"):
             backbone.randomise(seed)
-        return _checked(backbone)
-    is_file = published.as_file(weights) is not None
+        return _require_frozen(backbone)
+    is_file = published.parse_weights_path(weights) is not None
     if layout in cls.card.own_files and not is_file:
         raise UsageError(
-            f"weights {published.find(name, weights).id!r} do not fit layout {layout!r} of backbone {name!r}. "
-            f"Next: --weights FILE with {cls.card.own_files[layout]}, a --checkpoint in the authors' layout, "
-            f"which brings its backbone, or --weights {published.RANDOM}"
+            f"weights {published.find_published_weights(name, weights).id!r} do not fit layout {layout!r} of backbone "
+            f"{name!r}. "
+            f"Next: give --weights FILE with {cls.card.own_files[layout]}, or a --checkpoint of the authors, "
+            f"which contains its backbone, or --weights {published.RANDOM}"
         )
-    path = published.locate(name, weights, download=download)
+    path = published.locate_weights(name, weights, download=download)
     backbone = construct_backbone(cls, layout, seed)
     with plugin_call(f"backbone {name!r} cannot take the weights of {path}:"):
         state = cls.read_weights(path)
-        backbone.load(state, f"file:{weights_file_sha256(path)[:12]}" if is_file else weights)
-    return _checked(backbone)
+        backbone.load(state, f"file:{hash_weights_file(path)[:12]}" if is_file else weights)
+    return _require_frozen(backbone)
 
 
-def backbones_with(layout: str) -> list[str]:
-    """Names of the backbones that have a layout; plugins that do not load are passed over."""
+def list_backbones_with(layout: str) -> list[str]:
+    """List the backbones that have a layout; plugins that do not load are skipped."""
     names = []
     for name in BACKBONES.names():
         try:
@@ -84,68 +85,74 @@ def backbones_with(layout: str) -> list[str]:
     return names
 
 
-def source_of_backbone(backbone: Backbone) -> Source:
-    """The files that a backbone consists of; the same object for the same backbone until it is gone.
+def find_backbone_source(backbone: Backbone) -> Source:
+    """Return the source files of a backbone; it is the same object as long as the backbone exists.
 
     Raises:
         PluginError: if a file of the plugin was edited after it was imported.
     """
     known = _SOURCES.get(backbone)
-    return _describe(type(backbone), backbone) if known is None else known
+    return _record_source(type(backbone), backbone) if known is None else known
 
 
 _SOURCES: WeakKeyDictionary[Backbone, Source] = WeakKeyDictionary()
-"""Source of each backbone; beside it and not in it, because a method must not reach any path."""
+"""Source of each backbone; it is not an attribute of the backbone, because a method must not reach any path."""
 
 
 def construct_backbone(cls: type[Backbone], layout: str, seed: int) -> Backbone:
-    """Build the network of a backbone class, with undefined weights, and note what it consists of.
+    """Build the network of a backbone class, with undefined weights, and record its source files.
 
     Args:
         cls: the class; it need not be registered.
-        layout: one of its card's.
-        seed: of torch's generator while the constructor runs, which leaves that generator as it was.
+        layout: a layout of its card.
+        seed: seed of torch's generator during the constructor; the generator is restored afterwards.
 
     Raises:
-        PluginError: if the constructor fails or gives something else.
+        PluginError: if the constructor fails or returns something else.
     """
     place = f"backbone {cls.card.name!r} cannot be built in layout {layout!r}"
-    with torch.random.fork_rng(devices=[]), execution.observed() as observed:
-        torch.default_generator.manual_seed(seed)  # an accelerator's generator is left alone
+    with torch.random.fork_rng(devices=[]), execution.observe() as observed:
+        torch.default_generator.manual_seed(seed)  # generators of accelerators stay unchanged
         try:
             with plugin_call(f"{place}:"):
                 backbone = cls.from_layout(layout)
         finally:
             drop_aliases()
     if not isinstance(backbone, Backbone):
-        raise PluginError(f"{place}: from_layout returned {type(backbone).__name__}, expected a Backbone")
+        raise PluginError(
+            f"{place}: `from_layout` returned {type(backbone).__name__}, but must return a Backbone"
+        )
     undefined = [name for name, value in backbone.state_dict().items() if value.is_meta]
     if undefined:
-        raise PluginError(f"{place}: {undefined[0]!r} has no value, as it is on the meta device. {_FREEZE}")
+        raise PluginError(f"{place}: {undefined[0]!r} is on the meta device and has no value. {_FREEZE}")
     # a layout may be another class, and a class derived from a built-in has another name
     backbone.name, backbone.layout = cls.card.name, layout
-    _describe(cls, backbone, observed)
+    _record_source(cls, backbone, observed)
     return backbone
 
 
-def _describe(cls: type[Backbone], backbone: Backbone, *observed: execution.Observed) -> Source:
-    source = source_of(cls, base=Backbone, files=cls.files, observed=[*observed_at_import(cls), *observed])
+def _record_source(cls: type[Backbone], backbone: Backbone, *observed: execution.Observed) -> Source:
+    source = collect_source(
+        cls, base=Backbone, files=cls.files, observed=[*list_import_observations(cls), *observed]
+    )
     _SOURCES[backbone] = source
     return source
 
 
-def _checked(backbone: Backbone) -> Backbone:
+def _require_frozen(backbone: Backbone) -> Backbone:
     """Refuse a backbone that learns, or whose weights have no hash; put it into eval mode."""
     learning = [name for name, value in backbone.named_parameters() if value.requires_grad]
     if learning:
-        raise PluginError(f"backbone {backbone.name!r}: {learning[0]!r} takes a gradient. {_FREEZE}")
+        raise PluginError(
+            f"backbone {backbone.name!r} is not frozen: {learning[0]!r} requires a gradient. {_FREEZE}"
+        )
     if not backbone.weights_sha256:
         raise PluginError(
             f"backbone {backbone.name!r} has no hash of its weights. "
-            "Next: let `load` and `randomise` of the backbone end with `self.record(ID)`"
+            "Next: call `self.record(ID)` at the end of `load` and `randomise`"
         )
     backbone.eval()
     return backbone
 
 
-_FREEZE = "Next: end the constructor of the backbone with `self.freeze()`"
+_FREEZE = "Next: call `self.freeze()` at the end of the backbone's constructor"

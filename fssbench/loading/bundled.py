@@ -1,7 +1,7 @@
-"""Checkpoints that come with a method's plugin, and which of them fits a benchmark.
+"""Checkpoints that come with the plugin of a method, and the choice of one for a benchmark.
 
-A plugin names a folder beside its file (`Method.shipped`); what lies there was written by
-`fssbench train`, so every file says itself what it is: method, backbone, settings, classes it has seen.
+A plugin names a folder beside its file (`Method.shipped`).  `fssbench train` wrote the files there, so the header of
+each names its method, backbone, settings and training classes.
 """
 
 from __future__ import annotations
@@ -17,21 +17,26 @@ from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method
 from fssbench.loading import checkpoints
-from fssbench.loading.contamination import seen_classes
-from fssbench.loading.settings import configured, differing_settings, is_accepted, settings_to_take
+from fssbench.loading.contamination import find_seen_classes
+from fssbench.loading.settings import (
+    find_differing_settings,
+    is_accepted,
+    list_settings_to_take,
+    make_settings,
+)
 
 _LACKING = 0.1
-"""Share of a benchmark's training classes that a checkpoint may lack and still be the one for it."""
+"""Largest share of a benchmark's training classes that its checkpoint may lack."""
 
 
 @dataclass(frozen=True)
-class Shipped:
+class ShippedCheckpoint:
     """One checkpoint that comes with a plugin."""
 
     path: Path
     backbone: str | None
     config: dict[str, Any]
-    """Every setting it was trained with."""
+    """All settings with which it was trained."""
     training: TrainingManifest
     """The facts of its training."""
 
@@ -41,7 +46,7 @@ class Shipped:
         return frozenset(self.training.classes)
 
 
-def list_bundled(cls: type[Method]) -> tuple[Shipped, ...]:
+def list_bundled(cls: type[Method]) -> tuple[ShippedCheckpoint, ...]:
     """Return all checkpoints that come with a method, by file name.
 
     Raises:
@@ -49,14 +54,14 @@ def list_bundled(cls: type[Method]) -> tuple[Shipped, ...]:
     """
     if cls.shipped is None:
         return ()
-    # beside the file that names the folder: a subclass elsewhere may accept what its base has
+    # relative to the file that names the folder: a subclass in another file may use the checkpoints of its base
     owner = next(each for each in cls.__mro__ if "shipped" in vars(each))
     folder = Path(inspect.getfile(owner)).parent / cls.shipped
     bundled = []
     for path in sorted(folder.glob("*.safetensors")):
         header = checkpoints.read_header(path)
         if header is not None and is_accepted(cls, header.method):
-            bundled.append(Shipped(path, header.backbone, header.config, header.manifest))
+            bundled.append(ShippedCheckpoint(path, header.backbone, header.config, header.manifest))
     return tuple(bundled)
 
 
@@ -67,7 +72,7 @@ def choose_bundled(
     *,
     ablate: Sequence[str] = (),
     config: Mapping[str, Any] | None = None,
-) -> Shipped | None:
+) -> ShippedCheckpoint | None:
     """Choose the checkpoint that comes with a method for one fold of a benchmark.
 
     The first choice is the checkpoint that was trained only on classes that the benchmark trains on, and on at least
@@ -85,32 +90,32 @@ def choose_bundled(
     Returns:
         The checkpoint, or None if no checkpoint fits.
     """
-    there = [
-        s
-        for s in list_bundled(cls)
-        if s.backbone == backbone and _agrees(cls, s.config, ablate, config or {})
+    candidates = [
+        each
+        for each in list_bundled(cls)
+        if each.backbone == backbone and _keeps_trained_settings(cls, each.config, ablate, config or {})
     ]
     source = find_benchmark(plan.benchmark).trained_on
     if source.folds is not None:
         wanted = frozenset(source.folds[plan.fold])
-        own = [s for s in there if s.training.dataset == source.dataset and s.classes <= wanted]
+        own = [s for s in candidates if s.training.dataset == source.dataset and s.classes <= wanted]
         # a small sample may lack a class or two; the checkpoint of another fold lacks more
         best = max(own, key=lambda s: len(s.classes), default=None)
         if best is not None and len(wanted - best.classes) <= _LACKING * len(wanted):
             return best
 
-    def rank(each: Shipped) -> tuple[int, int]:
-        seen = seen_classes(each.training, plan.dataset, plan.classes, plan.class_names)
+    def rank(each: ShippedCheckpoint) -> tuple[int, int]:
+        seen = find_seen_classes(each.training, plan.dataset, plan.classes, plan.class_names)
         return len(seen), -len(each.classes)
 
-    return min(there, key=rank, default=None)
+    return min(candidates, key=rank, default=None)
 
 
-def _agrees(
+def _keeps_trained_settings(
     cls: type[Method], trained: Mapping[str, Any], ablate: Sequence[str], config: Mapping[str, Any]
 ) -> bool:
-    """Whether what is asked for leaves the settings a checkpoint was trained with as they are."""
-    configured(cls, ablate, config)  # says what is wrong with them
+    """Return whether the requested settings equal those with which a checkpoint was trained."""
+    make_settings(cls, ablate, config)  # raises an error that explains invalid settings
     left_out = {k: v for name in ablate for k, v in cls.Config.ablations[name].settings.items()}
-    asked = cls.Config(**{**settings_to_take(cls, trained), **config, **left_out})
-    return not differing_settings(cls.Config, trained, asked.model_dump(mode="json"))
+    requested = cls.Config(**{**list_settings_to_take(cls, trained), **config, **left_out})
+    return not find_differing_settings(cls.Config, trained, requested.model_dump(mode="json"))

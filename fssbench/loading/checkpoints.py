@@ -1,4 +1,4 @@
-"""Checkpoints of a method: our own format, and loading of whatever file is given."""
+"""Functions that write checkpoints in our own format, and load those of any origin."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.contracts.methods import collect_method_weights, note_provenance, owns_backbone
 from fssbench.contracts.provenance import BROUGHT
 from fssbench.errors import DataError
-from fssbench.files.hashing import weights_file_sha256
+from fssbench.files.hashing import hash_weights_file
 from fssbench.files.state_dicts import (
-    assign,
+    assign_state,
     join_some_names,
     read_safetensors,
     read_state_dict,
     write_safetensors,
 )
-from fssbench.loading.settings import differing_settings, is_accepted
+from fssbench.loading.settings import find_differing_settings, is_accepted
 from fssbench.plugins.calls import plugin_call
 
 if TYPE_CHECKING:
@@ -37,30 +37,32 @@ def save(method: Method, path: Path, manifest: TrainingManifest, *, half: bool =
     """Write the method's own weights as safetensors, atomically; of a backbone only one that the method trains.
 
     Args:
-        method: what to save; its name, backbone and settings go into the header.
-        path: target, ending in `.safetensors`.
-        manifest: the facts of the training, kept beside them.
-        half: round learnable weights to half precision, which halves the file; buffers (running
-            statistics may be beyond its range) keep theirs.
+        method: the method; its name, backbone and settings are written into the header.
+        path: path of the file, which ends in `.safetensors`.
+        manifest: the facts of the training, for the header.
+        half: whether learnable weights are rounded to half precision, which halves the file.  Buffers keep their
+            precision, because running statistics may be beyond the range of half precision.
 
     Raises:
         DataError: if the method has no weights of its own, or the file cannot be written.
     """
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in collect_method_weights(method).items()}
     if not tensors:
-        raise DataError(f"method {method.card.name!r} has no weights of its own; there is nothing to save")
+        raise DataError(f"method {method.card.name!r} has no weights of its own, so there is nothing to save")
     if half:
         learnt = dict(method.named_parameters())
         tensors = {k: v.half() if k in learnt else v for k, v in tensors.items()}
         huge = [k for k, v in tensors.items() if not bool(torch.isfinite(v).all())]
         if huge:
-            raise DataError(f"half precision cannot hold {join_some_names(huge)}. Next: save without --half")
+            raise DataError(
+                f"the values of {join_some_names(huge)} are beyond the range of half precision. Next: omit --half"
+            )
     described = describe_method(method).changed(manifest=manifest)
     write_safetensors(path, tensors, {"fssbench": json.dumps(described.as_stored(), sort_keys=True)})
 
 
 def read_header(path: Path) -> CheckpointHeader | None:
-    """Read what our own checkpoint says about itself; None for a file of another origin.
+    """Read the header of a checkpoint in our own format; None for a file of another origin.
 
     Raises:
         DataError: if a safetensors file is damaged or its header is of a newer format.
@@ -75,22 +77,24 @@ def read_header(path: Path) -> CheckpointHeader | None:
         version = stored["format"]
         if isinstance(version, int) and version > FORMAT:
             raise DataError(
-                f"{path} has format {version}, this fssbench reads up to {FORMAT}. "
+                f"checkpoint {path} has format {version}, but this version of fssbench reads formats up to {FORMAT}. "
                 "Next: `pip install -U fssbench`"
             )
         return CheckpointHeader.read_stored(stored)
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise DataError(f"{path} has a damaged fssbench header. Next: fetch or train it again") from None
+        raise DataError(
+            f"checkpoint {path} has a damaged fssbench header. Next: download it or train it again"
+        ) from None
 
 
 def load_own(method: Method, path: Path, *, force: bool = False, stage: str | None = None) -> None:
     """Load a checkpoint written by `save`.
 
-    Settings that act at inference alone may differ, and a setting that is newer than the checkpoint has to have
-    its default.
+    Settings that only affect inference may differ.  A setting that is newer than the checkpoint must have its default
+    value.
 
     Args:
-        method: as built.
+        method: a method that was just built.
         path: the checkpoint.
         force: load it for another method, backbone or settings too; the method is then marked.
         stage: the stage of a training that it has to come from, to start the next one; None for the last one.
@@ -108,14 +112,16 @@ def load_own(method: Method, path: Path, *, force: bool = False, stage: str | No
     if differ and not force:
         raise DataError(
             f"checkpoint {path.name} was trained with {'; '.join(differ)}. "
-            "Next: choose these with --method, --backbone, --weights and --set; or another checkpoint; or --force, "
-            "which loads it all the same and marks every figure"
+            "Next: choose the same values with --method, --backbone, --weights and --set, or choose another "
+            "checkpoint, or give --force, which loads this one and marks every figure"
         )
-    assign(collect_method_weights(method), read_safetensors(path)[0], f"checkpoint {path.name}: its entries")
+    assign_state(
+        collect_method_weights(method), read_safetensors(path)[0], f"the entries of checkpoint {path.name}"
+    )
     if owns_backbone(method) and method.backbone is not None:
         method.backbone.record(BROUGHT)
     note_provenance(
-        method, checkpoint=path.name, checkpoint_sha256=weights_file_sha256(path), training=header.manifest
+        method, checkpoint=path.name, checkpoint_sha256=hash_weights_file(path), training=header.manifest
     )
     if differ:
         forced = Mark(MarkKind.FORCED_CHECKPOINT, f"trained with {'; '.join(differ)}")
@@ -139,7 +145,7 @@ def _describe_wrong_stage(method: Method, path: Path, header: CheckpointHeader, 
 
 
 def _list_differences(method: Method, header: CheckpointHeader) -> list[str]:
-    """Say in what a checkpoint's header departs from a method."""
+    """Describe each difference between the header of a checkpoint and a method."""
     here = describe_method(method)
     differ = [
         f"{key} {getattr(header, key)!r} (here {getattr(here, key)!r})"
@@ -148,7 +154,7 @@ def _list_differences(method: Method, header: CheckpointHeader) -> list[str]:
     ]
     if not is_accepted(type(method), header.method):
         differ.insert(0, f"method {header.method!r} (here {here.method!r})")
-    settings = differing_settings(type(method).Config, header.config, here.config)
+    settings = find_differing_settings(type(method).Config, header.config, here.config)
     return differ + [f"setting {k}={theirs!r} (here {ours!r})" for k, (theirs, ours) in settings.items()]
 
 
@@ -167,10 +173,10 @@ def load(
     """Load a checkpoint file, our own or in the authors' layout.
 
     Args:
-        method: as built.
+        method: a method that was just built.
         path: the checkpoint.
-        state: its content, if it was read before by `read_reference`.
-        force: load our own checkpoint even if it was trained with something else, see `load_own`.
+        state: its content, if `read_reference` read it before.
+        force: whether to load our own checkpoint even if it was trained with other settings, see `load_own`.
 
     Raises:
         DataError: if it is refused or damaged, or does not fit.
@@ -182,11 +188,11 @@ def load(
         return
     with plugin_call(f"method {method.card.name!r} cannot take the weights of {path}:"):
         method.load_reference(state)
-    note_provenance(method, checkpoint=path.name, checkpoint_sha256=weights_file_sha256(path))
+    note_provenance(method, checkpoint=path.name, checkpoint_sha256=hash_weights_file(path))
 
 
 def describe_method(method: Method) -> CheckpointHeader:
-    """Describe what a checkpoint of a method is for; the training is left to the caller."""
+    """Make the header of a checkpoint of a method, without the facts of its training."""
     backbone = method.backbone
     owned = owns_backbone(method)  # its weights are in the file
     return CheckpointHeader(

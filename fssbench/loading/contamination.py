@@ -1,6 +1,6 @@
 """Finds the test classes and test images that a checkpoint has seen in training.
 
-A training manifest comes from a file: a field that the file lacks, or that has another form there, says nothing.
+A training manifest comes from a file.  A field that is missing or malformed in the file is ignored.
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ SELECTED_ON_TEST = "test episodes"
 """Value of `selection` in a manifest if the checkpoint was chosen on the test episodes."""
 
 
-def seen_classes(
+def find_seen_classes(
     manifest: TrainingManifest, dataset: str, classes: Sequence[int], names: Sequence[str]
 ) -> tuple[int, ...]:
     """Return the test classes that the checkpoint was trained on.
 
-    Within one data set ids decide; between two data sets their table of class twins, or else equal names.
+    Within one data set, class ids are compared.  Between two data sets, their table of class twins decides, or, without
+    a table, equal names.
 
     Args:
-        manifest: what a checkpoint says about its training.
+        manifest: the training manifest of a checkpoint.
         dataset: id of the tested data set.
         classes: its tested class ids.
         names: their names, in that order.
 
     Example:
         >>> trained = TrainingManifest(dataset="coco", classes=(4, 7))
-        >>> seen_classes(trained, "pascal", [0, 1], ["aeroplane", "bicycle"])
+        >>> find_seen_classes(trained, "pascal", [0, 1], ["aeroplane", "bicycle"])
         (0,)
     """
     source, trained = manifest.dataset, set(manifest.classes)
@@ -44,7 +45,7 @@ def seen_classes(
     return tuple(c for c, name in zip(classes, names, strict=True) if _simplify_name(name) in known)
 
 
-def image_ids(items: Iterable[str]) -> list[str]:
+def make_image_ids(items: Iterable[str]) -> list[str]:
     """Return the field `image_ids` of a manifest: the first 8 hexadecimal digits of each item's sha256, sorted.
 
     An item is a name within its data set.  The checkpoints that come with fssbench name their images by it alone.
@@ -52,16 +53,16 @@ def image_ids(items: Iterable[str]) -> list[str]:
     return sorted(_hash_item(item) for item in items)
 
 
-def content_ids(names: Iterable[str]) -> list[str]:
+def make_content_ids(names: Iterable[str]) -> list[str]:
     """Return the field `content_ids` of a manifest: the first 12 digits of each picture name's sha256, sorted.
 
     Args:
-        names: as `fssbench.data.picture_names.name_pictures` gives them, of all pictures.
+        names: the names of all pictures, from `fssbench.data.picture_names.name_pictures`.
     """
     return sorted({_hash_picture_name(name) for name in names})
 
 
-def seen_images(
+def count_seen_images(
     manifest: TrainingManifest,
     dataset: str,
     queries: Iterable[str],
@@ -71,10 +72,10 @@ def seen_images(
     """Count the episodes whose query image a checkpoint was trained on.
 
     Args:
-        manifest: what a checkpoint says about its training.
+        manifest: the training manifest of a checkpoint.
         dataset: id of the tested data set.
         queries: the query of each episode.
-        pictures: what is known of the queries' pictures; without it they go by their item ids.
+        pictures: names of the pictures of the queries; without them only item ids are compared.
     """
     items = set(manifest.image_ids) if manifest.dataset == dataset else set()
     contents = set(manifest.content_ids)

@@ -1,4 +1,4 @@
-"""From a method's name to a method ready to predict: class, settings, backbone, weights."""
+"""Functions that build a method from its name: class, settings, backbone, weights."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from fssbench.contracts.provenance import Provenance
 from fssbench.errors import DataError, UsageError
 from fssbench.files.state_dicts import digest_state
 from fssbench.loading import checkpoints
-from fssbench.loading.backbone_weights import default
-from fssbench.loading.backbones import backbones_with, build_backbone, source_of_backbone
-from fssbench.loading.settings import settings_for_weights
-from fssbench.loading.weights_choice import choose_weights, ways_from_python
+from fssbench.loading.backbone_weights import choose_default_weights
+from fssbench.loading.backbones import build_backbone, find_backbone_source, list_backbones_with
+from fssbench.loading.settings import make_settings_for_weights
+from fssbench.loading.weights_choice import choose_weights, explain_weights_in_python
 from fssbench.plugins import execution
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.import_files import drop_aliases
-from fssbench.plugins.registry import BACKBONES, METHODS, observed_at_import
-from fssbench.plugins.source_hash import Source, source_of
+from fssbench.plugins.registry import BACKBONES, METHODS, list_import_observations
+from fssbench.plugins.source_hash import Source, collect_source
 
 UNFILED = Mark(MarkKind.CODE_IN_NO_FILE)
-"""Mark of a method that is defined in a notebook or an interactive session: nobody can read what was measured."""
+"""Mark of a method that is defined in a notebook or an interactive session, so that its code cannot be read later."""
 LOCAL = Mark(MarkKind.LOCAL_WEIGHTS)
-"""Mark of weights that no published id names: of a file, or of an encoder that the plugin brings."""
+"""Mark of weights without a published id: those of a file, or of an encoder that the plugin contains."""
 RANDOM = Mark(MarkKind.RANDOM_WEIGHTS)
-"""Mark of an encoder whose weights another seed makes others."""
+"""Mark of an encoder whose weights depend on the seed."""
 
 
 def load_method(
@@ -51,31 +51,31 @@ def load_method(
     force: bool = False,
     **config: Any,
 ) -> Method:
-    """Build a method, in eval mode, its backbone frozen.
+    """Build a method in eval mode with a frozen backbone.
 
     A method that needs training gets its weights by the rule of `fssbench run` (`fssbench.loading.weights_choice`):
-    those of `checkpoint`; else those that come with its plugin and fit `plan`; else it is refused.
+    those of `checkpoint`, or else those that come with its plugin and fit `plan`.  Otherwise it is refused.
 
     Args:
         name: a registered method, or a method class.
         backbone: a registered backbone (`fssbench list backbones`); the card's by default.
-        weights: backbone weights: a published id, `random`, or a file.  By default the backbone's
-            published default, or what `checkpoint` holds where it brings its own backbone.
+        weights: backbone weights: a published id, `random`, or a file.  The default is the published
+            default of the backbone, or the backbone in `checkpoint` if it contains one.
         checkpoint: weights of the method, our own format or the authors' layout.
         ablate: names of `Config.ablations` to apply.
         device: torch device.
-        seed: decides random initial weights of head and backbone; no global generator is touched.
-        download: fetch published backbone weights that are not on this machine.
-        plan: what is to be measured, from `fssbench.plan`; decides which shipped checkpoint fits.
-        untrained: leave the weights of a method that needs training at those of the seed; figures are marked.
-        force: load a checkpoint of another method, backbone or other settings all the same; figures are marked.
+        seed: seed of random initial weights of method and backbone; no global generator changes.
+        download: whether to download published backbone weights that are not on this machine.
+        plan: the plan to be measured, from `fssbench.plan`; it decides which shipped checkpoint fits.
+        untrained: whether to leave the weights of a method that needs training random; figures are marked.
+        force: whether to load a checkpoint of another method, backbone or other settings; figures are marked.
         **config: settings, fields of the method's `Config`; text is converted to the field's type.
 
     Returns:
-        The method; `provenance` says what it was made of.
+        The method; its `provenance` names code, settings and weights.
 
     Raises:
-        UsageError: for an unknown method, backbone, ablation or setting, with neighbours.
+        UsageError: for an unknown method, backbone, ablation or setting, with similar names.
         DataError: for weights or checkpoints that are missing, refused or do not fit, and for a method that
             needs trained weights and is given none.
         PluginError: if the plugin does not load or its constructor fails.
@@ -97,16 +97,16 @@ def load_method(
         untrained=untrained,
     )
     state = None if choice.checkpoint is None else checkpoints.read_reference(choice.checkpoint)
-    settings = settings_for_weights(cls, ablate, choice.config, state)
+    settings = make_settings_for_weights(cls, ablate, choice.config, state)
     if choice.lacking:
         named = choice.backbone or (cls.card.backbone if cls.needs_backbone else None)
-        raise DataError(ways_from_python(cls, named, plan))
+        raise DataError(explain_weights_in_python(cls, named, plan))
     backbone, path, config = choice.backbone, choice.checkpoint, choice.config
-    target = usable_device(device)
-    network = _backbone(cls, settings, backbone, weights, path, seed, download)
-    with execution.observed() as observed:
+    target = require_device(device)
+    network = _build_method_backbone(cls, settings, backbone, weights, path, seed, download)
+    with execution.observe() as observed:
         method = _construct(cls, settings, network, seed)
-    describe(method, observed)
+    record_provenance(method, observed)
     method.provenance = method.provenance.changed(
         ablations=tuple(dict.fromkeys(ablate)),
         config_passed={k: str(v) if isinstance(v, Path) else v for k, v in config.items()},
@@ -123,43 +123,43 @@ def load_method(
 
 
 _SOURCES: WeakKeyDictionary[Method, Source] = WeakKeyDictionary()
-"""Source of each method, with the files of its backbone; beside the method and not in it, because a method must not
-reach any path."""
+"""Source of each method, with the files of its backbone; it is not an attribute of the method, because a method must
+not reach any path."""
 
 
-def known_source(method: Method) -> Source:
-    """The files that a method consists of; one built without `load_method` is described now.
+def find_method_source(method: Method) -> Source:
+    """Return the source files of a method; the provenance of one built without `load_method` is recorded first.
 
     Raises:
         PluginError: if a file of the plugin was edited after it was imported.
     """
     if method not in _SOURCES:
         given = method.provenance.given_values()  # such as a checkpoint that was loaded without load_method
-        describe(method)
+        record_provenance(method)
         method.provenance = method.provenance.changed(**given)
     return _SOURCES[method]
 
 
-def describe(method: Method, *observed: execution.Observed) -> None:
+def record_provenance(method: Method, *observed: execution.Observed) -> None:
     """Fill in the provenance of a method that was just built.
 
     Args:
-        method: built, with the weights that its constructor gave it.
-        observed: what was executed and read meanwhile.
+        method: a method with the weights from its constructor.
+        observed: code and files that the constructor executed and read.
 
     Raises:
         PluginError: if a file of the plugin was edited after it was imported.
     """
     cls, network = type(method), method.backbone
     settings = method.config.model_dump(mode="json")
-    source = source_of(
+    source = collect_source(
         cls,
         base=Method,
         files=cls.files,
         named=[value for value in settings.values() if isinstance(value, str)],
-        observed=[*observed_at_import(cls), *observed],
+        observed=[*list_import_observations(cls), *observed],
     )
-    of_backbone = source_of_backbone(network) if network else None
+    of_backbone = find_backbone_source(network) if network else None
     parts = of_backbone.parts if of_backbone else {}
     whole = _SOURCES[method] = source.with_files_of(of_backbone) if of_backbone else source
     method.provenance = Provenance(
@@ -181,7 +181,7 @@ def describe(method: Method, *observed: execution.Observed) -> None:
     )
 
 
-def _backbone(
+def _build_method_backbone(
     cls: type[Method],
     settings: MethodConfig,
     name: str | None,
@@ -190,7 +190,7 @@ def _backbone(
     seed: int,
     download: bool,
 ) -> Backbone | None:
-    """The backbone a method stands on; None for an image method that brings its own encoder."""
+    """Build the backbone of a method; None for an image method with its own encoder."""
     if not cls.needs_backbone and (name is None or cls.card.backbone not in BACKBONES.names()):
         return None
     name = name or cls.card.backbone
@@ -200,28 +200,28 @@ def _backbone(
         brings = checkpoint is not None and (
             owns_backbone(cls) or checkpoints.read_header(checkpoint) is None
         )
-        weights = "random" if brings else default(name)
+        weights = "random" if brings else choose_default_weights(name)
     with plugin_call(f"method {cls.card.name!r} cannot choose the layout of its backbone:"):
         layout = cls.backbone_layout(name, settings)
     if layout not in card.layouts:
-        raise UsageError(_lacks_layout(cls, name, layout, card.layouts))
+        raise UsageError(_explain_missing_layout(cls, name, layout, card.layouts))
     return build_backbone(name, weights=weights, layout=layout, seed=seed, download=download)
 
 
-def _lacks_layout(cls: type[Method], backbone: str, layout: str, has: Sequence[str]) -> str:
-    """What to say if a method's form of a backbone is none that the backbone has."""
-    ways = [f"--backbone {' or '.join(backbones_with(layout)) or cls.card.backbone}"]
+def _explain_missing_layout(cls: type[Method], backbone: str, layout: str, has: Sequence[str]) -> str:
+    """Explain that a backbone does not have the layout that a method uses."""
+    ways = [f"--backbone {' or '.join(list_backbones_with(layout)) or cls.card.backbone}"]
     if "layout" in cls.Config.model_fields:
         ways.append("--set layout=NAME (`fssbench show " + cls.card.name + "` lists the values)")
     return (
-        f"method {cls.card.name!r} uses backbones in the layout {layout!r}, which backbone {backbone!r} does not have "
-        f"(it has: {', '.join(has)}). Next: {', or '.join(ways)}"
+        f"method {cls.card.name!r} uses backbones in the layout {layout!r}, but backbone {backbone!r} only has "
+        f"{', '.join(has)}. Next: give {', or '.join(ways)}"
     )
 
 
 def _construct(cls: type[Method], settings: MethodConfig, backbone: Backbone | None, seed: int) -> Method:
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # CPU only: leaves an accelerator's generator alone
+        torch.default_generator.manual_seed(seed)  # CPU only; generators of accelerators stay unchanged
         try:
             with plugin_call(f"method {cls.card.name!r} cannot be built with {settings!r}:"):
                 return cls(settings, backbone)
@@ -229,8 +229,8 @@ def _construct(cls: type[Method], settings: MethodConfig, backbone: Backbone | N
             drop_aliases()
 
 
-def usable_device(name: str) -> torch.device:
-    """Return a torch device after an allocation on it; `auto` is the first CUDA device, else the processor.
+def require_device(name: str) -> torch.device:
+    """Return a torch device after a test allocation; `auto` is the first CUDA device, else the CPU.
 
     Raises:
         UsageError: if this machine does not have the device, or torch cannot use it.
@@ -249,7 +249,7 @@ def usable_device(name: str) -> torch.device:
 
 
 def _make_own_marks(method: Method, source: Source) -> tuple[Mark, ...]:
-    """What is to be said of a method that was just built, whatever it is measured on."""
+    """Return the marks of a method that do not depend on the benchmark."""
     marks = [] if source.has_file else [UNFILED]
     weights = method.backbone.weights if method.backbone is not None else ""
     if weights.startswith("file:") or (_has_own_weights(method) and not method.card.trained):
@@ -258,17 +258,17 @@ def _make_own_marks(method: Method, source: Source) -> tuple[Mark, ...]:
 
 
 def _has_own_weights(method: Method) -> bool:
-    """Return whether a method brings its own encoder."""
+    """Return whether a method contains its own encoder."""
     return method.backbone is None and any(True for _ in method.parameters())
 
 
 def _count_learnable(method: Method) -> int:
-    """Parameters that training would change: the frozen backbone takes no gradient."""
+    """Count the parameters that training would change; the frozen backbone requires no gradient."""
     return sum(p.numel() for p in method.parameters() if p.requires_grad)
 
 
 def _name_distribution(cls: type[Method]) -> str:
-    """Distribution and version that registers the class, or `file`."""
+    """Name the distribution that registers the class, with its version, or return `file`."""
     value = f"{cls.__module__}:{cls.__qualname__}"
     for point in importlib.metadata.entry_points(group=METHODS.group):
         if point.value == value and point.dist is not None:

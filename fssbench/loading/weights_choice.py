@@ -16,10 +16,10 @@ from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method
 from fssbench.data.location import is_miniature
 from fssbench.loading.bundled import choose_bundled, list_bundled
-from fssbench.loading.settings import settings_to_take
+from fssbench.loading.settings import list_settings_to_take
 
 MINI_BACKBONE = "efficientnet-lite0"
-"""Backbone on miniature data if none is named: its weights come with the extra `mini`."""
+"""Default backbone on miniature data; its weights come with the extra `mini`."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Choice:
     shipped: bool = False
     """Whether the checkpoint comes with the plugin."""
     lacking: bool = False
-    """Whether the method needs trained weights but none are known."""
+    """Whether the method needs trained weights and there are none."""
 
 
 def choose_weights(
@@ -61,7 +61,7 @@ def choose_weights(
         untrained: whether weights from a seed were requested.
 
     Returns:
-        The choice.  If it is `lacking`, the caller tells the user what to give.
+        The choice.  If it is `lacking`, the caller raises an error.
     """
     small = plan is not None and is_miniature(plan.data)
     if backbone is None and small and cls.needs_backbone:
@@ -74,34 +74,35 @@ def choose_weights(
         network = (backbone or cls.card.backbone) if cls.needs_backbone else None
         fit = choose_bundled(cls, network, plan, ablate=ablate, config=config)
         if fit is not None:
-            settings = {**settings_to_take(cls, fit.config), **config}
+            settings = {**list_settings_to_take(cls, fit.config), **config}
             return Choice(backbone, fit.path, settings, shipped=True)
     return Choice(backbone, None, dict(config), lacking=not small and weights != "random")
 
 
-def ways_from_python(cls: type[Method], backbone: str | None, plan: Plan | None) -> str:
-    """What to give to `load_method` so that a method has its weights."""
-    there = sorted({each.backbone for each in list_bundled(cls) if each.backbone})
-    ways = ["checkpoint=FILE", "untrained=True for weights from a seed, which is marked"]
-    if backbone in there and plan is None:
-        ways.insert(0, "plan=PLAN, for the weights that come with it and fit the plan's benchmark and fold")
-    elif there:
+def explain_weights_in_python(cls: type[Method], backbone: str | None, plan: Plan | None) -> str:
+    """Explain how to give `load_method` the weights of a method that has none."""
+    backbones = sorted({each.backbone for each in list_bundled(cls) if each.backbone})
+    ways = ["checkpoint=FILE", "untrained=True for random weights, which are marked"]
+    if backbone in backbones and plan is None:
+        ways.insert(0, "plan=PLAN for a shipped checkpoint that fits the benchmark and fold of the plan")
+    elif backbones:
         ways.insert(
-            0, f"backbone={there[0]!r} and plan=PLAN without other settings, for weights that come with it"
+            0, f"backbone={backbones[0]!r} and plan=PLAN without other settings for a shipped checkpoint"
         )
-    return f"method {cls.card.name!r} needs trained weights. Next: give {'; or '.join(ways)}"
+    return f"method {cls.card.name!r} needs trained weights. Next: give {', or '.join(ways)}"
 
 
-def ways_from_command_line(cls: type[Method]) -> str:
-    """What to give to `fssbench run` so that a method has its weights."""
+def explain_weights_on_command_line(cls: type[Method]) -> str:
+    """Explain how to give `fssbench run` the weights of a method that has none."""
     name = cls.card.name
     ways = [
-        f"`fssbench train --method {name}`, then --checkpoint FILE (with {{fold}} where there is one a fold)",
-        "--untrained to see it run with weights from a seed",
+        f"`fssbench train --method {name}` and then --checkpoint FILE (with {{fold}} in its name if each fold has one)",
+        "--untrained for random weights, which are marked",
     ]
-    there = sorted({each.backbone for each in list_bundled(cls) if each.backbone})
-    if there:
+    backbones = sorted({each.backbone for each in list_bundled(cls) if each.backbone})
+    if backbones:
         ways.insert(
-            0, f"--backbone {there[0]} without --set, --ablate and --weights (it has shipped weights)"
+            0,
+            f"--backbone {backbones[0]} without --set, --ablate and --weights, which has shipped checkpoints",
         )
-    return f"method {name!r} needs trained weights. Next: {'; or '.join(ways)}"
+    return f"method {name!r} needs trained weights. Next: {', or '.join(ways)}"

@@ -1,7 +1,7 @@
-"""Calls into plugins: whatever a plugin raises becomes one error that names the plugin's own line.
+"""Calls into plugins: an exception of a plugin becomes one error that names the line of the plugin.
 
-One policy holds everywhere.  `KeyboardInterrupt` passes, and so does an `FssbenchError`, which says already what is
-wrong.  Everything else becomes a `PluginError`, `SystemExit` included.
+One policy holds everywhere.  `KeyboardInterrupt` and `FssbenchError` are raised unchanged.  Every other exception, also
+`SystemExit`, becomes a `PluginError`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LONGEST_MESSAGE = 500
 LONGEST_LINE = 100
 """Characters of a source line that are shown."""
 LONGEST_TRACEBACK = 100_000
-"""Characters of a traceback that are shown; its end says most."""
+"""Characters of a traceback that are shown, half of them from its end."""
 _BUILT_IN = ("fssbench.methods.", "fssbench.datasets.", "fssbench.reports.", "fssbench.backbones.")
 _NO_MEMORY = (
     "out of memory",
@@ -35,7 +35,7 @@ _NO_MEMORY = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
-"""What messages contain where torch lacks memory and raises a plain `RuntimeError`."""
+"""Fragments of messages by which a plain `RuntimeError` of torch shows that memory ran out."""
 
 
 def is_built_in(plugin: object) -> bool:
@@ -56,17 +56,17 @@ def plugin_call(
     """Run a block that calls into a plugin.
 
     Args:
-        place: beginning of the error's text, up to the type of what was raised, such as
+        place: beginning of the error text, before the type of the exception, such as
             `method 'x', episode 3: raised`; may be empty.
         kind: class of the error.
-        inside: place that is put before the text of an `FssbenchError`, which then becomes an error of this kind.
-        passes: further exceptions that the caller handles itself.
-        hint: what the error's text ends in, such as the next command.
-        smaller: what to make smaller if memory runs out, such as `--size or --cache-mb`.
+        inside: text that is put before the text of an `FssbenchError`, which then becomes an error of this kind.
+        passes: further exceptions, which the caller handles.
+        hint: end of the error text, such as the next command.
+        smaller: options whose value should be smaller if memory runs out, such as `--size or --cache-mb`.
 
     Raises:
-        FssbenchError: as the block raised it, unless `inside` is given.
-        PluginError: of the given kind, for everything else that the block raises.
+        FssbenchError: unchanged from the block, unless `inside` is given.
+        PluginError: of the given kind, for every other exception of the block.
     """
     try:
         yield
@@ -79,25 +79,25 @@ def plugin_call(
             raise
         text = _join(f"{place} {explain_error(error)}".lstrip(), hint)
         if smaller and is_out_of_memory(error):
-            text = _join(text, f"Next: a smaller {smaller}, or --device cpu")
+            text = _join(text, f"Next: choose a smaller {smaller}, or --device cpu")
         wrapped = kind(text)
         show_traceback(error, wrapped)
         raise wrapped from error
 
 
 def explain_error(error: BaseException) -> str:
-    """Type, message and place of what a plugin raised: `ValueError: no [mine.py:10 in helper: raise ...]`.
+    """Return type, message and place of a plugin's exception: `ValueError: no [mine.py:10 in helper: raise ...]`.
 
     The place is left out for an `FssbenchError`, which was raised on purpose.
     """
-    message = message_of(error)
+    message = shorten_message(error)
     text = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    place = "" if isinstance(error, FssbenchError) else place_of(error)
+    place = "" if isinstance(error, FssbenchError) else find_place(error)
     return f"{text} [{place}]" if place else text
 
 
-def message_of(error: BaseException) -> str:
-    """The message of an exception, cut to a readable length; a message that cannot be computed is replaced."""
+def shorten_message(error: BaseException) -> str:
+    """Return the message of an exception, shortened; a message that cannot be computed is replaced."""
     try:
         text = str(error)
     except KeyboardInterrupt:
@@ -107,10 +107,10 @@ def message_of(error: BaseException) -> str:
     return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]} ..."
 
 
-def place_of(error: BaseException) -> str:
-    """Where a plugin failed: file name, line, function and source line.
+def find_place(error: BaseException) -> str:
+    """Return the place where a plugin failed: file name, line, function and source line.
 
-    This is the last frame in files of plugins that others wrote; else the last in our built-in plugins; else the
+    The place is the last frame in plugins of other authors, or else the last in our built-in plugins, or else the
     last of all.  For a syntax error it is the line that cannot be parsed.
 
     Returns:
@@ -118,11 +118,11 @@ def place_of(error: BaseException) -> str:
     """
     if isinstance(error, SyntaxError) and error.filename and error.filename[0] != "<":
         return _describe_line(error.filename, error.lineno or 0, "", error.text or "")
-    frames = [*_frames(error.__traceback__)]
+    frames = [*_walk_frames(error.__traceback__)]
     if not frames:
         return ""
-    rank = max(_rank(frame) for frame, _ in frames)
-    frame, number = next(pair for pair in reversed(frames) if _rank(pair[0]) == rank)
+    rank = max(_rank_frame(frame) for frame, _ in frames)
+    frame, number = next(pair for pair in reversed(frames) if _rank_frame(pair[0]) == rank)
     code = frame.f_code
     linecache.checkcache(code.co_filename)
     line = linecache.getline(code.co_filename, number, frame.f_globals)
@@ -130,26 +130,26 @@ def place_of(error: BaseException) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory of the machine or of a device ran out."""
+    """Return whether memory of the machine or of a device ran out."""
     if isinstance(error, MemoryError):
         return True
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(words in message_of(error) for words in _NO_MEMORY)
+    return isinstance(error, RuntimeError) and any(words in shorten_message(error) for words in _NO_MEMORY)
 
 
 def is_debugging() -> bool:
-    """Whether the user asked for tracebacks."""
+    """Return whether the user asked for tracebacks."""
     return os.environ.get("FSSBENCH_DEBUG") == "1"
 
 
 def show_traceback(error: BaseException, reported: BaseException | None = None) -> None:
-    """Print the whole traceback of what a plugin raised to standard error, if the user asked for tracebacks.
+    """Print the full traceback of a plugin's exception to standard error, if the user asked for tracebacks.
 
     Args:
-        error: what the plugin raised.
-        reported: the error that is reported in its place; `was_shown` then knows it.
+        error: the exception of the plugin.
+        reported: the error that is reported instead; `was_shown` then returns True for it.
     """
     if not is_debugging() or was_shown(error):
         return
@@ -164,7 +164,7 @@ def show_traceback(error: BaseException, reported: BaseException | None = None) 
 
 
 def was_shown(error: BaseException | None) -> bool:
-    """Whether an error reports something whose traceback has been printed."""
+    """Return whether the traceback behind an error has been printed."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         if error.__dict__.get("traceback_shown"):
@@ -178,27 +178,27 @@ def _join(text: str, hint: str) -> str:
     return f"{text}. {hint}" if hint else text
 
 
-def _frames(step: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
-    """Frames from the caller to the place of the error, with their lines."""
+def _walk_frames(step: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
+    """Yield the frames from the caller to the place of the error, with their line numbers."""
     while step is not None:
         yield step.tb_frame, step.tb_lineno
         step = step.tb_next
 
 
-def _rank(frame: FrameType) -> int:
-    """Tell code of strangers' plugins (2), of our built-in plugins (1) and of anything else (0) apart."""
+def _rank_frame(frame: FrameType) -> int:
+    """Return 2 for code of other authors' plugins, 1 for our built-in plugins, 0 for other code."""
     name, file = str(frame.f_globals.get("__name__", "")), frame.f_code.co_filename
     top = name.partition(".")[0]
     if top == "fssbench":
         return int(name.startswith(_BUILT_IN))
-    if file.startswith("<"):  # generated code, which has no line to show; a notebook's cells have
+    if file.startswith("<"):  # generated code has no source line, except the cells of a notebook
         return 2 if name == "__main__" else 0
-    return 2 if not is_installed(os.path.abspath(file)) or top in _plugin_packages() else 0  # noqa: PTH100
+    return 2 if not is_installed(os.path.abspath(file)) or top in _list_plugin_packages() else 0  # noqa: PTH100
 
 
 @functools.cache
-def _plugin_packages() -> frozenset[str]:
-    """Top-level packages of installed plugins."""
+def _list_plugin_packages() -> frozenset[str]:
+    """Return the top-level packages of installed plugins."""
     points = [point for group in GROUPS for point in importlib.metadata.entry_points(group=group)]
     return frozenset(point.value.partition(":")[0].partition(".")[0].strip() for point in points) - {
         "fssbench"

@@ -22,11 +22,11 @@ from types import FrameType
 from typing import Any
 
 CORE_FOLDER = str(Path(__file__).resolve().parents[1]) + os.sep
-"""Folder of fssbench's own package; what lies below it belongs to no plugin of others."""
+"""Folder of fssbench's own package; files below it belong to no plugin of another author."""
 _INSTALLED_FOLDERS = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 
-def _prefixes() -> tuple[str, ...]:
+def _list_prefixes() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
     folders = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     folders |= {*site.getsitepackages(), site.getusersitepackages()}
@@ -34,16 +34,16 @@ def _prefixes() -> tuple[str, ...]:
     return tuple(sorted(folder.rstrip(os.sep) + os.sep for folder in folders))
 
 
-_PREFIXES = _prefixes()
+_PREFIXES = _list_prefixes()
 
 
 def is_installed(path: str) -> bool:
-    """Whether a file belongs to the standard library or to the installed packages."""
+    """Return whether a file belongs to the standard library or to the installed packages."""
     return path.startswith(_PREFIXES) or any(folder in path for folder in _INSTALLED_FOLDERS)
 
 
 def file_sha256(path: str | Path) -> str | None:
-    """Hash of a file's bytes; None if it is not a regular file or cannot be read."""
+    """Return the hash of a file's bytes; None if it is not a regular file or cannot be read."""
     try:
         if not os.path.isfile(path):  # noqa: PTH113 - a device or pipe must not be opened
             return None
@@ -55,23 +55,23 @@ def file_sha256(path: str | Path) -> str | None:
 
 @dataclass
 class Observed:
-    """What a block of code executed and read for the first time, by real path."""
+    """The files that a block of code executed and read for the first time, by real path."""
 
     executed: dict[str, str | None] = field(default_factory=dict)
     """Hash of each module's file when its code began to run."""
     opened: dict[str, None] = field(default_factory=dict)
     """Files opened for reading."""
     _running: dict[str, frozenset[str] | None] = field(default_factory=dict)
-    """Of each of these files, the modules whose top-level code was running then; None in another thread."""
+    """For each of these files, the modules whose top-level code was running at that time; None in another thread."""
     _thread: int = field(default_factory=threading.get_ident)
 
     def __bool__(self) -> bool:
         return bool(self.executed or self.opened)
 
     def during_import_of(self, file: str) -> Observed:
-        """Select what was executed and read while one module was imported, and leave out what imported it.
+        """Select the files that were executed and read during the import of one module.
 
-        Without this, a method would have another hash if a method that imports it is loaded first.
+        Without this selection, the hash of a method would change if a method that imports it is loaded first.
 
         Args:
             file: real path of the module.
@@ -106,7 +106,7 @@ class Observed:
 
 
 class _Hook:
-    """Receives audit events; keeps what concerns code and files outside the installed packages."""
+    """Receives audit events, and records those about code and files outside the installed packages."""
 
     def __init__(self) -> None:
         self.installed_ns = time.time_ns()
@@ -128,7 +128,7 @@ class _Hook:
     def _record(self, keep: Any, path: str) -> None:
         if self._busy or not path or path[0] == "<" or is_installed(path) or path.startswith(CORE_FOLDER):
             return
-        self._busy = True  # what follows opens files itself
+        self._busy = True  # the next lines open files, which must not be recorded
         try:
             keep(os.path.realpath(path))
         except Exception:
@@ -158,15 +158,15 @@ def leave_out_this_thread() -> None:
 
 
 def install() -> None:
-    """Begin to observe; Python offers no way to end it, and a second call does nothing."""
+    """Begin to observe.  Python has no way to end it; a second call does nothing."""
     if not getattr(sys, "_fssbench_observed", False):
         sys._fssbench_observed = True  # type: ignore[attr-defined]
         sys.addaudithook(_HOOK)
 
 
 @contextmanager
-def observed() -> Iterator[Observed]:
-    """Observe what the block executes and reads, in every thread."""
+def observe() -> Iterator[Observed]:
+    """Observe the files that the block executes and reads, in every thread."""
     observer = Observed()
     _HOOK.observers.append(observer)
     try:
@@ -176,14 +176,14 @@ def observed() -> Iterator[Observed]:
 
 
 def is_loaded(path: Path) -> bool:
-    """Whether a file is the source of a loaded module: tracebacks and warnings read it, which means nothing."""
+    """Return whether a file is the source of a loaded module; tracebacks and warnings read such files."""
     return str(path) in _HOOK.executed or any(
         getattr(module, "__file__", None) == str(path) for module in list(sys.modules.values())
     )
 
 
 def is_generated(path: Path) -> bool:
-    """Whether torch has generated a module, as `torch.compile` does for each machine."""
+    """Return whether torch has generated a module, as `torch.compile` does for each machine."""
     folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
     return any(part.startswith("torchinductor") for part in path.parts) or (
         bool(folder) and path.is_relative_to(os.path.realpath(str(folder)))
@@ -191,18 +191,18 @@ def is_generated(path: Path) -> bool:
 
 
 def is_stale(path: Path, sha256: str) -> bool:
-    """Whether a loaded module's file is no longer what was executed.
+    """Return whether the file of a loaded module differs from the executed code.
 
     Args:
         path: the file of a module that this process has loaded.
-        sha256: hash of the file as it is now.
+        sha256: present hash of the file.
     """
     real = os.path.realpath(path)
     if is_installed(real):
         return False
     if real in _HOOK.executed:
         return _HOOK.executed[real] not in (None, sha256)
-    try:  # loaded before fssbench was, so edited since if it is younger than that
+    try:  # the module was loaded before fssbench, so a newer file was edited since
         return path.stat().st_mtime_ns > _HOOK.installed_ns
     except OSError:
         return False

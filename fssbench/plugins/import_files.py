@@ -30,13 +30,12 @@ PREFIX = "fssbench_plugin_"
 
 @dataclass
 class PluginFolder:
-    """A folder that plugin files import from, and the package that stands for it."""
+    """A folder from which plugin files import modules, and its package."""
 
     folder: Path
     package: str
     searched: list[str] = field(default_factory=list)
-    """Packages of this folder in which plain names are looked for: those that hold a plugin file, then the
-    folder itself."""
+    """Packages of this folder in which plain names are searched: those that hold a plugin file, then the folder."""
 
     def import_(
         self,
@@ -46,7 +45,7 @@ class PluginFolder:
         fromlist: Sequence[str] = (),
         level: int = 0,
     ) -> ModuleType:
-        """Import as `__import__` does, modules of this folder first."""
+        """Import as `__import__` does, but search this folder first."""
         importer = str((globals or {}).get("__name__", self.package))
         own = self.own_name(name, importer) if level == 0 else None
         if own is None:
@@ -57,7 +56,7 @@ class PluginFolder:
         return sys.modules[own.removesuffix(name) + name.partition(".")[0]]  # `import a.b` binds `a`
 
     def own_name(self, name: str, importer: str) -> str | None:
-        """Full name of the module of this folder that a plain name means; None where it means another."""
+        """Return the full name of the module of this folder that a plain name means; None if it means another."""
         top = name.partition(".")[0]
         if (
             top == "fssbench"
@@ -83,13 +82,13 @@ class PluginFolder:
 _FOLDERS: dict[str, PluginFolder] = {}
 
 
-def plugin_folder(module: str) -> PluginFolder | None:
-    """The plugin folder that a module belongs to, by the module's name."""
+def find_plugin_folder(module: str) -> PluginFolder | None:
+    """Return the plugin folder of a module, by the name of the module; None for other modules."""
     return _FOLDERS.get(module.partition(".")[0])
 
 
-def module_of_file(path: Path) -> str:
-    """Name under which a plugin file is imported; its folder is made a package first.
+def name_module_of_file(path: Path) -> str:
+    """Return the name under which a plugin file is imported; its folder becomes a package first.
 
     Args:
         path: the file, or a folder with `__init__.py`.
@@ -113,15 +112,15 @@ def module_of_file(path: Path) -> str:
 
 
 def import_file(path: Path) -> ModuleType:
-    """Import a plugin file or package folder; a second time only if a file of it was edited since.
+    """Import a plugin file or package folder; import it again only if one of its files was edited since.
 
     Raises:
-        UsageError: if it is no Python file.
-        BaseException: whatever its code raises.
+        UsageError: if it is not a Python file.
+        BaseException: any exception of its code.
     """
     if path.is_file() and path.suffix != ".py":
-        raise UsageError(f"plugin file {path} is not a Python file (its name does not end in .py)")
-    name = module_of_file(path)
+        raise UsageError(f"plugin file {path} is not a Python file: its name must end in .py")
+    name = name_module_of_file(path)
     folder = _FOLDERS[name.partition(".")[0]]
     if _is_stale(folder):
         _unload(folder)
@@ -139,7 +138,7 @@ def _enter_package(folder: PluginFolder) -> None:
         sys.meta_path.insert(0, _FINDER.first)
 
 
-def _loaded_modules(folder: PluginFolder) -> Iterator[tuple[str, Path]]:
+def _list_loaded_modules(folder: PluginFolder) -> Iterator[tuple[str, Path]]:
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if name.startswith(f"{folder.package}.") and file:
@@ -147,18 +146,18 @@ def _loaded_modules(folder: PluginFolder) -> Iterator[tuple[str, Path]]:
 
 
 def _is_stale(folder: PluginFolder) -> bool:
-    files = {file: execution.file_sha256(file) for _, file in _loaded_modules(folder)}
+    files = {file: execution.file_sha256(file) for _, file in _list_loaded_modules(folder)}
     return any(sha256 is None or execution.is_stale(file, sha256) for file, sha256 in files.items())
 
 
 def _unload(folder: PluginFolder) -> None:
-    for name, _ in [*_loaded_modules(folder)]:
+    for name, _ in [*_list_loaded_modules(folder)]:
         sys.modules.pop(name, None)
     importlib.invalidate_caches()
 
 
 def _exists_elsewhere(name: str) -> bool:
-    """Whether a top-level name is a module of Python or of an installed or PYTHONPATH package."""
+    """Return whether a top-level name is a module of Python, of an installed package or on PYTHONPATH."""
     if name in sys.modules:
         return True
     for finder in sys.meta_path:
@@ -172,17 +171,17 @@ def _exists_elsewhere(name: str) -> bool:
 class _Loader(SourceFileLoader):
     """Runs a module of a plugin folder with its folder's `__import__`.
 
-    The source is compiled each time: bytecode files go by seconds and size, and would answer for a file that
-    was edited twice within a second.
+    The source is compiled each time, because Python recognises bytecode files by seconds and size, and would use an
+    old one for a file that was edited twice within a second.
     """
 
     def path_stats(self, path: Any) -> Any:
-        """No bytecode file fits a source without stats."""
+        """Raise an error, so that Python uses no bytecode file."""
         raise OSError(f"the bytecode of {path} is not used")
 
     def exec_module(self, module: ModuleType) -> None:
         """Execute the module."""
-        folder = plugin_folder(module.__name__)
+        folder = find_plugin_folder(module.__name__)
         assert folder is not None
         module.__dict__["__builtins__"] = {**vars(builtins), "__import__": folder.import_}
         super().exec_module(module)
@@ -194,7 +193,7 @@ class _First(MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The spec of a module inside a plugin folder."""
+        """Return the spec of a module inside a plugin folder."""
         if path is None or not name.startswith(PREFIX):
             return None
         spec = PathFinder.find_spec(name, path)
@@ -211,9 +210,9 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The spec of an alias for the module beside the plugin that asks."""
-        importer = None if path is not None or "." in name else _plugin_on_stack(sys._getframe(1))
-        folder = plugin_folder(importer) if importer else None
+        """Return the spec of an alias for the module beside the importing plugin."""
+        importer = None if path is not None or "." in name else _find_plugin_on_stack(sys._getframe(1))
+        folder = find_plugin_folder(importer) if importer else None
         own = folder.own_name(name, importer) if folder is not None and importer is not None else None
         return None if own is None else ModuleSpec(name, _Alias(own))
 
@@ -226,14 +225,14 @@ class _Alias(Loader):
         self.spec: ModuleSpec | None = None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """The module itself."""
+        """Return the module itself."""
         module = importlib.import_module(self.own)
         self.spec = module.__spec__
         _ALIASES.add(spec.name)
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Give the module its own spec back: it was executed already."""
+        """Restore the spec of the module, which was executed already."""
         module.__spec__ = self.spec
 
 
@@ -242,13 +241,13 @@ _ALIASES: set[str] = set()
 
 
 def drop_aliases() -> None:
-    """Take plain names out of `sys.modules` again, so that the next plugin finds its own module."""
+    """Remove plain names from `sys.modules`, so that the next plugin gets its own module."""
     while _ALIASES:
         sys.modules.pop(_ALIASES.pop(), None)
 
 
-def _plugin_on_stack(frame: FrameType | None) -> str | None:
-    """Name of the module of a plugin folder whose code is the nearest on the call stack."""
+def _find_plugin_on_stack(frame: FrameType | None) -> str | None:
+    """Return the name of the nearest module of a plugin folder on the call stack."""
     while frame is not None:
         name = str(frame.f_globals.get("__name__", ""))
         if name.startswith(PREFIX):

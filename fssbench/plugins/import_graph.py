@@ -1,4 +1,4 @@
-"""The modules that a Python source imports, and their files; no code is executed."""
+"""Functions that find the modules that a Python source imports, and their files, without executing code."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TypeGuard
 
-from fssbench.plugins.import_files import plugin_folder
+from fssbench.plugins.import_files import find_plugin_folder
 
 _BY_NAME = frozenset({"import_module", "__import__"})
 
 
-def imported_names(content: bytes, module: str, *, is_package: bool) -> Iterator[str]:
-    """Full names of what a module imports, at its top and inside functions.
+def list_imported_names(content: bytes, module: str, *, is_package: bool) -> Iterator[str]:
+    """Yield the full names of the modules that a module imports, at its top and inside functions.
 
     `from a import b` yields `a` and `a.b`, because `b` may be a module.  `import_module("a")` counts if the
-    name is written out.
+    name is a constant.
 
     Args:
         content: the module's source.
@@ -29,23 +29,23 @@ def imported_names(content: bytes, module: str, *, is_package: bool) -> Iterator
         is_package: whether it is the `__init__.py` of a package.
     """
     package = module if is_package else module.rpartition(".")[0]
-    for node in _import_nodes(content):
+    for node in _find_import_nodes(content):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield _resolve_name(alias.name, module)
         elif isinstance(node, ast.ImportFrom):
-            base = _imported_package(node, module, package)
+            base = _find_imported_package(node, module, package)
             if base:
                 yield base
                 yield from (f"{base}.{alias.name}" for alias in node.names)
         else:
             name = node.args[0]
             if isinstance(name, ast.Constant) and isinstance(name.value, str) and name.value:
-                yield from _name_in_call(name.value, module, package)
+                yield from _find_name_in_call(name.value, module, package)
 
 
 @lru_cache(maxsize=1024)
-def _import_nodes(content: bytes) -> tuple[ast.Import | ast.ImportFrom | ast.Call, ...]:
+def _find_import_nodes(content: bytes) -> tuple[ast.Import | ast.ImportFrom | ast.Call, ...]:
     """Find the statements and calls that import.  The result is cached because each run asks for the same sources."""
     try:
         tree = ast.parse(content)
@@ -56,20 +56,20 @@ def _import_nodes(content: bytes) -> tuple[ast.Import | ast.ImportFrom | ast.Cal
 
 def _is_import(node: ast.AST) -> TypeGuard[ast.Import | ast.ImportFrom | ast.Call]:
     if isinstance(node, ast.Call):
-        return bool(node.args) and _function_name(node.func) in _BY_NAME
+        return bool(node.args) and _name_function(node.func) in _BY_NAME
     return isinstance(node, ast.Import | ast.ImportFrom)
 
 
-def _imported_package(node: ast.ImportFrom, module: str, package: str) -> str | None:
+def _find_imported_package(node: ast.ImportFrom, module: str, package: str) -> str | None:
     if not node.level:
         return _resolve_name(node.module or "", module)
     try:
         return importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-    except ImportError:  # beyond the top package, or in a file that is in none: it fails when it runs
+    except ImportError:  # a relative import beyond the top package, or outside a package, fails when it runs
         return None
 
 
-def _name_in_call(name: str, module: str, package: str) -> Iterator[str]:
+def _find_name_in_call(name: str, module: str, package: str) -> Iterator[str]:
     if name.startswith("."):
         try:
             yield importlib.util.resolve_name(name, package)
@@ -79,18 +79,18 @@ def _name_in_call(name: str, module: str, package: str) -> Iterator[str]:
         yield name if name in sys.modules else _resolve_name(name, module)
 
 
-def _function_name(function: ast.expr) -> str | None:
+def _name_function(function: ast.expr) -> str | None:
     return getattr(function, "attr", None) or getattr(function, "id", None)
 
 
 def _resolve_name(name: str, importer: str) -> str:
-    """Replace the plain name of a module beside a plugin file by its full name; other names stay."""
-    folder = plugin_folder(importer)
+    """Replace the plain name of a module beside a plugin file by its full name; return other names unchanged."""
+    folder = find_plugin_folder(importer)
     return (folder.own_name(name, importer) if folder is not None else None) or name
 
 
-def file_of(name: str) -> Path | None:
-    """File of a module, by its full name, whether it is loaded or not; None if there is none."""
+def find_module_file(name: str) -> Path | None:
+    """Return the file of a module, loaded or not, by its full name; None if there is none."""
     module = sys.modules.get(name)
     if module is not None:
         origin = getattr(module, "__file__", None)
@@ -98,7 +98,9 @@ def file_of(name: str) -> Path | None:
         parent = name.rpartition(".")[0]
         try:
             if parent:
-                spec = PathFinder.find_spec(name, locations) if (locations := _locations(parent)) else None
+                spec = (
+                    PathFinder.find_spec(name, locations) if (locations := _list_locations(parent)) else None
+                )
             else:
                 spec = importlib.util.find_spec(name)
         except (ImportError, ValueError, AttributeError):
@@ -108,15 +110,15 @@ def file_of(name: str) -> Path | None:
     return path if path is not None and path.is_file() else None
 
 
-def _locations(package: str) -> list[str] | None:
-    """Folders in which the modules of a package are looked for."""
+def _list_locations(package: str) -> list[str] | None:
+    """List the folders in which Python searches for the modules of a package."""
     module = sys.modules.get(package)
     if module is not None:
         return list(getattr(module, "__path__", ()))
     parent = package.rpartition(".")[0]
     try:
         if parent:
-            above = _locations(parent)
+            above = _list_locations(parent)
             spec = PathFinder.find_spec(package, above) if above else None
         else:
             spec = importlib.util.find_spec(package)
@@ -126,16 +128,13 @@ def _locations(package: str) -> list[str] | None:
 
 
 @cache
-def _distributions() -> dict[str, list[str]]:
+def _map_distributions() -> dict[str, list[str]]:
     return dict(importlib.metadata.packages_distributions())
 
 
-def distributions_of(name: str) -> dict[str, str]:
-    """Versions of the installed distributions that hold a module, by distribution name.
-
-    Empty for a module that no distribution lists.
-    """
-    names = _distributions().get(name.partition(".")[0], ())
+def find_distributions(name: str) -> dict[str, str]:
+    """Return the versions of the installed distributions that contain a module, by name; empty if there are none."""
+    names = _map_distributions().get(name.partition(".")[0], ())
     versions = {}
     for each in sorted(set(names)):
         try:

@@ -1,7 +1,7 @@
-"""Hash of code that is in no file: classes of a notebook or an interactive session, replaced functions.
+"""Hash of code without a file: classes of a notebook or an interactive session, replaced functions.
 
-Such code is known by its compiled form alone, so the hash covers the instructions and constants of the
-functions of a class, of the session's functions and classes that they use, and of plain values among these.
+Only the compiled form of such code is available.  So the hash covers the instructions and constants of the
+functions of a class, of the functions and classes of the session that they use, and the plain values among these.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from fssbench.plugins.execution import CORE_FOLDER, is_installed
 _PLAIN = (int, float, complex, str, bytes, bool, type(None))
 
 
-def live_sha256(cls: type, *, base: type, known: Container[Path]) -> str | None:
+def hash_live_code(cls: type, *, base: type, known: Container[Path]) -> str | None:
     """Hash the code of a class that no known file contains.
 
     Args:
         cls: the plugin class.
-        base: the contract it derives from; what it defines does not count.
-        known: real paths of the files that are hashed otherwise.
+        base: the contract from which it derives; members of the contract do not count.
+        known: real paths of the files that are hashed elsewhere.
 
     Returns:
         The hash, or None if all code of the class is in known files.
@@ -43,15 +43,15 @@ def live_sha256(cls: type, *, base: type, known: Container[Path]) -> str | None:
         if inspect.isclass(value):
             whole = value.__module__ == "__main__" and not _has_file(value)
             for key, member in sorted(vars(value).items()):
-                waiting += [(f"{name}.{key}", each) for each in _functions(member)]
+                waiting += [(f"{name}.{key}", each) for each in _find_functions(member)]
                 if inspect.isclass(member) and member.__module__ == "__main__":
-                    waiting.append((f"{name}.{key}", member))  # its settings, for example
+                    waiting.append((f"{name}.{key}", member))  # for example the class of its settings
                 if whole and isinstance(member, _PLAIN) and not key.startswith("__"):
                     parts.append(f"{name}.{key}={member!r}")
         elif isinstance(value, FunctionType) and not _is_known(value, known):
             defaults = [each for each in value.__defaults__ or () if isinstance(each, _PLAIN)]
-            parts.append(f"{name}:{_text(value.__code__)}:{defaults}")
-            for used in sorted(_names(value.__code__)):
+            parts.append(f"{name}:{_describe_code(value.__code__)}:{defaults}")
+            for used in sorted(_list_names(value.__code__)):
                 target = value.__globals__.get(used)
                 if isinstance(target, _PLAIN):
                     parts.append(f"{used}={target!r}")
@@ -62,8 +62,8 @@ def live_sha256(cls: type, *, base: type, known: Container[Path]) -> str | None:
     return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest() if parts else None
 
 
-def _functions(member: Any) -> Iterator[FunctionType]:
-    """Functions behind a member of a class: methods, properties, and what decorators wrap."""
+def _find_functions(member: Any) -> Iterator[FunctionType]:
+    """Yield the functions behind a member of a class: methods, properties, and decorated functions."""
     if isinstance(member, staticmethod | classmethod):
         member = member.__func__
     accessors = (member.fget, member.fset) if isinstance(member, property) else (member,)
@@ -75,7 +75,7 @@ def _functions(member: Any) -> Iterator[FunctionType]:
 
 
 def _is_known(function: FunctionType, known: Container[Path]) -> bool:
-    """Whether a function is in a hashed file, an installed package or the core, or generated for a class there."""
+    """Return whether a function is in a hashed file, an installed package or the core, or was generated there."""
     name = function.__code__.co_filename
     if name == "<string>":
         return function.__module__ != "__main__"
@@ -90,20 +90,22 @@ def _has_file(cls: type) -> bool:
         return False
 
 
-def _text(code: CodeType) -> str:
-    """Instructions, names and constants of a function, those inside it included."""
-    constants = [_text(each) if isinstance(each, CodeType) else _repr(each) for each in code.co_consts]
+def _describe_code(code: CodeType) -> str:
+    """Describe a function by its instructions, names and constants, with those of inner functions."""
+    constants = [
+        _describe_code(each) if isinstance(each, CodeType) else _repr(each) for each in code.co_consts
+    ]
     return f"{code.co_code.hex()}{code.co_names}{code.co_varnames}{constants}"
 
 
 def _repr(constant: object) -> str:
-    """The constant as text; the order of a set differs from process to process."""
+    """Return a constant as text; a set is sorted, because its order differs from process to process."""
     return f"{{{sorted(map(repr, constant))}}}" if isinstance(constant, frozenset) else repr(constant)
 
 
-def _names(code: CodeType) -> set[str]:
+def _list_names(code: CodeType) -> set[str]:
     names = set(code.co_names)
     for each in code.co_consts:
         if isinstance(each, CodeType):
-            names |= _names(each)
+            names |= _list_names(each)
     return names

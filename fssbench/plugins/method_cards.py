@@ -1,4 +1,4 @@
-"""Cards of methods, kept from one call to the next.
+"""A cache of the cards of methods.
 
 A card is kept if its expression names nothing but the records that it is made of, so that no environment and no date
 can change it.
@@ -22,13 +22,13 @@ TOPIC = "method card"
 
 
 def read_method_cards(names: Iterable[str]) -> dict[str, MethodCard | PluginError]:
-    """Read the cards of methods; import the methods whose cards are not kept.
+    """Read the cards of methods; methods without a cached card are imported.
 
     Args:
         names: registered names.
 
     Returns:
-        The card of each name, or the error with which it does not load.
+        The card of each name, or the error if the method does not load.
 
     Raises:
         UsageError: for an unknown name.
@@ -73,14 +73,14 @@ def read_method_card(name: str) -> MethodCard:
 
 
 def _can_be_kept(origin: str, cls: Any) -> bool:
-    """Whether a card depends on nothing but the code of its modules and comes back as it was."""
+    """Return whether a card depends only on the code of its modules, and is equal after storing and reading."""
     if f"({cls.__module__}" not in origin or type(cls.card) is not MethodCard:
         return False  # a plugin that was named on the command line is imported anyway
     return _has_plain_card(cls) and MethodCard.model_validate(cls.card.model_dump(mode="json")) == cls.card
 
 
 def _has_plain_card(cls: Any) -> bool:
-    """Whether the class writes its own card, in an expression that always gives the same."""
+    """Return whether the class defines its own card by an expression that always gives the same value."""
     module = sys.modules.get(getattr(cls, "__module__", ""))
     try:
         tree = ast.parse(Path(getattr(module, "__file__", None) or "").read_bytes())
@@ -99,11 +99,11 @@ def _has_plain_card(cls: Any) -> bool:
 
 
 def _is_plain(node: ast.AST | None, names: dict[str, Any], bound: set[str]) -> bool:
-    """Whether an expression is made of constants, records, and parts of other plain cards.
+    """Return whether an expression consists of constants, records, and parts of other plain cards.
 
     Args:
         node: the expression.
-        names: of its module.
+        names: the names of its module.
         bound: variables of comprehensions around it.
     """
     match node:

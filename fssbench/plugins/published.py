@@ -14,7 +14,7 @@ from fssbench.plugins.calls import plugin_call
 GROUP = "fssbench.published"
 
 
-def published(ids: Iterable[str]) -> dict[str, str]:
+def collect_published_figures(ids: Iterable[str]) -> dict[str, str]:
     """Collect the published figures of a method, under any of its ids.
 
     Args:

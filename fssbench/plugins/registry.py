@@ -1,7 +1,7 @@
-"""Plugins by name: lazy, over entry points and `--plugin`.  Built-ins have no privilege.
+"""Registries of plugins by name, filled from entry points and `--plugin`, and loaded on use.
 
-A registry never hides a broken plugin and never lets it hide others: what fails to load is kept
-with its reason and reported when it is asked for or listed.
+Built-in plugins have no privilege.  A broken plugin does not hide others and is not hidden: the registry keeps the
+reason, and reports it when the plugin is used or listed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fssbench.errors import PluginError, UsageError, unknown
+from fssbench.errors import PluginError, UsageError, make_unknown_error
 from fssbench.plugins import execution, import_files
 from fssbench.plugins.calls import plugin_call
 
@@ -36,7 +36,7 @@ class Plugin:
     error: str | None = None
 
     def get(self) -> Any:
-        """Load once; a failure is kept and raised again with its reason.
+        """Load the plugin once; a failure is stored and raised again with its reason.
 
         Raises:
             PluginError: if the plugin does not load.
@@ -44,7 +44,7 @@ class Plugin:
         if self.value is None and self.error is None:
             try:
                 place = f"plugin {self.name!r} from {self.origin} does not load"
-                with plugin_call(f"{place}:", inside=place), _observed_import():
+                with plugin_call(f"{place}:", inside=place), _observe_import():
                     self.value = self.load()
             except PluginError as error:
                 self.error = str(error)
@@ -89,37 +89,39 @@ class Registry:
         module, _, attribute = self.base.rpartition(".")
         base = getattr(importlib.import_module(module), attribute)
         if not (inspect.isclass(value) and issubclass(value, base)):
-            raise PluginError(f"{value!r} is not a subclass of {self.base}")
+            raise PluginError(f"{value!r} must be a subclass of {self.base}")
         if inspect.isabstract(value):
             missing = ", ".join(sorted(getattr(value, "__abstractmethods__", ())))
-            raise PluginError(f"{value.__name__} does not define {missing}")
+            raise PluginError(f"class {value.__name__} must define {missing}")
         if not hasattr(value, "card") and not hasattr(value, "name"):
-            raise PluginError(f"{value.__name__} has neither a card nor a name")
+            raise PluginError(
+                f"class {value.__name__} defines neither `card` nor `name`, but needs one of them"
+            )
         return value
 
     def names(self) -> list[str]:
-        """All registered names, broken ones included, sorted."""
+        """List all registered names, also of broken plugins, sorted."""
         return sorted(self._scan())
 
     def plugin(self, name: str) -> Plugin:
-        """The plugin of that name, not loaded.
+        """Return the plugin of that name without loading it.
 
         Raises:
-            UsageError: for an unknown name, with neighbours.
+            UsageError: for an unknown name, with similar names.
             PluginError: if two distributions claim the name.
         """
         plugins = self._scan()
         if name in self._clashes:
             raise PluginError(
                 f"{self.kind} {name!r} is registered twice: {' and '.join(self._clashes[name])}. "
-                "Uninstall one, or rename its entry point"
+                "Next: uninstall one of them, or rename its entry point"
             )
         if name not in plugins:
-            raise unknown(self.kind, name, plugins, hint=f"Next: `fssbench list {self.kind}s`")
+            raise make_unknown_error(self.kind, name, plugins, hint=f"Next: `fssbench list {self.kind}s`")
         return plugins[name]
 
     def get(self, name: str) -> Any:
-        """The class of that name.
+        """Return the class of that name.
 
         Raises:
             UsageError: for an unknown name.
@@ -137,7 +139,7 @@ class Registry:
         if known is not None and known.origin == origin:
             del self._scan()[name]
         elif known is not None and f"({value.__module__}:{value.__qualname__})" in known.origin:
-            return  # installed, and named besides
+            return  # the plugin is installed, and the user named it as well
         self._add(name, origin, lambda: value)
         if name in self._clashes:
             self.plugin(name)
@@ -157,30 +159,31 @@ def load_plugin(target: str | Path) -> list[str]:
             be imported.  Modules beside a file or in a folder need not be installed.
 
     Returns:
-        What was registered, as `kind name`.
+        The registered plugins, each as `kind name`.
 
     Raises:
-        PluginError: if it does not import or defines no plugin.
+        PluginError: if it cannot be imported or defines no plugin.
         UsageError: if there is no such file, folder or module.
     """
     registered = []
-    modules, origin = _imported(target)
-    for registry, value in _plugins_of(modules):
+    modules, origin = _import_target(target)
+    for registry, value in _find_plugins(modules):
         try:
             name = value.name if registry is REPORTERS else value.card.name
         except AttributeError as error:
-            raise PluginError(f"{origin}: {error}; a plugin's name is read from it") from None
+            raise PluginError(f"{origin}: {error}, but the name of a plugin is read from there") from None
         registry.add(name, value, origin)
         registered.append(f"{registry.kind} {name}")
     if not registered:
         raise PluginError(
-            f"{origin} defines no concrete Method, Dataset, Reporter or Backbone with a card (see fssbench.api)"
+            f"plugin {origin} defines no Method, Dataset, Reporter or Backbone with a card. Next: derive a class from "
+            "one of these classes of fssbench.api and define all their abstract methods"
         )
     return registered
 
 
-def _classes(modules: Iterable[ModuleType]) -> Iterator[Any]:
-    """Concrete classes that the modules define; a package also gives those it imports from inside itself."""
+def _find_classes(modules: Iterable[ModuleType]) -> Iterator[Any]:
+    """Yield the concrete classes of the modules; a package also gives those that it imports from its own modules."""
     names = {module.__name__ for module in modules}
     seen: set[type] = set()
     for module in modules:
@@ -193,8 +196,8 @@ def _classes(modules: Iterable[ModuleType]) -> Iterator[Any]:
                 yield value
 
 
-def _imported(target: str | Path) -> tuple[list[ModuleType], str]:
-    """The modules of a plugin, and its origin in words."""
+def _import_target(target: str | Path) -> tuple[list[ModuleType], str]:
+    """Import the modules of a plugin; return them with the plugin's origin in words."""
     path = Path(target).expanduser()
     if path.is_file():
         path = path.resolve()
@@ -204,8 +207,10 @@ def _imported(target: str | Path) -> tuple[list[ModuleType], str]:
         return _import_folder(path), str(path)
     name = str(target)
     if name.endswith(".py") or not all(part.isidentifier() for part in name.split(".")):
-        raise UsageError(f"plugin {name} does not exist: there is no such file, folder or module")
-    with _importing(f"plugin module {name}"):
+        raise UsageError(
+            f"plugin {name} does not exist: there is no such file, folder or module. Next: check --plugin"
+        )
+    with _report_failed_import(f"plugin module {name}"):
         try:
             module = importlib.import_module(name)
         except ModuleNotFoundError as error:
@@ -213,16 +218,16 @@ def _imported(target: str | Path) -> tuple[list[ModuleType], str]:
                 raise
             raise UsageError(
                 f"plugin {name!r} does not exist: there is no such file or folder, and no module of this name can "
-                f"be imported. Next: give the file or folder, or install the module{_beside(name)}"
+                f"be imported. Next: give the path of the file or folder, or install the module{_suggest_file(name)}"
             ) from None
     return [module], f"module {name}"
 
 
-def _beside(name: str) -> str:
-    """A hint at a file that was probably meant."""
+def _suggest_file(name: str) -> str:
+    """Suggest a file that was probably meant."""
     below = Path(*name.split("."))
     paths = (below.with_suffix(".py"), below / "__init__.py")
-    return next((f" (there is {path}: --plugin {path})" for path in paths if path.is_file()), "")
+    return next((f". Did you mean --plugin {path}?" for path in paths if path.is_file()), "")
 
 
 def _import_folder(folder: Path) -> list[ModuleType]:
@@ -233,29 +238,29 @@ def _import_folder(folder: Path) -> list[ModuleType]:
     modules = []
     if (folder / "__init__.py").is_file():
         package = _import(folder)
-        if any(True for _ in _plugins_of([package])):
+        if any(True for _ in _find_plugins([package])):
             return [package]
         modules.append(package)
     modules += [_import(path) for path in sorted(folder.glob("*.py")) if _may_define_plugins(path)]
     if not modules:
         below = sorted(path.parent.name for path in folder.glob("*/__init__.py"))
-        hint = f" Next: give one of the packages in it: {', '.join(below)}" if below else ""
-        raise PluginError(f"folder {folder} holds no Python module that defines a plugin.{hint}")
+        hint = f". Next: give one of its packages: {', '.join(below)}" if below else ""
+        raise PluginError(f"folder {folder} holds no Python module that defines a plugin{hint}")
     return modules
 
 
-def _plugins_of(modules: list[ModuleType]) -> Iterator[tuple[Registry, Any]]:
-    """Plugin classes that the modules define, each with its registry."""
-    bases = _contracts()
-    for value in _classes(modules):
+def _find_plugins(modules: list[ModuleType]) -> Iterator[tuple[Registry, Any]]:
+    """Yield the plugin classes of the modules, each with its registry."""
+    bases = _list_contracts()
+    for value in _find_classes(modules):
         for registry, base in bases:
             # a backbone that defines no card is a layout of another one, or a base class of several
             if issubclass(value, base) and (registry is not BACKBONES or "card" in vars(value)):
                 yield registry, value
 
 
-def _contracts() -> list[tuple[Registry, Any]]:
-    """Registries with the base class of their plugins, if its module is imported.
+def _list_contracts() -> list[tuple[Registry, Any]]:
+    """List the registries with the base class of their plugins, if its module is imported.
 
     No class derives from a base whose module is not imported.  So a plugin without methods and backbones needs no
     torch.
@@ -274,39 +279,39 @@ def _contracts() -> list[tuple[Registry, Any]]:
 
 
 def _may_define_plugins(path: Path) -> bool:
-    """Whether a module of a folder defines classes and is neither a script of packaging nor a test."""
+    """Return whether a module of a folder defines classes and is neither a script of packaging nor a test."""
     name = path.stem
     if name.startswith(("_", "test_")) or name.endswith("_test") or name in {"setup", "conftest"}:
         return False
     try:
         tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError):
-        return True  # importing it says what is wrong
+        return True  # the import then raises an error that explains it
     return any(isinstance(node, ast.ClassDef) and node.bases for node in tree.body)
 
 
 def _import(path: Path) -> ModuleType:
-    with _importing(f"plugin {'file' if path.is_file() else 'folder'} {path}"):
+    with _report_failed_import(f"plugin {'file' if path.is_file() else 'folder'} {path}"):
         return import_files.import_file(path)
 
 
 @contextmanager
-def _importing(what: str) -> Iterator[None]:
-    """Import a plugin; whatever its code raises becomes an error that names it.
+def _report_failed_import(what: str) -> Iterator[None]:
+    """Import a plugin in this context; an exception of its code becomes an error that names it.
 
     Raises:
         PluginError: if the import raises.
     """
-    place = f"{what} does not import"
-    with plugin_call(f"{place}:", inside=place, passes=(UsageError,)), _observed_import():
+    place = f"{what} cannot be imported"
+    with plugin_call(f"{place}:", inside=place, passes=(UsageError,)), _observe_import():
         yield
 
 
 @contextmanager
-def _observed_import() -> Iterator[None]:
-    """Keep what an import executes and reads, for the hash of the source."""
+def _observe_import() -> Iterator[None]:
+    """Record the files that an import executes and reads, for the hash of the source."""
     before = set(sys.modules)
-    with execution.observed() as observed:
+    with execution.observe() as observed:
         try:
             yield
         finally:
@@ -319,6 +324,6 @@ def _observed_import() -> Iterator[None]:
 _OBSERVED: dict[str, execution.Observed] = {}
 
 
-def observed_at_import(cls: type) -> list[execution.Observed]:
-    """What was executed and read when the modules of a plugin class were imported."""
+def list_import_observations(cls: type) -> list[execution.Observed]:
+    """Return the files that were executed and read when the modules of a plugin class were imported."""
     return [_OBSERVED[base.__module__] for base in cls.__mro__ if base.__module__ in _OBSERVED]

@@ -1,8 +1,8 @@
-"""The source of a plugin class, hashed: part of every run's identity.
+"""The hash of the source of a plugin class, which is part of the identity of every run.
 
 The source of a plugin is the module of its class, everything that this module imports outside of the
-installed packages, and the data files that it declares or reads while it is built.  Of installed packages
-the version counts, and of fssbench's core the constant `fssbench.runs.identity.ENGINE`.
+installed packages, and the data files that it declares or reads while it is built.  Installed packages count by their
+version, and the core of fssbench by the constant `fssbench.runs.identity.ENGINE`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from pathlib import Path
 
 from fssbench.errors import PluginError
 from fssbench.plugins import execution
-from fssbench.plugins.import_files import PREFIX, plugin_folder
-from fssbench.plugins.import_graph import distributions_of, file_of, imported_names
-from fssbench.plugins.live_code import live_sha256
-from fssbench.plugins.syntax_digest import syntax_sha256
+from fssbench.plugins.import_files import PREFIX, find_plugin_folder
+from fssbench.plugins.import_graph import find_distributions, find_module_file, list_imported_names
+from fssbench.plugins.live_code import hash_live_code
+from fssbench.plugins.syntax_digest import hash_syntax
 
 _BUILT_IN = ("fssbench.methods", "fssbench.datasets", "fssbench.reports", "fssbench.backbones")
 _FOLDERS_BESIDE = ("__pycache__",)
@@ -31,13 +31,13 @@ _FOLDERS_BESIDE = ("__pycache__",)
 
 @dataclass(frozen=True)
 class Source:
-    """What a plugin class consists of."""
+    """The source of a plugin class."""
 
     sha256: str
     parts: dict[str, str]
     """Hash of each module (of its syntax tree) and of each data file, by name relative to the plugin."""
     distributions: dict[str, str]
-    """Versions of the installed packages that it imports and that fssbench does not need itself."""
+    """Versions of the installed packages that it imports and that fssbench does not require."""
     files: Mapping[Path, str] = field(repr=False)
     """Hash of the bytes of each file, by real path."""
     folders: tuple[Path, ...] = field(repr=False)
@@ -46,13 +46,13 @@ class Source:
     """Whether the class is defined in a file; False in a notebook cell or an interactive session."""
 
     def with_files_of(self, other: Source) -> Source:
-        """This source, with what another plugin that works for this one may load and read, and what it needs.
+        """Return this source with the files and distributions of another plugin that this one uses.
 
         Args:
-            other: such as the source of a method's backbone.
+            other: the other source, such as that of a method's backbone.
 
         Returns:
-            The same hash and parts; files, folders and distributions of both.
+            A source with the same hash and parts, and with files, folders and distributions of both.
         """
         return replace(
             self,
@@ -63,10 +63,10 @@ class Source:
         )
 
     def check(self, observed: execution.Observed) -> None:
-        """Refuse a plugin that has executed or read what its hash does not contain.
+        """Refuse a plugin that has executed or read a file that is not part of its hash.
 
         Raises:
-            PluginError: naming the file and what to do.
+            PluginError: for the first such file, with the next step.
         """
         for name, sha256 in observed.executed.items():
             path = Path(name)
@@ -74,15 +74,17 @@ class Source:
                 continue
             if path not in self.files:
                 raise PluginError(
-                    f"it loaded {path.name}, which is not part of the source that identifies the run. "
+                    f"it loaded {path.name}, but this file is not part of the source that identifies the run. "
                     f"Next: import it with an import statement, or name it in the class: files = ({path.name!r},)"
                 )
             if sha256 is not None and sha256 != self.files[path]:
-                raise PluginError(f"{path.name} was edited after the run began. Next: run again")
+                raise PluginError(
+                    f"{path.name} was edited after the run began. Next: run the same command again"
+                )
         for path in map(Path, observed.opened):
             if path not in self.files and self._is_data(path):
                 raise PluginError(
-                    f"it read {path.name}, which is not part of the source that identifies the run. "
+                    f"it read {path.name}, but this file is not part of the source that identifies the run. "
                     f"Next: name it in the class: files = ({path.name!r},), or read it in the constructor"
                 )
 
@@ -91,26 +93,26 @@ class Source:
 
 
 def is_data(path: Path, folders: Iterable[Path]) -> bool:
-    """Whether a file that was read is a data file of a plugin with these folders."""
+    """Return whether a file that was read is a data file of a plugin with these folders."""
     if execution.is_generated(path) or (path.suffix == ".py" and execution.is_loaded(path)):
         return False
     return any(is_below(path, folder) for folder in folders)
 
 
 def is_below(path: Path, folder: Path) -> bool:
-    """Whether a file is below a folder and neither hidden nor bytecode."""
+    """Return whether a file is below a folder and neither hidden nor bytecode."""
     if not path.is_relative_to(folder):
         return False
     parts = path.relative_to(folder).parts
     return not any(part.startswith(".") or part in _FOLDERS_BESIDE for part in parts)
 
 
-def source_sha256(cls: type, *, base: type) -> str:
-    """Hash of the source of a plugin class, see `source_of`."""
-    return source_of(cls, base=base).sha256
+def hash_source(cls: type, *, base: type) -> str:
+    """Hash the source of a plugin class, see `collect_source`."""
+    return collect_source(cls, base=base).sha256
 
 
-def source_of(
+def collect_source(
     cls: type,
     *,
     base: type,
@@ -118,18 +120,18 @@ def source_of(
     named: Iterable[str] = (),
     observed: Iterable[execution.Observed] = (),
 ) -> Source:
-    """Collect and hash what a plugin class consists of.
+    """Collect and hash the source of a plugin class.
 
     Args:
         cls: the plugin class.
-        base: the contract it derives from; its own source and that of its bases do not count.
+        base: the contract from which it derives; the source of the contract and of its bases does not count.
         files: data files that it declares, relative to its own file; patterns are allowed.
-        named: its settings that may be paths; a file that one of them names counts if it was read.
-        observed: what the plugin executed and read when it was imported and built; files of the plugin among
-            these count, however it came to them.
+        named: its settings that may be paths; if one names a file that was read, the file counts.
+        observed: files that the plugin executed and read during its import and construction; those that belong
+            to the plugin count.
 
     Returns:
-        The source.  Its hash depends neither on where the files lie nor on comments and docstrings.
+        The source.  Its hash does not depend on the folder of the files, on comments or on docstrings.
 
     Raises:
         PluginError: if a file was edited after it was imported, or a declared data file is missing.
@@ -138,16 +140,16 @@ def source_of(
     for ancestor in cls.__mro__:
         if ancestor is not object and ancestor not in base.__mro__:
             _require_current(ancestor)
-            walk.module(ancestor.__module__)
+            walk.add_module(ancestor.__module__)
     for pattern in files:
-        walk.declared(pattern)
+        walk.add_declared(pattern)
     given = {os.path.realpath(name) for name in named if name}
     for each in observed:
         for name in each.executed:
-            walk.file(Path(name))
+            walk.add_file(Path(name))
         for name in each.opened:
-            (walk.file if name in given else walk.data)(Path(name))
-    live = live_sha256(cls, base=base, known=walk.files)
+            (walk.add_file if name in given else walk.add_data)(Path(name))
+    live = hash_live_code(cls, base=base, known=walk.files)
     if live is not None:
         walk.parts["(code without a file)"] = live
     total = hashlib.sha256()
@@ -164,12 +166,12 @@ def _require_current(cls: type) -> None:
     if module is None:
         is_current = not cls.__module__.startswith(PREFIX)
     else:
-        now = vars(module).get(cls.__qualname__, cls) if file_of(cls.__module__) else cls
+        now = vars(module).get(cls.__qualname__, cls) if find_module_file(cls.__module__) else cls
         is_current = now is cls or not inspect.isclass(now) or now.__module__ != cls.__module__
     if not is_current:
         raise PluginError(
-            f"class {cls.__qualname__} is of an earlier import of its file, which was edited and imported again. "
-            "Next: take the class from the module again, or load the plugin again"
+            f"class {cls.__qualname__} comes from an earlier import of its file, which was edited and imported again. "
+            "Next: get the class from the module again, or load the plugin again"
         )
 
 
@@ -182,15 +184,15 @@ class _Walk:
         self.distributions: dict[str, str] = {}
         self.folders: dict[Path, None] = {}
         self.has_file = True
-        self._root = _author_package(cls.__module__)
+        self._root = _find_author_package(cls.__module__)
         self._seen: set[str] = set()
-        file = file_of(cls.__module__)
+        file = find_module_file(cls.__module__)
         self.has_file = file is not None
         self._home = file.resolve().parent if file is not None else Path.cwd()
         self.folders[self._home] = None
 
-    def module(self, name: str) -> None:
-        """Add a module, the packages around it and what it imports."""
+    def add_module(self, name: str) -> None:
+        """Add a module, the packages that contain it, and the modules that it imports."""
         waiting = [name]
         while waiting:
             each = waiting.pop()
@@ -200,26 +202,28 @@ class _Walk:
             waiting += self._add_module(each)
 
     def _add_module(self, name: str) -> list[str]:
-        """Add one module; return the names of those to look at next."""
+        """Add one module; return the names of the modules to follow next."""
         if is_core(name) or _is_standard(name):
             return []
         parent = name.rpartition(".")[0]
-        file = file_of(name)
+        file = find_module_file(name)
         if file is None:
             return [parent] if parent else []  # `from .layers import Conv` names a class
         if execution.is_installed(str(file)) and not self._is_own(name) and not _is_built_in(name):
-            versions = distributions_of(name)
+            versions = find_distributions(name)
             if versions:
-                # built-ins use extras to prepare downloads alone, and of what comes of that the bytes are hashed
+                # built-ins use extras only to prepare downloads, and the prepared files are hashed
                 if self._root not in _BUILT_IN:
-                    self.distributions |= {k: v for k, v in versions.items() if k not in _own_requirements()}
+                    self.distributions |= {
+                        k: v for k, v in versions.items() if k not in _list_own_requirements()
+                    }
                 return []
-        content = self._add(self._label(name, file), file, loaded=name in sys.modules)
-        folder = plugin_folder(name)
+        content = self._add(self._make_label(name, file), file, loaded=name in sys.modules)
+        folder = find_plugin_folder(name)
         self.folders.setdefault(folder.folder.resolve() if folder is not None else file.resolve().parent)
         if file.suffix != ".py":
             return [parent] if parent else []
-        imported = imported_names(content, name, is_package=file.name == "__init__.py")
+        imported = list_imported_names(content, name, is_package=file.name == "__init__.py")
         return [parent, *imported] if parent else [*imported]
 
     def _add(self, label: str, file: Path, *, loaded: bool = False) -> bytes:
@@ -227,12 +231,14 @@ class _Walk:
         try:
             content = real.read_bytes()
         except OSError as error:
-            raise PluginError(f"cannot read {file}, a part of the plugin ({error.strerror})") from None
+            raise PluginError(
+                f"{file}, which is part of the plugin, cannot be read ({error.strerror})"
+            ) from None
         sha256 = hashlib.sha256(content).hexdigest()
         if loaded and execution.is_stale(real, sha256):
             raise PluginError(
-                f"{file} was edited after this process imported it: the code that would run is not the code in "
-                "the file. Next: start the process again (in a notebook: restart the kernel)"
+                f"{file} was edited after this process imported it, so the imported code differs from the file. "
+                "Next: start the process again (in a notebook, restart the kernel)"
             )
         self.files[real] = sha256
         while self.parts.get(label) not in (None, part := _hash_content(real, content)):
@@ -240,7 +246,7 @@ class _Walk:
         self.parts[label] = part
         return content
 
-    def declared(self, pattern: str) -> None:
+    def add_declared(self, pattern: str) -> None:
         """Add the data files that a class names, relative to its file.
 
         Raises:
@@ -248,22 +254,24 @@ class _Walk:
         """
         paths = sorted(p for p in self._home.glob(pattern) if p.is_file()) if pattern else []
         if not paths:
-            raise PluginError(f"the class declares files = ({pattern!r},), and {self._home} has no such file")
+            raise PluginError(
+                f"the class declares files = ({pattern!r},), but {self._home} holds no such file"
+            )
         for path in paths:
-            self.file(path)
+            self.add_file(path)
 
-    def file(self, path: Path) -> None:
+    def add_file(self, path: Path) -> None:
         """Add a file by its path."""
         real = Path(os.path.realpath(path))
         if real not in self.files and real.is_file():
-            self._add(self._relative(real), real)
+            self._add(self._make_relative(real), real)
 
-    def data(self, path: Path) -> None:
+    def add_data(self, path: Path) -> None:
         """Add a file that was read, if it is below the plugin's folder."""
         if is_data(path, self.folders):
-            self.file(path)
+            self.add_file(path)
 
-    def _relative(self, path: Path) -> str:
+    def _make_relative(self, path: Path) -> str:
         for folder in self.folders:
             if path.is_relative_to(folder):
                 return path.relative_to(folder).as_posix()
@@ -272,8 +280,8 @@ class _Walk:
     def _is_own(self, name: str) -> bool:
         return self._root is not None and f"{name}.".startswith(f"{self._root}.")
 
-    def _label(self, name: str, file: Path) -> str:
-        """Name of a module relative to the plugin's package, so that moving it changes nothing."""
+    def _make_label(self, name: str, file: Path) -> str:
+        """Return the name of a module relative to its package, so that moving the package changes nothing."""
         if name == "__main__":
             return file.stem
         if self._is_own(name) and self._root is not None:
@@ -282,11 +290,11 @@ class _Walk:
 
 
 def _hash_content(path: Path, content: bytes) -> str:
-    return syntax_sha256(content) if path.suffix == ".py" else hashlib.sha256(content).hexdigest()
+    return hash_syntax(content) if path.suffix == ".py" else hashlib.sha256(content).hexdigest()
 
 
-def _author_package(name: str) -> str | None:
-    """The top package of the plugin's author; None for a file that is in no package."""
+def _find_author_package(name: str) -> str | None:
+    """Return the top package of the plugin's author; None for a file outside of a package."""
     parts = name.split(".")
     if _is_built_in(name) or name.startswith(PREFIX):
         return ".".join(parts[:2]) if len(parts) > 2 else None
@@ -294,13 +302,13 @@ def _author_package(name: str) -> str | None:
 
 
 def is_core(name: str) -> bool:
-    """Whether a module is fssbench's own and no plugin."""
+    """Return whether a module belongs to fssbench and is not a plugin."""
     parts = name.split(".")
     return parts[0] == "fssbench" and not _is_built_in(name)
 
 
 def _is_built_in(name: str) -> bool:
-    """Whether a module is one of our plugins: hashed wherever it lies, because a clone holds it and a wheel too."""
+    """Return whether a module is a built-in plugin, which is hashed in a clone and in a wheel."""
     return ".".join(name.split(".")[:2]) in _BUILT_IN
 
 
@@ -309,8 +317,8 @@ def _is_standard(name: str) -> bool:
 
 
 @cache
-def _own_requirements() -> frozenset[str]:
-    """Distributions that fssbench itself requires.  They serve every method, and the context records their versions."""
+def _list_own_requirements() -> frozenset[str]:
+    """List the distributions that fssbench requires; the context of a run records their versions."""
     names = {"fssbench"}
     try:
         requirements = importlib.metadata.requires("fssbench") or []

@@ -12,23 +12,23 @@ from functools import lru_cache
 from typing import Any
 
 _TEXT_READERS = frozenset({"__doc__", "getdoc", "getsource", "getsourcelines", "findsource"})
-"""Names by which a module can read docstrings or source; then these can change a number."""
+"""Names by which a module can read docstrings or source, which can then change a figure."""
 
 
 @lru_cache(maxsize=1024)
-def syntax_sha256(content: bytes) -> str:
+def hash_syntax(content: bytes) -> str:
     r"""Hash a module's syntax tree without docstrings.
 
-    A file that cannot be parsed, and one that reads docstrings or source, is hashed byte by byte.
+    If a file cannot be parsed, or reads docstrings or source, its bytes are hashed.
 
     Args:
-        content: the file as it is stored.
+        content: the bytes of the file.
 
     Returns:
-        The same hash for sources that differ in comments, docstrings and layout alone.
+        A hash that is equal for sources that differ only in comments, docstrings and layout.
 
     Example:
-        >>> syntax_sha256(b"x = 1  # one") == syntax_sha256(b'"About x."\\nx=1')
+        >>> hash_syntax(b"x = 1  # one") == hash_syntax(b'"About x."\\nx=1')
         True
     """
     try:
@@ -48,7 +48,7 @@ def _reads_text(node: ast.AST) -> bool:
 
 
 def _write(node: Any, parts: list[bytes]) -> None:
-    """Append a node: its class, then its fields by name.  Empty fields are skipped, because new Pythons add some."""
+    """Append a node: its class, then its fields by name.  Empty fields are skipped, because new versions add some."""
     if isinstance(node, ast.Constant):
         value = node.value
         text = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else repr(value).encode()
@@ -77,7 +77,7 @@ def _write(node: Any, parts: list[bytes]) -> None:
 
 
 def _joined(values: list[ast.expr]) -> list[ast.expr]:
-    """Join the parts of an f-string; some Pythons split its text, or add empty text."""
+    """Join the parts of an f-string, because some versions of Python split its text or add empty text."""
     joined: list[ast.expr] = []
     for value in values:
         if isinstance(value, ast.Constant) and isinstance(value.value, str):

@@ -1,7 +1,6 @@
-"""Run folders with one identity: copies of one measurement, of which one is counted.
+"""Run folders with the same identity: copies of one measurement, which is counted once.
 
-Copies must agree in every episode that both hold.  Where they do not, one of them is wrong, and no
-rule can tell which.
+Copies must agree in every episode that both hold.  If they do not, one of them is wrong, and no rule can decide which.
 """
 
 from __future__ import annotations
@@ -23,33 +22,35 @@ def drop_copies(stored: Iterable[StoredRun]) -> tuple[list[StoredRun], list[str]
         The runs to count, in their order, and one note per copy that is left out.
 
     Raises:
-        DataError: if two runs of one identity hold other counts for the same episodes.
+        DataError: if two runs of one identity hold different counts for the same episodes.
     """
     groups: dict[str, list[StoredRun]] = defaultdict(list)
     for run in stored:
         groups[run.identity].append(run)
-    kept, notes = [], []
+    runs, notes = [], []
     for copies in groups.values():
         fullest = max(copies, key=lambda run: run.done)  # the first of several
-        kept.append(fullest)
+        runs.append(fullest)
         for copy in copies:
             if copy.path.resolve() != fullest.path.resolve():
                 _require_agreement(fullest, copy)
                 counted = (
                     "" if copy.done == fullest.done else f" ({copy.done} of its {fullest.done} episodes)"
                 )
-                notes.append(f"left out: {copy.path} is the same measurement as {fullest.path}{counted}")
-    return kept, notes
+                notes.append(
+                    f"{copy.path} is left out: it is the same measurement as {fullest.path}{counted}"
+                )
+    return runs, notes
 
 
 def _require_agreement(one: StoredRun, other: StoredRun) -> None:
-    """Refuse two copies of one measurement that hold other counts."""
+    """Refuse two copies of one measurement with different counts."""
     shared = sorted(one.records.keys() & other.records.keys())
     differ = [index for index in shared if one.records[index] != other.records[index]]
     if not differ:
         return
     raise DataError(
-        f"{one.path} and {other.path} hold the same measurement (identity {one.identity[:12]}) with other counts "
-        f"in {len(differ)} of {len(shared)} episodes, the first is episode {differ[0]}. One of them was computed "
+        f"{one.path} and {other.path} hold the same measurement (identity {one.identity[:12]}), but different counts "
+        f"in {len(differ)} of {len(shared)} episodes. The first is episode {differ[0]}. One of them was computed "
         "differently or changed afterwards. Next: delete both folders and run again, or give the one that you trust"
     )

@@ -1,4 +1,4 @@
-"""Marks that are known before the first episode: of the weights, of their training, of the supports."""
+"""Marks that are known before the first episode: those of the weights, of their training and of the supports."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.data.location import open_dataset
 from fssbench.data.picture_names import Pictures, count_queries_among_supports
 from fssbench.errors import FssbenchError
-from fssbench.loading.contamination import SELECTED_ON_TEST, seen_classes, seen_images
+from fssbench.loading.contamination import SELECTED_ON_TEST, count_seen_images, find_seen_classes
 
 if TYPE_CHECKING:
     from fssbench.contracts.methods import Method
 
 
-def marks(method: Method) -> list[Mark]:
-    """Say what keeps a method from being what its name promises."""
+def make_method_marks(method: Method) -> list[Mark]:
+    """Return the marks of a method that is not what its name promises, such as an untrained one."""
     own = []
     if method.provenance.untrained:
         own.append(Mark(MarkKind.UNTRAINED))
@@ -27,13 +27,13 @@ def marks(method: Method) -> list[Mark]:
     return [*own, *method.provenance.marks]
 
 
-def training_marks(method: Method, plan: Plan, pictures: Pictures | None = None) -> list[Mark]:
-    """Say what a reader of the figures must know about the training of the method's checkpoint.
+def make_training_marks(method: Method, plan: Plan, pictures: Pictures | None = None) -> list[Mark]:
+    """Return the marks that concern the training of the method's checkpoint.
 
     Args:
-        method: as loaded.
-        plan: what is measured.
-        pictures: those of the plan, if they are known already.
+        method: the loaded method.
+        plan: the plan that is measured.
+        pictures: the pictures of the plan, if they were read before.
     """
     manifest = method.provenance.training
     if manifest is None:
@@ -41,27 +41,27 @@ def training_marks(method: Method, plan: Plan, pictures: Pictures | None = None)
     own = []
     if manifest.selection == SELECTED_ON_TEST:
         own.append(Mark(MarkKind.SELECTED_ON_TEST))
-    own += _source_marks(manifest, plan)
-    classes = seen_classes(manifest, plan.dataset, plan.classes, plan.class_names)
+    own += _make_source_marks(manifest, plan)
+    classes = find_seen_classes(manifest, plan.dataset, plan.classes, plan.class_names)
     if classes:
         own.append(Mark(MarkKind.TRAINED_ON_TEST_CLASSES, str(len(classes))))
     if pictures is None:
-        pictures = plan_pictures(plan)
+        pictures = read_plan_pictures(plan)
     queries = (episode.query for episode in plan.episodes)
-    images = seen_images(manifest, plan.dataset, queries, pictures=pictures)
+    images = count_seen_images(manifest, plan.dataset, queries, pictures=pictures)
     if images:
         own.append(Mark(MarkKind.TRAINED_ON_TEST_IMAGES, f"{images} of {len(plan.episodes)} queries"))
     return own
 
 
-def support_marks(plan: Plan, pictures: Pictures) -> list[Mark]:
-    """Say in how many episodes the query's own mask is given away."""
+def make_support_marks(plan: Plan, pictures: Pictures) -> list[Mark]:
+    """Return the mark of episodes in which the query is among the supports; none if there are no such episodes."""
     count = count_queries_among_supports(plan.episodes, pictures.names)
     return [Mark(MarkKind.QUERY_AMONG_SUPPORTS, f"{count} of {len(plan.episodes)} episodes")] if count else []
 
 
-def plan_pictures(plan: Plan) -> Pictures:
-    """Look up what is known of the pictures of a plan: nothing if its data are not here."""
+def read_plan_pictures(plan: Plan) -> Pictures:
+    """Read the names of the pictures of a plan; none if its data are not on this machine."""
     try:
         dataset = open_dataset(plan.dataset, data=plan.data, splits=plan.splits, variant=plan.dataset_variant)
     except FssbenchError:
@@ -77,8 +77,8 @@ _DOUBTS = {
 }
 
 
-def _source_marks(manifest: TrainingManifest, plan: Plan) -> list[Mark]:
-    """Say in what the training data are not the whole source that the benchmark names."""
+def _make_source_marks(manifest: TrainingManifest, plan: Plan) -> list[Mark]:
+    """Return the marks of training data that are not the complete source data of the benchmark."""
     doubts = [mark for mark in manifest.marks if mark.kind in _DOUBTS]
     own = list(doubts)
     if len(manifest.marks) > len(doubts):

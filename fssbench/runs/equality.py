@@ -10,16 +10,16 @@ from pathlib import Path
 
 from fssbench.contracts.records import differing_fields
 from fssbench.errors import DataError
-from fssbench.runs.store import StoredRun, read_run, scan
+from fssbench.runs.store import StoredRun, find_run_folders, read_run
 
 
 class EqualityKind(StrEnum):
-    """In what two folders are equal."""
+    """The way in which two folders are equal."""
 
     ONE_MEASUREMENT = "one measurement"
     """Both hold the same identities."""
     EQUAL_COUNTS = "equal counts"
-    """The identities differ, and no count does."""
+    """The identities differ, but all counts are equal."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,15 @@ class Equality:
 
     @property
     def text(self) -> str:
-        """Say in a sentence in what the folders are equal."""
+        """Describe in one sentence how the folders are equal."""
         first, second = self.folders
         if self.kind == EqualityKind.ONE_MEASUREMENT:
-            return f"{first} and {second} are equal: one identity, and all counts of {self.episodes} episodes agree"
+            return (
+                f"{first} and {second} are equal: they have the same identity, and all counts of {self.episodes} "
+                "episodes agree"
+            )
         return (
-            f"{first} and {second} are equal in all counts of {self.episodes} episodes, though their identities "
+            f"{first} and {second} have equal counts in all {self.episodes} episodes, but their identities "
             f"differ ({', '.join(self.differing)})"
         )
 
@@ -49,16 +52,18 @@ def find_equal(folders: Sequence[Path]) -> list[Equality]:
     """Compare run folders, or folders of runs, pairwise.
 
     Args:
-        folders: as they were given.
+        folders: the folders that the user gave.
 
     Returns:
         The pairs that are equal.
 
     Raises:
-        DataError: if two runs of one identity have counted one episode differently, or a run is damaged.
+        DataError: if two runs of one identity have different counts, or a run is damaged.
     """
-    runs = {folder: [read_run(path) for path in scan(folder)] for folder in dict.fromkeys(folders)}
-    pairs = combinations([f for f, held in runs.items() if held], 2)
+    runs = {
+        folder: [read_run(path) for path in find_run_folders(folder)] for folder in dict.fromkeys(folders)
+    }
+    pairs = combinations([f for f, stored_runs in runs.items() if stored_runs], 2)
     return [
         e
         for a, b in pairs
@@ -67,11 +72,13 @@ def find_equal(folders: Sequence[Path]) -> list[Equality]:
 
 
 def _compare(a: Path, b: Path, mine: list[StoredRun], theirs: list[StoredRun]) -> Equality | None:
-    here, there = ({run.identity: run for run in runs} for runs in (mine, theirs))
-    for identity in here.keys() & there.keys():
-        _require_equal(here[identity], there[identity])
+    own_runs, other_runs = ({run.identity: run for run in runs} for runs in (mine, theirs))
+    for identity in own_runs.keys() & other_runs.keys():
+        _require_equal(own_runs[identity], other_runs[identity])
     episodes = sum(run.done for run in mine)
-    if here.keys() == there.keys() and all(here[i].records == there[i].records for i in here):
+    if own_runs.keys() == other_runs.keys() and all(
+        own_runs[i].records == other_runs[i].records for i in own_runs
+    ):
         return Equality((a, b), EqualityKind.ONE_MEASUREMENT, episodes)
     if len(mine) == len(theirs) == 1 and mine[0].plan.sha256 == theirs[0].plan.sha256 and episodes:
         first, second = mine[0], theirs[0]
@@ -82,10 +89,11 @@ def _compare(a: Path, b: Path, mine: list[StoredRun], theirs: list[StoredRun]) -
 
 
 def _require_equal(a: StoredRun, b: StoredRun) -> None:
-    odd = [i for i in a.records.keys() & b.records.keys() if a.records[i] != b.records[i]]
-    if odd:
+    shared = a.records.keys() & b.records.keys()
+    differing = [index for index in shared if a.records[index] != b.records[index]]
+    if differing:
         raise DataError(
-            f"{a.path} and {b.path} are one measurement by their identity {a.identity[:12]}, and yet {len(odd)} of "
-            f"{len(a.records.keys() & b.records.keys())} episodes have other counts (the first is {min(odd)}). "
-            f"Next: `fssbench verify {a.path} {b.path} --data DIR` says which is wrong"
+            f"{a.path} and {b.path} have the same identity {a.identity[:12]}, but different counts in {len(differing)} "
+            f"of {len(shared)} episodes (the first is episode {min(differing)}). "
+            f"Next: `fssbench verify {a.path} {b.path} --data DIR` shows which run is wrong"
         )

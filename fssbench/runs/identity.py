@@ -1,6 +1,6 @@
-"""Fills in what a run says of itself: its identity, its context, and the marks known before its first episode.
+"""Makes the identity and the context of a run, with the marks that are known before its first episode.
 
-The identity holds everything that can move a number; two runs with equal identity are the same measurement.
+The identity holds everything that can change a figure; two runs with equal identity are the same measurement.
 The context records where and how the run was made, and is never compared.
 """
 
@@ -23,7 +23,12 @@ from fssbench.contracts.run_manifest import Context, Identity, RunManifest
 from fssbench.data.data_files import DataFiles
 from fssbench.data.picture_names import Pictures
 from fssbench.files.plain_names import make_plain_name
-from fssbench.runs.early_marks import marks, plan_pictures, support_marks, training_marks
+from fssbench.runs.early_marks import (
+    make_method_marks,
+    make_support_marks,
+    make_training_marks,
+    read_plan_pictures,
+)
 from fssbench.runs.redaction import identify_value, redact, redact_value
 from fssbench.runs.training_record import summarise_training
 
@@ -39,11 +44,11 @@ _PACKAGES = ("fssbench", "torch", "torchvision", "numpy", "pillow", "pydantic", 
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG")
 
 
-def data_files(dataset: Dataset, plan: Plan) -> DataFiles:
+def hash_plan_files(dataset: Dataset, plan: Plan) -> DataFiles:
     """Hash the files that a plan reads; `sha256` of the result covers their bytes by item.
 
     Raises:
-        DataError: if a file of the plan is missing, naming how many are.
+        DataError: if files of the plan are missing, with their number.
     """
     return DataFiles(dataset, (i for e in plan for i in (e.query, *e.supports)), plan.benchmark)
 
@@ -60,17 +65,17 @@ def make_identity(
     device: str,
     shard: tuple[int, int] | None = None,
 ) -> Identity:
-    """Collect everything that can move a number of `method` on `plan`.
+    """Collect everything that can change a figure of `method` on `plan`.
 
     Args:
         plan: the full plan, before sharding.
-        method: as loaded; its weights are hashed here.
-        data: hash over the bytes of the data, see `data_files`.
+        method: the loaded method; its weights are hashed here.
+        data: hash over the bytes of the data, see `hash_plan_files`.
         reader: hash over the source of the data set plugin.
-        distributions: versions of the packages that method, backbone and data set import and fssbench itself
-            does not need.  Those that it needs (torch, numpy, pillow, ...) serve every method alike; they are in the
-            context, so that an upgrade does not end a resumable run.
-        absent: what a class without pixels is worth in mIoU.
+        distributions: versions of the packages that method, backbone and data set import, but not fssbench.
+            Packages that fssbench imports (torch, numpy, pillow, ...) are equal for all methods; they are in the
+            context, so that a run can be resumed after an upgrade.
+        absent: rule for classes without pixels in the mIoU.
         score_size: `input` or `original`.
         device: device type, such as `cpu`.
         shard: part i of n (1-based) of the plan; None for the whole plan.
@@ -82,7 +87,7 @@ def make_identity(
 
     provenance = method.provenance
     backbone = method.backbone
-    # a run without these has no such fields, so that it keeps the identity that it had before they existed
+    # a run without these has no such fields, so its identity is the same as before they existed
     optional: dict[str, Any] = {"shard": shard} if shard else {}
     if backbone:
         optional["backbone_source_sha256"] = provenance.backbone_source_sha256
@@ -125,30 +130,30 @@ def make_identity(
 def make_context(method: Method, plan: Plan, pictures: Pictures | None = None) -> Context:
     """Record where and how a run is made: versions, machine, arguments.
 
-    It names neither user nor host, holds no secret, and of an absolute path the last part alone.
+    The record holds no user name, host name or secret, and only the last part of an absolute path.
 
     Args:
-        method: as loaded.
-        plan: what is measured.
-        pictures: those of the plan, if they are known already.
+        method: the loaded method.
+        plan: the plan that is measured.
+        pictures: the pictures of the plan, if they were read before.
     """
     import torch
 
-    pictures = plan_pictures(plan) if pictures is None else pictures
+    pictures = read_plan_pictures(plan) if pictures is None else pictures
     resolved = find_benchmark(plan.benchmark)
     provenance = method.provenance
     return Context(
         created_utc=datetime.now(UTC).isoformat(timespec="milliseconds"),
         command=COMMAND,
         arguments=tuple(redact(sys.argv[1:])),
-        label=label(method),
+        label=make_label(method),
         title=method.card.title,
         kind=method.card.kind,
         benchmark_title=resolved.benchmark.title,
         category=resolved.benchmark.category,
         folds=len(resolved.folds),
         ablations=provenance.ablations,
-        ablation_labels=ablation_labels(method),
+        ablation_labels=list_ablation_labels(method),
         config_passed=redact_value("", provenance.config_passed),
         weights=backbone.weights if (backbone := method.backbone) else None,
         sources=provenance.sources,
@@ -159,11 +164,11 @@ def make_context(method: Method, plan: Plan, pictures: Pictures | None = None) -
         parameters=sum(p.numel() for p in method.parameters()),
         marks=(
             *plan.marks,
-            *support_marks(plan, pictures),
-            *marks(method),
-            *training_marks(method, plan, pictures),
+            *make_support_marks(plan, pictures),
+            *make_method_marks(method),
+            *make_training_marks(method, plan, pictures),
         ),
-        packages={name: version(name) for name in _PACKAGES},
+        packages={name: find_version(name) for name in _PACKAGES},
         python=platform.python_version(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         processors=os.cpu_count(),
@@ -173,30 +178,30 @@ def make_context(method: Method, plan: Plan, pictures: Pictures | None = None) -
     )
 
 
-def label(method: Method) -> str:
+def make_label(method: Method) -> str:
     """Return the name of a method with its ablations and the settings that were given."""
     provenance = method.provenance
-    return name_with_settings(
+    return compose_label(
         method.card.name,
-        ablation_labels(method),
+        list_ablation_labels(method),
         redact_value("", provenance.config_passed),
     )
 
 
-def ablation_labels(method: Method) -> tuple[str, ...]:
-    """Labels of the ablations that a method was loaded with."""
+def list_ablation_labels(method: Method) -> tuple[str, ...]:
+    """List the labels of the ablations with which a method was loaded."""
     ablations = type(method).Config.ablations
     return tuple(ablations[name].label for name in method.provenance.ablations)
 
 
-def name_with_settings(name: str, labels: Iterable[str], passed: Mapping[str, Any]) -> str:
-    """A method's name with the labels of its ablations and the given settings, as reports print it."""
+def compose_label(name: str, labels: Iterable[str], passed: Mapping[str, Any]) -> str:
+    """Compose the name of a method from the labels of its ablations and the given settings, as reports print it."""
     parts = [*labels]
     parts += [f"{key}={value}" for key, value in sorted(passed.items())]
     return name + (f" ({', '.join(parts)})" if parts else "")
 
 
-def version(package: str) -> str | None:
+def find_version(package: str) -> str | None:
     """Return the version of a package, or None if it is not installed."""
     try:
         return importlib.metadata.version(package)
@@ -204,7 +209,7 @@ def version(package: str) -> str | None:
         return None
 
 
-def run_slug(manifest: RunManifest) -> str:
+def make_run_slug(manifest: RunManifest) -> str:
     """Make a readable folder name of a run; the beginning of its identity makes it unique.
 
     It contains the names of ablations and not their labels: a label may be reworded, and the folder must then be
@@ -216,7 +221,7 @@ def run_slug(manifest: RunManifest) -> str:
         identity.benchmark,
         f"f{identity.fold}",
         f"{identity.shot}shot",
-        name_with_settings(identity.method, names, context.config_passed),
+        compose_label(identity.method, names, context.config_passed),
         identity.backbone or "own",
     ]
     if identity.shard:

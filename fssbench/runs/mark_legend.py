@@ -1,4 +1,4 @@
-"""Letters beside a number that say what keeps it from being a benchmark number, and their legend.
+"""Letters beside a figure that show why it is not a benchmark figure, and their legend.
 
 The report and the table that ends `fssbench run` use the same letters.
 """
@@ -37,46 +37,46 @@ _LETTERS = {
     "classes": "G",
 }
 MARK_MEANINGS = {
-    "miniature": "procedural miniature data: not benchmark numbers",
-    "sample": "a sample of the data set",
-    "capped": "fewer episodes than the protocol asks for",
-    "untrained": "weights the method needs trained were left at random: says nothing about the method",
-    "incomplete": "episodes are missing from the run",
-    "shard": "one part of a run, to be joined with the others by `fssbench merge`",
-    "classes": "mean over the classes that some episode met, not over all of the fold",
-    "folds": "mean over the folds that were run, not over all",
-    "random": "backbone or encoder with random weights",
-    "local": "weights of a file or of the plugin, which no published id names",
+    "miniature": "the data are procedural drawings, so the figures are not benchmark figures",
+    "sample": "the data are a sample of the data set",
+    "capped": "the run has fewer episodes than the protocol",
+    "untrained": "the method needs trained weights but has random ones, so the figures say nothing about it",
+    "incomplete": "episodes of the run are missing",
+    "shard": "the run is one part of a run; `fssbench merge` joins the parts",
+    "classes": "the mean is over the classes with an episode, not over all classes of the fold",
+    "folds": "the mean is over the folds that were run, not over all folds",
+    "random": "the backbone or encoder has random weights",
+    "local": "the weights come from a file or from the plugin and have no published id",
     "forced": "the checkpoint was trained for another method or with other settings",
-    "code": "the method is defined in no file: nobody can read what was measured",
-    "resized": "the network saw another input size than published",
-    "doubtful": "masks whose truth is in doubt, such as masks that are foreground everywhere",
-    "as-published": "masks that the release leaves so, or objects that the published size does; counted as published",
-    "part-trained": "trained on a part of the source data set: not the published model",
-    "other source": "trained on another data set than the benchmark's source",
-    "other episodes": "episodes of a plan file, which the protocol does not draw",
-    "other lists": "the lists of images are not the reference's: other episodes",
-    "other population": "the data set is not of the published size: other episodes",
-    "query": "the query itself is among its supports, under another name",
+    "code": "the method is not defined in a file, so its code cannot be read later",
+    "resized": "the input size differs from the published one",
+    "doubtful": "some masks may be wrong, such as masks that are foreground everywhere",
+    "as-published": "masks have faults as released, or objects vanish at the published size; counted as published",
+    "part-trained": "the checkpoint was trained on a part of the source data set, so it is not the published model",
+    "other source": "the checkpoint was trained on another data set than the source of the benchmark",
+    "other episodes": "the episodes come from a plan file, and the protocol draws others",
+    "other lists": "the lists of images differ from the reference lists, so the episodes differ",
+    "other population": "the data set does not have the published size, so the episodes differ",
+    "query": "the query is also among its supports, under another name",
     "selected": "the checkpoint was chosen on the test episodes",
-    "trained": "classes or images that are tested here were seen in training",
-    "joined": "folds of several commands, put together by date; they may be of two trainings or data versions",
+    "trained": "tested classes or images were seen in training",
+    "joined": "folds of several commands were joined by date; they may come from two trainings or data versions",
 }
-"""What a mark means, by its kind."""
+"""Meaning of each kind of mark."""
 
 
 @dataclass(frozen=True)
 class LegendMark:
-    """One kind of mark, and every wording of it that occurs."""
+    """One kind of mark, with all its wordings in the runs."""
 
     letter: str
     kind: str
     meaning: str
     wordings: tuple[str, ...]
-    """Texts of the runs' marks; empty if they say no more than the kind."""
+    """Texts of the marks in the runs; empty if they equal the kind."""
 
 
-def missing_folds_marks(ran: Iterable[int], missing: Iterable[int]) -> tuple[Mark, ...]:
+def missing_folds_marks(folds_run: Iterable[int], missing: Iterable[int]) -> tuple[Mark, ...]:
     """Return the mark of a mean over some folds only; empty if all were run.
 
     Example:
@@ -84,7 +84,7 @@ def missing_folds_marks(ran: Iterable[int], missing: Iterable[int]) -> tuple[Mar
         ('folds (mean over 0, 2; 1, 3 not run)',)
     """
     lacking = ", ".join(map(str, sorted(missing)))
-    mean = f"mean over {', '.join(map(str, sorted(ran)))}; {lacking} not run"
+    mean = f"mean over {', '.join(map(str, sorted(folds_run)))}; {lacking} not run"
     return (Mark(MarkKind.FOLDS, mean),) if lacking else ()
 
 
@@ -100,7 +100,7 @@ def mark_kind(mark: str) -> str:
 
 
 def build_legend(marks: Iterable[str]) -> dict[str, LegendMark]:
-    """Give each kind of mark a letter; kinds in the order in which they first appear."""
+    """Give each kind of mark a letter, in the order in which the kinds first appear."""
     wordings: dict[str, dict[str, None]] = {}
     for mark in marks:
         wordings.setdefault(mark_kind(mark), {})[clean_line(mark)] = None

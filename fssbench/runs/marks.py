@@ -1,4 +1,4 @@
-"""Marks that follow from what a run has stored, beside those that were known before its first episode."""
+"""Marks that follow from the stored records of a run, in addition to those known before its first episode."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from fssbench.metrics import mark_missing_classes
 from fssbench.runs.store import StoredRun
 
 
-def run_marks(run: StoredRun) -> list[Mark]:
-    """All marks of a stored run: those of its context, its doubts, and how many classes it met."""
+def make_run_marks(run: StoredRun) -> list[Mark]:
+    """Return all marks of a stored run: those of its context, its doubts, and its missing classes."""
     records = run.records.values()
     return [
         *run.manifest.context.marks,
-        *doubt_marks(r.doubts for r in records),
+        *make_doubt_marks(r.doubts for r in records),
         *mark_missing_classes(run.plan.classes, [r.class_id for r in records]),
     ]
 
 
-def completeness_marks(run: StoredRun) -> list[Mark]:
+def make_completeness_marks(run: StoredRun) -> list[Mark]:
     """Make the mark of a run that lacks episodes; none if it has all."""
     if run.status != "incomplete":
         return []
     return [Mark(MarkKind.INCOMPLETE, f"{run.done} of {run.planned} episodes")]
 
 
-def doubt_marks(episodes: Iterable[tuple[str, ...]]) -> list[Mark]:
-    """One mark per kind of doubt, with the number of episodes that have it.
+def make_doubt_marks(episodes: Iterable[tuple[str, ...]]) -> list[Mark]:
+    """Make one mark per kind of doubt, with the number of episodes that have it.
 
     Args:
-        episodes: the kinds of doubt of each episode, sound ones among them.
+        episodes: the kinds of doubt of each episode; empty for an episode without doubts.
     """
     each = list(episodes)
-    return counted_marks(Counter(kind for kinds in each for kind in kinds), len(each))
+    return make_counted_marks(Counter(kind for kinds in each for kind in kinds), len(each))
 
 
-def counted_marks(counts: Counter[str], total: int, *, training: bool = False) -> list[Mark]:
+def make_counted_marks(counts: Counter[str], total: int, *, training: bool = False) -> list[Mark]:
     """Make one mark per kind of doubt from the number of episodes that have it.
 
     Args:
         counts: episodes by kind of doubt.
         total: all episodes.
-        training: whether they are episodes of a training.
+        training: whether the episodes are those of a training.
     """
     doubtful = MarkKind.DOUBTFUL_TRAINING_MASKS if training else MarkKind.DOUBTFUL_MASKS
     published = MarkKind.AS_PUBLISHED_TRAINING_MASKS if training else MarkKind.AS_PUBLISHED_MASKS

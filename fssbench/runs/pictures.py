@@ -1,11 +1,11 @@
-"""Small pictures of some episodes, kept with a run so that a report needs no data set.
+"""Small pictures of some episodes, stored with a run so that a report needs no data set.
 
-    panels.jsonl     one line an episode: pictures as JPEG, masks as packed and deflated bits, a crc32
+    panels.jsonl     one line per episode: pictures as JPEG, masks as packed and deflated bits, a crc32
 
-Which episodes are kept is fixed by the plan alone: as many as are asked for, evenly spread, so that every
-method keeps the same ones and a report can choose the best, the worst and the disputed among them.  A
-line takes 10 kB at one shot and 25 kB at five; it is written before the episode counts as done, so
-a killed run lacks none.  No figure depends on this file: a damaged line costs only its own pictures.
+The episodes with pictures depend only on the plan: the requested number, evenly spread.  So every method stores the
+same ones, and a report can choose the best, the worst and the most disputed among them.  A
+line takes 10 kB at one shot and 25 kB at five.  It is written before the record of its episode, so
+a killed run lacks no pictures.  No figure depends on this file: a damaged line loses only its own pictures.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from fssbench.files.kept_log import KeptLog
 from fssbench.runs.store import StoredRun
 
 PANELS = 60
-"""Default number of episodes per plan whose pictures are kept."""
+"""Default number of episodes per plan whose pictures are stored."""
 SIDE = 128
 """Longest side of a stored picture, in pixels."""
 FILE = "panels.jsonl"
 _QUALITY = 80
 _KEPT = 256
-"""Thumbnails held in memory."""
+"""Number of thumbnails in memory."""
 _LARGEST = 1024
-"""Side beyond which a stored picture is not one of ours."""
+"""Largest side of a stored picture; fssbench writes no larger ones."""
 _BAD = (
     *(OSError, ValueError, KeyError, TypeError, SyntaxError, RecursionError, zlib.error),
     Image.DecompressionBombError,
@@ -71,19 +71,19 @@ class Thumbnails:
     def support(self, item: str, class_id: int) -> dict[str, Any]:
         """Return the picture and the mask of a support, in their stored form."""
         size, jpeg = self.image(item)
-        return {"size": size, "jpeg": jpeg, "mask": _packed(self.reader.mask(item, class_id) == 1, size)}
+        return {"size": size, "jpeg": jpeg, "mask": _pack_mask(self.reader.mask(item, class_id) == 1, size)}
 
 
 class Panels:
     """Writes the pictures of evenly spread episodes of a plan.
 
-    The run's owner alone may write; nothing is opened before the first episode is saved.
+    Only the owner of the run may write.  No file is opened before the first episode is saved.
 
     Args:
-        run: the run's folder.
-        small: where pictures come from.
+        run: the run folder.
+        small: source of the thumbnails.
         episodes: length of the full plan.
-        keep: how many episodes to keep.
+        keep: number of episodes whose pictures are stored.
     """
 
     def __init__(self, run: Path, small: Thumbnails, episodes: int, keep: int) -> None:
@@ -95,11 +95,11 @@ class Panels:
         self._stored: dict[int, bytes] = {}
 
     def wanted(self, index: int) -> bool:
-        """Whether this episode's pictures are kept."""
+        """Return whether the pictures of this episode are stored."""
         return index in self._indices
 
     def save(self, episode: Episode, prediction: NDArray[np.bool_], target: Target) -> None:
-        """Keep query, supports, truth and prediction of one episode.
+        """Store query, supports, ground truth and prediction of one episode.
 
         Raises:
             DataError: if they cannot be written.
@@ -109,32 +109,32 @@ class Panels:
             "i": episode.index,
             "size": size,
             "jpeg": jpeg,
-            "truth": _packed(target.foreground, size),
-            "ignored": None if target.ignored is None else _packed(target.ignored, size),
-            "prediction": _packed(prediction, size),
+            "truth": _pack_mask(target.foreground, size),
+            "ignored": None if target.ignored is None else _pack_mask(target.ignored, size),
+            "prediction": _pack_mask(prediction, size),
             "supports": [self.small.support(item, episode.class_id) for item in episode.supports],
         }
         self.add(episode.index, seal(data))
 
     def add(self, index: int, line: bytes) -> None:
-        """Append a line unless it is there already, from a process that was killed before the episode was counted."""
+        """Append a line, unless a process that was killed before the episode was counted has written it already."""
         if self._log is None:
-            lines, good = _lines(self.path)
+            lines, good = _read_lines(self.path)
             self._stored = {stored: whole.content for stored, whole in lines}
             self._log = KeptLog(self.path, self.path.read_bytes()[:good] if good else b"")
-        if self._log.harm() and self.path.parent.is_dir():
+        if self._log.find_harm() and self.path.parent.is_dir():
             self._log.put_back()
         if self._stored.get(index) != line[:-1]:
-            self._log.append(line, "Free space, or run with --panels 0")
+            self._log.append(line, "Next: free space, or run with --panels 0")
             self._stored[index] = line[:-1]
 
     def close(self) -> None:
         """Close the file if it was opened; restore what somebody else removed, and sort it by episode."""
         if self._log is not None:
             try:
-                if self._log.harm(whole=True) and self.path.parent.is_dir():
+                if self._log.find_harm(whole=True) and self.path.parent.is_dir():
                     self._log.put_back()
-                if not self._log.harm():
+                if not self._log.find_harm():
                     with suppress(DataError):  # a reader takes them in any order
                         self._log.sort(_episode_of)
             finally:
@@ -147,7 +147,7 @@ def join_panels(shards: Sequence[Path], run: Path) -> None:
     joined = Panels(run, Thumbnails(None), 0, 0)  # type: ignore[arg-type]  # draws nothing
     try:
         for shard in shards:
-            for index, line in dict(_lines(shard / FILE)[0]).items():
+            for index, line in dict(_read_lines(shard / FILE)[0]).items():
                 if index >= 0:
                     joined.add(index, line.content + b"\n")
     finally:
@@ -158,23 +158,23 @@ def read_panels(run: StoredRun) -> Iterator[Panel]:
     """List the stored pictures of a run's counted episodes by index.  Each picture is read when it is used."""
     names = dict(zip(run.plan.classes, run.plan.class_names, strict=True))
     path = run.path / FILE
-    lines = dict(_lines(path)[0])
+    lines = dict(_read_lines(path)[0])
     for index in sorted(lines):
         record = run.records.get(index)
         if record is not None:
             iou = 100 * record.inter[1] / record.union[1] if record.union[1] else float("nan")
-            load = partial(_load, path, lines[index].place, len(lines[index].content))
+            load = partial(_load_pictures, path, lines[index].place, len(lines[index].content))
             yield Panel(index, names[record.class_id], iou, load)
 
 
-def _lines(path: Path) -> tuple[list[tuple[int, LogLine]], int]:
-    """Whole lines with their episodes, and the bytes they take; a line of no episode has number -1."""
+def _read_lines(path: Path) -> tuple[list[tuple[int, LogLine]], int]:
+    """Return the complete lines with their episodes, and their size in bytes; a line without episode has number -1."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return [], 0
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
+        raise DataError(f"{path} cannot be read ({error})") from None
     lines, good = split_log(data, path)
     return [(_episode_of(line.content), line) for line in lines], good
 
@@ -185,41 +185,43 @@ def _episode_of(line: bytes) -> int:
     return int(match[1]) if match else -1
 
 
-def _load(path: Path, place: int, length: int) -> Pictures:
+def _load_pictures(path: Path, place: int, length: int) -> Pictures:
     try:
         with path.open("rb") as file:
             file.seek(place)
             data = unseal(file.read(length))
-        query = _picture(data)
-        truth = _unpacked(data["truth"], query.size).astype(np.uint8)
+        query = _decode_picture(data)
+        truth = _unpack_mask(data["truth"], query.size).astype(np.uint8)
         if data["ignored"] is not None:
-            truth[_unpacked(data["ignored"], query.size)] = IGNORE
-        supports = tuple((s := _picture(each), _unpacked(each["mask"], s.size)) for each in data["supports"])
-        return Pictures(query, truth, _unpacked(data["prediction"], query.size), supports)
+            truth[_unpack_mask(data["ignored"], query.size)] = IGNORE
+        supports = tuple(
+            (s := _decode_picture(each), _unpack_mask(each["mask"], s.size)) for each in data["supports"]
+        )
+        return Pictures(query, truth, _unpack_mask(data["prediction"], query.size), supports)
     except _BAD as error:
-        raise DataError(f"{path}: pictures of an episode are damaged ({error})") from None
+        raise DataError(f"{path} holds damaged pictures of an episode ({error})") from None
 
 
-def _packed(mask: NDArray[np.bool_], size: tuple[int, int]) -> str:
-    """A mask at a picture's width and height, by nearest neighbour, as text."""
+def _pack_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> str:
+    """Resize a mask to the size of a picture by nearest neighbour, and encode it as text."""
     small = Image.fromarray(mask.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
     return base64.b64encode(zlib.compress(np.packbits(np.asarray(small) > 0).tobytes(), 9)).decode()
 
 
-def _unpacked(text: str, size: tuple[int, int]) -> NDArray[np.bool_]:
+def _unpack_mask(text: str, size: tuple[int, int]) -> NDArray[np.bool_]:
     count = size[0] * size[1]
     expected = -(-count // 8)
     bits = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), expected + 1)
     if len(bits) != expected:
-        raise ValueError(f"a mask of {len(bits)} bytes instead of {expected}")
+        raise ValueError(f"a mask has {len(bits)} bytes instead of {expected}")
     return np.unpackbits(np.frombuffer(bits, np.uint8), count=count).reshape(size[1], size[0]) > 0
 
 
-def _picture(data: dict[str, Any]) -> Image.Image:
+def _decode_picture(data: dict[str, Any]) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(base64.b64decode(data["jpeg"], validate=True)), formats=("JPEG",))
     except binascii.Error as error:
         raise ValueError(str(error)) from None
     if list(image.size) != data["size"] or max(image.size) > _LARGEST:
-        raise ValueError(f"a picture of {image.size} pixels")
+        raise ValueError(f"a picture has {image.size} pixels, not {data['size']}")
     return image.convert("RGB")

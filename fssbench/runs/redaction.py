@@ -1,9 +1,9 @@
-r"""Takes out of a text what must not be published: folders, user and host names, secrets.
+r"""Removes private facts from a text: folders, user names, host names, secrets.
 
-A run's manifest goes into reports, leaderboards and supplements, where a reviewer must not learn who made
-it.  Of every absolute path (`/scratch/anna/data`, `~anna/data`, `C:\Users\anna\data`, `\\nas\anna`,
-`file:///home/anna/data`) the last part alone is kept: `.../data`.  The names of the present user and host
-are taken out wherever else they stand.
+The manifest of a run is copied into reports, leaderboards and supplements, and a reviewer must not learn who made
+it.  Every absolute path (`/scratch/anna/data`, `~anna/data`, `C:\Users\anna\data`, `\\nas\anna`,
+`file:///home/anna/data`) is shortened to its last part: `.../data`.  The names of the present user and host
+are removed everywhere.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _KNOWN = re.compile(r"\b(hf_|gh[pousr]_|github_pat_|glpat-|sk-|xox[abp]-|AKIA|ey
 _ROOT = r"(?:file:/+|~[\w.-]*[/\\]|/(?![\s/]|$)|[A-Za-z]:[\\/]|\\\\(?=[\w.])|\.\.[\\/])"
 """Beginning of a path that is absolute or leads out of the current folder."""
 _HOME = re.compile(r"(?<![\w/])~[A-Za-z_][\w.-]*(?![\w./\\-])")
-"""The home folder of a user who is named."""
+"""The home folder of a named user."""
 _GLUED = re.compile(rf"^(-[A-Za-z])({_ROOT}.*)$", re.IGNORECASE)
 _WHOLE = re.compile(rf"^{_ROOT}", re.IGNORECASE)
 _QUOTED = re.compile(rf"""(?P<mark>['"`])(?P<path>{_ROOT}[^'"`]*)(?P=mark)""", re.IGNORECASE)
 _WITHIN = re.compile(rf"(?<![\w.~/\\-]){_ROOT}[^\s'\"`,;:|<>()\[\]{{}}=]*", re.IGNORECASE)
 _SEPARATOR = re.compile(rf"([:,;|])(?={_ROOT})", re.IGNORECASE)
-"""Between two paths of a list."""
+"""Separator between two paths of a list."""
 _ORDINARY = {
     "root",
     "user",
@@ -49,7 +49,7 @@ _ORDINARY = {
     "localhost",
     "local",
 }
-"""User and host names that identify nobody."""
+"""User and host names that do not identify a person."""
 
 
 def redact(arguments: Sequence[str]) -> list[str]:
@@ -71,7 +71,7 @@ def redact(arguments: Sequence[str]) -> list[str]:
 
 
 def is_secret(name: str) -> bool:
-    """Whether an option or setting of this name holds a secret."""
+    """Return whether an option or setting of this name holds a secret."""
     return bool(_SECRET.search(name)) and not re.search(r"[/\\?]", name)
 
 
@@ -89,8 +89,8 @@ def redact_value(name: str, value: Any) -> Any:
     """Return a setting of any type in the form that may be published: without secrets and paths.
 
     Args:
-        name: of the setting; one of a secret is hidden.
-        value: what JSON can hold, or a path.
+        name: name of the setting; the value of a secret is hidden.
+        value: a JSON value or a path.
     """
     if isinstance(value, Mapping):
         return {key: redact_value(str(key), each) for key, each in value.items()}
@@ -104,7 +104,7 @@ def redact_value(name: str, value: Any) -> Any:
 def identify_value(name: str, value: Any) -> Any:
     """Return a setting in the form that an identity holds: equal for equal content, without path and secret.
 
-    An absolute path becomes its last part and a hash over the content of what lies there; a secret becomes
+    An absolute path is replaced by its last part and a hash of the content at that path, a secret by
     a slow hash.  Other values are returned unchanged.
     """
     if isinstance(value, Mapping):
@@ -146,7 +146,7 @@ def _redact_argument(text: str) -> str:
 
 
 def _hash_content(path: Path) -> str:
-    """Hash a file, or the names and content of all files in a folder.  The hash is empty if nothing is there."""
+    """Hash a file, or the names and content of all files in a folder; empty if the path does not exist."""
     total = hashlib.sha256()
     try:
         if path.is_dir():

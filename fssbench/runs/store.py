@@ -9,9 +9,9 @@
         data.json        beginnings of the hashes of the data files, see `fssbench.data.data_files`
         panels.jsonl     small pictures of some episodes, see `fssbench.runs.pictures`
 
-Trade-offs, on purpose.  Records are not fsynced one by one: a killed process loses nothing, a power cut may
-lose the last seconds, and both runs resume.  Which episodes are done is derived from the records, never from
-a flag.  A torn last line is dropped with a warning.  Any other damage is refused with its line number,
+Deliberate trade-offs: records are not fsynced one by one.  A killed process loses nothing, a power cut may
+lose the last seconds, and both runs can be resumed.  The list of finished episodes is derived from the records, never
+from a flag.  An incomplete last line is dropped with a warning.  Any other damage is refused with its line number,
 because skipping a line would change a mean silently.
 """
 
@@ -30,7 +30,7 @@ from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import MarkKind
 from fssbench.contracts.records import first_problem
 from fssbench.contracts.run_manifest import Identity, RunManifest
-from fssbench.episodes.plan_file import plan_facts, read_plan
+from fssbench.episodes.plan_file import collect_plan_facts, read_plan
 from fssbench.errors import DataError
 from fssbench.files.append_log import seal, split_log, unseal
 from fssbench.files.atomic import replace_file
@@ -43,7 +43,7 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class EpisodeRecord:
     """The integer counts of one episode, and the doubts about its files."""
 
     index: int
@@ -70,7 +70,7 @@ class Record:
         )
 
     @classmethod
-    def parse(cls, line: bytes) -> Record:
+    def parse(cls, line: bytes) -> EpisodeRecord:
         """Read a line without its newline.
 
         Raises:
@@ -80,12 +80,12 @@ class Record:
         inter, union = data["inter"], data["union"]
         doubts = data.get("doubts", [])
         if not isinstance(doubts, list) or not all(isinstance(kind, str) for kind in doubts):
-            raise ValueError(f"doubts are {doubts!r}, not a list of words")
+            raise ValueError(f"its doubts are {doubts!r}, not a list of texts")
         counts = (inter[0], inter[1]), (union[0], union[1])
         return cls(data["i"], data["c"], *counts, data["target"], tuple(doubts))
 
 
-def json_text(data: Any) -> str:
+def format_json(data: Any) -> str:
     """Write JSON in the form that every file of a run has."""
     return json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
@@ -96,12 +96,12 @@ def write_json(path: Path, data: Any) -> None:
     Raises:
         DataError: if the file cannot be written, naming it.
     """
-    content = json_text(data).encode()
+    content = format_json(data).encode()
     try:
         replace_file(path, content)
     except OSError as error:
         raise DataError(
-            f"cannot write {len(content)} bytes to {path}: {error}. Free space or choose another --out"
+            f"{len(content)} bytes cannot be written to {path} ({error}). Next: free space, or choose another --out"
         ) from error
 
 
@@ -114,30 +114,33 @@ def read_json(path: Path) -> Any:
     try:
         data = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise DataError(f"{path} is missing: {path.parent} is no run folder") from None
+        raise DataError(
+            f"{path} is missing, so {path.parent} is not a run folder. Next: `fssbench list runs`"
+        ) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
+        raise DataError(f"{path} cannot be read ({error})") from None
     if not isinstance(data, dict) or not isinstance(data.get("schema"), int):
-        raise DataError(f"{path} is no fssbench file (no schema number)")
+        raise DataError(f"{path} is not a file of fssbench: it has no schema number")
     if data["schema"] > SCHEMA:
         raise DataError(
-            f"{path} has schema {data['schema']}, this fssbench reads up to {SCHEMA}. Next: upgrade fssbench"
+            f"{path} has schema {data['schema']}, but this version of fssbench reads schemas up to {SCHEMA}. "
+            "Next: `pip install -U fssbench`"
         )
     return data
 
 
-def manifest_seal(manifest: RunManifest, plan: Plan) -> str:
+def compute_seal(manifest: RunManifest, plan: Plan) -> str:
     """Hash the whole content of a manifest and of its plan; the episodes count by their own hash.
 
     The hash is kept in the manifest as `sealed`, so that `fssbench verify` notices an edited mark or label.
-    Somebody who edits on purpose can compute it again; what proves a mark is that `verify` computes it from the data.
+    Somebody who edits on purpose can compute the hash again, so `verify` also computes the marks from the data.
     """
     stored = manifest.as_stored()
-    said = {name: stored[name] for name in ("identity", "block", "context")}
-    return digest({**said, "plan": {**plan_facts(plan), "sha256": plan.sha256}})
+    content = {name: stored[name] for name in ("identity", "block", "context")}
+    return digest({**content, "plan": {**collect_plan_facts(plan), "sha256": plan.sha256}})
 
 
-def read_records(path: Path) -> tuple[dict[int, Record], int]:
+def read_records(path: Path) -> tuple[dict[int, EpisodeRecord], int]:
     """Read an episode log.
 
     Returns:
@@ -146,31 +149,31 @@ def read_records(path: Path) -> tuple[dict[int, Record], int]:
     Raises:
         DataError: for a damaged line before the last, or one index with two different results.
     """
-    records: dict[int, Record] = {}
+    records: dict[int, EpisodeRecord] = {}
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return records, 0
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
+        raise DataError(f"{path} cannot be read ({error})") from None
     lines, good = split_log(data, path)
     if good != len(data):
         warnings.warn(
-            f"{path}: the last record is torn ({len(data) - good} bytes) and is dropped", stacklevel=2
+            f"the last record of {path} is incomplete ({len(data) - good} bytes) and is dropped", stacklevel=2
         )
     for line in lines:
         try:
-            record = Record.parse(line.content)
+            record = EpisodeRecord.parse(line.content)
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise DataError(
-                f"{path}, line {line.number}: damaged ({error}). Nothing was skipped; restore the file from "
-                "a copy, or delete this run's folder and run again"
+                f"{path}, line {line.number} is damaged ({error}). fssbench never skips a record. Next: restore the "
+                "file from a copy, or delete this run folder and run again"
             ) from None
         known = records.setdefault(record.index, record)
         if known != record:
             raise DataError(
-                f"{path}, line {line.number}: episode {record.index} is stored twice with different counts; "
-                "refusing to choose. Delete this run's folder and run again"
+                f"{path}, line {line.number}: episode {record.index} is stored twice with different counts. "
+                "Next: delete this run folder and run again"
             )
     return records, good
 
@@ -182,7 +185,7 @@ class StoredRun:
     path: Path
     manifest: RunManifest
     plan: Plan
-    records: dict[int, Record]
+    records: dict[int, EpisodeRecord]
 
     @property
     def slug(self) -> str:
@@ -191,27 +194,27 @@ class StoredRun:
 
     @property
     def identity(self) -> str:
-        """sha256 over everything that can move a number."""
+        """sha256 over everything that can change a figure."""
         return self.manifest.identity
 
     @property
     def absent(self) -> Absent:
-        """What a class without pixels is worth in this run's mIoU."""
+        """The rule for classes without pixels in the mIoU of this run."""
         return self.manifest.block.absent_rule
 
     @property
     def wanted(self) -> range:
-        """Episode indices this run is to hold: all, or those of its shard."""
-        return wanted_episodes(self.manifest.block, self.plan)
+        """Indices of the planned episodes: all, or those of the shard."""
+        return list_planned_episodes(self.manifest.block, self.plan)
 
     @property
     def done(self) -> int:
-        """Episodes counted."""
+        """Number of counted episodes."""
         return len(self.records)
 
     @property
     def planned(self) -> int:
-        """Episodes the run is to hold."""
+        """Number of planned episodes."""
         return len(self.wanted)
 
     @property
@@ -235,13 +238,13 @@ class StoredRun:
         return read_sessions(self.path)
 
 
-def wanted_episodes(identity: Identity, plan: Plan) -> range:
-    """Compute the episode indices that a run of this identity is to hold: all, or those of its shard."""
+def list_planned_episodes(identity: Identity, plan: Plan) -> range:
+    """Compute the indices of the planned episodes of a run with this identity: all, or those of its shard."""
     part, parts = identity.shard or (1, 1)
-    return shard_range(len(plan), part, parts)
+    return compute_shard_range(len(plan), part, parts)
 
 
-def shard_range(total: int, part: int, parts: int) -> range:
+def compute_shard_range(total: int, part: int, parts: int) -> range:
     """Return the indices of shard `part` of `parts` (1-based).  Shards are contiguous and not padded."""
     return range((part - 1) * total // parts, part * total // parts)
 
@@ -256,11 +259,11 @@ def read_manifest(path: Path) -> RunManifest:
     try:
         manifest = RunManifest.read_stored(stored)
     except ValidationError as error:
-        raise DataError(f"{path} is no run folder: manifest.json: {first_problem(error)}") from None
+        raise DataError(f"{path} is not a run folder: manifest.json: {first_problem(error)}") from None
     if manifest.block.sha256 != manifest.identity:
         raise DataError(
-            f"{path}/manifest.json was changed: its block does not hash to its identity. Restore it from a "
-            "copy, or delete this run's folder and run again"
+            f"{path}/manifest.json was changed: its identity is not the hash of its block. Next: restore it from a "
+            "copy, or delete this run folder and run again"
         )
     return manifest
 
@@ -269,34 +272,37 @@ def read_run(path: Path) -> StoredRun:
     """Read a run folder.
 
     Raises:
-        DataError: if it is none, or is damaged.
+        DataError: if it is not a run folder, or is damaged.
     """
     manifest = read_manifest(path)
     plan = read_plan(path / "plan.json")
     if plan.sha256 != manifest.block.episodes_sha256:
-        raise DataError(f"{path}: plan.json is not the plan that manifest.json names")
+        raise DataError(
+            f"{path}/plan.json is not the plan that manifest.json names. Next: restore it from a copy, or delete this "
+            "run folder and run again"
+        )
     records, _ = read_records(path / "episodes.jsonl")
     run = StoredRun(path, manifest, plan, records)
     check_records(path, records, plan, run.wanted)
     return run
 
 
-def check_records(path: Path, records: dict[int, Record], plan: Plan, wanted: range) -> None:
+def check_records(path: Path, records: dict[int, EpisodeRecord], plan: Plan, wanted: range) -> None:
     """Refuse records of another run: a log that was copied from elsewhere would change the mean."""
     for index, record in records.items():
         if index not in wanted:
             raise DataError(
-                f"{path} holds episode {index}, which is not among its {len(wanted)} episodes "
-                f"({wanted.start} to {wanted.stop - 1}). Delete this run's folder and run again"
+                f"{path} holds episode {index}, but its {len(wanted)} episodes are {wanted.start} to "
+                f"{wanted.stop - 1}. Next: delete this run folder and run again"
             )
         if record.class_id != plan[index].class_id:
             raise DataError(
-                f"{path} holds episode {index} of class {record.class_id}, its plan says class "
-                f"{plan[index].class_id}. Delete this run's folder and run again"
+                f"{path} holds episode {index} with class {record.class_id}, but the class in its plan is "
+                f"{plan[index].class_id}. Next: delete this run folder and run again"
             )
 
 
-def scan(folder: Path) -> Iterator[Path]:
+def find_run_folders(folder: Path) -> Iterator[Path]:
     """Yield the run folders in `folder`, sorted by name, or `folder` itself if it is a run folder."""
     if (folder / "manifest.json").is_file():
         yield folder

@@ -1,6 +1,6 @@
-"""The derived summary of a run: scores as a view of its stored counts.
+"""The summary of a run: scores that are computed from its stored counts.
 
-Nothing in it depends on when, where or in how many pieces the run was made, so two folders of the
+It does not depend on when, where or in how many parts the run was made, so two folders with the
 same measurement hold the same bytes.
 """
 
@@ -17,11 +17,11 @@ from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.evidence import Evidence, count_queries
 from fssbench.metrics import Absent, Score, score, sum_by_class
-from fssbench.runs.marks import completeness_marks, run_marks
-from fssbench.runs.store import SCHEMA, StoredRun, json_text, read_run, write_json
+from fssbench.runs.marks import make_completeness_marks, make_run_marks
+from fssbench.runs.store import SCHEMA, StoredRun, format_json, read_run, write_json
 
 
-def absent_rule(plan: Plan) -> Absent:
+def find_absent_rule(plan: Plan) -> Absent:
     """Return the rule for classes without pixels: the published one of the benchmark, or exclusion from the mean."""
     return (
         find_benchmark(plan.benchmark).benchmark.absent
@@ -30,7 +30,7 @@ def absent_rule(plan: Plan) -> Absent:
     )
 
 
-def run_evidence(run: StoredRun) -> Evidence:
+def collect_run_evidence(run: StoredRun) -> Evidence:
     """Count the distinct queries behind a stored run's figures."""
     records = [run.records[i] for i in sorted(run.records)]
     return count_queries(
@@ -42,7 +42,7 @@ def run_evidence(run: StoredRun) -> Evidence:
     )
 
 
-def run_score(run: StoredRun, *, absent: Absent | None = None) -> Score:
+def score_run(run: StoredRun, *, absent: Absent | None = None) -> Score:
     """Compute the scores of a stored run from its counts, with all its marks.  All printed figures come from here."""
     records = [run.records[i] for i in sorted(run.records)]
     scored = score(
@@ -56,7 +56,10 @@ def run_score(run: StoredRun, *, absent: Absent | None = None) -> Score:
     shard = run.manifest.block.shard
     part = [Mark(MarkKind.SHARD, "{} of {}".format(*shard))] if shard else []
     return replace(
-        scored, marks=tuple(dict.fromkeys((*run_marks(run), *part, *completeness_marks(run), *scored.marks)))
+        scored,
+        marks=tuple(
+            dict.fromkeys((*make_run_marks(run), *part, *make_completeness_marks(run), *scored.marks))
+        ),
     )
 
 
@@ -67,14 +70,14 @@ def summarise(path: Path) -> Score:
         DataError: if the folder is damaged or cannot be written.
     """
     run = read_run(path)
-    result = run_score(run)
+    result = score_run(run)
     write_json(path / "summary.json", {"schema": SCHEMA, **_make_summary(run, result)})
     return result
 
 
-def summary_bytes(run: StoredRun) -> bytes:
+def format_summary(run: StoredRun) -> bytes:
     """Return the content of `summary.json` as it follows from the counts now."""
-    return json_text({"schema": SCHEMA, **_make_summary(run, run_score(run))}).encode()
+    return format_json({"schema": SCHEMA, **_make_summary(run, score_run(run))}).encode()
 
 
 def _make_summary(run: StoredRun, result: Score) -> dict[str, Any]:
@@ -88,7 +91,7 @@ def _make_summary(run: StoredRun, result: Score) -> dict[str, Any]:
         "episodes": {"counted": run.done, "planned": run.planned},
         "protocol": run.plan.protocol,
         "absent_rule": run.absent,
-        "marks": run_marks(run),
+        "marks": make_run_marks(run),
         "miou": _to_json_number(result.miou),
         "fb_iou": _to_json_number(result.fb_iou),
         "classes": [
@@ -108,5 +111,5 @@ def _make_summary(run: StoredRun, result: Score) -> dict[str, Any]:
 
 
 def _to_json_number(value: float) -> float | None:
-    """Replace NaN by None: JSON has no NaN, and null says that there is no figure."""
+    """Replace NaN by None, because JSON has no NaN; null means that there is no figure."""
     return None if value != value else value

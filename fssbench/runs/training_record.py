@@ -1,7 +1,7 @@
-"""What a run records about the training of its weights, so that the folds of one training can be recognised.
+"""The facts that a run records about the training of its weights, by which the folds of one training are recognised.
 
-Every fold has a separate checkpoint, so hashes of weights differ from fold to fold.  What the folds of one
-training share is everything else that their manifests say.
+Every fold has a separate checkpoint, so hashes of weights differ from fold to fold.  The other facts in the training
+manifests are equal for the folds of one training.
 """
 
 from __future__ import annotations
@@ -27,20 +27,19 @@ _OF_ONE_FOLD = {
     "validation_episodes",
     "validation_miou",
 }
-"""Facts of a manifest that differ between the folds of one training: classes, images, and where the validation
-stopped it.  `benchmark` is among them because one training serves several benchmarks."""
+"""Facts of a manifest that differ between the folds of one training: classes, images, and the step chosen by the
+validation.  `benchmark` is among them because one training serves several benchmarks."""
 _SHOWN = ("dataset", "seed", "size", "steps_planned")
 
 
 def summarise_training(manifest: TrainingManifest | None) -> TrainingSummary | None:
-    """Describe a training without what differs between its folds.
+    """Describe a training by the facts that its folds share.
 
     Args:
-        manifest: what a checkpoint says about its training.
+        manifest: the training manifest of a checkpoint.
 
     Returns:
-        The hash of the facts that all folds share, the shot, and a few facts for people; None if the
-        checkpoint says nothing.
+        The hash of the facts that all folds share, the shot, and a few facts for people; None if there is no manifest.
     """
     stored = manifest.as_stored() if manifest is not None else {}
     if manifest is None or not stored:

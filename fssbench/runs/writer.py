@@ -1,4 +1,4 @@
-"""Writes a run folder as its only owner: locks it, appends episodes, and restores what others remove.
+"""Writes a run folder as its only owner: locks it, appends episodes, and restores files that others change.
 
 See `fssbench.runs.store` for what the folder holds and how it is read.
 """
@@ -24,12 +24,12 @@ from fssbench.files.kept_log import KeptLog, set_aside, write_whole
 from fssbench.runs.sessions import FILE, Session
 from fssbench.runs.store import (
     SCHEMA,
-    Record,
+    EpisodeRecord,
     check_records,
-    manifest_seal,
+    compute_seal,
+    list_planned_episodes,
     read_json,
     read_records,
-    wanted_episodes,
     write_json,
 )
 
@@ -37,12 +37,12 @@ from fssbench.runs.store import (
 class RunWriter:
     """Writes one run folder, of which it is the only owner.
 
-    Use as a context manager; `done` holds the records already stored.  Whatever somebody else does to the
-    folder meanwhile is noticed at the next record, and what was computed is put back from memory; `losses`
-    says what happened.
+    Use it as a context manager; `done` holds the records that are already stored.  Changes by other programs are
+    detected at the next record.  The records are then restored from memory, and `losses` describes the
+    changes.
 
     Args:
-        path: the run's folder.  It is made if it does not exist.
+        path: the run folder.  It is made if it does not exist.
         manifest: identity and context; written only if the folder has none yet.
         plan: the full plan.
 
@@ -60,14 +60,16 @@ class RunWriter:
         self._log: KeptLog | None = None
         self._fixed: dict[str, bytes] = {}
         self._order: list[tuple[int, int]] = []
-        self.done: dict[int, Record] = {}
+        self.done: dict[int, EpisodeRecord] = {}
         self.losses: list[str] = []
 
     def __enter__(self) -> RunWriter:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise DataError(f"cannot make {self.path}: {error}. Choose another --out") from error
+            raise DataError(
+                f"folder {self.path} cannot be made ({error}). Next: choose another --out"
+            ) from error
         self._acquire()
         try:
             self._open()
@@ -90,35 +92,40 @@ class RunWriter:
     def _open(self) -> None:
         existing = self.path / "manifest.json"
         if existing.is_file():
-            there = str(read_json(existing).get("identity"))
-            if there != self._manifest.identity:
-                raise DataError(f"{self.path} holds another run (identity {there[:12]}...)")
-        for left in self.path.glob(".*.partial"):  # of a process that was killed while it wrote
-            left.unlink(missing_ok=True)
+            stored_identity = str(read_json(existing).get("identity"))
+            if stored_identity != self._manifest.identity:
+                raise DataError(
+                    f"{self.path} holds another run (identity {stored_identity[:12]}..., not "
+                    f"{self._manifest.identity[:12]}...). Next: choose another --out"
+                )
+        for partial in self.path.glob(".*.partial"):  # of a process that was killed while it wrote
+            partial.unlink(missing_ok=True)
         # plan first: a folder counts as a run as soon as its manifest is there
         if not (self.path / "plan.json").is_file():
             write_plan(self._plan, self.path / "plan.json")
         if not existing.is_file():
-            sealed = manifest_seal(self._manifest, self._plan)
+            sealed = compute_seal(self._manifest, self._plan)
             write_json(existing, {"schema": SCHEMA, **self._manifest.as_stored(), "sealed": sealed})
         log = self.path / "episodes.jsonl"
         self.done, good = read_records(log)
-        check_records(self.path, self.done, self._plan, wanted_episodes(self._manifest.block, self._plan))
+        check_records(
+            self.path, self.done, self._plan, list_planned_episodes(self._manifest.block, self._plan)
+        )
         self._log = KeptLog(log, log.read_bytes()[:good] if good else b"")
         self._fixed = {name: (self.path / name).read_bytes() for name in ("manifest.json", "plan.json")}
 
-    def append(self, record: Record) -> None:
+    def append(self, record: EpisodeRecord) -> None:
         """Store one episode immediately.
 
         Raises:
             DataError: if it cannot be written; what was stored before stays intact.
-            RunFolderError: if the folder is no longer this process's.
+            RunFolderError: if this process no longer owns the folder.
         """
-        if self._opened.harm():
+        if self._opened.find_harm():
             self._mend(record)
-        stored = f"{len(self.done)} episodes are stored; free space and run the same command again"
+        hint = f"{len(self.done)} episodes are stored. Next: free space, then run the same command again"
         self._order.append((record.index, self._opened.size))
-        self._opened.append(record.line(), stored)
+        self._opened.append(record.line(), hint)
         self.done[record.index] = record
 
     def take_back(self, count: int) -> None:
@@ -129,7 +136,7 @@ class RunWriter:
         """
         if not count:
             return
-        if self._opened.harm():
+        if self._opened.find_harm():
             self._mend()
         self._opened.cut(self._order[-count][1])
         for index, _ in self._order[-count:]:
@@ -137,13 +144,13 @@ class RunWriter:
         del self._order[-count:]
 
     def settle(self) -> None:
-        """Compare the folder byte by byte with what this process wrote, and restore what is missing.
+        """Compare the folder byte by byte with what this process wrote, and restore what differs.
 
         Raises:
             DataError: if it cannot be written.
-            RunFolderError: if the folder is no longer this process's.
+            RunFolderError: if this process no longer owns the folder.
         """
-        if self._opened.harm(whole=True) or any(
+        if self._opened.find_harm(whole=True) or any(
             self._read(name) != data for name, data in self._fixed.items()
         ):
             self._mend()
@@ -157,20 +164,20 @@ class RunWriter:
             DataError: if the log cannot be written; it is unchanged then, and every record is kept.
         """
         self._order.clear()
-        self._opened.sort(lambda line: Record.parse(line).index)
+        self._opened.sort(lambda line: EpisodeRecord.parse(line).index)
 
     def report_losses(self) -> None:
-        """Report what another process did to the folder.  Call it after the run is whole again.
+        """Report the changes that other programs made to the folder.  Call it after the run was restored.
 
         Raises:
-            RunFolderError: if anything happened.
+            RunFolderError: if there were changes.
         """
         if self.losses:
             raise RunFolderError(
-                f"{self.path}: {'; '.join(self.losses)} while the run was being written. Nothing is lost: all "
-                f"{len(self.done)} episodes were written back from memory. Find out what changes files there (a "
-                "cleaner of temporary folders, a tool that synchronises, another person), then run the same "
-                "command again, which reads the run as it is now"
+                f"another program changed {self.path} while the run was being written: {'; '.join(self.losses)}. "
+                f"Nothing is lost: all {len(self.done)} episodes were written again from memory. Next: find out what "
+                "changes files there (a cleaner of temporary folders, a tool that synchronises, another person), then "
+                "run the same command again, which reads the stored run"
             )
 
     def _read(self, name: str) -> bytes | None:
@@ -179,16 +186,15 @@ class RunWriter:
         except OSError:
             return None
 
-    def _mend(self, last: Record | None = None) -> None:
-        """Restore the folder as this process left it.  `last` is the record that is about to be written."""
+    def _mend(self, last: EpisodeRecord | None = None) -> None:
+        """Restore the folder to its state after the last write.  `last` is the record that will be written next."""
         log = self._opened
         if not self.path.is_dir() and log.moved:
             if last is not None:
                 log.append(last.line())
             raise RunFolderError(
-                f"{self.path} was moved away while it was being written; the "
-                f"{len(self.done) + (last is not None)} episodes that it holds are kept in it. "
-                "Next: move it back and run the same command again"
+                f"{self.path} was moved while it was being written. The moved folder holds its "
+                f"{len(self.done) + (last is not None)} episodes. Next: move it back, then run the same command again"
             )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -197,28 +203,28 @@ class RunWriter:
             beside = self.path.with_name(f"{self.path.name}.episodes-{os.getpid()}.jsonl")
             log.copy_to(beside)
             raise RunFolderError(
-                f"{self.path} was taken away while it was being written, and cannot be put back ({error}); the "
-                f"{len(self.done)} episodes that were computed are kept in {beside}"
+                f"{self.path} was removed while it was being written and cannot be restored ({error}). The "
+                f"{len(self.done)} computed episodes are stored in {beside}"
             ) from error
-        if harm := log.harm(whole=True):
+        if harm := log.find_harm(whole=True):
             log.put_back()
             self.losses.append(f"episodes.jsonl {log.losses[-1] or harm}")
         for name, data in self._fixed.items():
-            there = self._read(name)
-            if there != data:
+            content = self._read(name)
+            if content != data:
                 aside = set_aside(self.path / name)
                 write_whole(self.path / name, [data])
-                kept = f" (what lay there is kept as {aside.name})" if aside else ""
-                self.losses.append(f"{name} was {'deleted' if there is None else 'changed'}{kept}")
+                renamed = f" (the file there was renamed to {aside.name})" if aside else ""
+                self.losses.append(f"{name} was {'deleted' if content is None else 'changed'}{renamed}")
 
     def _lock_again(self) -> None:
-        """Lock the folder that is at the path now.  It may be another than the one that was locked before."""
+        """Lock the folder that is at the path now, which may differ from the one that was locked before."""
         if _identify_file(self.path / ".lock") != self._locked:
             self._lock.release()
             self._lock = FileLock(self.path / ".lock")
             self._acquire()
 
-    def session(self, session: Session) -> None:
+    def record_session(self, session: Session) -> None:
         """Record what a process did.  It is never part of a result.
 
         Raises:
@@ -232,36 +238,44 @@ class RunWriter:
             finally:
                 os.close(handle)
         except OSError as error:
-            raise DataError(f"cannot write {len(line)} bytes to {path}: {error}. Free space") from error
+            raise DataError(
+                f"{len(line)} bytes cannot be written to {path} ({error}). Next: free space"
+            ) from error
 
     def _acquire(self) -> None:
         owner = self.path / ".owner.json"
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise LockedError(f"{self.path} is in use by {_describe_owner(_wait_for_owner(owner))}") from None
+            raise LockedError(
+                f"{self.path} is in use by {_describe_owner(_wait_for_owner(owner))}. Next: wait until it has ended, "
+                "or choose another --out"
+            ) from None
         except OSError as error:
-            raise DataError(f"cannot lock {self.path}: {error}. Choose another --out") from error
+            raise DataError(f"{self.path} cannot be locked ({error}). Next: choose another --out") from error
         self._locked = _identify_file(self.path / ".lock")
-        # On some network file systems a lock is not seen by other hosts: the owner file is.
+        # On some network file systems other hosts do not see a lock, but they see the owner file.
         held = _read_owner(owner)
         if held and held["host"] != socket.gethostname():
             self._lock.release()
             raise LockedError(
-                f"{self.path} is in use by {_describe_owner(held)}. If that process is gone, delete {owner}"
+                f"{self.path} is in use by {_describe_owner(held)}. Next: wait until it has ended; if the process no "
+                f"longer exists, delete {owner}"
             )
         try:
             held = {"pid": os.getpid(), "host": socket.gethostname(), "since": int(time.time())}
             owner.write_bytes(json.dumps(held).encode())
         except OSError as error:
             self._release()
-            raise DataError(f"cannot write {owner}: {error}. Free space or choose another --out") from error
+            raise DataError(
+                f"{owner} cannot be written ({error}). Next: free space, or choose another --out"
+            ) from error
 
     def _release(self) -> None:
         if (
             _identify_file(self.path / ".lock") == self._locked
-        ):  # else another process has made the folder anew
-            with suppress(OSError):  # a stale owner file of this host is taken over anyway
+        ):  # otherwise another process has made a new folder
+            with suppress(OSError):  # an old owner file of this host is replaced later
                 (self.path / ".owner.json").unlink(missing_ok=True)
         self._lock.release()
 
@@ -269,10 +283,10 @@ class RunWriter:
 def _identify_file(path: Path) -> tuple[int, int] | None:
     """Return device and inode of the file at a path, or None if there is none."""
     try:
-        there = path.stat()
+        state = path.stat()
     except OSError:
         return None
-    return there.st_dev, there.st_ino
+    return state.st_dev, state.st_ino
 
 
 def _read_owner(path: Path) -> dict[str, Any]:
@@ -284,14 +298,14 @@ def _read_owner(path: Path) -> dict[str, Any]:
 
 
 def _wait_for_owner(path: Path) -> dict[str, Any]:
-    """Read the name of the lock's owner.  The owner writes it just after locking, so several looks may be needed."""
-    held: dict[str, Any] = {}
+    """Read the name of the lock's owner.  The owner writes it just after locking, so several attempts may be needed."""
+    owner: dict[str, Any] = {}
     for _ in range(20):
-        held = _read_owner(path)
-        if held and (held["host"] != socket.gethostname() or _is_alive(held["pid"])):
-            return held
+        owner = _read_owner(path)
+        if owner and (owner["host"] != socket.gethostname() or _is_alive(owner["pid"])):
+            return owner
         time.sleep(0.05)
-    return held
+    return owner
 
 
 def _is_alive(pid: Any) -> bool:
@@ -302,5 +316,5 @@ def _is_alive(pid: Any) -> bool:
     return True
 
 
-def _describe_owner(held: dict[str, Any]) -> str:
-    return f"process {held['pid']} on host {held['host']}" if held else "another process"
+def _describe_owner(owner: dict[str, Any]) -> str:
+    return f"process {owner['pid']} on host {owner['host']}" if owner else "another process"

@@ -22,7 +22,7 @@ class Average:
     no effect.
 
     Args:
-        method: what is trained; averages start from its weights.
+        method: the method that is trained; averages start from its weights.
         decay: share of the average that remains after a step, 0 to 1; with 0 no average is kept.
 
     Attributes:
@@ -50,7 +50,7 @@ class Average:
                 average.copy_(own[name])
 
     @contextmanager
-    def in_place(self) -> Iterator[None]:
+    def put_in_place(self) -> Iterator[None]:
         """Context in which the method holds the averaged weights; its own weights are restored to the bit."""
         own = collect_method_weights(self._method)
         before = {name: own[name].detach().clone() for name in self.values}

@@ -26,16 +26,16 @@ class Batches:
     """The part of each step's batch that this process computes.
 
     Args:
-        method: what is trained.
-        source: what it is trained on.
-        inputs: reader of the source's images.
+        method: the method that is trained.
+        source: the training set.
+        inputs: reader of the images of the training set.
         stream: the episodes.
         batch: episodes of one forward of one process.
         accumulate: forward passes per step.
         world: this process among all.
 
     Raises:
-        UsageError: if the stream inverts episodes and the method is told the numbers of classes.
+        UsageError: if the stream inverts episodes and the method learns the numbers of classes.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class Batches:
     ) -> None:
         if stream.invert and supervision_of(method) != "object":
             raise UsageError(
-                f"method {method.card.name!r} is told the classes of its training, and --invert would put their "
-                "background in their place. Next: leave it out"
+                f"--invert exchanges object and background, but method {method.card.name!r} learns the numbers of "
+                "classes. Next: omit --invert"
             )
         self._method = method
         self._source = source
@@ -67,8 +67,8 @@ class Batches:
         """Episodes of a step, over all processes."""
         return self._batch * self._accumulate * self._world.size
 
-    def announced(self, shot: int) -> int:
-        """Steps whose images are announced at once."""
+    def count_announced_steps(self, shot: int) -> int:
+        """Return the number of steps whose images are announced at once."""
         return max(1, _AHEAD // (self._batch * self._accumulate * (shot + 1)))
 
     def _slots(self, part: int) -> range:
@@ -110,12 +110,12 @@ class Batches:
             )
 
     def doubts(self, batch: Batch) -> Iterator[str]:
-        """Kinds of doubt about each episode, one after the other."""
+        """Yield the kinds of doubt about each episode, one after the other."""
         for episode in batch.episodes:
             yield from self._inputs.doubts(episode)
 
     def _truth(self, episode: Episode, inverted: bool) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """The training target of a query, and its ignored pixels, (S, S) each."""
+        """Return the training target of a query and its ignored pixels, (S, S) each."""
         if supervision_of(self._method) == "classes":
             return self._inputs.numbered(episode.query, self._source.present[episode.query], self._numbers)
         target = self._inputs.target(episode, original=False)
@@ -123,9 +123,9 @@ class Batches:
         return target.foreground ^ inverted, ignored
 
     def _draw_episode(self, step: int, slot: int) -> tuple[Any, ...]:
-        """Draw an episode whose supports all show its object at this size, with its tensors in the batch's order.
+        """Draw an episode whose supports all show its object at this size; return it with the tensors of a batch.
 
-        Episodes without the object in a support teach nothing.
+        A method learns nothing from a support without the object.
         """
         inverted = self._stream.inverted(step, slot)
         for attempt in range(ATTEMPTS):
@@ -138,9 +138,9 @@ class Batches:
         name = self._source.classes[episode.class_id]
         raise DataError(
             f"step {step}, episode {slot}: {'the background of ' if inverted else ''}class {name!r} "
-            f"(id {episode.class_id}) has no pixel at "
-            f"{self._inputs.size} px in {ATTEMPTS} draws of supports, the last {', '.join(episode.supports)}. "
-            f"Next: `fssbench data verify {self._source.dataset.card.name}`, or a larger --size"
+            f"(id {episode.class_id}) has no pixel at {self._inputs.size} px in {ATTEMPTS} draws of supports. The last "
+            f"supports were {', '.join(episode.supports)}. "
+            f"Next: `fssbench data verify {self._source.dataset.card.name}`, or choose a larger --size"
         )
 
 

@@ -25,11 +25,11 @@ class Point:
     loss: float
     learning_rate: float
     val_miou: float | None = None
-    """Of the validation after this step, in percent."""
+    """mIoU of the validation after this step, in percent."""
     val_fb_iou: float | None = None
 
     def line(self) -> str:
-        """The point as a line of CSV, every digit kept."""
+        """Return the point as a line of CSV with all digits."""
         return ",".join("" if v is None else repr(v) for v in astuple(self)) + "\n"
 
 
@@ -55,7 +55,7 @@ def read_curve(path: Path) -> list[Point]:
             )
         except ValueError:
             raise DataError(
-                f"{path} line {number} is damaged. Next: delete it; only the curve is lost"
+                f"{path}, line {number} is damaged. Next: delete the file; only the curve is lost"
             ) from None
     return points
 
@@ -77,9 +77,9 @@ class Curve:
 
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
-        kept = [p for p in read_curve(path) if p.step <= step]
+        points = [p for p in read_curve(path) if p.step <= step]
         try:
-            replace_file(path, (HEADER + "".join(p.line() for p in kept)).encode())
+            replace_file(path, (HEADER + "".join(p.line() for p in points)).encode())
         except OSError as error:
             raise self._unwritable(error) from None
 
@@ -93,8 +93,8 @@ class Curve:
 
     def _unwritable(self, error: OSError) -> DataError:
         return DataError(
-            f"cannot write {self.path} ({error.strerror or error}); the last state is kept. "
-            "Next: make room and give the same command again"
+            f"{self.path} cannot be written ({error.strerror or error}). The last state is kept. "
+            "Next: free space, then run the same command again"
         )
 
 
@@ -126,11 +126,14 @@ def draw_curve(points: list[Point], path: Path, title: str) -> None:
     try:
         replace_file(path, picture.getvalue())
     except OSError as error:
-        raise DataError(f"cannot write {path} ({error.strerror or error}); the training is kept") from None
+        raise DataError(
+            f"{path} cannot be written ({error.strerror or error}). The training is kept. Next: free space, then run "
+            "the same command again"
+        ) from None
 
 
 def _running_mean(values: list[float]) -> list[float]:
-    """Exponential mean over about a twentieth of the training, without the bias of its start."""
+    """Compute an exponential mean over about a twentieth of the training, without the bias of its start."""
     keep = 1 - 1 / max(2.0, len(values) / 20)
     total, weight, means = 0.0, 0.0, []
     for value in values:

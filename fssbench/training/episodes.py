@@ -1,11 +1,11 @@
 """The training set of a benchmark and the stream of training episodes that is drawn from it.
 
 An episode is a pure function of (seed, benchmark, fold, shot, step, slot) and the items of its class:
-a Philox block keyed by the first four and counted by the other two, as in `fssbench.episodes.sampling`.  Any
-number of processes, and any process that resumes, draws the same.
+a Philox block whose key comes from the first four and whose counter comes from the other two, as in
+`fssbench.episodes.sampling`.  So any number of processes, and any resumed process, draws the same episodes.
 
-A tenth of the images, chosen by a hash of their names, is held out of training for validation.  Classes that
-would have too few images left keep all of theirs.
+A tenth of the images, chosen by a hash of their names, is held out of training for validation.  No image is held out
+of a class that would then have too few.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.data import location
 from fssbench.data.picture_names import find_same_pictures
 from fssbench.data.populations import find_pool_marks
-from fssbench.episodes.sampling import list_classes, list_pool, shuffled
+from fssbench.episodes.sampling import list_classes, list_pool, shuffle_items
 from fssbench.errors import DataError, ListError, UsageError
 
 STREAM = "train/1"
@@ -35,7 +35,7 @@ STREAM = "train/1"
 HELD_OUT = 0.1
 """Share of images that is held out."""
 ATTEMPTS = 16
-"""Draws per slot before a class is reported to have no pixels."""
+"""Number of draws per slot, after which an error reports that the class has no pixels."""
 
 Items = Mapping[int, Sequence[str]]
 """Item ids by class, sorted."""
@@ -43,7 +43,7 @@ Items = Mapping[int, Sequence[str]]
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """The images that a training may see, by class, and those it is validated on."""
+    """The images for training and for validation, by class."""
 
     benchmark: str
     """Benchmark id with its variant."""
@@ -55,13 +55,13 @@ class TrainingSet:
     held_out: Items
     """Items of the same classes; a class with few images may have none."""
     lists: str
-    """Where the item lists came from."""
+    """Source of the item lists."""
     marks: tuple[Mark, ...]
     """Differences from the published training set."""
     present: Mapping[str, tuple[int, ...]]
-    """All classes that the source's lists name in an image, including those that are not trained on."""
+    """All classes that the lists name in an image, also those that are not trained."""
     left_out: int = 0
-    """Images of these classes that are not trained on because their pictures are tested."""
+    """Number of images of these classes that are left out because their pictures are tested."""
 
     @property
     def items(self) -> list[str]:
@@ -77,12 +77,12 @@ class TrainingSet:
 
 
 def is_held_out(item: str) -> bool:
-    """Whether an image is held out for validation; this depends on its id alone."""
+    """Return whether an image is held out for validation; this depends only on its id."""
     first = hashlib.sha256(f"{STREAM}|{item}".encode()).digest()[:8]
     return int.from_bytes(first, "big") < HELD_OUT * 2**64
 
 
-def training_set(
+def collect_training_set(
     benchmark: str,
     *,
     fold: int = 0,
@@ -110,9 +110,12 @@ def training_set(
     """
     resolved = find_benchmark(benchmark)
     if not 0 <= fold < len(resolved.folds):
-        raise UsageError(f"{resolved.id} has no fold {fold}: its folds are 0 to {len(resolved.folds) - 1}")
+        raise UsageError(
+            f"benchmark {resolved.id} has no fold {fold}: its folds are 0 to {len(resolved.folds) - 1}. "
+            f"Next: `fssbench show {resolved.id}`"
+        )
     if shot < 1:
-        raise UsageError(f"{shot} shots: an episode needs at least one support")
+        raise UsageError(f"{shot} shots are not possible: an episode needs at least one support")
     root = location.find_data_folder(data)
     source = resolved.trained_on
     variant = resolved.dataset_variant if source.dataset == resolved.benchmark.target else None
@@ -125,20 +128,20 @@ def training_set(
     unwanted = tested | (
         _find_items_with_test_classes(pool, dataset, resolved, fold) if without_novel else frozenset()
     )
-    kept = [e for e in candidates if e.item not in unwanted]
+    entries = [e for e in candidates if e.item not in unwanted]
     if without_novel:
-        wanted = _classes_with_enough_images(kept, shot)
-        kept = [e for e in kept if e.class_id in wanted]
-    held = _select_held_out(dataset, kept, shot)
+        wanted = _list_classes_with_enough_images(entries, shot)
+        entries = [e for e in entries if e.class_id in wanted]
+    held_out = _select_held_out(dataset, entries, shot)
     training = TrainingSet(
         benchmark=resolved.id,
         dataset=dataset,
         split=source.split,
         classes={c: named[c] for c in wanted},
-        training=_group_items_by_class([e for e in kept if e.item not in held], wanted),
-        held_out=_group_items_by_class([e for e in kept if e.item in held], wanted),
+        training=_group_items_by_class([e for e in entries if e.item not in held_out], wanted),
+        held_out=_group_items_by_class([e for e in entries if e.item in held_out], wanted),
         lists=pool.source,
-        marks=_marks(root, pool, wanted),
+        marks=_make_marks(root, pool, wanted),
         present=_group_classes_by_item(pool),
         left_out=len(tested),
     )
@@ -163,8 +166,8 @@ def _find_tested_items(
     places = [(dataset, each) for each in sorted({"val", "test"} - {source.split})]
     if target == dataset.card.name:
         places += [(dataset, split)] if split not in {"val", "test", source.split} else []
-    elif not location.is_miniature(root):  # whose data sets have no picture in common
-        with suppress(DataError):  # the target need not be here to train
+    elif not location.is_miniature(root):  # data sets of a miniature have no common picture
+        with suppress(DataError):  # a training does not need the target data set
             variant = resolved.dataset_variant
             places.append((location.open_dataset(target, data=root, splits=splits, variant=variant), split))
     tested: frozenset[str] = frozenset()
@@ -174,7 +177,7 @@ def _find_tested_items(
         except ListError:
             raise  # the list may name images of this training
         except (UsageError, DataError):
-            continue  # no such split, or none of its files is here: nothing to keep apart
+            continue  # there is no such split, or none of its files is here, so no image must be left out
         tested |= find_same_pictures(dataset, items, other, others)
     return tested
 
@@ -185,13 +188,13 @@ def _find_items_with_test_classes(
     """Find the images of the source that show a test class of the fold, under any name."""
     if dataset.card.name != resolved.benchmark.target:
         return frozenset()
-    novel = set(resolved.folds[fold])
-    showing = {e.item for e in pool.entries if e.class_id in novel}
+    test_classes = set(resolved.folds[fold])
+    showing = {e.item for e in pool.entries if e.class_id in test_classes}
     return find_same_pictures(dataset, {e.item for e in pool.entries}, dataset, showing)
 
 
-def _classes_with_enough_images(entries: Sequence[Entry], shot: int) -> list[int]:
-    """Ids of the classes that have enough images for an episode."""
+def _list_classes_with_enough_images(entries: Sequence[Entry], shot: int) -> list[int]:
+    """List the ids of the classes that have enough images for an episode."""
     return sorted(class_id for class_id, count in _count_images(entries).items() if count > shot)
 
 
@@ -203,14 +206,14 @@ def _count_images(entries: Sequence[Entry]) -> Counter[int]:
 def _select_held_out(dataset: Dataset, entries: Sequence[Entry], shot: int) -> frozenset[str]:
     """Select the images that are held out for validation.
 
-    A class that would have too few images left gives none.  A picture that is trained on under another name is
-    not held out either.
+    No image is held out of a class that would then have too few.  A picture that is used for training under another
+    name is not held out either.
     """
     items = {e.item for e in entries}
-    held = {item for item in items if is_held_out(item)}
-    held -= find_same_pictures(dataset, held, dataset, items - held)
-    left = _count_images([e for e in entries if e.item not in held])
-    return frozenset(held - {e.item for e in entries if left[e.class_id] <= shot})
+    held_out = {item for item in items if is_held_out(item)}
+    held_out -= find_same_pictures(dataset, held_out, dataset, items - held_out)
+    remaining_counts = _count_images([e for e in entries if e.item not in held_out])
+    return frozenset(held_out - {e.item for e in entries if remaining_counts[e.class_id] <= shot})
 
 
 def _group_items_by_class(entries: Sequence[Entry], classes: Sequence[int]) -> dict[int, list[str]]:
@@ -237,14 +240,14 @@ def _require_enough_images(training: TrainingSet, fold: int, shot: int) -> None:
     if short or not training.classes:
         shown = ", ".join(short[:8]) + (f" and {len(short) - 8} more" if len(short) > 8 else "")
         raise DataError(
-            f"training for {training.benchmark} fold {fold}, {shot}-shot: {len(short)} of {len(training.classes)} "
-            f"classes have fewer than the {shot + 1} images that an episode needs"
+            f"training for {training.benchmark} fold {fold} is not possible at {shot} shots: {len(short)} of "
+            f"{len(training.classes)} classes have fewer than the {shot + 1} images that an episode needs"
             f"{': ' + shown if shown else ''}. Next: `fssbench data verify {training.dataset.card.name}`"
         )
 
 
-def _marks(root: Path | None, pool: Pool, classes: Sequence[int]) -> tuple[Mark, ...]:
-    """Differences from the published training set, by the same rule that marks a run."""
+def _make_marks(root: Path | None, pool: Pool, classes: Sequence[int]) -> tuple[Mark, ...]:
+    """Return the marks of a training set that is not the published one, by the same rule as for a run."""
     return (Mark(MarkKind.MINIATURE),) if location.is_miniature(root) else find_pool_marks(pool, classes)
 
 
@@ -255,9 +258,9 @@ class EpisodeStream:
         items: training items by class.
         shot: supports per episode.
         name: identifies the stream: seed, benchmark, fold.
-        draw: `classes`: every class is as likely; `pairs`: every image-class pair is, as in the reference
-            samplers of PASCAL-5i, so that the few images of a rare class do not come again and again.
-        invert: share of the episodes in which object and background change places.
+        draw: `classes`: each class is equally likely; `pairs`: each image-class pair is equally likely, as in the
+            reference samplers of PASCAL-5i, so that the few images of a rare class are not repeated often.
+        invert: share of the episodes in which object and background are exchanged.
     """
 
     def __init__(
@@ -285,29 +288,29 @@ class EpisodeStream:
             slot: place in the batch of all processes, from 0; becomes the episode's index.
             attempt: number of the draw; later draws take other images of the same class.
         """
-        (class_id,) = shuffled(self._classes, 1, self._words(step, slot, 0))
+        (class_id,) = shuffle_items(self._classes, 1, self._words(step, slot, 0))
         names = self._items[int(class_id)]
-        query, *supports = shuffled(names, self._shot + 1, self._words(step, slot, attempt + 1))
+        query, *supports = shuffle_items(names, self._shot + 1, self._words(step, slot, attempt + 1))
         return Episode(slot, int(class_id), query, tuple(supports))
 
     def inverted(self, step: int, slot: int) -> bool:
-        """Whether object and background change places in this episode, in supports and query."""
+        """Return whether object and background are exchanged in this episode, in supports and query."""
         return int(self._words(step, slot, ATTEMPTS + 1)()) < self.invert * 2**64
 
     def _words(self, step: int, slot: int, draw: int) -> Callable[[], int]:
-        # the lowest word counts within one block, so no draw runs into the words of another
+        # the lowest word counts within one block, so two draws never share words
         counter = np.array([0, draw, slot, step], dtype=np.uint64)
         return np.random.Philox(counter=counter, key=self._key).random_raw
 
 
-def validation_episodes(training: TrainingSet, shot: int, count: int) -> tuple[Episode, ...]:
+def draw_validation_episodes(training: TrainingSet, shot: int, count: int) -> tuple[Episode, ...]:
     """Draw validation episodes of the training classes from held-out images.
 
     If a class has too few held-out images, its supports are training images.  The episodes do not depend on the
     seed, so all trainings are validated on the same ones.
 
     Returns:
-        `count` episodes, classes taking turns; none where no image is held out.
+        `count` episodes, in which classes take turns; none if no image is held out.
     """
     classes = [c for c, names in training.held_out.items() if names]
     key = _key(f"validation|{shot}")
@@ -315,11 +318,11 @@ def validation_episodes(training: TrainingSet, shot: int, count: int) -> tuple[E
     for index in range(count if classes else 0):
         class_id = classes[index % len(classes)]
         words = np.random.Philox(counter=np.array([0, 0, 0, index], dtype=np.uint64), key=key).random_raw
-        (query,) = shuffled(training.held_out[class_id], 1, words)
+        (query,) = shuffle_items(training.held_out[class_id], 1, words)
         others = [name for name in training.held_out[class_id] if name != query]
         if len(others) < shot:
             others += training.training[class_id]
-        episodes.append(Episode(index, class_id, query, tuple(shuffled(others, shot, words))))
+        episodes.append(Episode(index, class_id, query, tuple(shuffle_items(others, shot, words))))
     return tuple(episodes)
 
 

@@ -1,7 +1,7 @@
-"""Frozen features kept on disk between trainings, in half precision, each file verified when it is read.
+"""Features of the frozen backbone on disk, for later trainings, in half precision; each file is checked when read.
 
-The memory cache stands before it.  Features are rounded to half precision when they are first computed,
-not only when they come back, so that a training meets the same numbers whether a file was there or not.
+The cache in memory is asked first.  Features are rounded to half precision when they are first computed, and not only
+when they are read again, so a training gets the same numbers whether a file existed or not.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fssbench.evaluation.feature_store import FeatureStore, Maps
 
 
 class StoredFeatures(FeatureCache):
-    """A feature cache with a folder behind it.
+    """A feature cache that also stores features in a folder.
 
     Args:
         budget: bytes of memory.
@@ -59,6 +59,6 @@ class StoredFeatures(FeatureCache):
         computed = compute()
         half = {k: v.to(torch.float16) for k, v in computed.items()}
         if not all(bool(torch.isfinite(v).all()) for v in half.values()):
-            return computed  # beyond half's range: kept as it is, and never stored
+            return computed  # values beyond the range of half precision are not rounded, and not stored
         self.files.save(name, item, half)
         return {k: v.to(computed[k].dtype) for k, v in half.items()}

@@ -22,8 +22,8 @@ class Loss(nn.Module):
     """The training loss of a method as the forward pass of a module.
 
     Args:
-        method: what is trained.
-        iou: weight of one minus the soft IoU; 0 leaves the method's loss as it is.
+        method: the method that is trained.
+        iou: weight of one minus the soft IoU; with 0 the loss is that of the method.
 
     Raises:
         UsageError: if the method overrides `loss`, because its logits are then unknown here, and `iou` is not 0.
@@ -33,26 +33,26 @@ class Loss(nn.Module):
         super().__init__()
         if iou and type(method).loss is not Method.loss:
             raise UsageError(
-                f"method {method.card.name!r} defines its own loss; --iou-loss works with the default loss only. "
-                "Next: leave it out"
+                f"--iou-loss extends the default loss, but method {method.card.name!r} defines its own loss. "
+                "Next: omit --iou-loss"
             )
         self.method = method
         self.iou = iou
 
     def forward(self, batch: Batch) -> Tensor:
-        """Loss of a batch, a scalar."""
+        """Compute the loss of a batch, a scalar."""
         inputs = (batch.query, batch.support, batch.support_mask)
         if not self.iou:
             told = {"numbers": batch.numbers} if supervision_of(self.method) == "numbered" else {}
             return self.method.loss(*inputs, batch.target, batch.ignore, **told)
         size = (int(batch.target.shape[-2]), int(batch.target.shape[-1]))
         logits = self.method.predict(*inputs, size=size).float()
-        lost = 1 - soft_iou(logits, batch.target, batch.ignore).mean()
-        return self.method.criterion(logits, batch.target, batch.ignore) + self.iou * lost
+        iou_loss = 1 - soft_iou(logits, batch.target, batch.ignore).mean()
+        return self.method.criterion(logits, batch.target, batch.ignore) + self.iou * iou_loss
 
 
 def soft_iou(logits: Tensor, target: Tensor, ignore: Tensor) -> Tensor:
-    """IoU of the object with probabilities in place of a mask (Rahman and Wang, ISVC 2016).
+    """Compute the IoU of the object with probabilities instead of a mask (Rahman and Wang, ISVC 2016).
 
     Args:
         logits: (B, 2, H, W).

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from fssbench.contracts.methods import Method
 from fssbench.contracts.training import PartRecipe, Recipe
-from fssbench.training.state import learnable
+from fssbench.training.state import list_learnable
 
 
 class JointOptimizer(Optimizer):
@@ -35,7 +35,7 @@ class JointOptimizer(Optimizer):
 def make_optimizer(recipe: Recipe, method: Method) -> Optimizer:
     """Make the recipe's optimiser; parameters of one part with the same learning rate factor form one group."""
     members: dict[tuple[int | None, float], list[torch.nn.Parameter]] = {}
-    for name, parameter in learnable(method).items():
+    for name, parameter in list_learnable(method).items():
         members.setdefault((recipe.part_of(name), method.rate_factor(name)), []).append(parameter)
     groups: dict[int | None, list[dict[str, Any]]] = {}
     for (part, factor), parameters in members.items():

@@ -1,7 +1,7 @@
-"""One process or many: under `torchrun` each works on its part of every batch.
+"""Training in one process or in several: under `torchrun` each process computes a part of every batch.
 
-Gradients are averaged by DistributedDataParallel.  Its forward is the method's loss, since a method is
-called by other names than `forward`.
+DistributedDataParallel averages the gradients.  It wraps the loss of the method, because it calls `forward`, which a
+method does not have.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Workers:
         """Whether this is the process that writes files."""
         return self.rank == 0
 
-    def parallel(self, loss: Loss) -> Callable[[Batch], Tensor]:
+    def wrap_loss(self, loss: Loss) -> Callable[[Batch], Tensor]:
         """Wrap the loss so that its gradients are averaged over processes.
 
         All processes start from the weights of the first.  Weights that a batch does not use have no gradient.
@@ -60,9 +60,9 @@ class Workers:
     def total(self, counts: Tensor) -> Tensor:
         """Sum over processes, in place."""
         if self.size > 1:
-            placed = counts.to(self.device)
-            distributed.all_reduce(placed)
-            counts = placed.cpu()
+            moved_counts = counts.to(self.device)
+            distributed.all_reduce(moved_counts)
+            counts = moved_counts.cpu()
         return counts
 
     def wait(self) -> None:
@@ -71,13 +71,13 @@ class Workers:
             distributed.barrier()
 
 
-def unshared(loss: Callable[[Batch], Tensor]) -> AbstractContextManager[None]:
-    """Context in which each process accumulates its own gradients: for all forward passes of a step but the last."""
+def skip_averaging(loss: Callable[[Batch], Tensor]) -> AbstractContextManager[None]:
+    """Return a context in which gradients are not averaged, for all forward passes of a step except the last."""
     return loss.no_sync() if isinstance(loss, DistributedDataParallel) else nullcontext()
 
 
 @contextmanager
-def workers(device: str) -> Iterator[Workers]:
+def join_workers(device: str) -> Iterator[Workers]:
     """Join the other processes that `torchrun` started, if it did.
 
     Args:
@@ -98,7 +98,7 @@ def workers(device: str) -> Iterator[Workers]:
         distributed.init_process_group("nccl" if own.type == "cuda" else "gloo")
     except (RuntimeError, ValueError) as error:
         raise UsageError(
-            f"process {rank} of {size} cannot join the others ({error}). Next: start them with `torchrun "
+            f"process {rank} of {size} cannot connect to the others ({error}). Next: start them with `torchrun "
             f"--nproc-per-node {size} -m fssbench train ...`"
         ) from None
     try:

@@ -11,7 +11,7 @@ import torch
 from fssbench.contracts.methods import Method
 from fssbench.contracts.training import Recipe
 from fssbench.errors import UsageError
-from fssbench.training.state import learnable
+from fssbench.training.state import list_learnable
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Settings:
     without_novel: bool = False
     """Whether images that also show a test class are left out."""
     invert: float = 0.0
-    """Share of the episodes in which object and background change places."""
+    """Share of the episodes in which object and background are exchanged."""
     optimizer: Literal["sgd", "adam", "adamw"] | None = None
     learning_rate: float | None = None
     schedule: Literal["none", "step", "poly", "cosine"] | None = None
@@ -50,7 +50,7 @@ class Settings:
     """Decay of the running average of the weights, which is then validated and saved; 0 for no average."""
     seed: int = 0
     amp: bool | None = None
-    """Whether to compute in bfloat16; None for devices that are fast at it."""
+    """Whether to compute in bfloat16; None means yes on devices that are fast at it."""
     val_every: int | None = None
     """Steps between validations; a twentieth of the training by default."""
     val_episodes: int = 100
@@ -65,7 +65,7 @@ class Settings:
     cache_gb: float = 20.0
 
 
-def published_recipe(method: Method) -> Recipe:
+def require_recipe(method: Method) -> Recipe:
     """The recipe by which the authors of a method train it, in its present stage.
 
     Raises:
@@ -73,35 +73,35 @@ def published_recipe(method: Method) -> Recipe:
     """
     if method.stage is not None:
         return method.stages[method.stage].recipe
-    if method.recipe is None or not learnable(method):
+    if method.recipe is None or not list_learnable(method):
         raise UsageError(
-            f"method {method.card.name!r} has no recipe: it is used as it is, without training. "
-            "Next: `fssbench list methods` says which are trained"
+            f"method {method.card.name!r} has no recipe, because it is used without training. "
+            "Next: `fssbench list methods` shows the kinds of all methods"
         )
     return method.recipe
 
 
-def effective_recipe(recipe: Recipe, settings: Settings, method: Method, batch: int) -> Recipe:
+def make_effective_recipe(recipe: Recipe, settings: Settings, method: Method, batch: int) -> Recipe:
     """Replace values of the recipe by those of the settings.
 
     An optimiser that is asked for is that of all parameters.  A learning rate that is asked for is that of the recipe
     itself; the rates of its parts change in the same proportion.
 
     Args:
-        recipe: the published one.
-        settings: what was asked for.
-        method: decides the size where nobody else does.
-        batch: episodes a step, over all processes and parts.
+        recipe: the published recipe.
+        settings: the requested settings.
+        method: the method, whose size is used if neither recipe nor settings name one.
+        batch: episodes per step, over all processes and forward passes.
 
     Raises:
         UsageError: for two lengths at once.
     """
     if settings.steps is not None and settings.epochs is not None:
-        raise UsageError("--steps and --epochs both say how long to train; give one")
+        raise UsageError("--steps and --epochs exclude each other. Next: give one of them")
     changed: dict[str, Any] = {"batch": batch, "size": settings.size or recipe.size or method.card.size}
     for name in ("optimizer", "learning_rate", "schedule"):
-        if (asked := getattr(settings, name)) is not None:
-            changed[name] = asked
+        if (requested := getattr(settings, name)) is not None:
+            changed[name] = requested
     if settings.optimizer is not None:
         changed["parts"] = None
     elif settings.learning_rate is not None and recipe.parts:
@@ -114,19 +114,19 @@ def effective_recipe(recipe: Recipe, settings: Settings, method: Method, batch: 
     return Recipe(**{**recipe.model_dump(), **changed})
 
 
-def mixed_precision(wanted: bool | None, device: torch.device) -> bool:
-    """Whether to compute in bfloat16, whose range needs no scaling of the loss.
+def choose_mixed_precision(wanted: bool | None, device: torch.device) -> bool:
+    """Return whether to compute in bfloat16, whose range needs no scaling of the loss.
 
     Args:
-        wanted: None for wherever the device is fast at it.
-        device: where it is computed.
+        wanted: the wish of the user; None for yes on devices that are fast at it.
+        device: the device of the training.
 
     Raises:
-        UsageError: if the device cannot.
+        UsageError: if the device does not support it.
     """
-    able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    is_supported = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if wanted is None:
-        return able
-    if wanted and device.type == "cuda" and not able:
-        raise UsageError("this GPU has no bfloat16. Next: --no-amp")
+        return is_supported
+    if wanted and device.type == "cuda" and not is_supported:
+        raise UsageError("this GPU does not support bfloat16. Next: give --no-amp")
     return wanted

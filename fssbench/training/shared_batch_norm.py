@@ -21,8 +21,8 @@ from fssbench.training.processes import Workers
 _ARGUMENTS = inspect.signature(functional.batch_norm)
 
 
-def shared_norms(world: Workers) -> AbstractContextManager[Any]:
-    """Context in which batch norm uses the statistics of all processes.  A no-op with one process."""
+def share_norms(world: Workers) -> AbstractContextManager[Any]:
+    """Return a context in which batch norm uses the statistics of all processes; a no-op with one process."""
     return _SharedBatchNorm() if world.size > 1 else nullcontext()
 
 
@@ -48,7 +48,7 @@ def _batch_norm(
     momentum: float,
     eps: float,
 ) -> Tensor:
-    """`functional.batch_norm` in training mode with the statistics of all processes; input (N, C, ...)."""
+    """Compute `functional.batch_norm` in training mode with the statistics of all processes; input (N, C, ...)."""
     values = input.float()
     axes = [axis for axis in range(values.ndim) if axis != 1]
     shape = [1, -1, *[1] * (values.ndim - 2)]

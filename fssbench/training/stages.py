@@ -11,7 +11,7 @@ from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.contracts.marks import Mark
 from fssbench.contracts.methods import Method, owns_backbone
 from fssbench.errors import DataError, UsageError, unknown
-from fssbench.files.hashing import weights_file_sha256
+from fssbench.files.hashing import hash_weights_file
 from fssbench.loading import checkpoints
 from fssbench.training.episodes import TrainingSet
 
@@ -132,7 +132,7 @@ def load_start(method: Method, path: Path | None, source: TrainingSet) -> Start 
     assert header is not None  # otherwise it was refused
     manifest = header.manifest
     _require_same_classes(path, manifest, source)
-    return Start(path.name, weights_file_sha256(path), manifest)
+    return Start(path.name, hash_weights_file(path), manifest)
 
 
 def _require_same_classes(path: Path, manifest: TrainingManifest, source: TrainingSet) -> None:

@@ -25,7 +25,7 @@ from fssbench import __version__
 from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.contracts.marks import Mark
 from fssbench.contracts.methods import Method
-from fssbench.data.data_files import files_sha256
+from fssbench.data.data_files import hash_item_files
 from fssbench.data.location import open_dataset
 from fssbench.data.picture_names import name_pictures
 from fssbench.episodes.sampling import plan
@@ -37,25 +37,25 @@ from fssbench.files.canonical_json import digest
 from fssbench.files.writable import require_writable
 from fssbench.images.judgements import DOUBTS
 from fssbench.loading import checkpoints
-from fssbench.loading.contamination import SELECTED_ON_TEST, content_ids, image_ids
+from fssbench.loading.contamination import SELECTED_ON_TEST, make_content_ids, make_image_ids
 from fssbench.plugins.calls import plugin_call
-from fssbench.runs.marks import counted_marks
+from fssbench.runs.marks import make_counted_marks
 from fssbench.training.average import Average
 from fssbench.training.batch import Batch
 from fssbench.training.batches import Batches
 from fssbench.training.curves import Curve, Point, draw_curve, read_curve
-from fssbench.training.episodes import STREAM, EpisodeStream, training_set, validation_episodes
+from fssbench.training.episodes import STREAM, EpisodeStream, collect_training_set, draw_validation_episodes
 from fssbench.training.feature_cache_on_disk import StoredFeatures
 from fssbench.training.loss import Loss
 from fssbench.training.optimizers import make_optimizer, set_rates
-from fssbench.training.processes import Workers, unshared, workers
+from fssbench.training.processes import Workers, join_workers, skip_averaging
 from fssbench.training.settings import (
     Settings,
-    effective_recipe,
-    mixed_precision,
-    published_recipe,
+    choose_mixed_precision,
+    make_effective_recipe,
+    require_recipe,
 )
-from fssbench.training.shared_batch_norm import shared_norms
+from fssbench.training.shared_batch_norm import share_norms
 from fssbench.training.stages import (
     join_marks,
     list_seen_pictures,
@@ -63,7 +63,7 @@ from fssbench.training.stages import (
     load_start,
     require_start,
 )
-from fssbench.training.state import STATE, Reached, learnable, load_state, save_state, statistics
+from fssbench.training.state import STATE, Reached, list_learnable, list_statistics, load_state, save_state
 from fssbench.training.validation import SMALLER, Validation
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -81,7 +81,7 @@ class Progress:
     steps: int
     loss: float
     val_miou: float | None
-    """Of the last validation."""
+    """mIoU of the last validation, in percent."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def train(
 
     Args:
         method: from `fssbench.load_method`, with weights from the seed.
-        settings: what is trained on, for how long, and where the output goes.
+        settings: training data, length and output folder.
         tell: called with one line of text per stage, for the log.
         watch: called after each step.
 
@@ -132,26 +132,29 @@ def train(
     if settings.stage is not None:
         method.begin_stage(settings.stage)
     where = next(method.parameters(), torch.empty(0)).device
-    with generators_kept(), workers(str(where)) as world:
+    with generators_kept(), join_workers(str(where)) as world:
         require_writable(settings.out, "--out")
         lock = FileLock(settings.out / ".lock")
         try:
             with lock.acquire(timeout=0) if world.first else nullcontext():
                 return _Training(method.to(world.device), settings, world, tell).run(watch)
         except Timeout:
-            raise LockedError(f"another process trains into {settings.out}") from None
+            raise LockedError(
+                f"another process is writing a training to {settings.out}. Next: wait until it has ended, or choose "
+                "another --out"
+            ) from None
 
 
 class _Training:
-    """One training, prepared: data, stream, optimiser, and the state it starts from."""
+    """One prepared training: data, stream, optimiser, and the state from which it starts."""
 
     def __init__(
         self, method: Method, settings: Settings, world: Workers, tell: Callable[[str], None]
     ) -> None:
         self.method, self.settings, self.world, self.tell = method, settings, world, tell
-        recipe = published_recipe(method)
-        tell("looking at data and lists")
-        self.source = training_set(
+        recipe = require_recipe(method)
+        tell("reading data and lists")
+        self.source = collect_training_set(
             settings.benchmark,
             fold=settings.fold,
             shot=settings.shot,
@@ -163,10 +166,10 @@ class _Training:
         batch = settings.batch or max(1, recipe.batch // (settings.accumulate * world.size))
         effective = batch * settings.accumulate * world.size
         self.episodes_per_step = effective
-        self.recipe = effective_recipe(recipe, settings, method, effective)
+        self.recipe = make_effective_recipe(recipe, settings, method, effective)
         self.steps = self.recipe.steps or -(-(self.recipe.epochs or 1) * self.source.pairs // effective)
         self.size = self.recipe.size or method.card.size
-        self.amp = mixed_precision(settings.amp, world.device)
+        self.amp = choose_mixed_precision(settings.amp, world.device)
         self.cache = self._cache()
         inputs = Inputs(self.source.dataset, self.size, world.device, self.cache)
         name = f"{settings.seed}|{self.source.benchmark}|{settings.fold}"
@@ -176,13 +179,15 @@ class _Training:
         self.batches = Batches(method, self.source, inputs, stream, batch, settings.accumulate, world)
         self.validation, self.selection = self._choose_validation(inputs)
         self.every = settings.val_every or max(1, self.steps // 20)
-        self.parameters = list(learnable(method).values())
+        self.parameters = list(list_learnable(method).values())
         self.optimizer = make_optimizer(self.recipe, method)
         self.average = Average(method, settings.average)
         if self.source.left_out:
-            tell(f"{self.source.left_out:,} images are left out: they are tested, under this or another name")
+            tell(f"{self.source.left_out:,} images are left out because they are test or validation images")
         tell(f"hashing {len(self.source.items)} images")
-        self.data = files_sha256(self.source.dataset, self.source.items, f"training for {settings.benchmark}")
+        self.data = hash_item_files(
+            self.source.dataset, self.source.items, f"training for {settings.benchmark}"
+        )
         self.facts = self._facts(effective)
         self.state = settings.out / STATE
         self.reached = (
@@ -193,11 +198,11 @@ class _Training:
             else Reached()
         )
         self._cache_announced_up_to = self.reached.step
-        self.statistics = statistics(method)
+        self.statistics = list_statistics(method)
         self._before = [s.clone() for s in self.statistics]
         self._memory_before = method.training_memory()
         self._between_steps = True
-        self._loss_of = world.parallel(Loss(method, settings.iou_loss))
+        self._loss_of = world.wrap_loss(Loss(method, settings.iou_loss))
 
     def _cache(self) -> FeatureCache:
         budget, folder = self.settings.cache_mb << 20, self.settings.feature_cache
@@ -206,7 +211,7 @@ class _Training:
         dataset = self.source.dataset
         limit = int(self.settings.cache_gb * 2**30)
         return StoredFeatures(
-            budget, folder, limit, lambda item: files_sha256(dataset, [item], item), self.world.device
+            budget, folder, limit, lambda item: hash_item_files(dataset, [item], item), self.world.device
         )
 
     def _choose_validation(self, inputs: Inputs) -> tuple[Validation | None, str]:
@@ -221,9 +226,11 @@ class _Training:
         if settings.stage is not None or not settings.val_episodes:
             return None, LAST_STEP
         if not settings.select_on_test:
-            episodes = validation_episodes(self.source, settings.shot, settings.val_episodes)
+            episodes = draw_validation_episodes(self.source, settings.shot, settings.val_episodes)
             if not episodes:
-                self.tell("no image is held out of so few: no validation, the last step is kept")
+                self.tell(
+                    "there are too few images for a validation, so the weights of the last step are stored"
+                )
                 return None, LAST_STEP
             return Validation(self.method, inputs, episodes, self.world), HELD_OUT_IMAGES
         drawn = plan(
@@ -237,11 +244,11 @@ class _Training:
         dataset = open_dataset(
             drawn.dataset, data=drawn.data, splits=drawn.splits, variant=drawn.dataset_variant
         )
-        there = Inputs(dataset, self.size, self.world.device, self.cache)
-        return Validation(self.method, there, drawn.episodes, self.world), SELECTED_ON_TEST
+        test_inputs = Inputs(dataset, self.size, self.world.device, self.cache)
+        return Validation(self.method, test_inputs, drawn.episodes, self.world), SELECTED_ON_TEST
 
     def _facts(self, effective: int) -> TrainingManifest:
-        """Collect all that the weights depend on; it is written into state and checkpoint."""
+        """Collect the facts on which the weights depend; state and checkpoint contain them."""
         backbone, provenance = self.method.backbone, self.method.provenance
         return TrainingManifest(
             stream=STREAM,
@@ -317,7 +324,7 @@ class _Training:
         miou = fb_iou = None
         if self._validates(step + 1):
             assert self.validation is not None
-            with self.average.in_place():
+            with self.average.put_in_place():
                 scored = self.validation.run()
             last, miou, fb_iou = scored.miou, scored.miou, scored.fb_iou
             if self.reached.best is None or miou > self.reached.best:
@@ -335,14 +342,17 @@ class _Training:
         for part, batch in enumerate(self.batches.of(step)):
             doubts.update(self.batches.doubts(batch))
             seed = zlib.crc32(f"{self.settings.seed}/{step}/{part}/{self.world.rank}".encode())
-            with unshared(self._loss_of) if part < parts - 1 else nullcontext():
+            with skip_averaging(self._loss_of) if part < parts - 1 else nullcontext():
                 loss = self._loss(step, batch, seed)
                 with self._method_call(step, batch):
                     (loss / parts).backward()
             total += float(loss.detach()) / parts
         grads = [p.grad for p in self.parameters if p.grad is not None]
         if not grads:
-            raise PluginError(f"method {self.method.card.name!r}: its loss reaches none of its weights")
+            raise PluginError(
+                f"the loss of method {self.method.card.name!r} gives none of its weights a gradient. "
+                f"Next: `fssbench check {self.method.card.name}`"
+            )
         if not bool(torch.isfinite(torch.stack([g.sum() for g in grads])).all()):
             raise DataError(self._describe_divergence(step, "gradients", batch))
         self._between_steps = False
@@ -352,16 +362,16 @@ class _Training:
         return self.world.mean(total)
 
     def _add_doubts(self, doubts: Counter[str]) -> None:
-        """Add the doubtful episodes that all processes met in this step."""
+        """Add the doubtful episodes of all processes in this step."""
         counts = self.world.total(torch.tensor([doubts[kind] for kind in DOUBTS]))
         for kind, count in zip(DOUBTS, counts.tolist(), strict=True):
             if count:
                 self.reached.doubts[kind] = self.reached.doubts.get(kind, 0) + count
 
     def _doubt_marks(self, step: int) -> list[Mark]:
-        """Marks of the checkpoint after `step` steps: how many of its training masks were doubtful."""
+        """Return the marks of the checkpoint after `step` steps that count its doubtful training masks."""
         counts = Counter(self.reached.doubts)
-        return counted_marks(counts, step * self.episodes_per_step, training=True)
+        return make_counted_marks(counts, step * self.episodes_per_step, training=True)
 
     def _loss(self, step: int, batch: Batch, seed: int) -> torch.Tensor:
         torch.default_generator.manual_seed(seed)
@@ -370,7 +380,7 @@ class _Training:
         mixed = torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.amp)
         with self._method_call(step, batch):
             try:
-                with mixed, shared_norms(self.world):
+                with mixed, share_norms(self.world):
                     loss = self._loss_of(batch)
             except PluginError as error:
                 raise PluginError(
@@ -379,14 +389,15 @@ class _Training:
         if not isinstance(loss, torch.Tensor) or loss.ndim or not loss.requires_grad:
             got = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
             raise PluginError(
-                f"{self._name_step(step, batch)}: loss returned {got}, expected a scalar tensor with a gradient"
+                f"{self._name_step(step, batch)}: `loss` returned {got}, but must return a scalar tensor with a "
+                f"gradient. Next: `fssbench check {self.method.card.name}`"
             )
         if not bool(torch.isfinite(loss)):
             raise DataError(self._describe_divergence(step, f"the loss is {float(loss.detach())}", batch))
         return loss
 
     def _method_call(self, step: int, batch: Batch) -> AbstractContextManager[None]:
-        """Context for calls of the method: an error names the step, the episodes and the stored state."""
+        """Return a context for calls of the method; its errors name the step, the episodes and the stored state."""
         return plugin_call(
             f"{self._name_step(step, batch)}: raised", hint=self._say_what_is_stored(), smaller=SMALLER
         )
@@ -399,11 +410,14 @@ class _Training:
         return f"method {self.method.card.name!r}, step {step + 1}, episodes {', '.join(names[:4])}{more}"
 
     def _describe_divergence(self, step: int, what: str, batch: Batch) -> str:
-        what = "gradients are not finite" if what == "gradients" else what
+        what = "the gradients are not finite" if what == "gradients" else what
         return f"{self._name_step(step, batch)}: {what}. {self._say_how_to_go_on()}"
 
     def _say_how_to_go_on(self) -> str:
-        return f"{self._say_what_is_stored()}. Next: a lower --lr (now {self.recipe.learning_rate}) and another --out"
+        return (
+            f"{self._say_what_is_stored()}. Next: choose a lower --lr (now {self.recipe.learning_rate}) and another "
+            "--out"
+        )
 
     def _say_what_is_stored(self) -> str:
         return f"The state after step {self.reached.step} is kept in {self.settings.out}"
@@ -417,7 +431,7 @@ class _Training:
 
     def _expect(self) -> None:
         """Announce the next images, including validation images, to the feature cache."""
-        ahead = self.batches.announced(self.settings.shot)
+        ahead = self.batches.count_announced_steps(self.settings.shot)
         if self._cache_announced_up_to - self.reached.step > ahead // 2:
             return
         goal = min(self.steps, self.reached.step + ahead)
@@ -442,8 +456,8 @@ class _Training:
     def _store_after_failure(self, error: BaseException) -> None:
         """Store the state from before the failed step.
 
-        A forward pass changes running statistics and the memory of the loss only, and these are restored.  Once the
-        optimiser has started, the state on disk is the last consistent one and stays.
+        A forward pass only changes running statistics and the memory of the loss, and these are restored.  After the
+        optimiser has started, the state on disk is the last consistent one and is kept.
         """
         if self._between_steps and self.world.first and isinstance(error, FssbenchError | KeyboardInterrupt):
             for now, before in zip(self.statistics, self._before, strict=True):
@@ -452,7 +466,7 @@ class _Training:
             try:
                 self._store()
             except DataError:
-                self.tell("the state could not be stored again; the one stored before is kept")
+                self.tell("the state could not be stored again; the earlier state is kept")
 
     def _checkpoint(self, step: int) -> None:
         if not self.world.first:
@@ -466,11 +480,11 @@ class _Training:
             training=digest(self.facts.as_stored()),
             **list_seen_pictures(
                 self.start,
-                image_ids(self.source.items),
-                content_ids(name for names in pictures.values() for name in names),
+                make_image_ids(self.source.items),
+                make_content_ids(name for names in pictures.values() for name in names),
             ),
         )
-        with self.average.in_place():
+        with self.average.put_in_place():
             checkpoints.save(self.method, self.settings.out / CHECKPOINT, manifest, half=self.settings.half)
 
     def _finish(self, computed: int) -> Trained:
@@ -484,7 +498,7 @@ class _Training:
             for mark in self._doubt_marks(self.reached.step):
                 self.tell(mark)
             draw_curve(points, out / PICTURE, f"{title}, {self.settings.shot}-shot")
-        self.world.wait()  # none leaves while another still works: their connections end together
+        self.world.wait()  # all processes end together, because their connections do
         tail = [p.loss for p in points[-max(1, self.steps // 10) :]]
         self.method.eval()
         return Trained(

@@ -16,17 +16,17 @@ from fssbench.plugins.calls import plugin_call
 from fssbench.training.processes import Workers
 
 SMALLER = "--size, --batch or --cache-mb"
-"""Options of `train` that use less memory."""
+"""Options of `train` whose smaller values need less memory."""
 
 
 class Validation:
     """Fixed episodes on which a method is scored.
 
     Args:
-        method: what is trained; left in eval mode after a validation.
-        inputs: reader of the episodes' images.
+        method: the method that is trained; it is in eval mode after a validation.
+        inputs: reader of the images of the episodes.
         episodes: the episodes.
-        world: this process among all; process r takes every n-th episode.
+        world: this process among all; each of n processes computes every n-th episode.
     """
 
     def __init__(self, method: Method, inputs: Inputs, episodes: Sequence[Episode], world: Workers) -> None:

@@ -1,1 +1,1 @@
-"""Verification of what is stored: runs against themselves and the data, data sets against what was published."""
+"""Verification of stored runs and of data sets: both are compared with the data, and with the published facts."""

@@ -12,7 +12,7 @@ from fssbench.benchmarks.catalogue import Resolved, find_benchmarks_on
 from fssbench.contracts.datasets import Dataset, Finding, FindingLevel, Verification
 from fssbench.contracts.episodes import Episode
 from fssbench.data.reader import Reader, judges_files
-from fssbench.episodes.sampling import class_names, few_items, list_pool, list_suggestions
+from fssbench.episodes.sampling import count_few_items, list_pool, list_suggestions, name_fold_classes
 from fssbench.errors import DataError, FssbenchError, PluginError
 from fssbench.images.judgements import DOUBTS
 from fssbench.plugins.calls import plugin_call
@@ -31,23 +31,26 @@ def verify_dataset(dataset: Dataset) -> Verification:
     with plugin_call(f"data set {name!r}: verify fails:"):
         report = dataset.verify()
     if not isinstance(report, Verification):
-        raise PluginError(f"data set {name!r}: verify returns {type(report).__name__}, not a Verification")
+        raise PluginError(
+            f"`verify` of data set {name!r} returned {type(report).__name__}, but must return a Verification. "
+            f"Next: `fssbench check {name}`"
+        )
     if report.ok and not judges_files(dataset):  # otherwise the findings already name each file
         report.findings += _find_unreadable_entries(dataset)
-    lacking = [*_find_emptiness(report), *_find_refusals(dataset, report)]
+    lacking = [*_find_missing_files(report), *_find_refusals(dataset, report)]
     if lacking or not report.ok:
         report.findings += [*_find_misplaced_folders(dataset, report), *lacking]
     return report
 
 
 def _find_unreadable_entries(dataset: Dataset) -> Iterator[Finding]:
-    """Read each entry that is tested as `run` reads it, and find what it would refuse or doubt."""
+    """Read each tested entry as `run` does, and yield the errors and doubts."""
     reader = Reader(dataset)
-    for split in sorted({resolved.benchmark.split for resolved in _benchmarks_of(dataset)}):
+    for split in sorted({resolved.benchmark.split for resolved in _list_benchmarks_on(dataset)}):
         try:
             entries = list_pool(dataset, split).entries
         except FssbenchError:
-            return  # `_find_refusals` says so
+            return  # `_find_refusals` reports it
         for entry in entries:
             try:
                 doubts = reader.doubts(Episode(0, entry.class_id, entry.item, ()))
@@ -64,26 +67,26 @@ def _find_unreadable_entries(dataset: Dataset) -> Iterator[Finding]:
                 )
 
 
-def _find_emptiness(report: Verification) -> Iterator[Finding]:
-    """Find that there are no files, or none that can be used."""
+def _find_missing_files(report: Verification) -> Iterator[Finding]:
+    """Yield a finding if there are no files, or no usable ones."""
     if report.images == 0 or report.masks == 0:
         what = "image" if report.images == 0 else "mask"
-        both = " and no mask" if report.images == report.masks == 0 else ""
+        both = " and no readable mask" if report.images == report.masks == 0 else ""
         remedy = "get the data set from its owner again, or give another folder with --data"
-        yield Finding(FindingLevel.ERROR, ".", f"no {what}{both} that can be read is there", remedy)
+        yield Finding(FindingLevel.ERROR, ".", f"the folder holds no readable {what}{both}", remedy)
     elif report.ok and report.histogram and not any(report.histogram.values()):
         yield Finding(
             FindingLevel.ERROR,
             ".",
-            "no image has a mask that can be used",
-            "see the other findings; nothing can be drawn",
+            "no image has a usable mask, so no episode can be drawn",
+            "see the other findings",
         )
 
 
 def _find_refusals(dataset: Dataset, report: Verification) -> Iterator[Finding]:
-    """Find what `run` would refuse for lack of images, split by split."""
+    """Yield the benchmarks that `run` would refuse for lack of images, split by split."""
     refused: dict[str, tuple[dict[str, int], list[str]]] = {}
-    for resolved in _benchmarks_of(dataset):
+    for resolved in _list_benchmarks_on(dataset):
         split = resolved.benchmark.split
         try:
             pool = list_pool(dataset, split)
@@ -99,12 +102,12 @@ def _find_refusals(dataset: Dataset, report: Verification) -> Iterator[Finding]:
             return
         for fold in range(len(resolved.folds)):
             try:
-                named = class_names(dataset, resolved, fold)
+                named = name_fold_classes(dataset, resolved, fold)
             except DataError as error:
                 problem, _, remedy = str(error).partition(" Next: ")
                 yield Finding(FindingLevel.ERROR, ".", problem, "get the images of these classes")
                 continue
-            few = few_items(pool.of_classes(tuple(named)), named)
+            few = count_few_items(pool.of_classes(tuple(named)), named)
             if few:
                 counts, tests = refused.setdefault(split, ({}, []))
                 counts.update(few)
@@ -115,14 +118,14 @@ def _find_refusals(dataset: Dataset, report: Verification) -> Iterator[Finding]:
         yield Finding(
             FindingLevel.ERROR,
             ".",
-            f"split {split!r}: {len(counts)} classes have fewer than 2 images with a mask: {shown}{more}; "
+            f"{len(counts)} classes of split {split!r} have fewer than 2 images with a mask: {shown}{more}. "
             f"`run` refuses {', '.join(tests[:_SHOWN])}{' ...' if len(tests) > _SHOWN else ''}",
             "get the images and masks of these classes",
         )
 
 
-def _benchmarks_of(dataset: Dataset) -> list[Resolved]:
-    """List the benchmarks that test on a data set; none for a plugin that is no benchmark by itself."""
+def _list_benchmarks_on(dataset: Dataset) -> list[Resolved]:
+    """List the benchmarks that test on a data set; none for a plugin that is not a benchmark by itself."""
     try:
         return find_benchmarks_on(dataset.card.name, dataset.variant)
     except FssbenchError:
@@ -130,12 +133,12 @@ def _benchmarks_of(dataset: Dataset) -> list[Resolved]:
 
 
 def _find_misplaced_folders(dataset: Dataset, report: Verification) -> Iterator[Finding]:
-    """Find folders that may be what is missing: nested archives, other spellings."""
+    """Yield folders that may hold the missing files: nested archives, other spellings."""
     for folder, meant in list_suggestions(dataset):
         try:
             path = str(folder.relative_to(report.root))
         except ValueError:  # a plugin may report another root
             path = str(folder)
         yield Finding(
-            FindingLevel.ERROR, path, "this folder is not read, but may hold what is missing", meant
+            FindingLevel.ERROR, path, "this folder is not read, but may hold the missing files", meant
         )

@@ -17,13 +17,13 @@ from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.contracts.run_manifest import Context, Identity, RunManifest
-from fssbench.episodes.plan_file import plan_facts, read_plan
+from fssbench.episodes.plan_file import collect_plan_facts, read_plan
 from fssbench.errors import DataError, FssbenchError
 from fssbench.plugins.registry import METHODS
-from fssbench.runs.identity import name_with_settings
+from fssbench.runs.identity import compose_label
 from fssbench.runs.redaction import identify_value
-from fssbench.runs.store import Record, StoredRun, manifest_seal, read_manifest, read_run
-from fssbench.runs.summary import summary_bytes
+from fssbench.runs.store import EpisodeRecord, StoredRun, compute_seal, read_manifest, read_run
+from fssbench.runs.summary import format_summary
 
 
 class Outcome(StrEnum):
@@ -35,7 +35,7 @@ class Outcome(StrEnum):
 
 
 _YES, _NO = {"1", "yes", "on", "true", "t", "y"}, {"0", "no", "off", "false", "f", "n"}
-"""How a truth value may be given."""
+"""Texts that stand for true and false."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def check_seals(path: Path) -> tuple[list[Finding], StoredRun | None]:
     """Check a run folder for internal consistency.
 
     Args:
-        path: the run's folder.
+        path: the run folder.
 
     Returns:
         The findings, and the run if it can be read.
@@ -67,11 +67,13 @@ def check_seals(path: Path) -> tuple[list[Finding], StoredRun | None]:
     except DataError as error:
         return [*findings, Finding("plan", Outcome.DIFFERS, str(error))], None
     findings.append(
-        _finding("plan", _plan_faults(plan, identity), f"{len(plan)} episodes, {plan.sha256[:12]}")
+        _make_finding("plan", _find_plan_faults(plan, identity), f"{len(plan)} episodes, {plan.sha256[:12]}")
     )
-    findings.append(_seal(manifest, plan))
+    findings.append(_check_seal(manifest, plan))
     findings.append(
-        _finding("marks and settings", [*_faults(plan, identity, context)], ", ".join(context.marks))
+        _make_finding(
+            "marks and settings", [*_find_contradictions(plan, identity, context)], ", ".join(context.marks)
+        )
     )
     try:
         run = read_run(path)
@@ -82,95 +84,95 @@ def check_seals(path: Path) -> tuple[list[Finding], StoredRun | None]:
         for r in run.records.values()
         if (text := explain_impossible_counts(r, plan.size, identity.score_size))
     ]
-    findings.append(_finding("records", records, f"{run.done} of {run.planned} episodes"))
-    findings.append(_summary(run))
+    findings.append(_make_finding("records", records, f"{run.done} of {run.planned} episodes"))
+    findings.append(_check_summary(run))
     return findings, run
 
 
-def _finding(check: str, faults: list[str], detail: str) -> Finding:
+def _make_finding(check: str, faults: list[str], detail: str) -> Finding:
     if not faults:
         return Finding(check, Outcome.EQUAL, detail)
     more = f"; and {len(faults) - 4} more" if len(faults) > 4 else ""
     return Finding(check, Outcome.DIFFERS, "; ".join(faults[:4]) + more)
 
 
-def _seal(manifest: RunManifest, plan: Plan) -> Finding:
+def _check_seal(manifest: RunManifest, plan: Plan) -> Finding:
     if manifest.sealed is None:
-        return Finding("seal", Outcome.DIFFERS, "manifest.json has lost its seal, which is written with it")
-    if manifest.sealed == manifest_seal(manifest, plan):
+        return Finding("seal", Outcome.DIFFERS, "manifest.json has no seal, but fssbench always writes one")
+    if manifest.sealed == compute_seal(manifest, plan):
         return Finding("seal", Outcome.EQUAL)
     return Finding(
         "seal", Outcome.DIFFERS, "manifest.json or the head of plan.json was changed after it was written"
     )
 
 
-def _plan_faults(plan: Plan, identity: Identity) -> list[str]:
+def _find_plan_faults(plan: Plan, identity: Identity) -> list[str]:
     block = identity.as_stored()
-    facts = {**plan_facts(plan), "episodes": len(plan), "episodes_sha256": plan.sha256}
+    facts = {**collect_plan_facts(plan), "episodes": len(plan), "episodes_sha256": plan.sha256}
     facts["benchmark_version"] = facts.pop("version")
     return [
-        f"{k} is {facts[k]!r}, in the manifest {block[k]!r}"
+        f"{k} is {facts[k]!r} in the plan, but {block[k]!r} in the manifest"
         for k in facts
         if k in block and facts[k] != block[k]
     ]
 
 
-def explain_impossible_counts(record: Record, size: int, score_size: str) -> str:
+def explain_impossible_counts(record: EpisodeRecord, size: int, score_size: str) -> str:
     """Explain why counts cannot come from two masks; empty if they can.
 
     Pixels where prediction and truth disagree are in both unions and in no intersection.
 
     Args:
-        record: of one episode.
+        record: the record of one episode.
         size: side of the network input.
         score_size: whether counts are at that size (`input`).
     """
     (inter_b, inter_f), (union_b, union_f) = record.inter, record.union
     wrong = union_f - inter_f
     if min(inter_b, inter_f, wrong) < 0 or union_b - inter_b != wrong:
-        why = f"unions and intersections leave {union_b - inter_b} and {wrong} pixels that disagree"
+        why = f"background and foreground have {union_b - inter_b} and {wrong} wrong pixels, which must be equal"
     elif score_size == "input" and inter_b + union_f > size * size:
-        why = f"{inter_b + union_f} pixels in an image of {size * size}"
+        why = f"the counts add up to {inter_b + union_f} pixels, but the image has {size * size}"
     elif not inter_f <= record.target <= size * size and score_size == "input":
-        why = f"{record.target} pixels of truth, of which {inter_f} are met"
+        why = f"the ground truth has {record.target} pixels, but {inter_f} are counted as found"
     else:
         return ""
     return f"episode {record.index}: {why}"
 
 
-def _summary(run: StoredRun) -> Finding:
+def _check_summary(run: StoredRun) -> Finding:
     try:
         stored = (run.path / "summary.json").read_bytes()
     except OSError:
-        return Finding("summary", Outcome.NOT_CHECKED, "no summary.json")
-    if stored == summary_bytes(run):
+        return Finding("summary", Outcome.NOT_CHECKED, "summary.json is missing")
+    if stored == format_summary(run):
         return Finding("summary", Outcome.EQUAL)
-    return Finding("summary", Outcome.DIFFERS, "summary.json is not what the records give")
+    return Finding("summary", Outcome.DIFFERS, "summary.json does not agree with the records")
 
 
-def _faults(plan: Plan, identity: Identity, context: Context) -> Iterator[str]:
-    """Describe what in a context contradicts the identity or the plan."""
+def _find_contradictions(plan: Plan, identity: Identity, context: Context) -> Iterator[str]:
+    """Describe each contradiction between a context and the identity or the plan."""
     marks = list(context.marks)
     if marks[: len(plan.marks)] != list(plan.marks):
-        yield f"marks begin with {marks[: len(plan.marks)]}, the plan's are {list(plan.marks)}"
-    label = name_with_settings(identity.method, context.labels_of_ablations, context.config_passed)
+        yield f"the marks begin with {marks[: len(plan.marks)]}, but those of the plan are {list(plan.marks)}"
+    label = compose_label(identity.method, context.labels_of_ablations, context.config_passed)
     if context.label != label:
-        yield f"label is {context.label!r}, method and settings give {label!r}"
+        yield f"the label is {context.label!r}, but method and settings give {label!r}"
     for key, value in context.config_passed.items():
         used = identity.config.get(key)
-        if not _agrees(value, used):
-            yield f"setting {key} was given as {value!r}, the block has {used!r}"
+        if not _is_same_value(value, used):
+            yield f"setting {key} was given as {value!r}, but the identity block has {used!r}"
     kinds = {mark.kind for mark in marks}
     if context.weights == "random" and MarkKind.RANDOM_BACKBONE not in kinds:
-        yield f"mark {str(MarkKind.RANDOM_BACKBONE)!r} is missing"
+        yield f"the mark {str(MarkKind.RANDOM_BACKBONE)!r} is missing"
     if str(context.weights).startswith("file:") and MarkKind.LOCAL_WEIGHTS not in kinds:
-        yield f"mark {str(MarkKind.LOCAL_WEIGHTS)!r} is missing"
-    yield from _benchmark_faults(plan, identity, context)
-    yield from _method_faults(identity, context)
+        yield f"the mark {str(MarkKind.LOCAL_WEIGHTS)!r} is missing"
+    yield from _find_benchmark_faults(plan, identity, context)
+    yield from _find_method_faults(identity, context)
 
 
-def _agrees(given: Any, used: Any) -> bool:
-    """Whether a setting as it was given, often as text, can be what was used."""
+def _is_same_value(given: Any, used: Any) -> bool:
+    """Return whether a setting as the user gave it, often as text, can have the value that was used."""
     texts = str(given), str(used)
     if (
         texts[0] == texts[1]
@@ -188,10 +190,10 @@ def _agrees(given: Any, used: Any) -> bool:
         return isinstance(used, dict | list) or used is None
 
 
-def _benchmark_faults(plan: Plan, identity: Identity, context: Context) -> Iterator[str]:
+def _find_benchmark_faults(plan: Plan, identity: Identity, context: Context) -> Iterator[str]:
     try:
         resolved = find_benchmark(plan.benchmark)
-    except FssbenchError:  # of a plugin that is not here
+    except FssbenchError:  # the benchmark belongs to a plugin that is not installed here
         return
     record, marks = resolved.benchmark, context.marks
     if record.version != identity.benchmark_version:
@@ -200,43 +202,43 @@ def _benchmark_faults(plan: Plan, identity: Identity, context: Context) -> Itera
     for name, value in facts.items():
         stored = getattr(context, name)
         if stored not in (None, value):
-            yield f"{name} is {stored!r}, the benchmark's is {value!r}"
+            yield f"{name} is {stored!r}, but that of the benchmark is {value!r}"
     for is_due, mark in (
         (plan.size != record.size, Mark(MarkKind.RESIZED, f"{plan.size} px, published: {record.size}")),
         (len(plan) < record.episodes, Mark(MarkKind.CAPPED, f"{len(plan)} of {record.episodes} episodes")),
     ):
         if is_due and mark not in marks:
-            yield f"mark {str(mark)!r} is missing"
+            yield f"the mark {str(mark)!r} is missing"
         if not is_due and any(each.kind == mark.kind for each in marks):
-            yield f"a mark {str(mark.kind)!r} that nothing accounts for"
+            yield f"there is a mark {str(mark.kind)!r} without a reason"
 
 
-def _method_faults(identity: Identity, context: Context) -> Iterator[str]:
+def _find_method_faults(identity: Identity, context: Context) -> Iterator[str]:
     if identity.method not in METHODS.names():
         return
     try:
         cls = METHODS.get(identity.method)
-    except FssbenchError:  # it is here and does not load
+    except FssbenchError:  # the plugin is installed and does not load
         return
     for name in ("title", "kind"):
         stored, own = getattr(context, name), getattr(cls.card, name)
         if stored not in (None, own):
-            yield f"{name} is {stored!r}, the method's is {own!r}"
+            yield f"{name} is {stored!r}, but that of the method is {own!r}"
     if (cls.card.trained and context.checkpoint_sha256 is None) != (
         MarkKind.UNTRAINED in {mark.kind for mark in context.marks}
     ):
-        yield "mark 'untrained' and the checkpoint contradict each other"
+        yield "the mark 'untrained' and the checkpoint contradict each other"
     known = {name: cls.Config.ablations[name] for name in context.ablations if name in cls.Config.ablations}
     ablated = {name: known[name].settings if name in known else {name: None} for name in context.ablations}
     labels = tuple(known[name].label for name in context.ablations if name in known)
     if "ablation_labels" in context.model_fields_set and context.ablation_labels != labels:
-        yield f"labels of ablations are {context.ablation_labels!r}, the method's are {labels!r}"
+        yield f"the labels of ablations are {context.ablation_labels!r}, but those of the method are {labels!r}"
     for name, settings in ablated.items():
         if any(identity.config.get(key) != value for key, value in settings.items()):
-            yield f"ablation {name!r} is not in the settings"
-    if context.checkpoint_sha256 is None:  # else its checkpoint may have decided some
-        told = {*context.config_passed, *(key for settings in ablated.values() for key in settings)}
+            yield f"the settings do not contain ablation {name!r}"
+    if context.checkpoint_sha256 is None:  # otherwise the checkpoint may have decided some settings
+        explained = {*context.config_passed, *(key for settings in ablated.values() for key in settings)}
         usual = identify_value("", cls.Config().model_dump(mode="json"))
         for key, value in identity.config.items():
-            if key in usual and key not in told and usual[key] != value:
-                yield f"setting {key} is {value!r}, which nothing accounts for (default: {usual[key]!r})"
+            if key in usual and key not in explained and usual[key] != value:
+                yield f"setting {key} is {value!r} without a reason (default: {usual[key]!r})"

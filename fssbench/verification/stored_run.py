@@ -1,7 +1,7 @@
 """Checks a stored run against itself, against the data, and by computing some of its episodes again.
 
 The recomputation is an ordinary run of some episodes in a temporary folder.  Its identity covers everything that
-can change a number: data, lists, source, weights and settings.  So one comparison of the identities checks them
+can change a figure: data, lists, source, weights and settings.  So one comparison of the identities checks them
 all.  The stored run must also have the marks that the recomputation writes.
 """
 
@@ -22,18 +22,18 @@ from fssbench.contracts.marks import MarkKind
 from fssbench.contracts.methods import Method
 from fssbench.contracts.provenance import BROUGHT
 from fssbench.data.location import find_data_folder, open_dataset
-from fssbench.episodes.replay import GIVEN, draw_again, plan_of_file
+from fssbench.episodes.replay import GIVEN, draw_again, prepare_given_plan
 from fssbench.errors import DataError, FssbenchError
 from fssbench.evaluation.engine import evaluate_all
 from fssbench.evaluation.settings import Settings
-from fssbench.files.hashing import weights_file_sha256
-from fssbench.loading.backbone_weights import as_file
+from fssbench.files.hashing import hash_weights_file
+from fssbench.loading.backbone_weights import parse_weights_path
 from fssbench.loading.bundled import list_bundled
 from fssbench.loading.load import load_method
 from fssbench.plugins.registry import BACKBONES, METHODS
-from fssbench.runs.identity import data_files
+from fssbench.runs.identity import hash_plan_files
 from fssbench.runs.redaction import HIDDEN
-from fssbench.runs.store import StoredRun, read_run, scan
+from fssbench.runs.store import StoredRun, find_run_folders, read_run
 from fssbench.verification.seals import Finding, Outcome, check_seals
 
 TOLERANCE = 0.001
@@ -48,7 +48,7 @@ _PROVEN = ("label", "title", "kind", "benchmark_title", "category", "folds", "ab
 
 @dataclass(frozen=True)
 class VerificationInputs:
-    """Data, weights and extent of a check."""
+    """Data, weights and extent of a verification."""
 
     data: str | Path | None = None
     splits: str | Path | None = None
@@ -64,7 +64,7 @@ def verify_run(path: Path, inputs: VerificationInputs) -> list[Finding]:
     """Check one run folder.
 
     Args:
-        path: the run's folder.
+        path: the run folder.
         inputs: data, weights, and how much to compute again.
 
     Returns:
@@ -76,7 +76,7 @@ def verify_run(path: Path, inputs: VerificationInputs) -> list[Finding]:
     try:
         root = find_data_folder(inputs.data)
         if root is None:
-            raise DataError("no data given (--data DIR)")
+            raise DataError("no data folder was given. Next: give --data DIR")
     except FssbenchError as error:
         why = str(error)
         missing = [Finding(check, Outcome.NOT_CHECKED, why) for check in ("episodes", "data")]
@@ -105,25 +105,28 @@ def _draw_plan_again(run: StoredRun, root: Path, inputs: VerificationInputs) -> 
     try:
         if (
             GIVEN in stored.marks
-            and (given := plan_of_file(run.path / "plan.json", root, inputs.splits)) == stored
+            and (given := prepare_given_plan(run.path / "plan.json", root, inputs.splits)) == stored
         ):
             return given, Finding(
                 "episodes",
                 Outcome.NOT_CHECKED,
-                "the plan was given as a file and cannot be drawn; its images exist",
+                "the plan comes from a file and cannot be drawn again; its images exist",
             )
         drawn = draw_again(stored, root, inputs.splits)
     except FssbenchError as error:
         return here, Finding("episodes", Outcome.NOT_CHECKED, str(error))
     for episode in stored:
         if episode.index >= len(drawn) or drawn[episode.index] != episode:
-            text = f"drawn now, they differ from index {episode.index} on (then: {stored.lists}; now: {drawn.lists})"
+            text = (
+                f"the episodes that are drawn now differ from index {episode.index} on (lists then: {stored.lists}; "
+                f"now: {drawn.lists})"
+            )
             return here, Finding("episodes", Outcome.DIFFERS, text)
     if drawn != stored:
         names = [n for n in ("marks", "classes", "class_names", "lists", "version", "size") if
                  getattr(drawn, n) != getattr(stored, n)]  # fmt: skip
         text = "; ".join(
-            f"{n} drawn now: {getattr(drawn, n)!r}, stored: {getattr(stored, n)!r}" for n in names
+            f"{n} is {getattr(drawn, n)!r} now, but {getattr(stored, n)!r} in the run" for n in names
         )
         return here, Finding("episodes", Outcome.DIFFERS, text)
     return drawn, Finding("episodes", Outcome.EQUAL, f"{len(drawn)} drawn again, {drawn.sha256[:12]}")
@@ -132,19 +135,19 @@ def _draw_plan_again(run: StoredRun, root: Path, inputs: VerificationInputs) -> 
 def _check_data(run: StoredRun, plan: Plan) -> Finding:
     try:
         dataset = open_dataset(plan.dataset, data=plan.data, splits=plan.splits, variant=plan.dataset_variant)
-        files = data_files(dataset, plan)
+        files = hash_plan_files(dataset, plan)
     except FssbenchError as error:
         return Finding("data", Outcome.NOT_CHECKED, str(error))
     if files.sha256 == run.manifest.block.data_sha256:
         return Finding("data", Outcome.EQUAL, f"{len(files.paths)} files, {files.sha256[:12]}")
-    others = files.differing(run.path)
+    others = files.list_differing(run.path)
     if not others:
         return Finding(
             "data",
             Outcome.DIFFERS,
-            f"hash {files.sha256[:12]}; it is not known which of {len(files.paths)} files differ",
+            f"the hash of the data is {files.sha256[:12]}; it is unknown which of {len(files.paths)} files differ",
         )
-    text = f"{len(others)} of {len(files.paths)} files differ, the first is {others[0]}"
+    text = f"{len(others)} of {len(files.paths)} files differ; the first is {others[0]}"
     return Finding("data", Outcome.DIFFERS, text)
 
 
@@ -152,32 +155,34 @@ def _load_method(run: StoredRun, inputs: VerificationInputs) -> Method:
     """Load the method that the run names.
 
     Raises:
-        DataError: if something that it needs is missing; the message says what.
+        DataError: if code, weights or a setting is missing; the error names it.
         FssbenchError: if it does not load.
     """
     identity, context = run.manifest.block, run.manifest.context
     name = identity.method
     if name not in METHODS.names():
-        raise DataError(f"method {name!r} is not here (--plugin FILE)")
+        raise DataError(f"method {name!r} is not installed. Next: give --plugin FILE")
     if identity.backbone and identity.backbone not in BACKBONES.names():
-        raise DataError(f"backbone {identity.backbone!r} is not here (--plugin FILE)")
+        raise DataError(f"backbone {identity.backbone!r} is not installed. Next: give --plugin FILE")
     hidden = [k for k, v in context.config_passed.items() if str(v).startswith("...") or HIDDEN in str(v)]
     if hidden:
-        raise DataError(f"setting {hidden[0]!r} is a path or a secret, which a run does not store")
+        raise DataError(f"setting {hidden[0]!r} is a path or a secret, and a run stores neither")
     cls = METHODS.get(name)
-    by_hash = {weights_file_sha256(path): path for path in inputs.files}
+    by_hash = {hash_weights_file(path): path for path in inputs.files}
     checkpoint = None
     if wanted := context.checkpoint_sha256:
-        by_hash |= {weights_file_sha256(s.path): s.path for s in list_bundled(cls)}
+        by_hash |= {hash_weights_file(s.path): s.path for s in list_bundled(cls)}
         if wanted not in by_hash:
-            raise DataError(f"checkpoint {context.checkpoint} ({wanted[:12]}) is not here (--file FILE)")
+            raise DataError(
+                f"checkpoint {context.checkpoint} (sha256 {wanted[:12]}...) is missing. Next: give --file FILE"
+            )
         checkpoint = by_hash[wanted]
     weights = context.weights
     if weights is not None and weights.startswith("file:"):
         own = [path for digest, path in by_hash.items() if f"file:{digest[:12]}" == weights]
         if not own:
-            raise DataError(f"backbone weights {weights} are not here (--file FILE)")
-        weights = str(own[0] if as_file(str(own[0])) else own[0].absolute())
+            raise DataError(f"the backbone weights {weights} are missing. Next: give --file FILE")
+        weights = str(own[0] if parse_weights_path(str(own[0])) else own[0].absolute())
     return load_method(
         cls,
         backbone=identity.backbone,
@@ -191,7 +196,7 @@ def _load_method(run: StoredRun, inputs: VerificationInputs) -> Method:
 
 
 def choose_episodes(run: StoredRun, inputs: VerificationInputs) -> list[int]:
-    """Choose the episodes to compute again.  They depend only on the identity, so every reader gets the same ones."""
+    """Choose the episodes to compute again.  They depend only on the identity, so everybody gets the same ones."""
     wanted = math.ceil(inputs.share * run.done) if inputs.episodes is None else inputs.episodes
     order = sorted(run.records, key=lambda i: hashlib.sha256(f"{run.identity}/{i}".encode()).digest())
     return sorted(order[:wanted])
@@ -215,9 +220,9 @@ def _recompute(run: StoredRun, plan: Plan, method: Method, inputs: VerificationI
             if failed:
                 raise failed[0][1]
         except FssbenchError as error:
-            yield Finding("counts", Outcome.DIFFERS, f"cannot be computed again: {error}")
+            yield Finding("counts", Outcome.DIFFERS, f"the episodes cannot be computed again: {error}")
             return
-        again = read_run(next(scan(Path(folder))))
+        again = read_run(next(find_run_folders(Path(folder))))
     yield _compare_identities(run, again)
     yield _compare_contexts(run, again)
     yield _compare_counts(run, again, indices)
@@ -228,16 +233,18 @@ def _compare_identities(run: StoredRun, again: StoredRun) -> Finding:
     before, now = run.manifest.block.as_stored(), again.manifest.block.as_stored()
     others = [k for k in before if k != "device" and before[k] != now.get(k)]
     if others:
-        text = "; ".join(f"{k} is {_shorten(now.get(k))}, stored: {_shorten(before[k])}" for k in others)
+        text = "; ".join(
+            f"{k} is {_shorten(now.get(k))}, but {_shorten(before[k])} in the run" for k in others
+        )
         return Finding("identity", Outcome.DIFFERS, text)
-    return Finding("identity", Outcome.EQUAL, "source, weights and settings are those of the run")
+    return Finding("identity", Outcome.EQUAL, "source, weights and settings equal those of the run")
 
 
 def _compare_contexts(run: StoredRun, again: StoredRun) -> Finding:
     before, now = run.manifest.context.as_stored(), again.manifest.context.as_stored()
     others = [k for k in _PROVEN if k in before and k in now and before[k] != now[k]]
     if others:
-        text = "; ".join(f"{k} is {_shorten(now[k])}, stored: {_shorten(before[k])}" for k in others)
+        text = "; ".join(f"{k} is {_shorten(now[k])}, but {_shorten(before[k])} in the run" for k in others)
         return Finding("marks proven", Outcome.DIFFERS, text)
     return Finding("marks proven", Outcome.EQUAL, ", ".join(now["marks"]) or "none")
 
@@ -262,20 +269,22 @@ def _compare_counts(run: StoredRun, again: StoredRun, indices: Sequence[int]) ->
             worst = max(worst, pixels / max(1, now.inter[0] + now.union[1]))
     if not unequal:
         return Finding(
-            "counts", Outcome.EQUAL, f"{len(indices)} of {run.done} episodes computed again, each count equal"
+            "counts",
+            Outcome.EQUAL,
+            f"{len(indices)} of {run.done} episodes were computed again, and all counts are equal",
         )
     text = (
-        f"{len(unequal)} of {len(indices)} episodes computed again differ, by {total} pixels, at most "
-        f"{100 * worst:.3f} % of an episode; the first is episode {unequal[0]}"
+        f"{len(unequal)} of the {len(indices)} episodes that were computed again differ, by {total} pixels in total "
+        f"and at most {100 * worst:.3f} % of an episode; the first is episode {unequal[0]}"
     )
     if differences and worst <= TOLERANCE:
-        allowed = f"within {100 * TOLERANCE:g} %, which is allowed because {', '.join(differences)} differ"
+        allowed = f"up to {100 * TOLERANCE:g} % is allowed because {', '.join(differences)} differ"
         return Finding("counts", Outcome.EQUAL, f"{text}; {allowed}")
     return Finding("counts", Outcome.DIFFERS, text)
 
 
 def _list_machine_differences(run: StoredRun, again: StoredRun) -> list[str]:
-    """List what differs between this machine and the machine of the run."""
+    """List the facts that differ between this machine and the machine of the run."""
     before, now = run.manifest.context, again.manifest.context
     names = [name for name in _MACHINE if getattr(before, name) != getattr(now, name)]
     return names + ["device"] * (run.manifest.block.device != again.manifest.block.device)

@@ -195,5 +195,5 @@ def test_nothing_to_compare_with_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nothing to compare with in .*no results\.json, and no runs found"):
         read_other(tmp_path, resamples=10, seed=0)
     (tmp_path / "results.json").write_text("{}")
-    with pytest.raises(DataError, match="no fssbench file"):
+    with pytest.raises(DataError, match="not a file of fssbench"):
         read_other(tmp_path, resamples=10, seed=0)

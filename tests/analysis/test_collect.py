@@ -222,8 +222,8 @@ def test_shards_empty_and_damaged_runs_are_left_out_with_a_note(null):
     for text in (
         f"{shard.path.name} is a shard; join the shards with `fssbench merge`",
         f"{empty.path.name} holds no episode",
-        f"{bad.path}/episodes.jsonl, line 1: damaged",
-        "has schema 99, this fssbench reads up to 1",
+        f"{bad.path}/episodes.jsonl, line 1 is damaged",
+        "has schema 99, but this version of fssbench reads schemas up to 1",
         f"{edited.path}/manifest.json was changed",
     ):
         assert any(n.startswith("left out: ") and text in n for n in results.notes), text
@@ -256,14 +256,14 @@ def test_copy_of_a_run_is_counted_once(null):
 
 
 def test_class_without_a_pixel_is_absent(null):
-    from fssbench.runs.store import Record, read_run
+    from fssbench.runs.store import EpisodeRecord, read_run
 
     plan = null.plan(9)
     (run,) = null.run("runs", plan)
     records = read_run(run.path).records
     (run.path / "episodes.jsonl").write_bytes(
         b"".join(
-            (Record(i, 1, (9, 0), (9, 0), 0) if records[i].class_id == 1 else records[i]).line()
+            (EpisodeRecord(i, 1, (9, 0), (9, 0), 0) if records[i].class_id == 1 else records[i]).line()
             for i in range(9)
         )
     )
@@ -278,13 +278,13 @@ def empty(m: torch.Tensor) -> torch.Tensor:
 
 
 def test_all_classes_absent_breaks_nothing(null):
-    from fssbench.runs.store import Record
+    from fssbench.runs.store import EpisodeRecord
 
     plan = null.plan(60)
     for name in ("a", "b"):
         (run,) = null.run("runs", plan, null.make_broken(name))
         (run.path / "episodes.jsonl").write_bytes(
-            b"".join(Record(i, plan[i].class_id, (9, 0), (9, 0), 0).line() for i in range(60))
+            b"".join(EpisodeRecord(i, plan[i].class_id, (9, 0), (9, 0), 0).line() for i in range(60))
         )
     null.run(
         "runs", plan, null.make_broken("real"), null.make_broken("low", logits=lambda self, q, s, m: empty(m))

@@ -18,7 +18,12 @@ from fssbench.contracts.backbones import Backbone, BackboneCard
 from fssbench.errors import DataError, UsageError
 from fssbench.files.state_dicts import read_state_dict
 from fssbench.images.reading import MEAN, STD
-from fssbench.loading.backbone_weights import RANDOM, default as default_weights, find as find_weights, places
+from fssbench.loading.backbone_weights import (
+    RANDOM,
+    choose_default_weights as default_weights,
+    find_published_weights as find_weights,
+    list_weight_places,
+)
 from fssbench.loading.backbones import build_backbone
 from fssbench.plugins.registry import BACKBONES
 
@@ -165,7 +170,7 @@ def test_panet_layout_loads_its_own_names() -> None:
 
 
 def _lite0_weights() -> Path:
-    result = [p for p in places(find_weights("efficientnet-lite0", "imagenet")) if p.is_file()]
+    result = [p for p in list_weight_places(find_weights("efficientnet-lite0", "imagenet")) if p.is_file()]
     if not result:
         pytest.skip("needs the extra `mini`")
     return result[0]

@@ -19,7 +19,7 @@ from fssbench.api import FeatureMethod, FssbenchError, MethodCard, MethodConfig,
 from fssbench.cli import main
 from fssbench.errors import DataError, PluginError, UsageError
 from fssbench.evaluation.inputs import feature_key
-from fssbench.loading.backbone_weights import find, url
+from fssbench.loading.backbone_weights import find_download_address, find_published_weights
 from fssbench.loading.backbones import build_backbone
 from fssbench.plugins.registry import BACKBONES, load_plugin
 from fssbench.runs.store import read_run
@@ -88,8 +88,8 @@ def test_the_documented_backbone_keeps_its_contract_and_names_a_file_of_torchvis
     done = command("check", str(path), "--json")
     assert done.exit_code == 0, done.output
     load_plugin(path)
-    record = find("mobilenet-v2", "v1")
-    assert url(record).endswith(f"/{record.file}")
+    record = find_published_weights("mobilenet-v2", "v1")
+    assert find_download_address(record).endswith(f"/{record.file}")
     assert record.sha256 in record.file
 
 

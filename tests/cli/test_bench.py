@@ -72,7 +72,7 @@ def test_options_reach_the_method(asked, tmp_path):
 
 def test_instability_is_said_with_the_next_command(asked, tmp_path):
     answer = invoke(tmp_path, "-m", "one-convolution", "-k", 1, "--repeats", 2)
-    assert "unstable: one-convolution, 1-shot: only 2 repeats" in answer.stderr
+    assert "unstable: one-convolution, 1-shot: there are only 2 repeats" in answer.stderr
     assert "Next: measure again on an idle machine, or with more --repeats" in answer.stderr
     assert answer.stdout.splitlines()[1].endswith("yes")
 
@@ -97,7 +97,7 @@ def test_folder_that_cannot_be_written(asked, tmp_path):
     (tmp_path / "file").write_text("")
     answer = invoke(tmp_path / "file", "-m", "one-convolution", "-k", 1)
     assert answer.exit_code == 3
-    assert "cannot make" in answer.stderr
+    assert "cannot be made" in answer.stderr
 
 
 def test_a_measurement_in_a_process_of_its_own_is_stored(tmp_path):

@@ -49,15 +49,15 @@ def test_a_failing_check_is_named_and_ends_in_4(tmp_path: Path) -> None:
     assert lines["one_shot"][0] == "fail"
     assert "NaN" in lines["one_shot"][3]
     assert lines["card_is_complete"][0] == "pass"
-    assert "error: bad.py does not keep its contract" in done.stderr
+    assert "error: bad.py breaks its contract" in done.stderr
     assert "Next:" not in done.stderr
 
 
 @pytest.mark.parametrize(
     ("content", "code", "text"),
     [
-        ("import nope_nope", 4, "does not import: ModuleNotFoundError"),
-        ("x = 1", 4, "defines no concrete"),
+        ("import nope_nope", 4, "cannot be imported: ModuleNotFoundError"),
+        ("x = 1", 4, "defines no Method"),
         (None, 2, "does not exist"),
     ],
 )
@@ -85,7 +85,7 @@ def test_a_cause_is_shown_once_with_the_checks_it_fells(tmp_path: Path) -> None:
     assert all(name in lines[0][3] for name in ("odd_sizes", "support_order", "fast_enough"))
     failed = int(re.findall(r"(\d+) failed", done.stderr)[0])
     assert f"{failed - 1} more checks" in lines[0][3]
-    assert "for 1 cause" in done.stderr
+    assert "with 1 cause" in done.stderr
 
     rows = [json.loads(line) for line in check(tmp_path, "bad.py", "--json").stdout.splitlines()]
     assert [row["cause"] for row in rows if row["status"] == "fail"] == [1] * failed

@@ -114,7 +114,7 @@ def test_other_plans_are_refused_and_compared_where_asked(null: Any) -> None:
     assert answer.exit_code == 2
     assert answer.stdout == ""
     assert (
-        "error: a and b on nulldata, 1-shot are not compared: cap none against capped (60 of 80"
+        "error: a and b on nulldata, 1-shot cannot be compared: cap none against capped (60 of 80"
         in answer.stderr
     )
     assert " --shared --runs " in answer.stderr
@@ -132,7 +132,7 @@ def test_refusals_do_not_hide_what_can_be_compared(null: Any) -> None:
     answer = invoke("compare", "--runs", null.folder / "runs", "--resamples", 200)
     assert answer.exit_code == 2
     assert [(r["A"], r["B"]) for r in tables(answer.stdout)[0]] == [("a", "b")]
-    assert answer.stderr.count("are not compared: seed 0 against 1") == 2
+    assert answer.stderr.count("cannot be compared: seed 0 against 1") == 2
 
 
 def records(*arguments: object) -> list[dict[str, Any]]:
@@ -250,7 +250,7 @@ class TestPower:
             assert row["episodes needed"] == str(data["episodes_needed"])
             assert (data["difference"], data["power"], data["episodes"]) == (2, 0.8, 60)
             assert row["queries"] == str(data["queries"])
-        assert "repeating a query adds little" in table.stderr
+        assert "More episodes with the same queries help little" in table.stderr
 
     def test_more_power_takes_more(self, runs: Any) -> None:
         needed = [

@@ -87,7 +87,7 @@ def test_verify_mini(toy: Any) -> None:
         (["verify"], 3, "give --data DIR"),
         (["verify", "--data", "nowhere"], 3, "does not exist"),
         (["verify", "toy", "--data", "EMPTY"], 3, "looked for"),
-        (["verify", "--data", "EMPTY"], 3, "no data set is in"),
+        (["verify", "--data", "EMPTY"], 3, "holds no data set"),
         (["prepare", "toy", "EMPTY"], 2, "give --data DIR"),
         (["prepare", "toy", "EMPTY", "--data", "mini"], 2, "give --data DIR"),
         (["prepare", "toy", "nowhere", "--data", "EMPTY"], 3, "download nowhere does not exist"),
@@ -171,7 +171,7 @@ def test_splits_from_the_reference_lists(shared: Path, tmp_path: Path) -> None:
     assert "pascal/val/fold0.txt: 346 entries" in result.stdout
     assert "fss/test.txt: 240 entries" in result.stdout
     assert (tmp_path / "kept" / "coco" / "val" / "fold3.json").is_file()
-    assert "kept at" in result.stderr
+    assert f"The lists are in {tmp_path / 'kept'}" in result.stderr
 
 
 def test_splits_go_into_the_cache_by_default(shared: Path, tmp_path: Path) -> None:

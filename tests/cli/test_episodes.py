@@ -81,7 +81,7 @@ def test_replay_on_other_files_differs_and_says_from_where(real: Path, tmp_path:
 def test_replay_without_data_still_shows(real: Path, tmp_path: Path) -> None:
     file = tmp_path / "plan.json"
     run("toy", "--data", real, "-o", file)
-    assert "not compared: data set 'toy' has no folder" in run("--replay", file).stdout
+    assert "not compared: the folder of data set 'toy' is not known" in run("--replay", file).stdout
 
 
 def test_replay_of_another_protocol_version_is_not_compared(real: Path, tmp_path: Path) -> None:
@@ -94,12 +94,12 @@ def test_replay_of_another_protocol_version_is_not_compared(real: Path, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        ([], 2, "give a BENCHMARK"),
-        (["toy", "--replay", "x"], 2, "give a BENCHMARK"),
+        ([], 2, "give either a BENCHMARK or --replay"),
+        (["toy", "--replay", "x"], 2, "give either a BENCHMARK or --replay"),
         (["toi", "--data", "mini"], 2, "Did you mean toy"),
         (["toy", "--data", "mini", "--fold", "1"], 2, "no fold 1"),
         (["toy", "--data", "mini", "--shot", "8", "--protocol", "fssbench"], 3, "fewer than the 9 images"),
-        (["toy", "--data", "mini", "-o", "nowhere/p.json"], 3, "cannot write the plan"),
+        (["toy", "--data", "mini", "-o", "nowhere/p.json"], 3, "plan nowhere/p.json cannot be written"),
         (["toy"], 3, "give --data DIR"),
         (["--replay", "nowhere.json"], 3, "cannot be read"),
         (["toy", "--episodes", "many"], 2, "many"),

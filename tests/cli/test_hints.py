@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from places import TRAIN_PLUGIN
 
 from fssbench.cli import main
-from fssbench.cli.hints import Verb, complete_hints, follow_up
+from fssbench.cli.hints import Verb, complete_hints, compose_next_command
 from fssbench.cli.options import plugin_option, settings_option
 from fssbench.errors import DataError
 
@@ -96,7 +96,7 @@ def test_options_that_were_not_given_are_not_carried() -> None:
 def test_words_are_quoted_for_the_shell(tmp_path: Path) -> None:
     text = error_of("Next: `fssbench data verify suim`", "--data", "my data")
     assert shlex.split(text.split("`")[1])[-2:] == ["--data", "my data"]
-    assert shlex.split(follow_up("report", Path("my runs"))) == ["fssbench", "report", "my runs"]
+    assert shlex.split(compose_next_command("report", Path("my runs"))) == ["fssbench", "report", "my runs"]
 
 
 def test_outside_a_command_nothing_is_added() -> None:

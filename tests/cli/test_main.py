@@ -168,7 +168,7 @@ def test_tables_print_names_as_they_are(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
-    output.table(("name", "n"), [(name, i) for i, name in enumerate(NAMES)])
+    output.print_table(("name", "n"), [(name, i) for i, name in enumerate(NAMES)])
     text = capsys.readouterr().out
     for shown in ("a[b]", "[/foo]", "[bold]x", "\\x1b[31mred", "two lines", "tab here", "ü 漢"):
         assert shown in text
@@ -188,7 +188,7 @@ def test_json_is_one_object_a_line_without_nan(capsys: pytest.CaptureFixture[str
 
 
 def test_fields(capsys: pytest.CaptureFixture[str]) -> None:
-    output.fields(
+    output.print_fields(
         {"a": 1, "long": ["x" * 50, "y\x1b" * 30], "short": [1, 5], "none": [], "map": {"k": "v\nw"}}
     )
     text = capsys.readouterr().out

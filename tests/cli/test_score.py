@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from fssbench.cli import main
-from fssbench.runs.store import Record
+from fssbench.runs.store import EpisodeRecord
 
 
 def score(*arguments: object):
@@ -40,7 +40,8 @@ def test_rule_for_absent_classes(null):
     log = run.path / "episodes.jsonl"
     log.write_bytes(
         b"".join(
-            Record(i, plan[i].class_id, (8, 0 if i else 4), (8, 0 if i else 8), 4).line() for i in range(3)
+            EpisodeRecord(i, plan[i].class_id, (8, 0 if i else 4), (8, 0 if i else 8), 4).line()
+            for i in range(3)
         )
     )
     rows = {
@@ -100,7 +101,7 @@ def test_copies_are_scored_once_and_refused_where_they_disagree(null):
     assert str(copy) in result.stderr
     log = copy / "episodes.jsonl"
     first, *rest = log.read_bytes().splitlines(keepends=True)
-    record = Record.parse(first.rstrip(b"\n"))
+    record = EpisodeRecord.parse(first.rstrip(b"\n"))
     log.write_bytes(b"".join([replace(record, target=record.target + 1).line(), *rest]))
     refused = score(run.path, copy)
     assert refused.exit_code == 3

@@ -17,7 +17,7 @@ from fssbench.contracts.run_manifest import RunManifest
 from fssbench.data.location import make_miniature
 from fssbench.episodes.plan_file import read_plan, write_plan
 from fssbench.files.append_log import seal, unseal
-from fssbench.runs.store import manifest_seal, read_run, scan
+from fssbench.runs.store import compute_seal, find_run_folders, read_run
 
 PLUGIN = """
 import torch
@@ -88,7 +88,7 @@ def verify(
 
 
 def one(place: Path) -> Path:
-    return next(p for p in scan(place / "runs") if "-1shot-" in p.name)
+    return next(p for p in find_run_folders(place / "runs") if "-1shot-" in p.name)
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -99,7 +99,7 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 def seal_again(run: Path) -> None:
     plan = read_plan(run / "plan.json")
-    edit(run / "manifest.json", lambda m: m.update(sealed=manifest_seal(RunManifest.read_stored(m), plan)))
+    edit(run / "manifest.json", lambda m: m.update(sealed=compute_seal(RunManifest.read_stored(m), plan)))
 
 
 def edit_record(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -176,14 +176,16 @@ HARMS: dict[str, tuple[Callable[[Path], object], str, bool]] = {
     "record of another episode": (lambda r: edit_record(r, lambda d: d.update(i=5)), "records", False),
     "log of another run": (
         lambda r: shutil.copy(
-            next(p for p in scan(r.parent) if p != r) / "episodes.jsonl", r / "episodes.jsonl"
+            next(p for p in find_run_folders(r.parent) if p != r) / "episodes.jsonl", r / "episodes.jsonl"
         ),
         "summary",
         False,
     ),
     "log of another run, and summary": (
         lambda r: (
-            shutil.copy(next(p for p in scan(r.parent) if p != r) / "episodes.jsonl", r / "episodes.jsonl"),
+            shutil.copy(
+                next(p for p in find_run_folders(r.parent) if p != r) / "episodes.jsonl", r / "episodes.jsonl"
+            ),
             mended(r),
         ),
         "counts",

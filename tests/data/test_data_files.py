@@ -17,7 +17,7 @@ from fssbench.errors import DataError
 from fssbench.evaluation.engine import evaluate_all
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.settings import Settings
-from fssbench.runs.store import read_run, scan
+from fssbench.runs.store import find_run_folders, read_run
 
 BENCHMARK = "pascal-to-chestxray"
 
@@ -98,7 +98,7 @@ def test_changed_file_is_named_and_no_figure_given(null, data, change, which, re
     except DataError as raised:
         error = str(raised)
     assert changed[0].name in error or str(changed[0].parent) in error
-    (kept,) = [read_run(path).records for path in scan(null.folder / "out")]
+    (kept,) = [read_run(path).records for path in find_run_folders(null.folder / "out")]
     assert len(kept) >= 2
 
 
@@ -122,7 +122,7 @@ def test_cache_of_two_plans_gives_no_features_of_the_old_file(null, data):
     ((shared,), _) = run(null, data, cache=cache, out="shared")
     ((fresh,), _) = run(null, data, out="fresh")
     assert null.read_results(shared.path) == null.read_results(fresh.path)
-    assert shared.identity != next(read_run(p).identity for p in scan(null.folder / "before"))
+    assert shared.identity != next(read_run(p).identity for p in find_run_folders(null.folder / "before"))
 
 
 def test_hash_is_over_items_names_and_bytes(tmp_path):
@@ -140,5 +140,5 @@ def test_hash_is_over_items_names_and_bytes(tmp_path):
     files.check_all()
     (tmp_path / "b").write_bytes(b"c")
     files.check("a")
-    with pytest.raises(DataError, match="b holds other bytes"):
+    with pytest.raises(DataError, match="b has changed"):
         files.check_all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -52,10 +53,10 @@ def damage(path: Path) -> None:
 
 
 def compared(code: int = 3) -> dict[str, str]:
-    """What became of files since they were recorded, by path: the first word of the problem."""
+    """What became of files since they were recorded, by path: the first clause of the problem."""
     (row,) = map(json.loads, verify("--against", "good.sha256", "--json", code=code).stdout.splitlines())
     problems = ((finding["path"], finding["problem"]) for finding in row["findings"])
-    return {path: problem.split(":")[0] for path, problem in problems if "record" in problem}
+    return {path: re.split("[:,]", problem)[0] for path, problem in problems if "record" in problem}
 
 
 def test_damage_that_a_decoder_passes_over_is_found(data: Path) -> None:
@@ -65,7 +66,7 @@ def test_damage_that_a_decoder_passes_over_is_found(data: Path) -> None:
     for path in damaged:
         damage(path)
         Image.open(path).load()
-    assert compared() == {path.relative_to(data).as_posix(): "changed" for path in damaged}
+    assert compared() == {path.relative_to(data).as_posix(): "the file was changed" for path in damaged}
     assert "--record" in verify(code=3).stderr, "what cannot be found without hashes is said"
 
 
@@ -76,9 +77,9 @@ def test_changed_missing_and_additional_files_are_named(data: Path) -> None:
     two.rename(two.with_name("ISIC_0000099.jpg"))
     (three.parent / ".DS_Store").write_bytes(b"x")
     assert compared() == {
-        f"{FOLDERS[0]}/{one.name}": "changed",
-        f"{FOLDERS[0]}/{two.name}": "missing",
-        f"{FOLDERS[0]}/ISIC_0000099.jpg": "additional",
+        f"{FOLDERS[0]}/{one.name}": "the file was changed",
+        f"{FOLDERS[0]}/{two.name}": "the file is missing",
+        f"{FOLDERS[0]}/ISIC_0000099.jpg": "the file was added",
     }
 
 

@@ -16,9 +16,9 @@ from hypothesis import given, settings, strategies as st
 
 import fssbench
 from fssbench.data import reference_lists
-from fssbench.data.list_judgement import judge_list, list_sha256
+from fssbench.data.list_judgement import hash_list, judge_list
 from fssbench.errors import DataError, ListError
-from fssbench.training.episodes import training_set
+from fssbench.training.episodes import collect_training_set
 
 FORMS = (PASCAL_LISTS, COCO_LISTS, FSS_LISTS)
 VOC = [f"2007_{i:06}" for i in range(40)]
@@ -179,7 +179,7 @@ def test_a_list_of_another_split_is_refused(shared, tmp_path, benchmark, given, 
     """Trained or validation images would be tested, which no one can want."""
     lists = lists_of(shared, tmp_path / "splits")
     shutil.copy(lists / given, lists / place)
-    with pytest.raises(ListError, match=rf"{place} holds the .* of the reference's"):
+    with pytest.raises(ListError, match=rf"{place} must be the list .* of the reference's"):
         fssbench.plan(benchmark, splits=lists)
     with pytest.raises(ListError, match="of the reference's"):
         reference_lists.import_lists(lists, tmp_path / "in")
@@ -198,7 +198,7 @@ def test_contiguous_lists_are_told_from_interleaved_ones(tmp_path):
 def test_three_folds_of_four_are_told(shared, tmp_path):
     lists = lists_of(shared, tmp_path / "splits")
     (lists / "pascal/val/fold3.txt").unlink()
-    assert "pascal/val: fold3 missing" in reference_lists.import_lists(lists, tmp_path / "in")[-1]
+    assert "pascal/val lacks fold3" in reference_lists.import_lists(lists, tmp_path / "in")[-1]
     with pytest.raises(DataError, match=r"fold3\.txt"):
         fssbench.plan("pascal5i", splits=lists)
 
@@ -206,14 +206,14 @@ def test_three_folds_of_four_are_told(shared, tmp_path):
 def test_hashes_are_of_the_lists_own_text(shared):
     for path in (shared / "golden/splits/pascal").glob("*/*.txt"):
         text = path.read_text().splitlines()
-        assert list_sha256(text) in {each.sha256 for each in PASCAL_LISTS.published}
+        assert hash_list(text) in {each.sha256 for each in PASCAL_LISTS.published}
 
 
 def test_the_training_side_follows_the_same_rule(shared, tmp_path):
     lists = lists_of(shared, tmp_path / "splits")
     path = lists / "pascal/trn/fold1.txt"
     path.write_text(path.read_text() + "2007_000032__06\n")
-    by_fold = {f: training_set("pascal5i", fold=f, splits=lists).marks for f in (0, 1)}
+    by_fold = {f: collect_training_set("pascal5i", fold=f, splits=lists).marks for f in (0, 1)}
     mark = "other lists (pascal trn fold 1: 3,426 entries, the reference has 3,425)"
     assert mark in by_fold[0], "fold 0 trains on the classes of fold 1"
     assert mark not in by_fold[1]
@@ -232,7 +232,7 @@ def test_a_test_list_that_cannot_be_used_stops_the_training(shared, tmp_path, da
     else:
         shutil.copy(lists / "pascal/trn/fold3.txt", path)
     with pytest.raises(ListError):
-        training_set("pascal5i", splits=lists)
+        collect_training_set("pascal5i", splits=lists)
 
 
 @pytest.mark.parametrize("text", ["", "2007_000033__01\n2007_000033__01\n", "2007_000033 01\n", "\0\0"])

@@ -9,6 +9,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
+from messages import error_names
 from registries import add_lazily
 
 from fssbench.api import DataError, Dataset, PluginError, UsageError
@@ -160,7 +161,7 @@ def test_a_damaged_marker_is_told(cache: Path) -> None:
     root = find_data_folder("mini")
     assert root is not None
     (root / MARKER).write_text('{"seed": "x"}')
-    with pytest.raises(DataError, match=r"MINIATURE.json is unreadable .* Next: delete"):
+    with pytest.raises(DataError, match=r"MINIATURE.json cannot be read .* Next: delete"):
         open_dataset("toy", data="mini")
 
 
@@ -235,15 +236,17 @@ def test_equal_seeds_give_equal_pictures(tmp_path: Path) -> None:
 
 def test_a_folder_with_anything_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("")
-    with pytest.raises(UsageError, match="no miniature; name a new or empty folder"):
+    with pytest.raises(UsageError) as caught:
         make_miniature(tmp_path, names=["toy"])
+    assert error_names(caught.value, tmp_path, "files of another kind", "Next: name a new or empty folder")
     assert [p.name for p in tmp_path.iterdir() if p.name != "cache"] == ["thesis.tex"]
 
 
 def test_another_seed_is_refused(tmp_path: Path) -> None:
     make_miniature(tmp_path / "m", 1, ["toy"])
-    with pytest.raises(UsageError, match="miniature of seed 1 already"):
+    with pytest.raises(UsageError) as caught:
         make_miniature(tmp_path / "m", 2, ["toy"])
+    assert error_names(caught.value, tmp_path / "m", "seed 1, not 2", "Next:")
 
 
 def test_one_broken_plugin_stops_no_other(tmp_path: Path) -> None:

@@ -25,9 +25,9 @@ from fssbench.data.picture_names import (
     name_pictures,
 )
 from fssbench.errors import PluginError
-from fssbench.loading.contamination import content_ids, image_ids
-from fssbench.runs.early_marks import plan_pictures, support_marks, training_marks
-from fssbench.training.episodes import training_set
+from fssbench.loading.contamination import make_content_ids, make_image_ids
+from fssbench.runs.early_marks import make_support_marks, make_training_marks, read_plan_pictures
+from fssbench.training.episodes import collect_training_set
 
 
 class Photos(Dataset):
@@ -104,7 +104,7 @@ def coco_val_lists(root: Path, numbers: range) -> None:
 
 
 def method_trained_on(**manifest: Any) -> Any:
-    """What `training_marks` looks at of a method."""
+    """The attributes of a method that `make_training_marks` reads."""
     training = TrainingManifest.read_stored({"dataset": "coco", **manifest})
     return SimpleNamespace(provenance=Provenance(training=training))
 
@@ -119,7 +119,7 @@ def seen_mark(marks: list[str]) -> str | None:
 def test_tested_images_of_coco_are_left_out_under_the_names_of_2017(tmp_path):
     coco(tmp_path, range(1, 25), range(61, 62))
     coco_val_lists(tmp_path, range(1, 13))
-    source = training_set("coco20i", data=tmp_path)
+    source = collect_training_set("coco20i", data=tmp_path)
     assert {int(item[-16:-4]) for item in source.items} == set(range(13, 25))
     assert source.left_out == 12
 
@@ -135,13 +135,17 @@ def test_a_checkpoint_that_saw_them_is_marked_whatever_its_manifest_knows(tmp_pa
     expected = f"trained on test images ({shown} of 40 queries)"
     names = name_pictures(dataset, trained)
     for facts in (
-        {"image_ids": image_ids(trained)},  # of an earlier version: names alone
-        {"image_ids": image_ids(["val2014/COCO_val2014_000000000001.jpg", "train2017/000000000002.jpg"])},
-        {"content_ids": content_ids(n for each in names.values() for n in each)},
+        {"image_ids": make_image_ids(trained)},  # of an earlier version: names alone
+        {
+            "image_ids": make_image_ids(
+                ["val2014/COCO_val2014_000000000001.jpg", "train2017/000000000002.jpg"]
+            )
+        },
+        {"content_ids": make_content_ids(n for each in names.values() for n in each)},
     ):
-        assert seen_mark(training_marks(method_trained_on(**facts), plan)) == expected
-    other = {"content_ids": content_ids(["coco:000000000099"]), "image_ids": image_ids(["x"])}
-    assert seen_mark(training_marks(method_trained_on(**other), plan)) is None
+        assert seen_mark(make_training_marks(method_trained_on(**facts), plan)) == expected
+    other = {"content_ids": make_content_ids(["coco:000000000099"]), "image_ids": make_image_ids(["x"])}
+    assert seen_mark(make_training_marks(method_trained_on(**other), plan)) is None
 
 
 def test_only_what_shows_no_test_class_under_any_name_stays_without_novel(tmp_path):
@@ -155,7 +159,7 @@ def test_only_what_shows_no_test_class_under_any_name_stays_without_novel(tmp_pa
         write_image(tmp_path / f"COCO2017/train2017/{n:012}.jpg", n)
         classes = np.resize(np.array([c for c in range(1, 81) if (c - 1) % 4], np.uint8), (64, 80))
         Image.fromarray(classes).save(tmp_path / f"COCO2017/annotations/train2017/{n:012}.png")
-    source = training_set("coco20i", data=tmp_path, without_novel=True)
+    source = collect_training_set("coco20i", data=tmp_path, without_novel=True)
     assert {int(item[-16:-4]) for item in source.items} == {2, 3, 4, 5, 6}
 
 
@@ -179,11 +183,11 @@ def test_a_test_image_copied_into_the_training_part_is_left_out(tmp_path):
     lists.mkdir(parents=True)
     (lists / "train.txt").write_text("\n".join(train))
     (lists / "val.txt").write_text("\n".join(val))
-    assert training_set("pascal5i", data=tmp_path).left_out == 0
+    assert collect_training_set("pascal5i", data=tmp_path).left_out == 0
     images = tmp_path / "VOC2012/JPEGImages"
     for n in (3, 4):
         shutil.copy(images / f"2007_{n:06}.jpg", images / f"2008_{n:06}.jpg")
-    source = training_set("pascal5i", data=tmp_path)
+    source = collect_training_set("pascal5i", data=tmp_path)
     assert source.left_out == 2
     assert not {"2008_000003", "2008_000004"} & set(source.items)
 
@@ -196,12 +200,12 @@ def test_a_copy_of_a_training_image_is_not_held_out(tmp_path):
     lists.mkdir(parents=True)
     (lists / "train.txt").write_text("\n".join(names))
     (lists / "val.txt").write_text("2007_000001")
-    before = training_set("pascal5i", data=tmp_path)
+    before = collect_training_set("pascal5i", data=tmp_path)
     held = sorted(before.held_out[5])
     assert held
     images = tmp_path / "VOC2012/JPEGImages"
     shutil.copy(images / f"{before.training[5][0]}.jpg", images / f"{held[0]}.jpg")
-    after = training_set("pascal5i", data=tmp_path)
+    after = collect_training_set("pascal5i", data=tmp_path)
     assert sorted(after.held_out[5]) == held[1:]
     assert after.items == before.items
 
@@ -296,10 +300,12 @@ def test_copies_among_the_images_are_marked(tmp_path):
     for i in range(6):
         write_image(images / f"ISIC_{i:07}.jpg", i)
     plan = fssbench.plan("pascal-to-isic2018", data=tmp_path)
-    assert support_marks(plan, plan_pictures(plan)) == []
+    assert make_support_marks(plan, read_plan_pictures(plan)) == []
     shutil.copy(images / "ISIC_0000000.jpg", images / "ISIC_0000001.jpg")
     pairs = [{e.query, *e.supports} for e in plan]
     twins = {f"ISIC2018_Task1-2_Training_Input/ISIC_000000{i}.jpg" for i in (0, 1)}
     count = sum(pair == twins for pair in pairs)
     assert count > 0
-    assert support_marks(plan, plan_pictures(plan)) == [f"query among its supports ({count} of 600 episodes)"]
+    assert make_support_marks(plan, read_plan_pictures(plan)) == [
+        f"query among its supports ({count} of 600 episodes)"
+    ]

@@ -18,7 +18,7 @@ from fssbench.api import DataError
 from fssbench.cli import main
 from fssbench.data.location import open_dataset
 from fssbench.plugins.registry import DATASETS
-from fssbench.runs.store import read_run, scan
+from fssbench.runs.store import find_run_folders, read_run
 
 REFUSED = 3
 PLUGIN = NULL_PLUGIN
@@ -103,7 +103,7 @@ def test_one_class_that_was_renumbered_does_not_leave_the_pool(checked, drawn):
         label = np.asarray(Image.open(path))
         drawn.save_label(np.where(label == 2, 38, label).astype(np.uint8), path)
     for _ in range(2):
-        with pytest.raises(DataError, match=r"2007_000011\.png: unknown label values 38"):
+        with pytest.raises(DataError, match=r"2007_000011\.png: .* unknown label values 38"):
             open_dataset("pascal", data=checked.data).pool("val")
     checked.both_refuse("pascal", "pascal5i", "2007_000011.png", "38")
 
@@ -116,7 +116,7 @@ def test_coco_labels_beyond_80_are_refused_while_listing(checked, drawn):
         Image.fromarray(image).save(checked.data / f"COCO2017/val2017/{number:012}.jpg")
         label = np.where(mask > 0, value, 0).astype(np.uint8)
         Image.fromarray(label).save(checked.data / f"COCO2017/annotations/val2017/{number:012}.png")
-    with pytest.raises(DataError, match=r"0{11}3\.png: unknown label values 255"):
+    with pytest.raises(DataError, match=r"0{11}3\.png: .* unknown label values 255"):
         open_dataset("coco", data=checked.data).pool("val")
     assert checked.verify("coco")[0] == REFUSED
 
@@ -168,7 +168,7 @@ def test_fss_as_released_is_marked_with_a_count(checked, drawn):
     told = {f["path"]: f["problem"] for f in findings if "as released" in f["problem"]}
     assert {*told} == {"class_001/8.png", "class_002/8.png"}
     marks = checked.marks("fss1000", episodes=30)
-    run = read_run(next(scan(checked.out)))
+    run = read_run(next(find_run_folders(checked.out)))
     for kind, words in (("photograph", "picture in place of the mask"), ("resized", "mask of another size")):
         count = sum(kind in record.doubts for record in run.records.values())
         assert count
@@ -205,7 +205,9 @@ def test_suim_masks_of_another_size_are_marked_with_a_count(checked, drawn):
         Image.open(path).resize((40, 40), 0).save(path)
     code, findings = checked.verify("suim")
     assert code == 0
-    assert sum("as released: mask is 40x40, image is 48x48" in f["problem"] for f in findings) == 2
+    assert (
+        sum("as released: the mask is 40x40, but the image is 48x48" in f["problem"] for f in findings) == 2
+    )
     marks = checked.marks("pascal5i-to-suim", episodes=20)
     assert any("mask of another size" in mark and "of 20 episodes" in mark for mark in marks), marks
 
@@ -300,7 +302,7 @@ def test_inverted_masks_are_marked(checked, drawn):
     rewrite(masks, lambda mask: 255 - mask)
     code, findings = checked.verify("isic2018")
     assert code == 0
-    assert sum("along all four edges" in f["problem"] for f in findings) == 8
+    assert sum("all four edges" in f["problem"] for f in findings) == 8
     assert any("8 of 8 episodes: foreground along" in mark for mark in checked.marks("pascal-to-isic2018"))
 
 

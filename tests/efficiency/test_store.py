@@ -55,8 +55,8 @@ def test_latest_of_two_copies_counts_once(tmp_path):
 DAMAGE = {
     "cut": (lambda text: text[:100], "cannot be read"),
     "empty": (lambda text: "", "cannot be read"),
-    "no object": (lambda text: "[]", "no fssbench file"),
-    "newer": (lambda text: text.replace('"schema": 1', '"schema": 99'), "schema 99.*upgrade fssbench"),
+    "no object": (lambda text: "[]", "not a file of fssbench"),
+    "newer": (lambda text: text.replace('"schema": 1', '"schema": 99'), "schema 99.*pip install -U fssbench"),
     "field missing": (lambda text: text.replace('"threads"', '"thread"'), "no measurement"),
     "wrong type": (lambda text: text.replace('"shot": 1', '"shot": "many"'), "no measurement.*shot"),
     "not a number": (lambda text: text.replace("12.5", "NaN"), "no measurement.*median"),

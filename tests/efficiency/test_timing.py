@@ -91,8 +91,8 @@ def test_figures_are_numpys(seconds):
         ([1.0] * 20, []),
         ([1.0, 1.05, 0.95, 1.02, 0.98], []),
         ([1.0, 1.2, 0.8, 1.3, 0.7], ["the standard deviation is 25 % of the mean"]),
-        ([1.0] * 60 + [1.6], ["the slowest is 60 % above the median"]),
-        ([1.0] * 60 + [0.4], ["the fastest is 60 % below the median"]),
+        ([1.0] * 60 + [1.6], ["the slowest repeat is 60 % above the median"]),
+        ([1.0] * 60 + [0.4], ["the fastest repeat is 60 % below the median"]),
         ([1.0] * 4, ["only 4 repeats"]),
     ],
 )

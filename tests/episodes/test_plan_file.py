@@ -72,7 +72,7 @@ def test_one_episode_a_line_and_no_folder_of_this_machine(tmp_path: Path) -> Non
         (lambda d: d["episodes"][0].__setitem__(1, "zero"), "episodes.0.1: "),
         (lambda d: d.update(shot=2), "episode 0 has 1 supports, not 2"),
         (lambda d: d.update(classes=[0, 4]), "episode 1 has class 3"),
-        (lambda d: d.update(class_names=["one"]), "2 classes but 1 names"),
+        (lambda d: d.update(class_names=["one"]), "has 2 classes, but 1 class names"),
         (lambda d: d["episodes"][2].__setitem__(0, 1), "episode 2 is out of order"),
         (lambda d: d["episodes"][0].__setitem__(0, -1), "episode 0 is out of order"),
     ],
@@ -93,14 +93,14 @@ def test_a_changed_file_is_refused(tmp_path: Path, change, told: str) -> None:
 def test_what_is_no_plan(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "p.json"
     path.write_bytes(content)
-    with pytest.raises(DataError, match="no plan of fssbench"):
+    with pytest.raises(DataError, match="not a plan of fssbench"):
         read_plan(path)
 
 
 def test_missing_and_unwritable(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read"):
         read_plan(tmp_path / "none.json")
-    with pytest.raises(DataError, match="cannot write the plan"):
+    with pytest.raises(DataError, match="cannot be written"):
         write_plan(made(THREE), tmp_path / "none" / "p.json")
 
 

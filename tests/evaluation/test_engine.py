@@ -28,7 +28,7 @@ from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.settings import Settings
 from fssbench.metrics import count
-from fssbench.runs.identity import run_slug
+from fssbench.runs.identity import make_run_slug
 from fssbench.runs.store import read_run
 
 # --- end to end ---------------------------------------------------------------------------------
@@ -331,7 +331,7 @@ def test_slugs_are_plain_short_and_distinct():
         "n" * 300,
         "💥",
     ]
-    slugs = [run_slug(make_manifest(benchmark="b:v", method=name)) for name in names]
+    slugs = [make_run_slug(make_manifest(benchmark="b:v", method=name)) for name in names]
     assert len(set(slugs)) == len(names)
     for slug in slugs:
         assert slug.isascii()
@@ -339,7 +339,7 @@ def test_slugs_are_plain_short_and_distinct():
         assert not set(slug) - set("abcdefghijklmnopqrstuvwxyz0123456789._-")
         assert "/" not in slug
         assert not slug.startswith((".", "-"))
-    assert "shard2of7" in run_slug(make_manifest(shard=(2, 7)))
+    assert "shard2of7" in make_run_slug(make_manifest(shard=(2, 7)))
 
 
 @pytest.mark.parametrize("name", ["with space", "ü日本💥", "a#b%c", "new\nline", "x" * 150, "-dash", "dot."])

@@ -194,7 +194,7 @@ class TestSort:
         log.append(b"5 E\n")
         log.sort(self.number_of)
         assert path.read_bytes() == b"3 c\n5 E\n"
-        assert log.harm(whole=True) == ""
+        assert log.find_harm(whole=True) == ""
         log.append(b"9 i\n")
         log.close()
         assert path.read_bytes() == b"3 c\n5 E\n9 i\n"
@@ -223,7 +223,7 @@ class TestSort:
             with pytest.raises(DataError, match="No space left"):
                 log.sort(self.number_of)
         assert path.read_bytes() == b"2 b\n1 a\n"
-        assert log.harm(whole=True) == ""
+        assert log.find_harm(whole=True) == ""
         log.sort(self.number_of)
         log.close()
         assert path.read_bytes() == b"1 a\n2 b\n"

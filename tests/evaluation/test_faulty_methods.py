@@ -151,7 +151,7 @@ def test_method_that_raises_stops_alone(null, raised):
         assert len(str(error)) < 1000
         assert (f"[{Path(__file__).name}:" in str(error)) is not isinstance(raised, FssbenchError)
         short = isinstance(raised, MemoryError | torch.OutOfMemoryError)
-        assert ("Next: a smaller --size or --cache-mb" in str(error)) is short
+        assert ("Next: choose a smaller --size or --cache-mb" in str(error)) is short
         assert done[0].score.episodes == 4
         (broken,) = (p for p in out.iterdir() if "-odd-" in p.name)
         assert sorted(read_records(broken / "episodes.jsonl")[0]) == list(range(at))

@@ -163,12 +163,12 @@ def test_files_read_by_these_threads_are_not_those_of_a_method(tmp_path: Path) -
     image = tmp_path / "image.bin"
     image.write_bytes(b"x")
     ahead = ReadAhead(lambda item: np.frombuffer(Path(item).read_bytes(), np.uint8), 1)
-    with execution.observed() as observed:
+    with execution.observe() as observed:
         ahead.announce([str(image)])
         ahead.take(str(image))
     ahead.close()
     assert not observed
-    with execution.observed() as observed:
+    with execution.observe() as observed:
         image.read_bytes()
     assert list(observed.opened) == [str(image.resolve())]
 

@@ -81,7 +81,7 @@ def test_all_problems_are_told_together(null, request_):
     for said in (
         "'nul'",
         "'pmnett'. Did you mean pmnet",
-        "cannot write",
+        "cannot be written",
         "'pascal' not found",
         "'fss1000' not found",
     ):

@@ -14,7 +14,7 @@ from fssbench.contracts.backbones import Backbone, Tap
 from fssbench.errors import PluginError
 from fssbench.evaluation.engine import evaluate_all
 from fssbench.evaluation.settings import Settings
-from fssbench.runs.store import read_run, scan
+from fssbench.runs.store import find_run_folders, read_run
 
 EPISODES = 12
 
@@ -154,7 +154,7 @@ def test_harm_is_refused_and_moves_nobody_else(null, alone, harm):
     assert isinstance(error, PluginError)
     assert "'bad'" in str(error)
     assert [null.read_results(d.path) for d in done] == [alone]
-    (stored,) = [p for p in scan(null.folder / "both") if "bad" in p.name]
+    (stored,) = [p for p in find_run_folders(null.folder / "both") if "bad" in p.name]
     assert read_run(stored).done == 0
     # and in a later command
     (again,) = null.run("both", plan, method(null, "victim"), panels=0)
@@ -168,7 +168,7 @@ def test_late_harm_that_leaves_no_trace_takes_back_what_is_not_proven(null, harm
     plan, settings = null.plan(EPISODES), Settings(out=null.folder / "late", panels=0)
     _, ((_, error),) = evaluate_all([method(null, "bad", harm, at=at)], plan, settings)
     assert isinstance(error, PluginError)
-    (path,) = scan(null.folder / "late")
+    (path,) = find_run_folders(null.folder / "late")
     kept = read_run(path)
     assert kept.done < at
     clean = read_run(null.run("clean", plan, method(null, "bad"), panels=0)[0].path)
@@ -263,8 +263,8 @@ def test_methods_of_one_backbone_object_are_told_apart(null, alone):
     plan, settings = null.plan(EPISODES), Settings(out=null.folder / "one", panels=0)
     _, failed = evaluate_all([bad, good], plan, settings)
     assert failed[0][0] is bad
-    for path in scan(null.folder / "one"):
+    for path in find_run_folders(null.folder / "one"):
         if "victim" in path.name:
             kept = read_run(path).records
-            whole = read_run(next(scan(null.folder / "alone"))).records
+            whole = read_run(next(find_run_folders(null.folder / "alone"))).records
             assert kept.items() <= whole.items()

@@ -66,7 +66,7 @@ def test_a_part_of_a_run_is_completed(null: Any, change: Any, torn: int) -> None
     kept = log.read_bytes()
     log.write_bytes(kept + change(lines[7]).strip(b"\xef\xbb\xbf\r\n ")[:torn])
     if torn:
-        with pytest.warns(UserWarning, match="torn"):
+        with pytest.warns(UserWarning, match="is incomplete"):
             (again,) = null.run("runs", plan)
     else:
         (again,) = null.run("runs", plan)

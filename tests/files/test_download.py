@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from messages import error_names
 
 from fssbench.errors import DataError
 from fssbench.files.download import download
@@ -122,8 +123,11 @@ def test_the_first_digits_of_the_hash_suffice(server: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("path", ["wrong", "long", "understated"])
 def test_other_content_is_never_promoted_nor_kept(server: str, tmp_path: Path, path: str) -> None:
-    with pytest.raises(DataError, match=r"not the published file: sha256 .*expected .*Nothing was kept"):
+    with pytest.raises(DataError) as caught:
         download(f"{server}/{path}", tmp_path / "w", sha256=SHA)
+    assert error_names(
+        caught.value, "w", "not the published file", f"expected {SHA[:16]}", "deleted", "Next:"
+    )
     assert left(tmp_path) == []
 
 
@@ -134,13 +138,14 @@ def test_a_login_page_is_called_one(server: str, tmp_path: Path) -> None:
 
 
 def test_a_short_body_is_an_error_and_never_promoted(server: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=rf"stopped after 1000 of {len(CONTENT)} bytes.*continues at the cut"):
+    with pytest.raises(DataError) as caught:
         download(f"{server}/short", tmp_path / "w", sha256=SHA)
+    assert error_names(caught.value, f"1000 of {len(CONTENT)} bytes", "Next:", "resumes the download")
     assert not (tmp_path / "w").exists()
 
 
 def test_after_a_cut_only_the_rest_is_fetched(server: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="stopped after"):
+    with pytest.raises(DataError, match="and stopped"):
         download(f"{server}/cut", tmp_path / "w", sha256=SHA)
     download(f"{server}/cut", tmp_path / "w", sha256=SHA)
     assert (tmp_path / "w").read_bytes() == CONTENT

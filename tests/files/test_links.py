@@ -13,7 +13,7 @@ from PIL import Image
 
 from fssbench.api import Dataset
 from fssbench.cli import main
-from fssbench.data.data_files import files_sha256
+from fssbench.data.data_files import hash_item_files
 from fssbench.data.location import open_dataset
 from fssbench.errors import DataError
 from fssbench.files.links import check_links
@@ -46,7 +46,7 @@ def read_all(dataset: Dataset) -> None:
     entry = dataset.pool("test").entries[0]
     dataset.image(entry.item)
     dataset.mask(entry.item, 0)
-    files_sha256(dataset, [entry.item], "a test")
+    hash_item_files(dataset, [entry.item], "a test")
 
 
 def move_and_link(path: Path, target: Path) -> None:
@@ -118,7 +118,7 @@ def test_files_that_a_plugin_names_are_checked_too(tmp_path: Path, toy: type[Dat
     toy.miniature(data, 0)
     dataset = open_dataset("toy", data=data)
     item = dataset.pool("test").entries[0].item
-    files_sha256(dataset, [item], "a test")
+    hash_item_files(dataset, [item], "a test")
     move_and_link(dataset.files(item)[0], tmp_path / "private.png")
     with pytest.raises(DataError, match=r"private\.png"):
-        files_sha256(dataset, [item], "a test")
+        hash_item_files(dataset, [item], "a test")

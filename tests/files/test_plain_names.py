@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 from manifests import make_manifest
 
 from fssbench.files.plain_names import make_plain_name, replace_unsafe
-from fssbench.runs.identity import run_slug
+from fssbench.runs.identity import make_run_slug
 
 PLAIN = set(string.ascii_letters + string.digits)
 TEXTS = st.text() | st.text(alphabet="aB7._- :/é\n", max_size=200)
@@ -39,6 +39,6 @@ def test_run_folders_and_figures_have_the_names_they_always_had(text: str) -> No
     before = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in before)
     while "--" in before:
         before = before.replace("--", "-")
-    assert run_slug(manifest) == f"{before.strip('-.')[:120]}-{manifest.identity[:12]}"
+    assert make_run_slug(manifest) == f"{before.strip('-.')[:120]}-{manifest.identity[:12]}"
     figure = "".join(c if c.isascii() and c.isalnum() else " " for c in text)
     assert slug(text) == ("-".join(figure.split())[:80].strip("-") or "x")

@@ -11,7 +11,7 @@ from fssbench.errors import FssbenchError
 from fssbench.evaluation.settings import Evaluation, Settings
 from fssbench.evaluation.suite import Request, execute, prepare
 from fssbench.plugins.registry import load_plugin
-from fssbench.runs.store import Record, read_run
+from fssbench.runs.store import EpisodeRecord, read_run
 
 METHODS = ("pmnet", "hsnet", "panet", "ssp")
 GREEDY = """
@@ -53,7 +53,7 @@ def run(
     return done
 
 
-def records(evaluation: Evaluation) -> dict[int, Record]:
+def records(evaluation: Evaluation) -> dict[int, EpisodeRecord]:
     return read_run(evaluation.path).records
 
 

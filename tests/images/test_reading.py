@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from messages import error_names
 from PIL import Image, ImageFile
 from torch.nn import functional
 
@@ -67,8 +68,9 @@ def test_truncated_files_are_refused(
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"file missing: .*absent\.png"):
+    with pytest.raises(DataError) as caught:
         open_image(tmp_path / "absent.png")
+    assert error_names(caught.value, tmp_path / "absent.png", "missing", "fssbench data verify")
 
 
 def test_folder_and_text_are_no_images(tmp_path: Path) -> None:
@@ -117,8 +119,9 @@ def test_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fac
     _noise().save(tmp_path / "bomb.png")
     # between once and twice the limit Pillow only warns
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", int(40 * 60 * factor))
-    with pytest.raises(DataError, match="pixels; refused"):
+    with pytest.raises(DataError) as caught:
         open_image(tmp_path / "bomb.png")
+    assert error_names(caught.value, tmp_path / "bomb.png", "pixels that are allowed", "Next:")
 
 
 def test_binary_masks(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from fssbench.contracts.methods import MethodConfig
 from fssbench.contracts.provenance import Provenance
 from fssbench.errors import PluginError
 from fssbench.plugins.registry import METHODS, load_plugin
-from fssbench.runs.identity import label
-from fssbench.runs.store import manifest_seal, read_manifest
+from fssbench.runs.identity import make_label
+from fssbench.runs.store import compute_seal, read_manifest
 from fssbench.verification.seals import check_seals
 
 PLUGIN = """
@@ -59,7 +59,7 @@ def near(tmp_path: Any) -> Any:
 def seal_again(file: Path, manifest: dict[str, Any], plan: Plan) -> None:
     """Store a changed manifest with the seal that belongs to it."""
     file.write_text(json.dumps(manifest))
-    manifest["sealed"] = manifest_seal(read_manifest(file.parent), plan)
+    manifest["sealed"] = compute_seal(read_manifest(file.parent), plan)
     file.write_text(json.dumps(manifest))
 
 
@@ -68,7 +68,7 @@ def ssp_label(*names: str, **settings: Any) -> str:
     method = cls.__new__(cls)
     provenance = Provenance(method="ssp", ablations=names, config_passed=settings)
     object.__setattr__(method, "provenance", provenance)
-    return label(method)
+    return make_label(method)
 
 
 def test_an_ablation_that_switches_something_on_is_not_printed_as_without() -> None:

@@ -17,7 +17,7 @@ from fssbench.evaluation.suite import Request, execute, prepare
 from fssbench.files.state_dicts import read_state_dict
 from fssbench.loading import checkpoints
 from fssbench.loading.bundled import choose_bundled, list_bundled
-from fssbench.loading.settings import settings_to_take
+from fssbench.loading.settings import list_settings_to_take
 from fssbench.plugins.registry import METHODS, load_plugin
 from fssbench.runs.store import read_run
 
@@ -146,7 +146,7 @@ def test_backbone_and_settings_have_to_be_those_of_the_training(tiny, tmp_path):
     assert choose_bundled(tiny, None, LESIONS, config={"width": 2}) is None
     assert choose_bundled(tiny, None, LESIONS, ablate=["bright"]) is None
     assert choose_bundled(tiny, "resnet50", LESIONS) is None
-    assert settings_to_take(tiny, list_bundled(tiny)[0].config) == {"width": 3}
+    assert list_settings_to_take(tiny, list_bundled(tiny)[0].config) == {"width": 3}
 
 
 def test_a_wrong_setting_is_told_before_weights_are_looked_for(tiny, tmp_path):
@@ -218,7 +218,7 @@ def test_what_is_needed_is_said_where_none_fits(request_, tmp_path):
 
 
 def test_half_precision_is_refused_where_it_cannot_hold_a_weight(tiny, tmp_path):
-    with pytest.raises(DataError, match=r"half precision cannot hold bias"):
+    with pytest.raises(DataError, match=r"bias are beyond the range of half precision"):
         ship(tmp_path, "all", "pascal", [0], bias=1e6)
     assert not list((tmp_path / "weights").iterdir())
 

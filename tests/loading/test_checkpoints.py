@@ -25,8 +25,8 @@ from fssbench.contracts.backbones import Backbone
 from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.contracts.methods import collect_method_weights, load_reference
 from fssbench.errors import DataError
-from fssbench.files.hashing import weights_file_sha256
-from fssbench.files.state_dicts import NO_FALLBACK, assign, digest_state, read_state_dict
+from fssbench.files.hashing import hash_weights_file
+from fssbench.files.state_dicts import NO_FALLBACK, assign_state, digest_state, read_state_dict
 from fssbench.loading.backbones import build_backbone
 from fssbench.loading.checkpoints import load, load_own, read_header, save
 
@@ -61,7 +61,7 @@ def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no file .*none\.pt"):
+    with pytest.raises(DataError, match=r"none\.pt does not exist"):
         read_state_dict(tmp_path / "none.pt")
 
 
@@ -206,7 +206,7 @@ def safetensors_bytes(entries: object, data: bytes, length: int | None = None) -
 def test_hostile_safetensors_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "w.safetensors"
     path.write_bytes(content)
-    with pytest.raises(DataError, match="not a whole safetensors file"):
+    with pytest.raises(DataError, match="not a complete safetensors file"):
         read_state_dict(path)
 
 
@@ -234,11 +234,11 @@ def test_assign_names_up_to_five_of_each_and_copies_nothing() -> None:
     own = {f"m{i}": torch.zeros(1) for i in range(7)} | {"s": torch.zeros(2), "ok": torch.zeros(1)}
     given_ = {f"x{i}": torch.ones(1) for i in range(2)} | {"s": torch.ones(3), "ok": torch.ones(1)}
     with pytest.raises(DataError) as caught:
-        assign(own, given_, "entries of the test")
+        assign_state(own, given_, "entries of the test")
     said = str(caught.value)
     assert "7 missing: m0, m1, m2, m3, m4 and 2 more" in said
     assert "2 unknown: x0, x1" in said
-    assert "1 of another shape: s (3,) instead of (2,)" in said
+    assert "1 with another shape: s (3,) instead of (2,)" in said
     assert own["ok"].item() == 0
 
 
@@ -400,7 +400,7 @@ def test_our_own_checkpoint_comes_back(tmp_path: Path) -> None:
     load(second, path)
     assert_same(second.state_dict(), first.state_dict())
     assert second.provenance.checkpoint == "toy.safetensors"
-    assert second.provenance.checkpoint_sha256 == weights_file_sha256(path)
+    assert second.provenance.checkpoint_sha256 == hash_weights_file(path)
     assert second.backbone is not None
     assert second.backbone.weights == "random"
     assert not any(k.startswith("backbone.") for k in read_state_dict(path))
@@ -455,5 +455,5 @@ def test_load_tells_the_layouts_apart(tmp_path: Path) -> None:
 
 
 def test_hash_of_an_unreadable_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot read"):
-        weights_file_sha256(tmp_path / "none")
+    with pytest.raises(DataError, match="cannot be read"):
+        hash_weights_file(tmp_path / "none")

@@ -9,9 +9,9 @@ import pytest
 
 from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.loading.contamination import (
-    image_ids,
-    seen_classes as seen_classes_of,
-    seen_images as seen_images_of,
+    count_seen_images as seen_images_of,
+    find_seen_classes as seen_classes_of,
+    make_image_ids,
 )
 from fssbench.plugins.registry import DATASETS
 
@@ -64,8 +64,8 @@ def test_malformed_manifests_say_nothing(manifest):
 
 
 def test_queries_that_were_trained_on_are_counted():
-    assert image_ids(["2007_000032"]) == [hashlib.sha256(b"2007_000032").hexdigest()[:8]]
-    manifest = {"dataset": "pascal", "image_ids": image_ids(["b", "a", "c"])}
+    assert make_image_ids(["2007_000032"]) == [hashlib.sha256(b"2007_000032").hexdigest()[:8]]
+    manifest = {"dataset": "pascal", "image_ids": make_image_ids(["b", "a", "c"])}
     assert manifest["image_ids"] == sorted(manifest["image_ids"])
     assert seen_images(manifest, "pascal", ["a", "x", "a", "c"]) == 3
     assert seen_images(manifest, "coco", ["a", "x", "a", "c"]) == 0

@@ -19,9 +19,9 @@ from fssbench.errors import DataError
 from fssbench.evaluation.suite import Request, execute, prepare
 from fssbench.loading import checkpoints
 from fssbench.loading.load import load_method
-from fssbench.loading.settings import may_differ
+from fssbench.loading.settings import list_inference_settings
 from fssbench.plugins.registry import METHODS, load_plugin
-from fssbench.runs.early_marks import marks
+from fssbench.runs.early_marks import make_method_marks
 
 SMALL = "efficientnet-lite0"
 LEARNT = """
@@ -85,7 +85,7 @@ def test_python_takes_the_file_that_run_takes(fold: int, mini: Path, tmp_path: P
     for key in ("checkpoint", "checkpoint_sha256", "backbone", "weights_sha256", "config", "untrained"):
         assert getattr(method.provenance, key) == getattr(task.methods[0].provenance, key), key
     assert f"f{fold}" in method.provenance.checkpoint
-    assert "untrained" not in marks(method)
+    assert "untrained" not in make_method_marks(method)
 
 
 def test_python_and_run_give_one_identity(mini: Path, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_without_weights_it_is_refused_with_what_to_give(given: Any, words: tupl
 @pytest.mark.parametrize("given", [{"untrained": True}, {}])
 def test_weights_of_a_seed_are_marked(given: Any) -> None:
     method = load_method("pmnet", backbone=SMALL, weights="random", **given)
-    assert marks(method) == ["untrained", "random backbone"]
+    assert make_method_marks(method) == ["untrained", "random backbone"]
 
 
 def test_a_plan_for_which_nothing_is_shipped_is_said(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,14 +140,16 @@ OWN = {
 def test_weights_that_an_image_method_brings_are_marked(tmp_path: Path, write_method: Any, kind: str) -> None:
     init, expected = OWN[kind]
     load_plugin(write_method(tmp_path / "mine.py", init=init))
-    assert marks(load_method("mine")) == expected
+    assert make_method_marks(load_method("mine")) == expected
 
 
 def test_backbone_weights_of_a_file_are_marked(tmp_path: Path) -> None:
     network = load_method("panet", backbone=SMALL, weights="random").backbone
     assert network is not None
     torch.save(network.state_dict(), tmp_path / "w.pth")
-    assert marks(load_method("panet", backbone=SMALL, weights=str(tmp_path / "w.pth"))) == ["local weights"]
+    assert make_method_marks(load_method("panet", backbone=SMALL, weights=str(tmp_path / "w.pth"))) == [
+        "local weights"
+    ]
 
 
 # --- checkpoints and settings ------------------------------------------------------------------------
@@ -155,15 +157,15 @@ def test_backbone_weights_of_a_file_are_marked(tmp_path: Path) -> None:
 
 def test_a_setting_of_inference_may_differ(learnt: Any, stored: Path) -> None:
     cls = learnt(settings="level: Annotated[float, AT_INFERENCE] = 1.0")
-    assert may_differ(cls.Config) == {"level"}
+    assert list_inference_settings(cls.Config) == {"level"}
     method = load_method(cls, checkpoint=stored, level=2.0)
     assert method.provenance.config["level"] == 2.0
-    assert marks(method) == []
+    assert make_method_marks(method) == []
 
 
 def test_a_setting_that_is_newer_than_the_checkpoint_has_its_default(learnt: Any, stored: Path) -> None:
     cls = learnt(settings="level: float = 1.0")
-    assert marks(load_method(cls, checkpoint=stored)) == []
+    assert make_method_marks(load_method(cls, checkpoint=stored)) == []
     with pytest.raises(DataError, match=r"level=1\.0 \(here 2\.0\).*--force"):
         load_method(cls, checkpoint=stored, level=2.0)
 
@@ -178,7 +180,7 @@ def test_a_setting_of_training_may_not_differ(learnt: Any, stored: Path) -> None
 def test_force_loads_it_all_the_same_and_marks_it(learnt: Any, stored: Path) -> None:
     cls = learnt(settings="level: float = 1.0")
     method = load_method(cls, checkpoint=stored, level=2.0, force=True)
-    (mark,) = marks(method)
+    (mark,) = make_method_marks(method)
     assert mark.startswith("forced checkpoint")
     assert "level=1.0" in mark
     plain = load_method(learnt(), checkpoint=stored)
@@ -187,7 +189,7 @@ def test_force_loads_it_all_the_same_and_marks_it(learnt: Any, stored: Path) -> 
 
 
 def test_force_is_no_mark_where_nothing_differs(learnt: Any, stored: Path) -> None:
-    assert marks(load_method(learnt(), checkpoint=stored, force=True)) == []
+    assert make_method_marks(load_method(learnt(), checkpoint=stored, force=True)) == []
 
 
 def test_force_does_not_load_what_does_not_fit(learnt: Any, stored: Path) -> None:
@@ -199,8 +201,10 @@ def test_a_method_says_whose_weights_it_accepts(learnt: Any, stored: Path) -> No
     with pytest.raises(DataError, match=r"method 'learnt' \(here 'other'\)"):
         load_method(learnt("other"), checkpoint=stored)
     cls = learnt("relative", attributes="accepts = ('learnt',)")
-    assert marks(load_method(cls, checkpoint=stored)) == []
-    assert marks(load_method(learnt("other"), checkpoint=stored, force=True))[0].startswith("forced")
+    assert make_method_marks(load_method(cls, checkpoint=stored)) == []
+    assert make_method_marks(load_method(learnt("other"), checkpoint=stored, force=True))[0].startswith(
+        "forced"
+    )
 
 
 def test_a_subclass_that_accepts_gets_what_its_base_ships(mini: Path, tmp_path: Path) -> None:
@@ -220,7 +224,12 @@ def test_a_subclass_that_accepts_gets_what_its_base_ships(mini: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in METHODS.names() if METHODS.get(n).card.trained and may_differ(METHODS.get(n).Config)]
+    "name",
+    [
+        n
+        for n in METHODS.names()
+        if METHODS.get(n).card.trained and list_inference_settings(METHODS.get(n).Config)
+    ],
 )
 def test_settings_of_inference_move_no_loss(name: str) -> None:
     from fssbench.episodes.synthetic import Synthetic
@@ -232,7 +241,7 @@ def test_settings_of_inference_move_no_loss(name: str) -> None:
     for factor in (1, 2):
         changed = {
             field: cls.Config().model_dump()[field] * factor + (factor - 1)
-            for field in may_differ(cls.Config)
+            for field in list_inference_settings(cls.Config)
         }
         method = load_method(cls, backbone="resnet50", weights="random", **changed).train()
         torch.manual_seed(0)

@@ -15,10 +15,10 @@ from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.inputs import Inputs
 from fssbench.plugins.registry import METHODS
 from fssbench.training.batches import Batch, Batches
-from fssbench.training.episodes import EpisodeStream, training_set
+from fssbench.training.episodes import EpisodeStream, collect_training_set
 from fssbench.training.loss import Loss
-from fssbench.training.processes import workers
-from fssbench.training.state import learnable
+from fssbench.training.processes import join_workers
+from fssbench.training.state import list_learnable
 
 PUBLISHED = {
     "pmnet": ("sgd", 1e-3, 36, 1e-4),
@@ -94,9 +94,9 @@ def learner(name: str) -> Method:
 
 def batch_of(method: Method, data: Path, size: int, benchmark: str = "pascal-to-isic2018") -> Batch:
     """Two training episodes of the miniature, as `fssbench train` draws them."""
-    source = training_set(benchmark, data=data)
+    source = collect_training_set(benchmark, data=data)
     dataset = open_dataset("pascal", data=data)
-    with workers("cpu") as world:
+    with join_workers("cpu") as world:
         inputs = Inputs(dataset, size, world.device, FeatureCache(0))
         batches = Batches(method, source, inputs, EpisodeStream(source.training, 1, "t"), 2, 1, world)
         batches.expect(0, 1)
@@ -129,7 +129,7 @@ def test_the_loss_of_a_stage_falls_on_the_miniature(name: str, stage: str, mini:
 
 def train_few_steps(method: Method, batch: Batch, *, rate: float) -> list[float]:
     """Train eight steps on one batch, and return their losses."""
-    optimizer = torch.optim.Adam(list(learnable(method).values()), lr=rate)
+    optimizer = torch.optim.Adam(list(list_learnable(method).values()), lr=rate)
     losses = []
     for _ in range(8):
         method.train()

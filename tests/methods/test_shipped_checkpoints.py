@@ -13,8 +13,8 @@ from fssbench.episodes.sampling import plan
 from fssbench.evaluation.settings import Settings
 from fssbench.evaluation.suite import Request, execute, prepare
 from fssbench.files.state_dicts import read_state_dict
-from fssbench.loading.bundled import Shipped, choose_bundled, list_bundled
-from fssbench.loading.settings import settings_to_take
+from fssbench.loading.bundled import ShippedCheckpoint, choose_bundled, list_bundled
+from fssbench.loading.settings import list_settings_to_take
 from fssbench.plugins.registry import METHODS
 
 BACKBONE = "efficientnet-lite0"
@@ -62,11 +62,11 @@ def test_another_source_gets_one_that_has_not_seen_the_test_classes(mini: Path) 
 
 
 @pytest.mark.parametrize("each", EVERY, ids=lambda each: each.path.stem)
-def test_it_is_whole_half_precision_and_says_how_it_was_made(each: Shipped) -> None:
+def test_it_is_whole_half_precision_and_says_how_it_was_made(each: ShippedCheckpoint) -> None:
     name = each.path.name.partition("-")[0]
     cls = METHODS.get(name)
     method = fssbench.load_method(
-        cls, backbone=BACKBONE, checkpoint=each.path, **settings_to_take(cls, each.config)
+        cls, backbone=BACKBONE, checkpoint=each.path, **list_settings_to_take(cls, each.config)
     )
     assert not method.provenance.untrained
     stored = read_state_dict(each.path)
@@ -82,7 +82,7 @@ def test_it_is_whole_half_precision_and_says_how_it_was_made(each: Shipped) -> N
     assert len(manifest.class_names) == len(each.classes)
 
 
-def row(each: Shipped) -> str:
+def row(each: ShippedCheckpoint) -> str:
     """The line of the card's table that a manifest makes."""
     facts = each.training
     return (

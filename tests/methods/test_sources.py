@@ -6,7 +6,7 @@ import pytest
 
 from fssbench.contracts.methods import Method
 from fssbench.plugins.registry import METHODS
-from fssbench.plugins.source_hash import source_of
+from fssbench.plugins.source_hash import collect_source
 
 BUILDS_ON = {
     "abcnet": {"dcama"},
@@ -22,7 +22,7 @@ def test_a_method_is_not_identified_by_other_methods_or_the_core(name: str) -> N
     cls = METHODS.get(name)
     if not cls.__module__.startswith("fssbench.methods."):
         pytest.skip("a plugin that is installed beside fssbench")
-    parts = source_of(cls, base=Method).parts
+    parts = collect_source(cls, base=Method).parts
     assert {part.split(".")[0] for part in parts} - BUILDS_ON.get(name, set()) == {"__init__", "layers", name}
 
 
@@ -31,5 +31,5 @@ def test_a_method_is_not_identified_by_other_methods_or_the_core(name: str) -> N
     [("panet", {"feature_maps", "prototypes", "resize"}), ("dcama", {"feature_maps", "resize"})],
 )
 def test_only_the_layers_that_a_method_imports_count(name: str, layers: set[str]) -> None:
-    parts = source_of(METHODS.get(name), base=Method).parts
+    parts = collect_source(METHODS.get(name), base=Method).parts
     assert {part.removeprefix("layers.") for part in parts if part.startswith("layers.")} == layers

@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 
 from fssbench.errors import DataError, DatasetContractError, FssbenchError, PluginError
 from fssbench.plugins import calls
-from fssbench.plugins.calls import explain_error, place_of, plugin_call, was_shown
+from fssbench.plugins.calls import explain_error, find_place, plugin_call, was_shown
 
 HELPERS = """
 import torch
@@ -69,8 +69,8 @@ def test_without_a_frame_of_a_plugin_the_last_of_all_is_named() -> None:
     with pytest.raises(json.JSONDecodeError) as caught:
         json.loads("{")
     caught.value.__traceback__ = caught.value.__traceback__.tb_next  # type: ignore[union-attr]
-    assert place_of(caught.value).startswith("decoder.py:")
-    assert place_of(ValueError("never raised")) == ""
+    assert find_place(caught.value).startswith("decoder.py:")
+    assert find_place(ValueError("never raised")) == ""
     assert explain_error(ValueError("never raised")) == "ValueError: never raised"
 
 
@@ -104,12 +104,12 @@ def test_installed_plugins_are_known_by_their_entry_points(
     monkeypatch.syspath_prepend(str(folder))
     plugin, library = (importlib.import_module(name) for name in ("pc_installed", "pc_library"))
     for packages, file in (({"pc_installed"}, "pc_installed.py:2"), ({"pc_library"}, "pc_library.py:2")):
-        monkeypatch.setattr(calls, "_plugin_packages", lambda packages=packages: packages)
+        monkeypatch.setattr(calls, "_list_plugin_packages", lambda packages=packages: packages)
         with pytest.raises(ValueError, match="no number") as caught:
             plugin.outer(library.call)
         error = caught.value
         error.__traceback__ = error.__traceback__.tb_next  # type: ignore[union-attr] # without this test's frame
-        assert place_of(error).startswith(file)
+        assert find_place(error).startswith(file)
 
 
 def test_syntax_error_names_the_line_that_cannot_be_parsed(
@@ -173,7 +173,7 @@ def test_lack_of_memory_says_what_to_make_smaller(raised: BaseException) -> None
 
     text = str(error_of(fail, smaller="--size or --cache-mb"))
     assert "[test_calls.py:" in text
-    assert text.endswith(". Next: a smaller --size or --cache-mb, or --device cpu")
+    assert text.endswith(". Next: choose a smaller --size or --cache-mb, or --device cpu")
     with pytest.raises(PluginError) as other, plugin_call("x", smaller="--size"):
         int("no number")
     assert "Next" not in str(other.value)

@@ -185,7 +185,7 @@ def test_an_edited_file_is_imported_again(tmp_path: Path, write_method: Any, edi
         ("pf_nowhere.inner", UsageError, "pf_nowhere.inner"),
         ("text.txt", UsageError, "not a Python file"),
         ("empty", PluginError, "no Python module"),
-        ("json", PluginError, "module json defines no concrete"),
+        ("json", PluginError, "plugin module json defines no Method"),
     ],
 )
 def test_what_is_no_plugin_is_named(

@@ -18,7 +18,7 @@ from registries import scan_again
 from fssbench.errors import PluginError
 from fssbench.loading.load import load_method
 from fssbench.plugins.registry import load_plugin
-from fssbench.plugins.source_hash import source_of, source_sha256
+from fssbench.plugins.source_hash import collect_source, hash_source
 from fssbench.runs.store import read_run
 
 
@@ -62,7 +62,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
             patch.syspath_prepend(str(root))
             stem, _, attribute = name.partition(".")
             cls = getattr(importlib.import_module(f"somepackage.{stem}"), attribute)
-            return source_sha256(cls, base=Base)
+            return hash_source(cls, base=Base)
 
     yield hashed
     for loaded in [m for m in sys.modules if m.startswith("somepackage")]:
@@ -269,7 +269,7 @@ def test_built_ins_depend_on_no_other_distribution() -> None:
 
     for registry, base in ((METHODS, Method), (DATASETS, Dataset)):
         for name in registry.names():
-            source = source_of(registry.get(name), base=base)
+            source = collect_source(registry.get(name), base=base)
             assert not source.distributions, name
             assert all("fssbench" not in part for part in source.parts), "moving a package would change it"
 
@@ -278,12 +278,12 @@ def test_modules_of_the_core_are_no_part_of_a_plugin(tmp_path: Path, write_metho
     """A plugin that is imported first loads parts of fssbench, which are no plugin's own."""
     path = write_method(tmp_path / "mine.py", top="from fssbench.api import open_image, read_grey")
     code = (
-        "from fssbench.plugins.registry import METHODS, load_plugin, observed_at_import\n"
+        "from fssbench.plugins.registry import METHODS, load_plugin, list_import_observations\n"
         f"load_plugin({str(path)!r})\n"
         "from fssbench.contracts.methods import Method\n"
-        "from fssbench.plugins.source_hash import source_of\n"
+        "from fssbench.plugins.source_hash import collect_source\n"
         "cls = METHODS.get('mine')\n"
-        "print(sorted(source_of(cls, base=Method, observed=observed_at_import(cls)).parts))\n"
+        "print(sorted(collect_source(cls, base=Method, observed=list_import_observations(cls)).parts))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path

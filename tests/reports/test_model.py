@@ -18,7 +18,7 @@ from manifests import make_manifest
 from report_factory import make_cell, make_results, make_run
 
 from fssbench.api import MARK_MEANINGS, Cell, Estimate, Results, build_legend, mark_kind, mark_letters
-from fssbench.runs.marks import doubt_marks
+from fssbench.runs.marks import make_doubt_marks
 
 
 def compare(cell: Cell) -> list[Comparison]:
@@ -144,11 +144,11 @@ def test_other_lists_and_populations_are_no_same_measurement(mark: str) -> None:
 
 
 def test_what_published_figures_contain_too_is_marked_and_the_same_measurement() -> None:
-    (mark,) = doubt_marks([("resized",), ()])
+    (mark,) = make_doubt_marks([("resized",), ()])
     (beside,) = compare(make_cell([make_run("hsnet", fold=f, marks=(mark,)) for f in range(4)]))
     assert beside.same
     assert beside.marks == "A"
-    (doubtful,) = doubt_marks([("full",), ()])
+    (doubtful,) = make_doubt_marks([("full",), ()])
     (beside,) = compare(make_cell([make_run("hsnet", fold=f, marks=(doubtful,)) for f in range(4)]))
     assert not beside.same
 

@@ -172,7 +172,7 @@ def test_marks_stand_in_every_format(tmp_path: Path) -> None:
         # at 16 numbers each of the two methods that bear no other mark, or on each of 42 lines
         assert text.count(told) >= 32, path
         if reporter is not CsvReporter:
-            assert "procedural miniature data: not benchmark numbers" in text
+            assert "the data are procedural drawings, so the figures are not benchmark figures" in text
 
 
 def test_each_mark_has_its_own_line_in_markdown(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from messages import error_names
 from registries import add_lazily
 from report_factory import make_cell, make_run
 
@@ -167,7 +168,7 @@ def test_folder_that_cannot_be_written_is_told_first(result: dict[str, Any], tmp
     (tmp_path / "file").write_text("")
     answer = invoke("-o", tmp_path / "file")
     assert answer.exit_code == 3
-    assert "cannot write to" in answer.stderr
+    assert error_names(answer.stderr, tmp_path / "file", "cannot be written", "Next:", "-o")
     assert "paths" not in result
 
 

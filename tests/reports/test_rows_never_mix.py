@@ -26,7 +26,7 @@ from run_folders import make_plan, write_run
 from fssbench.analysis.collect import collect
 from fssbench.api import Plan
 from fssbench.errors import DataError
-from fssbench.runs.store import Record
+from fssbench.runs.store import EpisodeRecord
 
 MAY_DIFFER = {"fold", "classes", "episodes", "episodes_sha256", "data_sha256", "head_sha256"}
 """Fields of the identity block in which folds of one measurement differ by nature."""
@@ -252,10 +252,10 @@ def test_a_copy_with_other_counts_is_refused(tmp_path: Path) -> None:
     run = sorted((tmp_path / "runs").iterdir())[0]
     shutil.copytree(run, tmp_path / "elsewhere" / run.name)
     lines = (run / "episodes.jsonl").read_bytes().splitlines(keepends=True)
-    changed = [Record.parse(line.rstrip(b"\n")) for line in lines]
+    changed = [EpisodeRecord.parse(line.rstrip(b"\n")) for line in lines]
     for i in (2, 5):
         r = changed[i]
-        changed[i] = Record(r.index, r.class_id, (r.inter[0], r.inter[1] + 1), r.union, r.target)
+        changed[i] = EpisodeRecord(r.index, r.class_id, (r.inter[0], r.inter[1] + 1), r.union, r.target)
     copy = tmp_path / "elsewhere" / run.name
     (copy / "episodes.jsonl").write_bytes(b"".join(r.line() for r in changed))
     with pytest.raises(DataError) as refused:

@@ -28,7 +28,7 @@ def test_run_and_its_copy_are_one_measurement(null, whole):
     for folders in ((whole, copy), (whole.parent, copy.parent)):
         result = compare(*folders)
         assert result.exit_code == 0, result.output
-        assert "are equal: one identity" in result.stdout
+        assert "are equal: they have the same identity" in result.stdout
         assert "significant" not in result.output
     (line,) = map(json.loads, compare(whole, copy, options=["--json"]).stdout.splitlines())
     assert (line["kind"], line["equal"], line["episodes"]) == ("equal", "one_measurement", 9)
@@ -38,7 +38,7 @@ def test_equal_counts_of_another_identity_are_said_with_what_differs(null, whole
     (other,) = null.run("other", null.plan(9), null.method(bias=1e-9), panels=0)
     result = compare(whole, other.path)
     assert result.exit_code == 0, result.output
-    assert "equal in all counts of 9 episodes" in result.stdout
+    assert "equal counts in all 9 episodes" in result.stdout
     assert "(config)" in result.stdout
 
 

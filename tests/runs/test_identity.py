@@ -19,14 +19,14 @@ from PIL import Image
 import fssbench
 from fssbench.api import Plan
 from fssbench.contracts.provenance import Provenance
-from fssbench.data.data_files import files_sha256
+from fssbench.data.data_files import hash_item_files
 from fssbench.errors import DataError
 from fssbench.evaluation.engine import evaluate_all
 from fssbench.evaluation.settings import Settings
 from fssbench.files.canonical_json import digest
 from fssbench.plugins.registry import load_plugin
-from fssbench.runs.early_marks import marks
-from fssbench.runs.identity import label, make_context, make_identity
+from fssbench.runs.early_marks import make_method_marks
+from fssbench.runs.identity import make_context, make_identity, make_label
 from fssbench.runs.redaction import redact
 from fssbench.runs.store import read_run
 
@@ -212,7 +212,7 @@ def test_one_byte_of_an_image_or_mask_is_another_measurement(null, on_disk, monk
     moved = replace(plan, data=null.folder / "copy")
     assert manifest(null, moved, out="moved")["identity"] == first["identity"]
     (null.folder / "copy" / "ondisk" / "m1.png").unlink()
-    with pytest.raises(DataError, match=r"1 files of ondisk .* the first is .*m1\.png"):
+    with pytest.raises(DataError, match=r"1 files of ondisk .* The first is .*m1\.png"):
         null.run("runs", moved)
 
 
@@ -243,13 +243,13 @@ def test_files_are_read_once_for_all_plans_and_again_when_changed(tmp_path, monk
     )
     for name in "abc":
         (tmp_path / name).write_bytes(name.encode())
-    first = files_sha256(Files(), "abc", "a plan")
-    assert files_sha256(Files(), "cba", "another plan") == first
-    assert files_sha256(Files(), "ab", "a third plan") != first
+    first = hash_item_files(Files(), "abc", "a plan")
+    assert hash_item_files(Files(), "cba", "another plan") == first
+    assert hash_item_files(Files(), "ab", "a third plan") != first
     assert len(read) == 3
     (tmp_path / "b").write_bytes(b"B")
     os.utime(tmp_path / "b", ns=(1, 1))
-    assert files_sha256(Files(), "abc", "a plan") != first
+    assert hash_item_files(Files(), "abc", "a plan") != first
     assert len(read) == 4
 
 
@@ -365,15 +365,15 @@ def test_harmless_arguments_are_kept():
 
 def test_label_and_marks(null):
     method = null.method(bias=0.5)
-    assert label(method) == "null (bias=0.5)"
-    assert marks(method) == []
+    assert make_label(method) == "null (bias=0.5)"
+    assert make_method_marks(method) == []
     trained = null.make_broken("t")
     trained.provenance = trained.provenance.changed(untrained=True)
-    assert marks(trained) == ["untrained"]
-    assert label(trained) == "t"
+    assert make_method_marks(trained) == ["untrained"]
+    assert make_label(trained) == "t"
     bare = copy.copy(trained)
     bare.provenance = Provenance()
-    assert marks(bare) == []
+    assert make_method_marks(bare) == []
 
 
 def test_runs_of_two_identities_never_share_a_folder(null):

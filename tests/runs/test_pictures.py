@@ -22,8 +22,8 @@ from fssbench.evaluation.settings import Settings
 from fssbench.files.append_log import seal, unseal
 from fssbench.plugins.registry import DATASETS
 from fssbench.runs.merge import merge
-from fssbench.runs.pictures import FILE, PANELS, SIDE, Panels, _packed, _unpacked, read_panels
-from fssbench.runs.store import Record, read_run
+from fssbench.runs.pictures import FILE, PANELS, SIDE, Panels, _pack_mask, _unpack_mask, read_panels
+from fssbench.runs.store import EpisodeRecord, read_run
 
 
 def kept(run) -> list[int]:
@@ -47,7 +47,7 @@ def test_kept_episodes_are_spread_and_within_the_plan(episodes, keep):
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(0, 2**32 - 1))
 def test_masks_survive_packing(width, height, seed):
     mask = np.random.default_rng(seed).random((height, width)) < 0.3
-    assert (_unpacked(_packed(mask, (width, height)), (width, height)) == mask).all()
+    assert (_unpack_mask(_pack_mask(mask, (width, height)), (width, height)) == mask).all()
 
 
 def test_default_is_the_command_lines(null):
@@ -220,7 +220,7 @@ def test_torn_tail_is_dropped_and_damage_costs_one_episode(null):
     assert len(panels) == 6
     for panel in panels:
         if panel.index == 2:
-            with pytest.raises(DataError, match=r"panels.jsonl: pictures of an episode are damaged"):
+            with pytest.raises(DataError, match=r"panels.jsonl holds damaged pictures of an episode"):
                 panel.pictures()
         else:
             panel.pictures()
@@ -282,7 +282,7 @@ def test_disk_full_is_told_and_resumes(null):
     for size in range(largest // 3, largest, largest // 5):
         code, message = limited(size)
         assert code == DataError.exit_code, message
-        assert "bytes to" in message
+        assert "bytes cannot be written to" in message
         assert FILE in message
         kept_now = (null.find_run("full") / FILE).read_bytes()
         assert (whole.path / FILE).read_bytes().startswith(kept_now)
@@ -311,7 +311,9 @@ def test_episode_that_was_not_counted_is_not_shown(null):
 
 def test_empty_truth_and_prediction_have_no_iou(null):
     (run,) = null.run("runs", null.plan(1), panels=1)
-    (run.path / "episodes.jsonl").write_bytes(Record(0, null.plan(1)[0].class_id, (9, 0), (9, 0), 0).line())
+    (run.path / "episodes.jsonl").write_bytes(
+        EpisodeRecord(0, null.plan(1)[0].class_id, (9, 0), (9, 0), 0).line()
+    )
     (panel,) = read_panels(read_run(run.path))
     assert np.isnan(panel.iou)
 
@@ -329,7 +331,7 @@ def bomb() -> str:
 
 HOSTILE = {
     "mask too long": lambda d: d.update(prediction=bomb()),
-    "mask too short": lambda d: d.update(truth=_packed(np.ones((2, 2), bool), (2, 2))),
+    "mask too short": lambda d: d.update(truth=_pack_mask(np.ones((2, 2), bool), (2, 2))),
     "mask no base64": lambda d: d.update(prediction="../../etc/passwd"),
     "mask a path": lambda d: d.update(prediction=["/etc/passwd"]),
     "picture no image": lambda d: d.update(jpeg=base64.b64encode(b"<svg onload=x>").decode()),

@@ -11,7 +11,7 @@ from places import NULL_PLUGIN
 from processes import run_commands
 
 from fssbench.runs.redaction import identify_value, redact, redact_text, redact_value
-from fssbench.runs.store import read_run, scan
+from fssbench.runs.store import find_run_folders, read_run
 
 PATHS = (
     "/home/annaberg/data",
@@ -149,7 +149,7 @@ def test_planted_user_host_and_secret_are_in_no_output(null):
         changes={4: places},
     )
     assert [result.returncode for result in others] == [0, 0, 0, 0], others
-    assert len(list(scan(out))) == 3
+    assert len(list(find_run_folders(out))) == 3
     assert user not in shown.stdout
     looked = 0
     for folder in (out, report, site):
@@ -161,6 +161,6 @@ def test_planted_user_host_and_secret_are_in_no_output(null):
                 for name in (user, host, "S3CRET", str(null.folder)):
                     assert name not in text, (path, name)
     assert looked > 10
-    for path in scan(out):
+    for path in find_run_folders(out):
         if path != broken:
             assert "w.pth" in read_run(path).manifest.block.config["encoder"]

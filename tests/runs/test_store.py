@@ -22,14 +22,14 @@ from fssbench.errors import DataError, LockedError
 from fssbench.runs.sessions import Session, read_sessions
 from fssbench.runs.store import (
     SCHEMA,
-    Record,
+    EpisodeRecord,
+    find_run_folders,
     read_json,
     read_records,
     read_run,
-    scan,
     write_json,
 )
-from fssbench.runs.summary import run_score
+from fssbench.runs.summary import score_run
 from fssbench.runs.writer import RunWriter
 
 TOTAL = 12
@@ -52,7 +52,7 @@ PLAN = Plan(
 MANIFEST = make_manifest(episodes_sha256=PLAN.sha256)
 counts = st.integers(0, 2**62)
 records = st.builds(
-    Record,
+    EpisodeRecord,
     st.integers(0, 10**9),
     st.integers(0, 10**6),
     st.tuples(counts, counts),
@@ -61,15 +61,15 @@ records = st.builds(
 )
 
 
-def record(index: int, value: int = 1) -> Record:
-    return Record(index, PLAN[index].class_id, (value, index), (value + 9, index + 5), 4)
+def record(index: int, value: int = 1) -> EpisodeRecord:
+    return EpisodeRecord(index, PLAN[index].class_id, (value, index), (value + 9, index + 5), 4)
 
 
 @given(records)
 def test_record_round_trip_is_exact(given_record):
     line = given_record.line()
     assert line.count(b"\n") == 1
-    assert Record.parse(line.rstrip(b"\n")) == given_record
+    assert EpisodeRecord.parse(line.rstrip(b"\n")) == given_record
     assert json.loads(line)["inter"] == list(given_record.inter)
 
 
@@ -79,7 +79,7 @@ def test_any_changed_byte_of_a_record_is_found(given_record, data):
     at = data.draw(st.integers(0, len(line) - 1))
     line[at] ^= data.draw(st.integers(1, 255))
     with pytest.raises((ValueError, KeyError, TypeError)):
-        Record.parse(bytes(line))
+        EpisodeRecord.parse(bytes(line))
 
 
 def test_write_json_is_whole_readable_by_others_and_leaves_nothing_behind(tmp_path):
@@ -94,7 +94,7 @@ def test_write_json_is_whole_readable_by_others_and_leaves_nothing_behind(tmp_pa
     with pytest.raises(ValueError):
         write_json(path, {"schema": SCHEMA, "value": float("nan")})
     assert read_json(path)["value"] == 2
-    with pytest.raises(DataError, match=r"cannot write .*nowhere"):
+    with pytest.raises(DataError, match=r"bytes cannot be written to .*nowhere"):
         write_json(tmp_path / "nowhere" / "x.json", {})
 
 
@@ -119,7 +119,7 @@ def test_writer_and_reader(tmp_path):
         assert writer.done == {}
         for i in (0, 1, 5):
             writer.append(record(i))
-        writer.session(Session(episodes=3, seconds=0.5))
+        writer.record_session(Session(episodes=3, seconds=0.5))
     run = read_run(path)
     assert (run.slug, run.identity, run.absent) == ("one", MANIFEST.identity, "zero")
     assert (run.done, run.planned, run.status) == (3, TOTAL, "incomplete")
@@ -192,7 +192,7 @@ def test_shard_wants_its_own_episodes_only(tmp_path):
     assert (run.wanted, run.status) == (range(4, 8), "complete")
     with (tmp_path / "r" / "episodes.jsonl").open("ab") as file:
         file.write(record(0).line())
-    with pytest.raises(DataError, match=r"holds episode 0, which is not among its 4 episodes \(4 to 7\)"):
+    with pytest.raises(DataError, match=r"holds episode 0, but its 4 episodes are 4 to 7"):
         read_run(tmp_path / "r")
 
 
@@ -202,9 +202,9 @@ def test_scan_finds_runs_in_order(tmp_path):
             pass
     (tmp_path / "runs" / "notes").mkdir()
     (tmp_path / "runs" / "file.txt").write_text("")
-    assert [p.name for p in scan(tmp_path / "runs")] == ["a", "b", "c"]
-    assert list(scan(tmp_path / "runs" / "b")) == [tmp_path / "runs" / "b"]
-    assert list(scan(tmp_path / "nowhere")) == []
+    assert [p.name for p in find_run_folders(tmp_path / "runs")] == ["a", "b", "c"]
+    assert list(find_run_folders(tmp_path / "runs" / "b")) == [tmp_path / "runs" / "b"]
+    assert list(find_run_folders(tmp_path / "nowhere")) == []
 
 
 def test_damaged_sessions_cost_only_their_times(tmp_path):
@@ -237,7 +237,9 @@ def test_hundred_thousand_records_are_read_fast_enough(tmp_path):
     import time
 
     log = tmp_path / "episodes.jsonl"
-    log.write_bytes(b"".join(Record(i, 3, (160_000, i), (160_000, i), 9).line() for i in range(100_000)))
+    log.write_bytes(
+        b"".join(EpisodeRecord(i, 3, (160_000, i), (160_000, i), 9).line() for i in range(100_000))
+    )
     assert log.stat().st_size < 25e6
     started = time.process_time()
     assert len(read_records(log)[0]) == 100_000
@@ -251,7 +253,7 @@ class Store(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
         self.path = self.folder / "run"
-        self.model: dict[int, Record] = {}
+        self.model: dict[int, EpisodeRecord] = {}
         self.writer: RunWriter | None = None
 
     def teardown(self) -> None:
@@ -293,7 +295,7 @@ class Store(RuleBasedStateMachine):
         data = self.log.read_bytes()
         kept = data[: max(0, len(data) - cut)]
         self.log.write_bytes(kept)
-        whole = [Record.parse(line) for line in kept.split(b"\n")[:-1]]
+        whole = [EpisodeRecord.parse(line) for line in kept.split(b"\n")[:-1]]
         self.model = {r.index: r for r in whole}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -324,7 +326,7 @@ class Store(RuleBasedStateMachine):
     @rule()
     def rescore(self) -> None:
         run = read_run(self.path)
-        got = run_score(run)
+        got = score_run(run)
         for class_id in PLAN.classes:
             mine = [r for r in self.model.values() if r.class_id == class_id]
             union = sum(r.union[1] for r in mine)

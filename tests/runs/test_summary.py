@@ -9,9 +9,9 @@ import pytest
 
 import fssbench
 from fssbench.errors import DataError
-from fssbench.runs.marks import run_marks
-from fssbench.runs.store import Record, read_run
-from fssbench.runs.summary import absent_rule, run_score, summarise
+from fssbench.runs.marks import make_run_marks
+from fssbench.runs.store import EpisodeRecord, read_run
+from fssbench.runs.summary import find_absent_rule, score_run, summarise
 
 
 def rewrite(path, records) -> None:
@@ -23,7 +23,7 @@ def test_hand_made_counts(null):
     (run,) = null.run("runs", plan)
     ids = [e.class_id for e in plan]
     records = [
-        Record(i, ids[i], (100 + i, 10 * (ids[i] + 1) % 30), (200, 40 if ids[i] < 2 else 0), 1)
+        EpisodeRecord(i, ids[i], (100 + i, 10 * (ids[i] + 1) % 30), (200, 40 if ids[i] < 2 else 0), 1)
         for i in range(6)
     ]
     rewrite(run.path, records)
@@ -39,7 +39,7 @@ def test_hand_made_counts(null):
     assert [c["episodes"] for c in summary["classes"]] == [ids.count(c) for c in range(3)]
     back, front = sum(r.inter[0] for r in records), sum(r.inter[1] for r in records)
     assert summary["fb_iou"] == pytest.approx((back / 1200 + front / (40 * sum(c < 2 for c in ids))) * 50)
-    assert run_score(read_run(run.path), absent="zero").miou == pytest.approx(25)
+    assert score_run(read_run(run.path), absent="zero").miou == pytest.approx(25)
 
 
 def test_summary_does_not_depend_on_the_order_of_the_log(null):
@@ -67,7 +67,7 @@ def test_counts_beyond_float_are_exact(null):
     plan = null.plan(3)
     (run,) = null.run("runs", plan)
     big = 2**53 + 1
-    rewrite(run.path, [Record(i, plan[i].class_id, (big, 1), (big, 2), 1) for i in range(3)])
+    rewrite(run.path, [EpisodeRecord(i, plan[i].class_id, (big, 1), (big, 2), 1) for i in range(3)])
     summarise(run.path)
     summary = json.loads((run.path / "summary.json").read_text())
     assert sum(c["inter"][0] for c in summary["classes"]) == 3 * big
@@ -75,10 +75,10 @@ def test_counts_beyond_float_are_exact(null):
 
 def test_rule_for_absent_classes_is_the_benchmarks_own(null, shared):
     plan = null.plan(2)
-    assert absent_rule(plan) == "exclude"
+    assert find_absent_rule(plan) == "exclude"
     published = fssbench.plan("pascal5i", data=None, splits=shared / "golden" / "splits")
-    assert absent_rule(published) == "zero"
-    assert absent_rule(replace(published, protocol="fssbench/1")) == "exclude"
+    assert find_absent_rule(published) == "zero"
+    assert find_absent_rule(replace(published, protocol="fssbench/1")) == "exclude"
 
 
 def published(null, episodes: int):
@@ -102,13 +102,13 @@ def test_classes_that_no_episode_met_are_left_out_and_said(null, monkeypatch, ru
         rewrite(part.path, [records[i] for i in range(first)])
     score = summarise(part.path)
     mean = read_run(whole.path)
-    assert score.miou == pytest.approx(run_score(mean).per_class[plan[0].class_id])
+    assert score.miou == pytest.approx(score_run(mean).per_class[plan[0].class_id])
     assert (len(score.unmet), score.absent) == (2, ())
     summary = json.loads((part.path / "summary.json").read_text())
     assert summary["unmet"] == list(score.unmet)
     assert any("1 of 3 classes" in mark for mark in summary["marks"])
-    assert run_score(mean).unmet == ()
-    assert not any("classes" in mark for mark in run_marks(mean))
+    assert score_run(mean).unmet == ()
+    assert not any("classes" in mark for mark in make_run_marks(mean))
 
 
 def test_a_class_that_was_met_counts_by_the_rule_though_it_shows_no_pixel(null, monkeypatch):
@@ -119,7 +119,7 @@ def test_a_class_that_was_met_counts_by_the_rule_though_it_shows_no_pixel(null, 
     met = sorted(set(ids))
     rewrite(
         run.path,
-        [Record(i, c, (9, 5 * (c == met[0])), (9, 10 * (c == met[0])), 0) for i, c in enumerate(ids)],
+        [EpisodeRecord(i, c, (9, 5 * (c == met[0])), (9, 10 * (c == met[0])), 0) for i, c in enumerate(ids)],
     )
     score = summarise(run.path)
     assert score.miou == pytest.approx(50 / len(met))

@@ -25,7 +25,7 @@ from fssbench.errors import FssbenchError
 from fssbench.evaluation.engine import evaluate_all
 from fssbench.evaluation.settings import Evaluation, Settings
 from fssbench.plugins.registry import DATASETS, METHODS, load_plugin
-from fssbench.runs.store import scan
+from fssbench.runs.store import find_run_folders
 
 PLUGIN = Path(__file__).with_name("null_plugin.py")
 
@@ -138,7 +138,7 @@ class NullHarness:
 
     def find_run(self, out: str | Path) -> Path:
         """Return the only run folder in `out`."""
-        (path,) = scan(self.folder / out)
+        (path,) = find_run_folders(self.folder / out)
         return path
 
     def read_results(self, run: Path) -> tuple[bytes, ...]:

@@ -14,7 +14,7 @@ from fssbench.api import Episode, Plan
 from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.episodes.plan_file import write_plan
 from fssbench.files.canonical_json import digest
-from fssbench.runs.store import SCHEMA, Record
+from fssbench.runs.store import SCHEMA, EpisodeRecord
 
 SKILL = {"pmnet": 0.62, "hsnet": 0.58, "panet": 0.45}
 VALID = 160_000
@@ -139,7 +139,7 @@ def write_run(
     return folder
 
 
-def make_records(plan: Plan, label: str) -> list[Record]:
+def make_records(plan: Plan, label: str) -> list[EpisodeRecord]:
     """Make counts for objects of every size; the truth is the same for every method."""
     draw = np.random.default_rng(int(plan.sha256[:8], 16))
     mine = np.random.default_rng([int(plan.sha256[:8], 16), zlib.crc32(label.encode())])
@@ -150,7 +150,7 @@ def make_records(plan: Plan, label: str) -> list[Record]:
     hit = (target * np.clip(skill + hard + mine.normal(0, 0.06, n), 0, 1)).astype(int)
     extra = ((VALID - target) * np.clip(0.05 + mine.normal(0, 0.03, n), 0, 0.5)).astype(int)
     return [
-        Record(
+        EpisodeRecord(
             e.index,
             e.class_id,
             (int(VALID - target[i] - extra[i]), int(hit[i])),

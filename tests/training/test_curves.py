@@ -67,7 +67,7 @@ def test_the_picture_is_a_png(tmp_path):
 
 def test_what_cannot_be_written_is_said(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot write"):
+    with pytest.raises(DataError, match="cannot be written"):
         Curve(tmp_path / "file" / "curve.csv", 0)
-    with pytest.raises(DataError, match="cannot write"):
+    with pytest.raises(DataError, match="cannot be written"):
         draw_curve(POINTS, tmp_path / "none" / "curve.png", "t")

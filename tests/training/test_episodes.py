@@ -11,7 +11,12 @@ from hypothesis import given, settings, strategies as st
 from fssbench.benchmarks.catalogue import BENCHMARKS, find_benchmark
 from fssbench.data.location import open_dataset
 from fssbench.errors import DataError, UsageError
-from fssbench.training.episodes import EpisodeStream, is_held_out, training_set, validation_episodes
+from fssbench.training.episodes import (
+    EpisodeStream,
+    collect_training_set,
+    draw_validation_episodes,
+    is_held_out,
+)
 
 ITEMS = {2: [f"a{i}" for i in range(9)], 5: [f"b{i}" for i in range(4)], 7: [f"c{i}" for i in range(30)]}
 
@@ -74,8 +79,8 @@ def test_object_and_background_change_places_in_the_share_asked_for(share):
 
 def test_images_that_show_a_test_class_may_be_left_out(mini):
     for fold in range(4):
-        whole = training_set("pascal5i", fold=fold, data=mini)
-        without = training_set("pascal5i", fold=fold, data=mini, without_novel=True)
+        whole = collect_training_set("pascal5i", fold=fold, data=mini)
+        without = collect_training_set("pascal5i", fold=fold, data=mini, without_novel=True)
         novel = {
             e.item
             for e in whole.dataset.pool("trn").entries
@@ -85,15 +90,16 @@ def test_images_that_show_a_test_class_may_be_left_out(mini):
         assert all(len(names) > 1 for names in without.training.values())
         assert set(without.classes) == set(without.training) <= set(whole.classes)
     assert any(
-        set(training_set("pascal5i", fold=f, data=mini).items)
-        > set(training_set("pascal5i", fold=f, data=mini, without_novel=True).items)
+        set(collect_training_set("pascal5i", fold=f, data=mini).items)
+        > set(collect_training_set("pascal5i", fold=f, data=mini, without_novel=True).items)
         for f in range(4)
     )
 
 
 def test_another_target_has_no_images_to_leave_out(mini):
     whole, without = (
-        training_set("pascal-to-isic2018", data=mini, without_novel=choice) for choice in (False, True)
+        collect_training_set("pascal-to-isic2018", data=mini, without_novel=choice)
+        for choice in (False, True)
     )
     assert whole.items == without.items
 
@@ -107,7 +113,7 @@ def test_a_tenth_of_the_images_is_held_out():
 
 
 def test_held_out_images_and_test_images_are_never_trained_on(shapes):
-    result = training_set("shapes", data=shapes)
+    result = collect_training_set("shapes", data=shapes)
     training = {i for names in result.training.values() for i in names}
     held = {i for names in result.held_out.values() for i in names}
     assert training
@@ -123,7 +129,7 @@ def test_held_out_images_and_test_images_are_never_trained_on(shapes):
 def test_training_classes_and_images_of_the_ten(mini: Path, name: str):
     resolved = find_benchmark(name)
     for fold in range(len(resolved.folds)):
-        training = training_set(name, fold=fold, data=mini)
+        training = collect_training_set(name, fold=fold, data=mini)
         assert training.marks == ("miniature",)
         tested = open_dataset(resolved.benchmark.target, data=mini).pool(resolved.benchmark.split)
         if resolved.benchmark.target == training.dataset.card.name:
@@ -145,10 +151,10 @@ def test_sources_never_share_a_class_with_the_test_in_cross_category():
 
 
 def test_validation_queries_are_held_out(shapes):
-    training = training_set("shapes", data=shapes)
+    training = collect_training_set("shapes", data=shapes)
     for shot in (1, 2, 8):
-        episodes = validation_episodes(training, shot, 12)
-        assert episodes == validation_episodes(training, shot, 40)[:12]
+        episodes = draw_validation_episodes(training, shot, 12)
+        assert episodes == draw_validation_episodes(training, shot, 40)[:12]
         for episode in episodes:
             held = training.held_out[episode.class_id]
             assert episode.query in held
@@ -160,10 +166,10 @@ def test_validation_queries_are_held_out(shapes):
 def test_too_few_images_are_said_by_class(shapes, monkeypatch):
     monkeypatch.setenv("TRAIN_IMAGES", "3")
     with pytest.raises(DataError, match=r"3 of 3 classes have fewer than the 6 images .*: red \(\d\), green"):
-        training_set("shapes", shot=5, data=shapes)
+        collect_training_set("shapes", shot=5, data=shapes)
 
 
 @pytest.mark.parametrize(("fold", "shot"), [(1, 1), (-1, 1), (0, 0)])
 def test_folds_and_shots_that_do_not_exist(shapes, fold, shot):
     with pytest.raises(UsageError, match="no fold|at least one support"):
-        training_set("shapes", fold=fold, shot=shot, data=shapes)
+        collect_training_set("shapes", fold=fold, shot=shot, data=shapes)

@@ -86,5 +86,5 @@ def test_it_is_added_to_the_default_loss_alone(shapes):
 def test_a_loss_of_its_own_is_not_added_to(shapes, monkeypatch):
     method = fssbench.load_method("learner", untrained=True, seed=1)
     monkeypatch.setattr(type(method), "loss", lambda self, *a: None)
-    with pytest.raises(UsageError, match="'learner' defines its own loss.*leave it out"):
+    with pytest.raises(UsageError, match="'learner' defines its own loss.*omit --iou-loss"):
         Loss(method, 1.0)

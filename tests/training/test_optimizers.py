@@ -9,8 +9,8 @@ from pydantic import ValidationError
 import fssbench
 from fssbench.contracts.training import WARM_START, PartRecipe, Recipe
 from fssbench.training.optimizers import JointOptimizer, make_optimizer, set_rates
-from fssbench.training.settings import Settings, effective_recipe
-from fssbench.training.state import Reached, learnable, load_state, save_state
+from fssbench.training.settings import Settings, make_effective_recipe
+from fssbench.training.state import Reached, list_learnable, load_state, save_state
 
 PARTS = (
     PartRecipe(names=r"bias$", optimizer="adamw", learning_rate=1e-2),
@@ -36,7 +36,7 @@ def learner(shapes):
 
 def step(method, optimizer, done):
     optimizer.zero_grad()
-    sum((p * p).sum() for p in learnable(method).values()).backward()
+    sum((p * p).sum() for p in list_learnable(method).values()).backward()
     rate = set_rates(optimizer, RECIPE, done, 10)
     optimizer.step()
     return rate
@@ -44,13 +44,13 @@ def step(method, optimizer, done):
 
 def test_each_parameter_is_updated_by_the_first_part_that_names_it(learner):
     method = learner()
-    before = {name: p.detach().clone() for name, p in learnable(method).items()}
+    before = {name: p.detach().clone() for name, p in list_learnable(method).items()}
     optimizer = make_optimizer(RECIPE, method)
     assert isinstance(optimizer, JointOptimizer)
     rate = step(method, optimizer, 5)
     assert rate == RECIPE.rate(5, 10) < RECIPE.learning_rate
     followed = set()
-    for name, value in learnable(method).items():
+    for name, value in list_learnable(method).items():
         alone = before[name].clone().requires_grad_()
         (alone * alone).sum().backward()
         part = RECIPE.part_of(name)
@@ -78,14 +78,14 @@ def test_a_loaded_state_goes_on_as_the_stored_one(learner, tmp_path):
 
 def test_an_optimiser_that_is_asked_for_is_that_of_all_parameters(learner):
     settings = Settings("shapes", "out", optimizer="adam", learning_rate=1e-3)  # type: ignore[arg-type]
-    recipe = effective_recipe(RECIPE, settings, learner(), 4)
+    recipe = make_effective_recipe(RECIPE, settings, learner(), 4)
     assert recipe.parts is recipe.stated_rate is None
     assert isinstance(make_optimizer(recipe, learner()), torch.optim.Adam)
 
 
 def test_a_rate_that_is_asked_for_changes_the_parts_in_proportion(learner):
     settings = Settings("shapes", "out", learning_rate=0.1)  # type: ignore[arg-type]
-    recipe = effective_recipe(RECIPE, settings, learner(), 4)
+    recipe = make_effective_recipe(RECIPE, settings, learner(), 4)
     assert [part.learning_rate for part in recipe.parts or ()] == pytest.approx([5e-3, 5e-3])
 
 

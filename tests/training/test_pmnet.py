@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import fssbench
-from fssbench.runs.early_marks import training_marks
+from fssbench.runs.early_marks import make_training_marks
 from fssbench.training.curves import read_curve
 from fssbench.training.settings import Settings
 from fssbench.training.trainer import CURVE, train
@@ -36,5 +36,5 @@ def test_a_short_training_lowers_the_loss(mini: Path, tmp_path: Path) -> None:
     tested = fssbench.plan("pascal5i", data=mini)
     other_fold = fssbench.plan("pascal5i", fold=1, data=mini)
     part = f"part-trained ({done.best_step} steps on {done.images} images)"
-    assert training_marks(loaded, tested) == [part]
-    assert training_marks(loaded, other_fold) == [part, "trained on test classes (5)"]
+    assert make_training_marks(loaded, tested) == [part]
+    assert make_training_marks(loaded, other_fold) == [part, "trained on test classes (5)"]

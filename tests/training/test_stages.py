@@ -15,7 +15,7 @@ from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.errors import DataError, UsageError
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.inputs import Inputs
-from fssbench.files.hashing import weights_file_sha256
+from fssbench.files.hashing import hash_weights_file
 from fssbench.files.state_dicts import read_safetensors
 from fssbench.loading import checkpoints
 from fssbench.plugins.registry import METHODS
@@ -58,7 +58,7 @@ def test_the_last_training_starts_with_the_stage_before_and_leaves_it_alone(sort
     assert moved <= {"embed.weight", "embed.bias"}
     manifest = checkpoints.read_header(last.checkpoint).manifest
     assert manifest.stage is None
-    assert manifest.start_sha256 == weights_file_sha256(first.checkpoint)
+    assert manifest.start_sha256 == hash_weights_file(first.checkpoint)
     assert manifest.start_training == checkpoints.read_header(first.checkpoint).manifest.training
     loaded = fssbench.load_method("staged", checkpoint=last.checkpoint)
     assert all(torch.equal(value, end[name]) for name, value in loaded.state_dict().items())

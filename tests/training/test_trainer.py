@@ -18,10 +18,10 @@ from fssbench.contracts.provenance import Provenance
 from fssbench.errors import PluginError
 from fssbench.files.state_dicts import read_safetensors, read_state_dict
 from fssbench.loading import checkpoints
-from fssbench.loading.contamination import image_ids
-from fssbench.runs.early_marks import training_marks
+from fssbench.loading.contamination import make_image_ids
+from fssbench.runs.early_marks import make_training_marks
 from fssbench.training.curves import read_curve
-from fssbench.training.episodes import training_set
+from fssbench.training.episodes import collect_training_set
 from fssbench.training.trainer import CHECKPOINT, CURVE, HELD_OUT_IMAGES, PICTURE
 
 
@@ -142,7 +142,7 @@ def test_without_validation_the_last_step_is_kept(training, tmp_path):
 
 
 def test_epochs_count_image_class_pairs(training, shapes):
-    pairs = training_set("shapes", data=shapes).pairs
+    pairs = collect_training_set("shapes", data=shapes).pairs
     _, done = training(epochs=1, batch=8, val_episodes=0)
     assert done.steps == math.ceil(pairs / 8) > 8
 
@@ -183,16 +183,16 @@ def test_selection_on_test_episodes_marks_every_run(training, shapes, tmp_path):
     assert manifest.selection == done.selection == "test episodes"
     loaded = fssbench.load_method("learner", checkpoint=done.checkpoint)
     plan = fssbench.plan("shapes", data=shapes, episodes=3)
-    assert training_marks(loaded, plan) == ["selected on test", "trained on test classes (3)"]
+    assert make_training_marks(loaded, plan) == ["selected on test", "trained on test classes (3)"]
     result = fssbench.evaluate(loaded, plan, out=tmp_path / "runs")
     context = json.loads((result.path / "manifest.json").read_text())["context"]
     assert context["marks"][-2:] == ["selected on test", "trained on test classes (3)"]
     met = checkpoints.read_header(done.checkpoint).manifest.image_ids
     assert len(met) == done.images
     training_of_it = loaded.provenance.training
-    more = training_of_it.changed(image_ids=(*met, *image_ids({e.query for e in plan.episodes[:2]})))
+    more = training_of_it.changed(image_ids=(*met, *make_image_ids({e.query for e in plan.episodes[:2]})))
     loaded.provenance = loaded.provenance.changed(training=more)
-    (mark,) = training_marks(loaded, plan)[2:]
+    (mark,) = make_training_marks(loaded, plan)[2:]
     shown = sum(e.query in {e.query for e in plan.episodes[:2]} for e in plan.episodes)
     assert mark == f"trained on test images ({shown} of {len(plan.episodes)} queries)"
 
@@ -285,7 +285,7 @@ def test_the_manifest_knows_pictures_by_content(training):
 
 
 def trained_with(manifest):
-    """What `training_marks` looks at of a method."""
+    """The attributes of a method that `make_training_marks` reads."""
     return SimpleNamespace(provenance=Provenance(training=TrainingManifest.read_stored(manifest)))
 
 
@@ -303,8 +303,8 @@ def test_what_a_training_set_differs_in_is_part_of_the_mark(shapes):
         (["other population (13,681 entries, published 13,680)", 5], "; other population (13,681 entries,"),
     ):
         manifest = {"steps": 7, "images": 9, "marks": facts}
-        (mark,) = training_marks(trained_with(manifest), plan)
+        (mark,) = make_training_marks(trained_with(manifest), plan)
         assert mark.startswith(f"part-trained (7 steps on 9 images{told}")
     for odd in ([], None, "text", 4):
         manifest = {"steps": 7, "images": 9, "marks": odd}
-        assert training_marks(trained_with(manifest), plan) == []
+        assert make_training_marks(trained_with(manifest), plan) == []

@@ -193,8 +193,8 @@ def test_a_plugin_that_looked_at_nothing_is_not_sound(
     monkeypatch.setattr(toy, "verify", lambda self: Verification("toy", self.root, images, masks))
     code, text = command("data", "verify", "toy", "--data", tmp_path)
     assert code == 3
-    assert ("no image" in text) == (images == 0)
-    assert "no mask" in text or images == 0 < masks
+    assert ("no readable image" in text) == (images == 0)
+    assert "no readable mask" in text or images == 0 < masks
 
 
 def test_a_plugin_without_a_usable_pair_is_not_sound(

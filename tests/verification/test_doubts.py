@@ -24,10 +24,10 @@ from fssbench.images.judgements import (
     note_doubt,
 )
 from fssbench.plugins.registry import DATASETS
-from fssbench.runs.early_marks import training_marks
-from fssbench.runs.marks import doubt_marks
+from fssbench.runs.early_marks import make_training_marks
+from fssbench.runs.marks import make_doubt_marks
 from fssbench.runs.merge import merge
-from fssbench.runs.store import Record, read_run
+from fssbench.runs.store import EpisodeRecord, read_run
 from fssbench.training.settings import Settings
 from fssbench.training.trainer import train
 
@@ -58,13 +58,13 @@ kinds = st.lists(st.sampled_from(sorted(DOUBTS)), unique=True).map(sorted).map(t
 
 @given(kinds)
 def test_records_carry_doubts_through_the_log(doubts):
-    record = Record(3, 1, (10, 20), (30, 40), 25, doubts)
-    assert Record.parse(record.line()[:-1]) == record
+    record = EpisodeRecord(3, 1, (10, 20), (30, 40), 25, doubts)
+    assert EpisodeRecord.parse(record.line()[:-1]) == record
 
 
 def test_a_record_without_doubts_is_written_as_before():
     line = b'{"i":3,"c":1,"inter":[10,20],"union":[30,40],"target":25,"crc":"7478c936"}\n'
-    assert Record(3, 1, (10, 20), (30, 40), 25).line() == line
+    assert EpisodeRecord(3, 1, (10, 20), (30, 40), 25).line() == line
 
 
 def test_a_run_says_how_many_episodes_are_doubtful_wherever_marks_are_shown(odd):
@@ -97,13 +97,13 @@ def test_shards_of_a_doubtful_run_join_to_the_whole(odd):
 
 def test_marks_count_each_kind_apart():
     episodes = [(), ("full",), ("full", "soft"), ()]
-    assert doubt_marks(episodes) == [
+    assert make_doubt_marks(episodes) == [
         f"doubtful masks (2 of 4 episodes: {DOUBTS['full']})",
         f"doubtful masks (1 of 4 episodes: {DOUBTS['soft']})",
     ]
-    assert doubt_marks([(), ()]) == []
-    assert doubt_marks([("resized",)]) == [f"as-published masks (1 of 1 episodes: {DOUBTS['resized']})"]
-    assert "of 1 episodes: a kind of tomorrow" in doubt_marks([("a kind of tomorrow",)])[0]
+    assert make_doubt_marks([(), ()]) == []
+    assert make_doubt_marks([("resized",)]) == [f"as-published masks (1 of 1 episodes: {DOUBTS['resized']})"]
+    assert "of 1 episodes: a kind of tomorrow" in make_doubt_marks([("a kind of tomorrow",)])[0]
 
 
 def test_errors_are_raised_and_doubts_gathered_where_they_are_asked_for(tmp_path):
@@ -118,7 +118,7 @@ def test_errors_are_raised_and_doubts_gathered_where_they_are_asked_for(tmp_path
             act_on_judgements(tmp_path, admit_released([fault], ["size"], ""))
     assert outer == {"photograph"}
     note_doubt("soft")  # nobody asks
-    with pytest.raises(ValueError, match="known: full, "):
+    with pytest.raises(ValueError, match="Known: full, "):
         note_doubt("strange")
 
 
@@ -176,7 +176,7 @@ def test_a_training_counts_its_doubtful_episodes_and_a_resumed_one_counts_the_sa
     assert mark in find_marks(marks_of(again.checkpoint))
     assert not any(m.startswith("doubtful") for m in find_marks(marks_of(sound.checkpoint)))
     method = fssbench.load_method("learner", checkpoint=whole.checkpoint)
-    told = training_marks(method, fssbench.plan("shapes", data=str(shapes), episodes=4))
+    told = make_training_marks(method, fssbench.plan("shapes", data=str(shapes), episodes=4))
     assert mark in told
 
 

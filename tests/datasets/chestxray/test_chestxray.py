@@ -123,7 +123,7 @@ def test_verify_finds_every_planted_fault(root: Path) -> None:
     assert "unreadable" in result["CXR_png/CHNCXR_0001_0.png"][0]
     assert any("transposed" in p for p in result["masks/CHNCXR_0002_0_mask.png"])
     assert "empty" in result["masks/CHNCXR_0003_0_mask.png"][0]
-    assert "soft edges" in result["masks/CHNCXR_0004_0_mask.png"][0]
+    assert "a picture and not a mask" in result["masks/CHNCXR_0004_0_mask.png"][0]
     assert "no variant reads it" in result["masks/CHNCXR_0007_0.png"][0]
     assert any("padded with black" in p and "CHNCXR_0005_0.png" in p for p in result["CXR_png"])
     assert any("no mask" in p and "CHNCXR_0900_0.png" in p for p in result["CXR_png"])

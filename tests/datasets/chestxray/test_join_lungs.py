@@ -100,7 +100,7 @@ FAULTS: dict[str, tuple[np.ndarray[Any, Any] | None, str]] = {
     "the right lung twice": (half("rightMask"), "same lung"),
     "empty": (half("leftMask", 0), "highest value is 0"),
     "0 and 1": (half("leftMask", 1), "highest value is 1"),
-    "a photograph": (np.random.default_rng(0).integers(0, 255, (48, 64), dtype=np.uint8), "no mask"),
+    "a photograph": (np.random.default_rng(0).integers(0, 255, (48, 64), dtype=np.uint8), "not a mask"),
 }
 
 

@@ -14,7 +14,7 @@ from fssbench.methods.ntrenet import NTRENet
 from fssbench.methods.pfenet import PFENet
 from fssbench.methods.scl import SCL
 
-from fssbench.training.settings import Settings, effective_recipe
+from fssbench.training.settings import Settings, make_effective_recipe
 
 FAMILY = [PFENet, SCL, ASGNet, NTRENet]
 
@@ -56,7 +56,7 @@ def test_the_recipe_is_the_authors_for_pascal(cls: type[PyramidMethod]) -> None:
 def test_a_rate_from_the_command_line_replaces_the_stated_one_too() -> None:
     assert PFENet.recipe is not None
     asked = Settings(benchmark="pascal5i", out=Path("trained"), learning_rate=1e-3, size=97)
-    recipe = effective_recipe(PFENet.recipe, asked, PFENet, batch=4)  # type: ignore[arg-type]
+    recipe = make_effective_recipe(PFENet.recipe, asked, PFENet, batch=4)  # type: ignore[arg-type]
     assert (recipe.learning_rate, recipe.stated_rate) == (1e-3, None)
 
 

@@ -92,7 +92,7 @@ def published(null, episodes: int):
 @pytest.mark.parametrize("rule", ["zero", "exclude"])
 @pytest.mark.parametrize("how", ["capped", "unfinished"])
 def test_classes_that_no_episode_met_are_left_out_and_said(null, monkeypatch, rule, how):
-    monkeypatch.setattr("fssbench.evaluation.method_run.absent_rule", lambda _: rule)
+    monkeypatch.setattr("fssbench.evaluation.method_run.find_absent_rule", lambda _: rule)
     plan = published(null, 24)
     first = [e.class_id for e in plan].count(plan[0].class_id)
     (whole,) = null.run("whole", plan)
@@ -112,7 +112,7 @@ def test_classes_that_no_episode_met_are_left_out_and_said(null, monkeypatch, ru
 
 
 def test_a_class_that_was_met_counts_by_the_rule_though_it_shows_no_pixel(null, monkeypatch):
-    monkeypatch.setattr("fssbench.evaluation.method_run.absent_rule", lambda _: "zero")
+    monkeypatch.setattr("fssbench.evaluation.method_run.find_absent_rule", lambda _: "zero")
     plan = published(null, 24).head(15)
     (run,) = null.run("runs", plan)
     ids = [e.class_id for e in plan]

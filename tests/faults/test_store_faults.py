@@ -120,7 +120,7 @@ def test_episode_of_another_class(null, whole):
     log.write_bytes(
         b"".join(lines[:-1]) + EpisodeRecord(19, (plan[19].class_id + 1) % 3, (1, 1), (2, 2), 1).line()
     )
-    with pytest.raises(DataError, match="episode 19 of class"):
+    with pytest.raises(DataError, match="episode 19 with class"):
         null.run("whole", plan)
 
 
@@ -210,7 +210,7 @@ def test_disk_full_at_many_sizes(null):
             assert (done.path / "episodes.jsonl").read_bytes().startswith(kept), "previous data changed"
             assert kept.endswith(b"\n") or not kept
             assert len(kept) <= size
-            assert "bytes to" in message
+            assert "bytes cannot be written to" in message
             stored = max(stored, kept.count(b"\n"))
     assert 0 < stored < 60
     assert limited(null, largest, plan)[0] == 0

@@ -198,7 +198,7 @@ def test_a_damaged_state_is_refused_and_left(training, tmp_path):
     training()
     state = tmp_path / "out" / "state.safetensors"
     state.write_bytes(state.read_bytes()[:100])
-    with pytest.raises(DataError, match=r"state\.safetensors is not a whole safetensors file"):
+    with pytest.raises(DataError, match=r"state\.safetensors is not a complete safetensors file"):
         training()
     assert (tmp_path / "out" / CHECKPOINT).is_file()
 

@@ -98,7 +98,7 @@ def test_a_full_disk_ends_the_writing_not_the_training(store, tmp_path, monkeypa
     compute, full = Computed(), store()
     (tmp_path / "features").rmdir()
     (tmp_path / "features").write_text("a file where a folder should be")
-    with pytest.warns(UserWarning, match="stores nothing more"):
+    with pytest.warns(UserWarning, match="takes no more"):
         full.get(("k", "a"), compute)
     full.get(("k", "b"), compute)  # without another warning
     assert compute.count == 2

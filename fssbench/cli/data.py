@@ -186,13 +186,13 @@ def _print_report(label: str, report: Verification, limit: int | None) -> None:
             detail = f": {finding.problem}" if finding.problem != kind else ""
             click.echo(escape_text(f"    {finding.path}{detail}"))
         if limit is not None and len(findings) > limit:
-            click.echo(f"    and {len(findings) - limit:,} more (--all shows them)")
+            click.echo(f"    ... and {len(findings) - limit:,} more (--all shows them)")
         click.echo(escape_text(f"    remedy: {remedy}"))
     if report.histogram:
         click.echo("  images by label:")
         for name, count in sorted(report.histogram.items(), key=lambda row: (-row[1], row[0])):
             click.echo(escape_text(f"    {count:>7,}  {name}"))
-    verdict = "usable" if report.ok else "not usable in this state"
+    verdict = "sound" if report.ok else "not usable in this state"
     click.echo(f"  {errors:,} errors, {warnings:,} warnings: {verdict}")
 
 

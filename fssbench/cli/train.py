@@ -159,7 +159,7 @@ def command(
     out: Path | None,
     **rest: Any,
 ) -> None:
-    """Train a method on the source of a benchmark; the same command again resumes."""
+    """Train a method on the source data of a benchmark. The same command again resumes."""
     from fssbench.contracts.methods import owns_backbone
     from fssbench.data.location import find_data_folder, is_miniature
     from fssbench.loading.load import load_method

@@ -116,18 +116,24 @@ def evaluate_all(
             runs, _order_episodes(runs, plan, settings, inputs), inputs, watch, may_defer=defer is not None
         )
         done = []
-        for run in [r for r in runs if r.broken is None and not r.deferred]:
+        for run in [r for r in runs if r.broken is None]:
             try:
-                done.append(run.close())
+                evaluation = run.close()
             except FssbenchError as error:
+                run.broken = error
                 failed.append((run.method, error))
+                continue
+            if not run.deferred:
+                done.append(evaluation)
+        whole = [run for run in runs if run.broken is None]
         try:
             files.check_all()
         except DataError as error:  # the counts are right, but nobody can compute them again from these files
-            return [], [*failed, *((run.method, error) for run in runs if run.broken is None)]
+            return [], [*failed, *((run.method, error) for run in whole)]
         if defer is not None:
-            for run in [r for r in runs if r.deferred]:
-                defer(run.method)
+            for run in whole:
+                if run.deferred:
+                    defer(run.method)
         return done, failed
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fssbench.errors import PluginError
 from fssbench.evaluation import engine
 from fssbench.evaluation.method_run import MethodRun
 from fssbench.evaluation.pace import Pace, find_slow
@@ -105,3 +106,20 @@ def test_slow_method_that_breaks_later_is_reported_once(null, request_, monkeypa
     ]
     assert len(failed) == 1
     assert "later" in failed[0]
+
+
+def test_slow_method_that_breaks_when_it_is_put_off_is_reported_once(null, request_, monkeypatch) -> None:
+    """Its weights are compared when its folder is closed; the others go on."""
+    monkeypatch.setattr(engine, "find_slow", find_the_one_called_slow)
+    close = MethodRun.close
+
+    def fail(self):
+        evaluation = close(self)
+        if self.deferred:
+            raise PluginError("weights changed")
+        return evaluation
+
+    monkeypatch.setattr(MethodRun, "close", fail)
+    results = list(execute(prepare(replace(request_, shots=(1,)))))
+    assert [str(error) for _, _, errors in results for _, error in errors] == ["weights changed"]
+    assert [read_run(each.path).status for _, done, _ in results for each in done] == ["complete"] * 2

@@ -1,7 +1,7 @@
 """COCO's `instances_*.json`, checked record by record before anything is drawn.
 
-No coordinate reaches the C code of pycocotools unless it is a finite number near the image: NaN and huge
-values make it crash or take all memory.  Run lengths are decoded here, because it does not check their sum.
+A coordinate reaches the C code of pycocotools only if it is a finite number near the image.  NaN and huge values make
+that code crash or use all memory.  Run lengths are decoded here, because pycocotools does not check their sum.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ TOLERANCE = 0.05
 """A coordinate may lie outside of the image by this part of the longer side.  COCO's own stay inside; those
 further off belong to an image of another size."""
 TOLERANCE_PIXELS = 5.0
-"""What a coordinate may lie outside of the image in any case."""
+"""Number of pixels by which a coordinate may always lie outside of the image."""
 LONGEST_BOUNDARY = 2_000_000
-"""Pixels that the boundary of one annotation may have: pycocotools needs some 100 bytes for each."""
+"""Maximum number of pixels of one annotation's boundary.  pycocotools needs about 100 bytes for each."""
 
 _NUMBER = re.compile(r"(\d{12})\.jpg$", re.IGNORECASE)
 
@@ -40,7 +40,7 @@ def image_id(item: str) -> str:
     """
     number = _NUMBER.search(item)
     if number is None:
-        raise DataError(f"{item!r} is no COCO image name: it must end with twelve digits and .jpg")
+        raise DataError(f"{item!r} is not a COCO image name: it must end with twelve digits and .jpg")
     return number[1]
 
 
@@ -78,7 +78,7 @@ def load_tables(path: Path) -> dict[str, Any]:
     """Load an instances file with its three tables.
 
     Raises:
-        DataError: if it is no JSON, lacks one of `images`, `annotations`, `categories`, or holds a number
+        DataError: if it is not JSON, lacks one of `images`, `annotations`, `categories`, or holds a number
             that JSON does not have (NaN, Infinity).
     """
     constants: list[str] = []
@@ -90,14 +90,14 @@ def load_tables(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_bytes(), parse_constant=remember)
     except (OSError, ValueError, RecursionError, MemoryError) as error:
-        raise DataError(f"{path} is no readable JSON ({error or type(error).__name__})") from None
+        raise DataError(f"{path} is not readable JSON ({error or type(error).__name__})") from None
     for table in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(table), list):
             raise DataError(f"{path} has no list {table!r}; expected a COCO instances file")
     if constants:
         place = _find_constant(content) or "a field that is not read"
         raise DataError(
-            f"{path}: {place} holds {constants[0]}, which is no number of JSON; coordinates must be finite "
+            f"{path}: {place} holds {constants[0]}, which is not a JSON number; coordinates must be finite "
             "numbers near the image. Next: correct the record or remove it, or get the file again"
         )
     return content
@@ -134,11 +134,13 @@ def read_categories(content: dict[str, Any], classes: Sequence[str], path: Path)
     """
     for record in content["categories"]:
         if not isinstance(record, dict) or not _is_id(record.get("id")) or "name" not in record:
-            raise DataError(f"{path}: category {record!r:.80} has no whole number as id, or no name")
+            raise DataError(
+                f"{path}: category {record!r:.80} has an id that is not a whole number, or no name"
+            )
     listed = sorted((record["id"], str(record["name"])) for record in content["categories"])
     if [name for _, name in listed] != list(classes) or len({i for i, _ in listed}) < len(listed):
         strange = sorted({name for _, name in listed} ^ set(classes))
-        shown = ", ".join(strange[:8]) or "their order, or an id is there twice"
+        shown = ", ".join(strange[:8]) or "their order, or an id that occurs twice"
         raise DataError(f"{path}: categories are not COCO's {len(classes)}; what differs: {shown}")
     return {category: label for label, (category, _) in enumerate(listed, start=1)}
 
@@ -147,7 +149,7 @@ def read_instances(path: Path, classes: Sequence[str]) -> Instances:
     """Read an instances file and check every record of it.
 
     Raises:
-        DataError: if the file is no instances file, or a record cannot be drawn: it is named with image,
+        DataError: if the file is not an instances file, or a record cannot be drawn: it is named with image,
             annotation id and reason.
     """
     content = load_tables(path)
@@ -182,13 +184,13 @@ def check_images(records: list[Any], problems: list[str]) -> dict[int, dict[str,
     numbers: dict[str, str] = {}
     for record in records:
         if not isinstance(record, dict) or not _is_id(record.get("id")):
-            problems.append(f"image {record!r:.80}: its id is no whole number")
+            problems.append(f"image {record!r:.80}: its id is not a whole number")
             continue
         name, sides = record.get("file_name"), (record.get("width"), record.get("height"))
         if not isinstance(name, str) or not has_number(name):
             problems.append(f"image {record['id']}: file_name {name!r} does not end with 12 digits and .jpg")
         elif record["id"] in images:
-            problems.append(f"image {name}: id {record['id']} is there twice")
+            problems.append(f"image {name}: id {record['id']} occurs twice")
         elif image_id(name) in numbers:
             problems.append(f"image {name}: the same number as {numbers[image_id(name)]}")
         elif not all(isinstance(side, int) and side > 0 for side in sides):
@@ -204,10 +206,10 @@ def _find_problem(
 ) -> str | None:
     """Return why an annotation cannot be drawn, or None if it can."""
     if not isinstance(annotation, dict) or not _is_id(annotation.get("id")):
-        return f"annotation {annotation!r:.80}: its id is no whole number"
+        return f"annotation {annotation!r:.80}: its id is not a whole number"
     number, image, category = annotation["id"], annotation.get("image_id"), annotation.get("category_id")
     if number in ids:
-        return f"annotation {number}: this id is there twice"
+        return f"annotation {number}: this id occurs twice"
     ids.add(number)
     if not _is_id(image) or image not in images:
         return f"annotation {number}: image_id {image!r:.40} is not in the list of images"
@@ -251,7 +253,7 @@ def read_polygons(segmentation: Any, height: int, width: int) -> list[list[float
     """Read polygons as lists x, y, x, y, ...; those without a number are left out.
 
     Raises:
-        ValueError: if one is no polygon, or lies off the image.
+        ValueError: if one is not a polygon, or lies outside of the image.
     """
     if not isinstance(segmentation, list):
         raise ValueError(f"segmentation is {segmentation!r:.40}, expected polygons or run lengths")
@@ -260,9 +262,9 @@ def read_polygons(segmentation: Any, height: int, width: int) -> list[list[float
     length = 0.0
     for polygon in polygons:
         if not isinstance(polygon, list):
-            raise ValueError(f"polygon {polygon!r:.40} is no list of numbers")
+            raise ValueError(f"polygon {polygon!r:.40} is not a list of numbers")
         if not set(map(type, polygon)) <= {int, float}:
-            raise ValueError(f"polygon {polygon!r:.60} holds something that is no number")
+            raise ValueError(f"polygon {polygon!r:.60} contains something that is not a number")
         if len(polygon) < 6 or len(polygon) % 2:
             box = ", which COCO's tools take for a box" if len(polygon) == 4 else ""
             raise ValueError(
@@ -280,7 +282,7 @@ def read_polygons(segmentation: Any, height: int, width: int) -> list[list[float
                 v for i, v in enumerate(polygon) if not -margin <= v <= (height if i % 2 else width) + margin
             )
             raise ValueError(
-                f"coordinate {off!r:.30} is off the image of {width}x{height} pixels; coordinates must be finite "
+                f"coordinate {off!r:.30} is outside of the image of {width}x{height} pixels; allowed are finite "
                 f"numbers within {margin:g} pixels of it"
             )
         closed = np.concatenate([points, points[:1]])
@@ -305,7 +307,7 @@ def read_runs(segmentation: dict[str, Any], height: int, width: int) -> NDArray[
     if isinstance(counts, (str, bytes)):
         counts = _decompress(counts.encode() if isinstance(counts, str) else counts)
     if not isinstance(counts, list) or not set(map(type, counts)) <= {int}:
-        raise ValueError(f"run lengths {counts!r:.40} are no whole numbers")
+        raise ValueError(f"run lengths {counts!r:.40} are not whole numbers")
     if any(count < 0 for count in counts) or sum(counts) != height * width:
         raise ValueError(
             f"run lengths do not fill {width}x{height} pixels: their sum is {sum(counts)}, "

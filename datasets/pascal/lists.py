@@ -94,7 +94,7 @@ class PascalLists(ListFormat[list[tuple[str, int]]]):
         """Read the pairs of image name and 0-based class, in file order.
 
         Raises:
-            DataError: for a line that is not `name__cc` with class 1..20, or stands twice, with its number.
+            DataError: for a line that is not `name__cc` with class 1..20, or occurs twice, with its number.
         """
         pairs: dict[tuple[str, int], int] = {}
         for number, line in read_list_lines(path):
@@ -107,7 +107,7 @@ class PascalLists(ListFormat[list[tuple[str, int]]]):
                 )
             pair = (match[1], int(match[2]) - 1)
             if pair in pairs:
-                raise DataError(f"{path}, line {number}: {line!r} stands already in line {pairs[pair]}")
+                raise DataError(f"{path}, line {number}: {line!r} is already in line {pairs[pair]}")
             pairs[pair] = number
         return list(pairs)
 

@@ -159,7 +159,7 @@ def _load_mat_reader() -> Read:
         except (
             Exception
         ) as error:  # no memory for what it announces, or a damaged file: it may raise almost anything
-            raise DataError(f"{path} is no readable SBD file ({type(error).__name__}: {error})") from None
+            raise DataError(f"{path} is not a readable SBD file ({type(error).__name__}: {error})") from None
         if not sound:
             raise DataError(f"{path}: GTcls.Segmentation is not a map of labels 0..20 in 8 bits")
         return np.asarray(label, dtype=np.uint8)

@@ -23,7 +23,7 @@ def read_names(path: Path) -> list[str]:
     """Read the image names of a VOC list, in file order.
 
     Raises:
-        ListError: if it cannot be read, is empty, or a line is no name or stands twice, with its number.
+        ListError: if it cannot be read, is empty, or a line is not a name or occurs twice, with its number.
     """
     try:
         return _read_names(path)
@@ -46,7 +46,7 @@ def _read_names(path: Path) -> list[str]:
             )
         first = names.setdefault(match[1], number)
         if first != number:
-            raise DataError(f"{path}, line {number}: {match[1]} stands already in line {first}")
+            raise DataError(f"{path}, line {number}: {match[1]} is already in line {first}")
     if not names:
         raise DataError(f"{path} names no image")
     return list(names)

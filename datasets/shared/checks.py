@@ -1,7 +1,7 @@
-"""Checks that `verify` of every data set uses: files exist, decode, fit each other and hold labels.
+"""Checks that `verify` of every data set uses: files exist, decode, fit each other and contain labels.
 
-Each function checks one thing, adds its findings to the `Verification` and goes on: one broken
-file must not hide the next.  Paths in findings are relative to the data set's root.  The rules for files are those of
+Each function checks one thing, adds its findings to the `Verification` and returns: one broken file must not hide the
+next.  Paths in findings are relative to the data set's root.  The rules for files are those of
 `fssbench.images.judgements`, by which the readers of `run` and `train` refuse or doubt the same files.
 """
 
@@ -37,7 +37,7 @@ from fssbench.api import (
 )
 
 ENOUGH = 6
-"""Images a class needs for 5-shot: five supports and a query."""
+"""Number of images that a class needs for 5-shot: five supports and a query."""
 
 _AGAIN = "get the file from its owner again"
 
@@ -53,14 +53,14 @@ def add_warning(report: Verification, path: str, problem: str, remedy: str) -> N
 
 
 def list_data_files(report: Verification, folder: str, suffixes: Collection[str]) -> list[str]:
-    """List the data files right in `folder`, sorted, with their endings in lower case.
+    """List the data files directly in `folder`, sorted, with their endings in lower case.
 
-    Files with other endings are warned about; names that differ in nothing but case are an error.
+    Files with other endings give a warning.  Names that differ only in case are an error.
 
     Args:
-        report: what is filled in; its root is the data set's folder.
-        folder: relative to the root.
-        suffixes: lower-case endings that belong there, such as `.png`.
+        report: report that gets the findings.  Its root is the data set's folder.
+        folder: folder, relative to the root.
+        suffixes: lower-case endings of data files, such as `.png`.
     """
     place = report.root / folder
     if not place.is_dir():
@@ -78,7 +78,7 @@ def list_data_files(report: Verification, folder: str, suffixes: Collection[str]
 
 
 def decode_file(report: Verification, relative: str, kind: Kind) -> Image.Image | None:
-    """Decode a file completely and count it; return None, with a finding, if it cannot be read or used."""
+    """Decode a file completely and count it.  If it cannot be read or used, add a finding and return None."""
     path = find_file(report.root / relative)
     if not path.exists():
         add_error(report, relative, f"{kind} missing", _AGAIN)
@@ -100,7 +100,7 @@ def decode_file(report: Verification, relative: str, kind: Kind) -> Image.Image 
 
 
 def _check_for_damage(report: Verification, path: Path, relative: str, kind: str, image: Image.Image) -> None:
-    """Find damage in a decoded file that its decoder passes over."""
+    """Find damage in a decoded file that its decoder does not report."""
     if image.format == "MPO":
         problem = f"{kind} is a JPEG of several pictures; the first is read"
         add_warning(report, relative, problem, "nothing to do if the first is the one that is meant")
@@ -127,14 +127,15 @@ def check_sizes(
     *,
     as_released: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Return whether image and mask can serve together; a finding says how their stored sizes differ.
+    """Return whether image and mask fit each other.  If not, add a finding with their stored sizes.
 
     Args:
-        report: what is filled in.
+        report: report that gets the findings.
         image: the decoded image.
         mask: the decoded mask.
-        mask_path: its path, for findings.
-        as_released: asked if the sizes differ: whether the release has this pair so (`Dataset.resizes_mask`).
+        mask_path: path of the mask, for findings.
+        as_released: function that returns whether the release has this pair with differing sizes
+            (`Dataset.resizes_mask`).  It is called if the sizes differ.
     """
     differ = image.size != mask.size
     return add_judgements(
@@ -154,15 +155,15 @@ def check_indices(
     """Check a label file of class indices and count its labels in the histogram.
 
     Args:
-        report: what is filled in.
+        report: report that gets the findings.
         mask: the decoded file.
-        mask_path: its path, for findings.
-        names: class name by stored value; 0 is background and needs no name.
+        mask_path: path of the file, for findings.
+        names: class name by stored value.  0 is background and needs no name.
         ignore: whether 255 may occur.
-        palette: colours (256, 3) the values should have, if the data set prescribes them.
+        palette: colours (256, 3) that the values should have, if the data set prescribes them.
 
     Returns:
-        The classes present, as stored values; empty if a reader refuses the file.
+        The classes in the file, as stored values.  Empty if a reader refuses the file.
     """
     judged = judge_index(mask, names, ignore=ignore, palette=palette)
     usable = add_judgements(report, mask_path, judged.judgements)
@@ -186,19 +187,20 @@ def check_binary(
     released: Collection[str] = (),
     as_released: Callable[[], bool] = lambda: True,
 ) -> bool:
-    """Check a foreground mask (grey, or grey stored as RGB) as the threshold reads it.
+    """Check a foreground mask (grey, or grey stored as RGB) after the threshold.
 
     Args:
-        report: what is filled in.
+        report: report that gets the findings.
         mask: the decoded file.
-        mask_path: its path, for findings.
-        threshold: grey value from which a pixel is foreground.
-        expected: kinds of judgement that are in order here, see `judge_binary`.
-        released: kinds of error that the release has and its reference reads.
-        as_released: asked if there is such an error: whether the release has this file so.
+        mask_path: path of the file, for findings.
+        threshold: grey value from which on a pixel is foreground.
+        expected: kinds of judgement that are normal here, see `judge_binary`.
+        released: kinds of error that the release has and its reference accepts.
+        as_released: function that returns whether the release has this file with this error.  It is called if there is
+            such an error.
 
     Returns:
-        Whether a reader takes the mask, so that some pixel is foreground.
+        Whether a reader accepts the mask, so that some pixel is foreground.
     """
     judgements = judge_binary(mask, threshold=threshold, expected=expected).judgements
     if any(j.kind in released for j in judgements) and as_released():
@@ -244,7 +246,7 @@ def start_report(dataset: Dataset) -> Verification:
     """Return an empty report for a data set that must be on disk.
 
     Raises:
-        DataError: if it was opened from lists alone.
+        DataError: if the data set was opened from lists alone, or its folder does not exist.
     """
     name, root = dataset.card.name, dataset.root
     if root is None:

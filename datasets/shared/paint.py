@@ -1,8 +1,8 @@
 """Paints miniature scenes: textured grounds, and figures with a distinct look.
 
-Everything comes out of a NumPy generator, so the same seed paints the same pixels.  A `Look` fixes
-outline, colours and pattern of a class; each figure painted of it varies in pose, size, proportion,
-tone and light, so that a class can be recognised from a few examples, though not by colour alone.
+All random numbers come from a NumPy generator, so the same seed paints the same pixels.  A `Look` defines outline,
+colours and pattern of a class.  Figures of one class differ in pose, size, proportion, tone and light, so a class can
+be recognised from a few examples, but not by colour alone.
 """
 
 from __future__ import annotations

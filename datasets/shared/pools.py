@@ -29,11 +29,11 @@ from . import checks
 from .scan_memory import recall_scan, scan_path, store_scan
 
 LISTED = "reference list files"
-"""Said only of lists whose hashes are known."""
+"""Source of a pool whose lists all have known hashes."""
 COUNTED = "list files of the published lengths, whose hashes are not known"
 OTHER = "other list files"
 SCAN_VERSION = 2
-"""Increased when a rule for refusing masks changes, so that no stored scan hides a refusal."""
+"""It is increased if a rule for refusing masks changes, so that no stored scan hides a refusal."""
 
 T = TypeVar("T")
 

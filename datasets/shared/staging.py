@@ -1,8 +1,8 @@
-"""Folders that appear whole or not at all.
+"""Folders that appear completely or not at all.
 
-`prepare` may run for an hour and be stopped; half a data set under its final name would give other
-episodes without a word.  So everything is written beside the target, under a hidden name that nothing reads,
-and renamed at the end.  What a stopped attempt left behind is removed by the next.
+`prepare` may run for an hour and be stopped.  Half a data set under its final name would give other episodes without a
+message.  So everything is written beside the target, under a hidden name that nothing reads, and renamed at the end.
+The next attempt removes what a stopped attempt left.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ def test_pascal_lines(tmp_path):
     path.write_bytes(b"2007_000032__01\r\n2007_000032__15\r\nmini__a__02\r\n\r\n")
     assert PASCAL_LISTS.read(path) == [("2007_000032", 0), ("2007_000032", 14), ("mini__a", 1)]
     path.write_text("a__01\nb__02\na__01\n")
-    with pytest.raises(DataError, match=r"line 3: 'a__01' stands already in line 1"):
+    with pytest.raises(DataError, match=r"line 3: 'a__01' is already in line 1"):
         PASCAL_LISTS.read(path)
     path.write_text("\n")
     with pytest.raises(DataError, match="is empty"):

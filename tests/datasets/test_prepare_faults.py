@@ -68,15 +68,15 @@ FAULTS = {
     "NaN": ([float("nan"), 10, 20, 10, 20, 20], "NaN"),
     "infinity": ([float("inf"), 10, 20, 10, 20, 20], "Infinity"),
     "1e9": ([1e9, 10, 20, 10, 20, 20], "1000000000"),
-    "more than a float": ([HUGE, 10, 20, 10, 20, 20], "off the image"),
+    "more than a float": ([HUGE, 10, 20, 10, 20, 20], "outside of the image"),
     "off to the left": ([-40, 10, 20, 10, 20, 20], "-40"),
     "drawn for a larger image": ([10, 10, 180, 10, 180, 120], "180"),
     "point": ([10, 10], "2 numbers"),
     "box": ([10, 10, 40, 40], "box"),
     "odd": ([10, 10, 40, 10, 40, 40, 7], "7 numbers"),
-    "text": (["10", "10", "40", "10", "40", "40"], "no number"),
-    "true": ([True, 10, 40, 10, 40, 40], "no number"),
-    "null": ([None, 10, 40, 10, 40, 40], "no number"),
+    "text": (["10", "10", "40", "10", "40", "40"], "not a number"),
+    "true": ([True, 10, 40, 10, 40, 40], "not a number"),
+    "null": ([None, 10, 40, 10, 40, 40], "not a number"),
     "endless boundary": ([0, 0, 95, 63] * 20_000, "boundary"),
 }
 
@@ -93,13 +93,13 @@ def test_a_polygon_that_cannot_be_drawn_is_named(fault: str, tmp_path: Path) -> 
 
 
 OTHER_FAULTS: dict[str, tuple[Any, str]] = {
-    "flat": (POLYGON, "no list of numbers"),
+    "flat": (POLYGON, "not a list of numbers"),
     "a number": (7, "7"),
     "a text": ("0`2`0", "expected polygons"),
     "swapped": ({"size": [WIDTH, HEIGHT], "counts": "0`2`0"}, "swapped"),
     "another size": ({"size": [10, 10], "counts": [0, 100]}, "[10, 10]"),
     "no size": ({"counts": [0, WIDTH * HEIGHT]}, "size"),
-    "no counts": ({"size": [HEIGHT, WIDTH]}, "no whole numbers"),
+    "no counts": ({"size": [HEIGHT, WIDTH]}, "not whole numbers"),
     "too long": ({"size": [HEIGHT, WIDTH], "counts": [0, 10**15]}, "sum"),
     "too short": ({"size": [HEIGHT, WIDTH], "counts": [5, 5]}, "sum is 10"),
     "negative": ({"size": [HEIGHT, WIDTH], "counts": [-6, WIDTH * HEIGHT + 6]}, "negative"),
@@ -462,8 +462,8 @@ def devkit(folder: Path) -> Path:
         (np.ones((20, 30), np.uint16), "8 bits"),
         (np.ones((20, 30, 3), np.uint8), "8 bits"),
         (np.zeros((0, 0), np.uint8), "8 bits"),
-        (b"MATLAB 5.0 nonsense", "no readable SBD file"),
-        (b"", "no readable SBD file"),
+        (b"MATLAB 5.0 nonsense", "not a readable SBD file"),
+        (b"", "not a readable SBD file"),
         (b"\0" * 5_000_000, "5,000,000 bytes"),
     ],
 )

@@ -358,7 +358,7 @@ def test_prepare_says_what_is_incomplete(mini, tmp_path):
     shutil.copytree(mini / "VOC2012", source)
     (source / "cls").mkdir()
     (source / "cls/x.mat").write_bytes(b"MATLAB 5.0 nonsense")
-    with pytest.raises(DataError, match=r"x\.mat is no readable SBD file"):
+    with pytest.raises(DataError, match=r"x\.mat is not a readable SBD file"):
         list(Pascal.prepare(source, tmp_path / "data"))
     shutil.rmtree(source / "JPEGImages")
     with pytest.raises(DataError, match="JPEGImages is missing"):

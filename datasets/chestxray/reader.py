@@ -44,7 +44,7 @@ SUFFIX = "_mask"
 
 
 def is_shenzhen(stem: str) -> bool:
-    """Return whether a mask's stem is that of a Shenzhen mask: the only masks that fit PATNet's rule for names."""
+    """Return whether the stem is that of a Shenzhen mask.  Only these masks fit PATNet's rule for names."""
     return stem.startswith(SHENZHEN) and stem.endswith(SUFFIX)
 
 
@@ -76,7 +76,7 @@ def _is_padded(grey: NDArray[np.uint8]) -> bool:
 
 
 class ChestXray(Dataset):
-    """Lung fields; items are the mask files, because the reference samples from the masks' folder."""
+    """Lung fields.  Items are the mask files, because the reference samples from the folder of masks."""
 
     card = DatasetCard(
         name="chestxray",
@@ -100,7 +100,7 @@ class ChestXray(Dataset):
 
     @classmethod
     def holds(cls, root: Path) -> bool:
-        """Return whether the folder of the radiographs is there; others have a folder `masks` too."""
+        """Return whether the folder of the radiographs exists.  Other data sets have a folder `masks` too."""
         return (root / IMAGES).is_dir()
 
     def classes(self) -> dict[int, str]:

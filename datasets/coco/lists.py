@@ -1,4 +1,4 @@
-"""The fold lists of COCO-20i, as HSNet and its followers give them out: pickled dictionaries by class."""
+"""The fold lists of COCO-20i that HSNet and later code publish: pickled dictionaries by class."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Cutting DeepGlobe's land-cover tiles into patches, by the rule of PATNet's preparation script.
+"""Cuts DeepGlobe's land-cover tiles into patches, by the rule of PATNet's preparation script.
 
-A tile becomes 6x6 patches.  A patch is dropped if it holds a single colour, or if its rarest colour
-covers at most 4.8 % of it; black (unknown) counts as a colour here though it is no class.  A kept patch is
-written once for every class it holds, with that class's binary mask.
+A tile is cut into 6x6 patches.  A patch is dropped if it has a single colour, or if its rarest colour covers at most
+4.8 % of it.  Black (unknown) counts as a colour here, although it is not a class.  A kept patch is written once for
+every class that it shows, with the binary mask of that class.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""FSS-1000: a thousand classes of ten images, one object each."""
+"""FSS-1000: 1,000 classes with ten images each, one object per image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fold lists of PASCAL-5i, as HSNet and its followers give them out: lines `name__cc`."""
+"""The fold lists of PASCAL-5i that HSNet and later code publish: lines `name__cc`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Buoys: learned vectors through which query and support tokens are compared a second time."""
+"""Buoys: learned vectors by which query and support tokens are compared a second time."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Buoys(nn.Module):
 
 
 def _profile(tokens: Tensor, buoys: Tensor) -> Tensor:
-    """Compute how much tokens (B, T, d) resemble each buoy (B, N, d): (B, T, N), which add up to 1."""
+    """Compute the similarity of tokens (B, T, d) to each buoy (B, N, d), as shares that add up to 1: (B, T, N)."""
     cosines = functional.normalize(tokens, dim=2) @ functional.normalize(buoys, dim=2).transpose(1, 2)
     return (cosines / TEMPERATURE).softmax(dim=2)
 

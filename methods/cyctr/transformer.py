@@ -1,7 +1,8 @@
-"""CyCTR's transformer: the query attends to itself, then to those support tokens that are consistent in a cycle.
+"""CyCTR's transformer: the query attends to itself, then to cycle-consistent support tokens.
 
-Zhang et al., NeurIPS 2021, section 3.3.  A support token and the support token that its best query cell likes best
-should both show the object, or both the background; a token for which this fails is not attended.
+Zhang et al., NeurIPS 2021, section 3.3.  The cycle goes from a support token to its most similar query cell, and from
+that cell to its most similar support token.  If the two support tokens do not both show the object, or both the
+background, the first one is excluded from the attention.
 """
 
 from __future__ import annotations
@@ -63,15 +64,7 @@ class CycleAttention(nn.Module):
 
 
 def find_consistent(scores: Tensor, inside: Tensor) -> Tensor:
-    """Find the support tokens whose way to the query and back ends at a token of the same kind.
-
-    Args:
-        scores: of query cells and support tokens (B, heads, N, T).
-        inside: whether a token counts as the object's (B, T), bool.
-
-    Returns:
-        (B, heads, T), bool.
-    """
+    """Find the support tokens whose cycle through the query ends at a token of the same kind."""
     there = scores.argmax(dim=2)
     back = scores.argmax(dim=3).gather(2, there)
     kinds = inside.unsqueeze(1).expand_as(back)

@@ -1,7 +1,7 @@
 """NTRENet: non-target region eliminating network (Liu, Liu, Cao, Yao, Han, Shao, CVPR 2022), on PFENet.
 
-A learned prototype finds the background of any image.  At each scale the background is eliminated first, and then
-distracting objects: what is neither background nor the object of a first prediction.
+A learned prototype finds the background of any image.  Each scale first eliminates the background, and then
+distracting objects: regions that are neither background nor the object of a first prediction.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _WEIGHTS = {"inner": 0.4, "initial": 0.6, "contrast": 0.01}
 
 
 class _Prediction(NamedTuple):
-    """All that the loss reads of B episodes."""
+    """Everything that the loss reads of B episodes."""
 
     query: Query
     objects: Tensor
@@ -41,7 +41,7 @@ class _Prediction(NamedTuple):
 
 
 class NTRENet(PyramidMethod):
-    """Elimination of background and distracting objects; vectors and priors of K supports are averaged."""
+    """Elimination of background and of distracting objects.  Vectors and priors of K supports are averaged."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="ntrenet",
@@ -124,7 +124,7 @@ class NTRENet(PyramidMethod):
         self._negatives = Negatives()
 
     def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
-        """Logits (B, 2, h, w) on the third stage's grid, from all K supports jointly."""
+        """Compute logits (B, 2, h, w) on the third stage's grid, from all K supports jointly."""
         return self._predict(query, support, support_mask).enriched.logits
 
     def _predict(self, query: Features, support: Features, support_mask: Tensor) -> _Prediction:
@@ -218,7 +218,7 @@ class NTRENet(PyramidMethod):
         self._negatives = Negatives({int(k.rpartition(".")[2]): v for k, v in memory.items()})
 
     def rename_reference(self, name: str) -> str | None:
-        """Own name of an authors' entry."""
+        """Return our name of an entry of the authors' checkpoint."""
         first = name.partition(".")[0]
         if first in ("bg_prototype", "down_bg", "bg_res1", "bg_cls"):
             return f"background.{name}"

@@ -35,6 +35,9 @@ PARAMETERS = {
     "resnet101": 44_549_160 - 2_049_000,
     "resnet50-deepstem": 34_448_842 - 10_817_034,  # PFENet's total less its head
     "resnet101-deepstem": 34_448_842 - 10_817_034 + 44_549_160 - 25_557_032,
+    # CyCTR's and IPMT's totals less their heads; there the 53,504 and 105,728 scales and shifts of norms are buffers
+    "resnet50-cyctr": 31_034_996 - 7_456_692 + 53_504,
+    "resnet101-cyctr": 85_215_307 - 42_697_099 + 105_728,
     "resnet50-ssp": 8_667_072,
     "resnet101-ssp": 8_667_072 + 44_549_160 - 25_557_032,
     "resnet50-deeplab": 19_629_890 - 11_086_594,  # PMMs' total less its head

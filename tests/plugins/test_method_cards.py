@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,38 @@ from fssbench.plugins import kept_facts
 from fssbench.plugins.registry import METHODS
 
 ASK = """
-import json, sys
-sys.path.insert(0, sys.argv[1])
+import json, sys, time
+seconds, site, *names = sys.argv[1:]
+now = time.time_ns
+time.time_ns = lambda: now() + int(seconds) * 1_000_000_000
+sys.path.insert(0, site)
 from fssbench.plugins.method_cards import read_method_cards
-cards = read_method_cards(sys.argv[2:])
-titles = {n: getattr(c, "title", None) or f"error: {c}" for n, c in cards.items()}
-print(json.dumps(titles | {"torch": "torch" in sys.modules}))
+cards = read_method_cards(names)
+answer = {name: getattr(card, "title", None) or f"error: {card}" for name, card in cards.items()}
+answer["torch"] = "torch" in sys.modules
+answer["imported"] = "fssbench.contracts.methods" in sys.modules
+print(json.dumps(answer), flush=True)
 """
+FORKS = f"""
+import json, os, sys, traceback
+import torch  # once for all questions; fssbench is imported by each
+for line in sys.stdin:
+    words, environment = json.loads(line)
+    if os.fork():
+        os.wait()
+        continue
+    try:
+        os.environ.update(environment)
+        sys.path[1:1] = filter(None, [environment.get("PYTHONPATH")])
+        sys.argv = ["-c", *words]
+        exec({ASK!r})
+    except BaseException:
+        print(json.dumps({{"failure": traceback.format_exc()}}), flush=True)
+    finally:
+        os._exit(0)
+"""
+WHILE = 10
+"""Seconds that have passed since files were changed, unless said otherwise; after two a change is trusted."""
 METHOD = """
 from __future__ import annotations
 import os
@@ -39,11 +65,34 @@ class Mine(ImageMethod):
 """
 
 
+class Processes:
+    """Processes that are forked from one that has imported torch; each answers one question."""
+
+    def __init__(self) -> None:
+        self.parent = subprocess.Popen(
+            [sys.executable, "-B", "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def ask(self, words: list[str], environment: dict[str, str]) -> str:
+        assert self.parent.stdin is not None
+        assert self.parent.stdout is not None
+        self.parent.stdin.write(json.dumps([words, environment]) + "\n")
+        self.parent.stdin.flush()
+        return self.parent.stdout.readline()
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Processes]:
+    processes = Processes()
+    yield processes
+    processes.parent.communicate()
+
+
 class Plugin:
     """An installed method of a stranger, in a folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        self.site, self.cache = folder / "site", folder / "cache"
+    def __init__(self, folder: Path, processes: Processes) -> None:
+        self.site, self.cache, self.processes = folder / "site", folder / "cache", processes
         self.site.mkdir(parents=True)
         info = self.site / "stranger-1.0.dist-info"
         info.mkdir()
@@ -55,28 +104,43 @@ class Plugin:
     def write(self, title: str, helper: str = "stranger_helper") -> None:
         (self.site / "stranger.py").write_text(METHOD.format(title=title, helper=helper))
 
-    def ask(self, *names: str, wait: bool = True, **environment: str) -> dict[str, Any]:
-        """Titles by name, and whether torch was imported, in a process of its own."""
-        if wait:
-            time.sleep(2.1)  # what was changed just now is not kept: it may change again in the same tick
-        answer = subprocess.run(
-            [sys.executable, "-B", "-c", ASK, str(self.site), *(names or ("mine",))],
+    def ask(
+        self, *names: str, seconds: int = WHILE, fresh: bool = False, **environment: str
+    ) -> dict[str, Any]:
+        """Titles by name, and whether the contract of methods was imported.
+
+        Args:
+            names: of the methods.
+            seconds: what the clock of the process is ahead.
+            fresh: ask a process that begins without torch; the answer then says whether torch was imported.
+            environment: variables of the process.
+        """
+        words = [str(seconds), str(self.site), *(names or ("mine",))]
+        environment = {"FSSBENCH_CACHE": str(self.cache), **environment}
+        if not fresh:
+            answer = json.loads(self.processes.ask(words, environment))
+            assert answer.pop("torch"), answer
+            return answer  # type: ignore[no-any-return]
+        done = subprocess.run(
+            [sys.executable, "-B", "-c", ASK, *words],
             capture_output=True,
             text=True,
             check=True,
-            env={**os.environ, "FSSBENCH_CACHE": str(self.cache), **environment},
+            env={**os.environ, **environment},
         )
-        return json.loads(answer.stdout)  # type: ignore[no-any-return]
+        answer = json.loads(done.stdout)
+        assert answer["torch"] == answer.pop("imported")
+        return answer  # type: ignore[no-any-return]
 
 
 @pytest.fixture
-def plugin(tmp_path: Path) -> Plugin:
-    return Plugin(tmp_path)
+def plugin(tmp_path: Path, processes: Processes) -> Plugin:
+    return Plugin(tmp_path, processes)
 
 
 def test_second_call_reads_the_card_without_torch(plugin: Plugin) -> None:
-    assert plugin.ask() == {"mine": "First", "torch": True}
-    assert plugin.ask() == {"mine": "First", "torch": False}
+    assert plugin.ask(fresh=True) == {"mine": "First", "torch": True}
+    assert plugin.ask(fresh=True) == {"mine": "First", "torch": False}
 
 
 def test_edited_card_is_read_anew(plugin: Plugin) -> None:
@@ -90,7 +154,7 @@ def test_edited_card_is_read_anew(plugin: Plugin) -> None:
 def test_card_changed_right_after_it_was_written_is_not_kept(plugin: Plugin) -> None:
     later = time.time_ns() + 3_600_000_000_000  # however slow the machine is
     os.utime(plugin.site / "stranger.py", ns=(later, later))
-    assert plugin.ask(wait=False)["mine"] == "First"
+    assert plugin.ask(seconds=0)["mine"] == "First"
     assert not list(plugin.cache.rglob("*.json"))
 
 
@@ -112,9 +176,9 @@ def test_card_that_is_computed_is_never_kept(plugin: Plugin, title: str) -> None
 
 def test_built_in_cards_are_kept_all(plugin: Plugin) -> None:
     names = METHODS.names()
-    first = plugin.ask(*names)
+    first = plugin.ask(*names, fresh=True)
     assert first.pop("torch") is True
-    again = plugin.ask(*names)
+    again = plugin.ask(*names, fresh=True)
     assert again.pop("torch") is False
     assert again == first == {name: METHODS.get(name).card.title for name in names}
 
@@ -124,8 +188,8 @@ def test_damaged_cache_is_read_past(plugin: Plugin, content: bytes) -> None:
     plugin.ask()
     (kept,) = plugin.cache.rglob("*.json")
     kept.write_bytes(content)
-    assert plugin.ask() == {"mine": "First", "torch": True}
-    assert plugin.ask() == {"mine": "First", "torch": False}
+    assert plugin.ask() == {"mine": "First", "imported": True}
+    assert plugin.ask() == {"mine": "First", "imported": False}
 
 
 def test_cache_that_cannot_be_written_is_done_without(plugin: Plugin) -> None:
@@ -136,7 +200,7 @@ def test_cache_that_cannot_be_written_is_done_without(plugin: Plugin) -> None:
 def test_card_that_was_kept_before_others_is_never_older_than_its_code(plugin: Plugin) -> None:
     plugin.ask("mine")
     plugin.ask("panet")  # imports another method, and not the one whose card is kept
-    assert plugin.ask("mine", "panet")["torch"] is False
+    assert plugin.ask("mine", "panet")["imported"] is False
     plugin.write('"Other"')
     assert plugin.ask("mine")["mine"] == "Other"
 
@@ -145,7 +209,7 @@ def test_module_that_hides_another_one_is_noticed(plugin: Plugin, tmp_path: Path
     first = tmp_path / "first"
     first.mkdir()
     assert plugin.ask(PYTHONPATH=str(first))["mine"] == "First"
-    assert plugin.ask(PYTHONPATH=str(first))["torch"] is False
+    assert plugin.ask(PYTHONPATH=str(first))["imported"] is False
     (first / "stranger_helper.py").write_text("raise ImportError('hidden by another')")
     (plugin.site / "stranger_helper.py").rename(plugin.site / "gone.py")
     assert "hidden by another" in plugin.ask(PYTHONPATH=str(first))["mine"]
@@ -153,13 +217,13 @@ def test_module_that_hides_another_one_is_noticed(plugin: Plugin, tmp_path: Path
 
 def test_two_installations_keep_their_cards_side_by_side(plugin: Plugin, tmp_path: Path) -> None:
     """As a clone and a wheel do: the same names and versions, another card."""
-    other = Plugin(tmp_path / "other")
+    other = Plugin(tmp_path / "other", plugin.processes)
     other.cache = plugin.cache
     other.write('"Second"')
     plugin.ask()
     other.ask()
-    assert plugin.ask(wait=False) == {"mine": "First", "torch": False}
-    assert other.ask(wait=False) == {"mine": "Second", "torch": False}
+    assert plugin.ask(seconds=0) == {"mine": "First", "imported": False}
+    assert other.ask(seconds=0) == {"mine": "Second", "imported": False}
 
 
 def test_facts_of_few_installations_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

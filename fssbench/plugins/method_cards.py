@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from fssbench.contracts.method_card import MethodCard
+from fssbench.contracts.method_card import NO_REFERENCE, MethodCard
 from fssbench.errors import PluginError
 from fssbench.plugins.kept_facts import KeptFacts
 from fssbench.plugins.registry import METHODS
@@ -110,7 +110,7 @@ def _is_plain(node: ast.AST | None, names: dict[str, Any], bound: set[str]) -> b
         case ast.Constant():
             return True
         case ast.Name(id=name):
-            return name in bound
+            return name in bound or names.get(name) is NO_REFERENCE
         case ast.Attribute(value=ast.Attribute(value=ast.Name(id=name), attr="card")):
             return _has_plain_card(names.get(name))
         case ast.Attribute(value=value, attr="startswith" | "endswith" | "text" | "kind"):

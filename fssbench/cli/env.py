@@ -13,6 +13,7 @@ import click
 from fssbench import __version__
 from fssbench.cli.options import json_option
 from fssbench.cli.output import emit_json, print_fields
+from fssbench.cli.torch_facts import count_threads, list_devices
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pillow", "pandas", "pydantic", "click", "safetensors")
 EXTRAS = (
@@ -42,8 +43,6 @@ def _find_version(package: str) -> str | None:
 
 def collect_facts() -> dict[str, Any]:
     """Collect versions, devices, settings and folders, ready for JSON."""
-    import torch
-
     from fssbench.data.location import is_miniature
     from fssbench.files.cache import cache_folder
     from fssbench.runs.redaction import redact_value
@@ -53,20 +52,14 @@ def collect_facts() -> dict[str, Any]:
     state = "not set (use --data)" if not named else "drawn on demand" if root is None else "not found"
     if root is not None and root.is_dir():
         state = "miniature" if is_miniature(root) else "found"
-    devices = [
-        "cpu",
-        *(f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())),
-    ]
-    if torch.backends.mps.is_available():
-        devices.append("mps")
     return {
         "fssbench": __version__,
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "packages": {name: _find_version(name) or "missing" for name in PACKAGES},
         "extras": {name: _find_version(name) or "not installed" for name in EXTRAS},
-        "devices": devices,
-        "threads": torch.get_num_threads(),
+        "devices": list_devices(),
+        "threads": count_threads(),
         "cpus": os.cpu_count(),
         "settings": {name: redact_value("", os.environ[name]) for name in SETTINGS if name in os.environ},
         "cache": redact_value("", cache_folder()),

@@ -126,15 +126,29 @@ def _list_reporters(_: Place) -> Iterator[Row]:
 
 
 def _list_backbones(_: Place) -> Iterator[Row]:
+    from fssbench.plugins.kept_facts import Collected, KeptFacts
     from fssbench.plugins.registry import BACKBONES
 
-    for row in _describe_plugins(BACKBONES):
-        card = row["card"]
-        facts: Row = {"title": None, "layouts": "", "weights": "", "licence": None}
-        if card is not None:
-            facts |= {"title": card.title, "licence": card.licence, "layouts": " ".join(card.layouts)}
-            facts["weights"] = " ".join(weights.id for weights in card.weights)
-        yield {"name": row["name"], **facts, **_select_status_fields(row)}
+    def collect(cls: Any) -> Collected:
+        card = cls.card
+        weights = " ".join(each.id for each in card.weights)
+        layouts = " ".join(card.layouts)
+        return Collected(
+            {"title": card.title, "layouts": layouts, "weights": weights, "licence": card.licence}
+        )
+
+    kept = KeptFacts.read()
+    for name in BACKBONES.names():
+        row: Row = {"name": name, "title": None, "layouts": "", "weights": "", "licence": None}
+        row |= {"status": "ok", "reason": "", "origin": ""}
+        try:
+            plugin = BACKBONES.plugin(name)
+            row["origin"] = plugin.origin
+            row |= kept.facts_of(plugin, "list", collect)
+        except PluginError as error:
+            row.update(status="broken", reason=to_one_line(str(error)))
+        yield row
+    kept.save()
 
 
 def _list_benchmarks(_: Place) -> Iterator[Row]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,31 +15,64 @@ from fssbench.contracts.notes import Note, NoteKind
 from fssbench.errors import DataError, PluginError, UsageError, make_unknown_error
 from fssbench.plugins.calls import plugin_call
 
+if TYPE_CHECKING:
+    from fssbench.loading.bundled import ShippedCheckpoint
+    from fssbench.plugins.kept_facts import Collected
+    from fssbench.plugins.registry import Plugin
+
 Facts = dict[str, Any]
 
 
 def _describe_method(name: str) -> Facts:
-    from fssbench.contracts.methods import FeatureMethod
+    from fssbench.contracts.method_card import MethodCard
     from fssbench.plugins.published import collect_published_figures
     from fssbench.plugins.registry import METHODS
 
-    cls = METHODS.get(name)
-    card = cls.card.model_dump(exclude={"notes", "parity", "published"}, exclude_none=True)
+    plugin = METHODS.plugin(name)
+    known = _read_facts(plugin, _collect_method_facts)
+    card = MethodCard.model_validate(known["card"])
+    shown = card.model_dump(exclude={"notes", "parity", "published"}, exclude_none=True)
     return {
         "kind": "method",
-        **{("compares by" if k == "kind" else k): v for k, v in card.items()},
-        **_sort_notes(cls.card.notes),
-        "equal to its reference": list(cls.card.parity) or "not compared with outputs of a reference",
-        "published mIoU": collect_published_figures(cls.card.published or (name,))
+        **{("compares by" if k == "kind" else k): v for k, v in shown.items()},
+        **_sort_notes(card.notes),
+        "equal to its reference": list(card.parity) or "not compared with outputs of a reference",
+        "published mIoU": collect_published_figures(card.published or (name,))
         or "none in the installed tables",
+        **known["facts"],
+        "origin": plugin.origin,
+    }
+
+
+def _read_facts(plugin: Plugin, collect: Callable[[Any], Collected]) -> Facts:
+    """Read facts of a plugin, which are kept for the next call."""
+    from fssbench.plugins.kept_facts import KeptFacts
+
+    kept = KeptFacts.read()
+    facts: Facts = kept.facts_of(plugin, f"show {plugin.name}", collect)
+    kept.save()
+    return facts
+
+
+def _collect_method_facts(cls: Any) -> Collected:
+    from fssbench.contracts.methods import FeatureMethod
+    from fssbench.loading.bundled import bundled_folder, list_bundled
+    from fssbench.plugins.kept_facts import Collected
+
+    checkpoints, folder = list_bundled(cls), bundled_folder(cls)
+    facts = {
         "reads": "backbone features" if issubclass(cls, FeatureMethod) else "pixels",
         "shots": "all supports in one forward" if cls.shots == "joint" else "one forward each, then a vote",
         "settings (--set)": _describe_settings(cls),
-        "recipe (fssbench train)": cls.recipe.model_dump(exclude_none=True)
+        "recipe (fssbench train)": cls.recipe.model_dump(mode="json", exclude_none=True)
         if cls.recipe
         else "none: not trained",
         **(
-            {"stages before (--stage)": {k: v.model_dump(exclude_none=True) for k, v in cls.stages.items()}}
+            {
+                "stages before (--stage)": {
+                    k: v.model_dump(mode="json", exclude_none=True) for k, v in cls.stages.items()
+                }
+            }
             if cls.stages
             else {}
         ),
@@ -47,10 +80,11 @@ def _describe_method(name: str) -> Facts:
             key: f"{ablation.label} ({', '.join(f'{k}={v}' for k, v in ablation.settings.items())})"
             for key, ablation in cls.Config.ablations.items()
         },
-        "shipped checkpoints": _describe_checkpoints(cls),
+        "shipped checkpoints": _describe_checkpoints(cls, checkpoints),
         "waived checks": dict(cls.waivers),
-        "origin": METHODS.plugin(name).origin,
     }
+    files = (folder, *folder.glob("*")) if folder else ()
+    return Collected({"card": cls.card.model_dump(mode="json"), "facts": facts}, files)
 
 
 _OPTIONS = (
@@ -84,9 +118,8 @@ def _sort_notes(notes: Sequence[Note]) -> Facts:
     return {title: listed for title, listed in texts.items() if listed}
 
 
-def _describe_checkpoints(cls: Any) -> dict[str, str]:
+def _describe_checkpoints(cls: Any, checkpoints: Sequence[ShippedCheckpoint]) -> dict[str, str]:
     """Describe each checkpoint that comes with the method, from its training manifest."""
-    from fssbench.loading.bundled import list_bundled
     from fssbench.loading.settings import list_settings_to_take
 
     return {
@@ -102,7 +135,7 @@ def _describe_checkpoints(cls: Any) -> dict[str, str]:
                 f"chosen by {each.training.selection}",
             ]
         )
-        for each in list_bundled(cls)
+        for each in checkpoints
     }
 
 
@@ -197,28 +230,34 @@ def _describe_suite(name: str) -> Facts:
 
 
 def _describe_backbone(name: str) -> Facts:
-    from fssbench.loading.backbones import build_backbone
     from fssbench.plugins.registry import BACKBONES
 
-    cls = BACKBONES.get(name)
+    plugin = BACKBONES.plugin(name)
+    known = _read_facts(plugin, _collect_backbone_facts)
+    return {"kind": "backbone", **known, "origin": plugin.origin}
+
+
+def _collect_backbone_facts(cls: Any) -> Collected:
+    from fssbench.loading.backbones import build_backbone
+    from fssbench.plugins.kept_facts import Collected
+
     taps = {
         layout: [
             f"{tap.name}: {tap.channels} channels, stride {tap.stride}, "
             + (f"stage {tap.stage}" if tap.stage else "no stage")
-            for tap in build_backbone(name, layout=layout).taps.values()
+            for tap in build_backbone(cls.card.name, layout=layout).taps.values()
         ]
         for layout in cls.card.layouts
     }
-    return {
-        "kind": "backbone",
-        **cls.card.model_dump(exclude={"weights", "own_files"}),
+    facts = {
+        **cls.card.model_dump(mode="json", exclude={"weights", "own_files"}),
         "weights": {weights.id: _describe_weights(weights) for weights in cls.card.weights}
         or "none are published; give --weights FILE or --weights random",
         "weight files of layouts": dict(cls.card.own_files),
         **{f"taps of layout {layout}": names for layout, names in taps.items()},
         "waived checks": dict(cls.waivers),
-        "origin": BACKBONES.plugin(name).origin,
     }
+    return Collected(facts)
 
 
 def _describe_weights(weights: Any) -> str:

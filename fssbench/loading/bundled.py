@@ -52,17 +52,24 @@ def list_bundled(cls: type[Method]) -> tuple[ShippedCheckpoint, ...]:
     Raises:
         DataError: if one is damaged.
     """
-    if cls.shipped is None:
+    folder = bundled_folder(cls)
+    if folder is None:
         return ()
-    # relative to the file that names the folder: a subclass in another file may use the checkpoints of its base
-    owner = next(each for each in cls.__mro__ if "shipped" in vars(each))
-    folder = Path(inspect.getfile(owner)).parent / cls.shipped
     bundled = []
     for path in sorted(folder.glob("*.safetensors")):
         header = checkpoints.read_header(path)
         if header is not None and is_accepted(cls, header.method):
             bundled.append(ShippedCheckpoint(path, header.backbone, header.config, header.manifest))
     return tuple(bundled)
+
+
+def bundled_folder(cls: type[Method]) -> Path | None:
+    """Return the folder of the checkpoints that come with a method; None if it names none."""
+    if cls.shipped is None:
+        return None
+    # relative to the file that names the folder: a subclass in another file may use the checkpoints of its base
+    owner = next(each for each in cls.__mro__ if "shipped" in vars(each))
+    return Path(inspect.getfile(owner)).parent / cls.shipped
 
 
 def choose_bundled(

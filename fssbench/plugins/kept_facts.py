@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,16 @@ MOST_FILES = 8
 _LOADING_SINCE = time.time_ns() - 2_000_000_000
 """Files changed after this may have been changed after they were imported; some clocks of files tick in seconds."""
 _Stamp = list[int]
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Facts of a plugin's class, and what they depend on."""
+
+    facts: dict[str, Any]
+    """JSON values."""
+    files: tuple[Path, ...] = ()
+    """Files and folders that they depend on, modules left out."""
 
 
 @dataclass
@@ -73,6 +83,28 @@ class KeptFacts:
         """
         self._added[_key(topic, plugin)] = fact
         self._other_files.update(map(str, files))
+
+    def facts_of(self, plugin: Plugin, topic: str, collect: Callable[[Any], Collected]) -> Any:
+        """Return facts of a plugin: the kept ones if it is a part of fssbench, else those of its class as it is now.
+
+        The import of a part of fssbench takes seconds, and its facts depend on its code alone.  Nobody knows what
+        the facts of other plugins depend on.
+
+        Args:
+            plugin: the plugin.
+            topic: what kind of facts these are.
+            collect: collects the facts of the class.
+
+        Raises:
+            PluginError: if the plugin does not load.
+        """
+        facts = self.look_up(topic, plugin) if is_built_in(plugin) else None
+        if facts is None:
+            collected = collect(plugin.get())
+            facts = json.loads(json.dumps(collected.facts))  # the same types whether they were kept or not
+            if is_built_in(plugin):
+                self.add(topic, plugin, facts, collected.files)
+        return facts
 
     def save(self) -> None:
         """Keep what was added with what was known; a folder that cannot be written keeps nothing."""

@@ -1,7 +1,7 @@
 """A cache of the cards of methods.
 
-A card is kept if its expression names nothing but the records that it is made of, so that no environment and no date
-can change it.
+The card of a part of fssbench is kept.  That of another plugin is kept if its expression names nothing but the records
+that it is made of, so that no environment and no date can change it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 from fssbench.contracts.method_card import NO_REFERENCE, MethodCard
 from fssbench.errors import PluginError
-from fssbench.plugins.kept_facts import KeptFacts
-from fssbench.plugins.registry import METHODS
+from fssbench.plugins.kept_facts import KeptFacts, is_built_in
+from fssbench.plugins.registry import METHODS, Plugin
 
 TOPIC = "method card"
 """Of the kept facts."""
@@ -42,7 +42,7 @@ def read_method_cards(names: Iterable[str]) -> dict[str, MethodCard | PluginErro
             if card is None:
                 method = plugin.get()
                 card = method.card
-                if _can_be_kept(plugin.origin, method):
+                if _can_be_kept(plugin, method):
                     kept.add(TOPIC, plugin, card.model_dump(mode="json"))
             cards[name] = card
         except PluginError as error:
@@ -72,11 +72,14 @@ def read_method_card(name: str) -> MethodCard:
     return card
 
 
-def _can_be_kept(origin: str, cls: Any) -> bool:
+def _can_be_kept(plugin: Plugin, cls: Any) -> bool:
     """Return whether a card depends only on the code of its modules, and is equal after storing and reading."""
-    if f"({cls.__module__}" not in origin or type(cls.card) is not MethodCard:
+    home = plugin.origin.rpartition("(")[2].partition(":")[0]
+    if type(cls.card) is not MethodCard or not f"{cls.__module__}.".startswith(f"{home}."):
         return False  # a plugin that was named on the command line is imported anyway
-    return _has_plain_card(cls) and MethodCard.model_validate(cls.card.model_dump(mode="json")) == cls.card
+    if not (is_built_in(plugin) or _has_plain_card(cls)):
+        return False
+    return MethodCard.model_validate(cls.card.model_dump(mode="json")) == cls.card
 
 
 def _has_plain_card(cls: Any) -> bool:

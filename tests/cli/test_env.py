@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import ast
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
 
-from fssbench.cli import main
+from fssbench.cli import main, torch_facts
 
 
 def test_shows_versions_settings_and_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -36,3 +40,52 @@ def test_leaks_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         assert "planted-secret" not in text
         assert "someone" not in text
         assert ".../cache" in text
+
+
+ASK = """
+import sys
+from fssbench.cli.torch_facts import count_threads, list_devices
+without_import = [count_threads(), list_devices()], "torch" in sys.modules
+import torch
+assert "torch" in sys.modules
+print([*without_import, [torch.get_num_threads(), list_devices()]])
+"""
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"OMP_NUM_THREADS": "3"}, {"OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "2"}]
+)
+def test_devices_and_threads_are_those_of_torch(settings: dict[str, str]) -> None:
+    environment = {k: v for k, v in os.environ.items() if k not in {"OMP_NUM_THREADS", "MKL_NUM_THREADS"}}
+    answer = subprocess.run(
+        [sys.executable, "-c", ASK], capture_output=True, text=True, check=True, env=environment | settings
+    )
+    without_import, imported, asked = ast.literal_eval(answer.stdout)
+    assert without_import == asked
+    assert imported == (sys.platform != "linux" or len(asked[1]) > 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "without_gpu"),
+    [
+        ("cuda: Optional[str] = None\nhip: Optional[str] = None", True),
+        ("cuda = None\nhip = None", True),
+        ("cuda = None\nhip = '7.1'", False),
+        ("cuda = None", False),
+        ("cuda = read()\nhip = None", None),
+        ("cuda = '13.0'\nhip = None", None),
+        ("cuda = ", False),
+    ],
+)
+@pytest.mark.parametrize("driver", [False, True])
+def test_a_gpu_is_ruled_out_only_for_certain(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, without_gpu: bool | None, driver: bool
+) -> None:
+    """Without `without_gpu` it depends on the driver."""
+    (tmp_path / "version.py").write_text(text)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(torch_facts, "find_torch", lambda: tmp_path)
+    monkeypatch.setattr(torch_facts, "can_be_loaded", lambda _: driver)
+    assert torch_facts.is_without_gpu() is (not driver if without_gpu is None else without_gpu)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert not torch_facts.is_without_gpu()

@@ -60,8 +60,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(home: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "FSSBENCH_CACHE": str(home / "cache"), "MPLBACKEND": "Agg"}
+    # -P: the working folder is not searched for modules, as for the installed command
     return subprocess.run(
-        [sys.executable, "-c", script, *arguments], cwd=home, env=environment, capture_output=True, text=True
+        [sys.executable, "-P", "-c", script, *arguments],
+        cwd=home,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
 
 
@@ -88,9 +93,12 @@ def test_base_classes_of_plugins_without_methods_need_no_torch(home: Path) -> No
     assert run(home, script).stdout.strip() == "False"
 
 
-def test_leaderboard_and_list_of_methods_do_without_torch_once_cards_are_kept(home: Path) -> None:
-    run(home, RUN, "list", "methods")
-    for words in (["list", "methods"], ["leaderboard", "-o", "site", "--resamples", "50"]):
-        answer = run(home, RUN, *words)
+@pytest.mark.timeout(300)
+def test_plugins_are_listed_and_shown_without_torch_once_their_facts_are_kept(home: Path) -> None:
+    verbs = ("list methods", "list backbones", "show pmnet", "show vgg16")
+    first = [run(home, RUN, *verb.split()) for verb in verbs]
+    again = [run(home, RUN, *verb.split()) for verb in (*verbs, "leaderboard -o site --resamples 50")]
+    for answer in again:
         assert answer.returncode == 0, answer.stderr
-        assert answer.stderr.splitlines()[-1] == "False", words
+    assert [answer.stdout for answer in again[:-1]] == [answer.stdout for answer in first]
+    assert [answer.stderr.splitlines()[-1] for answer in again] == ["False"] * len(again)

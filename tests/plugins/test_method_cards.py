@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from fssbench.plugins import kept_facts
 from fssbench.plugins.registry import METHODS
 
 ASK = """
@@ -224,19 +223,3 @@ def test_two_installations_keep_their_cards_side_by_side(plugin: Plugin, tmp_pat
     other.ask()
     assert plugin.ask(seconds=0) == {"mine": "First", "imported": False}
     assert other.ask(seconds=0) == {"mine": "Second", "imported": False}
-
-
-def test_facts_of_few_installations_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("FSSBENCH_CACHE", str(tmp_path))
-    monkeypatch.setattr(kept_facts, "_LOADING_SINCE", 1 << 62)
-    plugin = METHODS.plugin("panet")
-    files = []
-    for n in range(kept_facts.MOST_FILES + 3):
-        monkeypatch.setattr(kept_facts, "__version__", f"0.{n}")
-        facts = kept_facts.KeptFacts.read()
-        facts.add("topic", plugin, n)
-        facts.save()
-        (newest,) = set(tmp_path.rglob("*.json")) - set(files)
-        os.utime(newest, ns=(n, n))
-        files.append(newest)
-    assert [path.exists() for path in files] == [False] * 3 + [True] * kept_facts.MOST_FILES

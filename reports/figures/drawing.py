@@ -31,6 +31,11 @@ class Drawing:
     make: Callable[[], Figure]
     """Draws the figure; called within `style.applied()`."""
 
+    @property
+    def part(self) -> str:
+        """The part of the report alone: `summary`, `benchmark`, `comparison`, ..."""
+        return self.place.partition("/")[0]
+
     @cached_property
     def figure(self) -> Figure:
         """The figure, drawn at its first use."""

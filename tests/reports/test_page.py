@@ -51,6 +51,7 @@ frame.onload = () => {
   const out = loose.filter(e => e.getBoundingClientRect().right > width + 1);
   const boxes = [...page.querySelectorAll(".scroll")];
   const style = e => frame.contentWindow.getComputedStyle(e);
+  const width_of = name => page.querySelector(name).getBoundingClientRect().width;
   document.getElementById("out").textContent = JSON.stringify({
     overflow: root.scrollWidth - width,
     out: out.slice(0, 3).map(e => e.outerHTML.slice(0, 120)),
@@ -58,6 +59,8 @@ frame.onload = () => {
     reached: boxes.every(e => e.tabIndex === 0 && e.getAttribute("aria-label")),
     sticky: [...page.querySelectorAll(".main tbody:not(.paper) th")].every(e => style(e).position === "sticky"),
     fonts: [...new Set([...page.querySelectorAll("body *")].map(e => style(e).fontFamily))].length,
+    wide: width_of("#summary table.main") / width_of("#main"),
+    plot: Math.min(...[...page.querySelectorAll("figure.plot")].map(e => e.getBoundingClientRect().width)),
     requests: frame.contentWindow.performance.getEntriesByType("resource")
       .filter(e => !e.name.startsWith("data:")).length,
   });
@@ -99,6 +102,8 @@ def test_nothing_sticks_out_and_wide_tables_scroll_in_their_boxes(
     assert seen["fonts"] == 2
     assert seen["requests"] == 0
     assert seen["scrolled"] > 0 or width > 390
+    assert seen["wide"] > 0.95 or width < 1400
+    assert seen["plot"] >= min(320, width - 40)
 
 
 @needs_browser

@@ -212,6 +212,9 @@ def _compare_with_plain(
         name, given = place["name"], {key: value for key, value in place.items() if key != "name"}
         drawn = plan(name, shot=request.shot, size=request.size or method.card.size, **given)
         each = compare_loops(method, drawn, Settings(device=request.device, cache_mb=cache_mb))
+        click.echo(
+            f"{each.ratio:.2f} times as fast as plain, {each.times_floor:.2f} times the floor", err=True
+        )
         if as_json:
             emit_json([{**asdict(each), "ratio": each.ratio, "times_floor": each.times_floor}])
             continue

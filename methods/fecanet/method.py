@@ -198,7 +198,8 @@ class FECANet(FeatureMethod):
             levels.insert(0, (*taps, context))
             half = -(-size[0] // 2), -(-size[1] // 2)
         volumes = correlate_levels(levels, dense_query, dense_support)
-        logits: Tensor = self.hpn_learner(volumes, looks=self.config.looks)
+        looks = 1 if self.training else self.config.looks  # a training has an empty history
+        logits: Tensor = self.hpn_learner(volumes, looks=looks)
         return logits
 
     def load_reference(self, state: Mapping[str, Tensor]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import pytest
 import torch
@@ -223,6 +223,15 @@ def test_a_subclass_that_accepts_gets_what_its_base_ships(mini: Path, tmp_path: 
     assert "fssbench.methods.pmnet" in method.provenance.sources
 
 
+def other_value(cls: type[Method], field: str) -> Any:
+    """An allowed value of a setting that is not its default."""
+    usual, kind = cls.Config().model_dump()[field], cls.Config.model_fields[field].annotation
+    if isinstance(usual, bool):
+        return not usual
+    choices = [choice for choice in get_args(kind) if choice != usual]
+    return choices[0] if choices else 2 * usual + 1
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -238,11 +247,7 @@ def test_settings_of_inference_move_no_loss(name: str) -> None:
     episodes = Synthetic.make(batch=2)
     target = episodes.mask[:, 0] > 0
     losses = []
-    for factor in (1, 2):
-        changed = {
-            field: cls.Config().model_dump()[field] * factor + (factor - 1)
-            for field in list_inference_settings(cls.Config)
-        }
+    for changed in ({}, {field: other_value(cls, field) for field in list_inference_settings(cls.Config)}):
         method = load_method(cls, backbone="resnet50", weights="random", **changed).train()
         torch.manual_seed(0)
         truth = target.long() if cls.supervision == "classes" else target

@@ -119,7 +119,7 @@ def test_sound_runs_are_equal_in_all_points(world):
     )
     assert result.exit_code == 0, result.output
     assert "2 are equal in all points" in result.stderr
-    assert "6 of 6 episodes computed again" in result.stdout
+    assert "6 of 6 episodes were computed again" in result.stdout
 
 
 def test_what_is_not_at_hand_is_said_and_is_neither_success_nor_error(place):
@@ -350,7 +350,7 @@ def test_another_machine_is_allowed_a_tolerance_and_says_so(place):
 def test_same_share_for_everybody_and_bounds(place):
     details = {verify(place, "--episodes", "2")[2] for _ in range(2)}
     assert len(details) == 1
-    assert "2 of 6 episodes computed again" in details.pop()
+    assert "2 of 6 episodes were computed again" in details.pop()
     assert "0 of 6" in verify(place, "--episodes", "0")[2]
     assert invoke("verify", one(place), "--share", "1.5").exit_code == 2
     assert invoke("verify", place / "nothing").exit_code == 3

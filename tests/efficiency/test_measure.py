@@ -244,5 +244,5 @@ def test_errors_cross_the_process_and_a_dead_one_is_told(monkeypatch):
     monkeypatch.setattr(multiprocessing, "get_context", lambda _: fork)
     with pytest.raises(PluginError, match="not today"):
         measure_in_subprocess(make_request("fails"))
-    with pytest.raises(DataError, match=r"measuring dies \(1-shot\) ended without a result"):
+    with pytest.raises(DataError, match=r"measurement of dies \(1-shot\) ended without a result"):
         measure_in_subprocess(make_request("dies"))

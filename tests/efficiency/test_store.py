@@ -57,9 +57,9 @@ DAMAGE = {
     "empty": (lambda text: "", "cannot be read"),
     "no object": (lambda text: "[]", "not a file of fssbench"),
     "newer": (lambda text: text.replace('"schema": 1', '"schema": 99'), "schema 99.*pip install -U fssbench"),
-    "field missing": (lambda text: text.replace('"threads"', '"thread"'), "no measurement"),
-    "wrong type": (lambda text: text.replace('"shot": 1', '"shot": "many"'), "no measurement.*shot"),
-    "not a number": (lambda text: text.replace("12.5", "NaN"), "no measurement.*median"),
+    "field missing": (lambda text: text.replace('"threads"', '"thread"'), "not a measurement"),
+    "wrong type": (lambda text: text.replace('"shot": 1', '"shot": "many"'), "not a measurement.*shot"),
+    "not a number": (lambda text: text.replace("12.5", "NaN"), "not a measurement.*median"),
 }
 
 
@@ -93,7 +93,7 @@ def test_disk_full_leaves_the_old_measurement(null):
 
         child = null.fork(work)
         code = child.wait()
-        assert code == 0 or (code == DataError.exit_code and f"bytes to {path}" in child.message)
+        assert code == 0 or (code == DataError.exit_code and f"bytes cannot be written to {path}" in child.message)
         return code
 
     for limit in (0, 1, length // 2, length - 1):

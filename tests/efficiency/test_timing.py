@@ -64,14 +64,14 @@ def test_warm_up_goes_on_while_it_gets_faster_and_does_not_count():
 def test_never_steady_is_said():
     result, _ = measured(chain((0.9**n for n in range(20)), repeat(0.1)))
     assert result.warmup == 20
-    assert result.unstable == ("still getting faster after 20 episodes of warm-up",)
+    assert result.unstable == ("the method was still getting faster after 20 episodes of warm-up",)
 
 
 def test_slow_methods_are_not_warmed_up_for_hours():
     result, clock = measured(repeat(50.0), 5)
     assert (result.warmup, clock.episodes, result.unstable) == (2, 7, ())
     cut, _ = measured(chain([70.0], repeat(50.0)), 5)
-    assert cut.unstable == ("still getting faster after 2 episodes of warm-up",)
+    assert cut.unstable == ("the method was still getting faster after 2 episodes of warm-up",)
 
 
 @given(st.lists(st.floats(0.001, 10), min_size=2, max_size=40))
@@ -93,7 +93,7 @@ def test_figures_are_numpys(seconds):
         ([1.0, 1.2, 0.8, 1.3, 0.7], ["the standard deviation is 25 % of the mean"]),
         ([1.0] * 60 + [1.6], ["the slowest repeat is 60 % above the median"]),
         ([1.0] * 60 + [0.4], ["the fastest repeat is 60 % below the median"]),
-        ([1.0] * 4, ["only 4 repeats"]),
+        ([1.0] * 4, ["there are only 4 repeats"]),
     ],
 )
 def test_rules_of_stability(seconds, said):

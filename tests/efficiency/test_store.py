@@ -93,7 +93,9 @@ def test_disk_full_leaves_the_old_measurement(null):
 
         child = null.fork(work)
         code = child.wait()
-        assert code == 0 or (code == DataError.exit_code and f"bytes cannot be written to {path}" in child.message)
+        assert code == 0 or (
+            code == DataError.exit_code and f"bytes cannot be written to {path}" in child.message
+        )
         return code
 
     for limit in (0, 1, length // 2, length - 1):

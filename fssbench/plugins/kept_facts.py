@@ -1,8 +1,8 @@
-"""Facts of plugins, kept from one call to the next.
+"""A cache of facts of plugins, for later commands.
 
-The module of a method or backbone imports torch, which takes seconds; to list or show plugins takes none of it.  Facts
-are used again as long as every module that was loaded when they were collected, and the way to these modules, are what
-they were.  Each installation has a file of its own, so a clone and a wheel do not overwrite each other's facts.
+The module of a method or backbone imports torch, which takes seconds, but listing or showing plugins needs only facts.
+Facts are used again as long as all modules that were loaded when they were collected, and Python's search path, are
+unchanged.  Each installation has its own file, so a clone and a wheel do not overwrite each other's facts.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from fssbench.plugins.execution import CORE_FOLDER
 from fssbench.plugins.registry import Plugin
 
 FOLDER = "plugin-facts"
-"""In the cache folder; one file per installation."""
+"""Folder in the cache folder, with one file per installation."""
 MOST_FILES = 8
-"""Installations whose facts are kept; those of the one that was written longest ago go first."""
+"""Number of installations whose facts are kept; the file that was written longest ago is deleted first."""
 _LOADING_SINCE = time.time_ns() - 2_000_000_000
-"""Files changed after this may have been changed after they were imported; some clocks of files tick in seconds."""
+"""Files that changed later than this may have changed after their import; some file systems only store seconds."""
 _Stamp = list[int]
 
 
 @dataclass(frozen=True)
 class Collected:
-    """Facts of a plugin's class, and what they depend on."""
+    """Facts of the class of a plugin, and the files on which they depend."""
 
     facts: dict[str, Any]
     """JSON values."""
     files: tuple[Path, ...] = ()
-    """Files and folders that they depend on, modules left out."""
+    """Files and folders on which they depend, without modules."""
 
 
 @dataclass
@@ -49,10 +49,10 @@ class KeptFacts:
 
     _facts: dict[str, Any] = field(default_factory=dict)
     _stamps: dict[str, _Stamp | None] = field(default_factory=dict)
-    """Of the files that the facts depend on, as they were before the facts were collected."""
+    """Stamps of the files on which the facts depend, from before the facts were collected."""
     _added: dict[str, Any] = field(default_factory=dict)
     _other_files: set[str] = field(default_factory=set)
-    """Files of the added facts that are no modules."""
+    """Files of the added facts that are not modules."""
 
     @classmethod
     def read(cls) -> KeptFacts:
@@ -69,7 +69,7 @@ class KeptFacts:
             return cls()
 
     def look_up(self, topic: str, plugin: Plugin) -> Any:
-        """Return the kept fact of a plugin; None if there is none, or if the plugin is loaded, which knows better."""
+        """Return the kept fact of a plugin; None if there is none, or if the plugin is loaded and can be asked."""
         return self._facts.get(_key(topic, plugin)) if plugin.value is None else None
 
     def add(self, topic: str, plugin: Plugin, fact: Any, files: Iterable[str | Path] = ()) -> None:
@@ -79,7 +79,7 @@ class KeptFacts:
             topic: what kind of fact it is.
             plugin: the plugin, which is loaded.
             fact: a JSON value.
-            files: files and folders that it depends on besides.
+            files: other files and folders on which it depends.
         """
         self._added[_key(topic, plugin)] = fact
         self._other_files.update(map(str, files))
@@ -107,7 +107,7 @@ class KeptFacts:
         return facts
 
     def save(self) -> None:
-        """Keep what was added with what was known; a folder that cannot be written keeps nothing."""
+        """Store the added facts together with the earlier ones; do nothing if the folder cannot be written."""
         if not self._added:
             return
         modules = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
@@ -131,7 +131,7 @@ class KeptFacts:
 
 
 def is_built_in(plugin: Plugin) -> bool:
-    """Whether a plugin is a part of fssbench, so that its facts are known to depend on its code alone."""
+    """Return whether a plugin is a part of fssbench; its facts then depend only on its code."""
     return plugin.origin.startswith(f"{NAME} ") and f"({NAME}." in plugin.origin
 
 
@@ -145,7 +145,7 @@ def _facts_file() -> Path:
 
 
 def _describe_installation() -> list[str]:
-    """Where fssbench lies and of which version it is, which Python runs it, and where that looks for modules."""
+    """Return folder and version of fssbench, and the interpreter, version and search path of Python."""
     return [CORE_FOLDER, __version__, sys.executable, sys.version, *_folders_searched()]
 
 

@@ -26,7 +26,7 @@ from fssbench.cli.output import emit_json, escape_text
 from fssbench.cli.progress import EVERY
 
 if TYPE_CHECKING:
-    from fssbench.training.trainer import Progress
+    from fssbench.training.outcome import Progress
 
 
 @click.command(

@@ -15,8 +15,6 @@ import zlib
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
@@ -48,6 +46,7 @@ from fssbench.training.episodes import STREAM, EpisodeStream, collect_training_s
 from fssbench.training.feature_cache_on_disk import StoredFeatures
 from fssbench.training.loss import Loss
 from fssbench.training.optimizers import make_optimizer, set_rates
+from fssbench.training.outcome import Progress, Trained
 from fssbench.training.processes import Workers, join_workers, skip_averaging
 from fssbench.training.settings import (
     Settings,
@@ -71,36 +70,6 @@ CURVE = "curve.csv"
 PICTURE = "curve.png"
 HELD_OUT_IMAGES = "held-out training images"
 LAST_STEP = "last step"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """The progress of a training after a step."""
-
-    step: int
-    steps: int
-    loss: float
-    val_miou: float | None
-    """mIoU of the last validation, in percent."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The outcome of a training."""
-
-    checkpoint: Path
-    steps: int
-    computed: int
-    """Steps that this call computed; the others were stored before."""
-    loss: float
-    """Mean over the last tenth of the steps."""
-    best: float | None
-    """Validation mIoU of the checkpoint, in percent."""
-    best_step: int | None
-    selection: str
-    """How the checkpoint was selected."""
-    classes: int
-    images: int
 
 
 def train(

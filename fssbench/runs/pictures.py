@@ -219,9 +219,18 @@ def _unpack_mask(text: str, size: tuple[int, int]) -> NDArray[np.bool_]:
 
 def _decode_picture(data: dict[str, Any]) -> Image.Image:
     try:
-        image = Image.open(io.BytesIO(base64.b64decode(data["jpeg"], validate=True)), formats=("JPEG",))
+        image = _decode_jpeg(data["jpeg"])
     except binascii.Error as error:
         raise ValueError(str(error)) from None
-    if list(image.size) != data["size"] or max(image.size) > _LARGEST:
+    if list(image.size) != data["size"]:
         raise ValueError(f"a picture has {image.size} pixels, not {data['size']}")
+    return image.copy()  # whoever draws on it draws on no other's
+
+
+@lru_cache(maxsize=32)
+def _decode_jpeg(text: str) -> Image.Image:
+    """Decode a picture; the runs of several methods on one plan hold the same pictures."""
+    image = Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=("JPEG",))
+    if max(image.size) > _LARGEST:
+        raise ValueError(f"a picture has {image.size} pixels, more than {_LARGEST} on a side")
     return image.convert("RGB")

@@ -9,8 +9,6 @@ from fssbench.api import Reporter, Results
 
 from ..content.model import Entry, build_report
 from ..content.tex import LatexCode, escape, open_tex_templates
-from ..paper.setting import typeset_tables
-from ..paper.tables import make_paper_tables
 
 
 class LatexReporter(Reporter):
@@ -25,6 +23,9 @@ class LatexReporter(Reporter):
         written = [folder / "report.tex"]
         written[0].write_text(_render_report(results), encoding="utf-8", newline="\n")
         if style == "paper":
+            from ..paper.setting import typeset_tables
+            from ..paper.tables import make_paper_tables
+
             written.append(folder / "paper.tex")
             written[1].write_text(typeset_tables(make_paper_tables(results)), encoding="utf-8", newline="\n")
         return written

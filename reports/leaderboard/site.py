@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 from dataclasses import replace
-from pathlib import Path
 
 from jinja2 import Environment
 from markupsafe import Markup
 
 from fssbench import __version__
-from fssbench.api import Cell, Reporter, Results, build_legend, with_names
+from fssbench.api import Cell, Results, build_legend, with_names
 
 from ..content.marks import collect_marks
 from ..content.model import build_report
@@ -23,23 +22,6 @@ from .methods import make_method_page
 from .names import name_page
 
 INDEX = "index.html"
-
-
-class LeaderboardReporter(Reporter):
-    """Writes `index.html`, one page per method and one page per benchmark."""
-
-    name = "leaderboard"
-    title = "Static site: a board to sort and filter, one page per method and per benchmark"
-    on_request = True
-
-    def write(self, results: Results, folder: Path) -> list[Path]:
-        """Write the site into the folder."""
-        paths = []
-        for name, text in render_site(results).items():
-            path = folder / name
-            path.write_text(text, encoding="utf-8", newline="\n")
-            paths.append(path)
-        return paths
 
 
 def render_site(results: Results) -> dict[str, str]:

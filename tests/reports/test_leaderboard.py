@@ -19,9 +19,10 @@ from fssbench.reports.formats.html import HtmlReporter
 from fssbench.reports.formats.json_report import JsonReporter
 from fssbench.reports.formats.latex import LatexReporter
 from fssbench.reports.formats.markdown import MarkdownReporter
+from fssbench.reports.leaderboard import LeaderboardReporter
 from fssbench.reports.leaderboard.board import make_board
 from fssbench.reports.leaderboard.names import name_page
-from fssbench.reports.leaderboard.site import LeaderboardReporter, render_site
+from fssbench.reports.leaderboard.site import render_site
 from hostile_names import NASTY, make_hostile_results, parse_page
 from hypothesis import given, settings, strategies as st
 from manifests import make_manifest

@@ -98,6 +98,15 @@ def test_panels_read_back_are_what_was_counted(null):
             assert (mask == (dataset.mask(item, 0) == 1)).all()
 
 
+def test_picture_that_a_reader_draws_on_stays_whole_for_others(null):
+    """The same pictures are stored by the runs of each method, and decoded once."""
+    runs = null.run("runs", null.plan(2), null.make_broken("a"), null.make_broken("b"), panels=1)
+    one, other = (next(read_panels(read_run(run.path))) for run in runs)
+    before = np.asarray(other.pictures().query)
+    one.pictures().query.paste((255, 0, 0), (0, 0, 8, 8))
+    assert (np.asarray(other.pictures().query) == before).all()
+
+
 def test_stored_pictures_are_small_and_keep_their_shape(null, monkeypatch):
     cls = DATASETS.get("nulldata")
     monkeypatch.setattr(cls, "image", lambda self, item: Image.new("RGB", (1200, 600), 99))

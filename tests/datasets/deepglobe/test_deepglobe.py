@@ -190,7 +190,7 @@ def test_verify_finds_every_planted_fault(download: Path, tmp_path: Path) -> Non
     assert not report.ok
     result = {(f.level, f.path): f.problem for f in report.findings}
     assert "unreadable" in result["error", "1/test/origin/7_sat_01.jpg"]
-    assert "mask is 10x20, image is 20x20" in result["error", "1/test/groundtruth/7_sat_10.png"]
+    assert "the mask is 10x20, but the image is 20x20" in result["error", "1/test/groundtruth/7_sat_10.png"]
     assert result["error", "2/test/groundtruth/7_sat_01.png"] == "mask missing"
     assert "empty" in result["error", "2/test/groundtruth/7_sat_10.png"]
     assert "9_sat_00.png" in result["warning", "1/test/groundtruth"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable
 from typing import Any
@@ -106,10 +107,22 @@ SLOW = {"vat": pytest.mark.slow}
 """Too dear for every law in every run; quick ones are in its own file."""
 
 
+@pytest.fixture(scope="module")
+def built() -> dict[str, FeatureMethod]:
+    """The methods that the laws have met; each is built once, which takes longer than most laws."""
+    return {}
+
+
 @pytest.fixture(params=[pytest.param(name, marks=SLOW.get(name, ())) for name in CASES])
-def method(request: pytest.FixtureRequest, tiny: Callable[..., Any]) -> Method:
-    cls, config = CASES[request.param]
-    return build(cls, tiny, **config)
+def method(
+    request: pytest.FixtureRequest, tiny: Callable[..., Any], built: dict[str, FeatureMethod]
+) -> Method:
+    """A method in evaluation mode, which a law must leave as it is."""
+    if request.param not in built:
+        cls, config = CASES[request.param]
+        built[request.param] = build(cls, tiny, **config)
+    assert not built[request.param].training
+    return built[request.param]
 
 
 def build(cls: type[FeatureMethod], tiny: Callable[..., Any], **config: Any) -> FeatureMethod:
@@ -233,12 +246,13 @@ def test_masks_of_one_value_give_numbers(method: Method, episodes: Any, value: f
 
 
 def test_every_learnable_parameter_gets_a_gradient(method: Method, episodes: Any) -> None:
-    learnable = {n: p for n, p in method.named_parameters() if p.requires_grad}
-    if not learnable:
+    if not any(parameter.requires_grad for parameter in method.parameters()):
         assert not method.card.trained
         return
     query, support, mask = episodes(batch=2)
-    logits = method.train().predict(query, support, mask)
+    method = copy.deepcopy(method).train()
+    learnable = {n: p for n, p in method.named_parameters() if p.requires_grad}
+    logits = method.predict(query, support, mask)
     nn.functional.cross_entropy(logits, mask[:, 0].long()).backward()
     idle = re.compile(IDLE.get(method.card.name, "(?!)"))
     without = [n for n, p in learnable.items() if p.grad is None or not p.grad.isfinite().all()]

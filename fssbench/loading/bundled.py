@@ -85,7 +85,7 @@ def choose_bundled(
     The first choice is the checkpoint that was trained only on classes that the benchmark trains on, and on at least
     nine tenths of them.  If there is none, because the checkpoint's source is another data set, the choice is
     among the checkpoints that have seen the fewest test classes: the one that was trained on the most classes.
-    `fssbench.runs.early_marks.training_marks` marks each run with what its checkpoint has seen.
+    `fssbench.runs.early_marks.make_training_marks` marks each run with what its checkpoint has seen.
 
     Args:
         cls: the method.

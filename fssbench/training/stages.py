@@ -47,7 +47,7 @@ def list_seen_pictures(
 
     Args:
         start: the stage before.
-        image_ids: pictures of this training by name, see `fssbench.loading.contamination.image_ids`.
+        image_ids: pictures of this training by name, see `fssbench.loading.contamination.make_image_ids`.
         content_ids: the same by content.
     """
     own = {"image_ids": tuple(image_ids), "content_ids": tuple(content_ids)}

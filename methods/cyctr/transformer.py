@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..layers.deformable import DeformableAttention
 from ..layers.resize import grid
-from ..layers.token_sampling import Order, at_random, count_tokens, sample_episodes, take_tokens
+from ..layers.token_sampling import Order, draw_support
 from ..layers.transformer_parts import EXCLUDED, FeedForward, encode_positions, to_map, to_tokens
 
 LAYERS = 2
@@ -96,20 +96,14 @@ class CycleTransformer(nn.Module):
         Returns:
             The query after attention (B, C, h, w).
         """
-        size, shots = grid(query), support.shape[1]
+        size = grid(query)
         positions = encode_positions(size, query.shape[1], query) + self.level_embed
-        every = support.flatten(3).permute(0, 1, 3, 2).flatten(1, 2)
-        masks = masks.flatten(1)
         cells = to_tokens(query)
         for layer in range(LAYERS):
             if layer == 0 or self.training:
-                sample = sample_episodes(
-                    masks,
-                    count_tokens(shots, training=self.training),
-                    at_random() if self.training else order,
-                    own_masks=self.own_masks,
+                tokens, sample = draw_support(
+                    support, masks, order, training=self.training, own_masks=self.own_masks
                 )
-                tokens = take_tokens(every, sample)
             norms, ffns = self.layer_norms[4 * layer :], self.ffns[2 * layer :]
             cells = norms[0](cells + self.qry_self_layers[layer](cells, positions, size))
             cells = norms[1](ffns[0](cells))

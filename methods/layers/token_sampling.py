@@ -87,3 +87,24 @@ def count_tokens(shots: int, *, training: bool) -> int:
         return PER_SHOT * shots
     low, high = _TRAINING_FACTORS[shots > 1]
     return int(PER_SHOT * shots * float(torch.empty(()).uniform_(low, high)))
+
+
+def draw_support(
+    support: Tensor, masks: Tensor, order: Order, *, training: bool, own_masks: bool
+) -> tuple[Tensor, Sample]:
+    """Choose the tokens of the supports that take part in an attention.
+
+    Args:
+        support: maps (B, K, C, h, w).
+        masks: the object's cells in them (B, K, h, w), bool.
+        order: decides in evaluation which tokens take part; in training they are drawn at random.
+        training: whether the network is trained.
+        own_masks: as for `sample_tokens`.
+
+    Returns:
+        The tokens, and which ones they are.
+    """
+    most = count_tokens(support.shape[1], training=training)
+    sample = sample_episodes(masks.flatten(1), most, at_random() if training else order, own_masks=own_masks)
+    every = support.flatten(3).permute(0, 1, 3, 2).flatten(1, 2)
+    return take_tokens(every, sample), sample

@@ -10,6 +10,7 @@ import click
 from fssbench.cli.hints import Verb, compose_next_command
 from fssbench.cli.options import (
     PATH,
+    cache_mb_option,
     data_option,
     device_option,
     json_option,
@@ -107,13 +108,7 @@ _PLAIN_COLUMNS = (
     show_default=True,
     help="Episodes of --plain, per shot.",
 )
-@click.option(
-    "--cache-mb",
-    type=click.IntRange(0),
-    default=2048,
-    show_default=True,
-    help="Memory for features in --plain, MiB.",
-)
+@cache_mb_option("Memory for features in --plain, MiB.")
 @data_option()
 @splits_option()
 @out_option("runs", "Folder of the runs whose report shows the measurement.")

@@ -117,6 +117,11 @@ def threads_option() -> Decorator:
     )
 
 
+def cache_mb_option(text: str) -> Decorator:
+    """Make the option `--cache-mb`, the memory for features; `text` is its help."""
+    return click.option("--cache-mb", type=click.IntRange(0), default=2048, show_default=True, help=text)
+
+
 def feature_cache_options(text: str) -> Decorator:
     """Make the options `--cache-mb`, `--feature-cache` and `--cache-gb`.
 
@@ -129,13 +134,7 @@ def feature_cache_options(text: str) -> Decorator:
         for option in (
             click.option("--cache-gb", type=click.FloatRange(0), default=20.0, show_default=True, help=limit),
             click.option("--feature-cache", type=PATH, metavar="DIR", help=text),
-            click.option(
-                "--cache-mb",
-                type=click.IntRange(0),
-                default=2048,
-                show_default=True,
-                help="Memory for features, MiB.",
-            ),
+            cache_mb_option("Memory for features, MiB."),
         ):
             command = option(command)
         return command

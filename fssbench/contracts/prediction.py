@@ -63,15 +63,27 @@ def predict_shots(
     Raises:
         PluginError: if the method returns anything but finite logits of the right shape.
     """
+    shape = size or (int(support_mask.shape[-2]), int(support_mask.shape[-1]))
+    outputs = compute_logits(method, query, support, support_mask, seed=seed)
+    return [resize_logits(logits, shape, align_corners=method.align_corners) for logits in outputs]
+
+
+def compute_logits(
+    method: PredictingMethod, query: Any, support: Any, support_mask: Tensor, *, seed: int
+) -> list[Tensor]:
+    """Compute the logits at the method's own resolution.  Arguments and errors are those of `predict_shots`.
+
+    Returns:
+        One tensor (B, 2, h, w), or K of them for a voting method.
+    """
     batch, shots = support_mask.shape[:2]
     if method.steps and batch > 1:  # each episode is adapted to by itself
         episodes = [
-            predict_shots(
+            compute_logits(
                 method,
                 select_episodes(query, slice(b, b + 1)),
                 select_episodes(support, slice(b, b + 1)),
                 support_mask[b : b + 1],
-                size=size,
                 seed=seed,
             )
             for b in range(batch)
@@ -85,12 +97,9 @@ def predict_shots(
         inputs = [(support, support_mask)]
     else:
         inputs = [(select_support(support, k), support_mask[:, k : k + 1]) for k in range(shots)]
-    shape = size or (int(support_mask.shape[-2]), int(support_mask.shape[-1]))
-    outputs = []
-    for supports, masks in inputs:
-        logits = check_logits(predictor(query, supports, masks), masks, method.card.name)
-        outputs.append(resize_logits(logits, shape, align_corners=method.align_corners))
-    return outputs
+    return [
+        check_logits(predictor(query, supports, masks), masks, method.card.name) for supports, masks in inputs
+    ]
 
 
 def check_logits(logits: Any, support_mask: Tensor, name: str) -> Tensor:

@@ -17,15 +17,12 @@ from fssbench.data.picture_names import Pictures
 from fssbench.data.reader import Target
 from fssbench.errors import FssbenchError, PluginError, RunFolderError
 from fssbench.evaluation.inputs import Inputs
-from fssbench.evaluation.isolation import isolated
+from fssbench.evaluation.method_call import call_method, finish_work_on
 from fssbench.evaluation.pace import Pace
 from fssbench.evaluation.settings import Evaluation, Settings, select_part
 from fssbench.evaluation.weights_guard import WeightsGuard
 from fssbench.loading.load import find_method_source
 from fssbench.metrics import count
-from fssbench.plugins import execution
-from fssbench.plugins.calls import plugin_call
-from fssbench.plugins.import_files import drop_aliases
 from fssbench.plugins.source_hash import collect_source
 from fssbench.runs.identity import COMMAND, make_context, make_identity, make_run_slug
 from fssbench.runs.pictures import Panels, Thumbnails
@@ -115,7 +112,7 @@ class MethodRun:
         """Predict, count and store one episode."""
         started = time.monotonic()
         query, support, support_mask = inputs.of(self.method, episode)
-        _finish_work_on(query, support)
+        finish_work_on(query, support)
         target = inputs.target(episode, original=self.settings.score_size == "original")
         received = time.monotonic()
         prediction = self._segment(episode, query, support, support_mask, target)
@@ -155,26 +152,21 @@ class MethodRun:
         name = self.method.card.name
         where = f"method {name!r}, episode {episode.index} ({self.plan.benchmark}, fold {self.plan.fold})"
         size = target.foreground.shape
-        given = _tensors(query, support, support_mask)
-        versions = [t._version for t in given]
         seed = zlib.crc32(f"{self.plan.seed}/{episode.index}".encode())
         options: dict[str, Any] = {"seed": seed} if self.method.steps else {}
-        try:
-            # errors of our own become errors of this method too: the other methods go on
-            with plugin_call(f"{where}: raised", inside=where, smaller="--size or --cache-mb"):
-                with execution.observe() as observed, isolated(seed):
-                    mask = self.method.segment(query, support, support_mask, size=size, **options)
-                if observed:
-                    self.source.check(observed)
-        finally:
-            drop_aliases()
+        mask = call_method(
+            lambda: self.method.segment(query, support, support_mask, size=size, **options),
+            where=where,
+            inputs=(query, support, support_mask),
+            source=self.source,
+            seed=seed,
+            smaller="--size or --cache-mb",
+        )
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool or tuple(mask.shape) != (1, *size):
             got = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
             raise PluginError(
                 f"{where}: segment returned {got}, expected torch.bool (1, {size[0]}, {size[1]})"
             )
-        if versions != [t._version for t in given]:
-            raise PluginError(f"{where}: changed its input in place; clone before writing")
         return mask[0].cpu().numpy()
 
     def _note_session(self) -> None:
@@ -217,19 +209,3 @@ class MethodRun:
             )
         self.writer.report_losses()
         return Evaluation(self.path, self.identity, score, self.planned, self._computed)
-
-
-def _tensors(*inputs: Any) -> list[Tensor]:
-    """List all tensors of some inputs, each of which is a tensor or a dictionary of tensors."""
-    tensors: list[Tensor] = []
-    for given in inputs:
-        tensors.extend([given] if isinstance(given, Tensor) else given.values())
-    return tensors
-
-
-def _finish_work_on(*inputs: Any) -> None:
-    """Wait until the device has computed the inputs.  Otherwise its work would count as time of the prediction."""
-    for tensor in _tensors(*inputs):
-        if tensor.device.type != "cpu":
-            torch.accelerator.synchronize(tensor.device)
-            return

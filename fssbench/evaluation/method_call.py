@@ -1,0 +1,66 @@
+"""A call into a method: isolated, observed, and refused if the method changes its input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from fssbench.errors import PluginError
+from fssbench.evaluation.isolation import isolated
+from fssbench.plugins import execution
+from fssbench.plugins.calls import plugin_call
+from fssbench.plugins.import_files import drop_aliases
+from fssbench.plugins.source_hash import Source
+
+T = TypeVar("T")
+
+
+def call_method(
+    call: Callable[[], T], *, where: str, inputs: tuple[Any, ...], source: Source, seed: int, smaller: str
+) -> T:
+    """Call a method and return its result.
+
+    Args:
+        call: the call.
+        where: the method and what it predicts, for errors.
+        inputs: what the method receives: tensors, or dictionaries of tensors.
+        source: the method's source files; code that it executes must be among them.
+        seed: seed of all random generators during the call.
+        smaller: options whose value should be smaller if memory runs out, such as `--size or --cache-mb`.
+
+    Raises:
+        PluginError: if the method raises anything, executes unknown code or writes to its input.
+    """
+    given = list_tensors(*inputs)
+    versions = [tensor._version for tensor in given]
+    try:
+        # errors of our own become errors of this method too: the other methods go on
+        with plugin_call(f"{where}: raised", inside=where, smaller=smaller):
+            with execution.observe() as observed, isolated(seed):
+                result = call()
+            if observed:
+                source.check(observed)
+    finally:
+        drop_aliases()
+    if versions != [tensor._version for tensor in given]:
+        raise PluginError(f"{where}: changed its input in place; clone before writing")
+    return result
+
+
+def list_tensors(*inputs: Any) -> list[Tensor]:
+    """List all tensors of some inputs, each of which is a tensor or a dictionary of tensors."""
+    tensors: list[Tensor] = []
+    for given in inputs:
+        tensors.extend(given.values() if isinstance(given, Mapping) else [given])
+    return tensors
+
+
+def finish_work_on(*inputs: Any) -> None:
+    """Wait until the device has computed the inputs.  Otherwise its work would count as time of the prediction."""
+    for tensor in list_tensors(*inputs):
+        if tensor.device.type != "cpu":
+            torch.accelerator.synchronize(tensor.device)
+            return

@@ -18,7 +18,7 @@ from torch.nn import functional
 from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Note, Recipe, Taps, UsageError
 
 from .layers.feature_maps import list_names, list_stages
-from .layers.resize import double, grid, resize
+from .layers.resize import double_size, read_size, resize
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone
@@ -91,7 +91,7 @@ class MaskAttention(nn.Module):
         return torch.matmul(asked * asked.shape[-1] ** -0.5, keys.transpose(1, 2))
 
 
-def positions(count: int, channels: int, like: Tensor) -> Tensor:
+def encode_cells(count: int, channels: int, like: Tensor) -> Tensor:
     """Compute sinusoidal encodings (count, channels) of cells in reading order: sine in even channels, cosine in odd.
 
     The formula is the usual exponential in single precision.  Angles reach thousands, so another formula for the same
@@ -230,13 +230,13 @@ class DCAMA(FeatureMethod):
         coarse, middle, fine = (
             self._encode(level, query, support, support_mask) for level in ("coarse", "middle", "fine")
         )
-        mixed = self.fuse[0](resize(coarse, grid(middle)) + middle)
-        mixed = self.fuse[1](resize(mixed, grid(fine)) + fine)
+        mixed = self.fuse[0](resize(coarse, read_size(middle)) + middle)
+        mixed = self.fuse[1](resize(mixed, read_size(fine)) + fine)
         deeper, shallow = self._deeper.name, self._shallow.name
         mixed = torch.cat([mixed, query[deeper], support[deeper].amax(dim=1)], dim=1)
-        mixed = resize(mixed, grid(query[shallow]))
+        mixed = resize(mixed, read_size(query[shallow]))
         mixed = torch.cat([mixed, query[shallow], support[shallow].amax(dim=1)], dim=1)
-        logits: Tensor = self.mix[2](double(self.mix[1](double(self.mix[0](mixed)))))
+        logits: Tensor = self.mix[2](double_size(self.mix[1](double_size(self.mix[0](mixed)))))
         return logits
 
     def _encode(self, level: str, query: Features, support: Features, support_mask: Tensor) -> Tensor:
@@ -252,14 +252,14 @@ class DCAMA(FeatureMethod):
         """Gather mask values for query cells (B, C, h, w) from supports (B, K, C, hs, ws): (B, h, w)."""
         cells = self._tokens(query)
         others = self._tokens(support).flatten(1, 2)
-        values = resize(mask, grid(support)).flatten(1)
+        values = resize(mask, read_size(support)).flatten(1)
         gathered: Tensor = attention(cells, others, values)
         return torch.unflatten(gathered, 1, query.shape[-2:])
 
     def _tokens(self, maps: Tensor) -> Tensor:
         """Turn maps (..., C, h, w) into tokens (..., h * w, C) and add the positions of each image."""
         tokens = maps.flatten(-2).transpose(-1, -2)
-        tokens = tokens + positions(tokens.shape[-2], tokens.shape[-1], tokens)
+        tokens = tokens + encode_cells(tokens.shape[-2], tokens.shape[-1], tokens)
         return functional.dropout(tokens, _DROPOUT, self.training)
 
     def rename_reference(self, name: str) -> str | None:

@@ -48,7 +48,7 @@ class HMConfig(MethodConfig):
     }
 
 
-def object_features(
+def extract_object(
     backbone: Backbone, taps: Sequence[str], images: Tensor, mask: Tensor, masking: Masking
 ) -> dict[str, Tensor]:
     """Compute features of the masked objects in images.
@@ -149,7 +149,7 @@ class HybridMasking(ImageMethod):
     def logits(self, query: Any, support: Tensor, support_mask: Tensor) -> Tensor:
         """Compute logits (B, 2, h, w) from query features by tap and one support image (B, 1, 3, H, W) per query."""
         taps = self.host.taps.support
-        objects = object_features(self.backbone, taps, support[:, 0], support_mask[:, 0], self.config.masking)
+        objects = extract_object(self.backbone, taps, support[:, 0], support_mask[:, 0], self.config.masking)
         return self.host.match(query, objects)
 
     def rename_reference(self, name: str) -> str | None:

@@ -16,7 +16,7 @@ from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Note
 
 from .layers.correlation import correlate_levels
 from .layers.feature_maps import list_names, list_stages, mask_features
-from .layers.resize import double, grid, resize
+from .layers.resize import double_size, read_size, resize
 from .layers.volume import CentrePivotConv4d, VolumeGroupNorm, Window, resize_planes
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class HypercorrelationHead(nn.Module):
 
     def decode(self, squeezed: Tensor) -> Tensor:
         """Logits (B, 2, 2h, 2w) from what `squeeze` made (B, width, h, w)."""
-        logits: Tensor = self.decoder2(double(self.decoder1(squeezed)))
+        logits: Tensor = self.decoder2(double_size(self.decoder1(squeezed)))
         return logits
 
 
@@ -230,7 +230,7 @@ class HSNet(FeatureMethod):
         """
         windows = WHOLE
         if mask is not None:
-            masks = [resize(mask, grid(objects[level[0]]))[:, 0] for level in self._levels]
+            masks = [resize(mask, read_size(objects[level[0]]))[:, 0] for level in self._levels]
             windows = self.hpn_learner.find_windows(masks)
         volumes = correlate_levels(self._levels, query, objects, windows)
         logits: Tensor = self.hpn_learner(volumes, windows)

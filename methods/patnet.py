@@ -26,8 +26,8 @@ from fssbench.api import (
 )
 
 from .hsnet import HSNet, HSNetConfig
-from .layers.prototypes import unit, weighted_mean
-from .layers.resize import grid, resize
+from .layers.prototypes import average_over, scale_to_unit
+from .layers.resize import read_size, resize
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone
@@ -140,8 +140,8 @@ class PATNet(HSNet):
         for tap, number in self._anchors.items():
             anchors = rows[number]
             features = support[tap][:, 0]
-            mask = resize(support_mask, grid(features))
-            coordinates = _coordinates(features, mask)
+            mask = resize(support_mask, read_size(features))
+            coordinates = _make_coordinates(features, mask)
             cells[tap] = _transform(query[tap], coordinates, anchors)
             objects[tap] = _transform(features * mask, coordinates, anchors)
         return self.match(cells, objects, support_mask)
@@ -199,12 +199,12 @@ class PATNet(HSNet):
         total = anchors.new_zeros(())
         for tap in (tap for tap, number in self._anchors.items() if number == _TUNED):
             features = support[tap][:, k]
-            mask = resize(support_mask[:, k : k + 1], grid(features))
-            query_object = resize(predicted, grid(features))
-            coordinates = _coordinates(features, mask)
+            mask = resize(support_mask[:, k : k + 1], read_size(features))
+            query_object = resize(predicted, read_size(features))
+            coordinates = _make_coordinates(features, mask)
             ours, theirs = (
                 _transform(
-                    weighted_mean(maps, weights, (2, 3), eps=_EPS, keepdim=True), coordinates, anchors
+                    average_over(maps, weights, (2, 3), eps=_EPS, keepdim=True), coordinates, anchors
                 ).flatten(1)
                 for maps, weights in ((query[tap], query_object), (features, mask))
             )
@@ -212,7 +212,7 @@ class PATNet(HSNet):
         return total
 
 
-def _coordinates(support: Tensor, mask: Tensor) -> Tensor:
+def _make_coordinates(support: Tensor, mask: Tensor) -> Tensor:
     """Compute the map from features to their coordinates in the background and foreground prototypes.
 
     Args:
@@ -223,11 +223,11 @@ def _coordinates(support: Tensor, mask: Tensor) -> Tensor:
         The transposed pseudo-inverse (B, 2, C) of the prototypes, each of unit length.
     """
     weights = torch.stack([1 - mask, mask], dim=1)
-    prototypes = weighted_mean(support.unsqueeze(1), weights, (3, 4), eps=_EPS)
-    return torch.linalg.pinv(unit(prototypes, -1, eps=_EPS)).transpose(1, 2)
+    prototypes = average_over(support.unsqueeze(1), weights, (3, 4), eps=_EPS)
+    return torch.linalg.pinv(scale_to_unit(prototypes, -1, eps=_EPS)).transpose(1, 2)
 
 
 def _transform(features: Tensor, coordinates: Tensor, anchors: Tensor) -> Tensor:
     """Express features (B, C, h, w) in the prototypes, and replace the prototypes by the anchors (2, C)."""
     written = torch.bmm(coordinates, features.flatten(2))
-    return torch.matmul(unit(anchors, -1, eps=_EPS).transpose(0, 1), written).view_as(features)
+    return torch.matmul(scale_to_unit(anchors, -1, eps=_EPS).transpose(0, 1), written).view_as(features)

@@ -14,8 +14,8 @@ from fssbench.api import Features, MethodCard, MethodConfig, Note
 
 from .layers.pfenet_base import OneEnrichment
 from .layers.pfenet_head import WIDTH, Enriched, make_merge, make_narrowing, make_reduction
-from .layers.prototypes import weighted_average
-from .layers.resize import grid, resize
+from .layers.prototypes import average_weighted
+from .layers.resize import read_size, resize
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone
@@ -76,8 +76,10 @@ class PFENet(OneEnrichment):
         shots = support_mask.shape[1]
         cells = self.down_query(self._middle(query))
         objects = self.down_supp(self._middle({tap: maps.flatten(0, 1) for tap, maps in support.items()}))
-        weights = resize(support_mask, grid(objects))
-        vector = weighted_average(objects.unflatten(0, (-1, shots)), weights).mean(dim=1)
+        weights = resize(support_mask, read_size(objects))
+        vector = average_weighted(objects.unflatten(0, (-1, shots)), weights).mean(dim=1)
         prior = self._priors(query, support, support_mask).mean(dim=1, keepdim=True)
-        enriched: Enriched = self.enrich(make_merge(self.init_merge, cells, (vector,), prior), grid(cells))
+        enriched: Enriched = self.enrich(
+            make_merge(self.init_merge, cells, (vector,), prior), read_size(cells)
+        )
         return enriched

@@ -16,9 +16,9 @@ from fssbench.api import Features, MethodCard, MethodConfig, Note
 
 from .layers.pfenet_base import INSIDE, PyramidMethod
 from .layers.pfenet_head import WIDTH, Enriched, make_merge, make_narrowing, make_reduction
-from .layers.prototypes import weighted_average
-from .layers.resize import grid, resize
-from .layers.supervision import enriched_loss
+from .layers.prototypes import average_weighted
+from .layers.resize import read_size, resize
+from .layers.supervision import compute_enriched_loss
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone
@@ -120,8 +120,8 @@ class SCL(PyramidMethod):
         for each, answer, mask in zip(supports, answers, support_mask.unbind(1), strict=True):
             truth, nothing = mask == 1, torch.zeros_like(mask, dtype=torch.bool)
             second = self.predict_support(each.objects, each.vectors, each.first.levels)
-            total.append(enriched_loss(self.enrich, answer, target, ignore))
-            total += [enriched_loss(self.enrich, own, truth, nothing) for own in (each.first, second)]
+            total.append(compute_enriched_loss(self.enrich, answer, target, ignore))
+            total += [compute_enriched_loss(self.enrich, own, truth, nothing) for own in (each.first, second)]
         return torch.stack(total).sum() / len(supports)
 
     def predict_from_each(
@@ -146,12 +146,12 @@ class SCL(PyramidMethod):
             mask: masks (B, H, W).
         """
         objects = self.down_supp(self._middle(maps))
-        weights = resize(mask.unsqueeze(1), grid(objects))[:, 0]
-        vector = weighted_average(objects, weights)
+        weights = resize(mask.unsqueeze(1), read_size(objects))[:, 0]
+        vector = average_weighted(objects, weights)
         first = self.predict_support(objects, (vector, vector))
         hit = first.logits[:, 1] > first.logits[:, 0]
         inside = weights > INSIDE
-        parts = [weighted_average(objects, (inside & part).to(objects.dtype)) for part in (hit, ~hit)]
+        parts = [average_weighted(objects, (inside & part).to(objects.dtype)) for part in (hit, ~hit)]
         return _Support(objects, first, (parts[0], parts[1]))
 
     def predict_support(
@@ -165,13 +165,13 @@ class SCL(PyramidMethod):
             above: levels of the support's first prediction, which inform each scale.  By default its own levels do.
         """
         enriched: Enriched = self.enrich(
-            make_merge(self.supp_init_merge, objects, vectors), grid(objects), above
+            make_merge(self.supp_init_merge, objects, vectors), read_size(objects), above
         )
         return enriched
 
     def predict_query(self, cells: Tensor, vectors: Vectors, prior: Tensor) -> Enriched:
         """Predict the query (B, 256, h, w) from the vectors of one support and its prior mask (B, 1, h, w)."""
-        enriched: Enriched = self.enrich(make_merge(self.init_merge, cells, vectors, prior), grid(cells))
+        enriched: Enriched = self.enrich(make_merge(self.init_merge, cells, vectors, prior), read_size(cells))
         return enriched
 
     @torch.no_grad()
@@ -180,13 +180,14 @@ class SCL(PyramidMethod):
         scores = []
         for other, mask in zip(supports, support_mask.unbind(1), strict=True):
             again = resize(
-                self.predict_support(other.objects, vectors, other.first.levels).logits, grid(support_mask)
+                self.predict_support(other.objects, vectors, other.first.levels).logits,
+                read_size(support_mask),
             )
-            scores.append(mean_iou(again[:, 1] > again[:, 0], mask == 1))
+            scores.append(compute_mean_iou(again[:, 1] > again[:, 0], mask == 1))
         return torch.stack(scores).mean(dim=0)
 
 
-def mean_iou(predicted: Tensor, truth: Tensor) -> Tensor:
+def compute_mean_iou(predicted: Tensor, truth: Tensor) -> Tensor:
     """Compute the mean of background and foreground IoU of masks (B, H, W), bool: (B,).  An empty union gives 0."""
     ious = []
     for a, b in ((~predicted, ~truth), (predicted, truth)):

@@ -15,9 +15,9 @@ from fssbench.api import Ablation, FeatureMethod, Features, MethodCard, MethodCo
 
 from .layers.feature_maps import list_stages
 from .layers.finetuned import FineTuned
-from .layers.resize import grid, resize
+from .layers.resize import read_size, resize
 from .layers.self_support import Prototypes, add_self_support, average_shots, refine_prediction
-from .layers.supervision import resized_loss
+from .layers.supervision import compute_resized_loss
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone
@@ -144,10 +144,10 @@ class SSP(FeatureMethod):
         each = Prototypes.of_mask(objects, mask)
         predictions = self._predictions(average_shots(each, support_mask.shape[1]), cells)
         own = Prototypes.of_mask(cells, resize_mask(target.to(cells.dtype), cells))
-        total = sum(resized_loss(p, target, ignore) for p in (*predictions, own.logits(cells)))
+        total = sum(compute_resized_loss(p, target, ignore) for p in (*predictions, own.logits(cells)))
         supports = support_mask.flatten(0, 1).bool()
         nothing = supports.new_zeros(supports.shape)
-        return total + 0.2 * resized_loss(each.logits(objects), supports, nothing)
+        return total + 0.2 * compute_resized_loss(each.logits(objects), supports, nothing)
 
     def _predictions(self, first: Prototypes, cells: Tensor) -> list[Tensor]:
         """Compute the self-supported logits and, if `refine` is set, the refined ones after them."""
@@ -173,4 +173,4 @@ class SSP(FeatureMethod):
 
 def resize_mask(mask: Tensor, features: Tensor) -> Tensor:
     """Resize masks (N, H, W) to the size of the features.  They become soft."""
-    return resize(mask.unsqueeze(0), grid(features))[0]
+    return resize(mask.unsqueeze(0), read_size(features))[0]

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..layers.pfenet_base import INSIDE
-from ..layers.prototypes import weighted_average
-from ..layers.resize import grid, resize
+from ..layers.prototypes import average_weighted
+from ..layers.resize import read_size, resize
 from ..layers.superpixels import cluster, sample_mask, select_seeds, spread_seeds
 from ..layers.transformer_parts import EXCLUDED
 from .transport import transport_tokens
@@ -42,7 +42,7 @@ def make_agents(features: Tensor, support_mask: Tensor, rounds: int) -> Tensor:
     Returns:
         The centres (B, 14, C), the last of them zero where there are fewer.
     """
-    size = grid(features)
+    size = read_size(features)
     weights = resize(support_mask.unsqueeze(1), size)[:, 0]
     masks = support_mask.cpu().numpy() == 1
     agents = features.new_zeros(len(features), AGENTS, features.shape[1])
@@ -50,7 +50,7 @@ def make_agents(features: Tensor, support_mask: Tensor, rounds: int) -> Tensor:
         seeds = select_seeds(place_start_seeds(mask, size))
         inside = weights[b] > INSIDE
         if len(seeds) < 2 or not bool(inside.any()):
-            centres = weighted_average(features[b], weights[b]).unsqueeze(0)
+            centres = average_weighted(features[b], weights[b]).unsqueeze(0)
         else:
             centres = cluster(features[b], inside, seeds, rounds)
         agents[b, : len(centres)] = centres
@@ -106,8 +106,8 @@ class AgentAttention(nn.Module):
         """
         keys, values = self.k_fc(tokens), self.v_fc(tokens)
         learnt = self.transformer_cross(self.s_fc(agents), keys, values, inside)
-        of_query = _cosines(self.q_fc(cells), self.seed_k_fc(learnt))
-        of_support = transport_tokens(_cosines(keys, self.seed_q_fc(learnt)), inside).relu()
+        of_query = _compute_cosines(self.q_fc(cells), self.seed_k_fc(learnt))
+        of_support = transport_tokens(_compute_cosines(keys, self.seed_q_fc(learnt)), inside).relu()
         of_support = of_support.to(of_query.dtype)
         scores = of_query @ of_support.transpose(1, 2)
         if self.align:
@@ -133,6 +133,6 @@ def agree(first: Tensor, second: Tensor) -> Tensor:
     return double == double.round()
 
 
-def _cosines(one: Tensor, other: Tensor) -> Tensor:
+def _compute_cosines(one: Tensor, other: Tensor) -> Tensor:
     """Cosines (B, N, M) of vectors (B, N, C) and (B, M, C)."""
     return functional.normalize(one, dim=2) @ functional.normalize(other, dim=2).transpose(1, 2)

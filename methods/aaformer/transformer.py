@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..layers.deformable import DeformableAttention
-from ..layers.resize import grid
+from ..layers.resize import read_size
 from ..layers.token_sampling import Order, draw_support
 from ..layers.transformer_parts import FeedForward, encode_positions, to_map, to_tokens
 from .agents import AgentAttention
@@ -48,7 +48,7 @@ class AgentTransformer(nn.Module):
         Returns:
             The query after attention (B, C, h, w).
         """
-        size = grid(query)
+        size = read_size(query)
         positions = encode_positions(size, query.shape[1], query) + self.level_embed
         cells = to_tokens(query)
         for layer in range(LAYERS):

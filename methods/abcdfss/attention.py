@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..layers.resize import grid, resize
+from ..layers.resize import read_size, resize
 
 _LEVELS = 256
 _FLOOR = int(0.05 * (_LEVELS - 1))
@@ -26,14 +26,14 @@ def carry_mask(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
     Returns:
         Shares (1, 1, h, w), values 0..1.
     """
-    small = resize(mask.unsqueeze(1), grid(support), align_corners=False)
+    small = resize(mask.unsqueeze(1), read_size(support), align_corners=False)
     cells = query[0].flatten(1).transpose(0, 1)
     tokens = support.transpose(0, 1).flatten(1)
     shares = (cells @ tokens / query.shape[1] ** 0.5).softmax(dim=1)
     return (shares @ small.flatten()).view(1, 1, *query.shape[-2:])
 
 
-def otsu_threshold(values: Tensor) -> float:
+def find_otsu_threshold(values: Tensor) -> float:
     """Compute Otsu's threshold of a map.  The lowest 5 % of 256 grey levels do not count.
 
     The threshold is the level with the largest variance between the values up to it and the values above it, mapped

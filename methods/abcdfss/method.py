@@ -18,8 +18,8 @@ from torch import Tensor
 from fssbench.api import Ablation, Backbone, ImageMethod, MethodCard, MethodConfig, Note, Predictor
 
 from ..layers.feature_maps import list_names, list_stages
-from ..layers.resize import grid, resize
-from .attention import carry_mask, otsu_threshold
+from ..layers.resize import read_size, resize
+from .attention import carry_mask, find_otsu_threshold
 from .shear import Shear, draw_shears, make_copies
 from .task_head import TaskHead, Views, fit
 
@@ -197,12 +197,12 @@ class ABCDFSS(ImageMethod):
 
     def cut(self, maps: Sequence[Tensor], support_mask: Tensor) -> Tensor:
         """Compute logits (1, 2, H, W), threshold and map, from coarse maps (1, 1, h, w), shallow first."""
-        resized = [resize(each, grid(maps[0]), align_corners=False) for each in maps]
+        resized = [resize(each, read_size(maps[0]), align_corners=False) for each in maps]
         mean = torch.stack(resized).mean(dim=0)
-        fused = resize(mean, grid(support_mask), align_corners=False)
+        fused = resize(mean, read_size(support_mask), align_corners=False)
         return torch.cat([torch.full_like(fused, self._threshold(fused)), fused], dim=1)
 
     def _threshold(self, fused: Tensor) -> float:
         rule = self.config.threshold
-        candidates = {"otsu": otsu_threshold(fused), "mean": float(fused.mean())}
+        candidates = {"otsu": find_otsu_threshold(fused), "mean": float(fused.mean())}
         return max(candidates.values()) if rule == "max" else candidates[rule]

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..layers.prototypes import weighted_mean
-from ..layers.resize import grid, resize
+from ..layers.prototypes import average_over
+from ..layers.resize import read_size, resize
 from .shear import Shear, make_copies
 
 WIDTH = 64
@@ -91,7 +91,7 @@ def fit(
         temperature: temperature of the dense contrast.
     """
     query, support = make_copies(views.query, shears), make_copies(views.support, shears)
-    masks = resize(mask_copies.unsqueeze(1), grid(support), align_corners=False)
+    masks = resize(mask_copies.unsqueeze(1), read_size(support), align_corners=False)
     optimiser = torch.optim.SGD(head.parameters(), lr=rate)
     with torch.enable_grad():
         for _ in range(steps):
@@ -99,15 +99,19 @@ def fit(
                 (_describe(head, plain), _describe(head, copied))
                 for plain, copied in ((query, views.query_copies), (support, views.support_copies))
             ]
-            loss = prototype_loss(*pairs[1], masks, len(shears))
+            loss = compute_prototype_loss(*pairs[1], masks, len(shears))
             for plain, copied in pairs:
-                loss = loss + contrast_loss(plain, copied, temperature) + moment_loss(plain, copied)
+                loss = (
+                    loss
+                    + compute_contrast_loss(plain, copied, temperature)
+                    + compute_moment_loss(plain, copied)
+                )
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
 
 
-def contrast_loss(plain: Tensor, copied: Tensor, temperature: float) -> Tensor:
+def compute_contrast_loss(plain: Tensor, copied: Tensor, temperature: float) -> Tensor:
     """Compute the dense InfoNCE loss: each cell of `plain` must match itself among all cells of its copy.
 
     Args:
@@ -120,13 +124,13 @@ def contrast_loss(plain: Tensor, copied: Tensor, temperature: float) -> Tensor:
     return (likeness.logsumexp(dim=2) - own).mean()
 
 
-def moment_loss(plain: Tensor, copied: Tensor) -> Tensor:
+def compute_moment_loss(plain: Tensor, copied: Tensor) -> Tensor:
     """Compute the mean absolute differences of the channels' means and variances over the plane."""
     a, b = plain.flatten(2), copied.flatten(2)
     return (a.mean(dim=2) - b.mean(dim=2)).abs().mean() + (a.var(dim=2) - b.var(dim=2)).abs().mean()
 
 
-def prototype_loss(plain: Tensor, copied: Tensor, masks: Tensor, count: int) -> Tensor:
+def compute_prototype_loss(plain: Tensor, copied: Tensor, masks: Tensor, count: int) -> Tensor:
     """Compute the loss that pulls the object's prototype to its copy's, and away from the copy's background.
 
     Args:
@@ -135,17 +139,17 @@ def prototype_loss(plain: Tensor, copied: Tensor, masks: Tensor, count: int) -> 
         masks: masks (V * K, 1, h, w), values 0..1.
         count: V.  Prototypes are pooled over the K supports of a shear.
     """
-    object_plain = _prototypes(plain, masks, count)
-    object_copied = _prototypes(copied, masks, count)
-    rest_copied = _prototypes(copied, 1 - masks, count)
+    object_plain = _average_prototypes(plain, masks, count)
+    object_copied = _average_prototypes(copied, masks, count)
+    rest_copied = _average_prototypes(copied, 1 - masks, count)
     near = functional.cosine_similarity(object_plain, object_copied, dim=1)
     far = functional.cosine_similarity(object_plain, rest_copied, dim=1)
     return functional.softplus(far - near).mean()
 
 
-def _prototypes(maps: Tensor, masks: Tensor, count: int) -> Tensor:
+def _average_prototypes(maps: Tensor, masks: Tensor, count: int) -> Tensor:
     grouped, weights = (each.unflatten(0, (count, -1)) for each in (maps, masks))
-    return weighted_mean(grouped, weights, (1, 3, 4), eps=_EPS)
+    return average_over(grouped, weights, (1, 3, 4), eps=_EPS)
 
 
 def _describe(head: TaskHead, maps: Tensor) -> Tensor:

@@ -68,9 +68,9 @@ class Buoys(nn.Module):
         if self.training:
             weights = weights * (torch.rand_like(weights) >= DROPPED)
             query, support = _add_noise(query), _add_noise(support)
-        correlation = (_profile(query, buoys) * weights.unsqueeze(1)) @ _profile(support, buoys).transpose(
-            1, 2
-        )
+        correlation = (_compute_profile(query, buoys) * weights.unsqueeze(1)) @ _compute_profile(
+            support, buoys
+        ).transpose(1, 2)
         logarithms = (correlation + FLOOR).log()
         spread, mean = torch.std_mean(logarithms, dim=(1, 2), keepdim=True, correction=0)
         return (logarithms - mean) / (spread + SPREAD_EPS)
@@ -83,7 +83,7 @@ class Buoys(nn.Module):
         return scores.softmax(dim=1) * buoys.shape[1]
 
 
-def _profile(tokens: Tensor, buoys: Tensor) -> Tensor:
+def _compute_profile(tokens: Tensor, buoys: Tensor) -> Tensor:
     """Compute the similarity of tokens (B, T, d) to each buoy (B, N, d), as shares that add up to 1: (B, T, N)."""
     cosines = functional.normalize(tokens, dim=2) @ functional.normalize(buoys, dim=2).transpose(1, 2)
     return (cosines / TEMPERATURE).softmax(dim=2)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..layers.canet_head import WIDTH, Context, make_residual_pair
 from ..layers.pfenet_head import Enriched, make_classifier
-from ..layers.resize import grid, resize
+from ..layers.resize import read_size, resize
 
 _RELEASE = (
     (r"^ASPP\.layer6_(\d)\.", r"context.branches.\1."),
@@ -63,7 +63,7 @@ class DilatedContext(nn.Module):
             maps = maps.relu()
             maps = maps + skip(maps)
         maps = self.narrow(self.context(maps))
-        joined = torch.cat([resize(maps, grid(shallow)), self.shallow(shallow)], dim=1)
+        joined = torch.cat([resize(maps, read_size(shallow)), self.shallow(shallow)], dim=1)
         return Enriched(self.cls(self.join(joined)), [maps], [])
 
     def auxiliary(self, enriched: Enriched) -> list[Tensor]:

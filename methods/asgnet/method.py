@@ -19,8 +19,8 @@ from fssbench.api import Ablation, Features, MethodCard, MethodConfig, Note, Tap
 from ..layers.feature_maps import list_stages, pick_activated
 from ..layers.pfenet_base import INSIDE, OneEnrichment, PyramidConfig
 from ..layers.pfenet_head import WIDTH, Enriched, FeatureEnrichment, make_merge, make_reduction
-from ..layers.prototypes import weighted_average
-from ..layers.resize import grid, resize
+from ..layers.prototypes import average_weighted
+from ..layers.resize import read_size, resize
 from ..layers.superpixels import cluster, place_seeds, sample_mask, select_seeds
 from ..layers.supervision import Auxiliary
 from .dilated_context import DilatedContext, rename_dilated
@@ -147,7 +147,7 @@ class ASGNet(OneEnrichment):
             )
             return seen
         enriched: Enriched = self.enrich(
-            make_merge(self.corr_conv, guided, (), torch.stack(likeness)), grid(cells)
+            make_merge(self.corr_conv, guided, (), torch.stack(likeness)), read_size(cells)
         )
         return enriched
 
@@ -162,7 +162,7 @@ class ASGNet(OneEnrichment):
     @torch.no_grad()
     def make_prototypes(self, objects: Tensor, support_mask: Tensor) -> list[Tensor]:
         """Make the prototypes (P, 256) of all supports, per episode, from features (B, K, 256, h, w)."""
-        weights = resize(support_mask, grid(objects))
+        weights = resize(support_mask, read_size(objects))
         masks = support_mask.cpu().numpy() == 1
         return [
             torch.cat([self._split(*one) for one in zip(*episode, strict=True)])
@@ -172,10 +172,12 @@ class ASGNet(OneEnrichment):
     def _split(self, features: Tensor, weights: Tensor, mask: Any) -> Tensor:
         """Make the prototypes (P, 256) of one support: its superpixels, or its average if the object is small."""
         config = self.config
-        seeds = select_seeds(place_seeds(sample_mask(mask, grid(features)), config.superpixels, config.area))
+        seeds = select_seeds(
+            place_seeds(sample_mask(mask, read_size(features)), config.superpixels, config.area)
+        )
         inside = weights > INSIDE
         if len(seeds) < 2 or not bool(inside.any()):
-            return weighted_average(features, weights).unsqueeze(0)
+            return average_weighted(features, weights).unsqueeze(0)
         return cluster(features, inside, seeds, _STEPS[self.training])
 
 

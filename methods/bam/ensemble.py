@@ -5,21 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..layers.resize import grid, resize
+from ..layers.resize import read_size, resize
 
 
-def scene_distance(query: Tensor, support: Tensor) -> Tensor:
+def measure_scene_distance(query: Tensor, support: Tensor) -> Tensor:
     """Compute how far images are apart in style: the distance of their Gram matrices between channels, (B,).
 
     Args:
         query: (B, C, h, w).
         support: (B, C, h', w'), the whole image.
     """
-    first, second = _gram(query), _gram(support)
+    first, second = _compute_gram(query), _compute_gram(support)
     return torch.linalg.matrix_norm(first - second) / first.shape[-1]
 
 
-def _gram(maps: Tensor) -> Tensor:
+def _compute_gram(maps: Tensor) -> Tensor:
     """Cosines between channels over cells, (B, C, C)."""
     rows = maps.flatten(2)
     norms = rows.norm(dim=2, keepdim=True)
@@ -80,7 +80,7 @@ class Ensemble(nn.Module):
             base: probability of any base class (B, 1, h, w).
             distance: scene distances (B,).
         """
-        far = distance.view(-1, 1, 1, 1).expand(-1, 1, *grid(meta))
+        far = distance.view(-1, 1, 1, 1).expand(-1, 1, *read_size(meta))
         background, target = (self.gram_merge(torch.cat([part, far], dim=1)) for part in meta.split(1, dim=1))
         return torch.cat([self.cls_merge(torch.cat([background, base], dim=1)), target], dim=1)
 
@@ -96,6 +96,6 @@ def sum_base_classes(logits: Tensor, size: tuple[int, int], numbers: Tensor | No
     probabilities = logits.softmax(dim=1)
     total = probabilities[:, 1:].sum(dim=1, keepdim=True)
     if numbers is not None:
-        own = numbers.view(-1, 1, 1, 1).expand(-1, 1, *grid(logits))
+        own = numbers.view(-1, 1, 1, 1).expand(-1, 1, *read_size(logits))
         total = total - probabilities.gather(1, own)
     return resize(total, size)

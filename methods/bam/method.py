@@ -26,10 +26,10 @@ from fssbench.api import (
 )
 
 from ..layers.prior_base import LayoutConfig, PriorMethod
-from ..layers.prototypes import weighted_average
-from ..layers.resize import grid, resize
-from ..layers.supervision import resized_loss
-from .ensemble import Ensemble, make_shot_layers, scene_distance, sum_base_classes, weigh_shots
+from ..layers.prototypes import average_weighted
+from ..layers.resize import read_size, resize
+from ..layers.supervision import compute_resized_loss
+from .ensemble import Ensemble, make_shot_layers, measure_scene_distance, sum_base_classes, weigh_shots
 from .learners import BaseLearner, MetaLearner, rename_release
 
 if TYPE_CHECKING:
@@ -206,23 +206,23 @@ class BAM(PriorMethod):
         objects = self.meta.down_supp(objects).unflatten(0, (-1, shots))
         distances = self._measure_distances(query, support)
         weights = weigh_shots(self.kshot_rw if shots == self.config.weighted_shots else None, distances)
-        vectors = weighted_average(objects, resize(support_mask, grid(objects)))
+        vectors = average_weighted(objects, resize(support_mask, read_size(objects)))
         vector = (weights.unsqueeze(2) * vectors).sum(dim=1)
         priors = self._priors(query, support, support_mask)
         prior = (weights[:, :, None, None] * priors).sum(dim=1, keepdim=True)
         meta = self.meta(cells, vector, prior)
         base = self.base(query[self._high])
-        other = sum_base_classes(base, grid(meta), numbers)
+        other = sum_base_classes(base, read_size(meta), numbers)
         final = self.ensemble(meta.softmax(dim=1), other, (weights * distances).sum(dim=1))
         return _Predicted(final, meta, base)
 
     @torch.no_grad()
     def _measure_distances(self, query: Features, support: Features) -> Tensor:
         """Compute the scene distance of each support to its query, (B, K)."""
-        own = resize(query[self._low], grid(query[self._mid]))
+        own = resize(query[self._low], read_size(query[self._mid]))
         supports = support[self._low].unbind(1)
-        size = grid(support[self._mid])
-        return torch.stack([scene_distance(own, resize(maps, size)) for maps in supports], dim=1)
+        size = read_size(support[self._mid])
+        return torch.stack([measure_scene_distance(own, resize(maps, size)) for maps in supports], dim=1)
 
     def begin_stage(self, name: str) -> None:
         """Prepare for the stage of the base learner; see `Method.begin_stage`."""
@@ -267,7 +267,9 @@ class BAM(PriorMethod):
             return self._base_loss(query, target, ignore)
         self._require_known(numbers)
         predicted = self._predict(*self.read(query, support), support_mask, numbers)
-        return resized_loss(predicted.final, target, ignore) + resized_loss(predicted.meta, target, ignore)
+        return compute_resized_loss(predicted.final, target, ignore) + compute_resized_loss(
+            predicted.meta, target, ignore
+        )
 
     def _base_loss(self, query: Any, target: Tensor, ignore: Tensor) -> Tensor:
         self._require_known(target)
@@ -277,7 +279,7 @@ class BAM(PriorMethod):
                 "Next: a larger --batch"
             )
         maps = self.backbone(query, (self._high,)) if isinstance(query, Tensor) else query
-        return pixel_loss(resize(self.base(maps[self._high]).float(), grid(target)), target, ignore)
+        return pixel_loss(resize(self.base(maps[self._high]).float(), read_size(target)), target, ignore)
 
     def _require_known(self, numbers: Tensor | None) -> None:
         if numbers is not None and int(numbers.max()) > self.config.classes:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..layers.deformable import DeformableAttention
-from ..layers.resize import grid
+from ..layers.resize import read_size
 from ..layers.token_sampling import Order, draw_support
 from ..layers.transformer_parts import EXCLUDED, FeedForward, encode_positions, to_map, to_tokens
 
@@ -96,7 +96,7 @@ class CycleTransformer(nn.Module):
         Returns:
             The query after attention (B, C, h, w).
         """
-        size = grid(query)
+        size = read_size(query)
         positions = encode_positions(size, query.shape[1], query) + self.level_embed
         cells = to_tokens(query)
         for layer in range(LAYERS):

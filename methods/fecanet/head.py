@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..hsnet import WHOLE, HypercorrelationHead, Windows
-from ..layers.resize import grid, resize
+from ..layers.resize import read_size, resize
 
 STRIDES = ((2, 2, 1), (2, 2, 2), (4, 2, 2))
 """Steps of the squeeze over the support plane, per level (coarse first) and layer."""
@@ -52,7 +52,7 @@ class Enhancement(nn.Module):
         values = self.value(maps).flatten(2)
         selected = torch.bmm(values, affinities.softmax(dim=2).transpose(1, 2))
         gate = self.gate(maps.mean(dim=(2, 3))).sigmoid()
-        added: Tensor = expand(torch.unflatten(selected, 2, grid(maps))) * gate[:, :, None, None]
+        added: Tensor = expand(torch.unflatten(selected, 2, read_size(maps))) * gate[:, :, None, None]
         return maps + added
 
 
@@ -72,7 +72,7 @@ def compare_neighbours(maps: Tensor) -> Tensor:
         (B, 9, h, w); channel 3c + r belongs to the neighbour r - 1 rows below and c - 1 columns to the right.  It is
         zero beyond the border.
     """
-    height, width = grid(maps)
+    height, width = read_size(maps)
     cells = functional.normalize(maps, dim=1)
     padded = functional.pad(cells, (1, 1, 1, 1))
     return torch.stack(
@@ -135,7 +135,7 @@ class HistoryHead(HypercorrelationHead):
         if history is None:
             history = torch.zeros_like(squeezed[:, :2])
         first, second, third = self.refine
-        refined = squeezed + first(torch.cat([squeezed, resize(history, grid(squeezed))], dim=1))
+        refined = squeezed + first(torch.cat([squeezed, resize(history, read_size(squeezed))], dim=1))
         refined = squeezed + second(refined)  # each block is added to the squeezed volumes, as in the release
         return self.decode(squeezed + third(refined))
 

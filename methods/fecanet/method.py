@@ -28,7 +28,7 @@ from fssbench.api import (
 from ..hsnet import list_levels
 from ..layers.correlation import correlate_levels
 from ..layers.feature_maps import mask_features, pick_activated
-from ..layers.resize import Size, grid, resize
+from ..layers.resize import Size, read_size, resize
 from .head import Context, Enhancement, HistoryHead
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class FECANet(FeatureMethod):
         half: Size | None = None  # half of the plane of the finer level, rounded up
         for level, taps in reversed(self._levels.items()):
             output = self._outputs[level]
-            size = half or grid(query[output])
+            size = half or read_size(query[output])
             context_query = resize(query[output], size)
             context_support = resize(mask_features(support[output], support_mask)[:, 0], size)
             for tap in taps:

@@ -17,7 +17,7 @@ from torch import Tensor
 from fssbench.api import AT_INFERENCE, Ablation, Features, MethodCard, MethodConfig, Note, Predictor, Recipe
 
 from ..layers.self_support import Prototypes, add_self_support, average_shots, refine_prediction
-from ..layers.supervision import resized_loss
+from ..layers.supervision import compute_resized_loss
 from ..ssp import SSP, SSPConfig, resize_mask
 from .rearranged import apply_change, draw_change
 
@@ -117,7 +117,7 @@ class IFA(SSP):
         for place, (weight, logits) in enumerate(zip(weights, outputs, strict=True)):
             of_supports = place in (3, 4) or (place > 4 and place % 2 == 0)
             truth = (supports, nothing) if of_supports else (target, ignore)
-            total = total + weight * resized_loss(logits, *truth)
+            total = total + weight * compute_resized_loss(logits, *truth)
         return total
 
     @property

@@ -14,9 +14,9 @@ from torch.nn import functional
 from fssbench.api import MethodCard, MethodConfig, Note
 
 from ..layers.cyctr_base import CyCTRBase, CyCTRBaseConfig, Merged
-from ..layers.dice import dice_loss
+from ..layers.dice import compute_dice_loss
 from ..layers.pfenet_head import make_classifier, make_refinement
-from ..layers.resize import Size, grid, resize
+from ..layers.resize import Size, read_size, resize
 from ..layers.transformer_parts import make_token_masks
 from .transformer import Mined, PrototypeTransformer
 
@@ -108,7 +108,7 @@ class IPMT(CyCTRBase):
         """Compute the initial logits (B, 2, h, w), and what the transformer makes of them."""
         query = merged.query
         initial = self.ini_cls(query + self.merge_res(query))
-        masks = make_token_masks(support_mask, grid(merged.support))
+        masks = make_token_masks(support_mask, read_size(merged.support))
         return initial, self.transformer(query, initial[:, 1] > initial[:, 0], merged.support, masks)
 
     def losses(
@@ -118,10 +118,14 @@ class IPMT(CyCTRBase):
         merged = self._merge(*self.read(query, support), support_mask)
         initial, mined = self._mine(merged, support_mask)
         final = self.cls(self._merge_levels(mined.query))
-        dice, dice_initial = (dice_loss(resize(x, grid(target)), target, ignore) for x in (final, initial))
+        dice, dice_initial = (
+            compute_dice_loss(resize(x, read_size(target)), target, ignore) for x in (final, initial)
+        )
         main = (1 - _INITIAL) * dice + _INITIAL * dice_initial
-        inside = _at_cells((target & ~ignore).unsqueeze(1), grid(mined.query)).expand_as(mined.query_masks)
-        objects = _at_cells(support_mask, grid(mined.support_masks)).unsqueeze(1)
+        inside = _read_at_cells((target & ~ignore).unsqueeze(1), read_size(mined.query)).expand_as(
+            mined.query_masks
+        )
+        objects = _read_at_cells(support_mask, read_size(mined.support_masks)).unsqueeze(1)
         of_query = functional.binary_cross_entropy_with_logits(mined.query_masks.float(), inside)
         of_support = functional.binary_cross_entropy_with_logits(
             mined.support_masks.float(), objects.expand_as(mined.support_masks)
@@ -142,6 +146,6 @@ class IPMT(CyCTRBase):
         return main + auxiliary
 
 
-def _at_cells(masks: Tensor, size: Size) -> Tensor:
+def _read_at_cells(masks: Tensor, size: Size) -> Tensor:
     """Masks (B, K, H, W) at the nearest pixel of each cell: (B, K, *size), float, zero or one."""
     return (functional.interpolate(masks.float(), size, mode="nearest") == 1).float()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..layers.deformable import DeformableAttention
 from ..layers.pfenet_head import make_reduction, make_refinement
-from ..layers.resize import grid
+from ..layers.resize import read_size
 from ..layers.transformer_parts import EXCLUDED, FeedForward, encode_positions, to_map, to_tokens
 
 LAYERS = 5
@@ -82,7 +82,7 @@ class PrototypeTransformer(nn.Module):
             support: (B, K, C, h, w).
             masks: the object's cells in the supports (B, K, h, w), bool.
         """
-        size = grid(query)
+        size = read_size(query)
         objects = support.flatten(3).permute(0, 1, 3, 2).flatten(1, 2)
         prototypes = self._mine_supports(objects, masks.flatten(1))
         cells = to_tokens(query)

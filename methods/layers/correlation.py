@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from .prototypes import unit
+from .prototypes import scale_to_unit
 from .volume import Window
 
 LENGTH_EPS = 1e-5
@@ -57,8 +57,11 @@ def correlate_levels(
     """
     return [
         multiply_pairs(
-            [unit(query[tap], eps=LENGTH_EPS) for tap in level],
-            [unit(window.crop(objects[tap]) if window else objects[tap], eps=LENGTH_EPS) for tap in level],
+            [scale_to_unit(query[tap], eps=LENGTH_EPS) for tap in level],
+            [
+                scale_to_unit(window.crop(objects[tap]) if window else objects[tap], eps=LENGTH_EPS)
+                for tap in level
+            ],
         ).clamp(min=0)
         for level, window in zip(levels, windows or [None] * len(levels), strict=True)
     ]

@@ -14,9 +14,9 @@ from fssbench.api import FeatureMethod, Features, MethodConfig, PartRecipe, Reci
 
 from .feature_maps import list_stages, pick_activated
 from .pfenet_head import make_classifier, make_narrowing, make_reduction, make_refinement
-from .prior import prior_mask
-from .prototypes import weighted_average
-from .resize import grid, resize
+from .prior import compute_prior_mask
+from .prototypes import average_weighted
+from .resize import read_size, resize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,10 +132,10 @@ class CyCTRBase(FeatureMethod):
         cells = self.adjust_feature_qry(self._middle(query))
         flat = self._middle({tap: maps.flatten(0, 1) for tap, maps in support.items()})
         objects = self.adjust_feature_supp(flat).unflatten(0, (-1, shots))
-        vectors = weighted_average(objects, resize(support_mask, grid(objects)))
+        vectors = average_weighted(objects, resize(support_mask, read_size(objects)))
         with torch.no_grad():
             prior = self._make_prior(query, support, support_mask)
-        spread = vectors.mean(dim=1)[:, :, None, None].expand(-1, -1, *grid(cells))
+        spread = vectors.mean(dim=1)[:, :, None, None].expand(-1, -1, *read_size(cells))
         own = vectors[..., None, None].expand_as(objects)
         return Merged(
             cells,
@@ -148,22 +148,22 @@ class CyCTRBase(FeatureMethod):
     def _middle(self, maps: Features) -> Tensor:
         """Concatenate the second and the third stage on the grid of the third: (B, C, h, w)."""
         mid = maps[self._mid]
-        return torch.cat([resize(maps[self._low], grid(mid)), mid], dim=1)
+        return torch.cat([resize(maps[self._low], read_size(mid)), mid], dim=1)
 
     def _make_prior(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
         """Compute the mean prior mask of all supports, on the query's grid: (B, 1, h, w)."""
         cells, high = query[self._high], support[self._high]
-        objects = high * resize(support_mask, grid(high)).unsqueeze(2)
+        objects = high * resize(support_mask, read_size(high)).unsqueeze(2)
         if self.narrow_prior:
             cells, objects = self._average_channels(cells), self._average_channels(objects)
-        priors = torch.stack([prior_mask(cells, each) for each in objects.unbind(dim=1)], dim=1)
-        return resize(priors, grid(query[self._mid])).mean(dim=1, keepdim=True)
+        priors = torch.stack([compute_prior_mask(cells, each) for each in objects.unbind(dim=1)], dim=1)
+        return resize(priors, read_size(query[self._mid])).mean(dim=1, keepdim=True)
 
     def _average_channels(self, maps: Tensor) -> Tensor:
         """Average neighbouring channels of maps (..., C, h, w) so that `reduce_dim` are left."""
         tokens = maps.flatten(-2).transpose(-1, -2)
         narrow = functional.adaptive_avg_pool1d(tokens.flatten(0, -3), self.config.reduce_dim)
-        return narrow.unflatten(0, tokens.shape[:-2]).transpose(-1, -2).unflatten(-1, grid(maps))
+        return narrow.unflatten(0, tokens.shape[:-2]).transpose(-1, -2).unflatten(-1, read_size(maps))
 
     def _merge_levels(self, attended: Tensor) -> Tensor:
         """Convolve the attended map (B, d, h, w) before it is classified."""

@@ -60,7 +60,7 @@ class DeformableAttention(nn.Module):
         weights = self.attention_weights(queries).unflatten(2, (self.heads, self.points))
         weights = self.dropout(weights.softmax(dim=-1)).transpose(1, 2).flatten(0, 1).unsqueeze(1)
         offsets = self.sampling_offsets(queries).unflatten(2, (self.heads, self.points, 2))
-        places = _cell_centres(size, cells) + offsets.transpose(1, 2).flatten(0, 1) / cells.new_tensor(
+        places = _place_cell_centres(size, cells) + offsets.transpose(1, 2).flatten(0, 1) / cells.new_tensor(
             [width, height]
         )
         read = functional.grid_sample(maps, 2 * places - 1, mode="bilinear", align_corners=False)
@@ -80,7 +80,7 @@ def make_rings(heads: int, points: int) -> Tensor:
     return directions[:, None] * torch.arange(1, points + 1)[:, None]
 
 
-def _cell_centres(size: Size, like: Tensor) -> Tensor:
+def _place_cell_centres(size: Size, like: Tensor) -> Tensor:
     """Centres (h * w, 1, 2) of a map's cells as x, y from 0 to 1."""
     height, width = size
     y = (torch.arange(height, device=like.device, dtype=like.dtype) + 0.5) / height

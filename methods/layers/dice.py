@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def dice_loss(logits: Tensor, target: Tensor, ignore: Tensor | None = None) -> Tensor:
+def compute_dice_loss(logits: Tensor, target: Tensor, ignore: Tensor | None = None) -> Tensor:
     """Compute one minus the Dice score of each of two sigmoid maps, summed over both, averaged over episodes.
 
     Args:

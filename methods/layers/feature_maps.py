@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fssbench.api import DataError
 
-from .resize import grid, resize
+from .resize import read_size, resize
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone, Tap
@@ -43,7 +43,7 @@ def list_names(taps: list[Tap]) -> tuple[str, ...]:
 
 def mask_features(features: Tensor, mask: Tensor) -> Tensor:
     """Multiply support features (B, K, C, h, w) by their masks (B, K, H, W), resized to feature size."""
-    return features * resize(mask, grid(features)).unsqueeze(2)
+    return features * resize(mask, read_size(features)).unsqueeze(2)
 
 
 def pick_activated(backbone: Backbone, tap: str) -> str:

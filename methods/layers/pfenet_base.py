@@ -12,7 +12,7 @@ from fssbench.api import Features, MethodConfig, Recipe
 
 from .pfenet_head import Enriched, FeatureEnrichment, rename_head
 from .prior_base import LayoutConfig, PriorMethod
-from .supervision import Auxiliary, enriched_loss
+from .supervision import Auxiliary, compute_enriched_loss
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone
@@ -93,7 +93,7 @@ class OneEnrichment(PyramidMethod):
             ignore: pixels of them that are left out (B, H, W), bool.
         """
         enriched = self._enrich(*self.read(query, support), support_mask)
-        return enriched_loss(self._classifier, enriched, target, ignore)
+        return compute_enriched_loss(self._classifier, enriched, target, ignore)
 
     @property
     def _classifier(self) -> Auxiliary:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 
-def prior_mask(query: Tensor, objects: Tensor) -> Tensor:
+def compute_prior_mask(query: Tensor, objects: Tensor) -> Tensor:
     """Compute the similarity of each query cell to its most similar object cell, scaled to 0..1 per image.
 
     PFENet, section 3.2: the cosine of high-level features, maximum over support cells.

@@ -10,8 +10,8 @@ from torch import Tensor
 from fssbench.api import FeatureMethod, Features, MethodConfig, Taps
 
 from .feature_maps import list_stages, pick_activated
-from .prior import prior_mask
-from .resize import grid, resize
+from .prior import compute_prior_mask
+from .resize import read_size, resize
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone
@@ -60,7 +60,7 @@ class PriorMethod(FeatureMethod):
     def _middle(self, maps: Features) -> Tensor:
         """Concatenate the third and the second stage on the grid of the third: (B, C, h, w)."""
         mid = maps[self._mid]
-        return torch.cat([mid, resize(maps[self._low], grid(mid))], dim=1)
+        return torch.cat([mid, resize(maps[self._low], read_size(mid))], dim=1)
 
     @torch.no_grad()
     def _priors(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
@@ -72,8 +72,8 @@ class PriorMethod(FeatureMethod):
         priors = []
         for k in range(support_mask.shape[1]):
             mask = support_mask[:, k : k + 1]
-            objects = mid[:, k] * resize(mask, grid(mid))
+            objects = mid[:, k] * resize(mask, read_size(mid))
             high = self.backbone.resume(objects, self._mid, (self._high,))[self._high]
-            priors.append(prior_mask(query[self._high], high * resize(mask, grid(high))))
+            priors.append(compute_prior_mask(query[self._high], high * resize(mask, read_size(high))))
         # over the grid of the support, as in the reference; it differs from the query's if the inputs differ in shape
-        return resize(resize(torch.stack(priors, dim=1), grid(mid)), grid(query[self._mid]))
+        return resize(resize(torch.stack(priors, dim=1), read_size(mid)), read_size(query[self._mid]))

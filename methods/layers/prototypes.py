@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 
-def weighted_sum(features: Tensor, weights: Tensor) -> Tensor:
+def sum_weighted(features: Tensor, weights: Tensor) -> Tensor:
     """Sum features (..., C, h, w) over cells with weights (..., h, w): (..., C).
 
     This is a matrix product.  It needs no memory for a map of products, and it sums in another order than
-    `weighted_mean`.
+    `average_over`.
     """
     return torch.einsum("...cn,...n->...c", features.flatten(-2), weights.flatten(-2))
 
 
-def weighted_average(features: Tensor, weights: Tensor, eps: float = 5e-4) -> Tensor:
-    """Average features over cells with weights, in the order of `weighted_sum` (PFENet's rule).
+def average_weighted(features: Tensor, weights: Tensor, eps: float = 5e-4) -> Tensor:
+    """Average features over cells with weights, in the order of `sum_weighted` (PFENet's rule).
 
     Args:
         features: maps (..., C, h, w).
@@ -29,10 +29,10 @@ def weighted_average(features: Tensor, weights: Tensor, eps: float = 5e-4) -> Te
     Returns:
         Averages (..., C).  They are zero if all weights are zero.
     """
-    return weighted_sum(features, weights) / (weights.sum(dim=(-2, -1)).unsqueeze(-1) + eps)
+    return sum_weighted(features, weights) / (weights.sum(dim=(-2, -1)).unsqueeze(-1) + eps)
 
 
-def weighted_mean(
+def average_over(
     features: Tensor, weights: Tensor, dim: int | tuple[int, ...], *, eps: float, keepdim: bool = False
 ) -> Tensor:
     """Average features over some dimensions, with weights that broadcast to them.
@@ -48,7 +48,7 @@ def weighted_mean(
     return sums / (weights.sum(dim=dim, keepdim=keepdim) + eps)
 
 
-def unit(vectors: Tensor, dim: int = 1, *, eps: float) -> Tensor:
+def scale_to_unit(vectors: Tensor, dim: int = 1, *, eps: float) -> Tensor:
     """Divide vectors along `dim` by their length plus `eps`.
 
     `torch.nn.functional.normalize` follows another rule: it only bounds the length from below.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .resize import grid, resize
+from .resize import read_size, resize
 
 _BINS = (1, 2, 3, 6)
 POOLED_WIDTH = 512
@@ -36,6 +36,6 @@ class PyramidPooling(nn.Module):
             pool(functional.adaptive_avg_pool2d(maps, b)) for pool, b in zip(self.pools, _BINS, strict=True)
         )
         out: Tensor = self.bottleneck(
-            torch.cat([maps, *(resize(each, grid(maps)) for each in pooled)], dim=1)
+            torch.cat([maps, *(resize(each, read_size(maps)) for each in pooled)], dim=1)
         )
         return out

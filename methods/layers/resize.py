@@ -9,7 +9,7 @@ Size = tuple[int, int]
 """Height and width."""
 
 
-def grid(maps: Tensor) -> Size:
+def read_size(maps: Tensor) -> Size:
     """Return the height and width of maps (..., h, w)."""
     return int(maps.shape[-2]), int(maps.shape[-1])
 
@@ -19,12 +19,12 @@ def resize(maps: Tensor, size: Size, *, align_corners: bool = True) -> Tensor:
 
     Binary masks (B, K, H, W) become soft masks with values 0..1.
     """
-    if grid(maps) == size:
+    if read_size(maps) == size:
         return maps
     return functional.interpolate(maps, size, mode="bilinear", align_corners=align_corners)
 
 
-def double(maps: Tensor) -> Tensor:
+def double_size(maps: Tensor) -> Tensor:
     """Resize maps (B, C, h, w) to twice their sides, with corners aligned."""
-    height, width = grid(maps)
+    height, width = read_size(maps)
     return resize(maps, (2 * height, 2 * width))

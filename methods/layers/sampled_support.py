@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from fssbench.api import AT_INFERENCE, Features, MethodConfig
 
 from .cyctr_base import CyCTRBase, CyCTRBaseConfig, Merged
-from .dice import dice_loss
+from .dice import compute_dice_loss
 from .pfenet_head import make_classifier, make_reduction, make_refinement
-from .prototypes import weighted_average
-from .resize import grid, resize
-from .token_sampling import Order, at_random, in_order
+from .prototypes import average_weighted
+from .resize import read_size, resize
+from .token_sampling import Order, keep_order, make_random_order
 from .transformer_parts import make_token_masks
 
 if TYPE_CHECKING:
@@ -71,16 +71,16 @@ class SampledSupport(CyCTRBase):
 
         def predict(query: Features, support: Features, support_mask: Tensor) -> Tensor:
             merged = self._merge(query, support, support_mask)
-            logits: Tensor = self.cls(self._fuse_sampled(merged, support_mask, at_random(generator)))
+            logits: Tensor = self.cls(self._fuse_sampled(merged, support_mask, make_random_order(generator)))
             return logits
 
         return predict
 
     def _fuse(self, merged: Merged, support_mask: Tensor) -> Tensor:
-        return self._fuse_sampled(merged, support_mask, in_order)
+        return self._fuse_sampled(merged, support_mask, keep_order)
 
     def _fuse_sampled(self, merged: Merged, support_mask: Tensor, order: Order) -> Tensor:
-        masks = make_token_masks(support_mask, grid(merged.support))
+        masks = make_token_masks(support_mask, read_size(merged.support))
         return self._merge_levels(self._attend(merged, support_mask, masks, order))
 
     @abstractmethod
@@ -104,14 +104,14 @@ class SampledSupport(CyCTRBase):
         query, support = self.read(query, support)
         merged = self._merge(query, support, support_mask)
         fused = self._fuse(merged, support_mask)
-        main = dice_loss(resize(self.cls(fused), grid(target)), target, ignore)
-        inside = resize((target & ~ignore).unsqueeze(1).to(fused.dtype), grid(fused))[:, 0]
-        vector = weighted_average(self.pred_supp_qry_proj(fused) + merged.cells, inside)
+        main = compute_dice_loss(resize(self.cls(fused), read_size(target)), target, ignore)
+        inside = resize((target & ~ignore).unsqueeze(1).to(fused.dtype), read_size(fused))[:, 0]
+        vector = average_weighted(self.pred_supp_qry_proj(fused) + merged.cells, inside)
         spread = vector[:, None, :, None, None].expand_as(merged.objects)
         x = self.supp_init_merge(torch.cat([merged.objects, spread], dim=2).flatten(0, 1))
         x = self.supp_cls(x + self.supp_beta_conv(x))
         masks = support_mask.flatten(0, 1)
-        return main, dice_loss(resize(x, grid(masks)), masks == 1)
+        return main, compute_dice_loss(resize(x, read_size(masks)), masks == 1)
 
     def loss(self, query: Any, support: Any, support_mask: Tensor, target: Tensor, ignore: Tensor) -> Tensor:
         """The Dice loss of the query, plus that of the supports, which the query's true object predicts.

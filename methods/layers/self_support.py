@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .prototypes import weighted_mean
+from .prototypes import average_over
 
 _SCALE = 10.0
 _SURE = (0.6, 0.7)
@@ -30,7 +30,7 @@ class Prototypes:
     def of_mask(cls, features: Tensor, mask: Tensor) -> Prototypes:
         """Average features (B, C, h, w) under soft masks (B, h, w) with values 0..1, and under their complements."""
         averages = [
-            weighted_mean(features, weights.unsqueeze(1), (2, 3), eps=_EPS, keepdim=True)
+            average_over(features, weights.unsqueeze(1), (2, 3), eps=_EPS, keepdim=True)
             for weights in (1 - mask, mask)
         ]
         return cls(*averages)
@@ -55,7 +55,7 @@ def average_shots(prototypes: Prototypes, shots: int) -> Prototypes:
     return Prototypes(*(torch.unflatten(p, 0, (-1, shots)).mean(dim=1) for p in pair))
 
 
-def self_support(features: Tensor, logits: Tensor) -> Prototypes:
+def find_self_support(features: Tensor, logits: Tensor) -> Prototypes:
     """Make prototypes from the confident cells of an image.
 
     The foreground prototype is the mean of the confident foreground cells.  The background prototype differs per cell,
@@ -82,7 +82,7 @@ def self_support(features: Tensor, logits: Tensor) -> Prototypes:
 
 def add_self_support(prototypes: Prototypes, features: Tensor, logits: Tensor) -> Prototypes:
     """Return prototypes adapted to an image: its own background, and half of its own foreground."""
-    own = self_support(features, logits)
+    own = find_self_support(features, logits)
     return Prototypes(own.background, 0.5 * prototypes.foreground + 0.5 * own.foreground)
 
 
@@ -116,4 +116,4 @@ def _select_sure(probability: Tensor, threshold: float) -> Tensor:
 def _average_selected(cells: Tensor, chosen: Tensor) -> Tensor:
     """Average the selected (B, N) of cells (B, C, N): (B, C, 1, 1)."""
     weights = chosen.to(cells.dtype).unsqueeze(1)
-    return weighted_mean(cells, weights, 2, eps=0)[..., None, None]
+    return average_over(cells, weights, 2, eps=0)[..., None, None]

@@ -87,12 +87,16 @@ def cluster(features: Tensor, inside: Tensor, seeds: list[tuple[int, int]], step
     index = torch.tensor(seeds, device=features.device)
     centres, middles = features[:, index[:, 0], index[:, 1]].T, index.to(features.dtype)
     for _ in range(steps):
-        apart = _squared_distances(centres, cells).add(_squared_distances(middles, places) / _SPREAD).sqrt()
+        apart = (
+            _compute_squared_distances(centres, cells)
+            .add(_compute_squared_distances(middles, places) / _SPREAD)
+            .sqrt()
+        )
         share = torch.softmax(-apart, dim=1)
         centres, middles = share @ cells, share @ places
     return centres
 
 
-def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
+def _compute_squared_distances(a: Tensor, b: Tensor) -> Tensor:
     """Compute squared Euclidean distances of rows (S, C) and (N, C): (S, N).  Differences come first, for exactness."""
     return (a.unsqueeze(1) - b.unsqueeze(0)).square().sum(dim=2)

@@ -10,10 +10,10 @@ from torch import Tensor
 from fssbench.api import pixel_loss
 
 from .pfenet_head import Enriched
-from .resize import grid, resize
+from .resize import read_size, resize
 
 
-def resized_loss(logits: Tensor, target: Tensor, ignore: Tensor) -> Tensor:
+def compute_resized_loss(logits: Tensor, target: Tensor, ignore: Tensor) -> Tensor:
     """Compute the pixel loss of logits (B, 2, h, w), which are first resized to the size of the targets.
 
     Args:
@@ -21,7 +21,7 @@ def resized_loss(logits: Tensor, target: Tensor, ignore: Tensor) -> Tensor:
         target: foreground of the truth (B, H, W), bool.
         ignore: pixels that do not count (B, H, W), bool.
     """
-    return pixel_loss(resize(logits.float(), grid(target)), target, ignore)
+    return pixel_loss(resize(logits.float(), read_size(target)), target, ignore)
 
 
 class Auxiliary(Protocol):
@@ -31,7 +31,7 @@ class Auxiliary(Protocol):
         """Return any number of logits (B, 2, h, w)."""
 
 
-def enriched_loss(enrich: Auxiliary, enriched: Enriched, target: Tensor, ignore: Tensor) -> Tensor:
+def compute_enriched_loss(enrich: Auxiliary, enriched: Enriched, target: Tensor, ignore: Tensor) -> Tensor:
     """Compute the loss of the logits plus the mean loss of the scales' auxiliary logits."""
-    scales = [resized_loss(logits, target, ignore) for logits in enrich.auxiliary(enriched)]
-    return resized_loss(enriched.logits, target, ignore) + torch.stack(scales).mean()
+    scales = [compute_resized_loss(logits, target, ignore) for logits in enrich.auxiliary(enriched)]
+    return compute_resized_loss(enriched.logits, target, ignore) + torch.stack(scales).mean()

@@ -27,12 +27,12 @@ class Sample(NamedTuple):
     """Whether each token counts as the object's, (T,), bool."""
 
 
-def in_order(count: int) -> Tensor:
+def keep_order(count: int) -> Tensor:
     """The numbers as they come."""
     return torch.arange(count)
 
 
-def at_random(generator: torch.Generator | None = None) -> Order:
+def make_random_order(generator: torch.Generator | None = None) -> Order:
     """Make a random order, from torch's default generator unless another is given."""
     return lambda count: torch.randperm(count, generator=generator)
 
@@ -105,6 +105,8 @@ def draw_support(
         The tokens, and which ones they are.
     """
     most = count_tokens(support.shape[1], training=training)
-    sample = sample_episodes(masks.flatten(1), most, at_random() if training else order, own_masks=own_masks)
+    sample = sample_episodes(
+        masks.flatten(1), most, make_random_order() if training else order, own_masks=own_masks
+    )
     every = support.flatten(3).permute(0, 1, 3, 2).flatten(1, 2)
     return take_tokens(every, sample), sample

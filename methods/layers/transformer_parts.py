@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .resize import Size, grid
+from .resize import Size, read_size
 
 EXCLUDED = -10_000.0
 """Added to the score of a token that is not to be attended; if it is added to all, it changes nothing."""
@@ -77,7 +77,7 @@ def make_token_masks(support_mask: Tensor, size: Size) -> Tensor:
         (B, K, h, w), bool.
     """
     masks = nn.functional.interpolate(support_mask.float(), size, mode="nearest") == 1
-    height, width = grid(masks)
+    height, width = read_size(masks)
     middle = torch.zeros(size, dtype=torch.bool, device=masks.device)
     middle[max(height // 2 - 1, 0) : height // 2 + 1, max(width // 2 - 1, 0) : width // 2 + 1] = True
     corners = torch.zeros_like(middle)

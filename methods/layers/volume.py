@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .resize import Size, grid, resize
+from .resize import Size, read_size, resize
 
 Layer = Callable[[Tensor], Tensor]
 """Anything on images (N, C, h, w)."""
@@ -47,7 +47,7 @@ def _keep_gradient_layout(images: Tensor) -> Tensor:
     return images
 
 
-def over_query(layer: Layer, volume: Tensor) -> Tensor:
+def apply_over_query(layer: Layer, volume: Tensor) -> Tensor:
     """Apply a layer on images (N, C, h, w) to the query plane, at every support cell by itself."""
     batch, _, _, _, height, width = volume.shape
     planes = volume.permute(0, 4, 5, 2, 3, 1).flatten(0, 2).permute(0, 3, 1, 2)
@@ -55,7 +55,7 @@ def over_query(layer: Layer, volume: Tensor) -> Tensor:
     return out.permute(0, 3, 4, 5, 1, 2)
 
 
-def over_support(layer: Layer, volume: Tensor) -> Tensor:
+def apply_over_support(layer: Layer, volume: Tensor) -> Tensor:
     """Apply a layer on images (N, C, h, w) to the support plane, at every query cell by itself."""
     batch, _, height, width, _, _ = volume.shape
     planes = volume.permute(0, 2, 3, 4, 5, 1).flatten(0, 2).permute(0, 3, 1, 2)
@@ -66,13 +66,13 @@ def over_support(layer: Layer, volume: Tensor) -> Tensor:
 def resize_planes(volume: Tensor, query: Sequence[int], support: Sequence[int]) -> Tensor:
     """Resize the query plane to `query` and the support plane to `support`, bilinearly, corners aligned."""
     if tuple(volume.shape[2:4]) != tuple(query):
-        volume = over_query(partial(resize, size=(int(query[0]), int(query[1]))), volume)
+        volume = apply_over_query(partial(resize, size=(int(query[0]), int(query[1]))), volume)
     if tuple(volume.shape[4:6]) != tuple(support):
-        volume = over_support(partial(resize, size=(int(support[0]), int(support[1]))), volume)
+        volume = apply_over_support(partial(resize, size=(int(support[0]), int(support[1]))), volume)
     return volume
 
 
-def _pairs_last(volume: Tensor) -> Tensor:
+def _move_pairs_last(volume: Tensor) -> Tensor:
     """View the volume as (B, hq * wq * hs * ws, C), without a copy if the channels come last."""
     return volume.permute(0, 2, 3, 4, 5, 1).flatten(1, 4)
 
@@ -90,7 +90,7 @@ class VolumeGroupNorm(nn.GroupNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (B, C, hq, wq, hs, ws)."""
-        pairs = _pairs_last(input)
+        pairs = _move_pairs_last(input)
         centred = pairs - self._group_mean(pairs.mean(dim=1))
         scale = (self._group_mean(centred.square().mean(dim=1)) + self.eps).rsqrt() * self.weight
         return _unflatten(torch.addcmul(self.bias, centred, scale), input)
@@ -106,7 +106,7 @@ class VolumeBatchNorm(nn.BatchNorm1d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (B, C, hq, wq, hs, ws)."""
-        pairs = _pairs_last(input)
+        pairs = _move_pairs_last(input)
         return _unflatten(super().forward(pairs.flatten(0, 1)).view_as(pairs), input)
 
 
@@ -141,7 +141,7 @@ class CentrePivotConv4d(nn.Module):
             (B, outputs, hq, wq, ceil(hs/stride), ceil(ws/stride)), hs and ws of the whole plane.
         """
         pivots = volume[..., :: self.stride, :: self.stride]
-        inside = over_support(self.conv2, volume) + over_query(self.conv1, pivots)
+        inside = apply_over_support(self.conv2, volume) + apply_over_query(self.conv1, pivots)
         return inside if window is None else self._surround(inside, window)
 
     def find_window(self, mask: Tensor) -> Window | None:
@@ -160,7 +160,7 @@ class CentrePivotConv4d(nn.Module):
             return None
         occupied = (mask != 0).any(dim=0)
         rows, columns = (self._widen(occupied.any(dim=dim)) for dim in (1, 0))
-        plane = grid(mask)
+        plane = read_size(mask)
         whole = (rows.stop - rows.start, columns.stop - columns.start) == plane
         return None if whole else Window(rows, columns, plane)
 

@@ -21,7 +21,7 @@ from ..layers.pfenet_head import (
     make_refinement,
     scale_size,
 )
-from ..layers.resize import Size, grid, resize
+from ..layers.resize import Size, read_size, resize
 
 BACKGROUND = 1
 """Channel of the background in the logits of `BackgroundMining`; everywhere else it is channel 0."""
@@ -89,7 +89,7 @@ class Elimination(nn.Module):
         return list(merged), list(initial)
 
     def _merge(self, scale: int, query: Query, prototype: Tensor) -> tuple[Tensor, Tensor]:
-        size = scale_size(self.scales[scale], grid(query.cells))
+        size = scale_size(self.scales[scale], read_size(query.cells))
         cells = functional.adaptive_avg_pool2d(query.cells, size)
         near = self.init_merge1[scale](torch.cat([cells, _spread(prototype, cells)], dim=1))
         vector = _spread(query.vector[:, :, None, None], cells)
@@ -109,7 +109,7 @@ def find_distracting(background: Tensor, initial: Tensor) -> Tensor:
         background: logits of the background (B, 2, H, W) at any resolution.
         initial: initial logits (B, 2, h, w) of the object.
     """
-    is_background = resize(background, grid(initial)).argmax(dim=1, keepdim=True) == BACKGROUND
+    is_background = resize(background, read_size(initial)).argmax(dim=1, keepdim=True) == BACKGROUND
     is_object = initial.argmax(dim=1, keepdim=True) == 1
     return (~is_background & ~is_object).to(initial.dtype)
 
@@ -118,7 +118,7 @@ def give_merged(merged: Sequence[Tensor]) -> Merged:
     """Make the function through which an enrichment takes maps that are merged already."""
 
     def give(scale: int, size: Size) -> Tensor:
-        assert grid(merged[scale]) == size
+        assert read_size(merged[scale]) == size
         return merged[scale]
 
     return give
@@ -126,4 +126,4 @@ def give_merged(merged: Sequence[Tensor]) -> Merged:
 
 def _spread(vectors: Tensor, maps: Tensor) -> Tensor:
     """Repeat vectors (B or 1, C, 1, 1) over the cells of maps (B, C', h, w): (B, C, h, w)."""
-    return vectors.expand(maps.shape[0], -1, *grid(maps))
+    return vectors.expand(maps.shape[0], -1, *read_size(maps))

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..layers.prototypes import weighted_average
-from ..layers.resize import grid, resize
+from ..layers.prototypes import average_weighted
+from ..layers.resize import read_size, resize
 from .elimination import BACKGROUND
 
 _KEPT = 2000
@@ -18,14 +18,14 @@ _DRAWN = 1000
 """Negatives of its class that an episode is compared with, at most."""
 
 
-def background_loss(logits: Tensor, target: Tensor) -> Tensor:
+def compute_background_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Compute the loss of background logits, a scalar: the object is none, everything else more likely is.
 
     Args:
         logits: (B, 2, h, w), see `BackgroundMining`.
         target: the object (B, H, W), bool; pixels marked 255 and padding are not in it.
     """
-    logs = resize(logits.float(), grid(target)).log_softmax(dim=1)
+    logs = resize(logits.float(), read_size(target)).log_softmax(dim=1)
     area = target.sum(dim=(1, 2))
     on_object = -(logs[:, 1 - BACKGROUND] * target).sum(dim=(1, 2)) / (area + 1e-5)
     return on_object.mean() - 0.5 * logs[:, BACKGROUND].mean()
@@ -73,7 +73,7 @@ def contrast_loss(base: Tensor, positive: Tensor, negatives: Tensor) -> Tensor:
 
 def pool_object(maps: Tensor, target: Tensor) -> Tensor:
     """Average maps (B, C, h, w) over a target (B, H, W), bool, resized to nearest cells: (B, C)."""
-    return weighted_average(maps, shrink(target, maps))
+    return average_weighted(maps, shrink(target, maps))
 
 
 def pool_distracting(maps: Tensor, background: Tensor, target: Tensor) -> Tensor:
@@ -85,10 +85,10 @@ def pool_distracting(maps: Tensor, background: Tensor, target: Tensor) -> Tensor
         target: the object (B, H, W), bool.
     """
     is_background = background.argmax(dim=1) == BACKGROUND
-    return weighted_average(maps, (~is_background).to(maps.dtype) * (1 - shrink(target, maps)))
+    return average_weighted(maps, (~is_background).to(maps.dtype) * (1 - shrink(target, maps)))
 
 
 def shrink(target: Tensor, maps: Tensor) -> Tensor:
     """Resize a target (B, H, W), bool, to the nearest cells of maps (B, C, h, w): (B, h, w), 0 or 1."""
-    small = functional.interpolate(target.unsqueeze(1).float(), grid(maps), mode="nearest")
+    small = functional.interpolate(target.unsqueeze(1).float(), read_size(maps), mode="nearest")
     return small[:, 0].to(maps.dtype)

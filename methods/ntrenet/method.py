@@ -16,11 +16,11 @@ from fssbench.api import Features, MethodCard, MethodConfig, Note, Recipe, Super
 
 from ..layers.pfenet_base import PyramidMethod
 from ..layers.pfenet_head import Enriched, make_narrowing, rename_head
-from ..layers.prototypes import weighted_average
-from ..layers.resize import grid, resize
-from ..layers.supervision import resized_loss
+from ..layers.prototypes import average_weighted
+from ..layers.resize import read_size, resize
+from ..layers.supervision import compute_resized_loss
 from .elimination import BackgroundMining, Elimination, Query, give_merged
-from .losses import Negatives, background_loss, contrast_loss, pool_distracting, pool_object
+from .losses import Negatives, compute_background_loss, contrast_loss, pool_distracting, pool_object
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone
@@ -132,11 +132,11 @@ class NTRENet(PyramidMethod):
         cells = self.down_query(self._middle(query))
         objects = self.down_supp(self._middle({tap: maps.flatten(0, 1) for tap, maps in support.items()}))
         objects = objects.unflatten(0, (-1, shots))
-        vector = weighted_average(objects, resize(support_mask, grid(objects))).mean(dim=1)
+        vector = average_weighted(objects, resize(support_mask, read_size(objects))).mean(dim=1)
         prior = self._priors(query, support, support_mask).mean(dim=1, keepdim=True)
         read = Query(cells, vector, prior, self.background(cells))
         merged, initial = self.elimination(read, self.background.bg_prototype)
-        return _Prediction(read, objects, self.enrich(give_merged(merged), grid(cells)), initial)
+        return _Prediction(read, objects, self.enrich(give_merged(merged), read_size(cells)), initial)
 
     def loss(
         self,
@@ -160,12 +160,12 @@ class NTRENet(PyramidMethod):
         predicted = self._predict(*self.read(query, support), support_mask)
         target = target & ~ignore
         inner, initial = (
-            torch.stack([resized_loss(logits, target, ignore) for logits in scales]).mean()
+            torch.stack([compute_resized_loss(logits, target, ignore) for logits in scales]).mean()
             for scales in (self.enrich.auxiliary(predicted.enriched), predicted.initial)
         )
         rest = _WEIGHTS["inner"] * inner + _WEIGHTS["initial"] * initial
         rest = rest + self._learn_background(predicted, support_mask == 1, target, numbers)
-        return resized_loss(predicted.enriched.logits, target, ignore) + rest
+        return compute_resized_loss(predicted.enriched.logits, target, ignore) + rest
 
     def _learn_background(
         self, predicted: _Prediction, shown: Tensor, target: Tensor, numbers: Tensor | None
@@ -181,13 +181,15 @@ class NTRENet(PyramidMethod):
         pairs = [(predicted.query.cells, target)]
         pairs += [(predicted.objects[:, k], shown[:, k]) for k in range(shown.shape[1])]
         grounds = [predicted.query.background, *(self.background(maps) for maps, _ in pairs[1:])]
-        losses = [background_loss(logits, mask) for logits, (_, mask) in zip(grounds, pairs, strict=True)]
+        losses = [
+            compute_background_loss(logits, mask) for logits, (_, mask) in zip(grounds, pairs, strict=True)
+        ]
         distracting = [
             pool_distracting(maps, logits, mask) for logits, (maps, mask) in zip(grounds, pairs, strict=True)
         ]
         positive = torch.stack([pool_object(maps, mask) for maps, mask in pairs[1:]]).mean(dim=0)
         hit = predicted.enriched.logits.argmax(dim=1).to(positive.dtype)
-        base = weighted_average(predicted.query.cells, hit)
+        base = average_weighted(predicted.query.cells, hit)
         contrast = self._contrast(base, positive, torch.stack(distracting), numbers)
         return torch.stack(losses).mean() + _WEIGHTS["contrast"] * contrast
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Note, Taps, unknown
 
 from ..layers.feature_maps import list_stages
-from .prototype import cosine_to, masked_average
+from .prototype import average_masked, compute_cosines
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone
@@ -96,5 +96,5 @@ class PANet(FeatureMethod):
         """Compute logits (B, 2, h, w) on the feature grid: 20 times the cosine with each prototype."""
         features = support[self._tap]
         regions = (1 - support_mask, support_mask)
-        prototypes = torch.stack([masked_average(features, r).mean(dim=1) for r in regions], dim=1)
-        return _SCALE * cosine_to(prototypes, query[self._tap])
+        prototypes = torch.stack([average_masked(features, r).mean(dim=1) for r in regions], dim=1)
+        return _SCALE * compute_cosines(prototypes, query[self._tap])

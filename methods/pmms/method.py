@@ -19,8 +19,8 @@ from fssbench.api import Ablation, FeatureMethod, Features, MethodCard, MethodCo
 from ..layers.canet_head import WIDTH, Context, make_residual_pair
 from ..layers.feature_maps import list_stages, pick_activated
 from ..layers.finetuned import FineTuned
-from ..layers.resize import grid, resize
-from .mixture import component_shares, draw_directions, fit_mixture
+from ..layers.resize import read_size, resize
+from .mixture import compute_shares, draw_directions, fit_mixture
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone
@@ -197,7 +197,7 @@ class PMMs(FeatureMethod):
             target: the queries' masks (B, H, W), bool.
             ignore: not read.
         """
-        size = grid(target)
+        size = read_size(target)
         outputs = self._stages(*self.read(query, support), support_mask)
         full = [resize(each, size, align_corners=False) for each in outputs]
         return torch.stack([functional.cross_entropy(each.float(), target.long()) for each in full]).sum()
@@ -208,14 +208,14 @@ class PMMs(FeatureMethod):
         cells = self._describe(query)
         objects = self._describe({tap: maps.flatten(0, 1) for tap, maps in support.items()})
         objects = objects.unflatten(0, (-1, shots))
-        mask = resize(support_mask, grid(objects)).unsqueeze(2)
+        mask = resize(support_mask, read_size(objects)).unsqueeze(2)
         parts = [(objects * weights).transpose(1, 2).flatten(2) for weights in (mask, 1 - mask)]
-        history = cells.new_zeros((len(cells), 2, *grid(cells)))
+        history = cells.new_zeros((len(cells), 2, *read_size(cells)))
         outputs = []
         for count in self.components:
             begin = draw_directions(self.config.start, WIDTH, count).to(cells)
             foreground, background = (fit_mixture(part, begin) for part in parts)
-            says = component_shares(cells, foreground, background)
+            says = compute_shares(cells, foreground, background)
             compared = [
                 self.compare(torch.cat([cells, _spread_vector(v, cells)], dim=1))
                 for v in foreground.unbind(2)
@@ -237,7 +237,7 @@ class PMMs(FeatureMethod):
                 read.append(part(read[-1] if read else maps[self._first]))
         else:
             read = [maps[tap] for tap in self._read]
-        joined = torch.cat([resize(each, grid(read[-1])) for each in read], dim=1)
+        joined = torch.cat([resize(each, read_size(read[-1])) for each in read], dim=1)
         out: Tensor = self.describe(self.last(joined))
         return out
 
@@ -274,4 +274,4 @@ class PMMs(FeatureMethod):
 
 def _spread_vector(vector: Tensor, like: Tensor) -> Tensor:
     """Repeat a vector (B, C) in every cell of maps."""
-    return vector[:, :, None, None].expand(-1, -1, *grid(like))
+    return vector[:, :, None, None].expand(-1, -1, *read_size(like))

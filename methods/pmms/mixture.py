@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..layers.prototypes import unit
+from ..layers.prototypes import scale_to_unit
 
 _ROUNDS = 10
 _KAPPA = 20.0
@@ -28,7 +28,7 @@ def draw_directions(word: str, channels: int, count: int) -> Tensor:
 
     They are normal noise, seeded by the word and k alone.
     """
-    return unit(_draw_noise(word, channels, count), eps=_EPS)
+    return scale_to_unit(_draw_noise(word, channels, count), eps=_EPS)
 
 
 @torch.no_grad()
@@ -46,12 +46,12 @@ def fit_mixture(cells: Tensor, components: Tensor) -> Tensor:
     for _ in range(_ROUNDS):
         shares = (_KAPPA * cells.transpose(1, 2) @ centres).softmax(dim=2)
         shares = shares / (_EPS + shares.sum(dim=1, keepdim=True))
-        centres = unit(cells @ shares, eps=_EPS)
+        centres = scale_to_unit(cells @ shares, eps=_EPS)
     return centres
 
 
 @torch.no_grad()
-def component_shares(cells: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
+def compute_shares(cells: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
     """Compute the shares (B, 2, h, w) of the background's and the foreground's components in every cell.
 
     Args:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..layers.resize import double, grid, resize
-from ..layers.volume import CentrePivotConv4d, VolumeBatchNorm, over_query, over_support
+from ..layers.resize import double_size, read_size, resize
+from ..layers.volume import CentrePivotConv4d, VolumeBatchNorm, apply_over_query, apply_over_support
 
 WIDTH = 16
 """Number of channels of the enhanced affinity."""
@@ -34,7 +34,7 @@ class TwoBranchEnhancement(nn.Module):
 
     def forward(self, affinity: Tensor) -> Tensor:
         """Enhance (B, L, hq, wq, hs, ws) to (B, 16, hq, wq, hs, ws)."""
-        return over_support(self.support, affinity) + over_query(self.query, affinity)
+        return apply_over_support(self.support, affinity) + apply_over_query(self.query, affinity)
 
 
 def _make_plane_branch(taps: int) -> nn.Sequential:
@@ -55,7 +55,7 @@ def make_pivot_enhancement(taps: int, norm: type[nn.Module]) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def coarse_map(affinity: Tensor, mask: Tensor) -> Tensor:
+def compute_coarse_map(affinity: Tensor, mask: Tensor) -> Tensor:
     """Compute the softmax over all cells of all K supports, then the mean of their mask values (Eq. 3).
 
     Background cells are part of the softmax, so they take attention from the object's cells.
@@ -153,8 +153,8 @@ class Classifier(nn.Module):
     def forward(self, fused: Tensor, deeper: Tensor, shallow: Tensor) -> Tensor:
         """Compute logits (B, 2, 4h, 4w), where (h, w) is the plane of the first stage's tap."""
         joined = torch.cat([fused, deeper], dim=1)
-        joined = torch.cat([resize(joined, grid(shallow)), shallow], dim=1)
-        logits: Tensor = self.mix3(double(self.mix2(double(self.mix1(joined)))))
+        joined = torch.cat([resize(joined, read_size(shallow)), shallow], dim=1)
+        logits: Tensor = self.mix3(double_size(self.mix2(double_size(self.mix1(joined)))))
         return logits
 
 
@@ -168,6 +168,6 @@ class Fusion(nn.Module):
 
     def forward(self, low: Tensor, high: Tensor, size: tuple[int, int]) -> Tensor:
         """Fuse the encodings of the last stage, `low`, and of the stage before, `high`: (B, 64, *size)."""
-        fused = self.refine1(resize(low, grid(high)) + high)
+        fused = self.refine1(resize(low, read_size(high)) + high)
         out: Tensor = self.refine2(resize(fused, size))
         return out

@@ -27,7 +27,7 @@ from fssbench.api import (
 
 from ..layers.correlation import LENGTH_EPS, multiply_pairs
 from ..layers.feature_maps import list_names, list_stages, mask_features
-from ..layers.prototypes import unit
+from ..layers.prototypes import scale_to_unit
 from ..layers.resize import resize
 from ..layers.volume import VolumeBatchNorm, VolumeGroupNorm
 from .head import (
@@ -36,7 +36,7 @@ from .head import (
     CoarseEncoder,
     Fusion,
     TwoBranchEnhancement,
-    coarse_map,
+    compute_coarse_map,
     make_pivot_enhancement,
 )
 
@@ -234,7 +234,7 @@ class PMNet(FeatureMethod):
         if self.config.b3dconv:
             affinity = self.enhance[stage](affinity)
         mask = resize(support_mask, (int(height), int(width)))
-        coarse = coarse_map(torch.unflatten(affinity, 0, (-1, shots, self._heads)), mask)
+        coarse = compute_coarse_map(torch.unflatten(affinity, 0, (-1, shots, self._heads)), mask)
         encoded: Tensor = self.encode[stage](coarse)
         return encoded
 
@@ -242,7 +242,11 @@ class PMNet(FeatureMethod):
         """Return maps (B, C, h, w) with heads as part of the batch, scaled for the kind of affinity."""
         if self._heads > 1:
             maps = torch.unflatten(maps, 1, (self._heads, -1)).flatten(0, 1)
-        return unit(maps, eps=LENGTH_EPS) * _COSINE_SCALE**0.5 if self.config.affinity == "cosine" else maps
+        return (
+            scale_to_unit(maps, eps=LENGTH_EPS) * _COSINE_SCALE**0.5
+            if self.config.affinity == "cosine"
+            else maps
+        )
 
     def rename_reference(self, name: str) -> str | None:
         """Return our name of an entry of the authors' checkpoint."""

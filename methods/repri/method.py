@@ -30,7 +30,7 @@ from fssbench.api import (
 from ..layers.feature_maps import list_stages, pick_activated
 from ..layers.finetuned import Trained
 from ..layers.pyramid_pooling import POOLED_WIDTH, PyramidPooling
-from ..layers.resize import grid, resize
+from ..layers.resize import read_size, resize
 from .transduction import Classifier, Task, fit
 
 if TYPE_CHECKING:
@@ -176,18 +176,18 @@ class RePRI(ImageMethod):
         """Fit the episode's classifier.  Nothing is drawn at random.  See `Method.adapt`."""
         task = self._task(query, support[0], support_mask[0])
         classifier = fit(task, steps=steps, rate=self.config.learning_rate)
-        return lambda *_: _logits(classifier, task)
+        return lambda *_: _compute_logits(classifier, task)
 
     def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
         """Compute logits (B, 2, h, w) without adaptation: bias, and similarity to the mean of the object's cells."""
         tasks = (self._task(q[None], s, m) for q, s, m in zip(query, support, support_mask, strict=True))
-        return torch.cat([_logits(Classifier.begin(task), task) for task in tasks])
+        return torch.cat([_compute_logits(Classifier.begin(task), task) for task in tasks])
 
     @torch.no_grad()
     def _task(self, query: Tensor, support: Tensor, mask: Tensor) -> Task:
         """Make the task of one episode: query (1, 3, H, W), supports (K, 3, H, W), masks (K, H, W)."""
         cells, objects = (functional.normalize(self.features(images), dim=1) for images in (query, support))
-        small = functional.interpolate(mask.unsqueeze(1), grid(objects), mode="nearest")[:, 0]
+        small = functional.interpolate(mask.unsqueeze(1), read_size(objects), mode="nearest")[:, 0]
         return Task.of(cells, objects, small == 1)
 
     def loss(
@@ -212,7 +212,7 @@ class RePRI(ImageMethod):
             raise UsageError(
                 "method 'repri' needs two images a forward: its batch norm sees one cell of each"
             )
-        logits = resize(self.classifier(self.features(query)).float(), grid(target))
+        logits = resize(self.classifier(self.features(query)).float(), read_size(target))
         # torch spreads over all classes, the reference over the others
         smoothing = min(_SMOOTHING * count / (count - 1), 1.0)
         return pixel_loss(logits, target, ignore, label_smoothing=smoothing)
@@ -231,7 +231,7 @@ class RePRI(ImageMethod):
         super().load_reference({**plain, **self.encoder.entries(plain, "encoder.")})
 
 
-def _logits(classifier: Classifier, task: Task) -> Tensor:
+def _compute_logits(classifier: Classifier, task: Task) -> Tensor:
     """Compute bias and similarity of the query's cells, (1, 2, h, w)."""
     likeness = classifier.logits(task.query)
     return torch.stack([torch.zeros_like(likeness) + classifier.bias, likeness], dim=1)

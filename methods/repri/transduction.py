@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..layers.prototypes import weighted_mean
+from ..layers.prototypes import average_over
 
 _TEMPERATURE = 20.0
 _EPS = 1e-10
@@ -50,10 +50,10 @@ class Classifier:
     @classmethod
     def begin(cls, task: Task) -> Classifier:
         """Start with the mean of the object's cells as prototype and the mean of the query's logits as bias."""
-        mean = weighted_mean(task.support, task.mask.unsqueeze(1), (0, 2, 3), eps=_EPS)
+        mean = average_over(task.support, task.mask.unsqueeze(1), (0, 2, 3), eps=_EPS)
         classifier = cls(mean, mean.new_zeros(()), mean.new_zeros(2))
         classifier.bias = classifier.logits(task.query).mean()
-        classifier.proportion = _mean(classifier.probabilities(task.query), task.query_valid)
+        classifier.proportion = _average(classifier.probabilities(task.query), task.query_valid)
         return classifier
 
     def logits(self, cells: Tensor) -> Tensor:
@@ -92,9 +92,9 @@ def fit(task: Task, *, steps: int, rate: float) -> Classifier:
     for step in range(1, steps + 1):
         with torch.enable_grad():
             query, support = classifier.probabilities(task.query), classifier.probabilities(task.support)
-            known = -_mean((truth * (support + _EPS).log()).sum(dim=1, keepdim=True), task.support_valid)
-            entropy = -_mean((query * (query + _EPS).log()).sum(dim=1, keepdim=True), task.query_valid)
-            share = _mean(query, task.query_valid)
+            known = -_average((truth * (support + _EPS).log()).sum(dim=1, keepdim=True), task.support_valid)
+            entropy = -_average((query * (query + _EPS).log()).sum(dim=1, keepdim=True), task.query_valid)
+            share = _average(query, task.query_valid)
             # 0 log 0 is 0: a share may underflow if every cell is sure
             divergence = torch.special.xlogy(share, share / (classifier.proportion + _EPS)).sum()
             loss = known.sum() + divergence_weight * divergence + entropy_weight * entropy.sum()
@@ -103,11 +103,11 @@ def fit(task: Task, *, steps: int, rate: float) -> Classifier:
         optimiser.step()
         if step == _UPDATE:
             with torch.no_grad():
-                classifier.proportion = _mean(classifier.probabilities(task.query), task.query_valid)
+                classifier.proportion = _average(classifier.probabilities(task.query), task.query_valid)
             divergence_weight += 1
     return Classifier(classifier.prototype.detach(), classifier.bias.detach(), classifier.proportion)
 
 
-def _mean(maps: Tensor, valid: Tensor) -> Tensor:
+def _average(maps: Tensor, valid: Tensor) -> Tensor:
     """Average maps (N, C, h, w) over the valid cells (N, h, w) of all images: (C,)."""
     return (maps * valid.unsqueeze(1)).sum(dim=(0, 2, 3)) / valid.sum().clamp(min=1)

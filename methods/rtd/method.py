@@ -31,9 +31,9 @@ from fssbench.api import (
 from ..layers.canet_head import Context, make_residual_pair
 from ..layers.feature_maps import list_stages, pick_activated
 from ..layers.pfenet_head import WIDTH, make_classifier, make_reduction
-from ..layers.prototypes import weighted_average
-from ..layers.resize import grid, resize
-from ..layers.supervision import resized_loss
+from ..layers.prototypes import average_weighted
+from ..layers.resize import read_size, resize
+from ..layers.supervision import compute_resized_loss
 from .style import Enhancement, StyleMemory, change_style, measure_style
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class PrototypeHead(nn.Module):
 
     def forward(self, cells: Tensor, vector: Tensor) -> Tensor:
         """Logits (B, 2, h, w) from narrowed cells (B, 256, h, w) and vectors (B, 256)."""
-        beside = vector[:, :, None, None].expand(-1, -1, *grid(cells))
+        beside = vector[:, :, None, None].expand(-1, -1, *read_size(cells))
         maps = self.reduce(self.context(self.merge(torch.cat([cells, beside], dim=1))))
         logits: Tensor = self.classify(maps + self.refine(maps))
         return logits
@@ -212,13 +212,15 @@ class RTD(FeatureMethod):
         """Run maps of the first stage through the next two: (B, 256, h, w)."""
         deeper = self.backbone.resume(maps, self._styled, (self._low, self._mid))
         mid = deeper[self._mid]
-        narrowed: Tensor = self.head.narrow(torch.cat([mid, resize(deeper[self._low], grid(mid))], dim=1))
+        narrowed: Tensor = self.head.narrow(
+            torch.cat([mid, resize(deeper[self._low], read_size(mid))], dim=1)
+        )
         return narrowed
 
     def _pool(self, objects: Tensor, masks: Tensor) -> Tensor:
         """Average object cells (B * K, 256, h, w) under masks (B, K, H, W), then over the supports: (B, 256)."""
-        weights = resize(masks, grid(objects))
-        return weighted_average(objects.unflatten(0, masks.shape[:2]), weights).mean(dim=1)
+        weights = resize(masks, read_size(objects))
+        return average_weighted(objects.unflatten(0, masks.shape[:2]), weights).mean(dim=1)
 
     def loss(self, query: Any, support: Any, support_mask: Tensor, target: Tensor, ignore: Tensor) -> Tensor:
         """Compute the losses of both views, the contrastive loss and that of the correction, averaged over episodes.
@@ -237,7 +239,9 @@ class RTD(FeatureMethod):
             encoded = self._encode(seen_support)
             vectors.append(self._pool(encoded, support_mask))
             backgrounds.append(self._pool(encoded, 1 - support_mask))
-            total = total + resized_loss(self.head(self._encode(seen_query), vectors[-1]), target, ignore)
+            total = total + compute_resized_loss(
+                self.head(self._encode(seen_query), vectors[-1]), target, ignore
+            )
         total = total + self.config.contrast * contrast_views(vectors, backgrounds).mean()
         style, change = torch.cat(styles), torch.cat(changes)
         total = total + self._miss(style + change, -change)

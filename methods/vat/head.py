@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..layers.resize import double
-from ..layers.volume import VolumeGroupNorm, over_query, over_support, resize_planes
+from ..layers.resize import double_size
+from ..layers.volume import VolumeGroupNorm, apply_over_query, apply_over_support, resize_planes
 from .swin import Swin
 
 WIDTH = 128
@@ -48,11 +48,11 @@ class PooledConv4d(nn.Module):
         along_query, along_support = volume, volume
         if support_stride > 1:
             pool = partial(functional.max_pool2d, kernel_size=support_stride)
-            along_query = over_support(pool, volume)
+            along_query = apply_over_support(pool, volume)
         if query_stride > 1:  # over the query plane that would copy the volume twice
             rows = torch.unflatten(volume, 2, (-1, query_stride)).amax(dim=3)
             along_support = torch.unflatten(rows, 3, (-1, query_stride)).amax(dim=4)
-        return over_query(self.query, along_query) + over_support(self.support, along_support)
+        return apply_over_query(self.query, along_query) + apply_over_support(self.support, along_support)
 
 
 def _make_embedding(inputs: int, layers: Sequence[tuple[int, int, int, int]]) -> nn.Sequential:
@@ -116,7 +116,7 @@ class VATHead(nn.Module):
         for level, (refine, maps) in enumerate(zip(self.refine, guides, strict=True)):
             if level:
                 x = self.reduce[level - 1](x)
-                x = double(x)
+                x = double_size(x)
             if maps is not None:
                 x = torch.cat([x, maps], dim=1)
             x = x + refine(x)

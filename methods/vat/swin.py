@@ -22,7 +22,7 @@ def to_windows(grid: Tensor, side: int) -> Tensor:
     return grid.permute(order).flatten(1, axes).flatten(2, -2)
 
 
-def from_windows(windows: Tensor, dims: tuple[int, ...], side: int) -> Tensor:
+def join_windows(windows: Tensor, dims: tuple[int, ...], side: int) -> Tensor:
     """Put windows (B, n, side ** axes, C) together again: (B, *dims, C)."""
     axes = len(dims)
     grid = torch.unflatten(windows, 2, (side,) * axes)
@@ -31,7 +31,7 @@ def from_windows(windows: Tensor, dims: tuple[int, ...], side: int) -> Tensor:
     return grid.permute(order).reshape(len(windows), *dims, -1)
 
 
-def relative_index(side: int, axes: int) -> Tensor:
+def make_relative_index(side: int, axes: int) -> Tensor:
     """Compute the row of the bias table for each pair of cells of a window: (side ** axes, side ** axes)."""
     line = torch.arange(side)
     cells = torch.stack([c.flatten() for c in torch.meshgrid(*[line] * axes, indexing="ij")])
@@ -72,7 +72,7 @@ class WindowAttention(nn.Module):
         self.bias_table = nn.Parameter(torch.empty((2 * side - 1) ** axes, heads))
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
-        self.register_buffer("index", relative_index(side, axes), persistent=False)
+        self.register_buffer("index", make_relative_index(side, axes), persistent=False)
         nn.init.trunc_normal_(self.bias_table, std=0.02)
 
     def forward(self, windows: Tensor, mask: Tensor | None) -> Tensor:
@@ -118,7 +118,7 @@ class SwinBlock(nn.Module):
         if self.shift:
             cells = cells.roll([-self.shift] * len(dims), axes)
             mask = shift_mask(dims, self.side, self.shift, cells)
-        cells = from_windows(self.attn(to_windows(cells, self.side), mask), dims, self.side)
+        cells = join_windows(self.attn(to_windows(cells, self.side), mask), dims, self.side)
         if self.shift:
             cells = cells.roll([self.shift] * len(dims), axes)
         grid = grid + cells

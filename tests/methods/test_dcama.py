@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from fssbench.methods.dcama import DCAMA, MaskAttention, positions
+from fssbench.methods.dcama import DCAMA, MaskAttention, encode_cells
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -60,7 +60,7 @@ def test_a_constant_mask_is_gathered_as_it_is(value: float) -> None:
 
 @pytest.mark.parametrize("channels", [8, 7])
 def test_positions_by_definition(channels: int) -> None:
-    result = positions(50, channels, torch.zeros(1))
+    result = encode_cells(50, channels, torch.zeros(1))
     for place in (0, 1, 49):
         for i in range(channels):
             angle = torch.tensor(place / 10_000 ** ((i - i % 2) / channels), dtype=torch.float64)

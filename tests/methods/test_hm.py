@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from fssbench.methods.hm import HybridMasking, Masking, object_features
+from fssbench.methods.hm import HybridMasking, Masking, extract_object
 from fssbench.methods.hsnet import HSNet
 from torch import Tensor
 from torch.nn import functional
@@ -39,7 +39,7 @@ def test_rules_by_definition(tiny: Any, episodes: Any, masking: Masking) -> None
     backbone = tiny()
     _, images, masks = episodes(batch=2)
     image, mask = images[:, 0], masks[:, 0]
-    result = object_features(backbone, ["2-1", "4-0"], image, mask, masking)
+    result = extract_object(backbone, ["2-1", "4-0"], image, mask, masking)
     for tap, maps in result.items():
         small = functional.interpolate(masks, maps.shape[-2:], mode="bilinear", align_corners=True)
         feature = backbone(image, [tap])[tap] * small

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from fssbench.methods.hsnet import HSNet
-from fssbench.methods.patnet import PATNet, _coordinates, _transform
+from fssbench.methods.patnet import PATNet, _make_coordinates, _transform
 from torch import nn
 
 import fssbench
@@ -59,7 +59,7 @@ def test_the_transform_takes_prototypes_to_anchors() -> None:
     support = torch.randn(2, 6, 4, 5, dtype=torch.float64)
     mask = torch.rand(2, 1, 4, 5, dtype=torch.float64)
     anchors = torch.randn(2, 6, dtype=torch.float64)
-    coordinates = _coordinates(support, mask)
+    coordinates = _make_coordinates(support, mask)
     for row, weight in enumerate((1 - mask, mask)):
         mean = (support * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3))
         mean = nn.functional.normalize(mean, dim=1)

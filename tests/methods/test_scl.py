@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from fssbench.methods.scl import SCL, mean_iou
+from fssbench.methods.scl import SCL, compute_mean_iou
 from torch import Tensor
 from torch.nn import functional
 
@@ -33,11 +33,11 @@ def test_mean_iou_of_both_classes() -> None:
 
     generator = torch.Generator().manual_seed(0)
     predicted, truth = (torch.rand(3, 9, 9, generator=generator) > 0.4 for _ in range(2))
-    for result, a, b in zip(mean_iou(predicted, truth), predicted, truth, strict=True):
+    for result, a, b in zip(compute_mean_iou(predicted, truth), predicted, truth, strict=True):
         expected = jaccard_score(b.flatten().numpy(), a.flatten().numpy(), average="macro")
         assert float(result) == pytest.approx(expected)
     nothing = torch.zeros(1, 4, 4, dtype=torch.bool)
-    assert mean_iou(nothing, nothing) == 0.5
+    assert compute_mean_iou(nothing, nothing) == 0.5
 
 
 @torch.no_grad()
@@ -78,7 +78,7 @@ def test_its_own_vectors_predict_a_support_as_the_merit_says(tiny: Any, episodes
     (read,), _ = method.predict_from_each(*method.read(query, support), mask)
     again = method.predict_support(read.objects, read.vectors, read.first.levels).logits
     full = functional.interpolate(again, (97, 97), mode="bilinear", align_corners=True)
-    expected = mean_iou(full.argmax(dim=1) == 1, mask[:, 0] == 1)
+    expected = compute_mean_iou(full.argmax(dim=1) == 1, mask[:, 0] == 1)
     assert torch.allclose(method.compute_merit(read.vectors, [read], mask), expected)
 
 

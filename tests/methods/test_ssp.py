@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fssbench.methods.layers.self_support import Prototypes, self_support
+from fssbench.methods.layers.self_support import Prototypes, find_self_support
 from fssbench.methods.ssp import SSP
 from places import load_golden_recipe
 from torch import Tensor
@@ -66,7 +66,7 @@ def test_self_support_is_its_definition_with_and_without_sure_cells(spread: floa
     logits = spread * torch.randn(2, 2, 5, 6, generator=generator)
     sure = (logits.softmax(1)[:, 1] > 0.7).any()
     assert bool(sure) == (spread > 1)
-    result = self_support(features, logits)
+    result = find_self_support(features, logits)
     for i in range(2):
         background, foreground = _by_definition(features[i].flatten(1), logits[i].flatten(1))
         assert torch.allclose(result.background[i].flatten(1), background, atol=1e-5)

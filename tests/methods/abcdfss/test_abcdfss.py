@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fssbench.methods.abcdfss.attention import carry_mask, otsu_threshold
+from fssbench.methods.abcdfss.attention import carry_mask, find_otsu_threshold
 from fssbench.methods.abcdfss.method import ABCDFSS, ABCDFSSConfig, _Fitted
 from fssbench.methods.abcdfss.shear import draw_shears, make_copies, shear_maps
 from fssbench.methods.abcdfss.task_head import (
     TaskHead,
     Views,
-    contrast_loss,
+    compute_contrast_loss,
+    compute_moment_loss,
+    compute_prototype_loss,
     fit,
-    moment_loss,
-    prototype_loss,
 )
 from places import load_golden_recipe
 from torch.nn import functional
@@ -176,7 +176,11 @@ def test_fitting_lowers_the_loss() -> None:
     @torch.no_grad()
     def loss() -> float:
         a, b = (functional.normalize(head(m), dim=1) for m in (make_copies(maps, shears), noisy))
-        return float(2 * contrast_loss(a, b, 0.5) + 2 * moment_loss(a, b) + prototype_loss(a, b, small, 2))
+        return float(
+            2 * compute_contrast_loss(a, b, 0.5)
+            + 2 * compute_moment_loss(a, b)
+            + compute_prototype_loss(a, b, small, 2)
+        )
 
     before = loss()
     fit(head, Views(maps, maps, noisy, noisy), masks, shears, steps=25, rate=0.01, temperature=0.5)
@@ -203,8 +207,8 @@ def test_contrast_is_a_cross_entropy() -> None:
     )
     cosines = torch.einsum("ndi,ndj->nij", a.flatten(2), b.flatten(2)) / 0.5
     wanted = functional.cross_entropy(cosines.flatten(0, 1), torch.arange(12).repeat(2))
-    assert torch.allclose(contrast_loss(a, b, 0.5), wanted)
-    assert float(moment_loss(a, a)) == 0
+    assert torch.allclose(compute_contrast_loss(a, b, 0.5), wanted)
+    assert float(compute_moment_loss(a, a)) == 0
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -219,12 +223,12 @@ def test_otsu_equals_a_search_over_all_levels(seed: int) -> None:
         below, above = grey[grey <= level], grey[grey > level]
         few = not len(below) or not len(above)
         spread.append(0 if few else len(below) * len(above) * (below.mean() - above.mean()) ** 2)
-    assert otsu_threshold(values) == pytest.approx(low + int(np.argmax(spread)) / 255 * (high - low))
-    assert 0.5 < otsu_threshold(values) < 3.5
+    assert find_otsu_threshold(values) == pytest.approx(low + int(np.argmax(spread)) / 255 * (high - low))
+    assert 0.5 < find_otsu_threshold(values) < 3.5
 
 
 def test_otsu_of_a_constant_is_the_constant() -> None:
-    assert otsu_threshold(torch.full((4, 4), 0.25)) == 0.25
+    assert find_otsu_threshold(torch.full((4, 4), 0.25)) == 0.25
 
 
 def test_carried_masks_follow_the_likeness() -> None:

@@ -12,13 +12,13 @@ import torch
 from fssbench.methods.bam.ensemble import (
     Ensemble,
     make_shot_layers,
+    measure_scene_distance,
     rate_shots,
-    scene_distance,
     sum_base_classes,
     weigh_shots,
 )
 from fssbench.methods.bam.method import BAM
-from fssbench.methods.layers.supervision import resized_loss
+from fssbench.methods.layers.supervision import compute_resized_loss
 from torch import Tensor
 
 import fssbench
@@ -74,7 +74,7 @@ def test_maps_and_losses_equal_the_reference(golden: Callable[[str], Any]) -> No
     loss = float(method.loss(features[0], single, mask[:, :1], target, ignore, number))
     expected = float(reference.file["loss_final"]) + float(reference.file["loss_meta"])
     assert loss == pytest.approx(expected, rel=1e-4)
-    assert float(resized_loss(one.meta, target, ignore)) == pytest.approx(
+    assert float(compute_resized_loss(one.meta, target, ignore)) == pytest.approx(
         float(reference.file["loss_meta"]), rel=1e-4
     )
     labels = torch.where(target, 4, 0)
@@ -105,7 +105,7 @@ def test_maps_and_losses_equal_the_reference(golden: Callable[[str], Any]) -> No
 @torch.no_grad()
 def test_the_scene_distance_is_that_of_cosines_between_channels() -> None:
     query, support = torch.randn(2, 4, 3, 5), torch.randn(2, 4, 6, 2)
-    for result, a, b in zip(scene_distance(query, support), query, support, strict=True):
+    for result, a, b in zip(measure_scene_distance(query, support), query, support, strict=True):
         first, second = _cosines(a), _cosines(b)
         assert float(result) == pytest.approx(float(np.sqrt(((first - second) ** 2).sum()) / 4), rel=1e-4)
 

@@ -45,7 +45,7 @@ def test_variants_and_losses_equal_the_reference(
     assert float(auxiliary) == pytest.approx(float(reference.file["loss_aux"]), rel=1e-4)
     method.eval()
     features = method.read(query, support)
-    monkeypatch.setattr(sampled_support, "in_order", lambda count: torch.arange(count).flip(0))
+    monkeypatch.setattr(sampled_support, "keep_order", lambda count: torch.arange(count).flip(0))
     assert reference.error("logits_1shot_reversed", method.predict(*features, mask), 8) < 1e-4
     monkeypatch.undo()
     for layer in method.transformer.cross_layers:

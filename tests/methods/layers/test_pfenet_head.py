@@ -16,7 +16,7 @@ from fssbench.methods.layers.pfenet_head import (
     scale_size,
 )
 from fssbench.methods.layers.resize import resize
-from fssbench.methods.layers.supervision import enriched_loss, resized_loss
+from fssbench.methods.layers.supervision import compute_enriched_loss, compute_resized_loss
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -131,21 +131,21 @@ def test_pixel_loss_is_cross_entropy_over_counted_pixels_of_each_episode() -> No
     target = torch.rand(2, 6, 6, generator=generator) > 0.5
     ignore = torch.zeros(2, 6, 6, dtype=torch.bool)
     assert torch.allclose(
-        resized_loss(logits, target, ignore), functional.cross_entropy(logits, target.long())
+        compute_resized_loss(logits, target, ignore), functional.cross_entropy(logits, target.long())
     )
     ignore[0, :4] = True
     labels = target.long().masked_fill(ignore, 255)
     each = [functional.cross_entropy(logits[b : b + 1], labels[b : b + 1], ignore_index=255) for b in (0, 1)]
-    assert torch.allclose(resized_loss(logits, target, ignore), (each[0] + each[1]) / 2)
-    assert resized_loss(logits, target, torch.ones_like(ignore)) == 0
+    assert torch.allclose(compute_resized_loss(logits, target, ignore), (each[0] + each[1]) / 2)
+    assert compute_resized_loss(logits, target, torch.ones_like(ignore)) == 0
 
 
 def test_the_whole_loss_adds_the_mean_over_scales() -> None:
     head = module((6, 3))
     result = head(lambda i, inner: source(inner), (5, 5))
     target, ignore = torch.ones(1, 9, 9, dtype=torch.bool), torch.zeros(1, 9, 9, dtype=torch.bool)
-    scales = [resized_loss(logits, target, ignore) for logits in head.auxiliary(result)]
-    total = enriched_loss(head, result, target, ignore)
-    assert torch.allclose(total, resized_loss(result.logits, target, ignore) + sum(scales) / 2)
+    scales = [compute_resized_loss(logits, target, ignore) for logits in head.auxiliary(result)]
+    total = compute_enriched_loss(head, result, target, ignore)
+    assert torch.allclose(total, compute_resized_loss(result.logits, target, ignore) + sum(scales) / 2)
     total.backward()
     assert all(p.grad is not None for p in head.parameters())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fssbench.methods.layers.prior import prior_mask
-from fssbench.methods.layers.prototypes import weighted_average
+from fssbench.methods.layers.prior import compute_prior_mask
+from fssbench.methods.layers.prototypes import average_weighted
 from hypothesis import given, settings, strategies as st
 from torch.nn import functional
 
@@ -17,14 +17,14 @@ def test_average_is_the_sum_over_the_area(seed: int, channels: int, height: int,
     features = torch.randn(2, 3, channels, height, width, generator=generator, dtype=torch.float64)
     weights = torch.rand(2, 3, height, width, generator=generator, dtype=torch.float64)
     expected = (features * weights.unsqueeze(2)).sum((3, 4)) / (weights.sum((2, 3)) + 5e-4).unsqueeze(2)
-    assert torch.allclose(weighted_average(features, weights), expected)
-    assert torch.allclose(weighted_average(features[0, 0], weights[0, 0]), expected[0, 0])
+    assert torch.allclose(average_weighted(features, weights), expected)
+    assert torch.allclose(average_weighted(features[0, 0], weights[0, 0]), expected[0, 0])
 
 
 def test_average_of_nothing_is_zero_and_of_a_constant_itself() -> None:
     features = torch.full((1, 4, 6, 6), 3.0)
-    assert torch.equal(weighted_average(features, torch.zeros(1, 6, 6)), torch.zeros(1, 4))
-    assert torch.allclose(weighted_average(features, torch.ones(1, 6, 6)), features[..., 0, 0], rtol=1e-4)
+    assert torch.equal(average_weighted(features, torch.zeros(1, 6, 6)), torch.zeros(1, 4))
+    assert torch.allclose(average_weighted(features, torch.ones(1, 6, 6)), features[..., 0, 0], rtol=1e-4)
 
 
 @settings(max_examples=20, deadline=None)
@@ -48,7 +48,7 @@ def test_prior_is_the_largest_cosine_scaled(seed: int) -> None:
             ]
         )
         expected = (best - best.min()) / (best.max() - best.min())
-        assert torch.allclose(prior_mask(query, objects)[b], expected, atol=1e-4)
+        assert torch.allclose(compute_prior_mask(query, objects)[b], expected, atol=1e-4)
 
 
 def test_prior_finds_the_cells_that_the_object_has() -> None:
@@ -58,16 +58,22 @@ def test_prior_finds_the_cells_that_the_object_has() -> None:
     objects[0, 1, 1, 1] = 5
     expected = torch.zeros(1, 4, 4)
     expected[0, 1:3, 2] = 1
-    assert torch.allclose(prior_mask(query, objects), expected, atol=1e-5)
+    assert torch.allclose(compute_prior_mask(query, objects), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("scale", [0.5, 3.0])
 def test_prior_does_not_know_the_length_of_features(scale: float) -> None:
     generator = torch.Generator().manual_seed(0)
     query, objects = (torch.randn(1, 6, 5, 5, generator=generator) for _ in range(2))
-    assert torch.allclose(prior_mask(query * scale, objects), prior_mask(query, objects), atol=1e-5)
-    assert torch.allclose(prior_mask(query, objects * scale), prior_mask(query, objects), atol=1e-5)
+    assert torch.allclose(
+        compute_prior_mask(query * scale, objects), compute_prior_mask(query, objects), atol=1e-5
+    )
+    assert torch.allclose(
+        compute_prior_mask(query, objects * scale), compute_prior_mask(query, objects), atol=1e-5
+    )
 
 
 def test_without_an_object_the_prior_is_zero() -> None:
-    assert torch.equal(prior_mask(torch.randn(1, 6, 4, 4), torch.zeros(1, 6, 4, 4)), torch.zeros(1, 4, 4))
+    assert torch.equal(
+        compute_prior_mask(torch.randn(1, 6, 4, 4), torch.zeros(1, 6, 4, 4)), torch.zeros(1, 4, 4)
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fssbench.methods.layers.prototypes import unit, weighted_average, weighted_mean
+from fssbench.methods.layers.prototypes import average_over, average_weighted, scale_to_unit
 
 
 @pytest.mark.parametrize("eps", [0.0, 1e-5, 0.5])
@@ -12,8 +12,8 @@ def test_both_orders_of_summing_give_one_average(eps: float) -> None:
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(2, 3, 5, 7, generator=generator, dtype=torch.float64)
     weights = torch.rand(2, 5, 7, generator=generator, dtype=torch.float64)
-    by_product = weighted_average(features, weights, eps)
-    by_sum = weighted_mean(features, weights.unsqueeze(1), (2, 3), eps=eps)
+    by_product = average_weighted(features, weights, eps)
+    by_sum = average_over(features, weights.unsqueeze(1), (2, 3), eps=eps)
     explicit = torch.stack(
         [(f * w).sum(dim=(1, 2)) / (w.sum() + eps) for f, w in zip(features, weights, strict=True)]
     )
@@ -22,7 +22,7 @@ def test_both_orders_of_summing_give_one_average(eps: float) -> None:
 
 
 def test_kept_dimensions_have_length_one() -> None:
-    mean = weighted_mean(torch.ones(2, 3, 4, 4), torch.ones(2, 1, 4, 4), (2, 3), eps=0, keepdim=True)
+    mean = average_over(torch.ones(2, 3, 4, 4), torch.ones(2, 1, 4, 4), (2, 3), eps=0, keepdim=True)
     assert mean.shape == (2, 3, 1, 1)
     assert torch.equal(mean, torch.ones_like(mean))
 
@@ -31,5 +31,5 @@ def test_kept_dimensions_have_length_one() -> None:
 def test_epsilon_is_added_to_the_length(dim: int) -> None:
     vectors = torch.randn(4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     lengths = vectors.norm(dim=dim)
-    assert torch.allclose(unit(vectors, dim, eps=0.5).norm(dim=dim), lengths / (lengths + 0.5))
-    assert torch.equal(unit(torch.zeros(4, 5), dim, eps=1e-6), torch.zeros(4, 5))
+    assert torch.allclose(scale_to_unit(vectors, dim, eps=0.5).norm(dim=dim), lengths / (lengths + 0.5))
+    assert torch.equal(scale_to_unit(torch.zeros(4, 5), dim, eps=1e-6), torch.zeros(4, 5))

@@ -6,12 +6,12 @@ import math
 
 import pytest
 import torch
-from fssbench.methods.layers.dice import dice_loss
+from fssbench.methods.layers.dice import compute_dice_loss
 from fssbench.methods.layers.token_sampling import (
     PER_SHOT,
-    at_random,
     count_tokens,
-    in_order,
+    keep_order,
+    make_random_order,
     sample_tokens,
 )
 from fssbench.methods.layers.transformer_parts import encode_positions, make_token_masks
@@ -52,7 +52,7 @@ def test_a_sample_has_both_kinds_or_all_of_one(
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     mask = (torch.arange(inside + outside) < inside)[torch.randperm(inside + outside, generator=generator)]
-    sample = sample_tokens(mask, most, at_random(generator), own_masks=own_masks)
+    sample = sample_tokens(mask, most, make_random_order(generator), own_masks=own_masks)
     cells = sample.cells.tolist()
     assert len(cells) == len(set(cells)) == min(inside + outside, 2 * most) == len(sample.inside)
     objects = int(mask[sample.cells].sum())
@@ -65,10 +65,10 @@ def test_a_sample_has_both_kinds_or_all_of_one(
 def test_masks_of_drawn_tokens_are_read_at_their_place_in_the_list() -> None:
     """Two object cells at the end of six: the drawn background takes the masks of the cells 0, 1, ..."""
     mask = torch.tensor([True, False, True, False, False, False])
-    sample = sample_tokens(mask, 3, in_order, own_masks=False)
+    sample = sample_tokens(mask, 3, keep_order, own_masks=False)
     assert sample.cells.tolist() == [0, 2, 1, 3, 4, 5]
     assert sample.inside.tolist() == [True, True, *mask[:4].tolist()]
-    many = sample_tokens(~mask, 2, in_order, own_masks=False)  # both kinds are drawn
+    many = sample_tokens(~mask, 2, keep_order, own_masks=False)  # both kinds are drawn
     assert many.cells.tolist() == [1, 3, 0, 2]
     assert many.inside.tolist() == [False, True, False, True]
 
@@ -97,8 +97,8 @@ def test_the_dice_loss_is_that_of_two_maps() -> None:
                 p, t = float(logits[b, channel][tuple(place)].sigmoid()), float(truth[tuple(place)])
                 shared, size = shared + p * t, size + p * p + t * t
             expected += (1 - 2 * shared / size) / 2
-    assert float(dice_loss(logits, target, ignore)) == pytest.approx(expected, rel=1e-5)
-    assert float(dice_loss(logits, target & ~ignore, ignore)) == pytest.approx(expected, rel=1e-5)
+    assert float(compute_dice_loss(logits, target, ignore)) == pytest.approx(expected, rel=1e-5)
+    assert float(compute_dice_loss(logits, target & ~ignore, ignore)) == pytest.approx(expected, rel=1e-5)
     sure = torch.stack([~target, target], dim=1) * 200.0 - 100
-    assert float(dice_loss(sure, target)) == pytest.approx(0, abs=1e-6)
-    assert float(dice_loss(-sure, target)) == pytest.approx(2, abs=1e-6)
+    assert float(compute_dice_loss(sure, target)) == pytest.approx(0, abs=1e-6)
+    assert float(compute_dice_loss(-sure, target)) == pytest.approx(2, abs=1e-6)

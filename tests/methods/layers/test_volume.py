@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 from fssbench.methods.layers.correlation import LENGTH_EPS, multiply_pairs
-from fssbench.methods.layers.prototypes import unit
+from fssbench.methods.layers.prototypes import scale_to_unit
 from fssbench.methods.layers.volume import (
     CentrePivotConv4d,
     VolumeBatchNorm,
     VolumeGroupNorm,
     Window,
-    over_query,
-    over_support,
+    apply_over_query,
+    apply_over_support,
     resize_planes,
 )
 from hypothesis import given, settings, strategies as st
@@ -90,7 +90,7 @@ def test_a_window_covers_the_objects_of_all_episodes() -> None:
     assert (window.rows, window.columns, window.plane) == (slice(0, 11), slice(2, 7), (16, 16))
 
 
-@pytest.mark.parametrize("over", [over_query, over_support])
+@pytest.mark.parametrize("over", [apply_over_query, apply_over_support])
 def test_layers_touch_one_plane_only(over) -> None:
     layer = nn.Conv2d(1, 1, 3, padding=1)
     volume = torch.zeros(1, 1, 5, 5, 5, 5)
@@ -100,7 +100,7 @@ def test_layers_touch_one_plane_only(over) -> None:
         layer.bias.zero_()
         reached = over(layer, volume)[0, 0].nonzero()
     moved, still = (
-        (reached[:, :2], reached[:, 2:]) if over is over_query else (reached[:, 2:], reached[:, :2])
+        (reached[:, :2], reached[:, 2:]) if over is apply_over_query else (reached[:, 2:], reached[:, :2])
     )
     assert len(reached) == 9
     assert (still == 2).all()
@@ -108,7 +108,7 @@ def test_layers_touch_one_plane_only(over) -> None:
     assert moved.max() == 3
 
 
-@pytest.mark.parametrize("over", [over_query, over_support])
+@pytest.mark.parametrize("over", [apply_over_query, apply_over_support])
 def test_gradients_reach_layers_with_the_channels_last_and_unchanged(over) -> None:
     torch.manual_seed(0)
     volume = torch.randn(2, 3, 4, 5, 6, 7, dtype=torch.float64, requires_grad=True)
@@ -120,7 +120,7 @@ def test_gradients_reach_layers_with_the_channels_last_and_unchanged(over) -> No
     (got,) = torch.autograd.grad((out * weights).sum(), volume)
     assert seen[0].is_contiguous(memory_format=torch.channels_last)
 
-    axes = (0, 4, 5, 1, 2, 3) if over is over_query else (0, 2, 3, 1, 4, 5)
+    axes = (0, 4, 5, 1, 2, 3) if over is apply_over_query else (0, 2, 3, 1, 4, 5)
     planes = volume.permute(axes).flatten(0, 2)
     scales = weights.permute(axes).flatten(0, 2)
     (expected,) = torch.autograd.grad((layer(planes) * scales).sum(), volume)
@@ -132,7 +132,7 @@ def test_over_query_is_over_support_of_the_transpose() -> None:
     conv = nn.Conv2d(3, 2, 3)
     swapped = volume.permute(0, 1, 4, 5, 2, 3)
     assert torch.allclose(
-        over_query(conv, volume), over_support(conv, swapped).permute(0, 1, 4, 5, 2, 3), atol=1e-5
+        apply_over_query(conv, volume), apply_over_support(conv, swapped).permute(0, 1, 4, 5, 2, 3), atol=1e-5
     )
 
 
@@ -176,7 +176,7 @@ def test_pairwise_is_every_inner_product() -> None:
 def test_unit_has_length_one_and_survives_zero() -> None:
     features = torch.randn(2, 6, 3, 3)
     features[0, :, 0, 0] = 0
-    lengths = unit(features, eps=LENGTH_EPS).norm(dim=1)
+    lengths = scale_to_unit(features, eps=LENGTH_EPS).norm(dim=1)
     assert lengths[0, 0, 0] == 0
     assert (lengths.flatten()[1:] - 1).abs().max() < 1e-4
 

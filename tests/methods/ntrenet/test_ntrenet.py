@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from fssbench.methods.layers.supervision import resized_loss
+from fssbench.methods.layers.supervision import compute_resized_loss
 from fssbench.methods.ntrenet.elimination import find_distracting
-from fssbench.methods.ntrenet.losses import Negatives, background_loss, contrast_loss
+from fssbench.methods.ntrenet.losses import Negatives, compute_background_loss, contrast_loss
 from fssbench.methods.ntrenet.method import NTRENet
 from torch import Tensor
 from torch.nn import functional
@@ -47,7 +47,7 @@ def test_maps_and_losses_equal_the_reference(golden: Callable[[str], Any]) -> No
     shares = [float(find_distracting(background, initial).mean()) for initial in predicted.initial]
     assert shares == pytest.approx(reference.file["distracting_share"].tolist(), abs=1e-7)
 
-    main = resized_loss(predicted.enriched.logits, target, ignore)
+    main = compute_resized_loss(predicted.enriched.logits, target, ignore)
     assert float(main) == pytest.approx(float(reference.file["loss_main"]), rel=1e-4)
     first, second = (
         float(method.loss(*features, mask, target, ignore, torch.tensor([7])) - main) for _ in range(2)
@@ -69,7 +69,7 @@ def test_the_background_loss_of_two_images() -> None:
     entropy = [functional.cross_entropy(logits, torch.full((2, 5, 5), c), reduction="none") for c in (0, 1)]
     on_object = (entropy[0][0][target[0]].mean() + 0) / 2
     expected = on_object + 0.5 * entropy[1].mean()
-    assert float(background_loss(logits, target)) == pytest.approx(float(expected), rel=1e-4)
+    assert float(compute_background_loss(logits, target)) == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_negatives_are_newest_first_and_bounded() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from fssbench.methods.pmms import PMMs
-from fssbench.methods.pmms.mixture import component_shares, draw_directions, fit_mixture
+from fssbench.methods.pmms.mixture import compute_shares, draw_directions, fit_mixture
 from torch import Tensor
 from torch.nn import functional
 
@@ -128,7 +128,7 @@ def test_probabilities_are_shares_of_all_components() -> None:
     generator = torch.Generator().manual_seed(2)
     cells = torch.randn(1, 4, 2, 3, generator=generator)
     fore, back = (torch.randn(1, 4, 3, generator=generator) for _ in range(2))
-    result = component_shares(cells, fore, back)
+    result = compute_shares(cells, fore, back)
     assert torch.allclose(result.sum(dim=1), torch.ones(1, 2, 3))
     weights = [torch.exp(part[0].T @ cells[0, :, 1, 2]) for part in (back, fore)]
     expected = torch.stack([w.sum() for w in weights]) / sum(w.sum() for w in weights)

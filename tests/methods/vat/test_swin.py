@@ -6,7 +6,14 @@ import itertools
 
 import pytest
 import torch
-from fssbench.methods.vat.swin import Swin, SwinBlock, from_windows, relative_index, shift_mask, to_windows
+from fssbench.methods.vat.swin import (
+    Swin,
+    SwinBlock,
+    join_windows,
+    make_relative_index,
+    shift_mask,
+    to_windows,
+)
 from hypothesis import given, settings, strategies as st
 from torchvision.models.swin_transformer import SwinTransformerBlock
 
@@ -18,7 +25,7 @@ def test_windows_hold_neighbours_and_go_back(counts: list[int], side: int) -> No
     grid = torch.arange(2 * torch.Size(dims).numel() * 3).view(2, *dims, 3)
     windows = to_windows(grid, side)
     assert windows.shape == (2, torch.Size(counts).numel(), side ** len(dims), 3)
-    assert torch.equal(from_windows(windows, dims, side), grid)
+    assert torch.equal(join_windows(windows, dims, side), grid)
     last = grid[(slice(None), *[slice(-side, None)] * len(dims))].flatten(1, -2)
     assert torch.equal(windows[:, -1], last)
 
@@ -26,7 +33,7 @@ def test_windows_hold_neighbours_and_go_back(counts: list[int], side: int) -> No
 @pytest.mark.parametrize(("side", "axes"), [(3, 2), (2, 4)])
 def test_relative_index_by_loops(side: int, axes: int) -> None:
     cells = list(itertools.product(range(side), repeat=axes))
-    result = relative_index(side, axes)
+    result = make_relative_index(side, axes)
     for i, a in enumerate(cells):
         for j, b in enumerate(cells):
             row = 0

@@ -35,6 +35,7 @@ VERBS = {
     "merge": "Join the shards of a run.",
     "verify": "Check stored runs: seals, data, and a share of the episodes, which is computed again.",
     "check": "Check a plugin against its contract.",
+    "cache": "Show and clear what lies in the cache folder.",
     "env": "Show versions, devices, settings and folders.",
 }
 

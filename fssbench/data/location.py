@@ -25,6 +25,7 @@ from fssbench.data.reference_lists import find_list_folder
 from fssbench.errors import DataError, PluginError, UsageError
 from fssbench.files.atomic import replace_file
 from fssbench.files.cache import cache_folder
+from fssbench.files.in_use import hold_folder
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.registry import DATASETS
 from fssbench.plugins.source_hash import hash_source
@@ -213,6 +214,7 @@ def _make_cache_root(seed: int = MINIATURE_SEED) -> Path:
             _Marker(seed=seed, apart=True).write(root)
         except OSError as error:
             raise _make_write_error(root, error) from None
+    hold_folder(root)
     return root
 
 

@@ -17,6 +17,7 @@ from fssbench.data.list_judgement import ListJudgement, judge_list
 from fssbench.errors import DataError
 from fssbench.files.atomic import replace_file
 from fssbench.files.cache import cache_folder
+from fssbench.files.in_use import hold_folder
 from fssbench.plugins.calls import plugin_call
 
 
@@ -41,6 +42,7 @@ def find_list_folder(explicit: Path | None = None, data: Path | None = None) -> 
             )
         return explicit
     places = [cache_folder() / "splits"] if data is None else [data / "splits", cache_folder() / "splits"]
+    hold_folder(cache_folder() / "splits")
     return next((place for place in places if _holds_lists(place)), None)
 
 

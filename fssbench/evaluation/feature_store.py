@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from fssbench.errors import DataError
+from fssbench.files.in_use import hold_folder
 from fssbench.files.state_dicts import read_safetensors, write_safetensors
 
 Maps = dict[str, Tensor]
@@ -65,6 +66,7 @@ class FeatureStore:
             folder.mkdir(parents=True, exist_ok=True)
             self._used = sum(size for _, size, _ in self._list_files())
             self._remove_abandoned()
+            hold_folder(folder)
         except OSError as error:
             raise DataError(
                 f"feature cache {folder} cannot be used ({error.strerror}). Next: name another --feature-cache"

@@ -20,6 +20,7 @@ from fssbench.errors import DataError, UsageError, make_unknown_error
 from fssbench.files.cache import cache_folder
 from fssbench.files.download import download as fetch
 from fssbench.files.hashing import hash_weights_file
+from fssbench.files.in_use import hold_folder
 from fssbench.plugins.registry import BACKBONES
 
 RANDOM = "random"
@@ -175,6 +176,7 @@ def locate_weights(backbone: str, weights: str, *, download: bool = False) -> Pa
         DataError: if the file is absent, or its hash differs from the published one.
         UsageError: for an unknown backbone or weight id.
     """
+    hold_folder(find_weights_folder())
     problem = explain_missing_weights(backbone, weights)
     path = parse_weights_path(weights)
     if path is not None and problem is None:
@@ -183,6 +185,8 @@ def locate_weights(backbone: str, weights: str, *, download: bool = False) -> Pa
         raise DataError(str(problem))
     record = find_published_weights(backbone, weights)
     if problem is not None:
+        find_weights_folder().mkdir(parents=True, exist_ok=True)
+        hold_folder(find_weights_folder())
         return fetch(find_download_address(record), _find_cache_path(record), sha256=record.sha256)
     here = next(place for place in list_weight_places(record) if place.is_file())
     actual = hash_weights_file(here)

@@ -147,7 +147,7 @@ def test_what_a_killed_process_left_is_removed_after_an_hour(open_store, folder:
 
 def test_full_disk_ends_the_writing_with_one_warning(open_store, folder: Path) -> None:
     store = open_store()
-    folder.rmdir()
+    shutil.rmtree(folder)
     folder.write_text("a file where a folder should be")
     with pytest.warns(UserWarning, match="takes no more"):
         store.save(names(1)[0], "item", MAPS)

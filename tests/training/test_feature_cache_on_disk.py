@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
@@ -96,7 +98,7 @@ def test_memory_comes_before_disk(store):
 
 def test_a_full_disk_ends_the_writing_not_the_training(store, tmp_path, monkeypatch):
     compute, full = Computed(), store()
-    (tmp_path / "features").rmdir()
+    shutil.rmtree(tmp_path / "features")
     (tmp_path / "features").write_text("a file where a folder should be")
     with pytest.warns(UserWarning, match="takes no more"):
         full.get(("k", "a"), compute)

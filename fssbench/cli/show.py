@@ -11,6 +11,15 @@ import click
 from fssbench.cli.hints import Verb
 from fssbench.cli.options import json_option, plugin_option
 from fssbench.cli.output import emit_json, print_fields
+from fssbench.cli.show_files import (
+    CHECKPOINT,
+    PLAN,
+    RUN,
+    describe_checkpoint,
+    describe_plan,
+    describe_run,
+    find_file_kind,
+)
 from fssbench.contracts.notes import Note, NoteKind
 from fssbench.errors import DataError, PluginError, UsageError, make_unknown_error
 from fssbench.plugins.calls import plugin_call
@@ -271,19 +280,6 @@ def _describe_weights(weights: Any) -> str:
     return "; ".join(facts)
 
 
-def _describe_run(name: str) -> Facts:
-    from fssbench.runs.store import read_run
-
-    run = read_run(Path(name))
-    return {
-        "kind": "run",
-        "name": run.slug,
-        "status": run.status,
-        "episodes": f"{run.done} of {run.planned}",
-        **run.manifest.as_stored(),
-    }
-
-
 def _list_names() -> dict[str, list[str]]:
     from fssbench.benchmarks import catalogue
     from fssbench.plugins.registry import BACKBONES, DATASETS, METHODS
@@ -303,22 +299,26 @@ KINDS: dict[str, Callable[[str], Facts]] = {
     "benchmark": _describe_benchmark,
     "suite": _describe_suite,
     "backbone": _describe_backbone,
-    "run": _describe_run,
+    RUN: describe_run,
+    PLAN: describe_plan,
+    CHECKPOINT: describe_checkpoint,
 }
 
 
 def _find_kind(name: str) -> str:
-    """Find the kind of a name: the first that has it, in the order of `KINDS`."""
+    """Find the kind of a name: a run folder, else the first kind that has it in the order of `KINDS`, else a file."""
     if (Path(name) / "manifest.json").is_file():
-        return "run"
+        return RUN
     known = _list_names()
     base = name.partition(":")[0]  # the error for an unknown variant comes from its benchmark
     for kind, names in known.items():
         if name in names or (kind == "benchmark" and ":" in name and base in names):
             return kind
+    if (kind_of_file := find_file_kind(name)) is not None:
+        return kind_of_file
     everything = {n for names in known.values() for n in names}
     raise make_unknown_error(
-        "name", name, everything, hint="Next: `fssbench list methods`, or give a run folder"
+        "name", name, everything, hint="Next: `fssbench list methods`, or give a run, plan or checkpoint"
     )
 
 
@@ -328,13 +328,18 @@ def _find_kind(name: str) -> str:
 @json_option("One JSON object.")
 @plugin_option(tolerant=True)
 def command(name: str, kind: str | None, as_json: bool) -> None:
-    """Show all that is known about NAME: a method, data set, benchmark, suite, backbone or run folder."""
+    """Show all that is known about NAME: a method, data set, benchmark, suite or backbone, or a path.
+
+    A path leads to a run folder, a plan or a checkpoint. Nothing in a file is executed.
+    """
     if kind in {"method", "dataset", "benchmark", "suite", "backbone"}:
         names = _list_names()[kind]
         if name not in names and not (kind == "benchmark" and ":" in name):
             raise make_unknown_error(kind, name, names)
-    elif kind == "run" and not Path(name).is_dir():
+    elif kind == RUN and not Path(name).exists():
         raise UsageError(f"run folder {name} does not exist. Next: `fssbench list runs`")
+    elif kind in {PLAN, CHECKPOINT} and not Path(name).exists():
+        raise UsageError(f"{kind} {name} does not exist. Next: check the path")
     facts = KINDS[kind or _find_kind(name)](name)
     if as_json:
         emit_json([facts])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,9 @@ VERBS = {
     "show data set": "show chestxray",
     "show suite": "show cross-domain",
     "show run": "show {run}",
+    "show plan": "show {run}/plan.json",
+    "show checkpoint": "show {checkpoint}",
+    "cache": "cache",
     "compare": "compare --resamples 50",
     "power": "power --diff 2 --resamples 50",
     "score": "score",
@@ -55,6 +59,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for shot in (1, 5):
             write_run(home / "runs", make_plan("pascal-to-chestxray", 0, shot, 120), method)
     (home / "silent.py").write_text(REPORTER)
+    checkpoints = Path(__file__).parents[2] / "methods" / "checkpoints"
+    shutil.copy(next(checkpoints.glob("*.safetensors")), home / "own.safetensors")
     return home
 
 
@@ -73,7 +79,11 @@ def run(home: Path, script: str, *arguments: str) -> subprocess.CompletedProcess
 @pytest.mark.parametrize("verb", VERBS)
 def test_verb_does_without_torch(home: Path, verb: str) -> None:
     folder = next((home / "runs").iterdir())
-    words = VERBS[verb].format(run=folder, reporter=home / "silent.py").split()
+    words = (
+        VERBS[verb]
+        .format(run=folder, reporter=home / "silent.py", checkpoint=home / "own.safetensors")
+        .split()
+    )
     answer = run(home, RUN, *words)
     assert answer.returncode == 0, answer.stderr
     assert answer.stderr.splitlines()[-1] == "False"

@@ -23,7 +23,19 @@ ORDER = (
         "evaluation",
     ),
     *("runs", "loading", "episodes", "data", "benchmarks", "plugins"),
-    *("evidence", "metrics", "contracts", "images", "files", "lazy", "threads", "compat", "clone", "errors"),
+    *(
+        "evidence",
+        "metrics",
+        "contracts",
+        "images",
+        "progress",
+        "files",
+        "lazy",
+        "threads",
+        "compat",
+        "clone",
+        "errors",
+    ),
 )
 """Packages and modules of `fssbench`, from the user to the ground.  Each may import what stands after it."""
 PLUGINS = {"methods", "datasets", "reports", "backbones"}

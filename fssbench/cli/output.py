@@ -9,29 +9,16 @@ from __future__ import annotations
 import json
 import math
 import sys
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from fssbench.files.clean_text import escape_text as escape_text
+
 INLINE = 72
 """Longest list, in characters, that is printed on the line of its name."""
-
-
-def escape_text(text: str) -> str:
-    r"""Write control, bidi-override and other format characters as escapes; newlines stay.
-
-    Names and error texts come from plugins and files; a raw ESC in them would control the terminal.
-
-    Example:
-        >>> escape_text("a\x1b[31mb")
-        'a\\x1b[31mb'
-    """
-    return "".join(
-        c if c == "\n" or unicodedata.category(c) not in {"Cc", "Cf", "Cs"} else ascii(c)[1:-1] for c in text
-    )
 
 
 def to_one_line(text: str) -> str:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -23,10 +21,6 @@ from fssbench.cli.options import (
     threads_option,
 )
 from fssbench.cli.output import emit_json, escape_text
-from fssbench.cli.progress import EVERY
-
-if TYPE_CHECKING:
-    from fssbench.training.outcome import Progress
 
 
 @click.command(
@@ -146,58 +140,17 @@ if TYPE_CHECKING:
 @click.option("--download", is_flag=True, help="Download published backbone weights that are missing.")
 @json_option("One JSON line on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="Print no progress.")
-def command(
-    method: str,
-    config: dict[str, Any],
-    ablate: tuple[str, ...],
-    backbone: str | None,
-    weights: str | None,
-    device: str,
-    download: bool,
-    as_json: bool,
-    quiet: bool,
-    out: Path | None,
-    **rest: Any,
-) -> None:
+def command(method: str, config: dict[str, Any], as_json: bool, quiet: bool, **rest: Any) -> None:
     """Train a method on the source data of a benchmark. The same command again resumes."""
     from fssbench.contracts.methods import owns_backbone
-    from fssbench.data.location import find_data_folder, is_miniature
-    from fssbench.loading.load import load_method
-    from fssbench.loading.weights_choice import MINI_BACKBONE
     from fssbench.plugins.registry import METHODS
-    from fssbench.training.settings import Settings
-    from fssbench.training.stages import choose_start_weights, require_start
-    from fssbench.training.trainer import train
+    from fssbench.training.request import train
 
-    cls = METHODS.get(method)
-    require_start(cls, rest["stage"], rest["start"])
-    if backbone is None and cls.needs_backbone and is_miniature(find_data_folder(rest["data"])):
-        backbone = MINI_BACKBONE
-    weights = choose_start_weights(cls, rest["start"], weights)
-    trained = f"{method}-{rest['stage']}" if rest["stage"] else method
-    place = (
-        f"{trained}-{rest['benchmark'].replace(':', '-')}-f{rest['fold']}-{rest['shot']}shot-s{rest['seed']}"
-    )
-    settings = Settings(out=out or Path("trained") / place, **rest)
-    loaded = load_method(
-        cls,
-        backbone=backbone,
-        weights=weights,
-        ablate=ablate,
-        device=device,
-        seed=settings.seed,
-        download=download,
-        untrained=True,
-        **config,
-    )
-    progress = _TrainingProgress(quiet=quiet or os.environ.get("RANK", "0") != "0")
-    progress.say(f"training {method} on {settings.benchmark} into {settings.out}")
-    with progress:
-        done = train(loaded, settings, tell=progress.say, watch=progress.step)
+    done = train(method, config=config, progress=not quiet, **rest)
     if os.environ.get("RANK", "0") != "0":
         return
     if as_json:
-        emit_json([{**done.__dict__, "method": method, "benchmark": settings.benchmark}])
+        emit_json([{**done.__dict__, "method": method, "benchmark": rest["benchmark"]}])
         return
     best = "" if done.best is None else f", validation mIoU {done.best:.1f} at step {done.best_step}"
     state = "done" if done.computed else "already complete"
@@ -207,71 +160,9 @@ def command(
         )
     )
     where: tuple[str, ...] = (*CARRIED, "--fold", "--shot")
-    if owns_backbone(cls):
+    if owns_backbone(METHODS.get(method)):
         where = tuple(option for option in where if option != "--weights")
-    verb, named = ("run", "--checkpoint") if settings.stage is None else ("train", "--start")
-    words = (verb, "-m", method, "-b", settings.benchmark, named, done.checkpoint)
-    progress.say(f"Next: `{compose_next_command(*words, carried=where)}`")
-
-
-class _TrainingProgress:
-    """Shows progress on standard error: a bar at a terminal, a line every ten seconds in a pipe."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._bar: Any = None
-        self._task: Any = None
-        self._started = self._last_line = time.monotonic()
-        self._first_step: int | None = None
-
-    def say(self, text: str) -> None:
-        if self._quiet:
-            return
-        if self._bar is not None:
-            self._bar.console.print(escape_text(text), markup=False, highlight=False)
-        else:
-            click.echo(escape_text(text), err=True)
-
-    def __enter__(self) -> None:
-        if self._quiet or not sys.stderr.isatty():
-            return
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress as Bar,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        columns = (
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[what]}"),
-            TimeRemainingColumn(),
-        )
-        self._bar = Bar(*columns, console=Console(stderr=True))
-        self._task = self._bar.add_task("", total=None, what="")
-        self._bar.start()
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-
-    def step(self, progress: Progress) -> None:
-        """Show one step."""
-        now = time.monotonic()
-        if self._first_step is None:
-            self._first_step, self._started = progress.step, now
-            rate = 0.0
-        else:
-            rate = (progress.step - self._first_step) / max(now - self._started, 1e-9)
-        validated = "" if progress.val_miou is None else f", validation mIoU {progress.val_miou:.1f}"
-        what = f"loss {progress.loss:.4f}{validated}, {rate:.1f} steps/s"
-        if self._bar is not None:
-            self._bar.update(self._task, completed=progress.step, total=progress.steps, what=what)
-        elif not self._quiet and now - self._last_line >= EVERY:
-            self._last_line = now
-            seconds_left = (progress.steps - progress.step) / rate if rate else 0.0
-            click.echo(f"step {progress.step}/{progress.steps}, {what}, {seconds_left:.0f} s left", err=True)
+    verb, named = ("run", "--checkpoint") if rest["stage"] is None else ("train", "--start")
+    words = (verb, "-m", method, "-b", rest["benchmark"], named, done.checkpoint)
+    if not quiet:
+        click.echo(escape_text(f"Next: `{compose_next_command(*words, carried=where)}`"), err=True)

@@ -25,8 +25,16 @@ from fssbench.evaluation.isolation import generators_kept
 from fssbench.evaluation.method_run import MethodRun
 from fssbench.evaluation.pace import find_slow
 from fssbench.evaluation.precision import exact_float32
-from fssbench.evaluation.settings import Evaluation, ScoreSize, Settings, make_cache, select_part
+from fssbench.evaluation.settings import (
+    Evaluation,
+    ScoreSize,
+    Settings,
+    make_cache,
+    make_settings,
+    select_part,
+)
 from fssbench.evaluation.weights_guard import WeightsGuard
+from fssbench.progress import Progress
 from fssbench.runs.identity import hash_plan_files
 from fssbench.runs.pictures import Thumbnails
 
@@ -43,8 +51,11 @@ def evaluate(
     device: str = "cpu",
     shard: tuple[int, int] | None = None,
     watch: Watch | None = None,
+    progress: bool = True,
 ) -> Evaluation:
     """Evaluate one method on one plan.  The same call resumes an unfinished run.
+
+    Each episode is stored when it is counted, so an interrupt loses at most the episode that was being computed.
 
     Args:
         method: from `fssbench.load_method`.
@@ -54,18 +65,34 @@ def evaluate(
         device: torch device.
         shard: part i of n (1-based) of the plan.
         watch: called after each episode.
+        progress: whether to show progress: a bar in a notebook or at a terminal, lines in a pipe.
 
     Returns:
-        Folder, identity and score.
+        Folder, identity and score.  A notebook shows it as a table with its marks.
 
     Raises:
         DataError: for missing or damaged data, or a folder that cannot be written.
         DatasetContractError: if the data set plugin breaks its contract, naming the item.
         PluginError: if the method breaks its contract, naming the episode.
         LockedError: if another process owns the run.
+
+    Example:
+        >>> import fssbench
+        >>> drawn = fssbench.plan("pascal-to-chestxray", data="mini", episodes=2, size=96)
+        >>> method = fssbench.load_method("panet", plan=drawn)
+        >>> fssbench.evaluate(method, drawn, out="runs").score.episodes
+        2
     """
-    settings = Settings(out=Path(out), score_size=score_size, device=device, shard=shard)
-    done, failed = evaluate_all([method], plan, settings, watch=watch)
+    settings = make_settings(out=Path(out), score_size=score_size, device=device, shard=shard)
+    shown = Progress(quiet=not progress)
+    steps = [step for step in (shown.watch_plan(plan) if progress else None, watch) if step is not None]
+
+    def tell(label: str, done: int, planned: int) -> None:
+        for step in steps:
+            step(label, done, planned)
+
+    with shown.over(len(select_part(plan, settings))):
+        done, failed = evaluate_all([method], plan, settings, watch=tell)
     if failed:
         raise failed[0][1]
     return done[0]

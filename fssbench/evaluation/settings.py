@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
+from fssbench.contracts.arguments import Natural, build_from_arguments
 from fssbench.contracts.episodes import Episode, Plan
 from fssbench.contracts.marks import Mark
+from fssbench.errors import UsageError
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.feature_store import FeatureStore
+from fssbench.loading.load import require_device
 from fssbench.metrics import Score
 from fssbench.runs.pictures import PANELS
 from fssbench.runs.store import compute_shard_range
@@ -25,20 +30,34 @@ class Settings:
     score_size: ScoreSize = "input"
     """`input`: masks and predictions at the network's square size, as published; `original`: the query's own."""
     device: str = "cpu"
-    cache_mb: int = 2048
+    cache_mb: Natural = 2048
     """Budget of the feature cache in MiB.  It changes no number."""
     feature_cache: Path | None = None
     """Folder of features that later runs use too; None for none.  It changes no number."""
-    cache_gb: float = 20.0
+    cache_gb: Annotated[float, Field(ge=0)] = 20.0
     """Largest size of that folder, GiB."""
-    workers: int = 2
+    workers: Natural = 2
     """Threads that read the images of the next episodes.  They change no number."""
     shard: tuple[int, int] | None = None
     """Part i of n (1-based) of every plan."""
-    panels: int = PANELS
+    panels: Natural = PANELS
     """Episodes whose pictures are kept for reports."""
     only: frozenset[int] | None = None
     """Indices of the episodes to compute; None for all."""
+
+
+def make_settings(**values: Any) -> Settings:
+    """Make settings from the arguments of a Python call.
+
+    Raises:
+        UsageError: for an unknown argument, a value that is not allowed, or a part that does not exist.
+    """
+    settings = build_from_arguments(Settings, values, function="fssbench.evaluate")
+    if settings.shard is not None:
+        part, parts = settings.shard
+        if not 1 <= part <= parts:
+            raise UsageError(f"shard={settings.shard} must be (i, n) with 1 <= i <= n, such as (2, 4)")
+    return replace(settings, device=str(require_device(settings.device)))
 
 
 @dataclass(frozen=True, repr=False)

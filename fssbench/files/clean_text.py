@@ -21,3 +21,17 @@ def clean_line(text: object) -> str:
         return line
     line = re.sub(r"[\t\n\r\v\f\u2028\u2029\x85]+", " ", line)
     return "".join(c if unicodedata.category(c)[0] != "C" else f"⟨{ord(c):02X}⟩" for c in line)
+
+
+def escape_text(text: str) -> str:
+    r"""Write control, bidi-override and other format characters as escapes; newlines stay.
+
+    Names and error texts come from plugins and files; a raw ESC in them would control the terminal.
+
+    Example:
+        >>> escape_text("a\x1b[31mb")
+        'a\\x1b[31mb'
+    """
+    return "".join(
+        c if c == "\n" or unicodedata.category(c) not in {"Cc", "Cf", "Cs"} else ascii(c)[1:-1] for c in text
+    )

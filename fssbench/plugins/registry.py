@@ -12,7 +12,7 @@ import importlib.metadata
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,6 +180,19 @@ def load_plugin(target: str | Path) -> list[str]:
             "one of these classes of fssbench.api and define all their abstract methods"
         )
     return registered
+
+
+def load_plugins(targets: str | Path | Sequence[str | Path]) -> list[str]:
+    """Load one plugin or several, in order, see `load_plugin`; a file that was edited is imported again.
+
+    Args:
+        targets: a file, folder or module, or a list of them.
+
+    Returns:
+        The registered plugins, each as `kind name`.
+    """
+    several = [targets] if isinstance(targets, str | Path) else targets
+    return [name for target in several for name in load_plugin(target)]
 
 
 def _find_classes(modules: Iterable[ModuleType]) -> Iterator[Any]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 
+from fssbench.contracts.arguments import Count, Natural, Share
 from fssbench.contracts.methods import Method
 from fssbench.contracts.training import Recipe
 from fssbench.errors import UsageError
@@ -20,15 +22,15 @@ class Settings:
 
     benchmark: str
     out: Path
-    fold: int = 0
-    shot: int = 1
+    fold: Natural = 0
+    shot: Count = 1
     data: str | Path | None = None
     splits: str | Path | None = None
-    steps: int | None = None
-    epochs: int | None = None
-    batch: int | None = None
+    steps: Count | None = None
+    epochs: Count | None = None
+    batch: Count | None = None
     """Episodes per forward pass of one process; by default the recipe's batch is divided."""
-    accumulate: int = 1
+    accumulate: Count = 1
     """Forward passes per step."""
     stage: str | None = None
     """The stage that is trained, of a method that is trained in stages; None for the last training."""
@@ -38,31 +40,31 @@ class Settings:
     """Whether each class is equally likely, or each image-class pair."""
     without_novel: bool = False
     """Whether images that also show a test class are left out."""
-    invert: float = 0.0
+    invert: Share = 0.0
     """Share of the episodes in which object and background are exchanged."""
     optimizer: Literal["sgd", "adam", "adamw"] | None = None
-    learning_rate: float | None = None
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
     schedule: Literal["none", "step", "poly", "cosine"] | None = None
-    size: int | None = None
-    iou_loss: float = 0.0
+    size: Annotated[int, Field(ge=32)] | None = None
+    iou_loss: Annotated[float, Field(ge=0)] = 0.0
     """Weight of one minus a soft IoU, added to the default loss."""
-    average: float = 0.0
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the running average of the weights, which is then validated and saved; 0 for no average."""
-    seed: int = 0
+    seed: Natural = 0
     amp: bool | None = None
     """Whether to compute in bfloat16; None means yes on devices that are fast at it."""
-    val_every: int | None = None
+    val_every: Count | None = None
     """Steps between validations; a twentieth of the training by default."""
-    val_episodes: int = 100
+    val_episodes: Natural = 100
     """0 for no validation."""
     select_on_test: bool = False
     half: bool = False
     """Whether the checkpoint is rounded to half precision."""
-    save_every: int = 100
+    save_every: Count = 100
     """Steps between stored states; validations store one too."""
-    cache_mb: int = 2048
+    cache_mb: Natural = 2048
     feature_cache: Path | None = None
-    cache_gb: float = 20.0
+    cache_gb: Annotated[float, Field(ge=0)] = 20.0
 
 
 def require_recipe(method: Method) -> Recipe:

@@ -159,6 +159,11 @@ if TYPE_CHECKING:
     )
     from fssbench.files.plain_names import make_plain_name as make_plain_name
     from fssbench.files.text import read_lines as read_lines, read_text as read_text
+    from fssbench.images.coco_regions import (
+        check_segmentation as check_segmentation,
+        decode_region as decode_region,
+        has_region as has_region,
+    )
     from fssbench.images.jpeg_damage import find_jpeg_damage as find_jpeg_damage
     from fssbench.images.judgements import (
         Judgement as Judgement,

@@ -15,18 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fssbench.api import DataError, list_files, read_size
+from fssbench.api import DataError, decode_region, has_region, list_files, read_size
 
 from ..shared import palette, placing
 from ..shared.staging import stage_and_merge
 from .instances import (
     Instances,
     has_number,
-    has_region,
     image_id,
     read_instances,
-    read_polygons,
-    read_runs,
 )
 
 
@@ -157,28 +154,6 @@ def draw_mask(
         # packed, because an image may have hundreds of regions
         mask[np.unpackbits(packed, count=mask.size).reshape(mask.shape).view(np.bool_)] = label
     return mask
-
-
-def decode_region(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
-    """Return the pixels (height, width) of a segmentation: polygons, or compressed or plain run lengths.
-
-    Run lengths are read here; polygons need pycocotools.
-
-    Raises:
-        DataError: if pycocotools is needed and absent.
-        ValueError: if run lengths do not fill the image, or a polygon is malformed or off the image.
-    """
-    if isinstance(segmentation, dict):
-        runs = read_runs(segmentation, height, width)
-        return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
-    polygons = read_polygons(segmentation, height, width)
-    try:
-        from pycocotools import mask as tools
-    except ImportError:
-        raise DataError(
-            'drawing COCO polygons needs pycocotools. Next: `pip install "fssbench[coco]"`'
-        ) from None
-    return np.asarray(tools.decode(tools.merge(tools.frPyObjects(polygons, height, width)))).astype(bool)
 
 
 def encode_run_lengths(where: NDArray[np.bool_]) -> dict[str, Any]:

@@ -35,6 +35,8 @@ MOST_PIXELS = 89_478_485
 MOST_SCANS = 500
 """Scans of a progressive JPEG; each costs time for the whole picture, and encoders write about ten."""
 
+VERIFY = "Next: `fssbench data verify`"
+"""End of errors about a file of a data set."""
 DEPTH = "bits per channel"
 """Key of an image's `info` under which a PNG's stored depth is kept: Pillow reads 16 bits of RGB as 8."""
 ORIENTATION = "stored orientation"
@@ -106,9 +108,9 @@ def open_image(path: Path) -> Image.Image:
     try:
         content = read_regular(path, MOST_BYTES)
     except FileNotFoundError:
-        raise DataError(f"file {path} is missing. Next: `fssbench data verify`") from None
+        raise DataError(f"file {path} is missing. {VERIFY}") from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}). Next: `fssbench data verify`") from None
+        raise DataError(f"{path} cannot be read ({error.strerror}). {VERIFY}") from None
     return decode_image(content, path)
 
 
@@ -124,7 +126,7 @@ def read_size(path: Path) -> tuple[int, int]:
     except DataError:
         raise
     except Exception as error:  # a damaged header may raise almost anything
-        raise DataError(f"{path} is not a readable image ({error}). Next: `fssbench data verify`") from None
+        raise DataError(f"{path} is not a readable image ({error}). {VERIFY}") from None
 
 
 def decode_image(content: bytes, path: Path) -> Image.Image:
@@ -149,7 +151,7 @@ def decode_image(content: bytes, path: Path) -> Image.Image:
     except UnidentifiedImageError:
         raise DataError(
             f"{path} cannot be decoded: it is {describe_content(content)}. Allowed formats are "
-            f"{', '.join(FORMATS)}. Next: `fssbench data verify`"
+            f"{', '.join(FORMATS)}. {VERIFY}"
         ) from None
     except Image.DecompressionBombError:
         raise _make_size_error(path) from None
@@ -157,7 +159,7 @@ def decode_image(content: bytes, path: Path) -> Image.Image:
         raise DataError(f"{path} cannot be decoded: its picture does not fit into memory") from None
     except Exception as error:  # the decoders raise almost anything for a damaged header
         why = str(error) or type(error).__name__
-        raise DataError(f"{path} cannot be decoded ({why}). Next: `fssbench data verify`") from None
+        raise DataError(f"{path} cannot be decoded ({why}). {VERIFY}") from None
     return image
 
 
@@ -167,7 +169,7 @@ def _check_header(image: Image.Image, content: bytes, path: Path) -> None:
     if image.width * image.height > limit:
         raise _make_size_error(path)
     if image.format == "PNG" and (damage := find_png_damage(content)):
-        raise DataError(f"{path} cannot be decoded ({damage}). Next: `fssbench data verify`")
+        raise DataError(f"{path} cannot be decoded ({damage}). {VERIFY}")
     if image.format != "MPO" and getattr(image, "is_animated", False):
         raise DataError(
             f"{path} holds several pictures ({image.format} with more than one frame or page), but an image file "

@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from fssbench.api import DataError, UsageError
+from fssbench.api import DataError, UsageError, decode_region
 
 
 @pytest.fixture(scope="module")
@@ -168,10 +168,10 @@ def test_small_regions_lie_on_large_ones_and_all_on_crowds():
 def test_run_lengths_round_trip_and_agree_with_pycocotools(where):
     tools = pytest.importorskip("pycocotools.mask")
     stored = rasterise.encode_run_lengths(where)
-    np.testing.assert_array_equal(rasterise.decode_region(stored, *where.shape), where)
+    np.testing.assert_array_equal(decode_region(stored, *where.shape), where)
     compressed = tools.frPyObjects(stored, *where.shape)
     np.testing.assert_array_equal(tools.decode(compressed).astype(bool), where)
-    np.testing.assert_array_equal(rasterise.decode_region(compressed, *where.shape), where)
+    np.testing.assert_array_equal(decode_region(compressed, *where.shape), where)
 
 
 def test_miniature_is_sound_and_large_enough(mini):
@@ -205,12 +205,6 @@ def test_miniature_is_in_no_reference_list(mini, shared):
     pool = Coco(Coco.locate(mini), splits=shared / "golden/splits").pool("val")
     assert "none of the 82,573 reference entries is on disk" in pool.source
     assert pool.entries == Coco(Coco.locate(mini)).pool("val").entries
-
-
-def test_polygons_without_pycocotools(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "pycocotools", None)
-    with pytest.raises(DataError, match=r'pip install "fssbench\[coco\]"'):
-        rasterise.decode_region([[0, 0, 4, 0, 4, 4]], 9, 9)
 
 
 def test_prepare_refuses_other_categories(copy, tmp_path):

@@ -18,6 +18,7 @@ from torch.nn import functional
 from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Note, Recipe, Taps, UsageError
 
 from .layers.feature_maps import list_names, list_stages
+from .layers.module_inputs import record_inputs
 from .layers.resize import double_size, read_size, resize
 
 if TYPE_CHECKING:
@@ -238,6 +239,11 @@ class DCAMA(FeatureMethod):
         mixed = torch.cat([mixed, query[shallow], support[shallow].amax(dim=1)], dim=1)
         logits: Tensor = self.mix[2](double_size(self.mix[1](double_size(self.mix[0](mixed)))))
         return logits
+
+    def debug_maps(self, query: Features, support: Features, support_mask: Tensor) -> dict[str, Tensor]:
+        """Return the gathered mask values of each level, (1, h, w), averaged over its taps."""
+        gathered = record_inputs(dict(self.encode), lambda: self.logits(query, support, support_mask))
+        return {f"gathered mask, {level} level": maps.mean(dim=1) for level, maps in gathered.items()}
 
     def _encode(self, level: str, query: Features, support: Features, support_mask: Tensor) -> Tensor:
         """Encode the coarse maps of the taps of one level: (B, 128, h, w)."""

@@ -16,6 +16,7 @@ from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Note
 
 from .layers.correlation import correlate_levels
 from .layers.feature_maps import list_names, list_stages, mask_features
+from .layers.module_inputs import record_inputs
 from .layers.resize import double_size, read_size, resize
 from .layers.volume import CentrePivotConv4d, VolumeGroupNorm, Window, resize_planes
 
@@ -218,6 +219,13 @@ class HSNet(FeatureMethod):
         """Compute logits (B, 2, h, w) at half the finest tap's stride, from one support per query."""
         objects = {tap: mask_features(support[tap], support_mask)[:, 0] for tap in self.taps.support}
         return self.match(query, objects, support_mask)
+
+    def debug_maps(self, query: Features, support: Features, support_mask: Tensor) -> dict[str, Tensor]:
+        """Return the highest correlation of each query cell with the object by level, (1, h, w), averaged over taps."""
+        head = {"volumes": self.hpn_learner}
+        volumes = record_inputs(head, lambda: self.logits(query, support, support_mask))["volumes"]
+        levels = zip(("coarse", "middle", "fine"), volumes, strict=True)
+        return {f"highest correlation, {level} level": v.amax(dim=(4, 5)).mean(dim=1) for level, v in levels}
 
     def match(self, query: Features, objects: Features, mask: Tensor | None = None) -> Tensor:
         """Compute logits from query features and the features of one support's object.

@@ -72,6 +72,10 @@ class PFENet(OneEnrichment):
         self.down_supp = make_narrowing(self._channels)
         self.init_merge = nn.ModuleList(make_reduction(2 * WIDTH + 1) for _ in self.config.ppm_scales)
 
+    def debug_maps(self, query: Features, support: Features, support_mask: Tensor) -> dict[str, Tensor]:
+        """Return the prior mask of each support, (1, K, h, w)."""
+        return {"prior mask": self._priors(query, support, support_mask)}
+
     def _enrich(self, query: Features, support: Features, support_mask: Tensor) -> Enriched:
         shots = support_mask.shape[1]
         cells = self.down_query(self._middle(query))

@@ -25,6 +25,7 @@ from fssbench.conformance.harness import (
 )
 from fssbench.conformance.loss import LOSS_CHECKS
 from fssbench.conformance.subject import MethodSubject
+from fssbench.contracts.debug_maps import collect_debug_maps
 from fssbench.contracts.methods import FeatureMethod, Method
 from fssbench.episodes.synthetic import SIDE, Synthetic
 from fssbench.evaluation.isolation import generators_kept, isolated
@@ -150,6 +151,18 @@ def extreme_masks(s: MethodSubject) -> None:
     episodes = s.episodes()
     for fill in (0.0, 1.0):
         s.predict(Synthetic(episodes.query, episodes.support, torch.full_like(episodes.mask, fill)))
+
+
+def debug_maps_are_maps(s: MethodSubject) -> None:
+    """Maps for an inspection are tensors (1, h, w) or (1, N, h, w) by name, with one support and with five."""
+    if type(s.method).debug_maps is Method.debug_maps:
+        raise Skipped("the method offers no maps")
+    for shot in (1, 5):
+        episodes = s.episodes(shot=shot)
+        with isolated(0):
+            inputs = s.method.read(episodes.query, episodes.support)
+            maps = collect_debug_maps(s.method, *inputs, episodes.mask)
+        require(bool(maps), f"`debug_maps` returned no map with {shot} supports")
 
 
 def repeated_support(s: MethodSubject) -> None:
@@ -296,6 +309,7 @@ METHOD_CHECKS: tuple[Callable[[MethodSubject], None], ...] = (
     odd_sizes,
     output_size,
     extreme_masks,
+    debug_maps_are_maps,
     repeated_support,
     same_twice,
     no_memory,

@@ -178,6 +178,23 @@ class Method(nn.Module, ABC):
         """
         return self.logits
 
+    def debug_maps(self, query: Any, support: Any, support_mask: Tensor) -> Mapping[str, Tensor]:
+        """Return maps that show how the method sees an episode, for `fssbench run --first N --show`.
+
+        It is called for each inspected episode after its prediction, without gradients, and in no other run.  So a map
+        costs a run nothing.  For a method that votes it is called once per support, as `logits` is.
+
+        Args:
+            query: as for `logits`, of one episode.
+            support: as for `logits`, of the K supports, or of one if the method votes.
+            support_mask: (1, K, H, W).
+
+        Returns:
+            Maps over the query by name, of any numbers and any resolution: (1, h, w), or (1, N, h, w) for N maps of
+            one kind, such as one per support.  None by default.
+        """
+        return {}
+
     @abstractmethod
     def read(self, query: Any, support: Any) -> tuple[Any, Any]:
         """Make from images what `logits` reads; inputs that were read before are returned unchanged."""

@@ -98,3 +98,8 @@ class PANet(FeatureMethod):
         regions = (1 - support_mask, support_mask)
         prototypes = torch.stack([average_masked(features, r).mean(dim=1) for r in regions], dim=1)
         return _SCALE * compute_cosines(prototypes, query[self._tap])
+
+    def debug_maps(self, query: Features, support: Features, support_mask: Tensor) -> dict[str, Tensor]:
+        """Return the cosine of each query cell with the prototypes of background and object, (1, h, w)."""
+        cosines = self.logits(query, support, support_mask) / _SCALE
+        return {"cosine with the background": cosines[:, 0], "cosine with the object": cosines[:, 1]}

@@ -27,6 +27,7 @@ from fssbench.api import (
 
 from ..layers.correlation import LENGTH_EPS, multiply_pairs
 from ..layers.feature_maps import list_names, list_stages, mask_features
+from ..layers.module_inputs import record_inputs
 from ..layers.prototypes import scale_to_unit
 from ..layers.resize import resize
 from ..layers.volume import VolumeBatchNorm, VolumeGroupNorm
@@ -219,6 +220,11 @@ class PMNet(FeatureMethod):
         fused = self.fuse(low, high, (int(deeper.shape[-2]), int(deeper.shape[-1])))
         logits: Tensor = self.classify(fused, deeper, shallow)
         return logits
+
+    def debug_maps(self, query: Features, support: Features, support_mask: Tensor) -> dict[str, Tensor]:
+        """Return the coarse map of each stage, (1, h, w): the share of object cells, averaged over channels."""
+        coarse = record_inputs(dict(self.encode), lambda: self.logits(query, support, support_mask))
+        return {f"coarse map, {stage} stage": maps.mean(dim=1) for stage, maps in coarse.items()}
 
     def _encode(self, stage: str, query: Features, support: Features, support_mask: Tensor) -> Tensor:
         """Encode the coarse map of one stage: (B, 64, h, w)."""

@@ -42,7 +42,7 @@ def collect_debug_maps(
     shots = support_mask.shape[1]
     if method.shots == "joint" or shots == 1:
         return _check_maps(method.debug_maps(query, support, support_mask), method.card.name)
-    maps = {}
+    maps: dict[str, Tensor] = {}
     for k in range(shots):
         one = method.debug_maps(query, select_support(support, k), support_mask[:, k : k + 1])
         maps |= {

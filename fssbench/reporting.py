@@ -65,7 +65,7 @@ def collect_results(
     Raises:
         DataError: if there is no run, or a stored run is damaged.
     """
-    from fssbench.analysis.changes import read_other, with_changes
+    from fssbench.analysis.changes import add_changes, read_other
     from fssbench.analysis.collect import collect
 
     paths = [Path(runs)] if isinstance(runs, str | Path) else list(map(Path, runs))
@@ -80,7 +80,7 @@ def collect_results(
         return results
     other = Path(compare_to)
     before = read_other(other, resamples=resamples, seed=seed)
-    return with_changes(results, before, against=other.name or str(other))
+    return add_changes(results, before, against=other.name or str(other))
 
 
 def select_reporters(formats: Sequence[str] | None = None, style: str | None = None) -> Selection:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from fssbench.analysis.collect import collect
-from fssbench.analysis.comparisons import LEVEL, differences
-from fssbench.analysis.matching import differs, on_common_episodes
+from fssbench.analysis.comparisons import LEVEL, compute_differences
+from fssbench.analysis.matching import differs, match_common_episodes
 from fssbench.analysis.results_file import RESULTS_FILE, read_results
 from fssbench.analysis.row_keys import (
     Key,
@@ -27,7 +27,7 @@ from fssbench.analysis.row_keys import (
     training_of,
 )
 from fssbench.analysis.row_names import name_rows, row_title
-from fssbench.analysis.statistics import holm
+from fssbench.analysis.statistics import adjust_by_holm
 from fssbench.contracts.resamples import PAIR_RESAMPLES
 from fssbench.contracts.results import Cell, Change, Changes, Departure, Estimate, Results
 from fssbench.contracts.run_manifest import RunManifest
@@ -52,15 +52,15 @@ def read_other(path: Path, *, resamples: int, seed: int) -> Results:
         raise DataError(f"nothing to compare with in {path}: no {RESULTS_FILE}, and {error}") from error
 
 
-def with_changes(results: Results, other: Results, *, against: str) -> Results:
+def add_changes(results: Results, other: Results, *, against: str) -> Results:
     """Add to the results what has changed since `other`."""
-    couples, gone = _couples(results.cells, other.cells)
+    couples, gone = _pair_cells(results.cells, other.cells)
     changes: list[Change] = []
     unchanged = 0
     for after, before in couples:
         if before is None:
             changes.append(Change("added", None, after))
-        elif _same(before, after):
+        elif _are_equal(before, after):
             unchanged += 1
         else:
             changes.append(_change(before, after))
@@ -88,13 +88,13 @@ def change_titles(changes: Changes) -> list[str]:
     ]
 
 
-def _key(cell: Cell) -> Key:
+def _make_key(cell: Cell) -> Key:
     run = first_run(cell)
     place = (cell.benchmark, str(cell.shot), str(cell.seed), cell.protocol, run.score_size)
     return (*place, cell.label, cell.backbone)
 
 
-def _couples(
+def _pair_cells(
     mine: tuple[Cell, ...], others: tuple[Cell, ...]
 ) -> tuple[list[tuple[Cell, Cell | None]], list[Cell]]:
     """Pair each cell with its counterpart in the other results, and list the other cells without one.
@@ -103,10 +103,10 @@ def _couples(
     program, then the fewest other facts that differ.
     """
     near = sorted(
-        (_distance(cell, other), n, m)
+        (_measure_distance(cell, other), n, m)
         for n, cell in enumerate(mine)
         for m, other in enumerate(others)
-        if _key(cell) == _key(other)
+        if _make_key(cell) == _make_key(other)
     )
     counterpart: dict[int, int] = {}
     for _, n, m in near:
@@ -116,16 +116,16 @@ def _couples(
     return couples, [other for m, other in enumerate(others) if m not in counterpart.values()]
 
 
-def _distance(cell: Cell, other: Cell) -> tuple[int, ...]:
+def _measure_distance(cell: Cell, other: Cell) -> tuple[int, ...]:
     """Return how much two cells differ as measurements; smaller means more similar."""
-    if _identities(cell) == _identities(other):
+    if _list_identities(cell) == _list_identities(other):
         return (0,)
     run, its = first_run(cell), first_run(other)
     mine, theirs = row_key(run), row_key(its)
     fields, before = (each.manifest.block.as_stored() for each in (run, its))
     return (
         1,
-        -len(_identities(cell).items() & _identities(other).items()),
+        -len(_list_identities(cell).items() & _list_identities(other).items()),
         method_key(run) != method_key(its),
         method_marks(run) != method_marks(its),
         training_of(run) != training_of(its),
@@ -134,13 +134,13 @@ def _distance(cell: Cell, other: Cell) -> tuple[int, ...]:
     )
 
 
-def _identities(cell: Cell) -> dict[int, str]:
+def _list_identities(cell: Cell) -> dict[int, str]:
     return {fold: run.identity for fold, run in cell.folds.items()}
 
 
-def _same(before: Cell, after: Cell) -> bool:
+def _are_equal(before: Cell, after: Cell) -> bool:
     """Return whether both are the same measurement with the same counts, to the pixel."""
-    if _identities(before) != _identities(after) or set(before.marks) != set(after.marks):
+    if _list_identities(before) != _list_identities(after) or set(before.marks) != set(after.marks):
         return False
     return all(
         (one.indices == two.indices).all()
@@ -156,9 +156,9 @@ def _change(before: Cell, after: Cell) -> Change:
     column, other = column_key(first_run(after)), column_key(first_run(before))
     reason = "they were scored or capped in different ways" if column != other else differs(after, before)
     if reason:
-        return Change("changed", before, after, tuple(_departures(before, after)), unpaired=reason)
-    count = distinct_episodes(run for run, _ in on_common_episodes(after, before).runs)
-    return Change("changed", before, after, tuple(_departures(before, after)), episodes=count)
+        return Change("changed", before, after, tuple(_find_departures(before, after)), unpaired=reason)
+    count = distinct_episodes(run for run, _ in match_common_episodes(after, before).runs)
+    return Change("changed", before, after, tuple(_find_departures(before, after)), episodes=count)
 
 
 def _add_paired_intervals(changes: list[Change], results: Results) -> list[Change]:
@@ -169,12 +169,12 @@ def _add_paired_intervals(changes: list[Change], results: Results) -> list[Chang
     places = [n for n, change in enumerate(changes) if change.episodes]
     couples = [(c.after, c.before) for c in (changes[n] for n in places) if c.after and c.before]
     resamples = max(PAIR_RESAMPLES, results.resamples)
-    gaps = differences(couples, resamples=resamples, seed=results.bootstrap_seed)
+    gaps = compute_differences(couples, resamples=resamples, seed=results.bootstrap_seed)
     families: dict[tuple[str, int], list[int]] = defaultdict(list)
     for i, (after, _) in enumerate(couples):
         families[after.benchmark, after.shot].append(i)
     for family in families.values():
-        for i, p in zip(family, holm([gaps[i].p for i in family]), strict=True):
+        for i, p in zip(family, adjust_by_holm([gaps[i].p for i in family]), strict=True):
             gap, n = gaps[i], places[i]
             paired = Estimate(gap.value, gap.low, gap.high, gap.shortage)
             verdict = None if math.isnan(p) else p <= LEVEL
@@ -182,11 +182,11 @@ def _add_paired_intervals(changes: list[Change], results: Results) -> list[Chang
     return changes
 
 
-def _departures(before: Cell, after: Cell) -> Iterator[Departure]:
+def _find_departures(before: Cell, after: Cell) -> Iterator[Departure]:
     """Find what differs in the identities; if nothing does, what differs in the contexts."""
     folds = sorted(set(before.folds) & set(after.folds))
     departures: dict[tuple[str, str, str], list[int]] = {}
-    for list_facts in (_identity_facts, _context_facts):
+    for list_facts in (_list_identity_facts, _list_context_facts):
         for fold in folds:
             one, two = (list_facts(cell.folds[fold].manifest) for cell in (before, after))
             for name in sorted(one.keys() | two.keys()):
@@ -198,18 +198,18 @@ def _departures(before: Cell, after: Cell) -> Iterator[Departure]:
         yield Departure(name, old, new, tuple(where))
 
 
-def _identity_facts(manifest: RunManifest) -> dict[str, str]:
-    return dict(_flat(manifest.block.as_stored()))
+def _list_identity_facts(manifest: RunManifest) -> dict[str, str]:
+    return dict(_flatten(manifest.block.as_stored()))
 
 
-def _context_facts(manifest: RunManifest) -> dict[str, str]:
+def _list_context_facts(manifest: RunManifest) -> dict[str, str]:
     stored = manifest.context.as_stored()
-    return dict(_flat({name: stored[name] for name in _CONTEXT if name in stored}, "context."))
+    return dict(_flatten({name: stored[name] for name in _CONTEXT if name in stored}, "context."))
 
 
-def _flat(block: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _flatten(block: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for name, value in block.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from _flatten(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", str(value)

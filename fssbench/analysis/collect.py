@@ -79,7 +79,7 @@ def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0)
     rows = join_folds(runs)
     in_rows = {run.identity: run for row in rows for run in row}
     runs = tuple(in_rows[run.identity] for run in runs)
-    cells = name_rows(_cell(row, folds, samples) for row in rows)
+    cells = name_rows(_make_cell(row, folds, samples) for row in rows)
     efficiency, unread = read_all(paths)
     results = Results(runs, cells, resamples, seed, (*notes, *unread), efficiency)
     return replace(results, cells=_mark_best(results))
@@ -114,7 +114,7 @@ def _convert_run(run: StoredRun) -> RunResult:
         planned=run.planned,
         learnable=context.learnable,
         parameters=context.parameters,
-        seconds=_prediction_seconds(sessions),
+        seconds=_average_prediction_seconds(sessions),
         marks=marks,
         miou=undrawn,
         fb_iou=undrawn,
@@ -129,13 +129,13 @@ def _convert_run(run: StoredRun) -> RunResult:
         manifest=run.manifest,
         panels=tuple(read_panels(run)),
         supports=tuple(run.plan[r.index].supports for r in records),
-        commands=_commands(context, sessions),
+        commands=_list_commands(context, sessions),
         whole=run.whole,
         unmet=score.unmet,
     )
 
 
-def _prediction_seconds(sessions: Iterable[Session]) -> float:
+def _average_prediction_seconds(sessions: Iterable[Session]) -> float:
     """Mean seconds of a prediction; nan if no session has timed them apart from the inputs.
 
     Runs of earlier versions have one time that contains what methods share: reading images, and the backbone.
@@ -150,13 +150,15 @@ def _prediction_seconds(sessions: Iterable[Session]) -> float:
     return float(sum(seconds for seconds, _ in timed) / sum(episodes for _, episodes in timed))
 
 
-def _commands(context: Context, sessions: Iterable[Session]) -> tuple[str, ...]:
+def _list_commands(context: Context, sessions: Iterable[Session]) -> tuple[str, ...]:
     """Ids of the commands that worked on a run, in order; the first one started it."""
     ids = [context.command, *(session.command for session in sessions)]
     return tuple(dict.fromkeys(str(each) for each in ids if each))
 
 
-def _cell(members: list[RunResult], folds: dict[str, int], samples: dict[str, tuple[Sample, Sample]]) -> Cell:
+def _make_cell(
+    members: list[RunResult], folds: dict[str, int], samples: dict[str, tuple[Sample, Sample]]
+) -> Cell:
     first = members[0]
     by_fold = {run.fold: run for run in members}
     missing = tuple(f for f in range(folds[first.identity]) if f not in by_fold)

@@ -1,7 +1,7 @@
 """Comparison of methods: pairs on the same episodes, wins, ranks over benchmarks, spread over seeds.
 
 The functions read the table model.  Both sides of a difference are resampled with the same draws.
-`fssbench.analysis.matching` decides which cells can be compared, and `refusals` lists those that cannot.
+`fssbench.analysis.matching` decides which cells can be compared, and `list_refusals` lists those that cannot.
 
 "Significantly better" has one meaning in the whole product: the p of a pair, adjusted by Holm's
 method over its family, is at most 5 %.  The family of a pair is every pair that can be compared on
@@ -20,12 +20,20 @@ from typing import Literal
 
 import numpy as np
 
-from fssbench.analysis.matching import Match, Refusal, chosen, columns, differs, matches, on_common_episodes
-from fssbench.analysis.paired import mean_samples, paired_differences
-from fssbench.analysis.ranks import critical_difference, friedman, groups, mean_ranks
+from fssbench.analysis.matching import (
+    Match,
+    Refusal,
+    differs,
+    group_columns,
+    match_cells,
+    match_common_episodes,
+    select_cells,
+)
+from fssbench.analysis.paired import average_samples, compute_paired_differences
+from fssbench.analysis.ranks import average_ranks, compute_critical_difference, group_ranks, run_friedman_test
 from fssbench.analysis.row_keys import COLUMN, column_key, first_run, method_key
-from fssbench.analysis.row_names import method_names, name_rows, with_names
-from fssbench.analysis.statistics import Difference, holm
+from fssbench.analysis.row_names import name_methods, name_rows, with_names
+from fssbench.analysis.statistics import Difference, adjust_by_holm
 from fssbench.contracts.resamples import PAIR_RESAMPLES, RESAMPLES
 from fssbench.contracts.results import Cell, Results
 from fssbench.errors import UsageError
@@ -133,7 +141,7 @@ class SeedSpread:
     """Standard error of one seed's mIoU from its episodes (bootstrap), root mean square over seeds."""
 
 
-def differences(
+def compute_differences(
     couples: Sequence[tuple[Cell, Cell]], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> list[Difference]:
     """Compute A minus B in mIoU points on the episodes that both have counted, for cells that can be paired.
@@ -147,13 +155,13 @@ def differences(
         apart = column_key(first_run(a)) != column_key(first_run(b))
         if reason := "they are in different columns" if apart else differs(a, b):
             raise UsageError(f"{a.label} and {b.label} on {a.benchmark} cannot be paired: {reason}")
-    compared = paired_differences(
-        [on_common_episodes(a, b).runs for a, b in couples], resamples=resamples, seed=seed
+    compared = compute_paired_differences(
+        [match_common_episodes(a, b).runs for a, b in couples], resamples=resamples, seed=seed
     )
     return [gap for _, _, gap in compared]
 
 
-def pairs(
+def compare_pairs(
     results: Results,
     *,
     resamples: int | None = None,
@@ -168,14 +176,14 @@ def pairs(
         resamples: bootstrap resamples; by default `PAIR_RESAMPLES`, or more if the family or the results need more.
         seed: seed of the bootstrap; that of the results if None.
         shared: whether cells with different episodes are compared on the episodes that they share.
-        methods: names (see `method_names`) whose pairs are returned, A before B in this order; all by default.  The
+        methods: names (see `name_methods`) whose pairs are returned, A before B in this order; all by default.  The
             family always contains all methods of the results.
 
     Raises:
         UsageError: if no result has one of the names.
     """
     matched = [
-        m for m in matches(results, shared, _order_all_names(results, methods)) if isinstance(m, Match)
+        m for m in match_cells(results, shared, _order_all_names(results, methods)) if isinstance(m, Match)
     ]
     families: dict[tuple[str, int], list[Match]] = defaultdict(list)
     for match in matched:
@@ -183,7 +191,9 @@ def pairs(
     compared: dict[int, Pair] = {}
     for family in families.values():
         number = resamples or max(PAIR_RESAMPLES, results.resamples, _FOR_HOLM * len(family))
-        for match, pair in zip(family, _compare_family(family, number, _seed(results, seed)), strict=True):
+        for match, pair in zip(
+            family, _compare_family(family, number, _choose_seed(results, seed)), strict=True
+        ):
             compared[id(match)] = pair
     names = dict(zip(map(id, results.cells), _list_names(results), strict=True))
     wanted = set(names.values() if methods is None else methods)
@@ -194,11 +204,11 @@ def verdicts(results: Results) -> dict[tuple[int, int], Pair]:
     """Compare every two cells of one column.
 
     Returns:
-        The pairs of `pairs` by the ids of their two cells, in both orders: under (id(A), id(B)) the pair from the
+        The pairs by the ids of their two cells, in both orders: under (id(A), id(B)) the pair from the
         side of A.
     """
     compared: dict[tuple[int, int], Pair] = {}
-    for pair in pairs(results):
+    for pair in compare_pairs(results):
         compared[id(pair.a), id(pair.b)] = pair
         compared[id(pair.b), id(pair.a)] = turn_pair(pair)
     return compared
@@ -227,7 +237,7 @@ def _order_all_names(results: Results, methods: Sequence[str] | None) -> list[st
     """
     if methods is None:
         return None
-    chosen(results, methods)  # refuses unknown names
+    select_cells(results, methods)  # refuses unknown names
     rest = sorted(set(_list_names(results)) - set(methods))
     return [*dict.fromkeys(methods), *rest]
 
@@ -238,9 +248,9 @@ def _list_names(results: Results) -> list[str]:
 
 def _compare_family(family: Sequence[Match], resamples: int, seed: int) -> Iterator[Pair]:
     """Compare the pairs of one benchmark and shot, and adjust their p over all of them."""
-    sides = paired_differences([m.runs for m in family], resamples=resamples, seed=seed)
+    sides = compute_paired_differences([m.runs for m in family], resamples=resamples, seed=seed)
     gaps = [gap for _, _, gap in sides]
-    adjusted = holm([gap.p for gap in gaps])
+    adjusted = adjust_by_holm([gap.p for gap in gaps])
     tests = sum(not math.isnan(gap.p) for gap in gaps)
     for m, (a, b, gap), p in zip(family, sides, adjusted, strict=True):
         runs = [run for run, _ in m.runs]
@@ -255,7 +265,7 @@ def _compare_family(family: Sequence[Match], resamples: int, seed: int) -> Itera
             figures=(a.value, b.value),
             difference=gap,
             adjusted=p,
-            outcome=_outcome(gap, p),
+            outcome=_judge_outcome(gap, p),
             episodes=distinct_episodes(runs),
             queries=a.evidence.queries,
             folds=len(runs),
@@ -266,7 +276,7 @@ def _compare_family(family: Sequence[Match], resamples: int, seed: int) -> Itera
         )
 
 
-def _outcome(gap: Difference, adjusted: float) -> Outcome:
+def _judge_outcome(gap: Difference, adjusted: float) -> Outcome:
     if math.isnan(adjusted):
         return Outcome.TOO_FEW_QUERIES
     if adjusted > LEVEL:
@@ -274,12 +284,12 @@ def _outcome(gap: Difference, adjusted: float) -> Outcome:
     return Outcome.WIN if gap.value > 0 else Outcome.LOSS
 
 
-def refusals(results: Results, *, shared: bool = False) -> tuple[Refusal, ...]:
-    """List the pairs of methods on one benchmark and shot that `pairs` does not compare, with the reasons."""
-    return tuple(m for m in matches(results, shared, None) if isinstance(m, Refusal))
+def list_refusals(results: Results, *, shared: bool = False) -> tuple[Refusal, ...]:
+    """List the pairs of methods on one benchmark and shot that `compare_pairs` does not compare, with the reasons."""
+    return tuple(m for m in match_cells(results, shared, None) if isinstance(m, Refusal))
 
 
-def tally(compared: Iterable[Pair]) -> tuple[Tally, ...]:
+def count_outcomes(compared: Iterable[Pair]) -> tuple[Tally, ...]:
     """Count wins, ties and losses of each two methods over all their pairs, in order of appearance."""
     listed = list(compared)
     cells = {id(cell): cell for pair in listed for cell in (pair.a, pair.b)}
@@ -300,7 +310,7 @@ def tally(compared: Iterable[Pair]) -> tuple[Tally, ...]:
     )
 
 
-def ranking(results: Results) -> Ranking:
+def rank_methods(results: Results) -> Ranking:
     """Rank methods over the benchmarks and shots on which all of them were measured on the same episodes.
 
     A block is a benchmark and shot with enough queries for a verdict; a method's figure there is the
@@ -310,10 +320,10 @@ def ranking(results: Results) -> Ranking:
     Args:
         results: what was collected.
     """
-    cells, names = chosen(results, None)
+    cells, names = select_cells(results, None)
     wanted = list(dict.fromkeys(names))
     blocks: dict[tuple[str, int], list[list[float]]] = defaultdict(list)
-    for column in columns(cells).values():
+    for column in group_columns(cells).values():
         held: dict[str, list[Cell]] = defaultdict(list)
         for i in column:
             held[names[i]].append(cells[i])
@@ -334,20 +344,20 @@ def ranking(results: Results) -> Ranking:
     if reason:
         return Ranking(tuple(wanted), (), tuple(blocks), math.nan, math.nan, (), reason)
     table = np.array([np.mean(columns, axis=0) for columns in blocks.values()])
-    ranks = mean_ranks(table)
+    ranks = average_ranks(table)
     order = sorted(range(len(wanted)), key=lambda i: (ranks[i], wanted[i]))
-    critical = critical_difference(len(wanted), len(blocks), level=LEVEL)
+    critical = compute_critical_difference(len(wanted), len(blocks), level=LEVEL)
     return Ranking(
         methods=tuple(wanted[i] for i in order),
         ranks=tuple(float(ranks[i]) for i in order),
         blocks=tuple(blocks),
-        friedman=friedman(table),
+        friedman=run_friedman_test(table),
         critical=critical,
-        groups=tuple(tuple(wanted[i] for i in group) for group in groups(ranks.tolist(), critical)),
+        groups=tuple(tuple(wanted[i] for i in group) for group in group_ranks(ranks.tolist(), critical)),
     )
 
 
-def seed_spread(
+def estimate_seed_spread(
     results: Results, *, resamples: int | None = None, seed: int | None = None
 ) -> tuple[SeedSpread, ...]:
     """Estimate the spread between seeds, for methods that were measured more than once in a column.
@@ -356,7 +366,7 @@ def seed_spread(
     method.  Two trainings of one recipe differ in their weights alone; only their checkpoints can tell whether
     they differ by seed or by data.
     """
-    methods = method_names(results.cells)
+    methods = name_methods(results.cells)
     named = [(methods[method_key(first_run(cell))], n, cell) for n, cell in enumerate(results.cells)]
     names, _, cells = zip(*sorted(named, key=lambda each: each[:2]), strict=True) if named else ((), (), ())
     alike: dict[object, list[int]] = defaultdict(list)
@@ -367,7 +377,7 @@ def seed_spread(
         by_weights: dict[object, dict[object, int]] = defaultdict(dict)
         by_plans: dict[object, dict[object, int]] = defaultdict(dict)
         for i in members:
-            weights, plans = _weights(cells[i]), _plans(cells[i])
+            weights, plans = _list_weights(cells[i]), _list_plans(cells[i])
             by_weights[weights].setdefault(cells[i].seed, i)
             by_plans[plans].setdefault(weights, i)
         groups += [("episodes", list(group.values())) for group in by_weights.values() if len(group) > 1]
@@ -376,7 +386,9 @@ def seed_spread(
             groups.append(("both", members))
     used = sorted({i for _, group in groups for i in group})
     number = resamples or max(PAIR_RESAMPLES, results.resamples)
-    means = mean_samples([cells[i].folds.values() for i in used], resamples=number, seed=_seed(results, seed))
+    means = average_samples(
+        [cells[i].folds.values() for i in used], resamples=number, seed=_choose_seed(results, seed)
+    )
     spreads = {i: mean.error for i, mean in zip(used, means, strict=True)}
     return tuple(
         SeedSpread(
@@ -394,7 +406,7 @@ def seed_spread(
     )
 
 
-def _seed(results: Results, seed: int | None) -> int:
+def _choose_seed(results: Results, seed: int | None) -> int:
     return results.bootstrap_seed if seed is None else seed
 
 
@@ -407,9 +419,9 @@ def _key_without_seed(cell: Cell) -> str:
     return str((method_key(run), column, sorted(cell.folds), block))
 
 
-def _weights(cell: Cell) -> tuple[str, ...]:
+def _list_weights(cell: Cell) -> tuple[str, ...]:
     return tuple(cell.folds[fold].manifest.block.head_sha256 for fold in sorted(cell.folds))
 
 
-def _plans(cell: Cell) -> tuple[str, ...]:
+def _list_plans(cell: Cell) -> tuple[str, ...]:
     return tuple(cell.folds[fold].plan_sha256 for fold in sorted(cell.folds))

@@ -58,7 +58,7 @@ class Frames:
 
         names = name_runs(self.results)
         tables = [make_episode_table(run, names[run.identity]) for run in self.results.runs]
-        return pandas.concat(tables or [_table(EPISODE_COLUMNS, {})], ignore_index=True)
+        return pandas.concat(tables or [_make_table(EPISODE_COLUMNS, {})], ignore_index=True)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -121,13 +121,15 @@ def name_runs(results: Results) -> dict[str, str]:
 def make_run_table(results: Results) -> DataFrame:
     """Make the table of runs, columns as in `RUN_COLUMNS`."""
     names = name_runs(results)
-    return _table_of_rows(RUN_COLUMNS, [_run_row(run, names[run.identity], results) for run in results.runs])
+    return _make_table_of_rows(
+        RUN_COLUMNS, [_make_run_row(run, names[run.identity], results) for run in results.runs]
+    )
 
 
 def make_mean_table(results: Results) -> DataFrame:
     """Make the table of means over folds, columns as in `MEAN_COLUMNS`."""
     cells = with_names(results).cells
-    return _table_of_rows(MEAN_COLUMNS, [_mean_row(cell, results) for cell in cells])
+    return _make_table_of_rows(MEAN_COLUMNS, [_make_mean_row(cell, results) for cell in cells])
 
 
 def make_episode_table(run: RunResult, name: str, edit_text: Callable[[str], str] = str) -> DataFrame:
@@ -141,7 +143,7 @@ def make_episode_table(run: RunResult, name: str, edit_text: Callable[[str], str
     classes = dict(zip(run.classes, run.class_names, strict=False))
     class_names = {c: edit_text(classes.get(c, f"class {c}")) for c in set(run.class_ids.tolist())}
     union = run.union[:, 1]
-    return _table(
+    return _make_table(
         EPISODE_COLUMNS,
         {
             "run": edit_text(run.slug),
@@ -163,43 +165,43 @@ def make_episode_table(run: RunResult, name: str, edit_text: Callable[[str], str
             "target": run.target,
             "name": edit_text(name),
             "iou": np.where(union > 0, 100 * run.inter[:, 1] / np.maximum(union, 1), np.nan),
-            "marks": edit_text(_joined(run.marks)),
+            "marks": edit_text(_join_texts(run.marks)),
         },
     )
 
 
-def _run_row(run: RunResult, name: str, results: Results) -> dict[str, Any]:
+def _make_run_row(run: RunResult, name: str, results: Results) -> dict[str, Any]:
     names = dict(zip(run.classes, run.class_names, strict=False))
     return {
-        **_shared_values([run], run.miou, run.fb_iou, results),
+        **_list_shared_values([run], run.miou, run.fb_iou, results),
         "name": name,
         "fold": run.fold,
         "episodes": run.episodes,
         "seconds_per_episode": run.seconds,
-        "marks": _joined(run.marks),
-        "absent_classes": _joined(names.get(c, str(c)) for c in run.absent),
+        "marks": _join_texts(run.marks),
+        "absent_classes": _join_texts(names.get(c, str(c)) for c in run.absent),
         "identity": run.identity,
         "plan_sha256": run.plan_sha256,
         "run": run.slug,
     }
 
 
-def _mean_row(cell: Cell, results: Results) -> dict[str, Any]:
+def _make_mean_row(cell: Cell, results: Results) -> dict[str, Any]:
     runs = list(cell.folds.values())
     return {
-        **_shared_values(runs, cell.miou, cell.fb_iou, results),
+        **_list_shared_values(runs, cell.miou, cell.fb_iou, results),
         "name": row_title(cell),
         "episodes": cell.episodes,
         "best": cell.best,
         "tied": cell.tied,
-        "marks": _joined(cell.marks),
+        "marks": _join_texts(cell.marks),
         "run": " ".join(run.slug for run in runs),
         "folds": " ".join(map(str, cell.folds)),
         "missing_folds": " ".join(map(str, cell.missing)),
     }
 
 
-def _shared_values(
+def _list_shared_values(
     runs: Sequence[RunResult], miou: Estimate, fb_iou: Estimate, results: Results
 ) -> dict[str, Any]:
     """Values of the columns that the tables of runs and of means have in common."""
@@ -231,26 +233,26 @@ def _shared_values(
         "bootstrap_seed": results.bootstrap_seed,
         "status": "complete" if all(run.episodes == run.planned for run in runs) else "incomplete",
         "absent_rule": first.absent_rule,
-        "no_interval": _lacking_interval(miou),
+        "no_interval": _explain_lack(miou),
     }
 
 
-def _lacking_interval(figure: Estimate) -> str:
+def _explain_lack(figure: Estimate) -> str:
     """Say why a figure has no interval; empty if it has one."""
     if math.isfinite(figure.low) and math.isfinite(figure.high):
         return ""
     return figure.shortage or ("no figure" if math.isnan(figure.value) else "not resampled")
 
 
-def _joined(texts: Iterable[str]) -> str:
+def _join_texts(texts: Iterable[str]) -> str:
     return "; ".join(texts)
 
 
-def _table_of_rows(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> DataFrame:
-    return _table(columns, {name: [row[name] for row in rows] for name in column_names(columns)})
+def _make_table_of_rows(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> DataFrame:
+    return _make_table(columns, {name: [row[name] for row in rows] for name in column_names(columns)})
 
 
-def _table(columns: Sequence[Column], values: Mapping[str, Any]) -> DataFrame:
+def _make_table(columns: Sequence[Column], values: Mapping[str, Any]) -> DataFrame:
     """Make a table with exactly these columns and their types; a single value is one for all rows."""
     from pandas import DataFrame
 

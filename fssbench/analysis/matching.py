@@ -60,7 +60,7 @@ def differs(a: Cell, b: Cell) -> str:
         mine, other = a.folds[fold], b.folds[fold]
         if mine.plan_sha256 != other.plan_sha256:
             return f"the plans of fold {fold} differ ({mine.plan_sha256[:8]} against {other.plan_sha256[:8]})"
-    return _data_differs(a, b)
+    return _describe_difference(a, b)
 
 
 def comparable(cells: Sequence[Cell]) -> list[list[int]]:
@@ -78,7 +78,7 @@ def comparable(cells: Sequence[Cell]) -> list[list[int]]:
     return parts
 
 
-def _data_differs(a: Cell, b: Cell) -> str:
+def _describe_difference(a: Cell, b: Cell) -> str:
     """Describe differences between two cells that no choice of episodes can remove."""
     for fold in sorted(set(a.folds) & set(b.folds)):
         mine, other = (cell.folds[fold].manifest.block for cell in (a, b))
@@ -88,7 +88,7 @@ def _data_differs(a: Cell, b: Cell) -> str:
             if one != two:
                 return f"{name} of fold {fold} differs ({one!s:.12} against {two!s:.12})"
         if same_plan:
-            left, right = _same_plan_episodes(a.folds[fold], b.folds[fold])
+            left, right = _restrict_same_plan(a.folds[fold], b.folds[fold])
             if not left.episodes:
                 return f"no episode of fold {fold} was counted by both"
             if wrong := int((left.target != right.target).sum()):
@@ -96,7 +96,7 @@ def _data_differs(a: Cell, b: Cell) -> str:
     return ""
 
 
-def chosen(results: Results, methods: Sequence[str] | None) -> tuple[list[Cell], list[str]]:
+def select_cells(results: Results, methods: Sequence[str] | None) -> tuple[list[Cell], list[str]]:
     """Select the cells of the wanted methods, with the name of each, in the order of the methods."""
     names = [cell.name for cell in with_names(results).cells]
     order = sorted(set(names)) if methods is None else list(dict.fromkeys(methods))
@@ -106,7 +106,7 @@ def chosen(results: Results, methods: Sequence[str] | None) -> tuple[list[Cell],
     return [results.cells[i] for _, i in kept], [names[i] for _, i in kept]
 
 
-def columns(cells: Sequence[Cell]) -> dict[Key, list[int]]:
+def group_columns(cells: Sequence[Cell]) -> dict[Key, list[int]]:
     """Indices of the cells of each column; columns are sorted by benchmark and shot."""
     members: dict[Key, list[int]] = defaultdict(list)
     for i, cell in enumerate(cells):
@@ -114,11 +114,11 @@ def columns(cells: Sequence[Cell]) -> dict[Key, list[int]]:
     return dict(sorted(members.items(), key=lambda item: (item[0][0], int(item[0][1]), item[0])))
 
 
-def matches(results: Results, shared: bool, methods: Sequence[str] | None) -> Iterator[Match | Refusal]:
+def match_cells(results: Results, shared: bool, methods: Sequence[str] | None) -> Iterator[Match | Refusal]:
     """Match every two cells of a column, then methods that share a benchmark and shot but no column."""
-    cells, names = chosen(results, methods)
+    cells, names = select_cells(results, methods)
     full = dict(zip(map(id, results.cells), map(full_name, with_names(results).cells), strict=True))
-    by_column = columns(cells)
+    by_column = group_columns(cells)
     met: dict[tuple[str, int], set[tuple[str, str]]] = defaultdict(set)
     for members in by_column.values():
         for i, j in combinations(members, 2):
@@ -152,12 +152,12 @@ def _match(a: Cell, b: Cell, methods: tuple[str, str], shared: bool) -> Match | 
     ]
     reason = "; ".join(f"{name} {x or 'none'} against {y or 'none'}" for name, x, y in parts) or differs(a, b)
     if not reason:
-        return Match(a, b, methods, on_common_episodes(a, b).runs)
-    broken = not {name for name, _, _ in parts} <= _SHAREABLE or bool(_data_differs(a, b))
+        return Match(a, b, methods, match_common_episodes(a, b).runs)
+    broken = not {name for name, _, _ in parts} <= _SHAREABLE or bool(_describe_difference(a, b))
     if not shared or broken:
         return Refusal(a.benchmark, a.shot, methods, reason, not broken)
     runs = tuple(
-        _other_plan_episodes(a.folds[fold], b.folds[fold]) for fold in sorted(set(a.folds) & set(b.folds))
+        _restrict_other_plan(a.folds[fold], b.folds[fold]) for fold in sorted(set(a.folds) & set(b.folds))
     )
     runs = tuple(couple for couple in runs if couple[0].episodes)
     if not runs:
@@ -166,13 +166,13 @@ def _match(a: Cell, b: Cell, methods: tuple[str, str], shared: bool) -> Match | 
     return Match(a, b, methods, runs, f"compared on {count} shared episodes of plans that differ: {reason}")
 
 
-def on_common_episodes(a: Cell, b: Cell) -> Match:
+def match_common_episodes(a: Cell, b: Cell) -> Match:
     """Match two cells that do not differ, on the episodes that both have counted."""
-    couples = tuple(_same_plan_episodes(a.folds[fold], b.folds[fold]) for fold in sorted(a.folds))
+    couples = tuple(_restrict_same_plan(a.folds[fold], b.folds[fold]) for fold in sorted(a.folds))
     return Match(a, b, (full_name(a), full_name(b)), couples)
 
 
-def _same_plan_episodes(a: RunResult, b: RunResult) -> tuple[RunResult, RunResult]:
+def _restrict_same_plan(a: RunResult, b: RunResult) -> tuple[RunResult, RunResult]:
     """Restrict two runs of one plan to the episodes that both have counted."""
     if np.array_equal(a.indices, b.indices):
         alike = a.whole and b.whole
@@ -184,14 +184,14 @@ def _same_plan_episodes(a: RunResult, b: RunResult) -> tuple[RunResult, RunResul
     )
 
 
-def _other_plan_episodes(a: RunResult, b: RunResult) -> tuple[RunResult, RunResult]:
+def _restrict_other_plan(a: RunResult, b: RunResult) -> tuple[RunResult, RunResult]:
     """Restrict two runs of different plans to the episodes with the same class, images and truth.
 
     A repeated episode is shared as often as both runs have it.  The mean is over the classes with a shared
     episode.
     """
-    places = _episodes(b)
-    rows = [(i, places[key]) for key, i in _episodes(a).items() if key in places]
+    places = _number_episodes(b)
+    rows = [(i, places[key]) for key, i in _number_episodes(a).items() if key in places]
     mine, other = (np.array([row[k] for row in rows], dtype=np.int64) for k in (0, 1))
     shared_classes = set(a.class_ids[mine].tolist())
     stream = "+".join(sorted({a.plan_sha256, b.plan_sha256}))
@@ -206,7 +206,7 @@ def _other_plan_episodes(a: RunResult, b: RunResult) -> tuple[RunResult, RunResu
     return left, right
 
 
-def _episodes(run: RunResult) -> dict[tuple[object, ...], int]:
+def _number_episodes(run: RunResult) -> dict[tuple[object, ...], int]:
     """Row of each episode by its content; repeats are numbered."""
     seen = Counter[tuple[object, ...]]()
     rows: dict[tuple[object, ...], int] = {}

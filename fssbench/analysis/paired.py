@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from fssbench.analysis.exchange import Folds, exchange_p
-from fssbench.analysis.statistics import Difference, Sample, difference, estimate_of_runs, mean_sample
+from fssbench.analysis.statistics import Difference, Sample, compute_difference, estimate_of_runs, mean_sample
 from fssbench.contracts.results import RunResult
 
 _Key = tuple[object, ...]
@@ -20,7 +20,7 @@ _samples: dict[_Key, Sample] = {}
 _p: dict[_Key, float] = {}
 
 
-def paired_differences(
+def compute_paired_differences(
     couples: Sequence[Folds], *, resamples: int, seed: int
 ) -> list[tuple[Sample, Sample, Difference]]:
     """Compare A with B, means over folds, for each couple.
@@ -47,7 +47,7 @@ def paired_differences(
             if row not in means:  # a method is in many couples
                 means[row] = mean_sample([samples[number] for number in row])
         a, b = (means[row] for row in rows)
-        compared.append((a, b, difference(a, b)))
+        compared.append((a, b, compute_difference(a, b)))
     tested = [n for n, (_, _, gap) in enumerate(compared) if not math.isnan(gap.p)]
     for n, p in zip(tested, _exchange_test([couples[n] for n in tested], keys, resamples, seed), strict=True):
         a, b, gap = compared[n]
@@ -55,7 +55,7 @@ def paired_differences(
     return compared
 
 
-def mean_samples(rows: Sequence[Iterable[RunResult]], *, resamples: int, seed: int) -> list[Sample]:
+def average_samples(rows: Sequence[Iterable[RunResult]], *, resamples: int, seed: int) -> list[Sample]:
     """Compute the mIoU of each row (the mean over its folds) with its bootstrap replicates."""
     listed = [list(row) for row in rows]
     runs = {id(run): run for row in listed for run in row}

@@ -43,15 +43,15 @@ class Power:
     """Runs, each with a seed of its own: episodes drawn anew, and trained anew where `training` is known."""
 
 
-def power(
+def estimate_power(
     pairs: Iterable[Pair], spreads: Sequence[SeedSpread] = (), *, difference: float, power: float = 0.8
 ) -> tuple[Power, ...]:
     """Estimate for each pair what is needed to show a difference of a given size.
 
     Args:
-        pairs: compared runs, from `fssbench.analysis.comparisons.pairs`; those with too few queries are left out.
-        spreads: from `fssbench.analysis.comparisons.seed_spread`; where both methods of a pair were trained several
-            times (or have nothing to train), the spread between trainings is counted in.
+        pairs: compared runs, from `compare_pairs`.  Those with too few queries are left out.
+        spreads: from `estimate_seed_spread`.  The spread between trainings is counted in if both methods of a pair
+            were trained several times, or have nothing to train.
         difference: mIoU points to be shown.
         power: probability with which a true difference of that size is to be shown.
 
@@ -63,13 +63,13 @@ def power(
     if not LEVEL < power < 1:
         raise UsageError(f"power lies between {LEVEL} and 1, both excluded; got {power}")
     return tuple(
-        _power(pair, _training_deviation(pair, spreads), difference, power)
+        _compute_power(pair, _estimate_training_deviation(pair, spreads), difference, power)
         for pair in pairs
         if pair.outcome != TOO_FEW
     )
 
 
-def _power(pair: Pair, training: float | None, difference: float, power: float) -> Power:
+def _compute_power(pair: Pair, training: float | None, difference: float, power: float) -> Power:
     normal = NormalDist()
     z = normal.inv_cdf(1 - LEVEL / pair.family / 2) + normal.inv_cdf(power)
     wanted = difference / z  # the standard error that shows the difference
@@ -89,7 +89,7 @@ def _power(pair: Pair, training: float | None, difference: float, power: float) 
     )
 
 
-def _training_deviation(pair: Pair, spreads: Sequence[SeedSpread]) -> float | None:
+def _estimate_training_deviation(pair: Pair, spreads: Sequence[SeedSpread]) -> float | None:
     """Standard deviation of the difference between trainings; None if it is not known for one of the methods."""
     parts = []
     for cell in (pair.a, pair.b):

@@ -17,20 +17,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
-def mean_ranks(figures: ArrayLike) -> NDArray[np.float64]:
+def average_ranks(figures: ArrayLike) -> NDArray[np.float64]:
     """Mean rank of each method over blocks; rank 1 is the highest figure, equal figures share their mean rank.
 
     Args:
         figures: (blocks, methods).
 
     Example:
-        >>> mean_ranks([[60.0, 50.0, 50.0], [70.0, 40.0, 30.0]]).tolist()
+        >>> average_ranks([[60.0, 50.0, 50.0], [70.0, 40.0, 30.0]]).tolist()
         [1.0, 2.25, 2.75]
     """
-    return np.asarray(_ranks(np.asarray(figures, dtype=np.float64)).mean(axis=0))
+    return np.asarray(_rank_values(np.asarray(figures, dtype=np.float64)).mean(axis=0))
 
 
-def friedman(figures: ArrayLike) -> float:
+def run_friedman_test(figures: ArrayLike) -> float:
     """The p value of no difference between the methods: Friedman's chi-square, corrected for ties.
 
     Args:
@@ -39,16 +39,16 @@ def friedman(figures: ArrayLike) -> float:
     Returns:
         The p value; 1 where every block ranks all methods equal.
     """
-    ranks = _ranks(np.asarray(figures, dtype=np.float64))
+    ranks = _rank_values(np.asarray(figures, dtype=np.float64))
     blocks, methods = ranks.shape
     spread = ((ranks - (methods + 1) / 2) ** 2).sum()
     if spread == 0:
         return 1.0
     between = ((ranks.sum(axis=0) - blocks * (methods + 1) / 2) ** 2).sum()
-    return chi_square_tail(float((methods - 1) * between / spread), methods - 1)
+    return compute_chi_square_tail(float((methods - 1) * between / spread), methods - 1)
 
 
-def critical_difference(methods: int, blocks: int, *, level: float = 0.05) -> float:
+def compute_critical_difference(methods: int, blocks: int, *, level: float = 0.05) -> float:
     """Nemenyi's critical difference: the least significant difference of two mean ranks.
 
     Args:
@@ -57,21 +57,21 @@ def critical_difference(methods: int, blocks: int, *, level: float = 0.05) -> fl
         level: error rate over all pairs together.
 
     Example:
-        >>> round(critical_difference(5, 30), 4)
+        >>> round(compute_critical_difference(5, 30), 4)
         1.1137
     """
-    q = _studentised_range(1 - level, methods) / math.sqrt(2)
+    q = _compute_studentised_range(1 - level, methods) / math.sqrt(2)
     return q * math.sqrt(methods * (methods + 1) / (6 * blocks))
 
 
-def groups(ranks: Sequence[float], critical: float) -> list[tuple[int, ...]]:
+def group_ranks(ranks: Sequence[float], critical: float) -> list[tuple[int, ...]]:
     """Largest sets of methods whose mean ranks lie within the critical difference of each other.
 
     Returns:
         Places in `ranks`, best rank first; sets of one are left out.
 
     Example:
-        >>> groups([1.0, 3.0, 1.5, 2.2], critical=1.0)
+        >>> group_ranks([1.0, 3.0, 1.5, 2.2], critical=1.0)
         [(0, 2), (2, 3), (3, 1)]
     """
     order = sorted(range(len(ranks)), key=lambda i: (ranks[i], i))
@@ -87,14 +87,14 @@ def groups(ranks: Sequence[float], critical: float) -> list[tuple[int, ...]]:
     return sets
 
 
-def _ranks(figures: NDArray[np.float64]) -> NDArray[np.float64]:
+def _rank_values(figures: NDArray[np.float64]) -> NDArray[np.float64]:
     """(blocks, methods) ranks, 1 for the highest; equal figures share their mean rank."""
     higher = (figures[:, None, :] > figures[:, :, None]).sum(axis=2)
     equal = (figures[:, None, :] == figures[:, :, None]).sum(axis=2)
     return np.asarray(higher + (equal + 1) / 2)
 
 
-def chi_square_tail(x: float, df: int) -> float:
+def compute_chi_square_tail(x: float, df: int) -> float:
     """Probability that chi-square with `df` degrees of freedom exceeds x: a finite sum, since df is whole."""
     half = x / 2
     if df % 2 == 0:
@@ -103,7 +103,7 @@ def chi_square_tail(x: float, df: int) -> float:
     return math.erfc(math.sqrt(half)) + math.exp(-half) * terms
 
 
-def _studentised_range(p: float, methods: int) -> float:
+def _compute_studentised_range(p: float, methods: int) -> float:
     """Quantile of the range of that many standard normal draws (infinite degrees of freedom)."""
     z = np.linspace(-9, 9, 3601)
     phi = np.array([0.5 * math.erfc(-v / math.sqrt(2)) for v in z])

@@ -35,9 +35,9 @@ def write_results(results: Results, path: Path) -> None:
         "bootstrap_seed": results.bootstrap_seed,
         "notes": results.notes,
         "efficiency": [measured.model_dump(mode="json") for measured in results.efficiency],
-        "runs": [_stored(run, leave="panels") for run in results.runs],
+        "runs": [_as_stored(run, leave="panels") for run in results.runs],
         "cells": [
-            _stored(cell, leave="folds") | {"folds": [run.identity for run in cell.folds.values()]}
+            _as_stored(cell, leave="folds") | {"folds": [run.identity for run in cell.folds.values()]}
             for cell in results.cells
         ],
     }
@@ -76,16 +76,16 @@ def read_results(path: Path) -> Results:
         ) from error
 
 
-def _stored(record: RunResult | Cell, *, leave: str) -> dict[str, Any]:
-    return {f.name: _plain(getattr(record, f.name)) for f in fields(record) if f.name != leave}
+def _as_stored(record: RunResult | Cell, *, leave: str) -> dict[str, Any]:
+    return {f.name: _as_plain(getattr(record, f.name)) for f in fields(record) if f.name != leave}
 
 
-def _plain(value: Any) -> Any:
+def _as_plain(value: Any) -> Any:
     """A value as JSON can hold it."""
     if isinstance(value, RunManifest):
-        return _plain(value.as_stored())
+        return _as_plain(value.as_stored())
     if isinstance(value, Estimate):
-        return [*map(_plain, (value.value, value.low, value.high)), value.shortage]
+        return [*map(_as_plain, (value.value, value.low, value.high)), value.shortage]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, np.ndarray):
@@ -93,9 +93,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return value.name  # the rest is a place on somebody's machine
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): _as_plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [_as_plain(v) for v in value]
     return value
 
 
@@ -108,7 +108,7 @@ def _estimate_fields(values: list[Any]) -> dict[str, Any]:
     return {"value": _or_nan(value), "low": _or_nan(low), "high": _or_nan(high), "shortage": shortage}
 
 
-def _array(*shape: int) -> BeforeValidator:
+def _make_array_type(*shape: int) -> BeforeValidator:
     """Whole numbers as an array of that shape, such as (-1, 2)."""
 
     def read_array(values: list[Any]) -> NDArray[np.int64]:
@@ -128,13 +128,13 @@ _AS_STORED: dict[Any, Any] = {
     RunManifest: Annotated[RunManifest, BeforeValidator(RunManifest.read_stored)],
 }
 """Types that JSON has no form for, as a file holds them."""
-_ARRAYS = {name: Annotated[Any, _array(-1)] for name in ("class_ids", "target", "indices")} | {
-    name: Annotated[Any, _array(-1, 2)] for name in ("inter", "union")
+_ARRAYS = {name: Annotated[Any, _make_array_type(-1)] for name in ("class_ids", "target", "indices")} | {
+    name: Annotated[Any, _make_array_type(-1, 2)] for name in ("inter", "union")
 }
 
 
 @cache
-def _stored_model(record: type[Any], *, leave: str) -> type[BaseModel]:
+def _make_stored_model(record: type[Any], *, leave: str) -> type[BaseModel]:
     """Make the model of a record as a file holds it: the same fields, without one."""
     hints = get_type_hints(record)
     known: dict[str, Any] = {
@@ -149,11 +149,11 @@ def _stored_model(record: type[Any], *, leave: str) -> type[BaseModel]:
 
 
 def _read_run(entry: Any) -> RunResult:
-    run = RunResult(**dict(_stored_model(RunResult, leave="panels").model_validate(entry)))
+    run = RunResult(**dict(_make_stored_model(RunResult, leave="panels").model_validate(entry)))
     if len({len(getattr(run, name)) for name in (*_ARRAYS, "queries")}) != 1:
         raise ValueError(f"{run.slug} has not as many counts as episodes")
     return run
 
 
 def _read_cell(entry: Any, folds: dict[int, RunResult]) -> Cell:
-    return Cell(**dict(_stored_model(Cell, leave="folds").model_validate(entry)), folds=folds)
+    return Cell(**dict(_make_stored_model(Cell, leave="folds").model_validate(entry)), folds=folds)

@@ -63,7 +63,7 @@ def program_key(run: RunResult) -> Key:
         str(block.source_sha256),
         str(block.layout),
         str(block.backbone_source_sha256),
-        str(_backbone_weights(run)),
+        str(_find_backbone_weights(run)),
     )
 
 
@@ -91,7 +91,7 @@ def row_key(run: RunResult) -> Key:
     Threads, processor and operating system change the order of sums at most and may differ.
     """
     block = {k: v for k, v in run.manifest.block.as_stored().items() if k not in FOLD_FIELDS}
-    block["weights_sha256"] = _backbone_weights(run)
+    block["weights_sha256"] = _find_backbone_weights(run)
     if run.manifest.context.loads_no_weights:
         block["head_sha256"] = run.manifest.block.head_sha256  # no training: equal in all folds
     return (
@@ -100,11 +100,11 @@ def row_key(run: RunResult) -> Key:
         json.dumps(block, sort_keys=True, default=str),
         " ".join(method_marks(run)),
         " ".join(map(str, training_of(run))),
-        " ".join(f"{name}={version}" for name, version in packages_of(run).items()),
+        " ".join(f"{name}={version}" for name, version in list_packages(run).items()),
     )
 
 
-def _backbone_weights(run: RunResult) -> str | None:
+def _find_backbone_weights(run: RunResult) -> str | None:
     """Hash of the backbone's weights, unless the checkpoint of each fold brings its own."""
     return None if run.weights == BROUGHT else run.manifest.block.weights_sha256
 
@@ -131,13 +131,13 @@ def training_of(run: RunResult) -> tuple[str, int | None]:
     return context.training.sha256, context.training.shot
 
 
-def packages_of(run: RunResult) -> dict[str, str]:
+def list_packages(run: RunResult) -> dict[str, str]:
     """Versions of the packages that can move numbers, without the build (`+cpu`), by name."""
     packages = sorted(run.manifest.context.packages.items())
     return {k: v.partition("+")[0] for k, v in packages if v is not None and k not in _INERT}
 
 
-def created(run: RunResult) -> str:
+def read_start_time(run: RunResult) -> str:
     """Start time of the run in UTC; empty if it is not recorded."""
     return run.manifest.context.created_utc or ""
 

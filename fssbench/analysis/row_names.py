@@ -18,11 +18,11 @@ from fssbench.analysis.row_keys import (
     SILENT,
     Key,
     column_key,
-    created,
     first_run,
+    list_packages,
     method_key,
     method_marks,
-    packages_of,
+    read_start_time,
     training_of,
 )
 from fssbench.contracts.results import Cell, Results, RunResult
@@ -54,18 +54,24 @@ def name_rows(cells: Iterable[Cell]) -> tuple[Cell, ...]:
     listed = list(cells)
     keys = [method_key(first_run(cell)) for cell in listed]
     columns = [column_key(first_run(cell)) for cell in listed]
-    methods = method_names(listed)
+    methods = name_methods(listed)
     names = [methods[key] for key in keys]
     variants = [""] * len(listed)
     for members in _group_equal(keys):
-        trained = _trainings([listed[i] for i in members], [columns[i] for i in members])
+        trained = _describe_trainings([listed[i] for i in members], [columns[i] for i in members])
         for i, text in zip(members, trained, strict=True):
             names[i] = _join_parts(names[i], text)
     for members in _group_equal(list(zip(keys, columns, names, strict=True))):
-        apart = _select_fewest_facts(_measured([listed[i] for i in members])) if len(members) > 1 else [()]
+        apart = (
+            _select_fewest_facts(_describe_measurement([listed[i] for i in members]))
+            if len(members) > 1
+            else [()]
+        )
         for i, facts in zip(members, apart, strict=True):
             variants[i] = _join_parts(*facts)
-    settings = _settings(listed, columns, [_join_parts(*two) for two in zip(names, variants, strict=True)])
+    settings = _find_settings(
+        listed, columns, [_join_parts(*two) for two in zip(names, variants, strict=True)]
+    )
     return tuple(
         replace(cell, name=name, variant=variant, setting=setting)
         for cell, name, variant, setting in zip(listed, names, variants, settings, strict=True)
@@ -77,7 +83,7 @@ def full_name(cell: Cell) -> str:
     return _join_parts(cell.name or cell.label, cell.variant)
 
 
-def pair_names(pair: _Pair) -> tuple[str, str]:
+def name_pair(pair: _Pair) -> tuple[str, str]:
     """Names of the two rows of a pair, for a table with pairs of several columns."""
     a, b = (
         _join_parts(name, cell.setting) for name, cell in zip(pair.methods, (pair.a, pair.b), strict=True)
@@ -103,7 +109,7 @@ def _group_equal(keys: Sequence[Hashable]) -> list[list[int]]:
     return list(groups.values())
 
 
-def method_names(cells: Iterable[Cell]) -> dict[Key, str]:
+def name_methods(cells: Iterable[Cell]) -> dict[Key, str]:
     """Name each method (see `method_key`), independent of its trainings."""
     runs = {method_key(run): run for run in map(first_run, cells)}
     names: dict[Key, str] = {}
@@ -134,7 +140,7 @@ def _select_fewest_facts(facts: Sequence[_Facts]) -> list[_Facts]:
     """
     if len(facts) == 1:
         return [()]
-    places = _distinguishing_facts(facts, [0] * len(facts))
+    places = _find_distinguishing_facts(facts, [0] * len(facts))
     kept: list[_Facts] = []
     for item in facts:
         shown = [tuple(item[place] for place in places[:n]) for n in range(len(places) + 1)]
@@ -147,7 +153,7 @@ def _select_fewest_facts(facts: Sequence[_Facts]) -> list[_Facts]:
     return kept
 
 
-def _distinguishing_facts(facts: Sequence[_Facts], where: Sequence[Hashable]) -> list[int]:
+def _find_distinguishing_facts(facts: Sequence[_Facts], where: Sequence[Hashable]) -> list[int]:
     """Indices of the facts that distinguish items with equal `where`: one that suffices alone, or several."""
 
     def distinct(places: Sequence[int]) -> int:
@@ -167,33 +173,33 @@ def _distinguishing_facts(facts: Sequence[_Facts], where: Sequence[Hashable]) ->
     return chosen
 
 
-def _trainings(cells: Sequence[Cell], columns: Sequence[Key]) -> list[str]:
+def _describe_trainings(cells: Sequence[Cell], columns: Sequence[Key]) -> list[str]:
     """Facts that distinguish trainings of one method, also in columns where only one of them was measured.
 
     Rows that differ in their data alone are left to `variant`: it means nothing on another benchmark.
     """
     facts: list[_Facts] = list(zip(*(fact(cells) for fact in _OF_TRAINING), strict=True))
-    places = set(_distinguishing_facts(facts, columns))
+    places = set(_find_distinguishing_facts(facts, columns))
     # a table shows shots in one row: there another training is another row
     shots = [(column[0], *column[2:]) for column in columns]
     trainings = [training_of(first_run(cell))[0] for cell in cells]
     if len(set(zip(shots, trainings, strict=True))) > len(set(shots)):
-        places |= set(_distinguishing_facts(facts, shots))
+        places |= set(_find_distinguishing_facts(facts, shots))
     return [_join_parts(*(item[place] for place in sorted(places))) for item in facts]
 
 
-def _settings(cells: Sequence[Cell], columns: Sequence[Key], names: Sequence[str]) -> list[str]:
+def _find_settings(cells: Sequence[Cell], columns: Sequence[Key], names: Sequence[str]) -> list[str]:
     """Facts that distinguish rows of equal names at one benchmark and shot: seed, protocol, sizes, cap."""
     texts = [""] * len(cells)
     for members in _group_equal([(cell.benchmark, name) for cell, name in zip(cells, names, strict=True)]):
-        facts = [_of_column(columns[i]) for i in members]
-        chosen = _distinguishing_facts(facts, [cells[i].shot for i in members])
+        facts = [_read_column(columns[i]) for i in members]
+        chosen = _find_distinguishing_facts(facts, [cells[i].shot for i in members])
         for i, fact in zip(members, facts, strict=True):
             texts[i] = _join_parts(*(fact[place] for place in chosen))
     return texts
 
 
-def column_titles(cells: Iterable[Cell]) -> dict[Key, str]:
+def title_columns(cells: Iterable[Cell]) -> dict[Key, str]:
     """Name the columns of a table of several benchmarks, by their keys (see `fssbench.analysis.row_keys.column_key`).
 
     Columns of one benchmark and shot are distinguished by as few facts as necessary, such as their seeds.
@@ -201,15 +207,15 @@ def column_titles(cells: Iterable[Cell]) -> dict[Key, str]:
     columns = list(dict.fromkeys(column_key(first_run(cell)) for cell in cells))
     titles: dict[Key, str] = {}
     for members in _group_equal([column[:2] for column in columns]):
-        facts = [_of_column(columns[i]) for i in members]
-        places = _distinguishing_facts(facts, [0] * len(facts))
+        facts = [_read_column(columns[i]) for i in members]
+        places = _find_distinguishing_facts(facts, [0] * len(facts))
         for i, fact in zip(members, facts, strict=True):
             benchmark, shot = columns[i][:2]
             titles[columns[i]] = _join_parts(f"{benchmark} {shot}-shot", *(fact[place] for place in places))
     return titles
 
 
-def _of_column(column: Key) -> _Facts:
+def _read_column(column: Key) -> _Facts:
     """The parts of a column's key as text, see `fssbench.analysis.row_keys.column_key`."""
     _, _, seed, protocol, score_size, variant, cap, size = column
     return (
@@ -222,7 +228,7 @@ def _of_column(column: Key) -> _Facts:
     )
 
 
-def _setting_texts(runs: Sequence[RunResult]) -> list[str]:
+def _format_settings(runs: Sequence[RunResult]) -> list[str]:
     """Settings in which the methods differ."""
     configs = [run.manifest.block.config for run in runs]
     known = sorted({key for config in configs for key in config})
@@ -234,7 +240,7 @@ def _mark_texts(runs: Sequence[RunResult]) -> list[str]:
     return [_join_parts(*(mark for mark in method_marks(run) if mark in SILENT)) for run in runs]
 
 
-def _field(
+def _make_field_fact(
     of: Callable[[Identity], object], text: str = "{}", digits: int | None = None
 ) -> Callable[[Sequence[RunResult]], list[str]]:
     def fact(runs: Sequence[RunResult]) -> list[str]:
@@ -247,18 +253,18 @@ def _field(
 _OF_METHOD: tuple[Callable[[Sequence[RunResult]], list[str]], ...] = (
     lambda runs: [run.backbone for run in runs],
     lambda runs: [run.weights for run in runs],
-    _setting_texts,
+    _format_settings,
     _mark_texts,
-    _field(lambda block: block.method_version, "version {}"),
-    _field(lambda block: block.source_sha256, "source {}", 8),
-    _field(lambda block: block.weights_sha256, "backbone weights {}", 8),
-    _field(lambda block: block.layout, "layout {}"),
-    _field(lambda block: block.backbone_source_sha256, "backbone source {}", 8),
+    _make_field_fact(lambda block: block.method_version, "version {}"),
+    _make_field_fact(lambda block: block.source_sha256, "source {}", 8),
+    _make_field_fact(lambda block: block.weights_sha256, "backbone weights {}", 8),
+    _make_field_fact(lambda block: block.layout, "layout {}"),
+    _make_field_fact(lambda block: block.backbone_source_sha256, "backbone source {}", 8),
 )
 """Facts that distinguish methods with one label, over all benchmarks."""
 
 
-def _common(values: Sequence[Mapping[Any, str]]) -> list[str]:
+def _find_common(values: Sequence[Mapping[Any, str]]) -> list[str]:
     """One text per cell from texts by fold (or by plan), taken where all cells have one.
 
     A cell with fewer folds than another differs from it in no fact that is a fold's own.
@@ -273,39 +279,39 @@ def _common(values: Sequence[Mapping[Any, str]]) -> list[str]:
     return [hashlib.sha256(repr(item).encode()).hexdigest() for item in whole]
 
 
-def _hashes(
+def _shorten_hashes(
     cells: Sequence[Cell], text: str, of: Callable[[RunResult], object], *, by_plan: bool = False
 ) -> list[str]:
     values = [
         {(run.plan_sha256 if by_plan else fold): str(of(run) or "") for fold, run in cell.folds.items()}
         for cell in cells
     ]
-    return [text.format(value[:8]) if value else "" for value in _common(values)]
+    return [text.format(value[:8]) if value else "" for value in _find_common(values)]
 
 
-def _checkpoints(cells: Sequence[Cell]) -> list[str]:
+def _describe_checkpoints(cells: Sequence[Cell]) -> list[str]:
     """The name of each cell's checkpoints, with `{fold}` where its folds' names differ by that alone."""
     names = [
         {fold: run.manifest.context.checkpoint or "" for fold, run in cell.folds.items()} for cell in cells
     ]
-    common = _common(names)
-    shown = [_pattern(each) or text for each, text in zip(names, common, strict=True)]
+    common = _find_common(names)
+    shown = [_find_pattern(each) or text for each, text in zip(names, common, strict=True)]
     alike = len(set(shown)) == len(set(common)) == len(set(zip(shown, common, strict=True)))
-    return [_stem(text) for text in (shown if alike else common)]
+    return [_remove_ending(text) for text in (shown if alike else common)]
 
 
-def _pattern(names: Mapping[int, str]) -> str:
+def _find_pattern(names: Mapping[int, str]) -> str:
     patterns = {name.replace(str(fold), "{fold}") for fold, name in names.items()}
     return patterns.pop() if len(patterns) == 1 and len(names) > 1 else ""
 
 
-def _stem(name: str) -> str:
+def _remove_ending(name: str) -> str:
     for ending in (".safetensors", ".pth", ".pt"):
         name = name.removesuffix(ending)
     return name
 
 
-def _training_fact(
+def _make_training_fact(
     of: Callable[[TrainingSummary], object], text: str
 ) -> Callable[[Sequence[Cell]], list[str]]:
     def fact(cells: Sequence[Cell]) -> list[str]:
@@ -316,73 +322,73 @@ def _training_fact(
     return fact
 
 
-def _package_texts(cells: Sequence[Cell]) -> list[str]:
+def _describe_packages(cells: Sequence[Cell]) -> list[str]:
     """Packages whose versions differ."""
-    each = [packages_of(first_run(cell)) for cell in cells]
+    each = [list_packages(first_run(cell)) for cell in cells]
     known = sorted({name for packages in each for name in packages})
     differ = [name for name in known if len({packages.get(name) for packages in each}) > 1]
     return [_join_parts(*(f"{name} {packages.get(name, 'unknown')}" for name in differ)) for packages in each]
 
 
-def _other_marks(cells: Sequence[Cell]) -> list[str]:
+def _describe_other_marks(cells: Sequence[Cell]) -> list[str]:
     """Marks that only some of the cells have, without those that name methods."""
     each = [set(method_marks(first_run(cell))) - set(SILENT) for cell in cells]
     all_have = set.intersection(*each)
     return [_join_parts(*sorted(marks - all_have)) for marks in each]
 
 
-def _of_run(
+def _make_run_fact(
     of: Callable[[Identity], object], text: str, digits: int | None = None
 ) -> Callable[[Sequence[Cell]], list[str]]:
-    fact = _field(of, text, digits)
+    fact = _make_field_fact(of, text, digits)
     return lambda cells: fact([first_run(cell) for cell in cells])
 
 
 _OF_TRAINING: tuple[Callable[[Sequence[Cell]], list[str]], ...] = (
-    _checkpoints,
-    _training_fact(lambda training: training.seed, "training seed {}"),
-    _training_fact(lambda training: training.steps_planned, "{} steps"),
-    _training_fact(lambda training: training.dataset, "trained on {}"),
-    _training_fact(lambda training: training.size, "trained at {} px"),
-    _training_fact(lambda training: training.shot, "trained {}-shot"),
-    _other_marks,
-    lambda cells: _hashes(cells, "checkpoint {}", lambda run: run.manifest.context.checkpoint_sha256),
-    lambda cells: _hashes(cells, "training {}", lambda run: training_of(run)[0]),
-    lambda cells: _hashes(cells, "weights {}", lambda run: run.manifest.block.head_sha256),
-    _package_texts,
-    _of_run(lambda block: block.device, "on {}"),
-    _of_run(lambda block: block.dtype, "{}"),
-    _of_run(lambda block: block.batch, "batch {}"),
+    _describe_checkpoints,
+    _make_training_fact(lambda training: training.seed, "training seed {}"),
+    _make_training_fact(lambda training: training.steps_planned, "{} steps"),
+    _make_training_fact(lambda training: training.dataset, "trained on {}"),
+    _make_training_fact(lambda training: training.size, "trained at {} px"),
+    _make_training_fact(lambda training: training.shot, "trained {}-shot"),
+    _describe_other_marks,
+    lambda cells: _shorten_hashes(cells, "checkpoint {}", lambda run: run.manifest.context.checkpoint_sha256),
+    lambda cells: _shorten_hashes(cells, "training {}", lambda run: training_of(run)[0]),
+    lambda cells: _shorten_hashes(cells, "weights {}", lambda run: run.manifest.block.head_sha256),
+    _describe_packages,
+    _make_run_fact(lambda block: block.device, "on {}"),
+    _make_run_fact(lambda block: block.dtype, "{}"),
+    _make_run_fact(lambda block: block.batch, "batch {}"),
 )
 """Facts that distinguish trainings of one method, and the programs that measured them."""
 
 
-def _dates(length: int) -> Callable[[Sequence[Cell]], list[str]]:
+def _make_start_fact(length: int) -> Callable[[Sequence[Cell]], list[str]]:
     """Start of each cell's first run: 10 characters give the day, 16 the minute."""
 
     def fact(cells: Sequence[Cell]) -> list[str]:
-        begun = [min(created(run) for run in cell.folds.values()) for cell in cells]
+        begun = [min(read_start_time(run) for run in cell.folds.values()) for cell in cells]
         return [text[:length].replace("T", " ") for text in begun]
 
     return fact
 
 
 _OF_MEASUREMENT: tuple[Callable[[Sequence[Cell]], list[str]], ...] = (
-    lambda cells: _hashes(cells, "data {}", lambda run: run.manifest.block.data_sha256, by_plan=True),
-    lambda cells: _hashes(cells, "episodes {}", lambda run: run.plan_sha256),
-    _of_run(lambda block: block.lists, "{}", 60),
-    _of_run(lambda block: block.reader_sha256, "data set reader {}", 8),
-    _of_run(lambda block: block.benchmark_version, "benchmark version {}"),
-    _of_run(lambda block: block.engine, "engine {}"),
-    _of_run(lambda block: block.absent, "absent classes: {}"),
-    _dates(10),
-    _dates(16),
-    _dates(23),
+    lambda cells: _shorten_hashes(cells, "data {}", lambda run: run.manifest.block.data_sha256, by_plan=True),
+    lambda cells: _shorten_hashes(cells, "episodes {}", lambda run: run.plan_sha256),
+    _make_run_fact(lambda block: block.lists, "{}", 60),
+    _make_run_fact(lambda block: block.reader_sha256, "data set reader {}", 8),
+    _make_run_fact(lambda block: block.benchmark_version, "benchmark version {}"),
+    _make_run_fact(lambda block: block.engine, "engine {}"),
+    _make_run_fact(lambda block: block.absent, "absent classes: {}"),
+    _make_start_fact(10),
+    _make_start_fact(16),
+    _make_start_fact(23),
     lambda cells: [f"folds {' '.join(map(str, sorted(cell.folds)))}" for cell in cells],
     lambda cells: [f"run {first_run(cell).identity[:8]}" for cell in cells],
 )
 """Facts that distinguish rows of one method in one column."""
 
 
-def _measured(cells: Sequence[Cell]) -> list[_Facts]:
+def _describe_measurement(cells: Sequence[Cell]) -> list[_Facts]:
     return list(zip(*(fact(cells) for fact in _OF_MEASUREMENT), strict=True))

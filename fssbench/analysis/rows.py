@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from fssbench.analysis.row_keys import Key, created, row_key, training_of
+from fssbench.analysis.row_keys import Key, read_start_time, row_key, training_of
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.contracts.provenance import BROUGHT
 from fssbench.contracts.results import RunResult
@@ -30,7 +30,7 @@ class _Row:
     @property
     def runs(self) -> list[RunResult]:
         """The runs by fold."""
-        return _by_fold(run for batch in self.batches for run in batch)
+        return _group_by_fold(run for batch in self.batches for run in batch)
 
 
 def join_folds(runs: Iterable[RunResult]) -> list[list[RunResult]]:
@@ -51,22 +51,22 @@ def join_folds(runs: Iterable[RunResult]) -> list[list[RunResult]]:
     groups: dict[Key, list[RunResult]] = defaultdict(list)
     for run in runs:
         groups[row_key(run)].append(run)
-    return [row for group in groups.values() for row in _rows(group)]
+    return [row for group in groups.values() for row in _make_rows(group)]
 
 
-def _rows(group: Sequence[RunResult]) -> list[list[RunResult]]:
-    shared = _shared_weights(group)
+def _make_rows(group: Sequence[RunResult]) -> list[list[RunResult]]:
+    shared = _find_shared_weights(group)
     rows: list[_Row] = []
-    for batch in _batches(group, shared):
+    for batch in _split_batches(group, shared):
         fitting = [row for row in rows if _fit([*row.runs, *batch], shared)]
-        row = _linked_row(batch, fitting, rows)
+        row = _make_linked_row(batch, fitting, rows)
         if row is None:
             row = rows[-1] if rows and rows[-1] in fitting else _Row()
         row.batches.append(batch)
         rows = [*(other for other in rows if other is not row), row]  # the latest last
     confirmed = [_find_confirmed_folds(row, rows, shared) for row in rows]
     joined = [_mark_ambiguous_runs(row) if _is_ambiguous(row, rows) else row.runs for row in rows]
-    return [_by_fold([*runs, *more]) for runs, more in zip(joined, confirmed, strict=True)]
+    return [_group_by_fold([*runs, *more]) for runs, more in zip(joined, confirmed, strict=True)]
 
 
 def _find_confirmed_folds(row: _Row, rows: Sequence[_Row], shared: set[Key]) -> list[RunResult]:
@@ -78,8 +78,8 @@ def _find_confirmed_folds(row: _Row, rows: Sequence[_Row], shared: set[Key]) -> 
     own = {command for run in row.runs for command in run.commands}
     more: list[RunResult] = []
     for other in rows:
-        weights = {run.fold: _weights(run) for run in other.runs}
-        again = [weights[run.fold] == _weights(run) for run in row.runs if run.fold in weights]
+        weights = {run.fold: _list_weights(run) for run in other.runs}
+        again = [weights[run.fold] == _list_weights(run) for run in row.runs if run.fold in weights]
         if other is row or not again or not all(again):
             continue  # another training, of which no fold is one of this row's
         for run in other.runs:
@@ -88,7 +88,9 @@ def _find_confirmed_folds(row: _Row, rows: Sequence[_Row], shared: set[Key]) -> 
     return more
 
 
-def _linked_row(batch: Sequence[RunResult], fitting: Sequence[_Row], rows: Sequence[_Row]) -> _Row | None:
+def _make_linked_row(
+    batch: Sequence[RunResult], fitting: Sequence[_Row], rows: Sequence[_Row]
+) -> _Row | None:
     """The row that a record links to these runs, if it does not link them to all rows alike."""
     for link in _LINKS:
         linked = [row for row in rows if _links_any(link, row.runs, batch)]
@@ -113,7 +115,7 @@ def _is_ambiguous(row: _Row, rows: Sequence[_Row]) -> bool:
     return False
 
 
-def _by_fold(runs: Iterable[RunResult]) -> list[RunResult]:
+def _group_by_fold(runs: Iterable[RunResult]) -> list[RunResult]:
     return sorted(runs, key=lambda run: run.fold)
 
 
@@ -124,7 +126,7 @@ def _mark_ambiguous_runs(row: _Row) -> list[RunResult]:
     return [replace(run, marks=(*run.marks, mark)) for run in row.runs]
 
 
-def _batches(group: Sequence[RunResult], shared: set[Key]) -> list[list[RunResult]]:
+def _split_batches(group: Sequence[RunResult], shared: set[Key]) -> list[list[RunResult]]:
     """Runs of one command together, in the order of time; each run alone if they cannot be one row."""
     by_command: dict[str, list[RunResult]] = defaultdict(list)
     for run in group:
@@ -132,7 +134,7 @@ def _batches(group: Sequence[RunResult], shared: set[Key]) -> list[list[RunResul
     batches = []
     for members in by_command.values():
         batches += [members] if _fit(members, shared) else [[run] for run in members]
-    return sorted(batches, key=lambda batch: min((created(r), r.fold, r.identity) for r in batch))
+    return sorted(batches, key=lambda batch: min((read_start_time(r), r.fold, r.identity) for r in batch))
 
 
 def _fit(runs: Sequence[RunResult], shared: set[Key]) -> bool:
@@ -144,15 +146,15 @@ def _fit(runs: Sequence[RunResult], shared: set[Key]) -> bool:
         bytes_read = run.manifest.block.data_sha256
         if data.setdefault(run.plan_sha256, bytes_read) != bytes_read:
             return False
-    weights = {_weights(run) for run in runs}
+    weights = {_list_weights(run) for run in runs}
     return len(weights) == 1 or not weights & shared
 
 
-def _shared_weights(group: Sequence[RunResult]) -> set[Key]:
+def _find_shared_weights(group: Sequence[RunResult]) -> set[Key]:
     """Weights that several folds share, where no record tells which trainings are one."""
     if training_of(group[0])[0] != "unknown":
         return set()
-    folds = Counter(weights for weights, _ in {(_weights(run), run.fold) for run in group})
+    folds = Counter(weights for weights, _ in {(_list_weights(run), run.fold) for run in group})
     return {weights for weights, count in folds.items() if count > 1}
 
 
@@ -161,24 +163,24 @@ def _links_any(link: _Link, some: Iterable[RunResult], others: Sequence[RunResul
     return any(a.fold != b.fold and link(a, b) for a in some for b in others)
 
 
-def _same_data(a: RunResult, b: RunResult) -> bool:
+def _have_same_data(a: RunResult, b: RunResult) -> bool:
     one, two = a.manifest.block, b.manifest.block
     return a.plan_sha256 == b.plan_sha256 and one.data_sha256 == two.data_sha256
 
 
-def _same_weights(a: RunResult, b: RunResult) -> bool:
-    return _weights(a) == _weights(b)
+def _have_same_weights(a: RunResult, b: RunResult) -> bool:
+    return _list_weights(a) == _list_weights(b)
 
 
-def _same_checkpoint_name(a: RunResult, b: RunResult) -> bool:
-    return bool(_checkpoint_forms(a) & _checkpoint_forms(b))
+def _have_same_checkpoint_name(a: RunResult, b: RunResult) -> bool:
+    return bool(_list_checkpoint_forms(a) & _list_checkpoint_forms(b))
 
 
-_LINKS: tuple[_Link, ...] = (_same_data, _same_weights, _same_checkpoint_name)
+_LINKS: tuple[_Link, ...] = (_have_same_data, _have_same_weights, _have_same_checkpoint_name)
 """Evidence that runs of two folds belong together, strongest first."""
 
 
-def _checkpoint_forms(run: RunResult) -> set[str]:
+def _list_checkpoint_forms(run: RunResult) -> set[str]:
     """The name of the run's checkpoint with its fold's number left out, wherever the number is."""
     name = run.manifest.context.checkpoint or ""
     places = list(re.finditer(rf"(?<!\d){run.fold}(?!\d)", name))
@@ -186,7 +188,7 @@ def _checkpoint_forms(run: RunResult) -> set[str]:
     return once | ({re.sub(rf"(?<!\d){run.fold}(?!\d)", "{fold}", name)} if places else set())
 
 
-def _weights(run: RunResult) -> Key:
+def _list_weights(run: RunResult) -> Key:
     """Hashes of the weights that a training produced."""
     block = run.manifest.block
     brought = block.weights_sha256 if run.weights == BROUGHT else None

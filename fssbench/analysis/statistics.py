@@ -66,7 +66,7 @@ class Sample:
         shortage = "" if math.isnan(self.value) else self.evidence.shortage
         if shortage or not len(self.replicates):
             return Estimate(self.value, math.nan, math.nan, shortage)
-        return Estimate(self.value, *_percentiles(self.replicates))
+        return Estimate(self.value, *_compute_percentiles(self.replicates))
 
     @property
     def error(self) -> float:
@@ -151,7 +151,7 @@ def mean_sample(samples: Sequence[Sample]) -> Sample:
     return Sample(value, np.mean([s.replicates for s in samples], axis=0), evidence)
 
 
-def difference(a: Sample, b: Sample) -> Difference:
+def compute_difference(a: Sample, b: Sample) -> Difference:
     """Compute A minus B from replicates that share their draws.
 
     The p value inverts the percentile interval and counts the observed figure as one resample.
@@ -163,20 +163,20 @@ def difference(a: Sample, b: Sample) -> Difference:
     shortage = a.evidence.shortage or b.evidence.shortage
     if shortage or len(a.replicates) != len(b.replicates) or not len(a.replicates):
         return Difference(value, math.nan, math.nan, math.nan, math.nan, shortage)
-    gaps = _numbers(a.replicates - b.replicates)
+    gaps = _drop_missing(a.replicates - b.replicates)
     tail = min(int(np.count_nonzero(gaps <= 0)), int(np.count_nonzero(gaps >= 0)))
     error = float(gaps.std()) if len(gaps) else math.nan
     p = min(1.0, 2 * (tail + 1) / (len(gaps) + 1))
     if tail == 0 and error > 0:
         p = min(p, max(2 * NormalDist().cdf(-abs(value) / error), _SMALLEST_P))
-    return Difference(value, *_percentiles(gaps), p=p, error=error)
+    return Difference(value, *_compute_percentiles(gaps), p=p, error=error)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def adjust_by_holm(p_values: Sequence[float]) -> list[float]:
     """Holm's adjusted p values, in the given order; nan stays nan and does not count as a test.
 
     Example:
-        >>> holm([0.01, 0.04, 0.03])
+        >>> adjust_by_holm([0.01, 0.04, 0.03])
         [0.03, 0.06, 0.06]
     """
     out = [float("nan")] * len(p_values)
@@ -216,7 +216,7 @@ def _resample_together(
     strata = [sum_by_cluster(groups[ids == c], wide[ids == c]) for c in classes]
     if not resamples or all(len(stratum) < 2 for stratum in strata):
         return [(Sample(p.miou, empty, evidence), Sample(p.fb_iou, empty, evidence)) for p in plain]
-    errors = _jackknife(strata, absent)
+    errors = _compute_jackknife(strata, absent)
     total = np.zeros((resamples, wide.shape[1]))
     ious, present = (np.zeros((resamples, len(counts))) for _ in range(2))
     for stratum in strata:  # summed class by class: all at once would be 1 GB with many classes
@@ -240,7 +240,7 @@ def _resample_together(
 
 def _rescale_replicates(value: float, replicates: NDArray[np.float64], error: float) -> NDArray[np.float64]:
     """Replicates moved so that their mean is the figure and their deviation its standard error."""
-    numbers = _numbers(replicates)
+    numbers = _drop_missing(replicates)
     spread = float(numbers.std()) if len(numbers) else 0.0
     if not spread > 0:
         return replicates
@@ -248,7 +248,7 @@ def _rescale_replicates(value: float, replicates: NDArray[np.float64], error: fl
     return np.clip(moved, 0, 100)
 
 
-def _jackknife(strata: Sequence[NDArray[np.float64]], absent: Absent) -> NDArray[np.float64]:
+def _compute_jackknife(strata: Sequence[NDArray[np.float64]], absent: Absent) -> NDArray[np.float64]:
     """Standard errors (2, runs) of mIoU and FB-IoU: each cluster left out in turn, class by class."""
     # (runs, 4, clusters): sums run along the last axis, whose order does not depend on the number of runs
     parts = [np.ascontiguousarray(s.T).reshape(s.shape[1] // 4, 4, len(s)) for s in strata]
@@ -297,14 +297,14 @@ def _resample_class(
     return sums
 
 
-def _numbers(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _drop_missing(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the values that are numbers; the array itself if all are."""
     missing = np.isnan(values)
     return values[~missing] if missing.any() else values
 
 
-def _percentiles(values: NDArray[np.float64]) -> tuple[float, float]:
-    numbers = _numbers(values)
+def _compute_percentiles(values: NDArray[np.float64]) -> tuple[float, float]:
+    numbers = _drop_missing(values)
     if not len(numbers):
         return math.nan, math.nan
     low, high = np.quantile(numbers, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

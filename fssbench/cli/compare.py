@@ -46,7 +46,13 @@ def command(
     every pair of methods on the same benchmark and shot in the given folders, printed or not. A report on these
     folders uses the same family.
     """
-    from fssbench.analysis.comparisons import pairs, ranking, refusals, seed_spread, tally
+    from fssbench.analysis.comparisons import (
+        compare_pairs,
+        count_outcomes,
+        estimate_seed_spread,
+        list_refusals,
+        rank_methods,
+    )
     from fssbench.runs.store import find_run_folders
 
     folders = [Path(name) for name in methods]
@@ -60,12 +66,12 @@ def command(
     everything = replace(everything, bootstrap_seed=seed)
     results = replace(everything, cells=cells)
     chosen_cells = {id(cell) for cell in cells}
-    compared = pairs(everything, shared=shared, methods=names, resamples=resamples)
+    compared = compare_pairs(everything, shared=shared, methods=names, resamples=resamples)
     shown = tuple(pair for pair in compared if id(pair.a) in chosen_cells and id(pair.b) in chosen_cells)
-    refused = refusals(results, shared=shared)
+    refused = list_refusals(results, shared=shared)
     if shown:
-        counts, ranks = tally(shown), ranking(results)
-        spreads = seed_spread(results, resamples=resamples)
+        counts, ranks = count_outcomes(shown), rank_methods(results)
+        spreads = estimate_seed_spread(results, resamples=resamples)
         if as_json:
             emit_json(_as_records(shown, counts, ranks, spreads, results))
         else:
@@ -184,7 +190,7 @@ def _explain_verdicts(shown: Sequence[Pair], seed: int) -> None:
 def _print_comparisons(
     shown: Iterable[Pair], counts: Iterable[Tally], ranks: Ranking, spreads: tuple[SeedSpread, ...]
 ) -> None:
-    from fssbench.analysis.row_names import pair_names
+    from fssbench.analysis.row_names import name_pair
     from fssbench.evidence import TOO_FEW, format_p
 
     columns = (
@@ -197,7 +203,7 @@ def _print_comparisons(
             (
                 p.benchmark,
                 p.shot,
-                *pair_names(p),
+                *name_pair(p),
                 *(f"{figure:.1f}" for figure in p.figures),
                 f"{p.difference.value:+.2f}",
                 f"{p.difference.low:+.2f} to {p.difference.high:+.2f}"

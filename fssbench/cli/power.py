@@ -36,17 +36,17 @@ def command(
     shown if `fssbench compare` and a report call it significant, by the strictest step of their adjustment.
     """
     from fssbench.analysis.collect import collect
-    from fssbench.analysis.comparisons import pairs, refusals, seed_spread
-    from fssbench.analysis.power import power
-    from fssbench.analysis.row_names import pair_names
+    from fssbench.analysis.comparisons import compare_pairs, estimate_seed_spread, list_refusals
+    from fssbench.analysis.power import estimate_power
+    from fssbench.analysis.row_names import name_pair
     from fssbench.evidence import MORE_QUERIES, TOO_FEW
 
     results = collect(runs or (Path("runs"),), resamples=0)
     for note in results.notes:
         click.echo(f"note: {to_one_line(note)}", err=True)
-    compared = pairs(results, resamples=resamples, seed=seed)
-    spreads = seed_spread(results, resamples=resamples, seed=seed)
-    rows = power(compared, spreads, difference=diff, power=power_wanted)
+    compared = compare_pairs(results, resamples=resamples, seed=seed)
+    spreads = estimate_seed_spread(results, resamples=resamples, seed=seed)
+    rows = estimate_power(compared, spreads, difference=diff, power=power_wanted)
     lacking = [p for p in compared if p.outcome == TOO_FEW]
     if compared and not rows:
         places = {f"{p.benchmark}, {p.shot}-shot: {p.difference.shortage}" for p in lacking}
@@ -57,7 +57,9 @@ def command(
         where = f"{' and '.join(pair.methods)} on {pair.benchmark}, {pair.shot}-shot"
         click.echo(f"note: {to_one_line(where)} are left out: {pair.difference.shortage}", err=True)
     if not rows:
-        reasons = [f"{' and '.join(r.methods)} on {r.benchmark}: {r.reason}." for r in refusals(results)[:3]]
+        reasons = [
+            f"{' and '.join(r.methods)} on {r.benchmark}: {r.reason}." for r in list_refusals(results)[:3]
+        ]
         raise UsageError(
             " ".join(
                 [
@@ -98,7 +100,7 @@ def command(
             (
                 row.pair.benchmark,
                 row.pair.shot,
-                *pair_names(row.pair),
+                *name_pair(row.pair),
                 row.pair.family,
                 row.episodes,
                 row.queries,

@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fssbench.analysis.row_keys import column_key, first_run
-from fssbench.analysis.row_names import column_titles, full_name
+from fssbench.analysis.row_names import full_name, title_columns
 from fssbench.cli.output import to_one_line
 from fssbench.evidence import MORE_QUERIES, TOO_FEW
 from fssbench.runs.mark_legend import LegendMark, build_legend, mark_letters
@@ -153,7 +153,7 @@ def break_name(name: str, width: int) -> list[str]:
 def _build_grid(cells: Sequence[Cell], legend: dict[str, LegendMark]) -> Grid:
     """Put the cells of all methods into rows and columns."""
     several = len({cell.backbone for cell in cells}) > 1
-    titles = column_titles(cells)
+    titles = title_columns(cells)
     rows: dict[str, int] = {}
     figures: dict[tuple[int, int], Figure] = {}
     columns = {key: i for i, key in enumerate(titles)}

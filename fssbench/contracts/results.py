@@ -168,7 +168,7 @@ class Cell:
     best: bool = False
     """Highest mIoU among cells of the same benchmark, backbone, shot, seed and protocol with enough queries."""
     tied: bool = False
-    """Not significantly worse than the best, by `fssbench.analysis.comparisons.pairs`."""
+    """Not significantly worse than the best, by `fssbench.analysis.comparisons.compare_pairs`."""
     name: str = ""
     """Name that distinguishes the method from all others in the results; it is the same on all benchmarks."""
     variant: str = ""

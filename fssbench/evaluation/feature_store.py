@@ -101,7 +101,9 @@ class FeatureStore:
             sums = _parse_sums(notes.pop(_SUMS, ""))
             if taps is not None and not set(taps) <= maps.keys():
                 return None
-            damaged = [tap for tap, features in maps.items() if sums.get(tap) != _checksum(tap, features)]
+            damaged = [
+                tap for tap, features in maps.items() if sums.get(tap) != _compute_checksum(tap, features)
+            ]
             if damaged:
                 raise DataError(f"{path} is damaged")
         except DataError as error:
@@ -132,7 +134,7 @@ class FeatureStore:
         size = sum(features.numel() * features.element_size() for features in stored.values())
         if not self._make_room(size, name):
             return
-        sums = json.dumps({tap: _checksum(tap, features) for tap, features in stored.items()})
+        sums = json.dumps({tap: _compute_checksum(tap, features) for tap, features in stored.items()})
         path = self._path(name)
         try:
             write_safetensors(path, stored, {**(notes or {}), _SUMS: sums}, durable=False)
@@ -193,7 +195,7 @@ def _parse_sums(text: str) -> dict[str, str]:
     return sums if isinstance(sums, dict) else {}
 
 
-def _checksum(tap: str, features: Tensor) -> str:
+def _compute_checksum(tap: str, features: Tensor) -> str:
     head = f"{tap} {features.dtype} {tuple(features.shape)}".encode()
     content = features.reshape(-1).view(torch.uint8).numpy().data
     return f"{zlib.crc32(content, zlib.crc32(head)):08x}"

@@ -112,7 +112,7 @@ def draw_curve(points: list[Point], path: Path, title: str) -> None:
     axes = figure.subplots(gridspec_kw={"bottom": 0.2, "top": 0.92, "left": 0.09, "right": 0.91})
     steps = [p.step for p in points]
     axes.plot(steps, [p.loss for p in points], color="0.8", linewidth=0.8, label="loss")
-    axes.plot(steps, _running_mean([p.loss for p in points]), color="C0", label="loss, running mean")
+    axes.plot(steps, _smooth([p.loss for p in points]), color="C0", label="loss, running mean")
     axes.set(xlabel="step", ylabel="loss", title=title.replace("$", r"\$"))
     validated = [(p.step, p.val_miou) for p in points if p.val_miou is not None]
     lines = list(axes.get_lines())
@@ -132,7 +132,7 @@ def draw_curve(points: list[Point], path: Path, title: str) -> None:
         ) from None
 
 
-def _running_mean(values: list[float]) -> list[float]:
+def _smooth(values: list[float]) -> list[float]:
     """Compute an exponential mean over about a twentieth of the training, without the bias of its start."""
     keep = 1 - 1 / max(2.0, len(values) / 20)
     total, weight, means = 0.0, 0.0, []

@@ -41,7 +41,7 @@ def make_optimizer(recipe: Recipe, method: Method) -> Optimizer:
     for (part, factor), parameters in members.items():
         groups.setdefault(part, []).append({"params": parameters, "factor": factor, "part": part})
     optimizers = [
-        _make_one(recipe, recipe if part is None else _part(recipe, part), of_part)
+        _make_one(recipe, recipe if part is None else _find_part(recipe, part), of_part)
         for part, of_part in groups.items()
     ]
     return optimizers[0] if len(optimizers) == 1 else JointOptimizer(optimizers)
@@ -67,9 +67,9 @@ def set_rates(optimizer: Optimizer, recipe: Recipe, step: int, total: int) -> fl
     rate = recipe.rate(step, total)
     for group in optimizer.param_groups:
         part = group["part"]
-        group["lr"] = (rate if part is None else _part(recipe, part).learning_rate) * group["factor"]
+        group["lr"] = (rate if part is None else _find_part(recipe, part).learning_rate) * group["factor"]
     return rate
 
 
-def _part(recipe: Recipe, place: int) -> PartRecipe:
+def _find_part(recipe: Recipe, place: int) -> PartRecipe:
     return (recipe.parts or ())[place]

@@ -27,7 +27,7 @@ def find_best_and_tied(results: Results) -> dict[tuple[int, str], Standing]:
     for n, cell in enumerate(results.cells):
         if cell.best or cell.tied:
             places[n, MEAN] = "best" if cell.best else "tied"
-    for fold, alone in _cells_by_fold(results).items():
+    for fold, alone in _group_by_fold(results).items():
         outcomes = verdicts(replace(results, cells=tuple(alone.values())))
         for numbers in _group_comparable(alone):
             for top, *rivals in comparable([alone[n] for n in numbers]):
@@ -40,7 +40,7 @@ def find_best_and_tied(results: Results) -> dict[tuple[int, str], Standing]:
     return places
 
 
-def _cells_by_fold(results: Results) -> dict[str, dict[int, Cell]]:
+def _group_by_fold(results: Results) -> dict[str, dict[int, Cell]]:
     """Return cells that are reduced to one fold, by that fold and by the cell's number in the results."""
     alone: dict[str, dict[int, Cell]] = defaultdict(dict)
     for n, cell in enumerate(results.cells):

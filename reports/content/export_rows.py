@@ -84,7 +84,7 @@ def _make_tables(results: Results) -> tuple[DataFrame, DataFrame]:
     if _last is None or _last[0] is not results:
         named = with_names(results)
         means, runs = make_mean_table(named), make_run_table(named)
-        beside = [_paper_values(cell) for cell in named.cells]
+        beside = [_list_paper_values(cell) for cell in named.cells]
         means = means.assign(
             row=MEAN,
             fold=MEAN,
@@ -96,7 +96,7 @@ def _make_tables(results: Results) -> tuple[DataFrame, DataFrame]:
     return _last[1]
 
 
-def _paper_values(cell: Cell) -> tuple[float | None, bool | None]:
+def _list_paper_values(cell: Cell) -> tuple[float | None, bool | None]:
     """Return the paper's mIoU of a mean and whether it measures the same.  Both are None if the paper has none."""
     legend = build_legend([*cell.marks, *(mark for run in cell.folds.values() for mark in run.marks)])
     beside = next((c for c in compare_with_paper(cell, legend) if c.fold == MEAN), None)

@@ -199,7 +199,7 @@ def _build_section(name: str, cells: list[Cell], legend: dict[str, LegendMark]) 
     )
 
 
-def _first(cell: Cell) -> RunResult:
+def _get_first_run(cell: Cell) -> RunResult:
     return next(iter(cell.folds.values()))
 
 
@@ -207,7 +207,7 @@ def _group_rows(cells: list[Cell]) -> list[list[Cell]]:
     """Group the cells that share a row: one method with equal settings, at most one cell per shot."""
     rows: dict[tuple[object, ...], list[Cell]] = {}
     for cell in cells:
-        run = _first(cell)
+        run = _get_first_run(cell)
         key = (
             row_title(cell),
             cell.backbone,
@@ -240,7 +240,7 @@ def _list_columns(cells: list[Cell]) -> tuple[Column, ...]:
 
 def _build_row(group: list[Cell], columns: tuple[Column, ...], legend: dict[str, LegendMark]) -> Row:
     by_shot = {cell.shot: cell for cell in group}
-    run = _first(group[0])
+    run = _get_first_run(group[0])
     detail = [clean(run.weights), clean(run.protocol), f"seed {run.seed}"]
     if run.score_size != "input":
         detail.append(f"scored at {clean(run.score_size)} size")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fssbench.api import Estimate
 
-from .style import INK, Scale, blank, draw_scales, keys, look, room, short_names
+from .style import INK, Scale, draw_legend, draw_scales, make_figure, measure_room, pick_look, shorten_labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,11 +23,11 @@ def draw(classes: Sequence[str], series: Mapping[str, Sequence[Estimate | None]]
     """
     thick = 0.12
     height = thick * len(series) + 0.12
-    labels = short_names(classes, 20)
-    figure = blank(height * len(classes), list(series), left=room(labels))
+    labels = shorten_labels(classes, 20)
+    figure = make_figure(height * len(classes), list(series), left=measure_room(labels))
     axes = figure.add_subplot()
     for m, values in enumerate(series.values()):
-        mine = look(m)
+        mine = pick_look(m)
         for row, value in enumerate(values):
             if value is None or not math.isfinite(value.value):
                 continue
@@ -45,5 +45,5 @@ def draw(classes: Sequence[str], series: Mapping[str, Sequence[Estimate | None]]
         Scale("foreground IoU of the class (%)"),
         Scale(ticks=(range(len(classes)), labels), grid=False),
     )
-    keys(figure, list(series), [look(m) for m in range(len(series))])
+    draw_legend(figure, list(series), [pick_look(m) for m in range(len(series))])
     return figure

@@ -11,7 +11,7 @@ import numpy as np
 
 from fssbench.api import Estimate
 
-from .style import Scale, blank, draw_scales, keys, look, whisker
+from .style import Scale, draw_interval, draw_legend, draw_scales, make_figure, pick_look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +49,7 @@ def draw(points: Mapping[str, Point]) -> Figure:
     """
     axes = [name for name in AXES if sum(name in p.costs for p in points.values()) > 1]
     rows = -(-len(axes) // 2)
-    figure = blank(rows * _TALL + (rows - 1) * 0.5, list(points))
+    figure = make_figure(rows * _TALL + (rows - 1) * 0.5, list(points))
     figure.subplots_adjust(wspace=0.16, hspace=0.5 / _TALL)
     for n, name in enumerate(axes):
         panel = figure.add_subplot(rows, 2, n + 1)
@@ -57,7 +57,7 @@ def draw(points: Mapping[str, Point]) -> Figure:
         first = n % 2 == 0
         up = Scale("mIoU (%)" if first else "", texts=first)
         draw_scales(panel, Scale(AXES[name], ticks=shown), up, size=8)
-    keys(figure, list(points), [look(m) for m in range(len(points))])
+    draw_legend(figure, list(points), [pick_look(m) for m in range(len(points))])
     return figure
 
 
@@ -68,9 +68,11 @@ def _draw_points(panel: Axes, name: str, points: Mapping[str, Point]) -> tuple[l
     for m, point in enumerate(points.values()):
         if name not in point.costs:
             continue
-        whisker(panel, point.costs[name], point.estimate, look(m), hollow=point.hollow, upright=True)
+        draw_interval(
+            panel, point.costs[name], point.estimate, pick_look(m), hollow=point.hollow, upright=True
+        )
         if name == "ms" and point.quartiles:
-            panel.plot(point.quartiles, [point.estimate.value] * 2, color=look(m).colour, linewidth=1.0)
+            panel.plot(point.quartiles, [point.estimate.value] * 2, color=pick_look(m).colour, linewidth=1.0)
     ends = [v for p in points.values() for v in (p.estimate.low, p.estimate.high, p.estimate.value) if v == v]
     room = 0.06 * (max(ends) - min(ends)) or 1.0
     panel.set_ylim(min(ends) - room, max(ends) + room)
@@ -89,16 +91,16 @@ def _set_cost_limits(panel: Axes, costs: list[float]) -> list[float]:
     else:
         panel.set_xscale("log")
         panel.set_xlim(low, high)
-    marks = ticks(low, high)
+    marks = choose_ticks(low, high)
     zero = [0.0] if len(positive) < len(costs) else []
     return [*zero, *marks]
 
 
-def ticks(low: float, high: float) -> list[float]:
+def choose_ticks(low: float, high: float) -> list[float]:
     """At most four round numbers between two positive ones.
 
     Example:
-        >>> ticks(0.7, 30), ticks(3, 4)
+        >>> choose_ticks(0.7, 30), ticks(3, 4)
         ([1.0, 10.0], [3.0, 3.5, 4.0])
     """
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))

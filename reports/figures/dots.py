@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 
 from fssbench.api import Estimate
 
-from .style import Scale, blank, draw_scales, keys, look, room, short_names, whisker
+from .style import (
+    Scale,
+    draw_interval,
+    draw_legend,
+    draw_scales,
+    make_figure,
+    measure_room,
+    pick_look,
+    shorten_labels,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,18 +50,18 @@ def draw(
     """
     step = 0.17
     height = max(0.34, step * (len(series) + 0.9))
-    labels = short_names(rows, 26)
-    figure = blank(height * len(rows), list(series), left=room(labels))
+    labels = shorten_labels(rows, 26)
+    figure = make_figure(height * len(rows), list(series), left=measure_room(labels))
     axes = figure.add_subplot()
     for m, dots in enumerate(series.values()):
         for row, dot in enumerate(dots):
             if dot is not None and math.isfinite(dot.estimate.value):
                 place = row + (m - (len(series) - 1) / 2) * step / height
-                whisker(axes, place, dot.estimate, look(m), hollow=dot.hollow)
+                draw_interval(axes, place, dot.estimate, pick_look(m), hollow=dot.hollow)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     for row in range(1, len(rows)):
         axes.axhline(row - 0.5, color="#7F7F7F", alpha=0.25, linewidth=0.5)
     axes.set_xlim(span)
     draw_scales(axes, Scale(label), Scale(ticks=(range(len(rows)), labels), grid=False))
-    keys(figure, list(series), [look(m) for m in range(len(series))])
+    draw_legend(figure, list(series), [pick_look(m) for m in range(len(series))])
     return figure

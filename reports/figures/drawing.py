@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fssbench.api import make_plain_name
 
 from .saving import Kind, render_figure
-from .style import applied
+from .style import apply_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,7 +39,7 @@ class Drawing:
     @cached_property
     def figure(self) -> Figure:
         """The figure, drawn at its first use."""
-        with applied():
+        with apply_style():
             return self.make()
 
     @cached_property
@@ -52,6 +52,6 @@ class Drawing:
         return render_figure(self.figure, kind, self.title, self.caption)
 
 
-def slug(text: str) -> str:
+def make_slug(text: str) -> str:
     """The first 80 characters of a plain name, for ids and file names; `x` if nothing of the text is left."""
     return make_plain_name(text)[:80].strip("-") or "x"

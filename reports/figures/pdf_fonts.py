@@ -36,7 +36,7 @@ class _LatinGlyphs:
 
 
 @contextmanager
-def fonts_cut_quickly() -> Iterator[None]:
+def cut_fonts_quickly() -> Iterator[None]:
     """Context in which matplotlib cuts the fonts of PDF files in the way of this module."""
     load_font, subsetter = subset.load_font, subset.Subsetter
     subset.load_font, subset.Subsetter = _LatinFont, _LatinFirstSubsetter

@@ -6,7 +6,7 @@ import io
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
-from .style import applied
+from .style import apply_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,21 +34,21 @@ def render_figure(figure: Figure, kind: Kind, title: str, caption: str) -> bytes
     }
     file = io.BytesIO()
     options: dict[str, Any] = {"pil_kwargs": {"compress_type": _RUN_LENGTHS}} if kind == "png" else {}
-    with applied(), _fonts_of(kind):
-        _canvas_class(kind)(figure)
+    with apply_style(), _list_fonts(kind):
+        _find_canvas(kind)(figure)
         figure.savefig(file, format=kind, dpi=DPI, metadata=words[kind], **options)
     return file.getvalue()
 
 
-def _fonts_of(kind: Kind) -> AbstractContextManager[None]:
+def _list_fonts(kind: Kind) -> AbstractContextManager[None]:
     if kind != "pdf":
         return nullcontext()
-    from .pdf_fonts import fonts_cut_quickly
+    from .pdf_fonts import cut_fonts_quickly
 
-    return fonts_cut_quickly()
+    return cut_fonts_quickly()
 
 
-def _canvas_class(kind: Kind) -> type[Any]:
+def _find_canvas(kind: Kind) -> type[Any]:
     if kind == "svg":
         from matplotlib.backends.backend_svg import FigureCanvasSVG
 

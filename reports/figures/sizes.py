@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from fssbench.api import Estimate
 
-from .radar import reach
-from .style import Scale, blank, draw_scales, keys, look, whisker
+from .radar import find_end
+from .style import Scale, draw_interval, draw_legend, draw_scales, make_figure, pick_look
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,9 +30,9 @@ def draw(
         series: by shot and method, IoU of each bin in percent.
         methods: all names, in the order of their looks.
     """
-    figure = blank(1.9 * len(series), methods)
+    figure = make_figure(1.9 * len(series), methods)
     figure.subplots_adjust(hspace=0.28, top=figure.subplotpars.top - 0.3 / figure.get_figheight())
-    end = reach([v.high for drawn in series.values() for values in drawn.values() for v in values])
+    end = find_end([v.high for drawn in series.values() for values in drawn.values() for v in values])
     panels = figure.subplots(len(series), 1, squeeze=False)[:, 0]
     for axes, (shot, drawn) in zip(panels, series.items(), strict=True):
         for name, values in drawn.items():
@@ -44,12 +44,12 @@ def draw(
                     axes.plot(
                         [a, b],
                         [left.value, right.value],
-                        color=look(m).colour,
+                        color=pick_look(m).colour,
                         linewidth=1,
-                        linestyle=look(m).line,
+                        linestyle=pick_look(m).line,
                     )
             for place, value in shown:
-                whisker(axes, place, value, look(m), upright=True)
+                draw_interval(axes, place, value, pick_look(m), upright=True)
         axes.set_xlim(-0.5, len(bins) - 0.5)
         axes.set_ylim(0, end)
         for i, n in enumerate(counts[shot]):
@@ -68,15 +68,15 @@ def draw(
             axes,
             Scale(
                 "share of the image that the object covers (%)" if last else "",
-                ticks=(range(len(bins)), [_tick(name) for name in bins]),
+                ticks=(range(len(bins)), [_format_tick(name) for name in bins]),
                 grid=False,
                 texts=last,
             ),
             Scale("foreground IoU (%)"),
         )
-    keys(figure, list(methods), [look(m) for m in range(len(methods))], lines=True)
+    draw_legend(figure, list(methods), [pick_look(m) for m in range(len(methods))], lines=True)
     return figure
 
 
-def _tick(name: str) -> str:
+def _format_tick(name: str) -> str:
     return name.removesuffix(" %").replace(" to ", "–").replace("below ", "<")

@@ -60,7 +60,7 @@ class Look:
     line: Any
 
 
-def look(i: int) -> Look:
+def pick_look(i: int) -> Look:
     """Return the look of the `i`-th item.  The first `MOST` are all different."""
     return Look(COLOURS[i % MOST], MARKERS[i % MOST], LINES[i % MOST])
 
@@ -83,7 +83,7 @@ _SETTINGS: dict[Any, Any] = {
 
 
 @contextmanager
-def applied() -> Iterator[None]:
+def apply_style() -> Iterator[None]:
     """Context in which figures are drawn and saved, with the settings of all figures."""
     import matplotlib as mpl
 
@@ -92,7 +92,7 @@ def applied() -> Iterator[None]:
         yield
 
 
-def blank(
+def make_figure(
     height: float, names: Sequence[str] = (), *, left: float = 0.6, bottom: float = 0.5, right: float = 0.12
 ) -> Figure:
     """An empty figure, `HALF` wide, on white, without pyplot's global state.
@@ -103,13 +103,13 @@ def blank(
     Args:
         height: of the axes, in inches.
         names: of a legend above the axes.
-        left: margin in inches, see `room`.
+        left: margin in inches, see `measure_room`.
         bottom: margin in inches.
         right: margin in inches.
     """
     from matplotlib.figure import Figure
 
-    top = 0.12 + 0.19 * math.ceil(len(names) / _columns(names)) if names else 0.12
+    top = 0.12 + 0.19 * math.ceil(len(names) / _count_columns(names)) if names else 0.12
     whole = height + bottom + top
     figure = Figure(figsize=(HALF, whole))
     figure.subplots_adjust(left / HALF, bottom / whole, 1 - right / HALF, 1 - top / whole)
@@ -117,19 +117,21 @@ def blank(
     return figure
 
 
-def room(labels: Iterable[str], *, size: float = 9.0) -> float:
+def measure_room(labels: Iterable[str], *, size: float = 9.0) -> float:
     """Return the inches that the longest label takes."""
-    return max((_length(label) for label in labels), default=0) * size * 0.0083 + 0.12
+    return max((_measure_length(label) for label in labels), default=0) * size * 0.0083 + 0.12
 
 
-def _length(label: str) -> int:
+def _measure_length(label: str) -> int:
     """Return the number of characters, with characters of double width counted twice."""
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in label)
 
 
-def _columns(names: Sequence[str]) -> int:
+def _count_columns(names: Sequence[str]) -> int:
     """Return the number of columns of a legend."""
-    return max(1, min(len(names), int(HALF / (0.42 + room(short_names(names, _KEY), size=_KEY_SIZE)))))
+    return max(
+        1, min(len(names), int(HALF / (0.42 + measure_room(shorten_labels(names, _KEY), size=_KEY_SIZE))))
+    )
 
 
 @dataclass(frozen=True)
@@ -204,15 +206,15 @@ def _choose_ticks(axis: Axis) -> tuple[Sequence[float], Sequence[str]]:
     return places, axis.get_major_formatter().format_ticks(places)
 
 
-def keys(figure: Figure, names: Sequence[str], looks: Sequence[Look], *, lines: bool = False) -> None:
-    """One legend above the axes, in the room that `blank` left for it: its columns are filled one by one.
+def draw_legend(figure: Figure, names: Sequence[str], looks: Sequence[Look], *, lines: bool = False) -> None:
+    """One legend above the axes, in the room that `make_figure` left for it: its columns are filled one by one.
 
     It is placed here, since matplotlib's own legend is laid out anew at each drawing, which takes a fifth of it.
     """
     from matplotlib.lines import Line2D
 
-    labels = short_names(names, _KEY)
-    rows = math.ceil(len(labels) / _columns(names))
+    labels = shorten_labels(names, _KEY)
+    rows = math.ceil(len(labels) / _count_columns(names))
     left, inches = _KEY_MARGIN, figure.dpi_scale_trans
     for first in range(0, len(labels), rows):
         column = labels[first : first + rows]
@@ -232,10 +234,10 @@ def keys(figure: Figure, names: Sequence[str], looks: Sequence[Look], *, lines: 
             figure.text(
                 left + _KEY_LINE + _KEY_GAP, height, label, fontsize=_KEY_SIZE, va="center", transform=inches
             )
-        left += _KEY_LINE + _KEY_GAP + max(map(_width, column)) + _KEY_SIZE / 72
+        left += _KEY_LINE + _KEY_GAP + max(map(_measure_width, column)) + _KEY_SIZE / 72
 
 
-def _width(label: str) -> float:
+def _measure_width(label: str) -> float:
     """Width of a legend's label in inches."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
@@ -246,7 +248,7 @@ def _width(label: str) -> float:
     return float(width) / 72
 
 
-def whisker(
+def draw_interval(
     axes: Axes, place: float, estimate: Estimate, look: Look, *, hollow: bool = False, upright: bool = False
 ) -> None:
     """Draw a figure with its interval: along x, or along y if `upright`."""
@@ -264,17 +266,17 @@ def whisker(
     )
 
 
-def short(text: object, longest: int = LONGEST) -> str:
+def shorten_label(text: object, longest: int = LONGEST) -> str:
     """Return a clean label, cut if it is too long."""
     word = clean_line(text)
     return word if len(word) <= longest else f"{word[: longest - 1]}…"
 
 
-def short_names(names: Iterable[object], longest: int = LONGEST) -> list[str]:
+def shorten_labels(names: Iterable[object], longest: int = LONGEST) -> list[str]:
     """Return labels that fit.  Different names get different labels: names often differ only at their end.
 
     Example:
-        >>> short_names(["a long name, source 1", "a long name, source 2", "other"], 12)
+        >>> shorten_labels(["a long name, source 1", "a long name, source 2", "other"], 12)
         ['a l…source 1', 'a l…source 2', 'other']
     """
     words = list(map(clean_line, names))
@@ -285,4 +287,4 @@ def short_names(names: Iterable[object], longest: int = LONGEST) -> list[str]:
         ]
         if len(set(cut)) == len(set(words)):
             return cut
-    return [f"{n} {short(word, longest - 4)}" for n, word in enumerate(words, start=1)]
+    return [f"{n} {shorten_label(word, longest - 4)}" for n, word in enumerate(words, start=1)]

@@ -12,7 +12,7 @@ _BACKGROUND = re.compile(r'<g id="patch_1">.*?</g>', flags=re.DOTALL)
 """The first element that matplotlib draws: the white rectangle behind the whole figure."""
 
 
-def inline(drawing: Drawing) -> str:
+def make_inline(drawing: Drawing) -> str:
     """Return the `<svg>` element of a drawing.  Equal drawings give equal text.
 
     The element has `role="img"` with the drawing's title and caption.  It fits any width, and its text has the colour

@@ -16,7 +16,7 @@ from ..content.model import Section, build_report, list_letters
 from ..content.provenance import list_deviations
 from ..content.templates import open_templates, read_template_file
 from ..content.text import clean
-from ..figures.svg import inline
+from ..figures.svg import make_inline
 from ..sections.ablation import make_ablation_tables
 from ..sections.difficulty import make_class_tables, make_size_tables
 from ..sections.drawings import list_drawings
@@ -85,7 +85,7 @@ def open_page_templates() -> Environment:
     """Open the templates of pages.  Everything is escaped except what this package draws or writes."""
     templates = open_templates()
     templates.filters |= {
-        "svg": lambda d: Markup(inline(d)),
+        "svg": lambda d: Markup(make_inline(d)),
         "pad": pad_decimals,
         "decimals": _count_decimals,
     }

@@ -47,10 +47,10 @@ class ParquetReporter(Reporter):
 
         names = name_runs(results)
         clean_once = lru_cache(maxsize=1 << 16)(clean)  # queries recur in the runs of a plan
-        schema = _schema(RESULT_COLUMNS)
+        schema = _make_schema(RESULT_COLUMNS)
         table = Table.from_pandas(make_results_table(results), schema=schema, preserve_index=False)
         files.write_table(table.replace_schema_metadata(), folder / "results.parquet")
-        schema = _schema(EPISODE_COLUMNS)
+        schema = _make_schema(EPISODE_COLUMNS)
         with files.ParquetWriter(folder / "episodes.parquet", schema) as out:
             for run in results.runs:  # one row group per run: no more than one run is in memory twice
                 episodes = make_episode_table(run, names[run.identity], clean_once)
@@ -59,7 +59,7 @@ class ParquetReporter(Reporter):
         return [folder / "results.parquet", folder / "episodes.parquet"]
 
 
-def _schema(columns: Sequence[Column]) -> Any:
+def _make_schema(columns: Sequence[Column]) -> Any:
     import pyarrow
 
     whole = pyarrow.int64()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-from ..figures.drawing import slug
+from ..figures.drawing import make_slug
 
 _PLAIN = re.compile(r"[a-z0-9]+(?:[.:-][a-z0-9]+)*")
 
@@ -26,4 +26,4 @@ def name_page(kind: str, name: str) -> str:
     if _PLAIN.fullmatch(name) and len(name) <= 80:
         return f"{kind}-{name.replace(':', '_')}.html"
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return f"{kind}-{slug(name)[:40].strip('-').lower()}--{digest}.html"
+    return f"{kind}-{make_slug(name)[:40].strip('-').lower()}--{digest}.html"

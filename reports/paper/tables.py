@@ -130,10 +130,10 @@ class _TableMaker:
     def _cells(self, part: Part) -> list[Cell]:
         """Return our cells of a part.  A table of ablations contains only methods that were ablated."""
         places = {(column.benchmark, column.shot) for column in part.columns}
-        cells = [c for c in self.results.cells if (_base_benchmark(c), c.shot) in places]
+        cells = [c for c in self.results.cells if (_find_base_benchmark(c), c.shot) in places]
         if not self.layout.ablations:
             return cells
-        ablated = {c.method for c in cells if _first(c).ablations}
+        ablated = {c.method for c in cells if _get_first_run(c).ablations}
         return [c for c in cells if c.method in ablated]
 
     def _lines(self, part: Part) -> Iterator[Line]:
@@ -149,8 +149,8 @@ class _TableMaker:
             yield from sorted(group, key=lambda line: kinds.index(line.kind))
 
     def _ours(self, title: str, row: list[Cell], part: Part) -> Line:
-        run = _first(row[0])
-        by_place = {(_base_benchmark(cell), cell.shot): cell for cell in row}
+        run = _get_first_run(row[0])
+        by_place = {(_find_base_benchmark(cell), cell.shot): cell for cell in row}
         name = title
         if not self.layout.backbone and run.backbone != "resnet50":
             name += f", {name_backbone(run.backbone)}"
@@ -228,10 +228,10 @@ class _TableMaker:
         ours: dict[str, dict[str, dict[str, None]]] = {}
         printed: dict[str, dict[str, dict[str, None]]] = {}
         for cell in self.cells:
-            run = _first(cell)
+            run = _get_first_run(cell)
             for note in (f"weights {clean(run.weights)}", *self._departures(cell)):
                 _add_note(ours, note, f"{_make_title(_drop_setting(cell))}†", run.backbone)
-        bases = set(map(_base_benchmark, self.cells))
+        bases = set(map(_find_base_benchmark, self.cells))
         rows = [p for p in read_published() if p.table == self.layout.number and p.base in bases]
         for p in rows:
             if p.note:
@@ -243,7 +243,7 @@ class _TableMaker:
 
     def _departures(self, cell: Cell) -> Iterator[str]:
         """Yield the differences between our measurement of a method and the printed one, except for marks."""
-        run = _first(cell)
+        run = _get_first_run(cell)
         candidates = [
             p
             for p in find_published(cell.benchmark, shot=cell.shot)
@@ -254,11 +254,11 @@ class _TableMaker:
             yield from list_differences(run, (), printed)
 
 
-def _first(cell: Cell) -> RunResult:
+def _get_first_run(cell: Cell) -> RunResult:
     return next(iter(cell.folds.values()))
 
 
-def _base_benchmark(cell: Cell) -> str:
+def _find_base_benchmark(cell: Cell) -> str:
     return cell.benchmark.partition(":")[0]
 
 
@@ -269,7 +269,7 @@ def _drop_setting(cell: Cell) -> Cell:
 
 def _make_title(cell: Cell) -> str:
     """Return the name of the row, with the method's name as papers print it."""
-    title, name = _first(cell).manifest.context.title, row_title(cell)
+    title, name = _get_first_run(cell).manifest.context.title, row_title(cell)
     return clean(name.replace(cell.method, title, 1) if title else name)
 
 
@@ -305,11 +305,13 @@ def _find_varying_details(runs: Sequence[RunResult]) -> tuple[Callable[[RunResul
 
 def _mark_other_variant(cell: Cell, table: int) -> tuple[str, ...]:
     """Return a mark if the variant is one that no printed row measures."""
-    printed = {p.benchmark for p in read_published() if p.table == table and p.base == _base_benchmark(cell)}
+    printed = {
+        p.benchmark for p in read_published() if p.table == table and p.base == _find_base_benchmark(cell)
+    }
     variant = cell.benchmark.partition(":")[2]
-    if cell.benchmark in printed or not variant or _base_benchmark(cell) in printed:
+    if cell.benchmark in printed or not variant or _find_base_benchmark(cell) in printed:
         return ()
-    return (f"variant ({_base_benchmark(cell)} as {clean(variant)})",)
+    return (f"variant ({_find_base_benchmark(cell)} as {clean(variant)})",)
 
 
 def _list_printed_lines(table: int, part: Part) -> Iterator[Line]:
@@ -361,7 +363,7 @@ def _group_rows(cells: Iterable[Cell]) -> list[tuple[str, list[Cell]]]:
     """Group cells to lines with names: one method with equal settings, at most one cell per benchmark and shot."""
     rows: dict[tuple[object, ...], dict[tuple[str, int], Cell]] = {}
     for cell in cells:
-        run, place = _first(cell), (_base_benchmark(cell), cell.shot)
+        run, place = _get_first_run(cell), (_find_base_benchmark(cell), cell.shot)
         same = (cell.backbone, run.weights, cell.seed, cell.protocol, run.score_size)
         key: tuple[object, ...] = (_make_title(_drop_setting(cell)), *same)
         if place in rows.get(key, {}):  # of another cap, input size or variant

@@ -14,7 +14,7 @@ from ..content.analysis import Analysis, Place, analyse
 from ..content.breakdown import Part, compute_episode_ious
 from ..content.text import clean, format_count, format_difference, format_difference_interval
 from ..figures import bars, costs, dots, radar, scatter, sizes
-from ..figures.drawing import Drawing, slug
+from ..figures.drawing import Drawing, make_slug
 from ..figures.style import MOST
 from .efficiency import describe_cost_source, make_cost_points
 
@@ -85,7 +85,7 @@ def _draw_summary(analysis: Analysis) -> Iterator[Drawing]:
         p.cells[n].miou for p in analysis.places for n in analysis.methods_in_figures if n in p.cells
     ]
     ends = [v for e in estimates for v in (e.value, e.low, e.high) if np.isfinite(v)]
-    end = radar.reach(ends)
+    end = radar.find_end(ends)
     span = (5 * np.floor(min(ends, default=0) / 5) - 1, 5 * np.ceil(max(ends, default=100) / 5) + 1)
     for shot in analysis.shots:
         place_by_benchmark = {p.benchmark: p for p in analysis.places if p.shot == shot}
@@ -145,7 +145,7 @@ def _draw_benchmarks(analysis: Analysis) -> Iterator[Drawing]:
         names = [m for m in analysis.methods_in_figures if any(m in p.cells for p in place_by_shot.values())]
         cells = [c for p in place_by_shot.values() for m, c in p.cells.items() if m in names]
         yield Drawing(
-            name=f"benchmark-{n}-{slug(benchmark)}",
+            name=f"benchmark-{n}-{make_slug(benchmark)}",
             place=f"benchmark/{benchmark}",
             title=f"mIoU of each method on {title}, by shot",
             caption=(
@@ -185,7 +185,7 @@ def _draw_classes(analysis: Analysis) -> Iterator[Drawing]:
             else ""
         )
         yield Drawing(
-            name=f"classes-{n}-{slug(benchmark)}",
+            name=f"classes-{n}-{make_slug(benchmark)}",
             place="comparison/classes",
             title=f"IoU of each class on {analysis.benchmarks[benchmark]}, {place.shot}-shot",
             caption=(
@@ -223,7 +223,7 @@ def _draw_scatters(analysis: Analysis) -> Iterator[Drawing]:
         points = _pair_ious(place.cells[names[0]], place.cells[names[1]])
         if not len(points):
             continue
-        rows = scatter.thinned(len(points))
+        rows = scatter.choose_points(len(points))
         share = (
             "each"
             if len(rows) == len(points)
@@ -231,7 +231,7 @@ def _draw_scatters(analysis: Analysis) -> Iterator[Drawing]:
         )
         above = int((points[:, 1] > points[:, 0]).sum())
         yield Drawing(
-            name=f"episodes-{n}-{slug(benchmark)}",
+            name=f"episodes-{n}-{make_slug(benchmark)}",
             place="comparison/episodes",
             title=f"{names[0]} against {names[1]} on {analysis.benchmarks[benchmark]}, episode by episode",
             caption=(
@@ -264,13 +264,13 @@ def _pair_ious(a: Cell, b: Cell) -> np.ndarray[tuple[int, int], np.dtype[np.floa
     for fold in sorted(set(a.folds) & set(b.folds)):
         one, other = a.folds[fold], b.folds[fold]
         if one.plan_sha256 == other.plan_sha256:
-            x, y = _ious_by_index(one), _ious_by_index(other)
+            x, y = _compute_ious(one), _compute_ious(other)
             pieces.append(np.array([(x[i], y[i]) for i in sorted(x.keys() & y.keys())]).reshape(-1, 2))
     ious = np.concatenate(pieces)
     return ious[np.isfinite(ious).all(axis=1)]
 
 
-def _ious_by_index(run: RunResult) -> dict[int, float]:
+def _compute_ious(run: RunResult) -> dict[int, float]:
     return dict(zip(run.indices.tolist(), compute_episode_ious(run).tolist(), strict=True))
 
 
@@ -290,7 +290,7 @@ def _draw_sizes(analysis: Analysis) -> Iterator[Drawing]:
             p.cells[m] for p in analysis.places if p.benchmark == benchmark for m in names if m in p.cells
         ]
         yield Drawing(
-            name=f"sizes-{n}-{slug(benchmark)}",
+            name=f"sizes-{n}-{make_slug(benchmark)}",
             place="difficulty",
             title=f"IoU against object size on {title}, by shot",
             caption=(
@@ -341,7 +341,7 @@ def _draw_costs(analysis: Analysis) -> Iterator[Drawing]:
             continue
         cells = [place.cells[name] for name in points]
         yield Drawing(
-            name=f"efficiency-{n}-{slug(benchmark)}",
+            name=f"efficiency-{n}-{make_slug(benchmark)}",
             place="efficiency",
             title=f"mIoU of each method against its costs on {title}, {place.shot}-shot",
             caption=(

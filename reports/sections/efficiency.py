@@ -87,8 +87,8 @@ def make_cost_points(analysis: Analysis, place: Place) -> dict[str, Point]:
             costs |= {"flops": each.flops / 1e9, "ms": each.milliseconds.median}
             if each.memory_mb is not None:
                 costs["memory"] = each.memory_mb
-        elif not analysis.results.efficiency and math.isfinite(_median_seconds(cell)):
-            costs["ms"] = 1000 * _median_seconds(cell)
+        elif not analysis.results.efficiency and math.isfinite(_compute_median(cell)):
+            costs["ms"] = 1000 * _compute_median(cell)
         if math.isfinite(cell.miou.value):
             points[name] = Point(
                 cell.miou,
@@ -137,12 +137,12 @@ def _find_measurement(cell: Cell, measured: Iterable[Efficiency]) -> Efficiency 
 def _group_by_machine(measured: Iterable[Efficiency]) -> list[list[Efficiency]]:
     """Group measurements by machine, device and threads.  The largest group comes first."""
     listed = list(measured)
-    count = Counter(map(_machine_key, listed))
+    count = Counter(map(_make_machine_key, listed))
     order = sorted(count, key=lambda key: (-count[key], key))
-    return [[each for each in listed if _machine_key(each) == key] for key in order]
+    return [[each for each in listed if _make_machine_key(each) == key] for key in order]
 
 
-def _machine_key(each: Efficiency) -> tuple[str, str, int]:
+def _make_machine_key(each: Efficiency) -> tuple[str, str, int]:
     return (each.machine, each.device, each.threads)
 
 
@@ -174,7 +174,7 @@ def _make_row(each: Efficiency) -> Row:
 
 
 def _make_row_of_run(analysis: Analysis, cell: Cell) -> Row:
-    run, seconds = first_run(cell), _median_seconds(cell)
+    run, seconds = first_run(cell), _compute_median(cell)
     return Row(
         label=analysis.name(cell),
         detail=f"{clean(run.backbone)}, {cell.shot}-shot",
@@ -190,7 +190,7 @@ def _make_row_of_run(analysis: Analysis, cell: Cell) -> Row:
     )
 
 
-def _median_seconds(cell: Cell) -> float:
+def _compute_median(cell: Cell) -> float:
     timed = [run.seconds for run in cell.folds.values() if math.isfinite(run.seconds)]
     return median(timed) if timed else math.nan
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, strategies as st
 from numpy.typing import NDArray
 
-from fssbench.analysis.statistics import Sample, difference, estimate_of_runs
+from fssbench.analysis.statistics import Sample, compute_difference, estimate_of_runs
 from fssbench.evidence import collect_evidence, count_queries
 
 UNEVEN = (3, 4, 5, 6, 8, 8, 10, 10, 12, 12, 14, 14, 16, 18, 20, 24, 28, 36, 42, 60)
@@ -77,7 +77,7 @@ def covered_and_rejected(
         for k in range(benchmarks // populations):
             a, b = estimate_of_runs(population.benchmark(draw, f"{k}"), resamples=resamples)
             samples += [a, b]
-            told += difference(a[0], b[0]).p <= 0.05
+            told += compute_difference(a[0], b[0]).p <= 0.05
         for side in (0, 1):
             truth = np.mean([sample[side].value for sample in samples])
             mine = [sample[side].estimate for sample in samples[::2]]
@@ -131,7 +131,7 @@ def test_there_is_an_interval_and_a_verdict_only_where_there_are_enough(episodes
     sizes = spread(episodes, classes)
     runs = Population(0, sizes, 2).benchmark(np.random.default_rng(0), "x")  # each query asked twice
     (a, a_fb), (b, _) = estimate_of_runs(runs, resamples=200)
-    gap = difference(a, b)
+    gap = compute_difference(a, b)
     given = (episodes, classes) in GIVEN
     assert collect_evidence(runs).enough is given
     for estimate in (a.estimate, a_fb.estimate):
@@ -156,7 +156,7 @@ def test_wherever_a_verdict_is_given_it_errs_rarely(sizes: tuple[int, ...]) -> N
         population, draw = Population(number, sizes, 1), np.random.default_rng(100 + number)
         for k in range(benchmarks // 4):
             a, b = estimate_of_runs(exchanged(population.benchmark(draw, f"{k}"), draw), resamples=500)
-            p = difference(a[0], b[0]).p
+            p = compute_difference(a[0], b[0]).p
             assert not np.isnan(p)
             turned += p <= 0.05
     told = covered[2]

@@ -11,8 +11,8 @@ import pytest
 from manifests import make_manifest
 from report_factory import make_cell, make_run
 
-from fssbench.analysis.changes import read_other, with_changes
-from fssbench.analysis.comparisons import differences
+from fssbench.analysis.changes import add_changes, read_other
+from fssbench.analysis.comparisons import compute_differences
 from fssbench.analysis.results_file import write_results
 from fssbench.analysis.statistics import estimate_of_runs
 from fssbench.api import Cell, Change, Results, RunResult
@@ -52,7 +52,7 @@ def results(*groups: list[RunResult]) -> Results:
 
 
 def changed(after: Results, before: Results) -> list[Change]:
-    result = with_changes(after, before, against="before").changes
+    result = add_changes(after, before, against="before").changes
     assert result is not None
     assert result.against == "before"
     assert result.unchanged + sum(c.kind != "removed" for c in result.changes) == len(after.cells)
@@ -83,7 +83,7 @@ def test_another_checkpoint_on_the_same_episodes_is_paired() -> None:
     (change,) = changed(results(after), results(before))
     assert names(change) == {"head_sha256": ("a" * 64, "b" * 64)}
     assert [d.folds for d in change.departures] == [(0, 1)]
-    (gap,) = differences([(make_cell(after), make_cell(before))], resamples=10_000)
+    (gap,) = compute_differences([(make_cell(after), make_cell(before))], resamples=10_000)
     assert change.paired is not None
     assert change.significant is True
     assert (change.paired.value, change.paired.low, change.paired.high) == (gap.value, gap.low, gap.high)

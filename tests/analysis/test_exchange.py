@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import permutation_test
 
 from fssbench.analysis.exchange import exchange_p
-from fssbench.analysis.statistics import difference, estimate_of_runs
+from fssbench.analysis.statistics import compute_difference, estimate_of_runs
 from fssbench.metrics import score
 
 
@@ -99,7 +99,7 @@ def test_a_few_heavy_queries_deceive_a_bootstrap_and_not_the_exchange(table: Any
         )
         (mine, _), (its, _) = estimate_of_runs([a, b], resamples=300)
         rejected += [
-            difference(mine, its).p <= 0.05,
+            compute_difference(mine, its).p <= 0.05,
             exchange_p([[(a, b)]], draws=300, seed=trial)[0] <= 0.05,
         ]
     assert rejected[0] / 300 > 0.08

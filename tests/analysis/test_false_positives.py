@@ -17,7 +17,7 @@ from fssbench.reports.content.analysis import Analysis
 from fssbench.reports.sections.findings import state_findings
 
 from fssbench.analysis.collect import collect
-from fssbench.analysis.comparisons import pairs, turn_pair
+from fssbench.analysis.comparisons import compare_pairs, turn_pair
 from fssbench.api import Cell, Results, RunResult
 from fssbench.cli import main
 from fssbench.evaluation.suite import MINI_ENOUGH
@@ -58,13 +58,13 @@ def false_positives(results: Results) -> dict[tuple[str, int], list[float]]:
     Every pair is a family of its own: an adjustment could only make it rarer.
     """
     rates: dict[tuple[str, int], list[float]] = {}
-    for number, pair in enumerate(pairs(results)):
+    for number, pair in enumerate(compare_pairs(results)):
         draw = np.random.default_rng(number)
         outcomes = []
         for _ in range(DRAWS):
             cells = exchanged(pair.a, pair.b, draw)
             runs = tuple(run for cell in cells for run in cell.folds.values())
-            (alone,) = pairs(replace(results, runs=runs, cells=cells))
+            (alone,) = compare_pairs(replace(results, runs=runs, cells=cells))
             outcomes.append(alone.outcome)
         assert (TOO_FEW in outcomes) == (pair.outcome == TOO_FEW)
         rates.setdefault((pair.benchmark, pair.shot), []).append(

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fssbench.analysis.matching import Match, Refusal, comparable, differs, matches
+from fssbench.analysis.matching import Match, Refusal, comparable, differs, match_cells
 from fssbench.analysis.row_keys import column_key, method_key
-from fssbench.analysis.row_names import method_names
+from fssbench.analysis.row_names import name_methods
 from fssbench.api import UsageError
 
 
 def both(table: Any, a: Any, b: Any, **named: Any) -> Any:
-    (result,) = matches(table.make_results(a, b), named.get("shared", False), None)
+    (result,) = match_cells(table.make_results(a, b), named.get("shared", False), None)
     return result
 
 
@@ -29,7 +29,7 @@ def test_names_say_as_much_as_tells_methods_apart(table: Any) -> None:
         table.make_run("d", block={"config": {"width": 1}}),
         table.make_run("d", block={"config": {"width": 2}}),
     ]
-    names = method_names(map(table.make_cell, runs))
+    names = name_methods(map(table.make_cell, runs))
     assert [names[method_key(run)] for run in runs[:5]] == [
         "a",
         "b, resnet50",
@@ -96,7 +96,7 @@ def test_a_run_in_many_pairs_stays_one_run(table: Any) -> None:
     results = table.make_results(
         *(table.make_run(name, skill=skill) for name, skill in zip("abcd", (0.5, 0.6, 0.7, 0.8), strict=True))
     )
-    pairs = [both for match in matches(results, False, None) for both in match.runs]
+    pairs = [both for match in match_cells(results, False, None) for both in match.runs]
     assert len(pairs) == 6
     assert {id(run) for both in pairs for run in both} == {id(run) for run in results.runs}
 
@@ -131,7 +131,7 @@ def test_methods_that_share_no_column_are_refused_once(table: Any, change: dict[
 
 def test_methods_that_meet_in_one_column_are_not_refused_for_the_others(table: Any) -> None:
     results = table.make_results(*(table.make_run(m, seed=s) for m, s in (("a", 0), ("a", 1), ("b", 1))))
-    (result,) = matches(results, False, None)
+    (result,) = match_cells(results, False, None)
     assert isinstance(result, Match)
     assert result.a.seed == result.b.seed == 1
 
@@ -213,13 +213,13 @@ class TestShared:
 
 def test_unknown_method_names_the_known(table: Any) -> None:
     with pytest.raises(UsageError, match=r"no run of z. Known: a, b"):
-        list(matches(table.make_results(table.make_run("a"), table.make_run("b")), False, ["a", "z"]))
+        list(match_cells(table.make_results(table.make_run("a"), table.make_run("b")), False, ["a", "z"]))
 
 
 def test_methods_come_in_the_order_asked_for(table: Any) -> None:
     results = table.make_results(*(table.make_run(m) for m in "abc"))
-    assert [m.methods for m in matches(results, False, ["c", "a"])] == [("c", "a")]
-    assert [m.methods for m in matches(results, False, None)] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert [m.methods for m in match_cells(results, False, ["c", "a"])] == [("c", "a")]
+    assert [m.methods for m in match_cells(results, False, None)] == [("a", "b"), ("a", "c"), ("b", "c")]
 
 
 def test_parts_of_a_column_meet_the_same_episodes_best_first(table: Any) -> None:

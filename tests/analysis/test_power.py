@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from fssbench.analysis.comparisons import pairs, seed_spread
-from fssbench.analysis.power import power
-from fssbench.analysis.statistics import difference, estimate_of_runs
+from fssbench.analysis.comparisons import compare_pairs, estimate_seed_spread
+from fssbench.analysis.power import estimate_power
+from fssbench.analysis.statistics import compute_difference, estimate_of_runs
 from fssbench.api import UsageError
 
 Z = norm.ppf(0.975) + norm.ppf(0.8)
@@ -19,7 +19,9 @@ Z = norm.ppf(0.975) + norm.ppf(0.8)
 
 def one(table: Any, *runs: Any, **named: Any) -> Any:
     results = table.make_results(*runs)
-    (row, *_) = power(pairs(results, resamples=200), seed_spread(results), **{"difference": 1.0, **named})
+    (row, *_) = estimate_power(
+        compare_pairs(results, resamples=200), estimate_seed_spread(results), **{"difference": 1.0, **named}
+    )
     return row
 
 
@@ -27,7 +29,7 @@ def test_by_hand(table: Any) -> None:
     a, b = table.make_run("a", learnable=5), table.make_run("b")
     row = one(table, a, b)
     samples = [s for s, _ in estimate_of_runs([a, b], resamples=200)]
-    error = difference(*samples).error
+    error = compute_difference(*samples).error
     assert error == pytest.approx(np.std(samples[0].replicates - samples[1].replicates))
     assert row.error == pytest.approx(error)
     assert row.smallest == pytest.approx(Z * error)
@@ -67,10 +69,10 @@ class TestTrainings:
 
     def test_their_spread_is_counted_in(self, table: Any) -> None:
         results = table.make_results(*self.runs(table))
-        spread = {s.method: s.between for s in seed_spread(results)}
+        spread = {s.method: s.between for s in estimate_seed_spread(results)}
         rows = [
             r
-            for r in power(pairs(results), seed_spread(results), difference=1.0)
+            for r in estimate_power(compare_pairs(results), estimate_seed_spread(results), difference=1.0)
             if {r.pair.a.label, r.pair.b.label} == {"a", "b"}
         ]
         fixed = np.hypot(spread["a"], spread["b"])
@@ -91,21 +93,21 @@ class TestTrainings:
 
     def test_a_method_without_parameters_has_none(self, table: Any) -> None:
         runs = [table.make_run("a", head=h, learnable=9) for h in "xy"]
-        row = power(
-            pairs(results := table.make_results(*runs, table.make_run("b"))),
-            spreads := seed_spread(results),
+        row = estimate_power(
+            compare_pairs(results := table.make_results(*runs, table.make_run("b"))),
+            spreads := estimate_seed_spread(results),
             difference=1.0,
         )[-1]
         assert {row.pair.a.label, row.pair.b.label} == {"a", "b"}
         assert row.training == spreads[0].between
         alone = table.make_results(runs[0], table.make_run("b", learnable=7))
-        assert power(pairs(alone), spreads, difference=1.0)[0].training is None
+        assert estimate_power(compare_pairs(alone), spreads, difference=1.0)[0].training is None
 
 
 @pytest.mark.parametrize("episodes", [1, 8, 20])
 def test_pairs_with_too_few_queries_tell_nothing(table: Any, episodes: int) -> None:
     results = table.make_results(*(table.keep_episodes(table.make_run(m), range(episodes)) for m in "ab"))
-    assert power(pairs(results), difference=1.0) == ()
+    assert estimate_power(compare_pairs(results), difference=1.0) == ()
 
 
 def test_folds_on_one_plan_are_counted_once(table: Any) -> None:
@@ -121,7 +123,7 @@ def test_folds_on_one_plan_are_counted_once(table: Any) -> None:
 )
 def test_what_cannot_be_asked(table: Any, named: dict[str, float]) -> None:
     with pytest.raises(UsageError, match=r"above 0|between 0\.05 and 1"):
-        power((), **{"difference": 1.0, **named})
+        estimate_power((), **{"difference": 1.0, **named})
 
 
 def promised(table: Any, benchmarks: int) -> float:
@@ -142,7 +144,7 @@ def promised(table: Any, benchmarks: int) -> float:
             for m, s in (("a", 0.6), ("b", 0.6 + gap))
         ]
         (a, _), (b, _) = estimate_of_runs(runs, resamples=300)
-        shown += difference(b, a).p <= 0.05
+        shown += compute_difference(b, a).p <= 0.05
     return shown / benchmarks
 
 

@@ -12,7 +12,7 @@ from manifests import make_manifest
 from measurements import make_measurement
 from report_factory import add_panels, make_cell, make_results, make_run
 
-from fssbench.analysis.comparisons import differences
+from fssbench.analysis.comparisons import compute_differences
 from fssbench.analysis.results_file import read_results, write_results
 from fssbench.api import Results, RunManifest
 from fssbench.errors import DataError
@@ -84,7 +84,7 @@ def test_a_manifest_without_a_field_is_refused_by_its_name(tmp_path: Path) -> No
 def test_counts_that_come_back_give_the_same_paired_interval(tmp_path: Path) -> None:
     results = make_results()
     result = back(results, tmp_path)
-    gaps = [differences([(r.cells[0], r.cells[1])], resamples=100) for r in (results, result)]
+    gaps = [compute_differences([(r.cells[0], r.cells[1])], resamples=100) for r in (results, result)]
     assert gaps[0] == gaps[1]
 
 

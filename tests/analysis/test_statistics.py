@@ -14,9 +14,9 @@ from scipy.stats import bootstrap, norm, sem
 
 from fssbench.analysis.statistics import (
     Sample,
-    difference,
+    adjust_by_holm,
+    compute_difference,
     estimate_of_runs,
-    holm,
     mean_sample,
     plan_generator,
 )
@@ -334,7 +334,7 @@ def test_mean_refuses_what_does_not_belong_together() -> None:
 
 
 def test_no_replicates_no_verdict() -> None:
-    gap = difference(Sample(60.0, np.empty(0)), Sample(10.0, np.empty(0)))
+    gap = compute_difference(Sample(60.0, np.empty(0)), Sample(10.0, np.empty(0)))
     assert gap.value == 50.0
     assert np.isnan([gap.low, gap.high, gap.p, gap.error]).all()
 
@@ -345,7 +345,7 @@ ENOUGH = Evidence({("plan", 0): frozenset(range(100))})
 def test_too_few_queries_on_either_side_leave_the_difference_alone() -> None:
     few = Evidence({("plan", 0): frozenset(range(8))})
     much, little = Sample(60.0, np.full(99, 60.0), ENOUGH), Sample(10.0, np.full(99, 10.0), few)
-    for gap in (difference(much, little), difference(little, much)):
+    for gap in (compute_difference(much, little), compute_difference(little, much)):
         assert abs(gap.value) == 50.0
         assert np.isnan([gap.low, gap.high, gap.p, gap.error]).all()
         assert gap.shortage == "too few queries (8)"
@@ -354,14 +354,14 @@ def test_too_few_queries_on_either_side_leave_the_difference_alone() -> None:
 
 
 def test_p_counts_the_figure_itself() -> None:
-    gap = difference(Sample(2.0, np.arange(1.0, 100.0), ENOUGH), Sample(0.0, np.zeros(99), ENOUGH))
+    gap = compute_difference(Sample(2.0, np.arange(1.0, 100.0), ENOUGH), Sample(0.0, np.zeros(99), ENOUGH))
     assert gap.p == pytest.approx(2 / 100)
 
 
 def test_a_resample_without_a_figure_counts_on_neither_side() -> None:
     some = np.where(np.arange(99) < 49, np.nan, np.arange(99.0))
-    gap = difference(Sample(70.0, some, ENOUGH), Sample(0.0, np.zeros(99), ENOUGH))
-    shorter = difference(Sample(70.0, some[49:], ENOUGH), Sample(0.0, np.zeros(50), ENOUGH))
+    gap = compute_difference(Sample(70.0, some, ENOUGH), Sample(0.0, np.zeros(99), ENOUGH))
+    shorter = compute_difference(Sample(70.0, some[49:], ENOUGH), Sample(0.0, np.zeros(50), ENOUGH))
     assert (gap.p, gap.low, gap.error) == (shorter.p, shorter.low, shorter.error)
 
 
@@ -370,26 +370,26 @@ def test_a_verdict_and_the_interval_agree() -> None:
     draw = np.random.default_rng(0)
     for _ in range(300):
         gaps = draw.normal(draw.normal(2, 0.3), 1, int(draw.integers(20, 300)))
-        gap = difference(Sample(2.0, gaps, ENOUGH), Sample(0.0, np.zeros(len(gaps)), ENOUGH))
+        gap = compute_difference(Sample(2.0, gaps, ENOUGH), Sample(0.0, np.zeros(len(gaps)), ENOUGH))
         assert gap.p > 0.05 or gap.low > 0 or gap.high < 0
 
 
 def test_p_beyond_the_resamples_is_that_of_a_normal_tail() -> None:
     gaps = np.random.default_rng(0).normal(4, 1, 500)
     zeros = Sample(0.0, np.zeros(500), ENOUGH)
-    gap = difference(Sample(4.0, gaps, ENOUGH), zeros)
+    gap = compute_difference(Sample(4.0, gaps, ENOUGH), zeros)
     assert gap.p == pytest.approx(2 * norm.sf(4 / gaps.std()))
     assert gap.p < 2 / 501
-    assert difference(Sample(40.0, gaps + 36, ENOUGH), zeros).p == 1e-6
-    assert difference(Sample(1.0, np.ones(9), ENOUGH), Sample(0.0, np.zeros(9), ENOUGH)).p == 0.2
+    assert compute_difference(Sample(40.0, gaps + 36, ENOUGH), zeros).p == 1e-6
+    assert compute_difference(Sample(1.0, np.ones(9), ENOUGH), Sample(0.0, np.zeros(9), ENOUGH)).p == 0.2
 
 
 def test_holm_by_hand_and_with_gaps() -> None:
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    adjusted = holm([0.5, float("nan"), 0.9])
+    assert adjust_by_holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    adjusted = adjust_by_holm([0.5, float("nan"), 0.9])
     assert adjusted[0] == 1.0
     assert np.isnan(adjusted[1])
-    assert holm([]) == []
+    assert adjust_by_holm([]) == []
 
 
 def test_thousand_resamples_of_thousand_episodes_are_quick() -> None:
@@ -431,7 +431,7 @@ def test_equal_methods_are_told_apart_as_rarely_as_claimed() -> None:
     result = 0
     for s in range(2000):
         (a, _), (b, _) = estimate_of_runs([draw(s, 300, noise=n) for n in (1, 2)], resamples=400, seed=s)
-        result += difference(a, b).p <= 0.05
+        result += compute_difference(a, b).p <= 0.05
     assert 0.03 <= result / 2000 <= 0.07
 
 

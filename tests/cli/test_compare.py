@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from places import DOCS as DOCS_FOLDER
 
 from fssbench.analysis.collect import collect
-from fssbench.analysis.comparisons import pairs, tally
+from fssbench.analysis.comparisons import compare_pairs, count_outcomes
 from fssbench.cli import main
 
 
@@ -53,7 +53,7 @@ def test_all_methods_of_a_folder(runs: Any) -> None:
     answer = invoke("compare", "--runs", runs, "--resamples", 300)
     assert answer.exit_code == 0, answer.output
     differences, wins, ranks = tables(answer.stdout)
-    truth = pairs(collect([runs], resamples=0), resamples=300)
+    truth = compare_pairs(collect([runs], resamples=0), resamples=300)
     assert len(differences) == 6
     for row, pair in zip(differences, truth, strict=True):
         assert (row["A"], row["B"], row["shot"]) == (*pair.methods, str(pair.shot))
@@ -62,7 +62,7 @@ def test_all_methods_of_a_folder(runs: Any) -> None:
         assert row["interval"] == f"{pair.difference.low:+.2f} to {pair.difference.high:+.2f}"
         assert (row["A's"], row["episodes"]) == (pair.outcome, "60")
         assert row["marks"] == "; ".join(pair.a.marks)
-    expected = {t.methods: (t.wins, t.ties, t.losses) for t in tally(truth)}
+    expected = {t.methods: (t.wins, t.ties, t.losses) for t in count_outcomes(truth)}
     counts = {(r["A"], r["B"]): tuple(int(r[k]) for k in ("A wins", "ties", "A loses")) for r in wins}
     assert counts == expected
     assert counts["fair", "poor"][0] > 0
@@ -95,7 +95,7 @@ def test_run_folders_stand_for_what_is_in_them(runs: Any) -> None:
 def test_json_is_unrounded(runs: Any) -> None:
     answer = invoke("compare", "--runs", runs, "--json", "--resamples", 200, "--seed", 4)
     rows = [json.loads(line) for line in answer.stdout.splitlines()]
-    truth = pairs(collect([runs], resamples=0), resamples=200, seed=4)
+    truth = compare_pairs(collect([runs], resamples=0), resamples=200, seed=4)
     result = [r for r in rows if r["kind"] == "pair"]
     assert [r["difference"] for r in result] == [p.difference.value for p in truth]
     assert [r["interval"] for r in result] == [[p.difference.low, p.difference.high] for p in truth]

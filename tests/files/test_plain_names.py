@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 
-from fssbench.reports.figures.drawing import slug
+from fssbench.reports.figures.drawing import make_slug
 from hypothesis import given, strategies as st
 from manifests import make_manifest
 
@@ -41,4 +41,4 @@ def test_run_folders_and_figures_have_the_names_they_always_had(text: str) -> No
         before = before.replace("--", "-")
     assert make_run_slug(manifest) == f"{before.strip('-.')[:120]}-{manifest.identity[:12]}"
     figure = "".join(c if c.isascii() and c.isalnum() else " " for c in text)
-    assert slug(text) == ("-".join(figure.split())[:80].strip("-") or "x")
+    assert make_slug(text) == ("-".join(figure.split())[:80].strip("-") or "x")

@@ -14,7 +14,7 @@ from fssbench.reports.formats.markdown import MarkdownReporter
 from hostile_names import NASTY, make_hostile_results, parse_page
 from report_factory import make_cell, make_results, make_run
 
-from fssbench.analysis.changes import with_changes
+from fssbench.analysis.changes import add_changes
 from fssbench.api import Change, Changes, Departure, Estimate, Results
 from fssbench.cli import main
 
@@ -116,7 +116,7 @@ def test_a_report_is_compared_with_the_one_it_replaces(
     )
     kinds = [row["change"] for row in map(json.loads, answer.stdout.splitlines()) if "change" in row]
     assert kinds == ["added"] + ["removed"] * len(before.cells)
-    again = with_changes(after, after, against="itself").changes
+    again = add_changes(after, after, against="itself").changes
     assert again == Changes("itself", (), 1)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from fssbench.reports.content.analysis import analyse
-from fssbench.reports.figures.costs import ticks
-from fssbench.reports.figures.svg import inline
+from fssbench.reports.figures.costs import choose_ticks
+from fssbench.reports.figures.svg import make_inline
 from fssbench.reports.formats.html import render_page
 from fssbench.reports.sections.drawings import list_drawings
 from fssbench.reports.sections.efficiency import collect_costs, describe_cost_source, make_cost_points
@@ -171,7 +171,7 @@ def test_page_shows_costs_beside_scores() -> None:
     assert "two per multiply-add" in section
     assert re.search(r"200 episodes per point, 95 % intervals, protocol published/1", section)
     (drawing,) = (d for d in list_drawings(given_results) if d.place == "efficiency")
-    assert inline(drawing) == inline(replace(drawing))  # a second figure, drawn anew
+    assert make_inline(drawing) == make_inline(replace(drawing))  # a second figure, drawn anew
     assert "mathdefault" not in section
 
 
@@ -195,7 +195,7 @@ def test_runs_without_a_time_have_none() -> None:
 
 @given(st.floats(1e-4, 1e6), st.floats(1.01, 1e6))
 def test_ticks_are_few_round_and_within(low: float, factor: float) -> None:
-    result = ticks(low, low * factor)
+    result = choose_ticks(low, low * factor)
     assert 1 <= len(result) <= 4
     assert result == sorted(set(result))
     for tick in result:

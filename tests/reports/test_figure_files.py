@@ -14,7 +14,7 @@ import pytest
 from fontTools.pens.recordingPen import RecordingPen
 from fontTools.ttLib import TTFont
 from fssbench.reports.figures import bars, costs, dots, radar, scatter, sizes, style
-from fssbench.reports.figures.pdf_fonts import fonts_cut_quickly
+from fssbench.reports.figures.pdf_fonts import cut_fonts_quickly
 from fssbench.reports.formats.figure_files import FigureReporter
 from fssbench.reports.formats.html import HtmlReporter
 from fssbench.reports.sections.drawings import list_drawings
@@ -83,14 +83,14 @@ def test_each_figure_is_drawn_once_for_page_and_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[float] = []
-    make_figure = style.blank
+    make_figure = style.make_figure
 
     def count_figure(height: float, *args: Any, **named: Any) -> Any:
         drawn.append(height)
         return make_figure(height, *args, **named)
 
     for module in (bars, costs, dots, radar, scatter, sizes):
-        monkeypatch.setattr(module, "blank", count_figure)
+        monkeypatch.setattr(module, "make_figure", count_figure)
     results = make_results()
     FigureReporter().write(results, tmp_path)
     HtmlReporter().write(results, tmp_path)
@@ -122,7 +122,7 @@ def test_pdf_has_the_same_glyphs_at_the_same_places_as_from_matplotlib(text: str
         figure, file = Figure(figsize=(3, 1)), io.BytesIO()
         for place, weight in ((0.2, "normal"), (0.6, "bold")):
             figure.text(0.1, place, text, weight=weight)
-        with style.applied(), context:
+        with style.apply_style(), context:
             figure.savefig(file, format="pdf", metadata={"CreationDate": None})
         return file.getvalue()
 
@@ -138,4 +138,4 @@ def test_pdf_has_the_same_glyphs_at_the_same_places_as_from_matplotlib(text: str
         whole = [zlib.decompress(s) for s in streams if s.startswith(b"x")]
         return outlines, [stream for stream in whole if not stream.startswith(b"\x00\x01\x00\x00")]
 
-    assert read(write(fonts_cut_quickly())) == read(write(contextlib.nullcontext()))
+    assert read(write(cut_fonts_quickly())) == read(write(contextlib.nullcontext()))

@@ -16,8 +16,8 @@ from fssbench.reports.content.breakdown import (
     split_by_size,
 )
 from fssbench.reports.figures import bars, dots, radar, scatter, sizes, style
-from fssbench.reports.figures.drawing import Drawing, slug
-from fssbench.reports.figures.svg import inline
+from fssbench.reports.figures.drawing import Drawing, make_slug
+from fssbench.reports.figures.svg import make_inline
 from fssbench.reports.sections.drawings import list_drawings, select_classes
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -38,7 +38,7 @@ def lines(figure: object) -> int:
 def test_a_missing_number_is_a_gap_in_the_radar(count: int) -> None:
     names = [f"b{i}" for i in range(count)]
     whole = [estimate(50.0 + i) for i in range(count)]
-    with style.applied():
+    with style.apply_style():
         full = lines(radar.draw(names, {"a": whole}, 80))
         gap = lines(radar.draw(names, {"a": [None, *whole[1:]]}, 80))
     # one marker, one interval and the two edges that meet there; nothing is drawn at zero
@@ -46,7 +46,7 @@ def test_a_missing_number_is_a_gap_in_the_radar(count: int) -> None:
 
 
 def test_the_radar_has_one_scale_and_says_so() -> None:
-    assert [radar.reach(v) for v in ([10.0], [20.0], [20.1], [97.0], [120.0], [float("nan")], [])] == [
+    assert [radar.find_end(v) for v in ([10.0], [20.0], [20.1], [97.0], [120.0], [float("nan")], [])] == [
         20, 20, 40, 100, 100, 20, 20,
     ]  # fmt: skip
 
@@ -60,9 +60,9 @@ def test_a_radar_has_four_axes_or_more(count: int, drawn: bool) -> None:
 
 
 def test_things_differ_in_more_than_colour() -> None:
-    looks = [style.look(i) for i in range(style.MOST)]
+    looks = [style.pick_look(i) for i in range(style.MOST)]
     assert len({look.colour for look in looks}) == len({look.marker for look in looks}) == style.MOST
-    assert style.look(style.MOST) == looks[0]
+    assert style.pick_look(style.MOST) == looks[0]
 
 
 def test_seven_methods_are_drawn_and_the_others_are_told() -> None:
@@ -80,8 +80,8 @@ def test_a_figure_is_one_element_with_a_name() -> None:
         "A & caption",
         lambda: dots.draw(["r"], {"a": [dots.Dot(estimate(5), hollow=True)]}),
     )
-    svg = inline(made)
-    assert svg == inline(replace(made))  # a second figure, drawn anew
+    svg = make_inline(made)
+    assert svg == make_inline(replace(made))  # a second figure, drawn anew
     assert svg.startswith("<svg")
     assert '<title id="x-1-title">A &lt;title&gt;</title>' in svg
     assert 'role="img"' in svg
@@ -93,15 +93,15 @@ def test_a_figure_is_one_element_with_a_name() -> None:
 
 def test_points_of_a_scatter_are_never_chosen_by_value() -> None:
     for count in (1, 399, 400, 401, 1000, 12345):
-        rows = scatter.thinned(count)
+        rows = scatter.choose_points(count)
         assert len(rows) <= scatter.MOST
         assert len(set(np.diff(rows).tolist())) <= 1
-    assert scatter.thinned(400).tolist() == list(range(400))
+    assert scatter.choose_points(400).tolist() == list(range(400))
 
 
 def test_bars_and_sizes_leave_out_what_is_not_there() -> None:
     nothing = Estimate(float("nan"), float("nan"), float("nan"))
-    with style.applied():
+    with style.apply_style():
         figure = bars.draw(["a", "b"], {"m": [estimate(5), None], "n": [nothing, estimate(7)]})
         assert len(figure.axes[0].patches) == 2
         by_shot = {1: {"m": [estimate(5), nothing, estimate(6)]}}
@@ -146,12 +146,12 @@ def test_of_many_classes_the_lowest_and_highest_are_picked() -> None:
 
 
 def test_names_are_safe_in_ids_and_files() -> None:
-    assert slug("../a b:c\n<d>") == "a-b-c-d"
-    assert slug("日本") == "x"
+    assert make_slug("../a b:c\n<d>") == "a-b-c-d"
+    assert make_slug("日本") == "x"
 
 
 def draw_axes(limits: tuple[float, float], up: style.Scale) -> Axes:
-    figure = style.blank(2.0, [])
+    figure = style.make_figure(2.0, [])
     axes = figure.add_subplot()
     axes.set_ylim(*limits)
     style.draw_scales(axes, style.Scale("across", ticks=([0.2, 0.8], ["low", "high"])), up)
@@ -159,7 +159,7 @@ def draw_axes(limits: tuple[float, float], up: style.Scale) -> Axes:
 
 
 def test_a_scale_shows_the_ticks_it_is_given() -> None:
-    with style.applied():
+    with style.apply_style():
         axes = draw_axes((0, 1), style.Scale("up", texts=False, grid=False))
     texts = {text.get_text(): text.get_position() for text in axes.texts}
     assert texts == {"low": (0.2, 0), "high": (0.8, 0), "across": (0.5, 0), "up": (0, 0.5)}
@@ -172,7 +172,7 @@ def test_a_scale_shows_the_ticks_it_is_given() -> None:
 )
 def test_the_texts_of_a_scale_are_the_values_at_their_places(limits: tuple[float, float]) -> None:
     """No text is short for a sum or a product, and no tick lies outside."""
-    with style.applied():
+    with style.apply_style():
         axes = draw_axes(limits, style.Scale())
     shown = [
         (t.get_position()[1], t.get_text()) for t in axes.texts if t.get_ha() == "right" and t.get_text()
@@ -185,12 +185,12 @@ def test_the_texts_of_a_scale_are_the_values_at_their_places(limits: tuple[float
 
 def test_a_legend_names_each_thing_once_without_overlap() -> None:
     names = ["pmnet", "a method with a long name", "hsnet (width=64)", "x", "日本語の方法", "ssp", "vat"]
-    with style.applied():
-        figure = style.blank(2.0, names)
-        style.keys(figure, names, [style.look(m) for m in range(len(names))], lines=True)
+    with style.apply_style():
+        figure = style.make_figure(2.0, names)
+        style.draw_legend(figure, names, [style.pick_look(m) for m in range(len(names))], lines=True)
         renderer = FigureCanvasAgg(figure).get_renderer()
         boxes = {text.get_text(): text.get_window_extent(renderer) for text in figure.texts}
-    assert list(boxes) == style.short_names(names, 24)
+    assert list(boxes) == style.shorten_labels(names, 24)
     assert len(figure.get_children()) == 1 + 2 * len(names)  # the background; a line and a name each
     every = list(boxes.values())
     assert not [(a, b) for n, a in enumerate(every) for b in every[n + 1 :] if a.overlaps(b)]

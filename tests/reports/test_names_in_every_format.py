@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from run_folders import make_plan, write_run
 
 from fssbench.analysis.collect import collect
-from fssbench.analysis.matching import matches
+from fssbench.analysis.matching import match_cells
 from fssbench.analysis.row_names import full_name, row_title
 from fssbench.cli import main
 
@@ -144,7 +144,7 @@ def test_no_table_has_two_rows_of_one_name(written: Path) -> None:
 
 def test_pairs_have_two_names(written: Path) -> None:
     results = collect([written / "runs"], resamples=0)
-    for match in matches(results, False, None):
+    for match in match_cells(results, False, None):
         assert match.methods[0] != match.methods[1]
 
 

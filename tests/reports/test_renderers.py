@@ -17,7 +17,7 @@ from fssbench.reports.content.text import clean
 from fssbench.reports.figures import bars, dots, radar, scatter, sizes
 from fssbench.reports.figures.dots import Dot
 from fssbench.reports.figures.drawing import Drawing
-from fssbench.reports.figures.svg import inline
+from fssbench.reports.figures.svg import make_inline
 from fssbench.reports.formats.csv_report import CsvReporter, guard_formula
 from fssbench.reports.formats.html import HtmlReporter, render_page
 from fssbench.reports.formats.latex import LatexReporter
@@ -65,7 +65,7 @@ def test_drawings_of_hostile_names_are_harmless() -> None:
         "sizes": partial(sizes.draw, ["below 1 %"], {1: [3]}, {1: {names[0]: [value]}}, names[:1]),
     }
     for name, make in kinds.items():
-        svg = inline(Drawing(name, "x", clean("".join(NASTY)), clean("".join(NASTY)), make))
+        svg = make_inline(Drawing(name, "x", clean("".join(NASTY)), clean("".join(NASTY)), make))
         tree = parse_page(svg)
         assert tree.drawing_elements <= {
             "title",

@@ -88,7 +88,7 @@ def stored(folders: Path) -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="module")
 def cells(folders: Path) -> list[dict[str, str]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fssbench.reports.formats.html.inline", lambda drawing: "<svg></svg>")
+        patch.setattr("fssbench.reports.formats.html.make_inline", lambda drawing: "<svg></svg>")
         page = fssbench.reports.formats.html.render_page(collect([folders], resamples=RESAMPLES))
     reader = Cells()
     reader.feed(page)

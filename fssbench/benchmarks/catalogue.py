@@ -1,18 +1,19 @@
-"""Benchmarks and suites by name, as `--benchmark` and `--suite` accept them."""
+"""Benchmarks and suites by name or file, as `--benchmark` and `--suite` accept them.
+
+A benchmark is built in, or belongs to a data set plugin, or is defined in a file.  Only the first two can be found by
+their id later; a plan carries the definition of the third kind, and `find_plan_benchmark` finds all three.
+"""
 
 from __future__ import annotations
 
-from fssbench.benchmarks.pmnet_paper import (
-    RECORDS,
-    SQUARE_RESIZE,
-    SUMMED_METER,
-    Benchmark,
-    Folds,
-    Source,
-    Variant,
-)
-from fssbench.contracts.records import Record
-from fssbench.errors import make_unknown_error
+from pathlib import Path
+
+from fssbench.benchmarks.benchmark_file import is_benchmark_file, read_benchmark_file, split_file_name
+from fssbench.benchmarks.definition import collect_content, resolve_carried, resolve_own, resolve_variant
+from fssbench.benchmarks.pmnet_paper import RECORDS, SQUARE_RESIZE, SUMMED_METER
+from fssbench.contracts.benchmarks import Benchmark, Resolved, Source, Variant
+from fssbench.contracts.episodes import Plan
+from fssbench.errors import UsageError, make_unknown_error
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.registry import DATASETS
 
@@ -25,6 +26,7 @@ __all__ = [
     "Variant",
     "find_benchmark",
     "find_benchmarks_on",
+    "find_plan_benchmark",
     "find_suite",
     "list_benchmark_names",
 ]
@@ -41,71 +43,81 @@ SUITES: dict[str, tuple[str, ...]] = {
 """Benchmark ids by suite."""
 
 
-class Resolved(Record):
-    """A benchmark with the variant that is measured."""
-
-    id: str
-    """Id, with the variant if the benchmark has variants: `pascal-to-isic2018:isic1`."""
-    benchmark: Benchmark
-    variant: Variant | None = None
-    """The measured variant, or None if the benchmark has no variants."""
-
-    @property
-    def folds(self) -> Folds:
-        """Test class ids by fold, those of the variant if it defines some."""
-        if self.variant is not None and self.variant.folds is not None:
-            return self.variant.folds
-        return self.benchmark.folds
-
-    @property
-    def dataset_variant(self) -> str | None:
-        """Variant of the test data set."""
-        return self.variant.dataset_variant if self.variant is not None else None
-
-    @property
-    def trained_on(self) -> Source:
-        """Data and classes that `fssbench train` uses for this benchmark."""
-        if self.variant is not None and self.variant.trained_on is not None:
-            return self.variant.trained_on
-        return self.benchmark.trained_on
-
-    @property
-    def seen(self) -> Folds | None:
-        """Test classes by fold that the published source models met in training, if that can happen."""
-        return self.variant.seen if self.variant is not None else None
-
-
-def find_benchmark(name: str) -> Resolved:
-    """Find the benchmark of a name such as `coco20i` or `coco20i:contiguous`.
+def find_benchmark(name: str | Path | Resolved) -> Resolved:
+    """Find the benchmark of a name such as `coco20i`, `coco20i:contiguous`, or of a file such as `skin.toml`.
 
     A third-party data set, which none of the ten benchmarks tests, is also a benchmark: all its classes in one
     fold, 600 episodes over its split `test`, and the variants of its card.
 
+    Args:
+        name: id with a variant if wanted; the path of a benchmark file, which ends in `.toml`, with a variant if
+            wanted; or a benchmark that was found before, which is returned.
+
     Raises:
-        UsageError: for an unknown benchmark or variant, with similar names.
+        UsageError: for an unknown benchmark or variant, with similar names, or a file that defines none.
+        DataError: if the file cannot be read.
         PluginError: if the data set of that name does not load or cannot name its classes.
     """
-    base, colon, wanted = name.partition(":")
+    if isinstance(name, Resolved):
+        return name
+    if is_benchmark_file(name):
+        return _find_in_file(str(name))
+    base, colon, wanted = str(name).partition(":")
     benchmark = BENCHMARKS.get(base)
     if benchmark is None:
         if base not in DATASETS.names() or any(base == b.target for b in RECORDS):
-            tests = [b.id for b in RECORDS if b.target == base]
-            hint = f"{base} is a data set of the benchmarks {', '.join(tests)}. " if tests else ""
             raise make_unknown_error(
-                "benchmark", name, list_benchmark_names(), hint=f"{hint}Next: `fssbench list benchmarks`"
+                "benchmark", str(name), list_benchmark_names(), hint=_suggest_benchmarks(base)
             )
         benchmark = _make_benchmark(base)
-    if not benchmark.variants:
-        if colon:
-            raise make_unknown_error(
-                f"variant of {base}", wanted, (), hint=f"Next: use `{base}` without a variant"
-            )
-        return Resolved(id=base, benchmark=benchmark)
-    by_name = {v.name: v for v in benchmark.variants}
-    variant = by_name.get(wanted) if colon else benchmark.variants[0]
-    if variant is None:
-        raise make_unknown_error(f"variant of {base}", wanted, by_name, hint=f"Next: `fssbench show {base}`")
-    return Resolved(id=f"{base}:{variant.name}", benchmark=benchmark, variant=variant)
+    return resolve_variant(benchmark, base, wanted if colon else None, hint=f"Next: `fssbench show {base}`")
+
+
+def find_plan_benchmark(plan: Plan) -> Resolved:
+    """Find the benchmark of a plan: the definition that it carries, or the benchmark of its id.
+
+    Raises:
+        UsageError: if it carries none and its benchmark is not known here.
+        DataError: if it carries the definition of another benchmark.
+        PluginError: if the data set of that name does not load or cannot name its classes.
+    """
+    if plan.definition is not None:
+        return resolve_carried(plan.definition, plan.benchmark)
+    return find_benchmark(plan.benchmark)
+
+
+def _suggest_benchmarks(base: str) -> str:
+    """Suggest what to do about an unknown benchmark."""
+    if "@" in base:
+        return (
+            "It was defined in a file. Next: give that file, or take the definition from a run with "
+            f"`fssbench show RUN --toml > {base.partition('@')[0]}.toml`"
+        )
+    tests = [b.id for b in RECORDS if b.target == base]
+    hint = f"{base} is a data set of the benchmarks {', '.join(tests)}. " if tests else ""
+    return f"{hint}Next: `fssbench list benchmarks`"
+
+
+def _find_in_file(name: str) -> Resolved:
+    """Find the benchmark that a file defines; a copy of a built-in benchmark is that benchmark.
+
+    Raises:
+        UsageError: if the file has the id of a built-in benchmark with other content.
+    """
+    file, wanted = split_file_name(name)
+    benchmark = read_benchmark_file(Path(file))
+    built_in = BENCHMARKS.get(benchmark.id)
+    if built_in is None:
+        return resolve_own(benchmark, wanted, file)
+    ours, theirs = collect_content(built_in), collect_content(benchmark)
+    others = [key for key in ours if ours[key] != theirs[key]]
+    if others:
+        raise UsageError(
+            f"{file} has the id {benchmark.id!r} of a built-in benchmark, but another content "
+            f'({", ".join(others)}). Next: give it an id of its own, such as id = "my-{benchmark.id}"'
+        )
+    hint = f"Next: `fssbench show {benchmark.id}`"
+    return resolve_variant(built_in, built_in.id, wanted, hint=hint)
 
 
 def find_suite(name: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fssbench.cli.hints import Verb
-from fssbench.cli.options import PATH, data_option, json_option, plugin_option, splits_option
+from fssbench.cli.options import PATH, data_option, json_option, plugin_option, protocol_option, splits_option
 from fssbench.cli.output import emit_json, escape_text, print_fields, print_table
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("benchmark", required=False)
 @click.option("--fold", default=0, show_default=True)
 @click.option("--shot", default=1, show_default=True)
-@click.option("--protocol", default="published", show_default=True, help="`published` or `fssbench`.")
+@protocol_option()
 @click.option("--seed", default=0, show_default=True)
 @click.option("--episodes", metavar="N", type=int, help="Draw only the first N episodes.")
 @data_option()
@@ -39,7 +39,7 @@ def command(
     benchmark: str | None,
     fold: int,
     shot: int,
-    protocol: str,
+    protocol: str | None,
     seed: int,
     episodes: int | None,
     data: str | None,
@@ -92,7 +92,7 @@ def command(
 
 
 def _summarise_plan(plan: Plan) -> dict[str, Any]:
-    from fssbench.benchmarks.catalogue import find_benchmark
+    from fssbench.benchmarks.catalogue import find_plan_benchmark
     from fssbench.errors import FssbenchError
 
     counts = Counter(e.class_id for e in plan)
@@ -114,7 +114,7 @@ def _summarise_plan(plan: Plan) -> dict[str, Any]:
         "per class": {f"{c} {names[c]}": counts[c] for c in plan.classes},
     }
     try:
-        seen = find_benchmark(plan.benchmark).seen
+        seen = find_plan_benchmark(plan).seen
     except FssbenchError:  # a stored plan may be of a plugin that is not installed here
         seen = None
     if seen is not None:

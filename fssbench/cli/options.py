@@ -72,6 +72,12 @@ def splits_option() -> Decorator:
     return click.option("--splits", metavar="DIR", help=text)
 
 
+def protocol_option() -> Decorator:
+    """Make the option `--protocol`, the rule by which episodes are drawn."""
+    text = "`published` or `fssbench`. Default: that of the benchmark, `published` for all that are built in."
+    return click.option("--protocol", metavar="NAME", help=text)
+
+
 def json_option(text: str) -> Decorator:
     """Make the option `--json`; `text` describes one line of the output."""
     return click.option("--json", "as_json", is_flag=True, help=text)

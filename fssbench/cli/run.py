@@ -17,6 +17,7 @@ from fssbench.cli.options import (
     json_option,
     out_option,
     plugin_option,
+    protocol_option,
     settings_option,
     splits_option,
     threads_option,
@@ -104,7 +105,7 @@ def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
 @out_option("runs", "Folder of the runs.")
 @device_option()
 @threads_option()
-@click.option("--protocol", default="published", show_default=True, help="published or fssbench.")
+@protocol_option()
 @click.option(
     "--seed", "seeds", multiple=True, type=click.IntRange(0), help="Episode seed; repeatable. Default: 0."
 )

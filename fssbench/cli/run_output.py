@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fssbench.benchmarks.catalogue import find_benchmark
+from fssbench.benchmarks.catalogue import find_plan_benchmark
 from fssbench.cli.hints import compose_next_command
 from fssbench.cli.output import emit_json, to_one_line
 from fssbench.errors import FssbenchError
@@ -153,7 +153,7 @@ def find_width() -> int:
 def _name_run(task: Task, name: str) -> str:
     """Name a run; the fold is left out if there is only one, and the seed if none was chosen."""
     plan = task.plan
-    fold = f" fold {plan.fold}" if len(find_benchmark(plan.benchmark).folds) > 1 else ""
+    fold = f" fold {plan.fold}" if len(find_plan_benchmark(plan).folds) > 1 else ""
     seed = f" seed {plan.seed}" if plan.seed else ""
     return to_one_line(f"{plan.benchmark}{fold} {plan.shot}-shot{seed} {name}")
 

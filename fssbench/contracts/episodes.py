@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import overload
 
+from fssbench.contracts.benchmarks import Benchmark
 from fssbench.contracts.marks import Mark, MarkKind, parse_mark
 
 
@@ -64,6 +65,11 @@ class Plan(Sequence[Episode]):
     """Folder of the data sets; never part of an identity."""
     splits: Path | None = field(default=None, compare=False)
     """Folder of imported reference lists; never part of an identity."""
+    definition: Benchmark | None = None
+    """Definition of a benchmark that a user wrote; None if the benchmark can be found by its id.
+
+    `fssbench.benchmarks.catalogue.find_plan_benchmark` finds the benchmark of any plan.
+    """
 
     def __post_init__(self) -> None:
         object.__setattr__(

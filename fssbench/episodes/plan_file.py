@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from fssbench.benchmarks.definition import resolve_carried
+from fssbench.contracts.benchmarks import Benchmark
 from fssbench.contracts.episodes import Episode, Plan
 from fssbench.contracts.marks import Mark
 from fssbench.contracts.records import Record, first_problem
@@ -15,7 +17,7 @@ from fssbench.errors import DataError
 from fssbench.files.atomic import replace_file
 from fssbench.files.text import decode_text
 
-_FIELDS = tuple(Plan.__dataclass_fields__.keys() - {"episodes", "data", "splits"})
+_FIELDS = tuple(Plan.__dataclass_fields__.keys() - {"episodes", "data", "splits", "definition"})
 
 
 class _Stored(Record):
@@ -37,13 +39,21 @@ class _Stored(Record):
     class_names: tuple[str, ...]
     lists: str
     marks: tuple[Mark, ...]
+    definition: Benchmark | None = None
+    """Definition of a benchmark that a user wrote; the key is absent from other plans."""
     episodes: tuple[tuple[int, int, str, tuple[str, ...]], ...]
     """Rows of index, class id, query, supports."""
 
 
 def collect_plan_facts(plan: Plan) -> dict[str, Any]:
-    """Return the facts of a plan, without its episodes and the folders of one machine."""
-    return {name: list(v) if isinstance(v := getattr(plan, name), tuple) else v for name in sorted(_FIELDS)}
+    """Return the facts of a plan, without its episodes and the folders of one machine.
+
+    A definition is among them only if the plan carries one, so that seals of other plans stay as they are.
+    """
+    facts = {name: list(v) if isinstance(v := getattr(plan, name), tuple) else v for name in sorted(_FIELDS)}
+    if plan.definition is not None:
+        facts["definition"] = plan.definition.model_dump(mode="json")
+    return facts
 
 
 def write_plan(plan: Plan, path: Path) -> None:
@@ -55,6 +65,7 @@ def write_plan(plan: Plan, path: Path) -> None:
     stored = _Stored(
         sha256=plan.sha256,
         episodes=tuple((e.index, e.class_id, e.query, e.supports) for e in plan),
+        definition=plan.definition,
         **{name: getattr(plan, name) for name in _FIELDS},
     )
     try:
@@ -81,6 +92,7 @@ def read_plan(path: Path) -> Plan:
         raise DataError(f"{path} is not a plan of fssbench: {first_problem(error)}") from None
     plan = Plan(
         episodes=tuple(Episode(*row) for row in stored.episodes),
+        definition=stored.definition,
         **{name: getattr(stored, name) for name in _FIELDS},
     )
     if plan.sha256 != stored.sha256:
@@ -89,6 +101,8 @@ def read_plan(path: Path) -> Plan:
             f"{stored.sha256[:12]}. Next: get the plan again, or draw it with `fssbench episodes {plan.benchmark}`"
         )
     _check_plan(plan, path)
+    if plan.definition is not None:
+        _check_definition(plan, plan.definition, path)
     return plan
 
 
@@ -112,6 +126,16 @@ def _check_plan(plan: Plan, path: Path) -> None:
             raise DataError(f"plan {path}: episode {place} is out of order (index {episode.index})")
 
 
+def _check_definition(plan: Plan, definition: Benchmark, path: Path) -> None:
+    """Refuse a definition that is not the one of the plan's benchmark."""
+    try:
+        resolved = resolve_carried(definition, plan.benchmark)
+    except DataError as error:
+        raise DataError(f"plan {path}: {error}. Next: get the plan again") from None
+    if not 0 <= plan.fold < len(resolved.folds) or not set(plan.classes) <= set(resolved.folds[plan.fold]):
+        raise DataError(f"plan {path}: its classes are not those of fold {plan.fold} of {plan.benchmark}")
+
+
 def _is_inside(item: str) -> bool:
     """Return whether an item stays below the folder of its data set; a plan may come from a stranger."""
     place = item.replace("\\", "/")  # split by hand: a report checks a million of them
@@ -120,6 +144,7 @@ def _is_inside(item: str) -> bool:
 
 def _format_plan(stored: _Stored) -> str:
     """Write JSON with one episode per line, so that two plans can be compared with `diff`."""
-    header = json.dumps(stored.model_dump(exclude={"episodes"}), indent=1, ensure_ascii=False)
+    left_out = {"episodes"} if stored.definition is not None else {"episodes", "definition"}
+    header = json.dumps(stored.model_dump(mode="json", exclude=left_out), indent=1, ensure_ascii=False)
     rows = ",\n".join(json.dumps(row, ensure_ascii=False) for row in stored.episodes)
     return f'{header[:-2]},\n "episodes": [\n{rows}\n ]\n}}\n'

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from fssbench.benchmarks.catalogue import find_benchmark
+from fssbench.benchmarks.catalogue import find_plan_benchmark
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.data.location import open_dataset
@@ -47,8 +47,9 @@ def draw_again(stored: Plan, data: str | Path | None, splits: str | Path | None)
         raise DataError(
             f"protocol {stored.protocol} is unknown here; fssbench draws {', '.join(PROTOCOLS.values())}"
         )
+    resolved = find_plan_benchmark(stored)
     return draw(
-        stored.benchmark,
+        resolved,
         fold=stored.fold,
         shot=stored.shot,
         protocol=name,
@@ -56,7 +57,7 @@ def draw_again(stored: Plan, data: str | Path | None, splits: str | Path | None)
         splits=splits,
         seed=stored.seed,
         episodes=len(stored),
-        size=None if stored.size == find_benchmark(stored.benchmark).benchmark.size else stored.size,
+        size=None if stored.size == resolved.benchmark.size else stored.size,
     )
 
 
@@ -96,7 +97,7 @@ def prepare_given_plan(path: Path, data: Path, splits: str | Path | None) -> Pla
         UsageError: if its benchmark is not known here.
     """
     stored = read_plan(path)
-    resolved = find_benchmark(stored.benchmark)
+    resolved = find_plan_benchmark(stored)
     record = resolved.benchmark
     facts = {
         "version": record.version,

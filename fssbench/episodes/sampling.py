@@ -22,8 +22,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from fssbench.benchmarks.catalogue import Resolved, find_benchmark
-from fssbench.benchmarks.pmnet_paper import Sampler
+from fssbench.benchmarks.catalogue import find_benchmark
+from fssbench.contracts.benchmarks import PROTOCOLS, SMALLEST, Resolved, Sampler, name_stream
 from fssbench.contracts.datasets import Dataset, Entry, Pool
 from fssbench.contracts.episodes import Episode, Plan
 from fssbench.contracts.marks import Mark, MarkKind
@@ -37,25 +37,19 @@ __all__ = ["PROTOCOLS", "plan", "read_plan", "write_plan"]
 
 T = TypeVar("T")
 
-PROTOCOLS = {"published": "published/1", "fssbench": "fssbench/1"}
-"""Protocols by name, each with the version that a plan records."""
-
 LEAST = 2
 """Number of images that a class needs for protocol `published`: a query and one support, which may be drawn again."""
-
-_SMALLEST = 32
-"""Smallest size in pixels; below it, the last stage of a backbone has no cells."""
 
 Row = tuple[int, str, tuple[str, ...]]
 """Class id, query, supports."""
 
 
 def plan(
-    benchmark: str,
+    benchmark: str | Path | Resolved,
     *,
     fold: int = 0,
     shot: int = 1,
-    protocol: str = "published",
+    protocol: str | None = None,
     data: str | Path | None = None,
     splits: str | Path | None = None,
     seed: int = 0,
@@ -65,10 +59,12 @@ def plan(
     """Draw the episodes of one benchmark, fold and shot.
 
     Args:
-        benchmark: benchmark id, with a variant if wanted: `pascal5i`, `coco20i:contiguous`.
+        benchmark: benchmark id, with a variant if wanted: `pascal5i`, `coco20i:contiguous`; or a benchmark file, such
+            as `skin.toml`.
         fold: fold of the benchmark, from 0.
         shot: supports per episode.
-        protocol: `published` (the reference streams) or `fssbench` (counter-based, distinct supports).
+        protocol: `published` (the reference streams) or `fssbench` (counter-based, distinct supports); None for that
+            of the benchmark, which is `published` for all that are built in.
         data: folder of all data sets, `mini`, or None for `FSSBENCH_DATA`.
         splits: folder of reference list files; with it, no data is needed to make a plan.
         seed: seed of the draws; the published one is 0.
@@ -89,10 +85,11 @@ def plan(
         (600, ('miniature',))
     """
     resolved = find_benchmark(benchmark)
+    protocol = protocol or resolved.benchmark.protocol.partition("/")[0]
     _check_request(resolved, fold, shot, protocol, seed, episodes)
-    if size is not None and size < _SMALLEST:
+    if size is not None and size < SMALLEST:
         raise UsageError(
-            f"size {size} is too small: the network input needs at least {_SMALLEST} pixels per side"
+            f"size {size} is too small: the network input needs at least {SMALLEST} pixels per side"
         )
     root = datasets.find_data_folder(data)
     record = resolved.benchmark
@@ -108,7 +105,9 @@ def plan(
     if protocol == "published":
         rows = _draw_published(entries, record.sampler, record.episodes, shot, np.random.RandomState(seed))
     else:
-        rows = _draw_counted(entries, record.episodes, shot, f"{seed}|{resolved.id}|{fold}|{shot}")
+        rows = _draw_counted(
+            entries, record.episodes, shot, f"{seed}|{name_stream(resolved.id)}|{fold}|{shot}"
+        )
     drawn = tuple(Episode(i, *row) for i, row in enumerate(rows))
     full = Plan(
         benchmark=resolved.id,
@@ -135,6 +134,7 @@ def plan(
         episodes=drawn,
         data=root,
         splits=Path(splits) if splits is not None else None,
+        definition=resolved.definition,
     )
     return full if episodes is None else full.head(episodes)
 
@@ -229,7 +229,7 @@ def _check_request(
     if not 0 <= fold < len(resolved.folds):
         raise UsageError(
             f"benchmark {resolved.id} has no fold {fold}: its folds are 0 to {len(resolved.folds) - 1}. "
-            f"Next: `fssbench show {resolved.id}`"
+            f"Next: `fssbench show {resolved.name}`"
         )
     if shot < 1:
         raise UsageError(

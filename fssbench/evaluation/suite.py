@@ -53,7 +53,8 @@ class Request:
     seeds: tuple[int, ...] = (0,)
     plan_files: tuple[Path, ...] = ()
     """Stored plans to run instead of drawing any."""
-    protocol: str = "published"
+    protocol: str | None = None
+    """None for the protocol of each benchmark."""
     episodes: int | None = None
     size: int | None = None
     data: str | None = None
@@ -222,14 +223,14 @@ def _draw_plans(
             size = MINI_SIZE
             notes.append(f"miniature runs see images at {size} px (--size)")
     plans: list[Plan] = []
-    for resolved in dict.fromkeys(find_benchmark(name) for name in ids):
+    for resolved in {r.id: r for r in map(find_benchmark, ids)}.values():
         folds = request.folds or tuple(range(len(resolved.folds)))
         for fold in folds:
             for shot in request.shots or resolved.benchmark.shots:
                 for seed in request.seeds:
                     drawn = collect_error(
                         lambda r=resolved, f=fold, k=shot, s=seed: plan(  # type: ignore[misc]
-                            r.id,
+                            r,
                             fold=f,
                             shot=k,
                             seed=s,

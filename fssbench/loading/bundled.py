@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fssbench.benchmarks.catalogue import find_benchmark
+from fssbench.benchmarks.catalogue import find_plan_benchmark
 from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method
@@ -102,7 +102,7 @@ def choose_bundled(
         for each in list_bundled(cls)
         if each.backbone == backbone and _keeps_trained_settings(cls, each.config, ablate, config or {})
     ]
-    source = find_benchmark(plan.benchmark).trained_on
+    source = find_plan_benchmark(plan).trained_on
     if source.folds is not None:
         wanted = frozenset(source.folds[plan.fold])
         own = [s for s in candidates if s.training.dataset == source.dataset and s.classes <= wanted]

@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 
+from fssbench.benchmarks.class_twins import find_class_twins
 from fssbench.contracts.checkpoint import TrainingManifest
-from fssbench.data.class_twins import find_class_twins
 from fssbench.data.picture_names import Pictures
 
 SELECTED_ON_TEST = "test episodes"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fssbench.benchmarks.catalogue import find_benchmark
+from fssbench.benchmarks.catalogue import find_plan_benchmark
 from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import Mark, MarkKind
@@ -84,7 +84,7 @@ def _make_source_marks(manifest: TrainingManifest, plan: Plan) -> list[Mark]:
     if len(manifest.marks) > len(doubts):
         others = "".join(f"; {mark}" for mark in manifest.marks if mark.kind.startswith("other "))
         own.append(Mark(MarkKind.PART_TRAINED, f"{manifest.steps} steps on {manifest.images} images{others}"))
-    source = find_benchmark(plan.benchmark).trained_on.dataset
+    source = find_plan_benchmark(plan).trained_on.dataset
     if manifest.dataset not in (None, source):
         own.append(Mark(MarkKind.OTHER_SOURCE, f"{manifest.dataset} instead of {source}"))
     return own

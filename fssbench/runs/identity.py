@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from fssbench.benchmarks.catalogue import find_benchmark
+from fssbench.benchmarks.catalogue import find_plan_benchmark
 from fssbench.contracts.ablations import default_ablation_label
 from fssbench.contracts.datasets import Dataset
 from fssbench.contracts.episodes import Plan
@@ -140,7 +140,7 @@ def make_context(method: Method, plan: Plan, pictures: Pictures | None = None) -
     import torch
 
     pictures = read_plan_pictures(plan) if pictures is None else pictures
-    resolved = find_benchmark(plan.benchmark)
+    resolved = find_plan_benchmark(plan)
     provenance = method.provenance
     return Context(
         created_utc=datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -149,7 +149,7 @@ def make_context(method: Method, plan: Plan, pictures: Pictures | None = None) -
         label=make_label(method),
         title=method.card.title,
         kind=method.card.kind,
-        benchmark_title=resolved.benchmark.title,
+        benchmark_title=resolved.title,
         category=resolved.benchmark.category,
         folds=len(resolved.folds),
         ablations=provenance.ablations,

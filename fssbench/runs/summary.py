@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fssbench.benchmarks.catalogue import find_benchmark
+from fssbench.benchmarks.catalogue import find_plan_benchmark
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.evidence import Evidence, count_queries
@@ -22,12 +22,12 @@ from fssbench.runs.store import SCHEMA, StoredRun, format_json, read_run, write_
 
 
 def find_absent_rule(plan: Plan) -> Absent:
-    """Return the rule for classes without pixels: the published one of the benchmark, or exclusion from the mean."""
-    return (
-        find_benchmark(plan.benchmark).benchmark.absent
-        if plan.protocol.startswith("published/")
-        else "exclude"
-    )
+    """Return the rule for classes without pixels: that of the benchmark if its own protocol drew the episodes.
+
+    Otherwise such classes are left out of the mean.
+    """
+    benchmark = find_plan_benchmark(plan).benchmark
+    return benchmark.absent if plan.protocol == benchmark.protocol else "exclude"
 
 
 def collect_run_evidence(run: StoredRun) -> Evidence:

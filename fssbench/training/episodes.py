@@ -20,7 +20,8 @@ from typing import Literal
 
 import numpy as np
 
-from fssbench.benchmarks.catalogue import Resolved, Source, find_benchmark
+from fssbench.benchmarks.catalogue import find_benchmark
+from fssbench.contracts.benchmarks import Resolved, Source
 from fssbench.contracts.datasets import Dataset, Entry, Pool
 from fssbench.contracts.episodes import Episode
 from fssbench.contracts.marks import Mark, MarkKind
@@ -83,7 +84,7 @@ def is_held_out(item: str) -> bool:
 
 
 def collect_training_set(
-    benchmark: str,
+    benchmark: str | Path | Resolved,
     *,
     fold: int = 0,
     shot: int = 1,
@@ -96,7 +97,7 @@ def collect_training_set(
     Images of the source's own validation and test lists are left out, even if another list names them.
 
     Args:
-        benchmark: decides data set, split and classes.
+        benchmark: id or file; it decides data set, split and classes.
         fold: fold of the benchmark.
         shot: supports per episode.
         data: folder of the data sets.
@@ -112,7 +113,7 @@ def collect_training_set(
     if not 0 <= fold < len(resolved.folds):
         raise UsageError(
             f"benchmark {resolved.id} has no fold {fold}: its folds are 0 to {len(resolved.folds) - 1}. "
-            f"Next: `fssbench show {resolved.id}`"
+            f"Next: `fssbench show {resolved.name}`"
         )
     if shot < 1:
         raise UsageError(f"{shot} shots are not possible: an episode needs at least one support")

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.contracts.arguments import build_from_arguments
 from fssbench.contracts.methods import Method
 from fssbench.data.location import find_data_folder, is_miniature
@@ -27,7 +28,7 @@ from fssbench.training.stages import choose_start_weights, require_start
 
 def train(
     method: str | type[Method],
-    benchmark: str,
+    benchmark: str | Path,
     *,
     data: str | Path | None = None,
     out: str | Path | None = None,
@@ -45,7 +46,7 @@ def train(
 
     Args:
         method: name of a method, or a method class.
-        benchmark: benchmark whose training data and classes are used, with a variant if wanted.
+        benchmark: benchmark whose training data and classes are used, with a variant if wanted; or a benchmark file.
         data: folder of all data sets, `mini`, or None for `FSSBENCH_DATA`.
         out: folder of the training; by default `trained/` with a folder named after method, benchmark, fold,
             shot and seed.
@@ -84,7 +85,7 @@ def train(
     require_start(cls, stage, start)
     if backbone is None and cls.needs_backbone and is_miniature(find_data_folder(data)):
         backbone = MINI_BACKBONE
-    arguments = {**options, "benchmark": benchmark, "data": data, "out": Path(out or "trained")}
+    arguments = {**options, "benchmark": str(benchmark), "data": data, "out": Path(out or "trained")}
     settings = build_from_arguments(Settings, arguments, function="fssbench.train")
     if out is None:
         settings = replace(settings, out=settings.out / _name_training(cls, settings))
@@ -113,5 +114,6 @@ def train(
 def _name_training(cls: type[Method], settings: Settings) -> str:
     """Name the folder of a training after its method, stage, benchmark, fold, shot and seed."""
     trained = f"{cls.card.name}-{settings.stage}" if settings.stage else cls.card.name
-    where = settings.benchmark.replace(":", "-")
+    resolved = find_benchmark(settings.benchmark)
+    where = (resolved.id if resolved.is_own else settings.benchmark).replace(":", "-").replace("@", "-")
     return f"{trained}-{where}-f{settings.fold}-{settings.shot}shot-s{settings.seed}"

@@ -21,6 +21,7 @@ class Settings:
     """Training data, length and output of a training; None keeps the value of the recipe."""
 
     benchmark: str
+    """Id of the benchmark with its variant, or a benchmark file."""
     out: Path
     fold: Natural = 0
     shot: Count = 1

@@ -20,6 +20,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from fssbench import __version__
+from fssbench.contracts.benchmarks import name_stream
 from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.contracts.marks import Mark
 from fssbench.contracts.methods import Method
@@ -141,7 +142,7 @@ class _Training:
         self.amp = choose_mixed_precision(settings.amp, world.device)
         self.cache = self._cache()
         inputs = Inputs(self.source.dataset, self.size, world.device, self.cache)
-        name = f"{settings.seed}|{self.source.benchmark}|{settings.fold}"
+        name = f"{settings.seed}|{name_stream(self.source.benchmark)}|{settings.fold}"
         stream = EpisodeStream(
             self.source.training, settings.shot, name, draw=settings.draw, invert=settings.invert
         )

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from fssbench.benchmarks.catalogue import find_benchmark
+from fssbench.benchmarks.catalogue import find_plan_benchmark
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.contracts.run_manifest import Context, Identity, RunManifest
@@ -192,13 +192,13 @@ def _is_same_value(given: Any, used: Any) -> bool:
 
 def _find_benchmark_faults(plan: Plan, identity: Identity, context: Context) -> Iterator[str]:
     try:
-        resolved = find_benchmark(plan.benchmark)
+        resolved = find_plan_benchmark(plan)
     except FssbenchError:  # the benchmark belongs to a plugin that is not installed here
         return
     record, marks = resolved.benchmark, context.marks
     if record.version != identity.benchmark_version:
         return
-    facts = {"folds": len(resolved.folds), "benchmark_title": record.title, "category": record.category}
+    facts = {"folds": len(resolved.folds), "benchmark_title": resolved.title, "category": record.category}
     for name, value in facts.items():
         stored = getattr(context, name)
         if stored not in (None, value):

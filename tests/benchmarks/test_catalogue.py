@@ -7,8 +7,8 @@ from pydantic import ValidationError
 
 from fssbench.api import Dataset, PluginError, UsageError
 from fssbench.benchmarks.catalogue import BENCHMARKS, SUITES, find_benchmark, find_suite, list_benchmark_names
+from fssbench.benchmarks.class_twins import find_class_twins
 from fssbench.benchmarks.pmnet_paper import COCO_INTERLEAVED, Folds
-from fssbench.data.class_twins import find_class_twins
 from fssbench.plugins.registry import DATASETS
 
 TEN = (

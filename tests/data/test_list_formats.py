@@ -8,10 +8,10 @@ import pytest
 from click.testing import CliRunner
 from registries import add_lazily, scan_again
 
+from fssbench.benchmarks.class_twins import find_class_twins
 from fssbench.cli import main
 from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.contracts.lists import ListFormat
-from fssbench.data.class_twins import find_class_twins
 from fssbench.data.list_formats import describe_line, list_formats
 from fssbench.data.list_judgement import hash_list, judge_list
 from fssbench.data.reference_lists import find_list_folder, import_lists

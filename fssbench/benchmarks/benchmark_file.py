@@ -1,0 +1,337 @@
+"""Reads a benchmark from a TOML file.  `docs/benchmarks.md` describes the keys.
+
+The file is checked in three steps: its form (keys, types, ranges), its names (data sets, variants, classes), and what
+would make its figures wrong: a fold that tests a class on which its source was trained.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import ConfigDict, Field, PlainValidator, ValidationError
+
+from fssbench.benchmarks.class_lists import ClassNames, find_leaks, parse_classes
+from fssbench.benchmarks.definition import FORMAT, METER, RESIZE
+from fssbench.benchmarks.pmnet_paper import SQUARE_RESIZE, SUMMED_METER
+from fssbench.contracts.benchmarks import (
+    PROTOCOLS,
+    SMALLEST,
+    Benchmark,
+    Folds,
+    Resolved,
+    Sampler,
+    ScoreSize,
+    Source,
+    Variant,
+)
+from fssbench.contracts.records import Items, Record
+from fssbench.errors import DataError, UsageError, make_unknown_error
+from fssbench.files.text import read_text
+from fssbench.plugins.registry import DATASETS
+
+SUFFIX = ".toml"
+_FILE = re.compile(r"(?P<file>.+\.toml)(?::(?P<variant>[^/\\:]*))?", re.IGNORECASE | re.DOTALL)
+_START = "Next: `fssbench show pascal5i --toml` prints a complete file to start from"
+_LARGEST = {"episodes": 1_000_000, "size": 8192, "shot": 1000}
+
+T = TypeVar("T", bound=Record)
+Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=60)]
+"""Lower-case letters, digits, dots, dashes and underscores: it becomes part of folder names."""
+Line = Annotated[str, Field(min_length=1, max_length=2000)]
+Shot = Annotated[int, Field(ge=1, le=_LARGEST["shot"])]
+
+
+def _read_class_lists(value: Any) -> Any:
+    """Accept a word, or a list with one list of class ids or names per fold."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list) or not value:
+        raise ValueError("must be a list with one list of classes per fold, such as [[0, 1], [2, 3]]")
+    for fold in value:
+        if not isinstance(fold, list) or not all(type(each) in (int, str) for each in fold):
+            raise ValueError(
+                'must have one list of class ids or names per fold, such as [[0, 1], ["cat", "dog"]]'
+            )
+    return value
+
+
+ClassLists = Annotated[Any, PlainValidator(_read_class_lists)]
+
+
+class _Table(Record):
+    """A table of a file; a key that it does not have is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class _SourceTable(_Table):
+    dataset: Id
+    split: Line = "trn"
+    folds: ClassLists
+    title: Line | None = None
+
+
+class _TargetTable(_Table):
+    dataset: Id
+    dataset_variant: Line | None = None
+    split: Line
+    folds: ClassLists
+    seen: ClassLists = None
+
+
+class _VariantTable(_Table):
+    name: Id
+    title: Line
+    dataset_variant: Line | None = None
+    folds: ClassLists = None
+    seen: ClassLists = None
+    source: _SourceTable | None = None
+
+
+class _BenchmarkFile(_Table):
+    """The keys of a benchmark file."""
+
+    format: str
+    id: Id
+    version: Annotated[int, Field(ge=1)] = 1
+    title: Line
+    origin: Line = "a benchmark file"
+    shots: Annotated[Items[Shot], Field(min_length=1)]
+    episodes: Annotated[int, Field(ge=1, le=_LARGEST["episodes"])]
+    size: Annotated[int, Field(ge=SMALLEST, le=_LARGEST["size"])] = 400
+    sampler: Sampler = "round-robin"
+    absent: Literal["zero", "exclude"] = "exclude"
+    protocol: Literal["published", "fssbench", "published/1", "fssbench/1"] = "published"
+    score_size: ScoreSize = "input"
+    resize: Literal["square"] = RESIZE
+    meter: Literal["sum"] = METER
+    pitfalls: Items[Line] = ()
+    source: _SourceTable
+    target: _TargetTable
+    variants: Items[_VariantTable] = ()
+
+
+def is_benchmark_file(name: str | Path) -> bool:
+    """Return whether a name is that of a file and not the id of a benchmark: it ends in `.toml`, or a variant does.
+
+    Example:
+        >>> [is_benchmark_file(n) for n in ("coco20i:contiguous", "skin.toml", "my/skin.toml:dark")]
+        [False, True, True]
+    """
+    return _FILE.fullmatch(str(name)) is not None
+
+
+def split_file_name(name: str) -> tuple[str, str | None]:
+    """Split the name of a file from the name of a variant.
+
+    Example:
+        >>> split_file_name("my/skin.toml:dark")
+        ('my/skin.toml', 'dark')
+    """
+    match = _FILE.fullmatch(name)
+    assert match is not None  # `is_benchmark_file` was asked before
+    return match["file"], match["variant"]
+
+
+def read_benchmark_file(path: Path) -> Benchmark:
+    """Read and check a benchmark file.
+
+    Raises:
+        DataError: if the file cannot be read.
+        UsageError: if it does not define a benchmark; the message names the key and its value.
+        PluginError: if a data set plugin does not load or cannot name its classes.
+    """
+    table = read_table(path, _BenchmarkFile, FORMAT)
+    try:
+        return _make_benchmark(table)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def read_table(path: Path, form: type[T], format_name: str) -> T:
+    """Read a TOML file of a given form.
+
+    Args:
+        path: the file.
+        form: the record of its keys.
+        format_name: value of its key `format`.
+
+    Raises:
+        DataError: if the file cannot be read.
+        UsageError: if it is not valid TOML or has other keys or values.
+    """
+    try:
+        content = tomllib.loads(read_text(path))
+    except OSError as error:
+        raise DataError(
+            f"benchmark file {path} cannot be read ({error.strerror or error}). {_START}"
+        ) from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UsageError(f"{path} is not valid TOML ({error}). {_START}") from None
+    if content.get("format") != format_name:
+        given = f"is {content['format']!r}" if "format" in content else "is missing"
+        raise UsageError(f'{path}: key format {given}, but must be format = "{format_name}". {_START}')
+    try:
+        return form.model_validate(content)
+    except ValidationError as error:
+        raise UsageError(f"{path}: {_explain_error(error, content, form)}") from None
+
+
+def _explain_error(error: ValidationError, content: Any, form: type[Record]) -> str:
+    """Say in one sentence what is wrong with a file: the key, its value, and what is allowed."""
+    problems = error.errors(include_url=False)
+    first = next((each for each in problems if each["type"] == "extra_forbidden"), problems[0])
+    *parents, key = [part for part in first["loc"] if part not in ("list", "tuple")]
+    where = ".".join(map(str, [*parents, key]))
+    if first["type"] == "extra_forbidden":
+        table = f"[{'.'.join(map(str, parents))}]" if parents else "the file"
+        return str(make_unknown_error(f"key of {table}", str(key), _list_keys(form, parents), hint=_START))
+    if first["type"] == "missing":
+        return f"key {where} is missing. {_START}"
+    wanted = re.sub(r"^(Input|String|Tuple|Value error,|Value) ?(should|must)?", "must", first["msg"])
+    return f"key {where} is {first['input']!r}, but {wanted}. {_START}"
+
+
+def _list_keys(form: type[Record], parents: list[Any]) -> list[str]:
+    """List the keys of a table of a file."""
+    tables: dict[Any, type[Record]] = {
+        "source": _SourceTable,
+        "target": _TargetTable,
+        "variants": _VariantTable,
+    }
+    for parent in parents:
+        form = tables.get(parent, form)
+    return list(form.model_fields)
+
+
+def _make_benchmark(table: _BenchmarkFile) -> Benchmark:
+    """Replace the names of a file by ids, and check that no fold tests a class of its training."""
+    target = table.target
+    if len(set(table.shots)) < len(table.shots):
+        raise UsageError(f"key shots is {list(table.shots)}, but must name each shot once. {_START}")
+    classes = _name_classes(target.dataset, target.dataset_variant, "target")
+    folds = parse_classes(target.folds, classes, "target.folds")
+    seen = _parse_seen(target.seen, classes, "target.seen", folds)
+    source = _make_source(table.source, "source", target.dataset, folds)
+    benchmark = Benchmark(
+        id=table.id,
+        version=table.version,
+        title=table.title,
+        category="custom",
+        source=table.source.title or _describe_source(source),
+        trained_on=source,
+        target=target.dataset,
+        dataset_variant=target.dataset_variant,
+        split=target.split,
+        folds=folds,
+        seen=seen,
+        shots=table.shots,
+        episodes=table.episodes,
+        size=table.size,
+        sampler=table.sampler,
+        absent=table.absent,
+        protocol=PROTOCOLS.get(table.protocol, table.protocol),
+        score_size=table.score_size,
+        variants=tuple(_make_variant(each, n, table, folds) for n, each in enumerate(table.variants)),
+        resize=SQUARE_RESIZE
+        if table.score_size == "input"
+        else SQUARE_RESIZE.replace("scored at the square size", "scored at the size of the image"),
+        meter=SUMMED_METER + _explain_absent(table.absent),
+        origin=table.origin,
+        pitfalls=table.pitfalls,
+    )
+    names = [variant.name for variant in benchmark.variants]
+    if len(set(names)) < len(names):
+        raise UsageError(f"two variants have one name: {', '.join(names)}. Next: give each a name of its own")
+    for variant in benchmark.variants or (None,):
+        where = f"variant {variant.name}: " if variant else ""
+        for leak in find_leaks(Resolved(id=benchmark.id, benchmark=benchmark, variant=variant)):
+            raise UsageError(f"{where}{leak}")
+    return benchmark
+
+
+def _make_variant(table: _VariantTable, number: int, file: _BenchmarkFile, usual: Folds) -> Variant:
+    place = f"variants.{number}"
+    dataset = file.target.dataset
+    classes = _name_classes(dataset, table.dataset_variant or file.target.dataset_variant, place)
+    folds = None if table.folds is None else parse_classes(table.folds, classes, f"{place}.folds")
+    tested = folds or usual
+    return Variant(
+        name=table.name,
+        title=table.title,
+        dataset_variant=table.dataset_variant,
+        folds=folds,
+        seen=_parse_seen(table.seen, classes, f"{place}.seen", tested),
+        trained_on=None if table.source is None else _make_source(table.source, place, dataset, tested),
+    )
+
+
+def _make_source(table: _SourceTable, place: str, target: str, tested: Folds) -> Source:
+    """Make the source of a file.  `others` are for each fold the classes that the other folds test."""
+    folds: Folds | None
+    if table.folds == "others":
+        if table.dataset != target:
+            raise UsageError(
+                f"key {place}.folds is 'others', which means the classes of the other folds of {target!r}, but the "
+                f'source is {table.dataset!r}. Next: write "all", or one list of training classes per fold'
+            )
+        folds = list_other_classes(tested)
+    elif table.folds == "all":
+        _name_classes(table.dataset, None, place)
+        folds = None
+    else:
+        folds = parse_classes(table.folds, _name_classes(table.dataset, None, place), f"{place}.folds")
+    if folds is not None and len(folds) != len(tested):
+        raise UsageError(
+            f"key {place}.folds has {len(folds)} lists of training classes, but there are {len(tested)} folds of test "
+            "classes. Next: write one list of training classes per fold"
+        )
+    return Source(dataset=table.dataset, split=table.split, folds=folds)
+
+
+def list_other_classes(folds: Folds) -> Folds:
+    """For each fold, list the classes of all other folds: the training classes of one data set."""
+    every = sorted({c for fold in folds for c in fold})
+    return tuple(tuple(c for c in every if c not in fold) for fold in folds)
+
+
+def _parse_seen(value: Any, classes: ClassNames, place: str, tested: Folds) -> Folds | None:
+    """Read the test classes that are known to be trained on; a fold may have none."""
+    if value is None:
+        return None
+    seen = parse_classes(value, classes, place, may_be_empty=True)
+    if len(seen) != len(tested) or any(set(s) - set(t) for s, t in zip(seen, tested, strict=True)):
+        raise UsageError(
+            f"key {place} is {value!r}, but must list, for each of the {len(tested)} folds, test classes of that fold"
+        )
+    return seen
+
+
+def _name_classes(dataset: str, variant: str | None, place: str) -> ClassNames:
+    """Look up the classes of a data set.
+
+    Raises:
+        UsageError: if there is no such data set or variant.
+    """
+    if dataset not in DATASETS.names():
+        raise make_unknown_error(
+            f"data set of {place}", dataset, DATASETS.names(), hint="Next: `fssbench list datasets`"
+        )
+    return ClassNames.of_dataset(dataset, variant)
+
+
+def _describe_source(source: Source) -> str:
+    if source.folds is None:
+        return f"all classes of {source.dataset}, split {source.split}"
+    counts = sorted({len(fold) for fold in source.folds})
+    numbers = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"{numbers} classes of {source.dataset}, split {source.split}, for each fold"
+
+
+def _explain_absent(rule: str) -> str:
+    if rule == "zero":
+        return "; a class without a pixel in any episode counts as 0"
+    return "; a class without a pixel in any episode is left out of the mean and named"

@@ -1,0 +1,95 @@
+"""A benchmark that a user defined in a file: its id, and how its definition travels with plans."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fssbench import plan
+from fssbench.api import DataError, UsageError
+from fssbench.benchmarks.catalogue import find_benchmark, find_plan_benchmark
+from fssbench.contracts.benchmarks import Resolved
+from fssbench.episodes.plan_file import read_plan, write_plan
+
+SHAPES = """
+format = "fssbench-benchmark/1"
+id = "my-shapes"
+title = "Shapes"
+shots = [1]
+episodes = 6
+
+[source]
+dataset = "pascal"
+folds = "all"
+
+[target]
+dataset = "toy"
+split = "test"
+folds = [["disc", "square"], ["wedge"]]
+"""
+
+
+@pytest.fixture
+def shapes(tmp_path: Path, toy: object) -> Path:
+    path = tmp_path / "shapes.toml"
+    path.write_text(SHAPES)
+    return path
+
+
+def change(path: Path, old: str, new: str) -> Resolved:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    return find_benchmark(path)
+
+
+def test_every_change_of_content_makes_another_id_and_no_change_of_layout_does(shapes: Path) -> None:
+    first = find_benchmark(shapes)
+    assert first.id.startswith("my-shapes@")
+    assert change(shapes, "episodes = 6", "# a remark\nepisodes   =   6").id == first.id
+    assert change(shapes, '["disc", "square"]', '["square", "disc"]').id == first.id
+    ids = {first.id}
+    for old, new in [
+        ("episodes   =   6", "episodes = 7"),
+        ('title = "Shapes"', 'title = "Shape"'),
+        ("shots = [1]", "shots = [1, 5]"),
+        ('"square", "disc"', '"square"'),
+        ('folds = "all"', "folds = [[0], [1]]"),
+    ]:
+        ids.add(change(shapes, old, new).id)
+    assert len(ids) == 6
+
+
+def test_a_plan_carries_the_definition_when_the_file_is_gone(shapes: Path, tmp_path: Path) -> None:
+    resolved = find_benchmark(shapes)
+    drawn = plan(shapes, fold=0, data="mini")
+    write_plan(drawn, tmp_path / "plan.json")
+    shapes.unlink()
+    stored = read_plan(tmp_path / "plan.json")
+    assert stored == drawn
+    again = find_plan_benchmark(stored)
+    assert (again.id, again.folds, again.benchmark) == (resolved.id, resolved.folds, resolved.benchmark)
+    assert again.definition == resolved.benchmark
+    with pytest.raises(UsageError, match="defined in a file"):
+        find_benchmark(stored.benchmark)
+
+
+@pytest.mark.parametrize(("key", "value"), [("episodes", 60), ("absent", "zero"), ("folds", [[2, 5], [5]])])
+def test_a_plan_whose_definition_was_edited_is_refused(
+    shapes: Path, tmp_path: Path, key: str, value: object
+) -> None:
+    path = tmp_path / "plan.json"
+    write_plan(plan(shapes, data="mini"), path)
+    content = json.loads(path.read_text())
+    content["definition"][key] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="definition of my-shapes@.* was changed"):
+        read_plan(path)
+
+
+def test_plans_of_built_in_benchmarks_carry_no_definition(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    write_plan(plan("pascal-to-chestxray", data="mini", episodes=2), path)
+    assert "definition" not in json.loads(path.read_text())

@@ -36,13 +36,13 @@ def undrawn(drawing: Drawing) -> str:
 @pytest.fixture(scope="module")
 def benign() -> Tree:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fssbench.reports.formats.html.inline", undrawn)
+        patch.setattr("fssbench.reports.formats.html.make_inline", undrawn)
         return parse_page(render_page(make_hostile_results("benign")))
 
 
 @pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
 def test_html_tree_is_that_of_benign_names(text: str, benign: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fssbench.reports.formats.html.inline", undrawn)
+    monkeypatch.setattr("fssbench.reports.formats.html.make_inline", undrawn)
     tree = parse_page(render_page(make_hostile_results(text)))
     assert tree.elements == benign.elements
     assert tree.drawing_elements == {"title"}

@@ -46,3 +46,16 @@ def _map_names_to_modules(file: Path) -> dict[str, str]:
         if isinstance(node, ast.ImportFrom) and node.module
         for alias in node.names
     }
+
+
+def load_name(place: str) -> Any:
+    """Import a module and return one of its names.
+
+    A record of the contracts uses it for what a room above it offers, such as a drawing of a plan: the record must not
+    import that room.
+
+    Args:
+        place: `module:name`.
+    """
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)

@@ -22,20 +22,9 @@ ORDER = (
         "efficiency",
         "evaluation",
     ),
-    *("runs", "loading", "episodes", "data", "benchmarks", "plugins"),
-    *(
-        "evidence",
-        "metrics",
-        "contracts",
-        "images",
-        "progress",
-        "files",
-        "lazy",
-        "threads",
-        "compat",
-        "clone",
-        "errors",
-    ),
+    *("runs", "loading", "episodes", "drawing", "data", "benchmarks", "plugins"),
+    *("evidence", "metrics", "contracts", "images", "progress", "markup"),
+    *("files", "lazy", "threads", "compat", "clone", "errors"),
 )
 """Packages and modules of `fssbench`, from the user to the ground.  Each may import what stands after it."""
 PLUGINS = {"methods", "datasets", "reports", "backbones"}

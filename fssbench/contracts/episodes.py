@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 from fssbench.contracts.benchmarks import Benchmark
 from fssbench.contracts.marks import Mark, MarkKind, parse_mark
+from fssbench.lazy import load_name
+from fssbench.markup import make_fields
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +31,20 @@ class Episode:
     """Item id of the query, as in the reference streams."""
     supports: tuple[str, ...]
     """Item ids of the K supports; a `published` protocol may repeat one."""
+    home: Plan | None = field(default=None, compare=False, repr=False)
+    """The plan of the episode without its episodes, which a plan fills in; None for an episode of no plan."""
+
+    def show(self) -> Figure:
+        """Draw supports, query and truth as a matplotlib figure; see `Plan.show`.
+
+        Raises:
+            UsageError: if the episode belongs to no plan.
+            DataError: if files are missing or damaged.
+        """
+        return load_name("fssbench.drawing.plans:draw_episode")(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan(Sequence[Episode]):
     """The episodes of one benchmark, fold and shot, in order.
 
@@ -75,6 +92,24 @@ class Plan(Sequence[Episode]):
         object.__setattr__(
             self, "marks", tuple(map(parse_mark, self.marks))
         )  # a plan made by hand may have texts
+        if self.episodes:
+            object.__setattr__(self, "episodes", self._adopt(self.episodes))
+
+    def _adopt(self, episodes: Sequence[Episode]) -> tuple[Episode, ...]:
+        """Return the episodes as those of this plan; an episode of another plan is copied."""
+        home = replace(self, episodes=())
+        adopted = []
+        for episode in episodes:
+            if episode.home is None:
+                object.__setattr__(episode, "home", home)
+            elif not episode.home.is_same_place(home):
+                episode = replace(episode, home=home)
+            adopted.append(episode)
+        return tuple(adopted)
+
+    def is_same_place(self, other: Plan) -> bool:
+        """Return whether two plans say the same of themselves and of the folders of their data."""
+        return self == other and (self.data, self.splits) == (other.data, other.splits)
 
     @overload
     def __getitem__(self, index: int) -> Episode: ...
@@ -102,3 +137,50 @@ class Plan(Sequence[Episode]):
             return self
         mark = Mark(MarkKind.CAPPED, f"{count} of {len(self.episodes)} episodes")
         return replace(self, episodes=self.episodes[:count], marks=(*self.marks, mark))
+
+    def show(self, episodes: int | Sequence[int] = 3) -> Figure:
+        """Draw episodes: supports with their masks, query and truth, with class name and marks.
+
+        Args:
+            episodes: how many of the first episodes, or the places of some in the plan.
+
+        Returns:
+            A matplotlib figure.  A notebook shows it, and `savefig` writes it to a file.
+
+        Raises:
+            UsageError: if the plan has no such episode.
+            DataError: if files are missing or damaged.
+
+        Example:
+            >>> import fssbench
+            >>> drawn = fssbench.plan("pascal-to-chestxray", data="mini", episodes=2)
+            >>> drawn.show(2).savefig("episodes.png")
+        """
+        return load_name("fssbench.drawing.plans:draw_plan")(self, episodes)
+
+    def __repr__(self) -> str:
+        """Name the plan in one line, with its marks; a plan may have thousands of episodes."""
+        marks = f" [{'; '.join(self.marks)}]" if self.marks else ""
+        return (
+            f"<Plan: {self.benchmark} fold {self.fold}, {self.shot}-shot, {self.protocol}, seed {self.seed}, "
+            f"{self.size} px, {len(self)} episodes, sha256 {self.sha256[:12]}{marks}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Show the plan in a notebook."""
+        counts = Counter(episode.class_id for episode in self)
+        variant = f" ({self.dataset_variant})" if self.dataset_variant else ""
+        names = zip(self.classes, self.class_names, strict=False)
+        return make_fields(
+            {
+                "benchmark": f"{self.benchmark}, fold {self.fold}, {self.shot}-shot",
+                "protocol": f"{self.protocol}, seed {self.seed}",
+                "data set": f"{self.dataset}{variant}, split {self.split}",
+                "lists": self.lists,
+                "network input": f"{self.size} px",
+                "episodes": len(self),
+                "episodes per class": [f"{name}: {counts[c]}" for c, name in names][:10],
+                "marks": self.marks,
+                "sha256": self.sha256,
+            }
+        )

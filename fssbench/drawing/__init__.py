@@ -1,0 +1,1 @@
+"""Drawings of episodes for people: supports, query, truth, predictions and maps of a method."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import os
 import subprocess
@@ -40,6 +41,16 @@ def pytest_configure() -> None:
         pytest.exit(
             f"entry points have changed since fssbench was installed ({changed}). Next: `{command}`", 4
         )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Tell the garbage collector to leave alone what lives as long as the session: torch, and all collected tests.
+
+    Otherwise each full collection walks through all of it, and each measurement of memory asks for two.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _find_shared() -> Path | None:

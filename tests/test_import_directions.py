@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -60,8 +61,9 @@ def imports(name: str, file: Path, known: set[str]) -> set[str]:
     return imported - FREE - {name}
 
 
+@cache
 def graph() -> dict[str, set[str]]:
-    """Imports of every module."""
+    """Imports of every module, read when a test first asks and not by each worker that collects the tests."""
     files = sources()
     return {name: imports(name, file, set(files)) for name, file in files.items()}
 
@@ -71,11 +73,8 @@ def room(name: str) -> str:
     return name.split(".")[1] if "." in name else "fssbench"
 
 
-GRAPH = graph()
-
-
 def test_every_room_has_its_place_in_the_order() -> None:
-    rooms = {room(name) for name in GRAPH} - {"fssbench"}
+    rooms = {room(name) for name in graph()} - {"fssbench"}
     assert rooms <= set(ORDER)
     assert len(set(ORDER)) == len(ORDER)
 
@@ -84,7 +83,7 @@ def test_imports_go_downwards_only() -> None:
     place = {name: number for number, name in enumerate(ORDER)}
     upward = sorted(
         f"{name} imports {other}"
-        for name, others in GRAPH.items()
+        for name, others in graph().items()
         for other in others
         if room(name) != room(other)
         and room(name) != "fssbench"
@@ -96,7 +95,7 @@ def test_imports_go_downwards_only() -> None:
 def test_no_core_module_imports_a_plugin_or_the_face_of_the_contracts() -> None:
     wrong = sorted(
         f"{name} imports {other}"
-        for name, others in GRAPH.items()
+        for name, others in graph().items()
         for other in others
         if room(name) not in PLUGINS and room(other) in PLUGINS | {"api"}
     )
@@ -107,7 +106,7 @@ def test_no_core_module_imports_a_plugin_or_the_face_of_the_contracts() -> None:
 def test_built_in_plugins_import_the_api_alone(plugins: str) -> None:
     wrong = sorted(
         f"{name} imports {other}"
-        for name, others in GRAPH.items()
+        for name, others in graph().items()
         for other in others
         if room(name) == plugins and room(other) not in {plugins, "api"}
     )
@@ -125,7 +124,7 @@ def test_imports_inside_reports_go_downwards_only_and_figures_import_none_of_the
         return ".".join(name.split(".")[:3])
 
     inside = {
-        name: others for name, others in GRAPH.items() if room(name) == "reports" and name.count(".") > 1
+        name: others for name, others in graph().items() if room(name) == "reports" and name.count(".") > 1
     }
     assert {folder(name) for name in inside} == set(place)
     upward = sorted(
@@ -139,7 +138,7 @@ def test_imports_inside_reports_go_downwards_only_and_figures_import_none_of_the
 
 def test_modules_import_in_no_circle() -> None:
     """Kahn's algorithm: take away modules that import nothing that is left, until none is left."""
-    left = {name: {o for o in others if o in GRAPH} - {"fssbench"} for name, others in GRAPH.items()}
+    left = {name: {o for o in others if o in graph()} - {"fssbench"} for name, others in graph().items()}
     del left[
         "fssbench"
     ]  # Python imports it before any other; it imports what it offers when that is first used

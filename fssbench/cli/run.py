@@ -143,6 +143,11 @@ def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
     help="Episodes whose pictures are kept for reports, 10 to 25 kB each.",
 )
 @click.option(
+    "--save-masks",
+    is_flag=True,
+    help="Store the predicted masks as PNG in the run folder, at the size of the score.",
+)
+@click.option(
     "--config", metavar="FILE", is_eager=True, expose_value=False, callback=_read_config, help="TOML file."
 )
 @plugin_option()
@@ -171,6 +176,7 @@ def command(
     cache_gb: float,
     workers: int,
     panels: int,
+    save_masks: bool,
     as_json: bool,
     quiet: bool,
     **rest: Any,
@@ -191,6 +197,7 @@ def command(
         workers=workers,
         shard=shard,
         panels=panels,
+        save_masks=save_masks,
     )
     options: dict[str, Any] = {
         name: tuple(dict.fromkeys(value)) if isinstance(value, tuple) else value

@@ -21,6 +21,7 @@ from fssbench.cli.output import emit_json, to_one_line
 from fssbench.errors import FssbenchError
 from fssbench.runs.identity import make_label
 from fssbench.runs.mark_legend import mark_kind
+from fssbench.runs.masks import FOLDER as MASKS
 
 if TYPE_CHECKING:
     from fssbench.cli.progress import Progress
@@ -117,6 +118,8 @@ class RunOutput:
 
     def conclude(self, out: Path, seconds: float) -> None:
         """Print how long it took, where the runs are, and the next command."""
+        if self.prepared.settings.save_masks and self._evaluations:
+            self.progress.say(f"The predicted masks are in the folder `{MASKS}` of each run")
         self.progress.say(
             f"finished in {seconds:.0f} s{self._count_missing()}. The runs are in {out}. "
             f"Next: {self._next_command(out)}"

@@ -50,6 +50,7 @@ def evaluate(
     score_size: ScoreSize = "input",
     device: str = "cpu",
     shard: tuple[int, int] | None = None,
+    save_masks: bool = False,
     watch: Watch | None = None,
     progress: bool = True,
 ) -> Evaluation:
@@ -64,6 +65,7 @@ def evaluate(
         score_size: `input` (published) or `original`.
         device: torch device.
         shard: part i of n (1-based) of the plan.
+        save_masks: whether to store the predicted masks as PNG in the folder of the run.
         watch: called after each episode.
         progress: whether to show progress: a bar in a notebook or at a terminal, lines in a pipe.
 
@@ -83,7 +85,9 @@ def evaluate(
         >>> fssbench.evaluate(method, drawn, out="runs").score.episodes
         2
     """
-    settings = make_settings(out=Path(out), score_size=score_size, device=device, shard=shard)
+    settings = make_settings(
+        out=Path(out), score_size=score_size, device=device, shard=shard, save_masks=save_masks
+    )
     shown = Progress(quiet=not progress)
     steps = [step for step in (shown.watch_plan(plan) if progress else None, watch) if step is not None]
 
@@ -186,7 +190,7 @@ def _order_episodes(
         episode
         for episode in select_part(plan, settings)
         if (settings.only is None or episode.index in settings.only)
-        and any(episode.index not in run.writer.done for run in runs)
+        and any(run.lacks(episode.index) for run in runs)
     ]
     methods = [run.method for run in runs]
     ordered = order_for_reuse(todo, inputs.count_images_held(methods))
@@ -205,7 +209,7 @@ def _walk(
     """Evaluate episodes with all runs that lack them; return the methods that broke with their error."""
     failed: list[tuple[Method, FssbenchError]] = []
     for episode in episodes:
-        active = [run for run in runs if run.is_active and episode.index not in run.writer.done]
+        active = [run for run in runs if run.is_active and run.lacks(episode.index)]
         for run in active:
             try:
                 run.step(episode, inputs)

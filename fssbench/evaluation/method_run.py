@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
 import torch
@@ -17,6 +18,7 @@ from fssbench.data.picture_names import Pictures
 from fssbench.data.reader import Target
 from fssbench.errors import FssbenchError, PluginError, RunFolderError
 from fssbench.evaluation.inputs import Inputs
+from fssbench.evaluation.inspected import InspectedEpisode
 from fssbench.evaluation.method_call import call_method, finish_work_on
 from fssbench.evaluation.pace import Pace
 from fssbench.evaluation.settings import Evaluation, Settings, select_part
@@ -25,6 +27,7 @@ from fssbench.loading.load import find_method_source
 from fssbench.metrics import count
 from fssbench.plugins.source_hash import collect_source
 from fssbench.runs.identity import COMMAND, make_context, make_identity, make_run_slug
+from fssbench.runs.masks import SavedMasks
 from fssbench.runs.pictures import Panels, Thumbnails
 from fssbench.runs.sessions import Session, read_sessions
 from fssbench.runs.store import EpisodeRecord
@@ -75,6 +78,8 @@ class MethodRun:
         self.writer = RunWriter(self.path, manifest, plan)
         self.planned = len(select_part(plan, settings))
         self.panels = Panels(self.path, small, len(plan), settings.panels)
+        self.masks = SavedMasks(self.path) if settings.save_masks else None
+        self.marks = manifest.context.marks
         self._before = 0
         self._unproven = 0
         """Episodes stored since all bytes of the weights were last compared."""
@@ -94,15 +99,20 @@ class MethodRun:
             if kind is None:  # else an error is on its way already, and says more
                 raise
         finally:
-            try:
-                self.panels.close()
-            finally:
-                self.writer.__exit__(kind, *rest)
+            with ExitStack() as stack:
+                stack.callback(self.writer.__exit__, kind, *rest)
+                stack.callback(self.panels.close)
+                if self.masks is not None:
+                    stack.callback(self.masks.close)
 
     @property
     def is_active(self) -> bool:
         """Whether the method goes on to the next episode."""
         return self.broken is None and not self.deferred
+
+    def lacks(self, index: int) -> bool:
+        """Whether an episode must be computed: it is not counted, or its mask is wanted and not stored."""
+        return index not in self.writer.done or (self.masks is not None and not self.masks.holds(index))
 
     @property
     def _computed(self) -> int:
@@ -117,24 +127,58 @@ class MethodRun:
         received = time.monotonic()
         prediction = self._segment(episode, query, support, support_mask, target)
         predicted = time.monotonic()
-        inter, union = count(prediction, target.foreground, target.ignored)
+        counts = count(prediction, target.foreground, target.ignored)
+        inter, union = ((int(each[0]), int(each[1])) for each in counts)
         ended = time.monotonic()  # before the pictures for reports
         self.pace.add(ended - started, predicted - received)
+        if self.settings.inspect is not None:
+            self.settings.inspect(
+                self._describe_episode(
+                    episode,
+                    inputs,
+                    query=query,
+                    support=support,
+                    support_mask=support_mask,
+                    prediction=prediction,
+                    target=target,
+                    inter=inter,
+                    union=union,
+                )
+            )
         if self._prove(self.guard.check_episode):
             self._unproven = 0
-        if self.panels.wanted(episode.index):
-            self.panels.save(episode, prediction, target)
-        self.writer.append(
-            EpisodeRecord(
-                episode.index,
-                episode.class_id,
-                (int(inter[0]), int(inter[1])),
-                (int(union[0]), int(union[1])),
-                target.pixels,
-                inputs.doubts(episode),
-            )
+        record = EpisodeRecord(
+            episode.index, episode.class_id, inter, union, target.pixels, inputs.doubts(episode)
         )
-        self._unproven += 1
+        stored = self.writer.done.get(episode.index)
+        if stored not in (None, record):
+            raise RunFolderError(
+                f"{self.path.name}: episode {episode.index} is counted otherwise now than in the stored run, "
+                "perhaps because that was made on another machine. Its mask would not belong to the "
+                "counts. Next: choose another --out"
+            )
+        if self.masks is not None:
+            self.masks.save(episode, prediction)
+        if stored is None:
+            if self.panels.wanted(episode.index):
+                self.panels.save(episode, prediction, target)
+            self.writer.append(record)
+            self._unproven += 1
+
+    def _describe_episode(self, episode: Episode, inputs: Inputs, **seen: Any) -> InspectedEpisode:
+        """Collect what an inspection sees of an episode."""
+        return InspectedEpisode(
+            path=self.path,
+            label=self.label,
+            marks=self.marks,
+            method=self.method,
+            source=self.source,
+            plan=self.plan,
+            episode=episode,
+            reader=inputs.reader,
+            seed=self._seed_of(episode),
+            **seen,
+        )
 
     def _prove(self, check: Callable[[], T]) -> T:
         """Compare the weights.  If they changed, remove the episodes counted since they were last known to be right."""
@@ -152,7 +196,7 @@ class MethodRun:
         name = self.method.card.name
         where = f"method {name!r}, episode {episode.index} ({self.plan.benchmark}, fold {self.plan.fold})"
         size = target.foreground.shape
-        seed = zlib.crc32(f"{self.plan.seed}/{episode.index}".encode())
+        seed = self._seed_of(episode)
         options: dict[str, Any] = {"seed": seed} if self.method.steps else {}
         mask = call_method(
             lambda: self.method.segment(query, support, support_mask, size=size, **options),
@@ -168,6 +212,10 @@ class MethodRun:
                 f"{where}: segment returned {got}, expected torch.bool (1, {size[0]}, {size[1]})"
             )
         return mask[0].cpu().numpy()
+
+    def _seed_of(self, episode: Episode) -> int:
+        """Return the seed of the random generators during the prediction of an episode."""
+        return zlib.crc32(f"{self.plan.seed}/{episode.index}".encode())
 
     def _note_session(self) -> None:
         """Record what this process did, or that all episodes were stored already and the data are unchanged."""

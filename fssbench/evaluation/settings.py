@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +15,7 @@ from fssbench.contracts.marks import Mark
 from fssbench.errors import UsageError
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.feature_store import FeatureStore
+from fssbench.evaluation.inspected import InspectedEpisode
 from fssbench.loading.load import require_device
 from fssbench.metrics import Score
 from fssbench.runs.pictures import PANELS
@@ -44,6 +46,10 @@ class Settings:
     """Episodes whose pictures are kept for reports."""
     only: frozenset[int] | None = None
     """Indices of the episodes to compute; None for all."""
+    save_masks: bool = False
+    """Whether the predicted masks are stored beside the counts.  They change no number."""
+    inspect: Callable[[InspectedEpisode], None] | None = None
+    """Called with each episode after its prediction.  It changes no number."""
 
 
 def make_settings(**values: Any) -> Settings:

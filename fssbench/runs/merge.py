@@ -11,6 +11,7 @@ from fssbench.contracts.run_manifest import RunManifest
 from fssbench.data.data_files import FILE as DATA
 from fssbench.errors import DataError
 from fssbench.runs.identity import make_run_slug
+from fssbench.runs.masks import join_masks
 from fssbench.runs.pictures import join_panels
 from fssbench.runs.sessions import read_sessions
 from fssbench.runs.store import StoredRun, find_run_folders, read_run
@@ -83,6 +84,7 @@ def _join(shards: list[StoredRun], out: Path) -> Path:
         if (first.path / DATA).is_file():
             shutil.copy(first.path / DATA, path / DATA)
         join_panels([run.path for run in shards], path)
+        join_masks([run.path for run in shards], path)
         writer.settle()
         summarise(path)
         writer.report_losses()

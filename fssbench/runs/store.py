@@ -7,6 +7,7 @@
         summary.json     derived from the above, replaced atomically
         sessions.jsonl   one record per process that worked on the run: its time
         data.json        beginnings of the hashes of the data files, see `fssbench.data.data_files`
+        masks.jsonl      optional: predicted masks in the folder `masks`, see `fssbench.runs.masks`
         panels.jsonl     small pictures of some episodes, see `fssbench.runs.pictures`
 
 Deliberate trade-offs: records are not fsynced one by one.  A killed process loses nothing, a power cut may

@@ -34,6 +34,7 @@ from fssbench.plugins.registry import BACKBONES, METHODS
 from fssbench.runs.identity import hash_plan_files
 from fssbench.runs.redaction import HIDDEN
 from fssbench.runs.store import StoredRun, find_run_folders, read_run
+from fssbench.verification.masks import check_mask_files, recount_masks
 from fssbench.verification.seals import Finding, Outcome, check_seals
 
 TOLERANCE = 0.001
@@ -73,6 +74,7 @@ def verify_run(path: Path, inputs: VerificationInputs) -> list[Finding]:
     findings, run = check_seals(path)
     if run is None:
         return findings
+    findings += check_mask_files(run)
     try:
         root = find_data_folder(inputs.data)
         if root is None:
@@ -87,6 +89,7 @@ def verify_run(path: Path, inputs: VerificationInputs) -> list[Finding]:
     findings.append(data)
     if data.outcome == Outcome.NOT_CHECKED:
         return [*findings, *_leave_unchecked("the data cannot be read")]
+    findings += recount_masks(run, plan, choose_episodes(run, inputs))
     try:
         method = _load_method(run, inputs)
     except FssbenchError as error:

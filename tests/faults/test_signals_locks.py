@@ -9,10 +9,10 @@ import signal
 import socket
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 from places import NULL_PLUGIN
+from processes import Started
 
 import fssbench
 from fssbench.errors import DataError, LockedError
@@ -24,27 +24,37 @@ def hear_sigint() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def command(null, out: Path, *more: str) -> list[str]:
-    plugin = NULL_PLUGIN
-    return null.compose_command(
-        "run", "-m", "null", "-b", "nulldata", "-k", "1", "--episodes", "40", "--panels", "1",
-        "--out", out, "--device", "cpu", "--plugin", plugin, *more
-    )  # fmt: skip
+def start(null, *, whole: bool) -> subprocess.Popen[str] | Started:
+    """Start the command as a user does, or as a fork, which need not import torch."""
+    words = ["run", "-m", "null", "-b", "nulldata", "-k", "1", "--episodes", "40", "--panels", "1"]
+    words += ["--out", null.folder / "out", "--device", "cpu", "--plugin", NULL_PLUGIN, "--set", "sleep=0.05"]
+    environment = null.make_environment()
+    if not whole:
+        return Started(words, null.folder, environment)
+    return subprocess.Popen(
+        null.compose_command(*words),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_sigint,
+    )
 
 
-def interrupted(null, number: int, times: int, expected: set[int]) -> None:
-    slow = command(null, null.folder / "out", "--set", "sleep=0.05")
+def finish(null) -> int | None:
+    """Exit status of the command when nothing interrupts it."""
+    child = start(null, whole=False)
+    child.communicate()
+    return child.returncode
+
+
+def interrupted(null, number: int, times: int, expected: set[int], whole: int = 1) -> None:
+    """Interrupt the command again and again; the first `whole` times it is a process as a user starts it."""
     rng = random.Random(number)
     stored = 0
-    for _ in range(times):
+    for time_number in range(times):
         known = null.count_calls()
-        child = subprocess.Popen(
-            slow,
-            env=null.make_environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            preexec_fn=hear_sigint,
-        )
+        child = start(null, whole=time_number < whole)
         until = time.monotonic() + 60
         while null.count_calls() < known + 2 and time.monotonic() < until:
             time.sleep(0.02)
@@ -54,7 +64,7 @@ def interrupted(null, number: int, times: int, expected: set[int]) -> None:
         _, said = child.communicate()
         assert time.monotonic() - started < 5
         assert child.returncode in expected, said
-        assert b"Traceback" not in said
+        assert "Traceback" not in said
         path = null.find_run("out")
         records, length = read_records(path / "episodes.jsonl")
         assert length == (path / "episodes.jsonl").stat().st_size
@@ -62,10 +72,10 @@ def interrupted(null, number: int, times: int, expected: set[int]) -> None:
         assert len(records) >= stored + null.count_calls() - known - 1 > stored
         stored = len(records)
         if number == signal.SIGINT:
-            assert b"interrupted" in said
+            assert "interrupted" in said
             summary = json.loads((path / "summary.json").read_text())
             assert summary["episodes"] == {"counted": stored, "planned": 40}
-    assert subprocess.run(slow, env=null.make_environment(), capture_output=True).returncode == 0
+    assert finish(null) == 0
     assert null.count_calls() <= 40 + times
     plan = fssbench.plan("nulldata", shot=1, data=null.data, episodes=40)
     (whole,) = null.run("whole", plan, null.method(sleep=0.05))
@@ -85,18 +95,11 @@ def test_sigterm_keeps_all_that_was_computed(null):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_many_signals(null, number):
-    interrupted(null, number, 10, {130, -signal.SIGTERM})
+    interrupted(null, number, 10, {130, -signal.SIGTERM}, whole=10)
 
 
 def test_second_sigint_ends_at_once_and_stays_resumable(null):
-    slow = command(null, null.folder / "out", "--set", "sleep=0.05")
-    child = subprocess.Popen(
-        slow,
-        env=null.make_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=hear_sigint,
-    )
+    child = start(null, whole=True)
     while null.count_calls() < 3:
         time.sleep(0.02)
     for _ in range(3):
@@ -106,7 +109,7 @@ def test_second_sigint_ends_at_once_and_stays_resumable(null):
     child.communicate()
     assert time.monotonic() - started < 5
     assert child.returncode != 0
-    assert subprocess.run(slow, env=null.make_environment(), capture_output=True).returncode == 0
+    assert finish(null) == 0
     assert len(read_records(null.find_run("out") / "episodes.jsonl")[0]) == 40
 
 

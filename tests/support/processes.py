@@ -8,27 +8,40 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 FORKS = """
-import json, os, sys
-commands, files = json.load(sys.stdin)
+import json, os, signal, sys
 import torch
 import fssbench.cli
-for number, (words, environment) in enumerate(commands):
+import torchvision.models  # which takes as long again
+
+def run(words, folder, environment, files):
+    os.chdir(folder)
+    for stream, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(f"{files}/{name}", os.O_WRONLY | os.O_CREAT), stream)
+    sys.stdin = open(os.devnull)
+    os.dup2(sys.stdin.fileno(), 0)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    sys.argv = ["fssbench", *words]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    fssbench.cli.main(words)
+
+for line in sys.stdin:
+    given = json.loads(line)
     if child := os.fork():
+        print(child, flush=True)
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
         continue
     code = 99
     try:
-        for stream, name in ((1, "out"), (2, "err")):
-            os.dup2(os.open(f"{files}/{number}.{name}", os.O_WRONLY | os.O_CREAT), stream)
-        os.environ.update(environment)
-        sys.argv = ["fssbench", *words]
+        run(*given)
         code = 0
-        fssbench.cli.main(words)
     except SystemExit as end:
         code = end.code or 0
     except BaseException:
@@ -50,6 +63,48 @@ class Done:
     stderr: str
 
 
+class Started:
+    """A command that runs in a fresh process, used like a `Popen`; one at a time, and each has to be awaited."""
+
+    returncode: int | None = None
+    """Exit status once the command has ended, negative if a signal ended it."""
+
+    def __init__(self, words: Sequence[object], folder: Path, environment: Mapping[str, str]) -> None:
+        self._files = TemporaryDirectory()
+        self._parent = _start_parent()
+        given = [[str(word) for word in words], str(folder), dict(environment), self._files.name]
+        assert self._parent.stdin is not None
+        self._parent.stdin.write(json.dumps(given) + "\n")
+        self._parent.stdin.flush()
+        self.pid = self._read_number()
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def communicate(self) -> tuple[str, str]:
+        """Wait for the end; return what the command printed on both streams."""
+        self.returncode = self._read_number()
+        with self._files as files:
+            out, err = ((Path(files) / name).read_text() for name in ("out", "err"))
+        return out, err
+
+    def _read_number(self) -> int:
+        assert self._parent.stdout is not None
+        return int(self._parent.stdout.readline())
+
+
+@cache
+def _start_parent() -> subprocess.Popen[str]:
+    """Start the process of which all commands of the session are forks; it ends when its input is closed."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", FORKS],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
 def run_commands(
     *commands: Sequence[object],
     folder: Path,
@@ -64,24 +119,11 @@ def run_commands(
         environment: variables besides those of this process.
         changes: further variables of single commands, by their number.
     """
-    with TemporaryDirectory() as files:
-        given = [
-            ([str(word) for word in words], dict((changes or {}).get(n, {})))
-            for n, words in enumerate(commands)
-        ]
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", FORKS],
-            input=json.dumps([given, files]),
-            cwd=folder,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        codes = [int(line) for line in done.stdout.split()]
-        texts = [
-            [(Path(files) / f"{number}.{name}").read_text() for name in ("out", "err")]
-            for number in range(len(commands))
-        ]
-    return [Done(code, *text) for code, text in zip(codes, texts, strict=True)]
+    common = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
+    done = []
+    for number, words in enumerate(commands):
+        child = Started(words, folder, {**common, **(changes or {}).get(number, {})})
+        out, err = child.communicate()
+        assert child.returncode is not None
+        done.append(Done(child.returncode, out, err))
+    return done

@@ -10,12 +10,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ORDER = (
-    *("__main__", "cli", "reporting", "testing", "conformance"),
+    *("__main__", "cli", "new_plugins", "reporting", "testing", "conformance"),
     *(
         "methods",
         "datasets",
         "reports",
         "backbones",
+        "templates",
         "api",
         "verification",
         "analysis",
@@ -28,8 +29,8 @@ ORDER = (
     *("files", "lazy", "threads", "compat", "clone", "errors"),
 )
 """Packages and modules of `fssbench`, from the user to the ground.  Each may import what stands after it."""
-PLUGINS = {"methods", "datasets", "reports", "backbones"}
-"""Rooms of built-in plugins.  All but the backbones lie beside `fssbench/` in a checkout."""
+PLUGINS = {"methods", "datasets", "reports", "backbones", "templates"}
+"""Rooms of plugins.  All but the backbones and the templates lie beside `fssbench/` in a checkout."""
 FREE = {"fssbench.__version__"}
 
 

@@ -34,6 +34,7 @@ VERBS = {
     "score": "Compute scores again from stored counts.",
     "merge": "Join the shards of a run.",
     "verify": "Check stored runs: seals, data, and a share of the episodes, which is computed again.",
+    "new": "Write a new method, data set, backbone or reporter that works at once.",
     "check": "Check a plugin against its contract.",
     "cache": "Show and clear what lies in the cache folder.",
     "env": "Show versions, devices, settings and folders.",

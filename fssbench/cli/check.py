@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fssbench.cli.hints import Verb, compose_next_command
+from fssbench.cli.hints import Verb, compose_plugin_command
 from fssbench.cli.options import json_option
 from fssbench.cli.output import emit_json, print_table, to_one_line
 from fssbench.errors import PluginError, UsageError, make_unknown_error
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from fssbench.testing import CheckResult
 
 
-def _find_plugins(target: str) -> list[tuple[str, str]]:
+def _find_plugins(target: str) -> tuple[list[tuple[str, str]], str | None]:
     """Find the plugins that `target` names: one registered name, or all plugins of a file, folder or module.
 
     Returns:
-        Kind and name of each.
+        Kind and name of each; and what `--plugin` takes for them, None for a registered name.
     """
     from fssbench.plugins.registry import BACKBONES, DATASETS, METHODS, REPORTERS, load_plugin
 
     registries = (METHODS, DATASETS, REPORTERS, BACKBONES)
     for registry in registries:
         if target in registry.names():
-            return [(registry.kind, target)]
+            return [(registry.kind, target)], None
     try:
         registered = load_plugin(target)
     except UsageError as error:
@@ -38,7 +38,7 @@ def _find_plugins(target: str) -> list[tuple[str, str]]:
         names = [name for registry in registries for name in registry.names()]
         hint = "Next: give one of these names, or a plugin file, folder or module"
         raise make_unknown_error("plugin", target, names, hint=hint) from error
-    return [(kind, name) for kind, _, name in (each.partition(" ") for each in registered)]
+    return [(kind, name) for kind, _, name in (each.partition(" ") for each in registered)], target
 
 
 def _check_plugin(
@@ -74,22 +74,6 @@ def _count_checks(kind: str) -> int:
     return len(checks.get(kind, REPORTER_CHECKS))
 
 
-def _compose_next_command(kind: str, name: str, target: str) -> str:
-    """Compose the command that uses the plugin after its checks."""
-    plugin = ("--plugin", target) if target != name else ()
-    if kind == "method":
-        words = ("--method", name, "--benchmark", "pascal-to-isic2018", "--data", "mini")
-        return compose_next_command("run", *plugin, *words)
-    if kind == "backbone":
-        words = ("--method", "panet", "--benchmark", "pascal-to-isic2018", "--data", "mini")
-        return compose_next_command("run", *plugin, *words, "--backbone", name, "--weights", "random")
-    if kind == "dataset":
-        return compose_next_command(
-            "run", *plugin, "--method", "panet", "--benchmark", name, "--data", "mini"
-        )
-    return compose_next_command("report", *plugin, "--format", name)
-
-
 @click.command(cls=Verb)
 @click.argument("target")
 @click.option("--backbone", help="Backbone to check a method on, with random weights.")
@@ -108,7 +92,7 @@ def command(target: str, backbone: str | None, size: int | None, as_json: bool) 
     from fssbench.cli.progress import Progress
 
     rows: list[dict[str, Any]] = []
-    targets = _find_plugins(target)
+    targets, plugin = _find_plugins(target)
     progress = Progress()
     with progress.over(sum(_count_checks(kind) for kind, _ in targets)):
         for kind, name in targets:
@@ -128,7 +112,7 @@ def command(target: str, backbone: str | None, size: int | None, as_json: bool) 
             f"{causes} {'cause' if causes == 1 else 'different causes'}. The table above names them"
         )
     for kind, name in targets:
-        click.echo(f"Next: {to_one_line(_compose_next_command(kind, name, target))}", err=True)
+        click.echo(f"Next: {to_one_line(compose_plugin_command(kind, name, plugin))}", err=True)
 
 
 def _cause_key(row: dict[str, Any]) -> tuple[Any, ...]:

@@ -15,6 +15,8 @@ PLUGINS = "fssbench.plugins"
 """Key of the values of `--plugin` in the metadata of click's context."""
 CARRIED = ("--plugin", "--data", "--splits", "--backbone", "--weights", "--set", "--ablate", "--size")
 """Options that a next command repeats if it has them."""
+BASELINE = "panet"
+"""Method without training that next commands run beside a new plugin."""
 _QUOTED = re.compile(r"`fssbench ([^`]*)`")
 
 
@@ -57,6 +59,28 @@ def compose_next_command(*words: object, carried: tuple[str, ...] = CARRIED) -> 
     """
     named = [str(word) for word in words]
     return " ".join([shlex.join(["fssbench", *named]), *_select_carried(named, carried)])
+
+
+def compose_plugin_command(kind: str, name: str, plugin: str | None) -> str:
+    """Compose the command that uses a plugin, on miniature data.
+
+    Args:
+        kind: `method`, `dataset`, `reporter` or `backbone`.
+        name: the registered name.
+        plugin: what `--plugin` takes; None for a plugin that is found by its name.
+    """
+    words = ["run"] if kind != "reporter" else ["report"]
+    if plugin is not None:
+        words += ["--plugin", plugin]
+    if kind == "reporter":
+        return compose_next_command(*words, "--format", name)
+    methods = (name, BASELINE) if kind == "method" else (BASELINE,)
+    for method in dict.fromkeys(methods):
+        words += ["--method", method]
+    words += ["--benchmark", name if kind == "dataset" else "pascal-to-isic2018", "--data", "mini"]
+    if kind == "backbone":
+        words += ["--backbone", name, "--weights", "random"]
+    return compose_next_command(*words)
 
 
 def _select_carried(words: list[str], carried: tuple[str, ...]) -> list[str]:

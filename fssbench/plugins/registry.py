@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.metadata
+import importlib.util
 import inspect
 import os
 import sys
@@ -138,11 +139,28 @@ class Registry:
         known = self._scan().get(name)
         if known is not None and known.origin == origin:
             del self._scan()[name]
-        elif known is not None and f"({value.__module__}:{value.__qualname__})" in known.origin:
+        elif known is not None and _is_same_class(known, value):
             return  # the plugin is installed, and the user named it as well
         self._add(name, origin, lambda: value)
         if name in self._clashes:
             self.plugin(name)
+
+
+def _is_same_class(installed: Plugin, value: type) -> bool:
+    """Return whether an installed plugin is a class that was given by its module, or by its file or folder."""
+    target = installed.origin.rpartition("(")[2].removesuffix(")")
+    module, _, attribute = target.partition(":")
+    if attribute != value.__qualname__:
+        return False
+    if module == value.__module__:
+        return True
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError, AttributeError):
+        return False
+    file = getattr(sys.modules.get(value.__module__), "__file__", None)
+    origin = spec.origin if spec is not None else None
+    return bool(file and origin) and os.path.realpath(str(file)) == os.path.realpath(str(origin))
 
 
 METHODS = Registry("method", "fssbench.methods", "fssbench.api.Method")
@@ -244,7 +262,7 @@ def _suggest_file(name: str) -> str:
 
 
 def _import_folder(folder: Path) -> list[ModuleType]:
-    """Import a package, or the modules of a folder that define classes.
+    """Import a package, the modules of a folder that define classes, or the only package of a project.
 
     Scripts and tests in the folder are not executed.
     """
@@ -256,10 +274,19 @@ def _import_folder(folder: Path) -> list[ModuleType]:
         modules.append(package)
     modules += [_import(path) for path in sorted(folder.glob("*.py")) if _may_define_plugins(path)]
     if not modules:
-        below = sorted(path.parent.name for path in folder.glob("*/__init__.py"))
-        hint = f". Next: give one of its packages: {', '.join(below)}" if below else ""
+        packages = _list_packages(folder)
+        if len(packages) == 1:
+            return _import_folder(packages[0])
+        names = ", ".join(str(path.relative_to(folder)) for path in packages)
+        hint = f". Next: give one of its packages: {names}" if names else ""
         raise PluginError(f"folder {folder} holds no Python module that defines a plugin{hint}")
     return modules
+
+
+def _list_packages(folder: Path) -> list[Path]:
+    """List the packages of a project, which lie in it or in its folder `src`."""
+    inits = [*folder.glob("*/__init__.py"), *folder.glob("src/*/__init__.py")]
+    return sorted(path.parent for path in inits if path.parent.name not in _FOLDERS_OF_NO_PLUGIN)
 
 
 def _find_plugins(modules: list[ModuleType]) -> Iterator[tuple[Registry, Any]]:
@@ -289,6 +316,9 @@ def _list_contracts() -> list[tuple[Registry, Any]]:
         for registry, (module, name) in homes.items()
         if module in sys.modules
     ]
+
+
+_FOLDERS_OF_NO_PLUGIN = frozenset({"test", "tests", "docs", "build", "dist"})
 
 
 def _may_define_plugins(path: Path) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from places import DOCS, PLUGIN_PACKAGE
+from places import PLUGIN_PACKAGE, TEMPLATES
 from registries import add_lazily, forget
 
 import fssbench
@@ -24,11 +23,7 @@ from fssbench.loading.backbones import build_backbone
 from fssbench.plugins.registry import BACKBONES, load_plugin
 from fssbench.runs.store import read_run
 
-EXAMPLE = next(
-    block
-    for block in re.findall(r"```python\n(.*?)```", (DOCS / "plugins.md").read_text(), flags=re.DOTALL)
-    if "(Backbone)" in block
-)
+START = (TEMPLATES / "backbone.py").read_text()
 TOY = (PLUGIN_PACKAGE / "src" / "fssbench_toys" / "backbones.py").read_text().replace("toy-stages", "mine")
 MINIATURE = (
     "--benchmark",
@@ -79,28 +74,28 @@ def run_mini(plugin: Path, out: Path, *words: str) -> dict[str, Any]:
     return manifest
 
 
-# --- the worked example ------------------------------------------------------------------------------
+# --- the start that `fssbench new` writes -------------------------------------------------------
 
 
-def test_the_documented_backbone_keeps_its_contract_and_names_a_file_of_torchvision(tmp_path: Path) -> None:
+def test_the_start_of_a_backbone_keeps_its_contract_and_names_a_file_of_torchvision(tmp_path: Path) -> None:
     path = tmp_path / "my_backbone.py"
-    path.write_text(EXAMPLE)
+    path.write_text(START)
     done = command("check", str(path), "--json")
     assert done.exit_code == 0, done.output
     load_plugin(path)
-    record = find_published_weights("mobilenet-v2", "v1")
+    record = find_published_weights("mine", "v1")
     assert find_download_address(record).endswith(f"/{record.file}")
     assert record.sha256 in record.file
 
 
-def test_the_documented_backbone_runs_a_built_in_method(tmp_path: Path) -> None:
+def test_the_start_of_a_backbone_runs_a_built_in_method(tmp_path: Path) -> None:
     path = tmp_path / "my_backbone.py"
-    path.write_text(EXAMPLE)
+    path.write_text(START)
     words = (
         "--plugin",
         str(path),
         "--backbone",
-        "mobilenet-v2",
+        "mine",
         "--method",
         "panet",
         "--out",

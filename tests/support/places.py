@@ -10,6 +10,7 @@ from types import ModuleType
 SUPPORT = Path(__file__).parent
 ROOT = SUPPORT.parents[1]
 DOCS = ROOT / "docs"
+TEMPLATES = ROOT / "fssbench" / "templates"
 PLUGIN_PACKAGE = SUPPORT.parent / "plugin_package"
 NULL_PLUGIN = SUPPORT / "null_plugin.py"
 TRAIN_PLUGIN = SUPPORT / "train_plugin.py"

@@ -22,6 +22,7 @@ ORDER = (
         "analysis",
         "training",
         "efficiency",
+        "inspection",
         "evaluation",
     ),
     *("runs", "loading", "episodes", "drawing", "data", "benchmarks", "plugins"),

@@ -123,6 +123,25 @@ def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
     "--episodes", type=click.IntRange(1), help="Largest number of episodes per run; marked in every output."
 )
 @click.option(
+    "--first",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Print the first N episodes, and store no run.",
+)
+@click.option(
+    "--show",
+    is_flag=True,
+    help="Draw these episodes with the maps that a method offers. Default: 4 episodes.",
+)
+@click.option(
+    "--show-out",
+    type=click.Path(path_type=Path),
+    default=Path("inspection"),
+    show_default=True,
+    metavar="DIR",
+    help="Folder of these pictures and their page.",
+)
+@click.option(
     "--size",
     type=click.IntRange(32),
     help="Side of the network input, pixels; a size other than the published one is marked.",
@@ -177,6 +196,9 @@ def command(
     workers: int,
     panels: int,
     save_masks: bool,
+    first: int | None,
+    show: bool,
+    show_out: Path,
     as_json: bool,
     quiet: bool,
     **rest: Any,
@@ -212,6 +234,12 @@ def command(
         **options,
     )
     progress = Progress(quiet=quiet)
+    if first is not None or show:
+        from fssbench.cli.run_inspection import FIRST, inspect_episodes
+
+        folder = show_out if show else None
+        inspect_episodes(request, progress, first=first or FIRST, folder=folder, as_json=as_json)
+        return
     prepared = prepare(request, tell=progress.say)
     output = RunOutput(prepared, progress, as_json=as_json)
     output.announce()

@@ -1,4 +1,4 @@
-"""Draws episodes as one matplotlib figure, a row per episode: supports, query, truth, then what a method gives.
+"""Draws episodes as one matplotlib figure, below each other: supports, query, truth, then what a method gives.
 
 The object is tinted and outlined, and what is not scored is grey.  The figure does not use pyplot, so it changes no
 state of a user's session and needs no screen.
@@ -32,6 +32,10 @@ _SIDE = 320
 """Longest side of a drawn picture, pixels."""
 _INCHES = 2.0
 """Width of one picture in the figure."""
+_CHARACTERS = 33
+"""Characters of a line of a caption."""
+_COLUMNS = 9
+"""Most pictures beside each other; more of one episode continue below."""
 _MOST = 20
 """Most episodes in one figure."""
 
@@ -70,23 +74,34 @@ def draw_episodes(episodes: Sequence[EpisodePictures], *, title: str, marks: Seq
     """
     if not 1 <= len(episodes) <= _MOST:
         raise UsageError(f"a figure shows 1 to {_MOST} episodes, not {len(episodes)}")
-    rows = [_list_pictures(episode) for episode in episodes]
-    columns = max(map(len, rows))
+    lines = [
+        (episode.title if not start else "", pictures[start : start + _COLUMNS])
+        for episode in episodes
+        for pictures in [_list_pictures(episode)]
+        for start in range(0, len(pictures), _COLUMNS)
+    ]
+    columns = max(len(pictures) for _, pictures in lines)
     width = max(columns * _INCHES, 4.0)
     shown = f"{title}\n{'; '.join(marks) or 'no marks'}"
     head = [line for part in shown.split("\n") for line in textwrap.wrap(clean_line(part), int(width * 13))]
     above = 0.3 + 0.17 * len(head)
-    height = above + len(rows) * (_INCHES + 0.45)
+    height = above + len(lines) * (_INCHES + 0.45)
     figure = _make_figure(width, height)
     figure.suptitle("\n".join(head), fontsize=8, y=1 - 0.05 / height, va="top", parse_math=False)
-    grid = figure.subplots(len(rows), columns, squeeze=False)
-    figure.subplots_adjust(0.01, 0.01, 0.99, 1 - above / height, wspace=0.04, hspace=0.2)
-    for axes, pictures, episode in zip(grid, rows, episodes, strict=True):
+    grid = figure.subplots(len(lines), columns, squeeze=False)
+    figure.subplots_adjust(0.01, 0.01, 0.99, 1 - above / height, wspace=0.04, hspace=0.25)
+    for axes, (heading, pictures) in zip(grid, lines, strict=True):
         for place in axes:
             place.set_axis_off()
-        for place, (caption, pixels) in zip(axes, pictures, strict=False):
+        captions = [textwrap.fill(clean_line(caption), _CHARACTERS) for caption, _ in pictures]
+        for place, caption, (_, pixels) in zip(axes, captions, pictures, strict=False):
             _draw_picture(place, caption, pixels)
-        _write(axes[0], clean_line(episode.title), y=1.16, weight="bold")
+        _write(
+            axes[0],
+            clean_line(heading),
+            y=1.05 + 0.1 * max(c.count("\n") + 1 for c in captions),
+            weight="bold",
+        )
     return figure
 
 
@@ -118,7 +133,8 @@ def _list_pictures(episode: EpisodePictures) -> list[tuple[str, NDArray[Any]]]:
     ]
     pictures += [(name, tint_object(episode.query, mask)) for name, mask in episode.predictions.items()]
     for name, values in episode.maps.items():
-        pictures.append((f"{name} ({np.nanmin(values):.2g} to {np.nanmax(values):.2g})", values))
+        low, high = find_range(values)
+        pictures.append((f"{name} ({low:.2g} to {high:.2g})", _fit_values(values, episode.query)))
     return pictures
 
 
@@ -143,6 +159,20 @@ def tint_object(image: Image.Image, mask: NDArray[Any]) -> NDArray[np.uint8]:
     return pixels.astype(np.uint8)
 
 
+def _fit_values(values: NDArray[np.float32], image: Image.Image) -> NDArray[np.float32]:
+    """Resize values (H, W) of any size to those of a drawn picture by nearest neighbour."""
+    fitted = Image.fromarray(np.asarray(values, np.float32)).resize(
+        _shrink(image).size, Image.Resampling.NEAREST
+    )
+    return np.asarray(fitted)
+
+
+def find_range(values: NDArray[np.float32]) -> tuple[float, float]:
+    """Find the lowest and highest finite value; both are nan if there is none."""
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (float("nan"), float("nan"))
+
+
 def _shrink(image: Image.Image) -> Image.Image:
     scale = min(1.0, _SIDE / max(image.size))
     size = max(1, round(scale * image.width)), max(1, round(scale * image.height))
@@ -152,9 +182,9 @@ def _shrink(image: Image.Image) -> Image.Image:
 def _draw_picture(axes: Axes, caption: str, pixels: NDArray[Any]) -> None:
     axes.imshow(pixels, cmap="viridis" if pixels.ndim == 2 else None, aspect="equal")
     axes.set_anchor("NW")
-    _write(axes, clean_line(caption), y=1.03)
+    _write(axes, caption, y=1.03)
 
 
 def _write(axes: Axes, text: str, *, y: float, weight: str = "normal") -> None:
     """Write above a picture; a `$` in a name begins no formula."""
-    axes.text(0, y, text, transform=axes.transAxes, fontsize=7, weight=weight, parse_math=False)
+    axes.text(0, y, text, transform=axes.transAxes, va="bottom", fontsize=7, weight=weight, parse_math=False)

@@ -1,0 +1,1 @@
+"""Looks inside a method: its first episodes with pictures and maps, outside of any stored run."""

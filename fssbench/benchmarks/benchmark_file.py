@@ -6,16 +6,15 @@ would make its figures wrong: a fold that tests a class on which its source was 
 
 from __future__ import annotations
 
-import re
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import Field, PlainValidator
 
 from fssbench.benchmarks.class_lists import ClassNames, find_leaks, parse_classes
-from fssbench.benchmarks.definition import FORMAT, METER, RESIZE
+from fssbench.benchmarks.definition import FORMAT, METER, RESIZE, explain_fold_counts
 from fssbench.benchmarks.pmnet_paper import SQUARE_RESIZE, SUMMED_METER
+from fssbench.benchmarks.toml_tables import Id, Line, Table, read_table
 from fssbench.contracts.benchmarks import (
     PROTOCOLS,
     SMALLEST,
@@ -27,20 +26,13 @@ from fssbench.contracts.benchmarks import (
     Source,
     Variant,
 )
-from fssbench.contracts.records import Items, Record
-from fssbench.errors import DataError, UsageError, make_unknown_error
-from fssbench.files.text import read_text
+from fssbench.contracts.records import Items
+from fssbench.errors import UsageError, make_unknown_error
 from fssbench.plugins.registry import DATASETS
 
-SUFFIX = ".toml"
-_FILE = re.compile(r"(?P<file>.+\.toml)(?::(?P<variant>[^/\\:]*))?", re.IGNORECASE | re.DOTALL)
-_START = "Next: `fssbench show pascal5i --toml` prints a complete file to start from"
+START = "Next: `fssbench show pascal5i --toml` prints a complete file to start from"
 _LARGEST = {"episodes": 1_000_000, "size": 8192, "shot": 1000}
 
-T = TypeVar("T", bound=Record)
-Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=60)]
-"""Lower-case letters, digits, dots, dashes and underscores: it becomes part of folder names."""
-Line = Annotated[str, Field(min_length=1, max_length=2000)]
 Shot = Annotated[int, Field(ge=1, le=_LARGEST["shot"])]
 
 
@@ -61,28 +53,22 @@ def _read_class_lists(value: Any) -> Any:
 ClassLists = Annotated[Any, PlainValidator(_read_class_lists)]
 
 
-class _Table(Record):
-    """A table of a file; a key that it does not have is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class _SourceTable(_Table):
-    dataset: Id
+class _SourceTable(Table):
+    dataset: Line
     split: Line = "trn"
     folds: ClassLists
     title: Line | None = None
 
 
-class _TargetTable(_Table):
-    dataset: Id
+class _TargetTable(Table):
+    dataset: Line
     dataset_variant: Line | None = None
     split: Line
     folds: ClassLists
     seen: ClassLists = None
 
 
-class _VariantTable(_Table):
+class _VariantTable(Table):
     name: Id
     title: Line
     dataset_variant: Line | None = None
@@ -91,7 +77,7 @@ class _VariantTable(_Table):
     source: _SourceTable | None = None
 
 
-class _BenchmarkFile(_Table):
+class _BenchmarkFile(Table):
     """The keys of a benchmark file."""
 
     format: str
@@ -114,28 +100,6 @@ class _BenchmarkFile(_Table):
     variants: Items[_VariantTable] = ()
 
 
-def is_benchmark_file(name: str | Path) -> bool:
-    """Return whether a name is that of a file and not the id of a benchmark: it ends in `.toml`, or a variant does.
-
-    Example:
-        >>> [is_benchmark_file(n) for n in ("coco20i:contiguous", "skin.toml", "my/skin.toml:dark")]
-        [False, True, True]
-    """
-    return _FILE.fullmatch(str(name)) is not None
-
-
-def split_file_name(name: str) -> tuple[str, str | None]:
-    """Split the name of a file from the name of a variant.
-
-    Example:
-        >>> split_file_name("my/skin.toml:dark")
-        ('my/skin.toml', 'dark')
-    """
-    match = _FILE.fullmatch(name)
-    assert match is not None  # `is_benchmark_file` was asked before
-    return match["file"], match["variant"]
-
-
 def read_benchmark_file(path: Path) -> Benchmark:
     """Read and check a benchmark file.
 
@@ -144,74 +108,18 @@ def read_benchmark_file(path: Path) -> Benchmark:
         UsageError: if it does not define a benchmark; the message names the key and its value.
         PluginError: if a data set plugin does not load or cannot name its classes.
     """
-    table = read_table(path, _BenchmarkFile, FORMAT)
+    table = read_table(path, _BenchmarkFile, FORMAT, START)
     try:
         return _make_benchmark(table)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
 
 
-def read_table(path: Path, form: type[T], format_name: str) -> T:
-    """Read a TOML file of a given form.
-
-    Args:
-        path: the file.
-        form: the record of its keys.
-        format_name: value of its key `format`.
-
-    Raises:
-        DataError: if the file cannot be read.
-        UsageError: if it is not valid TOML or has other keys or values.
-    """
-    try:
-        content = tomllib.loads(read_text(path))
-    except OSError as error:
-        raise DataError(
-            f"benchmark file {path} cannot be read ({error.strerror or error}). {_START}"
-        ) from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UsageError(f"{path} is not valid TOML ({error}). {_START}") from None
-    if content.get("format") != format_name:
-        given = f"is {content['format']!r}" if "format" in content else "is missing"
-        raise UsageError(f'{path}: key format {given}, but must be format = "{format_name}". {_START}')
-    try:
-        return form.model_validate(content)
-    except ValidationError as error:
-        raise UsageError(f"{path}: {_explain_error(error, content, form)}") from None
-
-
-def _explain_error(error: ValidationError, content: Any, form: type[Record]) -> str:
-    """Say in one sentence what is wrong with a file: the key, its value, and what is allowed."""
-    problems = error.errors(include_url=False)
-    first = next((each for each in problems if each["type"] == "extra_forbidden"), problems[0])
-    *parents, key = [part for part in first["loc"] if part not in ("list", "tuple")]
-    where = ".".join(map(str, [*parents, key]))
-    if first["type"] == "extra_forbidden":
-        table = f"[{'.'.join(map(str, parents))}]" if parents else "the file"
-        return str(make_unknown_error(f"key of {table}", str(key), _list_keys(form, parents), hint=_START))
-    if first["type"] == "missing":
-        return f"key {where} is missing. {_START}"
-    wanted = re.sub(r"^(Input|String|Tuple|Value error,|Value) ?(should|must)?", "must", first["msg"])
-    return f"key {where} is {first['input']!r}, but {wanted}. {_START}"
-
-
-def _list_keys(form: type[Record], parents: list[Any]) -> list[str]:
-    """List the keys of a table of a file."""
-    tables: dict[Any, type[Record]] = {
-        "source": _SourceTable,
-        "target": _TargetTable,
-        "variants": _VariantTable,
-    }
-    for parent in parents:
-        form = tables.get(parent, form)
-    return list(form.model_fields)
-
-
 def _make_benchmark(table: _BenchmarkFile) -> Benchmark:
     """Replace the names of a file by ids, and check that no fold tests a class of its training."""
     target = table.target
     if len(set(table.shots)) < len(table.shots):
-        raise UsageError(f"key shots is {list(table.shots)}, but must name each shot once. {_START}")
+        raise UsageError(f"key shots is {list(table.shots)}, but must name each shot once. {START}")
     classes = _name_classes(target.dataset, target.dataset_variant, "target")
     folds = parse_classes(target.folds, classes, "target.folds")
     seen = _parse_seen(target.seen, classes, "target.seen", folds)
@@ -248,8 +156,10 @@ def _make_benchmark(table: _BenchmarkFile) -> Benchmark:
         raise UsageError(f"two variants have one name: {', '.join(names)}. Next: give each a name of its own")
     for variant in benchmark.variants or (None,):
         where = f"variant {variant.name}: " if variant else ""
-        for leak in find_leaks(Resolved(id=benchmark.id, benchmark=benchmark, variant=variant)):
-            raise UsageError(f"{where}{leak}")
+        resolved = Resolved(id=benchmark.id, benchmark=benchmark, variant=variant)
+        fault = explain_fold_counts(resolved) or next(find_leaks(resolved), "")
+        if fault:
+            raise UsageError(f"{where}{fault}")
     return benchmark
 
 
@@ -284,11 +194,6 @@ def _make_source(table: _SourceTable, place: str, target: str, tested: Folds) ->
         folds = None
     else:
         folds = parse_classes(table.folds, _name_classes(table.dataset, None, place), f"{place}.folds")
-    if folds is not None and len(folds) != len(tested):
-        raise UsageError(
-            f"key {place}.folds has {len(folds)} lists of training classes, but there are {len(tested)} folds of test "
-            "classes. Next: write one list of training classes per fold"
-        )
     return Source(dataset=table.dataset, split=table.split, folds=folds)
 
 
@@ -305,7 +210,8 @@ def _parse_seen(value: Any, classes: ClassNames, place: str, tested: Folds) -> F
     seen = parse_classes(value, classes, place, may_be_empty=True)
     if len(seen) != len(tested) or any(set(s) - set(t) for s, t in zip(seen, tested, strict=True)):
         raise UsageError(
-            f"key {place} is {value!r}, but must list, for each of the {len(tested)} folds, test classes of that fold"
+            f"key {place} is {value!r}, but must list, for each of the {len(tested)} folds, test classes of that fold. "
+            "Next: write one list per fold, which may be empty"
         )
     return seen
 
@@ -320,7 +226,12 @@ def _name_classes(dataset: str, variant: str | None, place: str) -> ClassNames:
         raise make_unknown_error(
             f"data set of {place}", dataset, DATASETS.names(), hint="Next: `fssbench list datasets`"
         )
-    return ClassNames.of_dataset(dataset, variant)
+    try:
+        return ClassNames.of_dataset(dataset, variant)
+    except UsageError as error:  # the data set has no such variant
+        raise UsageError(
+            f"{str(error).rstrip('.')}. Next: `fssbench show {dataset}` lists its variants"
+        ) from None
 
 
 def _describe_source(source: Source) -> str:

@@ -1,4 +1,4 @@
-"""Benchmarks and suites by name or file, as `--benchmark` and `--suite` accept them.
+"""Benchmarks by name or file, as `--benchmark` accepts them.
 
 A benchmark is built in, or belongs to a data set plugin, or is defined in a file.  Only the first two can be found by
 their id later; a plan carries the definition of the third kind, and `find_plan_benchmark` finds all three.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fssbench.benchmarks.benchmark_file import is_benchmark_file, read_benchmark_file, split_file_name
+from fssbench.benchmarks.benchmark_file import read_benchmark_file
 from fssbench.benchmarks.definition import collect_content, resolve_carried, resolve_own, resolve_variant
 from fssbench.benchmarks.pmnet_paper import RECORDS, SQUARE_RESIZE, SUMMED_METER
+from fssbench.benchmarks.toml_tables import is_file_name, split_file_name
 from fssbench.contracts.benchmarks import Benchmark, Resolved, Source, Variant
 from fssbench.contracts.episodes import Plan
 from fssbench.errors import UsageError, make_unknown_error
@@ -19,7 +20,6 @@ from fssbench.plugins.registry import DATASETS
 
 __all__ = [
     "BENCHMARKS",
-    "SUITES",
     "Benchmark",
     "Resolved",
     "Source",
@@ -27,20 +27,11 @@ __all__ = [
     "find_benchmark",
     "find_benchmarks_on",
     "find_plan_benchmark",
-    "find_suite",
     "list_benchmark_names",
 ]
 
 BENCHMARKS: dict[str, Benchmark] = {record.id: record for record in RECORDS}
 """The ten benchmarks, in the paper's order."""
-
-_CATEGORIES = ("cross-category", "cross-dataset", "cross-domain")
-
-SUITES: dict[str, tuple[str, ...]] = {
-    **{c: tuple(b.id for b in RECORDS if b.category == c) for c in _CATEGORIES},
-    "paper": tuple(BENCHMARKS),
-}
-"""Benchmark ids by suite."""
 
 
 def find_benchmark(name: str | Path | Resolved) -> Resolved:
@@ -60,7 +51,7 @@ def find_benchmark(name: str | Path | Resolved) -> Resolved:
     """
     if isinstance(name, Resolved):
         return name
-    if is_benchmark_file(name):
+    if is_file_name(name):
         return _find_in_file(str(name))
     base, colon, wanted = str(name).partition(":")
     benchmark = BENCHMARKS.get(base)
@@ -108,6 +99,11 @@ def _find_in_file(name: str) -> Resolved:
     benchmark = read_benchmark_file(Path(file))
     built_in = BENCHMARKS.get(benchmark.id)
     if built_in is None:
+        if any(benchmark.title.casefold() == record.title.casefold() for record in RECORDS):
+            raise UsageError(
+                f"{file}: key title is {benchmark.title!r}, which is the title of a built-in benchmark. "
+                "Next: give it a title of its own"
+            )
         return resolve_own(benchmark, wanted, file)
     ours, theirs = collect_content(built_in), collect_content(benchmark)
     others = [key for key in ours if ours[key] != theirs[key]]
@@ -118,17 +114,6 @@ def _find_in_file(name: str) -> Resolved:
         )
     hint = f"Next: `fssbench show {benchmark.id}`"
     return resolve_variant(built_in, built_in.id, wanted, hint=hint)
-
-
-def find_suite(name: str) -> tuple[str, ...]:
-    """List the benchmark ids of a suite.
-
-    Raises:
-        UsageError: for an unknown suite, with similar names.
-    """
-    if name not in SUITES:
-        raise make_unknown_error("suite", name, SUITES, hint="Next: `fssbench list suites`")
-    return SUITES[name]
 
 
 def find_benchmarks_on(dataset: str, variant: str | None) -> list[Resolved]:

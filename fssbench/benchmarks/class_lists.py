@@ -87,7 +87,7 @@ def parse_classes(value: Any, classes: ClassNames, place: str, *, may_be_empty: 
         if value != "all":
             raise UsageError(
                 f"key {place} is {value!r}, but must be one list of classes per fold, such as [[0, 1], [2, 3]], "
-                'or "all" for one fold of all classes'
+                'or "all" for one fold of all classes. Next: write one list per fold'
             )
         if not classes.names:
             raise UsageError(

@@ -100,6 +100,19 @@ def resolve_variant(benchmark: Benchmark, identity: str, wanted: str | None, *, 
     return Resolved(id=f"{identity}:{variant.name}", benchmark=benchmark, variant=variant)
 
 
+def explain_fold_counts(resolved: Resolved) -> str:
+    """Explain why lists of a definition do not have one entry per fold; empty if they do."""
+    folds, source, seen = len(resolved.folds), resolved.trained_on.folds, resolved.seen
+    if source is not None and len(source) != folds:
+        return (
+            f"the source has {len(source)} lists of training classes, but there are {folds} folds of test classes. "
+            "Next: write one list of training classes per fold"
+        )
+    if seen is not None and len(seen) != folds:
+        return f"seen has {len(seen)} lists, but there are {folds} folds. Next: write one list per fold"
+    return ""
+
+
 def resolve_own(benchmark: Benchmark, wanted: str | None, file: str | None = None) -> Resolved:
     """Resolve a benchmark that a user defined in a file.
 
@@ -133,4 +146,7 @@ def resolve_carried(benchmark: Benchmark, name: str) -> Resolved:
     names = {variant.name for variant in benchmark.variants}
     if base != own or (wanted not in names if names else wanted):
         raise DataError(f"the definition of {name} was changed: its content is that of {own}")
-    return resolve_own(benchmark, wanted or None)
+    resolved = resolve_own(benchmark, wanted or None)
+    if fault := explain_fold_counts(resolved):
+        raise DataError(f"the definition of {name} contradicts itself: {fault.partition(' Next: ')[0]}")
+    return resolved

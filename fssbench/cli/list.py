@@ -12,7 +12,7 @@ import click
 from fssbench.cli.hints import Verb
 from fssbench.cli.options import data_option, json_option, out_option, plugin_option
 from fssbench.cli.output import emit_json, print_table, to_one_line
-from fssbench.errors import DataError, FssbenchError, PluginError, make_unknown_error
+from fssbench.errors import DataError, FssbenchError, PluginError, UsageError, make_unknown_error
 
 if TYPE_CHECKING:
     from fssbench.plugins.registry import Registry
@@ -22,10 +22,11 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Place:
-    """Folders in which runs and data sets are searched for."""
+    """Folders in which runs and data sets are searched for, and files of benchmarks or suites."""
 
     out: Path
     data: str | None
+    files: tuple[str, ...] = ()
 
 
 def _describe_plugins(registry: Registry, cards: Mapping[str, Any] | None = None) -> Iterator[Row]:
@@ -151,12 +152,14 @@ def _list_backbones(_: Place) -> Iterator[Row]:
     kept.save()
 
 
-def _list_benchmarks(_: Place) -> Iterator[Row]:
-    from fssbench.benchmarks.catalogue import BENCHMARKS
+def _list_benchmarks(place: Place) -> Iterator[Row]:
+    from fssbench.benchmarks.catalogue import BENCHMARKS, find_benchmark
 
-    for record in BENCHMARKS.values():
+    own = [find_benchmark(file) for file in place.files]
+    names = [*((record.id, record) for record in BENCHMARKS.values()), *((r.id, r.benchmark) for r in own)]
+    for name, record in names:
         yield {
-            "name": record.id,
+            "name": name,
             "title": record.title,
             "category": record.category,
             "target": record.target,
@@ -169,11 +172,14 @@ def _list_benchmarks(_: Place) -> Iterator[Row]:
         }
 
 
-def _list_suites(_: Place) -> Iterator[Row]:
-    from fssbench.benchmarks.catalogue import SUITES
+def _list_suites(place: Place) -> Iterator[Row]:
+    from fssbench.benchmarks.suites import SUITES, find_suite
 
     for name, members in SUITES.items():
         yield {"name": name, "benchmarks": " ".join(members)}
+    for file in place.files:
+        suite = find_suite(file)
+        yield {"name": suite.id, "benchmarks": " ".join(member.name for member in suite.members)}
 
 
 def _list_runs(place: Place) -> Iterator[Row]:
@@ -203,18 +209,30 @@ KINDS: dict[str, Callable[[Place], Iterator[Row]]] = {
 
 @click.command(cls=Verb)
 @click.argument("kind", metavar="{" + "|".join(KINDS) + "}")
+@click.argument("files", nargs=-1, metavar="[FILE.toml]...")
 @json_option("One JSON object per line.")
 @plugin_option(tolerant=True)
 @data_option(envvar="FSSBENCH_DATA")
 @out_option("runs", "Folder that holds runs.")
-def command(kind: str, as_json: bool, data: str | None, out: Path) -> None:
+def command(kind: str, files: tuple[str, ...], as_json: bool, data: str | None, out: Path) -> None:
     """List methods, data sets, reporters, backbones, benchmarks, suites or runs.
 
-    A plugin that does not load is listed as broken, with its reason.
+    A plugin that does not load is listed as broken, with its reason. Benchmarks or suites that are defined in a FILE
+    are listed after the built-in ones.
     """
+    from fssbench.benchmarks.toml_tables import is_file_name
+
     if kind not in KINDS:
         raise make_unknown_error("kind", kind, KINDS)
-    rows = list(KINDS[kind](Place(out, data)))
+    if files and kind not in {"benchmarks", "suites"}:
+        raise UsageError(
+            f"{files[0]} cannot be listed among {kind}: only benchmarks and suites are defined in files. "
+            f"Next: `fssbench list {kind}`"
+        )
+    wrong = [file for file in files if not is_file_name(file)]
+    if wrong:
+        raise UsageError(f"{wrong[0]} is not the name of a TOML file. Next: `fssbench show {wrong[0]}`")
+    rows = list(KINDS[kind](Place(out, data, files)))
     if as_json:
         emit_json(rows)
         return

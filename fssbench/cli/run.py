@@ -112,9 +112,8 @@ def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
 @click.option(
     "--score-size",
     type=click.Choice(["input", "original"]),
-    default="input",
-    show_default=True,
-    help="Compare masks at the network's input size (published) or at the size of the image.",
+    help="Compare masks at the network's input size or at the size of the image. Default: that of the benchmark, input "
+    "for all that are built in.",
 )
 @click.option(
     "--shard", metavar="I/N", callback=_parse_shard, help="Part I of N of every plan; join with `merge`."
@@ -188,7 +187,7 @@ def command(
     seeds: tuple[int, ...],
     out: Path,
     device: str,
-    score_size: str,
+    score_size: Any,
     shard: tuple[int, int] | None,
     cache_mb: int,
     feature_cache: Path | None,
@@ -211,7 +210,7 @@ def command(
 
     settings = Settings(
         out=out,
-        score_size="original" if score_size == "original" else "input",
+        score_size=score_size,
         device=device,
         cache_mb=cache_mb,
         feature_cache=feature_cache,

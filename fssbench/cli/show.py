@@ -20,6 +20,7 @@ from fssbench.cli.show_files import (
     describe_run,
     find_file_kind,
 )
+from fssbench.cli.show_toml import compose_toml
 from fssbench.contracts.notes import Note, NoteKind
 from fssbench.errors import DataError, PluginError, UsageError, make_unknown_error
 from fssbench.plugins.calls import plugin_call
@@ -202,9 +203,13 @@ def _describe_benchmark(name: str) -> Facts:
     record = resolved.benchmark
     facts = {
         "kind": "benchmark",
-        **record.model_dump(exclude={"variants", "folds", "trained_on"}),
+        **record.model_dump(exclude={"variants", "folds", "trained_on", "seen", "dataset_variant"}),
         "measured as": resolved.id,
     }
+    if resolved.is_own:
+        facts["defined in"] = f"{resolved.file}; a benchmark of yours, without published figures"
+    if resolved.dataset_variant is not None:
+        facts["variant of the data set"] = resolved.dataset_variant
     try:
         dataset = DATASETS.get(record.target)
         with plugin_call(f"data set {record.target!r} cannot name its classes:"):
@@ -233,9 +238,11 @@ def _describe_benchmark(name: str) -> Facts:
 
 
 def _describe_suite(name: str) -> Facts:
-    from fssbench.benchmarks.catalogue import find_suite
+    from fssbench.benchmarks.suites import find_suite
 
-    return {"kind": "suite", "name": name, "benchmarks": list(find_suite(name))}
+    suite = find_suite(name)
+    title = {"title": suite.title} if suite.title else {}
+    return {"kind": "suite", "name": suite.id, **title, "benchmarks": [str(m) for m in suite.members]}
 
 
 def _describe_backbone(name: str) -> Facts:
@@ -281,14 +288,14 @@ def _describe_weights(weights: Any) -> str:
 
 
 def _list_names() -> dict[str, list[str]]:
-    from fssbench.benchmarks import catalogue
+    from fssbench.benchmarks import catalogue, suites
     from fssbench.plugins.registry import BACKBONES, DATASETS, METHODS
 
     return {
         "method": METHODS.names(),
         "dataset": DATASETS.names(),
         "benchmark": catalogue.list_benchmark_names(),
-        "suite": sorted(catalogue.SUITES),
+        "suite": sorted(suites.SUITES),
         "backbone": BACKBONES.names(),
     }
 
@@ -307,6 +314,8 @@ KINDS: dict[str, Callable[[str], Facts]] = {
 
 def _find_kind(name: str) -> str:
     """Find the kind of a name: a run folder, else the first kind that has it in the order of `KINDS`, else a file."""
+    from fssbench.benchmarks.toml_tables import is_file_name
+
     if (Path(name) / "manifest.json").is_file():
         return RUN
     known = _list_names()
@@ -316,6 +325,11 @@ def _find_kind(name: str) -> str:
             return kind
     if (kind_of_file := find_file_kind(name)) is not None:
         return kind_of_file
+    if is_file_name(name):
+        from fssbench.benchmarks.suites import FORMAT
+        from fssbench.benchmarks.toml_tables import read_format, split_file_name
+
+        return "suite" if read_format(Path(split_file_name(name)[0])) == FORMAT else "benchmark"
     everything = {n for names in known.values() for n in names}
     raise make_unknown_error(
         "name", name, everything, hint="Next: `fssbench list methods`, or give a run, plan or checkpoint"
@@ -326,21 +340,31 @@ def _find_kind(name: str) -> str:
 @click.argument("name")
 @click.option("--kind", type=click.Choice(list(KINDS)), help="Kind of NAME, if several kinds share the name.")
 @json_option("One JSON object.")
+@click.option(
+    "--toml", "as_toml", is_flag=True, help="Print a benchmark or suite, or that of a run or plan, as a file."
+)
 @plugin_option(tolerant=True)
-def command(name: str, kind: str | None, as_json: bool) -> None:
+def command(name: str, kind: str | None, as_json: bool, as_toml: bool) -> None:
     """Show all that is known about NAME: a method, data set, benchmark, suite or backbone, or a path.
 
-    A path leads to a run folder, a plan or a checkpoint. Nothing in a file is executed.
+    A path leads to a run folder, a plan, a checkpoint, or the file of a benchmark or suite. Nothing in a file is
+    executed.
     """
+    from fssbench.benchmarks.toml_tables import is_file_name
+
     if kind in {"method", "dataset", "benchmark", "suite", "backbone"}:
         names = _list_names()[kind]
-        if name not in names and not (kind == "benchmark" and ":" in name):
+        if name not in names and not (kind == "benchmark" and ":" in name) and not is_file_name(name):
             raise make_unknown_error(kind, name, names)
     elif kind == RUN and not Path(name).exists():
         raise UsageError(f"run folder {name} does not exist. Next: `fssbench list runs`")
     elif kind in {PLAN, CHECKPOINT} and not Path(name).exists():
         raise UsageError(f"{kind} {name} does not exist. Next: check the path")
-    facts = KINDS[kind or _find_kind(name)](name)
+    kind = kind or _find_kind(name)
+    if as_toml:
+        click.echo(compose_toml(name, kind), nl=False)
+        return
+    facts = KINDS[kind](name)
     if as_json:
         emit_json([facts])
     else:

@@ -125,11 +125,7 @@ def plan(
         lists=pool.source,
         marks=(
             *_make_marks(root, pool, tuple(names), len(resolved.folds[fold])),
-            *(
-                (Mark(MarkKind.RESIZED, f"{size} px, published: {record.size}"),)
-                if size not in (None, record.size)
-                else ()
-            ),
+            *((make_size_mark(resolved, size),) if size not in (None, record.size) else ()),
         ),
         episodes=drawn,
         data=root,
@@ -137,6 +133,12 @@ def plan(
         definition=resolved.definition,
     )
     return full if episodes is None else full.head(episodes)
+
+
+def make_size_mark(resolved: Resolved, size: int) -> Mark:
+    """Make the mark of a plan whose input size is not that of its benchmark."""
+    origin = "defined" if resolved.is_own else "published"
+    return Mark(MarkKind.RESIZED, f"{size} px, {origin}: {resolved.benchmark.size}")
 
 
 def _draw_published(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from fssbench.contracts.benchmarks import ScoreSize
 from fssbench.contracts.episodes import Episode, Plan
 from fssbench.contracts.methods import Method
 from fssbench.data.location import open_dataset
@@ -27,7 +28,6 @@ from fssbench.evaluation.pace import find_slow
 from fssbench.evaluation.precision import exact_float32
 from fssbench.evaluation.settings import (
     Evaluation,
-    ScoreSize,
     Settings,
     make_cache,
     make_settings,
@@ -47,7 +47,7 @@ def evaluate(
     plan: Plan,
     *,
     out: str | Path = "runs",
-    score_size: ScoreSize = "input",
+    score_size: ScoreSize | None = None,
     device: str = "cpu",
     shard: tuple[int, int] | None = None,
     save_masks: bool = False,
@@ -62,7 +62,7 @@ def evaluate(
         method: from `fssbench.load_method`.
         plan: from `fssbench.plan`, made with `data`.
         out: folder of all runs.
-        score_size: `input` (published) or `original`.
+        score_size: `input` or `original`; None for that of the benchmark, `input` for all that are built in.
         device: torch device.
         shard: part i of n (1-based) of the plan.
         save_masks: whether to store the predicted masks as PNG in the folder of the run.

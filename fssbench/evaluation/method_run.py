@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from fssbench.benchmarks.catalogue import find_plan_benchmark
 from fssbench.contracts.datasets import Dataset
 from fssbench.contracts.episodes import Episode, Plan
 from fssbench.contracts.run_manifest import RunManifest
@@ -54,6 +55,7 @@ class MethodRun:
         self.method = method = guard.method
         self.plan = plan
         self.settings = settings
+        self.score_size = settings.score_size or find_plan_benchmark(plan).benchmark.score_size
         self.broken: FssbenchError | None = None
         """Why the method stopped, if it broke its contract."""
         self.deferred = False
@@ -67,7 +69,7 @@ class MethodRun:
             reader=reader.sha256,
             distributions={**reader.distributions, **self.source.distributions},
             absent=find_absent_rule(plan),
-            score_size=settings.score_size,
+            score_size=self.score_size,
             device=torch.device(settings.device).type,
             shard=settings.shard,
         )
@@ -123,7 +125,7 @@ class MethodRun:
         started = time.monotonic()
         query, support, support_mask = inputs.of(self.method, episode)
         finish_work_on(query, support)
-        target = inputs.target(episode, original=self.settings.score_size == "original")
+        target = inputs.target(episode, original=self.score_size == "original")
         received = time.monotonic()
         prediction = self._segment(episode, query, support, support_mask, target)
         predicted = time.monotonic()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from fssbench.contracts.arguments import Natural, build_from_arguments
+from fssbench.contracts.benchmarks import ScoreSize
 from fssbench.contracts.episodes import Episode, Plan
 from fssbench.contracts.marks import Mark
 from fssbench.errors import UsageError
@@ -21,16 +22,15 @@ from fssbench.metrics import Score
 from fssbench.runs.pictures import PANELS
 from fssbench.runs.store import compute_shard_range
 
-ScoreSize = Literal["input", "original"]
-
 
 @dataclass(frozen=True)
 class Settings:
     """How an evaluation is carried out."""
 
     out: Path = Path("runs")
-    score_size: ScoreSize = "input"
-    """`input`: masks and predictions at the network's square size, as published; `original`: the query's own."""
+    score_size: ScoreSize | None = None
+    """`input`: masks and predictions at the network's square size; `original`: the query's own; None: as the benchmark
+    defines, which is `input` for all that are built in."""
     device: str = "cpu"
     cache_mb: Natural = 2048
     """Budget of the feature cache in MiB.  It changes no number."""

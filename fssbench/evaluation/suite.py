@@ -13,7 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fssbench.benchmarks.catalogue import find_benchmark, find_suite
+from fssbench.benchmarks.catalogue import find_benchmark
+from fssbench.benchmarks.suites import Member, find_suite
+from fssbench.contracts.benchmarks import Resolved
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method
 from fssbench.data.location import find_data_folder, is_miniature
@@ -202,10 +204,11 @@ def execute(
 def _draw_plans(
     request: Request, collect_error: Callable[[Callable[[], Any]], Any]
 ) -> tuple[list[Plan], list[str]]:
-    ids = [*(find_suite(request.suite) if request.suite else ()), *request.benchmarks]
     if request.plan_files:
         return _read_stored_plans(request, collect_error), []
-    if not ids:
+    members = [*(find_suite(request.suite).members if request.suite else ())]
+    members += [Member(name=str(name), benchmark=find_benchmark(name)) for name in request.benchmarks]
+    if not members:
         raise UsageError(
             "nothing to run on. Next: `--suite cross-domain`, or `--benchmark NAME` (`fssbench list benchmarks`)"
         )
@@ -223,28 +226,37 @@ def _draw_plans(
             size = MINI_SIZE
             notes.append(f"miniature runs see images at {size} px (--size)")
     plans: list[Plan] = []
-    for resolved in {r.id: r for r in map(find_benchmark, ids)}.values():
-        folds = request.folds or tuple(range(len(resolved.folds)))
-        for fold in folds:
-            for shot in request.shots or resolved.benchmark.shots:
-                for seed in request.seeds:
-                    drawn = collect_error(
-                        lambda r=resolved, f=fold, k=shot, s=seed: plan(  # type: ignore[misc]
-                            r,
-                            fold=f,
-                            shot=k,
-                            seed=s,
-                            protocol=request.protocol,
-                            data=root,
-                            splits=request.splits,
-                            episodes=cap,
-                            size=size,
-                        )
-                    )
-                    if drawn is not None:
-                        plans.append(drawn)
-        notes.extend(_note_seen_classes(resolved, folds))
+    for place, resolved in _list_places(request, members).items():
+        _, fold, shot, seed = place
+        drawn = collect_error(
+            lambda r=resolved, f=fold, k=shot, s=seed: plan(  # type: ignore[misc]
+                r,
+                fold=f,
+                shot=k,
+                seed=s,
+                protocol=request.protocol,
+                data=root,
+                splits=request.splits,
+                episodes=cap,
+                size=size,
+            )
+        )
+        if drawn is not None:
+            plans.append(drawn)
+        notes.extend(_note_seen_classes(resolved, fold))
     return plans, notes
+
+
+def _list_places(request: Request, members: Sequence[Member]) -> dict[tuple[str, int, int, int], Resolved]:
+    """List benchmark, fold, shot and seed of each plan, each once; options come before what a suite says."""
+    places: dict[tuple[str, int, int, int], Resolved] = {}
+    for member in members:
+        resolved = member.benchmark
+        for fold in request.folds or member.folds or range(len(resolved.folds)):
+            for shot in request.shots or member.shots or resolved.benchmark.shots:
+                for seed in request.seeds:
+                    places.setdefault((resolved.id, fold, shot, seed), resolved)
+    return places
 
 
 def _resolve_data_folder(request: Request) -> Path:
@@ -269,15 +281,14 @@ def _read_stored_plans(request: Request, collect_error: Callable[[Callable[[], A
     return [p if request.episodes is None else p.head(request.episodes) for p in plans if p is not None]
 
 
-def _note_seen_classes(resolved: Any, folds: Sequence[int]) -> Iterator[str]:
+def _note_seen_classes(resolved: Resolved, fold: int) -> Iterator[str]:
     """Say which test classes the published source models were trained on."""
     seen = resolved.seen
-    for fold in folds if seen else ():
-        if fold < len(seen) and seen[fold]:
-            yield (
-                f"{resolved.id} fold {fold}: {len(seen[fold])} of {len(resolved.folds[fold])} test classes "
-                f"(ids {', '.join(map(str, seen[fold]))}) are among the classes of the source training set"
-            )
+    if seen and fold < len(seen) and seen[fold]:
+        yield (
+            f"{resolved.id} fold {fold}: {len(seen[fold])} of {len(resolved.folds[fold])} test classes "
+            f"(ids {', '.join(map(str, seen[fold]))}) are among the classes of the source training set"
+        )
 
 
 class _Loader:

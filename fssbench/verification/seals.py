@@ -18,6 +18,7 @@ from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.contracts.run_manifest import Context, Identity, RunManifest
 from fssbench.episodes.plan_file import collect_plan_facts, read_plan
+from fssbench.episodes.sampling import make_size_mark
 from fssbench.errors import DataError, FssbenchError
 from fssbench.plugins.registry import METHODS
 from fssbench.runs.identity import compose_label
@@ -204,7 +205,7 @@ def _find_benchmark_faults(plan: Plan, identity: Identity, context: Context) -> 
         if stored not in (None, value):
             yield f"{name} is {stored!r}, but that of the benchmark is {value!r}"
     for is_due, mark in (
-        (plan.size != record.size, Mark(MarkKind.RESIZED, f"{plan.size} px, published: {record.size}")),
+        (plan.size != record.size, make_size_mark(resolved, plan.size)),
         (len(plan) < record.episodes, Mark(MarkKind.CAPPED, f"{len(plan)} of {record.episodes} episodes")),
     ):
         if is_due and mark not in marks:

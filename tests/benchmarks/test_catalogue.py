@@ -6,9 +6,10 @@ import pytest
 from pydantic import ValidationError
 
 from fssbench.api import Dataset, PluginError, UsageError
-from fssbench.benchmarks.catalogue import BENCHMARKS, SUITES, find_benchmark, find_suite, list_benchmark_names
+from fssbench.benchmarks.catalogue import BENCHMARKS, find_benchmark, list_benchmark_names
 from fssbench.benchmarks.class_twins import find_class_twins
 from fssbench.benchmarks.pmnet_paper import COCO_INTERLEAVED, Folds
+from fssbench.benchmarks.suites import SUITES, find_suite
 from fssbench.plugins.registry import DATASETS
 
 TEN = (
@@ -33,10 +34,11 @@ BOUDIAF_1_BASED = (  # protocols.md 4.4, as FPTrans's released table has it
 
 
 def test_the_ten_and_their_suites():
-    assert tuple(BENCHMARKS) == TEN == find_suite("paper")
-    assert find_suite("cross-category") == TEN[:3]
-    assert find_suite("cross-dataset") == TEN[3:6]
-    assert find_suite("cross-domain") == TEN[6:]
+    assert tuple(BENCHMARKS) == TEN == SUITES["paper"]
+    assert SUITES["cross-category"] == TEN[:3]
+    assert SUITES["cross-dataset"] == TEN[3:6]
+    assert SUITES["cross-domain"] == TEN[6:]
+    assert [m.benchmark.benchmark.id for m in find_suite("paper").members] == list(TEN)
     assert set(SUITES) == {"cross-category", "cross-dataset", "cross-domain", "paper"}
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from own_benchmarks import write_benchmark
 
 from fssbench import plan
 from fssbench.api import DataError, UsageError
@@ -13,29 +14,10 @@ from fssbench.benchmarks.catalogue import find_benchmark, find_plan_benchmark
 from fssbench.contracts.benchmarks import Resolved
 from fssbench.episodes.plan_file import read_plan, write_plan
 
-SHAPES = """
-format = "fssbench-benchmark/1"
-id = "my-shapes"
-title = "Shapes"
-shots = [1]
-episodes = 6
-
-[source]
-dataset = "pascal"
-folds = "all"
-
-[target]
-dataset = "toy"
-split = "test"
-folds = [["disc", "square"], ["wedge"]]
-"""
-
 
 @pytest.fixture
-def shapes(tmp_path: Path, toy: object) -> Path:
-    path = tmp_path / "shapes.toml"
-    path.write_text(SHAPES)
-    return path
+def own_file(tmp_path: Path, toy: object) -> Path:
+    return write_benchmark(tmp_path / "shapes.toml")
 
 
 def change(path: Path, old: str, new: str) -> Resolved:
@@ -45,11 +27,11 @@ def change(path: Path, old: str, new: str) -> Resolved:
     return find_benchmark(path)
 
 
-def test_every_change_of_content_makes_another_id_and_no_change_of_layout_does(shapes: Path) -> None:
-    first = find_benchmark(shapes)
+def test_every_change_of_content_makes_another_id_and_no_change_of_layout_does(own_file: Path) -> None:
+    first = find_benchmark(own_file)
     assert first.id.startswith("my-shapes@")
-    assert change(shapes, "episodes = 6", "# a remark\nepisodes   =   6").id == first.id
-    assert change(shapes, '["disc", "square"]', '["square", "disc"]').id == first.id
+    assert change(own_file, "episodes = 6", "# a remark\nepisodes   =   6").id == first.id
+    assert change(own_file, '["disc", "square"]', '["square", "disc"]').id == first.id
     ids = {first.id}
     for old, new in [
         ("episodes   =   6", "episodes = 7"),
@@ -58,15 +40,15 @@ def test_every_change_of_content_makes_another_id_and_no_change_of_layout_does(s
         ('"square", "disc"', '"square"'),
         ('folds = "all"', "folds = [[0], [1]]"),
     ]:
-        ids.add(change(shapes, old, new).id)
+        ids.add(change(own_file, old, new).id)
     assert len(ids) == 6
 
 
-def test_a_plan_carries_the_definition_when_the_file_is_gone(shapes: Path, tmp_path: Path) -> None:
-    resolved = find_benchmark(shapes)
-    drawn = plan(shapes, fold=0, data="mini")
+def test_a_plan_carries_the_definition_when_the_file_is_gone(own_file: Path, tmp_path: Path) -> None:
+    resolved = find_benchmark(own_file)
+    drawn = plan(own_file, fold=0, data="mini")
     write_plan(drawn, tmp_path / "plan.json")
-    shapes.unlink()
+    own_file.unlink()
     stored = read_plan(tmp_path / "plan.json")
     assert stored == drawn
     again = find_plan_benchmark(stored)
@@ -78,10 +60,10 @@ def test_a_plan_carries_the_definition_when_the_file_is_gone(shapes: Path, tmp_p
 
 @pytest.mark.parametrize(("key", "value"), [("episodes", 60), ("absent", "zero"), ("folds", [[2, 5], [5]])])
 def test_a_plan_whose_definition_was_edited_is_refused(
-    shapes: Path, tmp_path: Path, key: str, value: object
+    own_file: Path, tmp_path: Path, key: str, value: object
 ) -> None:
     path = tmp_path / "plan.json"
-    write_plan(plan(shapes, data="mini"), path)
+    write_plan(plan(own_file, data="mini"), path)
     content = json.loads(path.read_text())
     content["definition"][key] = value
     path.write_text(json.dumps(content))

@@ -29,7 +29,13 @@ def test_benchmarks_show_every_field(name: str) -> None:
     result, record = facts(name), BENCHMARKS[name]
     assert result["kind"] == "benchmark" or name in {*METHODS.names(), *DATASETS.names()}
     result = facts(name, "--kind", "benchmark")
-    for field in set(type(record).model_fields) - {"variants", "folds", "trained_on"}:
+    for field in set(type(record).model_fields) - {
+        "variants",
+        "folds",
+        "trained_on",
+        "seen",
+        "dataset_variant",
+    }:
         assert result[field] == json.loads(record.model_dump_json())[field]
     assert len(result["test classes"]) == len(record.folds)
     assert result["trains on"] == f"{record.trained_on.dataset}, split trn"
@@ -43,6 +49,7 @@ def test_benchmarks_show_every_field(name: str) -> None:
 def test_variants_change_what_is_shown() -> None:
     assert facts("pascal-to-isic2018")["test classes"] == {"fold 0": "0 lesion"}
     assert facts("pascal-to-isic2018:isic3")["test classes"]["fold 0"].count(",") == 2
+    assert facts("pascal-to-isic2018:isic3")["variant of the data set"] == "isic3"
     seen = facts("coco20i-to-pascal5i:naive5i")["test classes seen in training"]
     assert any(value != "none" for value in seen.values())
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fssbench.evaluation.engine import evaluate as evaluate
     from fssbench.loading.load import load_method as load_method
     from fssbench.metrics import count as count, score as score
+    from fssbench.prediction.predict import predict as predict
     from fssbench.training.request import train as train
 
 __version__ = "0.1.0"

@@ -18,6 +18,7 @@ ORDER = (
         "backbones",
         "templates",
         "api",
+        "prediction",
         "verification",
         "analysis",
         "training",

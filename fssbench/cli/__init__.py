@@ -22,6 +22,7 @@ from fssbench.threads import let_threads_sleep
 VERBS = {
     "run": "Evaluate methods on benchmarks. The same command again resumes.",
     "train": "Train a method on the source data of a benchmark. The same command again resumes.",
+    "predict": "Segment images from labelled examples, without a benchmark.",
     "bench": "Measure parameters, FLOPs, time and memory of methods on this machine.",
     "report": "Write the comparison of stored runs.",
     "leaderboard": "Build a static site from many runs.",

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Generic, TypeVar
 
 from fssbench.plugins.execution import leave_out_this_thread
+
+T = TypeVar("T")
 
 EPISODES = 4
 """Number of episodes, the present one included, whose images are read."""
@@ -20,21 +20,21 @@ PER_WORKER = 2
 """Images per thread that are read and not yet taken."""
 
 
-class ReadAhead:
+class ReadAhead(Generic[T]):
     """Threads that read images before they are asked for.
 
     Args:
-        read: returns the image of an item as the network sees it, uint8 (S, S, 3).
+        read: returns the image of an item, such as its pixels as the network sees them.
         workers: number of threads; 0 reads each image when it is asked for.
     """
 
-    def __init__(self, read: Callable[[str], NDArray[np.uint8]], workers: int) -> None:
+    def __init__(self, read: Callable[[str], T], workers: int) -> None:
         self._read = read
         self._most = PER_WORKER * workers
         self._pool = (
             ThreadPoolExecutor(workers, "read-ahead", initializer=leave_out_this_thread) if workers else None
         )
-        self._pending: dict[str, Future[NDArray[np.uint8]]] = {}
+        self._pending: dict[str, Future[T]] = {}
 
     def announce(self, items: Iterable[str]) -> None:
         """Begin to read the images that will be asked for next, as many as memory is set aside for.
@@ -53,7 +53,7 @@ class ReadAhead:
             if item not in self._pending:
                 self._pending[item] = self._pool.submit(self._read, item)
 
-    def take(self, item: str) -> NDArray[np.uint8]:
+    def take(self, item: str) -> T:
         """Return the image of an item; read it now if it was not announced.
 
         Raises:

@@ -77,13 +77,18 @@ _DOUBTS = {
 }
 
 
-def _make_source_marks(manifest: TrainingManifest, plan: Plan) -> list[Mark]:
-    """Return the marks of training data that are not the complete source data of the benchmark."""
-    doubts = [mark for mark in manifest.marks if mark.kind in _DOUBTS]
-    own = list(doubts)
-    if len(manifest.marks) > len(doubts):
+def make_training_data_marks(manifest: TrainingManifest) -> list[Mark]:
+    """Return the marks of training data that are doubtful or only a part of the source data."""
+    own = [mark for mark in manifest.marks if mark.kind in _DOUBTS]
+    if len(manifest.marks) > len(own):
         others = "".join(f"; {mark}" for mark in manifest.marks if mark.kind.startswith("other "))
         own.append(Mark(MarkKind.PART_TRAINED, f"{manifest.steps} steps on {manifest.images} images{others}"))
+    return own
+
+
+def _make_source_marks(manifest: TrainingManifest, plan: Plan) -> list[Mark]:
+    """Return the marks of training data that are not the complete source data of the benchmark."""
+    own = make_training_data_marks(manifest)
     source = find_plan_benchmark(plan).trained_on.dataset
     if manifest.dataset not in (None, source):
         own.append(Mark(MarkKind.OTHER_SOURCE, f"{manifest.dataset} instead of {source}"))

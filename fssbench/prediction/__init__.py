@@ -1,0 +1,1 @@
+"""Segmentation of anybody's images from a few labelled examples, without a benchmark."""

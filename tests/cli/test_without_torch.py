@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from processes import Done, run_commands
 from run_folders import make_plan, write_run
 
 VERBS = {
@@ -31,16 +31,6 @@ VERBS = {
     "report": "report --resamples 50",
     "plugin that reports": "list reporters --plugin {reporter}",
 }
-RUN = """
-import sys
-from fssbench.cli import main
-try:
-    main(sys.argv[1:])
-except SystemExit as end:
-    if end.code:
-        raise
-print("torch" in sys.modules, file=sys.stderr)
-"""
 REPORTER = """
 from fssbench.api import Reporter
 
@@ -64,51 +54,50 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def run(home: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "FSSBENCH_CACHE": str(home / "cache"), "MPLBACKEND": "Agg"}
-    # -P: the working folder is not searched for modules, as for the installed command
-    return subprocess.run(
-        [sys.executable, "-P", "-c", script, *arguments],
-        cwd=home,
-        env=environment,
-        capture_output=True,
-        text=True,
+def run(home: Path, *commands: str, torch: bool = False) -> list[Done]:
+    """Run commands, each in a process that begins with or without torch."""
+    environment = {"FSSBENCH_CACHE": str(home / "cache"), "MPLBACKEND": "Agg"}
+    return run_commands(
+        *(command.split() for command in commands), folder=home, environment=environment, torch=torch
     )
+
+
+def list_modules_after(statement: str) -> set[str]:
+    """Names of the modules that a fresh interpreter has after a statement."""
+    code = f"import sys; {statement}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_verb_does_without_torch(home: Path, verb: str) -> None:
     folder = next((home / "runs").iterdir())
-    words = (
-        VERBS[verb]
-        .format(run=folder, reporter=home / "silent.py", checkpoint=home / "own.safetensors")
-        .split()
+    places = {"run": folder, "reporter": home / "silent.py", "checkpoint": home / "own.safetensors"}
+    (done,) = run(home, VERBS[verb].format(**places))
+    assert done.returncode == 0, done.stderr
+    assert not done.torch
+
+
+def test_api_is_imported_without_torch_pandas_or_numpy() -> None:
+    modules = list_modules_after("import fssbench, fssbench.api")
+    assert "fssbench.api" in modules
+    assert not modules & {"torch", "torchvision", "numpy", "pandas", "matplotlib", "PIL", "pydantic"}
+
+
+def test_base_classes_of_plugins_without_methods_need_no_torch() -> None:
+    modules = list_modules_after(
+        "from fssbench.api import Dataset, MethodCard, Reporter, read_binary, read_rgb"
     )
-    answer = run(home, RUN, *words)
-    assert answer.returncode == 0, answer.stderr
-    assert answer.stderr.splitlines()[-1] == "False"
-
-
-def test_api_is_imported_without_torch_pandas_or_numpy(home: Path) -> None:
-    heavy = "torch", "torchvision", "numpy", "pandas", "matplotlib", "PIL", "pydantic"
-    script = f"import sys, fssbench, fssbench.api; print([m for m in {heavy} if m in sys.modules])"
-    assert run(home, script).stdout.strip() == "[]"
-
-
-def test_base_classes_of_plugins_without_methods_need_no_torch(home: Path) -> None:
-    script = (
-        "import sys; from fssbench.api import Dataset, MethodCard, Reporter, read_binary, read_rgb; "
-        "print('torch' in sys.modules)"
-    )
-    assert run(home, script).stdout.strip() == "False"
+    assert "fssbench.api" in modules
+    assert "torch" not in modules
 
 
 @pytest.mark.timeout(300)
 def test_plugins_are_listed_and_shown_without_torch_once_their_facts_are_kept(home: Path) -> None:
     verbs = ("list methods", "list backbones", "show pmnet", "show vgg16")
-    first = [run(home, RUN, *verb.split()) for verb in verbs]
-    again = [run(home, RUN, *verb.split()) for verb in (*verbs, "leaderboard -o site --resamples 50")]
-    for answer in again:
-        assert answer.returncode == 0, answer.stderr
-    assert [answer.stdout for answer in again[:-1]] == [answer.stdout for answer in first]
-    assert [answer.stderr.splitlines()[-1] for answer in again] == ["False"] * len(again)
+    first = run(home, *verbs, torch=True)
+    again = run(home, *verbs, "leaderboard -o site --resamples 50")
+    for done in again:
+        assert done.returncode == 0, done.stderr
+    assert [done.stdout for done in again[:-1]] == [done.stdout for done in first]
+    assert [done.torch for done in again] == [False] * len(again)

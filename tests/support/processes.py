@@ -1,4 +1,4 @@
-"""Commands of the program in processes of their own, which are forked from one that has imported torch for all."""
+"""Commands of the program in processes of their own, which are forked from one that has imported libraries for all."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+IMPORTS = {
+    # before the fork, because they take most of a command's time
+    True: "import torch, torchvision.models",
+    False: "import matplotlib.figure, numpy, pandas, pydantic, rich.console, scipy.stats",
+}
+"""What the parent of the commands imports for them: with torch, and without."""
 FORKS = """
 import json, os, signal, sys
-import torch
 import fssbench.cli
-import torchvision.models  # which takes as long again
+{imports}
 
 def run(words, folder, environment, files):
     os.chdir(folder)
     for stream, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(f"{files}/{name}", os.O_WRONLY | os.O_CREAT), stream)
+        os.dup2(os.open(f"{{files}}/{{name}}", os.O_WRONLY | os.O_CREAT), stream)
     sys.stdin = open(os.devnull)
     os.dup2(sys.stdin.fileno(), 0)
     os.environ.clear()
@@ -50,6 +55,8 @@ for line in sys.stdin:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+        if "torch" in sys.modules:
+            open(f"{{given[-1]}}/torch", "w").close()
         os._exit(code)
 """
 
@@ -61,6 +68,8 @@ class Done:
     returncode: int
     stdout: str
     stderr: str
+    torch: bool
+    """Whether it had torch imported at its end."""
 
 
 class Started:
@@ -68,10 +77,14 @@ class Started:
 
     returncode: int | None = None
     """Exit status once the command has ended, negative if a signal ended it."""
+    torch: bool = False
+    """Whether torch was imported when it ended."""
 
-    def __init__(self, words: Sequence[object], folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, words: Sequence[object], folder: Path, environment: Mapping[str, str], *, torch: bool = True
+    ) -> None:
         self._files = TemporaryDirectory()
-        self._parent = _start_parent()
+        self._parent = _start_parent(torch)
         given = [[str(word) for word in words], str(folder), dict(environment), self._files.name]
         assert self._parent.stdin is not None
         self._parent.stdin.write(json.dumps(given) + "\n")
@@ -86,6 +99,7 @@ class Started:
         self.returncode = self._read_number()
         with self._files as files:
             out, err = ((Path(files) / name).read_text() for name in ("out", "err"))
+            self.torch = (Path(files) / "torch").exists()
         return out, err
 
     def _read_number(self) -> int:
@@ -94,10 +108,10 @@ class Started:
 
 
 @cache
-def _start_parent() -> subprocess.Popen[str]:
+def _start_parent(torch: bool) -> subprocess.Popen[str]:
     """Start the process of which all commands of the session are forks; it ends when its input is closed."""
     return subprocess.Popen(
-        [sys.executable, "-P", "-c", FORKS],
+        [sys.executable, "-P", "-c", FORKS.format(imports=IMPORTS[torch])],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -110,6 +124,7 @@ def run_commands(
     folder: Path,
     environment: Mapping[str, str] | None = None,
     changes: Mapping[int, Mapping[str, str]] | None = None,
+    torch: bool = True,
 ) -> list[Done]:
     """Run commands of `fssbench` in a folder one after another, each in a fresh process.
 
@@ -118,12 +133,13 @@ def run_commands(
         folder: where they run.
         environment: variables besides those of this process.
         changes: further variables of single commands, by their number.
+        torch: let them begin with torch imported, which takes most of the time of a command that needs it.
     """
     common = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
     done = []
     for number, words in enumerate(commands):
-        child = Started(words, folder, {**common, **(changes or {}).get(number, {})})
+        child = Started(words, folder, {**common, **(changes or {}).get(number, {})}, torch=torch)
         out, err = child.communicate()
         assert child.returncode is not None
-        done.append(Done(child.returncode, out, err))
+        done.append(Done(child.returncode, out, err, child.torch))
     return done

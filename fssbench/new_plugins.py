@@ -14,7 +14,8 @@ from importlib import resources
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from fssbench.benchmarks.catalogue import BENCHMARKS, SUITES
+from fssbench.benchmarks.catalogue import BENCHMARKS
+from fssbench.benchmarks.suites import SUITES
 from fssbench.errors import DataError, UsageError
 from fssbench.plugins.execution import is_installed
 from fssbench.plugins.registry import BACKBONES, DATASETS, METHODS, REPORTERS

@@ -22,12 +22,15 @@ from fssbench.lazy import lazy_names
 from fssbench.plugins import execution
 
 if TYPE_CHECKING:
+    from fssbench.analysis.compare import Comparison as Comparison, compare as compare
     from fssbench.analysis.frames import results as results
     from fssbench.episodes.sampling import plan as plan
     from fssbench.evaluation.engine import evaluate as evaluate
+    from fssbench.evaluation.request import run as run
     from fssbench.loading.load import load_method as load_method
     from fssbench.metrics import count as count, score as score
     from fssbench.prediction.predict import predict as predict
+    from fssbench.reporting import report as report
     from fssbench.training.request import train as train
 
 __version__ = "0.1.0"

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.errors import UsageError
+from fssbench.markup import make_fields
 
 Absent = Literal["zero", "exclude"]
 
@@ -93,6 +94,18 @@ class Score:
         return f"mIoU {self.miou:.1f}, FB-IoU {self.fb_iou:.1f}, {self.episodes} episodes{shown}"
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """Show the score in a notebook."""
+        return make_fields(
+            {
+                "mIoU": f"{self.miou:.1f} %",
+                "FB-IoU": f"{self.fb_iou:.1f} %",
+                "95 % interval": "none: a score does not hold the queries; the evaluation and fssbench.results have it",
+                "episodes": self.episodes,
+                "marks": self.marks,
+            }
+        )
 
 
 def select_scored_classes(classes: Iterable[int], class_ids: ArrayLike, *, whole: bool) -> tuple[int, ...]:

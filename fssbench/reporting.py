@@ -1,22 +1,26 @@
 """Reports from Python: what `fssbench report` does, without printing.
 
 Example:
-    >>> from fssbench.reporting import collect_results, write_reports
-    >>> results = collect_results("runs")  # doctest: +SKIP
-    >>> write_reports(results, "report", ["html", "csv"]).files  # doctest: +SKIP
-    (PosixPath('report/report.html'), PosixPath('report/results.csv'), PosixPath('report/episodes.csv'))
+    >>> import fssbench
+    >>> drawn = fssbench.plan("pascal-to-chestxray", data="mini", episodes=2, size=96)
+    >>> evaluation = fssbench.evaluate(fssbench.load_method("panet", plan=drawn), drawn, out="runs")
+    >>> report = fssbench.report("runs", formats=["markdown", "csv"])
+    >>> [file.name for file in report.files]
+    ['report.md', 'results.csv', 'episodes.csv']
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fssbench.contracts.resamples import RESAMPLES
-from fssbench.errors import DataError, FssbenchError, UsageError
+from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
 from fssbench.files.writable import require_writable
+from fssbench.markup import make_table
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.registry import REPORTERS
 
@@ -36,7 +40,7 @@ class Selection:
     """Reporters that do not load, with the reason."""
 
 
-@dataclass
+@dataclass(repr=False)
 class WrittenReport:
     """The files that `write_reports` wrote, and the reporters that wrote none."""
 
@@ -45,6 +49,125 @@ class WrittenReport:
     """Reporters whose library is missing, with what to install."""
     broken: dict[str, str] = field(default_factory=dict)
     """Reporters that do not load or failed, with the reason; the files of all others are whole."""
+    results: Results | None = None
+    """What was reported."""
+
+    @property
+    def page(self) -> Path | None:
+        """The page to open, or the first file if no page is among them; None if nothing was written."""
+        pages = (path for path in self.files if path.suffix == ".html")
+        return next(pages, self.files[0] if self.files else None)
+
+    def __repr__(self) -> str:
+        failed = f", {len(self.broken)} reporters failed" if self.broken else ""
+        return f"<WrittenReport: {self.page}, {len(self.files)} files{failed}>"
+
+    def _repr_html_(self) -> str:
+        """Show the figures of the report in a notebook, and where its files are."""
+        from fssbench.analysis.figure_table import FIGURE_COLUMNS, explain_figures, list_figures
+
+        failed = [f"reporter {name} failed: {reason}" for name, reason in self.broken.items()]
+        if self.results is None:
+            return make_table(("file",), [(path,) for path in self.files], failed)
+        notes = [f"open {self.page} ({len(self.files)} files)", *failed, *explain_figures(self.results)]
+        return make_table(FIGURE_COLUMNS, list_figures(self.results), [*notes, *self.results.notes])
+
+
+def report(
+    *runs: str | Path,
+    out: str | Path = "report",
+    formats: Sequence[str] | None = None,
+    style: str | None = None,
+    compare_to: str | Path | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    plugins: str | Path | Sequence[str | Path] = (),
+) -> WrittenReport:
+    """Write the comparison of stored runs, as `fssbench report` does.
+
+    Args:
+        runs: folders of a run or of runs, `runs` by default.
+        out: folder to write to; it is made if it does not exist.
+        formats: names of reporters; by default all formats except those that are written on request.
+        style: an additional style of a reporter, such as `paper`.
+        compare_to: a folder of runs, or an earlier report, since which changes are listed.
+        resamples: bootstrap resamples of the intervals.
+        seed: seed of the bootstrap.
+        plugins: plugin files, folders or modules with reporters, to be loaded first.
+
+    Returns:
+        The files; a notebook shows the figures with their intervals and marks.  What was left out is a warning.
+
+    Raises:
+        UsageError: for an unknown format or style, or a number that is not allowed.
+        DataError: if there is no run, a stored run is damaged, or the folder cannot be written.
+        PluginError: if a named reporter does not load, or one fails; the files of all others are whole.
+
+    Example:
+        >>> import fssbench
+        >>> drawn = fssbench.plan("pascal-to-chestxray", data="mini", episodes=2, size=96)
+        >>> evaluation = fssbench.evaluate(fssbench.load_method("panet", plan=drawn), drawn, out="runs")
+        >>> fssbench.report("runs", formats=["markdown"]).page.name
+        'report.md'
+    """
+    from fssbench.plugins.registry import load_plugins
+
+    if resamples < 1 or seed < 0:
+        raise UsageError(f"resamples must be 1 or more and seed 0 or more; got {resamples} and {seed}")
+    load_plugins(plugins)
+    written = report_runs(
+        runs or ("runs",),
+        Path(out),
+        formats,
+        style=style,
+        compare_to=compare_to,
+        resamples=resamples,
+        seed=seed,
+        tell=_warn,
+    )
+    if written.broken:
+        reasons = "; ".join(f"reporter {name} failed: {reason}" for name, reason in written.broken.items())
+        raise PluginError(f"{reasons}. The other files are in {out}")
+    return written
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=4)
+
+
+def report_runs(
+    runs: Sequence[str | Path],
+    out: Path,
+    formats: Sequence[str] | None,
+    *,
+    style: str | None,
+    compare_to: str | Path | None,
+    resamples: int,
+    seed: int,
+    tell: Callable[[str], None],
+) -> WrittenReport:
+    """Check reporters and folder, collect the runs, and write the report; see `report`.
+
+    Args:
+        runs: folders of a run or of runs.
+        out: folder to write to.
+        formats: names of reporters, None for all.
+        style: an additional style of a reporter.
+        compare_to: a folder of runs, or an earlier report.
+        resamples: bootstrap resamples of the intervals.
+        seed: seed of the bootstrap.
+        tell: called with each reporter that is skipped and what was left out, before the report is written.
+
+    Returns:
+        The files and the results; reporters that failed are in `broken`.
+    """
+    for name, lacking in select_reporters(formats, style).skipped.items():
+        tell(f"reporter {name} is skipped: {lacking}")
+    require_writable(out, "-o")
+    results = collect_results(runs, compare_to=compare_to, resamples=resamples, seed=seed)
+    for note in results.notes:
+        tell(note)
+    return write_reports(results, out, formats, style=style)
 
 
 def collect_results(
@@ -163,7 +286,7 @@ def write_reports(
     selection = select_reporters(formats, style)
     require_writable(Path(folder), "-o")
     published = replace(results, notes=tuple(map(redact_text, results.notes)))
-    report = WrittenReport(skipped=selection.skipped, broken=selection.broken)
+    report = WrittenReport(skipped=selection.skipped, broken=selection.broken, results=results)
     for name, reporter in selection.reporters.items():
         options: dict[str, Any] = {"style": style} if style in reporter.styles else {}
         try:

@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fssbench.analysis.columns import EPISODE_COLUMNS, MEAN_COLUMNS, RUN_COLUMNS, Column, Kind, column_names
+from fssbench.analysis.figure_table import FIGURE_COLUMNS, explain_figures, list_figures
 from fssbench.analysis.row_names import row_title, with_names
 from fssbench.contracts.resamples import RESAMPLES
 from fssbench.contracts.results import Cell, Estimate, Results, RunResult
 from fssbench.errors import UsageError
 from fssbench.evidence import collect_evidence, planned_episodes
+from fssbench.markup import make_table
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -69,6 +71,11 @@ class Frames:
         episodes = sum(run.episodes for run in self.results.runs)
         counts = f"{len(self.results.runs)} runs, {len(self.results.cells)} means, {episodes} episodes"
         return f"<Frames: {counts}; tables: .runs, .means, .episodes>"
+
+    def _repr_html_(self) -> str:
+        """Show the means in a notebook, as `fssbench report` prints them."""
+        named = with_names(self.results)
+        return make_table(FIGURE_COLUMNS, list_figures(named), [*explain_figures(named), *self.notes])
 
 
 def results(*folders: str | os.PathLike[str], resamples: int = RESAMPLES, seed: int = 0) -> Frames:

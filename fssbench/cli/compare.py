@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +11,12 @@ import click
 from fssbench.cli.hints import CARRIED, Verb, compose_next_command
 from fssbench.cli.options import PATH, bootstrap_seed_option, json_option, resamples_option
 from fssbench.cli.output import emit_json, print_table, to_one_line
-from fssbench.errors import UsageError, make_unknown_error
+from fssbench.errors import UsageError
 
 if TYPE_CHECKING:
     from fssbench.analysis.comparisons import Pair, Ranking, SeedSpread, Tally
-    from fssbench.contracts.results import Cell, Results
+    from fssbench.contracts.results import Results
+    from fssbench.runs.equality import Equality
 
 
 @click.command("compare", cls=Verb)
@@ -46,128 +46,47 @@ def command(
     every pair of methods on the same benchmark and shot in the given folders, printed or not. A report on these
     folders uses the same family.
     """
-    from fssbench.analysis.comparisons import (
-        compare_pairs,
-        count_outcomes,
-        estimate_seed_spread,
-        list_refusals,
-        rank_methods,
-    )
-    from fssbench.runs.store import find_run_folders
+    from fssbench.analysis.compare import compare_methods
 
-    folders = [Path(name) for name in methods]
-    if (
-        len(folders) > 1
-        and all(any(find_run_folders(folder)) for folder in folders)
-        and _print_equal_runs(folders, as_json)
-    ):
-        return
-    everything, names, cells = choose_cells(methods, runs)
-    everything = replace(everything, bootstrap_seed=seed)
-    results = replace(everything, cells=cells)
-    chosen_cells = {id(cell) for cell in cells}
-    compared = compare_pairs(everything, shared=shared, methods=names, resamples=resamples)
-    shown = tuple(pair for pair in compared if id(pair.a) in chosen_cells and id(pair.b) in chosen_cells)
-    refused = list_refusals(results, shared=shared)
-    if shown:
-        counts, ranks = count_outcomes(shown), rank_methods(results)
-        spreads = estimate_seed_spread(results, resamples=resamples)
+    def tell(note: str) -> None:
+        click.echo(f"note: {to_one_line(note)}", err=True)
+
+    compared = compare_methods(methods, runs, shared=shared, resamples=resamples, seed=seed, tell=tell)
+    _print_equal_runs(compared.equal, as_json)
+    if compared.ranking is not None:
+        shown = (compared.pairs, compared.tallies, compared.ranking, compared.spreads)
         if as_json:
-            emit_json(_as_records(shown, counts, ranks, spreads, results))
+            emit_json(_as_records(*shown, compared.results))
         else:
-            _print_comparisons(shown, counts, ranks, spreads)
-            _explain_verdicts(shown, seed)
+            _print_comparisons(*shown)
+            _explain_verdicts(compared.pairs, seed)
     shared_command = compose_next_command(
         "compare", *methods, "--shared", carried=(*CARRIED, "--runs", "--resamples", "--seed")
     )
-    for r in refused:
+    for r in compared.refused:
         where = f"{r.methods[0]} and {r.methods[1]} on {r.benchmark}, {r.shot}-shot"
         remedy = f" Next: `{shared_command}` compares the episodes they share" if r.shareable else ""
         click.echo(
             f"error: {to_one_line(where)} cannot be compared: {to_one_line(r.reason)}.{remedy}", err=True
         )
-    if not shown and not refused:
-        raise UsageError(
-            f"no two runs of {', '.join(map(repr, names or _list_labels(results)))} have the same benchmark and shot, "
-            "so there is nothing to compare. Next: `fssbench list runs`"
-        )
-    if refused:
+    if compared.refused:
         click.get_current_context().exit(UsageError.exit_code)
 
 
-def _print_equal_runs(folders: Sequence[Path], as_json: bool) -> bool:
-    """Print which run folders are equal; return whether that answers the question for all of them."""
-    from fssbench.runs.equality import find_equal
-
-    equal = find_equal(folders)
+def _print_equal_runs(equal: Sequence[Equality], as_json: bool) -> None:
+    """Print which run folders are equal."""
     for each in equal:
         if as_json:
-            kind = each.kind.replace(" ", "_")
-            emit_json(
-                [
-                    {
-                        "kind": "equal",
-                        "equal": kind,
-                        "runs": each.folders,
-                        "episodes": each.episodes,
-                        "note": each.text,
-                    }
-                ]
-            )
+            record = {
+                "kind": "equal",
+                "equal": each.kind.replace(" ", "_"),
+                "runs": each.folders,
+                "episodes": each.episodes,
+                "note": each.text,
+            }
+            emit_json([record])
         else:
             click.echo(to_one_line(each.text))
-    return bool(equal) and len(equal) == len(folders) * (len(folders) - 1) // 2
-
-
-def choose_cells(
-    methods: tuple[str, ...], runs: tuple[Path, ...]
-) -> tuple[Results, list[str] | None, tuple[Cell, ...]]:
-    """Collect the runs and choose the cells that are compared.
-
-    A METHOD that is a run folder, or a folder of them, stands for what is in it.
-
-    Returns:
-        All results in the folders, without intervals; the names asked for, in order, None for all; and
-        the cells asked for.
-    """
-    from fssbench.analysis.collect import collect
-    from fssbench.analysis.row_names import full_name
-    from fssbench.runs.store import find_run_folders
-
-    folders = {name: list(find_run_folders(Path(name))) for name in methods}
-    labels = [name for name, run_folders in folders.items() if not run_folders]
-    sources = [*(Path(name) for name, run_folders in folders.items() if run_folders), *runs]
-    if (labels and not runs) or not sources:
-        sources.append(Path("runs"))
-    results = collect(sources, resamples=0)
-    for note in results.notes:
-        click.echo(f"note: {to_one_line(note)}", err=True)
-    if not methods:
-        return results, None, results.cells
-    wanted: list[str] = []
-    rank: dict[int, int] = {}
-    for place, name in enumerate(methods):
-        run_folders = {path.resolve() for path in folders[name]}
-        mine = [
-            (i, cell)
-            for i, cell in enumerate(results.cells)
-            if any(run.path.resolve() in run_folders for run in cell.folds.values())
-            or (not run_folders and name in (full_name(cell), cell.name, cell.label, cell.method))
-        ]
-        exact = [(i, cell) for i, cell in mine if name in (full_name(cell), cell.name)]
-        if not mine:
-            raise make_unknown_error(
-                "method", name, set(map(full_name, results.cells)), hint="Next: `fssbench list runs`"
-            )
-        for i, cell in exact or mine:
-            rank.setdefault(i, place)
-            wanted.append(cell.name)
-    cells = tuple(results.cells[i] for i in sorted(rank, key=lambda i: (rank[i], i)))
-    return results, list(dict.fromkeys(wanted)), cells
-
-
-def _list_labels(results: Results) -> list[str]:
-    return sorted({cell.label for cell in results.cells})
 
 
 def _explain_verdicts(shown: Sequence[Pair], seed: int) -> None:

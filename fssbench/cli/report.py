@@ -19,7 +19,6 @@ from fssbench.cli.options import (
 )
 from fssbench.cli.output import emit_json, print_table, to_one_line
 from fssbench.contracts.resamples import RESAMPLES
-from fssbench.files.writable import require_writable
 
 if TYPE_CHECKING:
     from fssbench.contracts.results import Cell, Change, Changes, Results
@@ -49,19 +48,25 @@ def command(
 ) -> None:
     """Write the comparison of stored RUNS (run folders, or folders of them; default: runs)."""
     names = None if formats is None else [n.strip() for n in formats.split(",") if n.strip()]
-    from fssbench.reporting import collect_results, select_reporters, write_reports
+    from fssbench.reporting import report_runs
 
-    selection = select_reporters(names, style)
-    for name, lacking in selection.skipped.items():
-        click.echo(f"note: reporter {name} is skipped: {to_one_line(lacking)}", err=True)
-    require_writable(out, "-o")
-    results = collect_results(runs or (Path("runs"),), compare_to=other, resamples=resamples, seed=seed)
-    for note in results.notes:
+    def tell(note: str) -> None:
         click.echo(f"note: {to_one_line(note)}", err=True)
-    report = write_reports(results, out, names, style=style)
-    _print_figures(results, report.files, as_json)
-    if report.files and not as_json:
-        click.echo(_describe_files(report.files, out), err=True)
+
+    report = report_runs(
+        runs or (Path("runs"),),
+        out,
+        names,
+        style=style,
+        compare_to=other,
+        resamples=resamples,
+        seed=seed,
+        tell=tell,
+    )
+    assert report.results is not None
+    _print_figures(report.results, report.files, as_json)
+    if report.page is not None and not as_json:
+        click.echo(_describe_files(report.page, len(report.files) - 1, out), err=True)
     for name, reason in report.broken.items():
         click.echo(f"error: reporter {to_one_line(name)} failed: {to_one_line(reason)}", err=True)
     if report.broken:
@@ -69,8 +74,7 @@ def command(
 
 
 def _print_figures(results: Results, written: Sequence[Path], as_json: bool) -> None:
-    from fssbench.analysis.row_names import row_title
-    from fssbench.evidence import MORE_QUERIES, TOO_FEW
+    from fssbench.analysis.figure_table import FIGURE_COLUMNS, explain_figures, list_figures
 
     if as_json:
         emit_json([_as_record(cell) for cell in results.cells])
@@ -78,55 +82,17 @@ def _print_figures(results: Results, written: Sequence[Path], as_json: bool) -> 
             emit_json(_list_changes(results.changes))
         emit_json([{"written": str(path)} for path in written])
         return
-    print_table(
-        (
-            "benchmark",
-            "method",
-            "backbone",
-            "shot",
-            "folds",
-            "mIoU",
-            "interval",
-            "FB-IoU",
-            "episodes",
-            "marks",
-        ),
-        [
-            (
-                c.benchmark,
-                f"{row_title(c)} *" if c.best or c.tied else row_title(c),
-                c.backbone,
-                c.shot,
-                f"{len(c.folds)} of {len(c.folds) + len(c.missing)}",
-                f"{c.miou.value:.1f}",
-                c.miou.shortage or f"{c.miou.low:.1f} to {c.miou.high:.1f}",
-                f"{c.fb_iou.value:.1f}",
-                c.episodes,
-                "; ".join(c.marks),
-            )
-            for c in results.cells
-        ],
-    )
+    print_table(FIGURE_COLUMNS, list_figures(results))
     if results.changes:
         _print_changes(results.changes)
-    click.echo(
-        "* marks the best method and those that are not significantly worse (Holm's p over all pairs of methods on one "
-        "benchmark and shot, 5 %)",
-        err=True,
-    )
-    if any(c.miou.shortage for c in results.cells):
-        click.echo(
-            f"With {TOO_FEW} there is no interval, no best method and no verdict. {MORE_QUERIES}", err=True
-        )
+    for note in explain_figures(results):
+        click.echo(note, err=True)
 
 
-def _describe_files(written: Sequence[Path], out: Path) -> str:
+def _describe_files(page: Path, others: int, out: Path) -> str:
     """Return one line that names the page to open, or the first file if no page is among them."""
-    page = next((path for path in written if path.suffix == ".html"), None)
-    first = written[0] if page is None else page
-    others = len(written) - 1
     more = f" ({others} more file{'s' if others > 1 else ''} in {out})" if others else ""
-    return to_one_line(f"{'wrote' if page is None else 'open'} {first}{more}")
+    return to_one_line(f"{'open' if page.suffix == '.html' else 'wrote'} {page}{more}")
 
 
 def _print_changes(changes: Changes) -> None:

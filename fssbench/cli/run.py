@@ -205,6 +205,7 @@ def command(
     """Evaluate methods on benchmarks. The same command again resumes."""
     from fssbench.cli.progress import Progress
     from fssbench.cli.run_output import RunOutput
+    from fssbench.evaluation.request import raise_broken
     from fssbench.evaluation.settings import Settings
     from fssbench.evaluation.suite import Request, execute, prepare
 
@@ -254,5 +255,4 @@ def command(
         raise
     output.print_table()
     output.conclude(out, time.monotonic() - started)
-    if broken:
-        raise type(broken[0][1])("\n".join(dict.fromkeys(str(error) for _, error in broken)))
+    raise_broken([error for _, error in broken])

@@ -15,6 +15,7 @@ from PIL import Image
 from fssbench.contracts.efficiency import Efficiency
 from fssbench.contracts.marks import Mark, parse_mark
 from fssbench.contracts.run_manifest import RunManifest
+from fssbench.markup import format_interval, make_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,20 @@ class Estimate:
     high: float
     shortage: str = ""
     """Why there is no interval, such as `too few queries (8; 1 in a class)`; otherwise empty."""
+
+    def __str__(self) -> str:
+        """Return the figure with its interval, or why there is none."""
+        return f"{self.value:.1f} % (95 % interval {format_interval(self.low, self.high, self.shortage)})"
+
+    def _repr_html_(self) -> str:
+        """Show the figure in a notebook; its episodes and marks belong to the run or mean that holds it."""
+        return make_fields(
+            {
+                "figure": f"{self.value:.1f} %",
+                "95 % interval": format_interval(self.low, self.high, self.shortage),
+                "episodes, marks": "see the run or the mean that this figure is from",
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -57,7 +72,7 @@ class Panel:
     """Reads the pictures.  Raises `DataError` if they are damaged."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunResult:
     """One run: one method on one benchmark, fold, shot and seed."""
 
@@ -134,6 +149,25 @@ class RunResult:
         """Episodes counted."""
         return len(self.class_ids)
 
+    def __repr__(self) -> str:
+        """Name the run and its figures with their intervals, episodes and marks."""
+        return f"<RunResult {self.slug}: {_describe(self)}>"
+
+    def _repr_html_(self) -> str:
+        """Show the run in a notebook."""
+        return make_fields(
+            {
+                "run": self.slug,
+                "method": f"{self.label} ({self.backbone})",
+                "benchmark": f"{self.benchmark}, fold {self.fold}, {self.shot}-shot, seed {self.seed}",
+                **_list_figures(self),
+                "episodes": f"{self.episodes} of {self.planned} planned",
+                "marks": self.marks,
+                "protocol": self.protocol,
+                "identity": self.identity,
+            }
+        )
+
     @property
     def absent_rule(self) -> Literal["zero", "exclude"]:
         """What a class without pixels is worth in mIoU, see `fssbench.metrics.score`."""
@@ -145,7 +179,7 @@ class RunResult:
         return replace(self, manifest=self.manifest.changed(block=block))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Cell:
     """One method on one benchmark and shot: its folds and their mean."""
 
@@ -178,6 +212,39 @@ class Cell:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "marks", tuple(map(parse_mark, self.marks)))  # `results.json` has texts
+
+    def __repr__(self) -> str:
+        """Name the mean and its figures with their intervals, episodes and marks."""
+        return f"<Cell {self.benchmark} {self.shot}-shot {self.name or self.label}: {_describe(self)}>"
+
+    def _repr_html_(self) -> str:
+        """Show the mean in a notebook."""
+        folds = ", ".join(map(str, self.folds)) + (
+            f" of {len(self.folds) + len(self.missing)}" if self.missing else ""
+        )
+        verdict = "best" if self.best else "not significantly worse than the best" if self.tied else ""
+        return make_fields(
+            {
+                "method": f"{self.name or self.label} ({self.backbone})",
+                "benchmark": f"{self.benchmark}, {self.shot}-shot, seed {self.seed}",
+                "folds": folds,
+                **_list_figures(self),
+                **({"verdict": verdict} if verdict and not self.miou.shortage else {}),
+                "episodes": self.episodes,
+                "marks": self.marks,
+                "protocol": self.protocol,
+            }
+        )
+
+
+def _list_figures(row: RunResult | Cell) -> dict[str, str]:
+    """Return mIoU and FB-IoU with their intervals."""
+    return {"mIoU": str(row.miou), "FB-IoU": str(row.fb_iou)}
+
+
+def _describe(row: RunResult | Cell) -> str:
+    marks = f" [{'; '.join(row.marks)}]" if row.marks else ""
+    return f"mIoU {row.miou}, FB-IoU {row.fb_iou}, {row.episodes} episodes{marks}"
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from fssbench.data.populations import find_pool_marks
 from fssbench.episodes.plan_file import read_plan, write_plan
 from fssbench.errors import DataError, PluginError, UsageError, make_unknown_error
 from fssbench.plugins.calls import plugin_call
+from fssbench.plugins.registry import load_plugins
 
 __all__ = ["PROTOCOLS", "plan", "read_plan", "write_plan"]
 
@@ -55,6 +56,7 @@ def plan(
     seed: int = 0,
     episodes: int | None = None,
     size: int | None = None,
+    plugins: str | Path | Sequence[str | Path] = (),
 ) -> Plan:
     """Draw the episodes of one benchmark, fold and shot.
 
@@ -70,6 +72,7 @@ def plan(
         seed: seed of the draws; the published one is 0.
         episodes: number of episodes, if only the first ones are wanted; the plan is then marked.
         size: side of the square network input in pixels, instead of the benchmark's; the plan is then marked.
+        plugins: plugin files, folders or modules to load first, such as one with the data set.
 
     Returns:
         The plan; `plan.sha256` is the hash of its episodes.
@@ -80,10 +83,11 @@ def plan(
         PluginError: if the plugin of the data set does not load or breaks its contract.
 
     Example:
-        >>> drawn = plan("pascal-to-chestxray", shot=5, data="mini")  # doctest: +SKIP
-        >>> len(drawn), drawn.marks  # doctest: +SKIP
+        >>> drawn = plan("pascal-to-chestxray", shot=5, data="mini")
+        >>> len(drawn), drawn.marks
         (600, ('miniature',))
     """
+    load_plugins(plugins)
     resolved = find_benchmark(benchmark)
     protocol = protocol or resolved.benchmark.protocol.partition("/")[0]
     _check_request(resolved, fold, shot, protocol, seed, episodes)

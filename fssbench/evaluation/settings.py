@@ -13,11 +13,14 @@ from fssbench.contracts.arguments import Natural, build_from_arguments
 from fssbench.contracts.benchmarks import ScoreSize
 from fssbench.contracts.episodes import Episode, Plan
 from fssbench.contracts.marks import Mark
-from fssbench.errors import UsageError
+from fssbench.contracts.results import Estimate
+from fssbench.errors import DataError, FssbenchError, UsageError
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.feature_store import FeatureStore
 from fssbench.evaluation.inspected import InspectedEpisode
+from fssbench.lazy import load_name
 from fssbench.loading.load import require_device
+from fssbench.markup import make_fields
 from fssbench.metrics import Score
 from fssbench.runs.pictures import PANELS
 from fssbench.runs.store import compute_shard_range
@@ -90,6 +93,43 @@ class Evaluation:
         return f"{self.path.name}: {self.score}{part}"
 
     __repr__ = __str__
+
+    def estimate(self) -> tuple[Estimate, Estimate]:
+        """Return mIoU and FB-IoU with their intervals, from the stored counts.
+
+        Raises:
+            DataError: if the run folder is gone, damaged or a shard, or holds other episodes than this result.
+        """
+        (run,) = load_name("fssbench.analysis.collect:collect")([self.path]).runs
+        if run.episodes != self.score.episodes:
+            raise DataError(
+                f"{self.path} holds {run.episodes} episodes now, and this result is of {self.score.episodes}"
+            )
+        return run.miou, run.fb_iou
+
+    def describe_figures(self) -> tuple[str, str]:
+        """Write mIoU and FB-IoU with their intervals, or the reason why there is none."""
+        try:
+            miou, fb_iou = self.estimate()
+        except FssbenchError as error:
+            values = (self.score.miou, self.score.fb_iou)
+            without = f"(95 % interval none: {error})"
+            return f"{values[0]:.1f} % {without}", f"{values[1]:.1f} % {without}"
+        return str(miou), str(fb_iou)
+
+    def _repr_html_(self) -> str:
+        """Show the result in a notebook: figures with their intervals or the reason why there is none, and marks."""
+        figures = self.describe_figures()
+        return make_fields(
+            {
+                "run": self.path.name,
+                "mIoU": figures[0],
+                "FB-IoU": figures[1],
+                "episodes": f"{self.score.episodes} of {self.planned} planned",
+                "marks": self.marks,
+                "identity": self.identity,
+            }
+        )
 
 
 def make_cache(settings: Settings) -> FeatureCache:

@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.benchmarks.suites import Member, find_suite
+from fssbench.contracts.arguments import Count, Natural
 from fssbench.contracts.benchmarks import Resolved
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method
@@ -48,17 +51,17 @@ class Request:
     methods: tuple[str, ...]
     suite: str | None = None
     benchmarks: tuple[str, ...] = ()
-    folds: tuple[int, ...] = ()
+    folds: tuple[Natural, ...] = ()
     """Empty for all folds."""
-    shots: tuple[int, ...] = ()
+    shots: tuple[Count, ...] = ()
     """Empty for the shots with published figures."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[Natural, ...] = (0,)
     plan_files: tuple[Path, ...] = ()
     """Stored plans to run instead of drawing any."""
     protocol: str | None = None
     """None for the protocol of each benchmark."""
-    episodes: int | None = None
-    size: int | None = None
+    episodes: Count | None = None
+    size: Annotated[int, Field(ge=32)] | None = None
     data: str | None = None
     splits: str | None = None
     backbone: str | None = None

@@ -25,7 +25,7 @@ from fssbench.loading.weights_choice import choose_weights, explain_weights_in_p
 from fssbench.plugins import execution
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.import_files import drop_aliases
-from fssbench.plugins.registry import BACKBONES, METHODS, list_import_observations
+from fssbench.plugins.registry import BACKBONES, METHODS, list_import_observations, load_plugins
 from fssbench.plugins.source_hash import Source, collect_source
 
 UNFILED = Mark(MarkKind.CODE_IN_NO_FILE)
@@ -49,6 +49,7 @@ def load_method(
     plan: Plan | None = None,
     untrained: bool = False,
     force: bool = False,
+    plugins: str | Path | Sequence[str | Path] = (),
     **config: Any,
 ) -> Method:
     """Build a method in eval mode with a frozen backbone.
@@ -69,6 +70,7 @@ def load_method(
         plan: the plan to be measured, from `fssbench.plan`; it decides which shipped checkpoint fits.
         untrained: whether to leave the weights of a method that needs training random; figures are marked.
         force: whether to load a checkpoint of another method, backbone or other settings; figures are marked.
+        plugins: plugin files, folders or modules to load first; a file that was edited since is imported again.
         **config: settings, fields of the method's `Config`; text is converted to the field's type.
 
     Returns:
@@ -85,6 +87,7 @@ def load_method(
         >>> method.provenance.learnable
         2573794
     """
+    load_plugins(plugins)
     cls: type[Method] = METHODS.get(name) if isinstance(name, str) else name
     choice = choose_weights(
         cls,

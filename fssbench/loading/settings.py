@@ -23,6 +23,7 @@ RESERVED = frozenset(
         "force",
         "name",
         "plan",
+        "plugins",
         "seed",
         "untrained",
         "weights",

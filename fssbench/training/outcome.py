@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from fssbench.markup import make_fields
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -34,3 +36,17 @@ class Trained:
     """How the checkpoint was selected."""
     classes: int
     images: int
+
+    def _repr_html_(self) -> str:
+        """Show the outcome in a notebook; a validation is no figure of a benchmark."""
+        best = "none" if self.best is None else f"mIoU {self.best:.1f} % at step {self.best_step}"
+        return make_fields(
+            {
+                "checkpoint": self.checkpoint,
+                "steps": f"{self.steps}, {self.computed} of them computed now",
+                "loss": f"{self.loss:.4f}",
+                "validation, which is not a figure of a benchmark": best,
+                "selected by": self.selection,
+                "trained on": f"{self.images} images, {self.classes} classes",
+            }
+        )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from command import run_command
 from run_folders import make_plan, write_run
 
-from fssbench.api import DataError, Reporter, Results, UsageError
+import fssbench
+from fssbench.api import DataError, PluginError, Reporter, Results, UsageError
 from fssbench.plugins.registry import REPORTERS
 from fssbench.reporting import collect_results, select_reporters, write_reports
 
@@ -98,3 +101,36 @@ def test_changes_since_another_folder_are_listed(home: Path) -> None:
     results = collect_results("runs", compare_to=home / "runs", resamples=50)
     assert results.changes is not None
     assert results.changes.unchanged == len(results.cells)
+
+
+def test_one_call_writes_what_the_command_writes(tmp_path: Path) -> None:
+    for method in ("pmnet", "panet"):
+        write_run(tmp_path / "runs", make_plan("pascal-to-isic2018", 0, 1, 8), method, marks=("miniature",))
+    written = fssbench.report(tmp_path / "runs", out=tmp_path / "python", formats=["markdown", "csv"])
+    done = run_command("report", tmp_path / "runs", "-o", tmp_path / "command", "--format", "markdown,csv")
+    assert done.exit_code == 0
+    for name in ("results.csv", "episodes.csv"):
+        assert (tmp_path / "python" / name).read_bytes() == (tmp_path / "command" / name).read_bytes()
+    assert written.page == tmp_path / "python" / "report.md"
+    shown = written._repr_html_()
+    assert shown.count("too few queries (") == 2
+    assert shown.count("miniature") == 2
+    assert "there is no interval, no best method and no verdict" in shown
+
+
+def test_a_reporter_that_fails_is_an_error_after_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path / "runs", make_plan("pascal-to-isic2018", 0, 1, 8), "pmnet")
+    REPORTERS.add("failing", Failing, "test")
+    with pytest.raises(PluginError, match="no ink"):
+        fssbench.report(tmp_path / "runs", out=tmp_path / "out", formats=["failing", "csv"])
+    assert (tmp_path / "out" / "results.csv").is_file()
+
+
+@pytest.mark.parametrize("options", [{"resamples": 0}, {"seed": -1}, {"formats": "html"}, {"style": "papr"}])
+def test_options_that_are_not_allowed_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+    write_run(tmp_path / "runs", make_plan("pascal-to-isic2018", 0, 1, 8), "pmnet")
+    with pytest.raises(UsageError):
+        fssbench.report(tmp_path / "runs", out=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from fssbench.contracts.arguments import build_from_arguments
-from fssbench.errors import FssbenchError
+from fssbench.errors import FssbenchError, make_unknown_error
 from fssbench.evaluation.settings import Evaluation, Settings, make_settings
 from fssbench.evaluation.suite import Request, execute, prepare
 from fssbench.loading.settings import refuse_reserved
@@ -153,7 +153,17 @@ def make_request(methods: Iterable[str], config: Mapping[str, Any], given: Mappi
         UsageError: for an unknown argument or a value that is not allowed.
     """
     refuse_reserved(config)
-    of_settings = {field.name for field in fields(Settings)} & given.keys()
+    of_settings = {field.name for field in fields(Settings)}
+    of_request = {field.name for field in fields(Request)} - {
+        *_SEVERAL.values(),
+        "methods",
+        "config",
+        "settings",
+    }
+    for name in given:
+        if name not in (known := {*of_settings, *of_request, *_SEVERAL}):
+            raise make_unknown_error("argument of fssbench.run", name, known, hint="Next: help(fssbench.run)")
+    of_settings &= given.keys()
     settings = make_settings(**{name: given[name] for name in of_settings})
     values: dict[str, Any] = {
         "methods": tuple(dict.fromkeys(methods)),

@@ -65,7 +65,7 @@ def run(
     methods: str | Sequence[str],
     benchmark: str | Sequence[str] = (),
     *,
-    suite: str | None = None,
+    suite: str | Path | None = None,
     data: str | Path | None = None,
     out: str | Path = "runs",
     device: str = "auto",
@@ -81,8 +81,8 @@ def run(
 
     Args:
         methods: a method or several, by name.
-        benchmark: a benchmark or several, each with its variant if wanted.
-        suite: a named list of benchmarks, such as `cross-domain`.
+        benchmark: a benchmark or several: an id, with its variant if wanted, or a TOML file.
+        suite: a named list of benchmarks, such as `cross-domain`, or a TOML file.
         data: folder of all data sets, `mini`, or None for `FSSBENCH_DATA`.
         out: folder of all runs.
         device: torch device; `auto` is the first CUDA device, else the CPU.
@@ -172,7 +172,8 @@ def make_request(methods: Iterable[str], config: Mapping[str, Any], given: Mappi
     }
     for name, value in given.items():
         if name in _SEVERAL:
-            values[_SEVERAL[name]] = tuple(dict.fromkeys(_as_list(value)))
+            several = [str(each) if name == "benchmark" else each for each in _as_list(value)]
+            values[_SEVERAL[name]] = tuple(dict.fromkeys(several))
         elif name not in of_settings:
             values[name] = str(value) if isinstance(value, Path) else value
     if not values.get("seeds"):

@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 from command import run_command
+from processes import Done, run_commands
 
 
 @pytest.fixture(scope="module")
@@ -28,18 +26,10 @@ def site(toys_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def run_installed(
-    site: Path, *arguments: str, cwd: Path, start: tuple[str, ...] = ("-m", "fssbench")
-) -> subprocess.CompletedProcess[str]:
-    """The command in a process that finds the packages of `site`."""
-    environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-P", *start, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-        cwd=cwd,
+def run_installed(site: Path, *commands: str, cwd: Path) -> list[Done]:
+    """Commands in processes that find the packages of `site`."""
+    return run_commands(
+        *(command.split() for command in commands), folder=cwd, environment={"PYTHONPATH": str(site)}
     )
 
 
@@ -54,7 +44,8 @@ def list_rows(*arguments: str, folder: Path) -> dict[str, dict[str, object]]:
 
 
 def test_a_strangers_plugins_are_listed_and_broken_ones_hide_none(site: Path, tmp_path: Path) -> None:
-    methods = rows_by_name(run_installed(site, "list", "methods", "--json", cwd=tmp_path).stdout)
+    (done,) = run_installed(site, "list methods --json", cwd=tmp_path)
+    methods = rows_by_name(done.stdout)
     assert {"hsnet", "panet", "pmnet", "toy-prototype", "[red]a[/foo]"} <= set(methods)
     assert methods["toy-prototype"]["status"] == "ok"
     assert methods["toy-prototype"]["title"] == "Toy prototype"
@@ -70,7 +61,7 @@ def test_a_strangers_plugins_are_listed_and_broken_ones_hide_none(site: Path, tm
 
 
 def test_broken_plugins_in_plain_text(site: Path, tmp_path: Path) -> None:
-    done = run_installed(site, "list", "datasets", cwd=tmp_path)
+    (done,) = run_installed(site, "list datasets", cwd=tmp_path)
     assert done.returncode == 0
     lines = {line.split("\t")[0]: line for line in done.stdout.splitlines()}
     assert "SystemExit: 0" in lines["exits"]
@@ -118,14 +109,10 @@ def test_unknown_kind(tmp_path: Path) -> None:
 
 
 def test_check_runs_on_installed_plugins(site: Path, tmp_path: Path) -> None:
-    # one process for all three: most of its time is importing torch
-    check = "main(['check', name], standalone_mode=False)"
-    code = (
-        f"from fssbench.cli import main\nfor name in ('toy-prototype', 'toy-discs', 'toy-text'):\n    {check}"
-    )
-    done = run_installed(site, cwd=tmp_path, start=("-c", code))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr.count(" 0 failed") == 3
-    assert (
-        "Next: fssbench run --method toy-prototype --benchmark pascal-to-isic2018 --data mini" in done.stderr
-    )
+    names = ("toy-prototype", "toy-discs", "toy-text")
+    checks = run_installed(site, *(f"check {name}" for name in names), cwd=tmp_path)
+    for done in checks:
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert " 0 failed" in done.stderr
+    assert "Next: fssbench run --method toy-prototype " in checks[0].stderr
+    assert "--benchmark pascal-to-isic2018 --data mini" in checks[0].stderr

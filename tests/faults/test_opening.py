@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from command import run_command
 from PIL import Image
+from processes import run_commands
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs files that only POSIX systems have")
 
@@ -21,27 +21,21 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def run(folder: Path, *arguments: str, code: int = 0) -> bytes:
+def run(folder: Path, *arguments: str, code: int = 0) -> str:
     """What the command prints, started in a folder with a Ghostscript that leaves a trace."""
     programs = folder / "programs"
     programs.mkdir(exist_ok=True)
     program = programs / "gs"
     program.write_text(f"#!/bin/sh\ntouch '{folder}/CANARY'\n")
     program.chmod(0o755)
-    answer = subprocess.run(
-        [sys.executable, "-m", "fssbench", *arguments],
-        cwd=folder,
-        env={**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=120,
-        check=False,
-    )
-    assert answer.returncode == code, answer.stdout.decode()
+    environment = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    (done,) = run_commands(arguments, folder=folder, environment=environment)
+    output = done.stdout + done.stderr
+    assert done.returncode == code, output
     assert not (folder / "CANARY").exists(), "a program was started"
-    assert b"\x1b" not in answer.stdout
-    assert b"Traceback" not in answer.stdout
-    return answer.stdout
+    assert "\x1b" not in output
+    assert "Traceback" not in output
+    return output
 
 
 RUN = (
@@ -71,9 +65,9 @@ def test_postscript_in_a_jpg_is_an_error_and_runs_nothing(tmp_path: Path, data: 
             "(\\033]0;title\\007) print flush\nshowpage\n%%EOF\n"
         )
     said = run(tmp_path, "data", "verify", "fss1000", "--data", "data", code=3)
-    assert f"{folder.name}/1.jpg".encode() in said
-    assert b"PostScript" in said
-    assert b"PostScript" in run(tmp_path, *RUN, "--episodes", "100", *FAST, code=3)
+    assert f"{folder.name}/1.jpg" in said
+    assert "PostScript" in said
+    assert "PostScript" in run(tmp_path, *RUN, "--episodes", "100", *FAST, code=3)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device"])

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -73,7 +72,7 @@ class Done:
 
 
 class Started:
-    """A command that runs in a fresh process, used like a `Popen`; one at a time, and each has to be awaited."""
+    """A command that runs in a fresh process, used like a `Popen`."""
 
     returncode: int | None = None
     """Exit status once the command has ended, negative if a signal ended it."""
@@ -84,7 +83,8 @@ class Started:
         self, words: Sequence[object], folder: Path, environment: Mapping[str, str], *, torch: bool = True
     ) -> None:
         self._files = TemporaryDirectory()
-        self._parent = _start_parent(torch)
+        self._idle = _IDLE[torch]
+        self._parent = self._idle.pop() if self._idle else _start_parent(torch)
         given = [[str(word) for word in words], str(folder), dict(environment), self._files.name]
         assert self._parent.stdin is not None
         self._parent.stdin.write(json.dumps(given) + "\n")
@@ -97,6 +97,7 @@ class Started:
     def communicate(self) -> tuple[str, str]:
         """Wait for the end; return what the command printed on both streams."""
         self.returncode = self._read_number()
+        self._idle.append(self._parent)
         with self._files as files:
             out, err = ((Path(files) / name).read_text() for name in ("out", "err"))
             self.torch = (Path(files) / "torch").exists()
@@ -107,9 +108,12 @@ class Started:
         return int(self._parent.stdout.readline())
 
 
-@cache
+_IDLE: dict[bool, list[subprocess.Popen[str]]] = {True: [], False: []}
+"""Parents that wait for a command, with torch and without.  A command that a test did not await keeps its parent."""
+
+
 def _start_parent(torch: bool) -> subprocess.Popen[str]:
-    """Start the process of which all commands of the session are forks; it ends when its input is closed."""
+    """Start a process of which commands are forks; it ends when its input is closed."""
     return subprocess.Popen(
         [sys.executable, "-P", "-c", FORKS.format(imports=IMPORTS[torch])],
         env={**os.environ, "OMP_NUM_THREADS": "1"},

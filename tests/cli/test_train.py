@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from places import TRAIN_PLUGIN
+from processes import Started
 
 from fssbench.cli import main
 from fssbench.training.curves import read_curve
@@ -124,21 +127,45 @@ def test_plain_progress_lines_in_a_pipe(train, monkeypatch):
     assert "validation mIoU" in lines[-1]
 
 
-@pytest.mark.parametrize("norm", [pytest.param("false", marks=pytest.mark.slow), "true"])
-def test_two_processes_follow_one_with_the_double_batch(train, shapes, tmp_path, norm):
+def run_with_torchrun(words: list[object], folder: Path) -> str:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    # a crash outside Python (seen once on a busy machine) then says where it happened
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
+    command += ["-m", "fssbench", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def run_two_forks(words: list[object], folder: Path) -> str:
+    """Two processes with the variables that torchrun sets for them."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = {**os.environ, "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    ranks = [Started(words, folder, {**common, "RANK": rank, "LOCAL_RANK": rank}) for rank in ("0", "1")]
+    printed = [rank.communicate() for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], printed
+    return "".join(out for out, _ in printed)
+
+
+@pytest.mark.parametrize(
+    ("norm", "launch"),
+    [
+        # the same through torchrun, whose three imports of torch take most of its time
+        pytest.param("false", run_with_torchrun, marks=pytest.mark.slow),
+        pytest.param("true", run_with_torchrun, marks=pytest.mark.slow),
+        ("true", run_two_forks),
+    ],
+)
+def test_two_processes_follow_one_with_the_double_batch(train, shapes, tmp_path, norm, launch):
     """The loss curve of the same episodes, to rounding; validation is shared out and equal."""
     options = ["--steps", "5", "--val-episodes", "4", "--val-every", "2", "--set", f"norm={norm}"]
     assert train(*options, "--batch", "4").exit_code == 0
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["-m", "fssbench", "train", "--plugin", PLUGIN, "-m", "learner", "-b", "shapes"]
-    command += ["--data", shapes, "-o", tmp_path / "two", "--device", "cpu", "--batch", "2", *options]
-    # a crash outside Python (seen once on a busy machine) then says where it happened
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
-    done = subprocess.run(
-        [str(c) for c in command], capture_output=True, text=True, env=environment, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 1, "one process prints"
+    words = ["train", "--plugin", PLUGIN, "-m", "learner", "-b", "shapes", "--data", shapes]
+    words += ["-o", tmp_path / "two", "--device", "cpu", "--batch", "2", *options]
+    assert len(launch(words, tmp_path).splitlines()) == 1, "one process prints"
     one, two = (read_curve(tmp_path / name / "curve.csv") for name in ("out", "two"))
     assert [p.loss for p in two] == pytest.approx([p.loss for p in one], rel=1e-5)
     assert [p.val_miou for p in two] == pytest.approx([p.val_miou for p in one], abs=1.0)

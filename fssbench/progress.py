@@ -181,7 +181,21 @@ def choose_display(*, quiet: bool = False) -> Display:
         return Display()
     if is_notebook():
         return NotebookBar()
-    return TerminalBar() if sys.stderr.isatty() else PlainLines()
+    return TerminalBar() if sys.stderr.isatty() and not _only_lines else PlainLines()
+
+
+_only_lines = False
+
+
+@contextmanager
+def only_lines() -> Iterator[None]:
+    """Context in which progress at a terminal is shown in lines, because something else uses the terminal too."""
+    global _only_lines
+    _only_lines = True
+    try:
+        yield
+    finally:
+        _only_lines = False
 
 
 class Progress:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fssbench.cli.hints import Verb, compose_plugin_command
-from fssbench.cli.options import json_option
+from fssbench.cli.options import json_option, pdb_option
 from fssbench.cli.output import emit_json, print_table, to_one_line
 from fssbench.errors import PluginError, UsageError, make_unknown_error
 
@@ -82,6 +82,7 @@ def _count_checks(kind: str) -> int:
     type=click.IntRange(32),
     help="Side of the synthetic episodes that a method is checked on, pixels; default 64.",
 )
+@pdb_option()
 @json_option("One JSON object per check.")
 def command(target: str, backbone: str | None, size: int | None, as_json: bool) -> None:
     """Check TARGET against its contract: a plugin file, folder or module, or a registered name.

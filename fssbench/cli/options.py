@@ -104,6 +104,29 @@ def device_option() -> Decorator:
     )
 
 
+def pdb_option() -> Decorator:
+    """Make the option `--pdb`, which opens the debugger at the line at which a plugin fails."""
+
+    def enable(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+        if not wanted or context.resilient_parsing:
+            return
+        from fssbench.plugins.post_mortem import debugging
+        from fssbench.progress import only_lines
+
+        command = context.find_root()  # it is closed too if another option is wrong
+        command.with_resource(debugging())
+        command.with_resource(only_lines())  # a bar would be drawn over what is typed
+
+    return click.option(
+        "--pdb",
+        is_flag=True,
+        is_eager=True,  # before --plugin, which may fail too
+        expose_value=False,
+        callback=enable,
+        help="Open the debugger at the line at which a plugin fails.",
+    )
+
+
 def threads_option() -> Decorator:
     """Make the option `--threads`, which holds for this process and those that it starts."""
 

@@ -16,6 +16,7 @@ from fssbench.cli.options import (
     feature_cache_options,
     json_option,
     out_option,
+    pdb_option,
     plugin_option,
     protocol_option,
     settings_option,
@@ -178,6 +179,7 @@ def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
     help="Load a checkpoint of another method or other settings; marked in every output.",
 )
 @click.option("--download", is_flag=True, help="Download published backbone weights that are missing.")
+@pdb_option()
 @json_option("One JSON line per run on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="Print no progress.")
 def command(

@@ -15,6 +15,7 @@ from fssbench.cli.options import (
     feature_cache_options,
     json_option,
     out_option,
+    pdb_option,
     plugin_option,
     settings_option,
     splits_option,
@@ -138,6 +139,7 @@ from fssbench.cli.output import emit_json, escape_text
 @feature_cache_options("Folder for features in half precision.")
 @plugin_option()
 @click.option("--download", is_flag=True, help="Download published backbone weights that are missing.")
+@pdb_option()
 @json_option("One JSON line on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="Print no progress.")
 def command(method: str, config: dict[str, Any], as_json: bool, quiet: bool, **rest: Any) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from fssbench.plugins.calls import explain_error, find_place, shorten_message, show_traceback
+from fssbench.plugins.calls import call_debugger, explain_error, find_place, shorten_message, show_traceback
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
@@ -82,6 +82,8 @@ def run_checks(
             status, reason, cause = Status.FAIL, f"raised {explain_error(error)}", _find_cause(error)
             if cause not in causes:
                 show_traceback(error)
+                if name not in waivers:
+                    call_debugger(error)
         if status == Status.FAIL and name in waivers:
             status, reason, cause = Status.SKIP, f"waived: {waivers[name]} ({reason})", None
         number = None if cause is None else causes.setdefault(cause, len(causes) + 1)

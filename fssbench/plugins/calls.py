@@ -12,7 +12,7 @@ import linecache
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import PurePath
 from types import FrameType, TracebackType
@@ -36,6 +36,11 @@ _NO_MEMORY = (
     "CUDNN_STATUS_ALLOC_FAILED",
 )
 """Fragments of messages by which a plain `RuntimeError` of torch shows that memory ran out."""
+
+_DEBUGGED = "debugger_opened"
+"""Attribute of an error for which the debugger was opened."""
+Debugger = Callable[[BaseException, TracebackType, int], None]
+_debugger: Debugger | None = None
 
 
 def is_built_in(plugin: object) -> bool:
@@ -74,14 +79,20 @@ def plugin_call(
         if isinstance(error, (KeyboardInterrupt, *passes)):
             raise
         if isinstance(error, FssbenchError):
+            if isinstance(error, PluginError):  # such as logits that are not finite
+                call_debugger(error)
             if inside:
-                raise kind(_join(f"{inside}: {error}", hint)) from error
+                wrapped = kind(_join(f"{inside}: {error}", hint))
+                wrapped.__dict__[_DEBUGGED] = True
+                raise wrapped from error
             raise
         text = _join(f"{place} {explain_error(error)}".lstrip(), hint)
         if smaller and is_out_of_memory(error):
             text = _join(text, f"Next: choose a smaller {smaller}, or --device cpu")
         wrapped = kind(text)
         show_traceback(error, wrapped)
+        call_debugger(error)
+        wrapped.__dict__[_DEBUGGED] = True
         raise wrapped from error
 
 
@@ -121,12 +132,38 @@ def find_place(error: BaseException) -> str:
     frames = [*_walk_frames(error.__traceback__)]
     if not frames:
         return ""
-    rank = max(_rank_frame(frame) for frame, _ in frames)
-    frame, number = next(pair for pair in reversed(frames) if _rank_frame(pair[0]) == rank)
+    frame, number = frames[_choose_frame(frames)]
     code = frame.f_code
     linecache.checkcache(code.co_filename)
     line = linecache.getline(code.co_filename, number, frame.f_globals)
     return _describe_line(code.co_filename, number, code.co_name, line)
+
+
+def _choose_frame(frames: Sequence[tuple[FrameType, int]]) -> int:
+    """Return the index of the frame at which a plugin failed, see `find_place`."""
+    ranks = [_rank_frame(frame) for frame, _ in frames]
+    return max(index for index, rank in enumerate(ranks) if rank == max(ranks))
+
+
+def set_debugger(debugger: Debugger | None) -> None:
+    """Choose what is called with each exception of a plugin.
+
+    Args:
+        debugger: called with the exception, its traceback, and how many frames above the last one the plugin's line is;
+            None if nothing is called.
+    """
+    global _debugger
+    _debugger = debugger
+
+
+def call_debugger(error: BaseException) -> None:
+    """Open the debugger at the line at which a plugin failed, if the user asked for it (`--pdb`); once per error."""
+    trace = error.__traceback__
+    if _debugger is None or trace is None or isinstance(error, SyntaxError) or error.__dict__.get(_DEBUGGED):
+        return
+    error.__dict__[_DEBUGGED] = True
+    frames = [*_walk_frames(trace)]
+    _debugger(error, trace, len(frames) - 1 - _choose_frame(frames))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -50,7 +50,11 @@ if TYPE_CHECKING:
         with_names as with_names,
     )
     from fssbench.analysis.statistics import estimate_of_runs as estimate_of_runs, mean_sample as mean_sample
-    from fssbench.benchmarks.catalogue import BENCHMARKS as BENCHMARKS, find_benchmark as find_benchmark
+    from fssbench.benchmarks.catalogue import (
+        BENCHMARKS as BENCHMARKS,
+        find_benchmark as find_benchmark,
+        find_plan_benchmark as find_plan_benchmark,
+    )
     from fssbench.contracts.ablations import Ablation as Ablation
     from fssbench.contracts.backbones import (
         STANDARD as STANDARD,

@@ -132,6 +132,7 @@ def _convert_run(run: StoredRun) -> RunResult:
         commands=_list_commands(context, sessions),
         whole=run.whole,
         unmet=score.unmet,
+        definition=run.plan.definition,
     )
 
 

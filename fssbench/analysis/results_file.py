@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ValidationError, create_model
 
+from fssbench.contracts.benchmarks import Benchmark
 from fssbench.contracts.efficiency import Efficiency
 from fssbench.contracts.results import Cell, Estimate, Results, RunResult
 from fssbench.contracts.run_manifest import RunManifest
@@ -84,6 +85,8 @@ def _as_plain(value: Any) -> Any:
     """A value as JSON can hold it."""
     if isinstance(value, RunManifest):
         return _as_plain(value.as_stored())
+    if isinstance(value, Benchmark):
+        return value.model_dump(mode="json")
     if isinstance(value, Estimate):
         return [*map(_as_plain, (value.value, value.low, value.high)), value.shortage]
     if isinstance(value, float):

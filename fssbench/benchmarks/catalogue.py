@@ -7,16 +7,20 @@ their id later; a plan carries the definition of the third kind, and `find_plan_
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fssbench.benchmarks.benchmark_file import read_benchmark_file
 from fssbench.benchmarks.definition import collect_content, resolve_carried, resolve_own, resolve_variant
 from fssbench.benchmarks.pmnet_paper import RECORDS, SQUARE_RESIZE, SUMMED_METER
 from fssbench.benchmarks.toml_tables import is_file_name, split_file_name
 from fssbench.contracts.benchmarks import Benchmark, Resolved, Source, Variant
-from fssbench.contracts.episodes import Plan
 from fssbench.errors import UsageError, make_unknown_error
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.registry import DATASETS
+
+if TYPE_CHECKING:
+    from fssbench.contracts.episodes import Plan
+    from fssbench.contracts.results import RunResult
 
 __all__ = [
     "BENCHMARKS",
@@ -64,8 +68,8 @@ def find_benchmark(name: str | Path | Resolved) -> Resolved:
     return resolve_variant(benchmark, base, wanted if colon else None, hint=f"Next: `fssbench show {base}`")
 
 
-def find_plan_benchmark(plan: Plan) -> Resolved:
-    """Find the benchmark of a plan: the definition that it carries, or the benchmark of its id.
+def find_plan_benchmark(plan: Plan | RunResult) -> Resolved:
+    """Find the benchmark of a plan or a run: the definition that it carries, or the benchmark of its id.
 
     Raises:
         UsageError: if it carries none and its benchmark is not known here.

@@ -118,7 +118,7 @@ class Resolved(Record):
     @property
     def title(self) -> str:
         """Title as reports print it.  A user's own benchmark is never printed under the title of another one."""
-        return f"{self.benchmark.title} (own benchmark {self.id})" if self.is_own else self.benchmark.title
+        return f"{self.benchmark.title} (own, {self.id})" if self.is_own else self.benchmark.title
 
     @property
     def definition(self) -> Benchmark | None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fssbench.contracts.benchmarks import Benchmark
 from fssbench.contracts.efficiency import Efficiency
 from fssbench.contracts.marks import Mark, parse_mark
 from fssbench.contracts.run_manifest import RunManifest
@@ -140,6 +141,8 @@ class RunResult:
     """Whether every episode of an uncapped plan was counted: the published rule for absent classes applies."""
     unmet: tuple[int, ...] = ()
     """Classes that mIoU leaves out because the run, not being whole, met no episode of theirs."""
+    definition: Benchmark | None = None
+    """Definition of a benchmark that a user wrote; None if the benchmark can be found by its id."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "marks", tuple(map(parse_mark, self.marks)))  # `results.json` has texts

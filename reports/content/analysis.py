@@ -115,8 +115,9 @@ class Analysis:
     @cached_property
     def benchmarks(self) -> dict[str, str]:
         """Short title of each benchmark id, in the order of the places.  No two titles are equal."""
+        cell_by_id = {place.benchmark: next(iter(place.cells.values())) for place in reversed(self.places)}
         ids = list(dict.fromkeys(place.benchmark for place in self.places))
-        titles = [find_title(i) for i in ids]
+        titles = [find_title(cell_by_id[i]) for i in ids]
         return {
             i: f"{title} ({clean(i.partition(':')[2])})" if titles.count(title) > 1 and ":" in i else title
             for i, title in zip(ids, titles, strict=True)

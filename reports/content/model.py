@@ -19,7 +19,7 @@ from fssbench.api import (
     RunResult,
     UsageError,
     build_legend,
-    find_benchmark,
+    find_plan_benchmark,
     mark_letters,
     row_title,
     verdicts,
@@ -184,7 +184,7 @@ def _describe_families(results: Results) -> str:
 def _build_section(name: str, cells: list[Cell], legend: dict[str, LegendMark]) -> Section:
     columns = _list_columns(cells)
     runs = list({run.slug: run for cell in cells for run in cell.folds.values()}.values())
-    title, facts, pitfalls = _describe_benchmark(name)
+    title, facts, pitfalls = _describe_benchmark(_get_first_run(cells[0]))
     return Section(
         id=clean(name),
         title=title,
@@ -329,25 +329,23 @@ def _build_published_row(name: str, numbers: list[Published], columns: tuple[Col
     )
 
 
-def find_title(name: str) -> str:
-    """Return a benchmark's title without its variant, or its id if the benchmark is not known.
+def find_title(cell: Cell) -> str:
+    """Return the title of a cell's benchmark without its variant, or its id if the benchmark is not known.
 
-    Example:
-        >>> find_title("pascal-to-isic2018:isic1")
-        'PASCAL to ISIC2018'
+    The title of a user's own benchmark says so and contains its id, so it is never that of a built-in one.
     """
-    return _describe_benchmark(name)[0]
+    return _describe_benchmark(_get_first_run(cell))[0]
 
 
 def _count_folds(number: int) -> str:
     return "1 fold" if number == 1 else f"{number} folds"
 
 
-def _describe_benchmark(name: str) -> tuple[str, tuple[tuple[str, str], ...], tuple[str, ...]]:
+def _describe_benchmark(run: RunResult) -> tuple[str, tuple[tuple[str, str], ...], tuple[str, ...]]:
     try:
-        resolved = find_benchmark(name)
+        resolved = find_plan_benchmark(run)
     except UsageError:  # a benchmark of a plugin that is not installed here
-        return clean(name), (), ()
+        return clean(run.benchmark), (), ()
     b = resolved.benchmark
     facts = [
         ("Category", b.category),
@@ -362,4 +360,9 @@ def _describe_benchmark(name: str) -> tuple[str, tuple[tuple[str, str], ...], tu
     ]
     if resolved.variant is not None:
         facts.insert(0, ("Variant", f"{resolved.variant.name}: {resolved.variant.title}"))
-    return clean(b.title), tuple((k, clean(v)) for k, v in facts), tuple(map(clean, b.pitfalls))
+    if resolved.is_own:
+        origin = (
+            f"a user's own benchmark, version {b.version}, defined in a file; there are no published figures"
+        )
+        facts.insert(0, ("Definition", f"{origin} ({b.origin})"))
+    return clean(resolved.title), tuple((k, clean(v)) for k, v in facts), tuple(map(clean, b.pitfalls))

@@ -7,7 +7,7 @@ setting, so a sorted order never mixes different measurements.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fssbench.api import (
@@ -139,8 +139,9 @@ def find_suite(benchmark: str) -> str:
     return record.category if record else "custom"
 
 
-def _list_columns(cells: Iterable[Cell]) -> dict[tuple[str, int], BoardColumn]:
+def _list_columns(cells: Sequence[Cell]) -> dict[tuple[str, int], BoardColumn]:
     """Return the columns by benchmark and shot, in the order of the paper."""
+    cell_by_benchmark = {cell.benchmark: cell for cell in cells}
     order = {name: n for n, name in enumerate(BENCHMARKS)}
     columns = sorted(
         {(cell.benchmark, cell.shot) for cell in cells},
@@ -150,7 +151,7 @@ def _list_columns(cells: Iterable[Cell]) -> dict[tuple[str, int], BoardColumn]:
         (benchmark, shot): BoardColumn(
             id=f"c{n}",
             benchmark=clean(benchmark),
-            title=f"{find_title(benchmark)}{_format_variant(benchmark)}",
+            title=f"{find_title(cell_by_benchmark[benchmark])}{_format_variant(benchmark)}",
             page=name_page("benchmark", benchmark),
             shot=shot,
             suite=find_suite(benchmark),

@@ -129,7 +129,7 @@ def _make_figure(cell: Cell, legend: dict[str, LegendMark]) -> MethodFigure:
     miou = build_mean_entry(cell, legend)
     return MethodFigure(
         benchmark=clean(cell.benchmark),
-        title=find_title(cell.benchmark),
+        title=find_title(cell),
         page=name_page("benchmark", cell.benchmark),
         label=clean(row_title(cell)),
         backbone=clean(cell.backbone),

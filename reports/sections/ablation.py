@@ -101,7 +101,7 @@ def _make_table(analysis: Analysis, cells: list[Cell], legend: dict[str, LegendM
             )
         )
     return AblationTable(
-        title=find_title(first.benchmark),
+        title=find_title(ablated[0]),
         method=clean(first.method),
         backbone=clean(first.backbone),
         shot=first.shot,

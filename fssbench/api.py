@@ -126,6 +126,7 @@ if TYPE_CHECKING:
         Stage as Stage,
         Supervision as Supervision,
     )
+    from fssbench.contracts.wrapping import wrap as wrap
     from fssbench.data.list_files import (
         load_plain_json as load_plain_json,
         load_plain_pickle as load_plain_pickle,

@@ -20,8 +20,13 @@ from fssbench.errors import DataError, UsageError
 from fssbench.plugins.execution import is_installed
 from fssbench.plugins.registry import BACKBONES, DATASETS, METHODS, REPORTERS
 
-KINDS = ("method", "dataset", "backbone", "reporter")
-"""Kinds of plugins, as the entry point groups spell them in the plural."""
+TEMPLATES = {
+    "method": ("method", "trainable_method", "wrapped_method"),
+    "dataset": ("dataset",),
+    "backbone": ("backbone",),
+    "reporter": ("reporter",),
+}
+"""Templates of each kind of plugin."""
 WORDS = {"dataset": "data set"}
 """Kinds whose name in a sentence differs."""
 LONGEST_NAME = 50
@@ -46,13 +51,13 @@ class Start:
     """The file or folder that `--plugin` takes, relative to the output folder."""
 
 
-def make_start(kind: str, name: str, *, trainable: bool = False, package: bool = False) -> Start:
+def make_start(kind: str, name: str, *, template: str | None = None, package: bool = False) -> Start:
     """Make the files of a new plugin.
 
     Args:
-        kind: one of `KINDS`.
+        kind: one of the keys of `TEMPLATES`, as the entry point groups spell them in the plural.
         name: name of the plugin on the command line, such as `my-method`.
-        trainable: for a method: whether it has weights, a loss and a recipe.
+        template: one of `TEMPLATES` of its kind; the first by default.
         package: whether to make a project with an entry point and a test, instead of one file.
 
     Raises:
@@ -61,8 +66,7 @@ def make_start(kind: str, name: str, *, trainable: bool = False, package: bool =
     require_free_name(name)
     module = name.replace("-", "_")
     file = f"{kind}.py" if package else f"{module}.py"
-    template = "trainable_method.py" if trainable else f"{kind}.py"
-    text = _read_template(template)
+    text = _read_template(f"{template or kind}.py")
     class_name = make_class_name(name, kind, text)
     code = rename_plugin(text, name, class_name, datetime.now(UTC).year)
     if not package:

@@ -18,19 +18,26 @@ KINDS = ("method", "dataset", "backbone", "reporter")
 @click.argument("kind", type=click.Choice(KINDS))
 @click.argument("name")
 @click.option("--trainable", is_flag=True, help="A method with weights, a loss and a recipe for `train`.")
+@click.option("--wrap", "wrapped", is_flag=True, help="A function or network that is wrapped as a method.")
 @click.option("--package", is_flag=True, help="A project that can be installed, with entry point and test.")
 @out_option(".", "Folder of the new file or project.")
 @json_option("One JSON object per written file.")
-def command(kind: str, name: str, trainable: bool, package: bool, out: Path, as_json: bool) -> None:
+def command(
+    kind: str, name: str, trainable: bool, wrapped: bool, package: bool, out: Path, as_json: bool
+) -> None:
     """Write a new plugin that works at once: a file NAME.py, or with --package a project NAME.
 
     Existing files are never overwritten.
     """
     from fssbench.new_plugins import make_start, write_start
 
-    if trainable and kind != "method":
-        raise UsageError(f"--trainable is for methods, but a {kind} was requested. Next: leave it out")
-    start = make_start(kind, name, trainable=trainable, package=package)
+    if (trainable or wrapped) and kind != "method":
+        option = "--trainable" if trainable else "--wrap"
+        raise UsageError(f"{option} is for methods, but a {kind} was requested. Next: leave it out")
+    if trainable and wrapped:
+        raise UsageError("fssbench does not train a wrapped model. Next: give --trainable or --wrap")
+    template = "trainable_method" if trainable else "wrapped_method" if wrapped else kind
+    start = make_start(kind, name, template=template, package=package)
     paths = write_start(start, out)
     target = out / start.target
     if as_json:

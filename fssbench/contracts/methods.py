@@ -101,6 +101,8 @@ class Method(nn.Module, ABC):
     shipped: ClassVar[str | None] = None
     """Folder of the checkpoints that come with the plugin, relative to its file.  If no checkpoint is named,
     `fssbench run` uses the one that fits the benchmark."""
+    brings_weights: ClassVar[bool] = False
+    """Whether the constructor gives the method its trained weights, so that it needs no checkpoint."""
     files: ClassVar[tuple[str, ...]] = ()
     """Data files that the plugin reads while it predicts, relative to its own file; patterns such as
     `prompts/*.json` are allowed.  Their bytes are part of a run's identity.  Files beside the plugin that its
@@ -125,7 +127,7 @@ class Method(nn.Module, ABC):
             raise DataError(f"method {self.card.name!r} needs a backbone, such as {self.card.backbone!r}")
         self.config = config
         self.backbone: Backbone | None = backbone
-        self.provenance = Provenance(method=self.card.name, untrained=self.card.trained)
+        self.provenance = Provenance(method=self.card.name, untrained=needs_checkpoint(type(self)))
         """Filled in by `fssbench.load_method`: backbone, weights, checkpoint, ablations, settings."""
 
     @classmethod
@@ -352,6 +354,11 @@ class ImageMethod(Method):
 
 
 _BACKBONE = "backbone."
+
+
+def needs_checkpoint(method: type[Method]) -> bool:
+    """Whether the method has random weights until a checkpoint with its trained weights is loaded."""
+    return method.card.trained and not method.brings_weights
 
 
 def owns_backbone(method: Method | type[Method]) -> bool:

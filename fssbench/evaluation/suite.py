@@ -20,7 +20,7 @@ from fssbench.benchmarks.suites import Member, find_suite
 from fssbench.contracts.arguments import Count, Natural
 from fssbench.contracts.benchmarks import Resolved
 from fssbench.contracts.episodes import Plan
-from fssbench.contracts.methods import Method
+from fssbench.contracts.methods import Method, needs_checkpoint
 from fssbench.data.location import find_data_folder, is_miniature
 from fssbench.episodes.replay import prepare_given_plan
 from fssbench.episodes.sampling import plan
@@ -316,7 +316,7 @@ class _Loader:
     def get(self, name: str, drawn: Plan) -> Method:
         cls, request = METHODS.get(name), self.request
         checkpoint = request.checkpoint
-        if not cls.card.trained and any(METHODS.get(n).card.trained for n in request.methods):
+        if not needs_checkpoint(cls) and any(needs_checkpoint(METHODS.get(n)) for n in request.methods):
             checkpoint = None  # --checkpoint is meant for the methods that are trained
         if checkpoint is not None:
             checkpoint = checkpoint.replace("{fold}", str(drawn.fold)).replace("{method}", name)
@@ -347,7 +347,7 @@ class _Loader:
         request, name = self.request, cls.card.name
         if choice.lacking:
             raise DataError(explain_weights_on_command_line(cls))
-        if cls.card.trained and choice.checkpoint is None:
+        if needs_checkpoint(cls) and choice.checkpoint is None:
             self._notes.append(f"{name}: no checkpoint, its weights come from a seed; marked untrained")
         if cls.needs_backbone and not request.download:
             lacking = explain_missing_weights(choice.backbone or cls.card.backbone, request.weights)

@@ -13,7 +13,13 @@ import torch
 from fssbench.contracts.backbones import Backbone
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import Mark, MarkKind
-from fssbench.contracts.methods import Method, MethodConfig, collect_method_weights, owns_backbone
+from fssbench.contracts.methods import (
+    Method,
+    MethodConfig,
+    collect_method_weights,
+    needs_checkpoint,
+    owns_backbone,
+)
 from fssbench.contracts.provenance import Provenance
 from fssbench.errors import DataError, UsageError
 from fssbench.files.state_dicts import digest_state
@@ -117,7 +123,7 @@ def load_method(
     )
     if path is not None:
         checkpoints.load(method, path, state, force=force)
-    elif _has_own_weights(method) and not cls.card.trained:
+    elif _has_own_weights(method) and not needs_checkpoint(cls):
         again = collect_method_weights(_construct(cls, settings, network, seed + 1))
         if digest_state(again) != digest_state(collect_method_weights(method)):
             marks = tuple(RANDOM if mark == LOCAL else mark for mark in method.provenance.marks)
@@ -177,7 +183,7 @@ def record_provenance(method: Method, *observed: execution.Observed) -> None:
         weights_sha256=network.weights_sha256 if network else None,
         backbone_source_sha256=of_backbone.sha256 if of_backbone else None,
         config=settings,
-        untrained=cls.card.trained,
+        untrained=needs_checkpoint(cls),
         learnable=_count_learnable(method),
         parameters=sum(p.numel() for p in method.parameters()),
         marks=_make_own_marks(method, whole),
@@ -255,7 +261,7 @@ def _make_own_marks(method: Method, source: Source) -> tuple[Mark, ...]:
     """Return the marks of a method that do not depend on the benchmark."""
     marks = [] if source.has_file else [UNFILED]
     weights = method.backbone.weights if method.backbone is not None else ""
-    if weights.startswith("file:") or (_has_own_weights(method) and not method.card.trained):
+    if weights.startswith("file:") or (_has_own_weights(method) and not needs_checkpoint(type(method))):
         marks.append(LOCAL)
     return tuple(marks)
 

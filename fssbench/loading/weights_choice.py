@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fssbench.contracts.episodes import Plan
-from fssbench.contracts.methods import Method
+from fssbench.contracts.methods import Method, needs_checkpoint
 from fssbench.data.location import is_miniature
 from fssbench.loading.bundled import choose_bundled, list_bundled
 from fssbench.loading.settings import list_settings_to_take
@@ -68,7 +68,7 @@ def choose_weights(
         backbone = MINI_BACKBONE
     if checkpoint is not None:
         return Choice(backbone, Path(checkpoint).expanduser(), dict(config))
-    if not cls.card.trained or untrained:
+    if not needs_checkpoint(cls) or untrained:
         return Choice(backbone, None, dict(config))
     if plan is not None and weights is None:
         network = (backbone or cls.card.backbone) if cls.needs_backbone else None

@@ -322,7 +322,7 @@ _FOLDERS_OF_NO_PLUGIN = frozenset({"test", "tests", "docs", "build", "dist"})
 
 
 def _may_define_plugins(path: Path) -> bool:
-    """Return whether a module of a folder defines classes and is neither a script of packaging nor a test."""
+    """Return whether a module of a folder makes classes and is neither a script of packaging nor a test."""
     name = path.stem
     if name.startswith(("_", "test_")) or name.endswith("_test") or name in {"setup", "conftest"}:
         return False
@@ -330,7 +330,15 @@ def _may_define_plugins(path: Path) -> bool:
         tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError):
         return True  # the import then raises an error that explains it
-    return any(isinstance(node, ast.ClassDef) and node.bases for node in tree.body)
+    return any(_makes_class(node) for node in tree.body)
+
+
+def _makes_class(node: ast.stmt) -> bool:
+    """Return whether a statement defines a class, or assigns what `wrap(...)` returns."""
+    if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Call):
+        function = node.value.func
+        return (getattr(function, "id", None) or getattr(function, "attr", None)) == "wrap"
+    return isinstance(node, ast.ClassDef) and bool(node.bases)
 
 
 def _import(path: Path) -> ModuleType:

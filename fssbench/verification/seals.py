@@ -225,7 +225,8 @@ def _find_method_faults(identity: Identity, context: Context) -> Iterator[str]:
         stored, own = getattr(context, name), getattr(cls.card, name)
         if stored not in (None, own):
             yield f"{name} is {stored!r}, but that of the method is {own!r}"
-    if (cls.card.trained and context.checkpoint_sha256 is None) != (
+    needs_checkpoint = cls.card.trained and not cls.brings_weights
+    if (needs_checkpoint and context.checkpoint_sha256 is None) != (
         MarkKind.UNTRAINED in {mark.kind for mark in context.marks}
     ):
         yield "the mark 'untrained' and the checkpoint contradict each other"

@@ -20,21 +20,29 @@ from run_folders import make_plan, write_run
 
 from fssbench.api import UsageError
 from fssbench.errors import DataError
-from fssbench.new_plugins import KINDS, make_start, require_free_name, write_start
+from fssbench.new_plugins import TEMPLATES as KINDS, make_start, require_free_name, write_start
 from fssbench.plugins.registry import METHODS, load_plugin
 
 LONG = "a-name-that-is-nearly-as-long-as-a-name-may-be-yes"
 SMALL = ("--data", "mini", "--episodes", 1, "--shot", 1, "--size", 32, "--quiet")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_start_that_is_called_mine_is_the_template(kind: str) -> None:
-    start = make_start(kind, "mine")
+EVERY = [(kind, template) for kind, templates in KINDS.items() for template in templates]
+
+
+@pytest.mark.parametrize(("kind", "template"), EVERY)
+def test_a_start_that_is_called_mine_is_the_template(kind: str, template: str) -> None:
+    start = make_start(kind, "mine", template=template)
     code = re.sub(r"year=\d+", "year=2026", start.files["mine.py"])
-    assert code == (TEMPLATES / f"{kind}.py").read_text()
+    assert code == (TEMPLATES / f"{template}.py").read_text()
 
 
-@pytest.mark.parametrize("template", ["method", "backbone", "dataset", "reporter"])
+def test_every_template_is_a_start() -> None:
+    modules = {path.stem for path in TEMPLATES.glob("*.py")} - {"__init__"}
+    assert modules == {template for _, template in EVERY}
+
+
+@pytest.mark.parametrize("template", ["method", "wrapped_method", "backbone", "dataset", "reporter"])
 def test_the_documentation_shows_the_templates(template: str) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / "plugins.md").read_text(), flags=re.DOTALL)
     assert (TEMPLATES / f"{template}.py").read_text() in blocks
@@ -43,13 +51,10 @@ def test_the_documentation_shows_the_templates(template: str) -> None:
 def test_every_start_is_linted_under_any_name(tmp_path: Path) -> None:
     """The child process is ruff, which takes milliseconds."""
     for package in (False, True):
-        for kind in KINDS:
-            folder = tmp_path / f"{kind}{package}"
-            for trainable in (False, True) if kind == "method" else (False,):
-                for name in ("my_net", LONG, "settings"):
-                    write_start(
-                        make_start(kind, name, trainable=trainable, package=package), folder / str(trainable)
-                    )
+        for kind, template in EVERY:
+            for name in ("my_net", LONG, "settings"):
+                start = make_start(kind, name, template=template, package=package)
+                write_start(start, tmp_path / f"{template}{package}")
     users = (
         "lint.isort.known-third-party=['fssbench']",
         "lint.isort.known-first-party=['my_net', 'settings', 'a_*']",
@@ -197,8 +202,18 @@ def test_a_folder_that_cannot_hold_files_is_named_and_stays_empty(tmp_path: Path
     assert (tmp_path / "file").read_text() == ""
 
 
-def test_only_a_method_is_trainable(tmp_path: Path) -> None:
-    done = run_command("new", "dataset", "mine", "--trainable", folder=tmp_path)
+@pytest.mark.parametrize(
+    "options", [("dataset", "--trainable"), ("reporter", "--wrap"), ("method", "--wrap", "--trainable")]
+)
+def test_options_that_a_kind_does_not_have_are_refused(options: tuple[str, ...], tmp_path: Path) -> None:
+    kind, *words = options
+    done = run_command("new", kind, "mine", *words, folder=tmp_path)
     assert done.exit_code == 2
-    assert "--trainable" in done.stderr
+    assert words[-1] in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrapped_function_keeps_the_contract(tmp_path: Path) -> None:
+    assert run_command("new", "method", "colours", "--wrap", folder=tmp_path).exit_code == 0
+    check = run_command("check", "colours.py", folder=tmp_path)
+    assert check.exit_code == 0, check.output

@@ -40,16 +40,17 @@ class PublishedWeights(Record):
     file: str
     """File name as published."""
     sha256: str
-    """Hash of the file, or its first digits if these are part of the published name."""
+    """Hash of the file, or its first digits if these are part of the published name; empty for a `hub`, which names
+    each file by its hash."""
     licence: str
     """Licence as the publisher states it."""
     source: str
     """What it was trained on, and by whom."""
-    origin: Literal["url", "torchvision", "timm", "package"] = "url"
+    origin: Literal["url", "torchvision", "timm", "hub", "package"] = "url"
     """Who publishes it, which decides how its address is known."""
     key: str
-    """The address (`url`), the weight enum (`torchvision`), the model's name (`timm`), or the distribution that
-    holds the file (`package`)."""
+    """The address (`url`), the weight enum (`torchvision`), the model's name (`timm`), the repository of the Hugging
+    Face hub (`hub`), or the distribution that holds the file (`package`)."""
     extra: str = ""
     """Extra of fssbench, or another distribution, to install for a `package`; empty: the distribution itself."""
     bytes: int | None = None

@@ -120,8 +120,10 @@ def _find_cache_path(record: PublishedWeights) -> Path:
 def list_weight_places(record: PublishedWeights) -> list[Path]:
     """List the places where the file may be on this machine, in the order of the search."""
     paths = [_find_cache_path(record), Path(torch.hub.get_dir()) / "checkpoints" / record.file]
+    if record.origin == "hub":
+        return _list_hub_files(record.key, record.file)
     if record.origin == "timm":
-        paths += _list_hub_files(record)
+        paths += _list_hub_files(f"timm/{record.key}", "model.safetensors")
     if record.origin == "package":
         try:
             files = importlib.metadata.files(record.key) or []
@@ -131,12 +133,41 @@ def list_weight_places(record: PublishedWeights) -> list[Path]:
     return paths
 
 
-def _list_hub_files(record: PublishedWeights) -> list[Path]:
-    """List the files that timm downloaded: the same tensors as safetensors, links to blobs named by their sha256."""
+def _find_hub_folder() -> Path:
+    """Return the folder in which the Hugging Face hub's own library stores downloaded files."""
     home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
-    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
-    links = sorted((hub / f"models--timm--{record.key}" / "snapshots").glob("*/model.safetensors"))
+    return Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+
+
+def _list_hub_files(repository: str, file: str) -> list[Path]:
+    """List the stored versions of a file of the Hugging Face hub: links to blobs that are named by their sha256."""
+    folder = _find_hub_folder() / f"models--{repository.replace('/', '--')}" / "snapshots"
+    links = sorted(folder.glob(f"*/{file}"))
     return [link for link in links if re.fullmatch(r"[0-9a-f]{64}", link.resolve().name)]
+
+
+def _download_from_hub(record: PublishedWeights) -> Path:
+    """Download a file of the Hugging Face hub with the hub's own library, which resumes and stores it by its hash.
+
+    Raises:
+        DataError: if the library is not installed, or the download fails.
+    """
+    try:
+        hub = import_module("huggingface_hub")
+    except ImportError:
+        raise DataError(
+            f"weights {record.id!r} are published on the Hugging Face hub, whose package huggingface_hub is not "
+            'installed. Next: `pip install "fssbench[timm]"`'
+        ) from None
+    try:
+        path = Path(hub.hf_hub_download(record.key, record.file, cache_dir=_find_hub_folder()))
+    except Exception as error:  # the library raises errors of its HTTP client, of the hub and of the system
+        reason = str(error).strip().split("\n", 1)[0][:200] or type(error).__name__
+        raise DataError(
+            f"the download of {record.file} of {record.key} failed ({reason}). Next: run the same command again, "
+            "which resumes the download, or give --weights FILE"
+        ) from None
+    return path
 
 
 def explain_missing_weights(backbone: str, weights: str | None) -> str | None:
@@ -156,13 +187,15 @@ def explain_missing_weights(backbone: str, weights: str | None) -> str | None:
     record = find_published_weights(backbone, weights)
     if any(place.is_file() for place in list_weight_places(record)):
         return None
-    searched = ", ".join(str(p) for p in list_weight_places(record))
+    searched = ", ".join(map(str, list_weight_places(record))) or str(_find_hub_folder())
     if record.gate:
         remedy = f"the publisher requires this first: {record.gate}. Then put {record.file} into one of them"
     elif record.origin == "package":
         remedy = _compose_installation(record)
     else:
-        remedy = f"`fssbench run ... --download` on a machine with a network, or put {record.file} into one of them"
+        remedy = "`fssbench run ... --download` on a machine with a network"
+        if record.origin != "hub":
+            remedy += f", or put {record.file} into one of them"
     return (
         f"weights {weights!r} of backbone {backbone!r} ({record.file}) are not on this machine. "
         f"These places were searched: {searched}. Next: {remedy}, or give --weights FILE"
@@ -187,10 +220,19 @@ def locate_weights(backbone: str, weights: str, *, download: bool = False) -> Pa
     if problem is not None:
         find_weights_folder().mkdir(parents=True, exist_ok=True)
         hold_folder(find_weights_folder())
-        return fetch(find_download_address(record), _find_cache_path(record), sha256=record.sha256)
-    here = next(place for place in list_weight_places(record) if place.is_file())
+        if record.origin == "hub":
+            _download_from_hub(record)
+        else:
+            return fetch(find_download_address(record), _find_cache_path(record), sha256=record.sha256)
+    here = next((place for place in list_weight_places(record) if place.is_file()), None)
+    if here is None:
+        raise DataError(
+            f"{record.file} of {record.key} was downloaded, but the hub does not name it by its sha256, so it cannot "
+            "be checked. Next: give the file with --weights FILE, which records its hash"
+        )
     actual = hash_weights_file(here)
-    expected = record.sha256 if here.name == record.file else here.resolve().name
+    by_name = record.origin == "hub" or here.name != record.file
+    expected = here.resolve().name if by_name else record.sha256
     if not actual.startswith(expected):
         raise DataError(
             f"{here} has the sha256 {actual[:16]}..., but the published one is {expected[:16]}...: the file is damaged "

@@ -35,6 +35,8 @@ class Plugin:
     load: Callable[[], Any]
     value: Any = None
     error: str | None = None
+    is_member: bool = False
+    """Whether a family makes it from its name.  What is wrong with the name is then the user's mistake."""
 
     def get(self) -> Any:
         """Load the plugin once; a failure is stored and raised again with its reason.
@@ -45,7 +47,8 @@ class Plugin:
         if self.value is None and self.error is None:
             try:
                 place = f"plugin {self.name!r} from {self.origin} does not load"
-                with plugin_call(f"{place}:", inside=place), _observe_import():
+                passes = (UsageError,) if self.is_member else ()
+                with plugin_call(f"{place}:", inside=place, passes=passes), _observe_import():
                     self.value = self.load()
             except PluginError as error:
                 self.error = str(error)
@@ -62,12 +65,15 @@ class Registry:
         kind: singular, for messages ("method").
         group: entry point group.
         base: qualified name of the class every plugin must derive from, resolved on first load.
+        families: entry point group of functions that make a class from the rest of a name such as `timm:NAME`;
+            empty for none.
     """
 
-    def __init__(self, kind: str, group: str, base: str) -> None:
+    def __init__(self, kind: str, group: str, base: str, families: str = "") -> None:
         self.kind = kind
         self.group = group
         self.base = base
+        self.families = families
         self._plugins: dict[str, Plugin] | None = None
         self._clashes: dict[str, list[str]] = {}
 
@@ -100,8 +106,18 @@ class Registry:
             )
         return value
 
+    def _add_from_family(self, name: str) -> None:
+        """Register a name such as `timm:NAME`, if a family has its first part."""
+        family, colon, rest = name.partition(":")
+        if not (self.families and colon and rest):
+            return
+        for point in importlib.metadata.entry_points(group=self.families, name=family):
+            dist = f"{point.dist.name} {point.dist.version}" if point.dist else "unknown distribution"
+            self._add(name, f"{dist} ({point.value})", lambda point=point: point.load()(rest))
+            self._scan()[name].is_member = True
+
     def names(self) -> list[str]:
-        """List all registered names, also of broken plugins, sorted."""
+        """List all registered names, also of broken plugins, sorted; names of families only after their use."""
         return sorted(self._scan())
 
     def plugin(self, name: str) -> Plugin:
@@ -112,6 +128,8 @@ class Registry:
             PluginError: if two distributions claim the name.
         """
         plugins = self._scan()
+        if name not in plugins:
+            self._add_from_family(name)
         if name in self._clashes:
             raise PluginError(
                 f"{self.kind} {name!r} is registered twice: {' and '.join(self._clashes[name])}. "
@@ -166,7 +184,9 @@ def _is_same_class(installed: Plugin, value: type) -> bool:
 METHODS = Registry("method", "fssbench.methods", "fssbench.api.Method")
 DATASETS = Registry("dataset", "fssbench.datasets", "fssbench.api.Dataset")
 REPORTERS = Registry("reporter", "fssbench.reporters", "fssbench.api.Reporter")
-BACKBONES = Registry("backbone", "fssbench.backbones", "fssbench.api.Backbone")
+BACKBONES = Registry(
+    "backbone", "fssbench.backbones", "fssbench.api.Backbone", families="fssbench.backbone_families"
+)
 
 
 def load_plugin(target: str | Path) -> list[str]:

@@ -27,7 +27,11 @@ from fssbench.loading.backbone_weights import (
 from fssbench.loading.backbones import build_backbone
 from fssbench.plugins.registry import BACKBONES
 
-CARDS: dict[str, BackboneCard] = {name: BACKBONES.get(name).card for name in BACKBONES.names()}
+CARDS: dict[str, BackboneCard] = {
+    name: BACKBONES.get(name).card
+    for name in BACKBONES.names()
+    if ".vit." not in BACKBONES.plugin(name).origin  # networks of timm have tests of their own
+}
 ALL = [(name, layout) for name, card in CARDS.items() for layout in card.layouts]
 LARGER = {(name, layout) for name, layout in ALL if name == "resnet101" and layout != "standard"}
 PARAMETERS = {

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
@@ -242,3 +244,93 @@ def test_a_backbone_without_published_weights_names_the_other_ways(monkeypatch: 
         assert part in str(caught.value)
     with pytest.raises(UsageError):
         explain_missing_weights("resnet50", None)
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """Serves one file as the Hugging Face hub does; a request without its repository gets 404."""
+
+    content = b"safetensors of a hub"
+    etag = hashlib.sha256(content).hexdigest()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def _answer(self, *, body: bool) -> None:
+        if not self.path.startswith("/timm/mine.tag/resolve/main/model.safetensors"):
+            self.send_error(404)
+            return
+        self.send_response(200)
+        for name, value in {
+            "ETag": f'"{self.etag}"',
+            "X-Repo-Commit": "a" * 40,
+            "Content-Length": str(len(self.content)),
+        }.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if body:
+            self.wfile.write(self.content)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the hub's library talk to a server on this machine."""
+    constants = pytest.importorskip("huggingface_hub").constants
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(
+        constants,
+        "HUGGINGFACE_CO_URL_TEMPLATE",
+        address + "/{repo_id}/resolve/{revision}/{filename}",
+    )
+    yield
+    server.shutdown()
+    server.server_close()
+
+
+def hub_record(key: str) -> PublishedWeights:
+    return find_published_weights("resnet50", "v1").model_copy(
+        update={"origin": "hub", "key": key, "file": "model.safetensors", "sha256": ""}
+    )
+
+
+@pytest.mark.usefixtures("hub")
+class TestHub:
+    def test_nothing_is_downloaded_unless_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        publish(monkeypatch, "vgg16", hub_record("timm/mine.tag"))
+        assert "--download" in str(explain_missing_weights("vgg16", "v1"))
+        with pytest.raises(DataError, match="not on this machine"):
+            locate_weights("vgg16", "v1")
+
+    def test_a_file_is_downloaded_named_by_its_hash_and_checked(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        publish(monkeypatch, "vgg16", hub_record("timm/mine.tag"))
+        path = locate_weights("vgg16", "v1", download=True)
+        assert path.read_bytes() == _Hub.content
+        assert path.resolve().name == _Hub.etag
+        assert locate_weights("vgg16", "v1") == path
+        path.resolve().write_bytes(b"damaged")
+        with pytest.raises(DataError, match="damaged"):
+            locate_weights("vgg16", "v1")
+
+    def test_a_file_without_a_hash_is_not_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(_Hub, "etag", "no-hash")
+        publish(monkeypatch, "vgg16", hub_record("timm/mine.tag"))
+        with pytest.raises(DataError, match="cannot be checked"):
+            locate_weights("vgg16", "v1", download=True)
+
+    def test_a_missing_repository_is_an_error_with_the_next_step(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        publish(monkeypatch, "vgg16", hub_record("timm/other.tag"))
+        with pytest.raises(DataError, match=r"download of model\.safetensors of timm/other\.tag failed"):
+            locate_weights("vgg16", "v1", download=True)

@@ -281,7 +281,8 @@ def _describe_weights(weights: Any) -> str:
     facts = [weights.source, weights.licence, weights.file]
     if weights.bytes is not None:
         facts.append(f"{weights.bytes / 2**20:.1f} MiB")
-    facts += [f"from {weights.key} ({weights.origin})", f"sha256 {weights.sha256}"]
+    facts.append(f"from {weights.key} ({weights.origin})")
+    facts.append(f"sha256 {weights.sha256}" if weights.sha256 else "the hub names the file by its sha256")
     if weights.gate:
         facts.append(f"its publisher requires this first: {weights.gate}")
     return "; ".join(facts)

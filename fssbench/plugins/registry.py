@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -113,7 +114,7 @@ class Registry:
             return
         for point in importlib.metadata.entry_points(group=self.families, name=family):
             dist = f"{point.dist.name} {point.dist.version}" if point.dist else "unknown distribution"
-            self._add(name, f"{dist} ({point.value})", lambda point=point: point.load()(rest))
+            self._add(name, f"{dist} ({point.value})", partial(_make_member, point, rest))
             self._scan()[name].is_member = True
 
     def names(self) -> list[str]:
@@ -179,6 +180,11 @@ def _is_same_class(installed: Plugin, value: type) -> bool:
     file = getattr(sys.modules.get(value.__module__), "__file__", None)
     origin = spec.origin if spec is not None else None
     return bool(file and origin) and os.path.realpath(str(file)) == os.path.realpath(str(origin))
+
+
+def _make_member(point: importlib.metadata.EntryPoint, rest: str) -> Any:
+    """Make the class of a family's member from the rest of its name."""
+    return point.load()(rest)
 
 
 METHODS = Registry("method", "fssbench.methods", "fssbench.api.Method")

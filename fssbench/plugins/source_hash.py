@@ -26,6 +26,8 @@ from fssbench.plugins.live_code import hash_live_code
 from fssbench.plugins.syntax_digest import hash_syntax
 
 _BUILT_IN = ("fssbench.methods", "fssbench.datasets", "fssbench.reports", "fssbench.backbones")
+_WITHOUT_LIBRARIES = _BUILT_IN[:3]
+"""Built-ins whose optional libraries move no figure: they prepare downloads, and the prepared files are hashed."""
 _FOLDERS_BESIDE = ("__pycache__",)
 
 
@@ -212,8 +214,7 @@ class _Walk:
         if execution.is_installed(str(file)) and not self._is_own(name) and not _is_built_in(name):
             versions = find_distributions(name)
             if versions:
-                # built-ins use extras only to prepare downloads, and the prepared files are hashed
-                if self._root not in _BUILT_IN:
+                if self._root not in _WITHOUT_LIBRARIES:
                     self.distributions |= {
                         k: v for k, v in versions.items() if k not in _list_own_requirements()
                     }

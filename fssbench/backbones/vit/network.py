@@ -186,8 +186,9 @@ def _list_taps(network: Any, patch: int) -> tuple[dict[str, Tap], dict[str, tupl
 
 def _find_last_norm(network: Any, channels: int) -> tuple[int, Finish] | None:
     """Return the channels after the last norm of a transformer, and the norm as a function of a map."""
-    if isinstance(neck := getattr(network, "neck", None), nn.Sequential) and len(neck):
-        return int(neck[0].out_channels), neck
+    neck = getattr(network, "neck", None)
+    if isinstance(neck, nn.Sequential) and len(neck) and isinstance(neck[0], nn.Conv2d):
+        return neck[0].out_channels, neck
     norm = getattr(network, "norm", None)
     return (channels, partial(_norm_channels, norm)) if isinstance(norm, nn.LayerNorm) else None
 

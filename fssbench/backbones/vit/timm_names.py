@@ -52,7 +52,7 @@ def _make_card(name: str, tag: str, config: object) -> BackboneCard:
     """Make the card of a network from what timm says of its weights."""
     repository = getattr(config, "hf_hub_id", None)
     licence = getattr(config, "license", None) or "not stated by timm"
-    weights = ()
+    weights: tuple[PublishedWeights, ...] = ()
     if repository:
         weights = (
             PublishedWeights(

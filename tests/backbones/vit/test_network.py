@@ -15,10 +15,10 @@ from torch.nn import functional
 
 from fssbench.api import UsageError
 from fssbench.backbones.vit.network import TimmBackbone, _round_to_multiple
-from fssbench.loading.backbones import build_backbone
+from fssbench.loading.backbones import build_backbone, find_backbone_source
 from fssbench.plugins.registry import BACKBONES
 
-pytest.importorskip("timm")
+timm = pytest.importorskip("timm")
 
 slow = pytest.mark.slow  # the same code as the fast files, on networks of 90 M parameters
 
@@ -181,3 +181,8 @@ class TestNames:
         monkeypatch.setitem(sys.modules, "timm", None)
         with pytest.raises(UsageError, match=r'pip install "fssbench\[timm\]"'):
             build_backbone("dinov2-s")
+
+
+def test_the_version_of_timm_is_part_of_the_source(tiny: TimmBackbone) -> None:
+    assert find_backbone_source(tiny).distributions["timm"] == timm.__version__
+    assert find_backbone_source(build_backbone("efficientnet-lite0")).distributions == {}

@@ -174,7 +174,7 @@ def test_every_extra_is_named_where_it_is_needed_and_no_other() -> None:
         for path in (ROOT / folder).rglob("*")
         if path.suffix in {".py", ".md"}
     ]
-    named = set(re.findall(r"fssbench\[(\w+)\]", "\n".join(texts)))
+    named = set(re.findall(r"fssbench\[([\w-]+)\]", "\n".join(texts)))
     assert named == set(PROJECT["project"]["optional-dependencies"]) - {"test"}
 
 

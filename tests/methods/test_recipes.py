@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.inputs import Inputs
 from fssbench.plugins.registry import METHODS
 from fssbench.training.batches import Batch, Batches
-from fssbench.training.episodes import EpisodeStream, collect_training_set
+from fssbench.training.episodes import EpisodeStream, TrainingSet, collect_training_set
 from fssbench.training.loss import Loss
 from fssbench.training.processes import join_workers
 from fssbench.training.state import list_learnable
@@ -92,9 +93,15 @@ def learner(name: str) -> Method:
     return fssbench.load_method(name, backbone="efficientnet-lite0", untrained=True, **LEARNERS.get(name, {}))
 
 
+@cache
+def read_training_set(benchmark: str, data: Path) -> TrainingSet:
+    """The training set of a benchmark on the miniature, which the methods share."""
+    return collect_training_set(benchmark, data=data)
+
+
 def batch_of(method: Method, data: Path, size: int, benchmark: str = "pascal-to-isic2018") -> Batch:
     """Two training episodes of the miniature, as `fssbench train` draws them."""
-    source = collect_training_set(benchmark, data=data)
+    source = read_training_set(benchmark, data)
     dataset = open_dataset("pascal", data=data)
     with join_workers("cpu") as world:
         inputs = Inputs(dataset, size, world.device, FeatureCache(0))

@@ -7,6 +7,9 @@ prints it without a traceback.  Any other exception is a bug of fssbench.
 from __future__ import annotations
 
 import difflib
+import linecache
+import os
+import traceback
 from collections.abc import Iterable
 
 BUG = 1
@@ -17,6 +20,25 @@ class FssbenchError(Exception):
     """Base class of all errors that fssbench raises on purpose.  Only subclasses are raised."""
 
     exit_code = BUG
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows of the error: the line of the cell and the sentence, and no traceback.
+
+        IPython calls this.  With FSSBENCH_DEBUG=1 it is the whole traceback.
+        """
+        if os.environ.get("FSSBENCH_DEBUG") == "1":
+            return traceback.format_exception(self)
+        cells = [
+            frame
+            for frame in traceback.walk_tb(self.__traceback__)
+            if frame[0].f_globals.get("__name__") == "__main__"
+        ]
+        place = ""
+        if cells:
+            frame, number = cells[-1]
+            line = linecache.getline(frame.f_code.co_filename, number).strip()
+            place = f" in line {number}: {line}" if line else f" in line {number}"
+        return [f"{type(self).__name__}{place}".replace("\x1b", "?"), str(self).replace("\x1b", "?")]
 
 
 class UsageError(FssbenchError):

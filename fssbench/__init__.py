@@ -5,11 +5,11 @@ nor pandas.
 
 Example:
     >>> import fssbench
-    >>> plan = fssbench.plan("pascal-to-chestxray", shot=1, data="mini")  # doctest: +SKIP
-    >>> method = fssbench.load_method("panet", backbone="efficientnet-lite0")  # doctest: +SKIP
-    >>> fssbench.evaluate(method, plan, out="runs").score.miou  # doctest: +SKIP
-    57.3
-    >>> fssbench.results("runs").means[["name", "miou", "miou_low", "miou_high", "marks"]]  # doctest: +SKIP
+    >>> plan = fssbench.plan("pascal-to-chestxray", shot=1, data="mini", episodes=2, size=96)
+    >>> method = fssbench.load_method("panet", plan=plan)
+    >>> evaluation = fssbench.evaluate(method, plan, out="runs")
+    >>> fssbench.results("runs").means[["name", "episodes", "marks"]].values.tolist()
+    [['panet', 2, 'miniature; resized (96 px, published: 400); capped (2 of 600 episodes)']]
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fssbench.lazy import lazy_names
 from fssbench.plugins import execution
 
 if TYPE_CHECKING:
-    from fssbench.analysis.compare import Comparison as Comparison, compare as compare
+    from fssbench.analysis.compare import compare as compare
     from fssbench.analysis.frames import results as results
     from fssbench.episodes.sampling import plan as plan
     from fssbench.evaluation.engine import evaluate as evaluate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,6 +37,18 @@ def make_table(columns: Sequence[str], rows: Iterable[Sequence[object]], notes: 
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     below = "".join(f"<p>{escape(note)}</p>" for note in notes)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}"
+
+
+def make_pictures(pictures: Iterable[tuple[str, bytes]]) -> str:
+    """Make a row of pictures, each a caption and the bytes of a JPEG, that is part of the page."""
+    shown = []
+    for caption, jpeg in pictures:
+        address = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+        shown.append(
+            f'<figure style="display:inline-block;margin:4px"><img alt="{escape(caption)}" src="{address}">'
+            f"<figcaption>{escape(caption)}</figcaption></figure>"
+        )
+    return f"<div>{''.join(shown)}</div>"
 
 
 def _make_cell(tag: str, content: str) -> str:

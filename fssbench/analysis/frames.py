@@ -97,8 +97,11 @@ def results(*folders: str | os.PathLike[str], resamples: int = RESAMPLES, seed: 
 
     Example:
         >>> import fssbench
-        >>> table = fssbench.results("runs").runs  # doctest: +SKIP
-        >>> table[["name", "miou", "miou_low", "miou_high", "marks"]]  # doctest: +SKIP
+        >>> drawn = fssbench.plan("pascal-to-chestxray", data="mini", episodes=2, size=96)
+        >>> evaluation = fssbench.evaluate(fssbench.load_method("panet", plan=drawn), drawn, out="runs")
+        >>> table = fssbench.results("runs").runs
+        >>> table[["name", "episodes", "no_interval"]].values.tolist()
+        [['panet', 2, 'too few queries (2)']]
     """
     from fssbench.analysis.collect import collect
 

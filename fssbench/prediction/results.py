@@ -13,12 +13,16 @@ from PIL import Image
 
 from fssbench.contracts.marks import Mark
 from fssbench.images.opening import open_image
+from fssbench.markup import make_pictures, make_table
 from fssbench.prediction.layout import list_output_files, name_page
 from fssbench.prediction.records import ImageRecord
 from fssbench.prediction.table import COLUMNS, make_failed_row, make_row
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_SHOWN = 12
+"""Most images that a notebook shows."""
 
 
 @dataclass(frozen=True)
@@ -114,3 +118,25 @@ class Predictions:
         return f"{len(self.items)} images segmented{failed}{marks}. Look at {self.sheet}"
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """Show the first images in a notebook, with marks and warnings.  Confidence is no accuracy."""
+        thumbnails = [
+            (item.file, file)
+            for item in self.items[:_SHOWN]
+            if (file := self.folder / list_output_files(item.record.name)[2]).is_file()
+        ]
+        rows = [
+            (item.file, f"{100 * item.foreground:.0f} %", f"{item.confidence:.2f}")
+            for item in self.items[:_SHOWN]
+        ]
+        more = len(self.items) - len(rows)
+        notes = [
+            *(f"{more} more images" for _ in range(more > 0)),
+            *(f"failed: {file}: {problem}" for file, problem in self.failed),
+            f"marks: {'; '.join(self.marks) or 'none'}",
+            *self.warnings,
+            f"The confidence is the method's own and no accuracy. Look at {self.sheet}",
+        ]
+        pictures = make_pictures((name, file.read_bytes()) for name, file in thumbnails)
+        return pictures + make_table(("file", "object", "confidence"), rows, notes)

@@ -150,7 +150,7 @@ class NotebookBar(Display):
         assert self._state is not None
         done, total, what, rate = self._state
         seconds_left = (total - done) / rate if rate else 0.0
-        left = f", {seconds_left:.0f} s left" if done < total else ""
+        left = f", {seconds_left:.0f} s left" if rate and done < total else ""
         text = escape_text(f"{done} of {total}, {rate:.1f} per second{left}: {what}")
         bar = f'<progress value="{done}" max="{total}"></progress> {html.escape(text)}'
         bundle = {"text/plain": text, "text/html": bar}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
-from fssbench.benchmarks.class_twins import find_class_twins
+from fssbench.benchmarks.class_twins import find_class_twins, simplify_class_name
 from fssbench.contracts.benchmarks import Folds, Resolved
 from fssbench.errors import DataError, UsageError, make_unknown_error
 from fssbench.plugins.calls import plugin_call
@@ -114,16 +115,15 @@ def parse_classes(value: Any, classes: ClassNames, place: str, *, may_be_empty: 
 def find_leaks(resolved: Resolved) -> Iterator[str]:
     """Yield a sentence per fold whose test classes are among the classes of its training.
 
-    Within one data set this is always an error.  Between two data sets, the classes of their table of twins are
-    compared; they may be tested if the definition says so in `seen`.
+    Within one data set this is always an error.  Between two data sets, their table of twins decides, or, without a
+    table, equal names, as for the marks of a run; such classes may be tested if the definition says so in `seen`.
     """
     source, target = resolved.trained_on, resolved.benchmark.target
-    twins = find_class_twins(target, source.dataset)
+    same = source.dataset == target
+    twins = _match_classes(chain(*resolved.folds), target, resolved.dataset_variant, source.dataset)
     for number, tested in enumerate(resolved.folds):
         trained = None if source.folds is None else set(source.folds[number])
-        same = source.dataset == target
-        own = {c: c for c in tested} if same else {c: twins[c] for c in tested if c in twins}
-        leaked = [c for c, twin in own.items() if trained is None or twin in trained]
+        leaked = [c for c in tested if (c in twins if trained is None else twins.get(c, set()) & trained)]
         declared = resolved.seen[number] if resolved.seen and not same else ()
         undeclared = [c for c in leaked if c not in declared]
         if not undeclared:
@@ -134,10 +134,29 @@ def find_leaks(resolved: Resolved) -> Iterator[str]:
             if same
             else f"leave them out of one of the two, or state them in seen, where fold {number} has {leaked}"
         )
+        count = "1 class" if len(undeclared) == 1 else f"{len(undeclared)} classes"
         yield (
-            f"fold {number} tests {len(undeclared)} classes that its source {source.dataset!r} is trained on "
+            f"fold {number} tests {count} that its source {source.dataset!r} is trained on "
             f"(ids {shown}), so its figures would not be few-shot figures. Next: {remedy}"
         )
+
+
+def _match_classes(
+    classes: Iterable[int], target: str, variant: str | None, source: str
+) -> dict[int, set[int]]:
+    """Match classes of two data sets, or of one with itself: ids of the source by ids of the target."""
+    if source == target:
+        return {c: {c} for c in classes}
+    tested = ClassNames.of_dataset(target, variant).names
+    table = find_class_twins(target, source)
+    if table:
+        return {mine: {theirs} for mine, theirs in table.items()}
+    trained = ClassNames.of_dataset(source, None).names
+    by_name: dict[str, set[int]] = {}
+    for number, name in trained.items():
+        by_name.setdefault(simplify_class_name(name), set()).add(number)
+    simple = {c: simplify_class_name(name) for c, name in tested.items()}
+    return {c: by_name[name] for c, name in simple.items() if name in by_name}
 
 
 def _list_ids(names: dict[int, str]) -> str:

@@ -33,3 +33,13 @@ def _read_class_twins(dataset: str) -> Mapping[str, Mapping[int, int]]:
     except FssbenchError:  # a checkpoint may name a data set that is not installed here
         return {}
     return cls.class_twins
+
+
+def simplify_class_name(name: str) -> str:
+    """Simplify a class name, so that two spellings of one name are equal.
+
+    Example:
+        >>> simplify_class_name("Potted plant") == simplify_class_name("pottedplant")
+        True
+    """
+    return "".join(c for c in name.casefold() if c.isalnum())

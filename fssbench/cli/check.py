@@ -1,15 +1,16 @@
-"""`fssbench check`: check a plugin against its contract."""
+"""`fssbench check`: check a plugin against its contract, or a benchmark on the data that it names."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sized
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fssbench.cli.hints import Verb, compose_plugin_command
-from fssbench.cli.options import json_option, pdb_option
+from fssbench.cli.options import data_option, json_option, pdb_option, plugin_option, splits_option
 from fssbench.cli.output import emit_json, print_table, to_one_line
 from fssbench.errors import PluginError, UsageError, make_unknown_error
 
@@ -17,15 +18,29 @@ if TYPE_CHECKING:
     from fssbench.cli.progress import Progress
     from fssbench.testing import CheckResult
 
+BENCHMARK = "benchmark"
+"""Kind of a target that is no plugin."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Folders of the data that a benchmark is checked on."""
+
+    data: str | None
+    splits: str | None
+
 
 def _find_plugins(target: str) -> tuple[list[tuple[str, str]], str | None]:
-    """Find the plugins that `target` names: one registered name, or all plugins of a file, folder or module.
+    """Find what `target` names: a registered name, all plugins of a file, folder or module, or benchmarks.
 
     Returns:
-        Kind and name of each; and what `--plugin` takes for them, None for a registered name.
+        Kind and name of each; and what `--plugin` takes for them, None for a registered name or a benchmark.
     """
+    from fssbench.benchmarks.toml_tables import is_file_name
     from fssbench.plugins.registry import BACKBONES, DATASETS, METHODS, REPORTERS, load_plugin
 
+    if is_file_name(target):
+        return [(BENCHMARK, name) for name in _find_benchmarks(target)], None
     registries = (METHODS, DATASETS, REPORTERS, BACKBONES)
     for registry in registries:
         if target in registry.names():
@@ -41,16 +56,35 @@ def _find_plugins(target: str) -> tuple[list[tuple[str, str]], str | None]:
     return [(kind, name) for kind, _, name in (each.partition(" ") for each in registered)], target
 
 
-def _check_plugin(
-    kind: str, name: str, backbone: str | None, size: int | None, progress: Progress
+def _find_benchmarks(file: str) -> Iterator[str]:
+    """Find the benchmarks of a file: those of a suite, or one benchmark with all its variants."""
+    from fssbench.benchmarks.catalogue import find_benchmark
+    from fssbench.benchmarks.suites import FORMAT, find_suite
+    from fssbench.benchmarks.toml_tables import read_format, split_file_name
+
+    path, variant = split_file_name(file)
+    if read_format(Path(path)) == FORMAT:
+        yield from (member.benchmark.name for member in find_suite(path).members)
+        return
+    variants = find_benchmark(file).benchmark.variants
+    if variant is None and variants:
+        yield from (f"{file}:{each.name}" for each in variants)
+    else:
+        yield file
+
+
+def _check_target(
+    kind: str, name: str, place: Place, backbone: str | None, size: int | None, progress: Progress
 ) -> list[CheckResult]:
-    """Check one plugin and show the progress."""
+    """Check one plugin or benchmark, and show the progress."""
     from fssbench import testing
     from fssbench.plugins.registry import BACKBONES, DATASETS, METHODS, REPORTERS
 
     def watch(check: str, done: int, _: int) -> None:
         progress.advance(f"{kind} {name}", done, f"{name} {check}")
 
+    if kind == BENCHMARK:
+        return testing.check_benchmark(name, data=place.data, splits=place.splits, watch=watch)
     if kind == METHODS.kind:
         options = {} if size is None else {"size": size}
         return testing.check_method(METHODS.get(name), backbone, watch=watch, **options)
@@ -63,10 +97,12 @@ def _check_plugin(
 
 def _count_checks(kind: str) -> int:
     from fssbench.conformance.backbone import BACKBONE_CHECKS
+    from fssbench.conformance.benchmark import BENCHMARK_CHECKS
     from fssbench.conformance.dataset import DATASET_CHECKS, REPORTER_CHECKS
     from fssbench.conformance.method import METHOD_CHECKS
 
     checks: dict[str, Sized] = {
+        BENCHMARK: BENCHMARK_CHECKS,
         "method": METHOD_CHECKS,
         "dataset": DATASET_CHECKS,
         "backbone": BACKBONE_CHECKS,
@@ -82,10 +118,23 @@ def _count_checks(kind: str) -> int:
     type=click.IntRange(32),
     help="Side of the synthetic episodes that a method is checked on, pixels; default 64.",
 )
+@data_option()
+@splits_option()
+@plugin_option()
 @pdb_option()
 @json_option("One JSON object per check.")
-def command(target: str, backbone: str | None, size: int | None, as_json: bool) -> None:
+def command(
+    target: str,
+    backbone: str | None,
+    size: int | None,
+    data: str | None,
+    splits: str | None,
+    as_json: bool,
+) -> None:
     """Check TARGET against its contract: a plugin file, folder or module, or a registered name.
+
+    TARGET may also be the TOML file of a benchmark or suite. It is checked on the data in --data: whether they hold
+    its classes with enough images, and whether all its episodes can be drawn.
 
     Every check tests one sentence of the contract. Failures with the same cause are shown once. The exit code is 4 if
     a check fails.
@@ -97,7 +146,7 @@ def command(target: str, backbone: str | None, size: int | None, as_json: bool) 
     progress = Progress()
     with progress.over(sum(_count_checks(kind) for kind, _ in targets)):
         for kind, name in targets:
-            results = _check_plugin(kind, name, backbone, size, progress)
+            results = _check_target(kind, name, Place(data, splits), backbone, size, progress)
             rows += [{"kind": kind, "name": name, **asdict(result)} for result in results]
     if as_json:
         emit_json(rows)
@@ -108,8 +157,9 @@ def command(target: str, backbone: str | None, size: int | None, as_json: bool) 
     click.echo(f"{passed} passed, {skipped} skipped, {failed} failed", err=True)
     if failed:
         causes = len({_cause_key(row) for row in rows if row["status"] == "fail"})
+        fault = "does not fit the data" if targets[0][0] == BENCHMARK else "breaks its contract"
         raise PluginError(
-            f"{target} breaks its contract: {failed} of {len(rows)} checks failed, with "
+            f"{target} {fault}: {failed} of {len(rows)} checks failed, with "
             f"{causes} {'cause' if causes == 1 else 'different causes'}. The table above names them"
         )
     for kind, name in targets:

@@ -62,13 +62,15 @@ def compose_next_command(*words: object, carried: tuple[str, ...] = CARRIED) -> 
 
 
 def compose_plugin_command(kind: str, name: str, plugin: str | None) -> str:
-    """Compose the command that uses a plugin, on miniature data.
+    """Compose the command that uses a plugin, on miniature data, or a benchmark, on the data of the command.
 
     Args:
-        kind: `method`, `dataset`, `reporter` or `backbone`.
+        kind: `method`, `dataset`, `reporter`, `backbone` or `benchmark`.
         name: the registered name.
         plugin: what `--plugin` takes; None for a plugin that is found by its name.
     """
+    if kind == "benchmark":
+        return compose_next_command("run", "--method", BASELINE, "--benchmark", name)
     words = ["run"] if kind != "reporter" else ["report"]
     if plugin is not None:
         words += ["--plugin", plugin]

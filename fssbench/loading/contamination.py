@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 
-from fssbench.benchmarks.class_twins import find_class_twins
+from fssbench.benchmarks.class_twins import find_class_twins, simplify_class_name
 from fssbench.contracts.checkpoint import TrainingManifest
 from fssbench.data.picture_names import Pictures
 
@@ -41,8 +41,8 @@ def find_seen_classes(
     twins = find_class_twins(dataset, source) if source else {}
     if twins:
         return tuple(c for c in classes if twins.get(c) in trained)
-    known = {_simplify_name(name) for name in manifest.class_names}
-    return tuple(c for c, name in zip(classes, names, strict=True) if _simplify_name(name) in known)
+    known = {simplify_class_name(name) for name in manifest.class_names}
+    return tuple(c for c, name in zip(classes, names, strict=True) if simplify_class_name(name) in known)
 
 
 def make_image_ids(items: Iterable[str]) -> list[str]:
@@ -95,7 +95,3 @@ def _hash_picture_name(name: str) -> str:
 
 def _hash_item(item: str) -> str:
     return hashlib.sha256(item.encode()).hexdigest()[:8]
-
-
-def _simplify_name(name: str) -> str:
-    return "".join(c for c in name.casefold() if c.isalnum())

@@ -116,7 +116,7 @@ def test_the_loss_falls_on_the_miniature(name: str, mini: Path) -> None:
     """Few steps on the same two episodes, at a rate that suits few steps."""
     with torch.random.fork_rng(devices=[]):
         method = learner(name)
-        batch = batch_of(method, mini, 96)
+        batch = batch_of(method, mini, 64)
         losses = train_few_steps(method, batch, rate=3e-4 if name in SMALL_STEPS else 2e-3)
     assert sum(losses[-2:]) < 0.9 * sum(losses[:2]), losses
 

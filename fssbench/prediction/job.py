@@ -72,6 +72,8 @@ class PredictionJob:
         self.device = device
         self._failed: list[tuple[str, str]] = []
         self._computed = 0
+        self._effects = 0
+        """Images on which the effect of the examples is known."""
         self._looks = [example.look for example in ready.examples]
         self._example_hashes = {example.sha256 for example in ready.examples}
 
@@ -92,6 +94,7 @@ class PredictionJob:
             for mark in self.ready.loaded.marks:
                 progress.say(f"weights: {mark}")
             tasks = self._find_missing(folder, progress)
+            self._effects = sum(r.support_effect is not None for r in folder.records.values())
             total = len(self.listing.files)
             progress.say(
                 f"{len(tasks)} of {total} images to segment by {len(self.ready.examples)} examples at "
@@ -182,9 +185,8 @@ class PredictionJob:
         queries = [Query(task.key, picture.pixels, picture.image.size) for task, picture in pictures]
         answers = segmenter.segment(queries)
         for (task, picture), query, answer in zip(pictures, queries, answers, strict=True):
-            effect = None
-            if sum(r.support_effect is not None for r in folder.records.values()) < CHECKED:
-                effect = _measure_effect(segmenter, query, answer)
+            effect = _measure_effect(segmenter, query, answer) if self._effects < CHECKED else None
+            self._effects += effect is not None
             self._store(task, picture, answer, effect, folder)
 
     def _store(
@@ -219,8 +221,9 @@ class PredictionJob:
     def _write_overview(self, folder: PredictionFolder) -> Predictions:
         """Write the table and the contact sheet of all images that are finished."""
         places = [find_place(file.path, folder.path) for file in self.listing.files]
-        listed = [folder.records[place] for place in dict.fromkeys(places) if place in folder.records]
-        others = [record for place, record in folder.records.items() if place not in set(places)]
+        listed = [folder.records[place] for place in places if place in folder.records]
+        named = set(places)
+        others = [record for place, record in folder.records.items() if place not in named]
         records = [*listed, *others]
         warnings = tuple(self._collect_warnings(records))
         rows = [*map(make_row, records), *(make_failed_row(*each) for each in self._failed)]

@@ -13,6 +13,7 @@ from fssbench.cli.options import (
     device_option,
     json_option,
     out_option,
+    pdb_option,
     plugin_option,
     settings_option,
     threads_option,
@@ -88,6 +89,7 @@ _SHOWN = 10
     help="Threads that read the next images.",
 )
 @plugin_option()
+@pdb_option()
 @click.option(
     "--untrained", is_flag=True, help="Run a trainable method without a checkpoint, on random weights."
 )
@@ -143,4 +145,5 @@ def _list_failed(done: Predictions) -> str:
     """Compose the error for images that could not be read."""
     problems = [problem for _, problem in done.failed[:_SHOWN]]
     more = f"\n  and {len(done.failed) - _SHOWN} more, see {done.sheet}" if len(done.failed) > _SHOWN else ""
-    return f"{len(done.failed)} images were not segmented:\n  " + "\n  ".join(problems) + more
+    count = "1 image was" if len(done.failed) == 1 else f"{len(done.failed)} images were"
+    return f"{count} not segmented:\n  " + "\n  ".join(problems) + more

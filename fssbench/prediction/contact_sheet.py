@@ -19,6 +19,8 @@ from fssbench.prediction.records import ImageRecord
 
 PER_PAGE = 500
 """Images on one page."""
+_FAILURES = 200
+"""Images without a mask that the first page names; the table names all."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ def write_sheet(
             head=head,
             examples=shown,
             images=[_describe_image(record) for record in part],
-            failures=[(clean_line(file), clean_line(problem)) for file, problem in failures],
+            failures=[(clean_line(file), clean_line(problem)) for file, problem in failures[:_FAILURES]],
+            failed=len(failures),
             total=len(records),
             first=(number - 1) * PER_PAGE + 1,
             pages=[(n, name) for n, name in enumerate(names, start=1)] if len(names) > 1 else [],

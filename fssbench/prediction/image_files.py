@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from fssbench.errors import UsageError
-from fssbench.files.listing import list_folder
+from fssbench.files.listing import is_system_name, list_folder
 from fssbench.prediction.layout import MANIFEST, OWN_FOLDERS
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -57,7 +57,14 @@ def list_images(named: Sequence[Path], out: Path) -> Listing:
     skipped: Counter[str] = Counter()
     by_place: dict[str, ImageFile] = {}
     for path in named:
-        for file in _list_folder(path, out.resolve(), skipped) if path.is_dir() else [_name_file(path)]:
+        if path.is_dir():
+            files = list(_list_folder(path, out.resolve(), skipped))
+        elif is_system_name(path.name):  # a shell names all files of a folder by `photos/*`
+            files = []
+            skipped[path.name] += 1
+        else:
+            files = [_name_file(path)]
+        for file in files:
             by_place.setdefault(os.path.realpath(file.path), file)
     if not by_place:
         listed = ", ".join(map(str, named))

@@ -57,7 +57,7 @@ def test_json_has_one_line_per_image_and_nothing_else(predict, user):
     mask = np.asarray(Image.open(user / "out" / rows[0]["mask"])) > 0
     assert rows[0]["foreground"] == mask.mean()
     assert result.exit_code == 3
-    assert error_names(result.stderr, "3.png", "1 images")
+    assert error_names(result.stderr, "3.png", "1 image was")
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,11 @@ def test_folder_is_listed_to_its_depth_without_what_systems_leave(tmp_path):
     assert ".docx" in notes[0]
 
 
+def test_file_of_a_system_is_skipped_even_if_a_shell_names_it(tmp_path):
+    touch(tmp_path, "in/a.png", "in/Thumbs.db")
+    assert list_names(tmp_path, "in/Thumbs.db", "in/a.png") == ["in/a.png"]
+
+
 def test_image_that_is_named_twice_is_listed_once(tmp_path):
     touch(tmp_path, "in/a.png", "in/b.png")
     (tmp_path / "link.png").symlink_to(tmp_path / "in/a.png")

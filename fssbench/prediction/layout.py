@@ -11,6 +11,8 @@ predictions.jsonl     one line per finished image, from which a second run resum
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 
@@ -19,6 +21,10 @@ LOG = "predictions.jsonl"
 TABLE = "predictions.csv"
 SHEET = "contact-sheet"
 MASKS, OVERLAYS, THUMBNAILS = OWN_FOLDERS = ("masks", "overlays", "thumbnails")
+
+
+_LONGEST = 150
+"""Bytes of the longest output name; a name that is being written is 60 bytes longer, and file systems allow 255."""
 
 
 def list_output_files(name: str) -> tuple[str, str, str]:
@@ -58,8 +64,8 @@ class OutputNames:
 
 
 def _propose_names(name: PurePath, folder: str) -> Iterator[str]:
-    plain = name.with_suffix("")
-    longer = name.with_name(name.name.replace(".", "_"))
+    plain = _shorten(name.with_suffix(""))
+    longer = _shorten(name.with_name(name.name.replace(".", "_")))
     yield plain.as_posix()
     yield longer.as_posix()
     if folder:
@@ -69,3 +75,12 @@ def _propose_names(name: PurePath, folder: str) -> Iterator[str]:
     while True:
         yield f"{longer.as_posix()}-{number}"
         number += 1
+
+
+def _shorten(name: PurePath) -> PurePath:
+    """Replace the end of a name that is too long by its hash."""
+    encoded = os.fsencode(name.name)
+    if len(encoded) <= _LONGEST:
+        return name
+    start = encoded[: _LONGEST - 17].decode("utf-8", "ignore")
+    return name.with_name(f"{start}-{hashlib.sha256(encoded).hexdigest()[:16]}")

@@ -7,7 +7,6 @@ import io
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fssbench.files.clean_text import clean_line
 from fssbench.prediction.layout import list_output_files
 from fssbench.prediction.records import ImageRecord
 
@@ -71,4 +70,4 @@ def _format(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4f}"
-    return clean_line(value)
+    return str(value)

@@ -82,6 +82,13 @@ def test_names_are_plain_unless_two_images_have_one():
     assert names.give(PurePath("a/x.png"), "third") == "third/a/x"
 
 
+def test_long_names_are_shortened_and_stay_different():
+    names = OutputNames([])
+    long = [names.give(PurePath(f"{'ü' * 100}{n}.png"), "in") for n in range(2)]
+    assert len(set(long)) == 2
+    assert all(len(name.encode()) <= 150 for name in long)
+
+
 parts = st.sampled_from(["a", "A", "b", "x.png", "x_png", "x.png.png", "a.jpg", "ß", "SS"])
 
 

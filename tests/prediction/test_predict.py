@@ -162,6 +162,19 @@ def test_images_of_one_name_get_masks_of_their_own(predict, user):
         assert prediction.mask_path.is_file()
 
 
+@pytest.mark.parametrize("name", ["l" * 250, "a\nb", "-x", "=1+1", "\u202egnp", "\udcff"])
+def test_image_of_any_name_gets_its_mask(name, predict, user):
+    try:
+        shutil.copy(user / "photos/1.png", user / "photos" / f"{name}.png")
+    except OSError:
+        pytest.skip("the file system does not allow this name")
+    (done,) = (p for p in predict() if p.file.endswith(f"{name}.png"))
+    assert done.mask.any()
+    with (user / "out/predictions.csv").open(encoding="utf-8", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 5
+    assert predict().computed == 0
+
+
 def test_damaged_images_are_named_and_the_others_go_on(predict, user):
     broken = (user / "photos/2.png").read_bytes()[:300]
     (user / "photos/2.png").write_bytes(broken)

@@ -16,6 +16,7 @@ from fssbench.methods.bam import BAM
 from fssbench.methods.cyctr import CyCTR
 from fssbench.methods.dcama import DCAMA
 from fssbench.methods.fecanet import FECANet
+from fssbench.methods.fssdino import FSSDINO
 from fssbench.methods.hsnet import HSNet
 from fssbench.methods.ifa import IFA
 from fssbench.methods.ipmt import IPMT
@@ -37,6 +38,7 @@ from fssbench.plugins import registry
 CASES: dict[str, tuple[type[FeatureMethod], dict[str, Any]]] = {
     "abcnet": (ABCNet, {"heads": 4, "buoys": 3}),
     "fecanet": (FECANet, {"enhance": False}),
+    "fssdino": (FSSDINO, {"clusters": 3}),
     "rtd": (RTD, {"slots": 3}),
     "dcama": (DCAMA, {"heads": 4}),
     "hsnet": (HSNet, {}),

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from places import load_golden_recipe, load_module
 from torch.nn import functional
+from vit_goldens import load_as_authors, load_vit_recipe
 
 from fssbench.api import UsageError
 from fssbench.backbones.vit.network import TimmBackbone, _round_to_multiple
@@ -25,21 +25,7 @@ slow = pytest.mark.slow  # the same code as the fast files, on networks of 90 M 
 
 @pytest.fixture(scope="module")
 def recipe(shared: Path) -> ModuleType:
-    """Load the module that makes the weights and episodes of the files."""
-    sys.modules.setdefault("recipe", load_golden_recipe(shared))
-    return load_module(shared / "golden" / "recipe_vit.py", "golden_recipe_vit")
-
-
-def load_as_authors(cls: type[TimmBackbone], golden: Any, recipe: ModuleType) -> TimmBackbone:
-    """Build a backbone with the weights of a file, in the authors' names."""
-    state = {}
-    for name, text in zip(map(str, golden["names"]), map(str, golden["shapes"]), strict=True):
-        shape = tuple(int(part) for part in text.split(",") if part)
-        computed = name.endswith(tuple(map(str, golden["skip"]))) if len(golden["skip"]) else False
-        state[name] = torch.zeros(shape) if computed else recipe.values(name, shape, str(golden["salt"]))
-    backbone = cls()
-    backbone.load(state, "reference")
-    return backbone
+    return load_vit_recipe(shared)
 
 
 def read_field(golden: Any, field: str) -> tuple[str, int, int]:

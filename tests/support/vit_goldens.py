@@ -1,0 +1,32 @@
+"""Loads the authors' outputs of transformer backbones: their recipe, and a backbone with the weights of a file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from places import load_golden_recipe, load_module
+
+from fssbench.backbones.vit.network import TimmBackbone
+
+
+def load_vit_recipe(shared: Path) -> ModuleType:
+    """Load the module that makes the weights and episodes of the files."""
+    sys.modules.setdefault("recipe", load_golden_recipe(shared))
+    return load_module(shared / "golden" / "recipe_vit.py", "golden_recipe_vit")
+
+
+def load_as_authors(cls: type[TimmBackbone], golden: Any, recipe: ModuleType) -> TimmBackbone:
+    """Build a backbone with the weights of a file, in the authors' names."""
+    skipped = tuple(map(str, golden["skip"])) or ("nothing is skipped",)
+    state = {}
+    for name, text in zip(map(str, golden["names"]), map(str, golden["shapes"]), strict=True):
+        shape = tuple(int(part) for part in text.split(",") if part)
+        is_skipped = name.endswith(skipped)
+        state[name] = torch.zeros(shape) if is_skipped else recipe.values(name, shape, str(golden["salt"]))
+    backbone = cls()
+    backbone.load(state, "reference")
+    return backbone

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from fssbench.contracts.benchmarks import Benchmark
 from fssbench.contracts.marks import Mark, MarkKind, parse_mark
@@ -138,11 +138,13 @@ class Plan(Sequence[Episode]):
         mark = Mark(MarkKind.CAPPED, f"{count} of {len(self.episodes)} episodes")
         return replace(self, episodes=self.episodes[:count], marks=(*self.marks, mark))
 
-    def show(self, episodes: int | Sequence[int] = 3) -> Figure:
+    def show(self, episodes: int | Sequence[int] = 3, *, method: Any = None) -> Figure:
         """Draw episodes: supports with their masks, query and truth, with class name and marks.
 
         Args:
             episodes: how many of the first episodes, or the places of some in the plan.
+            method: a method from `fssbench.load_method`, whose prediction, errors and maps are drawn too.  No run is
+                stored.
 
         Returns:
             A matplotlib figure.  A notebook shows it, and `savefig` writes it to a file.
@@ -150,12 +152,15 @@ class Plan(Sequence[Episode]):
         Raises:
             UsageError: if the plan has no such episode.
             DataError: if files are missing or damaged.
+            PluginError: if the method breaks its contract.
 
         Example:
             >>> import fssbench
             >>> drawn = fssbench.plan("pascal-to-chestxray", data="mini", episodes=2)
             >>> drawn.show(2).savefig("episodes.png")
         """
+        if method is not None:
+            return load_name("fssbench.inspection.figure:draw_inspection")(self, episodes, method)
         return load_name("fssbench.drawing.plans:draw_plan")(self, episodes)
 
     def __repr__(self) -> str:

@@ -26,13 +26,26 @@ def draw_plan(plan: Plan, episodes: int | Sequence[int] = 3) -> Figure:
         UsageError: if the plan has no such episode.
         DataError: if files are missing or damaged.
     """
+    return _draw(plan, [plan[place] for place in choose_places(plan, episodes)])
+
+
+def choose_places(plan: Plan, episodes: int | Sequence[int]) -> Sequence[int]:
+    """Return the places of the episodes to draw.
+
+    Args:
+        plan: the plan.
+        episodes: how many of the first episodes, or the places of some in the plan.
+
+    Raises:
+        UsageError: if the plan has no such episode.
+    """
     places = range(min(episodes, len(plan))) if isinstance(episodes, int) else list(episodes)
     for place in places:
         if not 0 <= place < len(plan):
             raise UsageError(f"the plan has the episodes 0 to {len(plan) - 1}, and no episode {place}")
     if not places:
         raise UsageError(f"{episodes!r} names no episode to draw. Next: plan.show(3), or plan.show([0, 7])")
-    return _draw(plan, [plan[place] for place in places])
+    return places
 
 
 def draw_episode(episode: Episode) -> Figure:

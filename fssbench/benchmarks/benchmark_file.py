@@ -53,14 +53,18 @@ def _read_class_lists(value: Any) -> Any:
 ClassLists = Annotated[Any, PlainValidator(_read_class_lists)]
 
 
-class _SourceTable(Table):
+class SourceTable(Table):
+    """The keys of `[source]`, and of the source of a variant."""
+
     dataset: Line
     split: Line = "trn"
     folds: ClassLists
     title: Line | None = None
 
 
-class _TargetTable(Table):
+class TargetTable(Table):
+    """The keys of `[target]`."""
+
     dataset: Line
     dataset_variant: Line | None = None
     split: Line
@@ -68,16 +72,18 @@ class _TargetTable(Table):
     seen: ClassLists = None
 
 
-class _VariantTable(Table):
+class VariantTable(Table):
+    """The keys of each `[[variants]]`."""
+
     name: Id
     title: Line
     dataset_variant: Line | None = None
     folds: ClassLists = None
     seen: ClassLists = None
-    source: _SourceTable | None = None
+    source: SourceTable | None = None
 
 
-class _BenchmarkFile(Table):
+class BenchmarkFile(Table):
     """The keys of a benchmark file."""
 
     format: str
@@ -95,9 +101,9 @@ class _BenchmarkFile(Table):
     resize: Literal["square"] = RESIZE
     meter: Literal["sum"] = METER
     pitfalls: Items[Line] = ()
-    source: _SourceTable
-    target: _TargetTable
-    variants: Items[_VariantTable] = ()
+    source: SourceTable
+    target: TargetTable
+    variants: Items[VariantTable] = ()
 
 
 def read_benchmark_file(path: Path) -> Benchmark:
@@ -108,14 +114,14 @@ def read_benchmark_file(path: Path) -> Benchmark:
         UsageError: if it does not define a benchmark; the message names the key and its value.
         PluginError: if a data set plugin does not load or cannot name its classes.
     """
-    table = read_table(path, _BenchmarkFile, FORMAT, START)
+    table = read_table(path, BenchmarkFile, FORMAT, START)
     try:
         return _make_benchmark(table)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
 
 
-def _make_benchmark(table: _BenchmarkFile) -> Benchmark:
+def _make_benchmark(table: BenchmarkFile) -> Benchmark:
     """Replace the names of a file by ids, and check that no fold tests a class of its training."""
     target = table.target
     if len(set(table.shots)) < len(table.shots):
@@ -163,7 +169,7 @@ def _make_benchmark(table: _BenchmarkFile) -> Benchmark:
     return benchmark
 
 
-def _make_variant(table: _VariantTable, number: int, file: _BenchmarkFile, usual: Folds) -> Variant:
+def _make_variant(table: VariantTable, number: int, file: BenchmarkFile, usual: Folds) -> Variant:
     place = f"variants.{number}"
     dataset = file.target.dataset
     classes = _name_classes(dataset, table.dataset_variant or file.target.dataset_variant, place)
@@ -179,7 +185,7 @@ def _make_variant(table: _VariantTable, number: int, file: _BenchmarkFile, usual
     )
 
 
-def _make_source(table: _SourceTable, place: str, target: str, tested: Folds) -> Source:
+def _make_source(table: SourceTable, place: str, target: str, tested: Folds) -> Source:
     """Make the source of a file.  `others` are for each fold the classes that the other folds test."""
     folds: Folds | None
     if table.folds == "others":

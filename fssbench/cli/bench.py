@@ -9,6 +9,7 @@ import click
 
 from fssbench.cli.hints import Verb, compose_next_command
 from fssbench.cli.options import (
+    BENCHMARK,
     PATH,
     cache_mb_option,
     data_option,
@@ -97,7 +98,7 @@ _PLAIN_COLUMNS = (
     "-b",
     default="pascal5i",
     show_default=True,
-    metavar="NAME[:VARIANT]",
+    metavar=BENCHMARK,
     help="Benchmark of --plain.",
 )
 @click.option("--fold", "-f", type=click.IntRange(0), default=0, show_default=True, help="Fold of --plain.")

@@ -49,7 +49,7 @@ def command(
     rows: int,
     as_json: bool,
 ) -> None:
-    """Draw the episodes of BENCHMARK and show, write or replay them. No image is opened."""
+    """Draw the episodes of BENCHMARK, an id or TOML file, and show, write or replay them. No image is opened."""
     from fssbench.episodes.replay import Outcome, compare_with_drawn
     from fssbench.episodes.sampling import plan as draw, read_plan, write_plan
     from fssbench.errors import DataError, UsageError

@@ -15,6 +15,8 @@ from fssbench.errors import PluginError, UsageError
 PATH = click.Path(path_type=Path)
 """A file or folder, given as a `Path`; whether it exists is checked where it is read."""
 
+BENCHMARK = "NAME[:VARIANT]|FILE"
+"""What names a benchmark: its id or a TOML file, with a variant if wanted."""
 Decorator = Callable[[Any], Any]
 
 

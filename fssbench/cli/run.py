@@ -11,6 +11,7 @@ import click
 
 from fssbench.cli.hints import Verb
 from fssbench.cli.options import (
+    BENCHMARK,
     data_option,
     device_option,
     feature_cache_options,
@@ -77,8 +78,12 @@ def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
     epilog="By default, all folds are run at 1 and 5 shots by the published protocol. The same command again resumes.",
 )
 @click.option("--method", "-m", "methods", multiple=True, metavar="NAME", help="Method; repeatable.")
-@click.option("--suite", metavar="NAME", help="Named list of benchmarks, such as cross-domain.")
-@click.option("--benchmark", "-b", "benchmarks", multiple=True, metavar="NAME[:VARIANT]", help="Repeatable.")
+@click.option(
+    "--suite", metavar="NAME|FILE", help="List of benchmarks, such as cross-domain, or a TOML file."
+)
+@click.option(
+    "--benchmark", "-b", "benchmarks", multiple=True, metavar=BENCHMARK, help="Id or TOML file; repeatable."
+)
 @click.option(
     "--fold", "-f", "folds", multiple=True, type=click.IntRange(0), help="Repeatable. Default: all."
 )

@@ -245,6 +245,8 @@ def _compose_use(path: Path, header: CheckpointHeader) -> str:
     words = ["fssbench", verb, "--method", str(header.method)]
     words += ["--backbone", header.backbone] if header.backbone else []
     benchmark = header.manifest.benchmark
+    if benchmark is not None and "@" in benchmark:  # it was defined in a file
+        benchmark = f"{benchmark.partition('@')[0]}.toml"
     words += ["--benchmark", benchmark] if benchmark else []
     return shlex.join([*words, option, str(path)])
 

@@ -10,6 +10,7 @@ import click
 
 from fssbench.cli.hints import CARRIED, Verb, compose_next_command
 from fssbench.cli.options import (
+    BENCHMARK,
     data_option,
     device_option,
     feature_cache_options,
@@ -34,8 +35,8 @@ from fssbench.cli.output import emit_json, escape_text
     "--benchmark",
     "-b",
     required=True,
-    metavar="NAME[:VARIANT]",
-    help="Benchmark whose training data and classes are used.",
+    metavar=BENCHMARK,
+    help="Benchmark whose training data and classes are used: id or TOML file.",
 )
 @click.option("--fold", "-f", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--shot", "-k", type=click.IntRange(1), default=1, show_default=True)

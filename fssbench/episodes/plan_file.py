@@ -96,9 +96,11 @@ def read_plan(path: Path) -> Plan:
         **{name: getattr(stored, name) for name in _FIELDS},
     )
     if plan.sha256 != stored.sha256:
+        own = plan.definition is not None
+        again = "from the file of its benchmark" if own else f"with `fssbench episodes {plan.benchmark}`"
         raise DataError(
             f"plan {path} was changed: the hash of its episodes is {plan.sha256[:12]}, but the file names "
-            f"{stored.sha256[:12]}. Next: get the plan again, or draw it with `fssbench episodes {plan.benchmark}`"
+            f"{stored.sha256[:12]}. Next: get the plan again, or draw it {again}"
         )
     _check_plan(plan, path)
     if plan.definition is not None:

@@ -112,7 +112,7 @@ def prepare_given_plan(path: Path, data: Path, splits: str | Path | None) -> Pla
     if wrong:
         raise DataError(f"plan {path} does not fit benchmark {stored.benchmark!r}: {'; '.join(wrong)}")
     if not len(stored):
-        raise DataError(f"plan {path} has no episodes. Next: `fssbench episodes {stored.benchmark} -o FILE`")
+        raise DataError(f"plan {path} has no episodes. Next: `fssbench episodes {resolved.name} -o FILE`")
     drawn = draw_again(stored, data, splits)
     _require_items(stored, drawn, path)
     if drawn.episodes == stored.episodes and drawn.classes == stored.classes:

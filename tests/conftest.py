@@ -15,7 +15,7 @@ import drawn_data
 import plugin_factory
 import pytest
 import table_factory
-from made_once import install_toys, make_once
+from made_once import draw_built_ins_once, install_toys, make_once
 from null_harness import NullHarness
 from places import ROOT, TOY_PLUGIN, TRAIN_PLUGIN
 from registries import plugins_restored
@@ -91,6 +91,16 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def _own_plugins() -> Iterator[None]:
     """A plugin that one test loads is not there in the next."""
     with plugins_restored():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _built_ins_drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Every cache and data folder gets a copy of the same drawings; tests/datasets calls the drawing itself."""
+    from fssbench.data import location
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(location, "draw_dataset", draw_built_ins_once(tmp_path_factory, location.draw_dataset))
         yield
 
 

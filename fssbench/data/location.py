@@ -199,7 +199,7 @@ def _add_to_folder(cls: type[Dataset], target: Path, seed: int) -> str:
     if marker.datasets.get(cls.card.name) == digest:
         return "already there"
     try:
-        _draw(cls, target, seed)
+        draw_dataset(cls, target, seed)
         marker.model_copy(update={"datasets": {**marker.datasets, cls.card.name: digest}}).write(target)
     except OSError as error:
         raise _make_write_error(target, error) from None
@@ -236,7 +236,7 @@ def _find_or_draw(cls: type[Dataset], root: Path) -> Path:
             if not place.is_dir():
                 partial = Path(tempfile.mkdtemp(prefix=f".drawing-{place.name}-", dir=root))
                 partial.chmod(0o755)  # mkdtemp excludes other users; the cache need not
-                _draw(cls, partial, marker.seed)
+                draw_dataset(cls, partial, marker.seed)
                 _Marker(seed=marker.seed, datasets={name: digest}).write(partial)
                 partial.replace(place)
     except OSError as error:
@@ -244,7 +244,13 @@ def _find_or_draw(cls: type[Dataset], root: Path) -> Path:
     return place
 
 
-def _draw(cls: type[Dataset], target: Path, seed: int) -> None:
+def draw_dataset(cls: type[Dataset], target: Path, seed: int) -> None:
+    """Draw one data set into a data folder, and name it if it cannot.
+
+    Raises:
+        PluginError: if the data set cannot draw its miniature.
+        OSError: if the folder cannot be written.
+    """
     with plugin_call(f"data set {cls.card.name!r} cannot draw its miniature:", passes=(OSError,)):
         cls.miniature(target, seed)
 

@@ -8,10 +8,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
 from places import PLUGIN_PACKAGE
+
+if TYPE_CHECKING:
+    from fssbench.api import Dataset
 
 
 def make_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
@@ -27,6 +31,22 @@ def make_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
             make(folder)
             done.touch()
     return folder
+
+
+def draw_built_ins_once(
+    factory: pytest.TempPathFactory, draw: Callable[[type[Dataset], Path, int], None]
+) -> Callable[[type[Dataset], Path, int], None]:
+    """Wrap the function that draws a data set: a built-in one is drawn once per session and seed, then copied."""
+
+    def copy(cls: type[Dataset], target: Path, seed: int) -> None:
+        if not cls.__module__.startswith("fssbench.datasets."):
+            return draw(cls, target, seed)
+        name = f"drawn-{cls.card.name}-{seed}"
+        drawing = make_once(factory, name, lambda folder: draw(cls, folder, seed))
+        shutil.copytree(drawing, target, dirs_exist_ok=True)
+        return None
+
+    return copy
 
 
 def install_toys(folder: Path) -> None:

@@ -19,6 +19,7 @@ from fssbench.methods.fecanet import FECANet
 from fssbench.methods.fssdino import FSSDINO
 from fssbench.methods.hsnet import HSNet
 from fssbench.methods.ifa import IFA
+from fssbench.methods.insid3 import INSID3
 from fssbench.methods.ipmt import IPMT
 from fssbench.methods.ntrenet import NTRENet
 from fssbench.methods.panet import PANet
@@ -39,6 +40,7 @@ CASES: dict[str, tuple[type[FeatureMethod], dict[str, Any]]] = {
     "abcnet": (ABCNet, {"heads": 4, "buoys": 3}),
     "fecanet": (FECANet, {"enhance": False}),
     "fssdino": (FSSDINO, {"clusters": 3}),
+    "insid3": (INSID3, {"components": 2}),
     "rtd": (RTD, {"slots": 3}),
     "dcama": (DCAMA, {"heads": 4}),
     "hsnet": (HSNet, {}),

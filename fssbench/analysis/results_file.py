@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ValidationError, create_model
 
+from fssbench.benchmarks.definition import collect_content, restore_benchmark
 from fssbench.contracts.benchmarks import Benchmark
 from fssbench.contracts.efficiency import Efficiency
 from fssbench.contracts.results import Cell, Estimate, Results, RunResult
@@ -86,7 +87,7 @@ def _as_plain(value: Any) -> Any:
     if isinstance(value, RunManifest):
         return _as_plain(value.as_stored())
     if isinstance(value, Benchmark):
-        return value.model_dump(mode="json")
+        return _as_plain(collect_content(value))
     if isinstance(value, Estimate):
         return [*map(_as_plain, (value.value, value.low, value.high)), value.shortage]
     if isinstance(value, float):
@@ -123,12 +124,17 @@ def _make_array_type(*shape: int) -> BeforeValidator:
     return BeforeValidator(read_array)
 
 
+def _restore_definition(content: Any) -> Benchmark | None:
+    return None if content is None else restore_benchmark(content)
+
+
 _Number = Annotated[float, BeforeValidator(_or_nan)]
 _AS_STORED: dict[Any, Any] = {
     float: _Number,
     dict[int, float]: dict[int, _Number],
     Estimate: Annotated[Estimate, BeforeValidator(_estimate_fields)],
     RunManifest: Annotated[RunManifest, BeforeValidator(RunManifest.read_stored)],
+    Benchmark | None: Annotated[Benchmark | None, BeforeValidator(_restore_definition)],
 }
 """Types that JSON has no form for, as a file holds them."""
 _ARRAYS = {name: Annotated[Any, _make_array_type(-1)] for name in ("class_ids", "target", "indices")} | {

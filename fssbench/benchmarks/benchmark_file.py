@@ -12,8 +12,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PlainValidator
 
 from fssbench.benchmarks.class_lists import ClassNames, find_leaks, parse_classes
-from fssbench.benchmarks.definition import FORMAT, METER, RESIZE, explain_fold_counts
-from fssbench.benchmarks.pmnet_paper import SQUARE_RESIZE, SUMMED_METER
+from fssbench.benchmarks.definition import (
+    FORMAT,
+    METER,
+    RESIZE,
+    describe_meter,
+    describe_resize,
+    explain_fold_counts,
+)
 from fssbench.benchmarks.toml_tables import Id, Line, Table, read_table
 from fssbench.contracts.benchmarks import (
     PROTOCOLS,
@@ -150,10 +156,8 @@ def _make_benchmark(table: BenchmarkFile) -> Benchmark:
         protocol=PROTOCOLS.get(table.protocol, table.protocol),
         score_size=table.score_size,
         variants=tuple(_make_variant(each, n, table, folds) for n, each in enumerate(table.variants)),
-        resize=SQUARE_RESIZE
-        if table.score_size == "input"
-        else SQUARE_RESIZE.replace("scored at the square size", "scored at the size of the image"),
-        meter=SUMMED_METER + _explain_absent(table.absent),
+        resize=describe_resize(table.score_size),
+        meter=describe_meter(table.absent),
         origin=table.origin,
         pitfalls=table.pitfalls,
     )
@@ -246,9 +250,3 @@ def _describe_source(source: Source) -> str:
     counts = sorted({len(fold) for fold in source.folds})
     numbers = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     return f"{numbers} classes of {source.dataset}, split {source.split}, for each fold"
-
-
-def _explain_absent(rule: str) -> str:
-    if rule == "zero":
-        return "; a class without a pixel in any episode counts as 0"
-    return "; a class without a pixel in any episode is left out of the mean and named"

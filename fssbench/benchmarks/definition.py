@@ -6,9 +6,14 @@ layout of the file, its comments and the order of its keys are no part of it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
-from fssbench.contracts.benchmarks import Benchmark, Resolved, Source
+from pydantic import ValidationError
+
+from fssbench.benchmarks.pmnet_paper import SQUARE_RESIZE, SUMMED_METER
+from fssbench.contracts.benchmarks import Benchmark, Resolved, Source, Variant
+from fssbench.contracts.records import first_problem
 from fssbench.errors import DataError, make_unknown_error
 from fssbench.files.canonical_json import digest
 
@@ -65,6 +70,76 @@ def collect_content(benchmark: Benchmark) -> dict[str, Any]:
 
 def _collect_source(source: Source) -> dict[str, Any]:
     return {"dataset": source.dataset, "split": source.split, "folds": source.folds}
+
+
+def restore_benchmark(content: Mapping[str, Any]) -> Benchmark:
+    """Make the benchmark of a content that a plan carries.  What the content does not say, it cannot claim.
+
+    Raises:
+        ValueError: if it is not the content of a benchmark.
+    """
+    try:
+        source, target = content["source"], content["target"]
+        names = (
+            "id",
+            "version",
+            "title",
+            "origin",
+            "shots",
+            "episodes",
+            "size",
+            "sampler",
+            "absent",
+            "protocol",
+        )
+        benchmark = Benchmark(
+            **{name: content[name] for name in (*names, "score_size", "pitfalls")},
+            category="custom",
+            source=source["title"],
+            trained_on=_restore_source(source),
+            target=target["dataset"],
+            dataset_variant=target["dataset_variant"],
+            split=target["split"],
+            folds=target["folds"],
+            seen=target["seen"],
+            variants=tuple(map(_restore_variant, content["variants"])),
+            resize=describe_resize(content["score_size"]),
+            meter=describe_meter(content["absent"]),
+        )
+    except ValidationError as error:
+        raise ValueError(first_problem(error)) from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+    if digest(collect_content(benchmark)) != digest(content):
+        raise ValueError("it has other keys or values than this version of fssbench writes")
+    return benchmark
+
+
+def _restore_source(source: Mapping[str, Any]) -> Source:
+    return Source(dataset=source["dataset"], split=source["split"], folds=source["folds"])
+
+
+def _restore_variant(variant: Mapping[str, Any]) -> Variant:
+    names = ("name", "title", "dataset_variant", "folds", "seen")
+    source = variant["source"]
+    return Variant(
+        **{name: variant[name] for name in names},
+        trained_on=None if source is None else _restore_source(source),
+    )
+
+
+def describe_resize(score_size: str) -> str:
+    """Describe how images and masks get the network size, for the size at which masks are compared."""
+    if score_size == "input":
+        return SQUARE_RESIZE
+    return SQUARE_RESIZE.replace("scored at the square size", "scored at the size of the image")
+
+
+def describe_meter(absent: str) -> str:
+    """Describe how pixels are counted, with the rule for a class without pixels."""
+    if absent == "zero":
+        return f"{SUMMED_METER}; a class without a pixel in any episode counts as 0"
+    return f"{SUMMED_METER}; a class without a pixel in any episode is left out of the mean and named"
 
 
 def make_own_id(benchmark: Benchmark) -> str:

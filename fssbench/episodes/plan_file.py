@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from fssbench.benchmarks.definition import resolve_carried
+from fssbench.benchmarks.definition import collect_content, resolve_carried, restore_benchmark
 from fssbench.contracts.benchmarks import Benchmark
 from fssbench.contracts.episodes import Episode, Plan
 from fssbench.contracts.marks import Mark
@@ -39,8 +39,8 @@ class _Stored(Record):
     class_names: tuple[str, ...]
     lists: str
     marks: tuple[Mark, ...]
-    definition: Benchmark | None = None
-    """Definition of a benchmark that a user wrote; the key is absent from other plans."""
+    definition: dict[str, Any] | None = None
+    """Content of a benchmark that a user defined; the key is absent from other plans."""
     episodes: tuple[tuple[int, int, str, tuple[str, ...]], ...]
     """Rows of index, class id, query, supports."""
 
@@ -52,7 +52,7 @@ def collect_plan_facts(plan: Plan) -> dict[str, Any]:
     """
     facts = {name: list(v) if isinstance(v := getattr(plan, name), tuple) else v for name in sorted(_FIELDS)}
     if plan.definition is not None:
-        facts["definition"] = plan.definition.model_dump(mode="json")
+        facts["definition"] = collect_content(plan.definition)
     return facts
 
 
@@ -65,7 +65,7 @@ def write_plan(plan: Plan, path: Path) -> None:
     stored = _Stored(
         sha256=plan.sha256,
         episodes=tuple((e.index, e.class_id, e.query, e.supports) for e in plan),
-        definition=plan.definition,
+        definition=None if plan.definition is None else collect_content(plan.definition),
         **{name: getattr(plan, name) for name in _FIELDS},
     )
     try:
@@ -92,7 +92,7 @@ def read_plan(path: Path) -> Plan:
         raise DataError(f"{path} is not a plan of fssbench: {first_problem(error)}") from None
     plan = Plan(
         episodes=tuple(Episode(*row) for row in stored.episodes),
-        definition=stored.definition,
+        definition=_restore_definition(stored.definition, path),
         **{name: getattr(stored, name) for name in _FIELDS},
     )
     if plan.sha256 != stored.sha256:
@@ -126,6 +126,15 @@ def _check_plan(plan: Plan, path: Path) -> None:
             )
         if episode.index != place:
             raise DataError(f"plan {path}: episode {place} is out of order (index {episode.index})")
+
+
+def _restore_definition(content: dict[str, Any] | None, path: Path) -> Benchmark | None:
+    try:
+        return None if content is None else restore_benchmark(content)
+    except ValueError as error:
+        raise DataError(
+            f"plan {path} carries no definition of a benchmark: {error}. Next: get the plan again"
+        ) from None
 
 
 def _check_definition(plan: Plan, definition: Benchmark, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from fssbench import plan
 from fssbench.benchmarks.benchmark_file import read_benchmark_file
 from fssbench.benchmarks.benchmark_text import format_benchmark, format_suite
 from fssbench.benchmarks.catalogue import BENCHMARKS, find_benchmark
-from fssbench.benchmarks.definition import collect_content, make_own_id
+from fssbench.benchmarks.definition import collect_content, make_own_id, restore_benchmark
 from fssbench.benchmarks.pmnet_paper import SQUARE_RESIZE
 from fssbench.benchmarks.suites import SUITES, find_suite
 from fssbench.contracts.benchmarks import Benchmark, Source, Variant
@@ -98,6 +99,8 @@ def test_any_definition_is_read_as_it_was_written(
     again = read_benchmark_file(file)
     assert collect_content(again) == collect_content(record)
     assert make_own_id(again) == make_own_id(record)
+    stored = json.loads(json.dumps(collect_content(record)))
+    assert restore_benchmark(stored) == again
 
 
 @pytest.mark.parametrize("name", sorted(SUITES))

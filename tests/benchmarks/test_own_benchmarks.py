@@ -58,17 +58,49 @@ def test_a_plan_carries_the_definition_when_the_file_is_gone(own_file: Path, tmp
         find_benchmark(stored.benchmark)
 
 
-@pytest.mark.parametrize(("key", "value"), [("episodes", 60), ("absent", "zero"), ("folds", [[2, 5], [5]])])
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("episodes",), 60),
+        (("absent",), "zero"),
+        (("target", "folds"), [[2, 5], [5]]),
+        (("title",), "PASCAL-5i"),
+        (("category",), "cross-domain"),
+        (("paper",), ["table1"]),
+        (("meter",), "mean"),
+        (("episodes",), "6"),
+        (("version",), True),
+        (("target",), None),
+        (("source",), []),
+        (("variants",), None),
+        (("id",), "pascal5i"),
+    ],
+)
 def test_a_plan_whose_definition_was_edited_is_refused(
-    own_file: Path, tmp_path: Path, key: str, value: object
+    own_file: Path, tmp_path: Path, place: tuple[str, ...], value: object
 ) -> None:
     path = tmp_path / "plan.json"
     write_plan(plan(own_file, data="mini"), path)
     content = json.loads(path.read_text())
-    content["definition"][key] = value
+    *parents, key = "definition", *place
+    table = content
+    for parent in parents:
+        table = table[parent]
+    table[key] = value
     path.write_text(json.dumps(content))
-    with pytest.raises(DataError, match="definition of my-shapes@.* was changed"):
+    with pytest.raises(DataError, match="definition") as caught:
         read_plan(path)
+    assert "plan.json" in str(caught.value)
+
+
+def test_a_plan_whose_definition_was_taken_away_cannot_be_drawn_again(own_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    write_plan(plan(own_file, data="mini"), path)
+    content = json.loads(path.read_text())
+    del content["definition"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UsageError, match="defined in a file"):
+        find_plan_benchmark(read_plan(path))
 
 
 def test_plans_of_built_in_benchmarks_carry_no_definition(tmp_path: Path) -> None:

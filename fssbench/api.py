@@ -156,6 +156,11 @@ if TYPE_CHECKING:
     from fssbench.files.atomic import replace_file as replace_file
     from fssbench.files.cache import cache_folder as cache_folder
     from fssbench.files.clean_text import clean_line as clean_line
+    from fssbench.files.hashing import (
+        State as State,
+        hash_present_file as hash_present_file,
+        read_file_state as read_file_state,
+    )
     from fssbench.files.links import check_links as check_links
     from fssbench.files.listing import (
         find_file as find_file,
@@ -174,6 +179,7 @@ if TYPE_CHECKING:
         Judgement as Judgement,
         JudgementLevel as JudgementLevel,
         Kind as Kind,
+        act_on_judgements as act_on_judgements,
         admit_released as admit_released,
         judge_file as judge_file,
         judge_image as judge_image,

@@ -84,7 +84,9 @@ def shared() -> Path:
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's cache, data or settings."""
     monkeypatch.setenv("FSSBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("FSSBENCH_CONFIG", str(tmp_path / "config"))
     monkeypatch.delenv("FSSBENCH_DATA", raising=False)
+    monkeypatch.delenv("FSSBENCH_DATA_FOLDERS", raising=False)
 
 
 @pytest.fixture(autouse=True)

@@ -171,6 +171,8 @@ def _make_benchmark(name: str) -> Benchmark:
         variants=variants,
         resize=SQUARE_RESIZE,
         meter=SUMMED_METER + "; a class without a pixel in any episode is left out of the mean and named",
-        origin=f"data set plugin {DATASETS.plugin(name).origin}",
+        origin="images of the user"
+        if cls.home is not None
+        else f"data set plugin {DATASETS.plugin(name).origin}",
         pitfalls=("not one of the ten benchmarks: there is no published figure to compare with",),
     )

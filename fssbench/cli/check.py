@@ -89,10 +89,18 @@ def _check_target(
         options = {} if size is None else {"size": size}
         return testing.check_method(METHODS.get(name), backbone, watch=watch, **options)
     if kind == DATASETS.kind:
-        return testing.check_dataset(DATASETS.get(name), watch=watch)
+        return testing.check_dataset(DATASETS.get(name), data=_find_real_files(place.data), watch=watch)
     if kind == BACKBONES.kind:
         return testing.check_backbone(BACKBONES.get(name), watch=watch)
     return testing.check_reporter(REPORTERS.get(name), watch=watch)
+
+
+def _find_real_files(data: str | None) -> Path | None:
+    """Return the folder of the data sets if it was given and holds real files, not drawings."""
+    from fssbench.data.location import find_data_folder, is_miniature
+
+    root = None if data is None else find_data_folder(data)
+    return None if is_miniature(root) else root
 
 
 def _count_checks(kind: str) -> int:
@@ -132,6 +140,9 @@ def command(
     as_json: bool,
 ) -> None:
     """Check TARGET against its contract: a plugin file, folder or module, or a registered name.
+
+    A data set is checked on its miniature, or on its real files in --data. What cannot be checked without them is
+    skipped, with the reason.
 
     TARGET may also be the TOML file of a benchmark or suite. It is checked on the data in --data: whether they hold
     its classes with enough images, and whether all its episodes can be drawn.

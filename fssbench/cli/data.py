@@ -1,4 +1,4 @@
-"""`fssbench data`: verify, prepare and generate data sets; import reference lists."""
+"""`fssbench data`: verify, prepare, adopt and generate data sets; import reference lists."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fssbench.cli.adopt import adopt, forget
+from fssbench.cli.data_report import DATA_HAVE_ERRORS, SHOWN, as_record, print_report
 from fssbench.cli.hints import Verb, compose_next_command
 from fssbench.cli.options import PATH, data_option, json_option, plugin_option, splits_option
 from fssbench.cli.output import emit_json, escape_text, print_table
 
 if TYPE_CHECKING:
-    from fssbench.contracts.datasets import Finding, FindingLevel, Verification
+    from fssbench.contracts.datasets import Verification
 
-SHOWN = 5
-"""Number of findings of one kind that are printed; the rest are counted."""
-DATA_HAVE_ERRORS = 3
 PLUGIN_BROKEN = 4
 
 
 @click.group()
 def command() -> None:
-    """Verify, prepare or generate data sets; import split lists."""
+    """Verify, prepare, adopt or generate data sets; import split lists."""
+
+
+command.add_command(adopt)
+command.add_command(forget)
 
 
 @command.command(cls=Verb)
@@ -64,10 +67,10 @@ def verify(
         compare(_open_named(names[0], data), reports[0][1])
     note = write(_open_named(names[0], data), reports[0][1]) if write else _hint_at_hashes(reports)
     if as_json:
-        emit_json(_as_record(label, report) for label, report in reports)
+        emit_json(as_record(label, report) for label, report in reports)
     else:
         for label, report in reports:
-            _print_report(label, report, None if everything else SHOWN)
+            print_report(label, report, None if everything else SHOWN)
     if note and not against:
         click.echo(escape_text(note), err=True)
     if not all(report.ok for _, report in reports):
@@ -133,10 +136,12 @@ def _verify_named(
     from fssbench.verification.data_set import verify_dataset
 
     root = find_data_folder(data)
-    if root is None:
-        raise DataError(
-            "no data folder was given. Next: give --data DIR, set FSSBENCH_DATA or use --data mini"
-        )
+    if root is None:  # then the user's own data sets alone can be checked
+        names = names or tuple(name for name in DATASETS.names() if _has_home(name))
+        if not names or not all(map(_has_home, names)):
+            raise DataError(
+                "no data folder was given. Next: give --data DIR, set FSSBENCH_DATA or use --data mini"
+            )
     reports = []
     suggestions: list[str] = []
     for label in names or DATASETS.names():
@@ -157,55 +162,15 @@ def _verify_named(
     return reports
 
 
-def _as_record(label: str, report: Verification) -> dict[str, Any]:
-    return {
-        "dataset": label,
-        "root": str(report.root),
-        "ok": report.ok,
-        "images": report.images,
-        "masks": report.masks,
-        "histogram": report.histogram,
-        "findings": [
-            {"level": f.level, "path": f.path, "problem": f.problem, "remedy": f.remedy}
-            for f in report.findings
-        ],
-    }
+def _has_home(label: str) -> bool:
+    """Return whether a name is that of a folder of the user's own, which needs no data folder."""
+    from fssbench.errors import FssbenchError
+    from fssbench.plugins.registry import DATASETS
 
-
-def _print_report(label: str, report: Verification, limit: int | None) -> None:
-    from fssbench.contracts.datasets import FindingLevel
-
-    errors = sum(f.level == FindingLevel.ERROR for f in report.findings)
-    warnings = len(report.findings) - errors
-    click.echo(escape_text(f"{label}: {report.images:,} images, {report.masks:,} masks at {report.root}"))
-    for (level, kind, remedy), findings in _group_findings(report.findings).items():
-        click.echo(
-            escape_text(f"  {level}: {kind}" + (f" ({len(findings):,} files)" if len(findings) > 1 else ""))
-        )
-        for finding in findings[:limit]:
-            detail = f": {finding.problem}" if finding.problem != kind else ""
-            click.echo(escape_text(f"    {finding.path}{detail}"))
-        if limit is not None and len(findings) > limit:
-            click.echo(f"    ... and {len(findings) - limit:,} more (--all shows them)")
-        click.echo(escape_text(f"    remedy: {remedy}"))
-    if report.histogram:
-        click.echo("  images by label:")
-        for name, count in sorted(report.histogram.items(), key=lambda row: (-row[1], row[0])):
-            click.echo(escape_text(f"    {count:>7,}  {name}"))
-    verdict = "sound" if report.ok else "not usable in this state"
-    click.echo(f"  {errors:,} errors, {warnings:,} warnings: {verdict}")
-
-
-def _group_findings(findings: list[Finding]) -> dict[tuple[FindingLevel, str, str], list[Finding]]:
-    """Group findings that differ only in path and numbers, errors first."""
-    kinds: dict[tuple[FindingLevel, str, str], list[Finding]] = {}
-    for finding in sorted(findings, key=lambda f: f.level):
-        kind = re.sub(r"\d+", "N", finding.problem)
-        kinds.setdefault((finding.level, kind, finding.remedy), []).append(finding)
-    return {
-        (level, same[0].problem if len(same) == 1 else kind, remedy): same
-        for (level, kind, remedy), same in kinds.items()
-    }
+    try:
+        return DATASETS.get(label.partition(":")[0]).home is not None
+    except FssbenchError:
+        return False
 
 
 @command.command(cls=Verb)
@@ -264,7 +229,7 @@ def mini(ctx: click.Context, folder: Path | None, seed: int, names: tuple[str, .
         emit_json({"dataset": name, "outcome": text} for name, text in outcome.items())
     else:
         print_table(("dataset", "outcome"), outcome.items())
-    if any(not text.startswith(("written", "already there", "at ")) for text in outcome.values()):
+    if any(not text.startswith(("written", "already there", "at ", "has no ")) for text in outcome.values()):
         ctx.exit(PLUGIN_BROKEN)
 
 

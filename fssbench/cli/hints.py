@@ -13,7 +13,20 @@ from fssbench.errors import FssbenchError
 
 PLUGINS = "fssbench.plugins"
 """Key of the values of `--plugin` in the metadata of click's context."""
-CARRIED = ("--plugin", "--data", "--splits", "--backbone", "--weights", "--set", "--ablate", "--size")
+FOLDERS = "fssbench.data-folders"
+"""Key of the values of `--data-folder` there."""
+_KEPT = {"plugins": PLUGINS, "data_folders": FOLDERS}
+CARRIED = (
+    "--plugin",
+    "--data",
+    "--data-folder",
+    "--splits",
+    "--backbone",
+    "--weights",
+    "--set",
+    "--ablate",
+    "--size",
+)
 """Options that a next command repeats if it has them."""
 BASELINE = "panet"
 """Method without training that next commands run beside a new plugin."""
@@ -62,7 +75,7 @@ def compose_next_command(*words: object, carried: tuple[str, ...] = CARRIED) -> 
 
 
 def compose_plugin_command(kind: str, name: str, plugin: str | None) -> str:
-    """Compose the command that uses a plugin, on miniature data, or a benchmark, on the data of the command.
+    """Compose the command that uses a plugin, on miniature data if it has any, or a benchmark, on the given data.
 
     Args:
         kind: `method`, `dataset`, `reporter`, `backbone` or `benchmark`.
@@ -79,10 +92,24 @@ def compose_plugin_command(kind: str, name: str, plugin: str | None) -> str:
     methods = (name, BASELINE) if kind == "method" else (BASELINE,)
     for method in dict.fromkeys(methods):
         words += ["--method", method]
-    words += ["--benchmark", name if kind == "dataset" else "pascal-to-isic2018", "--data", "mini"]
+    words += ["--benchmark", name if kind == "dataset" else "pascal-to-isic2018"]
+    if kind != "dataset":
+        words += ["--data", "mini"]
+    elif "--data" not in _read_given_options():
+        words += _choose_data(name)
     if kind == "backbone":
         words += ["--backbone", name, "--weights", "random"]
     return compose_next_command(*words)
+
+
+def _choose_data(name: str) -> list[str]:
+    """Return the option that names the files of a data set: none for a folder of the user's own."""
+    from fssbench.plugins.registry import DATASETS
+
+    cls = DATASETS.get(name)
+    if cls.home is not None:
+        return []
+    return ["--data", "mini" if cls.has_miniature() else "DIR"]
 
 
 def _select_carried(words: list[str], carried: tuple[str, ...]) -> list[str]:
@@ -124,11 +151,8 @@ def _read_given_options() -> dict[str, Any]:
             continue
         source = context.get_parameter_source(parameter.name)
         if source in {click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.DEFAULT_MAP}:
-            value = (
-                context.meta.get(PLUGINS)
-                if parameter.name == "plugins"
-                else context.params.get(parameter.name)
-            )
+            kept = _KEPT.get(parameter.name)
+            value = context.meta.get(kept) if kept else context.params.get(parameter.name)
             values |= {spelling: value for spelling in parameter.opts if value is not None}
     return values
 

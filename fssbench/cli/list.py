@@ -88,6 +88,8 @@ def _list_datasets(place: Place) -> Iterator[Row]:
 
 def _find_folder(cls: Any, data: str | None) -> str | None:
     """Return the folder of a data set below the data folder; `mini` for miniatures, which are drawn on demand."""
+    if cls.home is not None:
+        return str(cls.home) if cls.home.is_dir() else None
     if not data:
         return None
     if data == "mini":
@@ -155,7 +157,7 @@ def _list_backbones(_: Place) -> Iterator[Row]:
 def _list_benchmarks(place: Place) -> Iterator[Row]:
     from fssbench.benchmarks.catalogue import BENCHMARKS, find_benchmark
 
-    own = [find_benchmark(file) for file in place.files]
+    own = [*_find_own_benchmarks(), *(find_benchmark(file) for file in place.files)]
     names = [*((record.id, record) for record in BENCHMARKS.values()), *((r.id, r.benchmark) for r in own)]
     for name, record in names:
         yield {
@@ -170,6 +172,19 @@ def _list_benchmarks(place: Place) -> Iterator[Row]:
             "size": record.size,
             "variants": " ".join(v.name for v in record.variants),
         }
+
+
+def _find_own_benchmarks() -> Iterator[Any]:
+    """Yield the benchmarks that folders of the user's own are; `list datasets` says which are broken."""
+    from fssbench.benchmarks.catalogue import find_benchmark
+    from fssbench.plugins.registry import DATASETS
+
+    for name in DATASETS.names():
+        try:
+            if DATASETS.get(name).home is not None:
+                yield find_benchmark(name)
+        except FssbenchError:
+            continue
 
 
 def _list_suites(place: Place) -> Iterator[Row]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from fssbench.cli.hints import PLUGINS
+from fssbench.cli.hints import FOLDERS, PLUGINS
 from fssbench.cli.output import escape_text, to_one_line
 from fssbench.errors import PluginError, UsageError
 
@@ -56,7 +56,7 @@ def plugin_option(*, tolerant: bool = False, exposed: bool = False) -> Decorator
 
 
 def data_option(*, envvar: str | None = None) -> Decorator:
-    """Make the option `--data`, the folder of the data sets.
+    """Make the options `--data`, the folder of the data sets, and `--data-folder`, one folder of the user's own.
 
     Args:
         envvar: environment variable that the option reads, for a verb that does not use `fssbench.data.location`.
@@ -65,7 +65,34 @@ def data_option(*, envvar: str | None = None) -> Decorator:
         A decorator.
     """
     text = "Folder of the data sets, or `mini`. Default: FSSBENCH_DATA."
-    return click.option("--data", metavar="DIR|mini", envvar=envvar, help=text)
+
+    def add(command: Any) -> Any:
+        command = data_folder_option()(command)
+        return click.option("--data", metavar="DIR|mini", envvar=envvar, help=text)(command)
+
+    return add
+
+
+def data_folder_option() -> Decorator:
+    """Make the option `--data-folder`, which names folders of the user's own before the verb begins."""
+
+    def name_folders(context: click.Context, _: click.Parameter, texts: tuple[str, ...]) -> None:
+        context.meta[FOLDERS] = texts
+        if texts and not context.resilient_parsing:
+            from fssbench.plugins.registry import name_data_folder
+
+            for text in texts:
+                name_data_folder(text)
+
+    return click.option(
+        "--data-folder",
+        "data_folders",
+        multiple=True,
+        metavar="NAME=DIR",
+        callback=name_folders,
+        expose_value=False,
+        help="Your own images and masks in DIR as data set NAME (see `fssbench data adopt`); repeatable.",
+    )
 
 
 def splits_option() -> Decorator:

@@ -1,4 +1,4 @@
-"""Checks of the data set contract, on the miniature of the data set, and of the reporter contract."""
+"""Checks of the data set contract, on the miniature of the data set or on real files, and of the reporter contract."""
 
 from __future__ import annotations
 
@@ -25,22 +25,53 @@ from fssbench.contracts.results import Reporter, Results
 from fssbench.data.reader import Reader
 from fssbench.errors import DataError, FssbenchError, UsageError
 from fssbench.evaluation.isolation import generators_kept
+from fssbench.files.regular import MEBIBYTE
 
 MOST_ENTRIES = 12
 """Number of items that the checks open."""
+MOST_COPIED = 64 * MEBIBYTE
+"""Size of the largest folder of real files that is copied, so that its copy can be damaged."""
 
 
 class _Subject:
-    """The data set class that is checked; its miniature is drawn once below `data`."""
+    """The data set class that is checked: on real files, or on its miniature, which is drawn once.
 
-    def __init__(self, cls: type[Dataset], data: Path) -> None:
+    Args:
+        cls: the class.
+        scratch: an empty folder, in which the miniature is drawn.
+        data: the folder of all data sets, if real files are checked.
+    """
+
+    def __init__(self, cls: type[Dataset], scratch: Path, data: Path | None) -> None:
         self.cls = cls
+        self.scratch = scratch
         self.data = data
+
+    @property
+    def has_real_files(self) -> bool:
+        """Whether the files that are checked are those of a user, which no check may change."""
+        return self.data is not None or self.cls.home is not None
 
     @cached_property
     def root(self) -> Path:
-        self.cls.miniature(self.data, 0)
-        return self.cls.locate(self.data)
+        if self.has_real_files:
+            return self.cls.locate(self.data or self.scratch)
+        self.draw(self.scratch)
+        return self.cls.locate(self.scratch)
+
+    def draw(self, folder: Path) -> None:
+        """Draw the miniature, or skip the check if the data set has none."""
+        if self.has_real_files:
+            raise Skipped("not checked: real files were given, and this check needs the miniature")
+        lacking = (
+            "not checked: the data set has no miniature. Next: give the folder of its files with --data DIR"
+        )
+        if not self.cls.has_miniature():
+            raise Skipped(lacking)
+        try:
+            self.cls.miniature(folder, 0)
+        except NotImplementedError:
+            raise Skipped(lacking) from None
 
     def open(self) -> Dataset:
         return self.cls(self.root)
@@ -79,13 +110,13 @@ def card_is_complete(s: _Subject) -> None:
         require(plain, f"folder {folder!r} must be relative and stay below the data root")
 
 
-def miniature_is_found(s: _Subject) -> None:
-    """The miniature is written where `locate` looks for the data set."""
-    require(bool(s.files()), f"`miniature` wrote no file to {s.root}, where `locate` looks")
+def files_are_found(s: _Subject) -> None:
+    """`locate` names the folder of the data set; the miniature is written there."""
+    require(bool(s.files()), f"there is no file in {s.root}, where `locate` looks")
 
 
-def miniature_verifies(s: _Subject) -> None:
-    """`verify` reports no error in the miniature, and counts its images."""
+def files_verify(s: _Subject) -> None:
+    """`verify` reports no error in the miniature, or in the real files that were given, and counts the images."""
     report = s.open().verify()
     errors = [f"{f.path}: {f.problem}" for f in report.findings if f.level == FindingLevel.ERROR]
     require(report.ok, "; ".join(errors[:3]))
@@ -131,14 +162,18 @@ def pools_are_usable(s: _Subject) -> None:
 
 def enough_for_five_shots(s: _Subject) -> None:
     """Every class of a tested pool has six images: five supports and a query."""
+    reasons = []
     for split, pool in s.pools.items():
         if split == "trn":
             continue
         items: dict[int, set[str]] = {}
         for entry in pool.entries:
             items.setdefault(entry.class_id, set()).add(entry.item)
-        small = sorted(c for c, names in items.items() if len(names) < 6)
-        require(not small, f"classes {small[:5]} of split {split!r} have fewer than 6 images")
+        if small := sorted(c for c, names in items.items() if len(names) < 6):
+            reasons.append(f"classes {small[:5]} of split {split!r} have fewer than 6 images")
+    if reasons and s.has_real_files:
+        raise Skipped(f"{'; '.join(reasons)}: fewer shots can be drawn. `fssbench data verify` names them")
+    require(not reasons, "; ".join(reasons))
 
 
 def pools_are_stable(s: _Subject) -> None:
@@ -224,6 +259,12 @@ def damage_is_found(s: _Subject) -> None:
     If items are listed from the files, a missing file may also remove its item from the list.
     """
     item = s.entries[0].item
+    size = sum(size for size, _ in s.files().values())
+    if s.has_real_files and size > MOST_COPIED:
+        raise Skipped(
+            f"not checked: a copy of the folder is damaged for this, and its {size / MEBIBYTE:,.0f} MiB are "
+            f"more than the {MOST_COPIED / MEBIBYTE:.0f} MiB that are copied"
+        )
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "copy"
         shutil.copytree(s.root, root)
@@ -280,7 +321,7 @@ def contents_tell_pictures_apart(s: _Subject) -> None:
 def miniature_is_seeded(s: _Subject) -> None:
     """The same seed draws the same miniature, byte for byte."""
     with tempfile.TemporaryDirectory() as folder:
-        s.cls.miniature(Path(folder), 0)
+        s.draw(Path(folder))
         again = s.cls.locate(Path(folder))
         names = [name for name in s.files() if Path(name).suffix.lower() in {".png", ".jpg", ".jpeg"}]
         if not names:
@@ -293,9 +334,9 @@ def miniature_is_seeded(s: _Subject) -> None:
 DATASET_CHECKS: tuple[Callable[[_Subject], None], ...] = (
     card_is_complete,
     classes_need_no_files,
-    miniature_is_found,
+    files_are_found,
     miniature_is_seeded,
-    miniature_verifies,
+    files_verify,
     list_formats_are_sound,
     unknown_split_is_refused,
     pools_are_usable,
@@ -309,18 +350,22 @@ DATASET_CHECKS: tuple[Callable[[_Subject], None], ...] = (
 )
 
 
-def check_dataset(cls: type[Dataset], *, watch: Watch = ignore_progress) -> list[CheckResult]:
-    """Check a data set class against the data set contract, on its own miniature.
+def check_dataset(
+    cls: type[Dataset], *, data: Path | None = None, watch: Watch = ignore_progress
+) -> list[CheckResult]:
+    """Check a data set class against the data set contract, on its own miniature or on real files.
 
     Args:
-        cls: the class; it need not be registered.
+        cls: the class; it need not be registered.  Without a miniature and without `data`, the checks that need files
+            are skipped, and say so.
+        data: the folder of all data sets, to check the real files below it; nothing is written there.
         watch: called before each check and at the end.
 
     Returns:
         One result per check, in order.
     """
     with tempfile.TemporaryDirectory() as folder, generators_kept():
-        return list(run_checks(DATASET_CHECKS, _Subject(cls, Path(folder)), {}, watch))
+        return list(run_checks(DATASET_CHECKS, _Subject(cls, Path(folder), data), {}, watch))
 
 
 # ---------------------------------------------------------------- reporters

@@ -201,6 +201,11 @@ class Dataset(ABC):
 
     A checkpoint that was trained on one of two twins has met the other one.  It is enough if one data set states it.
     """
+    home: ClassVar[Path | None] = None
+    """The one folder of a user's own data set, which lies in no folder of all data sets; else None.
+
+    Such a data set is opened without `--data`, has no miniature, and its figures are marked `own data`.
+    """
     judges_files: ClassVar[bool] = False
     """Whether `verify`, `image` and `mask` judge every file by the rules of `fssbench.images.judgements`.
 
@@ -225,6 +230,8 @@ class Dataset(ABC):
         Raises:
             DataError: if none of `card.folders` is there.
         """
+        if cls.home is not None:
+            return cls.home
         existing = [data / name for name in cls.card.folders if (data / name).is_dir()]
         if existing:
             return next((folder for folder in existing if cls.holds(folder)), existing[0])
@@ -359,12 +366,23 @@ class Dataset(ABC):
         """Look at every file; find all that is missing, unreadable or wrongly encoded.  Repairs nothing."""
 
     @classmethod
-    @abstractmethod
     def miniature(cls, data: Path, seed: int) -> None:
         """Write a small procedural data set below `data`, in the raw published layout.
 
-        Where the real download needs `prepare`, this writes the download and runs `prepare`.
+        Where the real download needs `prepare`, this writes the download and runs `prepare`.  A data set of private
+        images need not have a miniature; then `--data mini` cannot open it, and `fssbench check` needs real files.
+
+        Raises:
+            DataError: if this data set has no miniature.
         """
+        raise DataError(
+            f"data set {cls.card.name!r} has no miniature. Next: give the folder of its files with --data DIR"
+        )
+
+    @classmethod
+    def has_miniature(cls) -> bool:
+        """Return whether the data set defines `miniature`."""
+        return getattr(cls.miniature, "__func__", None) is not Dataset.miniature.__func__  # type: ignore[attr-defined]
 
     @classmethod
     def prepare(cls, source: Path, data: Path) -> Iterator[str]:

@@ -13,6 +13,7 @@ class MarkKind(StrEnum):
     """The kinds of marks that fssbench gives.  A plugin may use other words as kinds of its own."""
 
     MINIATURE = "miniature"
+    OWN_DATA = "own data"
     SAMPLE = "sample"
     CAPPED = "capped"
     RESIZED = "resized"

@@ -88,6 +88,21 @@ def find_data_folder(data: str | Path | None) -> Path | None:
     return root
 
 
+def find_data_folder_of(name: str, data: str | Path | None) -> Path | None:
+    """Return the folder in which a data set is looked for; None for a data set in a folder of the user's own.
+
+    Args:
+        name: id of a registered data set.
+        data: as for `find_data_folder`.
+
+    Raises:
+        UsageError: for an unknown data set.
+        DataError: as `find_data_folder`.
+        PluginError: if its plugin does not load.
+    """
+    return None if DATASETS.get(name).home is not None else find_data_folder(data)
+
+
 def is_miniature(root: Path | None) -> bool:
     """Return whether a data folder holds drawings instead of real images."""
     return root is not None and (root / MARKER).is_file()
@@ -116,6 +131,9 @@ def open_dataset(
         PluginError: if its plugin does not load, or cannot draw its miniature.
     """
     cls: type[Dataset] = DATASETS.get(name)
+    if cls.home is not None:
+        with plugin_call(f"data set {name!r} cannot be opened:"):
+            return cls(cls.home, variant=variant)
     root = find_data_folder(data)
     named = Path(splits).expanduser() if splits is not None else None
     if root is None:
@@ -148,8 +166,8 @@ def make_miniature(
         names: data sets to draw; by default every registered one.
 
     Returns:
-        The outcome for each: `written`, `already there`, `at FOLDER` in the cache, or why it could not be
-        drawn.  A broken plugin does not stop the others.
+        The outcome for each: `written`, `already there`, `at FOLDER` in the cache, `has no miniature`, or why it could
+        not be drawn.  A broken plugin does not stop the others.
 
     Raises:
         UsageError: for an unknown name, a folder with other files, or a miniature of another seed.
@@ -162,7 +180,9 @@ def make_miniature(
     outcome: dict[str, str] = {}
     for name in wanted:
         try:
-            outcome[name] = add(DATASETS.get(name))
+            cls = DATASETS.get(name)
+            if cls.home is None or names is not None:
+                outcome[name] = add(cls) if cls.has_miniature() else "has no miniature"
         except PluginError as error:
             outcome[name] = str(error)
     return outcome
@@ -223,6 +243,8 @@ def _find_or_draw(cls: type[Dataset], root: Path) -> Path:
     marker = _Marker.read(root)
     if not marker.apart:
         return root
+    if not cls.has_miniature():
+        cls.miniature(root, marker.seed)  # raises the error that says so, before anything is written
     name, digest = cls.card.name, _hash_drawing_code(cls)
     place = root / f"{re.sub(r'[^A-Za-z0-9_]', '_', name)}-{digest[:10]}"
     if place.is_dir():

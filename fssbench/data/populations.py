@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 
-from fssbench.contracts.datasets import Pool, Population
+from fssbench.contracts.datasets import Dataset, Pool, Population
 from fssbench.contracts.marks import Mark, MarkKind
 
 
@@ -61,6 +61,12 @@ def _find_class_marks(pool: Pool, expected: Population) -> tuple[Mark, ...]:
     sizes = ", ".join(f"{size:,}" for size in sorted(other_sizes))
     detail = f"{other_sizes.total()} classes of other sizes than published: {sizes} images"
     return (Mark(MarkKind.OTHER_POPULATION, detail),)
+
+
+def make_own_data_mark(dataset: Dataset, pool: Pool) -> Mark:
+    """Return the mark of figures on a user's own images, with which no published figure can be compared."""
+    images = len({entry.item for entry in pool.entries})
+    return Mark(MarkKind.OWN_DATA, f"{images:,} images of {dataset.card.name}")
 
 
 def find_pool_marks(pool: Pool, classes: Collection[int]) -> tuple[Mark, ...]:

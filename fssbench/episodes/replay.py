@@ -81,7 +81,7 @@ GIVEN = Mark(MarkKind.OTHER_EPISODES, "of a plan file")
 """Mark of a plan whose episodes come from a file and not from its protocol."""
 
 
-def prepare_given_plan(path: Path, data: Path, splits: str | Path | None) -> Plan:
+def prepare_given_plan(path: Path, data: str | Path | None, splits: str | Path | None) -> Plan:
     """Read a stored plan and prepare it for the given data.
 
     If the same episodes are drawn here, the drawn plan is returned, with its identity.  Otherwise the plan gets a mark,
@@ -89,7 +89,7 @@ def prepare_given_plan(path: Path, data: Path, splits: str | Path | None) -> Pla
 
     Args:
         path: the file of the plan, such as `plan.json` of a run.
-        data: folder of all data sets.
+        data: folder of all data sets, as for `plan`.
         splits: folder of reference lists.
 
     Raises:

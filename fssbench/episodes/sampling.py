@@ -28,7 +28,7 @@ from fssbench.contracts.datasets import Dataset, Entry, Pool
 from fssbench.contracts.episodes import Episode, Plan
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.data import location as datasets
-from fssbench.data.populations import find_pool_marks
+from fssbench.data.populations import find_pool_marks, make_own_data_mark
 from fssbench.episodes.plan_file import read_plan, write_plan
 from fssbench.errors import DataError, PluginError, UsageError, make_unknown_error
 from fssbench.plugins.calls import plugin_call
@@ -95,8 +95,8 @@ def plan(
         raise UsageError(
             f"size {size} is too small: the network input needs at least {SMALLEST} pixels per side"
         )
-    root = datasets.find_data_folder(data)
     record = resolved.benchmark
+    root = datasets.find_data_folder_of(record.target, data)
     dataset = datasets.open_dataset(record.target, data=root, splits=splits, variant=resolved.dataset_variant)
     try:
         pool = list_pool(dataset, record.split)
@@ -128,7 +128,7 @@ def plan(
         class_names=tuple(names.values()),
         lists=pool.source,
         marks=(
-            *_make_marks(root, pool, tuple(names), len(resolved.folds[fold])),
+            *_make_marks(dataset, root, pool, tuple(names), len(resolved.folds[fold])),
             *((make_size_mark(resolved, size),) if size not in (None, record.size) else ()),
         ),
         episodes=drawn,
@@ -326,8 +326,12 @@ def count_few_items(entries: Sequence[Entry], names: dict[int, str], needed: int
     return {name: count for name, count in counts.items() if count < needed}
 
 
-def _make_marks(root: Path | None, pool: Pool, classes: Sequence[int], published: int) -> tuple[Mark, ...]:
+def _make_marks(
+    dataset: Dataset, root: Path | None, pool: Pool, classes: Sequence[int], published: int
+) -> tuple[Mark, ...]:
     """List the differences from the benchmark."""
+    if dataset.home is not None:
+        return (make_own_data_mark(dataset, pool),)
     if datasets.is_miniature(root):
         return (Mark(MarkKind.MINIATURE),)
     marks = list(find_pool_marks(pool, classes))

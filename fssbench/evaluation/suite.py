@@ -31,7 +31,7 @@ from fssbench.files.writable import require_writable
 from fssbench.loading.backbone_weights import explain_missing_weights
 from fssbench.loading.load import load_method
 from fssbench.loading.weights_choice import Choice, choose_weights, explain_weights_on_command_line
-from fssbench.plugins.registry import METHODS
+from fssbench.plugins.registry import DATASETS, METHODS
 from fssbench.runs.early_marks import make_training_marks, read_plan_pictures
 
 MINI_EPISODES = 8
@@ -215,35 +215,26 @@ def _draw_plans(
         raise UsageError(
             "nothing to run on. Next: `--suite cross-domain`, or `--benchmark NAME` (`fssbench list benchmarks`)"
         )
-    root = _resolve_data_folder(request)
-    cap, size, notes = request.episodes, request.size, []
-    if is_miniature(root):
-        notes.append("miniature data: figures are not benchmark figures")
-        if cap is None:
-            cap = MINI_EPISODES
-            notes.append(
-                f"miniature runs stop at {cap} episodes, too few queries for an interval or a verdict "
-                f"(--episodes {MINI_ENOUGH} has enough)"
-            )
-        if size is None:
-            size = MINI_SIZE
-            notes.append(f"miniature runs see images at {size} px (--size)")
     plans: list[Plan] = []
+    notes: list[str] = []
     for place, resolved in _list_places(request, members).items():
         _, fold, shot, seed = place
-        drawn = collect_error(
-            lambda r=resolved, f=fold, k=shot, s=seed: plan(  # type: ignore[misc]
-                r,
-                fold=f,
-                shot=k,
-                seed=s,
-                protocol=request.protocol,
-                data=root,
-                splits=request.splits,
-                episodes=cap,
-                size=size,
-            )
+        root = _resolve_data_folder(request, resolved.benchmark.target)
+        cap, size, remarks = _choose_limits(request, root)
+        notes.extend(remarks)
+        draw = partial(
+            plan,
+            resolved,
+            fold=fold,
+            shot=shot,
+            seed=seed,
+            protocol=request.protocol,
+            data=root,
+            splits=request.splits,
+            episodes=cap,
+            size=size,
         )
+        drawn = collect_error(draw)
         if drawn is not None:
             plans.append(drawn)
         notes.extend(_note_seen_classes(resolved, fold))
@@ -262,11 +253,32 @@ def _list_places(request: Request, members: Sequence[Member]) -> dict[tuple[str,
     return places
 
 
-def _resolve_data_folder(request: Request) -> Path:
+def _resolve_data_folder(request: Request, target: str) -> Path | None:
+    """Return the folder of all data sets; None for a data set in a folder of the user's own."""
+    try:
+        if DATASETS.get(target).home is not None:
+            return None
+    except FssbenchError:
+        pass  # drawing the plan raises it again, together with the errors of other plans
     root = find_data_folder(request.data)
     if root is None:
         raise DataError("no data. Next: give --data DIR, set FSSBENCH_DATA, or use --data mini")
     return root
+
+
+def _choose_limits(request: Request, root: Path | None) -> tuple[int | None, int | None, list[str]]:
+    """Return the number of episodes, the input size, and what the user should know about them."""
+    if not is_miniature(root):
+        return request.episodes, request.size, []
+    notes = ["miniature data: figures are not benchmark figures"]
+    if request.episodes is None:
+        notes.append(
+            f"miniature runs stop at {MINI_EPISODES} episodes, too few queries for an interval or a verdict "
+            f"(--episodes {MINI_ENOUGH} has enough)"
+        )
+    if request.size is None:
+        notes.append(f"miniature runs see images at {MINI_SIZE} px (--size)")
+    return request.episodes or MINI_EPISODES, request.size or MINI_SIZE, notes
 
 
 def _read_stored_plans(request: Request, collect_error: Callable[[Callable[[], Any]], Any]) -> list[Plan]:
@@ -276,9 +288,8 @@ def _read_stored_plans(request: Request, collect_error: Callable[[Callable[[], A
     given = [name.removesuffix("s") for name in names if getattr(request, name) != getattr(usual, name)]
     if given:
         raise UsageError(f"a plan says itself what --{given[0]} says: give --plan or --{given[0]}, not both")
-    root = _resolve_data_folder(request)
     plans = [
-        collect_error(lambda f=file: prepare_given_plan(f, root, request.splits))  # type: ignore[misc]
+        collect_error(lambda f=file: prepare_given_plan(f, request.data, request.splits))  # type: ignore[misc]
         for file in request.plan_files
     ]
     return [p if request.episodes is None else p.head(request.episodes) for p in plans if p is not None]

@@ -17,9 +17,11 @@ from fssbench.contracts.methods import Method, needs_checkpoint
 from fssbench.data.location import is_miniature
 from fssbench.loading.bundled import choose_bundled, list_bundled
 from fssbench.loading.settings import list_settings_to_take
+from fssbench.plugins.registry import DATASETS
 
 MINI_BACKBONE = "efficientnet-lite0"
-"""Default backbone on miniature data; its weights come with the extra `mini`."""
+"""Default backbone on miniature and on a user's own data, for which nothing is published that another backbone would
+match; its weights come with the extra `mini`."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,12 @@ def choose_weights(
         The choice.  If it is `lacking`, the caller raises an error.
     """
     small = plan is not None and is_miniature(plan.data)
-    if backbone is None and small and cls.needs_backbone:
+    own = plan is not None and DATASETS.get(plan.dataset).home is not None
+    if (
+        backbone is None
+        and cls.needs_backbone
+        and (small or (own and checkpoint is None and weights is None))
+    ):
         backbone = MINI_BACKBONE
     if checkpoint is not None:
         return Choice(backbone, Path(checkpoint).expanduser(), dict(config))

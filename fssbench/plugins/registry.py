@@ -24,6 +24,14 @@ from typing import Any
 from fssbench.errors import PluginError, UsageError, make_unknown_error
 from fssbench.plugins import execution, import_files
 from fssbench.plugins.calls import plugin_call
+from fssbench.plugins.data_folders import (
+    ORIGIN,
+    Offer,
+    make_class,
+    make_offer,
+    offer_data_folders,
+    split_data_folder,
+)
 
 
 @dataclass
@@ -68,22 +76,34 @@ class Registry:
         base: qualified name of the class every plugin must derive from, resolved on first load.
         families: entry point group of functions that make a class from the rest of a name such as `timm:NAME`;
             empty for none.
+        further: function that yields plugins from other places than entry points.
     """
 
-    def __init__(self, kind: str, group: str, base: str, families: str = "") -> None:
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        base: str,
+        families: str = "",
+        further: Callable[[], Iterable[Offer]] = tuple,
+    ) -> None:
         self.kind = kind
         self.group = group
         self.base = base
         self.families = families
+        self._further = further
         self._plugins: dict[str, Plugin] | None = None
         self._clashes: dict[str, list[str]] = {}
 
     def _scan(self) -> dict[str, Plugin]:
         if self._plugins is None:
+            offers = [*self._further()]
             self._plugins = {}
             for point in importlib.metadata.entry_points(group=self.group):
                 dist = f"{point.dist.name} {point.dist.version}" if point.dist else "unknown distribution"
                 self._add(point.name, f"{dist} ({point.value})", point.load)
+            for offer in offers:
+                self._add(*offer)
         return self._plugins
 
     def _add(self, name: str, origin: str, load: Callable[[], Any]) -> None:
@@ -164,6 +184,20 @@ class Registry:
         if name in self._clashes:
             self.plugin(name)
 
+    def offer(self, name: str, origin: str, load: Callable[[], Any]) -> None:
+        """Register a data set of a folder, which is loaded on use; another folder of the same name is replaced.
+
+        Raises:
+            UsageError: if the name is that of a plugin of another kind of origin.
+        """
+        known = self._scan().get(name)
+        if known is not None and not known.origin.startswith(ORIGIN):
+            raise UsageError(
+                f"{self.kind} {name!r} exists already ({known.origin}). Next: give your folder another name"
+            )
+        self._scan().pop(name, None)
+        self._add(name, origin, load)
+
 
 def _is_same_class(installed: Plugin, value: type) -> bool:
     """Return whether an installed plugin is a class that was given by its module, or by its file or folder."""
@@ -188,11 +222,31 @@ def _make_member(point: importlib.metadata.EntryPoint, rest: str) -> Any:
 
 
 METHODS = Registry("method", "fssbench.methods", "fssbench.api.Method")
-DATASETS = Registry("dataset", "fssbench.datasets", "fssbench.api.Dataset")
+DATASETS = Registry("dataset", "fssbench.datasets", "fssbench.api.Dataset", further=offer_data_folders)
 REPORTERS = Registry("reporter", "fssbench.reporters", "fssbench.api.Reporter")
 BACKBONES = Registry(
     "backbone", "fssbench.backbones", "fssbench.api.Backbone", families="fssbench.backbone_families"
 )
+
+
+def name_data_folder(text: str) -> str:
+    """Register a folder of the user's own images as a data set, for this process.
+
+    Args:
+        text: `NAME=DIR`, or a folder whose `dataset.toml` states the name.
+
+    Returns:
+        The name.
+
+    Raises:
+        UsageError: if there is no such folder, or the name belongs to another data set.
+        FssbenchError: if no name was given and the folder states none.
+    """
+    name, folder = split_data_folder(text)
+    if name is None:
+        name = str(make_class(None, folder).card.name)
+    DATASETS.offer(*make_offer(name, folder))
+    return name
 
 
 def load_plugin(target: str | Path) -> list[str]:

@@ -75,12 +75,14 @@ _DOUBTS = {
     MarkKind.DOUBTFUL_MASKS,
     MarkKind.DOUBTFUL_TRAINING_MASKS,
 }
+_WHOLE = _DOUBTS | {MarkKind.OWN_DATA}
+"""Kinds that training data can have although they are the complete source."""
 
 
 def make_training_data_marks(manifest: TrainingManifest) -> list[Mark]:
     """Return the marks of training data that are doubtful or only a part of the source data."""
     own = [mark for mark in manifest.marks if mark.kind in _DOUBTS]
-    if len(manifest.marks) > len(own):
+    if any(mark.kind not in _WHOLE for mark in manifest.marks):
         others = "".join(f"; {mark}" for mark in manifest.marks if mark.kind.startswith("other "))
         own.append(Mark(MarkKind.PART_TRAINED, f"{manifest.steps} steps on {manifest.images} images{others}"))
     return own
@@ -89,7 +91,10 @@ def make_training_data_marks(manifest: TrainingManifest) -> list[Mark]:
 def _make_source_marks(manifest: TrainingManifest, plan: Plan) -> list[Mark]:
     """Return the marks of training data that are not the complete source data of the benchmark."""
     own = make_training_data_marks(manifest)
-    source = find_plan_benchmark(plan).trained_on.dataset
+    resolved = find_plan_benchmark(plan)
+    if resolved.id.partition(":")[0] == resolved.benchmark.target:
+        return own  # the benchmark that every data set is by itself defines no source
+    source = resolved.trained_on.dataset
     if manifest.dataset not in (None, source):
         own.append(Mark(MarkKind.OTHER_SOURCE, f"{manifest.dataset} instead of {source}"))
     return own

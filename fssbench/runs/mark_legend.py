@@ -14,6 +14,7 @@ from fssbench.files.clean_text import clean_line
 
 _LETTERS = {
     "miniature": "M",
+    "own data": "Y",
     "sample": "S",
     "capped": "C",
     "untrained": "U",
@@ -38,6 +39,7 @@ _LETTERS = {
 }
 MARK_MEANINGS = {
     "miniature": "the data are procedural drawings, so the figures are not benchmark figures",
+    "own data": "the images are the user's own, so there is no published figure to compare with",
     "sample": "the data are a sample of the data set",
     "capped": "the run has fewer episodes than the protocol",
     "untrained": "the method needs trained weights but has random ones, so the figures say nothing about it",

@@ -27,7 +27,7 @@ from fssbench.contracts.episodes import Episode
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.data import location
 from fssbench.data.picture_names import find_same_pictures
-from fssbench.data.populations import find_pool_marks
+from fssbench.data.populations import find_pool_marks, make_own_data_mark
 from fssbench.episodes.sampling import list_classes, list_pool, shuffle_items
 from fssbench.errors import DataError, ListError, UsageError
 
@@ -117,15 +117,15 @@ def collect_training_set(
         )
     if shot < 1:
         raise UsageError(f"{shot} shots are not possible: an episode needs at least one support")
-    root = location.find_data_folder(data)
     source = resolved.trained_on
+    root = location.find_data_folder_of(source.dataset, data)
     variant = resolved.dataset_variant if source.dataset == resolved.benchmark.target else None
     dataset = location.open_dataset(source.dataset, data=root, splits=splits, variant=variant)
     named = list_classes(dataset)
     wanted = sorted(named) if source.folds is None else [c for c in source.folds[fold] if c in named]
     pool = list_pool(dataset, source.split)
     candidates = pool.of_classes(tuple(wanted))
-    tested = _find_tested_items(dataset, candidates, source, resolved, root, splits)
+    tested = _find_tested_items(dataset, candidates, source, resolved, data, splits)
     unwanted = tested | (
         _find_items_with_test_classes(pool, dataset, resolved, fold) if without_novel else frozenset()
     )
@@ -142,7 +142,7 @@ def collect_training_set(
         training=_group_items_by_class([e for e in entries if e.item not in held_out], wanted),
         held_out=_group_items_by_class([e for e in entries if e.item in held_out], wanted),
         lists=pool.source,
-        marks=_make_marks(root, pool, wanted),
+        marks=_make_marks(dataset, root, pool, wanted),
         present=_group_classes_by_item(pool),
         left_out=len(tested),
     )
@@ -155,7 +155,7 @@ def _find_tested_items(
     candidates: Sequence[Entry],
     source: Source,
     resolved: Resolved,
-    root: Path | None,
+    data: str | Path | None,
     splits: str | Path | None,
 ) -> frozenset[str]:
     """Find the candidates whose pictures are used for validation or test, under any name.
@@ -167,10 +167,13 @@ def _find_tested_items(
     places = [(dataset, each) for each in sorted({"val", "test"} - {source.split})]
     if target == dataset.card.name:
         places += [(dataset, split)] if split not in {"val", "test", source.split} else []
-    elif not location.is_miniature(root):  # data sets of a miniature have no common picture
+    else:
         with suppress(DataError):  # a training does not need the target data set
-            variant = resolved.dataset_variant
-            places.append((location.open_dataset(target, data=root, splits=splits, variant=variant), split))
+            root, variant = location.find_data_folder_of(target, data), resolved.dataset_variant
+            if not location.is_miniature(root):  # data sets of a miniature have no common picture
+                places.append(
+                    (location.open_dataset(target, data=root, splits=splits, variant=variant), split)
+                )
     tested: frozenset[str] = frozenset()
     for other, each in places:
         try:
@@ -247,8 +250,10 @@ def _require_enough_images(training: TrainingSet, fold: int, shot: int) -> None:
         )
 
 
-def _make_marks(root: Path | None, pool: Pool, classes: Sequence[int]) -> tuple[Mark, ...]:
+def _make_marks(dataset: Dataset, root: Path | None, pool: Pool, classes: Sequence[int]) -> tuple[Mark, ...]:
     """Return the marks of a training set that is not the published one, by the same rule as for a run."""
+    if dataset.home is not None:
+        return (make_own_data_mark(dataset, pool),)
     return (Mark(MarkKind.MINIATURE),) if location.is_miniature(root) else find_pool_marks(pool, classes)
 
 

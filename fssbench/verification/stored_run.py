@@ -21,7 +21,7 @@ from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import MarkKind
 from fssbench.contracts.methods import Method
 from fssbench.contracts.provenance import BROUGHT
-from fssbench.data.location import find_data_folder, open_dataset
+from fssbench.data.location import find_data_folder_of, open_dataset
 from fssbench.episodes.replay import GIVEN, draw_again, prepare_given_plan
 from fssbench.errors import DataError, FssbenchError
 from fssbench.evaluation.engine import evaluate_all
@@ -30,7 +30,7 @@ from fssbench.files.hashing import hash_weights_file
 from fssbench.loading.backbone_weights import parse_weights_path
 from fssbench.loading.bundled import list_bundled
 from fssbench.loading.load import load_method
-from fssbench.plugins.registry import BACKBONES, METHODS
+from fssbench.plugins.registry import BACKBONES, DATASETS, METHODS
 from fssbench.runs.identity import hash_plan_files
 from fssbench.runs.redaction import HIDDEN
 from fssbench.runs.store import StoredRun, find_run_folders, read_run
@@ -76,8 +76,8 @@ def verify_run(path: Path, inputs: VerificationInputs) -> list[Finding]:
         return findings
     findings += check_mask_files(run)
     try:
-        root = find_data_folder(inputs.data)
-        if root is None:
+        root = find_data_folder_of(run.plan.dataset, inputs.data)
+        if root is None and DATASETS.get(run.plan.dataset).home is None:
             raise DataError("no data folder was given. Next: give --data DIR")
     except FssbenchError as error:
         why = str(error)
@@ -101,7 +101,7 @@ def _leave_unchecked(why: str) -> list[Finding]:
     return [Finding(check, Outcome.NOT_CHECKED, why) for check in ("identity", "marks proven", "counts")]
 
 
-def _draw_plan_again(run: StoredRun, root: Path, inputs: VerificationInputs) -> tuple[Plan, Finding]:
+def _draw_plan_again(run: StoredRun, root: Path | None, inputs: VerificationInputs) -> tuple[Plan, Finding]:
     """Return the plan for the recomputation: as drawn now if the episodes are equal, else as stored."""
     stored = run.plan
     here = replace(stored, data=root, splits=Path(inputs.splits) if inputs.splits is not None else None)

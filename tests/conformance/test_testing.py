@@ -13,7 +13,7 @@ from fssbench_toys.methods import ToyColour, ToyPrototype
 from fssbench_toys.text import ToyText
 from torch import Tensor, nn
 
-from fssbench.api import FeatureMethod, ImageMethod, MethodConfig, Taps
+from fssbench.api import Dataset, FeatureMethod, ImageMethod, MethodConfig, Taps
 from fssbench.plugins.registry import DATASETS
 from fssbench.testing import check_dataset, check_method, check_reporter
 
@@ -303,3 +303,40 @@ def test_reporters() -> None:
 def test_feature_and_image_methods_are_both_covered() -> None:
     assert issubclass(ToyPrototype, FeatureMethod)
     assert issubclass(ToyColour, ImageMethod)
+
+
+class WithoutMiniature(ToyDiscs):
+    """A data set of private images: it has no miniature."""
+
+    miniature = Dataset.miniature
+
+
+class WithStub(ToyDiscs):
+    @classmethod
+    def miniature(cls, data: Path, seed: int) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("cls", [WithoutMiniature, WithStub])
+def test_a_data_set_without_miniature_is_checked_as_far_as_possible(cls: type, tmp_path: Path) -> None:
+    results = check_dataset(cls)
+    assert failing(results) == {}
+    skipped = {r.check: r.reason for r in results if r.status == "skip"}
+    assert {"files_verify", "images_and_masks_agree", "damage_is_found"} <= skipped.keys()
+    assert all("--data DIR" in reason for reason in skipped.values())
+
+
+def test_a_data_set_without_miniature_is_checked_on_real_files(tmp_path: Path) -> None:
+    ToyDiscs.miniature(tmp_path, 0)
+    before = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*"))
+    results = check_dataset(WithoutMiniature, data=tmp_path)
+    assert failing(results) == {}
+    assert {r.check for r in results if r.status == "skip"} == {"miniature_is_seeded"}
+    assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")) == before
+
+
+def test_real_files_with_a_fault_fail(tmp_path: Path) -> None:
+    ToyDiscs.miniature(tmp_path, 0)
+    victim = next(path for path in sorted(tmp_path.rglob("*")) if path.is_file())
+    victim.write_bytes(victim.read_bytes()[:20])
+    assert "files_verify" in failing(check_dataset(WithoutMiniature, data=tmp_path))

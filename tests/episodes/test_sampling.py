@@ -29,6 +29,8 @@ PINNED_FIRST = ["0/9.jpg", "0/7.jpg", "0/16.jpg", "0/5.jpg", "0/17.jpg", "0/2.jp
 class Stub:
     """As much of a data set as a plan is made from."""
 
+    home = None
+
     def suggestions(self) -> list[tuple[Path, str]]:
         return []
 

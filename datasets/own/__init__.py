@@ -1,0 +1,1 @@
+"""Data sets of a user's own: folders of images and masks that nobody has published."""

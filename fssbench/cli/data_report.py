@@ -1,0 +1,71 @@
+"""Prints what the check of a data set found, for the verbs of `fssbench data`."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fssbench.cli.output import escape_text
+
+if TYPE_CHECKING:
+    from fssbench.contracts.datasets import Finding, FindingLevel, Verification
+
+SHOWN = 5
+"""Number of findings of one kind that are printed; the rest are counted."""
+DATA_HAVE_ERRORS = 3
+"""Exit code if data have errors."""
+
+
+def as_record(label: str, report: Verification) -> dict[str, Any]:
+    """Return a report as the JSON that `verify` prints."""
+    return {
+        "dataset": label,
+        "root": str(report.root),
+        "ok": report.ok,
+        "images": report.images,
+        "masks": report.masks,
+        "histogram": report.histogram,
+        "findings": [
+            {"level": f.level, "path": f.path, "problem": f.problem, "remedy": f.remedy}
+            for f in report.findings
+        ],
+    }
+
+
+def print_report(label: str, report: Verification, limit: int | None) -> None:
+    """Print a report; of each kind of finding at most `limit`."""
+    from fssbench.contracts.datasets import FindingLevel
+
+    errors = sum(f.level == FindingLevel.ERROR for f in report.findings)
+    warnings = len(report.findings) - errors
+    click.echo(escape_text(f"{label}: {report.images:,} images, {report.masks:,} masks at {report.root}"))
+    for (level, kind, remedy), findings in _group_findings(report.findings).items():
+        click.echo(
+            escape_text(f"  {level}: {kind}" + (f" ({len(findings):,} files)" if len(findings) > 1 else ""))
+        )
+        for finding in findings[:limit]:
+            detail = f": {finding.problem}" if finding.problem != kind else ""
+            click.echo(escape_text(f"    {finding.path}{detail}"))
+        if limit is not None and len(findings) > limit:
+            click.echo(f"    ... and {len(findings) - limit:,} more (--all shows them)")
+        click.echo(escape_text(f"    remedy: {remedy}"))
+    if report.histogram:
+        click.echo("  images by label:")
+        for name, count in sorted(report.histogram.items(), key=lambda row: (-row[1], row[0])):
+            click.echo(escape_text(f"    {count:>7,}  {name}"))
+    verdict = "sound" if report.ok else "not usable in this state"
+    click.echo(f"  {errors:,} errors, {warnings:,} warnings: {verdict}")
+
+
+def _group_findings(findings: list[Finding]) -> dict[tuple[FindingLevel, str, str], list[Finding]]:
+    """Group findings that differ only in path and numbers, errors first."""
+    kinds: dict[tuple[FindingLevel, str, str], list[Finding]] = {}
+    for finding in sorted(findings, key=lambda f: f.level):
+        kind = re.sub(r"\d+", "N", finding.problem)
+        kinds.setdefault((finding.level, kind, finding.remedy), []).append(finding)
+    return {
+        (level, same[0].problem if len(same) == 1 else kind, remedy): same
+        for (level, kind, remedy), same in kinds.items()
+    }

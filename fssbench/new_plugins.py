@@ -1,4 +1,4 @@
-"""Writes the start of a plugin from the templates: one file, or a project that can be installed."""
+"""Writes the start of a plugin from the templates, as one file or an installable project, or a benchmark file."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Start:
     files: Mapping[str, str]
     """Text of each file, by its path below the output folder."""
     target: str
-    """The file or folder that `--plugin` takes, relative to the output folder."""
+    """The file or folder that `--plugin` or `--benchmark` takes, relative to the output folder."""
 
 
 def make_start(kind: str, name: str, *, template: str | None = None, package: bool = False) -> Start:
@@ -89,6 +89,20 @@ def make_start(kind: str, name: str, *, template: str | None = None, package: bo
         f"{name}/tests/test_{module}.py": _render("test_plugin.py.j2", facts),
     }
     return Start(files, name)
+
+
+def make_benchmark_start(name: str) -> Start:
+    """Make the file of a new benchmark.
+
+    Args:
+        name: id of the benchmark, such as `my-skin`.
+
+    Raises:
+        UsageError: for a name that is not allowed or is taken.
+    """
+    require_free_name(name)
+    file = f"{name}.toml"
+    return Start({file: _render("benchmark.toml.j2", {"name": name, "title": make_title(name)})}, file)
 
 
 def rename_plugin(code: str, name: str, class_name: str, year: int) -> str:

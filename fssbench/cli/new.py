@@ -11,7 +11,8 @@ from fssbench.cli.options import json_option, out_option
 from fssbench.cli.output import emit_json, escape_text
 from fssbench.errors import UsageError
 
-KINDS = ("method", "dataset", "backbone", "reporter")
+BENCHMARK = "benchmark"
+KINDS = ("method", "dataset", "backbone", "reporter", BENCHMARK)
 
 
 @click.command(cls=Verb)
@@ -27,9 +28,11 @@ def command(
 ) -> None:
     """Write a new plugin that works at once: a file NAME.py, or with --package a project NAME.
 
+    A benchmark is a file NAME.toml, which `run --benchmark` takes.
+
     Existing files are never overwritten.
     """
-    from fssbench.new_plugins import make_start, write_start
+    from fssbench.new_plugins import make_benchmark_start, make_start, write_start
 
     if (trainable or wrapped) and kind != "method":
         option = "--trainable" if trainable else "--wrap"
@@ -37,7 +40,13 @@ def command(
     if trainable and wrapped:
         raise UsageError("fssbench does not train a wrapped model. Next: give --trainable or --wrap")
     template = "trainable_method" if trainable else "wrapped_method" if wrapped else kind
-    start = make_start(kind, name, template=template, package=package)
+    if package and kind == BENCHMARK:
+        raise UsageError("--package is for plugins, but a benchmark is one file. Next: leave it out")
+    start = (
+        make_benchmark_start(name)
+        if kind == BENCHMARK
+        else make_start(kind, name, template=template, package=package)
+    )
     paths = write_start(start, out)
     target = out / start.target
     if as_json:
@@ -45,6 +54,11 @@ def command(
     else:
         for path in paths:
             click.echo(escape_text(str(path)))
+    if kind == BENCHMARK:
+        check = compose_next_command("check", target, "--data", "mini")
+        use = compose_plugin_command(kind, str(target), None)
+        click.echo(f"Next: {escape_text(check)}\nThen: {escape_text(use)} --data mini", err=True)
+        return
     commands = [compose_next_command("check", target)]
     if trainable:
         words = ("--plugin", target, "--method", name, "--benchmark", "pascal-to-isic2018")

@@ -24,7 +24,7 @@ SHORT = ["--episodes", "1", "--shot", "1"]
 def test_every_command_of_the_page(tmp_path: Path, mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
-    assert len(COMMANDS) == 8
+    assert len(COMMANDS) == 9
     for command in COMMANDS:
         words = [str(mini) if word == "mini" else word for word in shlex.split(command)[1:]]
         words += SHORT if words[0] == "run" else ["--format", "csv"] if words[0] == "report" else []

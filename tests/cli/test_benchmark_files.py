@@ -147,6 +147,24 @@ def test_what_is_no_file_of_a_benchmark_is_refused(words: tuple[str, ...], parts
     assert error_names(done.output, *parts)
 
 
+def test_new_writes_a_benchmark_that_passes_check(tmp_path: Path, mini: Path) -> None:
+    written = run_command("new", "benchmark", "my-own", "-o", tmp_path)
+    assert written.exit_code == 0, written.output
+    file = tmp_path / "my-own.toml"
+    assert error_names(written.output, file, "fssbench check", "fssbench run", "--benchmark")
+    assert find_benchmark(file).id.startswith("my-own@")
+    checked = run_command("check", file, "--data", mini)
+    assert checked.exit_code == 0, checked.output
+    for words, parts in [
+        (("my-own",), ("my-own.toml", "exists")),
+        (("pascal5i",), ("pascal5i", "taken")),
+        (("other", "--package"), ("--package", "one file")),
+    ]:
+        refused = run_command("new", "benchmark", *words, "-o", tmp_path)
+        assert refused.exit_code == 2
+        assert error_names(refused.output, *parts)
+
+
 def test_the_benchmark_of_a_data_set_is_printed_with_a_source_and_another_id(
     toy: object, tmp_path: Path
 ) -> None:

@@ -85,7 +85,11 @@ if TYPE_CHECKING:
     )
     from fssbench.contracts.lists import ListFormat as ListFormat, PublishedList as PublishedList
     from fssbench.contracts.marks import Mark as Mark, MarkKind as MarkKind, parse_mark as parse_mark
-    from fssbench.contracts.method_card import NO_REFERENCE as NO_REFERENCE, MethodCard as MethodCard
+    from fssbench.contracts.method_card import (
+        NO_REFERENCE as NO_REFERENCE,
+        Information as Information,
+        MethodCard as MethodCard,
+    )
     from fssbench.contracts.methods import (
         AT_INFERENCE as AT_INFERENCE,
         AtInference as AtInference,

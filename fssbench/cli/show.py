@@ -33,6 +33,14 @@ if TYPE_CHECKING:
 Facts = dict[str, Any]
 
 
+_CARD_NAMES = {
+    "kind": "compares by",
+    "reads": "information at test time",
+    "input_size": "input size of its own",
+}
+"""Names of fields of a card that would be unclear beside the other facts."""
+
+
 def _describe_method(name: str) -> Facts:
     from fssbench.contracts.method_card import MethodCard
     from fssbench.plugins.published import collect_published_figures
@@ -41,10 +49,11 @@ def _describe_method(name: str) -> Facts:
     plugin = METHODS.plugin(name)
     known = _read_facts(plugin, _collect_method_facts)
     card = MethodCard.model_validate(known["card"])
-    shown = card.model_dump(exclude={"notes", "parity", "published"}, exclude_none=True)
+    hidden = {"notes", "parity", "published", *(["pixels"] if card.pixels == "normalised" else [])}
+    shown = card.model_dump(mode="json", exclude=hidden, exclude_none=True)
     return {
         "kind": "method",
-        **{("compares by" if k == "kind" else k): v for k, v in shown.items()},
+        **{_CARD_NAMES.get(k, k): v for k, v in shown.items()},
         **_sort_notes(card.notes),
         "equal to its reference": list(card.parity) or "not compared with outputs of a reference",
         "published mIoU": collect_published_figures(card.published or (name,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from fssbench.conformance.harness import Skipped, require
 from fssbench.conformance.subject import MethodSubject
 from fssbench.contracts.methods import Method, supervision_of, trains_backbone
+from fssbench.contracts.prediction import UNNAMED, tell_class_names
 from fssbench.evaluation.isolation import isolated
 from fssbench.training.state import list_learnable, list_statistics
 
@@ -60,7 +62,13 @@ class _LossSubject:
         method.restore_memory(self._memory)
         supervision = supervision_of(method)
         labels = target.long() if supervision == "classes" else target.clone()
-        extra = {"numbers": torch.tensor([1, 2])} if supervision == "numbered" else {}
+        extra: dict[str, Any] = {}
+        if type(method).loss is not Method.loss:
+            extra |= tell_class_names(method, (UNNAMED, UNNAMED))
+        if supervision in ("numbered", "labelled"):
+            extra["numbers"] = torch.tensor([1, 2])
+        if supervision == "labelled":
+            extra["labels"] = target.long() * torch.tensor([1, 2])[:, None, None]
         with isolated(0):
             query, support = episodes.query.clone(), episodes.support.clone()
             if not trains_backbone(method):

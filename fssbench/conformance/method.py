@@ -27,6 +27,7 @@ from fssbench.conformance.loss import LOSS_CHECKS
 from fssbench.conformance.subject import MethodSubject
 from fssbench.contracts.debug_maps import collect_debug_maps
 from fssbench.contracts.methods import FeatureMethod, Method
+from fssbench.contracts.prediction import UNNAMED, tell_class_names
 from fssbench.episodes.synthetic import SIDE, Synthetic
 from fssbench.evaluation.isolation import generators_kept, isolated
 
@@ -68,6 +69,8 @@ def card_is_complete(s: MethodSubject) -> None:
     """The card describes the method: name, title, paper, year, backbone, size, licence."""
     require_card(s.cls.card, {"training", "notes", "parity", "published"})
     require(s.cls.card.size > 0, f"the input size is {s.cls.card.size}, but must be positive")
+    is_raw_for_features = issubclass(s.cls, FeatureMethod) and s.cls.card.pixels == "raw"
+    require(not is_raw_for_features, "the card asks for raw pixels, but a feature method gets features")
     require(1990 <= s.cls.card.year <= 2100, f"the year is {s.cls.card.year}, but must be 1990 to 2100")
 
 
@@ -98,10 +101,13 @@ def builds(s: MethodSubject) -> None:
 
 def sees_no_answer(s: MethodSubject) -> None:
     """`logits` and `adapt` take query, support and support mask, and never the query's mask."""
-    wanted = ["self", "query", "support", "support_mask"]
+    told = [*tell_class_names(s.cls, (UNNAMED,))]
+    wanted = ["self", "query", "support", "support_mask", *told]
     arguments = list(inspect.signature(s.cls.logits).parameters)
     require(arguments == wanted, f"`logits` takes {arguments}, but must take {wanted}")
-    wanted += ["generator", "steps"]
+    if s.cls.adapt is Method.adapt:  # it is not called
+        return
+    wanted = ["self", "query", "support", "support_mask", "generator", "steps", *told]
     arguments = list(inspect.signature(s.cls.adapt).parameters)
     require(arguments == wanted, f"`adapt` takes {arguments}, but must take {wanted}")
 
@@ -136,8 +142,9 @@ def five_shot(s: MethodSubject) -> None:
 
 def odd_sizes(s: MethodSubject) -> None:
     """Inputs work if no stride divides their side: 97 px in place of 64."""
-    side = (s.size + 33) | 1
-    require_output(s, Synthetic.make(height=side, width=side))
+    if s.cls.card.input_size is not None:
+        raise Skipped(f"the method always gets images of {s.cls.card.input_size} px")
+    require_output(s, s.make(1, 1, (s.size + 33) | 1))
 
 
 def output_size(s: MethodSubject) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fssbench.contracts.methods import Method
+from fssbench.contracts.methods import Method, reads_raw_pixels
 from fssbench.episodes.synthetic import SIDE, Synthetic
 from fssbench.errors import FssbenchError
 from fssbench.evaluation.isolation import isolated
@@ -22,17 +22,21 @@ class MethodSubject:
     Args:
         cls: the method class.
         backbone: backbone to build on; None for the smallest one that the method accepts.
-        size: side of the synthetic episodes, pixels.
+        size: side of the synthetic episodes, pixels; a method with an input size of its own is checked at that.
     """
 
     def __init__(self, cls: type[Method], backbone: str | None = None, size: int = SIDE) -> None:
         self.cls = cls
         self.backbone = backbone
-        self.size = size
+        self.size = cls.card.input_size or size
 
     def episodes(self, batch: int = 1, shot: int = 1) -> Synthetic:
         """Make synthetic episodes at the size of this check."""
-        return Synthetic.make(batch, shot, self.size, self.size)
+        return self.make(batch, shot, self.size)
+
+    def make(self, batch: int, shot: int, side: int) -> Synthetic:
+        """Make synthetic episodes of another size."""
+        return Synthetic.make(batch, shot, side, side, raw=reads_raw_pixels(self.method))
 
     def build(self, seed: int = 0) -> Method:
         """Build the method with random weights, on the requested backbone or the smallest one possible."""

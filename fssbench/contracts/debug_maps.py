@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol
 
 from torch import Tensor
 
-from fssbench.contracts.prediction import select_support
+from fssbench.contracts.prediction import UNNAMED, select_support, tell_class_names
 from fssbench.errors import PluginError
 
 
@@ -22,7 +22,11 @@ class InspectedMethod(Protocol):
 
 
 def collect_debug_maps(
-    method: InspectedMethod, query: Any, support: Any, support_mask: Tensor
+    method: InspectedMethod,
+    query: Any,
+    support: Any,
+    support_mask: Tensor,
+    class_names: Sequence[str] = (UNNAMED,),
 ) -> dict[str, Tensor]:
     """Collect the maps of one episode.
 
@@ -31,6 +35,7 @@ def collect_debug_maps(
         query: what `method.logits` reads of the query.
         support: what it reads of K supports.
         support_mask: binary masks (1, K, H, W), float.
+        class_names: name of the class, for a method that reads it.
 
     Returns:
         Maps (N, h, w) by name, float32 on the CPU.  Names of a voting method begin with the number of the support,
@@ -39,12 +44,13 @@ def collect_debug_maps(
     Raises:
         PluginError: if the method returns anything but maps of the right shape.
     """
-    shots = support_mask.shape[1]
+    shots, told = support_mask.shape[1], tell_class_names(method, class_names)
+    compute: Callable[..., Mapping[str, Tensor]] = method.debug_maps
     if method.shots == "joint" or shots == 1:
-        return _check_maps(method.debug_maps(query, support, support_mask), method.card.name)
+        return _check_maps(compute(query, support, support_mask, **told), method.card.name)
     maps: dict[str, Tensor] = {}
     for k in range(shots):
-        one = method.debug_maps(query, select_support(support, k), support_mask[:, k : k + 1])
+        one = compute(query, select_support(support, k), support_mask[:, k : k + 1], **told)
         maps |= {
             f"support {k + 1}: {name}": each for name, each in _check_maps(one, method.card.name).items()
         }

@@ -17,6 +17,8 @@ class MarkKind(StrEnum):
     SAMPLE = "sample"
     CAPPED = "capped"
     RESIZED = "resized"
+    OWN_INPUT_SIZE = "own input size"
+    MORE_INFORMATION = "more information"
     INCOMPLETE = "incomplete"
     SHARD = "shard"
     CLASSES = "classes"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeGuard
 
@@ -113,8 +113,9 @@ class Method(nn.Module, ABC):
     """Whether pixels marked 255 are left out of the loss; otherwise they count as background there."""
     supervision: ClassVar[Supervision] = "object"
     """What `loss` learns from: the mask of the episode's class (`object`); that mask and, as a further argument
-    `numbers`, the number of the class (`numbered`); or, for a network that is trained as an ordinary classifier of
-    pixels, the numbers of all classes that are trained on (`classes`)."""
+    `numbers`, the number of the class (`numbered`); these and, as `labels`, the numbers of all classes that are trained
+    on (`labelled`); or, for a network that is trained as an ordinary classifier of pixels, these numbers alone
+    (`classes`)."""
 
     stages: ClassVar[Mapping[str, Stage]] = {}
     """Trainings that come before that of `recipe`, by name, in their order (`fssbench train --stage NAME`)."""
@@ -209,6 +210,7 @@ class Method(nn.Module, ABC):
         *,
         size: tuple[int, int] | None = None,
         seed: int = 0,
+        class_names: Sequence[str] | None = None,
     ) -> Tensor:
         """Predict B episodes of K shots.
 
@@ -218,12 +220,14 @@ class Method(nn.Module, ABC):
             support_mask: binary masks (B, K, H, W), float.
             size: output height and width; the mask's size by default.
             seed: seeds what `adapt` draws, the same for each episode; other methods do not read it.
+            class_names: name of the class of each episode, for a method that reads it (`MethodCard.reads`).
 
         Returns:
             Logits (B, 2, *size): background, foreground.  For a voting method with K > 1 this is the
             mean of the one-shot logits; `segment` applies the vote itself.
         """
-        outputs = predict_shots(self, *self.read(query, support), support_mask, size=size, seed=seed)
+        inputs = *self.read(query, support), support_mask
+        outputs = predict_shots(self, *inputs, size=size, seed=seed, class_names=class_names)
         return outputs[0] if len(outputs) == 1 else torch.stack(outputs).mean(dim=0)
 
     def segment(
@@ -234,9 +238,11 @@ class Method(nn.Module, ABC):
         *,
         size: tuple[int, int] | None = None,
         seed: int = 0,
+        class_names: Sequence[str] | None = None,
     ) -> Tensor:
         """Predict masks (B, *size), bool, by the method's own K-shot rule.  Arguments as for `predict`."""
-        outputs = predict_shots(self, *self.read(query, support), support_mask, size=size, seed=seed)
+        inputs = *self.read(query, support), support_mask
+        outputs = predict_shots(self, *inputs, size=size, seed=seed, class_names=class_names)
         masks = [threshold_logits(logits) for logits in outputs]
         return masks[0] if len(masks) == 1 else vote_on_masks(masks)
 
@@ -246,7 +252,9 @@ class Method(nn.Module, ABC):
         Pixels are averaged within each episode and the episodes after that.  Loss and gradient of a batch
         therefore do not depend on how it is split over processes or accumulated.  With `supervision =
         "numbered"` an override takes a last argument `numbers: Tensor | None = None`: the number of each episode's
-        class, (B,), int64, from 1 on in the order of the ids of the classes that are trained on.
+        class, (B,), int64, from 1 on in the order of the ids of the classes that are trained on.  With `supervision =
+        "labelled"` it also takes `labels`: the number of each pixel of the queries, (B, H, W), int64, 0 for background,
+        ignored pixels and classes that are not trained on.
 
         Args:
             query: as for `predict`.
@@ -374,6 +382,11 @@ def trains_backbone(method: Method) -> bool:
 def reads_features(method: Method) -> TypeGuard[FeatureMethod]:
     """Whether the harness gives features to the method; otherwise it gives pixels."""
     return isinstance(method, FeatureMethod) and not trains_backbone(method)
+
+
+def reads_raw_pixels(method: Method) -> bool:
+    """Whether the harness gives pixels from 0 to 1 to the method, and not normalised ones."""
+    return isinstance(method, ImageMethod) and method.card.pixels == "raw"
 
 
 def supervision_of(method: Method) -> Supervision:

@@ -5,17 +5,21 @@ These functions belong to the contract and not to the harness, because `Method.l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fssbench.contracts.method_card import Information
 from fssbench.errors import PluginError
 
 Predictor = Callable[[Any, Any, Tensor], Tensor]
 """From query, support and support masks to logits (B, 2, h, w): `Method.logits`, or what `Method.adapt` returns."""
+
+UNNAMED = "object"
+"""Name of a class that nobody has named, as in a check on synthetic episodes."""
 
 
 class PredictingMethod(Protocol):
@@ -46,6 +50,7 @@ def predict_shots(
     *,
     size: tuple[int, int] | None,
     seed: int,
+    class_names: Sequence[str] | None = None,
 ) -> list[Tensor]:
     """Predict from all supports jointly, or from each by itself if the method votes.
 
@@ -56,6 +61,8 @@ def predict_shots(
         support_mask: binary masks (B, K, H, W), float.
         size: output height and width; the mask's size by default.
         seed: seeds what `method.adapt` draws, the same for each episode.
+        class_names: name of the class of each of the B episodes, for a method that reads it (`MethodCard.reads`); by
+            default "object".
 
     Returns:
         One tensor of logits (B, 2, *size), or K of them for a voting method.
@@ -64,12 +71,18 @@ def predict_shots(
         PluginError: if the method returns anything but finite logits of the right shape.
     """
     shape = size or (int(support_mask.shape[-2]), int(support_mask.shape[-1]))
-    outputs = compute_logits(method, query, support, support_mask, seed=seed)
+    outputs = compute_logits(method, query, support, support_mask, seed=seed, class_names=class_names)
     return [resize_logits(logits, shape, align_corners=method.align_corners) for logits in outputs]
 
 
 def compute_logits(
-    method: PredictingMethod, query: Any, support: Any, support_mask: Tensor, *, seed: int
+    method: PredictingMethod,
+    query: Any,
+    support: Any,
+    support_mask: Tensor,
+    *,
+    seed: int,
+    class_names: Sequence[str] | None = None,
 ) -> list[Tensor]:
     """Compute the logits at the method's own resolution.  Arguments and errors are those of `predict_shots`.
 
@@ -85,21 +98,30 @@ def compute_logits(
                 select_episodes(support, slice(b, b + 1)),
                 support_mask[b : b + 1],
                 seed=seed,
+                class_names=None if class_names is None else class_names[b : b + 1],
             )
             for b in range(batch)
         ]
         return [torch.cat(logits) for logits in zip(*episodes, strict=True)]
-    predictor: Predictor = method.logits
+    told = tell_class_names(method, class_names or (UNNAMED,) * batch)
+    predictor: Callable[..., Tensor] = method.logits
     if method.steps:
         generator = torch.Generator().manual_seed(seed)
-        predictor = method.adapt(query, support, support_mask, generator=generator, steps=method.steps)
+        adapt: Callable[..., Predictor] = method.adapt
+        predictor = adapt(query, support, support_mask, generator=generator, steps=method.steps, **told)
     if method.shots == "joint" or shots == 1:
         inputs = [(support, support_mask)]
     else:
         inputs = [(select_support(support, k), support_mask[:, k : k + 1]) for k in range(shots)]
     return [
-        check_logits(predictor(query, supports, masks), masks, method.card.name) for supports, masks in inputs
+        check_logits(predictor(query, supports, masks, **told), masks, method.card.name)
+        for supports, masks in inputs
     ]
+
+
+def tell_class_names(method: Any, class_names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the argument `class_names` for a method whose card says that it reads the class name; none for others."""
+    return {"class_names": tuple(class_names)} if Information.CLASS_NAME in method.card.reads else {}
 
 
 def check_logits(logits: Any, support_mask: Tensor, name: str) -> Tensor:

@@ -82,6 +82,8 @@ class Identity(StoredRecord):
     """Device type, such as `cpu`."""
     shard: Shard | None = None
     """The part of the plan that the run holds; absent for a whole plan."""
+    input_size: int | None = None
+    """Side of the method's own input in pixels; absent if it is `size`."""
     backbone_source_sha256: str | None = None
     """Hash of the source of the backbone plugin; absent without a backbone, and in runs that were stored before
     backbones were plugins."""

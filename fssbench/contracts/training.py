@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from fssbench.contracts.records import Record
 
-Supervision = Literal["object", "numbered", "classes"]
+Supervision = Literal["object", "numbered", "labelled", "classes"]
 """What a loss learns from, see `Method.supervision`."""
 WARM_START = 1e-3
 """Share of the learning rate with which a warm-up begins."""

@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from fssbench.contracts.efficiency import Efficiency
-from fssbench.contracts.methods import FeatureMethod, Method
+from fssbench.contracts.methods import FeatureMethod, Method, reads_raw_pixels
 from fssbench.efficiency.memory import PeakMemory
 from fssbench.efficiency.timing import Clock, time_work
 from fssbench.episodes.synthetic import Synthetic
@@ -137,8 +137,8 @@ def load_for_measuring(request: BenchRequest) -> Method:
 def _measure(
     method: Method, request: BenchRequest, memory: PeakMemory, device: torch.device, clock: Clock
 ) -> Efficiency:
-    size = request.size or method.card.size
-    episodes = Synthetic.make(request.batch, request.shot, size, size)
+    size = method.card.input_size or request.size or method.card.size
+    episodes = Synthetic.make(request.batch, request.shot, size, size, raw=reads_raw_pixels(method))
     tensors = episodes.query.to(device), episodes.support.to(device), episodes.mask.to(device)
     work = _make_forward(method, *tensors, device)
     threads = torch.get_num_threads()

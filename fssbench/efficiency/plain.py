@@ -16,8 +16,8 @@ from torch import Tensor
 
 from fssbench.contracts.datasets import IGNORE, Dataset
 from fssbench.contracts.episodes import Episode
-from fssbench.contracts.methods import Method
-from fssbench.images.reading import resize_mask, to_input
+from fssbench.contracts.methods import Method, reads_raw_pixels
+from fssbench.images.reading import normalise, resize_image, resize_mask, scale_pixels
 
 Counts = tuple[tuple[int, int], tuple[int, int]]
 """Intersection and union, each of background and foreground, in pixels."""
@@ -36,17 +36,22 @@ def evaluate_plainly(
         device: where the method computes.
     """
     for episode in episodes:
-        query = _image(dataset, episode.query, size, device)
-        support = torch.stack([_image(dataset, item, size, device)[0] for item in episode.supports])[None]
-        masks = np.stack([_mask(dataset, item, episode.class_id, size) == 1 for item in episode.supports])
+        side, raw = method.card.input_size or size, reads_raw_pixels(method)
+        query = _image(dataset, episode.query, side, device, raw=raw)
+        images = [_image(dataset, item, side, device, raw=raw)[0] for item in episode.supports]
+        support = torch.stack(images)[None]
+        masks = np.stack([_mask(dataset, item, episode.class_id, side) == 1 for item in episode.supports])
         with torch.no_grad():
             mask = torch.from_numpy(masks.astype(np.float32)).to(device)[None]
-            prediction = method.segment(query, support, mask)[0].cpu().numpy()
+            names = (dataset.classes()[episode.class_id],)
+            segmented = method.segment(query, support, mask, size=(size, size), class_names=names)
+            prediction = segmented[0].cpu().numpy()
         yield _count(prediction, _mask(dataset, episode.query, episode.class_id, size))
 
 
-def _image(dataset: Dataset, item: str, size: int, device: torch.device) -> Tensor:
-    return to_input(dataset.image(item), size)[None].to(device)
+def _image(dataset: Dataset, item: str, size: int, device: torch.device, *, raw: bool) -> Tensor:
+    pixels = resize_image(dataset.image(item), size)
+    return (scale_pixels(pixels) if raw else normalise(pixels))[None].to(device)
 
 
 def _mask(dataset: Dataset, item: str, class_id: int, size: int) -> NDArray[np.uint8]:

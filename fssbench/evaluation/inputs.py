@@ -21,7 +21,7 @@ from torch import Tensor
 from fssbench.contracts.backbones import Backbone
 from fssbench.contracts.datasets import IGNORE, Dataset
 from fssbench.contracts.episodes import Episode
-from fssbench.contracts.methods import Method, reads_features
+from fssbench.contracts.methods import Method, reads_features, reads_raw_pixels
 from fssbench.data.data_files import DataFiles
 from fssbench.data.reader import ImageFacts, Reader, Target
 from fssbench.errors import DataError, FssbenchError
@@ -30,12 +30,15 @@ from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.feature_names import name_features
 from fssbench.evaluation.feature_store import Maps
 from fssbench.evaluation.read_ahead import EPISODES, ReadAhead
-from fssbench.images.reading import normalise, resize_image, resize_mask
+from fssbench.images.reading import normalise, resize_image, resize_mask, scale_pixels
 from fssbench.loading.backbones import find_backbone_source
 from fssbench.plugins.calls import is_built_in
 from fssbench.plugins.source_hash import collect_source
 
 _PIXELS = "pixels"
+_RAW = "raw pixels"
+_PIXEL_KEYS = (_PIXELS, _RAW)
+"""Keys of inputs that need no backbone."""
 _FLOAT = 4
 """Bytes of a float32."""
 _MASKS_KEPT = 128 << 20
@@ -51,13 +54,15 @@ class _Source:
     """What the features depend on besides the image, its size and the taps, see `feature_key`."""
     extractor: Extractor | None
     taps: tuple[str, ...]
+    size: int
+    """Side of the images in pixels."""
 
-    def count_bytes(self, size: int) -> int:
-        """Count the bytes of one image at network size, by what the taps promise."""
+    def count_bytes(self) -> int:
+        """Count the bytes of one image, by what the taps promise."""
         if self.extractor is None:
-            return 3 * size**2 * _FLOAT
+            return 3 * self.size**2 * _FLOAT
         taps = [self.extractor.taps[name] for name in self.taps]
-        return sum(tap.channels * math.ceil(size / max(1, tap.stride)) ** 2 for tap in taps) * _FLOAT
+        return sum(tap.channels * math.ceil(self.size / max(1, tap.stride)) ** 2 for tap in taps) * _FLOAT
 
 
 class Inputs:
@@ -90,7 +95,7 @@ class Inputs:
         self._sources: dict[int, _Source] = {}
         self._extractors: dict[Hashable, Extractor] = {}
         self._buffers: dict[tuple[str, str, tuple[int, ...]], Tensor] = {}
-        self._place = (dataset.card.name, str(dataset.root), dataset.variant, size)
+        self._place = (dataset.card.name, str(dataset.root), dataset.variant)
         self._workers = workers
         self._ahead = ReadAhead(self._read_image, 0)
         self._coming: list[Episode] = []
@@ -118,18 +123,22 @@ class Inputs:
         """Count the images whose inputs for all these methods the cache can hold together, as their taps promise."""
         self._add_sources(methods)
         sources = {source.key: source for source in (self._sources[id(method)] for method in methods)}
-        size = sum(source.count_bytes(self.size) for source in sources.values())
+        size = sum(source.count_bytes() for source in sources.values())
         return self.cache.budget // size if size else 0
 
     def _add_sources(self, methods: Sequence[Method]) -> None:
-        groups: dict[Hashable, list[Method]] = {}
+        groups: dict[tuple[Hashable, int], list[Method]] = {}
         for method in methods:
-            groups.setdefault(feature_key(method), []).append(method)
-        for key, members in groups.items():
+            groups.setdefault((feature_key(method), self._size_of(method)), []).append(method)
+        for (key, size), members in groups.items():
             taps = dict.fromkeys(t for m in members if reads_features(m) for t in m.taps.union)
-            extractor = None if key == _PIXELS else self._extractor(key, members[0].backbone)
-            source = _Source((*self._place, key, tuple(taps)), key, extractor, tuple(taps))
+            extractor = None if key in _PIXEL_KEYS else self._extractor(key, members[0].backbone)
+            source = _Source((*self._place, size, key, tuple(taps)), key, extractor, tuple(taps), size)
             self._sources.update({id(m): source for m in members})
+
+    def _size_of(self, method: Method) -> int:
+        """Return the side of the method's input: its own, or that of the protocol."""
+        return method.card.input_size or self.size
 
     def _extractor(self, key: Hashable, backbone: Backbone | None) -> Extractor:
         if key not in self._extractors:
@@ -152,7 +161,7 @@ class Inputs:
 
         A feature method gets a dictionary per role, from tap to features: (1, C, h, w) for the query and
         (1, K, C, h, w) for the supports.  Other methods get pixels: (1, 3, S, S) and (1, K, 3, S, S).
-        Masks are (1, K, S, S).
+        Masks are (1, K, S, S).  S is the method's own input size if it has one.
 
         Raises:
             DataError: if an image or mask cannot be read, or must not be used.  The error names the episode.
@@ -164,7 +173,8 @@ class Inputs:
             self._read_ahead(episode)
             query = self._maps(source, episode.query)
             supports = [self._maps(source, item) for item in episode.supports]
-            masks = [self._mask(item, episode.class_id) == 1 for item in episode.supports]
+            size = self._size_of(method)
+            masks = [self._mask(item, episode.class_id, size) == 1 for item in episode.supports]
         except FssbenchError as error:
             raise type(error)(f"episode {episode.index}: {error}") from error
         # NumPy converts bool to float ten times faster than torch
@@ -181,7 +191,7 @@ class Inputs:
     def doubts(self, episode: Episode) -> tuple[str, ...]:
         """Return the kinds of doubt about an episode, sorted.  "vanished": an object has no pixel at this size."""
         kinds = self.reader.doubts(episode)
-        masks = (self._mask(item, episode.class_id) for item in (episode.query, *episode.supports))
+        masks = (self._mask(item, episode.class_id, self.size) for item in (episode.query, *episode.supports))
         vanished = not all((mask == 1).any() for mask in masks)
         return tuple(sorted({*kinds, "vanished"})) if vanished else kinds
 
@@ -204,7 +214,7 @@ class Inputs:
         if original:
             mask = self.reader.mask(episode.query, episode.class_id)
         else:
-            mask = self._mask(episode.query, episode.class_id)
+            mask = self._mask(episode.query, episode.class_id, self.size)
         ignored = mask == IGNORE
         return Target(mask == 1, ignored if ignored.any() else None)
 
@@ -222,7 +232,7 @@ class Inputs:
         labels = np.zeros((self.size, self.size), np.int64)
         ignored = np.zeros((self.size, self.size), np.bool_)
         for class_id in sorted({*present, *self.reader.shown_classes(item)}):
-            mask = self._mask(item, class_id)
+            mask = self._mask(item, class_id, self.size)
             labels[mask == 1] = numbers.get(class_id, 0)
             ignored |= (mask == IGNORE) | ((mask == 1) & (class_id not in numbers))
         labels[ignored] = 0
@@ -251,7 +261,7 @@ class Inputs:
             return None
         card, variant = self.dataset.card.name, self.dataset.variant
         # one file for all taps: a backbone gives the same map whatever else it is asked for
-        facts = card, variant, self._reader_sha256, item, content, self.size, source.features
+        facts = card, variant, self._reader_sha256, item, content, source.size, source.features
         return name_features((facts, source.extractor.distributions), self.device)
 
     @cached_property
@@ -270,7 +280,7 @@ class Inputs:
         """Whether an image must be read for any of its sources."""
         store = self.cache.store
         for source in {source.key: source for source in self._sources.values()}.values():
-            if not self.cache.holds(self._key(source, item)):
+            if source.size == self.size and not self.cache.holds(self._key(source, item)):
                 name = self._name_file(source, item)
                 if store is None or name is None or not store.holds(name):
                     return True
@@ -284,7 +294,11 @@ class Inputs:
         self._ahead.close()
 
     def _compute(self, source: _Source, item: str) -> Maps:
-        pixels = normalise(self._ahead.take(item))[None]
+        if source.size == self.size:
+            image = self._ahead.take(item)
+        else:
+            image = resize_image(self.reader.image(item), source.size)
+        pixels = (scale_pixels(image) if source.features == _RAW else normalise(image))[None]
         try:
             pixels = pixels.to(self.device)
             if source.extractor is None:
@@ -292,16 +306,18 @@ class Inputs:
             return source.extractor.extract(pixels, source.taps, item)
         except torch.OutOfMemoryError:
             raise DataError(
-                f"the memory of device {str(self.device)!r} ran out at image {item!r} ({self.size} px). "
+                f"the memory of device {str(self.device)!r} ran out at image {item!r} ({source.size} px). "
                 "Next: a smaller --cache-mb or --size, or --device cpu"
             ) from None
 
-    def _read_mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
-        return resize_mask(self.reader.mask(item, class_id), self.size, self.size)
+    def _read_mask(self, item: str, class_id: int, size: int) -> NDArray[np.uint8]:
+        return resize_mask(self.reader.mask(item, class_id), size, size)
 
 
 def feature_key(method: Method) -> Hashable:
     """Return a key of what the method's input depends on beside the image.  Equal keys mean equal features."""
+    if reads_raw_pixels(method):
+        return _RAW
     if not reads_features(method) or method.backbone is None:
         return _PIXELS
     backbone = method.backbone

@@ -14,6 +14,7 @@ from torch import Tensor
 from fssbench.benchmarks.catalogue import find_plan_benchmark
 from fssbench.contracts.datasets import Dataset
 from fssbench.contracts.episodes import Episode, Plan
+from fssbench.contracts.prediction import tell_class_names
 from fssbench.contracts.run_manifest import RunManifest
 from fssbench.data.picture_names import Pictures
 from fssbench.data.reader import Target
@@ -199,7 +200,10 @@ class MethodRun:
         where = f"method {name!r}, episode {episode.index} ({self.plan.benchmark}, fold {self.plan.fold})"
         size = target.foreground.shape
         seed = self._seed_of(episode)
-        options: dict[str, Any] = {"seed": seed} if self.method.steps else {}
+        names = dict(zip(self.plan.classes, self.plan.class_names, strict=True))
+        options: dict[str, Any] = tell_class_names(self.method, (names[episode.class_id],))
+        if self.method.steps:
+            options["seed"] = seed
         mask = call_method(
             lambda: self.method.segment(query, support, support_mask, size=size, **options),
             where=where,

@@ -126,11 +126,18 @@ def resize_image(image: Image.Image, size: int) -> NDArray[np.uint8]:
     return np.array(image, dtype=np.uint8)
 
 
-def normalise(pixels: NDArray[np.uint8]) -> Tensor:
-    """Return an RGB image (H, W, 3) as normalised network input (3, H, W)."""
+def scale_pixels(pixels: NDArray[np.uint8]) -> Tensor:
+    """Return an RGB image (H, W, 3) as values from 0 to 1 (3, H, W)."""
     import torch  # most verbs read pictures, if any, for people alone
 
-    scaled = torch.from_numpy(pixels).permute(2, 0, 1).to(torch.float32).div_(255)
+    return torch.from_numpy(pixels).permute(2, 0, 1).to(torch.float32).div_(255)
+
+
+def normalise(pixels: NDArray[np.uint8]) -> Tensor:
+    """Return an RGB image (H, W, 3) as normalised network input (3, H, W)."""
+    import torch
+
+    scaled = scale_pixels(pixels)
     return scaled.sub_(torch.tensor(MEAN).view(3, 1, 1)).div_(torch.tensor(STD).view(3, 1, 1))
 
 

@@ -108,12 +108,15 @@ class Inspection:
 def _compute_maps(seen: InspectedEpisode) -> dict[str, NDArray[np.float32]]:
     """Compute the margin of the logits, and the maps that the method offers."""
     method, size = seen.method, (int(seen.support_mask.shape[-2]), int(seen.support_mask.shape[-1]))
+    names = dict(zip(seen.plan.classes, seen.plan.class_names, strict=True))
+    class_names = (names[seen.episode.class_id],)
     options: dict[str, Any] = {"seed": seen.seed} if method.steps else {}
 
     def compute() -> dict[str, torch.Tensor]:
-        logits = method.predict(seen.query, seen.support, seen.support_mask, size=size, **options)
+        inputs = seen.query, seen.support, seen.support_mask
+        logits = method.predict(*inputs, size=size, class_names=class_names, **options)
         margin = (logits[:, 1] - logits[:, 0]).float().cpu()
-        return {MARGIN: margin, **collect_debug_maps(method, seen.query, seen.support, seen.support_mask)}
+        return {MARGIN: margin, **collect_debug_maps(method, *inputs, class_names)}
 
     maps = call_method(
         compute,

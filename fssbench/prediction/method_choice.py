@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from fssbench.contracts.marks import Mark
+from fssbench.contracts.method_card import Information
 from fssbench.contracts.methods import Method
-from fssbench.errors import DataError
+from fssbench.errors import DataError, UsageError
 from fssbench.loading import checkpoints
 from fssbench.loading.backbone_weights import choose_default_weights, explain_missing_weights
 from fssbench.loading.bundled import ShippedCheckpoint, list_bundled
@@ -59,6 +60,11 @@ def load_requested_method(request: MethodRequest) -> LoadedMethod:
         PluginError: if the plugin does not load.
     """
     cls: type[Method] = METHODS.get(request.method) if isinstance(request.method, str) else request.method
+    if Information.CLASS_NAME in cls.card.reads:
+        raise UsageError(
+            f"method {cls.card.name!r} reads the name of the class, which a labelled image does not give. Next: "
+            "`fssbench list methods`, and choose a method that reads the examples alone"
+        )
     backbone, checkpoint, config = request.backbone, request.checkpoint, dict(request.config)
     notes = []
     if checkpoint is not None:
@@ -92,7 +98,8 @@ def load_requested_method(request: MethodRequest) -> LoadedMethod:
     )
     training = method.provenance.training
     marks = make_method_marks(method) + (make_training_data_marks(training) if training else [])
-    size = training.size if training is not None and training.size else cls.card.size
+    trained_at = training.size if training is not None else None
+    size = cls.card.input_size or trained_at or cls.card.size
     return LoadedMethod(method, size, tuple(notes), tuple(dict.fromkeys(marks)))
 
 

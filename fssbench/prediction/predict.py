@@ -103,6 +103,11 @@ def prepare(
         raise UsageError("no labelled example is given. Next: --support IMAGE MASK")
     listing = list_images(images, settings.out)
     loaded = load_requested_method(request)
-    size = settings.size or loaded.size
+    own = loaded.method.card.input_size
+    if own is not None and settings.size not in (None, own):
+        raise UsageError(
+            f"method {loaded.method.card.name!r} always gets images of {own} px, not {settings.size}. Next: omit --size"
+        )
+    size = own or settings.size or loaded.size
     examples = read_examples(pairs, settings.make_rules(size))
     return PredictionJob(CheckedExamples(loaded, examples, size), listing, settings, request.device)

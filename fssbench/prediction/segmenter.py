@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fssbench.contracts.methods import Method, reads_features
+from fssbench.contracts.methods import Method, reads_features, reads_raw_pixels
 from fssbench.contracts.prediction import compute_logits, resize_logits, threshold_logits, vote_on_masks
 from fssbench.errors import DataError
 from fssbench.evaluation.extraction import Extractor
@@ -21,7 +21,7 @@ from fssbench.evaluation.isolation import generators_kept
 from fssbench.evaluation.method_call import call_method, finish_work_on
 from fssbench.evaluation.precision import exact_float32
 from fssbench.evaluation.weights_guard import WeightsGuard
-from fssbench.images.reading import normalise
+from fssbench.images.reading import normalise, scale_pixels
 from fssbench.loading.load import find_method_source
 
 _SEED = 0
@@ -183,7 +183,8 @@ class Segmenter:
     def _extract(self, pixels: NDArray[np.uint8], name: str, role: str) -> dict[str, Tensor]:
         """Return what the method reads of one image, by tap, each (1, ...)."""
         try:
-            image = normalise(pixels)[None].to(self.device)
+            scale = scale_pixels if reads_raw_pixels(self.method) else normalise
+            image = scale(pixels)[None].to(self.device)
             if self._extractor is None:
                 return {_PIXELS: image}
             assert reads_features(self.method)  # others have no extractor

@@ -24,7 +24,17 @@ def make_method_marks(method: Method) -> list[Mark]:
         own.append(Mark(MarkKind.UNTRAINED))
     if method.backbone is not None and method.backbone.weights == "random":
         own.append(Mark(MarkKind.RANDOM_BACKBONE))
+    if further := method.card.further_information:
+        own.append(Mark(MarkKind.MORE_INFORMATION, ", ".join(further)))
     return [*own, *method.provenance.marks]
+
+
+def make_size_marks(method: Method, size: int) -> list[Mark]:
+    """Return the mark of a method whose input is larger or smaller than that of the protocol, `size` pixels."""
+    own = method.card.input_size
+    return (
+        [Mark(MarkKind.OWN_INPUT_SIZE, f"{own} px, protocol: {size} px")] if own not in (None, size) else []
+    )
 
 
 def make_training_marks(method: Method, plan: Plan, pictures: Pictures | None = None) -> list[Mark]:

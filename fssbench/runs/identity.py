@@ -25,6 +25,7 @@ from fssbench.data.picture_names import Pictures
 from fssbench.files.plain_names import make_plain_name
 from fssbench.runs.early_marks import (
     make_method_marks,
+    make_size_marks,
     make_support_marks,
     make_training_marks,
     read_plan_pictures,
@@ -89,6 +90,8 @@ def make_identity(
     backbone = method.backbone
     # a run without these has no such fields, so its identity is the same as before they existed
     optional: dict[str, Any] = {"shard": shard} if shard else {}
+    if method.card.input_size not in (None, plan.size):
+        optional["input_size"] = method.card.input_size
     if backbone:
         optional["backbone_source_sha256"] = provenance.backbone_source_sha256
     return Identity(
@@ -166,6 +169,7 @@ def make_context(method: Method, plan: Plan, pictures: Pictures | None = None) -
             *plan.marks,
             *make_support_marks(plan, pictures),
             *make_method_marks(method),
+            *make_size_marks(method, plan.size),
             *make_training_marks(method, plan, pictures),
         ),
         packages={name: find_version(name) for name in _PACKAGES},

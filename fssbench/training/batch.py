@@ -25,3 +25,7 @@ class Batch:
     """(B, S, S), bool."""
     numbers: Tensor
     """Number of each episode's class, (B,), int64 (`Method.loss`)."""
+    class_names: tuple[str, ...]
+    """Name of each episode's class."""
+    labels: Tensor | None = None
+    """Number of the class of each pixel, (B, S, S), int64, if the loss learns from them (`Method.loss`)."""

@@ -107,12 +107,20 @@ class Batches:
                 numbers=torch.tensor(
                     [self._numbers[e.class_id] for e in episodes], device=self._world.device
                 ),
+                class_names=tuple(self._source.classes[e.class_id] for e in episodes),
+                labels=self._label(episodes) if supervision_of(self._method) == "labelled" else None,
             )
 
     def doubts(self, batch: Batch) -> Iterator[str]:
         """Yield the kinds of doubt about each episode, one after the other."""
         for episode in batch.episodes:
             yield from self._inputs.doubts(episode)
+
+    def _label(self, episodes: Sequence[Episode]) -> Tensor:
+        """Return the number of the class of each pixel of the queries, (B, S, S); 0 for all others."""
+        present = self._source.present
+        labels = [self._inputs.numbered(e.query, present[e.query], self._numbers)[0] for e in episodes]
+        return torch.stack(list(map(torch.from_numpy, labels))).to(self._world.device)
 
     def _truth(self, episode: Episode, inverted: bool) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Return the training target of a query and its ignored pixels, (S, S) each."""

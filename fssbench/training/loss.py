@@ -7,11 +7,12 @@ that was trained with cross-entropy on few images is unsure of every new class a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from fssbench.contracts.methods import Method, supervision_of
+from fssbench.contracts.prediction import tell_class_names
 from fssbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,11 +43,19 @@ class Loss(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """Compute the loss of a batch, a scalar."""
         inputs = (batch.query, batch.support, batch.support_mask)
-        if not self.iou:
-            told = {"numbers": batch.numbers} if supervision_of(self.method) == "numbered" else {}
+        names = tell_class_names(self.method, batch.class_names)
+        if not self.iou and (not names or type(self.method).loss is not Method.loss):
+            told: dict[str, Any] = dict(names)
+            supervision = supervision_of(self.method)
+            if supervision in ("numbered", "labelled"):
+                told["numbers"] = batch.numbers
+            if supervision == "labelled":
+                told["labels"] = batch.labels
             return self.method.loss(*inputs, batch.target, batch.ignore, **told)
         size = (int(batch.target.shape[-2]), int(batch.target.shape[-1]))
-        logits = self.method.predict(*inputs, size=size).float()
+        logits = self.method.predict(*inputs, size=size, class_names=names.get("class_names")).float()
+        if not self.iou:  # the default loss, which is not told the names
+            return self.method.criterion(logits, batch.target, batch.ignore)
         iou_loss = 1 - soft_iou(logits, batch.target, batch.ignore).mean()
         return self.method.criterion(logits, batch.target, batch.ignore) + self.iou * iou_loss
 

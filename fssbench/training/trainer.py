@@ -202,7 +202,8 @@ class _Training:
                     "there are too few images for a validation, so the weights of the last step are stored"
                 )
                 return None, LAST_STEP
-            return Validation(self.method, inputs, episodes, self.world), HELD_OUT_IMAGES
+            validation = Validation(self.method, inputs, episodes, self.world, self.source.classes)
+            return validation, HELD_OUT_IMAGES
         drawn = plan(
             settings.benchmark,
             fold=settings.fold,
@@ -215,7 +216,9 @@ class _Training:
             drawn.dataset, data=drawn.data, splits=drawn.splits, variant=drawn.dataset_variant
         )
         test_inputs = Inputs(dataset, self.size, self.world.device, self.cache)
-        return Validation(self.method, test_inputs, drawn.episodes, self.world), SELECTED_ON_TEST
+        names = dict(zip(drawn.classes, drawn.class_names, strict=True))
+        validation = Validation(self.method, test_inputs, drawn.episodes, self.world, names)
+        return validation, SELECTED_ON_TEST
 
     def _facts(self, effective: int) -> TrainingManifest:
         """Collect the facts on which the weights depend; state and checkpoint contain them."""

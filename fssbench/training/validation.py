@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 
 from fssbench.contracts.episodes import Episode
 from fssbench.contracts.methods import Method
+from fssbench.contracts.prediction import UNNAMED
 from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.isolation import isolated
 from fssbench.metrics import Score, count, score
@@ -27,13 +29,22 @@ class Validation:
         inputs: reader of the images of the episodes.
         episodes: the episodes.
         world: this process among all; each of n processes computes every n-th episode.
+        names: name of each class id, for a method that reads the class name.
     """
 
-    def __init__(self, method: Method, inputs: Inputs, episodes: Sequence[Episode], world: Workers) -> None:
+    def __init__(
+        self,
+        method: Method,
+        inputs: Inputs,
+        episodes: Sequence[Episode],
+        world: Workers,
+        names: Mapping[int, str] = MappingProxyType({}),
+    ) -> None:
         self.episodes = tuple(episodes)
         self._method = method
         self._inputs = inputs
         self._world = world
+        self._names = names
         self._own = self.episodes[world.rank :: world.size]
         self._classes = sorted({e.class_id for e in episodes})
 
@@ -60,6 +71,7 @@ class Validation:
         place = f"method {self._method.card.name!r}, validation episode {episode.index}"
         seed = zlib.crc32(f"validation/{episode.index}".encode())
         with plugin_call(f"{place}: raised", smaller=SMALLER), isolated(seed):
-            prediction = self._method.segment(query, support, mask, size=size)
+            class_names = (self._names.get(episode.class_id, UNNAMED),)
+            prediction = self._method.segment(query, support, mask, size=size, class_names=class_names)
         inter, union = count(prediction[0].cpu().numpy(), target.foreground, target.ignored)
         return inter.tolist(), union.tolist()

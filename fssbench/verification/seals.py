@@ -168,6 +168,9 @@ def _find_contradictions(plan: Plan, identity: Identity, context: Context) -> It
         yield f"the mark {str(MarkKind.RANDOM_BACKBONE)!r} is missing"
     if str(context.weights).startswith("file:") and MarkKind.LOCAL_WEIGHTS not in kinds:
         yield f"the mark {str(MarkKind.LOCAL_WEIGHTS)!r} is missing"
+    own = f"{identity.input_size} px, protocol: {identity.size} px" if identity.input_size else None
+    if [mark.detail for mark in marks if mark.kind == MarkKind.OWN_INPUT_SIZE] != ([own] if own else []):
+        yield f"the mark {str(MarkKind.OWN_INPUT_SIZE)!r} and the input size of the identity contradict each other"
     yield from _find_benchmark_faults(plan, identity, context)
     yield from _find_method_faults(identity, context)
 
@@ -230,6 +233,10 @@ def _find_method_faults(identity: Identity, context: Context) -> Iterator[str]:
         MarkKind.UNTRAINED in {mark.kind for mark in context.marks}
     ):
         yield "the mark 'untrained' and the checkpoint contradict each other"
+    further = ", ".join(cls.card.further_information)
+    named = [mark.detail for mark in context.marks if mark.kind == MarkKind.MORE_INFORMATION]
+    if named != ([further] if further else []):
+        yield f"the mark {str(MarkKind.MORE_INFORMATION)!r} and the card of the method contradict each other"
     known = {name: cls.Config.ablations[name] for name in context.ablations if name in cls.Config.ablations}
     ablated = {name: known[name].settings if name in known else {name: None} for name in context.ablations}
     labels = tuple(known[name].label for name in context.ablations if name in known)

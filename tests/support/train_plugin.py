@@ -236,6 +236,35 @@ class Rememberer(Learner):
         self.met = memory["met"]
 
 
+class Labeller(Learner):
+    """Is told the mask, the number of its class, and the numbers of all classes in the query."""
+
+    card = make_card("labeller")
+    supervision = "labelled"
+
+    def __init__(self, config, backbone=None):
+        super().__init__(config, backbone)
+        self.loss_inputs = []
+
+    def loss(self, query, support, support_mask, target, ignore, numbers=None, labels=None):
+        self.loss_inputs.append((target, numbers, labels))
+        return super().loss(query, support, support_mask, target, ignore)
+
+
+class Prompted(Learner):
+    """Reads the name of the class, and has the default loss."""
+
+    card = make_card("prompted").model_copy(update={"reads": ("supports", "query", "class name")})
+
+    def __init__(self, config, backbone=None):
+        super().__init__(config, backbone)
+        self.told = []
+
+    def logits(self, query, support, support_mask, class_names):
+        self.told.append((self.training, class_names))
+        return super().logits(query, support, support_mask)
+
+
 class Frozen(Learner):
     """Has no recipe and cannot be trained."""
 

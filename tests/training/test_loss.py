@@ -76,7 +76,7 @@ def test_it_is_added_to_the_default_loss_alone(shapes):
     images = torch.rand((2, 3, 32, 32), generator=rng)
     masks = torch.rand((2, 1, 32, 32), generator=rng) < 0.5
     ignore, numbers = torch.zeros((2, 32, 32)).bool(), torch.ones(2).long()
-    batch = Batch((), images, images[:, None], masks.float(), masks[:, 0], ignore, numbers)
+    batch = Batch((), images, images[:, None], masks.float(), masks[:, 0], ignore, numbers, ("", ""))
     with torch.no_grad():
         plain, both = float(Loss(method)(batch)), float(Loss(method, 0.5)(batch))
     logits = method.predict(batch.query, batch.support, batch.support_mask)

@@ -255,6 +255,24 @@ def test_an_episode_comes_with_the_number_of_its_class(training):
         assert numbers.tolist() == [colour + 1 for colour in colours]
 
 
+def test_a_labelled_loss_is_told_the_mask_and_all_classes_of_the_query(training):
+    method, _ = training(name="labeller", steps=3, val_episodes=0)
+    for target, numbers, labels in method.loss_inputs:
+        assert target.dtype == torch.bool
+        for mask, number, classes in zip(target, numbers, labels, strict=True):
+            assert torch.equal(classes == number, mask)
+            assert 0 <= classes.min() <= classes.max() <= 3
+
+
+def test_a_method_that_reads_the_class_name_is_told_it_in_training_and_validation(training):
+    method, _ = training(name="prompted", steps=2, val_episodes=4)
+    names = {"red", "green", "blue"}
+    assert {is_training for is_training, _ in method.told} == {True, False}
+    for is_training, told in method.told:
+        assert set(told) <= names
+        assert len(told) == (4 if is_training else 1)
+
+
 def test_what_a_loss_remembers_is_resumed_and_is_in_no_checkpoint(training, tmp_path, monkeypatch):
     """Stopped by an error inside a loss, after the loss has remembered it."""
     whole, _ = training(name="rememberer", out="whole", val_episodes=0)

@@ -13,7 +13,7 @@ from fssbench.errors import PluginError
 class Offering:
     """A method that offers given maps, and notes with how many supports it was asked."""
 
-    card = type("Card", (), {"name": "mine"})
+    card = type("Card", (), {"name": "mine", "reads": ()})
     shots = "joint"
 
     def __init__(self, maps: Any) -> None:

@@ -73,6 +73,8 @@ CASES: dict[str, tuple[type[FeatureMethod], dict[str, Any]]] = {
 METHODS = tuple(dict.fromkeys(cls for cls, _ in CASES.values()))
 ELSEWHERE = {
     "abcdfss": "it learns from each episode's support",
+    "all-foreground": "it reads nothing",
+    "copy-mask": "it reads no query",
     "hm": "it reads masked images besides features",
     "repri": "it learns from each episode's support",
 }

@@ -29,7 +29,10 @@ def test_a_method_is_not_identified_by_other_methods_or_the_core(name: str) -> N
 
 @pytest.mark.parametrize(
     ("name", "layers"),
-    [("panet", {"feature_maps", "prototypes", "resize"}), ("dcama", {"feature_maps", "resize"})],
+    [
+        ("panet", {"feature_maps", "prototypes", "resize"}),
+        ("dcama", {"feature_maps", "module_inputs", "resize"}),
+    ],
 )
 def test_only_the_layers_that_a_method_imports_count(name: str, layers: set[str]) -> None:
     parts = collect_source(METHODS.get(name), base=Method).parts

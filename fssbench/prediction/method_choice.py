@@ -22,7 +22,8 @@ from fssbench.loading.bundled import ShippedCheckpoint, list_bundled
 from fssbench.loading.load import load_method
 from fssbench.loading.settings import find_differing_settings, list_settings_to_take, make_settings
 from fssbench.loading.weights_choice import MINI_BACKBONE, explain_weights_on_command_line
-from fssbench.plugins.registry import METHODS
+from fssbench.plugins.calls import plugin_call
+from fssbench.plugins.registry import BACKBONES, METHODS
 from fssbench.runs.early_marks import make_method_marks, make_training_data_marks
 
 
@@ -80,11 +81,11 @@ def load_requested_method(request: MethodRequest) -> LoadedMethod:
         config = {**list_settings_to_take(cls, shipped.config), **config}
         notes.append(f"{cls.card.name}: shipped checkpoint {shipped.path.name}")
     elif backbone is None and cls.needs_backbone:
-        backbone = _choose_backbone(cls, request)
+        backbone = choose_backbone(cls, request)
         if backbone != cls.card.backbone:
             notes.append(
                 f"{cls.card.name}: backbone {backbone}, because the weights of its own, {cls.card.backbone}, are not "
-                "on this machine (--download gets them)"
+                "on this machine. --backbone and --weights choose others"
             )
     method = load_method(
         cls,
@@ -122,13 +123,15 @@ def _differs(cls: type[Method], shipped: ShippedCheckpoint, config: Mapping[str,
     return bool(find_differing_settings(cls.Config, shipped.config, wanted.model_dump(mode="json")))
 
 
-def _choose_backbone(cls: type[Method], request: MethodRequest) -> str:
-    """Choose the backbone of a method whose own weights are not trained."""
+def choose_backbone(cls: type[Method], request: MethodRequest) -> str:
+    """Choose the backbone of a method that has no trained weights: that of its card, or the one at hand."""
     own = cls.card.backbone
     if request.weights is not None or request.download:
         return own
     weights = choose_default_weights(own)
     lacking = explain_missing_weights(own, weights)
-    if lacking is None:
+    if lacking is None or explain_missing_weights(MINI_BACKBONE, None) is not None:
         return own
-    return own if explain_missing_weights(MINI_BACKBONE, None) else MINI_BACKBONE
+    with plugin_call(f"method {cls.card.name!r} cannot choose the layout of its backbone:"):
+        layout = cls.backbone_layout(MINI_BACKBONE, make_settings(cls, (), request.config))
+    return MINI_BACKBONE if layout in BACKBONES.get(MINI_BACKBONE).card.layouts else own

@@ -16,13 +16,6 @@ from PIL import Image
 from fssbench.api import DataError, UsageError, decode_region
 
 
-@pytest.fixture(scope="module")
-def mini(tmp_path_factory):
-    data = tmp_path_factory.mktemp("data")
-    Coco.miniature(data, 0)
-    return data
-
-
 @pytest.fixture
 def copy(tmp_path):
     """A smaller release one may break; prepared."""

@@ -12,13 +12,6 @@ from PIL import Image
 from fssbench.api import DataError, Entry, UsageError
 
 
-@pytest.fixture(scope="module")
-def mini(tmp_path_factory):
-    data = tmp_path_factory.mktemp("data")
-    FSS1000.miniature(data, 0)
-    return data
-
-
 @pytest.fixture
 def copy(mini, tmp_path):
     """Two classes of the miniature one may break."""

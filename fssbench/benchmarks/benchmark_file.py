@@ -94,7 +94,7 @@ class BenchmarkFile(Table):
 
     format: str
     id: Id
-    version: Annotated[int, Field(ge=1)] = 1
+    version: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     title: Line
     origin: Line = "a benchmark file"
     shots: Annotated[Items[Shot], Field(min_length=1)]
@@ -155,7 +155,7 @@ def _make_benchmark(table: BenchmarkFile) -> Benchmark:
         absent=table.absent,
         protocol=PROTOCOLS.get(table.protocol, table.protocol),
         score_size=table.score_size,
-        variants=tuple(_make_variant(each, n, table, folds) for n, each in enumerate(table.variants)),
+        variants=tuple(_make_variant(each, n, table, folds, source) for n, each in enumerate(table.variants)),
         resize=describe_resize(table.score_size),
         meter=describe_meter(table.absent),
         origin=table.origin,
@@ -173,19 +173,23 @@ def _make_benchmark(table: BenchmarkFile) -> Benchmark:
     return benchmark
 
 
-def _make_variant(table: VariantTable, number: int, file: BenchmarkFile, usual: Folds) -> Variant:
+def _make_variant(
+    table: VariantTable, number: int, file: BenchmarkFile, usual: Folds, usual_source: Source
+) -> Variant:
+    """Make a variant; `all` and `others` in the source of the file mean the folds of the variant."""
     place = f"variants.{number}"
     dataset = file.target.dataset
     classes = _name_classes(dataset, table.dataset_variant or file.target.dataset_variant, place)
     folds = None if table.folds is None else parse_classes(table.folds, classes, f"{place}.folds")
     tested = folds or usual
+    source = _make_source(table.source or file.source, place if table.source else "source", dataset, tested)
     return Variant(
         name=table.name,
         title=table.title,
         dataset_variant=table.dataset_variant,
         folds=folds,
         seen=_parse_seen(table.seen, classes, f"{place}.seen", tested),
-        trained_on=None if table.source is None else _make_source(table.source, place, dataset, tested),
+        trained_on=None if table.source is None and source == usual_source else source,
     )
 
 
@@ -200,8 +204,8 @@ def _make_source(table: SourceTable, place: str, target: str, tested: Folds) -> 
             )
         folds = list_other_classes(tested)
     elif table.folds == "all":
-        _name_classes(table.dataset, None, place)
-        folds = None
+        names = _name_classes(table.dataset, None, place).names  # unknown without the files of some data sets
+        folds = (tuple(names),) * len(tested) if names else None
     else:
         folds = parse_classes(table.folds, _name_classes(table.dataset, None, place), f"{place}.folds")
     return Source(dataset=table.dataset, split=table.split, folds=folds)

@@ -32,7 +32,8 @@ def format_benchmark(benchmark: Benchmark) -> str:
     content["protocol"] = content["protocol"].partition("/")[0]
     target = tables["target"]
     lines = [_HEAD, *_format_pairs(content), "", "[source]"]
-    lines += _format_source(tables["source"], target["dataset"], benchmark.folds)
+    heirs = [v["folds"] for v in tables["variants"] if v["folds"] and v["source"] is None]
+    lines += _format_source(tables["source"], target["dataset"], [benchmark.folds, *heirs])
     lines += ["", "[target]", *_format_tested(target, target["dataset"], target["dataset_variant"])]
     for variant in tables["variants"]:
         lines += ["", "[[variants]]"]
@@ -41,7 +42,7 @@ def format_benchmark(benchmark: Benchmark) -> str:
         lines += _format_tested(variant, target["dataset"], chosen)
         if source is not None:
             lines += ["", "[variants.source]"]
-            lines += _format_source(source, target["dataset"], variant["folds"] or benchmark.folds)
+            lines += _format_source(source, target["dataset"], [variant["folds"] or benchmark.folds])
     return "\n".join(lines) + "\n"
 
 
@@ -65,12 +66,13 @@ def _format_tested(table: Mapping[str, Any], dataset: str, variant: str | None) 
             yield f"{key} = {_format_folds(value, names) if key in ('folds', 'seen') else _format_value(value)}"
 
 
-def _format_source(table: Mapping[str, Any], target: str, tested: Folds) -> Iterator[str]:
+def _format_source(table: Mapping[str, Any], target: str, tested: Sequence[Folds]) -> Iterator[str]:
+    """Write a source.  `others` is written if it has the same meaning for all folds that use the source."""
     folds = table["folds"]
     yield from _format_pairs({key: value for key, value in table.items() if key != "folds"})
     if folds is None:
         yield 'folds = "all"'
-    elif table["dataset"] == target and folds == list_other_classes(tested):
+    elif table["dataset"] == target and all(folds == list_other_classes(each) for each in tested):
         yield 'folds = "others"  # the classes of the other folds'
     else:
         yield f"folds = {_format_folds(folds, _name_classes(table['dataset'], None))}"

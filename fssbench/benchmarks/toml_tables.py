@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
 from fssbench.contracts.records import Record
 from fssbench.errors import DataError, UsageError, make_unknown_error
@@ -21,7 +21,16 @@ T = TypeVar("T", bound=Record)
 Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=60)]
 """It becomes part of folder names and of commands."""
 _PLAIN = "of lower-case letters, digits, dots, dashes and underscores, and begin with a letter or digit"
-Line = Annotated[str, Field(min_length=1, max_length=2000)]
+
+
+def _require_line(text: str) -> str:
+    """Refuse line breaks and other characters that cannot be printed: reports and terminals show the text."""
+    if not text.isprintable():
+        raise ValueError("must be one line of printable characters")
+    return text
+
+
+Line = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_require_line)]
 
 
 class Table(Record):
@@ -87,7 +96,7 @@ def read_table(path: Path, form: type[T], format_name: str, start: str) -> T:
 
 def _load(path: Path, start: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(read_text(path))
+        return tomllib.loads(read_text(path.expanduser()))
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}). {start}".rstrip()) from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:

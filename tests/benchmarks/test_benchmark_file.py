@@ -27,7 +27,7 @@ def test_names_become_ids_and_defaults_are_filled_in(tmp_path: Path) -> None:
     resolved = find(tmp_path)
     record = resolved.benchmark
     assert resolved.folds == ((2, 5), (9,))
-    assert resolved.trained_on == Source(dataset="pascal", folds=None)
+    assert resolved.trained_on == Source(dataset="pascal", folds=(tuple(range(20)),) * 2)
     assert (record.category, record.paper, record.version, record.size) == ("custom", (), 1, 400)
     assert (record.sampler, record.absent, record.protocol) == ("round-robin", "exclude", "published/1")
     assert (record.score_size, resolved.seen, resolved.is_own) == ("input", None, True)
@@ -103,6 +103,8 @@ def test_variants_change_folds_data_set_and_source(tmp_path: Path) -> None:
         ('id = "my-shapes"', 'id = "a:b"', ("id", "'a:b'")),
         ('id = "my-shapes"', 'id = "../up"', ("id", "'../up'")),
         ("/1", "/2", ("format", "fssbench-benchmark/2", 'format = "fssbench-benchmark/1"')),
+        ('title = "Shapes"', 'title = "two\\nlines"', ("title", "printable")),
+        ('title = "Shapes"', 'title = ""', ("title", "at least 1")),
         ('title = "Shapes"', 'title = "pascal-5i"', ("title", "built-in", "of its own")),
         ('"toy"', '"tyo"', ("data set", "'tyo'", "Did you mean toy", "fssbench list datasets")),
         ('"pascal"', '"pascall"', ("data set", "'pascall'", "Did you mean pascal")),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from fssbench import plan
-from fssbench.benchmarks.benchmark_file import read_benchmark_file
+from fssbench.benchmarks.benchmark_file import list_other_classes, read_benchmark_file
 from fssbench.benchmarks.benchmark_text import format_benchmark, format_suite
 from fssbench.benchmarks.catalogue import BENCHMARKS, find_benchmark
 from fssbench.benchmarks.definition import collect_content, make_own_id, restore_benchmark
@@ -50,7 +50,7 @@ def test_an_own_copy_draws_the_same_episodes_and_is_another_benchmark(
     assert ours != theirs
 
 
-lines = st.text(min_size=1, max_size=30)
+lines = st.text(min_size=1, max_size=30).filter(str.isprintable)
 words = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,12}", fullmatch=True)
 
 
@@ -60,9 +60,11 @@ def benchmarks(draw: st.DrawFn) -> Benchmark:
     classes = st.sets(st.integers(0, 19), min_size=1, max_size=5)
     folds = [tuple(sorted(fold)) for fold in draw(st.lists(classes, min_size=1, max_size=4))]
     rest = tuple(tuple(c for c in range(20) if c not in fold) for fold in folds)
-    source = draw(
-        st.sampled_from([Source(dataset="fss1000", folds=None), Source(dataset="pascal", folds=rest)])
-    )
+    apart = len({c for fold in folds for c in fold}) == sum(map(len, folds)) and len(folds) > 1
+    own = [
+        Source(dataset="pascal", folds=each) for each in (rest, *[list_other_classes(tuple(folds))] * apart)
+    ]
+    source = draw(st.sampled_from([Source(dataset="fss1000", folds=None), *own]))
     names = draw(st.lists(words, unique=True, max_size=2))
     return Benchmark(
         id=draw(words),
@@ -81,7 +83,15 @@ def benchmarks(draw: st.DrawFn) -> Benchmark:
         absent=draw(st.sampled_from(["zero", "exclude"])),
         protocol=draw(st.sampled_from(["published/1", "fssbench/1"])),
         score_size=draw(st.sampled_from(["input", "original"])),
-        variants=tuple(Variant(name=name, title=draw(lines)) for name in names),
+        variants=tuple(
+            Variant(
+                name=name,
+                title=draw(lines),
+                folds=draw(st.sampled_from([None, tuple(fold[:1] for fold in folds)])),
+                trained_on=draw(st.sampled_from([None, Source(dataset="fss1000", folds=None)])),
+            )
+            for name in names
+        ),
         resize=SQUARE_RESIZE,
         meter="sum",
         origin=draw(lines),

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fssbench.contracts.arguments import check_arguments
 from fssbench.contracts.resamples import RESAMPLES
 from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
 from fssbench.files.writable import require_writable
@@ -73,6 +74,7 @@ class WrittenReport:
         return make_table(FIGURE_COLUMNS, list_figures(self.results), [*notes, *self.results.notes])
 
 
+@check_arguments
 def report(
     *runs: str | Path,
     out: str | Path = "report",
@@ -132,7 +134,7 @@ def report(
 
 
 def _warn(text: str) -> None:
-    warnings.warn(text, stacklevel=4)
+    warnings.warn(text, stacklevel=5)  # the line that called `report`
 
 
 def report_runs(

@@ -23,6 +23,7 @@ from fssbench.analysis.comparisons import (
 )
 from fssbench.analysis.matching import Refusal
 from fssbench.analysis.row_names import full_name, name_pair
+from fssbench.contracts.arguments import check_arguments
 from fssbench.contracts.results import Cell, Results
 from fssbench.errors import UsageError, make_unknown_error
 from fssbench.evidence import MORE_QUERIES, TOO_FEW, format_p
@@ -131,6 +132,7 @@ def _make_row(pair: Pair) -> tuple[Any, ...]:
     )
 
 
+@check_arguments
 def compare(
     *methods: str | Path,
     runs: str | Path | Sequence[str | Path] = (),
@@ -173,14 +175,14 @@ def compare(
         tuple(map(str, methods)), folders, shared=shared, resamples=resamples, seed=seed, tell=_warn
     )
     for refusal in comparison.refused:
-        _warn(explain_refusal(refusal))
+        warnings.warn(explain_refusal(refusal), stacklevel=3)
     if comparison.refused and not comparison.pairs and not comparison.equal:
         raise UsageError(" ".join(map(explain_refusal, comparison.refused[:5])))
     return comparison
 
 
 def _warn(text: str) -> None:
-    warnings.warn(text, stacklevel=4)
+    warnings.warn(text, stacklevel=6)  # the line that called `compare`
 
 
 def explain_refusal(refusal: Refusal) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 from fssbench.analysis.columns import EPISODE_COLUMNS, MEAN_COLUMNS, RUN_COLUMNS, Column, Kind, column_names
 from fssbench.analysis.figure_table import FIGURE_COLUMNS, explain_figures, list_figures
 from fssbench.analysis.row_names import row_title, with_names
+from fssbench.contracts.arguments import check_arguments
 from fssbench.contracts.resamples import RESAMPLES
 from fssbench.contracts.results import Cell, Estimate, Results, RunResult
 from fssbench.errors import UsageError
@@ -78,6 +79,7 @@ class Frames:
         return make_table(FIGURE_COLUMNS, list_figures(named), [*explain_figures(named), *self.notes])
 
 
+@check_arguments
 def results(*folders: str | os.PathLike[str], resamples: int = RESAMPLES, seed: int = 0) -> Frames:
     """Read stored runs as pandas tables.
 
@@ -105,17 +107,11 @@ def results(*folders: str | os.PathLike[str], resamples: int = RESAMPLES, seed: 
     """
     from fssbench.analysis.collect import collect
 
-    for folder in folders:
-        if not isinstance(folder, (str, os.PathLike)):
-            raise UsageError(
-                f"fssbench.results takes folders as paths, not {type(folder).__name__}. "
-                'Next: fssbench.results("runs", "more_runs")'
-            )
     if resamples < 0 or seed < 0:
         raise UsageError(f"resamples and seed must be 0 or more; got {resamples} and {seed}")
     collected = collect([Path(folder) for folder in folders or ("runs",)], resamples=resamples, seed=seed)
     for note in collected.notes:
-        warnings.warn(note, stacklevel=2)
+        warnings.warn(note, stacklevel=3)  # the line of the caller, behind the check of arguments
     return Frames(collected)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import index
 from typing import TYPE_CHECKING
 
 from fssbench.contracts.episodes import Episode, Plan
@@ -39,7 +40,16 @@ def choose_places(plan: Plan, episodes: int | Sequence[int]) -> Sequence[int]:
     Raises:
         UsageError: if the plan has no such episode.
     """
-    places = range(min(episodes, len(plan))) if isinstance(episodes, int) else list(episodes)
+    try:
+        places: Sequence[int] = (
+            [index(place) for place in episodes]
+            if isinstance(episodes, Iterable)
+            else range(min(index(episodes), len(plan)))
+        )
+    except TypeError:
+        raise UsageError(
+            f"{episodes!r} names no episodes to draw. Next: plan.show(3), or plan.show([0, 7])"
+        ) from None
     for place in places:
         if not 0 <= place < len(plan):
             raise UsageError(f"the plan has the episodes 0 to {len(plan) - 1}, and no episode {place}")

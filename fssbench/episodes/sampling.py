@@ -23,6 +23,7 @@ from typing import TypeVar
 import numpy as np
 
 from fssbench.benchmarks.catalogue import find_benchmark
+from fssbench.contracts.arguments import check_arguments
 from fssbench.contracts.benchmarks import PROTOCOLS, SMALLEST, Resolved, Sampler, name_stream
 from fssbench.contracts.datasets import Dataset, Entry, Pool
 from fssbench.contracts.episodes import Episode, Plan
@@ -45,6 +46,7 @@ Row = tuple[int, str, tuple[str, ...]]
 """Class id, query, supports."""
 
 
+@check_arguments
 def plan(
     benchmark: str | Path | Resolved,
     *,

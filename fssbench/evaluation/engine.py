@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from fssbench.contracts.arguments import check_arguments
 from fssbench.contracts.benchmarks import ScoreSize
 from fssbench.contracts.episodes import Episode, Plan
 from fssbench.contracts.methods import Method
@@ -42,6 +43,7 @@ Watch = Callable[[str, int, int], None]
 """Called with a run's label, episodes done and episodes planned."""
 
 
+@check_arguments
 def evaluate(
     method: Method,
     plan: Plan,

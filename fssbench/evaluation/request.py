@@ -7,7 +7,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, overload
 
-from fssbench.contracts.arguments import build_from_arguments
+import numpy as np
+
+from fssbench.contracts.arguments import build_from_arguments, check_arguments
 from fssbench.errors import FssbenchError, make_unknown_error
 from fssbench.evaluation.settings import Evaluation, Settings, make_settings
 from fssbench.evaluation.suite import Request, execute, prepare
@@ -61,9 +63,10 @@ class Evaluations(Sequence[Evaluation]):
         return make_table(("run", "mIoU", "FB-IoU", "episodes", "marks"), rows, self.notes)
 
 
+@check_arguments
 def run(
     methods: str | Sequence[str],
-    benchmark: str | Sequence[str] = (),
+    benchmark: str | Path | Sequence[str | Path] | None = None,
     *,
     suite: str | Path | None = None,
     data: str | Path | None = None,
@@ -172,15 +175,22 @@ def make_request(methods: Iterable[str], config: Mapping[str, Any], given: Mappi
     }
     for name, value in given.items():
         if name in _SEVERAL:
-            several = [str(each) if name == "benchmark" else each for each in _as_list(value)]
+            several = [_as_plain(each) if name == "benchmark" else each for each in _as_list(value)]
             values[_SEVERAL[name]] = tuple(dict.fromkeys(several))
         elif name not in of_settings:
-            values[name] = str(value) if isinstance(value, Path) else value
+            values[name] = _as_plain(value)
     if not values.get("seeds"):
         values.pop("seeds", None)
     return build_from_arguments(Request, values, function="fssbench.run")
 
 
 def _as_list(value: Any) -> list[Any]:
-    """Return several values as a list, and one value as a list of one."""
-    return [value] if isinstance(value, str | Path | int) else list(value)
+    """Return several values as a list, one value as a list of one, and None as an empty list."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple | set | range | np.ndarray) else [value]
+
+
+def _as_plain(value: Any) -> Any:
+    """Return a path as a text."""
+    return str(value) if isinstance(value, Path) else value

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
+from fssbench.contracts.arguments import check_arguments
 from fssbench.contracts.backbones import Backbone
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import Mark, MarkKind
@@ -42,6 +43,7 @@ RANDOM = Mark(MarkKind.RANDOM_WEIGHTS)
 """Mark of an encoder whose weights depend on the seed."""
 
 
+@check_arguments
 def load_method(
     name: str | type[Method],
     *,

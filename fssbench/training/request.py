@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fssbench.benchmarks.catalogue import find_benchmark
-from fssbench.contracts.arguments import build_from_arguments
+from fssbench.contracts.arguments import build_from_arguments, check_arguments
 from fssbench.contracts.methods import Method
 from fssbench.data.location import find_data_folder, is_miniature
 from fssbench.loading.load import load_method
@@ -26,6 +26,7 @@ from fssbench.training.settings import Settings
 from fssbench.training.stages import choose_start_weights, require_start
 
 
+@check_arguments
 def train(
     method: str | type[Method],
     benchmark: str | Path,
@@ -79,20 +80,18 @@ def train(
     """
     load_plugins(plugins)
     cls: type[Method] = METHODS.get(method) if isinstance(method, str) else method
-    stage, start = options.get("stage"), options.get("start")
-    options["start"] = start = None if start is None else Path(start)
     refuse_reserved(config or {})
-    require_start(cls, stage, start)
-    if backbone is None and cls.needs_backbone and is_miniature(find_data_folder(data)):
-        backbone = MINI_BACKBONE
     arguments = {**options, "benchmark": str(benchmark), "data": data, "out": Path(out or "trained")}
     settings = build_from_arguments(Settings, arguments, function="fssbench.train")
+    require_start(cls, settings.stage, settings.start)
+    if backbone is None and cls.needs_backbone and is_miniature(find_data_folder(data)):
+        backbone = MINI_BACKBONE
     if out is None:
         settings = replace(settings, out=settings.out / _name_training(cls, settings))
     loaded = load_method(
         cls,
         backbone=backbone,
-        weights=choose_start_weights(cls, start, weights),
+        weights=choose_start_weights(cls, settings.start, weights),
         ablate=ablate,
         device=device,
         seed=settings.seed,

@@ -150,7 +150,7 @@ def test_equal_labels_have_different_names(tmp_path: Path) -> None:
 def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no runs"):
         fssbench.results(tmp_path)
-    with pytest.raises(UsageError, match="list"):
+    with pytest.raises(UsageError, match="folders="):
         fssbench.results([tmp_path])  # type: ignore[arg-type]
     for wrong in ({"resamples": -1}, {"seed": -1}):
         with pytest.raises(UsageError, match="-1"):

@@ -87,7 +87,10 @@ def _make_adapters(function: Callable[..., Any]) -> dict[str, TypeAdapter[Any]]:
 def _by_instance(hint: Any) -> Any:
     """Let a class of fssbench be checked by `isinstance` alone, also inside of a union."""
     if inspect.isclass(hint) and hint.__module__.startswith("fssbench."):
-        return InstanceOf[hint]
+        instance_of: Any = (
+            InstanceOf  # for a type checker, its argument must be known before the program runs
+        )
+        return instance_of[hint]
     if typing.get_origin(hint) in (typing.Union, type(int | str)):
         return typing.Union[tuple(_by_instance(part) for part in typing.get_args(hint))]  # noqa: UP007
     return hint

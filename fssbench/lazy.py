@@ -22,7 +22,7 @@ def lazy_names(module: str, file: str) -> tuple[Callable[[str], Any], Callable[[
     Returns:
         Its `__getattr__`, `__dir__` and `__all__`.
     """
-    modules = _map_names_to_modules(Path(file))
+    modules = map_names_to_modules(Path(file))
 
     def load_name(name: str) -> Any:
         if name not in modules:
@@ -32,7 +32,7 @@ def lazy_names(module: str, file: str) -> tuple[Callable[[str], Any], Callable[[
     return load_name, lambda: sorted({*vars(sys.modules[module]), *modules}), sorted(modules)
 
 
-def _map_names_to_modules(file: Path) -> dict[str, str]:
+def map_names_to_modules(file: Path) -> dict[str, str]:
     """Map each name that a file imports under `if TYPE_CHECKING:` to its module."""
     blocks = [
         node.body

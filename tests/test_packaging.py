@@ -167,6 +167,10 @@ def test_constraints_satisfy_the_requirements() -> None:
             assert requirement.specifier.contains(pins[requirement.name]), requirement
 
 
+DEVELOPING = {"docs", "test"}
+"""Extras of those who change fssbench itself."""
+
+
 def test_every_extra_is_named_where_it_is_needed_and_no_other() -> None:
     texts = [
         path.read_text()
@@ -175,14 +179,16 @@ def test_every_extra_is_named_where_it_is_needed_and_no_other() -> None:
         if path.suffix in {".py", ".md"}
     ]
     named = set(re.findall(r"fssbench\[([\w-]+)\]", "\n".join(texts)))
-    assert named == set(PROJECT["project"]["optional-dependencies"]) - {"test"}
+    assert named == set(PROJECT["project"]["optional-dependencies"]) - DEVELOPING
 
 
 def test_env_shows_the_packages_of_the_extras() -> None:
     from packaging.requirements import Requirement
 
     extras = PROJECT["project"]["optional-dependencies"]
-    names = {Requirement(text).name for extra, texts in extras.items() if extra != "test" for text in texts}
+    names = {
+        Requirement(text).name for extra, texts in extras.items() if extra not in DEVELOPING for text in texts
+    }
     assert set(EXTRAS) == names
 
 
@@ -191,3 +197,18 @@ def test_ci_is_executable_and_strict() -> None:
     assert os.access(script, os.X_OK)
     assert "set -euo pipefail" in script.read_text()
     subprocess.run(["bash", "-n", str(script)], check=True)
+
+
+def test_citation_file_is_valid_and_names_this_version() -> None:
+    yaml = pytest.importorskip("yaml", reason="comes with the extra `docs`")
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = PROJECT["project"]
+    assert citation["cff-version"] == "1.2.0"
+    assert {"cff-version", "message", "title", "authors"} <= set(citation), "the schema of CFF demands these"
+    allowed = {"type", "version", "license", "keywords", "abstract"}
+    assert set(citation) <= {"cff-version", "message", "title", "authors"} | allowed
+    assert citation["version"] == project["version"]
+    assert citation["license"] == project["license"]
+    assert citation["authors"] == project["authors"]
+    assert citation["type"] == "software"
+    assert len(set(citation["keywords"])) == len(citation["keywords"]) > 0

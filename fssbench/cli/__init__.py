@@ -59,7 +59,7 @@ class Verbs(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """List all verbs, in the order of the table."""
-        return list(VERBS)
+        return [*VERBS]  # the verb `list`, once imported, has that name in this package
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the module of a verb and return its command."""
@@ -82,7 +82,7 @@ class Verbs(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Print the verbs from the table; it would be slow to import every module for one line."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(VERBS.items()))
+            formatter.write_dl([*VERBS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb; a user's mistake ends in its message and exit code, without a traceback."""

@@ -69,7 +69,7 @@ class Mark(str):
     A mark is a text, such as `capped (8 of 600 episodes)`, because files, tables and JSON hold it as one.  Decisions
     are taken by its kind.  `parse_mark` is the one place where a stored text becomes a mark again.
 
-    Args:
+    Attributes:
         kind: a `MarkKind`, or words of a plugin.  It contains no ` (`.
         detail: how much, of what, or why.  It may be empty.
 

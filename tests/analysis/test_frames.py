@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import subprocess
 import sys
@@ -206,20 +205,3 @@ def test_every_column_has_a_meaning_and_every_measure_a_unit() -> None:
         assert "|" not in column.meaning, column
         if column.kind == "number":
             assert column.unit, column
-
-
-def test_the_example_of_the_page_draws_a_picture(runs: Path) -> None:
-    pytest.importorskip("seaborn")
-    blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(), flags=re.DOTALL)
-    assert len([line for line in blocks[0].splitlines() if line]) == 5
-    answer = subprocess.run(
-        [sys.executable, "-P", "-c", "".join(blocks)],
-        cwd=runs.parent,
-        env={**os.environ, "MPLBACKEND": "Agg"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert answer.returncode == 0, answer.stderr
-    assert "miou_low" in answer.stdout
-    assert (runs.parent / "episodes.png").read_bytes().startswith(b"\x89PNG")

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from places import DOCS as DOCS_FOLDER
 
 from fssbench.analysis.collect import collect
 from fssbench.analysis.comparisons import compare_pairs, count_outcomes
@@ -270,17 +269,3 @@ class TestPower:
         assert "a and b on nulldata: seed 0 against 1" in answer.stderr
         assert invoke("power", null.folder / "runs").exit_code == 2
         assert invoke("power", "--diff", 0, null.folder / "runs").exit_code == 2
-
-
-DOCS = (DOCS_FOLDER / "statistics.md").read_text()
-
-
-def test_commands_of_the_docs(null: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    commands = [line.split()[1:] for line in DOCS.splitlines() if line.startswith("    fssbench ")]
-    assert {command[0] for command in commands} == {"compare", "power"}
-    null.run("runs", null.plan(60), noisy(null, "pmnet", 0.3), noisy(null, "panet", 2.0))
-    monkeypatch.chdir(null.folder)
-    for command in commands:
-        answer = invoke(*command)
-        assert answer.exit_code == 0, answer.output
-        assert "pmnet" in answer.stdout

@@ -59,6 +59,14 @@ def test_help_names_every_verb_and_exit_code() -> None:
         assert f" {word}" in text
 
 
+def test_help_is_printed_after_the_verb_list_was_used() -> None:
+    import fssbench.cli.list  # noqa: F401 - then the package has a module of the name of a builtin
+
+    answer = CliRunner().invoke(main, ["--help"])
+    assert answer.exit_code == 0, answer.output
+    assert main.list_commands(click.Context(main)) == [*VERBS]
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help_of_its_own(verb: str) -> None:
     try:

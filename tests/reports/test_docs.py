@@ -1,52 +1,31 @@
-"""Every command of docs/reports.md is run, one after another, as a reader would."""
+"""docs/reports.md names every format and the files that each writes; tests/docs/test_pages.py runs its commands."""
 
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
-from report_factory import make_cell, make_run
+from places import DOCS
+from run_folders import make_plan, write_run
 
-from fssbench.api import Results
-from fssbench.cli import main
-from fssbench.efficiency import measure
 from fssbench.plugins.registry import REPORTERS
+from fssbench.reporting import collect_results, write_reports
 
-ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "docs" / "reports.md").read_text()
-SHORT = ["--size", "64", "--repeats", "3", "--shot", "1"]
-COMMANDS = [line.strip() for line in TEXT.splitlines() if line.startswith("    ")]
+TEXT = (DOCS / "reports.md").read_text()
+NAMED = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", TEXT, flags=re.MULTILINE))
 
 
-def test_every_command_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = [make_run(m, "coco20i-to-fss1000", episodes=20, marks=("miniature",)) for m in ("pmnet", "hsnet")]
-    results = Results(tuple(runs), tuple(make_cell([run], missing=(1, 2, 3)) for run in runs), 100, 0)
-    monkeypatch.setattr("fssbench.analysis.collect.collect", lambda paths, **_: results)
-    monkeypatch.setattr(
-        "fssbench.efficiency.measure.measure_in_subprocess", measure.measure
-    )  # a child adds nothing here
+def test_every_format_is_named() -> None:
+    assert set(NAMED) == set(REPORTERS.names())
+
+
+def test_files_that_the_page_names_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert len(COMMANDS) == 8
-    for command in COMMANDS:
-        words = shlex.split(command)
-        assert words[0] == "fssbench"
-        if words[1] == "bench":
-            words += SHORT
-        answer = CliRunner().invoke(main, words[1:])
-        assert answer.exit_code == 0, (command, answer.output)
-    assert (tmp_path / "report" / "paper.tex").is_file()
-    assert (tmp_path / "site" / "index.html").is_file()
-    assert "Changes since report" in (tmp_path / "new" / "report.html").read_text()
-    named = re.findall(r"^\| `(\w+)` \| (.+?) \|", TEXT, flags=re.MULTILINE)
-    assert {name for name, _ in named} == set(REPORTERS.names())
-    for file in re.findall(r"`([\w.]+/?)`", " ".join(files for _, files in named)):
-        if not file.endswith(".parquet"):  # an extra
+    for method in ("pmnet", "hsnet"):
+        write_run(tmp_path / "runs", make_plan("pascal-to-chestxray", 0, 1, 24), method)
+    formats = ["csv", "json", "latex", "markdown"]
+    write_reports(collect_results("runs", resamples=50), "report", formats)
+    for name in formats:
+        for file in re.findall(r"`([\w.]+/?)`", NAMED[name]):
             assert (tmp_path / "report" / file).exists(), file
-
-
-def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)]+)\)", TEXT):
-        assert (ROOT / "docs" / target).is_file(), target

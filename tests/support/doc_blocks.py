@@ -12,7 +12,7 @@ A comment before a block, `<!-- test: WORDS -->`, says how it is tested.  Withou
 A comment for the whole page, `<!-- test page: WORDS -->`, takes the same words for all its blocks, or
 
     after COMMAND      the command is run before the first block, in the page's folder
-    given THING        the thing lies in the page's folder; tests/docs/test_pages.py knows how each is made
+    given THING        the thing lies in the page's folder; tests/support/doc_things.py makes it
 """
 
 from __future__ import annotations

@@ -103,17 +103,22 @@ def run_line(command: str, folder: Path, stands_for: dict[str, str], extra: list
     words = find_fssbench_words(command)
     if words is None:
         return _run_foreign(shlex.split(command, comments=True), folder, stands_for)
-    words = add_options([stands_for.get(word, word) for word in words], extra)
+    words = add_options([stand_in(word, stands_for) for word in words], extra)
     done = run_command(*words, folder=folder)
     assert done.exit_code == code, f"{command}\n{done.output}"
     assert "Traceback" not in done.stderr, done.stderr
     return done.stdout
 
 
+def stand_in(word: str, stands_for: dict[str, str]) -> str:
+    """Replace placeholders, which are a word or a part of a path: `DATA`, `runs/RUN/plan.json`."""
+    return "/".join(stands_for.get(part, part) for part in word.split("/"))
+
+
 def _run_foreign(words: list[str], folder: Path, stands_for: dict[str, str]) -> str:
     if words[0] == "export":
         name, _, value = words[1].partition("=")
-        os.environ[name] = stands_for.get(value, value)
+        os.environ[name] = stand_in(value, stands_for)
     elif words[0] == "pip":
         check_installation(words)
     elif words[0] == "python" and words[1].endswith(".py"):

@@ -263,14 +263,14 @@ def _describe_backbone(name: str) -> Facts:
 
 
 def _collect_backbone_facts(cls: Any) -> Collected:
-    from fssbench.loading.backbones import build_backbone
+    from fssbench.loading.backbones import construct_backbone
     from fssbench.plugins.kept_facts import Collected
 
     taps = {
         layout: [
             f"{tap.name}: {tap.channels} channels, stride {tap.stride}, "
             + (f"stage {tap.stage}" if tap.stage else "no stage")
-            for tap in build_backbone(cls.card.name, layout=layout).taps.values()
+            for tap in construct_backbone(cls, layout, 0).taps.values()
         ]
         for layout in cls.card.layouts
     }

@@ -20,6 +20,8 @@ pytest.importorskip("mkdocs", reason="needs the extra `docs`")
 pytest.importorskip("material", reason="needs the extra `docs`")
 pytest.importorskip("mkdocstrings_handlers.python", reason="needs the extra `docs`")
 
+pytestmark = pytest.mark.timeout(600)  # the first test builds the site
+
 
 class _Refused(Exception):
     """A connection was tried."""

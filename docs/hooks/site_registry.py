@@ -153,10 +153,8 @@ def _draw_benchmark(name: str) -> str:
 class _UnfilledWeights(TorchFunctionMode):
     """Context in which large tensors are not filled: pages need names and shapes of a network, and no weights."""
 
-    _FILLS = frozenset(
-        ("uniform_", "normal_", "erfinv_", "mul_", "add_", "clamp_", "fill_", "zero_")
-        + ("kaiming_uniform_", "kaiming_normal_", "xavier_uniform_", "xavier_normal_", "trunc_normal_")
-    )
+    _FILLS = {"uniform_", "normal_", "erfinv_", "mul_", "add_", "clamp_", "fill_", "zero_", "trunc_normal_"}
+    _FILLS |= {"kaiming_uniform_", "kaiming_normal_", "xavier_uniform_", "xavier_normal_"}
     _LARGE = 20_000
     """Values of a tensor; smaller ones may be read while a network is built."""
 

@@ -97,6 +97,8 @@ def run_page(page: DocPage, folder: Path, names: dict[str, str], *, slow: bool) 
     for block in page.blocks:
         if block.how in {"parse", "file"} or (block.how == "slow" and not slow):
             continue
+        if (folder / "DIR").is_dir():
+            names = {**names, "DIR": "DIR"}
         stored = next((folder / "runs").glob("*/manifest.json"), None)
         if stored is not None:
             names = {**names, "RUN": stored.parent.name}

@@ -28,4 +28,18 @@ def give_photos(folder: Path) -> None:
         Image.fromarray(draw_pair(number)[0]).save(folder / f"photos/{number}.jpg")
 
 
-THINGS: dict[str, Callable[[Path], None]] = {"runs": give_runs, "photos": give_photos}
+def give_images_and_masks(folder: Path) -> None:
+    """Draw `DIR`, a folder of images with masks of the same names."""
+    for name in ("images", "masks"):
+        (folder / "DIR" / name).mkdir(parents=True)
+    for number in range(6):
+        image, mask = draw_pair(number)
+        Image.fromarray(image).save(folder / f"DIR/images/{number}.jpg")
+        Image.fromarray(mask).save(folder / f"DIR/masks/{number}.png")
+
+
+THINGS: dict[str, Callable[[Path], None]] = {
+    "runs": give_runs,
+    "photos": give_photos,
+    "images-and-masks": give_images_and_masks,
+}

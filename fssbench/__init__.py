@@ -14,12 +14,14 @@ Example:
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fssbench import clone, compat
 from fssbench.lazy import lazy_names
 from fssbench.plugins import execution
+from fssbench.plugins.announced_folders import VARIABLE
 
 if TYPE_CHECKING:
     from fssbench.analysis.compare import compare as compare
@@ -41,3 +43,7 @@ __all__ = ["__version__", *_names]
 __path__ += clone.enter_clone(Path(__file__).parent)
 compat.install_torchvision_hook()
 execution.install()
+if VARIABLE in os.environ:  # this is a child process of one that has loaded plugins from files
+    from fssbench.plugins.import_files import enter_announced_folders
+
+    enter_announced_folders()

@@ -23,9 +23,12 @@ from typing import Any
 
 from fssbench.errors import UsageError
 from fssbench.plugins import execution
+from fssbench.plugins.announced_folders import announce_folder, read_announced_folders
 
 PREFIX = "fssbench_plugin_"
 """Beginning of the package names of plugin folders."""
+_DOT = "%2e"
+"""Stands for a dot of a file name in the name of its module."""
 
 
 @dataclass
@@ -75,7 +78,7 @@ class PluginFolder:
         return None
 
     def _locations(self, package: str) -> list[str]:
-        below = package.removeprefix(self.package).split(".")
+        below = [part.replace(_DOT, ".") for part in package.removeprefix(self.package).split(".")]
         return [str(self.folder.joinpath(*below))]
 
 
@@ -101,14 +104,32 @@ def name_module_of_file(path: Path) -> str:
     while (folder / "__init__.py").is_file():  # the file is part of a package, which imports itself by name
         parts.insert(0, folder.name)
         folder = folder.parent
-    package = PREFIX + hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+    package = _name_package(folder)
     if package not in _FOLDERS:
         _FOLDERS[package] = PluginFolder(folder, package, [package])
         _enter_package(_FOLDERS[package])
-    holder = ".".join([package, *parts[:-1]])
+    holder = _name_module(package, parts[:-1])
     if holder not in _FOLDERS[package].searched:
         _FOLDERS[package].searched.insert(0, holder)
-    return ".".join([package, *parts])
+    announce_folder(package, str(folder), _FOLDERS[package].searched)
+    return _name_module(package, parts)
+
+
+def enter_announced_folders() -> None:
+    """Make the plugin folders of the parent process importable in this process."""
+    for package, folder, searched in read_announced_folders():
+        if package not in _FOLDERS and package == _name_package(Path(folder)):
+            _FOLDERS[package] = PluginFolder(Path(folder), package, searched)
+            _enter_package(_FOLDERS[package])
+
+
+def _name_package(folder: Path) -> str:
+    return PREFIX + hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+
+
+def _name_module(package: str, parts: Sequence[str]) -> str:
+    """Return the full name of a module from the names of its folders and the stem of its file."""
+    return ".".join([package, *(part.replace(".", _DOT) for part in parts)])
 
 
 def import_file(path: Path) -> ModuleType:
@@ -196,10 +217,24 @@ class _First(MetaPathFinder):
         """Return the spec of a module inside a plugin folder."""
         if path is None or not name.startswith(PREFIX):
             return None
-        spec = PathFinder.find_spec(name, path)
+        part = name.rpartition(".")[2]
+        spec = _find_dotted(name, path) if _DOT in part else PathFinder.find_spec(name, path)
         if spec is not None and isinstance(spec.loader, SourceFileLoader) and spec.origin is not None:
             spec.loader = _Loader(name, spec.origin)
         return spec
+
+
+def _find_dotted(name: str, path: Sequence[str]) -> ModuleSpec | None:
+    """Return the spec of a file or package folder with a dot in its name, which Python does not import by itself."""
+    stem = name.rpartition(".")[2].replace(_DOT, ".")
+    for folder in map(Path, path):
+        init = folder / stem / "__init__.py"
+        if init.is_file():
+            places = [str(init.parent)]
+            return importlib.util.spec_from_file_location(name, init, submodule_search_locations=places)
+        if (file := folder / f"{stem}.py").is_file():
+            return importlib.util.spec_from_file_location(name, file)
+    return None
 
 
 class _Finder(MetaPathFinder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,6 +111,56 @@ def test_a_file_inside_a_package_imports_its_package(tmp_path: Path, write_metho
     assert answer("mine") == 12
 
 
+@pytest.mark.parametrize("target", ["net_v1.2.py", "folder", "package.3"])
+def test_a_dot_in_a_name_is_part_of_it(tmp_path: Path, write_method: Any, target: str) -> None:
+    folder = tmp_path if target.endswith(".py") else tmp_path / target
+    write_method(
+        folder / "net_v1.2.py", top="from . import helper; from .inner.more import B; ANSWER = helper.A + B"
+    )
+    write_method(folder / "net_v1_2.py", name="other")
+    (folder / "helper.py").write_text("A = 1")
+    (folder / "inner").mkdir()
+    (folder / "inner" / "more.py").write_text("B = 10")
+    if target == "package.3":
+        (folder / "__init__.py").write_text("")
+    assert "method mine" in load_plugin(tmp_path / target)
+    assert answer("mine") == 11
+    assert len(load_method("mine").provenance.sources) == 3 + (target == "package.3")
+
+
+IN_PROCESSES = """
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from fssbench.api import Dataset, DatasetCard
+from .names import name_class
+
+class Counted(Dataset):
+    card = DatasetCard(name="counted", title="t", domain="d", folders=("f",), url="u", licence="l",
+                       citation="c", layout="l")
+    def classes(self):
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            return dict(enumerate(pool.map(name_class, range(2))))
+    pool = files = image = label = mask = verify = miniature = None
+"""
+
+
+def test_processes_that_a_plugin_starts_find_its_modules(tmp_path: Path) -> None:
+    """A data set does not import torch, so the two child processes begin quickly."""
+    folder = tmp_path / "my plugin"
+    folder.mkdir()
+    (folder / "counted.py").write_text(IN_PROCESSES)
+    (folder / "names.py").write_text("import words\ndef name_class(number): return words.WORD + str(number)")
+    (folder / "words.py").write_text("WORD = 'picture '")
+    script = (
+        tmp_path / "fssbench_command"
+    )  # as pip writes one; the children of `python -m fssbench` import no main
+    script.write_text("from fssbench.cli import main\nif __name__ == '__main__':\n    main()\n")
+    command = [sys.executable, "-P", str(script), "show", "counted", "--plugin", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "picture 1" in done.stdout
+
+
 def test_a_package_folder_gives_what_it_exports(tmp_path: Path, write_method: Any) -> None:
     package = tmp_path / "pf_exporting"
     write_method(package / "mine.py")
@@ -185,6 +236,7 @@ def test_an_edited_file_is_imported_again(tmp_path: Path, write_method: Any, edi
         ("pf_nowhere.inner", UsageError, "pf_nowhere.inner"),
         ("text.txt", UsageError, "not a Python file"),
         ("empty", PluginError, "no Python module"),
+        ("project", PluginError, r"one of its packages: one, src.two"),
         ("json", PluginError, "plugin module json defines no Method"),
     ],
 )
@@ -194,6 +246,9 @@ def test_what_is_no_plugin_is_named(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.txt").write_text("")
     (tmp_path / "empty").mkdir()
+    for package in ("one", "src/two", "tests"):
+        (tmp_path / "project" / package).mkdir(parents=True)
+        (tmp_path / "project" / package / "__init__.py").write_text("")
     with pytest.raises(kind, match=words):
         load_plugin(target)
 

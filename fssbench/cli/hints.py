@@ -106,6 +106,8 @@ def _choose_data(name: str) -> list[str]:
     """Return the option that names the files of a data set: none for a folder of the user's own."""
     from fssbench.plugins.registry import DATASETS
 
+    if name not in DATASETS.names():  # `fssbench new` has just written it, with a miniature
+        return ["--data", "mini"]
     cls = DATASETS.get(name)
     if cls.home is not None:
         return []

@@ -21,7 +21,6 @@ from fssbench.contracts.method_card import MethodCard
 from fssbench.contracts.methods import ImageMethod, Method, MethodConfig
 from fssbench.contracts.model_answers import Answer, Returns, convert_answer
 from fssbench.errors import PluginError
-from fssbench.images.reading import MEAN, STD
 
 if TYPE_CHECKING:
     from fssbench.contracts.backbones import Backbone
@@ -48,6 +47,7 @@ def wrap(
     year: int | None = None,
     kind: Literal["prototype", "pixelwise", "adaptation", "other"] = "other",
     size: int = 400,
+    input_size: int | None = None,
     reference: str = "the wrapped code",
     licence: str = "none",
 ) -> type[ImageMethod]:
@@ -84,6 +84,8 @@ def wrap(
         year: year of the paper; this year by default.
         kind: how support and query are compared.
         size: side of the square input in the code of the authors, pixels.
+        input_size: side of the square input that the model always gets, pixels, such as 1024; by default the size of
+            the protocol.  The score is counted at the size of the protocol.
         reference: repository and commit of that code.
         licence: its licence.
 
@@ -117,7 +119,9 @@ def wrap(
             year=datetime.now(UTC).year if year is None else year,
             kind=kind,
             backbone="none",
-            size=size,
+            size=size if input_size is None else input_size,
+            input_size=input_size,
+            pixels="normalised" if pixels == "normalised" else "raw",
             trained=trained,
             reference=reference,
             licence=licence,
@@ -218,11 +222,9 @@ class WrappedModel(ImageMethod):
 
     def _convert_pixels(self, images: Tensor) -> Tensor:
         """Make images (..., 3, H, W) with the values that the model takes; always new tensors."""
-        if self.pixels == "normalised":
-            return images.clone(memory_format=torch.contiguous_format)
-        mean, std = (images.new_tensor(each).view(3, 1, 1) for each in (MEAN, STD))
-        unit = (images * std + mean).clamp(0, 1)
-        return unit if self.pixels == "unit" else (unit * 255).round().to(torch.uint8)
+        if self.pixels == "bytes":  # raw pixels, as the card asks for
+            return (images * 255).round().clamp(0, 255).to(torch.uint8)
+        return images.clone(memory_format=torch.contiguous_format)
 
     def _require_known_modules(self) -> None:
         """Refuse a function that built a module while it predicted, because no identity contains its weights."""

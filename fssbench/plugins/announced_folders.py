@@ -1,8 +1,8 @@
 """Names the folders of plugins to child processes, in an environment variable.
 
-A process that Python starts anew, as `multiprocessing` does, reads the variable when it imports fssbench: the command does
-so first, while the children of `python -m fssbench` and of a notebook on such systems do not.  The process can then
-import the modules of plugin files, and so unpickle their classes and functions.
+A process that Python starts anew, as `multiprocessing` does on some systems, reads the variable on `import fssbench`.
+The children of the command `fssbench` import it first.  Those of `python -m fssbench` and of a notebook do not.  The
+process can then import the modules of plugin files, and so unpickle their classes and functions.
 """
 
 from __future__ import annotations

@@ -20,7 +20,6 @@ from fssbench.episodes.synthetic import Synthetic
 from fssbench.errors import DataError
 from fssbench.evaluation.isolation import isolated
 from fssbench.files.state_dicts import digest_state
-from fssbench.images.reading import normalise
 from fssbench.loading.load import load_method
 from fssbench.plugins.live_code import hash_live_code
 from fssbench.plugins.registry import METHODS, load_plugin
@@ -177,13 +176,21 @@ def test_the_order_of_the_arguments_is_chosen() -> None:
 
 def test_pixels_are_those_of_the_image() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
-    image = normalise(pixels)
+    wanted = torch.from_numpy(pixels).permute(2, 0, 1)
+    image = wanted / 255  # what the harness gives to a method whose card asks for raw pixels
     episodes = Synthetic(image[None], image[None, None], torch.ones(1, 1, 24, 24))
     ((_, _, unit),) = received(episodes, pixels="unit")
     ((_, _, raw),) = received(episodes, pixels="bytes")
-    wanted = torch.from_numpy(pixels).permute(2, 0, 1)
     assert torch.equal(raw, wanted)
-    assert torch.allclose(unit, wanted / 255, atol=1e-6)
+    assert torch.equal(unit, image)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "asked"), [("normalised", "normalised"), ("unit", "raw"), ("bytes", "raw")]
+)
+def test_the_card_asks_for_the_pixels_and_the_size_that_the_model_takes(pixels: Any, asked: str) -> None:
+    cls = wrap(by_global, name="x", returns="logits", pixels=pixels, input_size=1024)
+    assert (cls.card.pixels, cls.card.input_size, cls.card.size) == (asked, 1024, 1024)
 
 
 # --- weights -----------------------------------------------------------------------------------------

@@ -208,7 +208,7 @@ if TYPE_CHECKING:
         read_rgb as read_rgb,
     )
     from fssbench.plugins.method_cards import read_method_card as read_method_card
-    from fssbench.plugins.registry import METHODS as METHODS
+    from fssbench.plugins.registry import METHODS as METHODS, name_data_folder as name_data_folder
     from fssbench.runs.mark_legend import (
         MARK_MEANINGS as MARK_MEANINGS,
         LegendMark as LegendMark,

@@ -39,7 +39,9 @@ class Pair:
     use: str | None = None
     """`train`, `val` or `test`, if a folder above says so."""
     label: str | None = None
-    """What the folders above are called otherwise, such as the class."""
+    """What the other folders on the way are called, such as the class."""
+    is_below: bool = False
+    """Whether these folders lie below the folders of images and masks: `images/cat` and `masks/cat`."""
 
 
 @dataclass(frozen=True)
@@ -269,7 +271,8 @@ def _make_pair(images: str, masks: str) -> Pair:
     uses = [part for part in others if part.casefold() in _USES]
     labels = [part for part in others if part.casefold() not in _USES]
     use = _USES[uses[0].casefold()] if len(uses) == 1 else None
-    return Pair(images, masks, use, "/".join(labels) or None)
+    is_below = bool(labels) and place == 0
+    return Pair(images, masks, use, "/".join(labels) or None, is_below)
 
 
 # ---------------------------------------------------------------- annotations

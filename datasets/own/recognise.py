@@ -145,6 +145,15 @@ def _describe_masks(root: Path, choices: Choices) -> Description:
         foreground=choices.foreground,
         ignored=choices.ignored,
     )
+    if by_class and encoding.encoding == "binary" and pairs[0].is_below:
+        tops = [folder.partition("/")[0] for folder in (pairs[0].images, str(pairs[0].masks))]
+        raise DataError(
+            f"the folders in {tops[0]}, such as {pairs[0].label}, may be classes, or only hold the images of "
+            "one class. Next: if "
+            "they are classes, move them to CLASS/images and CLASS/masks; if not, `fssbench data adopt DIR "
+            f"--images {tops[0]} "
+            f"--masks {tops[1]}`"
+        )
     layout: Layout = "class folders" if by_class and encoding.encoding == "binary" else "masks"
     ids: dict[str, int] = {}
     if encoding.encoding == "colours":

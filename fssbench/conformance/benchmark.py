@@ -23,6 +23,7 @@ from fssbench.contracts.episodes import Plan
 from fssbench.data.location import find_data_folder, open_dataset
 from fssbench.episodes.sampling import count_few_items, list_classes, list_pool, plan
 from fssbench.errors import DataError, FssbenchError
+from fssbench.plugins.registry import DATASETS
 
 _SHOWN = 5
 
@@ -45,7 +46,7 @@ class _Subject:
         return self._open(self.resolved.trained_on.dataset, self.resolved.dataset_variant if same else None)
 
     def _open(self, name: str, variant: str | None) -> Dataset:
-        if self.data is None and self.splits is None:
+        if self.data is None and self.splits is None and DATASETS.get(name).home is None:
             raise Skipped("no data folder is given: --data DIR, or FSSBENCH_DATA")
         return open_dataset(name, data=self.data, splits=self.splits, variant=variant)
 

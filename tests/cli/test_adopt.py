@@ -127,6 +127,17 @@ def test_a_folder_needs_no_description(folder: Path, tmp_path: Path) -> None:
     assert not (folder / "dataset.toml").exists()
 
 
+def test_python_names_a_folder_for_this_process(folder: Path) -> None:
+    import fssbench
+    from fssbench.api import name_data_folder
+
+    (folder / "classes.txt").unlink()
+    (folder / "masks" / "0.png").unlink()
+    (folder / "images" / "0.jpg").unlink()
+    assert name_data_folder(f"bridges={folder}") == "bridges"
+    assert fssbench.plan("bridges", episodes=2).marks[0] == "own data (7 images of bridges)"
+
+
 def test_the_environment_names_folders_and_the_option_takes_precedence(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

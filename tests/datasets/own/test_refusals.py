@@ -408,3 +408,17 @@ def test_a_link_out_of_the_folder_is_refused(folder: Path, tmp_path: Path) -> No
     assert "leads out" in errors(folder)["images/0.png"]
     with pytest.raises(FssbenchError, match="leads out"):
         prepare(folder)(folder).pool("test")
+
+
+def test_folders_below_images_may_be_classes_or_not(tmp_path: Path) -> None:
+    for name in ("north", "south"):
+        own_folders.write_binary(tmp_path / "x", [own_folders.draw_labels(n) for n in range(3)])
+        for folder in ("images", "masks"):
+            (tmp_path / "set" / folder).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "x" / folder).rename(tmp_path / "set" / folder / name)
+    with pytest.raises(DataError) as error:
+        prepare(tmp_path / "set")
+    assert error_names(error.value, "north", "CLASS/images", "--images images --masks masks")
+    dataset = prepare(tmp_path / "set", images="images", masks="masks")(tmp_path / "set")
+    assert dataset.classes() == {0: "object"}
+    assert len(dataset.pool("test").entries) == 6

@@ -100,7 +100,8 @@ def _read_all(masks: Sequence[tuple[str, Path]]) -> _Seen:
         try:
             image = open_image(path)
         except DataError:
-            continue  # `verify` names it
+            seen.kinds.setdefault("unread", []).append(name)
+            continue
         if image.mode in {"RGB", "RGBA"}:
             rgb = image.convert("RGB")
             red, green, blue = (np.asarray(band, dtype=np.int16) for band in rgb.split())
@@ -112,7 +113,8 @@ def _read_all(masks: Sequence[tuple[str, Path]]) -> _Seen:
                         seen.colours.setdefault(colour, name)  # type: ignore[arg-type]
                 continue
         if image.mode not in {"P", "L", "1", "RGB", "RGBA", "LA"}:
-            continue  # `verify` names it
+            seen.kinds.setdefault("unread", []).append(name)
+            continue
         values = np.asarray(image if image.mode in {"P", "L"} else image.convert("L"), dtype=np.uint8)
         present = np.flatnonzero(np.bincount(values.ravel(), minlength=256)).tolist()
         for value in present:
@@ -173,6 +175,8 @@ def _decide(seen: _Seen, ignored: int | None) -> FoundEncoding:
     """
     labelled = seen.kinds.get("labels", [])
     values = set(seen.values) - {0}
+    if not values and "unread" in seen.kinds:
+        return FoundEncoding("binary", 255)  # `verify` names what is wrong with each file
     if not values:
         raise DataError("every mask is empty, so no class is shown. Next: give other masks")
     if not labelled:

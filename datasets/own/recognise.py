@@ -118,9 +118,10 @@ def _describe_masks(root: Path, choices: Choices) -> Description:
     pairs = folders.find_pairs(root, choices.images, choices.masks)
     if not pairs:
         raise DataError(
-            f"{root} holds no data set that is recognised: there are no two folders of which one holds images "
-            "and the other "
-            "masks with the same names, no CLASS/images with CLASS/masks, and no COCO JSON. Next: name the folders, "
+            f"{root} holds no data set that is recognised: there are no two folders of which one holds images and "
+            "the other masks with the same names, no CLASS/images with CLASS/masks, and no COCO JSON. Next: put "
+            "images and masks into two folders, a mask named as its image (a suffix such as _mask is allowed), or "
+            "name the folders, "
             "`fssbench data adopt DIR --images IMAGES --masks MASKS`"
         )
     prefix, suffix = folders.find_affix(root, pairs)

@@ -422,3 +422,9 @@ def test_folders_below_images_may_be_classes_or_not(tmp_path: Path) -> None:
     dataset = prepare(tmp_path / "set", images="images", masks="masks")(tmp_path / "set")
     assert dataset.classes() == {0: "object"}
     assert len(dataset.pool("test").entries) == 6
+
+
+def test_masks_of_16_bits_are_named(folder: Path) -> None:
+    for number in range(6):
+        change_mask(folder, number, lambda mask: mask.astype(np.uint16))
+    assert "16-bit" in errors(folder)["masks/0.png"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePath
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from messages import error_names
 
 from fssbench.api import UsageError
@@ -92,6 +92,7 @@ def test_long_names_are_shortened_and_stay_different():
 parts = st.sampled_from(["a", "A", "b", "x.png", "x_png", "x.png.png", "a.jpg", "ß", "SS"])
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.lists(parts, min_size=1, max_size=3), st.sampled_from(["png", "jpg"]))))
 def test_no_two_images_have_one_name_on_a_file_system_without_case(images):
     names = OutputNames([])

@@ -55,7 +55,7 @@ def test_colours_of_a_black_and_white_palette_count_and_not_its_indices(tmp_path
 
 
 @given(hnp.arrays(np.uint8, (6, 7), elements=st.sampled_from([0, 3, 15, 255])), st.sampled_from([3, 15, 255]))
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_label_selects_its_pixels_and_255_is_unknown(tmp_path_factory, values, label):
     path = tmp_path_factory.mktemp("mask") / "index.png"
     save_label(values, path)

@@ -18,8 +18,11 @@ import fssbench
 from fssbench.analysis.collect import collect
 from fssbench.analysis.results_file import read_results, write_results
 from fssbench.benchmarks.catalogue import find_benchmark, find_plan_benchmark
+from fssbench.contracts.checkpoint import TrainingManifest
+from fssbench.contracts.marks import MarkKind
 from fssbench.episodes.plan_file import write_plan
 from fssbench.episodes.replay import Outcome, compare_with_drawn, prepare_given_plan
+from fssbench.runs.early_marks import make_training_marks
 from fssbench.runs.merge import merge
 from fssbench.runs.store import read_run
 from fssbench.verification.seals import check_seals
@@ -154,3 +157,13 @@ def test_commands_name_the_file_to_be_given_again(own: Path, null: Any) -> None:
     told = run_command("episodes", own, *options)
     assert told.exit_code == 0, told.output
     assert plan.sha256 in told.output
+
+
+def test_a_checkpoint_of_another_source_than_the_file_names_is_marked(own: Path, null: Any) -> None:
+    for source, is_marked in (("pascal", False), ("coco", True)):
+        plan = draw(write_benchmark(own, *NULL, ('"pascal"', f'"{source}"')), null)
+        method = null.method()
+        trained = TrainingManifest(dataset="pascal", classes=(0,), class_names=("aeroplane",))
+        method.provenance = method.provenance.changed(training=trained)
+        marks = make_training_marks(method, plan)
+        assert any(mark.kind == MarkKind.OTHER_SOURCE for mark in marks) == is_marked

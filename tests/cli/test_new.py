@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from command import run_command
 from messages import error_names
-from places import DOCS, ROOT, TEMPLATES
+from places import DOCS, PLUGIN_PACKAGE, ROOT, TEMPLATES
 from run_folders import make_plan, write_run
 
 from fssbench.api import UsageError
 from fssbench.errors import DataError
 from fssbench.new_plugins import TEMPLATES as KINDS, make_start, require_free_name, write_start
-from fssbench.plugins.registry import METHODS, load_plugin
+from fssbench.plugins.registry import DATASETS, load_plugin
 
 LONG = "a-name-that-is-nearly-as-long-as-a-name-may-be-yes"
 SMALL = ("--data", "mini", "--episodes", 1, "--shot", 1, "--size", 32, "--quiet")
@@ -84,11 +84,12 @@ def test_a_new_data_set_is_a_benchmark_at_once(tmp_path: Path) -> None:
 def test_a_new_method_with_weights_is_trained_at_once(tmp_path: Path, shapes: Path) -> None:
     new = run_command("new", "method", "student", "--trainable", folder=tmp_path)
     assert "train --plugin student.py --method student" in new.stderr
-    check = run_command("check", "student.py", folder=tmp_path)
+    load_plugin(PLUGIN_PACKAGE / "src" / "fssbench_toys" / "backbones.py")  # the smallest backbone
+    check = run_command("check", "student.py", "--backbone", "toy-stages", folder=tmp_path)
     assert check.exit_code == 0, check.output
     assert {line.split("\t")[0] for line in check.stdout.splitlines() if "\tloss_" in line} == {"pass"}
     words = ("train", "--plugin", "student.py", "-m", "student", "-b", "shapes", "--data", shapes)
-    small = ("--backbone", "efficientnet-lite0", "--weights", "random", "--batch", 1, "--val-episodes", 0)
+    small = ("--backbone", "toy-stages", "--weights", "random", "--batch", 1, "--val-episodes", 0)
     done = run_command(*words, *small, "--steps", 1, "--size", 32, folder=tmp_path)
     assert done.exit_code == 0, done.output
     assert "1 steps" in done.stdout
@@ -106,17 +107,17 @@ def test_a_new_reporter_writes_its_table(tmp_path: Path) -> None:
 
 
 def test_a_project_passes_its_own_tests_and_is_a_plugin_without_installation(tmp_path: Path) -> None:
-    done = run_command("new", "method", "my-net", "--package", folder=tmp_path)
+    done = run_command("new", "dataset", "my-net", "--package", folder=tmp_path)
     assert done.stdout.splitlines() == [
         "my-net/pyproject.toml",
         "my-net/README.md",
         "my-net/src/my_net/__init__.py",
         "my-net/src/my_net/py.typed",
-        "my-net/src/my_net/method.py",
+        "my-net/src/my_net/dataset.py",
         "my-net/tests/test_my_net.py",
     ]
-    assert load_plugin(tmp_path / "my-net") == ["method my-net"]
-    assert METHODS.get("my-net").__name__ == "MyNet"
+    assert load_plugin(tmp_path / "my-net") == ["dataset my-net"]
+    assert DATASETS.get("my-net").__name__ == "MyNet"
     child = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         cwd=tmp_path / "my-net",

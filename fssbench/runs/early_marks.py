@@ -102,8 +102,9 @@ def _make_source_marks(manifest: TrainingManifest, plan: Plan) -> list[Mark]:
     """Return the marks of training data that are not the complete source data of the benchmark."""
     own = make_training_data_marks(manifest)
     resolved = find_plan_benchmark(plan)
-    if resolved.id.partition(":")[0] == resolved.benchmark.target:
-        return own  # the benchmark that every data set is by itself defines no source
+    is_own = any(mark.kind == MarkKind.OWN_DATA for mark in plan.marks)
+    if is_own and resolved.id == resolved.benchmark.target:
+        return own  # the benchmark that a folder of the user's own is by itself defines no source
     source = resolved.trained_on.dataset
     if manifest.dataset not in (None, source):
         own.append(Mark(MarkKind.OTHER_SOURCE, f"{manifest.dataset} instead of {source}"))

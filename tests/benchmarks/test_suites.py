@@ -10,7 +10,7 @@ from own_benchmarks import write_benchmark
 
 from fssbench.api import FssbenchError
 from fssbench.benchmarks.catalogue import find_benchmark
-from fssbench.benchmarks.suites import SUITES, Suite, find_suite
+from fssbench.benchmarks.suites import Suite, find_suite
 from fssbench.evaluation.suite import Request, prepare
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -87,6 +87,3 @@ def test_a_request_draws_the_plans_of_a_suite_and_its_options_come_first(tmp_pat
         ("pascal-to-isic2018:isic3", 0, 1),
         ("pascal5i", 0, 1),
     ]
-    assert {b for b, _, _ in drawn("cross-domain", mini, shots=(1,), folds=(0,))} == {
-        find_benchmark(name).id for name in SUITES["cross-domain"]
-    }

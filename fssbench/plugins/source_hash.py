@@ -239,7 +239,7 @@ class _Walk:
         if loaded and execution.is_stale(real, sha256):
             raise PluginError(
                 f"{file} was edited after this process imported it, so the imported code differs from the file. "
-                "Next: start the process again (in a notebook, restart the kernel)"
+                "Next: name it in plugins=[...] again, or start the process again (in a notebook, restart the kernel)"
             )
         self.files[real] = sha256
         while self.parts.get(label) not in (None, part := _hash_content(real, content)):

@@ -152,6 +152,21 @@ def test_an_edited_plugin_is_another_measurement(toys: dict, tmp_path: Path) -> 
     assert (back.computed, back.identity) == (0, first.identity)
 
 
+def test_a_loaded_method_stays_what_it_was_when_its_file_is_edited(toys: dict, tmp_path: Path) -> None:
+    options = {name: toys[name] for name in ("data", "shot", "episodes", "size", "plugins")}
+    plan = fssbench.plan("toy", **options)
+    method = fssbench.load_method("answer", plan=plan, plugins=toys["plugins"])
+    first = fssbench.evaluate(method, plan, out=tmp_path / "runs", progress=False)
+    (tmp_path / "two.py").write_text(PLUGIN.replace("THRESHOLD", "2.0"))
+    with pytest.raises(PluginError, match="edited.*plugins="):
+        fssbench.load_method("answer", plan=plan)
+    other = fssbench.load_method("answer", plan=plan, plugins=toys["plugins"])
+    second = fssbench.evaluate(other, plan, out=tmp_path / "runs", progress=False)
+    assert second.score.miou != first.score.miou
+    again = fssbench.evaluate(method, plan, out=tmp_path / "again", progress=False)
+    assert (again.identity, again.score) == (first.identity, first.score)
+
+
 def test_a_running_event_loop_is_no_obstacle(toys: dict) -> None:
     async def cell() -> fssbench.evaluation.request.Evaluations:
         return fssbench.run("answer", "toy", **toys)

@@ -58,8 +58,9 @@ def write_method_pages() -> Pages:
         text += make_facts(_without(facts, "kind", "name", "year", "origin"), columns=COLUMNS)
         pages[f"{FOLDER}/methods/{name}.md"] = text + _make_published_table(published)
         trained = "trained" if facts["trained"] else "training-free"
-        equal = "yes" if isinstance(facts["equal to its reference"], list) else "no outputs to compare with"
-        cells = (title, facts["year"], facts["compares by"], trained, facts["K supports"], equal)
+        equal = "yes" if isinstance(facts["equal to its reference"], list) else "not compared"
+        rule = "vote" if METHODS.get(name).shots == "vote" else "together"
+        cells = (title, facts["year"], facts["compares by"], trained, rule, equal)
         rows.append((_link(name, "methods", below=True), *map(make_cell, cells)))
     columns = ("method", "name", "year", "compares by", "weights", "K supports", "equal to its reference")
     intro = (

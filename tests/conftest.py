@@ -6,6 +6,7 @@ import gc
 import importlib.metadata
 import os
 import subprocess
+import tempfile
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
 
 
 def pytest_configure() -> None:
-    """Stop if the environment was installed before the entry points changed: plugins would appear to be broken."""
+    """Leave the user's settings alone, and stop if the environment was installed before the entry points changed.
+
+    Names of data folders are read while tests are collected.  With old entry points, plugins would appear to be broken.
+    """
+    os.environ["FSSBENCH_CONFIG"] = str(Path(tempfile.gettempdir()) / "fssbench-tests-without-settings")
     import fssbench  # noqa: F401 - from a clone it brings its entry points, so that an editable installation is never old
 
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]

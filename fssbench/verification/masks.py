@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 CHECK = "masks"
 COUNTED = "counts of masks"
+NOTHING_CHOSEN = "no episode was chosen. Next: give a --share or a number of --episodes above 0"
+"""Detail of a check of counts that had no episode to compare; it is neither success nor error."""
 
 
 def check_mask_files(run: StoredRun) -> list[Finding]:
@@ -78,4 +80,11 @@ def recount_masks(run: StoredRun, plan: Plan, indices: Collection[int]) -> list[
             f"the masks of {len(differing)} episodes give other counts; the first is episode {differing[0]}"
         )
         return [Finding(COUNTED, Outcome.DIFFERS, text)]
-    return [Finding(COUNTED, Outcome.EQUAL, f"the masks of {checked} episodes give the stored counts")]
+    if not checked:
+        text = "the episodes that were chosen have no masks" if indices else NOTHING_CHOSEN
+        return [Finding(COUNTED, Outcome.NOT_CHECKED, text)]
+    return [
+        Finding(
+            COUNTED, Outcome.EQUAL, f"the masks of {checked} of {len(masks)} episodes give the stored counts"
+        )
+    ]

@@ -32,9 +32,11 @@ from fssbench.loading.bundled import list_bundled
 from fssbench.loading.load import load_method
 from fssbench.plugins.registry import BACKBONES, DATASETS, METHODS
 from fssbench.runs.identity import hash_plan_files
+from fssbench.runs.pictures import read_panels
 from fssbench.runs.redaction import HIDDEN
 from fssbench.runs.store import StoredRun, find_run_folders, read_run
-from fssbench.verification.masks import check_mask_files, recount_masks
+from fssbench.verification.masks import NOTHING_CHOSEN, check_mask_files, recount_masks
+from fssbench.verification.pictures import CHECK as PICTURES, compare_pictures
 from fssbench.verification.seals import Finding, Outcome, check_seals
 
 TOLERANCE = 0.001
@@ -82,23 +84,24 @@ def verify_run(path: Path, inputs: VerificationInputs) -> list[Finding]:
     except FssbenchError as error:
         why = str(error)
         missing = [Finding(check, Outcome.NOT_CHECKED, why) for check in ("episodes", "data")]
-        return [*findings, *missing, *_leave_unchecked(why)]
+        return [*findings, *missing, *_leave_unchecked(run, why)]
     plan, drawn = _draw_plan_again(run, root, inputs)
     findings.append(drawn)
     data = _check_data(run, plan)
     findings.append(data)
     if data.outcome == Outcome.NOT_CHECKED:
-        return [*findings, *_leave_unchecked("the data cannot be read")]
+        return [*findings, *_leave_unchecked(run, "the data cannot be read")]
     findings += recount_masks(run, plan, choose_episodes(run, inputs))
     try:
         method = _load_method(run, inputs)
     except FssbenchError as error:
-        return [*findings, *_leave_unchecked(str(error))]
+        return [*findings, *_leave_unchecked(run, str(error))]
     return [*findings, *_recompute(run, plan, method, inputs)]
 
 
-def _leave_unchecked(why: str) -> list[Finding]:
-    return [Finding(check, Outcome.NOT_CHECKED, why) for check in ("identity", "marks proven", "counts")]
+def _leave_unchecked(run: StoredRun, why: str) -> list[Finding]:
+    checks = ["identity", "marks proven", "counts"] + [PICTURES] * any(read_panels(run))
+    return [Finding(check, Outcome.NOT_CHECKED, why) for check in checks]
 
 
 def _draw_plan_again(run: StoredRun, root: Path | None, inputs: VerificationInputs) -> tuple[Plan, Finding]:
@@ -215,7 +218,7 @@ def _recompute(run: StoredRun, plan: Plan, method: Method, inputs: VerificationI
             score_size="original" if identity.score_size == "original" else "input",
             device=device,
             shard=identity.shard,
-            panels=0,
+            panels=len(plan),
             only=frozenset(indices),
         )
         try:
@@ -226,9 +229,12 @@ def _recompute(run: StoredRun, plan: Plan, method: Method, inputs: VerificationI
             yield Finding("counts", Outcome.DIFFERS, f"the episodes cannot be computed again: {error}")
             return
         again = read_run(next(find_run_folders(Path(folder))))
+        exact = not _list_machine_differences(run, again)
+        pictures = compare_pictures(run, again, indices, exact=exact)  # they are read from the folder
     yield _compare_identities(run, again)
     yield _compare_contexts(run, again)
     yield _compare_counts(run, again, indices)
+    yield from pictures
 
 
 def _compare_identities(run: StoredRun, again: StoredRun) -> Finding:
@@ -258,6 +264,8 @@ def _shorten(value: Any) -> str:
 
 
 def _compare_counts(run: StoredRun, again: StoredRun, indices: Sequence[int]) -> Finding:
+    if not indices:
+        return Finding("counts", Outcome.NOT_CHECKED, NOTHING_CHOSEN)
     differences = _list_machine_differences(run, again)
     worst, unequal, total = 0.0, [], 0
     for index in indices:

@@ -351,9 +351,42 @@ def test_same_share_for_everybody_and_bounds(place):
     details = {verify(place, "--episodes", "2")[2] for _ in range(2)}
     assert len(details) == 1
     assert "2 of 6 episodes were computed again" in details.pop()
-    assert "0 of 6" in verify(place, "--episodes", "0")[2]
+    for nothing in (("--episodes", "0"), ("--share", "0")):
+        code, result, _ = verify(place, *nothing)
+        assert (code, result["counts"], result["pictures"]) == (0, "not checked", "not checked")
+        assert result["identity"] == "equal"
     assert invoke("verify", one(place), "--share", "1.5").exit_code == 2
     assert invoke("verify", place / "nothing").exit_code == 3
+
+
+@pytest.mark.parametrize("part", ["query", "truth", "prediction", "supports"])
+def test_pictures_of_another_episode_are_found(place, part):
+    log = one(place) / "panels.jsonl"
+    first, second = (unseal(line) for line in log.read_bytes().splitlines())
+    for data in (first, second):
+        data.pop("crc", None)
+    assert verify(place, "--share", "1")[1]["pictures"] == "equal"
+    for key in {"query": ("jpeg",), "supports": ("supports",)}.get(part, (part,)):
+        assert first[key] != second[key]
+        first[key] = second[key]
+    log.write_bytes(seal(first) + seal(second))
+    code, result, detail = verify(place, "--share", "1")
+    assert (code, result["pictures"], result["counts"]) == (3, "differs", "equal")
+    assert f"episode {first['i']}: {part}" in detail
+
+
+def test_damaged_pictures_are_found(place):
+    log = one(place) / "panels.jsonl"
+    log.write_bytes(log.read_bytes().replace(b'"prediction":"', b'"prediction":"A', 1))
+    code, result, _ = verify(place, "--share", "1")
+    assert (code, result["pictures"]) == (3, "differs")
+
+
+def test_a_run_without_pictures_has_no_such_check(place):
+    (one(place) / "panels.jsonl").unlink()
+    code, result, _ = verify(place, "--share", "1")
+    assert code == 0
+    assert "pictures" not in result
 
 
 def test_shards_and_merged_runs_are_checked_too(place):

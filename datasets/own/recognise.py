@@ -15,6 +15,7 @@ from fssbench.api import DataError, UsageError
 
 from . import folders
 from .annotations import load_annotations
+from .class_entries import add_new_names, make_colour_classes, make_value_name
 from .class_names import has_values, read_class_names, read_palette
 from .description import ClassEntry, Description, Layout, Part, SplitRule
 from .encodings import recognise_encoding
@@ -89,11 +90,13 @@ def _find_segments(root: Path, file: str) -> str:
 
 
 def apply_choices(root: Path, description: Description, choices: Mapping[str, Any]) -> Description:
-    """Change those keys of an existing description that the user has decided now.
+    """Change those keys of an existing description that the user has decided now, and add new names of classes.
 
     Raises:
         UsageError: for a choice that decides how the folder is recognised, or one that does not fit.
+        DataError: if `classes.txt` or `palette.csv` is malformed.
     """
+    description = add_new_names(root, description)
     changes = {key: choices[key] for key in ("name", "title", "domain") if choices.get(key)}
     if choices.get("kept_classes"):
         changes["classes"] = _keep_classes(list(description.classes), choices["kept_classes"])
@@ -158,7 +161,7 @@ def _describe_masks(root: Path, choices: Choices) -> Description:
     layout: Layout = "class folders" if by_class and encoding.encoding == "binary" else "masks"
     ids: dict[str, int] = {}
     if encoding.encoding == "colours":
-        classes, ignored_colour = _make_colour_classes(palette)
+        classes, ignored_colour = make_colour_classes(palette)
     elif encoding.encoding == "index":
         classes, ignored_colour = _make_index_classes(root, names, encoding.values), None
     else:
@@ -197,26 +200,12 @@ def _describe_masks(root: Path, choices: Choices) -> Description:
     )
 
 
-def _make_colour_classes(
-    palette: dict[str, tuple[int, int, int]] | None,
-) -> tuple[list[ClassEntry], tuple[int, int, int] | None]:
-    """Return the classes of a palette; `background` is none, and `ignored` is not scored."""
-    ignored = None
-    classes: list[ClassEntry] = []
-    for name, colour in (palette or {}).items():
-        if name.casefold() in {"ignored", "ignore", "void", "unlabeled", "unlabelled"}:
-            ignored = colour
-        elif name.casefold() not in {"background", "bg"}:
-            classes.append(ClassEntry(id=len(classes), name=name, colour=colour))
-    return classes, ignored
-
-
 def _make_index_classes(root: Path, names: dict[int, str] | None, values: Iterable[int]) -> list[ClassEntry]:
     """Return the classes of index masks, named by classes.txt or else by their values."""
     present = sorted(set(values) - {0})
     if names is None:
         return [
-            ClassEntry(id=number, name=f"label {value}", value=value) for number, value in enumerate(present)
+            ClassEntry(id=number, name=make_value_name(value), value=value) for number, value in enumerate(present)
         ]
     if strangers := [value for value in present if value not in names]:
         raise DataError(

@@ -234,3 +234,33 @@ def test_a_wrong_data_folder_is_refused_before_anything_else(
     result = run_command("episodes", "mine", "--data-folder", text.format(folder))
     assert result.exit_code == USAGE
     assert error_names(result.output, *named)
+
+
+def test_names_that_are_written_after_the_description_are_taken_over(folder: Path) -> None:
+    names = (folder / "classes.txt").read_text()
+    (folder / "classes.txt").unlink()
+    assert run_command("data", "adopt", folder).exit_code == 0
+    path = folder / "dataset.toml"
+    (folder / "classes.txt").write_text(names)
+    told = json.loads(
+        run_command("data", "adopt", folder, "--again", "--classes", "crack", "--json").stdout
+    )
+    assert (told["classes"], told["left out"]) == ({"0": "crack"}, ["spall"])
+    path.write_text(path.read_text().replace('"crack"', '"fissure"'))
+    told = json.loads(run_command("data", "adopt", folder, "--again", "--json").stdout)
+    assert told["classes"] == {"0": "fissure"}  # an edit of the user
+
+
+def test_values_and_colours_that_are_named_after_the_description_become_classes(tmp_path: Path) -> None:
+    for write, file, line in (
+        (own_folders.write_index, "classes.txt", "3 three"),
+        (own_folders.write_colours, "palette.csv", "10,20,250,three"),
+    ):
+        root = tmp_path / write.__name__
+        write(root, [own_folders.draw_labels(n, 2) for n in range(4)])
+        whole = (root / file).read_text()
+        (root / file).write_text("\n".join(each for each in whole.splitlines() if each != line))
+        assert run_command("data", "adopt", root).exit_code == 0
+        write(root, [own_folders.draw_labels(n, 3) for n in range(4)])
+        told = json.loads(run_command("data", "adopt", root, "--again", "--json").stdout)
+        assert told["classes"] == {"0": "one", "1": "two", "2": "three"}

@@ -346,6 +346,15 @@ def _find_kind(name: str) -> str:
     )
 
 
+def _find_kind_with_file(name: str) -> str:
+    """Find the kind of a name for `--toml`: a benchmark or suite is preferred to a data set of the same name.
+
+    The folder of a user is both a data set and a benchmark.
+    """
+    names = _list_names()
+    return next((kind for kind in ("benchmark", "suite") if name in names[kind]), None) or _find_kind(name)
+
+
 @click.command(cls=Verb)
 @click.argument("name")
 @click.option("--kind", type=click.Choice(list(KINDS)), help="Kind of NAME, if several kinds share the name.")
@@ -370,7 +379,7 @@ def command(name: str, kind: str | None, as_json: bool, as_toml: bool) -> None:
         raise UsageError(f"run folder {name} does not exist. Next: `fssbench list runs`")
     elif kind in {PLAN, CHECKPOINT} and not Path(name).exists():
         raise UsageError(f"{kind} {name} does not exist. Next: check the path")
-    kind = kind or _find_kind(name)
+    kind = kind or (_find_kind_with_file(name) if as_toml else _find_kind(name))
     if as_toml:
         click.echo(compose_toml(name, kind), nl=False)
         return

@@ -168,8 +168,9 @@ def test_new_writes_a_benchmark_that_passes_check(tmp_path: Path, mini: Path) ->
 def test_the_benchmark_of_a_data_set_is_printed_with_a_source_and_another_id(
     toy: object, tmp_path: Path
 ) -> None:
-    done = run_command("show", "toy", "--kind", "benchmark", "--toml")
+    done = run_command("show", "toy", "--toml")  # `toy` is also the data set
     assert done.exit_code == 0, done.output
+    assert done.stdout == run_command("show", "toy", "--kind", "benchmark", "--toml").stdout
     (tmp_path / "toy.toml").write_text(done.stdout)
     resolved = find_benchmark(tmp_path / "toy.toml")
     assert resolved.id.startswith("my-toy@")

@@ -215,6 +215,9 @@ def _list_affixes(short: Iterable[str], long: Iterable[str]) -> list[Affix]:
 def find_affix(root: Path, pairs: Sequence[Pair]) -> Affix:
     """Return what names of masks have before and after the names of their images; both empty if they are equal.
 
+    If only some masks have an affix that says what they are, such as `_mask`, it is returned: a mask without it is read
+    too, as in the radiographs of Shenzhen and Montgomery, which are often put together.
+
     Raises:
         DataError: if the names agree in no way.
     """
@@ -223,7 +226,14 @@ def find_affix(root: Path, pairs: Sequence[Pair]) -> Affix:
     images = {split_stem(name) for pair in pairs for name in list_pictures(root, pair.images, [], pair.masks)}
     masks = {split_stem(name) for pair in pairs for name in list_pictures(root, pair.masks, [])}
     options: list[Affix] = [("", ""), *_list_affixes({s for _, s in images}, {s for _, s in masks})]
-    scores = [sum((below, _add(stem, affix)) in masks for below, stem in images) for affix in options]
+    scores = [
+        sum(
+            (below, _add(stem, affix)) in masks
+            or (_is_called_masks("".join(affix)) and (below, stem) in masks)
+            for below, stem in images
+        )
+        for affix in options
+    ]
     best = max(range(len(options)), key=lambda place: (scores[place], -place))
     if not scores[best]:
         raise DataError(

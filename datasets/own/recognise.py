@@ -205,7 +205,8 @@ def _make_index_classes(root: Path, names: dict[int, str] | None, values: Iterab
     present = sorted(set(values) - {0})
     if names is None:
         return [
-            ClassEntry(id=number, name=make_value_name(value), value=value) for number, value in enumerate(present)
+            ClassEntry(id=number, name=make_value_name(value), value=value)
+            for number, value in enumerate(present)
         ]
     if strangers := [value for value in present if value not in names]:
         raise DataError(

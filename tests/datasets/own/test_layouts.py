@@ -190,3 +190,25 @@ def test_coco_as_a_folder_of_the_users_own(shared: Path, tmp_path: Path) -> None
         )
         expected = np.bitwise_or.reduce([oracle.annToMask(record) for record in records])
         assert np.array_equal(dataset.mask(entry.item, entry.class_id), expected)
+
+
+@pytest.mark.parametrize("with_suffix", [1, 3, 5])
+def test_masks_of_which_only_some_have_a_suffix_are_read(with_suffix: int, tmp_path: Path) -> None:
+    masks = [own_folders.draw_labels(number) for number in range(6)]
+    own_folders.write_binary(tmp_path, masks)
+    for number in range(with_suffix):
+        path = tmp_path / "masks" / f"{number}.png"
+        path.rename(path.with_stem(f"{number}_mask"))
+    read = read_masks(adopt(tmp_path, name="mine"))
+    assert len(read) == len(masks)
+    for (stem, _), mask in read.items():
+        assert np.array_equal(mask, masks[int(stem)] == 1)
+
+
+def test_a_number_behind_the_name_is_no_suffix_of_some_masks(tmp_path: Path) -> None:
+    own_folders.write_binary(tmp_path, [own_folders.draw_labels(number) for number in range(6)])
+    path = tmp_path / "masks" / "5.png"
+    path.rename(path.with_stem("5_2"))  # perhaps a second version, perhaps of another image
+    dataset = adopt(tmp_path, name="mine")
+    errors = {finding.path for finding in dataset.verify().findings if finding.level == "error"}
+    assert errors == {"images/5.png", "masks/5_2.png"}

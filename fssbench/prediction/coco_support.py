@@ -78,7 +78,10 @@ def _read_tables(path: Path) -> dict[str, list[dict[str, Any]]]:
     for name in _TABLES:
         table = content.get(name) if isinstance(content, dict) else None
         if not isinstance(table, list) or not all(isinstance(entry, dict) for entry in table):
-            raise DataError(f"{path} has no list {name!r} of records, so it is not a COCO instances file")
+            raise DataError(
+                f"{path} has no list {name!r} of records, so it is not a COCO instances file. Next: export the labels "
+                "from your tool as COCO instances, or as a PNG mask of 0 and 255"
+            )
     return {name: content[name] for name in _TABLES}
 
 

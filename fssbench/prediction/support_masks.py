@@ -18,6 +18,9 @@ from fssbench.prediction.reading import Orientation, open_user_image, refuse_err
 
 Mask = NDArray[np.uint8]
 """(H, W): 1 is the object, 0 the background, 255 unknown."""
+_JPEG = {"JPEG", "MPO"}
+_GREY_SPREAD = 32
+"""Largest difference between the channels of a pixel that counts as grey."""
 _SHOWN = 12
 """Labels that an error names."""
 _SAID_BY_EXAMPLES = ("empty", "full")
@@ -28,7 +31,7 @@ def read_support_mask(path: Path, label: int | None, orientation: Orientation) -
     """Read the mask of an example from an image file.
 
     Args:
-        path: the file: 8-bit grey, palette or 1-bit; colours if all channels are equal.
+        path: the file: 8-bit grey, palette or 1-bit; RGB if it shows grey alone.
         label: the value of the object; None for a mask of one object, 0/1 or 0/255.
         orientation: as for the image.
 
@@ -41,6 +44,11 @@ def read_support_mask(path: Path, label: int | None, orientation: Orientation) -
     image = open_user_image(path)
     refuse_errors(path, judge_file(image, "mask"), orientation)
     image = _drop_equal_channels(turn_image(path, image, orientation))
+    if _is_coloured(image):
+        raise DataError(
+            f"{path} holds colours ({image.mode}), and it is unknown which of them is the object; it may also be the "
+            "photograph itself. Next: store the mask as grey PNG in which the object is 255 and all else is 0"
+        )
     if label is not None:
         return _read_label(path, image, label), []
     if _has_two_values(image):
@@ -58,6 +66,15 @@ def _drop_equal_channels(image: Image.Image) -> Image.Image:
     grey = image.getchannel(0)
     grey.format, grey.info = image.format, image.info
     return grey
+
+
+def _is_coloured(image: Image.Image) -> bool:
+    """Return whether opaque RGB pixels have a colour beyond the rounding of a compression."""
+    if image.mode not in {"RGB", "RGBA"} or is_transparent(image):
+        return False
+    red, green, blue = (np.asarray(band) for band in image.convert("RGB").split())
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    return bool((spread > _GREY_SPREAD).any())
 
 
 def _read_label(path: Path, image: Image.Image, label: int) -> Mask:
@@ -85,7 +102,7 @@ def _has_two_values(image: Image.Image) -> bool:
 
 
 def _read_two_values(path: Path, image: Image.Image) -> Mask:
-    if image.format in {"JPEG", "MPO"}:
+    if image.format in _JPEG:
         raise DataError(
             f"{path} is a JPEG that holds only 0 and 1, which its compression has changed. Next: store the mask as PNG"
         )
@@ -109,6 +126,10 @@ def _read_grey(path: Path, image: Image.Image) -> tuple[Mask, list[str]]:
     refuse_errors(path, judged.judgements, "stored")
     assert judged.values is not None  # no values without an error
     doubts = [str(j) for j in judged.judgements if j.level == JudgementLevel.DOUBT]
+    if image.format in _JPEG and not doubts:
+        doubts = [
+            "the mask is a JPEG, whose compression blurs the edges, so that a threshold decides. Store it as PNG"
+        ]
     return (judged.values >= THRESHOLD).astype(np.uint8), doubts
 
 

@@ -242,9 +242,7 @@ def test_names_that_are_written_after_the_description_are_taken_over(folder: Pat
     assert run_command("data", "adopt", folder).exit_code == 0
     path = folder / "dataset.toml"
     (folder / "classes.txt").write_text(names)
-    told = json.loads(
-        run_command("data", "adopt", folder, "--again", "--classes", "crack", "--json").stdout
-    )
+    told = json.loads(run_command("data", "adopt", folder, "--again", "--classes", "crack", "--json").stdout)
     assert (told["classes"], told["left out"]) == ({"0": "crack"}, ["spall"])
     path.write_text(path.read_text().replace('"crack"', '"fissure"'))
     told = json.loads(run_command("data", "adopt", folder, "--again", "--json").stdout)

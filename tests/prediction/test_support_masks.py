@@ -99,6 +99,27 @@ def test_files_that_are_no_mask_are_refused(kind, tmp_path):
     assert error_names(error.value, path)
 
 
+@pytest.mark.parametrize("label", [None, 38])
+@pytest.mark.parametrize("red", [128, 255])
+def test_colours_are_refused_with_advice_that_works(red, label, tmp_path):
+    Image.fromarray(np.stack([OBJECT * red, OBJECT * 0, OBJECT * 0], 2).astype(np.uint8)).save(
+        tmp_path / "m.png"
+    )
+    with pytest.raises(DataError) as error:
+        read_support_mask(tmp_path / "m.png", label, "refuse")
+    assert error_names(error.value, "m.png", "RGB", "255")
+    assert "--label" not in str(error.value)
+    assert "published" not in str(error.value)
+
+
+def test_a_jpeg_of_black_and_white_is_read_with_a_doubt(tmp_path):
+    Image.fromarray((OBJECT * 255).astype(np.uint8)).resize((300, 200), 0).save(tmp_path / "m.jpg")
+    mask, doubts = read_support_mask(tmp_path / "m.jpg", None, "refuse")
+    assert mask.any()
+    assert len(doubts) == 1
+    assert error_names(doubts[0], "JPEG", "PNG")
+
+
 def test_soft_edges_are_thresholded_with_a_doubt(tmp_path):
     grey = (OBJECT * 255).astype(np.uint8)
     grey[12:14, 8:25] = 140

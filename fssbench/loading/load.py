@@ -269,8 +269,9 @@ def _make_own_marks(method: Method, source: Source) -> tuple[Mark, ...]:
 
 
 def _has_own_weights(method: Method) -> bool:
-    """Return whether a method contains its own encoder."""
-    return method.backbone is None and any(True for _ in method.parameters())
+    """Return whether a method has parameters outside of the backbone: an encoder, or layers on frozen features."""
+    of_backbone = set(map(id, method.backbone.parameters())) if method.backbone is not None else set()
+    return any(id(parameter) not in of_backbone for parameter in method.parameters())
 
 
 def _count_learnable(method: Method) -> int:

@@ -143,6 +143,39 @@ def test_weights_that_an_image_method_brings_are_marked(tmp_path: Path, write_me
     assert make_method_marks(load_method("mine")) == expected
 
 
+HEAD = """
+import torch
+from fssbench.api import FeatureMethod, MethodCard, Taps
+
+class Head(FeatureMethod):
+    card = MethodCard(name="head", title="Head", paper="p", year=2026, kind="other", backbone="resnet50", size=64,
+                      trained=False, reference="none", licence="none")
+
+    def __init__(self, config, backbone=None):
+        super().__init__(config, backbone)
+        {init}
+
+    @property
+    def taps(self):
+        return Taps(query=self.backbone.stage(3)[-1:], support=self.backbone.stage(3)[-1:])
+
+    def logits(self, query, support, support_mask):
+        raise NotImplementedError
+"""
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_weights_of_layers_on_frozen_features_are_marked_in_the_same_way(tmp_path: Path, kind: str) -> None:
+    init, expected = OWN[kind]
+    (tmp_path / "head.py").write_text(HEAD.format(init=init))
+    load_plugin(tmp_path / "head.py")
+    assert make_method_marks(load_method("head", backbone=SMALL)) == expected
+    assert make_method_marks(load_method("head", backbone=SMALL, weights="random")) == [
+        "random backbone",
+        *expected,
+    ]
+
+
 def test_backbone_weights_of_a_file_are_marked(tmp_path: Path) -> None:
     network = load_method("panet", backbone=SMALL, weights="random").backbone
     assert network is not None

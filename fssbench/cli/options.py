@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from fssbench.cli.hints import FOLDERS, PLUGINS
-from fssbench.cli.output import escape_text, to_one_line
+from fssbench.cli.output import escape_text, reserve_output_for_json, to_one_line
 from fssbench.errors import PluginError, UsageError
 
 PATH = click.Path(path_type=Path)
@@ -108,8 +108,17 @@ def protocol_option() -> Decorator:
 
 
 def json_option(text: str) -> Decorator:
-    """Make the option `--json`; `text` describes one line of the output."""
-    return click.option("--json", "as_json", is_flag=True, help=text)
+    """Make the option `--json`; `text` describes one line of the output.
+
+    It is read before the options that import plugins, because a plugin may print while it is imported.
+    """
+
+    def reserve(context: click.Context, _: click.Parameter, as_json: bool) -> bool:
+        if as_json and not context.resilient_parsing:
+            reserve_output_for_json(context)
+        return as_json
+
+    return click.option("--json", "as_json", is_flag=True, is_eager=True, callback=reserve, help=text)
 
 
 def out_option(default: str | None, text: str) -> Decorator:

@@ -6,6 +6,7 @@ same rows are tab-separated with the header first, so that `cut` and `sort` work
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
@@ -19,6 +20,8 @@ from fssbench.files.clean_text import escape_text as escape_text
 
 INLINE = 72
 """Longest list, in characters, that is printed on the line of its name."""
+_JSON_OUTPUT = "fssbench.json_output"
+"""Key of the stream for JSON lines among the facts that the contexts of one command share."""
 
 
 def to_one_line(text: str) -> str:
@@ -45,10 +48,21 @@ def to_json_value(value: Any) -> Any:
     return value
 
 
+def reserve_output_for_json(context: click.Context) -> None:
+    """Send what plugins and libraries print to standard error until the command ends.
+
+    Only `emit_json` writes to standard output from then on, so that each of its lines is JSON.
+    """
+    context.meta[_JSON_OUTPUT] = sys.stdout
+    context.with_resource(contextlib.redirect_stdout(sys.stderr))
+
+
 def emit_json(rows: Iterable[Mapping[str, Any]]) -> None:
     """Print one JSON object per line to standard output; NaN and infinities become null."""
+    context = click.get_current_context(silent=True)
+    reserved = context.meta.get(_JSON_OUTPUT) if context else None
     for row in rows:
-        click.echo(json.dumps(to_json_value(row), ensure_ascii=False, allow_nan=False))
+        click.echo(json.dumps(to_json_value(row), ensure_ascii=False, allow_nan=False), file=reserved)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:

@@ -275,7 +275,8 @@ def load_plugin(target: str | Path) -> list[str]:
     if not registered:
         raise PluginError(
             f"plugin {origin} defines no Method, Dataset, Reporter or Backbone with a card. Next: derive a class from "
-            "one of these classes of fssbench.api and define all their abstract methods"
+            "one of these classes of fssbench.api and define all their abstract methods; for a function or a module of "
+            "torch, `fssbench new method NAME --wrap` writes an example"
         )
     return registered
 

@@ -280,6 +280,7 @@ def test_unwritable_out_is_found_before_anything(run, null):
         ("def broken(:", 4, "SyntaxError"),
         ("raise SystemExit(0)", 4, "SystemExit"),
         ("x = 1", 4, "defines no Method"),
+        ("def predict(support_images, support_masks, query_image): ...", 4, "--wrap"),
     ],
 )
 def test_broken_plugin_file(run, null, text, code, said):
@@ -313,6 +314,16 @@ def test_broken_method_ends_in_four_and_the_others_go_on(run, null):
     assert "error: method 'odd', episode 0 (nulldata, fold 0): raised ValueError: [bold]no" in result.stderr
     assert "\x1b" not in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_what_a_method_prints_is_not_among_the_json_lines(run, null):
+    body = "print('debug in logits', query.shape); raise ValueError('no')"
+    text = "print('debug at import')\n" + BROKEN.format(cls="Odd", name="odd", body=body)
+    (null.folder / "odd.py").write_text(text)
+    result = run(*SMALL, "--plugin", null.folder / "odd.py", "-m", "odd", "--json")
+    assert [row["method"] for row in null.parse_json_lines(result.stdout)] == ["null"]
+    assert "debug at import" in result.stderr
+    assert "debug in logits" in result.stderr
 
 
 def test_method_that_cannot_be_built_is_found_by_the_preflight(run, null):

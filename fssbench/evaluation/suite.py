@@ -157,6 +157,10 @@ def _note_trainings(tasks: Sequence[Task]) -> Iterator[str]:
             size = training.size if training is not None else None
             if size not in (None, task.plan.size):
                 facts.append(("size", f"trained at {size} px, measured at {task.plan.size} px (--size)"))
+            if _was_edited_since_training(method):
+                facts.append(
+                    ("code", "trained before the code of the method was edited, measured with the new code")
+                )
             for kind, fact in facts:
                 facts_of_kind = places[method.card.name, kind]
                 facts_of_kind.setdefault(fact, {})[f"{task.plan.benchmark} fold {task.plan.fold}"] = None
@@ -166,6 +170,18 @@ def _note_trainings(tasks: Sequence[Task]) -> Iterator[str]:
         also = f" and {len(more)} more" if more else ""
         like = f"; {len(others)} more like this on other folds" if others else ""
         yield f"{name}: checkpoint {fact}, on {first}{also}{like}"
+
+
+def _was_edited_since_training(method: Method) -> bool:
+    """Return whether a plugin's checkpoint comes from other code of the same method.
+
+    Built-in methods are left out: between releases their code changes in form, and tests compare their figures.
+    """
+    made, training = method.provenance, method.provenance.training
+    if training is None or training.method_sha256 is None or training.method != made.method:
+        return False
+    built_in = (made.method_version or "").startswith("fssbench ")
+    return not built_in and training.method_sha256 != made.source_sha256
 
 
 def execute(

@@ -28,6 +28,8 @@ _HEAD = "head."
 _OPTIMIZER = "optimizer."
 _AVERAGE = "average."
 _MEMORY = "memory."
+_SOURCES = {"method_sha256": "method", "backbone_source_sha256": "backbone"}
+"""Facts that are hashes of code, which say nothing to a reader, and whose code it is."""
 _NONE: Mapping[str, Tensor] = MappingProxyType({})
 
 
@@ -112,11 +114,14 @@ def load_state(
     )
     if differ:
         shown = "; ".join(
-            f"{key} {_shorten(block['facts'].get(key))} (now {_shorten(facts.get(key))})"
+            f"the code of the {_SOURCES[key]} was edited since"
+            if key in _SOURCES
+            else f"{key} {_shorten(block['facts'].get(key))} (now {_shorten(facts.get(key))})"
             for key in differ[:5]
         )
         raise UsageError(
-            f"{path.parent} holds another training: {shown}. Next: choose another --out, or give the same options"
+            f"{path.parent} holds another training: {shown}. Next: choose another --out, or resume with the same "
+            "options and the same code"
         )
     for prefix, place in ((_HEAD, collect_method_weights(method)), (_AVERAGE, average)):
         stored = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -64,8 +64,17 @@ def tiny(tmp_path: Path):
     return METHODS.get("tiny")
 
 
-def ship(folder: Path, name: str, dataset: str, classes: list[int], *, bias: float = 0.0, **config) -> None:
-    """Write a checkpoint as a training would."""
+def ship(
+    folder: Path,
+    name: str,
+    dataset: str,
+    classes: list[int],
+    *,
+    bias: float = 0.0,
+    source: str | None = None,
+    **config,
+) -> None:
+    """Write a checkpoint as a training would; `source` is the hash of the code that was trained."""
     method = load_method("tiny", untrained=True, **config)
     with torch.no_grad():
         method.bias.fill_(bias)
@@ -77,6 +86,8 @@ def ship(folder: Path, name: str, dataset: str, classes: list[int], *, bias: flo
         images=9,
         marks=("sample (9 of 90 entries)",),
         size=64,
+        method="tiny" if source else None,
+        method_sha256=source,
     )
     checkpoints.save(method, folder / "weights" / f"{name}.safetensors", manifest, half=True)
 
@@ -184,6 +195,19 @@ def request_(null, tiny):
     )
 
 
+def test_a_run_says_that_a_checkpoint_comes_from_other_code(request_, tmp_path):
+    def notes() -> list[str]:
+        return [note for note in prepare(request_).notes if "code of the method was edited" in note]
+
+    ship(
+        tmp_path, "all", "pascal", [0, 1], source=load_method("tiny", untrained=True).provenance.source_sha256
+    )
+    assert notes() == []
+    ship(tmp_path, "all", "pascal", [0, 1], source="0" * 64)
+    (note,) = notes()
+    assert note.startswith("tiny: checkpoint")
+
+
 def test_a_run_uses_it_and_says_what_it_is(request_, tmp_path):
     ship(tmp_path, "all", "pascal", [0, 1], bias=2.0, width=3)
     prepared = prepare(request_)
@@ -197,8 +221,8 @@ def test_a_run_uses_it_and_says_what_it_is(request_, tmp_path):
     assert context["checkpoint"] == "all.safetensors"
     assert context["label"] == "tiny (width=3)"
     assert "part-trained (7 steps on 9 images)" in context["marks"]
-    # a data set that is a benchmark by itself defines no source
-    assert not any(mark.startswith("other source") for mark in context["marks"])
+    # only a data set that is a folder of the user's own defines no source; this one is a plugin
+    assert any(mark.startswith("other source") for mark in context["marks"])
     assert "untrained" not in context["marks"]
 
 

@@ -59,6 +59,14 @@ def test_another_training_is_named(learner, tmp_path):
         load_state(tmp_path / "s.safetensors", method, own, {**FACTS, "seed": 1})
 
 
+def test_training_by_other_code_says_that_the_code_was_edited(learner, tmp_path):
+    method, own = learner()
+    facts = {**FACTS, "method_sha256": "a" * 64}
+    save_state(tmp_path / "s.safetensors", method, own, Reached(), facts)
+    with pytest.raises(UsageError, match=r"code of the method.*seed 0 \(now 1\)"):
+        load_state(tmp_path / "s.safetensors", method, own, {**facts, "method_sha256": "b" * 64, "seed": 1})
+
+
 def test_weights_that_are_not_finite_never_replace_a_good_state(learner, tmp_path):
     path = tmp_path / "s.safetensors"
     method, own = learner()

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from .class_names import read_class_names, read_palette
-from .description import ClassEntry, Description
+from .description import BLACK, ClassEntry, Colour, Description
 
 
 def make_value_name(value: int) -> str:
@@ -18,18 +19,28 @@ def make_value_name(value: int) -> str:
     return f"label {value}"
 
 
-def make_colour_classes(
-    palette: Mapping[str, tuple[int, int, int]] | None,
-) -> tuple[list[ClassEntry], tuple[int, int, int] | None]:
-    """Return the classes of a palette; `background` is none, and `ignored` is not scored."""
-    ignored = None
+class PaletteEntries(NamedTuple):
+    """What the colours of `palette.csv` mean."""
+
+    classes: list[ClassEntry]
+    ignored: Colour | None
+    """Colour that is not scored."""
+    background: Colour | None
+    """Colour of the background; None for black."""
+
+
+def make_colour_classes(palette: Mapping[str, Colour] | None) -> PaletteEntries:
+    """Return what a palette says: `background` is no class, and `ignored` is not scored."""
+    ignored = background = None
     classes: list[ClassEntry] = []
     for name, colour in (palette or {}).items():
         if name.casefold() in {"ignored", "ignore", "void", "unlabeled", "unlabelled"}:
             ignored = colour
-        elif name.casefold() not in {"background", "bg"}:
+        elif name.casefold() in {"background", "bg"}:
+            background = colour if colour != BLACK else None
+        else:
             classes.append(ClassEntry(id=len(classes), name=name, colour=colour))
-    return classes, ignored
+    return PaletteEntries(classes, ignored, background)
 
 
 def add_new_names(root: Path, description: Description) -> Description:
@@ -42,13 +53,14 @@ def add_new_names(root: Path, description: Description) -> Description:
     Raises:
         DataError: if a file of names is malformed.
     """
-    ignored = description.ignored_colour
+    ignored, background = description.ignored_colour, description.background_colour
     if description.encoding == "index":
         names = read_class_names(root) or {}
         entries = [ClassEntry(id=0, name=name, value=value) for value, name in sorted(names.items())]
     elif description.encoding == "colours":
-        entries, new_ignored = make_colour_classes(read_palette(root))
-        ignored = ignored or new_ignored
+        palette = make_colour_classes(read_palette(root))
+        entries = palette.classes
+        ignored, background = ignored or palette.ignored, background or palette.background
     else:
         return description
     classes = [_name_value(each, entries) for each in description.classes]
@@ -61,7 +73,7 @@ def add_new_names(root: Path, description: Description) -> Description:
             continue
         classes.append(each.changed(id=next_id))
         next_id += 1
-    return description.changed(classes=tuple(classes), ignored_colour=ignored)
+    return description.changed(classes=tuple(classes), ignored_colour=ignored, background_colour=background)
 
 
 def _name_value(entry: ClassEntry, named: list[ClassEntry]) -> ClassEntry:

@@ -21,6 +21,9 @@ NAME = r"[a-z0-9][a-z0-9._-]*"
 NEXT = "`fssbench data adopt DIR --from-scratch`"
 Layout = Literal["masks", "class folders", "coco instances", "coco panoptic"]
 Encoding = Literal["binary", "index", "colours", "coco"]
+Colour = tuple[int, int, int]
+"""Red, green, blue."""
+BLACK: Colour = (0, 0, 0)
 SPLITS = ("train", "val", "test")
 Split = Literal["train", "val", "test"]
 
@@ -55,7 +58,7 @@ class ClassEntry(Record):
     name: str = Field(min_length=1)
     value: int | None = Field(default=None, ge=0, le=255)
     """Value in an index mask."""
-    colour: tuple[int, int, int] | None = None
+    colour: Colour | None = None
     """Colour in a colour-coded mask: red, green, blue."""
     category: int | None = None
     """Category id in the annotations."""
@@ -110,7 +113,9 @@ class Description(Record):
     """For binary masks: 255 (a grey value of 128 or more is the class), or 1 (labels 0 and 1)."""
     ignored: int | None = Field(default=None, ge=0, le=255)
     """Value of mask pixels that are not scored; for colours and annotations see `ignored_colour` and `void`."""
-    ignored_colour: tuple[int, int, int] | None = None
+    ignored_colour: Colour | None = None
+    background_colour: Colour | None = None
+    """For colours: what is no class; without it black."""
     void: Literal["ignored", "background"] | None = None
     """For `coco panoptic`: what pixels without a segment are."""
     tolerance: int = Field(default=0, ge=0, le=127)
@@ -146,6 +151,8 @@ class Description(Record):
         rules = self.model_dump(
             mode="json", by_alias=True, exclude={"name", "title", "domain", "population", "format"}
         )
+        if rules["background_colour"] is None:
+            del rules["background_colour"]  # descriptions without the key keep their hash
         rules["classes"] = sorted(
             ({k: v for k, v in each.items() if k != "name"} for each in rules["classes"]),
             key=lambda c: c["id"],

@@ -15,9 +15,8 @@ from PIL import Image
 
 from fssbench.api import IGNORE, THRESHOLD, Judgement, JudgementLevel, judge_binary, judge_file, judge_index
 
-from .description import Description
+from .description import BLACK, Colour, Description
 
-Colour = tuple[int, int, int]
 _JPEG = {"JPEG", "MPO"}
 _SHOWN = 6
 
@@ -139,7 +138,7 @@ def _read_colours(image: Image.Image, d: Description) -> tuple[NDArray[np.int32]
     codes, judgements = _read_codes(image)
     if codes is None:
         return None, judgements
-    meaning: dict[Colour, int] = {(0, 0, 0): BACKGROUND}
+    meaning: dict[Colour, int] = {d.background_colour or BLACK: BACKGROUND}
     meaning |= {each.colour: each.id for each in d.classes if each.colour is not None}
     if d.ignored_colour is not None:
         meaning[d.ignored_colour] = IGNORED

@@ -160,15 +160,16 @@ def _describe_masks(root: Path, choices: Choices) -> Description:
         )
     layout: Layout = "class folders" if by_class and encoding.encoding == "binary" else "masks"
     ids: dict[str, int] = {}
+    ignored_colour = background_colour = None
     if encoding.encoding == "colours":
-        classes, ignored_colour = make_colour_classes(palette)
+        classes, ignored_colour, background_colour = make_colour_classes(palette)
     elif encoding.encoding == "index":
-        classes, ignored_colour = _make_index_classes(root, names, encoding.values), None
+        classes = _make_index_classes(root, names, encoding.values)
     else:
         only = choices.class_name or next(iter((names or {}).values()), "object")
         labels = sorted({str(pair.label) for pair in pairs}) if layout == "class folders" else [only]
         ids = {label: number for number, label in enumerate(labels)}
-        classes, ignored_colour = [ClassEntry(id=number, name=label) for label, number in ids.items()], None
+        classes = [ClassEntry(id=number, name=label) for label, number in ids.items()]
     split, uses = _choose_split(root, choices, [pair.use for pair in pairs])
     parts = [
         Part.model_validate(
@@ -190,6 +191,7 @@ def _describe_masks(root: Path, choices: Choices) -> Description:
         foreground=encoding.foreground,
         ignored=encoding.ignored,
         ignored_colour=ignored_colour,
+        background_colour=background_colour,
         tolerance=choices.tolerance if encoding.encoding == "colours" else 0,
         mask_prefix=prefix,
         mask_suffix=suffix,

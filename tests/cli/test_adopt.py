@@ -15,6 +15,7 @@ from places import NULL_PLUGIN
 from registries import scan_again
 
 from fssbench.errors import UsageError
+from fssbench.plugins.data_folders import make_class
 from fssbench.plugins.registry import DATASETS
 from fssbench.runs.store import find_run_folders, read_run
 
@@ -262,3 +263,23 @@ def test_values_and_colours_that_are_named_after_the_description_become_classes(
         write(root, [own_folders.draw_labels(n, 3) for n in range(4)])
         told = json.loads(run_command("data", "adopt", root, "--again", "--json").stdout)
         assert told["classes"] == {"0": "one", "1": "two", "2": "three"}
+
+
+def test_background_may_have_another_colour_than_black(tmp_path: Path) -> None:
+    root = tmp_path / "white"
+    own_folders.write_colours(root, [own_folders.draw_labels(n, 2) for n in range(4)])
+    (root / "palette.csv").write_text("255,255,255,background\n255,0,0,one\n0,200,0,two\n")
+    for path in (root / "masks").iterdir():
+        colours = np.array(Image.open(path))
+        colours[(colours == 0).all(axis=2)] = 255
+        Image.fromarray(colours).save(path)
+    result = run_command("data", "adopt", root, "--json")
+    assert result.exit_code == 0, result.output
+    assert "background_colour = [255, 255, 255]" in (root / "dataset.toml").read_text()
+    dataset = make_class(None, root)(root)
+    for entry in dataset.pool("test").entries:
+        expected = own_folders.draw_labels(int(Path(entry.item).stem), 2) == entry.class_id + 1
+        assert np.array_equal(dataset.mask(entry.item, entry.class_id), expected)
+    black = np.zeros((12, 10, 3), dtype=np.uint8)  # which is then no background
+    Image.fromarray(black).save(root / "masks" / "0.bmp")
+    assert error_names(run_command("data", "adopt", root, "--again").output, "masks/0.bmp", "0,0,0")

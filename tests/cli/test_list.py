@@ -9,6 +9,8 @@ from click.testing import Result
 from command import run_command
 from processes import Done, run_commands
 
+TOY_RUN = Path(__file__).parents[1] / "runs" / "toy_run"
+
 
 @pytest.fixture(scope="module")
 def site(toys_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -100,6 +102,14 @@ def test_runs(tmp_path: Path) -> None:
     result = list_rows("runs", folder=tmp_path)
     assert result["torn"]["status"] == "damaged"
     assert result["torn"]["reason"]
+
+
+def test_runs_of_an_edited_method_are_told_apart(tmp_path: Path) -> None:
+    shutil.copytree(TOY_RUN, tmp_path / "runs" / "toy")
+    manifest = json.loads((TOY_RUN / "manifest.json").read_text())
+    (row,) = list_rows("runs", folder=tmp_path).values()
+    assert row["begun"] == manifest["context"]["created_utc"]
+    assert row["source"] == manifest["block"]["source_sha256"][:8]
 
 
 def test_unknown_kind(tmp_path: Path) -> None:

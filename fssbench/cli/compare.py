@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from fssbench.errors import UsageError
 
 if TYPE_CHECKING:
     from fssbench.analysis.comparisons import Pair, Ranking, SeedSpread, Tally
-    from fssbench.contracts.results import Results
+    from fssbench.contracts.results import Cell, Results
     from fssbench.runs.equality import Equality
 
 
@@ -133,7 +134,7 @@ def _print_comparisons(
                 p.family,
                 p.difference.shortage or p.outcome,
                 p.episodes,
-                "; ".join(dict.fromkeys((*p.a.marks, *p.b.marks))),
+                "; ".join(_collect_marks((p.a, p.b))),
                 p.note,
             )
             for p in shown
@@ -177,6 +178,7 @@ def _print_comparisons(
                 "mean mIoU",
                 "SD between seeds",
                 "SE of one",
+                "marks",
             ),
             [
                 (
@@ -187,12 +189,18 @@ def _print_comparisons(
                     len(s.cells),
                     f"{s.mean:.2f}",
                     f"{s.between:.2f}",
-                    f"{s.within:.2f}",
+                    f"{s.within:.2f}" if math.isfinite(s.within) else TOO_FEW,
+                    "; ".join(_collect_marks(s.cells)),
                 )
                 for s in spreads
             ],
             title="Seeds",
         )
+
+
+def _collect_marks(cells: Iterable[Cell]) -> list[str]:
+    """List the marks of several cells, each once."""
+    return list(dict.fromkeys(str(mark) for cell in cells for mark in cell.marks))
 
 
 def _name_similar_methods(method: str, ranks: Ranking) -> str:
@@ -228,7 +236,7 @@ def _as_records(
             "shortage": p.difference.shortage,
             "episodes": p.episodes,
             "queries": p.queries,
-            "marks": list(dict.fromkeys((*p.a.marks, *p.b.marks))),
+            "marks": _collect_marks((p.a, p.b)),
             "note": p.note,
             "runs": [[run.slug for run in cell.folds.values()] for cell in (p.a, p.b)],
             "resamples": p.resamples,
@@ -266,4 +274,5 @@ def _as_records(
             "mean": s.mean,
             "between": s.between,
             "within": s.within,
+            "marks": _collect_marks(s.cells),
         }

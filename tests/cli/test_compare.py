@@ -134,6 +134,21 @@ def test_refusals_do_not_hide_what_can_be_compared(null: Any) -> None:
     assert answer.stderr.count("cannot be compared: seed 0 against 1") == 2
 
 
+def test_the_mean_over_seeds_has_the_marks_of_its_figures(null: Any) -> None:
+    for seed in (0, 1):
+        plan = null.plan(80, seed=seed).head(4)
+        null.run("runs", plan, noisy(null, "a", 0.3), noisy(null, "b", 0.5))
+    answer = invoke("compare", "--runs", null.folder / "runs", "--resamples", 50)
+    assert answer.exit_code == 0, answer.output
+    head, *rows = (line.split("\t") for line in answer.stdout.rpartition("\n\n")[2].splitlines())
+    seeds = [dict(zip(head, row, strict=True)) for row in rows]
+    assert [row["seeds"] for row in seeds] == ["2", "2"]
+    assert {row["marks"] for row in seeds} == {"capped (4 of 80 episodes)"}
+    assert {row["SE of one"] for row in seeds} == {"too few queries"}
+    lines = map(json.loads, invoke("compare", "--runs", null.folder / "runs", "--json").stdout.splitlines())
+    assert all("capped" in " ".join(line["marks"]) for line in lines if line["kind"] == "seeds")
+
+
 def records(*arguments: object) -> list[dict[str, Any]]:
     answer = invoke(*arguments, "--json")
     assert answer.exit_code == 0, answer.output

@@ -12,7 +12,8 @@ from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.data.location import open_dataset
 from fssbench.episodes.plan_file import read_plan
 from fssbench.episodes.sampling import PROTOCOLS, list_pool, plan as draw
-from fssbench.errors import DataError, FssbenchError
+from fssbench.errors import DataError, FssbenchError, UsageError
+from fssbench.plugins.registry import DATASETS
 
 
 class Outcome(StrEnum):
@@ -36,6 +37,25 @@ class Replay:
         return f"{self.outcome}{joint}{self.detail}"
 
 
+def require_known_data(plan: Plan) -> None:
+    """Refuse a plan on a data set that is not known here, and name the option that makes it known.
+
+    Raises:
+        UsageError: if the data set is a folder of somebody's own, or comes from a plugin, and was not given.
+    """
+    if plan.dataset in DATASETS.names():
+        return
+    if any(mark.kind == MarkKind.OWN_DATA for mark in plan.marks):
+        raise UsageError(
+            f"the episodes are of own data, {plan.dataset!r}, and no folder of that name is known here. Next: give "
+            f"--data-folder {plan.dataset}=DIR, with the folder that the author used"
+        )
+    raise UsageError(
+        f"the data set {plan.dataset!r} is not known here. Next: give --plugin FILE, with the plugin that defines it, "
+        f"or --data-folder {plan.dataset}=DIR for a folder of images and masks"
+    )
+
+
 def draw_again(stored: Plan, data: str | Path | None, splits: str | Path | None) -> Plan:
     """Draw the episodes of a stored plan again, with its cap and its input size.
 
@@ -47,6 +67,7 @@ def draw_again(stored: Plan, data: str | Path | None, splits: str | Path | None)
         raise DataError(
             f"protocol {stored.protocol} is unknown here; fssbench draws {', '.join(PROTOCOLS.values())}"
         )
+    require_known_data(stored)
     resolved = find_plan_benchmark(stored)
     return draw(
         resolved,
@@ -97,6 +118,7 @@ def prepare_given_plan(path: Path, data: str | Path | None, splits: str | Path |
         UsageError: if its benchmark is not known here.
     """
     stored = read_plan(path)
+    require_known_data(stored)
     resolved = find_plan_benchmark(stored)
     record = resolved.benchmark
     facts = {

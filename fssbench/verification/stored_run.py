@@ -22,7 +22,7 @@ from fssbench.contracts.marks import MarkKind
 from fssbench.contracts.methods import Method
 from fssbench.contracts.provenance import BROUGHT
 from fssbench.data.location import find_data_folder_of, open_dataset
-from fssbench.episodes.replay import GIVEN, draw_again, prepare_given_plan
+from fssbench.episodes.replay import GIVEN, draw_again, prepare_given_plan, require_known_data
 from fssbench.errors import DataError, FssbenchError
 from fssbench.evaluation.engine import evaluate_all
 from fssbench.evaluation.settings import Settings
@@ -78,6 +78,7 @@ def verify_run(path: Path, inputs: VerificationInputs) -> list[Finding]:
         return findings
     findings += check_mask_files(run)
     try:
+        require_known_data(run.plan)
         root = find_data_folder_of(run.plan.dataset, inputs.data)
         if root is None and DATASETS.get(run.plan.dataset).home is None:
             raise DataError("no data folder was given. Next: give --data DIR")

@@ -15,6 +15,7 @@ from fssbench.api import (
     Cell,
     Estimate,
     LegendMark,
+    MarkKind,
     Results,
     RunResult,
     UsageError,
@@ -341,11 +342,16 @@ def _count_folds(number: int) -> str:
     return "1 fold" if number == 1 else f"{number} folds"
 
 
+def _name_own_data(run: RunResult, title: str) -> str:
+    """Return the title; that of a folder of the user's own says so, because its name may be any word."""
+    return f"{title} (own data)" if any(mark.kind == MarkKind.OWN_DATA for mark in run.marks) else title
+
+
 def _describe_benchmark(run: RunResult) -> tuple[str, tuple[tuple[str, str], ...], tuple[str, ...]]:
     try:
         resolved = find_plan_benchmark(run)
     except UsageError:  # a benchmark of a plugin that is not installed here
-        return clean(run.benchmark), (), ()
+        return _name_own_data(run, clean(run.benchmark)), (), ()
     b = resolved.benchmark
     facts = [
         ("Category", b.category),
@@ -365,4 +371,8 @@ def _describe_benchmark(run: RunResult) -> tuple[str, tuple[tuple[str, str], ...
             f"a user's own benchmark, version {b.version}, defined in a file; there are no published figures"
         )
         facts.insert(0, ("Definition", f"{origin} ({b.origin})"))
-    return clean(resolved.title), tuple((k, clean(v)) for k, v in facts), tuple(map(clean, b.pitfalls))
+    return (
+        _name_own_data(run, clean(resolved.title)),
+        tuple((k, clean(v)) for k, v in facts),
+        tuple(map(clean, b.pitfalls)),
+    )

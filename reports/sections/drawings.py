@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator
 from functools import partial
 from weakref import WeakKeyDictionary
@@ -315,6 +316,10 @@ def _draw_sizes(analysis: Analysis) -> Iterator[Drawing]:
         )
 
 
+_LINE = 24
+"""Characters of a title that fit on one line beside the radar plot."""
+
+
 def _find_miou(place: Place, name: str) -> Estimate | None:
     return place.cells[name].miou if name in place.cells else None
 
@@ -328,8 +333,18 @@ def _find_part(parts: tuple[Part, ...], key: int) -> Estimate | None:
 
 
 def _break_title(title: str) -> str:
-    """Break a title into two lines between source and target."""
-    return title.replace(" to ", " to\n", 1)
+    """Break a title into two lines between source and target, or a longer one into lines that fit beside the plot.
+
+    Examples:
+        >>> _break_title("PASCAL to Chest X-ray").splitlines()
+        ['PASCAL to', 'Chest X-ray']
+        >>> _break_title("Two kinds of skin lesions (own, my-skin@a9c6d4298f21)").splitlines()
+        ['Two kinds of skin', 'lesions (own,', 'my-skin@a9c6d4298f21)']
+    """
+    broken = title.replace(" to ", " to\n", 1)
+    if max(map(len, broken.splitlines()), default=0) <= _LINE:
+        return broken
+    return "\n".join(textwrap.wrap(title, _LINE, break_long_words=False, break_on_hyphens=False))
 
 
 def _draw_costs(analysis: Analysis) -> Iterator[Drawing]:

@@ -101,6 +101,25 @@ def test_figures_on_own_data_are_marked_as_such_and_as_nothing_else(folder: Path
     )
 
 
+def test_who_checks_a_run_on_own_data_is_told_which_option_names_the_folder(
+    folder: Path, tmp_path: Path
+) -> None:
+    run_command("data", "adopt", folder, "--no-register")
+    run_null(tmp_path, "--data-folder", f"my-domain={folder}")
+    (path,) = find_run_folders(tmp_path / "runs")
+    forget_all()
+    report = run_command("report", path, "-o", tmp_path / "report", "--format", "markdown")
+    assert report.exit_code == 0, report.output
+    assert "\n## my-domain (own data)" in (tmp_path / "report" / "report.md").read_text()
+    for command in (("verify", path, "--json"), ("episodes", "--replay", path / "plan.json")):
+        answer = run_command(*command)
+        assert answer.exit_code == 0
+        assert "--data-folder my-domain=DIR" in answer.output
+        assert "fssbench list" not in answer.output
+    given = ("--data-folder", f"my-domain={folder}", "--plugin", NULL_PLUGIN)
+    assert "not checked\t" not in run_command("verify", path, *given).stdout
+
+
 def test_the_same_files_give_the_same_identity_wherever_they_lie_and_other_rules_another(
     folder: Path, tmp_path: Path
 ) -> None:

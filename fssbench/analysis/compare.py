@@ -226,8 +226,10 @@ def compare_methods(
     refused = list_refusals(results, shared=shared)
     if not pairs and not refused and not equal:
         labels = names or sorted({cell.label for cell in results.cells})
+        columns = sorted({f"{cell.benchmark} {cell.shot}-shot" for cell in results.cells})
         raise UsageError(
-            f"no two runs of {', '.join(map(repr, labels))} have the same benchmark and shot, so there is nothing to "
+            f"no two runs of {', '.join(map(repr, labels))} have the same benchmark and shot (they have "
+            f"{', '.join(columns) or 'none'}), so there is nothing to "
             "compare. Next: `fssbench list runs`"
         )
     return Comparison(

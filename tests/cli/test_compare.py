@@ -134,6 +134,14 @@ def test_refusals_do_not_hide_what_can_be_compared(null: Any) -> None:
     assert answer.stderr.count("cannot be compared: seed 0 against 1") == 2
 
 
+def test_runs_that_share_no_column_are_told_apart_by_their_columns(null: Any) -> None:
+    for shot in (1, 2):
+        null.run("runs", null.plan(20, shot=shot), noisy(null, "a", 0.3))
+    answer = invoke("compare", *sorted((null.folder / "runs").iterdir()))
+    assert answer.exit_code == 2
+    assert "nulldata 1-shot, nulldata 2-shot" in answer.stderr
+
+
 def test_the_mean_over_seeds_has_the_marks_of_its_figures(null: Any) -> None:
     for seed in (0, 1):
         plan = null.plan(80, seed=seed).head(4)

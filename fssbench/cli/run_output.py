@@ -140,6 +140,8 @@ class RunOutput:
         return f", {missing} of {self._runs} runs are not complete" if missing else ""
 
     def _next_command(self, out: Path) -> str:
+        if not self._evaluations:
+            return "see the errors below; with --pdb the same command opens the debugger where a plugin fails"
         if self.prepared.settings.shard:
             return f"`{compose_next_command('merge', out)}` after all shards are complete"
         return f"`{compose_next_command('report', out)}` writes report{os.sep}report.html"

@@ -114,6 +114,26 @@ def test_a_method_that_broke_leaves_no_figure_and_is_counted(run, null):
     assert "1 of 2 runs are not complete" in result.stderr
 
 
+def test_without_a_complete_run_the_next_step_is_not_a_report(null):
+    (null.folder / "odd.py").write_text(BROKEN)
+    arguments = [
+        "run",
+        "--plugin",
+        null.folder / "odd.py",
+        "--plugin",
+        PLUGIN,
+        "--data",
+        null.data,
+        "-m",
+        "odd",
+    ]
+    arguments += ["-b", "nulldata", "--episodes", 2, "--shot", 1, "-o", null.folder / "none", "--panels", 0]
+    result = CliRunner().invoke(main, list(map(str, arguments)))
+    assert result.exit_code == 4
+    assert "fssbench report" not in result.stderr
+    assert "--pdb" in result.stderr
+
+
 def test_shards_end_with_the_command_that_joins_them(run, null):
     result = run("-k", 1, "--episodes", 6, "--shard", "1/2")
     assert result.exit_code == 0

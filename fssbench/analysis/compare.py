@@ -226,11 +226,15 @@ def compare_methods(
     refused = list_refusals(results, shared=shared)
     if not pairs and not refused and not equal:
         labels = names or sorted({cell.label for cell in results.cells})
-        columns = sorted({f"{cell.benchmark} {cell.shot}-shot" for cell in results.cells})
+        columns = sorted(
+            f"{run.benchmark} {run.shot}-shot, seed {run.seed}, {run.protocol}, {run.manifest.block.size} px, "
+            f"{cell.episodes} episodes"
+            for cell in results.cells
+            for run in list(cell.folds.values())[:1]
+        )
         raise UsageError(
-            f"no two runs of {', '.join(map(repr, labels))} have the same benchmark and shot (they have "
-            f"{', '.join(columns) or 'none'}), so there is nothing to "
-            "compare. Next: `fssbench list runs`"
+            f"no two runs of {', '.join(map(repr, labels))} are on the same episodes, so there is nothing to compare. "
+            f"They are {'; '.join(columns) or 'none'}. Next: `fssbench list runs`"
         )
     return Comparison(
         results,

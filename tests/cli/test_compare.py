@@ -134,12 +134,18 @@ def test_refusals_do_not_hide_what_can_be_compared(null: Any) -> None:
     assert answer.stderr.count("cannot be compared: seed 0 against 1") == 2
 
 
-def test_runs_that_share_no_column_are_told_apart_by_their_columns(null: Any) -> None:
-    for shot in (1, 2):
-        null.run("runs", null.plan(20, shot=shot), noisy(null, "a", 0.3))
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [({"shot": 2}, ("1-shot, seed 0", "2-shot, seed 0")), ({"seed": 1}, ("seed 0", "seed 1"))],
+)
+def test_runs_that_share_no_column_are_told_apart_by_their_columns(
+    null: Any, change: dict[str, int], named: tuple[str, str]
+) -> None:
+    for more in ({}, change):
+        null.run("runs", null.plan(20, **more), noisy(null, "a", 0.3))
     answer = invoke("compare", *sorted((null.folder / "runs").iterdir()))
     assert answer.exit_code == 2
-    assert "nulldata 1-shot, nulldata 2-shot" in answer.stderr
+    assert all(words in answer.stderr for words in named)
 
 
 def test_the_mean_over_seeds_has_the_marks_of_its_figures(null: Any) -> None:

@@ -138,8 +138,8 @@ class Registry:
             self._scan()[name].is_member = True
 
     def names(self) -> list[str]:
-        """List all registered names, also of broken plugins, sorted; names of families only after their use."""
-        return sorted(self._scan())
+        """List all registered names, also of broken plugins, sorted; members of families are not listed."""
+        return sorted(name for name, plugin in self._scan().items() if not plugin.is_member)
 
     def plugin(self, name: str) -> Plugin:
         """Return the plugin of that name without loading it.

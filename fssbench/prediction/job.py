@@ -96,8 +96,9 @@ class PredictionJob:
             tasks = self._find_missing(folder, progress)
             self._effects = sum(r.support_effect is not None for r in folder.records.values())
             total = len(self.listing.files)
+            examples = len(self.ready.examples)
             progress.say(
-                f"{len(tasks)} of {total} images to segment by {len(self.ready.examples)} examples at "
+                f"{len(tasks)} of {total} images to segment by {examples} example{'' if examples == 1 else 's'} at "
                 f"{self.ready.size} px, device {self.device}, into {settings.out}"
             )
             try:

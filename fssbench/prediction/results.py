@@ -115,7 +115,8 @@ class Predictions:
         """Number of images, failures, marks and the page to open."""
         failed = f", {len(self.failed)} failed" if self.failed else ""
         marks = f"; {'; '.join(self.marks)}" if self.marks else ""
-        return f"{len(self.items)} images segmented{failed}{marks}. Look at {self.sheet}"
+        count = "1 image" if len(self.items) == 1 else f"{len(self.items)} images"
+        return f"{count} segmented{failed}{marks}. Look at {self.sheet}"
 
     __repr__ = __str__
 

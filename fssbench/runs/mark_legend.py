@@ -53,7 +53,7 @@ MARK_MEANINGS = {
     "local": "the weights come from a file or from the plugin and have no published id",
     "forced": "the checkpoint was trained for another method or with other settings",
     "code": "the method is not defined in a file, so its code cannot be read later",
-    "resized": "the input size differs from the published one",
+    "resized": "the input size differs from that of the benchmark",
     "own input size": "the method gets images at a size of its own; the score is counted at the size of the protocol",
     "more information": "the method reads more than supports and one query",
     "doubtful": "some masks may be wrong, such as masks that are foreground everywhere",

@@ -40,5 +40,5 @@ class Mine(Reporter):
             )
             lines.append(f"| {' | '.join(map(str, values))} |")
         path = folder / "mine.md"
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
         return [path]

@@ -172,3 +172,8 @@ class TestNames:
 def test_the_version_of_timm_is_part_of_the_source(tiny: TimmBackbone) -> None:
     assert find_backbone_source(tiny).distributions["timm"] == timm.__version__
     assert find_backbone_source(build_backbone("efficientnet-lite0")).distributions == {}
+
+
+def test_a_name_of_timm_is_not_listed_after_its_use(tiny: TimmBackbone) -> None:
+    assert BACKBONES.get(tiny.card.name) is type(tiny)
+    assert tiny.card.name not in BACKBONES.names()

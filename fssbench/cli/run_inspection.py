@@ -38,6 +38,7 @@ def inspect_episodes(
         FssbenchError: if a method breaks its contract; the other methods are shown before.
     """
     from fssbench.evaluation.engine import evaluate_all
+    from fssbench.evaluation.request import raise_broken
     from fssbench.evaluation.settings import make_cache
     from fssbench.evaluation.suite import prepare
     from fssbench.files.writable import require_writable
@@ -60,8 +61,7 @@ def inspect_episodes(
                 _, failed = evaluate_all(task.methods, task.plan, settings, cache=cache, watch=watch)
                 broken.extend(error for _, error in failed)
     _show(inspection.episodes, progress, folder, as_json=as_json)
-    if broken:
-        raise type(broken[0])("\n".join(dict.fromkeys(map(str, broken))))
+    raise_broken(broken)
 
 
 def _refuse_options_of_runs(request: Request) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from torch import nn
+
+from fssbench.contracts.code_names import list_names_in
 
 DEPTH = 8
 """Number of steps from a function to a module, through attributes, containers and other functions."""
@@ -69,7 +71,7 @@ def _list_parts_of_function(function: FunctionType, home: str) -> Iterator[Any]:
         except ValueError:  # a variable that has no value yet
             continue
     yield from (function.__defaults__ or (), function.__kwdefaults__ or {}, vars(function))
-    names = sorted(_list_names(function.__code__))
+    names = sorted(list_names_in(function.__code__))
     for name in names:
         value = function.__globals__.get(name)
         if isinstance(value, ModuleType):
@@ -77,14 +79,6 @@ def _list_parts_of_function(function: FunctionType, home: str) -> Iterator[Any]:
                 yield {each: vars(value)[each] for each in names if each in vars(value)}
         else:
             yield value
-
-
-def _list_names(code: CodeType) -> set[str]:
-    names = set(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            names |= _list_names(constant)
-    return names
 
 
 def _name_package(value: Any) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
+from fssbench.contracts.code_names import list_names_in
 from fssbench.plugins.execution import CORE_FOLDER, is_installed
 
 _PLAIN = (int, float, complex, str, bytes, bool, type(None))
@@ -51,7 +52,7 @@ def hash_live_code(cls: type, *, base: type, known: Container[Path]) -> str | No
         elif isinstance(value, FunctionType) and not _is_known(value, known):
             defaults = [each for each in value.__defaults__ or () if isinstance(each, _PLAIN)]
             parts.append(f"{name}:{_describe_code(value.__code__)}:{defaults}")
-            for used in sorted(_list_names(value.__code__)):
+            for used in sorted(list_names_in(value.__code__)):
                 target = value.__globals__.get(used)
                 if isinstance(target, _PLAIN):
                     parts.append(f"{used}={target!r}")
@@ -101,11 +102,3 @@ def _describe_code(code: CodeType) -> str:
 def _repr(constant: object) -> str:
     """Return a constant as text; a set is sorted, because its order differs from process to process."""
     return f"{{{sorted(map(repr, constant))}}}" if isinstance(constant, frozenset) else repr(constant)
-
-
-def _list_names(code: CodeType) -> set[str]:
-    names = set(code.co_names)
-    for each in code.co_consts:
-        if isinstance(each, CodeType):
-            names |= _list_names(each)
-    return names

@@ -7,10 +7,21 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+import pytest
 import torch
 from places import load_golden_recipe, load_module
 
 from fssbench.backbones.vit.network import TimmBackbone
+
+
+def load_modern_golden(shared: Path, name: str) -> Any:
+    """Load a file of the authors' outputs; the test skips without it or without timm."""
+    pytest.importorskip("timm")
+    path = shared / "golden" / "modern" / f"{name}.npz"
+    if not path.is_file():
+        pytest.skip(f"{path.name} is absent")
+    return np.load(path)
 
 
 def load_vit_recipe(shared: Path) -> ModuleType:

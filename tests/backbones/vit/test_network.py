@@ -7,11 +7,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from vit_goldens import load_as_authors, load_vit_recipe
+from vit_goldens import load_as_authors, load_modern_golden, load_vit_recipe
 
 from fssbench.api import UsageError
 from fssbench.backbones.vit.network import TimmBackbone, _round_to_multiple
@@ -65,10 +64,7 @@ CASES = [
 def test_taps_equal_the_reference(
     file: str, name: str, fields: tuple[str, ...], shared: Path, recipe: ModuleType
 ) -> None:
-    path = shared / "golden" / "modern" / f"{file}.npz"
-    if not path.is_file():
-        pytest.skip(f"{path.name} is absent")
-    golden = np.load(path)
+    golden = load_modern_golden(shared, file)
     cls = BACKBONES.get(name)
     height, width = (int(side) for side in golden["size"])
     if name.startswith("sam"):  # the file's network is built for its input

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from fssbench.methods.fssdino import FSSDINO, FSSDINOConfig
@@ -15,18 +14,14 @@ from hypothesis import given, settings, strategies as st
 from sklearn.cluster import KMeans
 from torch import Tensor
 from torch.nn import functional
-from vit_goldens import load_as_authors, load_vit_recipe
+from vit_goldens import load_as_authors, load_modern_golden, load_vit_recipe
 
 from fssbench.plugins.registry import BACKBONES
 
 
 @pytest.fixture(scope="module")
 def golden(shared: Path) -> Any:
-    pytest.importorskip("timm")
-    path = shared / "golden" / "modern" / "fssdino_dinov3s_256.npz"
-    if not path.is_file():
-        pytest.skip(f"{path.name} is absent")
-    return np.load(path)
+    return load_modern_golden(shared, "fssdino_dinov3s_256")
 
 
 @pytest.fixture(scope="module")

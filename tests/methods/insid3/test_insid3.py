@@ -17,18 +17,14 @@ from hypothesis import given, settings, strategies as st
 from sklearn.cluster import AgglomerativeClustering
 from torch import Tensor
 from torch.nn import functional
-from vit_goldens import load_as_authors, load_vit_recipe
+from vit_goldens import load_as_authors, load_modern_golden, load_vit_recipe
 
 from fssbench.plugins.registry import BACKBONES
 
 
 @pytest.fixture(scope="module")
 def golden(shared: Path) -> Any:
-    pytest.importorskip("timm")
-    path = shared / "golden" / "modern" / "insid3_dinov3s_224.npz"
-    if not path.is_file():
-        pytest.skip(f"{path.name} is absent")
-    return np.load(path)
+    return load_modern_golden(shared, "insid3_dinov3s_224")
 
 
 class Case:

@@ -98,9 +98,7 @@ class FSSDINO(FeatureMethod):
         super().__init__(config, backbone)
         tap = self.config.tap
         if tap == "auto":
-            tap = [each for each in list_stages(self.backbone, 1)[-1] if not each.name.endswith(".norm")][
-                -1
-            ].name
+            tap = list_stages(self.backbone, 1)[-1][-1].name
         elif tap not in self.backbone.taps:
             raise unknown(f"tap of backbone {self.backbone.name}", tap, self.backbone.taps)
         self._tap = tap

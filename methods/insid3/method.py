@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from fssbench.api import MEAN, STD, FeatureMethod, Features, MethodCard, MethodConfig, Note, Taps, unknown
 
-from ..layers.feature_maps import list_stages
+from ..layers.feature_maps import list_stages, pick_normed
 from ..layers.resize import Size, read_size
 from .clusters import average_groups, group_cells
 from .masks import reduce_mask
@@ -101,7 +101,7 @@ class INSID3(FeatureMethod):
         super().__init__(config, backbone)
         tap = self.config.tap
         if tap == "auto":
-            tap = list_stages(self.backbone, 1)[-1][-1].name
+            tap = pick_normed(self.backbone, list_stages(self.backbone, 1)[-1][-1].name)
         elif tap not in self.backbone.taps:
             raise unknown(f"tap of backbone {self.backbone.name}", tap, self.backbone.taps)
         self._tap = tap

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def list_stages(backbone: Backbone, at_least: int) -> list[list[Tap]]:
-    """List the taps before their activation, by stage, shallow first.  Stage 0 (before any stage) is left out.
+    """List the taps that the backbone counts to each stage, shallow first.  Stage 0 (before any stage) is left out.
+
+    These are `Backbone.stage`'s: the output of each block once, before its activation and before the last norm of
+    a transformer.
 
     Args:
         backbone: a backbone with named taps.
@@ -24,16 +27,15 @@ def list_stages(backbone: Backbone, at_least: int) -> list[list[Tap]]:
     Raises:
         DataError: if the backbone has fewer stages.
     """
-    by_stage: dict[int, list[Tap]] = {}
-    for tap in backbone.taps.values():
-        if tap.stage > 0 and not tap.name.endswith(".relu"):
-            by_stage.setdefault(tap.stage, []).append(tap)
-    if len(by_stage) < at_least:
+    numbers = sorted({tap.stage for tap in backbone.taps.values() if tap.stage > 0})
+    stages = [[backbone.taps[name] for name in backbone.stage(number)] for number in numbers]
+    stages = [taps for taps in stages if taps]
+    if len(stages) < at_least:
         raise DataError(
-            f"backbone {backbone.name!r} (layout {backbone.layout!r}) has taps in {len(by_stage)} stages; "
+            f"backbone {backbone.name!r} (layout {backbone.layout!r}) has taps in {len(stages)} stages; "
             f"this method needs {at_least}. Next: choose another with --backbone"
         )
-    return [by_stage[stage] for stage in sorted(by_stage)]
+    return stages
 
 
 def list_names(taps: list[Tap]) -> tuple[str, ...]:
@@ -44,6 +46,11 @@ def list_names(taps: list[Tap]) -> tuple[str, ...]:
 def mask_features(features: Tensor, mask: Tensor) -> Tensor:
     """Multiply support features (B, K, C, h, w) by their masks (B, K, H, W), resized to feature size."""
     return features * resize(mask, read_size(features)).unsqueeze(2)
+
+
+def pick_normed(backbone: Backbone, tap: str) -> str:
+    """Return the name of the tap after the last norm if the backbone has one, else the tap's own name."""
+    return f"{tap}.norm" if f"{tap}.norm" in backbone.taps else tap
 
 
 def pick_activated(backbone: Backbone, tap: str) -> str:

@@ -1,26 +1,30 @@
-"""Download one file over HTTP: an interrupted download resumes, and a file with a wrong hash is deleted.
-
-pooch checks hashes but starts again after an interruption, and weights are hundreds of megabytes.  This module does
-the small part of pooch's work that is needed, with `Range` added.
-"""
+"""Download one file over HTTP: an interrupted download resumes, and a file with a wrong hash is deleted."""
 
 from __future__ import annotations
 
-import http.client
-import os
-import urllib.error
-import urllib.request
+import time
 from pathlib import Path
 
 from filelock import FileLock
 
 from fssbench.errors import DataError
 from fssbench.files.hashing import hash_weights_file
+from fssbench.files.http_transfer import Limits, Progress, TransferError, remove_part, transfer
 
-_BLOCK = 1 << 20
+__all__ = ["Limits", "Progress", "download"]
 
 
-def download(url: str, target: Path, *, sha256: str, timeout: float = 30.0) -> Path:
+def download(
+    url: str,
+    target: Path,
+    *,
+    sha256: str | None,
+    timeout: float = 30.0,
+    limits: Limits | None = None,
+    attempts: int = 1,
+    pause: float = 2.0,
+    progress: Progress | None = None,
+) -> Path:
     """Download `url` to `target`; the file appears under its name only after its hash was checked.
 
     The data are written to `<target>.part`.  That file remains after an interruption, and the next call requests
@@ -29,68 +33,72 @@ def download(url: str, target: Path, *, sha256: str, timeout: float = 30.0) -> P
     Args:
         url: http(s) address.
         target: path of the file; its folder is created.
-        sha256: expected hash of the content, or its first digits.
-        timeout: seconds without data after which the download fails.
+        sha256: expected hash of the content, or its first digits; None if nobody published one, so that the caller
+            has to check the content.
+        timeout: seconds without data, or with hardly any, after which the download fails.
+        limits: what the server may do; by default `Limits(stall=timeout)`.
+        attempts: how often a server that fails for the moment is asked.
+        pause: seconds before the second attempt; each further pause is twice as long.
+        progress: receives the state of the transfer after each block.
 
     Returns:
         `target`.
 
     Raises:
-        DataError: if the server fails, stops early, or sends another file.
+        DataError: if the server fails, stops early, or sends another file, or the file cannot be written.
     """
-    if not url.startswith(("https://", "http://")):
-        raise DataError(f"{target.name} cannot be downloaded from {url}: only http and https are allowed")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # two runs that start together would write into one file
-    with FileLock(target.with_name(target.name + ".lock")):
-        if target.is_file() and hash_weights_file(target).startswith(sha256):
-            return target
-        return _fetch(url, target, sha256, timeout)
-
-
-def _fetch(url: str, target: Path, sha256: str, timeout: float) -> Path:
-    part = target.with_name(target.name + ".part")
     try:
-        _receive(url, part, timeout)
-    except (OSError, http.client.HTTPException) as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # two runs that start together would write into one file
+        with FileLock(target.with_name(target.name + ".lock")):
+            if target.is_file() and (sha256 is None or hash_weights_file(target).startswith(sha256)):
+                return target
+            return _fetch(url, target, sha256, limits or Limits(stall=timeout), attempts, pause, progress)
+    except OSError as error:
         raise DataError(
-            f"the download of {target.name} failed ({reason or type(error).__name__}). Next: run the same command "
-            f"again, which resumes the download, or put the file at {target} yourself"
+            f"{target.name} cannot be written to {target.parent} ({error.strerror or error}). "
+            "Next: free disk space or choose another folder, and run the same command again, which resumes the download"
         ) from None
-    actual = hash_weights_file(part)
-    if not actual.startswith(sha256):
-        with part.open("rb") as file:
-            page = file.read(64).lstrip()[:1] == b"<"
-        part.unlink()
-        raise DataError(
-            f"the downloaded {target.name} is not the published file: its sha256 is {actual[:16]}..., expected "
-            f"{sha256[:16]}...{' (the server sent a web page, perhaps a login)' if page else ''}. "
-            f"The download was deleted. Next: run the same command again, or put the file at {target} yourself"
-        )
+
+
+def _fetch(
+    url: str,
+    target: Path,
+    sha256: str | None,
+    limits: Limits,
+    attempts: int,
+    pause: float,
+    progress: Progress | None,
+) -> Path:
+    part = target.with_name(target.name + ".part")
+    for attempt in range(1, attempts + 1):
+        try:
+            transfer(url, part, limits, progress)
+            break
+        except TransferError as error:
+            if error.transient and attempt < attempts:
+                time.sleep(pause * 2 ** (attempt - 1))
+                continue
+            raise DataError(
+                f"the download of {target.name} failed ({error}). Next: run the same command "
+                f"again, which resumes the download, or put the file at {target} yourself"
+            ) from None
+    if sha256 is not None:
+        _check_hash(part, target, sha256)
     part.replace(target)
+    remove_part(part)
     return target
 
 
-def _receive(url: str, part: Path, timeout: float) -> None:
-    """Download the missing rest of `url` and append it to `part`."""
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        response = urllib.request.urlopen(request, timeout=timeout)
-    except urllib.error.HTTPError as error:
-        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
-            return  # the file is complete already; its hash is checked next
-        raise
-    with response, part.open("ab") as file:
-        if response.status != http.HTTPStatus.PARTIAL_CONTENT:
-            file.truncate(0)  # the server ignored the range and sends everything
-        expected = response.headers.get("Content-Length")
-        received = 0
-        while block := response.read1(_BLOCK):
-            file.write(block)
-            received += len(block)
-        file.flush()
-        os.fsync(file.fileno())
-    if expected is not None and received < int(expected):
-        raise ConnectionError(f"the server sent {received} of {expected} bytes and stopped")
+def _check_hash(part: Path, target: Path, sha256: str) -> None:
+    actual = hash_weights_file(part)
+    if actual.startswith(sha256):
+        return
+    with part.open("rb") as file:
+        page = file.read(64).lstrip()[:1] == b"<"
+    remove_part(part)
+    raise DataError(
+        f"the downloaded {target.name} is not the published file: its sha256 is {actual[:16]}..., expected "
+        f"{sha256[:16]}...{' (the server sent a web page, perhaps a login)' if page else ''}. "
+        f"The download was deleted. Next: run the same command again, or put the file at {target} yourself"
+    )

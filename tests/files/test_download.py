@@ -2,88 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from hostile_server import CONTENT, SHA, Handler, serve
 from messages import error_names
 
 from fssbench.errors import DataError
-from fssbench.files.download import download
-
-CONTENT = bytes(range(256)) * 4096
-SHA = hashlib.sha256(CONTENT).hexdigest()
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Serves CONTENT; the path of the request selects the error."""
-
-    ranges: list[str | None] = []
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        asked = self.headers.get("Range")
-        Handler.ranges.append(asked)
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-        match self.path.strip("/"):
-            case "good" | "resumed":
-                if start >= len(CONTENT):
-                    self.send_error(416)
-                    return
-                self._send(206 if asked else 200, CONTENT[start:])
-            case "ignores-range":
-                self._send(200, CONTENT)
-            case "wrong":
-                self._send(200, b"x" * len(CONTENT))
-            case "short":
-                self._send(200, CONTENT[:1000], length=len(CONTENT))
-            case "cut":  # the first request gets half, a request with a range gets the rest
-                body = CONTENT[start:] if asked else CONTENT[: len(CONTENT) // 2]
-                self._send(206 if asked else 200, body, length=len(CONTENT) - start)
-            case "long":
-                self._send(200, CONTENT + b"tail", length=len(CONTENT) + 4)
-            case "understated":  # the announced length is too small
-                self._send(200, CONTENT, length=1000)
-            case "login":
-                self._send(200, b"\n<!DOCTYPE html><title>Please log in</title>")
-            case "loop":
-                self.send_response(302)
-                self.send_header("Location", "/loop")
-                self.end_headers()
-            case "stall":
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(CONTENT)))
-                self.end_headers()
-                self.wfile.write(CONTENT[:100])
-                self.wfile.flush()
-                time.sleep(1.5)
-            case "garbage":
-                self.wfile.write(b"this is not http\r\n\r\n")
-            case _:
-                self.send_error(404)
-
-    def _send(self, status: int, body: bytes, length: int | None = None) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body) if length is None else length))
-        self.end_headers()
-        self.wfile.write(body)
+from fssbench.files.download import Limits, download
 
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    Handler.ranges = []
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{http.server_port}"
-    http.shutdown()
-    http.server_close()
+    with serve() as address:
+        yield address
 
 
 def left(folder: Path) -> list[str]:
@@ -201,3 +136,120 @@ def test_only_http_is_fetched(tmp_path: Path) -> None:
     secret.write_bytes(CONTENT)
     with pytest.raises(DataError, match="http"):
         download(secret.as_uri(), tmp_path / "w", sha256=SHA)
+
+
+@pytest.mark.parametrize("path", ["other-part", "changed"])
+def test_another_part_or_another_file_is_never_joined_to_the_first(
+    server: str, tmp_path: Path, path: str
+) -> None:
+    with pytest.raises(DataError, match="and stopped"):
+        download(f"{server}/{path}", tmp_path / "w", sha256=SHA)
+    download(f"{server}/{path}", tmp_path / "w", sha256=SHA)
+    assert (tmp_path / "w").read_bytes() == CONTENT
+    assert Handler.ranges == [None, f"bytes={len(CONTENT) // 2}-", None]
+    assert left(tmp_path) == ["w"]
+
+
+def test_a_busy_server_is_asked_again_and_no_oftener_than_allowed(server: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="500"):
+        download(f"{server}/busy/twice", tmp_path / "w", sha256=SHA, attempts=2, pause=0)
+    download(f"{server}/busy/thrice", tmp_path / "w", sha256=SHA, attempts=3, pause=0)
+    assert (tmp_path / "w").read_bytes() == CONTENT
+
+
+def test_a_cut_is_resumed_within_one_call_if_attempts_are_left(server: str, tmp_path: Path) -> None:
+    states: list[tuple[int, int | None]] = []
+    download(
+        f"{server}/cut", tmp_path / "w", sha256=SHA, attempts=2, pause=0, progress=lambda *s: states.append(s)
+    )
+    assert (tmp_path / "w").read_bytes() == CONTENT
+    assert states[-1] == (len(CONTENT), len(CONTENT))
+
+
+@pytest.mark.parametrize(
+    "target", ["file:///etc/hostname", "ftp://127.0.0.1/x", "data:,x", "http://", "gopher://127.0.0.1/"]
+)
+def test_redirects_to_other_schemes_are_refused(server: str, tmp_path: Path, target: str) -> None:
+    Handler.elsewhere = target
+    with pytest.raises(DataError, match=r"redirect|failed"):
+        download(f"{server}/redirects", tmp_path / "w", sha256=SHA)
+    assert not (tmp_path / "w").exists()
+
+
+def test_redirects_to_another_host_need_a_permission(server: str, tmp_path: Path) -> None:
+    Handler.elsewhere = server.replace("127.0.0.1", "localhost") + "/good"
+    with pytest.raises(DataError, match=r"another host \(localhost\)"):
+        download(f"{server}/redirects", tmp_path / "w", sha256=None, limits=Limits(hosts=frozenset()))
+    download(
+        f"{server}/redirects", tmp_path / "v", sha256=None, limits=Limits(hosts=frozenset({"localhost"}))
+    )
+    assert (tmp_path / "v").read_bytes() == CONTENT
+
+
+def test_a_login_page_does_not_destroy_what_is_here(server: str, tmp_path: Path) -> None:
+    (tmp_path / "w.part").write_bytes(CONTENT[:5000])
+    with pytest.raises(DataError, match="login"):
+        download(f"{server}/login-page", tmp_path / "w", sha256=SHA)
+    assert (tmp_path / "w.part").read_bytes() == CONTENT[:5000]
+
+
+def test_a_length_that_is_no_number_is_a_sentence(server: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no number"):
+        download(f"{server}/no-number", tmp_path / "w", sha256=SHA)
+
+
+def test_a_drip_ends_although_the_server_is_never_silent(server: str, tmp_path: Path) -> None:
+    began = time.monotonic()
+    with pytest.raises(DataError, match="timed out"):
+        download(f"{server}/drip", tmp_path / "w", sha256=SHA, timeout=0.2)
+    assert time.monotonic() - began < 1.2
+
+
+def test_the_whole_time_is_limited(server: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="longer than"):
+        download(f"{server}/drip", tmp_path / "w", sha256=SHA, limits=Limits(longest=0.1))
+
+
+@pytest.mark.parametrize(
+    ("path", "limits"),
+    [
+        ("endless", Limits(most_bytes=100_000)),
+        ("good", Limits(most_bytes=100_000)),
+        ("good", Limits(size=5)),
+        ("endless", Limits(size=5)),
+    ],
+)
+def test_no_more_is_taken_than_the_file_may_have(
+    server: str, tmp_path: Path, path: str, limits: Limits
+) -> None:
+    with pytest.raises(DataError, match="bytes"):
+        download(f"{server}/{path}", tmp_path / "w", sha256=SHA, limits=limits)
+    assert (tmp_path / "w.part").stat().st_size <= 100_000
+
+
+def test_a_link_in_place_of_the_part_is_not_followed(server: str, tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("precious")
+    for name in ("w.part", "v.part.tag"):
+        (tmp_path / name).symlink_to("victim")
+    with pytest.raises(DataError, match="link"):
+        download(f"{server}/good", tmp_path / "w", sha256=SHA)
+    with pytest.raises(DataError, match="and stopped"):
+        download(f"{server}/changed", tmp_path / "v", sha256=SHA)
+    assert (tmp_path / "victim").read_text() == "precious"
+
+
+def test_a_folder_that_is_a_file_is_a_sentence(server: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(DataError, match="cannot be written"):
+        download(f"{server}/good", tmp_path / "file" / "w", sha256=SHA)
+
+
+def test_a_full_disk_is_not_taken_for_a_failing_server(server: str, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="no limits of file sizes on this system")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(DataError, match=r"cannot be written.*disk space"):
+            download(f"{server}/good", tmp_path / "w", sha256=SHA)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

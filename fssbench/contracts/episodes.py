@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -17,6 +18,10 @@ from fssbench.markup import make_fields
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+_HASHED_TOGETHER = 10_000
+"""Episodes whose text is in memory at once while a plan is hashed; a plan may have a million."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +129,18 @@ class Plan(Sequence[Episode]):
     def __iter__(self) -> Iterator[Episode]:
         return iter(self.episodes)
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """Hash of the episodes alone: class, query and supports, in order."""
-        rows = [[e.class_id, e.query, list(e.supports)] for e in self.episodes]
-        text = json.dumps(rows, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        hashed = hashlib.sha256(b"[")
+        for first in range(0, len(self.episodes), _HASHED_TOGETHER):
+            rows = [
+                [e.class_id, e.query, e.supports] for e in self.episodes[first : first + _HASHED_TOGETHER]
+            ]
+            text = json.dumps(rows, separators=(",", ":"))
+            hashed.update(("," * (first > 0) + text[1:-1]).encode())
+        hashed.update(b"]")
+        return hashed.hexdigest()
 
     def head(self, count: int) -> Plan:
         """Return the first `count` episodes, marked as capped if that leaves any out."""

@@ -20,8 +20,8 @@ from fssbench.files.text import decode_text
 _FIELDS = tuple(Plan.__dataclass_fields__.keys() - {"episodes", "data", "splits", "definition"})
 
 
-class _Stored(Record):
-    """A plan file; its fields are those of `Plan`, without the folders of one machine."""
+class _Header(Record):
+    """A plan file without its episodes; its fields are those of `Plan`, without the folders of one machine."""
 
     format: Literal["fssbench-plan/1"] = "fssbench-plan/1"
     sha256: str
@@ -41,6 +41,11 @@ class _Stored(Record):
     marks: tuple[Mark, ...]
     definition: dict[str, Any] | None = None
     """Content of a benchmark that a user defined; the key is absent from other plans."""
+
+
+class _Stored(_Header):
+    """A plan file."""
+
     episodes: tuple[tuple[int, int, str, tuple[str, ...]], ...]
     """Rows of index, class id, query, supports."""
 
@@ -62,14 +67,13 @@ def write_plan(plan: Plan, path: Path) -> None:
     Raises:
         DataError: if the file cannot be written.
     """
-    stored = _Stored(
+    header = _Header(
         sha256=plan.sha256,
-        episodes=tuple((e.index, e.class_id, e.query, e.supports) for e in plan),
         definition=None if plan.definition is None else collect_content(plan.definition),
         **{name: getattr(plan, name) for name in _FIELDS},
     )
     try:
-        replace_file(path, _format_plan(stored).encode())
+        replace_file(path, _format_plan(header, plan))
     except OSError as error:
         raise DataError(
             f"plan {path} cannot be written ({error.strerror or error}). Next: name another file"
@@ -153,9 +157,18 @@ def _is_inside(item: str) -> bool:
     return bool(item) and not place.startswith("/") and ".." not in place.split("/")
 
 
-def _format_plan(stored: _Stored) -> str:
-    """Write JSON with one episode per line, so that two plans can be compared with `diff`."""
-    left_out = {"episodes"} if stored.definition is not None else {"episodes", "definition"}
-    header = json.dumps(stored.model_dump(mode="json", exclude=left_out), indent=1, ensure_ascii=False)
-    rows = ",\n".join(json.dumps(row, ensure_ascii=False) for row in stored.episodes)
-    return f'{header[:-2]},\n "episodes": [\n{rows}\n ]\n}}\n'
+def _format_plan(header: _Header, plan: Plan) -> bytes:
+    """Write JSON with one episode per line, so that two plans can be compared with `diff`.
+
+    A row is put together by hand, because a plan may have a million of them.  It equals `json.dumps` of its values.
+    """
+    left_out = set() if header.definition is not None else {"definition"}
+    facts = json.dumps(header.model_dump(mode="json", exclude=left_out), indent=1, ensure_ascii=False)
+    quote = json.encoder.encode_basestring
+    content = bytearray(f'{facts[:-2]},\n "episodes": ['.encode())
+    for e in plan:
+        supports = ", ".join(map(quote, e.supports))
+        row = f"\n[{e.index:d}, {e.class_id:d}, {quote(e.query)}, [{supports}]],"
+        content += row.encode()
+    content[-1:] = b"\n ]\n}\n" if plan.episodes else b"[\n\n ]\n}\n"  # in place of the last comma
+    return bytes(content)

@@ -192,10 +192,14 @@ def _draw_counted(entries: Sequence[Entry], count: int, shot: int, name: str) ->
     classes = list(items)
     digest = hashlib.sha256(f"{PROTOCOLS['fssbench']}|{name}".encode()).digest()
     key = np.frombuffer(digest[:16], dtype="<u8").astype(np.uint64)
+    words = np.random.Philox(key=key)
+    start = (
+        words.state
+    )  # of a generator that has drawn nothing; a new one per episode would take twice as long
     for index in range(count):
         class_id = classes[index % len(classes)]
-        # the index is the top word of the counter, so two episodes never share words
-        words = np.random.Philox(counter=np.array([0, 0, 0, index], dtype=np.uint64), key=key)
+        start["state"]["counter"][3] = index  # the top word, so two episodes never share words
+        words.state = start
         query, *supports = shuffle_items(items[class_id], shot + 1, words.random_raw)
         yield class_id, query, tuple(supports)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,16 +27,41 @@ from fssbench.cli.options import (
 from fssbench.errors import DataError, UsageError, make_unknown_error
 from fssbench.files.text import decode_text
 
+if TYPE_CHECKING:
+    from fssbench.evaluation.shards import Shard
+
 _LIST_KEYS = {"method", "benchmark", "fold", "shot", "seed", "ablate", "set", "plugin", "plan"}
 
 
-def _parse_shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | None:
+def _parse_shard(context: click.Context, _: click.Parameter, value: str | None) -> Shard | None:
+    from fssbench.evaluation.shards import LAUNCHERS, Shard, is_started_by_torchrun, read_shard
+
     if value is None:
+        if not context.resilient_parsing and is_started_by_torchrun():
+            raise UsageError(
+                "torchrun started several processes, which would all compute the same. Next: add --shard auto, which "
+                "gives each its part of every plan"
+            )
         return None
+    if value == "auto" or value in LAUNCHERS:
+        return None if context.resilient_parsing else read_shard(value)
     part, slash, parts = value.partition("/")
     if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
-        raise click.BadParameter(f"{value!r} must have the form I/N with 1 <= I <= N, such as 2/4")
-    return int(part), int(parts)
+        raise click.BadParameter(
+            f"{value!r} must have the form I/N with 1 <= I <= N, such as 2/4, or be auto, {', '.join(LAUNCHERS)}"
+        )
+    return Shard(int(part), int(parts))
+
+
+def _place_on_device(device: str, shard: Shard | None) -> str:
+    """Choose the GPU of this process among those that a launcher started on the machine."""
+    if shard is None or shard.local is None or device != "cuda":
+        return device
+    import torch
+
+    from fssbench.evaluation.shards import choose_local_device
+
+    return choose_local_device(device, shard, torch.cuda.device_count())
 
 
 def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
@@ -122,7 +147,11 @@ def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
     "for all that are built in.",
 )
 @click.option(
-    "--shard", metavar="I/N", callback=_parse_shard, help="Part I of N of every plan; join with `merge`."
+    "--shard",
+    metavar="I/N|auto",
+    callback=_parse_shard,
+    help="Part I of N of every plan; join with `merge`. `auto` reads I and N from the variables of torchrun or Slurm; "
+    "`torchrun`, `slurm` (a task of srun) and `slurm-array` name one of them.",
 )
 @click.option(
     "--episodes", type=click.IntRange(1), help="Largest number of episodes per run; marked in every output."
@@ -195,7 +224,7 @@ def command(
     out: Path,
     device: str,
     score_size: Any,
-    shard: tuple[int, int] | None,
+    shard: Shard | None,
     cache_mb: int,
     feature_cache: Path | None,
     cache_gb: float,
@@ -219,12 +248,12 @@ def command(
     settings = Settings(
         out=out,
         score_size=score_size,
-        device=device,
+        device=_place_on_device(device, shard),
         cache_mb=cache_mb,
         feature_cache=feature_cache,
         cache_gb=cache_gb,
         workers=workers,
-        shard=shard,
+        shard=None if shard is None else (shard.part, shard.parts),
         panels=panels,
         save_masks=save_masks,
     )

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from fssbench.contracts.arguments import check_arguments
 from fssbench.contracts.run_manifest import RunManifest
 from fssbench.data.data_files import FILE as DATA
 from fssbench.errors import DataError
@@ -14,35 +15,47 @@ from fssbench.runs.identity import make_run_slug
 from fssbench.runs.masks import join_masks
 from fssbench.runs.pictures import join_panels
 from fssbench.runs.sessions import read_sessions
-from fssbench.runs.store import StoredRun, find_run_folders, read_run
+from fssbench.runs.store import StoredRun, find_run_folders, read_manifest, read_run
 from fssbench.runs.summary import summarise
 from fssbench.runs.writer import RunWriter
 
 
-def merge(paths: Sequence[Path], out: Path) -> list[Path]:
-    """Join every complete set of shards in `paths`.
+@check_arguments
+def merge(shards: str | Path | Sequence[str | Path] = "runs", out: str | Path = "runs") -> list[Path]:
+    """Join every complete set of shards; a set that lacks something does not keep the others from being joined.
 
     Args:
-        paths: shard folders, or folders of them; runs without shards are skipped.
+        shards: shard folders, or folders of them; runs without shards are skipped.
         out: folder for the joined runs.
 
     Returns:
         The joined run folders.
 
     Raises:
-        DataError: if there are no shards, if shards are missing or incomplete, with their numbers, or if a folder is
-            damaged.
+        DataError: if there are no shards, if a folder is damaged, or, after all complete sets were joined, if shards
+            are missing or incomplete, with their numbers.
     """
-    groups: dict[str, list[StoredRun]] = defaultdict(list)
+    paths = [Path(path) for path in ([shards] if isinstance(shards, str | Path) else shards)]
+    groups: dict[str, list[Path]] = defaultdict(list)
     for path in dict.fromkeys(p for folder in paths for p in find_run_folders(folder)):
-        run = read_run(path)
-        if shard := run.manifest.block.shard:
-            groups[f"{run.manifest.block.whole().sha256}/{shard[1]}"].append(run)
+        block = read_manifest(path).block
+        if block.shard:
+            groups[f"{block.whole().sha256}/{block.shard[1]}"].append(path)
     if not groups:
         raise DataError(
             f"there are no shards in {', '.join(map(str, paths))}. Next: `fssbench run --shard 1/2 ...`"
         )
-    return [_join(shards, out) for shards in groups.values()]
+    joined: list[Path] = []
+    problems: list[DataError] = []
+    for folders in groups.values():
+        try:
+            joined.append(_join([read_run(path) for path in folders], Path(out)))
+        except DataError as error:
+            problems.append(error)
+    if problems:
+        done = [f"{len(joined)} complete runs were joined in {out}"] if joined else []
+        raise DataError("\n".join([*dict.fromkeys(map(str, problems)), *done]))
+    return joined
 
 
 def _join(shards: list[StoredRun], out: Path) -> Path:

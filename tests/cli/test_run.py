@@ -133,6 +133,22 @@ def test_shards_cover_the_plan(run, null):
     assert done == list(range(6))
 
 
+def test_shards_of_a_launcher(run, null, monkeypatch):
+    """Each process of a launcher computes its part; the same command without `--shard` is refused under torchrun."""
+    (by_hand,) = null.parse_json_lines(run(*SMALL, "--json", "--shard", "2/3").stdout)
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
+    for name, value in {"MIN": "0", "MAX": "2", "COUNT": "3"}.items():
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", value)
+    (by_array,) = null.parse_json_lines(run(*SMALL, "--json", "--shard", "auto").stdout)
+    assert by_array["identity"] == by_hand["identity"]
+    assert by_array["computed"] == 0
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "x"}.items():
+        monkeypatch.setenv(name, value)
+    alone = run(*SMALL)
+    assert alone.exit_code == 2
+    assert error_names(alone.stderr, "torchrun", "--shard auto")
+
+
 # --- configuration file -------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ import random
 import shutil
 
 import pytest
+from messages import error_names
 
 from fssbench.errors import DataError
 from fssbench.runs.merge import merge
@@ -104,6 +105,16 @@ def test_shards_of_different_cuts_do_not_mix(null):
     null.run("shards", plan, shard=(2, 3))
     with pytest.raises(DataError, match="are missing"):
         merge([null.folder / "shards"], null.folder / "out")
+
+
+def test_a_set_that_lacks_a_shard_keeps_no_other_from_being_joined(null):
+    for episodes, parts in ((6, (1, 2)), (8, (2,)), (10, (1, 2))):
+        for part in parts:
+            null.run("shards", null.plan(episodes), shard=(part, 2))
+    with pytest.raises(DataError) as raised:
+        merge(null.folder / "shards", out=null.folder / "out")
+    assert error_names(str(raised.value), "shards 1/2 of", "are missing", "2 complete runs were joined")
+    assert sorted(read_run(path).done for path in (null.folder / "out").iterdir()) == [6, 10]
 
 
 def test_shards_of_two_methods_make_two_runs(null):

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from fssbench.metrics import count as count, score as score
     from fssbench.prediction.predict import predict as predict
     from fssbench.reporting import report as report
+    from fssbench.runs.merge import merge as merge
     from fssbench.training.request import train as train
+    from fssbench.verification.verify import verify as verify
 
 __version__ = "0.1.0"
 

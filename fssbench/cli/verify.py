@@ -55,15 +55,11 @@ def command(
     and compared count by count. Everybody who checks a run computes the same episodes.
     """
     from fssbench.cli.output import emit_json, print_table
-    from fssbench.runs.store import find_run_folders
     from fssbench.verification.seals import Outcome
-    from fssbench.verification.stored_run import VerificationInputs, verify_run
+    from fssbench.verification.verify import verify
 
-    paths = [path for folder in runs for path in find_run_folders(folder)]
-    if not paths:
-        raise DataError(f"there are no runs in {', '.join(map(str, runs))}. Next: `fssbench list runs`")
-    inputs = VerificationInputs(data, splits, files, share, episodes)
-    findings = [(path, finding) for path in paths for finding in verify_run(path, inputs)]
+    checked = verify(runs, data=data, splits=splits, files=files, share=share, episodes=episodes)
+    findings = [(path, finding) for path, of_run in checked.items() for finding in of_run]
     if as_json:
         emit_json(
             {"run": str(path), "check": f.check, "outcome": f.outcome, "detail": f.detail}
@@ -77,8 +73,8 @@ def command(
     differing = {path for path, f in findings if f.outcome == Outcome.DIFFERS}
     unchecked = {path for path, f in findings if f.outcome == Outcome.NOT_CHECKED} - differing
     click.echo(
-        f"{len(paths)} runs: {len(differing)} differ, {len(unchecked)} are not checked in all points, "
-        f"{len(paths) - len(differing) - len(unchecked)} are equal in all points",
+        f"{len(checked)} runs: {len(differing)} differ, {len(unchecked)} are not checked in all points, "
+        f"{len(checked) - len(differing) - len(unchecked)} are equal in all points",
         err=True,
     )
     if differing:

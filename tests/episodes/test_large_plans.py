@@ -6,7 +6,6 @@ import hashlib
 import json
 import tracemalloc
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest

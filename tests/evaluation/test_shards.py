@@ -17,8 +17,11 @@ def step(task: int = 2, tasks: int = 4) -> dict[str, str]:
     """Variables of a task of `srun`, as Slurm 22.05 sets them."""
     count = str(tasks)
     return {
-        **{"SLURM_PROCID": str(task), "SLURM_LOCALID": str(task), "SLURM_STEP_ID": "0"},
-        **{"SLURM_NTASKS": count, "SLURM_STEP_NUM_TASKS": count},
+        "SLURM_PROCID": str(task),
+        "SLURM_LOCALID": str(task),
+        "SLURM_STEP_ID": "0",
+        "SLURM_NTASKS": count,
+        "SLURM_STEP_NUM_TASKS": count,
     }
 
 

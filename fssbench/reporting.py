@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from fssbench.contracts.arguments import check_arguments
 from fssbench.contracts.resamples import RESAMPLES
 from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
+from fssbench.files.staged_output import is_storage_error, stage_output
 from fssbench.files.writable import require_writable
 from fssbench.markup import make_table
 from fssbench.plugins.calls import plugin_call
@@ -270,7 +271,9 @@ def write_reports(
 ) -> WrittenReport:
     """Write results in several formats; a reporter that fails does not stop the others.
 
-    Notes are written without names of users and hosts.
+    The files are written beside those of an earlier report and replace them together at the end.  If the disk is full
+    or the process is killed, the earlier files stay; so do those of a reporter that fails.  Notes are written without
+    names of users and hosts.
 
     Args:
         results: the results of `collect_results`.
@@ -281,7 +284,7 @@ def write_reports(
     Raises:
         UsageError: see `select_reporters`.
         PluginError: if a named reporter does not load.
-        DataError: if the folder cannot be written.
+        DataError: if the files cannot be written; the earlier ones are unchanged.
     """
     from fssbench.runs.redaction import redact_text
 
@@ -289,11 +292,33 @@ def write_reports(
     require_writable(Path(folder), "-o")
     published = replace(results, notes=tuple(map(redact_text, results.notes)))
     report = WrittenReport(skipped=selection.skipped, broken=selection.broken, results=results)
-    for name, reporter in selection.reporters.items():
-        options: dict[str, Any] = {"style": style} if style in reporter.styles else {}
-        try:
-            with plugin_call(""):
-                report.files += tuple(map(Path, reporter().write(published, Path(folder), **options)))
-        except FssbenchError as error:
-            report.broken[name] = str(error)
+    with stage_output(Path(folder)) as output:
+        for number, (name, reporter) in enumerate(selection.reporters.items()):
+            options: dict[str, Any] = {"style": style} if style in reporter.styles else {}
+            try:
+                paths = _write_one(reporter, published, output.make_part(number), options)
+            except FssbenchError as error:
+                report.broken[name] = str(error)
+                output.drop_part(number)
+            else:
+                report.files += tuple(map(output.locate, paths))
     return report
+
+
+def _write_one(
+    reporter: type[Reporter], results: Results, folder: Path, options: dict[str, Any]
+) -> list[Path]:
+    """Write one format.
+
+    Raises:
+        OSError: if the disk is full or the folder cannot be written, which is not a mistake of the reporter.
+        FssbenchError: if the reporter fails.
+    """
+    with plugin_call(""):
+        try:
+            return [Path(path) for path in reporter().write(results, folder, **options)]
+        except OSError as error:
+            if not is_storage_error(error):
+                raise
+            storage_error = error
+    raise storage_error

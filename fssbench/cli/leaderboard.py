@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -17,6 +16,7 @@ from fssbench.cli.options import (
 )
 from fssbench.cli.output import emit_json, print_table, to_one_line
 from fssbench.contracts.resamples import RESAMPLES
+from fssbench.errors import PluginError
 from fssbench.files.writable import require_writable
 
 
@@ -31,17 +31,16 @@ def command(runs: tuple[Path, ...], out: Path, resamples: int, seed: int, as_jso
 
     Its pages are in one folder, need no server and load nothing from other addresses.
     """
-    from fssbench.plugins.registry import REPORTERS
+    from fssbench.reporting import collect_results, write_reports
 
-    site = REPORTERS.get("leaderboard")
     require_writable(out, "-o")
-    from fssbench.analysis.collect import collect
-    from fssbench.runs.redaction import redact_text
-
-    results = collect(runs or (Path("runs"),), resamples=resamples, seed=seed)
+    results = collect_results(runs or (Path("runs"),), resamples=resamples, seed=seed)
     for note in results.notes:
         click.echo(f"note: {to_one_line(note)}", err=True)
-    pages = site().write(replace(results, notes=tuple(map(redact_text, results.notes))), out)
+    report = write_reports(results, out, ["leaderboard"])
+    if report.broken:
+        raise PluginError(report.broken["leaderboard"])
+    pages = report.files
     if as_json:
         emit_json([{"written": str(path), "bytes": path.stat().st_size} for path in pages])
         return

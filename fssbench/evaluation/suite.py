@@ -189,7 +189,8 @@ def execute(
 ) -> Iterator[tuple[Task, list[Evaluation], list[tuple[Method, FssbenchError]]]]:
     """Run every task, in order, with one feature cache for all.
 
-    A method that the others of its task would wait for goes through all its plans alone, after the others.
+    A method that the others of its task would wait for goes through all its plans alone, after the others.  Damaged
+    data, a locked folder or a full disk end their task alone.
 
     Yields:
         Each task with what was evaluated and what broke; a task again for each of its methods that ran later.
@@ -200,9 +201,13 @@ def execute(
 
     def run(task: Task, defer: Callable[[Method], None] | None) -> Any:
         step = watch(task) if watch else None
-        results = evaluate_all(
-            task.methods, task.plan, prepared.settings, cache=cache, watch=step, defer=defer
-        )
+        try:
+            results = evaluate_all(
+                task.methods, task.plan, prepared.settings, cache=cache, watch=step, defer=defer
+            )
+        except FssbenchError as error:
+            ended = _name_task(error, task) if len(prepared.tasks) > 1 else error
+            results = [], [(method, ended) for method in task.methods]
         return task, *results
 
     def put_off(task: Task, method: Method) -> None:
@@ -218,6 +223,14 @@ def execute(
     for tasks in later.values():
         for task in tasks:
             yield run(task, None)
+
+
+def _name_task(error: FssbenchError, task: Task) -> FssbenchError:
+    """Return the error with the name of the task that it ended."""
+    plan = task.plan
+    named = type(error)(f"{plan.benchmark} fold {plan.fold}, {plan.shot}-shot: {error}")
+    named.__cause__ = error
+    return named
 
 
 def _draw_plans(

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from command import run_command
+from messages import error_names
 
 from fssbench.api import MethodConfig
-from fssbench.errors import DataError, PluginError, UsageError
+from fssbench.errors import DataError, DatasetContractError, LockedError, PluginError, UsageError
+from fssbench.evaluation import suite
 from fssbench.evaluation.settings import Settings
 from fssbench.evaluation.suite import Request, execute, prepare
 from fssbench.plugins.registry import METHODS
@@ -160,3 +163,43 @@ def test_out_is_made_with_its_parents(null, request_):
     prepare(replace(request_, settings=Settings(out=deep)))
     assert deep.is_dir()
     assert list(deep.iterdir()) == []
+
+
+@pytest.fixture
+def break_seed_0(monkeypatch):
+    """Return a function that lets the evaluation of every plan with seed 0 end with an error."""
+    evaluate_all = suite.evaluate_all
+
+    def install(error):
+        def evaluate(methods, plan, *rest, **options):
+            if plan.seed == 0:
+                raise error
+            return evaluate_all(methods, plan, *rest, **options)
+
+        monkeypatch.setattr(suite, "evaluate_all", evaluate)
+
+    return install
+
+
+@pytest.mark.parametrize("kind", [DataError, DatasetContractError, LockedError])
+def test_an_error_of_the_data_or_the_disk_ends_its_task_alone(request_, break_seed_0, kind):
+    break_seed_0(kind("episode 1: image.jpg cannot be decoded"))
+    (first, done, failed), (second, others, none) = execute(prepare(replace(request_, seeds=(0, 1))))
+    assert (first.plan.seed, done, second.plan.seed, none) == (0, [], 1, [])
+    assert others[0].score.episodes == 4
+    ((method, error),) = failed
+    assert method.card.name == "null"
+    assert type(error) is kind
+    assert error_names(error, "nulldata", "image.jpg")
+
+
+def test_the_command_runs_the_other_benchmarks_and_ends_with_the_code_of_the_error(null, break_seed_0):
+    break_seed_0(DataError("image.jpg cannot be decoded"))
+    words = (
+        f"run -m null -b nulldata -k 1 --seed 0 --seed 1 --episodes 4 --panels 0 --json --data {null.data}"
+    )
+    outcome = run_command(*words.split(), "-o", null.folder / "runs")
+    assert outcome.exit_code == DataError.exit_code
+    assert error_names(outcome.stderr, "image.jpg", "1 of 2 runs are not complete")
+    (line,) = null.parse_json_lines(outcome.stdout)
+    assert (line["seed"], line["episodes"]) == (1, 4)

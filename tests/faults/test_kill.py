@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import signal
@@ -10,28 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from kills import die_before
 
 from fssbench.runs.merge import merge
-
-STEPS = ("open", "write", "fsync", "replace", "ftruncate", "mkdir", "unlink", "close", "rename")
-
-
-def die_before(step: int) -> None:
-    """In this process, SIGKILL before the `step`-th call that can change a file."""
-    seen = 0
-
-    def hooked(original):
-        def call(*arguments, **options):
-            nonlocal seen
-            seen += 1
-            if seen == step:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return original(*arguments, **options)
-
-        return call
-
-    for name in STEPS:
-        setattr(os, name, hooked(getattr(os, name)))
 
 
 def random_kills(null, kills: int, episodes: int) -> None:

@@ -6,12 +6,11 @@ import json
 import os
 import random
 import re
-import resource
 import shutil
-import signal
 import zlib
 
 import pytest
+from kills import file_size_limit
 from messages import error_names
 
 from fssbench.errors import DataError
@@ -182,12 +181,8 @@ def test_manifest_of_another_identity_in_the_folder(null, whole):
 
 def limited(null, size: int, plan):
     def work() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-        try:
+        with file_size_limit(size):
             null.run("full", plan, panels=0)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
     child = null.fork(work)
     return child.wait(), child.message

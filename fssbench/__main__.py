@@ -1,5 +1,5 @@
 """`python -m fssbench`: the same as the `fssbench` command."""
 
-from fssbench.cli import main
+from fssbench.cli import run_command
 
-main(prog_name="fssbench")
+run_command()

@@ -9,11 +9,13 @@ from __future__ import annotations
 import difflib
 import importlib
 import traceback
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 import click
 
 from fssbench import __version__
+from fssbench.cli.exit_codes import exit_code_armed, run_program
 from fssbench.cli.output import escape_text
 from fssbench.compat import require_torch
 from fssbench.errors import FssbenchError, PluginError
@@ -89,7 +91,8 @@ class Verbs(click.Group):
         let_threads_sleep()
         try:
             require_torch()
-            return super().invoke(ctx)
+            with exit_code_armed():
+                return super().invoke(ctx)
         except FssbenchError as error:
             from fssbench.plugins.calls import is_debugging, was_shown
 
@@ -121,3 +124,8 @@ def main() -> None:
 
     Results go to standard output, messages to standard error. FSSBENCH_DEBUG=1 adds tracebacks.
     """
+
+
+def run_command() -> NoReturn:
+    """Run the command line as a program; its exit code is 0 only if the verb has finished."""
+    run_program(partial(main, prog_name="fssbench"))

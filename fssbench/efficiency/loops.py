@@ -136,7 +136,7 @@ def _time_plainly(
 def _time_harness(method: Method, plan: Plan, settings: Settings) -> tuple[dict[int, EpisodeRecord], float]:
     """Return the records of a run in a temporary folder, and its seconds per episode."""
     with TemporaryDirectory() as folder:
-        out = replace(settings, out=Path(folder), panels=0, shard=None)
+        out = replace(settings, out=Path(folder), panels=0, shard=None, repeated=0)
         started = time.perf_counter()
         done, failed = evaluate_all([method], plan, out)
         seconds = (time.perf_counter() - started) / len(plan)

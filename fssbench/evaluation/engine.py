@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -210,19 +211,30 @@ def _walk(
 ) -> list[tuple[Method, FssbenchError]]:
     """Evaluate episodes with all runs that lack them; return the methods that broke with their error."""
     failed: list[tuple[Method, FssbenchError]] = []
+
+    def attempt(run: MethodRun, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except DatasetContractError:
+            raise
+        except (PluginError, RunFolderError) as error:
+            run.broken = error
+            failed.append((run.method, error))
+
+    for run in runs:
+        run.plan_repetitions([episode for episode in episodes if run.lacks(episode.index)])
     for episode in episodes:
         active = [run for run in runs if run.is_active and run.lacks(episode.index)]
         for run in active:
-            try:
-                run.step(episode, inputs)
-            except DatasetContractError:
-                raise
-            except (PluginError, RunFolderError) as error:
-                run.broken = error
-                failed.append((run.method, error))
-                continue
-            if watch:
-                watch(run.label, len(run.writer.done), run.planned)
+            attempt(run, partial(run.step, episode, inputs))
+            if watch and run.is_active:
+                watch(run.label, run.count_done(), run.planned)
         if may_defer and (slow := find_slow({run: run.pace for run in active if run.is_active})):
             slow.deferred = True
+    for run in runs:
+        for episode in run.repeated.episodes:
+            if run.is_active:
+                attempt(run, partial(run.repeat, episode, inputs))
+        if run.is_active:
+            attempt(run, run.finish_repetitions)
     return failed

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from fssbench.contracts.methods import Method
+from fssbench.contracts.prediction import tell_class_names
 from fssbench.errors import PluginError
 from fssbench.evaluation.isolation import isolated
 from fssbench.plugins import execution
@@ -16,6 +21,54 @@ from fssbench.plugins.import_files import drop_aliases
 from fssbench.plugins.source_hash import Source
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class EpisodeCall:
+    """What a call that predicts one episode is told beside the tensors."""
+
+    where: str
+    """The method and the episode, for errors."""
+    size: tuple[int, int]
+    """Height and width of the mask."""
+    seed: int
+    """Seed of the random generators."""
+    class_name: str
+    """Name of the episode's class, for a method that reads it."""
+
+
+def segment_episode(
+    method: Method, inputs: tuple[Any, Any, Tensor], call: EpisodeCall, *, source: Source
+) -> NDArray[np.bool_]:
+    """Predict the mask (H, W) of one episode.
+
+    Args:
+        method: the method.
+        inputs: query, support and support mask, as it reads them.
+        call: what it is told beside these.
+        source: the method's source files.
+
+    Raises:
+        PluginError: as `call_method`, or if the result is no mask.
+    """
+    options: dict[str, Any] = tell_class_names(method, (call.class_name,))
+    if method.steps:
+        options["seed"] = call.seed
+    mask = call_method(
+        lambda: method.segment(*inputs, size=call.size, **options),
+        where=call.where,
+        inputs=inputs,
+        source=source,
+        seed=call.seed,
+        smaller="--size or --cache-mb",
+    )
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or tuple(mask.shape) != (1, *call.size):
+        got = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
+        raise PluginError(
+            f"{call.where}: segment returned {got}, expected torch.bool (1, {call.size[0]}, {call.size[1]})"
+        )
+    result: NDArray[np.bool_] = mask[0].cpu().numpy()
+    return result
 
 
 def call_method(

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import time
+import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fssbench.benchmarks.catalogue import find_plan_benchmark
 from fssbench.contracts.datasets import Dataset
 from fssbench.contracts.episodes import Episode, Plan
-from fssbench.contracts.prediction import tell_class_names
 from fssbench.contracts.run_manifest import RunManifest
 from fssbench.data.picture_names import Pictures
 from fssbench.data.reader import Target
 from fssbench.errors import FssbenchError, PluginError, RunFolderError
 from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.inspected import InspectedEpisode
-from fssbench.evaluation.method_call import call_method, finish_work_on
+from fssbench.evaluation.method_call import EpisodeCall, finish_work_on, segment_episode
 from fssbench.evaluation.pace import Pace
+from fssbench.evaluation.repeated import TOLERANCE, Repeated
 from fssbench.evaluation.settings import Evaluation, Settings, select_part
 from fssbench.evaluation.weights_guard import WeightsGuard
 from fssbench.loading.load import find_method_source
 from fssbench.metrics import count
+from fssbench.plugins.calls import is_built_in
 from fssbench.plugins.source_hash import collect_source
 from fssbench.runs.identity import COMMAND, make_context, make_identity, make_run_slug
 from fssbench.runs.masks import SavedMasks
@@ -37,6 +42,19 @@ from fssbench.runs.summary import find_absent_rule, summarise
 from fssbench.runs.writer import RunWriter
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a method receives of one episode, and what its prediction is scored against."""
+
+    episode: Episode
+    query: Any
+    support: Any
+    support_mask: Tensor
+    target: Target
+    seconds: float
+    """Time that the inputs took."""
 
 
 class MethodRun:
@@ -87,6 +105,11 @@ class MethodRun:
         self._unproven = 0
         """Episodes stored since all bytes of the weights were last compared."""
         self.pace = Pace()
+        self.repeated = Repeated((), 0)
+        self._left: set[int] = set()
+        """Indices of the episodes that this process has still to compute."""
+        self._withheld: EpisodeRecord | None = None
+        """The last episode, which is stored when the repeated ones gave the same masks."""
         self._closed = False
 
     def __enter__(self) -> MethodRun:
@@ -117,38 +140,90 @@ class MethodRun:
         """Whether an episode must be computed: it is not counted, or its mask is wanted and not stored."""
         return index not in self.writer.done or (self.masks is not None and not self.masks.holds(index))
 
+    def count_done(self) -> int:
+        """Count the episodes that are counted, the last one included."""
+        return len(self.writer.done) + (self._withheld is not None)
+
     @property
     def _computed(self) -> int:
         return len(self.writer.done) - self._before
 
+    def plan_repetitions(self, episodes: Sequence[Episode]) -> None:
+        """Choose which of the episodes that this method will compute are computed again at the end.
+
+        Built-in methods repeat none: the tests of fssbench show that they keep no state.
+        """
+        apart = self.settings.inspect is not None or is_built_in(self.method)
+        self._left = {episode.index for episode in episodes} - self.writer.done.keys()
+        self.repeated = Repeated(episodes, 0 if apart else self.settings.repeated)
+
     def step(self, episode: Episode, inputs: Inputs) -> None:
         """Predict, count and store one episode."""
+        given = self.receive(episode, inputs)
+        prediction, seconds = self.predict(given)
+        self.store(given, prediction, seconds, inputs, self.guard.check_episode)
+
+    def repeat(self, episode: Episode, inputs: Inputs) -> None:
+        """Compute an episode again and compare its mask with that of the first time."""
+        given = self.receive(episode, inputs)
+        self.compare(given, self.predict(given)[0])
+
+    def receive(self, episode: Episode, inputs: Inputs) -> Given:
+        """Collect what the method receives of an episode, and the truth that it is scored against."""
         started = time.monotonic()
         query, support, support_mask = inputs.of(self.method, episode)
         finish_work_on(query, support)
         target = inputs.target(episode, original=self.score_size == "original")
-        received = time.monotonic()
-        prediction = self._segment(episode, query, support, support_mask, target)
-        predicted = time.monotonic()
+        return Given(episode, query, support, support_mask, target, time.monotonic() - started)
+
+    def predict(self, given: Given) -> tuple[NDArray[np.bool_], float]:
+        """Predict an episode in this process; return the mask (H, W) and the time in seconds."""
+        started = time.monotonic()
+        prediction = segment_episode(
+            self.method,
+            (given.query, given.support, given.support_mask),
+            self.describe_call(given),
+            source=self.source,
+        )
+        return prediction, time.monotonic() - started
+
+    def describe_call(self, given: Given) -> EpisodeCall:
+        """Describe the call that predicts an episode: all that the method is told beside tensors."""
+        episode, plan = given.episode, self.plan
+        names = dict(zip(plan.classes, plan.class_names, strict=True))
+        height, width = given.target.foreground.shape
+        return EpisodeCall(
+            where=f"method {self.method.card.name!r}, episode {episode.index} ({plan.benchmark}, fold {plan.fold})",
+            size=(int(height), int(width)),
+            seed=self._seed_of(episode),
+            class_name=names[episode.class_id],
+        )
+
+    def store(
+        self,
+        given: Given,
+        prediction: NDArray[np.bool_],
+        seconds: float,
+        inputs: Inputs,
+        check: Callable[[], bool],
+    ) -> None:
+        """Count and store a prediction.
+
+        Args:
+            given: the episode.
+            prediction: the mask (H, W).
+            seconds: time of the prediction.
+            inputs: the source of the episode.
+            check: compares the weights; returns whether it compared every byte.
+        """
+        started, episode, target = time.monotonic(), given.episode, given.target
         counts = count(prediction, target.foreground, target.ignored)
         inter, union = ((int(each[0]), int(each[1])) for each in counts)
-        ended = time.monotonic()  # before the pictures for reports
-        self.pace.add(ended - started, predicted - received)
+        counted = time.monotonic() - started  # without the pictures for reports
+        self.pace.add(given.seconds + seconds + counted, seconds)
         if self.settings.inspect is not None:
-            self.settings.inspect(
-                self._describe_episode(
-                    episode,
-                    inputs,
-                    query=query,
-                    support=support,
-                    support_mask=support_mask,
-                    prediction=prediction,
-                    target=target,
-                    inter=inter,
-                    union=union,
-                )
-            )
-        if self._prove(self.guard.check_episode):
+            self.settings.inspect(self._describe_episode(given, prediction, inter, union, inputs))
+        if self._prove(check):
             self._unproven = 0
         record = EpisodeRecord(
             episode.index, episode.class_id, inter, union, target.pixels, inputs.doubts(episode)
@@ -162,13 +237,58 @@ class MethodRun:
             )
         if self.masks is not None:
             self.masks.save(episode, prediction)
+        self.repeated.keep(episode.index, prediction)
+        self._left.discard(episode.index)
         if stored is None:
             if self.panels.wanted(episode.index):
                 self.panels.save(episode, prediction, target)
-            self.writer.append(record)
-            self._unproven += 1
+            if self._left or not self.repeated.episodes:
+                self._append(record)
+            else:  # a run is complete only after its repetitions
+                self._withheld = record
 
-    def _describe_episode(self, episode: Episode, inputs: Inputs, **seen: Any) -> InspectedEpisode:
+    def _append(self, record: EpisodeRecord) -> None:
+        self.writer.append(record)
+        self._unproven += 1
+
+    def compare(self, given: Given, prediction: NDArray[np.bool_]) -> None:
+        """Compare the mask of a repeated episode with that of the first time.
+
+        Raises:
+            PluginError: if it differs; the episodes that this process has stored are removed.
+        """
+        differing = self.repeated.count_differing(given.episode.index, prediction)
+        if not differing:
+            return
+        name = f"method {self.method.card.name!r}, episode {given.episode.index}"
+        text = f"{name}: computed again after the others, {differing} of {prediction.size} pixels differ"
+        if self.settings.device != "cpu" and differing <= TOLERANCE * prediction.size:
+            warnings.warn(f"{text}, as operators of {self.settings.device} may cause", stacklevel=2)
+            return
+        computed = self.count_done() - self._before
+        self._withheld = None
+        self.writer.take_back(self._computed)
+        raise PluginError(
+            f"{text}. So the method keeps state from episode to episode, or draws random numbers that are not seeded, "
+            f"and its figures would depend on the order of the episodes. The {computed} episodes that this command "
+            "computed are not stored. Next: run fssbench check on the plugin; keep nothing on `self` while predicting, "
+            "and use the global generators or the `generator` of `adapt`"
+        )
+
+    def finish_repetitions(self) -> None:
+        """Store the last episode, after the repeated ones gave the same masks."""
+        if self._withheld is not None:
+            self._append(self._withheld)
+            self._withheld = None
+
+    def _describe_episode(
+        self,
+        given: Given,
+        prediction: NDArray[np.bool_],
+        inter: tuple[int, int],
+        union: tuple[int, int],
+        inputs: Inputs,
+    ) -> InspectedEpisode:
         """Collect what an inspection sees of an episode."""
         return InspectedEpisode(
             path=self.path,
@@ -177,10 +297,16 @@ class MethodRun:
             method=self.method,
             source=self.source,
             plan=self.plan,
-            episode=episode,
+            episode=given.episode,
             reader=inputs.reader,
-            seed=self._seed_of(episode),
-            **seen,
+            seed=self._seed_of(given.episode),
+            query=given.query,
+            support=given.support,
+            support_mask=given.support_mask,
+            prediction=prediction,
+            target=given.target,
+            inter=inter,
+            union=union,
         )
 
     def _prove(self, check: Callable[[], T]) -> T:
@@ -191,33 +317,6 @@ class MethodRun:
             self.writer.take_back(self._unproven)
             self._unproven = 0
             raise PluginError(f"{self.path.name}: {error}") from error
-
-    def _segment(
-        self, episode: Episode, query: Any, support: Any, support_mask: Tensor, target: Target
-    ) -> Any:
-        """Return the mask (H, W) of the method as a bool array.  Any other result is an error of the plugin."""
-        name = self.method.card.name
-        where = f"method {name!r}, episode {episode.index} ({self.plan.benchmark}, fold {self.plan.fold})"
-        size = target.foreground.shape
-        seed = self._seed_of(episode)
-        names = dict(zip(self.plan.classes, self.plan.class_names, strict=True))
-        options: dict[str, Any] = tell_class_names(self.method, (names[episode.class_id],))
-        if self.method.steps:
-            options["seed"] = seed
-        mask = call_method(
-            lambda: self.method.segment(query, support, support_mask, size=size, **options),
-            where=where,
-            inputs=(query, support, support_mask),
-            source=self.source,
-            seed=seed,
-            smaller="--size or --cache-mb",
-        )
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or tuple(mask.shape) != (1, *size):
-            got = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
-            raise PluginError(
-                f"{where}: segment returned {got}, expected torch.bool (1, {size[0]}, {size[1]})"
-            )
-        return mask[0].cpu().numpy()
 
     def _seed_of(self, episode: Episode) -> int:
         """Return the seed of the random generators during the prediction of an episode."""

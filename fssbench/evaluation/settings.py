@@ -18,6 +18,7 @@ from fssbench.errors import DataError, FssbenchError, UsageError
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.feature_store import FeatureStore
 from fssbench.evaluation.inspected import InspectedEpisode
+from fssbench.evaluation.repeated import MOST
 from fssbench.lazy import load_name
 from fssbench.loading.load import require_device
 from fssbench.markup import make_fields
@@ -51,6 +52,8 @@ class Settings:
     """Indices of the episodes to compute; None for all."""
     save_masks: bool = False
     """Whether the predicted masks are stored beside the counts.  They change no number."""
+    repeated: Natural = MOST
+    """Largest number of episodes that a method of others computes again at the end, to notice that it keeps state."""
     inspect: Callable[[InspectedEpisode], None] | None = None
     """Called with each episode after its prediction.  It changes no number."""
 

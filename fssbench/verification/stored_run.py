@@ -221,6 +221,7 @@ def _recompute(run: StoredRun, plan: Plan, method: Method, inputs: VerificationI
             shard=identity.shard,
             panels=len(plan),
             only=frozenset(indices),
+            repeated=0,
         )
         try:
             _, failed = evaluate_all([method], plan, settings)

@@ -91,7 +91,7 @@ def run_with_room(null, out: str, plan, images: int, *methods) -> Path:
     done, failed = evaluate_all(
         methods or [null.method()],
         plan,
-        Settings(out=null.folder / out, panels=6),
+        Settings(out=null.folder / out, panels=6, repeated=0),
         cache=FeatureCache(images * BYTES),
     )
     assert failed == []
@@ -172,7 +172,7 @@ def test_shards_join_to_the_same_run(null) -> None:
     plain = run_with_room(null, "plain", plan, 1000)
     shards = []
     for part in (1, 2, 3):
-        given = Settings(out=null.folder / "shards", panels=6, shard=(part, 3))
+        given = Settings(out=null.folder / "shards", panels=6, shard=(part, 3), repeated=0)
         done, _ = evaluate_all([null.method()], plan, given, cache=FeatureCache(4 * BYTES))
         shards.append(done[0].path)
     (joined,) = merge(shards, null.folder / "joined")

@@ -51,7 +51,7 @@ def request_(null) -> Request:
     for name in ("slow", "fast"):
         card = null.base.card.model_copy(update={"name": name})
         METHODS.add(name, type(name.title(), (null.base,), {"card": card}), "test")
-    settings = Settings(out=null.folder / "runs", panels=0)
+    settings = Settings(out=null.folder / "runs", panels=0, repeated=0)
     return Request(
         methods=("slow", "fast", "null"),
         benchmarks=("nulldata",),

@@ -26,7 +26,7 @@ def request_(null):
         shots=(1,),
         episodes=4,
         data=str(null.data),
-        settings=Settings(out=null.folder / "runs", panels=0),
+        settings=Settings(out=null.folder / "runs", panels=0, repeated=0),
     )
 
 

@@ -99,7 +99,7 @@ def test_masks_of_other_counts_are_refused(null: Any, monkeypatch: pytest.Monkey
     plan = null.plan(4)
     (done,) = null.run("runs", plan)
     monkeypatch.setattr(
-        "fssbench.evaluation.method_run.MethodRun._segment", lambda *_: np.zeros((16, 16), np.bool_)
+        "fssbench.evaluation.method_run.segment_episode", lambda *_, **__: np.zeros((16, 16), np.bool_)
     )
     with pytest.raises(RunFolderError, match="--out"):
         null.run("runs", plan, save_masks=True)

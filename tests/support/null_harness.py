@@ -122,7 +122,7 @@ class NullHarness:
 
     def run(self, out: str | Path, plan: Plan, *methods: Method, **settings: object) -> list[Evaluation]:
         """Evaluate methods on a plan, and raise the first failure."""
-        evaluation_settings = Settings(**{"out": self.folder / out, "panels": 1, **settings})
+        evaluation_settings = Settings(**{"out": self.folder / out, "panels": 1, "repeated": 0, **settings})
         done, failed = evaluate_all(methods or [self.method()], plan, evaluation_settings)
         if failed:
             raise failed[0][1]

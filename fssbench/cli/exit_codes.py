@@ -1,0 +1,80 @@
+"""Exit code 0 means that the work is complete: no plugin can end the program with another meaning.
+
+`os._exit(0)` in a plugin ends a process at once, without an exception.  While a verb runs, that call ends the program
+with the exit code of a broken plugin.  A handler that a plugin gives to `atexit` runs after an error was reported; it
+cannot change the exit code, because the program then ends without these handlers.
+
+A process that native code ends by itself cannot be noticed from inside.  That is what the child processes of
+`fssbench.evaluation.isolated_method` are for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
+
+import click
+
+from fssbench.errors import BUG, PluginError
+
+_leave: Callable[[int], NoReturn] = os._exit
+"""The function that ends the process at once, as Python gives it."""
+_MODULES: tuple[Any, ...] = (os, sys.modules["nt" if os.name == "nt" else "posix"])
+"""The modules from which a plugin takes it."""
+
+
+@contextmanager
+def exit_code_armed() -> Iterator[None]:
+    """Context in which `os._exit` ends this process with the exit code of a broken plugin."""
+    process = os.getpid()
+
+    def refuse(code: int) -> NoReturn:
+        if os.getpid() != process:  # a fork of this process, such as a worker of `multiprocessing`
+            _leave(code)
+        with suppress(Exception):
+            click.echo(
+                f"error: a plugin ended the program (os._exit({code})). Finished work is kept. "
+                "Next: run `fssbench check` on each plugin that you used",
+                err=True,
+            )
+        _end(PluginError.exit_code)
+
+    before = os._exit
+    for module in _MODULES:
+        module._exit = refuse
+    try:
+        yield
+    finally:
+        for module in _MODULES:
+            module._exit = before
+
+
+def run_program(command: Callable[[], object]) -> NoReturn:
+    """Run the command line as the program of this process, and end the process.
+
+    Args:
+        command: raises `SystemExit` with the exit code.
+    """
+    try:
+        command()
+    except SystemExit as end:
+        if end.code in (0, None):
+            raise
+        if not isinstance(end.code, int):
+            click.echo(str(end.code), err=True)
+        _end(end.code if isinstance(end.code, int) else BUG)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        _end(BUG)
+    sys.exit(0)
+
+
+def _end(code: int) -> NoReturn:
+    """End the process after its output is written."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    _leave(code)

@@ -220,7 +220,7 @@ def read_description(root: Path) -> Description | None:
         content = tomllib.loads(read_text(path))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read ({error}). Next: correct it, or {NEXT}") from None
     try:
         return Description.model_validate(content)

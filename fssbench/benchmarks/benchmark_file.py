@@ -21,9 +21,9 @@ from fssbench.benchmarks.definition import (
     explain_fold_counts,
 )
 from fssbench.benchmarks.toml_tables import Id, Line, Table, read_table
+from fssbench.contracts.arguments import LARGEST_PLAN, Shot, Side
 from fssbench.contracts.benchmarks import (
     PROTOCOLS,
-    SMALLEST,
     Benchmark,
     Folds,
     Resolved,
@@ -37,9 +37,6 @@ from fssbench.errors import UsageError, make_unknown_error
 from fssbench.plugins.registry import DATASETS
 
 START = "Next: `fssbench show pascal5i --toml` prints a complete file to start from"
-_LARGEST = {"episodes": 1_000_000, "size": 8192, "shot": 1000}
-
-Shot = Annotated[int, Field(ge=1, le=_LARGEST["shot"])]
 
 
 def _read_class_lists(value: Any) -> Any:
@@ -98,8 +95,8 @@ class BenchmarkFile(Table):
     title: Line
     origin: Line = "a benchmark file"
     shots: Annotated[Items[Shot], Field(min_length=1)]
-    episodes: Annotated[int, Field(ge=1, le=_LARGEST["episodes"])]
-    size: Annotated[int, Field(ge=SMALLEST, le=_LARGEST["size"])] = 400
+    episodes: Annotated[int, Field(ge=1, le=LARGEST_PLAN)]
+    size: Side = 400
     sampler: Sampler = "round-robin"
     absent: Literal["zero", "exclude"] = "exclude"
     protocol: Literal["published", "fssbench", "published/1", "fssbench/1"] = "published"

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from fssbench.benchmarks.benchmark_file import Shot
 from fssbench.benchmarks.catalogue import BENCHMARKS, find_benchmark
 from fssbench.benchmarks.toml_tables import Id, Line, Table, is_file_name, read_table
+from fssbench.contracts.arguments import Shot
 from fssbench.contracts.benchmarks import Resolved
 from fssbench.contracts.records import Items, Record
 from fssbench.errors import FssbenchError, UsageError, make_unknown_error

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
 from fssbench.contracts.records import Record
 from fssbench.errors import DataError, UsageError, make_unknown_error
+from fssbench.files.home import expand_home
 from fssbench.files.text import read_text
 
 SUFFIX = ".toml"
@@ -96,10 +97,10 @@ def read_table(path: Path, form: type[T], format_name: str, start: str) -> T:
 
 def _load(path: Path, start: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(read_text(path.expanduser()))
+        return tomllib.loads(read_text(expand_home(path)))
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}). {start}".rstrip()) from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not valid TOML ({error}). {start}".rstrip()) from None
 
 

@@ -7,6 +7,7 @@ torch, numpy and pandas are imported inside its command.
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import traceback
 from functools import partial
@@ -17,8 +18,10 @@ import click
 from fssbench import __version__
 from fssbench.cli.exit_codes import exit_code_armed, run_program
 from fssbench.cli.output import escape_text
+from fssbench.cli.streams import open_closed_streams
 from fssbench.compat import require_torch
-from fssbench.errors import FssbenchError, PluginError
+from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
+from fssbench.files.clean_text import shorten_middle
 from fssbench.threads import let_threads_sleep
 
 VERBS = {
@@ -54,6 +57,8 @@ Exit codes:
   130  interrupted; finished work is kept"""
 
 INTERRUPTED = 130
+_LONGEST_ERROR = 300
+"""Characters of an error of the system that are shown; a name may be as long as a book."""
 
 
 class Verbs(click.Group):
@@ -86,6 +91,11 @@ class Verbs(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([*VERBS.items()])
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the program; a standard stream that is closed does not stop it."""
+        open_closed_streams()
+        return super().main(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb; a user's mistake ends in its message and exit code, without a traceback."""
         let_threads_sleep()
@@ -101,6 +111,11 @@ class Verbs(click.Group):
                 click.echo("".join(whole), err=True, nl=False)
             click.echo(f"error: {escape_text(str(error))}", err=True)
             ctx.exit(error.exit_code)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader of our output has gone, which click reports
+                raise
+            _report_system_error(error)
+            ctx.exit(UsageError.exit_code if error.errno == errno.ENAMETOOLONG else DataError.exit_code)
         except SystemExit as error:  # no verb raises this, so a plugin did; its code may be 0
             click.echo(
                 f"error: a plugin ended the program (SystemExit: {error.code}). Finished work is kept. "
@@ -111,6 +126,21 @@ class Verbs(click.Group):
         except (KeyboardInterrupt, click.Abort):
             click.echo("interrupted", err=True)
             ctx.exit(INTERRUPTED)
+
+
+def _report_system_error(error: OSError) -> None:
+    """Print what the system refused: the errors that no verb explains better (names too long, folders closed to us)."""
+    from fssbench.plugins.calls import is_debugging
+
+    if is_debugging():
+        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    named = f"{error.filename}: " if error.filename else ""
+    text = f"{named}{error.strerror or error or type(error).__name__}"
+    click.echo(
+        f"error: {escape_text(shorten_middle(text, _LONGEST_ERROR))}. "
+        "Next: check this path, its permissions and its disk",
+        err=True,
+    )
 
 
 @click.group(

@@ -9,6 +9,7 @@ import click
 
 from fssbench.cli.data_report import DATA_HAVE_ERRORS, SHOWN, as_record, print_report
 from fssbench.cli.hints import Verb, compose_next_command
+from fssbench.cli.numbers import Whole
 from fssbench.cli.options import PATH, json_option
 from fssbench.cli.output import emit_json, escape_text, print_fields
 
@@ -30,12 +31,10 @@ if TYPE_CHECKING:
     "--encoding", type=click.Choice(["binary", "index", "colours"]), help="How masks store classes."
 )
 @click.option("--foreground", type=click.Choice(["1", "255"]), help="Value of the class in binary masks.")
-@click.option(
-    "--ignored", type=click.IntRange(0, 255), metavar="VALUE", help="Mask value that is not scored."
-)
+@click.option("--ignored", type=Whole(0, 255), metavar="VALUE", help="Mask value that is not scored.")
 @click.option(
     "--tolerance",
-    type=click.IntRange(0, 127),
+    type=Whole(0, 127),
     help="Largest difference of a channel from a colour of palette.csv.",
 )
 @click.option(
@@ -115,8 +114,9 @@ def _require_folder(folder: Path) -> Path:
     import os
 
     from fssbench.errors import UsageError
+    from fssbench.files.home import expand_home
 
-    root = Path(os.path.abspath(folder.expanduser()))  # noqa: PTH100 - a link stays a link
+    root = Path(os.path.abspath(expand_home(folder)))  # noqa: PTH100 - a link stays a link
     if not root.is_dir():
         raise UsageError(f"{root} is not a folder. Next: give the folder that holds your images and masks")
     return root

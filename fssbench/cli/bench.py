@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fssbench.cli.hints import Verb, compose_next_command
+from fssbench.cli.numbers import SHOT, SIDE, Whole
 from fssbench.cli.options import (
     BENCHMARK,
     PATH,
@@ -69,18 +70,12 @@ _PLAIN_COLUMNS = (
 )
 @click.option("--method", "-m", "methods", multiple=True, required=True, metavar="NAME", help="Repeatable.")
 @click.option("--backbone", metavar="NAME", help="Default: the method's own.")
-@click.option(
-    "--shot", "-k", "shots", multiple=True, type=click.IntRange(1), help="Repeatable. Default: 1 and 5."
-)
-@click.option("--size", type=click.IntRange(32), help="Side of the input, pixels. Default: the method's own.")
-@click.option(
-    "--batch", type=click.IntRange(1), default=1, show_default=True, help="Episodes in one forward."
-)
+@click.option("--shot", "-k", "shots", multiple=True, type=SHOT, help="Repeatable. Default: 1 and 5.")
+@click.option("--size", type=SIDE, help="Side of the input, pixels. Default: the method's own.")
+@click.option("--batch", type=Whole(1), default=1, show_default=True, help="Episodes in one forward.")
 @device_option()
 @threads_option()
-@click.option(
-    "--repeats", type=click.IntRange(1), default=15, show_default=True, help="Number of timed repeats."
-)
+@click.option("--repeats", type=Whole(1), default=15, show_default=True, help="Number of timed repeats.")
 @click.option("--weights", metavar="ID|FILE", help="Backbone weights: a published id, `random`, or a file.")
 @click.option("--checkpoint", type=PATH, metavar="FILE", help="Trained weights.")
 @click.option(
@@ -101,10 +96,10 @@ _PLAIN_COLUMNS = (
     metavar=BENCHMARK,
     help="Benchmark of --plain.",
 )
-@click.option("--fold", "-f", type=click.IntRange(0), default=0, show_default=True, help="Fold of --plain.")
+@click.option("--fold", "-f", type=Whole(0), default=0, show_default=True, help="Fold of --plain.")
 @click.option(
     "--episodes",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=100,
     show_default=True,
     help="Episodes of --plain, per shot.",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fssbench.cli.hints import Verb, compose_plugin_command
+from fssbench.cli.numbers import SIDE
 from fssbench.cli.options import data_option, json_option, pdb_option, plugin_option, splits_option
 from fssbench.cli.output import emit_json, print_table, to_one_line
 from fssbench.errors import PluginError, UsageError, make_unknown_error
@@ -123,7 +124,7 @@ def _count_checks(kind: str) -> int:
 @click.option("--backbone", help="Backbone to check a method on, with random weights.")
 @click.option(
     "--size",
-    type=click.IntRange(32),
+    type=SIDE,
     help="Side of the synthetic episodes that a method is checked on, pixels; default 64.",
 )
 @data_option()

@@ -12,6 +12,7 @@ import click
 from fssbench.cli.adopt import adopt, forget
 from fssbench.cli.data_report import DATA_HAVE_ERRORS, SHOWN, as_record, print_report
 from fssbench.cli.hints import Verb, compose_next_command
+from fssbench.cli.numbers import SEED
 from fssbench.cli.options import PATH, data_option, json_option, plugin_option, splits_option
 from fssbench.cli.output import emit_json, escape_text, print_table
 
@@ -210,7 +211,7 @@ def prepare(name: str, source: Path, data: str | None) -> None:
 
 @command.command(cls=Verb)
 @click.argument("folder", metavar="[DIR]", required=False, type=PATH)
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1))
+@click.option("--seed", default=0, show_default=True, type=SEED)
 @click.option(
     "--dataset", "names", multiple=True, metavar="NAME", help="Draw only this data set; repeatable."
 )

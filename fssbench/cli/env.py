@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from pathlib import Path
 from typing import Any
 
 import click
@@ -47,11 +46,11 @@ def _find_version(package: str) -> str | None:
 def collect_facts() -> dict[str, Any]:
     """Collect versions, devices, settings and folders, ready for JSON."""
     from fssbench.data.location import is_miniature
-    from fssbench.files.cache import cache_folder
+    from fssbench.files.home import expand_home
     from fssbench.runs.redaction import redact_value
 
     named = os.environ.get("FSSBENCH_DATA")
-    root = None if not named or named == "mini" else Path(named).expanduser()
+    root = None if not named or named == "mini" else expand_home(named)
     state = "not set (use --data)" if not named else "drawn on demand" if root is None else "not found"
     if root is not None and root.is_dir():
         state = "miniature" if is_miniature(root) else "found"
@@ -65,9 +64,20 @@ def collect_facts() -> dict[str, Any]:
         "threads": count_threads(),
         "cpus": os.cpu_count(),
         "settings": {name: redact_value("", os.environ[name]) for name in SETTINGS if name in os.environ},
-        "cache": redact_value("", cache_folder()),
+        "cache": _describe_cache(),
         "data": state,
     }
+
+
+def _describe_cache() -> str:
+    from fssbench.errors import UsageError
+    from fssbench.files.cache import cache_folder
+    from fssbench.runs.redaction import redact_value
+
+    try:
+        return str(redact_value("", cache_folder()))
+    except UsageError as error:
+        return f"none: {error}"
 
 
 @click.command()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fssbench.cli.hints import Verb
+from fssbench.cli.numbers import SEED, SHOT, Whole
 from fssbench.cli.options import PATH, data_option, json_option, plugin_option, protocol_option, splits_option
 from fssbench.cli.output import emit_json, escape_text, print_fields, print_table
 
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
 
 @click.command(cls=Verb)
 @click.argument("benchmark", required=False)
-@click.option("--fold", default=0, show_default=True)
-@click.option("--shot", default=1, show_default=True)
+@click.option("--fold", default=0, type=Whole(0), show_default=True)
+@click.option("--shot", default=1, type=SHOT, show_default=True)
 @protocol_option()
-@click.option("--seed", default=0, show_default=True)
-@click.option("--episodes", metavar="N", type=int, help="Draw only the first N episodes.")
+@click.option("--seed", default=0, type=SEED, show_default=True)
+@click.option("--episodes", metavar="N", type=Whole(1), help="Draw only the first N episodes.")
 @data_option()
 @splits_option()
 @click.option("-o", "--output", type=PATH, metavar="FILE", help="Write the plan there.")
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     help="Show a stored plan, and compare it with the plan that would be drawn now; exit code 3 if they differ.",
 )
 @plugin_option()
-@click.option("--rows", default=5, show_default=True, type=click.IntRange(0), help="Episodes to print.")
+@click.option("--rows", default=5, show_default=True, type=Whole(0), help="Episodes to print.")
 @json_option("One JSON object.")
 def command(
     benchmark: str | None,
@@ -75,6 +76,10 @@ def command(
             seed=seed,
             episodes=episodes,
         )
+        if episodes is not None and episodes > len(plan):
+            click.echo(
+                f"note: this plan has {len(plan)} episodes, fewer than --episodes {episodes}", err=True
+            )
     if output is not None:
         write_plan(plan, output)
         click.echo(escape_text(f"The plan was written to {output}"), err=True)

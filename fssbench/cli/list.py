@@ -94,11 +94,12 @@ def _find_folder(cls: Any, data: str | None) -> str | None:
         return None
     if data == "mini":
         return "mini"
+    from fssbench.files.home import expand_home
     from fssbench.plugins.calls import plugin_call
 
     try:
         with plugin_call(""):
-            folder: Path = cls.locate(Path(data).expanduser())
+            folder: Path = cls.locate(expand_home(data))
     except DataError:
         return None
     except FssbenchError as error:

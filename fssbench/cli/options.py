@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from fssbench.cli.hints import FOLDERS, PLUGINS
+from fssbench.cli.numbers import SEED, THREADS, Real, Whole
 from fssbench.cli.output import escape_text, reserve_output_for_json, to_one_line
 from fssbench.errors import PluginError, UsageError
 
@@ -176,7 +177,7 @@ def threads_option() -> Decorator:
 
     return click.option(
         "--threads",
-        type=click.IntRange(1),
+        type=THREADS,
         metavar="N",
         callback=apply,
         expose_value=False,
@@ -186,7 +187,7 @@ def threads_option() -> Decorator:
 
 def cache_mb_option(text: str) -> Decorator:
     """Make the option `--cache-mb`, the memory for features; `text` is its help."""
-    return click.option("--cache-mb", type=click.IntRange(0), default=2048, show_default=True, help=text)
+    return click.option("--cache-mb", type=Whole(0), default=2048, show_default=True, help=text)
 
 
 def feature_cache_options(text: str) -> Decorator:
@@ -199,7 +200,7 @@ def feature_cache_options(text: str) -> Decorator:
     def add(command: Any) -> Any:
         limit = "Largest size of that folder, GiB."
         for option in (
-            click.option("--cache-gb", type=click.FloatRange(0), default=20.0, show_default=True, help=limit),
+            click.option("--cache-gb", type=Real(0), default=20.0, show_default=True, help=limit),
             click.option("--feature-cache", type=PATH, metavar="DIR", help=text),
             cache_mb_option("Memory for features, MiB."),
         ):
@@ -238,12 +239,10 @@ def resamples_option(default: int | None, text: str) -> Decorator:
     """Make the option `--resamples` of the bootstrap; without a default it is the number of a report."""
     text = text if default is not None else f"{text}  [default: as a report]"
     return click.option(
-        "--resamples", type=click.IntRange(1), default=default, show_default=default is not None, help=text
+        "--resamples", type=Whole(1), default=default, show_default=default is not None, help=text
     )
 
 
 def bootstrap_seed_option() -> Decorator:
     """Make the option `--seed` of verbs that resample stored runs."""
-    return click.option(
-        "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the bootstrap."
-    )
+    return click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the bootstrap.")

@@ -16,7 +16,9 @@ from typing import Any
 
 import click
 
-from fssbench.files.clean_text import escape_text as escape_text
+from fssbench.cli.streams import was_closed
+from fssbench.errors import UsageError
+from fssbench.files.clean_text import escape_json, escape_text as escape_text
 
 INLINE = 72
 """Longest list, in characters, that is printed on the line of its name."""
@@ -52,7 +54,12 @@ def reserve_output_for_json(context: click.Context) -> None:
     """Send what plugins and libraries print to standard error until the command ends.
 
     Only `emit_json` writes to standard output from then on, so that each of its lines is JSON.
+
+    Raises:
+        UsageError: if standard output is closed, so that the JSON would be lost.
     """
+    if was_closed("stdout"):
+        raise UsageError("--json prints to standard output, which is closed. Next: redirect it to a file")
     context.meta[_JSON_OUTPUT] = sys.stdout
     context.with_resource(contextlib.redirect_stdout(sys.stderr))
 
@@ -62,7 +69,8 @@ def emit_json(rows: Iterable[Mapping[str, Any]]) -> None:
     context = click.get_current_context(silent=True)
     reserved = context.meta.get(_JSON_OUTPUT) if context else None
     for row in rows:
-        click.echo(json.dumps(to_json_value(row), ensure_ascii=False, allow_nan=False), file=reserved)
+        line = json.dumps(to_json_value(row), ensure_ascii=False, allow_nan=False)
+        click.echo(escape_json(line), file=reserved)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from fssbench.cli.hints import Verb
+from fssbench.cli.numbers import Real
 from fssbench.cli.options import PATH, bootstrap_seed_option, json_option, resamples_option
 from fssbench.cli.output import emit_json, print_table, to_one_line
 from fssbench.errors import UsageError
@@ -19,9 +20,9 @@ COLUMNS = (
 
 @click.command("power", cls=Verb)
 @click.argument("runs", nargs=-1, type=PATH)
-@click.option("--diff", type=float, required=True, help="Difference to be shown, in mIoU points.")
+@click.option("--diff", type=Real(), required=True, help="Difference to be shown, in mIoU points.")
 @click.option(
-    "--power", "power_wanted", type=float, default=0.8, show_default=True, help="Probability of showing it."
+    "--power", "power_wanted", type=Real(), default=0.8, show_default=True, help="Probability of showing it."
 )
 @resamples_option(None, "Bootstrap resamples for standard errors.")
 @bootstrap_seed_option()

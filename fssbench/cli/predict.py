@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fssbench.cli.hints import Verb
+from fssbench.cli.numbers import SIDE, WORKERS, Real, Whole
 from fssbench.cli.options import (
     PATH,
     device_option,
@@ -45,13 +46,13 @@ _SHOWN = 10
     help="Labelled example; repeatable. The mask is a PNG of 0/1 or 0/255, of class indices, or COCO JSON.",
 )
 @click.option(
-    "--label", type=click.IntRange(1, 255), metavar="N", help="Value of the object in masks of class indices."
+    "--label", type=Whole(1, 255), metavar="N", help="Value of the object in masks of class indices."
 )
 @click.option("--category", metavar="NAME|ID", help="The object in COCO JSON.")
 @out_option("predictions", "Folder of masks, overlays, table and contact sheet.")
 @click.option(
     "--threshold",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Real(0, 1, min_open=True, max_open=True),
     default=0.5,
     show_default=True,
     help="Probability of the object above which a pixel belongs to it.",
@@ -69,21 +70,19 @@ _SHOWN = 10
     "--checkpoint", metavar="FILE", help="Trained weights. Default: the shipped ones of the most classes."
 )
 @settings_option("config")
-@click.option(
-    "--size", type=click.IntRange(32), help="Side of the network input, pixels; default: as in training."
-)
+@click.option("--size", type=SIDE, help="Side of the network input, pixels; default: as in training.")
 @device_option()
 @threads_option()
 @click.option(
     "--batch",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=1,
     show_default=True,
     help="Images that go through the method at once.",
 )
 @click.option(
     "--workers",
-    type=click.IntRange(0),
+    type=WORKERS,
     default=2,
     show_default=True,
     help="Threads that read the next images.",

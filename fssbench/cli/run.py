@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import time
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from fssbench.cli.config_file import read_config
 from fssbench.cli.hints import Verb
+from fssbench.cli.numbers import SEED, SHOT, SIDE, WORKERS, Whole
 from fssbench.cli.options import (
     BENCHMARK,
     data_option,
@@ -24,13 +26,13 @@ from fssbench.cli.options import (
     splits_option,
     threads_option,
 )
-from fssbench.errors import DataError, UsageError, make_unknown_error
-from fssbench.files.text import decode_text
+from fssbench.errors import UsageError
 
 if TYPE_CHECKING:
     from fssbench.evaluation.shards import Shard
 
-_LIST_KEYS = {"method", "benchmark", "fold", "shot", "seed", "ablate", "set", "plugin", "plan"}
+
+_SHARD = re.compile(r"[0-9]{1,9}/[0-9]{1,9}")
 
 
 def _parse_shard(context: click.Context, _: click.Parameter, value: str | None) -> Shard | None:
@@ -45,8 +47,8 @@ def _parse_shard(context: click.Context, _: click.Parameter, value: str | None) 
         return None
     if value == "auto" or value in LAUNCHERS:
         return None if context.resilient_parsing else read_shard(value)
-    part, slash, parts = value.partition("/")
-    if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+    part, _, parts = value.partition("/")
+    if not (_SHARD.fullmatch(value) and 1 <= int(part) <= int(parts)):
         raise click.BadParameter(
             f"{value!r} must have the form I/N with 1 <= I <= N, such as 2/4, or be auto, {', '.join(LAUNCHERS)}"
         )
@@ -64,40 +66,6 @@ def _place_on_device(device: str, shard: Shard | None) -> str:
     return choose_local_device(device, shard, torch.cuda.device_count())
 
 
-def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
-    """Read options from a TOML file; options of the command line take precedence."""
-    if value is None:
-        return
-    try:
-        given = tomllib.loads(decode_text(Path(value).read_bytes(), Path(value)))
-    except OSError as error:
-        raise UsageError(f"--config {value} cannot be read ({error.strerror})") from None
-    except DataError as error:
-        raise UsageError(f"--config {error}") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UsageError(f"--config {value} is not valid TOML ({error})") from None
-    allowed = {p.opts[0].lstrip("-"): p.name for p in ctx.command.params if p.name != "config"}
-    defaults: dict[str, Any] = {}
-    for key, entry in given.items():
-        if key not in allowed:
-            raise make_unknown_error(
-                f"key of {value}", key, allowed, hint="Next: `fssbench run --help` lists the options"
-            )
-        name = allowed[key]
-        assert name is not None
-        if key == "set" and isinstance(entry, dict):
-            defaults[name] = [f"{k}={v}" for k, v in entry.items()]
-        elif key in _LIST_KEYS:
-            defaults[name] = entry if isinstance(entry, list) else [entry]
-        elif isinstance(entry, list | dict):
-            raise UsageError(
-                f"--config {value}: the key {key} takes one value, but has a {type(entry).__name__}"
-            )
-        else:
-            defaults[name] = entry
-    ctx.default_map = {**(ctx.default_map or {}), **defaults}
-
-
 @click.command(
     cls=Verb,
     epilog="By default, all folds are run at 1 and 5 shots by the published protocol. The same command again resumes.",
@@ -109,12 +77,8 @@ def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
 @click.option(
     "--benchmark", "-b", "benchmarks", multiple=True, metavar=BENCHMARK, help="Id or TOML file; repeatable."
 )
-@click.option(
-    "--fold", "-f", "folds", multiple=True, type=click.IntRange(0), help="Repeatable. Default: all."
-)
-@click.option(
-    "--shot", "-k", "shots", multiple=True, type=click.IntRange(1), help="Repeatable. Default: 1 and 5."
-)
+@click.option("--fold", "-f", "folds", multiple=True, type=Whole(0), help="Repeatable. Default: all.")
+@click.option("--shot", "-k", "shots", multiple=True, type=SHOT, help="Repeatable. Default: 1 and 5.")
 @click.option(
     "--plan",
     "plan_files",
@@ -137,9 +101,7 @@ def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
 @device_option()
 @threads_option()
 @protocol_option()
-@click.option(
-    "--seed", "seeds", multiple=True, type=click.IntRange(0), help="Episode seed; repeatable. Default: 0."
-)
+@click.option("--seed", "seeds", multiple=True, type=SEED, help="Episode seed; repeatable. Default: 0.")
 @click.option(
     "--score-size",
     type=click.Choice(["input", "original"]),
@@ -153,12 +115,10 @@ def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
     help="Part I of N of every plan; join with `merge`. `auto` reads I and N from the variables of torchrun or Slurm; "
     "`torchrun`, `slurm` (a task of srun) and `slurm-array` name one of them.",
 )
-@click.option(
-    "--episodes", type=click.IntRange(1), help="Largest number of episodes per run; marked in every output."
-)
+@click.option("--episodes", type=Whole(1), help="Largest number of episodes per run; marked in every output.")
 @click.option(
     "--first",
-    type=click.IntRange(1),
+    type=Whole(1),
     metavar="N",
     help="Print the first N episodes, and store no run.",
 )
@@ -177,20 +137,20 @@ def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
 )
 @click.option(
     "--size",
-    type=click.IntRange(32),
+    type=SIDE,
     help="Side of the network input, pixels; a size other than the published one is marked.",
 )
 @feature_cache_options("Folder for features, which later runs use: the second costs the head alone.")
 @click.option(
     "--workers",
-    type=click.IntRange(0),
+    type=WORKERS,
     default=2,
     show_default=True,
     help="Threads that read the images of the next episodes.",
 )
 @click.option(
     "--panels",
-    type=click.IntRange(0),
+    type=Whole(0),
     default=60,
     show_default=True,
     help="Episodes whose pictures are kept for reports, 10 to 25 kB each.",
@@ -201,7 +161,7 @@ def _read_config(ctx: click.Context, _: click.Parameter, value: str | None) -> N
     help="Store the predicted masks as PNG in the run folder, at the size of the score.",
 )
 @click.option(
-    "--config", metavar="FILE", is_eager=True, expose_value=False, callback=_read_config, help="TOML file."
+    "--config", metavar="FILE", is_eager=True, expose_value=False, callback=read_config, help="TOML file."
 )
 @plugin_option()
 @click.option(

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from fssbench.cli.hints import CARRIED, Verb, compose_next_command
+from fssbench.cli.numbers import SEED, SHOT, SIDE, Real, Whole
 from fssbench.cli.options import (
     BENCHMARK,
     data_option,
@@ -38,8 +39,8 @@ from fssbench.cli.output import emit_json, escape_text
     metavar=BENCHMARK,
     help="Benchmark whose training data and classes are used: id or TOML file.",
 )
-@click.option("--fold", "-f", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--shot", "-k", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--fold", "-f", type=Whole(0), default=0, show_default=True)
+@click.option("--shot", "-k", type=SHOT, default=1, show_default=True)
 @data_option()
 @splits_option()
 @out_option(None, "Default: trained/METHOD-BENCHMARK-...")
@@ -55,12 +56,10 @@ from fssbench.cli.output import emit_json, escape_text
 @click.option(
     "--start", type=click.Path(path_type=Path), metavar="FILE", help="Checkpoint of the stage before."
 )
-@click.option("--steps", type=click.IntRange(1), help="Optimiser steps.")
-@click.option("--epochs", type=click.IntRange(1), help="Passes over the image-class pairs.")
-@click.option("--batch", type=click.IntRange(1), help="Episodes per forward pass and process.")
-@click.option(
-    "--accumulate", type=click.IntRange(1), default=1, show_default=True, help="Forward passes per step."
-)
+@click.option("--steps", type=Whole(1), help="Optimiser steps.")
+@click.option("--epochs", type=Whole(1), help="Passes over the image-class pairs.")
+@click.option("--batch", type=Whole(1), help="Episodes per forward pass and process.")
+@click.option("--accumulate", type=Whole(1), default=1, show_default=True, help="Forward passes per step.")
 @click.option(
     "--draw",
     type=click.Choice(["classes", "pairs"]),
@@ -70,7 +69,7 @@ from fssbench.cli.output import emit_json, escape_text
 )
 @click.option(
     "--invert",
-    type=click.FloatRange(0, 1),
+    type=Real(0, 1),
     default=0.0,
     show_default=True,
     metavar="SHARE",
@@ -84,13 +83,13 @@ from fssbench.cli.output import emit_json, escape_text
     type=click.Choice(["sgd", "adam", "adamw"]),
     help="Optimiser, instead of that of the recipe.",
 )
-@click.option("--lr", "learning_rate", type=click.FloatRange(0, min_open=True), help="Learning rate.")
+@click.option("--lr", "learning_rate", type=Real(0, min_open=True), help="Learning rate.")
 @click.option(
     "--schedule", type=click.Choice(["none", "step", "poly", "cosine"]), help="Schedule of the learning rate."
 )
 @click.option(
     "--iou-loss",
-    type=click.FloatRange(0),
+    type=Real(0),
     default=0.0,
     show_default=True,
     metavar="WEIGHT",
@@ -98,17 +97,15 @@ from fssbench.cli.output import emit_json, escape_text
 )
 @click.option(
     "--average",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=Real(0, 1, max_open=True),
     default=0.0,
     show_default=True,
     metavar="DECAY",
     help="Decay of a running average of the weights, which is then validated and stored, for example 0.99; 0 means "
     "no average.",
 )
-@click.option("--size", type=click.IntRange(32), help="Side of the square input, pixels.")
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of weights and episodes."
-)
+@click.option("--size", type=SIDE, help="Side of the square input, pixels.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of weights and episodes.")
 @click.option(
     "--amp/--no-amp", default=None, help="Compute in bfloat16. Default: yes on GPUs that support it."
 )
@@ -116,12 +113,12 @@ from fssbench.cli.output import emit_json, escape_text
 @threads_option()
 @click.option(
     "--val-every",
-    type=click.IntRange(1),
+    type=Whole(1),
     help="Steps between validations. Default: a twentieth of the training.",
 )
 @click.option(
     "--val-episodes",
-    type=click.IntRange(0),
+    type=Whole(0),
     default=100,
     show_default=True,
     help="Episodes per validation; 0 means no validation.",
@@ -132,7 +129,7 @@ from fssbench.cli.output import emit_json, escape_text
 @click.option("--half", is_flag=True, help="Round the checkpoint to half precision.")
 @click.option(
     "--save-every",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=100,
     show_default=True,
     help="Steps between two stored states.",

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from fssbench.cli.hints import Verb
+from fssbench.cli.numbers import Real, Whole
 from fssbench.cli.options import PATH, data_option, json_option, plugin_option, splits_option, threads_option
 from fssbench.errors import DataError
 
@@ -30,14 +31,12 @@ from fssbench.errors import DataError
 )
 @click.option(
     "--share",
-    type=click.FloatRange(0, 1),
+    type=Real(0, 1),
     default=0.1,
     show_default=True,
     help="Share of each run's episodes to compute again.",
 )
-@click.option(
-    "--episodes", type=click.IntRange(0), help="Number of episodes to compute again, instead of --share."
-)
+@click.option("--episodes", type=Whole(0), help="Number of episodes to compute again, instead of --share.")
 @json_option("One JSON line per check.")
 def command(
     runs: tuple[Path, ...],

@@ -17,10 +17,26 @@ from fssbench.errors import UsageError, make_unknown_error
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
-Count = Annotated[int, Field(ge=1)]
+LARGEST_WHOLE = 2**31 - 1
+"""Largest whole number of an argument, unless it has a smaller limit."""
+SMALLEST_SIDE = 32
+LARGEST_SIDE = 8192
+"""Bounds of the side of a network input, in pixels; below them, the last stage of a backbone has no cells."""
+LARGEST_SHOT = 1000
+"""Largest number of supports of an episode."""
+LARGEST_PLAN = 1_000_000
+"""Largest number of episodes of a plan."""
+
+Count = Annotated[int, Field(ge=1, le=LARGEST_WHOLE)]
 """A number of at least one."""
-Natural = Annotated[int, Field(ge=0)]
+Natural = Annotated[int, Field(ge=0, le=LARGEST_WHOLE)]
 """A number of at least zero."""
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""A seed of NumPy's generators."""
+Side = Annotated[int, Field(ge=SMALLEST_SIDE, le=LARGEST_SIDE)]
+"""The side of a network input, in pixels."""
+Shot = Annotated[int, Field(ge=1, le=LARGEST_SHOT)]
+"""The number of supports of an episode."""
 Share = Annotated[float, Field(ge=0, le=1)]
 """A share between zero and one."""
 

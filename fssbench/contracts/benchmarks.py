@@ -13,8 +13,6 @@ ScoreSize = Literal["input", "original"]
 
 PROTOCOLS = {"published": "published/1", "fssbench": "fssbench/1"}
 """Protocols by name, each with the version that a plan records."""
-SMALLEST = 32
-"""Smallest size of the network input in pixels; below it, the last stage of a backbone has no cells."""
 
 
 class Source(Record):

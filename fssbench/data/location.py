@@ -25,6 +25,8 @@ from fssbench.data.reference_lists import find_list_folder
 from fssbench.errors import DataError, PluginError, UsageError
 from fssbench.files.atomic import replace_file
 from fssbench.files.cache import cache_folder
+from fssbench.files.clean_text import shorten_middle
+from fssbench.files.home import expand_home
 from fssbench.files.in_use import hold_folder
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.registry import DATASETS
@@ -79,8 +81,14 @@ def find_data_folder(data: str | Path | None) -> Path | None:
             return None
     if str(data) == "mini":
         return _make_cache_root()
-    root = Path(data).expanduser().absolute()  # a plugin may change the working folder
-    if not root.is_dir():
+    root = expand_home(data).absolute()  # a plugin may change the working folder
+    try:
+        is_there = root.is_dir()
+    except OSError as error:  # such as a name that is too long
+        raise DataError(
+            f"data folder {shorten_middle(str(root), 200)} cannot be read ({error.strerror}). Next: check --data"
+        ) from None
+    if not is_there:
         raise DataError(
             f"data folder {root} does not exist. Next: give the folder that holds the data sets with --data "
             "or FSSBENCH_DATA, or use `--data mini`"
@@ -104,8 +112,17 @@ def find_data_folder_of(name: str, data: str | Path | None) -> Path | None:
 
 
 def is_miniature(root: Path | None) -> bool:
-    """Return whether a data folder holds drawings instead of real images."""
-    return root is not None and (root / MARKER).is_file()
+    """Return whether a data folder holds drawings instead of real images.
+
+    Raises:
+        DataError: if the folder cannot be read.
+    """
+    try:
+        return root is not None and (root / MARKER).is_file()
+    except OSError as error:
+        raise DataError(
+            f"data folder {root} cannot be read ({error.strerror}). Next: check its permissions"
+        ) from None
 
 
 def open_dataset(
@@ -135,7 +152,7 @@ def open_dataset(
         with plugin_call(f"data set {name!r} cannot be opened:"):
             return cls(cls.home, variant=variant)
     root = find_data_folder(data)
-    named = Path(splits).expanduser() if splits is not None else None
+    named = expand_home(splits) if splits is not None else None
     if root is None:
         if named is None:
             raise DataError(

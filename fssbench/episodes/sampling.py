@@ -23,8 +23,8 @@ from typing import TypeVar
 import numpy as np
 
 from fssbench.benchmarks.catalogue import find_benchmark
-from fssbench.contracts.arguments import check_arguments
-from fssbench.contracts.benchmarks import PROTOCOLS, SMALLEST, Resolved, Sampler, name_stream
+from fssbench.contracts.arguments import LARGEST_SHOT, LARGEST_SIDE, SMALLEST_SIDE, check_arguments
+from fssbench.contracts.benchmarks import PROTOCOLS, Resolved, Sampler, name_stream
 from fssbench.contracts.datasets import Dataset, Entry, Pool
 from fssbench.contracts.episodes import Episode, Plan
 from fssbench.contracts.marks import Mark, MarkKind
@@ -93,9 +93,13 @@ def plan(
     resolved = find_benchmark(benchmark)
     protocol = protocol or resolved.benchmark.protocol.partition("/")[0]
     _check_request(resolved, fold, shot, protocol, seed, episodes)
-    if size is not None and size < SMALLEST:
+    if size is not None and size < SMALLEST_SIDE:
         raise UsageError(
-            f"size {size} is too small: the network input needs at least {SMALLEST} pixels per side"
+            f"size {size} is too small: the network input needs at least {SMALLEST_SIDE} pixels per side"
+        )
+    if size is not None and size > LARGEST_SIDE:
+        raise UsageError(
+            f"size {size} is too large: the network input has at most {LARGEST_SIDE} pixels per side"
         )
     record = resolved.benchmark
     root = datasets.find_data_folder_of(record.target, data)
@@ -247,6 +251,8 @@ def _check_request(
         raise UsageError(
             f"{shot} shots are not possible: an episode needs at least one support (published: 1 and 5)"
         )
+    if shot > LARGEST_SHOT:
+        raise UsageError(f"{shot} shots are not possible: an episode has at most {LARGEST_SHOT} supports")
     if not 0 <= seed < 2**32:
         raise UsageError(f"seed {seed} is not allowed: a seed is 0 to {2**32 - 1} (published: 0)")
     if cap is not None and cap < 1:

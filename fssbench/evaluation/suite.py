@@ -11,13 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.benchmarks.suites import Member, find_suite
-from fssbench.contracts.arguments import Count, Natural
+from fssbench.contracts.arguments import Count, Natural, Seed, Shot, Side
 from fssbench.contracts.benchmarks import Resolved
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method, needs_checkpoint
@@ -53,15 +51,15 @@ class Request:
     benchmarks: tuple[str, ...] = ()
     folds: tuple[Natural, ...] = ()
     """Empty for all folds."""
-    shots: tuple[Count, ...] = ()
+    shots: tuple[Shot, ...] = ()
     """Empty for the shots with published figures."""
-    seeds: tuple[Natural, ...] = (0,)
+    seeds: tuple[Seed, ...] = (0,)
     plan_files: tuple[Path, ...] = ()
     """Stored plans to run instead of drawing any."""
     protocol: str | None = None
     """None for the protocol of each benchmark."""
     episodes: Count | None = None
-    size: Annotated[int, Field(ge=32)] | None = None
+    size: Side | None = None
     data: str | None = None
     splits: str | None = None
     backbone: str | None = None
@@ -266,6 +264,7 @@ def _draw_plans(
         drawn = collect_error(draw)
         if drawn is not None:
             plans.append(drawn)
+            notes.extend(_note_short_plan(drawn, request.episodes))
         notes.extend(_note_seen_classes(resolved, fold))
     return plans, notes
 
@@ -322,6 +321,12 @@ def _read_stored_plans(request: Request, collect_error: Callable[[Callable[[], A
         for file in request.plan_files
     ]
     return [p if request.episodes is None else p.head(request.episodes) for p in plans if p is not None]
+
+
+def _note_short_plan(drawn: Plan, wanted: int | None) -> Iterator[str]:
+    """Say that a plan has fewer episodes than the user asked for."""
+    if wanted is not None and wanted > len(drawn):
+        yield f"{drawn.benchmark}: its plan has {len(drawn)} episodes, fewer than --episodes {wanted}"
 
 
 def _note_seen_classes(resolved: Resolved, fold: int) -> Iterator[str]:

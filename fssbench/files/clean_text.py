@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
+
+_COMMANDING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Categories of characters that command: controls, bidi overrides and other formats, surrogates, line separators."""
 
 
 def clean_line(text: object) -> str:
@@ -23,6 +27,36 @@ def clean_line(text: object) -> str:
     return "".join(c if unicodedata.category(c)[0] != "C" else f"⟨{ord(c):02X}⟩" for c in line)
 
 
+def escape_json(text: str) -> str:
+    r"""Escape, in a text that is JSON, all characters that command a terminal or a reading direction.
+
+    The text stays JSON of the same value; newlines between its values stay.
+
+    Example:
+        >>> escape_json('{"a": "b\u202ec"}')
+        '{"a": "b\\u202ec"}'
+    """
+    if text.isascii() and "\x7f" not in text:  # JSON itself escapes the other controls
+        return text
+    return "".join(
+        c
+        if c == "\n" or unicodedata.category(c) not in _COMMANDING
+        else json.dumps(c)[1:-1].replace("\x7f", r"\u007f")
+        for c in text
+    )
+
+
+def shorten_middle(text: str, most: int) -> str:
+    """Shorten a text to at most `most` characters; its middle is replaced by three dots.
+
+    Example:
+        >>> shorten_middle("abcdefghij", 7)
+        'ab...ij'
+    """
+    half = (most - 3) // 2
+    return text if len(text) <= most else f"{text[:half]}...{text[-half:]}"
+
+
 def escape_text(text: str) -> str:
     r"""Write control, bidi-override and other format characters as escapes; newlines stay.
 
@@ -33,5 +67,5 @@ def escape_text(text: str) -> str:
         'a\\x1b[31mb'
     """
     return "".join(
-        c if c == "\n" or unicodedata.category(c) not in {"Cc", "Cf", "Cs"} else ascii(c)[1:-1] for c in text
+        c if c == "\n" or unicodedata.category(c) not in _COMMANDING else ascii(c)[1:-1] for c in text
     )

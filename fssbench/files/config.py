@@ -7,11 +7,16 @@ from pathlib import Path
 
 import platformdirs
 
+from fssbench.files.home import find_platform_folder
+
 
 def config_folder() -> Path:
     """Return the folder of the user's settings: `FSSBENCH_CONFIG`, or the platform's folder for settings.
 
     The folder need not exist.
+
+    Raises:
+        UsageError: if the variable is not set and the user has no home folder.
     """
     named = os.environ.get("FSSBENCH_CONFIG")
-    return Path(named) if named else Path(platformdirs.user_config_dir("fssbench"))
+    return Path(named) if named else find_platform_folder(platformdirs.user_config_dir, "FSSBENCH_CONFIG")

@@ -20,6 +20,7 @@ from fssbench.errors import DataError, UsageError, make_unknown_error
 from fssbench.files.cache import cache_folder
 from fssbench.files.download import download as fetch
 from fssbench.files.hashing import hash_weights_file
+from fssbench.files.home import expand_home
 from fssbench.files.in_use import hold_folder
 from fssbench.plugins.registry import BACKBONES
 
@@ -55,7 +56,7 @@ def _list_published_weights(backbone: str) -> tuple[PublishedWeights, ...]:
 
 def parse_weights_path(weights: str) -> Path | None:
     """Return `weights` as a path if it has a folder or the ending of a weight file; None if it is an id."""
-    path = Path(weights).expanduser()
+    path = expand_home(weights)
     is_path = path.suffix in {".pth", ".pt", ".safetensors"} or "/" in weights or len(path.parts) > 1
     return path if is_path else None
 
@@ -135,7 +136,7 @@ def list_weight_places(record: PublishedWeights) -> list[Path]:
 
 def _find_hub_folder() -> Path:
     """Return the folder in which the Hugging Face hub's own library stores downloaded files."""
-    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    home = expand_home(os.environ.get("HF_HOME") or "~/.cache/huggingface")
     return Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
 
 

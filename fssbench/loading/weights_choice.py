@@ -15,6 +15,7 @@ from typing import Any
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method, needs_checkpoint
 from fssbench.data.location import is_miniature
+from fssbench.files.home import expand_home
 from fssbench.loading.bundled import choose_bundled, list_bundled
 from fssbench.loading.settings import list_settings_to_take
 from fssbench.plugins.registry import DATASETS
@@ -74,7 +75,7 @@ def choose_weights(
     ):
         backbone = MINI_BACKBONE
     if checkpoint is not None:
-        return Choice(backbone, Path(checkpoint).expanduser(), dict(config))
+        return Choice(backbone, expand_home(checkpoint), dict(config))
     if not needs_checkpoint(cls) or untrained:
         return Choice(backbone, None, dict(config))
     if plan is not None and weights is None:

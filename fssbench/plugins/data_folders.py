@@ -23,6 +23,7 @@ from filelock import FileLock
 from fssbench.errors import DataError, PluginError, UsageError
 from fssbench.files.atomic import replace_file
 from fssbench.files.config import config_folder
+from fssbench.files.home import expand_home
 
 GROUP = "fssbench.data_folders"
 """Group of the entry points."""
@@ -91,10 +92,10 @@ def split_data_folder(text: str) -> tuple[str | None, Path]:
         UsageError: if there is no folder of this name.
     """
     name, equals, place = text.partition("=")
-    whole = Path(text).expanduser()
+    whole = expand_home(text)
     if not equals or (whole.is_dir() and "/" in name):
         name, place = "", text
-    folder = Path(os.path.abspath(Path(place).expanduser()))  # noqa: PTH100 - a link stays a link
+    folder = Path(os.path.abspath(expand_home(place)))  # noqa: PTH100 - a link stays a link
     if not place or not folder.is_dir():
         raise UsageError(
             f"--data-folder {text!r} names no folder: {folder if place else 'nothing'} is not there. Next: give "
@@ -113,7 +114,7 @@ def _read_variable() -> dict[str, Path]:
             raise UsageError(
                 f"{VARIABLE} holds {text!r}, but its entries are NAME=DIR, separated by {os.pathsep!r}"
             )
-        folders[name] = Path(os.path.abspath(Path(place).expanduser()))  # noqa: PTH100
+        folders[name] = Path(os.path.abspath(expand_home(place)))  # noqa: PTH100
     return folders
 
 
@@ -128,7 +129,10 @@ def read_register() -> dict[str, Path]:
     Raises:
         DataError: if it is damaged.
     """
-    path = find_register()
+    try:
+        path = find_register()
+    except UsageError:  # without a home folder nothing was ever entered
+        return {}
     try:
         stored = json.loads(path.read_bytes())
         return {str(name): Path(folder) for name, folder in stored.items()}

@@ -19,6 +19,7 @@ from typing import Any
 
 from fssbench import __version__
 from fssbench.clone import NAME
+from fssbench.errors import UsageError
 from fssbench.files.atomic import replace_file
 from fssbench.files.cache import cache_folder
 from fssbench.plugins.execution import CORE_FOLDER
@@ -65,7 +66,7 @@ class KeptFacts:
             ):
                 return cls()
             return cls(dict(content["facts"]), dict(stamps))
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, UsageError):
             return cls()
 
     def look_up(self, topic: str, plugin: Plugin) -> Any:
@@ -120,13 +121,13 @@ class KeptFacts:
             "stamps": self._stamps | stamps,
             "facts": self._facts | self._added,
         }
-        target = _facts_file()
         try:
+            target = _facts_file()
             target.parent.mkdir(parents=True, exist_ok=True)
             replace_file(target, json.dumps(content).encode())
             for old in sorted(target.parent.glob("*.json"), key=_age)[MOST_FILES:]:
                 old.unlink()
-        except OSError:
+        except (OSError, UsageError):  # UsageError: this user has no home folder
             pass
 
 

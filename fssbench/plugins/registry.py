@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from fssbench.errors import PluginError, UsageError, make_unknown_error
+from fssbench.files.home import expand_home
 from fssbench.plugins import execution, import_files
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.data_folders import (
@@ -310,7 +311,7 @@ def _find_classes(modules: Iterable[ModuleType]) -> Iterator[Any]:
 
 def _import_target(target: str | Path) -> tuple[list[ModuleType], str]:
     """Import the modules of a plugin; return them with the plugin's origin in words."""
-    path = Path(target).expanduser()
+    path = expand_home(target)
     if path.is_file():
         path = path.resolve()
         return [_import(path)], str(path)

@@ -16,6 +16,7 @@ from fssbench.contracts.marks import Mark
 from fssbench.contracts.method_card import Information
 from fssbench.contracts.methods import Method
 from fssbench.errors import DataError, UsageError
+from fssbench.files.home import expand_home
 from fssbench.loading import checkpoints
 from fssbench.loading.backbone_weights import choose_default_weights, explain_missing_weights
 from fssbench.loading.bundled import ShippedCheckpoint, list_bundled
@@ -69,7 +70,7 @@ def load_requested_method(request: MethodRequest) -> LoadedMethod:
     backbone, checkpoint, config = request.backbone, request.checkpoint, dict(request.config)
     notes = []
     if checkpoint is not None:
-        checkpoint = Path(checkpoint).expanduser()
+        checkpoint = expand_home(checkpoint)
         header = checkpoints.read_header(checkpoint)
         if header is not None:
             backbone = backbone or header.backbone

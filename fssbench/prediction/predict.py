@@ -10,6 +10,7 @@ from typing import Any
 from fssbench.contracts.arguments import build_from_arguments
 from fssbench.contracts.methods import Method
 from fssbench.errors import UsageError
+from fssbench.files.home import expand_home
 from fssbench.loading.load import require_device
 from fssbench.loading.settings import refuse_reserved
 from fssbench.plugins.registry import load_plugins
@@ -84,7 +85,7 @@ def predict(
         method, backbone, weights, checkpoint, config or {}, untrained, download, str(require_device(device))
     )
     named = [images] if isinstance(images, str | os.PathLike) else images
-    job = prepare(request, supports, [Path(path).expanduser() for path in named], settings)
+    job = prepare(request, supports, [expand_home(path) for path in named], settings)
     return job.run(Progress(quiet=not progress))
 
 

@@ -14,10 +14,11 @@ import torch
 from pydantic import Field
 
 from fssbench import __version__
-from fssbench.contracts.arguments import Count, Natural
+from fssbench.contracts.arguments import Count, Natural, Side
 from fssbench.contracts.methods import collect_method_weights
 from fssbench.errors import UsageError
 from fssbench.files.canonical_json import digest
+from fssbench.files.home import expand_home
 from fssbench.files.state_dicts import digest_state
 from fssbench.prediction.examples import Example, ExampleRules
 from fssbench.prediction.folder import FORMAT
@@ -29,7 +30,6 @@ from fssbench.runs.redaction import identify_value, redact_value
 
 Label = Annotated[int, Field(ge=1, le=255)]
 Threshold = Annotated[float, Field(gt=0, lt=1)]
-Side = Annotated[int, Field(ge=32)]
 _PACKAGES = ("torch", "numpy", "pillow")
 
 
@@ -88,7 +88,7 @@ def parse_supports(supports: Sequence[Any]) -> list[tuple[Path, Path]]:
             raise UsageError(
                 f"{each!r:.80} is no labelled example. Next: give pairs of files, such as [('image.jpg', 'mask.png')]"
             )
-        image, mask = (Path(part).expanduser() for part in each)
+        image, mask = (expand_home(part) for part in each)
         pairs.append((image, mask))
     return pairs
 

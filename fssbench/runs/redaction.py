@@ -18,6 +18,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fssbench.errors import DataError
+from fssbench.files.regular import open_regular
+
 HIDDEN = "[hidden]"
 
 _SECRET = re.compile(
@@ -118,7 +121,7 @@ def identify_value(name: str, value: Any) -> Any:
         return f"[hidden:{digest.hex()}]"
     if not _WHOLE.match(value):
         return value
-    content = _hash_content(Path(value.removeprefix("file://")).expanduser())
+    content = _hash_content(Path(os.path.expanduser(value.removeprefix("file://"))))  # noqa: PTH111 - an unknown home is no error
     return f"{shorten(value)}{f'#{content}' if content else ''}"
 
 
@@ -155,9 +158,9 @@ def _hash_content(path: Path) -> str:
                 with file.open("rb") as opened:
                     total.update(hashlib.file_digest(opened, "sha256").digest())
         else:
-            with path.open("rb") as opened:
+            with open_regular(path) as opened:
                 total.update(hashlib.file_digest(opened, "sha256").digest())
-    except OSError:
+    except (OSError, ValueError, DataError):  # absent, unreadable, a name with NUL, or a pipe or device
         return ""
     return total.hexdigest()[:16]
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field
 
-from fssbench.contracts.arguments import Count, Natural, Share
+from fssbench.contracts.arguments import Count, Natural, Seed, Share, Side
 from fssbench.contracts.methods import Method
 from fssbench.contracts.training import Recipe
 from fssbench.errors import UsageError
@@ -46,12 +46,12 @@ class Settings:
     optimizer: Literal["sgd", "adam", "adamw"] | None = None
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     schedule: Literal["none", "step", "poly", "cosine"] | None = None
-    size: Annotated[int, Field(ge=32)] | None = None
+    size: Side | None = None
     iou_loss: Annotated[float, Field(ge=0)] = 0.0
     """Weight of one minus a soft IoU, added to the default loss."""
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the running average of the weights, which is then validated and saved; 0 for no average."""
-    seed: Natural = 0
+    seed: Seed = 0
     amp: bool | None = None
     """Whether to compute in bfloat16; None means yes on devices that are fast at it."""
     val_every: Count | None = None

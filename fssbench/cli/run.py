@@ -47,8 +47,8 @@ def _parse_shard(context: click.Context, _: click.Parameter, value: str | None) 
         return None
     if value == "auto" or value in LAUNCHERS:
         return None if context.resilient_parsing else read_shard(value)
-    part, _, parts = value.partition("/")
-    if not (_SHARD.fullmatch(value) and 1 <= int(part) <= int(parts)):
+    part, slash, parts = value.partition("/")
+    if not (slash and _SHARD.fullmatch(value) and 1 <= int(part) <= int(parts)):
         raise click.BadParameter(
             f"{value!r} must have the form I/N with 1 <= I <= N, such as 2/4, or be auto, {', '.join(LAUNCHERS)}"
         )

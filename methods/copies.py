@@ -33,6 +33,9 @@ class AllForeground(ImageMethod):
             Note("remark", "Neither the query nor the supports are read."),
         ),
     )
+    waivers: ClassVar[dict[str, str]] = {
+        "support_matters": "a lower bound: what it predicts depends on nothing"
+    }
 
     def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
         """Return logits (B, 2, H, W): -1 for the background and 1 for the object."""

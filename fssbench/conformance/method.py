@@ -31,6 +31,10 @@ from fssbench.contracts.prediction import UNNAMED, tell_class_names
 from fssbench.episodes.synthetic import SIDE, Synthetic
 from fssbench.evaluation.isolation import generators_kept, isolated
 
+OTHER_SUPPORTS = 3
+"""Episodes whose supports are replaced.  An answer that consists of a mask alone may be the same for one of them."""
+UNCHANGED = 1e-5
+"""Largest change of logits, relative to the largest of them, at which two answers count as the same."""
 SLOWEST = 10.0
 """Seconds that one 1-shot episode of 64 px may take on a CPU."""
 
@@ -206,6 +210,24 @@ def support_order(s: MethodSubject) -> None:
     require_equal(s.predict(a), s.predict(b), "supports reversed", 1e-3)
 
 
+def support_matters(s: MethodSubject) -> None:
+    """Supports of another class give another answer: other images, and masks of what was the background."""
+    episodes = s.episodes(batch=OTHER_SUPPORTS)
+    for place in range(OTHER_SUPPORTS):
+        a = episodes.one(place)
+        before, after = s.predict(a), s.predict(Synthetic(a.query, a.support.flip(-1), 1 - a.mask))
+        if before.shape != after.shape or float((after - before).abs().max()) > UNCHANGED * float(
+            before.abs().max()
+        ):
+            return
+    require(
+        False,
+        f"the logits are the same for {OTHER_SUPPORTS} episodes if their supports are replaced by those of another "
+        "class, so the method does not answer the question of an episode. A lower bound that ignores them waives "
+        "this check",
+    )
+
+
 def strided_inputs(s: MethodSubject) -> None:
     """Tensors that are not contiguous give the same result."""
     a = s.episodes()
@@ -322,6 +344,7 @@ METHOD_CHECKS: tuple[Callable[[MethodSubject], None], ...] = (
     no_memory,
     batch_equals_single,
     support_order,
+    support_matters,
     strided_inputs,
     inputs_untouched,
     weights_untouched,

@@ -14,7 +14,7 @@ from fssbench_toys.text import ToyText
 from torch import Tensor, nn
 
 from fssbench.api import Dataset, FeatureMethod, ImageMethod, MethodConfig, Taps
-from fssbench.plugins.registry import DATASETS
+from fssbench.plugins.registry import DATASETS, METHODS
 from fssbench.testing import check_dataset, check_method, check_reporter
 
 
@@ -82,6 +82,18 @@ class FirstSupport(Base):
 
 class WaivedFirstSupport(FirstSupport):
     waivers = {"support_order": "looks at the first support only"}
+
+
+class Saliency(Base):
+    """Segments what is bright, whatever the supports show."""
+
+    def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
+        bright = query.mean(dim=1)
+        return torch.stack([-bright, bright], dim=1)
+
+
+class WaivedSaliency(Saliency):
+    waivers = {"support_matters": "a lower bound"}
 
 
 class InPlace(Base):
@@ -180,6 +192,7 @@ BROKEN = [
     (Noisy, "same_twice", "logits differ by"),
     (BatchCoupled, "batch_equals_single", "batch of 3"),
     (FirstSupport, "support_order", "supports reversed"),
+    (Saliency, "support_matters", "same for 3 episodes"),
     (InPlace, "inputs_untouched", "changed query in place"),
     (BatchNorm, "weights_untouched", "norm.running_mean"),
     (Remembers, "no_memory", "after another episode"),
@@ -217,6 +230,18 @@ def test_a_waived_check_is_skipped_with_its_reason() -> None:
     results = {r.check: r for r in check_method(WaivedFirstSupport)}
     assert results["support_order"].status == "skip"
     assert results["support_order"].reason.startswith("waived: looks at the first support only")
+
+
+def test_a_lower_bound_that_ignores_its_supports_says_so() -> None:
+    results = {r.check: r for r in check_method(WaivedSaliency)}
+    assert results["support_matters"].status == "skip"
+    assert {r.check for r in results.values() if r.status == "fail"} == set()
+
+
+@pytest.mark.parametrize(("name", "status"), [("all-foreground", "skip"), ("copy-mask", "pass")])
+def test_the_built_in_bounds_differ_in_what_they_read(name: str, status: str) -> None:
+    results = {r.check: r.status for r in check_method(METHODS.get(name))}
+    assert results["support_matters"] == status
 
 
 def test_global_state_is_left_alone() -> None:

@@ -49,7 +49,20 @@ if TYPE_CHECKING:
         row_title as row_title,
         with_names as with_names,
     )
+    from fssbench.analysis.sensitivity import (
+        Dependence as Dependence,
+        Sensitivity as Sensitivity,
+        compute_sensitivity as compute_sensitivity,
+    )
     from fssbench.analysis.statistics import estimate_of_runs as estimate_of_runs, mean_sample as mean_sample
+    from fssbench.analysis.strata import (
+        Split as Split,
+        Stratum as Stratum,
+        compute_episode_ious as compute_episode_ious,
+        count_unknown_support_sizes as count_unknown_support_sizes,
+        name_strata as name_strata,
+        split_cells as split_cells,
+    )
     from fssbench.benchmarks.catalogue import (
         BENCHMARKS as BENCHMARKS,
         find_benchmark as find_benchmark,

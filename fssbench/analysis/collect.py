@@ -22,6 +22,7 @@ from fssbench.analysis.statistics import Sample, estimate_of_runs, mean_sample
 from fssbench.contracts.resamples import RESAMPLES
 from fssbench.contracts.results import Cell, Estimate, Results, RunResult
 from fssbench.contracts.run_manifest import Context
+from fssbench.contracts.support_probes import SupportProbe
 from fssbench.efficiency.store import read_all
 from fssbench.errors import DataError
 from fssbench.evidence import distinct_episodes
@@ -32,6 +33,7 @@ from fssbench.runs.pictures import read_panels
 from fssbench.runs.sessions import Session
 from fssbench.runs.store import StoredRun, find_run_folders, read_run
 from fssbench.runs.summary import score_run
+from fssbench.runs.support_probes import read_probes
 
 
 def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0) -> Results:
@@ -68,7 +70,7 @@ def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0)
     if not stored:
         where = ", ".join(map(str, paths))
         raise DataError("; ".join([f"no runs found in {where}. Next: `fssbench run --help`", *notes]))
-    plain = [_convert_run(run) for run in stored]
+    plain = [_convert_run(run, notes) for run in stored]
     drawn = estimate_of_runs(plain, resamples=resamples, seed=seed)
     samples = {run.identity: pair for run, pair in zip(plain, drawn, strict=True)}
     runs = tuple(
@@ -85,8 +87,8 @@ def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0)
     return replace(results, cells=_mark_best(results))
 
 
-def _convert_run(run: StoredRun) -> RunResult:
-    """Convert a stored run into the table model, still without intervals."""
+def _convert_run(run: StoredRun, notes: list[str]) -> RunResult:
+    """Convert a stored run into the table model, still without intervals; probes that are damaged are noted."""
     identity, context = run.manifest.block, run.manifest.context
     records = [run.records[i] for i in sorted(run.records)]
     sessions = run.sessions()
@@ -133,7 +135,19 @@ def _convert_run(run: StoredRun) -> RunResult:
         whole=run.whole,
         unmet=score.unmet,
         definition=run.plan.definition,
+        probes=_read_probes(run, notes),
+        support_pixels=tuple(r.support for r in records),
     )
+
+
+def _read_probes(run: StoredRun, notes: list[str]) -> tuple[SupportProbe, ...]:
+    """Return the probes of the counted episodes by index; damaged ones are left out with a note."""
+    try:
+        probes = read_probes(run.path)
+    except DataError as error:
+        notes.append(f"left out: the support probes of {run.slug}: {error}")
+        return ()
+    return tuple(probes[index] for index in sorted(probes.keys() & run.records.keys()))
 
 
 def _average_prediction_seconds(sessions: Iterable[Session]) -> float:

@@ -186,6 +186,61 @@ EPISODE_COLUMNS: tuple[Column, ...] = (
 )
 """Columns of the table of episodes: one row per episode of a run."""
 
+_ROW = (
+    _BENCHMARK,
+    _METHOD,
+    _LABEL,
+    Column("name", "text", "", "the method's name as in the table of means"),
+    _BACKBONE,
+    _SEED,
+    _SHOT,
+)
+_DISTINCT = Column(
+    "episodes", "integer", "episodes", "distinct episodes; folds of one plan count theirs once"
+)
+_LACK = Column("no_interval", "text", "", "why there is no interval; empty if there is one")
+
+STRATUM_COLUMNS: tuple[Column, ...] = (
+    *_ROW,
+    Column("split", "text", "", "`object size`, `difficulty` or `object size beside the support's`"),
+    Column("stratum", "text", "", "name of the stratum, such as `1 to 5 %`"),
+    Column("stratum_number", "integer", "", "place of the stratum in its split, from 0"),
+    Column("miou", "number", "%", "mIoU of the episodes of the stratum; NaN if it has none"),
+    Column("miou_low", "number", "%", "lower end of its 95 % interval; NaN if there is none"),
+    Column("miou_high", "number", "%", "upper end of the interval"),
+    _DISTINCT,
+    Column("classes", "integer", "classes", "classes that the figure averages, over all folds"),
+    Column("classes_met", "integer", "classes", "classes with an episode in the stratum"),
+    _LACK,
+    _MARKS,
+)
+"""Columns of the table of strata: one row per stratum of a mean."""
+
+SENSITIVITY_COLUMNS: tuple[Column, ...] = (
+    *_ROW,
+    Column("replaced_by", "text", "", "what replaced the supports"),
+    Column("changed", "number", "%", "object pixels of both answers that only one of them has"),
+    Column("changed_low", "number", "%", "lower end of its 95 % interval; NaN if there is none"),
+    Column("changed_high", "number", "%", "upper end of the interval"),
+    Column("miou", "number", "%", "mIoU of these episodes with their own supports"),
+    Column("other_miou", "number", "%", "mIoU of these episodes with the other supports"),
+    Column("difference", "number", "points", "the first minus the second"),
+    Column(
+        "difference_low", "number", "points", "lower end of its paired 95 % interval; NaN if there is none"
+    ),
+    Column("difference_high", "number", "points", "upper end of the interval"),
+    _DISTINCT,
+    Column(
+        "dependence",
+        "text",
+        "",
+        "verdict on the changed share: above 5 %, below, unclear, or too few queries",
+    ),
+    _LACK,
+    _MARKS,
+)
+"""Columns of the table of sensitivity: one row per mean whose episodes were asked again with other supports."""
+
 
 def column_names(columns: Iterable[Column]) -> list[str]:
     """List the names of columns in their order."""

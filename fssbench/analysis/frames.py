@@ -17,9 +17,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fssbench.analysis.columns import EPISODE_COLUMNS, MEAN_COLUMNS, RUN_COLUMNS, Column, Kind, column_names
+from fssbench.analysis.columns import (
+    EPISODE_COLUMNS,
+    MEAN_COLUMNS,
+    RUN_COLUMNS,
+    SENSITIVITY_COLUMNS,
+    STRATUM_COLUMNS,
+    Column,
+    Kind,
+    column_names,
+)
 from fssbench.analysis.figure_table import FIGURE_COLUMNS, explain_figures, list_figures
 from fssbench.analysis.row_names import row_title, with_names
+from fssbench.analysis.sensitivity import compute_sensitivity
+from fssbench.analysis.strata import list_strata
 from fssbench.contracts.arguments import check_arguments
 from fssbench.contracts.resamples import RESAMPLES
 from fssbench.contracts.results import Cell, Estimate, Results, RunResult
@@ -63,6 +74,16 @@ class Frames:
         tables = [make_episode_table(run, names[run.identity]) for run in self.results.runs]
         return pandas.concat(tables or [_make_table(EPISODE_COLUMNS, {})], ignore_index=True)
 
+    @cached_property
+    def strata(self) -> DataFrame:
+        """One row per stratum of a mean: by object size, difficulty, and object size beside the support's."""
+        return make_stratum_table(self.results)
+
+    @cached_property
+    def sensitivity(self) -> DataFrame:
+        """One row per mean whose episodes were asked again with other supports (`fssbench run --sensitivity`)."""
+        return make_sensitivity_table(self.results)
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What was left out and why, such as a damaged run."""
@@ -71,7 +92,7 @@ class Frames:
     def __repr__(self) -> str:
         episodes = sum(run.episodes for run in self.results.runs)
         counts = f"{len(self.results.runs)} runs, {len(self.results.cells)} means, {episodes} episodes"
-        return f"<Frames: {counts}; tables: .runs, .means, .episodes>"
+        return f"<Frames: {counts}; tables: .runs, .means, .episodes, .strata, .sensitivity>"
 
     def _repr_html_(self) -> str:
         """Show the means in a notebook, as `fssbench report` prints them."""
@@ -174,6 +195,66 @@ def make_episode_table(run: RunResult, name: str, edit_text: Callable[[str], str
             "marks": edit_text(_join_texts(run.marks)),
         },
     )
+
+
+def make_stratum_table(results: Results) -> DataFrame:
+    """Make the table of strata, columns as in `STRATUM_COLUMNS`."""
+    named = {id(cell): same for cell, same in zip(results.cells, with_names(results).cells, strict=True)}
+    rows = [
+        {
+            **_describe_cell(named[id(cell)]),
+            "split": stratum.split.value,
+            "stratum": stratum.name,
+            "stratum_number": stratum.key,
+            "miou": stratum.miou.value,
+            "miou_low": stratum.miou.low,
+            "miou_high": stratum.miou.high,
+            "episodes": stratum.episodes,
+            "classes": stratum.classes,
+            "classes_met": stratum.classes_met,
+            "no_interval": _explain_lack(stratum.miou),
+        }
+        for cell, stratum in list_strata(results)
+    ]
+    return _make_table_of_rows(STRATUM_COLUMNS, rows)
+
+
+def make_sensitivity_table(results: Results) -> DataFrame:
+    """Make the table of sensitivity, columns as in `SENSITIVITY_COLUMNS`."""
+    named = {id(cell): same for cell, same in zip(results.cells, with_names(results).cells, strict=True)}
+    rows = [
+        {
+            **_describe_cell(named[id(each.cell)]),
+            "replaced_by": each.replaced_by,
+            "changed": each.changed.value,
+            "changed_low": each.changed.low,
+            "changed_high": each.changed.high,
+            "miou": each.miou.value,
+            "other_miou": each.other_miou.value,
+            "difference": each.difference.value,
+            "difference_low": each.difference.low,
+            "difference_high": each.difference.high,
+            "episodes": each.episodes,
+            "dependence": each.dependence.value,
+            "no_interval": _explain_lack(each.changed),
+        }
+        for each in compute_sensitivity(results)
+    ]
+    return _make_table_of_rows(SENSITIVITY_COLUMNS, rows)
+
+
+def _describe_cell(cell: Cell) -> dict[str, Any]:
+    """Values of the columns that say which mean a row is about."""
+    return {
+        "benchmark": cell.benchmark,
+        "method": cell.method,
+        "label": cell.label,
+        "name": row_title(cell),
+        "backbone": cell.backbone,
+        "seed": cell.seed,
+        "shot": cell.shot,
+        "marks": _join_texts(cell.marks),
+    }
 
 
 def _make_run_row(run: RunResult, name: str, results: Results) -> dict[str, Any]:

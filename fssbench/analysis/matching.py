@@ -230,6 +230,7 @@ def restrict_to(run: RunResult, rows: NDArray[np.int64]) -> RunResult:
         indices=run.indices[rows],
         queries=tuple(run.queries[i] for i in rows),
         supports=tuple(run.supports[i] for i in rows) if run.supports else (),
+        support_pixels=tuple(run.support_pixels[i] for i in rows) if run.support_pixels else (),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, fields
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -23,6 +23,7 @@ from fssbench.contracts.benchmarks import Benchmark
 from fssbench.contracts.efficiency import Efficiency
 from fssbench.contracts.results import Cell, Estimate, Results, RunResult
 from fssbench.contracts.run_manifest import RunManifest
+from fssbench.contracts.support_probes import SupportProbe
 from fssbench.errors import DataError
 from fssbench.runs.store import SCHEMA, read_json
 
@@ -90,6 +91,8 @@ def _as_plain(value: Any) -> Any:
         return _as_plain(collect_content(value))
     if isinstance(value, Estimate):
         return [*map(_as_plain, (value.value, value.low, value.high)), value.shortage]
+    if isinstance(value, SupportProbe):
+        return asdict(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, np.ndarray):

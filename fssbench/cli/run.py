@@ -161,6 +161,13 @@ def _place_on_device(device: str, shard: Shard | None) -> str:
     help="Store the predicted masks as PNG in the run folder, at the size of the score.",
 )
 @click.option(
+    "--sensitivity",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Predict N episodes a second time, with supports of another class; `report` tells whether they matter.",
+)
+@click.option(
     "--config", metavar="FILE", is_eager=True, expose_value=False, callback=read_config, help="TOML file."
 )
 @plugin_option()
@@ -191,6 +198,7 @@ def command(
     workers: int,
     panels: int,
     save_masks: bool,
+    sensitivity: int,
     first: int | None,
     show: bool,
     show_out: Path,
@@ -216,6 +224,7 @@ def command(
         shard=None if shard is None else (shard.part, shard.parts),
         panels=panels,
         save_masks=save_masks,
+        sensitivity=sensitivity,
     )
     options: dict[str, Any] = {
         name: tuple(dict.fromkeys(value)) if isinstance(value, tuple) else value

@@ -50,7 +50,7 @@ def inspect_episodes(
     broken: list[FssbenchError] = []
     inspection = Inspection(with_pictures=folder is not None)
     with tempfile.TemporaryDirectory(prefix="fssbench-inspect-") as place:
-        settings = replace(request.settings, out=Path(place), panels=0, inspect=inspection.see)
+        settings = replace(request.settings, out=Path(place), panels=0, sensitivity=0, inspect=inspection.see)
         prepared = prepare(replace(request, episodes=first, settings=settings), tell=progress.say)
         for note in prepared.notes:
             progress.say(f"note: {note}")

@@ -16,6 +16,7 @@ from fssbench.contracts.benchmarks import Benchmark
 from fssbench.contracts.efficiency import Efficiency
 from fssbench.contracts.marks import Mark, parse_mark
 from fssbench.contracts.run_manifest import RunManifest
+from fssbench.contracts.support_probes import SupportProbe
 from fssbench.markup import format_interval, make_fields
 
 
@@ -143,6 +144,11 @@ class RunResult:
     """Classes that mIoU leaves out because the run, not being whole, met no episode of theirs."""
     definition: Benchmark | None = None
     """Definition of a benchmark that a user wrote; None if the benchmark can be found by its id."""
+    probes: tuple[SupportProbe, ...] = ()
+    """Episodes that were predicted a second time with supports of another class, by index; never part of a score."""
+    support_pixels: tuple[tuple[int, ...], ...] = ()
+    """Object pixels of each support of each episode at the size of the network input; no pixels for an episode of an
+    earlier version, which did not store them."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "marks", tuple(map(parse_mark, self.marks)))  # `results.json` has texts

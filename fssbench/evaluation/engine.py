@@ -28,6 +28,7 @@ from fssbench.evaluation.isolation import generators_kept
 from fssbench.evaluation.method_run import MethodRun
 from fssbench.evaluation.pace import find_slow
 from fssbench.evaluation.precision import exact_float32
+from fssbench.evaluation.probing import probe_supports
 from fssbench.evaluation.settings import (
     Evaluation,
     Settings,
@@ -54,6 +55,7 @@ def evaluate(
     device: str = "cpu",
     shard: tuple[int, int] | None = None,
     save_masks: bool = False,
+    sensitivity: int = 0,
     watch: Watch | None = None,
     progress: bool = True,
 ) -> Evaluation:
@@ -69,6 +71,7 @@ def evaluate(
         device: torch device.
         shard: part i of n (1-based) of the plan.
         save_masks: whether to store the predicted masks as PNG in the folder of the run.
+        sensitivity: number of episodes to predict a second time, with supports of another class.
         watch: called after each episode.
         progress: whether to show progress: a bar in a notebook or at a terminal, lines in a pipe.
 
@@ -89,7 +92,12 @@ def evaluate(
         2
     """
     settings = make_settings(
-        out=Path(out), score_size=score_size, device=device, shard=shard, save_masks=save_masks
+        out=Path(out),
+        score_size=score_size,
+        device=device,
+        shard=shard,
+        save_masks=save_masks,
+        sensitivity=sensitivity,
     )
     shown = Progress(quiet=not progress)
     steps = [step for step in (shown.watch_plan(plan) if progress else None, watch) if step is not None]
@@ -149,6 +157,7 @@ def evaluate_all(
         failed += _walk(
             runs, _order_episodes(runs, plan, settings, inputs), inputs, watch, may_defer=defer is not None
         )
+        failed += probe_supports(runs, plan, settings, inputs)
         done = []
         for run in [r for r in runs if r.broken is None]:
             try:

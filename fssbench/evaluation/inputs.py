@@ -195,6 +195,11 @@ class Inputs:
         vanished = not all((mask == 1).any() for mask in masks)
         return tuple(sorted({*kinds, "vanished"})) if vanished else kinds
 
+    def count_support_pixels(self, episode: Episode) -> tuple[int, ...]:
+        """Count the object pixels of each support at network size."""
+        masks = (self._mask(item, episode.class_id, self.size) for item in episode.supports)
+        return tuple(int(np.count_nonzero(mask == 1)) for mask in masks)
+
     def _staged(self, role: str, tap: str, images: Sequence[Maps]) -> Tensor:
         """Copy one tap of K images (1, C, h, w) into a reused buffer (1, K, C, h, w).
 

@@ -7,7 +7,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -226,7 +226,8 @@ class MethodRun:
         if self._prove(check):
             self._unproven = 0
         record = EpisodeRecord(
-            episode.index, episode.class_id, inter, union, target.pixels, inputs.doubts(episode)
+            *(episode.index, episode.class_id, inter, union, target.pixels),
+            *(inputs.doubts(episode), inputs.count_support_pixels(episode)),
         )
         stored = self.writer.done.get(episode.index)
         if stored not in (None, record):
@@ -280,6 +281,29 @@ class MethodRun:
         if self._withheld is not None:
             self._append(self._withheld)
             self._withheld = None
+
+    def predict_mask(
+        self,
+        episode: Episode,
+        inputs: Inputs,
+        target: Target,
+        *,
+        named: int | None = None,
+        inverted: bool = False,
+    ) -> NDArray[np.bool_]:
+        """Predict the mask (H, W) of an episode and count nothing.
+
+        Args:
+            episode: the episode, or one of the plan with other supports.
+            inputs: the source of the episode.
+            target: the truth; only its size is read.
+            named: class whose name the method is told; that of the episode by default.
+            inverted: whether the masks of the supports are inverted.
+        """
+        query, support, mask = inputs.of(self.method, episode)
+        told = episode if named is None else replace(episode, class_id=named)
+        given = Given(told, query, support, 1 - mask if inverted else mask, target, 0.0)
+        return self.predict(given)[0]
 
     def _describe_episode(
         self,

@@ -54,6 +54,10 @@ class Settings:
     """Whether the predicted masks are stored beside the counts.  They change no number."""
     repeated: Natural = MOST
     """Largest number of episodes that a method of others computes again at the end, to notice that it keeps state."""
+    sensitivity: Natural = 0
+    """Number of episodes that are predicted a second time, with supports of another class.  They change no number."""
+    probe_only: frozenset[int] | None = None
+    """Indices of the episodes of which these may be; None for all."""
     inspect: Callable[[InspectedEpisode], None] | None = None
     """Called with each episode after its prediction.  It changes no number."""
 

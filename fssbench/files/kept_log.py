@@ -149,6 +149,21 @@ class KeptLog:
         self._log.close()
 
 
+def read_whole_lines(path: Path) -> bytes:
+    """Return the lines of a log without an incomplete last one; empty if there is no log.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from None
+    return data[: data.rfind(b"\n") + 1]
+
+
 def write_whole(path: Path, lines: Iterable[bytes]) -> None:
     """Write a file completely or not at all.
 

@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from fssbench import __version__
 from fssbench.errors import DataError, FssbenchError, PluginError
 from fssbench.evaluation.read_ahead import ReadAhead
+from fssbench.evaluation.support_effect import measure_effect
 from fssbench.files.hashing import hash_present_file, read_file_state
 from fssbench.plugins.calls import is_built_in
 from fssbench.prediction.contact_sheet import SheetFacts, write_sheet
@@ -31,7 +32,7 @@ from fssbench.prediction.records import ImageRecord
 from fssbench.prediction.request import CheckedExamples, PredictSettings, make_manifest
 from fssbench.prediction.results import Prediction, Predictions
 from fssbench.prediction.segmenter import Answer, Query, Segmenter
-from fssbench.prediction.support_effect import CHECKED, describe_effect, measure_effect
+from fssbench.prediction.support_effect import CHECKED, describe_effect
 from fssbench.prediction.table import make_failed_row, make_row, write_csv
 from fssbench.progress import Progress
 

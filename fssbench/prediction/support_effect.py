@@ -1,39 +1,21 @@
-"""Whether the examples have an effect: an image is segmented again with their masks inverted.
+"""Says whether the examples have an effect: an image is segmented again with their masks inverted.
 
-A method that answers the same to object and background does not look at the masks, for example because its weights
-find what is salient.  Its answer may look good, and yet it is no answer to the question.
+`fssbench.evaluation.support_effect` says why, and compares the answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
+from fssbench.evaluation.support_effect import UNCHANGED
 
 CHECKED = 3
 """Images that are segmented twice."""
-_UNCHANGED = 0.05
-"""Largest share of changed pixels at which the answers count as the same."""
-
-
-def measure_effect(mask: NDArray[np.bool_], inverted: NDArray[np.bool_]) -> float:
-    """Measure the share of the pixels of either object that belong to one of them only: 1 minus their IoU.
-
-    Args:
-        mask: the answer (H, W).
-        inverted: the answer (H, W) to the inverted examples.
-
-    Returns:
-        0 for equal answers, two empty ones included; 1 if they have no pixel in common.
-    """
-    union = int(np.count_nonzero(mask | inverted))
-    return int(np.count_nonzero(mask ^ inverted)) / union if union else 0.0
 
 
 def describe_effect(effects: Sequence[float]) -> str | None:
     """Describe that the examples have no effect on any of the images checked; None if they have."""
-    if not effects or max(effects) > _UNCHANGED:
+    if not effects or max(effects) > UNCHANGED:
         return None
     changed = (
         f"at most {100 * max(effects):.0f} % of the object's pixels change"

@@ -26,7 +26,7 @@ from fssbench.contracts.episodes import Episode
 from fssbench.errors import DataError
 from fssbench.files.append_log import seal, split_log, unseal
 from fssbench.files.atomic import replace_file
-from fssbench.files.kept_log import KeptLog
+from fssbench.files.kept_log import KeptLog, read_whole_lines
 from fssbench.files.plain_names import make_plain_name
 
 FILE = "masks.jsonl"
@@ -108,7 +108,7 @@ class SavedMasks:
             return
         if self._log is None:
             path = self.run / FILE
-            self._log = KeptLog(path, _read_whole_lines(path))
+            self._log = KeptLog(path, read_whole_lines(path))
         if self._log.find_harm() and self.run.is_dir():
             self._log.put_back()
         self._log.append(record.line(), _HINT)
@@ -176,7 +176,7 @@ def read_masks(run: Path) -> dict[int, MaskRecord]:
     """
     path = run / FILE
     records: dict[int, MaskRecord] = {}
-    for line in split_log(_read_whole_lines(path), path)[0]:
+    for line in split_log(read_whole_lines(path), path)[0]:
         try:
             record = MaskRecord.parse(line.content)
         except (ValueError, KeyError, TypeError) as error:
@@ -186,17 +186,6 @@ def read_masks(run: Path) -> dict[int, MaskRecord]:
             ) from None
         records[record.index] = record
     return records
-
-
-def _read_whole_lines(path: Path) -> bytes:
-    """Return the lines of a log without an incomplete last one; empty if there is no log."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return b""
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror})") from None
-    return data[: data.rfind(b"\n") + 1]
 
 
 def join_masks(shards: Sequence[Path], run: Path) -> None:

@@ -17,6 +17,7 @@ from fssbench.runs.pictures import join_panels
 from fssbench.runs.sessions import read_sessions
 from fssbench.runs.store import StoredRun, find_run_folders, read_manifest, read_run
 from fssbench.runs.summary import summarise
+from fssbench.runs.support_probes import join_probes
 from fssbench.runs.writer import RunWriter
 
 
@@ -98,6 +99,7 @@ def _join(shards: list[StoredRun], out: Path) -> Path:
             shutil.copy(first.path / DATA, path / DATA)
         join_panels([run.path for run in shards], path)
         join_masks([run.path for run in shards], path)
+        join_probes([run.path for run in shards], path)
         writer.settle()
         summarise(path)
         writer.report_losses()

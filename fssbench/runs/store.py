@@ -8,6 +8,7 @@
         sessions.jsonl   one record per process that worked on the run: its time
         data.json        beginnings of the hashes of the data files, see `fssbench.data.data_files`
         masks.jsonl      optional: predicted masks in the folder `masks`, see `fssbench.runs.masks`
+        probes.jsonl     optional: episodes asked again with other supports, see `fssbench.runs.support_probes`
         panels.jsonl     small pictures of some episodes, see `fssbench.runs.pictures`
 
 Deliberate trade-offs: records are not fsynced one by one.  A killed process loses nothing, a power cut may
@@ -21,7 +22,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,12 @@ class EpisodeRecord:
     """Foreground pixels of the truth."""
     doubts: tuple[str, ...] = ()
     """Kinds of doubt about its images and masks (`fssbench.images.judgements.DOUBTS`), sorted."""
+    support: tuple[int, ...] = field(default=(), compare=False)
+    """Object pixels of each support at the size of the network input; empty in a run of an earlier version.  They are
+    no counts of a prediction, so records with and without them are equal."""
 
     def line(self) -> bytes:
-        """Write the record as one line of JSON that ends in its own crc32.  Doubts are in it only if there are any."""
+        """Write the record as one line of JSON that ends in its own crc32.  What is empty is left out."""
         return seal(
             {
                 "i": self.index,
@@ -67,6 +71,7 @@ class EpisodeRecord:
                 "union": self.union,
                 "target": self.target,
                 **({"doubts": self.doubts} if self.doubts else {}),
+                **({"support": self.support} if self.support else {}),
             }
         )
 
@@ -82,8 +87,13 @@ class EpisodeRecord:
         doubts = data.get("doubts", [])
         if not isinstance(doubts, list) or not all(isinstance(kind, str) for kind in doubts):
             raise ValueError(f"its doubts are {doubts!r}, not a list of texts")
+        support = data.get("support", [])
+        if not isinstance(support, list) or not all(
+            type(pixels) is int and pixels >= 0 for pixels in support
+        ):
+            raise ValueError(f"the pixels of its supports are {support!r}, not a list of whole numbers")
         counts = (inter[0], inter[1]), (union[0], union[1])
-        return cls(data["i"], data["c"], *counts, data["target"], tuple(doubts))
+        return cls(data["i"], data["c"], *counts, data["target"], tuple(doubts), tuple(support))
 
 
 def format_json(data: Any) -> str:

@@ -37,6 +37,7 @@ from fssbench.runs.redaction import HIDDEN
 from fssbench.runs.store import StoredRun, find_run_folders, read_run
 from fssbench.verification.masks import NOTHING_CHOSEN, check_mask_files, recount_masks
 from fssbench.verification.pictures import CHECK as PICTURES, compare_pictures
+from fssbench.verification.probes import check_probe_file, choose_probes, compare_probes
 from fssbench.verification.seals import Finding, Outcome, check_seals
 
 TOLERANCE = 0.001
@@ -77,6 +78,7 @@ def verify_run(path: Path, inputs: VerificationInputs) -> list[Finding]:
     if run is None:
         return findings
     findings += check_mask_files(run)
+    findings += check_probe_file(run)
     try:
         require_known_data(run.plan)
         root = find_data_folder_of(run.plan.dataset, inputs.data)
@@ -213,6 +215,7 @@ def _recompute(run: StoredRun, plan: Plan, method: Method, inputs: VerificationI
     identity = run.manifest.block
     device = identity.device if identity.device != "cuda" or torch.cuda.is_available() else "cpu"
     indices = choose_episodes(run, inputs)
+    probed = choose_probes(run, indices, inputs.share if inputs.episodes is None else 1.0)
     with tempfile.TemporaryDirectory(prefix="fssbench-verify-") as folder:
         settings = Settings(
             out=Path(folder),
@@ -220,8 +223,10 @@ def _recompute(run: StoredRun, plan: Plan, method: Method, inputs: VerificationI
             device=device,
             shard=identity.shard,
             panels=len(plan),
-            only=frozenset(indices),
             repeated=0,
+            only=frozenset({*indices, *probed}),
+            sensitivity=len(plan) if probed else 0,
+            probe_only=frozenset(probed),
         )
         try:
             _, failed = evaluate_all([method], plan, settings)
@@ -232,10 +237,12 @@ def _recompute(run: StoredRun, plan: Plan, method: Method, inputs: VerificationI
             return
         again = read_run(next(find_run_folders(Path(folder))))
         exact = not _list_machine_differences(run, again)
+        probes = [*compare_probes(run, again, probed, tolerance=0.0 if exact else TOLERANCE)]
         pictures = compare_pictures(run, again, indices, exact=exact)  # they are read from the folder
     yield _compare_identities(run, again)
     yield _compare_contexts(run, again)
     yield _compare_counts(run, again, indices)
+    yield from probes
     yield from pictures
 
 
@@ -276,6 +283,9 @@ def _compare_counts(run: StoredRun, again: StoredRun, indices: Sequence[int]) ->
             (*stored.inter, *stored.union, stored.target), (*now.inter, *now.union, now.target), strict=True
         )
         pixels = max(abs(a - b) for a, b in pairs)
+        if stored.support and stored.support != now.support:
+            text = f"episode {index} names {stored.support} object pixels of its supports, but they have {now.support}"
+            return Finding("counts", Outcome.DIFFERS, text)
         if stored != now:
             unequal.append(index)
             total += pixels

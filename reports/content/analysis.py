@@ -18,23 +18,28 @@ from fssbench.api import (
     Cell,
     Pair,
     Results,
+    Sensitivity,
+    Split,
+    Stratum,
     column_key,
+    compute_sensitivity,
     first_run,
     full_name,
     mark_kind,
+    split_cells,
     turn_pair,
     verdicts,
     with_names,
 )
 
 from ..figures.style import MOST
-from .breakdown import Part, split_by_class, split_by_size
+from .breakdown import Part, split_by_class
 from .model import find_title
 from .text import clean
 
 _WITHOUT_TRAINING = {"untrained", "random"}
 """Kinds of marks of methods with random weights.  Their figures say nothing about the method."""
-_Split = Callable[..., list[tuple[Part, ...]]]
+_SplitFunction = Callable[..., list[tuple[Part, ...]]]
 
 
 @dataclass(frozen=True)
@@ -169,11 +174,33 @@ class Analysis:
         }
 
     @cached_property
-    def sizes(self) -> dict[tuple[str, int], dict[str, tuple[Part, ...]]]:
-        """IoU of each bin of object sizes by method, for each place."""
-        return {(p.benchmark, p.shot): self._parts(p, split_by_size) for p in self.places}
+    def strata(self) -> dict[Split, dict[tuple[str, int], dict[str, tuple[Stratum, ...]]]]:
+        """Strata of each place by method, for each way to divide the episodes; only those with an episode somewhere."""
+        divided: dict[Split, dict[tuple[str, int], dict[str, tuple[Stratum, ...]]]] = {}
+        for split in Split:
+            by_place = {(p.benchmark, p.shot): self._divide(p, split) for p in self.places}
+            divided[split] = {place: strata for place, strata in by_place.items() if strata}
+        return divided
 
-    def _parts(self, place: Place, split: _Split) -> dict[str, tuple[Part, ...]]:
+    def _divide(self, place: Place, split: Split) -> dict[str, tuple[Stratum, ...]]:
+        """Return the strata of the methods in figures; empty if no stratum of theirs has an episode."""
+        names = [n for n in self.methods_in_figures if n in place.cells]
+        strata = split_cells(
+            [place.cells[n] for n in names],
+            split,
+            resamples=self.results.resamples,
+            seed=self.results.bootstrap_seed,
+            ranked_by=list(place.cells.values()),
+        )
+        divided = {name: row for name, row in zip(names, strata, strict=True) if row}
+        return divided if any(s.episodes for row in divided.values() for s in row) else {}
+
+    @cached_property
+    def sensitivity(self) -> tuple[Sensitivity, ...]:
+        """What other supports change, for each cell that was asked again with them."""
+        return compute_sensitivity(self.results)
+
+    def _parts(self, place: Place, split: _SplitFunction) -> dict[str, tuple[Part, ...]]:
         names = [n for n in self.methods_in_figures if n in place.cells]
         cells = [place.cells[n] for n in names]
         parts = split(cells, resamples=self.results.resamples, seed=self.results.bootstrap_seed)

@@ -1,12 +1,11 @@
-"""Splits a cell into parts: foreground IoU by class, and by object size.
+"""Splits a cell into parts: foreground IoU by class.
 
 The IoU of a part is a ratio of sums over its episodes.  Its interval comes from the bootstrap draws that all methods
-of the same place share.  Both splits are secondary to mIoU: they show which episodes determine it.
+of the same place share.  It is secondary to mIoU: it shows which episodes determine it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,21 +19,17 @@ from fssbench.api import (
     distinct_episodes,
     estimate_of_runs,
     mean_sample,
-    restrict_to,
 )
 
 from .text import clean
 
-EDGES = (0.0, 0.01, 0.05, 0.15, 0.35, 0.60, 1.0)
-"""Bounds of the size bins, as shares of the image's valid pixels.  The lower bound belongs to the bin."""
-
 
 @dataclass(frozen=True)
 class Part:
-    """One class, or one bin of object sizes."""
+    """One class."""
 
     key: int
-    """Class id, or number of the bin."""
+    """Class id."""
     name: str
     episodes: int
     iou: Estimate
@@ -72,68 +67,6 @@ def split_by_class(cells: Sequence[Cell], *, resamples: int, seed: int) -> list[
             parts.append(Part(c, names.get(c, f"class {c}"), count, iou))
         parts_by_cell.append(tuple(parts))
     return parts_by_cell
-
-
-def split_by_size(cells: Sequence[Cell], *, resamples: int, seed: int) -> list[tuple[Part, ...]]:
-    """Return the foreground IoU of each cell by object size, the share of valid pixels that the object covers.
-
-    Sums run over all episodes of a bin, for all classes and folds together.  A bin without episodes has IoU nan.
-
-    Args:
-        cells: cells of one benchmark and shot.
-        resamples: number of bootstrap resamples.
-        seed: seed of the bootstrap.
-
-    Returns:
-        One tuple per cell, from small to large objects.
-    """
-    subsets = []
-    episodes = []
-    for cell in cells:
-        runs = [run for _, run in sorted(cell.folds.items())]
-        bins = [np.digitize(compute_object_shares(run), EDGES[1:-1]) for run in runs]
-        for k in range(len(EDGES) - 1):
-            in_bin = [b == k for b in bins]
-            subsets.append(_join_episodes(runs, in_bin, f"size {k}"))
-            episodes_of_bin = (
-                restrict_to(run, np.flatnonzero(rows)) for run, rows in zip(runs, in_bin, strict=True)
-            )
-            episodes.append(distinct_episodes(episodes_of_bin))
-    samples = estimate_of_runs(subsets, resamples=resamples, seed=seed)
-    width = len(EDGES) - 1
-    return [
-        tuple(
-            Part(k, name_bin(k), episodes[n * width + k], samples[n * width + k][0].estimate)
-            for k in range(width)
-        )
-        for n in range(len(cells))
-    ]
-
-
-def compute_object_shares(run: RunResult) -> NDArray[np.float64]:
-    """Return the share of the valid pixels that the object covers, per episode: (N,), 0 to 1.
-
-    A valid pixel is either background in both truth and prediction, or in the union of the foregrounds.
-    """
-    valid = run.union[:, 1] + run.inter[:, 0]
-    return run.target / np.maximum(valid, 1)
-
-
-def compute_episode_ious(run: RunResult) -> NDArray[np.float64]:
-    """Return the foreground IoU of each episode in percent: (N,).  nan if truth and prediction are empty."""
-    union = run.union[:, 1].astype(float)
-    return np.where(union > 0, run.inter[:, 1] / np.maximum(union, 1) * 100, math.nan)
-
-
-def name_bin(k: int) -> str:
-    """Return the name of a bin of `EDGES`.
-
-    Example:
-        >>> name_bin(1)
-        '1 to 5 %'
-    """
-    low, high = (f"{100 * edge:g}" for edge in EDGES[k : k + 2])
-    return f"below {high} %" if k == 0 else f"{low} to {high} %"
 
 
 def _join_episodes(runs: Sequence[RunResult], keep: Iterable[NDArray[np.bool_]], stream: str) -> RunResult:

@@ -1,4 +1,4 @@
-"""IoU against object size, one panel per shot."""
+"""mIoU of each stratum of the episodes, such as object sizes, with one panel per shot."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ def draw(
     counts: Mapping[int, Sequence[int]],
     series: Mapping[int, Mapping[str, Sequence[Estimate]]],
     methods: Sequence[str],
+    *,
+    label: str = "share of the image that the object covers (%)",
 ) -> Figure:
-    """Draw IoU by object size; a bin without an interval is a gap.
+    """Draw mIoU by stratum; a stratum without an interval is a gap.
 
     Args:
-        bins: names of the size bins, small to large.
-        counts: by shot, episodes of each bin.
-        series: by shot and method, IoU of each bin in percent.
+        bins: names of the strata, in their order.
+        counts: by shot, episodes of each stratum.
+        series: by shot and method, mIoU of each stratum in percent.
         methods: all names, in the order of their looks.
+        label: of the axis below the strata.
     """
     figure = make_figure(1.9 * len(series), methods)
     figure.subplots_adjust(hspace=0.28, top=figure.subplotpars.top - 0.3 / figure.get_figheight())
@@ -67,12 +70,12 @@ def draw(
         draw_scales(
             axes,
             Scale(
-                "share of the image that the object covers (%)" if last else "",
+                label if last else "",
                 ticks=(range(len(bins)), [_format_tick(name) for name in bins]),
                 grid=False,
                 texts=last,
             ),
-            Scale("foreground IoU (%)"),
+            Scale("mIoU (%)"),
         )
     draw_legend(figure, list(methods), [pick_look(m) for m in range(len(methods))], lines=True)
     return figure

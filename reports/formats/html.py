@@ -18,12 +18,13 @@ from ..content.templates import open_templates, read_template_file
 from ..content.text import clean
 from ..figures.svg import make_inline
 from ..sections.ablation import make_ablation_tables
-from ..sections.difficulty import make_class_tables, make_size_tables
+from ..sections.difficulty import make_class_tables, make_strata_tables
 from ..sections.drawings import list_drawings
 from ..sections.efficiency import collect_costs
 from ..sections.findings import state_findings
 from ..sections.gallery import Budget, make_galleries, make_gallery_parts
 from ..sections.pairing import make_matrices, make_overview
+from ..sections.sensitivity import make_sensitivity_lines
 
 _FIGURE_SPACE = "\u2007"
 """A space as wide as a digit.  It aligns decimal points if a number has fewer decimals."""
@@ -52,7 +53,8 @@ def render_page(results: Results) -> str:
     parts = {
         "matrices": make_matrices(analysis, legend),
         "class_tables": make_class_tables(analysis, legend),
-        "size_tables": make_size_tables(analysis, legend),
+        "strata_tables": make_strata_tables(analysis, legend),
+        "sensitivity": make_sensitivity_lines(analysis, legend),
         "ablations": make_ablation_tables(analysis, legend),
         "costs": collect_costs(analysis),
         **make_gallery_parts(make_galleries([section.cells for section in report.sections], legend, budget)),
@@ -60,7 +62,8 @@ def render_page(results: Results) -> str:
     shown = {
         "changes": ("Changes", report.changes),
         "comparison": ("Comparison", parts["matrices"] or parts["class_tables"]),
-        "difficulty": ("Difficulty", parts["size_tables"]),
+        "difficulty": ("Difficulty", parts["strata_tables"]),
+        "sensitivity": ("Supports", True),
         "ablations": ("Ablations", parts["ablations"]),
         "efficiency": ("Efficiency", True),
         "episodes": ("Episodes", any(parts["galleries"])),

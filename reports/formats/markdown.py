@@ -9,8 +9,10 @@ from markupsafe import Markup
 
 from fssbench.api import Reporter, Results
 
+from ..content.analysis import analyse
 from ..content.model import Entry, build_report
 from ..content.templates import open_templates
+from ..sections.sensitivity import make_sensitivity_lines
 
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
@@ -45,9 +47,13 @@ class MarkdownReporter(Reporter):
         templates = open_templates(keep_trailing_newline=True)
         templates.filters["md"] = lambda text: Markup(escape(text))
         templates.filters["number"] = lambda entry: Markup(write_number(entry))
+        report = build_report(results)
+        legend = {mark.kind: mark for mark in report.legend}
         target = folder / "report.md"
         target.write_text(
-            templates.get_template("report.md.j2").render(report=build_report(results)),
+            templates.get_template("report.md.j2").render(
+                report=report, sensitivity=make_sensitivity_lines(analyse(results), legend)
+            ),
             encoding="utf-8",
             newline="\n",
         )

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from fssbench.api import Cell, Estimate, Results, RunResult
+from fssbench.api import Cell, Estimate, Results, RunResult, Split, compute_episode_ious, name_strata
 
 from ..content.analysis import Analysis, Place, analyse
-from ..content.breakdown import Part, compute_episode_ious
+from ..content.breakdown import Part
 from ..content.text import clean, format_count, format_difference, format_difference_interval
 from ..figures import bars, costs, dots, radar, scatter, sizes
 from ..figures.drawing import Drawing, make_slug
@@ -42,7 +43,7 @@ def list_drawings(results: Results) -> tuple[Drawing, ...]:
             *_draw_benchmarks(analysis),
             *_draw_classes(analysis),
             *_draw_scatters(analysis),
-            *_draw_sizes(analysis),
+            *(drawing for split in Split for drawing in _draw_strata(analysis, split)),
             *_draw_costs(analysis),
         )
     return _LISTED[analysis]
@@ -275,43 +276,80 @@ def _compute_ious(run: RunResult) -> dict[int, float]:
     return dict(zip(run.indices.tolist(), compute_episode_ious(run).tolist(), strict=True))
 
 
-def _draw_sizes(analysis: Analysis) -> Iterator[Drawing]:
+@dataclass(frozen=True)
+class _StrataLook:
+    """How a figure of strata names itself."""
+
+    name: str
+    title: str
+    axis: str
+    """Label of the axis below the strata."""
+    meaning: str
+    """What the strata are, as a sentence of the caption."""
+
+
+_STRATA = {
+    Split.SIZE: _StrataLook(
+        "sizes",
+        "mIoU against object size",
+        "share of the image that the object covers (%)",
+        "Strata are shares of the valid pixels that the object covers.",
+    ),
+    Split.DIFFICULTY: _StrataLook(
+        "difficulty",
+        "mIoU against difficulty",
+        "episodes of each class, ranked by the mean IoU of all methods",
+        "Strata are thirds of the episodes of each class, ranked by the mean IoU of all methods; these results choose "
+        "the strata and fill them, so they describe these episodes alone.",
+    ),
+    Split.SUPPORT_SIZE: _StrataLook(
+        "support-sizes",
+        "mIoU against the object's size beside the support's",
+        "share of the image of the object, divided by that of the support's",
+        "Strata are the share of the image that the object covers, divided by that of the supports' object.",
+    ),
+}
+
+
+def _draw_strata(analysis: Analysis, split: Split) -> Iterator[Drawing]:
+    """Yield one figure per benchmark.  Only object sizes have one without any interval."""
+    look, bins = _STRATA[split], list(name_strata(split))
     for n, (benchmark, title) in enumerate(analysis.benchmarks.items(), start=1):
-        parts_by_shot = {
-            shot: analysis.sizes[benchmark, shot]
-            for shot in analysis.shots
-            if (benchmark, shot) in analysis.sizes
-        }
-        names = [
-            m for m in analysis.methods_in_figures if any(m in parts for parts in parts_by_shot.values())
-        ][:METHODS]
-        first = next(iter(parts_by_shot.values()))
-        bins = [part.name for part in next(iter(first.values()))]
+        places = analysis.strata[split]
+        by_shot = {shot: places[benchmark, shot] for shot in analysis.shots if (benchmark, shot) in places}
+        names = [m for m in analysis.methods_in_figures if any(m in strata for strata in by_shot.values())][
+            :METHODS
+        ]
+        intervals = (
+            s.miou.low for strata in by_shot.values() for m in strata for s in strata[m] if m in names
+        )
+        if not by_shot or (split != Split.SIZE and not any(map(np.isfinite, intervals))):
+            continue
         cells = [
             p.cells[m] for p in analysis.places if p.benchmark == benchmark for m in names if m in p.cells
         ]
         yield Drawing(
-            name=f"sizes-{n}-{make_slug(benchmark)}",
+            name=f"{look.name}-{n}-{make_slug(benchmark)}",
             place="difficulty",
-            title=f"IoU against object size on {title}, by shot",
+            title=f"{look.title} on {title}, by shot",
             caption=(
-                f"{title}: foreground IoU by object size, the share of the valid pixels that the object covers. It "
-                "is computed from the sums over all n episodes of a bin, for all classes together, and is secondary "
-                "to mIoU. A bin without an interval is a gap. "
+                f"{title}: {look.title}. {look.meaning} The figure of a stratum is mIoU of its n episodes, over the "
+                "classes with enough queries there. A stratum without an interval is a gap. "
                 f"{describe_basis(cells, _PARTS)}{_describe_left_out(analysis.methods, METHODS)}"
             ),
             make=partial(
                 sizes.draw,
                 bins,
                 {
-                    shot: [p.episodes for p in next(iter(parts.values()))]
-                    for shot, parts in parts_by_shot.items()
+                    shot: [max(s.episodes for s in same) for same in zip(*strata.values(), strict=True)]
+                    for shot, strata in by_shot.items()
                 },
                 {
-                    s: {m: [p.iou for p in parts[m]] for m in names if m in parts}
-                    for s, parts in parts_by_shot.items()
+                    shot: {m: [s.miou for s in strata[m]] for m in names if m in strata}
+                    for shot, strata in by_shot.items()
                 },
                 names,
+                label=look.axis,
             ),
         )
 

@@ -7,14 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fssbench.reports.content.breakdown import (
-    EDGES,
-    compute_episode_ious,
-    compute_object_shares,
-    name_bin,
-    split_by_class,
-    split_by_size,
-)
+from fssbench.reports.content.breakdown import split_by_class
 from fssbench.reports.figures import bars, dots, radar, scatter, sizes, style
 from fssbench.reports.figures.drawing import Drawing, make_slug
 from fssbench.reports.figures.svg import make_inline
@@ -120,20 +113,6 @@ def test_parts_follow_from_the_counts() -> None:
         assert part.iou.value == pytest.approx(expected, abs=1e-9)
         assert part.episodes == len(rows)
         assert part.iou.low < part.iou.value < part.iou.high
-    (bins,) = split_by_size([make_cell([run])], resamples=50, seed=0)
-    assert sum(part.episodes for part in bins) == run.episodes
-    for part in bins:
-        low, high = EDGES[part.key], EDGES[part.key + 1]
-        rows = [i for i in range(run.episodes) if low <= compute_object_shares(run)[i] < high]
-        assert part.episodes == len(rows)
-        if rows:
-            expected = 100 * sum(int(run.inter[i, 1]) for i in rows) / sum(int(run.union[i, 1]) for i in rows)
-            assert part.iou.value == pytest.approx(expected, abs=1e-9)
-        else:
-            assert np.isnan(part.iou.value)
-    ious = compute_episode_ious(run)
-    assert ious[3] == pytest.approx(100 * run.inter[3, 1] / run.union[3, 1])
-    assert name_bin(0) == "below 1 %"
 
 
 def test_of_many_classes_the_lowest_and_highest_are_picked() -> None:

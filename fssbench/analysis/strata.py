@@ -1,0 +1,283 @@
+"""Splits figures by what an episode is like: its object's size, its difficulty, and its size beside the support's.
+
+The figure of a stratum is mIoU of its episodes: intersections and unions are summed per class, and the IoUs are
+averaged over classes and folds.  A class counts in a stratum if it has as many distinct queries there as any figure
+needs (`fssbench.evidence`); the number of classes is part of the result.  A stratum in which no class has so many has
+the figure of all its episodes, without an interval.
+
+All three are known from stored counts.  The size of a support is stored with the episode; in runs of earlier versions
+it is that of the same image as the query of another episode, and unknown if it is none.
+
+Strata of difficulty are made from results: the episodes of each class are ranked by their IoU, averaged over all
+methods of the column, and divided into thirds.  Their figures describe what is hard for these methods.  They are not
+estimates for new episodes, because the same results choose the strata and fill them.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import reduce
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fssbench.analysis.matching import comparable, group_columns, restrict_to
+from fssbench.analysis.statistics import estimate_of_runs, mean_sample
+from fssbench.contracts.results import Cell, Estimate, Results, RunResult
+from fssbench.evidence import LEAST_IN_CLASS, collect_evidence, distinct_episodes
+
+SIZES = (0.0, 0.01, 0.05, 0.15, 0.35, 0.60, 1.0)
+"""Bounds of the strata of object size, as shares of the valid pixels.  The lower bound belongs to the stratum."""
+RATIOS = (0.0, 0.25, 0.5, 2.0, 4.0, math.inf)
+"""Bounds of the share that the object covers, divided by that of the supports' object."""
+THIRDS = ("easy third", "middle third", "hard third")
+FEWEST_METHODS = 2
+"""Methods that a difficulty needs: one method would be ranked by its own results alone."""
+UNKNOWN = -1
+"""Number of the stratum of an episode that belongs to none."""
+
+
+class Split(StrEnum):
+    """What episodes are divided by."""
+
+    SIZE = "object size"
+    DIFFICULTY = "difficulty"
+    SUPPORT_SIZE = "object size beside the support's"
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """The part of a cell's episodes that are alike in one respect."""
+
+    split: Split
+    key: int
+    """Number of the stratum, from 0."""
+    name: str
+    episodes: int
+    """Distinct episodes; those of classes with too few queries are not among them."""
+    classes: int
+    """Classes that the figure averages, over all folds."""
+    classes_met: int
+    """Classes with an episode in the stratum."""
+    miou: Estimate
+    """mIoU in percent; nan if there is no episode."""
+
+
+def name_strata(split: Split) -> tuple[str, ...]:
+    """Return the names of the strata, in their order.
+
+    Example:
+        >>> name_strata(Split.SIZE)[:2], name_strata(Split.SUPPORT_SIZE)[0]
+        (('below 1 %', '1 to 5 %'), 'below 1/4')
+    """
+    if split == Split.DIFFICULTY:
+        return THIRDS
+    if split == Split.SIZE:
+        percent = [f"{100 * edge:g}" for edge in SIZES]
+        return tuple(
+            f"below {high} %" if low == "0" else f"{low} to {high} %" for low, high in pairwise(percent)
+        )
+    return ("below 1/4", "1/4 to 1/2", "1/2 to 2", "2 to 4", "4 and more")
+
+
+def list_strata(results: Results) -> Iterator[tuple[Cell, Stratum]]:
+    """Yield the strata of every cell, column by column; the difficulty is that of the cells of a column."""
+    for members in group_columns(results.cells).values():
+        cells = [results.cells[i] for i in members]
+        splits = [
+            split_cells(cells, split, resamples=results.resamples, seed=results.bootstrap_seed)
+            for split in Split
+        ]
+        for n, cell in enumerate(cells):
+            yield from ((cell, stratum) for strata in splits for stratum in strata[n])
+
+
+def split_cells(
+    cells: Sequence[Cell],
+    split: Split,
+    *,
+    resamples: int,
+    seed: int,
+    ranked_by: Sequence[Cell] | None = None,
+) -> list[tuple[Stratum, ...]]:
+    """Compute the strata of the cells of one column.
+
+    Args:
+        cells: cells of one column.
+        split: what episodes are divided by.
+        resamples: number of bootstrap resamples.
+        seed: seed of the bootstrap.
+        ranked_by: cells of the column whose mean is the difficulty of an episode, `cells` among them; by default these.
+
+    Returns:
+        One tuple per cell, with one stratum per name.  A cell whose difficulty is not known, because no other method
+        has counted the same episodes, has an empty tuple.
+    """
+    numbers = _number_episodes(cells, split, ranked_by or cells)
+    parts: list[RunResult] = []
+    places: list[tuple[int, int]] = []
+    met: dict[tuple[int, int], int] = {}
+    count = len(name_strata(split))
+    for n, cell in enumerate(cells):
+        for fold, run in sorted(cell.folds.items()):
+            for k in range(count):
+                if fold not in numbers[n]:
+                    continue
+                part, classes = _select_stratum(run, numbers[n][fold] == k)
+                met[n, k] = met.get((n, k), 0) + classes
+                if part.episodes:
+                    parts.append(part)
+                    places.append((n, k))
+    samples = [miou for miou, _ in estimate_of_runs(parts, resamples=resamples, seed=seed)]
+    strata = []
+    for n in range(len(cells)):
+        row = []
+        for k, name in enumerate(name_strata(split) if numbers[n] else ()):
+            rows = [i for i, place in enumerate(places) if place == (n, k)]
+            row.append(
+                Stratum(
+                    split=split,
+                    key=k,
+                    name=name,
+                    episodes=distinct_episodes(parts[i] for i in rows),
+                    classes=sum(len(parts[i].classes) for i in rows),
+                    classes_met=met.get((n, k), 0),
+                    miou=mean_sample([samples[i] for i in rows]).estimate
+                    if rows
+                    else Estimate(math.nan, math.nan, math.nan),
+                )
+            )
+        strata.append(tuple(row))
+    return strata
+
+
+def _select_stratum(run: RunResult, chosen: NDArray[np.bool_]) -> tuple[RunResult, int]:
+    """Return the episodes of a stratum whose classes have enough queries, and how many classes it has met."""
+    part = replace(
+        restrict_to(run, np.flatnonzero(chosen)).with_absent_rule("exclude"), whole=False, probes=()
+    )
+    asked = collect_evidence([part]).asked
+    enough = {c for (_, c), queries in asked.items() if len(queries) >= LEAST_IN_CLASS}
+    kept = enough or {c for _, c in asked}
+    part = restrict_to(part, np.flatnonzero(np.isin(part.class_ids, list(kept))))
+    return replace(part, classes=tuple(c for c in run.classes if c in kept)), len(asked)
+
+
+def compute_object_shares(run: RunResult) -> NDArray[np.float64]:
+    """Return the share of the valid pixels that the object covers, per episode: (N,), 0 to 1.
+
+    A valid pixel is either background in both truth and prediction, or in the union of the foregrounds.
+    """
+    valid = run.union[:, 1] + run.inter[:, 0]
+    return np.asarray(run.target / np.maximum(valid, 1))
+
+
+def compute_support_shares(run: RunResult) -> NDArray[np.float64]:
+    """Return the share of the image that the object of the supports covers, averaged over the supports: (N,).
+
+    It is nan if the size of a support is not known, or no support shows a pixel of its object.
+    """
+    area = run.manifest.block.size**2
+    known = dict(
+        zip(
+            zip(run.class_ids.tolist(), run.queries, strict=True),
+            compute_object_shares(run).tolist(),
+            strict=True,
+        )
+    )
+    stored = run.support_pixels or ((),) * run.episodes
+    shares = np.full(run.episodes, np.nan)
+    for row, (c, items) in enumerate(zip(run.class_ids.tolist(), run.supports, strict=False)):
+        sizes = (
+            [pixels / area for pixels in stored[row]]
+            if stored[row]
+            else [known.get((c, i), math.nan) for i in items]
+        )
+        if sizes and sum(sizes) != 0:
+            shares[row] = sum(sizes) / len(sizes)
+    return shares
+
+
+def compute_episode_ious(run: RunResult) -> NDArray[np.float64]:
+    """Return the foreground IoU of each episode in percent: (N,).  nan if truth and prediction are empty."""
+    union = run.union[:, 1].astype(float)
+    return np.where(union > 0, run.inter[:, 1] / np.maximum(union, 1) * 100, math.nan)
+
+
+_Numbers = list[dict[int, NDArray[np.int64]]]
+"""For each cell, by fold: number of the stratum of each episode (N,), or `UNKNOWN`."""
+
+
+def _number_episodes(cells: Sequence[Cell], split: Split, ranked_by: Sequence[Cell]) -> _Numbers:
+    """Number the stratum of each episode of the cells."""
+    if split != Split.DIFFICULTY:
+        return _number_sizes(cells) if split == Split.SIZE else _number_support_sizes(cells)
+    numbers = dict(zip(map(id, ranked_by), _number_difficulties(ranked_by), strict=True))
+    return [numbers[id(cell)] for cell in cells]
+
+
+def count_unknown_support_sizes(cells: Sequence[Cell]) -> int:
+    """Count the episodes of the cells for which the size of the supports is not known; the largest of their numbers."""
+    numbers = (
+        distinct_episodes(
+            restrict_to(run, np.flatnonzero(np.isnan(compute_support_shares(run))))
+            for run in cell.folds.values()
+        )
+        for cell in cells
+    )
+    return max(numbers, default=0)
+
+
+def _number_sizes(cells: Sequence[Cell]) -> _Numbers:
+    return _number_runs(cells, lambda run: np.digitize(compute_object_shares(run), SIZES[1:-1]))
+
+
+def _number_support_sizes(cells: Sequence[Cell]) -> _Numbers:
+    def number(run: RunResult) -> NDArray[np.int64]:
+        with np.errstate(invalid="ignore"):
+            ratios = compute_object_shares(run) / compute_support_shares(run)
+        return np.where(np.isnan(ratios), UNKNOWN, np.digitize(ratios, RATIOS[1:-1]))
+
+    return _number_runs(cells, number)
+
+
+def _number_runs(cells: Sequence[Cell], number: Callable[[RunResult], NDArray[np.int64]]) -> _Numbers:
+    return [{fold: number(run) for fold, run in cell.folds.items()} for cell in cells]
+
+
+def _number_difficulties(cells: Sequence[Cell]) -> _Numbers:
+    numbers: _Numbers = [{} for _ in cells]
+    for group in comparable(cells):
+        if len(group) < FEWEST_METHODS:
+            continue
+        for fold in cells[group[0]].folds:
+            runs = [cells[n].folds[fold] for n in group]
+            thirds = _divide_into_thirds(runs)
+            for n, run in zip(group, runs, strict=True):
+                numbers[n][fold] = np.array(
+                    [thirds.get(i, UNKNOWN) for i in run.indices.tolist()], dtype=np.int64
+                )
+    return numbers
+
+
+def _divide_into_thirds(runs: Sequence[RunResult]) -> dict[int, int]:
+    """Return the third of each episode that all runs have counted, by index: 0 for the easy third of its class."""
+    shared = reduce(np.intersect1d, (run.indices for run in runs))
+    ious = np.stack([compute_episode_ious(run)[np.isin(run.indices, shared)] for run in runs])
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", RuntimeWarning
+        )  # an episode without a pixel in any answer and the truth
+        means = np.nanmean(ious, axis=0)
+    class_ids = runs[0].class_ids[np.isin(runs[0].indices, shared)]
+    thirds: dict[int, int] = {}
+    for c in np.unique(class_ids):
+        rows = np.flatnonzero((class_ids == c) & ~np.isnan(means))
+        order = rows[np.argsort(-means[rows], kind="stable")]
+        thirds |= {int(shared[row]): 3 * place // len(order) for place, row in enumerate(order)}
+    return thirds

@@ -119,53 +119,63 @@ def split_cells(
         has counted the same episodes, has an empty tuple.
     """
     numbers = _number_episodes(cells, split, ranked_by or cells)
-    parts: list[RunResult] = []
-    places: list[tuple[int, int]] = []
-    met: dict[tuple[int, int], int] = {}
-    count = len(name_strata(split))
-    for n, cell in enumerate(cells):
-        for fold, run in sorted(cell.folds.items()):
-            for k in range(count):
-                if fold not in numbers[n]:
-                    continue
-                part, classes = _select_stratum(run, numbers[n][fold] == k)
-                met[n, k] = met.get((n, k), 0) + classes
-                if part.episodes:
-                    parts.append(part)
-                    places.append((n, k))
-    samples = [miou for miou, _ in estimate_of_runs(parts, resamples=resamples, seed=seed)]
-    strata = []
-    for n in range(len(cells)):
-        row = []
-        for k, name in enumerate(name_strata(split) if numbers[n] else ()):
-            rows = [i for i, place in enumerate(places) if place == (n, k)]
-            row.append(
-                Stratum(
-                    split=split,
-                    key=k,
-                    name=name,
-                    episodes=distinct_episodes(parts[i] for i in rows),
-                    classes=sum(len(parts[i].classes) for i in rows),
-                    classes_met=met.get((n, k), 0),
-                    miou=mean_sample([samples[i] for i in rows]).estimate
-                    if rows
-                    else Estimate(math.nan, math.nan, math.nan),
-                )
-            )
-        strata.append(tuple(row))
-    return strata
-
-
-def _select_stratum(run: RunResult, chosen: NDArray[np.bool_]) -> tuple[RunResult, int]:
-    """Return the episodes of a stratum whose classes have enough queries, and how many classes it has met."""
-    part = replace(
-        restrict_to(run, np.flatnonzero(chosen)).with_absent_rule("exclude"), whole=False, probes=()
+    names = name_strata(split)
+    selected = {
+        (n, k): _select_stratum(cell, {fold: kinds == k for fold, kinds in numbers[n].items()})
+        for n, cell in enumerate(cells)
+        for k in range(len(names))
+    }
+    drawn = iter(
+        estimate_of_runs([p for parts, _ in selected.values() for p in parts], resamples=resamples, seed=seed)
     )
-    asked = collect_evidence([part]).asked
-    enough = {c for (_, c), queries in asked.items() if len(queries) >= LEAST_IN_CLASS}
-    kept = enough or {c for _, c in asked}
-    part = restrict_to(part, np.flatnonzero(np.isin(part.class_ids, list(kept))))
-    return replace(part, classes=tuple(c for c in run.classes if c in kept)), len(asked)
+    samples = {place: [next(drawn)[0] for _ in parts] for place, (parts, _) in selected.items()}
+    nothing = Estimate(math.nan, math.nan, math.nan)
+    return [
+        tuple(
+            Stratum(
+                split=split,
+                key=k,
+                name=name,
+                episodes=distinct_episodes(selected[n, k][0]),
+                classes=sum(len(part.classes) for part in selected[n, k][0]),
+                classes_met=selected[n, k][1],
+                miou=mean_sample(samples[n, k]).estimate if samples[n, k] else nothing,
+            )
+            for k, name in enumerate(names if numbers[n] else ())
+        )
+        for n in range(len(cells))
+    ]
+
+
+def _select_stratum(cell: Cell, chosen: dict[int, NDArray[np.bool_]]) -> tuple[list[RunResult], int]:
+    """Return the episodes of a stratum whose classes have enough queries, and how many classes it has met.
+
+    Args:
+        cell: the cell.
+        chosen: by fold, which episodes are in the stratum (N,).
+
+    Returns:
+        One run per fold that has such a class; if no fold has one, all episodes of the stratum.
+    """
+    parts = [
+        replace(
+            restrict_to(cell.folds[fold], np.flatnonzero(rows)).with_absent_rule("exclude"),
+            whole=False,
+            probes=(),
+        )
+        for fold, rows in sorted(chosen.items())
+        if rows.any()
+    ]
+    asked = [collect_evidence([part]).asked for part in parts]
+    enough = [{c for (_, c), queries in each.items() if len(queries) >= LEAST_IN_CLASS} for each in asked]
+    kept = enough if any(enough) else [{c for _, c in each} for each in asked]
+    return [_keep_classes(p, c) for p, c in zip(parts, kept, strict=True) if c], sum(map(len, asked))
+
+
+def _keep_classes(run: RunResult, kept: set[int]) -> RunResult:
+    """Restrict a run to the episodes of some classes, which its mIoU then averages."""
+    part = restrict_to(run, np.flatnonzero(np.isin(run.class_ids, list(kept))))
+    return replace(part, classes=tuple(c for c in run.classes if c in kept))
 
 
 def compute_object_shares(run: RunResult) -> NDArray[np.float64]:

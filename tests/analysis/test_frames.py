@@ -19,7 +19,15 @@ from report_factory import make_cell, make_results, make_run
 from run_folders import make_plan, write_run
 
 import fssbench
-from fssbench.analysis.columns import EPISODE_COLUMNS, MEAN_COLUMNS, RUN_COLUMNS, Column, column_names
+from fssbench.analysis.columns import (
+    EPISODE_COLUMNS,
+    MEAN_COLUMNS,
+    RUN_COLUMNS,
+    SENSITIVITY_COLUMNS,
+    STRATUM_COLUMNS,
+    Column,
+    column_names,
+)
 from fssbench.analysis.frames import Frames
 from fssbench.api import Results
 from fssbench.errors import DataError, UsageError
@@ -189,6 +197,8 @@ def test_the_page_describes_every_column() -> None:
         return [(f"`{c.name}`", c.kind, c.unit, c.meaning) for c in columns]
 
     assert described("Runs") == rows(list(RUN_COLUMNS))
+    assert described("Strata") == rows(STRATUM_COLUMNS)
+    assert described("Sensitivity") == rows(SENSITIVITY_COLUMNS)
     assert described("Means") == rows([c for c in MEAN_COLUMNS if c not in RUN_COLUMNS])
     assert described("Episodes") == rows(list(EPISODE_COLUMNS))
     assert described("Files") == rows([c for c in RESULT_COLUMNS if c not in (*RUN_COLUMNS, *MEAN_COLUMNS)])

@@ -88,6 +88,7 @@ if TYPE_CHECKING:
         Population as Population,
         Verification as Verification,
     )
+    from fssbench.contracts.downloads import Archive as Archive, Downloads as Downloads
     from fssbench.contracts.efficiency import (
         Efficiency as Efficiency,
         Timing as Timing,

@@ -35,7 +35,7 @@ VERBS = {
     "power": "Compute how many episodes or seeds would show a difference.",
     "list": "List methods, data sets, reporters, benchmarks, suites or runs.",
     "show": "Show all that is known about one name.",
-    "data": "Verify, prepare or generate data sets; import split lists.",
+    "data": "Fetch, verify, prepare or generate data sets; import split lists.",
     "episodes": "Write, show and replay episode plans.",
     "score": "Compute scores again from stored counts.",
     "merge": "Join the shards of a run.",

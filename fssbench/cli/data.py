@@ -1,4 +1,4 @@
-"""`fssbench data`: verify, prepare, adopt and generate data sets; import reference lists."""
+"""`fssbench data`: fetch, verify, prepare, adopt and generate data sets; import reference lists."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fssbench.cli.adopt import adopt, forget
+from fssbench.cli.data_fetch import fetch, status
 from fssbench.cli.data_report import DATA_HAVE_ERRORS, SHOWN, as_record, print_report
 from fssbench.cli.hints import Verb, compose_next_command
 from fssbench.cli.numbers import SEED
@@ -24,11 +25,13 @@ PLUGIN_BROKEN = 4
 
 @click.group()
 def command() -> None:
-    """Verify, prepare, adopt or generate data sets; import split lists."""
+    """Fetch, verify, prepare, adopt or generate data sets; import split lists."""
 
 
 command.add_command(adopt)
 command.add_command(forget)
+command.add_command(fetch)
+command.add_command(status)
 
 
 @command.command(cls=Verb)

@@ -1,0 +1,1 @@
+"""Where the built-in data sets and the reference lists are published.  No reader imports this."""

@@ -14,7 +14,14 @@ from fssbench.cli.data_fetch import fetch, status
 from fssbench.cli.data_report import DATA_HAVE_ERRORS, SHOWN, as_record, print_report
 from fssbench.cli.hints import Verb, compose_next_command
 from fssbench.cli.numbers import SEED
-from fssbench.cli.options import PATH, data_option, json_option, plugin_option, splits_option
+from fssbench.cli.options import (
+    PATH,
+    data_option,
+    data_target_option,
+    json_option,
+    plugin_option,
+    splits_option,
+)
 from fssbench.cli.output import emit_json, escape_text, print_table
 
 if TYPE_CHECKING:
@@ -180,9 +187,7 @@ def _has_home(label: str) -> bool:
 @command.command(cls=Verb)
 @click.argument("name")
 @click.argument("source", type=PATH)
-@click.option(
-    "--data", metavar="DIR", help="Folder of the data sets, for the output. Default: FSSBENCH_DATA."
-)
+@data_target_option()
 @plugin_option()
 def prepare(name: str, source: Path, data: str | None) -> None:
     """Convert the public download at SOURCE to the layout that fssbench reads, below the data folder."""

@@ -13,7 +13,14 @@ import click
 
 from fssbench.cli.data_report import DATA_HAVE_ERRORS, SHOWN, as_record, print_report
 from fssbench.cli.hints import Verb, complete_hints, compose_next_command
-from fssbench.cli.options import PATH, data_option, json_option, plugin_option, splits_option
+from fssbench.cli.options import (
+    PATH,
+    data_option,
+    data_target_option,
+    json_option,
+    plugin_option,
+    splits_option,
+)
 from fssbench.cli.output import emit_json, escape_text, print_table
 
 if TYPE_CHECKING:
@@ -25,7 +32,7 @@ MEGABYTE = 10**6
 
 @click.command(cls=Verb)
 @click.argument("name")
-@click.option("--data", metavar="DIR", help="Folder of the data sets. Default: FSSBENCH_DATA.")
+@data_target_option()
 @click.option(
     "--from",
     "given",

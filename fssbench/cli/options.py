@@ -74,6 +74,12 @@ def data_option(*, envvar: str | None = None) -> Decorator:
     return add
 
 
+def data_target_option() -> Decorator:
+    """Make the option `--data` of verbs that write below the folder of the data sets."""
+    text = "Folder of the data sets, for the output. Default: FSSBENCH_DATA."
+    return click.option("--data", metavar="DIR", help=text)
+
+
 def data_folder_option() -> Decorator:
     """Make the option `--data-folder`, which names folders of the user's own before the verb begins."""
 

@@ -238,8 +238,8 @@ class Dataset(ABC):
         looked = ", ".join(str(data / name) for name in cls.card.folders)
         raise DataError(
             f"data set {cls.card.name!r} not found below {data}: looked for {looked}. "
-            f"Next: get it from its owner ({cls.card.url}), then `fssbench data prepare {cls.card.name}` "
-            f"where the download needs preparing, or use `--data mini`. {cls._suggest(data)}".rstrip()
+            f"Next: `fssbench data fetch {cls.card.name}` gets it or says how (its owner: {cls.card.url}), "
+            f"or use `--data mini`. {cls._suggest(data)}".rstrip()
         )
 
     @classmethod

@@ -180,4 +180,13 @@ def test_splits_go_into_the_cache_by_default(shared: Path, tmp_path: Path) -> No
 
 
 def test_the_group_is_what_the_program_finds() -> None:
-    assert sorted(command.commands) == ["adopt", "forget", "mini", "prepare", "splits", "verify"]
+    assert sorted(command.commands) == [
+        "adopt",
+        "fetch",
+        "forget",
+        "mini",
+        "prepare",
+        "splits",
+        "status",
+        "verify",
+    ]

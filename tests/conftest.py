@@ -20,6 +20,7 @@ from made_once import draw_built_ins_once, install_toys, make_once
 from null_harness import NullHarness
 from places import ROOT, TOY_PLUGIN, TRAIN_PLUGIN
 from registries import plugins_restored
+from slow_tests import mark_slow_tests, read_slow_tests
 
 if TYPE_CHECKING:
     from fssbench.api import Dataset
@@ -49,8 +50,9 @@ def pytest_configure() -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark a nightly test as slow, so that CI leaves it out."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark nightly tests and those of tests/slow.toml as slow, so that CI leaves them out."""
+    mark_slow_tests(items, read_slow_tests(), whole=not any("::" in argument for argument in config.args))
     for item in items:
         if item.get_closest_marker("nightly"):
             item.add_marker(pytest.mark.slow)

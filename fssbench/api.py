@@ -76,6 +76,7 @@ if TYPE_CHECKING:
         PublishedWeights as PublishedWeights,
         Tap as Tap,
     )
+    from fssbench.contracts.companions import Companion as Companion
     from fssbench.contracts.datasets import (
         IGNORE as IGNORE,
         Dataset as Dataset,
@@ -157,6 +158,7 @@ if TYPE_CHECKING:
     from fssbench.errors import (
         DataError as DataError,
         FssbenchError as FssbenchError,
+        LackingError as LackingError,
         ListError as ListError,
         PluginError as PluginError,
         UsageError as UsageError,

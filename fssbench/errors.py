@@ -47,6 +47,13 @@ class UsageError(FssbenchError):
     exit_code = 2
 
 
+class LackingError(UsageError):
+    """A method or a format needs a package that is not installed.  The message names the extra to install.
+
+    A run of several methods leaves such a method out, with a note.
+    """
+
+
 class DataError(FssbenchError):
     """Data, weights, checkpoints or stored results are missing or damaged."""
 

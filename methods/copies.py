@@ -24,6 +24,7 @@ class AllForeground(ImageMethod):
         kind="other",
         backbone="none",
         size=400,
+        answer="mask",
         trained=False,
         reference="fssbench",
         licence="Apache-2.0",

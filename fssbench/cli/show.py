@@ -101,6 +101,7 @@ def _collect_method_facts(cls: Any) -> Collected:
         },
         "shipped checkpoints": _describe_checkpoints(cls, checkpoints),
         "waived checks": dict(cls.waivers),
+        **({"checked with": dict(cls.check_settings)} if cls.check_settings else {}),
     }
     files = (folder, *folder.glob("*")) if folder else ()
     return Collected({"card": cls.card.model_dump(mode="json"), "facts": facts}, files)

@@ -71,7 +71,7 @@ def require_output(subject: MethodSubject, episodes: Synthetic) -> None:
 
 def card_is_complete(s: MethodSubject) -> None:
     """The card describes the method: name, title, paper, year, backbone, size, licence."""
-    require_card(s.cls.card, {"training", "notes", "parity", "published"})
+    require_card(s.cls.card, {"training", "pretraining", "notes", "parity", "published"})
     require(s.cls.card.size > 0, f"the input size is {s.cls.card.size}, but must be positive")
     is_raw_for_features = issubclass(s.cls, FeatureMethod) and s.cls.card.pixels == "raw"
     require(not is_raw_for_features, "the card asks for raw pixels, but a feature method gets features")

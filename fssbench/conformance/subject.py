@@ -40,13 +40,17 @@ class MethodSubject:
 
     def build(self, seed: int = 0) -> Method:
         """Build the method with random weights, on the requested backbone or the smallest one possible."""
+        settings = self.cls.check_settings
         if self.backbone is not None or not self.cls.needs_backbone:
             weights = None if self.backbone is None else "random"
-            return load_method(self.cls, backbone=self.backbone, weights=weights, seed=seed, untrained=True)
+            return self._load(backbone=self.backbone, weights=weights, seed=seed, **settings)
         try:
-            return load_method(self.cls, backbone=SMALL_BACKBONE, weights="random", seed=seed, untrained=True)
+            return self._load(backbone=SMALL_BACKBONE, weights="random", seed=seed, **settings)
         except FssbenchError:  # some methods do not accept the small backbone
-            return load_method(self.cls, weights="random", seed=seed, untrained=True)
+            return self._load(weights="random", seed=seed, **settings)
+
+    def _load(self, **options: Any) -> Method:
+        return load_method(self.cls, untrained=True, **options)
 
     @cached_property
     def method(self) -> Method:

@@ -46,6 +46,8 @@ class PublishedWeights(Record):
     """Licence as the publisher states it."""
     source: str
     """What it was trained on, and by whom."""
+    pretraining: str = ""
+    """Data that it was trained on, if they are not those that the card names."""
     origin: Literal["url", "torchvision", "timm", "hub", "package"] = "url"
     """Who publishes it, which decides how its address is known."""
     key: str
@@ -76,7 +78,8 @@ class BackboneCard(Record):
     own_files: Mapping[str, str] = {}
     """What weight files are for, by layout, if the published weights do not fit that layout."""
     pretraining: str = ""
-    """Data that the default weights were trained on, such as `ImageNet-1K`."""
+    """Data that the published weights were trained on, such as `ImageNet-1K`; weights that were trained on other data
+    say so themselves."""
     input: str = ""
     """What the network does with its input by itself: another normalisation, a multiple of a patch size."""
     notes: tuple[str, ...] = ()

@@ -56,12 +56,17 @@ class MethodCard(Record):
     """Values that an image method gets: normalised with ImageNet's mean and deviation, or raw from 0 to 1."""
     reads: tuple[Information, ...] = USUAL_INFORMATION
     """What it reads at test time.  A method that reads the class name is given it as `class_names`."""
+    answer: Literal["scores", "mask"] = "scores"
+    """What its logits say: a score per pixel, or a mask alone, with logits of two values.  Curves over thresholds say
+    nothing about a mask."""
     trained: bool
     """Whether its own weights must be trained; False for training-free methods."""
     reference: str
     """Repository and commit of the reference code; `NO_REFERENCE` if none is public."""
     licence: str
     """Licence of the reference code ("none" if it has no licence file, or if there is no code)."""
+    pretraining: str = ""
+    """Data that an encoder was trained on which the method brings itself, such as `WIT-400M`."""
     learnable: int | None = None
     """Number of learnable parameters with default settings on the backbone of the card.  A method without a reference
     states it, because nobody else can."""

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from fssbench.contracts.ablations import Ablation, make_ablation
+from fssbench.contracts.companions import Companion, list_networks
 from fssbench.contracts.method_card import MethodCard
 from fssbench.contracts.pixel_loss import pixel_loss
 from fssbench.contracts.prediction import (
@@ -96,6 +97,8 @@ class Method(nn.Module, ABC):
     image method that runs such a backbone itself sets this to True."""
     waivers: ClassVar[Mapping[str, str]] = {}
     """Contract checks that this method does not keep, by name, each with its reason (`fssbench check`)."""
+    check_settings: ClassVar[Mapping[str, Any]] = {}
+    """Settings with which `fssbench check` builds it, if the usual ones need minutes or large files."""
     recipe: ClassVar[Recipe | None] = None
     """How its authors train it; None if `fssbench train` has nothing to train."""
     shipped: ClassVar[str | None] = None
@@ -128,6 +131,7 @@ class Method(nn.Module, ABC):
             raise DataError(f"method {self.card.name!r} needs a backbone, such as {self.card.backbone!r}")
         self.config = config
         self.backbone: Backbone | None = backbone
+        self.companions: Mapping[str, Backbone] = {}
         self.provenance = Provenance(method=self.card.name, untrained=needs_checkpoint(type(self)))
         """Filled in by `fssbench.load_method`: backbone, weights, checkpoint, ablations, settings."""
 
@@ -135,6 +139,17 @@ class Method(nn.Module, ABC):
     def backbone_layout(cls, backbone: str, config: MethodConfig) -> str:
         """Which layout of the named backbone this method uses: one of the layouts of its card."""
         return "standard"
+
+    @classmethod
+    def list_companions(cls, config: MethodConfig) -> Mapping[str, Companion]:
+        """Return the frozen networks that the harness builds and puts into `self.companions`, by name."""
+        return {}
+
+    def accompany(self, networks: Mapping[str, Backbone]) -> None:
+        """Take the companions, by name."""
+        for name, network in networks.items():
+            self.add_module(name, network)
+        self.companions = dict(networks)
 
     @classmethod
     def settings_of(cls, state: Mapping[str, Tensor]) -> Mapping[str, Any]:
@@ -403,9 +418,9 @@ def collect_method_weights(method: Method) -> dict[str, Tensor]:
 
 
 def _own_weights(method: Method) -> dict[str, Tensor]:
-    """The state dict without the backbone of the harness."""
-    prefix = _BACKBONE if method.backbone is not None else None
-    return {k: v for k, v in method.state_dict().items() if prefix is None or not k.startswith(prefix)}
+    """The state dict without the networks of the harness."""
+    prefixes = tuple(f"{name}." for name in list_networks(method))
+    return {k: v for k, v in method.state_dict().items() if not k.startswith(prefixes)}
 
 
 def load_reference(method: Method, state: Mapping[str, Tensor]) -> None:

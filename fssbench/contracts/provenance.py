@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ConfigDict
 
 from fssbench.contracts.checkpoint import TrainingManifest
+from fssbench.contracts.companions import CompanionIdentity
 from fssbench.contracts.marks import Mark
 from fssbench.contracts.records import Record
 
@@ -42,6 +43,10 @@ class Provenance(Record):
     """Hash of the backbone's weights."""
     backbone_source_sha256: str | None = None
     """Hash of the source of the backbone plugin; None without a backbone."""
+    companions: dict[str, CompanionIdentity] = {}
+    """Networks beside the backbone, by name."""
+    companion_weights: dict[str, str] = {}
+    """Ids of their weights, by name."""
     checkpoint: str | None = None
     """Name of the file that the method's own weights came from; None without one."""
     checkpoint_sha256: str | None = None

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from fssbench.contracts.ablations import default_ablation_label
+from fssbench.contracts.companions import CompanionIdentity
 from fssbench.contracts.marks import Mark
 from fssbench.contracts.records import Items, StoredRecord
 from fssbench.files.canonical_json import digest
@@ -87,6 +88,8 @@ class Identity(StoredRecord):
     backbone_source_sha256: str | None = None
     """Hash of the source of the backbone plugin; absent without a backbone, and in runs that were stored before
     backbones were plugins."""
+    companions: dict[str, CompanionIdentity] | None = None
+    """Networks that the method uses beside its backbone, by name; absent without any."""
 
     @property
     def sha256(self) -> str:
@@ -137,6 +140,11 @@ class Context(StoredRecord):
     """What reports call these ablations; absent in runs that an earlier version stored."""
     weights: str | None
     """Id of the backbone's weights; None for a method with its own encoder."""
+    companion_weights: dict[str, str] = {}
+    """Ids of the weights of the networks beside the backbone, by name; absent without any."""
+    pretraining: dict[str, str] = {}
+    """What each network saw in its pretraining, by name (`backbone`, `segmenter`, `own weights`); absent in runs that
+    an earlier version stored."""
     learnable: int
     """Parameters that training would change."""
     parameters: int

@@ -22,12 +22,13 @@ from fssbench.contracts.methods import Method, needs_checkpoint
 from fssbench.data.location import find_data_folder, is_miniature
 from fssbench.episodes.replay import prepare_given_plan
 from fssbench.episodes.sampling import plan
-from fssbench.errors import DataError, FssbenchError, UsageError
+from fssbench.errors import DataError, FssbenchError, LackingError, UsageError
 from fssbench.evaluation.engine import Watch, evaluate_all
 from fssbench.evaluation.settings import Evaluation, Settings, make_cache
 from fssbench.files.writable import require_writable
 from fssbench.loading.backbone_weights import explain_missing_weights
-from fssbench.loading.load import load_method
+from fssbench.loading.load import choose_companions, load_method
+from fssbench.loading.settings import make_settings
 from fssbench.loading.weights_choice import Choice, choose_weights, explain_weights_on_command_line
 from fssbench.plugins.registry import DATASETS, METHODS
 from fssbench.runs.early_marks import make_training_marks, read_plan_pictures
@@ -134,7 +135,10 @@ def prepare(request: Request, *, tell: Callable[[str], None] = lambda _: None) -
     for drawn in plans:
         methods = [collect_error(lambda n=n, p=drawn: loader.get(n, p)) for n in names]  # type: ignore[misc]
         tasks.append(Task(drawn, tuple(m for m in methods if m is not None)))
-    if problems:
+    lacking = [problem for problem in problems if isinstance(problem, LackingError)]
+    if len(lacking) == len(problems) and any(task.methods for task in tasks):
+        notes += [f"left out: {problem}" for problem in lacking]
+    elif problems:
         raise _join_errors(problems)
     notes += [*loader.notes, *_note_trainings(tasks)]
     return CheckedRequest(tuple(tasks), request.settings, tuple(dict.fromkeys(notes)))
@@ -394,10 +398,7 @@ class _Loader:
             raise DataError(explain_weights_on_command_line(cls))
         if needs_checkpoint(cls) and choice.checkpoint is None:
             self._notes.append(f"{name}: no checkpoint, its weights come from a seed; marked untrained")
-        if cls.needs_backbone and not request.download:
-            lacking = explain_missing_weights(choice.backbone or cls.card.backbone, request.weights)
-            if lacking and not choice.checkpoint:
-                raise DataError(lacking)
+        self._require_weights(cls, choice)
         return load_method(
             cls,
             backbone=choice.backbone,
@@ -409,6 +410,26 @@ class _Loader:
             force=request.force,
             **choice.config,
         )
+
+    def _require_weights(self, cls: type[Method], choice: Choice) -> None:
+        """Refuse a method if weights of its backbone or of its companions are not on this machine.
+
+        Raises:
+            DataError: naming all that is missing.
+        """
+        request = self.request
+        settings = make_settings(cls, request.ablate, choice.config)
+        companions = choose_companions(cls, settings, request.weights)
+        if request.download:
+            return
+        lacking = []
+        if cls.needs_backbone and not choice.checkpoint:
+            lacking.append(explain_missing_weights(choice.backbone or cls.card.backbone, request.weights))
+        for each in companions.values():
+            option = f"--set {each.setting}" if each.setting else "--weights"
+            lacking.append(explain_missing_weights(each.backbone, each.weights, option=option))
+        if missing := [each for each in lacking if each]:
+            raise DataError("; ".join(missing))
 
 
 def _join_errors(problems: Sequence[FssbenchError]) -> FssbenchError:

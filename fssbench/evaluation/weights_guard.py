@@ -13,6 +13,7 @@ import time
 
 from torch import Tensor, nn
 
+from fssbench.contracts.companions import list_networks
 from fssbench.contracts.methods import FeatureMethod, Method
 from fssbench.errors import PluginError
 from fssbench.files.state_dicts import digest_state
@@ -47,17 +48,16 @@ class WeightsGuard:
         self._due = 0.0  # the first episode is followed by a whole check
 
     def _check_backbone(self) -> None:
+        for network in list_networks(self.method).values():
+            if digest_state(network.state_dict()) != network.weights_sha256:
+                raise PluginError(
+                    f"{self._name}: the weights of its backbone {network.name!r} are not those that were recorded as "
+                    f"{network.weights!r} when they were loaded: they were changed since, by its `__init__` or by "
+                    "hand. Next: leave the backbone as it is, or call `backbone.record('NAME')` after a change of your "
+                    "own, outside the plugin"
+                )
         backbone = self.method.backbone
-        if backbone is None:
-            return
-        if digest_state(backbone.state_dict()) != backbone.weights_sha256:
-            raise PluginError(
-                f"{self._name}: the weights of its backbone {backbone.name!r} are not those that were recorded as "
-                f"{backbone.weights!r} when they were loaded: they were changed since, by its `__init__` or by "
-                "hand. Next: leave the backbone as it is, or call `backbone.record('NAME')` after a change of your "
-                "own, outside the plugin"
-            )
-        if isinstance(self.method, FeatureMethod):
+        if isinstance(self.method, FeatureMethod) and backbone is not None:
             for name, module in backbone.named_modules():
                 if module._forward_hooks or module._forward_pre_hooks:
                     raise PluginError(

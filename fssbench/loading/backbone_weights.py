@@ -171,10 +171,15 @@ def _download_from_hub(record: PublishedWeights) -> Path:
     return path
 
 
-def explain_missing_weights(backbone: str, weights: str | None) -> str | None:
+def explain_missing_weights(backbone: str, weights: str | None, *, option: str = "--weights") -> str | None:
     """Explain why `weights` cannot be loaded here, with the next command; None if they can.
 
     This serves checks before a run: nothing is loaded, hashed or downloaded.
+
+    Args:
+        backbone: name of the network.
+        weights: a published id, `random` or a file; None for the default.
+        option: the option that chooses these weights, for the message.
 
     Raises:
         UsageError: for an unknown backbone or weight id.
@@ -184,7 +189,7 @@ def explain_missing_weights(backbone: str, weights: str | None) -> str | None:
         _list_published_weights(backbone)
         return None
     if (path := parse_weights_path(weights)) is not None:
-        return None if path.is_file() else f"weight file {path} does not exist. Next: check --weights"
+        return None if path.is_file() else f"weight file {path} does not exist. Next: check {option}"
     record = find_published_weights(backbone, weights)
     if any(place.is_file() for place in list_weight_places(record)):
         return None
@@ -197,9 +202,10 @@ def explain_missing_weights(backbone: str, weights: str | None) -> str | None:
         remedy = "`fssbench run ... --download` on a machine with a network"
         if record.origin != "hub":
             remedy += f", or put {record.file} into one of them"
+    separator = "=" if "=" not in option and " " in option else " "
     return (
         f"weights {weights!r} of backbone {backbone!r} ({record.file}) are not on this machine. "
-        f"These places were searched: {searched}. Next: {remedy}, or give --weights FILE"
+        f"These places were searched: {searched}. Next: {remedy}, or give {option}{separator}FILE"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -12,6 +13,7 @@ import torch
 
 from fssbench.contracts.arguments import check_arguments
 from fssbench.contracts.backbones import Backbone
+from fssbench.contracts.companions import Companion, CompanionIdentity, list_networks
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.contracts.methods import (
@@ -25,8 +27,9 @@ from fssbench.contracts.provenance import Provenance
 from fssbench.errors import DataError, UsageError
 from fssbench.files.state_dicts import digest_state
 from fssbench.loading import checkpoints
-from fssbench.loading.backbone_weights import choose_default_weights
+from fssbench.loading.backbone_weights import RANDOM as RANDOM_ID, choose_default_weights
 from fssbench.loading.backbones import build_backbone, find_backbone_source, list_backbones_with
+from fssbench.loading.pretraining import brings_weights
 from fssbench.loading.settings import make_settings_for_weights
 from fssbench.loading.weights_choice import choose_weights, explain_weights_in_python
 from fssbench.plugins import execution
@@ -115,8 +118,10 @@ def load_method(
     backbone, path, config = choice.backbone, choice.checkpoint, choice.config
     target = require_device(device)
     network = _build_method_backbone(cls, settings, backbone, weights, path, seed, download)
+    companions = _build_companions(cls, settings, weights, seed, download)
     with execution.observe() as observed:
         method = _construct(cls, settings, network, seed)
+    method.accompany(companions)
     record_provenance(method, observed)
     method.provenance = method.provenance.changed(
         ablations=tuple(dict.fromkeys(ablate)),
@@ -125,7 +130,7 @@ def load_method(
     )
     if path is not None:
         checkpoints.load(method, path, state, force=force)
-    elif _has_own_weights(method) and not needs_checkpoint(cls):
+    elif brings_weights(method):
         again = collect_method_weights(_construct(cls, settings, network, seed + 1))
         if digest_state(again) != digest_state(collect_method_weights(method)):
             marks = tuple(RANDOM if mark == LOCAL else mark for mark in method.provenance.marks)
@@ -170,20 +175,38 @@ def record_provenance(method: Method, *observed: execution.Observed) -> None:
         named=[value for value in settings.values() if isinstance(value, str)],
         observed=[*list_import_observations(cls), *observed],
     )
-    of_backbone = find_backbone_source(network) if network else None
-    parts = of_backbone.parts if of_backbone else {}
-    whole = _SOURCES[method] = source.with_files_of(of_backbone) if of_backbone else source
+    of_networks = {name: find_backbone_source(each) for name, each in list_networks(method).items()}
+    of_backbone = of_networks.get("backbone")
+    whole = source
+    for of_network in of_networks.values():
+        whole = whole.with_files_of(of_network)
+    _SOURCES[method] = whole
     method.provenance = Provenance(
         method=cls.card.name,
         method_version=_name_distribution(cls),
         source_sha256=source.sha256,
-        sources=source.parts | {f"backbone/{name}": part for name, part in parts.items()},
+        sources=source.parts
+        | {
+            f"{name}/{part}": sha256
+            for name, of_network in of_networks.items()
+            for part, sha256 in of_network.parts.items()
+        },
         distributions=whole.distributions,
         backbone=network.name if network else None,
         layout=network.layout if network else None,
         weights=network.weights if network else None,
         weights_sha256=network.weights_sha256 if network else None,
         backbone_source_sha256=of_backbone.sha256 if of_backbone else None,
+        companions={
+            name: CompanionIdentity(
+                backbone=each.name,
+                layout=each.layout,
+                weights_sha256=each.weights_sha256,
+                source_sha256=of_networks[name].sha256,
+            )
+            for name, each in method.companions.items()
+        },
+        companion_weights={name: each.weights for name, each in method.companions.items()},
         config=settings,
         untrained=needs_checkpoint(cls),
         learnable=_count_learnable(method),
@@ -217,6 +240,33 @@ def _build_method_backbone(
     if layout not in card.layouts:
         raise UsageError(_explain_missing_layout(cls, name, layout, card.layouts))
     return build_backbone(name, weights=weights, layout=layout, seed=seed, download=download)
+
+
+def _build_companions(
+    cls: type[Method], settings: MethodConfig, weights: str | None, seed: int, download: bool
+) -> dict[str, Backbone]:
+    """Build the networks that a method uses beside its backbone, by name."""
+    return {
+        name: build_backbone(each.backbone, weights=each.weights, seed=seed, download=download)
+        for name, each in choose_companions(cls, settings, weights).items()
+    }
+
+
+def choose_companions(cls: type[Method], settings: MethodConfig, weights: str | None) -> dict[str, Companion]:
+    """Return the companions of a method, each with its weights, by name.
+
+    Args:
+        cls: the method.
+        settings: its settings.
+        weights: weights of its backbone, if any were requested.
+    """
+    with plugin_call(f"method {cls.card.name!r} cannot name its companions:"):
+        companions = cls.list_companions(settings)
+    usual = RANDOM_ID if weights == RANDOM_ID else None
+    return {
+        name: replace(each, weights=each.weights or usual or choose_default_weights(each.backbone))
+        for name, each in companions.items()
+    }
 
 
 def _explain_missing_layout(cls: type[Method], backbone: str, layout: str, has: Sequence[str]) -> str:
@@ -262,16 +312,10 @@ def require_device(name: str) -> torch.device:
 def _make_own_marks(method: Method, source: Source) -> tuple[Mark, ...]:
     """Return the marks of a method that do not depend on the benchmark."""
     marks = [] if source.has_file else [UNFILED]
-    weights = method.backbone.weights if method.backbone is not None else ""
-    if weights.startswith("file:") or (_has_own_weights(method) and not needs_checkpoint(type(method))):
+    from_file = any(each.weights.startswith("file:") for each in list_networks(method).values())
+    if from_file or brings_weights(method):
         marks.append(LOCAL)
     return tuple(marks)
-
-
-def _has_own_weights(method: Method) -> bool:
-    """Return whether a method has parameters outside of the backbone: an encoder, or layers on frozen features."""
-    of_backbone = set(map(id, method.backbone.parameters())) if method.backbone is not None else set()
-    return any(id(parameter) not in of_backbone for parameter in method.parameters())
 
 
 def _count_learnable(method: Method) -> int:

@@ -107,6 +107,11 @@ def make_manifest(ready: CheckedExamples, settings: PredictSettings, device: str
         "layout": backbone.layout if backbone else None,
         "weights_sha256": backbone.weights_sha256 if backbone else None,
         "backbone_source_sha256": provenance.backbone_source_sha256,
+        **(
+            {"companions": {name: each.as_stored() for name, each in provenance.companions.items()}}
+            if provenance.companions
+            else {}
+        ),
         "size": ready.size,
         "threshold": settings.threshold,
         "orientation": settings.orientation,

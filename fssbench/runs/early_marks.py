@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fssbench.benchmarks.catalogue import find_plan_benchmark
 from fssbench.contracts.checkpoint import TrainingManifest
+from fssbench.contracts.companions import list_networks
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.data.location import open_dataset
@@ -22,8 +23,8 @@ def make_method_marks(method: Method) -> list[Mark]:
     own = []
     if method.provenance.untrained:
         own.append(Mark(MarkKind.UNTRAINED))
-    if method.backbone is not None and method.backbone.weights == "random":
-        own.append(Mark(MarkKind.RANDOM_BACKBONE))
+    if random := [name for name, network in list_networks(method).items() if network.weights == "random"]:
+        own.append(Mark(MarkKind.RANDOM_BACKBONE, "" if "backbone" in random else ", ".join(random)))
     if further := method.card.further_information:
         own.append(Mark(MarkKind.MORE_INFORMATION, ", ".join(further)))
     return [*own, *method.provenance.marks]

@@ -94,6 +94,8 @@ def make_identity(
         optional["input_size"] = method.card.input_size
     if backbone:
         optional["backbone_source_sha256"] = provenance.backbone_source_sha256
+    if provenance.companions:
+        optional["companions"] = dict(provenance.companions)
     return Identity(
         benchmark=plan.benchmark,
         benchmark_version=plan.version,
@@ -142,9 +144,14 @@ def make_context(method: Method, plan: Plan, pictures: Pictures | None = None) -
     """
     import torch
 
+    from fssbench.loading.pretraining import list_pretraining
+
     pictures = read_plan_pictures(plan) if pictures is None else pictures
     resolved = find_plan_benchmark(plan)
     provenance = method.provenance
+    optional: dict[str, Any] = {}
+    if provenance.companions:
+        optional["companion_weights"] = dict(provenance.companion_weights)
     return Context(
         created_utc=datetime.now(UTC).isoformat(timespec="milliseconds"),
         command=COMMAND,
@@ -159,6 +166,7 @@ def make_context(method: Method, plan: Plan, pictures: Pictures | None = None) -
         ablation_labels=list_ablation_labels(method),
         config_passed=redact_value("", provenance.config_passed),
         weights=backbone.weights if (backbone := method.backbone) else None,
+        pretraining=list_pretraining(method),
         sources=provenance.sources,
         checkpoint=redact_value("", provenance.checkpoint),
         checkpoint_sha256=provenance.checkpoint_sha256,
@@ -179,6 +187,7 @@ def make_context(method: Method, plan: Plan, pictures: Pictures | None = None) -
         threads=torch.get_num_threads(),
         gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         variables={name: os.environ[name] for name in _VARIABLES if name in os.environ},
+        **optional,
     )
 
 

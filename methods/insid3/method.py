@@ -65,6 +65,7 @@ class INSID3(FeatureMethod):
         kind="pixelwise",
         backbone="dinov3-l",
         size=1024,
+        answer="mask",
         trained=False,
         reference="visinf/INSID3@f1c9622",
         licence="Apache-2.0",

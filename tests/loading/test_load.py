@@ -140,6 +140,8 @@ def test_provenance_tells_what_it_was_made_of() -> None:
         "layout": "standard",
         "weights": "random",
         "weights_sha256": method.backbone.weights_sha256,
+        "companions": {},
+        "companion_weights": {},
         "checkpoint": None,
         "checkpoint_sha256": None,
         "ablations": ["background"],

@@ -21,6 +21,7 @@ SLOW = {
 """Methods that take minutes, and where a smaller one of the same code is checked in every run."""
 SMALLER = {
     "abcdfss": "one step of fine-tuning, in abcdfss/test_abcdfss.py",
+    "gf-sam": "images of 96 px, in gfsam/test_gfsam.py",
     "vat": "a smaller grid, in vat/test_vat.py",
 }
 """Methods of which only a smaller one is checked, and where."""

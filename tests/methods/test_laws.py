@@ -75,6 +75,7 @@ ELSEWHERE = {
     "abcdfss": "it learns from each episode's support",
     "all-foreground": "it reads nothing",
     "copy-mask": "it reads no query",
+    "gf-sam": "it reads images, and chooses points and masks",
     "hm": "it reads masked images besides features",
     "repri": "it learns from each episode's support",
 }

@@ -5,17 +5,23 @@ from __future__ import annotations
 import hashlib
 import io
 import shutil
+import subprocess
+import sys
+import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fssbench.datasets.chestxray.miniature import draw_files as draw_radiographs
 from fssbench.datasets.isic2018.miniature import draw_files as draw_lesions
+from fssbench.datasets.pascal.miniature import write_devkit
 from hostile_server import Handler, serve
 from messages import error_names
+from scipy.io import savemat
 
 from fssbench.benchmarks.catalogue import BENCHMARKS
 from fssbench.contracts.downloads import Archive, Downloads
@@ -24,6 +30,7 @@ from fssbench.data.fetch import WORK, fetch, find_present, list_unfinished, read
 from fssbench.data.fetch_files import Reporter
 from fssbench.data.location import open_dataset
 from fssbench.errors import DataError, LockedError, UsageError
+from fssbench.images.opening import read_size
 from fssbench.plugins.downloads import find_downloads, list_download_names
 from fssbench.plugins.registry import DATASETS
 from fssbench.verification.data_set import verify_dataset
@@ -324,6 +331,79 @@ def test_a_hostile_archive_leaves_the_data_folder_as_it_was(tmp_path: Path) -> N
     with pytest.raises(DataError, match="leads out"):
         get(tmp_path / "data", given=[tmp_path / "a.zip"])
     assert not list(tmp_path.rglob("*.png"))
+
+
+def test_the_release_of_voc_and_that_of_sbd_become_one_data_set(
+    tmp_path: Path, published: Callable[..., None]
+) -> None:
+    release = tmp_path / "release"
+    devkit, cls = release / "VOCdevkit" / "VOC2012", release / "benchmark_RELEASE" / "dataset" / "cls"
+    cls.mkdir(parents=True)
+    write_devkit(devkit, 0, 20, {"train": 6, "val": 14})
+    first = min(devkit.glob("JPEGImages/*.jpg"))
+    shutil.copy(first, first.with_name("2008_000999.jpg"))
+    label = np.zeros(read_size(first)[::-1], np.uint8)
+    label[5:60, 5:60] = 3
+    savemat(cls / "2008_000999.mat", {"GTcls": {"Segmentation": label}})
+    record = find_downloads("pascal")
+    assert record is not None
+    files = {}
+    for archive, folder in zip(record.archives, ("VOCdevkit", "benchmark_RELEASE"), strict=True):
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w:gz" if archive.file.endswith("gz") else "w") as packed:
+            packed.add(release / folder, folder)
+        files[archive.file] = content.getvalue()
+    with serve(files) as server:
+        archives = [
+            archive.changed(
+                url=f"{server}/cut/{archive.file}",
+                size=len(files[archive.file]),
+                sha256=hashlib.sha256(files[archive.file]).hexdigest(),
+            )
+            for archive in record.archives
+        ]
+        published(*archives, prepared=True)
+        get(tmp_path / "data", "pascal")
+    place = tmp_path / "data" / "VOC2012"
+    assert len(list(place.glob("SegmentationClassAug/*.png"))) == 21
+    assert "2008_000999" in (place / "ImageSets/Segmentation/trainaug.txt").read_text()
+    assert not list(place.glob("SegmentationClass/*"))
+
+
+_CHILD = """
+import sys
+from pathlib import Path
+from fssbench.contracts.downloads import Archive, Downloads
+from fssbench.data import fetch as fetching
+archive = Archive(file="lungs.zip", url=sys.argv[1], sha256=sys.argv[2], keep=("*.png",))
+fetching.find_downloads = lambda name: Downloads(archives=(archive,), licence="free to all")
+print("ready", flush=True)
+fetching.fetch("chestxray", Path(sys.argv[3]), accept_licence=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_fetch_that_is_killed_goes_on(server: str, lungs: bytes, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    sha256 = hashlib.sha256(lungs).hexdigest()
+    command = [sys.executable, "-c", _CHILD, f"{server}/slow/lungs.zip", sha256, str(root)]
+    killed = 0
+    for number in range(40):
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            child.stdout.readline()
+            try:
+                child.wait(0.04 * (number + 1))
+                break
+            except subprocess.TimeoutExpired:
+                child.kill()
+                killed += 1
+        assert (
+            find_present("chestxray", root) is None or verify_dataset(open_dataset("chestxray", data=root)).ok
+        )
+    assert killed > 2
+    assert verify_dataset(open_dataset("chestxray", data=root)).ok
+    assert len(tree(root / "LungSegmentation")) == 12
 
 
 def test_two_fetches_of_one_set_do_not_meet(

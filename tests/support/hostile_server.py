@@ -70,6 +70,14 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(content[:100])
                 self.wfile.flush()
                 time.sleep(1.5)
+            case "slow":  # honest, in small pieces
+                self.send_response(206 if asked else 200)
+                self.send_header("Content-Length", str(len(content) - start))
+                self.end_headers()
+                for begin in range(start, len(content), 8192):
+                    self.wfile.write(content[begin : begin + 8192])
+                    self.wfile.flush()
+                    time.sleep(0.02)
             case "drip":  # never silent for long, and never at an end
                 self._begin(len(content))
                 for _ in range(30):

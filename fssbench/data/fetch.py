@@ -24,7 +24,14 @@ from fssbench.contracts.datasets import Dataset
 from fssbench.contracts.downloads import Archive, Downloads
 from fssbench.data import fetch_log
 from fssbench.data.fetch_files import Fetched, Reporter, describe_archives, get_file, match_given_files
-from fssbench.data.fetch_places import format_bytes, place_unpacked, require_space, unpack_all
+from fssbench.data.fetch_places import (
+    LISTS,
+    UNPACKING,
+    format_bytes,
+    place_unpacked,
+    require_space,
+    unpack_all,
+)
 from fssbench.data.location import is_miniature
 from fssbench.errors import DataError, LockedError, UsageError, make_unknown_error
 from fssbench.files.atomic import replace_file
@@ -175,6 +182,7 @@ def _fetch(
 ) -> Fetched:
     fetched = Fetched(name, root)
     archives = describe_archives(record, sources)
+    _remove_half_done(work)
     require_space(root, _estimate_need(archives, sources, work), f"to download and unpack {name}")
     paths = [
         get_file(name, archive, sources.get(archive.file), work, fetched, reporter, pause)
@@ -183,12 +191,34 @@ def _fetch(
     # the name says which archives were unpacked, and the folder has it only when it is complete
     digest = hashlib.sha256("".join(file["sha256"] for file in fetched.files).encode()).hexdigest()[:16]
     unpacked = work / f"unpacked-{digest}"
-    if not unpacked.is_dir():
-        unpack_all(root, archives, paths, fetched, unpacked, reporter)
-    _keep_provenance(name, record, root, fetched)
-    fetched.place = place_unpacked(name, record, unpacked, root, reporter)
+    for other in work.glob("unpacked-*"):  # from archives that were replaced since
+        if other != unpacked:
+            shutil.rmtree(other, ignore_errors=True)
+    try:
+        if not unpacked.is_dir():
+            unpack_all(root, archives, paths, fetched, unpacked, reporter)
+        _keep_provenance(name, record, root, fetched)
+        fetched.place = place_unpacked(name, record, unpacked, root, reporter)
+    except DataError:
+        _remove_unproven(archives, sources, work)
+        raise
+    for key, sha256 in fetched.first_hashes.items():
+        fetch_log.note_first_hash(key, sha256)
     shutil.rmtree(unpacked if keep_archives else work, ignore_errors=True)
     return fetched
+
+
+def _remove_half_done(work: Path) -> None:
+    """Remove what a stopped attempt was unpacking, so that its space counts as free."""
+    for name in (UNPACKING, LISTS):
+        shutil.rmtree(work / name, ignore_errors=True)
+
+
+def _remove_unproven(archives: Sequence[Archive], sources: dict[str, Path], work: Path) -> None:
+    """Remove downloads that no hash proves, after the data could not be made from them: they may be damaged."""
+    for archive in archives:
+        if not archive.sha256 and archive.file not in sources:
+            (work / archive.file).unlink(missing_ok=True)
 
 
 def _estimate_need(archives: Sequence[Archive], sources: dict[str, Path], work: Path) -> int:

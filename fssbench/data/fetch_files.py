@@ -44,6 +44,9 @@ class Fetched:
     files: list[dict[str, Any]] = field(default_factory=list)
     """Per archive: name, address, size, sha256, and how the hash is known."""
     notes: list[str] = field(default_factory=list)
+    first_hashes: dict[str, str] = field(default_factory=dict)
+    """Hashes to be noted when the data are in place, by the key of the log.  Before that nothing shows that a file
+    without a published hash is whole."""
 
 
 def match_given_files(name: str, record: Downloads, given: Sequence[Path]) -> dict[str, Path]:
@@ -64,7 +67,8 @@ def match_given_files(name: str, record: Downloads, given: Sequence[Path]) -> di
                 "the folder below the data folder if it has the layout that is read"
             )
         if not path.is_file():
-            raise DataError(f"file {path} does not exist. Next: check --from")
+            problem = "is no file" if path.exists() else "does not exist"
+            raise DataError(f"archive {path} {problem}. Next: check --from")
         key = by_name.get(path.name.casefold())
         if key is None and not any(archive.url for archive in record.archives):
             key = _make_plain(path.name)
@@ -120,11 +124,10 @@ def get_file(
         DataError: if the file cannot be had, or is not the published or the first one.
     """
     path = source or _download(archive, work, reporter, pause)
-    sha256 = hash_present_file(path)
+    # a download has the published hash already, and gigabytes are not read twice
+    sha256 = archive.sha256 if source is None and archive.sha256 else hash_present_file(path)
     if not archive.sha256:
-        known = _compare_with_first(
-            name, archive, sha256, path, given=source is not None, notes=fetched.notes
-        )
+        known = _compare_with_first(name, archive, sha256, path, given=source is not None, fetched=fetched)
     elif sha256 == archive.sha256:
         known = f"published by {archive.published_by or 'the owner'}"
     else:
@@ -173,15 +176,15 @@ def _download(archive: Archive, work: Path, reporter: Reporter, pause: float) ->
 
 
 def _compare_with_first(
-    name: str, archive: Archive, sha256: str, path: Path, *, given: bool, notes: list[str]
+    name: str, archive: Archive, sha256: str, path: Path, *, given: bool, fetched: Fetched
 ) -> str:
     """Compare a file without a published hash with its first download; return how the hash is known."""
     key = f"given for {name}: {archive.file}" if given else archive.url
     log = fetch_log.find_fetch_log()
     first = fetch_log.find_first_hash(key)
     if first is None:
-        fetch_log.note_first_hash(key, sha256)
-        notes.append(
+        fetched.first_hashes[key] = sha256
+        fetched.notes.append(
             f"no hash of {archive.file} is published, so nothing proves that it is the owner's file. Its sha256 "
             f"{sha256} is noted in {log}; later files are compared with it"
         )
@@ -193,7 +196,7 @@ def _compare_with_first(
         f"{path} is not the file of {date}: its sha256 is {sha256}, that of the first one {first_sha256}"
     )
     if given:
-        notes.append(f"{difference}. You gave this file yourself, so it is used")
+        fetched.notes.append(f"{difference}. You gave this file yourself, so it is used")
         return f"not published; differs from the first one of {date}"
     path.unlink()
     raise DataError(

@@ -16,6 +16,8 @@ from fssbench.files.listing import list_folder
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.registry import DATASETS
 
+UNPACKING, LISTS = "unpacking", "lists"
+"""Folders of the work folder that are half done."""
 _ENDINGS = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz")
 """Endings of archives; a file with another ending, such as a table, is used as it is."""
 _LEVELS = 4
@@ -75,8 +77,7 @@ def unpack_all(
     for archive, path in zip(archives, paths, strict=True):
         need += _judge(archive, path, fetched) if _is_packed(archive) else path.stat().st_size
     require_space(root, need, "to unpack the archives")
-    partial = unpacked.with_name("unpacking")
-    shutil.rmtree(partial, ignore_errors=True)  # what a stopped attempt left
+    partial = unpacked.with_name(UNPACKING)
     partial.mkdir()
     for archive, path in zip(archives, paths, strict=True):
         if not _is_packed(archive):
@@ -138,8 +139,7 @@ def place_unpacked(name: str, record: Downloads, unpacked: Path, root: Path, rep
 
 def _place_lists(unpacked: Path, target: Path, reporter: Reporter) -> Path:
     source = next((folder for folder in sorted(unpacked.rglob("splits")) if folder.is_dir()), unpacked)
-    partial = unpacked.with_name("lists")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = unpacked.with_name(LISTS)
     for line in import_lists(source, partial):
         reporter.say(line)
     partial.replace(target)  # an empty folder of that name may be there

@@ -270,6 +270,32 @@ def test_files_without_a_published_hash_are_compared_with_their_first_download(
     assert find_present("isic2018", tmp_path / "three") is None
 
 
+@pytest.mark.parametrize("damage", ["cut", "other", "hostile", "table"])
+def test_a_damaged_download_without_hash_is_not_noted_and_is_downloaded_again(
+    lesions: dict[str, bytes], tmp_path: Path, published: Callable[..., None], damage: str
+) -> None:
+    masks = "ISIC2018_Task1_Training_GroundTruth.zip"
+    hostile = io.BytesIO(lesions[masks])
+    with zipfile.ZipFile(hostile, "a") as archive:
+        archive.writestr("../evil.png", b"x")
+    damaged = {
+        "cut": {masks: lesions[masks][:-3000]},
+        "other": {masks: pack(tmp_path / "raw" / "ISIC2018_Task1-2_Training_Input", "cats/")},
+        "hostile": {masks: hostile.getvalue()},
+        "table": {"class_id.csv": b"ISIC_0000007,measles"},
+    }[damage]
+    with serve({**lesions, **damaged}) as server:
+        published(*(Archive(file=file, url=f"{server}/good/{file}") for file in lesions), prepared=True)
+        with pytest.raises(DataError):
+            get(tmp_path / "data", "isic2018")
+        assert find_present("isic2018", tmp_path / "data") is None
+        Handler.files = lesions
+        get(tmp_path / "data", "isic2018")
+        again = get(tmp_path / "again", "isic2018")
+    assert all("equal to the first" in file["hash"] for file in again.files)
+    assert verify_dataset(open_dataset("isic2018", data=tmp_path / "data")).ok
+
+
 def test_a_file_without_hash_must_not_come_over_an_open_line(
     tmp_path: Path, published: Callable[..., None]
 ) -> None:

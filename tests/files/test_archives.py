@@ -101,6 +101,7 @@ HOSTILE: dict[str, tuple[Build, str]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("case", HOSTILE)
 def test_a_hostile_archive_is_refused_and_nothing_is_written(tmp_path: Path, case: str) -> None:
     build, reason = HOSTILE[case]

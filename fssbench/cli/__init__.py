@@ -22,6 +22,7 @@ from fssbench.cli.streams import open_closed_streams
 from fssbench.compat import require_torch
 from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
 from fssbench.files.clean_text import shorten_middle
+from fssbench.files.secrets import hide_in_message
 from fssbench.threads import let_threads_sleep
 
 VERBS = {
@@ -109,7 +110,7 @@ class Verbs(click.Group):
             if is_debugging():
                 whole = traceback.format_exception(error, chain=not was_shown(error))
                 click.echo("".join(whole), err=True, nl=False)
-            click.echo(f"error: {escape_text(str(error))}", err=True)
+            click.echo(f"error: {escape_text(hide_in_message(str(error)))}", err=True)
             ctx.exit(error.exit_code)
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader of our output has gone, which click reports

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from fssbench.errors import FssbenchError
+from fssbench.files.secrets import HIDDEN, is_secret
 
 PLUGINS = "fssbench.plugins"
 """Key of the values of `--plugin` in the metadata of click's context."""
@@ -165,7 +166,7 @@ def _split_option(option: str, value: Any) -> Iterator[str]:
         yield from [option] * value
     elif isinstance(value, dict):
         for key, entry in value.items():
-            yield from (option, f"{key}={entry}")
+            yield from (option, f"{key}={HIDDEN if is_secret(str(key), str(entry)) else entry}")
     elif isinstance(value, (list, tuple)):
         for entry in value:
             yield from (option, str(entry))

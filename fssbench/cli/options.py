@@ -12,6 +12,7 @@ from fssbench.cli.hints import FOLDERS, PLUGINS
 from fssbench.cli.numbers import SEED, THREADS, Real, Whole
 from fssbench.cli.output import escape_text, reserve_output_for_json, to_one_line
 from fssbench.errors import PluginError, UsageError
+from fssbench.files.secrets import hide_in_text
 
 PATH = click.Path(path_type=Path)
 """A file or folder, given as a `Path`; whether it exists is checked where it is read."""
@@ -235,7 +236,7 @@ def _parse_settings(_: click.Context, __: click.Parameter, values: tuple[str, ..
     for value in values:
         key, equals, text = value.partition("=")
         if not equals or not key:
-            raise click.BadParameter(f"{value!r} must have the form KEY=VALUE")
+            raise click.BadParameter(f"{hide_in_text(value)!r} must have the form KEY=VALUE")
         settings[key] = text
     refuse_reserved(settings)
     return settings

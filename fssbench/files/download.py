@@ -10,6 +10,7 @@ from filelock import FileLock
 from fssbench.errors import DataError
 from fssbench.files.hashing import hash_weights_file
 from fssbench.files.http_transfer import Limits, Progress, TransferError, remove_part, transfer
+from fssbench.files.secrets import hide_in_text
 
 __all__ = ["Limits", "Progress", "download"]
 
@@ -80,7 +81,7 @@ def _fetch(
                 time.sleep(pause * 2 ** (attempt - 1))
                 continue
             raise DataError(
-                f"the download of {target.name} failed ({error}). Next: run the same command "
+                f"the download of {target.name} failed ({hide_in_text(str(error))}). Next: run the same command "
                 f"again, which resumes the download, or put the file at {target} yourself"
             ) from None
     if sha256 is not None:

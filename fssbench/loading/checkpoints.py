@@ -16,6 +16,7 @@ from fssbench.contracts.methods import collect_method_weights, note_provenance, 
 from fssbench.contracts.provenance import BROUGHT
 from fssbench.errors import DataError
 from fssbench.files.hashing import hash_weights_file
+from fssbench.files.secrets import hide_settings
 from fssbench.files.state_dicts import (
     assign_state,
     join_some_names,
@@ -202,5 +203,5 @@ def describe_method(method: Method) -> CheckpointHeader:
         layout=backbone.layout if backbone is not None else None,
         weights=backbone.weights if backbone is not None and not owned else None,
         weights_sha256=backbone.weights_sha256 if backbone is not None and not owned else None,
-        config=method.config.model_dump(mode="json"),
+        config=hide_settings(method.config.model_dump(mode="json")),
     )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fssbench.contracts.methods import AT_INFERENCE, Method, MethodConfig, implied_settings
 from fssbench.errors import PluginError, UsageError, make_unknown_error
+from fssbench.files.secrets import HIDDEN, hide_settings, is_secret, remember_secrets
 from fssbench.plugins.calls import plugin_call
 
 RESERVED = frozenset(
@@ -53,6 +54,7 @@ def make_settings(cls: type[Method], ablate: Sequence[str], config: Mapping[str,
         PluginError: if a field has the name of an argument of `load_method`.
     """
     method, values = cls.card.name, dict(config)
+    remember_secrets(config)
     if taken := sorted(RESERVED & cls.Config.model_fields.keys()):
         raise PluginError(
             f"method {method!r} has a setting {taken[0]!r}, which is an argument of fssbench.load_method. "
@@ -112,8 +114,9 @@ def _explain_refusal(cls: type[Method], error: ValidationError) -> UsageError:
         return make_unknown_error(
             f"value of setting {field} of method {cls.card.name}", str(first["input"]), choices
         )
+    given = HIDDEN if is_secret(field, first["input"]) else repr(first["input"])
     return UsageError(
-        f"setting {field}={first['input']!r} of method {cls.card.name} is not allowed: {first['msg']}. "
+        f"setting {field}={given} of method {cls.card.name} is not allowed: {first['msg']}. "
         f"Next: `fssbench show {cls.card.name}` lists the settings and their values"
     )
 
@@ -133,7 +136,7 @@ def complete_trained_settings(config: type[MethodConfig], stored: Mapping[str, A
     Returns:
         The stored settings, and the default of each setting that the method has gained since.
     """
-    return {**config().model_dump(mode="json"), **stored}
+    return hide_settings({**config().model_dump(mode="json"), **stored})
 
 
 def find_differing_settings(
@@ -149,18 +152,30 @@ def find_differing_settings(
     Returns:
         By name, the value of the checkpoint and the requested one; None if there is none.
     """
+    requested = hide_settings(requested)
     trained, free = complete_trained_settings(config, stored), list_inference_settings(config)
     return {
         name: (trained.get(name), requested.get(name))
         for name in sorted({*trained, *requested})
-        if name not in free and trained.get(name) != requested.get(name)
+        if name not in free
+        and trained.get(name) != requested.get(name)
+        and not _is_hidden(trained, requested, name)
     }
+
+
+def _is_hidden(trained: Mapping[str, Any], requested: Mapping[str, Any], name: str) -> bool:
+    """Return whether a setting is a secret, which a checkpoint does not hold and which moves no weight."""
+    return HIDDEN in f"{trained.get(name)} {requested.get(name)}"
 
 
 def list_settings_to_take(cls: type[Method], stored: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that a method must be given to fit a checkpoint: those that differ from its defaults."""
     usual, free = cls.Config().model_dump(mode="json"), list_inference_settings(cls.Config)
-    return {k: v for k, v in stored.items() if k in usual and k not in free and usual[k] != v}
+    return {
+        k: v
+        for k, v in stored.items()
+        if k in usual and k not in free and usual[k] != v and HIDDEN not in str(v)
+    }
 
 
 def is_accepted(cls: type[Method], name: object) -> bool:

@@ -8,6 +8,7 @@ are removed everywhere.
 
 from __future__ import annotations
 
+import functools
 import getpass
 import hashlib
 import os
@@ -20,14 +21,8 @@ from typing import Any
 
 from fssbench.errors import DataError
 from fssbench.files.regular import open_regular
+from fssbench.files.secrets import HIDDEN as HIDDEN, hide_in_text, is_secret
 
-HIDDEN = "[hidden]"
-
-_SECRET = re.compile(
-    r"(?i)(token|secret|passw|api[-_.]?key|access[-_.]?key|credential|bearer|auth(?!or(?!iz))|^-*key$)"
-)
-_KNOWN = re.compile(r"\b(hf_|gh[pousr]_|github_pat_|glpat-|sk-|xox[abp]-|AKIA|eyJ)[\w.-]{8,}")
-"""Prefixes by which tokens can be recognised."""
 _ROOT = r"(?:file:/+|~[\w.-]*[/\\]|/(?![\s/]|$)|[A-Za-z]:[\\/]|\\\\(?=[\w.])|\.\.[\\/])"
 """Beginning of a path that is absolute or leads out of the current folder."""
 _HOME = re.compile(r"(?<![\w/])~[A-Za-z_][\w.-]*(?![\w./\\-])")
@@ -60,7 +55,7 @@ def redact(arguments: Sequence[str]) -> list[str]:
     kept, hide = [], False
     for argument in arguments:
         name, equals, value = argument.partition("=")
-        secret = is_secret(name)
+        secret = is_secret(name, value)
         if hide:
             kept.append(HIDDEN)
         elif secret and equals:
@@ -73,16 +68,9 @@ def redact(arguments: Sequence[str]) -> list[str]:
     return kept
 
 
-def is_secret(name: str) -> bool:
-    """Return whether an option or setting of this name holds a secret."""
-    return bool(_SECRET.search(name)) and not re.search(r"[/\\?]", name)
-
-
 def redact_text(text: str) -> str:
     """Remove absolute paths, credentials, user name and host name from a text."""
-    text = re.sub(r"://[^/@\s]+@", f"://{HIDDEN}@", text)
-    text = re.sub(r"([?&][^=&\s]*=)[^&\s]+", rf"\1{HIDDEN}", text)
-    text = _KNOWN.sub(HIDDEN, text)
+    text = hide_in_text(text)
     text = _HOME.sub("~", text)
     text = _QUOTED.sub(lambda m: f"{m['mark']}{shorten(m['path'])}{m['mark']}", text)
     return _remove_names(_WITHIN.sub(lambda m: shorten(m[0]), text))
@@ -100,7 +88,7 @@ def redact_value(name: str, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [redact_value(name, each) for each in value]
     if isinstance(value, str | Path):
-        return HIDDEN if is_secret(name) else _redact_argument(str(value))
+        return HIDDEN if value and is_secret(name, str(value)) else _redact_argument(str(value))
     return value
 
 
@@ -108,7 +96,8 @@ def identify_value(name: str, value: Any) -> Any:
     """Return a setting in the form that an identity holds: equal for equal content, without path and secret.
 
     An absolute path is replaced by its last part and a hash of the content at that path, a secret by
-    a slow hash.  Other values are returned unchanged.
+    a slow hash, also where it is a part of a value, such as the password in an address.  Other
+    values are returned unchanged.
     """
     if isinstance(value, Mapping):
         return {key: identify_value(str(key), each) for key, each in value.items()}
@@ -116,13 +105,21 @@ def identify_value(name: str, value: Any) -> Any:
         return [identify_value(name, each) for each in value]
     if not isinstance(value, str) or not value:
         return value
-    if is_secret(name):
-        digest = hashlib.scrypt(value.encode(), salt=b"fssbench", n=2**14, r=8, p=1, dklen=8)
-        return f"[hidden:{digest.hex()}]"
+    if is_secret(name, value):
+        return f"[hidden:{_hash_slowly(value)}]"
+    if (hidden := hide_in_text(value)) != value:
+        return f"{hidden}#{_hash_slowly(value)}"
     if not _WHOLE.match(value):
         return value
     content = _hash_content(Path(os.path.expanduser(value.removeprefix("file://"))))  # noqa: PTH111 - an unknown home is no error
     return f"{shorten(value)}{f'#{content}' if content else ''}"
+
+
+@functools.cache
+def _hash_slowly(secret: str) -> str:
+    """Hash a secret so that two of them are told apart, and guessing one takes long."""
+    text = secret.encode("utf-8", "surrogatepass")
+    return hashlib.scrypt(text, salt=b"fssbench", n=2**14, r=8, p=1, dklen=8).hex()
 
 
 def shorten(path: str) -> str:

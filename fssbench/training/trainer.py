@@ -33,6 +33,7 @@ from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.isolation import generators_kept
 from fssbench.files.canonical_json import digest
+from fssbench.files.secrets import hide_settings
 from fssbench.files.writable import require_writable
 from fssbench.images.judgements import DOUBTS
 from fssbench.loading import checkpoints
@@ -256,7 +257,7 @@ class _Training:
             validation_every=self.every if self.validation else 0,
             method=self.method.card.name,
             method_sha256=provenance.source_sha256,
-            config=self.method.config.model_dump(mode="json"),
+            config=hide_settings(self.method.config.model_dump(mode="json")),
             backbone=backbone.name if backbone else None,
             layout=backbone.layout if backbone else None,
             weights=backbone.weights if backbone else None,

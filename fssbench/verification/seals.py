@@ -20,6 +20,7 @@ from fssbench.contracts.run_manifest import Context, Identity, RunManifest
 from fssbench.episodes.plan_file import collect_plan_facts, read_plan
 from fssbench.episodes.sampling import make_size_mark
 from fssbench.errors import DataError, FssbenchError
+from fssbench.files.secrets import HIDDEN
 from fssbench.plugins.registry import METHODS
 from fssbench.runs.identity import compose_label
 from fssbench.runs.redaction import identify_value
@@ -181,7 +182,8 @@ def _is_same_value(given: Any, used: Any) -> bool:
     if (
         texts[0] == texts[1]
         or texts[0].lower() == texts[1].lower()
-        or texts[0].startswith(("[hidden", "..."))
+        or texts[0].startswith("...")
+        or HIDDEN in texts[0]
     ):
         return True
     if isinstance(used, bool):

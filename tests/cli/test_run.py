@@ -371,24 +371,80 @@ def test_damaged_run_ends_in_three(run, null):
 
 
 def test_secrets_of_the_command_line_and_the_environment_are_kept_out(null):
-    secrets = [f"s3cret{i:02d}" for i in range(10)]
+    secrets = [f"s3cretvalue{i:02d}" for i in range(16)]
     env = {"AWS_SECRET_ACCESS_KEY": secrets[0], "HF_TOKEN": secrets[1], "GITHUB_TOKEN": secrets[2],
            "OPENAI_API_KEY": secrets[3], "PGPASSWORD": secrets[4]}  # fmt: skip
+    fields = "".join(
+        f"    {name}: str = ''\n"
+        for name in ("api_key", "password", "address", "header", "options", "token", "plain")
+    )
+    plugin = null.folder / "remote.py"
+    source = Path(PLUGIN).read_text()
+    assert "    bias: float = 0.0\n" in source
+    plugin.write_text(source.replace("    bias: float = 0.0\n", f"    bias: float = 0.0\n{fields}"))
     config = null.folder / "c.toml"
-    config.write_text(f"# token = {secrets[5]}\n")
-    result = null.run_command("run", "-m", "null", *SMALL, "--plugin", PLUGIN, "--out", null.folder / "runs",
-                      "--data", null.data, "--config", config, env=env)  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    for path in (null.folder / "runs").rglob("*"):
-        if path.is_file():
-            text = path.read_bytes().decode("latin-1")
-            assert not any(secret in text for secret in secrets), path
-    (path,) = find_run_folders(null.folder / "runs")
-    assert json.loads((path / "manifest.json").read_text())["context"]["arguments"][:3] == [
+    config.write_text(f'# token = {secrets[5]}\nset = ["password={secrets[6]}", "api_key={secrets[7]}", '
+                      f'"address=https://anna:{secrets[8]}@host/v1"]\n')  # fmt: skip
+    common = (
         "run",
         "-m",
         "null",
-    ]
+        *SMALL,
+        "--plugin",
+        plugin,
+        "--out",
+        null.folder / "runs",
+        "--data",
+        null.data,
+    )
+    given = (
+        "--set", f"api_key={secrets[9]}", f"--set=token={secrets[10]}",
+        "--set", f"address=https://anna:{secrets[11]}@host/v1?sig={secrets[12]}",
+        "--set", f"header=Authorization: Bearer {secrets[13]}", "--set", f'options={{"api_key": "{secrets[14]}"}}',
+        "--set", f"plain=hf_{secrets[15]}",
+    )  # fmt: skip
+    told = []
+    for extra in (("--config", config), given):
+        result = null.run_command(*common, *extra, env=env)
+        assert result.returncode == 0, result.stderr
+        told += [result.stdout, result.stderr]
+    runs, report, site = null.folder / "runs", null.folder / "report", null.folder / "site"
+    for words in (
+        ("report", runs, "-o", report),
+        ("leaderboard", runs, "-o", site),
+        ("list", "runs", "--out", runs, "--json"),
+        ("score", runs, "--json"),
+        *(("show", path) for path in find_run_folders(runs)),
+    ):
+        shown = CliRunner().invoke(main, [str(word) for word in words])
+        assert shown.exit_code == 0, shown.output
+        told.append(shown.output)
+    paths = [path for folder in (runs, report, site) for path in folder.rglob("*")]
+    told += [str(path) for path in paths]
+    told += [path.read_bytes().decode("latin-1") for path in paths if path.is_file()]
+    assert not [secret for secret in secrets for text in told if secret in text]
+    manifests = [json.loads((path / "manifest.json").read_text()) for path in find_run_folders(runs)]
+    assert len(manifests) == 2
+    assert all(manifest["context"]["arguments"][:3] == ["run", "-m", "null"] for manifest in manifests)
+    assert "api_key=[hidden]" in str(
+        manifests
+    )  # so the setting itself was passed, and is shown without its value
+
+
+def test_a_secret_is_in_no_error_message(run, null):
+    plugin = null.folder / "remote.py"
+    plugin.write_text(
+        "from fssbench.api import ImageMethod, MethodCard, MethodConfig\n"
+        "class Settings(MethodConfig):\n    api_key: int = 0\n"
+        "class Remote(ImageMethod):\n    Config = Settings\n"
+        "    card = MethodCard(name='remote', title='x', paper='x', year=2026, kind='other', backbone='none',\n"
+        "                      size=64, trained=False, reference='x', licence='x')\n"
+        "    def logits(self, query, support, support_mask): ...\n"
+    )
+    result = run(*SMALL, "--plugin", plugin, "--set", "api_key=s3cretvalue", method="remote")
+    assert result.exit_code == 2, result.output
+    assert error_names(result.output, "api_key", "[hidden]")
+    assert "s3cretvalue" not in result.output
 
 
 def test_another_input_size_is_marked_and_another_measurement(run, null):

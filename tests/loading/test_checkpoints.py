@@ -33,6 +33,37 @@ from fssbench.loading.checkpoints import load, load_own, read_header, save
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.tensor([1.0, -1.0])}
 
 
+# --- secrets ---
+
+
+def test_a_checkpoint_holds_no_secret_and_fits_every_secret(tmp_path: Path) -> None:
+    class Remote(ImageMethod):
+        class Config(MethodConfig):
+            api_key: str = ""
+            address: str = ""
+            width: int = 4
+
+        card: ClassVar = MethodCard(
+            name="remote", title="x", paper="x", year=2026, kind="other", backbone="none", size=32, trained=True,
+            reference="x", licence="x",
+        )  # fmt: skip
+
+        def __init__(self, config: MethodConfig, backbone: None = None) -> None:
+            super().__init__(config, backbone)
+            self.layer = nn.Linear(2, 2)
+
+        def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
+            raise NotImplementedError
+
+    secret = "s3cretvalue"
+    trained = Remote(Remote.Config(api_key=secret, address=f"https://a:{secret}@host", width=8), None)
+    save(trained, tmp_path / "c.safetensors", TrainingManifest())
+    assert secret.encode() not in (tmp_path / "c.safetensors").read_bytes()
+    load_own(Remote(Remote.Config(api_key="another-secret", width=8), None), tmp_path / "c.safetensors")
+    with pytest.raises(DataError, match="width"):
+        load_own(Remote(Remote.Config(), None), tmp_path / "c.safetensors")
+
+
 # --- reading ---
 
 

@@ -17,7 +17,7 @@ PASCAL = Downloads(
     archives=(
         Archive(
             file="VOCtrainval_11-May-2012.tar",
-            url="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+            url="https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
             size=1_999_639_040,
             sha256="e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb",
             published_by=_TFDS,

@@ -35,6 +35,7 @@ from fssbench.data.fetch_places import (
 from fssbench.data.location import is_miniature
 from fssbench.errors import DataError, LockedError, UsageError, make_unknown_error
 from fssbench.files.atomic import replace_file
+from fssbench.files.listing import list_folder
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.downloads import find_downloads, list_download_names
 from fssbench.plugins.registry import DATASETS
@@ -67,7 +68,7 @@ def find_present(name: str, root: Path) -> Path | None:
     record = find_downloads(name)
     if record is not None and record.folder:
         folder = root / record.folder
-        return folder if folder.is_dir() and any(folder.iterdir()) else None
+        return folder if folder.is_dir() and list_folder(folder).folders else None
     cls: type[Dataset] = DATASETS.get(name)
     with plugin_call(f"data set {name!r} cannot be located:"):
         try:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import os
+import socket
+import ssl
 import time
 import urllib.error
 import urllib.parse
@@ -165,7 +167,9 @@ def _request(url: str, part: Path, have: int, limits: Limits) -> Any:
         error.close()
         raise TransferError(f"{error.code} {error.reason}", transient=error.code in _TRANSIENT) from None
     except urllib.error.URLError as error:
-        raise TransferError(f"{error.reason}", transient=True) from None
+        # no network, no server or a wrong certificate: waiting would only delay the message
+        hopeless = isinstance(error.reason, (socket.gaierror, ConnectionRefusedError, ssl.SSLError))
+        raise TransferError(f"{error.reason}", transient=not hopeless) from None
     except (OSError, http.client.HTTPException) as error:
         raise TransferError(str(error) or type(error).__name__, transient=True) from None
     except ValueError as error:  # an address or a header that urllib cannot read

@@ -126,9 +126,11 @@ def test_a_stalled_server_ends_in_time_and_the_beginning_is_kept(server: str, tm
     assert not (tmp_path / "w").exists()
 
 
-def test_no_server_at_all(tmp_path: Path) -> None:
+def test_no_server_at_all_is_said_at_once(tmp_path: Path) -> None:
+    began = time.monotonic()
     with pytest.raises(DataError, match="refused"):
-        download("http://127.0.0.1:9/x", tmp_path / "w", sha256=SHA)
+        download("http://127.0.0.1:9/x", tmp_path / "w", sha256=SHA, attempts=5, pause=2)
+    assert time.monotonic() - began < 2
 
 
 def test_only_http_is_fetched(tmp_path: Path) -> None:

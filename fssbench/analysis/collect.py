@@ -11,8 +11,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from fssbench.analysis.comparisons import Outcome, verdicts
 from fssbench.analysis.matching import comparable
 from fssbench.analysis.row_keys import Key, column_key, first_run
@@ -90,7 +88,7 @@ def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0)
 def _convert_run(run: StoredRun, notes: list[str]) -> RunResult:
     """Convert a stored run into the table model, still without intervals; probes that are damaged are noted."""
     identity, context = run.manifest.block, run.manifest.context
-    records = [run.records[i] for i in sorted(run.records)]
+    table = run.table
     sessions = run.sessions()
     score = score_run(run)
     marks = (*make_run_marks(run), *make_completeness_marks(run))
@@ -122,21 +120,21 @@ def _convert_run(run: StoredRun, notes: list[str]) -> RunResult:
         fb_iou=undrawn,
         per_class=score.per_class,
         absent=score.absent,
-        class_ids=np.array([r.class_id for r in records], dtype=np.int64),
-        inter=np.array([r.inter for r in records], dtype=np.int64),
-        union=np.array([r.union for r in records], dtype=np.int64),
-        target=np.array([r.target for r in records], dtype=np.int64),
-        indices=np.array([r.index for r in records], dtype=np.int64),
-        queries=tuple(run.plan[r.index].query for r in records),
+        class_ids=table.class_ids.copy(),
+        inter=table.inter.copy(),
+        union=table.union.copy(),
+        target=table.target.copy(),
+        indices=table.indices.copy(),
+        queries=tuple([run.plan[index].query for index in table.indices.tolist()]),
         manifest=run.manifest,
         panels=tuple(read_panels(run)),
-        supports=tuple(run.plan[r.index].supports for r in records),
+        supports=tuple([run.plan[index].supports for index in table.indices.tolist()]),
         commands=_list_commands(context, sessions),
         whole=run.whole,
         unmet=score.unmet,
         definition=run.plan.definition,
         probes=_read_probes(run, notes),
-        support_pixels=tuple(r.support for r in records),
+        support_pixels=tuple(table.support),
     )
 
 

@@ -7,7 +7,7 @@ no evaluation can do without: the backbone once for each image, and the head onc
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,7 +28,8 @@ from fssbench.evaluation.isolation import generators_kept, isolated
 from fssbench.evaluation.precision import exact_float32
 from fssbench.evaluation.settings import Settings
 from fssbench.runs.identity import make_label
-from fssbench.runs.store import EpisodeRecord, read_run
+from fssbench.runs.records import EpisodeRecord
+from fssbench.runs.store import read_run
 
 PLAIN_EPISODES = 20
 """Number of episodes of the plain loop.  Images recur nowhere in it, so the others take as long."""
@@ -133,7 +134,9 @@ def _time_plainly(
     return counts, (time.perf_counter() - started) / len(episodes)
 
 
-def _time_harness(method: Method, plan: Plan, settings: Settings) -> tuple[dict[int, EpisodeRecord], float]:
+def _time_harness(
+    method: Method, plan: Plan, settings: Settings
+) -> tuple[Mapping[int, EpisodeRecord], float]:
     """Return the records of a run in a temporary folder, and its seconds per episode."""
     with TemporaryDirectory() as folder:
         out = replace(settings, out=Path(folder), panels=0, shard=None, repeated=0)

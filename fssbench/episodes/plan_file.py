@@ -86,10 +86,33 @@ def read_plan(path: Path) -> Plan:
     Raises:
         DataError: if the file is missing, is not a plan, contradicts itself or was changed.
     """
+    return parse_plan(read_plan_file(path), path)
+
+
+def read_plan_file(path: Path) -> bytes:
+    """Read the content of a plan's file.
+
+    Raises:
+        DataError: if the file is missing or cannot be read.
+    """
     try:
-        stored = _Stored.model_validate_json(decode_text(path.read_bytes(), path))
+        return path.read_bytes()
     except OSError as error:
         raise DataError(f"plan {path} cannot be read ({error.strerror})") from None
+
+
+def parse_plan(content: bytes, path: Path) -> Plan:
+    """Make the plan that a file contains, and check its episodes against its hash.
+
+    Args:
+        content: the content of the file.
+        path: the file, for errors.
+
+    Raises:
+        DataError: if it is not a plan, contradicts itself or was changed.
+    """
+    try:
+        stored = _Stored.model_validate_json(decode_text(content, path))
     except DataError as error:
         raise DataError(f"{path} is not a plan of fssbench: {error}") from None
     except ValidationError as error:

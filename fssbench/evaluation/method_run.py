@@ -36,8 +36,8 @@ from fssbench.plugins.source_hash import collect_source
 from fssbench.runs.identity import COMMAND, make_context, make_identity, make_run_slug
 from fssbench.runs.masks import SavedMasks
 from fssbench.runs.pictures import Panels, Thumbnails
+from fssbench.runs.records import EpisodeRecord
 from fssbench.runs.sessions import Session, read_sessions
-from fssbench.runs.store import EpisodeRecord
 from fssbench.runs.summary import find_absent_rule, summarise
 from fssbench.runs.writer import RunWriter
 

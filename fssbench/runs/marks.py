@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.images.judgements import AS_PUBLISHED, DOUBTS
@@ -13,11 +12,11 @@ from fssbench.runs.store import StoredRun
 
 def make_run_marks(run: StoredRun) -> list[Mark]:
     """Return all marks of a stored run: those of its context, its doubts, and its missing classes."""
-    records = run.records.values()
+    doubts = Counter(kind for kinds in run.table.doubts.values() for kind in kinds)
     return [
         *run.manifest.context.marks,
-        *make_doubt_marks(r.doubts for r in records),
-        *mark_missing_classes(run.plan.classes, [r.class_id for r in records]),
+        *make_counted_marks(doubts, run.done),
+        *mark_missing_classes(run.plan.classes, run.table.class_ids.tolist()),
     ]
 
 
@@ -26,16 +25,6 @@ def make_completeness_marks(run: StoredRun) -> list[Mark]:
     if run.status != "incomplete":
         return []
     return [Mark(MarkKind.INCOMPLETE, f"{run.done} of {run.planned} episodes")]
-
-
-def make_doubt_marks(episodes: Iterable[tuple[str, ...]]) -> list[Mark]:
-    """Make one mark per kind of doubt, with the number of episodes that have it.
-
-    Args:
-        episodes: the kinds of doubt of each episode; empty for an episode without doubts.
-    """
-    each = list(episodes)
-    return make_counted_marks(Counter(kind for kinds in each for kind in kinds), len(each))
 
 
 def make_counted_marks(counts: Counter[str], total: int, *, training: bool = False) -> list[Mark]:

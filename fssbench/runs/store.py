@@ -21,79 +21,31 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import MarkKind
 from fssbench.contracts.records import first_problem
 from fssbench.contracts.run_manifest import Identity, RunManifest
-from fssbench.episodes.plan_file import collect_plan_facts, read_plan
+from fssbench.episodes.plan_file import collect_plan_facts
+from fssbench.episodes.shared_plans import read_shared_plan
 from fssbench.errors import DataError
-from fssbench.files.append_log import seal, split_log, unseal
+from fssbench.files.append_log import split_log
 from fssbench.files.atomic import replace_file
 from fssbench.files.canonical_json import digest
 from fssbench.metrics import Absent
+from fssbench.runs.records import EpisodeRecord, RecordTable, parse_canonical
 from fssbench.runs.sessions import Session, read_sessions
 
 SCHEMA = 1
 """Version of the files of a run.  Readers refuse a newer one."""
-
-
-@dataclass(frozen=True, slots=True)
-class EpisodeRecord:
-    """The integer counts of one episode, and the doubts about its files."""
-
-    index: int
-    class_id: int
-    inter: tuple[int, int]
-    """Background, foreground, in pixels."""
-    union: tuple[int, int]
-    target: int
-    """Foreground pixels of the truth."""
-    doubts: tuple[str, ...] = ()
-    """Kinds of doubt about its images and masks (`fssbench.images.judgements.DOUBTS`), sorted."""
-    support: tuple[int, ...] = field(default=(), compare=False)
-    """Object pixels of each support at the size of the network input; empty in a run of an earlier version.  They are
-    no counts of a prediction, so records with and without them are equal."""
-
-    def line(self) -> bytes:
-        """Write the record as one line of JSON that ends in its own crc32.  What is empty is left out."""
-        return seal(
-            {
-                "i": self.index,
-                "c": self.class_id,
-                "inter": self.inter,
-                "union": self.union,
-                "target": self.target,
-                **({"doubts": self.doubts} if self.doubts else {}),
-                **({"support": self.support} if self.support else {}),
-            }
-        )
-
-    @classmethod
-    def parse(cls, line: bytes) -> EpisodeRecord:
-        """Read a line without its newline.
-
-        Raises:
-            ValueError: if the line is damaged.
-        """
-        data = unseal(line)
-        inter, union = data["inter"], data["union"]
-        doubts = data.get("doubts", [])
-        if not isinstance(doubts, list) or not all(isinstance(kind, str) for kind in doubts):
-            raise ValueError(f"its doubts are {doubts!r}, not a list of texts")
-        support = data.get("support", [])
-        if not isinstance(support, list) or not all(
-            type(pixels) is int and pixels >= 0 for pixels in support
-        ):
-            raise ValueError(f"the pixels of its supports are {support!r}, not a list of whole numbers")
-        counts = (inter[0], inter[1]), (union[0], union[1])
-        return cls(data["i"], data["c"], *counts, data["target"], tuple(doubts), tuple(support))
 
 
 def format_json(data: Any) -> str:
@@ -151,27 +103,30 @@ def compute_seal(manifest: RunManifest, plan: Plan) -> str:
     return digest({**content, "plan": {**collect_plan_facts(plan), "sha256": plan.sha256}})
 
 
-def read_records(path: Path) -> tuple[dict[int, EpisodeRecord], int]:
+def read_records(path: Path) -> tuple[Mapping[int, EpisodeRecord], int]:
     """Read an episode log.
 
     Returns:
-        The records by episode index, and the length in bytes of the undamaged part.
+        The records by episode index in the order of the log, and the length in bytes of the undamaged part.
 
     Raises:
         DataError: for a damaged line before the last, or one index with two different results.
     """
-    records: dict[int, EpisodeRecord] = {}
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        return records, 0
+        return {}, 0
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error})") from None
+    table = parse_canonical(data)
+    if table is not None:
+        return table, len(data)
     lines, good = split_log(data, path)
     if good != len(data):
         warnings.warn(
             f"the last record of {path} is incomplete ({len(data) - good} bytes) and is dropped", stacklevel=2
         )
+    records: dict[int, EpisodeRecord] = {}
     for line in lines:
         try:
             record = EpisodeRecord.parse(line.content)
@@ -196,7 +151,12 @@ class StoredRun:
     path: Path
     manifest: RunManifest
     plan: Plan
-    records: dict[int, EpisodeRecord]
+    records: Mapping[int, EpisodeRecord]
+
+    @cached_property
+    def table(self) -> RecordTable:
+        """The records as columns, in ascending order of their episodes."""
+        return RecordTable.of(self.records).by_index
 
     @property
     def slug(self) -> str:
@@ -286,7 +246,7 @@ def read_run(path: Path) -> StoredRun:
         DataError: if it is not a run folder, or is damaged.
     """
     manifest = read_manifest(path)
-    plan = read_plan(path / "plan.json")
+    plan = read_shared_plan(path / "plan.json")
     if plan.sha256 != manifest.block.episodes_sha256:
         raise DataError(
             f"{path}/plan.json is not the plan that manifest.json names. Next: restore it from a copy, or delete this "
@@ -298,8 +258,10 @@ def read_run(path: Path) -> StoredRun:
     return run
 
 
-def check_records(path: Path, records: dict[int, EpisodeRecord], plan: Plan, wanted: range) -> None:
+def check_records(path: Path, records: Mapping[int, EpisodeRecord], plan: Plan, wanted: range) -> None:
     """Refuse records of another run: a log that was copied from elsewhere would change the mean."""
+    if isinstance(records, RecordTable) and _fits_plan(records, plan, wanted):
+        return
     for index, record in records.items():
         if index not in wanted:
             raise DataError(
@@ -311,6 +273,17 @@ def check_records(path: Path, records: dict[int, EpisodeRecord], plan: Plan, wan
                 f"{path} holds episode {index} with class {record.class_id}, but the class in its plan is "
                 f"{plan[index].class_id}. Next: delete this run folder and run again"
             )
+
+
+def _fits_plan(records: RecordTable, plan: Plan, wanted: range) -> bool:
+    """Return whether every record belongs to a wanted episode of its class."""
+    indices = records.indices
+    if not len(indices):
+        return True
+    if not wanted.start <= indices.min() <= indices.max() < wanted.stop:
+        return False
+    classes = np.array([episode.class_id for episode in plan.episodes])
+    return bool((classes[indices] == records.class_ids).all())
 
 
 def find_run_folders(folder: Path) -> Iterator[Path]:

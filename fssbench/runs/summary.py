@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fssbench.benchmarks.catalogue import find_plan_benchmark
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import Mark, MarkKind
@@ -32,11 +30,11 @@ def find_absent_rule(plan: Plan) -> Absent:
 
 def collect_run_evidence(run: StoredRun) -> Evidence:
     """Count the distinct queries behind a stored run's figures."""
-    records = [run.records[i] for i in sorted(run.records)]
+    class_ids, indices = run.table.class_ids.tolist(), run.table.indices.tolist()
     return count_queries(
         run.plan.sha256,
-        [r.class_id for r in records],
-        [run.plan[r.index].query for r in records],
+        class_ids,
+        [run.plan[index].query for index in indices],
         run.plan.classes,
         whole=run.whole,
     )
@@ -44,11 +42,10 @@ def collect_run_evidence(run: StoredRun) -> Evidence:
 
 def score_run(run: StoredRun, *, absent: Absent | None = None) -> Score:
     """Compute the scores of a stored run from its counts, with all its marks.  All printed figures come from here."""
-    records = [run.records[i] for i in sorted(run.records)]
     scored = score(
-        [r.class_id for r in records],
-        np.array([r.inter for r in records], dtype=np.int64).reshape(-1, 2),
-        np.array([r.union for r in records], dtype=np.int64).reshape(-1, 2),
+        run.table.class_ids,
+        run.table.inter,
+        run.table.union,
         run.plan.classes,
         absent=absent or run.absent,
         whole=run.whole,
@@ -81,10 +78,9 @@ def format_summary(run: StoredRun) -> bytes:
 
 
 def _make_summary(run: StoredRun, result: Score) -> dict[str, Any]:
-    records = [run.records[i] for i in sorted(run.records)]
-    ids = [r.class_id for r in records]
-    inter = sum_by_class(ids, [r.inter for r in records], run.plan.classes)
-    union = sum_by_class(ids, [r.union for r in records], run.plan.classes)
+    ids = run.table.class_ids.tolist()
+    inter = sum_by_class(ids, run.table.inter, run.plan.classes)
+    union = sum_by_class(ids, run.table.union, run.plan.classes)
     return {
         "identity": run.identity,
         "status": run.status,

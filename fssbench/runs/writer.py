@@ -21,10 +21,10 @@ from fssbench.episodes.plan_file import write_plan
 from fssbench.errors import DataError, FssbenchError, LockedError, RunFolderError
 from fssbench.files.append_log import write_all
 from fssbench.files.kept_log import KeptLog, set_aside, write_whole
+from fssbench.runs.records import EpisodeRecord
 from fssbench.runs.sessions import FILE, Session
 from fssbench.runs.store import (
     SCHEMA,
-    EpisodeRecord,
     check_records,
     compute_seal,
     list_planned_episodes,
@@ -107,7 +107,8 @@ class RunWriter:
             sealed = compute_seal(self._manifest, self._plan)
             write_json(existing, {"schema": SCHEMA, **self._manifest.as_stored(), "sealed": sealed})
         log = self.path / "episodes.jsonl"
-        self.done, good = read_records(log)
+        records, good = read_records(log)
+        self.done = dict(records)
         check_records(
             self.path, self.done, self._plan, list_planned_episodes(self._manifest.block, self._plan)
         )

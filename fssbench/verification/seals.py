@@ -23,8 +23,9 @@ from fssbench.errors import DataError, FssbenchError
 from fssbench.files.secrets import HIDDEN
 from fssbench.plugins.registry import METHODS
 from fssbench.runs.identity import compose_label
+from fssbench.runs.records import EpisodeRecord
 from fssbench.runs.redaction import identify_value
-from fssbench.runs.store import EpisodeRecord, StoredRun, compute_seal, read_manifest, read_run
+from fssbench.runs.store import StoredRun, compute_seal, read_manifest, read_run
 from fssbench.runs.summary import format_summary
 
 

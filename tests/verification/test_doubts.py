@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from fssbench.images.judgements import (
 )
 from fssbench.plugins.registry import DATASETS
 from fssbench.runs.early_marks import make_training_marks
-from fssbench.runs.marks import make_doubt_marks
+from fssbench.runs.marks import make_counted_marks
 from fssbench.runs.merge import merge
 from fssbench.runs.store import EpisodeRecord, read_run
 from fssbench.training.settings import Settings
@@ -95,15 +96,19 @@ def test_shards_of_a_doubtful_run_join_to_the_whole(odd):
     assert sum(bool(r.doubts) for r in read_run(joined).records.values()) == count_odd(plan)
 
 
+def make_marks(episodes):
+    return make_counted_marks(Counter(kind for kinds in episodes for kind in kinds), len(episodes))
+
+
 def test_marks_count_each_kind_apart():
     episodes = [(), ("full",), ("full", "soft"), ()]
-    assert make_doubt_marks(episodes) == [
+    assert make_marks(episodes) == [
         f"doubtful masks (2 of 4 episodes: {DOUBTS['full']})",
         f"doubtful masks (1 of 4 episodes: {DOUBTS['soft']})",
     ]
-    assert make_doubt_marks([(), ()]) == []
-    assert make_doubt_marks([("resized",)]) == [f"as-published masks (1 of 1 episodes: {DOUBTS['resized']})"]
-    assert "of 1 episodes: a kind of tomorrow" in make_doubt_marks([("a kind of tomorrow",)])[0]
+    assert make_marks([(), ()]) == []
+    assert make_marks([("resized",)]) == [f"as-published masks (1 of 1 episodes: {DOUBTS['resized']})"]
+    assert "of 1 episodes: a kind of tomorrow" in make_marks([("a kind of tomorrow",)])[0]
 
 
 def test_errors_are_raised_and_doubts_gathered_where_they_are_asked_for(tmp_path):

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from fssbench.contracts.support_probes import SupportProbe
 from fssbench.errors import DataError
 from fssbench.evaluation.support_effect import Replacements
-from fssbench.runs.store import EpisodeRecord, StoredRun
+from fssbench.runs.records import EpisodeRecord
+from fssbench.runs.store import StoredRun
 from fssbench.runs.support_probes import FILE, read_probes
 from fssbench.verification.seals import Finding, Outcome, explain_impossible_counts
 

@@ -58,8 +58,7 @@ class TinyBackbone(Backbone):
         return {tap: result[tap] for tap in taps}
 
     def resume(self, features: Tensor, after: str, taps: Sequence[str]) -> dict[str, Tensor]:
-        blocks = list(self.blocks)
-        result = self._run(features, blocks[blocks.index(after.removesuffix(".relu")) + 1 :])
+        result = self._run(features, list(self.blocks)[self._count(after) :])
         return {tap: result[tap] for tap in taps}
 
     def _run(self, x: Tensor, blocks: list[str]) -> dict[str, Tensor]:
@@ -70,12 +69,13 @@ class TinyBackbone(Backbone):
         return result
 
     def part(self, after: str, last: str) -> nn.Module:
-        order = list(self.blocks)
-        between = order[
-            order.index(after.removesuffix(".relu")) + 1 : order.index(last.removesuffix(".relu")) + 1
-        ]
+        between = list(self.blocks)[self._count(after) : self._count(last)]
         layers = [layer for name in between for layer in (nn.ReLU(), self.blocks[name])]
         return nn.Sequential(*layers).eval()
+
+    def _count(self, tap: str) -> int:
+        """Blocks that are done after a tap."""
+        return ["stem", *self.blocks].index(tap.removesuffix(".relu"))
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from fssbench.methods.hsnet import HSNet
 from fssbench.methods.ifa import IFA
 from fssbench.methods.insid3 import INSID3
 from fssbench.methods.ipmt import IPMT
+from fssbench.methods.linear_probe import LinearProbe
 from fssbench.methods.ntrenet import NTRENet
 from fssbench.methods.panet import PANet
 from fssbench.methods.patnet import PATNet
@@ -41,6 +42,7 @@ CASES: dict[str, tuple[type[FeatureMethod], dict[str, Any]]] = {
     "fecanet": (FECANet, {"enhance": False}),
     "fssdino": (FSSDINO, {"clusters": 3}),
     "insid3": (INSID3, {"components": 2}),
+    "linear-probe": (LinearProbe, {}),
     "rtd": (RTD, {"slots": 3}),
     "dcama": (DCAMA, {"heads": 4}),
     "hsnet": (HSNet, {}),
@@ -75,7 +77,9 @@ ELSEWHERE = {
     "abcdfss": "it learns from each episode's support",
     "all-foreground": "it reads nothing",
     "copy-mask": "it reads no query",
+    "dr-adapter": "it reads pixels, because its whole network learns",
     "gf-sam": "it reads images, and chooses points and masks",
+    "hera-hls": "it reads pixels, because it changes those of a single support",
     "hm": "it reads masked images besides features",
     "repri": "it learns from each episode's support",
 }

@@ -30,6 +30,7 @@ PUBLISHED = {
     "dcama": ("sgd", 1e-3, 48, 1e-4),
     "abcnet": ("sgd", 1e-3, 48, 1e-4),
     "vat": ("adamw", 5e-4, 16, 0),
+    "dr-adapter": ("sgd", 1e-3, 4, 5e-4),
     "ssp": ("sgd", 1e-3, 4, 5e-4),
     "ifa": ("sgd", 1e-3, 12, 5e-4),
     "pfenet": ("sgd", 2.5e-2, 4, 1e-4),

@@ -18,6 +18,11 @@ from fssbench.backbones.vit.network import TimmBackbone
 def load_modern_golden(shared: Path, name: str) -> Any:
     """Load a file of the authors' outputs; the test skips without it or without timm."""
     pytest.importorskip("timm")
+    return open_modern_golden(shared, name)
+
+
+def open_modern_golden(shared: Path, name: str) -> Any:
+    """Load a file of the authors' outputs, for what needs no backbone of timm; the test skips without it."""
     path = shared / "golden" / "modern" / f"{name}.npz"
     if not path.is_file():
         pytest.skip(f"{path.name} is absent")

@@ -24,6 +24,7 @@ from fssbench.contracts.support_probes import SupportProbe
 from fssbench.efficiency.store import read_all
 from fssbench.errors import DataError
 from fssbench.evidence import distinct_episodes
+from fssbench.runs.checksums import PICTURES, find_changed_files
 from fssbench.runs.copies import drop_copies
 from fssbench.runs.mark_legend import missing_folds_marks
 from fssbench.runs.marks import make_completeness_marks, make_run_marks
@@ -57,6 +58,11 @@ def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0)
         except DataError as error:
             notes.append(f"left out: {error}")
             continue
+        if changed := find_changed_files(path, leave=PICTURES):
+            notes.append(
+                f"{path} was changed after it was written ({', '.join(changed)}); the figures are those of its "
+                f"records. Next: `fssbench verify {path}`"
+            )
         if not run.records:
             notes.append(f"left out: {path.name} holds no episode")
         elif run.manifest.block.shard:

@@ -10,6 +10,7 @@
         masks.jsonl      optional: predicted masks in the folder `masks`, see `fssbench.runs.masks`
         probes.jsonl     optional: episodes asked again with other supports, see `fssbench.runs.support_probes`
         panels.jsonl     small pictures of some episodes, see `fssbench.runs.pictures`
+        checksums.json   sha256 of each of these files, see `fssbench.runs.checksums`
 
 Deliberate trade-offs: records are not fsynced one by one.  A killed process loses nothing, a power cut may
 lose the last seconds, and both runs can be resumed.  The list of finished episodes is derived from the records, never

@@ -15,6 +15,7 @@ from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.evidence import Evidence, count_queries
 from fssbench.metrics import Absent, Score, score, sum_by_class
+from fssbench.runs.checksums import update_checksum
 from fssbench.runs.marks import make_completeness_marks, make_run_marks
 from fssbench.runs.store import SCHEMA, StoredRun, format_json, read_run, write_json
 
@@ -69,6 +70,7 @@ def summarise(path: Path) -> Score:
     run = read_run(path)
     result = score_run(run)
     write_json(path / "summary.json", {"schema": SCHEMA, **_make_summary(run, result)})
+    update_checksum(path, "summary.json")
     return result
 
 

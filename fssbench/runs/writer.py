@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from fssbench.episodes.plan_file import write_plan
 from fssbench.errors import DataError, FssbenchError, LockedError, RunFolderError
 from fssbench.files.append_log import write_all
 from fssbench.files.kept_log import KeptLog, set_aside, write_whole
+from fssbench.runs.checksums import find_changed_files, remove_checksums, write_checksums
 from fssbench.runs.records import EpisodeRecord
 from fssbench.runs.sessions import FILE, Session
 from fssbench.runs.store import (
@@ -60,6 +61,10 @@ class RunWriter:
         self._log: KeptLog | None = None
         self._fixed: dict[str, bytes] = {}
         self._order: list[tuple[int, int]] = []
+        self._changed: dict[str, str] = {}
+        """Checksums of the files that differed from them when the folder was opened."""
+        self._stored = 0
+        """Number of records that were there when the folder was opened."""
         self.done: dict[int, EpisodeRecord] = {}
         self.losses: list[str] = []
 
@@ -78,11 +83,19 @@ class RunWriter:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
         try:
             self._opened.close()
+            if _identify_file(self.path / ".lock") == self._locked:
+                with suppress(DataError) if kind else nullcontext():  # an error that is on its way says more
+                    write_checksums(self.path, self._list_changed_before())
         finally:
             self._release()
+
+    def _list_changed_before(self) -> dict[str, str]:
+        """List the checksums of the files that somebody changed before this process came, and that it did not write."""
+        written = {"summary.json", *(["episodes.jsonl"] if len(self.done) != self._stored else [])}
+        return {name: value for name, value in self._changed.items() if name not in written}
 
     @property
     def _opened(self) -> KeptLog:
@@ -109,9 +122,12 @@ class RunWriter:
         log = self.path / "episodes.jsonl"
         records, good = read_records(log)
         self.done = dict(records)
+        self._stored = len(records)
         check_records(
             self.path, self.done, self._plan, list_planned_episodes(self._manifest.block, self._plan)
         )
+        self._changed = find_changed_files(self.path)
+        remove_checksums(self.path)
         self._log = KeptLog(log, log.read_bytes()[:good] if good else b"")
         self._fixed = {name: (self.path / name).read_bytes() for name in ("manifest.json", "plan.json")}
 

@@ -22,6 +22,7 @@ from fssbench.episodes.sampling import make_size_mark
 from fssbench.errors import DataError, FssbenchError
 from fssbench.files.secrets import HIDDEN
 from fssbench.plugins.registry import METHODS
+from fssbench.runs.checksums import FILE, find_changed_files, read_checksums
 from fssbench.runs.identity import compose_label
 from fssbench.runs.records import EpisodeRecord
 from fssbench.runs.redaction import identify_value
@@ -59,6 +60,28 @@ def check_seals(path: Path) -> tuple[list[Finding], StoredRun | None]:
     Returns:
         The findings, and the run if it can be read.
     """
+    findings, run = _check_content(path)
+    return [*findings, _check_files(path)], run
+
+
+def _check_files(path: Path) -> Finding:
+    """Compare the files of a run with their checksums."""
+    stored = read_checksums(path)
+    if stored is None:
+        return Finding(
+            "files",
+            Outcome.NOT_CHECKED,
+            f"the run is without {FILE}: an earlier version stored it, or its last process was killed",
+        )
+    faults = [
+        f"{name} {'was changed after it was written' if (path / name).is_file() else 'is missing'}"
+        for name in find_changed_files(path)
+    ]
+    return _make_finding("files", faults, f"{len(stored)} files have their checksums")
+
+
+def _check_content(path: Path) -> tuple[list[Finding], StoredRun | None]:
+    """Derive again what can be derived, and compare."""
     try:
         manifest = read_manifest(path)
     except DataError as error:

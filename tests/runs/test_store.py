@@ -132,6 +132,7 @@ def test_writer_and_reader(tmp_path):
             writer.append(record(i))
     assert read_run(path).status == "complete"
     assert sorted(p.name for p in path.iterdir() if p.name != ".lock") == [
+        "checksums.json",
         "episodes.jsonl",
         "manifest.json",
         "plan.json",

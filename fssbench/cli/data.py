@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fssbench.cli.adopt import adopt, forget
+from fssbench.cli.data_copies import make_resized_copies
 from fssbench.cli.data_fetch import fetch, status
 from fssbench.cli.data_report import DATA_HAVE_ERRORS, SHOWN, as_record, print_report
 from fssbench.cli.hints import Verb, compose_next_command
@@ -186,17 +187,33 @@ def _has_home(label: str) -> bool:
 
 @command.command(cls=Verb)
 @click.argument("name")
-@click.argument("source", type=PATH)
+@click.argument("source", type=PATH, required=False)
 @data_target_option()
+@click.option(
+    "--size",
+    type=click.IntRange(16, 4096),
+    metavar="N",
+    help="Make resized copies of N x N pixels in the cache.",
+)
 @plugin_option()
-def prepare(name: str, source: Path, data: str | None) -> None:
-    """Convert the public download at SOURCE to the layout that fssbench reads, below the data folder."""
+def prepare(name: str, source: Path | None, data: str | None, size: int | None) -> None:
+    """Convert the public download at SOURCE to the layout that fssbench reads, below the data folder.
+
+    With --size in place of SOURCE, keep a lossless resized copy of each tested image in the cache. Runs of this size
+    read the copies, and their counts are the same. That pays for large images, such as radiographs.
+    """
     import os
 
     from fssbench.errors import DataError, UsageError
     from fssbench.plugins.calls import plugin_call
     from fssbench.plugins.registry import DATASETS
 
+    if (source is None) == (size is None):
+        raise click.UsageError("give either SOURCE or --size N")
+    if size is not None:
+        make_resized_copies(name, size, data)
+        return
+    assert source is not None
     cls = DATASETS.get(name)
     target = data or os.environ.get("FSSBENCH_DATA")
     if not target or target == "mini":

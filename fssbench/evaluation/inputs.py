@@ -24,6 +24,7 @@ from fssbench.contracts.episodes import Episode
 from fssbench.contracts.methods import Method, reads_features, reads_raw_pixels
 from fssbench.data.data_files import DataFiles
 from fssbench.data.reader import ImageFacts, Reader, Target
+from fssbench.data.resized_images import ResizedImages
 from fssbench.errors import DataError, FssbenchError
 from fssbench.evaluation.extraction import Extractor
 from fssbench.evaluation.feature_cache import FeatureCache
@@ -89,6 +90,7 @@ class Inputs:
         self.dataset = dataset
         self.files = files
         self.reader = Reader(dataset, cache.facts, files)
+        self._copies = ResizedImages(dataset, files)
         self.size = size
         self.device = device
         self.cache = cache
@@ -292,7 +294,16 @@ class Inputs:
         return False
 
     def _read_image(self, item: str) -> NDArray[np.uint8]:
-        return resize_image(self.reader.image(item), self.size)
+        return self._read_resized(item, self.size)
+
+    def _read_resized(self, item: str, size: int) -> NDArray[np.uint8]:
+        """Read an image at a size: its copy if `data prepare --size` made one, which has the same pixels."""
+        copy = self._copies.load(item, size)
+        if copy is None:
+            return resize_image(self.reader.image(item), size)
+        pixels, facts = copy
+        self.reader.remember(item, facts)
+        return pixels
 
     def close(self) -> None:
         """End the threads that read ahead."""
@@ -302,7 +313,7 @@ class Inputs:
         if source.size == self.size:
             image = self._ahead.take(item)
         else:
-            image = resize_image(self.reader.image(item), source.size)
+            image = self._read_resized(item, source.size)
         pixels = (scale_pixels(image) if source.features == _RAW else normalise(image))[None]
         try:
             pixels = pixels.to(self.device)

@@ -45,6 +45,9 @@ KINDS = (
     CacheKind("splits", "splits", "imported lists of images; import them again with `fssbench data splits`"),
     CacheKind("scans", "scans", "contents of masks; read again from the data, which takes minutes"),
     CacheKind("facts", "plugin-facts", "facts about methods and backbones; collected again in seconds"),
+    CacheKind(
+        "copies", "resized", "resized images; make them again with `fssbench data prepare NAME --size N`"
+    ),
     CacheKind("features", "", "features of images in the folder of --feature-cache; computed again"),
     CacheKind("locks", "locks", "empty files that keep processes apart", is_clearable=False),
     CacheKind(

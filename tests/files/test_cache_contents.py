@@ -17,6 +17,7 @@ CONTENTS = {
     "splits": "splits/pascal/fold0.txt",
     "scans": "scans/1.json",
     "facts": "plugin-facts/1.json",
+    "copies": "resized/pascal-abc/400/1.png",
     "locks": "locks/prepare-1.lock",
     "machine": "machine-salt",
     "other": "mini-project/thesis.tex",

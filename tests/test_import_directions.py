@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ORDER = (
-    *("__main__", "cli", "new_plugins", "reporting", "testing", "conformance"),
+    *("__main__", "cli", "launching", "new_plugins", "reporting", "testing", "conformance"),
     *(
         "methods",
         "datasets",

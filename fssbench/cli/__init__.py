@@ -40,6 +40,7 @@ VERBS = {
     "episodes": "Write, show and replay episode plans.",
     "score": "Compute scores again from stored counts.",
     "merge": "Join the shards of a run.",
+    "launch": "Submit a run command to a Slurm cluster as many jobs, and see what became of them.",
     "verify": "Check stored runs: seals, data, and a share of the episodes, which is computed again.",
     "new": "Write a new method, data set, backbone or reporter that works at once.",
     "check": "Check a plugin against its contract.",

@@ -19,6 +19,8 @@ PATH = click.Path(path_type=Path)
 
 BENCHMARK = "NAME[:VARIANT]|FILE"
 """What names a benchmark: its id or a TOML file, with a variant if wanted."""
+ELSEWHERE = "fssbench.elsewhere"
+"""Key in the metadata of click's context: the command will run on another machine, whose device is not known here."""
 Decorator = Callable[[Any], Any]
 
 
@@ -139,7 +141,7 @@ def device_option() -> Decorator:
     """Make the option `--device`, which is refused at once if this machine lacks the device."""
 
     def check(context: click.Context, _: click.Parameter, name: str) -> str:
-        if context.resilient_parsing:
+        if context.resilient_parsing or context.meta.get(ELSEWHERE):
             return name
         from fssbench.loading.load import require_device
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from fssbench.errors import UsageError
 
 if TYPE_CHECKING:
     from fssbench.evaluation.shards import Shard
+    from fssbench.evaluation.suite import Request
 
 
 _SHARD = re.compile(r"[0-9]{1,9}/[0-9]{1,9}")
@@ -184,21 +186,7 @@ def _place_on_device(device: str, shard: Shard | None) -> str:
 @json_option("One JSON line per run on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="Print no progress.")
 def command(
-    methods: tuple[str, ...],
-    config_values: dict[str, str],
-    folds: tuple[int, ...],
-    seeds: tuple[int, ...],
     out: Path,
-    device: str,
-    score_size: Any,
-    shard: Shard | None,
-    cache_mb: int,
-    feature_cache: Path | None,
-    cache_gb: float,
-    workers: int,
-    panels: int,
-    save_masks: bool,
-    sensitivity: int,
     first: int | None,
     show: bool,
     show_out: Path,
@@ -210,34 +198,9 @@ def command(
     from fssbench.cli.progress import Progress
     from fssbench.cli.run_output import RunOutput
     from fssbench.evaluation.request import raise_broken
-    from fssbench.evaluation.settings import Settings
-    from fssbench.evaluation.suite import Request, execute, prepare
+    from fssbench.evaluation.suite import execute, prepare
 
-    settings = Settings(
-        out=out,
-        score_size=score_size,
-        device=_place_on_device(device, shard),
-        cache_mb=cache_mb,
-        feature_cache=feature_cache,
-        cache_gb=cache_gb,
-        workers=workers,
-        shard=None if shard is None else (shard.part, shard.parts),
-        panels=panels,
-        save_masks=save_masks,
-        sensitivity=sensitivity,
-    )
-    options: dict[str, Any] = {
-        name: tuple(dict.fromkeys(value)) if isinstance(value, tuple) else value
-        for name, value in rest.items()
-    }
-    request = Request(
-        methods=tuple(dict.fromkeys(methods)),
-        folds=tuple(dict.fromkeys(folds)),
-        seeds=tuple(dict.fromkeys(seeds)) or (0,),
-        config=config_values,
-        settings=settings,
-        **options,
-    )
+    request = build_request(out=out, **rest)
     progress = Progress(quiet=quiet)
     if first is not None or show:
         from fssbench.cli.run_inspection import FIRST, inspect_episodes
@@ -261,3 +224,38 @@ def command(
     output.print_table()
     output.conclude(out, time.monotonic() - started)
     raise_broken([error for _, error in broken])
+
+
+def build_request(
+    *,
+    methods: tuple[str, ...],
+    config_values: dict[str, str],
+    folds: tuple[int, ...],
+    seeds: tuple[int, ...],
+    device: str,
+    shard: Shard | None,
+    **rest: Any,
+) -> Request:
+    """Build the request from the options that say what is measured and how."""
+    from fssbench.evaluation.settings import Settings
+    from fssbench.evaluation.suite import Request
+
+    of_settings = {field.name for field in fields(Settings)} & rest.keys()
+    settings = Settings(
+        device=_place_on_device(device, shard),
+        shard=None if shard is None else (shard.part, shard.parts),
+        **{name: rest[name] for name in of_settings},
+    )
+    options: dict[str, Any] = {
+        name: tuple(dict.fromkeys(value)) if isinstance(value, tuple) else value
+        for name, value in rest.items()
+        if name not in of_settings
+    }
+    return Request(
+        methods=tuple(dict.fromkeys(methods)),
+        folds=tuple(dict.fromkeys(folds)),
+        seeds=tuple(dict.fromkeys(seeds)) or (0,),
+        config=config_values,
+        settings=settings,
+        **options,
+    )

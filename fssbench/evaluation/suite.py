@@ -240,15 +240,9 @@ def _draw_plans(
 ) -> tuple[list[Plan], list[str]]:
     if request.plan_files:
         return _read_stored_plans(request, collect_error), []
-    members = [*(find_suite(request.suite).members if request.suite else ())]
-    members += [Member(name=str(name), benchmark=find_benchmark(name)) for name in request.benchmarks]
-    if not members:
-        raise UsageError(
-            "nothing to run on. Next: `--suite cross-domain`, or `--benchmark NAME` (`fssbench list benchmarks`)"
-        )
     plans: list[Plan] = []
     notes: list[str] = []
-    for place, resolved in _list_places(request, members).items():
+    for place, resolved in list_places(request).items():
         _, fold, shot, seed = place
         root = _resolve_data_folder(request, resolved.benchmark.target)
         cap, size, remarks = _choose_limits(request, root)
@@ -273,8 +267,18 @@ def _draw_plans(
     return plans, notes
 
 
-def _list_places(request: Request, members: Sequence[Member]) -> dict[tuple[str, int, int, int], Resolved]:
-    """List benchmark, fold, shot and seed of each plan, each once; options come before what a suite says."""
+def list_places(request: Request) -> dict[tuple[str, int, int, int], Resolved]:
+    """List benchmark, fold, shot and seed of each plan, each once; options come before what a suite says.
+
+    Raises:
+        UsageError: if the request names no benchmark, or one that does not exist.
+    """
+    members = [*(find_suite(request.suite).members if request.suite else ())]
+    members += [Member(name=str(name), benchmark=find_benchmark(name)) for name in request.benchmarks]
+    if not members:
+        raise UsageError(
+            "nothing to run on. Next: `--suite cross-domain`, or `--benchmark NAME` (`fssbench list benchmarks`)"
+        )
     places: dict[tuple[str, int, int, int], Resolved] = {}
     for member in members:
         resolved = member.benchmark

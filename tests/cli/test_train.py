@@ -127,8 +127,16 @@ def test_plain_progress_lines_in_a_pipe(train, monkeypatch):
     assert "validation mIoU" in lines[-1]
 
 
-def run_with_torchrun(words: list[object], folder: Path) -> str:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+def run_with_torchrun(words: list[object], folder: Path, *options: str) -> str:
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        *options,
+    ]
     # a crash outside Python (seen once on a busy machine) then says where it happened
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
     command += ["-m", "fssbench", *map(str, words)]
@@ -169,3 +177,23 @@ def test_two_processes_follow_one_with_the_double_batch(train, shapes, tmp_path,
     one, two = (read_curve(tmp_path / name / "curve.csv") for name in ("out", "two"))
     assert [p.loss for p in two] == pytest.approx([p.loss for p in one], rel=1e-5)
     assert [p.val_miou for p in two] == pytest.approx([p.val_miou for p in one], abs=1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_training_goes_on_after_a_killed_process(shapes, tmp_path, monkeypatch):
+    """torchrun starts both again, and they end with the weights of a training that nobody disturbed."""
+    options = ["--steps", "16", "--batch", "1", "--val-episodes", "0", "--save-every", "4", "--device", "cpu"]
+    words = ["train", "--plugin", PLUGIN, "-m", "learner", "-b", "shapes", "--data", shapes, *options]
+    run_with_torchrun([*words, "-o", tmp_path / "whole"], tmp_path)
+    monkeypatch.setenv("TRAIN_KILL", str(tmp_path / "killed"))
+    printed = run_with_torchrun(
+        [*words, "-o", tmp_path / "killed-one", "--json"], tmp_path, "--max-restarts", "2"
+    )
+    assert (tmp_path / "killed").exists()
+    (row,) = map(json.loads, printed.splitlines())
+    assert (row["steps"], row["computed"]) == (16, 8), "the second start went on after the state of step 8"
+    one, two = (tmp_path / name / "checkpoint.safetensors" for name in ("whole", "killed-one"))
+    assert one.read_bytes() == two.read_bytes()
+    curves = [[(p.step, p.loss) for p in read_curve(f.parent / "curve.csv")] for f in (one, two)]
+    assert curves[0] == curves[1]

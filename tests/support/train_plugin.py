@@ -3,14 +3,17 @@
 Tests load this file with `--plugin`.  Environment variables change it.  TRAIN_EMPTY names a class with empty masks,
 TRAIN_TINY a class with masks of one pixel, and TRAIN_FULL a class with masks that are all foreground.  TRAIN_IMAGES is
 the number of images per class.  From call number TRAIN_NAN on, `logits` returns NaN in training.  Each call of
-`logits` is counted in the file TRAIN_CALLS.
+`logits` is counted in the file TRAIN_CALLS.  TRAIN_KILL is a file that does not exist; process 1 of several makes it
+and kills itself at its tenth call.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import time
 import zlib
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +39,7 @@ from fssbench.api import (
 )
 
 SIDE = 32
+CALLS = count(1)
 COLOURS = {0: (220, 40, 40), 1: (40, 200, 60), 2: (60, 70, 220)}
 
 
@@ -149,6 +153,11 @@ class Learner(ImageMethod):
         if "TRAIN_CALLS" in os.environ:
             with Path(os.environ["TRAIN_CALLS"]).open("a") as file:
                 file.write("x")
+        if "TRAIN_KILL" in os.environ and os.environ.get("RANK") == "1" and next(CALLS) == 10:
+            marker = Path(os.environ["TRAIN_KILL"])
+            if not marker.exists():
+                marker.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
         if "TRAIN_SLEEP" in os.environ:
             time.sleep(float(os.environ["TRAIN_SLEEP"]))
         self.calls += 1

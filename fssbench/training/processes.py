@@ -95,7 +95,7 @@ def join_workers(device: str) -> Iterator[Workers]:
     if own.type == "cuda":
         torch.cuda.set_device(own)
     try:
-        distributed.init_process_group("nccl" if own.type == "cuda" else "gloo")
+        _connect("nccl" if own.type == "cuda" else "gloo", rank, size)
     except (RuntimeError, ValueError) as error:
         raise UsageError(
             f"process {rank} of {size} cannot connect to the others ({error}). Next: start them with `torchrun "
@@ -105,3 +105,19 @@ def join_workers(device: str) -> Iterator[Workers]:
         yield Workers(rank, size, own)
     finally:
         distributed.destroy_process_group()
+
+
+def _connect(backend: str, rank: int, size: int) -> None:
+    """Connect to the other processes.
+
+    After a restart on one machine, torchrun gives the processes the store of the start before, and torch 2.13 reads the
+    addresses of dead processes in it if it is faster than the new ones are.  So the keys of each start have a prefix.
+    Machines count their restarts apart, so the number is no common prefix of several.
+    """
+    restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT")
+    if restarts is None or os.environ.get("LOCAL_WORLD_SIZE") != os.environ["WORLD_SIZE"]:
+        distributed.init_process_group(backend)
+        return
+    store, _, _ = next(distributed.rendezvous("env://", rank, size))  # type: ignore[attr-defined]
+    named = distributed.PrefixStore(f"start {restarts}", store)  # type: ignore[attr-defined]
+    distributed.init_process_group(backend, store=named, rank=rank, world_size=size)

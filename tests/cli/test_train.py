@@ -192,7 +192,8 @@ def test_training_goes_on_after_a_killed_process(shapes, tmp_path, monkeypatch):
     )
     assert (tmp_path / "killed").exists()
     (row,) = map(json.loads, printed.splitlines())
-    assert (row["steps"], row["computed"]) == (16, 8), "the second start went on after the state of step 8"
+    assert row["steps"] == 16
+    assert row["computed"] <= 8, "the second start went on after the state of step 8, or of the last step"
     one, two = (tmp_path / name / "checkpoint.safetensors" for name in ("whole", "killed-one"))
     assert one.read_bytes() == two.read_bytes()
     curves = [[(p.step, p.loss) for p in read_curve(f.parent / "curve.csv")] for f in (one, two)]

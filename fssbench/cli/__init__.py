@@ -23,6 +23,7 @@ from fssbench.compat import require_torch
 from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
 from fssbench.files.clean_text import shorten_middle
 from fssbench.files.secrets import hide_in_message
+from fssbench.termination import TERMINATED as TERMINATED, Terminated, handle_sigterm
 from fssbench.threads import let_threads_sleep
 
 VERBS = {
@@ -56,7 +57,8 @@ Exit codes:
   3    data, weights or stored results are missing or damaged
   4    a plugin does not load or breaks its contract
   5    another process owns the run folder
-  130  interrupted; finished work is kept"""
+  130  interrupted; finished work is kept
+  143  ended by SIGTERM after the episode in work; finished work is kept"""
 
 INTERRUPTED = 130
 _LONGEST_ERROR = 300
@@ -103,7 +105,7 @@ class Verbs(click.Group):
         let_threads_sleep()
         try:
             require_torch()
-            with exit_code_armed():
+            with exit_code_armed(), handle_sigterm():
                 return super().invoke(ctx)
         except FssbenchError as error:
             from fssbench.plugins.calls import is_debugging, was_shown
@@ -125,6 +127,9 @@ class Verbs(click.Group):
                 err=True,
             )
             ctx.exit(PluginError.exit_code)
+        except Terminated:
+            click.echo("ended by SIGTERM", err=True)
+            ctx.exit(TERMINATED)
         except (KeyboardInterrupt, click.Abort):
             click.echo("interrupted", err=True)
             ctx.exit(INTERRUPTED)

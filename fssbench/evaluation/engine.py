@@ -40,6 +40,7 @@ from fssbench.evaluation.weights_guard import WeightsGuard
 from fssbench.progress import Progress
 from fssbench.runs.identity import hash_plan_files
 from fssbench.runs.pictures import Thumbnails
+from fssbench.termination import finished_before_termination
 
 Watch = Callable[[str, int, int], None]
 """Called with a run's label, episodes done and episodes planned."""
@@ -234,10 +235,11 @@ def _walk(
         run.plan_repetitions([episode for episode in episodes if run.lacks(episode.index)])
     for episode in episodes:
         active = [run for run in runs if run.is_active and run.lacks(episode.index)]
-        for run in active:
-            attempt(run, partial(run.step, episode, inputs))
-            if watch and run.is_active:
-                watch(run.label, run.count_done(), run.planned)
+        with finished_before_termination():
+            for run in active:
+                attempt(run, partial(run.step, episode, inputs))
+                if watch and run.is_active:
+                    watch(run.label, run.count_done(), run.planned)
         if may_defer and (slow := find_slow({run: run.pace for run in active if run.is_active})):
             slow.deferred = True
     for run in runs:

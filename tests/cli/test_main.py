@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from fssbench import errors
-from fssbench.cli import EXIT_CODES, INTERRUPTED, VERBS, main, output
+from fssbench.cli import EXIT_CODES, INTERRUPTED, TERMINATED, VERBS, main, output
 
 HEAVY = {
     "torch",
@@ -144,7 +144,7 @@ def test_every_documented_exit_code_can_occur_and_every_code_is_documented() -> 
         waiting += kinds
         codes |= {kind.exit_code for kind in kinds}
     documented = {int(code) for code in re.findall(r"^  (\d+)  ", EXIT_CODES, flags=re.MULTILINE)}
-    assert documented == {0, errors.BUG, INTERRUPTED} | codes
+    assert documented == {0, errors.BUG, INTERRUPTED, TERMINATED} | codes
     assert errors.BUG not in codes
 
 

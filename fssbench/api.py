@@ -37,6 +37,12 @@ if TYPE_CHECKING:
         restrict_to as restrict_to,
     )
     from fssbench.analysis.results_file import RESULTS_FILE as RESULTS_FILE, write_results as write_results
+    from fssbench.analysis.rivals import (
+        explain_pretraining as explain_pretraining,
+        group_rivals as group_rivals,
+        name_weights as name_weights,
+        stands_apart as stands_apart,
+    )
     from fssbench.analysis.row_keys import (
         column_key as column_key,
         first_run as first_run,

@@ -6,14 +6,13 @@ Reads only what is stored; no data set, plugin or GPU is needed.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from fssbench.analysis.comparisons import Outcome, verdicts
 from fssbench.analysis.matching import comparable
-from fssbench.analysis.row_keys import Key, column_key, first_run
+from fssbench.analysis.rivals import group_rivals, order_of_rivals
 from fssbench.analysis.row_names import name_rows
 from fssbench.analysis.rows import join_folds
 from fssbench.analysis.statistics import Sample, estimate_of_runs, mean_sample
@@ -204,11 +203,8 @@ def _mark_best(results: Results) -> tuple[Cell, ...]:
     """Mark the best of each comparison and all that are not significantly worse; none with too few queries."""
     cells = list(results.cells)
     compared = verdicts(results) if results.resamples else {}
-    groups: dict[tuple[Key, str], list[int]] = defaultdict(list)
-    for i, cell in enumerate(cells):
-        if compared and not math.isnan(cell.miou.value):
-            groups[column_key(first_run(cell)), cell.backbone].append(i)
-    for group in groups.values():
+    measured = {i: cell for i, cell in enumerate(cells) if compared and not math.isnan(cell.miou.value)}
+    for group in group_rivals(measured):
         for places in comparable([results.cells[i] for i in group]):
             top, *rivals = [group[n] for n in places]
             outcomes = {i: compared[id(results.cells[top]), id(results.cells[i])].outcome for i in rivals}
@@ -218,5 +214,11 @@ def _mark_best(results: Results) -> tuple[Cell, ...]:
             for i, outcome in outcomes.items():
                 cells[i] = replace(cells[i], tied=outcome == Outcome.TIE)
     return tuple(
-        sorted(cells, key=lambda c: (c.benchmark, c.shot, c.seed, c.backbone, c.label, c.name, c.variant))
+        sorted(
+            cells,
+            key=lambda c: (
+                *(c.benchmark, c.shot, c.seed, *order_of_rivals(c)),
+                *(c.backbone, c.label, c.name, c.variant),
+            ),
+        )
     )

@@ -81,6 +81,12 @@ _DRAWS = (
     Column("resamples", "integer", "resamples", "bootstrap resamples behind the intervals; 0 for none"),
     Column("bootstrap_seed", "integer", "", "seed of the bootstrap"),
 )
+_PRETRAINING = Column(
+    "pretraining",
+    "text",
+    "",
+    "what the networks saw in pretraining, such as `ImageNet-1K`; `not recorded` for runs of earlier versions",
+)
 _DOUBT = (
     Column("status", "text", "", "`complete`, or `incomplete` if planned episodes were not counted"),
     Column(
@@ -124,6 +130,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("run", "text", "", "name of the run's folder"),
     *_DRAWS,
     *_DOUBT,
+    _PRETRAINING,
 )
 """Columns of the table of runs: one row per run."""
 
@@ -153,6 +160,7 @@ MEAN_COLUMNS: tuple[Column, ...] = (
     *_DOUBT,
     Column("folds", "text", "", "folds behind the mean, joined by spaces"),
     Column("missing_folds", "text", "", "folds of the benchmark that were not run, joined by spaces"),
+    _PRETRAINING,
 )
 """Columns of the table of means: one row per mean over the folds of a measurement."""
 

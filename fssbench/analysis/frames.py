@@ -28,6 +28,7 @@ from fssbench.analysis.columns import (
     column_names,
 )
 from fssbench.analysis.figure_table import FIGURE_COLUMNS, explain_figures, list_figures
+from fssbench.analysis.rivals import describe_pretraining
 from fssbench.analysis.row_names import row_title, with_names
 from fssbench.analysis.sensitivity import compute_sensitivity
 from fssbench.analysis.strata import list_strata
@@ -321,6 +322,7 @@ def _list_shared_values(
         "status": "complete" if all(run.episodes == run.planned for run in runs) else "incomplete",
         "absent_rule": first.absent_rule,
         "no_interval": _explain_lack(miou),
+        "pretraining": "; ".join(dict.fromkeys(describe_pretraining(run) for run in runs)),
     }
 
 

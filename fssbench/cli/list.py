@@ -69,6 +69,7 @@ def _list_methods(_: Place) -> Iterator[Row]:
         yield {
             "name": row["name"],
             **_select_card_fields(row, "title", "year", "kind", "backbone"),
+            "reads": None if row["card"] is None else ", ".join(row["card"].reads),
             **_select_status_fields(row),
         }
 
@@ -136,14 +137,28 @@ def _list_backbones(_: Place) -> Iterator[Row]:
     def collect(cls: Any) -> Collected:
         card = cls.card
         weights = " ".join(each.id for each in card.weights)
+        seen = dict.fromkeys(each.pretraining or card.pretraining for each in card.weights)
         layouts = " ".join(card.layouts)
         return Collected(
-            {"title": card.title, "layouts": layouts, "weights": weights, "licence": card.licence}
+            {
+                "title": card.title,
+                "layouts": layouts,
+                "weights": weights,
+                "pretraining": "; ".join(filter(None, seen)),
+                "licence": card.licence,
+            }
         )
 
     kept = KeptFacts.read()
     for name in BACKBONES.names():
-        row: Row = {"name": name, "title": None, "layouts": "", "weights": "", "licence": None}
+        row: Row = {
+            "name": name,
+            "title": None,
+            "layouts": "",
+            "weights": "",
+            "pretraining": "",
+            "licence": None,
+        }
         row |= {"status": "ok", "reason": "", "origin": ""}
         try:
             plugin = BACKBONES.plugin(name)

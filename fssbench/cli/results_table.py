@@ -19,6 +19,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fssbench.analysis.rivals import explain_pretraining
 from fssbench.analysis.row_keys import column_key, first_run
 from fssbench.analysis.row_names import full_name, title_columns
 from fssbench.cli.output import to_one_line
@@ -242,6 +243,8 @@ def _render_legend(cells: Sequence[Cell], legend: dict[str, LegendMark]) -> Tabl
     if any(cell.miou.shortage for cell in cells):
         some = "figures without an interval" if measured else "no interval"
         table.add_row("", f"{some}: {TOO_FEW}, so there is no best method. {MORE_QUERIES}")
+    if differing := explain_pretraining(cells, [full_name(cell) for cell in cells]):
+        table.add_row("", to_one_line(differing))
     for mark in legend.values():
         table.add_row(mark.letter, Text(explain_mark(mark)))
     return table

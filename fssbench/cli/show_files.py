@@ -133,6 +133,7 @@ def describe_run(name: str) -> Facts:
         "episodes": f"{run.done} of {run.planned}",
         **_describe_figures(run),
         "backbone": f"{block.backbone}, weights {context.weights}" if block.backbone else "its own",
+        **({"pretraining": dict(context.pretraining)} if context.pretraining else {}),
         "checkpoint": context.checkpoint or "none",
         "trained": training or "no training is recorded",
         "hashes": {

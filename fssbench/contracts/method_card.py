@@ -14,6 +14,10 @@ NO_REFERENCE = "no reference; built from the paper"
 """What a card gives as its reference if the authors have published no code."""
 
 
+BOUND = "bound"
+"""Kind of a lower bound."""
+
+
 class Information(StrEnum):
     """What a method reads at test time."""
 
@@ -43,8 +47,8 @@ class MethodCard(Record):
     paper: str
     """Authors, title, venue."""
     year: int
-    kind: Literal["prototype", "pixelwise", "adaptation", "other"]
-    """How support and query are compared."""
+    kind: Literal["prototype", "pixelwise", "adaptation", "other", "bound"]
+    """How support and query are compared; `bound` for a lower bound, which is measured and never the best."""
     backbone: str
     """Backbone of the published figures."""
     size: int

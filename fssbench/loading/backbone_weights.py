@@ -23,6 +23,7 @@ from fssbench.files.hashing import hash_weights_file
 from fssbench.files.home import expand_home
 from fssbench.files.in_use import hold_folder
 from fssbench.plugins.registry import BACKBONES
+from fssbench.progress import PlainLines
 
 RANDOM = "random"
 """Id of seeded random weights, which every backbone has."""
@@ -106,10 +107,37 @@ def _compose_installation(record: PublishedWeights) -> str:
 
 
 def _explain_gate(record: PublishedWeights) -> str:
+    """Explain what the publisher requires; a file of the hub has no place of ours to be put at."""
+    place = "" if record.origin == "hub" else f"put it at {_find_cache_path(record)} or "
     return (
         f"the publisher of the weights {record.id!r} ({record.file}) requires this first: {record.gate}. "
-        f"Next: download the file there, then put it at {_find_cache_path(record)} or give --weights FILE"
+        f"Next: download the file there, then {place}give --weights FILE. Its licence: {record.licence}"
     )
+
+
+def announce_download(backbone: str, record: PublishedWeights, address: str) -> None:
+    """Say on standard error what is about to be downloaded: origin, size, hash, licence, gate and pretraining.
+
+    This is said whatever the verbosity, because a licence is accepted by using the file.
+    """
+    card = BACKBONES.get(backbone).card
+    facts = [
+        f"downloading weights {record.id!r} of backbone {backbone!r}: {record.file} from {address}",
+        f"size: {record.bytes / 2**20:.1f} MiB" if record.bytes is not None else "size: not known before",
+        f"sha256: {record.sha256}"
+        if record.sha256
+        else "sha256: the hub names the file by it; it is printed below",
+        f"licence: {record.licence}",
+        f"gate: {record.gate or 'none'}",
+        f"pretraining: {record.pretraining or card.pretraining or 'not stated'} ({record.source})",
+    ]
+    PlainLines().say("\n  ".join(facts))
+
+
+def _announce_arrival(path: Path) -> None:
+    """Say which content arrived."""
+    if path.is_file():
+        PlainLines().say(f"downloaded {path.name}: sha256 {hash_weights_file(path)}")
 
 
 def _find_cache_path(record: PublishedWeights) -> Path:
@@ -228,9 +256,16 @@ def locate_weights(backbone: str, weights: str, *, download: bool = False) -> Pa
         find_weights_folder().mkdir(parents=True, exist_ok=True)
         hold_folder(find_weights_folder())
         if record.origin == "hub":
-            _download_from_hub(record)
+            if record.gate:
+                raise DataError(_explain_gate(record))
+            announce_download(backbone, record, f"the Hugging Face hub, repository {record.key}")
+            _announce_arrival(_download_from_hub(record))
         else:
-            return fetch(find_download_address(record), _find_cache_path(record), sha256=record.sha256)
+            address = find_download_address(record)
+            announce_download(backbone, record, address)
+            path = fetch(address, _find_cache_path(record), sha256=record.sha256)
+            _announce_arrival(path)
+            return path
     here = next((place for place in list_weight_places(record) if place.is_file()), None)
     if here is None:
         raise DataError(

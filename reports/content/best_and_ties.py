@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
-from fssbench.api import TOO_FEW, Cell, Results, column_key, comparable, first_run, verdicts
+from fssbench.api import TOO_FEW, Cell, Results, comparable, group_rivals, verdicts
 
 from .published import MEAN
 
@@ -29,7 +28,7 @@ def find_best_and_tied(results: Results) -> dict[tuple[int, str], Standing]:
             places[n, MEAN] = "best" if cell.best else "tied"
     for fold, alone in _group_by_fold(results).items():
         outcomes = verdicts(replace(results, cells=tuple(alone.values())))
-        for numbers in _group_comparable(alone):
+        for numbers in group_rivals(alone):
             for top, *rivals in comparable([alone[n] for n in numbers]):
                 for n in rivals:
                     outcome = outcomes[id(alone[numbers[top]]), id(alone[numbers[n]])].outcome
@@ -50,11 +49,3 @@ def _group_by_fold(results: Results) -> dict[str, dict[int, Cell]]:
             if not math.isnan(run.miou.value):
                 alone[str(fold)][n] = replace(cell, folds={fold: run}, missing=(), miou=run.miou)
     return alone
-
-
-def _group_comparable(alone: dict[int, Cell]) -> Iterator[list[int]]:
-    """Yield groups of cells, by number, that share column and backbone."""
-    groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
-    for n, cell in alone.items():
-        groups[(cell.backbone, *column_key(first_run(cell)))].append(n)
-    yield from groups.values()

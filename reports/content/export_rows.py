@@ -51,7 +51,7 @@ _ORDER = (
     "planned", "queries", "fewest_queries_in_a_class", "too_few_queries", "learnable", "parameters",
     "seconds_per_episode", "best", "tied", "marks", "absent_classes", "paper_miou", "same_as_paper", "identity",
     "plan_sha256", "run", "resamples", "bootstrap_seed", "status", "absent_rule", "no_interval", "folds",
-    "missing_folds",
+    "missing_folds", "pretraining",
 )
 # fmt: on
 """Programs may count columns, so a new one comes last."""

@@ -20,8 +20,10 @@ from fssbench.api import (
     RunResult,
     UsageError,
     build_legend,
+    explain_pretraining,
     find_plan_benchmark,
     mark_letters,
+    name_weights,
     row_title,
     verdicts,
     with_names,
@@ -155,8 +157,16 @@ def _describe_statistics(results: Results) -> str:
         f"clustered by query ({format_count(results.resamples)} resamples, seed {results.bootstrap_seed}). It is "
         "shifted to the figure and scaled to its jackknife standard error. Bold marks the best mIoU of methods that "
         "share benchmark, backbone, shot, seed and protocol, and every mIoU that is not significantly worse. "
-        f"{describe_significance(results)}"
+        "A method that reads more than its supports and one query competes only with methods that read the same, and a "
+        f"lower bound is never the best. {_explain_pretraining(results)}{describe_significance(results)}"
     )
+
+
+def _explain_pretraining(results: Results) -> str:
+    """Return which methods differ in what their networks saw, or nothing."""
+    names = [f"{row_title(cell)} on {cell.backbone}" for cell in results.cells]
+    text = clean(explain_pretraining(results.cells, names))
+    return f"{text} " if text else ""
 
 
 def describe_significance(results: Results) -> str:
@@ -242,7 +252,7 @@ def _list_columns(cells: list[Cell]) -> tuple[Column, ...]:
 def _build_row(group: list[Cell], columns: tuple[Column, ...], legend: dict[str, LegendMark]) -> Row:
     by_shot = {cell.shot: cell for cell in group}
     run = _get_first_run(group[0])
-    detail = [clean(run.weights), clean(run.protocol), f"seed {run.seed}"]
+    detail = [clean(name_weights(run)), clean(run.protocol), f"seed {run.seed}"]
     if run.score_size != "input":
         detail.append(f"scored at {clean(run.score_size)} size")
     return Row(

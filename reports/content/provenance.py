@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fssbench.api import Cell, Context, LegendMark, RunResult, mark_letters, row_title
+from fssbench.api import Cell, Context, LegendMark, RunResult, mark_letters, name_weights, row_title
 
 from .text import NOTHING, clean, format_count, format_parameters, format_percent
 
@@ -25,6 +25,7 @@ _ELSEWHERE = {
     "learnable",
     "parameters",
     "weights",
+    "pretraining",
     "folds",
     "command",
     "training",
@@ -128,7 +129,7 @@ def describe_run(run: RunResult, legend: dict[str, LegendMark]) -> RunLine:
         identity=clean(run.identity)[:12],
         plan=clean(run.plan_sha256)[:12],
         protocol=clean(run.protocol),
-        weights=clean(run.weights),
+        weights=clean(name_weights(run)),
         episodes=f"{format_count(run.episodes)} of {format_count(run.planned)}",
         parameters=f"{format_parameters(run.learnable)} of {format_parameters(run.parameters)}",
         milliseconds=f"{run.seconds * 1000:.0f}" if math.isfinite(run.seconds) else NOTHING,

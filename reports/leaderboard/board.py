@@ -18,6 +18,7 @@ from fssbench.api import (
     build_legend,
     first_run,
     mark_kind,
+    name_weights,
     row_title,
     with_names,
 )
@@ -184,7 +185,7 @@ def _make_row(
         page=name_page("method", run.method),
         kind=find_kind(run) or read_card_kind(run.method) or UNKNOWN,
         backbone=clean(run.backbone),
-        weights=clean(run.weights),
+        weights=clean(name_weights(run)),
         learnable=f"{run.learnable / 1e6:.2f}",
         entries=tuple(_make_entry(cells.get(column.id), legend) for column in columns),
     )

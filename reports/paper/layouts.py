@@ -22,6 +22,7 @@ KINDS = {
     "pixelwise": "Pixelwise",
     "adaptation": "Adaptation",
     "other": "Other",
+    "bound": "Lower bound",
 }
 """Printed names of the kinds of methods, in the order of the tables."""
 

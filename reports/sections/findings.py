@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from fssbench.api import MORE_QUERIES, TOO_FEW, Cell, Pair, mark_kind, turn_pair
+from fssbench.api import MORE_QUERIES, TOO_FEW, Cell, Pair, mark_kind, stands_apart, turn_pair
 
 from ..content.analysis import Analysis, counts_as_evidence, is_trained
 from ..content.text import clean, format_difference, format_difference_interval
@@ -71,8 +71,14 @@ def _state_answer(analysis: Analysis) -> str:
             "better."
         )
     scores = _count_outcomes(analysis, evidence)
+    apart = {
+        analysis.name(cell)
+        for place in analysis.places
+        for cell in place.cells.values()
+        if stands_apart(cell)
+    }
     leader = max(
-        scores,
+        (name for name in scores if name not in apart) if scores.keys() - apart else scores,
         key=lambda n: (scores[n]["win"] - scores[n]["loss"], scores[n]["win"], -analysis.methods.index(n)),
     )
     leader_pairs = [pair for pair in evidence if analysis.name(pair.a) == leader]

@@ -217,6 +217,46 @@ def test_a_file_at_an_address_is_fetched_into_a_folder_of_its_own(monkeypatch: p
     assert target in list_weight_places(record)
 
 
+@pytest.mark.parametrize("origin", ["url", "hub"])
+def test_no_gated_file_is_fetched_from_anywhere(origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = "the licence at https://example.org/licence"
+    record = record_for(b"weights", origin=origin, key="owner/name", gate=gate, licence="their licence")
+    publish(monkeypatch, "resnet50", record)
+    for name in ("fetch", "_download_from_hub"):
+        monkeypatch.setattr(weights, name, lambda *_, **__: pytest.fail("it was fetched"))
+    with pytest.raises(DataError) as caught:
+        locate_weights("resnet50", "v1", download=True)
+    for part in (gate, "their licence", "--weights FILE"):
+        assert part in str(caught.value)
+
+
+def test_a_download_names_its_origin_hash_licence_gate_and_pretraining(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    address = "https://example.org/weights.pth"
+    record = record_for(
+        b"weights", origin="url", key=address, licence="their licence", pretraining="JFT-300M"
+    )
+    publish(monkeypatch, "resnet50", record)
+    said: list[str] = []
+
+    def fake(url: str, target: Path, **_: object) -> Path:
+        said.append(capsys.readouterr().err)  # before the first byte
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(b"weights")
+        return target
+
+    monkeypatch.setattr(weights, "fetch", fake)
+    locate_weights("resnet50", "v1", download=True)
+    for part in (address, record.sha256, "their licence", "gate: none", "JFT-300M", record.file):
+        assert part in said[0]
+    printed = capsys.readouterr()
+    assert hashlib.sha256(b"weights").hexdigest() in printed.err
+    assert printed.out == ""
+    locate_weights("resnet50", "v1", download=True)  # the file is there
+    assert capsys.readouterr().err == ""
+
+
 def test_a_file_behind_a_gate_is_never_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = "the licence at https://example.org/licence"
     record = record_for(b"weights", origin="url", key="https://example.org/weights.pth", gate=gate)
@@ -311,11 +351,14 @@ class TestHub:
             locate_weights("vgg16", "v1")
 
     def test_a_file_is_downloaded_named_by_its_hash_and_checked(
-        self, monkeypatch: pytest.MonkeyPatch
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         publish(monkeypatch, "vgg16", hub_record("timm/mine.tag"))
         path = locate_weights("vgg16", "v1", download=True)
         assert path.read_bytes() == _Hub.content
+        printed = capsys.readouterr().err
+        for part in ("timm/mine.tag", _Hub.etag, hub_record("timm/mine.tag").licence, "gate: none"):
+            assert part in printed
         assert path.resolve().name == _Hub.etag
         assert locate_weights("vgg16", "v1") == path
         path.resolve().write_bytes(b"damaged")

@@ -126,3 +126,13 @@ def test_check_runs_on_installed_plugins(site: Path, tmp_path: Path) -> None:
         assert " 0 failed" in done.stderr
     assert "Next: fssbench run --method toy-prototype " in checks[0].stderr
     assert "--benchmark pascal-to-isic2018 --data mini" in checks[0].stderr
+
+
+def test_methods_say_what_they_read_and_backbones_what_they_saw(tmp_path: Path) -> None:
+    methods = list_rows("methods", folder=tmp_path)
+    assert methods["panet"]["reads"] == "supports, query"
+    assert methods["copy-mask"]["kind"] == "bound"
+    backbones = list_rows("backbones", folder=tmp_path)
+    assert backbones["dinov2-s"]["pretraining"] == "LVD-142M"
+    assert backbones["sam-h-promptable"]["pretraining"] == "SA-1B"
+    assert backbones["resnet50"]["pretraining"] == "ImageNet-1K"

@@ -69,6 +69,10 @@ if TYPE_CHECKING:
         name_strata as name_strata,
         split_cells as split_cells,
     )
+    from fssbench.analysis.support_choice import (
+        SupportChoice as SupportChoice,
+        compute_support_choices as compute_support_choices,
+    )
     from fssbench.benchmarks.catalogue import (
         BENCHMARKS as BENCHMARKS,
         find_benchmark as find_benchmark,

@@ -249,6 +249,35 @@ SENSITIVITY_COLUMNS: tuple[Column, ...] = (
 )
 """Columns of the table of sensitivity: one row per mean whose episodes were asked again with other supports."""
 
+SUPPORT_CHOICE_COLUMNS: tuple[Column, ...] = (
+    *_ROW,
+    Column("support_sets", "integer", "sets", "support sets per query"),
+    Column("miou", "number", "%", "mIoU, the mean over the support sets"),
+    Column("query_error", "number", "points", "standard deviation of mIoU from the choice of queries"),
+    Column(
+        "support_error", "number", "points", "the same from the choice of supports, with one set per query"
+    ),
+    Column(
+        "support_share",
+        "number",
+        "%",
+        "share of the variance of a single draw that the choice of supports causes",
+    ),
+    Column(
+        "half_width",
+        "number",
+        "points",
+        "how much a single draw can be off: half its 95 % interval, queries fixed",
+    ),
+    Column("half_width_low", "number", "points", "lower end of its 95 % interval; NaN if there is none"),
+    Column("half_width_high", "number", "points", "upper end of the interval"),
+    Column("queries", "integer", "queries", "distinct queries, an image of two classes counted twice"),
+    _DISTINCT,
+    _LACK,
+    _MARKS,
+)
+"""Columns of the table of support choice: one row per mean with several support sets per query."""
+
 
 def column_names(columns: Iterable[Column]) -> list[str]:
     """List the names of columns in their order."""

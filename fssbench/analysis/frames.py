@@ -23,6 +23,7 @@ from fssbench.analysis.columns import (
     RUN_COLUMNS,
     SENSITIVITY_COLUMNS,
     STRATUM_COLUMNS,
+    SUPPORT_CHOICE_COLUMNS,
     Column,
     Kind,
     column_names,
@@ -32,6 +33,7 @@ from fssbench.analysis.rivals import describe_pretraining
 from fssbench.analysis.row_names import row_title, with_names
 from fssbench.analysis.sensitivity import compute_sensitivity
 from fssbench.analysis.strata import list_strata
+from fssbench.analysis.support_choice import compute_support_choices
 from fssbench.contracts.arguments import check_arguments
 from fssbench.contracts.resamples import RESAMPLES
 from fssbench.contracts.results import Cell, Estimate, Results, RunResult
@@ -85,6 +87,11 @@ class Frames:
         """One row per mean whose episodes were asked again with other supports (`fssbench run --sensitivity`)."""
         return make_sensitivity_table(self.results)
 
+    @cached_property
+    def support_choice(self) -> DataFrame:
+        """One row per mean with several support sets per query (`fssbench run --supports`)."""
+        return make_support_choice_table(self.results)
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What was left out and why, such as a damaged run."""
@@ -93,7 +100,7 @@ class Frames:
     def __repr__(self) -> str:
         episodes = sum(run.episodes for run in self.results.runs)
         counts = f"{len(self.results.runs)} runs, {len(self.results.cells)} means, {episodes} episodes"
-        return f"<Frames: {counts}; tables: .runs, .means, .episodes, .strata, .sensitivity>"
+        return f"<Frames: {counts}; tables: .runs, .means, .episodes, .strata, .sensitivity, .support_choice>"
 
     def _repr_html_(self) -> str:
         """Show the means in a notebook, as `fssbench report` prints them."""
@@ -242,6 +249,29 @@ def make_sensitivity_table(results: Results) -> DataFrame:
         for each in compute_sensitivity(results)
     ]
     return _make_table_of_rows(SENSITIVITY_COLUMNS, rows)
+
+
+def make_support_choice_table(results: Results) -> DataFrame:
+    """Make the table of support choice, columns as in `SUPPORT_CHOICE_COLUMNS`."""
+    named = {id(cell): same for cell, same in zip(results.cells, with_names(results).cells, strict=True)}
+    rows = [
+        {
+            **_describe_cell(named[id(each.cell)]),
+            "support_sets": each.sets,
+            "miou": each.cell.miou.value,
+            "query_error": each.query_error,
+            "support_error": each.support_error,
+            "support_share": each.support_share,
+            "half_width": each.half_width.value,
+            "half_width_low": each.half_width.low,
+            "half_width_high": each.half_width.high,
+            "queries": each.queries,
+            "episodes": each.episodes,
+            "no_interval": _explain_lack(each.half_width),
+        }
+        for each in compute_support_choices(results)
+    ]
+    return _make_table_of_rows(SUPPORT_CHOICE_COLUMNS, rows)
 
 
 def _describe_cell(cell: Cell) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class Refusal:
     """Whether they can be compared on the episodes they share."""
 
 
-_SHAREABLE = {"seed", "protocol", "cap"}
+_SHAREABLE = {"seed", "protocol", "cap", "support sets"}
 """Parts of a column that affect only which episodes are drawn."""
 
 

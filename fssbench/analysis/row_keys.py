@@ -37,7 +37,17 @@ _FOLD_MARKS: frozenset[str] = frozenset(
 episodes and images of a fold."""
 _INERT = {"pydantic"}
 """Packages that cannot change a number: pydantic checks settings, whose values are in the identity."""
-COLUMN = ("benchmark", "shot", "seed", "protocol", "score size", "data set variant", "cap", "input size")
+COLUMN = (
+    "benchmark",
+    "shot",
+    "seed",
+    "protocol",
+    "score size",
+    "data set variant",
+    "cap",
+    "input size",
+    "support sets",
+)
 """Names of the parts of a column's key."""
 
 
@@ -79,6 +89,7 @@ def column_key(run: RunResult) -> Key:
         str(block.dataset_variant),
         "; ".join(mark for mark in run.marks if mark.kind == MarkKind.CAPPED),
         str(block.size),
+        str(run.support_sets),
     )
 
 

@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 @click.option("--shot", default=1, type=SHOT, show_default=True)
 @protocol_option()
 @click.option("--seed", default=0, type=SEED, show_default=True)
+@click.option(
+    "--supports",
+    metavar="N",
+    type=Whole(1),
+    default=1,
+    help="Draw N support sets for each query. Default: 1.",
+)
 @click.option("--episodes", metavar="N", type=Whole(1), help="Draw only the first N episodes.")
 @data_option()
 @splits_option()
@@ -42,6 +49,7 @@ def command(
     shot: int,
     protocol: str | None,
     seed: int,
+    supports: int,
     episodes: int | None,
     data: str | None,
     splits: str | None,
@@ -75,10 +83,11 @@ def command(
             splits=splits,
             seed=seed,
             episodes=episodes,
+            supports=supports,
         )
-        if episodes is not None and episodes > len(plan):
+        if episodes is not None and episodes > plan.asked:
             click.echo(
-                f"note: this plan has {len(plan)} episodes, fewer than --episodes {episodes}", err=True
+                f"note: this plan has {plan.asked} episodes, fewer than --episodes {episodes}", err=True
             )
     if output is not None:
         write_plan(plan, output)

@@ -119,6 +119,13 @@ def _place_on_device(device: str, shard: Shard | None) -> str:
 )
 @click.option("--episodes", type=Whole(1), help="Largest number of episodes per run; marked in every output.")
 @click.option(
+    "--supports",
+    type=Whole(1),
+    default=1,
+    metavar="N",
+    help="Ask each query with N support sets; `report` says how much their choice moves a figure. Default: 1.",
+)
+@click.option(
     "--first",
     type=Whole(1),
     metavar="N",
@@ -164,7 +171,7 @@ def _place_on_device(device: str, shard: Shard | None) -> str:
 )
 @click.option(
     "--sensitivity",
-    type=click.IntRange(0),
+    type=Whole(0),
     default=0,
     metavar="N",
     help="Predict N episodes a second time, with supports of another class; `report` tells whether they matter.",

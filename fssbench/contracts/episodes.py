@@ -24,6 +24,16 @@ _HASHED_TOGETHER = 10_000
 """Episodes whose text is in memory at once while a plan is hashed; a plan may have a million."""
 
 
+def make_cap_mark(count: int, total: int) -> Mark:
+    """Make the mark of a plan that holds the first `count` of `total` episodes."""
+    return Mark(MarkKind.CAPPED, f"{count} of {total} episodes")
+
+
+def make_sets_mark(sets: int) -> Mark:
+    """Make the mark of a plan that asks each query with several support sets."""
+    return Mark(MarkKind.SUPPORT_SETS, f"{sets} for each query")
+
+
 @dataclass(frozen=True, slots=True)
 class Episode:
     """One class, K support pairs, one query."""
@@ -92,6 +102,8 @@ class Plan(Sequence[Episode]):
 
     `fssbench.benchmarks.catalogue.find_plan_benchmark` finds the benchmark of any plan.
     """
+    support_sets: int = 1
+    """Support sets per query.  The episodes of a query stand together; the first is that of a plan with one set."""
 
     def __post_init__(self) -> None:
         object.__setattr__(
@@ -142,12 +154,17 @@ class Plan(Sequence[Episode]):
         hashed.update(b"]")
         return hashed.hexdigest()
 
+    @property
+    def asked(self) -> int:
+        """Number of episodes without counting the further support sets of a query."""
+        return len(self.episodes) // self.support_sets
+
     def head(self, count: int) -> Plan:
-        """Return the first `count` episodes, marked as capped if that leaves any out."""
-        if count >= len(self.episodes):
+        """Return the first `count` episodes, each with all its support sets, marked if that leaves any out."""
+        if count >= self.asked:
             return self
-        mark = Mark(MarkKind.CAPPED, f"{count} of {len(self.episodes)} episodes")
-        return replace(self, episodes=self.episodes[:count], marks=(*self.marks, mark))
+        mark = make_cap_mark(count, self.asked)
+        return replace(self, episodes=self.episodes[: count * self.support_sets], marks=(*self.marks, mark))
 
     def show(self, episodes: int | Sequence[int] = 3, *, method: Any = None) -> Figure:
         """Draw episodes: supports with their masks, query and truth, with class name and marks.
@@ -179,7 +196,12 @@ class Plan(Sequence[Episode]):
         marks = f" [{'; '.join(self.marks)}]" if self.marks else ""
         return (
             f"<Plan: {self.benchmark} fold {self.fold}, {self.shot}-shot, {self.protocol}, seed {self.seed}, "
-            f"{self.size} px, {len(self)} episodes, sha256 {self.sha256[:12]}{marks}>"
+            f"{self.size} px, {len(self)} episodes{self._describe_sets()}, sha256 {self.sha256[:12]}{marks}>"
+        )
+
+    def _describe_sets(self) -> str:
+        return (
+            f" ({self.support_sets} support sets for each of {self.asked})" if self.support_sets > 1 else ""
         )
 
     def _repr_html_(self) -> str:
@@ -194,7 +216,7 @@ class Plan(Sequence[Episode]):
                 "data set": f"{self.dataset}{variant}, split {self.split}",
                 "lists": self.lists,
                 "network input": f"{self.size} px",
-                "episodes": len(self),
+                "episodes": f"{len(self)}{self._describe_sets()}",
                 "episodes per class": [f"{name}: {counts[c]}" for c, name in names][:10],
                 "marks": self.marks,
                 "sha256": self.sha256,

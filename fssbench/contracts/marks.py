@@ -34,6 +34,7 @@ class MarkKind(StrEnum):
     SELECTED_ON_TEST = "selected on test"
     TRAINED_ON_TEST_CLASSES = "trained on test classes"
     TRAINED_ON_TEST_IMAGES = "trained on test images"
+    SUPPORT_SETS = "support sets"
     QUERY_AMONG_SUPPORTS = "query among its supports"
     DOUBTFUL_MASKS = "doubtful masks"
     DOUBTFUL_TRAINING_MASKS = "doubtful training masks"

@@ -154,6 +154,11 @@ class RunResult:
         object.__setattr__(self, "marks", tuple(map(parse_mark, self.marks)))  # `results.json` has texts
 
     @property
+    def support_sets(self) -> int:
+        """Support sets per query of the plan."""
+        return self.manifest.block.support_sets or 1
+
+    @property
     def episodes(self) -> int:
         """Episodes counted."""
         return len(self.class_ids)

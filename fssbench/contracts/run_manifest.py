@@ -83,6 +83,8 @@ class Identity(StoredRecord):
     """Device type, such as `cpu`."""
     shard: Shard | None = None
     """The part of the plan that the run holds; absent for a whole plan."""
+    support_sets: int | None = None
+    """Support sets per query; absent if each query has one."""
     input_size: int | None = None
     """Side of the method's own input in pixels; absent if it is `size`."""
     backbone_source_sha256: str | None = None

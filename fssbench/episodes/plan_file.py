@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from fssbench.benchmarks.definition import collect_content, resolve_carried, restore_benchmark
 from fssbench.contracts.benchmarks import Benchmark
@@ -17,7 +17,9 @@ from fssbench.errors import DataError
 from fssbench.files.atomic import replace_file
 from fssbench.files.text import decode_text
 
-_FIELDS = tuple(Plan.__dataclass_fields__.keys() - {"episodes", "data", "splits", "definition"})
+_FIELDS = tuple(
+    Plan.__dataclass_fields__.keys() - {"episodes", "data", "splits", "definition", "support_sets"}
+)
 
 
 class _Header(Record):
@@ -41,6 +43,8 @@ class _Header(Record):
     marks: tuple[Mark, ...]
     definition: dict[str, Any] | None = None
     """Content of a benchmark that a user defined; the key is absent from other plans."""
+    support_sets: Annotated[int, Field(ge=1)] = 1
+    """Support sets per query; the key is absent from plans with one."""
 
 
 class _Stored(_Header):
@@ -53,11 +57,14 @@ class _Stored(_Header):
 def collect_plan_facts(plan: Plan) -> dict[str, Any]:
     """Return the facts of a plan, without its episodes and the folders of one machine.
 
-    A definition is among them only if the plan carries one, so that seals of other plans stay as they are.
+    A definition and the number of support sets are among them only if the plan has one, or several, so that seals of
+    other plans stay as they are.
     """
     facts = {name: list(v) if isinstance(v := getattr(plan, name), tuple) else v for name in sorted(_FIELDS)}
     if plan.definition is not None:
         facts["definition"] = collect_content(plan.definition)
+    if plan.support_sets > 1:
+        facts["support_sets"] = plan.support_sets
     return facts
 
 
@@ -70,6 +77,7 @@ def write_plan(plan: Plan, path: Path) -> None:
     header = _Header(
         sha256=plan.sha256,
         definition=None if plan.definition is None else collect_content(plan.definition),
+        support_sets=plan.support_sets,
         **{name: getattr(plan, name) for name in _FIELDS},
     )
     try:
@@ -120,6 +128,7 @@ def parse_plan(content: bytes, path: Path) -> Plan:
     plan = Plan(
         episodes=tuple(Episode(*row) for row in stored.episodes),
         definition=_restore_definition(stored.definition, path),
+        support_sets=stored.support_sets,
         **{name: getattr(stored, name) for name in _FIELDS},
     )
     if plan.sha256 != stored.sha256:
@@ -140,7 +149,18 @@ def _check_plan(plan: Plan, path: Path) -> None:
         raise DataError(
             f"plan {path} has {len(plan.classes)} classes, but {len(plan.class_names)} class names"
         )
+    sets = plan.support_sets
+    if len(plan) % sets:
+        raise DataError(
+            f"plan {path} has {len(plan)} episodes, no multiple of its {sets} support sets per query"
+        )
     for place, episode in enumerate(plan):
+        first = plan[place - place % sets]
+        if (episode.class_id, episode.query) != (first.class_id, first.query):
+            raise DataError(
+                f"plan {path}: episode {place} asks another query than episode {first.index}, but each query has "
+                f"{sets} support sets"
+            )
         if episode.class_id not in plan.classes:
             raise DataError(
                 f"plan {path}: episode {place} has class {episode.class_id}, which is not a class of its fold"
@@ -185,7 +205,8 @@ def _format_plan(header: _Header, plan: Plan) -> bytes:
 
     A row is put together by hand, because a plan may have a million of them.  It equals `json.dumps` of its values.
     """
-    left_out = set() if header.definition is not None else {"definition"}
+    left_out = {"definition"} if header.definition is None else set()
+    left_out |= {"support_sets"} if header.support_sets == 1 else set()
     facts = json.dumps(header.model_dump(mode="json", exclude=left_out), indent=1, ensure_ascii=False)
     quote = json.encoder.encode_basestring
     content = bytearray(f'{facts[:-2]},\n "episodes": ['.encode())

@@ -77,7 +77,8 @@ def draw_again(stored: Plan, data: str | Path | None, splits: str | Path | None)
         data=data,
         splits=splits,
         seed=stored.seed,
-        episodes=len(stored),
+        episodes=stored.asked,
+        supports=stored.support_sets,
         size=None if stored.size == resolved.benchmark.size else stored.size,
     )
 

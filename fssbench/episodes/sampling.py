@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,7 +27,7 @@ from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.contracts.arguments import LARGEST_SHOT, LARGEST_SIDE, SMALLEST_SIDE, check_arguments
 from fssbench.contracts.benchmarks import PROTOCOLS, Resolved, Sampler, name_stream
 from fssbench.contracts.datasets import Dataset, Entry, Pool
-from fssbench.contracts.episodes import Episode, Plan
+from fssbench.contracts.episodes import Episode, Plan, make_sets_mark
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.data import location as datasets
 from fssbench.data.populations import find_pool_marks, make_own_data_mark
@@ -41,6 +42,11 @@ T = TypeVar("T")
 
 LEAST = 2
 """Number of images that a class needs for protocol `published`: a query and one support, which may be drawn again."""
+
+SETS_STREAM = "support sets/1"
+"""Name and version of the rule that draws further support sets."""
+MOST_SETS = 1000
+"""Largest number of support sets per query."""
 
 Row = tuple[int, str, tuple[str, ...]]
 """Class id, query, supports."""
@@ -58,6 +64,7 @@ def plan(
     seed: int = 0,
     episodes: int | None = None,
     size: int | None = None,
+    supports: int = 1,
     plugins: str | Path | Sequence[str | Path] = (),
 ) -> Plan:
     """Draw the episodes of one benchmark, fold and shot.
@@ -74,6 +81,8 @@ def plan(
         seed: seed of the draws; the published one is 0.
         episodes: number of episodes, if only the first ones are wanted; the plan is then marked.
         size: side of the square network input in pixels, instead of the benchmark's; the plan is then marked.
+        supports: support sets per query.  With several, each episode is followed by others of its query, and `episodes`
+            counts queries; the plan is then marked.
         plugins: plugin files, folders or modules to load first, such as one with the data set.
 
     Returns:
@@ -93,6 +102,8 @@ def plan(
     resolved = find_benchmark(benchmark)
     protocol = protocol or resolved.benchmark.protocol.partition("/")[0]
     _check_request(resolved, fold, shot, protocol, seed, episodes)
+    if not 1 <= supports <= MOST_SETS:
+        raise UsageError(f"{supports} support sets per query are not possible: 1 to {MOST_SETS} are")
     if size is not None and size < SMALLEST_SIDE:
         raise UsageError(
             f"size {size} is too small: the network input needs at least {SMALLEST_SIDE} pixels per side"
@@ -142,7 +153,43 @@ def plan(
         splits=Path(splits) if splits is not None else None,
         definition=resolved.definition,
     )
-    return full if episodes is None else full.head(episodes)
+    drawn_plan = full if episodes is None else full.head(episodes)
+    return drawn_plan if supports == 1 else add_support_sets(drawn_plan, entries, supports)
+
+
+def add_support_sets(base: Plan, entries: Sequence[Entry], sets: int) -> Plan:
+    """Ask each query of a plan with further support sets, which depend on seed, place, protocol, index and set alone.
+
+    The first set of a query is that of the plan.  The others are drawn by the rule of its protocol, from the same
+    items, so all sets of a query have one distribution.  A plan with fewer sets holds the first ones of a plan with
+    more.
+
+    Args:
+        base: the plan with one set per query.
+        entries: the entries that it was drawn from.
+        sets: sets per query.
+    """
+    groups = _group_by_class(entries)
+    distinct = base.protocol == PROTOCOLS["fssbench"]
+    items = {c: sorted(set(names)) if distinct else names for c, names in groups.items()}
+    name = f"{SETS_STREAM}|{base.protocol}|{base.seed}|{name_stream(base.benchmark)}|{base.fold}|{base.shot}"
+    key = np.frombuffer(hashlib.sha256(name.encode()).digest()[:16], dtype="<u8").astype(np.uint64)
+    episodes: list[Episode] = []
+    for first in base:
+        others = [item for item in items[first.class_id] if item != first.query]
+        for number in range(sets):
+            # the set is the third word of the counter and the index the fourth, so two sets never share words
+            words = np.random.Philox(counter=np.array([0, 0, number, first.index], dtype=np.uint64), key=key)
+            if number == 0:
+                supports = first.supports
+            elif distinct:
+                supports = tuple(shuffle_items(others, base.shot, words.random_raw))
+            else:
+                supports = tuple(shuffle_items(others, 1, words.random_raw)[0] for _ in range(base.shot))
+            episodes.append(Episode(len(episodes), first.class_id, first.query, supports))
+    return replace(
+        base, episodes=tuple(episodes), support_sets=sets, marks=(*base.marks, make_sets_mark(sets))
+    )
 
 
 def make_size_mark(resolved: Resolved, size: int) -> Mark:

@@ -60,6 +60,8 @@ class Request:
     protocol: str | None = None
     """None for the protocol of each benchmark."""
     episodes: Count | None = None
+    supports: Count = 1
+    """Support sets per query; with several, `episodes` counts queries."""
     size: Side | None = None
     data: str | None = None
     splits: str | None = None
@@ -258,6 +260,7 @@ def _draw_plans(
             splits=request.splits,
             episodes=cap,
             size=size,
+            supports=request.supports,
         )
         drawn = collect_error(draw)
         if drawn is not None:
@@ -320,8 +323,12 @@ def _choose_limits(request: Request, root: Path | None) -> tuple[int | None, int
 def _read_stored_plans(request: Request, collect_error: Callable[[Callable[[], Any]], Any]) -> list[Plan]:
     """Read the plans of files and check them against the data."""
     usual = Request(methods=())
-    names = ("suite", "benchmarks", "folds", "shots", "seeds", "protocol", "size")
-    given = [name.removesuffix("s") for name in names if getattr(request, name) != getattr(usual, name)]
+    names = ("suite", "benchmarks", "folds", "shots", "seeds", "protocol", "size", "supports")
+    given = [
+        name if name == "supports" else name.removesuffix("s")
+        for name in names
+        if getattr(request, name) != getattr(usual, name)
+    ]
     if given:
         raise UsageError(f"a plan says itself what --{given[0]} says: give --plan or --{given[0]}, not both")
     plans = [

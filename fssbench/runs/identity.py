@@ -90,6 +90,8 @@ def make_identity(
     backbone = method.backbone
     # a run without these has no such fields, so its identity is the same as before they existed
     optional: dict[str, Any] = {"shard": shard} if shard else {}
+    if plan.support_sets > 1:
+        optional["support_sets"] = plan.support_sets
     if method.card.input_size not in (None, plan.size):
         optional["input_size"] = method.card.input_size
     if backbone:
@@ -237,6 +239,8 @@ def make_run_slug(manifest: RunManifest) -> str:
         compose_label(identity.method, names, context.config_passed),
         identity.backbone or "own",
     ]
+    if identity.support_sets:
+        parts.append(f"{identity.support_sets}sets")
     if identity.shard:
         parts.append("shard{}of{}".format(*identity.shard))
     name = make_plain_name("-".join(parts).lower(), keep="._").strip("-.")

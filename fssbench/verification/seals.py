@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from fssbench.benchmarks.catalogue import find_plan_benchmark
-from fssbench.contracts.episodes import Plan
-from fssbench.contracts.marks import Mark, MarkKind
+from fssbench.contracts.episodes import Plan, make_cap_mark, make_sets_mark
+from fssbench.contracts.marks import MarkKind
 from fssbench.contracts.run_manifest import Context, Identity, RunManifest
 from fssbench.episodes.plan_file import collect_plan_facts, read_plan
 from fssbench.episodes.sampling import make_size_mark
@@ -235,7 +235,8 @@ def _find_benchmark_faults(plan: Plan, identity: Identity, context: Context) -> 
             yield f"{name} is {stored!r}, but that of the benchmark is {value!r}"
     for is_due, mark in (
         (plan.size != record.size, make_size_mark(resolved, plan.size)),
-        (len(plan) < record.episodes, Mark(MarkKind.CAPPED, f"{len(plan)} of {record.episodes} episodes")),
+        (plan.asked < record.episodes, make_cap_mark(plan.asked, record.episodes)),
+        (plan.support_sets > 1, make_sets_mark(plan.support_sets)),
     ):
         if is_due and mark not in marks:
             yield f"the mark {str(mark)!r} is missing"

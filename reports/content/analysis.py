@@ -21,8 +21,10 @@ from fssbench.api import (
     Sensitivity,
     Split,
     Stratum,
+    SupportChoice,
     column_key,
     compute_sensitivity,
+    compute_support_choices,
     first_run,
     full_name,
     mark_kind,
@@ -194,6 +196,11 @@ class Analysis:
         )
         divided = {name: row for name, row in zip(names, strata, strict=True) if row}
         return divided if any(s.episodes for row in divided.values() for s in row) else {}
+
+    @cached_property
+    def support_choices(self) -> tuple[SupportChoice, ...]:
+        """How much the choice of supports moves mIoU, for each cell with several support sets per query."""
+        return compute_support_choices(self.results)
 
     @cached_property
     def sensitivity(self) -> tuple[Sensitivity, ...]:

@@ -21,21 +21,21 @@ NOTHING = "–"
 """Text that stands for a missing number."""
 
 
-def format_percent(value: float) -> str:
-    """Return a figure in percent with one decimal, or a dash for nan.
+def format_percent(value: float, decimals: int = 1) -> str:
+    """Return a figure in percent or points, or a dash for nan.
 
     Example:
         >>> format_percent(64.08)
         '64.1'
     """
-    return f"{value:.1f}" if math.isfinite(value) else NOTHING
+    return f"{value:.{decimals}f}" if math.isfinite(value) else NOTHING
 
 
-def format_interval(estimate: Estimate) -> str:
+def format_interval(estimate: Estimate, decimals: int = 1) -> str:
     """Return the 95 % interval as `[62.3, 65.8]`, or the reason why there is none."""
     if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
         return clean(estimate.shortage)
-    return f"[{format_percent(estimate.low)}, {format_percent(estimate.high)}]"
+    return f"[{format_percent(estimate.low, decimals)}, {format_percent(estimate.high, decimals)}]"
 
 
 def format_difference_interval(low: float, high: float, shortage: str = "") -> str:

@@ -24,7 +24,7 @@ from ..sections.efficiency import collect_costs
 from ..sections.findings import state_findings
 from ..sections.gallery import Budget, make_galleries, make_gallery_parts
 from ..sections.pairing import make_matrices, make_overview
-from ..sections.sensitivity import make_sensitivity_lines
+from ..sections.sensitivity import make_sensitivity_lines, make_support_choice_lines
 
 _FIGURE_SPACE = "\u2007"
 """A space as wide as a digit.  It aligns decimal points if a number has fewer decimals."""
@@ -55,6 +55,7 @@ def render_page(results: Results) -> str:
         "class_tables": make_class_tables(analysis, legend),
         "strata_tables": make_strata_tables(analysis, legend),
         "sensitivity": make_sensitivity_lines(analysis, legend),
+        "support_choices": make_support_choice_lines(analysis, legend),
         "ablations": make_ablation_tables(analysis, legend),
         "costs": collect_costs(analysis),
         **make_gallery_parts(make_galleries([section.cells for section in report.sections], legend, budget)),

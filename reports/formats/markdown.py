@@ -12,7 +12,7 @@ from fssbench.api import Reporter, Results
 from ..content.analysis import analyse
 from ..content.model import Entry, build_report
 from ..content.templates import open_templates
-from ..sections.sensitivity import make_sensitivity_lines
+from ..sections.sensitivity import make_sensitivity_lines, make_support_choice_lines
 
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
@@ -50,10 +50,13 @@ class MarkdownReporter(Reporter):
         report = build_report(results)
         legend = {mark.kind: mark for mark in report.legend}
         target = folder / "report.md"
+        text = templates.get_template("report.md.j2").render(
+            report=report,
+            sensitivity=make_sensitivity_lines(analyse(results), legend),
+            support_choices=make_support_choice_lines(analyse(results), legend),
+        )
         target.write_text(
-            templates.get_template("report.md.j2").render(
-                report=report, sensitivity=make_sensitivity_lines(analyse(results), legend)
-            ),
+            text,
             encoding="utf-8",
             newline="\n",
         )

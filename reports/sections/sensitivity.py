@@ -1,4 +1,4 @@
-"""The table of what changes if supports are replaced by those of another class."""
+"""The tables about supports: what changes with those of another class, and how much their choice moves a figure."""
 
 from __future__ import annotations
 
@@ -65,6 +65,50 @@ def make_sensitivity_lines(analysis: Analysis, legend: dict[str, LegendMark]) ->
                 interval=gap.shortage or format_difference_interval(gap.low, gap.high),
                 verdict=str(each.dependence),
                 doubtful=each.dependence != Dependence.DEPENDS,
+            )
+        )
+    return tuple(lines)
+
+
+@dataclass(frozen=True)
+class SupportChoiceLine:
+    """One method on one benchmark and shot, with several support sets per query."""
+
+    benchmark: str
+    shot: int
+    method: str
+    sets: int
+    queries: str
+    miou: Entry
+    query_error: str
+    support_error: str
+    share: str
+    half_width: Entry
+
+
+def make_support_choice_lines(
+    analysis: Analysis, legend: dict[str, LegendMark]
+) -> tuple[SupportChoiceLine, ...]:
+    """Make one line per cell with several support sets per query."""
+    lines = []
+    for each in analysis.support_choices:
+        letters, runs = list_letters(each.cell, legend), list_identities(each.cell)
+        miou, width = (
+            Entry(format_percent(e.value, digits), format_interval(e, digits), letters, what=what, runs=runs)
+            for e, what, digits in ((each.cell.miou, "miou", 1), (each.half_width, "half-width", 2))
+        )
+        lines.append(
+            SupportChoiceLine(
+                benchmark=analysis.benchmarks.get(each.cell.benchmark, clean(each.cell.benchmark)),
+                shot=each.cell.shot,
+                method=analysis.name(each.cell),
+                sets=each.sets,
+                queries=format_count(each.queries),
+                miou=miou,
+                query_error=format_percent(each.query_error, 2),
+                support_error=format_percent(each.support_error, 2),
+                share=format_percent(each.support_share, 0),
+                half_width=width,
             )
         )
     return tuple(lines)

@@ -25,6 +25,7 @@ from fssbench.analysis.columns import (
     RUN_COLUMNS,
     SENSITIVITY_COLUMNS,
     STRATUM_COLUMNS,
+    SUPPORT_CHOICE_COLUMNS,
     Column,
     column_names,
 )
@@ -199,6 +200,7 @@ def test_the_page_describes_every_column() -> None:
     assert described("Runs") == rows(list(RUN_COLUMNS))
     assert described("Strata") == rows(STRATUM_COLUMNS)
     assert described("Sensitivity") == rows(SENSITIVITY_COLUMNS)
+    assert described("Support choice") == rows(SUPPORT_CHOICE_COLUMNS)
     assert described("Means") == rows([c for c in MEAN_COLUMNS if c not in RUN_COLUMNS])
     assert described("Episodes") == rows(list(EPISODE_COLUMNS))
     assert described("Files") == rows([c for c in RESULT_COLUMNS if c not in (*RUN_COLUMNS, *MEAN_COLUMNS)])
@@ -210,7 +212,10 @@ def test_the_page_describes_every_column() -> None:
 
 
 def test_every_column_has_a_meaning_and_every_measure_a_unit() -> None:
-    for column in (*RUN_COLUMNS, *MEAN_COLUMNS, *EPISODE_COLUMNS, *RESULT_COLUMNS):
+    for column in (
+        *(*RUN_COLUMNS, *MEAN_COLUMNS, *EPISODE_COLUMNS, *RESULT_COLUMNS),
+        *(*STRATUM_COLUMNS, *SENSITIVITY_COLUMNS, *SUPPORT_CHOICE_COLUMNS),
+    ):
         assert column.meaning, column
         assert "|" not in column.meaning, column
         if column.kind == "number":

@@ -92,9 +92,9 @@ def _sum_groups(
     """Return size, sum of squares about the mean, and sum of each group."""
     _, rows = np.unique(groups, return_inverse=True)
     sizes = np.bincount(rows).astype(np.float64)
-    total = np.bincount(rows, weights=values)
-    gaps = values - (total / sizes)[rows]
-    return sizes, np.bincount(rows, weights=gaps**2), total
+    total = np.bincount(rows, weights=values).astype(np.float64)
+    squares = np.bincount(rows, weights=(values - (total / sizes)[rows]) ** 2).astype(np.float64)
+    return sizes, squares, total
 
 
 @dataclass(frozen=True)

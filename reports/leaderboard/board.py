@@ -32,7 +32,7 @@ from .names import name_page
 
 _OF_DATA = {
     *("miniature", "sample", "capped", "resized", "incomplete"),
-    *("other episodes", "other lists", "other population"),
+    *("other episodes", "other lists", "other population", "support sets"),
 }
 """Kinds of marks which say that other data were measured.  Other marks concern the method."""
 UNKNOWN = "not recorded"

@@ -298,14 +298,14 @@ _STRATA = {
     Split.DIFFICULTY: _StrataLook(
         "difficulty",
         "mIoU against difficulty",
-        "episodes of each class, ranked by the mean IoU of all methods",
+        "episodes of each class, by their mean IoU",
         "Strata are thirds of the episodes of each class, ranked by the mean IoU of all methods; these results choose "
         "the strata and fill them, so they describe these episodes alone.",
     ),
     Split.SUPPORT_SIZE: _StrataLook(
         "support-sizes",
         "mIoU against the object's size beside the support's",
-        "share of the image of the object, divided by that of the support's",
+        "object's share, divided by the supports'",
         "Strata are the share of the image that the object covers, divided by that of the supports' object.",
     ),
 }

@@ -94,7 +94,8 @@ def run(
         progress: whether to show progress: a bar in a notebook or at a terminal, lines in a pipe.
         **options: other options of `fssbench run`: `fold`, `shot`, `seed`, `plan` and `ablate` take one value or
             several; `protocol`, `episodes`, `supports`, `size`, `splits`, `backbone`, `weights`, `checkpoint`,
-            `untrained`, `force`, `download`, and the fields of `fssbench.evaluation.settings.Settings`, such as `shard`.
+            `untrained`, `force`, `download`, and the fields of `fssbench.evaluation.settings.Settings`, such as
+            `shard`.
 
     Returns:
         One evaluation per method and plan.

@@ -1,0 +1,89 @@
+"""What a report says about supports: whether they matter, and how much their choice moves a figure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fssbench.reports.content.analysis import Analysis
+from fssbench.reports.formats.markdown import MarkdownReporter
+from fssbench.reports.sections.sensitivity import make_sensitivity_lines, make_support_choice_lines
+from manifests import make_manifest
+from report_factory import make_cell, make_results, make_run
+
+from fssbench.api import Results, RunResult, build_legend
+from fssbench.contracts.support_probes import SupportProbe
+
+
+def probe(run: RunResult, row: int, *, ignoring: bool) -> SupportProbe:
+    answer = int(run.union[row, 1] - run.target[row] + run.inter[row, 1])
+    counts = (run.inter[row], run.union[row]) if ignoring else ((90_000, 0), (160_000, 70_000))
+    inter, union = (tuple(map(int, each)) for each in counts)
+    return SupportProbe(
+        index=int(run.indices[row]),
+        class_id=(int(run.class_ids[row]) + 1) % 5,
+        inverted=False,
+        supports=("elsewhere",),
+        inter=inter,
+        union=union,
+        same=answer if ignoring else 0,
+        either=answer if ignoring else 2 * answer,
+    )
+
+
+def make_probed(method: str, *, ignoring: bool, number: int = 100) -> RunResult:
+    run = make_run(method)
+    return replace(run, probes=tuple(probe(run, row, ignoring=ignoring) for row in range(number)))
+
+
+def write_markdown(results: Results, folder: Path) -> str:
+    (file,) = MarkdownReporter().write(results, folder)
+    return file.read_text()
+
+
+def collect_lines(make: Any, results: Results) -> Any:
+    return make(Analysis(results), build_legend([]))
+
+
+@pytest.fixture
+def probed() -> Results:
+    cells = [make_cell([make_probed(m, ignoring=i)]) for m, i in (("pmnet", False), ("panet", True))]
+    return replace(make_results(), cells=tuple(cells), runs=tuple(c.folds[0] for c in cells))
+
+
+def test_a_method_that_ignores_its_supports_is_named(probed: Results, tmp_path: Path) -> None:
+    lines = {line.method.split(",")[0]: line for line in collect_lines(make_sensitivity_lines, probed)}
+    assert (lines["panet"].verdict, lines["panet"].doubtful) == ("ignores its supports", True)
+    assert (lines["pmnet"].verdict, lines["pmnet"].doubtful) == ("depends on its supports", False)
+    assert (lines["panet"].changed.text, lines["pmnet"].changed.text) == ("0.0", "100.0")
+    text = write_markdown(probed, tmp_path)
+    assert "ignores its supports" in text
+    assert "100 |" in text
+
+
+def test_few_probes_are_said_to_be_few(tmp_path: Path) -> None:
+    cell = make_cell([make_probed("panet", ignoring=True, number=6)])
+    results = replace(make_results(), cells=(cell,), runs=(cell.folds[0],))
+    (line,) = collect_lines(make_sensitivity_lines, results)
+    assert (line.verdict, line.episodes) == ("too few queries", "6")
+    assert "too few queries" in line.changed.interval
+
+
+def test_the_choice_of_supports_has_its_table(tmp_path: Path) -> None:
+    run = make_run("pmnet")
+    block = {**run.manifest.block.as_stored(), "support_sets": 4}
+    queries = tuple(f"{c}/{i // 4}" for i, c in enumerate(run.class_ids.tolist()))
+    run = replace(run, manifest=make_manifest(**block), queries=queries)
+    cell = make_cell([run])
+    results = replace(make_results(), cells=(cell,), runs=(run,))
+    (line,) = collect_lines(make_support_choice_lines, results)
+    assert (line.sets, float(line.half_width.text) > 0) == (4, True)
+    assert "choice of supports moves" in write_markdown(results, tmp_path)
+
+
+def test_a_report_without_either_says_nothing_about_them(tmp_path: Path) -> None:
+    text = write_markdown(make_results(), tmp_path)
+    assert "other supports" not in text
+    assert "choice of supports" not in text

@@ -28,10 +28,12 @@ from fssbench.runs.copies import drop_copies
 from fssbench.runs.mark_legend import missing_folds_marks
 from fssbench.runs.marks import make_completeness_marks, make_run_marks
 from fssbench.runs.pictures import read_panels
+from fssbench.runs.records import RecordTable
 from fssbench.runs.sessions import Session
 from fssbench.runs.store import StoredRun, find_run_folders, read_run
 from fssbench.runs.summary import score_run
 from fssbench.runs.support_probes import read_probes
+from fssbench.runs.support_sizes import read_support_sizes
 
 
 def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0) -> Results:
@@ -139,7 +141,7 @@ def _convert_run(run: StoredRun, notes: list[str]) -> RunResult:
         unmet=score.unmet,
         definition=run.plan.definition,
         probes=_read_probes(run, notes),
-        support_pixels=tuple(table.support),
+        support_pixels=_list_support_pixels(run, table, notes),
     )
 
 
@@ -151,6 +153,18 @@ def _read_probes(run: StoredRun, notes: list[str]) -> tuple[SupportProbe, ...]:
         notes.append(f"left out: the support probes of {run.slug}: {error}")
         return ()
     return tuple(probes[index] for index in sorted(probes.keys() & run.records.keys()))
+
+
+def _list_support_pixels(run: StoredRun, table: RecordTable, notes: list[str]) -> tuple[tuple[int, ...], ...]:
+    """Return the object pixels of the supports of each episode; none for an episode with an unknown one."""
+    try:
+        sizes = read_support_sizes(run.path)
+    except DataError as error:
+        notes.append(f"left out: the sizes of supports of {run.slug}: {error}")
+        sizes = {}
+    rows = zip(table.class_ids.tolist(), table.indices.tolist(), strict=True)
+    places = ([(c, item) for item in run.plan[index].supports] for c, index in rows)
+    return tuple(tuple(sizes[p] for p in each) if all(p in sizes for p in each) else () for each in places)
 
 
 def _average_prediction_seconds(sessions: Iterable[Session]) -> float:

@@ -5,7 +5,7 @@ averaged over classes and folds.  A class counts in a stratum if it has as many 
 needs (`fssbench.evidence`); the number of classes is part of the result.  A stratum in which no class has so many has
 the figure of all its episodes, without an interval.
 
-All three are known from stored counts.  The size of a support is stored with the episode; in runs of earlier versions
+All three are known from stored counts.  The size of a support is stored beside the run; in runs of earlier versions
 it is that of the same image as the query of another episode, and unknown if it is none.
 
 Strata of difficulty are made from results: the episodes of each class are ranked by their IoU, averaged over all

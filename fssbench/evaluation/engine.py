@@ -162,6 +162,7 @@ def evaluate_all(
         done = []
         for run in [r for r in runs if r.broken is None]:
             try:
+                run.record_support_sizes(inputs)
                 evaluation = run.close()
             except FssbenchError as error:
                 run.broken = error

@@ -104,6 +104,8 @@ class Inputs:
         """Episodes that were announced last, in the order of their requests."""
         self._places: dict[int, int] = {}
         """Place in that order, by index."""
+        self._object_pixels: dict[tuple[str, int], int] = {}
+        """Object pixels of the masks that were read at network size, by item and class."""
         self._mask = lru_cache(maxsize=max(1, _MASKS_KEPT // size**2))(self._read_mask)
 
     def expect(self, methods: Sequence[Method], episodes: Sequence[Episode]) -> None:
@@ -197,10 +199,11 @@ class Inputs:
         vanished = not all((mask == 1).any() for mask in masks)
         return tuple(sorted({*kinds, "vanished"})) if vanished else kinds
 
-    def count_support_pixels(self, episode: Episode) -> tuple[int, ...]:
-        """Count the object pixels of each support at network size."""
-        masks = (self._mask(item, episode.class_id, self.size) for item in episode.supports)
-        return tuple(int(np.count_nonzero(mask == 1)) for mask in masks)
+    def count_object_pixels(self, item: str, class_id: int) -> int:
+        """Count the object pixels of a mask at network size; those of a mask that was read before are known."""
+        if (item, class_id) not in self._object_pixels:
+            self._read_mask(item, class_id, self.size)
+        return self._object_pixels[item, class_id]
 
     def _staged(self, role: str, tap: str, images: Sequence[Maps]) -> Tensor:
         """Copy one tap of K images (1, C, h, w) into a reused buffer (1, K, C, h, w).
@@ -327,7 +330,10 @@ class Inputs:
             ) from None
 
     def _read_mask(self, item: str, class_id: int, size: int) -> NDArray[np.uint8]:
-        return resize_mask(self.reader.mask(item, class_id), size, size)
+        mask = resize_mask(self.reader.mask(item, class_id), size, size)
+        if size == self.size:
+            self._object_pixels[item, class_id] = int(np.count_nonzero(mask == 1))
+        return mask
 
 
 def feature_key(method: Method) -> Hashable:

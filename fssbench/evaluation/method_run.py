@@ -39,6 +39,7 @@ from fssbench.runs.pictures import Panels, Thumbnails
 from fssbench.runs.records import EpisodeRecord
 from fssbench.runs.sessions import Session, read_sessions
 from fssbench.runs.summary import find_absent_rule, summarise
+from fssbench.runs.support_sizes import read_support_sizes, write_support_sizes
 from fssbench.runs.writer import RunWriter
 
 T = TypeVar("T")
@@ -226,8 +227,7 @@ class MethodRun:
         if self._prove(check):
             self._unproven = 0
         record = EpisodeRecord(
-            *(episode.index, episode.class_id, inter, union, target.pixels),
-            *(inputs.doubts(episode), inputs.count_support_pixels(episode)),
+            episode.index, episode.class_id, inter, union, target.pixels, inputs.doubts(episode)
         )
         stored = self.writer.done.get(episode.index)
         if stored not in (None, record):
@@ -304,6 +304,23 @@ class MethodRun:
         told = episode if named is None else replace(episode, class_id=named)
         given = Given(told, query, support, 1 - mask if inverted else mask, target, 0.0)
         return self.predict(given)[0]
+
+    def record_support_sizes(self, inputs: Inputs) -> None:
+        """Record the sizes of the objects of the supports of all counted episodes, if any was counted now.
+
+        Raises:
+            DataError: if they cannot be written.
+        """
+        if not self._computed:
+            return
+        sizes = read_support_sizes(self.path)
+        for index in sorted(self.writer.done):
+            episode = self.plan[index]
+            for item in episode.supports:
+                place = episode.class_id, item
+                if place not in sizes:
+                    sizes[place] = inputs.count_object_pixels(item, episode.class_id)
+        write_support_sizes(self.path, sizes)
 
     def _describe_episode(
         self,

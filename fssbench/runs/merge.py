@@ -18,6 +18,7 @@ from fssbench.runs.sessions import read_sessions
 from fssbench.runs.store import StoredRun, find_run_folders, read_manifest, read_run
 from fssbench.runs.summary import summarise
 from fssbench.runs.support_probes import join_probes
+from fssbench.runs.support_sizes import join_support_sizes
 from fssbench.runs.writer import RunWriter
 
 
@@ -100,6 +101,7 @@ def _join(shards: list[StoredRun], out: Path) -> Path:
         join_panels([run.path for run in shards], path)
         join_masks([run.path for run in shards], path)
         join_probes([run.path for run in shards], path)
+        join_support_sizes([run.path for run in shards], path)
         writer.settle()
         summarise(path)
         writer.report_losses()

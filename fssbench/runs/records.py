@@ -8,8 +8,8 @@ lines or with damage, is read line by line; both ways give the same records.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -26,8 +26,6 @@ _FIELDS = 7
 """Numbers of a record."""
 _NAMES = (b'{"i":', b',"c":', b',"inter":[', b'],"union":[', b'],"target":')
 """What stands before the first number of each field."""
-_SUPPORT = b',"support":['
-"""What stands before the object pixels of the supports, if a line has them."""
 _POWERS = 10 ** np.arange(1, 19, dtype=np.int64)
 
 
@@ -44,12 +42,9 @@ class EpisodeRecord:
     """Foreground pixels of the truth."""
     doubts: tuple[str, ...] = ()
     """Kinds of doubt about its images and masks (`fssbench.images.judgements.DOUBTS`), sorted."""
-    support: tuple[int, ...] = field(default=(), compare=False)
-    """Object pixels of each support at the size of the network input; empty in a run of an earlier version.  They are
-    no counts of a prediction, so records with and without them are equal."""
 
     def line(self) -> bytes:
-        """Write the record as one line of JSON that ends in its own crc32.  What is empty is left out."""
+        """Write the record as one line of JSON that ends in its own crc32.  Doubts are in it only if there are any."""
         return seal(
             {
                 "i": self.index,
@@ -58,7 +53,6 @@ class EpisodeRecord:
                 "union": self.union,
                 "target": self.target,
                 **({"doubts": self.doubts} if self.doubts else {}),
-                **({"support": self.support} if self.support else {}),
             }
         )
 
@@ -74,13 +68,8 @@ class EpisodeRecord:
         doubts = data.get("doubts", [])
         if not isinstance(doubts, list) or not all(isinstance(kind, str) for kind in doubts):
             raise ValueError(f"its doubts are {doubts!r}, not a list of texts")
-        support = data.get("support", [])
-        if not isinstance(support, list) or not all(
-            type(pixels) is int and pixels >= 0 for pixels in support
-        ):
-            raise ValueError(f"the pixels of its supports are {support!r}, not a list of whole numbers")
         counts = (inter[0], inter[1]), (union[0], union[1])
-        return cls(data["i"], data["c"], *counts, data["target"], tuple(doubts), tuple(support))
+        return cls(data["i"], data["c"], *counts, data["target"], tuple(doubts))
 
 
 class RecordTable(Mapping[int, EpisodeRecord]):
@@ -89,17 +78,10 @@ class RecordTable(Mapping[int, EpisodeRecord]):
     Args:
         numbers: (n, 7) index, class, intersections, unions and target of each record; every index is there once.
         doubts: the doubts of the records that have any, by index.
-        support: the object pixels of the supports of each record; empty if no record has them.
     """
 
-    def __init__(
-        self,
-        numbers: NDArray[np.int64],
-        doubts: Mapping[int, tuple[str, ...]],
-        support: Sequence[tuple[int, ...]] = (),
-    ) -> None:
+    def __init__(self, numbers: NDArray[np.int64], doubts: Mapping[int, tuple[str, ...]]) -> None:
         self._numbers = numbers
-        self._support = support
         self.doubts = doubts
 
     @classmethod
@@ -114,19 +96,13 @@ class RecordTable(Mapping[int, EpisodeRecord]):
         rows = [(r.index, r.class_id, *r.inter, *r.union, r.target) for r in records.values()]
         numbers = np.array(rows, dtype=np.int64).reshape(-1, _FIELDS)
         doubts = {r.index: r.doubts for r in records.values() if r.doubts}
-        return cls(numbers, doubts, [r.support for r in records.values()])
+        return cls(numbers, doubts)
 
     @cached_property
     def by_index(self) -> RecordTable:
         """The same records in ascending order of their indices."""
         order = np.argsort(self.indices, kind="stable")
-        support = [self.support[place] for place in order.tolist()]
-        return RecordTable(self._numbers[order], self.doubts, support)
-
-    @property
-    def support(self) -> Sequence[tuple[int, ...]]:
-        """Object pixels of the supports of each record."""
-        return self._support or [()] * len(self)
+        return RecordTable(self._numbers[order], self.doubts)
 
     @property
     def indices(self) -> NDArray[np.int64]:
@@ -156,10 +132,8 @@ class RecordTable(Mapping[int, EpisodeRecord]):
     @cached_property
     def _records(self) -> dict[int, EpisodeRecord]:
         return {
-            i: EpisodeRecord(i, c, (b, f), (ub, uf), target, self.doubts.get(i, ()), support)
-            for (i, c, b, f, ub, uf, target), support in zip(
-                self._numbers.tolist(), self.support, strict=True
-            )
+            i: EpisodeRecord(i, c, (b, f), (ub, uf), target, self.doubts.get(i, ()))
+            for i, c, b, f, ub, uf, target in self._numbers.tolist()
         }
 
     def __getitem__(self, index: int) -> EpisodeRecord:
@@ -203,48 +177,36 @@ def parse_canonical(data: bytes) -> RecordTable | None:
     stored = b"".join([line[-_TAIL:] for line in lines])
     if stored != b"".join([b'%s%08x"}' % (_CRC, zlib.crc32(body)) for body in bodies]):
         return None
-    supports = _count_supports(bodies)
-    numbers = _parse_numbers(b",".join(bodies), len(bodies), supports)
+    numbers = _parse_numbers(b",".join(bodies), len(bodies))
     if numbers is None or len(np.unique(numbers[:, 0])) != len(numbers):
         return None
-    support = [tuple(row) for row in numbers[:, _FIELDS:].tolist()] if supports else ()
-    return RecordTable(np.ascontiguousarray(numbers[:, :_FIELDS]), doubtful, support)
+    return RecordTable(numbers, doubtful)
 
 
-def _count_supports(bodies: Sequence[bytes]) -> int:
-    """Count the supports whose pixels the first line names; all lines of a plan name as many."""
-    _, name, pixels = bodies[0].partition(_SUPPORT) if bodies else (b"", b"", b"")
-    return pixels.count(b",") + 1 if name else 0
-
-
-def _parse_numbers(text: bytes, lines: int, supports: int) -> NDArray[np.int64] | None:
+def _parse_numbers(text: bytes, lines: int) -> NDArray[np.int64] | None:
     """Read the numbers of joined lines without checksums; None if anything but the numbers differs from our form.
 
     Args:
         text: the lines, joined by commas.
         lines: number of lines.
-        supports: number of supports whose pixels each line names.
 
     Returns:
-        (lines, 7 + supports) numbers.
+        (lines, 7) numbers.
     """
-    fields = _FIELDS + supports
     if not lines:
-        return np.zeros((0, fields), dtype=np.int64)
-    skeleton = _SKELETON + (_SUPPORT + b"," * (supports - 1) + b"]" if supports else b"")
-    names = (*_NAMES, _SUPPORT) if supports else _NAMES
+        return np.zeros((0, _FIELDS), dtype=np.int64)
     # all characters but digits are as they should be, and no digit is inside a name
-    if text.translate(None, b"0123456789") != b",".join([skeleton] * lines) or not text.startswith(names[0]):
+    if text.translate(None, b"0123456789") != b",".join([_SKELETON] * lines) or not text.startswith(
+        _NAMES[0]
+    ):
         return None
-    if text.count(b"," + names[0]) != lines - 1 or any(text.count(name) != lines for name in names):
+    if text.count(b"," + _NAMES[0]) != lines - 1 or any(text.count(name) != lines for name in _NAMES):
         return None
-    if supports and (text.count(b"]," + names[0]) != lines - 1 or not text.endswith(b"]")):
-        return None
-    separated = text.translate(None, b'{}[]":interuogacsp')
+    separated = text.translate(None, b'{}[]":interuogac')
     if b",," in separated or separated.startswith(b",") or separated.endswith(b","):
         return None
     numbers = np.fromstring(separated, dtype=np.int64, sep=",")
     digits = 1 + np.searchsorted(_POWERS, numbers, side="right")
-    if len(numbers) != fields * lines or int(digits.sum()) + len(numbers) - 1 != len(separated):
+    if len(numbers) != _FIELDS * lines or int(digits.sum()) + len(numbers) - 1 != len(separated):
         return None  # a leading zero, or a number that is too large
-    return numbers.reshape(-1, fields)
+    return numbers.reshape(-1, _FIELDS)

@@ -8,6 +8,7 @@
         sessions.jsonl   one record per process that worked on the run: its time
         data.json        beginnings of the hashes of the data files, see `fssbench.data.data_files`
         masks.jsonl      optional: predicted masks in the folder `masks`, see `fssbench.runs.masks`
+        supports.json    sizes of the objects of the supports, see `fssbench.runs.support_sizes`
         probes.jsonl     optional: episodes asked again with other supports, see `fssbench.runs.support_probes`
         panels.jsonl     small pictures of some episodes, see `fssbench.runs.pictures`
         checksums.json   sha256 of each of these files, see `fssbench.runs.checksums`

@@ -1,4 +1,4 @@
-"""Checks the episodes of a run that were asked again with other supports (`probes.jsonl`)."""
+"""Checks what a run stores about supports: episodes asked again with others (`probes.jsonl`), and their sizes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from fssbench.evaluation.support_effect import Replacements
 from fssbench.runs.records import EpisodeRecord
 from fssbench.runs.store import StoredRun
 from fssbench.runs.support_probes import FILE, read_probes
+from fssbench.runs.support_sizes import FILE as SIZES, read_support_sizes
 from fssbench.verification.seals import Finding, Outcome, explain_impossible_counts
 
 CHECK = "support probes"
+SUPPORT_SIZES = "sizes of supports"
 COUNTED = "counts of support probes"
 
 
@@ -108,6 +110,25 @@ def compare_probes(
         Outcome.EQUAL,
         f"{len(indices)} of {len(stored)} were computed again, and their counts are equal{allowed}",
     )
+
+
+def compare_support_sizes(run: StoredRun, again: StoredRun) -> Iterator[Finding]:
+    """Compare the stored sizes of supports with those of a recomputation; no finding if the run has none."""
+    if not (run.path / SIZES).exists():
+        return
+    try:
+        stored = read_support_sizes(run.path)
+    except DataError as error:
+        yield Finding(SUPPORT_SIZES, Outcome.DIFFERS, str(error))
+        return
+    now = read_support_sizes(again.path)
+    differing = [place for place, pixels in now.items() if stored.get(place) != pixels]
+    if differing:
+        (class_id, item) = differing[0]
+        text = f"{len(differing)} of {len(now)} differ; the first is {item!r} of class {class_id}"
+        yield Finding(SUPPORT_SIZES, Outcome.DIFFERS, text)
+    else:
+        yield Finding(SUPPORT_SIZES, Outcome.EQUAL, f"{len(now)} of {len(stored)} were counted again")
 
 
 def _measure_gap(one: SupportProbe, other: SupportProbe) -> float:

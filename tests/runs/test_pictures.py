@@ -69,6 +69,7 @@ def test_every_method_keeps_the_same_episodes(null):
         "plan.json",
         "sessions.jsonl",
         "summary.json",
+        "supports.json",
     ]
 
 

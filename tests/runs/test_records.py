@@ -41,9 +41,6 @@ def test_a_log_read_at_once_holds_the_records_in_their_order(records: list[Episo
     table = parse_canonical(b"".join(record.line() for record in records))
     assert table is not None
     assert list(table.values()) == records
-    assert (
-        list(table.support) == [record.support for record in table.values()] == [r.support for r in records]
-    )
     assert list(table) == [record.index for record in records]
     assert list(table.by_index) == sorted(table)
     assert RecordTable.of({record.index: record for record in records}) == table
@@ -74,8 +71,6 @@ def test_one_changed_byte_is_never_read_at_once(records: list[EpisodeRecord], da
         '{"c":1,"i":0,"inter":[1,2],"union":[3,4],"target":5',
         '{"i":0,"c":1,"inter":[1,2],"union":[3,4],"target":5,"doubts":[]',
         '{"i":0,"c":1,"inter":[1,2],"union":[3,4],"target":5,"doubts":7',
-        '{"i":0,"c":1,"inter":[1,2],"union":[3,4],"target":5,"support":[]',
-        '{"i":0,"c":1,"inter":[1,2],"union":[3,4],"target":5,"support":[7]8',
         '{"i":0,"c":1,"inter":[1,2],"union":[3,4],"target":5,"sup9port":[7]',
         '{"i":0, "c":1,"inter":[1,2],"union":[3,4],"target":5',
     ],

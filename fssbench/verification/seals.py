@@ -189,9 +189,10 @@ def _find_contradictions(plan: Plan, identity: Identity, context: Context) -> It
         if not _is_same_value(value, used):
             yield f"setting {key} was given as {value!r}, but the identity block has {used!r}"
     kinds = {mark.kind for mark in marks}
-    if context.weights == "random" and MarkKind.RANDOM_BACKBONE not in kinds:
+    networks = [context.weights, *context.companion_weights.values()]
+    if "random" in networks and MarkKind.RANDOM_BACKBONE not in kinds:
         yield f"the mark {str(MarkKind.RANDOM_BACKBONE)!r} is missing"
-    if str(context.weights).startswith("file:") and MarkKind.LOCAL_WEIGHTS not in kinds:
+    if any(str(weights).startswith("file:") for weights in networks) and MarkKind.LOCAL_WEIGHTS not in kinds:
         yield f"the mark {str(MarkKind.LOCAL_WEIGHTS)!r} is missing"
     own = f"{identity.input_size} px, protocol: {identity.size} px" if identity.input_size else None
     if [mark.detail for mark in marks if mark.kind == MarkKind.OWN_INPUT_SIZE] != ([own] if own else []):

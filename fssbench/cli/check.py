@@ -11,7 +11,14 @@ import click
 
 from fssbench.cli.hints import Verb, compose_plugin_command
 from fssbench.cli.numbers import SIDE
-from fssbench.cli.options import data_option, json_option, pdb_option, plugin_option, splits_option
+from fssbench.cli.options import (
+    data_option,
+    json_option,
+    no_isolate_option,
+    pdb_option,
+    plugin_option,
+    splits_option,
+)
 from fssbench.cli.output import emit_json, print_table, to_one_line
 from fssbench.errors import PluginError, UsageError, make_unknown_error
 
@@ -75,10 +82,18 @@ def _find_benchmarks(file: str) -> Iterator[str]:
 
 
 def _check_target(
-    kind: str, name: str, place: Place, backbone: str | None, size: int | None, progress: Progress
+    kind: str,
+    name: str,
+    place: Place,
+    backbone: str | None,
+    size: int | None,
+    progress: Progress,
+    *,
+    isolate: bool,
 ) -> list[CheckResult]:
     """Check one plugin or benchmark, and show the progress."""
     from fssbench import testing
+    from fssbench.conformance.isolated import check_method_apart
     from fssbench.plugins.registry import BACKBONES, DATASETS, METHODS, REPORTERS
 
     def watch(check: str, done: int, _: int) -> None:
@@ -88,7 +103,10 @@ def _check_target(
         return testing.check_benchmark(name, data=place.data, splits=place.splits, watch=watch)
     if kind == METHODS.kind:
         options = {} if size is None else {"size": size}
-        return testing.check_method(METHODS.get(name), backbone, watch=watch, **options)
+        cls = METHODS.get(name)
+        if isolate:
+            return check_method_apart(cls, backbone, watch=watch, **options)
+        return testing.check_method(cls, backbone, watch=watch, **options)
     if kind == DATASETS.kind:
         return testing.check_dataset(DATASETS.get(name), data=_find_real_files(place.data), watch=watch)
     if kind == BACKBONES.kind:
@@ -131,6 +149,7 @@ def _count_checks(kind: str) -> int:
 @splits_option()
 @plugin_option()
 @pdb_option()
+@no_isolate_option()
 @json_option("One JSON object per check.")
 def command(
     target: str,
@@ -138,6 +157,7 @@ def command(
     size: int | None,
     data: str | None,
     splits: str | None,
+    isolate: bool,
     as_json: bool,
 ) -> None:
     """Check TARGET against its contract: a plugin file, folder or module, or a registered name.
@@ -158,7 +178,9 @@ def command(
     progress = Progress()
     with progress.over(sum(_count_checks(kind) for kind, _ in targets)):
         for kind, name in targets:
-            results = _check_target(kind, name, Place(data, splits), backbone, size, progress)
+            results = _check_target(
+                kind, name, Place(data, splits), backbone, size, progress, isolate=isolate
+            )
             rows += [{"kind": kind, "name": name, **asdict(result)} for result in results]
     if as_json:
         emit_json(rows)

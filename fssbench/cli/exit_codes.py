@@ -11,6 +11,7 @@ A process that native code ends by itself cannot be noticed from inside.  That i
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -58,6 +59,10 @@ def run_program(command: Callable[[], object]) -> NoReturn:
     Args:
         command: raises `SystemExit` with the exit code.
     """
+    if (
+        signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    ):  # a script's `command &`: `kill -INT` stops it all the same
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         command()
     except SystemExit as end:

@@ -194,6 +194,57 @@ def threads_option() -> Decorator:
     )
 
 
+def _stay_with_debugger(_: click.Context, __: click.Parameter, value: bool | None) -> bool | None:
+    """Return False beside `--pdb`: the debugger reads from the terminal, which a child process does not have."""
+    from fssbench.plugins.calls import has_debugger
+
+    return False if has_debugger() else value
+
+
+def no_isolate_option() -> Decorator:
+    """Make the option `--isolate/--no-isolate` of `check`; by default a method has a process of its own."""
+    return click.option(
+        "--isolate/--no-isolate",
+        "isolate",
+        default=True,
+        show_default=True,
+        callback=_stay_with_debugger,
+        help="Check a method in a process of its own, which is ended if it hangs.",
+    )
+
+
+def isolation_options(seconds: float) -> Decorator:
+    """Make the options `--isolate` and `--episode-timeout`; the command receives both.
+
+    Args:
+        seconds: default of `--episode-timeout`.
+    """
+
+    def add(command: Any) -> Any:
+        for option in (
+            click.option(
+                "--episode-timeout",
+                type=click.FloatRange(0, min_open=True),
+                default=seconds,
+                show_default=True,
+                metavar="SECONDS",
+                help="End a method in a process of its own that takes longer for an episode, with its stack.",
+            ),
+            click.option(
+                "--isolate/--no-isolate",
+                "isolate",
+                default=None,
+                callback=_stay_with_debugger,
+                help="Run each method in a process of its own, or all in this one. Default: those that are not built "
+                "in, on the CPU of Linux.",
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return add
+
+
 def cache_mb_option(text: str) -> Decorator:
     """Make the option `--cache-mb`, the memory for features; `text` is its help."""
     return click.option("--cache-mb", type=Whole(0), default=2048, show_default=True, help=text)

@@ -18,6 +18,7 @@ from fssbench.cli.options import (
     data_option,
     device_option,
     feature_cache_options,
+    isolation_options,
     json_option,
     out_option,
     pdb_option,
@@ -157,6 +158,7 @@ def _place_on_device(device: str, shard: Shard | None) -> str:
     show_default=True,
     help="Threads that read the images of the next episodes.",
 )
+@isolation_options(600.0)
 @click.option(
     "--panels",
     type=Whole(0),

@@ -5,13 +5,11 @@ from __future__ import annotations
 import inspect
 import random
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import ImageFile
 from torch import Tensor
 
 from fssbench.conformance.harness import (
@@ -24,6 +22,7 @@ from fssbench.conformance.harness import (
     run_checks,
 )
 from fssbench.conformance.loss import LOSS_CHECKS
+from fssbench.conformance.process_state import ProcessState
 from fssbench.conformance.subject import MethodSubject
 from fssbench.contracts.debug_maps import collect_debug_maps
 from fssbench.contracts.methods import FeatureMethod, Method
@@ -276,25 +275,14 @@ def needs_no_gradient(s: MethodSubject) -> None:
 
 
 def settings_untouched(s: MethodSubject) -> None:
-    """A prediction does not change process-wide settings of torch and Pillow, or the working folder."""
-
-    def settings() -> dict[str, Any]:
-        return {
-            "default dtype": torch.get_default_dtype(),
-            "default device": torch.get_default_device(),
-            "threads": torch.get_num_threads(),
-            "cudnn.benchmark": torch.backends.cudnn.benchmark,
-            "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
-            "LOAD_TRUNCATED_IMAGES": ImageFile.LOAD_TRUNCATED_IMAGES,
-            "working folder": str(Path.cwd()),
-        }
-
+    """A prediction changes nothing process-wide: settings, hooks, environment, functions of other modules."""
     episodes = s.episodes()
     with isolated(0):  # this context also restores what the call changes
-        before = settings()
+        before = ProcessState()
         s.method.predict(episodes.query, episodes.support, episodes.mask)
-        changed = [name for name, value in settings().items() if value != before[name]]
-    require(not changed, f"a prediction changed these settings: {', '.join(changed)}")
+        changed = before.list_changed_settings()
+    changed = [*dict.fromkeys((*changed, *s.state.list_changed_settings(), *s.state.list_other_changes()))]
+    require(not changed, f"predictions changed, for the whole process: {', '.join(changed)}")
 
 
 def generators_untouched(s: MethodSubject) -> None:
@@ -372,5 +360,26 @@ def check_method(
     Returns:
         One result per check, in order.
     """
+    return list(each_check(cls, backbone, size=size, watch=watch))
+
+
+def each_check(
+    cls: type[Method],
+    backbone: str | None,
+    *,
+    size: int,
+    watch: Watch,
+    beat: Callable[[int], None] = lambda _: None,
+) -> Iterator[CheckResult]:
+    """Yield the results of the checks of a method class one by one; arguments as for `check_method`.
+
+    Args:
+        cls: the class.
+        backbone: backbone to check on.
+        size: side of the synthetic episodes, pixels.
+        watch: called before each check and at the end.
+        beat: called before each prediction with its number of episodes times supports.
+    """
     with generators_kept():
-        return list(run_checks(METHOD_CHECKS, MethodSubject(cls, backbone, size), cls.waivers, watch))
+        subject = MethodSubject(cls, backbone, size, beat)
+        yield from run_checks(METHOD_CHECKS, subject, cls.waivers, watch)

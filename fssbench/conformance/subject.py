@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 from torch import Tensor
 
+from fssbench.conformance.process_state import ProcessState
 from fssbench.contracts.methods import Method, reads_raw_pixels
 from fssbench.episodes.synthetic import SIDE, Synthetic
 from fssbench.errors import FssbenchError
@@ -23,11 +25,21 @@ class MethodSubject:
         cls: the method class.
         backbone: backbone to build on; None for the smallest one that the method accepts.
         size: side of the synthetic episodes, pixels; a method with an input size of its own is checked at that.
+        beat: called before each prediction with its number of episodes times supports.
     """
 
-    def __init__(self, cls: type[Method], backbone: str | None = None, size: int = SIDE) -> None:
+    def __init__(
+        self,
+        cls: type[Method],
+        backbone: str | None = None,
+        size: int = SIDE,
+        beat: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self.cls = cls
         self.backbone = backbone
+        self._beat = beat
+        self.state = ProcessState()
+        """The state of the process before the method was built."""
         self.size = cls.card.input_size or size
 
     def episodes(self, batch: int = 1, shot: int = 1) -> Synthetic:
@@ -64,6 +76,7 @@ class MethodSubject:
 
     def predict(self, episodes: Synthetic, method: Method | None = None, **options: Any) -> Tensor:
         """Return the logits of the episodes, from a fixed state of the random generators."""
+        self._beat(episodes.mask.shape[0] * episodes.mask.shape[1])
         with isolated(0):
             logits = (method or self.method).predict(
                 episodes.query, episodes.support, episodes.mask, **options

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,13 +19,12 @@ from fssbench.contracts.episodes import Episode, Plan
 from fssbench.contracts.methods import Method
 from fssbench.data.location import open_dataset
 from fssbench.data.picture_names import Pictures
-from fssbench.errors import DataError, DatasetContractError, FssbenchError, PluginError, RunFolderError
+from fssbench.errors import DataError, FssbenchError, PluginError
 from fssbench.evaluation.episode_order import order_for_reuse
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.isolation import generators_kept
 from fssbench.evaluation.method_run import MethodRun
-from fssbench.evaluation.pace import find_slow
 from fssbench.evaluation.precision import exact_float32
 from fssbench.evaluation.probing import probe_supports
 from fssbench.evaluation.settings import (
@@ -36,14 +34,11 @@ from fssbench.evaluation.settings import (
     make_settings,
     select_part,
 )
+from fssbench.evaluation.walk import Watch, walk
 from fssbench.evaluation.weights_guard import WeightsGuard
 from fssbench.progress import Progress
 from fssbench.runs.identity import hash_plan_files
 from fssbench.runs.pictures import Thumbnails
-from fssbench.termination import finished_before_termination
-
-Watch = Callable[[str, int, int], None]
-"""Called with a run's label, episodes done and episodes planned."""
 
 
 @check_arguments
@@ -149,13 +144,13 @@ def evaluate_all(
         inputs = Inputs(dataset, plan.size, torch.device(settings.device), cache, files, settings.workers)
         stack.callback(inputs.close)
         small, pictures = Thumbnails(inputs.reader), Pictures.of_plan(dataset, plan)
-        runs = [
-            stack.enter_context(MethodRun(guard, plan, dataset, settings, files.sha256, small, pictures))
-            for guard in guards
-        ]
+        # the processes of methods begin before a folder is locked, so that none of them holds a lock
+        runs = [MethodRun(guard, plan, dataset, settings, files.sha256, small, pictures) for guard in guards]
+        for run in runs:
+            stack.enter_context(run)
         for run in runs:
             files.write_prefixes(run.path)
-        failed += _walk(
+        failed += walk(
             runs, _order_episodes(runs, plan, settings, inputs), inputs, watch, may_defer=defer is not None
         )
         failed += probe_supports(runs, plan, settings, inputs)
@@ -210,43 +205,3 @@ def _order_episodes(
     ordered = order_for_reuse(todo, inputs.count_images_held(methods))
     inputs.expect(methods, ordered)
     return ordered
-
-
-def _walk(
-    runs: Sequence[MethodRun],
-    episodes: Sequence[Episode],
-    inputs: Inputs,
-    watch: Watch | None,
-    *,
-    may_defer: bool,
-) -> list[tuple[Method, FssbenchError]]:
-    """Evaluate episodes with all runs that lack them; return the methods that broke with their error."""
-    failed: list[tuple[Method, FssbenchError]] = []
-
-    def attempt(run: MethodRun, step: Callable[[], None]) -> None:
-        try:
-            step()
-        except DatasetContractError:
-            raise
-        except (PluginError, RunFolderError) as error:
-            run.broken = error
-            failed.append((run.method, error))
-
-    for run in runs:
-        run.plan_repetitions([episode for episode in episodes if run.lacks(episode.index)])
-    for episode in episodes:
-        active = [run for run in runs if run.is_active and run.lacks(episode.index)]
-        with finished_before_termination():
-            for run in active:
-                attempt(run, partial(run.step, episode, inputs))
-                if watch and run.is_active:
-                    watch(run.label, run.count_done(), run.planned)
-        if may_defer and (slow := find_slow({run: run.pace for run in active if run.is_active})):
-            slow.deferred = True
-    for run in runs:
-        for episode in run.repeated.episodes:
-            if run.is_active:
-                attempt(run, partial(run.repeat, episode, inputs))
-        if run.is_active:
-            attempt(run, run.finish_repetitions)
-    return failed

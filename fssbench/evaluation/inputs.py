@@ -26,6 +26,7 @@ from fssbench.data.data_files import DataFiles
 from fssbench.data.reader import ImageFacts, Reader, Target
 from fssbench.data.resized_images import ResizedImages
 from fssbench.errors import DataError, FssbenchError
+from fssbench.evaluation.buffers import Buffers
 from fssbench.evaluation.extraction import Extractor
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.feature_names import name_features
@@ -96,7 +97,7 @@ class Inputs:
         self.cache = cache
         self._sources: dict[int, _Source] = {}
         self._extractors: dict[Hashable, Extractor] = {}
-        self._buffers: dict[tuple[str, str, tuple[int, ...]], Tensor] = {}
+        self._buffers = Buffers()
         self._place = (dataset.card.name, str(dataset.root), dataset.variant)
         self._workers = workers
         self._ahead = ReadAhead(self._read_image, 0)
@@ -160,12 +161,18 @@ class Inputs:
         """Return the cache key of an image.  It contains the file's hash, as a file may change between plans."""
         return ((source.key, self.files.content(item)) if self.files else source.key), item
 
-    def of(self, method: Method, episode: Episode) -> tuple[Any, Any, Tensor]:
+    def of(self, method: Method, episode: Episode, buffers: Buffers | None = None) -> tuple[Any, Any, Tensor]:
         """Return query, supports and support masks of an episode, in the form that `method` reads.
 
         A feature method gets a dictionary per role, from tap to features: (1, C, h, w) for the query and
         (1, K, C, h, w) for the supports.  Other methods get pixels: (1, 3, S, S) and (1, K, 3, S, S).
         Masks are (1, K, S, S).  S is the method's own input size if it has one.
+
+        Args:
+            method: the method.
+            episode: the episode.
+            buffers: where the tensors are, until the next episode with the same buffers; those of all methods of this
+                process by default.
 
         Raises:
             DataError: if an image or mask cannot be read, or must not be used.  The error names the episode.
@@ -181,16 +188,18 @@ class Inputs:
             masks = [self._mask(item, episode.class_id, size) == 1 for item in episode.supports]
         except FssbenchError as error:
             raise type(error)(f"episode {episode.index}: {error}") from error
+        buffers = self._buffers if buffers is None else buffers
         # NumPy converts bool to float ten times faster than torch
         support_mask = torch.from_numpy(np.stack(masks).astype(np.float32)).to(self.device)[None]
+        support_mask = buffers.keep("mask", support_mask)
         if reads_features(method):
             return (
-                {tap: self._staged("query", tap, [query])[:, 0] for tap in method.taps.query},
-                {tap: self._staged("support", tap, supports) for tap in method.taps.support},
+                {tap: _stage(buffers, "query", tap, [query])[:, 0] for tap in method.taps.query},
+                {tap: _stage(buffers, "support", tap, supports) for tap in method.taps.support},
                 support_mask,
             )
-        pixels = self._staged("query", _PIXELS, [query])[:, 0]
-        return pixels, self._staged("support", _PIXELS, supports), support_mask
+        pixels = _stage(buffers, "query", _PIXELS, [query])[:, 0]
+        return pixels, _stage(buffers, "support", _PIXELS, supports), support_mask
 
     def doubts(self, episode: Episode) -> tuple[str, ...]:
         """Return the kinds of doubt about an episode, sorted.  "vanished": an object has no pixel at this size."""
@@ -204,20 +213,6 @@ class Inputs:
         if (item, class_id) not in self._object_pixels:
             self._read_mask(item, class_id, self.size)
         return self._object_pixels[item, class_id]
-
-    def _staged(self, role: str, tap: str, images: Sequence[Maps]) -> Tensor:
-        """Copy one tap of K images (1, C, h, w) into a reused buffer (1, K, C, h, w).
-
-        The copy protects the cache: a method that writes to its input cannot change the input of another one.  The
-        buffer is reused because new memory costs more than the copy.
-        """
-        shape = (1, len(images), *images[0][tap].shape[1:])
-        buffer = self._buffers.get((role, tap, shape))
-        if buffer is None:
-            buffer = self._buffers[role, tap, shape] = images[0][tap].new_empty(shape)
-        for k, maps in enumerate(images):
-            buffer[:, k].copy_(maps[tap])
-        return buffer
 
     def target(self, episode: Episode, *, original: bool) -> Target:
         """Return the truth of the query at network size, or at the size of its file if `original` is true."""
@@ -334,6 +329,15 @@ class Inputs:
         if size == self.size:
             self._object_pixels[item, class_id] = int(np.count_nonzero(mask == 1))
         return mask
+
+
+def _stage(buffers: Buffers, role: str, tap: str, images: Sequence[Maps]) -> Tensor:
+    """Copy one tap of K images (1, C, h, w) into a buffer (1, K, C, h, w)."""
+    shape = (1, len(images), *images[0][tap].shape[1:])
+    buffer = buffers.get((role, tap), shape, images[0][tap])
+    for k, maps in enumerate(images):
+        buffer[:, k].copy_(maps[tap])
+    return buffer
 
 
 def feature_key(method: Method) -> Hashable:

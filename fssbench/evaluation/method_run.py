@@ -24,6 +24,7 @@ from fssbench.data.reader import Target
 from fssbench.errors import FssbenchError, PluginError, RunFolderError
 from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.inspected import InspectedEpisode
+from fssbench.evaluation.isolated_method import IsolatedMethod, runs_apart
 from fssbench.evaluation.method_call import EpisodeCall, finish_work_on, segment_episode
 from fssbench.evaluation.pace import Pace
 from fssbench.evaluation.repeated import TOLERANCE, Repeated
@@ -112,6 +113,13 @@ class MethodRun:
         self._withheld: EpisodeRecord | None = None
         """The last episode, which is stored when the repeated ones gave the same masks."""
         self._closed = False
+        self.evaluation: Evaluation | None = None
+        """The result, when the folder is written."""
+        apart = runs_apart(method, settings)
+        self.apart = IsolatedMethod(guard, self.source, settings.episode_timeout) if apart else None
+        """The process of the method; None if it runs in this one."""
+        self._sent: Given | None = None
+        """The episode that the process computes now."""
 
     def __enter__(self) -> MethodRun:
         self.writer.__enter__()
@@ -120,6 +128,8 @@ class MethodRun:
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         try:
+            if self.apart is not None and self.broken is None:
+                self.apart.let_finish()
             if self._computed and not self._closed and not isinstance(self.broken, RunFolderError):
                 self.close()
         except FssbenchError:
@@ -129,6 +139,8 @@ class MethodRun:
             with ExitStack() as stack:
                 stack.callback(self.writer.__exit__, kind, *rest)
                 stack.callback(self.panels.close)
+                if self.apart is not None:
+                    stack.callback(self.apart.close)
                 if self.masks is not None:
                     stack.callback(self.masks.close)
 
@@ -169,10 +181,29 @@ class MethodRun:
         given = self.receive(episode, inputs)
         self.compare(given, self.predict(given)[0])
 
+    def send(self, episode: Episode, inputs: Inputs, *, repeated: bool) -> None:
+        """Give an episode to the process of the method."""
+        assert self.apart is not None  # only the methods that have one are called so
+        self._sent = given = self.receive(episode, inputs)
+        tensors = (given.query, given.support, given.support_mask)
+        self.apart.send(tensors, self.describe_call(given), repeated=repeated)
+
+    def take(self, inputs: Inputs, *, repeated: bool) -> None:
+        """Take the answer of that process, and count and store it, or compare it with that of the first time."""
+        assert self.apart is not None
+        assert self._sent is not None
+        given, self._sent = self._sent, None
+        answer = self.apart.receive()
+        if repeated:
+            self.compare(given, answer.mask)
+        else:
+            self.store(given, answer.mask, answer.seconds, inputs, answer.check)
+
     def receive(self, episode: Episode, inputs: Inputs) -> Given:
         """Collect what the method receives of an episode, and the truth that it is scored against."""
         started = time.monotonic()
-        query, support, support_mask = inputs.of(self.method, episode)
+        buffers = self.apart.buffers if self.apart is not None else None
+        query, support, support_mask = inputs.of(self.method, episode, buffers)
         finish_work_on(query, support)
         target = inputs.target(episode, original=self.score_size == "original")
         return Given(episode, query, support, support_mask, target, time.monotonic() - started)
@@ -276,11 +307,13 @@ class MethodRun:
             "and use the global generators or the `generator` of `adapt`"
         )
 
-    def finish_repetitions(self) -> None:
-        """Store the last episode, after the repeated ones gave the same masks."""
+    def finish(self) -> None:
+        """Store the last episode, after the repeated ones gave the same masks, and write the summary."""
         if self._withheld is not None:
             self._append(self._withheld)
             self._withheld = None
+        if not self.settings.sensitivity:  # else more predictions follow
+            self.close()
 
     def predict_mask(
         self,
@@ -300,10 +333,16 @@ class MethodRun:
             named: class whose name the method is told; that of the episode by default.
             inverted: whether the masks of the supports are inverted.
         """
-        query, support, mask = inputs.of(self.method, episode)
+        buffers = self.apart.buffers if self.apart is not None else None
+        query, support, mask = inputs.of(self.method, episode, buffers)
         told = episode if named is None else replace(episode, class_id=named)
-        given = Given(told, query, support, 1 - mask if inverted else mask, target, 0.0)
-        return self.predict(given)[0]
+        if inverted:
+            mask = 1 - mask if buffers is None else buffers.keep("mask", 1 - mask)
+        given = Given(told, query, support, mask, target, 0.0)
+        if self.apart is None:
+            return self.predict(given)[0]
+        self.apart.send((query, support, mask), self.describe_call(given), repeated=True)
+        return self.apart.receive().mask
 
     def record_support_sizes(self, inputs: Inputs) -> None:
         """Record the sizes of the objects of the supports of all counted episodes, if any was counted now.
@@ -385,10 +424,12 @@ class MethodRun:
             DataError: if the folder is damaged or cannot be written.
             RunFolderError: if somebody else changed the folder; what was computed is kept.
         """
+        if self.evaluation is not None:
+            return self.evaluation
         self._closed = True
         if self._computed:
             try:
-                self._prove(self.guard.check_all)
+                self._prove(self.apart.check_all if self.apart is not None else self.guard.check_all)
             except PluginError:
                 if self.broken is None:  # else it is known why this method stopped
                     raise
@@ -402,4 +443,5 @@ class MethodRun:
                 "Next: run the same command again"
             )
         self.writer.report_losses()
-        return Evaluation(self.path, self.identity, score, self.planned, self._computed)
+        self.evaluation = Evaluation(self.path, self.identity, score, self.planned, self._computed)
+        return self.evaluation

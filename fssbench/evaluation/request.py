@@ -168,7 +168,7 @@ def make_request(methods: Iterable[str], config: Mapping[str, Any], given: Mappi
         if name not in (known := {*of_settings, *of_request, *_SEVERAL}):
             raise make_unknown_error("argument of fssbench.run", name, known, hint="Next: help(fssbench.run)")
     of_settings &= given.keys()
-    settings = make_settings(**{name: given[name] for name in of_settings})
+    settings = make_settings(**{"isolate": None, **{name: given[name] for name in of_settings}})
     values: dict[str, Any] = {
         "methods": tuple(dict.fromkeys(methods)),
         "config": dict(config),

@@ -52,6 +52,10 @@ class Settings:
     """Indices of the episodes to compute; None for all."""
     save_masks: bool = False
     """Whether the predicted masks are stored beside the counts.  They change no number."""
+    isolate: bool | None = False
+    """Whether methods run in processes of their own; None: those that are not built in.  It changes no number."""
+    episode_timeout: Annotated[float, Field(gt=0)] = 600.0
+    """Seconds after which a method in a process of its own is ended, with its stack in the error."""
     repeated: Natural = MOST
     """Largest number of episodes that a method of others computes again at the end, to notice that it keeps state."""
     sensitivity: Natural = 0

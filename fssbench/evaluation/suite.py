@@ -23,8 +23,10 @@ from fssbench.data.location import find_data_folder, is_miniature
 from fssbench.episodes.replay import prepare_given_plan
 from fssbench.episodes.sampling import plan
 from fssbench.errors import DataError, FssbenchError, LackingError, UsageError
-from fssbench.evaluation.engine import Watch, evaluate_all
+from fssbench.evaluation.engine import evaluate_all
+from fssbench.evaluation.isolated_method import find_unprotected
 from fssbench.evaluation.settings import Evaluation, Settings, make_cache
+from fssbench.evaluation.walk import Watch
 from fssbench.files.writable import require_writable
 from fssbench.loading.backbone_weights import explain_missing_weights
 from fssbench.loading.load import choose_companions, load_method
@@ -137,6 +139,7 @@ def prepare(request: Request, *, tell: Callable[[str], None] = lambda _: None) -
     for drawn in plans:
         methods = [collect_error(lambda n=n, p=drawn: loader.get(n, p)) for n in names]  # type: ignore[misc]
         tasks.append(Task(drawn, tuple(m for m in methods if m is not None)))
+    notes = [*notes, *_note_unprotected(tasks, request.settings, problems)]
     lacking = [problem for problem in problems if isinstance(problem, LackingError)]
     if len(lacking) == len(problems) and any(task.methods for task in tasks):
         notes += [f"left out: {problem}" for problem in lacking]
@@ -174,6 +177,17 @@ def _note_trainings(tasks: Sequence[Task]) -> Iterator[str]:
         also = f" and {len(more)} more" if more else ""
         like = f"; {len(others)} more like this on other folds" if others else ""
         yield f"{name}: checkpoint {fact}, on {first}{also}{like}"
+
+
+def _note_unprotected(
+    tasks: Sequence[Task], settings: Settings, problems: list[FssbenchError]
+) -> Iterator[str]:
+    """Say which methods run in this process because they cannot be apart; a problem if --isolate is given."""
+    names = ", ".join(find_unprotected([method for task in tasks for method in task.methods], settings))
+    if names and settings.isolate:
+        problems.append(UsageError(f"--isolate needs the CPU of Linux, not device {settings.device!r}"))
+    elif names:
+        yield f"{names}: no process of its own, which needs the CPU of Linux; its crash or hang ends all methods"
 
 
 def _was_edited_since_training(method: Method) -> bool:

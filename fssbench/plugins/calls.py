@@ -128,7 +128,7 @@ def find_place(error: BaseException) -> str:
         The place without any folder; empty if no frame is known.
     """
     if isinstance(error, SyntaxError) and error.filename and error.filename[0] != "<":
-        return _describe_line(error.filename, error.lineno or 0, "", error.text or "")
+        return describe_place(error.filename, error.lineno or 0, "", error.text or "")
     frames = [*_walk_frames(error.__traceback__)]
     if not frames:
         return ""
@@ -136,7 +136,7 @@ def find_place(error: BaseException) -> str:
     code = frame.f_code
     linecache.checkcache(code.co_filename)
     line = linecache.getline(code.co_filename, number, frame.f_globals)
-    return _describe_line(code.co_filename, number, code.co_name, line)
+    return describe_place(code.co_filename, number, code.co_name, line)
 
 
 def _choose_frame(frames: Sequence[tuple[FrameType, int]]) -> int:
@@ -154,6 +154,11 @@ def set_debugger(debugger: Debugger | None) -> None:
     """
     global _debugger
     _debugger = debugger
+
+
+def has_debugger() -> bool:
+    """Return whether a debugger opens at the failures of plugins."""
+    return _debugger is not None
 
 
 def call_debugger(error: BaseException) -> None:
@@ -242,7 +247,8 @@ def _list_plugin_packages() -> frozenset[str]:
     }
 
 
-def _describe_line(file: str, number: int, function: str, line: str) -> str:
+def describe_place(file: str, number: int, function: str, line: str) -> str:
+    """Describe a place in a source file: `mine.py:10 in helper: raise ...`."""
     text = " ".join(line.split())
     text = text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]} ..."
     place = f"{PurePath(file.replace(chr(92), '/')).name}:{number}"

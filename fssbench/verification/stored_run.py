@@ -228,6 +228,7 @@ def _recompute(run: StoredRun, plan: Plan, method: Method, inputs: VerificationI
             device=device,
             shard=identity.shard,
             panels=len(plan),
+            isolate=None,
             repeated=0,
             only=frozenset({*indices, *probed}),
             sensitivity=len(plan) if probed else 0,

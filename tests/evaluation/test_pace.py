@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fssbench.errors import PluginError
-from fssbench.evaluation import engine
+from fssbench.evaluation import walk
 from fssbench.evaluation.method_run import MethodRun
 from fssbench.evaluation.pace import Pace, find_slow
 from fssbench.evaluation.settings import Settings
@@ -69,7 +69,7 @@ def find_the_one_called_slow(paces: dict[MethodRun, Pace]) -> MethodRun | None:
 
 
 def test_slow_method_runs_last_and_every_run_is_whole(null, request_, monkeypatch) -> None:
-    monkeypatch.setattr(engine, "find_slow", find_the_one_called_slow)
+    monkeypatch.setattr(walk, "find_slow", find_the_one_called_slow)
     order = []
     for task, done, failed in execute(prepare(request_)):
         assert failed == []
@@ -90,7 +90,7 @@ def test_slow_method_runs_last_and_every_run_is_whole(null, request_, monkeypatc
 
 
 def test_slow_method_that_breaks_later_is_reported_once(null, request_, monkeypatch) -> None:
-    monkeypatch.setattr(engine, "find_slow", find_the_one_called_slow)
+    monkeypatch.setattr(walk, "find_slow", find_the_one_called_slow)
     calls = [0]
     original = METHODS.get("slow").logits
 
@@ -110,7 +110,7 @@ def test_slow_method_that_breaks_later_is_reported_once(null, request_, monkeypa
 
 def test_slow_method_that_breaks_when_it_is_put_off_is_reported_once(null, request_, monkeypatch) -> None:
     """Its weights are compared when its folder is closed; the others go on."""
-    monkeypatch.setattr(engine, "find_slow", find_the_one_called_slow)
+    monkeypatch.setattr(walk, "find_slow", find_the_one_called_slow)
     close = MethodRun.close
 
     def fail(self):

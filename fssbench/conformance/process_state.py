@@ -1,0 +1,111 @@
+"""What all plugins of a process share: settings, hooks, environment, and the functions of loaded modules."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import torch
+from PIL import Image, ImageFile
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules import module as modules
+
+from fssbench.plugins.import_files import PREFIX
+
+_FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType, type)
+_CLASSES: tuple[type, ...] = (Tensor, nn.Module, nn.Conv2d, nn.BatchNorm2d, nn.Linear, Image.Image)
+"""Classes whose methods plugins are known to replace."""
+_TABLES: Mapping[str, dict[int, Any]] = {
+    "forward hooks of all modules": modules._global_forward_hooks,
+    "forward pre-hooks of all modules": modules._global_forward_pre_hooks,
+    "backward hooks of all modules": modules._global_backward_hooks,
+}
+_SETTINGS: Mapping[str, Callable[[], Any]] = {
+    "default dtype": torch.get_default_dtype,
+    "default device": torch.get_default_device,
+    "threads": torch.get_num_threads,
+    "autocast": lambda: (torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")),
+    "grad mode": torch.is_grad_enabled,
+    "anomaly detection": torch.is_anomaly_enabled,
+    "flush denormal": lambda: float(torch.tensor([1e-42]) * 1.0) == 0.0,
+    "cudnn.benchmark": lambda: torch.backends.cudnn.benchmark,
+    "cudnn.enabled": lambda: torch.backends.cudnn.enabled,
+    "mkldnn": lambda: torch.backends.mkldnn.enabled,
+    "deterministic algorithms": torch.are_deterministic_algorithms_enabled,
+    "float32 precision": torch.get_float32_matmul_precision,
+    "LOAD_TRUNCATED_IMAGES": lambda: ImageFile.LOAD_TRUNCATED_IMAGES,
+    "MAX_IMAGE_PIXELS": lambda: Image.MAX_IMAGE_PIXELS,
+    "working folder": os.getcwd,
+    "standard output": lambda: sys.stdout,
+    "standard error": lambda: sys.stderr,
+    "recursion limit": sys.getrecursionlimit,
+    "trace function": sys.gettrace,
+    "umask": lambda: _read_umask(),
+}
+
+
+def _read_umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+class ProcessState:
+    """The state of this process at one time."""
+
+    def __init__(self) -> None:
+        self._settings = {name: read() for name, read in _SETTINGS.items()}
+        self._tables = {name: set(table) for name, table in _TABLES.items()}
+        self._environment = dict(os.environ)
+        self._signals = {number: signal.getsignal(number) for number in signal.valid_signals()}
+        self._functions = {
+            id(holder): (holder, name, _copy_functions(holder)) for name, holder in _list_holders()
+        }
+
+    def list_changed_settings(self) -> list[str]:
+        """List the settings that have changed since; empty if none has."""
+        return [name for name, read in _SETTINGS.items() if read() != self._settings[name]]
+
+    def list_other_changes(self) -> list[str]:
+        """List the hooks, variables, signal handlers and functions that have changed since; empty if none has."""
+        changes = [name for name, table in _TABLES.items() if set(table) != self._tables[name]]
+        names = os.environ.keys() | self._environment.keys()
+        changes += [
+            f"environment variable {name}"
+            for name in sorted(names)
+            if os.environ.get(name) != self._environment.get(name)
+        ]
+        changes += [
+            f"handler of {signal.Signals(number).name}"
+            for number, handler in self._signals.items()
+            if signal.getsignal(number) is not handler
+        ]
+        for holder, name, functions in self._functions.values():
+            now = vars(holder)
+            changes += [
+                f"function {name}.{each}"
+                for each, function in functions.items()
+                if now.get(each) is not function
+            ]
+        return changes
+
+
+def _list_holders() -> list[tuple[str, ModuleType | type]]:
+    """List the modules and classes whose functions are compared: all but those of plugin files."""
+    holders: list[tuple[str, ModuleType | type]] = [
+        (name, module)
+        for name, module in list(sys.modules.items())
+        if isinstance(module, ModuleType) and not name.startswith((PREFIX, "__main__"))
+    ]
+    holders += [(f"{cls.__module__}.{cls.__qualname__}", cls) for cls in _CLASSES]
+    return [*holders, ("torch.nn.functional", functional)]
+
+
+def _copy_functions(holder: ModuleType | type) -> dict[str, Any]:
+    # not `isinstance`, which asks an object for its class: some warn that they are deprecated
+    return {name: value for name, value in vars(holder).items() if issubclass(type(value), _FUNCTIONS)}

@@ -22,6 +22,7 @@ EXTRAS = (
     "pycocotools",
     "pyarrow",
     "seaborn",
+    "submitit",
 )
 SETTINGS = (
     "FSSBENCH_DATA",

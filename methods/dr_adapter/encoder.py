@@ -26,13 +26,15 @@ class CutEncoder(Trained):
 
     Attributes:
         channels: channels of the maps at the cuts.
+        is_resnet: whether the copy is a ResNet.
     """
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone)
         last = list_stages(self.network, 3)[2][-1].name
         self._first_cut: str | None = None
-        if set(_RESNET_STAGES) <= dict(self.network.named_children()).keys():
+        self.is_resnet = set(_RESNET_STAGES) <= dict(self.network.named_children()).keys()
+        if self.is_resnet:
             self.channels, self._steps = _cut_resnet(self.network)
         else:
             cuts = _list_cuts(self.network)

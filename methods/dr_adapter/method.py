@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _DEEP_STEM = ("resnet50", "resnet101")
 _SUPPORT_WEIGHT = 0.2
+_EPS = 1e-6
 
 
 class DRAdapterConfig(MethodConfig):
@@ -50,6 +51,9 @@ class DRAdapterConfig(MethodConfig):
     training images (`global`)."""
     cyclic: float = Field(2.0, ge=0)
     """Weight of the cyclic loss, which asks for the statistics of before the change."""
+    distance: Literal["auto", "absolute", "relative"] = "auto"
+    """Distance of the cyclic loss: `absolute`, as published, or divided by the mean size of the wanted statistics.
+    `auto` is absolute for ResNets and relative for others, whose maps may have variances of several hundred."""
     lasting: int = Field(3420, ge=1)
     """Number of forwards for which the noise of the global change stays the same.  The reference draws it anew in each
     epoch, which is 3,420 steps of 4 episodes on PASCAL VOC."""
@@ -84,7 +88,8 @@ class Losses(NamedTuple):
 class _Trace:
     """Collects at each cut what statistics should be and what the adapter asks for, of queries and of supports."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, relative: bool) -> None:
+        self._relative = relative
         self._cuts: dict[int, list[tuple[Statistics, Statistics, Statistics]]] = {}
 
     def add(self, cut: int, wanted: Statistics, first: Statistics, second: Statistics) -> None:
@@ -99,8 +104,13 @@ class _Trace:
                 [torch.cat(each) for each in zip(*kind, strict=True)] for kind in zip(*sets, strict=True)
             )
             pairs = [pair for answer in answers for pair in zip(wanted, answer, strict=True)]
-            terms.append(torch.stack([functional.l1_loss(answer, target) for target, answer in pairs]).sum())
+            terms.append(torch.stack([self._measure_distance(*pair) for pair in pairs]).sum())
         return torch.stack(terms).mean() if terms else like.new_zeros(())
+
+    def _measure_distance(self, wanted: Tensor, answer: Tensor) -> Tensor:
+        """Measure the mean distance of statistics (N, C, 1, 1), a scalar."""
+        distance = functional.l1_loss(answer, wanted)
+        return distance / (wanted.abs().mean() + _EPS) if self._relative else distance
 
 
 class DRAdapter(ImageMethod):
@@ -173,7 +183,8 @@ class DRAdapter(ImageMethod):
             ),
             Note(
                 "remark",
-                "Other backbones: cuts at the last taps before stage 1, of stage 1 and of stage 2.",
+                "Other backbones: cuts at the last taps before stage 1, of stage 1 and of stage 2. The distance of "
+                "their cyclic loss is relative, because variances of EfficientNet-Lite0 are several hundred.",
             ),
             Note(
                 "remark", "Pixels marked 255 in a support count as background; the reference leaves them out."
@@ -203,6 +214,8 @@ class DRAdapter(ImageMethod):
         super().__init__(config, backbone)
         self.encoder = CutEncoder(self.backbone)
         self.adapters = nn.ModuleList(Adapter(channels) for channels in self.encoder.channels)
+        choice = self.config.distance
+        self._relative = choice == "relative" or (choice == "auto" and not self.encoder.is_resnet)
         self._style = TrainingStyle(self.encoder.channels, self.config.lasting)
 
     @classmethod
@@ -253,7 +266,7 @@ class DRAdapter(ImageMethod):
             perturbations: one per cut; None for a forward without perturbation, which is not rectified either.
         """
         shots = support_mask.shape[1]
-        trace, seen = _Trace(), dict[int, list[Statistics]]()
+        trace, seen = _Trace(relative=self._relative), dict[int, list[Statistics]]()
 
         def change(cut: int, maps: Tensor, repeats: int) -> Tensor:
             if self.training and maps[0, 0].numel() > 1:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from fssbench.methods.dr_adapter import DRAdapter, DRAdapterConfig
 from fssbench.methods.dr_adapter.encoder import CutEncoder
+from fssbench.methods.dr_adapter.method import _Trace
 from fssbench.methods.dr_adapter.perturbation import Noise, Perturbation, TrainingStyle
 from fssbench.methods.dr_adapter.rectification import (
     SMALLEST_SIDE,
@@ -340,6 +341,37 @@ def test_each_learnable_parameter_gets_a_gradient_in_every_kind_of_forward(
         assert all(p.grad is not None and p.grad.isfinite().all() for p in learnable.values())
         reached |= {bool(learnable["adapters.0.0.weight"].grad.any())}  # type: ignore[union-attr]
     assert reached == {True, False}  # perturbed forwards and plain ones
+
+
+def test_the_adapters_learn_to_undo_a_perturbation(tiny: Callable[..., Any], episodes: Any) -> None:
+    query, support, mask = episodes(batch=2, size=SMALLER)
+    target, method = mask[:, 0].bool(), build(tiny)
+    generator = torch.Generator().manual_seed(0)
+    noise = [Noise(*(0.5 * torch.randn(2, 2, n, 1, 1, generator=generator))) for n in method.encoder.channels]
+    cuts = [Perturbation(each, None, None) for each in noise]
+    optimiser = torch.optim.Adam(method.adapters.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(12):
+        optimiser.zero_grad()
+        terms = method.compute_losses(query, support, mask, target, torch.zeros_like(target), cuts)
+        terms.cyclic.backward()
+        optimiser.step()
+        losses.append(float(terms.cyclic.detach()))
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_a_relative_distance_does_not_depend_on_the_size_of_the_maps() -> None:
+    wanted, answer = torch.rand(2, 4, 1, 1), torch.rand(2, 4, 1, 1)
+    for relative in (True, False):
+        trace = [_Trace(relative=relative) for _ in range(2)]
+        for factor, each in zip((1, 1000), trace, strict=True):
+            pair = (
+                Statistics(factor * wanted, factor * wanted),
+                Statistics(factor * answer, factor * answer),
+            )
+            each.add(0, pair[0], pair[1], pair[1])
+        first, second = (float(each.compute_loss(wanted)) for each in trace)
+        assert second == pytest.approx(first if relative else 1000 * first, rel=1e-4)
 
 
 def test_a_training_step_is_repeated_from_its_memory(tiny: Callable[..., Any], episodes: Any) -> None:

@@ -8,6 +8,8 @@ one line.
 from __future__ import annotations
 
 import hashlib
+import json
+import struct
 import warnings
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -19,6 +21,7 @@ from torch import Tensor
 
 from fssbench.errors import DataError
 from fssbench.files.atomic import replace_file
+from fssbench.files.canonical_json import digest
 
 NO_FALLBACK = "fssbench never unpickles code, and no option changes that."
 
@@ -30,6 +33,10 @@ _CONVERT = (
 
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+
+
+SEAL = "content_sha256"
+"""Entry of the metadata of a sealed safetensors file: the hash of its tensors and of its other entries."""
 
 
 COUNTER = "num_batches_tracked"
@@ -69,19 +76,30 @@ def read_safetensors(
 
     Args:
         path: the file.
-        names: tensors to read, if they are in the file; None for all.
+        names: tensors to read, if they are in the file; None for all.  Only then is the seal checked.
 
     Raises:
-        DataError: if it is missing or incomplete.
+        DataError: if it is missing or incomplete, or its content differs from its seal.
     """
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             wanted = [k for k in file.keys() if names is None or k in names]  # noqa: SIM118
-            return {k: file.get_tensor(k) for k in wanted}, file.metadata() or {}
+            tensors, metadata = {k: file.get_tensor(k) for k in wanted}, dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise DataError(
             f"{path} is not a complete safetensors file ({error}). {NO_FALLBACK} Next: download or write it again"
         ) from None
+    if names is None and SEAL in metadata and metadata[SEAL] != _compute_seal(tensors, metadata):
+        raise DataError(
+            f"{path} was changed or damaged after it was written: its content differs from its checksum. "
+            "Next: restore it from a copy, or download or write it again"
+        )
+    return tensors, metadata
+
+
+def _compute_seal(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """Hash all tensors and all entries of the metadata but the seal."""
+    return digest({"tensors": digest_state(tensors), **{k: v for k, v in metadata.items() if k != SEAL}})
 
 
 def _unwrap_state(loaded: object, path: Path) -> dict[str, Tensor]:
@@ -153,8 +171,26 @@ def digest_state(state: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
+def _sort_metadata(content: bytes) -> bytes:
+    """Sort the metadata of a safetensors file, whose library writes them in an order that changes from call to call.
+
+    Equal trainings then write equal bytes.
+    """
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of eight bytes
+    return struct.pack("<Q", len(text)) + text + content[8 + length :]
+
+
 def write_safetensors(
-    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, durable: bool = True
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    *,
+    durable: bool = True,
+    sealed: bool = False,
 ) -> None:
     """Write a safetensors file completely or not at all; until then an earlier file stays unchanged.
 
@@ -163,13 +199,19 @@ def write_safetensors(
         tensors: by name.
         metadata: texts by name.
         durable: see `replace_file`.
+        sealed: whether a checksum of the content is added, which `read_safetensors` checks.
 
     Raises:
         DataError: if the disk is full or the folder cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, to_bytes(dict(tensors), dict(metadata)), durable=durable)
+        if sealed:
+            entries = {**metadata, SEAL: _compute_seal(tensors, metadata)}
+            content = _sort_metadata(to_bytes(dict(tensors), entries))
+        else:
+            content = to_bytes(dict(tensors), dict(metadata))
+        replace_file(path, content, durable=durable)
     except OSError as error:
         raise DataError(
             f"{path} cannot be written ({error.strerror or error}). The earlier file is unchanged. "

@@ -59,7 +59,8 @@ def save(method: Method, path: Path, manifest: TrainingManifest, *, half: bool =
                 f"the values of {join_some_names(huge)} are beyond the range of half precision. Next: omit --half"
             )
     described = describe_method(method).changed(manifest=manifest)
-    write_safetensors(path, tensors, {"fssbench": json.dumps(described.as_stored(), sort_keys=True)})
+    header = {"fssbench": json.dumps(described.as_stored(), sort_keys=True)}
+    write_safetensors(path, tensors, header, sealed=True)
 
 
 def read_header(path: Path) -> CheckpointHeader | None:

@@ -87,7 +87,7 @@ def save_state(
             f"state is not stored in {path.parent}. {before}. Next: choose a lower --lr, or --no-amp, and another --out"
         )
     block = {"format": FORMAT, "facts": dict(facts), **asdict(reached)}
-    write_safetensors(path, tensors, {_HEADER: json.dumps(block, sort_keys=True)})
+    write_safetensors(path, tensors, {_HEADER: json.dumps(block, sort_keys=True)}, sealed=True)
 
 
 def load_state(

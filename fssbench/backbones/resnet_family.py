@@ -18,6 +18,21 @@ _TORCHVISION = "BSD-3-Clause (torchvision); trained on ImageNet-1K, whose terms 
 _TIMM = "Apache-2.0 (timm); trained on ImageNet-1K, whose terms are for research"
 
 
+_HASHES = (
+    "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a",
+    "11ad3fa62ca79e40addfd354a8ec4b7c75143b3038b8d2a807fbc68deab379ca",
+    "63fe2227b86e8f1f2063f43a75c84d195911b6a0eace650907dd3dc62dd49a0a",
+    "cd907fc2a0de2292b2ba2b27d2216bc672d84632d1cf20058d01c0c03b5e020e",
+)
+"""Full hashes of torchvision's files, whose names end in the first digits."""
+
+
+def _find_hash(file: str) -> str:
+    """Return the hash of a file by the digits in its name; these digits if no more is published."""
+    digits = file.removesuffix(".pth").rpartition("-")[2]
+    return next((each for each in _HASHES if each.startswith(digits)), digits)
+
+
 def _weights(network: str, files: dict[str, str]) -> tuple[PublishedWeights, ...]:
     """List the three published sets of weights of a ResNet; file names end in the first digits of their hash."""
     publishers = {
@@ -44,7 +59,7 @@ def _weights(network: str, files: dict[str, str]) -> tuple[PublishedWeights, ...
         PublishedWeights(
             id=name,
             file=files[name],
-            sha256=files[name].removesuffix(".pth").rpartition("-")[2],
+            sha256=_find_hash(files[name]),
             licence=licence,
             source=source,
             origin="timm" if origin == "timm" else "torchvision",

@@ -33,7 +33,7 @@ class VGG16(Backbone):
             PublishedWeights(
                 id="v1",
                 file="vgg16-397923af.pth",
-                sha256="397923af",
+                sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
                 origin="torchvision",
                 key="VGG16_Weights.IMAGENET1K_V1",
                 licence="BSD-3-Clause (torchvision); trained on ImageNet-1K, whose terms are for research",

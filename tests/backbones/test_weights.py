@@ -57,7 +57,8 @@ def test_hashes_and_names_are_those_torchvision_publishes() -> None:
     assert len(records) == 5
     for record in records:
         assert find_download_address(record).rsplit("/", 1)[1] == record.file
-        assert record.file.split("-")[1] == f"{record.sha256}.pth"
+        assert record.file.split("-")[1] == f"{record.sha256[:8]}.pth"
+        assert len(record.sha256) == 64
 
 
 def test_hashes_and_names_are_those_timm_publishes() -> None:
@@ -163,6 +164,7 @@ def test_download_only_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def fake(address: str, target: Path, *, sha256: str) -> Path:
         asked.append((address, target, sha256))
+        target.write_bytes(b"weights")
         return target
 
     monkeypatch.setattr(weights, "fetch", fake)
@@ -209,7 +211,14 @@ def test_a_file_at_an_address_is_fetched_into_a_folder_of_its_own(monkeypatch: p
     record = record_for(b"weights", origin="url", key=address, file="weights.pth")
     publish(monkeypatch, "resnet50", record)
     asked: list[tuple[str, Path]] = []
-    monkeypatch.setattr(weights, "fetch", lambda url, target, **_: asked.append((url, target)) or target)
+
+    def fake(url: str, target: Path, *, sha256: str) -> Path:
+        asked.append((url, target))
+        target.parent.mkdir()
+        target.write_bytes(b"weights")
+        return target
+
+    monkeypatch.setattr(weights, "fetch", fake)
     target = locate_weights("resnet50", "v1", download=True)
     assert asked == [(address, target)]
     assert target.name == "weights.pth"

@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import subprocess
 import tempfile
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import plugin_factory
 import pytest
 import table_factory
 from made_once import draw_built_ins_once, install_toys, make_once
+from nightly_record import describe_outcomes, write_outcomes
 from null_harness import NullHarness
 from places import ROOT, TOY_PLUGIN, TRAIN_PLUGIN
 from registries import plugins_restored
@@ -24,6 +26,13 @@ from slow_tests import mark_slow_tests, read_slow_tests
 
 if TYPE_CHECKING:
     from fssbench.api import Dataset
+
+_STARTED = time.monotonic()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that writes the outcome of nightly tests into the documentation."""
+    parser.addoption("--write-nightly", action="store_true", help="write the outcome into docs/nightly.md")
 
 
 def pytest_configure() -> None:
@@ -56,6 +65,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("nightly"):
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Write the outcome of the session into docs/nightly.md, if the user asked for it."""
+    if config.getoption("--write-nightly"):
+        kinds = ("passed", "failed", "skipped", "error")
+        reports = [report for kind in kinds for report in terminalreporter.getreports(kind)]
+        seconds = time.monotonic() - _STARTED
+        write_outcomes(ROOT / "docs" / "nightly.md", describe_outcomes(reports, seconds, ROOT))
 
 
 @pytest.hookimpl(trylast=True)

@@ -28,7 +28,6 @@ from site_registry import (
 ROOT = Path(__file__).parents[2]
 ROOT_PAGES = {
     "CONTRIBUTING.md": "contributing.md",
-    "SECURITY.md": "security.md",
     "methods/checkpoints/README.md": "checkpoints.md",
 }
 """Files of the repository that are pages of the site, and their place there."""

@@ -94,7 +94,7 @@ REGIMES = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("regime", REGIMES)
 def test_intervals_cover_and_comparisons_err_as_often_as_they_say(regime: str) -> None:

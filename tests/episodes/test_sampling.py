@@ -157,7 +157,7 @@ def test_every_pascal_fold_is_the_replay_of_its_list(fold: int, shot: int, share
     assert [(e.class_id, e.query, list(e.supports)) for e in made] == replay(entries, "walk", 1000, shot)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("shot", [1, 5])
 @pytest.mark.parametrize("fold", range(4))
 def test_every_coco_fold_is_the_replay_of_its_list(fold: int, shot: int, shared: Path) -> None:

@@ -421,7 +421,7 @@ def test_a_thousand_episodes_are_cheap(null, monkeypatch):
     assert growth < 25
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_ten_thousand_episodes_in_fifteen_seconds(null, monkeypatch):
     monkeypatch.delenv("NULL_CALLS")
     seconds, growth = timed_run(null, 10_000)

@@ -43,7 +43,7 @@ def test_kills_at_random_moments_lose_nothing_and_count_nothing_twice(null):
     random_kills(null, kills=25, episodes=60)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_two_hundred_kills_at_random_moments(null):
     random_kills(null, kills=200, episodes=120)

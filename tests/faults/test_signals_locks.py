@@ -90,7 +90,7 @@ def test_sigterm_keeps_all_that_was_computed(null):
     interrupted(null, signal.SIGTERM, 2, {143})
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_many_signals(null, number):

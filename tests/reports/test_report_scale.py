@@ -33,7 +33,7 @@ print(json.dumps({"runs": len(results.runs), "episodes": sum(r.episodes for r in
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(400)
 def test_a_hundred_thousand_episodes_take_seconds(tmp_path: Path) -> None:
     """Processor seconds, which others at work on the machine do not move."""

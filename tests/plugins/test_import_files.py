@@ -144,18 +144,18 @@ class Counted(Dataset):
 """
 
 
-def test_processes_that_a_plugin_starts_find_its_modules(tmp_path: Path) -> None:
+@pytest.mark.parametrize("program", ["fssbench", "python -m fssbench"])
+def test_processes_that_a_plugin_starts_find_its_modules(tmp_path: Path, program: str) -> None:
     """A data set does not import torch, so the two child processes begin quickly."""
     folder = tmp_path / "my plugin"
     folder.mkdir()
     (folder / "counted.py").write_text(IN_PROCESSES)
     (folder / "names.py").write_text("import words\ndef name_class(number): return words.WORD + str(number)")
     (folder / "words.py").write_text("WORD = 'picture '")
-    script = (
-        tmp_path / "fssbench_command"
-    )  # as pip writes one; the children of `python -m fssbench` import no main
+    script = tmp_path / "fssbench_command"  # as pip writes one
     script.write_text("from fssbench.cli import main\nif __name__ == '__main__':\n    main()\n")
-    command = [sys.executable, "-P", str(script), "show", "counted", "--plugin", str(folder)]
+    begin = [str(script)] if program == "fssbench" else ["-m", "fssbench"]
+    command = [sys.executable, "-P", *begin, "show", "counted", "--plugin", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "picture 1" in done.stdout

@@ -236,11 +236,29 @@ def _add_to_folder(cls: type[Dataset], target: Path, seed: int) -> str:
     if marker.datasets.get(cls.card.name) == digest:
         return "already there"
     try:
-        draw_dataset(cls, target, seed)
+        for rest in target.glob(".drawing-*"):  # left by a process that was killed
+            shutil.rmtree(rest, ignore_errors=True)
+        partial = Path(tempfile.mkdtemp(prefix=".drawing-", dir=target))
+        try:
+            partial.chmod(0o755)
+            draw_dataset(cls, partial, seed)
+            _move_into(partial, target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
         marker.model_copy(update={"datasets": {**marker.datasets, cls.card.name: digest}}).write(target)
     except OSError as error:
         raise _make_write_error(target, error) from None
     return "written"
+
+
+def _move_into(folder: Path, target: Path) -> None:
+    """Rename what a folder contains into another one, file by file where both have a folder of one name."""
+    for entry in sorted(folder.iterdir()):
+        place = target / entry.name
+        if entry.is_dir() and place.is_dir():
+            _move_into(entry, place)
+        else:
+            entry.replace(place)
 
 
 def _make_cache_root(seed: int = MINIATURE_SEED) -> Path:

@@ -67,13 +67,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.slow)
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
     """Write the outcome of the session into docs/nightly.md, if the user asked for it."""
     if config.getoption("--write-nightly"):
         kinds = ("passed", "failed", "skipped", "error")
         reports = [report for kind in kinds for report in terminalreporter.getreports(kind)]
         seconds = time.monotonic() - _STARTED
-        write_outcomes(ROOT / "docs" / "nightly.md", describe_outcomes(reports, seconds, ROOT))
+        command = " ".join(config.invocation_params.args)
+        text = describe_outcomes(reports, seconds, ROOT, command, whole=exitstatus in {0, 1})
+        write_outcomes(ROOT / "docs" / "nightly.md", text)
 
 
 @pytest.hookimpl(trylast=True)

@@ -15,13 +15,17 @@ START = "<!-- results: written by pytest -m nightly --write-nightly -->"
 _WORDS = {"passed": "passed", "failed": "**failed**", "skipped": "skipped"}
 
 
-def describe_outcomes(reports: Iterable[pytest.TestReport], seconds: float, root: Path) -> str:
+def describe_outcomes(
+    reports: Iterable[pytest.TestReport], seconds: float, root: Path, command: str, whole: bool
+) -> str:
     """Describe a session as a table with one row per test; cases of one test are counted together.
 
     Args:
         reports: the reports of all phases of all tests.
         seconds: how long the session took.
         root: the checkout.
+        command: arguments of pytest, which say what was selected.
+        whole: whether the session came to its end.
     """
     outcomes: dict[str, str] = {}
     for report in reports:
@@ -41,7 +45,8 @@ def describe_outcomes(reports: Iterable[pytest.TestReport], seconds: float, root
         f"Last written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, on commit `{commit or 'unknown'}`, Python "
         f"{platform.python_version()}, {platform.system()} {platform.machine()}: "
         f"{', '.join(f'{number} {outcome}' for outcome, number in sorted(total.items())) or 'no test'}, in "
-        f"{seconds / 60:.0f} minutes.",
+        f"{seconds / 60:.0f} minutes{'' if whole else ', **interrupted before its end**'}. "
+        f"Command: `pytest {command}`.",
         "",
         "| test | outcome |",
         "| --- | --- |",

@@ -133,7 +133,8 @@ def run(context: click.Context, words: tuple[str, ...]) -> None:
     tasks = list_tasks(request, [*rest, "--quiet"], shards)
     if options["check"]:
         click.echo("checking data, weights and checkpoints (--no-check leaves this out)", err=True)
-        for note in prepare(replace(request, seeds=request.seeds[:1])).notes:
+        here = replace(request.settings, device="cpu")  # the device of the nodes may be absent here
+        for note in prepare(replace(request, seeds=request.seeds[:1], settings=here)).notes:
             click.echo(f"note: {escape_text(note)}", err=True)
     plugins = _select_plugin_words(given)
     names = ("at_once", "partition", "minutes", "gres", "cpus", "memory", "other")

@@ -32,6 +32,7 @@ NAMES = {
     "summary.json",
     "data.json",
     "panels.jsonl",
+    "supports.json",
 }
 
 

@@ -36,6 +36,15 @@ def merge(shards: str | Path | Sequence[str | Path] = "runs", out: str | Path = 
     Raises:
         DataError: if there are no shards, if a folder is damaged, or, after all complete sets were joined, if shards
             are missing or incomplete, with their numbers.
+
+    Example:
+        >>> import fssbench
+        >>> plan = fssbench.plan("pascal-to-chestxray", shot=1, data="mini", episodes=4, size=96)
+        >>> method = fssbench.load_method("panet", plan=plan)
+        >>> for part in (1, 2):
+        ...     _ = fssbench.evaluate(method, plan, out="shards", shard=(part, 2))
+        >>> len(fssbench.merge("shards", out="runs"))
+        1
     """
     paths = [Path(path) for path in ([shards] if isinstance(shards, str | Path) else shards)]
     groups: dict[str, list[Path]] = defaultdict(list)

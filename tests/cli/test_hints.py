@@ -27,7 +27,7 @@ class Plain(ImageMethod):
                       trained=False, reference="r", licence="l")
 
     def logits(self, query, support, support_mask):
-        return torch.stack([query[:, 0], query[:, 1]], dim=1)
+        return torch.stack([query[:, 0], query[:, 1] + support_mask.mean((1, 2, 3))[:, None, None]], dim=1)
 """
 
 
@@ -149,7 +149,7 @@ def test_a_run_without_its_data_names_the_folder_given(tmp_path: Path) -> None:
     plugin = plugin_at(tmp_path)
     result = run_plugin(plugin, tmp_path / "empty", tmp_path / "runs")
     assert result.exit_code == 3
-    assert f"`fssbench data prepare suim --plugin {plugin} --data {tmp_path / 'empty'}`" in result.stderr
+    assert f"`fssbench data fetch suim --plugin {plugin} --data {tmp_path / 'empty'}`" in result.stderr
 
 
 def test_a_run_on_damaged_data_names_data_and_plugin(tmp_path: Path, mini: Path) -> None:

@@ -1,4 +1,4 @@
-"""Processes really killed: at random moments, at every step of the store, in resume and in merge."""
+"""Processes really killed: at random moments, at steps of the store (each at night), in resume and in merge."""
 
 from __future__ import annotations
 
@@ -49,9 +49,13 @@ def test_two_hundred_kills_at_random_moments(null):
     random_kills(null, kills=200, episodes=120)
 
 
-def killed_at_every_step(null, work, check, prepare=lambda out: None) -> int:
-    """Kill `work(out)` before its first, second, ... file call; `check(out)` must always recover."""
-    for step in range(1, 1000):
+def kill_at_steps(null, stride, work, check, prepare=lambda out: None) -> int:
+    """Kill `work(out)` before each `stride`-th of its file calls; `check(out)` must always recover.
+
+    Returns:
+        The step of the last kill.
+    """
+    for step in range(1, 1000, stride):
         out = null.folder / f"step{step}"
         prepare(out)
 
@@ -62,14 +66,15 @@ def killed_at_every_step(null, work, check, prepare=lambda out: None) -> int:
         child = null.fork(doomed)
         code = child.wait()
         if code == 0:
-            return step - 1
+            return step - stride
         assert code == -signal.SIGKILL, f"step {step}: {code} {child.message}"
         check(out)
         shutil.rmtree(out, ignore_errors=True)
     raise AssertionError("never completed")
 
 
-def test_killed_at_every_step_of_a_run(null):
+@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.nightly)])
+def test_killed_at_steps_of_a_run(null, stride):
     plan, method = null.plan(4), null.method()
     (whole,) = null.run("whole", plan, method)
 
@@ -78,11 +83,12 @@ def test_killed_at_every_step_of_a_run(null):
         assert null.read_results(again.path) == null.read_results(whole.path)
         assert not list(again.path.glob(".*.partial"))
 
-    assert killed_at_every_step(null, lambda out: null.run(out, plan, method), check) > 20
+    assert kill_at_steps(null, stride, lambda out: null.run(out, plan, method), check) > 20
 
 
+@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.nightly)])
 @pytest.mark.filterwarnings("ignore:the last record")
-def test_killed_at_every_step_of_a_resume(null):
+def test_killed_at_steps_of_a_resume(null, stride):
     plan, method = null.plan(5), null.method()
     (whole,) = null.run("whole", plan, method)
     log = (whole.path / "episodes.jsonl").read_bytes()
@@ -95,8 +101,9 @@ def test_killed_at_every_step_of_a_resume(null):
         (again,) = null.run(out, plan, method)
         assert null.read_results(again.path) == null.read_results(whole.path)
 
-    steps = killed_at_every_step(
+    steps = kill_at_steps(
         null,
+        stride,
         lambda out: null.run(out, plan, method),
         check,
         prepare=lambda out: shutil.copytree(null.folder / "part", out),
@@ -104,7 +111,8 @@ def test_killed_at_every_step_of_a_resume(null):
     assert steps > 12
 
 
-def test_killed_at_every_step_of_a_merge(null):
+@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.nightly)])
+def test_killed_at_steps_of_a_merge(null, stride):
     plan, method = null.plan(4), null.method()
     (whole,) = null.run("whole", plan, method)
     for part in (1, 2):
@@ -117,4 +125,4 @@ def test_killed_at_every_step_of_a_merge(null):
         sessions = (path / "sessions.jsonl").read_text().splitlines()
         assert len(sessions) == len(set(sessions))
 
-    assert killed_at_every_step(null, lambda out: merge(shards, out), check) > 15
+    assert kill_at_steps(null, stride, lambda out: merge(shards, out), check) > 15

@@ -87,7 +87,7 @@ def test_sigint_keeps_all_that_was_computed(null):
 
 
 def test_sigterm_keeps_all_that_was_computed(null):
-    interrupted(null, signal.SIGTERM, 2, {143})
+    interrupted(null, signal.SIGTERM, 2, {143}, whole=0)
 
 
 @pytest.mark.nightly
@@ -97,8 +97,9 @@ def test_many_signals(null, number):
     interrupted(null, number, 10, {130, 143}, whole=10)
 
 
-def test_second_sigint_ends_at_once_and_stays_resumable(null):
-    child = start(null, whole=True)
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.nightly)])
+def test_second_sigint_ends_at_once_and_stays_resumable(null, whole):
+    child = start(null, whole=whole)
     while null.count_calls() < 3:
         time.sleep(0.02)
     for _ in range(3):
@@ -112,9 +113,12 @@ def test_second_sigint_ends_at_once_and_stays_resumable(null):
     assert len(read_records(null.find_run("out") / "episodes.jsonl")[0]) == 40
 
 
-@pytest.mark.parametrize("processes", [2, 4])
-def test_one_owner_and_the_others_are_told_who(null, processes):
-    for race in range(5):
+@pytest.mark.parametrize(
+    ("processes", "races"),
+    [(4, 2), *(pytest.param(n, 5, marks=pytest.mark.nightly) for n in (2, 4))],
+)
+def test_one_owner_and_the_others_are_told_who(null, processes, races):
+    for race in range(races):
         out, plan = null.folder / f"race{race}", null.plan(4)
         go = null.folder / f"go{race}"
         method = null.method(sleep=0.4)

@@ -125,7 +125,7 @@ def test_a_feature_method_gives_the_same_bytes_in_a_process_of_its_own(
     null: Any, mini: Path, shot: int
 ) -> None:
     plan = fssbench.plan("pascal-to-chestxray", shot=shot, data=mini, episodes=3, size=64)
-    method = fssbench.load_method("panet", plan=plan)
+    method = fssbench.load_method("panet", backbone="efficientnet-lite0", weights="random")
     (here,) = null.run("here", plan, method)
     (apart,) = null.run("apart", plan, method, isolate=True)
     assert apart.identity == here.identity

@@ -61,20 +61,48 @@ def test_steps_of_adaptation_are_counted():
     )
 
 
-def test_the_code_of_every_backbone_is_loaded_before_memory_is_read():
-    """Else the backbone that happens to be imported last would cost its code."""
-    code = (
-        "import sys; from fssbench.efficiency import measure as m, memory\n"
-        "class Stop(Exception): pass\n"
-        "def stop(device): print(*sys.modules); raise Stop\n"
-        "m.PeakMemory = stop\n"
-        f"try: m.measure(m.BenchRequest(method='one-convolution', repeats=5, plugins=({str(PLUGIN)!r},)))\n"
-        "except Stop: pass\n"
+FRESH = """
+import sys
+
+import torch
+from fssbench.efficiency import memory as memories
+
+memory = memories.PeakMemory(torch.device("cpu"))
+held = torch.ones(100 << 18)
+del held
+memory.start()
+before, kind = memory.read()
+held = torch.ones(100 << 18)
+print(kind, before, memory.read()[0], sep="|")
+del held
+
+from fssbench.efficiency import measure
+
+def start(device):
+    print(*sys.modules)
+    return memories.PeakMemory(device)
+
+measure.PeakMemory = start
+hoard = measure.measure(measure.BenchRequest(method="hoard", repeats=2, plugins=(sys.argv[1],)))
+print(hoard.memory_kind, hoard.memory_mb, sep="|")
+"""
+
+
+@pytest.fixture(scope="module")
+def fresh() -> tuple[list[str], set[str], list[str]]:
+    """What a fresh process tells: its peak after 100 MB, its code before a measurement, and that of `hoard`."""
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH, str(PLUGIN)], capture_output=True, text=True, check=True
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    peak, modules, hoard = done.stdout.strip().splitlines()
+    return peak.split("|"), set(modules.split()), hoard.split("|")
+
+
+def test_the_code_of_every_backbone_is_loaded_before_memory_is_read(fresh):
+    """Else the backbone that happens to be imported last would cost its code."""
     folder = Path(backbones.__file__).parent
     needed = {f"fssbench.backbones.{file.stem}" for file in folder.glob("*.py") if file.stem != "__init__"}
-    assert needed <= set(done.stdout.split())
+    assert needed <= fresh[1]
 
 
 def test_backbone_and_head_apart():
@@ -139,10 +167,12 @@ def test_noisy_clock_makes_the_measurement_unstable():
 
 
 def test_same_thing_has_one_identity_and_another_its_own():
-    first, again = measure(make_request("linear")), measure(make_request("linear"))
+    first, again = measure(make_request("one-convolution")), measure(make_request("one-convolution"))
     assert first.identity == again.identity
     others = [{"shot": 2}, {"size": 96}, {"batch": 2}]
-    assert len({first.identity, *(measure(make_request("linear", **o)).identity for o in others)}) == 4
+    assert (
+        len({first.identity, *(measure(make_request("one-convolution", **o)).identity for o in others)}) == 4
+    )
     steps = [measure(make_request("one-convolution", config={"steps": n})).identity for n in ("0", "1")]
     assert steps[0] != steps[1]
     assert Efficiency.model_validate_json(first.model_dump_json()) == first
@@ -162,34 +192,27 @@ def test_machine_is_told_apart_without_naming_its_host(monkeypatch):
     assert there.packages["torch"] == torch.__version__
 
 
+def test_peak_memory_of_a_fresh_process_sees_what_a_forward_held(fresh):
+    kind, megabytes = fresh[2]
+    if kind == "none":
+        pytest.skip("this system does not tell what a process held")
+    assert 200 <= float(megabytes) < 260  # what torch and the method weigh is not in it
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_peak_memory_of_a_fresh_process_sees_what_a_forward_held():
+def test_peak_memory_is_measured_in_a_process_of_its_own():
     threads = torch.get_num_threads()
     hoard = measure_in_subprocess(make_request("hoard", repeats=2))
     if hoard.memory_kind == "none":
         pytest.skip("this system does not tell what a process held")
-    assert 200 <= hoard.memory_mb < 260  # what torch and the method weigh is not in it
+    assert 200 <= hoard.memory_mb < 260
     assert torch.get_num_threads() == threads
 
 
-ONCE = """
-import torch
-from fssbench.efficiency.memory import PeakMemory
-
-memory = PeakMemory(torch.device("cpu"))
-held = torch.ones(100 << 18)
-del held
-memory.start()
-before, kind = memory.read()
-held = torch.ones(100 << 18)
-print(kind, before, memory.read()[0], sep="|")
-"""
-
-
-def test_peak_is_reset_where_the_system_can():
+def test_peak_is_reset_where_the_system_can(fresh):
     """In a process of its own, as it is meant to be: one that has run for long may give memory back meanwhile."""
-    done = subprocess.run([sys.executable, "-c", ONCE], capture_output=True, text=True, check=True)
-    kind, before, after = done.stdout.strip().split("|")
+    kind, before, after = fresh[0]
     if kind != "resident":
         pytest.skip("this system does not reset a peak")
     assert float(before) < 50
@@ -239,9 +262,13 @@ def test_failures_name_the_method():
     assert "fails" in METHODS.names()
 
 
-def test_errors_cross_the_process_and_a_dead_one_is_told(monkeypatch):
+def test_results_and_errors_cross_the_process_and_a_dead_one_is_told(monkeypatch):
     fork = multiprocessing.get_context("fork")  # a fresh process would end the same, after importing torch
     monkeypatch.setattr(multiprocessing, "get_context", lambda _: fork)
+    threads = torch.get_num_threads()
+    crossed = measure_in_subprocess(make_request("one-convolution", repeats=2))
+    assert crossed.flops_head == conv(3, 2, 3, SIDE)
+    assert torch.get_num_threads() == threads
     with pytest.raises(PluginError, match="not today"):
         measure_in_subprocess(make_request("fails"))
     with pytest.raises(DataError, match=r"measurement of dies \(1-shot\) ended without a result"):

@@ -30,7 +30,8 @@ from fssbench.plugins.registry import BACKBONES
 CARDS: dict[str, BackboneCard] = {
     name: BACKBONES.get(name).card
     for name in BACKBONES.names()
-    if ".vit." not in BACKBONES.plugin(name).origin  # networks of timm have tests of their own
+    # networks of timm, SAM with its decoder among them, have tests of their own
+    if not {"vit", "sam"} & {*BACKBONES.plugin(name).origin.split(".")}
 }
 ALL = [(name, layout) for name, card in CARDS.items() for layout in card.layouts]
 LARGER = {(name, layout) for name, layout in ALL if name == "resnet101" and layout != "standard"}

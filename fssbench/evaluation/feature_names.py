@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import PIL
@@ -12,10 +11,16 @@ import torch
 from PIL import features
 
 from fssbench.images.reading import MEAN, STD
-from fssbench.plugins.execution import CORE_FOLDER
+from fssbench.plugins.execution import hash_core_files
 
-_RULES = ("images/*.py", "data/reader.py", "evaluation/precision.py", "evaluation/extraction.py")
-"""Modules of fssbench by which an image becomes features."""
+_RULES = (
+    "images/*.py",
+    "data/reader.py",
+    "evaluation/precision.py",
+    "evaluation/extraction.py",
+    "evaluation/feature_store.py",
+)
+"""Modules of fssbench by which an image becomes features, and that which stores them."""
 
 
 def name_features(facts: object, device: torch.device) -> str:
@@ -25,7 +30,7 @@ def name_features(facts: object, device: torch.device) -> str:
         facts: of the image, the backbone and the taps; a value whose `repr` is the same in every process.
         device: where the features are computed.
     """
-    whole = facts, MEAN, STD, _hash_rules(), describe_arithmetic(device)
+    whole = facts, MEAN, STD, hash_core_files(_RULES), describe_arithmetic(device)
     return hashlib.sha256(repr(whole).encode()).hexdigest()
 
 
@@ -41,9 +46,3 @@ def _list_libraries() -> tuple[str, ...]:
     codecs = [f"{name} {features.version(name)}" for name in ("jpg", "zlib")]
     # its text names the instruction set in use and the versions of MKL and oneDNN
     return torch.__version__, torch.__config__.show(), np.__version__, PIL.__version__, *codecs
-
-
-@cache
-def _hash_rules() -> str:
-    files = [path for rule in _RULES for path in sorted(Path(CORE_FOLDER).glob(rule))]
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()

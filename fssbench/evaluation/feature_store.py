@@ -102,7 +102,9 @@ class FeatureStore:
             if taps is not None and not set(taps) <= maps.keys():
                 return None
             damaged = [
-                tap for tap, features in maps.items() if sums.get(tap) != _compute_checksum(tap, features)
+                tap
+                for tap, features in maps.items()
+                if sums.get(tap) != _compute_checksum(name, tap, features)
             ]
             if damaged:
                 raise DataError(f"{path} is damaged")
@@ -134,7 +136,7 @@ class FeatureStore:
         size = sum(features.numel() * features.element_size() for features in stored.values())
         if not self._make_room(size, name):
             return
-        sums = json.dumps({tap: _compute_checksum(tap, features) for tap, features in stored.items()})
+        sums = json.dumps({tap: _compute_checksum(name, tap, features) for tap, features in stored.items()})
         path = self._path(name)
         try:
             write_safetensors(path, stored, {**(notes or {}), _SUMS: sums}, durable=False)
@@ -195,7 +197,8 @@ def _parse_sums(text: str) -> dict[str, str]:
     return sums if isinstance(sums, dict) else {}
 
 
-def _compute_checksum(tap: str, features: Tensor) -> str:
-    head = f"{tap} {features.dtype} {tuple(features.shape)}".encode()
+def _compute_checksum(name: str, tap: str, features: Tensor) -> str:
+    """Compute the checksum of a map with the name of its file, so that a file under another's name is damaged."""
+    head = f"{name} {tap} {features.dtype} {tuple(features.shape)}".encode()
     content = features.reshape(-1).view(torch.uint8).numpy().data
     return f"{zlib.crc32(content, zlib.crc32(head)):08x}"

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -35,6 +36,13 @@ def _list_prefixes() -> tuple[str, ...]:
 
 
 _PREFIXES = _list_prefixes()
+
+
+@cache
+def hash_core_files(patterns: tuple[str, ...]) -> str:
+    """Hash those files of fssbench's own package that fit patterns; what is computed by them depends on this hash."""
+    files = [path for pattern in patterns for path in sorted(Path(CORE_FOLDER).glob(pattern))]
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def is_installed(path: str) -> bool:

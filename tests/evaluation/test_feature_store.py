@@ -92,6 +92,17 @@ def test_damaged_file_is_not_used(open_store, folder: Path, damage: str) -> None
     assert same_bits(store.load(name, "item")[0]["a"], MAPS["a"]), "it was replaced"
 
 
+def test_a_file_under_the_name_of_another_is_not_used(open_store, folder: Path) -> None:
+    own, other = names(2)
+    store = open_store()
+    store.save(own, "item", MAPS)
+    store.save(other, "another", {tap: features.flip(-1) for tap, features in MAPS.items()})
+    paths = {path.stem: path for path in folder.glob("*/*.safetensors")}
+    shutil.copy(paths[other], paths[own])
+    with pytest.warns(UserWarning, match="computed again"):
+        assert store.load(own, "item") is None
+
+
 def test_files_of_other_runs_go_first_those_used_longest_ago(open_store, folder: Path) -> None:
     limit = 5 * SIZE
     first = open_store(limit)

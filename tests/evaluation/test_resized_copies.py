@@ -115,6 +115,25 @@ def test_a_damaged_copy_is_not_read_and_is_made_again(data: str, damage: str) ->
     assert make_copies("chestxray", SIZE, data=data).written == 1
 
 
+def test_a_copy_under_the_name_of_another_is_not_read(data: str) -> None:
+    whole, _, _ = read_inputs(data)
+    paths = sorted(make_copies("chestxray", SIZE, data=data).folder.iterdir())
+    contents = [path.read_bytes() for path in paths]
+    for path, content in zip(paths, contents[1:] + contents[:1], strict=True):
+        path.write_bytes(content)
+    pixels, _, decoded = read_inputs(data)
+    assert torch.equal(pixels, whole)
+    assert decoded > 0
+    assert make_copies("chestxray", SIZE, data=data).written == len(paths)
+
+
+def test_a_copy_depends_on_the_modules_that_read_images(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert make_copies("chestxray", SIZE, data=data).written == 6
+    monkeypatch.setattr("fssbench.data.resized_images.hash_core_files", lambda _: "other rules")
+    copies = make_copies("chestxray", SIZE, data=data)
+    assert (copies.written, copies.removed) == (6, 6)
+
+
 def test_a_file_that_changes_during_a_run_is_noticed_although_its_copy_is_here(data: str) -> None:
     make_copies("chestxray", SIZE, data=data)
     dataset = open_dataset("chestxray", data=data)

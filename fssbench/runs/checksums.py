@@ -29,6 +29,8 @@ def hash_run_file(path: Path) -> str | None:
     Line ends and a byte order mark do not count, because Git and editors may change them.
     """
     try:
+        if not path.is_file():  # reading a pipe would wait for ever
+            return None
         content = path.read_bytes()
     except OSError:
         return None
@@ -38,6 +40,8 @@ def hash_run_file(path: Path) -> str | None:
 def read_checksums(run: Path) -> dict[str, str] | None:
     """Read the checksums of a run by file name; None if it has none, or they cannot be read."""
     try:
+        if not (run / FILE).is_file():
+            return None
         files = json.loads((run / FILE).read_bytes())["files"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

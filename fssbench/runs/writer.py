@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import time
+import warnings
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,6 @@ class RunWriter:
         self._order: list[tuple[int, int]] = []
         self._changed: dict[str, str] = {}
         """Checksums of the files that differed from them when the folder was opened."""
-        self._stored = 0
-        """Number of records that were there when the folder was opened."""
         self.done: dict[int, EpisodeRecord] = {}
         self.losses: list[str] = []
 
@@ -94,8 +93,8 @@ class RunWriter:
 
     def _list_changed_before(self) -> dict[str, str]:
         """List the checksums of the files that somebody changed before this process came, and that it did not write."""
-        written = {"summary.json", *(["episodes.jsonl"] if len(self.done) != self._stored else [])}
-        return {name: value for name, value in self._changed.items() if name not in written}
+        # a log that changed stays changed when episodes are added: its earlier records may be those of another run
+        return {name: value for name, value in self._changed.items() if name != "summary.json"}
 
     @property
     def _opened(self) -> KeptLog:
@@ -122,14 +121,23 @@ class RunWriter:
         log = self.path / "episodes.jsonl"
         records, good = read_records(log)
         self.done = dict(records)
-        self._stored = len(records)
         check_records(
             self.path, self.done, self._plan, list_planned_episodes(self._manifest.block, self._plan)
         )
         self._changed = find_changed_files(self.path)
+        self._warn_of_changed_records()
         remove_checksums(self.path)
         self._log = KeptLog(log, log.read_bytes()[:good] if good else b"")
         self._fixed = {name: (self.path / name).read_bytes() for name in ("manifest.json", "plan.json")}
+
+    def _warn_of_changed_records(self) -> None:
+        """Warn if stored episodes, which this run goes on from, come from a log that somebody changed."""
+        if "episodes.jsonl" in self._changed and self.done:
+            warnings.warn(
+                f"{self.path / 'episodes.jsonl'} was changed after it was written; its {len(self.done)} episodes are "
+                f"taken as they are. Next: `fssbench verify {self.path}`, or delete this run folder and run again",
+                stacklevel=2,
+            )
 
     def append(self, record: EpisodeRecord) -> None:
         """Store one episode immediately.

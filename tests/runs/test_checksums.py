@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -101,9 +103,36 @@ def test_running_again_does_not_make_a_changed_file_right(null: Any, run: Path, 
     else:
         (run / name).write_bytes((run / name).read_bytes() + b"\n")
     assert name in find_changed_files(run)
-    null.run("runs", null.plan(6))
+    with pytest.warns(UserWarning, match="changed") if name == "episodes.jsonl" else nullcontext():
+        null.run("runs", null.plan(6))
     known = name == "data.json" and name not in find_changed_files(run)  # it is written again from the data
     assert known or name in find_outcome(run)[1]
+
+
+def test_going_on_from_a_changed_log_does_not_make_it_right(null: Any, run: Path) -> None:
+    log = run / "episodes.jsonl"
+    lines = log.read_bytes().splitlines(keepends=True)
+    record = EpisodeRecord.parse(lines[0].rstrip(b"\n"))
+    log.write_bytes(replace(record, inter=record.inter[::-1]).line() + b"".join(lines[1:-1]))
+    with pytest.warns(UserWarning, match="changed"):
+        null.run("runs", null.plan(6))
+    assert read_run(run).status == "complete"
+    assert log.name in find_outcome(run)[1]
+
+
+def test_a_lost_record_that_is_computed_again_makes_the_log_right(null: Any, run: Path) -> None:
+    log = run / "episodes.jsonl"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-2]))
+    with pytest.warns(UserWarning, match="changed"):
+        null.run("runs", null.plan(6))
+    assert find_outcome(run)[0] == Outcome.EQUAL
+
+
+@pytest.mark.parametrize("name", [FILE, "sessions.jsonl"])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(run: Path, name: str) -> None:
+    (run / name).unlink()
+    os.mkfifo(run / name)
+    assert find_outcome(run)[0] == (Outcome.NOT_CHECKED if name == FILE else Outcome.DIFFERS)
 
 
 def test_a_summary_that_is_written_again_is_right(null: Any, run: Path) -> None:

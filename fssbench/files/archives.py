@@ -106,6 +106,8 @@ def _open_archive(path: Path) -> Iterator[tuple[_Reader, int]]:
         raise DataError(
             f"{path} is damaged or incomplete ({str(error) or type(error).__name__}). Next: get it again"
         ) from None
+    except RecursionError:  # each header of a tar that announces a longer name is read one level deeper
+        raise DataError(f"{path} cannot be unpacked: its headers are nested too deeply") from None
     except (NotImplementedError, UnicodeDecodeError, ValueError, MemoryError) as error:
         raise DataError(f"{path} cannot be unpacked ({error or type(error).__name__})") from None
     except OSError as error:

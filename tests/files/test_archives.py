@@ -163,6 +163,15 @@ def test_too_many_entries_are_refused(tmp_path: Path, monkeypatch: pytest.Monkey
             check_archive(tmp_path / "a")
 
 
+def test_headers_that_are_nested_too_deeply_end_in_a_sentence(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 2
+    path = tmp_path / "a.tar"
+    path.write_bytes((header.tobuf() + b"a".ljust(tarfile.BLOCKSIZE, b"\0")) * 1200)
+    with pytest.raises(DataError, match="nested too deeply"):
+        check_archive(path)
+
+
 @pytest.mark.parametrize("kind", ["pax", "zip"])
 def test_endless_names_do_not_fill_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str

@@ -5,6 +5,7 @@ This process reads images, computes features, and counts; so the truth of a quer
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -122,15 +123,18 @@ class IsolatedMethod:
             PluginError: if the method broke its contract, its process has ended, or it takes too long.
         """
         given = self._receive()
-        if not (seconds := given.get("seconds")) and "error" in given:
+        seconds = given.get("seconds")
+        if seconds is None and "error" in given:
             raise PluginError(str(given["error"]))
+        if not isinstance(seconds, float) or not 0 <= seconds < math.inf:
+            raise PluginError(f"{self._where}: its process sent something that is no answer")
 
         def check() -> bool:
             if "error" in given:
                 raise PluginError(str(given["error"]))
             return bool(given.get("proven"))
 
-        return Answer(self._mask.numpy() != 0, float(seconds or 0.0), check)
+        return Answer(self._mask.numpy() != 0, seconds, check)
 
     def check_all(self) -> bool:
         """Let the process compare every byte of the weights.

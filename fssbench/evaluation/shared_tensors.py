@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import math
 import mmap
 import os
@@ -18,11 +19,13 @@ Reference = Sequence[Any]
 class SharedTensors:
     """A file in memory that grows; each tensor has pages of its own.
 
-    A fork inherits the file, so make it before the fork.
+    A fork inherits the file, so make it before the fork.  It inherits no tensors: a child reads them by `read`.
     """
 
     def __init__(self) -> None:
-        self._file = os.memfd_create("fssbench-tensors")
+        self._file = os.memfd_create("fssbench-tensors", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        # a child that made the file shorter would end this process with SIGBUS
+        fcntl.fcntl(self._file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
         self._size = 0
         self._offsets: dict[int, int] = {}
         """Offset by address."""
@@ -34,6 +37,7 @@ class SharedTensors:
         length = _round_up(math.prod(shape) * dtype.itemsize)
         os.ftruncate(self._file, self._size + length)
         pages = mmap.mmap(self._file, length, offset=self._size)
+        pages.madvise(mmap.MADV_DONTFORK)  # else the children of other methods could write here
         tensor = _view(pages, shape, dtype)
         self._offsets[tensor.data_ptr()] = self._size
         self._size += length

@@ -30,6 +30,8 @@ from fssbench.plugins.crash_report import describe_stack
 
 DUMP_SECONDS = 1.0
 """Time in which a process that does not answer may write its stack."""
+LONGEST_MESSAGE = 1 << 24
+"""Bytes of a message of the child that are read."""
 Message = Mapping[str, Any]
 Reply = Callable[[Message], None]
 
@@ -101,9 +103,22 @@ class ChildProcess:
         try:
             if not self._channel.poll():  # it has ended, and another process holds its end of the channel
                 raise EOFError
-            message: Message = json.loads(self._channel.recv_bytes())
-        except (EOFError, OSError, ValueError):
+            data = self._channel.recv_bytes(LONGEST_MESSAGE)
+        except EOFError:
             raise self._describe_end(where) from None
+        except OSError:
+            if self._ended is None or wait([self._ended], 0):
+                raise self._describe_end(where) from None
+            data = b""  # longer than an answer
+        try:
+            message = json.loads(data)
+        except (ValueError, RecursionError):
+            message = None
+        if not isinstance(message, dict):
+            self._end()
+            raise PluginError(
+                f"{where or self.name}: its process sent something that is no answer, and was ended"
+            )
         return message
 
     def close(self, seconds: float = 0.0) -> None:

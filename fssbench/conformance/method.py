@@ -22,13 +22,13 @@ from fssbench.conformance.harness import (
     run_checks,
 )
 from fssbench.conformance.loss import LOSS_CHECKS
-from fssbench.conformance.process_state import ProcessState
 from fssbench.conformance.subject import MethodSubject
 from fssbench.contracts.debug_maps import collect_debug_maps
 from fssbench.contracts.methods import FeatureMethod, Method
 from fssbench.contracts.prediction import UNNAMED, tell_class_names
 from fssbench.episodes.synthetic import SIDE, Synthetic
 from fssbench.evaluation.isolation import generators_kept, isolated
+from fssbench.plugins.process_state import ProcessState
 
 OTHER_SUPPORTS = 3
 """Episodes whose supports are replaced.  An answer that consists of a mask alone may be the same for one of them."""

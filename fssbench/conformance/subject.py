@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from fssbench.conformance.process_state import ProcessState
 from fssbench.contracts.methods import Method, reads_raw_pixels
 from fssbench.episodes.synthetic import SIDE, Synthetic
 from fssbench.errors import FssbenchError
 from fssbench.evaluation.isolation import isolated
 from fssbench.loading.load import load_method
+from fssbench.plugins.process_state import ProcessState
 
 SMALL_BACKBONE = "efficientnet-lite0"
 

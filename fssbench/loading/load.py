@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from fssbench.loading.weights_choice import choose_weights, explain_weights_in_p
 from fssbench.plugins import execution
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.import_files import drop_aliases
+from fssbench.plugins.process_state import numbers_kept
 from fssbench.plugins.registry import BACKBONES, METHODS, list_import_observations, load_plugins
 from fssbench.plugins.source_hash import Source, collect_source
 
@@ -284,7 +286,11 @@ def _construct(cls: type[Method], settings: MethodConfig, backbone: Backbone | N
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # CPU only; generators of accelerators stay unchanged
         try:
-            with plugin_call(f"method {cls.card.name!r} cannot be built with {settings!r}:"):
+            what = f"method {cls.card.name!r}"
+            with ExitStack() as stack:
+                if not cls.__module__.startswith("fssbench."):
+                    stack.enter_context(numbers_kept(f"{what}: its `__init__`"))
+                stack.enter_context(plugin_call(f"{what} cannot be built with {settings!r}:"))
                 return cls(settings, backbone)
         finally:
             drop_aliases()

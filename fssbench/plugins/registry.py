@@ -14,7 +14,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -58,7 +58,8 @@ class Plugin:
             try:
                 place = f"plugin {self.name!r} from {self.origin} does not load"
                 passes = (UsageError,) if self.is_member else ()
-                with plugin_call(f"{place}:", inside=place, passes=passes), _observe_import():
+                other = nullcontext() if "(fssbench." in self.origin else _keep_numbers(place)
+                with other, plugin_call(f"{place}:", inside=place, passes=passes), _observe_import():
                     self.value = self.load()
             except PluginError as error:
                 self.error = str(error)
@@ -424,8 +425,20 @@ def _makes_class(node: ast.stmt) -> bool:
 
 
 def _import(path: Path) -> ModuleType:
+    files = [path] if path.is_file() else sorted(path.glob("*.py"))
+    if any(_mentions_methods(file) for file in files):
+        importlib.import_module("torch")  # first, so that what the plugin changes in it is noticed
     with _report_failed_import(f"plugin {'file' if path.is_file() else 'folder'} {path}"):
         return import_files.import_file(path)
+
+
+def _mentions_methods(file: Path) -> bool:
+    """Return whether a module may define a method or use torch."""
+    try:
+        text = file.read_bytes()
+    except OSError:
+        return False  # the import then raises an error that explains it
+    return b"torch" in text or b"Method" in text
 
 
 @contextmanager
@@ -436,8 +449,20 @@ def _report_failed_import(what: str) -> Iterator[None]:
         PluginError: if the import raises.
     """
     place = f"{what} cannot be imported"
-    with plugin_call(f"{place}:", inside=place, passes=(UsageError,)), _observe_import():
+    with _keep_numbers(what), plugin_call(f"{place}:", inside=place, passes=(UsageError,)), _observe_import():
         yield
+
+
+def _keep_numbers(what: str) -> AbstractContextManager[None]:
+    """Return a context that refuses an import which changes the numbers of other methods.
+
+    A plugin for which torch is not imported defines no method.
+    """
+    if "torch" not in sys.modules:
+        return nullcontext()
+    from fssbench.plugins.process_state import numbers_kept
+
+    return numbers_kept(what)
 
 
 @contextmanager

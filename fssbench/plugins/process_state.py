@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -14,7 +16,10 @@ from PIL import Image, ImageFile
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules import module as modules
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
+from fssbench.errors import PluginError
 from fssbench.plugins.import_files import PREFIX
 
 _FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType, type)
@@ -53,6 +58,86 @@ def _read_umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
+
+
+_MODES = {
+    "function modes": lambda: _get_current_function_mode_stack(),
+    "dispatch modes": lambda: _get_current_dispatch_mode_stack(),
+}
+"""Contexts that change what operators of torch compute."""
+_NUMERIC: Mapping[str, Callable[[], Any]] = {
+    name: _SETTINGS[name]
+    for name in ("default dtype", "default device", "autocast", "flush denormal", "mkldnn")
+} | _MODES
+"""Settings that change the numbers of every method of the process."""
+_LIBRARIES = ("torch", "torch.nn.functional", "numpy", "PIL.Image")
+"""Modules whose functions nobody but a plugin replaces."""
+
+
+@contextmanager
+def numbers_kept(what: str) -> Iterator[None]:
+    """Context of code of a plugin that runs before the method has a process of its own: an import, an `__init__`.
+
+    The working folder, the grad mode and the reading of truncated images are as before at its end.
+
+    Args:
+        what: what the code is, for errors, such as `plugin file mine.py`.
+
+    Raises:
+        PluginError: if the block changed what would change the numbers of other methods.
+    """
+    folder, truncated, grad = Path.cwd(), ImageFile.LOAD_TRUNCATED_IMAGES, torch.is_grad_enabled()
+    settings = {name: read() for name, read in _NUMERIC.items()}
+    tables = {name: set(table) for name, table in _TABLES.items()}
+    functions = [
+        (holder, name, {each: value for each, value in vars(holder).items() if callable(value)})
+        for name, holder in _list_numeric_holders()
+    ]
+    try:
+        yield
+    finally:
+        os.chdir(folder)
+        ImageFile.LOAD_TRUNCATED_IMAGES = truncated
+        torch.set_grad_enabled(grad)
+    changes = [name for name, read in _NUMERIC.items() if read() != settings[name]]
+    changes += [name for name, table in _TABLES.items() if set(table) != tables[name]]
+    changes += [
+        f"{name}.{each}"
+        for holder, name, kept in functions
+        for each, function in kept.items()
+        if (now := vars(holder).get(each)) is not function and not _is_of_library(now, name)
+    ]
+    if changes:
+        raise PluginError(
+            f"{what} changes {', '.join(changes[:3])}{' and more' * (len(changes) > 3)} for the whole process, and so "
+            "the numbers of other methods. Next: change it inside the method, which has a process of its own on the "
+            "CPU of Linux, for the time of a prediction"
+        )
+
+
+def _is_of_library(function: object, holder: str) -> bool:
+    """Return whether the library of a holder has replaced a function itself, as torch does for its compiler."""
+    code = getattr(function, "__code__", None)
+    home = getattr(sys.modules.get(holder.partition(".")[0]), "__file__", None)
+    return code is not None and home is not None and Path(code.co_filename).is_relative_to(Path(home).parent)
+
+
+def _list_numeric_holders() -> list[tuple[str, ModuleType | type]]:
+    """List the modules and classes whose functions decide the numbers of every method."""
+    loaded = {
+        name: module
+        for name, module in list(sys.modules.items())
+        if isinstance(module, ModuleType)
+        and (name in _LIBRARIES or (name.startswith("fssbench.") and not name.startswith(PREFIX)))
+    }
+    classes = {
+        value
+        for module in (*loaded.values(), nn)
+        for value in list(vars(module).values())
+        if issubclass(type(value), type) and value.__module__.startswith(("fssbench.", "torch.nn.modules."))
+    }
+    named = ((f"{cls.__module__}.{cls.__qualname__}", cls) for cls in classes | {*_CLASSES})
+    return [*loaded.items(), *((name, cls) for name, cls in named if not name.startswith(PREFIX))]
 
 
 class ProcessState:

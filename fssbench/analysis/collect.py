@@ -162,6 +162,8 @@ def _list_support_pixels(run: StoredRun, table: RecordTable, notes: list[str]) -
     except DataError as error:
         notes.append(f"left out: the sizes of supports of {run.slug}: {error}")
         sizes = {}
+    if not sizes:
+        return ((),) * len(table)
     rows = zip(table.class_ids.tolist(), table.indices.tolist(), strict=True)
     places = ([(c, item) for item in run.plan[index].supports] for c, index in rows)
     return tuple(tuple(sizes[p] for p in each) if all(p in sizes for p in each) else () for each in places)

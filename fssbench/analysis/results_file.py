@@ -28,24 +28,32 @@ from fssbench.errors import DataError
 from fssbench.runs.store import SCHEMA, read_json
 
 RESULTS_FILE = "results.json"
+_PLAIN = {int, str, bool, type(None)}
+"""Types whose values JSON holds as they are."""
 
 
 def write_results(results: Results, path: Path) -> None:
-    """Write results as one line of JSON; NaN and infinities become null."""
-    data = {
+    """Write results as one line of JSON, run by run; NaN and infinities become null."""
+    head = {
         "schema": SCHEMA,
         "resamples": results.resamples,
         "bootstrap_seed": results.bootstrap_seed,
         "notes": results.notes,
         "efficiency": [measured.model_dump(mode="json") for measured in results.efficiency],
-        "runs": [_as_stored(run, leave="panels") for run in results.runs],
-        "cells": [
-            _as_stored(cell, leave="folds") | {"folds": [run.identity for run in cell.folds.values()]}
-            for cell in results.cells
-        ],
     }
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    path.write_text(text + "\n", encoding="utf-8", newline="\n")
+    cells = [
+        _as_stored(cell, leave="folds") | {"folds": [run.identity for run in cell.folds.values()]}
+        for cell in results.cells
+    ]
+    with path.open("w", encoding="utf-8", newline="\n") as file:  # hundreds of runs are 100 MB of text
+        file.write(_format_line(head).removesuffix("}") + ',"runs":[')
+        for place, run in enumerate(results.runs):
+            file.write("," * bool(place) + _format_line(_as_stored(run, leave="panels")))
+        file.write(f'],"cells":{_format_line(cells)}}}\n')
+
+
+def _format_line(data: Any) -> str:
+    return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def read_results(path: Path) -> Results:
@@ -102,7 +110,8 @@ def _as_plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(k): _as_plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_as_plain(v) for v in value]
+        # thousands of names and numbers of each run are plain already
+        return value if set(map(type, value)) <= _PLAIN else [_as_plain(v) for v in value]
     return value
 
 

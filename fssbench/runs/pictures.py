@@ -159,12 +159,14 @@ def read_panels(run: StoredRun) -> Iterator[Panel]:
     names = dict(zip(run.plan.classes, run.plan.class_names, strict=True))
     path = run.path / FILE
     lines = dict(_read_lines(path)[0])
-    for index in sorted(lines):
-        record = run.records.get(index)
-        if record is not None:
-            iou = 100 * record.inter[1] / record.union[1] if record.union[1] else float("nan")
-            load = partial(_load_pictures, path, lines[index].place, len(lines[index].content))
-            yield Panel(index, names[record.class_id], iou, load)
+    table = run.table
+    rows = {index: row for row, index in enumerate(table.indices.tolist())} if lines else {}
+    for index in sorted(lines.keys() & rows.keys()):
+        row = rows[index]
+        inter, union = int(table.inter[row, 1]), int(table.union[row, 1])
+        iou = 100 * inter / union if union else float("nan")
+        load = partial(_load_pictures, path, lines[index].place, len(lines[index].content))
+        yield Panel(index, names[int(table.class_ids[row])], iou, load)
 
 
 def _read_lines(path: Path) -> tuple[list[tuple[int, LogLine]], int]:

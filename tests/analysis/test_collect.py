@@ -218,7 +218,7 @@ def test_shards_empty_and_damaged_runs_are_left_out_with_a_note(null):
     (edited.path / "manifest.json").write_text(json.dumps(manifest))
     results = collect([null.folder / "runs"])
     assert [r.path for r in results.runs] == [good.path]
-    assert len(results.notes) == 5
+    assert len([note for note in results.notes if note.startswith("left out: ")]) == 5
     for text in (
         f"{shard.path.name} is a shard; join the shards with `fssbench merge`",
         f"{empty.path.name} holds no episode",
@@ -250,8 +250,7 @@ def test_copy_of_a_run_is_counted_once(null):
     (result,) = results.runs
     assert result.episodes == 8, "the fuller one"
     assert len(results.cells) == 1
-    (note,) = results.notes
-    assert "same measurement" in note
+    (note,) = (note for note in results.notes if "same measurement" in note)
     assert str(run.path) in note
 
 

@@ -265,6 +265,10 @@ def other_value(cls: type[Method], field: str) -> Any:
     return choices[0] if choices else 2 * usual + 1
 
 
+REFUSING = {"small"}
+"""Settings that refuse an input, and compute nothing otherwise."""
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -280,7 +284,8 @@ def test_settings_of_inference_move_no_loss(name: str) -> None:
     episodes = Synthetic.make(batch=2)
     target = episodes.mask[:, 0] > 0
     losses = []
-    for changed in ({}, {field: other_value(cls, field) for field in list_inference_settings(cls.Config)}):
+    fields = set(list_inference_settings(cls.Config)) - REFUSING
+    for changed in ({}, {field: other_value(cls, field) for field in sorted(fields)}):
         method = load_method(cls, backbone="resnet50", weights="random", **changed).train()
         torch.manual_seed(0)
         truth = target.long() if cls.supervision == "classes" else target

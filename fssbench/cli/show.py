@@ -53,7 +53,7 @@ def _describe_method(name: str) -> Facts:
     shown = card.model_dump(mode="json", exclude=hidden, exclude_none=True)
     return {
         "kind": "method",
-        **{_CARD_NAMES.get(k, k): v for k, v in shown.items()},
+        **{_CARD_NAMES.get(k, k): v for k, v in shown.items() if v != ""},
         **_sort_notes(card.notes),
         "equal to its reference": list(card.parity) or "not compared with outputs of a reference",
         "published mIoU": collect_published_figures(card.published or (name,))

@@ -76,6 +76,11 @@ def test_methods(name: str) -> None:
     assert set(result["ablations (--ablate)"]) == set(config.ablations)
 
 
+def test_a_fact_that_a_method_lacks_has_no_line() -> None:
+    assert METHODS.get("ssp").card.pretraining == ""
+    assert "" not in facts("ssp").values()
+
+
 def test_a_method_shows_faults_parity_and_published_figures() -> None:
     result, card = facts("ssp"), METHODS.get("ssp").card
     kinds = (

@@ -13,9 +13,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Note, Taps, unknown
+from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Note, Taps
 
-from ..layers.feature_maps import list_stages
+from ..layers.feature_maps import choose_tap, pick_last
 from ..layers.resize import read_size, resize
 from .clusters import Start, find_centres
 
@@ -96,12 +96,7 @@ class FSSDINO(FeatureMethod):
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
-        tap = self.config.tap
-        if tap == "auto":
-            tap = list_stages(self.backbone, 1)[-1][-1].name
-        elif tap not in self.backbone.taps:
-            raise unknown(f"tap of backbone {self.backbone.name}", tap, self.backbone.taps)
-        self._tap = tap
+        self._tap = choose_tap(self.backbone, self.config.tap, pick_last)
 
     @property
     def taps(self) -> Taps:

@@ -27,10 +27,9 @@ from fssbench.api import (
     MethodConfig,
     Note,
     PluginError,
-    unknown,
 )
 
-from ..layers.feature_maps import list_stages
+from ..layers.feature_maps import choose_tap, pick_last
 from ..layers.resize import read_size, resize
 from .colours import segment_by_colour
 from .priors import Priors, choose_points, compare_cells, compute_priors, normalise_tokens
@@ -189,12 +188,7 @@ class GFSAM(ImageMethod):
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
-        tap = self.config.tap
-        if tap == "auto":
-            tap = list_stages(self.backbone, 1)[-1][-1].name
-        elif tap not in self.backbone.taps:
-            raise unknown(f"tap of backbone {self.backbone.name}", tap, self.backbone.taps)
-        self._tap = tap
+        self._tap = choose_tap(self.backbone, self.config.tap, pick_last)
 
     @classmethod
     def list_companions(cls, config: MethodConfig) -> Mapping[str, Companion]:

@@ -14,9 +14,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from fssbench.api import MEAN, STD, FeatureMethod, Features, MethodCard, MethodConfig, Note, Taps, unknown
+from fssbench.api import MEAN, STD, FeatureMethod, Features, MethodCard, MethodConfig, Note, Taps
 
-from ..layers.feature_maps import list_stages, pick_normed
+from ..layers.feature_maps import choose_tap, pick_last, pick_normed
 from ..layers.resize import Size, read_size
 from .clusters import average_groups, group_cells
 from .masks import reduce_mask
@@ -100,12 +100,7 @@ class INSID3(FeatureMethod):
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
-        tap = self.config.tap
-        if tap == "auto":
-            tap = pick_normed(self.backbone, list_stages(self.backbone, 1)[-1][-1].name)
-        elif tap not in self.backbone.taps:
-            raise unknown(f"tap of backbone {self.backbone.name}", tap, self.backbone.taps)
-        self._tap = tap
+        self._tap = choose_tap(self.backbone, self.config.tap, _pick_last_normed)
         self._bases: dict[Size, Tensor] = {}
 
     @property
@@ -190,3 +185,7 @@ def _pass_forward(forward: Tensor) -> Tensor:
     """Return the cells whose similarity is above zero; if there are none, those above the 0.9 quantile."""
     passing = forward > 0
     return passing if bool(passing.any()) else forward > torch.quantile(forward, _QUANTILE)
+
+
+def _pick_last_normed(backbone: Backbone) -> str:
+    return pick_normed(backbone, pick_last(backbone))

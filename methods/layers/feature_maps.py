@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from fssbench.api import DataError
+from fssbench.api import DataError, unknown
 
 from .resize import read_size, resize
 
@@ -46,6 +47,29 @@ def list_names(taps: list[Tap]) -> tuple[str, ...]:
 def mask_features(features: Tensor, mask: Tensor) -> Tensor:
     """Multiply support features (B, K, C, h, w) by their masks (B, K, H, W), resized to feature size."""
     return features * resize(mask, read_size(features)).unsqueeze(2)
+
+
+def pick_last(backbone: Backbone) -> str:
+    """Return the name of the last tap of the last stage."""
+    return list_stages(backbone, 1)[-1][-1].name
+
+
+def choose_tap(backbone: Backbone, asked: str, choose_usual: Callable[[Backbone], str]) -> str:
+    """Return the tap that a setting names.
+
+    Args:
+        backbone: a backbone with named taps.
+        asked: name of a tap, or `auto`.
+        choose_usual: gives the tap for `auto`.
+
+    Raises:
+        UsageError: for an unknown tap, with its neighbours.
+    """
+    if asked == "auto":
+        return choose_usual(backbone)
+    if asked not in backbone.taps:
+        raise unknown(f"tap of backbone {backbone.name}", asked, backbone.taps)
+    return asked
 
 
 def pick_normed(backbone: Backbone, tap: str) -> str:

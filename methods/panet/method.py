@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Note, Taps, unknown
+from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Note, Taps
 
-from ..layers.feature_maps import list_stages
+from ..layers.feature_maps import choose_tap, list_stages
 from .prototype import average_masked, compute_cosines
 
 if TYPE_CHECKING:
@@ -70,12 +70,7 @@ class PANet(FeatureMethod):
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config, backbone)
-        tap = self.config.tap
-        if tap == "auto":
-            tap = self._choose(self.backbone)
-        elif tap not in self.backbone.taps:
-            raise unknown(f"tap of backbone {self.backbone.name}", tap, self.backbone.taps)
-        self._tap = tap
+        self._tap = choose_tap(self.backbone, self.config.tap, self._choose)
 
     @staticmethod
     def _choose(backbone: Backbone) -> str:

@@ -6,9 +6,9 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner
+from fuzzing import list_commands
 
 from fssbench.cli import VERBS, main
 
@@ -17,23 +17,10 @@ SHARED = ("--data", "--splits", "--json", "--plugin", "--resamples", "--device")
 PLUGIN = Path(__file__).parents[1] / "support" / "null_plugin.py"
 
 
-def commands() -> dict[str, click.Command]:
-    """Every verb, and every verb of a group, by its words."""
-    context = click.Context(main)
-    every: dict[str, click.Command] = {}
-    for verb in VERBS:
-        command = main.get_command(context, verb)
-        if isinstance(command, click.Group):
-            every |= {f"{verb} {name}": sub for name, sub in command.commands.items()}
-        else:
-            every[verb] = command
-    return every
-
-
 @pytest.mark.parametrize("option", SHARED)
 def test_option_has_one_definition(option):
     kinds: dict[object, list[str]] = defaultdict(list)
-    for words, command in commands().items():
+    for words, command in list_commands().items():
         if words in {"data prepare", "data fetch"}:
             continue  # their --data is a folder to write to
         for parameter in command.params:
@@ -43,7 +30,8 @@ def test_option_has_one_definition(option):
 
 
 @pytest.mark.parametrize(
-    "words", [w for w, command in commands().items() if any("--device" in p.opts for p in command.params)]
+    "words",
+    [w for w, command in list_commands().items() if any("--device" in p.opts for p in command.params)],
 )
 def test_device_that_is_not_there_is_refused(words):
     given = {"run": ["-m", "panet"], "train": ["-m", "pmnet", "-b", "pascal5i"], "bench": ["-m", "panet"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -18,7 +19,7 @@ from manifests import make_manifest
 from report_factory import make_cell, make_results, make_run
 
 from fssbench.api import MARK_MEANINGS, Cell, Estimate, Results, build_legend, mark_kind, mark_letters
-from fssbench.runs.marks import make_doubt_marks
+from fssbench.runs.marks import make_counted_marks
 
 
 def compare(cell: Cell) -> list[Comparison]:
@@ -144,11 +145,11 @@ def test_other_lists_and_populations_are_no_same_measurement(mark: str) -> None:
 
 
 def test_what_published_figures_contain_too_is_marked_and_the_same_measurement() -> None:
-    (mark,) = make_doubt_marks([("resized",), ()])
+    (mark,) = make_counted_marks(Counter(["resized"]), 2)
     (beside,) = compare(make_cell([make_run("hsnet", fold=f, marks=(mark,)) for f in range(4)]))
     assert beside.same
     assert beside.marks == "A"
-    (doubtful,) = make_doubt_marks([("full",), ()])
+    (doubtful,) = make_counted_marks(Counter(["full"]), 2)
     (beside,) = compare(make_cell([make_run("hsnet", fold=f, marks=(doubtful,)) for f in range(4)]))
     assert not beside.same
 

@@ -6,6 +6,7 @@ JSON object per run and nothing else.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
@@ -25,6 +26,7 @@ from fssbench.runs.masks import FOLDER as MASKS
 
 if TYPE_CHECKING:
     from fssbench.cli.progress import Progress
+    from fssbench.contracts.results import Results
     from fssbench.evaluation.settings import Evaluation
     from fssbench.evaluation.suite import CheckedRequest, Task
     from fssbench.runs.store import StoredRun
@@ -115,6 +117,7 @@ class RunOutput:
         )
         click.echo()
         print_results(cells, Console(highlight=False, width=find_width()))
+        _print_sensitivity(results)
 
     def conclude(self, out: Path, seconds: float) -> None:
         """Print how long it took, where the runs are, and the next command."""
@@ -145,6 +148,22 @@ class RunOutput:
         if self.prepared.settings.shard:
             return f"`{compose_next_command('merge', out)}` after all shards are complete"
         return f"`{compose_next_command('report', out)}` writes report{os.sep}report.html"
+
+
+def _print_sensitivity(results: Results) -> None:
+    """Print for each cell that was asked again with other supports how much of the answer changed."""
+    from fssbench.analysis.row_names import full_name
+    from fssbench.analysis.sensitivity import compute_sensitivity
+
+    for each in compute_sensitivity(results):
+        cell, changed = each.cell, each.changed
+        interval = "" if math.isnan(changed.low) else f" [{changed.low:.1f}, {changed.high:.1f}]"
+        click.echo(
+            to_one_line(
+                f"{cell.benchmark} {cell.shot}-shot {full_name(cell)}: with {each.replaced_by}, {changed.value:.1f} % "
+                f"of the answer changes{interval} ({each.episodes} episodes; {each.dependence})"
+            )
+        )
 
 
 def find_width() -> int:

@@ -12,6 +12,7 @@ from hypothesis import given, settings, strategies as st
 from places import NULL_PLUGIN
 from rich.console import Console
 
+import fssbench
 from fssbench.analysis.collect import collect
 from fssbench.analysis.row_names import name_rows
 from fssbench.api import Estimate
@@ -90,6 +91,14 @@ def test_table_has_the_figures_of_the_json(run, null):
         assert f"{row['miou']:.1f}" in table
     (cell, _) = collect([null.folder / "runs"]).cells
     assert f"[{cell.miou.low:.1f}, {cell.miou.high:.1f}]" in table
+
+
+def test_what_other_supports_change_is_said_below_the_table(run, null):
+    assert "of the answer changes" not in run("-k", 1, "--episodes", 6).stdout
+    shown = run("-k", 1, "--episodes", 6, "--sensitivity", 4).stdout
+    (row,) = fssbench.results(null.folder / "runs").sensitivity.itertuples()
+    assert row.episodes == 4
+    assert f"{row.changed:.1f} % of the answer changes (4 episodes; too few queries)" in shown
 
 
 def test_json_has_nothing_but_json(run, null):

@@ -284,7 +284,7 @@ def _keep_tag(response: Any, part: Path) -> None:
     path = _tag_path(part)
     _remove(path)
     if tag := _find_tag(response):
-        path.write_text(tag, encoding="latin-1")
+        path.write_bytes(tag.encode("latin-1"))
 
 
 def _remove(path: Path) -> None:

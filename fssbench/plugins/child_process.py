@@ -289,10 +289,10 @@ def _detach(log_prints: bool) -> None:
     os.dup2(errors, 2)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - as long as the process
     sys.stdout = sys.stderr = open(  # noqa: SIM115
-        2, "w", buffering=1, errors="backslashreplace", closefd=False
+        2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", newline="\n", closefd=False
     )
-    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123
-        file.write("500")  # if memory runs out, this process ends and not the parent
+    with suppress(OSError):  # if memory runs out, this process ends and not the parent
+        Path("/proc/self/oom_score_adj").write_bytes(b"500")
 
 
 def _end_with_parent(parent: int) -> None:

@@ -205,6 +205,7 @@ def test_command_ends_in_three_without_a_figure(null, monkeypatch):
         str(null.data),
         "--episodes",
         "6",
+        "--no-isolate",  # the step that is replaced here is that of this process
     ]
     outcome = CliRunner().invoke(main, [*arguments, "-o", str(null.folder / "cli"), "-q", "--json"])
     assert outcome.exit_code == RunFolderError.exit_code == 3

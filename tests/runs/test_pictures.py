@@ -62,6 +62,7 @@ def test_every_method_keeps_the_same_episodes(null):
     assert len(kept(done[0].path)) == 3
     assert sorted(p.name for p in done[0].path.iterdir()) == [
         ".lock",
+        "checksums.json",
         "data.json",
         "episodes.jsonl",
         "manifest.json",

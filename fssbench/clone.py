@@ -92,6 +92,11 @@ class CloneDistribution(Distribution):
         return self._file.parent / path
 
 
+def _holds_module(place: Path) -> bool:
+    """Whether a folder is a package, or a module of its name lies beside it."""
+    return (place / "__init__.py").is_file() or place.with_name(f"{place.name}.py").is_file()
+
+
 class _CloneFinder(DistributionFinder):
     """Shows the clone to `importlib.metadata` before any installed version."""
 
@@ -101,7 +106,17 @@ class _CloneFinder(DistributionFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return None: the ordinary finders find all modules by the `__path__` of the package."""
+        """Return None: the ordinary finders find all modules by the `__path__` of the package.
+
+        Raises:
+            ModuleNotFoundError: for a folder of the clone without Python code, such as `report`, which would become
+                `fssbench.report` in place of the function.
+        """
+        parent, _, child = name.rpartition(".")
+        if parent == NAME:
+            folders = [Path(place) / child for place in path or ()]
+            if any(f.is_dir() for f in folders) and not any(_holds_module(f) for f in folders):
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         return None
 
     def find_distributions(

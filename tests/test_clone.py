@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import fssbench
-from fssbench.clone import CloneDistribution, enter_clone
+from fssbench.clone import CloneDistribution, _CloneFinder, enter_clone
 from fssbench.errors import PluginError
 
 ROOT = Path(__file__).parents[1]
@@ -243,6 +243,21 @@ def test_list_in_the_clone_shows_every_built_in_as_sound(
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert {row["name"] for row in rows if row["status"] == "ok"} == BUILT_IN["methods"]
     assert [row["name"] for row in rows if row["status"] != "ok"] == ["stranger"]
+
+
+def test_a_folder_of_the_clone_is_no_module(tmp_path: Path) -> None:
+    """In a clone, `fssbench report` writes `report` beside the package, and `fssbench.report` is a function."""
+    for name in ("fssbench", "methods", "datasets", "reports"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+    (tmp_path / "report").mkdir()
+    finder = _CloneFinder(CloneDistribution(tmp_path / "pyproject.toml", b""))
+    places = [str(tmp_path / "fssbench"), str(tmp_path)]
+    with pytest.raises(ModuleNotFoundError, match=r"fssbench\.report"):
+        finder.find_spec("fssbench.report", places)
+    assert finder.find_spec("fssbench.methods", places) is None
+    assert finder.find_spec("fssbench.absent", places) is None
+    assert finder.find_spec("report", places) is None
 
 
 def test_a_damaged_pyproject_of_the_clone_is_named(tmp_path: Path) -> None:

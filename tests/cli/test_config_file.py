@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from command import run_command
-from fuzzing import find_faults
+from fuzzing import as_toml, find_faults
 from hypothesis import given, settings, strategies as st
 from messages import error_names
 
@@ -93,18 +93,6 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
     max_leaves=3,
 )
-
-
-def as_toml(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{', '.join(map(as_toml, value))}]"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{key} = {as_toml(each)}' for key, each in value.items())}}}"
-    if isinstance(value, str):
-        return '"' + "".join(f"\\U{ord(c):08x}" for c in value) + '"'
-    return repr(value)
 
 
 def check_any_value(name: str, value: object) -> None:

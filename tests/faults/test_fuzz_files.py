@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from fuzzing import find_faults
+from fuzzing import as_toml, find_faults
 from hypothesis import HealthCheck, given, settings, strategies as st
 from own_folders import draw_labels, write_binary
 from run_folders import make_plan, write_run
@@ -85,18 +85,6 @@ def harms(draw: st.DrawFn, content: Any) -> Any:
             case _:
                 inner.append(draw(VALUES))
     return content
-
-
-def as_toml(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{', '.join(map(as_toml, value))}]"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{as_toml(str(key))} = {as_toml(each)}' for key, each in value.items())}}}"
-    if isinstance(value, str):
-        return '"' + "".join(f"\\U{ord(c):08x}" for c in value if not 0xD800 <= ord(c) < 0xE000) + '"'
-    return repr(value) if value is not None else '""'
 
 
 def write_toml(path: Path, content: dict[str, Any]) -> None:

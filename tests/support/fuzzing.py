@@ -202,3 +202,16 @@ def find_faults(result: Result) -> Iterator[str]:
     raw = {c for c in result.output if c not in "\n\t" and unicodedata.category(c) in {"Cc", "Cf", "Cs"}}
     if raw:
         yield f"raw control characters {sorted(map(ascii, raw))}"
+
+
+def as_toml(value: object) -> str:
+    """Write a value as TOML: keys quoted, `None` as an empty text, without surrogates."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(map(as_toml, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{as_toml(str(key))} = {as_toml(each)}' for key, each in value.items())}}}"
+    if isinstance(value, str):
+        return '"' + "".join(f"\\U{ord(c):08x}" for c in value if not 0xD800 <= ord(c) < 0xE000) + '"'
+    return repr(value) if value is not None else '""'

@@ -24,7 +24,7 @@ _NEXT = (
 
 
 @dataclass(frozen=True)
-class FoundEncoding:
+class MaskEncoding:
     """How masks store their classes."""
 
     encoding: Encoding
@@ -53,7 +53,7 @@ def recognise_encoding(
     chosen: Literal["binary", "index", "colours"] | None,
     foreground: Literal[1, 255] | None,
     ignored: int | None,
-) -> FoundEncoding:
+) -> MaskEncoding:
     """Recognise the encoding of masks.
 
     Args:
@@ -73,7 +73,7 @@ def recognise_encoding(
             raise DataError(
                 "colour-coded masks need a palette.csv. Next: write `RED,GREEN,BLUE,NAME`, one class per line"
             )
-        return FoundEncoding("colours")
+        return MaskEncoding("colours")
     seen = _read_all(masks)
     if seen.colours and chosen is None:
         shown = "; ".join(
@@ -87,10 +87,10 @@ def recognise_encoding(
     if chosen == "index" or (chosen is None and has_names and foreground is None):
         if ignored is None and 255 in seen.values and chosen is None:
             ignored = 255
-        return FoundEncoding("index", None, ignored, tuple(sorted(seen.values.keys() - {ignored})))
+        return MaskEncoding("index", None, ignored, tuple(sorted(seen.values.keys() - {ignored})))
     if chosen == "binary" or foreground is not None or one_class:
-        found = foreground or _find_foreground(seen)
-        return FoundEncoding("binary", found, ignored if found == 1 else None)
+        object_value = foreground or _find_foreground(seen)
+        return MaskEncoding("binary", object_value, ignored if object_value == 1 else None)
     return _decide(seen, ignored)
 
 
@@ -167,7 +167,7 @@ def _find_foreground(seen: _Seen) -> Literal[1, 255]:
     return 1 if ones else 255
 
 
-def _decide(seen: _Seen, ignored: int | None) -> FoundEncoding:
+def _decide(seen: _Seen, ignored: int | None) -> MaskEncoding:
     """Decide between binary and index masks.
 
     Raises:
@@ -176,13 +176,13 @@ def _decide(seen: _Seen, ignored: int | None) -> FoundEncoding:
     labelled = seen.kinds.get("labels", [])
     values = set(seen.values) - {0}
     if not values and "unread" in seen.kinds:
-        return FoundEncoding("binary", 255)  # `verify` names what is wrong with each file
+        return MaskEncoding("binary", 255)  # `verify` names what is wrong with each file
     if not values:
         raise DataError("every mask is empty, so no class is shown. Next: give other masks")
     if not labelled:
         if "1" in seen.kinds and ("255" in seen.kinds or "grey" in seen.kinds):
             _find_foreground(seen)
-        return FoundEncoding("binary", _find_foreground(seen), ignored)
+        return MaskEncoding("binary", _find_foreground(seen), ignored)
     low = {value for value in values if value <= _HIGHEST_LABEL}
     high = values - low - {255}
     soft = [*seen.kinds.get("grey", []), *seen.kinds.get("soft", [])]
@@ -197,4 +197,4 @@ def _decide(seen: _Seen, ignored: int | None) -> FoundEncoding:
         )
     if ignored is None and 255 in values:
         ignored = 255
-    return FoundEncoding("index", None, ignored, tuple(sorted(set(seen.values) - {ignored})))
+    return MaskEncoding("index", None, ignored, tuple(sorted(set(seen.values) - {ignored})))

@@ -1,7 +1,12 @@
-"""What every test here needs: a CUDA device, and methods with weights from a seed."""
+"""What every test here needs: a CUDA device, and methods with weights from a seed.
+
+With `FSSBENCH_GPU_TESTS_ON=cpu` the bodies of these tests run on the processor, which shows that they fit today's
+methods before a GPU is at hand.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +20,7 @@ from fssbench.episodes.synthetic import Synthetic
 from fssbench.evaluation.isolation import isolated
 from fssbench.plugins.registry import METHODS
 
+DEVICE = os.environ.get("FSSBENCH_GPU_TESTS_ON", "cuda")
 SMALL: dict[str, dict[str, Any]] = {
     "vat": {"grid": 64},
     "pfenet": {"ppm_scales": (6, 3)},
@@ -22,8 +28,17 @@ SMALL: dict[str, dict[str, Any]] = {
     "ntrenet": {"ppm_scales": (6, 3)},
     "asgnet": {"ppm_scales": (6, 3), "area": 2},
     "dcama": {"heads": 4},
+    "gf-sam": {"segmenter": "colour", "feature_size": 224},
 }
 """Settings with which a method works on an image of `SIDE` pixels."""
+BACKBONES = {
+    "fssdino": "dinov3-s",
+    "gf-sam": "dinov2-s",
+    "hera-hls": "dinov3-s",
+    "insid3": "dinov3-s",
+    "linear-probe": "dinov2-s",
+}
+"""Small networks of the same code, for methods whose own have hundreds of millions of weights."""
 SIDE = 161
 
 
@@ -40,8 +55,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.gpu)
-            if not torch.cuda.is_available():
+            if DEVICE == "cuda" and not torch.cuda.is_available():
                 item.add_marker(absent)
+
+
+@pytest.fixture
+def device() -> str:
+    """The device under test."""
+    return DEVICE
+
+
+@pytest.fixture
+def gpu() -> None:
+    """Skip a test of streams or of the memory of a card where the processor stands in for it."""
+    if DEVICE != "cuda":
+        pytest.skip("needs a CUDA device in earnest")
 
 
 @pytest.fixture
@@ -50,7 +78,8 @@ def load() -> Callable[..., Method]:
 
     def make(name: str, device: str, **config: Any) -> Method:
         cls = METHODS.get(name)
-        backbone = {"backbone": cls.card.backbone, "weights": "random"} if cls.needs_backbone else {}
+        network = BACKBONES.get(name, cls.card.backbone)
+        backbone = {"backbone": network, "weights": "random"} if cls.needs_backbone else {}
         method = fssbench.load_method(
             name, device=device, untrained=True, **backbone, **{**SMALL.get(name, {}), **config}
         )

@@ -14,30 +14,31 @@ ADAPTS = {"abcdfss", "repri"}
 
 @pytest.mark.parametrize("shots", [1, 5])
 def test_masks_of_both_devices_agree(
-    name: str, shots: int, load: Callable[..., Any], segment: Callable[..., torch.Tensor]
+    name: str, shots: int, device: str, load: Callable[..., Any], segment: Callable[..., torch.Tensor]
 ) -> None:
     on_processor = segment(load(name, "cpu"), "cpu", shots)
-    on_gpu = segment(load(name, "cuda"), "cuda", shots)
+    on_gpu = segment(load(name, device), device, shots)
     differing = (on_processor != on_gpu).float().mean().item()
     assert differing <= (0.02 if name in ADAPTS else 1e-3)
 
 
 def test_logits_of_both_devices_agree(
-    name: str, load: Callable[..., Any], predict: Callable[..., torch.Tensor]
+    name: str, device: str, load: Callable[..., Any], predict: Callable[..., torch.Tensor]
 ) -> None:
     if name in ADAPTS:
         pytest.skip("its fit amplifies rounding; its masks are compared")
-    on_processor, on_gpu = (predict(load(name, device), device) for device in ("cpu", "cuda"))
+    on_processor, on_gpu = (predict(load(name, each), each) for each in ("cpu", device))
     assert (on_processor - on_gpu).abs().max() <= 1e-3 * on_processor.abs().max()
 
 
 def test_the_same_masks_twice(
-    name: str, load: Callable[..., Any], segment: Callable[..., torch.Tensor]
+    name: str, device: str, load: Callable[..., Any], segment: Callable[..., torch.Tensor]
 ) -> None:
-    method = load(name, "cuda")
-    assert torch.equal(segment(method, "cuda", 2), segment(method, "cuda", 2))
+    method = load(name, device)
+    assert torch.equal(segment(method, device, 2), segment(method, device, 2))
 
 
+@pytest.mark.usefixtures("gpu")
 def test_another_stream_gives_the_same_masks(
     name: str, load: Callable[..., Any], segment: Callable[..., torch.Tensor]
 ) -> None:

@@ -17,8 +17,10 @@ from fssbench.training.trainer import train
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("amp", [False, True])
-def test_two_steps(name: str, amp: bool, mini: Path, tmp_path: Path, load: Callable[..., Any]) -> None:
-    method = load(name, "cuda")
+def test_two_steps(
+    name: str, amp: bool, device: str, mini: Path, tmp_path: Path, load: Callable[..., Any]
+) -> None:
+    method = load(name, device)
     if METHODS.get(name).recipe is None or not any(p.requires_grad for p in method.parameters()):
         pytest.skip("has nothing to train")
     before = {k: v.clone() for k, v in method.state_dict().items()}

@@ -6,6 +6,7 @@ import gc
 import importlib.metadata
 import os
 import subprocess
+import sys
 import tempfile
 import time
 import tomllib
@@ -23,6 +24,8 @@ from null_harness import NullHarness
 from places import ROOT, TOY_PLUGIN, TRAIN_PLUGIN
 from registries import plugins_restored
 from slow_tests import mark_slow_tests, read_slow_tests
+
+from fssbench.threads import NUMBER_VARIABLES
 
 if TYPE_CHECKING:
     from fssbench.api import Dataset
@@ -116,7 +119,32 @@ def shared() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _same_threads() -> Iterator[None]:
+    """No test leaves another number of threads: with more than there are free cores, all later tests spin and wait."""
+    variables = {name: os.environ.get(name) for name in NUMBER_VARIABLES}
+    number = _count_threads()
+    yield
+    left = {name: os.environ.get(name) for name in NUMBER_VARIABLES}
+    now = _count_threads() if number is not None else None
+    if (now, left) == (number, variables):
+        return
+    if number is not None:
+        sys.modules["torch"].set_num_threads(number)
+    for name, value in variables.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+    pytest.fail(f"before the test there were {number} threads and {variables}, and after it {now} and {left}")
+
+
+def _count_threads() -> int | None:
+    """Count the threads that torch computes with; None if it is not imported."""
+    torch = sys.modules.get("torch")
+    return torch.get_num_threads() if torch is not None else None
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(_same_threads: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's cache, data or settings."""
     monkeypatch.setenv("FSSBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("FSSBENCH_CONFIG", str(tmp_path / "config"))

@@ -179,7 +179,7 @@ def threads_option() -> Decorator:
     """Make the option `--threads`, which holds for this process and those that it starts."""
 
     def apply(context: click.Context, _: click.Parameter, number: int | None) -> None:
-        if number is not None and not context.resilient_parsing:
+        if number is not None and not context.resilient_parsing and not context.meta.get(ELSEWHERE):
             from fssbench.threads import set_threads
 
             set_threads(number)

@@ -322,7 +322,10 @@ def _fill(module: nn.Module, generator: torch.Generator) -> list[Tensor]:
 
 
 def _leave_meta_device(value: Tensor) -> Tensor:
-    return torch.empty_like(value, device="cpu") if value.is_meta else value
+    if not value.is_meta:
+        return value
+    # not `empty_like`, which imports sympy and 500 other modules for a tensor on the meta device
+    return torch.empty_strided(value.size(), value.stride(), dtype=value.dtype, device="cpu")
 
 
 def _buffer(value: Tensor | None) -> Tensor:

@@ -11,12 +11,14 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 from messages import error_names
 
 from fssbench.cli import main
 from fssbench.launching.job import Job
 from fssbench.launching.record import Outcome, locate_outcome, read_launch, read_outcome, write_outcome
+from fssbench.threads import NUMBER_VARIABLES
 
 RUN = ("run", "-m", "panet", "-m", "all-foreground", "-b", "pascal-to-chestxray", "-k", "1", "--data", "mini")
 NOW = "2026-01-01T00:00:00+00:00"
@@ -74,6 +76,22 @@ def test_a_dry_run_lists_commands_that_run_accepts(tmp_path: Path, monkeypatch: 
         assert parsed.params["seeds"] == (0, 4)
         assert parsed.params["methods"] == (task["method"],)
     assert not {"launches", "runs", "l"} & {path.name for path in tmp_path.iterdir()}
+
+
+def test_threads_of_the_tasks_are_not_those_of_the_process_that_launches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in NUMBER_VARIABLES:
+        monkeypatch.setenv(name, "1")
+    before = torch.get_num_threads()
+    try:
+        result = launch("--slurm", "--dry-run", "--no-check", "--json", *RUN, "--threads", before + 1)
+        assert result.exit_code == 0, result.stderr
+        assert torch.get_num_threads() == before
+        assert [os.environ[name] for name in NUMBER_VARIABLES] == ["1", "1"]
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_dry_run_says_what_it_costs_and_checks_what_tasks_check() -> None:

@@ -29,7 +29,7 @@ from fssbench.analysis.matching import (
     match_common_episodes,
     select_cells,
 )
-from fssbench.analysis.paired import average_samples, compute_paired_differences
+from fssbench.analysis.paired import compute_pair_figures, compute_row_errors
 from fssbench.analysis.ranks import average_ranks, compute_critical_difference, group_ranks, run_friedman_test
 from fssbench.analysis.row_keys import COLUMN, column_key, first_run, method_key
 from fssbench.analysis.row_names import name_methods, name_rows, with_names
@@ -155,10 +155,10 @@ def compute_differences(
         apart = column_key(first_run(a)) != column_key(first_run(b))
         if reason := "they are in different columns" if apart else differs(a, b):
             raise UsageError(f"{a.label} and {b.label} on {a.benchmark} cannot be paired: {reason}")
-    compared = compute_paired_differences(
+    compared = compute_pair_figures(
         [match_common_episodes(a, b).runs for a, b in couples], resamples=resamples, seed=seed
     )
-    return [gap for _, _, gap in compared]
+    return [pair.difference for pair in compared]
 
 
 def compare_pairs(
@@ -248,11 +248,11 @@ def _list_names(results: Results) -> list[str]:
 
 def _compare_family(family: Sequence[Match], resamples: int, seed: int) -> Iterator[Pair]:
     """Compare the pairs of one benchmark and shot, and adjust their p over all of them."""
-    sides = compute_paired_differences([m.runs for m in family], resamples=resamples, seed=seed)
-    gaps = [gap for _, _, gap in sides]
+    pairs = compute_pair_figures([m.runs for m in family], resamples=resamples, seed=seed)
+    gaps = [pair.difference for pair in pairs]
     adjusted = adjust_by_holm([gap.p for gap in gaps])
     tests = sum(not math.isnan(gap.p) for gap in gaps)
-    for m, (a, b, gap), p in zip(family, sides, adjusted, strict=True):
+    for m, pair, p in zip(family, pairs, adjusted, strict=True):
         runs = [run for run, _ in m.runs]
         yield Pair(
             benchmark=m.a.benchmark,
@@ -262,12 +262,12 @@ def _compare_family(family: Sequence[Match], resamples: int, seed: int) -> Itera
             a=m.a,
             b=m.b,
             methods=m.methods,
-            figures=(a.value, b.value),
-            difference=gap,
+            figures=pair.figures,
+            difference=pair.difference,
             adjusted=p,
-            outcome=_judge_outcome(gap, p),
+            outcome=_judge_outcome(pair.difference, p),
             episodes=distinct_episodes(runs),
-            queries=a.evidence.queries,
+            queries=pair.queries,
             folds=len(runs),
             plans=len({run.plan_sha256 for run in runs}),
             family=tests,
@@ -386,10 +386,10 @@ def estimate_seed_spread(
             groups.append(("both", members))
     used = sorted({i for _, group in groups for i in group})
     number = resamples or max(PAIR_RESAMPLES, results.resamples)
-    means = average_samples(
+    errors = compute_row_errors(
         [cells[i].folds.values() for i in used], resamples=number, seed=_choose_seed(results, seed)
     )
-    spreads = {i: mean.error for i, mean in zip(used, means, strict=True)}
+    spreads = dict(zip(used, errors, strict=True))
     return tuple(
         SeedSpread(
             benchmark=cells[group[0]].benchmark,

@@ -1,6 +1,6 @@
 """Differences of two methods on the same episodes, with interval and p.  Each run is resampled once.
 
-What was drawn lately is kept: marks, matrix, sentence and tables of one report ask for the same pairs.
+What was computed lately is kept: marks, matrix, sentence and tables of one report ask for the same pairs.
 """
 
 from __future__ import annotations
@@ -8,16 +8,59 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from fssbench.analysis.exchange import Folds, exchange_p
-from fssbench.analysis.statistics import Difference, Sample, compute_difference, estimate_of_runs, mean_sample
+from fssbench.analysis.statistics import (
+    Difference,
+    Sample,
+    compute_difference,
+    estimate_miou_of_runs,
+    mean_sample,
+)
 from fssbench.contracts.results import RunResult
 
 _Key = tuple[object, ...]
-_MOST_SAMPLES, _MOST_P = 512, 100_000
-_samples: dict[_Key, Sample] = {}
-_p: dict[_Key, float] = {}
+_MOST_KEPT = 100_000
+_pairs: dict[_Key, PairFigures] = {}
+_errors: dict[_Key, float] = {}
+"""Standard errors of the rows that pairs were made of."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairFigures:
+    """Two rows and their difference, in mIoU."""
+
+    figures: tuple[float, float]
+    """mIoU of A and B."""
+    queries: int
+    """Distinct queries behind each figure."""
+    difference: Difference
+    """A minus B."""
+
+
+def compute_pair_figures(couples: Sequence[Folds], *, resamples: int, seed: int) -> list[PairFigures]:
+    """Compare A with B as `compute_paired_differences` does; pairs that were compared before are not drawn again."""
+    key_of = _KeyMaker(resamples, seed)
+    wanted: list[_Key] = [tuple((key_of(a), key_of(b)) for a, b in folds) for folds in couples]
+    lacking = {key: folds for key, folds in zip(wanted, couples, strict=True) if key not in _pairs}
+    compared = compute_paired_differences(list(lacking.values()), resamples=resamples, seed=seed)
+    fresh = {
+        key: PairFigures((a.value, b.value), a.evidence.queries, gap)
+        for key, (a, b, gap) in zip(lacking, compared, strict=True)
+    }
+    errors = {
+        row: sample
+        for key, (a, b, _) in zip(lacking, compared, strict=True)
+        for row, sample in zip(zip(*key, strict=True), (a, b), strict=True)
+    }
+    known = {key: _pairs[key] for key in wanted if key in _pairs} | fresh
+    if len(_pairs) + len(fresh) > _MOST_KEPT:
+        _pairs.clear()
+        _errors.clear()
+    _pairs.update(fresh)
+    _errors.update({row: sample.error for row, sample in errors.items()})
+    return [known[key] for key in wanted]
 
 
 def compute_paired_differences(
@@ -37,8 +80,8 @@ def compute_paired_differences(
         A, B and A minus B of each couple, in mIoU.
     """
     runs = {id(run): run for folds in couples for both in folds for run in both}
-    keys = {number: _bootstrap_cache_key(run, resamples, seed) for number, run in runs.items()}
-    samples = _resample_runs(runs, keys, resamples, seed)
+    drawn = estimate_miou_of_runs(list(runs.values()), resamples=resamples, seed=seed)
+    samples = dict(zip(runs, drawn, strict=True))
     means: dict[tuple[int, ...], Sample] = {}
     compared = []
     for folds in couples:
@@ -49,7 +92,8 @@ def compute_paired_differences(
         a, b = (means[row] for row in rows)
         compared.append((a, b, compute_difference(a, b)))
     tested = [n for n, (_, _, gap) in enumerate(compared) if not math.isnan(gap.p)]
-    for n, p in zip(tested, _exchange_test([couples[n] for n in tested], keys, resamples, seed), strict=True):
+    exchanged = exchange_p([couples[n] for n in tested], draws=resamples, seed=seed)
+    for n, p in zip(tested, exchanged, strict=True):
         a, b, gap = compared[n]
         compared[n] = (a, b, replace(gap, p=max(gap.p, p)))
     return compared
@@ -59,41 +103,37 @@ def average_samples(rows: Sequence[Iterable[RunResult]], *, resamples: int, seed
     """Compute the mIoU of each row (the mean over its folds) with its bootstrap replicates."""
     listed = [list(row) for row in rows]
     runs = {id(run): run for row in listed for run in row}
-    keys = {number: _bootstrap_cache_key(run, resamples, seed) for number, run in runs.items()}
-    samples = _resample_runs(runs, keys, resamples, seed)
+    drawn = estimate_miou_of_runs(list(runs.values()), resamples=resamples, seed=seed)
+    samples = dict(zip(runs, drawn, strict=True))
     return [mean_sample([samples[id(run)] for run in row]) for row in listed]
 
 
-def _resample_runs(
-    runs: dict[int, RunResult], keys: dict[int, _Key], resamples: int, seed: int
-) -> dict[int, Sample]:
-    """Resample each run: its mIoU with replicates, by the id of the run."""
-    lacking = {keys[number]: run for number, run in runs.items() if keys[number] not in _samples}
-    drawn = estimate_of_runs(list(lacking.values()), resamples=resamples, seed=seed) if lacking else []
-    fresh = {key: miou for key, (miou, _) in zip(lacking, drawn, strict=True)}
-    known = {key: _samples[key] for key in keys.values() if key in _samples} | fresh
-    if len(_samples) + len(fresh) > _MOST_SAMPLES:
-        _samples.clear()
-    _samples.update(fresh)
-    return {number: known[key] for number, key in keys.items()}
+def compute_row_errors(rows: Sequence[Iterable[RunResult]], *, resamples: int, seed: int) -> list[float]:
+    """Compute the standard error of each row's mIoU; rows of pairs that were compared before are not drawn again."""
+    key_of = _KeyMaker(resamples, seed)
+    listed = [list(row) for row in rows]
+    wanted: list[_Key] = [tuple(map(key_of, row)) for row in listed]
+    lacking = {key: row for key, row in zip(wanted, listed, strict=True) if key not in _errors}
+    drawn = average_samples(list(lacking.values()), resamples=resamples, seed=seed)
+    known = dict(zip(lacking, (sample.error for sample in drawn), strict=True))
+    return [known[key] if key in known else _errors[key] for key in wanted]
 
 
-def _exchange_test(couples: Sequence[Folds], keys: dict[int, _Key], draws: int, seed: int) -> list[float]:
-    """Compute the p of the exchange test for each couple."""
-    wanted: list[_Key] = [tuple((keys[id(a)], keys[id(b)]) for a, b in folds) for folds in couples]
-    lacking = {key: folds for key, folds in zip(wanted, couples, strict=True) if key not in _p}
-    drawn = exchange_p(list(lacking.values()), draws=draws, seed=seed) if lacking else []
-    fresh = dict(zip(lacking, drawn, strict=True))
-    known = {key: _p[key] for key in wanted if key in _p} | fresh
-    if len(_p) + len(fresh) > _MOST_P:
-        _p.clear()
-    _p.update(fresh)
-    return [known[key] for key in wanted]
+class _KeyMaker:
+    """Makes the keys of runs under which figures are kept, one hash per run.
 
+    A key contains the counts because a run may be repeated under one identity.
+    """
 
-def _bootstrap_cache_key(run: RunResult, resamples: int, seed: int) -> _Key:
-    """Key of the bootstrap cache.  It contains the counts because a run may be repeated under one identity."""
-    facts = (run.identity, run.plan_sha256, run.classes, run.whole, run.absent_rule)
-    arrays = (array.tobytes() for array in (run.class_ids, run.indices, run.inter, run.union))
-    text = "\n".join([repr(facts), *map(str, run.queries)])
-    return resamples, seed, hashlib.sha256(b"".join([text.encode(), *arrays])).digest()
+    def __init__(self, resamples: int, seed: int) -> None:
+        self._draws = resamples, seed
+        self._known: dict[int, tuple[RunResult, _Key]] = {}
+
+    def __call__(self, run: RunResult) -> _Key:
+        if id(run) not in self._known:
+            facts = (run.identity, run.plan_sha256, run.classes, run.whole, run.absent_rule)
+            arrays = (array.tobytes() for array in (run.class_ids, run.indices, run.inter, run.union))
+            text = "\n".join([repr(facts), *map(str, run.queries)])
+            key = (*self._draws, hashlib.sha256(b"".join([text.encode(), *arrays])).digest())
+            self._known[id(run)] = run, key  # the run is kept, so that its id stays its own
+        return self._known[id(run)][1]

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from statistics import NormalDist
@@ -109,6 +109,18 @@ def estimate_of_runs(
         mIoU and FB-IoU of each run, in the given order.  With no episode the figures are nan.  If no class has
         two clusters nothing varies, and the replicates are empty.
     """
+    return [(miou, fb_iou) for miou, fb_iou in _resample_runs(runs, resamples, seed, with_fb_iou=True)]
+
+
+def estimate_miou_of_runs(runs: Sequence[RunResult], *, resamples: int, seed: int) -> list[Sample]:
+    """Resample the mIoU of runs as `estimate_of_runs` does: the same draws and replicates in half of the time."""
+    return [miou for miou, _ in _resample_runs(runs, resamples, seed, with_fb_iou=False)]
+
+
+def _resample_runs(
+    runs: Sequence[RunResult], resamples: int, seed: int, *, with_fb_iou: bool
+) -> list[tuple[Sample, Sample]]:
+    """Resample runs; without FB-IoU its samples have no replicates."""
     alike: dict[tuple[object, ...], list[int]] = {}
     for i, run in enumerate(runs):
         episodes = (run.class_ids.tobytes(), run.queries)
@@ -126,6 +138,7 @@ def estimate_of_runs(
             resamples,
             plan_generator(seed, first.plan_sha256),
             collect_evidence([first]),
+            with_fb_iou=with_fb_iou,
         )
         drawn |= zip(group, samples, strict=True)
     return [drawn[i] for i in range(len(runs))]
@@ -203,6 +216,8 @@ def _resample_together(
     resamples: int,
     rng: np.random.Generator,
     evidence: Evidence,
+    *,
+    with_fb_iou: bool,
 ) -> list[tuple[Sample, Sample]]:
     """Resample runs of the same N episodes with the same draws.
 
@@ -217,18 +232,25 @@ def _resample_together(
     if not resamples or all(len(stratum) < 2 for stratum in strata):
         return [(Sample(p.miou, empty, evidence), Sample(p.fb_iou, empty, evidence)) for p in plain]
     errors = _compute_jackknife(strata, absent)
-    total = np.zeros((resamples, wide.shape[1]))
-    ious, present = (np.zeros((resamples, len(counts))) for _ in range(2))
+    runs = len(counts)
+    total = np.zeros((resamples, 4 * runs)) if with_fb_iou else None
+    ious, present = (np.zeros((resamples, runs)) for _ in range(2))
     for stratum in strata:  # summed class by class: all at once would be 1 GB with many classes
-        sums = _resample_class(stratum, resamples, rng)
-        union = sums[:, 3::4]
-        ious += sums[:, 1::4] / np.maximum(union, 1) * 100
-        present += union > 0
-        total += sums
+        columns = [stratum[:, k::4] for k in ((1, 3, 0, 2) if with_fb_iou else (1, 3))]
+        for rows, sums in _resample_class(np.hstack(columns), resamples, rng):
+            union = sums[:, runs : 2 * runs]
+            present[rows] += union > 0
+            if total is not None:
+                total[rows] += sums
+            share = sums[:, :runs] / np.maximum(union, 1)
+            share *= 100
+            ious[rows] += share
     number = np.full_like(present, len(strata)) if absent == "zero" else present
     miou = np.where(number > 0, ious / np.maximum(number, 1), np.nan)
-    sides = [total[:, k::4] / np.maximum(total[:, k + 2 :: 4], 1) for k in (0, 1)]
-    fb_iou = (sides[0] + sides[1]) / 2 * 100
+    fb_iou = np.zeros((0, runs))
+    if total is not None:
+        inter, union, inter_b, union_b = np.split(total, 4, axis=1)
+        fb_iou = (inter_b / np.maximum(union_b, 1) + inter / np.maximum(union, 1)) / 2 * 100
     return [
         (
             Sample(p.miou, _rescale_replicates(p.miou, miou[:, i].copy(), error), evidence),
@@ -283,18 +305,20 @@ def sum_by_cluster(groups: NDArray[np.int64], counts: NDArray[np.int64]) -> NDAr
 
 def _resample_class(
     stratum: NDArray[np.float64], resamples: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Sum (resamples, k) the counts of a class over resamples of its clusters."""
-    n, width = stratum.shape
-    sums = np.zeros((resamples, width))
+) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """Sum the counts (clusters, k) of a class over resamples of its clusters, as many at a time as fit into a cache.
+
+    Yields:
+        The places of some resamples, and their (resamples, k) sums; nothing for a class without clusters.
+    """
+    n = len(stratum)
     block = max(1, _BLOCK // max(n, 1))
     for start in range(0, resamples if n else 0, block):
         rows = min(block, resamples - start)
         draws = rng.integers(0, n, size=(rows, n))
         draws += np.arange(0, rows * n, n)[:, None]
         weights = np.bincount(draws.ravel(), minlength=rows * n).reshape(rows, n)
-        np.matmul(weights.astype(np.float64), stratum, out=sums[start : start + rows])
-    return sums
+        yield slice(start, start + rows), weights.astype(np.float64) @ stratum
 
 
 def _drop_missing(values: NDArray[np.float64]) -> NDArray[np.float64]:

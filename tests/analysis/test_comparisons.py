@@ -138,14 +138,14 @@ def test_verdicts_are_the_pairs_from_both_sides(table: Any) -> None:
 
 def test_each_run_is_resampled_once(table: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    plain = paired.estimate_of_runs
+    plain = paired.estimate_miou_of_runs
 
     def counting(runs: Any, **named: Any) -> Any:
         asked.append(len(runs))
         return plain(runs, **named)
 
-    monkeypatch.setattr(paired, "estimate_of_runs", counting)
-    monkeypatch.setattr(paired, "_samples", {})
+    monkeypatch.setattr(paired, "estimate_miou_of_runs", counting)
+    monkeypatch.setattr(paired, "_pairs", {})
     compare_pairs(family(table))
     assert asked == [3, 3, 3, 3]
     compare_pairs(family(table))

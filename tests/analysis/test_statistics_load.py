@@ -13,7 +13,7 @@ TWENTY_BY_TEN = """
 import json, resource, sys, time
 sys.path.insert(0, sys.argv[1])
 import table_factory as table
-from fssbench.analysis.comparisons import pairs
+from fssbench.analysis.comparisons import compare_pairs
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -22,8 +22,8 @@ results = table.make_results(
     *(table.make_run(f"m{m}", f"bench{b}", episodes=1000) for b in range(10) for m in range(20))
 )
 before, start = peak(), time.process_time()
-found = pairs(results, resamples=10_000)
-print(json.dumps({"pairs": len(found), "seconds": time.process_time() - start, "peak": peak(), "before": before}))
+pairs = compare_pairs(results, resamples=10_000)
+print(json.dumps({"pairs": len(pairs), "seconds": time.process_time() - start, "peak": peak(), "before": before}))
 """
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         verdicts as verdicts,
     )
     from fssbench.analysis.frames import (
+        list_episode_columns as list_episode_columns,
         make_episode_table as make_episode_table,
         make_mean_table as make_mean_table,
         make_run_table as make_run_table,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fssbench.analysis.columns import (
     EPISODE_COLUMNS,
@@ -175,34 +176,44 @@ def make_episode_table(run: RunResult, name: str, edit_text: Callable[[str], str
         name: the name of its row, see `name_runs`.
         edit_text: what is done with every text, such as guarding it for a spreadsheet.
     """
+    return _make_table(EPISODE_COLUMNS, list_episode_columns(run, name, edit_text))
+
+
+def list_episode_columns(
+    run: RunResult, name: str, edit_text: Callable[[str], str] = str
+) -> dict[str, str | int | list[str] | NDArray[Any]]:
+    """List the columns of `make_episode_table`, without pandas: one value for all rows, or one per row.
+
+    Args:
+        run: the run.
+        name: the name of its row, see `name_runs`.
+        edit_text: what is done with every text.
+    """
     classes = dict(zip(run.classes, run.class_names, strict=False))
     class_names = {c: edit_text(classes.get(c, f"class {c}")) for c in set(run.class_ids.tolist())}
     union = run.union[:, 1]
-    return _make_table(
-        EPISODE_COLUMNS,
-        {
-            "run": edit_text(run.slug),
-            "benchmark": edit_text(run.benchmark),
-            "method": edit_text(run.method),
-            "label": edit_text(run.label),
-            "backbone": edit_text(run.backbone),
-            "fold": run.fold,
-            "shot": run.shot,
-            "seed": run.seed,
-            "index": run.indices,
-            "class_id": run.class_ids,
-            "class_name": [class_names[c] for c in run.class_ids.tolist()],
-            "query": [edit_text(query) for query in run.queries],
-            "inter_background": run.inter[:, 0],
-            "inter_foreground": run.inter[:, 1],
-            "union_background": run.union[:, 0],
-            "union_foreground": union,
-            "target": run.target,
-            "name": edit_text(name),
-            "iou": np.where(union > 0, 100 * run.inter[:, 1] / np.maximum(union, 1), np.nan),
-            "marks": edit_text(_join_texts(run.marks)),
-        },
-    )
+    return {
+        "run": edit_text(run.slug),
+        "benchmark": edit_text(run.benchmark),
+        "method": edit_text(run.method),
+        "label": edit_text(run.label),
+        "backbone": edit_text(run.backbone),
+        "fold": run.fold,
+        "shot": run.shot,
+        "seed": run.seed,
+        "index": run.indices,
+        "class_id": run.class_ids,
+        "class_name": [class_names[c] for c in run.class_ids.tolist()],
+        "query": [edit_text(query) for query in run.queries],
+        "inter_background": run.inter[:, 0],
+        "inter_foreground": run.inter[:, 1],
+        "union_background": run.union[:, 0],
+        "union_foreground": union,
+        "target": run.target,
+        "name": edit_text(name),
+        "iou": np.where(union > 0, 100 * run.inter[:, 1] / np.maximum(union, 1), np.nan),
+        "marks": edit_text(_join_texts(run.marks)),
+    }
 
 
 def make_stratum_table(results: Results) -> DataFrame:

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from fssbench.api import (
     EPISODE_COLUMNS,
-    Column,
     Reporter,
     Results,
     column_names,
-    make_episode_table,
+    list_episode_columns,
     name_runs,
 )
 
-from ..content.export_rows import RESULT_COLUMNS, make_results_table
+from ..content.export_rows import make_results_table
 from ..content.text import clean
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 
 class CsvReporter(Reporter):
@@ -35,13 +32,12 @@ class CsvReporter(Reporter):
         """Write `results.csv` and `episodes.csv`."""
         names = name_runs(results)
         guard_once = lru_cache(maxsize=1 << 16)(guard_formula)  # queries recur in the runs of a plan
-        episodes = (make_episode_table(run, names[run.identity], guard_once) for run in results.runs)
-        return [
-            _write_tables(
-                folder / "results.csv", RESULT_COLUMNS, [make_results_table(results, guard_formula)]
-            ),
-            _write_tables(folder / "episodes.csv", EPISODE_COLUMNS, episodes),
-        ]
+        path = folder / "results.csv"
+        make_results_table(results, guard_formula).to_csv(
+            path, index=False, lineterminator="\n", encoding="utf-8"
+        )
+        columns = (list_episode_columns(run, names[run.identity], guard_once) for run in results.runs)
+        return [path, _write_episodes(folder / "episodes.csv", columns)]
 
 
 def guard_formula(text: object) -> str:
@@ -55,10 +51,23 @@ def guard_formula(text: object) -> str:
     return f"'{plain}" if plain.lstrip()[:1] in {"=", "+", "-", "@", "＝", "＋", "－", "＠"} else plain
 
 
-def _write_tables(path: Path, columns: Sequence[Column], tables: Iterable[DataFrame]) -> Path:
-    """Write tables with the same columns below one header."""
+def _write_episodes(path: Path, runs: Iterable[Mapping[str, Any]]) -> Path:
+    """Write the columns of each run below one header; pandas would take most of the time of a large report."""
+    names = column_names(EPISODE_COLUMNS)
     with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerow(column_names(columns))
-        for table in tables:
-            table.to_csv(file, index=False, header=False, lineterminator="\n")
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(names)
+        for columns in runs:
+            episodes = len(columns["index"])
+            rows.writerows(zip(*(_list_fields(columns[name], episodes) for name in names), strict=True))
     return path
+
+
+def _list_fields(values: Any, rows: int) -> Iterable[Any]:
+    """List the fields of one column; NaN is an empty field."""
+    if isinstance(values, (str, int)):
+        return repeat(values, rows)
+    if isinstance(values, list):
+        return values
+    fields: list[Any] = values.tolist()
+    return ["" if value != value else value for value in fields] if values.dtype.kind == "f" else fields

@@ -14,7 +14,7 @@ from fssbench.api import (
     Reporter,
     Results,
     UsageError,
-    make_episode_table,
+    list_episode_columns,
     name_runs,
 )
 
@@ -53,10 +53,19 @@ class ParquetReporter(Reporter):
         schema = _make_schema(EPISODE_COLUMNS)
         with files.ParquetWriter(folder / "episodes.parquet", schema) as out:
             for run in results.runs:  # one row group per run: no more than one run is in memory twice
-                episodes = make_episode_table(run, names[run.identity], clean_once)
-                table = Table.from_pandas(episodes, schema=schema, preserve_index=False)
-                out.write_table(table.replace_schema_metadata())
+                columns = list_episode_columns(run, names[run.identity], clean_once)
+                arrays = [_make_array(columns[field.name], run.episodes, field.type) for field in schema]
+                out.write_table(Table.from_arrays(arrays, schema=schema))
         return [folder / "results.parquet", folder / "episodes.parquet"]
+
+
+def _make_array(values: Any, rows: int, kind: Any) -> Any:
+    """Make a column of a table: one value for all rows, or one per row; NaN is no value, as pandas has it."""
+    import pyarrow
+
+    if isinstance(values, (str, int)):
+        return pyarrow.repeat(pyarrow.scalar(values, kind), rows)
+    return pyarrow.array(values, kind, from_pandas=True)
 
 
 def _make_schema(columns: Sequence[Column]) -> Any:

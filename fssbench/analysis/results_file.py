@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -110,8 +111,11 @@ def _as_plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(k): _as_plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        # thousands of names and numbers of each run are plain already
-        return value if set(map(type, value)) <= _PLAIN else [_as_plain(v) for v in value]
+        # thousands of names and numbers of each run are plain already, and so are the supports of its episodes
+        kinds = set(map(type, value))
+        if kinds == {tuple}:
+            kinds = set(map(type, chain.from_iterable(value)))
+        return value if kinds <= _PLAIN else [_as_plain(v) for v in value]
     return value
 
 

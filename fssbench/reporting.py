@@ -21,7 +21,7 @@ from fssbench.contracts.arguments import check_arguments
 from fssbench.contracts.resamples import RESAMPLES
 from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
 from fssbench.files.staged_output import is_storage_error, stage_output
-from fssbench.files.writable import require_writable
+from fssbench.files.writable import require_writable, writable_folder
 from fssbench.markup import make_table
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.registry import REPORTERS
@@ -166,11 +166,11 @@ def report_runs(
     """
     for name, lacking in select_reporters(formats, style).skipped.items():
         tell(f"reporter {name} is skipped: {lacking}")
-    require_writable(out, "-o")
-    results = collect_results(runs, compare_to=compare_to, resamples=resamples, seed=seed)
-    for note in results.notes:
-        tell(note)
-    return write_reports(results, out, formats, style=style)
+    with writable_folder(out, "-o"):
+        results = collect_results(runs, compare_to=compare_to, resamples=resamples, seed=seed)
+        for note in results.notes:
+            tell(note)
+        return write_reports(results, out, formats, style=style)
 
 
 def collect_results(

@@ -6,9 +6,10 @@ Reads only what is stored; no data set, plugin or GPU is needed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from fssbench.analysis.comparisons import Outcome, verdicts
 from fssbench.analysis.matching import comparable
@@ -31,18 +32,23 @@ from fssbench.runs.pictures import read_panels
 from fssbench.runs.records import RecordTable
 from fssbench.runs.sessions import Session
 from fssbench.runs.store import StoredRun, find_run_folders, read_run
-from fssbench.runs.summary import score_run
+from fssbench.runs.summary import find_summary_fault, score_run
 from fssbench.runs.support_probes import read_probes
 from fssbench.runs.support_sizes import read_support_sizes
 
+_Content = TypeVar("_Content")
 
-def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0) -> Results:
+
+def collect(
+    paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0, pictures: bool = True
+) -> Results:
     """Read runs and build the table model.
 
     Args:
         paths: run folders, or folders of run folders.
         resamples: bootstrap resamples behind every interval; with 0 figures have none, and nobody is best.
         seed: seed of the bootstrap.
+        pictures: whether the stored pictures of the runs are listed; their logs are large.
 
     Returns:
         Runs and cells; runs that cannot be read or hold no episode are left out and named in `notes`.
@@ -64,6 +70,10 @@ def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0)
                 f"{path} was changed after it was written ({', '.join(changed)}); the figures are those of its "
                 f"records. Next: `fssbench verify {path}`"
             )
+        elif fault := find_summary_fault(run):
+            notes.append(
+                f"{path}: {fault}; the figures are those of its records. Next: `fssbench verify {path}`"
+            )
         if not run.records:
             notes.append(f"left out: {path.name} holds no episode")
         elif run.manifest.block.shard:
@@ -75,7 +85,7 @@ def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0)
     if not stored:
         where = ", ".join(map(str, paths))
         raise DataError("; ".join([f"no runs found in {where}. Next: `fssbench run --help`", *notes]))
-    plain = [_convert_run(run, notes) for run in stored]
+    plain = [_convert_run(run, notes, pictures) for run in stored]
     drawn = estimate_of_runs(plain, resamples=resamples, seed=seed)
     samples = {run.identity: pair for run, pair in zip(plain, drawn, strict=True)}
     runs = tuple(
@@ -92,11 +102,11 @@ def collect(paths: Sequence[Path], *, resamples: int = RESAMPLES, seed: int = 0)
     return replace(results, cells=_mark_best(results))
 
 
-def _convert_run(run: StoredRun, notes: list[str]) -> RunResult:
+def _convert_run(run: StoredRun, notes: list[str], pictures: bool) -> RunResult:
     """Convert a stored run into the table model, still without intervals; probes that are damaged are noted."""
     identity, context = run.manifest.block, run.manifest.context
     table = run.table
-    sessions = run.sessions()
+    sessions = _read_or_note(run.sessions, f"the sessions of {run.slug}", notes, [])
     score = score_run(run)
     marks = (*make_run_marks(run), *make_completeness_marks(run))
     undrawn = Estimate(float("nan"), float("nan"), float("nan"))
@@ -134,7 +144,9 @@ def _convert_run(run: StoredRun, notes: list[str]) -> RunResult:
         indices=table.indices.copy(),
         queries=tuple([run.plan[index].query for index in table.indices.tolist()]),
         manifest=run.manifest,
-        panels=tuple(read_panels(run)),
+        panels=_read_or_note(lambda: tuple(read_panels(run)), f"the pictures of {run.slug}", notes, ())
+        if pictures
+        else (),
         supports=tuple([run.plan[index].supports for index in table.indices.tolist()]),
         commands=_list_commands(context, sessions),
         whole=run.whole,
@@ -145,23 +157,26 @@ def _convert_run(run: StoredRun, notes: list[str]) -> RunResult:
     )
 
 
+def _read_or_note(read: Callable[[], _Content], what: str, notes: list[str], lacking: _Content) -> _Content:
+    """Read what no score depends on; if it is damaged, add a note and return what stands for nothing."""
+    try:
+        return read()
+    except DataError as error:
+        notes.append(f"left out: {what}: {error}")
+        return lacking
+
+
 def _read_probes(run: StoredRun, notes: list[str]) -> tuple[SupportProbe, ...]:
     """Return the probes of the counted episodes by index; damaged ones are left out with a note."""
-    try:
-        probes = read_probes(run.path)
-    except DataError as error:
-        notes.append(f"left out: the support probes of {run.slug}: {error}")
-        return ()
+    probes = _read_or_note(lambda: read_probes(run.path), f"the support probes of {run.slug}", notes, {})
     return tuple(probes[index] for index in sorted(probes.keys() & run.records.keys()))
 
 
 def _list_support_pixels(run: StoredRun, table: RecordTable, notes: list[str]) -> tuple[tuple[int, ...], ...]:
     """Return the object pixels of the supports of each episode; none for an episode with an unknown one."""
-    try:
-        sizes = read_support_sizes(run.path)
-    except DataError as error:
-        notes.append(f"left out: the sizes of supports of {run.slug}: {error}")
-        sizes = {}
+    sizes = _read_or_note(
+        lambda: read_support_sizes(run.path), f"the sizes of supports of {run.slug}", notes, {}
+    )
     if not sizes:
         return ((),) * len(table)
     rows = zip(table.class_ids.tolist(), table.indices.tolist(), strict=True)

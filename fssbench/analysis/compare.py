@@ -276,7 +276,7 @@ def choose_cells(
     sources = [*(Path(name) for name, run_folders in folders.items() if run_folders), *runs]
     if (labels and not runs) or not sources:
         sources.append(Path("runs"))
-    results = collect(sources, resamples=0)
+    results = collect(sources, resamples=0, pictures=False)
     for note in results.notes:
         tell(note)
     if not methods:

@@ -19,6 +19,7 @@ from fssbench import __version__
 from fssbench.cli.exit_codes import exit_code_armed, run_program
 from fssbench.cli.output import escape_text
 from fssbench.cli.streams import open_closed_streams
+from fssbench.cli.warning_lines import print_plain_warnings
 from fssbench.compat import require_torch
 from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
 from fssbench.files.clean_text import shorten_middle
@@ -165,4 +166,5 @@ def main() -> None:
 
 def run_command() -> NoReturn:
     """Run the command line as a program; its exit code is 0 only if the verb has finished."""
+    print_plain_warnings()
     run_program(partial(main, prog_name="fssbench"))

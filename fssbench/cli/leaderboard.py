@@ -17,7 +17,7 @@ from fssbench.cli.options import (
 from fssbench.cli.output import emit_json, print_table, to_one_line
 from fssbench.contracts.resamples import RESAMPLES
 from fssbench.errors import PluginError
-from fssbench.files.writable import require_writable
+from fssbench.files.writable import writable_folder
 
 
 @click.command("leaderboard", cls=Verb)
@@ -33,11 +33,11 @@ def command(runs: tuple[Path, ...], out: Path, resamples: int, seed: int, as_jso
     """
     from fssbench.reporting import collect_results, write_reports
 
-    require_writable(out, "-o")
-    results = collect_results(runs or (Path("runs"),), resamples=resamples, seed=seed)
-    for note in results.notes:
-        click.echo(f"note: {to_one_line(note)}", err=True)
-    report = write_reports(results, out, ["leaderboard"])
+    with writable_folder(out, "-o"):
+        results = collect_results(runs or (Path("runs"),), resamples=resamples, seed=seed)
+        for note in results.notes:
+            click.echo(f"note: {to_one_line(note)}", err=True)
+        report = write_reports(results, out, ["leaderboard"])
     if report.broken:
         raise PluginError(report.broken["leaderboard"])
     pages = report.files

@@ -42,7 +42,7 @@ def command(
     from fssbench.analysis.row_names import name_pair
     from fssbench.evidence import MORE_QUERIES, TOO_FEW
 
-    results = collect(runs or (Path("runs"),), resamples=0)
+    results = collect(runs or (Path("runs"),), resamples=0, pictures=False)
     for note in results.notes:
         click.echo(f"note: {to_one_line(note)}", err=True)
     compared = compare_pairs(results, resamples=resamples, seed=seed)

@@ -15,6 +15,7 @@ from fssbench.contracts.marks import Mark
 from fssbench.contracts.records import Record, first_problem
 from fssbench.errors import DataError
 from fssbench.files.atomic import replace_file
+from fssbench.files.regular import read_regular
 from fssbench.files.text import decode_text
 
 _FIELDS = tuple(
@@ -104,7 +105,7 @@ def read_plan_file(path: Path) -> bytes:
         DataError: if the file is missing or cannot be read.
     """
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except OSError as error:
         raise DataError(f"plan {path} cannot be read ({error.strerror})") from None
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from fssbench.errors import DataError
 from fssbench.files.append_log import AppendLog, split_log
 from fssbench.files.atomic import replace_file
+from fssbench.files.regular import read_regular
 
 
 class KeptLog:
@@ -156,7 +157,7 @@ def read_whole_lines(path: Path) -> bytes:
         DataError: if it cannot be read.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except FileNotFoundError:
         return b""
     except OSError as error:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 
@@ -39,7 +41,8 @@ def open_regular(path: Path) -> FileIO:
     except FileNotFoundError:
         raise
     except OSError:
-        _refuse_special(path, path.stat().st_mode)
+        with suppress(OSError):  # the first error says more than that of `stat`
+            _refuse_special(path, path.stat().st_mode)
         raise
     mode = os.fstat(file.fileno()).st_mode
     if not stat.S_ISREG(mode):
@@ -52,7 +55,7 @@ def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | _WITHOUT_WAITING)
 
 
-def read_regular(path: Path, most: int) -> bytes:
+def read_regular(path: Path, most: int = sys.maxsize) -> bytes:
     """Read a regular file of at most `most` bytes; a larger one is not read at all.
 
     Raises:

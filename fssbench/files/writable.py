@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fssbench.errors import DataError
@@ -29,3 +31,27 @@ def require_writable(folder: Path, option: str) -> None:
         raise DataError(
             f"folder {folder} cannot be written ({error.strerror or error}). Next: choose another {option}"
         ) from error
+
+
+@contextmanager
+def writable_folder(folder: Path, option: str) -> Iterator[None]:
+    """Context with an output folder that can be written; after an error the folders that were made are removed again.
+
+    A folder that holds something by then stays.
+
+    Args:
+        folder: the folder of the output.
+        option: the command line option that names another folder, such as `--out`.
+
+    Raises:
+        DataError: if the folder cannot be made or written, or its disk is full.
+    """
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        require_writable(folder, option)
+        yield
+    except BaseException:
+        for place in made:
+            with suppress(OSError):
+                place.rmdir()
+        raise

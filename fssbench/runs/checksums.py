@@ -12,6 +12,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def find_changed_files(run: Path, *, leave: Iterable[str] = ()) -> dict[str, str
 
 
 def write_checksums(run: Path, differing: Mapping[str, str]) -> None:
-    """Store the checksums of all files of a run.
+    """Store the checksums of all files of a run.  A file that cannot be read is a warning.
 
     Args:
         run: the run folder, in which only this process works.
@@ -86,6 +87,12 @@ def write_checksums(run: Path, differing: Mapping[str, str]) -> None:
         if path.is_file() and not path.name.startswith(".") and path.name != FILE
     )
     files = {name: value for name in names if (value := hash_run_file(run / name)) is not None}
+    if unread := [name for name in names if name not in files]:
+        warnings.warn(
+            f"{', '.join(str(run / name) for name in unread)} cannot be read, so {FILE} has no checksum of it and a "
+            "later change of it is not noticed. Next: check the disk, then run the same command again",
+            stacklevel=2,
+        )
     _write(run, {**files, **differing})
 
 

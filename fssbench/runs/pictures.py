@@ -32,6 +32,7 @@ from fssbench.data.reader import Reader, Target
 from fssbench.errors import DataError
 from fssbench.files.append_log import LogLine, seal, split_log, unseal
 from fssbench.files.kept_log import KeptLog
+from fssbench.files.regular import read_regular
 from fssbench.runs.store import StoredRun
 
 PANELS = 60
@@ -172,7 +173,7 @@ def read_panels(run: StoredRun) -> Iterator[Panel]:
 def _read_lines(path: Path) -> tuple[list[tuple[int, LogLine]], int]:
     """Return the complete lines with their episodes, and their size in bytes; a line without episode has number -1."""
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except FileNotFoundError:
         return [], 0
     except OSError as error:

@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from fssbench.contracts.records import StoredRecord
+from fssbench.errors import DataError
+from fssbench.files.regular import read_regular
 
 FILE = "sessions.jsonl"
 """One session per line, in a run folder."""
@@ -32,11 +34,17 @@ class Session(StoredRecord):
 
 
 def read_sessions(folder: Path) -> list[Session]:
-    """Read the sessions of a run folder.  Damaged lines are skipped, because no result depends on them."""
+    """Read the sessions of a run folder.  Damaged lines are skipped, because no result depends on them.
+
+    Raises:
+        DataError: if the file cannot be read, such as a pipe.
+    """
     try:
-        lines = (folder / FILE).read_bytes().splitlines()
-    except OSError:
+        lines = read_regular(folder / FILE).splitlines()
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise DataError(f"{folder / FILE} cannot be read ({error.strerror}). Next: check the disk") from None
     sessions = []
     for line in lines:
         with suppress(ValueError):  # torn by a kill; only a duration is lost

@@ -42,6 +42,7 @@ from fssbench.errors import DataError
 from fssbench.files.append_log import split_log
 from fssbench.files.atomic import replace_file
 from fssbench.files.canonical_json import digest
+from fssbench.files.regular import read_regular
 from fssbench.metrics import Absent
 from fssbench.runs.records import EpisodeRecord, RecordTable, parse_canonical
 from fssbench.runs.sessions import Session, read_sessions
@@ -77,7 +78,7 @@ def read_json(path: Path) -> Any:
         DataError: if it is missing, damaged, or of a newer schema.
     """
     try:
-        data = json.loads(path.read_bytes())
+        data = json.loads(read_regular(path))
     except FileNotFoundError:
         raise DataError(
             f"{path} is missing, so {path.parent} is not a run folder. Next: `fssbench list runs`"
@@ -112,10 +113,10 @@ def read_records(path: Path) -> tuple[Mapping[int, EpisodeRecord], int]:
         The records by episode index in the order of the log, and the length in bytes of the undamaged part.
 
     Raises:
-        DataError: for a damaged line before the last, or one index with two different results.
+        DataError: for no regular file, a damaged line before the last, or one index with two different results.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except FileNotFoundError:
         return {}, 0
     except OSError as error:

@@ -6,6 +6,7 @@ same measurement hold the same bytes.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,16 @@ from typing import Any
 from fssbench.benchmarks.catalogue import find_plan_benchmark
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import Mark, MarkKind
+from fssbench.errors import DataError
 from fssbench.evidence import Evidence, count_queries
+from fssbench.files.regular import read_regular
 from fssbench.metrics import Absent, Score, score, sum_by_class
-from fssbench.runs.checksums import update_checksum
+from fssbench.runs.checksums import read_checksums, update_checksum
 from fssbench.runs.marks import make_completeness_marks, make_run_marks
 from fssbench.runs.store import SCHEMA, StoredRun, format_json, read_run, write_json
+
+FILE = "summary.json"
+"""The summary, in a run folder."""
 
 
 def find_absent_rule(plan: Plan) -> Absent:
@@ -69,9 +75,27 @@ def summarise(path: Path) -> Score:
     """
     run = read_run(path)
     result = score_run(run)
-    write_json(path / "summary.json", {"schema": SCHEMA, **_make_summary(run, result)})
-    update_checksum(path, "summary.json")
+    write_json(path / FILE, {"schema": SCHEMA, **_make_summary(run, result)})
+    update_checksum(path, FILE)
     return result
+
+
+def find_summary_fault(run: StoredRun) -> str:
+    """Explain how the summary contradicts the records, such as those of another run; empty if it does not.
+
+    Only a run without checksums needs this.  A summary of fewer episodes is no contradiction: its process was killed
+    later.  A run without a readable summary has none.
+    """
+    try:
+        stored = json.loads(read_regular(run.path / FILE))
+        if read_checksums(run.path) is not None or stored["episodes"]["counted"] != run.done:
+            return ""
+        sums = {entry["id"]: [entry["inter"], entry["union"]] for entry in stored["classes"]}
+    except (DataError, OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    now = {entry["id"]: [entry["inter"], entry["union"]] for entry in _list_classes(run)}
+    wrong = sum(sums.get(c) != both for c, both in now.items())
+    return f"{FILE} and episodes.jsonl differ in the counts of {wrong} of {len(now)} classes" if wrong else ""
 
 
 def format_summary(run: StoredRun) -> bytes:
@@ -79,10 +103,24 @@ def format_summary(run: StoredRun) -> bytes:
     return format_json({"schema": SCHEMA, **_make_summary(run, score_run(run))}).encode()
 
 
-def _make_summary(run: StoredRun, result: Score) -> dict[str, Any]:
+def _list_classes(run: StoredRun) -> list[dict[str, Any]]:
+    """List the classes of a run with their episodes and sums of counts."""
     ids = run.table.class_ids.tolist()
     inter = sum_by_class(ids, run.table.inter, run.plan.classes)
     union = sum_by_class(ids, run.table.union, run.plan.classes)
+    return [
+        {
+            "id": c,
+            "name": name,
+            "episodes": ids.count(c),
+            "inter": inter[i].tolist(),
+            "union": union[i].tolist(),
+        }
+        for i, (c, name) in enumerate(zip(run.plan.classes, run.plan.class_names, strict=True))
+    ]
+
+
+def _make_summary(run: StoredRun, result: Score) -> dict[str, Any]:
     return {
         "identity": run.identity,
         "status": run.status,
@@ -93,15 +131,7 @@ def _make_summary(run: StoredRun, result: Score) -> dict[str, Any]:
         "miou": _to_json_number(result.miou),
         "fb_iou": _to_json_number(result.fb_iou),
         "classes": [
-            {
-                "id": c,
-                "name": name,
-                "episodes": ids.count(c),
-                "iou": _to_json_number(result.per_class[c]),
-                "inter": inter[i].tolist(),
-                "union": union[i].tolist(),
-            }
-            for i, (c, name) in enumerate(zip(run.plan.classes, run.plan.class_names, strict=True))
+            {**entry, "iou": _to_json_number(result.per_class[entry["id"]])} for entry in _list_classes(run)
         ],
         "absent": list(result.absent),
         "unmet": list(result.unmet),

@@ -309,7 +309,7 @@ def test_file_that_cannot_be_written(null):
     (run,) = null.run("runs", plan, panels=0)
     (run.path / "episodes.jsonl").unlink()
     (run.path / FILE).mkdir()
-    with pytest.raises(DataError, match=r"panels.jsonl cannot be read"):
+    with pytest.raises(DataError, match=r"panels.jsonl is a folder"):
         null.run("runs", plan, panels=1)
 
 

@@ -18,7 +18,7 @@ from fssbench.analysis.row_names import name_rows
 from fssbench.analysis.rows import join_folds
 from fssbench.analysis.statistics import Sample, estimate_of_runs, mean_sample
 from fssbench.contracts.resamples import RESAMPLES
-from fssbench.contracts.results import Cell, Estimate, Results, RunResult
+from fssbench.contracts.results import Cell, Estimate, Panel, Results, RunResult
 from fssbench.contracts.run_manifest import Context
 from fssbench.contracts.support_probes import SupportProbe
 from fssbench.efficiency.store import read_all
@@ -106,7 +106,7 @@ def _convert_run(run: StoredRun, notes: list[str], pictures: bool) -> RunResult:
     """Convert a stored run into the table model, still without intervals; probes that are damaged are noted."""
     identity, context = run.manifest.block, run.manifest.context
     table = run.table
-    sessions = _read_or_note(run.sessions, f"the sessions of {run.slug}", notes, [])
+    sessions = _read_or_note(run.sessions, f"the sessions of {run.slug}", notes) or []
     score = score_run(run)
     marks = (*make_run_marks(run), *make_completeness_marks(run))
     undrawn = Estimate(float("nan"), float("nan"), float("nan"))
@@ -144,9 +144,7 @@ def _convert_run(run: StoredRun, notes: list[str], pictures: bool) -> RunResult:
         indices=table.indices.copy(),
         queries=tuple([run.plan[index].query for index in table.indices.tolist()]),
         manifest=run.manifest,
-        panels=_read_or_note(lambda: tuple(read_panels(run)), f"the pictures of {run.slug}", notes, ())
-        if pictures
-        else (),
+        panels=_list_panels(run, notes) if pictures else (),
         supports=tuple([run.plan[index].supports for index in table.indices.tolist()]),
         commands=_list_commands(context, sessions),
         whole=run.whole,
@@ -157,26 +155,30 @@ def _convert_run(run: StoredRun, notes: list[str], pictures: bool) -> RunResult:
     )
 
 
-def _read_or_note(read: Callable[[], _Content], what: str, notes: list[str], lacking: _Content) -> _Content:
-    """Read what no score depends on; if it is damaged, add a note and return what stands for nothing."""
+def _read_or_note(read: Callable[[], _Content], what: str, notes: list[str]) -> _Content | None:
+    """Read what no score depends on; if it is damaged, add a note and return None."""
     try:
         return read()
     except DataError as error:
         notes.append(f"left out: {what}: {error}")
-        return lacking
+        return None
+
+
+def _list_panels(run: StoredRun, notes: list[str]) -> tuple[Panel, ...]:
+    """List the stored pictures; none, with a note, if their log cannot be read."""
+    return _read_or_note(lambda: tuple(read_panels(run)), f"the pictures of {run.slug}", notes) or ()
 
 
 def _read_probes(run: StoredRun, notes: list[str]) -> tuple[SupportProbe, ...]:
     """Return the probes of the counted episodes by index; damaged ones are left out with a note."""
-    probes = _read_or_note(lambda: read_probes(run.path), f"the support probes of {run.slug}", notes, {})
+    probes = _read_or_note(lambda: read_probes(run.path), f"the support probes of {run.slug}", notes) or {}
     return tuple(probes[index] for index in sorted(probes.keys() & run.records.keys()))
 
 
 def _list_support_pixels(run: StoredRun, table: RecordTable, notes: list[str]) -> tuple[tuple[int, ...], ...]:
     """Return the object pixels of the supports of each episode; none for an episode with an unknown one."""
-    sizes = _read_or_note(
-        lambda: read_support_sizes(run.path), f"the sizes of supports of {run.slug}", notes, {}
-    )
+    what = f"the sizes of supports of {run.slug}"
+    sizes = _read_or_note(lambda: read_support_sizes(run.path), what, notes)
     if not sizes:
         return ((),) * len(table)
     rows = zip(table.class_ids.tolist(), table.indices.tolist(), strict=True)

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fssbench.analysis.parallel import map_in_threads
 from fssbench.analysis.statistics import plan_generator, sum_by_cluster
 from fssbench.contracts.results import RunResult
 from fssbench.metrics import select_scored_classes
@@ -62,8 +63,8 @@ def exchange_p(couples: Sequence[Folds], *, draws: int, seed: int) -> list[float
     plans = [_PlanDraws(members, draws, seed) for members in alike.values()]
     measured, errors = np.zeros(len(couples)), np.zeros(len(couples))
     rough = np.zeros((len(couples), draws), dtype=np.float32)
-    for plan in plans:
-        for place, gap, differences in zip(plan.places, plan.measure(), plan.estimate(), strict=True):
+    for plan, estimates in zip(plans, map_in_threads(_PlanDraws.estimate, plans), strict=True):
+        for place, gap, differences in zip(plan.places, plan.measure(), estimates, strict=True):
             measured[place] += gap
             errors[place] += plan.bound_error(len(plans))
             rough[place] += differences
@@ -182,7 +183,7 @@ class _PlanDraws:
             draws: (n) draw of each.
             totals: (n) sums to add to.
         """
-        ends = np.searchsorted(places, [self.places, np.add(self.places, 1)])
+        ends = np.searchsorted(places, np.add.outer([0, 1], self.places))
         entries = np.concatenate([np.arange(*both) for both in ends.T])
         if not len(entries):
             return

@@ -36,6 +36,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from fssbench.analysis.parallel import map_in_threads
 from fssbench.contracts.resamples import RESAMPLES
 from fssbench.contracts.results import Estimate, RunResult
 from fssbench.errors import UsageError
@@ -126,10 +127,10 @@ def _resample_runs(
         episodes = (run.class_ids.tobytes(), run.queries)
         key = (run.plan_sha256, run.absent_rule, run.classes, run.whole, *episodes)
         alike.setdefault(key, []).append(i)
-    drawn: dict[int, tuple[Sample, Sample]] = {}
-    for group in alike.values():
+
+    def resample(group: list[int]) -> list[tuple[Sample, Sample]]:
         first = runs[group[0]]
-        samples = _resample_together(
+        return _resample_together(
             first.class_ids,
             [np.hstack([runs[i].inter, runs[i].union]) for i in group],
             list(select_scored_classes(first.classes, first.class_ids, whole=first.whole)),
@@ -140,6 +141,10 @@ def _resample_runs(
             collect_evidence([first]),
             with_fb_iou=with_fb_iou,
         )
+
+    drawn: dict[int, tuple[Sample, Sample]] = {}
+    groups = list(alike.values())
+    for group, samples in zip(groups, map_in_threads(resample, groups), strict=True):
         drawn |= zip(group, samples, strict=True)
     return [drawn[i] for i in range(len(runs))]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,13 +49,19 @@ def classify_pixels(pictures: Pictures) -> NDArray[np.uint8]:
 
 def draw_error_map(kinds: NDArray[np.uint8]) -> str:
     """Return an error map as the address of a transparent PNG: false pixels hatched, missed pixels dotted."""
-    y, x = np.indices(kinds.shape)
     colours = kinds.copy()
     strokes: dict[int, tuple[int, ...]] = {}
-    for kind, lines in ((FALSE, (x + y) % 6 < 2), (MISSED, (x % 5 < 2) & (y % 5 < 2))):
+    for kind, lines in zip((FALSE, MISSED), _draw_patterns(*kinds.shape), strict=True):
         strokes[len(_COLOURS) + len(strokes)] = _STROKE[kind]
         colours[(kinds == kind) & lines] = max(strokes)
     return _encode_png(colours, {**_COLOURS, **strokes})
+
+
+@lru_cache(maxsize=8)
+def _draw_patterns(height: int, width: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Draw the hatching of false pixels and the dots of missed ones; the pictures of a report have few sizes."""
+    y, x = np.indices((height, width))
+    return (x + y) % 6 < 2, (x % 5 < 2) & (y % 5 < 2)
 
 
 def draw_mask(foreground: NDArray[np.bool_], ignored: NDArray[np.bool_] | None = None) -> str:

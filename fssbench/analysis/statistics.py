@@ -72,7 +72,7 @@ class Sample:
     @property
     def error(self) -> float:
         """Standard error of the figure; nan if there are too few queries."""
-        if not self.evidence.enough or not len(self.replicates):
+        if not self.evidence.enough or np.isnan(self.replicates).all():
             return math.nan
         return float(np.nanstd(self.replicates))
 

@@ -19,12 +19,14 @@ from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Note
 
 from .layers.feature_maps import list_names, list_stages
 from .layers.module_inputs import record_inputs
-from .layers.resize import double_size, read_size, resize
+from .layers.resize import apply_to_resized, double_size, read_size, resize
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone
 
 _DROPOUT = 0.5
+_SCORES_AT_ONCE = 1 << 18
+"""Number of scores that are computed before they are used, so that they stay in the cache of a processor."""
 _BASE = 10_000.0
 _RELEASE = {
     "DCAMA_blocks.0": "attention.0",
@@ -74,11 +76,16 @@ class MaskAttention(nn.Module):
         """
         asked = torch.unflatten(self.query(query), -1, (self.heads, -1))
         keys = torch.unflatten(self.key(support), -1, (self.heads, -1))
+        part = asked.shape[1] if torch.is_grad_enabled() else max(1, _SCORES_AT_ONCE // values.shape[1])
         gathered = []
         for head in range(self.heads):  # one at a time: all heads of five supports would need a gigabyte
-            scores = self.score(asked[:, :, head], keys[:, :, head], values)
-            shares = functional.dropout(scores.softmax(dim=-1), _DROPOUT, self.training)
-            gathered.append(torch.matmul(shares, values.unsqueeze(-1)).squeeze(-1))
+            offered = keys[:, :, head].contiguous()
+            rows = []
+            for some in asked[:, :, head].split(part, dim=1):
+                scores = self.score(some, offered, values)
+                shares = functional.dropout(scores.softmax(dim=-1), _DROPOUT, self.training)
+                rows.append(torch.matmul(shares, values.unsqueeze(-1)).squeeze(-1))
+            gathered.append(torch.cat(rows, dim=1))
         return torch.stack(gathered).mean(dim=0)
 
     def score(self, asked: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -235,9 +242,9 @@ class DCAMA(FeatureMethod):
         mixed = self.fuse[1](resize(mixed, read_size(fine)) + fine)
         deeper, shallow = self._deeper.name, self._shallow.name
         mixed = torch.cat([mixed, query[deeper], support[deeper].amax(dim=1)], dim=1)
-        mixed = resize(mixed, read_size(query[shallow]))
-        mixed = torch.cat([mixed, query[shallow], support[shallow].amax(dim=1)], dim=1)
-        logits: Tensor = self.mix[2](double_size(self.mix[1](double_size(self.mix[0](mixed)))))
+        shallow_maps = torch.cat([query[shallow], support[shallow].amax(dim=1)], dim=1)
+        mixed = apply_to_resized(self.mix[0], mixed, shallow_maps)
+        logits: Tensor = self.mix[2](double_size(self.mix[1](double_size(mixed))))
         return logits
 
     def debug_maps(self, query: Features, support: Features, support_mask: Tensor) -> dict[str, Tensor]:

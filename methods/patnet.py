@@ -138,12 +138,10 @@ class PATNet(HSNet):
         """Compute logits with given anchors, by number."""
         cells, objects = {}, {}
         for tap, number in self._anchors.items():
-            anchors = rows[number]
             features = support[tap][:, 0]
             mask = resize(support_mask, read_size(features))
-            coordinates = _make_coordinates(features, mask)
-            cells[tap] = _transform(query[tap], coordinates, anchors)
-            objects[tap] = _transform(features * mask, coordinates, anchors)
+            axes = _make_axes(_make_coordinates(features, mask), rows[number])
+            cells[tap], objects[tap] = _map_to_axes(query[tap], axes), _map_to_axes(features * mask, axes)
         return self.match(cells, objects, support_mask)
 
     @property
@@ -225,6 +223,20 @@ def _make_coordinates(support: Tensor, mask: Tensor) -> Tensor:
     weights = torch.stack([1 - mask, mask], dim=1)
     prototypes = average_over(support.unsqueeze(1), weights, (3, 4), eps=_EPS)
     return torch.linalg.pinv(scale_to_unit(prototypes, -1, eps=_EPS)).transpose(1, 2)
+
+
+def _make_axes(coordinates: Tensor, anchors: Tensor) -> Tensor:
+    """Compute the map (B, 2, C) from features to the plane that the anchors (2, C) span, in an orthonormal basis of it.
+
+    Transformed features lie in that plane, so that their lengths and cosines need two numbers per cell in place of C.
+    """
+    triangle = torch.linalg.qr(scale_to_unit(anchors, -1, eps=_EPS).transpose(0, 1)).R
+    return torch.matmul(triangle, coordinates)
+
+
+def _map_to_axes(features: Tensor, axes: Tensor) -> Tensor:
+    """Map features (B, C, h, w) to their place in the plane of the anchors (B, 2, h, w)."""
+    return torch.bmm(axes, features.flatten(2)).unflatten(2, features.shape[-2:])
 
 
 def _transform(features: Tensor, coordinates: Tensor, anchors: Tensor) -> Tensor:

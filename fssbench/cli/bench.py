@@ -54,6 +54,9 @@ _PLAIN_COLUMNS = (
     "plain s",
     "harness s",
     "ratio",
+    "ratio of CPU time",
+    "plain MiB",
+    "harness MiB",
     "floor s",
     "times floor",
     "pixels counted differently",
@@ -207,7 +210,8 @@ def _compare_with_plain(
             f"{each.ratio:.2f} times as fast as plain, {each.times_floor:.2f} times the floor", err=True
         )
         if as_json:
-            emit_json([{**asdict(each), "ratio": each.ratio, "times_floor": each.times_floor}])
+            more = {"ratio": each.ratio, "cpu_ratio": each.cpu_ratio, "times_floor": each.times_floor}
+            emit_json([{**asdict(each), **more}])
             continue
         rows.append(
             (
@@ -218,6 +222,9 @@ def _compare_with_plain(
                 f"{each.plain_seconds:.3f}",
                 f"{each.harness_seconds:.3f}",
                 f"{each.ratio:.2f}",
+                f"{each.cpu_ratio:.2f}",
+                "-" if each.plain_memory_mb is None else f"{each.plain_memory_mb:.0f}",
+                "-" if each.harness_memory_mb is None else f"{each.harness_memory_mb:.0f}",
                 f"{each.floor_seconds:.3f}",
                 f"{each.times_floor:.2f}",
                 f"{each.different_pixels} of {each.pixels}",

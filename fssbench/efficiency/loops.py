@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +21,7 @@ from fssbench.contracts.episodes import Episode, Plan
 from fssbench.contracts.methods import Method
 from fssbench.data.location import open_dataset
 from fssbench.efficiency.measure import count_flops
+from fssbench.efficiency.memory import PeakMemory
 from fssbench.efficiency.plain import Counts, evaluate_plainly
 from fssbench.efficiency.timing import Load
 from fssbench.episodes.synthetic import Synthetic
@@ -50,7 +52,13 @@ class LoopComparison:
     """Distinct images of these episodes."""
     plain_seconds: float
     harness_seconds: float
+    plain_cpu_seconds: float
+    """CPU seconds per episode of all threads; beside other processes these are steadier than the time that passes."""
+    harness_cpu_seconds: float
     floor_seconds: float
+    plain_memory_mb: float | None
+    """Peak memory beyond that of the loaded method, MiB; None if the device has no such figure."""
+    harness_memory_mb: float | None
     different_pixels: int
     """Pixels that the two count differently, in the episodes that both evaluated."""
     pixels: int
@@ -66,18 +74,49 @@ class LoopComparison:
         return self.plain_seconds / self.harness_seconds
 
     @property
+    def cpu_ratio(self) -> float:
+        """How many times as many CPU seconds the plain evaluation takes."""
+        return self.plain_cpu_seconds / self.harness_cpu_seconds
+
+    @property
     def times_floor(self) -> float:
         """How many times as long as the floor the harness takes."""
         return self.harness_seconds / self.floor_seconds
 
 
-def compare_loops(method: Method, plan: Plan, settings: Settings) -> LoopComparison:
+@dataclass(frozen=True)
+class _Times:
+    """Seconds that passed, and CPU seconds of this process."""
+
+    passed: float
+    computed: float
+
+    @classmethod
+    def read(cls) -> _Times:
+        return cls(time.perf_counter(), time.process_time())
+
+    def since(self, episodes: int) -> _Times:
+        """Return the times per episode since these were read."""
+        now = _Times.read()
+        return _Times((now.passed - self.passed) / episodes, (now.computed - self.computed) / episodes)
+
+
+def compare_loops(
+    method: Method,
+    plan: Plan,
+    settings: Settings,
+    *,
+    plain_episodes: int = PLAIN_EPISODES,
+    around_plain: AbstractContextManager[object] | None = None,
+) -> LoopComparison:
     """Evaluate a plan with the harness and a part of it plainly.
 
     Args:
         method: on its device.
         plan: its episodes.
         settings: device and feature cache of the harness; it writes to a temporary folder.
+        plain_episodes: number of episodes of the plain loop, taken evenly from the plan.
+        around_plain: context of the plain loop, for example one that replaces operators by slower ones.
 
     Raises:
         DataError: for missing or damaged data.
@@ -85,13 +124,17 @@ def compare_loops(method: Method, plan: Plan, settings: Settings) -> LoopCompari
     """
     device = torch.device(settings.device)
     dataset = open_dataset(plan.dataset, data=plan.data, splits=plan.splits, variant=plan.dataset_variant)
-    step = max(1, len(plan) // PLAIN_EPISODES)
-    few = plan.episodes[::step][:PLAIN_EPISODES]
-    load = Load()
-    with generators_kept(), exact_float32():
+    step = max(1, len(plan) // plain_episodes)
+    few = plan.episodes[::step][:plain_episodes]
+    load, memory = Load(), PeakMemory(device)
+    with generators_kept(), exact_float32(), around_plain or nullcontext():
         list(evaluate_plainly(method, dataset, few[:1], plan.size, device))  # warm up
-        plain, plain_seconds = _time_plainly(method, dataset, few, plan.size, device)
-    records, harness_seconds = _time_harness(method, plan, settings)
+        memory.start()
+        plain, plain_times = _time_plainly(method, dataset, few, plan.size, device)
+    plain_memory = memory.read()[0]
+    memory.start()
+    records, harness_times = _time_harness(method, plan, settings)
+    harness_memory = memory.read()[0]
     different = sum(_count_different(records[e.index], counts) for e, counts in zip(few, plain, strict=True))
     images = len({item for episode in plan for item in (episode.query, *episode.supports)})
     peak = measure_peak(device)
@@ -101,8 +144,12 @@ def compare_loops(method: Method, plan: Plan, settings: Settings) -> LoopCompari
         size=plan.size,
         episodes=len(plan),
         images=images,
-        plain_seconds=plain_seconds,
-        harness_seconds=harness_seconds,
+        plain_seconds=plain_times.passed,
+        harness_seconds=harness_times.passed,
+        plain_cpu_seconds=plain_times.computed,
+        harness_cpu_seconds=harness_times.computed,
+        plain_memory_mb=plain_memory,
+        harness_memory_mb=harness_memory,
         floor_seconds=_count_flops(method, plan, images, device) / len(plan) / peak,
         different_pixels=different,
         pixels=len(few) * plan.size**2,
@@ -127,25 +174,25 @@ def measure_peak(device: torch.device) -> float:
 
 def _time_plainly(
     method: Method, dataset: Dataset, episodes: Sequence[Episode], size: int, device: torch.device
-) -> tuple[list[Counts], float]:
+) -> tuple[list[Counts], _Times]:
     """Return the counts of the plain evaluation, and its seconds per episode."""
-    started = time.perf_counter()
+    started = _Times.read()
     counts = list(evaluate_plainly(method, dataset, episodes, size, device))
-    return counts, (time.perf_counter() - started) / len(episodes)
+    return counts, started.since(len(episodes))
 
 
 def _time_harness(
     method: Method, plan: Plan, settings: Settings
-) -> tuple[Mapping[int, EpisodeRecord], float]:
+) -> tuple[Mapping[int, EpisodeRecord], _Times]:
     """Return the records of a run in a temporary folder, and its seconds per episode."""
     with TemporaryDirectory() as folder:
         out = replace(settings, out=Path(folder), panels=0, shard=None, repeated=0)
-        started = time.perf_counter()
+        started = _Times.read()
         done, failed = evaluate_all([method], plan, out)
-        seconds = (time.perf_counter() - started) / len(plan)
+        times = started.since(len(plan))
         if failed:
             raise failed[0][1]
-        return read_run(done[0].path).records, seconds
+        return read_run(done[0].path).records, times
 
 
 def _count_different(record: EpisodeRecord, counts: Counts) -> int:

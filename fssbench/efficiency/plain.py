@@ -1,13 +1,14 @@
 """A plain evaluation, as reference loops do it: the baseline that the harness is measured against.
 
-One episode at a time.  Every image is decoded, resized and sent through the backbone anew for each episode and
-each support; each support has a forward of its own where the method votes; pixels are counted on the processor.
-Nothing is kept from one episode to the next.
+One episode at a time.  Every image is decoded, resized and sent through the backbone anew for each episode.  A
+method that votes gets one support after another, and the query goes through the backbone anew for each of them.
+Pixels are counted on the processor.  Nothing is kept from one episode to the next.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from fssbench.contracts.datasets import IGNORE, Dataset
 from fssbench.contracts.episodes import Episode
 from fssbench.contracts.methods import Method, reads_raw_pixels
+from fssbench.contracts.prediction import vote_on_masks
 from fssbench.images.reading import normalise, resize_image, resize_mask, scale_pixels
 
 Counts = tuple[tuple[int, int], tuple[int, int]]
@@ -44,7 +46,12 @@ def evaluate_plainly(
         with torch.no_grad():
             mask = torch.from_numpy(masks.astype(np.float32)).to(device)[None]
             names = (dataset.classes()[episode.class_id],)
-            segmented = method.segment(query, support, mask, size=(size, size), class_names=names)
+            segment = partial(method.segment, query, size=(size, size), class_names=names)
+            if method.shots == "vote" and not method.steps:  # an adaptation needs all supports at once
+                pairs = zip(support.split(1, dim=1), mask.split(1, dim=1), strict=True)
+                segmented = vote_on_masks([segment(*pair) for pair in pairs])
+            else:
+                segmented = segment(support, mask)
             prediction = segmented[0].cpu().numpy()
         yield _count(prediction, _mask(dataset, episode.query, episode.class_id, size))
 

@@ -48,10 +48,20 @@ def average_over(
     return sums / (weights.sum(dim=dim, keepdim=keepdim) + eps)
 
 
+def compute_lengths(vectors: Tensor, dim: int) -> Tensor:
+    """Compute the lengths of vectors along `dim`, which remains with length one.
+
+    On a CPU, a sum of squares takes a third to a half of the time of torch's norm; its gradient at zero is not finite.
+    """
+    if vectors.device.type != "cpu" or (vectors.requires_grad and torch.is_grad_enabled()):
+        lengths: Tensor = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
+        return lengths
+    return vectors.square().sum(dim=dim, keepdim=True).sqrt()
+
+
 def scale_to_unit(vectors: Tensor, dim: int = 1, *, eps: float) -> Tensor:
     """Divide vectors along `dim` by their length plus `eps`.
 
     `torch.nn.functional.normalize` follows another rule: it only bounds the length from below.
     """
-    lengths: Tensor = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
-    return vectors / (lengths + eps)
+    return vectors / (compute_lengths(vectors, dim) + eps)

@@ -1,8 +1,9 @@
-"""Bilinear resizing of maps and masks."""
+"""Bilinear resizing of maps and masks, and a convolution of resized maps."""
 
 from __future__ import annotations
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
 Size = tuple[int, int]
@@ -28,3 +29,52 @@ def double_size(maps: Tensor) -> Tensor:
     """Resize maps (B, C, h, w) to twice their sides, with corners aligned."""
     height, width = read_size(maps)
     return resize(maps, (2 * height, 2 * width))
+
+
+def convolve_resized(conv: nn.Conv2d, low: Tensor, high: Tensor) -> Tensor:
+    """Resize maps to the size of others, put both side by side, and convolve them.
+
+    A resize mixes cells and a 1x1 convolution mixes channels, so that their order does not matter.  Without gradients,
+    `low` is therefore multiplied by the weights of each entry of the kernel before it is resized, which takes as many
+    times fewer multiplications as `high` has more cells.
+
+    Args:
+        conv: convolution with stride 1 that keeps the size.
+        low: maps (B, C, h, w).
+        high: maps (B, D, H, W); `conv` has C + D input channels.
+
+    Returns:
+        Maps (B, outputs, H, W).
+    """
+    size = read_size(high)
+    if torch.is_grad_enabled() or read_size(low) == size:
+        out: Tensor = conv(torch.cat([resize(low, size), high], dim=1))
+        return out
+    of_low, of_high = conv.weight.split([low.shape[1], high.shape[1]], dim=1)
+    rows, columns = read_size(conv.weight)
+    reach = (rows // 2, columns // 2)
+    entries = of_low.permute(2, 3, 0, 1).flatten(0, 2)[..., None, None]
+    parts = resize(functional.conv2d(low, entries), size).unflatten(1, (rows, columns, -1))
+    out = functional.conv2d(high, of_high, conv.bias, padding=reach)
+    for row in range(rows):
+        for column in range(columns):
+            down, right = row - reach[0], column - reach[1]
+            _shift(out, -down, -right).add_(_shift(parts[:, row, column], down, right))
+    return out
+
+
+def apply_to_resized(layers: nn.Module, low: Tensor, high: Tensor) -> Tensor:
+    """Apply layers in a row, of which the first is a convolution, see `convolve_resized`."""
+    assert isinstance(layers, nn.Sequential)
+    first, *others = layers
+    assert isinstance(first, nn.Conv2d)
+    out = convolve_resized(first, low, high)
+    for layer in others:
+        out = layer(out)
+    return out
+
+
+def _shift(maps: Tensor, down: int, right: int) -> Tensor:
+    """View the cells of maps (B, C, h, w) that a shift by `-down` and `-right` leaves in the plane."""
+    height, width = read_size(maps)
+    return maps[..., max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)]

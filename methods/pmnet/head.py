@@ -6,10 +6,14 @@ release.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import zip_longest
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from ..layers.resize import double_size, read_size, resize
+from ..layers.resize import apply_to_resized, double_size, read_size, resize
 from ..layers.volume import CentrePivotConv4d, VolumeBatchNorm, apply_over_query, apply_over_support
 
 WIDTH = 16
@@ -37,13 +41,37 @@ class TwoBranchEnhancement(nn.Module):
         return apply_over_support(self.support, affinity) + apply_over_query(self.query, affinity)
 
 
-def _make_plane_branch(taps: int) -> nn.Sequential:
+class PlaneBranch(nn.Sequential):
+    """Convolution, batch norm and ReLU, repeatedly.  In evaluation each batch norm is part of its convolution."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Transform images (N, C, h, w); the plane keeps its size."""
+        layers = list(self)
+        for layer, following in zip_longest(layers, layers[1:]):
+            if self.training or not isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
+                input = layer(input)
+            elif isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
+                input = _convolve_and_norm(layer, following, input)
+        return input
+
+
+def _convolve_and_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d, images: Tensor) -> Tensor:
+    """Apply a convolution whose weights contain the batch norm that follows, with its running statistics."""
+    assert conv.bias is not None  # `_make_plane_branch` makes it with a bias
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    bias = (conv.bias - norm.running_mean) * scale + norm.bias
+    return functional.conv2d(images, conv.weight * scale[:, None, None, None], bias, padding=conv.padding)
+
+
+def _make_plane_branch(taps: int) -> PlaneBranch:
     """Make two layers on images of one plane.  Batch norm over all images equals batch norm over the volume."""
     layers: list[nn.Module] = []
     for inputs, kernel in zip((taps, WIDTH), KERNELS, strict=True):
         conv = nn.Conv2d(inputs, WIDTH, kernel, padding=kernel // 2)
         layers += [conv, nn.BatchNorm2d(WIDTH), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers)
+    return PlaneBranch(*layers)
 
 
 def make_pivot_enhancement(taps: int, norm: type[nn.Module]) -> nn.Sequential:
@@ -55,22 +83,27 @@ def make_pivot_enhancement(taps: int, norm: type[nn.Module]) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def compute_coarse_map(affinity: Tensor, mask: Tensor) -> Tensor:
+def compute_coarse_map(affinities: Sequence[Tensor], mask: Tensor) -> Tensor:
     """Compute the softmax over all cells of all K supports, then the mean of their mask values (Eq. 3).
 
     Background cells are part of the softmax, so they take attention from the object's cells.
 
     Args:
-        affinity: affinities (B, K, heads, C, hq, wq, hs, ws).
+        affinities: K affinities (B, heads, C, hq, wq, hs, ws).
         mask: support masks at feature size (B, K, hs, ws), values 0..1.
 
     Returns:
         Share of foreground in each query cell, per channel, averaged over heads: (B, C, hq, wq).
     """
-    batch, _, heads, channels, height, width, _, _ = affinity.shape
-    pairs = affinity.permute(0, 2, 4, 5, 1, 6, 7, 3).reshape(batch, heads, height * width, -1, channels)
-    shares = torch.matmul(mask.flatten(1)[:, None, None, None], pairs.softmax(dim=3))
-    return shares.mean(dim=1).view(batch, height, width, channels).movedim(-1, 1)
+    pairs = [
+        each.permute(0, 1, 3, 4, 5, 6, 2).flatten(4, 5) for each in affinities
+    ]  # (B, heads, hq, wq, M, C)
+    cells = mask.flatten(1)[:, None, None, None]
+    rows = [  # of the query plane, one at a time, so that a processor finds its affinities in the cache
+        torch.matmul(cells, torch.cat(row, dim=3).softmax(dim=3)).squeeze(3)
+        for row in zip(*(each.unbind(dim=2) for each in pairs), strict=True)
+    ]
+    return torch.stack(rows, dim=2).mean(dim=1).movedim(-1, 1)
 
 
 def _make_conv(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
@@ -152,9 +185,8 @@ class Classifier(nn.Module):
 
     def forward(self, fused: Tensor, deeper: Tensor, shallow: Tensor) -> Tensor:
         """Compute logits (B, 2, 4h, 4w), where (h, w) is the plane of the first stage's tap."""
-        joined = torch.cat([fused, deeper], dim=1)
-        joined = torch.cat([resize(joined, read_size(shallow)), shallow], dim=1)
-        logits: Tensor = self.mix3(double_size(self.mix2(double_size(self.mix1(joined)))))
+        mixed = apply_to_resized(self.mix1, torch.cat([fused, deeper], dim=1), shallow)
+        logits: Tensor = self.mix3(double_size(self.mix2(double_size(mixed))))
         return logits
 
 

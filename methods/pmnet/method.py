@@ -6,7 +6,7 @@ including the background, turns them into coarse maps.  A light head refines the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -29,7 +29,7 @@ from ..layers.correlation import LENGTH_EPS, multiply_pairs
 from ..layers.feature_maps import list_names, list_stages, mask_features
 from ..layers.module_inputs import record_inputs
 from ..layers.prototypes import scale_to_unit
-from ..layers.resize import resize
+from ..layers.resize import read_size, resize
 from ..layers.volume import VolumeBatchNorm, VolumeGroupNorm
 from .head import (
     WIDTH,
@@ -232,17 +232,26 @@ class PMNet(FeatureMethod):
         maps = {tap: support[tap] for tap in taps}
         if not self.config.background:
             maps = {tap: mask_features(each, support_mask) for tap, each in maps.items()}
-        shots, _, height, width = maps[taps[0]].shape[1:]
-        affinity = multiply_pairs(
-            [self._cells(query[tap].repeat_interleave(shots, dim=0)) for tap in taps],
-            [self._cells(maps[tap].flatten(0, 1)) for tap in taps],
-        )
-        if self.config.b3dconv:
-            affinity = self.enhance[stage](affinity)
-        mask = resize(support_mask, (int(height), int(width)))
-        coarse = compute_coarse_map(torch.unflatten(affinity, 0, (-1, shots, self._heads)), mask)
+        mask = resize(support_mask, read_size(maps[taps[0]]))
+        shots = mask.shape[1]
+        # a processor is fastest if the affinities of one support at a time stay in its cache, a GPU with all in a batch
+        at_once = 1 if mask.device.type == "cpu" and not torch.is_grad_enabled() else shots
+        affinities: list[Tensor] = []
+        for some in zip(*(maps[tap].split(at_once, dim=1) for tap in taps), strict=True):
+            affinity = self._enhance(stage, [query[tap] for tap in taps], some)
+            affinities += torch.unflatten(affinity, 0, (-1, at_once, self._heads)).unbind(dim=1)
+        coarse = compute_coarse_map(affinities, mask)
         encoded: Tensor = self.encode[stage](coarse)
         return encoded
+
+    def _enhance(self, stage: str, query: Sequence[Tensor], support: Sequence[Tensor]) -> Tensor:
+        """Compute the enhanced affinities (B * K * heads, C, hq, wq, hs, ws) of queries and K supports at one stage."""
+        shots = support[0].shape[1]
+        affinity = multiply_pairs(
+            [self._cells(maps.repeat_interleave(shots, dim=0)) for maps in query],
+            [self._cells(maps.flatten(0, 1)) for maps in support],
+        )
+        return self.enhance[stage](affinity) if self.config.b3dconv else affinity
 
     def _cells(self, maps: Tensor) -> Tensor:
         """Return maps (B, C, h, w) with heads as part of the batch, scaled for the kind of affinity."""

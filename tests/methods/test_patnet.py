@@ -75,7 +75,7 @@ def test_without_the_transform_it_is_hsnet(tiny: Any, episodes: Any, monkeypatch
     method.hpn_learner.load_state_dict(host.hpn_learner.state_dict())
     episode = episodes(batch=2, shots=2)
     assert not torch.allclose(method.predict(*episode), host.predict(*episode))
-    monkeypatch.setattr("fssbench.methods.patnet._transform", lambda features, *_: features)
+    monkeypatch.setattr("fssbench.methods.patnet._map_to_axes", lambda features, *_: features)
     assert torch.allclose(method.predict(*episode), host.predict(*episode), atol=1e-5)
 
 

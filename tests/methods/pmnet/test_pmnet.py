@@ -100,17 +100,19 @@ def test_coarse_map_by_hand() -> None:
     """Affinities log 3 and 0: shares 3/4 and 1/4; beside a second support of log 4: 3/8, 1/8, 4/8."""
     one = torch.tensor([math.log(3), 0.0]).view(1, 1, 1, 1, 1, 1, 1, 2)
     mask = torch.tensor([[[[1.0, 0.0]]]])
-    assert compute_coarse_map(one, mask).item() == pytest.approx(0.75)
+    assert compute_coarse_map(one.unbind(1), mask).item() == pytest.approx(0.75)
     two = torch.tensor([[math.log(3), 0.0], [math.log(4), -1e4]]).view(1, 2, 1, 1, 1, 1, 1, 2)
     masks = torch.tensor([[[[1.0, 0.0]], [[0.5, 0.0]]]])
-    assert compute_coarse_map(two, masks).item() == pytest.approx(3 / 8 + 0.5 * 4 / 8)
+    assert compute_coarse_map(two.unbind(1), masks).item() == pytest.approx(3 / 8 + 0.5 * 4 / 8)
 
 
 def test_coarse_map_is_the_mean_over_heads_and_within_the_mask() -> None:
     affinity = torch.randn(2, 3, 4, 5, 2, 3, 4, 4)
     mask = torch.rand(2, 3, 4, 4)
-    together = compute_coarse_map(affinity, mask)
-    apart = torch.stack([compute_coarse_map(affinity[:, :, h : h + 1], mask) for h in range(4)]).mean(dim=0)
+    together = compute_coarse_map(affinity.unbind(1), mask)
+    apart = torch.stack(
+        [compute_coarse_map(affinity[:, :, h : h + 1].unbind(1), mask) for h in range(4)]
+    ).mean(dim=0)
     assert together.shape == (2, 5, 2, 3)
     assert torch.allclose(together, apart, atol=1e-6)
     assert together.min() >= mask.min()

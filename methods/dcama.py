@@ -178,6 +178,7 @@ class DCAMA(FeatureMethod):
         ),
     )
     Config: ClassVar[type[MethodConfig]] = DCAMAConfig
+    replayable: ClassVar[bool] = True
     recipe: ClassVar[Recipe | None] = Recipe(
         optimizer="sgd",
         learning_rate=1e-3,

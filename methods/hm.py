@@ -118,6 +118,7 @@ class HybridMasking(ImageMethod):
         ),
     )
     Config: ClassVar[type[MethodConfig]] = HMConfig
+    replayable: ClassVar[bool] = True
     recipe: ClassVar[Recipe | None] = HSNet.recipe
     loss_ignores: ClassVar[bool] = False
     shots: ClassVar[Literal["joint", "vote"]] = "vote"

@@ -84,6 +84,7 @@ class EfficientNetLite0(Backbone):
     block 0 (stride 2) belongs to none.
     """
 
+    replayable = True
     card = BackboneCard(
         name="efficientnet-lite0",
         title="EfficientNet-Lite0",

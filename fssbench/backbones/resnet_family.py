@@ -87,6 +87,7 @@ class ResNet50(_ResNetWithLayouts):
     """ResNet-50."""
 
     network = "resnet50"
+    replayable = True
     card = BackboneCard(
         name="resnet50",
         title="ResNet-50",
@@ -109,6 +110,7 @@ class ResNet101(_ResNetWithLayouts):
     """ResNet-101."""
 
     network = "resnet101"
+    replayable = True
     card = BackboneCard(
         name="resnet101",
         title="ResNet-101",

@@ -24,6 +24,7 @@ class VGG16(Backbone):
     the last pool.  Earlier convolutions and pools belong to no stage.
     """
 
+    replayable = True
     card = BackboneCard(
         name="vgg16",
         title="VGG-16",
@@ -111,6 +112,7 @@ class PANetVGG16(Backbone):
 
     name = "vgg16"
     layout = "panet"
+    replayable = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -104,6 +104,8 @@ class Backbone(nn.Module, ABC):
     files: ClassVar[tuple[str, ...]] = ()
     """Data files that the plugin reads after it was built, relative to its own file; patterns are allowed.  Their
     bytes are part of a run's identity.  Weights are not named here."""
+    replayable: ClassVar[bool] = False
+    """Whether `forward` gives the same operations to the device for all images of a shape, see `Method.replayable`."""
     waivers: ClassVar[Mapping[str, str]] = {}
     """Contract checks that this backbone does not keep, by name, each with its reason (`fssbench check`)."""
 

@@ -16,12 +16,7 @@ from fssbench.contracts.ablations import Ablation, make_ablation
 from fssbench.contracts.companions import Companion, list_networks
 from fssbench.contracts.method_card import MethodCard
 from fssbench.contracts.pixel_loss import pixel_loss
-from fssbench.contracts.prediction import (
-    Predictor,
-    predict_shots,
-    threshold_logits,
-    vote_on_masks,
-)
+from fssbench.contracts.prediction import Predictor, decide_masks, predict_shots
 from fssbench.contracts.provenance import BROUGHT, Provenance
 from fssbench.contracts.training import Recipe, Stage, Supervision
 from fssbench.errors import DataError, PluginError
@@ -95,6 +90,10 @@ class Method(nn.Module, ABC):
     needs_backbone: ClassVar[bool] = False
     """Whether the method uses a registered backbone, by default the one on its card.  Feature methods do; an
     image method that runs such a backbone itself sets this to True."""
+    replayable: ClassVar[bool] = False
+    """Whether `logits` gives the same operations to the device for all inputs of the same shapes: it branches on no
+    value, draws nothing, and uses the processor for nothing.  On a CUDA device these operations are then recorded once
+    and replayed for each episode.  A derived class says so anew."""
     waivers: ClassVar[Mapping[str, str]] = {}
     """Contract checks that this method does not keep, by name, each with its reason (`fssbench check`)."""
     check_settings: ClassVar[Mapping[str, Any]] = {}
@@ -258,8 +257,7 @@ class Method(nn.Module, ABC):
         """Predict masks (B, *size), bool, by the method's own K-shot rule.  Arguments as for `predict`."""
         inputs = *self.read(query, support), support_mask
         outputs = predict_shots(self, *inputs, size=size, seed=seed, class_names=class_names)
-        masks = [threshold_logits(logits) for logits in outputs]
-        return masks[0] if len(masks) == 1 else vote_on_masks(masks)
+        return decide_masks(outputs)
 
     def loss(self, query: Any, support: Any, support_mask: Tensor, target: Tensor, ignore: Tensor) -> Tensor:
         """Compute the training loss of B episodes, a scalar: cross-entropy over pixels; override for another.

@@ -15,6 +15,9 @@ from torch.nn import functional
 from fssbench.contracts.method_card import Information
 from fssbench.errors import PluginError
 
+Check = Callable[[Any, Tensor, str], Tensor]
+"""What looks at logits before they are used, and returns them: from logits, support masks and the method's name."""
+
 Predictor = Callable[[Any, Any, Tensor], Tensor]
 """From query, support and support masks to logits (B, 2, h, w): `Method.logits`, or what `Method.adapt` returns."""
 
@@ -51,6 +54,7 @@ def predict_shots(
     size: tuple[int, int] | None,
     seed: int,
     class_names: Sequence[str] | None = None,
+    check: Check | None = None,
 ) -> list[Tensor]:
     """Predict from all supports jointly, or from each by itself if the method votes.
 
@@ -63,6 +67,7 @@ def predict_shots(
         seed: seeds what `method.adapt` draws, the same for each episode.
         class_names: name of the class of each of the B episodes, for a method that reads it (`MethodCard.reads`); by
             default "object".
+        check: looks at the logits before they are resized; `check_logits` by default.
 
     Returns:
         One tensor of logits (B, 2, *size), or K of them for a voting method.
@@ -71,7 +76,9 @@ def predict_shots(
         PluginError: if the method returns anything but finite logits of the right shape.
     """
     shape = size or (int(support_mask.shape[-2]), int(support_mask.shape[-1]))
-    outputs = compute_logits(method, query, support, support_mask, seed=seed, class_names=class_names)
+    outputs = compute_logits(
+        method, query, support, support_mask, seed=seed, class_names=class_names, check=check
+    )
     return [resize_logits(logits, shape, align_corners=method.align_corners) for logits in outputs]
 
 
@@ -83,6 +90,7 @@ def compute_logits(
     *,
     seed: int,
     class_names: Sequence[str] | None = None,
+    check: Check | None = None,
 ) -> list[Tensor]:
     """Compute the logits at the method's own resolution.  Arguments and errors are those of `predict_shots`.
 
@@ -99,6 +107,7 @@ def compute_logits(
                 support_mask[b : b + 1],
                 seed=seed,
                 class_names=None if class_names is None else class_names[b : b + 1],
+                check=check,
             )
             for b in range(batch)
         ]
@@ -113,9 +122,9 @@ def compute_logits(
         inputs = [(support, support_mask)]
     else:
         inputs = [(select_support(support, k), support_mask[:, k : k + 1]) for k in range(shots)]
+    look = check or check_logits
     return [
-        check_logits(predictor(query, supports, masks, **told), masks, method.card.name)
-        for supports, masks in inputs
+        look(predictor(query, supports, masks, **told), masks, method.card.name) for supports, masks in inputs
     ]
 
 
@@ -138,6 +147,21 @@ def check_logits(logits: Any, support_mask: Tensor, name: str) -> Tensor:
     Raises:
         PluginError: naming what is wrong.
     """
+    require_logits(logits, support_mask, name)
+    # A mask made from NaN looks plausible. The sum is 50 times faster than a look at each value, but may overflow.
+    if not torch.isfinite(logits.sum()):
+        bad = int((~torch.isfinite(logits)).sum())
+        if bad:
+            raise PluginError(f"{name}.logits returned {bad} values that are NaN or infinite")
+    checked: Tensor = logits
+    return checked
+
+
+def require_logits(logits: Any, support_mask: Tensor, name: str) -> None:
+    """Refuse what is not logits (B, 2, h, w) on the masks' device, whatever their values are.
+
+    Arguments and errors are those of `check_logits`.
+    """
     expected = f"a floating-point tensor (B={len(support_mask)}, 2, h, w) on {support_mask.device}"
     if not isinstance(logits, Tensor):
         raise PluginError(f"{name}.logits returned {type(logits).__name__}, expected {expected}")
@@ -147,12 +171,6 @@ def check_logits(logits: Any, support_mask: Tensor, name: str) -> Tensor:
         raise PluginError(f"{name}.logits returned {logits.dtype}, expected {expected}")
     if logits.device != support_mask.device:
         raise PluginError(f"{name}.logits returned a tensor on {logits.device}, expected {expected}")
-    # A mask made from NaN looks plausible. The sum is 50 times faster than a look at each value, but may overflow.
-    if not torch.isfinite(logits.sum()):
-        bad = int((~torch.isfinite(logits)).sum())
-        if bad:
-            raise PluginError(f"{name}.logits returned {bad} values that are NaN or infinite")
-    return logits
 
 
 def resize_logits(logits: Tensor, size: tuple[int, int], *, align_corners: bool) -> Tensor:
@@ -168,6 +186,12 @@ def threshold_logits(logits: Tensor) -> Tensor:
     This is faster than `argmax` on a CPU.
     """
     return logits[:, 1] > logits[:, 0]
+
+
+def decide_masks(outputs: Sequence[Tensor]) -> Tensor:
+    """Masks (B, H, W) from what `predict_shots` returned: of the only logits, or what those of K supports agree on."""
+    masks = [threshold_logits(logits) for logits in outputs]
+    return masks[0] if len(masks) == 1 else vote_on_masks(masks)
 
 
 def vote_on_masks(masks: list[Tensor]) -> Tensor:

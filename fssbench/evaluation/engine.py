@@ -141,7 +141,8 @@ def evaluate_all(
     with ExitStack() as stack:
         stack.enter_context(generators_kept())
         stack.enter_context(exact_float32())  # of the backbones; each call of a method has its own
-        inputs = Inputs(dataset, plan.size, torch.device(settings.device), cache, files, settings.workers)
+        device = torch.device(settings.device)
+        inputs = Inputs(dataset, plan.size, device, cache, files, settings.workers, settings.replay)
         stack.callback(inputs.close)
         small, pictures = Thumbnails(inputs.reader), Pictures.of_plan(dataset, plan)
         # the processes of methods begin before a folder is locked, so that none of them holds a lock

@@ -17,6 +17,8 @@ from torch import Tensor
 from fssbench.contracts.backbones import Backbone, Tap
 from fssbench.errors import PluginError
 from fssbench.evaluation.isolation import generators_kept, seed_generators
+from fssbench.evaluation.recorded_network import RecordedNetwork
+from fssbench.evaluation.recording import says_replayable
 from fssbench.loading.backbones import find_backbone_source
 from fssbench.plugins import execution
 from fssbench.plugins.calls import plugin_call
@@ -28,17 +30,22 @@ class Extractor:
 
     Args:
         backbone: as loaded; what a method does to it later does not change the features.
+        replay: whether its work may be recorded and replayed; the device is then a CUDA device, and the precision the
+            same in all calls.
 
     Raises:
         PluginError: if the backbone cannot be copied.
     """
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, *, replay: bool = False) -> None:
         self._name = f"backbone {backbone.name!r}"
         self._source = find_backbone_source(backbone)
         backbone.zero_grad(set_to_none=True)
         with plugin_call(f"{self._name} cannot be copied:"):
             self._network = copy.deepcopy(backbone).eval()
+        self._compute = (
+            RecordedNetwork(self._network) if replay and says_replayable(backbone) else self._network
+        )
         self.distributions = self._source.distributions
         self.taps: Mapping[str, Tap] = self._network.taps
         self._tensors = list(self._network.state_dict(keep_vars=True).values())
@@ -69,7 +76,7 @@ class Extractor:
                 execution.observe() as observed,
             ):
                 seed_generators(zlib.crc32(item.encode()))
-                maps = self._network(pixels, taps)
+                maps = self._compute(pixels, taps)
                 _require_maps(maps, self._network, taps, pixels.device)
             if observed:
                 with plugin_call("", inside=where):

@@ -32,6 +32,7 @@ from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.feature_names import name_features
 from fssbench.evaluation.feature_store import Maps
 from fssbench.evaluation.read_ahead import EPISODES, ReadAhead
+from fssbench.evaluation.transfers import upload
 from fssbench.images.reading import normalise, resize_image, resize_mask, scale_pixels
 from fssbench.loading.backbones import find_backbone_source
 from fssbench.plugins.calls import is_built_in
@@ -77,6 +78,8 @@ class Inputs:
         cache: cache of features and pixels per image.  Several plans may share it.
         files: the files of the data set as they were hashed.  After each reading, a file is checked against its state
             at the time of hashing.
+        workers: number of threads that read images ahead.
+        replay: whether the work of backbones may be recorded and replayed, if the device is a CUDA device.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class Inputs:
         cache: FeatureCache,
         files: DataFiles | None = None,
         workers: int = 0,
+        replay: bool = False,
     ) -> None:
         self.dataset = dataset
         self.files = files
@@ -100,6 +104,7 @@ class Inputs:
         self._buffers = Buffers()
         self._place = (dataset.card.name, str(dataset.root), dataset.variant)
         self._workers = workers
+        self._replay = replay and device.type == "cuda"
         self._ahead = ReadAhead(self._read_image, 0)
         self._coming: list[Episode] = []
         """Episodes that were announced last, in the order of their requests."""
@@ -148,7 +153,7 @@ class Inputs:
     def _extractor(self, key: Hashable, backbone: Backbone | None) -> Extractor:
         if key not in self._extractors:
             assert backbone is not None  # methods without a backbone have the key of pixels
-            self._extractors[key] = Extractor(backbone)
+            self._extractors[key] = Extractor(backbone, replay=self._replay)
         return self._extractors[key]
 
     def _requests(self, methods: Sequence[Method], episodes: Sequence[Episode]) -> Iterator[Hashable]:
@@ -190,8 +195,8 @@ class Inputs:
             raise type(error)(f"episode {episode.index}: {error}") from error
         buffers = self._buffers if buffers is None else buffers
         # NumPy converts bool to float ten times faster than torch
-        support_mask = torch.from_numpy(np.stack(masks).astype(np.float32)).to(self.device)[None]
-        support_mask = buffers.keep("mask", support_mask)
+        support_mask = torch.from_numpy(np.stack(masks).astype(np.float32))[None]
+        support_mask = buffers.keep("mask", upload(support_mask, self.device))
         if reads_features(method):
             return (
                 {tap: _stage(buffers, "query", tap, [query])[:, 0] for tap in method.taps.query},
@@ -314,7 +319,7 @@ class Inputs:
             image = self._read_resized(item, source.size)
         pixels = (scale_pixels(image) if source.features == _RAW else normalise(image))[None]
         try:
-            pixels = pixels.to(self.device)
+            pixels = upload(pixels, self.device)
             if source.extractor is None:
                 return {_PIXELS: pixels}
             return source.extractor.extract(pixels, source.taps, item)

@@ -28,6 +28,7 @@ from fssbench.evaluation.isolated_method import IsolatedMethod, runs_apart
 from fssbench.evaluation.method_call import EpisodeCall, finish_work_on, segment_episode
 from fssbench.evaluation.pace import Pace
 from fssbench.evaluation.repeated import TOLERANCE, Repeated
+from fssbench.evaluation.replays import Launched, make_replays
 from fssbench.evaluation.settings import Evaluation, Settings, select_part
 from fssbench.evaluation.weights_guard import WeightsGuard
 from fssbench.loading.load import find_method_source
@@ -57,6 +58,17 @@ class Given:
     target: Target
     seconds: float
     """Time that the inputs took."""
+
+    @property
+    def tensors(self) -> tuple[Any, Any, Tensor]:
+        """What the method reads."""
+        return self.query, self.support, self.support_mask
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the mask that it is to give."""
+        height, width = self.target.foreground.shape
+        return int(height), int(width)
 
 
 class MethodRun:
@@ -120,6 +132,11 @@ class MethodRun:
         """The process of the method; None if it runs in this one."""
         self._sent: Given | None = None
         """The episode that the process computes now."""
+        usual = settings.replay and settings.inspect is None
+        self.replays = make_replays(method, torch.device(settings.device)) if usual else None
+        """Recordings of the method's work on a CUDA device; None if each call launches it anew."""
+        self._launched: tuple[Given, Launched] | None = None
+        """The episode that the device computes now."""
 
     def __enter__(self) -> MethodRun:
         self.writer.__enter__()
@@ -155,7 +172,7 @@ class MethodRun:
 
     def count_done(self) -> int:
         """Count the episodes that are counted, the last one included."""
-        return len(self.writer.done) + (self._withheld is not None)
+        return len(self.writer.done) + (self._withheld is not None) + (self._launched is not None)
 
     @property
     def _computed(self) -> int:
@@ -171,10 +188,31 @@ class MethodRun:
         self.repeated = Repeated(episodes, 0 if apart else self.settings.repeated)
 
     def step(self, episode: Episode, inputs: Inputs) -> None:
-        """Predict, count and store one episode."""
+        """Predict, count and store one episode.
+
+        A device that replays recorded work computes it while this process stores the one before.
+        """
         given = self.receive(episode, inputs)
+        launched = self.replays.launch(given.tensors, given.size) if self.replays is not None else None
+        self.settle(inputs)
+        if launched is not None:
+            self._launched = given, launched
+            return
         prediction, seconds = self.predict(given)
+        if self.replays is not None:
+            self.replays.learn(given.tensors, given.size, prediction)
         self.store(given, prediction, seconds, inputs, self.guard.check_episode)
+
+    def settle(self, inputs: Inputs) -> None:
+        """Count and store the episode that the device computes, if there is one."""
+        if self._launched is None:
+            return
+        (given, launched), self._launched = self._launched, None
+        answer = launched.take()
+        if answer is None:  # the call itself tells whether its logits are finite
+            given = self.receive(given.episode, inputs)
+            answer = self.predict(given)
+        self.store(given, *answer, inputs, self.guard.check_episode)
 
     def repeat(self, episode: Episode, inputs: Inputs) -> None:
         """Compute an episode again and compare its mask with that of the first time."""
@@ -185,8 +223,7 @@ class MethodRun:
         """Give an episode to the process of the method."""
         assert self.apart is not None  # only the methods that have one are called so
         self._sent = given = self.receive(episode, inputs)
-        tensors = (given.query, given.support, given.support_mask)
-        self.apart.send(tensors, self.describe_call(given), repeated=repeated)
+        self.apart.send(given.tensors, self.describe_call(given), repeated=repeated)
 
     def take(self, inputs: Inputs, *, repeated: bool) -> None:
         """Take the answer of that process, and count and store it, or compare it with that of the first time."""
@@ -204,7 +241,8 @@ class MethodRun:
         started = time.monotonic()
         buffers = self.apart.buffers if self.apart is not None else None
         query, support, support_mask = inputs.of(self.method, episode, buffers)
-        finish_work_on(query, support)
+        if self.replays is None or not self.replays.ready:
+            finish_work_on(query, support)
         target = inputs.target(episode, original=self.score_size == "original")
         return Given(episode, query, support, support_mask, target, time.monotonic() - started)
 
@@ -212,10 +250,7 @@ class MethodRun:
         """Predict an episode in this process; return the mask (H, W) and the time in seconds."""
         started = time.monotonic()
         prediction = segment_episode(
-            self.method,
-            (given.query, given.support, given.support_mask),
-            self.describe_call(given),
-            source=self.source,
+            self.method, given.tensors, self.describe_call(given), source=self.source
         )
         return prediction, time.monotonic() - started
 
@@ -223,10 +258,9 @@ class MethodRun:
         """Describe the call that predicts an episode: all that the method is told beside tensors."""
         episode, plan = given.episode, self.plan
         names = dict(zip(plan.classes, plan.class_names, strict=True))
-        height, width = given.target.foreground.shape
         return EpisodeCall(
             where=f"method {self.method.card.name!r}, episode {episode.index} ({plan.benchmark}, fold {plan.fold})",
-            size=(int(height), int(width)),
+            size=given.size,
             seed=self._seed_of(episode),
             class_name=names[episode.class_id],
         )
@@ -341,7 +375,7 @@ class MethodRun:
         given = Given(told, query, support, mask, target, 0.0)
         if self.apart is None:
             return self.predict(given)[0]
-        self.apart.send((query, support, mask), self.describe_call(given), repeated=True)
+        self.apart.send(given.tensors, self.describe_call(given), repeated=True)
         return self.apart.receive().mask
 
     def record_support_sizes(self, inputs: Inputs) -> None:

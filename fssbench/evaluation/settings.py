@@ -44,6 +44,8 @@ class Settings:
     """Largest size of that folder, GiB."""
     workers: Natural = 2
     """Threads that read the images of the next episodes.  They change no number."""
+    replay: bool = True
+    """Whether the work of an episode is recorded on a CUDA device and replayed.  It changes no number."""
     shard: tuple[int, int] | None = None
     """Part i of n (1-based) of every plan."""
     panels: Natural = PANELS

@@ -53,6 +53,8 @@ def walk(
         if may_defer and (slow := find_slow(walker.collect_paces(active))) in active:
             slow.deferred = True
     for run in together:
+        with finished_before_termination():
+            walker.settle(run)
         for episode in run.repeated.episodes:
             walker.repeat(run, episode)
             walker.serve(0.0)
@@ -97,6 +99,11 @@ class _Walk:
         """Evaluate one episode in this process."""
         self._attempt(run, partial(run.step, episode, self._inputs))
         self._tell(run)
+
+    def settle(self, run: MethodRun) -> None:
+        """Store the episode that the device computes for a method, if there is one."""
+        if run.broken is None:
+            self._attempt(run, partial(run.settle, self._inputs))
 
     def repeat(self, run: MethodRun, episode: Episode) -> None:
         """Compute one episode again in this process."""

@@ -98,6 +98,7 @@ class ABCNet(DCAMA):
         ),
     )
     Config: ClassVar[type[MethodConfig]] = ABCNetConfig
+    replayable: ClassVar[bool] = True
     recipe: ClassVar[Recipe | None] = Recipe(
         optimizer="sgd",
         learning_rate=1e-3,

@@ -130,6 +130,7 @@ class BAM(PriorMethod):
         ),
     )
     Config: ClassVar[type[MethodConfig]] = BAMConfig
+    replayable: ClassVar[bool] = True
     recipe: ClassVar[Recipe | None] = Recipe(
         optimizer="sgd",
         learning_rate=5e-2,

@@ -143,6 +143,7 @@ class FECANet(FeatureMethod):
     )
     Config: ClassVar[type[MethodConfig]] = FECANetConfig
     shots: ClassVar[Literal["joint", "vote"]] = "vote"
+    replayable: ClassVar[bool] = True
     recipe: ClassVar[Recipe | None] = Recipe(
         optimizer="adam",
         learning_rate=1e-3,

@@ -91,6 +91,7 @@ class IFA(SSP):
         ),
     )
     Config: ClassVar[type[MethodConfig]] = IFAConfig
+    replayable: ClassVar[bool] = True
     recipe: ClassVar[Recipe | None] = Recipe(
         optimizer="sgd",
         learning_rate=1e-3,

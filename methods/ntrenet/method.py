@@ -100,6 +100,7 @@ class NTRENet(PyramidMethod):
             ),
         ),
     )
+    replayable: ClassVar[bool] = True
     recipe: ClassVar[Recipe | None] = Recipe(
         optimizer="sgd",
         learning_rate=2.5e-2,

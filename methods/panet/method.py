@@ -64,6 +64,7 @@ class PANet(FeatureMethod):
         ),
     )
     Config: ClassVar[type[MethodConfig]] = PANetConfig
+    replayable: ClassVar[bool] = True
     align_corners: ClassVar[bool] = False
     reference_backbone: ClassVar[str] = "encoder.backbone."
     config: PANetConfig

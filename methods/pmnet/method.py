@@ -161,6 +161,7 @@ class PMNet(FeatureMethod):
         ),
     )
     Config: ClassVar[type[MethodConfig]] = PMNetConfig
+    replayable: ClassVar[bool] = True
     shipped: ClassVar[str | None] = "../checkpoints"
     recipe: ClassVar[Recipe | None] = Recipe(
         optimizer="sgd",

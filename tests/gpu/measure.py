@@ -13,7 +13,7 @@ import argparse
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,15 +23,15 @@ import numpy as np
 import torch
 
 import fssbench
-from fssbench.api import Method, Plan
+from fssbench.api import Episode, Method, Plan
 from fssbench.data.location import open_dataset
-from fssbench.efficiency.plain import evaluate_plainly
+from fssbench.efficiency.plain import Counts, evaluate_plainly
 from fssbench.episodes.synthetic import Synthetic
 from fssbench.evaluation.engine import evaluate_all
 from fssbench.evaluation.precision import exact_float32
 from fssbench.evaluation.settings import Settings
 from fssbench.metrics import score
-from fssbench.runs.store import read_run
+from fssbench.runs.store import EpisodeRecord, read_run
 
 SIZES = {"hsnet": 400, "pmnet": 384}
 """Side of the network input of each measured method, pixels."""
@@ -39,12 +39,15 @@ PRECISIONS = ("float32", "tf32", "bf16")
 BATCHES = (1, 8, 32)
 CACHE_MB = 24_000
 _CALLS = {
+    "cudaGraphLaunch",
     "cudaLaunchKernel",
     "cudaMemcpyAsync",
+    "cudaEventSynchronize",
     "cudaStreamSynchronize",
     "cudaDeviceSynchronize",
     "cudaMalloc",
 }
+"""Calls of CUDA that the profile counts."""
 
 
 def main() -> None:
@@ -55,21 +58,27 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("measured.json"))
     parser.add_argument("--device", default="cuda")
     parser.add_argument(
-        "--episodes", type=int, default=200, help="of the harness; the plain loop takes a fifth"
+        "--episodes", type=int, default=600, help="of the harness at 1 shot; a quarter of them at 5 shots"
     )
+    parser.add_argument(
+        "--plain-share", type=int, default=10, help="the plain loop takes one episode in so many"
+    )
+    parser.add_argument("--only", choices=("loops", "forwards", "precision"), help="one part alone")
     parser.add_argument("--repeats", type=int, default=10, help="of a timed forward")
     given = parser.parse_args()
     device = torch.device(given.device)
     figures: dict[str, Any] = {"machine": describe(device), "ceilings": measure_ceilings(device)}
     store(figures, given.out)
     for name in SIZES:
-        figures[name] = {
-            "loops": measure_loops(name, given, device),
-            "forwards": measure_forwards(name, given.repeats, device),
-        }
+        figures[name] = {}
+        if given.only in (None, "loops"):
+            figures[name]["loops"] = measure_loops(name, given, device)
+        if given.only in (None, "forwards"):
+            figures[name]["forwards"] = measure_forwards(name, given.repeats, device)
         store(figures, given.out)
-    figures["precision"] = measure_precision(given, device)
-    store(figures, given.out)
+    if given.only in (None, "precision"):
+        figures["precision"] = measure_precision(given, device)
+        store(figures, given.out)
     print(tabulate(figures))
 
 
@@ -100,7 +109,10 @@ def measure_ceilings(device: torch.device) -> dict[str, float]:
 
 
 def measure_loops(name: str, given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """Episodes a second of the plain loop and of the harness, at 1 and 5 shots, in exact float32."""
+    """Episodes a second of the plain loop and of the harness, at 1 and 5 shots, in exact float32.
+
+    The harness is measured with its work launched anew for each episode, and with replays (`Settings.replay`).
+    """
     figures: dict[str, Any] = {}
     method = fssbench.load_method(name, backbone="resnet50", weights="random", device=str(device))
     for shot in (1, 5):
@@ -110,43 +122,57 @@ def measure_loops(name: str, given: argparse.Namespace, device: torch.device) ->
             shot=shot,
             data=given.data,
             splits=given.splits,
-            episodes=given.episodes,
+            episodes=max(2, given.episodes // (1 if shot == 1 else 4)),
             size=SIZES[name],
         )
-        dataset = open_dataset(plan.dataset, data=plan.data, splits=plan.splits)
-        few = plan.episodes[: max(2, given.episodes // 5)]
-        with exact_float32():
-            loop = evaluate_plainly(method, dataset, few[:2], plan.size, device)
-            warm = list(loop)
-            started = time.perf_counter()
-            counts = list(evaluate_plainly(method, dataset, few, plan.size, device))
-            plain_seconds = time.perf_counter() - started
-        with TemporaryDirectory() as folder, watched(device) as seen:
-            settings = Settings(out=Path(folder), device=str(device), cache_mb=CACHE_MB, panels=0)
-            started = time.perf_counter()
-            done, failed = evaluate_all([method], plan, settings)
-            seconds = time.perf_counter() - started
-            if failed:
-                raise failed[0][1]
-            records = read_run(done[0].path).records
-        assert len(warm) == 2
-        differing = sum(
-            abs(x - y)
-            for i, (inter, union) in enumerate(counts)
-            for x, y in zip((*records[i].inter, *records[i].union), (*inter, *union), strict=True)
-        )
-        figures[f"{shot}-shot"] = {
-            "plain episodes/s": round(len(few) / plain_seconds, 2),
-            "harness episodes/s": round(len(plan) / seconds, 2),
-            "ratio": round(len(plan) / seconds / (len(few) / plain_seconds), 2),
-            "episodes": len(plan),
-            "images": len({item for e in plan for item in (e.query, *e.supports)}),
-            "counts that differ, pixels": differing,
-            **seen,
-        }
+        few = plan.episodes[: max(2, len(plan) // given.plain_share)]
+        counts, seconds = time_plain_loop(method, plan, few, device)
+        plain = len(few) / seconds
+        figures[f"{shot}-shot, plain"] = {"episodes/s": round(plain, 2), "episodes": len(few)}
+        for replay in (False, True):
+            records, seconds, seen = time_harness(method, plan, device, replay=replay)
+            rate = len(plan) / seconds
+            figures[f"{shot}-shot, {'replays' if replay else 'calls'}"] = {
+                "episodes/s": round(rate, 2),
+                "ratio": round(rate / plain, 2),
+                "episodes": len(plan),
+                "images": len({item for e in plan for item in (e.query, *e.supports)}),
+                "counts that differ, pixels": sum(
+                    abs(x - y)
+                    for i, (inter, union) in enumerate(counts)
+                    for x, y in zip((*records[i].inter, *records[i].union), (*inter, *union), strict=True)
+                ),
+                **seen,
+            }
     if device.type == "cuda":
         figures["profile"] = profile(method, plan.head(min(20, len(plan))), device)
     return figures
+
+
+def time_plain_loop(
+    method: Method, plan: Plan, episodes: Sequence[Episode], device: torch.device
+) -> tuple[list[Counts], float]:
+    """Counts of some episodes by the plain loop, and its time in seconds; two episodes before are not timed."""
+    dataset = open_dataset(plan.dataset, data=plan.data, splits=plan.splits)
+    with exact_float32():
+        list(evaluate_plainly(method, dataset, episodes[:2], plan.size, device))
+        started = time.perf_counter()
+        counts = list(evaluate_plainly(method, dataset, episodes, plan.size, device))
+        return counts, time.perf_counter() - started
+
+
+def time_harness(
+    method: Method, plan: Plan, device: torch.device, *, replay: bool
+) -> tuple[dict[int, EpisodeRecord], float, dict[str, Any]]:
+    """Counts of a plan by the harness, its time in seconds, and the device's utilisation and peak memory."""
+    with TemporaryDirectory() as folder, watched(device) as seen:
+        settings = Settings(out=Path(folder), device=str(device), cache_mb=CACHE_MB, panels=0, replay=replay)
+        started = time.perf_counter()
+        done, failed = evaluate_all([method], plan, settings)
+        seconds = time.perf_counter() - started
+        if failed:
+            raise failed[0][1]
+        return read_run(done[0].path).records, seconds, seen
 
 
 def measure_forwards(name: str, repeats: int, device: torch.device) -> dict[str, Any]:
@@ -291,18 +317,7 @@ def profile(method: Method, plan: Plan, device: torch.device) -> dict[str, Any]:
         with profiler(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiled:
             evaluate_all([method], plan, settings)
     averages = profiled.key_averages()
-    calls = {
-        row.key: round(row.count / len(plan), 1)
-        for row in averages
-        if row.key
-        in {
-            "cudaLaunchKernel",
-            "cudaMemcpyAsync",
-            "cudaStreamSynchronize",
-            "cudaDeviceSynchronize",
-            "cudaMalloc",
-        }
-    }
+    calls = {row.key: round(row.count / len(plan), 1) for row in averages if row.key in _CALLS}
     dearest = sorted(averages, key=lambda row: -row.self_device_time_total)[:12]
     return {
         "calls an episode": calls,
@@ -318,12 +333,15 @@ def tabulate(figures: dict[str, Any]) -> str:
     lines = [f"{machine['device']}, torch {machine['torch']}, fssbench {machine['fssbench']}", ""]
     lines += [f"- {what}: {value}" for what, value in figures["ceilings"].items()]
     for name, size in SIZES.items():
-        loops = {k: v for k, v in figures[name]["loops"].items() if k != "profile"}
-        lines += ["", f"### {name}, ResNet-50, {size} px", "", *_table("loop", loops)]
-        lines += ["", *_table("forward", figures[name]["forwards"])]
-        for what, rows in figures[name]["loops"].get("profile", {}).items():
+        loops = dict(figures[name].get("loops", {}))
+        profiled = loops.pop("profile", {})
+        lines += ["", f"### {name}, ResNet-50, {size} px"]
+        lines += ["", *_table("loop", loops)] if loops else []
+        lines += ["", *_table("forward", figures[name]["forwards"])] if "forwards" in figures[name] else []
+        for what, rows in profiled.items():
             lines += ["", f"{what}:", *(f"- {key}: {value}" for key, value in rows.items())]
-        lines += ["", *_table(f"{name}, shipped, 192 px", figures["precision"][name])]
+        if "precision" in figures:
+            lines += ["", *_table(f"{name}, shipped, 192 px", figures["precision"][name])]
     return "\n".join(lines)
 
 

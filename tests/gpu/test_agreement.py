@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-ADAPTS = {"abcdfss", "repri"}
+ADAPTS = {"abcdfss", "linear-probe", "repri"}
 """Methods that fit parameters to each episode: the fit amplifies the rounding of its first step."""
 
 

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from whole_runs import records, run
 
 from fssbench.errors import FssbenchError
-from fssbench.evaluation.settings import Evaluation, Settings
-from fssbench.evaluation.suite import Request, execute, prepare
 from fssbench.plugins.registry import load_plugin
-from fssbench.runs.store import EpisodeRecord, read_run
+from fssbench.runs.store import read_run
 
 METHODS = ("pmnet", "hsnet", "panet", "ssp")
 GREEDY = """
@@ -29,32 +28,6 @@ class Greedy(ImageMethod):
             return torch.empty(1, 2, 1 << 22, 1 << 20, device=query.device)
         return torch.zeros(1, 2, 8, 8)
 """
-
-
-def run(
-    out: Path, device: str, data: Path, benchmark: str, *methods: str, size: int = 192
-) -> list[Evaluation]:
-    request = Request(
-        methods=methods,
-        benchmarks=(benchmark,),
-        folds=(0,),
-        shots=(1,),
-        episodes=12,
-        size=size,
-        data=str(data),
-        backbone="efficientnet-lite0",
-        settings=Settings(out=out, device=device, panels=0),
-    )
-    done: list[Evaluation] = []
-    for _, evaluations, failures in execute(prepare(request)):
-        if failures:
-            raise failures[0][1]
-        done += evaluations
-    return done
-
-
-def records(evaluation: Evaluation) -> dict[int, EpisodeRecord]:
-    return read_run(evaluation.path).records
 
 
 @pytest.mark.timeout(300)

@@ -1,0 +1,196 @@
+"""Work that is recorded once and replayed for each episode gives the counts of the work that is launched anew.
+
+A recording needs a CUDA device (tests/gpu); here a stand-in calls again and keeps the place of the result.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from fake_recording import FakeRecording, replay_on_the_processor
+from null_harness import right
+
+from fssbench.api import Backbone, Tap
+from fssbench.contracts.prediction import decide_masks, predict_shots
+from fssbench.errors import PluginError
+from fssbench.evaluation.recorded_network import RecordedNetwork
+from fssbench.evaluation.recording import Stopwatch
+from fssbench.evaluation.replays import make_replays
+from fssbench.evaluation.transfers import Download, upload
+from fssbench.runs.store import read_run
+
+CPU = torch.device("cpu")
+
+
+def count_of(run):
+    return read_run(run.path).records
+
+
+@pytest.mark.parametrize("shot", [1, 3])
+def test_replays_give_the_counts_of_calls(null, monkeypatch, shot):
+    plan = null.plan(12, shot=shot)
+    (called,) = null.run("called", plan)
+    replay_on_the_processor(monkeypatch)
+    (replayed,) = null.run("replayed", plan, replay=True)
+    assert (
+        FakeRecording.replays == 12
+    )  # one that compares the recording, and one for each episode after the first
+    assert null.read_results(replayed.path) == null.read_results(called.path)
+    assert replayed.computed == 12
+
+
+def test_every_episode_of_several_methods_is_stored(null, monkeypatch):
+    replay_on_the_processor(monkeypatch)
+    other = null.make_broken("other", shots="vote")
+    plan = null.plan(7, shot=2)
+    first, second = null.run("runs", plan, null.method(), other)
+    assert set(count_of(first)) == set(count_of(second)) == set(range(7))
+
+
+def test_a_run_of_replays_resumes(null, monkeypatch):
+    replay_on_the_processor(monkeypatch)
+    plan = null.plan(6)
+    (part,) = null.run("runs", plan, only=frozenset({0, 1, 2}))
+    assert set(count_of(part)) == {0, 1, 2}
+    (whole,) = null.run("runs", plan)
+    assert whole.computed == 3
+    assert whole.score.episodes == 6
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_logits_that_are_not_finite_are_refused_by_the_name_of_their_episode(null, monkeypatch, bad):
+    replay_on_the_processor(monkeypatch)
+    plan = null.plan(9)
+
+    def logits(self, query, support, support_mask):
+        return right(query, support, support_mask) + torch.where(query.mean() > limit, bad, 0.0)
+
+    means = []
+
+    def look(self, query, support, support_mask):
+        means.append(float(query.mean()))
+        return right(query, support, support_mask)
+
+    null.run("look", plan, null.make_broken("look", logits=look), replay=False)
+    *_, second, largest = sorted(set(means))
+    limit = (second + largest) / 2
+    with pytest.raises(PluginError, match=r"episode \d+ .*NaN or infinite"):
+        null.run("spoiled", plan, null.make_broken("spoiled", logits=logits))
+    stored = read_run(null.find_run("spoiled")).records
+    clean = read_run(null.find_run("look")).records
+    assert all(stored[index] == clean[index] for index in stored)
+    assert len(stored) < 9
+
+
+def test_huge_logits_whose_sum_overflows_are_computed_by_a_call(null, monkeypatch):
+    plan = null.plan(5)
+    huge = {"logits": lambda self, q, s, m: torch.sign(right(q, s, m)) * 3e38}
+    (called,) = null.run("called", plan, null.make_broken("huge", **huge))
+    replay_on_the_processor(monkeypatch)
+    (replayed,) = null.run("replayed", plan, null.make_broken("huge", **huge))
+    assert count_of(replayed) == count_of(called)
+
+
+def test_a_replay_that_gives_another_mask_is_not_used(null, monkeypatch):
+    class Wrong(FakeRecording):
+        def replay(self):
+            mask, sums = super().replay()
+            return ~mask, sums
+
+    plan = null.plan(5)
+    (called,) = null.run("called", plan)
+    replay_on_the_processor(monkeypatch, Wrong)
+    with pytest.warns(UserWarning, match="method 'null'.*another mask") as warned:
+        (run,) = null.run("replayed", plan)
+    assert len(warned) == 1
+    assert count_of(run) == count_of(called)
+
+
+def test_work_that_cannot_be_recorded_runs_call_by_call(null, monkeypatch):
+    def refuse(call):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    plan = null.plan(5)
+    (called,) = null.run("called", plan)
+    replay_on_the_processor(monkeypatch, refuse)
+    with pytest.warns(UserWarning, match="cannot be recorded .operation not permitted") as warned:
+        (run,) = null.run("replayed", plan)
+    assert len(warned) == 1
+    assert count_of(run) == count_of(called)
+
+
+def test_only_a_method_that_says_so_is_replayed_and_only_on_a_cuda_device(null):
+    method, cuda = null.make_broken("still", replayable=True), torch.device("cuda")
+    assert make_replays(method, cuda) is not None
+    assert make_replays(method, CPU) is None
+    assert make_replays(null.method(), cuda) is None
+    adapting = null.make_broken("adapting", replayable=True, steps=3)
+    assert make_replays(adapting, cuda) is None
+    derived = type(method)  # it may branch on values where the class that it derives from does not
+    assert make_replays(null.method(type("Derived", (derived,), {})), cuda) is None
+
+
+def test_masks_are_decided_as_a_method_decides_them(null):
+    method = null.make_broken("voter", shots="vote")
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 4, 3, 8, 8, generator=generator)
+    masks = (torch.rand(2, 3, 8, 8, generator=generator) > 0.5).float()
+    given = images[:, 0], images[:, 1:], masks
+    assert torch.equal(decide_masks(predict_shots(method, *given, size=None, seed=0)), method.segment(*given))
+
+
+class Doubling(Backbone):
+    name = "doubling"
+    replayable = True
+    calls = 0
+
+    @property
+    def taps(self):
+        return {"whole": Tap("whole", 3, 1, 1)}
+
+    def forward(self, images, taps):
+        self.calls += 1
+        return dict.fromkeys(taps, 2 * images)
+
+
+def test_a_recorded_network_gives_maps_that_stay():
+    network = Doubling()
+    recorded = RecordedNetwork(network, FakeRecording)
+    FakeRecording.replays = 0
+    images = [torch.full((1, 3, 4, 4), float(i)) for i in range(5)]
+    maps = [recorded(each, ("whole",))["whole"] for each in images]
+    assert [m.unique().tolist() for m in maps] == [[0.0], [2.0], [4.0], [6.0], [8.0]]
+    assert (
+        FakeRecording.replays == 4
+    )  # one compares the recording; the first two images are computed by calls
+    recorded(torch.zeros(1, 3, 6, 6), ("whole",))
+    assert FakeRecording.replays == 4
+
+
+@pytest.mark.parametrize("refuses", [True, False])
+def test_a_network_whose_recording_is_wrong_or_impossible_is_called(refuses):
+    def record(call):
+        if refuses:
+            raise RuntimeError("no")
+        recording = FakeRecording(call)
+        recording.replay = lambda: {"whole": torch.zeros(1, 3, 4, 4)}
+        return recording
+
+    recorded = RecordedNetwork(Doubling(), record)
+    images = [torch.full((1, 3, 4, 4), float(i)) for i in range(1, 6)]
+    with pytest.warns(UserWarning, match="backbone 'doubling'") as warned:
+        maps = [recorded(each, ("whole",))["whole"] for each in images]
+    assert len(warned) == 1
+    assert [m.unique().tolist() for m in maps] == [[2.0], [4.0], [6.0], [8.0], [10.0]]
+
+
+def test_copies_of_the_processor_keep_values_and_layout():
+    tensor = torch.arange(24.0).view(2, 3, 4).permute(2, 0, 1)
+    assert torch.equal(upload(tensor, CPU), tensor)
+    download = Download(tensor)
+    expected = tensor.clone()
+    tensor.zero_()
+    assert torch.equal(download.take(), expected)
+    stopwatch = Stopwatch(CPU)
+    stopwatch.stop()
+    assert stopwatch.read_seconds() == 0.0

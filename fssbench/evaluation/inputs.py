@@ -32,6 +32,7 @@ from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.feature_names import name_features
 from fssbench.evaluation.feature_store import Maps
 from fssbench.evaluation.read_ahead import EPISODES, ReadAhead
+from fssbench.evaluation.second_stream import SecondStream
 from fssbench.evaluation.transfers import upload
 from fssbench.images.reading import normalise, resize_image, resize_mask, scale_pixels
 from fssbench.loading.backbones import find_backbone_source
@@ -105,6 +106,8 @@ class Inputs:
         self._place = (dataset.card.name, str(dataset.root), dataset.variant)
         self._workers = workers
         self._replay = replay and device.type == "cuda"
+        self._beside = SecondStream(device, wanted=replay)
+        """Features are computed and checked while the device still predicts the episode before."""
         self._ahead = ReadAhead(self._read_image, 0)
         self._coming: list[Episode] = []
         """Episodes that were announced last, in the order of their requests."""
@@ -319,10 +322,13 @@ class Inputs:
             image = self._read_resized(item, source.size)
         pixels = (scale_pixels(image) if source.features == _RAW else normalise(image))[None]
         try:
-            pixels = upload(pixels, self.device)
-            if source.extractor is None:
-                return {_PIXELS: pixels}
-            return source.extractor.extract(pixels, source.taps, item)
+            with self._beside.working():
+                pixels = upload(pixels, self.device)
+                maps = {_PIXELS: pixels}
+                if source.extractor is not None:
+                    maps = source.extractor.extract(pixels, source.taps, item)
+            self._beside.hand_over(maps.values())
+            return maps
         except torch.OutOfMemoryError:
             raise DataError(
                 f"the memory of device {str(self.device)!r} ran out at image {item!r} ({source.size} px). "

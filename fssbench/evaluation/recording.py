@@ -46,9 +46,10 @@ class Recording(Generic[T]):
         with torch.cuda.stream(beside):
             call()  # libraries set themselves up at their first call, which cannot be recorded
         torch.cuda.current_stream().wait_stream(beside)
+        # on a stream of its own, whose workspaces no other recording uses at the same time
         self._graph = torch.cuda.CUDAGraph()
         # other threads may use the device meanwhile, such as those of another evaluation
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+        with torch.cuda.graph(self._graph, stream=beside, capture_error_mode="thread_local"):
             self._result = call()
 
     def replay(self) -> T:

@@ -1,0 +1,41 @@
+"""Work on a second stream of a CUDA device: it runs beside that of the first one, and may be waited for alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+
+class SecondStream:
+    """A second stream; on other devices, and where it is not wanted, nothing is different from an ordinary call.
+
+    Args:
+        device: where the work is done.
+        wanted: whether there is a second stream.
+    """
+
+    def __init__(self, device: torch.device, *, wanted: bool) -> None:
+        self._stream = torch.cuda.Stream(device) if wanted and device.type == "cuda" else None
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Context whose work is given to the second stream."""
+        if self._stream is None:
+            yield
+            return
+        with torch.cuda.stream(self._stream):
+            yield
+
+    def hand_over(self, tensors: Iterable[Tensor]) -> None:
+        """Let the present stream read tensors that the second one makes."""
+        if self._stream is None:
+            return
+        present = torch.cuda.current_stream(self._stream.device)
+        present.wait_stream(self._stream)
+        for tensor in tensors:
+            tensor.record_stream(
+                present
+            )  # its memory is used again only after the present stream has read it

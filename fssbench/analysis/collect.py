@@ -33,7 +33,7 @@ from fssbench.runs.records import RecordTable
 from fssbench.runs.sessions import Session
 from fssbench.runs.store import StoredRun, find_run_folders, read_run
 from fssbench.runs.summary import find_summary_fault, score_run
-from fssbench.runs.support_probes import read_probes
+from fssbench.runs.support_probes import SUPPORT_PROBES
 from fssbench.runs.support_sizes import read_support_sizes
 
 _Content = TypeVar("_Content")
@@ -171,7 +171,9 @@ def _list_panels(run: StoredRun, notes: list[str]) -> tuple[Panel, ...]:
 
 def _read_probes(run: StoredRun, notes: list[str]) -> tuple[SupportProbe, ...]:
     """Return the probes of the counted episodes by index; damaged ones are left out with a note."""
-    probes = _read_or_note(lambda: read_probes(run.path), f"the support probes of {run.slug}", notes) or {}
+    probes = (
+        _read_or_note(lambda: SUPPORT_PROBES.read(run.path), f"the support probes of {run.slug}", notes) or {}
+    )
     return tuple(probes[index] for index in sorted(probes.keys() & run.records.keys()))
 
 

@@ -47,6 +47,8 @@ COLUMN = (
     "cap",
     "input size",
     "support sets",
+    "precision",
+    "batch",
 )
 """Names of the parts of a column's key."""
 
@@ -90,6 +92,8 @@ def column_key(run: RunResult) -> Key:
         "; ".join(mark for mark in run.marks if mark.kind == MarkKind.CAPPED),
         str(block.size),
         str(run.support_sets),
+        block.dtype,
+        str(block.batch),
     )
 
 

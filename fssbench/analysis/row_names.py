@@ -217,7 +217,7 @@ def title_columns(cells: Iterable[Cell]) -> dict[Key, str]:
 
 def _read_column(column: Key) -> _Facts:
     """The parts of a column's key as text, see `fssbench.analysis.row_keys.column_key`."""
-    _, _, seed, protocol, score_size, variant, cap, size, sets = column
+    _, _, seed, protocol, score_size, variant, cap, size, sets, dtype, batch = column
     return (
         f"seed {seed}",
         protocol,
@@ -226,6 +226,8 @@ def _read_column(column: Key) -> _Facts:
         cap or "all episodes",
         variant,
         f"{sets} support {'set' if sets == '1' else 'sets'} per query",
+        dtype,
+        f"batch {batch}",
     )
 
 

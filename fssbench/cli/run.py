@@ -103,6 +103,14 @@ def _place_on_device(device: str, shard: Shard | None) -> str:
 @out_option("runs", "Folder of the runs.")
 @device_option()
 @threads_option()
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bf16"]),
+    default="float32",
+    show_default=True,
+    help="bf16 computes products and convolutions in bfloat16; marked in every output with its effect on mIoU, for "
+    "which some episodes are computed in float32 too.",
+)
 @protocol_option()
 @click.option("--seed", "seeds", multiple=True, type=SEED, help="Episode seed; repeatable. Default: 0.")
 @click.option(

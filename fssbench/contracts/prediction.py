@@ -79,7 +79,9 @@ def predict_shots(
     outputs = compute_logits(
         method, query, support, support_mask, seed=seed, class_names=class_names, check=check
     )
-    return [resize_logits(logits, shape, align_corners=method.align_corners) for logits in outputs]
+    # logits of lower precision, as under autocast, are resized and compared in single precision
+    single = [logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in outputs]
+    return [resize_logits(logits, shape, align_corners=method.align_corners) for logits in single]
 
 
 def compute_logits(

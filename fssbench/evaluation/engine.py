@@ -17,6 +17,7 @@ from fssbench.contracts.arguments import check_arguments
 from fssbench.contracts.benchmarks import ScoreSize
 from fssbench.contracts.episodes import Episode, Plan
 from fssbench.contracts.methods import Method
+from fssbench.contracts.precision import Precision
 from fssbench.data.location import open_dataset
 from fssbench.data.picture_names import Pictures
 from fssbench.errors import DataError, FssbenchError, PluginError
@@ -27,6 +28,7 @@ from fssbench.evaluation.isolation import generators_kept
 from fssbench.evaluation.method_run import MethodRun
 from fssbench.evaluation.precision import exact_float32
 from fssbench.evaluation.probing import probe_supports
+from fssbench.evaluation.rounding import probe_rounding
 from fssbench.evaluation.settings import (
     Evaluation,
     Settings,
@@ -52,6 +54,7 @@ def evaluate(
     shard: tuple[int, int] | None = None,
     save_masks: bool = False,
     sensitivity: int = 0,
+    precision: Precision = "float32",
     watch: Watch | None = None,
     progress: bool = True,
 ) -> Evaluation:
@@ -68,6 +71,8 @@ def evaluate(
         shard: part i of n (1-based) of the plan.
         save_masks: whether to store the predicted masks as PNG in the folder of the run.
         sensitivity: number of episodes to predict a second time, with supports of another class.
+        precision: `bf16` computes products and convolutions in bfloat16, which is marked and part of the identity;
+            some episodes are then computed in float32 too, and the difference is in the mark.
         watch: called after each episode.
         progress: whether to show progress: a bar in a notebook or at a terminal, lines in a pipe.
 
@@ -94,6 +99,7 @@ def evaluate(
         shard=shard,
         save_masks=save_masks,
         sensitivity=sensitivity,
+        precision=precision,
     )
     shown = Progress(quiet=not progress)
     steps = [step for step in (shown.watch_plan(plan) if progress else None, watch) if step is not None]
@@ -142,7 +148,10 @@ def evaluate_all(
         stack.enter_context(generators_kept())
         stack.enter_context(exact_float32())  # of the backbones; each call of a method has its own
         device = torch.device(settings.device)
-        inputs = Inputs(dataset, plan.size, device, cache, files, settings.workers, settings.replay)
+        replay = settings.replay and settings.precision == "float32"  # recordings are made in float32
+        inputs = Inputs(
+            dataset, plan.size, device, cache, files, settings.workers, replay, settings.precision
+        )
         stack.callback(inputs.close)
         small, pictures = Thumbnails(inputs.reader), Pictures.of_plan(dataset, plan)
         # the processes of methods begin before a folder is locked, so that none of them holds a lock
@@ -155,6 +164,10 @@ def evaluate_all(
             runs, _order_episodes(runs, plan, settings, inputs), inputs, watch, may_defer=defer is not None
         )
         failed += probe_supports(runs, plan, settings, inputs)
+        if settings.precision != "float32":
+            failed += probe_rounding(
+                runs, plan, settings, inputs, Inputs(dataset, plan.size, device, cache, files)
+            )
         done = []
         for run in [r for r in runs if r.broken is None]:
             try:

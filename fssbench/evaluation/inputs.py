@@ -22,6 +22,7 @@ from fssbench.contracts.backbones import Backbone
 from fssbench.contracts.datasets import IGNORE, Dataset
 from fssbench.contracts.episodes import Episode
 from fssbench.contracts.methods import Method, reads_features, reads_raw_pixels
+from fssbench.contracts.precision import DTYPES, Precision
 from fssbench.data.data_files import DataFiles
 from fssbench.data.reader import ImageFacts, Reader, Target
 from fssbench.data.resized_images import ResizedImages
@@ -43,8 +44,6 @@ _PIXELS = "pixels"
 _RAW = "raw pixels"
 _PIXEL_KEYS = (_PIXELS, _RAW)
 """Keys of inputs that need no backbone."""
-_FLOAT = 4
-"""Bytes of a float32."""
 _MASKS_KEPT = 128 << 20
 """Budget in bytes for masks at network size, one byte per pixel."""
 
@@ -60,13 +59,15 @@ class _Source:
     taps: tuple[str, ...]
     size: int
     """Side of the images in pixels."""
+    width: int = 4
+    """Bytes of a feature."""
 
     def count_bytes(self) -> int:
         """Count the bytes of one image, by what the taps promise."""
         if self.extractor is None:
-            return 3 * self.size**2 * _FLOAT
+            return 3 * self.size**2 * torch.float32.itemsize
         taps = [self.extractor.taps[name] for name in self.taps]
-        return sum(tap.channels * math.ceil(self.size / max(1, tap.stride)) ** 2 for tap in taps) * _FLOAT
+        return sum(tap.channels * math.ceil(self.size / max(1, tap.stride)) ** 2 for tap in taps) * self.width
 
 
 class Inputs:
@@ -81,6 +82,7 @@ class Inputs:
             at the time of hashing.
         workers: number of threads that read images ahead.
         replay: whether the work of backbones may be recorded and replayed, if the device is a CUDA device.
+        precision: of the features, which methods get as float32 all the same.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Inputs:
         files: DataFiles | None = None,
         workers: int = 0,
         replay: bool = False,
+        precision: Precision = "float32",
     ) -> None:
         self.dataset = dataset
         self.files = files
@@ -108,6 +111,7 @@ class Inputs:
         self._replay = replay and device.type == "cuda"
         self._beside = SecondStream(device, wanted=replay)
         """Features are computed and checked while the device still predicts the episode before."""
+        self._precision = precision
         self._ahead = ReadAhead(self._read_image, 0)
         self._coming: list[Episode] = []
         """Episodes that were announced last, in the order of their requests."""
@@ -143,10 +147,13 @@ class Inputs:
         groups: dict[tuple[Hashable, int], list[Method]] = {}
         for method in methods:
             groups.setdefault((feature_key(method), self._size_of(method)), []).append(method)
+        dtype = DTYPES[self._precision]
+        width = getattr(torch, dtype).itemsize
         for (key, size), members in groups.items():
             taps = dict.fromkeys(t for m in members if reads_features(m) for t in m.taps.union)
             extractor = None if key in _PIXEL_KEYS else self._extractor(key, members[0].backbone)
-            source = _Source((*self._place, size, key, tuple(taps)), key, extractor, tuple(taps), size)
+            place = (*self._place, size, key, tuple(taps), dtype if extractor else "")
+            source = _Source(place, key, extractor, tuple(taps), size, width)
             self._sources.update({id(m): source for m in members})
 
     def _size_of(self, method: Method) -> int:
@@ -156,7 +163,7 @@ class Inputs:
     def _extractor(self, key: Hashable, backbone: Backbone | None) -> Extractor:
         if key not in self._extractors:
             assert backbone is not None  # methods without a backbone have the key of pixels
-            self._extractors[key] = Extractor(backbone, replay=self._replay)
+            self._extractors[key] = Extractor(backbone, self._precision, replay=self._replay)
         return self._extractors[key]
 
     def _requests(self, methods: Sequence[Method], episodes: Sequence[Episode]) -> Iterator[Hashable]:
@@ -275,7 +282,7 @@ class Inputs:
         card, variant = self.dataset.card.name, self.dataset.variant
         # one file for all taps: a backbone gives the same map whatever else it is asked for
         facts = card, variant, self._reader_sha256, item, content, source.size, source.features
-        return name_features((facts, source.extractor.distributions), self.device)
+        return name_features((facts, source.extractor.distributions, DTYPES[self._precision]), self.device)
 
     @cached_property
     def _reader_sha256(self) -> str:
@@ -343,9 +350,11 @@ class Inputs:
 
 
 def _stage(buffers: Buffers, role: str, tap: str, images: Sequence[Maps]) -> Tensor:
-    """Copy one tap of K images (1, C, h, w) into a buffer (1, K, C, h, w)."""
-    shape = (1, len(images), *images[0][tap].shape[1:])
-    buffer = buffers.get((role, tap), shape, images[0][tap])
+    """Copy one tap of K images (1, C, h, w) into a buffer (1, K, C, h, w); features in bfloat16 become float32."""
+    first = images[0][tap]
+    shape = (1, len(images), *first.shape[1:])
+    like = first.new_empty(0, dtype=torch.float32) if first.dtype == torch.bfloat16 else first
+    buffer = buffers.get((role, tap), shape, like)
     for k, maps in enumerate(images):
         buffer[:, k].copy_(maps[tap])
     return buffer

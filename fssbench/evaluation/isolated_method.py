@@ -111,6 +111,7 @@ class IsolatedMethod:
             "size": call.size,
             "seed": call.seed,
             "class": call.class_name,
+            "precision": call.precision,
             "mask": self._memory.refer(self._mask),
             "repeated": repeated,
         }
@@ -196,7 +197,13 @@ class _Work:
             self.guard.check_all()
             reply({})
             return
-        call = EpisodeCall(message["where"], tuple(message["size"]), message["seed"], message["class"])
+        call = EpisodeCall(
+            message["where"],
+            tuple(message["size"]),
+            message["seed"],
+            message["class"],
+            message["precision"],
+        )
         query, support, mask = (self._read(each) for each in message["inputs"])
         began = time.monotonic()
         try:

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fssbench.contracts.methods import Method
+from fssbench.contracts.precision import Precision
 from fssbench.contracts.prediction import tell_class_names
 from fssbench.errors import PluginError
 from fssbench.evaluation.isolation import isolated
+from fssbench.evaluation.precision import computing_in
 from fssbench.plugins import execution
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.import_files import drop_aliases
@@ -35,6 +37,8 @@ class EpisodeCall:
     """Seed of the random generators."""
     class_name: str
     """Name of the episode's class, for a method that reads it."""
+    precision: Precision = "float32"
+    """Precision of products and convolutions."""
 
 
 def segment_episode(
@@ -54,8 +58,13 @@ def segment_episode(
     options: dict[str, Any] = tell_class_names(method, (call.class_name,))
     if method.steps:
         options["seed"] = call.seed
+
+    def segment() -> Any:
+        with computing_in(call.precision, inputs[2].device):
+            return method.segment(*inputs, size=call.size, **options)
+
     mask = call_method(
-        lambda: method.segment(*inputs, size=call.size, **options),
+        segment,
         where=call.where,
         inputs=inputs,
         source=source,

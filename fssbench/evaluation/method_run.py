@@ -18,6 +18,7 @@ from torch import Tensor
 from fssbench.benchmarks.catalogue import find_plan_benchmark
 from fssbench.contracts.datasets import Dataset
 from fssbench.contracts.episodes import Episode, Plan
+from fssbench.contracts.precision import Precision
 from fssbench.contracts.run_manifest import RunManifest
 from fssbench.data.picture_names import Pictures
 from fssbench.data.reader import Target
@@ -58,6 +59,8 @@ class Given:
     target: Target
     seconds: float
     """Time that the inputs took."""
+    precision: Precision = "float32"
+    """Precision of the prediction."""
 
     @property
     def tensors(self) -> tuple[Any, Any, Tensor]:
@@ -104,6 +107,7 @@ class MethodRun:
             absent=find_absent_rule(plan),
             score_size=self.score_size,
             device=torch.device(settings.device).type,
+            precision=settings.precision,
             shard=settings.shard,
         )
         manifest = RunManifest.of(identity, make_context(method, plan, pictures))
@@ -132,7 +136,7 @@ class MethodRun:
         """The process of the method; None if it runs in this one."""
         self._sent: Given | None = None
         """The episode that the process computes now."""
-        usual = settings.replay and settings.inspect is None
+        usual = settings.replay and settings.inspect is None and settings.precision == "float32"
         self.replays = make_replays(method, torch.device(settings.device)) if usual else None
         """Recordings of the method's work on a CUDA device; None if each call launches it anew."""
         self._launched: tuple[Given, Launched] | None = None
@@ -244,7 +248,8 @@ class MethodRun:
         if self.replays is None or not self.replays.ready:
             finish_work_on(query, support)
         target = inputs.target(episode, original=self.score_size == "original")
-        return Given(episode, query, support, support_mask, target, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        return Given(episode, query, support, support_mask, target, seconds, self.settings.precision)
 
     def predict(self, given: Given) -> tuple[NDArray[np.bool_], float]:
         """Predict an episode in this process; return the mask (H, W) and the time in seconds."""
@@ -263,6 +268,7 @@ class MethodRun:
             size=given.size,
             seed=self._seed_of(episode),
             class_name=names[episode.class_id],
+            precision=given.precision,
         )
 
     def store(
@@ -346,7 +352,9 @@ class MethodRun:
         if self._withheld is not None:
             self._append(self._withheld)
             self._withheld = None
-        if not self.settings.sensitivity:  # else more predictions follow
+        if (
+            not self.settings.sensitivity and self.settings.precision == "float32"
+        ):  # else more predictions follow
             self.close()
 
     def predict_mask(
@@ -357,6 +365,7 @@ class MethodRun:
         *,
         named: int | None = None,
         inverted: bool = False,
+        precision: Precision | None = None,
     ) -> NDArray[np.bool_]:
         """Predict the mask (H, W) of an episode and count nothing.
 
@@ -366,13 +375,14 @@ class MethodRun:
             target: the truth; only its size is read.
             named: class whose name the method is told; that of the episode by default.
             inverted: whether the masks of the supports are inverted.
+            precision: of the prediction; that of the run by default.
         """
         buffers = self.apart.buffers if self.apart is not None else None
         query, support, mask = inputs.of(self.method, episode, buffers)
         told = episode if named is None else replace(episode, class_id=named)
         if inverted:
             mask = 1 - mask if buffers is None else buffers.keep("mask", 1 - mask)
-        given = Given(told, query, support, mask, target, 0.0)
+        given = Given(told, query, support, mask, target, 0.0, precision or self.settings.precision)
         if self.apart is None:
             return self.predict(given)[0]
         self.apart.send(given.tensors, self.describe_call(given), repeated=True)

@@ -1,17 +1,24 @@
-"""Precision of an evaluation: float32 is computed as float32 on every device.
+"""Precision of an evaluation: float32 is computed as float32 on every device, and bfloat16 only if it was asked for.
 
 By default PyTorch computes convolutions in TF32 (10 bits of mantissa) on a recent NVIDIA GPU.  One line in a plugin,
 `torch.set_float32_matmul_precision("medium")`, does the same to matrix products, and on some processors uses bfloat16.
 Both change counts, although the identity of the run says `float32`.
+
+`--precision bf16` is autocast: matrix products and convolutions of the backbone and the method are computed in
+bfloat16; what autocast leaves in float32 stays there.  Logits are resized and compared in float32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+
+from fssbench.contracts.precision import Precision
+from fssbench.errors import UsageError
 
 T = TypeVar("T")
 
@@ -35,6 +42,56 @@ def exact_float32() -> Iterator[None]:
         for operator, precision in zip(operators[1:], before[1:], strict=True):
             operator.fp32_precision = precision
         cudnn.deterministic, cudnn.benchmark = deterministic, tuned
+
+
+@contextmanager
+def computing_in(precision: Precision, device: torch.device) -> Iterator[None]:
+    """Context in which products and convolutions are computed in a precision."""
+    if precision == "float32":
+        yield
+        return
+    # cached casts of weights would stay those of an earlier value
+    with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
+        yield
+
+
+def require_precision(precision: Precision, device: str) -> None:
+    """Refuse a precision that a device computes no faster than float32.
+
+    Args:
+        precision: `float32` or `bf16`.
+        device: torch device.
+
+    Raises:
+        UsageError: if the device lacks instructions for it.
+    """
+    if precision == "float32":
+        return
+    kind = torch.device(device).type
+    if kind == "cpu":
+        why = "" if _cpu_computes_bfloat16() else "this processor has no instructions for bfloat16"
+    elif kind == "cuda":
+        supported = torch.cuda.is_bf16_supported(including_emulation=False)
+        why = "" if supported else f"{torch.cuda.get_device_name(device)} has no instructions for bfloat16"
+    else:
+        why = f"bfloat16 was not measured on devices of type {kind!r}"
+    if why:
+        raise UsageError(
+            f"--precision bf16 is not possible on device {device!r}: {why}. Next: --precision float32, or another "
+            "--device"
+        )
+
+
+def _cpu_computes_bfloat16() -> bool:
+    """Return whether the processor has instructions for products in bfloat16 (AVX-512, AMX or Arm)."""
+    read_capabilities = getattr(torch.cpu, "get_capabilities", None)  # older versions of torch lack it
+    if read_capabilities is not None:
+        return any(name.endswith("bf16") and has is True for name, has in read_capabilities().items())
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return any(word.endswith("bf16") for word in text.split())
 
 
 def _operators() -> tuple[Any, ...]:

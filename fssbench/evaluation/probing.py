@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fssbench.contracts.episodes import Plan
+from fssbench.contracts.episodes import Episode, Plan
 from fssbench.contracts.methods import Method
 from fssbench.contracts.support_probes import SupportProbe
 from fssbench.data.reader import Target
@@ -20,7 +20,8 @@ from fssbench.evaluation.method_run import MethodRun
 from fssbench.evaluation.settings import Settings, select_part
 from fssbench.evaluation.support_effect import Replacements, choose_probed_episodes, count_agreement
 from fssbench.metrics import count
-from fssbench.runs.support_probes import StoredProbes
+from fssbench.runs.probe_log import StoredProbes
+from fssbench.runs.support_probes import SUPPORT_PROBES
 
 
 def probe_supports(
@@ -51,7 +52,7 @@ def probe_supports(
 
 
 def _probe_run(run: MethodRun, indices: Sequence[int], replacements: Replacements, inputs: Inputs) -> None:
-    stored = StoredProbes(run.path)
+    stored = StoredProbes(SUPPORT_PROBES, run.path)
     try:
         for index in indices:
             if index not in stored.done:
@@ -64,14 +65,7 @@ def _probe_episode(run: MethodRun, index: int, replacements: Replacements, input
     episode = run.plan[index]
     replacement = replacements.find(episode)
     target = inputs.target(episode, original=run.score_size == "original")
-    first = run.predict_mask(episode, inputs, target)
-    inter, union = _count_pixels(first, target)
-    record = run.writer.done[index]
-    if (inter, union) != (record.inter, record.union):
-        raise RunFolderError(
-            f"{run.path.name}: episode {index} is counted otherwise now than in the stored run, perhaps because that "
-            "was made on another machine. Its support cannot be probed here. Next: choose another --out"
-        )
+    first = predict_stored_mask(run, episode, inputs, target)
     second = run.predict_mask(
         replacement.episode, inputs, target, named=episode.class_id, inverted=replacement.inverted
     )
@@ -79,7 +73,7 @@ def _probe_episode(run: MethodRun, index: int, replacements: Replacements, input
     counted = ~target.ignored if target.ignored is not None else None
     both = (first, second) if counted is None else (first & counted, second & counted)
     same, either = count_agreement(*both)
-    inter, union = _count_pixels(second, target)
+    inter, union = count_pixels(second, target)
     return SupportProbe(
         index=index,
         class_id=replacement.episode.class_id,
@@ -92,7 +86,25 @@ def _probe_episode(run: MethodRun, index: int, replacements: Replacements, input
     )
 
 
-def _count_pixels(mask: NDArray[np.bool_], target: Target) -> tuple[tuple[int, int], tuple[int, int]]:
+def predict_stored_mask(
+    run: MethodRun, episode: Episode, inputs: Inputs, target: Target
+) -> NDArray[np.bool_]:
+    """Predict the mask (H, W) of a counted episode again.
+
+    Raises:
+        RunFolderError: if its counts are not those that the run has stored.
+    """
+    mask = run.predict_mask(episode, inputs, target)
+    record = run.writer.done[episode.index]
+    if count_pixels(mask, target) != (record.inter, record.union):
+        raise RunFolderError(
+            f"{run.path.name}: episode {episode.index} is counted otherwise now than in the stored run, perhaps "
+            "because that was made on another machine. It cannot be asked again here. Next: choose another --out"
+        )
+    return mask
+
+
+def count_pixels(mask: NDArray[np.bool_], target: Target) -> tuple[tuple[int, int], tuple[int, int]]:
     """Count intersection and union of an answer (H, W) and the truth, each for background and foreground."""
     inter, union = count(mask, target.foreground, target.ignored)
     return (int(inter[0]), int(inter[1])), (int(union[0]), int(union[1]))

@@ -13,11 +13,13 @@ from fssbench.contracts.arguments import Natural, build_from_arguments
 from fssbench.contracts.benchmarks import ScoreSize
 from fssbench.contracts.episodes import Episode, Plan
 from fssbench.contracts.marks import Mark
+from fssbench.contracts.precision import Precision
 from fssbench.contracts.results import Estimate
 from fssbench.errors import DataError, FssbenchError, UsageError
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.feature_store import FeatureStore
 from fssbench.evaluation.inspected import InspectedEpisode
+from fssbench.evaluation.precision import require_precision
 from fssbench.evaluation.repeated import MOST
 from fssbench.lazy import load_name
 from fssbench.loading.load import require_device
@@ -36,6 +38,9 @@ class Settings:
     """`input`: masks and predictions at the network's square size; `original`: the query's own; None: as the benchmark
     defines, which is `input` for all that are built in."""
     device: str = "cpu"
+    precision: Precision = "float32"
+    """`bf16`: products and convolutions in bfloat16, marked in every output; some episodes are computed in float32
+    too."""
     cache_mb: Natural = 2048
     """Budget of the feature cache in MiB.  It changes no number."""
     feature_cache: Path | None = None
@@ -79,7 +84,9 @@ def make_settings(**values: Any) -> Settings:
         part, parts = settings.shard
         if not 1 <= part <= parts:
             raise UsageError(f"shard={settings.shard} must be (i, n) with 1 <= i <= n, such as (2, 4)")
-    return replace(settings, device=str(require_device(settings.device)))
+    device = str(require_device(settings.device))
+    require_precision(settings.precision, device)
+    return replace(settings, device=device)
 
 
 @dataclass(frozen=True, repr=False)

@@ -25,6 +25,7 @@ from fssbench.episodes.sampling import plan
 from fssbench.errors import DataError, FssbenchError, LackingError, UsageError
 from fssbench.evaluation.engine import evaluate_all
 from fssbench.evaluation.isolated_method import find_unprotected
+from fssbench.evaluation.precision import require_precision
 from fssbench.evaluation.settings import Evaluation, Settings, make_cache
 from fssbench.evaluation.walk import Watch
 from fssbench.files.writable import require_writable
@@ -131,6 +132,7 @@ def prepare(request: Request, *, tell: Callable[[str], None] = lambda _: None) -
     if not request.methods:
         problems.append(UsageError("no method given. Next: `fssbench list methods`, then --method NAME"))
     collect_error(lambda: require_writable(request.settings.out, "--out"))
+    collect_error(lambda: require_precision(request.settings.precision, request.settings.device))
     tell("looking at data and lists")
     plans, notes = collect_error(lambda: _draw_plans(request, collect_error)) or ([], [])
     tell("loading methods")

@@ -19,6 +19,7 @@ from fssbench.benchmarks.catalogue import find_plan_benchmark
 from fssbench.contracts.ablations import default_ablation_label
 from fssbench.contracts.datasets import Dataset
 from fssbench.contracts.episodes import Plan
+from fssbench.contracts.precision import DTYPES, Precision
 from fssbench.contracts.run_manifest import Context, Identity, RunManifest
 from fssbench.data.data_files import DataFiles
 from fssbench.data.picture_names import Pictures
@@ -64,6 +65,7 @@ def make_identity(
     absent: str,
     score_size: str,
     device: str,
+    precision: Precision = "float32",
     shard: tuple[int, int] | None = None,
 ) -> Identity:
     """Collect everything that can change a figure of `method` on `plan`.
@@ -79,6 +81,7 @@ def make_identity(
         absent: rule for classes without pixels in the mIoU.
         score_size: `input` or `original`.
         device: device type, such as `cpu`.
+        precision: of products and convolutions.
         shard: part i of n (1-based) of the plan; None for the whole plan.
     """
     from fssbench.contracts.methods import (
@@ -128,7 +131,7 @@ def make_identity(
         layout=backbone.layout if backbone else None,
         weights_sha256=backbone.weights_sha256 if backbone else None,
         batch=1,
-        dtype="float32",
+        dtype=DTYPES[precision],
         device=device,
         **optional,
     )

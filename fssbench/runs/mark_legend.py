@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from string import ascii_lowercase
 
 from fssbench.contracts.marks import Mark, MarkKind, parse_mark
 from fssbench.files.clean_text import clean_line
@@ -39,6 +40,7 @@ _LETTERS = {
     "forced": "K",
     "code": "N",
     "classes": "G",
+    "bfloat16": "p",
 }
 MARK_MEANINGS = {
     "miniature": "the data are procedural drawings, so the figures are not benchmark figures",
@@ -65,6 +67,7 @@ MARK_MEANINGS = {
     "other lists": "the lists of images differ from the reference lists, so the episodes differ",
     "other population": "the data set does not have the published size, so the episodes differ",
     "support sets": "each query is asked with several support sets, and the figure is their mean",
+    "bfloat16": "products and convolutions were computed in bfloat16 instead of float32, see `--precision`",
     "query": "the query is also among its supports, under another name",
     "selected": "the checkpoint was chosen on the test episodes",
     "trained": "tested classes or images were seen in training",
@@ -112,7 +115,7 @@ def build_legend(marks: Iterable[str]) -> dict[str, LegendMark]:
     wordings: dict[str, dict[str, None]] = {}
     for mark in marks:
         wordings.setdefault(mark_kind(mark), {})[clean_line(mark)] = None
-    free = iter("abcdefghijklmnopqrstuvwxyz")
+    free = (letter for letter in ascii_lowercase if letter not in _LETTERS.values())
     return {
         kind: LegendMark(
             _LETTERS.get(kind) or next(free, "*"),

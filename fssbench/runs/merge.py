@@ -14,10 +14,11 @@ from fssbench.errors import DataError
 from fssbench.runs.identity import make_run_slug
 from fssbench.runs.masks import join_masks
 from fssbench.runs.pictures import join_panels
+from fssbench.runs.rounding_probes import ROUNDING_PROBES
 from fssbench.runs.sessions import read_sessions
 from fssbench.runs.store import StoredRun, find_run_folders, read_manifest, read_run
 from fssbench.runs.summary import summarise
-from fssbench.runs.support_probes import join_probes
+from fssbench.runs.support_probes import SUPPORT_PROBES
 from fssbench.runs.support_sizes import join_support_sizes
 from fssbench.runs.writer import RunWriter
 
@@ -109,7 +110,8 @@ def _join(shards: list[StoredRun], out: Path) -> Path:
             shutil.copy(first.path / DATA, path / DATA)
         join_panels([run.path for run in shards], path)
         join_masks([run.path for run in shards], path)
-        join_probes([run.path for run in shards], path)
+        for log in (SUPPORT_PROBES, ROUNDING_PROBES):
+            log.join([run.path for run in shards], path)
         join_support_sizes([run.path for run in shards], path)
         writer.settle()
         summarise(path)

@@ -10,6 +10,7 @@
         masks.jsonl      optional: predicted masks in the folder `masks`, see `fssbench.runs.masks`
         supports.json    sizes of the objects of the supports, see `fssbench.runs.support_sizes`
         probes.jsonl     optional: episodes asked again with other supports, see `fssbench.runs.support_probes`
+        float32.jsonl    in a run in bfloat16: episodes computed in float32 too, see `fssbench.runs.rounding_probes`
         panels.jsonl     small pictures of some episodes, see `fssbench.runs.pictures`
         checksums.json   sha256 of each of these files, see `fssbench.runs.checksums`
 

@@ -11,7 +11,7 @@ from fssbench.errors import DataError
 from fssbench.evaluation.support_effect import Replacements
 from fssbench.runs.records import EpisodeRecord
 from fssbench.runs.store import StoredRun
-from fssbench.runs.support_probes import FILE, read_probes
+from fssbench.runs.support_probes import FILE, SUPPORT_PROBES
 from fssbench.runs.support_sizes import FILE as SIZES, read_support_sizes
 from fssbench.verification.seals import Finding, Outcome, explain_impossible_counts
 
@@ -25,7 +25,7 @@ def check_probe_file(run: StoredRun) -> list[Finding]:
     if not (run.path / FILE).exists():
         return []
     try:
-        probes = read_probes(run.path)
+        probes = SUPPORT_PROBES.read(run.path)
     except DataError as error:
         return [Finding(CHECK, Outcome.DIFFERS, str(error))]
     replacements = Replacements(run.plan)
@@ -75,7 +75,7 @@ def choose_probes(run: StoredRun, indices: Sequence[int], share: float) -> list[
         share: share of the probes.
     """
     try:
-        stored = read_probes(run.path).keys() & run.records.keys()
+        stored = SUPPORT_PROBES.read(run.path).keys() & run.records.keys()
     except DataError:  # named by `check_probe_file`
         return []
     if not indices:
@@ -97,7 +97,7 @@ def compare_probes(
     """
     if not indices:
         return
-    stored, now = read_probes(run.path), read_probes(again.path)
+    stored, now = SUPPORT_PROBES.read(run.path), SUPPORT_PROBES.read(again.path)
     differing = [i for i in indices if i not in now or _measure_gap(stored[i], now[i]) > tolerance]
     if differing:
         text = f"{len(differing)} of {len(indices)} differ; the first is episode {differing[0]}"

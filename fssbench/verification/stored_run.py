@@ -20,11 +20,13 @@ import torch
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import MarkKind
 from fssbench.contracts.methods import Method
+from fssbench.contracts.precision import read_precision
 from fssbench.contracts.provenance import BROUGHT
 from fssbench.data.location import find_data_folder_of, open_dataset
 from fssbench.episodes.replay import GIVEN, draw_again, prepare_given_plan, require_known_data
-from fssbench.errors import DataError, FssbenchError
+from fssbench.errors import DataError, FssbenchError, UsageError
 from fssbench.evaluation.engine import evaluate_all
+from fssbench.evaluation.precision import require_precision
 from fssbench.evaluation.settings import Settings
 from fssbench.files.hashing import hash_weights_file
 from fssbench.loading.backbone_weights import parse_weights_path
@@ -42,6 +44,11 @@ from fssbench.verification.probes import (
     choose_probes,
     compare_probes,
     compare_support_sizes,
+)
+from fssbench.verification.rounding import (
+    check_rounding_file,
+    choose_rounding_probes,
+    compare_rounding_probes,
 )
 from fssbench.verification.seals import Finding, Outcome, check_seals
 
@@ -84,6 +91,7 @@ def verify_run(path: Path, inputs: VerificationInputs) -> list[Finding]:
         return findings
     findings += check_mask_files(run)
     findings += check_probe_file(run)
+    findings += check_rounding_file(run)
     try:
         require_known_data(run.plan)
         root = find_data_folder_of(run.plan.dataset, inputs.data)
@@ -220,17 +228,26 @@ def _recompute(run: StoredRun, plan: Plan, method: Method, inputs: VerificationI
     identity = run.manifest.block
     device = identity.device if identity.device != "cuda" or torch.cuda.is_available() else "cpu"
     indices = choose_episodes(run, inputs)
-    probed = choose_probes(run, indices, inputs.share if inputs.episodes is None else 1.0)
+    share = inputs.share if inputs.episodes is None else 1.0
+    probed = choose_probes(run, indices, share)
+    rounded = choose_rounding_probes(run, indices, share)
+    try:
+        precision = read_precision(identity.dtype)
+        require_precision(precision, device)
+    except (ValueError, UsageError) as error:
+        yield from _leave_unchecked(run, f"the episodes cannot be computed again: {error}")
+        return
     with tempfile.TemporaryDirectory(prefix="fssbench-verify-") as folder:
         settings = Settings(
             out=Path(folder),
             score_size="original" if identity.score_size == "original" else "input",
             device=device,
+            precision=precision,
             shard=identity.shard,
             panels=len(plan),
             isolate=None,
             repeated=0,
-            only=frozenset({*indices, *probed}),
+            only=frozenset({*indices, *probed, *rounded}),
             sensitivity=len(plan) if probed else 0,
             probe_only=frozenset(probed),
         )
@@ -244,6 +261,7 @@ def _recompute(run: StoredRun, plan: Plan, method: Method, inputs: VerificationI
         again = read_run(next(find_run_folders(Path(folder))))
         exact = not _list_machine_differences(run, again)
         probes = [*compare_probes(run, again, probed, tolerance=0.0 if exact else TOLERANCE)]
+        probes += compare_rounding_probes(run, again, rounded, tolerance=0.0 if exact else TOLERANCE)
         sizes = [*compare_support_sizes(run, again)]
         pictures = compare_pictures(run, again, indices, exact=exact)  # they are read from the folder
     yield _compare_identities(run, again)

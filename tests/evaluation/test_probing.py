@@ -18,7 +18,7 @@ from fssbench.errors import DataError, PluginError, RunFolderError
 from fssbench.evaluation.support_effect import Replacements, choose_probed_episodes
 from fssbench.files.append_log import seal
 from fssbench.runs.merge import merge
-from fssbench.runs.support_probes import FILE, read_probes
+from fssbench.runs.support_probes import FILE, SUPPORT_PROBES
 from fssbench.verification.probes import COUNTED
 from fssbench.verification.seals import Outcome
 from fssbench.verification.stored_run import VerificationInputs, verify_run
@@ -46,14 +46,14 @@ def test_probes_change_no_byte_of_the_run(null):
     assert null.read_results(plain.path) == null.read_results(probed.path)
     assert plain.identity == probed.identity
     assert not (plain.path / FILE).exists()
-    assert sorted(read_probes(probed.path)) == list(choose_probed_episodes(plan, 8))
+    assert sorted(SUPPORT_PROBES.read(probed.path)) == list(choose_probed_episodes(plan, 8))
 
 
 def test_probes_are_counted_as_the_supports_say(null):
     plan = null.plan(30)
     (run,) = null.run("runs", plan, sensitivity=12)
     dataset = null_dataset(null)
-    for index, probe in read_probes(run.path).items():
+    for index, probe in SUPPORT_PROBES.read(run.path).items():
         episode = plan[index]
         assert probe.class_id != episode.class_id
         assert episode.query not in probe.supports
@@ -73,7 +73,7 @@ def test_probes_are_counted_as_the_supports_say(null):
 def test_a_plan_of_one_class_inverts_the_masks(null):
     plan = keep_one_class(null.plan(60))
     (run,) = null.run("runs", plan, sensitivity=5)
-    for index, probe in read_probes(run.path).items():
+    for index, probe in SUPPORT_PROBES.read(run.path).items():
         assert probe.inverted
         assert (probe.class_id, probe.supports) == (plan[index].class_id, plan[index].supports)
         assert probe.same == 0  # the null method answers with the mask itself
@@ -193,7 +193,7 @@ def test_verify_computes_probes_again_and_notices_an_edited_count(null):
     (run,) = null.run("runs", plan, sensitivity=6)
     sound = outcomes(null, run.path)
     assert (sound["support probes"], sound[COUNTED]) == (Outcome.EQUAL, Outcome.EQUAL)
-    probe = next(iter(read_probes(run.path).values()))
+    probe = next(iter(SUPPORT_PROBES.read(run.path).values()))
     for values in ({"same": probe.same + 1}, {"supports": ["elsewhere"]}, {"inverted": True}):
         change(run.path, **values)
         assert outcomes(null, run.path)["support probes"] == Outcome.DIFFERS
@@ -212,7 +212,7 @@ def test_damage_is_an_error_that_names_the_file(null, line):
     with (run.path / FILE).open("ab") as file:
         file.write(line)
     with pytest.raises(DataError, match=FILE):
-        read_probes(run.path)
+        SUPPORT_PROBES.read(run.path)
     results = collect([run.path], resamples=20)
     assert results.runs[0].probes == ()
     assert any(FILE in note for note in results.notes)

@@ -1,0 +1,19 @@
+"""The outcome of one episode of a run in bfloat16 that was computed in float32 too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RoundingProbe:
+    """Counts of an episode that was predicted again in float32.  They are never part of a score."""
+
+    index: int
+    """Index of the episode."""
+    inter: tuple[int, int]
+    """Intersection of the answer in float32 and the truth: background, foreground, in pixels."""
+    union: tuple[int, int]
+    """Union of that answer and the truth."""
+    differing: int
+    """Counted pixels in which both answers differ."""

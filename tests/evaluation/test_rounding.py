@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from null_harness import null_dataset
 from PIL import Image
 
 import fssbench
@@ -19,7 +20,6 @@ from fssbench.analysis.row_keys import column_key
 from fssbench.api import Plan
 from fssbench.cli import main
 from fssbench.contracts.marks import MarkKind
-from fssbench.data.location import open_dataset
 from fssbench.errors import UsageError
 from fssbench.evaluation import precision
 from fssbench.evaluation.feature_cache import FeatureCache
@@ -202,9 +202,11 @@ def test_a_processor_without_bfloat16_refuses_by_name(null, monkeypatch, tmp_pat
     assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").glob("*/manifest.json"))
 
 
-def test_features_of_one_precision_are_never_taken_for_the_other(mini, tmp_path):
-    plan = fssbench.plan("pascal-to-chestxray", shot=1, data=mini, episodes=1, size=64)
-    dataset = open_dataset(plan.dataset, data=plan.data)
+def test_features_of_one_precision_are_never_taken_for_the_other(null, tmp_path, monkeypatch):
+    plan, dataset = null.plan(1, size=64), null_dataset(null)
+    file = null.data / "nulldata" / "file"
+    file.write_text("what the images are read from")
+    monkeypatch.setattr(type(dataset), "files", lambda self, item: [file])
     loaded = fssbench.load_method("panet", weights="random", backbone="efficientnet-lite0")
     cache = FeatureCache(1 << 30, FeatureStore(tmp_path, 1 << 30))
     given = {}

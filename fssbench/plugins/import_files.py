@@ -161,8 +161,7 @@ def _enter_package(folder: PluginFolder) -> None:
 
 def _list_loaded_modules(folder: PluginFolder) -> Iterator[tuple[str, Path]]:
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if name.startswith(f"{folder.package}.") and file:
+        if name.startswith(f"{folder.package}.") and (file := getattr(module, "__file__", None)):
             yield name, Path(file)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -89,10 +91,7 @@ def numbers_kept(what: str) -> Iterator[None]:
     folder, truncated, grad = Path.cwd(), ImageFile.LOAD_TRUNCATED_IMAGES, torch.is_grad_enabled()
     settings = {name: read() for name, read in _NUMERIC.items()}
     tables = {name: set(table) for name, table in _TABLES.items()}
-    functions = [
-        (holder, name, {each: value for each, value in vars(holder).items() if callable(value)})
-        for name, holder in _list_numeric_holders()
-    ]
+    functions = [(holder, name, vars(holder).copy()) for name, holder in _list_numeric_holders()]
     try:
         yield
     finally:
@@ -104,8 +103,8 @@ def numbers_kept(what: str) -> Iterator[None]:
     changes += [
         f"{name}.{each}"
         for holder, name, kept in functions
-        for each, function in kept.items()
-        if (now := vars(holder).get(each)) is not function and not _is_of_library(now, name)
+        for each in _list_replaced(kept, vars(holder))
+        if callable(kept[each]) and not _is_of_library(vars(holder).get(each), name)
     ]
     if changes:
         raise PluginError(
@@ -122,22 +121,43 @@ def _is_of_library(function: object, holder: str) -> bool:
     return code is not None and home is not None and Path(code.co_filename).is_relative_to(Path(home).parent)
 
 
+def _list_replaced(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """List the names that stand for another object now, or for none."""
+    if all(map(operator.is_, before.values(), map(now.get, before))):
+        return []  # nearly always, and ten times as fast as the next line
+    return [name for name, value in before.items() if now.get(name) is not value]
+
+
 def _list_numeric_holders() -> list[tuple[str, ModuleType | type]]:
     """List the modules and classes whose functions decide the numbers of every method."""
     loaded = {
         name: module
         for name, module in list(sys.modules.items())
-        if isinstance(module, ModuleType)
-        and (name in _LIBRARIES or (name.startswith("fssbench.") and not name.startswith(PREFIX)))
+        if (name in _LIBRARIES or (name.startswith("fssbench.") and not name.startswith(PREFIX)))
+        and isinstance(module, ModuleType)
     }
-    classes = {
-        value
-        for module in (*loaded.values(), nn)
-        for value in list(vars(module).values())
-        if issubclass(type(value), type) and value.__module__.startswith(("fssbench.", "torch.nn.modules."))
-    }
-    named = ((f"{cls.__module__}.{cls.__qualname__}", cls) for cls in classes | {*_CLASSES})
+    classes = chain.from_iterable(_list_classes(*each) for each in ((nn.__name__, nn), *loaded.items()))
+    named = ((f"{cls.__module__}.{cls.__qualname__}", cls) for cls in dict.fromkeys((*classes, *_CLASSES)))
     return [*loaded.items(), *((name, cls) for name, cls in named if not name.startswith(PREFIX))]
+
+
+_CLASSES_OF: dict[str, tuple[ModuleType, int, tuple[type, ...]]] = {}
+"""Name of a module -> the module, the number of its names when it was searched, and the classes in it."""
+
+
+def _list_classes(name: str, module: ModuleType) -> tuple[type, ...]:
+    """List the classes of fssbench and of torch's layers that a module holds; it is searched when it has new names."""
+    known = _CLASSES_OF.get(name)
+    if known is None or known[0] is not module or known[1] != len(vars(module)):
+        values = vars(module).copy().values()
+        classes = tuple(
+            value
+            for value in values
+            if issubclass(type(value), type)
+            and value.__module__.startswith(("fssbench.", "torch.nn.modules."))
+        )
+        known = _CLASSES_OF[name] = (module, len(values), classes)
+    return known[2]
 
 
 class ProcessState:
@@ -149,7 +169,7 @@ class ProcessState:
         self._environment = dict(os.environ)
         self._signals = {number: signal.getsignal(number) for number in signal.valid_signals()}
         self._functions = {
-            id(holder): (holder, name, _copy_functions(holder)) for name, holder in _list_holders()
+            id(holder): (holder, name, vars(holder).copy()) for name, holder in _list_holders()
         }
 
     def list_changed_settings(self) -> list[str]:
@@ -170,13 +190,12 @@ class ProcessState:
             for number, handler in self._signals.items()
             if signal.getsignal(number) is not handler
         ]
-        for holder, name, functions in self._functions.values():
-            now = vars(holder)
-            changes += [
-                f"function {name}.{each}"
-                for each, function in functions.items()
-                if now.get(each) is not function
-            ]
+        changes += [
+            f"function {name}.{each}"
+            for holder, name, kept in self._functions.values()
+            for each in _list_replaced(kept, vars(holder))
+            if _is_function(kept[each])
+        ]
         return changes
 
 
@@ -191,6 +210,6 @@ def _list_holders() -> list[tuple[str, ModuleType | type]]:
     return [*holders, ("torch.nn.functional", functional)]
 
 
-def _copy_functions(holder: ModuleType | type) -> dict[str, Any]:
+def _is_function(value: object) -> bool:
     # not `isinstance`, which asks an object for its class: some warn that they are deprecated
-    return {name: value for name, value in vars(holder).items() if issubclass(type(value), _FUNCTIONS)}
+    return issubclass(type(value), _FUNCTIONS)

@@ -42,7 +42,7 @@ __version__ = "0.1.0"
 __getattr__, __dir__, _names = lazy_names(__name__, __file__)
 __all__ = ["__version__", *_names]
 
-__path__ += clone.enter_clone(Path(__file__).parent)
+clone.enter_clone(Path(__file__).parent)
 compat.install_torchvision_hook()
 execution.install()
 if VARIABLE in os.environ:  # this is a child process of one that has loaded plugins from files

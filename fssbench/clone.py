@@ -13,7 +13,7 @@ import sys
 import tomllib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import Distribution, DistributionFinder
 from pathlib import Path
 from types import ModuleType
@@ -26,29 +26,42 @@ PLUGIN_FOLDERS = ("methods", "datasets", "reports")
 NAME = "fssbench"
 
 
-def enter_clone(package: Path) -> list[str]:
+def enter_clone(package: Path) -> bool:
     """Make the plugins and the metadata of a clone available if the package lies in a clone.
 
     Args:
         package: the folder of the package `fssbench`.
 
     Returns:
-        Additional folders in which Python looks for subpackages; empty if the package is installed.
+        Whether the package lies in a clone.
     """
     package = package.resolve()
     root = package.parent
     if any((package / name / "__init__.py").is_file() for name in PLUGIN_FOLDERS):
-        return []
+        return False
     if not all((root / name / "__init__.py").is_file() for name in PLUGIN_FOLDERS):
-        return []
+        return False
     project = root / "pyproject.toml"
     try:
         # Read it now: a file that is read while a plugin is imported counts as a file of that plugin.
         content = project.read_bytes()
     except OSError:
-        return []
-    sys.meta_path.insert(0, _CloneFinder(CloneDistribution(project, content)))
-    return [str(root)]
+        return False
+    sys.meta_path.insert(0, CloneFinder(CloneDistribution(project, content)))
+    return True
+
+
+def find_plugin_package(name: str) -> ModuleSpec | None:
+    """Find one of the packages that a clone holds beside `fssbench`, without importing anything.
+
+    Args:
+        name: full name, such as `fssbench.methods`.
+
+    Returns:
+        Its spec; None for every other name, and in an installed package.
+    """
+    finders = [finder for finder in sys.meta_path if isinstance(finder, CloneFinder)]
+    return finders[0].find_spec(name) if finders else None
 
 
 class CloneDistribution(Distribution):
@@ -92,13 +105,14 @@ class CloneDistribution(Distribution):
         return self._file.parent / path
 
 
-def _holds_module(place: Path) -> bool:
-    """Whether a folder is a package, or a module of its name lies beside it."""
-    return (place / "__init__.py").is_file() or place.with_name(f"{place.name}.py").is_file()
+class CloneFinder(DistributionFinder):
+    """Finds the plugin packages beside `fssbench`, and shows the clone to `importlib.metadata` before other versions.
 
+    Nothing else in the clone's folder is a module of `fssbench`, whatever its name.
 
-class _CloneFinder(DistributionFinder):
-    """Shows the clone to `importlib.metadata` before any installed version."""
+    Args:
+        distribution: the metadata of the clone.
+    """
 
     def __init__(self, distribution: CloneDistribution) -> None:
         self._distribution = distribution
@@ -106,18 +120,11 @@ class _CloneFinder(DistributionFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return None: the ordinary finders find all modules by the `__path__` of the package.
-
-        Raises:
-            ModuleNotFoundError: for a folder of the clone without Python code, such as `report`, which would become
-                `fssbench.report` in place of the function.
-        """
+        """Return the spec of a plugin package of the clone; None for every other module."""
         parent, _, child = name.rpartition(".")
-        if parent == NAME:
-            folders = [Path(place) / child for place in path or ()]
-            if any(f.is_dir() for f in folders) and not any(_holds_module(f) for f in folders):
-                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return None
+        if parent != NAME or child not in PLUGIN_FOLDERS:
+            return None
+        return PathFinder.find_spec(name, [str(self._distribution.locate_file("."))])
 
     def find_distributions(
         self,

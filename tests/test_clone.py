@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import fssbench
-from fssbench.clone import CloneDistribution, _CloneFinder, enter_clone
+from fssbench.clone import CloneDistribution, CloneFinder, enter_clone, find_plugin_package
 from fssbench.errors import PluginError
 
 ROOT = Path(__file__).parents[1]
@@ -245,19 +245,41 @@ def test_list_in_the_clone_shows_every_built_in_as_sound(
     assert [row["name"] for row in rows if row["status"] != "ok"] == ["stranger"]
 
 
-def test_a_folder_of_the_clone_is_no_module(tmp_path: Path) -> None:
-    """In a clone, `fssbench report` writes `report` beside the package, and `fssbench.report` is a function."""
+@pytest.fixture
+def small_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clone of empty packages, and finders that are put back afterwards."""
+    monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, CloneFinder)])
     for name in ("fssbench", "methods", "datasets", "reports"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").touch()
-    (tmp_path / "report").mkdir()
-    finder = _CloneFinder(CloneDistribution(tmp_path / "pyproject.toml", b""))
-    places = [str(tmp_path / "fssbench"), str(tmp_path)]
-    with pytest.raises(ModuleNotFoundError, match=r"fssbench\.report"):
-        finder.find_spec("fssbench.report", places)
-    assert finder.find_spec("fssbench.methods", places) is None
-    assert finder.find_spec("fssbench.absent", places) is None
-    assert finder.find_spec("report", places) is None
+    (tmp_path / "pyproject.toml").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["report", "tests", "docs", "build", "evaluate", "train"])
+@pytest.mark.parametrize("content", ["__init__.py", "thing.py", "page.html"])
+def test_other_folders_of_the_clone_are_no_modules(small_clone: Path, name: str, content: str) -> None:
+    """In a clone, `fssbench report` writes `report` beside the package, and `fssbench.report` is a function."""
+    (small_clone / name).mkdir()
+    (small_clone / name / content).touch()
+    assert enter_clone(small_clone / "fssbench")
+    assert find_plugin_package(f"fssbench.{name}") is None
+    assert find_plugin_package(name) is None
+
+
+@pytest.mark.parametrize("name", ["methods", "datasets", "reports"])
+def test_the_plugin_folders_of_the_clone_are_modules(small_clone: Path, name: str) -> None:
+    assert find_plugin_package(f"fssbench.{name}") is None
+    assert enter_clone(small_clone / "fssbench")
+    spec = find_plugin_package(f"fssbench.{name}")
+    assert spec is not None
+    assert spec.origin == str(small_clone / name / "__init__.py")
+    assert find_plugin_package(name) is None
+
+
+def test_fssbench_itself_has_one_folder() -> None:
+    """Each further folder of `__path__` would make modules of everything that lies in it."""
+    assert list(fssbench.__path__) == [str(Path(fssbench.__file__).parent)]
 
 
 def test_a_damaged_pyproject_of_the_clone_is_named(tmp_path: Path) -> None:
@@ -268,19 +290,12 @@ def test_a_damaged_pyproject_of_the_clone_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lacking", ["", "methods/__init__.py", "datasets/__init__.py", "pyproject.toml"])
-def test_only_a_whole_clone_is_entered(lacking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    finders = [*sys.meta_path]
-    monkeypatch.setattr(sys, "meta_path", finders)
-    for name in ("fssbench", "methods", "datasets", "reports"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").touch()
-    (tmp_path / "pyproject.toml").touch()
+def test_only_a_whole_clone_is_entered(lacking: str, small_clone: Path) -> None:
     if lacking:
-        (tmp_path / lacking).unlink()
-    before = len(finders)
-    folders = enter_clone(tmp_path / "fssbench")
-    assert folders == ([] if lacking else [str(tmp_path.resolve())])
-    assert len(finders) == before + (not lacking)
+        (small_clone / lacking).unlink()
+    before = len(sys.meta_path)
+    assert enter_clone(small_clone / "fssbench") == (not lacking)
+    assert len(sys.meta_path) == before + (not lacking)
 
 
 def test_an_installed_package_beside_folders_of_these_names_is_no_clone(tmp_path: Path) -> None:
@@ -288,7 +303,7 @@ def test_an_installed_package_beside_folders_of_these_names_is_no_clone(tmp_path
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "__init__.py").touch()
     (tmp_path / "pyproject.toml").touch()
-    assert enter_clone(tmp_path / "fssbench") == []
+    assert not enter_clone(tmp_path / "fssbench")
 
 
 def test_one_version_is_written_twice() -> None:

@@ -8,10 +8,11 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 from functools import cache, lru_cache
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import TypeGuard
 
+from fssbench.clone import find_plugin_package
 from fssbench.plugins.import_files import find_plugin_folder
 
 _BY_NAME = frozenset({"import_module", "__import__"})
@@ -95,14 +96,8 @@ def find_module_file(name: str) -> Path | None:
     if module is not None:
         origin = getattr(module, "__file__", None)
     else:
-        parent = name.rpartition(".")[0]
         try:
-            if parent:
-                spec = (
-                    PathFinder.find_spec(name, locations) if (locations := _list_locations(parent)) else None
-                )
-            else:
-                spec = importlib.util.find_spec(name)
+            spec = _find_spec(name)
         except (ImportError, ValueError, AttributeError):
             return None
         origin = spec.origin if spec is not None and spec.has_location else None
@@ -110,18 +105,24 @@ def find_module_file(name: str) -> Path | None:
     return path if path is not None and path.is_file() else None
 
 
+def _find_spec(name: str) -> ModuleSpec | None:
+    """Find a module that is not loaded, without importing the packages that contain it."""
+    parent = name.rpartition(".")[0]
+    if not parent:
+        return importlib.util.find_spec(name)
+    locations = _list_locations(parent)
+    if not locations:
+        return None
+    return find_plugin_package(name) or PathFinder.find_spec(name, locations)
+
+
 def _list_locations(package: str) -> list[str] | None:
     """List the folders in which Python searches for the modules of a package."""
     module = sys.modules.get(package)
     if module is not None:
         return list(getattr(module, "__path__", ()))
-    parent = package.rpartition(".")[0]
     try:
-        if parent:
-            above = _list_locations(parent)
-            spec = PathFinder.find_spec(package, above) if above else None
-        else:
-            spec = importlib.util.find_spec(package)
+        spec = _find_spec(package)
     except (ImportError, ValueError, AttributeError):
         return None
     return list(spec.submodule_search_locations or ()) if spec is not None else None

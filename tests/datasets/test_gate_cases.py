@@ -76,13 +76,46 @@ def rewrite(folder: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
         Image.fromarray(change(values)).save(path)
 
 
-def test_a_mask_of_another_size_is_refused(checked, drawn):
-    """F3: the mask was drawn on a cropped copy."""
+OTHER_SIZES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
+    "half": (lambda mask: mask[:, : mask.shape[1] // 2], "24x48"),
+    "one pixel narrower": (lambda mask: mask[:, 1:], "47x48"),
+    "one pixel lower": (lambda mask: mask[:-1], "48x47"),
+    "one pixel larger": (lambda mask: np.pad(mask, ((0, 1), (0, 1))), "49x49"),
+    "twice": (lambda mask: mask.repeat(2, 0).repeat(2, 1), "96x96"),
+}
+
+
+@pytest.mark.parametrize("change", OTHER_SIZES)
+def test_a_mask_of_another_size_is_refused(checked, drawn, change):
+    """F3: the mask was drawn on another copy; transposed ones are below."""
     _, masks = drawn.draw_isic(checked.data)
-    rewrite(masks, lambda mask: mask[:, : drawn.SIDE // 2])
+    made, size = OTHER_SIZES[change]
+    rewrite(masks, made)
     checked.both_refuse(
-        "isic2018", "pascal-to-isic2018", "_segmentation.png", "mask is 24x48", "image is 48x48"
+        "isic2018", "pascal-to-isic2018", "_segmentation.png", f"mask is {size}", "image is 48x48"
     )
+
+
+WRONG_MODES = {
+    "grey values of the palette": (lambda label: label.convert("L"), "unknown label values 38"),
+    "colours of the palette": (lambda label: label.convert("RGB"), "8-bit"),
+    "colours and transparency": (lambda label: label.convert("RGBA"), "8-bit"),
+    "one bit": (lambda label: label.convert("L").point(lambda v: 255 * (v > 0), "1"), "8-bit"),
+    "sixteen bits": (lambda label: Image.fromarray(np.asarray(label).astype(np.uint16)), "16"),
+}
+
+
+@pytest.mark.parametrize("mode", WRONG_MODES)
+def test_label_maps_of_another_mode_are_refused(checked, drawn, mode):
+    """A palette that an image program has replaced by its colours or its brightness."""
+    _, masks = drawn.draw_voc(checked.data)
+    change, said = WRONG_MODES[mode]
+    palette = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0, *([200] * (252 * 3))]
+    for path in masks.iterdir():
+        label = Image.frombytes("P", (drawn.SIDE, drawn.SIDE), np.asarray(Image.open(path)).tobytes())
+        label.putpalette(palette)
+        change(label).save(path)
+    checked.both_refuse("pascal", "pascal5i", ".png", said)
 
 
 def test_unknown_labels_are_refused_by_value(checked, drawn):

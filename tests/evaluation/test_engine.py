@@ -351,16 +351,6 @@ def test_out_folders_of_any_name(null, name):
     assert first.path.parent.name == name
 
 
-def test_clock_that_jumps_changes_nothing(null, monkeypatch):
-    plan = null.plan(6)
-    (clean,) = null.run("clean", plan)
-    times = iter([2e9, 1e9] * 500)
-    monkeypatch.setattr(time, "time", lambda: next(times))
-    (run,) = null.run("jumping", plan)
-    assert null.read_results(run.path) == null.read_results(clean.path)
-    assert all(s.seconds >= 0 for s in read_run(run.path).sessions())
-
-
 def test_reading_and_the_shared_backbone_are_no_time_of_the_method_that_runs_first(null, monkeypatch):
     read = Inputs.of
 

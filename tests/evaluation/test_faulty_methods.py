@@ -115,6 +115,11 @@ class Odd(BaseException):
     pass
 
 
+class UnpicklableError(Exception):
+    def __reduce__(self) -> str:
+        raise TypeError("no pickle")
+
+
 RAISED = [
     ValueError("bad value"),
     SystemExit(0),
@@ -123,6 +128,7 @@ RAISED = [
     torch.OutOfMemoryError("CUDA out of memory"),
     GeneratorExit(),
     Odd("not even an Exception"),
+    UnpicklableError(),
     RecursionError("deep"),
     StopIteration(),
     AssertionError(),

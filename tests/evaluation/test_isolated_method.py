@@ -6,12 +6,14 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import null_harness
+import PIL.Image
 import pytest
 import torch
 from messages import error_names
@@ -53,6 +55,12 @@ def replace_process() -> None:
     os.execv(sys.executable, [sys.executable, "-c", "pass"])
 
 
+def wait_for_itself() -> None:
+    lock = threading.Lock()
+    with lock, lock:
+        pass
+
+
 DEATHS: dict[str, tuple[Callable[[], object], str]] = {
     "exit": (lambda: os._exit(0), "exit code 0"),
     "native": (lambda: ctypes.CDLL(None)._exit(0), "exit code 0"),
@@ -62,6 +70,7 @@ DEATHS: dict[str, tuple[Callable[[], object], str]] = {
     "two processes": (go_on_twice, "exit code 0"),
     "sleeping": (lambda: time.sleep(1e6), "--episode-timeout"),
     "busy": (lambda: sum(range(10**12)), "--episode-timeout"),
+    "deadlock": (wait_for_itself, "--episode-timeout"),
 }
 QUICK = {"exit", "crash", "busy"}
 
@@ -85,7 +94,7 @@ def test_a_method_that_ends_or_hangs_does_so_alone_and_by_name(null: Any, name: 
     assert method is bad
     assert isinstance(error, PluginError)
     error_names(error, "bad", "episode 2", said)
-    if name in {"crash", "sleeping", "busy"}:
+    if name in {"crash", "sleeping", "busy", "deadlock"}:
         error_names(error, Path(__file__).name)  # the stack
     assert null.read_results(done.path) == null.read_results(alone.path)
 
@@ -95,6 +104,7 @@ def poison() -> None:
     os.chdir("/")
     torch.nn.functional.interpolate = torch.relu  # type: ignore[assignment]
     torch.sub = torch.add  # type: ignore[assignment]
+    PIL.Image.open = print  # type: ignore[assignment]
     torch.autocast("cpu").__enter__()
     torch.nn.modules.module.register_module_forward_hook(lambda *_: torch.zeros(1))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -107,12 +117,13 @@ def test_what_a_method_changes_in_its_process_is_not_changed_in_another(
     plan = null.plan(6)
     (alone,) = null.run("alone", plan)
     bad = null.make_broken("bad", logits=harmful(poison))
-    before = os.getcwd(), torch.sub, signal.getsignal(signal.SIGINT)  # noqa: PTH109
+    before = os.getcwd(), torch.sub, PIL.Image.open, signal.getsignal(signal.SIGINT)  # noqa: PTH109
     settings = Settings(out=null.folder / "runs", panels=0, repeated=0, isolate=True)
     done, failed = evaluate_all([bad, null.method()], plan, settings)
     assert not failed
     assert null.read_results(done[1].path) == null.read_results(alone.path)
-    assert (os.getcwd(), torch.sub, signal.getsignal(signal.SIGINT)) == before  # noqa: PTH109
+    after = os.getcwd(), torch.sub, PIL.Image.open, signal.getsignal(signal.SIGINT)  # noqa: PTH109
+    assert after == before
     assert "POISON" not in os.environ
     assert not torch.is_autocast_enabled("cpu")
     printed = capfd.readouterr()

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import shutil
+import subprocess
 import zlib
 
 import pytest
@@ -194,7 +195,7 @@ def test_disk_full_at_many_sizes(null):
     names = ("plan.json", "manifest.json", "episodes.jsonl")
     largest = max((done.path / name).stat().st_size for name in names)
     stored = 0
-    for size in [0, 1, 50, *range(largest // 12, largest, largest // 12), largest - 1]:
+    for size in [0, 1, 50, *range(largest // 22, largest, largest // 22), largest - 1]:
         code, message = limited(null, size, plan)
         assert code == DataError.exit_code, (size, message)
         assert re.search(r"cannot be (written|locked)", message)
@@ -210,6 +211,35 @@ def test_disk_full_at_many_sizes(null):
     assert 0 < stored < 60
     assert limited(null, largest, plan)[0] == 0
     assert null.read_results(null.find_run("full")) == null.read_results(done.path)
+
+
+@pytest.mark.nightly
+def test_a_full_file_system(null):
+    """A real one: a tmpfs of one mebibyte, which needs root and the right to mount."""
+    place = null.folder / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this process may not mount a file system")
+    try:
+        plan = null.plan(60)
+        (done,) = null.run("undisturbed", plan, panels=0)
+        filler = place / "filler"
+        filler.write_bytes(bytes((1 << 20) - (24 << 10)))
+        codes = []
+        for _ in range(24):  # a page less each time
+            child = null.fork(lambda: null.run(place / "runs", plan, panels=0))
+            codes.append(child.wait())
+            if codes[-1] == 0:
+                break
+            assert codes[-1] == DataError.exit_code, child.message
+            assert error_names(child.message, place / "runs", "Next:")
+            filler.write_bytes(bytes(max(0, filler.stat().st_size - 4096)))
+        assert len(codes) > 1
+        assert codes[-1] == 0
+        assert null.read_results(null.find_run(place / "runs")) == null.read_results(done.path)
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
 
 
 CALLS = ("write", "replace", "fsync", "open", "ftruncate")

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import io
+import resource
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from hypothesis.extra import numpy as hnp
 from messages import error_names
 from PIL import Image, ImageFile
 from torch.nn import functional
@@ -106,7 +110,7 @@ def test_other_modes_become_rgb(tmp_path: Path, mode: str, suffix: str) -> None:
         assert (grey[..., 0] == grey[..., 2]).all()
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 400), (400, 1)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4000), (4000, 1)])
 def test_extreme_shapes(tmp_path: Path, shape: tuple[int, int]) -> None:
     _noise(*shape).save(tmp_path / "thin.png")
     tensor = to_input(read_rgb(tmp_path / "thin.png"), 32)
@@ -122,6 +126,23 @@ def test_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fac
     with pytest.raises(DataError) as caught:
         open_image(tmp_path / "bomb.png")
     assert error_names(caught.value, tmp_path / "bomb.png", "pixels that are allowed", "Next:")
+
+
+def test_a_bomb_takes_no_memory(tmp_path: Path) -> None:
+    """20,000 x 20,000 pixels are 1.2 GB as RGB, and a file of a few kilobytes."""
+    side = 20_000
+    rows = zlib.compressobj(9)
+    data = b"".join(rows.compress(bytes(1 + side // 8)) for _ in range(side)) + rows.flush()
+    content = b"\x89PNG\r\n\x1a\n"
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    for kind, part in ((b"IHDR", header), (b"IDAT", data), (b"IEND", b"")):
+        content += struct.pack(">I", len(part)) + kind + part + struct.pack(">I", zlib.crc32(kind + part))
+    (tmp_path / "bomb.png").write_bytes(content)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for read in (open_image, read_rgb, read_index, read_binary):
+        with pytest.raises(DataError, match=r"bomb\.png"):
+            read(tmp_path / "bomb.png")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10  # KiB
 
 
 def test_binary_masks(tmp_path: Path) -> None:
@@ -151,6 +172,15 @@ def test_resize_equals_torch_nearest(h: int, w: int, height: int, width: int) ->
         torch.from_numpy(mask)[None, None].float(), (height, width), mode="nearest"
     )
     assert np.array_equal(resize_mask(mask, height, width), theirs[0, 0].numpy().astype(np.uint8))
+
+
+@settings(max_examples=200, deadline=None)
+@given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40)), *[st.integers(1, 60)] * 2)
+def test_a_resized_mask_has_no_label_of_its_own(mask: np.ndarray, height: int, width: int) -> None:
+    """Any other rule than nearest neighbour mixes labels into new ones."""
+    resized = resize_mask(mask, height, width)
+    assert resized.shape == (height, width)
+    assert np.isin(resized, mask).all()
 
 
 @pytest.mark.parametrize("size", [(40, 60), (123, 77), (32, 32), (9, 500)])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from command import run_command
+from many_runs import write_many_runs
 from run_folders import make_plan, write_run
 
 PLACES = (
@@ -57,3 +60,31 @@ def test_a_hundred_thousand_episodes_take_seconds(tmp_path: Path) -> None:
     assert used["seconds"] < 20
     assert used["megabytes"] < 500
     assert used["page"] < 10_000_000
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(600)
+def test_a_thousand_runs_are_listed_in_two_seconds(tmp_path: Path) -> None:
+    """Processor seconds of the whole command."""
+    assert write_many_runs(tmp_path, plans=20, methods=50, episodes=100, panels=0) == 1000
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "fssbench", "list", "runs", "-o", str(tmp_path), "--json"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert len(listed.stdout.splitlines()) == 1000
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
+
+
+def test_the_list_of_runs_opens_no_large_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `list` costs is what it opens: no pictures, and each file of a run once."""
+    count = write_many_runs(tmp_path, plans=2, methods=3, episodes=10, panels=2)
+    opened: list[str] = []
+    plain = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda self: opened.append(str(self)) or plain(self))
+    result = run_command("list", "runs", "-o", tmp_path, "--json")
+    assert result.exit_code == 0, result.output
+    assert len(result.output.splitlines()) == count
+    inside = [name for name in opened if name.startswith(str(tmp_path))]
+    assert inside
+    assert len(inside) == len(set(inside))
+    assert not [name for name in inside if name.endswith(("panels.jsonl", "masks.jsonl", "probes.jsonl"))]

@@ -22,7 +22,8 @@ from fssbench.contracts.run_manifest import Context, Identity, RunManifest, Trai
 from fssbench.errors import DataError
 from fssbench.files.canonical_json import digest
 from fssbench.plugins.registry import load_plugin
-from fssbench.runs.store import read_manifest, read_run
+from fssbench.runs.store import SCHEMA, read_manifest, read_run
+from fssbench.runs.summary import format_summary, summarise
 from fssbench.verification.seals import check_seals
 
 HERE = Path(__file__).parent
@@ -74,6 +75,22 @@ def test_the_stored_run_is_read_and_its_seals_hold() -> None:
     )
     findings, _ = check_seals(STORED)
     assert {f.check: f.outcome for f in findings if f.outcome != "equal"} == {"files": "not checked"}
+
+
+def test_the_stored_run_is_scored_again_to_the_figures_that_it_has(tmp_path: Path) -> None:
+    stored = (STORED / "summary.json").read_bytes()
+    assert format_summary(read_run(STORED)) == stored
+    copy = tmp_path / "copy"
+    shutil.copytree(STORED, copy)
+    (copy / "summary.json").unlink()
+    assert summarise(copy).miou == json.loads(stored)["miou"]
+    assert (copy / "summary.json").read_bytes() == stored
+
+
+def test_every_version_of_the_files_has_a_stored_run() -> None:
+    """Whoever changes `SCHEMA` stores a run of the version before, so that it is read for ever."""
+    stored = {read_json(path)["schema"] for path in HERE.glob("*/manifest.json")}
+    assert stored == {*range(1, SCHEMA + 1)}
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pycocotools import mask as coco
 from sklearn.metrics import confusion_matrix
 
 from fssbench.errors import UsageError
-from fssbench.metrics import count, score, sum_by_class
+from fssbench.metrics import count, mark_missing_classes, score, select_scored_classes, sum_by_class
 
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 12))
 
@@ -166,6 +166,21 @@ def test_score_refuses() -> None:
         score([9], [[1, 1]], [[1, 1]], classes=[0])
     with pytest.raises(UsageError, match="at least one class"):
         score([], [], [], classes=[])
+
+
+def test_an_unfinished_run_is_scored_on_the_classes_that_it_has_met() -> None:
+    assert select_scored_classes([0, 1, 2], [2, 0, 2], whole=False) == (0, 2)
+    assert select_scored_classes([0, 1, 2], [2, 0, 2], whole=True) == (0, 1, 2)
+    part = score([2, 0], [[1, 1], [1, 3]], [[2, 2], [2, 4]], [0, 1, 2], whole=False)
+    assert (part.miou, part.unmet, part.absent) == (62.5, (1,), ())
+    whole = score([2, 0], [[1, 1], [1, 3]], [[2, 2], [2, 4]], [0, 1, 2])
+    assert (whole.miou, whole.unmet, whole.absent) == (pytest.approx(125 / 3), (), (1,))
+
+
+def test_missing_classes_are_marked_with_their_number() -> None:
+    assert mark_missing_classes([0, 1, 2], [2, 0, 2]) == ("classes (2 of 3 classes met)",)
+    assert mark_missing_classes([0, 2], [2, 0, 2]) == ()
+    assert score([2], [[1, 1]], [[1, 1]], [1, 2]).marks == ("classes (1 of 2 classes met)",)
 
 
 def test_no_episode() -> None:

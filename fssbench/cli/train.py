@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from fssbench.cli.hints import CARRIED, Verb, compose_next_command
-from fssbench.cli.numbers import SEED, SHOT, SIDE, Real, Whole
+from fssbench.cli.numbers import SEED, SHOT, SIDE, WORKERS, Real, Whole
 from fssbench.cli.options import (
     BENCHMARK,
     data_option,
@@ -135,6 +135,13 @@ from fssbench.cli.output import emit_json, escape_text
     help="Steps between two stored states.",
 )
 @feature_cache_options("Folder for features in half precision.")
+@click.option(
+    "--workers",
+    type=WORKERS,
+    default=2,
+    show_default=True,
+    help="Threads that read the images of the next step while one computes.",
+)
 @plugin_option()
 @click.option("--download", is_flag=True, help="Download published backbone weights that are missing.")
 @pdb_option()

@@ -44,6 +44,8 @@ _PIXELS = "pixels"
 _RAW = "raw pixels"
 _PIXEL_KEYS = (_PIXELS, _RAW)
 """Keys of inputs that need no backbone."""
+_PIXELS_AHEAD = 256 << 20
+"""Budget in bytes for images that are read ahead for a batch, one byte per value."""
 _MASKS_KEPT = 128 << 20
 """Budget in bytes for masks at network size, one byte per pixel."""
 
@@ -113,6 +115,8 @@ class Inputs:
         """Features are computed and checked while the device still predicts the episode before."""
         self._precision = precision
         self._ahead = ReadAhead(self._read_image, 0)
+        self._is_told = False
+        """Whether the caller says with `read_next` which images are read ahead."""
         self._coming: list[Episode] = []
         """Episodes that were announced last, in the order of their requests."""
         self._places: dict[int, int] = {}
@@ -128,13 +132,24 @@ class Inputs:
         self._coming = list(episodes)
         self._places = {episode.index: place for place, episode in enumerate(episodes)}
         plugins = (self.dataset, *methods, *(m.backbone for m in methods if m.backbone is not None))
-        self._ahead.close()
-        self._ahead = ReadAhead(self._read_image, self._workers if all(map(is_built_in, plugins)) else 0)
+        workers = self._workers if all(map(is_built_in, plugins)) else 0
+        if workers != self._ahead.workers:
+            self._ahead.close()
+            self._ahead = ReadAhead(self._read_image, workers)
         if self.cache.store is not None:
             items = {item: None for episode in episodes for item in (episode.query, *episode.supports)}
             sources = {source.key: source for source in (self._sources[id(method)] for method in methods)}
             names = (self._name_file(source, item) for source in sources.values() for item in items)
             self.cache.store.announce(name for name in names if name is not None)
+
+    def read_next(self, episodes: Iterable[Episode]) -> None:
+        """Begin to read the images of these episodes that nothing holds, while the caller computes.
+
+        It is for episodes that are asked for in batches.  From the first call on, no other images are read ahead.
+        """
+        self._is_told = True
+        items = dict.fromkeys(item for each in episodes for item in (each.query, *each.supports))
+        self._ahead.announce(filter(self._lacks, items), _PIXELS_AHEAD // (3 * self.size**2))
 
     def count_images_held(self, methods: Sequence[Method]) -> int:
         """Count the images whose inputs for all these methods the cache can hold together, as their taps promise."""
@@ -290,7 +305,7 @@ class Inputs:
 
     def _read_ahead(self, episode: Episode) -> None:
         """Begin to read the images of this episode and the next ones that nothing holds."""
-        if not self._workers:
+        if not self._workers or self._is_told:
             return
         start = self._places.get(episode.index, 0)
         coming = (i for e in self._coming[start : start + EPISODES] for i in (e.query, *e.supports))

@@ -26,21 +26,26 @@ class ReadAhead(Generic[T]):
     Args:
         read: returns the image of an item, such as its pixels as the network sees them.
         workers: number of threads; 0 reads each image when it is asked for.
+
+    Attributes:
+        workers: number of threads.
     """
 
     def __init__(self, read: Callable[[str], T], workers: int) -> None:
         self._read = read
+        self.workers = workers
         self._most = PER_WORKER * workers
         self._pool = (
             ThreadPoolExecutor(workers, "read-ahead", initializer=leave_out_this_thread) if workers else None
         )
         self._pending: dict[str, Future[T]] = {}
 
-    def announce(self, items: Iterable[str]) -> None:
+    def announce(self, items: Iterable[str], most: int | None = None) -> None:
         """Begin to read the images that will be asked for next, as many as memory is set aside for.
 
         Args:
             items: in the order of their requests; what was announced before and is not among them is dropped.
+            most: images that may be read and not yet taken; `PER_WORKER` per thread by default.
         """
         if self._pool is None:
             return
@@ -48,7 +53,7 @@ class ReadAhead(Generic[T]):
         for item in [item for item in self._pending if item not in wanted]:
             self._pending.pop(item).cancel()
         for item in wanted:
-            if len(self._pending) >= self._most:
+            if len(self._pending) >= (self._most if most is None else most):
                 return
             if item not in self._pending:
                 self._pending[item] = self._pool.submit(self._read, item)

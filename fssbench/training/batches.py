@@ -1,4 +1,8 @@
-"""Batches of training episodes as tensors; their images are announced to the feature cache in advance."""
+"""Batches of training episodes as tensors.
+
+Their images are announced to the feature cache in advance, and those of the next forward pass are read while the
+present one computes.  Neither changes which episodes are drawn, nor a bit of them.
+"""
 
 from __future__ import annotations
 
@@ -81,21 +85,36 @@ class Batches:
         self._inputs.expect(
             [self._method],
             [
-                self._stream.episode(step, slot)
+                episode
                 for step in range(first, last)
                 for part in range(self._accumulate)
-                for slot in self._slots(part)
+                for episode in self._list_episodes(step, part)
             ],
         )
 
-    def of(self, step: int) -> Iterator[Batch]:
+    def _list_episodes(self, step: int, part: int) -> list[Episode]:
+        """List the episodes of one forward pass, before any of them is drawn again."""
+        return [self._stream.episode(step, slot) for slot in self._slots(part)]
+
+    def of(self, step: int, *, is_last: bool = False) -> Iterator[Batch]:
         """Make the batches of this process for one step, one per forward pass.
+
+        Args:
+            step: optimiser step, from 0.
+            is_last: whether no step follows, so that nothing is read for it.
 
         Raises:
             DataError: if an image cannot be read, or a class has no pixel in any of the draws.
         """
         for part in range(self._accumulate):
+            following: list[Episode] = []
+            if part + 1 < self._accumulate:
+                following = self._list_episodes(step, part + 1)
+            elif not is_last:
+                following = self._list_episodes(step + 1, 0)
+            self._inputs.read_next([*self._list_episodes(step, part), *following])
             drawn = [self._draw_episode(step, slot) for slot in self._slots(part)]
+            self._inputs.read_next(following)
             episodes, queries, supports, masks, targets, ignored = zip(*drawn, strict=True)
             yield Batch(
                 episodes=episodes,

@@ -66,6 +66,8 @@ class Settings:
     cache_mb: Natural = 2048
     feature_cache: Path | None = None
     cache_gb: Annotated[float, Field(ge=0)] = 20.0
+    workers: Natural = 2
+    """Threads that read the images of the next step while one computes.  They change no number."""
 
 
 def require_recipe(method: Method) -> Recipe:

@@ -108,7 +108,11 @@ def train(
         lock = FileLock(settings.out / ".lock")
         try:
             with lock.acquire(timeout=0) if world.first else nullcontext():
-                return _Training(method.to(world.device), settings, world, tell).run(watch)
+                training = _Training(method.to(world.device), settings, world, tell)
+                try:
+                    return training.run(watch)
+                finally:
+                    training.inputs.close()
         except Timeout:
             raise LockedError(
                 f"another process is writing a training to {settings.out}. Next: wait until it has ended, or choose "
@@ -142,7 +146,11 @@ class _Training:
         self.size = self.recipe.size or method.card.size
         self.amp = choose_mixed_precision(settings.amp, world.device)
         self.cache = self._cache()
-        inputs = Inputs(self.source.dataset, self.size, world.device, self.cache)
+        # the images of features on disk are not read
+        workers = settings.workers if settings.feature_cache is None else 0
+        self.inputs = inputs = Inputs(
+            self.source.dataset, self.size, world.device, self.cache, workers=workers
+        )
         name = f"{settings.seed}|{name_stream(self.source.benchmark)}|{settings.fold}"
         stream = EpisodeStream(
             self.source.training, settings.shot, name, draw=settings.draw, invert=settings.invert
@@ -313,7 +321,7 @@ class _Training:
         self.optimizer.zero_grad(set_to_none=True)
         parts = self.settings.accumulate
         total, doubts = 0.0, Counter[str]()
-        for part, batch in enumerate(self.batches.of(step)):
+        for part, batch in enumerate(self.batches.of(step, is_last=step + 1 == self.steps)):
             doubts.update(self.batches.doubts(batch))
             seed = zlib.crc32(f"{self.settings.seed}/{step}/{part}/{self.world.rank}".encode())
             with skip_averaging(self._loss_of) if part < parts - 1 else nullcontext():

@@ -61,7 +61,11 @@ if TYPE_CHECKING:
         Sensitivity as Sensitivity,
         compute_sensitivity as compute_sensitivity,
     )
-    from fssbench.analysis.statistics import estimate_of_runs as estimate_of_runs, mean_sample as mean_sample
+    from fssbench.analysis.statistics import (
+        estimate_miou_of_runs as estimate_miou_of_runs,
+        estimate_of_runs as estimate_of_runs,
+        mean_sample as mean_sample,
+    )
     from fssbench.analysis.strata import (
         Split as Split,
         Stratum as Stratum,

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fssbench.analysis.matching import comparable, group_columns, restrict_to
-from fssbench.analysis.statistics import estimate_of_runs, mean_sample
+from fssbench.analysis.statistics import estimate_miou_of_runs, mean_sample
 from fssbench.contracts.results import Cell, Estimate, Results, RunResult
 from fssbench.evidence import LEAST_IN_CLASS, collect_evidence, distinct_episodes
 
@@ -126,9 +126,11 @@ def split_cells(
         for k in range(len(names))
     }
     drawn = iter(
-        estimate_of_runs([p for parts, _ in selected.values() for p in parts], resamples=resamples, seed=seed)
+        estimate_miou_of_runs(
+            [p for parts, _ in selected.values() for p in parts], resamples=resamples, seed=seed
+        )
     )
-    samples = {place: [next(drawn)[0] for _ in parts] for place, (parts, _) in selected.items()}
+    samples = {place: [next(drawn) for _ in parts] for place, (parts, _) in selected.items()}
     nothing = Estimate(math.nan, math.nan, math.nan)
     return [
         tuple(

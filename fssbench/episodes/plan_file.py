@@ -155,6 +155,8 @@ def _check_plan(plan: Plan, path: Path) -> None:
         raise DataError(
             f"plan {path} has {len(plan)} episodes, no multiple of its {sets} support sets per query"
         )
+    items = {item for episode in plan for item in (episode.query, *episode.supports)}
+    outside = {item for item in items if not _is_inside(item)}
     for place, episode in enumerate(plan):
         first = plan[place - place % sets]
         if (episode.class_id, episode.query) != (first.class_id, first.query):
@@ -166,7 +168,7 @@ def _check_plan(plan: Plan, path: Path) -> None:
             raise DataError(
                 f"plan {path}: episode {place} has class {episode.class_id}, which is not a class of its fold"
             )
-        if not all(_is_inside(item) for item in (episode.query, *episode.supports)):
+        if not outside.isdisjoint((episode.query, *episode.supports)):
             raise DataError(f"plan {path}: episode {place} names a file outside its data set")
         if len(episode.supports) != plan.shot:
             raise DataError(

@@ -17,7 +17,7 @@ from fssbench.api import (
     Estimate,
     RunResult,
     distinct_episodes,
-    estimate_of_runs,
+    estimate_miou_of_runs,
     mean_sample,
 )
 
@@ -56,14 +56,14 @@ def split_by_class(cells: Sequence[Cell], *, resamples: int, seed: int) -> list[
             for c in run.classes:
                 subsets.append(_join_episodes([run], [run.class_ids == c], f"class {c}"))
                 places.append((n, c))
-    samples = estimate_of_runs(subsets, resamples=resamples, seed=seed)
+    samples = estimate_miou_of_runs(subsets, resamples=resamples, seed=seed)
     parts_by_cell = []
     for n in range(len(cells)):
         parts = []
         for c in sorted({k for m, k in places if m == n}):
             positions = [i for i, place in enumerate(places) if place == (n, c)]
             count = distinct_episodes(subsets[i] for i in positions)
-            iou = mean_sample([samples[i][0] for i in positions]).estimate
+            iou = mean_sample([samples[i] for i in positions]).estimate
             parts.append(Part(c, names.get(c, f"class {c}"), count, iou))
         parts_by_cell.append(tuple(parts))
     return parts_by_cell

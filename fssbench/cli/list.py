@@ -214,17 +214,17 @@ def _list_suites(place: Place) -> Iterator[Row]:
 
 
 def _list_runs(place: Place) -> Iterator[Row]:
-    from fssbench.runs.store import find_run_folders, read_run
+    from fssbench.runs.progress import read_progress
+    from fssbench.runs.store import find_run_folders
 
     for path in find_run_folders(place.out):
         row: Row = {"name": path.name, "status": "damaged", "done": None, "planned": None}
         row |= {"begun": None, "source": None, "identity": None, "reason": ""}
         try:
-            run = read_run(path)
-            row.update(status=run.status, done=run.done, planned=run.planned, identity=run.identity[:12])
-            row.update(
-                begun=run.manifest.context.created_utc, source=(run.manifest.block.source_sha256 or "")[:8]
-            )
+            run = read_progress(path)
+            manifest = run.manifest
+            row.update(status=run.status, done=run.done, planned=run.planned, identity=manifest.identity[:12])
+            row.update(begun=manifest.context.created_utc, source=(manifest.block.source_sha256 or "")[:8])
         except (DataError, KeyError, TypeError, ValueError) as error:
             row["reason"] = to_one_line(str(error))
         yield row

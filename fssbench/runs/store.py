@@ -206,11 +206,16 @@ class StoredRun:
     @property
     def status(self) -> str:
         """`complete` or `incomplete`, derived from the records."""
-        return "complete" if self.done == self.planned else "incomplete"
+        return describe_progress(self.done, self.planned)
 
     def sessions(self) -> list[Session]:
         """Read what each process that worked on this run did."""
         return read_sessions(self.path)
+
+
+def describe_progress(done: int, planned: int) -> str:
+    """Return `complete` if all planned episodes were counted, otherwise `incomplete`."""
+    return "complete" if done == planned else "incomplete"
 
 
 def list_planned_episodes(identity: Identity, plan: Plan) -> range:

@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from fssbench.contracts.episodes import Plan
 from fssbench.contracts.run_manifest import RunManifest
 from fssbench.errors import DataError
 from fssbench.files.regular import read_regular
 from fssbench.runs.checksums import hash_run_file, read_checksums
-from fssbench.runs.store import compute_shard_range, describe_progress, read_json, read_manifest, read_run
-from fssbench.runs.summary import FILE
+from fssbench.runs.store import (
+    SUMMARY,
+    compute_shard_range,
+    describe_progress,
+    read_json,
+    read_manifest,
+    read_run,
+)
 
 _LOG = "episodes.jsonl"
 
@@ -23,6 +30,8 @@ class RunProgress:
     done: int
     """Number of counted episodes."""
     planned: int
+    plan: Plan | None = None
+    """The plan, if it was read; while it is in use, it is not parsed again for the next run on it."""
 
     @property
     def status(self) -> str:
@@ -42,7 +51,7 @@ def read_progress(path: Path) -> RunProgress:
     done = _read_sealed_count(path)
     if done is None:
         run = read_run(path)
-        return RunProgress(run.manifest, run.done, run.planned)
+        return RunProgress(run.manifest, run.done, run.planned, run.plan)
     manifest = read_manifest(path)
     part, parts = manifest.block.shard or (1, 1)
     return RunProgress(manifest, done, len(compute_shard_range(manifest.block.episodes, part, parts)))
@@ -51,11 +60,11 @@ def read_progress(path: Path) -> RunProgress:
 def _read_sealed_count(path: Path) -> int | None:
     """Read the episodes that the summary counts; None if it or what it was made of was changed, or is not complete."""
     stored = read_checksums(path) or {}
-    names = ("manifest.json", "plan.json", _LOG, FILE)
+    names = ("manifest.json", "plan.json", _LOG, SUMMARY)
     if any(name not in stored or hash_run_file(path / name) != stored[name] for name in names):
         return None
     try:
-        counted = read_json(path / FILE)["episodes"]["counted"]
+        counted = read_json(path / SUMMARY)["episodes"]["counted"]
         lines = read_regular(path / _LOG).count(b"\n")
     except (OSError, DataError, KeyError, TypeError):
         return None

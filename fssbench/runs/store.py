@@ -50,6 +50,8 @@ from fssbench.runs.sessions import Session, read_sessions
 
 SCHEMA = 1
 """Version of the files of a run.  Readers refuse a newer one."""
+SUMMARY = "summary.json"
+"""The scores that follow from the records, see `fssbench.runs.summary`."""
 
 
 def format_json(data: Any) -> str:

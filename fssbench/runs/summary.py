@@ -20,10 +20,7 @@ from fssbench.files.regular import read_regular
 from fssbench.metrics import Absent, Score, score, sum_by_class
 from fssbench.runs.checksums import read_checksums, update_checksum
 from fssbench.runs.marks import make_completeness_marks, make_run_marks
-from fssbench.runs.store import SCHEMA, StoredRun, format_json, read_run, write_json
-
-FILE = "summary.json"
-"""The summary, in a run folder."""
+from fssbench.runs.store import SCHEMA, SUMMARY, StoredRun, format_json, read_run, write_json
 
 
 def find_absent_rule(plan: Plan) -> Absent:
@@ -75,8 +72,8 @@ def summarise(path: Path) -> Score:
     """
     run = read_run(path)
     result = score_run(run)
-    write_json(path / FILE, {"schema": SCHEMA, **_make_summary(run, result)})
-    update_checksum(path, FILE)
+    write_json(path / SUMMARY, {"schema": SCHEMA, **_make_summary(run, result)})
+    update_checksum(path, SUMMARY)
     return result
 
 
@@ -87,7 +84,7 @@ def find_summary_fault(run: StoredRun) -> str:
     later.  A run without a readable summary has none.
     """
     try:
-        stored = json.loads(read_regular(run.path / FILE))
+        stored = json.loads(read_regular(run.path / SUMMARY))
         if read_checksums(run.path) is not None or stored["episodes"]["counted"] != run.done:
             return ""
         sums = {entry["id"]: [entry["inter"], entry["union"]] for entry in stored["classes"]}
@@ -95,7 +92,9 @@ def find_summary_fault(run: StoredRun) -> str:
         return ""
     now = {entry["id"]: [entry["inter"], entry["union"]] for entry in _list_classes(run)}
     wrong = sum(sums.get(c) != both for c, both in now.items())
-    return f"{FILE} and episodes.jsonl differ in the counts of {wrong} of {len(now)} classes" if wrong else ""
+    return (
+        f"{SUMMARY} and episodes.jsonl differ in the counts of {wrong} of {len(now)} classes" if wrong else ""
+    )
 
 
 def format_summary(run: StoredRun) -> bytes:

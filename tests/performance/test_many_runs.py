@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import subprocess
+import sys
 import time
 import tracemalloc
 from dataclasses import replace
@@ -13,6 +17,9 @@ from report_factory import make_results
 
 from fssbench.analysis.collect import collect
 from fssbench.analysis.results_file import write_results
+
+MOST = {"list": 1.3, "compare": 5.0, "report": 16.0}
+"""Most processor time of a command, in that of an interpreter which imports click, numpy, pydantic and scipy."""
 
 
 def test_results_are_written_without_holding_the_file_in_memory(tmp_path: Path) -> None:
@@ -42,3 +49,39 @@ def test_reading_500_runs_costs_no_more_per_run_than_reading_100(tmp_path: Path)
         assert len(results.runs) == written
     print(seconds)
     assert seconds[500] < 2 * 5 * seconds[100]
+
+
+def measure_processor_seconds(*command: str) -> float:
+    """Measure the processor time of a child process in one thread."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(
+        [sys.executable, *command],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_what_list_compare_and_report_of_80_runs_cost(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    assert write_many_runs(runs, plans=8, methods=10, episodes=1000, panels=8) == 80
+    libraries = min(
+        measure_processor_seconds("-c", "import click, numpy, pydantic, scipy.stats") for _ in range(3)
+    )
+    ratios = {
+        verb: measure_processor_seconds("-m", "fssbench", *words) / libraries
+        for verb, words in {
+            "list": ("list", "runs", "-o", str(runs)),
+            "compare": ("compare", "--runs", str(runs), "--json"),
+            "report": ("report", str(runs), "-o", str(tmp_path / "report")),
+        }.items()
+    }
+    print(libraries, ratios)
+    assert ratios["list"] < MOST["list"]
+    assert ratios["compare"] < MOST["compare"]
+    assert ratios["report"] < MOST["report"]

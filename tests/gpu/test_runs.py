@@ -49,6 +49,16 @@ def test_a_run_gives_the_same_counts_again(device: str, mini: Path, tmp_path: Pa
 
 
 @pytest.mark.usefixtures("gpu")
+def test_bfloat16_moves_scores_little_and_says_so(mini: Path, tmp_path: Path) -> None:
+    exact = run(tmp_path / "float32", "cuda", mini, "pascal5i", *METHODS)
+    mixed = run(tmp_path / "bf16", "cuda", mini, "pascal5i", *METHODS, precision="bf16")
+    for one, other in zip(exact, mixed, strict=True):
+        assert one.identity != other.identity
+        assert abs(one.score.miou - other.score.miou) <= 3, one.path.name
+        assert any("bfloat16" in str(mark) for mark in other.marks)
+
+
+@pytest.mark.usefixtures("gpu")
 def test_a_run_on_another_stream_gives_the_same_counts(mini: Path, tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", "cuda", mini, "pascal5i", "pmnet")
     stream = torch.cuda.Stream()

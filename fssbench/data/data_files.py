@@ -19,6 +19,7 @@ from fssbench.errors import DataError
 from fssbench.files.hashing import State, hash_file, read_file_state
 from fssbench.files.kept_log import write_whole
 from fssbench.files.links import check_links
+from fssbench.files.regular import read_regular
 from fssbench.plugins.calls import plugin_call
 
 FILE = "data.json"
@@ -109,9 +110,12 @@ class DataFiles:
 
         Args:
             folder: the run folder.
+
+        Raises:
+            DataError: if a pipe, a device or a folder has the name of the file.
         """
         try:
-            stored = json.loads((folder / FILE).read_bytes())
+            stored = json.loads(read_regular(folder / FILE))
             digits = base64.b64decode(stored["prefixes"], validate=True).hex()
         except (OSError, ValueError, KeyError, TypeError):
             return None

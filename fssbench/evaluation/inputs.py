@@ -170,6 +170,7 @@ class Inputs:
             place = (*self._place, size, key, tuple(taps), dtype if extractor else "")
             source = _Source(place, key, extractor, tuple(taps), size, width)
             self._sources.update({id(m): source for m in members})
+        self._beside.catch_up()  # it reads the networks that were copied now
 
     def _size_of(self, method: Method) -> int:
         """Return the side of the method's input: its own, or that of the protocol."""

@@ -136,7 +136,9 @@ class MethodRun:
         """The process of the method; None if it runs in this one."""
         self._sent: Given | None = None
         """The episode that the process computes now."""
-        usual = settings.replay and settings.inspect is None and settings.precision == "float32"
+        # masks of one size, because each size needs a recording of its own
+        one_kind = settings.precision == "float32" and self.score_size == "input"
+        usual = settings.replay and one_kind and settings.inspect is None
         self.replays = make_replays(method, torch.device(settings.device)) if usual else None
         """Recordings of the method's work on a CUDA device; None if each call launches it anew."""
         self._launched: tuple[Given, Launched] | None = None

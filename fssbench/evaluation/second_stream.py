@@ -20,6 +20,11 @@ class SecondStream:
     def __init__(self, device: torch.device, *, wanted: bool) -> None:
         self._stream = torch.cuda.Stream(device) if wanted and device.type == "cuda" else None
 
+    def catch_up(self) -> None:
+        """Let the second stream wait for the work that the present one was given, such as copies of weights."""
+        if self._stream is not None:
+            self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
+
     @contextmanager
     def working(self) -> Iterator[None]:
         """Context whose work is given to the second stream."""

@@ -28,6 +28,7 @@ from fssbench.files.append_log import seal, split_log, unseal
 from fssbench.files.atomic import replace_file
 from fssbench.files.kept_log import KeptLog, read_whole_lines
 from fssbench.files.plain_names import make_plain_name
+from fssbench.files.regular import read_regular
 
 FILE = "masks.jsonl"
 FOLDER = "masks"
@@ -162,9 +163,11 @@ def find_mask_fault(run: Path, record: MaskRecord) -> str:
     if Path(record.file).name != record.file:
         return "lies outside of its folder"
     try:
-        content = (run / FOLDER / record.file).read_bytes()
+        content = read_regular(run / FOLDER / record.file)
     except OSError as error:
         return f"cannot be read ({error.strerror})"
+    except DataError as error:
+        return f"cannot be read ({error})"
     return "" if hashlib.sha256(content).hexdigest() == record.sha256 else "was changed"
 
 

@@ -20,13 +20,14 @@ from fssbench.contracts.run_manifest import Context, Identity, RunManifest
 from fssbench.episodes.plan_file import collect_plan_facts, read_plan
 from fssbench.episodes.sampling import make_size_mark
 from fssbench.errors import DataError, FssbenchError
+from fssbench.files.regular import read_regular
 from fssbench.files.secrets import HIDDEN
 from fssbench.plugins.registry import METHODS
 from fssbench.runs.checksums import FILE, find_changed_files, read_checksums
 from fssbench.runs.identity import compose_label
 from fssbench.runs.records import EpisodeRecord
 from fssbench.runs.redaction import identify_value
-from fssbench.runs.store import StoredRun, compute_seal, read_manifest, read_run
+from fssbench.runs.store import SUMMARY, StoredRun, compute_seal, read_manifest, read_run
 from fssbench.runs.summary import format_summary
 
 
@@ -168,9 +169,11 @@ def explain_impossible_counts(record: EpisodeRecord, size: int, score_size: str)
 
 def _check_summary(run: StoredRun) -> Finding:
     try:
-        stored = (run.path / "summary.json").read_bytes()
+        stored = read_regular(run.path / SUMMARY)
     except OSError:
-        return Finding("summary", Outcome.NOT_CHECKED, "summary.json is missing")
+        return Finding("summary", Outcome.NOT_CHECKED, f"{SUMMARY} is missing")
+    except DataError as error:
+        return Finding("summary", Outcome.DIFFERS, str(error))
     if stored == format_summary(run):
         return Finding("summary", Outcome.EQUAL)
     return Finding("summary", Outcome.DIFFERS, "summary.json does not agree with the records")

@@ -35,8 +35,8 @@ def convolve_resized(conv: nn.Conv2d, low: Tensor, high: Tensor) -> Tensor:
     """Resize maps to the size of others, put both side by side, and convolve them.
 
     A resize mixes cells and a 1x1 convolution mixes channels, so that their order does not matter.  Without gradients,
-    `low` is therefore multiplied by the weights of each entry of the kernel before it is resized, which takes as many
-    times fewer multiplications as `high` has more cells.
+    a CPU therefore multiplies `low` by the weights of each entry of the kernel before it is resized, which takes as
+    many times fewer multiplications as `high` has more cells.  A GPU would wait for the many small parts.
 
     Args:
         conv: convolution with stride 1 that keeps the size.
@@ -47,7 +47,7 @@ def convolve_resized(conv: nn.Conv2d, low: Tensor, high: Tensor) -> Tensor:
         Maps (B, outputs, H, W).
     """
     size = read_size(high)
-    if torch.is_grad_enabled() or read_size(low) == size:
+    if torch.is_grad_enabled() or read_size(low) == size or low.device.type != "cpu":
         out: Tensor = conv(torch.cat([resize(low, size), high], dim=1))
         return out
     of_low, of_high = conv.weight.split([low.shape[1], high.shape[1]], dim=1)

@@ -50,8 +50,12 @@ def _keep_gradient_layout(images: Tensor) -> Tensor:
 def apply_over_query(layer: Layer, volume: Tensor) -> Tensor:
     """Apply a layer on images (N, C, h, w) to the query plane, at every support cell by itself."""
     batch, _, _, _, height, width = volume.shape
-    planes = volume.permute(0, 4, 5, 2, 3, 1).flatten(0, 2).permute(0, 3, 1, 2)
-    out = torch.unflatten(_keep_gradient_layout(layer(planes)), 0, (batch, height, width))
+    planes = volume.permute(0, 4, 5, 2, 3, 1).flatten(0, 2)
+    if volume.device.type == "cpu":
+        planes = (
+            planes.contiguous()
+        )  # for one episode `flatten` is a view, whose channels come first for convolutions
+    out = torch.unflatten(_keep_gradient_layout(layer(planes.permute(0, 3, 1, 2))), 0, (batch, height, width))
     return out.permute(0, 3, 4, 5, 1, 2)
 
 
@@ -66,10 +70,17 @@ def apply_over_support(layer: Layer, volume: Tensor) -> Tensor:
 def resize_planes(volume: Tensor, query: Sequence[int], support: Sequence[int]) -> Tensor:
     """Resize the query plane to `query` and the support plane to `support`, bilinearly, corners aligned."""
     if tuple(volume.shape[2:4]) != tuple(query):
-        volume = apply_over_query(partial(resize, size=(int(query[0]), int(query[1]))), volume)
+        volume = apply_over_query(partial(_resize_channels_last, size=(int(query[0]), int(query[1]))), volume)
     if tuple(volume.shape[4:6]) != tuple(support):
-        volume = apply_over_support(partial(resize, size=(int(support[0]), int(support[1]))), volume)
+        volume = apply_over_support(
+            partial(_resize_channels_last, size=(int(support[0]), int(support[1]))), volume
+        )
     return volume
+
+
+def _resize_channels_last(images: Tensor, size: Size) -> Tensor:
+    """Resize many small images (N, C, h, w); channels first, one thread of a GPU goes through all N * C of a cell."""
+    return resize(images.contiguous(memory_format=torch.channels_last), size)
 
 
 def _move_pairs_last(volume: Tensor) -> Tensor:

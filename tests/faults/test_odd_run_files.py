@@ -20,6 +20,7 @@ from fssbench.errors import DataError
 from fssbench.reporting import report_runs
 from fssbench.runs import checksums
 from fssbench.runs.summary import summarise
+from fssbench.verification.seals import Outcome, check_seals
 
 PLAN = make_plan("pascal-to-deepglobe", 0, 1, 12)
 
@@ -56,6 +57,15 @@ def test_a_pipe_or_device_is_named_at_once_and_the_other_run_is_collected(
     assert any(str(path) in note and ("pipe" in note or "device" in note) for note in results.notes)
     needed = name in {"manifest.json", "plan.json", "episodes.jsonl"}
     assert ("pmnet" in {run.method for run in results.runs}) != needed
+
+
+def test_verify_does_not_wait_for_a_pipe_in_place_of_the_summary(runs: Path) -> None:
+    path = find_run(runs, "pmnet") / "summary.json"
+    path.unlink()
+    os.mkfifo(path)
+    (finding,) = [each for each in check_seals(path.parent)[0] if each.check == "summary"]
+    assert finding.outcome == Outcome.DIFFERS
+    assert str(path) in finding.detail
 
 
 def test_a_log_of_another_run_is_noted_although_the_run_has_no_checksums(runs: Path) -> None:

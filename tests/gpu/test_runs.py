@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,16 @@ def test_a_run_gives_the_same_counts_again(device: str, mini: Path, tmp_path: Pa
 
 
 @pytest.mark.usefixtures("gpu")
+def test_bfloat16_moves_scores_little_and_says_so(mini: Path, tmp_path: Path) -> None:
+    exact = run(tmp_path / "float32", "cuda", mini, "pascal5i", *METHODS)
+    mixed = run(tmp_path / "bf16", "cuda", mini, "pascal5i", *METHODS, precision="bf16")
+    for one, other in zip(exact, mixed, strict=True):
+        assert one.identity != other.identity
+        assert abs(one.score.miou - other.score.miou) <= 3, one.path.name
+        assert any("bfloat16" in str(mark) for mark in other.marks)
+
+
+@pytest.mark.usefixtures("gpu")
 def test_a_run_on_another_stream_gives_the_same_counts(mini: Path, tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", "cuda", mini, "pascal5i", "pmnet")
     stream = torch.cuda.Stream()
@@ -71,8 +82,11 @@ def test_memory_that_runs_out_names_the_method_and_spares_the_others(mini: Path,
 
 @pytest.mark.usefixtures("gpu")
 def test_memory_that_runs_out_in_the_backbone_says_what_to_do(mini: Path, tmp_path: Path) -> None:
+    gc.collect()
+    torch.cuda.empty_cache()
     _, total = torch.cuda.mem_get_info()
-    torch.cuda.set_per_process_memory_fraction(min(1.0, 600 * 2**20 / total))
+    allowed = torch.cuda.memory_reserved() + 600 * 2**20
+    torch.cuda.set_per_process_memory_fraction(min(1.0, allowed / total))
     try:
         with pytest.raises(FssbenchError) as caught:
             run(tmp_path / "runs", "cuda", mini, "pascal-to-isic2018", "panet", size=4096)

@@ -286,7 +286,7 @@ def test_settings_of_inference_move_no_loss(name: str) -> None:
     losses = []
     fields = set(list_inference_settings(cls.Config)) - REFUSING
     for changed in ({}, {field: other_value(cls, field) for field in sorted(fields)}):
-        method = load_method(cls, backbone="resnet50", weights="random", **changed).train()
+        method = load_method(cls, backbone="efficientnet-lite0", weights="random", **changed).train()
         torch.manual_seed(0)
         truth = target.long() if cls.supervision == "classes" else target
         loss = method.loss(episodes.query, episodes.support, episodes.mask, truth, torch.zeros_like(target))

@@ -25,7 +25,7 @@ from fssbench.reports.formats.markdown import MarkdownReporter
 from hostile_names import NASTY, Tree, make_hostile_results, parse_page
 from report_factory import make_cell, make_results, make_run
 
-from fssbench.api import Estimate, Results
+from fssbench.api import Estimate, Reporter, Results
 
 
 def undrawn(drawing: Drawing) -> str:
@@ -87,33 +87,47 @@ def test_drawings_of_hostile_names_are_harmless() -> None:
         assert not re.search(r"://|<script|onerror=", markup)
 
 
-@pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
-def test_markdown_keeps_its_columns(text: str, tmp_path: Path) -> None:
-    def shape(word: str) -> list[int]:
-        (path,) = MarkdownReporter().write(make_hostile_results(word), tmp_path)
-        lines = path.read_text(encoding="utf-8").split("\n")
-        return [len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in lines]
+def count_columns(markdown: str) -> list[int]:
+    """Count the bars of each line that are no text."""
+    return [len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in markdown.split("\n")]
 
-    assert shape(text) == shape("benign")
-    MarkdownReporter().write(make_hostile_results(text), tmp_path)
-    written = (tmp_path / "report.md").read_text(encoding="utf-8")
+
+def read_commands(latex: str) -> tuple[list[str], int, int]:
+    """Read the commands that are no characters, how many braces stay open, and the number of lines."""
+    commands = re.findall(r"\\([a-zA-Z]+)", latex)
+    depth = len(re.findall(r"(?<!\\){", latex)) - len(re.findall(r"(?<!\\)}", latex))
+    harmless = re.compile(r"text\w+|ldots|langle|rangle")
+    return [c for c in commands if not harmless.fullmatch(c)], depth, latex.count("\n")
+
+
+def write_hostile(reporter: Reporter, word: str, folder: Path) -> str:
+    """Write the report of results that have a word in every name, and read it."""
+    (path,) = reporter.write(make_hostile_results(word), folder)
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def benign_markdown(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_hostile(MarkdownReporter(), "benign", tmp_path_factory.mktemp("markdown"))
+
+
+@pytest.fixture(scope="module")
+def benign_latex(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_hostile(LatexReporter(), "benign", tmp_path_factory.mktemp("latex"))
+
+
+@pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
+def test_markdown_keeps_its_columns(text: str, benign_markdown: str, tmp_path: Path) -> None:
+    written = write_hostile(MarkdownReporter(), text, tmp_path)
+    assert count_columns(written) == count_columns(benign_markdown)
     assert not re.search(r"<(?!/?sup>)", written)
     assert not set(written) & {"\x00", "\x1b", "\u202e"}
 
 
 @pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
-def test_latex_executes_nothing_foreign(text: str, tmp_path: Path) -> None:
-    def skeleton(word: str) -> tuple[list[str], int, int]:
-        (path,) = LatexReporter().write(make_hostile_results(word), tmp_path)
-        written = path.read_text(encoding="utf-8")
-        commands = re.findall(r"\\([a-zA-Z]+)", written)
-        depth = len(re.findall(r"(?<!\\){", written)) - len(re.findall(r"(?<!\\)}", written))
-        harmless = re.compile(r"text\w+|ldots|langle|rangle")
-        return [c for c in commands if not harmless.fullmatch(c)], depth, written.count("\n")
-
-    assert skeleton(text) == skeleton("benign")
-    LatexReporter().write(make_hostile_results(text), tmp_path)
-    written = (tmp_path / "report.tex").read_text(encoding="utf-8")
+def test_latex_executes_nothing_foreign(text: str, benign_latex: str, tmp_path: Path) -> None:
+    written = write_hostile(LatexReporter(), text, tmp_path)
+    assert read_commands(written) == read_commands(benign_latex)
     assert all(c < "\x80" or "À" <= c <= "ÿ" for c in written)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from fssbench.evaluation.settings import Evaluation, Settings
 from fssbench.evaluation.suite import Request, execute, prepare
@@ -10,7 +11,7 @@ from fssbench.runs.store import EpisodeRecord, read_run
 
 
 def run(
-    out: Path, device: str, data: Path, benchmark: str, *methods: str, size: int = 192, replay: bool = True
+    out: Path, device: str, data: Path, benchmark: str, *methods: str, size: int = 192, **settings: Any
 ) -> list[Evaluation]:
     """Evaluate methods on twelve episodes of a benchmark, and raise the first failure."""
     request = Request(
@@ -22,7 +23,7 @@ def run(
         size=size,
         data=str(data),
         backbone="efficientnet-lite0",
-        settings=Settings(out=out, device=device, panels=0, replay=replay),
+        settings=Settings(out=out, device=device, panels=0, **settings),
     )
     done: list[Evaluation] = []
     for _, evaluations, failures in execute(prepare(request)):

@@ -108,6 +108,16 @@ def test_layers_touch_one_plane_only(over) -> None:
     assert moved.max() == 3
 
 
+@pytest.mark.parametrize("episodes", [1, 2])
+@pytest.mark.parametrize("over", [apply_over_query, apply_over_support])
+def test_layers_read_images_whose_channels_come_last(over, episodes: int) -> None:
+    volume = torch.randn(episodes, 3, 4, 2, 5, 3, 6).movedim(-1, 1)[:, :, 0]
+    read = []
+    over(lambda images: read.append(images) or images, volume)
+    (images,) = read
+    assert images.is_contiguous(memory_format=torch.channels_last)
+
+
 @pytest.mark.parametrize("over", [apply_over_query, apply_over_support])
 def test_gradients_reach_layers_with_the_channels_last_and_unchanged(over) -> None:
     torch.manual_seed(0)

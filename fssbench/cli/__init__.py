@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import difflib
 import errno
+import faulthandler
 import importlib
 import traceback
+from contextlib import suppress
 from functools import partial
 from typing import Any, NoReturn
 
@@ -167,4 +169,7 @@ def main() -> None:
 def run_command() -> NoReturn:
     """Run the command line as a program; its exit code is 0 only if the verb has finished."""
     print_plain_warnings()
+    with suppress(Exception):  # a stream that is closed
+        # A plugin is imported in this process.  If that crashes it, the stack on standard error names its line.
+        faulthandler.enable(all_threads=False)
     run_program(partial(main, prog_name="fssbench"))

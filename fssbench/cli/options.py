@@ -278,7 +278,7 @@ def settings_option(name: str) -> Decorator:
         multiple=True,
         metavar="KEY=VALUE",
         callback=_parse_settings,
-        help="Method setting; repeatable.",
+        help="Method setting; repeatable. With several methods, METHOD.KEY=VALUE is for one of them.",
     )
 
 

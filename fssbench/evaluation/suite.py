@@ -23,6 +23,7 @@ from fssbench.data.location import find_data_folder, is_miniature
 from fssbench.episodes.replay import prepare_given_plan
 from fssbench.episodes.sampling import plan
 from fssbench.errors import DataError, FssbenchError, LackingError, UsageError
+from fssbench.evaluation.addressed_settings import check_addresses, select_settings
 from fssbench.evaluation.engine import evaluate_all
 from fssbench.evaluation.isolated_method import find_unprotected
 from fssbench.evaluation.precision import require_precision
@@ -30,6 +31,7 @@ from fssbench.evaluation.settings import Evaluation, Settings, make_cache
 from fssbench.evaluation.walk import Watch
 from fssbench.files.writable import require_writable
 from fssbench.loading.backbone_weights import explain_missing_weights
+from fssbench.loading.backbones import require_packages
 from fssbench.loading.load import choose_companions, load_method
 from fssbench.loading.settings import make_settings
 from fssbench.loading.weights_choice import Choice, choose_weights, explain_weights_on_command_line
@@ -74,6 +76,7 @@ class Request:
     """`{fold}` and `{method}` are filled in."""
     ablate: tuple[str, ...] = ()
     config: dict[str, Any] = field(default_factory=dict)
+    """Settings by `SETTING`, for all methods, or `METHOD.SETTING`, for one."""
     untrained: bool = False
     force: bool = False
     """Load checkpoints of other methods or settings, marked."""
@@ -136,11 +139,12 @@ def prepare(request: Request, *, tell: Callable[[str], None] = lambda _: None) -
     tell("looking at data and lists")
     plans, notes = collect_error(lambda: _draw_plans(request, collect_error)) or ([], [])
     tell("loading methods")
-    loader = _Loader(request)
+    loader = _Loader(request, names)
     tasks = []
     for drawn in plans:
         methods = [collect_error(lambda n=n, p=drawn: loader.get(n, p)) for n in names]  # type: ignore[misc]
         tasks.append(Task(drawn, tuple(m for m in methods if m is not None)))
+    notes += collect_error(lambda: [*check_addresses(request.config, names)]) or []
     notes = [*notes, *_note_unprotected(tasks, request.settings, problems)]
     lacking = [problem for problem in problems if isinstance(problem, LackingError)]
     if len(lacking) == len(problems) and any(task.methods for task in tasks):
@@ -373,12 +377,13 @@ def _note_seen_classes(resolved: Resolved, fold: int) -> Iterator[str]:
 class _Loader:
     """Loads each method once per checkpoint; methods of a request share their backbone."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, methods: Sequence[str]) -> None:
         self.request = request
         self._notes: list[str] = []
         self._shipped: dict[str, dict[str, None]] = {}
         """Names of the shipped checkpoints of each method."""
         self._loaded: dict[tuple[str, Path | None], Method | FssbenchError] = {}
+        self._methods = methods
 
     @property
     def notes(self) -> list[str]:
@@ -403,7 +408,7 @@ class _Loader:
             weights=request.weights,
             checkpoint=checkpoint,
             ablate=request.ablate,
-            config=request.config,
+            config=select_settings(request.config, name, self._methods),
             untrained=request.untrained,
         )
         if choice.shipped and choice.checkpoint is not None:
@@ -412,6 +417,8 @@ class _Loader:
         if key not in self._loaded:
             try:
                 self._loaded[key] = self._load(cls, choice)
+            except LackingError as error:
+                self._loaded[key] = LackingError(f"method {name!r}: {error}")
             except FssbenchError as error:
                 self._loaded[key] = error
         loaded = self._loaded[key]
@@ -439,14 +446,18 @@ class _Loader:
         )
 
     def _require_weights(self, cls: type[Method], choice: Choice) -> None:
-        """Refuse a method if weights of its backbone or of its companions are not on this machine.
+        """Refuse a method if packages or weights of its backbone or companions are not on this machine.
 
         Raises:
-            DataError: naming all that is missing.
+            LackingError: if a package is missing that builds one of them.
+            DataError: naming all weights that are missing.
         """
         request = self.request
         settings = make_settings(cls, request.ablate, choice.config)
         companions = choose_companions(cls, settings, request.weights)
+        own = [choice.backbone or cls.card.backbone] if cls.needs_backbone and not choice.checkpoint else []
+        for backbone in (*own, *(each.backbone for each in companions.values())):
+            require_packages(backbone)
         if request.download:
             return
         lacking = []

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from fssbench.contracts.backbones import Backbone, PublishedWeights
-from fssbench.errors import DataError, UsageError, make_unknown_error
+from fssbench.errors import DataError, LackingError, UsageError, make_unknown_error
 from fssbench.files.cache import cache_folder
 from fssbench.files.download import download as fetch
 from fssbench.files.hashing import hash_weights_file
@@ -96,7 +96,7 @@ def find_download_address(record: PublishedWeights) -> str:
         try:
             models = import_module("timm.models")
         except ImportError:
-            raise DataError(
+            raise LackingError(
                 f"weights {record.id!r} are published by the package timm, which is not installed. "
                 'Next: `pip install "fssbench[timm]"`'
             ) from None
@@ -187,7 +187,7 @@ def _download_from_hub(record: PublishedWeights) -> Path:
     try:
         hub = import_module("huggingface_hub")
     except ImportError:
-        raise DataError(
+        raise LackingError(
             f"weights {record.id!r} are published on the Hugging Face hub, whose package huggingface_hub is not "
             'installed. Next: `pip install "fssbench[timm]"`'
         ) from None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from weakref import WeakKeyDictionary
 
 import torch
 
 from fssbench.contracts.backbones import Backbone
-from fssbench.errors import PluginError, UsageError, make_unknown_error
+from fssbench.errors import LackingError, PluginError, UsageError, make_unknown_error
 from fssbench.files.hashing import hash_weights_file
 from fssbench.loading import backbone_weights as published
 from fssbench.plugins import execution
@@ -71,6 +72,20 @@ def build_backbone(
         state = cls.read_weights(path)
         backbone.load(state, f"file:{hash_weights_file(path)[:12]}" if is_file else weights)
     return _require_frozen(backbone)
+
+
+def require_packages(name: str) -> None:
+    """Refuse a backbone whose packages are not installed, before anything is said about its weights.
+
+    Raises:
+        LackingError: naming the backbone, the package and what to install.
+    """
+    for package, installed_by in BACKBONES.get(name).packages.items():
+        if find_spec(package) is None:
+            raise LackingError(
+                f"backbone {name!r} is built by the package {package}, which is not installed. "
+                f'Next: `pip install "{installed_by}"`'
+            )
 
 
 def list_backbones_with(layout: str) -> list[str]:

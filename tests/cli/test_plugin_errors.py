@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -117,3 +120,18 @@ def test_whole_traceback_is_shown_on_demand(
     if arguments[0] != "check":  # where each check that fails shows its own
         assert shown.count(", in raise_error") == 1
     assert "Traceback" not in done.stdout
+
+
+def test_a_crash_while_a_plugin_is_imported_names_its_line(tmp_path: Path) -> None:
+    """Import and constructor run in the program's own process, so it ends; the stack tells by whose fault."""
+    plugin = tmp_path / "crashing.py"
+    plugin.write_text("import ctypes\n\nctypes.string_at(0)\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "fssbench", "list", "datasets", "--plugin", str(plugin)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGSEGV
+    assert "Segmentation fault" in done.stderr
+    assert f'"{plugin}", line 3' in done.stderr

@@ -101,9 +101,6 @@ class Backbone(nn.Module, ABC):
     """
 
     card: ClassVar[BackboneCard]
-    packages: ClassVar[Mapping[str, str]] = {}
-    """Packages that the network needs beyond those of fssbench: the name to import, and what to install.  If one is
-    missing, a run of several methods leaves out those that use this network."""
     files: ClassVar[tuple[str, ...]] = ()
     """Data files that the plugin reads after it was built, relative to its own file; patterns are allowed.  Their
     bytes are part of a run's identity.  Weights are not named here."""

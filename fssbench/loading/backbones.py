@@ -74,18 +74,21 @@ def build_backbone(
     return _require_frozen(backbone)
 
 
+_OF_TIMM = ("fssbench.backbones.vit.", "fssbench.backbones.sam.")
+"""Modules whose networks timm builds.  They are named here because the sources of backbones are part of identities."""
+
+
 def require_packages(name: str) -> None:
-    """Refuse a backbone whose packages are not installed, before anything is said about its weights.
+    """Refuse a backbone whose package is not installed, before anything is said about its weights.
 
     Raises:
         LackingError: naming the backbone, the package and what to install.
     """
-    for package, installed_by in BACKBONES.get(name).packages.items():
-        if find_spec(package) is None:
-            raise LackingError(
-                f"backbone {name!r} is built by the package {package}, which is not installed. "
-                f'Next: `pip install "{installed_by}"`'
-            )
+    if BACKBONES.get(name).__module__.startswith(_OF_TIMM) and find_spec("timm") is None:
+        raise LackingError(
+            f"backbone {name!r} is built by the package timm, which is not installed. "
+            'Next: `pip install "fssbench[timm]"`'
+        )
 
 
 def list_backbones_with(layout: str) -> list[str]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fssbench.api import MEAN, STD, Backbone, LackingError, Tap, UsageError
+from fssbench.api import MEAN, STD, Backbone, Tap, UsageError
 from fssbench.backbones.vit.key_layouts import translate_state
 from fssbench.backbones.vit.positions import use_hub_positions
 
@@ -38,7 +38,6 @@ class TimmBackbone(Backbone):
         image_size: side of the input that the network is built for, if its tables depend on it; None for timm's.
     """
 
-    packages: ClassVar[Mapping[str, str]] = {"timm": "fssbench[timm]"}
     timm_name: ClassVar[str]
     positions: ClassVar[Literal["hub", "timm"]] = "timm"
     image_size: ClassVar[int | None] = None
@@ -114,12 +113,12 @@ def require_timm(wanted_by: str) -> Any:
         wanted_by: what needs it, for the message.
 
     Raises:
-        LackingError: if timm is not installed.
+        UsageError: if timm is not installed.
     """
     try:
         return import_module("timm")
     except ImportError as error:
-        raise LackingError(
+        raise UsageError(
             f"{wanted_by} is built by the package timm, which cannot be imported ({error}). "
             'Next: `pip install "fssbench[timm]"`'
         ) from None

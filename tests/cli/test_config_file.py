@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from command import run_command
 from fuzzing import as_toml, find_faults
 from hypothesis import given, settings, strategies as st
@@ -99,9 +98,9 @@ def check_any_value(name: str, value: object) -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         Path("c.toml").write_text(f"{name} = {as_toml(value)}\n")
         # no data is named, so a sound configuration ends there
-        result = CliRunner().invoke(run.command, ["--config", "c.toml", "-b", "pascal-to-chestxray"])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        assert type(result.exception).__module__ == "fssbench.errors", (name, value)
+        result = run_command("run", "--config", "c.toml", "-b", "pascal-to-chestxray")
+    assert result.exit_code in {0, 2, 3, 4}, (name, value, result.output)
+    assert result.exception is None or isinstance(result.exception, SystemExit), (name, value)
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)

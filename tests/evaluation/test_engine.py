@@ -398,9 +398,10 @@ def timed_run(null, episodes: int) -> tuple[float, float]:
     torch.set_num_threads(1)
     started = time.process_time()
     try:
-        evaluate_all([null.method()], plan, Settings(out=null.folder / "timed"), watch=watch)
+        _, failed = evaluate_all([null.method()], plan, Settings(out=null.folder / "timed"), watch=watch)
     finally:
         torch.set_num_threads(threads)
+    assert not failed
     return time.process_time() - started, (rss() - marks["rss"]) / 2**20
 
 

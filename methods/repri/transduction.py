@@ -84,28 +84,65 @@ def fit(task: Task, *, steps: int, rate: float) -> Classifier:
     classifier = Classifier.begin(task)
     shots = len(task.support)
     divergence_weight = entropy_weight = 1 / shots
-    classifier.prototype, classifier.bias = (
-        t.detach().requires_grad_() for t in (classifier.prototype, classifier.bias)
-    )
-    optimiser = torch.optim.SGD([classifier.prototype, classifier.bias], lr=rate)
-    truth = torch.stack([~task.mask, task.mask], dim=1)
+    query, support = _Cells.of(task.query, task.query_valid), _Cells.of(task.support, task.support_valid)
+    objects = task.mask.flatten()
+    truth = torch.stack([~objects, objects])
+    prototype, bias = (t.detach().requires_grad_() for t in (classifier.prototype, classifier.bias))
     for step in range(1, steps + 1):
         with torch.enable_grad():
-            query, support = classifier.probabilities(task.query), classifier.probabilities(task.support)
-            known = -_average((truth * (support + _EPS).log()).sum(dim=1, keepdim=True), task.support_valid)
-            entropy = -_average((query * (query + _EPS).log()).sum(dim=1, keepdim=True), task.query_valid)
-            share = _average(query, task.query_valid)
+            length = prototype.norm()
+            asked, shown = (each.compute_probabilities(prototype, length, bias) for each in (query, support))
+            known = -support.average((truth * (shown + _EPS).log()).sum(dim=0))
+            entropy = -query.average((asked * (asked + _EPS).log()).sum(dim=0))
+            share = query.average(asked)
             # 0 log 0 is 0: a share may underflow if every cell is sure
             divergence = torch.special.xlogy(share, share / (classifier.proportion + _EPS)).sum()
-            loss = known.sum() + divergence_weight * divergence + entropy_weight * entropy.sum()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        if step == _UPDATE:
-            with torch.no_grad():
-                classifier.proportion = _average(classifier.probabilities(task.query), task.query_valid)
-            divergence_weight += 1
-    return Classifier(classifier.prototype.detach(), classifier.bias.detach(), classifier.proportion)
+            loss = known + divergence_weight * divergence + entropy_weight * entropy
+        gradients = torch.autograd.grad(loss, (prototype, bias))
+        with torch.no_grad():
+            for values, gradient in zip((prototype, bias), gradients, strict=True):
+                values.add_(gradient, alpha=-rate)
+            if step == _UPDATE:
+                classifier.proportion = query.average(
+                    query.compute_probabilities(prototype, prototype.norm(), bias)
+                )
+                divergence_weight += 1
+    return Classifier(prototype.detach(), bias.detach(), classifier.proportion)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """The cells of one or several maps in the form in which each step of a fit reads them once."""
+
+    columns: Tensor
+    """(C, M)"""
+    lengths: Tensor
+    """Lengths of the columns (M,)."""
+    shares: Tensor
+    """Weight of each cell in an average (M,): zero for those that do not count."""
+
+    @classmethod
+    def of(cls, maps: Tensor, valid: Tensor) -> _Cells:
+        """Make the cells of maps (N, C, h, w), of which those in `valid` (N, h, w) count."""
+        columns = maps.transpose(0, 1).flatten(1).contiguous()
+        counting = valid.flatten().to(maps.dtype)
+        return cls(columns, columns.norm(dim=0), counting / counting.sum().clamp(min=1))
+
+    def compute_probabilities(self, prototype: Tensor, length: Tensor, bias: Tensor) -> Tensor:
+        """Compute probabilities (2, M) of background and object.
+
+        Args:
+            prototype: (C,).
+            length: its length.
+            bias: scalar.
+        """
+        likeness = _TEMPERATURE * (prototype @ self.columns) / (length * self.lengths + _EPS)
+        objects = torch.sigmoid(likeness - bias)
+        return torch.stack([1 - objects, objects])
+
+    def average(self, values: Tensor) -> Tensor:
+        """Average values (..., M) over the cells that count: (...)."""
+        return values @ self.shares
 
 
 def _average(maps: Tensor, valid: Tensor) -> Tensor:

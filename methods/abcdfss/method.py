@@ -168,18 +168,17 @@ class ABCDFSS(ImageMethod):
         steps: int,
     ) -> None:
         """Fit one head per tap, in place, to one episode with given shears."""
-        masks = make_copies(support_mask[0], shears)
-        features = (query, support[0], make_copies(query, shears), make_copies(support[0], shears))
-        for head, *maps in zip(heads, *map(self.features, features), strict=True):
-            fit(
-                head,
-                Views(*maps),
-                masks,
-                shears,
-                steps=steps,
-                rate=self.config.learning_rate,
-                temperature=self.config.temperature,
-            )
+        images = (query, support[0], make_copies(query, shears), make_copies(support[0], shears))
+        maps = [self.features(each) for each in images]
+        fit(
+            heads,
+            [Views(*each) for each in zip(*maps, strict=True)],
+            make_copies(support_mask[0], shears),
+            shears,
+            steps=steps,
+            rate=self.config.learning_rate,
+            temperature=self.config.temperature,
+        )
 
     def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
         """Compute logits (B, 2, H, W) without adaptation, from the backbone's own features."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import fssbench.methods.abcdfss.task_head as fit_module
 import numpy as np
 import pytest
 import torch
@@ -183,8 +184,38 @@ def test_fitting_lowers_the_loss() -> None:
         )
 
     before = loss()
-    fit(head, Views(maps, maps, noisy, noisy), masks, shears, steps=25, rate=0.01, temperature=0.5)
+    fit([head], [Views(maps, maps, noisy, noisy)], masks, shears, steps=25, rate=0.01, temperature=0.5)
     assert loss() < before
+
+
+@pytest.mark.parametrize("temperature", [0.5, 0.01])
+def test_stacked_heads_learn_as_each_alone(monkeypatch: pytest.MonkeyPatch, temperature: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shears = draw_shears(2, 20, generator)
+    views = []
+    for channels, side in ((6, 9), (5, 4), (6, 9), (6, 9)):
+        query, support = (torch.randn(n, channels, side, side, generator=generator) for n in (1, 3))
+        views.append(Views(query, support, make_copies(query, shears), make_copies(support, shears)))
+    masks = (torch.rand(6, 18, 18, generator=generator) > 0.5).float()
+
+    def fit_heads(most: int, *places: int) -> list[TaskHead]:
+        monkeypatch.setattr(fit_module, "_MOST_PAIRS", most)
+        heads = [TaskHead(views[i].query.shape[1], torch.Generator().manual_seed(i)) for i in places]
+        chosen = [views[i] for i in places]
+        fit(heads, chosen, masks, shears, steps=5, rate=0.01, temperature=temperature)
+        return heads
+
+    stacked = fit_heads(10**9, 0, 1, 2, 3)
+    for place, head in enumerate(stacked):
+        (alone,) = fit_heads(10**9, place)
+        for one, other in zip(head.parameters(), alone.parameters(), strict=True):
+            assert torch.allclose(one, other, rtol=1e-3, atol=1e-4)
+    in_parts = fit_heads(2 * 6 * 81**2, 0, 1, 2, 3)
+    for head, part in zip(stacked, in_parts, strict=True):
+        assert all(
+            torch.allclose(a, b, rtol=1e-3, atol=1e-4)
+            for a, b in zip(head.parameters(), part.parameters(), strict=True)
+        )
 
 
 @pytest.mark.parametrize("shear", [(12, -7), (0, 20), (-16, 9), (0, 0)])

@@ -96,15 +96,18 @@ class VolumeGroupNorm(nn.GroupNorm):
     """Group norm over all pairs of cells of a volume.
 
     torch's channels-last kernel sums squares in single precision, with errors of 1e-4 and more at these sizes.  Here
-    values are centred first, which is exact to rounding and keeps the channels last.
+    values are centred first, which is exact to rounding and keeps the channels last.  A volume in lower precision, as
+    under autocast, stays in it, because the norm takes as long as memory does; its means are in single precision.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (B, C, hq, wq, hs, ws)."""
         pairs = _move_pairs_last(input)
-        centred = pairs - self._group_mean(pairs.mean(dim=1))
-        scale = (self._group_mean(centred.square().mean(dim=1)) + self.eps).rsqrt() * self.weight
-        return _unflatten(torch.addcmul(self.bias, centred, scale), input)
+        precision, single = pairs.dtype, torch.promote_types(pairs.dtype, torch.float32)
+        centred = pairs - self._group_mean(pairs.mean(dim=1, dtype=single)).to(precision)
+        variance = self._group_mean(centred.square().mean(dim=1, dtype=single))
+        scale = (variance + self.eps).rsqrt() * self.weight
+        return _unflatten(torch.addcmul(self.bias.to(precision), centred, scale.to(precision)), input)
 
     def _group_mean(self, channels: Tensor) -> Tensor:
         """Average groups of channels (B, C), and repeat the means for each of their channels: (B, 1, C)."""

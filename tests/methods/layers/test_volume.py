@@ -173,6 +173,17 @@ def test_group_norm_is_exact_on_large_volumes_with_a_large_mean() -> None:
     assert (norm(last) - expected).abs().max() < 2e-5
 
 
+def test_group_norm_keeps_bfloat16_and_takes_its_means_in_single_precision() -> None:
+    volume = (torch.randn(1, 4, 9, 9, 9, 9) + 1).bfloat16()
+    norm = VolumeGroupNorm(4, 4)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    normed = norm(volume)
+    expected = nn.functional.group_norm(volume.double(), 4, norm.weight.double(), norm.bias.double())
+    assert normed.dtype == torch.bfloat16
+    assert ((normed - expected).abs() <= 2**-6 * (1 + expected.abs())).all()
+
+
 def test_pairwise_is_every_inner_product() -> None:
     query = [torch.randn(2, c, 3, 4) for c in (5, 7)]
     support = [torch.randn(2, c, 2, 6) for c in (5, 7)]

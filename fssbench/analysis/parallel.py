@@ -14,9 +14,11 @@ _MOST = 8
 
 
 def map_in_threads(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterator[_Result]:
-    """Yield `function` of each item in order, as many computed at once as there are cores.
+    """Yield `function` of each item in order, with OPENBLAS_NUM_THREADS=1 as many at once as there are cores.
 
-    OMP_NUM_THREADS limits the number, as it limits that of a matrix product.  Not more results are ahead than threads,
+    They are computed one after another unless OPENBLAS_NUM_THREADS is 1: threads of one matrix product spin while they
+    wait for each other, and several products at once would take several times the processor time.  OMP_NUM_THREADS
+    limits the number of threads.  Not more results are ahead than threads,
     so that large ones are not in memory together.
     """
     threads = min(_count_threads(), len(items), _MOST)
@@ -39,6 +41,8 @@ def map_in_threads(function: Callable[[_Item], _Result], items: Sequence[_Item])
 
 
 def _count_threads() -> int:
+    if os.environ.get("OPENBLAS_NUM_THREADS") != "1":
+        return 1
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if asked.isdecimal() and int(asked):
         return int(asked)

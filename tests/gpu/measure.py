@@ -10,6 +10,7 @@ move no time; the precision of a figure of mIoU is judged with the checkpoints t
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import threading
 import time
@@ -275,6 +276,7 @@ def synchronise(device: torch.device) -> None:
 def reset_peak(device: torch.device) -> None:
     """Begin to count the peak of allocated memory anew."""
     if device.type == "cuda":
+        gc.collect()  # features of the loop before
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
 

@@ -27,6 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.module_tracker import ModuleTracker
 
 from fssbench.contracts.efficiency import Efficiency
 from fssbench.contracts.methods import FeatureMethod, Method, reads_raw_pixels
@@ -219,9 +220,26 @@ def count_flops(method: Method, work: Callable[[], object]) -> tuple[int, int]:
     Returns:
         FLOPs in the backbone, and FLOPs in total.
     """
-    with FlopCounterMode(display=False) as counter, _count_in_backbone(method, counter) as counted:
+    counter = FlopCounterMode(display=False)
+    counter.mod_tracker = _NoModules()
+    with counter, _count_in_backbone(method, counter) as counted:
         work()
     return counted[0], counter.get_total_flops()
+
+
+class _NoModules(ModuleTracker):
+    """Tracks no modules, because only totals are read.
+
+    The hooks of torch's tracker fail if a module is called with a parameter, such as a learned
+    query of a transformer, in inference mode.
+    """
+
+    def __enter__(self) -> ModuleTracker:
+        """Install no hooks."""
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        """Remove no hooks."""
 
 
 @contextmanager

@@ -129,6 +129,18 @@ def test_backbone_is_left_as_it_was():
     assert method.backbone.__dict__ == before
 
 
+def test_module_that_is_given_a_parameter_is_counted():
+    """As a transformer with learned queries is, whose layers get a parameter in inference mode."""
+    method = load_method("panet", backbone="efficientnet-lite0", weights="random")
+    layer, queries = torch.nn.Linear(3, 5), torch.nn.Parameter(torch.zeros(7, 3))
+
+    def work() -> None:
+        with torch.inference_mode():
+            layer(queries)
+
+    assert count_flops(method, work) == (0, 2 * 7 * 3 * 5)
+
+
 @pytest.mark.parametrize("name", ["hm", "hsnet", "pmnet"])
 def test_built_in_methods_are_counted_whole(name):
     """Also where a method runs the backbone itself, or goes on from one of its taps."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import gc
 import json
 import os
 import signal
@@ -58,7 +59,7 @@ class ChildProcess:
         """Whether an answer is expected."""
         self._dump = _open_memory("stack")
         self._channel, other = Pipe()
-        parent = os.getpid()
+        self._parent = parent = os.getpid()
         self._pid: int | None = _fork(
             lambda: _serve(answer, parent, other, self._channel, self._dump, log_prints)
         )
@@ -187,6 +188,8 @@ class ChildProcess:
 
     def __del__(self) -> None:
         with suppress(Exception):
+            if os.getpid() != self._parent:  # a copy in a fork must not end the process of the original
+                return
             self.close()
         with suppress(Exception):
             os.close(self._dump)
@@ -243,6 +246,7 @@ def _serve(
     log_prints: bool,
 ) -> None:
     """Answer messages in the child until the parent closes the channel."""
+    gc.freeze()  # what the parent left to be collected is not finalised a second time, during a call of the plugin
     other.close()
     _detach(log_prints)
     faulthandler.enable(dump, all_threads=False)

@@ -6,15 +6,19 @@ measured is p.  This holds for any number of queries and however unlike they are
 estimates a spread, errs where a few queries carry most of the difference: they are large, or they are
 asked more often than others.
 
-Most draws are far from the difference that was measured.  So every draw is computed in single precision first, with a
-bound of its error, and only those that are too close to decide are computed again in double precision.  p is the
-same as if all were.
+Most draws are far from the difference that was measured.  So every draw is estimated first, with a bound of its error,
+and only those that are too close to decide are computed.  p is the same as if all were.
+
+The estimate is linear.  Let I and U be half of the sums of both methods' intersections and unions of a class, and let
+i and u be half of the sum over its queries of A minus B, each query with the sign of its draw.  Then A minus B of that
+draw is (I + i) / (U + u) - (I - i) / (U - u) = 2 (i - u I / U) / U / (1 - (u / U)**2).  The last factor is close to 1,
+and without it the difference is a sum over queries: all couples and draws are one matrix product.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -29,15 +33,18 @@ from fssbench.metrics import select_scored_classes
 
 Folds = Sequence[tuple[RunResult, RunResult]]
 """The runs of A and B for each fold, on the same episodes."""
-_Rows = NDArray[np.int64] | slice
+_Rows = NDArray[np.int64]
 _BLOCK = 2_000_000
 """Draws held in memory at once: 16 MB of float64."""
-_TOGETHER = 512
+_TOGETHER = 1024
 """Draws of which all couples are computed at once, so that their sums stay in a processor's cache."""
-_MOST_ENTRIES = 200_000
-"""Draws computed again at once, over all couples."""
+_MOST_QUERIES = 2048
+"""Queries of the classes that are in one matrix product; a class that has more is in one of its own."""
 _ROUNDING = 1e-9
 """Differences that are closer than this, in points, count as equal."""
+_EPSILON = float(np.finfo(np.float32).eps)
+_WIDEST = 0.9
+"""Largest bound of the share u / U of an exchange for which an estimate is used."""
 
 
 def exchange_p(couples: Sequence[Folds], *, draws: int, seed: int) -> list[float]:
@@ -61,22 +68,21 @@ def exchange_p(couples: Sequence[Folds], *, draws: int, seed: int) -> list[float
             key = (a.plan_sha256, a.absent_rule, a.classes, a.whole, *episodes)
             alike.setdefault(key, []).append((place, a, b))
     plans = [_PlanDraws(members, draws, seed) for members in alike.values()]
-    measured, errors = np.zeros(len(couples)), np.zeros(len(couples))
-    rough = np.zeros((len(couples), draws), dtype=np.float32)
-    for plan, estimates in zip(plans, map_in_threads(_PlanDraws.estimate, plans), strict=True):
-        for place, gap, differences in zip(plan.places, plan.measure(), estimates, strict=True):
+    measured = np.zeros(len(couples))
+    rough, errors = (np.zeros((len(couples), draws), dtype=np.float32) for _ in range(2))
+    for plan, estimate in zip(plans, map_in_threads(_PlanDraws.estimate, plans), strict=True):
+        for number, (place, gap) in enumerate(zip(plan.places, plan.measure(), strict=True)):
             measured[place] += gap
-            errors[place] += plan.bound_error(len(plans))
-            rough[place] += differences
+            rough[place] += estimate.gaps[number]
+            errors[place] += estimate.bound_error(number)
     limits = np.abs(measured) - _ROUNDING * len(plans)
     reached = np.zeros(len(couples), dtype=np.int64)
     doubtful = []
     for place, (limit, error, differences) in enumerate(zip(limits, errors, rough, strict=True)):
-        size = np.abs(differences, out=differences)
-        near = np.flatnonzero(size >= limit - error)
-        near = near[size[near] < limit + error]
-        reached[place] = np.count_nonzero(size >= limit + error)
-        doubtful.append(near)
+        excess = np.abs(differences) - limit
+        is_near = np.abs(excess) <= error
+        reached[place] = np.count_nonzero((excess > 0) & ~is_near)
+        doubtful.append(np.flatnonzero(is_near))
     places = np.repeat(np.arange(len(couples)), [len(near) for near in doubtful])
     exact = np.zeros(len(places))
     if len(places):
@@ -120,58 +126,53 @@ class _PlanDraws:
         for sums in self._sums:
             inter, union = np.split(sums.sum(axis=0), 2)
             for side, own in zip(sides, (self._a, self._b), strict=True):
-                side.add(slice(None), inter[own], union[own])
+                side.add(inter[own], union[own])
         return self._compute_gaps(sides)
-
-    def bound_error(self, plans: int) -> float:
-        """Bound the error of `estimate` in points, if that many plans are added up; infinite if there is no estimate.
-
-        A ratio of two sums has at most 5 roundings, and a mean over classes one more per class.
-        """
-        if not self._has_estimate:
-            return math.inf
-        return 200 * float(np.finfo(np.float32).eps) * (16 + len(self._sums) + plans)
 
     @cached_property
     def _has_estimate(self) -> bool:
         """Whether every class counts in the mean of every draw."""
         return bool(self._sums) and (all(self._always_there) or not self._excluding)
 
-    def estimate(self) -> NDArray[np.float32]:
-        """Compute the (couples, draws) differences in single precision, in points; 0 if there is no estimate."""
-        gaps = np.zeros((len(self.places), self._draws), dtype=np.float32)
+    def estimate(self) -> _Estimate:
+        """Estimate the differences of every couple in every draw."""
+        couples = len(self.places)
+        gaps = np.zeros((couples, self._draws), dtype=np.float32)
         if not self._has_estimate:
-            return gaps
-        groups = self._group_by_first()
-        widest = max(len(self._b[rows]) for _, rows, _ in groups)
-        buffers = [np.empty((widest, _TOGETHER), dtype=np.float32) for _ in range(3)]
-        for (kept, turned), always_there in zip(self._exchange(), self._always_there, strict=True):
+            no_bound = np.full((self._runs, self._draws), math.inf, dtype=np.float32)
+            return _Estimate(gaps, np.full(couples, math.inf), no_bound, no_bound, self._a, self._b, 1)
+        cubes = np.zeros((2, self._runs, self._draws), dtype=np.float32)
+        rounding = np.full(couples, _ROUNDING / 10)
+        queries = sum(map(len, self._sums))
+        for classes in self._group_classes():
+            lines = [_Lines.make(self._sums[k], self._a, self._b, len(self._sums)) for k in classes]
+            weights = np.hstack([line.couples for line in lines])
+            rounding += (queries + 100) * _EPSILON * np.abs(weights).sum(axis=1)
             for start in range(0, self._draws, _TOGETHER):
                 part = slice(start, min(start + _TOGETHER, self._draws))
-                own_i, own_u = np.split(kept[:, part].astype(np.float32), 2)
-                other_i, other_u = np.split(turned[:, part].astype(np.float32), 2)
-                for a, rows, b in groups:
-                    shape = gaps[rows, part].shape
-                    iou_a, iou_b, union = (buffer[: shape[0], : shape[1]] for buffer in buffers)
-                    np.add(own_u[a], other_u[b], out=union)
-                    if not always_there:
-                        np.maximum(union, 1, out=union)
-                    np.add(own_i[a], other_i[b], out=iou_a)
-                    np.divide(iou_a, union, out=iou_a)
-                    np.add(own_u[b], other_u[a], out=union)
-                    if not always_there:
-                        np.maximum(union, 1, out=union)
-                    np.add(own_i[b], other_i[a], out=iou_b)
-                    np.divide(iou_b, union, out=iou_b)
-                    np.subtract(iou_a, iou_b, out=iou_a)
-                    gaps[rows, part] += iou_a
-        gaps *= np.float32(100 / len(self._sums))
-        return gaps
+                exchanged = np.concatenate([self._unpack(k, part) for k in classes], axis=1)
+                signs = (1 - 2 * exchanged.view(np.int8)).astype(np.float32).T
+                gaps[:, part] += weights @ signs
+                ends = np.cumsum([len(self._sums[k]) for k in classes])
+                for line, own in zip(lines, np.split(signs, ends[:-1]), strict=True):
+                    inter, union = np.split(np.abs(line.runs @ own) + line.slack, 2)
+                    inter += line.largest_iou * union
+                    cubes[0, :, part] += inter * inter * inter
+                    cubes[1, :, part] += union * union * union
+        sizes, widths = np.cbrt(cubes)
+        return _Estimate(gaps, rounding, sizes, widths, self._a, self._b, 200.2 / len(self._sums))
 
-    def _group_by_first(self) -> list[tuple[int, _Rows, _Rows]]:
-        """Group the couples by A: its row, the places of the couples, and the rows of B."""
-        groups = [(int(a), np.flatnonzero(self._a == a)) for a in np.unique(self._a)]
-        return [(a, _as_slice(rows), _as_slice(self._b[rows])) for a, rows in groups]
+    def _group_classes(self) -> list[list[int]]:
+        """Group the classes in order, so that those of a group have at most `_MOST_QUERIES`."""
+        groups: list[list[int]] = []
+        queries = 0
+        for k, sums in enumerate(self._sums):
+            queries += len(sums)
+            if not groups or queries > _MOST_QUERIES:
+                groups.append([])
+                queries = len(sums)
+            groups[-1].append(k)
+        return groups
 
     def add_exact(
         self, places: NDArray[np.int64], draws: NDArray[np.int64], totals: NDArray[np.float64]
@@ -188,46 +189,103 @@ class _PlanDraws:
         if not len(entries):
             return
         member = np.repeat(np.arange(len(self.places)), ends[1] - ends[0])
+        order = np.argsort(draws[entries], kind="stable")
+        entries, member = entries[order], member[order]
         a, b = self._a[member], self._b[member]
         wanted, column = np.unique(draws[entries], return_inverse=True)
-        sides = [_Side.empty(len(entries), self._excluding) for _ in "ab"]
-        for kept, turned in self._exchange(wanted):
-            (kept_i, kept_u), (turned_i, turned_u) = np.split(kept, 2), np.split(turned, 2)
-            for start in range(0, len(entries), _MOST_ENTRIES):
-                part = slice(start, start + _MOST_ENTRIES)
-                at = column[part]
+        for start in range(0, len(wanted), _TOGETHER):
+            part = slice(*np.searchsorted(column, [start, start + _TOGETHER]))
+            at = column[part] - start
+            sides = [_Side.empty(len(at), self._excluding) for _ in "ab"]
+            for k, sums in enumerate(self._sums):
+                exchanged = self._unpack(k, wanted[start : start + _TOGETHER]).T
+                turned = sums.T @ exchanged.astype(np.float64)
+                kept = sums.sum(axis=0)[:, None] - turned
+                (kept_i, kept_u), (turned_i, turned_u) = np.split(kept, 2), np.split(turned, 2)
                 for side, own, other in zip(sides, (a[part], b[part]), (b[part], a[part]), strict=True):
                     inter = kept_i[own, at] + turned_i[other, at]
-                    side.add(part, inter, kept_u[own, at] + turned_u[other, at])
-        np.add.at(totals, entries, self._compute_gaps(sides))
+                    side.add(inter, kept_u[own, at] + turned_u[other, at])
+            np.add.at(totals, entries[part], self._compute_gaps(sides))
 
     def _compute_gaps(self, sides: Sequence[_Side]) -> NDArray[np.float64]:
         """Compute A minus B; a draw without a figure shows no difference."""
         a, b = (side.mean(len(self._sums)) for side in sides)
         return np.nan_to_num(a - b, nan=0.0)
 
-    def _exchange(
-        self, wanted: NDArray[np.int64] | None = None
-    ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-        """Draw class by class, always the same draws.
+    def _unpack(self, k: int, chosen: slice | NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return (chosen draws, queries) of a class: 1 for a query that is exchanged, otherwise 0."""
+        return np.unpackbits(self._exchanged[k][chosen], axis=1, count=len(self._sums[k]))
 
-        Args:
-            wanted: the draws that are computed, in ascending order; all by default.
-
-        Yields:
-            The sums (2 x runs, draws) over the queries that a draw leaves, and over those that it exchanges:
-            intersections, then unions.
-        """
+    @cached_property
+    def _exchanged(self) -> list[NDArray[np.uint8]]:
+        """(draws, queries / 8) bits of each class that say which queries a draw exchanges, always the same."""
         rng = plan_generator(self._seed, self._stream)
-        for sums in self._sums:
-            turned = _exchange_sums(sums, self._draws, rng, wanted)
-            yield sums.sum(axis=0)[:, None] - turned, turned
+        return [_draw_exchanges(len(sums), self._draws, rng) for sums in self._sums]
 
 
-def _as_slice(rows: NDArray[np.int64]) -> _Rows:
-    """Return rows as a slice, which needs no copy, if they follow each other."""
-    first, last = int(rows[0]), int(rows[-1])
-    return slice(first, last + 1) if np.array_equal(rows, np.arange(first, last + 1)) else rows
+@dataclass(frozen=True, eq=False)
+class _Estimate:
+    """Estimates of the differences of a plan's couples, and what bounds their errors.
+
+    The difference of a class, without the last factor, is at most x = 200 |i - u I / U| / U / classes points, and the
+    factor differs from 1 by w**2 / (1 - w**2), where w = |u| / U.  The sum of x w**2 over classes is at most |x| |w|**2
+    with norms to the third power, by Hoelder's inequality.  Those of a couple are at most the sum of both runs' norms,
+    each run being compared with the mean run.  So a bound takes a few operations per couple instead of per class.
+    """
+
+    gaps: NDArray[np.float32]
+    """(couples, draws) estimated differences in points; 0 if there is no estimate."""
+    rounding: NDArray[np.float64]
+    """(couples) what single precision adds to the error, in points."""
+    sizes: NDArray[np.float32]
+    """(runs, draws) norm of x of each run, per (200 / classes) points."""
+    widths: NDArray[np.float32]
+    """(runs, draws) norm of w of each run."""
+    a: NDArray[np.int64]
+    """(couples) row of A."""
+    b: NDArray[np.int64]
+    scale: float
+    """Points that a norm of 1 stands for: 200 / classes, with a little for the rounding of these bounds."""
+
+    def bound_error(self, number: int) -> NDArray[np.float32]:
+        """Bound the error of every draw of a couple in points; infinite if there is no estimate."""
+        a, b = self.a[number], self.b[number]
+        squares = (self.widths[a] + self.widths[b]) ** 2
+        with np.errstate(all="ignore"):
+            errors = (self.sizes[a] + self.sizes[b]) * squares / (1 - squares) * self.scale
+        errors[~((squares < _WIDEST**2) & np.isfinite(errors))] = math.inf
+        return errors + np.float32(self.rounding[number])
+
+
+@dataclass(frozen=True, eq=False)
+class _Lines:
+    """What each query of a class adds to the estimates, and to what bounds their errors."""
+
+    couples: NDArray[np.float32]
+    """(couples, queries) of the difference in points."""
+    runs: NDArray[np.float32]
+    """(2 x runs, queries) half of each run's intersection, then of its union, less those of the mean run; all divided
+    by the smallest U of a couple."""
+    slack: NDArray[np.float32]
+    """(2 x runs, 1) bound of the rounding of a sum over queries of `runs`, with any signs."""
+    largest_iou: np.float32
+    """Largest I / U of a couple."""
+
+    @classmethod
+    def make(cls, sums: NDArray[np.float64], a: _Rows, b: _Rows, classes: int) -> _Lines:
+        """Make them from the (queries, 2 x runs) sums of a class, for couples of the rows a and b."""
+        inter, union = np.split(sums.T, 2)
+        halves = [(k.sum(axis=1)[a] + k.sum(axis=1)[b])[:, None] / 2 for k in (inter, union)]
+        smallest = float(halves[1].min(initial=math.inf, where=halves[1] > 0))
+        ious = halves[0] / np.maximum(halves[1], 0.5)  # without a pixel all counts are 0
+        gaps = (inter[a] - inter[b] - ious * (union[a] - union[b])) / np.maximum(halves[1], 0.5)
+        runs = np.vstack([k - k.mean(axis=0) for k in (inter, union)]) / (2 * smallest)
+        return cls(
+            couples=(gaps * (100 / classes)).astype(np.float32),
+            runs=runs.astype(np.float32),
+            slack=((len(sums) + 100) * _EPSILON * np.abs(runs).sum(axis=1, keepdims=True)).astype(np.float32),
+            largest_iou=np.float32(ious.max(initial=0) + 1e-6),
+        )
 
 
 @dataclass(frozen=True)
@@ -244,13 +302,13 @@ class _Side:
         """Make the sum over no class; `excluding` says whether classes without a pixel are left out of the mean."""
         return cls(np.zeros(draws), np.zeros(draws) if excluding else None)
 
-    def add(self, part: slice, inter: NDArray[np.float64], union: NDArray[np.float64]) -> None:
-        """Add a class to some of the draws from its sums there; both arrays are overwritten."""
+    def add(self, inter: NDArray[np.float64], union: NDArray[np.float64]) -> None:
+        """Add a class from its (draws) sums; both arrays are overwritten."""
         if self.present is not None:
-            self.present[part] += union > 0
+            np.add(self.present, union > 0, out=self.present)
         np.maximum(union, 1, out=union)
         np.divide(inter, union, out=inter)
-        self.ious[part] += inter
+        np.add(self.ious, inter, out=self.ious)
 
     def mean(self, classes: int) -> NDArray[np.float64]:
         """The mean over classes in percent; nan if there is none."""
@@ -258,20 +316,12 @@ class _Side:
             return np.asarray(self.ious / (classes if self.present is None else self.present) * 100)
 
 
-def _exchange_sums(
-    sums: NDArray[np.float64], draws: int, rng: np.random.Generator, wanted: NDArray[np.int64] | None
-) -> NDArray[np.float64]:
-    """Sum (k, draws) over the queries that each draw exchanges; only the wanted draws are summed."""
-    n, width = sums.shape
-    turned = np.zeros((width, draws if wanted is None else len(wanted)))
-    columns = np.ascontiguousarray(sums.T)
-    block = max(1, _BLOCK // max(n, 1))
-    for start in range(0, draws if n else 0, block):
+def _draw_exchanges(queries: int, draws: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Draw which queries of a class each draw exchanges: (draws, queries / 8) bits."""
+    block = max(1, _BLOCK // max(queries, 1))
+    bits = np.empty((draws, -(-queries // 8)), dtype=np.uint8)
+    for start in range(0, draws if queries else 0, block):
         stop = min(start + block, draws)
-        drawn = rng.integers(0, 2, size=(n, stop - start), dtype=np.bool_)
-        places = slice(start, stop)
-        if wanted is not None:
-            places = slice(*np.searchsorted(wanted, [start, stop]))
-            drawn = drawn[:, wanted[places] - start]
-        turned[:, places] = columns @ drawn.astype(np.float64)
-    return turned
+        drawn = rng.integers(0, 2, size=(queries, stop - start), dtype=np.bool_)
+        bits[start:stop] = np.packbits(np.ascontiguousarray(drawn.T), axis=1)
+    return bits

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import permutation_test
 
 from fssbench.analysis.exchange import exchange_p
-from fssbench.analysis.statistics import compute_difference, estimate_of_runs
+from fssbench.analysis.statistics import compute_difference, estimate_of_runs, plan_generator
 from fssbench.metrics import score
 
 
@@ -47,6 +47,42 @@ def test_against_every_exchange(table: Any, absent: str) -> None:
         a = replace(a, union=union, inter=np.minimum(a.inter, union))
     (p,) = exchange_p([[(a, b)]], draws=40_000, seed=0)
     assert p == pytest.approx(every_exchange(a, b), abs=0.01)
+
+
+def plain_exchange_p(a: Any, b: Any, *, draws: int, seed: int) -> float:
+    """The p of the same draws, every one scored as a run."""
+    rng = plan_generator(seed, f"exchange {a.plan_sha256}")
+    turned = np.zeros((draws, len(a.class_ids), 1), dtype=bool)
+    for c in a.classes:
+        mine = np.flatnonzero(a.class_ids == c)
+        queries, row = np.unique(np.asarray(a.queries)[mine], return_inverse=True)
+        turned[:, mine, 0] = rng.integers(0, 2, size=(len(queries), draws), dtype=np.bool_)[row].T
+    gaps = [
+        miou(a, np.where(t, b.inter, a.inter), np.where(t, b.union, a.union))
+        - miou(b, np.where(t, a.inter, b.inter), np.where(t, a.union, b.union))
+        for t in turned
+    ]
+    reached = np.abs(np.nan_to_num(gaps)) >= abs(np.nan_to_num(miou(a) - miou(b))) - 1e-9
+    return float((np.count_nonzero(reached) + 1) / (draws + 1))
+
+
+@pytest.mark.parametrize("absent", ["zero", "exclude"])
+@pytest.mark.parametrize("spread", [1, 30, 100_000])
+@pytest.mark.parametrize("sparse", [0.0, 0.6, 1.0])
+def test_estimates_change_no_p(table: Any, absent: str, spread: int, sparse: float) -> None:
+    rng = np.random.default_rng(spread)
+    whole = table.make_run("m", episodes=24, queries=12, classes=3, block={"absent": absent})
+    runs = []
+    for method in range(3):
+        union = rng.integers(1, spread + 1, size=whole.union.shape) * (
+            rng.random(whole.union.shape) >= sparse
+        )
+        union *= 1 + 20 * (method == 2)  # its unions are unlike those of the others
+        runs.append(replace(whole, union=union, inter=rng.integers(0, union + 1)))
+    couples = list(combinations(runs, 2))
+    assert exchange_p([[couple] for couple in couples], draws=80, seed=5) == [
+        plain_exchange_p(a, b, draws=80, seed=5) for a, b in couples
+    ]
 
 
 def test_against_scipy_where_the_figure_is_a_plain_mean(table: Any) -> None:

@@ -31,7 +31,7 @@ def recall_scan(path: Path) -> dict[str, list[Any]] | None:
     try:
         answer = json.loads(path.read_bytes())
         return {str(item): [*values] for item, values in answer.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -117,7 +117,7 @@ class DataFiles:
         try:
             stored = json.loads(read_regular(folder / FILE))
             digits = base64.b64decode(stored["prefixes"], validate=True).hex()
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
         before = [digits[i : i + PREFIX] for i in range(0, len(digits), PREFIX)]
         if len(before) != len(self.hashes):

@@ -250,7 +250,7 @@ def read_provenance(name: str, root: Path) -> dict[str, Any] | None:
     """Read where a data set came from, if it was fetched into this folder; None otherwise."""
     try:
         stored = json.loads((root / WORK / f"{name}.json").read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return stored if isinstance(stored, dict) else None
 

@@ -71,7 +71,7 @@ def _read() -> dict[str, dict[str, Any]]:
         }
     except FileNotFoundError:
         return {_LICENCES: {}, _FILES: {}}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"the log of downloads {path} cannot be read ({error}). Next: delete it; licences are then asked for again"
         ) from None

@@ -58,7 +58,7 @@ def load_plain_json(path: Path) -> Any:
     """
     try:
         return json.loads(decode_text(read_list_bytes(path), path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid JSON ({error})") from None
 
 

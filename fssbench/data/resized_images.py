@@ -117,7 +117,7 @@ def _read(path: Path, size: int) -> tuple[NDArray[np.uint8], ImageFacts] | None:
         notes = json.loads(text or "")
         facts = ImageFacts.parse(notes)
         return (pixels, facts) if notes["sha256"] == _hash(path, pixels, facts.as_notes()) else None
-    except (OSError, ValueError, KeyError, TypeError, SyntaxError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, SyntaxError, AttributeError, RecursionError):
         return None  # absent or damaged: the image itself is read
 
 

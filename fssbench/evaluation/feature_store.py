@@ -192,7 +192,7 @@ class FeatureStore:
 def _parse_sums(text: str) -> dict[str, str]:
     try:
         sums = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return sums if isinstance(sums, dict) else {}
 

@@ -36,6 +36,6 @@ def read_announced_folders() -> Iterator[tuple[str, str, list[str]]]:
 def _read() -> dict[str, object]:
     try:
         folders = json.loads(os.environ.get(VARIABLE, "{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return folders if isinstance(folders, dict) else {}

@@ -138,7 +138,7 @@ def read_register() -> dict[str, Path]:
         return {str(name): Path(folder) for name, folder in stored.items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"the register of own data sets {path} cannot be read ({error}). Next: delete it, and adopt "
             "the folders again"

@@ -66,7 +66,7 @@ class KeptFacts:
             ):
                 return cls()
             return cls(dict(content["facts"]), dict(stamps))
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, UsageError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, UsageError):
             return cls()
 
     def look_up(self, topic: str, plugin: Plugin) -> Any:

@@ -5,6 +5,7 @@ float32.jsonl   one line per episode: counts in float32, pixels that differ, a c
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +45,7 @@ class RoundingEffect:
 
     episodes: int
     miou: float
-    """In bfloat16, over the classes that these episodes have, in percent."""
+    """In bfloat16, over the classes that these episodes have, in percent; nan if none has a foreground pixel."""
     float32_miou: float
     differing: int
     """Pixels that differ."""
@@ -54,10 +55,12 @@ class RoundingEffect:
     def __str__(self) -> str:
         """One sentence with the difference of the mIoU and the share of the pixels."""
         share = 100 * self.differing / max(1, self.pixels)
-        return (
-            f"mIoU {self.miou - self.float32_miou:+.2f} against float32 on {self.episodes} episodes, "
-            f"{share:.2g} % of their pixels differ"
+        gap = self.miou - self.float32_miou
+        # an answer without foreground has no IoU if the truth has none either
+        difference = (
+            "no mIoU to compare with float32" if math.isnan(gap) else f"mIoU {gap:+.2f} against float32"
         )
+        return f"{difference} on {self.episodes} episodes, {share:.2g} % of their pixels differ"
 
 
 def measure_rounding_effect(run: StoredRun) -> RoundingEffect | None:

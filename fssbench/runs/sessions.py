@@ -47,6 +47,6 @@ def read_sessions(folder: Path) -> list[Session]:
         raise DataError(f"{folder / FILE} cannot be read ({error.strerror}). Next: check the disk") from None
     sessions = []
     for line in lines:
-        with suppress(ValueError):  # torn by a kill; only a duration is lost
+        with suppress(ValueError, RecursionError):  # torn by a kill; only a duration is lost
             sessions.append(Session.read_stored(json.loads(line)))
     return sessions

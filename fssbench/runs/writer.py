@@ -22,6 +22,7 @@ from fssbench.episodes.plan_file import write_plan
 from fssbench.errors import DataError, FssbenchError, LockedError, RunFolderError
 from fssbench.files.append_log import write_all
 from fssbench.files.kept_log import KeptLog, set_aside, write_whole
+from fssbench.files.regular import read_regular
 from fssbench.runs.checksums import find_changed_files, remove_checksums, write_checksums
 from fssbench.runs.records import EpisodeRecord
 from fssbench.runs.sessions import FILE, Session
@@ -280,7 +281,11 @@ class RunWriter:
             raise DataError(f"{self.path} cannot be locked ({error}). Next: choose another --out") from error
         self._locked = _identify_file(self.path / ".lock")
         # On some network file systems other hosts do not see a lock, but they see the owner file.
-        held = _read_owner(owner)
+        try:
+            held = _read_owner(owner)
+        except DataError:
+            self._lock.release()
+            raise
         if held and held["host"] != socket.gethostname():
             self._lock.release()
             raise LockedError(
@@ -315,9 +320,14 @@ def _identify_file(path: Path) -> tuple[int, int] | None:
 
 
 def _read_owner(path: Path) -> dict[str, Any]:
+    """Read who owns a run; empty if nobody does, or if the file is damaged.
+
+    Raises:
+        DataError: if it is no regular file, such as a pipe, for whose writer `open` would wait.
+    """
     try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        data = json.loads(read_regular(path))
+    except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) and {"pid", "host"} <= set(data) else {}
 

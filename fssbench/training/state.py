@@ -148,7 +148,7 @@ def _read_block(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         whole = whole and isinstance(best, float | None) and isinstance(best_step, int | None)
         whole = whole and isinstance(block.get("doubts", {}), dict)
         version = int(block["format"])
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         whole, version = False, FORMAT
         block = {}
     if not whole or version > FORMAT:

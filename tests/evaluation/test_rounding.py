@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from fssbench.files.append_log import seal
 from fssbench.metrics import score
 from fssbench.runs.identity import hash_plan_files
 from fssbench.runs.merge import merge
-from fssbench.runs.rounding_probes import FILE, ROUNDING_PROBES, measure_rounding_effect
+from fssbench.runs.rounding_probes import FILE, ROUNDING_PROBES, RoundingEffect, measure_rounding_effect
 from fssbench.runs.store import read_run
 from fssbench.verification.rounding import CHECK, COUNTED
 from fssbench.verification.seals import Outcome
@@ -176,6 +177,18 @@ def test_verify_computes_in_bfloat16_and_in_float32(null, monkeypatch):
     monkeypatch.setattr(precision, "_cpu_computes_bfloat16", lambda: False)
     elsewhere = outcomes(null, run.path)
     assert elsewhere[CHECK] == elsewhere["counts"] == Outcome.NOT_CHECKED
+
+
+def test_verify_names_an_effect_that_is_measured_on_a_selection(null):
+    (run,) = null.run("runs", null.plan(8), precision="bf16")
+    (run.path / FILE).write_bytes(b"".join((run.path / FILE).read_bytes().splitlines(keepends=True)[:2]))
+    assert outcomes(null, run.path)[CHECK] == Outcome.NOT_CHECKED
+
+
+def test_the_effect_on_episodes_without_foreground_is_no_number():
+    effect = RoundingEffect(2, math.nan, math.nan, 0, 100)
+    assert "nan" not in str(effect)
+    assert "0 %" in str(effect)
 
 
 def test_a_figure_in_bfloat16_is_never_compared_with_one_in_float32(null):

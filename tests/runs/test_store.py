@@ -151,6 +151,18 @@ def test_manifest_is_written_once(tmp_path):
     assert (tmp_path / "r" / "manifest.json").read_bytes() == before
 
 
+def test_a_pipe_in_place_of_the_owners_file_is_named_at_once_and_frees_the_lock(tmp_path):
+    with RunWriter(tmp_path / "r", MANIFEST, PLAN):
+        pass
+    owner = tmp_path / "r" / ".owner.json"
+    os.mkfifo(owner)
+    with pytest.raises(DataError, match="pipe"), RunWriter(tmp_path / "r", MANIFEST, PLAN):
+        pass
+    owner.unlink()
+    with RunWriter(tmp_path / "r", MANIFEST, PLAN):
+        pass
+
+
 def test_second_writer_of_one_process_is_refused_and_the_first_goes_on(tmp_path):
     with RunWriter(tmp_path / "r", MANIFEST, PLAN) as first:
         with (

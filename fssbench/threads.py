@@ -16,6 +16,8 @@ WAIT_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """What decides how long a thread spins: for every OpenMP, for that of GCC, for that of Intel and LLVM."""
 NUMBER_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """What decides how many threads there are: for OpenMP, and for Intel's matrix products."""
+PRODUCT_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""What decides how many threads one matrix product of numpy has."""
 
 
 def let_threads_sleep() -> None:
@@ -25,6 +27,16 @@ def let_threads_sleep() -> None:
     """
     if not any(name in os.environ for name in WAIT_VARIABLES):
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # the two others follow it
+
+
+def use_one_thread_per_product() -> None:
+    """Compute each matrix product of numpy in one thread, unless the user has chosen how many there are.
+
+    Then several can be computed at once.  Call it before numpy is imported; it has no effect afterwards.
+    """
+    if "numpy" not in sys.modules:
+        for name in PRODUCT_VARIABLES:
+            os.environ.setdefault(name, "1")
 
 
 def set_threads(number: int) -> None:

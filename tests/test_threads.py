@@ -12,7 +12,13 @@ import pytest
 from click.testing import CliRunner
 
 from fssbench.cli import main
-from fssbench.threads import NUMBER_VARIABLES, WAIT_VARIABLES, let_threads_sleep, set_threads
+from fssbench.threads import (
+    NUMBER_VARIABLES,
+    PRODUCT_VARIABLES,
+    WAIT_VARIABLES,
+    let_threads_sleep,
+    set_threads,
+)
 
 
 @pytest.fixture
@@ -56,6 +62,31 @@ def test_openmp_has_read_the_policy_when_a_verb_computes() -> None:
     assert (
         "OMP_WAIT_POLICY = 'ACTIVE'" in _run("env", OMP_DISPLAY_ENV="TRUE", OMP_WAIT_POLICY="ACTIVE").stderr
     )
+
+
+@pytest.mark.parametrize(
+    ("verb", "chosen", "expected"),
+    [
+        ("compare", {}, ["1", "1"]),
+        ("report", {"OPENBLAS_NUM_THREADS": "3"}, ["3", "1"]),
+        ("env", {}, [None, None]),
+    ],
+)
+def test_a_verb_that_draws_has_one_thread_per_product_before_numpy_is_read(
+    verb: str, chosen: dict[str, str], expected: list[str | None]
+) -> None:
+    child = (
+        "import json, os, sys\n"
+        "from fssbench.cli import main\n"
+        "assert 'numpy' not in sys.modules\n"
+        f"main.get_command(None, {verb!r})\n"
+        f"print(json.dumps([os.environ.get(name) for name in {PRODUCT_VARIABLES!r}]))"
+    )
+    inherited = {k: v for k, v in os.environ.items() if k not in PRODUCT_VARIABLES}
+    answer = subprocess.run(
+        [sys.executable, "-c", child], capture_output=True, text=True, check=True, env={**inherited, **chosen}
+    )
+    assert json.loads(answer.stdout) == expected
 
 
 def test_number_of_threads_holds_for_this_process_and_its_children(variables: pytest.MonkeyPatch) -> None:

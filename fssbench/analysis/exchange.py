@@ -38,11 +38,15 @@ _BLOCK = 2_000_000
 """Draws held in memory at once: 16 MB of float64."""
 _TOGETHER = 1024
 """Draws of which all couples are computed at once, so that their sums stay in a processor's cache."""
-_MOST_QUERIES = 2048
-"""Queries of the classes that are in one matrix product; a class that has more is in one of its own."""
+_MOST_QUERIES = 256
+"""Queries of the classes that are in one matrix product; a class that has more is in one of its own.  Sums of fewer
+numbers have a smaller error, and the sums of many small products take longer."""
 _ROUNDING = 1e-9
 """Differences that are closer than this, in points, count as equal."""
-_EPSILON = float(np.finfo(np.float32).eps)
+_UNIT = float(np.finfo(np.float32).eps) / 2 * 1.01
+"""Error of one operation in single precision; a sum of n numbers has at most n of these."""
+_OTHER_ROUNDINGS = 64
+"""Roundings of an estimate besides those of the sums over queries and classes: weights, folds, bounds."""
 _WIDEST = 0.9
 """Largest bound of the share u / U of an exchange for which an estimate is used."""
 
@@ -143,11 +147,12 @@ class _PlanDraws:
             return _Estimate(gaps, np.full(couples, math.inf), no_bound, no_bound, self._a, self._b, 1)
         cubes = np.zeros((2, self._runs, self._draws), dtype=np.float32)
         rounding = np.full(couples, _ROUNDING / 10)
-        queries = sum(map(len, self._sums))
-        for classes in self._group_classes():
+        groups = self._group_classes()
+        for classes in groups:
             lines = [_Lines.make(self._sums[k], self._a, self._b, len(self._sums)) for k in classes]
             weights = np.hstack([line.couples for line in lines])
-            rounding += (queries + 100) * _EPSILON * np.abs(weights).sum(axis=1)
+            roundings = weights.shape[1] + len(groups) + _OTHER_ROUNDINGS
+            rounding += roundings * _UNIT * np.abs(weights).sum(axis=1, dtype=np.float64)
             for start in range(0, self._draws, _TOGETHER):
                 part = slice(start, min(start + _TOGETHER, self._draws))
                 exchanged = np.concatenate([self._unpack(k, part) for k in classes], axis=1)
@@ -283,7 +288,9 @@ class _Lines:
         return cls(
             couples=(gaps * (100 / classes)).astype(np.float32),
             runs=runs.astype(np.float32),
-            slack=((len(sums) + 100) * _EPSILON * np.abs(runs).sum(axis=1, keepdims=True)).astype(np.float32),
+            slack=((len(sums) + _OTHER_ROUNDINGS) * _UNIT * np.abs(runs).sum(axis=1, keepdims=True)).astype(
+                np.float32
+            ),
             largest_iou=np.float32(ious.max(initial=0) + 1e-6),
         )
 

@@ -16,10 +16,10 @@ _MOST = 8
 def map_in_threads(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterator[_Result]:
     """Yield `function` of each item in order, with OPENBLAS_NUM_THREADS=1 as many at once as there are cores.
 
-    They are computed one after another unless OPENBLAS_NUM_THREADS is 1: threads of one matrix product spin while they
-    wait for each other, and several products at once would take several times the processor time.  OMP_NUM_THREADS
-    limits the number of threads.  Not more results are ahead than threads,
-    so that large ones are not in memory together.
+    They are computed one after another unless OPENBLAS_NUM_THREADS is 1, as the verbs that draw set it: threads of one
+    matrix product spin while they wait for each other, and several products at once would take several times the
+    processor time.  OMP_NUM_THREADS limits the number of threads.  Not more results are ahead than threads, so that
+    large ones are not in memory together.
     """
     threads = min(_count_threads(), len(items), _MOST)
     if threads < 2:

@@ -244,7 +244,8 @@ def _resample_together(
         columns = [stratum[:, k::4] for k in ((1, 3, 0, 2) if with_fb_iou else (1, 3))]
         for rows, sums in _resample_class(np.hstack(columns), resamples, rng):
             union = sums[:, runs : 2 * runs]
-            present[rows] += union > 0
+            if absent == "exclude":
+                present[rows] += union > 0
             if total is not None:
                 total[rows] += sums
             share = sums[:, :runs] / np.maximum(union, 1)

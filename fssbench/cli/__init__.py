@@ -27,7 +27,7 @@ from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
 from fssbench.files.clean_text import shorten_middle
 from fssbench.files.secrets import hide_in_message
 from fssbench.termination import TERMINATED as TERMINATED, Terminated, handle_sigterm
-from fssbench.threads import let_threads_sleep
+from fssbench.threads import let_threads_sleep, use_one_thread_per_product
 
 VERBS = {
     "run": "Evaluate methods on benchmarks. The same command again resumes.",
@@ -51,6 +51,9 @@ VERBS = {
     "cache": "Show and clear what lies in the cache folder.",
     "env": "Show versions, devices, settings and folders.",
 }
+
+DRAWING_VERBS = {"report", "leaderboard", "compare"}
+"""Verbs that resample runs, of several plans at once, and compute no network."""
 
 EXIT_CODES = """\b
 Exit codes:
@@ -79,6 +82,8 @@ class Verbs(click.Group):
         """Import the module of a verb and return its command."""
         if cmd_name not in VERBS:
             return None
+        if cmd_name in DRAWING_VERBS:
+            use_one_thread_per_product()
         command: click.Command = importlib.import_module(f"fssbench.cli.{cmd_name}").command
         return command
 

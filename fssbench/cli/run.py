@@ -111,6 +111,15 @@ def _place_on_device(device: str, shard: Shard | None) -> str:
     help="bf16 computes products and convolutions in bfloat16; marked in every output with its effect on mIoU, for "
     "which some episodes are computed in float32 too.",
 )
+@click.option(
+    "--batch",
+    type=Whole(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Predict N episodes together; marked in every output with its effect on mIoU, for which some episodes are "
+    "predicted alone too.",
+)
 @protocol_option()
 @click.option("--seed", "seeds", multiple=True, type=SEED, help="Episode seed; repeatable. Default: 0.")
 @click.option(

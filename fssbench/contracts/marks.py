@@ -36,6 +36,7 @@ class MarkKind(StrEnum):
     TRAINED_ON_TEST_IMAGES = "trained on test images"
     SUPPORT_SETS = "support sets"
     BFLOAT16 = "bfloat16"
+    BATCH = "batch"
     QUERY_AMONG_SUPPORTS = "query among its supports"
     DOUBTFUL_MASKS = "doubtful masks"
     DOUBTFUL_TRAINING_MASKS = "doubtful training masks"

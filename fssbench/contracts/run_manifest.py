@@ -75,8 +75,8 @@ class Identity(StoredRecord):
     """Variant of the backbone's architecture."""
     weights_sha256: str | None
     """Hash of the backbone's weights."""
-    batch: int
-    """Episodes per forward pass."""
+    batch: Annotated[int, Field(ge=1)]
+    """Episodes that the method predicts together."""
     dtype: str
     """Number type of the computation."""
     device: str

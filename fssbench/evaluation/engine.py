@@ -7,21 +7,24 @@ moment it is counted.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 
-from fssbench.contracts.arguments import check_arguments
+from fssbench.contracts.arguments import Count, check_arguments
 from fssbench.contracts.benchmarks import ScoreSize
+from fssbench.contracts.datasets import Dataset
 from fssbench.contracts.episodes import Episode, Plan
 from fssbench.contracts.methods import Method
 from fssbench.contracts.precision import Precision
 from fssbench.data.location import open_dataset
 from fssbench.data.picture_names import Pictures
 from fssbench.errors import DataError, FssbenchError, PluginError
-from fssbench.evaluation.episode_order import order_for_reuse
+from fssbench.evaluation.batched_run import BatchedRun
+from fssbench.evaluation.batches import choose_batch, explain_unbatched, order_batches_for_reuse
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.isolation import generators_kept
@@ -55,6 +58,7 @@ def evaluate(
     save_masks: bool = False,
     sensitivity: int = 0,
     precision: Precision = "float32",
+    batch: Count = 1,
     watch: Watch | None = None,
     progress: bool = True,
 ) -> Evaluation:
@@ -73,6 +77,9 @@ def evaluate(
         sensitivity: number of episodes to predict a second time, with supports of another class.
         precision: `bf16` computes products and convolutions in bfloat16, which is marked and part of the identity;
             some episodes are then computed in float32 too, and the difference is in the mark.
+        batch: number of episodes that the method predicts together; more than 1 is marked and part of the identity, and
+            some episodes are then predicted alone too, and the difference is in the mark.  A method that adapts to
+            each episode is run at batch 1, with a warning.
         watch: called after each episode.
         progress: whether to show progress: a bar in a notebook or at a terminal, lines in a pipe.
 
@@ -100,7 +107,10 @@ def evaluate(
         save_masks=save_masks,
         sensitivity=sensitivity,
         precision=precision,
+        batch=batch,
     )
+    for sentence in explain_unbatched([method], settings):
+        warnings.warn(sentence, stacklevel=3)
     shown = Progress(quiet=not progress)
     steps = [step for step in (shown.watch_plan(plan) if progress else None, watch) if step is not None]
 
@@ -155,7 +165,7 @@ def evaluate_all(
         stack.callback(inputs.close)
         small, pictures = Thumbnails(inputs.reader), Pictures.of_plan(dataset, plan)
         # the processes of methods begin before a folder is locked, so that none of them holds a lock
-        runs = [MethodRun(guard, plan, dataset, settings, files.sha256, small, pictures) for guard in guards]
+        runs = [_make_run(guard, plan, dataset, settings, files.sha256, small, pictures) for guard in guards]
         for run in runs:
             stack.enter_context(run)
         for run in runs:
@@ -164,10 +174,9 @@ def evaluate_all(
             runs, _order_episodes(runs, plan, settings, inputs), inputs, watch, may_defer=defer is not None
         )
         failed += probe_supports(runs, plan, settings, inputs)
-        if settings.precision != "float32":
-            failed += probe_rounding(
-                runs, plan, settings, inputs, Inputs(dataset, plan.size, device, cache, files)
-            )
+        failed += probe_rounding(
+            runs, plan, settings, inputs, Inputs(dataset, plan.size, device, cache, files)
+        )
         done = []
         for run in [r for r in runs if r.broken is None]:
             try:
@@ -216,6 +225,23 @@ def _order_episodes(
         and any(run.lacks(episode.index) for run in runs)
     ]
     methods = [run.method for run in runs]
-    ordered = order_for_reuse(todo, inputs.count_images_held(methods))
-    inputs.expect(methods, ordered)
+    batch = max((run.batch for run in runs), default=1)
+    ordered = order_batches_for_reuse(todo, batch, inputs.count_images_held(methods))
+    inputs.expect(methods, ordered, batch)
     return ordered
+
+
+def _make_run(
+    guard: WeightsGuard,
+    plan: Plan,
+    dataset: Dataset,
+    settings: Settings,
+    data: str,
+    small: Thumbnails,
+    pictures: Pictures,
+) -> MethodRun:
+    """Make the run of one method, which predicts one episode at a time or several together."""
+    batch = choose_batch(guard.method, settings)
+    if batch == 1:
+        return MethodRun(guard, plan, dataset, settings, data, small, pictures)
+    return BatchedRun(guard, plan, dataset, settings, data, small, pictures, batch)

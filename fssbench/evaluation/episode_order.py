@@ -8,45 +8,53 @@ with 54 of 346 images held needs 1,085 extractions for 1,000 1-shot episodes, an
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 from fssbench.contracts.episodes import Episode
+
+T = TypeVar("T")
 
 WINDOW = 4096
 """Episodes that are ordered together, as the time for it grows with their square."""
 
 
-def order_for_reuse(episodes: Sequence[Episode], room: int) -> list[Episode]:
+def list_images(episode: Episode) -> frozenset[str]:
+    """Return the images of an episode."""
+    return frozenset((episode.query, *episode.supports))
+
+
+def order_for_reuse(
+    episodes: Sequence[T], room: int, images_of: Callable[[T], frozenset[str]] | None = None
+) -> list[T]:
     """Order episodes so that few images must be read and extracted more than once.
 
     The next episode is always one with the fewest images that are not held; among those, one whose new images have
     the fewest uses left, so that they can be dropped soon.
 
     Args:
-        episodes: in the order of their plan.
+        episodes: in the order of their plan; or batches of them, or anything else that needs images.
         room: number of images that are held at a time.
+        images_of: returns the images of one of them; those of an episode by default.
 
     Returns:
         The same episodes; in the given order if all images are held together, or none is.
     """
-    images = {item for episode in episodes for item in _images(episode)}
+    find_images: Callable[[Any], frozenset[str]] = images_of or list_images
+    images = {item for episode in episodes for item in find_images(episode)}
     if room < 1 or len(images) <= room:
         return list(episodes)
     windows = [episodes[start : start + WINDOW] for start in range(0, len(episodes), WINDOW)]
-    return [episode for window in windows for episode in _Walk(window, room).episodes()]
+    return [episode for window in windows for episode in _Walk(window, room, find_images).episodes()]
 
 
-def _images(episode: Episode) -> frozenset[str]:
-    return frozenset((episode.query, *episode.supports))
-
-
-class _Walk:
+class _Walk(Generic[T]):
     """One walk through some episodes, with the images that are held at each step."""
 
-    def __init__(self, episodes: Sequence[Episode], room: int) -> None:
+    def __init__(self, episodes: Sequence[T], room: int, find_images: Callable[[T], frozenset[str]]) -> None:
         self._episodes = episodes
         self._room = room
-        self._images = [_images(episode) for episode in episodes]
+        self._images = [find_images(episode) for episode in episodes]
         self._users: defaultdict[str, set[int]] = defaultdict(set)
         """Episodes that are left, by image."""
         self._lacking = [len(images) for images in self._images]
@@ -59,7 +67,7 @@ class _Walk:
             for image in images:
                 self._users[image].add(number)
 
-    def episodes(self) -> list[Episode]:
+    def episodes(self) -> list[T]:
         """Walk through all episodes."""
         return [self._episodes[self._take_next()] for _ in self._episodes]
 

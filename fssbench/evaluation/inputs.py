@@ -27,6 +27,7 @@ from fssbench.data.data_files import DataFiles
 from fssbench.data.reader import ImageFacts, Reader, Target
 from fssbench.data.resized_images import ResizedImages
 from fssbench.errors import DataError, FssbenchError
+from fssbench.evaluation.batches import split_batches
 from fssbench.evaluation.buffers import Buffers
 from fssbench.evaluation.extraction import Extractor
 from fssbench.evaluation.feature_cache import FeatureCache
@@ -125,10 +126,16 @@ class Inputs:
         """Object pixels of the masks that were read at network size, by item and class."""
         self._mask = lru_cache(maxsize=max(1, _MASKS_KEPT // size**2))(self._read_mask)
 
-    def expect(self, methods: Sequence[Method], episodes: Sequence[Episode]) -> None:
-        """Announce which methods will ask for which episodes, so that the cache knows the order."""
+    def expect(self, methods: Sequence[Method], episodes: Sequence[Episode], batch: int = 1) -> None:
+        """Announce which methods will ask for which episodes, so that the cache knows the order.
+
+        Args:
+            methods: the methods.
+            episodes: in the order of their requests.
+            batch: episodes that each method asks for before the next method does, see `fssbench.evaluation.batches`.
+        """
         self._add_sources(methods)
-        self.cache.plan(self._requests(methods, episodes))
+        self.cache.plan(self._requests(methods, episodes, batch))
         self._coming = list(episodes)
         self._places = {episode.index: place for place, episode in enumerate(episodes)}
         plugins = (self.dataset, *methods, *(m.backbone for m in methods if m.backbone is not None))
@@ -182,11 +189,14 @@ class Inputs:
             self._extractors[key] = Extractor(backbone, self._precision, replay=self._replay)
         return self._extractors[key]
 
-    def _requests(self, methods: Sequence[Method], episodes: Sequence[Episode]) -> Iterator[Hashable]:
-        for episode in episodes:
+    def _requests(
+        self, methods: Sequence[Method], episodes: Sequence[Episode], batch: int
+    ) -> Iterator[Hashable]:
+        for together in split_batches(episodes, batch):
             for method in methods:
-                for item in (episode.query, *episode.supports):
-                    yield self._key(self._sources[id(method)], item)
+                for episode in together:
+                    for item in (episode.query, *episode.supports):
+                        yield self._key(self._sources[id(method)], item)
 
     def _key(self, source: _Source, item: str) -> Hashable:
         """Return the cache key of an image.  It contains the file's hash, as a file may change between plans."""
@@ -355,7 +365,7 @@ class Inputs:
         except torch.OutOfMemoryError:
             raise DataError(
                 f"the memory of device {str(self.device)!r} ran out at image {item!r} ({source.size} px). "
-                "Next: a smaller --cache-mb or --size, or --device cpu"
+                "Next: a smaller --cache-mb, --size or (if given) --batch, or --device cpu"
             ) from None
 
     def _read_mask(self, item: str, class_id: int, size: int) -> NDArray[np.uint8]:

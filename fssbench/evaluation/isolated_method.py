@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fssbench.contracts.methods import Method
 from fssbench.errors import PluginError
+from fssbench.evaluation.batches import choose_batch
 from fssbench.evaluation.buffers import Buffers
 from fssbench.evaluation.method_call import EpisodeCall, segment_episode
 from fssbench.evaluation.settings import Settings
@@ -32,7 +33,9 @@ GRACE = 3.0
 
 
 def runs_apart(method: Method, settings: Settings) -> bool:
-    """Return whether a method gets a process of its own."""
+    """Return whether a method gets a process of its own.  None gets one that predicts several episodes together."""
+    if choose_batch(method, settings) > 1:
+        return False
     if settings.inspect is not None or not can_fork() or torch.device(settings.device).type != "cpu":
         return False
     return not is_built_in(method) if settings.isolate is None else settings.isolate

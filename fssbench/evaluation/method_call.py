@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -55,7 +55,36 @@ def segment_episode(
     Raises:
         PluginError: as `call_method`, or if the result is no mask.
     """
-    options: dict[str, Any] = tell_class_names(method, (call.class_name,))
+    masks = segment_episodes(
+        method, inputs, call, (call.class_name,), source=source, smaller="--size or --cache-mb"
+    )
+    mask: NDArray[np.bool_] = masks[0]
+    return mask
+
+
+def segment_episodes(
+    method: Method,
+    inputs: tuple[Any, Any, Tensor],
+    call: EpisodeCall,
+    class_names: Sequence[str],
+    *,
+    source: Source,
+    smaller: str,
+) -> NDArray[np.bool_]:
+    """Predict the masks (B, H, W) of B episodes in one call.
+
+    Args:
+        method: the method.
+        inputs: queries, supports and support masks, as it reads them.
+        call: what it is told beside these; of the names of classes, `class_names` are told.
+        class_names: name of the class of each episode.
+        source: the method's source files.
+        smaller: options whose value should be smaller if memory runs out.
+
+    Raises:
+        PluginError: as `call_method`, or if the result is no masks.
+    """
+    options: dict[str, Any] = tell_class_names(method, class_names)
     if method.steps:
         options["seed"] = call.seed
 
@@ -63,20 +92,14 @@ def segment_episode(
         with computing_in(call.precision, inputs[2].device):
             return method.segment(*inputs, size=call.size, **options)
 
-    mask = call_method(
-        segment,
-        where=call.where,
-        inputs=inputs,
-        source=source,
-        seed=call.seed,
-        smaller="--size or --cache-mb",
+    masks = call_method(
+        segment, where=call.where, inputs=inputs, source=source, seed=call.seed, smaller=smaller
     )
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or tuple(mask.shape) != (1, *call.size):
-        got = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
-        raise PluginError(
-            f"{call.where}: segment returned {got}, expected torch.bool (1, {call.size[0]}, {call.size[1]})"
-        )
-    result: NDArray[np.bool_] = mask[0].cpu().numpy()
+    expected = len(class_names), *call.size
+    if not isinstance(masks, Tensor) or masks.dtype != torch.bool or tuple(masks.shape) != expected:
+        got = f"{masks.dtype} {tuple(masks.shape)}" if isinstance(masks, Tensor) else type(masks).__name__
+        raise PluginError(f"{call.where}: segment returned {got}, expected torch.bool {expected}")
+    result: NDArray[np.bool_] = masks.cpu().numpy()
     return result
 
 

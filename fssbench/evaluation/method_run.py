@@ -86,11 +86,14 @@ class MethodRun:
         data: str,
         small: Thumbnails,
         pictures: Pictures,
+        batch: int = 1,
     ) -> None:
         self.guard = guard
         self.method = method = guard.method
         self.plan = plan
         self.settings = settings
+        self.batch = batch
+        """Episodes that the method predicts together; more than 1 only in a `BatchedRun`."""
         self.score_size = settings.score_size or find_plan_benchmark(plan).benchmark.score_size
         self.broken: FssbenchError | None = None
         """Why the method stopped, if it broke its contract."""
@@ -108,9 +111,11 @@ class MethodRun:
             score_size=self.score_size,
             device=torch.device(settings.device).type,
             precision=settings.precision,
+            batch=batch,
             shard=settings.shard,
         )
         manifest = RunManifest.of(identity, make_context(method, plan, pictures))
+        self.manifest = manifest
         self.identity = manifest.identity
         self.label = manifest.context.label
         self.path = settings.out / make_run_slug(manifest)
@@ -138,7 +143,7 @@ class MethodRun:
         """The episode that the process computes now."""
         # masks of one size, because each size needs a recording of its own
         one_kind = settings.precision == "float32" and self.score_size == "input"
-        usual = settings.replay and one_kind and settings.inspect is None
+        usual = settings.replay and one_kind and settings.inspect is None and batch == 1
         self.replays = make_replays(method, torch.device(settings.device)) if usual else None
         """Recordings of the method's work on a CUDA device; None if each call launches it anew."""
         self._launched: tuple[Given, Launched] | None = None
@@ -354,9 +359,8 @@ class MethodRun:
         if self._withheld is not None:
             self._append(self._withheld)
             self._withheld = None
-        if (
-            not self.settings.sensitivity and self.settings.precision == "float32"
-        ):  # else more predictions follow
+        exact = self.settings.precision == "float32" and self.batch == 1
+        if exact and not self.settings.sensitivity:  # else more predictions follow
             self.close()
 
     def predict_mask(

@@ -1,6 +1,7 @@
-"""Computes some episodes of a run in bfloat16 again in float32, and stores the counts beside the run.
+"""Computes some episodes of a run in bfloat16 again in float32, and of a run in batches again at batch 1.
 
-They say how much bfloat16 changes the figures of this method on these data; the mark of the run contains it.
+The counts are stored beside the run.  They say how much bfloat16, or the batch, changes the figures of this method on
+these data; the marks of the run contain it.
 """
 
 from __future__ import annotations
@@ -13,25 +14,51 @@ from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method
 from fssbench.contracts.rounding_probes import RoundingProbe
 from fssbench.errors import DatasetContractError, FssbenchError, PluginError, RunFolderError
+from fssbench.evaluation.batched_run import BatchedRun
+from fssbench.evaluation.batches import select_batch
 from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.method_run import MethodRun
 from fssbench.evaluation.probing import count_pixels, predict_stored_mask
 from fssbench.evaluation.settings import Settings, select_part
 from fssbench.evaluation.support_effect import choose_probed_episodes
 from fssbench.runs.probe_log import StoredProbes
-from fssbench.runs.rounding_probes import ROUNDING_PROBES
+from fssbench.runs.rounding_probes import FLOAT32, REFERENCES, Reference
 
 EPISODES = 20
-"""Number of episodes that are computed in float32 too, each of another query: 2 % of a plan of 1,000."""
+"""Number of episodes that are computed in the exact way too: 2 % of a plan of 1,000."""
+
+
+def choose_rounding_episodes(plan: Plan, batch: int) -> tuple[int, ...]:
+    """Choose the episodes that are computed in the exact way too; everybody chooses the same ones.
+
+    At batch 1 each has another query.  Otherwise they are those of as few batches as are needed, because each costs the
+    prediction of its batch.
+
+    Args:
+        plan: the plan.
+        batch: episodes that the run predicts together.
+
+    Returns:
+        Indices in ascending order.
+    """
+    if batch == 1:
+        return choose_probed_episodes(plan, EPISODES)
+    chosen: set[int] = set()
+    for number in range(1, EPISODES + 1):
+        first = choose_probed_episodes(plan, number)
+        chosen = {mate.index for index in first for mate in select_batch(plan, index, batch)}
+        if len(chosen) >= EPISODES:
+            break
+    return tuple(sorted(chosen)[:EPISODES])
 
 
 def probe_rounding(
     runs: Sequence[MethodRun], plan: Plan, settings: Settings, inputs: Inputs, exact: Inputs
 ) -> list[tuple[Method, FssbenchError]]:
-    """Compute the chosen episodes that each run has counted in float32 too.
+    """Compute the chosen episodes that each run has counted in the exact way too.
 
     Args:
-        runs: one per method, in bfloat16, each with its folder open.
+        runs: one per method, each with its folder open.
         plan: the full plan.
         settings: those of the runs.
         inputs: the source of the episodes as the runs read them.
@@ -42,10 +69,12 @@ def probe_rounding(
     """
     failed: list[tuple[Method, FssbenchError]] = []
     part = {episode.index for episode in select_part(plan, settings)}
-    chosen = sorted(part.intersection(choose_probed_episodes(plan, EPISODES)))
     for run in (run for run in runs if run.is_active):
         try:
-            _probe_run(run, [index for index in chosen if index in run.writer.done], inputs, exact)
+            for reference in REFERENCES:
+                if reference.applies_to(run.manifest.block):
+                    chosen = part.intersection(choose_rounding_episodes(plan, run.batch))
+                    _probe_run(run, reference, sorted(chosen & run.writer.done.keys()), inputs, exact)
         except DatasetContractError:
             raise
         except (PluginError, RunFolderError) as error:
@@ -54,25 +83,34 @@ def probe_rounding(
     return failed
 
 
-def _probe_run(run: MethodRun, indices: Sequence[int], inputs: Inputs, exact: Inputs) -> None:
-    stored = StoredProbes(ROUNDING_PROBES, run.path)
+def _probe_run(
+    run: MethodRun, reference: Reference, indices: Sequence[int], inputs: Inputs, exact: Inputs
+) -> None:
+    stored = StoredProbes(reference.log, run.path)
     missing = [index for index in indices if index not in stored.done]
-    exact.expect([run.method], [run.plan[index] for index in missing])
+    if reference is FLOAT32:
+        exact.expect([run.method], [run.plan[index] for index in missing], run.batch)
     try:
         for index in missing:
-            stored.append(_probe_episode(run, index, inputs, exact))
+            stored.append(_probe_episode(run, reference, index, inputs, exact))
     finally:
         stored.close()
 
 
-def _probe_episode(run: MethodRun, index: int, inputs: Inputs, exact: Inputs) -> RoundingProbe:
+def _probe_episode(
+    run: MethodRun, reference: Reference, index: int, inputs: Inputs, exact: Inputs
+) -> RoundingProbe:
     episode = run.plan[index]
     target = inputs.target(episode, original=run.score_size == "original")
     rounded = predict_stored_mask(run, episode, inputs, target)
-    single = run.predict_mask(episode, exact, target, precision="float32")
+    if reference is FLOAT32:
+        second = run.predict_mask(episode, exact, target, precision="float32")
+    else:
+        assert isinstance(run, BatchedRun)  # no other run has more than one episode in a batch
+        second = run.predict_mask_alone(episode, inputs, target)
     run.guard.check_episode()
-    differing = rounded != single
+    differing = rounded != second
     if target.ignored is not None:
         differing &= ~target.ignored
-    inter, union = count_pixels(single, target)
+    inter, union = count_pixels(second, target)
     return RoundingProbe(index, inter, union, int(np.count_nonzero(differing)))

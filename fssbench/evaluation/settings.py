@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from fssbench.contracts.arguments import Natural, build_from_arguments
+from fssbench.contracts.arguments import Count, Natural, build_from_arguments
 from fssbench.contracts.benchmarks import ScoreSize
 from fssbench.contracts.episodes import Episode, Plan
 from fssbench.contracts.marks import Mark
@@ -41,6 +41,9 @@ class Settings:
     precision: Precision = "float32"
     """`bf16`: products and convolutions in bfloat16, marked in every output; some episodes are computed in float32
     too."""
+    batch: Count = 1
+    """Episodes that a method predicts together, marked in every output if it is not 1; some episodes are then predicted
+    alone too."""
     cache_mb: Natural = 2048
     """Budget of the feature cache in MiB.  It changes no number."""
     feature_cache: Path | None = None

@@ -24,6 +24,7 @@ from fssbench.episodes.replay import prepare_given_plan
 from fssbench.episodes.sampling import plan
 from fssbench.errors import DataError, FssbenchError, LackingError, UsageError
 from fssbench.evaluation.addressed_settings import check_addresses, select_settings
+from fssbench.evaluation.batches import explain_unbatched
 from fssbench.evaluation.engine import evaluate_all
 from fssbench.evaluation.isolated_method import find_unprotected
 from fssbench.evaluation.precision import require_precision
@@ -146,6 +147,7 @@ def prepare(request: Request, *, tell: Callable[[str], None] = lambda _: None) -
         tasks.append(Task(drawn, tuple(m for m in methods if m is not None)))
     notes += collect_error(lambda: [*check_addresses(request.config, names)]) or []
     notes = [*notes, *_note_unprotected(tasks, request.settings, problems)]
+    notes += explain_unbatched([method for task in tasks for method in task.methods], request.settings)
     lacking = [problem for problem in problems if isinstance(problem, LackingError)]
     if len(lacking) == len(problems) and any(task.methods for task in tasks):
         notes += [f"left out: {problem}" for problem in lacking]
@@ -190,10 +192,19 @@ def _note_unprotected(
 ) -> Iterator[str]:
     """Say which methods run in this process because they cannot be apart; a problem if --isolate is given."""
     names = ", ".join(find_unprotected([method for task in tasks for method in task.methods], settings))
-    if names and settings.isolate:
+    batched = f"--batch {settings.batch}" if settings.batch > 1 else ""
+    if names and settings.isolate and batched:
+        problems.append(
+            UsageError(
+                f"--isolate is not possible with {batched} for {names}: a process of its own gets one episode at a "
+                "time. Next: leave out one of these options"
+            )
+        )
+    elif names and settings.isolate:
         problems.append(UsageError(f"--isolate needs the CPU of Linux, not device {settings.device!r}"))
     elif names:
-        yield f"{names}: no process of its own, which needs the CPU of Linux; its crash or hang ends all methods"
+        needs = "one episode at a time" if batched else "the CPU of Linux"
+        yield f"{names}: no process of its own, which needs {needs}; its crash or hang ends all methods"
 
 
 def _was_edited_since_training(method: Method) -> bool:

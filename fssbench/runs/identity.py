@@ -66,6 +66,7 @@ def make_identity(
     score_size: str,
     device: str,
     precision: Precision = "float32",
+    batch: int = 1,
     shard: tuple[int, int] | None = None,
 ) -> Identity:
     """Collect everything that can change a figure of `method` on `plan`.
@@ -82,6 +83,7 @@ def make_identity(
         score_size: `input` or `original`.
         device: device type, such as `cpu`.
         precision: of products and convolutions.
+        batch: episodes that the method predicts together.
         shard: part i of n (1-based) of the plan; None for the whole plan.
     """
     from fssbench.contracts.methods import (
@@ -130,7 +132,7 @@ def make_identity(
         backbone=backbone.name if backbone else None,
         layout=backbone.layout if backbone else None,
         weights_sha256=backbone.weights_sha256 if backbone else None,
-        batch=1,
+        batch=batch,
         dtype=DTYPES[precision],
         device=device,
         **optional,

@@ -41,6 +41,7 @@ _LETTERS = {
     "code": "N",
     "classes": "G",
     "bfloat16": "p",
+    "batch": "b",
 }
 MARK_MEANINGS = {
     "miniature": "the data are procedural drawings, so the figures are not benchmark figures",
@@ -68,6 +69,7 @@ MARK_MEANINGS = {
     "other population": "the data set does not have the published size, so the episodes differ",
     "support sets": "each query is asked with several support sets, and the figure is their mean",
     "bfloat16": "products and convolutions were computed in bfloat16 instead of float32, see `--precision`",
+    "batch": "several episodes were predicted together, see `--batch`",
     "query": "the query is also among its supports, under another name",
     "selected": "the checkpoint was chosen on the test episodes",
     "trained": "tested classes or images were seen in training",

@@ -7,16 +7,16 @@ from collections import Counter
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.images.judgements import AS_PUBLISHED, DOUBTS
 from fssbench.metrics import mark_missing_classes
-from fssbench.runs.rounding_probes import make_precision_marks
+from fssbench.runs.rounding_probes import make_rounding_marks
 from fssbench.runs.store import StoredRun
 
 
 def make_run_marks(run: StoredRun) -> list[Mark]:
-    """Return all marks of a stored run: those of its context and precision, its doubts, and its missing classes."""
+    """Return all marks of a stored run: of its context, precision and batch, its doubts, and its missing classes."""
     doubts = Counter(kind for kinds in run.table.doubts.values() for kind in kinds)
     return [
         *run.manifest.context.marks,
-        *make_precision_marks(run),
+        *make_rounding_marks(run),
         *make_counted_marks(doubts, run.done),
         *mark_missing_classes(run.plan.classes, run.table.class_ids.tolist()),
     ]

@@ -6,6 +6,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fssbench.contracts.arguments import check_arguments
 from fssbench.contracts.run_manifest import RunManifest
@@ -14,7 +15,8 @@ from fssbench.errors import DataError
 from fssbench.runs.identity import make_run_slug
 from fssbench.runs.masks import join_masks
 from fssbench.runs.pictures import join_panels
-from fssbench.runs.rounding_probes import ROUNDING_PROBES
+from fssbench.runs.probe_log import ProbeLog
+from fssbench.runs.rounding_probes import REFERENCES
 from fssbench.runs.sessions import read_sessions
 from fssbench.runs.store import StoredRun, find_run_folders, read_manifest, read_run
 from fssbench.runs.summary import summarise
@@ -110,7 +112,8 @@ def _join(shards: list[StoredRun], out: Path) -> Path:
             shutil.copy(first.path / DATA, path / DATA)
         join_panels([run.path for run in shards], path)
         join_masks([run.path for run in shards], path)
-        for log in (SUPPORT_PROBES, ROUNDING_PROBES):
+        logs: list[ProbeLog[Any]] = [SUPPORT_PROBES, *(reference.log for reference in REFERENCES)]
+        for log in logs:
             log.join([run.path for run in shards], path)
         join_support_sizes([run.path for run in shards], path)
         writer.settle()

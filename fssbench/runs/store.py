@@ -11,6 +11,7 @@
         supports.json    sizes of the objects of the supports, see `fssbench.runs.support_sizes`
         probes.jsonl     optional: episodes asked again with other supports, see `fssbench.runs.support_probes`
         float32.jsonl    in a run in bfloat16: episodes computed in float32 too, see `fssbench.runs.rounding_probes`
+        batch1.jsonl     in a run with `--batch N`: episodes predicted alone too, likewise
         panels.jsonl     small pictures of some episodes, see `fssbench.runs.pictures`
         checksums.json   sha256 of each of these files, see `fssbench.runs.checksums`
 

@@ -1,56 +1,71 @@
-"""Checks what a run in bfloat16 stores about float32: episodes that were computed in both (`float32.jsonl`)."""
+"""Checks what a run in bfloat16 or in batches stores about the exact way: episodes that were computed in both ways.
+
+They are in `float32.jsonl` and `batch1.jsonl`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from fssbench.contracts.precision import DTYPES
+from fssbench.contracts.marks import MarkKind
 from fssbench.contracts.rounding_probes import RoundingProbe
 from fssbench.errors import DataError
-from fssbench.evaluation.rounding import EPISODES
-from fssbench.evaluation.support_effect import choose_probed_episodes
+from fssbench.evaluation.rounding import choose_rounding_episodes
 from fssbench.runs.records import EpisodeRecord
-from fssbench.runs.rounding_probes import FILE, ROUNDING_PROBES
+from fssbench.runs.rounding_probes import REFERENCES, Reference
 from fssbench.runs.store import StoredRun
 from fssbench.verification.seals import Finding, Outcome, explain_impossible_counts
 
-CHECK = "float32 episodes"
-COUNTED = "counts in float32"
+
+def name_file_check(reference: Reference) -> str:
+    """Name the check of the stored episodes of an exact way."""
+    return f"{reference.name} episodes"
 
 
-def check_rounding_file(run: StoredRun) -> list[Finding]:
-    """Check that the episodes in float32 fit their run; no finding if the run has none and needs none."""
-    is_exact = run.manifest.block.dtype == DTYPES["float32"]
-    if not (run.path / FILE).exists():
-        return [] if is_exact else [Finding(CHECK, Outcome.NOT_CHECKED, "no episode was computed in float32")]
-    if is_exact:
-        return [Finding(CHECK, Outcome.DIFFERS, f"a run in float32 has the file {FILE}")]
+def name_count_check(reference: Reference) -> str:
+    """Name the comparison of these episodes with those that are computed again."""
+    return f"counts {'at' if reference.kind == MarkKind.BATCH else 'in'} {reference.name}"
+
+
+def check_rounding_files(run: StoredRun) -> list[Finding]:
+    """Check that the episodes of each exact way fit their run; no finding if the run has none and needs none."""
+    return [finding for reference in REFERENCES for finding in _check_file(run, reference)]
+
+
+def _check_file(run: StoredRun, reference: Reference) -> list[Finding]:
+    check, file, name = name_file_check(reference), reference.log.file, reference.name
+    is_needed = reference.applies_to(run.manifest.block)
+    if not (run.path / file).exists():
+        text = f"no episode was computed again ({name})"
+        return [Finding(check, Outcome.NOT_CHECKED, text)] if is_needed else []
+    if not is_needed:
+        return [Finding(check, Outcome.DIFFERS, f"a run that is itself {name} has the file {file}")]
     try:
-        probes = ROUNDING_PROBES.read(run.path)
+        probes = reference.log.read(run.path)
     except DataError as error:
-        return [Finding(CHECK, Outcome.DIFFERS, str(error))]
-    chosen = set(choose_probed_episodes(run.plan, EPISODES))
+        return [Finding(check, Outcome.DIFFERS, str(error))]
+    chosen = set(choose_rounding_episodes(run.plan, run.manifest.block.batch))
     faults = [fault for p in probes.values() if (fault := _find_fault(run, p, chosen))]
     if faults:
         more = f"; and {len(faults) - 1} more" if len(faults) > 1 else ""
-        return [Finding(CHECK, Outcome.DIFFERS, f"{faults[0]}{more}")]
+        return [Finding(check, Outcome.DIFFERS, f"{faults[0]}{more}")]
     wanted = chosen & run.records.keys()
     if lacking := sorted(wanted - probes.keys()):
         text = (
-            f"{len(lacking)} of {len(wanted)} chosen episodes were not computed in float32, so the effect in the mark "
-            f"may be that of a selection; the first is episode {lacking[0]}. Next: run the same command again"
+            f"{len(lacking)} of {len(wanted)} chosen episodes were not computed again ({name}), so the effect in the "
+            f"mark may be that of a selection; the first is episode {lacking[0]}. Next: run the same command again"
         )
-        return [Finding(CHECK, Outcome.NOT_CHECKED, text)]
-    return [Finding(CHECK, Outcome.EQUAL, f"{len(probes)} episodes were computed in float32 too")]
+        return [Finding(check, Outcome.NOT_CHECKED, text)]
+    return [Finding(check, Outcome.EQUAL, f"{len(probes)} episodes were computed again ({name})")]
 
 
 def _find_fault(run: StoredRun, probe: RoundingProbe, chosen: set[int]) -> str:
     """Explain why a probe cannot belong to the run; empty if it can."""
     record = run.records.get(probe.index)
     if record is None:
-        return f"episode {probe.index} was computed in float32, but it is not counted"
+        return f"episode {probe.index} was computed again, but it is not counted"
     if probe.index not in chosen:
         return f"episode {probe.index} is not among those that the plan chooses"
     counts = EpisodeRecord(probe.index, record.class_id, probe.inter, probe.union, record.target)
@@ -69,42 +84,63 @@ def _find_fault(run: StoredRun, probe: RoundingProbe, chosen: set[int]) -> str:
     return ""
 
 
-def choose_rounding_probes(run: StoredRun, indices: Sequence[int], share: float) -> list[int]:
-    """Choose the stored float32 episodes to compute again: a share of them; the same for everybody.
+def choose_rounding_probes(
+    run: StoredRun, reference: Reference, indices: Sequence[int], share: float
+) -> list[int]:
+    """Choose the stored episodes of an exact way to compute again: a share of them; the same for everybody.
 
     Args:
         run: the run.
+        reference: the exact way.
         indices: the episodes that are computed again anyway; if there are none, none is chosen.
         share: share of the stored ones.
     """
     try:
-        stored = ROUNDING_PROBES.read(run.path).keys() & run.records.keys()
-    except DataError:  # named by `check_rounding_file`
+        stored = reference.log.read(run.path).keys() & run.records.keys()
+    except DataError:  # named by `check_rounding_files`
         return []
-    order = sorted(stored, key=lambda i: hashlib.sha256(f"{run.identity}/float32/{i}".encode()).digest())
+    order = order_by_hash(run, stored, reference.name)
     return sorted(order[: min(math.ceil(share * len(order)), len(indices))])
 
 
+def order_by_hash(run: StoredRun, indices: Iterable[int], name: str = "") -> list[int]:
+    """Order episodes by a hash of the identity and the number of their batch; the same for everybody.
+
+    Episodes of one batch stay together, because each costs the prediction of the whole batch.
+
+    Args:
+        run: the run.
+        indices: the episodes.
+        name: what they are chosen for; part of what is hashed.
+    """
+    batch, words = run.manifest.block.batch, f"{run.identity}/{name}/" if name else f"{run.identity}/"
+    return sorted(
+        indices, key=lambda i: (hashlib.sha256(f"{words}{i // max(1, batch)}".encode()).digest(), i)
+    )
+
+
 def compare_rounding_probes(
-    run: StoredRun, again: StoredRun, indices: Sequence[int], *, tolerance: float
+    run: StoredRun, again: StoredRun, chosen: Mapping[Reference, Sequence[int]], *, tolerance: float
 ) -> Iterator[Finding]:
-    """Compare some float32 episodes with those that were computed again; no finding if none was.
+    """Compare some episodes of each exact way with those that were computed again; no finding if none was.
 
     Args:
         run: the stored run.
         again: the recomputation.
-        indices: the episodes to compare.
+        chosen: the episodes to compare.
         tolerance: share of an episode's pixels by which counts may differ.
     """
-    if not indices:
-        return
-    stored, now = ROUNDING_PROBES.read(run.path), ROUNDING_PROBES.read(again.path)
-    differing = [i for i in indices if i not in now or _measure_gap(stored[i], now[i]) > tolerance]
-    if differing:
-        text = f"{len(differing)} of {len(indices)} differ; the first is episode {differing[0]}"
-        yield Finding(COUNTED, Outcome.DIFFERS, text)
-    else:
-        yield Finding(COUNTED, Outcome.EQUAL, f"{len(indices)} of {len(stored)} were computed again")
+    for reference, indices in chosen.items():
+        if not indices:
+            continue
+        stored, now = reference.log.read(run.path), reference.log.read(again.path)
+        differing = [i for i in indices if i not in now or _measure_gap(stored[i], now[i]) > tolerance]
+        check = name_count_check(reference)
+        if differing:
+            text = f"{len(differing)} of {len(indices)} differ; the first is episode {differing[0]}"
+            yield Finding(check, Outcome.DIFFERS, text)
+        else:
+            yield Finding(check, Outcome.EQUAL, f"{len(indices)} of {len(stored)} were computed again")
 
 
 def _measure_gap(one: RoundingProbe, other: RoundingProbe) -> float:

@@ -7,11 +7,11 @@ all.  The stored run must also have the marks that the recomputation writes.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from fssbench.plugins.registry import BACKBONES, DATASETS, METHODS
 from fssbench.runs.identity import hash_plan_files
 from fssbench.runs.pictures import read_panels
 from fssbench.runs.redaction import HIDDEN
+from fssbench.runs.rounding_probes import REFERENCES
 from fssbench.runs.store import StoredRun, find_run_folders, read_run
 from fssbench.verification.masks import NOTHING_CHOSEN, check_mask_files, recount_masks
 from fssbench.verification.pictures import CHECK as PICTURES, compare_pictures
@@ -46,9 +47,10 @@ from fssbench.verification.probes import (
     compare_support_sizes,
 )
 from fssbench.verification.rounding import (
-    check_rounding_file,
+    check_rounding_files,
     choose_rounding_probes,
     compare_rounding_probes,
+    order_by_hash,
 )
 from fssbench.verification.seals import Finding, Outcome, check_seals
 
@@ -91,7 +93,7 @@ def verify_run(path: Path, inputs: VerificationInputs) -> list[Finding]:
         return findings
     findings += check_mask_files(run)
     findings += check_probe_file(run)
-    findings += check_rounding_file(run)
+    findings += check_rounding_files(run)
     try:
         require_known_data(run.plan)
         root = find_data_folder_of(run.plan.dataset, inputs.data)
@@ -220,8 +222,7 @@ def _load_method(run: StoredRun, inputs: VerificationInputs) -> Method:
 def choose_episodes(run: StoredRun, inputs: VerificationInputs) -> list[int]:
     """Choose the episodes to compute again.  They depend only on the identity, so everybody gets the same ones."""
     wanted = math.ceil(inputs.share * run.done) if inputs.episodes is None else inputs.episodes
-    order = sorted(run.records, key=lambda i: hashlib.sha256(f"{run.identity}/{i}".encode()).digest())
-    return sorted(order[:wanted])
+    return sorted(order_by_hash(run, run.records)[:wanted])
 
 
 def _recompute(run: StoredRun, plan: Plan, method: Method, inputs: VerificationInputs) -> Iterator[Finding]:
@@ -230,7 +231,7 @@ def _recompute(run: StoredRun, plan: Plan, method: Method, inputs: VerificationI
     indices = choose_episodes(run, inputs)
     share = inputs.share if inputs.episodes is None else 1.0
     probed = choose_probes(run, indices, share)
-    rounded = choose_rounding_probes(run, indices, share)
+    rounded = {each: choose_rounding_probes(run, each, indices, share) for each in REFERENCES}
     try:
         precision = read_precision(identity.dtype)
         require_precision(precision, device)
@@ -243,11 +244,12 @@ def _recompute(run: StoredRun, plan: Plan, method: Method, inputs: VerificationI
             score_size="original" if identity.score_size == "original" else "input",
             device=device,
             precision=precision,
+            batch=identity.batch,
             shard=identity.shard,
             panels=len(plan),
             isolate=None,
             repeated=0,
-            only=frozenset({*indices, *probed, *rounded}),
+            only=frozenset({*indices, *probed, *chain.from_iterable(rounded.values())}),
             sensitivity=len(plan) if probed else 0,
             probe_only=frozenset(probed),
         )

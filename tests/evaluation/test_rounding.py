@@ -31,11 +31,14 @@ from fssbench.files.append_log import seal
 from fssbench.metrics import score
 from fssbench.runs.identity import hash_plan_files
 from fssbench.runs.merge import merge
-from fssbench.runs.rounding_probes import FILE, ROUNDING_PROBES, RoundingEffect, measure_rounding_effect
+from fssbench.runs.rounding_probes import FLOAT32, RoundingEffect, measure_rounding_effect
 from fssbench.runs.store import read_run
-from fssbench.verification.rounding import CHECK, COUNTED
+from fssbench.verification.rounding import name_count_check, name_file_check
 from fssbench.verification.seals import Outcome
 from fssbench.verification.stored_run import VerificationInputs, verify_run
+
+FILE = FLOAT32.log.file
+CHECK, COUNTED = name_file_check(FLOAT32), name_count_check(FLOAT32)
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +85,7 @@ def test_the_mark_has_the_effect_that_two_runs_show(null):
     assert not any(mark.kind == MarkKind.BFLOAT16 for mark in exact.marks)
     assert not (exact.path / FILE).exists()
     effect = measure_rounding_effect(read_run(rounded.path))
-    indices = sorted(ROUNDING_PROBES.read(rounded.path))
+    indices = sorted(FLOAT32.log.read(rounded.path))
     assert effect is not None
     assert effect.episodes == len(indices) == len({(plan[i].class_id, plan[i].query) for i in range(12)})
     figures = [
@@ -96,7 +99,7 @@ def test_the_mark_has_the_effect_that_two_runs_show(null):
         ).miou
         for run in (read_run(rounded.path), read_run(exact.path))
     ]
-    assert [effect.miou, effect.float32_miou] == figures
+    assert [effect.miou, effect.exact_miou] == figures
     records = read_run(exact.path).records
     masks = [{i: read_masks(run.path, plan)[i] for i in indices} for run in (rounded, exact)]
     assert effect.differing == sum(int((masks[0][i] != masks[1][i]).sum()) for i in indices) > 0
@@ -132,7 +135,7 @@ def test_shards_join_to_the_effect_of_the_whole(null):
     (joined,) = merge([null.folder / "shards"], null.folder / "joined")
     assert (joined / FILE).read_bytes() == (whole.path / FILE).read_bytes()
     assert null.read_results(joined) == null.read_results(whole.path)
-    assert len(ROUNDING_PROBES.read(joined)) <= EPISODES
+    assert len(FLOAT32.log.read(joined)) <= EPISODES
 
 
 def test_a_process_of_its_own_gives_the_same(null):
@@ -161,7 +164,7 @@ def test_verify_computes_in_bfloat16_and_in_float32(null, monkeypatch):
     (run,) = null.run("runs", plan, precision="bf16")
     sound = outcomes(null, run.path)
     assert {sound[each] for each in (CHECK, COUNTED, "counts", "summary")} == {Outcome.EQUAL}
-    probe = next(iter(ROUNDING_PROBES.read(run.path).values()))
+    probe = next(iter(FLOAT32.log.read(run.path).values()))
     change(run.path, differing=probe.differing + 10**6)
     assert outcomes(null, run.path)[CHECK] == Outcome.DIFFERS
     # a possible lie: in float32, one more background pixel is wrong
@@ -186,7 +189,7 @@ def test_verify_names_an_effect_that_is_measured_on_a_selection(null):
 
 
 def test_the_effect_on_episodes_without_foreground_is_no_number():
-    effect = RoundingEffect(2, math.nan, math.nan, 0, 100)
+    effect = RoundingEffect(2, math.nan, math.nan, 0, 100, "float32")
     assert "nan" not in str(effect)
     assert "0 %" in str(effect)
 

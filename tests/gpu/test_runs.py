@@ -9,6 +9,7 @@ import pytest
 import torch
 from whole_runs import records, run
 
+from fssbench.contracts.marks import MarkKind
 from fssbench.errors import FssbenchError
 from fssbench.plugins.registry import load_plugin
 from fssbench.runs.store import read_run
@@ -56,6 +57,20 @@ def test_bfloat16_moves_scores_little_and_says_so(mini: Path, tmp_path: Path) ->
         assert one.identity != other.identity
         assert abs(one.score.miou - other.score.miou) <= 3, one.path.name
         assert any("bfloat16" in str(mark) for mark in other.marks)
+
+
+def test_batches_move_scores_little_say_so_and_give_the_same_counts_again(
+    device: str, mini: Path, tmp_path: Path
+) -> None:
+    alone = run(tmp_path / "alone", device, mini, "pascal5i", *METHODS)
+    together, again = (
+        run(tmp_path / name, device, mini, "pascal5i", *METHODS, batch=5) for name in ("together", "again")
+    )
+    assert [records(each) for each in together] == [records(each) for each in again]
+    for one, other in zip(alone, together, strict=True):
+        assert one.identity != other.identity
+        assert abs(one.score.miou - other.score.miou) <= 0.05, one.path.name
+        assert any(mark.kind == MarkKind.BATCH for mark in other.marks)
 
 
 @pytest.mark.usefixtures("gpu")

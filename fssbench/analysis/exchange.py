@@ -35,7 +35,7 @@ Folds = Sequence[tuple[RunResult, RunResult]]
 """The runs of A and B for each fold, on the same episodes."""
 _Rows = NDArray[np.int64]
 _BLOCK = 2_000_000
-"""Draws held in memory at once: 16 MB of float64."""
+"""Bits drawn at once, one byte each.  Another number would draw others."""
 _TOGETHER = 1024
 """Draws of which all couples are computed at once, so that their sums stay in a processor's cache."""
 _MOST_QUERIES = 256

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from fssbench.analysis.exchange import Folds, exchange_p
+from fssbench.analysis.parallel import map_in_threads
 from fssbench.analysis.statistics import (
     Difference,
     Sample,
@@ -83,14 +84,15 @@ def compute_paired_differences(
     drawn = estimate_miou_of_runs(list(runs.values()), resamples=resamples, seed=seed)
     samples = dict(zip(runs, drawn, strict=True))
     means: dict[tuple[int, ...], Sample] = {}
-    compared = []
+    sides: list[tuple[Sample, Sample]] = []
     for folds in couples:
         rows = [tuple(id(both[side]) for both in folds) for side in (0, 1)]
         for row in rows:
             if row not in means:  # a method is in many couples
                 means[row] = mean_sample([samples[number] for number in row])
-        a, b = (means[row] for row in rows)
-        compared.append((a, b, compute_difference(a, b)))
+        sides.append((means[rows[0]], means[rows[1]]))
+    gaps = map_in_threads(lambda both: compute_difference(*both), sides)
+    compared = [(a, b, gap) for (a, b), gap in zip(sides, gaps, strict=True)]
     tested = [n for n, (_, _, gap) in enumerate(compared) if not math.isnan(gap.p)]
     exchanged = exchange_p([couples[n] for n in tested], draws=resamples, seed=seed)
     for n, p in zip(tested, exchanged, strict=True):

@@ -64,7 +64,8 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate one method on one plan.  The same call resumes an unfinished run.
 
-    Each episode is stored when it is counted, so an interrupt loses at most the episode that was being computed.
+    Each episode is stored when it is counted, so an interrupt loses at most the episode, or the batch, that was
+    being computed.
 
     Args:
         method: from `fssbench.load_method`.

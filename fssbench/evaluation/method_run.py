@@ -40,6 +40,7 @@ from fssbench.runs.identity import COMMAND, make_context, make_identity, make_ru
 from fssbench.runs.masks import SavedMasks
 from fssbench.runs.pictures import Panels, Thumbnails
 from fssbench.runs.records import EpisodeRecord
+from fssbench.runs.rounding_probes import make_unmeasured_marks
 from fssbench.runs.sessions import Session, read_sessions
 from fssbench.runs.summary import find_absent_rule, summarise
 from fssbench.runs.support_sizes import read_support_sizes, write_support_sizes
@@ -423,7 +424,7 @@ class MethodRun:
         return InspectedEpisode(
             path=self.path,
             label=self.label,
-            marks=self.marks,
+            marks=(*self.marks, *make_unmeasured_marks(self.manifest.block)),
             method=self.method,
             source=self.source,
             plan=self.plan,

@@ -72,6 +72,7 @@ BATCH_1 = Reference(
     lambda identity: f"{identity.batch} episodes together; ",
 )
 REFERENCES = FLOAT32, BATCH_1
+_UNMEASURED = "effect on mIoU not measured"
 
 
 @dataclass(frozen=True)
@@ -134,10 +135,19 @@ def make_rounding_marks(run: StoredRun) -> list[Mark]:
     return [_make_mark(run, each) for each in REFERENCES if each.applies_to(run.manifest.block)]
 
 
+def make_unmeasured_marks(identity: Identity) -> list[Mark]:
+    """Return the same marks for answers of which none was computed in the exact way."""
+    return [_join_mark(each, identity, _UNMEASURED) for each in REFERENCES if each.applies_to(identity)]
+
+
 def _make_mark(run: StoredRun, reference: Reference) -> Mark:
     try:
         effect = measure_rounding_effect(run, reference)
-        text = "effect on mIoU not measured" if effect is None else str(effect)
+        text = _UNMEASURED if effect is None else str(effect)
     except DataError:  # `verify` names it
         text = f"effect unknown because {reference.log.file} is damaged"
-    return Mark(reference.kind, f"{reference.describe(run.manifest.block)}{text}")
+    return _join_mark(reference, run.manifest.block, text)
+
+
+def _join_mark(reference: Reference, identity: Identity, text: str) -> Mark:
+    return Mark(reference.kind, f"{reference.describe(identity)}{text}")

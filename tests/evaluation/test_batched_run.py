@@ -268,6 +268,14 @@ def test_isolate_and_batch_exclude_each_other(null, tmp_path):
     assert any("null" in note and "process" in note for note in done.notes)
 
 
+def test_an_inspected_episode_is_marked(null):
+    inspected = []
+    null.run("runs", null.plan(5), batch=4, inspect=inspected.append)
+    assert [each.episode.index for each in inspected] == [0, 1, 2, 3, 4]
+    assert all(any(mark.kind == MarkKind.BATCH for mark in each.marks) for each in inspected)
+    assert inspected[1].query.shape[0] == inspected[1].support_mask.shape[0] == 1
+
+
 def test_masks_of_their_own_sizes_are_predicted_by_size(null, mini, tmp_path):
     plan = fssbench.plan("pascal-to-chestxray", shot=1, data=mini, episodes=5, size=64)
     loaded = fssbench.load_method("panet", weights="random", backbone="efficientnet-lite0")

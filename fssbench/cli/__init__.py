@@ -21,7 +21,7 @@ from fssbench import __version__
 from fssbench.cli.exit_codes import exit_code_armed, run_program
 from fssbench.cli.output import escape_text
 from fssbench.cli.streams import open_closed_streams
-from fssbench.cli.warning_lines import print_plain_warnings
+from fssbench.cli.warning_lines import format_warning, print_plain_warnings
 from fssbench.compat import require_torch
 from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
 from fssbench.files.clean_text import shorten_middle
@@ -128,6 +128,13 @@ class Verbs(click.Group):
                 raise
             _report_system_error(error)
             ctx.exit(UsageError.exit_code if error.errno == errno.ENAMETOOLONG else DataError.exit_code)
+        except Warning as error:  # only `python -W error` and PYTHONWARNINGS make an exception of it
+            click.echo(
+                f"error: {format_warning(error, type(error))}. Next: without PYTHONWARNINGS=error and `-W error` this "
+                "is a warning, and the command goes on",
+                err=True,
+            )
+            ctx.exit(DataError.exit_code)
         except SystemExit as error:  # no verb raises this, so a plugin did; its code may be 0
             click.echo(
                 f"error: a plugin ended the program (SystemExit: {error.code}). Finished work is kept. "

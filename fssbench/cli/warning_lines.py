@@ -29,7 +29,11 @@ def _print_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    kind = "" if category is UserWarning else f"{category.__name__}: "
-    text = escape_text(hide_in_message(to_one_line(str(message))))
     with suppress(OSError, ValueError):  # the stream is closed; a warning ends no work
-        click.echo(f"warning: {kind}{text}", file=file, err=file is None)
+        click.echo(f"warning: {format_warning(message, category)}", file=file, err=file is None)
+
+
+def format_warning(message: Warning | str, category: type[Warning]) -> str:
+    """Return the text of a warning as one line, with its category if that is not ours."""
+    kind = "" if category is UserWarning else f"{category.__name__}: "
+    return f"{kind}{escape_text(hide_in_message(to_one_line(str(message))))}"

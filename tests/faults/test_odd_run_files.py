@@ -141,6 +141,20 @@ def test_a_warning_is_one_line_without_code(capsys: pytest.CaptureFixture[str]) 
     assert __file__ not in said.err
 
 
+def test_a_warning_that_the_user_makes_an_error_is_one_line_too(runs: Path) -> None:
+    log = find_run(runs, "pmnet") / "episodes.jsonl"
+    log.write_bytes(log.read_bytes()[:-20])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        done = run_command("list", "runs", "--json", "-o", str(runs), folder=runs)
+    assert done.exit_code == DataError.exit_code
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert str(log) in line
+    assert "PYTHONWARNINGS" in line
+
+
 @pytest.mark.slow
 def test_a_command_prints_a_torn_record_as_a_warning_of_one_line(runs: Path) -> None:
     log = find_run(runs, "pmnet") / "episodes.jsonl"

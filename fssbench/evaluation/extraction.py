@@ -15,10 +15,16 @@ import torch
 from torch import Tensor
 
 from fssbench.contracts.backbones import Backbone, Tap
-from fssbench.contracts.precision import Precision
+from fssbench.contracts.precision import DTYPES, Precision
 from fssbench.errors import PluginError
 from fssbench.evaluation.isolation import generators_kept, seed_generators
 from fssbench.evaluation.precision import computing_in
+from fssbench.evaluation.processor_layout import (
+    fold_norms,
+    gains_from_layout,
+    put_channels_first,
+    put_channels_last,
+)
 from fssbench.evaluation.recorded_network import RecordedNetwork
 from fssbench.evaluation.recording import says_replayable
 from fssbench.loading.backbones import find_backbone_source
@@ -50,12 +56,14 @@ class Extractor:
             RecordedNetwork(self._network) if replay and says_replayable(backbone) else self._network
         )
         self._precision = precision
-        # convolutions in bfloat16 take half the time if channels come last
-        self._layout = torch.contiguous_format if precision == "float32" else torch.channels_last
+        self._layout = torch.contiguous_format
         if precision != "float32":
-            for weights in self._network.parameters():
-                if weights.ndim == 4:
-                    weights.data = weights.data.contiguous(memory_format=self._layout)
+            self._layout = torch.channels_last  # convolutions in bfloat16 take half the time
+        elif gains_from_layout(self._network):
+            self._layout = torch.channels_last
+            fold_norms(self._network)
+        if self._layout is torch.channels_last:
+            put_channels_last(self._network)
         self.distributions = self._source.distributions
         self.taps: Mapping[str, Tap] = self._network.taps
         self._tensors = list(self._network.state_dict(keep_vars=True).values())
@@ -99,9 +107,10 @@ class Extractor:
                 f"{where}: its weights changed while it computed features, so these would depend on the order of the "
                 "images. Next: keep `forward` from writing to parameters and buffers"
             )
-        if self._precision == "float32":
+        if self._layout is torch.contiguous_format:
             return dict(maps)
-        return {tap: features.to(torch.bfloat16).contiguous() for tap, features in maps.items()}
+        dtype = getattr(torch, DTYPES[self._precision])
+        return {tap: put_channels_first(features).to(dtype) for tap, features in maps.items()}
 
 
 def _require_maps(maps: Any, network: Backbone, taps: Sequence[str], device: torch.device) -> None:

@@ -18,6 +18,7 @@ _RULES = (
     "data/reader.py",
     "evaluation/precision.py",
     "evaluation/extraction.py",
+    "evaluation/processor_layout.py",
     "evaluation/feature_store.py",
 )
 """Modules of fssbench by which an image becomes features, and that which stores them."""

@@ -82,8 +82,8 @@ def find_download_address(record: PublishedWeights) -> str:
     """Return the download address of published weights, as their library gives it.
 
     Raises:
-        DataError: if that library is not installed, if the file comes with a package, or if its publisher requires
-            a step by the user first.
+        LackingError: if that library is not installed.
+        DataError: if the file comes with a package, or if its publisher requires a step by the user first.
     """
     if record.gate:
         raise DataError(_explain_gate(record))

@@ -323,12 +323,17 @@ def _read_owner(path: Path) -> dict[str, Any]:
     """Read who owns a run; empty if nobody does, or if the file is damaged.
 
     Raises:
-        DataError: if it is no regular file, such as a pipe, for whose writer `open` would wait.
+        DataError: if it cannot be read, or is no regular file, such as a pipe, for whose writer `open` would wait.
     """
     try:
         data = json.loads(read_regular(path))
-    except (OSError, ValueError, RecursionError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
+    except OSError as error:
+        raise DataError(
+            f"{path} names the process that uses this run, and cannot be read ({error}). Next: make it readable, or "
+            "delete it if no process uses the run"
+        ) from error
     return data if isinstance(data, dict) and {"pid", "host"} <= set(data) else {}
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fssbench.contracts.backbones import PublishedWeights
-from fssbench.errors import DataError, UsageError
+from fssbench.errors import DataError, LackingError, UsageError
 from fssbench.loading import backbone_weights as weights
 from fssbench.loading.backbone_weights import (
     choose_default_weights,
@@ -74,7 +74,7 @@ def test_timm_absent_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ImportError(name)
 
     monkeypatch.setattr(weights, "import_module", absent)
-    with pytest.raises(DataError, match=r'pip install "fssbench\[timm\]"'):
+    with pytest.raises(LackingError, match=r'pip install "fssbench\[timm\]"'):
         find_download_address(find_published_weights("resnet50", "a1h"))
 
 

@@ -40,9 +40,9 @@ def run_divided(data: Path, out: Path, division: Division) -> dict[str, bytes]:
     parts, workers, is_reversed = division
     plan = fssbench.plan("pascal-to-chestxray", shot=1, data=data, episodes=EPISODES, size=64)
     method = load_panet()
-    drawn_order = engine.order_for_reuse
+    drawn_order = engine.order_batches_for_reuse
     if is_reversed:
-        engine.order_for_reuse = lambda episodes, room: drawn_order(episodes, room)[::-1]
+        engine.order_batches_for_reuse = lambda *given: drawn_order(*given)[::-1]
     try:
         for part in range(1, parts + 1):
             shard = (part, parts) if parts > 1 else None
@@ -50,7 +50,7 @@ def run_divided(data: Path, out: Path, division: Division) -> dict[str, bytes]:
             (done,), failed = evaluate_all([method], plan, settings)
             assert not failed
     finally:
-        engine.order_for_reuse = drawn_order
+        engine.order_batches_for_reuse = drawn_order
     path = merge([out / "parts"], out / "whole")[0] if parts > 1 else done.path
     return {name: (path / name).read_bytes() for name in RESULTS}
 

@@ -59,7 +59,7 @@ def test_feature_masking_is_the_host_itself(tiny: Any, episodes: Any, shots: int
     host = HSNet(HSNet.Config(), tiny()).eval()
     host.hpn_learner.load_state_dict(method.host.hpn_learner.state_dict())
     episode = episodes(batch=2, shots=shots)
-    assert torch.equal(method.predict(*episode), host.predict(*episode))
+    assert torch.allclose(method.predict(*episode), host.predict(*episode), rtol=0, atol=1e-6)
     assert torch.equal(method.segment(*episode), host.segment(*episode))
 
 

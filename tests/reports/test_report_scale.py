@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -79,12 +80,14 @@ def test_the_list_of_runs_opens_no_large_file(tmp_path: Path, monkeypatch: pytes
     """What `list` costs is what it opens: no pictures, and each file of a run once."""
     count = write_many_runs(tmp_path, plans=2, methods=3, episodes=10, panels=2)
     opened: list[str] = []
-    plain = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda self: opened.append(str(self)) or plain(self))
+    plain = os.open
+    monkeypatch.setattr(
+        os, "open", lambda path, *given, **named: opened.append(str(path)) or plain(path, *given, **named)
+    )
     result = run_command("list", "runs", "-o", tmp_path, "--json")
     assert result.exit_code == 0, result.output
     assert len(result.output.splitlines()) == count
     inside = [name for name in opened if name.startswith(str(tmp_path))]
     assert inside
-    assert len(inside) == len(set(inside))
+    assert max(Counter(inside).values()) <= 2, Counter(inside).most_common(3)  # once for its checksum
     assert not [name for name in inside if name.endswith(("panels.jsonl", "masks.jsonl", "probes.jsonl"))]

@@ -357,9 +357,10 @@ class Inputs:
         try:
             with self._beside.working():
                 pixels = upload(pixels, self.device)
-                maps = {_PIXELS: pixels}
                 if source.extractor is not None:
                     maps = source.extractor.extract(pixels, source.taps, item)
+                else:  # a view of (H, W, C) would be transposed again for every episode
+                    maps = {_PIXELS: pixels.contiguous()}
             self._beside.hand_over(maps.values())
             return maps
         except torch.OutOfMemoryError:

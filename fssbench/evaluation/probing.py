@@ -5,7 +5,7 @@ The first answer is computed again too, and must give the counts that the run ha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,17 +32,30 @@ def probe_supports(
     Returns:
         The methods that broke with their error.
     """
-    failed: list[tuple[Method, FssbenchError]] = []
     if not settings.sensitivity:
-        return failed
+        return []
     part = {episode.index for episode in select_part(plan, settings)}
     chosen = part.intersection(choose_probed_episodes(plan, settings.sensitivity))
     if settings.probe_only is not None:
         chosen &= settings.probe_only
     replacements = Replacements(plan)
+    return probe_each(
+        runs, lambda run: _probe_run(run, sorted(chosen & run.writer.done.keys()), replacements, inputs)
+    )
+
+
+def probe_each(
+    runs: Sequence[MethodRun], probe: Callable[[MethodRun], None]
+) -> list[tuple[Method, FssbenchError]]:
+    """Probe each run that is active; a method that breaks ends alone.
+
+    Returns:
+        The methods that broke with their error.
+    """
+    failed: list[tuple[Method, FssbenchError]] = []
     for run in (run for run in runs if run.is_active):
         try:
-            _probe_run(run, sorted(chosen & run.writer.done.keys()), replacements, inputs)
+            probe(run)
         except DatasetContractError:
             raise
         except (PluginError, RunFolderError) as error:

@@ -13,12 +13,12 @@ import numpy as np
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method
 from fssbench.contracts.rounding_probes import RoundingProbe
-from fssbench.errors import DatasetContractError, FssbenchError, PluginError, RunFolderError
+from fssbench.errors import FssbenchError
 from fssbench.evaluation.batched_run import BatchedRun
 from fssbench.evaluation.batches import select_batch
 from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.method_run import MethodRun
-from fssbench.evaluation.probing import count_pixels, predict_stored_mask
+from fssbench.evaluation.probing import count_pixels, predict_stored_mask, probe_each
 from fssbench.evaluation.settings import Settings, select_part
 from fssbench.evaluation.support_effect import choose_probed_episodes
 from fssbench.runs.probe_log import StoredProbes
@@ -67,20 +67,15 @@ def probe_rounding(
     Returns:
         The methods that broke with their error.
     """
-    failed: list[tuple[Method, FssbenchError]] = []
     part = {episode.index for episode in select_part(plan, settings)}
-    for run in (run for run in runs if run.is_active):
-        try:
-            for reference in REFERENCES:
-                if reference.applies_to(run.manifest.block):
-                    chosen = part.intersection(choose_rounding_episodes(plan, run.batch))
-                    _probe_run(run, reference, sorted(chosen & run.writer.done.keys()), inputs, exact)
-        except DatasetContractError:
-            raise
-        except (PluginError, RunFolderError) as error:
-            run.broken = error
-            failed.append((run.method, error))
-    return failed
+
+    def probe(run: MethodRun) -> None:
+        for reference in REFERENCES:
+            if reference.applies_to(run.manifest.block):
+                chosen = part.intersection(choose_rounding_episodes(plan, run.batch))
+                _probe_run(run, reference, sorted(chosen & run.writer.done.keys()), inputs, exact)
+
+    return probe_each(runs, probe)
 
 
 def _probe_run(

@@ -235,9 +235,8 @@ class BatchedRun(MethodRun):
         if error.__cause__ is not None and is_out_of_memory(error.__cause__):
             return
         for question, target in zip(questions, targets, strict=True):
-            tensors = self._read(
-                question, inputs
-            )  # again, because the method may have written to those of the batch
+            # read again, because the method may have written to those of the batch
+            tensors = self._read(question, inputs)
             self.predict(self._give(question, target, tensors, 0.0, precision))
         raise PluginError(
             f"{error}. Each of these episodes is predicted without an error alone. Next: `fssbench check` on the "

@@ -41,6 +41,5 @@ class SecondStream:
         present = torch.cuda.current_stream(self._stream.device)
         present.wait_stream(self._stream)
         for tensor in tensors:
-            tensor.record_stream(
-                present
-            )  # its memory is used again only after the present stream has read it
+            # its memory is used again only after the present stream has read it
+            tensor.record_stream(present)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from hypothesis import given, settings, strategies as st
+from null_harness import score_episodes
 
 import fssbench
 from fssbench.analysis.collect import collect
@@ -24,7 +25,6 @@ from fssbench.evaluation.batches import order_batches_for_reuse, select_batch
 from fssbench.evaluation.episode_order import order_for_reuse
 from fssbench.evaluation.rounding import EPISODES, choose_rounding_episodes
 from fssbench.files.append_log import seal
-from fssbench.metrics import score
 from fssbench.runs.merge import merge
 from fssbench.runs.rounding_probes import BATCH_1, measure_rounding_effect
 from fssbench.runs.store import read_run
@@ -100,17 +100,7 @@ def test_the_mark_has_the_effect_that_two_runs_show(null, shot):
     indices = sorted(BATCH_1.log.read(together.path))
     assert effect is not None
     assert effect.episodes == len(indices) == 12
-    figures = [
-        score(
-            [plan[i].class_id for i in indices],
-            [run.records[i].inter for i in indices],
-            [run.records[i].union for i in indices],
-            plan.classes,
-            absent="exclude",
-            whole=False,
-        ).miou
-        for run in runs
-    ]
+    figures = [score_episodes(run, plan, indices) for run in runs]
     assert [effect.miou, effect.exact_miou] == figures
     assert effect.differing > 0
     assert counts(alone.path) == {

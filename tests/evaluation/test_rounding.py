@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from null_harness import null_dataset
+from null_harness import null_dataset, score_episodes
 from PIL import Image
 
 import fssbench
@@ -28,7 +28,6 @@ from fssbench.evaluation.feature_store import FeatureStore
 from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.rounding import EPISODES
 from fssbench.files.append_log import seal
-from fssbench.metrics import score
 from fssbench.runs.identity import hash_plan_files
 from fssbench.runs.merge import merge
 from fssbench.runs.rounding_probes import FLOAT32, RoundingEffect, measure_rounding_effect
@@ -88,17 +87,7 @@ def test_the_mark_has_the_effect_that_two_runs_show(null):
     indices = sorted(FLOAT32.log.read(rounded.path))
     assert effect is not None
     assert effect.episodes == len(indices) == len({(plan[i].class_id, plan[i].query) for i in range(12)})
-    figures = [
-        score(
-            [plan[i].class_id for i in indices],
-            [run.records[i].inter for i in indices],
-            [run.records[i].union for i in indices],
-            plan.classes,
-            absent="exclude",
-            whole=False,
-        ).miou
-        for run in (read_run(rounded.path), read_run(exact.path))
-    ]
+    figures = [score_episodes(run, plan, indices) for run in (read_run(rounded.path), read_run(exact.path))]
     assert [effect.miou, effect.exact_miou] == figures
     records = read_run(exact.path).records
     masks = [{i: read_masks(run.path, plan)[i] for i in indices} for run in (rounded, exact)]

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,8 +24,9 @@ from fssbench.api import Dataset, Method, Plan
 from fssbench.errors import FssbenchError
 from fssbench.evaluation.engine import evaluate_all
 from fssbench.evaluation.settings import Evaluation, Settings
+from fssbench.metrics import score
 from fssbench.plugins.registry import DATASETS, METHODS, load_plugin
-from fssbench.runs.store import find_run_folders
+from fssbench.runs.store import StoredRun, find_run_folders
 
 PLUGIN = Path(__file__).with_name("null_plugin.py")
 
@@ -43,6 +44,19 @@ def right(query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
 def null_dataset(null: NullHarness) -> Dataset:
     """The null data set, opened."""
     return DATASETS.get("nulldata")(null.data / "nulldata")
+
+
+def score_episodes(run: StoredRun, plan: Plan, indices: Iterable[int]) -> float:
+    """The mIoU of some episodes of a null run, from their stored counts."""
+    chosen = list(indices)
+    return score(
+        [plan[i].class_id for i in chosen],
+        [run.records[i].inter for i in chosen],
+        [run.records[i].union for i in chosen],
+        plan.classes,
+        absent="exclude",
+        whole=False,
+    ).miou
 
 
 class Child:
